@@ -1,0 +1,66 @@
+# Every target sets up what it needs. `make` alone lists the targets.
+SHELL := /bin/bash
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test test-fast lint format types protos verify lock wheel clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## Make the virtual environment with everything in it
+
+$(STAMP): pyproject.toml requirements/dev.lock
+	@test -n "$(PYTHON)" || { echo "headrace needs Python 3.11 or newer; none was found. Set PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@echo "Setting up $(VENV) (once; about a minute) ..."
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null || $(PYTHON) -m virtualenv -q $(VENV) 2>/dev/null || { echo "Python has neither venv nor virtualenv: install python3-venv (Debian: apt-get install python3-venv)" >&2; exit 2; }
+	@$(BIN)/python -m pip --disable-pip-version-check install -q --require-hashes -r requirements/dev.lock
+	@$(BIN)/python -m pip --disable-pip-version-check install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP) ## Run the main job: a broker, two agents and a real workload, to its end
+	@$(BIN)/python -m demo
+
+up: $(STAMP) ## Start the same and stay, to look around
+	@$(BIN)/python -m demo --stay
+
+test: $(STAMP) ## Run all tests
+	$(BIN)/python -m pytest -n $(WORKERS) -q
+
+test-fast: $(STAMP) ## Run the tests that need no server
+	$(BIN)/python -m pytest -q tests/unit tests/packaging/test_imports.py
+
+lint: $(STAMP) ## Check style, and the protos
+	$(BIN)/ruff check .
+	cd protos && ../$(BIN)/buf lint
+
+format: $(STAMP) ## Sort imports and apply safe fixes
+	$(BIN)/ruff check --fix .
+
+types: $(STAMP) ## Check types
+	$(BIN)/mypy
+
+protos: .venv-protos/.set-up ## Make the stubs anew
+	.venv-protos/bin/python -m grpc_tools.protoc -I protos --python_out=protos --pyi_out=protos --grpc_python_out=protos protos/headrace_proto/v1/*.proto
+
+.venv-protos/.set-up: Makefile
+	@$(PYTHON) -m venv .venv-protos
+	@.venv-protos/bin/python -m pip --disable-pip-version-check install -q 'grpcio-tools==1.62.3' 'protobuf==4.25.8' 'setuptools<81'
+	@touch $@
+
+verify: protos ## Fail when the committed stubs are not what the protos make
+	git diff --exit-code -- protos
+
+lock: $(STAMP) ## Make the lock file anew
+	$(BIN)/python -m pip install -q uv
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --all-extras pyproject.toml requirements/build.in -o requirements/dev.lock
+
+wheel: $(STAMP) ## Build the wheel
+	$(BIN)/python -m build --no-isolation --wheel -o dist .
+
+clean: ## Remove what was built
+	rm -rf $(VENV) .venv-protos dist .mypy_cache .pytest_cache .ruff_cache

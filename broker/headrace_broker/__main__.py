@@ -1,0 +1,129 @@
+"""`headrace-broker`: run, migrate, config, doctor, version."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+
+import asyncpg
+
+from headrace_broker import __version__
+from headrace_broker.config import Config, ConfigError, add_options, masked, read
+from headrace_broker.logs import set_up
+from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
+from headrace_broker.store.migrate import MigrationError, load, migrate
+from headrace_broker.store.pg_binaries import NoBinaries, find
+from headrace_broker.store.pool import durability, open_pool
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs a command; exit code 0 done, 1 failed, 2 wrong options."""
+    parser = argparse.ArgumentParser(prog="headrace-broker", description="The broker of headrace: owns a job queue in Postgres and leases jobs to agents.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, help_ in (
+        ("run", "serve until told to stop"),
+        ("migrate", "bring the database to this version's schema"),
+        ("config", "print the options in force and where each came from"),
+        ("doctor", "check the surroundings"),
+    ):
+        command = commands.add_parser(name, help=help_, description=help_)
+        add_options(command)
+        if name == "migrate":
+            command.add_argument("--dry-run", action="store_true", help="only list what is missing")
+            command.add_argument("--print", action="store_true", dest="print_sql", help="print the SQL of all migrations, and connect to nothing")
+    commands.add_parser("version", help="print the version")
+    arguments = parser.parse_args(argv)
+    if arguments.command == "version":
+        print(__version__)
+        return
+    try:
+        config = read(arguments)
+    except ConfigError as error:
+        print("\n".join(f"headrace-broker: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        sys.exit(2)
+    set_up(config.options.log_level, config.options.log_format)
+    try:
+        sys.exit(_run(arguments, config))
+    except (EmbeddedError, NoBinaries, MigrationError, OSError, asyncpg.PostgresError) as error:
+        print(f"headrace-broker: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run(arguments: argparse.Namespace, config: Config) -> int:
+    if arguments.command == "run":
+        from headrace_broker.app import run
+
+        return run(config)
+    if arguments.command == "config":
+        print("\n".join(config.lines()))
+        return 0
+    if arguments.command == "doctor":
+        return _doctor(config)
+    if arguments.print_sql:
+        for migration in load():
+            print(f"-- {migration.version:04} {migration.name}\n{migration.text}")
+        return 0
+    return _migrate(config, dry_run=arguments.dry_run)
+
+
+def _migrate(config: Config, *, dry_run: bool) -> int:
+    url, embedded = config.options.database_url, None
+    if url is None:
+        embedded = EmbeddedPostgres(config.options.data_dir or default_data_dir())
+        embedded.start()
+        url = embedded.dsn
+    try:
+        done = asyncio.run(migrate(url, dry_run=dry_run, version=__version__))
+    finally:
+        if embedded is not None:
+            embedded.stop()
+    for migration in done:
+        print(f"{'missing' if dry_run else 'applied'} {migration.version:04} {migration.name}")
+    if not done:
+        print("up to date")
+    return 0
+
+
+def _doctor(config: Config) -> int:
+    """Prints a line for each thing looked at; exit code 1 when something is wrong."""
+    problems = 0
+
+    def say(ok: bool, text: str) -> None:
+        nonlocal problems
+        problems += not ok
+        print(f"{'ok  ' if ok else 'FAIL'} {text}")
+
+    say(sys.version_info >= (3, 11), f"Python {sys.version.split()[0]}")
+    url = config.options.database_url
+    if url is None:
+        try:
+            binaries = find()
+            say(True, f"embedded Postgres {binaries.version} from {binaries.directory}; data in {config.options.data_dir or default_data_dir()}")
+        except NoBinaries as error:
+            say(False, str(error))
+        return int(problems > 0)
+    try:
+        version, off, missing = asyncio.run(_look(url))
+    except (OSError, TimeoutError, asyncpg.PostgresError, MigrationError) as error:
+        say(False, f"database {masked(url)}: {error}")
+        return 1
+    say(True, f"database {masked(url)}: Postgres {version}")
+    say(int(version.split(".")[0]) >= 14, "Postgres 14 or newer")
+    say(not off, f"durable: {', '.join(off) + ' off' if off else 'fsync, full_page_writes and synchronous_commit are on'}")
+    say(not missing, f"schema: {f'{missing} migrations missing; headrace-broker migrate applies them, and so does run' if missing else 'up to date'}")
+    return int(problems > 0)
+
+
+async def _look(url: str) -> tuple[str, list[str], int]:
+    pool = await open_pool(url, size=1)
+    try:
+        version, off = await durability(pool)
+    finally:
+        await pool.close()
+    return version, off, len(await migrate(url, dry_run=True))
+
+
+if __name__ == "__main__":
+    main()

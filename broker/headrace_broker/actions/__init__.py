@@ -1,0 +1,1 @@
+"""What callers may ask for, one function a verb; called by the RPC services, and by whatever else serves people."""

@@ -1,0 +1,156 @@
+"""Reading jobs: what is stored, joined with what the owner remembers of jobs that are not settled."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from headrace_broker.model.errors import DatabaseUnavailable, JobNotFound
+from headrace_broker.model.ids import created_at_s
+from headrace_broker.model.job import SETTLED, Kind, State
+from headrace_broker.shards.owner import Owner
+from headrace_broker.store.pool import READ_FAILURES
+from headrace_broker.store.reads import AlertRow, EventRow, JobRow, LogRow, Reads
+
+
+@dataclass(frozen=True, slots=True)
+class JobRead:
+    """A job as readers see it."""
+
+    row: JobRow
+    domain: str
+    type: str
+    score: int
+    wait_reason: str | None
+    progress: tuple[float, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """A page of jobs, newest first; `next_below` 0: there is no further one."""
+
+    jobs: list[JobRead]
+    next_below: int
+    complete: bool
+    searched_until_s: float
+
+
+class JobReads:
+    """Reads for one owner; every call raises DatabaseUnavailable when Postgres does not answer, and JobNotFound for what is not in the domain."""
+
+    def __init__(self, owner: Owner, reads: Reads) -> None:
+        self._owner = owner
+        self._reads = reads
+
+    async def get(self, job_id: int, domain: str, *, full: bool = False) -> JobRead:
+        """One job."""
+        rows = await _answered(self._reads.jobs([job_id], full=full))
+        if not rows:
+            raise JobNotFound(job_id)
+        return self._visible(rows[0], domain)
+
+    async def list_jobs(
+        self, domain: str, *, types: Sequence[str], states: set[State], instance_id: str | None, from_id: int, below: int, limit: int
+    ) -> JobPage:
+        """Jobs that match, newest first. Waiting and processing jobs are found in memory, the others in the ledger."""
+        owner = self._owner
+        entries = [entry for entry in owner.types.of_domain(domain) if not types or entry.name in types]
+        type_ids = [entry.type_id for entry in entries]
+        if states and states <= {State.WAITING, State.PROCESSING} and instance_id is None:
+            ids = owner.newest(set(type_ids), states, below, from_id, limit + 1)
+            rows = await _answered(self._reads.jobs(ids[:limit])) if ids else []
+            more = len(ids) > limit
+            jobs = [self._read(row, domain) for row in rows if row.state in states]
+            return JobPage(jobs, ids[limit - 1] if more else 0, True, created_at_s(ids[limit - 1] if more else from_id))
+        page = await _answered(
+            self._reads.page(
+                type_ids, states=states or None, instance_id=instance_id, from_id=from_id, below=below, limit=limit, now_s=owner.clock.now_s()
+            )
+        )
+        jobs = [self._read(row, domain) for row in page.jobs]
+        return JobPage(jobs, 0 if page.complete else page.lowest, page.complete or len(jobs) == limit, created_at_s(from_id if page.complete else page.lowest))
+
+    async def wait(self, job_id: int, domain: str, *, wait_s: float, full: bool) -> JobRead:
+        """The job when it has settled, or as it is when the time is over."""
+        with self._owner.hub.subscribe(job_ids=frozenset({job_id})) as changes:
+            job = await self.get(job_id, domain, full=full)
+            if job.row.state in SETTLED or wait_s <= 0:
+                return job
+            try:
+                async with asyncio.timeout(wait_s):
+                    async for change in changes:
+                        if change.state not in (State.WAITING, State.PROCESSING):
+                            break
+            except TimeoutError:
+                pass
+            return await self.get(job_id, domain, full=full)
+
+    async def events(self, job_id: int, domain: str) -> tuple[JobRead, list[EventRow]]:
+        """The job and its timeline, oldest first."""
+        job = await self.get(job_id, domain)
+        return job, await _answered(self._reads.events(job_id))
+
+    async def logs(self, job_id: int, domain: str, *, lease_epoch: int, min_level: int, after: tuple[int, int], limit: int) -> list[LogRow]:
+        """Log lines, oldest first."""
+        await self.get(job_id, domain)
+        return await _answered(self._reads.logs(job_id, lease_epoch=lease_epoch, min_level=min_level, after=after, limit=limit))
+
+    async def alerts(self, domain: str, *, below: int, limit: int) -> list[AlertRow]:
+        """Alerts of a domain, newest first."""
+        return await _answered(self._reads.alerts([entry.type_id for entry in self._owner.types.of_domain(domain)], below=below, limit=limit))
+
+    def _visible(self, row: JobRow, domain: str) -> JobRead:
+        expired = row.delete_minute is not None and row.state in SETTLED and row.delete_minute * 60 <= self._owner.clock.now_s()
+        entry = self._owner.types.by_id.get(row.type_id)
+        if row.state is State.GONE or expired or entry is None or entry.domain != domain:
+            raise JobNotFound(row.job_id)
+        return self._read(row, domain)
+
+    def _read(self, row: JobRow, domain: str) -> JobRead:
+        entry = self._owner.types.by_id[row.type_id]
+        live = self._owner.live(row.job_id)
+        return JobRead(
+            row, domain, entry.name, entry.settings.priority + row.priority, self._wait_reason(row), live.progress if live is not None else None
+        )
+
+    def _wait_reason(self, row: JobRow) -> str | None:
+        if row.state is not State.WAITING:
+            return None
+        entry = self._owner.types.by_id[row.type_id]
+        if row.available_at is not None and row.available_at.timestamp() > self._owner.clock.now_s():
+            return "scheduled" if row.kind is None else "retry"
+        if entry.settings.paused:
+            return "paused"
+        served = any(session.stream is not None and entry.type_id in session.served for session in self._owner.sessions())
+        return "ready" if served else "no_agent"
+
+
+BACK = frozenset({Kind.FAILED, Kind.TIMED_OUT, Kind.LOST, Kind.RELEASED, Kind.REJECTED, Kind.OWNER_CHANGED, Kind.ABORTED, Kind.COMPLETED})
+"""Kinds that end an attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRead:
+    """One execution: its grant, how it ended (None: it runs), and evidence that came too late."""
+
+    grant: EventRow
+    ending: EventRow | None
+    late_outcome: str
+
+
+def attempts(events: Sequence[EventRow]) -> list[AttemptRead]:
+    """The attempts in a job's timeline, oldest first."""
+    found = []
+    late = {event.seq: (event.data or b"").decode() for event in events if event.kind.name == "LATE_OUTCOME"}
+    moves = {event.seq: event for event in events if isinstance(event.kind, Kind)}
+    for seq, event in sorted(moves.items()):
+        if event.kind is Kind.GRANTED:
+            ending = moves.get(seq + 1)
+            found.append(AttemptRead(event, ending if ending is not None and ending.kind in BACK else None, late.get(seq, "")))
+    return found
+
+
+async def _answered(reading):  # type: ignore[no-untyped-def]  # passes any awaitable's result through
+    try:
+        return await reading
+    except READ_FAILURES as error:
+        raise DatabaseUnavailable(f"the database did not answer in time: {type(error).__name__}") from error

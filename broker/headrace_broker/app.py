@@ -1,0 +1,222 @@
+"""Builds the broker and fixes the order in which its parts start and stop.
+
+Start: embedded Postgres (main thread) -> migrations -> ownership, gRPC, HTTP -> ready line.
+Stop, at SIGTERM or SIGINT: health NOT_SERVING -> ownership stores what is pending (drain_timeout_s) and tells agents to reconnect -> gRPC (1 s) -> HTTP (2 s) ->
+pool -> embedded Postgres (20 s). A second signal ends the process at once; nothing acknowledged is lost by that.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import structlog
+
+from headrace_broker import __version__
+from headrace_broker.config import Config, masked
+from headrace_broker.http import HttpServer, http_app
+from headrace_broker.metrics import Metrics
+from headrace_broker.model.job import State
+from headrace_broker.rpc.server import RpcServer
+from headrace_broker.shards.owner import OwnerLimits
+from headrace_broker.shards.ownership import Ownership
+from headrace_broker.shards.types import TypeTable
+from headrace_broker.store.embedded import EmbeddedPostgres, default_data_dir
+from headrace_broker.store.logs import LogWriter
+from headrace_broker.store.migrate import migrate
+from headrace_broker.store.pool import durability, open_pool
+from headrace_broker.store.reads import Reads
+from headrace_broker.store.settings import SettingsStore
+
+WATCH_EMBEDDED_S = 0.5
+TYPES_REFRESH_S = 1.0
+HEALTH_S = 0.25
+WAIT_FOR_DATABASE_S = 1.0
+
+log = structlog.get_logger("headrace.app")
+
+
+def run(config: Config) -> int:
+    """Runs the broker until it is told to stop; returns the exit code. Called from the main thread."""
+    options = config.options
+    embedded = None
+    if options.database_url is None:
+        embedded = EmbeddedPostgres(options.data_dir or default_data_dir(), say=lambda line: log.info(line))
+        embedded.start()
+        log.info(embedded.description)
+    try:
+        import uvloop
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_App(config, embedded).serve())
+    finally:
+        if embedded is not None:
+            embedded.stop()
+
+
+class _App:
+    """The parts of one broker process."""
+
+    def __init__(self, config: Config, embedded: EmbeddedPostgres | None) -> None:
+        self._config = config
+        self._embedded = embedded
+        self._dsn = embedded.dsn if embedded is not None else config.options.database_url or ""
+        self._database = embedded.description if embedded is not None else masked(self._dsn)
+        self._stopping = asyncio.Event()
+        self._metrics = Metrics()
+
+    async def serve(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        if not await self._migrate():
+            return 0
+        pool = await open_pool(self._dsn)
+        try:
+            await self._serve(pool)
+        finally:
+            try:
+                await asyncio.wait_for(pool.close(), 3)
+            except TimeoutError:
+                pool.terminate()
+        return 0
+
+    async def _serve(self, pool: "asyncpg.Pool[Any]") -> None:
+        options = self._config.options
+        version, off = await durability(pool)
+        if off:
+            log.error("the database can lose acknowledged jobs in a crash: these settings are off", settings=off)
+        settings = SettingsStore(pool)
+        types = TypeTable(settings)
+        limits = OwnerLimits(
+            lease_s=options.lease_s, heartbeat_s=options.heartbeat_s, disconnect_grace_s=options.disconnect_grace_s, accept_timeout_s=options.accept_timeout_s,
+            payload_limit_bytes=options.payload_limit_bytes, cache_bytes=options.cache_bytes,
+        )  # fmt: skip
+        address = f"{socket.gethostname()} pid {os.getpid()} {','.join(options.listen)}"
+        ownership = Ownership(dsn=self._dsn, pool=pool, types=types, limits=limits, metrics=self._metrics, address=address, version=__version__)
+        self._metrics.gauges(lambda: _gauges(ownership))
+        async with asyncio.TaskGroup() as tasks:
+            server = RpcServer(
+                ownership=ownership, reads=Reads(pool), settings=settings, logs=LogWriter(pool, self._metrics), metrics=self._metrics,
+                payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks,
+            )  # fmt: skip
+            bound = await server.start(options.listen, _tls(options.tls_cert, options.tls_key, options.tls_client_ca))
+            http = None
+            if options.http_listen != "off":
+                host, _, port = options.http_listen.rpartition(":")
+                http = HttpServer(http_app(self._metrics, ownership), host, int(port))
+                tasks.create_task(http.run_until_told())
+            owning = tasks.create_task(ownership.run())
+            side = [tasks.create_task(self._report_health(server, ownership)), tasks.create_task(self._refresh(types))]
+            if self._embedded is not None:
+                side.append(tasks.create_task(self._watch_embedded(self._embedded)))
+            await self._first(ownership.listening.wait(), self._stopping.wait())
+            if not self._stopping.is_set():
+                self._say_ready(bound, http, ownership)
+            await self._stopping.wait()
+            log.info("draining")
+            for task in side:
+                task.cancel()
+            await server.serving(False)
+            await ownership.drain()
+            try:
+                async with asyncio.timeout(options.drain_timeout_s):
+                    await asyncio.wait([owning])
+            except TimeoutError:
+                owning.cancel()
+            await server.stop(1.0)
+            if http is not None:
+                http.should_exit = True
+        log.info("stopped")
+
+    async def _migrate(self) -> bool:
+        """Brings the schema up to date, however long the database takes to appear; False: told to stop meanwhile."""
+        while not self._stopping.is_set():
+            try:
+                for migration in await migrate(self._dsn, version=__version__):
+                    log.info("migrated", version=migration.version, name=migration.name)
+                return True
+            except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
+                log.warning("waiting for the database", database=self._database, reason=f"{type(error).__name__}: {error}")
+                await self._first(self._stopping.wait(), asyncio.sleep(WAIT_FOR_DATABASE_S))
+        return False
+
+    async def _first(self, *waits: Any) -> None:
+        """Returns when the first of these is done; the others are cancelled."""
+        tasks = [asyncio.ensure_future(wait) for wait in waits]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _report_health(self, server: RpcServer, ownership: Ownership) -> None:
+        said = False
+        while True:
+            serving = ownership.ready.is_set() and ownership.owner.refusing is None
+            if serving != said:
+                await server.serving(serving)
+                said = serving
+            await asyncio.sleep(HEALTH_S)
+
+    async def _refresh(self, types: TypeTable) -> None:
+        """Settings that another broker or a person changed in the database."""
+        while True:
+            await asyncio.sleep(TYPES_REFRESH_S)
+            try:
+                await types.load()
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+                log.debug("settings not refreshed", reason=str(error))
+
+    async def _watch_embedded(self, embedded: EmbeddedPostgres) -> None:
+        """Starts the server again when it has ended. Runs on the main thread, as it must."""
+        while True:
+            await asyncio.sleep(WATCH_EMBEDDED_S)
+            if embedded.ensure_running():
+                log.warning("the embedded Postgres had ended; it was started again")
+
+    def _say_ready(self, bound: list[str], http: HttpServer | None, ownership: Ownership) -> None:
+        line = {
+            "event": "ready", "grpc": bound, "http": http.address if http is not None else None, "database": self._database, "pid": os.getpid(),
+            "version": __version__, "role": ownership.role,
+        }  # fmt: skip
+        print(json.dumps(line), flush=True)
+
+    def _on_signal(self) -> None:
+        if self._stopping.is_set():
+            log.warning("second signal: stopping at once")
+            if self._embedded is not None:
+                self._embedded.stop()
+            os._exit(1)
+        self._stopping.set()
+
+
+def _gauges(ownership: Ownership) -> dict[str, float]:
+    if not ownership.ready.is_set():
+        return {"active": 0}
+    owner = ownership.owner
+    connected = [session for session in owner.sessions() if session.stream is not None]
+    return {
+        "active": 1,
+        "jobs_waiting": sum(n for (_, state, _), n in owner.counted.items() if state is State.WAITING),
+        "jobs_processing": sum(n for (_, state, _), n in owner.counted.items() if state is State.PROCESSING),
+        "agents_connected": len(connected),
+        "slots": sum(session.slots for session in connected),
+        "slots_in_use": sum(len(session.leases) for session in connected),
+        "body_cache_bytes": owner.bodies.used_bytes,
+    }
+
+
+def _tls(cert: Path | None, key: Path | None, client_ca: Path | None) -> tuple[bytes, bytes, bytes | None] | None:
+    if cert is None or key is None:
+        return None
+    try:
+        return key.read_bytes(), cert.read_bytes(), client_ca.read_bytes() if client_ca is not None else None
+    except OSError as error:
+        print(f"headrace-broker: cannot read {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(2)

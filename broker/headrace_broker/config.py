@@ -1,0 +1,158 @@
+"""The broker's options: a flag, an environment variable, a default, in this order. Validated at once, all errors together."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ConfigError(Exception):
+    """One line for each option that is wrong."""
+
+
+class Options(BaseSettings):
+    """Every option, with its default and meaning. Environment: HEADRACE_<OPTION>."""
+
+    model_config = SettingsConfigDict(env_prefix="HEADRACE_", extra="ignore")
+
+    database_url: str | None = Field(None, description="Postgres to use, as a URL; without it the broker starts one of its own in --data-dir")
+    data_dir: Path | None = Field(None, description="directory of the embedded Postgres (default: below the user's state directory; for root /var/lib/headrace)")
+    listen: list[str] = Field(["127.0.0.1:7233"], description="HOST:PORT or unix:PATH to serve gRPC on; may be repeated; port 0 picks a free one")
+    http_listen: str = Field("127.0.0.1:7280", description="HOST:PORT for /metrics, /healthz and /readyz, or off")
+    lease_s: float = Field(30.0, ge=3, le=3600, description="seconds until the lease of a silent agent ends; at least 3 heartbeats")
+    heartbeat_s: float = Field(5.0, ge=1, le=600, description="seconds between heartbeats of an agent")
+    disconnect_grace_s: float = Field(3.0, ge=1, le=3600, description="seconds an agent has to come back after its connection was seen to close")
+    accept_timeout_s: float = Field(5.0, ge=1, le=600, description="seconds an agent has to accept what it was sent")
+    payload_limit_bytes: int = Field(1024 * 1024, ge=1024, le=8 * 1024 * 1024, description="largest payload, result or checkpoint")
+    cache_bytes: int = Field(64 * 1024 * 1024, ge=0, description="memory for payloads of waiting jobs")
+    drain_timeout_s: float = Field(20.0, ge=0, le=3600, description="seconds to store what is pending at shutdown")
+    tls_cert: Path | None = Field(None, description="certificate chain of the server (PEM)")
+    tls_key: Path | None = Field(None, description="its private key (PEM)")
+    tls_client_ca: Path | None = Field(None, description="certificates that clients' certificates must come from (PEM); clients without one are refused")
+    insecure: bool = Field(False, description="allow listeners beyond loopback without TLS")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error")
+    log_format: str = Field("console", pattern="^(console|json)$", description="console or json")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(values.get("listen"), str):
+            values["listen"] = [address.strip() for address in values["listen"].split(",") if address.strip()]
+        return values
+
+    @model_validator(mode="after")
+    def _check(self) -> "Options":
+        problems = []
+        if self.lease_s < 3 * self.heartbeat_s:
+            problems.append(f"lease_s must be at least 3 heartbeats: {self.lease_s:g} < 3 x {self.heartbeat_s:g}; raise --lease-s or lower --heartbeat-s")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            problems.append("tls_cert and tls_key belong together: set both or none")
+        if self.database_url is not None and not self.database_url.startswith(("postgresql://", "postgres://")):
+            problems.append("database_url must look like postgresql://USER@HOST/DATABASE")
+        for address in [*self.listen, *([] if self.http_listen == "off" else [self.http_listen])]:
+            problem = self._listener_problem(address)
+            if problem:
+                problems.append(problem)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _listener_problem(self, address: str) -> str | None:
+        if address.startswith("unix:"):
+            return None
+        host, colon, port = address.rpartition(":")
+        if not colon or not port.isdigit() or int(port) > 65535 or not host:
+            return f"{address!r} is not an address: give HOST:PORT or unix:PATH"
+        if _is_loopback(host) or self.insecure or (self.tls_cert is not None and address in self.listen):
+            return None
+        return f"{address} can be reached from other machines: give --tls-cert and --tls-key, or --insecure if something else protects it"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Options in force, and where each came from: flag, environment or default."""
+
+    options: Options
+    origins: dict[str, str]
+
+    def lines(self) -> list[str]:
+        """One line for each option, secrets masked."""
+        shown = []
+        for name in Options.model_fields:
+            value = getattr(self.options, name)
+            if name == "database_url" and value:
+                value = masked(value)
+            if isinstance(value, list):
+                value = ",".join(value)
+            shown.append(f"{name.replace('_', '-'):22} {'' if value is None else value!s:32} {self.origins[name]}")
+        return shown
+
+
+def masked(url: str) -> str:
+    """A database URL without its password."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds a flag for each option."""
+    for name, field in Options.model_fields.items():
+        flag = f"--{name.replace('_', '-')}"
+        help_ = f"{field.description} (environment: HEADRACE_{name.upper()}; default: {_shown(field.default)})".replace("%", "%%")
+        if field.annotation is bool:
+            parser.add_argument(flag, action="store_const", const=True, help=help_)
+        elif name == "listen":
+            parser.add_argument(flag, action="append", metavar="ADDRESS", help=help_)
+        else:
+            parser.add_argument(flag, metavar="VALUE", help=help_)
+
+
+def read(arguments: argparse.Namespace) -> Config:
+    """The configuration from parsed flags and the environment.
+
+    Raises:
+        ConfigError: with a line for each option that is wrong.
+    """
+    given = {name: value for name in Options.model_fields if (value := getattr(arguments, name, None)) is not None}
+    environment = {name: os.environ[f"HEADRACE_{name.upper()}"] for name in Options.model_fields if f"HEADRACE_{name.upper()}" in os.environ}
+    try:
+        options = Options.model_validate({**environment, **given})
+    except ValidationError as error:
+        raise ConfigError("\n".join(_problem(item) for item in error.errors())) from error
+    origins = {name: "flag" if name in given else "environment" if name in environment else "default" for name in Options.model_fields}
+    return Config(options, origins)
+
+
+def parse(argv: Sequence[str]) -> Config:
+    """The configuration from flags; for tests and embedding."""
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    return read(parser.parse_args(argv))
+
+
+def _problem(item: Any) -> str:
+    where = "--" + str(item["loc"][0]).replace("_", "-") + ": " if item["loc"] else ""
+    found = f", found {item['input']!r}" if item["loc"] else ""
+    return f"{where}{item['msg'].removeprefix('Value error, ')}{found}"
+
+
+def _shown(default: Any) -> str:
+    return "none" if default is None else ",".join(default) if isinstance(default, list) else str(default)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

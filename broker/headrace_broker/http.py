@@ -1,0 +1,55 @@
+"""The HTTP listener: /metrics for Prometheus, /healthz (the process lives), /readyz (it owns the queue and serves)."""
+
+import socket
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from headrace_broker.metrics import Metrics
+from headrace_broker.shards.ownership import Ownership
+
+
+def http_app(metrics: Metrics, ownership: Ownership) -> Starlette:
+    """The application."""
+
+    async def scrape(_request: Request) -> Response:
+        return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def healthz(_request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(_request: Request) -> Response:
+        ready = ownership.ready.is_set() and ownership.owner.refusing is None
+        return JSONResponse({"ready": ready, "role": ownership.role}, status_code=200 if ready else 503)
+
+    return Starlette(routes=[Route("/metrics", scrape), Route("/healthz", healthz), Route("/readyz", readyz)])
+
+
+class HttpServer(uvicorn.Server):
+    """Uvicorn inside a loop that is not its own: signals are the broker's business."""
+
+    def __init__(self, app: Starlette, host: str, port: int) -> None:
+        super().__init__(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.socket = socket.socket(family, socket.SOCK_STREAM)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind((host.strip("[]"), port))
+        self.address = f"{host}:{self.socket.getsockname()[1]}"
+
+    def install_signal_handlers(self) -> None:
+        return
+
+    async def run_until_told(self) -> None:
+        """Serves until `should_exit` is set."""
+        config = self.config
+        if not config.loaded:
+            config.load()
+        self.lifespan = config.lifespan_class(config)
+        await self.startup(sockets=[self.socket])
+        try:
+            await self.main_loop()
+        finally:
+            await self.shutdown(sockets=[self.socket])

@@ -1,0 +1,84 @@
+"""Settings of a job type: what is in force, from a person's overrides, what code declares, and the defaults, in this order."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from headrace_broker.model.errors import InvalidField
+from headrace_broker.model.job import State
+
+YEARS_10_S = 10 * 366 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Settings in force for one job type. Names are those of the stored JSON; durations in seconds, None: never."""
+
+    priority: int = 0
+    timeout_s: float = 3600.0
+    max_attempts: int = 5
+    retry_delay_s: float = 5.0
+    retry_factor: float = 2.0
+    retry_max_s: float = 600.0
+    retry_jitter: float = 0.2
+    exhausted_state: State = State.ERROR
+    max_losses: int = 3
+    delete_completed_after_s: float | None = 7 * 86_400.0
+    delete_aborted_after_s: float | None = 30 * 86_400.0
+    delete_error_after_s: float | None = None
+    paused: bool = False
+    alert_on_error: bool = True
+    alert_on_abort: bool = False
+    log_limit_lines: int = 10_000
+    log_limit_bytes: int = 4 * 1024 * 1024
+
+    def delete_after_s(self, state: State) -> float | None:
+        """How long a job settled in `state` is kept, in seconds; None: for ever."""
+        if state is State.COMPLETED:
+            return self.delete_completed_after_s
+        return self.delete_aborted_after_s if state is State.ABORTED else self.delete_error_after_s
+
+
+Value = int | float | bool
+
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "priority": (-1_000_000, 1_000_000),
+    "timeout_s": (0.001, YEARS_10_S),
+    "max_attempts": (1, 1000),
+    "retry_delay_s": (0, YEARS_10_S),
+    "retry_factor": (1, 100),
+    "retry_max_s": (0, YEARS_10_S),
+    "retry_jitter": (0, 1),
+    "exhausted_state": (State.ERROR, State.ABORTED),
+    "max_losses": (1, 1000),
+    "delete_completed_after_s": (0, YEARS_10_S),
+    "delete_aborted_after_s": (0, YEARS_10_S),
+    "delete_error_after_s": (0, YEARS_10_S),
+    "log_limit_lines": (0, 10_000_000),
+    "log_limit_bytes": (0, 1 << 30),
+}
+FIELDS = tuple(field.name for field in fields(Settings))
+
+
+def check(values: Mapping[str, Value]) -> None:
+    """Raises InvalidField for the first name that is unknown or value that is out of bounds or of the wrong type."""
+    for name, value in values.items():
+        if name not in FIELDS:
+            raise InvalidField(name, f"there is no setting {name!r}; the settings are {', '.join(FIELDS)}")
+        default = getattr(Settings(), name)
+        if isinstance(default, bool) != isinstance(value, bool):
+            raise InvalidField(name, f"setting {name} is {'true or false' if isinstance(default, bool) else 'a number'}, found {value!r}")
+        if isinstance(default, int) and not isinstance(value, int):
+            raise InvalidField(name, f"setting {name} is a whole number, found {value!r}")
+        low, high = _BOUNDS.get(name, (0, 1))
+        if not low <= value <= high:
+            raise InvalidField(name, f"setting {name} lies between {low:g} and {high:g}, found {value!r}")
+
+
+def effective(overrides: Mapping[str, Value], declared: Mapping[str, Value]) -> Settings:
+    """The settings in force. Stored names that this version does not know are left out, so that an older broker can read a newer one's."""
+    values: dict[str, Value] = {}
+    for name in FIELDS:
+        source = overrides if name in overrides else declared
+        if name in source:
+            values[name] = State(source[name]) if name == "exhausted_state" else source[name]
+    return Settings(**values)  # type: ignore[arg-type]  # check() guards each name's type when it is stored

@@ -1,0 +1,1 @@
+"""gRPC: translates requests into actions and answers back. The only place that knows protobuf."""

@@ -1,0 +1,173 @@
+"""The Admin service: what operators do to jobs, job types and agents; and the Stats service's overview."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from headrace_proto.v1 import admin_pb2, stats_pb2, types_pb2
+from headrace_proto.wire import to_duration, to_timestamp
+
+from headrace_broker.actions.reads import JobReads
+from headrace_broker.model.errors import AgentNotFound, InvalidField, TypeNotFound
+from headrace_broker.model.ids import MAX_ID
+from headrace_broker.model.job import State
+from headrace_broker.rpc import convert
+from headrace_broker.rpc.errors import reason_of, status_code
+from headrace_broker.rpc.jobs import state_counts
+from headrace_broker.shards import changes
+from headrace_broker.shards.intents import Change, Verb
+from headrace_broker.shards.owner import Owner
+from headrace_broker.shards.ownership import Ownership
+from headrace_broker.shards.session import Session
+from headrace_broker.shards.types import TypeEntry
+from headrace_broker.store.reads import Reads
+
+MAX_GRACE_S = 86_400.0
+DEFAULT_GRACE_S = 30.0
+
+
+class AdminService:
+    """See the module."""
+
+    def __init__(self, ownership: Ownership, reads: Reads) -> None:
+        self._ownership = ownership
+        self._reads = reads
+
+    async def RequeueJobs(self, request: admin_pb2.RequeueJobsRequest, context: Any) -> admin_pb2.RequeueJobsResponse:  # noqa: N802
+        done = await self._change(Verb.REQUEUE, request.job_ids, request.reason, context, include_completed=request.include_completed)
+        return admin_pb2.RequeueJobsResponse(results=_results(done))
+
+    async def AbortJobs(self, request: admin_pb2.AbortJobsRequest, context: Any) -> admin_pb2.AbortJobsResponse:  # noqa: N802
+        grace_s = convert.seconds("grace", request.grace, MAX_GRACE_S) if request.HasField("grace") else DEFAULT_GRACE_S
+        done = await self._change(Verb.ABORT, request.job_ids, request.reason, context, grace_s=grace_s, force=request.force)
+        return admin_pb2.AbortJobsResponse(results=_results(done))
+
+    async def PurgeJobs(self, request: admin_pb2.PurgeJobsRequest, context: Any) -> admin_pb2.PurgeJobsResponse:  # noqa: N802
+        return admin_pb2.PurgeJobsResponse(results=_results(await self._change(Verb.PURGE, request.job_ids, request.reason, context)))
+
+    async def _change(self, verb: Verb, job_ids: Any, reason: str, context: Any, **options: Any) -> list[Change]:
+        return await changes.request(
+            self._ownership.owner, self._ownership.heads, verb, convert.job_ids("job_ids", job_ids), domain=convert.domain_of(context),
+            actor=convert.actor_of(context), reason=convert.text("reason", reason, convert.MAX_REASON), **options,
+        )  # fmt: skip
+
+    async def ListJobTypes(self, request: admin_pb2.ListJobTypesRequest, context: Any) -> admin_pb2.ListJobTypesResponse:  # noqa: N802
+        owner, domain = self._ownership.owner, convert.domain_of(context)
+        counts = owner.counts(domain)
+        return admin_pb2.ListJobTypesResponse(types=[_type(owner, entry, counts.get(entry.name, {})) for entry in owner.types.of_domain(domain)])
+
+    async def GetJobType(self, request: admin_pb2.GetJobTypeRequest, context: Any) -> admin_pb2.GetJobTypeResponse:  # noqa: N802
+        owner, domain = self._ownership.owner, convert.domain_of(context)
+        entry = owner.types.find(domain, convert.type_name("name", request.name))
+        if entry is None:
+            raise TypeNotFound(request.name)
+        return admin_pb2.GetJobTypeResponse(type=_type(owner, entry, owner.counts(domain).get(entry.name, {})))
+
+    async def SetJobType(self, request: admin_pb2.SetJobTypeRequest, context: Any) -> admin_pb2.SetJobTypeResponse:  # noqa: N802
+        owner, domain = self._ownership.owner, convert.domain_of(context)
+        name = convert.type_name("name", request.name)
+        values = convert.settings_values("settings", request.settings)
+        clear: list[str] = []
+        for index, setting in enumerate(request.clear):
+            if setting not in convert.CLEARABLE:
+                raise InvalidField(f"clear[{index}]", f"there is no setting {setting!r}; the settings are {', '.join(convert.CLEARABLE)}")
+            clear += convert.CLEARABLE[setting]
+        entry = await owner.types.ensure(domain, name)
+        await owner.types.override(entry, values, clear)
+        owner.wake.set()
+        return admin_pb2.SetJobTypeResponse(type=_type(owner, entry, owner.counts(domain).get(entry.name, {})))
+
+    async def ListAgents(self, request: admin_pb2.ListAgentsRequest, context: Any) -> admin_pb2.ListAgentsResponse:  # noqa: N802
+        owner, domain = self._ownership.owner, convert.domain_of(context)
+        sessions = sorted((s for s in owner.sessions() if s.facts.domain == domain), key=lambda s: (s.facts.name, s.facts.incarnation_id))
+        return admin_pb2.ListAgentsResponse(agents=[_agent(owner, session) for session in sessions])
+
+    async def DrainAgents(self, request: admin_pb2.DrainAgentsRequest, context: Any) -> admin_pb2.DrainAgentsResponse:  # noqa: N802
+        found = self._agents(request.agent, convert.domain_of(context))
+        for session in found:
+            session.held_back = True
+        return admin_pb2.DrainAgentsResponse(agents=len(found))
+
+    async def ResumeAgents(self, request: admin_pb2.ResumeAgentsRequest, context: Any) -> admin_pb2.ResumeAgentsResponse:  # noqa: N802
+        found = self._agents(request.agent, convert.domain_of(context))
+        owner = self._ownership.owner
+        for session in found:
+            session.held_back = False
+            owner.hungry[session] = None
+        owner.wake.set()
+        return admin_pb2.ResumeAgentsResponse(agents=len(found))
+
+    def _agents(self, name: str, domain: str) -> list[Session]:
+        convert.text("agent", name, required=True)
+        sessions = self._ownership.owner.sessions()
+        found = [s for s in sessions if s.facts.domain == domain and name in (s.facts.name, s.facts.incarnation_id)]
+        if not found:
+            raise AgentNotFound(name)
+        return found
+
+    async def ListAlerts(self, request: admin_pb2.ListAlertsRequest, context: Any) -> admin_pb2.ListAlertsResponse:  # noqa: N802
+        owner = self._ownership.owner
+        limit = convert.page_size(request.page_size, 50, 1000)
+        token = convert.page_token(request.page_token, "alerts")
+        alerts = await JobReads(owner, self._reads).alerts(convert.domain_of(context), below=min(MAX_ID, *token, MAX_ID), limit=limit)
+        return admin_pb2.ListAlertsResponse(
+            alerts=[
+                admin_pb2.Alert(
+                    alert_id=a.alert_id, at=to_timestamp(a.at), kind=a.kind, job_id=a.job_id, type=owner.types.by_id[a.type_id].name,
+                    instance_id=a.instance_id or "", error=convert.error_message(a.error),
+                )
+                for a in alerts
+            ],
+            next_page_token=convert.make_token("alerts", alerts[-1].alert_id) if len(alerts) == limit else "",
+        )  # fmt: skip
+
+
+class StatsService:
+    """Numbers about the whole."""
+
+    def __init__(self, ownership: Ownership, version: str, postgres_version: str) -> None:
+        self._ownership = ownership
+        self._version = version
+        self._postgres_version = postgres_version
+
+    async def GetOverview(self, request: stats_pb2.GetOverviewRequest, context: Any) -> stats_pb2.GetOverviewResponse:  # noqa: N802
+        owner, domain = self._ownership.owner, convert.domain_of(context)
+        connected = [s for s in owner.sessions() if s.stream is not None and s.facts.domain == domain]
+        totals: dict[State, int] = {}
+        for by_state in owner.counts(domain).values():
+            for state, count in by_state.items():
+                totals[state] = totals.get(state, 0) + count
+        return stats_pb2.GetOverviewResponse(
+            version=self._version, broker_id=str(owner.life_id), uptime=to_duration(owner.age_s), server_time=to_timestamp(owner.clock.now_s()),
+            counts=state_counts(totals), agents=len(connected), slots=sum(s.slots for s in connected), slots_in_use=sum(len(s.leases) for s in connected),
+            postgres_version=self._postgres_version,
+        )  # fmt: skip
+
+
+def _results(done: Sequence[Change]) -> list[admin_pb2.JobResult]:
+    results = []
+    for change in done:
+        message = admin_pb2.JobResult(job_id=change.job_id, ok=change.error is None)
+        if change.state is not None and change.state is not State.GONE:
+            message.state = int(change.state)  # type: ignore[assignment]  # enum numbers
+        if change.error is not None:
+            message.code, message.reason, message.message = status_code(reason_of(change.error)).value[0], reason_of(change.error), str(change.error)
+        results.append(message)
+    return results
+
+
+def _type(owner: Owner, entry: TypeEntry, counts: dict[State, int]) -> types_pb2.JobType:
+    agents = sum(1 for s in owner.sessions() if s.stream is not None and entry.type_id in s.served)
+    return types_pb2.JobType(
+        name=entry.name, effective=convert.settings_in_force(entry.settings), declared=convert.settings_message(entry.declared),
+        overrides=convert.settings_message(entry.overrides), counts=state_counts(counts), agents=agents,
+    )  # fmt: skip
+
+
+def _agent(owner: Owner, session: Session) -> admin_pb2.AgentInfo:
+    facts = session.facts
+    return admin_pb2.AgentInfo(
+        name=facts.name, incarnation_id=facts.incarnation_id, host=facts.host, pid=facts.pid, build=facts.build, sdk=facts.sdk, labels=facts.labels,
+        types=[admin_pb2.AgentType(type=s.entry.name, slots=s.slots, executor=s.executor) for s in session.served.values()],
+        slots=session.slots, slots_in_use=len(session.leases), connected=session.stream is not None, draining=session.draining or session.held_back,
+        connected_at=to_timestamp(facts.first_seen), silent_for=to_duration(max(0.0, owner.silent_s(session))),
+    )  # fmt: skip

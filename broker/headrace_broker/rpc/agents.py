@@ -1,0 +1,322 @@
+"""The Agents service: the stream that carries work, and its unary twins.
+
+One task reads an agent's stream, the handler itself writes it. The reader leaves intents with the owner and credit with the session; the writer waits until the
+session has something to say, and says everything due in one message.
+"""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import structlog
+from headrace_proto.v1 import agents_pb2
+from headrace_proto.wire import to_datetime, to_duration, to_timestamp
+
+from headrace_broker.model.errors import BrokerError, DatabaseUnavailable, InvalidField, SessionError
+from headrace_broker.model.job import Disposition, Kind, State
+from headrace_broker.model.settings import Settings
+from headrace_broker.rpc import convert
+from headrace_broker.shards import reception
+from headrace_broker.shards.intents import Ending
+from headrace_broker.shards.owner import Owner
+from headrace_broker.shards.ownership import Ownership
+from headrace_broker.shards.session import AgentFacts, Outbound, Served, Session
+from headrace_broker.store.logs import LogWriter, StoredLine
+from headrace_broker.store.pool import READ_FAILURES
+from headrace_broker.store.settings import SettingsStore
+
+MAX_OUTCOMES = 10_000
+MAX_LINE = 16 * 1024
+LOGS_IN_HAND = 8  # log batches of one stream that are being stored; an agent that sends more waits
+_KINDS = {1: Kind.COMPLETED, 2: Kind.FAILED, 3: Kind.TIMED_OUT, 4: Kind.ABORTED, 5: Kind.RELEASED}
+
+log = structlog.get_logger("headrace.agents")
+
+
+class AgentsService:
+    """See the module. Its tasks live in the task group that is passed in, which ends with the server."""
+
+    def __init__(self, ownership: Ownership, settings: SettingsStore, logs: LogWriter, tasks: asyncio.TaskGroup) -> None:
+        self._ownership = ownership
+        self._settings = settings
+        self._logs = logs
+        self._tasks = tasks
+
+    async def Connect(self, requests: AsyncIterator[agents_pb2.ConnectRequest], context: Any) -> AsyncIterator[agents_pb2.ConnectResponse]:  # noqa: N802
+        owner = self._ownership.owner
+        loop = asyncio.get_running_loop()
+        first = await anext(aiter(requests), None)
+        if first is None or not first.HasField("hello"):
+            raise InvalidField("hello", "the first message of an agent must carry it")
+        session, welcome = await self._greet(owner, first, convert.domain_of(context))
+        token = session.stream
+        log.info("agent connected", agent=session.facts.name, incarnation_id=session.facts.incarnation_id, resumed=welcome.welcome.resumed)
+        self._hear(owner, session, first)
+        reader = self._tasks.create_task(self._read(owner, session, token, requests))
+        try:
+            yield welcome
+            while session.stream is token:
+                if not session.out:
+                    await session.wake.wait()
+                    session.wake.clear()
+                    continue
+                out = session.take_out(loop.time())
+                yield _response(owner, session, out)
+                if out.go_away is not None:
+                    return
+        finally:
+            reader.cancel()
+            if session.stream is token:
+                session.detach(loop.time())
+                log.info("agent disconnected", agent=session.facts.name, incarnation_id=session.facts.incarnation_id, leases=len(session.leases))
+
+    async def ReportOutcomes(self, request: agents_pb2.ReportOutcomesRequest, context: Any) -> agents_pb2.ReportOutcomesResponse:  # noqa: N802
+        if not 1 <= len(request.outcomes) <= MAX_OUTCOMES:
+            raise InvalidField("outcomes", f"1 to {MAX_OUTCOMES} outcomes, found {len(request.outcomes)}")
+        sink = _Collector(len(request.outcomes))
+        owner = self._ownership.owner
+        owner.end(_endings(request.outcomes, sink))
+        acks = await sink.done
+        return agents_pb2.ReportOutcomesResponse(
+            acks=[
+                agents_pb2.OutcomeAck(job_id=o.job_id, lease_epoch=o.lease_epoch, disposition=acks.get((o.job_id, o.lease_epoch), 6))  # type: ignore[arg-type]  # enum numbers
+                for o in request.outcomes
+            ]
+        )
+
+    async def UploadLogs(self, request: agents_pb2.UploadLogsRequest, context: Any) -> agents_pb2.UploadLogsResponse:  # noqa: N802
+        try:
+            await self._logs.put(_lines(self._ownership.owner, request.logs))
+        except READ_FAILURES as error:
+            raise DatabaseUnavailable("the database cannot be reached; nothing was stored") from error
+        return agents_pb2.UploadLogsResponse()
+
+    async def _greet(self, owner: Owner, first: agents_pb2.ConnectRequest, domain: str) -> tuple[Session, agents_pb2.ConnectResponse]:
+        hello = first.hello
+        served = await self._served(owner, domain, hello)
+        if not 1 <= hello.slots <= 100_000:
+            raise InvalidField("hello.slots", f"1 to 100,000, found {hello.slots}")
+        name = convert.text("hello.agent_name", hello.agent_name, required=True)
+        incarnation_id = convert.text("hello.incarnation_id", hello.incarnation_id, 100)
+        if len(incarnation_id) < 16:
+            raise InvalidField("hello.incarnation_id", "at least 16 characters, made at the start of the agent's process")
+        host, build, sdk = (convert.text(f"hello.{f}", getattr(hello, f)) for f in ("host", "build", "sdk"))
+        labels = convert.labels("hello.labels", hello.labels)
+        try:
+            agent_id, first_seen = await self._settings.agent(domain, name, incarnation_id, host, hello.pid & 0x7FFFFFFF, build, sdk, labels)
+        except READ_FAILURES as error:
+            raise DatabaseUnavailable("the database cannot be reached; connect again") from error
+        facts = AgentFacts(agent_id, name, incarnation_id, domain, host, hello.pid, build, sdk, labels, first_seen)
+        if owner.refusing is not None:
+            raise owner.refusing
+        held = {lease.job_id: lease.lease_epoch for lease in hello.held}
+        session, not_held, resumed = reception.welcome(owner, facts, served, hello.slots, held, object(), asyncio.get_running_loop().time())
+        session.last_no = first.number
+        limits = owner.limits
+        return session, agents_pb2.ConnectResponse(
+            welcome=agents_pb2.Welcome(
+                session_id=uuid.uuid4().hex,
+                broker_id=str(owner.life_id),
+                lease=to_duration(limits.lease_s),
+                heartbeat=to_duration(limits.heartbeat_s),
+                not_held=_refs(not_held),
+                payload_limit_bytes=limits.payload_limit_bytes,
+                seen_no=first.number,
+                resumed=resumed,
+            )
+        )
+
+    async def _served(self, owner: Owner, domain: str, hello: agents_pb2.Hello) -> list[Served]:
+        if not 1 <= len(hello.types) <= 1000:
+            raise InvalidField("hello.types", f"1 to 1,000 types, found {len(hello.types)}")
+        served = []
+        for index, item in enumerate(hello.types):
+            field = f"hello.types[{index}]"
+            entry = await owner.types.ensure(domain, convert.type_name(f"{field}.type", item.type))
+            await owner.types.declare(entry, convert.settings_values(f"{field}.declared", item.declared))
+            served.append(Served(entry, item.slots, convert.text(f"{field}.executor", item.executor)))
+        return served
+
+    async def _read(self, owner: Owner, session: Session, token: object, requests: AsyncIterator[agents_pb2.ConnectRequest]) -> None:
+        """Until the stream ends; then the session waits for the agent to come back. What breaks the rules ends the stream."""
+        loop = asyncio.get_running_loop()
+        logs_in_hand = asyncio.Semaphore(LOGS_IN_HAND)
+        try:
+            async for message in requests:
+                if session.stream is not token:
+                    return
+                if message.number <= session.last_no:
+                    raise SessionError(f"message numbers must rise: {message.number} after {session.last_no}")
+                session.last_no = message.number
+                self._hear(owner, session, message)
+                if message.logs:
+                    await logs_in_hand.acquire()
+                    self._tasks.create_task(self._store_logs(owner, session, token, message, logs_in_hand))
+        except BrokerError as error:
+            log.warning("agent's stream refused", agent=session.facts.name, reason=str(error))
+            session.out.go_away = str(error)
+        except Exception as error:  # a broken stream ends in whatever grpc raises
+            log.debug("agent's stream broke", agent=session.facts.name, reason=repr(error))
+        finally:
+            if session.stream is token:
+                session.detach(loop.time())
+            session.wake.set()
+
+    def _hear(self, owner: Owner, session: Session, message: agents_pb2.ConnectRequest) -> None:
+        now = asyncio.get_running_loop().time()
+        session.last_heard = now
+        if message.outcomes:
+            owner.end(_endings(message.outcomes, session))
+        if message.HasField("accept"):
+            session.accept(message.accept.assign_no)
+            owner.end(
+                Ending(r.lease.job_id, r.lease.lease_epoch, Kind.REJECTED, reason=convert.text("accept.rejected.reason", r.reason, 1000))
+                for r in message.accept.rejected
+            )
+        if message.HasField("heartbeat"):
+            beat = message.heartbeat
+            if len(beat.job_ids) != len(beat.lease_epochs):
+                raise InvalidField("heartbeat.lease_epochs", "as many as job_ids")
+            reception.heartbeat(owner, session, message.number, dict(zip(beat.job_ids, beat.lease_epochs, strict=True)), now)
+        for report in message.progress:
+            self._progress(owner, session, report)
+        if message.draining:
+            session.draining = True
+        if message.HasField("credit"):
+            credit = message.credit
+            entries = {served.entry.name: type_id for type_id, served in session.served.items()} if credit.types else {}
+            session.set_credit(credit.assign_no, credit.free, [(entries[c.type], c.free) for c in credit.types if c.type in entries])
+            if session.room > 0:
+                owner.hungry[session] = None
+                owner.wake.set()
+
+    def _progress(self, owner: Owner, session: Session, report: agents_pb2.ProgressReport) -> None:
+        live = session.leases.get(report.lease.job_id)
+        if live is None or live.seq != report.lease.lease_epoch:
+            return
+        if report.HasField("progress"):
+            live.progress = (min(100.0, max(0.0, report.progress.percent)), report.progress.text[:1000])
+        if report.HasField("checkpoint"):
+            if len(report.checkpoint) > owner.limits.payload_limit_bytes:
+                raise InvalidField("progress.checkpoint", f"at most {owner.limits.payload_limit_bytes} bytes")
+            owner.checkpoint(live.job_id, live.seq, report.checkpoint)
+
+    async def _store_logs(self, owner: Owner, session: Session, token: object, message: agents_pb2.ConnectRequest, in_hand: asyncio.Semaphore) -> None:
+        try:
+            await self._logs.put(_lines(owner, message.logs))
+        except READ_FAILURES as error:
+            log.warning("log lines not stored; the agent keeps them", agent=session.facts.name, reason=str(error))
+        else:
+            if session.stream is token:
+                session.out.logs_no = max(session.out.logs_no, message.number)
+                session.wake.set()
+        finally:
+            in_hand.release()
+
+
+class _Collector:
+    """Gathers what became of the outcomes of one unary call."""
+
+    def __init__(self, expected: int) -> None:
+        self._expected = expected
+        self._acks: dict[tuple[int, int], int] = {}
+        self._seen = 0
+        self.done: asyncio.Future[dict[tuple[int, int], int]] = asyncio.get_running_loop().create_future()
+
+    def ack(self, job_id: int, epoch: int, disposition: Disposition) -> None:
+        self._seen += 1
+        self._acks[job_id, epoch] = disposition
+        if self._seen == self._expected and not self.done.done():
+            self.done.set_result(self._acks)
+
+
+def _endings(outcomes: Iterable[agents_pb2.Outcome], sink: Any) -> list[Ending]:
+    endings = []
+    for outcome in outcomes:
+        kind = _KINDS.get(outcome.kind)
+        if kind is None:
+            raise InvalidField("outcomes.kind", f"an outcome's kind is 1 to 5, found {outcome.kind}")
+        ending = Ending(outcome.job_id, outcome.lease_epoch, kind, sink)
+        if kind is Kind.COMPLETED:
+            ending.result = outcome.result or None
+        else:
+            ending.error = convert.job_error(outcome.error) if outcome.HasField("error") else None
+            ending.permanent = outcome.permanent
+            ending.delay_s = convert.seconds("outcomes.retry_after", outcome.retry_after) if outcome.HasField("retry_after") else None
+        endings.append(ending)
+    return endings
+
+
+def _lines(owner: Owner, batches: Iterable[agents_pb2.LogBatch]) -> list[StoredLine]:
+    """The lines to be stored: of each attempt as many as its type keeps, and one that says that there were more."""
+    stored = []
+    for batch in batches:
+        job_id, epoch = convert.job_id("logs.lease.job_id", batch.lease.job_id), batch.lease.lease_epoch
+        live = owner.live_jobs.get(job_id)
+        limit = live.entry.settings.log_limit_lines if live is not None else Settings().log_limit_lines
+        for line in batch.lines:
+            if line.line_no > limit + 1:
+                continue
+            text = line.text[:MAX_LINE].replace("\x00", "\ufffd") if line.line_no <= limit else f"log limit reached: {limit} lines are kept of one attempt"
+            stored.append((job_id, epoch, line.line_no, to_datetime(line.at), line.level if 1 <= line.level <= 4 else 2, text))
+    return stored
+
+
+def _refs(leases: Iterable[tuple[int, int]]) -> list[agents_pb2.LeaseRef]:
+    return [agents_pb2.LeaseRef(job_id=job_id, lease_epoch=epoch) for job_id, epoch in leases]
+
+
+def _response(owner: Owner, session: Session, out: Outbound) -> agents_pb2.ConnectResponse:
+    message = agents_pb2.ConnectResponse(logs_stored_no=out.logs_no)
+    if out.assigned:
+        message.assign.number = session.assign_no
+        message.assign.seen_no = session.last_no
+        add = message.assign.jobs.add
+        for live, body, checkpoint in out.assigned:
+            if live.session is not session or live.state is not State.PROCESSING:
+                continue  # ended between its grant and now
+            settings = live.entry.settings
+            job: agents_pb2.AssignedJob = add(
+                job_id=live.job_id, lease_epoch=live.seq, type=live.entry.name, payload=body if isinstance(body, bytes) else body[0], run=live.run,
+                attempt=live.attempt, timeout_ms=round(settings.timeout_s * 1000), max_attempts=settings.max_attempts, priority=live.priority,
+                losses=live.losses, checkpoint=checkpoint,
+            )  # fmt: skip
+            if not isinstance(body, bytes):
+                _describe(job, body)
+    if out.acks:
+        acks = message.outcome_acks.add
+        for job_id, epoch, disposition in out.acks:
+            acks(job_id=job_id, lease_epoch=epoch, disposition=disposition)  # type: ignore[arg-type]  # enum numbers
+    if out.proven_no:
+        message.heartbeat_ack.seen_no = out.proven_no
+        message.heartbeat_ack.server_time.CopyFrom(to_timestamp(owner.clock.now_s()))
+    if out.not_held:
+        message.heartbeat_ack.not_held.extend(_refs(out.not_held))
+    for job_id, epoch, abort in out.aborts:
+        message.aborts.append(
+            agents_pb2.AbortCommand(
+                lease=agents_pb2.LeaseRef(job_id=job_id, lease_epoch=epoch), actor=abort.actor, reason=abort.reason, grace=to_duration(abort.grace_s)
+            )
+        )
+    message.revoked.extend(_refs(out.revoked))
+    if out.go_away is not None:
+        message.go_away.CopyFrom(agents_pb2.GoAway(reason=out.go_away, reconnect_after=to_duration(0.2), stay_away=out.stay_away))
+    return message
+
+
+def _describe(job: agents_pb2.AssignedJob, body: tuple[bytes, str | None, str | None, str | None, str | None]) -> None:
+
+
+    _, content_type, instance_id, labels, trace_context = body
+    if content_type:
+        job.content_type = content_type
+    if instance_id:
+        job.instance_id = instance_id
+    if labels:
+        job.labels.update(json.loads(labels))
+    if trace_context:
+        job.trace_context = trace_context
+
+

@@ -1,0 +1,294 @@
+"""Between protobuf and the broker's values; refuses what is missing, oversized, malformed or unknown, naming the field."""
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from headrace_proto.v1 import types_pb2
+from headrace_proto.wire import ACTOR_KEY, DEFAULT_DOMAIN, DOMAIN_KEY, to_duration, to_seconds
+
+from headrace_broker.model.errors import BadPageToken, InvalidField, TooLarge
+from headrace_broker.model.ids import MAX_ID
+from headrace_broker.model.job import State
+from headrace_broker.model.settings import YEARS_10_S, Settings, Value, check
+from headrace_broker.store.batch import Body
+
+TYPE_NAME = re.compile(r"[A-Za-z0-9._:/-]{1,200}", re.ASCII)
+DOMAIN_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
+MAX_TEXT = 200
+MAX_REASON = 1000
+MAX_LABELS = 32
+MAX_BATCH = 10_000
+MAX_PRIORITY = 1_000_000
+
+
+def domain_of(context: Any) -> str:
+    """The domain that the call's metadata names."""
+    for key, value in context.invocation_metadata() or ():
+        if key == DOMAIN_KEY:
+            if isinstance(value, str) and DOMAIN_NAME.fullmatch(value):
+                return value
+            raise InvalidField(DOMAIN_KEY, f"a domain is 1 to 100 characters of A-Z a-z 0-9 . _ -, found {value!r}")
+    return DEFAULT_DOMAIN
+
+
+def actor_of(context: Any) -> str:
+    """Who calls, as the call's metadata says; empty when it does not."""
+    for key, value in context.invocation_metadata() or ():
+        if key == ACTOR_KEY:
+            return text("headrace-actor", value if isinstance(value, str) else value.decode(errors="replace"), MAX_TEXT)
+    return ""
+
+
+def text(field: str, value: str, limit: int = MAX_TEXT, *, required: bool = False) -> str:
+    """A text of at most `limit` characters without NUL."""
+    if not value and required:
+        raise InvalidField(field, "must be set")
+    if len(value) > limit:
+        raise TooLarge(field, f"at most {limit} characters, found {len(value)}")
+    if "\x00" in value:
+        raise InvalidField(field, "must not contain NUL characters")
+    return value
+
+
+def type_name(field: str, value: str) -> str:
+    """A job type's name."""
+    if not TYPE_NAME.fullmatch(value):
+        wanted = "1 to 200 characters of A-Z a-z 0-9 . _ : / -"
+        raise InvalidField(field, f"must be set: {wanted}" if not value else f"a job type is {wanted}, found {value[:60]!r}")
+    return value
+
+
+def job_id(field: str, value: int) -> int:
+    """A job's id."""
+    if not 0 < value <= MAX_ID:
+        raise InvalidField(field, f"a job id is a positive number, found {value}")
+    return value
+
+
+def job_ids(field: str, values: Any, limit: int = 1000) -> list[int]:
+    """1 to `limit` job ids."""
+    if not 1 <= len(values) <= limit:
+        raise InvalidField(field, f"1 to {limit} ids, found {len(values)}")
+    return [job_id(f"{field}[{index}]", value) for index, value in enumerate(values)]
+
+
+def seconds(field: str, duration: Duration, most: float = YEARS_10_S) -> float:
+    """A duration in seconds, from 0 to `most`."""
+    value = to_seconds(duration)
+    if not 0 <= value <= most or not 0 <= duration.nanos < 1_000_000_000:
+        raise InvalidField(field, f"a duration from 0 to {most:g} s, found {value:g} s")
+    return value
+
+
+def unix_s(field: str, timestamp: Timestamp) -> float:
+    """A time in seconds since 1970, between the years 1970 and 9999."""
+    value = timestamp.seconds + timestamp.nanos / 1e9
+    if not 0 <= value < 253_402_300_000:
+        raise InvalidField(field, "a time between the years 1970 and 9999")
+    return value
+
+
+def page_size(value: int, default: int, most: int) -> int:
+    """A page's size; 0 means the default."""
+    if value > most:
+        raise InvalidField("page_size", f"at most {most}, found {value}")
+    return value or default
+
+
+def page_token(token: str, filters: str) -> list[int]:
+    """The numbers that a token carries; empty for the first page. Raises BadPageToken if it was not made for these filters."""
+    if not token:
+        return []
+    try:
+        version, digest, *numbers = json.loads(base64.urlsafe_b64decode(token.encode()))
+    except (ValueError, binascii.Error, TypeError, UnicodeError):
+        raise BadPageToken("page_token", "it was not made by this call; leave it empty for the first page") from None
+    if version != 1 or not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= MAX_ID for n in numbers) or not numbers:
+        raise BadPageToken("page_token", "it was not made by this call; leave it empty for the first page")
+    if digest != _digest(filters):
+        raise BadPageToken("page_token", "it belongs to another filter; keep the filter, or begin with an empty token")
+    return list(numbers)
+
+
+def make_token(filters: str, *numbers: int) -> str:
+    """A token that `page_token` reads."""
+    return base64.urlsafe_b64encode(json.dumps([1, _digest(filters), *numbers]).encode()).decode()
+
+
+def _digest(filters: str) -> str:
+    return hashlib.sha256(filters.encode()).hexdigest()[:12]
+
+
+def states(field: str, values: Any) -> set[State]:
+    """Job states."""
+    found = set()
+    for index, value in enumerate(values):
+        if value not in range(1, 6):
+            raise InvalidField(f"{field}[{index}]", f"a job state is 1 to 5, found {value}")
+        found.add(State(value))
+    return found
+
+
+# Submissions -----------------------------------------------------------------------------------------------------------------------------------
+
+
+def body(spec: types_pb2.JobSpec, payload_limit: int) -> tuple[Body, int]:
+    """(what is stored of a job beside its type, size of the payload in bytes). Cheap for a job that has nothing but a type and a payload."""
+    payload = spec.payload
+    if len(payload) > payload_limit:
+        raise TooLarge("payload", f"at most {payload_limit} bytes, found {len(payload)}; store it elsewhere and submit where it is")
+    content_type, instance_id, trace_context, labels = spec.content_type, spec.instance_id, spec.trace_context, spec.labels
+    if not (content_type or instance_id or trace_context or labels):
+        return payload, len(payload)
+    return (
+        payload,
+        text("content_type", content_type, 100) or None,
+        text("instance_id", instance_id) or None,
+        _labels("labels", labels) if labels else None,
+        text("trace_context", trace_context, 100) or None,
+    ), len(payload)
+
+
+def priority(spec: types_pb2.JobSpec) -> int:
+    """The job's own part of the score."""
+    value = spec.priority
+    if not -MAX_PRIORITY <= value <= MAX_PRIORITY:
+        raise InvalidField("priority", f"between -{MAX_PRIORITY:,} and {MAX_PRIORITY:,}, found {value}")
+    return value
+
+
+def available_at_s(spec: types_pb2.JobSpec, now_s: float) -> float:
+    """When the job may start, in seconds since 1970; 0: at once. `now_s` is the database's time."""
+    delayed, timed = spec.HasField("delay"), spec.HasField("start_at")
+    if delayed and timed:
+        raise InvalidField("start_at", "delay and start_at are both set; set one of them")
+    if delayed:
+        delay_s = seconds("delay", spec.delay)
+        return now_s + delay_s if delay_s else 0.0
+    if not timed:
+        return 0.0
+    start_s = unix_s("start_at", spec.start_at)
+    if start_s > now_s + YEARS_10_S:
+        raise InvalidField("start_at", "at most 10 years from now")
+    return start_s if start_s > now_s else 0.0
+
+
+def body_hash(spec: types_pb2.JobSpec) -> bytes:
+    """Equal for submissions with the same body: everything but the key, and but when it may start relative to now."""
+    digest = hashlib.blake2b(digest_size=16)
+    labels = json.dumps(sorted(spec.labels.items()))
+    start = f"{to_seconds(spec.delay)}/{spec.start_at.seconds}.{spec.start_at.nanos}"
+    for part in (spec.type, spec.content_type, spec.instance_id, str(spec.priority), labels, start):
+        digest.update(part.encode() + b"\x00")
+    digest.update(spec.payload)
+    return digest.digest()
+
+
+def _labels(field: str, values: Any) -> str:
+    if len(values) > MAX_LABELS:
+        raise TooLarge(field, f"at most {MAX_LABELS} labels, found {len(values)}")
+    found = {}
+    for key, value in values.items():
+        if not key or len(key) > 63:
+            raise InvalidField(field, f"a label's key is 1 to 63 characters, found {key[:70]!r}")
+        found[text(field, key)] = text(f"{field}[{key}]", value)
+    return json.dumps(found)
+
+
+def labels(field: str, values: Any) -> dict[str, str]:
+    """Checked labels."""
+    return json.loads(_labels(field, values)) if values else {}
+
+
+# Errors of handlers ----------------------------------------------------------------------------------------------------------------------------
+
+
+def job_error(error: types_pb2.JobError) -> str:
+    """A handler's error as the JSON that is stored; too long texts are cut."""
+    return json.dumps(
+        {
+            "code": _clean(error.code)[:200],
+            "message": _clean(error.message)[:8000],
+            "fingerprint": _clean(error.fingerprint)[:64],
+            "traceback": _clean(error.traceback)[-65_536:],
+        }
+    )
+
+
+def _clean(value: str) -> str:
+    return value.replace("\x00", "\ufffd")
+
+
+def error_message(stored: dict[str, str] | None) -> types_pb2.JobError | None:
+    """The stored error as a message."""
+    if stored is None:
+        return None
+    return types_pb2.JobError(
+        code=stored.get("code", ""), message=stored.get("message", ""), fingerprint=stored.get("fingerprint", ""), traceback=stored.get("traceback", "")
+    )
+
+
+# Settings --------------------------------------------------------------------------------------------------------------------------------------
+
+_PLAIN = ("priority", "max_attempts", "max_losses", "paused", "alert_on_error", "alert_on_abort", "log_limit_lines", "log_limit_bytes")
+_DURATIONS = ("timeout", "delete_completed_after", "delete_aborted_after", "delete_error_after")
+CLEARABLE = {
+    **{name: (name,) for name in (*_PLAIN, "exhausted_state")},
+    **{name: (f"{name}_s",) for name in _DURATIONS},
+    "retry": ("retry_delay_s", "retry_factor", "retry_max_s", "retry_jitter"),
+}
+"""Setting names of the wire, and what they are stored as."""
+
+
+def settings_values(field: str, message: types_pb2.JobTypeSettings) -> dict[str, Value]:
+    """The settings that are set in a message, by their stored names; checked."""
+    values: dict[str, Value] = {name: getattr(message, name) for name in _PLAIN if message.HasField(name)}
+    for name in _DURATIONS:
+        if message.HasField(name):
+            values[f"{name}_s"] = seconds(f"{field}.{name}", getattr(message, name))
+    if message.HasField("exhausted_state"):
+        values["exhausted_state"] = int(message.exhausted_state)
+    if message.HasField("retry"):
+        retry = message.retry
+        if retry.HasField("delay"):
+            values["retry_delay_s"] = seconds(f"{field}.retry.delay", retry.delay)
+        if retry.HasField("max"):
+            values["retry_max_s"] = seconds(f"{field}.retry.max", retry.max)
+        values["retry_factor"] = retry.factor or 1.0
+        values["retry_jitter"] = retry.jitter
+    try:
+        check(values)
+    except InvalidField as error:
+        raise InvalidField(f"{field}.{error.field}", str(error).split(": ", 1)[1]) from error
+    return values
+
+
+def settings_message(values: dict[str, Value]) -> types_pb2.JobTypeSettings:
+    """A message with the settings of these stored names."""
+    message = types_pb2.JobTypeSettings()
+    for name, value in values.items():
+        if name in _PLAIN:
+            setattr(message, name, value)
+        elif name == "exhausted_state":
+            message.exhausted_state = int(value)  # type: ignore[assignment]  # enum numbers
+        elif name.startswith("retry_"):
+            part = name.removeprefix("retry_")
+            if part.endswith("_s"):
+                getattr(message.retry, part[:-2]).CopyFrom(to_duration(float(value)))
+            else:
+                setattr(message.retry, part, float(value))
+        elif name.endswith("_s") and name[:-2] in _DURATIONS:
+            getattr(message, name[:-2]).CopyFrom(to_duration(float(value)))
+    return message
+
+
+def settings_in_force(settings: Settings) -> types_pb2.JobTypeSettings:
+    """All settings that are in force."""
+    values = {name: getattr(settings, name) for name in settings.__slots__}
+    return settings_message({name: value for name, value in values.items() if value is not None})

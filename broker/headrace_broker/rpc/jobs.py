@@ -1,0 +1,205 @@
+"""The Jobs service: reads; the Submit calls are in `submit`."""
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+from headrace_proto.v1 import jobs_pb2, types_pb2
+from headrace_proto.wire import WAIT_REASONS, to_duration, to_timestamp
+
+from headrace_broker.actions.reads import AttemptRead, JobRead, JobReads, attempts
+from headrace_broker.model.errors import InvalidField, JobNotFound
+from headrace_broker.model.ids import MAX_ID, created_at_s, lowest_id_at
+from headrace_broker.model.job import SETTLED, Kind, State
+from headrace_broker.rpc import convert
+from headrace_broker.rpc.submit import SubmitCalls
+from headrace_broker.shards.ownership import Ownership
+from headrace_broker.store.reads import EventRow, Reads
+
+MAX_WAIT_S = 3600.0
+_REASON_NUMBERS = {name: number for number, name in WAIT_REASONS.items()}
+
+
+class JobsService(SubmitCalls):
+    """See the module."""
+
+    def __init__(self, ownership: Ownership, reads: Reads, payload_limit: int) -> None:
+        self._ownership = ownership
+        self._stored = reads
+        self._payload_limit = payload_limit
+
+    @property
+    def _reads(self) -> JobReads:
+        return JobReads(self._ownership.owner, self._stored)
+
+    async def GetJob(self, request: jobs_pb2.GetJobRequest, context: Any) -> jobs_pb2.GetJobResponse:  # noqa: N802
+        job_id = convert.job_id("job_id", request.job_id)
+        job = await self._reads.get(job_id, convert.domain_of(context), full=_full(request.view))
+        return jobs_pb2.GetJobResponse(job=job_message(job))
+
+    async def ListJobs(self, request: jobs_pb2.ListJobsRequest, context: Any) -> jobs_pb2.ListJobsResponse:  # noqa: N802
+        wanted = request.filter
+        types = [convert.type_name(f"filter.types[{i}]", name) for i, name in enumerate(wanted.types)]
+        states = convert.states("filter.states", wanted.states)
+        instance_id = convert.text("filter.instance_id", wanted.instance_id) or None
+        limit = convert.page_size(request.page_size, 50, 1000)
+        filters = wanted.SerializeToString(deterministic=True).hex()
+        token = convert.page_token(request.page_token, filters)
+        from_id = lowest_id_at(convert.unix_s("filter.created_from", wanted.created_from)) if wanted.HasField("created_from") else 0
+        below = lowest_id_at(convert.unix_s("filter.created_to", wanted.created_to)) if wanted.HasField("created_to") else MAX_ID
+        page = await self._reads.list_jobs(
+            convert.domain_of(context), types=types, states=states, instance_id=instance_id, from_id=from_id, below=min(below, *token, MAX_ID), limit=limit
+        )
+        return jobs_pb2.ListJobsResponse(
+            jobs=[job_message(job) for job in page.jobs],
+            next_page_token=convert.make_token(filters, page.next_below) if page.next_below else "",
+            complete=page.complete,
+            searched_until=to_timestamp(page.searched_until_s),
+        )
+
+    async def CountJobs(self, request: jobs_pb2.CountJobsRequest, context: Any) -> jobs_pb2.CountJobsResponse:  # noqa: N802
+        owner = self._ownership.owner
+        names = {convert.type_name(f"types[{i}]", name) for i, name in enumerate(request.types)}
+        counts = {name: by_state for name, by_state in sorted(owner.counts(convert.domain_of(context)).items()) if not names or name in names}
+        totals = {state: sum(by_state.get(state, 0) for by_state in counts.values()) for state in State if state is not State.GONE}
+        return jobs_pb2.CountJobsResponse(
+            totals=state_counts(totals),
+            types=[jobs_pb2.TypeCount(type=name, counts=state_counts(by_state)) for name, by_state in counts.items()],
+            as_of=to_timestamp(owner.clock.now_s()),
+        )
+
+    async def WaitJob(self, request: jobs_pb2.WaitJobRequest, context: Any) -> jobs_pb2.WaitJobResponse:  # noqa: N802
+        job_id = convert.job_id("job_id", request.job_id)
+        wait_s = convert.seconds("wait", request.wait, MAX_WAIT_S) if request.HasField("wait") else MAX_WAIT_S
+        left = context.time_remaining()
+        job = await self._reads.wait(
+            job_id, convert.domain_of(context), wait_s=min(wait_s or MAX_WAIT_S, left - 0.2 if left is not None else MAX_WAIT_S), full=_full(request.view)
+        )
+        return jobs_pb2.WaitJobResponse(job=job_message(job))
+
+    async def WatchJobs(self, request: jobs_pb2.WatchJobsRequest, context: Any) -> AsyncIterator[jobs_pb2.WatchJobsResponse]:  # noqa: N802
+        owner = self._ownership.owner
+        domain = convert.domain_of(context)
+        ids = frozenset(convert.job_ids("job_ids", request.job_ids)) if request.job_ids else frozenset()
+        for name in request.types:
+            convert.type_name("types", name)
+        entries = [entry for entry in owner.types.of_domain(domain) if not request.types or entry.name in request.types]
+        instance_id = convert.text("instance_id", request.instance_id) or None
+        if request.types and not entries:
+            raise InvalidField("types", "none of these types exists")
+        own = {entry.type_id for entry in entries}
+        with owner.hub.subscribe(job_ids=ids, type_ids=frozenset(own), instance_id=instance_id) as changes:
+            for job_id in sorted(ids):
+                try:
+                    job = await self._reads.get(job_id, domain)
+                except JobNotFound:
+                    continue
+                yield jobs_pb2.WatchJobsResponse(job_id=job_id, type=job.type, state=int(job.row.state), seq=job.row.seq, kind="")  # type: ignore[arg-type]  # enum numbers
+            async for change in changes:
+                if change.type_id not in own:
+                    continue
+                yield jobs_pb2.WatchJobsResponse(
+                    job_id=change.job_id, type=owner.types.by_id[change.type_id].name, state=int(change.state) if change.state is not State.GONE else 0,  # type: ignore[arg-type]
+                    seq=change.seq, kind=change.kind, gap=change.gap,
+                )  # fmt: skip
+
+    async def ListAttempts(self, request: jobs_pb2.ListAttemptsRequest, context: Any) -> jobs_pb2.ListAttemptsResponse:  # noqa: N802
+        _, events = await self._reads.events(convert.job_id("job_id", request.job_id), convert.domain_of(context))
+        return jobs_pb2.ListAttemptsResponse(attempts=[_attempt(attempt) for attempt in attempts(events)])
+
+    async def ListEvents(self, request: jobs_pb2.ListEventsRequest, context: Any) -> jobs_pb2.ListEventsResponse:  # noqa: N802
+        job, events = await self._reads.events(convert.job_id("job_id", request.job_id), convert.domain_of(context))
+        first = jobs_pb2.Event(kind="submitted", at=to_timestamp(created_at_s(job.row.job_id)), state=types_pb2.JOB_STATE_WAITING, run=1)
+        return jobs_pb2.ListEventsResponse(events=[first, *(_event(event) for event in events)])
+
+    async def ListLogs(self, request: jobs_pb2.ListLogsRequest, context: Any) -> jobs_pb2.ListLogsResponse:  # noqa: N802
+        job_id = convert.job_id("job_id", request.job_id)
+        limit = convert.page_size(request.page_size, 1000, 10_000)
+        if request.min_level not in range(5):
+            raise InvalidField("min_level", f"a log level is 1 to 4, found {request.min_level}")
+        filters = f"{job_id}/{request.lease_epoch}/{request.min_level}"
+        token = convert.page_token(request.page_token, filters) or [0, 0]
+        lines = await self._reads.logs(
+            job_id, convert.domain_of(context), lease_epoch=request.lease_epoch, min_level=request.min_level, after=(token[0], token[-1]), limit=limit
+        )
+        more = convert.make_token(filters, lines[-1].lease_epoch, lines[-1].line_no) if len(lines) == limit else ""
+        return jobs_pb2.ListLogsResponse(
+            lines=[
+                jobs_pb2.LogLine(
+                    lease_epoch=line.lease_epoch, line_no=line.line_no, at=to_timestamp(line.at), level=line.level, text=line.text, run=line.run,  # type: ignore[arg-type]
+                    attempt=line.attempt,
+                )
+                for line in lines
+            ],
+            next_page_token=more,
+        )  # fmt: skip
+
+
+def _full(view: int) -> bool:
+    if view not in (0, 1, 2):
+        raise InvalidField("view", f"a view is 1 or 2, found {view}")
+    return view == 2
+
+
+def state_counts(counts: dict[State, int]) -> list[types_pb2.StateCount]:
+    """Counts by state, in the order of the states, without zeros."""
+    return [types_pb2.StateCount(state=int(state), count=count) for state, count in sorted(counts.items()) if count > 0]  # type: ignore[arg-type]
+
+
+def job_message(job: JobRead) -> types_pb2.Job:
+    """The job as a message."""
+    row = job.row
+    settled = row.state in SETTLED
+    message = types_pb2.Job(
+        job_id=row.job_id, domain=job.domain, type=job.type, instance_id=row.instance_id or "", state=int(row.state),  # type: ignore[arg-type]
+        wait_reason=_REASON_NUMBERS[job.wait_reason], run=row.run, attempt=row.attempt, losses=row.losses, lease_epoch=row.lease_epoch,  # type: ignore[arg-type]
+        priority=row.priority, score=job.score, created_at=to_timestamp(created_at_s(row.job_id)), idempotency_key=row.idempotency_key or "", labels=row.labels,
+        trace_context=row.trace_context or "", agent=row.agent or "", payload_bytes=row.payload_bytes, content_type=row.content_type or "application/json",
+        payload=row.payload or b"", result=row.result or b"", error=convert.error_message(row.error) if row.state is not State.COMPLETED else None,
+    )  # fmt: skip
+    if row.state is State.WAITING:
+        message.available_at.CopyFrom(to_timestamp(row.available_at if row.available_at is not None else created_at_s(row.job_id)))
+    if row.started_at is not None:
+        message.started_at.CopyFrom(to_timestamp(row.started_at))
+    if settled and row.at is not None:
+        message.settled_at.CopyFrom(to_timestamp(row.at))
+    if settled and row.delete_minute is not None:
+        message.delete_at.CopyFrom(to_timestamp(row.delete_minute * 60.0))
+    if job.progress is not None:
+        message.progress.percent, message.progress.text = job.progress
+    if row.abort is not None:
+        message.abort.CopyFrom(
+            types_pb2.AbortRequest(
+                actor=row.abort["actor"] or "", reason=row.abort["reason"] or "", requested_at=to_timestamp(datetime.fromtimestamp(row.abort["at"], UTC)),
+                grace=to_duration(float(row.abort["grace_s"] or 0)),
+            )
+        )  # fmt: skip
+    return message
+
+
+def _attempt(attempt: AttemptRead) -> jobs_pb2.Attempt:
+    grant, ending = attempt.grant, attempt.ending
+    late = json.loads(attempt.late_outcome)["outcome"] if attempt.late_outcome else ""
+    message = jobs_pb2.Attempt(
+        run=grant.run, attempt=grant.attempt, lease_epoch=grant.seq, agent=grant.agent, started_at=to_timestamp(grant.at), late_outcome=late
+    )
+    if ending is not None:
+        message.ending = ending.kind.name.lower()
+        message.ended_at.CopyFrom(to_timestamp(ending.at))
+        error = convert.error_message(ending.error)
+        if error is not None:
+            message.error.CopyFrom(error)
+    return message
+
+
+def _event(event: EventRow) -> jobs_pb2.Event:
+    note = not isinstance(event.kind, Kind)
+    message = jobs_pb2.Event(
+        seq=event.seq, kind=event.kind.name.lower(), note=note, at=to_timestamp(event.at), run=event.run or 0, attempt=event.attempt or 0, actor=event.actor,
+        state=int(event.state) if event.state is not None and event.state is not State.GONE else 0,  # type: ignore[arg-type]
+        reason=event.reason, agent=event.agent, error=convert.error_message(event.error),
+    )  # fmt: skip
+    if event.available_at is not None:
+        message.available_at.CopyFrom(to_timestamp(event.available_at))
+    return message

@@ -1,0 +1,81 @@
+"""The gRPC server: services, limits, health, reflection."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from headrace_proto.v1 import admin_pb2, admin_pb2_grpc, agents_pb2, agents_pb2_grpc, jobs_pb2, jobs_pb2_grpc, stats_pb2, stats_pb2_grpc
+
+from headrace_broker.metrics import Metrics
+from headrace_broker.rpc.admin import AdminService, StatsService
+from headrace_broker.rpc.agents import AgentsService
+from headrace_broker.rpc.interceptors import Guard
+from headrace_broker.rpc.jobs import JobsService
+from headrace_broker.shards.ownership import Ownership
+from headrace_broker.store.logs import LogWriter
+from headrace_broker.store.reads import Reads
+from headrace_broker.store.settings import SettingsStore
+
+MESSAGE_LIMIT = 16 * 1024 * 1024
+OPTIONS = [
+    ("grpc.max_receive_message_length", MESSAGE_LIMIT),
+    ("grpc.max_send_message_length", MESSAGE_LIMIT),
+    ("grpc.so_reuseport", 0),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # a server refuses pings closer than 300 s unless told otherwise
+    ("grpc.http2.max_pings_without_data", 0),
+]
+SERVICES = [
+    *(f"headrace.v1.{name}" for module in (jobs_pb2, agents_pb2, admin_pb2, stats_pb2) for name in module.DESCRIPTOR.services_by_name),
+    health.SERVICE_NAME,
+]
+
+
+class RpcServer:
+    """Serves on several addresses. `tls`: (key, certificate chain, client CA or None), all PEM."""
+
+    def __init__(
+        self, *, ownership: Ownership, reads: Reads, settings: SettingsStore, logs: LogWriter, metrics: Metrics, payload_limit: int, version: str,
+        postgres_version: str, tasks: asyncio.TaskGroup,
+    ) -> None:  # fmt: skip
+        self._server = grpc.aio.server(interceptors=[Guard(metrics)], options=OPTIONS)
+        self._health = health.aio.HealthServicer()
+        jobs_pb2_grpc.add_JobsServicer_to_server(JobsService(ownership, reads, payload_limit), self._server)  # type: ignore[no-untyped-call]
+        agents_pb2_grpc.add_AgentsServicer_to_server(AgentsService(ownership, settings, logs, tasks), self._server)  # type: ignore[no-untyped-call]
+        admin_pb2_grpc.add_AdminServicer_to_server(AdminService(ownership, reads), self._server)  # type: ignore[no-untyped-call]
+        stats_pb2_grpc.add_StatsServicer_to_server(StatsService(ownership, version, postgres_version), self._server)  # type: ignore[no-untyped-call]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection([*SERVICES, reflection.SERVICE_NAME], self._server)
+
+    async def start(self, addresses: Sequence[str], tls: tuple[bytes, bytes, bytes | None] | None) -> list[str]:
+        """Listens; returns the addresses with the ports that were picked. Raises OSError for one that cannot be had."""
+        bound = []
+        for address in addresses:
+            try:
+                port = self._server.add_secure_port(address, _credentials(tls)) if tls is not None else self._server.add_insecure_port(address)
+            except RuntimeError as error:
+                raise OSError(f"cannot listen on {address}: it is in use, or not an address of this machine") from error
+            bound.append(address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}")
+        await self.serving(False)
+        await self._server.start()
+        return bound
+
+    async def serving(self, serving: bool) -> None:
+        """What the health service says."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", *SERVICES[:-1]):
+            await self._health.set(name, status)
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuses new calls, and ends those that still run after the grace."""
+        await self._server.stop(grace_s)
+
+
+def _credentials(tls: tuple[bytes, bytes, bytes | None]) -> Any:
+    key, chain, client_ca = tls
+    return grpc.ssl_server_credentials([(key, chain)], root_certificates=client_ca, require_client_auth=client_ca is not None)

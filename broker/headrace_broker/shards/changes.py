@@ -1,0 +1,167 @@
+"""Requeue, abort and purge: what people and programs ask to be done to jobs.
+
+A change reads where the jobs stand, queues an intent, and the owner decides it in its next round: by what it remembers of a job that is live, else by what was
+read. A job that moved between the read and the decision is read again, so nothing is decided on an old state.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from headrace_broker.model.errors import BrokerError, Busy, DatabaseUnavailable, InvalidState, JobNotFound
+from headrace_broker.model.job import SETTLED, Kind, NoteKind, State
+from headrace_broker.shards.intents import Change, ChangeIntent, Verb
+from headrace_broker.shards.live import Abort, Live
+from headrace_broker.shards.round import Round
+from headrace_broker.store.heads import Heads, ReadFailed, StoredHead
+
+if TYPE_CHECKING:
+    from headrace_broker.shards.owner import Owner
+
+TRIES = 20
+
+
+async def request(
+    owner: "Owner", heads: Heads, verb: Verb, job_ids: Sequence[int], *, domain: str, actor: str, reason: str,
+    include_completed: bool = False, grace_s: float = 30.0, force: bool = False,
+) -> list[Change]:  # fmt: skip
+    """Changes jobs and returns what became of each, in order, once it is durable. A job of another domain is not found; an id that comes twice is changed once.
+
+    Raises:
+        Unavailable: nothing was changed, or (ResultUnknown) it is not known what was.
+
+    Cancellation: changes that were queued happen all the same.
+    """
+    results: dict[int, Change] = {}
+    todo = list(dict.fromkeys(job_ids))
+    moved: set[int] = set()
+    owner.readers.append(moved)
+    try:
+        for _ in range(TRIES):
+            moved.clear()
+            if owner.in_flight is not None:  # what is being stored now may or may not be in what is read now
+                moved.update(owner.in_flight.event_job)
+            try:
+                stored = await heads.heads(todo)
+            except ReadFailed as error:
+                raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
+            for job_id in todo:
+                if not _visible(owner, stored.get(job_id), domain):
+                    results[job_id] = Change(job_id, None, JobNotFound(job_id))
+            todo = [job_id for job_id in todo if job_id not in results]
+            if not todo:
+                break
+            if owner.refusing is not None:
+                raise owner.refusing
+            done: asyncio.Future[list[Change | None]] = asyncio.get_running_loop().create_future()
+            owner.change(ChangeIntent(verb, [stored[job_id] for job_id in todo], actor, reason, moved, done, include_completed, grace_s, force))
+            results.update({change.job_id: change for change in await done if change is not None})
+            todo = [job_id for job_id in todo if job_id not in results]
+            if not todo:
+                break
+        else:
+            raise Busy(f"jobs {todo[:5]} move too fast to be changed; try again", retry_after_s=1.0)
+    finally:
+        owner.readers.remove(moved)
+    return [results[job_id] for job_id in job_ids]
+
+
+def _visible(owner: "Owner", head: StoredHead | None, domain: str) -> bool:
+    if head is None or head.state is State.GONE:
+        return False
+    if head.state in SETTLED and head.delete_minute is not None and head.delete_minute * 60 <= owner.clock.now_s():
+        return False
+    entry = owner.types.by_id.get(head.type_id)
+    return entry is not None and entry.domain == domain
+
+
+def decide(owner: "Owner", round_: Round, intent: ChangeIntent, now: float) -> None:
+    """Decides one intent within a round."""
+    results: list[Change | None] = []
+    for head in intent.heads:
+        live = owner.live_jobs.get(head.job_id)
+        if (live is None and head.job_id in intent.moved) or (live is not None and live.round == round_.number):
+            results.append(None)  # it moved since it was read, or has its one event of this round already
+            continue
+        if live is None and head.state is State.PROCESSING:
+            results.append(None)  # it was settled before this call began to take note
+            continue
+        try:
+            state = _DECIDE[intent.verb](owner, round_, intent, head, live, now)
+            results.append(Change(head.job_id, state))
+        except BrokerError as error:
+            results.append(Change(head.job_id, live.state if live is not None else head.state, error))
+    round_.answers.append((intent.done, results))
+
+
+def _revive(owner: "Owner", head: StoredHead, live: Live | None) -> Live:
+    """The job as memory would know it."""
+    if live is not None:
+        return live
+    live = Live(head.job_id, owner.types.by_id[head.type_id], head.priority, head.instance_id)
+    live.seq, live.kind, live.state = head.seq, head.kind, head.state
+    live.run, live.attempt, live.losses, live.agent_id = head.run, head.attempt, head.losses, head.agent_id
+    return live
+
+
+def _requeue(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live | None, now: float) -> State:
+    state = live.state if live is not None else head.state
+    if state not in SETTLED:
+        raise InvalidState(f"job {head.job_id} is {state.name.lower()}: only settled jobs can be requeued; abort it first, or wait")
+    if state is State.COMPLETED and not intent.include_completed:
+        raise InvalidState(f"job {head.job_id} has completed: say so by name (include_completed) to run it again")
+    live = _revive(owner, head, live)
+    live.run, live.attempt, live.losses, live.available_at_s = head.run + 1, 0, 0, 0.0
+    live.not_before = owner.not_before.get(head.job_id, 0.0)
+    if head.kind is Kind.ABORTED and head.agent_id is not None:  # a takeover forgets when the old lease ends: wait for the longest it can be
+        live.not_before = max(live.not_before, owner.taken_over_at + owner.limits.lease_s)
+    live.agent_id = None
+    owner.record(round_, live, Kind.REQUEUED, State.WAITING)
+    round_.batch.counts[head.type_id, state, 0] += 1  # it was counted under its delete date
+    round_.batch.counts[head.type_id, state, head.delete_minute or 0] -= 1
+    round_.batch.extend_event(actor=intent.actor, reason=intent.reason)
+    owner.live_jobs[head.job_id] = live
+    round_.waiting_again.append(live)
+    return State.WAITING
+
+
+def _abort(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live | None, now: float) -> State:
+    state = live.state if live is not None else head.state
+    if state in SETTLED:
+        raise InvalidState(f"job {head.job_id} is {state.name.lower()} already: there is nothing to abort")
+    if state is State.PROCESSING and not intent.force:
+        assert live is not None  # processing jobs are in memory
+        live.abort = Abort(intent.actor, intent.reason, intent.grace_s)
+        round_.batch.add_note(
+            head.job_id, live.seq, NoteKind.ABORT_REQUESTED, actor=intent.actor, reason=intent.reason, data=str(intent.grace_s).encode()
+        )
+        if live.session is not None:
+            round_.aborts.append((live.session, live.job_id, live.seq, live.abort))
+        return State.PROCESSING
+    live = _revive(owner, head, live)
+    if state is State.PROCESSING:
+        owner.not_before[head.job_id] = now + owner.limits.lease_s
+        if live.session is not None:
+            round_.revoked.append((live.session, live.job_id, live.seq))
+    else:
+        owner.lanes.discard(head.job_id)
+        owner.bodies.pop(head.job_id)
+    owner.settle_job(round_, live, Kind.ABORTED, State.ABORTED)
+    round_.batch.extend_event(actor=intent.actor, reason=intent.reason)
+    owner.raise_alert(round_, live, None)
+    return State.ABORTED
+
+
+def _purge(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live | None, now: float) -> State:
+    state = live.state if live is not None else head.state
+    if state not in SETTLED:
+        raise InvalidState(f"job {head.job_id} is {state.name.lower()}: only settled jobs can be purged; abort it first")
+    live = _revive(owner, head, live)
+    owner.record(round_, live, Kind.PURGED, State.GONE)
+    round_.batch.counts[head.type_id, state, 0] += 1
+    round_.batch.counts[head.type_id, state, head.delete_minute or 0] -= 1
+    round_.batch.extend_event(actor=intent.actor, reason=intent.reason)
+    return State.GONE
+
+
+_DECIDE = {Verb.REQUEUE: _requeue, Verb.ABORT: _abort, Verb.PURGE: _purge}

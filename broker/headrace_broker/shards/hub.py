@@ -1,0 +1,123 @@
+"""Who wants to hear of durable changes: the waiters and watchers of the Jobs service.
+
+Changes are published by the flusher after their commit, never before. A subscriber that does not read loses changes, not memory: its queue is bounded, and the
+next change it gets says that there is a gap.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from headrace_broker.model.job import State
+
+
+@dataclass(frozen=True, slots=True)
+class JobChange:
+    """One durable change of a job. `kind` is the event's name in lower case, "submitted" for a new job. `gap`: changes before this one were left out."""
+
+    job_id: int
+    type_id: int
+    state: State
+    seq: int
+    kind: str
+    instance_id: str | None = None
+    gap: bool = False
+
+
+class Subscription:
+    """Iterates over matching changes; ends when the owner ends. Use as a context manager."""
+
+    def __init__(self, hub: "Hub", job_ids: frozenset[int], type_ids: frozenset[int], instance_id: str | None, limit: int) -> None:
+        self._hub = hub
+        self.job_ids = job_ids
+        self.type_ids = type_ids
+        self.instance_id = instance_id
+        self._limit = limit
+        self._changes: deque[JobChange] = deque()
+        self._gap = False
+        self._closed = False
+        self._wake = asyncio.Event()
+
+    def __enter__(self) -> "Subscription":
+        self._hub.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hub.remove(self)
+
+    def offer(self, change: JobChange) -> None:
+        """Queues the change, or notes that one is missing."""
+        if len(self._changes) >= self._limit:
+            self._gap = True
+            return
+        if self._gap:
+            change = JobChange(change.job_id, change.type_id, change.state, change.seq, change.kind, change.instance_id, gap=True)
+            self._gap = False
+        self._changes.append(change)
+        self._wake.set()
+
+    def close(self) -> None:
+        """Ends the iteration once what is queued was read."""
+        self._closed = True
+        self._wake.set()
+
+    async def __aiter__(self) -> AsyncIterator[JobChange]:
+        while True:
+            while self._changes:
+                yield self._changes.popleft()
+            if self._closed:
+                return
+            self._wake.clear()
+            await self._wake.wait()
+
+
+class Hub:
+    """The subscriptions of one owner. `active` says whether anybody listens: nobody collects changes otherwise."""
+
+    def __init__(self) -> None:
+        self._by_job: dict[int, set[Subscription]] = {}
+        self._others: set[Subscription] = set()
+
+    @property
+    def active(self) -> bool:
+        """Whether there is any subscription."""
+        return bool(self._by_job or self._others)
+
+    def subscribe(
+        self, *, job_ids: frozenset[int] = frozenset(), type_ids: frozenset[int] = frozenset(), instance_id: str | None = None, limit: int = 1000
+    ) -> Subscription:
+        """A subscription to jobs by id or, when no id is given, by type and instance; without any, to all."""
+        return Subscription(self, job_ids, type_ids, instance_id, limit)
+
+    def publish(self, changes: list[JobChange]) -> None:
+        """Hands changes to those who asked for them."""
+        for change in changes:
+            for subscription in self._by_job.get(change.job_id, ()):
+                subscription.offer(change)
+            for subscription in self._others:
+                if (not subscription.type_ids or change.type_id in subscription.type_ids) and (
+                    subscription.instance_id is None or change.instance_id == subscription.instance_id
+                ):
+                    subscription.offer(change)
+
+    def add(self, subscription: Subscription) -> None:
+        """From now on the subscription is offered what matches."""
+        if not subscription.job_ids:
+            self._others.add(subscription)
+        for job_id in subscription.job_ids:
+            self._by_job.setdefault(job_id, set()).add(subscription)
+
+    def remove(self, subscription: Subscription) -> None:
+        """The subscription is offered nothing any more."""
+        self._others.discard(subscription)
+        for job_id in subscription.job_ids:
+            listeners = self._by_job.get(job_id, set())
+            listeners.discard(subscription)
+            if not listeners:
+                self._by_job.pop(job_id, None)
+
+    def close(self) -> None:
+        """Ends all subscriptions."""
+        for subscription in {*self._others, *(s for listeners in self._by_job.values() for s in listeners)}:
+            subscription.close()

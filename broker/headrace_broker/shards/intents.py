@@ -1,0 +1,88 @@
+"""What callers want of the owner. Intents wait in the owner's queues until the next flush is built; only then are they decided."""
+
+import asyncio
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from headrace_broker.model.errors import BrokerError
+from headrace_broker.model.job import Disposition, Kind, State
+from headrace_broker.shards.types import TypeEntry
+from headrace_broker.store.batch import Body
+from headrace_broker.store.heads import StoredHead
+
+NewJob = tuple[TypeEntry, int, float, Body]
+"""(type, priority, available_at in seconds since 1970 by the database's clock or 0 for at once, body)"""
+
+
+@dataclass(slots=True, eq=False)
+class Submission:
+    """Jobs without keys; `done` gets their ids, in order, once they are durable."""
+
+    jobs: list[NewJob]
+    done: "asyncio.Future[list[int]]"
+
+
+@dataclass(slots=True, eq=False)
+class KeyedJob:
+    """A job with an idempotency key; `done` gets (job_id, existing), or IdempotencyConflict."""
+
+    job: NewJob
+    domain_id: int
+    key: str
+    body_hash: bytes
+    done: "asyncio.Future[tuple[int, bool]]"
+
+
+class AckSink(Protocol):
+    """Who is told what became of an outcome, once that is durable."""
+
+    def ack(self, job_id: int, epoch: int, disposition: Disposition) -> None:
+        """Called once for each outcome."""
+
+
+@dataclass(slots=True, eq=False)
+class Ending:
+    """An attempt ended: as its agent says (`sink` set), or as the broker finds (`sink` None)."""
+
+    job_id: int
+    epoch: int
+    kind: Kind
+    sink: AckSink | None = None
+    result: bytes | None = None
+    error: str | None = None  # JSON: code, message, fingerprint, traceback
+    permanent: bool = False
+    delay_s: float | None = None  # instead of the type's rule
+    reason: str | None = None
+
+
+class Verb(Enum):
+    """What a person or program asks to be done to jobs."""
+
+    REQUEUE = "requeue"
+    ABORT = "abort"
+    PURGE = "purge"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of one job of a call. `error` None: done, and `state` is the job's state now."""
+
+    job_id: int
+    state: State | None
+    error: BrokerError | None = None
+
+
+@dataclass(slots=True, eq=False)
+class ChangeIntent:
+    """Jobs to be changed, with what the database said of them. `done` gets a Change for each, or None where the job moved meanwhile and must be read again."""
+
+    verb: Verb
+    heads: list[StoredHead]
+    actor: str
+    reason: str
+    moved: set[int]  # jobs that changed after they were read; grows until the intent is decided
+    done: "asyncio.Future[list[Change | None]]"
+    include_completed: bool = False
+    grace_s: float = 30.0
+    force: bool = False

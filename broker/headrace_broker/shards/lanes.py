@@ -1,0 +1,115 @@
+"""Jobs that are ready, by type and priority: 8 bytes for each.
+
+A lane holds the ids of one type and one priority in the order in which they became ready. Taking a job out of the middle would cost a copy, so a job that is aborted
+while it waits stays in its lane as a stale entry: `discard` counts it, and `pop` skips it when it comes up. A job that was discarded and is ready
+again has a stale entry first and its real one later, so the count alone tells them apart.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+
+_COMPACT_AT = 4096  # taken entries at the front of a lane, before it is copied down
+
+
+class Lane:
+    """Ready ids of one type and priority, oldest first."""
+
+    __slots__ = ("head", "ids")
+
+    def __init__(self) -> None:
+        self.ids = array("q")
+        self.head = 0
+
+    def __len__(self) -> int:
+        return len(self.ids) - self.head
+
+    def take(self, count: int) -> array[int]:
+        """Removes and returns up to `count` of the oldest entries."""
+        taken = self.ids[self.head : self.head + count]
+        self.head += len(taken)
+        if self.head == len(self.ids):
+            self.ids, self.head = array("q"), 0
+        elif self.head > _COMPACT_AT and self.head * 2 > len(self.ids):
+            del self.ids[: self.head]
+            self.head = 0
+        return taken
+
+
+class Lanes:
+    """All lanes of the types that one owner serves."""
+
+    def __init__(self) -> None:
+        self._by_type: dict[int, dict[int, Lane]] = {}  # type_id -> priority -> lane; priorities in no order
+        self._stale: dict[int, int] = {}  # job_id -> entries that no longer count
+
+    def push(self, type_id: int, priority: int, job_id: int) -> None:
+        """Adds a ready job behind those of its lane."""
+        self._lane(type_id, priority).ids.append(job_id)
+
+    def extend(self, type_id: int, priority: int, job_ids: Iterable[int]) -> None:
+        """Adds many ready jobs, in this order."""
+        self._lane(type_id, priority).ids.extend(job_ids)
+
+    def discard(self, job_id: int) -> None:
+        """The job's present entry, here or still to come from a timer, does not count any more."""
+        self._stale[job_id] = self._stale.get(job_id, 0) + 1
+
+    def best(self, type_id: int) -> int | None:
+        """The highest priority with an entry of the type; None: nothing is ready."""
+        lanes = self._by_type.get(type_id)
+        return max(lanes) if lanes else None
+
+    def first(self, type_id: int, priority: int) -> int:
+        """The id that is next in a lane, stale or not."""
+        lane = self._by_type[type_id][priority]
+        return lane.ids[lane.head]
+
+    def ready(self, type_id: int) -> int:
+        """Entries of a type, stale ones included."""
+        return sum(map(len, self._by_type.get(type_id, {}).values()))
+
+    def pop(self, type_id: int, priority: int, count: int) -> list[int]:
+        """Takes up to `count` entries of a lane; returns those that count, which may be none."""
+        lanes = self._by_type[type_id]
+        lane = lanes[priority]
+        taken = lane.take(count).tolist()
+        if not lane:
+            del lanes[priority]
+            if not lanes:
+                del self._by_type[type_id]
+        if self._stale:
+            return [job_id for job_id in taken if not self._skip(job_id)]
+        return taken
+
+    def types(self) -> list[int]:
+        """Types with entries."""
+        return list(self._by_type)
+
+    def entries(self, type_id: int) -> list[array[int]]:
+        """A copy of the ids of a type, one array for each lane, stale ones included."""
+        return [lane.ids[lane.head :] for lane in self._by_type.get(type_id, {}).values()]
+
+    def is_stale(self, job_id: int) -> bool:
+        """Whether some entry of the job does not count."""
+        return job_id in self._stale
+
+    def _lane(self, type_id: int, priority: int) -> Lane:
+        lanes = self._by_type.get(type_id)
+        if lanes is None:
+            lanes = self._by_type[type_id] = {}
+        lane = lanes.get(priority)
+        if lane is None:
+            lane = lanes[priority] = Lane()
+        return lane
+
+    def _skip(self, job_id: int) -> bool:
+        left = self._stale.get(job_id)
+        if left is None:
+            return False
+        if left == 1:
+            del self._stale[job_id]
+        else:
+            self._stale[job_id] = left - 1
+        return True

@@ -1,0 +1,52 @@
+"""What the owner remembers of a job that is neither settled nor merely waiting for its first attempt."""
+
+from typing import TYPE_CHECKING
+
+from headrace_broker.model.job import Kind, State
+from headrace_broker.shards.types import TypeEntry
+
+if TYPE_CHECKING:
+    from headrace_broker.shards.session import Session
+
+
+class Abort:
+    """A pending wish that a processing job end: who, why, and how long its handler may take to stop."""
+
+    __slots__ = ("actor", "grace_s", "reason")
+
+    def __init__(self, actor: str, reason: str, grace_s: float) -> None:
+        self.actor = actor
+        self.reason = reason
+        self.grace_s = grace_s
+
+
+class Live:
+    """One unsettled job. Written by the owner's decisions only; times are monotonic unless they say otherwise."""
+
+    __slots__ = (
+        "abort", "agent_id", "assign_no", "attempt", "available_at_s", "deadline", "entry", "instance_id", "job_id", "kind", "lease_end",
+        "losses", "missed", "not_before", "priority", "progress", "round", "run", "seq", "session", "state",
+    )  # fmt: skip
+
+    def __init__(self, job_id: int, entry: TypeEntry, priority: int, instance_id: str | None) -> None:
+        self.job_id = job_id
+        self.entry = entry
+        self.priority = priority
+        self.instance_id = instance_id
+        self.seq = 0
+        self.kind: Kind | None = None  # of the newest event
+        self.state = State.WAITING
+        self.run = 1
+        self.attempt = 0
+        self.losses = 0
+        self.available_at_s = 0.0  # waiting: not before, database clock; 0: at once
+        self.not_before = 0.0  # no grant before: end of a lease whose holder may still run
+        self.session: Session | None = None  # processing: who holds the lease; None: nobody claimed it since a takeover
+        self.agent_id: int | None = None
+        self.assign_no = 0  # number of the Assign that carried it; 0: not sent yet
+        self.deadline = 0.0  # processing: the broker itself ends the attempt then
+        self.lease_end = 0.0  # processing without a session: nobody may claim it after this
+        self.round = 0  # in which its newest event was decided
+        self.missed = 0  # heartbeats in a row that did not name this lease
+        self.abort: Abort | None = None
+        self.progress: tuple[float, str] | None = None

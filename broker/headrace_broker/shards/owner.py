@@ -1,0 +1,613 @@
+"""The owner of the shards: what is live, in memory, and every decision about it.
+
+Callers leave intents (`submit`, `end`, `change`); the flusher asks for the next round (`build`), stores it in one commit, and then has it told (`settle`). Memory
+runs ahead of the database by the one round that is under way, and nobody is told of a decision before it is durable. If a round turns out not to be storable, this
+object is thrown away and another one is read from the ledger: there is no undo.
+
+Everything here runs in one event loop and never awaits while it decides. Written by: intents, sessions and credit by RPC handlers; all else by the flusher's task.
+"""
+
+import asyncio
+import heapq
+import math
+import zlib
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from headrace_broker.metrics import Metrics
+from headrace_broker.model import ids, retry
+from headrace_broker.model.errors import Busy, Draining, IdempotencyConflict
+from headrace_broker.model.job import UNCHARGED, Disposition, Kind, NoteKind, State
+from headrace_broker.shards import changes, dispatcher
+from headrace_broker.shards.bodies import BodyCache
+from headrace_broker.shards.clock import DatabaseClock
+from headrace_broker.shards.hub import Hub, JobChange
+from headrace_broker.shards.intents import ChangeIntent, Ending, KeyedJob, NewJob, Submission
+from headrace_broker.shards.lanes import Lanes
+from headrace_broker.shards.live import Live
+from headrace_broker.shards.round import KeyedRound, Round
+from headrace_broker.shards.session import Session
+from headrace_broker.shards.types import TypeEntry, TypeTable
+from headrace_broker.store.batch import MAX_ROWS, Batch, Body
+from headrace_broker.store.ledger import Flushed, KeyHolder
+
+MAX_PENDING_JOBS = 50_000
+"""Submitted jobs that wait for their flush; beyond, callers are told to come back. About half a second of work."""
+MAX_PENDING_BYTES = 128 * 1024 * 1024
+KEYED_AT_ONCE = 1000
+SWEEP_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerLimits:
+    """Times in seconds, sizes in bytes; from the broker's configuration."""
+
+    lease_s: float
+    heartbeat_s: float
+    disconnect_grace_s: float
+    accept_timeout_s: float
+    payload_limit_bytes: int
+    cache_bytes: int
+
+
+class Owner:
+    """See the module. `monotonic` is the loop's clock; `random` gives floats in [0, 1)."""
+
+    def __init__(
+        self, *, life_id: int, types: TypeTable, clock: DatabaseClock, limits: OwnerLimits, metrics: Metrics,
+        monotonic: Callable[[], float], random: Callable[[], float],
+    ) -> None:  # fmt: skip
+        self.life_id = life_id
+        self.types = types
+        self.clock = clock
+        self.limits = limits
+        self.metrics = metrics
+        self.hub = Hub()
+        self.lanes = Lanes()
+        self.live_jobs: dict[int, Live] = {}
+        self.bodies = BodyCache(limits.cache_bytes)
+        self.by_incarnation: dict[str, Session] = {}
+        self.hungry: dict[Session, None] = {}  # sessions that may have room, in turn
+        self.counted: Counter[tuple[int, State, int]] = Counter()
+        self.refill: deque[tuple[Session, Live]] = deque()  # granted, durable, body to be read
+        self.stale: deque[Ending] = deque()  # outcomes of leases that memory does not know
+        self.wake = asyncio.Event()
+        self.refill_wake = asyncio.Event()
+        self.stale_wake = asyncio.Event()
+        self.refusing: Exception | None = None  # why new work is refused; None: it is taken
+        self.rounds = 0
+        self.taken_over_at = monotonic()
+        self.not_before: dict[int, float] = {}  # forced endings: when the old lease has surely ended
+        self.readers: list[set[int]] = []  # one for each change between its read and its decision: jobs that moved meanwhile
+        self.in_flight: Batch | None = None  # facts of the round that is not durable yet
+        self.open_classes: set[int] = set()  # retention classes that have partitions for now and the time to come
+        self.orphans: dict[int, list[Live]] = {}  # leases that a takeover found open, by agent_id
+        self.beating: set[Session] = set()  # sessions with heartbeats to be confirmed
+        self._monotonic = monotonic
+        self._random = random
+        self._tick = 0  # newest id, without its lowest bits
+        self._timers: list[tuple[float, int, int, int]] = []  # (when, job_id, type_id, priority)
+        self._submissions: deque[Submission] = deque()
+        self._keyed: deque[KeyedJob] = deque()
+        self._endings: deque[Ending] = deque()
+        self._changes: deque[ChangeIntent] = deque()
+        self._notes: deque[tuple[int, int, NoteKind, bytes, asyncio.Future[None] | None]] = deque()
+        self._pending_jobs = 0
+        self._pending_bytes = 0
+        self._next_sweep = 0.0
+
+    # What callers want -------------------------------------------------------------------------------------------------------------------------
+
+    def submit(self, jobs: list[NewJob], size_bytes: int) -> "asyncio.Future[list[int]]":
+        """Queues jobs without keys; the future gets their ids once they are durable. `size_bytes` is that of their payloads.
+
+        Raises:
+            Busy: too much is waiting for its flush. Unavailable: nothing is taken now.
+
+        Cancellation: a cancelled future changes nothing; the jobs are stored.
+        """
+        self._admit(len(jobs), size_bytes)
+        done: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
+        self._submissions.append(Submission(jobs, done))
+        self.wake.set()
+        return done
+
+    def submit_keyed(self, job: NewJob, domain_id: int, key: str, body_hash: bytes, size_bytes: int) -> "asyncio.Future[tuple[int, bool]]":
+        """Queues a job with an idempotency key; the future gets (job_id, whether it existed). Errors as for `submit`, and IdempotencyConflict in the future."""
+        self._admit(1, size_bytes)
+        done: asyncio.Future[tuple[int, bool]] = asyncio.get_running_loop().create_future()
+        self._keyed.append(KeyedJob(job, domain_id, key, body_hash, done))
+        self.wake.set()
+        return done
+
+    def end(self, endings: Iterable[Ending]) -> None:
+        """Queues the ends of attempts; sinks are told what became of each."""
+        self._endings.extend(endings)
+        self.wake.set()
+
+    def change(self, intent: ChangeIntent) -> None:
+        """Queues a change that a person or program asked for; see `changes.request`."""
+        self._changes.append(intent)
+        self.wake.set()
+
+    def checkpoint(self, job_id: int, epoch: int, data: bytes) -> None:
+        """Stores a checkpoint if the lease is the current one."""
+        live = self.live_jobs.get(job_id)
+        if live is not None and live.seq == epoch and live.state is State.PROCESSING:
+            self._notes.append((job_id, epoch, NoteKind.CHECKPOINT, data, None))
+            self.wake.set()
+
+    def evidence(self, job_id: int, epoch: int, data: bytes) -> "asyncio.Future[None]":
+        """Stores an outcome that came too late; done when it is durable."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._notes.append((job_id, epoch, NoteKind.LATE_OUTCOME, data, done))
+        self.wake.set()
+        return done
+
+    def _admit(self, jobs: int, size_bytes: int) -> None:
+        if self.refusing is not None:
+            raise self.refusing
+        if self._pending_jobs + jobs > MAX_PENDING_JOBS or self._pending_bytes + size_bytes > MAX_PENDING_BYTES:
+            raise Busy(f"{self._pending_jobs} submitted jobs wait for the database; try again shortly", retry_after_s=0.1)
+        self._pending_jobs += jobs
+        self._pending_bytes += size_bytes
+
+    # Rounds ------------------------------------------------------------------------------------------------------------------------------------
+
+    def build(self, *, grant: bool = True) -> Round:
+        """Decides what is pending and returns the facts; an empty round is a mere proof of ownership. At most about MAX_ROWS facts."""
+        self.rounds += 1
+        now = self._monotonic()
+        round_ = Round(self.rounds)
+        self._sweep(now)
+        self._take_submissions(round_, now)
+        self._take_endings(round_)
+        self._take_changes(round_, now)
+        self._take_notes(round_)
+        self._take_due(now)
+        if grant:
+            dispatcher.grant(self, round_, now)
+        for live in round_.waiting_again:
+            self.await_turn(live, now)
+        round_.batch.max_id = self._tick << ids.TICK_SHIFT
+        self.in_flight = round_.batch
+        return round_
+
+    def settle(self, round_: Round) -> None:
+        """The round is durable: counts it and tells everybody."""
+        self.in_flight = None
+        self.counted.update(round_.batch.counts)
+        self.metrics.flushed(round_.batch)
+        round_.tell(self.refill)
+        if self.refill:
+            self.refill_wake.set()
+        if round_.changes:
+            self.hub.publish(round_.changes)
+        if self.beating:
+            for session in self.beating:
+                session.confirm(round_.number - 1)
+            self.beating = {session for session in self.beating if session.beats}
+
+    def build_keyed(self) -> KeyedRound | None:
+        """The next jobs with keys, each key once; None: there are none. They ride in a flush of their own, and are granted in a later one."""
+        if not self._keyed:
+            return None
+        taken: dict[tuple[int, str], KeyedJob] = {}
+        later: list[KeyedJob] = []
+        size = 0
+        while self._keyed and len(taken) < KEYED_AT_ONCE:
+            keyed = self._keyed.popleft()
+            size += _size(keyed.job[3])
+            if (keyed.domain_id, keyed.key) in taken:
+                later.append(keyed)
+            else:
+                taken[keyed.domain_id, keyed.key] = keyed
+        self._keyed.extendleft(reversed(later))
+        self._pending_jobs -= len(taken)
+        self._pending_bytes = max(0, self._pending_bytes - size)
+        jobs = [taken[key] for key in sorted(taken)]
+        batch = Batch()
+        self._begin_ids()
+        for keyed in jobs:
+            self._add_job(batch, keyed.job, self._next_shard)
+        batch.max_id = self._tick << ids.TICK_SHIFT
+        return KeyedRound(batch, jobs)
+
+    def settle_keyed(self, round_: KeyedRound, flushed: Flushed, holders: dict[tuple[int, str], KeyHolder]) -> None:
+        """The keyed flush is durable: the jobs whose key was new are ready, the others are answered with what holds their key."""
+        now = self._monotonic()
+        for job_id, keyed in zip(round_.batch.job_id, round_.jobs, strict=True):
+            if job_id in flushed.stored:
+                entry, priority, available_at_s, body = keyed.job
+                self.counted[entry.type_id, State.WAITING, 0] += 1
+                self._enter(job_id, entry.type_id, priority, available_at_s, now)
+                self.bodies.put(job_id, body)
+                if self.hub.active:
+                    self.hub.publish([JobChange(job_id, entry.type_id, State.WAITING, 0, "submitted", _instance(body))])
+                _resolve(keyed.done, (job_id, False))
+                continue
+            holder = holders.get((keyed.domain_id, keyed.key))
+            if holder is None:  # its holder was deleted between the two statements
+                self._keyed.append(keyed)
+                self._pending_jobs += 1
+            elif holder.body_hash == keyed.body_hash:
+                _resolve(keyed.done, (holder.job_id, True))
+            elif not keyed.done.done():
+                keyed.done.set_exception(IdempotencyConflict(keyed.key, holder.job_id))
+        if self._keyed:
+            self.wake.set()
+
+    def refuse(self, error: Exception) -> None:
+        """From now on new work is refused with `error`; what waits for its flush and was not sent is refused too: nothing of it is stored."""
+        self.refusing = error
+        for submission in self._submissions:
+            if not submission.done.done():
+                submission.done.set_exception(error)
+        for keyed in self._keyed:
+            if not keyed.done.done():
+                keyed.done.set_exception(error)
+        for intent in self._changes:
+            if not intent.done.done():
+                intent.done.set_exception(error)
+        self._submissions.clear()
+        self._keyed.clear()
+        self._changes.clear()
+        self._pending_jobs = self._pending_bytes = 0
+
+    def accept_work(self) -> None:
+        """New work is taken again, after the database was away: leases begin anew, since nobody could renew them."""
+        now = self._monotonic()
+        if not isinstance(self.refusing, Draining):
+            self.refusing = None
+        for session in self.by_incarnation.values():
+            session.renewed_at = now
+            if session.stream is None:
+                session.closed_at = now
+        for live in self.live_jobs.values():
+            if live.state is State.PROCESSING and live.session is None:
+                live.lease_end = max(live.lease_end, now + self.limits.lease_s)
+            if live.deadline:
+                live.deadline = max(live.deadline, now + self.limits.lease_s)
+
+    @property
+    def newest_id(self) -> int:
+        """No id above this one was given out."""
+        return self._tick << ids.TICK_SHIFT
+
+    def idle_s(self) -> float:
+        """How long nothing is due, at most."""
+        now = self._monotonic()
+        due = [self._next_sweep - now] if self.by_incarnation or self.live_jobs else []
+        if self._timers:
+            due.append(self._timers[0][0] - now)
+        return max(0.0, min(due, default=math.inf))
+
+    @property
+    def has_intents(self) -> bool:
+        """Whether anything waits to be decided."""
+        return bool(self._submissions or self._endings or self._changes or self._notes or self._keyed)
+
+    # Recovery ----------------------------------------------------------------------------------------------------------------------------------
+
+    def recover_tick(self, max_id: int) -> None:
+        """Ids begin above `max_id` and not before the database's present time."""
+        self._tick = max(self._tick, max_id >> ids.TICK_SHIFT)
+
+    def recover_ready(self, type_id: int, priority: int, job_ids: list[int]) -> None:
+        """Jobs that only wait for an agent."""
+        self.lanes.extend(type_id, priority, job_ids)
+
+    def recover_live(self, live: Live) -> None:
+        """A job that waits for a time, or whose lease is open."""
+        now = self._monotonic()
+        if live.seq == 0:
+            self._enter(live.job_id, live.entry.type_id, live.priority, live.available_at_s, now)
+            return
+        self.live_jobs[live.job_id] = live
+        if live.state is State.WAITING:
+            self.await_turn(live, now)
+
+    # Decisions ---------------------------------------------------------------------------------------------------------------------------------
+
+    def record(
+        self, round_: Round, live: Live, kind: Kind, state: State, *, delete_minute: int | None = None, result: bytes | None = None,
+        lease_s: float | None = None,
+    ) -> None:  # fmt: skip
+        """Adds the event that moves `live` (whose run, attempt and losses are already those after it) and moves it; counts, and tells watchers."""
+        type_id = live.entry.type_id
+        counts = round_.batch.counts
+        counts[type_id, live.state, 0] -= 1
+        counts[type_id, state, delete_minute or 0] += 1
+        live.seq += 1
+        live.kind, live.state, live.round = kind, state, round_.number
+        round_.batch.add_event(
+            live.job_id, live.seq, type_id, kind, state, live.run, live.attempt, live.losses, live.agent_id,
+            lease_s=lease_s, delete_minute=delete_minute, result=result,
+        )  # fmt: skip
+        for moved in self.readers:
+            moved.add(live.job_id)
+        if self.hub.active:
+            round_.changes.append(JobChange(live.job_id, type_id, state, live.seq, kind.name.lower(), live.instance_id))
+
+    def delete_minute(self, entry: TypeEntry, state: State) -> int | None:
+        """The minute since 1970 from which a job that is settled now will be gone; None: never."""
+        keep_s = entry.settings.delete_after_s(state)
+        return None if keep_s is None else math.ceil((self.clock.now_s() + keep_s) / 60)
+
+    def settle_job(self, round_: Round, live: Live, kind: Kind, state: State, *, result: bytes | None = None) -> None:
+        """The job is settled by this event and leaves memory."""
+        self.live_jobs.pop(live.job_id, None)
+        self._release_lease(live)
+        self.record(round_, live, kind, state, delete_minute=self.delete_minute(live.entry, state), result=result)
+
+    def raise_alert(self, round_: Round, live: Live, error: str | None) -> None:
+        """Writes an alert for a job that was just settled, if its type wants one."""
+        settings = live.entry.settings
+        if live.state is State.ERROR and settings.alert_on_error:
+            round_.batch.add_alert(live.job_id, live.entry.type_id, live.seq, "job_error", error)
+        elif live.state is State.ABORTED and settings.alert_on_abort:
+            round_.batch.add_alert(live.job_id, live.entry.type_id, live.seq, "job_aborted", error)
+
+    def await_turn(self, live: Live, now: float) -> None:
+        """A waiting job goes into its lane, or into the timers until it may be granted."""
+        due = max(self.clock.monotonic_at(live.available_at_s) if live.available_at_s else 0.0, live.not_before)
+        if due > now:
+            heapq.heappush(self._timers, (due, live.job_id, live.entry.type_id, live.priority))
+        else:
+            self.lanes.push(live.entry.type_id, live.priority, live.job_id)
+
+    def _release_lease(self, live: Live) -> None:
+        if live.session is not None:
+            live.session.leases.pop(live.job_id, None)
+        live.session, live.progress, live.abort = None, None, None
+
+    def _take_submissions(self, round_: Round, now: float) -> None:
+        batch = round_.batch
+        self._begin_ids()
+        shard = self._next_shard
+        while self._submissions and len(batch.job_id) < MAX_ROWS // 2:
+            submission = self._submissions.popleft()
+            first = len(batch.job_id)
+            for job in submission.jobs:
+                entry, priority, available_at_s, body = job
+                job_id = self._add_job(batch, job, shard)
+                batch.counts[entry.type_id, State.WAITING, 0] += 1
+                self._pending_bytes -= _size(body)
+                self.bodies.put(job_id, body)
+                self._enter(job_id, entry.type_id, priority, available_at_s, now)
+                if self.hub.active:
+                    round_.changes.append(JobChange(job_id, entry.type_id, State.WAITING, 0, "submitted", _instance(body)))
+            round_.submissions.append((submission, batch.job_id[first:]))
+            self._pending_jobs -= len(submission.jobs)
+
+    @property
+    def _next_shard(self) -> int:
+        return self.rounds % ids.SHARDS
+
+    def _begin_ids(self) -> None:
+        self._tick = max(self._tick, ids.lowest_id_at(self.clock.now_s()) >> ids.TICK_SHIFT)
+
+    def _add_job(self, batch: Batch, job: NewJob, shard: int) -> int:
+        entry, priority, available_at_s, body = job
+        if not isinstance(body, bytes) and body[2] is not None:  # the jobs of an instance share a shard
+            shard = zlib.crc32(body[2].encode()) % ids.SHARDS
+        self._tick += 1
+        job_id = (self._tick << ids.TICK_SHIFT) | (shard << 3) | self._class_for(entry)
+        batch.job_id.append(job_id)
+        batch.job_type.append(entry.type_id)
+        batch.job_priority.append(priority)
+        batch.job_body.append(body)
+        if available_at_s:
+            batch.job_available_at.extend([None] * (len(batch.job_id) - 1 - len(batch.job_available_at)))
+            batch.job_available_at.append(datetime.fromtimestamp(available_at_s, UTC))
+        return job_id
+
+    def _class_for(self, entry: TypeEntry) -> int:
+        wanted = ids.class_for(entry.settings.delete_completed_after_s)
+        return wanted if wanted in self.open_classes else ids.DEFAULT_CLASS
+
+    def _enter(self, job_id: int, type_id: int, priority: int, available_at_s: float, now: float) -> None:
+        if available_at_s and (due := self.clock.monotonic_at(available_at_s)) > now:
+            heapq.heappush(self._timers, (due, job_id, type_id, priority))
+        else:
+            self.lanes.push(type_id, priority, job_id)
+
+    def _take_due(self, now: float) -> None:
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            _, job_id, type_id, priority = heapq.heappop(timers)
+            self.lanes.push(type_id, priority, job_id)
+
+    def _take_notes(self, round_: Round) -> None:
+        while self._notes:
+            job_id, epoch, kind, data, done = self._notes.popleft()
+            round_.batch.add_note(job_id, epoch, kind, data=data)
+            if done is not None:
+                round_.answers.append((done, None))
+
+    def _take_changes(self, round_: Round, now: float) -> None:
+        while self._changes and round_.batch.rows() < MAX_ROWS:
+            changes.decide(self, round_, self._changes.popleft(), now)
+
+    def _take_endings(self, round_: Round) -> None:
+        for _ in range(min(len(self._endings), MAX_ROWS)):
+            self._end(round_, self._endings.popleft())
+
+    def _end(self, round_: Round, ending: Ending) -> None:
+        live = self.live_jobs.get(ending.job_id)
+        if live is None or live.seq != ending.epoch or live.state is not State.PROCESSING:
+            self._end_late(round_, ending, live)
+            return
+        if ending.sink is not None:
+            round_.acks.append((ending.sink, ending.job_id, ending.epoch, Disposition.ACCEPTED))
+        if ending.kind is Kind.COMPLETED:
+            self.settle_job(round_, live, Kind.COMPLETED, State.COMPLETED, result=ending.result)
+            return
+        self._end_badly(round_, live, ending)
+
+    def _end_badly(self, round_: Round, live: Live, ending: Ending) -> None:
+        """Failed, timed out, lost, released, rejected or aborted: back to waiting, or settled."""
+        settings = live.entry.settings
+        abort, kind, error = live.abort, ending.kind, ending.error
+        if kind in UNCHARGED:
+            live.attempt -= 1
+        lost = kind is Kind.LOST
+        live.losses += lost
+        if abort is not None or kind is Kind.ABORTED:
+            if kind in UNCHARGED:  # an abort ends the attempt as it is
+                live.attempt, live.losses = live.attempt + 1, live.losses - lost
+            self.settle_job(round_, live, Kind.ABORTED, State.ABORTED)
+            actor, reason = (abort.actor, abort.reason) if abort is not None else ("", "the handler ended it")
+            round_.batch.extend_event(actor=actor, reason=reason, error=error)
+            self.raise_alert(round_, live, error)
+            return
+        charged = kind in (Kind.FAILED, Kind.TIMED_OUT)
+        spent = live.losses >= settings.max_losses if lost else charged and (ending.permanent or live.attempt >= settings.max_attempts)
+        if spent:
+            self.settle_job(round_, live, kind, settings.exhausted_state)
+            round_.batch.extend_event(reason=ending.reason, error=error)
+            self.raise_alert(round_, live, error)
+            return
+        delay_s = ending.delay_s
+        if delay_s is None:
+            delay_s = retry.delay_s(settings, live.attempt, self._random()) if charged else 0.0
+        self._release_lease(live)
+        live.available_at_s = self.clock.now_s() + delay_s if delay_s else 0.0
+        self.record(round_, live, kind, State.WAITING)
+        available_at = datetime.fromtimestamp(live.available_at_s, UTC) if delay_s else None
+        round_.batch.extend_event(available_at=available_at, reason=ending.reason, error=error)
+        round_.waiting_again.append(live)
+
+    def _end_late(self, round_: Round, ending: Ending, live: Live | None) -> None:
+        """An ending whose lease is not the current one: still good if the lease was lost and nobody started since; otherwise the ledger tells what it was."""
+        if ending.sink is None:
+            return
+        late = live is not None and live.state is State.WAITING and live.seq == ending.epoch + 1 and live.kind in (Kind.LOST, Kind.OWNER_CHANGED)
+        if late and live is not None and ending.kind is Kind.COMPLETED:
+            if live.round == round_.number:  # one event per job and flush
+                self._endings.append(ending)
+                return
+            self.lanes.discard(live.job_id)
+            self.settle_job(round_, live, Kind.COMPLETED, State.COMPLETED, result=ending.result)
+            round_.acks.append((ending.sink, ending.job_id, ending.epoch, Disposition.ACCEPTED_LATE))
+            return
+        self.stale.append(ending)
+        self.stale_wake.set()
+
+    # Time --------------------------------------------------------------------------------------------------------------------------------------
+
+    def _sweep(self, now: float) -> None:
+        """Ends what time has ended: sessions, leases nobody claimed, attempts that take too long."""
+        if now < self._next_sweep:
+            return
+        self._next_sweep = now + SWEEP_S
+        for session in list(self.by_incarnation.values()):
+            self._sweep_session(session, now)
+        for live in self.live_jobs.values():
+            if live.state is not State.PROCESSING:
+                continue
+            if live.session is None and now > live.lease_end:
+                self._endings.append(Ending(live.job_id, live.seq, Kind.OWNER_CHANGED, reason="nobody claimed the lease after a takeover"))
+            elif live.deadline and now > live.deadline:
+                self._endings.append(Ending(live.job_id, live.seq, Kind.TIMED_OUT, error=TIMED_OUT, reason="the agent did not end the attempt in time"))
+                if live.session is not None:
+                    live.session.out.revoked.append((live.job_id, live.seq))
+                    live.session.wake.set()
+        self.not_before = {job_id: until for job_id, until in self.not_before.items() if until > now}
+
+    def _sweep_session(self, session: Session, now: float) -> None:
+        limits = self.limits
+        silent = now - session.renewed_at > limits.lease_s
+        if session.stream is not None and session.accept_overdue(now, limits.accept_timeout_s):
+            session.out.go_away = "assignments were not accepted in time"
+            session.wake.set()
+        if silent or (session.closed_at is not None and now - session.closed_at > limits.disconnect_grace_s):
+            self.drop_session(session, "its heartbeats stopped" if silent else "its connection closed and it did not come back")
+
+    def drop_session(self, session: Session, why: str) -> None:
+        """The agent is lost: its leases end. What it never accepted is charged nothing."""
+        self.by_incarnation.pop(session.facts.incarnation_id, None)
+        self.hungry.pop(session, None)
+        session.out.go_away = why
+        session.wake.set()
+        for live in list(session.leases.values()):
+            accepted = 0 < live.assign_no <= session.accepted_no or live.assign_no < 0
+            kind = Kind.LOST if accepted else Kind.REJECTED
+            self._endings.append(Ending(live.job_id, live.seq, kind, error=LOST if accepted else None, reason=f"agent {session.facts.name} was lost: {why}"))
+        self.metrics.sessions_lost.inc()
+        self.wake.set()
+
+    # Reads -------------------------------------------------------------------------------------------------------------------------------------
+
+    @property
+    def age_s(self) -> float:
+        """How long this owner has served, in seconds."""
+        return self._monotonic() - self.taken_over_at
+
+    def silent_s(self, session: Session) -> float:
+        """Time since an agent's last message, in seconds."""
+        return self._monotonic() - session.last_heard
+
+    def sessions(self) -> Iterable[Session]:
+        """Agents that are connected, or awaited."""
+        return self.by_incarnation.values()
+
+    def live(self, job_id: int) -> Live | None:
+        """What memory knows of an unsettled job that was granted before."""
+        return self.live_jobs.get(job_id)
+
+    def counts(self, domain: str) -> dict[str, dict[State, int]]:
+        """Durable jobs of a domain by type and state; what its delete date hides is not counted."""
+        minute = self.clock.now_s() / 60
+        found: dict[str, dict[State, int]] = {}
+        for (type_id, state, delete_minute), count in self.counted.items():
+            entry = self.types.by_id.get(type_id)
+            if count and state is not State.GONE and entry is not None and entry.domain == domain and not 0 < delete_minute <= minute:
+                by_state = found.setdefault(entry.name, {})
+                by_state[state] = by_state.get(state, 0) + count
+        return found
+
+    def forget_expired_counts(self) -> None:
+        """Drops the counts of jobs that their delete date has hidden for more than an hour."""
+        minute = self.clock.now_s() / 60 - 60
+        for key in [key for key, count in self.counted.items() if 0 < key[2] <= minute or not count or key[1] is State.GONE]:
+            del self.counted[key]
+
+    def newest(self, type_ids: set[int] | None, states: set[State], below: int, from_id: int, limit: int) -> list[int]:
+        """Ids of waiting or processing jobs, newest first, `from_id` <= id < `below`; from memory, in time that grows with what waits."""
+        found: list[int] = []
+        for live in self.live_jobs.values():
+            if live.state in states and (type_ids is None or live.entry.type_id in type_ids) and from_id <= live.job_id < below:
+                found.append(live.job_id)
+        if State.WAITING in states:
+            for type_id in self.lanes.types() if type_ids is None else type_ids:
+                for entries in self.lanes.entries(type_id):
+                    found.extend(
+                        heapq.nlargest(limit, (i for i in entries if from_id <= i < below and i not in self.live_jobs and not self.lanes.is_stale(i)))
+                    )
+            found.extend(
+                job_id for _, job_id, type_id, _ in self._timers
+                if (type_ids is None or type_id in type_ids) and from_id <= job_id < below and job_id not in self.live_jobs and not self.lanes.is_stale(job_id)
+            )  # fmt: skip
+        return sorted(set(found), reverse=True)[:limit]
+
+
+TIMED_OUT = '{"code": "timeout", "message": "the attempt took longer than its timeout", "fingerprint": "timeout"}'
+LOST = '{"code": "lost", "message": "the agent was lost while it ran the job", "fingerprint": "lost"}'
+
+
+def _size(body: Body) -> int:
+    return len(body) if isinstance(body, bytes) else len(body[0])
+
+
+def _instance(body: Body) -> str | None:
+    return None if isinstance(body, bytes) else body[2]
+
+
+def _resolve(future: "asyncio.Future[tuple[int, bool]]", value: tuple[int, bool]) -> None:
+    if not future.done():
+        future.set_result(value)
+
+

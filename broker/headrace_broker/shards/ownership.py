@@ -1,0 +1,228 @@
+"""Who owns the shards: a broker's way from standing by to serving, and back.
+
+    starting -> standby -> active -> (fenced: starting again)
+
+A broker opens a life and waits until every shard can be taken: because it never had an owner, because its owner's lock is free (it died), or because its owner has
+stored nothing for `HUNG_S` (it hangs: its backend is ended, which frees the lock). Then it reads the ledger, proving every second that it lives, and serves. When a
+flush is fenced, or facts turn up that it did not write, it forgets everything and begins again.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import structlog
+
+from headrace_broker.metrics import Metrics
+from headrace_broker.model.errors import DatabaseUnavailable, Draining, NotOwner
+from headrace_broker.model.ids import DEFAULT_CLASS, class_for
+from headrace_broker.shards.clock import DatabaseClock
+from headrace_broker.shards.flusher import PROOF_S, Flusher
+from headrace_broker.shards.owner import Owner, OwnerLimits
+from headrace_broker.shards.recover import recover
+from headrace_broker.shards.refill import judge_stale, refill_bodies
+from headrace_broker.shards.types import TypeTable
+from headrace_broker.store import partitions
+from headrace_broker.store.batch import Batch
+from headrace_broker.store.heads import Heads
+from headrace_broker.store.ledger import Fenced, KeyTaken, Ledger, NothingStored, ResultUnknown
+from headrace_broker.store.recovery import Recovery
+
+STANDBY_POLL_S = 0.25
+HUNG_S = 5.0
+RECONNECT_S = (0.05, 1.0)  # first and longest wait between tries
+RANGES_S = 5.0  # how often missing partitions are looked for
+
+log = structlog.get_logger("headrace.ownership")
+
+
+class Ownership:
+    """Runs one broker's lives. `run` serves until `drain`; `ready` is set while this broker is active."""
+
+    def __init__(
+        self, *, dsn: str, pool: "asyncpg.Pool[Any]", types: TypeTable, limits: OwnerLimits, metrics: Metrics, address: str, version: str
+    ) -> None:
+        self._dsn = dsn
+        self._pool = pool
+        self._types = types
+        self._limits = limits
+        self._metrics = metrics
+        self._address = address
+        self._version = version
+        self._owner: Owner | None = None
+        self._flusher: Flusher | None = None
+        self._draining = False
+        self.heads = Heads(pool)
+        self.role = "starting"
+        self.listening = asyncio.Event()  # standing by or active: the role is known
+        self.ready = asyncio.Event()
+
+    @property
+    def owner(self) -> Owner:
+        """The owner that serves now.
+
+        Raises:
+            Draining, NotOwner, DatabaseUnavailable: there is none, and why.
+        """
+        if self._owner is not None:
+            return self._owner
+        if self._draining:
+            raise Draining("this broker is shutting down; ask another one, or again later")
+        if self.role == "standby":
+            raise NotOwner("this broker stands by while another one owns the queue; ask that one")
+        raise DatabaseUnavailable("this broker is not ready: it waits for its database; nothing was stored, try again")
+
+    async def run(self) -> None:
+        """Stands by, takes over, serves; again after every life. Returns after `drain`."""
+        while not self._draining:
+            try:
+                async with self._life() as ledger:
+                    await self._stand_by(ledger)
+                    if not self._draining:
+                        await self._serve(ledger)
+            except Fenced as error:
+                log.warning("fenced: another broker owns the shards", reason=str(error))
+            except KeyTaken as error:
+                log.error("facts of this broker's shards were written by somebody else; reading the ledger again", reason=str(error))
+            except (ResultUnknown, NothingStored, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+                log.warning("database not available", reason=f"{type(error).__name__}: {error}")
+                await asyncio.sleep(random.uniform(*RECONNECT_S))
+            finally:
+                self._leave()
+
+    async def drain(self) -> None:
+        """Takes no more work, stores what is pending, closes all streams, gives the life up. Ends `run`."""
+        self._draining = True
+        if self._owner is not None and self._flusher is not None:
+            self._owner.refuse(Draining("this broker is shutting down; nothing was stored, ask another one"))
+            for session in self._owner.sessions():
+                session.out.go_away = "the broker is draining"
+                session.wake.set()
+            self._flusher.stop()
+
+    @asynccontextmanager
+    async def _life(self) -> AsyncIterator[Ledger]:
+        ledger = await Ledger.open(self._dsn, address=self._address, version=self._version)
+        try:
+            yield ledger
+        finally:
+            current = self._flusher.ledger if self._flusher is not None else ledger
+            await current.close()
+
+    async def _stand_by(self, ledger: Ledger) -> None:
+        """Returns once this life owns every shard."""
+        loop = asyncio.get_running_loop()
+        seen: dict[int, tuple[int, float]] = {}  # life -> (its flushes, when that number was first seen)
+        while not self._draining:
+            holders = await ledger.holders()
+            if not holders:
+                return
+            for holder in holders:
+                if await ledger.take_over(holder.life_id):
+                    log.info("took shards over", from_life=holder.life_id, life_id=ledger.life_id)
+                    continue
+                if self.role != "standby":
+                    log.info("standing by", owner_life=holder.life_id, owner_address=holder.address)
+                    self.role = "standby"
+                    self.listening.set()
+                flushes, since = seen.get(holder.life_id, (-1, 0.0))
+                if holder.flushes != flushes:
+                    seen[holder.life_id] = (holder.flushes, loop.time())
+                elif loop.time() - since > HUNG_S:
+                    log.warning("the owner hangs: ending its connection", owner_life=holder.life_id, silent_s=round(loop.time() - since, 1))
+                    await ledger.terminate(holder.life_id)
+            if await ledger.owns_all_shards():
+                return
+            await asyncio.sleep(STANDBY_POLL_S * random.uniform(0.8, 1.2))
+
+    async def _serve(self, ledger: Ledger) -> None:
+        loop = asyncio.get_running_loop()
+        clock = DatabaseClock(loop.time)
+        before = loop.time()
+        clock.set(await ledger.database_time(), before, loop.time())
+        await self._types.load()
+        owner = Owner(
+            life_id=ledger.life_id, types=self._types, clock=clock, limits=self._limits, metrics=self._metrics, monotonic=loop.time, random=random.random
+        )
+        started = loop.time()
+        await self._recover(owner, ledger)
+        log.info("serving", life_id=ledger.life_id, unsettled=len(owner.live_jobs), seconds=round(loop.time() - started, 3))
+        self._flusher = Flusher(owner, ledger, self._succeed, self._metrics)
+        self._owner, self.role = owner, "active"
+        self.ready.set()
+        self.listening.set()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                side = [tasks.create_task(coroutine) for coroutine in (refill_bodies(owner, self.heads), judge_stale(owner, self.heads), self._keep_ranges(owner))]
+                await self._flusher.run()
+                for task in side:
+                    task.cancel()
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from group
+
+    async def _recover(self, owner: Owner, ledger: Ledger) -> None:
+        """Reads the ledger; proves meanwhile that this life lives, or a standby would end it."""
+
+        async def prove() -> None:
+            while True:
+                await asyncio.sleep(PROOF_S)
+                await ledger.flush(Batch())
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                proof = tasks.create_task(prove())
+                await self._open_classes(owner)
+                await recover(owner, Recovery(self._pool), await partitions.ranges(self._pool))
+                proof.cancel()
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from group
+        await ledger.base_counts(dict(owner.counted), owner.newest_id, absorb=True)
+
+    async def _open_classes(self, owner: Owner) -> None:
+        wanted = {DEFAULT_CLASS} | {class_for(entry.settings.delete_completed_after_s) for entry in self._types.by_id.values()}
+        made = await partitions.ensure(self._pool, wanted, owner.clock.now_s())
+        owner.open_classes = wanted
+        if made:
+            log.info("made partitions", ranges=made)
+
+    async def _keep_ranges(self, owner: Owner) -> None:
+        """Makes the partitions that are needed next. A failure is tried again: ranges exist far enough ahead."""
+        while True:
+            await asyncio.sleep(RANGES_S * random.uniform(0.9, 1.1))
+            try:
+                await self._open_classes(owner)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+                log.warning("partitions not made", reason=str(error))
+
+    async def _succeed(self, dead: Ledger) -> Ledger:
+        """A new life that has taken over from this broker's own dead one. Waits for the database as long as it takes; raises Fenced if another broker was faster."""
+        wait_s, longest_s = RECONNECT_S
+        while True:
+            try:
+                ledger = await Ledger.open(self._dsn, address=self._address, version=self._version)
+                await ledger.terminate(dead.life_id)
+                while not await ledger.take_over(dead.life_id):
+                    await asyncio.sleep(0.02)
+                if not await ledger.owns_all_shards():
+                    await ledger.close()
+                    raise Fenced("another broker took the shards while the database was away")
+                return ledger
+            except (ResultUnknown, NothingStored):
+                await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
+                wait_s = min(longest_s, wait_s * 2)
+
+    def _leave(self) -> None:
+        owner, self._owner, self._flusher = self._owner, None, None
+        self.ready.clear()
+        if self.role != "standby":
+            self.role = "starting"
+        if owner is None:
+            return
+        owner.refuse(NotOwner("this broker no longer owns the queue; ask another one"))
+        owner.hub.close()
+        for session in owner.sessions():
+            session.out.go_away = "the broker is draining" if self._draining else "this broker no longer owns the queue"
+            session.wake.set()

@@ -1,0 +1,63 @@
+"""An agent says hello: a new session, or an old one that goes on; and the answer for each lease that it names."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from headrace_broker.model.job import Kind, State
+from headrace_broker.shards.intents import Ending
+from headrace_broker.shards.session import AgentFacts, Served, Session
+
+if TYPE_CHECKING:
+    from headrace_broker.shards.owner import Owner
+
+
+def welcome(
+    owner: "Owner", facts: AgentFacts, served: Iterable[Served], slots: int, held: dict[int, int], stream: object, now: float
+) -> tuple[Session, list[tuple[int, int]], bool]:
+    """Begins or resumes the session of an incarnation on a new stream; `held` maps job ids to the lease epochs that the agent still has.
+
+    Leases that the agent has and the broker does not are returned, as (job_id, epoch). Those that the broker has and the agent does not were lost on their way:
+    they are given back, uncharged, since nobody can have begun them. Returns (session, not held, resumed).
+    """
+    session = owner.by_incarnation.get(facts.incarnation_id)
+    resumed = session is not None
+    if session is None:
+        session = owner.by_incarnation[facts.incarnation_id] = Session(facts, served, slots, now)
+    else:
+        session.served = {s.entry.type_id: s for s in served}
+        session.slots = slots
+    session.attach(stream, now)
+    not_held = []
+    for job_id, epoch in held.items():
+        live = owner.live_jobs.get(job_id)
+        claimable = live is not None and live.seq == epoch and live.state is State.PROCESSING and live.agent_id == facts.agent_id
+        if live is None or not claimable or live.session not in (None, session):
+            not_held.append((job_id, epoch))
+            continue
+        live.session, live.assign_no, live.missed = session, -1, 0  # claimed, so it has surely arrived
+        session.leases[job_id] = live
+        if live.abort is not None:
+            session.out.aborts.append((job_id, epoch, live.abort))
+    forgotten = [live for live in session.leases.values() if live.job_id not in held]
+    forgotten += [live for live in owner.orphans.pop(facts.agent_id, []) if live.session is None and live.state is State.PROCESSING]
+    owner.end(Ending(live.job_id, live.seq, Kind.REJECTED, reason="the agent came back without it") for live in forgotten)
+    return session, not_held, resumed
+
+
+def heartbeat(owner: "Owner", session: Session, number: int, held: dict[int, int], now: float) -> None:
+    """Renews the session's leases; the confirmation follows with the next proof of ownership.
+
+    A lease that two heartbeats in a row do not name, although its Assign was accepted, is not run by anybody: it is given back.
+    """
+    session.renewed_at = now
+    session.beats.append((number, owner.rounds))
+    owner.beating.add(session)
+    for job_id, epoch in held.items():
+        live = session.leases.get(job_id)
+        if live is None or live.seq != epoch:
+            session.out.not_held.append((job_id, epoch))
+    for live in session.leases.values():
+        named = live.job_id in held or not 0 < abs(live.assign_no) <= max(session.accepted_no, 1)
+        live.missed = 0 if named else live.missed + 1
+        if live.missed >= 2:
+            owner.end([Ending(live.job_id, live.seq, Kind.REJECTED, reason="the agent does not know of it")])

@@ -1,0 +1,77 @@
+"""Two side tasks of an owner that need the database for single jobs: bodies that memory did not keep, and outcomes of leases that memory does not know."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from headrace_broker.model.job import Disposition, Kind, State
+from headrace_broker.shards.intents import Ending
+from headrace_broker.shards.session import Session
+from headrace_broker.store.heads import Heads, ReadFailed
+
+if TYPE_CHECKING:
+    from headrace_broker.shards.live import Live
+    from headrace_broker.shards.owner import Owner
+
+T = TypeVar("T")
+AT_ONCE = 1000
+RETRY_S = 0.5
+
+
+async def refill_bodies(owner: "Owner", heads: Heads) -> None:
+    """Sends granted jobs whose body has to be read first. Runs until cancelled; while the database is away the jobs stay granted and are sent later."""
+    while True:
+        await owner.refill_wake.wait()
+        owner.refill_wake.clear()
+        while owner.refill:
+            chunk: list[tuple[Session, Live]] = [owner.refill.popleft() for _ in range(min(AT_ONCE, len(owner.refill)))]
+            bodies = await _persist(lambda: heads.bodies([live.job_id for _, live in chunk]))
+            for session, live in chunk:
+                if live.session is session and live.state is State.PROCESSING and live.job_id in bodies and live in session.unsent:
+                    session.out.assigned.append((live, *bodies[live.job_id]))
+                    session.wake.set()
+
+
+async def judge_stale(owner: "Owner", heads: Heads) -> None:
+    """Tells agents what became of outcomes that came too late or twice, and keeps those that do not count as evidence. Runs until cancelled."""
+    while True:
+        await owner.stale_wake.wait()
+        owner.stale_wake.clear()
+        while owner.stale:
+            chunk = [owner.stale.popleft() for _ in range(min(AT_ONCE, len(owner.stale)))]
+            endings = await _persist(lambda: heads.endings(list({(e.job_id, e.epoch) for e in chunk})))
+            stored = []
+            for ending in chunk:
+                disposition = _judge(ending, endings.get((ending.job_id, ending.epoch)))
+                if disposition is Disposition.SUPERSEDED:
+                    stored.append((ending, owner.evidence(ending.job_id, ending.epoch, _evidence(ending))))
+                elif ending.sink is not None:
+                    ending.sink.ack(ending.job_id, ending.epoch, disposition)
+            for ending, done in stored:
+                await done
+                if ending.sink is not None:
+                    ending.sink.ack(ending.job_id, ending.epoch, Disposition.SUPERSEDED)
+
+
+def _judge(ending: Ending, stored: tuple[int, int | None] | None) -> Disposition:
+    if stored is None:
+        return Disposition.UNKNOWN
+    kind, _ = stored
+    if kind == 0:  # the ledger's newest event is this grant, but memory is ahead of it: ask again
+        return Disposition.NOT_OWNER
+    return Disposition.ALREADY_APPLIED if kind == ending.kind else Disposition.SUPERSEDED
+
+
+def _evidence(ending: Ending) -> bytes:
+    error = json.loads(ending.error) if ending.error else None
+    return json.dumps({"outcome": Kind(ending.kind).name.lower(), "error": error}).encode()
+
+
+async def _persist(read: Callable[[], Awaitable[T]]) -> T:
+    """Reads until the database answers: the flusher reports an outage, these tasks only wait for its end."""
+    while True:
+        try:
+            return await read()
+        except ReadFailed:
+            await asyncio.sleep(RETRY_S)

@@ -1,0 +1,167 @@
+"""An agent incarnation's standing with this broker: its credit, its leases, and what is to be sent to it.
+
+A session outlives its stream: `stream` is None while the broker waits for the agent to come back. The stream's reader changes credit and heartbeat, the owner's
+decisions change leases and what is to be sent, the stream's writer takes it; all in one event loop, none across an await.
+
+Credit is absolute. The agent says how much room it had when it had seen Assign number k; what was sent later, or is granted and not sent yet, is subtracted.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from headrace_broker.model.job import Disposition
+from headrace_broker.shards.live import Abort, Live
+from headrace_broker.shards.types import TypeEntry
+from headrace_broker.store.batch import Body
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A type that an agent serves; `slots` 0: only the agent's total counts."""
+
+    entry: TypeEntry
+    slots: int
+    executor: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFacts:
+    """Who an agent is, as its Hello says."""
+
+    agent_id: int
+    name: str
+    incarnation_id: str
+    domain: str
+    host: str
+    pid: int
+    build: str
+    sdk: str
+    labels: dict[str, str]
+    first_seen: datetime
+
+
+@dataclass(slots=True)
+class Outbound:
+    """What one message to the agent carries. `assigned`: leases with their bodies and checkpoints; `acks`: (job_id, epoch, disposition number)."""
+
+    assigned: list[tuple[Live, Body, bytes | None]] = field(default_factory=list)
+    acks: list[tuple[int, int, int]] = field(default_factory=list)
+    aborts: list[tuple[int, int, Abort]] = field(default_factory=list)
+    revoked: list[tuple[int, int]] = field(default_factory=list)
+    not_held: list[tuple[int, int]] = field(default_factory=list)
+    proven_no: int = 0  # newest heartbeat to confirm; 0: none
+    logs_no: int = 0
+    go_away: str | None = None
+    stay_away: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.assigned or self.acks or self.aborts or self.revoked or self.not_held or self.proven_no or self.logs_no or self.go_away)
+
+
+class Session:
+    """See the module. Times are the loop's clock, in seconds."""
+
+    def __init__(self, facts: AgentFacts, served: Iterable[Served], slots: int, now: float) -> None:
+        self.facts = facts
+        self.served = {s.entry.type_id: s for s in served}
+        self.slots = slots
+        self.leases: dict[int, Live] = {}
+        self.stream: object | None = None  # token of the stream in use
+        self.draining = False  # the agent said so
+        self.held_back = False  # an operator said so
+        self.last_no = 0  # newest message of the stream
+        self.last_heard = now
+        self.renewed_at = now  # arrival of the newest heartbeat or Hello, or time of the newest grant
+        self.closed_at: float | None = None
+        self.beats: deque[tuple[int, int]] = deque()  # heartbeats not confirmed yet: (message number, flush that was newest when it arrived)
+        self.out = Outbound()
+        self.wake = asyncio.Event()
+        self.free = 0
+        self.type_free: dict[int, int] = {}  # of types with slots of their own
+        self.unsent: deque[Live] = deque()  # granted, their Assign not sent
+        self.assign_no = 0
+        self.accepted_no = 0
+        self._unseen: deque[tuple[int, list[int]]] = deque()  # sent, not covered by a credit: (number, type ids)
+        self._unaccepted: deque[tuple[int, float]] = deque()  # sent, not accepted: (number, when)
+
+    def attach(self, stream: object, now: float) -> None:
+        """A new stream carries the session; whatever the old one had not delivered is forgotten: the Hello said what the agent holds."""
+        self.stream, self.closed_at = stream, None
+        self.last_no = self.assign_no = self.accepted_no = 0
+        self.last_heard = self.renewed_at = now
+        self.wake.set()  # the writer of an older stream sees that it is not the session's any more
+        self.out, self.wake = Outbound(), asyncio.Event()
+        self.beats.clear()
+        self.unsent.clear()
+        self._unseen.clear()
+        self._unaccepted.clear()
+        self.free, self.type_free = 0, {}
+        self.draining = False
+
+    def detach(self, now: float) -> None:
+        """The stream is gone."""
+        self.stream, self.closed_at, self.free = None, now, 0
+
+    @property
+    def room(self) -> int:
+        """How many jobs may be granted to it now."""
+        return 0 if self.stream is None or self.draining or self.held_back else self.free
+
+    def set_credit(self, assign_no: int, free: int, by_type: Iterable[tuple[int, int]]) -> None:
+        """Takes a Credit: room for `free` jobs when Assign `assign_no` had arrived, and by type (type_id, free) where a type has slots of its own."""
+        while self._unseen and self._unseen[0][0] <= assign_no:
+            self._unseen.popleft()
+        under_way = [type_id for _, types in self._unseen for type_id in types]
+        under_way += [live.entry.type_id for live in self.unsent]
+        self.free = max(0, min(free, self.slots) - len(under_way))
+        self.type_free = {type_id: max(0, room - under_way.count(type_id)) for type_id, room in by_type if type_id in self.served}
+
+    def spend(self, type_id: int, count: int) -> None:
+        """`count` jobs of a type were granted."""
+        self.free -= count
+        if type_id in self.type_free:
+            self.type_free[type_id] -= count
+
+    def room_for(self, type_id: int) -> int:
+        """How many jobs of a type may be granted to it now."""
+        return min(self.room, self.type_free.get(type_id, self.free))
+
+    def accept(self, assign_no: int) -> None:
+        """Every Assign up to this number arrived."""
+        self.accepted_no = max(self.accepted_no, assign_no)
+        while self._unaccepted and self._unaccepted[0][0] <= assign_no:
+            self._unaccepted.popleft()
+
+    def accept_overdue(self, now: float, timeout_s: float) -> bool:
+        """Whether an Assign was sent longer than `timeout_s` ago and not accepted."""
+        return bool(self._unaccepted) and now - self._unaccepted[0][1] > timeout_s
+
+    def take_out(self, now: float) -> Outbound:
+        """What is to be sent now; numbers the Assign."""
+        out, self.out = self.out, Outbound()
+        self.wake.clear()
+        if out.assigned:
+            self.assign_no += 1
+            for live, _, _ in out.assigned:
+                live.assign_no = self.assign_no
+                self.unsent.remove(live) if self.unsent and self.unsent[0] is not live else self.unsent.popleft()
+            self._unseen.append((self.assign_no, [live.entry.type_id for live, _, _ in out.assigned]))
+            self._unaccepted.append((self.assign_no, now))
+        return out
+
+    def ack(self, job_id: int, epoch: int, disposition: Disposition) -> None:
+        """Queues what became of an outcome."""
+        self.out.acks.append((job_id, epoch, disposition))
+        self.wake.set()
+
+    def confirm(self, flushed: int) -> None:
+        """A flush that began after flush `flushed` was the newest is durable: heartbeats that had arrived by then are confirmed."""
+        proven = 0
+        while self.beats and self.beats[0][1] <= flushed:
+            proven = self.beats.popleft()[0]
+        if proven:
+            self.out.proven_no = proven
+            self.wake.set()

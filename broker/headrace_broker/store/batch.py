@@ -1,0 +1,117 @@
+"""The rows of one flush, column by column, as the flush statements take them.
+
+The owner of the shards appends to these lists while it decides; nothing here is shared between tasks. Optional columns stay empty until a row uses them, and then
+hold one entry for each row: an empty array costs nothing to send.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from headrace_broker.model.job import Kind, NoteKind, State
+
+MAX_ROWS = 2000
+"""Facts in one flush, about: more would make everyone wait longer and gains no throughput (1,000 jobs a flush are 98 % of the best measured)."""
+
+Body = bytes | tuple[bytes, str | None, str | None, str | None, str | None]
+"""What an agent needs of a job: its payload, or (payload, content_type, instance_id, labels as JSON, trace_context) when any of these is set."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Facts that one commit will store. `n` is the number of the flush within its life."""
+
+    counts: Counter[tuple[int, State, int]] = field(default_factory=Counter)  # (type_id, state, delete_minute or 0) -> change
+    max_id: int = 0
+    # jobs
+    job_id: list[int] = field(default_factory=list)
+    job_type: list[int] = field(default_factory=list)
+    job_priority: list[int] = field(default_factory=list)
+    job_available_at: list[datetime | None] = field(default_factory=list)
+    job_body: list[Body] = field(default_factory=list)
+    # events
+    event_job: list[int] = field(default_factory=list)
+    event_seq: list[int] = field(default_factory=list)
+    event_type: list[int] = field(default_factory=list)
+    event_kind: list[int] = field(default_factory=list)
+    event_state: list[int] = field(default_factory=list)
+    event_run: list[int] = field(default_factory=list)
+    event_attempt: list[int] = field(default_factory=list)
+    event_losses: list[int] = field(default_factory=list)
+    event_agent: list[int | None] = field(default_factory=list)
+    event_lease_s: list[float | None] = field(default_factory=list)
+    event_delete_minute: list[int | None] = field(default_factory=list)
+    event_result: list[bytes | None] = field(default_factory=list)
+    event_available_at: list[datetime | None] = field(default_factory=list)
+    event_actor: list[str | None] = field(default_factory=list)
+    event_reason: list[str | None] = field(default_factory=list)
+    event_error: list[str | None] = field(default_factory=list)
+    # notes
+    note_job: list[int] = field(default_factory=list)
+    note_epoch: list[int] = field(default_factory=list)
+    note_kind: list[int] = field(default_factory=list)
+    note_actor: list[str | None] = field(default_factory=list)
+    note_reason: list[str | None] = field(default_factory=list)
+    note_data: list[bytes | None] = field(default_factory=list)
+    # alerts
+    alert_job: list[int] = field(default_factory=list)
+    alert_type: list[int] = field(default_factory=list)
+    alert_seq: list[int] = field(default_factory=list)
+    alert_kind: list[str] = field(default_factory=list)
+    alert_error: list[str | None] = field(default_factory=list)
+
+    def rows(self) -> int:
+        """How many facts there are."""
+        return len(self.job_id) + len(self.event_job) + len(self.note_job)
+
+    def add_event(
+        self, job_id: int, seq: int, type_id: int, kind: Kind, state: State, run: int, attempt: int, losses: int, agent_id: int | None,
+        *, lease_s: float | None = None, delete_minute: int | None = None, result: bytes | None = None,
+    ) -> None:
+        """Appends one event; `extend_event` adds the rarer columns to it."""
+        self.event_job.append(job_id)
+        self.event_seq.append(seq)
+        self.event_type.append(type_id)
+        self.event_kind.append(kind)
+        self.event_state.append(state)
+        self.event_run.append(run)
+        self.event_attempt.append(attempt)
+        self.event_losses.append(losses)
+        self.event_agent.append(agent_id)
+        self.event_lease_s.append(lease_s)
+        self.event_delete_minute.append(delete_minute)
+        self.event_result.append(result)
+
+    def extend_event(self, *, available_at: datetime | None = None, actor: str | None = None, reason: str | None = None, error: str | None = None) -> None:
+        """Sets the rarer columns of the event that was added last."""
+        for column, value in (
+            (self.event_available_at, available_at), (self.event_actor, actor), (self.event_reason, reason), (self.event_error, error),
+        ):
+            if value is not None:
+                column.extend([None] * (len(self.event_job) - 1 - len(column)))  # type: ignore[attr-defined]  # mypy joins the list types to object
+                column.append(value)  # type: ignore[attr-defined]
+
+    def add_note(self, job_id: int, epoch: int, kind: NoteKind, *, actor: str | None = None, reason: str | None = None, data: bytes | None = None) -> None:
+        """Appends one note."""
+        self.note_job.append(job_id)
+        self.note_epoch.append(epoch)
+        self.note_kind.append(kind)
+        self.note_actor.append(actor)
+        self.note_reason.append(reason)
+        self.note_data.append(data)
+
+    def add_alert(self, job_id: int, type_id: int, seq: int, kind: str, error: str | None) -> None:
+        """Appends one alert: `kind` is job_error or job_aborted."""
+        self.alert_job.append(job_id)
+        self.alert_type.append(type_id)
+        self.alert_seq.append(seq)
+        self.alert_kind.append(kind)
+        self.alert_error.append(error)
+
+
+def body_columns(bodies: list[Body]) -> tuple[list[str | None], list[str | None], list[str | None], list[str | None], list[bytes]]:
+    """(content_type, instance_id, labels, trace_context, payload) columns; the first four are empty when no body uses them."""
+    if all(type(body) is bytes for body in bodies):
+        return [], [], [], [], bodies  # type: ignore[return-value]  # the check above
+    full = [(body, None, None, None, None) if isinstance(body, bytes) else body for body in bodies]
+    return [b[1] for b in full], [b[2] for b in full], [b[3] for b in full], [b[4] for b in full], [b[0] for b in full]

@@ -1,0 +1,84 @@
+"""Point reads that the owner's decisions need: where jobs stand, what agents need of them, how leases ended.
+
+They run on the read pool, never on the flush connection. Ids are grouped by retention class, so that each statement names the partition it reads.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from headrace_broker.model.ids import class_of
+from headrace_broker.model.job import Kind, State
+from headrace_broker.store.batch import Body
+from headrace_broker.store.statements import sql
+
+READ_TIMEOUT_S = 10.0
+
+
+class ReadFailed(Exception):
+    """Postgres is away or did not answer in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredHead:
+    """Where a stored job stands. `kind` None: nothing happened since it was submitted."""
+
+    job_id: int
+    type_id: int
+    priority: int
+    instance_id: str | None
+    seq: int
+    kind: Kind | None
+    state: State
+    run: int
+    attempt: int
+    losses: int
+    delete_minute: int | None
+    available_at: datetime | None
+    agent_id: int | None
+
+
+class Heads:
+    """Point reads; each call raises ReadFailed when Postgres does not answer."""
+
+    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
+        self._pool = pool
+
+    async def heads(self, job_ids: Sequence[int]) -> dict[int, StoredHead]:
+        """Where these jobs stand, by id; ids that are not stored are absent. Purged and expired jobs are there, with their state and date."""
+        rows = [row for class_, ids in _by_class(job_ids) for row in await self._fetch(sql("heads"), ids, class_)]
+        return {
+            r["job_id"]: StoredHead(
+                r["job_id"], r["type_id"], r["priority"], r["instance_id"], r["seq"], Kind(r["kind"]) if r["kind"] else None, State(r["state"]),
+                r["run"], r["attempt"], r["losses"], r["delete_minute"], r["available_at"], r["agent_id"],
+            )
+            for r in rows
+        }  # fmt: skip
+
+    async def bodies(self, job_ids: Sequence[int]) -> dict[int, tuple[Body, bytes | None]]:
+        """What agents need of these jobs: body, and the newest checkpoint of the present run."""
+        rows = [row for class_, ids in _by_class(job_ids) for row in await self._fetch(sql("bodies"), ids, class_)]
+        return {r["job_id"]: ((r["payload"] or b"", r["content_type"], r["instance_id"], r["labels"], r["trace_context"]), r["checkpoint"]) for r in rows}
+
+    async def endings(self, leases: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, int | None]]:
+        """How leases (job_id, epoch) ended: (kind of the ending or 0, agent_id of the grant); leases never granted are absent."""
+        found = {}
+        for class_, group in itertools.groupby(sorted(leases, key=lambda lease: class_of(lease[0])), key=lambda lease: class_of(lease[0])):
+            chunk = list(group)
+            rows = await self._fetch(sql("endings"), [c[0] for c in chunk], [c[1] for c in chunk], class_)
+            found.update({(r["job_id"], r["lease_epoch"]): (r["kind"], r["agent_id"]) for r in rows})
+        return found
+
+    async def _fetch(self, query: str, *args: Any) -> list[Any]:
+        try:
+            return await self._pool.fetch(query, *args, timeout=READ_TIMEOUT_S)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            raise ReadFailed(f"{type(error).__name__}: {error}") from error
+
+
+def _by_class(job_ids: Sequence[int]) -> list[tuple[int, list[int]]]:
+    return [(class_, list(group)) for class_, group in itertools.groupby(sorted(job_ids, key=class_of), key=class_of)]

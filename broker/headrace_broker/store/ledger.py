@@ -1,0 +1,256 @@
+"""One life of one broker in the database: its row, its lock, and the one connection that writes its facts.
+
+The protocol, and what is true after every failure:
+
+- A life is a row in `life`, a session advisory lock, and this connection. Every flush reads the row FOR SHARE and compares the backend pid: a life that was
+  marked dead, or a connection that is not the life's own, stores nothing (`Fenced`).
+- Shards change hands in two ways: their owner gives them away, or a taker has marked the owner's life dead in a commit of its own. `take_over` does the
+  latter, and only after it holds the dead life's lock: the lock falls when the dead broker's connection closes. A life that hangs, lock in hand, is ended first
+  (`terminate`).
+- A flush whose answer was lost may have happened or not (`ResultUnknown`). To find out, open a new life, end the old backend, take its lock, and only then look for
+  the flush row (`landed`): before that, the old backend could still commit.
+- A flush that fails in any other way has stored nothing (`NothingStored`, `KeyTaken`).
+
+One task uses a Ledger at a time: the flusher, or whoever takes over before the flusher starts.
+"""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from headrace_broker.model.job import State
+from headrace_broker.store.batch import Batch, body_columns
+from headrace_broker.store.statements import sql
+
+LIFE_LOCKS = 0x4852_4C46  # "HRLF": first key of the advisory locks of lives; the second is the life's id
+FLUSHES_PER_SLOT = 200_000  # flush rows of one life that share a slot; the slot before the last may be truncated once counts are based above it
+CONNECT_TIMEOUT_S = 5.0
+
+SETTINGS = {
+    "application_name": "headrace flush",
+    "lock_timeout": "2s",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+}
+
+
+class Fenced(Exception):
+    """This life has ended: another broker owns its shards. Forget everything, close all streams."""
+
+
+class ResultUnknown(Exception):
+    """The connection was lost: what was sent may or may not have been stored."""
+
+
+class NothingStored(Exception):
+    """Postgres refused the statement (disk full, lock timeout, ...); it left nothing behind and may be sent again."""
+
+
+class KeyTaken(NothingStored):
+    """An event or job of the batch is stored already: somebody else wrote facts of this life's shards."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    """Answer to a flush: the database's time, and for a keyed one the ids of the jobs whose key was new."""
+
+    at: datetime
+    stored: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHolder:
+    """Who holds an idempotency key."""
+
+    job_id: int
+    body_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A life that owns shards, and how many flushes it has stored: what does not rise any more hangs."""
+
+    life_id: int
+    address: str
+    flushes: int
+
+
+class Ledger:
+    """The writing connection of one life. Made by `open`; `close` gives the lock back."""
+
+    def __init__(self, con: "asyncpg.Connection[Any]", life_id: int) -> None:
+        self._con = con
+        self.life_id = life_id
+        self.n = 0  # flushes sent
+        self._warned = False
+        con.add_log_listener(self._on_log)
+
+    @classmethod
+    async def open(cls, dsn: str, *, address: str, version: str) -> "Ledger":
+        """Starts a new life.
+
+        Raises:
+            ResultUnknown: Postgres cannot be reached, or broke off; the new life owns nothing, so nothing is lost.
+            NothingStored: the connection runs through a pooler that changes backends between transactions.
+        """
+        async with _translated(), asyncio.timeout(CONNECT_TIMEOUT_S):
+            con = await asyncpg.connect(dsn, server_settings=SETTINGS, command_timeout=None, timeout=CONNECT_TIMEOUT_S)
+            pids = {await con.fetchval("select pg_backend_pid()") for _ in range(2)}
+            if len(pids) != 1:
+                raise NothingStored("the broker needs a connection of its own to Postgres; this one goes through a transaction pooler")
+            life_id = await con.fetchval(sql("life_begin"), address, version)
+            if not await con.fetchval(sql("life_lock"), LIFE_LOCKS, life_id):
+                raise NothingStored(f"the lock of the new life {life_id} is taken")
+            ledger = cls(con, life_id)
+            ledger._flush = await con.prepare(sql("flush"))
+            ledger._flush_keyed = await con.prepare(sql("flush_keyed"))
+            return ledger
+
+    _flush: "asyncpg.prepared_stmt.PreparedStatement[Any]"
+    _flush_keyed: "asyncpg.prepared_stmt.PreparedStatement[Any]"
+
+    async def flush(self, batch: Batch) -> Flushed:
+        """Stores one batch in one commit.
+
+        Raises:
+            Fenced, ResultUnknown, NothingStored, KeyTaken: see the classes.
+
+        Cancellation: never cancel a flush; the task that owns the ledger awaits it to its end.
+        """
+        self.n += 1
+        content_type, instance_id, labels, trace_context, payload = body_columns(batch.job_body)
+        row = await self._send(
+            self._flush, *self._flush_row(batch.max_id, batch.counts),
+            batch.job_id, batch.job_type, batch.job_priority, batch.job_available_at, instance_id, content_type, labels, trace_context, payload,
+            batch.event_job, batch.event_seq, batch.event_type, batch.event_kind, batch.event_state, batch.event_run, batch.event_attempt, batch.event_losses,
+            batch.event_agent, batch.event_lease_s, batch.event_delete_minute, batch.event_result, batch.event_available_at, batch.event_actor, batch.event_reason,
+            batch.event_error,
+            batch.note_job, batch.note_epoch, batch.note_kind, batch.note_actor, batch.note_reason, batch.note_data,
+            batch.alert_job, batch.alert_type, batch.alert_seq, batch.alert_kind, batch.alert_error,
+        )  # fmt: skip
+        return Flushed(row["at"])
+
+    async def flush_keyed(self, batch: Batch, keys: list[tuple[int, str, bytes]]) -> Flushed:
+        """Stores jobs with idempotency keys: `keys` holds (domain_id, key, body hash) for each job of the batch, sorted. Errors as for `flush`."""
+        self.n += 1
+        content_type, instance_id, labels, trace_context, payload = body_columns(batch.job_body)
+        row = await self._send(
+            self._flush_keyed, self.life_id, self.n, self._slot(), batch.max_id,
+            [k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys],
+            batch.job_id, batch.job_type, batch.job_priority, batch.job_available_at, instance_id, content_type, labels, trace_context, payload,
+        )  # fmt: skip
+        return Flushed(row["at"], frozenset(row["stored"]))
+
+    async def key_holders(self, keys: list[tuple[int, str]]) -> dict[tuple[int, str], KeyHolder]:
+        """Who holds these (domain_id, key); keys that nobody holds are absent."""
+        async with _translated():
+            rows = await self._con.fetch(sql("key_holders"), [k[0] for k in keys], [k[1] for k in keys])
+        return {(r["domain_id"], r["key"]): KeyHolder(r["job_id"], r["body_hash"]) for r in rows}
+
+    async def holders(self) -> list[Holder]:
+        """Other lives that own shards and are not known to be dead."""
+        async with _translated():
+            rows = await self._con.fetch(sql("life_holders"), self.life_id)
+        return [Holder(r["life_id"], r["address"], r["flushes"]) for r in rows]
+
+    async def terminate(self, life_id: int) -> None:
+        """Ends the backend of another life, if it still runs; its lock falls with it. No effect on a backend that merely has the same pid."""
+        async with _translated():
+            await self._con.fetch(sql("life_terminate"), life_id)
+
+    async def take_over(self, life_id: int) -> bool:
+        """Marks another life dead and takes its shards, if its lock is free; False: it is not. `life_id` 0 takes the shards that never had an owner."""
+        async with _translated():
+            if life_id and not await self._con.fetchval(sql("life_lock"), LIFE_LOCKS, life_id):
+                return False
+            if life_id:
+                await self._con.execute(sql("life_mark_dead"), life_id)
+            await self._con.execute(sql("shard_take"), life_id, self.life_id)
+            if life_id:
+                await self._con.execute(sql("life_unlock"), LIFE_LOCKS, life_id)
+            return True
+
+    async def owns_all_shards(self) -> bool:
+        """Whether every shard is this life's."""
+        async with _translated():
+            return bool(await self._con.fetchval(sql("shard_all_mine"), self.life_id))
+
+    async def landed(self, life_id: int, n: int) -> bool:
+        """Whether flush `n` of a life that is now dead was stored. Only right once `take_over(life_id)` returned True."""
+        async with _translated():
+            return bool(await self._con.fetchval(sql("flush_landed"), life_id, n))
+
+    async def database_time(self) -> float:
+        """The database's clock now, in seconds since 1970."""
+        async with _translated():
+            return float(await self._con.fetchval("select extract(epoch from clock_timestamp())::float8"))
+
+    async def base_counts(self, counts: dict[tuple[int, State, int], int], max_id: int, *, absorb: bool) -> None:
+        """Writes the counts as of the newest flush, so that older flush rows need not be read again. `absorb`: the counts hold those of all dead lives too."""
+        keys = list(counts)
+        async with _translated(), self._con.transaction():
+            if absorb:
+                await self._con.execute(sql("count_absorb"), self.life_id)
+            await self._con.execute(
+                sql("count_base"), self.life_id, self.n, max_id,
+                [k[0] for k in keys], [int(k[1]) for k in keys], [k[2] for k in keys], [counts[k] for k in keys],
+            )  # fmt: skip
+
+    async def close(self) -> None:
+        """Gives up the life: its lock falls, and a standby takes its shards at once."""
+        self._con.remove_log_listener(self._on_log)
+        try:
+            await self._con.close(timeout=2)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+            self._con.terminate()
+
+    def abandon(self) -> None:
+        """Drops the connection at once, whatever it is doing."""
+        self._con.terminate()
+
+    def _slot(self) -> int:
+        return self.n // FLUSHES_PER_SLOT & 3
+
+    def _flush_row(self, max_id: int, counts: Counter[tuple[int, State, int]]) -> tuple[Any, ...]:
+        changed = [(key, delta) for key, delta in counts.items() if delta]
+        return (
+            self.life_id, self.n, self._slot(), max_id,
+            [key[0] for key, _ in changed], [key[1] for key, _ in changed], [key[2] for key, _ in changed], [delta for _, delta in changed],
+        )  # fmt: skip
+
+    async def _send(self, statement: "asyncpg.prepared_stmt.PreparedStatement[Any]", *args: Any) -> Any:
+        self._warned = False
+        async with _translated():
+            row = await statement.fetchrow(*args)
+        if self._warned:
+            raise ResultUnknown("Postgres warned at the commit: it may not be on the standby")
+        if row is None or not row["alive"]:
+            raise Fenced(f"life {self.life_id} has ended")
+        return row
+
+    def _on_log(self, _con: object, message: asyncpg.PostgresLogMessage) -> None:
+        self._warned = self._warned or getattr(message, "severity_en", "") == "WARNING"
+
+
+class _translated:  # noqa: N801  # reads as a phrase where it is used
+    """Turns the driver's errors into this module's."""
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, asyncpg.UniqueViolationError):
+            raise KeyTaken(str(error)) from error
+        if isinstance(error, (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)):
+            raise ResultUnknown(f"{type(error).__name__}: {error}") from error
+        if isinstance(error, asyncpg.PostgresError):
+            raise NothingStored(f"{type(error).__name__}: {error}") from error

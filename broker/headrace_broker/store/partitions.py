@@ -1,0 +1,40 @@
+"""The partitions that facts go to: which there are, and making those that will be needed."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+
+from headrace_broker.model.ids import RETENTION_CLASSES, lowest_id_at
+from headrace_broker.store.statements import sql
+
+AHEAD = 2  # ranges that exist beyond the one in use
+
+
+@dataclass(frozen=True, slots=True)
+class FactRange:
+    """Ids of one class from `lo` (included) to `hi` (excluded), kept in leaves of their own."""
+
+    class_: int
+    lo: int
+    hi: int
+
+
+async def ensure(pool: "asyncpg.Pool[Any]", classes: Iterable[int], now_s: float) -> int:
+    """Makes the ranges of these classes that hold ids of now and of the next ranges; returns how many were missing. Safe to repeat, also at once elsewhere."""
+    made = 0
+    for class_ in RETENTION_CLASSES:
+        if class_.number not in set(classes):
+            continue
+        first = int(now_s) // class_.range_s * class_.range_s
+        for start in range(first, first + (AHEAD + 1) * class_.range_s, class_.range_s):
+            suffix = datetime.fromtimestamp(start, UTC).strftime("%Y%m%d_%H%M")
+            made += bool(await pool.fetchval(sql("range_add"), class_.number, lowest_id_at(start), lowest_id_at(start + class_.range_s), suffix))
+    return made
+
+
+async def ranges(pool: "asyncpg.Pool[Any]") -> list[FactRange]:
+    """All ranges, newest first."""
+    return [FactRange(r["class"], r["lo"], r["hi"]) for r in await pool.fetch(sql("ranges"))]

@@ -1,0 +1,24 @@
+"""The small pool for reads and for rare writes; never for facts, which go through the ledger's own connection."""
+
+from typing import Any
+
+import asyncpg
+
+STATEMENT_TIMEOUT_MS = 10_000
+READ_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+"""What a read raises when Postgres is away or too slow."""
+
+
+async def open_pool(dsn: str, *, size: int = 6) -> "asyncpg.Pool[Any]":
+    """A pool of up to `size` connections; none is opened before it is needed, so Postgres may be away."""
+    return await asyncpg.create_pool(
+        dsn, min_size=0, max_size=size, timeout=5, command_timeout=30,
+        server_settings={"application_name": "headrace reads", "statement_timeout": str(STATEMENT_TIMEOUT_MS), "jit": "off"},
+    )  # fmt: skip
+
+
+async def durability(pool: "asyncpg.Pool[Any]") -> tuple[str, list[str]]:
+    """(server version, names of settings that are off and would lose acknowledged jobs in a crash)."""
+    version = await pool.fetchval("show server_version")
+    off = [name for name in ("fsync", "full_page_writes", "synchronous_commit") if await pool.fetchval("select current_setting($1)", name) == "off"]
+    return str(version).split(" ")[0], off

@@ -1,0 +1,174 @@
+"""What administrators read: jobs, their attempts, events and logs, alerts. Every statement is bounded, by id on both sides of a join and by rows."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from headrace_broker.model.ids import class_of
+from headrace_broker.model.job import Kind, NoteKind, State
+from headrace_broker.store.statements import sql
+
+SCAN_ROWS = 5000
+"""Jobs that one page of a list looks at: a filter that matches little answers with fewer jobs and a token, instead of reading on without end."""
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """A stored job and where it stands."""
+
+    job_id: int
+    type_id: int
+    priority: int
+    instance_id: str | None
+    content_type: str | None
+    idempotency_key: str | None
+    labels: dict[str, str]
+    trace_context: str | None
+    payload_bytes: int
+    available_at: datetime | None
+    seq: int
+    kind: Kind | None
+    state: State
+    run: int
+    attempt: int
+    losses: int
+    at: datetime | None  # of the newest event
+    delete_minute: int | None
+    lease_epoch: int
+    started_at: datetime | None
+    agent: str | None
+    error: dict[str, str] | None
+    abort: JsonObject | None  # actor, reason, at (seconds since 1970), grace_s
+    payload: bytes | None = None
+    result: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Jobs of one page. `lowest` is the lowest id looked at; `complete`: there is nothing below it."""
+
+    jobs: list[JobRow]
+    lowest: int
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """One event or note. `seq` of a note is its lease epoch."""
+
+    seq: int
+    kind: Kind | NoteKind
+    at: datetime
+    state: State | None
+    run: int
+    attempt: int
+    actor: str
+    reason: str
+    agent: str
+    available_at: datetime | None
+    error: dict[str, str] | None
+    data: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """One line."""
+
+    lease_epoch: int
+    line_no: int
+    at: datetime
+    level: int
+    text: str
+    run: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRow:
+    """One alert."""
+
+    alert_id: int
+    at: datetime
+    kind: str
+    job_id: int
+    type_id: int
+    instance_id: str | None
+    error: dict[str, str] | None
+
+
+class Reads:
+    """Reads on the pool; each raises what asyncpg raises when Postgres is away or too slow."""
+
+    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
+        self._pool = pool
+
+    async def jobs(self, job_ids: Sequence[int], *, full: bool = False) -> list[JobRow]:
+        """These jobs in this order; those that are not stored are left out."""
+        rows = {row["job_id"]: _job(row) for row in await self._pool.fetch(sql("job_get"), list(job_ids), sorted({class_of(i) for i in job_ids}), full)}
+        return [rows[job_id] for job_id in job_ids if job_id in rows]
+
+    async def page(
+        self, type_ids: Sequence[int], *, states: set[State] | None, instance_id: str | None, from_id: int, below: int, limit: int, now_s: float
+    ) -> Page:
+        """Jobs of these types, newest first, from `from_id` (included) up to `below` (excluded)."""
+        rare = states is not None and states <= {State.ERROR, State.ABORTED}
+        wanted = [int(state) for state in states] if states is not None else [1, 2, 3, 4, 5]
+        if rare:
+            rows = await self._pool.fetch(sql("job_list_rare"), list(type_ids), from_id, below, wanted, instance_id, SCAN_ROWS)
+        elif instance_id is not None:
+            rows = await self._pool.fetch(sql("job_list_instance"), list(type_ids), from_id, below, instance_id, SCAN_ROWS)
+        else:
+            rows = await self._pool.fetch(sql("job_list"), list(type_ids), from_id, below, max(limit, SCAN_ROWS if states else limit) + 1)
+        ids = [row["job_id"] for row in rows]
+        found: list[JobRow] = []
+        lowest = below
+        for start in range(0, len(ids), max(limit, 100)):
+            chunk = ids[start : start + max(limit, 100)]
+            for job in await self.jobs(chunk):
+                gone = job.state is State.GONE or (job.delete_minute is not None and job.delete_minute * 60 <= now_s)
+                if int(job.state) in wanted and not gone:
+                    found.append(job)
+                    if len(found) == limit:
+                        return Page(found, job.job_id, False)
+            lowest = chunk[-1]
+        return Page(found, lowest, len(ids) < (SCAN_ROWS if rare or instance_id is not None else max(limit, SCAN_ROWS if states else limit) + 1))
+
+    async def events(self, job_id: int) -> list[EventRow]:
+        """The newest 1,000 events and notes of a job, oldest first."""
+        rows = await self._pool.fetch(sql("event_list"), job_id, class_of(job_id))
+        return [
+            EventRow(
+                r["seq"], NoteKind(r["kind"]) if r["note"] else Kind(r["kind"]), r["at"], None if r["note"] else State(r["state"]), r["run"], r["attempt"],
+                r["actor"] or "", r["reason"] or "", r["agent"] or "", r["available_at"], _json(r["error"]), r["data"],
+            )
+            for r in rows
+        ]  # fmt: skip
+
+    async def logs(self, job_id: int, *, lease_epoch: int, min_level: int, after: tuple[int, int], limit: int) -> list[LogRow]:
+        """Lines after (lease epoch, line number), oldest first; of one attempt when `lease_epoch` is not 0."""
+        rows = await self._pool.fetch(sql("log_list"), job_id, class_of(job_id), lease_epoch, min_level, after[0], after[1], limit)
+        return [LogRow(r["lease_epoch"], r["line_no"], r["at"], r["level"], r["text"], r["run"] or 0, r["attempt"] or 0) for r in rows]
+
+    async def alerts(self, type_ids: Sequence[int], *, below: int, limit: int) -> list[AlertRow]:
+        """Alerts of these types, newest first, with ids below `below`."""
+        rows = await self._pool.fetch(sql("alert_list"), list(type_ids), below, limit)
+        return [AlertRow(r["alert_id"], r["at"], r["kind"], r["job_id"], r["type_id"], r["instance_id"], _json(r["error"])) for r in rows]
+
+
+def _json(value: str | None) -> Any:
+    return None if value is None else json.loads(value)
+
+
+def _job(row: Any) -> JobRow:
+    return JobRow(
+        row["job_id"], row["type_id"], row["priority"], row["instance_id"], row["content_type"], row["idempotency_key"], _json(row["labels"]) or {},
+        row["trace_context"], row["payload_bytes"], row["available_at"], row["seq"], Kind(row["kind"]) if row["kind"] else None, State(row["state"]), row["run"],
+        row["attempt"], row["losses"], row["at"], row["delete_minute"], row["lease_epoch"], row["started_at"], row["agent"], _json(row["error"]),
+        _json(row["abort"]), row["payload"], row["result"],
+    )  # fmt: skip

@@ -1,0 +1,6 @@
+-- Other lives that own shards, with how many flushes each has stored.
+-- $1 own life_id int. Indexes: primary keys of life and of the flush slots. Locks: none.
+-- Returns: life_id int, address text, flushes bigint; life_id 0 stands for shards that never had an owner.
+select coalesce(s.life_id, 0) as life_id, coalesce(l.address, '') as address, coalesce((select max(n) from headrace.flush f where f.life_id = s.life_id), 0) as flushes
+from (select distinct life_id from headrace.shard) s left join headrace.life l using (life_id)
+where s.life_id is distinct from $1

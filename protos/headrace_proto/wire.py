@@ -1,0 +1,94 @@
+"""What both sides of the wire must spell alike: metadata keys, error reasons, names of states, times and durations."""
+
+import math
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+DEFAULT_PORT = 7233
+DEFAULT_DOMAIN = "default"
+
+# Metadata of a call
+DOMAIN_KEY = "headrace-domain"
+ACTOR_KEY = "headrace-actor"
+# Trailing metadata of a refused call; the same facts as in google.rpc.Status, for those who do not parse it
+REASON_KEY = "headrace-reason"
+FIELD_KEY = "headrace-field"
+RETRY_AFTER_KEY = "headrace-retry-after-ms"
+
+
+class Reason(StrEnum):
+    """Why a call was refused; stable, for programs."""
+
+    INVALID_FIELD = "INVALID_FIELD"
+    TOO_LARGE = "TOO_LARGE"
+    PAGE_TOKEN = "PAGE_TOKEN"  # noqa: S105  # a reason, not a password
+    JOB_NOT_FOUND = "JOB_NOT_FOUND"
+    TYPE_NOT_FOUND = "TYPE_NOT_FOUND"
+    AGENT_NOT_FOUND = "AGENT_NOT_FOUND"
+    IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
+    INVALID_STATE = "INVALID_STATE"
+    SESSION = "SESSION"
+    BUSY = "BUSY"
+    DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
+    RESULT_UNKNOWN = "RESULT_UNKNOWN"
+    NOT_OWNER = "NOT_OWNER"
+    DRAINING = "DRAINING"
+    INTERNAL = "INTERNAL"
+
+
+NOTHING_STORED = frozenset({Reason.DATABASE_UNAVAILABLE, Reason.NOT_OWNER, Reason.DRAINING, Reason.BUSY})
+"""Refusals that surely left nothing behind: the call may be made again, here or at another broker, without a key."""
+
+STATUS_OF = {
+    Reason.INVALID_FIELD: "INVALID_ARGUMENT",
+    Reason.TOO_LARGE: "INVALID_ARGUMENT",
+    Reason.PAGE_TOKEN: "INVALID_ARGUMENT",
+    Reason.JOB_NOT_FOUND: "NOT_FOUND",
+    Reason.TYPE_NOT_FOUND: "NOT_FOUND",
+    Reason.AGENT_NOT_FOUND: "NOT_FOUND",
+    Reason.IDEMPOTENCY_CONFLICT: "ALREADY_EXISTS",
+    Reason.INVALID_STATE: "FAILED_PRECONDITION",
+    Reason.SESSION: "FAILED_PRECONDITION",
+    Reason.BUSY: "RESOURCE_EXHAUSTED",
+    Reason.DATABASE_UNAVAILABLE: "UNAVAILABLE",
+    Reason.RESULT_UNKNOWN: "UNAVAILABLE",
+    Reason.NOT_OWNER: "UNAVAILABLE",
+    Reason.DRAINING: "UNAVAILABLE",
+    Reason.INTERNAL: "INTERNAL",
+}
+"""The gRPC status, by name, that goes with each reason."""
+
+STATE_NAMES = {1: "waiting", 2: "processing", 3: "completed", 4: "error", 5: "aborted"}
+STATE_NUMBERS = {name: number for number, name in STATE_NAMES.items()}
+WAIT_REASONS = {0: None, 1: "ready", 2: "scheduled", 3: "retry", 4: "paused", 5: "no_agent"}
+LEVEL_NAMES = {1: "debug", 2: "info", 3: "warning", 4: "error"}
+LEVEL_NUMBERS = {name: number for number, name in LEVEL_NAMES.items()}
+
+
+def to_duration(seconds: float) -> Duration:
+    """Seconds as a protobuf Duration, to the microsecond. Raises ValueError for what is not finite."""
+    if not math.isfinite(seconds):
+        raise ValueError(f"a duration must be finite, found {seconds}")
+    duration = Duration()
+    duration.FromTimedelta(timedelta(seconds=seconds))
+    return duration
+
+
+def to_seconds(duration: Duration) -> float:
+    """A protobuf Duration in seconds."""
+    return duration.seconds + duration.nanos / 1e9
+
+
+def to_timestamp(at: datetime | float) -> Timestamp:
+    """An aware time, or seconds since 1970, as a protobuf Timestamp to the microsecond."""
+    timestamp = Timestamp()
+    timestamp.FromMicroseconds(round((at.timestamp() if isinstance(at, datetime) else at) * 1e6))
+    return timestamp
+
+
+def to_datetime(timestamp: Timestamp) -> datetime:
+    """A protobuf Timestamp as an aware time in UTC."""
+    return datetime.fromtimestamp(0, UTC) + timedelta(seconds=timestamp.seconds, microseconds=timestamp.nanos // 1000)
