@@ -14,6 +14,7 @@ import asyncpg
 from headrace_broker.model.ids import class_of
 from headrace_broker.model.job import Kind, State
 from headrace_broker.store.batch import Body
+from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.statements import sql
 
 READ_TIMEOUT_S = 10.0
@@ -76,7 +77,7 @@ class Heads:
     async def _fetch(self, query: str, *args: Any) -> list[Any]:
         try:
             return await self._pool.fetch(query, *args, timeout=READ_TIMEOUT_S)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except READ_FAILURES as error:
             raise ReadFailed(f"{type(error).__name__}: {error}") from error
 
 

@@ -5,7 +5,14 @@ from typing import Any
 import asyncpg
 
 STATEMENT_TIMEOUT_MS = 10_000
-READ_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+READ_FAILURES = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InterfaceError,
+    OSError,
+    TimeoutError,
+)
 """What a read raises when Postgres is away or too slow."""
 
 

@@ -11,7 +11,7 @@ left join lateral (select * from headrace.event e where e.job_id = j.job_id and 
 left join lateral (
     select g.seq, g.at, g.agent_id from headrace.event g where g.job_id = j.job_id and (g.job_id & 7) = any ($2) and g.kind = 1 order by g.seq desc limit 1
 ) g on e.seq is not null
-left join headrace.agent a using (agent_id)
+left join headrace.agent a on a.agent_id = g.agent_id
 left join lateral (
     select f.error from headrace.event f where f.job_id = j.job_id and (f.job_id & 7) = any ($2) and f.error is not null and f.run = e.run order by f.seq desc limit 1
 ) f on e.seq is not null

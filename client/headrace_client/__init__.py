@@ -1,0 +1,46 @@
+"""The client of headrace: submit jobs, wait for them, administer them. Needs grpcio and protobuf only.
+
+    async with Client("broker:7233") as client:
+        submitted = await client.submit("mail.send", {"to": "ada@example.org"}, key="welcome-ada")
+        job = await client.wait(submitted.job_id)
+"""
+
+from headrace_client.admin import AdminClient
+from headrace_client.client import Client
+from headrace_client.errors import (
+    BrokerFault,
+    Busy,
+    Conflict,
+    ForkError,
+    HeadraceError,
+    InvalidRequest,
+    InvalidState,
+    NotFound,
+    ResultUnknown,
+    Unavailable,
+    WaitTimeout,
+)
+from headrace_client.models import Job, JobSpec, State, Submitted
+from headrace_client.sync import SyncClient
+
+__version__ = "0.1.0"
+__all__ = [
+    "AdminClient",
+    "BrokerFault",
+    "Busy",
+    "Client",
+    "Conflict",
+    "ForkError",
+    "HeadraceError",
+    "InvalidRequest",
+    "InvalidState",
+    "Job",
+    "JobSpec",
+    "NotFound",
+    "ResultUnknown",
+    "State",
+    "Submitted",
+    "SyncClient",
+    "Unavailable",
+    "WaitTimeout",
+]

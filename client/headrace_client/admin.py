@@ -1,0 +1,113 @@
+"""The administrator's client: change jobs, job types and agents."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from headrace_proto.v1 import admin_pb2, stats_pb2, types_pb2
+from headrace_proto.wire import STATE_NUMBERS, to_duration
+
+from headrace_client import models
+from headrace_client.client import Base
+from headrace_client.errors import InvalidRequest
+from headrace_client.models import AgentInfo, Alert, JobResult, JobType, Overview
+
+_DURATIONS = ("timeout_s", "delete_completed_after_s", "delete_aborted_after_s", "delete_error_after_s")
+_RETRY = ("retry_delay_s", "retry_factor", "retry_max_s", "retry_jitter")
+_NUMBERS = ("priority", "max_attempts", "max_losses", "log_limit_lines", "log_limit_bytes")
+_SWITCHES = ("paused", "alert_on_error", "alert_on_abort")
+SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state")
+"""Names of job type settings: seconds as float, numbers, true or false, exhausted_state "error" or "aborted"."""
+
+
+class AdminClient(Base):
+    """Calls over several jobs give a result for each. Errors are those of `headrace_client.errors`; a repeated call does no harm."""
+
+    async def requeue(self, job_ids: Sequence[int], *, reason: str = "", include_completed: bool = False) -> list[JobResult]:
+        """Starts a new run of settled jobs; of completed ones only with `include_completed`."""
+        request = admin_pb2.RequeueJobsRequest(job_ids=job_ids, reason=reason, include_completed=include_completed)
+        return [models.result(item) for item in (await self._call(lambda stubs: stubs.admin.RequeueJobs, request)).results]
+
+    async def abort(self, job_ids: Sequence[int], *, reason: str = "", grace_s: float | None = None, force: bool = False) -> list[JobResult]:
+        """Ends waiting jobs and has running ones stopped; `force` ends those at once, without waiting for their agents."""
+        request = admin_pb2.AbortJobsRequest(job_ids=job_ids, reason=reason, force=force, grace=None if grace_s is None else to_duration(grace_s))
+        return [models.result(item) for item in (await self._call(lambda stubs: stubs.admin.AbortJobs, request)).results]
+
+    async def purge(self, job_ids: Sequence[int], *, reason: str = "") -> list[JobResult]:
+        """Deletes settled jobs now."""
+        request = admin_pb2.PurgeJobsRequest(job_ids=job_ids, reason=reason)
+        return [models.result(item) for item in (await self._call(lambda stubs: stubs.admin.PurgeJobs, request)).results]
+
+    async def list_types(self) -> list[JobType]:
+        """All job types of the domain, by name."""
+        return [models.job_type(item) for item in (await self._call(lambda stubs: stubs.admin.ListJobTypes, admin_pb2.ListJobTypesRequest())).types]
+
+    async def get_type(self, name: str) -> JobType:
+        """One job type. Raises NotFound."""
+        return models.job_type((await self._call(lambda stubs: stubs.admin.GetJobType, admin_pb2.GetJobTypeRequest(name=name))).type)
+
+    async def set_type(self, name: str, *, clear: Sequence[str] = (), **settings: Any) -> JobType:
+        """Changes a person's settings of a type (see SETTINGS for names); `clear` takes some back. The type is made if it is new."""
+        cleared = {"retry" if item in _RETRY else item.removesuffix("_s") if item in _DURATIONS else item for item in clear}
+        request = admin_pb2.SetJobTypeRequest(name=name, settings=settings_message(settings, await self._retry_now(name, settings)), clear=sorted(cleared))
+        return models.job_type((await self._call(lambda stubs: stubs.admin.SetJobType, request)).type)
+
+    async def pause_type(self, name: str) -> JobType:
+        """No job of this type is granted until it is resumed."""
+        return await self.set_type(name, paused=True)
+
+    async def resume_type(self, name: str) -> JobType:
+        """Jobs of this type are granted again."""
+        return await self.set_type(name, paused=False)
+
+    async def list_agents(self) -> list[AgentInfo]:
+        """Agents that are connected, or awaited."""
+        return [models.agent(item) for item in (await self._call(lambda stubs: stubs.admin.ListAgents, admin_pb2.ListAgentsRequest())).agents]
+
+    async def drain_agent(self, agent: str) -> int:
+        """Agents of this name or incarnation finish what runs and get no more; returns how many there are."""
+        return int((await self._call(lambda stubs: stubs.admin.DrainAgents, admin_pb2.DrainAgentsRequest(agent=agent))).agents)
+
+    async def resume_agent(self, agent: str) -> int:
+        """Agents of this name or incarnation get jobs again; returns how many there are."""
+        return int((await self._call(lambda stubs: stubs.admin.ResumeAgents, admin_pb2.ResumeAgentsRequest(agent=agent))).agents)
+
+    async def list_alerts(self, *, page_size: int = 50, page_token: str = "") -> tuple[list[Alert], str]:
+        """(alerts, newest first; token of the next page or empty)."""
+        answer = await self._call(lambda stubs: stubs.admin.ListAlerts, admin_pb2.ListAlertsRequest(page_size=page_size, page_token=page_token))
+        return [models.alert(item) for item in answer.alerts], answer.next_page_token
+
+    async def overview(self) -> Overview:
+        """The broker and the domain at a glance."""
+        return models.overview(await self._call(lambda stubs: stubs.stats.GetOverview, stats_pb2.GetOverviewRequest()))
+
+    async def _retry_now(self, name: str, settings: dict[str, Any]) -> dict[str, Any]:
+        """The retry rule in force, when some but not all of it is to change: the wire takes the rule as a whole."""
+        if not any(item in settings for item in _RETRY) or all(item in settings for item in _RETRY):
+            return {}
+        known = {item.name: item.effective for item in await self.list_types()}
+        return known.get(name, {"retry_delay_s": 5.0, "retry_factor": 2.0, "retry_max_s": 600.0, "retry_jitter": 0.2})
+
+
+def settings_message(settings: dict[str, Any], retry_now: dict[str, Any] | None = None) -> types_pb2.JobTypeSettings:
+    """The message of some settings. Raises InvalidRequest for unknown names and wrong types."""
+    message = types_pb2.JobTypeSettings()
+    retry = {item: (retry_now or {}).get(item) for item in _RETRY} | {name: value for name, value in settings.items() if name in _RETRY}
+    for name, value in settings.items():
+        if name not in SETTINGS:
+            raise InvalidRequest(f"there is no setting {name!r}; the settings are {', '.join(SETTINGS)}", details={"field": name})
+        try:
+            if name in _DURATIONS:
+                getattr(message, name.removesuffix("_s")).CopyFrom(to_duration(value))
+            elif name == "exhausted_state":
+                message.exhausted_state = STATE_NUMBERS[str(value)]  # type: ignore[assignment]  # enum numbers
+            elif name not in _RETRY:
+                setattr(message, name, value)
+        except (TypeError, ValueError, KeyError) as error:
+            raise InvalidRequest(f"setting {name}: {value!r} does not fit", details={"field": name}) from error
+    if any(name in settings for name in _RETRY):
+        defaults = {"retry_delay_s": 5.0, "retry_factor": 2.0, "retry_max_s": 600.0, "retry_jitter": 0.2}
+        full = {name: defaults[name] if value is None else float(value) for name, value in retry.items()}
+        message.retry.delay.CopyFrom(to_duration(full["retry_delay_s"]))
+        message.retry.max.CopyFrom(to_duration(full["retry_max_s"]))
+        message.retry.factor, message.retry.jitter = full["retry_factor"], full["retry_jitter"]
+    return message

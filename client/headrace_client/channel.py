@@ -1,0 +1,123 @@
+"""Channels to a list of brokers: TLS, keepalive, metadata, and which broker to use. gRPC's stubs are typed here, once."""
+
+import getpass
+import os
+import random
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+from headrace_proto.v1 import admin_pb2_grpc, agents_pb2_grpc, jobs_pb2_grpc, stats_pb2_grpc
+from headrace_proto.wire import ACTOR_KEY, DEFAULT_DOMAIN, DEFAULT_PORT, DOMAIN_KEY
+
+from headrace_client.errors import ForkError, InvalidRequest
+
+OPTIONS = [
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+    ("grpc.max_send_message_length", 16 * 1024 * 1024),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.use_local_subchannel_pool", 1),
+]
+BACKOFF_S = (0.05, 2.0)
+
+
+def backoff_s(failures: int) -> float:
+    """Seconds to wait after that many failures in a row: exponential with full jitter (Brooker, "Exponential Backoff And Jitter", AWS, 2015)."""
+    first, longest = BACKOFF_S
+    return random.uniform(first / 2, min(longest, first * 2 ** min(failures, 10)))
+
+
+def addresses(broker: str | Sequence[str] | None) -> list[str]:
+    """Broker addresses from an argument or HEADRACE_BROKER; a missing port is the default one."""
+    if broker is None:
+        broker = os.environ.get("HEADRACE_BROKER") or f"127.0.0.1:{DEFAULT_PORT}"
+    parts = broker.split(",") if isinstance(broker, str) else list(broker)
+    found = [part.strip() for part in parts if part.strip()]
+    if not found:
+        raise InvalidRequest("no broker is named; give HOST:PORT, or several with commas between them")
+    return [part if part.startswith("unix:") or ":" in part else f"{part}:{DEFAULT_PORT}" for part in found]
+
+
+def metadata(domain: str | None, token: str | None, actor: str | None) -> tuple[tuple[str, str], ...]:
+    """What every call carries."""
+    domain = domain or os.environ.get("HEADRACE_DOMAIN") or DEFAULT_DOMAIN
+    token = token or os.environ.get("HEADRACE_TOKEN")
+    pairs = [(DOMAIN_KEY, domain), (ACTOR_KEY, _actor() if actor is None else actor)]
+    if token:
+        pairs.append(("authorization", f"Bearer {token}"))
+    return tuple((key, value.encode("ascii", "replace").decode()) for key, value in pairs if value)
+
+
+def open_channel(address: str, tls_ca: str | Path | None) -> grpc.aio.Channel:
+    """A channel of its own connection; encrypted when a CA is named (or HEADRACE_TLS_CA)."""
+    ca = tls_ca or os.environ.get("HEADRACE_TLS_CA")
+    if ca is None:
+        return grpc.aio.insecure_channel(address, options=OPTIONS)
+    try:
+        roots = Path(ca).read_bytes()
+    except OSError as error:
+        raise InvalidRequest(f"cannot read the CA file {ca}: {error.strerror}") from error
+    return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(roots), options=OPTIONS)
+
+
+class Stubs:
+    """The services behind one channel. The generated stubs have no types; their calls are named in the protos."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.jobs: Any = jobs_pb2_grpc.JobsStub(channel)  # type: ignore[no-untyped-call]
+        self.admin: Any = admin_pb2_grpc.AdminStub(channel)  # type: ignore[no-untyped-call]
+        self.agents: Any = agents_pb2_grpc.AgentsStub(channel)  # type: ignore[no-untyped-call]
+        self.stats: Any = stats_pb2_grpc.StatsStub(channel)  # type: ignore[no-untyped-call]
+
+
+class Brokers:
+    """The brokers of one client, and which one served last. Bound to the event loop and the process that made it."""
+
+    def __init__(self, broker: str | Sequence[str] | None, *, tls_ca: str | Path | None) -> None:
+        self.addresses = addresses(broker)
+        self._tls_ca = tls_ca
+        self._pid = os.getpid()
+        self._stubs: dict[int, Stubs] = {}
+        self._channels: list[grpc.aio.Channel] = []
+        self._current = 0
+
+    def current(self) -> Stubs:
+        """The broker to try now.
+
+        Raises:
+            ForkError: this process was forked after the client was made.
+        """
+        if os.getpid() != self._pid:
+            raise ForkError("this client was made before the process was forked; gRPC does not survive a fork: make a new client in the child")
+        stubs = self._stubs.get(self._current)
+        if stubs is None:
+            channel = open_channel(self.addresses[self._current], self._tls_ca)
+            self._channels.append(channel)
+            stubs = self._stubs[self._current] = Stubs(channel)
+        return stubs
+
+    def failed(self, stubs: Stubs) -> None:
+        """That broker could not serve: the next one is tried."""
+        if self._stubs.get(self._current) is stubs:
+            self._current = (self._current + 1) % len(self.addresses)
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        for channel in self._channels:
+            await channel.close()
+        self._channels.clear()
+        self._stubs.clear()
+
+
+def _actor() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"

@@ -1,0 +1,120 @@
+"""What can go wrong, as callers see it, and the one place that turns a gRPC status into it."""
+
+from typing import Any
+
+import grpc
+from headrace_proto.wire import FIELD_KEY, NOTHING_STORED, REASON_KEY, RETRY_AFTER_KEY, Reason
+
+
+class HeadraceError(Exception):
+    """Base of all errors of this library. `reason` is the broker's stable reason, or empty."""
+
+    def __init__(self, message: str, *, reason: str = "", details: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+        self.details = details or {}
+
+
+class InvalidRequest(HeadraceError):
+    """A value of the request is missing, malformed or too large; `field` names it."""
+
+    @property
+    def field(self) -> str:
+        """The field at fault; may be empty."""
+        return str(self.details.get("field", ""))
+
+
+class NotFound(HeadraceError):
+    """No such job, type or agent in this domain."""
+
+
+class Conflict(HeadraceError):
+    """The idempotency key was used with another body."""
+
+
+class InvalidState(HeadraceError):
+    """The job's state does not allow what was asked."""
+
+
+class Unavailable(HeadraceError):
+    """No broker could serve the call in time. Nothing was stored, unless it is a ResultUnknown."""
+
+
+class ResultUnknown(Unavailable):
+    """The connection broke, or the time was over, after the call was sent: it may have been carried out. Repeat it with an idempotency key to be sure."""
+
+
+class Busy(Unavailable):
+    """The broker has as much in hand as it can hold; nothing was stored."""
+
+    @property
+    def retry_after_s(self) -> float:
+        """When to try again."""
+        return float(self.details.get("retry_after_s", 1.0))
+
+
+class WaitTimeout(HeadraceError):
+    """The job did not settle within the time the caller gave."""
+
+
+class ForkError(HeadraceError):
+    """The client was made before this process was forked: gRPC does not survive that. Make a new client in the child."""
+
+
+class BrokerFault(HeadraceError):
+    """The broker failed in a way it should not; its log has more under the id in the message."""
+
+
+CLASSES: dict[Reason, type[HeadraceError]] = {
+    Reason.INVALID_FIELD: InvalidRequest,
+    Reason.TOO_LARGE: InvalidRequest,
+    Reason.PAGE_TOKEN: InvalidRequest,
+    Reason.JOB_NOT_FOUND: NotFound,
+    Reason.TYPE_NOT_FOUND: NotFound,
+    Reason.AGENT_NOT_FOUND: NotFound,
+    Reason.IDEMPOTENCY_CONFLICT: Conflict,
+    Reason.INVALID_STATE: InvalidState,
+    Reason.SESSION: InvalidState,
+    Reason.BUSY: Busy,
+    Reason.DATABASE_UNAVAILABLE: Unavailable,
+    Reason.RESULT_UNKNOWN: ResultUnknown,
+    Reason.NOT_OWNER: Unavailable,
+    Reason.DRAINING: Unavailable,
+    Reason.INTERNAL: BrokerFault,
+}
+"""The mirror of the broker's table; a test walks both."""
+
+_BY_STATUS: dict[str, type[HeadraceError]] = {
+    "INVALID_ARGUMENT": InvalidRequest,
+    "NOT_FOUND": NotFound,
+    "ALREADY_EXISTS": Conflict,
+    "FAILED_PRECONDITION": InvalidState,
+    "RESOURCE_EXHAUSTED": InvalidRequest,  # gRPC's own: the message is too large
+    "UNAVAILABLE": ResultUnknown,
+    "DEADLINE_EXCEEDED": ResultUnknown,
+    "CANCELLED": ResultUnknown,
+}
+
+
+def from_rpc(error: grpc.aio.AioRpcError) -> HeadraceError:
+    """The library's error for a failed call."""
+    trailing = {key: value for key, value in error.trailing_metadata() or () if isinstance(value, str)}
+    reason = trailing.get(REASON_KEY, "")
+    details: dict[str, Any] = {}
+    if FIELD_KEY in trailing:
+        details["field"] = trailing[FIELD_KEY]
+    if RETRY_AFTER_KEY in trailing:
+        details["retry_after_s"] = int(trailing[RETRY_AFTER_KEY]) / 1000
+    return make(reason, error.code().name, error.details() or error.code().name, details)
+
+
+def make(reason: str, status: str, message: str, details: dict[str, Any] | None = None) -> HeadraceError:
+    """The library's error for a reason, or without one for a gRPC status."""
+    class_ = CLASSES[Reason(reason)] if reason in Reason.__members__ else _BY_STATUS.get(status, BrokerFault)
+    return class_(message, reason=reason, details=details)
+
+
+def left_nothing(error: HeadraceError) -> bool:
+    """Whether a call that failed so has surely changed nothing, and may be made again anywhere."""
+    return error.reason in NOTHING_STORED

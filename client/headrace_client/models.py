@@ -1,0 +1,381 @@
+"""What callers get: frozen values; no protobuf leaks out."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from headrace_proto.v1 import admin_pb2, jobs_pb2, stats_pb2, types_pb2
+from headrace_proto.wire import LEVEL_NAMES, STATE_NAMES, WAIT_REASONS, to_datetime, to_seconds
+
+
+class State(StrEnum):
+    """Where a job stands. The last three are settled."""
+
+    WAITING = "waiting"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    ERROR = "error"
+    ABORTED = "aborted"
+
+    @property
+    def settled(self) -> bool:
+        """Whether only a requeue or a deletion can change the job."""
+        return self in (State.COMPLETED, State.ERROR, State.ABORTED)
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One job to submit. `data` is encoded as JSON; give `payload` and `content_type` instead for anything else."""
+
+    type: str
+    data: Any = None
+    payload: bytes | None = None
+    content_type: str = ""
+    instance_id: str = ""
+    key: str = ""
+    priority: int = 0
+    delay_s: float = 0.0
+    start_at: datetime | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    trace_context: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A stored job. `existing`: its key was known, an earlier call had stored it."""
+
+    job_id: int
+    existing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    """Why a job or an attempt failed."""
+
+    code: str
+    message: str
+    fingerprint: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as of the answer. `payload` and `result` only when they were asked for."""
+
+    job_id: int
+    domain: str
+    type: str
+    instance_id: str
+    state: State
+    wait_reason: str | None
+    run: int
+    attempt: int
+    losses: int
+    lease_epoch: int
+    priority: int
+    score: int
+    created_at: datetime
+    available_at: datetime | None
+    started_at: datetime | None
+    settled_at: datetime | None
+    delete_at: datetime | None
+    idempotency_key: str
+    labels: dict[str, str]
+    trace_context: str
+    progress: tuple[float, str] | None
+    error: JobError | None
+    agent: str
+    abort: "AbortRequest | None"
+    payload_bytes: int
+    content_type: str
+    payload: bytes
+    result: bytes
+
+    def json_result(self) -> Any:
+        """The result decoded as JSON; None when there is none."""
+        return json.loads(self.result) if self.result else None
+
+
+@dataclass(frozen=True, slots=True)
+class AbortRequest:
+    """Who wants the job to end, why, and how long its handler may take."""
+
+    actor: str
+    reason: str
+    requested_at: datetime
+    grace_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Jobs, newest first. `next_page_token` empty: this was the last page. `complete` False: ask on, even if there are no jobs here."""
+
+    jobs: list[Job]
+    next_page_token: str
+    complete: bool
+    searched_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class JobCounts:
+    """Jobs by type and state, exact as of `as_of`."""
+
+    totals: dict[State, int]
+    types: dict[str, dict[State, int]]
+    as_of: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class JobChange:
+    """One durable change. `kind` empty: the present state, at the start of a watch. `gap`: changes before this one were missed. `state` None: deleted."""
+
+    job_id: int
+    type: str
+    state: State | None
+    seq: int
+    kind: str
+    gap: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One execution. `ending` empty: it runs."""
+
+    run: int
+    attempt: int
+    lease_epoch: int
+    agent: str
+    started_at: datetime
+    ended_at: datetime | None
+    ending: str
+    error: JobError | None
+    late_outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One row of a job's timeline."""
+
+    seq: int
+    kind: str
+    note: bool
+    at: datetime
+    state: State | None
+    run: int
+    attempt: int
+    actor: str
+    reason: str
+    agent: str
+    available_at: datetime | None
+    error: JobError | None
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line that a handler logged."""
+
+    at: datetime
+    level: str
+    text: str
+    run: int
+    attempt: int
+    lease_epoch: int
+    line_no: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """What became of one job of a call; `reason` and `message` when not `ok`."""
+
+    job_id: int
+    ok: bool
+    state: State | None
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobType:
+    """A job type: settings by name, as in force, declared by code, set by people."""
+
+    name: str
+    effective: dict[str, Any]
+    declared: dict[str, Any]
+    overrides: dict[str, Any]
+    counts: dict[State, int]
+    agents: int
+
+
+@dataclass(frozen=True, slots=True)
+class AgentType:
+    """A type that an agent serves; `slots` 0: only the agent's total counts."""
+
+    type: str
+    slots: int
+    executor: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentInfo:
+    """An agent's standing with the broker."""
+
+    name: str
+    incarnation_id: str
+    host: str
+    pid: int
+    build: str
+    sdk: str
+    labels: dict[str, str]
+    types: list[AgentType]
+    slots: int
+    slots_in_use: int
+    connected: bool
+    draining: bool
+    connected_at: datetime
+    silent_for_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Something people should know of."""
+
+    alert_id: int
+    at: datetime
+    kind: str
+    job_id: int
+    type: str
+    instance_id: str
+    error: JobError | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The broker and its domain at a glance."""
+
+    version: str
+    broker_id: str
+    uptime_s: float
+    server_time: datetime
+    counts: dict[State, int]
+    agents: int
+    slots: int
+    slots_in_use: int
+    postgres_version: str
+
+
+# From messages ---------------------------------------------------------------------------------------------------------------------------------
+
+
+def job(message: types_pb2.Job) -> Job:
+    """A job from its message."""
+    return Job(
+        message.job_id, message.domain, message.type, message.instance_id, State(STATE_NAMES[message.state]), WAIT_REASONS.get(message.wait_reason),
+        message.run, message.attempt, message.losses, message.lease_epoch, message.priority, message.score, to_datetime(message.created_at),
+        _time(message, "available_at"), _time(message, "started_at"), _time(message, "settled_at"), _time(message, "delete_at"),
+        message.idempotency_key, dict(message.labels), message.trace_context,
+        (message.progress.percent, message.progress.text) if message.HasField("progress") else None,
+        error(message), message.agent,
+        AbortRequest(message.abort.actor, message.abort.reason, to_datetime(message.abort.requested_at), to_seconds(message.abort.grace))
+        if message.HasField("abort") else None,
+        message.payload_bytes, message.content_type, message.payload, message.result,
+    )  # fmt: skip
+
+
+def error(message: Any) -> JobError | None:
+    """The `error` field of a message; None when it is not set."""
+    if not message.HasField("error"):
+        return None
+    stored = message.error
+    return JobError(stored.code, stored.message, stored.fingerprint, stored.traceback)
+
+
+def counts(messages: Any) -> dict[State, int]:
+    """State counts."""
+    return {State(STATE_NAMES[message.state]): message.count for message in messages}
+
+
+def change(message: jobs_pb2.WatchJobsResponse) -> JobChange:
+    """A change from its message."""
+    return JobChange(message.job_id, message.type, _state(message.state), message.seq, message.kind, message.gap)
+
+
+def attempt(message: jobs_pb2.Attempt) -> Attempt:
+    """An attempt from its message."""
+    return Attempt(
+        message.run, message.attempt, message.lease_epoch, message.agent, to_datetime(message.started_at), _time(message, "ended_at"), message.ending,
+        error(message), message.late_outcome,
+    )  # fmt: skip
+
+
+def event(message: jobs_pb2.Event) -> Event:
+    """An event from its message."""
+    return Event(
+        message.seq, message.kind, message.note, to_datetime(message.at), _state(message.state), message.run, message.attempt, message.actor, message.reason,
+        message.agent, _time(message, "available_at"), error(message),
+    )  # fmt: skip
+
+
+def log_line(message: jobs_pb2.LogLine) -> LogLine:
+    """A log line from its message."""
+    level = LEVEL_NAMES.get(message.level, "info")
+    return LogLine(to_datetime(message.at), level, message.text, message.run, message.attempt, message.lease_epoch, message.line_no)
+
+
+def result(message: admin_pb2.JobResult) -> JobResult:
+    """A job's result from its message."""
+    return JobResult(message.job_id, message.ok, _state(message.state), message.reason, message.message)
+
+
+def job_type(message: types_pb2.JobType) -> JobType:
+    """A job type from its message."""
+    parts = (settings(message.effective), settings(message.declared), settings(message.overrides))
+    return JobType(message.name, *parts, counts(message.counts), message.agents)
+
+
+def settings(message: types_pb2.JobTypeSettings) -> dict[str, Any]:
+    """The settings that are set, by the names of `set_type`; durations in seconds."""
+    found: dict[str, Any] = {}
+    for descriptor, value in message.ListFields():
+        name = descriptor.name
+        if name == "retry":
+            found |= {"retry_delay_s": to_seconds(value.delay), "retry_factor": value.factor, "retry_max_s": to_seconds(value.max), "retry_jitter": value.jitter}
+        elif name == "exhausted_state":
+            found[name] = STATE_NAMES[value]
+        elif descriptor.message_type is not None:
+            found[f"{name}_s"] = to_seconds(value)
+        else:
+            found[name] = value
+    return found
+
+
+def agent(message: admin_pb2.AgentInfo) -> AgentInfo:
+    """An agent from its message."""
+    return AgentInfo(
+        message.name, message.incarnation_id, message.host, message.pid, message.build, message.sdk, dict(message.labels),
+        [AgentType(item.type, item.slots, item.executor) for item in message.types], message.slots, message.slots_in_use, message.connected, message.draining,
+        to_datetime(message.connected_at), to_seconds(message.silent_for),
+    )  # fmt: skip
+
+
+def alert(message: admin_pb2.Alert) -> Alert:
+    """An alert from its message."""
+    return Alert(message.alert_id, to_datetime(message.at), message.kind, message.job_id, message.type, message.instance_id, error(message))
+
+
+def overview(message: stats_pb2.GetOverviewResponse) -> Overview:
+    """The overview from its message."""
+    return Overview(
+        message.version, message.broker_id, to_seconds(message.uptime), to_datetime(message.server_time), counts(message.counts), message.agents, message.slots,
+        message.slots_in_use, message.postgres_version,
+    )  # fmt: skip
+
+
+def _state(number: int) -> State | None:
+    return State(STATE_NAMES[number]) if number in STATE_NAMES else None
+
+
+def _time(message: Any, name: str) -> datetime | None:
+    return to_datetime(getattr(message, name)) if message.HasField(name) else None

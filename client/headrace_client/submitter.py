@@ -1,0 +1,161 @@
+"""Coalesces concurrent submits: everything that waits while one message is written goes into the next one.
+
+A unary call costs the broker some 150 us whatever it carries, a job inside a stream message one or two. One task owns the stream; at most one write is under way.
+
+When the stream breaks, what was sent and not answered may have been stored. Jobs with a key are sent again: the broker knows the key. Jobs without one fail with
+ResultUnknown, unless the broker said that it stored nothing.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc
+from headrace_proto.v1 import jobs_pb2, types_pb2
+
+from headrace_client.channel import Brokers, backoff_s
+from headrace_client.errors import HeadraceError, ResultUnknown, Unavailable, from_rpc, left_nothing, make
+from headrace_client.models import Submitted
+
+MAX_JOBS = 1000  # of one message
+MAX_BYTES = 2 * 1024 * 1024
+MAX_WAITING = 20_000  # submits that wait to be written; further callers wait for room
+STATUS_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    spec: types_pb2.JobSpec
+    done: "asyncio.Future[Submitted]"
+    sent: bool = False
+
+
+class Submitter:
+    """One stream of one client. `run` serves until cancelled; it connects when there is something to send."""
+
+    def __init__(self, brokers: Brokers, metadata: tuple[tuple[str, str], ...], now: Callable[[], float]) -> None:
+        self._brokers = brokers
+        self._metadata = metadata
+        self._now = now
+        self._waiting: deque[_Waiting] = deque()
+        self._sent: dict[int, list[_Waiting]] = {}
+        self._wake = asyncio.Event()
+        self._room = asyncio.Semaphore(MAX_WAITING)
+        self._request_no = 0
+
+    async def submit(self, spec: types_pb2.JobSpec, timeout_s: float) -> Submitted:
+        """Stores one job within a time. Errors are the library's.
+
+        Cancellation withdraws a job that was not written yet; others in the same message are not touched.
+        """
+        waiting = _Waiting(spec, asyncio.get_running_loop().create_future())
+        try:
+            async with asyncio.timeout(timeout_s), self._room:
+                self._waiting.append(waiting)
+                self._wake.set()
+                return await waiting.done
+        except TimeoutError:
+            if waiting.sent:
+                raise ResultUnknown(f"no answer within {timeout_s:g} s; the job may have been stored: submit it again with a key to be sure") from None
+            raise Unavailable(f"no broker took the job within {timeout_s:g} s (tried {', '.join(self._brokers.addresses)}); nothing was stored") from None
+
+    async def run(self) -> None:
+        """Sends what waits; connects again, to another broker if need be, when the stream breaks."""
+        failures = 0
+        while True:
+            await self._wake.wait()
+            if not self._waiting:
+                self._wake.clear()
+                continue
+            stubs = self._brokers.current()
+            try:
+                answered = await self._stream(stubs.jobs.SubmitStream(metadata=self._metadata, wait_for_ready=False))
+            except grpc.aio.AioRpcError as error:
+                answered = self._broken(from_rpc(error), connected=not _never_sent(error))
+                self._brokers.failed(stubs)
+            failures = 0 if answered else failures + 1
+            if failures:
+                await asyncio.sleep(backoff_s(failures))
+
+    async def _stream(self, call: grpc.aio.StreamStreamCall) -> bool:
+        """Writes and reads until the stream ends; returns whether it answered anything before it ended by itself."""
+        reader = asyncio.ensure_future(self._read(call))
+        try:
+            while not reader.done():
+                batch = self._take()
+                if not batch:
+                    self._wake.clear()
+                    waiter = asyncio.ensure_future(self._wake.wait())
+                    await asyncio.wait([waiter, reader], return_when=asyncio.FIRST_COMPLETED)
+                    waiter.cancel()
+                    continue
+                self._request_no += 1
+                self._sent[self._request_no] = batch
+                await call.write(jobs_pb2.SubmitStreamRequest(request_no=self._request_no, jobs=[waiting.spec for waiting in batch]))
+            return await reader
+        except asyncio.InvalidStateError:  # the stream ended while we wrote: the reader knows why
+            return await reader
+        finally:
+            reader.cancel()
+            call.cancel()
+
+    async def _read(self, call: grpc.aio.StreamStreamCall) -> bool:
+        answered = False
+        async for answer in call:
+            answered = True
+            self._answer(self._sent.pop(answer.request_no, []), answer.results)
+        code = await call.code()
+        if code is not grpc.StatusCode.OK:
+            raise grpc.aio.AioRpcError(code, await call.initial_metadata(), await call.trailing_metadata(), await call.details())
+        return answered
+
+    def _take(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        size = 0
+        while self._waiting and len(batch) < MAX_JOBS and (not batch or size + len(self._waiting[0].spec.payload) <= MAX_BYTES):
+            waiting = self._waiting.popleft()
+            if not waiting.done.done():
+                waiting.sent = True
+                batch.append(waiting)
+                size += len(waiting.spec.payload)
+        return batch
+
+    def _answer(self, batch: list[_Waiting], results: jobs_pb2.SubmitResults) -> None:
+        failures = {failure.index: failure for failure in results.failures}
+        existing = set(results.existing)
+        for index, waiting in enumerate(batch):
+            if waiting.done.done():
+                continue
+            failure = failures.get(index)
+            if failure is None:
+                waiting.done.set_result(Submitted(results.job_ids[index], index in existing))
+                continue
+            error = make(failure.reason, STATUS_NAMES[failure.code], failure.message, {"field": failure.field.partition(".")[2]} if failure.field else {})
+            if left_nothing(error) or (isinstance(error, ResultUnknown) and waiting.spec.idempotency_key):
+                self._again(waiting)
+            else:
+                waiting.done.set_exception(error)
+
+    def _broken(self, error: HeadraceError, *, connected: bool) -> bool:
+        """Decides what becomes of what was sent and not answered."""
+        sent, self._sent = self._sent, {}
+        for batch in sent.values():
+            for waiting in batch:
+                if waiting.done.done():
+                    continue
+                if not connected or left_nothing(error) or (isinstance(error, Unavailable) and waiting.spec.idempotency_key):
+                    self._again(waiting)
+                else:
+                    waiting.done.set_exception(error)
+        return False
+
+    def _again(self, waiting: _Waiting) -> None:
+        waiting.sent = bool(waiting.spec.idempotency_key)
+        self._waiting.append(waiting)
+        self._wake.set()
+
+
+def _never_sent(error: grpc.aio.AioRpcError) -> bool:
+    """Whether there was no connection to send anything on: gRPC says so in words only."""
+    return error.code() is grpc.StatusCode.UNAVAILABLE and "failed to connect" in (error.details() or "").lower()

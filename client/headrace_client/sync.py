@@ -1,0 +1,148 @@
+"""The clients for code without asyncio: the same methods, blocking, over one event loop in a thread of its own. Safe to use from several threads."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import Future
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from headrace_client.admin import AdminClient
+from headrace_client.client import Client
+from headrace_client.errors import HeadraceError
+from headrace_client.models import Attempt, Event, Job, JobChange, JobCounts, JobPage, JobResult, JobSpec, LogLine, State, Submitted
+
+T = TypeVar("T")
+
+
+class SyncClient:
+    """See `Client` for what each method does and raises. Use as a context manager, or call `close`."""
+
+    def __init__(
+        self, broker: str | Sequence[str] | None = None, *, domain: str | None = None, token: str | None = None, tls_ca: str | Path | None = None,
+        actor: str | None = None, timeout_s: float = 30.0,
+    ) -> None:  # fmt: skip
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="headrace-client", daemon=True)
+        self._thread.start()
+
+        async def make() -> tuple[Client, AdminClient]:
+            options: dict[str, Any] = {"domain": domain, "token": token, "tls_ca": tls_ca, "actor": actor, "timeout_s": timeout_s}
+            return Client(broker, **options), AdminClient(broker, **options)
+
+        self._client, self._admin = self._run(make())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes all connections and ends the thread."""
+        if self._loop.is_closed():
+            return
+        self._run(self._client.close())
+        self._run(self._admin.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def submit(
+        self, type: str, data: Any = None, *, payload: bytes | None = None, content_type: str = "", instance_id: str = "", key: str = "",  # noqa: A002
+        priority: int = 0, delay_s: float = 0.0, start_at: datetime | None = None, labels: dict[str, str] | None = None, trace_context: str = "",
+        timeout_s: float | None = None,
+    ) -> Submitted:  # fmt: skip
+        """Stores one job."""
+        return self._run(
+            self._client.submit(
+                type, data, payload=payload, content_type=content_type, instance_id=instance_id, key=key, priority=priority, delay_s=delay_s,
+                start_at=start_at, labels=labels, trace_context=trace_context, timeout_s=timeout_s,
+            )
+        )  # fmt: skip
+
+    def submit_many(self, specs: Sequence[JobSpec]) -> list[Submitted | HeadraceError]:
+        """Stores many jobs."""
+        return self._run(self._client.submit_many(specs))
+
+    def get(self, job_id: int, *, full: bool = False) -> Job:
+        """One job."""
+        return self._run(self._client.get(job_id, full=full))
+
+    def find(self, job_id: int, *, full: bool = False) -> Job | None:
+        """One job, or None."""
+        return self._run(self._client.find(job_id, full=full))
+
+    def list(
+        self, *, types: Sequence[str] = (), states: Sequence[State | str] = (), instance_id: str = "", page_size: int = 50, page_token: str = ""
+    ) -> JobPage:
+        """A page of jobs, newest first."""
+        return self._run(self._client.list(types=types, states=states, instance_id=instance_id, page_size=page_size, page_token=page_token))
+
+    def iter_jobs(self, *, types: Sequence[str] = (), states: Sequence[State | str] = (), instance_id: str = "") -> Iterator[Job]:
+        """All jobs that match, newest first."""
+        return self._iterate(lambda: self._client.iter_jobs(types=types, states=states, instance_id=instance_id))
+
+    def count(self, types: Sequence[str] = ()) -> JobCounts:
+        """Jobs by type and state."""
+        return self._run(self._client.count(types))
+
+    def wait(self, job_id: int, *, timeout_s: float | None = None) -> Job:
+        """The job once it has settled."""
+        return self._run(self._client.wait(job_id, timeout_s=timeout_s))
+
+    def watch(self, *, job_ids: Sequence[int] = (), types: Sequence[str] = (), instance_id: str = "") -> Iterator[JobChange]:
+        """Durable changes from now on."""
+        return self._iterate(lambda: self._client.watch(job_ids=job_ids, types=types, instance_id=instance_id))
+
+    def attempts(self, job_id: int) -> "builtins_list[Attempt]":
+        """All executions of a job."""
+        return self._run(self._client.attempts(job_id))
+
+    def events(self, job_id: int) -> "builtins_list[Event]":
+        """A job's timeline."""
+        return self._run(self._client.events(job_id))
+
+    def logs(self, job_id: int, *, lease_epoch: int = 0, min_level: str = "debug") -> Iterator[LogLine]:
+        """What handlers logged."""
+        return self._iterate(lambda: self._client.logs(job_id, lease_epoch=lease_epoch, min_level=min_level))
+
+    def requeue(self, job_ids: Sequence[int], *, reason: str = "", include_completed: bool = False) -> "builtins_list[JobResult]":
+        """Starts a new run of settled jobs."""
+        return self._run(self._admin.requeue(job_ids, reason=reason, include_completed=include_completed))
+
+    def abort(self, job_ids: Sequence[int], *, reason: str = "", grace_s: float | None = None, force: bool = False) -> "builtins_list[JobResult]":
+        """Ends jobs."""
+        return self._run(self._admin.abort(job_ids, reason=reason, grace_s=grace_s, force=force))
+
+    def purge(self, job_ids: Sequence[int], *, reason: str = "") -> "builtins_list[JobResult]":
+        """Deletes settled jobs."""
+        return self._run(self._admin.purge(job_ids, reason=reason))
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        future: Future[T] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def _iterate(self, make: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
+        iterator = make()
+
+        async def step() -> tuple[bool, Any]:
+            try:
+                return True, await anext(iterator)
+            except StopAsyncIteration:
+                return False, None
+
+        while True:
+            more, item = self._run(step())
+            if not more:
+                return
+            yield item
+
+
+builtins_list = list
