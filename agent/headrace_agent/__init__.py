@@ -1,0 +1,9 @@
+"""Agents of headrace: programs that run jobs. They hold no database credentials, and keep running work over restarts of the broker."""
+
+from headrace_agent.agent import Agent
+from headrace_agent.context import JobContext
+from headrace_agent.errors import Aborted, AgentError, Fail, InvalidPayload, ProcessDied, Retry, Snooze
+from headrace_agent.registry import Backoff
+
+__version__ = "0.1.0"
+__all__ = ["Aborted", "Agent", "AgentError", "Backoff", "Fail", "InvalidPayload", "JobContext", "ProcessDied", "Retry", "Snooze"]

@@ -1,0 +1,127 @@
+"""`headrace-agent run module:agent ...`: loads agents from modules and runs them as one, until SIGTERM."""
+
+import argparse
+import asyncio
+import contextlib
+import importlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import uvloop
+from headrace_client.errors import HeadraceError
+from prometheus_client import start_http_server
+
+from headrace_agent import __version__
+from headrace_agent.agent import Agent
+from headrace_agent.errors import AgentError
+from headrace_agent.reload import watch
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Exit code 0 after a drain, 1 after a failure, 2 for wrong options."""
+    parser = argparse.ArgumentParser(prog="headrace-agent", description="Runs jobs of headrace.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("version", help="print the version")
+    run = commands.add_parser("run", help="serve jobs until told to stop")
+    run.add_argument("agents", nargs="+", metavar="MODULE:AGENT", help="where the Agent is: module, colon, name; several are run as one")
+    run.add_argument("--broker", default=_env("BROKER"), help="HOST:PORT[,HOST:PORT] (HEADRACE_BROKER)")
+    run.add_argument("--slots", type=int, default=_env("SLOTS"), help="jobs at the same time (HEADRACE_SLOTS; default: what the code says)")
+    run.add_argument("--domain", default=_env("DOMAIN"), help="domain of the jobs (HEADRACE_DOMAIN)")
+    run.add_argument("--token", default=_env("TOKEN"), help="bearer token (HEADRACE_TOKEN)")
+    run.add_argument("--tls-ca", default=_env("TLS_CA"), help="certificates that the broker's must come from (HEADRACE_TLS_CA)")
+    run.add_argument("--drain-timeout-s", type=float, default=_env("DRAIN_TIMEOUT_S") or 30.0, help="seconds to finish what runs after SIGTERM (HEADRACE_DRAIN_TIMEOUT_S; default 30)")
+    run.add_argument("--metrics-listen", default=_env("METRICS_LISTEN"), metavar="HOST:PORT", help="serve metrics there (HEADRACE_METRICS_LISTEN)")
+    run.add_argument("--log-level", default=_env("LOG_LEVEL") or "info", choices=("debug", "info", "warning", "error"))
+    run.add_argument("--reload", action="store_true", help="for development: start again when a module's file changes")
+    arguments = parser.parse_args(argv)
+    if arguments.command == "version":
+        print(__version__)
+        return
+    logging.basicConfig(stream=sys.stderr, level=arguments.log_level.upper(), format="%(asctime)s [%(levelname)-7s] %(name)s: %(message)s")
+    try:
+        if arguments.slots is not None and int(arguments.slots) < 1:
+            raise AgentError(f"--slots must be at least 1, found {arguments.slots}")
+        agent = load(arguments.agents)
+    except AgentError as error:
+        print(f"headrace-agent: {error}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(uvloop.run(_run(agent, arguments)))
+
+
+def load(names: Sequence[str]) -> Agent:
+    """The agents of these MODULE:NAME as one. Raises AgentError for what cannot be loaded."""
+    sys.path.insert(0, os.getcwd())
+    found = []
+    for name in names:
+        module_name, _, attribute = name.partition(":")
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
+                raise AgentError(f"there is no module {module_name!r} here or on the Python path") from error
+            raise AgentError(f"module {module_name!r} needs {error.name!r}, which is not installed") from error
+        agent = getattr(module, attribute or "agent", None)
+        if not isinstance(agent, Agent):
+            agents = [key for key, value in vars(module).items() if isinstance(value, Agent)]
+            hint = f"it has {', '.join(agents)}" if agents else "it has no Agent"
+            raise AgentError(f"module {module_name!r} has no Agent named {attribute or 'agent'!r}; {hint}")
+        found.append(agent)
+    first = found[0]
+    for other in found[1:]:
+        first.include(other)
+    return first
+
+
+async def _run(agent: Agent, arguments: Any) -> int:
+    loop = asyncio.get_running_loop()
+    drain = asyncio.Event()
+    again = False
+
+    def on_signal() -> None:
+        if drain.is_set():
+            logging.getLogger("headrace.agent").warning("second signal: stopping at once")
+            os._exit(1)
+        drain.set()
+
+    def on_change(path: str) -> None:
+        nonlocal again
+        logging.getLogger("headrace.agent").info("%s changed: starting again", path)
+        again = True
+        drain.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    if arguments.metrics_listen:
+        host, _, port = arguments.metrics_listen.rpartition(":")
+        start_http_server(int(port), host, registry=agent.metrics.registry)
+    failures: list[str] = []
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(watch(on_change)) if arguments.reload else None
+            await agent.run(
+                arguments.broker, slots=int(arguments.slots) if arguments.slots else None, domain=arguments.domain, token=arguments.token,
+                tls_ca=arguments.tls_ca, drain=drain, drain_timeout_s=float(arguments.drain_timeout_s),
+            )  # fmt: skip
+            if watching is not None:
+                watching.cancel()
+    except* (AgentError, HeadraceError) as group:
+        failures = [str(error) for error in group.exceptions]
+    if failures:
+        print("\n".join(f"headrace-agent: {failure}" for failure in failures), file=sys.stderr)
+        return 1
+    if again:
+        with contextlib.suppress(OSError):
+            os.execv(sys.executable, [sys.executable, "-m", "headrace_agent", *sys.argv[1:]])
+    return 0
+
+
+def _env(name: str) -> str | None:
+    return os.environ.get(f"HEADRACE_{name}") or None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,259 @@
+"""What a user builds: an agent with its handlers; and how it runs.
+
+Three threads: this one keeps the sessions with brokers (heartbeats, leases, outcomes), the work thread runs async handlers, a pool runs the others. A handler can hold
+up the work thread, which a warning then names, but never the heartbeats.
+"""
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+import grpc
+from headrace_client import Client
+from headrace_client.channel import Stubs, addresses, metadata, open_channel
+from headrace_proto.v1 import agents_pb2
+
+from headrace_agent.context import CaptureHandler
+from headrace_agent.desk import Desk, DeskReports
+from headrace_agent.errors import AgentError
+from headrace_agent.metrics import AgentMetrics
+from headrace_agent.registry import Backoff, Handler, make_handler
+from headrace_agent.session import Session
+from headrace_agent.work import Lifespan, Middleware, Stop, Work
+
+F = TypeVar("F", bound=Callable[..., Any])
+LEASE_CHECK_S = 0.1
+PING_S = 1.0
+BLOCKED_S = 2.0
+DELIVERY_S = 5.0  # at the end: for outcomes that wait for their acknowledgement
+
+log = logging.getLogger("headrace.agent")
+
+
+class Agent:
+    """A named set of handlers.
+
+        agent = Agent("mailer")
+
+        @agent.job("mail.send", timeout_s=30, retry=Backoff(5))
+        async def send(ctx: JobContext, mail: Mail) -> Sent: ...
+    """
+
+    def __init__(self, name: str, *, slots: int = 10, labels: dict[str, str] | None = None, build: str = "") -> None:
+        """`slots`: jobs at the same time, all types together. `labels` and `build` are shown to people."""
+        self.name = name
+        self.slots = slots
+        self.labels = dict(labels or {})
+        self.build = build
+        self.handlers: dict[str, Handler] = {}
+        self.middlewares: list[Middleware] = []
+        self.lifespans: list[Lifespan] = []
+        self.metrics = AgentMetrics()
+
+    def job(
+        self, type: str, *, executor: str | None = None, slots: int = 0, timeout_s: float | None = None, max_attempts: int | None = None,  # noqa: A002
+        retry: Backoff | None = None, retry_on: tuple[type[BaseException], ...] = (), fail_on: tuple[type[BaseException], ...] = (),
+        priority: int | None = None, max_losses: int | None = None, exhausted_state: str | None = None, delete_completed_after_s: float | None = None,
+        delete_aborted_after_s: float | None = None, delete_error_after_s: float | None = None, alert_on_error: bool | None = None,
+        alert_on_abort: bool | None = None, log_limit_lines: int | None = None, memory_bytes: int | None = None,
+    ) -> Callable[[F], F]:  # fmt: skip
+        """Registers the function below it for a job type.
+
+        `executor`: "async" (the default for async functions), "thread" (for plain ones) or "process" (own interpreter, killable, capped at `memory_bytes`).
+        `slots`: jobs of this type at the same time, 0: as many as the agent has. `retry_on`: only these exceptions are tried again. `fail_on`: these are not.
+        The other arguments are the type's settings; what a person set for the type wins over them.
+
+        Raises:
+            AgentError: the function or an argument does not fit.
+        """
+        settings = {
+            "timeout_s": timeout_s, "max_attempts": max_attempts, "priority": priority, "max_losses": max_losses, "exhausted_state": exhausted_state,
+            "delete_completed_after_s": delete_completed_after_s, "delete_aborted_after_s": delete_aborted_after_s,
+            "delete_error_after_s": delete_error_after_s, "alert_on_error": alert_on_error, "alert_on_abort": alert_on_abort,
+            "log_limit_lines": log_limit_lines,
+        }  # fmt: skip
+
+        def register(function: F) -> F:
+            self._add(
+                make_handler(
+                    type, function, executor=executor, slots=slots, retry_on=retry_on, fail_on=fail_on, memory_bytes=memory_bytes, settings=settings, retry=retry
+                )
+            )
+            return function
+
+        return register
+
+    def middleware(self, layer: Middleware) -> Middleware:
+        """Registers `async def layer(ctx, call_next)`, which runs around every attempt; the first registered is the outermost."""
+        self.middlewares.append(layer)
+        return layer
+
+    def lifespan(self, function: Callable[[SimpleNamespace], AsyncIterator[None]]) -> Callable[[SimpleNamespace], AsyncIterator[None]]:
+        """Registers an async generator `async def life(state): open(); yield; close()`: what it puts on `state` handlers find in `ctx.state`."""
+        self.lifespans.append(contextlib.asynccontextmanager(function))
+        return function
+
+    def on_start(self, function: Callable[[SimpleNamespace], Awaitable[None] | None]) -> Callable[[SimpleNamespace], Awaitable[None] | None]:
+        """Registers a function that runs before the first job; what it puts on `state` handlers find in `ctx.state`. Its error ends the agent."""
+
+        @contextlib.asynccontextmanager
+        async def life(state: SimpleNamespace) -> AsyncIterator[None]:
+            await _maybe(function(state))
+            yield
+
+        self.lifespans.append(life)
+        return function
+
+    def on_stop(self, function: Callable[[SimpleNamespace], Awaitable[None] | None]) -> Callable[[SimpleNamespace], Awaitable[None] | None]:
+        """Registers a function that runs after the last job."""
+
+        @contextlib.asynccontextmanager
+        async def life(state: SimpleNamespace) -> AsyncIterator[None]:
+            yield
+            await _maybe(function(state))
+
+        self.lifespans.append(life)
+        return function
+
+    def include(self, other: "Agent") -> None:
+        """Takes over the handlers, hooks and middleware of another agent, from another module."""
+        for handler in other.handlers.values():
+            self._add(handler)
+        self.middlewares += other.middlewares
+        self.lifespans += other.lifespans
+
+    def _add(self, handler: Handler) -> None:
+        if handler.type in self.handlers and self.handlers[handler.type] is not handler:
+            raise AgentError(f"job type {handler.type!r} has two handlers: {self.handlers[handler.type].function.__qualname__} and {handler.function.__qualname__}")
+        self.handlers[handler.type] = handler
+
+    async def run(
+        self, broker: str | Sequence[str] | None = None, *, slots: int | None = None, domain: str | None = None, token: str | None = None,
+        tls_ca: str | None = None, drain: asyncio.Event | None = None, drain_timeout_s: float = 30.0,
+    ) -> None:  # fmt: skip
+        """Serves jobs until `drain` is set or every broker tells it to stay away; then finishes what runs, within `drain_timeout_s`, and gives back the rest.
+
+        Cancellation: stops at once; what ran is lost to its leases' end.
+
+        Raises:
+            AgentError: there are no handlers. Whatever a start hook raises.
+        """
+        if not self.handlers:
+            raise AgentError(f"agent {self.name!r} has no handlers: register some with @agent.job(...)")
+        loop = asyncio.get_running_loop()
+        desk = Desk(self.handlers, slots or self.slots, loop, self.metrics)
+        options = {"domain": domain, "token": token, "tls_ca": tls_ca, "actor": f"agent {self.name}"}
+        brokers = addresses(broker)
+        capture = CaptureHandler()
+        logging.getLogger().addHandler(capture)
+        if logging.getLogger().level in (logging.NOTSET, logging.WARNING):
+            logging.getLogger().setLevel(logging.INFO)
+        work = desk.work = Work(
+            self.handlers, middleware=self.middlewares, lifespans=self.lifespans, threads=desk.slots, reports=DeskReports(desk),
+            client_options={"broker": brokers, **options},
+        )  # fmt: skip
+        await asyncio.to_thread(work.start)
+        try:
+            async with Client(brokers, **options) as desk.client:  # type: ignore[arg-type]  # options by name
+                await self._serve(desk, brokers, options, drain or asyncio.Event(), drain_timeout_s)
+        finally:
+            logging.getLogger().removeHandler(capture)
+            await asyncio.to_thread(work.close)
+
+    async def _serve(self, desk: Desk, brokers: list[str], options: dict[str, str | None], drain: asyncio.Event, drain_timeout_s: float) -> None:
+        incarnation_id = uuid.uuid4().hex
+        pairs = metadata(options["domain"], options["token"], options["actor"])
+        desk.sessions = [
+            Session(
+                desk, address, name=self.name, incarnation_id=incarnation_id, build=self.build, labels=self.labels, metadata=pairs, tls_ca=options["tls_ca"]
+            )
+            for address in brokers
+        ]
+        async with asyncio.TaskGroup() as tasks:
+            watching = [tasks.create_task(self._watch_leases(desk)), tasks.create_task(self._watch_work(desk))]
+            sessions = [tasks.create_task(session.run()) for session in desk.sessions]
+            told = tasks.create_task(drain.wait())
+            away = tasks.create_task(_all_done(sessions))
+            await asyncio.wait([told, away], return_when=asyncio.FIRST_COMPLETED)
+            await self._drain(desk, drain_timeout_s)
+            await self._deliver(desk, brokers, pairs, incarnation_id, options["tls_ca"])
+            for task in [*watching, *sessions, told, away]:
+                task.cancel()
+
+    async def _drain(self, desk: Desk, timeout_s: float) -> None:
+        """Finishes what runs; what does not finish in time is stopped and given back."""
+        desk.draining = True
+        desk.wake()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await desk.idle.wait()
+            return
+        except TimeoutError:
+            log.warning("giving back %d jobs that did not finish within %g s", desk.leases.running, timeout_s)
+        for held in desk.leases.all():
+            desk.stop(held, Stop.DRAIN, 0.0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DELIVERY_S):
+                await desk.idle.wait()
+
+    async def _deliver(self, desk: Desk, brokers: list[str], pairs: tuple[tuple[str, str], ...], incarnation_id: str, tls_ca: str | None) -> None:
+        """Waits for acknowledgements; what the streams do not get rid of goes by unary calls."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DELIVERY_S):
+                await desk.delivered.wait()
+                while len(desk.logs):
+                    await asyncio.sleep(0.02)
+        for address in brokers:
+            if not len(desk.outbox) and not len(desk.logs):
+                return
+            channel = open_channel(address, tls_ca)
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                stubs = Stubs(channel).agents
+                if len(desk.outbox):
+                    request = agents_pb2.ReportOutcomesRequest(incarnation_id=incarnation_id, outcomes=desk.outbox.all())
+                    for ack in (await stubs.ReportOutcomes(request, timeout=DELIVERY_S, metadata=pairs)).acks:
+                        desk.acknowledged(ack.job_id, ack.lease_epoch)
+                if len(desk.logs):
+                    await stubs.UploadLogs(agents_pb2.UploadLogsRequest(incarnation_id=incarnation_id, logs=desk.logs.all()), timeout=DELIVERY_S, metadata=pairs)
+            await channel.close()
+
+    async def _watch_leases(self, desk: Desk) -> None:
+        """Stops handlers whose leases may not be trusted any more."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(LEASE_CHECK_S)
+            self.metrics.slots_in_use.set(desk.leases.running)
+            for held in desk.leases.expired(loop.time()):
+                log.warning("lease of job %s (%s) was not renewed in time: stopping its handler", held.job.job_id, held.job.type)
+                self.metrics.leases_lost.inc()
+                desk.stop(held, Stop.LEASE, 0.0)
+
+    async def _watch_work(self, desk: Desk) -> None:
+        """Names the handler that blocks the event loop of the others."""
+        loop = asyncio.get_running_loop()
+        assert desk.work is not None
+        while True:
+            answered = asyncio.Event()
+            desk.work.ping(lambda answered=answered: loop.call_soon_threadsafe(answered.set))  # type: ignore[misc]  # bound now
+            try:
+                async with asyncio.timeout(BLOCKED_S):
+                    await answered.wait()
+            except TimeoutError:
+                self.metrics.blocked.inc()
+                log.warning("a handler blocks the event loop for more than %g s: %s; make it a plain function, and it runs in a thread", BLOCKED_S, desk.work.blocking())
+                await answered.wait()
+            await asyncio.sleep(PING_S)
+
+
+async def _all_done(tasks: "list[asyncio.Task[None]]") -> None:
+    await asyncio.wait(tasks)
+
+
+async def _maybe(result: Awaitable[None] | None) -> None:
+    if inspect.isawaitable(result):
+        await result

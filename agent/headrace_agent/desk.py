@@ -1,0 +1,181 @@
+"""What all sessions of an agent share, in the session thread: leases, slots, outcomes, logs; and the way between the session thread and the work thread."""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from headrace_client import Client, Submitted
+from headrace_proto.v1 import agents_pb2, jobs_pb2, types_pb2
+
+from headrace_agent.leases import Held, Leases
+from headrace_agent.metrics import AgentMetrics
+from headrace_agent.outbox import LogBuffer, Outbox
+from headrace_agent.registry import Handler
+from headrace_agent.work import Stop, Work
+
+if TYPE_CHECKING:
+    from headrace_agent.session import Session
+
+log = logging.getLogger("headrace.agent")
+
+
+class Desk:
+    """Written by the session thread, but for `_reports`, which any thread appends to. One wake-up crosses threads for everything reported meanwhile."""
+
+    def __init__(self, handlers: dict[str, Handler], slots: int, loop: asyncio.AbstractEventLoop, metrics: AgentMetrics) -> None:
+        self.handlers = handlers
+        self.slots = slots
+        self.leases = Leases()
+        self.outbox = Outbox()
+        self.logs = LogBuffer()
+        self.progress: dict[tuple[int, int], agents_pb2.ProgressReport] = {}
+        self.sessions: list[Session] = []
+        self.draining = False
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self.delivered = asyncio.Event()
+        self.delivered.set()
+        self.metrics = metrics
+        self.work: Work | None = None
+        self.client: Client | None = None
+        self._loop = loop
+        self._reports: deque[Callable[[], None]] = deque()
+        self._told = False
+        self._lock = threading.Lock()
+
+    # From the work thread and from handlers' threads -------------------------------------------------------------------------------------------
+
+    def ended(self, job: agents_pb2.AssignedJob, outcome: agents_pb2.Outcome | None) -> None:
+        self._report(lambda: self._ended(job, outcome))
+
+    def unstoppable(self, job: agents_pb2.AssignedJob) -> None:
+        self._report(lambda: log.warning("job %s (%s) was told to stop and goes on: its slot stays taken", job.job_id, job.type))
+
+    def log(self, job_id: int, epoch: int, line: jobs_pb2.LogLine) -> None:
+        self._report(lambda: self.logs.put(job_id, epoch, line))
+
+    def progress_report(self, job_id: int, epoch: int) -> agents_pb2.ProgressReport:
+        report = self.progress.get((job_id, epoch))
+        if report is None:
+            report = self.progress[job_id, epoch] = agents_pb2.ProgressReport(lease=agents_pb2.LeaseRef(job_id=job_id, lease_epoch=epoch))
+        return report
+
+    async def submit(self, *args: Any, **kwargs: Any) -> Submitted:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._submit(*args, **kwargs), self._loop))
+
+    def submit_blocking(self, *args: Any, **kwargs: Any) -> Submitted:
+        return asyncio.run_coroutine_threadsafe(self._submit(*args, **kwargs), self._loop).result()
+
+    def _submit(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Submitted]:
+        assert self.client is not None
+        return self.client.submit(*args, **kwargs)
+
+    def _report(self, act: Callable[[], None]) -> None:
+        self._reports.append(act)
+        with self._lock:
+            if self._told:
+                return
+            self._told = True
+        try:
+            self._loop.call_soon_threadsafe(self._take_reports)
+        except RuntimeError:  # the session thread has ended: nobody can be told any more
+            return
+
+    # In the session thread ---------------------------------------------------------------------------------------------------------------------
+
+    def _take_reports(self) -> None:
+        with self._lock:
+            self._told = False
+        while self._reports:
+            self._reports.popleft()()
+        self.wake()
+
+    def _ended(self, job: agents_pb2.AssignedJob, outcome: agents_pb2.Outcome | None) -> None:
+        held = self.leases.find(job.job_id, job.lease_epoch)
+        self.progress.pop((job.job_id, job.lease_epoch), None)
+        if outcome is None:
+            self.leases.remove(job.job_id, job.lease_epoch)
+        else:
+            if held is not None:
+                held.finished = True
+            self.outbox.put(outcome)
+            self.delivered.clear()
+            self.metrics.ended(job.type, outcome.kind)
+        if not self.leases.running:
+            self.idle.set()
+
+    def wake(self) -> None:
+        """There may be something to send."""
+        for session in self.sessions:
+            session.wake.set()
+
+    def accept(self, held: list[Held]) -> None:
+        """Jobs arrived: they begin."""
+        for item in held:
+            self.leases.add(item)
+        if held:
+            self.idle.clear()
+            assert self.work is not None
+            self.work.assign([item.job for item in held])
+
+    def stop(self, held: Held, why: Stop, grace_s: float) -> None:
+        """Has a handler stopped."""
+        if not held.finished:
+            held.stopping = held.stopping or why is Stop.LEASE
+            assert self.work is not None
+            self.work.stop_attempt(held.job.job_id, held.job.lease_epoch, why, grace_s)
+
+    def lose(self, job_id: int, epoch: int) -> None:
+        """The lease is not ours any more; a handler that runs is stopped at once, and reports nothing."""
+        held = self.leases.find(job_id, epoch)
+        if held is not None and not held.finished:
+            log.warning("lease of job %s lost: stopping its handler", job_id)
+            self.metrics.leases_lost.inc()
+            self.stop(held, Stop.LEASE, 0.0)
+
+    def acknowledged(self, job_id: int, epoch: int) -> None:
+        """The broker has decided about an outcome."""
+        self.outbox.acknowledge(job_id, epoch)
+        self.leases.remove(job_id, epoch)
+        if not len(self.outbox):
+            self.delivered.set()
+
+    def free(self, session: "Session") -> int:
+        """Slots that this session may offer: a share of what is free, so that all together never get more than there is room for."""
+        if self.draining:
+            return 0
+        up = [item for item in self.sessions if item.up]
+        free = max(0, self.slots - self.leases.running)
+        return free if len(up) <= 1 else free // len(up) + (up.index(session) < free % len(up))
+
+    def free_of(self, handler: Handler, session: "Session") -> int:
+        """The same for a type with slots of its own."""
+        up = max(1, sum(item.up for item in self.sessions))
+        return 0 if self.draining else max(0, handler.slots - self.leases.running_of(handler.type)) // up
+
+
+class DeskReports:
+    """The desk as handlers' contexts see it: progress and checkpoints under the names that the context uses."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self.ended = desk.ended
+        self.unstoppable = desk.unstoppable
+        self.log = desk.log
+        self.submit = desk.submit
+        self.submit_blocking = desk.submit_blocking
+
+    def progress(self, job_id: int, epoch: int, percent: float, text: str) -> None:
+        def put() -> None:
+            self._desk.progress_report(job_id, epoch).progress.CopyFrom(types_pb2.Progress(percent=percent, text=text[:1000]))
+
+        self._desk._report(put)  # the desk's own side
+
+    def checkpoint(self, job_id: int, epoch: int, data: bytes) -> None:
+        def put() -> None:
+            self._desk.progress_report(job_id, epoch).checkpoint = data
+
+        self._desk._report(put)

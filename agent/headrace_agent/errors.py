@@ -1,0 +1,42 @@
+"""What a handler may raise to say how its attempt ends, and what this library raises itself."""
+
+
+class AgentError(Exception):
+    """The agent is set up wrongly; the text says what to change."""
+
+
+class Retry(Exception):  # noqa: N818  # handlers raise it as a word
+    """The attempt failed; try again after `after_s` seconds, or as the type's rule says when it is None."""
+
+    def __init__(self, message: str = "", *, after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.after_s = after_s
+
+
+class Fail(Exception):  # noqa: N818
+    """The attempt failed; with `permanent` (the default) the job is not tried again. `code` groups failures of a kind."""
+
+    def __init__(self, message: str = "", *, permanent: bool = True, code: str = "") -> None:
+        super().__init__(message)
+        self.permanent = permanent
+        self.code = code
+
+
+class Snooze(Exception):  # noqa: N818
+    """Not now: the job is offered again after `after_s` seconds, and no attempt is charged."""
+
+    def __init__(self, after_s: float) -> None:
+        super().__init__(f"put off for {after_s:g} s")
+        self.after_s = after_s
+
+
+class Aborted(Exception):  # noqa: N818
+    """Raised inside a thread or process handler, by calls of its context, once somebody asked for the job's end or its lease is over."""
+
+
+class InvalidPayload(Exception):
+    """The payload does not fit the handler's annotation."""
+
+
+class ProcessDied(Exception):
+    """The process that ran the handler ended before the handler did."""

@@ -1,0 +1,73 @@
+"""The leases that an agent holds, and until when each may be trusted. Used by the session thread only; times are its loop's clock.
+
+A lease is trusted until (time at which the agent sent the newest message that the broker confirmed) + lease - margin, so that the work has stopped here before it can
+begin elsewhere, whatever the network does (Gray and Cheriton, "Leases", 1989).
+"""
+
+from typing import TYPE_CHECKING
+
+from headrace_proto.v1 import agents_pb2
+
+if TYPE_CHECKING:
+    from headrace_agent.session import Session
+
+
+def margin_s(lease_s: float) -> float:
+    """How long before its end a lease is given up: time for a handler to be stopped."""
+    return min(2.0, 0.1 + lease_s * 0.05)
+
+
+class Held:
+    """One lease. `finished`: the handler is done, and the outcome waits for its acknowledgement."""
+
+    __slots__ = ("finished", "job", "session", "stopping", "until")
+
+    def __init__(self, job: agents_pb2.AssignedJob, session: "Session", until: float) -> None:
+        self.job = job
+        self.session = session
+        self.until = until
+        self.finished = False
+        self.stopping = False
+
+
+class Leases:
+    """Leases by (job_id, lease epoch)."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[int, int], Held] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def running(self) -> int:
+        """Leases whose handler is not done: slots in use."""
+        return sum(1 for held in self._held.values() if not held.finished)
+
+    def running_of(self, type_: str) -> int:
+        """The same for one type."""
+        return sum(1 for held in self._held.values() if not held.finished and held.job.type == type_)
+
+    def add(self, held: Held) -> None:
+        """A job was assigned."""
+        self._held[held.job.job_id, held.job.lease_epoch] = held
+
+    def find(self, job_id: int, epoch: int) -> Held | None:
+        """The lease, if it is held."""
+        return self._held.get((job_id, epoch))
+
+    def remove(self, job_id: int, epoch: int) -> Held | None:
+        """The lease is over."""
+        return self._held.pop((job_id, epoch), None)
+
+    def of(self, session: "Session") -> list[Held]:
+        """Leases that came, or were claimed, through a session."""
+        return [held for held in self._held.values() if held.session is session]
+
+    def all(self) -> list[Held]:
+        """All leases."""
+        return list(self._held.values())
+
+    def expired(self, now: float) -> list[Held]:
+        """Leases that may not be trusted any more and whose handlers still run."""
+        return [held for held in self._held.values() if now >= held.until and not held.finished and not held.stopping]

@@ -1,0 +1,101 @@
+"""What the broker has not confirmed yet: outcomes until they are acknowledged, log lines until they are stored. Used by the session thread only."""
+
+from collections import deque
+
+from headrace_proto.v1 import agents_pb2, jobs_pb2
+
+MAX_LINES = 50_000
+"""Log lines kept for a broker that is away; beyond, the oldest go, and the gap in their numbers says so."""
+
+
+class Outbox:
+    """Outcomes by lease."""
+
+    def __init__(self) -> None:
+        self._outcomes: dict[tuple[int, int], agents_pb2.Outcome] = {}
+        self._unsent: dict[tuple[int, int], None] = {}
+
+    def __len__(self) -> int:
+        return len(self._outcomes)
+
+    def put(self, outcome: agents_pb2.Outcome) -> None:
+        """An attempt ended."""
+        key = (outcome.job_id, outcome.lease_epoch)
+        self._outcomes[key] = outcome
+        self._unsent[key] = None
+
+    def take(self, limit: int = 1000) -> list[agents_pb2.Outcome]:
+        """Outcomes to be sent now; they stay here until they are acknowledged."""
+        keys = list(self._unsent)[:limit]
+        for key in keys:
+            del self._unsent[key]
+        return [self._outcomes[key] for key in keys]
+
+    def send_again(self) -> None:
+        """The stream broke, or a broker could not tell: everything that is not acknowledged is to be sent once more."""
+        self._unsent = dict.fromkeys(self._outcomes)
+
+    def acknowledge(self, job_id: int, epoch: int) -> bool:
+        """The broker has decided about it; returns whether it was waited for."""
+        self._unsent.pop((job_id, epoch), None)
+        return self._outcomes.pop((job_id, epoch), None) is not None
+
+    def all(self) -> list[agents_pb2.Outcome]:
+        """Everything that is not acknowledged."""
+        return list(self._outcomes.values())
+
+
+class LogBuffer:
+    """Log lines in order: waiting, and sent with a message that the broker has not confirmed."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[int, int, jobs_pb2.LogLine]] = deque()
+        self._sent: deque[tuple[int, list[tuple[int, int, jobs_pb2.LogLine]]]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting) + sum(len(lines) for _, lines in self._sent)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are lines to be sent."""
+        return bool(self._waiting)
+
+    def put(self, job_id: int, epoch: int, line: jobs_pb2.LogLine) -> None:
+        """A handler logged."""
+        if len(self._waiting) >= MAX_LINES:
+            self._waiting.popleft()
+        self._waiting.append((job_id, epoch, line))
+
+    def take(self, number: int, limit: int = 500) -> list[agents_pb2.LogBatch]:
+        """Lines for the message with this number, by lease."""
+        lines = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
+        if not lines:
+            return []
+        self._sent.append((number, lines))
+        return batches(lines)
+
+    def stored(self, number: int) -> None:
+        """The lines of all messages up to this number are stored."""
+        while self._sent and self._sent[0][0] <= number:
+            self._sent.popleft()
+
+    def send_again(self) -> None:
+        """The stream broke: what is not known to be stored is to be sent once more; the broker passes over what it has."""
+        again = [line for _, lines in self._sent for line in lines]
+        self._sent.clear()
+        self._waiting.extendleft(reversed(again))
+
+    def all(self) -> list[agents_pb2.LogBatch]:
+        """Everything that is not confirmed."""
+        return batches([line for _, lines in self._sent for line in lines] + list(self._waiting))
+
+
+def batches(lines: list[tuple[int, int, jobs_pb2.LogLine]]) -> list[agents_pb2.LogBatch]:
+    """Lines grouped by their lease."""
+    found: dict[tuple[int, int], agents_pb2.LogBatch] = {}
+    for job_id, epoch, line in lines:
+        batch = found.get((job_id, epoch))
+        if batch is None:
+            batch = found[job_id, epoch] = agents_pb2.LogBatch(lease=agents_pb2.LeaseRef(job_id=job_id, lease_epoch=epoch))
+        batch.lines.append(line)
+    return list(found.values())

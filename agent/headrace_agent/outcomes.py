@@ -1,0 +1,94 @@
+"""How an attempt ended, as the message that goes to the broker."""
+
+import hashlib
+import traceback
+from typing import Any
+
+from headrace_proto.v1 import agents_pb2, types_pb2
+from headrace_proto.wire import to_duration
+
+from headrace_agent import codec
+from headrace_agent.errors import Fail, InvalidPayload, ProcessDied, Retry, Snooze
+from headrace_agent.registry import Handler
+
+MAX_MESSAGE = 8000
+MAX_TRACEBACK = 64 * 1024
+
+
+def completed(job: agents_pb2.AssignedJob, result: Any, limit_bytes: int) -> agents_pb2.Outcome:
+    """The handler returned. A result that cannot be sent is a permanent failure."""
+    try:
+        encoded = codec.encode(result)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        return _permanent(job, "invalid_result", f"the result is neither JSON nor bytes: {error}")
+    if len(encoded) > limit_bytes:
+        return _permanent(job, "result_too_large", f"the result has {len(encoded)} bytes; at most {limit_bytes} are kept: store it elsewhere and return where it is")
+    return agents_pb2.Outcome(job_id=job.job_id, lease_epoch=job.lease_epoch, kind=agents_pb2.OUTCOME_KIND_COMPLETED, result=encoded)
+
+
+def raised(job: agents_pb2.AssignedJob, handler: Handler | None, error: BaseException) -> agents_pb2.Outcome:
+    """The handler raised."""
+    if isinstance(error, Snooze):
+        return released(job, error.after_s)
+    permanent = isinstance(error, InvalidPayload) or (isinstance(error, Fail) and error.permanent)
+    own_word = isinstance(error, (Retry, Fail, InvalidPayload, ProcessDied)) and not hasattr(error, "remote_classes")
+    if handler is not None and not own_word:
+        permanent = _is(error, handler.fail_on) or (bool(handler.retry_on) and not _is(error, handler.retry_on))
+    outcome = agents_pb2.Outcome(
+        job_id=job.job_id, lease_epoch=job.lease_epoch, kind=agents_pb2.OUTCOME_KIND_FAILED, error=describe(error), permanent=permanent
+    )
+    if isinstance(error, Retry) and error.after_s is not None:
+        outcome.retry_after.CopyFrom(to_duration(max(0.0, error.after_s)))
+    return outcome
+
+
+def timed_out(job: agents_pb2.AssignedJob) -> agents_pb2.Outcome:
+    """The attempt took longer than its timeout."""
+    error = types_pb2.JobError(code="timeout", message=f"the attempt took longer than {job.timeout_ms / 1000:g} s", fingerprint="timeout")
+    return agents_pb2.Outcome(job_id=job.job_id, lease_epoch=job.lease_epoch, kind=agents_pb2.OUTCOME_KIND_TIMED_OUT, error=error)
+
+
+def aborted(job: agents_pb2.AssignedJob) -> agents_pb2.Outcome:
+    """The handler stopped because somebody asked for the job's end."""
+    return agents_pb2.Outcome(job_id=job.job_id, lease_epoch=job.lease_epoch, kind=agents_pb2.OUTCOME_KIND_ABORTED)
+
+
+def released(job: agents_pb2.AssignedJob, after_s: float | None = None) -> agents_pb2.Outcome:
+    """The job is given back unfinished; nothing is charged."""
+    outcome = agents_pb2.Outcome(job_id=job.job_id, lease_epoch=job.lease_epoch, kind=agents_pb2.OUTCOME_KIND_RELEASED)
+    if after_s:
+        outcome.retry_after.CopyFrom(to_duration(max(0.0, after_s)))
+    return outcome
+
+
+def describe(error: BaseException) -> types_pb2.JobError:
+    """An exception for people and for grouping: the fingerprint hashes its code and the innermost place in the handler's code."""
+    code = {InvalidPayload: "invalid_payload", ProcessDied: "process_died"}.get(type(error), type(error).__name__)
+    if isinstance(error, Fail) and error.code:
+        code = error.code
+    remote = getattr(error, "remote_traceback", None)
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "headrace_agent" not in frame.filename] or list(frames)
+    place = f"{own[-1].filename.rsplit('/', 1)[-1]}:{own[-1].name}" if own else ""
+    text = remote or "".join(traceback.format_exception(error))
+    return types_pb2.JobError(
+        code=code[:200], message=_clean(str(error) or code)[:MAX_MESSAGE], traceback=_clean(text)[-MAX_TRACEBACK:],
+        fingerprint=getattr(error, "remote_fingerprint", None) or hashlib.sha256(f"{code} {place}".encode()).hexdigest()[:16],
+    )  # fmt: skip
+
+
+def _is(error: BaseException, classes: tuple[type[BaseException], ...]) -> bool:
+    """isinstance, also for the likeness of an exception of another process, which knows its classes by name."""
+    remote = getattr(error, "remote_classes", None)
+    return isinstance(error, classes) if remote is None else any(class_.__name__ in remote for class_ in classes)
+
+
+def _permanent(job: agents_pb2.AssignedJob, code: str, message: str) -> agents_pb2.Outcome:
+    error = types_pb2.JobError(code=code, message=message, fingerprint=code)
+    return agents_pb2.Outcome(job_id=job.job_id, lease_epoch=job.lease_epoch, kind=agents_pb2.OUTCOME_KIND_FAILED, error=error, permanent=True)
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+
+

@@ -1,0 +1,259 @@
+"""Handlers in processes of their own: killable one by one, with a memory cap. Workers are spawned, never forked, and used again; one that is killed or dies is replaced.
+
+A worker ends by itself when its agent dies: its end of the pipe closes.
+"""
+
+import contextlib
+import hashlib
+import importlib
+import inspect
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+from headrace_client import Submitted, SyncClient
+from headrace_proto.v1 import agents_pb2, jobs_pb2
+
+from headrace_agent import codec
+from headrace_agent.context import CaptureHandler, JobContext, Sink, current
+from headrace_agent.errors import Aborted, Fail, InvalidPayload, ProcessDied, Retry, Snooze
+
+KILL_AFTER_S = 1.0
+_spawn = multiprocessing.get_context("spawn")
+
+
+class WorkerProcess:
+    """One worker, used by one attempt at a time. `run` blocks its thread; `stop` may be called from any other."""
+
+    def __init__(self, memory_bytes: int | None, client_options: dict[str, Any]) -> None:
+        self.memory_bytes = memory_bytes
+        self._pipe, theirs = _spawn.Pipe()
+        self._process = _spawn.Process(target=_serve, args=(theirs, memory_bytes, client_options), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._stopping = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether it may be used again."""
+        return self._process.is_alive() and not self._stopping
+
+    def run(self, function: Callable[..., Any], how: tuple[bool, bool], job: agents_pb2.AssignedJob, sink: Sink) -> bytes:
+        """Runs one attempt; returns its encoded result.
+
+        Raises:
+            ProcessDied: the process ended. Otherwise what the handler raised, or its likeness when it cannot be sent.
+        """
+        self._send(("run", function.__module__, function.__qualname__, how, job.SerializeToString()))
+        while True:
+            try:
+                kind, *rest = self._pipe.recv()
+            except (EOFError, OSError):
+                self._process.join(5)
+                raise ProcessDied(f"the process that ran the handler ended with exit code {self._process.exitcode}") from None
+            if kind == "result":
+                return bytes(rest[0])
+            if kind == "error":
+                raise _likeness(*rest)
+            if kind == "log":
+                line = jobs_pb2.LogLine()
+                line.ParseFromString(rest[0])
+                sink.log(job.job_id, job.lease_epoch, line)
+            elif kind == "progress":
+                sink.progress(job.job_id, job.lease_epoch, *rest)
+            elif kind == "checkpoint":
+                sink.checkpoint(job.job_id, job.lease_epoch, *rest)
+
+    def ask_to_stop(self) -> None:
+        """Sets `aborted` in the handler's context."""
+        self._send(("abort",))
+
+    def stop(self) -> None:
+        """Ends the process: SIGTERM, then SIGKILL after a second."""
+        self._stopping = True
+        if not self._process.is_alive():
+            return
+        self._process.terminate()
+        self._process.join(KILL_AFTER_S)
+        if self._process.is_alive():
+            self._process.kill()
+
+    def close(self) -> None:
+        """Lets an idle worker end."""
+        self._pipe.close()
+
+    def _send(self, message: tuple[Any, ...]) -> None:
+        with contextlib.suppress(OSError, ValueError):  # a dead worker is noticed by `run`
+            self._pipe.send(message)
+
+
+class WorkerPool:
+    """Idle workers by memory cap. Used by the threads that wait for workers."""
+
+    def __init__(self, client_options: dict[str, Any]) -> None:
+        self._client_options = client_options
+        self._idle: dict[int | None, list[WorkerProcess]] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def take(self, memory_bytes: int | None) -> WorkerProcess:
+        """An idle worker, or a new one."""
+        with self._lock:
+            idle = self._idle.get(memory_bytes, [])
+            while idle:
+                worker = idle.pop()
+                if worker.alive:
+                    return worker
+        return WorkerProcess(memory_bytes, self._client_options)
+
+    def give_back(self, worker: WorkerProcess) -> None:
+        """Keeps a worker that may be used again."""
+        with self._lock:
+            if worker.alive and not self._closed:
+                self._idle.setdefault(worker.memory_bytes, []).append(worker)
+                return
+        worker.close()
+
+    def close(self) -> None:
+        """Ends all idle workers."""
+        with self._lock:
+            self._closed = True
+            idle = [worker for workers in self._idle.values() for worker in workers]
+            self._idle.clear()
+        for worker in idle:
+            worker.close()
+
+
+def _likeness(kind: str, code: str, message: str, options: dict[str, Any], text: str, fingerprint: str) -> BaseException:
+    """The exception of the other process, or one that reports the same."""
+    error: BaseException
+    if kind == "Retry":
+        error = Retry(message, after_s=options["after_s"])
+    elif kind == "Snooze":
+        error = Snooze(options["after_s"])
+    elif kind == "InvalidPayload":
+        error = InvalidPayload(message)
+    elif kind == "Aborted":
+        error = Aborted(message)
+    else:
+        error = Fail(message, permanent=options["permanent"], code=code)
+        if "Fail" not in options["classes"]:
+            error.remote_classes = options["classes"]  # type: ignore[attr-defined]
+    error.remote_traceback, error.remote_fingerprint = text, fingerprint  # type: ignore[attr-defined]
+    return error
+
+
+# In the worker ---------------------------------------------------------------------------------------------------------------------------------
+
+
+class _PipeSink:
+    """Reports through the pipe. The handler and its threads may report at the same time."""
+
+    def __init__(self, pipe: "Connection[Any, Any]", client_options: dict[str, Any]) -> None:
+        self._pipe = pipe
+        self._lock = threading.Lock()
+        self._options = client_options
+        self._client: SyncClient | None = None
+
+    def send(self, *message: Any) -> None:
+        with self._lock:
+            self._pipe.send(message)
+
+    def log(self, job_id: int, epoch: int, line: jobs_pb2.LogLine) -> None:
+        self.send("log", line.SerializeToString())
+
+    def progress(self, job_id: int, epoch: int, percent: float, text: str) -> None:
+        self.send("progress", percent, text)
+
+    def checkpoint(self, job_id: int, epoch: int, data: bytes) -> None:
+        self.send("checkpoint", data)
+
+    async def submit(self, *args: Any, **kwargs: Any) -> Submitted:
+        import asyncio
+
+        return await asyncio.to_thread(self.submit_blocking, *args, **kwargs)
+
+    def submit_blocking(self, *args: Any, **kwargs: Any) -> Submitted:
+        if self._client is None:
+            self._client = SyncClient(**self._options)
+        return self._client.submit(*args, **kwargs)
+
+
+def _serve(pipe: "Connection[Any, Any]", memory_bytes: int | None, client_options: dict[str, Any]) -> None:
+    """The worker's main: one attempt after the other, until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the agent's business
+    if memory_bytes is not None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    sink = _PipeSink(pipe, client_options)
+    logging.getLogger().addHandler(CaptureHandler())
+    logging.getLogger().setLevel(logging.INFO)
+    running: list[JobContext] = []
+    tasks: list[tuple[Any, ...]] = []
+    more = threading.Semaphore(0)
+
+    def listen() -> None:
+        while True:
+            try:
+                message = pipe.recv()
+            except (EOFError, OSError):
+                os._exit(1)  # the agent is gone, and nobody waits for this attempt
+            if message[0] == "abort":
+                for ctx in running:
+                    ctx.mark_aborted()
+            else:
+                tasks.append(message)
+                more.release()
+
+    threading.Thread(target=listen, name="headrace-pipe", daemon=True).start()
+    while True:
+        more.acquire()
+        _, module, qualname, how, serialized = tasks.pop(0)
+        job = agents_pb2.AssignedJob()
+        job.ParseFromString(serialized)
+        ctx = JobContext(job, sink, None)
+        ctx.raise_when_aborted()
+        running.append(ctx)
+        token = current.set(ctx)
+        try:
+            sink.send("result", _call(module, qualname, how, ctx))
+        except BaseException as error:
+            sink.send("error", *_portable(error, module, qualname))
+        finally:
+            current.reset(token)
+            running.clear()
+
+
+def _call(module: str, qualname: str, how: tuple[bool, bool], ctx: JobContext) -> bytes:
+    from headrace_agent.registry import _parameters
+
+    function: Any = importlib.import_module(module)
+    for part in qualname.split("."):
+        function = getattr(function, part)
+    takes_ctx, takes_argument = how
+    arguments: list[Any] = [ctx] if takes_ctx else []
+    if takes_argument:
+        arguments.append(codec.decode(ctx.payload, _parameters(ctx.type, function)[2]))
+    result = function(*arguments)
+    if inspect.iscoroutine(result):
+        import asyncio
+
+        result = asyncio.run(result)
+    return codec.encode(result)
+
+
+def _portable(error: BaseException, module: str, qualname: str) -> tuple[str, str, str, dict[str, Any], str, str]:
+    kind = type(error).__name__ if isinstance(error, (Retry, Snooze, InvalidPayload, Aborted)) else "Fail"
+    code = error.code if isinstance(error, Fail) and error.code else type(error).__name__
+    options = {"after_s": getattr(error, "after_s", None), "permanent": isinstance(error, Fail) and error.permanent, "classes": [c.__name__ for c in type(error).__mro__]}
+    fingerprint = hashlib.sha256(f"{code} {module}:{qualname}".encode()).hexdigest()[:16]
+    return kind, code, str(error), options, "".join(traceback.format_exception(error)), fingerprint
+
+

@@ -1,0 +1,99 @@
+"""Job types that an agent serves: the handler, how it runs, and the settings that its code declares."""
+
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace_proto.v1 import types_pb2
+from headrace_proto.wire import STATE_NUMBERS, to_duration
+
+from headrace_agent.errors import AgentError
+
+EXECUTORS = ("async", "thread", "process")
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Wait between attempts: delay_s * factor^(attempt - 1), at most max_s, spread by jitter (0.2: over 0.8 to 1.2 of itself)."""
+
+    delay_s: float = 5.0
+    factor: float = 2.0
+    max_s: float = 600.0
+    jitter: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """One job type. `takes_ctx` and `argument` say how the function is called; `argument` None: it takes no data."""
+
+    type: str
+    function: Callable[..., Any]
+    executor: str
+    slots: int
+    takes_ctx: bool
+    takes_argument: bool
+    argument: Any
+    retry_on: tuple[type[BaseException], ...]
+    fail_on: tuple[type[BaseException], ...]
+    memory_bytes: int | None
+    declared: types_pb2.JobTypeSettings = field(default_factory=types_pb2.JobTypeSettings)
+
+
+def make_handler(
+    type_: str, function: Callable[..., Any], *, executor: str | None, slots: int, retry_on: tuple[type[BaseException], ...],
+    fail_on: tuple[type[BaseException], ...], memory_bytes: int | None, settings: dict[str, Any], retry: Backoff | None,
+) -> Handler:  # fmt: skip
+    """Reads the function's signature and checks the rest. Raises AgentError."""
+    is_async = inspect.iscoroutinefunction(function)
+    executor = executor or ("async" if is_async else "thread")
+    if executor not in EXECUTORS:
+        raise AgentError(f"job {type_!r}: executor is one of {', '.join(EXECUTORS)}, found {executor!r}")
+    if executor == "async" and not is_async:
+        raise AgentError(f"job {type_!r}: executor 'async' needs an async function; leave executor out, and it runs in a thread")
+    if executor == "thread" and is_async:
+        raise AgentError(f"job {type_!r}: an async function runs in the event loop; make it a plain function to run it in a thread")
+    if executor == "process" and ("<locals>" in function.__qualname__ or "<lambda>" in function.__qualname__):
+        raise AgentError(f"job {type_!r}: a process handler must be a function at the top of a module, so that the other process can import it")
+    takes_ctx, takes_argument, argument = _parameters(type_, function)
+    return Handler(
+        type_, function, executor, slots, takes_ctx, takes_argument, argument, retry_on, fail_on, memory_bytes, _declared(type_, settings, retry)
+    )
+
+
+def _parameters(type_: str, function: Callable[..., Any]) -> tuple[bool, bool, Any]:
+    from headrace_agent.context import JobContext
+
+    try:
+        hints = typing.get_type_hints(function)
+    except NameError as error:
+        raise AgentError(f"job {type_!r}: an annotation cannot be resolved: {error}") from error
+    parameters = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    names = [p.name for p in parameters]
+    if len(names) > 2:
+        raise AgentError(f"job {type_!r}: a handler takes (ctx, data), (ctx) or (data), found ({', '.join(names)})")
+    takes_ctx = bool(names) and (hints.get(names[0]) is JobContext or names[0] in ("ctx", "context") or len(names) == 2)
+    rest = names[1:] if takes_ctx else names
+    return takes_ctx, bool(rest), hints.get(rest[0], Any) if rest else None
+
+
+def _declared(type_: str, settings: dict[str, Any], retry: Backoff | None) -> types_pb2.JobTypeSettings:
+    message = types_pb2.JobTypeSettings()
+    for name, value in settings.items():
+        if value is None:
+            continue
+        try:
+            if name.endswith("_s"):
+                getattr(message, name[:-2]).CopyFrom(to_duration(value))
+            elif name == "exhausted_state":
+                message.exhausted_state = STATE_NUMBERS[str(value)]  # type: ignore[assignment]  # enum numbers
+            else:
+                setattr(message, name, value)
+        except (TypeError, ValueError, KeyError) as error:
+            raise AgentError(f"job {type_!r}: setting {name}={value!r} does not fit") from error
+    if retry is not None:
+        message.retry.delay.CopyFrom(to_duration(retry.delay_s))
+        message.retry.max.CopyFrom(to_duration(retry.max_s))
+        message.retry.factor, message.retry.jitter = retry.factor, retry.jitter
+    return message

@@ -1,0 +1,290 @@
+"""The stream to one broker: hello, jobs in, everything else out; and again after it broke.
+
+One task reads, one writes; at most one write is under way, and everything due meanwhile is in the next message. Messages are numbered from 1 on each stream, and the
+time of each sending is kept until the broker has confirmed a later one: leases count from there.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+from typing import Any
+
+import grpc
+from headrace_client.channel import Stubs, backoff_s, open_channel
+from headrace_client.errors import from_rpc
+from headrace_proto.v1 import agents_pb2
+from headrace_proto.wire import to_seconds
+
+from headrace_agent.desk import Desk
+from headrace_agent.leases import Held, margin_s
+from headrace_agent.work import Stop
+
+log = logging.getLogger("headrace.session")
+OUTCOMES_AT_ONCE = 1000
+FINAL = frozenset({1, 2, 3, 4, 5})  # dispositions after which an outcome need not be kept
+
+
+class StayAway(Exception):  # noqa: N818
+    """The broker told this agent not to come back."""
+
+
+class Session:
+    """One broker of one agent. `run` connects until it is cancelled, or until the broker wants it to stay away."""
+
+    def __init__(
+        self, desk: Desk, address: str, *, name: str, incarnation_id: str, build: str, labels: dict[str, str], metadata: tuple[tuple[str, str], ...],
+        tls_ca: str | None,
+    ) -> None:  # fmt: skip
+        self._desk = desk
+        self._address = address
+        self._tls_ca = tls_ca
+        self._metadata = metadata
+        self._hello = agents_pb2.Hello(
+            agent_name=name, incarnation_id=incarnation_id, host=socket.gethostname()[:200], pid=os.getpid(), build=build, sdk="headrace-python/0.1.0",
+            labels=labels, slots=desk.slots,
+            types=[agents_pb2.ServedType(type=h.type, slots=h.slots, executor=h.executor, declared=h.declared) for h in desk.handlers.values()],
+        )  # fmt: skip
+        self.up = False
+        self.wake = asyncio.Event()
+        self._lease_s = 30.0
+        self._heartbeat_s = 5.0
+        self._reset()
+
+    def _reset(self) -> None:
+        self._number = 0
+        self._sent_at: dict[int, float] = {}
+        self._confirmed_at = 0.0
+        self._assign_no = 0
+        self._accepted_no = 0
+        self._rejected: list[agents_pb2.Rejection] = []
+        self._credit: tuple[int, ...] | None = None
+        self._beat_due = False
+        self._said_draining = False
+        self._heard_at = 0.0
+
+    async def run(self) -> None:
+        """Keeps a stream up. Returns when the broker wants the agent to stay away."""
+        failures = 0
+        while True:
+            pause = None
+            try:
+                pause = await self._connect()
+                failures = 0
+            except StayAway:
+                return
+            except grpc.aio.AioRpcError as error:
+                translated = from_rpc(error)
+                failures += 1
+                quiet = translated.reason in ("NOT_OWNER", "DRAINING") or failures > 3
+                log.log(logging.DEBUG if quiet else logging.WARNING, "no session with %s: %s", self._address, translated.message)
+            await asyncio.sleep(pause if pause is not None else backoff_s(failures))
+
+    async def _connect(self) -> float | None:
+        """One stream from its start to its end; returns how long to wait before the next, if the broker said so. Raises AioRpcError."""
+        self._reset()
+        self._desk.outbox.send_again()
+        self._desk.logs.send_again()
+        channel = open_channel(self._address, self._tls_ca)
+        call = Stubs(channel).agents.Connect(metadata=self._metadata)
+        tasks: list[asyncio.Future[Any]] = []
+        try:
+            await self._write(call, agents_pb2.ConnectRequest(hello=self._hello_now()))
+            welcome = await call.read()
+            if welcome is grpc.aio.EOF or not welcome.HasField("welcome"):
+                await self._raise_status(call)
+                return None
+            self._welcome(welcome.welcome)
+            self._receive(welcome)
+            tasks = [asyncio.ensure_future(self._write_all(call)), asyncio.ensure_future(self._read_all(call)), asyncio.ensure_future(self._beat())]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    result = task.result()
+                    if result is not None:
+                        return float(result)
+            await self._raise_status(call)
+            return None
+        finally:
+            self.up = False
+            self._desk.wake()
+            for task in tasks:
+                task.cancel()
+            call.cancel()
+            await channel.close()
+
+    def _hello_now(self) -> agents_pb2.Hello:
+        """With the leases that are still ours: running, or finished and not acknowledged."""
+        del self._hello.held[:]
+        for held in self._desk.leases.all():
+            if held.session is self or not held.session.up:
+                self._hello.held.add(job_id=held.job.job_id, lease_epoch=held.job.lease_epoch)
+        return self._hello
+
+    def _welcome(self, welcome: agents_pb2.Welcome) -> None:
+        self._lease_s = to_seconds(welcome.lease)
+        self._heartbeat_s = to_seconds(welcome.heartbeat)
+        assert self._desk.work is not None
+        self._desk.work.payload_limit_bytes = welcome.payload_limit_bytes
+        lost = {(ref.job_id, ref.lease_epoch) for ref in welcome.not_held}
+        for job_id, epoch in lost:
+            self._desk.lose(job_id, epoch)
+        named = {(ref.job_id, ref.lease_epoch) for ref in self._hello.held}
+        for held in self._desk.leases.all():
+            if (held.job.job_id, held.job.lease_epoch) in named - lost:
+                held.session = self
+        self.up = True
+        self._confirm(welcome.seen_no)
+        self._heard_at = asyncio.get_running_loop().time()
+        log.info("session with %s (broker %s, %s)", self._address, welcome.broker_id, "resumed" if welcome.resumed else "new")
+
+    def _confirm(self, number: int) -> None:
+        """The broker had the leases still when it had seen this message: they count from its sending."""
+        at = self._sent_at.get(number)
+        if at is None or at <= self._confirmed_at:
+            return
+        self._confirmed_at = at
+        self._sent_at = {n: sent for n, sent in self._sent_at.items() if n >= number}
+        until = at + self._lease_s - margin_s(self._lease_s)
+        for held in self._desk.leases.of(self):
+            held.until = max(held.until, until)
+
+    # Out ---------------------------------------------------------------------------------------------------------------------------------------
+
+    async def _write(self, call: Any, message: agents_pb2.ConnectRequest) -> None:
+        self._number += 1
+        message.number = self._number
+        self._sent_at[self._number] = asyncio.get_running_loop().time()
+        await call.write(message)
+
+    async def _write_all(self, call: Any) -> None:
+        """Says what is due, whenever something is, until cancelled."""
+        while True:
+            message = self._next_message()
+            if message is None:
+                self.wake.clear()
+                await self.wake.wait()
+                continue
+            try:
+                await self._write(call, message)
+            except asyncio.InvalidStateError:  # the stream has ended; the reader knows why
+                return
+
+    def _next_message(self) -> agents_pb2.ConnectRequest | None:
+        desk = self._desk
+        message = agents_pb2.ConnectRequest()
+        due = False
+        if outcomes := desk.outbox.take(OUTCOMES_AT_ONCE):
+            message.outcomes.extend(outcomes)
+            due = True
+        if self._assign_no > self._accepted_no or self._rejected:
+            message.accept.assign_no = self._accepted_no = self._assign_no
+            message.accept.rejected.extend(self._rejected)
+            self._rejected = []
+            due = True
+        if desk.logs.waiting:
+            message.logs.extend(desk.logs.take(self._number + 1))
+            due = True
+        if desk.progress:
+            message.progress.extend(report for key, report in desk.progress.items() if desk.leases.find(*key) is not None)
+            desk.progress.clear()
+            due = True
+        if self._beat_due:
+            self._beat_due = False
+            for held in desk.leases.of(self):
+                message.heartbeat.job_ids.append(held.job.job_id)
+                message.heartbeat.lease_epochs.append(held.job.lease_epoch)
+            message.heartbeat.SetInParent()
+            due = True
+        if desk.draining and not self._said_draining:
+            message.draining = self._said_draining = True
+            due = True
+        own = [handler for handler in desk.handlers.values() if handler.slots]
+        credit = (self._assign_no, desk.free(self), *(desk.free_of(handler, self) for handler in own))
+        if credit != self._credit:
+            self._credit = credit
+            message.credit.assign_no, message.credit.free = credit[0], credit[1]
+            for handler, free in zip(own, credit[2:], strict=True):
+                message.credit.types.add(type=handler.type, free=free)
+            due = True
+        return message if due else None
+
+    async def _beat(self) -> None:
+        """Heartbeats, and an end of the stream when the broker has fallen silent."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._heartbeat_s * 0.9)
+            if loop.time() - self._heard_at > max(self._lease_s, 3 * self._heartbeat_s):
+                log.warning("broker %s has fallen silent; connecting anew", self._address)
+                return
+            self._beat_due = True
+            self.wake.set()
+
+    # In ----------------------------------------------------------------------------------------------------------------------------------------
+
+    async def _read_all(self, call: Any) -> float | None:
+        loop = asyncio.get_running_loop()
+        while True:
+            message = await call.read()
+            if message is grpc.aio.EOF:
+                return None
+            self._heard_at = loop.time()
+            self._receive(message)
+            if message.HasField("go_away"):
+                away = message.go_away
+                log.info("broker %s ends the session: %s", self._address, away.reason)
+                if away.stay_away:
+                    raise StayAway(away.reason)
+                return to_seconds(away.reconnect_after)
+
+    def _receive(self, message: agents_pb2.ConnectResponse) -> None:
+        desk = self._desk
+        if message.HasField("heartbeat_ack"):
+            for ref in message.heartbeat_ack.not_held:
+                desk.lose(ref.job_id, ref.lease_epoch)
+            self._confirm(message.heartbeat_ack.seen_no)
+        if message.HasField("assign"):
+            self._assigned(message.assign)
+        for ack in message.outcome_acks:
+            if ack.disposition in FINAL:
+                if ack.disposition in (4, 5):
+                    log.warning("outcome of job %s came too late: it is %s", ack.job_id, agents_pb2.Disposition.Name(ack.disposition))
+                desk.acknowledged(ack.job_id, ack.lease_epoch)
+            else:
+                desk.outbox.send_again()
+        for abort in message.aborts:
+            held = desk.leases.find(abort.lease.job_id, abort.lease.lease_epoch)
+            if held is not None:
+                log.info("job %s is to stop: %s (%s)", abort.lease.job_id, abort.reason, abort.actor)
+                desk.stop(held, Stop.ABORT, to_seconds(abort.grace))
+        for ref in message.revoked:
+            desk.lose(ref.job_id, ref.lease_epoch)
+        if message.logs_stored_no:
+            desk.logs.stored(message.logs_stored_no)
+        self.wake.set()
+
+    def _assigned(self, assign: agents_pb2.Assign) -> None:
+        """Takes the jobs whose leases are fresh; those that lay in a buffer for too long are given back."""
+        desk, now = self._desk, asyncio.get_running_loop().time()
+        self._assign_no = assign.number
+        base = self._sent_at.get(assign.seen_no, self._confirmed_at)
+        until = max(base, self._confirmed_at) + self._lease_s - margin_s(self._lease_s)
+        taken = []
+        for job in assign.jobs:
+            problem = (
+                "its lease was over when it arrived" if now >= until
+                else f"the agent does not serve {job.type}" if job.type not in desk.handlers
+                else "the agent drains" if desk.draining
+                else None
+            )  # fmt: skip
+            if problem is None:
+                taken.append(Held(job, self, until))
+            else:
+                ref = agents_pb2.LeaseRef(job_id=job.job_id, lease_epoch=job.lease_epoch)
+                self._rejected.append(agents_pb2.Rejection(lease=ref, reason=problem))
+        desk.accept(taken)
+
+    async def _raise_status(self, call: Any) -> None:
+        code = await call.code()
+        if code is not grpc.StatusCode.OK:
+            raise grpc.aio.AioRpcError(code, await call.initial_metadata(), await call.trailing_metadata(), await call.details())

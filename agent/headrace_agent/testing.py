@@ -1,0 +1,99 @@
+"""Runs handlers in the test's own process, without any broker: codec, hooks, middleware and context are the real ones.
+
+    result = await run_job(agent, "mail.send", {"to": "ada@example.org"})
+    assert result.value == {"sent": True}
+"""
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace_client import JobSpec, Submitted
+from headrace_client.client import encode
+from headrace_proto.v1 import agents_pb2, jobs_pb2
+
+from headrace_agent.agent import Agent
+from headrace_agent.context import LEVELS
+from headrace_agent.errors import AgentError
+from headrace_agent.work import Work
+
+KINDS = {1: "completed", 2: "failed", 3: "timed_out", 4: "aborted", 5: "released"}
+LEVEL_NAMES = {number: name for name, number in LEVELS.items()}
+
+
+@dataclass(slots=True)
+class JobRun:
+    """How an attempt ended. `value` is the result decoded from JSON; `logs` are (level, text); `submitted` are child jobs."""
+
+    outcome: str
+    value: Any
+    result: bytes
+    error_code: str
+    error_message: str
+    permanent: bool
+    retry_after_s: float | None
+    logs: list[tuple[str, str]] = field(default_factory=list)
+    progress: list[tuple[float, str]] = field(default_factory=list)
+    checkpoint: bytes | None = None
+    submitted: list[JobSpec] = field(default_factory=list)
+
+
+class _Reports:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.done: asyncio.Future[agents_pb2.Outcome | None] = loop.create_future()
+        self.run = JobRun("", None, b"", "", "", False, None)
+
+    def ended(self, job: agents_pb2.AssignedJob, outcome: agents_pb2.Outcome | None) -> None:
+        self._loop.call_soon_threadsafe(self.done.set_result, outcome)
+
+    def unstoppable(self, job: agents_pb2.AssignedJob) -> None:
+        return
+
+    def log(self, job_id: int, epoch: int, line: jobs_pb2.LogLine) -> None:
+        self.run.logs.append((LEVEL_NAMES[line.level], line.text))
+
+    def progress(self, job_id: int, epoch: int, percent: float, text: str) -> None:
+        self.run.progress.append((percent, text))
+
+    def checkpoint(self, job_id: int, epoch: int, data: bytes) -> None:
+        self.run.checkpoint = data
+
+    async def submit(self, *args: Any, **kwargs: Any) -> Submitted:
+        return self.submit_blocking(*args, **kwargs)
+
+    def submit_blocking(self, *args: Any, **kwargs: Any) -> Submitted:
+        self.run.submitted.append(JobSpec(*args, **kwargs))
+        return Submitted(len(self.run.submitted))
+
+
+async def run_job(
+    agent: Agent, type: str, data: Any = None, *, payload: bytes | None = None, attempt: int = 1, run: int = 1, instance_id: str = "",  # noqa: A002
+    checkpoint: bytes | None = None, timeout_s: float = 60.0, labels: dict[str, str] | None = None,
+) -> JobRun:  # fmt: skip
+    """Runs one attempt of a handler of `agent` and says how it ended. Hooks run before and after, as in an agent's life. Raises AgentError for an unknown type."""
+    if type not in agent.handlers:
+        raise AgentError(f"agent {agent.name!r} has no handler for {type!r}; it has {', '.join(sorted(agent.handlers))}")
+    reports = _Reports(asyncio.get_running_loop())
+    job = agents_pb2.AssignedJob(
+        job_id=1, lease_epoch=1, type=type, payload=encode(JobSpec(type, data, payload)).payload, run=run, attempt=attempt, max_attempts=5,
+        timeout_ms=round(timeout_s * 1000), instance_id=instance_id, labels=labels or {}, checkpoint=checkpoint,
+    )  # fmt: skip
+    work = Work({type: agent.handlers[type]}, middleware=agent.middlewares, lifespans=agent.lifespans, threads=1, reports=reports, client_options={})
+    await asyncio.to_thread(work.start)
+    try:
+        work.assign([job])
+        outcome = await reports.done
+    finally:
+        await asyncio.to_thread(work.close)
+    assert outcome is not None
+    done = reports.run
+    done.outcome, done.result, done.permanent = KINDS[outcome.kind], outcome.result, outcome.permanent
+    done.error_code, done.error_message = outcome.error.code, outcome.error.message
+    done.retry_after_s = outcome.retry_after.ToTimedelta().total_seconds() if outcome.HasField("retry_after") else None
+    try:
+        done.value = json.loads(outcome.result) if outcome.result else None
+    except ValueError:
+        done.value = None
+    return done

@@ -1,0 +1,249 @@
+"""Where handlers run: a thread with an event loop of its own, so that nothing a handler does can hold up the session and its heartbeats.
+
+The session thread hands over batches of jobs and orders to stop; this side hands back outcomes, log lines and progress (`Reports`). Neither waits for the other.
+"""
+
+import asyncio
+import contextvars
+import functools
+import sys
+import threading
+import traceback
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from enum import Enum
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import uvloop
+from headrace_proto.v1 import agents_pb2
+
+from headrace_agent import codec, outcomes
+from headrace_agent.context import JobContext, Sink, current
+from headrace_agent.errors import Aborted
+from headrace_agent.processes import WorkerPool, WorkerProcess
+from headrace_agent.registry import Handler
+
+Middleware = Callable[[JobContext, Callable[[JobContext], Awaitable[Any]]], Awaitable[Any]]
+Lifespan = Callable[[SimpleNamespace], Any]
+
+
+class Stop(Enum):
+    """Why a handler is stopped."""
+
+    ABORT = "abort"  # somebody asked: the outcome says aborted
+    LEASE = "lease"  # the lease is over: there is no outcome
+    DRAIN = "drain"  # the agent ends: the job is given back
+
+
+class Reports(Sink, Protocol):
+    """What the work thread tells the session thread; all may be called from any thread."""
+
+    def ended(self, job: agents_pb2.AssignedJob, outcome: agents_pb2.Outcome | None) -> None:
+        """An attempt is over; None: nothing is to be reported."""
+
+    def unstoppable(self, job: agents_pb2.AssignedJob) -> None:
+        """A handler that was told to stop goes on; its slot stays taken."""
+
+
+class _Attempt:
+    __slots__ = ("ctx", "handler", "job", "stop", "task", "worker")
+
+    def __init__(self, job: agents_pb2.AssignedJob, handler: Handler, ctx: JobContext) -> None:
+        self.job = job
+        self.handler = handler
+        self.ctx = ctx
+        self.task: asyncio.Task[None] | None = None
+        self.worker: WorkerProcess | None = None
+        self.stop: Stop | None = None
+
+
+class Work:
+    """Runs attempts. `start` and `close` block; the other methods may be called from any thread and do not."""
+
+    def __init__(
+        self, handlers: dict[str, Handler], *, middleware: list[Middleware], lifespans: list[Lifespan], threads: int, reports: Reports,
+        client_options: dict[str, Any],
+    ) -> None:  # fmt: skip
+        self._handlers = handlers
+        self._lifespans = lifespans
+        self._reports = reports
+        self._attempts: dict[tuple[int, int], _Attempt] = {}
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="headrace-handler")
+        self._workers = WorkerPool(client_options)
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="headrace-work", daemon=True)
+        self._hooks = AsyncExitStack()
+        self.state = SimpleNamespace()
+        self.payload_limit_bytes = 1024 * 1024
+        call: Callable[[JobContext], Awaitable[Any]] = self._execute
+        for layer in reversed(middleware):
+            call = functools.partial(_layered, layer, call)
+        self._call = call
+
+    def start(self) -> None:
+        """Starts the thread and runs the start hooks, whose errors it raises."""
+        if any(handler.executor == "thread" for handler in self._handlers.values()):
+            sys.setswitchinterval(0.0005)  # pure Python in many threads: the session thread gets its turn 10 times sooner than by default
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._enter(), self._loop).result()
+
+    def assign(self, jobs: list[agents_pb2.AssignedJob]) -> None:
+        """Starts attempts: one crossing into the work thread for the whole batch."""
+        self._loop.call_soon_threadsafe(self._begin, jobs)
+
+    def stop_attempt(self, job_id: int, epoch: int, why: Stop, grace_s: float) -> None:
+        """Asks a handler to stop; `grace_s` later it is forced to, as far as that is possible."""
+        self._loop.call_soon_threadsafe(self._stop, job_id, epoch, why, grace_s)
+
+    def ping(self, answer: Callable[[], None]) -> None:
+        """Calls `answer` in the work thread: it tells that no handler blocks the event loop."""
+        self._loop.call_soon_threadsafe(answer)
+
+    def blocking(self) -> str:
+        """What the work thread is doing now: the job's name, and where in its code."""
+        task = asyncio.current_task(self._loop)
+        frame = sys._current_frames().get(self._thread.ident or 0)
+        where = traceback.extract_stack(frame)[-1] if frame is not None else None
+        place = f"{where.filename}:{where.lineno} in {where.name}" if where is not None else "?"
+        return f"{task.get_name() if task is not None else '?'} at {place}"
+
+    def close(self) -> None:
+        """Runs the stop hooks and ends the thread. Threads of handlers that do not stop are left to end with the process."""
+        try:
+            asyncio.run_coroutine_threadsafe(self._hooks.aclose(), self._loop).result(30)
+        finally:
+            self._workers.close()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(5)
+
+    # In the work thread ------------------------------------------------------------------------------------------------------------------------
+
+    async def _enter(self) -> None:
+        for lifespan in self._lifespans:
+            await self._hooks.enter_async_context(lifespan(self.state))
+
+    def _begin(self, jobs: list[agents_pb2.AssignedJob]) -> None:
+        for job in jobs:
+            handler = self._handlers[job.type]
+            ctx = JobContext(job, self._reports, self.state)
+            attempt = self._attempts[job.job_id, job.lease_epoch] = _Attempt(job, handler, ctx)
+            attempt.task = self._loop.create_task(self._run(attempt), name=f"{job.type} {job.job_id}")
+
+    async def _run(self, attempt: _Attempt) -> None:
+        """One attempt from its start to its outcome."""
+        job = attempt.job
+        outcome: agents_pb2.Outcome | None
+        try:
+            current.set(attempt.ctx)
+            async with asyncio.timeout(job.timeout_ms / 1000) as limit:
+                result = await self._call(attempt.ctx)
+            outcome = outcomes.completed(job, result, self.payload_limit_bytes)
+        except TimeoutError as error:
+            outcome = outcomes.timed_out(job) if limit.expired() else outcomes.raised(job, attempt.handler, error)
+        except asyncio.CancelledError as error:
+            outcome = self._stopped(attempt, error)
+        except Aborted as error:
+            outcome = self._stopped(attempt, error)
+        except Exception as error:
+            outcome = self._stopped(attempt, error) if attempt.stop in (Stop.LEASE, Stop.DRAIN) else outcomes.raised(job, attempt.handler, error)
+        except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+            outcome = outcomes.raised(job, attempt.handler, error)
+        self._attempts.pop((job.job_id, job.lease_epoch), None)
+        self._reports.ended(job, outcome)
+
+    def _stopped(self, attempt: _Attempt, error: BaseException) -> agents_pb2.Outcome | None:
+        if attempt.stop is Stop.ABORT:
+            return outcomes.aborted(attempt.job)
+        if attempt.stop is Stop.DRAIN:
+            return outcomes.released(attempt.job)
+        if attempt.stop is Stop.LEASE:
+            return None
+        return outcomes.raised(attempt.job, attempt.handler, error)  # the handler cancelled itself
+
+    async def _execute(self, ctx: JobContext) -> Any:
+        attempt = self._attempts[ctx.job_id, ctx.lease_epoch]
+        handler = attempt.handler
+        if handler.executor == "process":
+            return await self._in_process(attempt)
+        arguments: list[Any] = [ctx] if handler.takes_ctx else []
+        if handler.takes_argument:
+            arguments.append(codec.decode(ctx.payload, handler.argument))
+        if handler.executor == "async":
+            return await handler.function(*arguments)
+        ctx.raise_when_aborted()
+        return await self._in_thread(attempt, functools.partial(contextvars.copy_context().run, handler.function, *arguments))
+
+    async def _in_thread(self, attempt: _Attempt, call: Callable[[], Any]) -> Any:
+        """Waits for the thread even when the attempt is cancelled: its slot is taken until it ends. A thread cannot be killed."""
+        future = self._loop.run_in_executor(self._pool, call)
+        cancelled: asyncio.CancelledError | None = None
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError as error:
+                cancelled = error
+                attempt.ctx.mark_aborted()
+                if attempt.stop is None:
+                    self._loop.call_later(1.0, self._report_unstoppable, attempt)
+        if cancelled is not None:
+            future.exception()  # it is looked at: the attempt's end is that of the cancellation
+            raise cancelled
+        return future.result()
+
+    async def _in_process(self, attempt: _Attempt) -> Any:
+        handler = attempt.handler
+
+        def run() -> bytes:
+            worker = attempt.worker = self._workers.take(handler.memory_bytes)
+            try:
+                return worker.run(handler.function, (handler.takes_ctx, handler.takes_argument), attempt.job, self._reports)
+            finally:
+                attempt.worker = None
+                self._workers.give_back(worker)
+
+        future = self._loop.run_in_executor(self._pool, run)
+        cancelled: asyncio.CancelledError | None = None
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError as error:
+                cancelled = error
+                if attempt.worker is not None:
+                    self._loop.run_in_executor(None, attempt.worker.stop)
+        if cancelled is not None:
+            future.exception()
+            raise cancelled
+        return future.result()
+
+    def _stop(self, job_id: int, epoch: int, why: Stop, grace_s: float) -> None:
+        attempt = self._attempts.get((job_id, epoch))
+        if attempt is None or attempt.task is None:
+            return
+        first = attempt.stop is None
+        attempt.stop = why if first or why is Stop.LEASE else attempt.stop
+        attempt.ctx.mark_aborted()
+        if attempt.worker is not None:
+            attempt.worker.ask_to_stop()
+        if attempt.handler.executor == "async" or grace_s <= 0:
+            attempt.task.cancel()
+        if first or why is Stop.LEASE:
+            self._loop.call_later(max(0.0, grace_s), self._force, attempt)
+
+    def _force(self, attempt: _Attempt) -> None:
+        """The grace is over."""
+        if attempt.task is None or attempt.task.done():
+            return
+        attempt.task.cancel()
+        if attempt.handler.executor != "process":
+            self._loop.call_later(1.0, self._report_unstoppable, attempt)
+
+    def _report_unstoppable(self, attempt: _Attempt) -> None:
+        if attempt.task is not None and not attempt.task.done():
+            self._reports.unstoppable(attempt.job)
+
+
+async def _layered(layer: Middleware, inner: Callable[[JobContext], Awaitable[Any]], ctx: JobContext) -> Any:
+    return await layer(ctx, inner)
