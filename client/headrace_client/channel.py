@@ -35,7 +35,7 @@ def backoff_s(failures: int) -> float:
 
 def addresses(broker: str | Sequence[str] | None) -> list[str]:
     """Broker addresses from an argument or HEADRACE_BROKER; a missing port is the default one."""
-    if broker is None:
+    if not broker:
         broker = os.environ.get("HEADRACE_BROKER") or f"127.0.0.1:{DEFAULT_PORT}"
     parts = broker.split(",") if isinstance(broker, str) else list(broker)
     found = [part.strip() for part in parts if part.strip()]

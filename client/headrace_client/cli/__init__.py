@@ -1,0 +1,1 @@
+"""The `headrace` command: what operators and scripts type."""

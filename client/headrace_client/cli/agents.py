@@ -1,0 +1,80 @@
+"""`headrace agents`, `headrace alerts`, `headrace stats`: who works, what went wrong, the whole at a glance."""
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from headrace_client.admin import AdminClient
+from headrace_client.cli.common import Common, run_admin
+from headrace_client.cli.output import Output, errors
+
+app = App(name="agents", help="Agents: programs that run jobs.")
+alerts_app = App(name="alerts", help="Alerts: failures that people should know of.")
+Name = Annotated[str, Parameter(help="name or incarnation of the agent")]
+
+
+@app.command(name="list")
+def list_agents(*, common: Common | None = None) -> int:
+    """List agents with host, process, executors and slots in use."""
+
+    async def command(client: AdminClient, output: Output) -> None:
+        found = await client.list_agents()
+        if output.form != "table":
+            output.rows(found, [])
+            return
+        rows = [
+            {
+                "name": item.name, "host": item.host, "pid": str(item.pid), "slots": f"{item.slots_in_use}/{item.slots}",
+                "state": "draining" if item.draining else "connected" if item.connected else "awaited", "silent_s": f"{item.silent_for_s:.1f}",
+                "executor": ",".join(sorted({served.executor for served in item.types})), "types": " ".join(served.type for served in item.types),
+                "connected_at": item.connected_at,
+            }
+            for item in found
+        ]  # fmt: skip
+        titles = {"slots": "in use", "silent_s": "silent s", "connected_at": "since"}
+        output.rows(rows, ["name", "host", "pid", "executor", "slots", "state", "silent_s", "connected_at", "types"], titles=titles, empty="no agent is connected")
+
+    return run_admin(common or Common(), command)
+
+
+@app.command
+def drain(name: Name, *, common: Common | None = None) -> int:
+    """Have agents finish what runs and take no more."""
+
+    async def command(client: AdminClient, output: Output) -> None:
+        errors.print(f"{await client.drain_agent(name)} agents take no more jobs")
+
+    return run_admin(common or Common(), command)
+
+
+@app.command
+def resume(name: Name, *, common: Common | None = None) -> int:
+    """Let drained agents take jobs again."""
+
+    async def command(client: AdminClient, output: Output) -> None:
+        errors.print(f"{await client.resume_agent(name)} agents take jobs again")
+
+    return run_admin(common or Common(), command)
+
+
+@alerts_app.command(name="list")
+def list_alerts(*, limit: Annotated[int, Parameter(name=["--limit", "-n"], help="at most so many")] = 50, common: Common | None = None) -> int:
+    """List alerts, newest first."""
+
+    async def command(client: AdminClient, output: Output) -> None:
+        found, token = await client.list_alerts(page_size=min(limit, 1000))
+        while token and len(found) < limit:
+            more, token = await client.list_alerts(page_size=min(limit - len(found), 1000), page_token=token)
+            found += more
+        output.rows(found, ["alert_id", "at", "kind", "job_id", "type", "instance_id", "error"], empty="no alerts")
+
+    return run_admin(common or Common(), command)
+
+
+def stats(*, common: Common | None = None) -> int:
+    """Show the broker and the domain at a glance."""
+
+    async def command(client: AdminClient, output: Output) -> None:
+        output.one(await client.overview())
+
+    return run_admin(common or Common(), command)

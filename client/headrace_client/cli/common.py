@@ -1,0 +1,102 @@
+"""What every command shares: where the broker is, and how a command runs."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from cyclopts import Parameter
+from rich.prompt import Confirm
+
+from headrace_client.admin import AdminClient
+from headrace_client.cli.output import Done, Format, Output, errors, fail
+from headrace_client.client import Client
+from headrace_client.errors import HeadraceError
+from headrace_client.models import JobResult
+
+T = TypeVar("T")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Common:
+    """Options of every command."""
+
+    broker: Annotated[str | None, Parameter(env_var="HEADRACE_BROKER", help="HOST:PORT or unix:PATH of the broker; several with commas between them")] = None
+    domain: Annotated[str | None, Parameter(env_var="HEADRACE_DOMAIN", help="domain of the jobs")] = None
+    token: Annotated[str | None, Parameter(env_var="HEADRACE_TOKEN", help="bearer token")] = None
+    tls_ca: Annotated[str | None, Parameter(env_var="HEADRACE_TLS_CA", help="file with the certificates that the broker's must come from")] = None
+    timeout_s: Annotated[float, Parameter(env_var="HEADRACE_TIMEOUT_S", help="seconds for each call")] = 15.0
+    output: Annotated[Format, Parameter(name=["--output", "-o"], env_var="HEADRACE_OUTPUT", help="table, json or jsonl")] = "table"
+
+    def client(self) -> Client:
+        """The client that these options describe."""
+        return Client(self.broker, domain=self.domain, token=self.token, tls_ca=self.tls_ca, timeout_s=self.timeout_s)
+
+    def admin(self) -> AdminClient:
+        """The administrator's client that these options describe."""
+        return AdminClient(self.broker, domain=self.domain, token=self.token, tls_ca=self.tls_ca, timeout_s=self.timeout_s)
+
+
+def run(common: Common, command: Callable[[Client, Output], Coroutine[Any, Any, int | None]]) -> int:
+    """Runs a command with a client; returns its exit code."""
+
+    async def go() -> int | None:
+        async with common.client() as client:
+            return await command(client, Output(common.output))
+
+    return _guarded(common, go)
+
+
+def run_admin(common: Common, command: Callable[[AdminClient, Output], Coroutine[Any, Any, int | None]]) -> int:
+    """Runs a command with an administrator's client; returns its exit code."""
+
+    async def go() -> int | None:
+        async with common.admin() as client:
+            return await command(client, Output(common.output))
+
+    return _guarded(common, go)
+
+
+def _guarded(common: Common, go: Callable[[], Coroutine[Any, Any, int | None]]) -> int:
+    try:
+        return asyncio.run(go()) or 0
+    except HeadraceError as error:
+        return fail(error, common.output)
+    except Done as done:
+        return done.code
+
+
+def read_ids(words: Sequence[str]) -> list[int]:
+    """Job ids from the command line; "-" reads them from standard input."""
+    texts = [text for word in words for text in (sys.stdin.read().split() if word == "-" else [word])]
+    ids = []
+    for text in texts:
+        if not text.isdigit() or not 0 < int(text) < 1 << 63:
+            errors.print(f"headrace: {text!r} is not a job id: a positive number, as `headrace jobs list` shows it")
+            raise Done(2)
+        ids.append(int(text))
+    if not ids:
+        errors.print("headrace: no job id was given")
+        raise Done(2)
+    return list(dict.fromkeys(ids))
+
+
+async def change(
+    ids: Sequence[int], verb: str, yes: bool, call: Callable[[list[int]], Awaitable[list[JobResult]]], output: Output
+) -> int:
+    """Changes jobs, asking first when there are several; returns the exit code: 0 when all were changed, 3 or 4 when some were not."""
+    if len(ids) > 1:
+        errors.print(f"{len(ids)} jobs to {verb}")
+        if not yes and (not sys.stdin.isatty() or not Confirm.ask(f"{verb} them?", console=errors)):
+            errors.print(f"headrace: nothing was done; give --yes to {verb} several jobs without being asked")
+            return 2
+    results: list[JobResult] = []
+    for start in range(0, len(ids), 1000):
+        results += await call(list(ids[start : start + 1000]))
+    output.rows(results, ["job_id", "ok", "state", "message"])
+    refused = [result for result in results if not result.ok]
+    if not refused:
+        return 0
+    return 3 if all(result.reason == "JOB_NOT_FOUND" for result in refused) else 4

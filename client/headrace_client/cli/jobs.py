@@ -1,0 +1,242 @@
+"""`headrace jobs`: find, read, watch and change jobs."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from headrace_client.admin import AdminClient
+from headrace_client.cli.common import Common, change, read_ids, run, run_admin
+from headrace_client.cli.output import Done, Output, errors, plain
+from headrace_client.client import Client
+from headrace_client.errors import WaitTimeout
+from headrace_client.models import State
+
+app = App(name="jobs", help="Find, read, watch and change jobs.")
+Ids = Annotated[list[str], Parameter(allow_leading_hyphen=True, help="job ids; - reads them from standard input")]
+Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="do not ask")]
+Reason = Annotated[str, Parameter(help="why; kept in the job's history")]
+COLUMNS = ["job_id", "type", "state", "wait_reason", "instance_id", "run", "attempt", "score", "created_at", "settled_at", "agent", "error"]
+
+
+@app.command(name="list")
+def list_jobs(
+    *,
+    type: Annotated[list[str] | None, Parameter(help="only this type; may be repeated")] = None,  # noqa: A002
+    state: Annotated[list[State] | None, Parameter(help="only this state; may be repeated")] = None,
+    instance: Annotated[str, Parameter(help="only this business case")] = "",
+    since: Annotated[str | None, Parameter(help="created at or after: 2026-01-31, 2026-01-31T12:00:00Z, or an age such as 90s, 15m, 2h, 7d")] = None,
+    until: Annotated[str | None, Parameter(help="created before")] = None,
+    limit: Annotated[int, Parameter(name=["--limit", "-n"], help="at most so many; 0: all")] = 50,
+    common: Common | None = None,
+) -> int:
+    """List jobs, newest first."""
+
+    async def command(client: Client, output: Output) -> None:
+        found = []
+        jobs = client.iter_jobs(types=type or [], states=state or [], instance_id=instance, created_from=_time(since), created_to=_time(until), page_size=min(limit or 1000, 1000))
+        async for job in jobs:
+            if output.form == "jsonl":
+                output.rows([job], COLUMNS)
+            found.append(job)
+            if limit and len(found) >= limit:
+                break
+        if output.form != "jsonl":
+            used = [column for column in COLUMNS if column in ("job_id", "type", "state") or any(getattr(job, column) not in (None, "", 0) for job in found)]
+            output.rows(found, used, empty="no job matches")
+
+    return run(common or Common(), command)
+
+
+@app.command
+def show(job: Annotated[str, Parameter(help="job id")], *, common: Common | None = None) -> int:
+    """Show a job with its payload and result."""
+
+    async def command(client: Client, output: Output) -> None:
+        output.one(await client.get(_one(job), full=True))
+
+    return run(common or Common(), command)
+
+
+@app.command
+def count(*, type: Annotated[list[str] | None, Parameter(help="only this type; may be repeated")] = None, common: Common | None = None) -> int:  # noqa: A002
+    """Count jobs by type and state; exact, and quick however many there are."""
+
+    async def command(client: Client, output: Output) -> None:
+        counts = await client.count(type or [])
+        if output.form != "table":
+            print(json.dumps(plain(counts), indent=2 if output.form == "json" else None))
+            return
+        states = list(State)
+        rows = [{"type": name, **{str(s): by_state.get(s, 0) for s in states}} for name, by_state in counts.types.items()]
+        rows.append({"type": "all", **{str(s): counts.totals.get(s, 0) for s in states}})
+        output.rows(rows, ["type", *map(str, states)])
+
+    return run(common or Common(), command)
+
+
+@app.command
+def log(
+    job: Annotated[str, Parameter(help="job id")],
+    *,
+    level: Annotated[str, Parameter(help="at least debug, info, warning or error")] = "debug",
+    epoch: Annotated[int, Parameter(help="only the attempt with this lease epoch")] = 0,
+    common: Common | None = None,
+) -> int:
+    """Show what the handlers of a job logged."""
+    if level not in ("debug", "info", "warning", "error"):
+        errors.print(f"headrace: a level is debug, info, warning or error, found {level!r}")
+        return 2
+
+    async def command(client: Client, output: Output) -> None:
+        any_line = False
+        lines = []
+        async for line in client.logs(_one(job), lease_epoch=epoch, min_level=level):
+            any_line = True
+            if output.form == "table":
+                print(f"{line.at.isoformat(timespec='milliseconds').replace('+00:00', 'Z')} {line.run}.{line.attempt} {line.level:7} {line.text}")
+            elif output.form == "jsonl":
+                output.rows([line], [])
+            else:
+                lines.append(line)
+        if output.form == "json":
+            output.rows(lines, [])
+        if not any_line and output.form == "table":
+            errors.print("nothing was logged")
+
+    return run(common or Common(), command)
+
+
+@app.command
+def attempts(job: Annotated[str, Parameter(help="job id")], *, common: Common | None = None) -> int:
+    """List the attempts of a job over all its runs."""
+
+    async def command(client: Client, output: Output) -> None:
+        columns = ["run", "attempt", "lease_epoch", "agent", "started_at", "ended_at", "ending", "error"]
+        output.rows(await client.attempts(_one(job)), columns, empty="it was never granted")
+
+    return run(common or Common(), command)
+
+
+@app.command
+def events(job: Annotated[str, Parameter(help="job id")], *, common: Common | None = None) -> int:
+    """Show the timeline of a job: who did what, when and why."""
+
+    async def command(client: Client, output: Output) -> None:
+        output.rows(await client.events(_one(job)), ["seq", "kind", "at", "state", "run", "attempt", "agent", "actor", "reason", "available_at", "error"])
+
+    return run(common or Common(), command)
+
+
+@app.command
+def wait(
+    job: Annotated[str, Parameter(help="job id")],
+    *,
+    timeout: Annotated[float | None, Parameter(help="seconds; without it as long as it takes")] = None,
+    common: Common | None = None,
+) -> int:
+    """Wait until a job has settled; exit code 0 when it completed, 1 otherwise."""
+
+    async def command(client: Client, output: Output) -> int:
+        try:
+            settled = await client.wait(_one(job), timeout_s=timeout)
+        except WaitTimeout as error:
+            errors.print(f"headrace: {error}")
+            return 1
+        output.one(settled)
+        return 0 if settled.state is State.COMPLETED else 1
+
+    return run(common or Common(), command)
+
+
+@app.command
+def watch(
+    job: Annotated[list[str] | None, Parameter(help="job ids; without any: all jobs")] = None,
+    *,
+    type: Annotated[list[str] | None, Parameter(help="only this type; may be repeated")] = None,  # noqa: A002
+    instance: Annotated[str, Parameter(help="only this business case")] = "",
+    common: Common | None = None,
+) -> int:
+    """Print every change of jobs as it happens, until Ctrl-C; with ids, until all of them have settled."""
+
+    async def command(client: Client, output: Output) -> None:
+        ids = read_ids(job) if job else []
+        left = set(ids)
+        async for seen in client.watch(job_ids=ids, types=type or [], instance_id=instance):
+            if output.form == "table":
+                gap = "  (changes before this one were missed)" if seen.gap else ""
+                print(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {seen.job_id} {seen.type} {seen.kind or 'is'} -> {seen.state or 'deleted'}{gap}", flush=True)
+            else:
+                print(json.dumps(plain(seen)), flush=True)
+            if seen.state is None or seen.state.settled:
+                left.discard(seen.job_id)
+            if ids and not left:
+                return
+        await asyncio.sleep(0)
+
+    return run(common or Common(), command)
+
+
+@app.command
+def requeue(
+    job: Ids,
+    *,
+    reason: Reason = "",
+    include_completed: Annotated[bool, Parameter(negative="", help="also jobs that have completed")] = False,
+    yes: Yes = False,
+    common: Common | None = None,
+) -> int:
+    """Start a new run of settled jobs."""
+
+    async def command(client: AdminClient, output: Output) -> int:
+        return await change(read_ids(job), "requeue", yes, lambda ids: client.requeue(ids, reason=reason, include_completed=include_completed), output)
+
+    return run_admin(common or Common(), command)
+
+
+@app.command
+def abort(
+    job: Ids,
+    *,
+    reason: Reason = "",
+    grace: Annotated[float, Parameter(help="seconds that a handler may take to stop by itself")] = 30.0,
+    force: Annotated[bool, Parameter(negative="", help="end processing jobs at once, without waiting for their agents")] = False,
+    yes: Yes = False,
+    common: Common | None = None,
+) -> int:
+    """End waiting jobs, and have processing ones stopped."""
+
+    async def command(client: AdminClient, output: Output) -> int:
+        return await change(read_ids(job), "abort", yes, lambda ids: client.abort(ids, reason=reason, grace_s=grace, force=force), output)
+
+    return run_admin(common or Common(), command)
+
+
+@app.command
+def purge(job: Ids, *, reason: Reason = "", yes: Yes = False, common: Common | None = None) -> int:
+    """Delete settled jobs now."""
+
+    async def command(client: AdminClient, output: Output) -> int:
+        return await change(read_ids(job), "purge", yes, lambda ids: client.purge(ids, reason=reason), output)
+
+    return run_admin(common or Common(), command)
+
+
+def _one(word: str) -> int:
+    return read_ids([word])[0]
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+    if text[-1:] in units and text[:-1].replace(".", "", 1).isdigit():
+        return datetime.now(UTC) - timedelta(seconds=float(text[:-1]) * units[text[-1]])
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        errors.print(f"headrace: {text!r} is not a time: give 2026-01-31, 2026-01-31T12:00:00Z, or an age such as 15m")
+        raise Done(2) from None
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)

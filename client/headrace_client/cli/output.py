@@ -1,0 +1,194 @@
+"""Results on stdout as table, json or jsonl; everything else on stderr. Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 no broker reached."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, is_dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from headrace_client.errors import BrokerFault, Busy, Conflict, HeadraceError, InvalidRequest, InvalidState, NotFound, ResultUnknown, Unavailable, WaitTimeout
+from headrace_client.models import JobError
+
+Format = Literal["table", "json", "jsonl"]
+STATE_STYLE = {"waiting": "cyan", "processing": "blue", "completed": "green", "error": "red bold", "aborted": "yellow"}
+LONG = frozenset({"error", "message", "reason", "types", "labels", "instance_id", "value", "type"})
+"""Columns whose text may be broken over lines."""
+ID_FIELDS = frozenset({"job_id", "alert_id"})
+
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Done(Exception):  # noqa: N818  # ends a command with an exit code
+    """Ends the command; `code` is its exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Output:
+    """Prints results in the form that was asked for."""
+
+    def __init__(self, form: Format) -> None:
+        self.form = form
+        self._console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+
+    def rows(self, rows: Iterable[Any], columns: Sequence[str], *, titles: dict[str, str] | None = None, empty: str = "nothing found") -> None:
+        """Several results: a table of these columns, a JSON array of whole objects, or one object a line."""
+        if self.form == "jsonl":
+            for row in rows:
+                print(json.dumps(plain(row), ensure_ascii=False))
+            return
+        found = list(rows)
+        if self.form == "json":
+            print(json.dumps([plain(row) for row in found], ensure_ascii=False, indent=2))
+            return
+        if not found:
+            errors.print(empty)
+            return
+        table = Table(box=None, header_style="bold", pad_edge=False, show_edge=False)
+        for column in columns:
+            numeric = all(isinstance(_value(row, column), (int, float)) and not isinstance(_value(row, column), bool) for row in found) and column not in ID_FIELDS
+            title = (titles or {}).get(column, column.removesuffix("_at").replace("_", " "))
+            table.add_column(title, justify="right" if numeric else "left", no_wrap=column not in LONG, overflow="fold")
+        for row in found:
+            table.add_row(*(cell(column, _value(row, column)) for column in columns))
+        self._console.print(table)
+
+    def one(self, row: Any, *, hide: Sequence[str] = ()) -> None:
+        """One result: a line for each field that says something, or a JSON object."""
+        if self.form != "table":
+            print(json.dumps(plain(row), ensure_ascii=False, indent=2 if self.form == "json" else None))
+            return
+        table = Table(box=None, show_header=False, pad_edge=False, show_edge=False)
+        table.add_column(style="dim", no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, value in _items(row):
+            if value not in (None, "", b"", {}, []) and name not in hide:
+                table.add_row(name.replace("_", " "), cell(name, value, exact=True))
+        self._console.print(table)
+
+    def text(self, text: str) -> None:
+        """A line for people; nothing in the other forms."""
+        if self.form == "table":
+            self._console.print(text)
+
+
+def cell(name: str, value: Any, *, exact: bool = False) -> Text:
+    """A value as people read it."""
+    if value is None:
+        return Text("")
+    if isinstance(value, datetime):
+        return Text(f"{value.isoformat(timespec='milliseconds').replace('+00:00', 'Z')} ({relative(value)})" if exact else relative(value))
+    if isinstance(value, Enum) or name in ("state", "ending"):
+        return Text(str(value), style=STATE_STYLE.get(str(value), ""))
+    if isinstance(value, bytes):
+        try:
+            return Text(value.decode())
+        except UnicodeDecodeError:
+            return Text(f"{len(value)} bytes, not text")
+    if isinstance(value, JobError):
+        return Text(f"{value.code}: {value.message}".splitlines()[0][:200] if not exact else f"{value.code}: {value.message}\n{value.traceback}".strip())
+    if name == "progress":
+        return Text(f"{value[0]:.0f} % {value[1]}".strip())
+    if is_dataclass(value) or isinstance(value, (dict, list)):
+        return Text(_short(value))
+    if isinstance(value, bool):
+        return Text("yes" if value else "no")
+    if isinstance(value, float):
+        return Text(f"{value:g}")
+    return Text(str(value))
+
+
+def relative(at: datetime) -> str:
+    """Such as "3 min ago" or "in 2 h"."""
+    seconds = (datetime.now(UTC) - at).total_seconds()
+    size, words = abs(seconds), "in {}" if seconds < 0 else "{} ago"
+    for limit, unit, name in ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h"), (float("inf"), 86_400, "d")):
+        if size < limit:
+            return words.format(f"{size / unit:.0f} {name}")
+    return ""
+
+
+def plain(value: Any) -> Any:
+    """The JSON of a result: ids as decimal strings, times in RFC 3339, bytes as text or, when they are not, as base64."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {name: str(item) if name in ID_FIELDS else plain(item) for name, item in _items(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if isinstance(value, bytes):
+        return _bytes(value)
+    if isinstance(value, Enum):
+        return str(value)
+    return value
+
+
+def fail(error: HeadraceError, form: Format) -> int:
+    """Says what went wrong on stderr; returns the exit code."""
+    if form == "table":
+        errors.print(Text(f"headrace: {error.message}", style="red"))
+    else:
+        print(json.dumps({"code": exit_name(error), "reason": error.reason, "message": error.message, "details": plain(error.details)}), file=sys.stderr)
+    return exit_code(error)
+
+
+def exit_code(error: HeadraceError) -> int:
+    """See the module."""
+    if isinstance(error, NotFound):
+        return 3
+    if isinstance(error, (Conflict, InvalidState, Busy, InvalidRequest)):
+        return 4
+    if isinstance(error, Unavailable) and not isinstance(error, ResultUnknown):
+        return 5
+    return 5 if isinstance(error, ResultUnknown) and not error.reason else 1
+
+
+def exit_name(error: HeadraceError) -> str:
+    """The gRPC status that the error stands for."""
+    names: dict[type[HeadraceError], str] = {
+        NotFound: "NOT_FOUND", Conflict: "ALREADY_EXISTS", InvalidState: "FAILED_PRECONDITION", Busy: "RESOURCE_EXHAUSTED", InvalidRequest: "INVALID_ARGUMENT",
+        Unavailable: "UNAVAILABLE", ResultUnknown: "UNAVAILABLE", BrokerFault: "INTERNAL", WaitTimeout: "DEADLINE_EXCEEDED",
+    }  # fmt: skip
+    return names.get(type(error), "UNKNOWN")
+
+
+def _items(row: Any) -> list[tuple[str, Any]]:
+    if isinstance(row, dict):
+        return list(row.items())
+    return [(field.name, getattr(row, field.name)) for field in fields(row)]
+
+
+def _value(row: Any, column: str) -> Any:
+    return row.get(column) if isinstance(row, dict) else getattr(row, column)
+
+
+def _short(value: Any) -> str:
+    value = plain(value)
+    if isinstance(value, dict):
+        return " ".join(f"{key}={_short(item) if isinstance(item, (dict, list)) else item}" for key, item in value.items())
+    if isinstance(value, list):
+        return " ".join(_short(item) if isinstance(item, (dict, list)) else str(item) for item in value)
+    return str(value)
+
+
+def _bytes(value: bytes) -> Any:
+    import base64
+
+    try:
+        return json.loads(value) if value else None
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(value).decode()}

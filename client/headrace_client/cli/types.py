@@ -1,0 +1,117 @@
+"""`headrace types`: job types and their settings."""
+
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from headrace_client.admin import SETTINGS, AdminClient
+from headrace_client.cli.common import Common, run_admin
+from headrace_client.cli.output import Output, errors
+from headrace_client.models import JobType
+
+app = App(name="types", help="Job types and their settings.")
+Name = Annotated[str, Parameter(help="job type")]
+
+
+@app.command(name="list")
+def list_types(*, common: Common | None = None) -> int:
+    """List job types with their counts."""
+
+    async def command(client: AdminClient, output: Output) -> None:
+        found = await client.list_types()
+        if output.form != "table":
+            output.rows(found, [])
+            return
+        rows = [
+            {"type": item.name, "agents": item.agents, "paused": item.effective["paused"], "priority": item.effective["priority"], **{str(state): count for state, count in item.counts.items()}}
+            for item in found
+        ]
+        columns = ["type", "agents", "paused", "priority", "waiting", "processing", "completed", "error", "aborted"]
+        output.rows([{column: row.get(column, 0) for column in columns} for row in rows], columns, empty="there are no job types: one is made by its first job or agent")
+
+    return run_admin(common or Common(), command)
+
+
+@app.command
+def show(name: Name, *, common: Common | None = None) -> int:
+    """Show the settings of a type in force, and where each comes from."""
+
+    async def command(client: AdminClient, output: Output) -> None:
+        _show(await client.get_type(name), output)
+
+    return run_admin(common or Common(), command)
+
+
+@app.command(name="set")
+def set_type(
+    name: Name,
+    setting: Annotated[list[str] | None, Parameter(help=f"NAME=VALUE; names: {', '.join(SETTINGS)}")] = None,
+    *,
+    clear: Annotated[list[str] | None, Parameter(help="take this setting back; may be repeated")] = None,
+    common: Common | None = None,
+) -> int:
+    """Change settings of a type; what is set here wins over what code declares."""
+    values: dict[str, Any] = {}
+    for pair in setting or []:
+        key, equals, text = pair.partition("=")
+        if not equals or key not in SETTINGS:
+            errors.print(f"headrace: {pair!r} is not NAME=VALUE with one of these names: {', '.join(SETTINGS)}")
+            return 2
+        try:
+            values[key] = _value(key, text)
+        except ValueError:
+            errors.print(f"headrace: {text!r} does not fit setting {key}")
+            return 2
+    unknown = [item for item in clear or [] if item not in SETTINGS]
+    if unknown or not (values or clear):
+        errors.print(f"headrace: give NAME=VALUE or --clear NAME with one of these names: {', '.join(SETTINGS)}")
+        return 2
+
+    async def command(client: AdminClient, output: Output) -> None:
+        _show(await client.set_type(name, clear=clear or [], **values), output)
+
+    return run_admin(common or Common(), command)
+
+
+@app.command
+def pause(name: Name, *, common: Common | None = None) -> int:
+    """Grant no more jobs of a type; what runs goes on."""
+    return _switch(common, name, paused=True)
+
+
+@app.command
+def resume(name: Name, *, common: Common | None = None) -> int:
+    """Grant jobs of a paused type again."""
+    return _switch(common, name, paused=False)
+
+
+def _switch(common: Common | None, name: str, *, paused: bool) -> int:
+    async def command(client: AdminClient, output: Output) -> None:
+        await client.get_type(name)  # not found rather than made
+        _show(await (client.pause_type(name) if paused else client.resume_type(name)), output)
+
+    return run_admin(common or Common(), command)
+
+
+def _show(found: JobType, output: Output) -> None:
+    if output.form != "table":
+        output.one(found)
+        return
+    rows = []
+    for name in SETTINGS:
+        origin = "set by a person" if name in found.overrides else "declared by code" if name in found.declared else "default"
+        rows.append({"setting": name, "value": str(found.effective.get(name, "never")), "from": origin})
+    output.text(f"[bold]{found.name}[/bold]")
+    output.rows(rows, ["setting", "value", "from"])
+
+
+def _value(name: str, text: str) -> Any:
+    if name in ("paused", "alert_on_error", "alert_on_abort"):
+        if text not in ("true", "false"):
+            raise ValueError(text)
+        return text == "true"
+    if name == "exhausted_state":
+        if text not in ("error", "aborted"):
+            raise ValueError(text)
+        return text
+    return float(text) if name.endswith(("_s", "_factor", "_jitter")) else int(text)
