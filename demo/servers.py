@@ -47,7 +47,7 @@ class Server:
 async def start_broker(directory: Path, listen: str) -> tuple[Server, dict[str, Any]]:
     """A broker with an embedded Postgres; returns it and its ready line."""
     data_dir = await asyncio.to_thread(_data_dir, directory)
-    log = open(directory / "broker.log", "wb")  # noqa: ASYNC230, SIM115  # given to the process
+    log = open(directory / "broker.log", "wb")  # noqa: SIM115  # given to the process
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "headrace_broker", "run", "--data-dir", str(data_dir), "--listen", listen, "--http-listen", "127.0.0.1:0", "--lease-s", "9",
         "--heartbeat-s", "1", "--disconnect-grace-s", "1", stdout=subprocess.PIPE, stderr=log,
@@ -63,7 +63,7 @@ async def start_broker(directory: Path, listen: str) -> tuple[Server, dict[str, 
 
 async def start_agent(directory: Path, broker: str, number: int) -> Server:
     """An agent with the demo's handlers."""
-    log = open(directory / f"agent-{number}.log", "wb")  # noqa: ASYNC230, SIM115
+    log = open(directory / f"agent-{number}.log", "wb")  # noqa: SIM115
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "headrace_agent", "run", "demo.handlers:agent", "--broker", broker, stdout=log, stderr=log,
         env={**os.environ, "HEADRACE_DEMO_DIR": str(directory)}, cwd=Path(__file__).parent.parent,

@@ -136,7 +136,9 @@ class Story:
             self.problems.append("no alert was written for the failed conversion")
         if not self._seen.lost:
             self.problems.append("the killed agent held no job: nothing was recovered")
-        again = await self._client.submit("document.package", {"paths": documents, "target": str(self._directory / "documents.zip")}, key="package", instance_id="archive")
+        again = await self._client.submit(
+            "document.package", {"paths": documents, "target": str(self._directory / "documents.zip")}, key="package", instance_id="archive"
+        )
         if not again.existing or again.job_id not in jobs:
             self.problems.append("the same key gave another job")
 

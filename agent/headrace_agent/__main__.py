@@ -33,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     run.add_argument("--domain", default=_env("DOMAIN"), help="domain of the jobs (HEADRACE_DOMAIN)")
     run.add_argument("--token", default=_env("TOKEN"), help="bearer token (HEADRACE_TOKEN)")
     run.add_argument("--tls-ca", default=_env("TLS_CA"), help="certificates that the broker's must come from (HEADRACE_TLS_CA)")
-    run.add_argument("--drain-timeout-s", type=float, default=_env("DRAIN_TIMEOUT_S") or 30.0, help="seconds to finish what runs after SIGTERM (HEADRACE_DRAIN_TIMEOUT_S; default 30)")
+    drain_help = "seconds to finish what runs after SIGTERM (HEADRACE_DRAIN_TIMEOUT_S; default 30)"
+    run.add_argument("--drain-timeout-s", type=float, default=_env("DRAIN_TIMEOUT_S") or 30.0, help=drain_help)
     run.add_argument("--metrics-listen", default=_env("METRICS_LISTEN"), metavar="HOST:PORT", help="serve metrics there (HEADRACE_METRICS_LISTEN)")
     run.add_argument("--log-level", default=_env("LOG_LEVEL") or "info", choices=("debug", "info", "warning", "error"))
     run.add_argument("--reload", action="store_true", help="for development: start again when a module's file changes")

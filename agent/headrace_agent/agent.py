@@ -6,6 +6,7 @@ up the work thread, which a warning then names, but never the heartbeats.
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import logging
 import uuid
@@ -38,10 +39,10 @@ log = logging.getLogger("headrace.agent")
 class Agent:
     """A named set of handlers.
 
-        agent = Agent("mailer")
+    agent = Agent("mailer")
 
-        @agent.job("mail.send", timeout_s=30, retry=Backoff(5))
-        async def send(ctx: JobContext, mail: Mail) -> Sent: ...
+    @agent.job("mail.send", timeout_s=30, retry=Backoff(5))
+    async def send(ctx: JobContext, mail: Mail) -> Sent: ...
     """
 
     def __init__(self, name: str, *, slots: int = 10, labels: dict[str, str] | None = None, build: str = "") -> None:
@@ -128,9 +129,9 @@ class Agent:
         self.lifespans += other.lifespans
 
     def _add(self, handler: Handler) -> None:
-        if handler.type in self.handlers and self.handlers[handler.type] is not handler:
-            raise AgentError(f"job type {handler.type!r} has two handlers: {self.handlers[handler.type].function.__qualname__} and {handler.function.__qualname__}")
-        self.handlers[handler.type] = handler
+        if handler.name in self.handlers and self.handlers[handler.name] is not handler:
+            raise AgentError(f"job type {handler.name!r} has two handlers: {self.handlers[handler.name].function.__qualname__} and {handler.function.__qualname__}")
+        self.handlers[handler.name] = handler
 
     async def run(
         self, broker: str | Sequence[str] | None = None, *, slots: int | None = None, domain: str | None = None, token: str | None = None,
@@ -169,9 +170,7 @@ class Agent:
         incarnation_id = uuid.uuid4().hex
         pairs = metadata(options["domain"], options["token"], options["actor"])
         desk.sessions = [
-            Session(
-                desk, address, name=self.name, incarnation_id=incarnation_id, build=self.build, labels=self.labels, metadata=pairs, tls_ca=options["tls_ca"]
-            )
+            Session(desk, address, name=self.name, incarnation_id=incarnation_id, build=self.build, labels=self.labels, metadata=pairs, tls_ca=options["tls_ca"])
             for address in brokers
         ]
         async with asyncio.TaskGroup() as tasks:
@@ -239,7 +238,7 @@ class Agent:
         assert desk.work is not None
         while True:
             answered = asyncio.Event()
-            desk.work.ping(lambda answered=answered: loop.call_soon_threadsafe(answered.set))  # type: ignore[misc]  # bound now
+            desk.work.ping(functools.partial(loop.call_soon_threadsafe, answered.set))
             try:
                 async with asyncio.timeout(BLOCKED_S):
                     await answered.wait()

@@ -154,7 +154,7 @@ class Desk:
     def free_of(self, handler: Handler, session: "Session") -> int:
         """The same for a type with slots of its own."""
         up = max(1, sum(item.up for item in self.sessions))
-        return 0 if self.draining else max(0, handler.slots - self.leases.running_of(handler.type)) // up
+        return 0 if self.draining else max(0, handler.slots - self.leases.running_of(handler.name)) // up
 
 
 class DeskReports:

@@ -5,7 +5,7 @@ class AgentError(Exception):
     """The agent is set up wrongly; the text says what to change."""
 
 
-class Retry(Exception):  # noqa: N818  # handlers raise it as a word
+class Retry(Exception):  # handlers raise it as a word
     """The attempt failed; try again after `after_s` seconds, or as the type's rule says when it is None."""
 
     def __init__(self, message: str = "", *, after_s: float | None = None) -> None:
@@ -13,7 +13,7 @@ class Retry(Exception):  # noqa: N818  # handlers raise it as a word
         self.after_s = after_s
 
 
-class Fail(Exception):  # noqa: N818
+class Fail(Exception):
     """The attempt failed; with `permanent` (the default) the job is not tried again. `code` groups failures of a kind."""
 
     def __init__(self, message: str = "", *, permanent: bool = True, code: str = "") -> None:
@@ -22,7 +22,7 @@ class Fail(Exception):  # noqa: N818
         self.code = code
 
 
-class Snooze(Exception):  # noqa: N818
+class Snooze(Exception):
     """Not now: the job is offered again after `after_s` seconds, and no attempt is charged."""
 
     def __init__(self, after_s: float) -> None:
@@ -30,7 +30,7 @@ class Snooze(Exception):  # noqa: N818
         self.after_s = after_s
 
 
-class Aborted(Exception):  # noqa: N818
+class Aborted(Exception):
     """Raised inside a thread or process handler, by calls of its context, once somebody asked for the job's end or its lease is over."""
 
 

@@ -34,9 +34,7 @@ def raised(job: agents_pb2.AssignedJob, handler: Handler | None, error: BaseExce
     own_word = isinstance(error, (Retry, Fail, InvalidPayload, ProcessDied)) and not hasattr(error, "remote_classes")
     if handler is not None and not own_word:
         permanent = _is(error, handler.fail_on) or (bool(handler.retry_on) and not _is(error, handler.retry_on))
-    outcome = agents_pb2.Outcome(
-        job_id=job.job_id, lease_epoch=job.lease_epoch, kind=agents_pb2.OUTCOME_KIND_FAILED, error=describe(error), permanent=permanent
-    )
+    outcome = agents_pb2.Outcome(job_id=job.job_id, lease_epoch=job.lease_epoch, kind=agents_pb2.OUTCOME_KIND_FAILED, error=describe(error), permanent=permanent)
     if isinstance(error, Retry) and error.after_s is not None:
         outcome.retry_after.CopyFrom(to_duration(max(0.0, error.after_s)))
     return outcome
@@ -63,7 +61,8 @@ def released(job: agents_pb2.AssignedJob, after_s: float | None = None) -> agent
 
 def describe(error: BaseException) -> types_pb2.JobError:
     """An exception for people and for grouping: the fingerprint hashes its code and the innermost place in the handler's code."""
-    code = {InvalidPayload: "invalid_payload", ProcessDied: "process_died"}.get(type(error), type(error).__name__)
+    names: dict[type[BaseException], str] = {InvalidPayload: "invalid_payload", ProcessDied: "process_died"}
+    code = names.get(type(error), type(error).__name__)
     if isinstance(error, Fail) and error.code:
         code = error.code
     remote = getattr(error, "remote_traceback", None)
@@ -90,5 +89,3 @@ def _permanent(job: agents_pb2.AssignedJob, code: str, message: str) -> agents_p
 
 def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
-
-

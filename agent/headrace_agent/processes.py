@@ -132,7 +132,7 @@ class WorkerPool:
 
 def _likeness(kind: str, code: str, message: str, options: dict[str, Any], text: str, fingerprint: str) -> BaseException:
     """The exception of the other process, or one that reports the same."""
-    error: BaseException
+    error: Any  # an exception that carries where it was raised in the other process
     if kind == "Retry":
         error = Retry(message, after_s=options["after_s"])
     elif kind == "Snooze":
@@ -144,8 +144,9 @@ def _likeness(kind: str, code: str, message: str, options: dict[str, Any], text:
     else:
         error = Fail(message, permanent=options["permanent"], code=code)
         if "Fail" not in options["classes"]:
-            error.remote_classes = options["classes"]  # type: ignore[attr-defined]
-    error.remote_traceback, error.remote_fingerprint = text, fingerprint  # type: ignore[attr-defined]
+            error.remote_classes = options["classes"]
+    error.remote_traceback, error.remote_fingerprint = text, fingerprint
+    assert isinstance(error, BaseException)
     return error
 
 
@@ -255,5 +256,3 @@ def _portable(error: BaseException, module: str, qualname: str) -> tuple[str, st
     options = {"after_s": getattr(error, "after_s", None), "permanent": isinstance(error, Fail) and error.permanent, "classes": [c.__name__ for c in type(error).__mro__]}
     fingerprint = hashlib.sha256(f"{code} {module}:{qualname}".encode()).hexdigest()[:16]
     return kind, code, str(error), options, "".join(traceback.format_exception(error)), fingerprint
-
-

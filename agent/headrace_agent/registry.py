@@ -28,7 +28,7 @@ class Backoff:
 class Handler:
     """One job type. `takes_ctx` and `argument` say how the function is called; `argument` None: it takes no data."""
 
-    type: str
+    name: str
     function: Callable[..., Any]
     executor: str
     slots: int
@@ -57,9 +57,7 @@ def make_handler(
     if executor == "process" and ("<locals>" in function.__qualname__ or "<lambda>" in function.__qualname__):
         raise AgentError(f"job {type_!r}: a process handler must be a function at the top of a module, so that the other process can import it")
     takes_ctx, takes_argument, argument = _parameters(type_, function)
-    return Handler(
-        type_, function, executor, slots, takes_ctx, takes_argument, argument, retry_on, fail_on, memory_bytes, _declared(type_, settings, retry)
-    )
+    return Handler(type_, function, executor, slots, takes_ctx, takes_argument, argument, retry_on, fail_on, memory_bytes, _declared(type_, settings, retry))
 
 
 def _parameters(type_: str, function: Callable[..., Any]) -> tuple[bool, bool, Any]:

@@ -25,7 +25,7 @@ OUTCOMES_AT_ONCE = 1000
 FINAL = frozenset({1, 2, 3, 4, 5})  # dispositions after which an outcome need not be kept
 
 
-class StayAway(Exception):  # noqa: N818
+class StayAway(Exception):
     """The broker told this agent not to come back."""
 
 
@@ -43,7 +43,7 @@ class Session:
         self._hello = agents_pb2.Hello(
             agent_name=name, incarnation_id=incarnation_id, host=socket.gethostname()[:200], pid=os.getpid(), build=build, sdk="headrace-python/0.1.0",
             labels=labels, slots=desk.slots,
-            types=[agents_pb2.ServedType(type=h.type, slots=h.slots, executor=h.executor, declared=h.declared) for h in desk.handlers.values()],
+            types=[agents_pb2.ServedType(type=h.name, slots=h.slots, executor=h.executor, declared=h.declared) for h in desk.handlers.values()],
         )  # fmt: skip
         self.up = False
         self.wake = asyncio.Event()
@@ -205,7 +205,7 @@ class Session:
             self._credit = credit
             message.credit.assign_no, message.credit.free = credit[0], credit[1]
             for handler, free in zip(own, credit[2:], strict=True):
-                message.credit.types.add(type=handler.type, free=free)
+                message.credit.types.add(type=handler.name, free=free)
             due = True
         return message if due else None
 

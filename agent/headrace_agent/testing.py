@@ -1,7 +1,7 @@
 """Runs handlers in the test's own process, without any broker: codec, hooks, middleware and context are the real ones.
 
-    result = await run_job(agent, "mail.send", {"to": "ada@example.org"})
-    assert result.value == {"sent": True}
+result = await run_job(agent, "mail.send", {"to": "ada@example.org"})
+assert result.value == {"sent": True}
 """
 
 import asyncio

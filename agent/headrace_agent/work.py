@@ -72,7 +72,7 @@ class Work:
         self._attempts: dict[tuple[int, int], _Attempt] = {}
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="headrace-handler")
         self._workers = WorkerPool(client_options)
-        self._loop = uvloop.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="headrace-work", daemon=True)
         self._hooks = AsyncExitStack()
         self.state = SimpleNamespace()
@@ -97,7 +97,7 @@ class Work:
         """Asks a handler to stop; `grace_s` later it is forced to, as far as that is possible."""
         self._loop.call_soon_threadsafe(self._stop, job_id, epoch, why, grace_s)
 
-    def ping(self, answer: Callable[[], None]) -> None:
+    def ping(self, answer: Callable[[], object]) -> None:
         """Calls `answer` in the work thread: it tells that no handler blocks the event loop."""
         self._loop.call_soon_threadsafe(answer)
 

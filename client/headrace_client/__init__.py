@@ -1,8 +1,8 @@
 """The client of headrace: submit jobs, wait for them, administer them. Needs grpcio and protobuf only.
 
-    async with Client("broker:7233") as client:
-        submitted = await client.submit("mail.send", {"to": "ada@example.org"}, key="welcome-ada")
-        job = await client.wait(submitted.job_id)
+async with Client("broker:7233") as client:
+    submitted = await client.submit("mail.send", {"to": "ada@example.org"}, key="welcome-ada")
+    job = await client.wait(submitted.job_id)
 """
 
 from headrace_client.admin import AdminClient

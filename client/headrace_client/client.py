@@ -45,9 +45,7 @@ class Base:
         """Closes all connections. Calls that are under way fail."""
         await self._brokers.close()
 
-    async def _call(
-        self, make_call: Callable[[Stubs], Callable[..., Awaitable[T]]], request: Any, *, repeatable: bool = True, timeout_s: float | None = None
-    ) -> T:
+    async def _call(self, make_call: Callable[[Stubs], Callable[..., Awaitable[T]]], request: Any, *, repeatable: bool = True, timeout_s: float | None = None) -> T:
         """One unary call, made again at the next broker while the time lasts: always when nothing was stored, and after an unknown result only if `repeatable`."""
         loop = asyncio.get_running_loop()
         until = loop.time() + (timeout_s or self._timeout_s)
@@ -110,9 +108,7 @@ class Client(Base):
             results.append(result)
         return results
 
-    async def submit_stream(
-        self, specs: Iterable[JobSpec] | AsyncIterable[JobSpec], *, batch: int = 500, in_hand: int = 4
-    ) -> AsyncIterator[Submitted | HeadraceError]:
+    async def submit_stream(self, specs: Iterable[JobSpec] | AsyncIterable[JobSpec], *, batch: int = 500, in_hand: int = 4) -> AsyncIterator[Submitted | HeadraceError]:
         """Stores jobs as they come; yields one result for each, in order. At most `in_hand` batches are under way, so memory is bounded however many there are."""
         running: list[asyncio.Task[list[Submitted | HeadraceError]]] = []
         async with asyncio.TaskGroup() as tasks:

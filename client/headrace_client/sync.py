@@ -75,9 +75,7 @@ class SyncClient:
         """One job, or None."""
         return self._run(self._client.find(job_id, full=full))
 
-    def list(
-        self, *, types: Sequence[str] = (), states: Sequence[State | str] = (), instance_id: str = "", page_size: int = 50, page_token: str = ""
-    ) -> JobPage:
+    def list(self, *, types: Sequence[str] = (), states: Sequence[State | str] = (), instance_id: str = "", page_size: int = 50, page_token: str = "") -> JobPage:
         """A page of jobs, newest first."""
         return self._run(self._client.list(types=types, states=states, instance_id=instance_id, page_size=page_size, page_token=page_token))
 

@@ -1,8 +1,9 @@
 """Reading jobs: what is stored, joined with what the owner remembers of jobs that are not settled."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from headrace_broker.model.errors import DatabaseUnavailable, JobNotFound
 from headrace_broker.model.ids import created_at_s
@@ -10,6 +11,8 @@ from headrace_broker.model.job import SETTLED, Kind, State
 from headrace_broker.shards.owner import Owner
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.reads import AlertRow, EventRow, JobRow, LogRow, Reads
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +51,7 @@ class JobReads:
             raise JobNotFound(job_id)
         return self._visible(rows[0], domain)
 
-    async def list_jobs(
-        self, domain: str, *, types: Sequence[str], states: set[State], instance_id: str | None, from_id: int, below: int, limit: int
-    ) -> JobPage:
+    async def list_jobs(self, domain: str, *, types: Sequence[str], states: set[State], instance_id: str | None, from_id: int, below: int, limit: int) -> JobPage:
         """Jobs that match, newest first. Waiting and processing jobs are found in memory, the others in the ledger."""
         owner = self._owner
         entries = [entry for entry in owner.types.of_domain(domain) if not types or entry.name in types]
@@ -62,9 +63,7 @@ class JobReads:
             jobs = [self._read(row, domain) for row in rows if row.state in states]
             return JobPage(jobs, ids[limit - 1] if more else 0, True, created_at_s(ids[limit - 1] if more else from_id))
         page = await _answered(
-            self._reads.page(
-                type_ids, states=states or None, instance_id=instance_id, from_id=from_id, below=below, limit=limit, now_s=owner.clock.now_s()
-            )
+            self._reads.page(type_ids, states=states or None, instance_id=instance_id, from_id=from_id, below=below, limit=limit, now_s=owner.clock.now_s())
         )
         jobs = [self._read(row, domain) for row in page.jobs]
         return JobPage(jobs, 0 if page.complete else page.lowest, page.complete or len(jobs) == limit, created_at_s(from_id if page.complete else page.lowest))
@@ -108,9 +107,7 @@ class JobReads:
     def _read(self, row: JobRow, domain: str) -> JobRead:
         entry = self._owner.types.by_id[row.type_id]
         live = self._owner.live(row.job_id)
-        return JobRead(
-            row, domain, entry.name, entry.settings.priority + row.priority, self._wait_reason(row), live.progress if live is not None else None
-        )
+        return JobRead(row, domain, entry.name, entry.settings.priority + row.priority, self._wait_reason(row), live.progress if live is not None else None)
 
     def _wait_reason(self, row: JobRow) -> str | None:
         if row.state is not State.WAITING:
@@ -149,7 +146,7 @@ def attempts(events: Sequence[EventRow]) -> list[AttemptRead]:
     return found
 
 
-async def _answered(reading):  # type: ignore[no-untyped-def]  # passes any awaitable's result through
+async def _answered(reading: Awaitable[T]) -> T:
     try:
         return await reading
     except READ_FAILURES as error:

@@ -120,11 +120,7 @@ def step(head: Head, event: Event) -> Head:
         follows = (event.run, event.attempt, event.losses) == (head.run, head.attempt + 1, head.losses)
     else:
         uncharged = event.kind in UNCHARGED
-        follows = (
-            event.run == head.run
-            and event.attempt == head.attempt - uncharged
-            and event.losses == head.losses + (event.kind is Kind.LOST)
-        )
+        follows = event.run == head.run and event.attempt == head.attempt - uncharged and event.losses == head.losses + (event.kind is Kind.LOST)
     if not follows:
         raise BrokenHistory(f"{event} does not follow {head}")
     return Head(event.seq, event.state, event.run, event.attempt, event.losses)

@@ -172,8 +172,7 @@ class AgentsService:
         if message.HasField("accept"):
             session.accept(message.accept.assign_no)
             owner.end(
-                Ending(r.lease.job_id, r.lease.lease_epoch, Kind.REJECTED, reason=convert.text("accept.rejected.reason", r.reason, 1000))
-                for r in message.accept.rejected
+                Ending(r.lease.job_id, r.lease.lease_epoch, Kind.REJECTED, reason=convert.text("accept.rejected.reason", r.reason, 1000)) for r in message.accept.rejected
             )
         if message.HasField("heartbeat"):
             beat = message.heartbeat
@@ -296,9 +295,7 @@ def _response(owner: Owner, session: Session, out: Outbound) -> agents_pb2.Conne
         message.heartbeat_ack.not_held.extend(_refs(out.not_held))
     for job_id, epoch, abort in out.aborts:
         message.aborts.append(
-            agents_pb2.AbortCommand(
-                lease=agents_pb2.LeaseRef(job_id=job_id, lease_epoch=epoch), actor=abort.actor, reason=abort.reason, grace=to_duration(abort.grace_s)
-            )
+            agents_pb2.AbortCommand(lease=agents_pb2.LeaseRef(job_id=job_id, lease_epoch=epoch), actor=abort.actor, reason=abort.reason, grace=to_duration(abort.grace_s))
         )
     message.revoked.extend(_refs(out.revoked))
     if out.go_away is not None:
@@ -307,7 +304,6 @@ def _response(owner: Owner, session: Session, out: Outbound) -> agents_pb2.Conne
 
 
 def _describe(job: agents_pb2.AssignedJob, body: tuple[bytes, str | None, str | None, str | None, str | None]) -> None:
-
 
     _, content_type, instance_id, labels, trace_context = body
     if content_type:
@@ -318,5 +314,3 @@ def _describe(job: agents_pb2.AssignedJob, body: tuple[bytes, str | None, str | 
         job.labels.update(json.loads(labels))
     if trace_context:
         job.trace_context = trace_context
-
-

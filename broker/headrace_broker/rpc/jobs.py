@@ -62,7 +62,7 @@ class JobsService(SubmitCalls):
         owner = self._ownership.owner
         names = {convert.type_name(f"types[{i}]", name) for i, name in enumerate(request.types)}
         counts = {name: by_state for name, by_state in sorted(owner.counts(convert.domain_of(context)).items()) if not names or name in names}
-        totals = {state: sum(by_state.get(state, 0) for by_state in counts.values()) for state in State if state is not State.GONE}
+        totals: dict[State, int] = {state: sum(by_state.get(state, 0) for by_state in counts.values()) for state in State if state is not State.GONE}
         return jobs_pb2.CountJobsResponse(
             totals=state_counts(totals),
             types=[jobs_pb2.TypeCount(type=name, counts=state_counts(by_state)) for name, by_state in counts.items()],
@@ -181,9 +181,7 @@ def job_message(job: JobRead) -> types_pb2.Job:
 def _attempt(attempt: AttemptRead) -> jobs_pb2.Attempt:
     grant, ending = attempt.grant, attempt.ending
     late = json.loads(attempt.late_outcome)["outcome"] if attempt.late_outcome else ""
-    message = jobs_pb2.Attempt(
-        run=grant.run, attempt=grant.attempt, lease_epoch=grant.seq, agent=grant.agent, started_at=to_timestamp(grant.at), late_outcome=late
-    )
+    message = jobs_pb2.Attempt(run=grant.run, attempt=grant.attempt, lease_epoch=grant.seq, agent=grant.agent, started_at=to_timestamp(grant.at), late_outcome=late)
     if ending is not None:
         message.ending = ending.kind.name.lower()
         message.ended_at.CopyFrom(to_timestamp(ending.at))

@@ -6,7 +6,6 @@ from typing import Any
 
 from headrace_proto.v1 import jobs_pb2, types_pb2
 
-
 from headrace_broker.model.errors import BrokerError, Busy, InvalidField
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.errors import reason_of, status_code
@@ -155,7 +154,5 @@ def _refuse(results: jobs_pb2.SubmitResults, index: int, error: BrokerError) -> 
     reason = reason_of(error)
     field = getattr(error, "field", "")
     results.failures.append(
-        jobs_pb2.SubmitFailure(
-            index=index, code=status_code(reason).value[0], reason=reason, message=str(error), field=f"jobs[{index}].{field}" if field else ""
-        )
+        jobs_pb2.SubmitFailure(index=index, code=status_code(reason).value[0], reason=reason, message=str(error), field=f"jobs[{index}].{field}" if field else "")
     )

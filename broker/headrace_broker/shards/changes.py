@@ -132,9 +132,7 @@ def _abort(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead
     if state is State.PROCESSING and not intent.force:
         assert live is not None  # processing jobs are in memory
         live.abort = Abort(intent.actor, intent.reason, intent.grace_s)
-        round_.batch.add_note(
-            head.job_id, live.seq, NoteKind.ABORT_REQUESTED, actor=intent.actor, reason=intent.reason, data=str(intent.grace_s).encode()
-        )
+        round_.batch.add_note(head.job_id, live.seq, NoteKind.ABORT_REQUESTED, actor=intent.actor, reason=intent.reason, data=str(intent.grace_s).encode())
         if live.session is not None:
             round_.aborts.append((live.session, live.job_id, live.seq, live.abort))
         return State.PROCESSING

@@ -202,5 +202,3 @@ def _give_up(round_: Round | KeyedRound) -> None:
     for future in futures:
         if not future.done():
             future.set_exception(error)
-
-

@@ -584,9 +584,7 @@ class Owner:
         if State.WAITING in states:
             for type_id in self.lanes.types() if type_ids is None else type_ids:
                 for entries in self.lanes.entries(type_id):
-                    found.extend(
-                        heapq.nlargest(limit, (i for i in entries if from_id <= i < below and i not in self.live_jobs and not self.lanes.is_stale(i)))
-                    )
+                    found.extend(heapq.nlargest(limit, (i for i in entries if from_id <= i < below and i not in self.live_jobs and not self.lanes.is_stale(i))))
             found.extend(
                 job_id for _, job_id, type_id, _ in self._timers
                 if (type_ids is None or type_id in type_ids) and from_id <= job_id < below and job_id not in self.live_jobs and not self.lanes.is_stale(job_id)
@@ -609,5 +607,3 @@ def _instance(body: Body) -> str | None:
 def _resolve(future: "asyncio.Future[tuple[int, bool]]", value: tuple[int, bool]) -> None:
     if not future.done():
         future.set_result(value)
-
-

@@ -42,9 +42,7 @@ log = structlog.get_logger("headrace.ownership")
 class Ownership:
     """Runs one broker's lives. `run` serves until `drain`; `ready` is set while this broker is active."""
 
-    def __init__(
-        self, *, dsn: str, pool: "asyncpg.Pool[Any]", types: TypeTable, limits: OwnerLimits, metrics: Metrics, address: str, version: str
-    ) -> None:
+    def __init__(self, *, dsn: str, pool: "asyncpg.Pool[Any]", types: TypeTable, limits: OwnerLimits, metrics: Metrics, address: str, version: str) -> None:
         self._dsn = dsn
         self._pool = pool
         self._types = types
@@ -144,9 +142,7 @@ class Ownership:
         before = loop.time()
         clock.set(await ledger.database_time(), before, loop.time())
         await self._types.load()
-        owner = Owner(
-            life_id=ledger.life_id, types=self._types, clock=clock, limits=self._limits, metrics=self._metrics, monotonic=loop.time, random=random.random
-        )
+        owner = Owner(life_id=ledger.life_id, types=self._types, clock=clock, limits=self._limits, metrics=self._metrics, monotonic=loop.time, random=random.random)
         started = loop.time()
         await self._recover(owner, ledger)
         log.info("serving", life_id=ledger.life_id, unsettled=len(owner.live_jobs), seconds=round(loop.time() - started, 3))

@@ -1,6 +1,7 @@
 """Two side tasks of an owner that need the database for single jobs: bodies that memory did not keep, and outcomes of leases that memory does not know."""
 
 import asyncio
+import functools
 import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
@@ -26,7 +27,7 @@ async def refill_bodies(owner: "Owner", heads: Heads) -> None:
         owner.refill_wake.clear()
         while owner.refill:
             chunk: list[tuple[Session, Live]] = [owner.refill.popleft() for _ in range(min(AT_ONCE, len(owner.refill)))]
-            bodies = await _persist(lambda: heads.bodies([live.job_id for _, live in chunk]))
+            bodies = await _persist(functools.partial(heads.bodies, [live.job_id for _, live in chunk]))
             for session, live in chunk:
                 if live.session is session and live.state is State.PROCESSING and live.job_id in bodies and live in session.unsent:
                     session.out.assigned.append((live, *bodies[live.job_id]))
@@ -40,7 +41,7 @@ async def judge_stale(owner: "Owner", heads: Heads) -> None:
         owner.stale_wake.clear()
         while owner.stale:
             chunk = [owner.stale.popleft() for _ in range(min(AT_ONCE, len(owner.stale)))]
-            endings = await _persist(lambda: heads.endings(list({(e.job_id, e.epoch) for e in chunk})))
+            endings = await _persist(functools.partial(heads.endings, list({(e.job_id, e.epoch) for e in chunk})))
             stored = []
             for ending in chunk:
                 disposition = _judge(ending, endings.get((ending.job_id, ending.epoch)))

@@ -65,8 +65,20 @@ class Batch:
         return len(self.job_id) + len(self.event_job) + len(self.note_job)
 
     def add_event(
-        self, job_id: int, seq: int, type_id: int, kind: Kind, state: State, run: int, attempt: int, losses: int, agent_id: int | None,
-        *, lease_s: float | None = None, delete_minute: int | None = None, result: bytes | None = None,
+        self,
+        job_id: int,
+        seq: int,
+        type_id: int,
+        kind: Kind,
+        state: State,
+        run: int,
+        attempt: int,
+        losses: int,
+        agent_id: int | None,
+        *,
+        lease_s: float | None = None,
+        delete_minute: int | None = None,
+        result: bytes | None = None,
     ) -> None:
         """Appends one event; `extend_event` adds the rarer columns to it."""
         self.event_job.append(job_id)
@@ -85,7 +97,10 @@ class Batch:
     def extend_event(self, *, available_at: datetime | None = None, actor: str | None = None, reason: str | None = None, error: str | None = None) -> None:
         """Sets the rarer columns of the event that was added last."""
         for column, value in (
-            (self.event_available_at, available_at), (self.event_actor, actor), (self.event_reason, reason), (self.event_error, error),
+            (self.event_available_at, available_at),
+            (self.event_actor, actor),
+            (self.event_reason, reason),
+            (self.event_error, error),
         ):
             if value is not None:
                 column.extend([None] * (len(self.event_job) - 1 - len(column)))  # type: ignore[attr-defined]  # mypy joins the list types to object

@@ -291,7 +291,7 @@ class EmbeddedPostgres:
 
     def _run(self, command: list[str], stdin: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
         try:
-            return subprocess.run(command, input=stdin, capture_output=True, cwd="/", timeout=120, check=False, **self._as_user())  # type: ignore[call-overload,no-any-return]  # noqa: S603
+            return subprocess.run(command, input=stdin, capture_output=True, cwd="/", timeout=120, check=False, **self._as_user())  # type: ignore[call-overload,no-any-return]
         except PermissionError as error:
             return subprocess.CompletedProcess(command, 126, b"", str(error).encode())
 

@@ -43,6 +43,16 @@ SETTINGS = {
 }
 
 
+LOST_CONNECTION = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+
+
 class Fenced(Exception):
     """This life has ended: another broker owns its shards. Forget everything, close all streams."""
 
@@ -250,7 +260,7 @@ class _translated:  # noqa: N801  # reads as a phrase where it is used
     async def __aexit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, asyncpg.UniqueViolationError):
             raise KeyTaken(str(error)) from error
-        if isinstance(error, (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)):
+        if isinstance(error, LOST_CONNECTION):
             raise ResultUnknown(f"{type(error).__name__}: {error}") from error
         if isinstance(error, asyncpg.PostgresError):
             raise NothingStored(f"{type(error).__name__}: {error}") from error

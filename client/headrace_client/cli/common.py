@@ -83,9 +83,7 @@ def read_ids(words: Sequence[str]) -> list[int]:
     return list(dict.fromkeys(ids))
 
 
-async def change(
-    ids: Sequence[int], verb: str, yes: bool, call: Callable[[list[int]], Awaitable[list[JobResult]]], output: Output
-) -> int:
+async def change(ids: Sequence[int], verb: str, yes: bool, call: Callable[[list[int]], Awaitable[list[JobResult]]], output: Output) -> int:
     """Changes jobs, asking first when there are several; returns the exit code: 0 when all were changed, 3 or 4 when some were not."""
     if len(ids) > 1:
         errors.print(f"{len(ids)} jobs to {verb}")

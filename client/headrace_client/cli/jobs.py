@@ -36,7 +36,14 @@ def list_jobs(
 
     async def command(client: Client, output: Output) -> None:
         found = []
-        jobs = client.iter_jobs(types=type or [], states=state or [], instance_id=instance, created_from=_time(since), created_to=_time(until), page_size=min(limit or 1000, 1000))
+        jobs = client.iter_jobs(
+            types=type or [],
+            states=state or [],
+            instance_id=instance,
+            created_from=_time(since),
+            created_to=_time(until),
+            page_size=min(limit or 1000, 1000),
+        )
         async for job in jobs:
             if output.form == "jsonl":
                 output.rows([job], COLUMNS)
@@ -167,7 +174,8 @@ def watch(
         async for seen in client.watch(job_ids=ids, types=type or [], instance_id=instance):
             if output.form == "table":
                 gap = "  (changes before this one were missed)" if seen.gap else ""
-                print(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {seen.job_id} {seen.type} {seen.kind or 'is'} -> {seen.state or 'deleted'}{gap}", flush=True)
+                now = datetime.now(UTC).isoformat(timespec="milliseconds")
+                print(f"{now} {seen.job_id} {seen.type} {seen.kind or 'is'} -> {seen.state or 'deleted'}{gap}", flush=True)
             else:
                 print(json.dumps(plain(seen)), flush=True)
             if seen.state is None or seen.state.settled:

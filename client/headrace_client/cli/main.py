@@ -12,7 +12,8 @@ from headrace_client.cli.submit import submit
 
 app = App(
     name="headrace", version=__version__, result_action="return_value",
-    help="Submit jobs and look after them. The broker is named by --broker or HEADRACE_BROKER. Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 no broker reached.",
+    help="Submit jobs and look after them. The broker is named by --broker or HEADRACE_BROKER. "
+    "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 no broker reached.",
 )  # fmt: skip
 app.command(submit)
 app.command(jobs.app)

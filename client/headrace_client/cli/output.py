@@ -24,7 +24,7 @@ ID_FIELDS = frozenset({"job_id", "alert_id"})
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-class Done(Exception):  # noqa: N818  # ends a command with an exit code
+class Done(Exception):  # ends a command with an exit code
     """Ends the command; `code` is its exit code."""
 
     def __init__(self, code: int) -> None:

@@ -17,6 +17,7 @@ from headrace_client.client import Client
 from headrace_client.errors import HeadraceError
 from headrace_client.models import JobSpec, State, Submitted
 
+JSONL_HELP = "submit one job a line of FILE, or - for standard input: {type, data, instance_id, key, priority, delay_s, start_at, labels}"
 FIELDS = {"type", "data", "instance_id", "key", "priority", "delay_s", "start_at", "labels"}
 
 
@@ -30,7 +31,7 @@ def submit(
     delay: Annotated[float, Parameter(help="seconds to wait before the first attempt")] = 0.0,
     label: Annotated[list[str] | None, Parameter(help="KEY=VALUE; may be repeated")] = None,
     wait: Annotated[bool, Parameter(negative="", help="wait until the job has settled; exit code 1 unless it completed")] = False,
-    jsonl: Annotated[str | None, Parameter(allow_leading_hyphen=True, help="submit one job a line of FILE, or - for standard input: {type, data, instance_id, key, priority, delay_s, start_at, labels}")] = None,
+    jsonl: Annotated[str | None, Parameter(allow_leading_hyphen=True, help=JSONL_HELP)] = None,
     common: Common | None = None,
 ) -> int:
     """Submit a job, or many from a file of JSON lines."""
@@ -41,7 +42,7 @@ def submit(
     if jsonl is not None:
         return run(common, lambda client, output: _many(client, output, jsonl))
     payload = _payload(data)
-    labels = dict(pair.split("=", 1) if "=" in pair else (pair, "") for pair in label or [])
+    labels = {key: value for key, _, value in (pair.partition("=") for pair in label or [])}
 
     async def command(client: Client, output: Output) -> int:
         assert type is not None

@@ -23,7 +23,13 @@ def list_types(*, common: Common | None = None) -> int:
             output.rows(found, [])
             return
         rows = [
-            {"type": item.name, "agents": item.agents, "paused": item.effective["paused"], "priority": item.effective["priority"], **{str(state): count for state, count in item.counts.items()}}
+            {
+                "type": item.name,
+                "agents": item.agents,
+                "paused": item.effective["paused"],
+                "priority": item.effective["priority"],
+                **{str(state): count for state, count in item.counts.items()},
+            }
             for item in found
         ]
         columns = ["type", "agents", "paused", "priority", "waiting", "processing", "completed", "error", "aborted"]
