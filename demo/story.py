@@ -158,7 +158,7 @@ class Story:
         self._console.print(f"waiting time   {_percentiles(waits)}\nrunning time   {_percentiles(runs)}")
         kinds = self._seen.kinds
         self._console.print(
-            f"retries        {kinds['failed']} attempts failed ({self._mail.refused} of them mails that the server refused at first); all were tried again by themselves\n"
+            f"retries        {kinds['failed']} attempts failed, {self._mail.refused} of them mails that the server refused at first; each was tried again by itself\n"
             f"recovered      {len(self._seen.lost)} leases of the killed agent; their jobs were done by the other one"
         )
         first, last = _mean_place(self._seen.granted, jobs, "mail.send"), _mean_place(self._seen.granted, jobs, "document.index")

@@ -95,7 +95,9 @@ class Desk:
 
     def _ended(self, job: agents_pb2.AssignedJob, outcome: agents_pb2.Outcome | None) -> None:
         held = self.leases.find(job.job_id, job.lease_epoch)
-        self.progress.pop((job.job_id, job.lease_epoch), None)
+        report = self.progress.get((job.job_id, job.lease_epoch))
+        if report is not None and not report.HasField("checkpoint"):  # a checkpoint goes with the outcome, for the next attempt
+            del self.progress[job.job_id, job.lease_epoch]
         if outcome is None:
             self.leases.remove(job.job_id, job.lease_epoch)
         else:

@@ -87,8 +87,10 @@ class Submitter:
                 if not batch:
                     self._wake.clear()
                     waiter = asyncio.ensure_future(self._wake.wait())
-                    await asyncio.wait([waiter, reader], return_when=asyncio.FIRST_COMPLETED)
-                    waiter.cancel()
+                    try:
+                        await asyncio.wait([waiter, reader], return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        waiter.cancel()
                     continue
                 self._request_no += 1
                 self._sent[self._request_no] = batch

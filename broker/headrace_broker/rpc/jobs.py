@@ -84,12 +84,9 @@ class JobsService(SubmitCalls):
         ids = frozenset(convert.job_ids("job_ids", request.job_ids)) if request.job_ids else frozenset()
         for name in request.types:
             convert.type_name("types", name)
-        entries = [entry for entry in owner.types.of_domain(domain) if not request.types or entry.name in request.types]
+        names = frozenset(request.types)
         instance_id = convert.text("instance_id", request.instance_id) or None
-        if request.types and not entries:
-            raise InvalidField("types", "none of these types exists")
-        own = {entry.type_id for entry in entries}
-        with owner.hub.subscribe(job_ids=ids, type_ids=frozenset(own), instance_id=instance_id) as changes:
+        with owner.hub.subscribe(job_ids=ids, instance_id=instance_id) as changes:
             for job_id in sorted(ids):
                 try:
                     job = await self._reads.get(job_id, domain)
@@ -97,10 +94,11 @@ class JobsService(SubmitCalls):
                     continue
                 yield jobs_pb2.WatchJobsResponse(job_id=job_id, type=job.type, state=int(job.row.state), seq=job.row.seq, kind="")  # type: ignore[arg-type]  # enum numbers
             async for change in changes:
-                if change.type_id not in own:
+                entry = owner.types.by_id[change.type_id]
+                if entry.domain != domain or (names and entry.name not in names):
                     continue
                 yield jobs_pb2.WatchJobsResponse(
-                    job_id=change.job_id, type=owner.types.by_id[change.type_id].name, state=int(change.state) if change.state is not State.GONE else 0,  # type: ignore[arg-type]
+                    job_id=change.job_id, type=entry.name, state=int(change.state) if change.state is not State.GONE else 0,  # type: ignore[arg-type]
                     seq=change.seq, kind=change.kind, gap=change.gap,
                 )  # fmt: skip
 

@@ -28,10 +28,9 @@ class JobChange:
 class Subscription:
     """Iterates over matching changes; ends when the owner ends. Use as a context manager."""
 
-    def __init__(self, hub: "Hub", job_ids: frozenset[int], type_ids: frozenset[int], instance_id: str | None, limit: int) -> None:
+    def __init__(self, hub: "Hub", job_ids: frozenset[int], instance_id: str | None, limit: int) -> None:
         self._hub = hub
         self.job_ids = job_ids
-        self.type_ids = type_ids
         self.instance_id = instance_id
         self._limit = limit
         self._changes: deque[JobChange] = deque()
@@ -84,11 +83,9 @@ class Hub:
         """Whether there is any subscription."""
         return bool(self._by_job or self._others)
 
-    def subscribe(
-        self, *, job_ids: frozenset[int] = frozenset(), type_ids: frozenset[int] = frozenset(), instance_id: str | None = None, limit: int = 1000
-    ) -> Subscription:
-        """A subscription to jobs by id or, when no id is given, by type and instance; without any, to all."""
-        return Subscription(self, job_ids, type_ids, instance_id, limit)
+    def subscribe(self, *, job_ids: frozenset[int] = frozenset(), instance_id: str | None = None, limit: int = 1000) -> Subscription:
+        """A subscription to jobs by id or, when no id is given, by instance; without any, to all."""
+        return Subscription(self, job_ids, instance_id, limit)
 
     def publish(self, changes: list[JobChange]) -> None:
         """Hands changes to those who asked for them."""
@@ -96,9 +93,7 @@ class Hub:
             for subscription in self._by_job.get(change.job_id, ()):
                 subscription.offer(change)
             for subscription in self._others:
-                if (not subscription.type_ids or change.type_id in subscription.type_ids) and (
-                    subscription.instance_id is None or change.instance_id == subscription.instance_id
-                ):
+                if subscription.instance_id is None or change.instance_id == subscription.instance_id:
                     subscription.offer(change)
 
     def add(self, subscription: Subscription) -> None:

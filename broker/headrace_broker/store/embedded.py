@@ -211,7 +211,8 @@ class EmbeddedPostgres:
             os.chown(fresh, self._user.pw_uid, self._user.pw_gid)
         self._say(f"making a new cluster in {self.data_dir}")
         made = self._run(
-            [str(self._binaries.directory / "initdb"), "-D", str(fresh), "-U", "headrace", "-A", "trust", "-E", "UTF8", "--locale=C", "--data-checksums", "--no-instructions",
+            [str(self._binaries.directory / "initdb"), "-D", str(fresh), "-U", "headrace", "-A", "trust", "-E", "UTF8",
+             "--locale=C", "--data-checksums", "--no-instructions",
              *([] if self._durable else ["--no-sync"])]
         )  # fmt: skip
         if made.returncode:

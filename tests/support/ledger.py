@@ -1,0 +1,39 @@
+"""Checks a whole ledger against the model: what a test left behind must be possible, and the counts must be exact."""
+
+from collections import Counter
+from typing import Any
+
+import asyncpg
+from headrace_broker.model.job import Event, Head, Kind, State, fold
+
+EVENTS = "select job_id, seq, kind, state, run, attempt, losses, delete_minute, type_id from headrace.event order by job_id, seq"
+
+
+async def check_ledger(con: "asyncpg.Connection[Any]") -> dict[int, Head]:
+    """Folds every history (which checks every step), compares the result with the SQL view and with the counts; returns the heads."""
+    types = {row["job_id"]: row["type_id"] for row in await con.fetch("select job_id, type_id from headrace.job")}
+    histories: dict[int, list[Any]] = {job_id: [] for job_id in types}
+    for row in await con.fetch(EVENTS):
+        histories[row["job_id"]].append(row)
+    heads = {job_id: fold(Event(r["seq"], Kind(r["kind"]), State(r["state"]), r["run"], r["attempt"], r["losses"]) for r in rows) for job_id, rows in histories.items()}
+    view = {row["job_id"]: row for row in await con.fetch("select job_id, state, seq, run, attempt, losses from headrace.job_state")}
+    assert view.keys() == heads.keys()
+    for job_id, head in heads.items():
+        row = view[job_id]
+        assert row["state"] in (head.state.name.lower(), "gone"), f"job {job_id}: the view says {row['state']}, the fold {head}"
+        assert (row["seq"], row["run"], row["attempt"], row["losses"]) == (head.seq, head.run, head.attempt, head.losses)
+    wanted: Counter[tuple[int, int, int]] = Counter()
+    for job_id, head in heads.items():
+        minute = (histories[job_id][-1]["delete_minute"] or 0) if histories[job_id] and head.state is not State.GONE else 0
+        wanted[types[job_id], int(head.state), minute] += 1
+    assert await stored_counts(con) == {key: n for key, n in wanted.items() if n}
+    return heads
+
+
+async def stored_counts(con: "asyncpg.Connection[Any]") -> dict[tuple[int, int, int], int]:
+    """The sum of all flush rows: (type_id, state, delete minute) -> jobs."""
+    rows = await con.fetch(
+        "select u.type_id, u.state, u.minute, sum(u.delta) as n from headrace.flush f,"
+        " unnest(f.count_type, f.count_state, f.count_minute, f.count_delta) as u (type_id, state, minute, delta) group by 1, 2, 3 having sum(u.delta) <> 0"
+    )
+    return {(row["type_id"], row["state"], row["minute"]): row["n"] for row in rows}
