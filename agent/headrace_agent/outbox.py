@@ -1,6 +1,7 @@
 """What the broker has not confirmed yet: outcomes until they are acknowledged, log lines until they are stored. Used by the session thread only."""
 
 from collections import deque
+from collections.abc import Callable
 
 from headrace_proto.v1 import agents_pb2, jobs_pb2
 
@@ -24,9 +25,9 @@ class Outbox:
         self._outcomes[key] = outcome
         self._unsent[key] = None
 
-    def take(self, limit: int = 1000) -> list[agents_pb2.Outcome]:
-        """Outcomes to be sent now; they stay here until they are acknowledged."""
-        keys = list(self._unsent)[:limit]
+    def take(self, mine: Callable[[tuple[int, int]], bool], limit: int = 1000) -> list[agents_pb2.Outcome]:
+        """Outcomes to be sent now by the session for which `mine` says so of a (job_id, lease epoch); they stay here until they are acknowledged."""
+        keys = [key for key in self._unsent if mine(key)][:limit]
         for key in keys:
             del self._unsent[key]
         return [self._outcomes[key] for key in keys]
@@ -50,10 +51,10 @@ class LogBuffer:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[int, int, jobs_pb2.LogLine]] = deque()
-        self._sent: deque[tuple[int, list[tuple[int, int, jobs_pb2.LogLine]]]] = deque()
+        self._sent: dict[object, deque[tuple[int, list[tuple[int, int, jobs_pb2.LogLine]]]]] = {}  # by session
 
     def __len__(self) -> int:
-        return len(self._waiting) + sum(len(lines) for _, lines in self._sent)
+        return len(self._waiting) + sum(len(lines) for sent in self._sent.values() for _, lines in sent)
 
     @property
     def waiting(self) -> bool:
@@ -66,28 +67,28 @@ class LogBuffer:
             self._waiting.popleft()
         self._waiting.append((job_id, epoch, line))
 
-    def take(self, number: int, limit: int = 500) -> list[agents_pb2.LogBatch]:
-        """Lines for the message with this number, by lease."""
+    def take(self, session: object, number: int, limit: int = 500) -> list[agents_pb2.LogBatch]:
+        """Lines for the message with this number of a session, by lease."""
         lines = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
         if not lines:
             return []
-        self._sent.append((number, lines))
+        self._sent.setdefault(session, deque()).append((number, lines))
         return batches(lines)
 
-    def stored(self, number: int) -> None:
-        """The lines of all messages up to this number are stored."""
-        while self._sent and self._sent[0][0] <= number:
-            self._sent.popleft()
+    def stored(self, session: object, number: int) -> None:
+        """The lines of all messages of a session up to this number are stored."""
+        sent = self._sent.get(session)
+        while sent and sent[0][0] <= number:
+            sent.popleft()
 
-    def send_again(self) -> None:
-        """The stream broke: what is not known to be stored is to be sent once more; the broker passes over what it has."""
-        again = [line for _, lines in self._sent for line in lines]
-        self._sent.clear()
+    def send_again(self, session: object) -> None:
+        """The session's stream broke: what is not known to be stored is to be sent once more; the broker passes over what it has."""
+        again = [line for _, lines in self._sent.pop(session, ()) for line in lines]
         self._waiting.extendleft(reversed(again))
 
     def all(self) -> list[agents_pb2.LogBatch]:
         """Everything that is not confirmed."""
-        return batches([line for _, lines in self._sent for line in lines] + list(self._waiting))
+        return batches([line for sent in self._sent.values() for _, lines in sent for line in lines] + list(self._waiting))
 
 
 def batches(lines: list[tuple[int, int, jobs_pb2.LogLine]]) -> list[agents_pb2.LogBatch]:

@@ -83,8 +83,6 @@ class Session:
     async def _connect(self) -> float | None:
         """One stream from its start to its end; returns how long to wait before the next, if the broker said so. Raises AioRpcError."""
         self._reset()
-        self._desk.outbox.send_again()
-        self._desk.logs.send_again()
         channel = open_channel(self._address, self._tls_ca)
         call = Stubs(channel).agents.Connect(metadata=self._metadata)
         tasks: list[asyncio.Future[Any]] = []
@@ -107,6 +105,8 @@ class Session:
             return None
         finally:
             self.up = False
+            self._desk.outbox.send_again()
+            self._desk.logs.send_again(self)
             self._desk.wake()
             for task in tasks:
                 task.cancel()
@@ -174,7 +174,7 @@ class Session:
         desk = self._desk
         message = agents_pb2.ConnectRequest()
         due = False
-        if outcomes := desk.outbox.take(OUTCOMES_AT_ONCE):
+        if outcomes := desk.outbox.take(self._mine, OUTCOMES_AT_ONCE):
             message.outcomes.extend(outcomes)
             due = True
         if self._assign_no > self._accepted_no or self._rejected:
@@ -183,11 +183,10 @@ class Session:
             self._rejected = []
             due = True
         if desk.logs.waiting:
-            message.logs.extend(desk.logs.take(self._number + 1))
+            message.logs.extend(desk.logs.take(self, self._number + 1))
             due = True
-        if desk.progress:
-            message.progress.extend(report for key, report in desk.progress.items() if desk.leases.find(*key) is not None)
-            desk.progress.clear()
+        if reports := [key for key in desk.progress if self._mine(key)]:
+            message.progress.extend(desk.progress.pop(key) for key in reports)
             due = True
         if self._beat_due:
             self._beat_due = False
@@ -208,6 +207,11 @@ class Session:
                 message.credit.types.add(type=handler.name, free=free)
             due = True
         return message if due else None
+
+    def _mine(self, lease: tuple[int, int]) -> bool:
+        """Whether what concerns this lease goes through this session: it holds it, or whoever did has no stream."""
+        held = self._desk.leases.find(*lease)
+        return held is None or held.session is self or not held.session.up
 
     async def _beat(self) -> None:
         """Heartbeats, and an end of the stream when the broker has fallen silent."""
@@ -260,7 +264,7 @@ class Session:
         for ref in message.revoked:
             desk.lose(ref.job_id, ref.lease_epoch)
         if message.logs_stored_no:
-            desk.logs.stored(message.logs_stored_no)
+            desk.logs.stored(self, message.logs_stored_no)
         self.wake.set()
 
     def _assigned(self, assign: agents_pb2.Assign) -> None:

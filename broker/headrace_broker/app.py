@@ -26,7 +26,7 @@ from headrace_broker.rpc.server import RpcServer
 from headrace_broker.shards.owner import OwnerLimits
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.types import TypeTable
-from headrace_broker.store.embedded import EmbeddedPostgres, default_data_dir
+from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
 from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.migrate import migrate
 from headrace_broker.store.pool import durability, open_pool
@@ -177,8 +177,11 @@ class _App:
         """Starts the server again when it has ended. Runs on the main thread, as it must."""
         while True:
             await asyncio.sleep(WATCH_EMBEDDED_S)
-            if embedded.ensure_running():
-                log.warning("the embedded Postgres had ended; it was started again")
+            try:
+                if embedded.ensure_running():
+                    log.warning("the embedded Postgres had ended; it was started again")
+            except EmbeddedError as error:
+                log.error("the embedded Postgres has ended and does not start; trying again", reason=str(error))
 
     def _say_ready(self, bound: list[str], http: HttpServer | None, ownership: Ownership) -> None:
         line = {

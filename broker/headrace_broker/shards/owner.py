@@ -527,15 +527,14 @@ class Owner:
             self.drop_session(session, "its heartbeats stopped" if silent else "its connection closed and it did not come back")
 
     def drop_session(self, session: Session, why: str) -> None:
-        """The agent is lost: its leases end. What it never accepted is charged nothing."""
+        """The agent is lost: its leases end. What was never sent to it is charged nothing; what was sent is, since a job may kill its agent before it can accept."""
         self.by_incarnation.pop(session.facts.incarnation_id, None)
         self.hungry.pop(session, None)
         session.out.go_away = why
         session.wake.set()
         for live in list(session.leases.values()):
-            accepted = 0 < live.assign_no <= session.accepted_no or live.assign_no < 0
-            kind = Kind.LOST if accepted else Kind.REJECTED
-            self._endings.append(Ending(live.job_id, live.seq, kind, error=LOST if accepted else None, reason=f"agent {session.facts.name} was lost: {why}"))
+            kind = Kind.LOST if live.assign_no else Kind.REJECTED
+            self._endings.append(Ending(live.job_id, live.seq, kind, error=LOST if kind is Kind.LOST else None, reason=f"agent {session.facts.name} was lost: {why}"))
         self.metrics.sessions_lost.inc()
         self.wake.set()
 

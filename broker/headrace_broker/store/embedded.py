@@ -33,6 +33,8 @@ from headrace_broker.store.pg_binaries import Binaries, find
 SOCKET_PATH_MAX = 100  # of 107, with the name of the socket file counted
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
+START_TRIES = 4
+START_PAUSE_S = 0.5
 LOG_MAX_BYTES = 16 * 1024 * 1024
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -225,6 +227,17 @@ class EmbeddedPostgres:
         fresh.rename(self.data_dir / "pg")
 
     def _launch(self) -> None:
+        """Starts the server; again for a while when it ends at once, as it does while backends of a killed one still hold its shared memory."""
+        for left in reversed(range(START_TRIES)):
+            try:
+                self._launch_once()
+                return
+            except EmbeddedError:
+                if not left:
+                    raise
+                time.sleep(START_PAUSE_S)
+
+    def _launch_once(self) -> None:
         assert self._binaries is not None
         cluster = self.data_dir / "pg"
         extra = "" if self._durable else "fsync = off\nfull_page_writes = off\nsynchronous_commit = off"
