@@ -15,7 +15,7 @@ from headrace_proto.v1 import agents_pb2
 from headrace_proto.wire import to_datetime, to_duration, to_timestamp
 
 from headrace_broker.model.errors import BrokerError, DatabaseUnavailable, InvalidField, SessionError
-from headrace_broker.model.job import Disposition, Kind, State
+from headrace_broker.model.job import Disposition, Kind
 from headrace_broker.model.settings import Settings
 from headrace_broker.rpc import convert
 from headrace_broker.shards import reception
@@ -271,14 +271,12 @@ def _response(owner: Owner, session: Session, out: Outbound) -> agents_pb2.Conne
     message = agents_pb2.ConnectResponse(logs_stored_no=out.logs_no)
     if out.assigned:
         message.assign.number = session.assign_no
-        message.assign.seen_no = session.last_no
+        message.assign.seen_no = min(live.seen_no for live, *_ in out.assigned)
         add = message.assign.jobs.add
-        for live, body, checkpoint in out.assigned:
-            if live.session is not session or live.state is not State.PROCESSING:
-                continue  # ended between its grant and now
+        for live, epoch, body, checkpoint in out.assigned:
             settings = live.entry.settings
             job: agents_pb2.AssignedJob = add(
-                job_id=live.job_id, lease_epoch=live.seq, type=live.entry.name, payload=body if isinstance(body, bytes) else body[0], run=live.run,
+                job_id=live.job_id, lease_epoch=epoch, type=live.entry.name, payload=body if isinstance(body, bytes) else body[0], run=live.run,
                 attempt=live.attempt, timeout_ms=round(settings.timeout_s * 1000), max_attempts=settings.max_attempts, priority=live.priority,
                 losses=live.losses, checkpoint=checkpoint,
             )  # fmt: skip

@@ -74,9 +74,10 @@ def _grant_one(owner: "Owner", round_: Round, session: Session, job_id: int, typ
     live.available_at_s = 0.0
     live.deadline = now + live.entry.settings.timeout_s + lease_s
     session.leases[job_id] = live
-    session.unsent.append(live)
+    session.unsent[live] = None
+    live.seen_no = session.last_no
     session.spend(type_id, 1)
     session.renewed_at = max(session.renewed_at, now)
     owner.record(round_, live, Kind.GRANTED, State.PROCESSING, lease_s=lease_s)
-    round_.grants.append((session, live, body))
+    round_.grants.append((session, live, live.seq, body))
     return 1

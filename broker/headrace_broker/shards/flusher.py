@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from headrace_broker.metrics import Metrics
-from headrace_broker.model.errors import DatabaseUnavailable, ResultUnknown
+from headrace_broker.model.errors import DatabaseUnavailable, NotOwner, ResultUnknown
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.round import KeyedRound, Round
 from headrace_broker.store import ledger as store
@@ -29,6 +29,8 @@ BASE_COUNTS_S = 60.0
 CLOCK_S = 60.0
 UNKNOWN_AFTER_S = 5.0  # callers wait this long for a lost answer, then are told that it is unknown
 REPEAT_S = 0.2
+
+UNKNOWN = ResultUnknown("the connection to the database broke in the middle of a commit; it may have been stored: ask again with the same key")
 
 log = structlog.get_logger("headrace.flusher")
 
@@ -111,7 +113,14 @@ class Flusher:
         self._owner.settle_keyed(round_, flushed, holders)
 
     async def _attempt(self, round_: Round | KeyedRound, send: Callable[[Ledger], Awaitable[Flushed]]) -> Flushed | None:
-        """Sends until it is stored; None: it was stored, but the answer was lost."""
+        """Sends until it is stored; None: it was stored, but the answer was lost. Whatever else happens, nobody is left waiting for the round."""
+        try:
+            return await self._send_until_stored(round_, send)
+        except BaseException as error:
+            _give_up(round_, NotOwner("this broker no longer owns the queue; nothing was stored, ask another one") if isinstance(error, store.Fenced) else UNKNOWN)
+            raise
+
+    async def _send_until_stored(self, round_: Round | KeyedRound, send: Callable[[Ledger], Awaitable[Flushed]]) -> Flushed | None:
         while True:
             try:
                 flushed = await send(self.ledger)
@@ -133,7 +142,7 @@ class Flusher:
         """Opens a new life after the connection was lost; returns whether the newest flush of the old one was stored."""
         owner, old = self._owner, self.ledger
         owner.refuse(DatabaseUnavailable("the database cannot be reached; nothing was stored, try again"))
-        giving_up = asyncio.get_running_loop().call_later(UNKNOWN_AFTER_S, _give_up, round_)
+        giving_up = asyncio.get_running_loop().call_later(UNKNOWN_AFTER_S, _give_up, round_, UNKNOWN)
         try:
             old.abandon()
             self.ledger = await self._succeed(old)
@@ -190,9 +199,8 @@ class Flusher:
             log.warning("counts not based", error=str(error))
 
 
-def _give_up(round_: Round | KeyedRound) -> None:
-    """Callers whose answer was lost have waited long enough."""
-    error = ResultUnknown("the connection to the database broke in the middle of a commit; it may have been stored: ask again with the same key")
+def _give_up(round_: Round | KeyedRound, error: Exception) -> None:
+    """Tells callers who wait for the round that they will not get an answer."""
     futures: list[asyncio.Future[object]] = []
     if isinstance(round_, Round):
         futures += [submission.done for submission, _ in round_.submissions]  # type: ignore[misc]  # futures of any result

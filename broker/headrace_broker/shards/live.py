@@ -25,7 +25,7 @@ class Live:
 
     __slots__ = (
         "abort", "agent_id", "assign_no", "attempt", "available_at_s", "deadline", "entry", "instance_id", "job_id", "kind", "lease_end",
-        "losses", "missed", "not_before", "priority", "progress", "round", "run", "seq", "session", "state",
+        "losses", "missed", "not_before", "priority", "progress", "round", "run", "seen_no", "seq", "session", "state",
     )  # fmt: skip
 
     def __init__(self, job_id: int, entry: TypeEntry, priority: int, instance_id: str | None) -> None:
@@ -44,6 +44,7 @@ class Live:
         self.session: Session | None = None  # processing: who holds the lease; None: nobody claimed it since a takeover
         self.agent_id: int | None = None
         self.assign_no = 0  # number of the Assign that carried it; 0: not sent yet
+        self.seen_no = 0  # newest message of the agent when the job was granted: its lease counts from the sending of that
         self.deadline = 0.0  # processing: the broker itself ends the attempt then
         self.lease_end = 0.0  # processing without a session: nobody may claim it after this
         self.round = 0  # in which its newest event was decided

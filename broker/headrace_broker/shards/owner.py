@@ -361,6 +361,7 @@ class Owner:
     def _release_lease(self, live: Live) -> None:
         if live.session is not None:
             live.session.leases.pop(live.job_id, None)
+            live.session.unsent.pop(live, None)
         live.session, live.progress, live.abort = None, None, None
 
     def _take_submissions(self, round_: Round, now: float) -> None:

@@ -30,7 +30,7 @@ async def refill_bodies(owner: "Owner", heads: Heads) -> None:
             bodies = await _persist(functools.partial(heads.bodies, [live.job_id for _, live in chunk]))
             for session, live in chunk:
                 if live.session is session and live.state is State.PROCESSING and live.job_id in bodies and live in session.unsent:
-                    session.out.assigned.append((live, *bodies[live.job_id]))
+                    session.out.assigned.append((live, live.seq, *bodies[live.job_id]))
                     session.wake.set()
 
 

@@ -22,7 +22,7 @@ class Round:
     submissions: list[tuple[Submission, list[int]]] = field(default_factory=list)
     answers: "list[tuple[asyncio.Future[Any], Any]]" = field(default_factory=list)
     acks: list[tuple[AckSink, int, int, Disposition]] = field(default_factory=list)
-    grants: list[tuple[Session, Live, Body | None]] = field(default_factory=list)
+    grants: list[tuple[Session, Live, int, Body | None]] = field(default_factory=list)  # with the lease epoch
     aborts: list[tuple[Session, int, int, Abort]] = field(default_factory=list)
     revoked: list[tuple[Session, int, int]] = field(default_factory=list)
     waiting_again: list[Live] = field(default_factory=list)  # into lanes or timers once the round is built: one event per job and flush
@@ -42,11 +42,11 @@ class Round:
                 future.set_result(value)
         for sink, job_id, epoch, disposition in self.acks:
             sink.ack(job_id, epoch, disposition)
-        for session, live, body in self.grants:
+        for session, live, epoch, body in self.grants:
             if body is None:
                 refill.append((session, live))
             else:
-                session.out.assigned.append((live, body, None))
+                session.out.assigned.append((live, epoch, body, None))
                 session.wake.set()
         for session, job_id, epoch, abort in self.aborts:
             session.out.aborts.append((job_id, epoch, abort))

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from headrace_broker.model.job import Disposition
+from headrace_broker.model.job import Disposition, State
 from headrace_broker.shards.live import Abort, Live
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.batch import Body
@@ -45,9 +45,9 @@ class AgentFacts:
 
 @dataclass(slots=True)
 class Outbound:
-    """What one message to the agent carries. `assigned`: leases with their bodies and checkpoints; `acks`: (job_id, epoch, disposition number)."""
+    """What one message to the agent carries. `assigned`: (job, lease epoch, body, checkpoint); `acks`: (job_id, epoch, disposition number)."""
 
-    assigned: list[tuple[Live, Body, bytes | None]] = field(default_factory=list)
+    assigned: list[tuple[Live, int, Body, bytes | None]] = field(default_factory=list)
     acks: list[tuple[int, int, int]] = field(default_factory=list)
     aborts: list[tuple[int, int, Abort]] = field(default_factory=list)
     revoked: list[tuple[int, int]] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Session:
         self.wake = asyncio.Event()
         self.free = 0
         self.type_free: dict[int, int] = {}  # of types with slots of their own
-        self.unsent: deque[Live] = deque()  # granted, their Assign not sent
+        self.unsent: dict[Live, None] = {}  # granted, their Assign not sent
         self.assign_no = 0
         self.accepted_no = 0
         self._unseen: deque[tuple[int, list[int]]] = deque()  # sent, not covered by a credit: (number, type ids)
@@ -144,13 +144,19 @@ class Session:
         out, self.out = self.out, Outbound()
         self.wake.clear()
         if out.assigned:
+            out.assigned = [item for item in out.assigned if self._still_due(item[0], item[1])]
+        if out.assigned:
             self.assign_no += 1
-            for live, _, _ in out.assigned:
+            for live, *_ in out.assigned:
                 live.assign_no = self.assign_no
-                self.unsent.remove(live) if self.unsent and self.unsent[0] is not live else self.unsent.popleft()
-            self._unseen.append((self.assign_no, [live.entry.type_id for live, _, _ in out.assigned]))
+                self.unsent.pop(live, None)
+            self._unseen.append((self.assign_no, [live.entry.type_id for live, *_ in out.assigned]))
             self._unaccepted.append((self.assign_no, now))
         return out
+
+    def _still_due(self, live: Live, epoch: int) -> bool:
+        """Whether a granted lease is still the job's, and was not sent."""
+        return live.session is self and live.seq == epoch and live.state is State.PROCESSING and live.assign_no == 0
 
     def ack(self, job_id: int, epoch: int, disposition: Disposition) -> None:
         """Queues what became of an outcome."""

@@ -1,0 +1,292 @@
+"""The owner of the shards driven step by step, on a real database, against a model that a person can check by eye.
+
+Commands are what the outside can do: submit, grant, complete, fail, release, lose, abort, requeue, purge, let time pass, crash. After every step the owner's memory and
+the model agree; a crash reads everything anew from the ledger.
+"""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+from headrace_broker.metrics import Metrics
+from headrace_broker.model.job import Disposition, Kind, State
+from headrace_broker.model.settings import Settings
+from headrace_broker.shards import changes, reception
+from headrace_broker.shards.clock import DatabaseClock
+from headrace_broker.shards.intents import Change, Ending, Verb
+from headrace_broker.shards.owner import Owner, OwnerLimits
+from headrace_broker.shards.recover import recover
+from headrace_broker.shards.refill import judge_stale, refill_bodies
+from headrace_broker.shards.session import AgentFacts, Served, Session
+from headrace_broker.shards.types import TypeEntry, TypeTable
+from headrace_broker.store import partitions
+from headrace_broker.store.heads import Heads
+from headrace_broker.store.ledger import Ledger
+from headrace_broker.store.pool import open_pool
+from headrace_broker.store.recovery import Recovery
+from headrace_broker.store.settings import SettingsStore
+
+MAX_ATTEMPTS = 2
+MAX_LOSSES = 2
+LEASE_S = 10.0
+SETTINGS: dict[str, Any] = {"max_attempts": MAX_ATTEMPTS, "max_losses": MAX_LOSSES, "retry_delay_s": 0.0, "retry_jitter": 0.0}
+
+
+@dataclass
+class Job:
+    """What the model knows of a job."""
+
+    state: State = State.WAITING
+    run: int = 1
+    attempt: int = 0
+    losses: int = 0
+    seq: int = 0
+    abort: bool = False
+    lost_epoch: int = 0  # lease that was lost and whose late outcome would still count
+    epochs: list[int] = field(default_factory=list)
+
+
+class Machine:
+    """Owner and model side by side. All methods run in one event loop; `now` is the monotonic clock that they share."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self.now = 1000.0
+        self.jobs: dict[int, Job] = {}
+        self.answers: Counter[Disposition] = Counter()
+        self._acks: dict[tuple[int, int], Disposition] = {}
+
+    async def open(self) -> None:
+        """Begins a life on the database."""
+        self.pool = await open_pool(self._dsn, size=3)
+        self.settings = SettingsStore(self.pool)
+        self.types = TypeTable(self.settings)
+        await self.types.load()
+        self.type: TypeEntry = await self.types.ensure("default", "work")
+        await self.types.override(self.type, SETTINGS, [])
+        assert self.type.settings == Settings(max_attempts=MAX_ATTEMPTS, max_losses=MAX_LOSSES, retry_delay_s=0.0, retry_jitter=0.0)
+        self.heads = Heads(self.pool)
+        self.ledger: Ledger | None = None
+        await self.crash()
+
+    async def close(self) -> None:
+        """Ends everything."""
+        assert self.ledger is not None
+        await self.ledger.close()
+        await self.pool.close()
+
+    async def crash(self) -> None:
+        """The broker dies and another one reads the ledger; agents are not told."""
+        old, self.ledger = self.ledger, await Ledger.open(self._dsn, address="test", version="test")
+        if old is not None:
+            await old.close()
+        for holder in await self.ledger.holders():
+            while not await self.ledger.take_over(holder.life_id):
+                await asyncio.sleep(0.005)
+        clock = DatabaseClock(lambda: self.now)
+        clock.set(await self.ledger.database_time(), self.now, self.now)
+        limits = OwnerLimits(LEASE_S, 1.0, 2.0, 5.0, 1 << 20, 1 << 20)
+        self.owner = Owner(life_id=self.ledger.life_id, types=self.types, clock=clock, limits=limits, metrics=Metrics(), monotonic=lambda: self.now, random=lambda: 0.5)
+        await partitions.ensure(self.pool, {2}, clock.now_s())
+        self.owner.open_classes = {2}
+        await recover(self.owner, Recovery(self.pool), await partitions.ranges(self.pool))
+        self.session: Session | None = None
+
+    async def flush(self, *, grant: bool = False) -> None:
+        """One round: decided, stored, told."""
+        assert self.ledger is not None
+        round_ = self.owner.build(grant=grant)
+        await self.ledger.flush(round_.batch)
+        self.owner.settle(round_)
+
+    async def connect(self, held: dict[int, int]) -> None:
+        """The agent says hello with the leases that it has."""
+        agent_id, seen = await self.settings.agent("default", "agent", "incarnation-0000", "host", 1, "", "", {})
+        facts = AgentFacts(agent_id, "agent", "incarnation-0000", "default", "host", 1, "", "", {}, seen)
+        self.session, _, _ = reception.welcome(self.owner, facts, [Served(self.type, 0, "async")], 100, held, object(), self.now)
+
+    # Commands ----------------------------------------------------------------------------------------------------------------------------------
+
+    async def submit(self, count: int) -> None:
+        """New jobs."""
+        done = self.owner.submit([(self.type, 0, 0.0, b"{}")] * count, 2 * count)
+        await self.flush()
+        for job_id in done.result():
+            self.jobs[job_id] = Job()
+
+    async def grant(self, room: int) -> None:
+        """The agent has room: the oldest waiting jobs are granted."""
+        if self.session is None:
+            await self.connect({})
+            await self.flush()
+            for job in self.jobs.values():
+                if job.state is State.PROCESSING:  # the agent does not know of them: given back
+                    self._end(job, Kind.REJECTED)
+        assert self.session is not None
+        before = set(self.session.leases)
+        self.session.set_credit(self.session.assign_no, room, [])
+        self.owner.hungry[self.session] = None
+        await self.flush(grant=True)
+        granted = set(self.session.leases) - before
+        waiting = [job_id for job_id, job in self.jobs.items() if job.state is State.WAITING]
+        assert len(granted) == min(room, len(waiting))
+        for job_id in granted:
+            job = self.jobs[job_id]
+            assert job.state is State.WAITING
+            job.seq += 1
+            job.state, job.attempt, job.lost_epoch = State.PROCESSING, job.attempt + 1, 0
+            assert self.session.leases[job_id].seq == job.seq and (not job.epochs or job.seq > job.epochs[-1])
+            job.epochs.append(job.seq)
+        await self._refill()
+        assert {live.job_id for live, *_ in self.session.take_out(self.now).assigned} == granted
+        self.session.accept(self.session.assign_no)
+
+    async def report(self, job_id: int, epoch: int, kind: Kind, *, permanent: bool = False) -> None:
+        """An outcome for any lease that was ever granted."""
+        job = self.jobs[job_id]
+        self._acks.clear()
+        self.owner.end([Ending(job_id, epoch, kind, self, b"" if kind is Kind.COMPLETED else None, "{}", permanent)])
+        await self.flush()
+        if not self._acks:
+            await self._judge()
+        disposition = self._acks[job_id, epoch]
+        self.answers[disposition] += 1
+        if job.state is State.PROCESSING and epoch == job.seq:
+            assert disposition is Disposition.ACCEPTED
+            self._end(job, kind, permanent=permanent)
+        elif job.state is State.WAITING and job.lost_epoch == epoch and kind is Kind.COMPLETED:
+            assert disposition is Disposition.ACCEPTED_LATE
+            job.seq += 1
+            job.state, job.lost_epoch = State.COMPLETED, 0
+        else:
+            assert disposition in (Disposition.SUPERSEDED, Disposition.ALREADY_APPLIED)
+
+    async def lose(self) -> None:
+        """The agent falls silent until its leases end."""
+        if self.session is None:
+            return
+        lost = set(self.session.leases)
+        self.now += LEASE_S + 1
+        await self.flush()
+        for job_id in lost:
+            self._end(self.jobs[job_id], Kind.LOST)
+        self.session = None
+
+    async def wait_for_orphans(self) -> None:
+        """After a crash nobody comes back: what was open is given back uncharged when a full lease has passed."""
+        self._pass_a_lease()
+        held = set(self.session.leases) if self.session is not None else set()
+        await self.flush()
+        for job_id, job in self.jobs.items():
+            if job.state is State.PROCESSING and job_id not in held:
+                self._end(job, Kind.OWNER_CHANGED)
+
+    def _pass_a_lease(self) -> None:
+        """Time passes while the agent's heartbeats go on."""
+        self.now += LEASE_S + 1
+        if self.session is not None:
+            reception.heartbeat(self.owner, self.session, self.session.last_no + 1, {j: live.seq for j, live in self.session.leases.items()}, self.now)
+
+    async def change(self, verb: Verb, job_id: int, *, force: bool = False) -> None:
+        """Abort, requeue or purge."""
+        job = self.jobs[job_id]
+        task = asyncio.ensure_future(
+            changes.request(self.owner, self.heads, verb, [job_id], domain="default", actor="test", reason="", include_completed=True, force=force)
+        )
+        while not task.done():
+            if self.owner.has_intents:
+                await self.flush()
+            await asyncio.sleep(0)
+        [change] = task.result()
+        self._changed(job, verb, change, force)
+        if job.state is State.GONE:
+            del self.jobs[job_id]
+
+    def _changed(self, job: Job, verb: Verb, change: Change, force: bool) -> None:
+        settled = job.state in (State.COMPLETED, State.ERROR, State.ABORTED)
+        assert (change.error is None) == (settled if verb in (Verb.REQUEUE, Verb.PURGE) else not settled)
+        if change.error is not None:
+            return
+        if verb is Verb.ABORT and job.state is State.PROCESSING and not force:
+            job.abort = True
+            return
+        job.seq += 1
+        job.lost_epoch = 0
+        if verb is Verb.ABORT:
+            job.state, job.abort = State.ABORTED, False
+        elif verb is Verb.REQUEUE:
+            job.state, job.run, job.attempt, job.losses = State.WAITING, job.run + 1, 0, 0
+            self._pass_a_lease()  # a forced abort keeps the next lease back until the old one has ended
+        else:
+            job.state = State.GONE
+
+    def _end(self, job: Job, kind: Kind, *, permanent: bool = False) -> None:
+        """The model's table of endings."""
+        epoch = job.seq
+        job.seq += 1
+        aborted, job.abort = job.abort, False
+        if kind is Kind.COMPLETED:
+            job.state = State.COMPLETED
+        elif aborted or kind is Kind.ABORTED:
+            job.state = State.ABORTED
+        elif kind in (Kind.FAILED, Kind.TIMED_OUT):
+            job.state = State.ERROR if permanent or job.attempt >= MAX_ATTEMPTS else State.WAITING
+        elif kind is Kind.LOST:
+            job.attempt, job.losses = job.attempt - 1, job.losses + 1
+            job.state = State.ERROR if job.losses >= MAX_LOSSES else State.WAITING
+        else:
+            job.attempt, job.state = job.attempt - 1, State.WAITING
+        if job.state is State.WAITING and kind in (Kind.LOST, Kind.OWNER_CHANGED):
+            job.lost_epoch = epoch
+
+    def ack(self, job_id: int, epoch: int, disposition: Disposition) -> None:
+        """What became of an outcome."""
+        self._acks[job_id, epoch] = disposition
+
+    async def _refill(self) -> None:
+        """Lets the side task read the bodies that memory does not have."""
+        assert self.session is not None
+        task = asyncio.ensure_future(refill_bodies(self.owner, self.heads))
+        while len(self.session.out.assigned) < len(self.session.unsent):
+            await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.wait([task])
+
+    async def _judge(self) -> None:
+        """Lets the side task decide about an outcome that memory does not know, storing its evidence."""
+        task = asyncio.ensure_future(judge_stale(self.owner, self.heads))
+        while not self._acks:
+            if self.owner.has_intents:
+                await self.flush()
+            await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.wait([task])
+
+    # Invariants --------------------------------------------------------------------------------------------------------------------------------
+
+    def check_memory(self) -> None:
+        """The owner remembers what the model says, of every job that is not settled."""
+        for job_id, job in self.jobs.items():
+            live = self.owner.live(job_id)
+            if live is not None:
+                assert (live.state, live.seq, live.run, live.attempt, live.losses) == (job.state, job.seq, job.run, job.attempt, job.losses), job_id
+            else:
+                assert job.state not in (State.PROCESSING,) and not (job.state is State.WAITING and job.seq)
+        wanted = Counter(job.state for job in self.jobs.values())
+        counted = self.owner.counts("default").get("work", {})
+        assert {state: n for state, n in counted.items() if n} == dict(wanted)
+
+    async def check_store(self) -> None:
+        """The ledger, folded by the model's rules, and the SQL view say the same."""
+        from tests.support.ledger import check_ledger
+
+        con = await asyncpg.connect(self._dsn)
+        try:
+            heads = await check_ledger(con)
+        finally:
+            await con.close()
+        for job_id, job in self.jobs.items():
+            head = heads[job_id]
+            assert (head.state, head.seq, head.run, head.attempt, head.losses) == (job.state, job.seq, job.run, job.attempt, job.losses)
