@@ -36,10 +36,12 @@ test-fast: $(STAMP) ## Run the tests that need no server
 
 lint: $(STAMP) ## Check style, and the protos
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	cd protos && ../$(BIN)/buf lint
 
-format: $(STAMP) ## Sort imports and apply safe fixes
+format: $(STAMP) ## Format the code and apply safe fixes
 	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 types: $(STAMP) ## Check types
 	$(BIN)/mypy

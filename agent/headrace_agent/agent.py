@@ -19,7 +19,6 @@ from headrace_client import Client
 from headrace_client.channel import Stubs, addresses, metadata, open_channel
 from headrace_proto.v1 import agents_pb2
 
-from headrace_agent.context import CaptureHandler
 from headrace_agent.desk import Desk, DeskReports
 from headrace_agent.errors import AgentError
 from headrace_agent.metrics import AgentMetrics
@@ -150,10 +149,6 @@ class Agent:
         desk = Desk(self.handlers, slots or self.slots, loop, self.metrics)
         options = {"domain": domain, "token": token, "tls_ca": tls_ca, "actor": f"agent {self.name}"}
         brokers = addresses(broker)
-        capture = CaptureHandler()
-        logging.getLogger().addHandler(capture)
-        if logging.getLogger().level in (logging.NOTSET, logging.WARNING):
-            logging.getLogger().setLevel(logging.INFO)
         work = desk.work = Work(
             self.handlers, middleware=self.middlewares, lifespans=self.lifespans, threads=desk.slots, reports=DeskReports(desk),
             client_options={"broker": brokers, **options},
@@ -163,7 +158,6 @@ class Agent:
             async with Client(brokers, **options) as desk.client:  # type: ignore[arg-type]  # options by name
                 await self._serve(desk, brokers, options, drain or asyncio.Event(), drain_timeout_s)
         finally:
-            logging.getLogger().removeHandler(capture)
             await asyncio.to_thread(work.close)
 
     async def _serve(self, desk: Desk, brokers: list[str], options: dict[str, str | None], drain: asyncio.Event, drain_timeout_s: float) -> None:

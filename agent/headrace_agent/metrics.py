@@ -16,4 +16,4 @@ class AgentMetrics:
 
     def ended(self, type_: str, kind: int) -> None:
         """Counts an attempt."""
-        self._ended.labels(type_, agents_pb2.OutcomeKind.Name(kind).removeprefix("OUTCOME_KIND_").lower()).inc()  # type: ignore[arg-type]  # enum number
+        self._ended.labels(type_, agents_pb2.OutcomeKind.Name(kind).removeprefix("OUTCOME_KIND_").lower()).inc()

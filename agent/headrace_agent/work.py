@@ -6,6 +6,7 @@ The session thread hands over batches of jobs and orders to stop; this side hand
 import asyncio
 import contextvars
 import functools
+import logging
 import sys
 import threading
 import traceback
@@ -20,7 +21,7 @@ import uvloop
 from headrace_proto.v1 import agents_pb2
 
 from headrace_agent import codec, outcomes
-from headrace_agent.context import JobContext, Sink, current
+from headrace_agent.context import CaptureHandler, JobContext, Sink, current
 from headrace_agent.errors import Aborted
 from headrace_agent.processes import WorkerPool, WorkerProcess
 from headrace_agent.registry import Handler
@@ -75,6 +76,7 @@ class Work:
         self._loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="headrace-work", daemon=True)
         self._hooks = AsyncExitStack()
+        self._capture = CaptureHandler()
         self.state = SimpleNamespace()
         self.payload_limit_bytes = 1024 * 1024
         call: Callable[[JobContext], Awaitable[Any]] = self._execute
@@ -86,6 +88,10 @@ class Work:
         """Starts the thread and runs the start hooks, whose errors it raises."""
         if any(handler.executor == "thread" for handler in self._handlers.values()):
             sys.setswitchinterval(0.0005)  # pure Python in many threads: the session thread gets its turn 10 times sooner than by default
+        root = logging.getLogger()
+        root.addHandler(self._capture)
+        if root.level in (logging.NOTSET, logging.WARNING):
+            root.setLevel(logging.INFO)
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._enter(), self._loop).result()
 
@@ -114,6 +120,7 @@ class Work:
         try:
             asyncio.run_coroutine_threadsafe(self._hooks.aclose(), self._loop).result(30)
         finally:
+            logging.getLogger().removeHandler(self._capture)
             self._workers.close()
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._loop.call_soon_threadsafe(self._loop.stop)

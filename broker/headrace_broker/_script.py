@@ -8,7 +8,7 @@ def main() -> None:
     try:
         import asyncpg  # noqa: F401
         import grpc_health  # noqa: F401
-        import pydantic_settings  # noqa: F401
+        import pydantic  # noqa: F401
         import starlette  # noqa: F401
         import structlog  # noqa: F401
         import uvicorn  # noqa: F401

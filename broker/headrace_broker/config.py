@@ -9,18 +9,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 
 class ConfigError(Exception):
     """One line for each option that is wrong."""
 
 
-class Options(BaseSettings):
+class Options(BaseModel):
     """Every option, with its default and meaning. Environment: HEADRACE_<OPTION>."""
-
-    model_config = SettingsConfigDict(env_prefix="HEADRACE_", extra="ignore")
 
     database_url: str | None = Field(None, description="Postgres to use, as a URL; without it the broker starts one of its own in --data-dir")
     data_dir: Path | None = Field(None, description="directory of the embedded Postgres (default: below the user's state directory; for root /var/lib/headrace)")

@@ -53,7 +53,7 @@ def created_at_s(job_id: int) -> float:
 
 def lowest_id_at(unix_s: float) -> int:
     """The lowest id that could be made at this time; for bounds of searches and partitions. Never negative."""
-    return min(MAX_ID, max(0, int((unix_s - EPOCH_S) * 1000) << MS_SHIFT))
+    return min(MAX_ID, max(0, int((unix_s - EPOCH_S) * 1000 + 0.001) << MS_SHIFT))
 
 
 def shard_of(job_id: int) -> int:

@@ -285,7 +285,7 @@ def _response(owner: Owner, session: Session, out: Outbound) -> agents_pb2.Conne
     if out.acks:
         acks = message.outcome_acks.add
         for job_id, epoch, disposition in out.acks:
-            acks(job_id=job_id, lease_epoch=epoch, disposition=disposition)  # type: ignore[arg-type]  # enum numbers
+            acks(job_id=job_id, lease_epoch=epoch, disposition=disposition)
     if out.proven_no:
         message.heartbeat_ack.seen_no = out.proven_no
         message.heartbeat_ack.server_time.CopyFrom(to_timestamp(owner.clock.now_s()))

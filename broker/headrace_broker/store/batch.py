@@ -7,6 +7,7 @@ hold one entry for each row: an empty array costs nothing to send.
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 
 from headrace_broker.model.job import Kind, NoteKind, State
 
@@ -96,15 +97,15 @@ class Batch:
 
     def extend_event(self, *, available_at: datetime | None = None, actor: str | None = None, reason: str | None = None, error: str | None = None) -> None:
         """Sets the rarer columns of the event that was added last."""
-        for column, value in (
-            (self.event_available_at, available_at),
-            (self.event_actor, actor),
-            (self.event_reason, reason),
-            (self.event_error, error),
-        ):
-            if value is not None:
-                column.extend([None] * (len(self.event_job) - 1 - len(column)))  # type: ignore[attr-defined]  # mypy joins the list types to object
-                column.append(value)  # type: ignore[attr-defined]
+        last = len(self.event_job) - 1
+        if available_at is not None:
+            _set(self.event_available_at, last, available_at)
+        if actor is not None:
+            _set(self.event_actor, last, actor)
+        if reason is not None:
+            _set(self.event_reason, last, reason)
+        if error is not None:
+            _set(self.event_error, last, error)
 
     def add_note(self, job_id: int, epoch: int, kind: NoteKind, *, actor: str | None = None, reason: str | None = None, data: bytes | None = None) -> None:
         """Appends one note."""
@@ -122,6 +123,15 @@ class Batch:
         self.alert_seq.append(seq)
         self.alert_kind.append(kind)
         self.alert_error.append(error)
+
+
+T = TypeVar("T")
+
+
+def _set(column: list[T | None], index: int, value: T) -> None:
+    """Sets the last entry of an optional column, which may have had none so far."""
+    column.extend([None] * (index - len(column)))
+    column.append(value)
 
 
 def body_columns(bodies: list[Body]) -> tuple[list[str | None], list[str | None], list[str | None], list[str | None], list[bytes]]:

@@ -76,7 +76,8 @@ class Heads:
 
     async def _fetch(self, query: str, *args: Any) -> list[Any]:
         try:
-            return await self._pool.fetch(query, *args, timeout=READ_TIMEOUT_S)
+            rows: list[Any] = await self._pool.fetch(query, *args, timeout=READ_TIMEOUT_S)
+            return rows
         except READ_FAILURES as error:
             raise ReadFailed(f"{type(error).__name__}: {error}") from error
 

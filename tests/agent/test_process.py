@@ -1,0 +1,95 @@
+"""Agents as processes against a real broker: isolation, abort, slots, command line."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from headrace_agent import Agent, JobContext
+from headrace_client import AdminClient, Client, State
+
+from tests.support.processes import BrokerProcess, Process, run_command, start_agent, until
+
+
+async def test_busy_threads_of_pure_python_lose_no_lease(client: Client, broker: BrokerProcess, directory: Path, stack: AsyncExitStack) -> None:
+    """32 threads that never give the interpreter away, at a lease of 3 s; several leases long."""
+    agent = await start_agent(directory, broker.address, "--slots", "32")
+    stack.push_async_callback(agent.kill)
+    ids = [(await client.submit("spin", 10.0)).job_id for _ in range(32)]
+    for job_id in ids:
+        job = await client.wait(job_id, timeout_s=60)
+        assert (job.state, job.losses, job.lease_epoch) == (State.COMPLETED, 0, 1)
+    assert "was not renewed" not in agent.log.read_text()
+
+
+async def test_an_async_handler_that_blocks_keeps_its_lease_and_is_named(client: Client, broker: BrokerProcess, directory: Path, stack: AsyncExitStack) -> None:
+    (directory / "blocking.py").write_text(
+        "import time\nfrom headrace_agent import Agent\nagent = Agent('b')\n@agent.job('block')\nasync def block(ctx):\n    time.sleep(5)\n    return ctx.lease_epoch\n"
+    )
+    import sys
+
+    log = directory / "blocking.log"
+    with open(log, "wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "headrace_agent", "run", "blocking:agent", "--broker", broker.address, stdout=output, stderr=output, cwd=directory
+        )
+    agent = Process(process, log)
+    stack.push_async_callback(agent.kill)
+    job = await client.wait((await client.submit("block")).job_id, timeout_s=30)
+    assert (job.state, job.json_result(), job.losses) == (State.COMPLETED, 1, 0)
+    assert "a handler blocks the event loop" in log.read_text() and "block " in log.read_text()
+
+
+async def test_slots_are_never_exceeded(client: Client, broker: BrokerProcess, stack: AsyncExitStack) -> None:
+    agent, running, most = Agent("counted", slots=3), set(), []
+
+    @agent.job("count", slots=2)
+    async def count(ctx: JobContext) -> None:
+        running.add(ctx.job_id)
+        most.append(len(running))
+        await asyncio.sleep(0.005)
+        running.discard(ctx.job_id)
+
+    drain = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(agent.run(broker.address, drain=drain))
+        ids = [(await client.submit("count")).job_id for _ in range(60)]
+        for job_id in ids:
+            assert (await client.wait(job_id, timeout_s=20)).state is State.COMPLETED
+        drain.set()
+    assert max(most) == 2
+
+
+async def test_an_operator_drains_and_resumes_an_agent(client: Client, admin: AdminClient, agent: Process) -> None:
+    await client.wait((await client.submit("echo", 1)).job_id, timeout_s=20)
+    assert await admin.drain_agent("tester") == 1
+    assert (await admin.list_agents())[0].draining
+    waiting = (await client.submit("echo", 2)).job_id
+
+    async def still_waiting() -> bool:
+        return (await client.get(waiting)).state is State.WAITING
+
+    assert await until(still_waiting)
+    await admin.resume_agent("tester")
+    assert (await client.wait(waiting, timeout_s=20)).state is State.COMPLETED
+    [info] = await admin.list_agents()
+    assert (info.name, info.pid, info.slots, {t.executor for t in info.types}) == ("tester", agent.pid, 8, {"async", "thread", "process"})
+
+
+async def test_what_code_declares_is_in_force_until_a_person_says_otherwise(client: Client, admin: AdminClient, agent: Process) -> None:
+    await client.wait((await client.submit("echo", 1)).job_id, timeout_s=20)
+    found = await admin.get_type("fail")
+    assert (found.effective["max_attempts"], found.declared["max_attempts"], found.overrides) == (3, 3, {})
+    changed = await admin.set_type("fail", max_attempts=1)
+    assert (changed.effective["max_attempts"], changed.overrides) == (1, {"max_attempts": 1})
+    job = await client.wait((await client.submit("fail", 1)).job_id, timeout_s=20)
+    assert (job.state, job.attempt) == (State.ERROR, 1)
+    back = await admin.set_type("fail", clear=["max_attempts"])
+    assert (back.effective["max_attempts"], back.overrides) == (3, {})
+
+
+def test_wrong_names_on_the_command_line_are_told() -> None:
+    for name, text in (("no_such_module:agent", "no module"), ("tests.support.handlers:nobody", "it has agent"), ("tests.support.ledger", "it has no Agent")):
+        done = run_command("headrace-agent", "run", name)
+        assert done.returncode == 2
+        assert text in done.stderr
+        assert "Traceback" not in done.stderr

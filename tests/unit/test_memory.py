@@ -1,0 +1,117 @@
+"""The owner's small parts: lanes, body cache, credit, clock."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from headrace_broker.shards.bodies import BodyCache
+from headrace_broker.shards.clock import DatabaseClock
+from headrace_broker.shards.hub import Hub, JobChange
+from headrace_broker.shards.lanes import Lanes
+from headrace_broker.shards.live import Live
+from headrace_broker.shards.session import Session
+
+
+def test_lanes_give_the_highest_priority_first_and_keep_the_order() -> None:
+    lanes = Lanes()
+    lanes.extend(1, 0, [10, 11, 12])
+    lanes.push(1, 5, 20)
+    assert (lanes.best(1), lanes.first(1, 5), lanes.ready(1)) == (5, 20, 4)
+    assert lanes.pop(1, 5, 3) == [20]
+    assert lanes.pop(1, 0, 2) == [10, 11]
+    assert lanes.best(2) is None
+    assert lanes.pop(1, 0, 9) == [12]
+    assert lanes.types() == []
+
+
+def test_a_discarded_entry_is_skipped_once_and_its_later_twin_is_not() -> None:
+    lanes = Lanes()
+    lanes.extend(1, 0, [10, 11])
+    lanes.discard(10)
+    lanes.push(1, 0, 10)
+    assert lanes.pop(1, 0, 3) == [11, 10]
+
+
+def test_a_long_lane_gives_memory_back() -> None:
+    lanes = Lanes()
+    lanes.extend(1, 0, range(100_000))
+    for start in range(0, 90_000, 1000):
+        assert lanes.pop(1, 0, 1000)[0] == start
+    assert sum(map(len, lanes.entries(1))) == 10_000
+    assert len(lanes._by_type[1][0].ids) <= 20_000
+
+
+def test_the_body_cache_stops_at_its_limit() -> None:
+    cache = BodyCache(1000)
+    for job_id in range(20):
+        cache.put(job_id, b"x" * 100)
+    assert cache.pop(0) == b"x" * 100
+    assert cache.pop(19) is None
+    assert cache.used_bytes <= 1500
+    for job_id in range(20):
+        cache.pop(job_id)
+    assert cache.used_bytes == 0
+
+
+def _live(job_id: int, session: Session) -> Any:
+    live = Live(job_id, SimpleNamespace(type_id=1), 0, None)  # type: ignore[arg-type]  # all that credit looks at
+    live.session = session
+    session.unsent[live] = None
+    return live
+
+
+def test_credit_is_absolute_and_what_is_under_way_is_subtracted() -> None:
+    from headrace_broker.model.job import State
+
+    session = Session(SimpleNamespace(incarnation_id="i"), [], slots=10, now=0.0)  # type: ignore[arg-type]
+    session.attach(object(), 0.0)
+    session.set_credit(0, 5, [])
+    assert session.room == 5
+    first, second = _live(1, session), _live(2, session)
+    session.spend(1, 2)
+    assert session.room == 3
+    session.set_credit(0, 5, [])  # the agent had not seen them: they are not counted twice, nor forgotten
+    assert session.room == 3
+    for live in (first, second):
+        live.state, live.seq = State.PROCESSING, 1
+        session.out.assigned.append((live, 1, b"", None))
+    session.take_out(1.0)
+    session.set_credit(0, 5, [])
+    assert session.room == 3
+    session.set_credit(1, 3, [])  # now it has seen Assign 1, and has room for three more
+    assert session.room == 3
+    session.draining = True
+    assert session.room == 0
+
+
+def test_heartbeats_are_confirmed_by_a_flush_that_began_after_them() -> None:
+    session = Session(SimpleNamespace(incarnation_id="i"), [], slots=1, now=0.0)  # type: ignore[arg-type]
+    session.beats.extend([(7, 3), (8, 4)])
+    session.confirm(2)
+    assert session.out.proven_no == 0
+    session.confirm(3)
+    assert session.out.proven_no == 7
+    assert list(session.beats) == [(8, 4)]
+
+
+def test_the_clock_carries_the_databases_time_on() -> None:
+    now = [100.0]
+    clock = DatabaseClock(lambda: now[0])
+    assert clock.set(1_000_000.5, 99.0, 100.0) == 0.0
+    now[0] = 103.0
+    assert clock.now_s() == 1_000_004.0
+    assert clock.monotonic_at(1_000_010.0) == 109.0
+    assert clock.set(1_000_009.0, 103.0, 103.0) == 5.0
+
+
+async def test_a_slow_watcher_loses_changes_not_memory_and_is_told() -> None:
+    from headrace_broker.model.job import State
+
+    hub = Hub()
+    with hub.subscribe(limit=2) as changes:
+        hub.publish([JobChange(n, 1, State.WAITING, 0, "submitted") for n in range(5)])
+        reader = aiter(changes)
+        assert [(await anext(reader)).job_id for _ in range(2)] == [0, 1]
+        hub.publish([JobChange(9, 1, State.WAITING, 0, "submitted")])
+        late = await anext(reader)
+        assert (late.job_id, late.gap) == (9, True)
+    assert not hub.active
