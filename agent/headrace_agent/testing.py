@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace_client import JobSpec, Submitted
-from headrace_client.client import encode
+from headrace_client.encode import encode
 from headrace_proto.v1 import agents_pb2, jobs_pb2
 
 from headrace_agent.agent import Agent

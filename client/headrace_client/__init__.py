@@ -10,6 +10,7 @@ from headrace_client.client import Client
 from headrace_client.errors import (
     BrokerFault,
     Busy,
+    ClientClosed,
     Conflict,
     ForkError,
     HeadraceError,
@@ -29,6 +30,7 @@ __all__ = [
     "BrokerFault",
     "Busy",
     "Client",
+    "ClientClosed",
     "Conflict",
     "ForkError",
     "HeadraceError",

@@ -7,9 +7,9 @@ from headrace_proto.v1 import admin_pb2, stats_pb2, types_pb2
 from headrace_proto.wire import STATE_NUMBERS, to_duration
 
 from headrace_client import models
-from headrace_client.client import Base
+from headrace_client.base import Base
 from headrace_client.errors import InvalidRequest
-from headrace_client.models import AgentInfo, Alert, JobResult, JobType, Overview
+from headrace_client.models import AgentInfo, Alert, JobType, Overview
 
 _DURATIONS = ("timeout_s", "delete_completed_after_s", "delete_aborted_after_s", "delete_error_after_s")
 _RETRY = ("retry_delay_s", "retry_factor", "retry_max_s", "retry_jitter")
@@ -21,21 +21,6 @@ SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state")
 
 class AdminClient(Base):
     """Calls over several jobs give a result for each. Errors are those of `headrace_client.errors`; a repeated call does no harm."""
-
-    async def requeue(self, job_ids: Sequence[int], *, reason: str = "", include_completed: bool = False) -> list[JobResult]:
-        """Starts a new run of settled jobs; of completed ones only with `include_completed`."""
-        request = admin_pb2.RequeueJobsRequest(job_ids=job_ids, reason=reason, include_completed=include_completed)
-        return [models.result(item) for item in (await self._call(lambda stubs: stubs.admin.RequeueJobs, request)).results]
-
-    async def abort(self, job_ids: Sequence[int], *, reason: str = "", grace_s: float | None = None, force: bool = False) -> list[JobResult]:
-        """Ends waiting jobs and has running ones stopped; `force` ends those at once, without waiting for their agents."""
-        request = admin_pb2.AbortJobsRequest(job_ids=job_ids, reason=reason, force=force, grace=None if grace_s is None else to_duration(grace_s))
-        return [models.result(item) for item in (await self._call(lambda stubs: stubs.admin.AbortJobs, request)).results]
-
-    async def purge(self, job_ids: Sequence[int], *, reason: str = "") -> list[JobResult]:
-        """Deletes settled jobs now."""
-        request = admin_pb2.PurgeJobsRequest(job_ids=job_ids, reason=reason)
-        return [models.result(item) for item in (await self._call(lambda stubs: stubs.admin.PurgeJobs, request)).results]
 
     async def list_types(self) -> list[JobType]:
         """All job types of the domain, by name."""

@@ -1,5 +1,6 @@
 """Channels to a list of brokers: TLS, keepalive, metadata, and which broker to use. gRPC's stubs are typed here, once."""
 
+import asyncio
 import getpass
 import os
 import random
@@ -12,7 +13,7 @@ import grpc
 from headrace_proto.v1 import admin_pb2_grpc, agents_pb2_grpc, jobs_pb2_grpc, stats_pb2_grpc
 from headrace_proto.wire import ACTOR_KEY, DEFAULT_DOMAIN, DEFAULT_PORT, DOMAIN_KEY
 
-from headrace_client.errors import ForkError, InvalidRequest
+from headrace_client.errors import ClientClosed, ForkError, InvalidRequest
 
 OPTIONS = [
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
@@ -48,10 +49,14 @@ def metadata(domain: str | None, token: str | None, actor: str | None) -> tuple[
     """What every call carries."""
     domain = domain or os.environ.get("HEADRACE_DOMAIN") or DEFAULT_DOMAIN
     token = token or os.environ.get("HEADRACE_TOKEN")
-    pairs = [(DOMAIN_KEY, domain), (ACTOR_KEY, _actor() if actor is None else actor)]
+    if not domain.isascii() or not domain.isprintable():
+        raise InvalidRequest(f"a domain is of ASCII letters, digits and . _ -, found {domain!r}", details={"field": "domain"})
+    pairs = [(DOMAIN_KEY, domain), (ACTOR_KEY, _header(_actor() if actor is None else actor))]
     if token:
+        if not token.isascii() or not token.isprintable():
+            raise InvalidRequest("the token holds characters that no token has", details={"field": "token"})
         pairs.append(("authorization", f"Bearer {token}"))
-    return tuple((key, value.encode("ascii", "replace").decode()) for key, value in pairs if value)
+    return tuple((key, value) for key, value in pairs if value)
 
 
 def open_channel(address: str, tls_ca: str | Path | None) -> grpc.aio.Channel:
@@ -83,6 +88,8 @@ class Brokers:
         self.addresses = addresses(broker)
         self._tls_ca = tls_ca
         self._pid = os.getpid()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
         self._stubs: dict[int, Stubs] = {}
         self._channels: list[grpc.aio.Channel] = []
         self._current = 0
@@ -92,9 +99,17 @@ class Brokers:
 
         Raises:
             ForkError: this process was forked after the client was made.
+            ClientClosed: it was closed, or is used in another event loop than at first.
         """
         if os.getpid() != self._pid:
             raise ForkError("this client was made before the process was forked; gRPC does not survive a fork: make a new client in the child")
+        if self._closed:
+            raise ClientClosed("this client is closed: make a new one")
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            if self._loop is not None:
+                raise ClientClosed("this client was first used in another event loop, and gRPC binds it to that one: make one for each loop, or use SyncClient")
+            self._loop = loop
         stubs = self._stubs.get(self._current)
         if stubs is None:
             channel = open_channel(self.addresses[self._current], self._tls_ca)
@@ -108,11 +123,19 @@ class Brokers:
             self._current = (self._current + 1) % len(self.addresses)
 
     async def close(self) -> None:
-        """Closes all connections."""
+        """Closes all connections for good."""
+        self._closed = True
+        if os.getpid() != self._pid:
+            return  # they are the parent's
         for channel in self._channels:
             await channel.close()
         self._channels.clear()
         self._stubs.clear()
+
+
+def _header(text: str) -> str:
+    """Header values are printable ASCII (RFC 9110, section 5.5); a user name may be anything."""
+    return "".join(character if character.isascii() and character.isprintable() else "?" for character in text)
 
 
 def _actor() -> str:

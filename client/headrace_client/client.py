@@ -1,76 +1,29 @@
 """The asyncio client: submit jobs, read them, wait for them."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any
 
 import grpc
 from headrace_proto.v1 import jobs_pb2, types_pb2
-from headrace_proto.wire import LEVEL_NUMBERS, STATE_NUMBERS, to_datetime, to_duration, to_timestamp
+from headrace_proto.wire import LEVEL_NUMBERS, to_datetime, to_duration, to_timestamp
 
 from headrace_client import models
-from headrace_client.channel import Brokers, Stubs, backoff_s, metadata
-from headrace_client.errors import HeadraceError, InvalidRequest, NotFound, Unavailable, WaitTimeout, from_rpc, left_nothing, make
+from headrace_client.base import Base
+from headrace_client.channel import backoff_s
+from headrace_client.encode import batches, check_id, encode, state_number
+from headrace_client.errors import HeadraceError, InvalidRequest, NotFound, Unavailable, WaitTimeout, from_rpc
 from headrace_client.models import Attempt, Event, Job, JobChange, JobCounts, JobPage, JobSpec, LogLine, State, Submitted
-from headrace_client.submitter import STATUS_NAMES, Submitter
+from headrace_client.submitter import Submitter, failure_error
 
-T = TypeVar("T")
 WAIT_SLICE_S = 20.0
-
-
-class Base:
-    """What Client and AdminClient share: brokers, metadata, and how calls are made again."""
-
-    def __init__(
-        self, broker: str | Sequence[str] | None = None, *, domain: str | None = None, token: str | None = None, tls_ca: str | Path | None = None,
-        actor: str | None = None, timeout_s: float = 30.0,
-    ) -> None:  # fmt: skip
-        """`broker`: HOST:PORT or unix:PATH, several with commas between them (default: HEADRACE_BROKER, then 127.0.0.1:7233). `timeout_s` is for each call."""
-        self._brokers = Brokers(broker, tls_ca=tls_ca)
-        self._metadata = metadata(domain, token, actor)
-        self._timeout_s = timeout_s
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Closes all connections. Calls that are under way fail."""
-        await self._brokers.close()
-
-    async def _call(self, make_call: Callable[[Stubs], Callable[..., Awaitable[T]]], request: Any, *, repeatable: bool = True, timeout_s: float | None = None) -> T:
-        """One unary call, made again at the next broker while the time lasts: always when nothing was stored, and after an unknown result only if `repeatable`."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + (timeout_s or self._timeout_s)
-        failures = 0
-        while True:
-            stubs = self._brokers.current()
-            left = max(0.001, until - loop.time())
-            try:
-                return await make_call(stubs)(request, timeout=left, metadata=self._metadata)
-            except grpc.aio.AioRpcError as rpc_error:
-                error = from_rpc(rpc_error)
-                refused = "failed to connect" in error.message.lower()
-                again = left_nothing(error) or refused or (repeatable and isinstance(error, Unavailable))
-                pause = backoff_s(failures)
-                if not again or loop.time() + pause >= until:
-                    if refused:
-                        raise Unavailable(f"no broker reached at {', '.join(self._brokers.addresses)}; nothing was stored", reason=error.reason) from rpc_error
-                    raise error from rpc_error
-                self._brokers.failed(stubs)
-                failures += 1
-                await asyncio.sleep(pause)
+_VIEWS = {False: types_pb2.JOB_VIEW_BASIC, True: types_pb2.JOB_VIEW_FULL}
 
 
 class Client(Base):
-    """Submits jobs and reads them. Bound to the event loop in which it is first used; use as an async context manager.
+    """Submits jobs, reads and changes them. Bound to the event loop in which it is first used; use as an async context manager.
 
     Errors are those of `headrace_client.errors`. A cancelled call may have been carried out, as with any network.
     """
@@ -79,7 +32,7 @@ class Client(Base):
     _sending: "asyncio.Task[None] | None" = None
 
     async def close(self) -> None:
-        """Closes all connections. Submits that are under way are cancelled."""
+        """Closes all connections for good. Submits that are under way fail."""
         if self._sending is not None:
             self._sending.cancel()
             await asyncio.wait([self._sending])
@@ -108,50 +61,51 @@ class Client(Base):
             results.append(result)
         return results
 
-    async def submit_stream(self, specs: Iterable[JobSpec] | AsyncIterable[JobSpec], *, batch: int = 500, in_hand: int = 4) -> AsyncIterator[Submitted | HeadraceError]:
-        """Stores jobs as they come; yields one result for each, in order. At most `in_hand` batches are under way, so memory is bounded however many there are."""
-        running: list[asyncio.Task[list[Submitted | HeadraceError]]] = []
-        async with asyncio.TaskGroup() as tasks:
-            async for chunk in _chunks(specs, batch):
-                running.append(tasks.create_task(self._submit_batch(chunk)))
-                if len(running) >= in_hand:
-                    for result in await running.pop(0):
-                        yield result
-            for task in running:
-                for result in await task:
-                    yield result
+    async def submit_stream(
+        self, specs: Iterable[JobSpec] | AsyncIterable[JobSpec], *, batch: int = 500, in_hand: int = 4
+    ) -> AsyncGenerator[Submitted | HeadraceError, None]:
+        """Stores jobs as they come; yields one result for each, in order. At most `in_hand` batches are under way, so memory is bounded however many there are.
 
-    async def _submit_batch(self, specs: list[JobSpec]) -> list[Submitted | HeadraceError]:
-        results: list[Submitted | HeadraceError] = []
-        jobs: list[types_pb2.JobSpec] = []
-        places: list[int] = []
-        for spec in specs:
-            try:
-                jobs.append(encode(spec))
-                places.append(len(results))
-                results.append(Submitted(0))
-            except InvalidRequest as error:
-                results.append(error)
-        if not jobs:
-            return results
-        request = jobs_pb2.SubmitManyRequest(jobs=jobs)
+        Stopping early cancels the batches under way; they may have been stored.
+        """
+        loop = asyncio.get_running_loop()
+        running: deque[asyncio.Task[list[Submitted | HeadraceError]]] = deque()
         try:
-            answer = await self._call(lambda stubs: stubs.jobs.SubmitMany, request, repeatable=all(spec.key for spec in specs))
+            async for specs_of_one in batches(specs, batch):
+                running.append(loop.create_task(self._submit_batch(specs_of_one)))
+                if len(running) >= in_hand:
+                    for result in await running[0]:
+                        yield result
+                    running.popleft()
+            while running:
+                for result in await running[0]:
+                    yield result
+                running.popleft()
+        finally:
+            for task in running:
+                task.cancel()
+            if running:
+                await asyncio.wait(running)
+
+    async def _submit_batch(self, specs: list[types_pb2.JobSpec | InvalidRequest]) -> list[Submitted | HeadraceError]:
+        jobs = [spec for spec in specs if not isinstance(spec, InvalidRequest)]
+        if not jobs:
+            return [spec for spec in specs if isinstance(spec, InvalidRequest)]
+        stored: list[Submitted | HeadraceError]
+        try:
+            answer = await self._call(lambda stubs: stubs.jobs.SubmitMany, jobs_pb2.SubmitManyRequest(jobs=jobs), repeatable=all(job.idempotency_key for job in jobs))
+            existing = set(answer.results.existing)
+            stored = [Submitted(job_id, index in existing) for index, job_id in enumerate(answer.results.job_ids)]
+            for failure in answer.results.failures:
+                stored[failure.index] = failure_error(failure)
         except HeadraceError as error:
-            for place in places:
-                results[place] = error
-            return results
-        existing = set(answer.results.existing)
-        for index, job_id in enumerate(answer.results.job_ids):
-            results[places[index]] = Submitted(job_id, index in existing)
-        for failure in answer.results.failures:
-            field = {"field": failure.field.partition(".")[2]} if failure.field else {}
-            results[places[failure.index]] = make(failure.reason, STATUS_NAMES[failure.code], failure.message, field)
-        return results
+            stored = [error] * len(jobs)
+        results = iter(stored)
+        return [spec if isinstance(spec, InvalidRequest) else next(results) for spec in specs]
 
     async def get(self, job_id: int, *, full: bool = False) -> Job:
         """One job; `full` brings its payload and result. Raises NotFound."""
-        answer = await self._call(lambda stubs: stubs.jobs.GetJob, jobs_pb2.GetJobRequest(job_id=_id(job_id), view=_view(full)))
+        answer = await self._call(lambda stubs: stubs.jobs.GetJob, jobs_pb2.GetJobRequest(job_id=check_id(job_id), view=_VIEWS[full]))
         return models.job(answer.job)
 
     async def find(self, job_id: int, *, full: bool = False) -> Job | None:
@@ -166,7 +120,7 @@ class Client(Base):
         created_to: datetime | None = None, page_size: int = 50, page_token: str = "",
     ) -> JobPage:  # fmt: skip
         """A page of jobs, newest first. Filters that are not given do not narrow."""
-        wanted = jobs_pb2.JobFilter(types=types, states=[_state(state) for state in states], instance_id=instance_id)  # type: ignore[misc]
+        wanted = jobs_pb2.JobFilter(types=types, states=[state_number(state) for state in states], instance_id=instance_id)  # type: ignore[misc]
         if created_from is not None:
             wanted.created_from.CopyFrom(to_timestamp(created_from))
         if created_to is not None:
@@ -178,7 +132,7 @@ class Client(Base):
     async def iter_jobs(
         self, *, types: Sequence[str] = (), states: Sequence[State | str] = (), instance_id: str = "", created_from: datetime | None = None,
         created_to: datetime | None = None, page_size: int = 200,
-    ) -> AsyncIterator[Job]:  # fmt: skip
+    ) -> AsyncGenerator[Job, None]:  # fmt: skip
         """All jobs that match, newest first, page by page."""
         token = ""
         while True:
@@ -206,7 +160,7 @@ class Client(Base):
         until = None if timeout_s is None else loop.time() + timeout_s
         while True:
             slice_s = WAIT_SLICE_S if until is None else min(WAIT_SLICE_S, max(0.01, until - loop.time()))
-            request = jobs_pb2.WaitJobRequest(job_id=_id(job_id), wait=to_duration(slice_s), view=types_pb2.JOB_VIEW_FULL)
+            request = jobs_pb2.WaitJobRequest(job_id=check_id(job_id), wait=to_duration(slice_s), view=types_pb2.JOB_VIEW_FULL)
             answer = await self._call(lambda stubs: stubs.jobs.WaitJob, request, timeout_s=slice_s + self._timeout_s)
             job = models.job(answer.job)
             if job.state.settled:
@@ -214,7 +168,7 @@ class Client(Base):
             if until is not None and loop.time() >= until:
                 raise WaitTimeout(f"job {job_id} is still {job.state} after {timeout_s:g} s")
 
-    async def watch(self, *, job_ids: Sequence[int] = (), types: Sequence[str] = (), instance_id: str = "") -> AsyncIterator[JobChange]:
+    async def watch(self, *, job_ids: Sequence[int] = (), types: Sequence[str] = (), instance_id: str = "") -> AsyncGenerator[JobChange, None]:
         """Durable changes of jobs from now on: of these ids (their present state first), or of these types and this instance. Ends only when the caller stops.
 
         After a broken connection the watch goes on with `gap` set, since changes may have been missed.
@@ -243,19 +197,19 @@ class Client(Base):
 
     async def attempts(self, job_id: int) -> "builtins_list[Attempt]":
         """All executions of a job, oldest first."""
-        answer = await self._call(lambda stubs: stubs.jobs.ListAttempts, jobs_pb2.ListAttemptsRequest(job_id=_id(job_id)))
+        answer = await self._call(lambda stubs: stubs.jobs.ListAttempts, jobs_pb2.ListAttemptsRequest(job_id=check_id(job_id)))
         return [models.attempt(item) for item in answer.attempts]
 
     async def events(self, job_id: int) -> "builtins_list[Event]":
         """A job's timeline, oldest first."""
-        answer = await self._call(lambda stubs: stubs.jobs.ListEvents, jobs_pb2.ListEventsRequest(job_id=_id(job_id)))
+        answer = await self._call(lambda stubs: stubs.jobs.ListEvents, jobs_pb2.ListEventsRequest(job_id=check_id(job_id)))
         return [models.event(item) for item in answer.events]
 
-    async def logs(self, job_id: int, *, lease_epoch: int = 0, min_level: str = "debug") -> AsyncIterator[LogLine]:
+    async def logs(self, job_id: int, *, lease_epoch: int = 0, min_level: str = "debug") -> AsyncGenerator[LogLine, None]:
         """What handlers logged for a job, oldest first; of one attempt when `lease_epoch` is given."""
         token = ""
         while True:
-            request = jobs_pb2.ListLogsRequest(job_id=_id(job_id), lease_epoch=lease_epoch, min_level=LEVEL_NUMBERS[min_level], page_token=token)  # type: ignore[arg-type]
+            request = jobs_pb2.ListLogsRequest(job_id=check_id(job_id), lease_epoch=lease_epoch, min_level=LEVEL_NUMBERS[min_level], page_token=token)  # type: ignore[arg-type]
             answer = await self._call(lambda stubs: stubs.jobs.ListLogs, request)
             for line in answer.lines:
                 yield models.log_line(line)
@@ -264,83 +218,11 @@ class Client(Base):
                 return
 
     def _stream(self) -> Submitter:
-        self._brokers.current()  # raises in a forked process
+        self._brokers.current()  # raises when it cannot be used here: closed, forked, another event loop
         if self._submitter is None:
-            loop = asyncio.get_running_loop()
-            self._submitter = Submitter(self._brokers, self._metadata, loop.time)
-            self._sending = loop.create_task(self._submitter.run())
+            self._submitter = Submitter(self._brokers, self._metadata)
+            self._sending = asyncio.get_running_loop().create_task(self._submitter.run())
         return self._submitter
 
 
 builtins_list = list
-
-
-def encode(spec: JobSpec) -> types_pb2.JobSpec:
-    """The message of a job. Raises InvalidRequest for what cannot be sent at all."""
-    if spec.payload is not None and spec.data is not None:
-        raise InvalidRequest("give data or payload, not both", details={"field": "payload"})
-    payload = spec.payload
-    if payload is None:
-        payload = encode_json(spec.data)
-    try:
-        message = types_pb2.JobSpec(
-            type=spec.type, payload=payload, content_type=spec.content_type, instance_id=spec.instance_id, idempotency_key=spec.key, priority=spec.priority,
-            labels=dict(spec.labels), trace_context=spec.trace_context,
-        )  # fmt: skip
-        if spec.delay_s:
-            message.delay.CopyFrom(to_duration(spec.delay_s))
-        if spec.start_at is not None:
-            if spec.start_at.tzinfo is None:
-                raise InvalidRequest("start_at must say its time zone", details={"field": "start_at"})
-            message.start_at.CopyFrom(to_timestamp(spec.start_at))
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidRequest(f"the job cannot be sent: {error}") from error
-    return message
-
-
-def encode_json(data: Any) -> bytes:
-    """JSON of plain values and dataclasses. Raises InvalidRequest for anything else."""
-    try:
-        return json.dumps(asdict(data) if is_dataclass(data) and not isinstance(data, type) else data, separators=(",", ":"), allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidRequest(f"data is not JSON: {error}", details={"field": "data"}) from error
-
-
-async def _chunks(specs: Iterable[JobSpec] | AsyncIterable[JobSpec], size: int) -> AsyncIterator[list[JobSpec]]:
-    """Batches of at most `size` jobs and about 2 MiB."""
-    chunk: list[JobSpec] = []
-    used = 0
-    async for spec in _aiter(specs):
-        chunk.append(spec)
-        used += len(spec.payload or b"") or 200
-        if len(chunk) >= size or used > 2 * 1024 * 1024:
-            yield chunk
-            chunk, used = [], 0
-    if chunk:
-        yield chunk
-
-
-async def _aiter(specs: Iterable[JobSpec] | AsyncIterable[JobSpec]) -> AsyncIterator[JobSpec]:
-    if isinstance(specs, AsyncIterable):
-        async for spec in specs:
-            yield spec
-    else:
-        for spec in specs:
-            yield spec
-
-
-def _id(job_id: int) -> int:
-    if not isinstance(job_id, int) or not 0 < job_id < 1 << 63:
-        raise InvalidRequest(f"a job id is a positive number, found {job_id!r}", details={"field": "job_id"})
-    return job_id
-
-
-def _view(full: bool) -> Any:
-    return types_pb2.JOB_VIEW_FULL if full else types_pb2.JOB_VIEW_BASIC
-
-
-def _state(state: State | str) -> int:
-    number = STATE_NUMBERS.get(str(state))
-    if number is None:
-        raise InvalidRequest(f"a state is one of {', '.join(STATE_NUMBERS)}, found {state!r}", details={"field": "states"})
-    return number

@@ -62,6 +62,10 @@ class ForkError(HeadraceError):
     """The client was made before this process was forked: gRPC does not survive that. Make a new client in the child."""
 
 
+class ClientClosed(HeadraceError):
+    """The client was closed, or is used in another event loop than the one it is bound to."""
+
+
 class BrokerFault(HeadraceError):
     """The broker failed in a way it should not; its log has more under the id in the message."""
 
@@ -118,3 +122,8 @@ def make(reason: str, status: str, message: str, details: dict[str, Any] | None 
 def left_nothing(error: HeadraceError) -> bool:
     """Whether a call that failed so has surely changed nothing, and may be made again anywhere."""
     return error.reason in NOTHING_STORED
+
+
+def never_sent(error: grpc.aio.AioRpcError) -> bool:
+    """Whether there was no connection to send anything on: gRPC says so in words only."""
+    return error.code() is grpc.StatusCode.UNAVAILABLE and "failed to connect" in (error.details() or "").lower()

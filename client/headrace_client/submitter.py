@@ -3,19 +3,18 @@
 A unary call costs the broker some 150 us whatever it carries, a job inside a stream message one or two. One task owns the stream; at most one write is under way.
 
 When the stream breaks, what was sent and not answered may have been stored. Jobs with a key are sent again: the broker knows the key. Jobs without one fail with
-ResultUnknown, unless the broker said that it stored nothing.
+ResultUnknown, unless there was no connection to send them on. Whether a broker stored nothing it says job by job, in an answer; such jobs are sent again.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import grpc
 from headrace_proto.v1 import jobs_pb2, types_pb2
 
 from headrace_client.channel import Brokers, backoff_s
-from headrace_client.errors import HeadraceError, ResultUnknown, Unavailable, from_rpc, left_nothing, make
+from headrace_client.errors import HeadraceError, ResultUnknown, Unavailable, from_rpc, left_nothing, make, never_sent
 from headrace_client.models import Submitted
 
 MAX_JOBS = 1000  # of one message
@@ -34,10 +33,9 @@ class _Waiting:
 class Submitter:
     """One stream of one client. `run` serves until cancelled; it connects when there is something to send."""
 
-    def __init__(self, brokers: Brokers, metadata: tuple[tuple[str, str], ...], now: Callable[[], float]) -> None:
+    def __init__(self, brokers: Brokers, metadata: tuple[tuple[str, str], ...]) -> None:
         self._brokers = brokers
         self._metadata = metadata
-        self._now = now
         self._waiting: deque[_Waiting] = deque()
         self._sent: dict[int, list[_Waiting]] = {}
         self._wake = asyncio.Event()
@@ -61,26 +59,42 @@ class Submitter:
             raise Unavailable(f"no broker took the job within {timeout_s:g} s (tried {', '.join(self._brokers.addresses)}); nothing was stored") from None
 
     async def run(self) -> None:
-        """Sends what waits; connects again, to another broker if need be, when the stream breaks."""
-        failures = 0
-        while True:
-            await self._wake.wait()
-            if not self._waiting:
-                self._wake.clear()
-                continue
-            stubs = self._brokers.current()
-            try:
-                answered = await self._stream(stubs.jobs.SubmitStream(metadata=self._metadata, wait_for_ready=False))
-            except grpc.aio.AioRpcError as error:
-                answered = self._broken(from_rpc(error), connected=not _never_sent(error))
-                self._brokers.failed(stubs)
-            failures = 0 if answered else failures + 1
-            if failures:
-                await asyncio.sleep(backoff_s(failures))
+        """Sends what waits; connects again, to another broker if need be, when the stream breaks. When cancelled, everything that waits fails."""
+        try:
+            failures = 0
+            while True:
+                await self._wake.wait()
+                if not self._waiting:
+                    self._wake.clear()
+                    continue
+                failures = 0 if await self._run_once() else failures + 1
+                if failures:
+                    await asyncio.sleep(backoff_s(failures))
+        finally:
+            self._broken(Unavailable("the client was closed"), connected=True)
+            while self._waiting:
+                _fail(self._waiting.popleft(), Unavailable("the client was closed; nothing was stored"))
 
-    async def _stream(self, call: grpc.aio.StreamStreamCall) -> bool:
-        """Writes and reads until the stream ends; returns whether it answered anything before it ended by itself."""
-        reader = asyncio.ensure_future(self._read(call))
+    async def _run_once(self) -> bool:
+        """One stream to its end; returns whether the broker answered anything."""
+        answered = [False]
+        try:
+            stubs = self._brokers.current()
+        except HeadraceError as error:  # no channel can be made at all, such as for a CA file that cannot be read
+            while self._waiting:
+                _fail(self._waiting.popleft(), error)
+            return True
+        try:
+            await self._stream(stubs.jobs.SubmitStream(metadata=self._metadata), answered)
+            self._broken(ResultUnknown("the broker ended the stream before it answered; the job may have been stored"), connected=True)
+        except grpc.aio.AioRpcError as error:
+            self._broken(from_rpc(error), connected=not never_sent(error))
+            self._brokers.failed(stubs)
+        return answered[0]
+
+    async def _stream(self, call: grpc.aio.StreamStreamCall, answered: list[bool]) -> None:
+        """Writes and reads until the stream ends. Raises AioRpcError unless it ended well."""
+        reader = asyncio.ensure_future(self._read(call, answered))
         try:
             while not reader.done():
                 batch = self._take()
@@ -95,22 +109,20 @@ class Submitter:
                 self._request_no += 1
                 self._sent[self._request_no] = batch
                 await call.write(jobs_pb2.SubmitStreamRequest(request_no=self._request_no, jobs=[waiting.spec for waiting in batch]))
-            return await reader
+            await reader
         except asyncio.InvalidStateError:  # the stream ended while we wrote: the reader knows why
-            return await reader
+            await reader
         finally:
             reader.cancel()
             call.cancel()
 
-    async def _read(self, call: grpc.aio.StreamStreamCall) -> bool:
-        answered = False
+    async def _read(self, call: grpc.aio.StreamStreamCall, answered: list[bool]) -> None:
         async for answer in call:
-            answered = True
+            answered[0] = True
             self._answer(self._sent.pop(answer.request_no, []), answer.results)
         code = await call.code()
         if code is not grpc.StatusCode.OK:
             raise grpc.aio.AioRpcError(code, await call.initial_metadata(), await call.trailing_metadata(), await call.details())
-        return answered
 
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
@@ -127,30 +139,27 @@ class Submitter:
         failures = {failure.index: failure for failure in results.failures}
         existing = set(results.existing)
         for index, waiting in enumerate(batch):
-            if waiting.done.done():
-                continue
             failure = failures.get(index)
             if failure is None:
-                waiting.done.set_result(Submitted(results.job_ids[index], index in existing))
+                if not waiting.done.done():
+                    waiting.done.set_result(Submitted(results.job_ids[index], index in existing))
                 continue
-            error = make(failure.reason, STATUS_NAMES[failure.code], failure.message, {"field": failure.field.partition(".")[2]} if failure.field else {})
+            error = failure_error(failure)
             if left_nothing(error) or (isinstance(error, ResultUnknown) and waiting.spec.idempotency_key):
                 self._again(waiting)
             else:
-                waiting.done.set_exception(error)
+                _fail(waiting, error)
 
-    def _broken(self, error: HeadraceError, *, connected: bool) -> bool:
+    def _broken(self, error: HeadraceError, *, connected: bool) -> None:
         """Decides what becomes of what was sent and not answered."""
         sent, self._sent = self._sent, {}
-        for batch in sent.values():
-            for waiting in batch:
-                if waiting.done.done():
-                    continue
-                if not connected or left_nothing(error) or (isinstance(error, Unavailable) and waiting.spec.idempotency_key):
-                    self._again(waiting)
-                else:
-                    waiting.done.set_exception(error)
-        return False
+        for waiting in (waiting for batch in sent.values() for waiting in batch):
+            if not connected or (isinstance(error, Unavailable) and waiting.spec.idempotency_key):
+                self._again(waiting)
+            elif isinstance(error, Unavailable):
+                _fail(waiting, ResultUnknown(f"{error.message}; the job may have been stored: submit it with a key to be able to repeat it", reason=error.reason))
+            else:
+                _fail(waiting, error)
 
     def _again(self, waiting: _Waiting) -> None:
         waiting.sent = bool(waiting.spec.idempotency_key)
@@ -158,6 +167,11 @@ class Submitter:
         self._wake.set()
 
 
-def _never_sent(error: grpc.aio.AioRpcError) -> bool:
-    """Whether there was no connection to send anything on: gRPC says so in words only."""
-    return error.code() is grpc.StatusCode.UNAVAILABLE and "failed to connect" in (error.details() or "").lower()
+def failure_error(failure: jobs_pb2.SubmitFailure) -> HeadraceError:
+    """The library's error for one job of a batch that was refused."""
+    return make(failure.reason, STATUS_NAMES[failure.code], failure.message, {"field": failure.field.partition(".")[2]} if failure.field else {})
+
+
+def _fail(waiting: _Waiting, error: HeadraceError) -> None:
+    if not waiting.done.done():
+        waiting.done.set_exception(error)

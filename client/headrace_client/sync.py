@@ -1,17 +1,17 @@
 """The clients for code without asyncio: the same methods, blocking, over one event loop in a thread of its own. Safe to use from several threads."""
 
 import asyncio
+import os
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from headrace_client.admin import AdminClient
 from headrace_client.client import Client
-from headrace_client.errors import HeadraceError
+from headrace_client.errors import ClientClosed, ForkError, HeadraceError
 from headrace_client.models import Attempt, Event, Job, JobChange, JobCounts, JobPage, JobResult, JobSpec, LogLine, State, Submitted
 
 T = TypeVar("T")
@@ -24,15 +24,19 @@ class SyncClient:
         self, broker: str | Sequence[str] | None = None, *, domain: str | None = None, token: str | None = None, tls_ca: str | Path | None = None,
         actor: str | None = None, timeout_s: float = 30.0,
     ) -> None:  # fmt: skip
+        self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="headrace-client", daemon=True)
         self._thread.start()
 
-        async def make() -> tuple[Client, AdminClient]:
-            options: dict[str, Any] = {"domain": domain, "token": token, "tls_ca": tls_ca, "actor": actor, "timeout_s": timeout_s}
-            return Client(broker, **options), AdminClient(broker, **options)
+        async def make() -> Client:
+            return Client(broker, domain=domain, token=token, tls_ca=tls_ca, actor=actor, timeout_s=timeout_s)
 
-        self._client, self._admin = self._run(make())
+        try:
+            self._client = self._run(make())
+        except HeadraceError:
+            self._stop()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -42,10 +46,12 @@ class SyncClient:
 
     def close(self) -> None:
         """Closes all connections and ends the thread."""
-        if self._loop.is_closed():
+        if self._loop.is_closed() or os.getpid() != self._pid:
             return
         self._run(self._client.close())
-        self._run(self._admin.close())
+        self._stop()
+
+    def _stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -75,13 +81,23 @@ class SyncClient:
         """One job, or None."""
         return self._run(self._client.find(job_id, full=full))
 
-    def list(self, *, types: Sequence[str] = (), states: Sequence[State | str] = (), instance_id: str = "", page_size: int = 50, page_token: str = "") -> JobPage:
+    def list(
+        self, *, types: Sequence[str] = (), states: Sequence[State | str] = (), instance_id: str = "", created_from: datetime | None = None,
+        created_to: datetime | None = None, page_size: int = 50, page_token: str = "",
+    ) -> JobPage:  # fmt: skip
         """A page of jobs, newest first."""
-        return self._run(self._client.list(types=types, states=states, instance_id=instance_id, page_size=page_size, page_token=page_token))
+        return self._run(
+            self._client.list(
+                types=types, states=states, instance_id=instance_id, created_from=created_from, created_to=created_to, page_size=page_size, page_token=page_token
+            )
+        )
 
-    def iter_jobs(self, *, types: Sequence[str] = (), states: Sequence[State | str] = (), instance_id: str = "") -> Iterator[Job]:
+    def iter_jobs(
+        self, *, types: Sequence[str] = (), states: Sequence[State | str] = (), instance_id: str = "", created_from: datetime | None = None,
+        created_to: datetime | None = None,
+    ) -> Iterator[Job]:  # fmt: skip
         """All jobs that match, newest first."""
-        return self._iterate(lambda: self._client.iter_jobs(types=types, states=states, instance_id=instance_id))
+        return self._iterate(lambda: self._client.iter_jobs(types=types, states=states, instance_id=instance_id, created_from=created_from, created_to=created_to))
 
     def count(self, types: Sequence[str] = ()) -> JobCounts:
         """Jobs by type and state."""
@@ -109,17 +125,22 @@ class SyncClient:
 
     def requeue(self, job_ids: Sequence[int], *, reason: str = "", include_completed: bool = False) -> "builtins_list[JobResult]":
         """Starts a new run of settled jobs."""
-        return self._run(self._admin.requeue(job_ids, reason=reason, include_completed=include_completed))
+        return self._run(self._client.requeue(job_ids, reason=reason, include_completed=include_completed))
 
     def abort(self, job_ids: Sequence[int], *, reason: str = "", grace_s: float | None = None, force: bool = False) -> "builtins_list[JobResult]":
         """Ends jobs."""
-        return self._run(self._admin.abort(job_ids, reason=reason, grace_s=grace_s, force=force))
+        return self._run(self._client.abort(job_ids, reason=reason, grace_s=grace_s, force=force))
 
     def purge(self, job_ids: Sequence[int], *, reason: str = "") -> "builtins_list[JobResult]":
         """Deletes settled jobs."""
-        return self._run(self._admin.purge(job_ids, reason=reason))
+        return self._run(self._client.purge(job_ids, reason=reason))
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        if os.getpid() != self._pid or self._loop.is_closed():
+            coroutine.close()
+            if os.getpid() != self._pid:
+                raise ForkError("this client was made before the process was forked; neither its thread nor gRPC survives that: make a new client in the child")
+            raise ClientClosed("this client is closed: make a new one")
         future: Future[T] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
@@ -127,7 +148,7 @@ class SyncClient:
             future.cancel()
             raise
 
-    def _iterate(self, make: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
+    def _iterate(self, make: Callable[[], AsyncGenerator[T, None]]) -> Iterator[T]:
         iterator = make()
 
         async def step() -> tuple[bool, Any]:
@@ -136,11 +157,18 @@ class SyncClient:
             except StopAsyncIteration:
                 return False, None
 
-        while True:
-            more, item = self._run(step())
-            if not more:
-                return
-            yield item
+        async def end() -> None:
+            await iterator.aclose()
+
+        try:
+            while True:
+                more, item = self._run(step())
+                if not more:
+                    return
+                yield item
+        finally:
+            if not self._loop.is_closed():
+                self._run(end())
 
 
 builtins_list = list

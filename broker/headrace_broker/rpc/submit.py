@@ -41,14 +41,17 @@ class SubmitCalls:
         return jobs_pb2.SubmitManyResponse(results=results)
 
     async def SubmitStream(self, requests: AsyncIterator[jobs_pb2.SubmitStreamRequest], context: Any) -> AsyncIterator[jobs_pb2.SubmitStreamResponse]:  # noqa: N802
-        """A reader task takes requests while there is room for them; answers go out in the order in which they are ready."""
+        """A reader task takes requests while there is room for them; answers go out in the order in which they are ready.
+
+        Whatever happens to one request is said in its answer, job by job: an error of the whole stream would leave open what became of the others.
+        """
         domain = convert.domain_of(context)
-        answers: asyncio.Queue[jobs_pb2.SubmitStreamResponse | BrokerError | None] = asyncio.Queue(STREAM_WINDOW)
+        answers: asyncio.Queue[jobs_pb2.SubmitStreamResponse | Exception | None] = asyncio.Queue(STREAM_WINDOW)
         room = asyncio.Semaphore(STREAM_WINDOW)
         reader = asyncio.ensure_future(self._read_stream(domain, requests, answers, room))
         try:
             while (answer := await answers.get()) is not None:
-                if isinstance(answer, BrokerError):
+                if isinstance(answer, Exception):
                     raise answer
                 room.release()
                 yield answer
@@ -57,12 +60,19 @@ class SubmitCalls:
 
     async def _read_stream(
         self, domain: str, requests: AsyncIterator[jobs_pb2.SubmitStreamRequest],
-        answers: "asyncio.Queue[jobs_pb2.SubmitStreamResponse | BrokerError | None]", room: asyncio.Semaphore,
+        answers: "asyncio.Queue[jobs_pb2.SubmitStreamResponse | Exception | None]", room: asyncio.Semaphore,
     ) -> None:  # fmt: skip
         async def serve(request: jobs_pb2.SubmitStreamRequest) -> None:
             try:
                 results = await self._submit_batch(domain, request.jobs, wait=True)
+            except InvalidField as error:  # a batch of the wrong size: not something that a job's answer can say
+                await answers.put(error)
+                return
             except BrokerError as error:
+                results = jobs_pb2.SubmitResults(job_ids=[0] * len(request.jobs))
+                for index in range(len(request.jobs)):
+                    _refuse(results, index, error)
+            except Exception as error:  # a defect: the guard around the call logs it
                 await answers.put(error)
                 return
             await answers.put(jobs_pb2.SubmitStreamResponse(request_no=request.request_no, results=results))

@@ -64,8 +64,9 @@ def _guarded(common: Common, go: Callable[[], Coroutine[Any, Any, int | None]]) 
         return asyncio.run(go()) or 0
     except HeadraceError as error:
         return fail(error, common.output)
-    except Done as done:
-        return done.code
+    except UnicodeError:
+        errors.print("headrace: an argument is not UTF-8")
+        return 2
 
 
 def read_ids(words: Sequence[str]) -> list[int]:
@@ -73,8 +74,8 @@ def read_ids(words: Sequence[str]) -> list[int]:
     texts = [text for word in words for text in (sys.stdin.read().split() if word == "-" else [word])]
     ids = []
     for text in texts:
-        if not text.isdigit() or not 0 < int(text) < 1 << 63:
-            errors.print(f"headrace: {text!r} is not a job id: a positive number, as `headrace jobs list` shows it")
+        if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) < 1 << 63):
+            errors.print(f"headrace: {text[:40]!r} is not a job id: a positive number, as `headrace jobs list` shows it")
             raise Done(2)
         ids.append(int(text))
     if not ids:

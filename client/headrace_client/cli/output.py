@@ -1,5 +1,6 @@
 """Results on stdout as table, json or jsonl; everything else on stderr. Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 no broker reached."""
 
+import base64
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -21,7 +22,7 @@ LONG = frozenset({"error", "message", "reason", "types", "labels", "instance_id"
 """Columns whose text may be broken over lines."""
 ID_FIELDS = frozenset({"job_id", "alert_id"})
 
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 class Done(Exception):  # ends a command with an exit code
@@ -182,10 +183,10 @@ def _short(value: Any) -> str:
 
 
 def _bytes(value: bytes) -> Any:
-    import base64
-
     try:
-        return json.loads(value) if value else None
+        parsed = json.loads(value) if value else None
+        json.dumps(parsed, indent=2)  # what is nested too deeply to be printed is shown as text
+        return parsed
     except (ValueError, RecursionError):
         pass
     try:

@@ -1,24 +1,29 @@
 """`headrace submit`: one job from the command line, or many from a file of JSON lines."""
 
 import json
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from headrace_client.cli.common import Common, run
+from headrace_client.cli.json_text import check_json, members
 from headrace_client.cli.output import Done, Output, errors
 from headrace_client.client import Client
-from headrace_client.errors import HeadraceError
+from headrace_client.errors import Busy, HeadraceError, Unavailable
 from headrace_client.models import JobSpec, State, Submitted
 
 JSONL_HELP = "submit one job a line of FILE, or - for standard input: {type, data, instance_id, key, priority, delay_s, start_at, labels}"
-FIELDS = {"type", "data", "instance_id", "key", "priority", "delay_s", "start_at", "labels"}
+FIELDS: dict[str, type | tuple[type, ...]] = {
+    "type": str, "data": object, "instance_id": str, "key": str, "priority": int, "delay_s": (int, float), "start_at": str, "labels": dict,
+}  # fmt: skip
+"""The members of a line, and what they may be."""
 
 
 def submit(
@@ -42,7 +47,7 @@ def submit(
     if jsonl is not None:
         return run(common, lambda client, output: _many(client, output, jsonl))
     payload = _payload(data)
-    labels = {key: value for key, _, value in (pair.partition("=") for pair in label or [])}
+    labels = _labels(label or [])
 
     async def command(client: Client, output: Output) -> int:
         assert type is not None
@@ -62,35 +67,40 @@ def submit(
 
 
 def _payload(data: str | None) -> bytes:
+    """The bytes to send, exactly as they were given; they must be JSON."""
     if data is None:
         return b"null"
     try:
-        raw = sys.stdin.buffer.read() if data == "-" else Path(data[1:]).read_bytes() if data.startswith("@") else data.encode()
+        raw = sys.stdin.buffer.read() if data == "-" else Path(data[1:]).read_bytes() if data.startswith("@") else os.fsencode(data)
+        check_json(raw)
     except OSError as error:
         errors.print(f"headrace: cannot read {error.filename}: {error.strerror}")
-        raise SystemExit(2) from error
-    try:
-        json.loads(raw)
-    except RecursionError:
-        return raw  # nested too deeply for us to check; the broker does not look inside
+        raise Done(2) from error
     except ValueError as error:
         errors.print(f"headrace: --data is not JSON: {error}; a text needs quotes inside: --data '\"text\"'")
-        raise SystemExit(2) from error
+        raise Done(2) from error
     return raw
 
 
+def _labels(pairs: list[str]) -> dict[str, str]:
+    for pair in pairs:
+        if not pair.partition("=")[0] or "=" not in pair:
+            errors.print(f"headrace: a label is KEY=VALUE, found {pair!r}")
+            raise Done(2)
+    return {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
+
+
 async def _many(client: Client, output: Output, source: str) -> int:
-    """Each good line is submitted, each bad one reported with its number."""
-    bad = 0
-    stored = 0
-    numbers: list[int] = []
+    """Each good line is submitted, each bad one reported with its number; stops when no broker can be reached."""
+    bad = stored = position = 0
+    numbers: list[int] = []  # of the lines that were submitted, in order
 
     def complain(number: int, message: str) -> None:
         nonlocal bad
         bad += 1
-        errors.print(f"line {number}: {message}", markup=False)
+        errors.print(f"line {number}: {message}")
 
-    def specs(lines: TextIO) -> Iterator[JobSpec]:
+    def specs(lines: Iterable[bytes]) -> Iterator[JobSpec]:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
@@ -104,7 +114,7 @@ async def _many(client: Client, output: Output, source: str) -> int:
 
     with ExitStack() as stack:
         try:
-            lines = sys.stdin if source == "-" else stack.enter_context(open(source, encoding="utf-8"))
+            lines = sys.stdin.buffer if source == "-" else stack.enter_context(open(source, "rb"))
         except OSError as error:
             errors.print(f"headrace: cannot read {source}: {error.strerror}")
             raise Done(2) from error
@@ -112,10 +122,12 @@ async def _many(client: Client, output: Output, source: str) -> int:
             Progress(TextColumn("submitting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=errors, disable=not errors.is_terminal, transient=True)
         )
         task = bar.add_task("submit", total=None)
-        position = 0
         async for result in client.submit_stream(specs(lines)):
             number = numbers[position]
             position += 1
+            if isinstance(result, (Unavailable, Busy)):
+                errors.print(f"{stored} jobs submitted, {bad} lines refused; stopped at line {number}")
+                raise result
             if isinstance(result, HeadraceError):
                 complain(number, result.message)
             else:
@@ -133,23 +145,19 @@ def _print_result(output: Output, result: Submitted) -> None:
         print(json.dumps({"job_id": str(result.job_id), "existing": result.existing}))
 
 
-def parse_line(line: str) -> JobSpec:
-    """One line of a file of jobs. Raises ValueError that says what is wrong."""
-    try:
-        fields: Any = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"not JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise ValueError('a job is an object: {"type": ..., "data": ...}')
-    unknown = sorted(set(fields) - FIELDS)
+def parse_line(line: bytes) -> JobSpec:
+    """One line of a file of jobs; its data goes to the broker byte for byte. Raises ValueError that says what is wrong."""
+    values = members(line)
+    unknown = sorted(set(values) - FIELDS.keys())
     if unknown:
-        raise ValueError(f"unknown field {unknown[0]!r}; the fields are {', '.join(sorted(FIELDS))}")
-    wanted = {"type": str, "instance_id": str, "key": str, "priority": int, "delay_s": (int, float), "start_at": str, "labels": dict}
-    for name, kind in wanted.items():
-        if name in fields and (not isinstance(fields[name], kind) or isinstance(fields[name], bool)):  # type: ignore[arg-type]  # a class or several
-            raise ValueError(f"field {name!r} does not fit: {fields[name]!r}")
+        raise ValueError(f"unknown field {unknown[0]!r}; the fields are {', '.join(FIELDS)}")
+    payload = values.pop("data", "null").encode()
+    check_json(payload)
+    fields: dict[str, Any] = {name: json.loads(text) for name, text in values.items()}
+    for name, value in fields.items():
+        if not isinstance(value, FIELDS[name]) or isinstance(value, bool):
+            raise ValueError(f"field {name!r} does not fit: {values[name]}")
     if not fields.get("type"):
         raise ValueError("field 'type' is missing")
     start_at = fields.pop("start_at", None)
-    data = fields.pop("data", None)
-    return JobSpec(**fields, payload=json.dumps(data, separators=(",", ":")).encode(), start_at=None if start_at is None else datetime.fromisoformat(start_at))
+    return JobSpec(**fields, payload=payload, start_at=None if start_at is None else datetime.fromisoformat(start_at))

@@ -1,0 +1,86 @@
+"""From what callers give to messages; what cannot be sent is refused here, before anything is."""
+
+import json
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from headrace_proto.v1 import types_pb2
+from headrace_proto.wire import STATE_NUMBERS, to_duration, to_timestamp
+
+from headrace_client.errors import InvalidRequest
+from headrace_client.models import JobSpec, State
+
+BATCH_BYTES = 2 * 1024 * 1024
+"""Payload bytes after which a batch is sent, well under what one message may hold."""
+
+
+def encode(spec: JobSpec) -> types_pb2.JobSpec:
+    """The message of a job. Raises InvalidRequest for what cannot be sent at all."""
+    if spec.payload is not None and spec.data is not None:
+        raise InvalidRequest("give data or payload, not both", details={"field": "payload"})
+    payload = encode_json(spec.data) if spec.payload is None else spec.payload
+    try:
+        message = types_pb2.JobSpec(
+            type=spec.type, payload=payload, content_type=spec.content_type, instance_id=spec.instance_id, idempotency_key=spec.key, priority=spec.priority,
+            labels=dict(spec.labels), trace_context=spec.trace_context,
+        )  # fmt: skip
+        if spec.delay_s:
+            message.delay.CopyFrom(to_duration(spec.delay_s))
+        if spec.start_at is not None:
+            if spec.start_at.tzinfo is None:
+                raise InvalidRequest("start_at must say its time zone", details={"field": "start_at"})
+            message.start_at.CopyFrom(to_timestamp(spec.start_at))
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:
+        raise InvalidRequest(f"the job cannot be sent: {error}") from error
+    return message
+
+
+def encode_json(data: Any) -> bytes:
+    """JSON of plain values and dataclasses. Raises InvalidRequest for anything else."""
+    try:
+        return json.dumps(asdict(data) if is_dataclass(data) and not isinstance(data, type) else data, separators=(",", ":"), allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequest(f"data is not JSON: {error}", details={"field": "data"}) from error
+
+
+async def batches(specs: Iterable[JobSpec] | AsyncIterable[JobSpec], most: int) -> AsyncIterator[list[types_pb2.JobSpec | InvalidRequest]]:
+    """Messages in batches of at most `most` jobs, each ended by the job that makes it pass BATCH_BYTES; a job that cannot be sent is its error."""
+    batch: list[types_pb2.JobSpec | InvalidRequest] = []
+    used = 0
+    async for spec in _aiter(specs):
+        try:
+            message = encode(spec)
+            used += len(message.payload)
+            batch.append(message)
+        except InvalidRequest as error:
+            batch.append(error)
+        if len(batch) >= most or used > BATCH_BYTES:
+            yield batch
+            batch, used = [], 0
+    if batch:
+        yield batch
+
+
+def check_id(job_id: int) -> int:
+    """The id, when it can be one."""
+    if not isinstance(job_id, int) or not 0 < job_id < 1 << 63:
+        raise InvalidRequest(f"a job id is a positive number, found {job_id!r}", details={"field": "job_id"})
+    return job_id
+
+
+def state_number(state: State | str) -> int:
+    """The state's number on the wire."""
+    number = STATE_NUMBERS.get(str(state))
+    if number is None:
+        raise InvalidRequest(f"a state is one of {', '.join(STATE_NUMBERS)}, found {state!r}", details={"field": "states"})
+    return number
+
+
+async def _aiter(specs: Iterable[JobSpec] | AsyncIterable[JobSpec]) -> AsyncIterator[JobSpec]:
+    if isinstance(specs, AsyncIterable):
+        async for spec in specs:
+            yield spec
+    else:
+        for spec in specs:
+            yield spec

@@ -1,0 +1,108 @@
+"""Submits over a stream that breaks: never a job twice, never a caller who waits for ever."""
+
+import asyncio
+from typing import Any
+
+import grpc
+import pytest
+from headrace_client import Client, JobSpec, ResultUnknown, Unavailable
+from headrace_proto.v1 import jobs_pb2
+
+from tests.support.scripted_broker import EndStream, scripted_broker, stored
+
+
+async def test_concurrent_submits_share_messages() -> None:
+    gate = asyncio.Event()
+
+    async def answer(request: jobs_pb2.SubmitStreamRequest, _context: Any) -> jobs_pb2.SubmitStreamResponse:
+        await gate.wait()
+        return stored(request)
+
+    async with scripted_broker(answer) as (address, service), Client(address) as client, asyncio.TaskGroup() as tasks:
+        submits = [tasks.create_task(client.submit("t", number)) for number in range(3000)]
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.wait(submits)
+    assert sum(len(request.jobs) for request in service.received) == 3000
+    assert len(service.received) <= 10
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED])
+async def test_a_submit_without_key_is_not_sent_again_after_its_stream_broke(code: grpc.StatusCode) -> None:
+    async def answer(_request: jobs_pb2.SubmitStreamRequest, context: Any) -> None:
+        await context.abort(code, "gone", (("headrace-reason", "DATABASE_UNAVAILABLE"),) if code is grpc.StatusCode.UNAVAILABLE else ())
+
+    async with scripted_broker(answer) as (address, service), Client(address, timeout_s=5) as client:
+        with pytest.raises(ResultUnknown):
+            await client.submit("t", 1)
+        assert len(service.received) == 1
+
+
+async def test_a_submit_with_key_is_sent_again_until_it_is_answered() -> None:
+    failures = iter((True, True, False))
+
+    async def answer(request: jobs_pb2.SubmitStreamRequest, context: Any) -> jobs_pb2.SubmitStreamResponse:
+        if next(failures):
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+        return stored(request, 7)
+
+    async with scripted_broker(answer) as (address, service), Client(address) as client:
+        assert (await client.submit("t", 1, key="k")).job_id == 7
+        assert [request.jobs[0].idempotency_key for request in service.received] == ["k", "k", "k"]
+
+
+async def test_a_stream_that_ends_well_with_a_request_unanswered_leaves_the_result_unknown() -> None:
+    async def answer(_request: jobs_pb2.SubmitStreamRequest, _context: Any) -> None:
+        raise EndStream
+
+    async with scripted_broker(answer) as (address, service), Client(address, timeout_s=5) as client:
+        with pytest.raises(ResultUnknown, match="ended the stream"):
+            await client.submit("t", 1)
+        assert len(service.received) == 1
+
+
+async def test_what_the_broker_refused_without_storing_it_is_sent_again_and_nothing_else() -> None:
+    async def answer(request: jobs_pb2.SubmitStreamRequest, _context: Any) -> jobs_pb2.SubmitStreamResponse:
+        response = stored(request, 100 * request.request_no)
+        if request.request_no == 1:
+            failure = jobs_pb2.SubmitFailure(index=1, code=grpc.StatusCode.UNAVAILABLE.value[0], reason="DRAINING", message="drains")
+            response.results.failures.append(failure)
+        return response
+
+    async with scripted_broker(answer) as (address, service), Client(address) as client, asyncio.TaskGroup() as tasks:
+        submits = [tasks.create_task(client.submit("t", number)) for number in range(3)]
+        results = [(await submit).job_id for submit in submits]
+    assert results == [100, 200, 102]
+    assert [[job.payload for job in request.jobs] for request in service.received] == [[b"0", b"1", b"2"], [b"1"]]
+
+
+async def test_submits_under_way_fail_when_the_client_is_closed() -> None:
+    arrived = asyncio.Event()
+
+    async def answer(_request: jobs_pb2.SubmitStreamRequest, _context: Any) -> None:
+        arrived.set()
+
+    async with scripted_broker(answer) as (address, _):
+        client = Client(address)
+        submit = asyncio.ensure_future(client.submit("t", 1))
+        await arrived.wait()
+        await client.close()
+        with pytest.raises(ResultUnknown, match="closed"):
+            await submit
+
+
+async def test_without_a_broker_a_submit_fails_in_time_and_says_where_it_looked() -> None:
+    async with Client("127.0.0.1:1,127.0.0.1:2", timeout_s=0.5) as client:
+        with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1, 127\.0\.0\.1:2.*nothing was stored") as refused:
+            await client.submit("t", 1)
+        assert not isinstance(refused.value, ResultUnknown)
+        [result] = await client.submit_many([JobSpec("t", 1)])
+        assert isinstance(result, Unavailable) and "nothing was stored" in str(result)
+
+
+async def test_the_next_broker_of_the_list_is_used_when_one_is_gone() -> None:
+    async def answer(request: jobs_pb2.SubmitStreamRequest, _context: Any) -> jobs_pb2.SubmitStreamResponse:
+        return stored(request, 5)
+
+    async with scripted_broker(answer) as (address, _), Client(f"127.0.0.1:1,{address}") as client:
+        assert (await client.submit("t", 1)).job_id == 5

@@ -1,0 +1,53 @@
+"""A Jobs service that does what a test's script says: what a client must survive and no good broker does."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from headrace_proto.v1 import jobs_pb2, jobs_pb2_grpc
+
+Answer = Callable[[jobs_pb2.SubmitStreamRequest, Any], Awaitable[jobs_pb2.SubmitStreamResponse | None]]
+
+
+class EndStream(Exception):
+    """Raised by an answer: the stream ends with status OK."""
+
+
+class ScriptedJobs(jobs_pb2_grpc.JobsServicer):  # type: ignore[misc]  # generated code has no types
+    """`received` holds every request of the stream; `answer` says what comes back, or aborts the call."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.received: list[jobs_pb2.SubmitStreamRequest] = []
+        self._answer = answer
+
+    async def SubmitStream(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        async for request in requests:
+            self.received.append(request)
+            try:
+                answer = await self._answer(request, context)
+            except EndStream:
+                return
+            if answer is not None:
+                yield answer
+
+
+@asynccontextmanager
+async def scripted_broker(answer: Answer) -> AsyncIterator[tuple[str, ScriptedJobs]]:
+    """(address, service) of such a broker in this process."""
+    server = grpc.aio.server()
+    service = ScriptedJobs(answer)
+    jobs_pb2_grpc.add_JobsServicer_to_server(service, server)  # type: ignore[no-untyped-call]
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}", service
+    finally:
+        await server.stop(0)
+
+
+def stored(request: jobs_pb2.SubmitStreamRequest, first_id: int = 1) -> jobs_pb2.SubmitStreamResponse:
+    """An answer that says that all jobs of the request are stored."""
+    return jobs_pb2.SubmitStreamResponse(
+        request_no=request.request_no, results=jobs_pb2.SubmitResults(job_ids=range(first_id, first_id + len(request.jobs)))
+    )
