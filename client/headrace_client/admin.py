@@ -8,6 +8,7 @@ from headrace_proto.wire import STATE_NUMBERS, to_duration
 
 from headrace_client import models
 from headrace_client.base import Base
+from headrace_client.encode import build
 from headrace_client.errors import InvalidRequest
 from headrace_client.models import AgentInfo, Alert, JobType, Overview
 
@@ -28,12 +29,12 @@ class AdminClient(Base):
 
     async def get_type(self, name: str) -> JobType:
         """One job type. Raises NotFound."""
-        return models.job_type((await self._call(lambda stubs: stubs.admin.GetJobType, admin_pb2.GetJobTypeRequest(name=name))).type)
+        return models.job_type((await self._call(lambda stubs: stubs.admin.GetJobType, build(admin_pb2.GetJobTypeRequest, name=name))).type)
 
     async def set_type(self, name: str, *, clear: Sequence[str] = (), **settings: Any) -> JobType:
         """Changes a person's settings of a type (see SETTINGS for names); `clear` takes some back. The type is made if it is new."""
         cleared = {"retry" if item in _RETRY else item.removesuffix("_s") if item in _DURATIONS else item for item in clear}
-        request = admin_pb2.SetJobTypeRequest(name=name, settings=settings_message(settings, await self._retry_now(name, settings)), clear=sorted(cleared))
+        request = build(admin_pb2.SetJobTypeRequest, name=name, settings=settings_message(settings, await self._retry_now(name, settings)), clear=sorted(cleared))
         return models.job_type((await self._call(lambda stubs: stubs.admin.SetJobType, request)).type)
 
     async def pause_type(self, name: str) -> JobType:
@@ -50,15 +51,15 @@ class AdminClient(Base):
 
     async def drain_agent(self, agent: str) -> int:
         """Agents of this name or incarnation finish what runs and get no more; returns how many there are."""
-        return int((await self._call(lambda stubs: stubs.admin.DrainAgents, admin_pb2.DrainAgentsRequest(agent=agent))).agents)
+        return int((await self._call(lambda stubs: stubs.admin.DrainAgents, build(admin_pb2.DrainAgentsRequest, agent=agent))).agents)
 
     async def resume_agent(self, agent: str) -> int:
         """Agents of this name or incarnation get jobs again; returns how many there are."""
-        return int((await self._call(lambda stubs: stubs.admin.ResumeAgents, admin_pb2.ResumeAgentsRequest(agent=agent))).agents)
+        return int((await self._call(lambda stubs: stubs.admin.ResumeAgents, build(admin_pb2.ResumeAgentsRequest, agent=agent))).agents)
 
     async def list_alerts(self, *, page_size: int = 50, page_token: str = "") -> tuple[list[Alert], str]:
         """(alerts, newest first; token of the next page or empty)."""
-        answer = await self._call(lambda stubs: stubs.admin.ListAlerts, admin_pb2.ListAlertsRequest(page_size=page_size, page_token=page_token))
+        answer = await self._call(lambda stubs: stubs.admin.ListAlerts, build(admin_pb2.ListAlertsRequest, page_size=page_size, page_token=page_token))
         return [models.alert(item) for item in answer.alerts], answer.next_page_token
 
     async def overview(self) -> Overview:
@@ -87,7 +88,7 @@ def settings_message(settings: dict[str, Any], retry_now: dict[str, Any] | None 
                 message.exhausted_state = STATE_NUMBERS[str(value)]  # type: ignore[assignment]  # enum numbers
             elif name not in _RETRY:
                 setattr(message, name, value)
-        except (TypeError, ValueError, KeyError) as error:
+        except (TypeError, ValueError, OverflowError, KeyError) as error:
             raise InvalidRequest(f"setting {name}: {value!r} does not fit", details={"field": name}) from error
     if any(name in settings for name in _RETRY):
         defaults = {"retry_delay_s": 5.0, "retry_factor": 2.0, "retry_max_s": 600.0, "retry_jitter": 0.2}

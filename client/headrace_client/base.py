@@ -8,10 +8,10 @@ from typing import Any, Self, TypeVar
 
 import grpc
 from headrace_proto.v1 import admin_pb2
-from headrace_proto.wire import to_duration
 
 from headrace_client import models
 from headrace_client.channel import Brokers, Stubs, backoff_s, metadata
+from headrace_client.encode import build, duration
 from headrace_client.errors import Unavailable, from_rpc, left_nothing, never_sent
 from headrace_client.models import JobResult
 
@@ -46,17 +46,17 @@ class Base:
 
     async def requeue(self, job_ids: Sequence[int], *, reason: str = "", include_completed: bool = False) -> list[JobResult]:
         """Starts a new run of settled jobs, of completed ones only with `include_completed`; one result for each, in order."""
-        request = admin_pb2.RequeueJobsRequest(job_ids=job_ids, reason=reason, include_completed=include_completed)
+        request = build(admin_pb2.RequeueJobsRequest, job_ids=job_ids, reason=reason, include_completed=include_completed)
         return [models.result(item) for item in (await self._call(lambda stubs: stubs.admin.RequeueJobs, request)).results]
 
     async def abort(self, job_ids: Sequence[int], *, reason: str = "", grace_s: float | None = None, force: bool = False) -> list[JobResult]:
         """Ends waiting jobs and has running ones stopped; `force` ends those at once, without waiting for their agents."""
-        request = admin_pb2.AbortJobsRequest(job_ids=job_ids, reason=reason, force=force, grace=None if grace_s is None else to_duration(grace_s))
+        request = build(admin_pb2.AbortJobsRequest, job_ids=job_ids, reason=reason, force=force, grace=duration("grace_s", grace_s))
         return [models.result(item) for item in (await self._call(lambda stubs: stubs.admin.AbortJobs, request)).results]
 
     async def purge(self, job_ids: Sequence[int], *, reason: str = "") -> list[JobResult]:
         """Deletes settled jobs now."""
-        request = admin_pb2.PurgeJobsRequest(job_ids=job_ids, reason=reason)
+        request = build(admin_pb2.PurgeJobsRequest, job_ids=job_ids, reason=reason)
         return [models.result(item) for item in (await self._call(lambda stubs: stubs.admin.PurgeJobs, request)).results]
 
     async def _call(self, make_call: Callable[[Stubs], Callable[..., Awaitable[T]]], request: Any, *, repeatable: bool = True, timeout_s: float | None = None) -> T:

@@ -13,7 +13,7 @@ from headrace_proto.wire import LEVEL_NUMBERS, to_datetime, to_duration, to_time
 from headrace_client import models
 from headrace_client.base import Base
 from headrace_client.channel import backoff_s
-from headrace_client.encode import batches, check_id, encode, state_number
+from headrace_client.encode import batches, build, check_id, encode, state_number
 from headrace_client.errors import HeadraceError, InvalidRequest, NotFound, Unavailable, WaitTimeout, from_rpc
 from headrace_client.models import Attempt, Event, Job, JobChange, JobCounts, JobPage, JobSpec, LogLine, State, Submitted
 from headrace_client.submitter import Submitter, failure_error
@@ -93,7 +93,9 @@ class Client(Base):
             return [spec for spec in specs if isinstance(spec, InvalidRequest)]
         stored: list[Submitted | HeadraceError]
         try:
-            answer = await self._call(lambda stubs: stubs.jobs.SubmitMany, jobs_pb2.SubmitManyRequest(jobs=jobs), repeatable=all(job.idempotency_key for job in jobs))
+            answer = await self._call(
+                lambda stubs: stubs.jobs.SubmitMany, build(jobs_pb2.SubmitManyRequest, jobs=jobs), repeatable=all(job.idempotency_key for job in jobs)
+            )
             existing = set(answer.results.existing)
             stored = [Submitted(job_id, index in existing) for index, job_id in enumerate(answer.results.job_ids)]
             for failure in answer.results.failures:
@@ -105,7 +107,7 @@ class Client(Base):
 
     async def get(self, job_id: int, *, full: bool = False) -> Job:
         """One job; `full` brings its payload and result. Raises NotFound."""
-        answer = await self._call(lambda stubs: stubs.jobs.GetJob, jobs_pb2.GetJobRequest(job_id=check_id(job_id), view=_VIEWS[full]))
+        answer = await self._call(lambda stubs: stubs.jobs.GetJob, build(jobs_pb2.GetJobRequest, job_id=check_id(job_id), view=_VIEWS[full]))
         return models.job(answer.job)
 
     async def find(self, job_id: int, *, full: bool = False) -> Job | None:
@@ -120,12 +122,12 @@ class Client(Base):
         created_to: datetime | None = None, page_size: int = 50, page_token: str = "",
     ) -> JobPage:  # fmt: skip
         """A page of jobs, newest first. Filters that are not given do not narrow."""
-        wanted = jobs_pb2.JobFilter(types=types, states=[state_number(state) for state in states], instance_id=instance_id)  # type: ignore[misc]
+        wanted = build(jobs_pb2.JobFilter, types=types, states=[state_number(state) for state in states], instance_id=instance_id)  # type: ignore[misc]
         if created_from is not None:
             wanted.created_from.CopyFrom(to_timestamp(created_from))
         if created_to is not None:
             wanted.created_to.CopyFrom(to_timestamp(created_to))
-        request = jobs_pb2.ListJobsRequest(filter=wanted, page_size=page_size, page_token=page_token)
+        request = build(jobs_pb2.ListJobsRequest, filter=wanted, page_size=page_size, page_token=page_token)
         answer = await self._call(lambda stubs: stubs.jobs.ListJobs, request)
         return JobPage([models.job(job) for job in answer.jobs], answer.next_page_token, answer.complete, to_datetime(answer.searched_until))
 
@@ -147,7 +149,7 @@ class Client(Base):
 
     async def count(self, types: Sequence[str] = ()) -> JobCounts:
         """Jobs by type and state."""
-        answer = await self._call(lambda stubs: stubs.jobs.CountJobs, jobs_pb2.CountJobsRequest(types=types))
+        answer = await self._call(lambda stubs: stubs.jobs.CountJobs, build(jobs_pb2.CountJobsRequest, types=types))
         return JobCounts(models.counts(answer.totals), {item.type: models.counts(item.counts) for item in answer.types}, to_datetime(answer.as_of))
 
     async def wait(self, job_id: int, *, timeout_s: float | None = None) -> Job:
@@ -160,7 +162,7 @@ class Client(Base):
         until = None if timeout_s is None else loop.time() + timeout_s
         while True:
             slice_s = WAIT_SLICE_S if until is None else min(WAIT_SLICE_S, max(0.01, until - loop.time()))
-            request = jobs_pb2.WaitJobRequest(job_id=check_id(job_id), wait=to_duration(slice_s), view=types_pb2.JOB_VIEW_FULL)
+            request = build(jobs_pb2.WaitJobRequest, job_id=check_id(job_id), wait=to_duration(slice_s), view=types_pb2.JOB_VIEW_FULL)
             answer = await self._call(lambda stubs: stubs.jobs.WaitJob, request, timeout_s=slice_s + self._timeout_s)
             job = models.job(answer.job)
             if job.state.settled:
@@ -173,7 +175,7 @@ class Client(Base):
 
         After a broken connection the watch goes on with `gap` set, since changes may have been missed.
         """
-        request = jobs_pb2.WatchJobsRequest(job_ids=job_ids, types=types, instance_id=instance_id)
+        request = build(jobs_pb2.WatchJobsRequest, job_ids=job_ids, types=types, instance_id=instance_id)
         failures, gap = 0, False
         while True:
             stubs = self._brokers.current()
@@ -197,19 +199,19 @@ class Client(Base):
 
     async def attempts(self, job_id: int) -> "builtins_list[Attempt]":
         """All executions of a job, oldest first."""
-        answer = await self._call(lambda stubs: stubs.jobs.ListAttempts, jobs_pb2.ListAttemptsRequest(job_id=check_id(job_id)))
+        answer = await self._call(lambda stubs: stubs.jobs.ListAttempts, build(jobs_pb2.ListAttemptsRequest, job_id=check_id(job_id)))
         return [models.attempt(item) for item in answer.attempts]
 
     async def events(self, job_id: int) -> "builtins_list[Event]":
         """A job's timeline, oldest first."""
-        answer = await self._call(lambda stubs: stubs.jobs.ListEvents, jobs_pb2.ListEventsRequest(job_id=check_id(job_id)))
+        answer = await self._call(lambda stubs: stubs.jobs.ListEvents, build(jobs_pb2.ListEventsRequest, job_id=check_id(job_id)))
         return [models.event(item) for item in answer.events]
 
     async def logs(self, job_id: int, *, lease_epoch: int = 0, min_level: str = "debug") -> AsyncGenerator[LogLine, None]:
         """What handlers logged for a job, oldest first; of one attempt when `lease_epoch` is given."""
         token = ""
         while True:
-            request = jobs_pb2.ListLogsRequest(job_id=check_id(job_id), lease_epoch=lease_epoch, min_level=LEVEL_NUMBERS[min_level], page_token=token)  # type: ignore[arg-type]
+            request = build(jobs_pb2.ListLogsRequest, job_id=check_id(job_id), lease_epoch=lease_epoch, min_level=LEVEL_NUMBERS[min_level], page_token=token)  # type: ignore[arg-type]
             answer = await self._call(lambda stubs: stubs.jobs.ListLogs, request)
             for line in answer.lines:
                 yield models.log_line(line)

@@ -1,15 +1,19 @@
 """From what callers give to messages; what cannot be sent is refused here, before anything is."""
 
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from dataclasses import asdict, is_dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
+from google.protobuf.duration_pb2 import Duration
 from headrace_proto.v1 import types_pb2
 from headrace_proto.wire import STATE_NUMBERS, to_duration, to_timestamp
 
 from headrace_client.errors import InvalidRequest
 from headrace_client.models import JobSpec, State
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 BATCH_BYTES = 2 * 1024 * 1024
 """Payload bytes after which a batch is sent, well under what one message may hold."""
@@ -42,6 +46,22 @@ def encode_json(data: Any) -> bytes:
         return json.dumps(asdict(data) if is_dataclass(data) and not isinstance(data, type) else data, separators=(",", ":"), allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidRequest(f"data is not JSON: {error}", details={"field": "data"}) from error
+
+
+def build(make: Callable[P, T], *args: P.args, **fields: P.kwargs) -> T:
+    """The message with these fields. Raises InvalidRequest for what does not fit into it, which protobuf tells as TypeError or ValueError."""
+    try:
+        return make(*args, **fields)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest(f"the request cannot be sent: {error}") from error
+
+
+def duration(field: str, seconds: float | None) -> Duration | None:
+    """Seconds as a message; None stays None."""
+    try:
+        return None if seconds is None else to_duration(seconds)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidRequest(f"{field}: {seconds!r} is not a number of seconds: {error}", details={"field": field}) from error
 
 
 async def batches(specs: Iterable[JobSpec] | AsyncIterable[JobSpec], most: int) -> AsyncIterator[list[types_pb2.JobSpec | InvalidRequest]]:

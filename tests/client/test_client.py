@@ -27,7 +27,7 @@ async def test_the_same_key_twice_is_one_job_and_with_another_body_a_conflict(cl
 
 
 async def test_a_batch_gives_a_result_for_each_job_in_order(client: Client) -> None:
-    naive = datetime(2030, 1, 1)  # noqa: DTZ001
+    naive = datetime(2030, 1, 1)
     specs = [JobSpec("t", 1), JobSpec("", 2), JobSpec("t", object()), JobSpec("t", 3, key="k"), JobSpec("t", start_at=naive), JobSpec("t", payload=b"x" * 2_000_000)]
     results = await client.submit_many([*specs, JobSpec("t", 3, key="k")])
     assert [type(result).__name__ for result in results] == ["Submitted", *["InvalidRequest"] * 2, "Submitted", *["InvalidRequest"] * 2, "Submitted"]
@@ -62,7 +62,7 @@ async def test_absent_jobs_waits_and_wrong_values_have_errors_of_their_own(clien
         await client.get(-1)
     with pytest.raises(InvalidRequest, match="waiting, processing"):
         await client.list(states=["done"])
-    with pytest.raises(InvalidRequest, match="page_token|made by this call"):
+    with pytest.raises(InvalidRequest, match="made by this call"):
         await client.list(page_token="nonsense")
     job = await client.submit("t")
     with pytest.raises(WaitTimeout):
@@ -179,9 +179,7 @@ async def test_a_client_made_before_a_fork_fails_clearly_in_the_child_and_works_
     assert (await client.count()).totals == {State.WAITING: 3}
 
 
-async def test_the_client_waits_out_a_restart_of_the_broker(
-    database: str, directory: Path, broker: BrokerProcess, client: Client, stack: AsyncExitStack
-) -> None:
+async def test_the_client_waits_out_a_restart_of_the_broker(database: str, directory: Path, broker: BrokerProcess, client: Client, stack: AsyncExitStack) -> None:
     job = (await client.submit("t")).job_id
     waiting = asyncio.ensure_future(client.wait(job, timeout_s=60))
     assert await broker.stop() == 0

@@ -14,7 +14,7 @@ class EndStream(Exception):
     """Raised by an answer: the stream ends with status OK."""
 
 
-class ScriptedJobs(jobs_pb2_grpc.JobsServicer):  # type: ignore[misc]  # generated code has no types
+class ScriptedJobs(jobs_pb2_grpc.JobsServicer):
     """`received` holds every request of the stream; `answer` says what comes back, or aborts the call."""
 
     def __init__(self, answer: Answer) -> None:
@@ -48,6 +48,4 @@ async def scripted_broker(answer: Answer) -> AsyncIterator[tuple[str, ScriptedJo
 
 def stored(request: jobs_pb2.SubmitStreamRequest, first_id: int = 1) -> jobs_pb2.SubmitStreamResponse:
     """An answer that says that all jobs of the request are stored."""
-    return jobs_pb2.SubmitStreamResponse(
-        request_no=request.request_no, results=jobs_pb2.SubmitResults(job_ids=range(first_id, first_id + len(request.jobs)))
-    )
+    return jobs_pb2.SubmitStreamResponse(request_no=request.request_no, results=jobs_pb2.SubmitResults(job_ids=range(first_id, first_id + len(request.jobs))))

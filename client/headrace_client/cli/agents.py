@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, run_admin
@@ -58,7 +59,7 @@ def resume(name: Name, *, common: Common | None = None) -> int:
 
 
 @alerts_app.command(name="list")
-def list_alerts(*, limit: Annotated[int, Parameter(name=["--limit", "-n"], help="at most so many")] = 50, common: Common | None = None) -> int:
+def list_alerts(*, limit: Annotated[int, Parameter(name=["--limit", "-n"], validator=Number(gte=0), help="at most so many")] = 50, common: Common | None = None) -> int:
     """List alerts, newest first."""
 
     async def command(client: AdminClient, output: Output) -> None:

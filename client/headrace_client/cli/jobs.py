@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, change, read_ids, run, run_admin
@@ -29,7 +30,7 @@ def list_jobs(
     instance: Annotated[str, Parameter(help="only this business case")] = "",
     since: Annotated[str | None, Parameter(help="created at or after: 2026-01-31, 2026-01-31T12:00:00Z, or an age such as 90s, 15m, 2h, 7d")] = None,
     until: Annotated[str | None, Parameter(help="created before")] = None,
-    limit: Annotated[int, Parameter(name=["--limit", "-n"], help="at most so many; 0: all")] = 50,
+    limit: Annotated[int, Parameter(name=["--limit", "-n"], validator=Number(gte=0), help="at most so many; 0: all")] = 50,
     common: Common | None = None,
 ) -> int:
     """List jobs, newest first."""

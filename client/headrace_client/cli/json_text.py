@@ -36,7 +36,7 @@ def members(line: bytes) -> dict[str, str]:
             if name is not None:
                 found[name] = member
             elif member or found:
-                raise ValueError("not JSON: a member is \"name\": value")
+                raise ValueError('not JSON: a member is "name": value')
             name, start = None, token.end()
         if mark in ("{", "["):
             depth += 1

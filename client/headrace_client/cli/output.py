@@ -147,6 +147,8 @@ def exit_code(error: HeadraceError) -> int:
     """See the module."""
     if isinstance(error, NotFound):
         return 3
+    if isinstance(error, InvalidRequest) and not error.reason:
+        return 2  # refused here, before any broker saw it
     if isinstance(error, (Conflict, InvalidState, Busy, InvalidRequest)):
         return 4
     if isinstance(error, Unavailable) and not isinstance(error, ResultUnknown):
