@@ -16,6 +16,7 @@ from headrace_agent.errors import Aborted
 
 MAX_LINES = 10_000
 MAX_BYTES = 4 * 1024 * 1024
+MAX_LINE = 16 * 1024  # characters of one line
 LEVELS = {"debug": 1, "info": 2, "warning": 3, "error": 4}
 
 current: "contextvars.ContextVar[JobContext | None]" = contextvars.ContextVar("headrace_job", default=None)
@@ -87,8 +88,11 @@ class JobContext:
         self._aborted = threading.Event()
         self._waiters: list[asyncio.Future[None]] = []
         self._lock = threading.Lock()
+        self._most_lines = job.log_limit_lines if job.HasField("log_limit_lines") else MAX_LINES
+        self._most_bytes = job.log_limit_bytes if job.HasField("log_limit_bytes") else MAX_BYTES
         self._lines = 0
         self._bytes = 0
+        self._log_full = False
         self._raises = False  # whether calls raise Aborted: in threads and processes
 
     @property
@@ -141,16 +145,17 @@ class JobContext:
 
     def _line(self, level: int, text: str) -> None:
         self._check()
+        text = str(text)[:MAX_LINE]
         with self._lock:
-            self._lines += 1
-            number = self._lines
-            self._bytes += len(text)
-            over = number > MAX_LINES or self._bytes > MAX_BYTES
-            if over and (number > MAX_LINES + 1 or self._bytes > MAX_BYTES * 2):
+            if self._log_full:
                 return
-            if over:
-                text, level, self._bytes, self._lines = "log limit reached: further lines of this attempt are dropped", 3, MAX_BYTES * 3, MAX_LINES + 2
-        line = jobs_pb2.LogLine(line_no=number, at=to_timestamp(time.time()), level=level, text=str(text)[:16_384])  # type: ignore[arg-type]  # enum numbers
+            self._lines += 1
+            self._bytes += len(text)
+            number = self._lines
+            if number > self._most_lines or self._bytes > self._most_bytes:
+                self._log_full = True
+                text, level = f"log limit reached: {self._most_lines} lines and {self._most_bytes} bytes are kept of one attempt", 3
+        line = jobs_pb2.LogLine(line_no=number, at=to_timestamp(time.time()), level=level, text=text)  # type: ignore[arg-type]  # enum numbers
         self._sink.log(self.job_id, self.lease_epoch, line)
 
 

@@ -5,32 +5,28 @@ session has something to say, and says everything due in one message.
 """
 
 import asyncio
-import json
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import structlog
 from headrace_proto.v1 import agents_pb2
-from headrace_proto.wire import to_datetime, to_duration, to_timestamp
+from headrace_proto.wire import to_duration
 
 from headrace_broker.model.errors import BrokerError, DatabaseUnavailable, InvalidField, SessionError
 from headrace_broker.model.job import Disposition, Kind
-from headrace_broker.model.settings import Settings
 from headrace_broker.rpc import convert
+from headrace_broker.rpc.agent_messages import MAX_OUTCOMES, endings, log_lines, refs, response
 from headrace_broker.shards import reception
 from headrace_broker.shards.intents import Ending
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
-from headrace_broker.shards.session import AgentFacts, Outbound, Served, Session
-from headrace_broker.store.logs import LogWriter, StoredLine
+from headrace_broker.shards.session import AgentFacts, Served, Session
+from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.settings import SettingsStore
 
-MAX_OUTCOMES = 10_000
-MAX_LINE = 16 * 1024
 LOGS_IN_HAND = 8  # log batches of one stream that are being stored; an agent that sends more waits
-_KINDS = {1: Kind.COMPLETED, 2: Kind.FAILED, 3: Kind.TIMED_OUT, 4: Kind.ABORTED, 5: Kind.RELEASED}
 
 log = structlog.get_logger("headrace.agents")
 
@@ -63,7 +59,7 @@ class AgentsService:
                     session.wake.clear()
                     continue
                 out = session.take_out(loop.time())
-                yield _response(owner, session, out)
+                yield response(owner, session, out)
                 if out.go_away is not None:
                     return
         finally:
@@ -77,7 +73,7 @@ class AgentsService:
             raise InvalidField("outcomes", f"1 to {MAX_OUTCOMES} outcomes, found {len(request.outcomes)}")
         sink = _Collector(len(request.outcomes))
         owner = self._ownership.owner
-        owner.end(_endings(request.outcomes, sink))
+        owner.end(endings(request.outcomes, sink, owner.limits.payload_limit_bytes))
         acks = await sink.done
         return agents_pb2.ReportOutcomesResponse(
             acks=[
@@ -88,7 +84,7 @@ class AgentsService:
 
     async def UploadLogs(self, request: agents_pb2.UploadLogsRequest, context: Any) -> agents_pb2.UploadLogsResponse:  # noqa: N802
         try:
-            await self._logs.put(_lines(self._ownership.owner, request.logs))
+            await self._logs.put(log_lines(self._ownership.owner, request.logs))
         except READ_FAILURES as error:
             raise DatabaseUnavailable("the database cannot be reached; nothing was stored") from error
         return agents_pb2.UploadLogsResponse()
@@ -121,7 +117,7 @@ class AgentsService:
                 broker_id=str(owner.life_id),
                 lease=to_duration(limits.lease_s),
                 heartbeat=to_duration(limits.heartbeat_s),
-                not_held=_refs(not_held),
+                not_held=refs(not_held),
                 payload_limit_bytes=limits.payload_limit_bytes,
                 seen_no=first.number,
                 resumed=resumed,
@@ -168,7 +164,7 @@ class AgentsService:
         now = asyncio.get_running_loop().time()
         session.last_heard = now
         if message.outcomes:
-            owner.end(_endings(message.outcomes, session))
+            owner.end(endings(message.outcomes, session, owner.limits.payload_limit_bytes))
         if message.HasField("accept"):
             session.accept(message.accept.assign_no)
             owner.end(
@@ -204,7 +200,7 @@ class AgentsService:
 
     async def _store_logs(self, owner: Owner, session: Session, token: object, message: agents_pb2.ConnectRequest, in_hand: asyncio.Semaphore) -> None:
         try:
-            await self._logs.put(_lines(owner, message.logs))
+            await self._logs.put(log_lines(owner, message.logs))
         except READ_FAILURES as error:
             log.warning("log lines not stored; the agent keeps them", agent=session.facts.name, reason=str(error))
         else:
@@ -229,86 +225,3 @@ class _Collector:
         self._acks[job_id, epoch] = disposition
         if self._seen == self._expected and not self.done.done():
             self.done.set_result(self._acks)
-
-
-def _endings(outcomes: Iterable[agents_pb2.Outcome], sink: Any) -> list[Ending]:
-    endings = []
-    for outcome in outcomes:
-        kind = _KINDS.get(outcome.kind)
-        if kind is None:
-            raise InvalidField("outcomes.kind", f"an outcome's kind is 1 to 5, found {outcome.kind}")
-        ending = Ending(outcome.job_id, outcome.lease_epoch, kind, sink)
-        if kind is Kind.COMPLETED:
-            ending.result = outcome.result or None
-        else:
-            ending.error = convert.job_error(outcome.error) if outcome.HasField("error") else None
-            ending.permanent = outcome.permanent
-            ending.delay_s = convert.seconds("outcomes.retry_after", outcome.retry_after) if outcome.HasField("retry_after") else None
-        endings.append(ending)
-    return endings
-
-
-def _lines(owner: Owner, batches: Iterable[agents_pb2.LogBatch]) -> list[StoredLine]:
-    """The lines to be stored: of each attempt as many as its type keeps, and one that says that there were more."""
-    stored = []
-    for batch in batches:
-        job_id, epoch = convert.job_id("logs.lease.job_id", batch.lease.job_id), batch.lease.lease_epoch
-        live = owner.live_jobs.get(job_id)
-        limit = live.entry.settings.log_limit_lines if live is not None else Settings().log_limit_lines
-        for line in batch.lines:
-            if line.line_no > limit + 1:
-                continue
-            text = line.text[:MAX_LINE].replace("\x00", "\ufffd") if line.line_no <= limit else f"log limit reached: {limit} lines are kept of one attempt"
-            stored.append((job_id, epoch, line.line_no, to_datetime(line.at), line.level if 1 <= line.level <= 4 else 2, text))
-    return stored
-
-
-def _refs(leases: Iterable[tuple[int, int]]) -> list[agents_pb2.LeaseRef]:
-    return [agents_pb2.LeaseRef(job_id=job_id, lease_epoch=epoch) for job_id, epoch in leases]
-
-
-def _response(owner: Owner, session: Session, out: Outbound) -> agents_pb2.ConnectResponse:
-    message = agents_pb2.ConnectResponse(logs_stored_no=out.logs_no)
-    if out.assigned:
-        message.assign.number = session.assign_no
-        message.assign.seen_no = min(live.seen_no for live, *_ in out.assigned)
-        add = message.assign.jobs.add
-        for live, epoch, body, checkpoint in out.assigned:
-            settings = live.entry.settings
-            job: agents_pb2.AssignedJob = add(
-                job_id=live.job_id, lease_epoch=epoch, type=live.entry.name, payload=body if isinstance(body, bytes) else body[0], run=live.run,
-                attempt=live.attempt, timeout_ms=round(settings.timeout_s * 1000), max_attempts=settings.max_attempts, priority=live.priority,
-                losses=live.losses, checkpoint=checkpoint,
-            )  # fmt: skip
-            if not isinstance(body, bytes):
-                _describe(job, body)
-    if out.acks:
-        acks = message.outcome_acks.add
-        for job_id, epoch, disposition in out.acks:
-            acks(job_id=job_id, lease_epoch=epoch, disposition=disposition)
-    if out.proven_no:
-        message.heartbeat_ack.seen_no = out.proven_no
-        message.heartbeat_ack.server_time.CopyFrom(to_timestamp(owner.clock.now_s()))
-    if out.not_held:
-        message.heartbeat_ack.not_held.extend(_refs(out.not_held))
-    for job_id, epoch, abort in out.aborts:
-        message.aborts.append(
-            agents_pb2.AbortCommand(lease=agents_pb2.LeaseRef(job_id=job_id, lease_epoch=epoch), actor=abort.actor, reason=abort.reason, grace=to_duration(abort.grace_s))
-        )
-    message.revoked.extend(_refs(out.revoked))
-    if out.go_away is not None:
-        message.go_away.CopyFrom(agents_pb2.GoAway(reason=out.go_away, reconnect_after=to_duration(0.2), stay_away=out.stay_away))
-    return message
-
-
-def _describe(job: agents_pb2.AssignedJob, body: tuple[bytes, str | None, str | None, str | None, str | None]) -> None:
-
-    _, content_type, instance_id, labels, trace_context = body
-    if content_type:
-        job.content_type = content_type
-    if instance_id:
-        job.instance_id = instance_id
-    if labels:
-        job.labels.update(json.loads(labels))
-    if trace_context:
-        job.trace_context = trace_context

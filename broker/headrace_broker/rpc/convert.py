@@ -25,6 +25,7 @@ MAX_REASON = 1000
 MAX_LABELS = 32
 MAX_BATCH = 10_000
 MAX_PRIORITY = 1_000_000
+MAX_EPOCH = 2**31 - 1  # what the database holds
 
 
 def domain_of(context: Any) -> str:
@@ -68,6 +69,13 @@ def job_id(field: str, value: int) -> int:
     """A job's id."""
     if not 0 < value <= MAX_ID:
         raise InvalidField(field, f"a job id is a positive number, found {value}")
+    return value
+
+
+def epoch(field: str, value: int) -> int:
+    """A lease epoch, or a number of the kind."""
+    if value > MAX_EPOCH:
+        raise InvalidField(field, f"a lease epoch is at most {MAX_EPOCH}, found {value}")
     return value
 
 
@@ -244,6 +252,13 @@ CLEARABLE = {
     "retry": ("retry_delay_s", "retry_factor", "retry_max_s", "retry_jitter"),
 }
 """Setting names of the wire, and what they are stored as."""
+_WIRE_NAMES = {
+    **{f"{name}_s": name for name in _DURATIONS},
+    "retry_delay_s": "retry.delay",
+    "retry_max_s": "retry.max",
+    "retry_factor": "retry.factor",
+    "retry_jitter": "retry.jitter",
+}
 
 
 def settings_values(field: str, message: types_pb2.JobTypeSettings) -> dict[str, Value]:
@@ -265,7 +280,7 @@ def settings_values(field: str, message: types_pb2.JobTypeSettings) -> dict[str,
     try:
         check(values)
     except InvalidField as error:
-        raise InvalidField(f"{field}.{error.field}", str(error).split(": ", 1)[1]) from error
+        raise InvalidField(f"{field}.{_WIRE_NAMES.get(error.field, error.field)}", str(error).split(": ", 1)[1]) from error
     return values
 
 

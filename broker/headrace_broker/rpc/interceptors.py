@@ -8,9 +8,10 @@ from typing import Any
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 
 from headrace_broker.metrics import Metrics
-from headrace_broker.model.errors import BrokerError
+from headrace_broker.model.errors import BrokerError, InvalidField
 from headrace_broker.rpc.errors import reason_of, status_code, trailing_metadata
 
 log = structlog.get_logger("headrace.rpc")
@@ -28,8 +29,9 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships n
             return handler
         if handler.response_streaming:
             make = grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
-            return make(self._stream(handler.stream_stream or handler.unary_stream, details.method), handler.request_deserializer, handler.response_serializer)
-        return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary, details.method), handler.request_deserializer, handler.response_serializer)
+            behaviour = self._stream(handler.stream_stream or handler.unary_stream, details.method)
+            return make(behaviour, _tolerant(handler.request_deserializer), handler.response_serializer)
+        return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary, details.method), _tolerant(handler.request_deserializer), handler.response_serializer)
 
     def _unary(self, behaviour: Callable[[Any, Any], Awaitable[Any]], method: str) -> Callable[[Any, Any], Awaitable[Any]]:
         observe = self._metrics.rpc_seconds
@@ -38,7 +40,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships n
         async def call(request: Any, context: Any) -> Any:
             started = time.perf_counter()
             try:
-                answer = await behaviour(request, context)
+                answer = await behaviour(_parsed(request), context)
             except Exception as error:
                 code, message, metadata = _translate(error, method)
                 observe.labels(method, code.name).observe(time.perf_counter() - started)
@@ -51,7 +53,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships n
     def _stream(self, behaviour: Callable[[Any, Any], AsyncIterator[Any]], method: str) -> Callable[[Any, Any], AsyncIterator[Any]]:
         async def call(requests: Any, context: Any) -> AsyncIterator[Any]:
             try:
-                async for answer in behaviour(requests, context):
+                async for answer in behaviour(_each_parsed(requests) if isinstance(requests, AsyncIterator) else _parsed(requests), context):
                     yield answer
             except (asyncio.CancelledError, GeneratorExit):
                 raise
@@ -59,6 +61,34 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships n
                 await context.abort(*_translate(error, method))
 
         return call
+
+
+class _Malformed:
+    """In place of a request that is no message of its kind: gRPC itself would answer INTERNAL and name nothing."""
+
+
+_MALFORMED = _Malformed()
+
+
+def _tolerant(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def deserialize(data: bytes) -> Any:
+        try:
+            return parse(data)
+        except DecodeError:
+            return _MALFORMED
+
+    return deserialize
+
+
+def _parsed(request: Any) -> Any:
+    if request is _MALFORMED:
+        raise InvalidField("request", "its bytes are no message of this kind")
+    return request
+
+
+async def _each_parsed(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _parsed(request)
 
 
 def _translate(error: Exception, method: str) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]:

@@ -82,9 +82,7 @@ class JobsService(SubmitCalls):
         owner = self._ownership.owner
         domain = convert.domain_of(context)
         ids = frozenset(convert.job_ids("job_ids", request.job_ids)) if request.job_ids else frozenset()
-        for name in request.types:
-            convert.type_name("types", name)
-        names = frozenset(request.types)
+        names = frozenset(convert.type_name(f"types[{index}]", name) for index, name in enumerate(request.types))
         instance_id = convert.text("instance_id", request.instance_id) or None
         with owner.hub.subscribe(job_ids=ids, instance_id=instance_id) as changes:
             for job_id in sorted(ids):
@@ -116,11 +114,10 @@ class JobsService(SubmitCalls):
         limit = convert.page_size(request.page_size, 1000, 10_000)
         if request.min_level not in range(5):
             raise InvalidField("min_level", f"a log level is 1 to 4, found {request.min_level}")
-        filters = f"{job_id}/{request.lease_epoch}/{request.min_level}"
+        epoch = convert.epoch("lease_epoch", request.lease_epoch)
+        filters = f"{job_id}/{epoch}/{request.min_level}"
         token = convert.page_token(request.page_token, filters) or [0, 0]
-        lines = await self._reads.logs(
-            job_id, convert.domain_of(context), lease_epoch=request.lease_epoch, min_level=request.min_level, after=(token[0], token[-1]), limit=limit
-        )
+        lines = await self._reads.logs(job_id, convert.domain_of(context), lease_epoch=epoch, min_level=request.min_level, after=(token[0], token[-1]), limit=limit)
         more = convert.make_token(filters, lines[-1].lease_epoch, lines[-1].line_no) if len(lines) == limit else ""
         return jobs_pb2.ListLogsResponse(
             lines=[

@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from headrace_broker.shards.session import Session
 
 
+CLAIMED = -1
+"""As `assign_no`: the agent named the lease when it came back, so the Assign has surely arrived."""
+
+
 class Abort:
     """A pending wish that a processing job end: who, why, and how long its handler may take to stop."""
 
@@ -24,8 +28,8 @@ class Live:
     """One unsettled job. Written by the owner's decisions only; times are monotonic unless they say otherwise."""
 
     __slots__ = (
-        "abort", "agent_id", "assign_no", "attempt", "available_at_s", "deadline", "entry", "instance_id", "job_id", "kind", "lease_end",
-        "losses", "missed", "not_before", "priority", "progress", "round", "run", "seen_no", "seq", "session", "state",
+        "abort", "agent_id", "assign_no", "attempt", "available_at_s", "deadline", "entry", "instance_id", "job_id", "kind", "lease_end", "log_bytes",
+        "losses", "missed", "not_before", "owner_changes", "priority", "progress", "round", "run", "seen_no", "seq", "session", "state",
     )  # fmt: skip
 
     def __init__(self, job_id: int, entry: TypeEntry, priority: int, instance_id: str | None) -> None:
@@ -39,6 +43,7 @@ class Live:
         self.run = 1
         self.attempt = 0
         self.losses = 0
+        self.owner_changes = 0  # leases of this run that ended unclaimed, when it was read from the ledger
         self.available_at_s = 0.0  # waiting: not before, database clock; 0: at once
         self.not_before = 0.0  # no grant before: end of a lease whose holder may still run
         self.session: Session | None = None  # processing: who holds the lease; None: nobody claimed it since a takeover
@@ -50,4 +55,5 @@ class Live:
         self.round = 0  # in which its newest event was decided
         self.missed = 0  # heartbeats in a row that did not name this lease
         self.abort: Abort | None = None
+        self.log_bytes = 0  # of this attempt, stored by this broker
         self.progress: tuple[float, str] | None = None

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from headrace_broker.metrics import Metrics
-from headrace_broker.model import ids, retry
+from headrace_broker.model import ids
 from headrace_broker.model.errors import Busy, Draining, IdempotencyConflict
-from headrace_broker.model.job import UNCHARGED, Disposition, Kind, NoteKind, State
-from headrace_broker.shards import changes, dispatcher
+from headrace_broker.model.job import Kind, NoteKind, State
+from headrace_broker.shards import changes, dispatcher, endings, sweep
 from headrace_broker.shards.bodies import BodyCache
 from headrace_broker.shards.clock import DatabaseClock
 from headrace_broker.shards.hub import Hub, JobChange
@@ -37,7 +37,6 @@ MAX_PENDING_JOBS = 50_000
 """Submitted jobs that wait for their flush; beyond, callers are told to come back. About half a second of work."""
 MAX_PENDING_BYTES = 128 * 1024 * 1024
 KEYED_AT_ONCE = 1000
-SWEEP_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +85,12 @@ class Owner:
         self.orphans: dict[int, list[Live]] = {}  # leases that a takeover found open, by agent_id
         self.beating: set[Session] = set()  # sessions with heartbeats to be confirmed
         self._monotonic = monotonic
-        self._random = random
+        self.random = random
         self._tick = 0  # newest id, without its lowest bits
         self._timers: list[tuple[float, int, int, int]] = []  # (when, job_id, type_id, priority)
         self._submissions: deque[Submission] = deque()
         self._keyed: deque[KeyedJob] = deque()
-        self._endings: deque[Ending] = deque()
+        self.endings: deque[Ending] = deque()
         self._changes: deque[ChangeIntent] = deque()
         self._notes: deque[tuple[int, int, NoteKind, bytes, asyncio.Future[None] | None]] = deque()
         self._pending_jobs = 0
@@ -124,7 +123,7 @@ class Owner:
 
     def end(self, endings: Iterable[Ending]) -> None:
         """Queues the ends of attempts; sinks are told what became of each."""
-        self._endings.extend(endings)
+        self.endings.extend(endings)
         self.wake.set()
 
     def change(self, intent: ChangeIntent) -> None:
@@ -161,9 +160,9 @@ class Owner:
         self.rounds += 1
         now = self._monotonic()
         round_ = Round(self.rounds)
-        self._sweep(now)
+        self._next_sweep = sweep.sweep(self, now) if now >= self._next_sweep else self._next_sweep
         self._take_submissions(round_, now)
-        self._take_endings(round_)
+        endings.take(self, round_)
         self._take_changes(round_, now)
         self._take_notes(round_)
         self._take_due(now)
@@ -287,7 +286,7 @@ class Owner:
     @property
     def has_intents(self) -> bool:
         """Whether anything waits to be decided."""
-        return bool(self._submissions or self._endings or self._changes or self._notes or self._keyed)
+        return bool(self._submissions or self.endings or self._changes or self._notes or self._keyed)
 
     # Recovery ----------------------------------------------------------------------------------------------------------------------------------
 
@@ -339,7 +338,7 @@ class Owner:
     def settle_job(self, round_: Round, live: Live, kind: Kind, state: State, *, result: bytes | None = None) -> None:
         """The job is settled by this event and leaves memory."""
         self.live_jobs.pop(live.job_id, None)
-        self._release_lease(live)
+        self.release_lease(live)
         self.record(round_, live, kind, state, delete_minute=self.delete_minute(live.entry, state), result=result)
 
     def raise_alert(self, round_: Round, live: Live, error: str | None) -> None:
@@ -358,7 +357,8 @@ class Owner:
         else:
             self.lanes.push(live.entry.type_id, live.priority, live.job_id)
 
-    def _release_lease(self, live: Live) -> None:
+    def release_lease(self, live: Live) -> None:
+        """Nobody holds the job's lease any more."""
         if live.session is not None:
             live.session.leases.pop(live.job_id, None)
             live.session.unsent.pop(live, None)
@@ -432,113 +432,6 @@ class Owner:
         while self._changes and round_.batch.rows() < MAX_ROWS:
             changes.decide(self, round_, self._changes.popleft(), now)
 
-    def _take_endings(self, round_: Round) -> None:
-        for _ in range(min(len(self._endings), MAX_ROWS)):
-            self._end(round_, self._endings.popleft())
-
-    def _end(self, round_: Round, ending: Ending) -> None:
-        live = self.live_jobs.get(ending.job_id)
-        if live is None or live.seq != ending.epoch or live.state is not State.PROCESSING:
-            self._end_late(round_, ending, live)
-            return
-        if ending.sink is not None:
-            round_.acks.append((ending.sink, ending.job_id, ending.epoch, Disposition.ACCEPTED))
-        if ending.kind is Kind.COMPLETED:
-            self.settle_job(round_, live, Kind.COMPLETED, State.COMPLETED, result=ending.result)
-            return
-        self._end_badly(round_, live, ending)
-
-    def _end_badly(self, round_: Round, live: Live, ending: Ending) -> None:
-        """Failed, timed out, lost, released, rejected or aborted: back to waiting, or settled."""
-        settings = live.entry.settings
-        abort, kind, error = live.abort, ending.kind, ending.error
-        if kind in UNCHARGED:
-            live.attempt -= 1
-        lost = kind is Kind.LOST
-        live.losses += lost
-        if abort is not None or kind is Kind.ABORTED:
-            if kind in UNCHARGED:  # an abort ends the attempt as it is
-                live.attempt, live.losses = live.attempt + 1, live.losses - lost
-            self.settle_job(round_, live, Kind.ABORTED, State.ABORTED)
-            actor, reason = (abort.actor, abort.reason) if abort is not None else ("", "the handler ended it")
-            round_.batch.extend_event(actor=actor, reason=reason, error=error)
-            self.raise_alert(round_, live, error)
-            return
-        charged = kind in (Kind.FAILED, Kind.TIMED_OUT)
-        spent = live.losses >= settings.max_losses if lost else charged and (ending.permanent or live.attempt >= settings.max_attempts)
-        if spent:
-            self.settle_job(round_, live, kind, settings.exhausted_state)
-            round_.batch.extend_event(reason=ending.reason, error=error)
-            self.raise_alert(round_, live, error)
-            return
-        delay_s = ending.delay_s
-        if delay_s is None:
-            delay_s = retry.delay_s(settings, live.attempt, self._random()) if charged else 0.0
-        self._release_lease(live)
-        live.available_at_s = self.clock.now_s() + delay_s if delay_s else 0.0
-        self.record(round_, live, kind, State.WAITING)
-        available_at = datetime.fromtimestamp(live.available_at_s, UTC) if delay_s else None
-        round_.batch.extend_event(available_at=available_at, reason=ending.reason, error=error)
-        round_.waiting_again.append(live)
-
-    def _end_late(self, round_: Round, ending: Ending, live: Live | None) -> None:
-        """An ending whose lease is not the current one: still good if the lease was lost and nobody started since; otherwise the ledger tells what it was."""
-        if ending.sink is None:
-            return
-        late = live is not None and live.state is State.WAITING and live.seq == ending.epoch + 1 and live.kind in (Kind.LOST, Kind.OWNER_CHANGED)
-        if late and live is not None and ending.kind is Kind.COMPLETED:
-            if live.round == round_.number:  # one event per job and flush
-                self._endings.append(ending)
-                return
-            self.lanes.discard(live.job_id)
-            self.settle_job(round_, live, Kind.COMPLETED, State.COMPLETED, result=ending.result)
-            round_.acks.append((ending.sink, ending.job_id, ending.epoch, Disposition.ACCEPTED_LATE))
-            return
-        self.stale.append(ending)
-        self.stale_wake.set()
-
-    # Time --------------------------------------------------------------------------------------------------------------------------------------
-
-    def _sweep(self, now: float) -> None:
-        """Ends what time has ended: sessions, leases nobody claimed, attempts that take too long."""
-        if now < self._next_sweep:
-            return
-        self._next_sweep = now + SWEEP_S
-        for session in list(self.by_incarnation.values()):
-            self._sweep_session(session, now)
-        for live in self.live_jobs.values():
-            if live.state is not State.PROCESSING:
-                continue
-            if live.session is None and now > live.lease_end:
-                self._endings.append(Ending(live.job_id, live.seq, Kind.OWNER_CHANGED, reason="nobody claimed the lease after a takeover"))
-            elif live.deadline and now > live.deadline:
-                self._endings.append(Ending(live.job_id, live.seq, Kind.TIMED_OUT, error=TIMED_OUT, reason="the agent did not end the attempt in time"))
-                if live.session is not None:
-                    live.session.out.revoked.append((live.job_id, live.seq))
-                    live.session.wake.set()
-        self.not_before = {job_id: until for job_id, until in self.not_before.items() if until > now}
-
-    def _sweep_session(self, session: Session, now: float) -> None:
-        limits = self.limits
-        silent = now - session.renewed_at > limits.lease_s
-        if session.stream is not None and session.accept_overdue(now, limits.accept_timeout_s):
-            session.out.go_away = "assignments were not accepted in time"
-            session.wake.set()
-        if silent or (session.closed_at is not None and now - session.closed_at > limits.disconnect_grace_s):
-            self.drop_session(session, "its heartbeats stopped" if silent else "its connection closed and it did not come back")
-
-    def drop_session(self, session: Session, why: str) -> None:
-        """The agent is lost: its leases end. What was never sent to it is charged nothing; what was sent is, since a job may kill its agent before it can accept."""
-        self.by_incarnation.pop(session.facts.incarnation_id, None)
-        self.hungry.pop(session, None)
-        session.out.go_away = why
-        session.wake.set()
-        for live in list(session.leases.values()):
-            kind = Kind.LOST if live.assign_no else Kind.REJECTED
-            self._endings.append(Ending(live.job_id, live.seq, kind, error=LOST if kind is Kind.LOST else None, reason=f"agent {session.facts.name} was lost: {why}"))
-        self.metrics.sessions_lost.inc()
-        self.wake.set()
-
     # Reads -------------------------------------------------------------------------------------------------------------------------------------
 
     @property
@@ -590,10 +483,6 @@ class Owner:
                 if (type_ids is None or type_id in type_ids) and from_id <= job_id < below and job_id not in self.live_jobs and not self.lanes.is_stale(job_id)
             )  # fmt: skip
         return sorted(set(found), reverse=True)[:limit]
-
-
-TIMED_OUT = '{"code": "timeout", "message": "the attempt took longer than its timeout", "fingerprint": "timeout"}'
-LOST = '{"code": "lost", "message": "the agent was lost while it ran the job", "fingerprint": "lost"}'
 
 
 def _size(body: Body) -> int:

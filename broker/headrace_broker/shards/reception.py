@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from headrace_broker.model.job import Kind, State
 from headrace_broker.shards.intents import Ending
+from headrace_broker.shards.live import CLAIMED
 from headrace_broker.shards.session import AgentFacts, Served, Session
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def welcome(
         if live is None or not claimable or live.session not in (None, session):
             not_held.append((job_id, epoch))
             continue
-        live.session, live.assign_no, live.missed = session, -1, 0  # claimed, so it has surely arrived
+        live.session, live.assign_no, live.missed = session, CLAIMED, 0
         session.leases[job_id] = live
         if live.abort is not None:
             session.out.aborts.append((job_id, epoch, live.abort))
@@ -57,7 +58,7 @@ def heartbeat(owner: "Owner", session: Session, number: int, held: dict[int, int
         if live is None or live.seq != epoch:
             session.out.not_held.append((job_id, epoch))
     for live in session.leases.values():
-        named = live.job_id in held or not 0 < abs(live.assign_no) <= max(session.accepted_no, 1)
-        live.missed = 0 if named else live.missed + 1
+        arrived = live.assign_no == CLAIMED or 0 < live.assign_no <= session.accepted_no
+        live.missed = live.missed + 1 if arrived and live.job_id not in held else 0
         if live.missed >= 2:
             owner.end([Ending(live.job_id, live.seq, Kind.REJECTED, reason="the agent does not know of it")])

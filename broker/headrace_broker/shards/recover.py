@@ -36,6 +36,7 @@ def _live(owner: Owner, stored: StoredLive) -> Live:
     live = Live(stored.job_id, owner.types.by_id[stored.type_id], stored.priority, stored.instance_id)
     live.seq, live.kind, live.state = stored.seq, stored.kind, stored.state
     live.run, live.attempt, live.losses, live.agent_id = stored.run, stored.attempt, stored.losses, stored.agent_id
+    live.owner_changes = stored.owner_changes
     live.available_at_s = stored.available_at.timestamp() if stored.available_at is not None else 0.0
     if live.state is State.PROCESSING:
         live.lease_end = owner.taken_over_at + max(stored.lease_s or 0.0, owner.limits.lease_s)

@@ -30,6 +30,7 @@ class StoredLive:
     losses: int
     agent_id: int | None
     lease_s: float | None
+    owner_changes: int  # leases of this run that ended unclaimed; counted for open leases only
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Recovery:
         return [
             StoredLive(
                 r["job_id"], r["type_id"], r["priority"], r["instance_id"], r["available_at"], r["seq"], Kind(r["kind"]) if r["kind"] else None,
-                State(r["state"]), r["run"], r["attempt"], r["losses"], r["agent_id"], r["lease_s"],
+                State(r["state"]), r["run"], r["attempt"], r["losses"], r["agent_id"], r["lease_s"], r["owner_changes"],
             )
             for r in rows
         ]  # fmt: skip

@@ -244,7 +244,7 @@ class Assign(_message.Message):
     def __init__(self, number: _Optional[int] = ..., seen_no: _Optional[int] = ..., jobs: _Optional[_Iterable[_Union[AssignedJob, _Mapping]]] = ...) -> None: ...
 
 class AssignedJob(_message.Message):
-    __slots__ = ("job_id", "lease_epoch", "type", "payload", "content_type", "run", "attempt", "timeout_ms", "instance_id", "priority", "max_attempts", "labels", "trace_context", "checkpoint", "losses")
+    __slots__ = ("job_id", "lease_epoch", "type", "payload", "content_type", "run", "attempt", "timeout_ms", "instance_id", "priority", "max_attempts", "labels", "trace_context", "checkpoint", "losses", "log_limit_lines", "log_limit_bytes")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -267,6 +267,8 @@ class AssignedJob(_message.Message):
     TRACE_CONTEXT_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
     LOSSES_FIELD_NUMBER: _ClassVar[int]
+    LOG_LIMIT_LINES_FIELD_NUMBER: _ClassVar[int]
+    LOG_LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     lease_epoch: int
     type: str
@@ -282,7 +284,9 @@ class AssignedJob(_message.Message):
     trace_context: str
     checkpoint: bytes
     losses: int
-    def __init__(self, job_id: _Optional[int] = ..., lease_epoch: _Optional[int] = ..., type: _Optional[str] = ..., payload: _Optional[bytes] = ..., content_type: _Optional[str] = ..., run: _Optional[int] = ..., attempt: _Optional[int] = ..., timeout_ms: _Optional[int] = ..., instance_id: _Optional[str] = ..., priority: _Optional[int] = ..., max_attempts: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ..., checkpoint: _Optional[bytes] = ..., losses: _Optional[int] = ...) -> None: ...
+    log_limit_lines: int
+    log_limit_bytes: int
+    def __init__(self, job_id: _Optional[int] = ..., lease_epoch: _Optional[int] = ..., type: _Optional[str] = ..., payload: _Optional[bytes] = ..., content_type: _Optional[str] = ..., run: _Optional[int] = ..., attempt: _Optional[int] = ..., timeout_ms: _Optional[int] = ..., instance_id: _Optional[str] = ..., priority: _Optional[int] = ..., max_attempts: _Optional[int] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ..., checkpoint: _Optional[bytes] = ..., losses: _Optional[int] = ..., log_limit_lines: _Optional[int] = ..., log_limit_bytes: _Optional[int] = ...) -> None: ...
 
 class OutcomeAck(_message.Message):
     __slots__ = ("job_id", "lease_epoch", "disposition")

@@ -1,0 +1,140 @@
+"""Between the messages of an agent's stream and the broker's values. What breaks the protocol is refused by the name of its field; what only exceeds a limit is cut, or
+turned into the failure that it is, since the agent cannot send it any better a second time."""
+
+import json
+from collections.abc import Iterable
+
+from headrace_proto.v1 import agents_pb2
+from headrace_proto.wire import to_datetime, to_duration, to_timestamp
+
+from headrace_broker.model.errors import InvalidField
+from headrace_broker.model.job import Kind
+from headrace_broker.model.settings import Settings
+from headrace_broker.rpc import convert
+from headrace_broker.shards.intents import AckSink, Ending
+from headrace_broker.shards.owner import Owner
+from headrace_broker.shards.session import Outbound, Session
+from headrace_broker.store.batch import Body
+from headrace_broker.store.logs import StoredLine
+
+MAX_OUTCOMES = 10_000
+MAX_LINE = 16 * 1024
+"""Characters of one log line."""
+DEFAULT_LIMITS = (Settings().log_limit_lines, Settings().log_limit_bytes)
+_KINDS = {1: Kind.COMPLETED, 2: Kind.FAILED, 3: Kind.TIMED_OUT, 4: Kind.ABORTED, 5: Kind.RELEASED}
+
+
+def endings(outcomes: Iterable[agents_pb2.Outcome], sink: AckSink, result_limit: int) -> list[Ending]:
+    """Outcomes as intents. Raises InvalidField for one that cannot be understood."""
+    found = []
+    for index, outcome in enumerate(outcomes):
+        kind = _KINDS.get(outcome.kind)
+        if kind is None:
+            raise InvalidField(f"outcomes[{index}].kind", f"an outcome's kind is 1 to 5, found {outcome.kind}")
+        if outcome.job_id <= 0:
+            raise InvalidField(f"outcomes[{index}].job_id", f"a job id is a positive number, found {outcome.job_id}")
+        ending = Ending(outcome.job_id, outcome.lease_epoch, kind, sink)
+        if kind is not Kind.COMPLETED:
+            ending.error = convert.job_error(outcome.error) if outcome.HasField("error") else None
+            ending.permanent = outcome.permanent
+            ending.delay_s = convert.seconds(f"outcomes[{index}].retry_after", outcome.retry_after) if outcome.HasField("retry_after") else None
+        elif len(outcome.result) <= result_limit:
+            ending.result = outcome.result or None
+        else:
+            ending.kind, ending.permanent = Kind.FAILED, True
+            message = f"the result has {len(outcome.result)} bytes; at most {result_limit} are kept"
+            ending.error = json.dumps({"code": "result_too_large", "message": message, "fingerprint": "result_too_large", "traceback": ""})
+        found.append(ending)
+    return found
+
+
+def log_lines(owner: Owner, batches: Iterable[agents_pb2.LogBatch]) -> list[StoredLine]:
+    """The lines to be stored: of each attempt as many as its type keeps, and one that says that there were more."""
+    stored: list[StoredLine] = []
+    for number, batch in enumerate(batches):
+        job_id = convert.job_id(f"logs[{number}].lease.job_id", batch.lease.job_id)
+        epoch = convert.epoch(f"logs[{number}].lease.lease_epoch", batch.lease.lease_epoch)
+        live = owner.live_jobs.get(job_id)
+        current = live is not None and live.seq == epoch
+        most_lines, most_bytes = log_limits(live.entry.settings) if live is not None else DEFAULT_LIMITS
+        used = live.log_bytes if live is not None and current else 0
+        for index, line in enumerate(batch.lines):
+            if line.line_no > most_lines + 1 or used > most_bytes:
+                continue
+            try:
+                at = to_datetime(line.at)
+            except OverflowError:
+                raise InvalidField(f"logs[{number}].lines[{index}].at", "a time between the years 1970 and 9999") from None
+            used += len(line.text)
+            if line.line_no > most_lines or used > most_bytes:
+                used = most_bytes + 1
+                stored.append((job_id, epoch, line.line_no, at, 3, f"log limit reached: {most_lines} lines and {most_bytes} bytes are kept of one attempt"))
+            else:
+                stored.append((job_id, epoch, line.line_no, at, line.level if 1 <= line.level <= 4 else 2, line.text[:MAX_LINE].replace("\x00", "\ufffd")))
+        if live is not None and current:
+            live.log_bytes = used
+    return stored
+
+
+def log_limits(settings: Settings) -> tuple[int, int]:
+    """(lines, bytes) that are kept of one attempt."""
+    return settings.log_limit_lines, settings.log_limit_bytes
+
+
+def refs(leases: Iterable[tuple[int, int]]) -> list[agents_pb2.LeaseRef]:
+    """Leases as messages."""
+    return [agents_pb2.LeaseRef(job_id=job_id, lease_epoch=epoch) for job_id, epoch in leases]
+
+
+def response(owner: Owner, session: Session, out: Outbound) -> agents_pb2.ConnectResponse:
+    """One message with everything that is due."""
+    message = agents_pb2.ConnectResponse(logs_stored_no=out.logs_no)
+    if out.assigned:
+        _assign(message.assign, session, out)
+    if out.acks:
+        acks = message.outcome_acks.add
+        for job_id, epoch, disposition in out.acks:
+            acks(job_id=job_id, lease_epoch=epoch, disposition=disposition)
+    if out.proven_no:
+        message.heartbeat_ack.seen_no = out.proven_no
+        message.heartbeat_ack.server_time.CopyFrom(to_timestamp(owner.clock.now_s()))
+    if out.not_held:
+        message.heartbeat_ack.not_held.extend(refs(out.not_held))
+    for job_id, epoch, abort in out.aborts:
+        lease = agents_pb2.LeaseRef(job_id=job_id, lease_epoch=epoch)
+        message.aborts.append(agents_pb2.AbortCommand(lease=lease, actor=abort.actor, reason=abort.reason, grace=to_duration(abort.grace_s)))
+    message.revoked.extend(refs(out.revoked))
+    if out.go_away is not None:
+        message.go_away.CopyFrom(agents_pb2.GoAway(reason=out.go_away, reconnect_after=to_duration(0.2), stay_away=out.stay_away))
+    return message
+
+
+def _assign(assign: agents_pb2.Assign, session: Session, out: Outbound) -> None:
+    assign.number = session.assign_no
+    assign.seen_no = min(live.seen_no for live, *_ in out.assigned)
+    add = assign.jobs.add
+    for live, epoch, body, checkpoint in out.assigned:
+        settings = live.entry.settings
+        job: agents_pb2.AssignedJob = add(
+            job_id=live.job_id, lease_epoch=epoch, type=live.entry.name, payload=body if isinstance(body, bytes) else body[0], run=live.run,
+            attempt=live.attempt, timeout_ms=round(settings.timeout_s * 1000), max_attempts=settings.max_attempts, priority=live.priority,
+            losses=live.losses, checkpoint=checkpoint,
+        )  # fmt: skip
+        if not isinstance(body, bytes):
+            _add_details(job, body)
+        limits = log_limits(settings)
+        if limits != DEFAULT_LIMITS:
+            job.log_limit_lines, job.log_limit_bytes = limits
+
+
+def _add_details(job: agents_pb2.AssignedJob, body: Body) -> None:
+    """What most jobs do not have."""
+    _, content_type, instance_id, labels, trace_context = body
+    if content_type:
+        job.content_type = str(content_type)
+    if instance_id:
+        job.instance_id = str(instance_id)
+    if labels:
+        job.labels.update(json.loads(str(labels)))
+    if trace_context:
+        job.trace_context = str(trace_context)

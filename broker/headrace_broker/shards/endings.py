@@ -1,0 +1,84 @@
+"""How attempts end: what an agent reported, or the broker found, moves the job on, once, and only under the lease that is current."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from headrace_broker.model import retry
+from headrace_broker.model.job import UNCHARGED, Disposition, Kind, State
+from headrace_broker.shards.intents import Ending
+from headrace_broker.shards.live import Live
+from headrace_broker.shards.round import Round
+from headrace_broker.store.batch import MAX_ROWS
+
+if TYPE_CHECKING:
+    from headrace_broker.shards.owner import Owner
+
+
+def take(owner: "Owner", round_: Round) -> None:
+    """Decides the endings that are queued, at most MAX_ROWS of them."""
+    for _ in range(min(len(owner.endings), MAX_ROWS)):
+        _end(owner, round_, owner.endings.popleft())
+
+
+def _end(owner: "Owner", round_: Round, ending: Ending) -> None:
+    live = owner.live_jobs.get(ending.job_id)
+    if live is None or live.seq != ending.epoch or live.state is not State.PROCESSING:
+        _end_late(owner, round_, ending, live)
+        return
+    if ending.sink is not None:
+        round_.acks.append((ending.sink, ending.job_id, ending.epoch, Disposition.ACCEPTED))
+    if ending.kind is Kind.COMPLETED:
+        owner.settle_job(round_, live, Kind.COMPLETED, State.COMPLETED, result=ending.result)
+        return
+    _end_badly(owner, round_, live, ending)
+
+
+def _end_badly(owner: "Owner", round_: Round, live: Live, ending: Ending) -> None:
+    """Failed, timed out, lost, released, rejected or aborted: back to waiting, or settled."""
+    settings = live.entry.settings
+    abort, kind, error = live.abort, ending.kind, ending.error
+    if kind in UNCHARGED:
+        live.attempt -= 1
+    lost = kind is Kind.LOST
+    live.losses += lost
+    if abort is not None or kind is Kind.ABORTED:
+        if kind in UNCHARGED:  # an abort ends the attempt as it is
+            live.attempt, live.losses = live.attempt + 1, live.losses - lost
+        owner.settle_job(round_, live, Kind.ABORTED, State.ABORTED)
+        actor, reason = (abort.actor, abort.reason) if abort is not None else ("", "the handler ended it")
+        round_.batch.extend_event(actor=actor, reason=reason, error=error)
+        owner.raise_alert(round_, live, error)
+        return
+    charged = kind in (Kind.FAILED, Kind.TIMED_OUT)
+    spent = live.losses >= settings.max_losses if lost else charged and (ending.permanent or live.attempt >= settings.max_attempts)
+    if spent:
+        owner.settle_job(round_, live, kind, settings.exhausted_state)
+        round_.batch.extend_event(reason=ending.reason, error=error)
+        owner.raise_alert(round_, live, error)
+        return
+    delay_s = ending.delay_s
+    if delay_s is None:
+        delay_s = retry.delay_s(settings, live.attempt, owner.random()) if charged else 0.0
+    owner.release_lease(live)
+    live.available_at_s = owner.clock.now_s() + delay_s if delay_s else 0.0
+    owner.record(round_, live, kind, State.WAITING)
+    available_at = datetime.fromtimestamp(live.available_at_s, UTC) if delay_s else None
+    round_.batch.extend_event(available_at=available_at, reason=ending.reason, error=error)
+    round_.waiting_again.append(live)
+
+
+def _end_late(owner: "Owner", round_: Round, ending: Ending, live: Live | None) -> None:
+    """An ending whose lease is not the current one: still good if the lease was lost and nobody started since; otherwise the ledger tells what it was."""
+    if ending.sink is None:
+        return
+    late = live is not None and live.state is State.WAITING and live.seq == ending.epoch + 1 and live.kind in (Kind.LOST, Kind.OWNER_CHANGED)
+    if late and live is not None and ending.kind is Kind.COMPLETED:
+        if live.round == round_.number:  # one event per job and flush
+            owner.endings.append(ending)
+            return
+        owner.lanes.discard(live.job_id)
+        owner.settle_job(round_, live, Kind.COMPLETED, State.COMPLETED, result=ending.result)
+        round_.acks.append((ending.sink, ending.job_id, ending.epoch, Disposition.ACCEPTED_LATE))
+        return
+    owner.stale.append(ending)
+    owner.stale_wake.set()

@@ -1,0 +1,58 @@
+"""What time ends: sessions whose agent is gone, leases that nobody claims, attempts that take too long. The owner decides the endings in the same round."""
+
+from typing import TYPE_CHECKING
+
+from headrace_broker.model.job import Kind, State
+from headrace_broker.shards.intents import Ending
+from headrace_broker.shards.session import Session
+
+if TYPE_CHECKING:
+    from headrace_broker.shards.owner import Owner
+
+SWEEP_S = 0.25
+MAX_OWNER_CHANGES = 10
+"""Leases of one run that may end unclaimed after a takeover; further ones are charged as losses."""
+TIMED_OUT = '{"code": "timeout", "message": "the attempt took longer than its timeout", "fingerprint": "timeout"}'
+LOST = '{"code": "lost", "message": "the agent was lost while it ran the job", "fingerprint": "lost"}'
+
+
+def sweep(owner: "Owner", now: float) -> float:
+    """Ends what time has ended; returns when to look again. Times are the owner's monotonic clock, in seconds."""
+    for session in list(owner.by_incarnation.values()):
+        _sweep_session(owner, session, now)
+    for live in owner.live_jobs.values():
+        if live.state is not State.PROCESSING:
+            continue
+        if live.session is None and now > live.lease_end:
+            # No fault of the job's, as far as we know; one that takes its broker down with it every time must end some day.
+            kind = Kind.OWNER_CHANGED if live.owner_changes < MAX_OWNER_CHANGES else Kind.LOST
+            owner.endings.append(Ending(live.job_id, live.seq, kind, error=LOST if kind is Kind.LOST else None, reason="nobody claimed the lease after a takeover"))
+        elif live.deadline and now > live.deadline:
+            owner.endings.append(Ending(live.job_id, live.seq, Kind.TIMED_OUT, error=TIMED_OUT, reason="the agent did not end the attempt in time"))
+            if live.session is not None:
+                live.session.out.revoked.append((live.job_id, live.seq))
+                live.session.wake.set()
+    owner.not_before = {job_id: until for job_id, until in owner.not_before.items() if until > now}
+    return now + SWEEP_S
+
+
+def _sweep_session(owner: "Owner", session: Session, now: float) -> None:
+    limits = owner.limits
+    silent = now - session.renewed_at > limits.lease_s
+    if session.stream is not None and session.accept_overdue(now, limits.accept_timeout_s):
+        session.out.go_away = "assignments were not accepted in time"
+        session.wake.set()
+    if silent or (session.closed_at is not None and now - session.closed_at > limits.disconnect_grace_s):
+        _drop(owner, session, "its heartbeats stopped" if silent else "its connection closed and it did not come back")
+
+
+def _drop(owner: "Owner", session: Session, why: str) -> None:
+    """The agent is lost: its leases end. What was never sent to it is charged nothing; what was sent is, since a job may kill its agent before it can accept."""
+    owner.by_incarnation.pop(session.facts.incarnation_id, None)
+    owner.hungry.pop(session, None)
+    session.out.go_away = why
+    session.wake.set()
+    for live in list(session.leases.values()):
+        kind = Kind.LOST if live.assign_no else Kind.REJECTED
+        owner.endings.append(Ending(live.job_id, live.seq, kind, error=LOST if kind is Kind.LOST else None, reason=f"agent {session.facts.name} was lost: {why}"))
+    owner.metrics.sessions_lost.inc()

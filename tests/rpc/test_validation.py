@@ -1,0 +1,270 @@
+"""Every call refuses what is missing, too large, of the wrong kind or unknown, and names the field; the broker serves on."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from headrace_client import Client
+from headrace_proto.v1 import admin_pb2, agents_pb2, jobs_pb2, stats_pb2, types_pb2
+from headrace_proto.v1.agents_pb2_grpc import AgentsStub
+from headrace_proto.v1.jobs_pb2_grpc import JobsStub
+
+from tests.support.processes import BrokerProcess
+from tests.support.wire import SERVICES, Refusal, Wire, refusal_of
+
+BIG = "x" * 201
+FAR = 2**63 - 1
+
+
+def job(**fields: Any) -> types_pb2.JobSpec:
+    """A job that is good but for these fields."""
+    return types_pb2.JobSpec(**{"type": "t", "payload": b"1", **fields})
+
+
+def submit(**fields: Any) -> jobs_pb2.SubmitRequest:
+    return jobs_pb2.SubmitRequest(job=job(**fields))
+
+
+def settings(**fields: Any) -> admin_pb2.SetJobTypeRequest:
+    return admin_pb2.SetJobTypeRequest(name="t", settings=types_pb2.JobTypeSettings(**fields))
+
+
+def listing(**fields: Any) -> jobs_pb2.ListJobsRequest:
+    return jobs_pb2.ListJobsRequest(filter=jobs_pb2.JobFilter(**fields))
+
+
+SPEC_ROWS: list[tuple[dict[str, Any], str]] = [
+    ({"type": ""}, "type"),
+    ({"type": BIG}, "type"),
+    ({"type": "a b"}, "type"),
+    ({"type": "nul\x00"}, "type"),
+    ({"payload": b"x" * (1024 * 1024 + 1)}, "payload"),
+    ({"content_type": "x" * 101}, "content_type"),
+    ({"content_type": "a\x00"}, "content_type"),
+    ({"instance_id": BIG}, "instance_id"),
+    ({"instance_id": "\x00"}, "instance_id"),
+    ({"idempotency_key": BIG}, "idempotency_key"),
+    ({"idempotency_key": "a\x00b"}, "idempotency_key"),
+    ({"priority": 1_000_001}, "priority"),
+    ({"priority": -(2**31)}, "priority"),
+    ({"labels": {str(number): "" for number in range(33)}}, "labels"),
+    ({"labels": {"": "x"}}, "labels"),
+    ({"labels": {"k" * 64: "x"}}, "labels"),
+    ({"labels": {"k": BIG}}, "labels[k]"),
+    ({"labels": {"k": "\x00"}}, "labels[k]"),
+    ({"trace_context": "x" * 101}, "trace_context"),
+    ({"delay": Duration(seconds=-1)}, "delay"),
+    ({"delay": Duration(nanos=-1)}, "delay"),
+    ({"delay": Duration(seconds=FAR)}, "delay"),
+    ({"delay": Duration(seconds=1, nanos=2_000_000_000)}, "delay"),
+    ({"start_at": Timestamp(seconds=-1)}, "start_at"),
+    ({"start_at": Timestamp(seconds=FAR)}, "start_at"),
+    ({"start_at": Timestamp(seconds=250_000_000_000)}, "start_at"),
+    ({"start_at": Timestamp(seconds=1), "delay": Duration(seconds=1)}, "start_at"),
+]
+IDS: tuple[list[int], ...] = ([], [0], [-1], [2**63 - 1, 0], list(range(1, 1002)))
+REFUSED: list[tuple[str, Any, str]] = [
+    ("Jobs.Submit", jobs_pb2.SubmitRequest(), "job"),
+    *[("Jobs.Submit", submit(**fields), field) for fields, field in SPEC_ROWS],
+    ("Jobs.SubmitMany", jobs_pb2.SubmitManyRequest(), "jobs"),
+    ("Jobs.SubmitMany", jobs_pb2.SubmitManyRequest(jobs=[job()] * 10_001), "jobs"),
+    ("Jobs.GetJob", jobs_pb2.GetJobRequest(), "job_id"),
+    ("Jobs.GetJob", jobs_pb2.GetJobRequest(job_id=-5), "job_id"),
+    ("Jobs.GetJob", jobs_pb2.GetJobRequest(job_id=1, view=9), "view"),  # type: ignore[arg-type]
+    ("Jobs.ListJobs", listing(types=["a b"]), "filter.types[0]"),
+    ("Jobs.ListJobs", listing(types=["a", ""]), "filter.types[1]"),
+    ("Jobs.ListJobs", listing(states=[0]), "filter.states[0]"),
+    ("Jobs.ListJobs", listing(states=[1, 6]), "filter.states[1]"),
+    ("Jobs.ListJobs", listing(instance_id=BIG), "filter.instance_id"),
+    ("Jobs.ListJobs", listing(instance_id="\x00"), "filter.instance_id"),
+    ("Jobs.ListJobs", listing(created_from=Timestamp(seconds=-1)), "filter.created_from"),
+    ("Jobs.ListJobs", listing(created_to=Timestamp(seconds=FAR)), "filter.created_to"),
+    ("Jobs.ListJobs", jobs_pb2.ListJobsRequest(page_size=1001), "page_size"),
+    ("Jobs.ListJobs", jobs_pb2.ListJobsRequest(page_token="x"), "page_token"),
+    ("Jobs.ListJobs", jobs_pb2.ListJobsRequest(page_token="WzEsIngiLC0xXQ=="), "page_token"),
+    ("Jobs.CountJobs", jobs_pb2.CountJobsRequest(types=["\x00"]), "types[0]"),
+    ("Jobs.WaitJob", jobs_pb2.WaitJobRequest(), "job_id"),
+    ("Jobs.WaitJob", jobs_pb2.WaitJobRequest(job_id=1, wait=Duration(seconds=-1)), "wait"),
+    ("Jobs.WaitJob", jobs_pb2.WaitJobRequest(job_id=1, wait=Duration(seconds=3601)), "wait"),
+    ("Jobs.WaitJob", jobs_pb2.WaitJobRequest(job_id=1, view=3), "view"),  # type: ignore[arg-type]
+    ("Jobs.ListAttempts", jobs_pb2.ListAttemptsRequest(), "job_id"),
+    ("Jobs.ListEvents", jobs_pb2.ListEventsRequest(job_id=-1), "job_id"),
+    ("Jobs.ListLogs", jobs_pb2.ListLogsRequest(), "job_id"),
+    ("Jobs.ListLogs", jobs_pb2.ListLogsRequest(job_id=1, min_level=5), "min_level"),  # type: ignore[arg-type]
+    ("Jobs.ListLogs", jobs_pb2.ListLogsRequest(job_id=1, page_size=10_001), "page_size"),
+    ("Jobs.ListLogs", jobs_pb2.ListLogsRequest(job_id=1, page_token="x"), "page_token"),
+    ("Jobs.ListLogs", jobs_pb2.ListLogsRequest(job_id=1, lease_epoch=2**32 - 1), "lease_epoch"),
+    *[
+        (f"Admin.{name}Jobs", request(job_ids=ids), "job_ids" if len(ids) in (0, 1001) else f"job_ids[{len(ids) - 1}]")
+        for name, request in (("Requeue", admin_pb2.RequeueJobsRequest), ("Abort", admin_pb2.AbortJobsRequest), ("Purge", admin_pb2.PurgeJobsRequest))
+        for ids in IDS
+    ],
+    *[
+        (f"Admin.{name}Jobs", request(job_ids=[1], reason=reason), "reason")
+        for name, request in (("Requeue", admin_pb2.RequeueJobsRequest), ("Abort", admin_pb2.AbortJobsRequest), ("Purge", admin_pb2.PurgeJobsRequest))
+        for reason in ("x" * 1001, "\x00")
+    ],
+    ("Admin.AbortJobs", admin_pb2.AbortJobsRequest(job_ids=[1], grace=Duration(seconds=-1)), "grace"),
+    ("Admin.AbortJobs", admin_pb2.AbortJobsRequest(job_ids=[1], grace=Duration(seconds=86_401)), "grace"),
+    ("Admin.GetJobType", admin_pb2.GetJobTypeRequest(), "name"),
+    ("Admin.GetJobType", admin_pb2.GetJobTypeRequest(name=BIG), "name"),
+    ("Admin.SetJobType", admin_pb2.SetJobTypeRequest(), "name"),
+    ("Admin.SetJobType", settings(priority=2**31 - 1), "settings.priority"),
+    ("Admin.SetJobType", settings(timeout=Duration()), "settings.timeout"),
+    ("Admin.SetJobType", settings(timeout=Duration(seconds=-1)), "settings.timeout"),
+    ("Admin.SetJobType", settings(max_attempts=0), "settings.max_attempts"),
+    ("Admin.SetJobType", settings(max_losses=2**31 - 1), "settings.max_losses"),
+    ("Admin.SetJobType", settings(exhausted_state=types_pb2.JOB_STATE_COMPLETED), "settings.exhausted_state"),
+    ("Admin.SetJobType", settings(exhausted_state=99), "settings.exhausted_state"),
+    ("Admin.SetJobType", settings(delete_completed_after=Duration(seconds=FAR)), "settings.delete_completed_after"),
+    ("Admin.SetJobType", settings(retry=types_pb2.RetryPolicy(delay=Duration(seconds=-1))), "settings.retry.delay"),
+    ("Admin.SetJobType", settings(retry=types_pb2.RetryPolicy(factor=0.5)), "settings.retry.factor"),
+    ("Admin.SetJobType", settings(retry=types_pb2.RetryPolicy(factor=float("nan"))), "settings.retry.factor"),
+    ("Admin.SetJobType", settings(retry=types_pb2.RetryPolicy(jitter=2)), "settings.retry.jitter"),
+    ("Admin.SetJobType", settings(log_limit_lines=2**31 - 1), "settings.log_limit_lines"),
+    ("Admin.SetJobType", settings(log_limit_bytes=2**31 - 1), "settings.log_limit_bytes"),
+    ("Admin.SetJobType", admin_pb2.SetJobTypeRequest(name="t", clear=["priority", "colour"]), "clear[1]"),
+    ("Admin.DrainAgents", admin_pb2.DrainAgentsRequest(), "agent"),
+    ("Admin.DrainAgents", admin_pb2.DrainAgentsRequest(agent=BIG), "agent"),
+    ("Admin.ResumeAgents", admin_pb2.ResumeAgentsRequest(), "agent"),
+    ("Admin.ListAlerts", admin_pb2.ListAlertsRequest(page_size=1001), "page_size"),
+    ("Admin.ListAlerts", admin_pb2.ListAlertsRequest(page_token="?"), "page_token"),
+    ("Agents.ReportOutcomes", agents_pb2.ReportOutcomesRequest(), "outcomes"),
+    ("Agents.ReportOutcomes", agents_pb2.ReportOutcomesRequest(outcomes=[agents_pb2.Outcome(job_id=1, lease_epoch=1)]), "outcomes[0].kind"),
+    ("Agents.ReportOutcomes", agents_pb2.ReportOutcomesRequest(outcomes=[agents_pb2.Outcome(job_id=1, lease_epoch=1, kind=77)]), "outcomes[0].kind"),  # type: ignore[arg-type]
+    (
+        "Agents.ReportOutcomes",
+        agents_pb2.ReportOutcomesRequest(outcomes=[agents_pb2.Outcome(lease_epoch=1, kind=agents_pb2.OUTCOME_KIND_COMPLETED)]),
+        "outcomes[0].job_id",
+    ),
+    (
+        "Agents.ReportOutcomes",
+        agents_pb2.ReportOutcomesRequest(outcomes=[agents_pb2.Outcome(job_id=1, lease_epoch=1, kind=agents_pb2.OUTCOME_KIND_FAILED, retry_after=Duration(seconds=-1))]),
+        "outcomes[0].retry_after",
+    ),
+    ("Agents.UploadLogs", agents_pb2.UploadLogsRequest(logs=[agents_pb2.LogBatch()]), "logs[0].lease.job_id"),
+    (
+        "Agents.UploadLogs",
+        agents_pb2.UploadLogsRequest(
+            logs=[agents_pb2.LogBatch(lease=agents_pb2.LeaseRef(job_id=1, lease_epoch=1), lines=[jobs_pb2.LogLine(line_no=1, at=Timestamp(seconds=FAR), text="x")])]
+        ),
+        "logs[0].lines[0].at",
+    ),
+    (
+        "Agents.UploadLogs",
+        agents_pb2.UploadLogsRequest(logs=[agents_pb2.LogBatch(lease=agents_pb2.LeaseRef(job_id=1, lease_epoch=2**32 - 1))]),
+        "logs[0].lease.lease_epoch",
+    ),
+]
+NOTHING_TO_REFUSE = {"Admin.ListJobTypes", "Admin.ListAgents", "Stats.GetOverview"}
+STREAMS = {"Jobs.SubmitStream", "Jobs.WatchJobs", "Agents.Connect"}
+
+
+@pytest.fixture
+async def channel(broker: BrokerProcess, stack: AsyncExitStack) -> grpc.aio.Channel:
+    return await stack.enter_async_context(grpc.aio.insecure_channel(broker.address, options=[("grpc.max_send_message_length", 64 * 1024 * 1024)]))
+
+
+@pytest.fixture
+def wire(channel: grpc.aio.Channel) -> Wire:
+    return Wire(channel)
+
+
+def test_the_table_has_rows_for_every_call() -> None:
+    calls = {f"{service.name}.{method.name}" for service in SERVICES for method in service.methods}
+    assert {method for method, _, _ in REFUSED} | NOTHING_TO_REFUSE | STREAMS == calls
+
+
+async def test_every_wrong_value_is_refused_by_the_name_of_its_field(wire: Wire, client: Client) -> None:
+    wrong: list[str] = []
+    for method, request, field in REFUSED:
+        refusal = await wire.refused(method, request)
+        if (refusal.code, refusal.field) != ("INVALID_ARGUMENT", field) or refusal.reason not in ("INVALID_FIELD", "TOO_LARGE", "PAGE_TOKEN"):
+            wrong.append(f"{method} {field}: {refusal}")
+        elif not refusal.message.startswith(field):
+            wrong.append(f"{method} {field}: the message does not name the field: {refusal.message}")
+    assert not wrong, "\n".join(wrong)
+    assert (await client.count()).totals == {}
+
+
+async def test_in_a_batch_each_wrong_job_is_named_and_the_others_are_stored(wire: Wire, client: Client) -> None:
+    jobs = [job(), *[job(**fields) for fields, _ in SPEC_ROWS], job()]
+    answer = await wire.call("Jobs.SubmitMany", jobs_pb2.SubmitManyRequest(jobs=jobs))
+    assert [failure.field for failure in answer.results.failures] == [f"jobs[{index}].{field}" for index, (_, field) in enumerate(SPEC_ROWS, 1)]
+    assert [index for index, job_id in enumerate(answer.results.job_ids) if job_id] == [0, len(jobs) - 1]
+    assert sum((await client.count()).totals.values()) == 2
+
+
+@pytest.mark.parametrize("method", sorted({method for method, _, _ in REFUSED} | NOTHING_TO_REFUSE))
+async def test_bytes_that_are_no_message_and_wrong_domains_are_refused(wire: Wire, method: str) -> None:
+    garbage = await wire.refused(method, b"\xff\xff\xff\xff\x0fnot a message")
+    assert (garbage.code, garbage.reason, garbage.field) == ("INVALID_ARGUMENT", "INVALID_FIELD", "request")
+    good = next((request for name, request, _ in REFUSED if name == method), b"")
+    for domain in ("", "a b", "x" * 101):
+        refusal = await wire.refused(method, good if method.startswith("Agents.") else b"", domain=domain)
+        assert refusal.code == "INVALID_ARGUMENT"
+
+
+async def stream_refusal(call: Any) -> Refusal:
+    """How a stream ends."""
+    try:
+        async for _ in call:
+            pass
+    except grpc.aio.AioRpcError as error:
+        return refusal_of(error)
+    raise AssertionError("the stream ended well")
+
+
+async def messages(*items: Any) -> AsyncIterator[Any]:
+    """A stream of these."""
+    for item in items:
+        yield item
+
+
+async def test_streams_refuse_wrong_first_messages(channel: grpc.aio.Channel) -> None:
+    jobs, agents = JobsStub(channel), AgentsStub(channel)  # type: ignore[no-untyped-call]
+    watch: list[tuple[dict[str, Any], str]] = [
+        ({"job_ids": [0]}, "job_ids[0]"),
+        ({"types": ["a b"]}, "types[0]"),
+        ({"instance_id": BIG}, "instance_id"),
+        ({"job_ids": range(1, 1002)}, "job_ids"),
+    ]
+    for fields, field in watch:
+        assert (await stream_refusal(jobs.WatchJobs(jobs_pb2.WatchJobsRequest(**fields)))).field == field
+    assert (await stream_refusal(jobs.SubmitStream(messages(jobs_pb2.SubmitStreamRequest(request_no=1))))).field == "jobs"
+    good: dict[str, Any] = {"agent_name": "a", "incarnation_id": "i" * 16, "slots": 1, "types": [agents_pb2.ServedType(type="t", slots=1)]}
+    hello: list[tuple[dict[str, Any], str]] = [
+        ({"agent_name": ""}, "hello.agent_name"), ({"agent_name": BIG}, "hello.agent_name"), ({"incarnation_id": "short"}, "hello.incarnation_id"),
+        ({"incarnation_id": "i" * 101}, "hello.incarnation_id"), ({"slots": 0}, "hello.slots"), ({"slots": 2**32 - 1}, "hello.slots"), ({"types": []}, "hello.types"),
+        ({"types": [agents_pb2.ServedType(type="a b")]}, "hello.types[0].type"), ({"host": BIG}, "hello.host"), ({"build": "\x00"}, "hello.build"),
+        ({"labels": {"": "x"}}, "hello.labels"),
+        ({"types": [agents_pb2.ServedType(type="t", declared=types_pb2.JobTypeSettings(max_attempts=0))]}, "hello.types[0].declared.max_attempts"),
+    ]  # fmt: skip
+    for fields, field in hello:
+        refusal = await stream_refusal(agents.Connect(messages(agents_pb2.ConnectRequest(number=1, hello=agents_pb2.Hello(**{**good, **fields})))))
+        assert (refusal.code, refusal.field) == ("INVALID_ARGUMENT", field), refusal
+    assert (await stream_refusal(agents.Connect(messages(agents_pb2.ConnectRequest(number=1))))).field == "hello"
+    assert (await stream_refusal(agents.Connect(messages()))).field == "hello"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"\x00" * 1000, b"\xff\xfe\xfa", b"[" * 10_000 + b"]" * 10_000, b'{"a": NaN}', b"\xed\xa0\x80", "\u202e\U0001f4a9".encode()],
+    ids=["empty", "nul", "invalid-utf-8", "deep", "nan", "surrogate", "unicode"],
+)
+async def test_any_bytes_pass_unchanged(wire: Wire, client: Client, payload: bytes) -> None:
+    job_id = (await wire.call("Jobs.Submit", submit(payload=payload))).job_id
+    answer = await wire.call("Jobs.GetJob", jobs_pb2.GetJobRequest(job_id=job_id, view=types_pb2.JOB_VIEW_FULL))
+    assert answer.job.payload == payload
+    assert (await client.get(job_id, full=True)).payload == payload
+
+
+async def test_a_message_larger_than_the_limit_is_refused_and_the_channel_goes_on(wire: Wire, channel: grpc.aio.Channel) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await wire.call("Jobs.Submit", b"\x0a\xff" + b"x" * (20 * 1024 * 1024))
+    assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    await wire.call("Stats.GetOverview", stats_pb2.GetOverviewRequest())

@@ -1,0 +1,65 @@
+"""Calls without the client library: requests as bytes or messages, refusals as the wire has them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from headrace_proto.v1 import admin_pb2, agents_pb2, jobs_pb2, stats_pb2
+
+SERVICES = [file.DESCRIPTOR.services_by_name[name] for file, name in ((jobs_pb2, "Jobs"), (admin_pb2, "Admin"), (agents_pb2, "Agents"), (stats_pb2, "Stats"))]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a refused call carries: the status, and the same facts from google.rpc.Status and from plain metadata."""
+
+    code: str
+    message: str
+    reason: str
+    field: str
+    retry_after_s: float | None
+
+
+def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
+    """Reads a refusal, and checks that its two spellings agree."""
+    metadata = dict(error.trailing_metadata() or ())
+    status = Status.FromString(metadata["grpc-status-details-bin"])
+    info, violations, retry = ErrorInfo(), BadRequest(), RetryInfo()
+    for detail in status.details:
+        for message in (info, violations, retry):
+            if detail.Is(message.DESCRIPTOR):
+                detail.Unpack(message)
+    field = violations.field_violations[0].field if violations.field_violations else ""
+    assert (info.domain, info.reason, field) == ("headrace", metadata["headrace-reason"], metadata.get("headrace-field", ""))
+    assert (status.code, status.message) == (error.code().value[0], error.details())
+    retry_s = retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None
+    return Refusal(error.code().name, error.details(), info.reason, field, retry_s)
+
+
+class Wire:
+    """Calls of one channel by name, such as "Jobs.GetJob"."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
+
+    async def call(self, method: str, request: Any, *, domain: str = "default", timeout_s: float = 10) -> Any:
+        """The response message. `request`: a message or raw bytes."""
+        service, _, name = method.partition(".")
+        found = next(item for item in SERVICES if item.name == service).methods_by_name[name]
+        response = found.output_type._concrete_class
+        behaviour = self._channel.unary_unary(
+            f"/headrace.v1.{service}/{name}",
+            request_serializer=lambda item: item if isinstance(item, bytes) else item.SerializeToString(),
+            response_deserializer=response.FromString,
+        )
+        return await behaviour(request, timeout=timeout_s, metadata=(("headrace-domain", domain),))
+
+    async def refused(self, method: str, request: Any, *, domain: str = "default") -> Refusal:
+        """What the broker says against a request. Fails when it has nothing against it."""
+        try:
+            answer = await self.call(method, request, domain=domain)
+        except grpc.aio.AioRpcError as error:
+            return refusal_of(error)
+        raise AssertionError(f"{method} took {request!r} and answered {answer!r}")
