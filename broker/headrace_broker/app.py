@@ -117,6 +117,7 @@ class _App:
                 side.append(tasks.create_task(self._watch_embedded(self._embedded)))
             await self._first(ownership.listening.wait(), self._stopping.wait())
             if not self._stopping.is_set():
+                await server.serving(ownership.ready.is_set())
                 self._say_ready(bound, http, ownership)
             await self._stopping.wait()
             log.info("draining")

@@ -27,7 +27,9 @@ STATUS_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 class _Waiting:
     spec: types_pb2.JobSpec
     done: "asyncio.Future[Submitted]"
-    sent: bool = False
+    sent: bool = False  # written, and not answered
+    unknown: bool = False  # written to a stream that broke: it may be stored, and is sent again under its key
+    refusal: HeadraceError | None = None  # why a broker did not store it, last
 
 
 class Submitter:
@@ -41,6 +43,8 @@ class Submitter:
         self._wake = asyncio.Event()
         self._room = asyncio.Semaphore(MAX_WAITING)
         self._request_no = 0
+        self._answered = False  # the open stream brought an answer
+        self._refused = False  # the broker of the open stream stores nothing now: leave it once it has answered everything
 
     async def submit(self, spec: types_pb2.JobSpec, timeout_s: float) -> Submitted:
         """Stores one job within a time. Errors are the library's.
@@ -54,8 +58,10 @@ class Submitter:
                 self._wake.set()
                 return await waiting.done
         except TimeoutError:
-            if waiting.sent:
+            if waiting.sent or waiting.unknown:
                 raise ResultUnknown(f"no answer within {timeout_s:g} s; the job may have been stored: submit it again with a key to be sure") from None
+            if waiting.refusal is not None:
+                raise waiting.refusal from None
             raise Unavailable(f"no broker took the job within {timeout_s:g} s (tried {', '.join(self._brokers.addresses)}); nothing was stored") from None
 
     async def run(self) -> None:
@@ -77,7 +83,7 @@ class Submitter:
 
     async def _run_once(self) -> bool:
         """One stream to its end; returns whether the broker answered anything."""
-        answered = [False]
+        self._answered = self._refused = False
         try:
             stubs = self._brokers.current()
         except HeadraceError as error:  # no channel can be made at all, such as for a CA file that cannot be read
@@ -85,19 +91,23 @@ class Submitter:
                 _fail(self._waiting.popleft(), error)
             return True
         try:
-            await self._stream(stubs.jobs.SubmitStream(metadata=self._metadata), answered)
+            await self._stream(stubs.jobs.SubmitStream(metadata=self._metadata))
             self._broken(ResultUnknown("the broker ended the stream before it answered; the job may have been stored"), connected=True)
+            if self._refused:
+                self._brokers.failed(stubs)
         except grpc.aio.AioRpcError as error:
             self._broken(from_rpc(error), connected=not never_sent(error))
             self._brokers.failed(stubs)
-        return answered[0]
+        return self._answered and not self._refused
 
-    async def _stream(self, call: grpc.aio.StreamStreamCall, answered: list[bool]) -> None:
+    async def _stream(self, call: grpc.aio.StreamStreamCall) -> None:
         """Writes and reads until the stream ends. Raises AioRpcError unless it ended well."""
-        reader = asyncio.ensure_future(self._read(call, answered))
+        reader = asyncio.ensure_future(self._read(call))
         try:
             while not reader.done():
-                batch = self._take()
+                if self._refused and not self._sent:
+                    return
+                batch = self._take() if not self._refused else []
                 if not batch:
                     self._wake.clear()
                     waiter = asyncio.ensure_future(self._wake.wait())
@@ -116,10 +126,12 @@ class Submitter:
             reader.cancel()
             call.cancel()
 
-    async def _read(self, call: grpc.aio.StreamStreamCall, answered: list[bool]) -> None:
+    async def _read(self, call: grpc.aio.StreamStreamCall) -> None:
         async for answer in call:
-            answered[0] = True
+            self._answered = True
             self._answer(self._sent.pop(answer.request_no, []), answer.results)
+            if self._refused:
+                self._wake.set()  # the writer waits for the last answer
         code = await call.code()
         if code is not grpc.StatusCode.OK:
             raise grpc.aio.AioRpcError(code, await call.initial_metadata(), await call.trailing_metadata(), await call.details())
@@ -146,7 +158,8 @@ class Submitter:
                 continue
             error = failure_error(failure)
             if left_nothing(error) or (isinstance(error, ResultUnknown) and waiting.spec.idempotency_key):
-                self._again(waiting)
+                self._refused = True
+                self._again(waiting, error)
             else:
                 _fail(waiting, error)
 
@@ -154,15 +167,19 @@ class Submitter:
         """Decides what becomes of what was sent and not answered."""
         sent, self._sent = self._sent, {}
         for waiting in (waiting for batch in sent.values() for waiting in batch):
-            if not connected or (isinstance(error, Unavailable) and waiting.spec.idempotency_key):
-                self._again(waiting)
+            if not connected:
+                self._again(waiting, Unavailable(f"no broker reached at {', '.join(self._brokers.addresses)}; nothing was stored"))
+            elif isinstance(error, Unavailable) and waiting.spec.idempotency_key:
+                self._again(waiting, ResultUnknown(error.message, reason=error.reason))
             elif isinstance(error, Unavailable):
                 _fail(waiting, ResultUnknown(f"{error.message}; the job may have been stored: submit it with a key to be able to repeat it", reason=error.reason))
             else:
                 _fail(waiting, error)
 
-    def _again(self, waiting: _Waiting) -> None:
-        waiting.sent = bool(waiting.spec.idempotency_key)
+    def _again(self, waiting: _Waiting, error: HeadraceError) -> None:
+        waiting.sent = False
+        waiting.unknown = waiting.unknown or isinstance(error, ResultUnknown)
+        waiting.refusal = error
         self._waiting.append(waiting)
         self._wake.set()
 

@@ -22,7 +22,7 @@ from headrace_broker.shards.intents import Ending
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.session import AgentFacts, Served, Session
-from headrace_broker.store.logs import LogWriter
+from headrace_broker.store.logs import LogWriter, StoredLine
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.settings import SettingsStore
 
@@ -148,15 +148,16 @@ class AgentsService:
                 session.last_no = message.number
                 self._hear(owner, session, message)
                 if message.logs:
+                    lines = log_lines(owner, message.logs)
                     await logs_in_hand.acquire()
-                    self._tasks.create_task(self._store_logs(owner, session, token, message, logs_in_hand))
+                    self._tasks.create_task(self._store_logs(session, token, message.number, lines, logs_in_hand))
         except BrokerError as error:
             log.warning("agent's stream refused", agent=session.facts.name, reason=str(error))
             session.out.go_away = str(error)
         except Exception as error:  # a broken stream ends in whatever grpc raises
             log.debug("agent's stream broke", agent=session.facts.name, reason=repr(error))
         finally:
-            if session.stream is token:
+            if session.stream is token and session.out.go_away is None:  # else the writer says why first
                 session.detach(loop.time())
             session.wake.set()
 
@@ -198,14 +199,17 @@ class AgentsService:
                 raise InvalidField("progress.checkpoint", f"at most {owner.limits.payload_limit_bytes} bytes")
             owner.checkpoint(live.job_id, live.seq, report.checkpoint)
 
-    async def _store_logs(self, owner: Owner, session: Session, token: object, message: agents_pb2.ConnectRequest, in_hand: asyncio.Semaphore) -> None:
+    async def _store_logs(self, session: Session, token: object, number: int, lines: list[StoredLine], in_hand: asyncio.Semaphore) -> None:
+        """Stores the lines of one message and confirms them. Runs in the server's task group, so nothing may leave it."""
         try:
-            await self._logs.put(log_lines(owner, message.logs))
+            await self._logs.put(lines)
         except READ_FAILURES as error:
             log.warning("log lines not stored; the agent keeps them", agent=session.facts.name, reason=str(error))
+        except Exception:
+            log.exception("log lines not stored", agent=session.facts.name)
         else:
             if session.stream is token:
-                session.out.logs_no = max(session.out.logs_no, message.number)
+                session.out.logs_no = max(session.out.logs_no, number)
                 session.wake.set()
         finally:
             in_hand.release()
