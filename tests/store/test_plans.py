@@ -1,0 +1,92 @@
+"""Hot reads use their index and look at few rows, however much is stored: 60,000 jobs in two ranges, most of them settled."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+from headrace_broker.model.ids import DEFAULT_CLASS, lowest_id_at
+from headrace_broker.store.embedded import EmbeddedPostgres
+from headrace_broker.store.statements import sql
+
+JOBS = 30_000  # of each range
+
+
+@pytest.fixture
+async def filled(postgres: EmbeddedPostgres) -> AsyncIterator["asyncpg.Connection[Any]"]:
+    """A connection to a database with history; made once."""
+    admin = await asyncpg.connect(postgres.dsn.replace("/headrace?", "/postgres?"))
+    exists = await admin.fetchval("select 1 from pg_database where datname = $1", "filled")
+    if not exists:
+        await admin.execute("create database filled template headrace")
+    await admin.close()
+    con = await asyncpg.connect(postgres.dsn.replace("/headrace?", "/filled?"), server_settings={"jit": "off"})
+    if not exists:
+        await _fill(con)
+    yield con
+    await con.close()
+
+
+FIRST, SECOND = lowest_id_at(1_750_000_000), lowest_id_at(1_750_086_400)
+END = lowest_id_at(1_750_172_800)
+
+
+async def _fill(con: "asyncpg.Connection[Any]") -> None:
+    await con.execute("insert into headrace.domain (name) values ('default')")
+    await con.execute("insert into headrace.job_type (domain_id, name) select 1, 't' || i from generate_series(1, 5) i")
+    for low, high, suffix in ((FIRST, SECOND, "a"), (SECOND, END, "b")):
+        await con.fetchval("select headrace.add_range($1, $2, $3, $4)", DEFAULT_CLASS, low, high, suffix)
+        await con.execute(
+            "insert into headrace.job (job_id, type_id, priority, instance_id, payload)"
+            " select $1 + (i::bigint << 20) + $2, 1 + i % 5, 0, case when i % 10 = 0 then 'i' || i % 100 end, 'x' from generate_series(1, $3::int) i",
+            low, DEFAULT_CLASS, JOBS,
+        )  # fmt: skip
+        await con.execute(
+            "insert into headrace.event (job_id, seq, type_id, kind, state, run, attempt, losses)"
+            " select job_id, 1, type_id, 1, 2, 1, 1, 0 from headrace.job where job_id >= $1 and job_id < $2"
+            " union all select job_id, 2, type_id, case when job_id >> 20 & 1023 = 0 then 3 else 2 end, case when job_id >> 20 & 1023 = 0 then 4 else 3 end, 1, 1, 0"
+            " from headrace.job where job_id >= $1 and job_id < $2",
+            low, high,
+        )  # fmt: skip
+    await con.execute("analyze")
+
+
+def _job(number: int, low: int = FIRST) -> int:
+    return low + (number << 20) + DEFAULT_CLASS
+
+
+NEWEST = (1 << 63) - 1
+READS: list[tuple[str, list[Any], int]] = [
+    ("job_get", [[_job(5), _job(77), _job(123, SECOND)], [DEFAULT_CLASS], True], 40),
+    ("heads", [[_job(5), _job(77)], DEFAULT_CLASS], 20),
+    ("bodies", [[_job(5), _job(77)], DEFAULT_CLASS], 20),
+    ("endings", [[_job(5), _job(77)], [1, 1], DEFAULT_CLASS], 20),
+    ("event_list", [_job(5), DEFAULT_CLASS], 20),
+    ("log_list", [_job(5), DEFAULT_CLASS, 0, 0, 0, 0, 100], 20),
+    ("job_list", [[1, 2, 3, 4, 5], 0, NEWEST, 50], 120),
+    ("job_list", [[3], 0, NEWEST, 50], 600),
+    ("job_list_instance", [[1, 2, 3, 4, 5], 0, NEWEST, "i10", 50], 400),
+    ("job_list_rare", [[1, 2, 3, 4, 5], 0, NEWEST, [4], None, 50], 200),
+    ("alert_list", [[1, 2], NEWEST, 50], 20),
+    ("key_holders", [[1], ["k"]], 10),
+]
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """All nodes of a plan."""
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+@pytest.mark.parametrize(("name", "arguments", "most"), READS, ids=[f"{name}-{index}" for index, (name, _, _) in enumerate(READS)])
+async def test_a_read_uses_its_index(filled: "asyncpg.Connection[Any]", name: str, arguments: list[Any], most: int) -> None:
+    [plan] = json.loads(await filled.fetchval(f"explain (analyze, format json) {sql(name)}", *arguments))
+    read = 0
+    for node in nodes(plan["Plan"]):
+        relation = node.get("Relation Name", "")
+        if relation.startswith(("job_2", "event_2", "note_2", "log_line_2")):
+            read += round((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
+            assert node["Node Type"] != "Seq Scan" or node["Actual Loops"] == 0 or node["Actual Rows"] + node.get("Rows Removed by Filter", 0) < 10, node
+    assert read <= most, f"{name} read {read} rows"
