@@ -163,6 +163,7 @@ class CaptureHandler(logging.Handler):
     """Sends records that are logged inside a handler to its job's log."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Called by `logging`."""
         ctx = current.get()
         if ctx is None or record.name.startswith(("headrace", "grpc")):
             return

@@ -49,24 +49,30 @@ class Desk:
     # From the work thread and from handlers' threads -------------------------------------------------------------------------------------------
 
     def ended(self, job: agents_pb2.AssignedJob, outcome: agents_pb2.Outcome | None) -> None:
+        """An attempt is over; outcome None: its lease is not ours any more, so nothing is reported."""
         self._report(lambda: self._ended(job, outcome))
 
     def unstoppable(self, job: agents_pb2.AssignedJob) -> None:
+        """A handler was told to stop and goes on."""
         self._report(lambda: log.warning("job %s (%s) was told to stop and goes on: its slot stays taken", job.job_id, job.type))
 
     def log(self, job_id: int, epoch: int, line: jobs_pb2.LogLine) -> None:
+        """One line of a handler's log."""
         self._report(lambda: self.logs.put(job_id, epoch, line))
 
     def progress_report(self, job_id: int, epoch: int) -> agents_pb2.ProgressReport:
+        """The report of a lease that goes out next. In the session thread."""
         report = self.progress.get((job_id, epoch))
         if report is None:
             report = self.progress[job_id, epoch] = agents_pb2.ProgressReport(lease=agents_pb2.LeaseRef(job_id=job_id, lease_epoch=epoch))
         return report
 
     async def submit(self, *args: Any, **kwargs: Any) -> Submitted:
+        """A child job, from the event loop of a handler."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._submit(*args, **kwargs), self._loop))
 
     def submit_blocking(self, *args: Any, **kwargs: Any) -> Submitted:
+        """A child job, from a handler's thread."""
         return asyncio.run_coroutine_threadsafe(self._submit(*args, **kwargs), self._loop).result()
 
     def _submit(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Submitted]:
@@ -171,12 +177,16 @@ class DeskReports:
         self.submit_blocking = desk.submit_blocking
 
     def progress(self, job_id: int, epoch: int, percent: float, text: str) -> None:
+        """How far an attempt has come."""
+
         def put() -> None:
             self._desk.progress_report(job_id, epoch).progress.CopyFrom(types_pb2.Progress(percent=percent, text=text[:1000]))
 
         self._desk._report(put)  # the desk's own side
 
     def checkpoint(self, job_id: int, epoch: int, data: bytes) -> None:
+        """State for the next attempt."""
+
         def put() -> None:
             self._desk.progress_report(job_id, epoch).checkpoint = data
 

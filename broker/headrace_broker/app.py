@@ -6,6 +6,7 @@ pool -> embedded Postgres (20 s). A second signal ends the process at once; noth
 """
 
 import asyncio
+import functools
 import json
 import os
 import signal
@@ -20,17 +21,21 @@ import structlog
 from headrace_broker import __version__
 from headrace_broker.config import Config, masked
 from headrace_broker.http import HttpServer, http_app
+from headrace_broker.maintenance.loop import repeat
+from headrace_broker.maintenance.retention import Retention
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.job import State
 from headrace_broker.rpc.server import RpcServer
 from headrace_broker.shards.owner import OwnerLimits
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.types import TypeTable
+from headrace_broker.store import partitions
 from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
 from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.migrate import migrate
 from headrace_broker.store.pool import durability, open_pool
 from headrace_broker.store.reads import Reads
+from headrace_broker.store.retire import Retirement
 from headrace_broker.store.settings import SettingsStore
 
 WATCH_EMBEDDED_S = 0.5
@@ -112,7 +117,12 @@ class _App:
                 http = HttpServer(http_app(self._metrics, ownership), host, int(port))
                 tasks.create_task(http.run_until_told())
             owning = tasks.create_task(ownership.run())
-            side = [tasks.create_task(self._report_health(server, ownership)), tasks.create_task(self._refresh(types))]
+            retention = Retention(Retirement(pool), functools.partial(partitions.ranges, pool), lambda: ownership.owner.clock.now_s(), self._metrics)
+            side = [
+                tasks.create_task(self._report_health(server, ownership)),
+                tasks.create_task(self._refresh(types)),
+                tasks.create_task(repeat("retention", retention.run_once, period_s=options.retention_period_s, ownership=ownership)),
+            ]
             if self._embedded is not None:
                 side.append(tasks.create_task(self._watch_embedded(self._embedded)))
             await self._first(ownership.listening.wait(), self._stopping.wait())

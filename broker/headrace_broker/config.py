@@ -29,6 +29,7 @@ class Options(BaseModel):
     accept_timeout_s: float = Field(5.0, ge=1, le=600, description="seconds an agent has to accept what it was sent")
     payload_limit_bytes: int = Field(1024 * 1024, ge=1024, le=8 * 1024 * 1024, description="largest payload, result or checkpoint")
     cache_bytes: int = Field(64 * 1024 * 1024, ge=0, description="memory for payloads of waiting jobs")
+    retention_period_s: float = Field(60.0, ge=1, le=86_400, description="seconds between passes that remove jobs past their delete date")
     drain_timeout_s: float = Field(20.0, ge=0, le=3600, description="seconds to store what is pending at shutdown")
     tls_cert: Path | None = Field(None, description="certificate chain of the server (PEM)")
     tls_key: Path | None = Field(None, description="its private key (PEM)")

@@ -40,6 +40,7 @@ class HttpServer(uvicorn.Server):
         self.address = f"{host}:{self.socket.getsockname()[1]}"
 
     def install_signal_handlers(self) -> None:
+        """None: see the class."""
         return
 
     async def run_until_told(self) -> None:

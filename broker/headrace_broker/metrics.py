@@ -26,6 +26,7 @@ class Metrics:
         self.flushes = PCounter("headrace_flushes_total", "Commits of facts, proofs of ownership included", registry=self.registry)
         self.events = PCounter("headrace_events_total", "Events of jobs, by kind", ["kind"], registry=self.registry)
         self.sessions_lost = PCounter("headrace_sessions_lost_total", "Agents that were given up", registry=self.registry)
+        self.jobs_deleted = PCounter("headrace_jobs_deleted_total", "Jobs removed from storage after their delete date or a purge", registry=self.registry)
         self.log_lines = PCounter("headrace_log_lines_total", "Lines of handlers' logs stored", registry=self.registry)
 
     def flushed(self, batch: Batch) -> None:

@@ -1,0 +1,75 @@
+"""Gives back the space of jobs past their delete date, and of flush rows that no count needs.
+
+A job past its date is hidden at once, whatever happens here. A range of ids is looked at when its class says that most of its jobs are due, and retired when enough of
+them are gone and what stays is small enough to be put back within a fraction of a second. A range that is empty for good is dropped.
+
+If the broker dies in a pass: retiring is one transaction, and dropping goes on where it stopped. If ownership is lost in a pass: it removes only what is gone for every
+owner alike, so two brokers at it do no harm.
+"""
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from headrace_broker.metrics import Metrics
+from headrace_broker.model.ids import EPOCH_S, MS_SHIFT, RETENTION_CLASSES, lowest_id_at
+from headrace_broker.store.partitions import FactRange
+from headrace_broker.store.retire import LockBusy, Retired, Retirement
+
+MARGIN_S = 600.0
+"""A job is removed this long after its date, so that no change of it that was decided before its date can still be on its way."""
+KEYS_KEPT_S = 86_400.0
+"""An idempotency key is kept as long as its job and at least this long."""
+MOST_KEPT = 100_000
+"""Jobs that may have to be put back: about 0.2 s under the lock."""
+WORTH = 0.2
+"""Share of a range that must be gone before it is rewritten."""
+AGAIN_S = 6 * 3600.0
+"""When to look again at a range that was not worth it, or where jobs stay."""
+
+
+@dataclass
+class Retention:
+    """`ranges` lists the ranges there are; `now` is the database's clock in seconds since 1970."""
+
+    store: Retirement
+    ranges: Callable[[], Awaitable[list[FactRange]]]
+    now: Callable[[], float]
+    metrics: Metrics
+    _next: dict[FactRange, float] = field(default_factory=dict)
+
+    async def run_once(self) -> dict[str, int]:
+        """One pass over all ranges; returns what was done: jobs removed, ranges dropped, flush slots emptied."""
+        done = {"jobs": 0, "dropped": 0, "flush_slots": 0}
+        now = self.now()
+        for range_ in sorted(await self.ranges(), key=lambda r: r.lo):
+            if now < self._next.get(range_, due_from(range_)):
+                continue
+            try:
+                retired = await self._retire(range_, now)
+            except LockBusy:
+                continue  # next pass
+            self._next[range_] = now + AGAIN_S
+            done["jobs"] += retired.gone
+            if retired.kept == 0:
+                await self.store.drop(range_)
+                self._next.pop(range_, None)
+                done["dropped"] += 1
+        with contextlib.suppress(LockBusy):
+            done["flush_slots"] = await self.store.trim_flushes()
+        self.metrics.jobs_deleted.inc(done["jobs"])
+        return done if any(done.values()) else {}
+
+    async def _retire(self, range_: FactRange, now: float) -> Retired:
+        bounds = {"due_minute": int((now - MARGIN_S) // 60), "keyed_from": lowest_id_at(now - KEYS_KEPT_S)}
+        found = await self.store.look(range_, **bounds)
+        if not found.gone or found.kept > MOST_KEPT or found.gone < WORTH * (found.gone + found.kept):
+            return Retired(found.kept, 0)
+        return await self.store.retire(range_, **bounds)
+
+
+def due_from(range_: FactRange) -> float:
+    """When most jobs of a range are due, in seconds since 1970: after its last id was made, and then as long as its class keeps jobs."""
+    end_s = (range_.hi >> MS_SHIFT) / 1000 + EPOCH_S
+    keep_s = next(c.keep_s for c in RETENTION_CLASSES if c.number == range_.class_)
+    return end_s + MARGIN_S + min(keep_s, 400 * 86_400.0)

@@ -1,0 +1,132 @@
+"""The README and the docs are run as written: python blocks that begin with a file name become files, sh blocks are run in order, and those that begin with
+"# terminal" go on in the background. Ports and directories come from the environment, so the commands stand as a reader would type them."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import ROOT
+
+DOCS = ["README.md", "docs/agents.md", "docs/clients.md", "docs/operations.md"]
+BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#]+)\)")
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of a reader's own environment."""
+    place = tmp_path_factory.mktemp("reader")
+    venv.create(place, with_pip=True)
+    return place / "bin"
+
+
+@pytest.fixture
+def checkout(directory: Path) -> Path:
+    """What a reader has after a clone."""
+    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        source, target = ROOT / name, directory / "headrace" / name
+        if source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+            target.chmod(source.stat().st_mode)
+    return directory / "headrace"
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def environment(programs: Path, directory: Path) -> dict[str, str]:
+    """Ports and directories of this test."""
+    grpc, http = _free_port(), _free_port()
+    return {
+        **os.environ,
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "HOME": str(directory / "home"),
+        "HEADRACE_BROKER": f"127.0.0.1:{grpc}",
+        "HEADRACE_LISTEN": f"127.0.0.1:{grpc}",
+        "HEADRACE_HTTP_LISTEN": f"127.0.0.1:{http}",
+        "HEADRACE_DATA_DIR": str(directory / "data"),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+@pytest.fixture
+def background() -> Iterator[list["subprocess.Popen[bytes]"]]:
+    """Processes that go on until the end."""
+    running: list[subprocess.Popen[bytes]] = []
+    yield running
+    for process in reversed(running):
+        os.killpg(process.pid, signal.SIGTERM)
+        assert process.wait(60) in (0, -signal.SIGTERM)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("document", DOCS)
+def test_the_commands_of_a_document_run(
+    document: str, checkout: Path, programs: Path, environment: dict[str, str], directory: Path, background: list["subprocess.Popen[bytes]"]
+) -> None:
+    blocks = BLOCK.findall((ROOT / document).read_text())
+    assert blocks
+    if document != "README.md":  # which tells how to install it
+        subprocess.run([programs / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check", f"{checkout}[all]"], check=True)
+    for language, text in blocks:
+        first = text.splitlines()[0]
+        if language == "python":
+            name = re.fullmatch(r"# (\w+\.py)", first)
+            assert name, f"a python block of {document} does not begin with its file name: {first}"
+            (checkout / name[1]).write_text(text.replace("127.0.0.1:7233", environment["HEADRACE_BROKER"]))
+        elif first.startswith("# terminal"):
+            log = directory / f"{len(background)}.log"
+            with open(log, "wb") as output:
+                background.append(
+                    subprocess.Popen(["bash", "-c", f"exec {text.splitlines()[1]}"], cwd=checkout, env=environment, stdout=output, stderr=output, start_new_session=True)
+                )
+            _wait_until_it_serves(log)
+        elif first.startswith("make "):
+            target = first.split()[1]
+            assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), f"there is no {first}"
+        else:
+            done = subprocess.run(["bash", "-euo", "pipefail", "-c", text], cwd=checkout, env=environment, capture_output=True, text=True, timeout=300, check=False)
+            assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+            assert "Traceback" not in done.stderr
+
+
+def _wait_until_it_serves(log: Path) -> None:
+    import time
+
+    until = time.monotonic() + 60
+    while not re.search(r'"event": "ready"|session with', log.read_text()):
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.05)
+
+
+def test_links_lead_to_files() -> None:
+    for document in [*DOCS, "docs/architecture.md", "benchmarks/README.md"]:
+        for target in LINK.findall((ROOT / document).read_text()):
+            if "://" not in target:
+                assert ((ROOT / document).parent / target).exists(), f"{document} links to {target}"
+
+
+def test_modules_named_by_the_architecture_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for name in re.findall(r"\*([a-z_]+/[\w./]+)\*", text) + re.findall(r", \*?([a-z_]+/[\w./]+)\*?\)", text):
+        assert (ROOT / name).exists() or (ROOT / "broker" / "headrace_broker" / name).exists(), f"there is no {name}"
+
+
+def test_python_versions_of_the_readme_and_the_package_agree() -> None:
+    assert "Python 3.11 or newer" in (ROOT / "README.md").read_text()
+    assert 'requires-python = ">=3.11"' in (ROOT / "pyproject.toml").read_text()
+    assert sys.version_info >= (3, 11)

@@ -1,0 +1,182 @@
+"""Removing what is gone, beside what stays."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Any
+
+import asyncpg
+import pytest
+from headrace_broker.maintenance.retention import Retention, due_from
+from headrace_broker.metrics import Metrics
+from headrace_broker.model.ids import DEFAULT_CLASS, lowest_id_at
+from headrace_broker.store import partitions
+from headrace_broker.store.ledger import Ledger
+from headrace_broker.store.partitions import FactRange
+from headrace_broker.store.pool import open_pool
+from headrace_broker.store.retire import LockBusy, Retired, Retirement
+
+OLD_S = 1_750_000_000
+RANGE = FactRange(DEFAULT_CLASS, lowest_id_at(OLD_S), lowest_id_at(OLD_S + 86_400))
+DUE = 30_000_000  # minutes since 1970
+BOUNDS = {"due_minute": DUE, "keyed_from": lowest_id_at(OLD_S + 43_200)}
+WAITING, PROCESSING, COMPLETED, ERROR, GONE = 1, 2, 3, 4, 6
+STORIES: dict[str, tuple[list[tuple[int, int, int | None]], bool]] = {
+    # name: ((kind, state, delete minute) of each event, whether it stays)
+    "waits since its submission": ([], True),
+    "runs": ([(1, PROCESSING, None)], True),
+    "waits for a retry": ([(1, PROCESSING, None), (3, WAITING, None)], True),
+    "completed, due": ([(1, PROCESSING, None), (2, COMPLETED, DUE - 1)], False),
+    "completed, not due": ([(1, PROCESSING, None), (2, COMPLETED, DUE)], True),
+    "error, kept for ever": ([(1, PROCESSING, None), (3, ERROR, None)], True),
+    "error, due": ([(1, PROCESSING, None), (3, ERROR, 5)], False),
+    "completed long ago, then requeued": ([(1, PROCESSING, None), (2, COMPLETED, 5), (10, WAITING, None)], True),
+    "purged": ([(1, PROCESSING, None), (3, ERROR, None), (11, GONE, None)], False),
+}
+
+
+class Store:
+    """A database with one old range that holds each story once, and once more with a young and an old key."""
+
+    def __init__(self, dsn: str, pool: Any) -> None:
+        self.dsn = dsn
+        self.pool = pool
+        self.retirement = Retirement(pool)
+        self.stays: set[int] = set()
+        self.goes: set[int] = set()
+
+    async def fill(self) -> None:
+        await self.pool.execute("insert into headrace.domain (name) values ('d')")
+        await self.pool.execute("insert into headrace.job_type (domain_id, name) values (1, 't')")
+        await self.pool.fetchval("select headrace.add_range($1, $2, $3, 'old')", RANGE.class_, RANGE.lo, RANGE.hi)
+        for number, (events, stays) in enumerate(STORIES.values()):
+            await self._add(number, events, stays, None)
+            await self._add(1000 + number, events, stays, f"old {number}")
+            await self._add(2000 + number, events, True, f"young {number}", BOUNDS["keyed_from"] - RANGE.lo)
+
+    async def _add(self, number: int, events: list[tuple[int, int, int | None]], stays: bool, key: str | None, offset: int = 0) -> None:
+        job_id = RANGE.lo + offset + (number << 9) + RANGE.class_
+        (self.stays if stays else self.goes).add(job_id)
+        await self.pool.execute("insert into headrace.job (job_id, type_id, priority, payload, idempotency_key) values ($1, 1, 0, 'x', $2)", job_id, key)
+        if key is not None:
+            await self.pool.execute("insert into headrace.idempotency_key values (1, $1, $2, '')", key, job_id)
+        for seq, (kind, state, minute) in enumerate(events, 1):
+            await self.pool.execute(
+                "insert into headrace.event (job_id, seq, type_id, kind, state, run, attempt, losses, delete_minute) values ($1, $2, 1, $3, $4, 1, 1, 0, $5)",
+                job_id, seq, kind, state, minute,
+            )  # fmt: skip
+        await self.pool.execute("insert into headrace.note (job_id, lease_epoch, kind) values ($1, 1, 2)", job_id)
+        await self.pool.execute("insert into headrace.log_line values ($1, now(), 1, 1, 1, 'x')", job_id)
+
+    async def ids(self, table: str) -> set[int]:
+        """Ids of the jobs that a table still knows."""
+        return {row["job_id"] for row in await self.pool.fetch(f"select distinct job_id from headrace.{table}")}
+
+
+@pytest.fixture
+async def store(postgres: Any, stack: AsyncExitStack) -> Store:
+    """On a database of its own: its facts are not possible histories of a running broker."""
+    admin = await asyncpg.connect(postgres.dsn.replace("/headrace?", "/postgres?"))
+    stack.push_async_callback(admin.close)
+    await admin.execute("drop database if exists retiring with (force)")
+    await admin.execute("create database retiring template headrace")
+    dsn = postgres.dsn.replace("/headrace?", "/retiring?")
+    pool = await open_pool(dsn)
+    stack.push_async_callback(pool.close)
+    made = Store(dsn, pool)
+    await made.fill()
+    return made
+
+
+async def test_what_is_gone_goes_with_everything_and_the_rest_stays_as_it_was(store: Store) -> None:
+    before = {
+        table: await store.pool.fetch(f"select * from headrace.{table} where job_id = any ($1) order by 1, 2, 3, 4", list(store.stays)) for table in ("job", "event")
+    }
+    wanted = Retired(len(store.stays), len(store.goes))
+    assert await store.retirement.look(RANGE, **BOUNDS) == wanted
+    assert await store.retirement.retire(RANGE, **BOUNDS) == wanted
+    for table in ("job", "note", "log_line"):
+        assert await store.ids(table) == store.stays, table
+    assert await store.ids("event") <= store.stays
+    for table, rows in before.items():
+        assert await store.pool.fetch(f"select * from headrace.{table} order by 1, 2, 3, 4") == rows
+    keys = {row["job_id"] for row in await store.pool.fetch("select job_id from headrace.idempotency_key")}
+    assert keys <= store.stays and len(keys) == len([job_id for job_id in store.stays if (job_id - RANGE.lo >> 9) >= 1000])
+    assert await store.retirement.retire(RANGE, **BOUNDS) == Retired(len(store.stays), 0)
+
+
+async def test_a_reader_is_not_disturbed_and_no_one_queues_behind_the_lock(store: Store, stack: AsyncExitStack) -> None:
+    con = await asyncpg.connect(store.dsn)
+    stack.push_async_callback(con.close)
+    reading = con.transaction(isolation="repeatable_read")
+    await reading.start()
+    await con.fetch("select * from headrace.job")
+    with pytest.raises(LockBusy):
+        await store.retirement.retire(RANGE, **BOUNDS)
+    assert await store.ids("job") == store.stays | store.goes
+    await reading.rollback()
+    assert (await store.retirement.retire(RANGE, **BOUNDS)).gone == len(store.goes)
+
+
+async def test_an_empty_range_is_dropped_also_when_a_run_was_interrupted(store: Store) -> None:
+    await store.pool.execute("delete from headrace.job; delete from headrace.event; delete from headrace.note; delete from headrace.log_line")
+    await store.pool.execute("alter table headrace.job_2 detach partition headrace.job_2_old concurrently")  # and then the broker died
+    await store.pool.execute("drop table headrace.note_2_old")
+    await store.retirement.drop(RANGE)
+    assert await partitions.ranges(store.pool) == []
+    assert await store.pool.fetchval("select count(*) from pg_class where relname like '%\\_2\\_old'") == 0
+    await store.retirement.drop(RANGE)
+
+
+async def test_a_pass_removes_what_is_due_when_its_time_has_come(store: Store) -> None:
+    now = [due_from(RANGE) - 1]
+
+    async def ranges() -> list[FactRange]:
+        return await partitions.ranges(store.pool)
+
+    retention = Retention(store.retirement, ranges, lambda: now[0], Metrics())
+    assert await retention.run_once() == {}
+    now[0] = DUE * 60 + 601.0
+    done = await retention.run_once()
+    assert done["jobs"] == 3 * sum(not stays for _, stays in STORIES.values()) and done["dropped"] == 0  # the keys are old by now, too
+    assert await retention.run_once() == {}
+    await store.pool.execute("delete from headrace.job; delete from headrace.event")
+    now[0] += 6 * 3600
+    assert (await retention.run_once())["dropped"] == 1
+    assert await partitions.ranges(store.pool) == []
+
+
+async def test_flush_rows_that_nobody_needs_are_emptied_and_no_others(store: Store, stack: AsyncExitStack) -> None:
+    ledger = await Ledger.open(store.dsn, address="test", version="0")
+    stack.push_async_callback(ledger.close)
+    rows = [(ledger.life_id, n // 10 & 3, n) for n in range(1, 36)]  # ten flushes share a slot: slots 0 to 3
+    await store.pool.executemany(
+        "insert into headrace.flush (life_id, slot, n, max_id, count_type, count_state, count_minute, count_delta) values ($1, $2, $3, 0, '{}', '{}', '{}', '{}')", rows
+    )
+    assert await store.retirement.trim_flushes(10) == 0, "the counts are based on none of them"
+    ledger.n = 35
+    await ledger.base_counts({}, 0, absorb=False)
+    assert await store.retirement.trim_flushes(10) == 2
+    assert {row["n"] for row in await store.pool.fetch("select n from headrace.flush")} == set(range(20, 36))
+
+
+async def test_flushes_go_on_beside_a_retirement(store: Store, stack: AsyncExitStack) -> None:
+    """Two retirements and many inserts at once, in the order in which the flush locks: no deadlock, nothing lost."""
+    extra = [RANGE.lo + (number << 9) + RANGE.class_ for number in range(5000, 5200)]
+
+    async def insert() -> None:
+        for job_id in extra:
+            await store.pool.execute(
+                "with j as (insert into headrace.job (job_id, type_id, priority) values ($1, 1, 0))"
+                " insert into headrace.event (job_id, seq, type_id, kind, state, run, attempt, losses) values ($1, 1, 1, 1, 2, 1, 1, 0)",
+                job_id,
+            )
+
+    async def retire() -> None:
+        for _ in range(10):
+            try:
+                await store.retirement.retire(RANGE, **BOUNDS)
+            except LockBusy:
+                continue
+
+    await asyncio.gather(insert(), retire(), retire())
+    assert set(extra) <= await store.ids("job") and set(extra) <= await store.ids("event")
