@@ -1,0 +1,245 @@
+"""The product's flush against the least that any durable queue must do, in one run on one server.
+
+    bare      one statement inserts jobs into (id, payload) and events into (id, seq, kind, at): two tables, two primary keys, nothing else
+    plain     the broker's own statement, with all its columns, counters and fence, on tables that have primary keys but no partitions and no other indexes
+    product   the broker's own statement on its own tables
+    keyed     the same with an idempotency key on every tenth job; those ride in a statement of their own
+
+Each job is submitted, granted and completed: three facts, the last one of a job rides with later submissions. The kinds take turns within a round, so that noise of the
+machine hits all; medians of the rounds are shown, and medians of the ratios within a round.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from headrace_broker.model.ids import DEFAULT_CLASS, TICK_SHIFT, lowest_id_at
+from headrace_broker.model.job import Kind, State
+from headrace_broker.store import partitions
+from headrace_broker.store.batch import Batch
+from headrace_broker.store.embedded import EmbeddedPostgres
+from headrace_broker.store.ledger import Ledger
+from headrace_broker.store.migrate import migrate
+from headrace_broker.store.settings import SettingsStore
+from headrace_broker.store.statements import sql
+
+SIZES = {1: 600, 20: 200, 200: 60, 1000: 20}  # jobs per flush -> flushes in a round
+ROUNDS = 5
+PAYLOAD = b"x" * 200
+BARE = """
+with j as (insert into bare_job select * from unnest($1::bigint[], $2::bytea[]))
+insert into bare_event (job_id, seq, kind) select * from unnest($3::bigint[], $4::int[], $5::smallint[])
+"""
+
+
+class Product:
+    """The broker's flush, driven without a broker."""
+
+    def __init__(self, ledger: Ledger, type_id: int, domain_id: int, now_s: float, keyed_every: int = 0) -> None:
+        self._ledger = ledger
+        self._type_id = type_id
+        self._domain_id = domain_id
+        self._tick = lowest_id_at(now_s) >> TICK_SHIFT
+        self._granted: list[int] = []
+        self._keyed_every = keyed_every
+        self._keyed = 0
+
+    async def flush(self, jobs: int) -> None:
+        """Submits and grants `jobs`, and completes those of the flush before."""
+        batch = Batch()
+        counts, type_id = batch.counts, self._type_id
+        ids = [self._next_id() for _ in range(jobs)]
+        keyed = ids[:: self._keyed_every] if self._keyed_every else []
+        if keyed:
+            await self._flush_keyed(keyed)
+        with_key = set(keyed)
+        for job_id in ids:
+            if job_id not in with_key:
+                batch.job_id.append(job_id)
+                batch.job_type.append(type_id)
+                batch.job_priority.append(0)
+                batch.job_body.append(PAYLOAD)
+            batch.add_event(job_id, 1, type_id, Kind.GRANTED, State.PROCESSING, 1, 1, 0, 1, lease_s=30.0)
+        for job_id in self._granted:
+            batch.add_event(job_id, 2, type_id, Kind.COMPLETED, State.COMPLETED, 1, 1, 0, 1, delete_minute=30_000_000, result=b"")
+        counts[type_id, State.PROCESSING, 0] += jobs - len(self._granted)
+        counts[type_id, State.COMPLETED, 30_000_000] += len(self._granted)
+        batch.max_id = ids[-1]
+        self._granted = ids
+        await self._ledger.flush(batch)
+
+    async def _flush_keyed(self, ids: list[int]) -> None:
+        batch = Batch()
+        for job_id in ids:
+            batch.job_id.append(job_id)
+            batch.job_type.append(self._type_id)
+            batch.job_priority.append(0)
+            batch.job_body.append(PAYLOAD)
+        batch.max_id = ids[-1]
+        keys = []
+        for _ in ids:
+            self._keyed += 1
+            keys.append((self._domain_id, f"key-{self._keyed:012}", b"0123456789abcdef"))
+        await self._ledger.flush_keyed(batch, keys)
+
+    def _next_id(self) -> int:
+        self._tick += 1
+        return (self._tick << TICK_SHIFT) | DEFAULT_CLASS
+
+
+async def open_plain(dsn: str) -> Ledger:
+    """A life whose flush goes to tables of the same columns without partitions and secondary indexes."""
+    ledger = await Ledger.open(dsn, address="bench plain", version="0")
+    con = ledger._con
+    await con.execute("create schema plain")
+    for table, key in (("job", "job_id"), ("event", "job_id, seq"), ("note", ""), ("alert", "")):
+        await con.execute(f"create table plain.{table} (like headrace.{table} including defaults)")
+        if key:
+            await con.execute(f"alter table plain.{table} add primary key ({key})")
+    text = sql("flush")
+    for table in ("job", "event", "note", "alert"):
+        text = text.replace(f"into headrace.{table} ", f"into plain.{table} ")
+    ledger._flush = await con.prepare(text)
+    return ledger
+
+
+class Bare:
+    """Two tables."""
+
+    def __init__(self, con: Any) -> None:
+        self._con = con
+        self._last = 0
+        self._granted: list[int] = []
+
+    async def prepare(self) -> None:
+        """Makes the tables and the statement."""
+        await self._con.execute("create table bare_job (job_id bigint primary key, payload bytea)")
+        await self._con.execute("create table bare_event (job_id bigint, seq int, kind smallint, at timestamptz default now(), primary key (job_id, seq))")
+        self._statement = await self._con.prepare(BARE)
+
+    async def flush(self, jobs: int) -> None:
+        """As `Product.flush`."""
+        ids = list(range(self._last + 1, self._last + jobs + 1))
+        self._last += jobs
+        before, self._granted = self._granted, ids
+        await self._statement.fetch(ids, [PAYLOAD] * jobs, ids + before, [1] * jobs + [2] * len(before), [1] * jobs + [2] * len(before))
+
+
+async def measure(flush: Callable[[int], Awaitable[None]], jobs: int, flushes: int, con: Any) -> tuple[float, float]:
+    """(jobs per second, WAL bytes per job) of one round."""
+    before = await con.fetchval("select pg_current_wal_lsn()")
+    started = time.perf_counter()
+    for _ in range(flushes):
+        await flush(jobs)
+    seconds = time.perf_counter() - started
+    wal = await con.fetchval("select pg_wal_lsn_diff(pg_current_wal_lsn(), $1)", before)
+    return jobs * flushes / seconds, float(wal) / (jobs * flushes)
+
+
+async def commit_ms(con: Any) -> float:
+    """Median time of a commit of one row, in milliseconds: what the disk costs."""
+    await con.execute("create table one (n int)")
+    times = []
+    for number in range(200):
+        started = time.perf_counter()
+        await con.execute("insert into one values ($1)", number)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times) * 1000
+
+
+async def run(dsn: str, rounds: int) -> dict[str, Any]:
+    """All measurements."""
+    await migrate(dsn)
+    pool = await asyncpg.create_pool(dsn, min_size=1, max_size=3)
+    row = await SettingsStore(pool).add_type("default", "bench")
+    now_s = float(await pool.fetchval("select extract(epoch from now())::float8"))
+    await partitions.ensure(pool, {DEFAULT_CLASS}, now_s)
+    ledger = await Ledger.open(dsn, address="bench", version="0")
+    keyed_ledger = await Ledger.open(dsn, address="bench keyed", version="0")
+    plain_ledger = await open_plain(dsn)
+    con = await asyncpg.connect(dsn)
+    bare = Bare(con)
+    await bare.prepare()
+    product = Product(ledger, row.type_id, row.domain_id, now_s)
+    keyed = Product(keyed_ledger, row.type_id, row.domain_id, now_s + 3600, keyed_every=10)
+    plain = Product(plain_ledger, row.type_id, row.domain_id, now_s)
+    kinds: dict[str, Callable[[int], Awaitable[None]]] = {"bare": bare.flush, "plain": plain.flush, "product": product.flush, "keyed": keyed.flush}
+    result: dict[str, Any] = {
+        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}",
+        "postgres": await con.fetchval("show server_version"),
+        "fsync": await con.fetchval("show fsync"),
+        "commit_ms": round(await commit_ms(con), 2),
+        "rows": [],
+    }
+    for jobs, flushes in SIZES.items():
+        rates: dict[str, list[float]] = {name: [] for name in kinds}
+        wal: dict[str, list[float]] = {name: [] for name in kinds}
+        for number in range(rounds + 1):
+            for name, flush in kinds.items():
+                rate, wal_bytes = await measure(flush, jobs, flushes, con)
+                if number:  # the first round warms up
+                    rates[name].append(rate)
+                    wal[name].append(wal_bytes)
+        ratios = _ratios(rates, "product", "bare")
+        result["rows"].append(
+            {
+                "jobs_per_flush": jobs,
+                **{f"{name}_per_s": round(statistics.median(rates[name])) for name in kinds},
+                "product_of_bare": round(statistics.median(ratios), 2),
+                "spread": f"{min(ratios):.2f}-{max(ratios):.2f}",
+                "product_of_plain": round(statistics.median(_ratios(rates, "product", "plain")), 2),
+                "keyed_of_product": round(statistics.median(_ratios(rates, "keyed", "product")), 2),
+                "wal_bytes_per_job": round(statistics.median(wal["product"])),
+                "bare_wal_bytes_per_job": round(statistics.median(wal["bare"])),
+            }
+        )
+    for ledger_ in (ledger, keyed_ledger, plain_ledger):
+        await ledger_.close()
+    await con.close()
+    await pool.close()
+    return result
+
+
+def _ratios(rates: dict[str, list[float]], kind: str, other: str) -> list[float]:
+    return [one / two for one, two in zip(rates[kind], rates[other], strict=True)]
+
+
+def main() -> None:
+    """Measures on a Postgres of its own, with fsync on, or on --database-url (whose schema must be empty)."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--database-url")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    server = None
+    with tempfile.TemporaryDirectory(prefix="headrace-bench-", ignore_cleanup_errors=True) as directory:
+        Path(directory).chmod(0o755)
+        if arguments.database_url is None:
+            server = EmbeddedPostgres(Path(directory) / "data")
+            server.start()
+        try:
+            result = asyncio.run(run(server.dsn if server is not None else arguments.database_url, arguments.rounds))
+        finally:
+            if server is not None:
+                server.stop()
+    if arguments.json:
+        print(json.dumps(result, indent=2))
+        return
+    print(f"{result['machine']}; Postgres {result['postgres']}, fsync {result['fsync']}, one commit {result['commit_ms']} ms; medians of {arguments.rounds} rounds")
+    columns = list(result["rows"][0])
+    print(" | ".join(columns))
+    for row in result["rows"]:
+        print(" | ".join(f"{row[column]:,}" if isinstance(row[column], int) else str(row[column]) for column in columns))
+
+
+if __name__ == "__main__":
+    main()
