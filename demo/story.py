@@ -102,10 +102,20 @@ class Story:
         await victim.kill()
         self._say(f"{victim.name} (pid {victim.pid}) was killed with SIGKILL; it held {held} jobs")
 
+    async def _log_of(self, job_id: int) -> list[str]:
+        """What its handler logged. Log lines have a writer of their own, so they may arrive a moment after the outcome."""
+        for _ in range(100):
+            lines = [line.text async for line in self._client.logs(job_id)]
+            if lines:
+                return lines
+            await asyncio.sleep(0.05)
+        self.problems.append(f"job {job_id} has no log")
+        return []
+
     async def _requeue_convert(self, job_id: int) -> None:
         """Shows the job that fails for good, and runs it once more."""
         job = await self._client.wait(job_id, timeout_s=60)
-        lines = [line.text async for line in self._client.logs(job_id)]
+        lines = await self._log_of(job_id)
         self._say(f"job {job_id} (document.convert) ended in {job.state}: {job.error.message if job.error else ''}\n    its log: {lines[-1] if lines else '(nothing)'}")
         [result] = await self._admin.requeue([job_id], reason="the demo tries again")
         if not result.ok:
