@@ -15,7 +15,7 @@ from headrace_client.base import Base
 from headrace_client.channel import backoff_s
 from headrace_client.encode import batches, build, check_id, encode, state_number
 from headrace_client.errors import HeadraceError, InvalidRequest, NotFound, Unavailable, WaitTimeout, from_rpc
-from headrace_client.models import Attempt, Event, Job, JobChange, JobCounts, JobPage, JobSpec, LogLine, State, Submitted
+from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobPage, JobSpec, LogLine, State, Submitted
 from headrace_client.submitter import Submitter, failure_error
 
 WAIT_SLICE_S = 20.0
@@ -169,6 +169,10 @@ class Client(Base):
                 return job
             if until is not None and loop.time() >= until:
                 raise WaitTimeout(f"job {job_id} is still {job.state} after {timeout_s:g} s")
+
+    async def explain(self, job_id: int) -> Explanation:
+        """Why the job is where it is: what it waits for and how many go first, who runs it, or how it ended."""
+        return models.explanation(await self._call(lambda stubs: stubs.jobs.ExplainJob, build(jobs_pb2.ExplainJobRequest, job_id=check_id(job_id))))
 
     async def watch(self, *, job_ids: Sequence[int] = (), types: Sequence[str] = (), instance_id: str = "") -> AsyncGenerator[JobChange, None]:
         """Durable changes of jobs from now on: of these ids (their present state first), or of these types and this instance. Ends only when the caller stops.

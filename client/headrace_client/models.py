@@ -110,6 +110,19 @@ class AbortRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a job is where it is. `ahead`: about how many ready jobs go first; `agents`, `slots`, `slots_free`: who serves its type."""
+
+    state: State
+    wait_reason: str | None
+    text: str
+    ahead: int
+    agents: int
+    slots: int
+    slots_free: int
+
+
+@dataclass(frozen=True, slots=True)
 class JobPage:
     """Jobs, newest first. `next_page_token` empty: this was the last page. `complete` False: ask on, even if there are no jobs here."""
 
@@ -290,6 +303,12 @@ def error(message: Any) -> JobError | None:
         return None
     stored = message.error
     return JobError(stored.code, stored.message, stored.fingerprint, stored.traceback)
+
+
+def explanation(message: jobs_pb2.ExplainJobResponse) -> Explanation:
+    """An explanation from its message."""
+    state, reason = State(STATE_NAMES[message.state]), WAIT_REASONS.get(message.wait_reason)
+    return Explanation(state, reason, message.text, message.ahead, message.agents, message.slots, message.slots_free)
 
 
 def counts(messages: Any) -> dict[State, int]:

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 from headrace_client.client import Client
 from headrace_client.errors import ClientClosed, ForkError, HeadraceError
-from headrace_client.models import Attempt, Event, Job, JobChange, JobCounts, JobPage, JobResult, JobSpec, LogLine, State, Submitted
+from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobPage, JobResult, JobSpec, LogLine, State, Submitted
 
 T = TypeVar("T")
 
@@ -106,6 +106,10 @@ class SyncClient:
     def wait(self, job_id: int, *, timeout_s: float | None = None) -> Job:
         """The job once it has settled."""
         return self._run(self._client.wait(job_id, timeout_s=timeout_s))
+
+    def explain(self, job_id: int) -> Explanation:
+        """Why the job is where it is."""
+        return self._run(self._client.explain(job_id))
 
     def watch(self, *, job_ids: Sequence[int] = (), types: Sequence[str] = (), instance_id: str = "") -> Iterator[JobChange]:
         """Durable changes from now on."""

@@ -91,6 +91,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("Jobs.WaitJob", jobs_pb2.WaitJobRequest(job_id=1, wait=Duration(seconds=-1)), "wait"),
     ("Jobs.WaitJob", jobs_pb2.WaitJobRequest(job_id=1, wait=Duration(seconds=3601)), "wait"),
     ("Jobs.WaitJob", jobs_pb2.WaitJobRequest(job_id=1, view=3), "view"),  # type: ignore[arg-type]
+    ("Jobs.ExplainJob", jobs_pb2.ExplainJobRequest(), "job_id"),
     ("Jobs.ListAttempts", jobs_pb2.ListAttemptsRequest(), "job_id"),
     ("Jobs.ListEvents", jobs_pb2.ListEventsRequest(job_id=-1), "job_id"),
     ("Jobs.ListLogs", jobs_pb2.ListLogsRequest(), "job_id"),

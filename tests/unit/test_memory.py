@@ -23,6 +23,20 @@ def test_lanes_give_the_highest_priority_first_and_keep_the_order() -> None:
     assert lanes.types() == []
 
 
+def test_lanes_tell_how_many_go_before_a_job() -> None:
+    lanes = Lanes()
+    lanes.extend(1, 0, [10, 11, 14])
+    lanes.extend(1, 5, [20])
+    lanes.extend(2, 3, [12, 13, 15])
+    assert lanes.ahead(14, 1, 0, {1: 0}) == 3
+    assert lanes.ahead(14, 1, 0, {1: 0, 2: -3}) == 5  # the same score: the lower ids of the other type go first
+    assert lanes.ahead(14, 1, 0, {1: 0, 2: 0}) == 6
+    assert lanes.ahead(14, 1, 0, {1: 0, 2: -9}) == 3
+    lanes.pop(1, 0, 2)
+    assert lanes.ahead(14, 1, 0, {1: 0}) == 1
+    assert lanes.ahead(99, 1, 0, {1: 0}) == 2
+
+
 def test_a_discarded_entry_is_skipped_once_and_its_later_twin_is_not() -> None:
     lanes = Lanes()
     lanes.extend(1, 0, [10, 11])

@@ -8,6 +8,7 @@ from typing import Any
 from headrace_proto.v1 import jobs_pb2, types_pb2
 from headrace_proto.wire import WAIT_REASONS, to_duration, to_timestamp
 
+from headrace_broker.actions.explain import explain
 from headrace_broker.actions.reads import AttemptRead, JobRead, JobReads, attempts
 from headrace_broker.model.errors import InvalidField, JobNotFound
 from headrace_broker.model.ids import MAX_ID, created_at_s, lowest_id_at
@@ -77,6 +78,14 @@ class JobsService(SubmitCalls):
             job_id, convert.domain_of(context), wait_s=min(wait_s or MAX_WAIT_S, left - 0.2 if left is not None else MAX_WAIT_S), full=_full(request.view)
         )
         return jobs_pb2.WaitJobResponse(job=job_message(job))
+
+    async def ExplainJob(self, request: jobs_pb2.ExplainJobRequest, context: Any) -> jobs_pb2.ExplainJobResponse:  # noqa: N802
+        job_id = convert.job_id("job_id", request.job_id)
+        found = explain(self._ownership.owner, await self._reads.get(job_id, convert.domain_of(context)))
+        return jobs_pb2.ExplainJobResponse(
+            state=int(found.job.row.state), wait_reason=_REASON_NUMBERS[found.job.wait_reason], text=found.text, ahead=found.ahead, agents=found.agents,  # type: ignore[arg-type]
+            slots=found.slots, slots_free=found.slots_free,
+        )  # fmt: skip
 
     async def WatchJobs(self, request: jobs_pb2.WatchJobsRequest, context: Any) -> AsyncIterator[jobs_pb2.WatchJobsResponse]:  # noqa: N802
         owner = self._ownership.owner

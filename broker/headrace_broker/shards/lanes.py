@@ -8,7 +8,8 @@ again has a stale entry first and its real one later, so the count alone tells t
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
 
 _COMPACT_AT = 4096  # taken entries at the front of a lane, before it is copied down
 
@@ -82,6 +83,20 @@ class Lanes:
         if self._stale:
             return [job_id for job_id in taken if not self._skip(job_id)]
         return taken
+
+    def ahead(self, job_id: int, type_id: int, priority: int, weights: Mapping[int, int]) -> int:
+        """About how many entries go before a job, among the types of `weights` (type_id -> priority of the type): exact but for stale entries and ties of the score."""
+        score = weights[type_id] + priority
+        count = 0
+        for other, weight in weights.items():
+            for own, lane in self._by_type.get(other, {}).items():
+                if weight + own > score:
+                    count += len(lane)
+                elif other == type_id and own == priority:
+                    count += lane.ids.index(job_id) - lane.head if job_id in lane.ids else len(lane)
+                elif weight + own == score:
+                    count += max(0, bisect_left(lane.ids, job_id) - lane.head)  # ids rise within a lane, nearly
+        return count
 
     def types(self) -> list[int]:
         """Types with entries."""

@@ -139,6 +139,20 @@ def events(job: Annotated[str, Parameter(help="job id")], *, common: Common | No
 
 
 @app.command
+def explain(job: Annotated[str, Parameter(help="job id")], *, common: Common | None = None) -> int:
+    """Say why a job is where it is."""
+
+    async def command(client: Client, output: Output) -> None:
+        found = await client.explain(_one(job))
+        if output.form == "table":
+            print(f"job {_one(job)} is {found.state}. {found.text}")
+        else:
+            output.one(found)
+
+    return run(common or Common(), command)
+
+
+@app.command
 def wait(
     job: Annotated[str, Parameter(help="job id")],
     *,

@@ -178,6 +178,30 @@ class WaitJobResponse(_message.Message):
     job: _types_pb2.Job
     def __init__(self, job: _Optional[_Union[_types_pb2.Job, _Mapping]] = ...) -> None: ...
 
+class ExplainJobRequest(_message.Message):
+    __slots__ = ("job_id",)
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    job_id: int
+    def __init__(self, job_id: _Optional[int] = ...) -> None: ...
+
+class ExplainJobResponse(_message.Message):
+    __slots__ = ("state", "wait_reason", "text", "ahead", "agents", "slots", "slots_free")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    WAIT_REASON_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    AHEAD_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FREE_FIELD_NUMBER: _ClassVar[int]
+    state: _types_pb2.JobState
+    wait_reason: _types_pb2.WaitReason
+    text: str
+    ahead: int
+    agents: int
+    slots: int
+    slots_free: int
+    def __init__(self, state: _Optional[_Union[_types_pb2.JobState, str]] = ..., wait_reason: _Optional[_Union[_types_pb2.WaitReason, str]] = ..., text: _Optional[str] = ..., ahead: _Optional[int] = ..., agents: _Optional[int] = ..., slots: _Optional[int] = ..., slots_free: _Optional[int] = ...) -> None: ...
+
 class WatchJobsRequest(_message.Message):
     __slots__ = ("job_ids", "types", "instance_id")
     JOB_IDS_FIELD_NUMBER: _ClassVar[int]

@@ -50,6 +50,11 @@ class JobsStub(object):
                 request_serializer=headrace__proto_dot_v1_dot_jobs__pb2.WaitJobRequest.SerializeToString,
                 response_deserializer=headrace__proto_dot_v1_dot_jobs__pb2.WaitJobResponse.FromString,
                 )
+        self.ExplainJob = channel.unary_unary(
+                '/headrace.v1.Jobs/ExplainJob',
+                request_serializer=headrace__proto_dot_v1_dot_jobs__pb2.ExplainJobRequest.SerializeToString,
+                response_deserializer=headrace__proto_dot_v1_dot_jobs__pb2.ExplainJobResponse.FromString,
+                )
         self.WatchJobs = channel.unary_stream(
                 '/headrace.v1.Jobs/WatchJobs',
                 request_serializer=headrace__proto_dot_v1_dot_jobs__pb2.WatchJobsRequest.SerializeToString,
@@ -125,6 +130,13 @@ class JobsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainJob(self, request, context):
+        """Why the job is where it is: what a waiting one waits for and how many go first, who runs a processing one, how a settled one ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchJobs(self, request, context):
         """Every durable change of the jobs that match, from now on.
         """
@@ -190,6 +202,11 @@ def add_JobsServicer_to_server(servicer, server):
                     servicer.WaitJob,
                     request_deserializer=headrace__proto_dot_v1_dot_jobs__pb2.WaitJobRequest.FromString,
                     response_serializer=headrace__proto_dot_v1_dot_jobs__pb2.WaitJobResponse.SerializeToString,
+            ),
+            'ExplainJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainJob,
+                    request_deserializer=headrace__proto_dot_v1_dot_jobs__pb2.ExplainJobRequest.FromString,
+                    response_serializer=headrace__proto_dot_v1_dot_jobs__pb2.ExplainJobResponse.SerializeToString,
             ),
             'WatchJobs': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchJobs,
@@ -338,6 +355,23 @@ class Jobs(object):
         return grpc.experimental.unary_unary(request, target, '/headrace.v1.Jobs/WaitJob',
             headrace__proto_dot_v1_dot_jobs__pb2.WaitJobRequest.SerializeToString,
             headrace__proto_dot_v1_dot_jobs__pb2.WaitJobResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ExplainJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/headrace.v1.Jobs/ExplainJob',
+            headrace__proto_dot_v1_dot_jobs__pb2.ExplainJobRequest.SerializeToString,
+            headrace__proto_dot_v1_dot_jobs__pb2.ExplainJobResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

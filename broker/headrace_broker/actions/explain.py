@@ -1,0 +1,74 @@
+"""Why a job is where it is, in numbers and in sentences."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from headrace_broker.actions.reads import JobRead
+from headrace_broker.model.job import State
+from headrace_broker.shards.owner import Owner
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """`ahead`: about how many ready jobs go first; `agents`, `slots`, `slots_free`: who serves the type."""
+
+    job: JobRead
+    text: str
+    ahead: int
+    agents: int
+    slots: int
+    slots_free: int
+
+
+def explain(owner: Owner, job: JobRead) -> Explanation:
+    """From the owner's memory; the job as it was read a moment ago."""
+    type_id = job.row.type_id
+    serving = [session for session in owner.sessions() if session.stream is not None and type_id in session.served and not session.draining and not session.held_back]
+    slots = sum(session.slots for session in serving)
+    free = sum(max(0, session.slots - len(session.leases)) for session in serving)
+    ahead = 0
+    if job.row.state is State.WAITING and job.wait_reason in ("ready", "no_agent", "paused"):
+        shared = {type_id}.union(*(session.served for session in serving))
+        weights = {other: owner.types.by_id[other].settings.priority for other in shared if other == type_id or not owner.types.by_id[other].settings.paused}
+        ahead = owner.lanes.ahead(job.row.job_id, type_id, job.row.priority, weights)
+    who = f"{len(serving)} connected agents serve {job.type}, with {free} of {slots} slots free"
+    return Explanation(job, _text(owner, job, ahead, who), ahead, len(serving), slots, free)
+
+
+def _text(owner: Owner, job: JobRead, ahead: int, who: str) -> str:
+    row = job.row
+    if row.state is State.WAITING:
+        due = (
+            ""
+            if row.available_at is None
+            else f"{row.available_at.isoformat(timespec='seconds')} (in {max(0.0, row.available_at.timestamp() - owner.clock.now_s()):.0f} s)"
+        )
+        reasons = {
+            "ready": f"It waits for a free slot; about {ahead} jobs go first. {who}.",
+            "scheduled": f"It was submitted to start at {due}.",
+            "retry": f"Its last attempt did not complete; the next one may start at {due}. {_error(job)}",
+            "paused": f"Its type is paused; about {ahead} jobs go first once it is resumed: headrace types resume {job.type}.",
+            "no_agent": f"No connected agent serves its type {job.type}, or those that do are draining; {ahead} jobs go first once one does.",
+        }
+        return reasons[job.wait_reason or "ready"].strip()
+    if row.state is State.PROCESSING:
+        live = owner.live(row.job_id)
+        claimed = live is None or live.session is not None
+        text = f"Attempt {row.attempt} of run {row.run} runs on agent {row.agent or 'unknown'}."
+        if not claimed:
+            text += " The agent has not come back since this broker took over; if it does not within a lease, the job is given back."
+        if row.abort is not None and live is not None and live.abort is not None:
+            text += f" {row.abort['actor'] or 'Somebody'} asked for its end: {row.abort['reason'] or 'no reason given'}."
+        if job.progress is not None:
+            text += f" It reports {job.progress[0]:.0f} % {job.progress[1]}".rstrip() + "."
+        return text
+    when = row.at.astimezone(UTC).isoformat(timespec="seconds") if row.at is not None else ""
+    kept = "" if row.delete_minute is None else f" It is deleted at {datetime.fromtimestamp(row.delete_minute * 60, UTC).isoformat(timespec='minutes')}."
+    if row.state is State.COMPLETED:
+        return f"It completed at {when} in attempt {row.attempt} of run {row.run}.{kept}"
+    return f"It ended in {row.state.name.lower()} at {when} after {row.attempt} attempts and {row.losses} lost agents in run {row.run}. {_error(job)}{kept}".strip()
+
+
+def _error(job: JobRead) -> str:
+    error = job.row.error
+    return "" if not error else f"The last error was {error.get('code', '')}: {error.get('message', '')[:200]}"
