@@ -2,14 +2,15 @@
 
 import argparse
 import asyncio
-import contextlib
 import importlib
 import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import uvloop
 from headrace_client.errors import HeadraceError
@@ -18,7 +19,7 @@ from prometheus_client import start_http_server
 from headrace_agent import __version__
 from headrace_agent.agent import Agent
 from headrace_agent.errors import AgentError
-from headrace_agent.reload import watch
+from headrace_agent.reload import wait_for_change, watch
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -46,10 +47,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         if arguments.slots is not None and int(arguments.slots) < 1:
             raise AgentError(f"--slots must be at least 1, found {arguments.slots}")
+        if arguments.metrics_listen and not arguments.metrics_listen.rpartition(":")[2].isdigit():
+            raise AgentError(f"--metrics-listen is HOST:PORT, found {arguments.metrics_listen!r}")
         agent = load(arguments.agents)
     except AgentError as error:
         print(f"headrace-agent: {error}", file=sys.stderr)
         sys.exit(2)
+    except Exception:
+        traceback.print_exc()
+        print(f"headrace-agent: {' '.join(arguments.agents)} cannot be imported: see above", file=sys.stderr)
+        if not arguments.reload:
+            sys.exit(1)
+        wait_for_change(Path.cwd())
+        _start_again()
     sys.exit(uvloop.run(_run(agent, arguments)))
 
 
@@ -115,9 +125,12 @@ async def _run(agent: Agent, arguments: Any) -> int:
         print("\n".join(f"headrace-agent: {failure}" for failure in failures), file=sys.stderr)
         return 1
     if again:
-        with contextlib.suppress(OSError):
-            os.execv(sys.executable, [sys.executable, "-m", "headrace_agent", *sys.argv[1:]])
+        _start_again()
     return 0
+
+
+def _start_again() -> NoReturn:
+    os.execv(sys.executable, [sys.executable, "-m", "headrace_agent", *sys.argv[1:]])
 
 
 def _env(name: str) -> str | None:

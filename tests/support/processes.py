@@ -83,12 +83,12 @@ async def start_broker(directory: Path, *options: str, database: str | None = No
     return broker
 
 
-async def start_agent(directory: Path, broker: str, *options: str, agent: str = "tests.support.handlers:agent", name: str = "agent") -> Process:
+async def start_agent(directory: Path, broker: str, *options: str, agent: str = "tests.support.handlers:agent", name: str = "agent", cwd: Path = ROOT) -> Process:
     """An agent process with the handlers of `tests.support.handlers`."""
     log = directory / f"{name}.log"
     with open(log, "ab") as output:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "headrace_agent", "run", agent, "--broker", broker, *options, stdout=output, stderr=output, cwd=ROOT,
+            sys.executable, "-m", "headrace_agent", "run", agent, "--broker", broker, *options, stdout=output, stderr=output, cwd=cwd,
             env={**os.environ, "HEADRACE_TEST_DIR": str(directory)},
         )  # fmt: skip
     return Process(process, log)
