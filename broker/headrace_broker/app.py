@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,8 @@ class _App:
         pool = await open_pool(self._dsn)
         try:
             await self._serve(pool)
+        except BaseExceptionGroup as group:  # what one task could not deal with, such as a port that is taken
+            raise group.exceptions[0] from group
         finally:
             try:
                 await asyncio.wait_for(pool.close(), 3)
@@ -105,16 +108,16 @@ class _App:
         address = f"{socket.gethostname()} pid {os.getpid()} {','.join(options.listen)}"
         ownership = Ownership(dsn=self._dsn, pool=pool, types=types, limits=limits, metrics=self._metrics, address=address, version=__version__)
         self._metrics.gauges(lambda: _gauges(ownership))
-        async with asyncio.TaskGroup() as tasks:
+        async with asyncio.TaskGroup() as tasks, AsyncExitStack() as exits:
             server = RpcServer(
                 ownership=ownership, reads=Reads(pool), settings=settings, logs=LogWriter(pool, self._metrics), metrics=self._metrics,
                 payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks,
             )  # fmt: skip
+            exits.push_async_callback(server.stop, 0)
             bound = await server.start(options.listen, _tls(options.tls_cert, options.tls_key, options.tls_client_ca))
             http = None
             if options.http_listen != "off":
-                host, _, port = options.http_listen.rpartition(":")
-                http = HttpServer(http_app(self._metrics, ownership), host, int(port))
+                http = self._open_http(ownership)
                 tasks.create_task(http.run_until_told())
             owning = tasks.create_task(ownership.run())
             retention = Retention(Retirement(pool), functools.partial(partitions.ranges, pool), lambda: ownership.owner.clock.now_s(), self._metrics)
@@ -130,20 +133,37 @@ class _App:
                 await server.serving(ownership.ready.is_set())
                 self._say_ready(bound, http, ownership)
             await self._stopping.wait()
-            log.info("draining")
             for task in side:
                 task.cancel()
-            await server.serving(False)
-            await ownership.drain()
-            try:
-                async with asyncio.timeout(options.drain_timeout_s):
-                    await asyncio.wait([owning])
-            except TimeoutError:
-                owning.cancel()
-            await server.stop(1.0)
+            await self._drain(server, ownership, owning)
             if http is not None:
                 http.should_exit = True
         log.info("stopped")
+
+    async def _drain(self, server: RpcServer, ownership: Ownership, owning: "asyncio.Task[None]") -> None:
+        """Ends gently: health first, then what is pending, then the streams."""
+        log.info("draining")
+        await server.serving(False)
+        await ownership.drain()
+        try:
+            async with asyncio.timeout(self._config.options.drain_timeout_s):
+                await asyncio.wait([owning])
+        except TimeoutError:
+            owning.cancel()
+        await server.stop(1.0)
+
+    def _open_http(self, ownership: Ownership) -> HttpServer:
+        """The HTTP listener. Where nobody chose the port and it is taken, as by another broker on this machine, a free one serves."""
+        host, _, port = self._config.options.http_listen.rpartition(":")
+        app = http_app(self._metrics, ownership)
+        try:
+            return HttpServer(app, host, int(port))
+        except OSError as error:
+            if self._config.origins["http_listen"] != "default":
+                raise OSError(f"cannot listen on {self._config.options.http_listen} (--http-listen): {error.strerror}") from error
+            http = HttpServer(app, host, 0)
+            log.warning("the default HTTP port is taken; serving on another one", http=http.address)
+            return http
 
     async def _migrate(self) -> bool:
         """Brings the schema up to date, however long the database takes to appear; False: told to stop meanwhile."""

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import stat
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
@@ -19,7 +21,7 @@ from headrace_broker.store.embedded import EmbeddedPostgres
 from headrace_client import Client, JobSpec, NotFound, State, Unavailable
 from headrace_proto.v1 import jobs_pb2, types_pb2
 
-from tests.support.processes import BrokerProcess, Process, start_agent, start_broker, until
+from tests.support.processes import ROOT, BrokerProcess, Process, run_command, start_agent, start_broker, until
 from tests.support.wire import SERVICES, Wire
 
 
@@ -162,3 +164,30 @@ async def test_a_second_broker_stands_by_and_names_no_owner(database: str, direc
     async with Client(f"{second.address},{broker.address}") as client:
         assert (await client.submit("t")).job_id
     assert json.loads((await fetch(second, "/readyz"))[1]) == {"ready": False, "role": "standby"}
+
+
+async def test_ports_that_are_taken_are_named_and_the_default_http_port_gives_way(database: str, directory: Path, broker: BrokerProcess, stack: AsyncExitStack) -> None:
+    for option in ("--listen", "--http-listen"):
+        taken = broker.address if option == "--listen" else str(broker.ready["http"])
+        command = ["headrace-broker", "run", "--database-url", database, "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", option, taken]
+        refused = await asyncio.to_thread(run_command, *command)
+        assert (refused.returncode, refused.stdout) == (1, "") and taken in refused.stderr and "Traceback" not in refused.stderr
+    first = await start_default_http(directory, database, "first", stack)
+    second = await start_default_http(directory, database, "second", stack)
+    assert first.ready["http"] != second.ready["http"]
+    assert (await fetch(second, "/healthz"))[0] == 200
+
+
+async def start_default_http(directory: Path, database: str, name: str, stack: AsyncExitStack) -> BrokerProcess:
+    """A broker that is told nothing about HTTP."""
+    log = directory / f"{name}.log"
+    with open(log, "wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "headrace_broker", "run", "--database-url", database, "--listen", "127.0.0.1:0", stdout=subprocess.PIPE, stderr=output, cwd=ROOT
+        )
+    broker = BrokerProcess(process, log)
+    stack.push_async_callback(broker.kill)
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        broker.ready = json.loads(await process.stdout.readline())
+    return broker
