@@ -94,6 +94,6 @@ async def run_job(
     done.retry_after_s = outcome.retry_after.ToTimedelta().total_seconds() if outcome.HasField("retry_after") else None
     try:
         done.value = json.loads(outcome.result) if outcome.result else None
-    except ValueError:
+    except (ValueError, RecursionError):
         done.value = None
     return done

@@ -184,3 +184,28 @@ def test_log_lines_are_sent_again_when_their_stream_breaks() -> None:
 
 def test_a_lease_is_given_up_before_it_ends() -> None:
     assert all(0 < margin_s(lease_s) < lease_s / 3 for lease_s in (3, 30, 3600))
+
+
+async def test_payloads_and_results_of_any_depth_crash_nothing() -> None:
+    agent = Agent("deep")
+
+    @agent.job("raw")
+    async def raw(payload: bytes) -> bytes:
+        return payload
+
+    @agent.job("plain")
+    def plain(data: Any) -> Any:
+        return data
+
+    @agent.job("nested")
+    async def nested(ctx: JobContext) -> Any:
+        value: list[Any] = []
+        for _ in range(100_000):
+            value = [value]
+        return value
+
+    deep = b"[" * 10_000 + b"]" * 10_000
+    for payload in (deep, b"\x00\xff", b""):
+        assert (await run_job(agent, "raw", payload=payload)).result == payload
+    assert [(done.outcome, done.error_code, done.permanent) for done in [await run_job(agent, "plain", payload=deep)]] == [("failed", "invalid_payload", True)]
+    assert [(done.outcome, done.error_code, done.permanent) for done in [await run_job(agent, "nested")]] == [("failed", "invalid_result", True)]
