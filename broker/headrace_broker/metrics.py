@@ -1,6 +1,5 @@
 """Every metric of the broker: name, unit, labels, meaning. Labels are of bounded cardinality: never an id."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -36,7 +35,7 @@ class Metrics:
             self.flush_rows.labels("job").inc(len(batch.job_id))
         if batch.event_job:
             self.flush_rows.labels("event").inc(len(batch.event_job))
-            for kind, count in Counter(batch.event_kind).items():
+            for kind, count in batch.kinds().items():
                 self.events.labels(Kind(kind).name.lower()).inc(count)
         if batch.note_job:
             self.flush_rows.labels("note").inc(len(batch.note_job))

@@ -30,17 +30,14 @@ class Bench:
         """Adds a job to a batch."""
         self._tick += 1
         job_id = (self._tick << TICK_SHIFT) | DEFAULT_CLASS
-        batch.job_id.append(job_id)
-        batch.job_type.append(self.type_id)
-        batch.job_priority.append(0)
-        batch.job_body.append(b"1")
+        batch.add_job(job_id, self.type_id, 0, b"1")
         batch.counts[self.type_id, State.WAITING, 0] += 1
         batch.max_id = job_id
         return job_id
 
     def grant(self, batch: Batch, job_id: int, seq: int = 1) -> None:
         """Adds a grant to a batch."""
-        batch.add_event(job_id, seq, self.type_id, Kind.GRANTED, State.PROCESSING, 1, 1, 0, None, lease_s=30)
+        batch.add_event(job_id, seq, self.type_id, Kind.GRANTED, State.PROCESSING, 1, 1, 0, None)
         batch.counts[self.type_id, State.WAITING, 0] -= 1
         batch.counts[self.type_id, State.PROCESSING, 0] += 1
 

@@ -68,16 +68,15 @@ def _grant_one(owner: "Owner", round_: Round, session: Session, job_id: int, typ
     if live is None:
         instance_id = None if body is None or isinstance(body, bytes) else body[2]
         live = owner.live_jobs[job_id] = Live(job_id, owner.types.by_id[type_id], priority, instance_id)
-    lease_s = owner.limits.lease_s
     live.session, live.agent_id, live.assign_no, live.missed, live.log_bytes = session, session.facts.agent_id, 0, 0, 0
     live.attempt += 1
     live.available_at_s = 0.0
-    live.deadline = now + live.entry.settings.timeout_s + lease_s
+    live.deadline = now + live.entry.settings.timeout_s + owner.limits.lease_s
     session.leases[job_id] = live
     session.unsent[live] = None
     live.seen_no = session.last_no
     session.spend(type_id, 1)
     session.renewed_at = max(session.renewed_at, now)
-    owner.record(round_, live, Kind.GRANTED, State.PROCESSING, lease_s=lease_s)
+    owner.record(round_, live, Kind.GRANTED, State.PROCESSING)
     round_.grants.append((session, live, live.seq, body))
     return 1

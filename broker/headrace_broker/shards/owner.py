@@ -160,6 +160,7 @@ class Owner:
         self.rounds += 1
         now = self._monotonic()
         round_ = Round(self.rounds)
+        round_.batch.lease_s = self.limits.lease_s
         self._next_sweep = sweep.sweep(self, now) if now >= self._next_sweep else self._next_sweep
         self._take_submissions(round_, now)
         endings.take(self, round_)
@@ -310,10 +311,7 @@ class Owner:
 
     # Decisions ---------------------------------------------------------------------------------------------------------------------------------
 
-    def record(
-        self, round_: Round, live: Live, kind: Kind, state: State, *, delete_minute: int | None = None, result: bytes | None = None,
-        lease_s: float | None = None,
-    ) -> None:  # fmt: skip
+    def record(self, round_: Round, live: Live, kind: Kind, state: State, *, delete_minute: int | None = None, result: bytes | None = None) -> None:
         """Adds the event that moves `live` (whose run, attempt and losses are already those after it) and moves it; counts, and tells watchers."""
         type_id = live.entry.type_id
         counts = round_.batch.counts
@@ -323,7 +321,7 @@ class Owner:
         live.kind, live.state, live.round = kind, state, round_.number
         round_.batch.add_event(
             live.job_id, live.seq, type_id, kind, state, live.run, live.attempt, live.losses, live.agent_id,
-            lease_s=lease_s, delete_minute=delete_minute, result=result,
+            delete_minute=delete_minute, result=result,
         )  # fmt: skip
         for moved in self.readers:
             moved.add(live.job_id)
@@ -396,18 +394,11 @@ class Owner:
             shard = zlib.crc32(body[2].encode()) % ids.SHARDS
         self._tick += 1
         job_id = (self._tick << ids.TICK_SHIFT) | (shard << 3) | self._class_for(entry)
-        batch.job_id.append(job_id)
-        batch.job_type.append(entry.type_id)
-        batch.job_priority.append(priority)
-        batch.job_body.append(body)
-        if available_at_s:
-            batch.job_available_at.extend([None] * (len(batch.job_id) - 1 - len(batch.job_available_at)))
-            batch.job_available_at.append(datetime.fromtimestamp(available_at_s, UTC))
+        batch.add_job(job_id, entry.type_id, priority, body, datetime.fromtimestamp(available_at_s, UTC) if available_at_s else None)
         return job_id
 
     def _class_for(self, entry: TypeEntry) -> int:
-        wanted = ids.class_for(entry.settings.delete_completed_after_s)
-        return wanted if wanted in self.open_classes else ids.DEFAULT_CLASS
+        return entry.class_ if entry.class_ in self.open_classes else ids.DEFAULT_CLASS
 
     def _enter(self, job_id: int, type_id: int, priority: int, available_at_s: float, now: float) -> None:
         if available_at_s and (due := self.clock.monotonic_at(available_at_s)) > now:

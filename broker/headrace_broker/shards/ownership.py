@@ -18,7 +18,7 @@ import structlog
 
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.errors import DatabaseUnavailable, Draining, NotOwner
-from headrace_broker.model.ids import DEFAULT_CLASS, class_for
+from headrace_broker.model.ids import DEFAULT_CLASS
 from headrace_broker.shards.clock import DatabaseClock
 from headrace_broker.shards.flusher import PROOF_S, Flusher
 from headrace_broker.shards.owner import Owner, OwnerLimits
@@ -178,7 +178,7 @@ class Ownership:
         await ledger.base_counts(dict(owner.counted), owner.newest_id, absorb=True)
 
     async def _open_classes(self, owner: Owner) -> None:
-        wanted = {DEFAULT_CLASS} | {class_for(entry.settings.delete_completed_after_s) for entry in self._types.by_id.values()}
+        wanted = {DEFAULT_CLASS} | {entry.class_ for entry in self._types.by_id.values()}
         made = await partitions.ensure(self._pool, wanted, owner.clock.now_s())
         owner.open_classes = wanted
         if made:

@@ -4,6 +4,7 @@ import asyncio
 from datetime import datetime
 
 from headrace_broker.model.errors import Busy, DatabaseUnavailable
+from headrace_broker.model.ids import DEFAULT_CLASS, class_for
 from headrace_broker.model.settings import Settings, Value, effective
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.settings import SettingsStore, TypeRow
@@ -14,7 +15,7 @@ MAX_TYPES = 10_000
 class TypeEntry:
     """One job type. Its identity is stable; its settings are replaced in place when they change."""
 
-    __slots__ = ("declared", "domain", "domain_id", "name", "overrides", "settings", "type_id")
+    __slots__ = ("class_", "declared", "domain", "domain_id", "name", "overrides", "settings", "type_id")
 
     def __init__(self, row: TypeRow) -> None:
         self.type_id = row.type_id
@@ -24,6 +25,7 @@ class TypeEntry:
         self.declared: dict[str, Value] = {}
         self.overrides: dict[str, Value] = {}
         self.settings = Settings()
+        self.class_ = DEFAULT_CLASS  # retention class of its jobs
 
 
 class TypeTable:
@@ -90,5 +92,6 @@ class TypeTable:
             entry = self.by_id[row.type_id] = self._by_name[row.domain, row.name] = TypeEntry(row)
         entry.declared, entry.overrides = row.declared, row.overrides
         entry.settings = effective(row.overrides, row.declared)
+        entry.class_ = class_for(entry.settings.delete_completed_after_s)
         self._newest = max(self._newest or row.changed_at, row.changed_at)
         return entry

@@ -1,7 +1,8 @@
 """The rows of one flush, column by column, as the flush statements take them.
 
 The owner of the shards appends to these lists while it decides; nothing here is shared between tasks. Optional columns stay empty until a row uses them, and then
-hold one entry for each row: an empty array costs nothing to send.
+hold one entry for each row: an empty array costs nothing to send. Small numbers that every row has share a 64-bit one, since the driver and Postgres spend more on
+each element of an array than on the bits in it: the flush statement takes them apart again.
 """
 
 from collections import Counter
@@ -24,24 +25,17 @@ class Batch:
 
     counts: Counter[tuple[int, State, int]] = field(default_factory=Counter)  # (type_id, state, delete_minute or 0) -> change
     max_id: int = 0
+    lease_s: float = 0.0  # of all grants in the batch
     # jobs
     job_id: list[int] = field(default_factory=list)
-    job_type: list[int] = field(default_factory=list)
-    job_priority: list[int] = field(default_factory=list)
+    job_what: list[int] = field(default_factory=list)  # type_id << 32 | priority + 2^31
     job_available_at: list[datetime | None] = field(default_factory=list)
     job_body: list[Body] = field(default_factory=list)
     # events
     event_job: list[int] = field(default_factory=list)
-    event_seq: list[int] = field(default_factory=list)
-    event_type: list[int] = field(default_factory=list)
-    event_kind: list[int] = field(default_factory=list)
-    event_state: list[int] = field(default_factory=list)
-    event_run: list[int] = field(default_factory=list)
-    event_attempt: list[int] = field(default_factory=list)
-    event_losses: list[int] = field(default_factory=list)
-    event_agent: list[int | None] = field(default_factory=list)
-    event_lease_s: list[float | None] = field(default_factory=list)
-    event_delete_minute: list[int | None] = field(default_factory=list)
+    event_place: list[int] = field(default_factory=list)  # seq << 32 | delete minute, 0: none
+    event_who: list[int] = field(default_factory=list)  # type_id << 32 | agent_id, 0: nobody
+    event_step: list[int] = field(default_factory=list)  # kind | state << 8 | run << 16 | attempt << 32 | losses << 48
     event_result: list[bytes | None] = field(default_factory=list)
     event_available_at: list[datetime | None] = field(default_factory=list)
     event_actor: list[str | None] = field(default_factory=list)
@@ -61,39 +55,36 @@ class Batch:
     alert_kind: list[str] = field(default_factory=list)
     alert_error: list[str | None] = field(default_factory=list)
 
+    def kinds(self) -> Counter[int]:
+        """How many events there are of each kind."""
+        found: Counter[int] = Counter()
+        for step, count in Counter(self.event_step).items():
+            found[step & 255] += count
+        return found
+
     def rows(self) -> int:
         """How many facts there are."""
         return len(self.job_id) + len(self.event_job) + len(self.note_job)
 
+    def add_job(self, job_id: int, type_id: int, priority: int, body: Body, available_at: datetime | None = None) -> None:
+        """Appends one job."""
+        self.job_id.append(job_id)
+        self.job_what.append(type_id << 32 | priority + 0x8000_0000)
+        self.job_body.append(body)
+        if available_at is not None:
+            _set(self.job_available_at, len(self.job_id) - 1, available_at)
+
     def add_event(
-        self,
-        job_id: int,
-        seq: int,
-        type_id: int,
-        kind: Kind,
-        state: State,
-        run: int,
-        attempt: int,
-        losses: int,
-        agent_id: int | None,
-        *,
-        lease_s: float | None = None,
-        delete_minute: int | None = None,
-        result: bytes | None = None,
-    ) -> None:
+        self, job_id: int, seq: int, type_id: int, kind: Kind, state: State, run: int, attempt: int, losses: int, agent_id: int | None, *,
+        delete_minute: int | None = None, result: bytes | None = None,
+    ) -> None:  # fmt: skip
         """Appends one event; `extend_event` adds the rarer columns to it."""
         self.event_job.append(job_id)
-        self.event_seq.append(seq)
-        self.event_type.append(type_id)
-        self.event_kind.append(kind)
-        self.event_state.append(state)
-        self.event_run.append(run)
-        self.event_attempt.append(attempt)
-        self.event_losses.append(losses)
-        self.event_agent.append(agent_id)
-        self.event_lease_s.append(lease_s)
-        self.event_delete_minute.append(delete_minute)
-        self.event_result.append(result)
+        self.event_place.append(seq << 32 | (delete_minute or 0))
+        self.event_who.append(type_id << 32 | (agent_id or 0))
+        self.event_step.append(kind | state << 8 | run << 16 | attempt << 32 | losses << 48)
+        if result is not None:
+            _set(self.event_result, len(self.event_job) - 1, result)
 
     def extend_event(self, *, available_at: datetime | None = None, actor: str | None = None, reason: str | None = None, error: str | None = None) -> None:
         """Sets the rarer columns of the event that was added last."""

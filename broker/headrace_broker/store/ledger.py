@@ -140,9 +140,8 @@ class Ledger:
         content_type, instance_id, labels, trace_context, payload = body_columns(batch.job_body)
         row = await self._send(
             self._flush, *self._flush_row(batch.max_id, batch.counts),
-            batch.job_id, batch.job_type, batch.job_priority, batch.job_available_at, instance_id, content_type, labels, trace_context, payload,
-            batch.event_job, batch.event_seq, batch.event_type, batch.event_kind, batch.event_state, batch.event_run, batch.event_attempt, batch.event_losses,
-            batch.event_agent, batch.event_lease_s, batch.event_delete_minute, batch.event_result, batch.event_available_at, batch.event_actor, batch.event_reason,
+            batch.lease_s, batch.job_id, batch.job_what, batch.job_available_at, instance_id, content_type, labels, trace_context, payload,
+            batch.event_job, batch.event_place, batch.event_who, batch.event_step, batch.event_result, batch.event_available_at, batch.event_actor, batch.event_reason,
             batch.event_error,
             batch.note_job, batch.note_epoch, batch.note_kind, batch.note_actor, batch.note_reason, batch.note_data,
             batch.alert_job, batch.alert_type, batch.alert_seq, batch.alert_kind, batch.alert_error,
@@ -156,7 +155,7 @@ class Ledger:
         row = await self._send(
             self._flush_keyed, self.life_id, self.n, self._slot(), batch.max_id,
             [k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys],
-            batch.job_id, batch.job_type, batch.job_priority, batch.job_available_at, instance_id, content_type, labels, trace_context, payload,
+            batch.job_id, batch.job_what, batch.job_available_at, instance_id, content_type, labels, trace_context, payload,
         )  # fmt: skip
         return Flushed(row["at"], frozenset(row["stored"]))
 

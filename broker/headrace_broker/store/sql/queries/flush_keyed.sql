@@ -3,15 +3,19 @@
 -- Rows must come sorted by (domain_id, key), each key once, so that two brokers never wait for each other in a circle.
 -- $1 life_id int, $2 n bigint, $3 slot smallint, $4 max_id bigint,
 -- $5 domain_id int[], $6 key text[], $7 body_hash bytea[],
--- $8 job_id bigint[], $9 type_id int[], $10 priority int[], $11 available_at timestamptz[], $12 instance_id text[], $13 content_type text[],
--- $14 labels text[] (JSON), $15 trace_context text[], $16 payload bytea[]
+-- $8 job_id bigint[], $9 bigint[]: type_id << 32 | priority + 2^31, $10 available_at timestamptz[], $11 instance_id text[], $12 content_type text[],
+-- $13 labels text[] (JSON), $14 trace_context text[], $15 payload bytea[]
 -- Indexes: primary keys of life, idempotency_key, the job leaves and flush. Locks: the life's row FOR SHARE; waits for uncommitted rows with the same key.
 -- Returns one row: alive boolean, at timestamptz, stored bigint[] (ids of the jobs that are now stored).
 with fence as materialized (
     select from headrace.life where life_id = $1 and not dead and backend_pid = pg_backend_pid() for share
 ), given as materialized (
-    select u.* from unnest($5::int[], $6::text[], $7::bytea[], $8::bigint[], $9::int[], $10::int[], $11::timestamptz[], $12::text[], $13::text[], $14::text[], $15::text[], $16::bytea[])
-        as u (domain_id, key, body_hash, job_id, type_id, priority, available_at, instance_id, content_type, labels, trace_context, payload), fence
+    select u.*, (u.what >> 32)::int as type_id, ((u.what & 4294967295) - 2147483648)::int as priority
+    from (
+        select unnest($5::int[]) as domain_id, unnest($6::text[]) as key, unnest($7::bytea[]) as body_hash, unnest($8::bigint[]) as job_id, unnest($9::bigint[]) as what,
+            unnest($10::timestamptz[]) as available_at, unnest($11::text[]) as instance_id, unnest($12::text[]) as content_type, unnest($13::text[]) as labels,
+            unnest($14::text[]) as trace_context, unnest($15::bytea[]) as payload
+    ) as u, fence
 ), keys as (
     insert into headrace.idempotency_key (domain_id, key, job_id, body_hash)
     select domain_id, key, job_id, body_hash from given
