@@ -1,5 +1,5 @@
-"""What the broker alone can carry: every job submitted, granted and settled durably, driven by a bare stream driver without handlers; beside the product's own flush in the
-same run on the same server.
+"""What the broker alone can carry: every job submitted, granted and settled durably, driven by a bare stream driver without handlers; beside the
+product's own flush, in the same run on the same server.
 
 The driver is a process of its own. It sends the same prebuilt batch of jobs again and again over a few submit streams, and answers each Assign with outcomes at once.
 Printed: jobs/s of the broker, jobs/s of the flush at 1,000 jobs each (see flush.py), their ratio, and CPU per job of broker, Postgres and driver.

@@ -43,7 +43,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.command == "version":
         print(__version__)
         return
-    logging.basicConfig(stream=sys.stderr, level=arguments.log_level.upper(), format="%(asctime)s [%(levelname)-7s] %(name)s: %(message)s")
+    shown = logging.StreamHandler()
+    shown.setLevel(arguments.log_level.upper())  # the root logger's level is lowered later, for what handlers log
+    logging.basicConfig(handlers=[shown], level=arguments.log_level.upper(), format="%(asctime)s [%(levelname)-7s] %(name)s: %(message)s")
     try:
         if arguments.slots is not None and int(arguments.slots) < 1:
             raise AgentError(f"--slots must be at least 1, found {arguments.slots}")

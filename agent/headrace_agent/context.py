@@ -19,6 +19,7 @@ MAX_BYTES = 4 * 1024 * 1024
 MAX_LINE = 16 * 1024  # characters of one line
 LEVELS = {"debug": 1, "info": 2, "warning": 3, "error": 4}
 
+_numbering = threading.Lock()  # of lines: threads of one handler may log at the same time
 current: "contextvars.ContextVar[JobContext | None]" = contextvars.ContextVar("headrace_job", default=None)
 
 
@@ -65,47 +66,104 @@ class JobLog:
 
 
 class JobContext:
-    """One attempt of one job. `lease_epoch` rises with every lease of the job: hand it to other systems as a fencing token."""
+    """One attempt of one job. `lease_epoch` rises with every lease of the job: hand it to other systems as a fencing token.
+
+    Made for every job, so it makes nothing that a handler may not ask for.
+    """
+
+    __slots__ = ("_aborted", "_bytes", "_job", "_lines", "_log", "_log_full", "_raises", "_sink", "_waiters", "job_id", "lease_epoch", "state")
 
     def __init__(self, job: agents_pb2.AssignedJob, sink: Sink, state: Any) -> None:
-        self.job_id = job.job_id
-        self.type = job.type
-        self.run = job.run
-        self.attempt = job.attempt
-        self.max_attempts = job.max_attempts
-        self.losses = job.losses
-        self.lease_epoch = job.lease_epoch
-        self.instance_id = job.instance_id
-        self.priority = job.priority
-        self.labels = dict(job.labels)
-        self.payload = job.payload
-        self.content_type = job.content_type or "application/json"
-        self.trace_context = job.trace_context
-        self.checkpoint = job.checkpoint if job.HasField("checkpoint") else None
-        self.state = state
-        self.log = JobLog(self._line)
+        self._job = job
         self._sink = sink
-        self._aborted = threading.Event()
-        self._waiters: list[asyncio.Future[None]] = []
-        self._lock = threading.Lock()
-        self._most_lines = job.log_limit_lines if job.HasField("log_limit_lines") else MAX_LINES
-        self._most_bytes = job.log_limit_bytes if job.HasField("log_limit_bytes") else MAX_BYTES
-        self._lines = 0
-        self._bytes = 0
-        self._log_full = False
+        self._log: JobLog | None = None
+        self._aborted = False
+        self._waiters: list[asyncio.Future[None]] | None = None
         self._raises = False  # whether calls raise Aborted: in threads and processes
+        self._lines = self._bytes = 0
+        self._log_full = False
+        self.state = state
+        self.job_id = job.job_id
+        self.lease_epoch = job.lease_epoch
+
+    @property
+    def type(self) -> str:
+        """Job type."""
+        return self._job.type
+
+    @property
+    def run(self) -> int:
+        """Run, from 1; a requeue begins the next."""
+        return self._job.run
+
+    @property
+    def attempt(self) -> int:
+        """Attempt within the run, from 1."""
+        return self._job.attempt
+
+    @property
+    def max_attempts(self) -> int:
+        """Attempts that the type allows in a run."""
+        return self._job.max_attempts
+
+    @property
+    def losses(self) -> int:
+        """Attempts of this run whose agent was lost."""
+        return self._job.losses
+
+    @property
+    def instance_id(self) -> str:
+        """Business case; may be empty."""
+        return self._job.instance_id
+
+    @property
+    def priority(self) -> int:
+        """The job's own part of its score."""
+        return self._job.priority
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Labels given at submission."""
+        return dict(self._job.labels)
+
+    @property
+    def payload(self) -> bytes:
+        """The input as it was submitted."""
+        return self._job.payload
+
+    @property
+    def content_type(self) -> str:
+        """Media type of the payload."""
+        return self._job.content_type or "application/json"
+
+    @property
+    def trace_context(self) -> str:
+        """W3C traceparent given at submission; may be empty."""
+        return self._job.trace_context
+
+    @property
+    def checkpoint(self) -> bytes | None:
+        """What an earlier attempt of this run saved last."""
+        return self._job.checkpoint if self._job.HasField("checkpoint") else None
+
+    @property
+    def log(self) -> JobLog:
+        """Lines that are stored with the attempt."""
+        if self._log is None:
+            self._log = JobLog(self._line)
+        return self._log
 
     @property
     def aborted(self) -> bool:
         """Whether the handler should stop: somebody asked for the job's end, or its lease is over."""
-        return self._aborted.is_set()
+        return self._aborted
 
     async def wait_aborted(self) -> None:
         """Returns once `aborted` is true."""
         if self.aborted:
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        self._waiters = [*(self._waiters or ()), waiter]
         await waiter
 
     def progress(self, percent: float, text: str = "") -> None:
@@ -129,32 +187,35 @@ class JobContext:
 
     def mark_aborted(self) -> None:
         """For the runner: from now on `aborted` is true. Called in the event loop of `wait_aborted`, or where nobody waits."""
-        self._aborted.set()
-        for waiter in self._waiters:
+        self._aborted = True
+        for waiter in self._waiters or ():
             if not waiter.done():
                 waiter.set_result(None)
-        self._waiters.clear()
+        self._waiters = None
 
     def raise_when_aborted(self) -> None:
         """For executors: calls of this context raise Aborted from now on, once `aborted` is true."""
         self._raises = True
 
     def _check(self) -> None:
-        if self._raises and self._aborted.is_set():
+        if self._raises and self._aborted:
             raise Aborted("the job is to stop")
 
     def _line(self, level: int, text: str) -> None:
         self._check()
         text = str(text)[:MAX_LINE]
-        with self._lock:
+        job = self._job
+        most_lines = job.log_limit_lines if job.HasField("log_limit_lines") else MAX_LINES
+        most_bytes = job.log_limit_bytes if job.HasField("log_limit_bytes") else MAX_BYTES
+        with _numbering:
             if self._log_full:
                 return
             self._lines += 1
             self._bytes += len(text)
             number = self._lines
-            if number > self._most_lines or self._bytes > self._most_bytes:
+            if number > most_lines or self._bytes > most_bytes:
                 self._log_full = True
-                text, level = f"log limit reached: {self._most_lines} lines and {self._most_bytes} bytes are kept of one attempt", 3
+                text, level = f"log limit reached: {most_lines} lines and {most_bytes} bytes are kept of one attempt", 3
         line = jobs_pb2.LogLine(line_no=number, at=to_timestamp(time.time()), level=level, text=text)  # type: ignore[arg-type]  # enum numbers
         self._sink.log(self.job_id, self.lease_epoch, line)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
@@ -44,7 +43,6 @@ class Desk:
         self._loop = loop
         self._reports: deque[Callable[[], None]] = deque()
         self._told = False
-        self._lock = threading.Lock()
 
     # From the work thread and from handlers' threads -------------------------------------------------------------------------------------------
 
@@ -81,10 +79,9 @@ class Desk:
 
     def _report(self, act: Callable[[], None]) -> None:
         self._reports.append(act)
-        with self._lock:
-            if self._told:
-                return
-            self._told = True
+        if self._told:  # the session thread takes this back before it looks, so it will find what was put here
+            return
+        self._told = True
         try:
             self._loop.call_soon_threadsafe(self._take_reports)
         except RuntimeError:  # the session thread has ended: nobody can be told any more
@@ -93,8 +90,7 @@ class Desk:
     # In the session thread ---------------------------------------------------------------------------------------------------------------------
 
     def _take_reports(self) -> None:
-        with self._lock:
-            self._told = False
+        self._told = False
         while self._reports:
             self._reports.popleft()()
         self.wake()
@@ -108,7 +104,7 @@ class Desk:
             self.leases.remove(job.job_id, job.lease_epoch)
         else:
             if held is not None:
-                held.finished = True
+                self.leases.finish(held)
             self.outbox.put(outcome)
             self.delivered.clear()
             self.metrics.ended(job.type, outcome.kind)

@@ -4,6 +4,7 @@ A lease is trusted until (time at which the agent sent the newest message that t
 begin elsewhere, whatever the network does (Gray and Cheriton, "Leases", 1989).
 """
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from headrace_proto.v1 import agents_pb2
@@ -31,26 +32,33 @@ class Held:
 
 
 class Leases:
-    """Leases by (job_id, lease epoch)."""
+    """Leases by (job_id, lease epoch). How many run is counted as they come and go: it is asked for every job."""
 
     def __init__(self) -> None:
         self._held: dict[tuple[int, int], Held] = {}
+        self._running: Counter[str] = Counter()  # by type
+        self.running = 0
+        """Leases whose handler is not done: slots in use."""
 
     def __len__(self) -> int:
         return len(self._held)
 
-    @property
-    def running(self) -> int:
-        """Leases whose handler is not done: slots in use."""
-        return sum(1 for held in self._held.values() if not held.finished)
-
     def running_of(self, type_: str) -> int:
-        """The same for one type."""
-        return sum(1 for held in self._held.values() if not held.finished and held.job.type == type_)
+        """`running` for one type."""
+        return self._running[type_]
 
     def add(self, held: Held) -> None:
         """A job was assigned."""
         self._held[held.job.job_id, held.job.lease_epoch] = held
+        self._running[held.job.type] += 1
+        self.running += 1
+
+    def finish(self, held: Held) -> None:
+        """Its handler is done."""
+        if not held.finished:
+            held.finished = True
+            self._running[held.job.type] -= 1
+            self.running -= 1
 
     def find(self, job_id: int, epoch: int) -> Held | None:
         """The lease, if it is held."""
@@ -58,7 +66,10 @@ class Leases:
 
     def remove(self, job_id: int, epoch: int) -> Held | None:
         """The lease is over."""
-        return self._held.pop((job_id, epoch), None)
+        held = self._held.pop((job_id, epoch), None)
+        if held is not None:
+            self.finish(held)
+        return held
 
     def of(self, session: "Session") -> list[Held]:
         """Leases that came, or were claimed, through a session."""

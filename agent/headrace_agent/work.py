@@ -30,6 +30,10 @@ Middleware = Callable[[JobContext, Callable[[JobContext], Awaitable[Any]]], Awai
 Lifespan = Callable[[SimpleNamespace], Any]
 
 
+SWEEP_S = 0.05  # how late a timeout may be noticed
+SHORT_S = 1.0  # attempts with a shorter timeout get a timer of their own
+
+
 class Stop(Enum):
     """Why a handler is stopped."""
 
@@ -49,7 +53,7 @@ class Reports(Sink, Protocol):
 
 
 class _Attempt:
-    __slots__ = ("ctx", "handler", "job", "stop", "task", "worker")
+    __slots__ = ("ctx", "deadline", "handler", "job", "stop", "task", "timed_out", "worker")
 
     def __init__(self, job: agents_pb2.AssignedJob, handler: Handler, ctx: JobContext) -> None:
         self.job = job
@@ -58,6 +62,8 @@ class _Attempt:
         self.task: asyncio.Task[None] | None = None
         self.worker: WorkerProcess | None = None
         self.stop: Stop | None = None
+        self.deadline = 0.0  # loop's clock
+        self.timed_out = False
 
 
 class Work:
@@ -77,6 +83,7 @@ class Work:
         self._thread = threading.Thread(target=self._loop.run_forever, name="headrace-work", daemon=True)
         self._hooks = AsyncExitStack()
         self._capture = CaptureHandler()
+        self._sweeping = False
         self.state = SimpleNamespace()
         self.payload_limit_bytes = 1024 * 1024
         call: Callable[[JobContext], Awaitable[Any]] = self._execute
@@ -110,10 +117,11 @@ class Work:
     def blocking(self) -> str:
         """What the work thread is doing now: the job's name, and where in its code."""
         task = asyncio.current_task(self._loop)
+        name = next((f"{attempt.job.type} {attempt.job.job_id}" for attempt in list(self._attempts.values()) if attempt.task is task), "?")
         frame = sys._current_frames().get(self._thread.ident or 0)
         where = traceback.extract_stack(frame)[-1] if frame is not None else None
         place = f"{where.filename}:{where.lineno} in {where.name}" if where is not None else "?"
-        return f"{task.get_name() if task is not None else '?'} at {place}"
+        return f"{name} at {place}"
 
     def close(self) -> None:
         """Runs the stop hooks and ends the thread. Threads of handlers that do not stop are left to end with the process."""
@@ -133,11 +141,33 @@ class Work:
             await self._hooks.enter_async_context(lifespan(self.state))
 
     def _begin(self, jobs: list[agents_pb2.AssignedJob]) -> None:
+        now = self._loop.time()
         for job in jobs:
             handler = self._handlers[job.type]
             ctx = JobContext(job, self._reports, self.state)
             attempt = self._attempts[job.job_id, job.lease_epoch] = _Attempt(job, handler, ctx)
-            attempt.task = self._loop.create_task(self._run(attempt), name=f"{job.type} {job.job_id}")
+            timeout_s = job.timeout_ms / 1000
+            attempt.deadline = now + timeout_s
+            if timeout_s < SHORT_S:
+                self._loop.call_later(timeout_s, self._end_overdue)
+            attempt.task = self._loop.create_task(self._run(attempt))
+        if not self._sweeping:
+            self._sweeping = True
+            self._loop.call_later(SWEEP_S, self._sweep)
+
+    def _sweep(self) -> None:
+        """Looks for attempts that take too long: once for all of them, since a timer for each would cost more than most jobs."""
+        self._end_overdue()
+        self._sweeping = bool(self._attempts)
+        if self._sweeping:
+            self._loop.call_later(SWEEP_S, self._sweep)
+
+    def _end_overdue(self) -> None:
+        now = self._loop.time()
+        for attempt in list(self._attempts.values()):
+            if now >= attempt.deadline and not attempt.timed_out and attempt.stop is None and attempt.task is not None:
+                attempt.timed_out = True
+                attempt.task.cancel()
 
     async def _run(self, attempt: _Attempt) -> None:
         """One attempt from its start to its outcome."""
@@ -145,11 +175,8 @@ class Work:
         outcome: agents_pb2.Outcome | None
         try:
             current.set(attempt.ctx)
-            async with asyncio.timeout(job.timeout_ms / 1000) as limit:
-                result = await self._call(attempt.ctx)
+            result = await self._call(attempt.ctx)
             outcome = outcomes.completed(job, result, self.payload_limit_bytes)
-        except TimeoutError as error:
-            outcome = outcomes.timed_out(job) if limit.expired() else outcomes.raised(job, attempt.handler, error)
         except asyncio.CancelledError as error:
             outcome = self._stopped(attempt, error)
         except Aborted as error:
@@ -168,6 +195,8 @@ class Work:
             return outcomes.released(attempt.job)
         if attempt.stop is Stop.LEASE:
             return None
+        if attempt.timed_out:
+            return outcomes.timed_out(attempt.job)
         return outcomes.raised(attempt.job, attempt.handler, error)  # the handler cancelled itself
 
     async def _execute(self, ctx: JobContext) -> Any:
