@@ -13,7 +13,7 @@ from headrace_proto.wire import LEVEL_NUMBERS, to_datetime, to_duration, to_time
 from headrace_client import models
 from headrace_client.base import Base
 from headrace_client.channel import backoff_s
-from headrace_client.encode import batches, build, check_id, encode, state_number
+from headrace_client.encode import batches, build, check_id, encode_fields, state_number
 from headrace_client.errors import HeadraceError, InvalidRequest, NotFound, Unavailable, WaitTimeout, from_rpc
 from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobPage, JobSpec, LogLine, State, Submitted
 from headrace_client.submitter import Submitter, failure_error
@@ -51,8 +51,8 @@ class Client(Base):
         Raises:
             InvalidRequest, Conflict (the key was used with another body), Busy, Unavailable, ResultUnknown.
         """
-        spec = JobSpec(type, data, payload, content_type, instance_id, key, priority, delay_s, start_at, labels or {}, trace_context)
-        return await self._stream().submit(encode(spec), timeout_s or self._timeout_s)
+        spec = encode_fields(type, data, payload, content_type, instance_id, key, priority, delay_s, start_at, labels or {}, trace_context)
+        return await self._stream().submit(spec, timeout_s or self._timeout_s)
 
     async def submit_many(self, specs: Sequence[JobSpec]) -> list[Submitted | HeadraceError]:
         """Stores many jobs; one result for each, in order: a job that was refused gives its error, and the others are stored all the same."""

@@ -1,8 +1,9 @@
 """From what callers give to messages; what cannot be sent is refused here, before anything is."""
 
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import asdict, is_dataclass
+from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
@@ -15,26 +16,40 @@ from headrace_client.models import JobSpec, State
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
 BATCH_BYTES = 2 * 1024 * 1024
 """Payload bytes after which a batch is sent, well under what one message may hold."""
 
 
 def encode(spec: JobSpec) -> types_pb2.JobSpec:
     """The message of a job. Raises InvalidRequest for what cannot be sent at all."""
-    if spec.payload is not None and spec.data is not None:
+    return encode_fields(
+        spec.type, spec.data, spec.payload, spec.content_type, spec.instance_id, spec.key, spec.priority, spec.delay_s, spec.start_at, spec.labels, spec.trace_context
+    )
+
+
+def encode_fields(
+    type_: str, data: Any, payload: bytes | None, content_type: str, instance_id: str, key: str, priority: int, delay_s: float, start_at: datetime | None,
+    labels: Mapping[str, str], trace_context: str,
+) -> types_pb2.JobSpec:  # fmt: skip
+    """The same from the fields one by one: a single submit costs little else."""
+    if payload is None:
+        payload = encode_json(data)
+    elif data is not None:
         raise InvalidRequest("give data or payload, not both", details={"field": "payload"})
-    payload = encode_json(spec.data) if spec.payload is None else spec.payload
     try:
-        message = types_pb2.JobSpec(
-            type=spec.type, payload=payload, content_type=spec.content_type, instance_id=spec.instance_id, idempotency_key=spec.key, priority=spec.priority,
-            labels=dict(spec.labels), trace_context=spec.trace_context,
-        )  # fmt: skip
-        if spec.delay_s:
-            message.delay.CopyFrom(to_duration(spec.delay_s))
-        if spec.start_at is not None:
-            if spec.start_at.tzinfo is None:
+        message = types_pb2.JobSpec(type=type_, payload=payload)
+        if content_type or instance_id or key or priority or labels or trace_context:
+            message.content_type, message.instance_id, message.idempotency_key = content_type, instance_id, key
+            message.priority, message.trace_context = priority, trace_context
+            message.labels.update(labels)
+        if delay_s:
+            message.delay.CopyFrom(to_duration(delay_s))
+        if start_at is not None:
+            if start_at.tzinfo is None:
                 raise InvalidRequest("start_at must say its time zone", details={"field": "start_at"})
-            message.start_at.CopyFrom(to_timestamp(spec.start_at))
+            message.start_at.CopyFrom(to_timestamp(start_at))
     except (TypeError, ValueError, OverflowError, AttributeError) as error:
         raise InvalidRequest(f"the job cannot be sent: {error}") from error
     return message
@@ -43,7 +58,7 @@ def encode(spec: JobSpec) -> types_pb2.JobSpec:
 def encode_json(data: Any) -> bytes:
     """JSON of plain values and dataclasses. Raises InvalidRequest for anything else."""
     try:
-        return json.dumps(asdict(data) if is_dataclass(data) and not isinstance(data, type) else data, separators=(",", ":"), allow_nan=False).encode()
+        return _to_json(asdict(data) if is_dataclass(data) and not isinstance(data, type) else data).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidRequest(f"data is not JSON: {error}", details={"field": "data"}) from error
 

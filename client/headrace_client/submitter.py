@@ -20,6 +20,7 @@ from headrace_client.models import Submitted
 MAX_JOBS = 1000  # of one message
 MAX_BYTES = 2 * 1024 * 1024
 MAX_WAITING = 20_000  # submits that wait to be written; further callers wait for room
+SWEEP_S = 0.05  # how late a timeout may be noticed: one timer for all submits, since one for each costs more than the rest of it
 STATUS_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
@@ -27,6 +28,8 @@ STATUS_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 class _Waiting:
     spec: types_pb2.JobSpec
     done: "asyncio.Future[Submitted]"
+    deadline: float  # loop's clock
+    timeout_s: float
     sent: bool = False  # written, and not answered
     unknown: bool = False  # written to a stream that broke: it may be stored, and is sent again under its key
     refusal: HeadraceError | None = None  # why a broker did not store it, last
@@ -41,7 +44,9 @@ class Submitter:
         self._waiting: deque[_Waiting] = deque()
         self._sent: dict[int, list[_Waiting]] = {}
         self._wake = asyncio.Event()
-        self._room = asyncio.Semaphore(MAX_WAITING)
+        self._room = asyncio.Event()  # set whenever some of what waits has been written
+        self._open: dict[_Waiting, None] = {}  # everything that somebody awaits
+        self._sweeping = False
         self._request_no = 0
         self._answered = False  # the open stream brought an answer
         self._refused = False  # the broker of the open stream stores nothing now: leave it once it has answered everything
@@ -51,18 +56,45 @@ class Submitter:
 
         Cancellation withdraws a job that was not written yet; others in the same message are not touched.
         """
-        waiting = _Waiting(spec, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while len(self._waiting) >= MAX_WAITING:
+            await self._wait_for_room(deadline, timeout_s)
+        waiting = _Waiting(spec, loop.create_future(), deadline, timeout_s)
+        self._open[waiting] = None
+        if not self._sweeping:
+            self._sweeping = True
+            loop.call_later(SWEEP_S, self._sweep, loop)
+        self._waiting.append(waiting)
+        self._wake.set()
         try:
-            async with asyncio.timeout(timeout_s), self._room:
-                self._waiting.append(waiting)
-                self._wake.set()
-                return await waiting.done
+            return await waiting.done
+        finally:
+            del self._open[waiting]
+
+    async def _wait_for_room(self, deadline: float, timeout_s: float) -> None:
+        self._room.clear()
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._room.wait()
         except TimeoutError:
-            if waiting.sent or waiting.unknown:
-                raise ResultUnknown(f"no answer within {timeout_s:g} s; the job may have been stored: submit it again with a key to be sure") from None
-            if waiting.refusal is not None:
-                raise waiting.refusal from None
-            raise Unavailable(f"no broker took the job within {timeout_s:g} s (tried {', '.join(self._brokers.addresses)}); nothing was stored") from None
+            raise Unavailable(f"{MAX_WAITING} submits of this client wait for a broker, and none was taken within {timeout_s:g} s; nothing was stored") from None
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Fails what is overdue."""
+        now = loop.time()
+        for waiting in self._open:
+            if now >= waiting.deadline and not waiting.done.done():
+                waiting.done.set_exception(self._overdue(waiting))
+        self._sweeping = bool(self._open)
+        if self._sweeping:
+            loop.call_later(SWEEP_S, self._sweep, loop)
+
+    def _overdue(self, waiting: _Waiting) -> HeadraceError:
+        within = f"within {waiting.timeout_s:g} s"
+        if waiting.sent or waiting.unknown:
+            return ResultUnknown(f"no answer {within}; the job may have been stored: submit it again with a key to be sure")
+        return waiting.refusal or Unavailable(f"no broker took the job {within} (tried {', '.join(self._brokers.addresses)}); nothing was stored")
 
     async def run(self) -> None:
         """Sends what waits; connects again, to another broker if need be, when the stream breaks. When cancelled, everything that waits fails."""
@@ -145,6 +177,7 @@ class Submitter:
                 waiting.sent = True
                 batch.append(waiting)
                 size += len(waiting.spec.payload)
+        self._room.set()
         return batch
 
     def _answer(self, batch: list[_Waiting], results: jobs_pb2.SubmitResults) -> None:
