@@ -40,6 +40,11 @@ class Base:
     async def __aexit__(self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         await self.close()
 
+    @property
+    def brokers(self) -> list[str]:
+        """The addresses that this client knows."""
+        return list(self._brokers.addresses)
+
     async def close(self) -> None:
         """Closes all connections for good. Calls that are under way fail."""
         await self._brokers.close()

@@ -7,6 +7,7 @@ from cyclopts import App
 
 from headrace_client import __version__
 from headrace_client.cli import agents, jobs, types
+from headrace_client.cli.bench import bench
 from headrace_client.cli.output import Done, errors
 from headrace_client.cli.submit import submit
 
@@ -21,6 +22,7 @@ app.command(types.app)
 app.command(agents.app)
 app.command(agents.alerts_app)
 app.command(agents.stats)
+app.command(bench)
 app.register_install_completion_command()
 
 

@@ -1,0 +1,42 @@
+"""The load harness: it finds what is missing or doubled, and says so by its exit code."""
+
+import asyncio
+import json
+
+from headrace_client.cli.bench import Load, _result
+
+from tests.support.processes import BrokerProcess, run_command
+
+
+async def test_a_short_run_with_failures_loses_and_doubles_nothing(broker: BrokerProcess) -> None:
+    words = ["bench", "--rate", "300", "--duration", "2", "--fail-rate", "0.2", "--agents", "2", "--handler-ms", "2", "-o", "json", "--broker", broker.address]
+    done = await asyncio.to_thread(run_command, "headrace", *words)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["jobs"], result["acknowledged"], result["missing"], result["doubled"], result["refused"]) == (600, 600, 0, 0, 0)
+    assert 650 < result["executions"] < 900
+    assert 0 < result["start_ms"]["p50"] <= result["start_ms"]["p99"] <= result["start_ms"]["max"]
+    assert set(result["cpu_s"]) == {"harness", "agent 1", "agent 2"}
+
+
+async def test_batches_and_the_processes_that_are_watched(broker: BrokerProcess) -> None:
+    words = ["bench", "--rate", "2000", "--duration", "1", "--batch", "64", "--payload-bytes", "1000", "--pid", f"broker={broker.pid}", "--broker", broker.address]
+    done = await asyncio.to_thread(run_command, "headrace", *words)
+    assert done.returncode == 0, done.stderr
+    assert "2000 executions of 2000 jobs: 0 missing, 0 doubled, 0 refused" in done.stdout and "broker" in done.stdout and "fsync" in done.stdout
+
+
+def test_missing_and_doubled_jobs_are_found() -> None:
+    load = Load("t", 10, 0.4, 100, 0, 0, 1, due=[0.0, 0.1, 0.2, 0.3], acknowledged={0: 0.1, 1: 0.2, 2: 0.3, 3: 0.4})
+    records = [(0, 1, 1.0, 0), (1, 1, 1.0, 1), (1, 2, 2.0, 0), (2, 1, 1.0, 0), (2, 1, 3.0, 0)]
+    result = _result(load, records, True, 1.0, {})
+    assert (result["missing"], result["doubled"], result["executions"]) == (1, 1, 5)
+    assert result["start_ms"]["p50"] == 900
+
+
+def test_wrong_options_are_told() -> None:
+    for words in (["--rate", "0"], ["--fail-rate", "1"], ["--pid", "broker"], ["--pid", "broker=999999999"]):
+        done = run_command("headrace", "bench", *words, environment={"HEADRACE_BROKER": "127.0.0.1:1"})
+        assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    done = run_command("headrace", "bench", environment={"HEADRACE_BROKER": "127.0.0.1:1", "HEADRACE_TIMEOUT_S": "0.5"})
+    assert done.returncode == 5
