@@ -34,8 +34,16 @@ test: $(STAMP) ## Run all tests
 test-fast: $(STAMP) ## Run the tests that need no server
 	$(BIN)/python -m pytest -q tests/unit tests/packaging/test_imports.py
 
-bench: $(STAMP) ## Measure the flush against two bare tables
-	$(BIN)/python benchmarks/flush.py --rounds 7
+bench: $(STAMP) .venv-peers/.set-up ## Measure the flush, the broker alone, single submits, and the whole beside other queues
+	PYTHONPATH=. $(BIN)/python benchmarks/flush.py --rounds 7
+	PYTHONPATH=. $(BIN)/python benchmarks/capacity.py
+	PYTHONPATH=. $(BIN)/python benchmarks/submit.py
+	PYTHONPATH=. $(BIN)/python benchmarks/peers.py
+
+.venv-peers/.set-up: benchmarks/peers.txt
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip --disable-pip-version-check install -q -r benchmarks/peers.txt
+	@touch $@
 
 lint: $(STAMP) ## Check style, and the protos
 	$(BIN)/ruff check .
@@ -68,4 +76,4 @@ wheel: $(STAMP) ## Build the wheel
 	$(BIN)/python -m build --no-isolation --wheel -o dist .
 
 clean: ## Remove what was built
-	rm -rf $(VENV) .venv-protos dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-protos .venv-peers dist .mypy_cache .pytest_cache .ruff_cache
