@@ -70,7 +70,7 @@ class Driver:
         self._left = total
         self.stored = 0
         self.settled = 0
-        self._jobs = jobs_pb2.SubmitStreamRequest(jobs=[types_pb2.JobSpec(type="bench", payload=PAYLOAD)] * BATCH).SerializeToString()
+        self._jobs = jobs_pb2.SubmitStreamRequest(plain=[types_pb2.PlainSpecs(type="bench", payloads=[PAYLOAD] * BATCH)]).SerializeToString()
 
     async def run(self) -> float:
         """Seconds until every job was acknowledged as settled."""
@@ -109,26 +109,24 @@ class Driver:
         )()
         number = 1
         served = agents_pb2.ServedType(type="bench", slots=SLOTS)
-        hello = agents_pb2.Hello(agent_name="driver", incarnation_id=os.urandom(16).hex(), slots=SLOTS, types=[served])
+        hello = agents_pb2.Hello(agent_name="driver", incarnation_id=os.urandom(16).hex(), slots=SLOTS, types=[served], columns=True)
         await call.write(agents_pb2.ConnectRequest(number=number, hello=hello, credit=agents_pb2.Credit(free=SLOTS)))
         beat = time.monotonic()
-        unacked = 0
         while self.settled < self._total:
             message = await call.read()
             assert message is not grpc.aio.EOF
             if message.HasField("welcome"):
                 ready.set()
-            self.settled += len(message.outcome_acks)
-            unacked -= len(message.outcome_acks)
+            self.settled += sum([len(acked.job_ids) for acked in message.acked])
             if not message.HasField("assign") and time.monotonic() - beat < 2:
                 continue
             number += 1
             out = agents_pb2.ConnectRequest(number=number)
             if message.HasField("assign"):
-                add = out.outcomes.add
-                for job in message.assign.jobs:
-                    add(job_id=job.job_id, lease_epoch=job.lease_epoch, kind=1)
-                unacked += len(message.assign.jobs)
+                assert not message.assign.jobs
+                for plain in message.assign.plain:
+                    out.completions.job_ids.extend(plain.job_ids)
+                    out.completions.lease_epochs.extend(plain.lease_epochs)
                 out.accept.assign_no = message.assign.number
                 out.credit.assign_no, out.credit.free = message.assign.number, SLOTS
             if time.monotonic() - beat >= 2:

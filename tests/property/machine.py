@@ -15,7 +15,7 @@ from headrace_broker.model.job import Disposition, Kind, State
 from headrace_broker.model.settings import Settings
 from headrace_broker.shards import changes, reception
 from headrace_broker.shards.clock import DatabaseClock
-from headrace_broker.shards.intents import Change, Ending, Verb
+from headrace_broker.shards.intents import Change, Completions, Ending, PlainJobs, Verb
 from headrace_broker.shards.owner import Owner, OwnerLimits
 from headrace_broker.shards.recover import recover
 from headrace_broker.shards.refill import judge_stale, refill_bodies
@@ -111,7 +111,8 @@ class Machine:
 
     async def submit(self, count: int) -> None:
         """New jobs."""
-        done = self.owner.submit([(self.type, 0, 0.0, b"{}")] * count, 2 * count)
+        columns = count % 2  # jobs of either form are the same from then on
+        done = self.owner.submit(PlainJobs(self.type, 0, [b"{}"] * count) if columns else [(self.type, 0, 0.0, b"{}")] * count, 2 * count)
         await self.flush()
         for job_id in done.result():
             self.jobs[job_id] = Job()
@@ -147,7 +148,10 @@ class Machine:
         """An outcome for any lease that was ever granted."""
         job = self.jobs[job_id]
         self._acks.clear()
-        self.owner.end([Ending(job_id, epoch, kind, self, b"" if kind is Kind.COMPLETED else None, "{}", permanent)])
+        if kind is Kind.COMPLETED and job_id >> 9 & 1:
+            self.owner.end([Completions([job_id], [epoch], None, self)])
+        else:
+            self.owner.end([Ending(job_id, epoch, kind, self, b"" if kind is Kind.COMPLETED else None, "{}", permanent)])
         await self.flush()
         if not self._acks:
             await self._judge()
@@ -241,9 +245,9 @@ class Machine:
         if job.state is State.WAITING and kind in (Kind.LOST, Kind.OWNER_CHANGED):
             job.lost_epoch = epoch
 
-    def ack(self, job_id: int, epoch: int, disposition: Disposition) -> None:
-        """What became of an outcome."""
-        self._acks[job_id, epoch] = disposition
+    def ack(self, job_ids: list[int], epochs: list[int], disposition: Disposition) -> None:
+        """What became of outcomes."""
+        self._acks.update(dict.fromkeys(zip(job_ids, epochs, strict=True), disposition))
 
     async def _refill(self) -> None:
         """Lets the side task read the bodies that memory does not have."""

@@ -11,9 +11,10 @@ from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.job import Kind
 from headrace_broker.model.settings import Settings
 from headrace_broker.rpc import convert
-from headrace_broker.shards.intents import AckSink, Ending
+from headrace_broker.shards.intents import AckSink, Completions, Ending
 from headrace_broker.shards.owner import Owner
-from headrace_broker.shards.session import Outbound, Session
+from headrace_broker.shards.session import Assigned, Outbound, Session
+from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.batch import Body
 from headrace_broker.store.logs import StoredLine
 
@@ -46,6 +47,19 @@ def endings(outcomes: Iterable[agents_pb2.Outcome], sink: AckSink, result_limit:
             ending.error = json.dumps({"code": "result_too_large", "message": message, "fingerprint": "result_too_large", "traceback": ""})
         found.append(ending)
     return found
+
+
+def completions(message: agents_pb2.Completions, sink: AckSink, result_limit: int) -> list[Completions | Ending]:
+    """Completed attempts as intents; those whose result is too large are failures. Raises InvalidField when the columns do not fit together."""
+    job_ids, epochs, results = list(message.job_ids), list(message.lease_epochs), list(message.results) or None
+    if len(job_ids) != len(epochs) or (results is not None and len(results) != len(job_ids)):
+        raise InvalidField("completions", f"columns of equal length, found {len(job_ids)} job_ids, {len(epochs)} lease_epochs and {len(message.results)} results")
+    if job_ids and min(job_ids) <= 0:
+        raise InvalidField("completions.job_ids", "a job id is a positive number")
+    if results is None or max(map(len, results)) <= result_limit:
+        return [Completions(job_ids, epochs, results, sink)]
+    outcomes = [agents_pb2.Outcome(job_id=i, lease_epoch=e, kind=agents_pb2.OUTCOME_KIND_COMPLETED, result=r) for i, e, r in zip(job_ids, epochs, results, strict=True)]
+    return [*endings(outcomes, sink, result_limit)]
 
 
 def log_lines(owner: Owner, batches: Iterable[agents_pb2.LogBatch]) -> list[StoredLine]:
@@ -91,10 +105,12 @@ def response(owner: Owner, session: Session, out: Outbound) -> agents_pb2.Connec
     message = agents_pb2.ConnectResponse(logs_stored_no=out.logs_no)
     if out.assigned:
         _assign(message.assign, session, out)
-    if out.acks:
-        acks = message.outcome_acks.add
-        for job_id, epoch, disposition in out.acks:
-            acks(job_id=job_id, lease_epoch=epoch, disposition=disposition)
+    for disposition, (job_ids, epochs) in out.acks.items():
+        if session.columns:
+            message.acked.add(disposition=int(disposition), job_ids=job_ids, lease_epochs=epochs)
+            continue
+        for job_id, epoch in zip(job_ids, epochs, strict=True):
+            message.outcome_acks.add(job_id=job_id, lease_epoch=epoch, disposition=int(disposition))
     if out.proven_no:
         message.heartbeat_ack.seen_no = out.proven_no
         message.heartbeat_ack.server_time.CopyFrom(to_timestamp(owner.clock.now_s()))
@@ -110,10 +126,9 @@ def response(owner: Owner, session: Session, out: Outbound) -> agents_pb2.Connec
 
 
 def _assign(assign: agents_pb2.Assign, session: Session, out: Outbound) -> None:
-    assign.number = session.assign_no
-    assign.seen_no = min(live.seen_no for live, *_ in out.assigned)
+    assign.number, assign.seen_no = session.assign_no, out.seen_no
     add = assign.jobs.add
-    for live, epoch, body, checkpoint in out.assigned:
+    for live, epoch, body, checkpoint in _assign_plain(assign, out.assigned) if session.columns else out.assigned:
         settings = live.entry.settings
         job: agents_pb2.AssignedJob = add(
             job_id=live.job_id, lease_epoch=epoch, type=live.entry.name, payload=body if isinstance(body, bytes) else body[0], run=live.run,
@@ -125,6 +140,37 @@ def _assign(assign: agents_pb2.Assign, session: Session, out: Outbound) -> None:
         limits = log_limits(settings)
         if limits != DEFAULT_LIMITS:
             job.log_limit_lines, job.log_limit_bytes = limits
+
+
+def _assign_plain(assign: agents_pb2.Assign, assigned: list[Assigned]) -> list[Assigned]:
+    """Puts what can travel as columns into columns; returns the rest. Jobs of a lane come one after another, so a column is as long as it can be."""
+    rest: list[Assigned] = []
+    entry, priority = None, 0
+    job_ids: list[int] = []
+    epochs: list[int] = []
+    payloads: list[bytes] = []
+    columns: list[tuple[TypeEntry, int, list[int], list[int], list[bytes]]] = []
+    for item in assigned:
+        live, epoch, body, checkpoint = item
+        if type(body) is not bytes or checkpoint is not None or live.attempt != 1 or live.run != 1 or live.losses:
+            rest.append(item)
+            continue
+        if live.entry is not entry or live.priority != priority:
+            entry, priority, job_ids, epochs, payloads = live.entry, live.priority, [], [], []
+            columns.append((entry, priority, job_ids, epochs, payloads))
+        job_ids.append(live.job_id)
+        epochs.append(epoch)
+        payloads.append(body)
+    for entry, priority, job_ids, epochs, payloads in columns:
+        settings = entry.settings
+        plain = assign.plain.add(
+            type=entry.name, priority=priority, timeout_ms=round(settings.timeout_s * 1000), max_attempts=settings.max_attempts, job_ids=job_ids,
+            lease_epochs=epochs, payloads=payloads,
+        )  # fmt: skip
+        limits = log_limits(settings)
+        if limits != DEFAULT_LIMITS:
+            plain.log_limit_lines, plain.log_limit_bytes = limits
+    return rest
 
 
 def _add_details(job: agents_pb2.AssignedJob, body: Body) -> None:

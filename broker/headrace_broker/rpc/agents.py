@@ -16,7 +16,7 @@ from headrace_proto.wire import to_duration
 from headrace_broker.model.errors import BrokerError, DatabaseUnavailable, InvalidField, SessionError
 from headrace_broker.model.job import Disposition, Kind
 from headrace_broker.rpc import convert
-from headrace_broker.rpc.agent_messages import MAX_OUTCOMES, endings, log_lines, refs, response
+from headrace_broker.rpc.agent_messages import MAX_OUTCOMES, completions, endings, log_lines, refs, response
 from headrace_broker.shards import reception
 from headrace_broker.shards.intents import Ending
 from headrace_broker.shards.owner import Owner
@@ -109,7 +109,7 @@ class AgentsService:
             raise owner.refusing
         held = {lease.job_id: lease.lease_epoch for lease in hello.held}
         session, not_held, resumed = reception.welcome(owner, facts, served, hello.slots, held, object(), asyncio.get_running_loop().time())
-        session.last_no = first.number
+        session.last_no, session.columns = first.number, hello.columns
         limits = owner.limits
         return session, agents_pb2.ConnectResponse(
             welcome=agents_pb2.Welcome(
@@ -166,6 +166,8 @@ class AgentsService:
         session.last_heard = now
         if message.outcomes:
             owner.end(endings(message.outcomes, session, owner.limits.payload_limit_bytes))
+        if message.HasField("completions"):
+            owner.end(completions(message.completions, session, owner.limits.payload_limit_bytes))
         if message.HasField("accept"):
             session.accept(message.accept.assign_no)
             owner.end(
@@ -224,8 +226,8 @@ class _Collector:
         self._seen = 0
         self.done: asyncio.Future[dict[tuple[int, int], int]] = asyncio.get_running_loop().create_future()
 
-    def ack(self, job_id: int, epoch: int, disposition: Disposition) -> None:
-        self._seen += 1
-        self._acks[job_id, epoch] = disposition
+    def ack(self, job_ids: list[int], epochs: list[int], disposition: Disposition) -> None:
+        self._seen += len(job_ids)
+        self._acks.update(dict.fromkeys(zip(job_ids, epochs, strict=True), disposition))
         if self._seen == self._expected and not self.done.done():
             self.done.set_result(self._acks)

@@ -150,7 +150,7 @@ def body(spec: types_pb2.JobSpec, payload_limit: int) -> tuple[Body, int]:
     """(what is stored of a job beside its type, size of the payload in bytes). Cheap for a job that has nothing but a type and a payload."""
     payload = spec.payload
     if len(payload) > payload_limit:
-        raise TooLarge("payload", f"at most {payload_limit} bytes, found {len(payload)}; store it elsewhere and submit where it is")
+        raise payload_too_large(payload, payload_limit)
     content_type, instance_id, trace_context, labels = spec.content_type, spec.instance_id, spec.trace_context, spec.labels
     if not (content_type or instance_id or trace_context or labels):
         return payload, len(payload)
@@ -163,7 +163,12 @@ def body(spec: types_pb2.JobSpec, payload_limit: int) -> tuple[Body, int]:
     ), len(payload)
 
 
-def priority(spec: types_pb2.JobSpec) -> int:
+def payload_too_large(payload: bytes, limit: int) -> TooLarge:
+    """Why a payload is refused."""
+    return TooLarge("payload", f"at most {limit} bytes, found {len(payload)}; store it elsewhere and submit where it is")
+
+
+def priority(spec: types_pb2.JobSpec | types_pb2.PlainSpecs) -> int:
     """The job's own part of the score."""
     value = spec.priority
     if not -MAX_PRIORITY <= value <= MAX_PRIORITY:

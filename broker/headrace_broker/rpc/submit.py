@@ -9,13 +9,15 @@ from headrace_proto.v1 import jobs_pb2, types_pb2
 from headrace_broker.model.errors import BrokerError, Busy, InvalidField
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.errors import reason_of, status_code
-from headrace_broker.shards.intents import NewJob
+from headrace_broker.shards.intents import NewJob, PlainJobs
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
 
 CHUNK = 1000  # jobs of one call that go into one flush
 STREAM_WINDOW = 32  # requests of a stream that are in hand; a client that sends more waits
 BUSY_WAITS_S = 0.02
+
+Batched = jobs_pb2.SubmitManyRequest | jobs_pb2.SubmitStreamRequest
 
 
 class SubmitCalls:
@@ -37,7 +39,7 @@ class SubmitCalls:
         return jobs_pb2.SubmitResponse(job_id=job_id)
 
     async def SubmitMany(self, request: jobs_pb2.SubmitManyRequest, context: Any) -> jobs_pb2.SubmitManyResponse:  # noqa: N802
-        results = await self._submit_batch(convert.domain_of(context), request.jobs, wait=False)
+        results = await self._submit_batch(convert.domain_of(context), request, wait=False)
         return jobs_pb2.SubmitManyResponse(results=results)
 
     async def SubmitStream(self, requests: AsyncIterator[jobs_pb2.SubmitStreamRequest], context: Any) -> AsyncIterator[jobs_pb2.SubmitStreamResponse]:  # noqa: N802
@@ -64,14 +66,14 @@ class SubmitCalls:
     ) -> None:  # fmt: skip
         async def serve(request: jobs_pb2.SubmitStreamRequest) -> None:
             try:
-                results = await self._submit_batch(domain, request.jobs, wait=True)
+                results = await self._submit_batch(domain, request, wait=True)
             except InvalidField as error:  # a batch of the wrong size: not something that a job's answer can say
                 await answers.put(error)
                 return
             except BrokerError as error:
-                results = jobs_pb2.SubmitResults(job_ids=[0] * len(request.jobs))
-                for index in range(len(request.jobs)):
-                    _refuse(results, index, error)
+                batch = _Batch(_count(request))
+                batch.refuse(range(_count(request)), error)
+                results = await batch.results()
             except Exception as error:  # a defect: the guard around the call logs it
                 await answers.put(error)
                 return
@@ -83,51 +85,60 @@ class SubmitCalls:
                 tasks.create_task(serve(request))
         await answers.put(None)
 
-    async def _submit_batch(self, domain: str, specs: Sequence[types_pb2.JobSpec], *, wait: bool) -> jobs_pb2.SubmitResults:
+    async def _submit_batch(self, domain: str, request: Batched, *, wait: bool) -> jobs_pb2.SubmitResults:
         """Stores each job that can be stored. `wait`: a busy broker makes the caller wait instead of refusing the rest."""
-        if not 1 <= len(specs) <= convert.MAX_BATCH:
-            raise InvalidField("jobs", f"1 to {convert.MAX_BATCH} jobs, found {len(specs)}")
+        count = _count(request)
+        if not 1 <= count <= convert.MAX_BATCH:
+            raise InvalidField("jobs", f"1 to {convert.MAX_BATCH} jobs, found {count}")
+        batch = _Batch(count)
         owner = self._ownership.owner
-        results = jobs_pb2.SubmitResults(job_ids=[0] * len(specs))
-        plain: list[NewJob] = []
+        if request.jobs:
+            await self._queue_specs(owner, domain, request.jobs, batch, wait=wait)
+        start = len(request.jobs)
+        for column, group in enumerate(request.plain):
+            places = range(start, start + len(group.payloads))
+            try:
+                await self._queue_plain(owner, domain, f"plain[{column}].", group, places, batch, wait=wait)
+            except BrokerError as error:
+                batch.refuse(places, error)
+            start = places.stop
+        return await batch.results()
+
+    async def _queue_plain(self, owner: Owner, domain: str, field: str, group: types_pb2.PlainSpecs, places: Sequence[int], batch: "_Batch", *, wait: bool) -> None:
+        """Queues jobs that came as columns. Raises BrokerError for what concerns all of them."""
+        entry = owner.types.find(domain, group.type) or await owner.types.ensure(domain, convert.type_name(f"{field}type", group.type))
+        priority = convert.priority(group)
+        payloads = list(group.payloads)
+        if payloads and max(map(len, payloads)) > self._payload_limit:
+            large = {index for index, payload in zip(places, payloads, strict=True) if len(payload) > self._payload_limit}
+            for index in large:
+                batch.refuse([index], convert.payload_too_large(payloads[index - places[0]], self._payload_limit))
+            payloads = [payload for payload in payloads if len(payload) <= self._payload_limit]
+            places = [index for index in places if index not in large]
+        for at in range(0, len(payloads), CHUNK):
+            chunk = PlainJobs(entry, priority, payloads[at : at + CHUNK])
+            await self._queue(owner, chunk, sum(map(len, chunk.payloads)), places[at : at + CHUNK], batch, wait=wait)
+
+    async def _queue_specs(self, owner: Owner, domain: str, specs: Sequence[types_pb2.JobSpec], batch: "_Batch", *, wait: bool) -> None:
+        """Queues jobs that came one by one."""
+        unkeyed: list[NewJob] = []
         places: list[int] = []
         size = 0
-        keyed: list[tuple[int, asyncio.Future[tuple[int, bool]]]] = []
         for index, spec in enumerate(specs):
             try:
                 job, job_size = await self._read(owner, domain, spec)
                 if spec.idempotency_key:
-                    keyed.append((index, await self._queue_keyed(owner, spec, job, job_size, wait=wait)))
+                    batch.keyed.append((index, await self._queue_keyed(owner, spec, job, job_size, wait=wait)))
                     continue
             except BrokerError as error:
-                _refuse(results, index, error)
+                batch.refuse([index], error)
                 continue
-            plain.append(job)
+            unkeyed.append(job)
             places.append(index)
             size += job_size
-        queued = []
-        for start in range(0, len(plain), CHUNK):
-            chunk = plain[start : start + CHUNK]
-            try:
-                queued.append((start, await self._queue(owner, chunk, size * len(chunk) // len(plain), wait=wait)))
-            except BrokerError as error:
-                for index in places[start : start + CHUNK]:
-                    _refuse(results, index, error)
-        for start, future in queued:
-            try:
-                for offset, job_id in enumerate(await future, start):
-                    results.job_ids[places[offset]] = job_id
-            except BrokerError as error:
-                for index in places[start : start + CHUNK]:
-                    _refuse(results, index, error)
-        for index, keyed_future in keyed:
-            try:
-                results.job_ids[index], existing = await keyed_future
-                if existing:
-                    results.existing.append(index)
-            except BrokerError as error:
-                _refuse(results, index, error)
-        return results
+        for start in range(0, len(unkeyed), CHUNK):
+            chunk = unkeyed[start : start + CHUNK]
+            await self._queue(owner, chunk, size * len(chunk) // len(unkeyed), places[start : start + CHUNK], batch, wait=wait)
 
     async def _read(self, owner: Owner, domain: str, spec: types_pb2.JobSpec) -> tuple[NewJob, int]:
         name = spec.type
@@ -150,19 +161,62 @@ class SubmitCalls:
                     raise
                 await asyncio.sleep(BUSY_WAITS_S)
 
-    async def _queue(self, owner: Owner, jobs: list[NewJob], size: int, *, wait: bool) -> "asyncio.Future[list[int]]":
+    async def _queue(self, owner: Owner, jobs: list[NewJob] | PlainJobs, size: int, places: Sequence[int], batch: "_Batch", *, wait: bool) -> None:
+        """Queues one chunk; the batch knows whether and where its ids belong."""
         while True:
             try:
-                return owner.submit(jobs, size)
-            except Busy:
+                batch.unkeyed.append((places, owner.submit(jobs, size)))
+                return
+            except Busy as error:
                 if not wait:
-                    raise
+                    batch.refuse(places, error)
+                    return
                 await asyncio.sleep(BUSY_WAITS_S)
+            except BrokerError as error:
+                batch.refuse(places, error)
+                return
 
 
-def _refuse(results: jobs_pb2.SubmitResults, index: int, error: BrokerError) -> None:
-    reason = reason_of(error)
-    field = getattr(error, "field", "")
-    results.failures.append(
-        jobs_pb2.SubmitFailure(index=index, code=status_code(reason).value[0], reason=reason, message=str(error), field=f"jobs[{index}].{field}" if field else "")
-    )
+class _Batch:
+    """What becomes of the jobs of one request: futures of those that wait for their flush, and refusals."""
+
+    def __init__(self, count: int) -> None:
+        self.unkeyed: list[tuple[Sequence[int], asyncio.Future[list[int]]]] = []  # (positions, their ids)
+        self.keyed: list[tuple[int, asyncio.Future[tuple[int, bool]]]] = []
+        self._job_ids = [0] * count
+        self._existing: list[int] = []
+        self._failures: list[jobs_pb2.SubmitFailure] = []
+
+    def refuse(self, places: Sequence[int], error: BrokerError) -> None:
+        """The jobs at these positions are not stored."""
+        reason = reason_of(error)
+        code, text, field = status_code(reason).value[0], str(error), getattr(error, "field", "")
+        for index in places:
+            named = field if field.startswith("plain[") or not field else f"jobs[{index}].{field}"
+            self._failures.append(jobs_pb2.SubmitFailure(index=index, code=code, reason=reason, message=text, field=named))
+
+    async def results(self) -> jobs_pb2.SubmitResults:
+        """Waits until everything is decided."""
+        for places, ids in self.unkeyed:
+            try:
+                found = await ids
+            except BrokerError as error:
+                self.refuse(places, error)
+                continue
+            if isinstance(places, range):
+                self._job_ids[places.start : places.stop] = found
+            else:
+                for index, job_id in zip(places, found, strict=True):
+                    self._job_ids[index] = job_id
+        for index, one in self.keyed:
+            try:
+                self._job_ids[index], existing = await one
+                if existing:
+                    self._existing.append(index)
+            except BrokerError as error:
+                self.refuse([index], error)
+        return jobs_pb2.SubmitResults(job_ids=self._job_ids, existing=self._existing, failures=self._failures)
+
+
+def _count(request: Batched) -> int:
+    return len(request.jobs) + sum([len(group.payloads) for group in request.plain])

@@ -22,6 +22,12 @@ class BodyCache:
             self._bodies[job_id] = body
             self.used_bytes += OVERHEAD_BYTES + (len(body) if isinstance(body, bytes) else len(body[0]) + 200)
 
+    def put_all(self, job_ids: list[int], payloads: list[bytes]) -> None:
+        """The same for many bodies that are mere payloads: all of them, or none."""
+        if self.used_bytes < self._limit:
+            self._bodies.update(zip(job_ids, payloads, strict=True))
+            self.used_bytes += OVERHEAD_BYTES * len(job_ids) + sum(map(len, payloads))
+
     def pop(self, job_id: int) -> Body | None:
         """Takes the body out; None: it is not here."""
         body = self._bodies.pop(job_id, None)

@@ -57,26 +57,40 @@ def _serve(owner: "Owner", round_: Round, session: Session, ready: dict[int, int
         score, _, type_id, priority = best[0]
         alone = len(best) == 1 or best[1][0] != score
         count = min(want - given, session.room_for(type_id)) if alone else 1
-        for job_id in lanes.pop(type_id, priority, count):
-            given += _grant_one(owner, round_, session, job_id, type_id, priority, now)
+        given += _grant_all(owner, round_, session, lanes.pop(type_id, priority, count), type_id, priority, now)
     return given
 
 
-def _grant_one(owner: "Owner", round_: Round, session: Session, job_id: int, type_id: int, priority: int, now: float) -> int:
-    live = owner.live_jobs.get(job_id)
-    body = owner.bodies.pop(job_id)
-    if live is None:
-        instance_id = None if body is None or isinstance(body, bytes) else body[2]
-        live = owner.live_jobs[job_id] = Live(job_id, owner.types.by_id[type_id], priority, instance_id)
-    live.session, live.agent_id, live.assign_no, live.missed, live.log_bytes = session, session.facts.agent_id, 0, 0, 0
-    live.attempt += 1
-    live.available_at_s = 0.0
-    live.deadline = now + live.entry.settings.timeout_s + owner.limits.lease_s
-    session.leases[job_id] = live
-    session.unsent[live] = None
-    live.seen_no = session.last_no
-    session.spend(type_id, 1)
+def _grant_all(owner: "Owner", round_: Round, session: Session, job_ids: list[int], type_id: int, priority: int, now: float) -> int:
+    """Grants jobs of one lane to one agent; returns how many. First attempts, which nearly all are, become columns of the batch; others an event each."""
+    if not job_ids:
+        return 0
+    entry, agent_id, live_jobs, bodies = owner.types.by_id[type_id], session.facts.agent_id, owner.live_jobs, owner.bodies
+    deadline = now + entry.settings.timeout_s + owner.limits.lease_s
+    assigned = round_.grants.setdefault(session, [])
+    fresh: list[int] = []
+    for job_id in job_ids:
+        body = bodies.pop(job_id)
+        live = live_jobs.get(job_id)
+        known = live is not None
+        if live is None:
+            live = live_jobs[job_id] = Live(job_id, entry, priority, None if body is None or isinstance(body, bytes) else body[2])
+        live.session, live.agent_id, live.seen_no, live.deadline = session, agent_id, session.last_no, deadline
+        live.attempt += 1
+        session.leases[job_id] = live
+        session.unsent[live] = None
+        if known:
+            live.assign_no = live.missed = live.log_bytes = 0
+            live.available_at_s = 0.0
+            owner.record(round_, live, Kind.GRANTED, State.PROCESSING)
+        else:
+            live.seq, live.kind, live.state, live.round = 1, Kind.GRANTED, State.PROCESSING, round_.number
+            fresh.append(job_id)
+        if body is None:
+            round_.bodiless.append((session, live))
+        else:
+            assigned.append((live, live.seq, body, None))
+    owner.record_grants(round_, fresh, type_id, agent_id)
+    session.spend(type_id, len(job_ids))
     session.renewed_at = max(session.renewed_at, now)
-    owner.record(round_, live, Kind.GRANTED, State.PROCESSING)
-    round_.grants.append((session, live, live.seq, body))
-    return 1
+    return len(job_ids)

@@ -1,23 +1,83 @@
 """How attempts end: what an agent reported, or the broker found, moves the job on, once, and only under the lease that is current."""
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from headrace_broker.model import retry
 from headrace_broker.model.job import UNCHARGED, Disposition, Kind, State
-from headrace_broker.shards.intents import Ending
+from headrace_broker.shards.hub import JobChange
+from headrace_broker.shards.intents import Completions, Ending
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
+from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.batch import MAX_ROWS
 
 if TYPE_CHECKING:
     from headrace_broker.shards.owner import Owner
 
+_COMPLETED = Kind.COMPLETED | State.COMPLETED << 8
+
 
 def take(owner: "Owner", round_: Round) -> None:
-    """Decides the endings that are queued, at most MAX_ROWS of them."""
-    for _ in range(min(len(owner.endings), MAX_ROWS)):
-        _end(owner, round_, owner.endings.popleft())
+    """Decides the endings that are queued, until there are MAX_ROWS of them."""
+    taken = 0
+    for _ in range(len(owner.endings)):  # some go back into the queue
+        if taken >= MAX_ROWS:
+            return
+        ending = owner.endings.popleft()
+        if isinstance(ending, Completions):
+            taken += len(ending)
+            _complete(owner, round_, ending)
+        else:
+            taken += 1
+            _end(owner, round_, ending)
+
+
+def _complete(owner: "Owner", round_: Round, done: Completions) -> None:
+    """Settles what completed under its current lease, as `_end` would; in one loop, because nearly all jobs come through here."""
+    live_jobs, batch = owner.live_jobs, round_.batch
+    job_ids: list[int] = []
+    epochs: list[int] = []
+    places, whos, steps = batch.event_place, batch.event_who, batch.event_step
+    before = len(batch.event_job)
+    late: list[tuple[Ending, Live | None]] = []
+    minutes: dict[TypeEntry, int] = {}
+    settled: Counter[TypeEntry] = Counter()
+    for index, (job_id, epoch) in enumerate(zip(done.job_ids, done.epochs, strict=True)):
+        live = live_jobs.get(job_id)
+        if live is None or live.seq != epoch or live.state is not State.PROCESSING:
+            late.append((Ending(job_id, epoch, Kind.COMPLETED, done.sink, done.result(index)), live))
+            continue
+        entry, session = live.entry, live.session
+        minute = minutes.get(entry)
+        if minute is None:
+            minute = minutes[entry] = owner.delete_minute(entry, State.COMPLETED) or 0
+        settled[entry] += 1
+        del live_jobs[job_id]
+        if session is not None:
+            session.leases.pop(job_id, None)
+            if not live.assign_no:
+                session.unsent.pop(live, None)
+        live.seq, live.state = epoch + 1, State.COMPLETED
+        if done.results is not None and (result := done.results[index]):
+            batch.set_result(before + len(job_ids), result)
+        job_ids.append(job_id)
+        epochs.append(epoch)
+        places.append((epoch + 1) << 32 | minute)
+        whos.append(entry.type_id << 32 | (live.agent_id or 0))
+        steps.append(_COMPLETED | live.run << 16 | live.attempt << 32 | live.losses << 48)
+        if owner.hub.active:
+            round_.changes.append(JobChange(job_id, entry.type_id, State.COMPLETED, epoch + 1, "completed", live.instance_id))
+    batch.event_job += job_ids
+    for entry, count in settled.items():
+        batch.counts[entry.type_id, State.PROCESSING, 0] -= count
+        batch.counts[entry.type_id, State.COMPLETED, minutes[entry]] += count
+    if job_ids:
+        owner.note_moved(job_ids)
+        round_.acks.append((done.sink, job_ids, epochs, Disposition.ACCEPTED))
+    for ending, live in late:
+        _end_late(owner, round_, ending, live)
 
 
 def _end(owner: "Owner", round_: Round, ending: Ending) -> None:
@@ -26,7 +86,7 @@ def _end(owner: "Owner", round_: Round, ending: Ending) -> None:
         _end_late(owner, round_, ending, live)
         return
     if ending.sink is not None:
-        round_.acks.append((ending.sink, ending.job_id, ending.epoch, Disposition.ACCEPTED))
+        round_.acks.append((ending.sink, [ending.job_id], [ending.epoch], Disposition.ACCEPTED))
     if ending.kind is Kind.COMPLETED:
         owner.settle_job(round_, live, Kind.COMPLETED, State.COMPLETED, result=ending.result)
         return
@@ -78,7 +138,7 @@ def _end_late(owner: "Owner", round_: Round, ending: Ending, live: Live | None) 
             return
         owner.lanes.discard(live.job_id)
         owner.settle_job(round_, live, Kind.COMPLETED, State.COMPLETED, result=ending.result)
-        round_.acks.append((ending.sink, ending.job_id, ending.epoch, Disposition.ACCEPTED_LATE))
+        round_.acks.append((ending.sink, [ending.job_id], [ending.epoch], Disposition.ACCEPTED_LATE))
         return
     owner.stale.append(ending)
     owner.stale_wake.set()

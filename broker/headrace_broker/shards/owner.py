@@ -24,7 +24,7 @@ from headrace_broker.shards import changes, dispatcher, endings, sweep
 from headrace_broker.shards.bodies import BodyCache
 from headrace_broker.shards.clock import DatabaseClock
 from headrace_broker.shards.hub import Hub, JobChange
-from headrace_broker.shards.intents import ChangeIntent, Ending, KeyedJob, NewJob, Submission
+from headrace_broker.shards.intents import ChangeIntent, Completions, Ending, KeyedJob, NewJob, PlainJobs, Submission
 from headrace_broker.shards.lanes import Lanes
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import KeyedRound, Round
@@ -90,7 +90,7 @@ class Owner:
         self._timers: list[tuple[float, int, int, int]] = []  # (when, job_id, type_id, priority)
         self._submissions: deque[Submission] = deque()
         self._keyed: deque[KeyedJob] = deque()
-        self.endings: deque[Ending] = deque()
+        self.endings: deque[Ending | Completions] = deque()
         self._changes: deque[ChangeIntent] = deque()
         self._notes: deque[tuple[int, int, NoteKind, bytes, asyncio.Future[None] | None]] = deque()
         self._pending_jobs = 0
@@ -99,7 +99,7 @@ class Owner:
 
     # What callers want -------------------------------------------------------------------------------------------------------------------------
 
-    def submit(self, jobs: list[NewJob], size_bytes: int) -> "asyncio.Future[list[int]]":
+    def submit(self, jobs: list[NewJob] | PlainJobs, size_bytes: int) -> "asyncio.Future[list[int]]":
         """Queues jobs without keys; the future gets their ids once they are durable. `size_bytes` is that of their payloads.
 
         Raises:
@@ -121,7 +121,7 @@ class Owner:
         self.wake.set()
         return done
 
-    def end(self, endings: Iterable[Ending]) -> None:
+    def end(self, endings: Iterable[Ending | Completions]) -> None:
         """Queues the ends of attempts; sinks are told what became of each."""
         self.endings.extend(endings)
         self.wake.set()
@@ -323,10 +323,26 @@ class Owner:
             live.job_id, live.seq, type_id, kind, state, live.run, live.attempt, live.losses, live.agent_id,
             delete_minute=delete_minute, result=result,
         )  # fmt: skip
-        for moved in self.readers:
-            moved.add(live.job_id)
+        if self.readers:
+            self.note_moved([live.job_id])
         if self.hub.active:
             round_.changes.append(JobChange(live.job_id, type_id, state, live.seq, kind.name.lower(), live.instance_id))
+
+    def record_grants(self, round_: Round, job_ids: list[int], type_id: int, agent_id: int) -> None:
+        """The same for first grants of jobs of one type to one agent, in columns; their `Live` objects say it already."""
+        counts = round_.batch.counts
+        counts[type_id, State.WAITING, 0] -= len(job_ids)
+        counts[type_id, State.PROCESSING, 0] += len(job_ids)
+        round_.batch.add_grants(job_ids, type_id, agent_id)
+        self.note_moved(job_ids)
+        if self.hub.active:
+            lives = [self.live_jobs[job_id] for job_id in job_ids]
+            round_.changes += [JobChange(live.job_id, type_id, State.PROCESSING, 1, "granted", live.instance_id) for live in lives]
+
+    def note_moved(self, job_ids: Iterable[int]) -> None:
+        """These jobs have a new event: changes that read them before must read them again."""
+        for moved in self.readers:
+            moved.update(job_ids)
 
     def delete_minute(self, entry: TypeEntry, state: State) -> int | None:
         """The minute since 1970 from which a job that is settled now will be gone; None: never."""
@@ -369,6 +385,10 @@ class Owner:
         while self._submissions and len(batch.job_id) < MAX_ROWS // 2:
             submission = self._submissions.popleft()
             first = len(batch.job_id)
+            if isinstance(submission.jobs, PlainJobs):
+                self._take_plain(round_, submission.jobs, shard)
+                round_.submissions.append((submission, batch.job_id[first:]))
+                continue
             for job in submission.jobs:
                 entry, priority, available_at_s, body = job
                 job_id = self._add_job(batch, job, shard)
@@ -380,6 +400,21 @@ class Owner:
                     round_.changes.append(JobChange(job_id, entry.type_id, State.WAITING, 0, "submitted", _instance(body)))
             round_.submissions.append((submission, batch.job_id[first:]))
             self._pending_jobs -= len(submission.jobs)
+
+    def _take_plain(self, round_: Round, jobs: PlainJobs, shard: int) -> None:
+        """The same in columns: no step is taken for each job."""
+        entry, count, step = jobs.entry, len(jobs), 1 << ids.TICK_SHIFT
+        lowest = (self._tick + 1) << ids.TICK_SHIFT | shard << 3 | self._class_for(entry)
+        job_ids = list(range(lowest, lowest + count * step, step))
+        self._tick += count
+        round_.batch.add_plain(job_ids, entry.type_id, jobs.priority, jobs.payloads)
+        round_.batch.counts[entry.type_id, State.WAITING, 0] += count
+        self._pending_jobs -= count
+        self._pending_bytes -= sum(map(len, jobs.payloads))
+        self.bodies.put_all(job_ids, jobs.payloads)
+        self.lanes.extend(entry.type_id, jobs.priority, job_ids)
+        if self.hub.active:
+            round_.changes += [JobChange(job_id, entry.type_id, State.WAITING, 0, "submitted") for job_id in job_ids]
 
     @property
     def _next_shard(self) -> int:

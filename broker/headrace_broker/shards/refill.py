@@ -48,11 +48,11 @@ async def judge_stale(owner: "Owner", heads: Heads) -> None:
                 if disposition is Disposition.SUPERSEDED:
                     stored.append((ending, owner.evidence(ending.job_id, ending.epoch, _evidence(ending))))
                 elif ending.sink is not None:
-                    ending.sink.ack(ending.job_id, ending.epoch, disposition)
+                    ending.sink.ack([ending.job_id], [ending.epoch], disposition)
             for ending, done in stored:
                 await done
                 if ending.sink is not None:
-                    ending.sink.ack(ending.job_id, ending.epoch, Disposition.SUPERSEDED)
+                    ending.sink.ack([ending.job_id], [ending.epoch], Disposition.SUPERSEDED)
 
 
 def _judge(ending: Ending, stored: tuple[int, int | None] | None) -> Disposition:

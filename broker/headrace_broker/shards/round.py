@@ -9,8 +9,8 @@ from headrace_broker.model.job import Disposition
 from headrace_broker.shards.hub import JobChange
 from headrace_broker.shards.intents import AckSink, KeyedJob, Submission
 from headrace_broker.shards.live import Abort, Live
-from headrace_broker.shards.session import Session
-from headrace_broker.store.batch import Batch, Body
+from headrace_broker.shards.session import Assigned, Session
+from headrace_broker.store.batch import Batch
 
 
 @dataclass(slots=True)
@@ -21,8 +21,9 @@ class Round:
     batch: Batch = field(default_factory=Batch)
     submissions: list[tuple[Submission, list[int]]] = field(default_factory=list)
     answers: "list[tuple[asyncio.Future[Any], Any]]" = field(default_factory=list)
-    acks: list[tuple[AckSink, int, int, Disposition]] = field(default_factory=list)
-    grants: list[tuple[Session, Live, int, Body | None]] = field(default_factory=list)  # with the lease epoch
+    acks: list[tuple[AckSink, list[int], list[int], Disposition]] = field(default_factory=list)  # job ids, lease epochs
+    grants: dict[Session, list[Assigned]] = field(default_factory=dict)
+    bodiless: list[tuple[Session, Live]] = field(default_factory=list)  # granted, body not in memory
     aborts: list[tuple[Session, int, int, Abort]] = field(default_factory=list)
     revoked: list[tuple[Session, int, int]] = field(default_factory=list)
     waiting_again: list[Live] = field(default_factory=list)  # into lanes or timers once the round is built: one event per job and flush
@@ -40,14 +41,12 @@ class Round:
                 future.set_exception(value)
             else:
                 future.set_result(value)
-        for sink, job_id, epoch, disposition in self.acks:
-            sink.ack(job_id, epoch, disposition)
-        for session, live, epoch, body in self.grants:
-            if body is None:
-                refill.append((session, live))
-            else:
-                session.out.assigned.append((live, epoch, body, None))
-                session.wake.set()
+        for sink, job_ids, epochs, disposition in self.acks:
+            sink.ack(job_ids, epochs, disposition)
+        for session, assigned in self.grants.items():
+            session.out.assigned += assigned
+            session.wake.set()
+        refill.extend(self.bodiless)
         for session, job_id, epoch, abort in self.aborts:
             session.out.aborts.append((job_id, epoch, abort))
             session.wake.set()

@@ -7,7 +7,7 @@ Credit is absolute. The agent says how much room it had when it had seen Assign 
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -43,12 +43,17 @@ class AgentFacts:
     first_seen: datetime
 
 
+Assigned = tuple[Live, int, Body, bytes | None]
+"""(job, lease epoch, body, checkpoint)"""
+
+
 @dataclass(slots=True)
 class Outbound:
-    """What one message to the agent carries. `assigned`: (job, lease epoch, body, checkpoint); `acks`: (job_id, epoch, disposition number)."""
+    """What one message to the agent carries. `acks`: by disposition, (job ids, lease epochs)."""
 
-    assigned: list[tuple[Live, int, Body, bytes | None]] = field(default_factory=list)
-    acks: list[tuple[int, int, int]] = field(default_factory=list)
+    assigned: list[Assigned] = field(default_factory=list)
+    seen_no: int = 0  # of the assigned jobs: the agent's newest message when the first of them was granted
+    acks: dict[Disposition, tuple[list[int], list[int]]] = field(default_factory=dict)
     aborts: list[tuple[int, int, Abort]] = field(default_factory=list)
     revoked: list[tuple[int, int]] = field(default_factory=list)
     not_held: list[tuple[int, int]] = field(default_factory=list)
@@ -68,6 +73,7 @@ class Session:
         self.facts = facts
         self.served = {s.entry.type_id: s for s in served}
         self.slots = slots
+        self.columns = False  # the agent understands jobs and acknowledgements as columns
         self.leases: dict[int, Live] = {}
         self.stream: object | None = None  # token of the stream in use
         self.draining = False  # the agent said so
@@ -84,7 +90,7 @@ class Session:
         self.unsent: dict[Live, None] = {}  # granted, their Assign not sent
         self.assign_no = 0
         self.accepted_no = 0
-        self._unseen: deque[tuple[int, list[int]]] = deque()  # sent, not covered by a credit: (number, type ids)
+        self._unseen: deque[tuple[int, Counter[int]]] = deque()  # sent, not covered by a credit: (number, jobs by type id)
         self._unaccepted: deque[tuple[int, float]] = deque()  # sent, not accepted: (number, when)
 
     def attach(self, stream: object, now: float) -> None:
@@ -114,10 +120,11 @@ class Session:
         """Takes a Credit: room for `free` jobs when Assign `assign_no` had arrived, and by type (type_id, free) where a type has slots of its own."""
         while self._unseen and self._unseen[0][0] <= assign_no:
             self._unseen.popleft()
-        under_way = [type_id for _, types in self._unseen for type_id in types]
-        under_way += [live.entry.type_id for live in self.unsent]
-        self.free = max(0, min(free, self.slots) - len(under_way))
-        self.type_free = {type_id: max(0, room - under_way.count(type_id)) for type_id, room in by_type if type_id in self.served}
+        under_way = Counter([live.entry.type_id for live in self.unsent])
+        for _, types in self._unseen:
+            under_way.update(types)
+        self.free = max(0, min(free, self.slots) - under_way.total())
+        self.type_free = {type_id: max(0, room - under_way[type_id]) for type_id, room in by_type if type_id in self.served}
 
     def spend(self, type_id: int, count: int) -> None:
         """`count` jobs of a type were granted."""
@@ -144,23 +151,34 @@ class Session:
         out, self.out = self.out, Outbound()
         self.wake.clear()
         if out.assigned:
-            out.assigned = [item for item in out.assigned if self._still_due(item[0], item[1])]
-        if out.assigned:
-            self.assign_no += 1
-            for live, *_ in out.assigned:
-                live.assign_no = self.assign_no
-                self.unsent.pop(live, None)
-            self._unseen.append((self.assign_no, [live.entry.type_id for live, *_ in out.assigned]))
-            self._unaccepted.append((self.assign_no, now))
+            self._number(out, now)
         return out
 
-    def _still_due(self, live: Live, epoch: int) -> bool:
-        """Whether a granted lease is still the job's, and was not sent."""
-        return live.session is self and live.seq == epoch and live.state is State.PROCESSING and live.assign_no == 0
+    def _number(self, out: Outbound, now: float) -> None:
+        """Keeps the jobs that are still granted to this agent under the same lease and were not sent; they are the next Assign."""
+        number, unsent = self.assign_no + 1, self.unsent
+        due: list[Assigned] = []
+        for item in out.assigned:
+            live = item[0]
+            if live.session is self and live.seq == item[1] and live.state is State.PROCESSING and not live.assign_no:
+                live.assign_no = number
+                unsent.pop(live, None)
+                due.append(item)
+        out.assigned = due
+        if due:
+            self.assign_no = number
+            out.seen_no = min([live.seen_no for live, *_ in due])
+            self._unseen.append((number, Counter([live.entry.type_id for live, *_ in due])))
+            self._unaccepted.append((number, now))
 
-    def ack(self, job_id: int, epoch: int, disposition: Disposition) -> None:
-        """Queues what became of an outcome."""
-        self.out.acks.append((job_id, epoch, disposition))
+    def ack(self, job_ids: list[int], epochs: list[int], disposition: Disposition) -> None:
+        """Queues what became of outcomes."""
+        acked = self.out.acks.get(disposition)
+        if acked is None:
+            self.out.acks[disposition] = ([*job_ids], [*epochs])
+        else:
+            acked[0].extend(job_ids)
+            acked[1].extend(epochs)
         self.wake.set()
 
     def confirm(self, flushed: int) -> None:

@@ -74,6 +74,20 @@ class Batch:
         if available_at is not None:
             _set(self.job_available_at, len(self.job_id) - 1, available_at)
 
+    def add_plain(self, job_ids: list[int], type_id: int, priority: int, payloads: list[bytes]) -> None:
+        """Appends jobs of one type and priority that are to be run at once and have nothing but a payload."""
+        self.job_id += job_ids
+        self.job_what += [type_id << 32 | priority + 0x8000_0000] * len(job_ids)
+        self.job_body += payloads
+
+    def add_grants(self, job_ids: list[int], type_id: int, agent_id: int) -> None:
+        """Appends first grants of jobs of one type to one agent."""
+        count = len(job_ids)
+        self.event_job += job_ids
+        self.event_place += [1 << 32] * count
+        self.event_who += [type_id << 32 | agent_id] * count
+        self.event_step += [Kind.GRANTED | State.PROCESSING << 8 | 1 << 16 | 1 << 32] * count
+
     def add_event(
         self, job_id: int, seq: int, type_id: int, kind: Kind, state: State, run: int, attempt: int, losses: int, agent_id: int | None, *,
         delete_minute: int | None = None, result: bytes | None = None,
@@ -84,7 +98,11 @@ class Batch:
         self.event_who.append(type_id << 32 | (agent_id or 0))
         self.event_step.append(kind | state << 8 | run << 16 | attempt << 32 | losses << 48)
         if result is not None:
-            _set(self.event_result, len(self.event_job) - 1, result)
+            self.set_result(len(self.event_job) - 1, result)
+
+    def set_result(self, index: int, result: bytes) -> None:
+        """Sets the result of an event, none of whose followers has one."""
+        _set(self.event_result, index, result)
 
     def extend_event(self, *, available_at: datetime | None = None, actor: str | None = None, reason: str | None = None, error: str | None = None) -> None:
         """Sets the rarer columns of the event that was added last."""
@@ -127,7 +145,7 @@ def _set(column: list[T | None], index: int, value: T) -> None:
 
 def body_columns(bodies: list[Body]) -> tuple[list[str | None], list[str | None], list[str | None], list[str | None], list[bytes]]:
     """(content_type, instance_id, labels, trace_context, payload) columns; the first four are empty when no body uses them."""
-    if all(type(body) is bytes for body in bodies):
+    if set(map(type, bodies)) <= {bytes}:
         return [], [], [], [], bodies  # type: ignore[return-value]  # the check above
     full = [(body, None, None, None, None) if isinstance(body, bytes) else body for body in bodies]
     return [b[1] for b in full], [b[2] for b in full], [b[3] for b in full], [b[4] for b in full], [b[0] for b in full]

@@ -23,6 +23,7 @@ from typing import Any
 import asyncpg
 
 from headrace_broker.model.job import State
+from headrace_broker.store import arrays
 from headrace_broker.store.batch import Batch, body_columns
 from headrace_broker.store.statements import sql
 
@@ -121,6 +122,7 @@ class Ledger:
             if not await con.fetchval(sql("life_lock"), LIFE_LOCKS, life_id):
                 raise NothingStored(f"the lock of the new life {life_id} is taken")
             ledger = cls(con, life_id)
+            await arrays.register(con)
             ledger._flush = await con.prepare(sql("flush"))
             ledger._flush_keyed = await con.prepare(sql("flush_keyed"))
             return ledger

@@ -43,7 +43,7 @@ DISPOSITION_UNKNOWN: Disposition
 DISPOSITION_NOT_OWNER: Disposition
 
 class ConnectRequest(_message.Message):
-    __slots__ = ("number", "hello", "credit", "accept", "heartbeat", "outcomes", "logs", "draining", "progress")
+    __slots__ = ("number", "hello", "credit", "accept", "heartbeat", "outcomes", "logs", "draining", "progress", "completions")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     HELLO_FIELD_NUMBER: _ClassVar[int]
     CREDIT_FIELD_NUMBER: _ClassVar[int]
@@ -53,6 +53,7 @@ class ConnectRequest(_message.Message):
     LOGS_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    COMPLETIONS_FIELD_NUMBER: _ClassVar[int]
     number: int
     hello: Hello
     credit: Credit
@@ -62,10 +63,11 @@ class ConnectRequest(_message.Message):
     logs: _containers.RepeatedCompositeFieldContainer[LogBatch]
     draining: bool
     progress: _containers.RepeatedCompositeFieldContainer[ProgressReport]
-    def __init__(self, number: _Optional[int] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., accept: _Optional[_Union[Accept, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., outcomes: _Optional[_Iterable[_Union[Outcome, _Mapping]]] = ..., logs: _Optional[_Iterable[_Union[LogBatch, _Mapping]]] = ..., draining: bool = ..., progress: _Optional[_Iterable[_Union[ProgressReport, _Mapping]]] = ...) -> None: ...
+    completions: Completions
+    def __init__(self, number: _Optional[int] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., accept: _Optional[_Union[Accept, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., outcomes: _Optional[_Iterable[_Union[Outcome, _Mapping]]] = ..., logs: _Optional[_Iterable[_Union[LogBatch, _Mapping]]] = ..., draining: bool = ..., progress: _Optional[_Iterable[_Union[ProgressReport, _Mapping]]] = ..., completions: _Optional[_Union[Completions, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("agent_name", "incarnation_id", "host", "pid", "build", "sdk", "labels", "types", "slots", "held")
+    __slots__ = ("agent_name", "incarnation_id", "host", "pid", "build", "sdk", "labels", "types", "slots", "held", "columns")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -83,6 +85,7 @@ class Hello(_message.Message):
     TYPES_FIELD_NUMBER: _ClassVar[int]
     SLOTS_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
     agent_name: str
     incarnation_id: str
     host: str
@@ -93,7 +96,8 @@ class Hello(_message.Message):
     types: _containers.RepeatedCompositeFieldContainer[ServedType]
     slots: int
     held: _containers.RepeatedCompositeFieldContainer[LeaseRef]
-    def __init__(self, agent_name: _Optional[str] = ..., incarnation_id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., build: _Optional[str] = ..., sdk: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., types: _Optional[_Iterable[_Union[ServedType, _Mapping]]] = ..., slots: _Optional[int] = ..., held: _Optional[_Iterable[_Union[LeaseRef, _Mapping]]] = ...) -> None: ...
+    columns: bool
+    def __init__(self, agent_name: _Optional[str] = ..., incarnation_id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., build: _Optional[str] = ..., sdk: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., types: _Optional[_Iterable[_Union[ServedType, _Mapping]]] = ..., slots: _Optional[int] = ..., held: _Optional[_Iterable[_Union[LeaseRef, _Mapping]]] = ..., columns: bool = ...) -> None: ...
 
 class ServedType(_message.Message):
     __slots__ = ("type", "slots", "executor", "declared")
@@ -185,6 +189,16 @@ class Outcome(_message.Message):
     retry_after: _duration_pb2.Duration
     def __init__(self, job_id: _Optional[int] = ..., lease_epoch: _Optional[int] = ..., kind: _Optional[_Union[OutcomeKind, str]] = ..., result: _Optional[bytes] = ..., error: _Optional[_Union[_types_pb2.JobError, _Mapping]] = ..., permanent: bool = ..., retry_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
+class Completions(_message.Message):
+    __slots__ = ("job_ids", "lease_epochs", "results")
+    JOB_IDS_FIELD_NUMBER: _ClassVar[int]
+    LEASE_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    job_ids: _containers.RepeatedScalarFieldContainer[int]
+    lease_epochs: _containers.RepeatedScalarFieldContainer[int]
+    results: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, job_ids: _Optional[_Iterable[int]] = ..., lease_epochs: _Optional[_Iterable[int]] = ..., results: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
 class LogBatch(_message.Message):
     __slots__ = ("lease", "lines")
     LEASE_FIELD_NUMBER: _ClassVar[int]
@@ -194,7 +208,7 @@ class LogBatch(_message.Message):
     def __init__(self, lease: _Optional[_Union[LeaseRef, _Mapping]] = ..., lines: _Optional[_Iterable[_Union[_jobs_pb2.LogLine, _Mapping]]] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
-    __slots__ = ("welcome", "assign", "outcome_acks", "heartbeat_ack", "aborts", "revoked", "go_away", "logs_stored_no")
+    __slots__ = ("welcome", "assign", "outcome_acks", "heartbeat_ack", "aborts", "revoked", "go_away", "logs_stored_no", "acked")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     ASSIGN_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_ACKS_FIELD_NUMBER: _ClassVar[int]
@@ -203,6 +217,7 @@ class ConnectResponse(_message.Message):
     REVOKED_FIELD_NUMBER: _ClassVar[int]
     GO_AWAY_FIELD_NUMBER: _ClassVar[int]
     LOGS_STORED_NO_FIELD_NUMBER: _ClassVar[int]
+    ACKED_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     assign: Assign
     outcome_acks: _containers.RepeatedCompositeFieldContainer[OutcomeAck]
@@ -211,7 +226,8 @@ class ConnectResponse(_message.Message):
     revoked: _containers.RepeatedCompositeFieldContainer[LeaseRef]
     go_away: GoAway
     logs_stored_no: int
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assign: _Optional[_Union[Assign, _Mapping]] = ..., outcome_acks: _Optional[_Iterable[_Union[OutcomeAck, _Mapping]]] = ..., heartbeat_ack: _Optional[_Union[HeartbeatAck, _Mapping]] = ..., aborts: _Optional[_Iterable[_Union[AbortCommand, _Mapping]]] = ..., revoked: _Optional[_Iterable[_Union[LeaseRef, _Mapping]]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ..., logs_stored_no: _Optional[int] = ...) -> None: ...
+    acked: _containers.RepeatedCompositeFieldContainer[AckedOutcomes]
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assign: _Optional[_Union[Assign, _Mapping]] = ..., outcome_acks: _Optional[_Iterable[_Union[OutcomeAck, _Mapping]]] = ..., heartbeat_ack: _Optional[_Union[HeartbeatAck, _Mapping]] = ..., aborts: _Optional[_Iterable[_Union[AbortCommand, _Mapping]]] = ..., revoked: _Optional[_Iterable[_Union[LeaseRef, _Mapping]]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ..., logs_stored_no: _Optional[int] = ..., acked: _Optional[_Iterable[_Union[AckedOutcomes, _Mapping]]] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("session_id", "broker_id", "lease", "heartbeat", "not_held", "payload_limit_bytes", "seen_no", "resumed")
@@ -234,14 +250,38 @@ class Welcome(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., broker_id: _Optional[str] = ..., lease: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., heartbeat: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., not_held: _Optional[_Iterable[_Union[LeaseRef, _Mapping]]] = ..., payload_limit_bytes: _Optional[int] = ..., seen_no: _Optional[int] = ..., resumed: bool = ...) -> None: ...
 
 class Assign(_message.Message):
-    __slots__ = ("number", "seen_no", "jobs")
+    __slots__ = ("number", "seen_no", "jobs", "plain")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     SEEN_NO_FIELD_NUMBER: _ClassVar[int]
     JOBS_FIELD_NUMBER: _ClassVar[int]
+    PLAIN_FIELD_NUMBER: _ClassVar[int]
     number: int
     seen_no: int
     jobs: _containers.RepeatedCompositeFieldContainer[AssignedJob]
-    def __init__(self, number: _Optional[int] = ..., seen_no: _Optional[int] = ..., jobs: _Optional[_Iterable[_Union[AssignedJob, _Mapping]]] = ...) -> None: ...
+    plain: _containers.RepeatedCompositeFieldContainer[PlainJobs]
+    def __init__(self, number: _Optional[int] = ..., seen_no: _Optional[int] = ..., jobs: _Optional[_Iterable[_Union[AssignedJob, _Mapping]]] = ..., plain: _Optional[_Iterable[_Union[PlainJobs, _Mapping]]] = ...) -> None: ...
+
+class PlainJobs(_message.Message):
+    __slots__ = ("type", "priority", "timeout_ms", "max_attempts", "log_limit_lines", "log_limit_bytes", "job_ids", "lease_epochs", "payloads")
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    MAX_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    LOG_LIMIT_LINES_FIELD_NUMBER: _ClassVar[int]
+    LOG_LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    JOB_IDS_FIELD_NUMBER: _ClassVar[int]
+    LEASE_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    PAYLOADS_FIELD_NUMBER: _ClassVar[int]
+    type: str
+    priority: int
+    timeout_ms: int
+    max_attempts: int
+    log_limit_lines: int
+    log_limit_bytes: int
+    job_ids: _containers.RepeatedScalarFieldContainer[int]
+    lease_epochs: _containers.RepeatedScalarFieldContainer[int]
+    payloads: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, type: _Optional[str] = ..., priority: _Optional[int] = ..., timeout_ms: _Optional[int] = ..., max_attempts: _Optional[int] = ..., log_limit_lines: _Optional[int] = ..., log_limit_bytes: _Optional[int] = ..., job_ids: _Optional[_Iterable[int]] = ..., lease_epochs: _Optional[_Iterable[int]] = ..., payloads: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class AssignedJob(_message.Message):
     __slots__ = ("job_id", "lease_epoch", "type", "payload", "content_type", "run", "attempt", "timeout_ms", "instance_id", "priority", "max_attempts", "labels", "trace_context", "checkpoint", "losses", "log_limit_lines", "log_limit_bytes")
@@ -297,6 +337,16 @@ class OutcomeAck(_message.Message):
     lease_epoch: int
     disposition: Disposition
     def __init__(self, job_id: _Optional[int] = ..., lease_epoch: _Optional[int] = ..., disposition: _Optional[_Union[Disposition, str]] = ...) -> None: ...
+
+class AckedOutcomes(_message.Message):
+    __slots__ = ("disposition", "job_ids", "lease_epochs")
+    DISPOSITION_FIELD_NUMBER: _ClassVar[int]
+    JOB_IDS_FIELD_NUMBER: _ClassVar[int]
+    LEASE_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    disposition: Disposition
+    job_ids: _containers.RepeatedScalarFieldContainer[int]
+    lease_epochs: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, disposition: _Optional[_Union[Disposition, str]] = ..., job_ids: _Optional[_Iterable[int]] = ..., lease_epochs: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class HeartbeatAck(_message.Message):
     __slots__ = ("seen_no", "server_time", "not_held")

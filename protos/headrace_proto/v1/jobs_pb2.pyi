@@ -37,10 +37,12 @@ class SubmitResponse(_message.Message):
     def __init__(self, job_id: _Optional[int] = ..., existing: bool = ...) -> None: ...
 
 class SubmitManyRequest(_message.Message):
-    __slots__ = ("jobs",)
+    __slots__ = ("jobs", "plain")
     JOBS_FIELD_NUMBER: _ClassVar[int]
+    PLAIN_FIELD_NUMBER: _ClassVar[int]
     jobs: _containers.RepeatedCompositeFieldContainer[_types_pb2.JobSpec]
-    def __init__(self, jobs: _Optional[_Iterable[_Union[_types_pb2.JobSpec, _Mapping]]] = ...) -> None: ...
+    plain: _containers.RepeatedCompositeFieldContainer[_types_pb2.PlainSpecs]
+    def __init__(self, jobs: _Optional[_Iterable[_Union[_types_pb2.JobSpec, _Mapping]]] = ..., plain: _Optional[_Iterable[_Union[_types_pb2.PlainSpecs, _Mapping]]] = ...) -> None: ...
 
 class SubmitManyResponse(_message.Message):
     __slots__ = ("results",)
@@ -49,12 +51,14 @@ class SubmitManyResponse(_message.Message):
     def __init__(self, results: _Optional[_Union[SubmitResults, _Mapping]] = ...) -> None: ...
 
 class SubmitStreamRequest(_message.Message):
-    __slots__ = ("request_no", "jobs")
+    __slots__ = ("request_no", "jobs", "plain")
     REQUEST_NO_FIELD_NUMBER: _ClassVar[int]
     JOBS_FIELD_NUMBER: _ClassVar[int]
+    PLAIN_FIELD_NUMBER: _ClassVar[int]
     request_no: int
     jobs: _containers.RepeatedCompositeFieldContainer[_types_pb2.JobSpec]
-    def __init__(self, request_no: _Optional[int] = ..., jobs: _Optional[_Iterable[_Union[_types_pb2.JobSpec, _Mapping]]] = ...) -> None: ...
+    plain: _containers.RepeatedCompositeFieldContainer[_types_pb2.PlainSpecs]
+    def __init__(self, request_no: _Optional[int] = ..., jobs: _Optional[_Iterable[_Union[_types_pb2.JobSpec, _Mapping]]] = ..., plain: _Optional[_Iterable[_Union[_types_pb2.PlainSpecs, _Mapping]]] = ...) -> None: ...
 
 class SubmitStreamResponse(_message.Message):
     __slots__ = ("request_no", "results")

@@ -78,6 +78,16 @@ class JobSpec(_message.Message):
     trace_context: str
     def __init__(self, type: _Optional[str] = ..., payload: _Optional[bytes] = ..., content_type: _Optional[str] = ..., instance_id: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., priority: _Optional[int] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., start_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ...) -> None: ...
 
+class PlainSpecs(_message.Message):
+    __slots__ = ("type", "priority", "payloads")
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    PAYLOADS_FIELD_NUMBER: _ClassVar[int]
+    type: str
+    priority: int
+    payloads: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, type: _Optional[str] = ..., priority: _Optional[int] = ..., payloads: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
 class JobError(_message.Message):
     __slots__ = ("code", "message", "fingerprint", "traceback")
     CODE_FIELD_NUMBER: _ClassVar[int]

@@ -2,6 +2,7 @@
 --
 -- No ON CONFLICT: a taken key (an event whose seq exists, a job id given out twice) fails the whole statement, so the counters, which the owner computed for
 -- all rows, are right whenever anything is stored. Columns that no row of the batch uses are passed as empty arrays: unnest fills them with nulls.
+-- The domains are those arrays, with encoders of our own (store/arrays.py).
 -- unnest stands in the select list, where Postgres walks all arrays in step; in FROM it would put each array into a store of its own first (8 % of the CPU).
 --
 -- $1 life_id int, $2 n bigint, $3 slot smallint, $4 max_id bigint,
@@ -22,8 +23,8 @@ with fence as materialized (
     insert into headrace.job (job_id, type_id, priority, available_at, instance_id, content_type, labels, trace_context, payload)
     select u.job_id, (u.what >> 32)::int, ((u.what & 4294967295) - 2147483648)::int, u.available_at, u.instance_id, u.content_type, u.labels::jsonb, u.trace_context, u.payload
     from (
-        select unnest($10::bigint[]) as job_id, unnest($11::bigint[]) as what, unnest($12::timestamptz[]) as available_at, unnest($13::text[]) as instance_id,
-            unnest($14::text[]) as content_type, unnest($15::text[]) as labels, unnest($16::text[]) as trace_context, unnest($17::bytea[]) as payload
+        select unnest($10::headrace.int8_array::bigint[]) as job_id, unnest($11::headrace.int8_array::bigint[]) as what,
+            unnest($12::timestamptz[]) as available_at, unnest($13::text[]) as instance_id, unnest($14::text[]) as content_type, unnest($15::text[]) as labels, unnest($16::text[]) as trace_context, unnest($17::headrace.bytea_array::bytea[]) as payload
     ) as u, fence
 ), events as (
     insert into headrace.event (job_id, seq, type_id, kind, state, run, attempt, losses, agent_id, lease_s, delete_minute, result, available_at, actor, reason, error)
@@ -31,13 +32,14 @@ with fence as materialized (
         (u.step >> 32 & 65535)::smallint, (u.step >> 48)::smallint, nullif((u.who & 2147483647)::int, 0), case when u.step & 255 = 1 then $9::real end,
         nullif((u.place & 2147483647)::int, 0), u.result, u.available_at, u.actor, u.reason, u.error::jsonb
     from (
-        select unnest($18::bigint[]) as job_id, unnest($19::bigint[]) as place, unnest($20::bigint[]) as who, unnest($21::bigint[]) as step, unnest($22::bytea[]) as result,
+        select unnest($18::headrace.int8_array::bigint[]) as job_id, unnest($19::headrace.int8_array::bigint[]) as place,
+            unnest($20::headrace.int8_array::bigint[]) as who, unnest($21::headrace.int8_array::bigint[]) as step, unnest($22::headrace.bytea_array::bytea[]) as result,
             unnest($23::timestamptz[]) as available_at, unnest($24::text[]) as actor, unnest($25::text[]) as reason, unnest($26::text[]) as error
     ) as u, fence
 ), notes as (
     insert into headrace.note (job_id, lease_epoch, kind, actor, reason, data)
     select u.* from (
-        select unnest($27::bigint[]) as job_id, unnest($28::int[]) as lease_epoch, unnest($29::smallint[]) as kind, unnest($30::text[]) as actor,
+        select unnest($27::headrace.int8_array::bigint[]) as job_id, unnest($28::int[]) as lease_epoch, unnest($29::smallint[]) as kind, unnest($30::text[]) as actor,
             unnest($31::text[]) as reason, unnest($32::bytea[]) as data
     ) as u, fence
 ), alerts as (

@@ -12,9 +12,10 @@ with fence as materialized (
 ), given as materialized (
     select u.*, (u.what >> 32)::int as type_id, ((u.what & 4294967295) - 2147483648)::int as priority
     from (
-        select unnest($5::int[]) as domain_id, unnest($6::text[]) as key, unnest($7::bytea[]) as body_hash, unnest($8::bigint[]) as job_id, unnest($9::bigint[]) as what,
+        select unnest($5::int[]) as domain_id, unnest($6::text[]) as key, unnest($7::bytea[]) as body_hash,
+            unnest($8::headrace.int8_array::bigint[]) as job_id, unnest($9::headrace.int8_array::bigint[]) as what,
             unnest($10::timestamptz[]) as available_at, unnest($11::text[]) as instance_id, unnest($12::text[]) as content_type, unnest($13::text[]) as labels,
-            unnest($14::text[]) as trace_context, unnest($15::bytea[]) as payload
+            unnest($14::text[]) as trace_context, unnest($15::headrace.bytea_array::bytea[]) as payload
     ) as u, fence
 ), keys as (
     insert into headrace.idempotency_key (domain_id, key, job_id, body_hash)
