@@ -209,8 +209,8 @@ class Agent:
                 stubs = Stubs(channel).agents
                 if len(desk.outbox):
                     request = agents_pb2.ReportOutcomesRequest(incarnation_id=incarnation_id, outcomes=desk.outbox.all())
-                    for ack in (await stubs.ReportOutcomes(request, timeout=DELIVERY_S, metadata=pairs)).acks:
-                        desk.acknowledged(ack.job_id, ack.lease_epoch)
+                    acks = (await stubs.ReportOutcomes(request, timeout=DELIVERY_S, metadata=pairs)).acks
+                    desk.acknowledged((ack.job_id, ack.lease_epoch) for ack in acks)
                 if len(desk.logs):
                     await stubs.UploadLogs(agents_pb2.UploadLogsRequest(incarnation_id=incarnation_id, logs=desk.logs.all()), timeout=DELIVERY_S, metadata=pairs)
             await channel.close()

@@ -9,13 +9,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from headrace_client import Submitted
-from headrace_proto.v1 import agents_pb2, jobs_pb2
+from headrace_proto.v1 import jobs_pb2
 from headrace_proto.wire import to_timestamp
 
 from headrace_agent.errors import Aborted
+from headrace_agent.job import Job
 
-MAX_LINES = 10_000
-MAX_BYTES = 4 * 1024 * 1024
 MAX_LINE = 16 * 1024  # characters of one line
 LEVELS = {"debug": 1, "info": 2, "warning": 3, "error": 4}
 
@@ -73,7 +72,7 @@ class JobContext:
 
     __slots__ = ("_aborted", "_bytes", "_job", "_lines", "_log", "_log_full", "_raises", "_sink", "_waiters", "job_id", "lease_epoch", "state")
 
-    def __init__(self, job: agents_pb2.AssignedJob, sink: Sink, state: Any) -> None:
+    def __init__(self, job: Job, sink: Sink, state: Any) -> None:
         self._job = job
         self._sink = sink
         self._log: JobLog | None = None
@@ -83,8 +82,7 @@ class JobContext:
         self._lines = self._bytes = 0
         self._log_full = False
         self.state = state
-        self.job_id = job.job_id
-        self.lease_epoch = job.lease_epoch
+        self.job_id, self.lease_epoch = job.key
 
     @property
     def type(self) -> str:
@@ -104,7 +102,7 @@ class JobContext:
     @property
     def max_attempts(self) -> int:
         """Attempts that the type allows in a run."""
-        return self._job.max_attempts
+        return self._job.terms.max_attempts
 
     @property
     def losses(self) -> int:
@@ -119,7 +117,7 @@ class JobContext:
     @property
     def priority(self) -> int:
         """The job's own part of its score."""
-        return self._job.priority
+        return self._job.terms.priority
 
     @property
     def labels(self) -> dict[str, str]:
@@ -144,7 +142,7 @@ class JobContext:
     @property
     def checkpoint(self) -> bytes | None:
         """What an earlier attempt of this run saved last."""
-        return self._job.checkpoint if self._job.HasField("checkpoint") else None
+        return self._job.checkpoint
 
     @property
     def log(self) -> JobLog:
@@ -204,9 +202,7 @@ class JobContext:
     def _line(self, level: int, text: str) -> None:
         self._check()
         text = str(text)[:MAX_LINE]
-        job = self._job
-        most_lines = job.log_limit_lines if job.HasField("log_limit_lines") else MAX_LINES
-        most_bytes = job.log_limit_bytes if job.HasField("log_limit_bytes") else MAX_BYTES
+        most_lines, most_bytes = self._job.terms.log_limit_lines, self._job.terms.log_limit_bytes
         with _numbering:
             if self._log_full:
                 return

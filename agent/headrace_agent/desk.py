@@ -3,15 +3,17 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
 from headrace_client import Client, Submitted
 from headrace_proto.v1 import agents_pb2, jobs_pb2, types_pb2
 
+from headrace_agent.job import Job
 from headrace_agent.leases import Held, Leases
 from headrace_agent.metrics import AgentMetrics
 from headrace_agent.outbox import LogBuffer, Outbox
+from headrace_agent.outcomes import Ended
 from headrace_agent.registry import Handler
 from headrace_agent.work import Stop, Work
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from headrace_agent.session import Session
 
 log = logging.getLogger("headrace.agent")
+COMPLETED = agents_pb2.OUTCOME_KIND_COMPLETED
 
 
 class Desk:
@@ -41,16 +44,16 @@ class Desk:
         self.work: Work | None = None
         self.client: Client | None = None
         self._loop = loop
-        self._reports: deque[Callable[[], None]] = deque()
+        self._reports: deque[tuple[Job, Ended] | Callable[[], None]] = deque()  # attempts that ended, and whatever else is to be done, in order
         self._told = False
 
     # From the work thread and from handlers' threads -------------------------------------------------------------------------------------------
 
-    def ended(self, job: agents_pb2.AssignedJob, outcome: agents_pb2.Outcome | None) -> None:
-        """An attempt is over; outcome None: its lease is not ours any more, so nothing is reported."""
-        self._report(lambda: self._ended(job, outcome))
+    def ended(self, job: Job, outcome: Ended) -> None:
+        """An attempt is over."""
+        self._report((job, outcome))
 
-    def unstoppable(self, job: agents_pb2.AssignedJob) -> None:
+    def unstoppable(self, job: Job) -> None:
         """A handler was told to stop and goes on."""
         self._report(lambda: log.warning("job %s (%s) was told to stop and goes on: its slot stays taken", job.job_id, job.type))
 
@@ -77,8 +80,8 @@ class Desk:
         assert self.client is not None
         return self.client.submit(*args, **kwargs)
 
-    def _report(self, act: Callable[[], None]) -> None:
-        self._reports.append(act)
+    def _report(self, report: tuple[Job, Ended] | Callable[[], None]) -> None:
+        self._reports.append(report)
         if self._told:  # the session thread takes this back before it looks, so it will find what was put here
             return
         self._told = True
@@ -91,25 +94,30 @@ class Desk:
 
     def _take_reports(self) -> None:
         self._told = False
-        while self._reports:
-            self._reports.popleft()()
-        self.wake()
-
-    def _ended(self, job: agents_pb2.AssignedJob, outcome: agents_pb2.Outcome | None) -> None:
-        held = self.leases.find(job.job_id, job.lease_epoch)
-        report = self.progress.get((job.job_id, job.lease_epoch))
-        if report is not None and not report.HasField("checkpoint"):  # a checkpoint goes with the outcome, for the next attempt
-            del self.progress[job.job_id, job.lease_epoch]
-        if outcome is None:
-            self.leases.remove(job.job_id, job.lease_epoch)
-        else:
-            if held is not None:
-                self.leases.finish(held)
-            self.outbox.put(outcome)
-            self.delivered.clear()
-            self.metrics.ended(job.type, outcome.kind)
+        reports = self._reports
+        while reports:
+            report = reports.popleft()
+            if isinstance(report, tuple):
+                self._ended(*report)
+            else:
+                report()
         if not self.leases.running:
             self.idle.set()
+        self.wake()
+
+    def _ended(self, job: Job, outcome: Ended) -> None:
+        key = job.key
+        if self.progress and key in self.progress and not self.progress[key].HasField("checkpoint"):  # a checkpoint goes with the outcome, for the next attempt
+            del self.progress[key]
+        if outcome is None:
+            self.leases.remove(key)
+            return
+        held = self.leases.find(key)
+        if held is not None and not held.finished:
+            self.leases.finish(held)
+        self.outbox.put(key, outcome)
+        self.delivered.clear()
+        self.metrics.ended(job.type, COMPLETED if isinstance(outcome, bytes) else outcome.kind)
 
     def wake(self) -> None:
         """There may be something to send."""
@@ -134,16 +142,17 @@ class Desk:
 
     def lose(self, job_id: int, epoch: int) -> None:
         """The lease is not ours any more; a handler that runs is stopped at once, and reports nothing."""
-        held = self.leases.find(job_id, epoch)
+        held = self.leases.find((job_id, epoch))
         if held is not None and not held.finished:
             log.warning("lease of job %s lost: stopping its handler", job_id)
             self.metrics.leases_lost.inc()
             self.stop(held, Stop.LEASE, 0.0)
 
-    def acknowledged(self, job_id: int, epoch: int) -> None:
-        """The broker has decided about an outcome."""
-        self.outbox.acknowledge(job_id, epoch)
-        self.leases.remove(job_id, epoch)
+    def acknowledged(self, keys: Iterable[tuple[int, int]]) -> None:
+        """The broker has decided about outcomes of these leases."""
+        for key in keys:
+            self.outbox.acknowledge(key)
+            self.leases.remove(key)
         if not len(self.outbox):
             self.delivered.set()
 

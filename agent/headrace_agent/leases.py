@@ -7,7 +7,7 @@ begin elsewhere, whatever the network does (Gray and Cheriton, "Leases", 1989).
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from headrace_proto.v1 import agents_pb2
+from headrace_agent.job import Job
 
 if TYPE_CHECKING:
     from headrace_agent.session import Session
@@ -23,7 +23,7 @@ class Held:
 
     __slots__ = ("finished", "job", "session", "stopping", "until")
 
-    def __init__(self, job: agents_pb2.AssignedJob, session: "Session", until: float) -> None:
+    def __init__(self, job: Job, session: "Session", until: float) -> None:
         self.job = job
         self.session = session
         self.until = until
@@ -49,7 +49,7 @@ class Leases:
 
     def add(self, held: Held) -> None:
         """A job was assigned."""
-        self._held[held.job.job_id, held.job.lease_epoch] = held
+        self._held[held.job.key] = held
         self._running[held.job.type] += 1
         self.running += 1
 
@@ -60,16 +60,15 @@ class Leases:
             self._running[held.job.type] -= 1
             self.running -= 1
 
-    def find(self, job_id: int, epoch: int) -> Held | None:
-        """The lease, if it is held."""
-        return self._held.get((job_id, epoch))
+    def find(self, key: tuple[int, int]) -> Held | None:
+        """The lease of (job_id, lease epoch), if it is held."""
+        return self._held.get(key)
 
-    def remove(self, job_id: int, epoch: int) -> Held | None:
+    def remove(self, key: tuple[int, int]) -> None:
         """The lease is over."""
-        held = self._held.pop((job_id, epoch), None)
-        if held is not None:
+        held = self._held.pop(key, None)
+        if held is not None and not held.finished:
             self.finish(held)
-        return held
 
     def of(self, session: "Session") -> list[Held]:
         """Leases that came, or were claimed, through a session."""

@@ -1,49 +1,80 @@
 """What the broker has not confirmed yet: outcomes until they are acknowledged, log lines until they are stored. Used by the session thread only."""
 
+import itertools
 from collections import deque
 from collections.abc import Callable
 
 from headrace_proto.v1 import agents_pb2, jobs_pb2
 
+MAX_OUTCOMES = 1000
+MAX_BYTES = 4 * 1024 * 1024
+"""Outcomes in one message, and bytes of results and errors after which it is full."""
 MAX_LINES = 50_000
 """Log lines kept for a broker that is away; beyond, the oldest go, and the gap in their numbers says so."""
 
 
 class Outbox:
-    """Outcomes by lease."""
+    """Outcomes by lease; that of an attempt that completed is its result."""
 
     def __init__(self) -> None:
-        self._outcomes: dict[tuple[int, int], agents_pb2.Outcome] = {}
+        self._outcomes: dict[tuple[int, int], agents_pb2.Outcome | bytes] = {}
         self._unsent: dict[tuple[int, int], None] = {}
 
     def __len__(self) -> int:
         return len(self._outcomes)
 
-    def put(self, outcome: agents_pb2.Outcome) -> None:
-        """An attempt ended."""
-        key = (outcome.job_id, outcome.lease_epoch)
+    def put(self, key: tuple[int, int], outcome: agents_pb2.Outcome | bytes) -> None:
+        """The attempt under the lease (job_id, lease epoch) ended."""
         self._outcomes[key] = outcome
         self._unsent[key] = None
 
-    def take(self, mine: Callable[[tuple[int, int]], bool], limit: int = 1000) -> list[agents_pb2.Outcome]:
-        """Outcomes to be sent now by the session for which `mine` says so of a (job_id, lease epoch); they stay here until they are acknowledged."""
-        keys = [key for key in self._unsent if mine(key)][:limit]
+    def take(self, message: agents_pb2.ConnectRequest, mine: Callable[[tuple[int, int]], bool] | None = None) -> bool:
+        """Puts outcomes of leases for which `mine` says so (None: of all) into a message, as many as fit; returns whether there were any.
+
+        They stay here until they are acknowledged.
+        """
+        if not self._unsent:
+            return False
+        keys = list(itertools.islice(self._unsent if mine is None else filter(mine, self._unsent), MAX_OUTCOMES))
+        completed: list[tuple[int, int]] = []
+        results: list[bytes] = []
+        used = 0
         for key in keys:
             del self._unsent[key]
-        return [self._outcomes[key] for key in keys]
+            outcome = self._outcomes[key]
+            if isinstance(outcome, bytes):
+                completed.append(key)
+                results.append(outcome)
+                used += len(outcome)
+            else:
+                message.outcomes.append(outcome)
+                used += outcome.ByteSize()
+            if used > MAX_BYTES:
+                break
+        if completed:
+            job_ids, epochs = zip(*completed, strict=True)
+            message.completions.job_ids.extend(job_ids)
+            message.completions.lease_epochs.extend(epochs)
+        if any(results):
+            message.completions.results.extend(results)
+        return bool(keys)
 
     def send_again(self) -> None:
         """The stream broke, or a broker could not tell: everything that is not acknowledged is to be sent once more."""
         self._unsent = dict.fromkeys(self._outcomes)
 
-    def acknowledge(self, job_id: int, epoch: int) -> bool:
-        """The broker has decided about it; returns whether it was waited for."""
-        self._unsent.pop((job_id, epoch), None)
-        return self._outcomes.pop((job_id, epoch), None) is not None
+    def acknowledge(self, key: tuple[int, int]) -> None:
+        """The broker has decided about it."""
+        self._unsent.pop(key, None)
+        self._outcomes.pop(key, None)
 
     def all(self) -> list[agents_pb2.Outcome]:
         """Everything that is not acknowledged."""
-        return list(self._outcomes.values())
+        kind = agents_pb2.OUTCOME_KIND_COMPLETED
+        return [
+            agents_pb2.Outcome(job_id=job_id, lease_epoch=epoch, kind=kind, result=outcome) if isinstance(outcome, bytes) else outcome
+            for (job_id, epoch), outcome in self._outcomes.items()
+        ]
 
 
 class LogBuffer:

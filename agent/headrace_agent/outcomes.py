@@ -9,24 +9,29 @@ from headrace_proto.wire import to_duration
 
 from headrace_agent import codec
 from headrace_agent.errors import Fail, InvalidPayload, ProcessDied, Retry, Snooze
+from headrace_agent.job import Job
 from headrace_agent.registry import Handler
 
 MAX_MESSAGE = 8000
 MAX_TRACEBACK = 64 * 1024
 
 
-def completed(job: agents_pb2.AssignedJob, result: Any, limit_bytes: int) -> agents_pb2.Outcome:
-    """The handler returned. A result that cannot be sent is a permanent failure."""
+Ended = agents_pb2.Outcome | bytes | None
+"""How an attempt ended: an outcome; the result of one that completed; or nothing to be reported, since its lease is not ours any more."""
+
+
+def completed(job: Job, result: Any, limit_bytes: int) -> agents_pb2.Outcome | bytes:
+    """The handler returned: its result, encoded. One that cannot be sent is a permanent failure."""
     try:
         encoded = codec.encode(result)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         return _permanent(job, "invalid_result", f"the result is neither JSON nor bytes: {error}")
     if len(encoded) > limit_bytes:
         return _permanent(job, "result_too_large", f"the result has {len(encoded)} bytes; at most {limit_bytes} are kept: store it elsewhere and return where it is")
-    return agents_pb2.Outcome(job_id=job.job_id, lease_epoch=job.lease_epoch, kind=agents_pb2.OUTCOME_KIND_COMPLETED, result=encoded)
+    return encoded
 
 
-def raised(job: agents_pb2.AssignedJob, handler: Handler | None, error: BaseException) -> agents_pb2.Outcome:
+def raised(job: Job, handler: Handler | None, error: BaseException) -> agents_pb2.Outcome:
     """The handler raised."""
     if isinstance(error, Snooze):
         return released(job, error.after_s)
@@ -40,18 +45,18 @@ def raised(job: agents_pb2.AssignedJob, handler: Handler | None, error: BaseExce
     return outcome
 
 
-def timed_out(job: agents_pb2.AssignedJob) -> agents_pb2.Outcome:
+def timed_out(job: Job) -> agents_pb2.Outcome:
     """The attempt took longer than its timeout."""
-    error = types_pb2.JobError(code="timeout", message=f"the attempt took longer than {job.timeout_ms / 1000:g} s", fingerprint="timeout")
+    error = types_pb2.JobError(code="timeout", message=f"the attempt took longer than {job.terms.timeout_s:g} s", fingerprint="timeout")
     return agents_pb2.Outcome(job_id=job.job_id, lease_epoch=job.lease_epoch, kind=agents_pb2.OUTCOME_KIND_TIMED_OUT, error=error)
 
 
-def aborted(job: agents_pb2.AssignedJob) -> agents_pb2.Outcome:
+def aborted(job: Job) -> agents_pb2.Outcome:
     """The handler stopped because somebody asked for the job's end."""
     return agents_pb2.Outcome(job_id=job.job_id, lease_epoch=job.lease_epoch, kind=agents_pb2.OUTCOME_KIND_ABORTED)
 
 
-def released(job: agents_pb2.AssignedJob, after_s: float | None = None) -> agents_pb2.Outcome:
+def released(job: Job, after_s: float | None = None) -> agents_pb2.Outcome:
     """The job is given back unfinished; nothing is charged."""
     outcome = agents_pb2.Outcome(job_id=job.job_id, lease_epoch=job.lease_epoch, kind=agents_pb2.OUTCOME_KIND_RELEASED)
     if after_s:
@@ -82,7 +87,7 @@ def _is(error: BaseException, classes: tuple[type[BaseException], ...]) -> bool:
     return isinstance(error, classes) if remote is None else any(class_.__name__ in remote for class_ in classes)
 
 
-def _permanent(job: agents_pb2.AssignedJob, code: str, message: str) -> agents_pb2.Outcome:
+def _permanent(job: Job, code: str, message: str) -> agents_pb2.Outcome:
     error = types_pb2.JobError(code=code, message=message, fingerprint=code)
     return agents_pb2.Outcome(job_id=job.job_id, lease_epoch=job.lease_epoch, kind=agents_pb2.OUTCOME_KIND_FAILED, error=error, permanent=True)
 

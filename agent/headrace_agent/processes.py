@@ -18,11 +18,12 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from headrace_client import Submitted, SyncClient
-from headrace_proto.v1 import agents_pb2, jobs_pb2
+from headrace_proto.v1 import jobs_pb2
 
 from headrace_agent import codec
 from headrace_agent.context import CaptureHandler, JobContext, Sink, current
 from headrace_agent.errors import Aborted, Fail, InvalidPayload, ProcessDied, Retry, Snooze
+from headrace_agent.job import Job
 
 KILL_AFTER_S = 1.0
 _spawn = multiprocessing.get_context("spawn")
@@ -44,13 +45,13 @@ class WorkerProcess:
         """Whether it may be used again."""
         return self._process.is_alive() and not self._stopping
 
-    def run(self, function: Callable[..., Any], how: tuple[bool, bool], job: agents_pb2.AssignedJob, sink: Sink) -> bytes:
+    def run(self, function: Callable[..., Any], how: tuple[bool, bool], job: Job, sink: Sink) -> bytes:
         """Runs one attempt; returns its encoded result.
 
         Raises:
             ProcessDied: the process ended. Otherwise what the handler raised, or its likeness when it cannot be sent.
         """
-        self._send(("run", function.__module__, function.__qualname__, how, job.SerializeToString()))
+        self._send(("run", function.__module__, function.__qualname__, how, job))
         while True:
             try:
                 kind, *rest = self._pipe.recv()
@@ -216,9 +217,7 @@ def _serve(pipe: "Connection[Any, Any]", memory_bytes: int | None, client_option
     threading.Thread(target=listen, name="headrace-pipe", daemon=True).start()
     while True:
         more.acquire()
-        _, module, qualname, how, serialized = tasks.pop(0)
-        job = agents_pb2.AssignedJob()
-        job.ParseFromString(serialized)
+        _, module, qualname, how, job = tasks.pop(0)
         ctx = JobContext(job, sink, None)
         ctx.raise_when_aborted()
         running.append(ctx)

@@ -17,12 +17,13 @@ from headrace_proto.v1 import agents_pb2
 from headrace_proto.wire import to_seconds
 
 from headrace_agent.desk import Desk
+from headrace_agent.job import from_message, plain_jobs
 from headrace_agent.leases import Held, margin_s
 from headrace_agent.work import Stop
 
 log = logging.getLogger("headrace.session")
-OUTCOMES_AT_ONCE = 1000
 FINAL = frozenset({1, 2, 3, 4, 5})  # dispositions after which an outcome need not be kept
+TOO_LATE = frozenset({4, 5})
 
 
 class StayAway(Exception):
@@ -42,7 +43,7 @@ class Session:
         self._metadata = metadata
         self._hello = agents_pb2.Hello(
             agent_name=name, incarnation_id=incarnation_id, host=socket.gethostname()[:200], pid=os.getpid(), build=build, sdk="headrace-python/0.1.0",
-            labels=labels, slots=desk.slots,
+            labels=labels, slots=desk.slots, columns=True,
             types=[agents_pb2.ServedType(type=h.name, slots=h.slots, executor=h.executor, declared=h.declared) for h in desk.handlers.values()],
         )  # fmt: skip
         self.up = False
@@ -173,10 +174,7 @@ class Session:
     def _next_message(self) -> agents_pb2.ConnectRequest | None:
         desk = self._desk
         message = agents_pb2.ConnectRequest()
-        due = False
-        if outcomes := desk.outbox.take(self._mine, OUTCOMES_AT_ONCE):
-            message.outcomes.extend(outcomes)
-            due = True
+        due = desk.outbox.take(message, self._mine if len(desk.sessions) > 1 else None)
         if self._assign_no > self._accepted_no or self._rejected:
             message.accept.assign_no = self._accepted_no = self._assign_no
             message.accept.rejected.extend(self._rejected)
@@ -210,7 +208,7 @@ class Session:
 
     def _mine(self, lease: tuple[int, int]) -> bool:
         """Whether what concerns this lease goes through this session: it holds it, or whoever did has no stream."""
-        held = self._desk.leases.find(*lease)
+        held = self._desk.leases.find(lease)
         return held is None or held.session is self or not held.session.up
 
     async def _beat(self) -> None:
@@ -249,15 +247,10 @@ class Session:
             self._confirm(message.heartbeat_ack.seen_no)
         if message.HasField("assign"):
             self._assigned(message.assign)
-        for ack in message.outcome_acks:
-            if ack.disposition in FINAL:
-                if ack.disposition in (4, 5):
-                    log.warning("outcome of job %s came too late: it is %s", ack.job_id, agents_pb2.Disposition.Name(ack.disposition))
-                desk.acknowledged(ack.job_id, ack.lease_epoch)
-            else:
-                desk.outbox.send_again()
+        for acked in message.acked:
+            self._acknowledged(acked)
         for abort in message.aborts:
-            held = desk.leases.find(abort.lease.job_id, abort.lease.lease_epoch)
+            held = desk.leases.find((abort.lease.job_id, abort.lease.lease_epoch))
             if held is not None:
                 log.info("job %s is to stop: %s (%s)", abort.lease.job_id, abort.reason, abort.actor)
                 desk.stop(held, Stop.ABORT, to_seconds(abort.grace))
@@ -267,20 +260,26 @@ class Session:
             desk.logs.stored(self, message.logs_stored_no)
         self.wake.set()
 
+    def _acknowledged(self, acked: agents_pb2.AckedOutcomes) -> None:
+        if acked.disposition not in FINAL:
+            self._desk.outbox.send_again()
+            return
+        if acked.disposition in TOO_LATE:
+            log.warning("outcomes of jobs %s came too late: %s", list(acked.job_ids), agents_pb2.Disposition.Name(acked.disposition))
+        self._desk.acknowledged(zip(acked.job_ids, acked.lease_epochs, strict=True))
+
     def _assigned(self, assign: agents_pb2.Assign) -> None:
         """Takes the jobs whose leases are fresh; those that lay in a buffer for too long are given back."""
         desk, now = self._desk, asyncio.get_running_loop().time()
         self._assign_no = assign.number
         base = self._sent_at.get(assign.seen_no, self._confirmed_at)
         until = max(base, self._confirmed_at) + self._lease_s - margin_s(self._lease_s)
+        jobs = [job for column in assign.plain for job in plain_jobs(column)]
+        jobs += map(from_message, assign.jobs)
+        reason = "its lease was over when it arrived" if now >= until else "the agent drains" if desk.draining else None
         taken = []
-        for job in assign.jobs:
-            problem = (
-                "its lease was over when it arrived" if now >= until
-                else f"the agent does not serve {job.type}" if job.type not in desk.handlers
-                else "the agent drains" if desk.draining
-                else None
-            )  # fmt: skip
+        for job in jobs:
+            problem = reason or (None if job.type in desk.handlers else f"the agent does not serve {job.type}")
             if problem is None:
                 taken.append(Held(job, self, until))
             else:

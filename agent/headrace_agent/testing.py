@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace_client import JobSpec, Submitted
-from headrace_client.encode import encode
+from headrace_client.encode import encode_payload
 from headrace_proto.v1 import agents_pb2, jobs_pb2
 
 from headrace_agent.agent import Agent
 from headrace_agent.context import LEVELS
 from headrace_agent.errors import AgentError
+from headrace_agent.job import MAX_BYTES, MAX_LINES, Job, Terms
+from headrace_agent.outcomes import Ended
 from headrace_agent.work import Work
 
 KINDS = {1: "completed", 2: "failed", 3: "timed_out", 4: "aborted", 5: "released"}
@@ -42,13 +44,13 @@ class JobRun:
 class _Reports:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self.done: asyncio.Future[agents_pb2.Outcome | None] = loop.create_future()
+        self.done: asyncio.Future[Ended] = loop.create_future()
         self.run = JobRun("", None, b"", "", "", False, None)
 
-    def ended(self, job: agents_pb2.AssignedJob, outcome: agents_pb2.Outcome | None) -> None:
+    def ended(self, job: Job, outcome: Ended) -> None:
         self._loop.call_soon_threadsafe(self.done.set_result, outcome)
 
-    def unstoppable(self, job: agents_pb2.AssignedJob) -> None:
+    def unstoppable(self, job: Job) -> None:
         return
 
     def log(self, job_id: int, epoch: int, line: jobs_pb2.LogLine) -> None:
@@ -76,10 +78,8 @@ async def run_job(
     if type not in agent.handlers:
         raise AgentError(f"agent {agent.name!r} has no handler for {type!r}; it has {', '.join(sorted(agent.handlers))}")
     reports = _Reports(asyncio.get_running_loop())
-    job = agents_pb2.AssignedJob(
-        job_id=1, lease_epoch=1, type=type, payload=encode(JobSpec(type, data, payload)).payload, run=run, attempt=attempt, max_attempts=5,
-        timeout_ms=round(timeout_s * 1000), instance_id=instance_id, labels=labels or {}, checkpoint=checkpoint,
-    )  # fmt: skip
+    job = Job((1, 1), encode_payload(data, payload), Terms(type, 0, timeout_s, 5, MAX_LINES, MAX_BYTES))
+    job.run, job.attempt, job.instance_id, job.labels, job.checkpoint = run, attempt, instance_id, labels or {}, checkpoint
     work = Work({type: agent.handlers[type]}, middleware=agent.middlewares, lifespans=agent.lifespans, threads=1, reports=reports, client_options={})
     await asyncio.to_thread(work.start)
     try:
@@ -87,6 +87,8 @@ async def run_job(
         outcome = await reports.done
     finally:
         await asyncio.to_thread(work.close)
+    if isinstance(outcome, bytes):
+        outcome = agents_pb2.Outcome(kind=agents_pb2.OUTCOME_KIND_COMPLETED, result=outcome)
     assert outcome is not None
     done = reports.run
     done.outcome, done.result, done.permanent = KINDS[outcome.kind], outcome.result, outcome.permanent

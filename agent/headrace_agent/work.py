@@ -23,6 +23,7 @@ from headrace_proto.v1 import agents_pb2
 from headrace_agent import codec, outcomes
 from headrace_agent.context import CaptureHandler, JobContext, Sink, current
 from headrace_agent.errors import Aborted
+from headrace_agent.job import Job
 from headrace_agent.processes import WorkerPool, WorkerProcess
 from headrace_agent.registry import Handler
 
@@ -45,17 +46,17 @@ class Stop(Enum):
 class Reports(Sink, Protocol):
     """What the work thread tells the session thread; all may be called from any thread."""
 
-    def ended(self, job: agents_pb2.AssignedJob, outcome: agents_pb2.Outcome | None) -> None:
-        """An attempt is over; None: nothing is to be reported."""
+    def ended(self, job: Job, outcome: outcomes.Ended) -> None:
+        """An attempt is over."""
 
-    def unstoppable(self, job: agents_pb2.AssignedJob) -> None:
+    def unstoppable(self, job: Job) -> None:
         """A handler that was told to stop goes on; its slot stays taken."""
 
 
 class _Attempt:
     __slots__ = ("ctx", "deadline", "handler", "job", "stop", "task", "timed_out", "worker")
 
-    def __init__(self, job: agents_pb2.AssignedJob, handler: Handler, ctx: JobContext) -> None:
+    def __init__(self, job: Job, handler: Handler, ctx: JobContext) -> None:
         self.job = job
         self.handler = handler
         self.ctx = ctx
@@ -102,7 +103,7 @@ class Work:
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._enter(), self._loop).result()
 
-    def assign(self, jobs: list[agents_pb2.AssignedJob]) -> None:
+    def assign(self, jobs: list[Job]) -> None:
         """Starts attempts: one crossing into the work thread for the whole batch."""
         self._loop.call_soon_threadsafe(self._begin, jobs)
 
@@ -140,13 +141,13 @@ class Work:
         for lifespan in self._lifespans:
             await self._hooks.enter_async_context(lifespan(self.state))
 
-    def _begin(self, jobs: list[agents_pb2.AssignedJob]) -> None:
+    def _begin(self, jobs: list[Job]) -> None:
         now = self._loop.time()
         for job in jobs:
             handler = self._handlers[job.type]
             ctx = JobContext(job, self._reports, self.state)
-            attempt = self._attempts[job.job_id, job.lease_epoch] = _Attempt(job, handler, ctx)
-            timeout_s = job.timeout_ms / 1000
+            attempt = self._attempts[job.key] = _Attempt(job, handler, ctx)
+            timeout_s = job.terms.timeout_s
             attempt.deadline = now + timeout_s
             if timeout_s < SHORT_S:
                 self._loop.call_later(timeout_s, self._end_overdue)
@@ -172,7 +173,7 @@ class Work:
     async def _run(self, attempt: _Attempt) -> None:
         """One attempt from its start to its outcome."""
         job = attempt.job
-        outcome: agents_pb2.Outcome | None
+        outcome: outcomes.Ended
         try:
             current.set(attempt.ctx)
             result = await self._call(attempt.ctx)
@@ -185,7 +186,7 @@ class Work:
             outcome = self._stopped(attempt, error) if attempt.stop in (Stop.LEASE, Stop.DRAIN) else outcomes.raised(job, attempt.handler, error)
         except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
             outcome = outcomes.raised(job, attempt.handler, error)
-        self._attempts.pop((job.job_id, job.lease_epoch), None)
+        self._attempts.pop(job.key, None)
         self._reports.ended(job, outcome)
 
     def _stopped(self, attempt: _Attempt, error: BaseException) -> agents_pb2.Outcome | None:

@@ -13,7 +13,7 @@ from headrace_proto.wire import LEVEL_NUMBERS, to_datetime, to_duration, to_time
 from headrace_client import models
 from headrace_client.base import Base
 from headrace_client.channel import backoff_s
-from headrace_client.encode import batches, build, check_id, encode_fields, state_number
+from headrace_client.encode import Spec, batches, build, check_id, encode_fields, put, state_number
 from headrace_client.errors import HeadraceError, InvalidRequest, NotFound, Unavailable, WaitTimeout, from_rpc
 from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobPage, JobSpec, LogLine, State, Submitted
 from headrace_client.submitter import Submitter, failure_error
@@ -87,23 +87,27 @@ class Client(Base):
             if running:
                 await asyncio.wait(running)
 
-    async def _submit_batch(self, specs: list[types_pb2.JobSpec | InvalidRequest]) -> list[Submitted | HeadraceError]:
+    async def _submit_batch(self, specs: list[Spec | InvalidRequest]) -> list[Submitted | HeadraceError]:
+        results: list[Submitted | HeadraceError] = [spec if isinstance(spec, InvalidRequest) else Submitted(0) for spec in specs]
+        places = [index for index, spec in enumerate(specs) if not isinstance(spec, InvalidRequest)]
         jobs = [spec for spec in specs if not isinstance(spec, InvalidRequest)]
         if not jobs:
-            return [spec for spec in specs if isinstance(spec, InvalidRequest)]
-        stored: list[Submitted | HeadraceError]
+            return results
+        request = jobs_pb2.SubmitManyRequest()
+        places = [places[index] for index in put(request, jobs)]
+        keyed = not request.plain and all(job.idempotency_key for job in request.jobs)
         try:
-            answer = await self._call(
-                lambda stubs: stubs.jobs.SubmitMany, build(jobs_pb2.SubmitManyRequest, jobs=jobs), repeatable=all(job.idempotency_key for job in jobs)
-            )
-            existing = set(answer.results.existing)
-            stored = [Submitted(job_id, index in existing) for index, job_id in enumerate(answer.results.job_ids)]
-            for failure in answer.results.failures:
-                stored[failure.index] = failure_error(failure)
+            answer = await self._call(lambda stubs: stubs.jobs.SubmitMany, request, repeatable=keyed)
         except HeadraceError as error:
-            stored = [error] * len(jobs)
-        results = iter(stored)
-        return [spec if isinstance(spec, InvalidRequest) else next(results) for spec in specs]
+            for place in places:
+                results[place] = error
+            return results
+        existing = set(answer.results.existing)
+        for index, (place, job_id) in enumerate(zip(places, answer.results.job_ids, strict=True)):
+            results[place] = Submitted(job_id, index in existing)
+        for failure in answer.results.failures:
+            results[places[failure.index]] = failure_error(failure)
+        return results
 
     async def get(self, job_id: int, *, full: bool = False) -> Job:
         """One job; `full` brings its payload and result. Raises NotFound."""

@@ -1,13 +1,13 @@
 """From what callers give to messages; what cannot be sent is refused here, before anything is."""
 
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
-from headrace_proto.v1 import types_pb2
+from headrace_proto.v1 import jobs_pb2, types_pb2
 from headrace_proto.wire import STATE_NUMBERS, to_duration, to_timestamp
 
 from headrace_client.errors import InvalidRequest
@@ -22,8 +22,12 @@ BATCH_BYTES = 2 * 1024 * 1024
 """Payload bytes after which a batch is sent, well under what one message may hold."""
 
 
-def encode(spec: JobSpec) -> types_pb2.JobSpec:
-    """The message of a job. Raises InvalidRequest for what cannot be sent at all."""
+Spec = types_pb2.JobSpec | tuple[str, bytes]
+"""A job as it travels: a message, or (type, payload) when it has nothing else and fits into a column."""
+
+
+def encode(spec: JobSpec) -> Spec:
+    """A job as it travels. Raises InvalidRequest for what cannot be sent at all."""
     return encode_fields(
         spec.type, spec.data, spec.payload, spec.content_type, spec.instance_id, spec.key, spec.priority, spec.delay_s, spec.start_at, spec.labels, spec.trace_context
     )
@@ -32,15 +36,15 @@ def encode(spec: JobSpec) -> types_pb2.JobSpec:
 def encode_fields(
     type_: str, data: Any, payload: bytes | None, content_type: str, instance_id: str, key: str, priority: int, delay_s: float, start_at: datetime | None,
     labels: Mapping[str, str], trace_context: str,
-) -> types_pb2.JobSpec:  # fmt: skip
+) -> Spec:  # fmt: skip
     """The same from the fields one by one: a single submit costs little else."""
-    if payload is None:
-        payload = encode_json(data)
-    elif data is not None:
-        raise InvalidRequest("give data or payload, not both", details={"field": "payload"})
+    payload = encode_payload(data, payload)
+    details = content_type or instance_id or key or priority or labels or trace_context
+    if not (details or delay_s or start_at is not None) and type(payload) is bytes and isinstance(type_, str) and type_.isascii():
+        return type_, payload
     try:
         message = types_pb2.JobSpec(type=type_, payload=payload)
-        if content_type or instance_id or key or priority or labels or trace_context:
+        if details:
             message.content_type, message.instance_id, message.idempotency_key = content_type, instance_id, key
             message.priority, message.trace_context = priority, trace_context
             message.labels.update(labels)
@@ -53,6 +57,40 @@ def encode_fields(
     except (TypeError, ValueError, OverflowError, AttributeError) as error:
         raise InvalidRequest(f"the job cannot be sent: {error}") from error
     return message
+
+
+def encode_payload(data: Any, payload: bytes | None) -> bytes:
+    """The bytes of a job's input. Raises InvalidRequest when both are given, or `data` is not JSON."""
+    if payload is None:
+        return encode_json(data)
+    if data is not None:
+        raise InvalidRequest("give data or payload, not both", details={"field": "payload"})
+    return payload
+
+
+def payload_of(spec: Spec) -> bytes:
+    """The bytes of its input."""
+    return spec[1] if isinstance(spec, tuple) else spec.payload
+
+
+def put(request: jobs_pb2.SubmitStreamRequest | jobs_pb2.SubmitManyRequest, specs: Sequence[Spec]) -> list[int]:
+    """Puts jobs into a request, plain ones as one column for each type; returns their positions in `specs` in the order in which the answer will name them."""
+    columns: dict[str, tuple[list[int], list[bytes]]] = {}
+    order: list[int] = []
+    for index, spec in enumerate(specs):
+        if isinstance(spec, tuple):
+            column = columns.get(spec[0])
+            if column is None:
+                column = columns[spec[0]] = ([], [])
+            column[0].append(index)
+            column[1].append(spec[1])
+        else:
+            request.jobs.append(spec)
+            order.append(index)
+    for type_, (places, payloads) in columns.items():
+        request.plain.add(type=type_, payloads=payloads)
+        order += places
+    return order
 
 
 def encode_json(data: Any) -> bytes:
@@ -79,14 +117,14 @@ def duration(field: str, seconds: float | None) -> Duration | None:
         raise InvalidRequest(f"{field}: {seconds!r} is not a number of seconds: {error}", details={"field": field}) from error
 
 
-async def batches(specs: Iterable[JobSpec] | AsyncIterable[JobSpec], most: int) -> AsyncIterator[list[types_pb2.JobSpec | InvalidRequest]]:
+async def batches(specs: Iterable[JobSpec] | AsyncIterable[JobSpec], most: int) -> AsyncIterator[list[Spec | InvalidRequest]]:
     """Messages in batches of at most `most` jobs, each ended by the job that makes it pass BATCH_BYTES; a job that cannot be sent is its error."""
-    batch: list[types_pb2.JobSpec | InvalidRequest] = []
+    batch: list[Spec | InvalidRequest] = []
     used = 0
     async for spec in _aiter(specs):
         try:
             message = encode(spec)
-            used += len(message.payload)
+            used += len(payload_of(message))
             batch.append(message)
         except InvalidRequest as error:
             batch.append(error)

@@ -11,9 +11,10 @@ from collections import deque
 from dataclasses import dataclass
 
 import grpc
-from headrace_proto.v1 import jobs_pb2, types_pb2
+from headrace_proto.v1 import jobs_pb2
 
 from headrace_client.channel import Brokers, backoff_s
+from headrace_client.encode import Spec, payload_of, put
 from headrace_client.errors import HeadraceError, ResultUnknown, Unavailable, from_rpc, left_nothing, make, never_sent
 from headrace_client.models import Submitted
 
@@ -26,13 +27,18 @@ STATUS_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    spec: types_pb2.JobSpec
+    spec: Spec
     done: "asyncio.Future[Submitted]"
     deadline: float  # loop's clock
     timeout_s: float
     sent: bool = False  # written, and not answered
     unknown: bool = False  # written to a stream that broke: it may be stored, and is sent again under its key
     refusal: HeadraceError | None = None  # why a broker did not store it, last
+
+    @property
+    def keyed(self) -> bool:
+        """Whether it may be sent again whatever became of it."""
+        return not isinstance(self.spec, tuple) and bool(self.spec.idempotency_key)
 
 
 class Submitter:
@@ -51,7 +57,7 @@ class Submitter:
         self._answered = False  # the open stream brought an answer
         self._refused = False  # the broker of the open stream stores nothing now: leave it once it has answered everything
 
-    async def submit(self, spec: types_pb2.JobSpec, timeout_s: float) -> Submitted:
+    async def submit(self, spec: Spec, timeout_s: float) -> Submitted:
         """Stores one job within a time. Errors are the library's.
 
         Cancellation withdraws a job that was not written yet; others in the same message are not touched.
@@ -149,8 +155,10 @@ class Submitter:
                         waiter.cancel()
                     continue
                 self._request_no += 1
-                self._sent[self._request_no] = batch
-                await call.write(jobs_pb2.SubmitStreamRequest(request_no=self._request_no, jobs=[waiting.spec for waiting in batch]))
+                request = jobs_pb2.SubmitStreamRequest(request_no=self._request_no)
+                order = put(request, [waiting.spec for waiting in batch])
+                self._sent[self._request_no] = [batch[index] for index in order]
+                await call.write(request)
             await reader
         except asyncio.InvalidStateError:  # the stream ended while we wrote: the reader knows why
             await reader
@@ -171,30 +179,31 @@ class Submitter:
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
         size = 0
-        while self._waiting and len(batch) < MAX_JOBS and (not batch or size + len(self._waiting[0].spec.payload) <= MAX_BYTES):
-            waiting = self._waiting.popleft()
+        while self._waiting and len(batch) < MAX_JOBS:
+            waiting = self._waiting[0]
+            size += len(payload_of(waiting.spec))
+            if batch and size > MAX_BYTES:
+                break
+            self._waiting.popleft()
             if not waiting.done.done():
                 waiting.sent = True
                 batch.append(waiting)
-                size += len(waiting.spec.payload)
         self._room.set()
         return batch
 
     def _answer(self, batch: list[_Waiting], results: jobs_pb2.SubmitResults) -> None:
-        failures = {failure.index: failure for failure in results.failures}
-        existing = set(results.existing)
-        for index, waiting in enumerate(batch):
-            failure = failures.get(index)
-            if failure is None:
-                if not waiting.done.done():
-                    waiting.done.set_result(Submitted(results.job_ids[index], index in existing))
-                continue
-            error = failure_error(failure)
-            if left_nothing(error) or (isinstance(error, ResultUnknown) and waiting.spec.idempotency_key):
+        for failure in results.failures:
+            waiting, error = batch[failure.index], failure_error(failure)
+            if left_nothing(error) or (isinstance(error, ResultUnknown) and waiting.keyed):
                 self._refused = True
                 self._again(waiting, error)
             else:
                 _fail(waiting, error)
+        refused = {failure.index for failure in results.failures}
+        existing = set(results.existing)
+        for index, (waiting, job_id) in enumerate(zip(batch, results.job_ids, strict=False)):
+            if index not in refused and not waiting.done.done():
+                waiting.done.set_result(Submitted(job_id, index in existing))
 
     def _broken(self, error: HeadraceError, *, connected: bool) -> None:
         """Decides what becomes of what was sent and not answered."""
@@ -202,7 +211,7 @@ class Submitter:
         for waiting in (waiting for batch in sent.values() for waiting in batch):
             if not connected:
                 self._again(waiting, Unavailable(f"no broker reached at {', '.join(self._brokers.addresses)}; nothing was stored"))
-            elif isinstance(error, Unavailable) and waiting.spec.idempotency_key:
+            elif isinstance(error, Unavailable) and waiting.keyed:
                 self._again(waiting, ResultUnknown(error.message, reason=error.reason))
             elif isinstance(error, Unavailable):
                 _fail(waiting, ResultUnknown(f"{error.message}; the job may have been stored: submit it with a key to be able to repeat it", reason=error.reason))

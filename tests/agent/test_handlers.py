@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -159,14 +160,31 @@ async def test_a_handler_that_takes_too_long_is_stopped() -> None:
 
 def test_outcomes_stay_until_they_are_acknowledged() -> None:
     outbox = Outbox()
-    for job_id in (1, 2):
-        outbox.put(agents_pb2.Outcome(job_id=job_id, lease_epoch=1))
-    assert [o.job_id for o in outbox.take(lambda key: key[0] == 1)] == [1]
-    assert [o.job_id for o in outbox.take(lambda key: True)] == [2]
-    assert outbox.take(lambda key: True) == []
+
+    def sent(mine: Callable[[tuple[int, int]], bool] | None = None) -> list[int]:
+        message = agents_pb2.ConnectRequest()
+        assert outbox.take(message, mine) == bool(message.outcomes or message.completions.job_ids)
+        return [*message.completions.job_ids, *(outcome.job_id for outcome in message.outcomes)]
+
+    outbox.put((1, 1), b"")
+    outbox.put((2, 1), agents_pb2.Outcome(job_id=2, lease_epoch=1))
+    assert sent(lambda key: key[0] == 1) == [1]
+    assert (sent(), sent()) == ([2], [])
     outbox.send_again()
-    assert outbox.acknowledge(1, 1) and not outbox.acknowledge(1, 1)
-    assert [o.job_id for o in outbox.take(lambda key: True)] == [2]
+    outbox.acknowledge((1, 1))
+    assert sent() == [2]
+    assert [outcome.job_id for outcome in outbox.all()] == [2]
+
+
+def test_outcomes_of_any_size_go_in_messages_that_can_be_sent() -> None:
+    outbox = Outbox()
+    for job_id in range(20):
+        outbox.put((job_id + 1, 1), bytes(1024 * 1024))
+    messages = []
+    while outbox.take(message := agents_pb2.ConnectRequest()):
+        messages.append(message)
+    assert max(message.ByteSize() for message in messages) < 8 * 1024 * 1024
+    assert [job_id for message in messages for job_id in message.completions.job_ids] == list(range(1, 21))
 
 
 def test_log_lines_are_sent_again_when_their_stream_breaks() -> None:

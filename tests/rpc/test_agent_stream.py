@@ -50,17 +50,17 @@ class HandMade:
 
 @pytest.fixture
 async def channel(broker: BrokerProcess, stack: AsyncExitStack) -> AsyncIterator[grpc.aio.Channel]:
-    async with grpc.aio.insecure_channel(broker.address) as channel:
+    async with grpc.aio.insecure_channel(broker.address, options=[("grpc.max_receive_message_length", 16 * 1024 * 1024)]) as channel:
         yield channel
 
 
-async def connect(channel: grpc.aio.Channel, stack: AsyncExitStack, *, incarnation: str = "i" * 16, **declared: Any) -> HandMade:
+async def connect(channel: grpc.aio.Channel, stack: AsyncExitStack, *, incarnation: str = "i" * 16, slots: int = 4, columns: bool = False, **declared: Any) -> HandMade:
     """A stream that has said hello."""
     call = AgentsStub(channel).Connect()  # type: ignore[no-untyped-call]
     stack.callback(call.cancel)
     agent = HandMade(call)
     served = agents_pb2.ServedType(type="t", declared=types_pb2.JobTypeSettings(**declared))
-    await agent.send(hello=agents_pb2.Hello(agent_name="hand", incarnation_id=incarnation, slots=4, types=[served]))
+    await agent.send(hello=agents_pb2.Hello(agent_name="hand", incarnation_id=incarnation, slots=slots, types=[served], columns=columns))
     welcome = await agent.until("welcome")
     assert welcome.session_id and welcome.lease.seconds == 3
     return agent

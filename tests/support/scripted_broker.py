@@ -48,4 +48,10 @@ async def scripted_broker(answer: Answer) -> AsyncIterator[tuple[str, ScriptedJo
 
 def stored(request: jobs_pb2.SubmitStreamRequest, first_id: int = 1) -> jobs_pb2.SubmitStreamResponse:
     """An answer that says that all jobs of the request are stored."""
-    return jobs_pb2.SubmitStreamResponse(request_no=request.request_no, results=jobs_pb2.SubmitResults(job_ids=range(first_id, first_id + len(request.jobs))))
+    job_ids = range(first_id, first_id + len(payloads(request)))
+    return jobs_pb2.SubmitStreamResponse(request_no=request.request_no, results=jobs_pb2.SubmitResults(job_ids=job_ids))
+
+
+def payloads(request: jobs_pb2.SubmitStreamRequest) -> list[bytes]:
+    """The payloads of a request's jobs, in the order in which an answer names them."""
+    return [*(job.payload for job in request.jobs), *(payload for column in request.plain for payload in column.payloads)]

@@ -43,6 +43,8 @@ class AgentFacts:
     first_seen: datetime
 
 
+ASSIGN_BYTES = 4 * 1024 * 1024
+"""Payloads and checkpoints after which an Assign is full; with the last of them it stays well under what one message may hold."""
 Assigned = tuple[Live, int, Body, bytes | None]
 """(job, lease epoch, body, checkpoint)"""
 
@@ -156,14 +158,19 @@ class Session:
 
     def _number(self, out: Outbound, now: float) -> None:
         """Keeps the jobs that are still granted to this agent under the same lease and were not sent; they are the next Assign."""
-        number, unsent = self.assign_no + 1, self.unsent
+        number, unsent, room = self.assign_no + 1, self.unsent, ASSIGN_BYTES
         due: list[Assigned] = []
-        for item in out.assigned:
-            live = item[0]
-            if live.session is self and live.seq == item[1] and live.state is State.PROCESSING and not live.assign_no:
+        for index, item in enumerate(out.assigned):
+            live, epoch, body, checkpoint = item
+            if live.session is self and live.seq == epoch and live.state is State.PROCESSING and not live.assign_no:
                 live.assign_no = number
                 unsent.pop(live, None)
                 due.append(item)
+                room -= (len(body) if isinstance(body, bytes) else len(body[0])) + (len(checkpoint) if checkpoint else 0)
+                if room < 0:  # the rest is the next message
+                    self.out.assigned = out.assigned[index + 1 :]
+                    self.wake.set()
+                    break
         out.assigned = due
         if due:
             self.assign_no = number

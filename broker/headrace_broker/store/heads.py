@@ -18,6 +18,7 @@ from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.statements import sql
 
 READ_TIMEOUT_S = 10.0
+_NO_DETAILS = [None, None, None, None]
 
 
 class ReadFailed(Exception):
@@ -63,7 +64,7 @@ class Heads:
     async def bodies(self, job_ids: Sequence[int]) -> dict[int, tuple[Body, bytes | None]]:
         """What agents need of these jobs: body, and the newest checkpoint of the present run."""
         rows = [row for class_, ids in _by_class(job_ids) for row in await self._fetch(sql("bodies"), ids, class_)]
-        return {r["job_id"]: ((r["payload"] or b"", r["content_type"], r["instance_id"], r["labels"], r["trace_context"]), r["checkpoint"]) for r in rows}
+        return {job_id: (payload or b"" if details == _NO_DETAILS else (payload or b"", *details), checkpoint) for job_id, payload, *details, checkpoint in rows}
 
     async def endings(self, leases: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, int | None]]:
         """How leases (job_id, epoch) ended: (kind of the ending or 0, agent_id of the grant); leases never granted are absent."""
