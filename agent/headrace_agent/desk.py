@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -95,17 +95,20 @@ class Desk:
     def _take_reports(self) -> None:
         self._told = False
         reports = self._reports
+        ended: Counter[tuple[str, int]] = Counter()
         while reports:
             report = reports.popleft()
             if isinstance(report, tuple):
-                self._ended(*report)
+                self._ended(*report, ended)
             else:
                 report()
+        for (type_, kind), count in ended.items():
+            self.metrics.ended(type_, kind, count)
         if not self.leases.running:
             self.idle.set()
         self.wake()
 
-    def _ended(self, job: Job, outcome: Ended) -> None:
+    def _ended(self, job: Job, outcome: Ended, ended: Counter[tuple[str, int]]) -> None:
         key = job.key
         if self.progress and key in self.progress and not self.progress[key].HasField("checkpoint"):  # a checkpoint goes with the outcome, for the next attempt
             del self.progress[key]
@@ -117,7 +120,7 @@ class Desk:
             self.leases.finish(held)
         self.outbox.put(key, outcome)
         self.delivered.clear()
-        self.metrics.ended(job.type, COMPLETED if isinstance(outcome, bytes) else outcome.kind)
+        ended[job.type, COMPLETED if isinstance(outcome, bytes) else outcome.kind] += 1
 
     def wake(self) -> None:
         """There may be something to send."""
