@@ -14,6 +14,7 @@ from headrace_broker.metrics import Metrics
 from headrace_broker.model.job import Disposition, Kind, State
 from headrace_broker.model.settings import Settings
 from headrace_broker.shards import changes, reception
+from headrace_broker.shards.checkpoint import Checkpoints
 from headrace_broker.shards.clock import DatabaseClock
 from headrace_broker.shards.intents import Change, Completions, Ending, PlainJobs, Verb
 from headrace_broker.shards.owner import Owner, OwnerLimits
@@ -22,6 +23,7 @@ from headrace_broker.shards.refill import judge_stale, refill_bodies
 from headrace_broker.shards.session import AgentFacts, Served, Session
 from headrace_broker.shards.types import TypeEntry, TypeTable
 from headrace_broker.store import partitions
+from headrace_broker.store.checkpoints import CheckpointStore
 from headrace_broker.store.heads import Heads
 from headrace_broker.store.ledger import Ledger
 from headrace_broker.store.pool import open_pool
@@ -57,6 +59,7 @@ class Machine:
         self.jobs: dict[int, Job] = {}
         self.answers: Counter[Disposition] = Counter()
         self._acks: dict[tuple[int, int], Disposition] = {}
+        self._due = 0.0  # when the next checkpoint is; later each time
 
     async def open(self) -> None:
         """Begins a life on the database."""
@@ -91,14 +94,21 @@ class Machine:
         self.owner = Owner(life_id=self.ledger.life_id, types=self.types, clock=clock, limits=limits, metrics=Metrics(), monotonic=lambda: self.now, random=lambda: 0.5)
         await partitions.ensure(self.pool, {2}, clock.now_s())
         self.owner.open_classes = {2}
-        await recover(self.owner, Recovery(self.pool), await partitions.ranges(self.pool))
+        floor = await recover(self.owner, Recovery(self.pool), CheckpointStore(self.pool), await partitions.ranges(self.pool))
+        self.checkpoints = Checkpoints(CheckpointStore(self.pool), floor)
         self.session: Session | None = None
+        self._check_lanes()
+
+    def _check_lanes(self) -> None:
+        """After recovery each job that waits is in one lane, once, and nothing else is."""
+        ready = [job_id for _, _, ids in self.owner.lanes.copies() for job_id in ids]
+        assert sorted(ready) == sorted(job_id for job_id, job in self.jobs.items() if job.state is State.WAITING)
 
     async def flush(self, *, grant: bool = False) -> None:
         """One round: decided, stored, told."""
         assert self.ledger is not None
         round_ = self.owner.build(grant=grant)
-        await self.ledger.flush(round_.batch)
+        self.checkpoints.flushed((await self.ledger.flush(round_.batch)).at, changed=round_.batch.rows() > 0)
         self.owner.settle(round_)
 
     async def connect(self, held: dict[int, int]) -> None:
@@ -106,6 +116,21 @@ class Machine:
         agent_id, seen = await self.settings.agent("default", "agent", "incarnation-0000", "host", 1, "", "", {})
         facts = AgentFacts(agent_id, "agent", "incarnation-0000", "default", "host", 1, "", "", {}, seen)
         self.session, _, _ = reception.welcome(self.owner, facts, [Served(self.type, 0, "async")], 100, held, object(), self.now)
+
+    async def checkpoint(self, *, store: bool, publish: bool) -> None:
+        """A snapshot of this moment; written to its end, and made the newest checkpoint, or left as it is for whatever comes next."""
+        assert self.ledger is not None
+        self._due += 1e6
+        self.checkpoints.take_if_due(self.owner, self.ledger, self._due)
+        if store and self.checkpoints.writing:
+            task = asyncio.ensure_future(self.checkpoints.run())
+            while self.checkpoints.writing:
+                await asyncio.sleep(0.001)
+            task.cancel()
+            await asyncio.wait([task])
+        if publish and not self.checkpoints.writing:
+            await self.checkpoints.publish(self.ledger)
+            await self.ledger.base_counts(dict(self.owner.counted), self.owner.newest_id, absorb=True, floor=self.checkpoints.floor)
 
     # Commands ----------------------------------------------------------------------------------------------------------------------------------
 

@@ -81,6 +81,10 @@ def _machine(postgres: EmbeddedPostgres) -> type[RuleBasedStateMachine]:
             if job_id is not None:
                 self.run(self.machine.change(verb, job_id, force=force))
 
+        @rule(store=st.booleans(), publish=st.booleans())
+        def checkpoint(self, store: bool, publish: bool) -> None:
+            self.run(self.machine.checkpoint(store=store, publish=publish))
+
         @rule(back=st.booleans())
         def crash(self, back: bool) -> None:
             machine = self.machine

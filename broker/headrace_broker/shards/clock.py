@@ -21,6 +21,11 @@ class DatabaseClock:
         self._offset, self._set = offset, True
         return step
 
+    @property
+    def offset_s(self) -> float:
+        """The database's time less the monotonic time, in seconds."""
+        return self._offset
+
     def now_s(self) -> float:
         """Seconds since 1970."""
         return self._monotonic() + self._offset

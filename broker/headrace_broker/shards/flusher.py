@@ -12,11 +12,13 @@ told, or stored again: memory stays right either way.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 import structlog
 
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.errors import DatabaseUnavailable, NotOwner, ResultUnknown
+from headrace_broker.shards.checkpoint import Checkpoints
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.round import KeyedRound, Round
 from headrace_broker.store import ledger as store
@@ -27,6 +29,7 @@ BUSY_ROWS = 16  # facts in a round from which on the broker counts as busy
 PROOF_S = 1.0
 BASE_COUNTS_S = 60.0
 CLOCK_S = 60.0
+LAST_CHECKPOINT_S = 5.0
 UNKNOWN_AFTER_S = 5.0  # callers wait this long for a lost answer, then are told that it is unknown
 REPEAT_S = 0.2
 
@@ -38,7 +41,7 @@ log = structlog.get_logger("headrace.flusher")
 class Flusher:
     """Owns the ledger's connection. `succeed` opens a new life that has taken over from the given dead one, or raises Fenced."""
 
-    def __init__(self, owner: Owner, ledger: Ledger, succeed: Callable[[Ledger], Awaitable[Ledger]], metrics: Metrics) -> None:
+    def __init__(self, owner: Owner, ledger: Ledger, succeed: Callable[[Ledger], Awaitable[Ledger]], checkpoints: Checkpoints, metrics: Metrics) -> None:
         self._owner = owner
         self.ledger = ledger
         self._succeed = succeed
@@ -47,6 +50,7 @@ class Flusher:
         self._busy = False
         self._next_base = 0.0
         self._next_clock = 0.0
+        self._checkpoints = checkpoints
         self._stopping = False
         self.stopped = asyncio.Event()
 
@@ -71,6 +75,7 @@ class Flusher:
                 await self._store_keyed(keyed)
             await self._housekeeping(loop.time())
         await self._base_counts()
+        await self._last_checkpoint(loop)
         self.stopped.set()
 
     def stop(self) -> None:
@@ -126,6 +131,7 @@ class Flusher:
                 flushed = await send(self.ledger)
                 if self._owner.refusing is not None:
                     self._owner.accept_work()
+                self._checkpoints.flushed(flushed.at, changed=round_.batch.rows() > 0)
                 return flushed
             except store.KeyTaken:
                 raise
@@ -150,27 +156,22 @@ class Flusher:
             giving_up.cancel()
         owner.life_id = self.ledger.life_id
         self._next_clock = 0.0
-        landed = False
-        try:
-            landed = await self.ledger.landed(old.life_id, old.n)
-        except store.ResultUnknown:
-            return await self._recover_connection_again(old, round_)
+        landed = await self._ask(old)
         owner.accept_work()
-        log.warning("database is back", life_id=self.ledger.life_id, landed=landed)
-        return landed
+        if landed is not None:
+            self._checkpoints.flushed(landed, changed=True)
+        log.warning("database is back", life_id=self.ledger.life_id, landed=landed is not None)
+        return landed is not None
 
-    async def _recover_connection_again(self, old: Ledger, round_: Round | KeyedRound) -> bool:
-        """The new connection broke before it could tell: another one asks about the same old flush."""
+    async def _ask(self, old: Ledger) -> datetime | None:
+        """When the newest flush of an old life was stored, if it was. A connection that breaks before it can tell is followed by another, which asks the same."""
         while True:
-            self.ledger.abandon()
-            self.ledger = await self._succeed(self.ledger)
-            self._owner.life_id = self.ledger.life_id
             try:
-                landed = await self.ledger.landed(old.life_id, old.n)
+                return await self.ledger.landed(old.life_id, old.n)
             except store.ResultUnknown:
-                continue
-            self._owner.accept_work()
-            return landed
+                self.ledger.abandon()
+                self.ledger = await self._succeed(self.ledger)
+                self._owner.life_id = self.ledger.life_id
 
     async def _housekeeping(self, now: float) -> None:
         if now >= self._next_clock:
@@ -180,6 +181,23 @@ class Flusher:
             self._next_base = now + BASE_COUNTS_S
             self._owner.forget_expired_counts()
             await self._base_counts()
+        await self._publish_checkpoint()
+        self._checkpoints.take_if_due(self._owner, self.ledger, now)
+
+    async def _publish_checkpoint(self) -> None:
+        try:
+            await self._checkpoints.publish(self.ledger)
+        except (store.ResultUnknown, store.NothingStored) as error:  # the next flush meets the same trouble and deals with it
+            log.warning("checkpoint not published", reason=str(error))
+
+    async def _last_checkpoint(self, loop: asyncio.AbstractEventLoop) -> None:
+        """At the end of a gentle stop, so that the next broker begins at once."""
+        try:
+            async with asyncio.timeout(LAST_CHECKPOINT_S):
+                await self._checkpoints.write_last(self._owner, self.ledger, loop.time())
+        except TimeoutError:
+            log.warning("the last checkpoint took too long; recovery will read more")
+        await self._publish_checkpoint()
 
     async def _set_clock(self) -> None:
         loop = asyncio.get_running_loop()
@@ -194,7 +212,7 @@ class Flusher:
 
     async def _base_counts(self) -> None:
         try:
-            await self.ledger.base_counts(dict(self._owner.counted), self._owner.newest_id, absorb=True)
+            await self.ledger.base_counts(dict(self._owner.counted), self._owner.newest_id, absorb=True, floor=self._checkpoints.floor)
         except (store.ResultUnknown, store.NothingStored) as error:
             log.warning("counts not based", error=str(error))
 

@@ -106,6 +106,14 @@ class Lanes:
         """A copy of the ids of a type, one array for each lane, stale ones included."""
         return [lane.ids[lane.head :] for lane in self._by_type.get(type_id, {}).values()]
 
+    def copies(self) -> list[tuple[int, int, array[int]]]:
+        """(type_id, priority, copy of the entries) of each lane, stale ones included."""
+        return [(type_id, priority, lane.ids[lane.head :]) for type_id, lanes in self._by_type.items() for priority, lane in lanes.items()]
+
+    def stale(self) -> list[int]:
+        """Jobs that have an entry that does not count, in a lane or still to come."""
+        return list(self._stale)
+
     def is_stale(self, job_id: int) -> bool:
         """Whether some entry of the job does not count."""
         return job_id in self._stale

@@ -29,6 +29,7 @@ from headrace_broker.shards.lanes import Lanes
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import KeyedRound, Round
 from headrace_broker.shards.session import Session
+from headrace_broker.shards.timers import Timers
 from headrace_broker.shards.types import TypeEntry, TypeTable
 from headrace_broker.store.batch import MAX_ROWS, Batch, Body
 from headrace_broker.store.ledger import Flushed, KeyHolder
@@ -87,7 +88,7 @@ class Owner:
         self._monotonic = monotonic
         self.random = random
         self._tick = 0  # newest id, without its lowest bits
-        self._timers: list[tuple[float, int, int, int]] = []  # (when, job_id, type_id, priority)
+        self.timers = Timers()
         self._submissions: deque[Submission] = deque()
         self._keyed: deque[KeyedJob] = deque()
         self.endings: deque[Ending | Completions] = deque()
@@ -274,14 +275,15 @@ class Owner:
     @property
     def newest_id(self) -> int:
         """No id above this one was given out."""
-        return self._tick << ids.TICK_SHIFT
+        return ((self._tick + 1) << ids.TICK_SHIFT) - 1
 
     def idle_s(self) -> float:
         """How long nothing is due, at most."""
         now = self._monotonic()
         due = [self._next_sweep - now] if self.by_incarnation or self.live_jobs else []
-        if self._timers:
-            due.append(self._timers[0][0] - now)
+        next_due = self.timers.next_due()
+        if next_due is not None:
+            due.append(next_due - now)
         return max(0.0, min(due, default=math.inf))
 
     @property
@@ -295,19 +297,19 @@ class Owner:
         """Ids begin above `max_id` and not before the database's present time."""
         self._tick = max(self._tick, max_id >> ids.TICK_SHIFT)
 
-    def recover_ready(self, type_id: int, priority: int, job_ids: list[int]) -> None:
-        """Jobs that only wait for an agent."""
+    def recover_ready(self, type_id: int, priority: int, job_ids: Iterable[int]) -> None:
+        """Jobs to which nothing happened yet, and that only wait for an agent."""
         self.lanes.extend(type_id, priority, job_ids)
 
+    def recover_timed(self, type_id: int, priority: int, job_id: int, due_s: float) -> None:
+        """A job to which nothing happened yet, and that waits for a time (seconds since 1970)."""
+        self._enter(job_id, type_id, priority, due_s, self._monotonic())
+
     def recover_live(self, live: Live) -> None:
-        """A job that waits for a time, or whose lease is open."""
-        now = self._monotonic()
-        if live.seq == 0:
-            self._enter(live.job_id, live.entry.type_id, live.priority, live.available_at_s, now)
-            return
+        """A job to which something happened: it waits again, or its lease is open."""
         self.live_jobs[live.job_id] = live
         if live.state is State.WAITING:
-            self.await_turn(live, now)
+            self.await_turn(live, self._monotonic())
 
     # Decisions ---------------------------------------------------------------------------------------------------------------------------------
 
@@ -367,7 +369,7 @@ class Owner:
         """A waiting job goes into its lane, or into the timers until it may be granted."""
         due = max(self.clock.monotonic_at(live.available_at_s) if live.available_at_s else 0.0, live.not_before)
         if due > now:
-            heapq.heappush(self._timers, (due, live.job_id, live.entry.type_id, live.priority))
+            self.timers.push(due, live.job_id, live.entry.type_id, live.priority, now)
         else:
             self.lanes.push(live.entry.type_id, live.priority, live.job_id)
 
@@ -437,14 +439,12 @@ class Owner:
 
     def _enter(self, job_id: int, type_id: int, priority: int, available_at_s: float, now: float) -> None:
         if available_at_s and (due := self.clock.monotonic_at(available_at_s)) > now:
-            heapq.heappush(self._timers, (due, job_id, type_id, priority))
+            self.timers.push(due, job_id, type_id, priority, now)
         else:
             self.lanes.push(type_id, priority, job_id)
 
     def _take_due(self, now: float) -> None:
-        timers = self._timers
-        while timers and timers[0][0] <= now:
-            _, job_id, type_id, priority = heapq.heappop(timers)
+        for type_id, priority, job_id in self.timers.pop_due(now):
             self.lanes.push(type_id, priority, job_id)
 
     def _take_notes(self, round_: Round) -> None:
@@ -505,7 +505,7 @@ class Owner:
                 for entries in self.lanes.entries(type_id):
                     found.extend(heapq.nlargest(limit, (i for i in entries if from_id <= i < below and i not in self.live_jobs and not self.lanes.is_stale(i))))
             found.extend(
-                job_id for _, job_id, type_id, _ in self._timers
+                job_id for job_id, type_id in self.timers.entries()
                 if (type_ids is None or type_id in type_ids) and from_id <= job_id < below and job_id not in self.live_jobs and not self.lanes.is_stale(job_id)
             )  # fmt: skip
         return sorted(set(found), reverse=True)[:limit]

@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -19,6 +20,7 @@ import structlog
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.errors import DatabaseUnavailable, Draining, NotOwner
 from headrace_broker.model.ids import DEFAULT_CLASS
+from headrace_broker.shards.checkpoint import Checkpoints
 from headrace_broker.shards.clock import DatabaseClock
 from headrace_broker.shards.flusher import PROOF_S, Flusher
 from headrace_broker.shards.owner import Owner, OwnerLimits
@@ -27,6 +29,7 @@ from headrace_broker.shards.refill import judge_stale, refill_bodies
 from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import partitions
 from headrace_broker.store.batch import Batch
+from headrace_broker.store.checkpoints import CheckpointStore
 from headrace_broker.store.heads import Heads
 from headrace_broker.store.ledger import Fenced, KeyTaken, Ledger, NothingStored, ResultUnknown
 from headrace_broker.store.recovery import Recovery
@@ -144,23 +147,24 @@ class Ownership:
         await self._types.load()
         owner = Owner(life_id=ledger.life_id, types=self._types, clock=clock, limits=self._limits, metrics=self._metrics, monotonic=loop.time, random=random.random)
         started = loop.time()
-        await self._recover(owner, ledger)
+        checkpoints = Checkpoints(CheckpointStore(self._pool), await self._recover(owner, ledger))
         log.info("serving", life_id=ledger.life_id, unsettled=len(owner.live_jobs), seconds=round(loop.time() - started, 3))
-        self._flusher = Flusher(owner, ledger, self._succeed, self._metrics)
+        self._flusher = Flusher(owner, ledger, self._succeed, checkpoints, self._metrics)
         self._owner, self.role = owner, "active"
         self.ready.set()
         self.listening.set()
         try:
             async with asyncio.TaskGroup() as tasks:
-                side = [tasks.create_task(coroutine) for coroutine in (refill_bodies(owner, self.heads), judge_stale(owner, self.heads), self._keep_ranges(owner))]
+                duties = (refill_bodies(owner, self.heads), judge_stale(owner, self.heads), self._keep_ranges(owner), checkpoints.run())
+                side = [tasks.create_task(duty) for duty in duties]
                 await self._flusher.run()
                 for task in side:
                     task.cancel()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from group
 
-    async def _recover(self, owner: Owner, ledger: Ledger) -> None:
-        """Reads the ledger; proves meanwhile that this life lives, or a standby would end it."""
+    async def _recover(self, owner: Owner, ledger: Ledger) -> datetime | None:
+        """Reads the ledger; proves meanwhile that this life lives, or a standby would end it. Returns what `recover` does."""
 
         async def prove() -> None:
             while True:
@@ -171,11 +175,12 @@ class Ownership:
             async with asyncio.TaskGroup() as tasks:
                 proof = tasks.create_task(prove())
                 await self._open_classes(owner)
-                await recover(owner, Recovery(self._pool), await partitions.ranges(self._pool))
+                floor = await recover(owner, Recovery(self._pool), CheckpointStore(self._pool), await partitions.ranges(self._pool))
                 proof.cancel()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from group
-        await ledger.base_counts(dict(owner.counted), owner.newest_id, absorb=True)
+        await ledger.base_counts(dict(owner.counted), owner.newest_id, absorb=True, floor=floor)
+        return floor
 
     async def _open_classes(self, owner: Owner) -> None:
         wanted = {DEFAULT_CLASS} | {entry.class_ for entry in self._types.by_id.values()}

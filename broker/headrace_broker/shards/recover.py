@@ -1,35 +1,86 @@
-"""Builds an owner's memory from the ledger."""
+"""Builds an owner's memory from the ledger: from the newest checkpoint and what came since, or from all of history when there is no checkpoint.
+
+Open leases are complete before anything else is: a job that is leased must not be granted.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
 
 from headrace_broker.model.job import State
 from headrace_broker.shards.live import Abort, Live
 from headrace_broker.shards.owner import Owner
+from headrace_broker.store.checkpoints import CheckpointStore, Chunk, ChunkKind
 from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.recovery import Recovery, StoredLive
 
 
-async def recover(owner: Owner, recovery: Recovery, ranges: list[FactRange]) -> None:
+async def recover(owner: Owner, recovery: Recovery, checkpoints: CheckpointStore, ranges: list[FactRange]) -> datetime | None:
     """Fills the memory of an owner that serves nobody yet. A lease that was open stays its agent's: whoever held it may claim it for a full lease from now.
 
-    Raises whatever asyncpg raises; the owner is then of no use.
+    Returns the time before which no event since the newest checkpoint was stored, or None when there is no checkpoint. Raises whatever asyncpg raises; the owner is then
+    of no use.
     """
     counts, max_id = await recovery.counts()
     owner.counted.update(counts)
     owner.recover_tick(max_id)
-    leases: list[Live] = []
-    for range_ in ranges:
-        for stored in await recovery.live(range_):
-            live = _live(owner, stored)
-            owner.recover_live(live)
-            if live.state is State.PROCESSING:
-                leases.append(live)
-    for stored_abort in await recovery.aborts([(live.job_id, live.seq) for live in leases]) if leases else []:
-        owner.live_jobs[stored_abort.job_id].abort = Abort(stored_abort.actor, stored_abort.reason, stored_abort.grace_s)
+    stored = await checkpoints.find()
+    above = 0
+    if stored is None:
+        for range_ in ranges:
+            _add_live(owner, await recovery.live(range_))
+        await _restore_leases(owner, recovery)
+    else:
+        above = stored.max_id
+        touched = {job_id for range_ in ranges for job_id in await recovery.touched(range_, stored.floor)}
+        known = [chunk async for chunk in checkpoints.chunks(stored)]
+        live = {job_id for chunk in known if chunk.kind is ChunkKind.LIVE for job_id in chunk.job_ids}
+        _add_live(owner, [found async for found in recovery.heads(touched | live)])
+        await _restore_leases(owner, recovery)
+        passed = touched | live | {job_id for chunk in known if chunk.kind is ChunkKind.DROPPED for job_id in chunk.job_ids}
+        for chunk in known:
+            _restore(owner, chunk, passed)
+    for range_ in sorted(ranges, key=lambda r: r.lo):
+        await _add_waiting(owner, recovery, range_, above)
+    return stored.floor if stored is not None else None
+
+
+def _restore(owner: Owner, chunk: Chunk, passed: set[int]) -> None:
+    """Jobs of a checkpoint to which nothing has happened yet."""
+    if chunk.kind is ChunkKind.READY:
+        assert chunk.type_id is not None
+        assert chunk.priority is not None
+        ids: Iterable[int] = chunk.job_ids if passed.isdisjoint(chunk.job_ids) else [job_id for job_id in chunk.job_ids if job_id not in passed]
+        owner.recover_ready(chunk.type_id, chunk.priority, ids)
+    elif chunk.kind is ChunkKind.TIMED:
+        assert chunk.what is not None
+        assert chunk.due is not None
+        for job_id, what, due_s in zip(chunk.job_ids, chunk.what, chunk.due, strict=True):
+            if job_id not in passed:
+                owner.recover_timed(what >> 32, (what & 0xFFFF_FFFF) - 0x8000_0000, job_id, due_s)
+
+
+async def _add_waiting(owner: Owner, recovery: Recovery, range_: FactRange, above: int) -> None:
+    async for group in recovery.waiting(range_, above):
+        if group.due is None:
+            owner.recover_ready(group.type_id, group.priority, group.job_ids)
+        else:
+            for job_id, due_s in zip(group.job_ids, group.due, strict=True):
+                owner.recover_timed(group.type_id, group.priority, job_id, due_s)
+
+
+def _add_live(owner: Owner, found: Iterable[StoredLive]) -> None:
+    for stored in found:
+        owner.recover_live(_live(owner, stored))
+
+
+async def _restore_leases(owner: Owner, recovery: Recovery) -> None:
+    """What concerns open leases: requests to abort, and who may claim them."""
+    leases = [live for live in owner.live_jobs.values() if live.state is State.PROCESSING]
+    for stored in await recovery.aborts([(live.job_id, live.seq) for live in leases]) if leases else []:
+        owner.live_jobs[stored.job_id].abort = Abort(stored.actor, stored.reason, stored.grace_s)
     for live in leases:
         if live.agent_id is not None:
             owner.orphans.setdefault(live.agent_id, []).append(live)
-    for range_ in sorted(ranges, key=lambda r: r.lo):
-        for type_id, priority, job_ids in await recovery.ready(range_):
-            owner.recover_ready(type_id, priority, job_ids)
 
 
 def _live(owner: Owner, stored: StoredLive) -> Live:

@@ -195,20 +195,31 @@ class Ledger:
         async with _translated():
             return bool(await self._con.fetchval(sql("shard_all_mine"), self.life_id))
 
-    async def landed(self, life_id: int, n: int) -> bool:
-        """Whether flush `n` of a life that is now dead was stored. Only right once `take_over(life_id)` returned True."""
+    async def landed(self, life_id: int, n: int) -> datetime | None:
+        """When flush `n` of a life that is now dead was stored; None: it was not. Only right once `take_over(life_id)` returned True."""
         async with _translated():
-            return bool(await self._con.fetchval(sql("flush_landed"), life_id, n))
+            at: datetime | None = await self._con.fetchval(sql("flush_landed"), life_id, n)
+        return at
 
     async def database_time(self) -> float:
         """The database's clock now, in seconds since 1970."""
         async with _translated():
             return float(await self._con.fetchval("select extract(epoch from clock_timestamp())::float8"))
 
-    async def base_counts(self, counts: dict[tuple[int, State, int], int], max_id: int, *, absorb: bool) -> None:
-        """Writes the counts as of the newest flush, so that older flush rows need not be read again. `absorb`: the counts hold those of all dead lives too."""
+    async def put_checkpoint(self, life_id: int, n: int, side: int, chunks: int, max_id: int, floor: datetime) -> None:
+        """Makes a checkpoint whose chunks are stored the newest: what was unsettled after flush `n` of `life_id`. No event stored since is older than `floor`."""
+        async with _translated():
+            await self._con.execute(sql("checkpoint_put"), life_id, n, side, chunks, max_id, floor)
+
+    async def base_counts(self, counts: dict[tuple[int, State, int], int], max_id: int, *, absorb: bool, floor: datetime | None = None) -> None:
+        """Writes the counts as of the newest flush, so that older flush rows need not be read again. `absorb`: the counts hold those of all dead lives too.
+
+        `floor`: no event stored since the newest checkpoint is older; the rows that told are not read for it any more. None: there is no checkpoint.
+        """
         keys = list(counts)
         async with _translated(), self._con.transaction():
+            if floor is not None:
+                await self._con.execute(sql("checkpoint_floor"), floor)
             if absorb:
                 await self._con.execute(sql("count_absorb"), self.life_id)
             await self._con.execute(

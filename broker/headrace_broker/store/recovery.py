@@ -1,21 +1,25 @@
 """Reads what is not settled, for a broker that takes shards over. Open leases come first, so that nothing is granted before they are known."""
 
+import itertools
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import asyncpg
 
+from headrace_broker.model.ids import class_of
 from headrace_broker.model.job import Kind, State
 from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.statements import sql
 
 TIMEOUT_S = 600.0
+AT_ONCE = 50_000  # jobs of one read
 
 
 @dataclass(frozen=True, slots=True)
 class StoredLive:
-    """An unsettled job that something happened to, or that waits for a time. `kind` None: nothing happened yet."""
+    """An unsettled job that something happened to; `kind` says what."""
 
     job_id: int
     type_id: int
@@ -23,7 +27,7 @@ class StoredLive:
     instance_id: str | None
     available_at: datetime | None
     seq: int
-    kind: Kind | None
+    kind: Kind
     state: State
     run: int
     attempt: int
@@ -31,6 +35,16 @@ class StoredLive:
     agent_id: int | None
     lease_s: float | None
     owner_changes: int  # leases of this run that ended unclaimed; counted for open leases only
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWaiting:
+    """Jobs of one type and priority to which nothing happened yet. `due`: seconds since 1970 at which each may be granted; None: at once."""
+
+    type_id: int
+    priority: int
+    job_ids: list[int]
+    due: list[float] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +64,34 @@ class Recovery:
         self._pool = pool
 
     async def live(self, range_: FactRange) -> list[StoredLive]:
-        """Unsettled jobs of a range, but those that `ready` gives."""
-        rows = await self._read("recover_live", range_.class_, range_.lo, range_.hi)
-        return [
-            StoredLive(
-                r["job_id"], r["type_id"], r["priority"], r["instance_id"], r["available_at"], r["seq"], Kind(r["kind"]) if r["kind"] else None,
-                State(r["state"]), r["run"], r["attempt"], r["losses"], r["agent_id"], r["lease_s"], r["owner_changes"],
-            )
-            for r in rows
-        ]  # fmt: skip
+        """Unsettled jobs of a range to which something happened. Reads all its events."""
+        return [_stored(row) for row in await self._read("recover_live", range_.class_, range_.lo, range_.hi)]
 
-    async def ready(self, range_: FactRange) -> list[tuple[int, int, list[int]]]:
-        """(type_id, priority, ids in order) of jobs that only wait for their first agent."""
-        rows = await self._read("recover_ready", range_.class_, range_.lo, range_.hi)
-        return [(r["type_id"], r["priority"], r["job_ids"]) for r in rows]
+    async def touched(self, range_: FactRange, since: datetime) -> list[int]:
+        """Jobs of a range to which something happened at or after a time. Reads the events from then on."""
+        rows = await self._read("recover_touched", range_.class_, range_.lo, range_.hi, since)
+        found: list[int] = rows[0]["job_ids"]
+        return found
+
+    async def heads(self, job_ids: Iterable[int]) -> AsyncIterator[StoredLive]:
+        """Those of these jobs that are not settled and to which something happened."""
+        for class_, group in itertools.groupby(sorted(job_ids, key=class_of), key=class_of):
+            while chunk := list(itertools.islice(group, AT_ONCE)):
+                async with self._pool.acquire(timeout=10) as con:
+                    for row in await con.fetch(sql("recover_heads"), chunk, class_, timeout=TIMEOUT_S):
+                        yield _stored(row)
+
+    async def waiting(self, range_: FactRange, above: int) -> AsyncIterator[StoredWaiting]:
+        """Jobs of a range above an id to which nothing happened yet, grouped, lower ids first; a window at a time, so that memory is bounded."""
+        first = max(range_.lo, above + 1)
+        while True:
+            [window] = await self._read("recover_window", range_.class_, first - 1, range_.hi, AT_ONCE)
+            if window["last"] is None:
+                return
+            for row in await self._read("recover_waiting", range_.class_, first, window["last"]):
+                due = row["due"]
+                yield StoredWaiting(row["type_id"], row["priority"], row["job_ids"], due if due[0] is not None else None)
+            first = window["last"] + 1
 
     async def aborts(self, leases: list[tuple[int, int]]) -> list[StoredAbort]:
         """Requests that concern these open leases (job_id, epoch), newest last."""
@@ -81,3 +109,10 @@ class Recovery:
             await con.execute(sql("recover_settings"))
             rows: list[Any] = await con.fetch(sql(name), *args, timeout=TIMEOUT_S)
             return rows
+
+
+def _stored(row: Any) -> StoredLive:
+    return StoredLive(
+        row["job_id"], row["type_id"], row["priority"], row["instance_id"], row["available_at"], row["seq"], Kind(row["kind"]), State(row["state"]),
+        row["run"], row["attempt"], row["losses"], row["agent_id"], row["lease_s"], row["owner_changes"],
+    )  # fmt: skip

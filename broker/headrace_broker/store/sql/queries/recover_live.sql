@@ -1,4 +1,4 @@
--- The other unsettled jobs of one range: processing, waiting after an attempt, or waiting for the time they were submitted for.
+-- The unsettled jobs of one range to which something happened: processing, or waiting after an attempt.
 -- $1 class int, $2 lowest id bigint, $3 id above the highest bigint. Reads the range's events once in key order, then the jobs. Locks: none.
 -- Returns: job_id bigint, type_id int, priority int, instance_id text, available_at timestamptz, seq int, kind smallint, state smallint, run smallint, attempt smallint, losses smallint,
 -- agent_id int, lease_s real, owner_changes bigint (events of kind 8 of the run, for open leases).
@@ -16,8 +16,3 @@ select j.job_id, j.type_id, j.priority, j.instance_id, l.available_at, l.seq, l.
     where e.job_id = l.job_id and (e.job_id & 7) = $1 and e.job_id >= $2 and e.job_id < $3 and e.run = l.run and e.kind = 8
   ) else 0 end as owner_changes
 from live l join headrace.job j on j.job_id = l.job_id and (j.job_id & 7) = $1 and j.job_id >= $2 and j.job_id < $3
-union all
-select j.job_id, j.type_id, j.priority, j.instance_id, j.available_at, 0, 0::smallint, 1::smallint, 1::smallint, 0::smallint, 0::smallint, null, null, 0
-from headrace.job j
-where (j.job_id & 7) = $1 and j.job_id >= $2 and j.job_id < $3 and j.available_at is not null
-  and not exists (select from headrace.event e where e.job_id = j.job_id and (e.job_id & 7) = $1 and e.job_id >= $2 and e.job_id < $3)

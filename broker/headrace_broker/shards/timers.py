@@ -1,0 +1,89 @@
+"""Jobs that wait for a time: those due soon in a heap, the others as three numbers each in the bucket of their time.
+
+A million jobs that are scheduled for the same second cost 24 bytes each while they wait, and are moved on in portions when they are due, so that they hold nobody up.
+"""
+
+import heapq
+from array import array
+from collections.abc import Iterator
+
+BUCKET_S = 8.0  # jobs due in the same so many seconds share a bucket
+PORTION = 10_000  # jobs moved in one step
+
+
+class Timers:
+    """Times are those of a monotonic clock, in seconds."""
+
+    def __init__(self) -> None:
+        self._near: list[tuple[float, int, int]] = []  # heap of (due, job_id, what)
+        self._far: dict[int, tuple[array[int], array[int], array[float]]] = {}  # bucket -> ids, what, due
+        self._order: list[int] = []  # heap of the buckets
+
+    def __len__(self) -> int:
+        return len(self._near) + sum(len(ids) for ids, _, _ in self._far.values())
+
+    def push(self, due: float, job_id: int, type_id: int, priority: int, now: float) -> None:
+        """A job that may be granted at `due`."""
+        self._put(due, job_id, type_id << 32 | priority + 0x8000_0000, now)
+
+    def _put(self, due: float, job_id: int, what: int, now: float) -> None:
+        bucket = int(due // BUCKET_S)
+        if bucket <= now // BUCKET_S:
+            heapq.heappush(self._near, (due, job_id, what))
+            return
+        columns = self._far.get(bucket)
+        if columns is None:
+            columns = self._far[bucket] = (array("q"), array("q"), array("d"))
+            heapq.heappush(self._order, bucket)
+        columns[0].append(job_id)
+        columns[1].append(what)
+        columns[2].append(due)
+
+    def pop_due(self, now: float) -> list[tuple[int, int, int]]:
+        """(type_id, priority, job_id) of jobs whose time has come, the earliest first, at most PORTION; later ones come with the next call."""
+        self._approach(now)
+        found: list[tuple[int, int, int]] = []
+        near = self._near
+        while near and near[0][0] <= now and len(found) < PORTION:
+            _, job_id, what = heapq.heappop(near)
+            found.append((what >> 32, (what & 0xFFFF_FFFF) - 0x8000_0000, job_id))
+        return found
+
+    def _approach(self, now: float) -> None:
+        """Moves jobs of the bucket whose time has come into the heap, at most PORTION."""
+        while self._order and self._order[0] <= now // BUCKET_S and len(self._near) < PORTION:
+            columns = self._far[self._order[0]]
+            for job_id, what, due in zip(*(column[-PORTION:] for column in columns), strict=True):
+                heapq.heappush(self._near, (due, job_id, what))
+            for column in columns:
+                del column[-PORTION:]
+            if not columns[0]:
+                del self._far[heapq.heappop(self._order)]
+
+    def next_due(self) -> float | None:
+        """When `pop_due` has something to do next; None: never."""
+        due = [self._near[0][0]] if self._near else []
+        if self._order and len(self._near) < PORTION:
+            due.append(self._order[0] * BUCKET_S)
+        return min(due, default=None)
+
+    def entries(self) -> Iterator[tuple[int, int]]:
+        """(job_id, type_id) of all, in no order."""
+        for _, job_id, what in self._near:
+            yield job_id, what >> 32
+        for ids, whats, _ in self._far.values():
+            for job_id, what in zip(ids, whats, strict=True):
+                yield job_id, what >> 32
+
+    def columns(self) -> "tuple[array[int], array[int], array[float]]":
+        """Copies of all ids, what (type_id << 32 | priority + 2^31) and times, in the same order."""
+        ids, whats, dues = array("q"), array("q"), array("d")
+        for due, job_id, what in self._near:
+            ids.append(job_id)
+            whats.append(what)
+            dues.append(due)
+        for columns in self._far.values():
+            ids.extend(columns[0])
+            whats.extend(columns[1])
+            dues.extend(columns[2])
+        return ids, whats, dues

@@ -1,0 +1,47 @@
+"""Timers: everything comes once, not before its time and the earliest first, however many are due at once."""
+
+import random
+
+from headrace_broker.shards.timers import BUCKET_S, PORTION, Timers
+
+
+def test_jobs_come_at_their_time_in_their_order() -> None:
+    timers, chance = Timers(), random.Random(1)
+    due = {job_id: chance.uniform(0, 10 * BUCKET_S) for job_id in range(1, 500)}
+    for job_id, at in due.items():
+        timers.push(at, job_id, job_id % 7, -job_id, 0.0)
+    assert (len(timers), sorted(timers.entries())) == (499, sorted((job_id, job_id % 7) for job_id in due))
+    seen: list[int] = []
+    now = 0.0
+    while len(timers):
+        now = timers.next_due() or 0.0
+        for type_id, priority, job_id in timers.pop_due(now):
+            assert (type_id, priority) == (job_id % 7, -job_id)
+            assert due[job_id] <= now
+            seen.append(job_id)
+        assert now < 11 * BUCKET_S
+    assert seen == sorted(due, key=lambda job_id: due[job_id])
+    assert timers.next_due() is None
+
+
+def test_a_job_whose_time_is_over_comes_at_once_and_one_of_the_present_bucket_too() -> None:
+    timers = Timers()
+    timers.push(1.0, 1, 1, 0, 100.0)
+    timers.push(100.5, 2, 1, 0, 100.0)
+    assert timers.pop_due(100.0) == [(1, 0, 1)]
+    assert timers.next_due() == 100.5
+    assert timers.pop_due(100.5) == [(1, 0, 2)]
+
+
+def test_many_that_are_due_at_once_come_in_portions() -> None:
+    timers, count = Timers(), 3 * PORTION + 5
+    for job_id in range(count):
+        timers.push(1000.0, job_id, 1, 0, 0.0)
+    ids, whats, dues = timers.columns()
+    assert (len(ids), len(whats), set(dues)) == (count, count, {1000.0})
+    assert timers.pop_due(999.0) == []
+    portions = []
+    while portion := timers.pop_due(1000.0):
+        portions.append(len(portion))
+        assert (timers.next_due() or 0) <= 1000.0
+    assert (max(portions), sum(portions)) == (PORTION, count)
