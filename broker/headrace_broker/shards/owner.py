@@ -183,8 +183,13 @@ class Owner:
         round_.tell(self.refill)
         if self.refill:
             self.refill_wake.set()
-        if round_.changes:
-            self.hub.publish(round_.changes)
+        if self.hub.active:  # asked now, not when the round was built: whoever subscribed while it was in flight has read what was before it
+            self.hub.publish(
+                [
+                    JobChange(job_id, type_id, state, seq, kind.name.lower() if kind is not None else "submitted", instance)
+                    for job_id, type_id, state, seq, kind, instance in round_.changes
+                ]
+            )
         if self.beating:
             for session in self.beating:
                 session.confirm(round_.number - 1)
@@ -325,8 +330,7 @@ class Owner:
         )  # fmt: skip
         for moved in self.readers:
             moved.add(live.job_id)
-        if self.hub.active:
-            round_.changes.append(JobChange(live.job_id, type_id, state, live.seq, kind.name.lower(), live.instance_id))
+        round_.changes.append((live.job_id, type_id, state, live.seq, kind, live.instance_id))
 
     def delete_minute(self, entry: TypeEntry, state: State) -> int | None:
         """The minute since 1970 from which a job that is settled now will be gone; None: never."""
@@ -376,8 +380,7 @@ class Owner:
                 self._pending_bytes -= _size(body)
                 self.bodies.put(job_id, body)
                 self._enter(job_id, entry.type_id, priority, available_at_s, now)
-                if self.hub.active:
-                    round_.changes.append(JobChange(job_id, entry.type_id, State.WAITING, 0, "submitted", _instance(body)))
+                round_.changes.append((job_id, entry.type_id, State.WAITING, 0, None, _instance(body)))
             round_.submissions.append((submission, batch.job_id[first:]))
             self._pending_jobs -= len(submission.jobs)
 

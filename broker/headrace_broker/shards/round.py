@@ -5,8 +5,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace_broker.model.job import Disposition
-from headrace_broker.shards.hub import JobChange
+from headrace_broker.model.job import Disposition, Kind, State
 from headrace_broker.shards.intents import AckSink, KeyedJob, Submission
 from headrace_broker.shards.live import Abort, Live
 from headrace_broker.shards.session import Session
@@ -26,7 +25,7 @@ class Round:
     aborts: list[tuple[Session, int, int, Abort]] = field(default_factory=list)
     revoked: list[tuple[Session, int, int]] = field(default_factory=list)
     waiting_again: list[Live] = field(default_factory=list)  # into lanes or timers once the round is built: one event per job and flush
-    changes: list[JobChange] = field(default_factory=list)
+    changes: list[tuple[int, int, State, int, Kind | None, str | None]] = field(default_factory=list)  # as in JobChange; kind None: submitted
 
     def tell(self, refill: "deque[tuple[Session, Live]]") -> None:
         """Tells everybody, after the commit. Grants whose body is not in memory go to `refill`."""
