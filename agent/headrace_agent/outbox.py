@@ -5,8 +5,26 @@ from collections.abc import Callable
 
 from headrace_proto.v1 import agents_pb2, jobs_pb2
 
+MESSAGE_BYTES = 6 * 1024 * 1024
+"""What one message carries of outcomes, checkpoints and log lines together: the broker takes 16 MiB, and a larger one ends the stream, again and again."""
 MAX_LINES = 50_000
 """Log lines kept for a broker that is away; beyond, the oldest go, and the gap in their numbers says so."""
+
+
+class Room:
+    """The room of one message. What comes first always fits, however large it is."""
+
+    def __init__(self) -> None:
+        self._left = MESSAGE_BYTES
+        self._empty = True
+
+    def take(self, size: int) -> bool:
+        """Uses that many bytes; returns whether they were there."""
+        if size > self._left and not self._empty:
+            return False
+        self._left -= size
+        self._empty = False
+        return True
 
 
 class Outbox:
@@ -25,12 +43,17 @@ class Outbox:
         self._outcomes[key] = outcome
         self._unsent[key] = None
 
-    def take(self, mine: Callable[[tuple[int, int]], bool], limit: int = 1000) -> list[agents_pb2.Outcome]:
+    def take(self, mine: Callable[[tuple[int, int]], bool], limit: int = 1000, room: Room | None = None) -> list[agents_pb2.Outcome]:
         """Outcomes to be sent now by the session for which `mine` says so of a (job_id, lease epoch); they stay here until they are acknowledged."""
-        keys = [key for key in self._unsent if mine(key)][:limit]
-        for key in keys:
+        room = room or Room()
+        taken = []
+        for key in [key for key in self._unsent if mine(key)][:limit]:
+            outcome = self._outcomes[key]
+            if not room.take(len(outcome.result) if outcome.kind == agents_pb2.OUTCOME_KIND_COMPLETED else outcome.ByteSize()):
+                break
             del self._unsent[key]
-        return [self._outcomes[key] for key in keys]
+            taken.append(outcome)
+        return taken
 
     def send_again(self) -> None:
         """The stream broke, or a broker could not tell: everything that is not acknowledged is to be sent once more."""
@@ -40,10 +63,6 @@ class Outbox:
         """The broker has decided about it; returns whether it was waited for."""
         self._unsent.pop((job_id, epoch), None)
         return self._outcomes.pop((job_id, epoch), None) is not None
-
-    def all(self) -> list[agents_pb2.Outcome]:
-        """Everything that is not acknowledged."""
-        return list(self._outcomes.values())
 
 
 class LogBuffer:
@@ -56,20 +75,18 @@ class LogBuffer:
     def __len__(self) -> int:
         return len(self._waiting) + sum(len(lines) for sent in self._sent.values() for _, lines in sent)
 
-    @property
-    def waiting(self) -> bool:
-        """Whether there are lines to be sent."""
-        return bool(self._waiting)
-
     def put(self, job_id: int, epoch: int, line: jobs_pb2.LogLine) -> None:
         """A handler logged."""
         if len(self._waiting) >= MAX_LINES:
             self._waiting.popleft()
         self._waiting.append((job_id, epoch, line))
 
-    def take(self, session: object, number: int, limit: int = 500) -> list[agents_pb2.LogBatch]:
+    def take(self, session: object, number: int, limit: int = 500, room: Room | None = None) -> list[agents_pb2.LogBatch]:
         """Lines for the message with this number of a session, by lease."""
-        lines = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
+        room = room or Room()
+        lines: list[tuple[int, int, jobs_pb2.LogLine]] = []
+        while self._waiting and len(lines) < limit and room.take(4 * len(self._waiting[0][2].text)):  # a character has up to 4 bytes
+            lines.append(self._waiting.popleft())
         if not lines:
             return []
         self._sent.setdefault(session, deque()).append((number, lines))

@@ -18,6 +18,7 @@ from headrace_proto.wire import to_seconds
 
 from headrace_agent.desk import Desk
 from headrace_agent.leases import Held, margin_s
+from headrace_agent.outbox import Room
 from headrace_agent.work import Stop
 
 log = logging.getLogger("headrace.session")
@@ -174,7 +175,13 @@ class Session:
         desk = self._desk
         message = agents_pb2.ConnectRequest()
         due = False
-        if outcomes := desk.outbox.take(self._mine, OUTCOMES_AT_ONCE):
+        room = Room()
+        for key in [key for key in desk.progress if self._mine(key)]:
+            if not room.take(len(desk.progress[key].checkpoint)):
+                break
+            message.progress.append(desk.progress.pop(key))
+            due = True
+        if outcomes := desk.outbox.take(lambda key: self._mine(key) and key not in desk.progress, OUTCOMES_AT_ONCE, room):  # a checkpoint is nothing worth after it
             message.outcomes.extend(outcomes)
             due = True
         if self._assign_no > self._accepted_no or self._rejected:
@@ -182,11 +189,8 @@ class Session:
             message.accept.rejected.extend(self._rejected)
             self._rejected = []
             due = True
-        if desk.logs.waiting:
-            message.logs.extend(desk.logs.take(self, self._number + 1))
-            due = True
-        if reports := [key for key in desk.progress if self._mine(key)]:
-            message.progress.extend(desk.progress.pop(key) for key in reports)
+        if logs := desk.logs.take(self, self._number + 1, room=room):
+            message.logs.extend(logs)
             due = True
         if self._beat_due:
             self._beat_due = False

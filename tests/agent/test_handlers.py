@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from headrace_agent import Agent, AgentError, Backoff, Fail, JobContext, Retry, Snooze
 from headrace_agent.leases import margin_s
-from headrace_agent.outbox import LogBuffer, Outbox
+from headrace_agent.outbox import MESSAGE_BYTES, LogBuffer, Outbox
 from headrace_agent.testing import run_job
 from headrace_proto.v1 import agents_pb2, jobs_pb2
 
@@ -167,6 +167,14 @@ def test_outcomes_stay_until_they_are_acknowledged() -> None:
     outbox.send_again()
     assert outbox.acknowledge(1, 1) and not outbox.acknowledge(1, 1)
     assert [o.job_id for o in outbox.take(lambda key: True)] == [2]
+
+
+def test_a_message_holds_only_so_much_of_large_outcomes() -> None:
+    outbox = Outbox()
+    for job_id in range(5):
+        outbox.put(agents_pb2.Outcome(job_id=job_id, lease_epoch=1, kind=agents_pb2.OUTCOME_KIND_COMPLETED, result=bytes(MESSAGE_BYTES // 2)))
+    outbox.put(agents_pb2.Outcome(job_id=5, lease_epoch=1, kind=agents_pb2.OUTCOME_KIND_COMPLETED, result=bytes(MESSAGE_BYTES * 2)))
+    assert [[o.job_id for o in outbox.take(lambda key: True)] for _ in range(5)] == [[0, 1], [2, 3], [4], [5], []]
 
 
 def test_log_lines_are_sent_again_when_their_stream_breaks() -> None:

@@ -17,6 +17,9 @@ from headrace_broker.shards.live import Abort, Live
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.batch import Body
 
+ASSIGN_BYTES = 4 * 1024 * 1024
+"""Payloads and checkpoints of one Assign, unless a single job has more: a message may have 16 MiB, and one that is larger ends the stream, again and again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Served:
@@ -140,11 +143,13 @@ class Session:
         return bool(self._unaccepted) and now - self._unaccepted[0][1] > timeout_s
 
     def take_out(self, now: float) -> Outbound:
-        """What is to be sent now; numbers the Assign."""
+        """What is to be sent now; numbers the Assign. Jobs that do not fit into a message stay for the next one."""
         out, self.out = self.out, Outbound()
         self.wake.clear()
         if out.assigned:
-            out.assigned = [item for item in out.assigned if self._still_due(item[0], item[1])]
+            due = [item for item in out.assigned if self._still_due(item[0], item[1])]
+            fit = _fitting(due)
+            out.assigned, self.out.assigned = due[:fit], due[fit:]
         if out.assigned:
             self.assign_no += 1
             for live, *_ in out.assigned:
@@ -171,3 +176,13 @@ class Session:
         if proven:
             self.out.proven_no = proven
             self.wake.set()
+
+
+def _fitting(assigned: list[tuple[Live, int, Body, bytes | None]]) -> int:
+    """How many of these jobs go into one message; at least one."""
+    size = 0
+    for number, (_, _, body, checkpoint) in enumerate(assigned):
+        size += len(body if isinstance(body, bytes) else body[0]) + len(checkpoint or b"")
+        if size > ASSIGN_BYTES and number:
+            return number
+    return len(assigned)
