@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 WORKERS ?= 2
+NODE_EXAMPLE := $(if $(shell command -v node),$(if $(shell command -v npm),examples/node/node_modules/.set-up))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test test-fast bench lint format types protos verify lock wheel clean
@@ -28,8 +29,12 @@ demo: $(STAMP) ## Run the main job: a broker, two agents and a real workload, to
 up: $(STAMP) ## Start the same and stay, to look around
 	@$(BIN)/python -m demo --stay
 
-test: $(STAMP) ## Run all tests
+test: $(STAMP) $(NODE_EXAMPLE) ## Run all tests
 	$(BIN)/python -m pytest -n $(WORKERS) -q
+
+# Node is optional: where its packages cannot be had, the tests of the example say so and are skipped.
+examples/node/node_modules/.set-up: examples/node/package-lock.json
+	@cd examples/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules/.set-up || echo "examples/node: npm ci failed; its tests will be skipped" >&2
 
 test-fast: $(STAMP) ## Run the tests that need no server
 	$(BIN)/python -m pytest -q tests/unit tests/packaging/test_imports.py
@@ -76,4 +81,4 @@ wheel: $(STAMP) ## Build the wheel
 	$(BIN)/python -m build --no-isolation --wheel -o dist .
 
 clean: ## Remove what was built
-	rm -rf $(VENV) .venv-protos .venv-peers dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-protos .venv-peers examples/node/node_modules benchmarks/node/node_modules dist .mypy_cache .pytest_cache .ruff_cache
