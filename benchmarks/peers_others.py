@@ -10,7 +10,8 @@ Settings are the best of those that were tried on 2 cores with no-op handlers. O
   two, the shortest interval it allows). One loop made 12,000/s with batches of 300, 17,000 with 1,000, 19,000 with 3,000, 21,000 with 10,000; two loops with 5,000 made
   27,000; three or four no more.
 
-What a queue has fetched before its first handler runs is not on the clock, so a round has far more jobs than a fetch: 24 times as many for graphile-worker, 10 for pg-boss.
+What a queue has fetched before its first handler runs is not on the clock, so a round has far more jobs than a fetch: 24 times as many for graphile-worker, 10 for
+pg-boss.
 """
 
 import json
