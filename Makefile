@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 WORKERS ?= 2
+HAS_NODE := $(if $(shell command -v node),$(shell command -v npm))
+NODE_EXAMPLE := $(if $(HAS_NODE),examples/node/node_modules/.set-up)
+NODE_PEERS := $(if $(HAS_NODE),benchmarks/node/node_modules/.set-up)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test test-fast bench lint format types protos verify lock wheel clean
@@ -28,13 +31,17 @@ demo: $(STAMP) ## Run the main job: a broker, two agents and a real workload, to
 up: $(STAMP) ## Start the same and stay, to look around
 	@$(BIN)/python -m demo --stay
 
-test: $(STAMP) ## Run all tests
+test: $(STAMP) $(NODE_EXAMPLE) ## Run all tests
 	$(BIN)/python -m pytest -n $(WORKERS) -q
+
+# Node is optional: where its packages cannot be had, the tests of the example say so and are skipped.
+examples/node/node_modules/.set-up: examples/node/package-lock.json
+	@cd examples/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules/.set-up || echo "examples/node: npm ci failed; its tests will be skipped" >&2
 
 test-fast: $(STAMP) ## Run the tests that need no server
 	$(BIN)/python -m pytest -q tests/unit tests/packaging/test_imports.py
 
-bench: $(STAMP) .venv-peers/.set-up ## Measure the flush, the broker alone, single submits, and the whole beside other queues
+bench: $(STAMP) .venv-peers/.set-up $(NODE_PEERS) ## Measure the flush, the broker alone, single submits, and the whole beside other queues
 	PYTHONPATH=. $(BIN)/python benchmarks/flush.py --rounds 7
 	PYTHONPATH=. $(BIN)/python benchmarks/capacity.py
 	PYTHONPATH=. $(BIN)/python benchmarks/submit.py
@@ -44,6 +51,10 @@ bench: $(STAMP) .venv-peers/.set-up ## Measure the flush, the broker alone, sing
 	@$(PYTHON) -m venv .venv-peers
 	@.venv-peers/bin/python -m pip --disable-pip-version-check install -q -r benchmarks/peers.txt
 	@touch $@
+
+# Brings a Node 22 of its own, since these queues ask for it.
+benchmarks/node/node_modules/.set-up: benchmarks/node/package-lock.json
+	@cd benchmarks/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules/.set-up || echo "benchmarks/node: npm ci failed; its queues will be left out" >&2
 
 lint: $(STAMP) ## Check style, and the protos
 	$(BIN)/ruff check .
@@ -76,4 +87,4 @@ wheel: $(STAMP) ## Build the wheel
 	$(BIN)/python -m build --no-isolation --wheel -o dist .
 
 clean: ## Remove what was built
-	rm -rf $(VENV) .venv-protos .venv-peers dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-protos .venv-peers examples/node/node_modules benchmarks/node/node_modules dist .mypy_cache .pytest_cache .ruff_cache

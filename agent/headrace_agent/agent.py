@@ -23,7 +23,7 @@ from headrace_agent.desk import Desk, DeskReports
 from headrace_agent.errors import AgentError
 from headrace_agent.metrics import AgentMetrics
 from headrace_agent.registry import Backoff, Handler, make_handler
-from headrace_agent.session import Session
+from headrace_agent.session import FINAL, Session
 from headrace_agent.work import Lifespan, Middleware, Stop, Work
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -207,10 +207,11 @@ class Agent:
             channel = open_channel(address, tls_ca)
             with contextlib.suppress(grpc.aio.AioRpcError):
                 stubs = Stubs(channel).agents
-                if len(desk.outbox):
-                    request = agents_pb2.ReportOutcomesRequest(incarnation_id=incarnation_id, outcomes=desk.outbox.all())
+                desk.outbox.send_again()
+                while outcomes := desk.outbox.take_one_by_one():
+                    request = agents_pb2.ReportOutcomesRequest(incarnation_id=incarnation_id, outcomes=outcomes)
                     acks = (await stubs.ReportOutcomes(request, timeout=DELIVERY_S, metadata=pairs)).acks
-                    desk.acknowledged((ack.job_id, ack.lease_epoch) for ack in acks)
+                    desk.acknowledged((ack.job_id, ack.lease_epoch) for ack in acks if ack.disposition in FINAL)  # about the others another broker is asked
                 if len(desk.logs):
                     await stubs.UploadLogs(agents_pb2.UploadLogsRequest(incarnation_id=incarnation_id, logs=desk.logs.all()), timeout=DELIVERY_S, metadata=pairs)
             await channel.close()

@@ -7,10 +7,26 @@ from collections.abc import Callable
 from headrace_proto.v1 import agents_pb2, jobs_pb2
 
 MAX_OUTCOMES = 1000
-MAX_BYTES = 4 * 1024 * 1024
-"""Outcomes in one message, and bytes of results and errors after which it is full."""
+MESSAGE_BYTES = 6 * 1024 * 1024
+"""What one message carries of outcomes, checkpoints and log lines together: the broker takes 16 MiB, and a larger one ends the stream, again and again."""
 MAX_LINES = 50_000
 """Log lines kept for a broker that is away; beyond, the oldest go, and the gap in their numbers says so."""
+
+
+class Room:
+    """The room of one message. What comes first always fits, however large it is."""
+
+    def __init__(self) -> None:
+        self._left = MESSAGE_BYTES
+        self._empty = True
+
+    def take(self, size: int) -> bool:
+        """Uses that many bytes; returns whether they were there."""
+        if size > self._left and not self._empty:
+            return False
+        self._left -= size
+        self._empty = False
+        return True
 
 
 class Outbox:
@@ -28,7 +44,7 @@ class Outbox:
         self._outcomes[key] = outcome
         self._unsent[key] = None
 
-    def take(self, message: agents_pb2.ConnectRequest, mine: Callable[[tuple[int, int]], bool] | None = None) -> bool:
+    def take(self, message: agents_pb2.ConnectRequest, room: Room, mine: Callable[[tuple[int, int]], bool] | None = None) -> bool:
         """Puts outcomes of leases for which `mine` says so (None: of all) into a message, as many as fit; returns whether there were any.
 
         They stay here until they are acknowledged.
@@ -38,19 +54,16 @@ class Outbox:
         keys = list(itertools.islice(self._unsent if mine is None else filter(mine, self._unsent), MAX_OUTCOMES))
         completed: list[tuple[int, int]] = []
         results: list[bytes] = []
-        used = 0
         for key in keys:
-            del self._unsent[key]
             outcome = self._outcomes[key]
+            if not room.take(len(outcome) if isinstance(outcome, bytes) else outcome.ByteSize()):
+                break
+            del self._unsent[key]
             if isinstance(outcome, bytes):
                 completed.append(key)
                 results.append(outcome)
-                used += len(outcome)
             else:
                 message.outcomes.append(outcome)
-                used += outcome.ByteSize()
-            if used > MAX_BYTES:
-                break
         if completed:
             job_ids, epochs = zip(*completed, strict=True)
             message.completions.job_ids.extend(job_ids)
@@ -68,13 +81,13 @@ class Outbox:
         self._unsent.pop(key, None)
         self._outcomes.pop(key, None)
 
-    def all(self) -> list[agents_pb2.Outcome]:
-        """Everything that is not acknowledged."""
-        kind = agents_pb2.OUTCOME_KIND_COMPLETED
-        return [
-            agents_pb2.Outcome(job_id=job_id, lease_epoch=epoch, kind=kind, result=outcome) if isinstance(outcome, bytes) else outcome
-            for (job_id, epoch), outcome in self._outcomes.items()
-        ]
+    def take_one_by_one(self) -> list[agents_pb2.Outcome]:
+        """The same as messages, for a call without a stream."""
+        request = agents_pb2.ConnectRequest()
+        self.take(request, Room())
+        done, kind = request.completions, agents_pb2.OUTCOME_KIND_COMPLETED
+        completed = zip(done.job_ids, done.lease_epochs, list(done.results) or [b""] * len(done.job_ids), strict=True)
+        return [*request.outcomes, *(agents_pb2.Outcome(job_id=job_id, lease_epoch=epoch, kind=kind, result=result) for job_id, epoch, result in completed)]
 
 
 class LogBuffer:
@@ -87,20 +100,17 @@ class LogBuffer:
     def __len__(self) -> int:
         return len(self._waiting) + sum(len(lines) for sent in self._sent.values() for _, lines in sent)
 
-    @property
-    def waiting(self) -> bool:
-        """Whether there are lines to be sent."""
-        return bool(self._waiting)
-
     def put(self, job_id: int, epoch: int, line: jobs_pb2.LogLine) -> None:
         """A handler logged."""
         if len(self._waiting) >= MAX_LINES:
             self._waiting.popleft()
         self._waiting.append((job_id, epoch, line))
 
-    def take(self, session: object, number: int, limit: int = 500) -> list[agents_pb2.LogBatch]:
+    def take(self, session: object, number: int, room: Room, limit: int = 500) -> list[agents_pb2.LogBatch]:
         """Lines for the message with this number of a session, by lease."""
-        lines = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
+        lines: list[tuple[int, int, jobs_pb2.LogLine]] = []
+        while self._waiting and len(lines) < limit and room.take(4 * len(self._waiting[0][2].text)):  # a character has up to 4 bytes
+            lines.append(self._waiting.popleft())
         if not lines:
             return []
         self._sent.setdefault(session, deque()).append((number, lines))

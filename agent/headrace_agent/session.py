@@ -19,11 +19,13 @@ from headrace_proto.wire import to_seconds
 from headrace_agent.desk import Desk
 from headrace_agent.job import from_message, plain_jobs
 from headrace_agent.leases import Held, margin_s
+from headrace_agent.outbox import Room
 from headrace_agent.work import Stop
 
 log = logging.getLogger("headrace.session")
 FINAL = frozenset({1, 2, 3, 4, 5})  # dispositions after which an outcome need not be kept
 TOO_LATE = frozenset({4, 5})
+SEND_AGAIN_S = 0.2
 
 
 class StayAway(Exception):
@@ -48,6 +50,7 @@ class Session:
         )  # fmt: skip
         self.up = False
         self.wake = asyncio.Event()
+        self._sending_again = False
         self._lease_s = 30.0
         self._heartbeat_s = 5.0
         self._reset()
@@ -174,17 +177,21 @@ class Session:
     def _next_message(self) -> agents_pb2.ConnectRequest | None:
         desk = self._desk
         message = agents_pb2.ConnectRequest()
-        due = desk.outbox.take(message, self._mine if len(desk.sessions) > 1 else None)
+        due = False
+        room = Room()
+        for key in [key for key in desk.progress if self._mine(key)]:
+            if not room.take(len(desk.progress[key].checkpoint)):
+                break
+            message.progress.append(desk.progress.pop(key))
+            due = True
+        due |= desk.outbox.take(message, room, self._may_go if desk.progress or len(desk.sessions) > 1 else None)
         if self._assign_no > self._accepted_no or self._rejected:
             message.accept.assign_no = self._accepted_no = self._assign_no
             message.accept.rejected.extend(self._rejected)
             self._rejected = []
             due = True
-        if desk.logs.waiting:
-            message.logs.extend(desk.logs.take(self, self._number + 1))
-            due = True
-        if reports := [key for key in desk.progress if self._mine(key)]:
-            message.progress.extend(desk.progress.pop(key) for key in reports)
+        if logs := desk.logs.take(self, self._number + 1, room):
+            message.logs.extend(logs)
             due = True
         if self._beat_due:
             self._beat_due = False
@@ -210,6 +217,10 @@ class Session:
         """Whether what concerns this lease goes through this session: it holds it, or whoever did has no stream."""
         held = self._desk.leases.find(lease)
         return held is None or held.session is self or not held.session.up
+
+    def _may_go(self, lease: tuple[int, int]) -> bool:
+        """Whether an outcome goes through this session now; a checkpoint that has not gone yet goes first, since it is worth nothing after it."""
+        return self._mine(lease) and lease not in self._desk.progress
 
     async def _beat(self) -> None:
         """Heartbeats, and an end of the stream when the broker has fallen silent."""
@@ -261,12 +272,19 @@ class Session:
         self.wake.set()
 
     def _acknowledged(self, acked: agents_pb2.AckedOutcomes) -> None:
-        if acked.disposition not in FINAL:
-            self._desk.outbox.send_again()
+        if acked.disposition not in FINAL:  # the broker cannot tell yet
+            if not self._sending_again:
+                self._sending_again = True
+                asyncio.get_running_loop().call_later(SEND_AGAIN_S, self._send_again)
             return
         if acked.disposition in TOO_LATE:
             log.warning("outcomes of jobs %s came too late: %s", list(acked.job_ids), agents_pb2.Disposition.Name(acked.disposition))
         self._desk.acknowledged(zip(acked.job_ids, acked.lease_epochs, strict=True))
+
+    def _send_again(self) -> None:
+        self._sending_again = False
+        self._desk.outbox.send_again()
+        self._desk.wake()
 
     def _assigned(self, assign: agents_pb2.Assign) -> None:
         """Takes the jobs whose leases are fresh; those that lay in a buffer for too long are given back."""

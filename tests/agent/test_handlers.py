@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from headrace_agent import Agent, AgentError, Backoff, Fail, JobContext, Retry, Snooze
 from headrace_agent.leases import margin_s
-from headrace_agent.outbox import LogBuffer, Outbox
+from headrace_agent.outbox import LogBuffer, Outbox, Room
 from headrace_agent.testing import run_job
 from headrace_proto.v1 import agents_pb2, jobs_pb2
 
@@ -163,7 +163,7 @@ def test_outcomes_stay_until_they_are_acknowledged() -> None:
 
     def sent(mine: Callable[[tuple[int, int]], bool] | None = None) -> list[int]:
         message = agents_pb2.ConnectRequest()
-        assert outbox.take(message, mine) == bool(message.outcomes or message.completions.job_ids)
+        assert outbox.take(message, Room(), mine) == bool(message.outcomes or message.completions.job_ids)
         return [*message.completions.job_ids, *(outcome.job_id for outcome in message.outcomes)]
 
     outbox.put((1, 1), b"")
@@ -173,7 +173,8 @@ def test_outcomes_stay_until_they_are_acknowledged() -> None:
     outbox.send_again()
     outbox.acknowledge((1, 1))
     assert sent() == [2]
-    assert [outcome.job_id for outcome in outbox.all()] == [2]
+    outbox.send_again()
+    assert [outcome.job_id for outcome in outbox.take_one_by_one()] == [2]
 
 
 def test_outcomes_of_any_size_go_in_messages_that_can_be_sent() -> None:
@@ -181,7 +182,7 @@ def test_outcomes_of_any_size_go_in_messages_that_can_be_sent() -> None:
     for job_id in range(20):
         outbox.put((job_id + 1, 1), bytes(1024 * 1024))
     messages = []
-    while outbox.take(message := agents_pb2.ConnectRequest()):
+    while outbox.take(message := agents_pb2.ConnectRequest(), Room()):
         messages.append(message)
     assert max(message.ByteSize() for message in messages) < 8 * 1024 * 1024
     assert [job_id for message in messages for job_id in message.completions.job_ids] == list(range(1, 21))
@@ -191,11 +192,11 @@ def test_log_lines_are_sent_again_when_their_stream_breaks() -> None:
     buffer, one, other = LogBuffer(), object(), object()
     for n in range(3):
         buffer.put(1, 1, jobs_pb2.LogLine(line_no=n + 1))
-    assert len(buffer.take(one, 5, limit=2)[0].lines) == 2
+    assert len(buffer.take(one, 5, Room(), limit=2)[0].lines) == 2
     buffer.stored(other, 9)
     assert len(buffer) == 3
     buffer.send_again(one)
-    assert [line.line_no for line in buffer.take(other, 1)[0].lines] == [1, 2, 3]
+    assert [line.line_no for line in buffer.take(other, 1, Room())[0].lines] == [1, 2, 3]
     buffer.stored(other, 1)
     assert len(buffer) == 0
 

@@ -41,6 +41,17 @@ async def test_an_async_handler_that_blocks_keeps_its_lease_and_is_named(client:
     assert "a handler blocks the event loop" in log.read_text() and "block " in log.read_text()
 
 
+async def test_payloads_and_results_that_do_not_fit_into_one_message(client: Client, broker: BrokerProcess, directory: Path, stack: AsyncExitStack) -> None:
+    """A message that is too large ends the stream; here all jobs together would make one of 40 MB in either direction."""
+    ids = [(await client.submit("echo", "x" * 1_000_000)).job_id for _ in range(40)]
+    agent = await start_agent(directory, broker.address, "--slots", "40")
+    stack.push_async_callback(agent.kill)
+    for job_id in ids:
+        job = await client.wait(job_id, timeout_s=30)
+        assert (job.state, job.lease_epoch) == (State.COMPLETED, 1)
+    assert agent.log.read_text().count("session with") == 1
+
+
 async def test_slots_are_never_exceeded(client: Client, broker: BrokerProcess, stack: AsyncExitStack) -> None:
     agent, running, most = Agent("counted", slots=3), set(), []
 

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import asyncpg
 from headrace_client import AdminClient, Client, JobSpec, State
 
 from tests.support.processes import BrokerProcess, Process, start_agent, until
@@ -22,6 +23,37 @@ async def test_a_job_is_completed_with_its_result_log_and_history(client: Client
         return [line.text async for line in client.logs(job.job_id)]
 
     assert await until(logged) == ["echo"]
+
+
+async def test_a_wait_that_begins_while_the_end_is_being_stored_hears_of_it(client: Client, agent: Process, database: str, directory: Path) -> None:
+    """Nobody listened when the round was built, and the one who does now has read what was before it: the change must reach him all the same."""
+    job_id = (await client.submit("gate", "open")).job_id
+
+    async def started() -> bool:
+        return (directory / "ran.txt").exists()
+
+    await until(started)
+    con = await asyncpg.connect(database)
+    try:
+        ours = con.transaction()
+        await ours.start()  # holds the key of the job's next event, so that the flush waits for us
+        await con.execute("create temp table next on commit drop as select * from headrace.event where job_id = $1", job_id)
+        await con.execute("update next set seq = seq + 1")
+        await con.execute("insert into headrace.event select * from next")
+        (directory / "open").touch()
+
+        async def flush_waits() -> bool:
+            return bool(await con.fetchval("select count(*) from pg_locks where locktype = 'transactionid' and not granted"))
+
+        await until(flush_waits)
+        waiting = asyncio.create_task(client.wait(job_id, timeout_s=15))
+        await asyncio.sleep(0)  # the wait goes first
+        assert (await client.get(job_id)).state is State.PROCESSING  # asked after it on the same connection: by now the wait has begun
+        await ours.rollback()
+    finally:
+        await con.close()
+    async with asyncio.timeout(8):
+        assert (await waiting).state is State.COMPLETED
 
 
 async def test_a_failing_job_is_retried_then_ends_in_error_with_an_alert(client: Client, admin: AdminClient, agent: Process) -> None:

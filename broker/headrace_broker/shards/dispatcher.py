@@ -10,7 +10,7 @@ from headrace_broker.model.job import Kind, State
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
 from headrace_broker.shards.session import Session
-from headrace_broker.store.batch import MAX_ROWS
+from headrace_broker.store.batch import MAX_ROWS, instance_of
 
 if TYPE_CHECKING:
     from headrace_broker.shards.owner import Owner
@@ -68,13 +68,13 @@ def _grant_all(owner: "Owner", round_: Round, session: Session, job_ids: list[in
     entry, agent_id, live_jobs, bodies = owner.types.by_id[type_id], session.facts.agent_id, owner.live_jobs, owner.bodies
     deadline = now + entry.settings.timeout_s + owner.limits.lease_s
     assigned = round_.grants.setdefault(session, [])
-    fresh: list[int] = []
+    fresh: list[Live] = []
     for job_id in job_ids:
         body = bodies.pop(job_id)
         live = live_jobs.get(job_id)
         known = live is not None
         if live is None:
-            live = live_jobs[job_id] = Live(job_id, entry, priority, None if body is None or isinstance(body, bytes) else body[2])
+            live = live_jobs[job_id] = Live(job_id, entry, priority, instance_of(body) if body is not None else None)
         live.session, live.agent_id, live.seen_no, live.deadline = session, agent_id, session.last_no, deadline
         live.attempt += 1
         session.leases[job_id] = live
@@ -85,7 +85,7 @@ def _grant_all(owner: "Owner", round_: Round, session: Session, job_ids: list[in
             owner.record(round_, live, Kind.GRANTED, State.PROCESSING)
         else:
             live.seq, live.kind, live.state, live.round = 1, Kind.GRANTED, State.PROCESSING, round_.number
-            fresh.append(job_id)
+            fresh.append(live)
         if body is None:
             round_.bodiless.append((session, live))
         else:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from headrace_broker.model import retry
 from headrace_broker.model.job import UNCHARGED, Disposition, Kind, State
-from headrace_broker.shards.hub import JobChange
 from headrace_broker.shards.intents import Completions, Ending
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
@@ -37,6 +36,7 @@ def take(owner: "Owner", round_: Round) -> None:
 def _complete(owner: "Owner", round_: Round, done: Completions) -> None:
     """Settles what completed under its current lease, as `_end` would; in one loop, because nearly all jobs come through here."""
     live_jobs, batch = owner.live_jobs, round_.batch
+    lives: list[Live] = []
     job_ids: list[int] = []
     epochs: list[int] = []
     places, whos, steps = batch.event_place, batch.event_who, batch.event_step
@@ -62,19 +62,19 @@ def _complete(owner: "Owner", round_: Round, done: Completions) -> None:
         live.seq, live.state = epoch + 1, State.COMPLETED
         if done.results is not None and (result := done.results[index]):
             batch.set_result(before + len(job_ids), result)
+        lives.append(live)
         job_ids.append(job_id)
         epochs.append(epoch)
         places.append((epoch + 1) << 32 | minute)
         whos.append(entry.type_id << 32 | (live.agent_id or 0))
         steps.append(_COMPLETED | live.run << 16 | live.attempt << 32 | live.losses << 48)
-        if owner.hub.active:
-            round_.changes.append(JobChange(job_id, entry.type_id, State.COMPLETED, epoch + 1, "completed", live.instance_id))
     batch.event_job += job_ids
     for entry, count in settled.items():
         batch.counts[entry.type_id, State.PROCESSING, 0] -= count
         batch.counts[entry.type_id, State.COMPLETED, minutes[entry]] += count
     if job_ids:
         owner.note_moved(job_ids)
+        round_.moved.append((lives, Kind.COMPLETED))
         round_.acks.append((done.sink, job_ids, epochs, Disposition.ACCEPTED))
     for ending, live in late:
         _end_late(owner, round_, ending, live)

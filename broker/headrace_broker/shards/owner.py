@@ -31,7 +31,7 @@ from headrace_broker.shards.round import KeyedRound, Round
 from headrace_broker.shards.session import Session
 from headrace_broker.shards.timers import Timers
 from headrace_broker.shards.types import TypeEntry, TypeTable
-from headrace_broker.store.batch import MAX_ROWS, Batch, Body
+from headrace_broker.store.batch import MAX_ROWS, Batch, Body, instance_of
 from headrace_broker.store.ledger import Flushed, KeyHolder
 
 MAX_PENDING_JOBS = 50_000
@@ -184,8 +184,8 @@ class Owner:
         round_.tell(self.refill)
         if self.refill:
             self.refill_wake.set()
-        if round_.changes:
-            self.hub.publish(round_.changes)
+        if self.hub.active:  # asked now: who subscribed while the round was in flight has read what was before it
+            self.hub.publish(round_.changes())
         if self.beating:
             for session in self.beating:
                 session.confirm(round_.number - 1)
@@ -226,7 +226,7 @@ class Owner:
                 self._enter(job_id, entry.type_id, priority, available_at_s, now)
                 self.bodies.put(job_id, body)
                 if self.hub.active:
-                    self.hub.publish([JobChange(job_id, entry.type_id, State.WAITING, 0, "submitted", _instance(body))])
+                    self.hub.publish([JobChange(job_id, entry.type_id, State.WAITING, 0, "submitted", instance_of(body))])
                 _resolve(keyed.done, (job_id, False))
                 continue
             holder = holders.get((keyed.domain_id, keyed.key))
@@ -327,19 +327,17 @@ class Owner:
         )  # fmt: skip
         if self.readers:
             self.note_moved([live.job_id])
-        if self.hub.active:
-            round_.changes.append(JobChange(live.job_id, type_id, state, live.seq, kind.name.lower(), live.instance_id))
+        round_.moved.append(([live], kind))
 
-    def record_grants(self, round_: Round, job_ids: list[int], type_id: int, agent_id: int) -> None:
-        """The same for first grants of jobs of one type to one agent, in columns; their `Live` objects say it already."""
+    def record_grants(self, round_: Round, lives: list[Live], type_id: int, agent_id: int) -> None:
+        """The same for first grants of jobs of one type to one agent, in columns; `lives` say it already."""
+        job_ids = [live.job_id for live in lives]
         counts = round_.batch.counts
         counts[type_id, State.WAITING, 0] -= len(job_ids)
         counts[type_id, State.PROCESSING, 0] += len(job_ids)
         round_.batch.add_grants(job_ids, type_id, agent_id)
         self.note_moved(job_ids)
-        if self.hub.active:
-            lives = [self.live_jobs[job_id] for job_id in job_ids]
-            round_.changes += [JobChange(live.job_id, type_id, State.PROCESSING, 1, "granted", live.instance_id) for live in lives]
+        round_.moved.append((lives, Kind.GRANTED))
 
     def note_moved(self, job_ids: Iterable[int]) -> None:
         """These jobs have a new event: changes that read them before must read them again."""
@@ -398,8 +396,6 @@ class Owner:
                 self._pending_bytes -= _size(body)
                 self.bodies.put(job_id, body)
                 self._enter(job_id, entry.type_id, priority, available_at_s, now)
-                if self.hub.active:
-                    round_.changes.append(JobChange(job_id, entry.type_id, State.WAITING, 0, "submitted", _instance(body)))
             round_.submissions.append((submission, batch.job_id[first:]))
             self._pending_jobs -= len(submission.jobs)
 
@@ -415,8 +411,6 @@ class Owner:
         self._pending_bytes -= sum(map(len, jobs.payloads))
         self.bodies.put_all(job_ids, jobs.payloads)
         self.lanes.extend(entry.type_id, jobs.priority, job_ids)
-        if self.hub.active:
-            round_.changes += [JobChange(job_id, entry.type_id, State.WAITING, 0, "submitted") for job_id in job_ids]
 
     @property
     def _next_shard(self) -> int:
@@ -513,10 +507,6 @@ class Owner:
 
 def _size(body: Body) -> int:
     return len(body) if isinstance(body, bytes) else len(body[0])
-
-
-def _instance(body: Body) -> str | None:
-    return None if isinstance(body, bytes) else body[2]
 
 
 def _resolve(future: "asyncio.Future[tuple[int, bool]]", value: tuple[int, bool]) -> None:

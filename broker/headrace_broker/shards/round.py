@@ -5,12 +5,12 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
-from headrace_broker.model.job import Disposition
+from headrace_broker.model.job import Disposition, Kind, State
 from headrace_broker.shards.hub import JobChange
-from headrace_broker.shards.intents import AckSink, KeyedJob, Submission
+from headrace_broker.shards.intents import AckSink, KeyedJob, PlainJobs, Submission
 from headrace_broker.shards.live import Abort, Live
 from headrace_broker.shards.session import Assigned, Session
-from headrace_broker.store.batch import Batch
+from headrace_broker.store.batch import Batch, instance_of
 
 
 @dataclass(slots=True)
@@ -27,7 +27,7 @@ class Round:
     aborts: list[tuple[Session, int, int, Abort]] = field(default_factory=list)
     revoked: list[tuple[Session, int, int]] = field(default_factory=list)
     waiting_again: list[Live] = field(default_factory=list)  # into lanes or timers once the round is built: one event per job and flush
-    changes: list[JobChange] = field(default_factory=list)
+    moved: list[tuple[list[Live], Kind]] = field(default_factory=list)  # by which event
 
     def tell(self, refill: "deque[tuple[Session, Live]]") -> None:
         """Tells everybody, after the commit. Grants whose body is not in memory go to `refill`."""
@@ -53,6 +53,20 @@ class Round:
         for session, job_id, epoch in self.revoked:
             session.out.revoked.append((job_id, epoch))
             session.wake.set()
+
+    def changes(self) -> list[JobChange]:
+        """What the round did to jobs, for those who listen. Made once it is durable, and only then: nobody pays for what nobody hears."""
+        found: list[JobChange] = []
+        for submission, job_ids in self.submissions:
+            jobs = submission.jobs
+            if isinstance(jobs, PlainJobs):
+                found += [JobChange(job_id, jobs.entry.type_id, State.WAITING, 0, "submitted") for job_id in job_ids]
+            else:
+                found += [JobChange(i, entry.type_id, State.WAITING, 0, "submitted", instance_of(body)) for i, (entry, _, _, body) in zip(job_ids, jobs, strict=True)]
+        for lives, kind in self.moved:
+            name = kind.name.lower()
+            found += [JobChange(live.job_id, live.entry.type_id, live.state, live.seq, name, live.instance_id) for live in lives]
+        return found
 
 
 @dataclass(slots=True)

@@ -19,6 +19,11 @@ Body = bytes | tuple[bytes, str | None, str | None, str | None, str | None]
 """What an agent needs of a job: its payload, or (payload, content_type, instance_id, labels as JSON, trace_context) when any of these is set."""
 
 
+def instance_of(body: Body) -> str | None:
+    """The business case that a body names."""
+    return None if isinstance(body, bytes) else body[2]
+
+
 @dataclass(slots=True)
 class Batch:
     """Facts that one commit will store. `n` is the number of the flush within its life."""
