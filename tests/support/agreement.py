@@ -35,6 +35,11 @@ async def agree(client: Client, database: str) -> dict[int, Head]:
         await con.close()
 
 
+async def history(client: Client, job_id: int) -> list[str]:
+    """The kinds of a job's events and, in brackets, notes; in the order of their seq, without the submission."""
+    return [f"({event.kind})" if event.note else event.kind for event in (await client.events(job_id))[1:]]
+
+
 async def _ledger(con: "asyncpg.Connection[Any]") -> tuple[dict[int, Head], dict[int, Any]]:
     """The folded ledger (checked against the view and the stored counts) and the view, of one moment."""
     async with con.transaction(isolation="repeatable_read", readonly=True):
