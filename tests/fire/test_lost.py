@@ -72,8 +72,7 @@ async def test_an_agent_that_accepts_in_time_is_not_sent_away(database: str, dir
     job_id = (await client.submit("t")).job_id
     await hand.take(1)
     for _ in range(4):
-        number = hand.number
-        await hand.until(lambda number=number: hand.proven_no > number, "a heartbeat's confirmation")
+        await hand.confirmed(hand.number + 1)
     assert not hand.away
     assert await history(client, job_id) == ["granted"]
     await agree(client, database)
@@ -145,8 +144,7 @@ async def test_a_lease_that_two_heartbeats_do_not_name_is_given_back(connect: Co
     kept, forgotten = await quiet.take(2)
 
     async def beat(*refs: tuple[int, int]) -> None:
-        number = await quiet.heartbeat(*refs)
-        await quiet.until(lambda: quiet.proven_no >= number, "the confirmation")
+        await quiet.confirmed(await quiet.heartbeat(*refs))
 
     await beat((kept.job_id, kept.lease_epoch))
     assert await history(client, ids[1]) == ["granted"], "once may be a heartbeat that crossed its Assign"
@@ -167,8 +165,7 @@ async def test_a_heartbeat_that_names_an_older_lease_does_not_keep_the_present_o
     [again] = await quiet.take(1)
     assert again.lease_epoch == 3
     for _ in range(2):
-        number = await quiet.heartbeat((job_id, 1))
-        await quiet.until(lambda number=number: quiet.proven_no >= number, "the confirmation")
+        await quiet.confirmed(await quiet.heartbeat((job_id, 1)))
     await quiet.until(lambda: quiet.not_held == [(job_id, 1)] * 2, "that the older one is not held")
     await _state(client, job_id, State.WAITING)
     assert await history(client, job_id) == ["granted", "released", "granted", "rejected"]
@@ -204,8 +201,7 @@ async def test_after_a_takeover_a_lease_waits_a_full_lease_for_its_holder_and_no
     assert [ref.job_id for ref in welcome.not_held] == ids, "they are another agent's"
     await other.credit(5)
     while asyncio.get_running_loop().time() < ready + 2.0:  # the lease is 3 s
-        number = other.number
-        await other.until(lambda number=number: other.proven_no > number, "a heartbeat's confirmation")
+        await other.confirmed(other.number + 1)
     assert [await history(client, job_id) for job_id in ids] == [["granted"], ["granted"]]
     hand.held = {mine.job_id: mine, orphan.job_id: orphan}
     assert not (await hand.connect()).not_held

@@ -133,7 +133,10 @@ class ScriptedAgent:
 
     async def proven(self) -> None:
         """A heartbeat of what it holds, and its confirmation: everything sent before it has been heard, and a flush that began afterwards is durable."""
-        number = await self.heartbeat(*((job_id, job.lease_epoch) for job_id, job in self.held.items()))
+        await self.confirmed(await self.heartbeat(*((job_id, job.lease_epoch) for job_id, job in self.held.items())))
+
+    async def confirmed(self, number: int) -> None:
+        """Waits until a heartbeat with this number, or a later one, is confirmed."""
         await self.until(lambda: self.proven_no >= number, "the heartbeat's confirmation")
 
     async def until(self, check: Callable[[], object], what: str) -> None:
