@@ -119,9 +119,7 @@ async def test_a_checkpoint_does_not_outlive_a_requeue(hand: ScriptedAgent, clie
     await agree(client, database)
 
 
-async def test_log_lines_of_an_older_lease_stay_with_it_and_do_not_use_up_the_new_ones_room(
-    hand: ScriptedAgent, client: Client, admin: AdminClient, database: str
-) -> None:
+async def test_log_lines_of_an_older_lease_stay_with_it_and_use_no_room_of_the_new_one(hand: ScriptedAgent, client: Client, admin: AdminClient, database: str) -> None:
     await admin.set_type("t", log_limit_lines=2, log_limit_bytes=1000)
     old, new = await _again(hand, client)
 

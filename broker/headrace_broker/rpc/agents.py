@@ -219,8 +219,9 @@ class AgentsService:
 async def _unless(left: asyncio.Event, done: "asyncio.Future[T]") -> T:
     """The result, unless the owner that was to give it has left."""
     leaving = asyncio.ensure_future(left.wait())
+    either: list[asyncio.Future[Any]] = [done, leaving]
     try:
-        await asyncio.wait([done, leaving], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     finally:
         leaving.cancel()
     if not done.done():
