@@ -7,7 +7,7 @@ STAMP := $(VENV)/.set-up
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-fast bench lint format types protos verify lock wheel clean
+.PHONY: help setup demo up test test-fast mutants bench lint format types protos verify lock wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ test: $(STAMP) ## Run all tests
 
 test-fast: $(STAMP) ## Run the tests that need no server
 	$(BIN)/python -m pytest -q tests/unit tests/packaging/test_imports.py
+
+mutants: $(STAMP) ## Take every guard away, one at a time: some test must turn red
+	$(BIN)/python -m tests.mutants.run --jobs $(WORKERS)
 
 bench: $(STAMP) .venv-peers/.set-up ## Measure the flush, the broker alone, single submits, and the whole beside other queues
 	PYTHONPATH=. $(BIN)/python benchmarks/flush.py --rounds 7

@@ -157,6 +157,17 @@ async def test_a_lease_that_two_heartbeats_do_not_name_is_given_back(connect: Co
     await agree(client, database)
 
 
+async def test_heartbeats_that_cross_an_assign_do_not_give_it_back(connect: Connect, client: Client, database: str) -> None:
+    quiet = await connect(beats=False)
+    await quiet.credit(1)
+    job_id = (await client.submit("t")).job_id
+    await quiet.until(lambda: quiet.jobs, "the Assign")
+    for _ in range(3):
+        await quiet.confirmed(await quiet.heartbeat())
+    assert await history(client, job_id) == ["granted"], "it was not accepted yet: the agent may not have read it"
+    await agree(client, database)
+
+
 async def test_a_heartbeat_that_names_an_older_lease_does_not_keep_the_present_one(connect: Connect, client: Client, database: str) -> None:
     quiet = await connect(beats=False)
     job_id = (await client.submit("t")).job_id

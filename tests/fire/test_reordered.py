@@ -74,6 +74,18 @@ async def test_an_older_credit_after_a_newer_one_gives_no_room(connect: Connect,
     await agree(client, database)
 
 
+async def test_an_agent_that_asks_for_more_than_its_slots_gets_no_more(connect: Connect, client: Client, database: str) -> None:
+    agent = await connect(slots=2)
+    for _ in range(5):
+        await client.submit("t")
+    await agent.credit(50)
+    await agent.until(lambda: len(agent.jobs) == 2, "as many as it has slots")
+    await agent.proven()
+    await agent.proven()
+    assert len(agent.jobs) == 2
+    await agree(client, database)
+
+
 async def test_a_message_whose_number_was_overtaken_ends_the_stream_and_changes_nothing(hand: ScriptedAgent, client: Client, database: str) -> None:
     job_id = (await client.submit("t")).job_id
     [job] = await hand.take(1)
