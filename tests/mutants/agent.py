@@ -11,7 +11,9 @@ MUTANTS = (
     Mutant("a lease that is over when it comes is taken", SESSION, '"its lease was over when it arrived" if now >= until', '"" if False', f"{TESTS} -k buffer"),
     Mutant("a confirmation counts from its arrival", SESSION, "at = self._sent_at.get(number)", "at = asyncio.get_running_loop().time()", f"{TESTS} -k old_confirmation"),
     Mutant("a lease is trusted to its end", LEASES, "return min(2.0, 0.1 + lease_s * 0.05)", "return 0.0", f"{TESTS} -k own_sending"),
-    Mutant("a handler goes on after its lease", LEASES, "if now >= held.until and not held.finished", "if not held.finished and held.until < 0", f"{TESTS} -k own_sending"),
+    Mutant(
+        "a handler goes on after its lease", LEASES, "if now >= held.until and not held.finished", "if not held.finished and held.until < 0", f"{TESTS} -k own_sending"
+    ),
     Mutant("what is lost is reported", WORK, "        if attempt.stop is Stop.LEASE:\n            return None\n", "", f"{TESTS} -k own_sending"),
     Mutant("any answer ends the wait for an outcome's fate", SESSION, "if ack.disposition in FINAL:", "if True:", f"{TESTS} -k fate_is_final"),
     Mutant("an outcome is not sent again after its stream broke", SESSION, "            self._desk.outbox.send_again()\n", "", f"{TESTS} -k fate_is_final"),
@@ -20,4 +22,4 @@ MUTANTS = (
     Mutant("a job that the broker does not know of goes on", SESSION, "for ref in message.heartbeat_ack.not_held:", "for ref in ():", f"{TESTS} -k takes_back"),
     Mutant("a draining agent takes jobs", SESSION, '"the agent drains" if desk.draining', '"" if False', f"{TESTS} -k drains"),
     Mutant("a draining agent offers slots", f"{PLACE}/desk.py", "        if self.draining:\n            return 0\n", "", f"{TESTS} -k drains"),
-)  # fmt: skip
+)

@@ -1,14 +1,13 @@
-"""What the owner decides, what a session may do, and what is counted."""
+"""What the owner decides, and what it counts."""
 
 from tests.mutants.mutant import Mutant
 
 SHARDS = "broker/headrace_broker/shards"
-ENDINGS, OWNER, CHANGES, SESSION = f"{SHARDS}/endings.py", f"{SHARDS}/owner.py", f"{SHARDS}/changes.py", f"{SHARDS}/session.py"
-SWEEP, RECEPTION, REFILL, RECOVER = f"{SHARDS}/sweep.py", f"{SHARDS}/reception.py", f"{SHARDS}/refill.py", f"{SHARDS}/recover.py"
-RPC = "broker/headrace_broker/rpc/agents.py"
+ENDINGS, OWNER, CHANGES, SWEEP, REFILL, RECOVER = (f"{SHARDS}/{name}.py" for name in ("endings", "owner", "changes", "sweep", "refill", "recover"))
 ONCE = "tests/fire/test_transitions.py -k once_however and twice"
 ROUNDS, LOST, DOUBLED, REORDERED = (f"tests/fire/test_{name}.py" for name in ("rounds", "lost", "doubled", "reordered"))
-MEMORY = "tests/unit/test_memory.py"
+LEAVES = "    round_.batch.counts[head.type_id, state, head.delete_minute or 0] -= 1\n"
+SAYS_WHO = "    round_.batch.extend_event(actor=intent.actor, reason=intent.reason)\n"
 
 MUTANTS = (
     # endings
@@ -25,12 +24,26 @@ MUTANTS = (
     Mutant("a settled job keeps its lease", OWNER, "        self.release_lease(live)\n", "", f"{ROUNDS} -k database_was_away or completed_late or its_date"),
     Mutant("a late outcome counts after any ending", ENDINGS, " and live.kind in (Kind.LOST, Kind.OWNER_CHANGED)", "", f"{REORDERED} -k given_back_takes"),
     Mutant("a late outcome of any lease counts", ENDINGS, " and live.seq == ending.epoch + 1", "", f"{ROUNDS} -k lost_last"),
-    Mutant("a late failure counts", ENDINGS, "if late and live is not None and ending.kind is Kind.COMPLETED:", "if late and live is not None:", f"{LOST} -k silent_agent"),
+    Mutant(
+        "a late failure counts", ENDINGS, "if late and live is not None and ending.kind is Kind.COMPLETED:", "if late and live is not None:", f"{LOST} -k silent_agent"
+    ),
     Mutant("a loss and a late outcome in one round", ENDINGS, "if live.round == round_.number:", "if False:", f"{ROUNDS} -k in_one_round_end"),
     Mutant("a job that completed late stays in its lane", ENDINGS, "        owner.lanes.discard(live.job_id)\n", "", f"{ROUNDS} -k not_granted_again"),
     Mutant("an outcome in flight is told to be unknown", REFILL, "if kind == 0:", "if False:", f"{DOUBLED} -k one_message"),
-    Mutant("the outcome that an abort overruled is told to be late", REFILL, "abort_requested and ending.kind", "False and ending.kind", "tests/rpc/test_agent_stream.py -k ended_a_job_as_aborted"),
-    Mutant("any outcome of an aborted job is the one that ended it", REFILL, "kind == Kind.ABORTED and abort_requested and", "kind == Kind.ABORTED and", "tests/rpc/test_agent_stream.py -k ended_a_job_as_aborted"),
+    Mutant(
+        "the outcome that an abort overruled is told to be late",
+        REFILL,
+        "abort_requested and ending.kind",
+        "False and ending.kind",
+        "tests/rpc/test_agent_stream.py -k ended_a_job_as_aborted",
+    ),
+    Mutant(
+        "any outcome of an aborted job is the one that ended it",
+        REFILL,
+        "kind == Kind.ABORTED and abort_requested and",
+        "kind == Kind.ABORTED and",
+        "tests/rpc/test_agent_stream.py -k ended_a_job_as_aborted",
+    ),
     # changes
     Mutant("a change is decided on what was read before another", CHANGES, "(live is None and head.job_id in intent.moved)", "(False)", f"{ROUNDS} -k read_again"),
     Mutant("two events of a job in one round", CHANGES, "(live is not None and live.round == round_.number)", "(False)", f"{ROUNDS} -k two_rounds_events"),
@@ -38,11 +51,28 @@ MUTANTS = (
     Mutant("a call takes another's note of what moved", CHANGES, "other is not moved]", "other != moved]", f"{DOUBLED} -k equal_changes"),
     Mutant("a job past its date can be changed", CHANGES, "head.delete_minute * 60 <= owner.clock.now_s()", "False", f"{ROUNDS} -k after_its_date"),
     Mutant("a purged job can be changed", CHANGES, "if head is None or head.state is State.GONE:", "if head is None:", f"{ROUNDS} -k read_again"),
-    Mutant("a job that runs can be requeued", CHANGES, "    if state not in SETTLED:\n        raise InvalidState(f\"job {head.job_id} is {state.name.lower()}: only settled jobs can be requeued",
-           "    if False:\n        raise InvalidState(f\"job {head.job_id} is {state.name.lower()}: only settled jobs can be requeued", f"{DOUBLED} -k equal_changes"),
-    Mutant("a completed job is requeued unasked", CHANGES, "if state is State.COMPLETED and not intent.include_completed:", "if False:", "tests/e2e/test_life.py -k requeue_and_purge"),
+    Mutant(
+        "a job that runs can be requeued",
+        CHANGES,
+        '    if state not in SETTLED:\n        raise InvalidState(f"job {head.job_id} is {state.name.lower()}: only settled jobs can be requeued',
+        '    if False:\n        raise InvalidState(f"job {head.job_id} is {state.name.lower()}: only settled jobs can be requeued',
+        f"{DOUBLED} -k equal_changes",
+    ),
+    Mutant(
+        "a completed job is requeued unasked",
+        CHANGES,
+        "if state is State.COMPLETED and not intent.include_completed:",
+        "if False:",
+        "tests/e2e/test_life.py -k requeue_and_purge",
+    ),
     Mutant("a settled job can be aborted", CHANGES, "    if state in SETTLED:\n", "    if False:\n", f"{DOUBLED} -k equal_changes"),
-    Mutant("a forced abort does not hold the next lease back", CHANGES, "owner.not_before[head.job_id] = now + owner.limits.lease_s", "pass", f"{REORDERED} -k forced_abort_the_next"),
+    Mutant(
+        "a forced abort does not hold the next lease back",
+        CHANGES,
+        "owner.not_before[head.job_id] = now + owner.limits.lease_s",
+        "pass",
+        f"{REORDERED} -k forced_abort_the_next",
+    ),
     Mutant("nor after a takeover", CHANGES, "owner.taken_over_at + owner.limits.lease_s)", "0.0)", f"{ROUNDS} -k holds_the_next_lease_back"),
     Mutant("a lease that is held back is granted", OWNER, ", live.not_before)", ", 0.0)", f"{REORDERED} -k forced_abort_the_next"),
     Mutant("a forced abort is not told to the holder", CHANGES, "round_.revoked.append(", "(lambda _: None)(", f"{DOUBLED} -k equal_changes"),
@@ -50,7 +80,13 @@ MUTANTS = (
     # time
     Mutant("the lease of a silent agent never ends", SWEEP, "silent = now - session.renewed_at > limits.lease_s", "silent = False", f"{LOST} -k silent_agent"),
     Mutant("the leases of an agent that is gone last", SWEEP, "now - session.closed_at > limits.disconnect_grace_s", "False", f"{LOST} -k charged_one_loss"),
-    Mutant("a new owner does not wait for the holders", RECOVER, "owner.taken_over_at + max(stored.lease_s or 0.0, owner.limits.lease_s)", "owner.taken_over_at", f"{LOST} -k waits_a_full_lease"),
+    Mutant(
+        "a new owner does not wait for the holders",
+        RECOVER,
+        "owner.taken_over_at + max(stored.lease_s or 0.0, owner.limits.lease_s)",
+        "owner.taken_over_at",
+        f"{LOST} -k waits_a_full_lease",
+    ),
     Mutant("a lease that nobody claims lasts for ever", SWEEP, "if live.session is None and now > live.lease_end:", "if False:", f"{LOST} -k given_back_uncharged"),
     Mutant("unclaimed leases are never charged", SWEEP, "live.owner_changes < MAX_OWNER_CHANGES", "True", f"{ROUNDS} -k charged_in_the_end"),
     Mutant("what was never sent is charged", SWEEP, "Kind.LOST if live.assign_no else Kind.REJECTED", "Kind.LOST", f"{ROUNDS} -k never_sent"),
@@ -60,51 +96,57 @@ MUTANTS = (
     Mutant("keyed jobs that were refused are stored later", OWNER, "        self._keyed.clear()\n", "", f"{ROUNDS} -k refused"),
     Mutant("a job that was put off is granted at once", OWNER, "        if due > now:\n", "        if False:\n", f"{ROUNDS} -k put_off"),
     Mutant("a takeover forgets requests to abort", RECOVER, "owner.live_jobs[stored_abort.job_id].abort = Abort(", "Abort(", f"{ROUNDS} -k outlives_its_broker"),
-    # sessions
-    Mutant("a heartbeat is confirmed before a proof", SESSION, "self.beats[0][1] <= flushed", "True", f"{MEMORY} -k began_after"),
-    Mutant("a flush that began before a heartbeat confirms it", OWNER, "session.confirm(round_.number - 1)", "session.confirm(round_.number)", f"{ROUNDS} -k began_after"),
-    Mutant("one heartbeat without a lease gives it back", RECEPTION, "live.missed >= 2", "live.missed >= 1", f"{LOST} -k two_heartbeats"),
-    Mutant("a lease that no heartbeat names lasts", RECEPTION, "live.missed >= 2", "False", f"{LOST} -k two_heartbeats"),
-    Mutant("a heartbeat of an older lease keeps the new one", RECEPTION, "held.get(live.job_id) != live.seq", "live.job_id not in held", f"{LOST} -k older_lease"),
-    Mutant("heartbeats that cross an Assign give it back", RECEPTION, "if arrived and held", "if held", f"{LOST} -k cross_an_assign"),
-    Mutant("a heartbeat of an older lease is not told so", RECEPTION, "if live is None or live.seq != epoch:", "if live is None:", f"{REORDERED} -k is_not_held"),
-    Mutant("a hello claims another epoch", RECEPTION, "live.seq == epoch and live.state", "live.state", f"{LOST} -k claims_the_lease"),
-    Mutant("a hello claims what does not run", RECEPTION, " and live.state is State.PROCESSING and live.agent_id", " and live.agent_id", f"{ROUNDS} -k what_is_no_lease"),
-    Mutant("a hello claims another agent's lease after a takeover", RECEPTION, " and live.agent_id == facts.agent_id", "", f"{LOST} -k waits_a_full_lease"),
-    Mutant("a lost Assign stays granted", RECEPTION, "forgotten = [live for live in session.leases.values() if live.job_id not in held]", "forgotten = []", f"{LOST} -k assign_that_was_lost_is_given"),
-    Mutant("a pending abort is not told again", RECEPTION, "        if live.abort is not None:\n", "        if False:\n", f"{LOST} -k order_to_abort"),
-    Mutant("what is under way is not subtracted from credit", SESSION, "under_way = [type_id for _, types in self._unseen for type_id in types]", "under_way: list[int] = []", f"{MEMORY} -k credit"),
-    Mutant("what was not sent yet is not subtracted from credit", SESSION, "        under_way += [live.entry.type_id for live in self.unsent]\n", "", f"{MEMORY} -k credit"),
-    Mutant("an older credit gives room", SESSION, "if assign_no < self._credit_no:", "if False:", f"{REORDERED} -k older_credit"),
-    Mutant("credit has no limit", SESSION, "min(free, self.slots)", "free", f"{REORDERED} -k more_than_its_slots"),
-    Mutant("what is no lease any more is sent", SESSION, "if self._still_due(item[0], item[1])", "", f"{MEMORY} -k not_sent"),
-    Mutant("a draining agent is sent jobs", SESSION, " or self.draining", "", f"{MEMORY} -k credit"),
-    Mutant("an agent that is held back is sent jobs", SESSION, " or self.held_back", "", f"{MEMORY} -k credit"),
-    Mutant("an accept in time does not count", SESSION, "while self._unaccepted and self._unaccepted[0][0] <= assign_no:", "while False:", f"{LOST} -k accepts_in_time"),
-    Mutant("message numbers need not rise", RPC, "if message.number <= session.last_no:", "if False:", f"{REORDERED} -k overtaken"),
-    Mutant("the stream that was replaced goes on reading", RPC, "                if session.stream is not token:\n                    return\n", "", f"{DOUBLED} -k half_dead"),
-    Mutant("the stream that was replaced goes on writing", RPC, "while session.stream is token:", "while True:", f"{DOUBLED} -k many_streams"),
-    Mutant("a stale report is kept", RPC, "if live is None or live.seq != report.lease.lease_epoch:", "if live is None:", f"{REORDERED} -k passed_over"),
-    Mutant("a stale checkpoint is stored", OWNER, "live.seq == epoch and live.state is State.PROCESSING:\n            self._notes", "live.state is State.PROCESSING:\n            self._notes", f"{ROUNDS} -k checkpoint"),
-    Mutant("a checkpoint is stored without a lease", OWNER, "live.seq == epoch and live.state is State.PROCESSING:\n            self._notes", "live.seq == epoch:\n            self._notes", f"{ROUNDS} -k checkpoint"),
-    Mutant("old log lines use up the new lease's room", "broker/headrace_broker/rpc/agent_messages.py", "current = live is not None and live.seq == epoch", "current = live is not None", f"{REORDERED} -k log_lines"),
     # submits, reads and counts
     Mutant("a key takes any body", OWNER, "elif holder.body_hash == keyed.body_hash:", "elif True:", f"{DOUBLED} -k key_submitted"),
-    Mutant("a job past its date can be read", "broker/headrace_broker/actions/reads.py", "row.delete_minute * 60 <= self._owner.clock.now_s()", "False", f"{ROUNDS} -k after_its_date"),
+    Mutant(
+        "a job past its date can be read",
+        "broker/headrace_broker/actions/reads.py",
+        "row.delete_minute * 60 <= self._owner.clock.now_s()",
+        "False",
+        f"{ROUNDS} -k after_its_date",
+    ),
     Mutant("a job past its date is listed", "broker/headrace_broker/store/reads.py", "job.delete_minute * 60 <= now_s", "False", f"{ROUNDS} -k after_its_date"),
     Mutant("jobs past their date are counted", OWNER, " and not 0 < delete_minute <= minute", "", f"{ROUNDS} -k after_its_date"),
     Mutant("paused types are granted", f"{SHARDS}/dispatcher.py", " if not owner.types.by_id[type_id].settings.paused", "", "tests/e2e/test_life.py -k paused"),
-    Mutant("counts: a submit is not counted", OWNER, "                batch.counts[entry.type_id, State.WAITING, 0] += 1\n", "", f"{ROUNDS} -k that_waited_is_not_granted"),
-    Mutant("counts: a keyed submit is not counted in memory", OWNER, "                self.counted[entry.type_id, State.WAITING, 0] += 1\n", "", f"{DOUBLED} -k key_submitted"),
+    Mutant(
+        "counts: a submit is not counted", OWNER, "                batch.counts[entry.type_id, State.WAITING, 0] += 1\n", "", f"{ROUNDS} -k that_waited_is_not_granted"
+    ),
+    Mutant(
+        "counts: a keyed submit is not counted in memory",
+        OWNER,
+        "                self.counted[entry.type_id, State.WAITING, 0] += 1\n",
+        "",
+        f"{DOUBLED} -k key_submitted",
+    ),
     Mutant("counts: the state that is left keeps the job", OWNER, "        counts[type_id, live.state, 0] -= 1\n", "", f"{ROUNDS} -k completed_late"),
     Mutant("counts: the new state does not get the job", OWNER, "        counts[type_id, state, delete_minute or 0] += 1\n", "", f"{ROUNDS} -k completed_late"),
     Mutant("counts: memory does not follow the ledger", OWNER, "        self.counted.update(round_.batch.counts)\n", "", f"{DOUBLED} -k rejections"),
-    Mutant("counts: a requeue counts the job in two minutes", CHANGES, "    round_.batch.counts[head.type_id, state, 0] += 1  # it was", "    # it was", f"{DOUBLED} -k equal_changes"),
-    Mutant("counts: a requeue leaves the job in its minute", CHANGES,
-           "    round_.batch.counts[head.type_id, state, head.delete_minute or 0] -= 1\n    round_.batch.extend_event(actor=intent.actor, reason=intent.reason)\n    owner.live_jobs",
-           "    round_.batch.extend_event(actor=intent.actor, reason=intent.reason)\n    owner.live_jobs", f"{DOUBLED} -k equal_changes"),
-    Mutant("counts: a purge counts the job in two minutes", CHANGES, "Kind.PURGED, State.GONE)\n    round_.batch.counts[head.type_id, state, 0] += 1\n", "Kind.PURGED, State.GONE)\n", f"{ROUNDS} -k read_again"),
-    Mutant("counts: a purge leaves the job in its minute", CHANGES,
-           "    round_.batch.counts[head.type_id, state, head.delete_minute or 0] -= 1\n    round_.batch.extend_event(actor=intent.actor, reason=intent.reason)\n    return State.GONE",
-           "    round_.batch.extend_event(actor=intent.actor, reason=intent.reason)\n    return State.GONE", f"{ROUNDS} -k read_again"),
-)  # fmt: skip
+    Mutant(
+        "counts: a requeue counts the job in two minutes",
+        CHANGES,
+        "    round_.batch.counts[head.type_id, state, 0] += 1  # it was",
+        "    # it was",
+        f"{DOUBLED} -k equal_changes",
+    ),
+    Mutant(
+        "counts: a requeue leaves the job in its minute",
+        CHANGES,
+        LEAVES + SAYS_WHO + "    owner.live_jobs",
+        SAYS_WHO + "    owner.live_jobs",
+        f"{DOUBLED} -k equal_changes",
+    ),
+    Mutant(
+        "counts: a purge counts the job in two minutes",
+        CHANGES,
+        "Kind.PURGED, State.GONE)\n    round_.batch.counts[head.type_id, state, 0] += 1\n",
+        "Kind.PURGED, State.GONE)\n",
+        f"{ROUNDS} -k read_again",
+    ),
+    Mutant(
+        "counts: a purge leaves the job in its minute",
+        CHANGES,
+        LEAVES + SAYS_WHO + "    return State.GONE",
+        SAYS_WHO + "    return State.GONE",
+        f"{ROUNDS} -k read_again",
+    ),
+)
