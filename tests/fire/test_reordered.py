@@ -74,6 +74,17 @@ async def test_an_older_credit_after_a_newer_one_gives_no_room(connect: Connect,
     await agree(client, database)
 
 
+async def test_what_is_given_back_waits_for_no_retry_and_spends_no_attempt(hand: ScriptedAgent, client: Client, admin: AdminClient, database: str) -> None:
+    await admin.set_type("t", retry_delay_s=3600.0, retry_max_s=3600.0, max_attempts=1)
+    job_id = (await client.submit("t")).job_id
+    for epoch in (1, 3):
+        [job] = await hand.take(1)
+        assert (job.lease_epoch, job.attempt) == (epoch, 1)
+        assert await hand.report(outcome(job, "released")) == ["accepted"]
+        assert (await client.get(job_id)).wait_reason == "ready"
+    await agree(client, database)
+
+
 async def test_an_agent_that_asks_for_more_than_its_slots_gets_no_more(connect: Connect, client: Client, database: str) -> None:
     agent = await connect(slots=2)
     for _ in range(5):

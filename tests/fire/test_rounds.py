@@ -114,6 +114,20 @@ async def test_an_outcome_that_names_an_event_which_is_no_grant_ends_nothing(mac
     assert await _kinds(machine, job_id) == ["granted", "released"]
 
 
+async def test_an_outcome_again_while_the_first_is_being_stored_cannot_be_judged_yet(machine: Machine) -> None:
+    [job_id] = await _granted(machine)
+    machine.owner.end([Ending(job_id, 1, Kind.COMPLETED, machine, b""), Ending(job_id, 1, Kind.COMPLETED, machine, b"")])
+    round_ = machine.owner.build()
+    await machine._judge()
+    assert machine._acks[job_id, 1] is Disposition.NOT_OWNER, "the ledger does not have the first one yet"
+    assert machine.ledger is not None
+    await machine.ledger.flush(round_.batch)
+    machine.owner.settle(round_)
+    assert machine._acks[job_id, 1] is Disposition.ACCEPTED
+    assert await _kinds(machine, job_id) == ["granted", "completed"]
+    assert await machine.pool.fetchval("select count(*) from headrace.note") == 0
+
+
 async def test_an_ending_and_a_forced_abort_in_one_round_are_two_rounds_events(machine: Machine) -> None:
     [job_id] = await _granted(machine)
     task = await _begin(machine, Verb.ABORT, job_id, force=True)
@@ -165,6 +179,32 @@ async def test_a_job_that_was_put_off_waits_for_its_time(machine: Machine) -> No
     assert await _room(machine) == set()
     machine.now += 5.5
     assert await _room(machine) == {job_id}
+
+
+async def test_a_forced_abort_holds_the_next_lease_back_until_the_old_one_has_ended(machine: Machine) -> None:
+    machine.now += 10 * LEASE_S  # the takeover is long ago
+    [job_id] = await _granted(machine)
+    assert (await _end(machine, await _begin(machine, Verb.ABORT, job_id, force=True))).error is None
+    assert (await _end(machine, await _begin(machine, Verb.REQUEUE, job_id))).error is None
+    assert machine.session is not None
+    for passed_s in (LEASE_S - 1, 1.5):
+        assert await _room(machine) == set()
+        machine.now += passed_s
+        reception.heartbeat(machine.owner, machine.session, 99, {}, machine.now)
+    assert await _room(machine) == {job_id}
+
+
+async def test_an_agent_whose_connection_closed_has_a_grace_to_come_back_and_no_more(machine: Machine) -> None:
+    [job_id] = await _granted(machine)
+    grace_s = machine.owner.limits.disconnect_grace_s
+    assert machine.session is not None and grace_s < LEASE_S / 3
+    machine.session.detach(machine.now)
+    machine.now += grace_s - 0.5
+    await machine.flush()
+    assert await _kinds(machine, job_id) == ["granted"]
+    machine.now += 1.0
+    await machine.flush()
+    assert await _kinds(machine, job_id) == ["granted", "lost"]
 
 
 async def test_after_a_takeover_a_forced_abort_still_holds_the_next_lease_back(machine: Machine) -> None:
@@ -284,6 +324,7 @@ async def test_after_its_date_a_job_is_gone_for_everybody(machine: Machine) -> N
     [job_id] = await _granted(machine)
     await machine.submit(1)
     await machine.report(job_id, 1, Kind.COMPLETED)
+    assert machine.session is not None and not machine.session.leases, "a settled job holds no lease"
     reads = JobReads(machine.owner, Reads(machine.pool))
 
     async def listed() -> list[Any]:

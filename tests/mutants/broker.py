@@ -20,8 +20,8 @@ MUTANTS = (
     Mutant("losses have no budget", ENDINGS, "live.losses >= settings.max_losses", "False", ONCE),
     Mutant("attempts have no budget", ENDINGS, "live.attempt >= settings.max_attempts", "False", ONCE),
     Mutant("a permanent failure is tried again", ENDINGS, "(ending.permanent or ", "(", ONCE),
-    Mutant("every ending is charged", ENDINGS, "charged = kind in (Kind.FAILED, Kind.TIMED_OUT)", "charged = True", ONCE),
-    Mutant("a settled job keeps its lease", OWNER, "        self.release_lease(live)\n", "", f"{ROUNDS} -k database_was_away or completed_late or its_date"),
+    Mutant("every ending is charged", ENDINGS, "charged = kind in (Kind.FAILED, Kind.TIMED_OUT)", "charged = True", f"{REORDERED} -k no_retry"),
+    Mutant("a settled job keeps its lease", OWNER, "        self.release_lease(live)\n", "", f"{ROUNDS} -k after_its_date"),
     Mutant("a late outcome counts after any ending", ENDINGS, " and live.kind in (Kind.LOST, Kind.OWNER_CHANGED)", "", f"{REORDERED} -k given_back_takes"),
     Mutant("a late outcome of any lease counts", ENDINGS, " and live.seq == ending.epoch + 1", "", f"{ROUNDS} -k lost_last"),
     Mutant(
@@ -29,7 +29,7 @@ MUTANTS = (
     ),
     Mutant("a loss and a late outcome in one round", ENDINGS, "if live.round == round_.number:", "if False:", f"{ROUNDS} -k in_one_round_end"),
     Mutant("a job that completed late stays in its lane", ENDINGS, "        owner.lanes.discard(live.job_id)\n", "", f"{ROUNDS} -k not_granted_again"),
-    Mutant("an outcome in flight is told to be unknown", REFILL, "if kind == 0:", "if False:", f"{DOUBLED} -k one_message"),
+    Mutant("an outcome in flight is told to be unknown", REFILL, "if kind == 0:", "if False:", f"{ROUNDS} -k judged_yet"),
     Mutant(
         "the outcome that an abort overruled is told to be late",
         REFILL,
@@ -48,7 +48,13 @@ MUTANTS = (
     Mutant("a change is decided on what was read before another", CHANGES, "(live is None and head.job_id in intent.moved)", "(False)", f"{ROUNDS} -k read_again"),
     Mutant("two events of a job in one round", CHANGES, "(live is not None and live.round == round_.number)", "(False)", f"{ROUNDS} -k two_rounds_events"),
     Mutant("what is being stored is passed over", CHANGES, "if owner.in_flight is not None:", "if False:", f"{ROUNDS} -k not_durable_yet"),
-    Mutant("a call takes another's note of what moved", CHANGES, "other is not moved]", "other != moved]", f"{DOUBLED} -k equal_changes"),
+    Mutant(
+        "a call takes another's note of what moved",
+        CHANGES,
+        "owner.readers = [other for other in owner.readers if other is not moved]",
+        "owner.readers.remove(moved)",
+        f"{DOUBLED} -k equal_changes",
+    ),
     Mutant("a job past its date can be changed", CHANGES, "head.delete_minute * 60 <= owner.clock.now_s()", "False", f"{ROUNDS} -k after_its_date"),
     Mutant("a purged job can be changed", CHANGES, "if head is None or head.state is State.GONE:", "if head is None:", f"{ROUNDS} -k read_again"),
     Mutant(
@@ -79,7 +85,8 @@ MUTANTS = (
     Mutant("an aborted job stays in its lane", CHANGES, "        owner.lanes.discard(head.job_id)\n", "", f"{ROUNDS} -k that_waited_is_not_granted"),
     # time
     Mutant("the lease of a silent agent never ends", SWEEP, "silent = now - session.renewed_at > limits.lease_s", "silent = False", f"{LOST} -k silent_agent"),
-    Mutant("the leases of an agent that is gone last", SWEEP, "now - session.closed_at > limits.disconnect_grace_s", "False", f"{LOST} -k charged_one_loss"),
+    Mutant("an agent that is gone has its whole lease", SWEEP, "now - session.closed_at > limits.disconnect_grace_s", "False", f"{ROUNDS} -k has_a_grace"),
+    Mutant("an agent whose connection closed has no grace", SWEEP, "now - session.closed_at > limits.disconnect_grace_s", "True", f"{ROUNDS} -k has_a_grace"),
     Mutant(
         "a new owner does not wait for the holders",
         RECOVER,
