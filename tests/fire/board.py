@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 from headrace_client import AdminClient, Client, HeadraceError, State
 from headrace_proto.v1 import agents_pb2
+from headrace_proto.v1.agents_pb2_grpc import AgentsStub
 
 from tests.support.processes import until
 from tests.support.scripted_agent import STREAM_ENDS, ScriptedAgent, lease, outcome
@@ -214,8 +215,6 @@ class Board:
 
     async def wire_outcome(self, message: agents_pb2.Outcome) -> str:
         """Reports an outcome without a stream; returns its disposition. Raises AioRpcError."""
-        from headrace_proto.v1.agents_pb2_grpc import AgentsStub
-
         async with grpc.aio.insecure_channel(self.address) as channel:
             stub = AgentsStub(channel)  # type: ignore[no-untyped-call]  # generated
             answer = await stub.ReportOutcomes(agents_pb2.ReportOutcomesRequest(incarnation_id="i" * 16, outcomes=[message]), timeout=10)

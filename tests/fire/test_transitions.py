@@ -40,16 +40,12 @@ async def stage(database: str, directory: Path, stack: AsyncExitStack) -> Stage:
     return Stage(database, directory, stack)
 
 
-async def _act_and(board: Board, moment: str, fault: "asyncio.Future[None] | None" = None) -> "asyncio.Task[None]":
+async def _act_and(board: Board, moment: str) -> "asyncio.Task[None]":
     """Begins all transitions; returns at the moment of the fault."""
     acting = asyncio.create_task(board.act())
     await asyncio.sleep(0)
-    if moment == MOMENTS[1]:
-
-        async def answered() -> bool:
-            return board.answers > 0
-
-        while not await answered():
+    async with asyncio.timeout(10):
+        while moment == MOMENTS[1] and not board.answers:  # no pause: the next answers must still be under way
             await asyncio.sleep(0)
     return acting
 
