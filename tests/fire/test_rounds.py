@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 from headrace_broker.actions.reads import JobReads
-from headrace_broker.model.errors import DatabaseUnavailable, InvalidState, JobNotFound
+from headrace_broker.model.errors import DatabaseUnavailable, Draining, InvalidState, JobNotFound
 from headrace_broker.model.job import Disposition, Kind, State
+from headrace_broker.rpc.agents import AgentsService
 from headrace_broker.shards import changes, reception
 from headrace_broker.shards.intents import Change, Ending, Verb
 from headrace_broker.shards.sweep import MAX_OWNER_CHANGES
 from headrace_broker.store.reads import Reads
+from headrace_proto.v1 import agents_pb2
 
 from tests.property.machine import LEASE_S, Machine
 
@@ -260,6 +262,24 @@ async def test_a_heartbeat_is_confirmed_only_by_a_flush_that_began_after_it(mach
     assert session.out.proven_no == 50
 
 
+async def test_a_stream_that_was_replaced_is_not_heard_any_more(machine: Machine) -> None:
+    [job_id] = await _granted(machine)
+    session = machine.session
+    assert session is not None
+    old = session.stream
+    await machine.connect({job_id: 1})
+    machine.owner.endings.clear()
+
+    async def left_over() -> AsyncIterator[agents_pb2.ConnectRequest]:
+        yield agents_pb2.ConnectRequest(number=99, outcomes=[agents_pb2.Outcome(job_id=job_id, lease_epoch=1, kind=agents_pb2.OUTCOME_KIND_FAILED)])
+
+    service = AgentsService(None, machine.settings, None, None)  # type: ignore[arg-type]  # reading needs nothing of these
+    await service._read(machine.owner, session, old, left_over())
+    assert not machine.owner.endings and session.last_no != 99
+    await service._read(machine.owner, session, session.stream, left_over())
+    assert len(machine.owner.endings) == 1 and session.last_no == 99
+
+
 async def test_what_was_never_sent_to_an_agent_that_dies_is_charged_nothing(machine: Machine) -> None:
     await machine.submit(1)
     await machine.connect({})
@@ -282,6 +302,26 @@ async def test_nothing_expires_while_the_database_was_away(machine: Machine) -> 
     assert await _kinds(machine, job_id) == ["granted", "lost"]
 
 
+async def test_leases_that_nobody_claimed_yet_do_not_end_while_the_database_was_away(machine: Machine) -> None:
+    [job_id] = await _granted(machine)
+    await machine.crash()
+    machine.owner.refuse(DatabaseUnavailable("away"))
+    machine.now += 10 * LEASE_S
+    machine.owner.accept_work()
+    await machine.flush()
+    assert await _kinds(machine, job_id) == ["granted"]
+    machine.now += LEASE_S + 1
+    await machine.flush()
+    assert await _kinds(machine, job_id) == ["granted", "owner_changed"]
+
+
+async def test_a_broker_that_drains_takes_no_work_again_when_the_database_is_back(machine: Machine) -> None:
+    machine.owner.refuse(Draining("shutting down"))
+    machine.owner.accept_work()
+    with pytest.raises(Draining):
+        machine.owner.submit([(machine.type, 0, 0.0, b"{}")], 2)
+
+
 async def test_what_was_refused_is_not_stored_later(machine: Machine) -> None:
     owner = machine.owner
     plain = owner.submit([(machine.type, 0, 0.0, b"{}")], 2)
@@ -290,6 +330,8 @@ async def test_what_was_refused_is_not_stored_later(machine: Machine) -> None:
     for future in (plain, keyed):
         with pytest.raises(DatabaseUnavailable):
             await future
+    with pytest.raises(DatabaseUnavailable):
+        owner.submit([(machine.type, 0, 0.0, b"{}")], 2)
     owner.accept_work()
     await machine.flush()
     assert owner.build_keyed() is None

@@ -3,7 +3,8 @@
 from tests.mutants.mutant import Mutant
 
 SHARDS = "broker/headrace_broker/shards"
-ENDINGS, OWNER, CHANGES, SWEEP, REFILL, RECOVER = (f"{SHARDS}/{name}.py" for name in ("endings", "owner", "changes", "sweep", "refill", "recover"))
+ENDINGS, OWNER, CHANGES, SWEEP, REFILL = (f"{SHARDS}/{name}.py" for name in ("endings", "owner", "changes", "sweep", "refill"))
+FLUSHER, RECOVER = f"{SHARDS}/flusher.py", f"{SHARDS}/recover.py"
 ONCE = "tests/fire/test_transitions.py -k once_however and twice"
 ROUNDS, LOST, DOUBLED, REORDERED = (f"tests/fire/test_{name}.py" for name in ("rounds", "lost", "doubled", "reordered"))
 LEAVES = "    round_.batch.counts[head.type_id, state, head.delete_minute or 0] -= 1\n"
@@ -99,6 +100,29 @@ MUTANTS = (
     Mutant("what was never sent is charged", SWEEP, "Kind.LOST if live.assign_no else Kind.REJECTED", "Kind.LOST", f"{ROUNDS} -k never_sent"),
     Mutant("an agent need not accept", SWEEP, "session.accept_overdue(now, limits.accept_timeout_s)", "False", f"{LOST} -k does_not_accept"),
     Mutant("leases expire while the database is away", OWNER, "            session.renewed_at = now\n", "", f"{ROUNDS} -k database_was_away"),
+    Mutant(
+        "unclaimed leases end while the database is away",
+        OWNER,
+        "live.lease_end = max(live.lease_end, now + self.limits.lease_s)",
+        "pass",
+        f"{ROUNDS} -k nobody_claimed_yet",
+    ),
+    Mutant("work is taken that is refused", OWNER, "        if self.refusing is not None:\n            raise self.refusing\n", "", f"{ROUNDS} -k refused"),
+    Mutant("a draining broker takes work again", OWNER, "if not isinstance(self.refusing, Draining):", "if True:", f"{ROUNDS} -k drains_takes"),
+    Mutant(
+        "a flush whose answer was lost is taken for a stored one",
+        FLUSHER,
+        "if await self._recover_connection(round_):",
+        "if await self._recover_connection(round_) or True:",
+        "tests/fire/test_transitions.py -k postgres_breaks and once",
+    ),
+    Mutant(
+        "the callers of a round that cannot be stored are left waiting",
+        FLUSHER,
+        "        except BaseException as error:\n            _give_up(",
+        "        except BaseException as error:\n            (lambda *_: None)(",
+        "tests/fire/test_locked_keys.py",
+    ),
     Mutant("what was refused is stored later", OWNER, "        self._submissions.clear()\n", "", f"{ROUNDS} -k refused"),
     Mutant("keyed jobs that were refused are stored later", OWNER, "        self._keyed.clear()\n", "", f"{ROUNDS} -k refused"),
     Mutant("a job that was put off is granted at once", OWNER, "        if due > now:\n", "        if False:\n", f"{ROUNDS} -k put_off"),

@@ -51,7 +51,7 @@ MUTANTS = (
         RPC,
         "                if session.stream is not token:\n                    return\n",
         "",
-        f"{DOUBLED} -k half_dead",
+        f"{ROUNDS} -k not_heard_any_more",
     ),
     Mutant("the stream that was replaced goes on writing", RPC, "while session.stream is token:", "while True:", f"{DOUBLED} -k many_streams"),
     Mutant("a stale report is kept", RPC, "if live is None or live.seq != report.lease.lease_epoch:", "if live is None:", f"{REORDERED} -k passed_over"),
