@@ -1,11 +1,12 @@
-"""Fixtures: scripted agents at the test's broker."""
+"""Fixtures: scripted agents at the test's broker; and an owner that is driven step by step."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
+from tests.property.machine import Machine
 from tests.support.processes import BrokerProcess
 from tests.support.scripted_agent import ScriptedAgent
 
@@ -29,3 +30,12 @@ def connect(broker: BrokerProcess, stack: AsyncExitStack) -> Connect:
 async def hand(connect: Connect) -> ScriptedAgent:
     """One of them."""
     return await connect()
+
+
+@pytest.fixture
+async def machine(database: str) -> AsyncIterator[Machine]:
+    """The owner, on a database of its own."""
+    machine = Machine(database)
+    await machine.open()
+    yield machine
+    await machine.close()

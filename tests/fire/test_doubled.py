@@ -63,7 +63,7 @@ async def test_a_second_stream_takes_the_session_over_from_one_that_is_half_dead
             await hand.send(outcomes=[outcome(two, "failed", permanent=True)])  # through the stream that is not the session's any more
         await hand.until(lambda: hand.ended, "the end")
         assert await second.report(outcome(two, "completed")) == ["accepted"]
-        assert await second.report(outcome(one, "completed")) == ["already_applied"]
+        assert await second.report(outcome(one, "completed")) in (["accepted"], ["already_applied"]), "the old stream may have been read or not"
         for job_id in ids:
             assert await history(client, job_id) == ["granted", "completed"]
         await agree(client, database)

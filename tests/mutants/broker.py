@@ -6,7 +6,7 @@ SHARDS = "broker/headrace_broker/shards"
 ENDINGS, OWNER, CHANGES, SWEEP, REFILL = (f"{SHARDS}/{name}.py" for name in ("endings", "owner", "changes", "sweep", "refill"))
 FLUSHER, RECOVER = f"{SHARDS}/flusher.py", f"{SHARDS}/recover.py"
 ONCE = "tests/fire/test_transitions.py -k once_however and twice"
-ROUNDS, LOST, DOUBLED, REORDERED = (f"tests/fire/test_{name}.py" for name in ("rounds", "lost", "doubled", "reordered"))
+ROUNDS, TIMES, LOST, DOUBLED, REORDERED = (f"tests/fire/test_{name}.py" for name in ("rounds", "times", "lost", "doubled", "reordered"))
 LEAVES = "    round_.batch.counts[head.type_id, state, head.delete_minute or 0] -= 1\n"
 SAYS_WHO = "    round_.batch.extend_event(actor=intent.actor, reason=intent.reason)\n"
 
@@ -22,7 +22,7 @@ MUTANTS = (
     Mutant("attempts have no budget", ENDINGS, "live.attempt >= settings.max_attempts", "False", ONCE),
     Mutant("a permanent failure is tried again", ENDINGS, "(ending.permanent or ", "(", ONCE),
     Mutant("every ending is charged", ENDINGS, "charged = kind in (Kind.FAILED, Kind.TIMED_OUT)", "charged = True", f"{REORDERED} -k no_retry"),
-    Mutant("a settled job keeps its lease", OWNER, "        self.release_lease(live)\n", "", f"{ROUNDS} -k after_its_date"),
+    Mutant("a settled job keeps its lease", OWNER, "        self.release_lease(live)\n", "", f"{TIMES} -k after_its_date"),
     Mutant("a late outcome counts after any ending", ENDINGS, " and live.kind in (Kind.LOST, Kind.OWNER_CHANGED)", "", f"{REORDERED} -k given_back_takes"),
     Mutant("a late outcome of any lease counts", ENDINGS, " and live.seq == ending.epoch + 1", "", f"{ROUNDS} -k lost_last"),
     Mutant(
@@ -56,7 +56,7 @@ MUTANTS = (
         "owner.readers.remove(moved)",
         f"{DOUBLED} -k equal_changes",
     ),
-    Mutant("a job past its date can be changed", CHANGES, "head.delete_minute * 60 <= owner.clock.now_s()", "False", f"{ROUNDS} -k after_its_date"),
+    Mutant("a job past its date can be changed", CHANGES, "head.delete_minute * 60 <= owner.clock.now_s()", "False", f"{TIMES} -k after_its_date"),
     Mutant("a purged job can be changed", CHANGES, "if head is None or head.state is State.GONE:", "if head is None:", f"{ROUNDS} -k read_again"),
     Mutant(
         "a job that runs can be requeued",
@@ -80,14 +80,14 @@ MUTANTS = (
         "pass",
         f"{REORDERED} -k forced_abort_the_next",
     ),
-    Mutant("nor after a takeover", CHANGES, "owner.taken_over_at + owner.limits.lease_s)", "0.0)", f"{ROUNDS} -k holds_the_next_lease_back"),
+    Mutant("nor after a takeover", CHANGES, "owner.taken_over_at + owner.limits.lease_s)", "0.0)", f"{TIMES} -k holds_the_next_lease_back"),
     Mutant("a lease that is held back is granted", OWNER, ", live.not_before)", ", 0.0)", f"{REORDERED} -k forced_abort_the_next"),
     Mutant("a forced abort is not told to the holder", CHANGES, "round_.revoked.append(", "(lambda _: None)(", f"{DOUBLED} -k equal_changes"),
     Mutant("an aborted job stays in its lane", CHANGES, "        owner.lanes.discard(head.job_id)\n", "", f"{ROUNDS} -k that_waited_is_not_granted"),
     # time
     Mutant("the lease of a silent agent never ends", SWEEP, "silent = now - session.renewed_at > limits.lease_s", "silent = False", f"{LOST} -k silent_agent"),
-    Mutant("an agent that is gone has its whole lease", SWEEP, "now - session.closed_at > limits.disconnect_grace_s", "False", f"{ROUNDS} -k has_a_grace"),
-    Mutant("an agent whose connection closed has no grace", SWEEP, "now - session.closed_at > limits.disconnect_grace_s", "True", f"{ROUNDS} -k has_a_grace"),
+    Mutant("an agent that is gone has its whole lease", SWEEP, "now - session.closed_at > limits.disconnect_grace_s", "False", f"{TIMES} -k has_a_grace"),
+    Mutant("an agent whose connection closed has no grace", SWEEP, "now - session.closed_at > limits.disconnect_grace_s", "True", f"{TIMES} -k has_a_grace"),
     Mutant(
         "a new owner does not wait for the holders",
         RECOVER,
@@ -96,19 +96,19 @@ MUTANTS = (
         f"{LOST} -k waits_a_full_lease",
     ),
     Mutant("a lease that nobody claims lasts for ever", SWEEP, "if live.session is None and now > live.lease_end:", "if False:", f"{LOST} -k given_back_uncharged"),
-    Mutant("unclaimed leases are never charged", SWEEP, "live.owner_changes < MAX_OWNER_CHANGES", "True", f"{ROUNDS} -k charged_in_the_end"),
-    Mutant("what was never sent is charged", SWEEP, "Kind.LOST if live.assign_no else Kind.REJECTED", "Kind.LOST", f"{ROUNDS} -k never_sent"),
+    Mutant("unclaimed leases are never charged", SWEEP, "live.owner_changes < MAX_OWNER_CHANGES", "True", f"{TIMES} -k charged_in_the_end"),
+    Mutant("what was never sent is charged", SWEEP, "Kind.LOST if live.assign_no else Kind.REJECTED", "Kind.LOST", f"{TIMES} -k never_sent"),
     Mutant("an agent need not accept", SWEEP, "session.accept_overdue(now, limits.accept_timeout_s)", "False", f"{LOST} -k does_not_accept"),
-    Mutant("leases expire while the database is away", OWNER, "            session.renewed_at = now\n", "", f"{ROUNDS} -k database_was_away"),
+    Mutant("leases expire while the database is away", OWNER, "            session.renewed_at = now\n", "", f"{TIMES} -k database_was_away"),
     Mutant(
         "unclaimed leases end while the database is away",
         OWNER,
         "live.lease_end = max(live.lease_end, now + self.limits.lease_s)",
         "pass",
-        f"{ROUNDS} -k nobody_claimed_yet",
+        f"{TIMES} -k nobody_claimed_yet",
     ),
-    Mutant("work is taken that is refused", OWNER, "        if self.refusing is not None:\n            raise self.refusing\n", "", f"{ROUNDS} -k refused"),
-    Mutant("a draining broker takes work again", OWNER, "if not isinstance(self.refusing, Draining):", "if True:", f"{ROUNDS} -k drains_takes"),
+    Mutant("work is taken that is refused", OWNER, "        if self.refusing is not None:\n            raise self.refusing\n", "", f"{TIMES} -k refused"),
+    Mutant("a draining broker takes work again", OWNER, "if not isinstance(self.refusing, Draining):", "if True:", f"{TIMES} -k drains_takes"),
     Mutant(
         "a flush whose answer was lost is taken for a stored one",
         FLUSHER,
@@ -123,10 +123,10 @@ MUTANTS = (
         "        except BaseException as error:\n            (lambda *_: None)(",
         "tests/fire/test_locked_keys.py",
     ),
-    Mutant("what was refused is stored later", OWNER, "        self._submissions.clear()\n", "", f"{ROUNDS} -k refused"),
-    Mutant("keyed jobs that were refused are stored later", OWNER, "        self._keyed.clear()\n", "", f"{ROUNDS} -k refused"),
-    Mutant("a job that was put off is granted at once", OWNER, "        if due > now:\n", "        if False:\n", f"{ROUNDS} -k put_off"),
-    Mutant("a takeover forgets requests to abort", RECOVER, "owner.live_jobs[stored_abort.job_id].abort = Abort(", "Abort(", f"{ROUNDS} -k outlives_its_broker"),
+    Mutant("what was refused is stored later", OWNER, "        self._submissions.clear()\n", "", f"{TIMES} -k refused"),
+    Mutant("keyed jobs that were refused are stored later", OWNER, "        self._keyed.clear()\n", "", f"{TIMES} -k refused"),
+    Mutant("a job that was put off is granted at once", OWNER, "        if due > now:\n", "        if False:\n", f"{TIMES} -k put_off"),
+    Mutant("a takeover forgets requests to abort", RECOVER, "owner.live_jobs[stored_abort.job_id].abort = Abort(", "Abort(", f"{TIMES} -k outlives_its_broker"),
     # submits, reads and counts
     Mutant("a key takes any body", OWNER, "elif holder.body_hash == keyed.body_hash:", "elif True:", f"{DOUBLED} -k key_submitted"),
     Mutant(
@@ -134,10 +134,10 @@ MUTANTS = (
         "broker/headrace_broker/actions/reads.py",
         "row.delete_minute * 60 <= self._owner.clock.now_s()",
         "False",
-        f"{ROUNDS} -k after_its_date",
+        f"{TIMES} -k after_its_date",
     ),
-    Mutant("a job past its date is listed", "broker/headrace_broker/store/reads.py", "job.delete_minute * 60 <= now_s", "False", f"{ROUNDS} -k after_its_date"),
-    Mutant("jobs past their date are counted", OWNER, " and not 0 < delete_minute <= minute", "", f"{ROUNDS} -k after_its_date"),
+    Mutant("a job past its date is listed", "broker/headrace_broker/store/reads.py", "job.delete_minute * 60 <= now_s", "False", f"{TIMES} -k after_its_date"),
+    Mutant("jobs past their date are counted", OWNER, " and not 0 < delete_minute <= minute", "", f"{TIMES} -k after_its_date"),
     Mutant("paused types are granted", f"{SHARDS}/dispatcher.py", " if not owner.types.by_id[type_id].settings.paused", "", "tests/e2e/test_life.py -k paused"),
     Mutant(
         "counts: a submit is not counted", OWNER, "                batch.counts[entry.type_id, State.WAITING, 0] += 1\n", "", f"{ROUNDS} -k that_waited_is_not_granted"
