@@ -1,12 +1,15 @@
 """The owner's decisions when several things meet in one round, or one comes while another is not durable yet: driven step by step on a real ledger."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from headrace_broker.model.errors import InvalidState, JobNotFound
 from headrace_broker.model.job import Disposition, Kind, State
 from headrace_broker.rpc.agents import AgentsService
-from headrace_broker.shards import reception
+from headrace_broker.shards import changes, reception
 from headrace_broker.shards.intents import Ending, Verb
+from headrace_broker.store.heads import Heads, StoredHead
 from headrace_proto.v1 import agents_pb2
 
 from tests.fire.steps import begin, end, granted, kinds, room
@@ -95,6 +98,36 @@ async def test_a_change_that_was_decided_meanwhile_is_read_again(machine: Machin
     assert (await end(machine, first)).error is None
     assert isinstance((await end(machine, second)).error, JobNotFound)
     assert await kinds(machine, job_id) == ["granted", "completed", "purged"]
+
+
+class HeldHeads(Heads):
+    """Keeps what it has read until it is let go."""
+
+    def __init__(self, pool: Any) -> None:
+        super().__init__(pool)
+        self.has_read = asyncio.Event()
+        self.let_go = asyncio.Event()
+
+    async def heads(self, job_ids: Sequence[int]) -> dict[int, StoredHead]:
+        """As of now, but told later."""
+        found = await super().heads(job_ids)
+        self.has_read.set()
+        await self.let_go.wait()
+        return found
+
+
+async def test_a_call_that_ends_leaves_the_others_their_note_of_what_moved(machine: Machine) -> None:
+    [job_id] = await granted(machine)
+    await machine.report(job_id, 1, Kind.COMPLETED)
+    held = HeldHeads(machine.pool)
+    slow = asyncio.ensure_future(changes.request(machine.owner, held, Verb.REQUEUE, [job_id], domain="default", actor="test", reason="", include_completed=True))
+    await held.has_read.wait()
+    assert isinstance((await end(machine, await begin(machine, Verb.PURGE, 12345))).error, JobNotFound)
+    assert (await end(machine, await begin(machine, Verb.PURGE, job_id))).error is None
+    held.let_go.set()
+    assert isinstance((await end(machine, slow)).error, JobNotFound), "it was read again"
+    assert await kinds(machine, job_id) == ["granted", "completed", "purged"]
+    assert machine.owner.readers == []
 
 
 async def test_a_change_that_is_not_durable_yet_is_seen_by_the_next(machine: Machine) -> None:
