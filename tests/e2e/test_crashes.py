@@ -9,6 +9,7 @@ from pathlib import Path
 import asyncpg
 from headrace_client import Client, JobSpec, State
 
+from tests.support.agreement import agree
 from tests.support.processes import BrokerProcess, Process, alive, children, start_agent, start_broker, until
 
 
@@ -24,7 +25,9 @@ def _starts(directory: Path, job_id: int) -> int:
     return ran.read_text().count(f"start {job_id} ") if ran.exists() else 0
 
 
-async def test_jobs_of_a_killed_agent_are_done_by_another(client: Client, broker: BrokerProcess, agent: Process, directory: Path, stack: AsyncExitStack) -> None:
+async def test_jobs_of_a_killed_agent_are_done_by_another(
+    client: Client, database: str, broker: BrokerProcess, agent: Process, directory: Path, stack: AsyncExitStack
+) -> None:
     ids = [(await client.submit("gate", "open")).job_id for _ in range(4)]
     for job_id in ids:
         await _processing(client, job_id)
@@ -36,9 +39,10 @@ async def test_jobs_of_a_killed_agent_are_done_by_another(client: Client, broker
         job = await client.wait(job_id, timeout_s=30)
         assert (job.state, job.losses, job.attempt) == (State.COMPLETED, 1, 1)
         assert [attempt.ending for attempt in await client.attempts(job_id)] == ["lost", "completed"]
+    await agree(client, database)
 
 
-async def test_a_poison_job_ends_when_its_losses_are_spent(client: Client, broker: BrokerProcess, directory: Path, stack: AsyncExitStack) -> None:
+async def test_a_poison_job_ends_when_its_losses_are_spent(client: Client, database: str, broker: BrokerProcess, directory: Path, stack: AsyncExitStack) -> None:
     job_id = (await client.submit("poison", 1)).job_id
     for number in range(2):
         agent = await start_agent(directory, broker.address, name=f"victim-{number}")
@@ -47,6 +51,7 @@ async def test_a_poison_job_ends_when_its_losses_are_spent(client: Client, broke
     job = await client.wait(job_id, timeout_s=30)
     assert (job.state, job.losses, job.error and job.error.code) == (State.ERROR, 2, "lost")
     assert _starts(directory, job_id) == 2
+    await agree(client, database)
 
 
 async def test_running_work_survives_a_killed_broker(database: str, directory: Path, stack: AsyncExitStack) -> None:
@@ -69,6 +74,7 @@ async def test_running_work_survives_a_killed_broker(database: str, directory: P
     for n, other in enumerate(waiting):
         again = await client.submit("echo", n, delay_s=0.01, key=f"k{n}")
         assert (again.job_id, again.existing) == (other, True)
+    await agree(client, database)
 
 
 async def test_a_lease_nobody_claims_after_a_takeover_is_given_back_uncharged(database: str, directory: Path, stack: AsyncExitStack) -> None:
@@ -89,6 +95,7 @@ async def test_a_lease_nobody_claims_after_a_takeover_is_given_back_uncharged(da
     job = await client.wait(job_id, timeout_s=30)
     assert (job.state, job.losses, job.attempt) == (State.COMPLETED, 0, 1)
     assert [attempt.ending for attempt in await client.attempts(job_id)] == ["owner_changed", "completed"]
+    await agree(client, database)
 
 
 async def test_a_standby_takes_over_and_the_agent_goes_on_with_what_it_holds(database: str, directory: Path, stack: AsyncExitStack) -> None:
@@ -107,6 +114,7 @@ async def test_a_standby_takes_over_and_the_agent_goes_on_with_what_it_holds(dat
     (directory / "open").touch()
     job = await client.wait(job_id, timeout_s=30)
     assert (job.state, job.losses, job.attempt, _starts(directory, job_id)) == (State.COMPLETED, 0, 1, 1)
+    await agree(client, database)
 
 
 async def test_a_frozen_broker_is_replaced_and_fenced_when_it_wakes(database: str, directory: Path, stack: AsyncExitStack) -> None:
@@ -129,10 +137,11 @@ async def test_a_frozen_broker_is_replaced_and_fenced_when_it_wakes(database: st
 
     await until(stands_by, what="the woken broker to stand by")
     assert (await on_second.get(job_id)).lease_epoch == 1
+    await agree(on_second, database)
 
 
 async def test_an_agent_stopped_past_its_lease_settles_nothing_afterwards(
-    client: Client, broker: BrokerProcess, agent: Process, directory: Path, stack: AsyncExitStack
+    client: Client, database: str, broker: BrokerProcess, agent: Process, directory: Path, stack: AsyncExitStack
 ) -> None:
     job_id = (await client.submit("gate", "open")).job_id
     await _processing(client, job_id)
@@ -154,9 +163,10 @@ async def test_an_agent_stopped_past_its_lease_settles_nothing_afterwards(
     job = await client.wait(job_id, timeout_s=30)
     assert (job.state, job.lease_epoch, job.losses) == (State.COMPLETED, 3, 1)
     assert [(a.ending, a.lease_epoch) for a in await client.attempts(job_id)] == [("lost", 1), ("completed", 3)]
+    await agree(client, database)
 
 
-async def test_a_broken_stream_loses_no_outcome(client: Client, broker: BrokerProcess, agent: Process, directory: Path) -> None:
+async def test_a_broken_stream_loses_no_outcome(client: Client, database: str, broker: BrokerProcess, agent: Process, directory: Path) -> None:
     ids = [(await client.submit("gate", "open")).job_id for _ in range(5)]
     for job_id in ids:
         await _processing(client, job_id)
@@ -171,6 +181,7 @@ async def test_a_broken_stream_loses_no_outcome(client: Client, broker: BrokerPr
     for job_id in ids:
         job = await client.wait(job_id, timeout_s=30)
         assert (job.state, _starts(directory, job_id)) == (State.COMPLETED, 1)
+    await agree(client, database)
 
 
 async def test_the_flush_connection_cut_again_and_again_loses_and_doubles_nothing(client: Client, agent: Process, database: str) -> None:
@@ -204,6 +215,7 @@ async def test_the_flush_connection_cut_again_and_again_loses_and_doubles_nothin
         assert (await client.wait(job_id, timeout_s=30)).state is State.COMPLETED
     assert await con.fetchval("select count(*) from headrace.job") == 600
     await con.close()
+    await agree(client, database)
 
 
 async def test_an_embedded_database_is_started_again_and_leaves_nothing_behind(directory: Path, stack: AsyncExitStack) -> None:
@@ -233,7 +245,9 @@ async def test_an_embedded_database_is_started_again_and_leaves_nothing_behind(d
     assert await again.stop() == 0
 
 
-async def test_a_drained_agent_finishes_what_runs_and_gives_back_the_rest(client: Client, broker: BrokerProcess, directory: Path, stack: AsyncExitStack) -> None:
+async def test_a_drained_agent_finishes_what_runs_and_gives_back_the_rest(
+    client: Client, database: str, broker: BrokerProcess, directory: Path, stack: AsyncExitStack
+) -> None:
     agent = await start_agent(directory, broker.address, "--drain-timeout-s", "0.5")
     stack.push_async_callback(agent.kill)
     stuck = (await client.submit("gate", "never")).job_id
@@ -258,6 +272,7 @@ async def test_a_drained_agent_finishes_what_runs_and_gives_back_the_rest(client
     (directory / "never").touch()
     assert await stopping == 0
     assert (await client.get(stuck)).state is State.COMPLETED
+    await agree(client, database)
 
 
 async def test_a_broker_that_drains_exits_with_zero_and_the_work_goes_on(database: str, directory: Path, stack: AsyncExitStack) -> None:
@@ -274,3 +289,4 @@ async def test_a_broker_that_drains_exits_with_zero_and_the_work_goes_on(databas
     (directory / "open").touch()
     job = await client.wait(job_id, timeout_s=30)
     assert (job.state, _starts(directory, job_id)) == (State.COMPLETED, 1)
+    await agree(client, database)

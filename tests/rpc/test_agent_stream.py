@@ -168,3 +168,22 @@ async def test_a_credit_is_absolute_so_a_lost_or_doubled_message_leaks_none(chan
         taken += (await agent.until("assign")).jobs
     assert len(taken) == 2
     assert sum(job.state is State.PROCESSING for job in (await client.list()).jobs) == 2
+
+
+async def test_an_outcome_that_ended_a_job_as_aborted_is_the_same_outcome_when_it_comes_again(channel: grpc.aio.Channel, stack: AsyncExitStack, client: Client) -> None:
+    agent = await connect(channel, stack)
+    asked, forced = [(await client.submit("t")).job_id for _ in range(2)]
+    jobs = {job.job_id: job for job in [await agent.job(), await agent.job()]}
+    await client.abort([asked])
+    await client.abort([forced], force=True)
+
+    async def report(job_id: int) -> int:
+        outcome = agents_pb2.Outcome(job_id=job_id, lease_epoch=jobs[job_id].lease_epoch, kind=agents_pb2.OUTCOME_KIND_FAILED)
+        await agent.send(outcomes=[outcome])
+        [ack] = await agent.until("outcome_acks")
+        return int(ack.disposition)
+
+    assert await report(asked) == agents_pb2.DISPOSITION_ACCEPTED
+    assert await report(asked) == agents_pb2.DISPOSITION_ALREADY_APPLIED
+    assert await report(forced) == agents_pb2.DISPOSITION_SUPERSEDED
+    assert [(await client.get(job_id)).state for job_id in jobs] == [State.ABORTED, State.ABORTED]

@@ -159,6 +159,20 @@ async def test_flush_rows_that_nobody_needs_are_emptied_and_no_others(store: Sto
     assert {row["n"] for row in await store.pool.fetch("select n from headrace.flush")} == set(range(20, 36))
 
 
+async def test_flush_rows_of_a_dead_life_stay_until_the_counts_hold_them(store: Store, stack: AsyncExitStack) -> None:
+    dead, heir = [await Ledger.open(store.dsn, address="test", version="0") for _ in range(2)]
+    for ledger in (dead, heir):
+        stack.push_async_callback(ledger.close)
+    await store.pool.execute("update headrace.life set dead = true where life_id = $1", dead.life_id)
+    await store.pool.execute(
+        "insert into headrace.flush (life_id, slot, n, max_id, count_type, count_state, count_minute, count_delta) values ($1, 2, 25, 0, '{}', '{}', '{}', '{}')",
+        dead.life_id,
+    )
+    assert await store.retirement.trim_flushes(10) == 0
+    await heir.base_counts({}, 0, absorb=True)
+    assert await store.retirement.trim_flushes(10) == 1
+
+
 async def test_flushes_go_on_beside_a_retirement(store: Store, stack: AsyncExitStack) -> None:
     """Two retirements and many inserts at once, in the order in which the flush locks: no deadlock, nothing lost."""
     extra = [RANGE.lo + (number << 9) + RANGE.class_ for number in range(5000, 5200)]

@@ -95,6 +95,23 @@ def test_credit_is_absolute_and_what_is_under_way_is_subtracted() -> None:
     assert session.room == 3
     session.draining = True
     assert session.room == 0
+    session.draining, session.held_back = False, True
+    assert session.room == 0
+    session.held_back = False
+    session.set_credit(0, 5, [])  # counted before Assign 1, and overtaken by the one above
+    assert session.room == 3
+
+
+def test_what_is_no_lease_any_more_is_not_sent() -> None:
+    from headrace_broker.model.job import State
+
+    session = Session(SimpleNamespace(incarnation_id="i"), [], slots=10, now=0.0)  # type: ignore[arg-type]
+    jobs = [_live(job_id, session) for job_id in range(4)]
+    for live in jobs:
+        live.state, live.seq = State.PROCESSING, 1
+        session.out.assigned.append((live, 1, b"", None))
+    jobs[0].state, jobs[1].seq, jobs[2].session = State.ABORTED, 3, None
+    assert [live.job_id for live, *_ in session.take_out(1.0).assigned] == [3]
 
 
 def test_heartbeats_are_confirmed_by_a_flush_that_began_after_them() -> None:

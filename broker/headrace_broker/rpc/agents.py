@@ -7,13 +7,13 @@ session has something to say, and says everything due in one message.
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from headrace_proto.v1 import agents_pb2
 from headrace_proto.wire import to_duration
 
-from headrace_broker.model.errors import BrokerError, DatabaseUnavailable, InvalidField, SessionError
+from headrace_broker.model.errors import BrokerError, DatabaseUnavailable, InvalidField, NotOwner, SessionError
 from headrace_broker.model.job import Disposition, Kind
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.agent_messages import MAX_OUTCOMES, completions, endings, log_lines, refs, response
@@ -26,6 +26,7 @@ from headrace_broker.store.logs import LogWriter, StoredLine
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.settings import SettingsStore
 
+T = TypeVar("T")
 LOGS_IN_HAND = 8  # log batches of one stream that are being stored; an agent that sends more waits
 
 log = structlog.get_logger("headrace.agents")
@@ -72,9 +73,9 @@ class AgentsService:
         if not 1 <= len(request.outcomes) <= MAX_OUTCOMES:
             raise InvalidField("outcomes", f"1 to {MAX_OUTCOMES} outcomes, found {len(request.outcomes)}")
         sink = _Collector(len(request.outcomes))
-        owner = self._ownership.owner
+        owner, left = self._ownership.owner, self._ownership.left
         owner.end(endings(request.outcomes, sink, owner.limits.payload_limit_bytes))
-        acks = await sink.done
+        acks = await _unless(left, sink.done)
         return agents_pb2.ReportOutcomesResponse(
             acks=[
                 agents_pb2.OutcomeAck(job_id=o.job_id, lease_epoch=o.lease_epoch, disposition=acks.get((o.job_id, o.lease_epoch), 6))  # type: ignore[arg-type]  # enum numbers
@@ -215,6 +216,19 @@ class AgentsService:
                 session.wake.set()
         finally:
             in_hand.release()
+
+
+async def _unless(left: asyncio.Event, done: "asyncio.Future[T]") -> T:
+    """The result, unless the owner that was to give it has left."""
+    leaving = asyncio.ensure_future(left.wait())
+    either: list[asyncio.Future[Any]] = [done, leaving]
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        leaving.cancel()
+    if not done.done():
+        raise NotOwner("this broker no longer owns the queue, and cannot tell what became of the outcomes; report them to another one")
+    return done.result()
 
 
 class _Collector:

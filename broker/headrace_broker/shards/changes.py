@@ -62,7 +62,7 @@ async def request(
         else:
             raise Busy(f"jobs {todo[:5]} move too fast to be changed; try again", retry_after_s=1.0)
     finally:
-        owner.readers.remove(moved)
+        owner.readers = [other for other in owner.readers if other is not moved]  # by identity: the sets of two calls may be equal
     return [results[job_id] for job_id in job_ids]
 
 

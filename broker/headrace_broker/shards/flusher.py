@@ -13,6 +13,7 @@ told, or stored again: memory stays right either way.
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from typing import TypeVar
 
 import structlog
 
@@ -22,8 +23,9 @@ from headrace_broker.shards.checkpoint import Checkpoints
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.round import KeyedRound, Round
 from headrace_broker.store import ledger as store
-from headrace_broker.store.ledger import Flushed, Ledger
+from headrace_broker.store.ledger import Flushed, KeyHolder, Ledger
 
+T = TypeVar("T")
 GAP_S = 0.002
 BUSY_ROWS = 16  # facts in a round from which on the broker counts as busy
 PROOF_S = 1.0
@@ -101,10 +103,15 @@ class Flusher:
             await asyncio.sleep(0)  # what is ready to be read joins this round
 
     async def _store(self, round_: Round) -> None:
-        await self._attempt(round_, lambda ledger: ledger.flush(round_.batch))
+        await self._answered(round_, self._send_until_stored(round_, lambda ledger: ledger.flush(round_.batch)))
 
     async def _store_keyed(self, round_: KeyedRound) -> None:
-        flushed = await self._attempt(round_, lambda ledger: ledger.flush_keyed(round_.batch, round_.keys()))
+        flushed, holders = await self._answered(round_, self._store_and_look(round_))
+        self._owner.settle_keyed(round_, flushed, holders)
+
+    async def _store_and_look(self, round_: KeyedRound) -> tuple[Flushed, dict[tuple[int, str], KeyHolder]]:
+        """Stores a keyed round; which of its jobs are stored, and who holds the keys of the others."""
+        flushed = await self._send_until_stored(round_, lambda ledger: ledger.flush_keyed(round_.batch, round_.keys()))
         while True:
             try:
                 refused = [key[:2] for key, job_id in zip(round_.keys(), round_.batch.job_id, strict=True) if flushed is None or job_id not in flushed.stored]
@@ -115,17 +122,18 @@ class Flusher:
         if flushed is None:  # stored, but the answer was lost: the keys tell which jobs
             now = self._owner.clock.now()
             flushed = Flushed(now, frozenset(holder.job_id for holder in holders.values()) & frozenset(round_.batch.job_id))
-        self._owner.settle_keyed(round_, flushed, holders)
+        return flushed, holders
 
-    async def _attempt(self, round_: Round | KeyedRound, send: Callable[[Ledger], Awaitable[Flushed]]) -> Flushed | None:
-        """Sends until it is stored; None: it was stored, but the answer was lost. Whatever else happens, nobody is left waiting for the round."""
+    async def _answered(self, round_: Round | KeyedRound, storing: Awaitable[T]) -> T:
+        """Waits until the round is stored. Whatever else happens, nobody is left waiting for it."""
         try:
-            return await self._send_until_stored(round_, send)
+            return await storing
         except BaseException as error:
             _give_up(round_, NotOwner("this broker no longer owns the queue; nothing was stored, ask another one") if isinstance(error, store.Fenced) else UNKNOWN)
             raise
 
     async def _send_until_stored(self, round_: Round | KeyedRound, send: Callable[[Ledger], Awaitable[Flushed]]) -> Flushed | None:
+        """Sends until it is stored; None: it was stored, but the answer was lost."""
         while True:
             try:
                 flushed = await send(self.ledger)

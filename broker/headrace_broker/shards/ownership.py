@@ -60,6 +60,7 @@ class Ownership:
         self.role = "starting"
         self.listening = asyncio.Event()  # standing by or active: the role is known
         self.ready = asyncio.Event()
+        self.left = asyncio.Event()  # set when the owner that serves now serves no more; another one has another event
 
     @property
     def owner(self) -> Owner:
@@ -151,6 +152,7 @@ class Ownership:
         log.info("serving", life_id=ledger.life_id, unsettled=len(owner.live_jobs), seconds=round(loop.time() - started, 3))
         self._flusher = Flusher(owner, ledger, self._succeed, checkpoints, self._metrics)
         self._owner, self.role = owner, "active"
+        self.left = asyncio.Event()
         self.ready.set()
         self.listening.set()
         try:
@@ -224,6 +226,7 @@ class Ownership:
             return
         owner.refuse(NotOwner("this broker no longer owns the queue; ask another one"))
         owner.hub.close()
+        self.left.set()
         for session in owner.sessions():
             session.out.go_away = "the broker is draining" if self._draining else "this broker no longer owns the queue"
             session.wake.set()

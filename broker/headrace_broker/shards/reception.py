@@ -59,6 +59,6 @@ def heartbeat(owner: "Owner", session: Session, number: int, held: dict[int, int
             session.out.not_held.append((job_id, epoch))
     for live in session.leases.values():
         arrived = live.assign_no == CLAIMED or 0 < live.assign_no <= session.accepted_no
-        live.missed = live.missed + 1 if arrived and live.job_id not in held else 0
+        live.missed = live.missed + 1 if arrived and held.get(live.job_id) != live.seq else 0
         if live.missed >= 2:
             owner.end([Ending(live.job_id, live.seq, Kind.REJECTED, reason="the agent does not know of it")])

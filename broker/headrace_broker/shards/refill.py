@@ -55,13 +55,15 @@ async def judge_stale(owner: "Owner", heads: Heads) -> None:
                     ending.sink.ack([ending.job_id], [ending.epoch], Disposition.SUPERSEDED)
 
 
-def _judge(ending: Ending, stored: tuple[int, int | None] | None) -> Disposition:
+def _judge(ending: Ending, stored: tuple[int, bool] | None) -> Disposition:
     if stored is None:
         return Disposition.UNKNOWN
-    kind, _ = stored
+    kind, abort_requested = stored
     if kind == 0:  # the ledger's newest event is this grant, but memory is ahead of it: ask again
         return Disposition.NOT_OWNER
-    return Disposition.ALREADY_APPLIED if kind == ending.kind else Disposition.SUPERSEDED
+    # While an abort is asked for, whatever ends the attempt without a result is stored as aborted.
+    same = kind == ending.kind or (kind == Kind.ABORTED and abort_requested and ending.kind is not Kind.COMPLETED)
+    return Disposition.ALREADY_APPLIED if same else Disposition.SUPERSEDED
 
 
 def _evidence(ending: Ending) -> bytes:

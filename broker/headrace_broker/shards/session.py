@@ -92,13 +92,14 @@ class Session:
         self.unsent: dict[Live, None] = {}  # granted, their Assign not sent
         self.assign_no = 0
         self.accepted_no = 0
+        self._credit_no = 0  # newest Assign that a credit has counted
         self._unseen: deque[tuple[int, Counter[int]]] = deque()  # sent, not covered by a credit: (number, jobs by type id)
         self._unaccepted: deque[tuple[int, float]] = deque()  # sent, not accepted: (number, when)
 
     def attach(self, stream: object, now: float) -> None:
         """A new stream carries the session; whatever the old one had not delivered is forgotten: the Hello said what the agent holds."""
         self.stream, self.closed_at = stream, None
-        self.last_no = self.assign_no = self.accepted_no = 0
+        self.last_no = self.assign_no = self.accepted_no = self._credit_no = 0
         self.last_heard = self.renewed_at = now
         self.wake.set()  # the writer of an older stream sees that it is not the session's any more
         self.out, self.wake = Outbound(), asyncio.Event()
@@ -120,6 +121,9 @@ class Session:
 
     def set_credit(self, assign_no: int, free: int, by_type: Iterable[tuple[int, int]]) -> None:
         """Takes a Credit: room for `free` jobs when Assign `assign_no` had arrived, and by type (type_id, free) where a type has slots of its own."""
+        if assign_no < self._credit_no:  # counted before one that is here already: what was sent since is not subtracted any more
+            return
+        self._credit_no = assign_no
         while self._unseen and self._unseen[0][0] <= assign_no:
             self._unseen.popleft()
         under_way = Counter([live.entry.type_id for live in self.unsent])

@@ -1,0 +1,165 @@
+"""What an agent makes of its leases, against a broker that says what the test wants: it counts them from its own sending, stops in time, and keeps its outcomes."""
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from headrace_agent import Agent, JobContext
+from headrace_proto.v1 import agents_pb2
+
+from tests.support.processes import until
+from tests.support.scripted_sessions import LEASE_S, ScriptedSessions, scripted_sessions
+
+ACCEPTED, SUPERSEDED, NOT_OWNER = agents_pb2.DISPOSITION_ACCEPTED, agents_pb2.DISPOSITION_SUPERSEDED, agents_pb2.DISPOSITION_NOT_OWNER
+
+
+class Running:
+    """An agent in this process, and the broker that it knows."""
+
+    def __init__(self, broker: ScriptedSessions) -> None:
+        self.broker = broker
+        self.started: dict[int, float] = {}  # job -> the monotonic clock
+        self.stopped: dict[int, float] = {}
+        self.may_end = False
+        self.drain = asyncio.Event()
+
+    async def first(self) -> float:
+        """When the Hello came: its sending was a moment before."""
+        await self.broker.until(lambda: self.broker.hellos, "the Hello")
+        return next(at for at, message in self.broker.received if message.HasField("hello"))
+
+    async def end(self, job_id: int) -> float:
+        """Waits until the handler of a job has stopped; when."""
+
+        async def stopped() -> float | None:
+            return self.stopped.get(job_id)
+
+        return float(await until(stopped, what=f"the end of job {job_id}"))
+
+
+@pytest.fixture
+async def running(stack: AsyncExitStack) -> AsyncIterator[Running]:
+    address, broker = await stack.enter_async_context(scripted_sessions())
+    it = Running(broker)
+    agent = Agent("scripted", slots=4)
+
+    @agent.job("t")
+    async def work(ctx: JobContext) -> Any:
+        loop = asyncio.get_running_loop()
+        it.started[ctx.job_id] = loop.time()
+        try:
+            while not it.may_end:
+                await asyncio.sleep(0.01)
+            return ctx.job_id
+        finally:
+            it.stopped[ctx.job_id] = loop.time()
+
+    task = asyncio.create_task(agent.run(address, drain=it.drain, drain_timeout_s=0.1))
+    yield it
+    it.drain.set()
+    for job_id in it.started:
+        for epoch in (1, 3):
+            broker.answer(job_id, epoch, ACCEPTED)
+    await asyncio.wait_for(task, 20)
+
+
+async def test_a_lease_counts_from_the_agents_own_sending_however_late_the_assign_comes(running: Running) -> None:
+    broker, began = running.broker, await running.first()
+    await broker.until(lambda: broker.messages("heartbeat"), "the first heartbeat, about a second later")
+    broker.assign(7, 1, seen_no=1)
+    ended = await running.end(7)
+    assert running.started[7] - began > 0.8
+    assert LEASE_S - 0.7 < ended - began < LEASE_S, "stopped before the lease has ended elsewhere"
+    assert broker.messages("outcomes") == [], "nothing is reported of a lease that is over"
+
+
+async def test_an_assign_that_lay_in_a_buffer_past_its_lease_starts_nothing(running: Running) -> None:
+    broker, began = running.broker, await running.first()
+    await broker.until(lambda: broker.received[-1][0] - began > LEASE_S, "a message after the end of the lease")
+    broker.assign(7, 1, seen_no=1)
+    await broker.until(lambda: any(accept.rejected for accept in broker.messages("accept")), "the rejection")
+    [rejected] = [rejection for accept in broker.messages("accept") for rejection in accept.rejected]
+    assert (rejected.lease.job_id, rejected.lease.lease_epoch) == (7, 1) and "lease was over" in rejected.reason
+    newest = broker.received[-1][1].number
+    broker.assign(8, 1, seen_no=newest)
+    await broker.until(lambda: broker.messages("accept")[-1].assign_no == 2, "the accept of a fresh one")
+    running.may_end = True
+    await running.end(8)
+    assert 7 not in running.started
+
+
+async def test_a_confirmed_heartbeat_keeps_the_lease_and_an_old_confirmation_does_not(running: Running) -> None:
+    broker, began = running.broker, await running.first()
+    broker.confirming = True
+    broker.assign(7, 1, seen_no=1)
+    await broker.until(lambda: broker.received[-1][0] - began > LEASE_S + 0.5, "a message after the end of the first lease")
+    assert 7 not in running.stopped
+    broker.confirming = False
+    sent = [(at, message.number) for at, message in broker.received if message.HasField("heartbeat")]
+    last_at, last_no = sent[-1]
+    while 7 not in running.stopped:
+        for number in (1, sent[0][1], last_no):  # again and again: none is newer than what was confirmed
+            broker.confirm(number)
+        seen = len(broker.received)
+        await broker.until(functools.partial(lambda seen: len(broker.received) > seen or 7 in running.stopped, seen), "the next message")
+    assert running.stopped[7] - last_at < LEASE_S
+
+
+async def test_an_outcome_is_sent_again_until_its_fate_is_final(running: Running) -> None:
+    broker = running.broker
+    await running.first()
+    broker.confirming = True
+    running.may_end = True
+    broker.assign(7, 1, seen_no=1)
+    await broker.until(lambda: len(broker.messages("outcomes")) == 1, "the outcome")
+    broker.answer(7, 1, NOT_OWNER)
+    await broker.until(lambda: len(broker.messages("outcomes")) == 2, "the outcome again: the broker could not tell")
+    broker.end()
+    await broker.until(lambda: broker.hellos == 2 and len(broker.messages("outcomes")) == 3, "the outcome on the next stream")
+    assert [(ref.job_id, ref.lease_epoch) for ref in broker.messages("hello")[-1].held] == [(7, 1)], "it is the agent's until its outcome is acknowledged"
+    beats = len(broker.messages("heartbeat"))
+    await broker.until(lambda: len(broker.messages("heartbeat")) > beats, "a heartbeat")
+    assert list(broker.messages("heartbeat")[-1].job_ids) == [7]
+    broker.answer(7, 1, SUPERSEDED)
+    beats = len(broker.messages("heartbeat"))
+    await broker.until(lambda: len(broker.messages("heartbeat")) > beats + 1, "another heartbeat")
+    assert list(broker.messages("heartbeat")[-1].job_ids) == [] and len(broker.messages("outcomes")) == 3
+
+
+async def test_what_the_broker_takes_back_is_stopped_and_not_reported(running: Running) -> None:
+    broker = running.broker
+    await running.first()
+    broker.confirming = True
+    for job_id in (7, 8, 9):
+        broker.assign(job_id, 1, seen_no=1)
+
+    async def started() -> bool:
+        return running.started.keys() == {7, 8, 9}
+
+    await until(started, what="the starts")
+    broker.say(revoked=[agents_pb2.LeaseRef(job_id=7, lease_epoch=1), agents_pb2.LeaseRef(job_id=9, lease_epoch=5)])
+    broker.say(heartbeat_ack=agents_pb2.HeartbeatAck(not_held=[agents_pb2.LeaseRef(job_id=8, lease_epoch=1)]))
+    await running.end(7)
+    await running.end(8)
+    assert 9 not in running.stopped, "another lease of the job was meant"
+    running.may_end = True
+    await broker.until(lambda: broker.messages("outcomes"), "the outcome of the one that is left")
+    assert [outcome.job_id for outcome in broker.messages("outcomes")] == [9]
+
+
+async def test_an_agent_that_drains_takes_no_more(running: Running) -> None:
+    broker = running.broker
+    await running.first()
+    broker.confirming = True
+    broker.assign(7, 1, seen_no=1)
+    await broker.until(lambda: broker.messages("accept"), "the accept")
+    running.drain.set()
+    await broker.until(lambda: any(message.draining for _, message in broker.received), "the word that it drains")
+    assert broker.messages("credit")[-1].free == 0
+    broker.assign(8, 1, seen_no=1)
+    await broker.until(lambda: any(accept.rejected for accept in broker.messages("accept")), "the rejection")
+    await broker.until(lambda: [outcome.job_id for outcome in broker.messages("outcomes")] == [7], "the job that it gives back")
+    assert 8 not in running.started and broker.messages("outcomes")[0].kind == agents_pb2.OUTCOME_KIND_RELEASED

@@ -1,0 +1,185 @@
+"""What time ends, what it must not end yet, and what an outage or a takeover does to both: the owner driven step by step by a clock that the test moves."""
+
+from typing import Any
+
+import pytest
+from headrace_broker.actions.reads import JobReads
+from headrace_broker.model.errors import DatabaseUnavailable, Draining, JobNotFound
+from headrace_broker.model.job import Kind, State
+from headrace_broker.shards import reception
+from headrace_broker.shards.intents import Ending, Verb
+from headrace_broker.shards.sweep import MAX_OWNER_CHANGES
+from headrace_broker.store.reads import Reads
+
+from tests.fire.steps import begin, end, granted, kinds, room
+from tests.property.machine import LEASE_S, Machine
+
+
+async def test_a_job_that_was_put_off_waits_for_its_time(machine: Machine) -> None:
+    [job_id] = await granted(machine)
+    machine.owner.end([Ending(job_id, 1, Kind.RELEASED, delay_s=5.0)])
+    await machine.flush()
+    assert await room(machine) == set()
+    machine.now += 5.5
+    assert await room(machine) == {job_id}
+
+
+async def test_a_forced_abort_holds_the_next_lease_back_until_the_old_one_has_ended(machine: Machine) -> None:
+    machine.now += 10 * LEASE_S  # the takeover is long ago
+    [job_id] = await granted(machine)
+    assert (await end(machine, await begin(machine, Verb.ABORT, job_id, force=True))).error is None
+    assert (await end(machine, await begin(machine, Verb.REQUEUE, job_id))).error is None
+    assert machine.session is not None
+    for passed_s in (LEASE_S - 1, 1.5):
+        assert await room(machine) == set()
+        machine.now += passed_s
+        reception.heartbeat(machine.owner, machine.session, 99, {}, machine.now)
+    assert await room(machine) == {job_id}
+
+
+async def test_an_agent_whose_connection_closed_has_a_grace_to_come_back_and_no_more(machine: Machine) -> None:
+    [job_id] = await granted(machine)
+    grace_s = machine.owner.limits.disconnect_grace_s
+    assert machine.session is not None and grace_s < LEASE_S / 3
+    machine.session.detach(machine.now)
+    machine.now += grace_s - 0.5
+    await machine.flush()
+    assert await kinds(machine, job_id) == ["granted"]
+    machine.now += 1.0
+    await machine.flush()
+    assert await kinds(machine, job_id) == ["granted", "lost"]
+
+
+async def test_after_a_takeover_a_forced_abort_still_holds_the_next_lease_back(machine: Machine) -> None:
+    [job_id] = await granted(machine)
+    assert (await end(machine, await begin(machine, Verb.ABORT, job_id, force=True))).error is None
+    await machine.crash()
+    await machine.connect({})
+    assert (await end(machine, await begin(machine, Verb.REQUEUE, job_id))).error is None
+    assert await room(machine) == set(), "whoever held it may still run"
+    machine.now += LEASE_S + 0.5
+    assert machine.session is not None
+    reception.heartbeat(machine.owner, machine.session, 99, {}, machine.now)
+    assert await room(machine) == {job_id}
+
+
+async def test_a_request_to_abort_outlives_its_broker(machine: Machine) -> None:
+    [job_id] = await granted(machine)
+    assert (await end(machine, await begin(machine, Verb.ABORT, job_id))).error is None
+    await machine.crash()
+    await machine.connect({job_id: 1})
+    assert machine.session is not None and [abort[:2] for abort in machine.session.out.aborts] == [(job_id, 1)]
+    machine.owner.end([Ending(job_id, 1, Kind.FAILED, machine)])
+    await machine.flush()
+    assert await kinds(machine, job_id) == ["granted", "aborted"]
+
+
+async def test_leases_that_nobody_ever_claims_are_charged_in_the_end(machine: Machine) -> None:
+    [job_id] = await granted(machine)
+    for _ in range(MAX_OWNER_CHANGES + 1):
+        await machine.crash()
+        await machine.connect({})
+        assert machine.session is not None
+        machine.owner.by_incarnation.clear()  # another agent than the one that had it
+        machine.owner.endings.clear()
+        machine.now += LEASE_S + 1
+        await machine.flush()
+        await machine.connect({})
+        assert await room(machine) == {job_id}
+    history = await kinds(machine, job_id)
+    assert history.count("owner_changed") == MAX_OWNER_CHANGES and history.count("lost") == 1
+
+
+async def test_a_heartbeat_is_confirmed_only_by_a_flush_that_began_after_it(machine: Machine) -> None:
+    [job_id] = await granted(machine)
+    session = machine.session
+    assert session is not None and machine.ledger is not None
+    round_ = machine.owner.build()
+    reception.heartbeat(machine.owner, session, 50, {job_id: 1}, machine.now)
+    await machine.ledger.flush(round_.batch)
+    machine.owner.settle(round_)
+    assert session.out.proven_no == 0
+    await machine.flush()
+    assert session.out.proven_no == 50
+
+
+async def test_what_was_never_sent_to_an_agent_that_dies_is_charged_nothing(machine: Machine) -> None:
+    await machine.submit(1)
+    await machine.connect({})
+    [job_id] = await room(machine)
+    machine.now += LEASE_S + 1
+    await machine.flush()
+    assert await kinds(machine, job_id) == ["granted", "rejected"]
+
+
+async def test_nothing_expires_while_the_database_was_away(machine: Machine) -> None:
+    [job_id] = await granted(machine)
+    machine.owner.refuse(DatabaseUnavailable("away"))
+    machine.now += 10 * LEASE_S
+    machine.owner.accept_work()
+    await machine.flush()
+    assert await kinds(machine, job_id) == ["granted"]
+    assert machine.session is not None and set(machine.session.leases) == {job_id}
+    machine.now += LEASE_S + 1
+    await machine.flush()
+    assert await kinds(machine, job_id) == ["granted", "lost"]
+
+
+async def test_leases_that_nobody_claimed_yet_do_not_end_while_the_database_was_away(machine: Machine) -> None:
+    [job_id] = await granted(machine)
+    await machine.crash()
+    machine.owner.refuse(DatabaseUnavailable("away"))
+    machine.now += 10 * LEASE_S
+    machine.owner.accept_work()
+    await machine.flush()
+    assert await kinds(machine, job_id) == ["granted"]
+    machine.now += LEASE_S + 1
+    await machine.flush()
+    assert await kinds(machine, job_id) == ["granted", "owner_changed"]
+
+
+async def test_a_broker_that_drains_takes_no_work_again_when_the_database_is_back(machine: Machine) -> None:
+    machine.owner.refuse(Draining("shutting down"))
+    machine.owner.accept_work()
+    with pytest.raises(Draining):
+        machine.owner.submit([(machine.type, 0, 0.0, b"{}")], 2)
+
+
+async def test_what_was_refused_is_not_stored_later(machine: Machine) -> None:
+    owner = machine.owner
+    plain = owner.submit([(machine.type, 0, 0.0, b"{}")], 2)
+    keyed = owner.submit_keyed((machine.type, 0, 0.0, b"{}"), machine.type.domain_id, "key", b"hash", 2)
+    owner.refuse(DatabaseUnavailable("away"))
+    for future in (plain, keyed):
+        with pytest.raises(DatabaseUnavailable):
+            await future
+    with pytest.raises(DatabaseUnavailable):
+        owner.submit([(machine.type, 0, 0.0, b"{}")], 2)
+    owner.accept_work()
+    await machine.flush()
+    assert owner.build_keyed() is None
+    assert await machine.pool.fetchval("select count(*) from headrace.job") == 0
+
+
+async def test_after_its_date_a_job_is_gone_for_everybody(machine: Machine) -> None:
+    await machine.types.override(machine.type, {"delete_completed_after_s": 0.0}, [])
+    [job_id] = await granted(machine)
+    await machine.submit(1)
+    await machine.report(job_id, 1, Kind.COMPLETED)
+    assert machine.session is not None and not machine.session.leases, "a settled job holds no lease"
+    reads = JobReads(machine.owner, Reads(machine.pool))
+
+    async def listed() -> list[Any]:
+        page = await reads.list_jobs("default", types=[], states=set(), instance_id=None, from_id=0, below=1 << 62, limit=10)
+        return [job.row.job_id for job in page.jobs]
+
+    assert (await reads.get(job_id, "default")).row.state is State.COMPLETED and job_id in await listed()
+    assert machine.owner.counts("default")["work"][State.COMPLETED] == 1
+    machine.now += 61
+    with pytest.raises(JobNotFound):
+        await reads.get(job_id, "default")
+    assert job_id not in await listed() and len(await listed()) == 1
+    assert State.COMPLETED not in machine.owner.counts("default")["work"]
+    for verb in (Verb.REQUEUE, Verb.PURGE):
+        assert isinstance((await end(machine, await begin(machine, verb, job_id))).error, JobNotFound)
+    assert await kinds(machine, job_id) == ["granted", "completed"]

@@ -1,0 +1,25 @@
+"""What an agent must not do, whatever its brokers say."""
+
+from tests.mutants.mutant import Mutant
+
+PLACE = "agent/headrace_agent"
+SESSION, LEASES, WORK = f"{PLACE}/session.py", f"{PLACE}/leases.py", f"{PLACE}/work.py"
+TESTS = "tests/agent/test_leases.py"
+
+MUTANTS = (
+    Mutant("a lease counts from its arrival", SESSION, "base = self._sent_at.get(assign.seen_no, self._confirmed_at)", "base = now", f"{TESTS} -k own_sending"),
+    Mutant("a lease that is over when it comes is taken", SESSION, '"its lease was over when it arrived" if now >= until', '"" if False', f"{TESTS} -k buffer"),
+    Mutant("a confirmation counts from its arrival", SESSION, "at = self._sent_at.get(number)", "at = asyncio.get_running_loop().time()", f"{TESTS} -k old_confirmation"),
+    Mutant("a lease is trusted to its end", LEASES, "return min(2.0, 0.1 + lease_s * 0.05)", "return 0.0", f"{TESTS} -k own_sending"),
+    Mutant(
+        "a handler goes on after its lease", LEASES, "if now >= held.until and not held.finished", "if not held.finished and held.until < 0", f"{TESTS} -k own_sending"
+    ),
+    Mutant("what is lost is reported", WORK, "        if attempt.stop is Stop.LEASE:\n            return None\n", "", f"{TESTS} -k own_sending"),
+    Mutant("any answer ends the wait for an outcome's fate", SESSION, "if ack.disposition in FINAL:", "if True:", f"{TESTS} -k fate_is_final"),
+    Mutant("an outcome is not sent again after its stream broke", SESSION, "            self._desk.outbox.send_again()\n", "", f"{TESTS} -k fate_is_final"),
+    Mutant("a finished job is not claimed until it is acknowledged", SESSION, "self._hello.held.add(", "dict(", f"{TESTS} -k fate_is_final"),
+    Mutant("a revoked job goes on", SESSION, "for ref in message.revoked:", "for ref in ():", f"{TESTS} -k takes_back"),
+    Mutant("a job that the broker does not know of goes on", SESSION, "for ref in message.heartbeat_ack.not_held:", "for ref in ():", f"{TESTS} -k takes_back"),
+    Mutant("a draining agent takes jobs", SESSION, '"the agent drains" if desk.draining', '"" if False', f"{TESTS} -k drains"),
+    Mutant("a draining agent offers slots", f"{PLACE}/desk.py", "        if self.draining:\n            return 0\n", "", f"{TESTS} -k drains"),
+)

@@ -1,0 +1,183 @@
+"""What the owner decides, and what it counts."""
+
+from tests.mutants.mutant import Mutant
+
+SHARDS = "broker/headrace_broker/shards"
+ENDINGS, OWNER, CHANGES, SWEEP, REFILL = (f"{SHARDS}/{name}.py" for name in ("endings", "owner", "changes", "sweep", "refill"))
+FLUSHER, RECOVER = f"{SHARDS}/flusher.py", f"{SHARDS}/recover.py"
+ONCE = "tests/fire/test_transitions.py -k once_however and twice"
+ROUNDS, TIMES, LOST, DOUBLED, REORDERED = (f"tests/fire/test_{name}.py" for name in ("rounds", "times", "lost", "doubled", "reordered"))
+LEAVES = "    round_.batch.counts[head.type_id, state, head.delete_minute or 0] -= 1\n"
+SAYS_WHO = "    round_.batch.extend_event(actor=intent.actor, reason=intent.reason)\n"
+
+MUTANTS = (
+    # endings
+    Mutant("an outcome of an older lease ends the new one", ENDINGS, "live.seq != ending.epoch or ", "", f"{DOUBLED} -k after_the_next_grant"),
+    Mutant("an outcome ends a job that does not run", ENDINGS, " or live.state is not State.PROCESSING", "", f"{ROUNDS} -k no_grant_ends_nothing"),
+    Mutant("a pending abort is forgotten at the end", ENDINGS, "if abort is not None or kind is Kind.ABORTED:", "if kind is Kind.ABORTED:", ONCE),
+    Mutant("an abort charges no attempt", ENDINGS, "live.attempt, live.losses = live.attempt + 1, live.losses - lost", "pass", f"{DOUBLED} -k ends_the_attempt_once"),
+    Mutant("what is given back is charged", ENDINGS, "        live.attempt -= 1", "        pass", f"{DOUBLED} -k rejections"),
+    Mutant("a loss is not counted", ENDINGS, "live.losses += lost", "pass", f"{ROUNDS} -k completed_late"),
+    Mutant("losses have no budget", ENDINGS, "live.losses >= settings.max_losses", "False", ONCE),
+    Mutant("attempts have no budget", ENDINGS, "live.attempt >= settings.max_attempts", "False", ONCE),
+    Mutant("a permanent failure is tried again", ENDINGS, "(ending.permanent or ", "(", ONCE),
+    Mutant("every ending is charged", ENDINGS, "charged = kind in (Kind.FAILED, Kind.TIMED_OUT)", "charged = True", f"{REORDERED} -k no_retry"),
+    Mutant("a settled job keeps its lease", OWNER, "        self.release_lease(live)\n", "", f"{TIMES} -k after_its_date"),
+    Mutant("a late outcome counts after any ending", ENDINGS, " and live.kind in (Kind.LOST, Kind.OWNER_CHANGED)", "", f"{REORDERED} -k given_back_takes"),
+    Mutant("a late outcome of any lease counts", ENDINGS, " and live.seq == ending.epoch + 1", "", f"{ROUNDS} -k lost_last"),
+    Mutant(
+        "a late failure counts", ENDINGS, "if late and live is not None and ending.kind is Kind.COMPLETED:", "if late and live is not None:", f"{LOST} -k silent_agent"
+    ),
+    Mutant("a loss and a late outcome in one round", ENDINGS, "if live.round == round_.number:", "if False:", f"{ROUNDS} -k in_one_round_end"),
+    Mutant("a job that completed late stays in its lane", ENDINGS, "        owner.lanes.discard(live.job_id)\n", "", f"{ROUNDS} -k not_granted_again"),
+    Mutant("an outcome in flight is told to be unknown", REFILL, "if kind == 0:", "if False:", f"{ROUNDS} -k judged_yet"),
+    Mutant(
+        "the outcome that an abort overruled is told to be late",
+        REFILL,
+        "abort_requested and ending.kind",
+        "False and ending.kind",
+        "tests/rpc/test_agent_stream.py -k ended_a_job_as_aborted",
+    ),
+    Mutant(
+        "any outcome of an aborted job is the one that ended it",
+        REFILL,
+        "kind == Kind.ABORTED and abort_requested and",
+        "kind == Kind.ABORTED and",
+        "tests/rpc/test_agent_stream.py -k ended_a_job_as_aborted",
+    ),
+    # changes
+    Mutant("a change is decided on what was read before another", CHANGES, "(live is None and head.job_id in intent.moved)", "(False)", f"{ROUNDS} -k read_again"),
+    Mutant("two events of a job in one round", CHANGES, "(live is not None and live.round == round_.number)", "(False)", f"{ROUNDS} -k two_rounds_events"),
+    Mutant("what is being stored is passed over", CHANGES, "if owner.in_flight is not None:", "if False:", f"{ROUNDS} -k not_durable_yet"),
+    Mutant(
+        "a call takes another's note of what moved",
+        CHANGES,
+        "owner.readers = [other for other in owner.readers if other is not moved]",
+        "owner.readers.remove(moved)",
+        f"{ROUNDS} -k leaves_the_others",
+    ),
+    Mutant("a job past its date can be changed", CHANGES, "head.delete_minute * 60 <= owner.clock.now_s()", "False", f"{TIMES} -k after_its_date"),
+    Mutant("a purged job can be changed", CHANGES, "if head is None or head.state is State.GONE:", "if head is None:", f"{ROUNDS} -k read_again"),
+    Mutant(
+        "a job that runs can be requeued",
+        CHANGES,
+        '    if state not in SETTLED:\n        raise InvalidState(f"job {head.job_id} is {state.name.lower()}: only settled jobs can be requeued',
+        '    if False:\n        raise InvalidState(f"job {head.job_id} is {state.name.lower()}: only settled jobs can be requeued',
+        f"{DOUBLED} -k equal_changes",
+    ),
+    Mutant(
+        "a completed job is requeued unasked",
+        CHANGES,
+        "if state is State.COMPLETED and not intent.include_completed:",
+        "if False:",
+        "tests/e2e/test_life.py -k requeue_and_purge",
+    ),
+    Mutant("a settled job can be aborted", CHANGES, "    if state in SETTLED:\n", "    if False:\n", f"{DOUBLED} -k equal_changes"),
+    Mutant(
+        "a forced abort does not hold the next lease back",
+        CHANGES,
+        "owner.not_before[head.job_id] = now + owner.limits.lease_s",
+        "pass",
+        f"{TIMES} -k until_the_old_one_has_ended",
+    ),
+    Mutant("nor after a takeover", CHANGES, "owner.taken_over_at + owner.limits.lease_s)", "0.0)", f"{TIMES} -k holds_the_next_lease_back"),
+    Mutant("a lease that is held back is granted", OWNER, ", live.not_before)", ", 0.0)", f"{REORDERED} -k forced_abort_the_next"),
+    Mutant("a forced abort is not told to the holder", CHANGES, "round_.revoked.append(", "(lambda _: None)(", f"{DOUBLED} -k equal_changes"),
+    Mutant("an aborted job stays in its lane", CHANGES, "        owner.lanes.discard(head.job_id)\n", "", f"{ROUNDS} -k that_waited_is_not_granted"),
+    # time
+    Mutant("the lease of a silent agent never ends", SWEEP, "silent = now - session.renewed_at > limits.lease_s", "silent = False", f"{LOST} -k silent_agent"),
+    Mutant("an agent that is gone has its whole lease", SWEEP, "now - session.closed_at > limits.disconnect_grace_s", "False", f"{TIMES} -k has_a_grace"),
+    Mutant("an agent whose connection closed has no grace", SWEEP, "now - session.closed_at > limits.disconnect_grace_s", "True", f"{TIMES} -k has_a_grace"),
+    Mutant(
+        "a new owner does not wait for the holders",
+        RECOVER,
+        "owner.taken_over_at + max(stored.lease_s or 0.0, owner.limits.lease_s)",
+        "owner.taken_over_at",
+        f"{LOST} -k waits_a_full_lease",
+    ),
+    Mutant("a lease that nobody claims lasts for ever", SWEEP, "if live.session is None and now > live.lease_end:", "if False:", f"{LOST} -k given_back_uncharged"),
+    Mutant("unclaimed leases are never charged", SWEEP, "live.owner_changes < MAX_OWNER_CHANGES", "True", f"{TIMES} -k charged_in_the_end"),
+    Mutant("what was never sent is charged", SWEEP, "Kind.LOST if live.assign_no else Kind.REJECTED", "Kind.LOST", f"{TIMES} -k never_sent"),
+    Mutant("an agent need not accept", SWEEP, "session.accept_overdue(now, limits.accept_timeout_s)", "False", f"{LOST} -k does_not_accept"),
+    Mutant("leases expire while the database is away", OWNER, "            session.renewed_at = now\n", "", f"{TIMES} -k database_was_away"),
+    Mutant(
+        "unclaimed leases end while the database is away",
+        OWNER,
+        "live.lease_end = max(live.lease_end, now + self.limits.lease_s)",
+        "pass",
+        f"{TIMES} -k nobody_claimed_yet",
+    ),
+    Mutant("work is taken that is refused", OWNER, "        if self.refusing is not None:\n            raise self.refusing\n", "", f"{TIMES} -k refused"),
+    Mutant("a draining broker takes work again", OWNER, "if not isinstance(self.refusing, Draining):", "if True:", f"{TIMES} -k drains_takes"),
+    Mutant(
+        "a flush whose answer was lost is taken for a stored one",
+        FLUSHER,
+        "if await self._recover_connection(round_):",
+        "if await self._recover_connection(round_) or True:",
+        "tests/fire/test_transitions.py -k postgres_breaks and once",
+    ),
+    Mutant(
+        "the callers of a round that cannot be stored are left waiting",
+        FLUSHER,
+        "        except BaseException as error:\n            _give_up(",
+        "        except BaseException as error:\n            (lambda *_: None)(",
+        "tests/fire/test_locked_keys.py",
+    ),
+    Mutant("what was refused is stored later", OWNER, "        self._submissions.clear()\n", "", f"{TIMES} -k refused"),
+    Mutant("keyed jobs that were refused are stored later", OWNER, "        self._keyed.clear()\n", "", f"{TIMES} -k refused"),
+    Mutant("a job that was put off is granted at once", OWNER, "        if due > now:\n", "        if False:\n", f"{TIMES} -k put_off"),
+    Mutant("a takeover forgets requests to abort", RECOVER, "owner.live_jobs[stored_abort.job_id].abort = Abort(", "Abort(", f"{TIMES} -k outlives_its_broker"),
+    # submits, reads and counts
+    Mutant("a key takes any body", OWNER, "elif holder.body_hash == keyed.body_hash:", "elif True:", f"{DOUBLED} -k key_submitted"),
+    Mutant(
+        "a job past its date can be read",
+        "broker/headrace_broker/actions/reads.py",
+        "row.delete_minute * 60 <= self._owner.clock.now_s()",
+        "False",
+        f"{TIMES} -k after_its_date",
+    ),
+    Mutant("a job past its date is listed", "broker/headrace_broker/store/reads.py", "job.delete_minute * 60 <= now_s", "False", f"{TIMES} -k after_its_date"),
+    Mutant("jobs past their date are counted", OWNER, " and not 0 < delete_minute <= minute", "", f"{TIMES} -k after_its_date"),
+    Mutant("paused types are granted", f"{SHARDS}/dispatcher.py", " if not owner.types.by_id[type_id].settings.paused", "", "tests/e2e/test_life.py -k paused"),
+    Mutant(
+        "counts: a submit is not counted", OWNER, "                batch.counts[entry.type_id, State.WAITING, 0] += 1\n", "", f"{ROUNDS} -k that_waited_is_not_granted"
+    ),
+    Mutant(
+        "counts: a keyed submit is not counted in memory",
+        OWNER,
+        "                self.counted[entry.type_id, State.WAITING, 0] += 1\n",
+        "",
+        f"{DOUBLED} -k key_submitted",
+    ),
+    Mutant("counts: the state that is left keeps the job", OWNER, "        counts[type_id, live.state, 0] -= 1\n", "", f"{ROUNDS} -k completed_late"),
+    Mutant("counts: the new state does not get the job", OWNER, "        counts[type_id, state, delete_minute or 0] += 1\n", "", f"{ROUNDS} -k completed_late"),
+    Mutant("counts: memory does not follow the ledger", OWNER, "        self.counted.update(round_.batch.counts)\n", "", f"{DOUBLED} -k rejections"),
+    Mutant(
+        "counts: a requeue counts the job in two minutes",
+        CHANGES,
+        "    round_.batch.counts[head.type_id, state, 0] += 1  # it was",
+        "    # it was",
+        f"{DOUBLED} -k equal_changes",
+    ),
+    Mutant(
+        "counts: a requeue leaves the job in its minute",
+        CHANGES,
+        LEAVES + SAYS_WHO + "    owner.live_jobs",
+        SAYS_WHO + "    owner.live_jobs",
+        f"{DOUBLED} -k equal_changes",
+    ),
+    Mutant(
+        "counts: a purge counts the job in two minutes",
+        CHANGES,
+        "Kind.PURGED, State.GONE)\n    round_.batch.counts[head.type_id, state, 0] += 1\n",
+        "Kind.PURGED, State.GONE)\n",
+        f"{ROUNDS} -k read_again",
+    ),
+    Mutant(
+        "counts: a purge leaves the job in its minute",
+        CHANGES,
+        LEAVES + SAYS_WHO + "    return State.GONE",
+        SAYS_WHO + "    return State.GONE",
+        f"{ROUNDS} -k read_again",
+    ),
+)

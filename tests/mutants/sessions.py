@@ -1,0 +1,77 @@
+"""What a session, and its agent at the other end, may do."""
+
+from tests.mutants.mutant import Mutant
+
+SHARDS = "broker/headrace_broker/shards"
+OWNER, SESSION, RECEPTION = (f"{SHARDS}/{name}.py" for name in ("owner", "session", "reception"))
+RPC = "broker/headrace_broker/rpc/agents.py"
+ROUNDS, TIMES, LOST, DOUBLED, REORDERED = (f"tests/fire/test_{name}.py" for name in ("rounds", "times", "lost", "doubled", "reordered"))
+MEMORY = "tests/unit/test_memory.py"
+
+MUTANTS = (
+    Mutant("a heartbeat is confirmed before a proof", SESSION, "self.beats[0][1] <= flushed", "True", f"{MEMORY} -k began_after"),
+    Mutant("a flush that began before a heartbeat confirms it", OWNER, "session.confirm(round_.number - 1)", "session.confirm(round_.number)", f"{TIMES} -k began_after"),
+    Mutant("one heartbeat without a lease gives it back", RECEPTION, "live.missed >= 2", "live.missed >= 1", f"{LOST} -k two_heartbeats"),
+    Mutant("a lease that no heartbeat names lasts", RECEPTION, "live.missed >= 2", "False", f"{LOST} -k two_heartbeats"),
+    Mutant("a heartbeat of an older lease keeps the new one", RECEPTION, "held.get(live.job_id) != live.seq", "live.job_id not in held", f"{LOST} -k older_lease"),
+    Mutant("heartbeats that cross an Assign give it back", RECEPTION, "if arrived and held", "if held", f"{LOST} -k cross_an_assign"),
+    Mutant("a heartbeat of an older lease is not told so", RECEPTION, "if live is None or live.seq != epoch:", "if live is None:", f"{REORDERED} -k is_not_held"),
+    Mutant("a hello claims another epoch", RECEPTION, "live.seq == epoch and live.state", "live.state", f"{LOST} -k claims_the_lease"),
+    Mutant("a hello claims what does not run", RECEPTION, " and live.state is State.PROCESSING and live.agent_id", " and live.agent_id", f"{ROUNDS} -k what_is_no_lease"),
+    Mutant("a hello claims another agent's lease after a takeover", RECEPTION, " and live.agent_id == facts.agent_id", "", f"{LOST} -k waits_a_full_lease"),
+    Mutant(
+        "a lost Assign stays granted",
+        RECEPTION,
+        "forgotten = [live for live in session.leases.values() if live.job_id not in held]",
+        "forgotten = []",
+        f"{LOST} -k assign_that_was_lost_is_given",
+    ),
+    Mutant("a pending abort is not told again", RECEPTION, "        if live.abort is not None:\n", "        if False:\n", f"{LOST} -k order_to_abort"),
+    Mutant(
+        "what is under way is not subtracted from credit",
+        SESSION,
+        "under_way = [type_id for _, types in self._unseen for type_id in types]",
+        "under_way: list[int] = []",
+        f"{MEMORY} -k credit",
+    ),
+    Mutant(
+        "what was not sent yet is not subtracted from credit", SESSION, "        under_way += [live.entry.type_id for live in self.unsent]\n", "", f"{MEMORY} -k credit"
+    ),
+    Mutant("an older credit gives room", SESSION, "if assign_no < self._credit_no:", "if False:", f"{REORDERED} -k older_credit"),
+    Mutant("credit has no limit", SESSION, "min(free, self.slots)", "free", f"{REORDERED} -k more_than_its_slots"),
+    Mutant("what is no lease any more is sent", SESSION, "if self._still_due(item[0], item[1])", "", f"{MEMORY} -k not_sent"),
+    Mutant("a draining agent is sent jobs", SESSION, " or self.draining", "", f"{MEMORY} -k credit"),
+    Mutant("an agent that is held back is sent jobs", SESSION, " or self.held_back", "", f"{MEMORY} -k credit"),
+    Mutant("an accept in time does not count", SESSION, "while self._unaccepted and self._unaccepted[0][0] <= assign_no:", "while False:", f"{LOST} -k accepts_in_time"),
+    Mutant("message numbers need not rise", RPC, "if message.number <= session.last_no:", "if False:", f"{REORDERED} -k overtaken"),
+    Mutant(
+        "the stream that was replaced goes on reading",
+        RPC,
+        "                if session.stream is not token:\n                    return\n",
+        "",
+        f"{ROUNDS} -k not_heard_any_more",
+    ),
+    Mutant("the stream that was replaced goes on writing", RPC, "while session.stream is token:", "while True:", f"{DOUBLED} -k many_streams"),
+    Mutant("a stale report is kept", RPC, "if live is None or live.seq != report.lease.lease_epoch:", "if live is None:", f"{REORDERED} -k passed_over"),
+    Mutant(
+        "a stale checkpoint is stored",
+        OWNER,
+        "live.seq == epoch and live.state is State.PROCESSING:\n            self._notes",
+        "live.state is State.PROCESSING:\n            self._notes",
+        f"{ROUNDS} -k checkpoint",
+    ),
+    Mutant(
+        "a checkpoint is stored without a lease",
+        OWNER,
+        "live.seq == epoch and live.state is State.PROCESSING:\n            self._notes",
+        "live.seq == epoch:\n            self._notes",
+        f"{ROUNDS} -k checkpoint",
+    ),
+    Mutant(
+        "old log lines use up the new lease's room",
+        "broker/headrace_broker/rpc/agent_messages.py",
+        "current = live is not None and live.seq == epoch",
+        "current = live is not None",
+        f"{REORDERED} -k log_lines",
+    ),
+)

@@ -1,0 +1,94 @@
+"""Fences, takeover and deletion."""
+
+from tests.mutants.mutant import Mutant
+
+FLUSH = "broker/headrace_broker/store/sql/queries/flush.sql"
+KEYED = "broker/headrace_broker/store/sql/queries/flush_keyed.sql"
+LEDGER = "broker/headrace_broker/store/ledger.py"
+OWNERSHIP = "broker/headrace_broker/shards/ownership.py"
+RETIRE = "broker/headrace_broker/store/sql/migrations/0002_retention.sql"
+QUERIES = "broker/headrace_broker/store/sql/queries"
+FENCES = "tests/store/test_fences.py"
+GONE = "tests/store/test_retire.py -k what_is_gone"
+
+MUTANTS = (
+    Mutant("flush: a dead life may write", FLUSH, " and not dead", "", f"{FENCES} -k dead_life_stores"),
+    Mutant("flush: any connection may write for a life", FLUSH, " and backend_pid = pg_backend_pid()", "", f"{FENCES} -k name_of_another"),
+    Mutant("flush: any life of the connection will do", FLUSH, "life_id = $1 and not dead", "not dead", f"{FENCES} -k name_of_another"),
+    Mutant("flush: the life's row is not locked", FLUSH, " for share", "", f"{FENCES} -k middle_of_its_flush"),
+    Mutant(
+        "flush: jobs without the fence",
+        FLUSH,
+        "unnest($16::text[]) as trace_context, unnest($17::bytea[]) as payload\n    ) as u, fence",
+        "unnest($16::text[]) as trace_context, unnest($17::bytea[]) as payload\n    ) as u",
+        f"{FENCES} -k dead_life_stores",
+    ),
+    Mutant(
+        "flush: events without the fence",
+        FLUSH,
+        "unnest($26::text[]) as error\n    ) as u, fence",
+        "unnest($26::text[]) as error\n    ) as u",
+        f"{FENCES} -k dead_life_stores",
+    ),
+    Mutant(
+        "flush: notes without the fence",
+        FLUSH,
+        "unnest($32::bytea[]) as data\n    ) as u, fence",
+        "unnest($32::bytea[]) as data\n    ) as u",
+        f"{FENCES} -k dead_life_stores",
+    ),
+    Mutant(
+        "flush: alerts without the fence",
+        FLUSH,
+        "unnest($37::text[]) as error\n    ) as u, fence",
+        "unnest($37::text[]) as error\n    ) as u",
+        f"{FENCES} -k dead_life_stores",
+    ),
+    Mutant("flush: counts without the fence", FLUSH, "$7, $8 from fence", "$7, $8", f"{FENCES} -k dead_life_stores"),
+    Mutant("flush_keyed: a dead life may write", KEYED, " and not dead", "", f"{FENCES} -k dead_life_stores"),
+    Mutant("flush_keyed: any connection may write for a life", KEYED, " and backend_pid = pg_backend_pid()", "", f"{FENCES} -k name_of_another"),
+    Mutant("flush_keyed: any life of the connection will do", KEYED, "life_id = $1 and not dead", "not dead", f"{FENCES} -k name_of_another"),
+    Mutant("flush_keyed: the life's row is not locked", KEYED, " for share", "", f"{FENCES} -k middle_of_its_flush"),
+    Mutant("flush_keyed: jobs and keys without the fence", KEYED, "as payload\n    ) as u, fence", "as payload\n    ) as u", f"{FENCES} -k dead_life_stores"),
+    Mutant("flush_keyed: counts without the fence", KEYED, "from counted, fence", "from counted", f"{FENCES} -k dead_life_stores"),
+    Mutant("a fenced flush is taken for a stored one", LEDGER, 'if row is None or not row["alive"]:', "if row is None:", f"{FENCES} -k dead_life_stores"),
+    Mutant("a warning at the commit is passed over", LEDGER, "if self._warned:", "if False:", f"{FENCES} -k warning"),
+    Mutant(
+        "shards are taken without the lock",
+        LEDGER,
+        "LIFE_LOCKS, life_id):\n                return False",
+        "LIFE_LOCKS, life_id):\n                pass",
+        "tests/store/test_ledger.py -k marked_dead",
+    ),
+    Mutant("the old life is not marked dead", LEDGER, 'await self._con.execute(sql("life_mark_dead"), life_id)', "pass", f"{FENCES} -k a_taker_ends"),
+    Mutant("a backend is ended by its pid alone", f"{QUERIES}/life_terminate.sql", " and a.backend_start = l.backend_start", "", f"{FENCES} -k merely_has_the_pid"),
+    Mutant("a broker does not end its own old backend", OWNERSHIP, "await ledger.terminate(dead.life_id)", "pass", f"{FENCES} -k its_own_old_life"),
+    Mutant(
+        "a broker does not take over from its old life", OWNERSHIP, "while not await ledger.take_over(dead.life_id):", "while False:", f"{FENCES} -k its_own_old_life"
+    ),
+    Mutant(
+        "a broker does not look whether its shards were taken",
+        OWNERSHIP,
+        "                if not await ledger.owns_all_shards():",
+        "                if False:",
+        f"{FENCES} -k meanwhile",
+    ),
+    Mutant("a hanging owner is not ended", OWNERSHIP, "await ledger.terminate(holder.life_id)", "pass", "tests/fire/test_frozen_broker.py"),
+    Mutant("calls at a broker that lost the queue are left waiting", OWNERSHIP, "        self.left.set()\n", "", "tests/fire/test_frozen_broker.py"),
+    Mutant("retiring: jobs that only wait go", RETIRE, "where e.state is null or e.state <= 2", "where e.state <= 2", GONE),
+    Mutant("retiring: purged jobs stay", RETIRE, "(e.state <= 5 and (e.delete_minute", "((e.delete_minute", GONE),
+    Mutant("retiring: jobs kept for ever go", RETIRE, "(e.delete_minute is null or e.delete_minute >= $1)", "(e.delete_minute >= $1)", GONE),
+    Mutant("retiring: jobs that are not due go", RETIRE, "(e.delete_minute is null or e.delete_minute >= $1)", "(e.delete_minute is null)", GONE),
+    Mutant("retiring: keys go before their time", RETIRE, " or (j.idempotency_key is not null and j.job_id >= $2)", "", GONE),
+    Mutant("retiring: keys of jobs that stay go", RETIRE, "\n          and not exists (select from survivor s where s.job_id = j.job_id)", "", GONE),
+    Mutant("flush rows go that the counts still need", RETIRE, "f.n <= coalesce(b.n, 0) and ", "", "tests/store/test_retire.py -k dead_life"),
+    Mutant("flush rows of the slot in use go", RETIRE, " or f.n <= b.n - per_slot", " or true", "tests/store/test_retire.py -k nobody_needs"),
+    Mutant(
+        "an outcome again is not told from a late one",
+        f"{QUERIES}/endings.sql",
+        "coalesce(late.kind, e.kind, 0)",
+        "coalesce(e.kind, 0)",
+        "tests/fire/test_lost.py -k silent_agent",
+    ),
+    Mutant("checkpoints outlive a requeue", f"{QUERIES}/bodies.sql", "e.kind = 10", "e.kind = 99", "tests/fire/test_reordered.py -k outlive_a_requeue"),
+)

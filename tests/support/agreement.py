@@ -1,0 +1,77 @@
+"""Whether everybody says the same of every job: the ledger folded by the model, the SQL view, the RPCs, the owner's memory and its counts."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import asyncpg
+from headrace_broker.model.job import Head
+from headrace_client import Client, State
+
+from tests.support.ledger import check_ledger
+from tests.support.processes import pause
+
+STATES = (State.WAITING, State.PROCESSING, State.COMPLETED, State.ERROR, State.ABORTED)
+PATIENCE_S = 10.0
+
+
+async def agree(client: Client, database: str) -> dict[int, Head]:
+    """The heads of all jobs, once two looks at the ledger with everybody else's word between them are the same.
+
+    Jobs may move when this is called (a retry falls due, a lease ends): then it looks again. What still differs after `PATIENCE_S` fails the test.
+    """
+    loop = asyncio.get_running_loop()
+    con = await asyncpg.connect(database)
+    try:
+        end = loop.time() + PATIENCE_S
+        while True:
+            heads, view = await _ledger(con)
+            wrong = await _differences(client, heads, view)
+            if not wrong and (await _ledger(con))[0] == heads:
+                return heads
+            assert loop.time() < end, "\n".join(wrong) or "the jobs do not come to rest"
+            await pause()
+    finally:
+        await con.close()
+
+
+async def history(client: Client, job_id: int) -> list[str]:
+    """The kinds of a job's events and, in brackets, notes; in the order of their seq, without the submission."""
+    return [f"({event.kind})" if event.note else event.kind for event in (await client.events(job_id))[1:]]
+
+
+async def _ledger(con: "asyncpg.Connection[Any]") -> tuple[dict[int, Head], dict[int, Any]]:
+    """The folded ledger (checked against the view and the stored counts) and the view, of one moment."""
+    async with con.transaction(isolation="repeatable_read", readonly=True):
+        heads = await check_ledger(con)
+        rows = await con.fetch(
+            "select v.*, (select coalesce(max(e.seq), 0) from headrace.event e where e.job_id = v.job_id and e.kind = 1) as lease_epoch from headrace.job_state v"
+        )
+        return heads, {row["job_id"]: row for row in rows}
+
+
+async def _differences(client: Client, heads: dict[int, Head], view: dict[int, Any]) -> list[str]:
+    """One line for each word that differs from the ledger's."""
+    wrong = []
+    for job_id, row in view.items():
+        job = await client.find(job_id)
+        said = None if job is None else (job.state.value, job.run, job.attempt, job.losses, job.lease_epoch)
+        wanted = None if row["state"] == "gone" else (row["state"], row["run"], row["attempt"], row["losses"], row["lease_epoch"])
+        if said != wanted:
+            wrong.append(f"job {job_id}: GetJob says {said}, the ledger {wanted}")
+    ids = {state: {job_id for job_id, row in view.items() if row["state"] == state.value} for state in STATES}
+    for state in STATES:
+        listed = [job.job_id async for job in client.iter_jobs(states=[state])]
+        if sorted(listed) != sorted(ids[state]):
+            wrong.append(f"the list of {state.value} jobs has {sorted(set(listed) - ids[state])} too many and lacks {sorted(ids[state] - set(listed))}")
+    listed = [job.job_id async for job in client.iter_jobs()]
+    if sorted(listed) != sorted(set().union(*ids.values())):
+        wrong.append("the list of all jobs is not that of the ledger")
+    wanted_types = Counter((row["type"], State(row["state"])) for row in view.values() if row["state"] != "gone")
+    counted = await client.count()
+    said_types = {(type_, state): n for type_, by_state in counted.types.items() for state, n in by_state.items() if n}
+    if said_types != dict(wanted_types):
+        wrong.append(f"CountJobs says {said_types}, the ledger {dict(wanted_types)}")
+    if {state: n for state, n in counted.totals.items() if n} != {state: len(found) for state, found in ids.items() if found}:
+        wrong.append(f"the totals are {counted.totals}")
+    return wrong

@@ -1,0 +1,109 @@
+"""An Agents service that says only what a test's script says: what an agent must make of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from headrace_proto.v1 import agents_pb2, agents_pb2_grpc
+
+LEASE_S = 3
+HEARTBEAT_S = 1
+PATIENCE_S = 15.0
+
+
+class ScriptedSessions(agents_pb2_grpc.AgentsServicer):
+    """`received` holds (loop's time, message) of all streams; `say` sends; `end` ends the stream that is open. By itself it only says Welcome."""
+
+    def __init__(self) -> None:
+        self.received: list[tuple[float, agents_pb2.ConnectRequest]] = []
+        self.hellos = 0
+        self.assigned = 0
+        self.confirming = False  # whether each heartbeat is confirmed at once
+        self._out: asyncio.Queue[agents_pb2.ConnectResponse | None] = asyncio.Queue()
+        self._news = asyncio.Event()
+
+    async def Connect(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        first = await anext(aiter(requests))
+        self._out = asyncio.Queue()
+        self._note(first)
+        self.hellos += 1
+        self.assigned = 0
+        lease, heartbeat = Duration(seconds=LEASE_S), Duration(seconds=HEARTBEAT_S)
+        yield agents_pb2.ConnectResponse(
+            welcome=agents_pb2.Welcome(session_id="s", broker_id="b", lease=lease, heartbeat=heartbeat, payload_limit_bytes=1 << 20, seen_no=first.number)
+        )
+        reader = asyncio.ensure_future(self._read(requests))
+        try:
+            while (message := await self._out.get()) is not None:
+                yield message
+        finally:
+            reader.cancel()
+
+    async def _read(self, requests: AsyncIterator[Any]) -> None:
+        async for message in requests:
+            if message.HasField("heartbeat"):
+                self.confirm(message.number if self.confirming else 0)  # 0: it is there, and confirms nothing
+            self._note(message)
+
+    def _note(self, message: agents_pb2.ConnectRequest) -> None:
+        self.received.append((asyncio.get_running_loop().time(), message))
+        self._news.set()
+
+    def say(self, **parts: Any) -> None:
+        """One message of the open stream."""
+        self._out.put_nowait(agents_pb2.ConnectResponse(**parts))
+
+    def assign(self, job_id: int, epoch: int, *, seen_no: int, type_: str = "t") -> None:
+        """Assigns one job."""
+        self.assigned += 1
+        job = agents_pb2.AssignedJob(job_id=job_id, lease_epoch=epoch, type=type_, run=1, attempt=1, timeout_ms=60_000, max_attempts=5)
+        self.say(assign=agents_pb2.Assign(number=self.assigned, seen_no=seen_no, jobs=[job]))
+
+    def confirm(self, seen_no: int) -> None:
+        """Confirms a heartbeat."""
+        self.say(heartbeat_ack=agents_pb2.HeartbeatAck(seen_no=seen_no))
+
+    def answer(self, job_id: int, epoch: int, disposition: int) -> None:
+        """Says what became of an outcome."""
+        ack = agents_pb2.OutcomeAck(job_id=job_id, lease_epoch=epoch, disposition=disposition)  # type: ignore[arg-type]  # enum numbers
+        self.say(outcome_acks=[ack])
+
+    def end(self) -> None:
+        """The stream ends without a reason."""
+        self._out.put_nowait(None)
+
+    def messages(self, part: str) -> list[Any]:
+        """This part of all messages that have it, in order; repeated parts one by one."""
+        found: list[Any] = []
+        for _, message in self.received:
+            value = getattr(message, part)
+            if hasattr(value, "__len__"):
+                found.extend(value)
+            elif message.HasField(part):
+                found.append(value)
+        return found
+
+    async def until(self, check: Callable[[], object], what: str) -> None:
+        """Waits until what came makes `check` true."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not check():
+                self._news.clear()
+                await self._news.wait()
+        assert what
+
+
+@asynccontextmanager
+async def scripted_sessions() -> AsyncIterator[tuple[str, ScriptedSessions]]:
+    """(address, service) of such a broker in this process."""
+    server = grpc.aio.server()
+    service = ScriptedSessions()
+    agents_pb2_grpc.add_AgentsServicer_to_server(service, server)  # type: ignore[no-untyped-call]  # generated
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}", service
+    finally:
+        await server.stop(0)
