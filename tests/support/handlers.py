@@ -131,3 +131,12 @@ async def child(ctx: JobContext, data: Any) -> int:
     """Submits another job."""
     submitted = await ctx.submit("echo", data, key=f"child-of-{ctx.job_id}")
     return submitted.job_id
+
+
+@agent.job("chaos", max_losses=1000, retry=Backoff(0.05, jitter=0))
+async def chaos(ctx: JobContext, key: str) -> str:
+    """Works for a moment; the record tells when it began and that it came to its end."""
+    note(ctx)
+    await asyncio.sleep((ctx.job_id >> 9) % 40 / 1000)
+    note(ctx, "end")
+    return key
