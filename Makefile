@@ -7,7 +7,7 @@ STAMP := $(VENV)/.set-up
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-fast bench lint format types protos verify lock wheel clean
+.PHONY: help setup demo up test test-fast chaos bench lint format types protos verify lock wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -33,6 +33,12 @@ test: $(STAMP) ## Run all tests
 
 test-fast: $(STAMP) ## Run the tests that need no server
 	$(BIN)/python -m pytest -q tests/unit tests/packaging/test_imports.py
+
+chaos: export HEADRACE_KILLS ?= 300
+chaos: export HEADRACE_JOBS ?= 50000
+chaos: export HEADRACE_SEED ?= $(shell date +%s)
+chaos: $(STAMP) ## Kill brokers, agents and submitters at random under load; cut and stall connections
+	$(BIN)/python -m pytest -q -s tests/chaos
 
 bench: $(STAMP) .venv-peers/.set-up ## Measure the flush, the broker alone, single submits, and the whole beside other queues
 	PYTHONPATH=. $(BIN)/python benchmarks/flush.py --rounds 7

@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -133,10 +134,18 @@ async def child(ctx: JobContext, data: Any) -> int:
     return submitted.job_id
 
 
-@agent.job("chaos", max_losses=1000, retry=Backoff(0.05, jitter=0))
-async def chaos(ctx: JobContext, key: str) -> str:
-    """Works for a moment; the record tells when it began and that it came to its end."""
+@agent.job("chaos", max_attempts=5, max_losses=1000, retry=Backoff(0.05, jitter=0))
+async def chaos(ctx: JobContext, name: str) -> int:
+    """Works for a moment; one job in sixteen fails at first. Its result is the lease under which it came to its end; the record tells of every start and end."""
     note(ctx)
-    await asyncio.sleep((ctx.job_id >> 9) % 40 / 1000)
+    number = zlib.crc32(name.encode())
+    try:
+        await asyncio.sleep(0.01 + number % 90 / 1000)
+    except asyncio.CancelledError:
+        note(ctx, "stopped")
+        raise
+    if number % 16 == 0 and ctx.attempt == 1:
+        note(ctx, "fail")
+        raise Retry("on purpose", after_s=0.02)
     note(ctx, "end")
-    return key
+    return ctx.lease_epoch
