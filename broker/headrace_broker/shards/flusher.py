@@ -144,11 +144,9 @@ class Flusher:
         owner.refuse(DatabaseUnavailable("the database cannot be reached; nothing was stored, try again"))
         giving_up = asyncio.get_running_loop().call_later(UNKNOWN_AFTER_S, _give_up, round_, UNKNOWN)
         try:
-            old.abandon()
-            self.ledger = await self._succeed(old)
+            await self._begin_life(old, round_)
         finally:
             giving_up.cancel()
-        owner.life_id = self.ledger.life_id
         self._next_clock = 0.0
         landed = False
         try:
@@ -162,15 +160,27 @@ class Flusher:
     async def _recover_connection_again(self, old: Ledger, round_: Round | KeyedRound) -> bool:
         """The new connection broke before it could tell: another one asks about the same old flush."""
         while True:
-            self.ledger.abandon()
-            self.ledger = await self._succeed(self.ledger)
-            self._owner.life_id = self.ledger.life_id
+            await self._begin_life(self.ledger, round_)
             try:
                 landed = await self.ledger.landed(old.life_id, old.n)
             except store.ResultUnknown:
                 continue
             self._owner.accept_work()
             return landed
+
+    async def _begin_life(self, dead: Ledger, round_: Round | KeyedRound) -> None:
+        """Takes over from a life of this broker whose connection is lost.
+
+        Raises:
+            Fenced: another broker was faster. What became of the round nobody here will know, and its callers have been told so: not that nothing was stored.
+        """
+        dead.abandon()
+        try:
+            self.ledger = await self._succeed(dead)
+        except BaseException:
+            _give_up(round_, UNKNOWN)
+            raise
+        self._owner.life_id = self.ledger.life_id
 
     async def _housekeeping(self, now: float) -> None:
         if now >= self._next_clock:
