@@ -13,11 +13,10 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from headrace_client import Client, State
 
 from tests.support.cluster import NAMES, Cluster
 from tests.support.processes import pause, until
-from tests.support.verdict import judge
+from tests.support.verdict import count, drained, judge
 
 KILLS = int(os.environ.get("HEADRACE_KILLS", "20"))
 JOBS = int(os.environ.get("HEADRACE_JOBS", "2000"))
@@ -46,14 +45,14 @@ async def test_nothing_is_lost_or_doubled_under_random_kills(database: str, dire
     kills, in_flight = cluster.kills.total(), cluster.kills_in_flight.total()
     for name in ("submitter 0", "submitter 1"):
         await cluster.kill(name)
-    counts = await _drained(cluster)
+    counts = await drained(cluster.brokers)
     seconds = loop.time() - began
     verdict = await judge(con, cluster.submitted, cluster.ran, cluster.killed_at)
     assert counts == Counter(completed=verdict.jobs), "the active broker's count is not the ledger's"
     for name in ("broker 0", "broker 1"):
         await cluster.kill(name)
     await cluster.start("broker 0")
-    assert await _count(cluster) == counts, "a broker that reads the ledger anew counts otherwise"
+    assert await count(cluster.brokers) == counts, "a broker that reads the ledger anew counts otherwise"
     print(f"\nchaos: seed {SEED}, {seconds:.0f} s, {kills} kills, {in_flight} with work in flight: {hit}; {verdict}")
     assert not verdict.faults(), f"{verdict}\n{verdict.faults()}"
     assert in_flight > kills / 4, "most kills hit nobody at work: this run shows little"
@@ -88,20 +87,3 @@ async def _acknowledged(cluster: Cluster, wanted: int) -> None:
         return cluster.acknowledged >= wanted
 
     await until(check, timeout_s=60 + JOBS / 50, what=f"the acknowledgement of {wanted} jobs")
-
-
-async def _drained(cluster: Cluster) -> Counter[str]:
-    """The broker's count once every job has settled."""
-
-    async def check() -> Counter[str] | None:
-        counts = await _count(cluster)
-        return None if counts.keys() & {"waiting", "processing"} else counts
-
-    counts: Counter[str] = await until(check, timeout_s=60, what="the end of all jobs")
-    return counts
-
-
-async def _count(cluster: Cluster) -> Counter[str]:
-    async with Client(cluster.brokers, timeout_s=30) as client:
-        totals: dict[State, int] = (await client.count()).totals
-    return Counter({str(state): count for state, count in totals.items() if count})

@@ -33,8 +33,12 @@ async def echo(ctx: JobContext, data: Any) -> Any:
 async def gate(ctx: JobContext, name: str) -> str:
     """Runs until the file `name` exists in the test's directory."""
     note(ctx)
-    while not (Path(os.environ["HEADRACE_TEST_DIR"]) / name).exists():
-        await asyncio.sleep(0.02)
+    try:
+        while not (Path(os.environ["HEADRACE_TEST_DIR"]) / name).exists():
+            await asyncio.sleep(0.02)
+    except asyncio.CancelledError:
+        note(ctx, "stopped")
+        raise
     note(ctx, "end")
     return name
 

@@ -4,7 +4,7 @@ Every job has a name of its own, which is its payload, and its key if it has one
 
     try NAME keyed|plain     it is about to be submitted
     got NAME JOB             it is stored
-    none NAME                the library says that nothing was stored; the name is never used again
+    none NAME WHY            the library says that nothing was stored; the name is never used again
     unknown NAME             the library does not know; a plain name is never used again, a keyed one is submitted until there is an answer
 """
 
@@ -13,7 +13,7 @@ import random
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 
-from headrace_client import Client, HeadraceError, JobSpec, ResultUnknown, Submitted
+from headrace_client import Client, HeadraceError, JobSpec, ResultUnknown, Submitted, Unavailable
 
 from tests.support.record import Writer
 
@@ -56,7 +56,8 @@ class Submitter:
         in_doubt: set[str] = set()
         while names:
             results = await submit(kind, names)
-            again, lines = [], []
+            again: list[str] = []
+            lines: list[tuple[object, ...]] = []
             for name, result in zip(names, results, strict=True):
                 if isinstance(result, Submitted):
                     lines.append(("got", name, result.job_id))
@@ -65,8 +66,10 @@ class Submitter:
                     in_doubt.add(name)
                     if kind == "keyed":
                         again.append(name)
+                elif isinstance(result, Unavailable):
+                    lines.append(("none", name, str(result).replace(" ", "_")))
                 else:
-                    lines.append(("none", name))
+                    raise result
             self._writer.write(*lines)
             names = again
 

@@ -1,5 +1,6 @@
 """Compares what the outside wrote down (submitters and handlers, see `record`) with what the ledger holds, job by job."""
 
+import itertools
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -9,20 +10,39 @@ from typing import Any
 
 import asyncpg
 from headrace_broker.model.job import Kind, State
+from headrace_client import Client
 
 from tests.support.ledger import check_ledger
+from tests.support.processes import until
 from tests.support.record import Reader
+
+
+async def drained(brokers: str, timeout_s: float = 60) -> Counter[str]:
+    """The broker's count of jobs by state, once every job has settled."""
+
+    async def check() -> Counter[str] | None:
+        counts = await count(brokers)
+        return None if counts.keys() & {"waiting", "processing"} else counts
+
+    counts: Counter[str] = await until(check, timeout_s=timeout_s, what="the end of all jobs")
+    return counts
+
+
+async def count(brokers: str) -> Counter[str]:
+    """What the broker counts now, by state."""
+    async with Client(brokers, timeout_s=30) as client:
+        totals = (await client.count()).totals
+    return Counter({str(state): number for state, number in totals.items() if number})
 
 
 @dataclass
 class Submitted:
-    """The submitters' side: names by what was said of them last."""
+    """The submitters' side: which names there are, and what they were told."""
 
     keyed: set[str] = field(default_factory=set)
     plain: set[str] = field(default_factory=set)
     got: dict[str, int] = field(default_factory=dict)
-    none: set[str] = field(default_factory=set)
-    unknown: set[str] = field(default_factory=set)
+    none: dict[str, str] = field(default_factory=dict)  # name -> why
 
     @classmethod
     def read(cls, path: Path) -> "Submitted":
@@ -33,8 +53,8 @@ class Submitted:
                 (found.keyed if rest[0] == "keyed" else found.plain).add(name)
             elif what == "got":
                 assert found.got.setdefault(name, int(rest[0])) == int(rest[0]), f"{name} was acknowledged as two jobs"
-            else:
-                (found.none if what == "none" else found.unknown).add(name)
+            elif what == "none":
+                found.none[name] = rest[0]
         return found
 
 
@@ -117,7 +137,7 @@ def _judge_submits(verdict: Verdict, submitted: Submitted, rows: list[Any]) -> N
         assert name in (submitted.plain if row["idempotency_key"] is None else submitted.keyed), f"job {row['job_id']} was submitted by nobody: {name}"
     verdict.lost += [f"{name}: job {job_id}, stored are {stored.get(name)}" for name, job_id in submitted.got.items() if job_id not in stored.get(name, ())]
     verdict.doubled += [f"{name}: jobs {ids}" for name, ids in stored.items() if len(ids) > 1]
-    verdict.stored_against_word += [f"{name}: jobs {stored[name]}" for name in submitted.none - submitted.got.keys() if name in stored]
+    verdict.stored_against_word += [f"{name}: jobs {stored[name]}, {why}" for name, why in submitted.none.items() if name in stored]
     verdict.unanswered_stored = len(stored.keys() - submitted.got.keys())
 
 
@@ -133,7 +153,7 @@ def _judge_job(verdict: Verdict, job_id: int, history: list[tuple[int, Kind, byt
         ended = any((start.epoch, start.end) == (epoch, "end") for start in starts)
         if not ended or json.loads(result or b"null") != epoch:
             verdict.stale.append(f"{told}, result {result!r}")
-    for earlier, later in zip(starts, starts[1:], strict=False):
+    for earlier, later in itertools.pairwise(starts):
         cause = _cause(kinds.get(earlier.epoch + 1), earlier, later, killed_at)
         if cause is None:
             verdict.unexplained.append(told)

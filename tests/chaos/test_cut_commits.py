@@ -1,0 +1,209 @@
+"""The connection to Postgres breaks before, in and after a commit, at chosen flushes and at random.
+
+A submitter gets its job's id or the truth, and nothing is lost or doubled. HEADRACE_SEED (1) chooses the random cuts.
+"""
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import asyncpg
+import pytest
+from headrace_client import Client, ResultUnknown, State
+
+from tests.support import submitter
+from tests.support.pg_proxy import CUTS, Fate, PgProxy, Request, let_pass
+from tests.support.processes import BrokerProcess, Process, start_agent, start_broker, until
+from tests.support.verdict import drained, judge
+
+SEED = int(os.environ.get("HEADRACE_SEED", "1"))
+RANDOM_CUTS = 30
+Choose = Callable[[Request], bool]
+
+
+@pytest.fixture
+async def proxy(database: str) -> AsyncIterator[PgProxy]:
+    """Before the test's database."""
+    async with PgProxy(database) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def broker(proxy: PgProxy, directory: Path, stack: AsyncExitStack) -> BrokerProcess:
+    """A broker that reaches its database through the proxy."""
+    process = await start_broker(directory, database=proxy.dsn)
+    stack.push_async_callback(process.kill)
+    return process
+
+
+def once(fate: Fate, choose: Choose) -> Callable[[Request], Fate]:
+    """`fate` for the next request that is chosen."""
+    left = 1
+
+    def decide(request: Request) -> Fate:
+        nonlocal left
+        if left and choose(request):
+            left = 0
+            return fate
+        return Fate.PASS
+
+    return decide
+
+
+def plain_flush(request: Request) -> bool:
+    """A flush that stores facts: larger than an empty one."""
+    return request.is_flush and not request.is_keyed_flush and request.size_bytes > 900
+
+
+@pytest.mark.parametrize("fate", CUTS)
+async def test_a_submit_whose_flush_was_cut_gives_one_job_and_its_id(fate: Fate, proxy: PgProxy, client: Client, database: str) -> None:
+    con = await asyncpg.connect(database)
+    for number in range(3):
+        proxy.fate = once(fate, plain_flush)
+        plain = await client.submit("echo", f"plain {number}")
+        proxy.fate = once(fate, lambda request: request.is_keyed_flush)
+        keyed = await client.submit("echo", f"keyed {number}", key=f"key {number}")
+        again = await client.submit("echo", f"keyed {number}", key=f"key {number}")
+        assert (again.job_id, again.existing) == (keyed.job_id, True)
+        ids = {row["payload"].decode(): row["job_id"] for row in await con.fetch("select job_id, payload from headrace.job")}
+        assert (ids[f'"plain {number}"'], ids[f'"keyed {number}"']) == (plain.job_id, keyed.job_id)
+        assert await con.fetchval("select count(*) from headrace.job") == 2 * (number + 1) == (await client.count()).totals[State.WAITING]
+    assert proxy.done[fate] == 6
+    await con.close()
+
+
+@pytest.mark.parametrize("fate", [Fate.CUT_BEFORE, Fate.CUT_AFTER])
+async def test_the_connection_that_asks_whether_a_flush_landed_is_cut_too(fate: Fate, proxy: PgProxy, client: Client, database: str) -> None:
+    con = await asyncpg.connect(database)
+    for number in range(2):
+        cut_flush = once((Fate.CUT_AFTER, Fate.CUT_LATE)[number], plain_flush)
+        asked = 0
+
+        def decide(request: Request, cut_flush: Callable[[Request], Fate] = cut_flush) -> Fate:
+            nonlocal asked
+            asked += request.asks_for_a_flush
+            return fate if request.asks_for_a_flush and asked <= 3 else cut_flush(request)
+
+        proxy.fate = decide
+        stored = await client.submit("echo", number)
+        assert asked == 4
+        assert [row["job_id"] for row in await con.fetch("select job_id from headrace.job order by job_id")][number:] == [stored.job_id]
+    await con.close()
+
+
+@pytest.mark.parametrize("key", ["", "key"])
+async def test_a_broker_that_lost_its_queue_with_the_answer_does_not_say_that_nothing_was_stored(
+    key: str, proxy: PgProxy, broker: BrokerProcess, database: str, directory: Path, stack: AsyncExitStack
+) -> None:
+    """A job without a key would be submitted again, to the broker that took over, and be there twice."""
+    standby = await start_broker(directory, database=database, name="standby")
+    stack.push_async_callback(standby.kill)
+    client = await stack.enter_async_context(Client(f"{broker.address},{standby.address}", timeout_s=20))
+    con = await asyncpg.connect(database)
+
+    def cut_off(request: Request) -> Fate:
+        if not (request.is_keyed_flush if key else plain_flush(request)):
+            return Fate.PASS
+        proxy.refusing = True
+        return Fate.CUT_AFTER
+
+    proxy.fate = cut_off
+    submit = asyncio.ensure_future(client.submit("echo", 1, key=key))
+
+    async def replaced() -> bool:
+        return "serving" in standby.log.read_text()
+
+    await until(replaced, what="the takeover")
+    proxy.refusing, proxy.fate = False, let_pass
+    if key:
+        assert (await submit).existing
+    else:
+        with pytest.raises(ResultUnknown):
+            await submit
+    assert await con.fetchval("select count(*) from headrace.job") == 1
+    await con.close()
+
+
+@pytest.mark.parametrize("fate", [Fate.STALL, Fate.STALL_ANSWER])
+async def test_a_flush_that_stalls_for_a_while_is_waited_for(fate: Fate, proxy: PgProxy, client: Client, agent: Process, directory: Path) -> None:
+    running = await client.submit("gate", "open")
+    await until(_ran(directory, f"start {running.job_id} "), what="the start of a handler")
+    proxy.fate = once(fate, plain_flush)
+    submit = asyncio.ensure_future(client.submit("echo", 1))
+
+    async def stalled() -> bool:
+        return proxy.stalled > 0
+
+    await until(stalled, what="the stall")
+    (directory / "open").touch()
+    await until(_ran(directory, f"end {running.job_id} "), what="the end of the handler")
+    assert not submit.done()
+    proxy.resume.set()
+    for job_id in ((await submit).job_id, running.job_id):
+        job = await client.wait(job_id, timeout_s=20)
+        assert (job.state, job.lease_epoch) == (State.COMPLETED, 1)
+    assert (await client.count()).totals == {State.COMPLETED: 2}
+
+
+async def test_a_flush_that_stalls_until_a_standby_took_over_is_fenced(
+    proxy: PgProxy, broker: BrokerProcess, database: str, directory: Path, stack: AsyncExitStack
+) -> None:
+    """The standby ends the connection of the owner that proves nothing any more; what the proxy still holds reaches no backend."""
+    standby = await start_broker(directory, database=database, name="standby")
+    stack.push_async_callback(standby.kill)
+    client = await stack.enter_async_context(Client(f"{broker.address},{standby.address}", timeout_s=30))
+    con = await asyncpg.connect(database)
+    proxy.fate = once(Fate.STALL, plain_flush)
+    plain, keyed = (asyncio.ensure_future(client.submit("echo", 1, key=key)) for key in ("", "key"))
+
+    async def replaced() -> bool:
+        return "serving" in standby.log.read_text()
+
+    await until(replaced, what="the takeover")
+    proxy.fate = let_pass
+    proxy.resume.set()
+    with pytest.raises(ResultUnknown):
+        await plain
+    stored = await keyed
+    assert [row["job_id"] for row in await con.fetch("select job_id from headrace.job")] == [stored.job_id]
+    await con.close()
+
+
+def _ran(directory: Path, line: str) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        ran = directory / "ran.txt"
+        return ran.exists() and line in ran.read_text()
+
+    return check
+
+
+async def test_random_cuts_under_load_lose_and_double_nothing(proxy: PgProxy, broker: BrokerProcess, database: str, directory: Path, stack: AsyncExitStack) -> None:
+    chance = random.Random(SEED)
+    con = await asyncpg.connect(database)
+    agent = await start_agent(directory, broker.address, "--slots", "50", "--log-level", "warning")
+    stack.push_async_callback(agent.kill)
+
+    def decide(request: Request) -> Fate:
+        chosen = chance.random() < (0.3 if request.asks_for_a_flush else 0.05 if request.is_flush else 0.0)
+        return chance.choice(CUTS) if chosen else Fate.PASS
+
+    proxy.fate = decide
+    load = asyncio.ensure_future(submitter.main(broker.address, str(directory / "submitted.txt"), "run"))
+
+    async def enough() -> bool:
+        return proxy.cuts >= RANDOM_CUTS or load.done()
+
+    await until(enough, timeout_s=60, what=f"{RANDOM_CUTS} cuts")
+    proxy.fate = let_pass
+    assert not load.done()
+    load.cancel()
+    await asyncio.wait([load])
+    counts = await drained(broker.address)
+    verdict = await judge(con, directory / "submitted.txt", directory / "ran.txt", {})
+    print(f"\ncut commits: seed {SEED}, {', '.join(f'{proxy.done[fate]} {fate.value}' for fate in CUTS)}; {verdict}")
+    assert counts == {"completed": verdict.jobs}
+    assert not verdict.faults(), verdict.faults()
+    await con.close()
