@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 CHUNK_BYTES = 64 * 1024
+CHUNKS = 256  # of one direction of a connection that are on the way; a sender that is faster waits
 
 
 class Way:
@@ -18,7 +19,6 @@ class Way:
         self.open = asyncio.Event()
         self.open.set()
         self.delay_s = 0.0
-        self.bytes_passed = 0
 
 
 class Proxy:
@@ -110,14 +110,28 @@ class Proxy:
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way) -> None:
-    """Passes on what comes, and the end."""
-    with contextlib.suppress(OSError):
-        while chunk := await reader.read(CHUNK_BYTES):
-            if way.delay_s:
-                await asyncio.sleep(way.delay_s)
+    """Passes on what comes, each chunk `delay_s` after it came, and the end."""
+    loop = asyncio.get_running_loop()
+    on_the_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(CHUNKS)
+
+    async def take_in() -> None:
+        chunk = b"-"
+        while chunk:
+            try:
+                chunk = await reader.read(CHUNK_BYTES)
+            except OSError:
+                chunk = b""
+            await on_the_way.put((loop.time() + way.delay_s, chunk))
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(take_in())
+        while True:
+            due, chunk = await on_the_way.get()
+            await asyncio.sleep(max(0.0, due - loop.time()))
             await way.open.wait()
+            if not chunk:
+                writer.close()
+                return
             writer.write(chunk)
-            way.bytes_passed += len(chunk)
-            await writer.drain()
-    await way.open.wait()
-    writer.close()
+            with contextlib.suppress(OSError):  # the other side has gone: the reader of this one will see it
+                await writer.drain()
