@@ -135,9 +135,8 @@ class Session:
         named = {(ref.job_id, ref.lease_epoch) for ref in self._hello.held}
         for held in self._desk.leases.all():
             if (held.job.job_id, held.job.lease_epoch) in named - lost:
-                if held.session is not self:
-                    self._desk.outbox.send_again()  # what went to the other broker may never be answered
                 held.session = self
+        self._desk.outbox.send_again()  # what went to another broker, or into the old stream, may never be answered
         self.up = True
         self._confirm(welcome.seen_no)
         self._heard_at = asyncio.get_running_loop().time()

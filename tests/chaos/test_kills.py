@@ -1,7 +1,8 @@
 """Random SIGKILLs of brokers, agents and submitters; a ledger outside of headrace, written by handlers and submitters, decides what was lost or doubled.
 
 HEADRACE_KILLS (20), HEADRACE_JOBS (2,000, at least so many are acknowledged) and HEADRACE_SEED (1) choose the run; `make chaos` is the long form. Three kills in four
-wait until their victim has work in flight, for half a second at most; the others come as they come. One turn in four kills two processes at the same time.
+wait until their victim has work in flight, for half a second at most; the others come as they come. One turn in four kills two processes at the same time. Brokers,
+agents and submitters are hit equally often; half of the brokers are chosen because they own the queue.
 """
 
 import asyncio
@@ -62,6 +63,8 @@ async def _turn(cluster: Cluster, chance: random.Random) -> None:
     """Kills one or two processes and starts them again."""
     kind = chance.choice(("broker", "agent", "submitter"))
     victims = [chance.choice([name for name in NAMES if name.startswith(kind)])]
+    if kind == "broker" and chance.random() < 0.5:
+        victims = [await cluster.active() or victims[0]]
     if chance.random() < 0.25:
         victims.append(chance.choice([name for name in NAMES if name not in victims]))
     if chance.random() < 0.75:

@@ -76,10 +76,13 @@ class Cluster:
         """Whether a process has work in flight now."""
         self.look()
         if name.startswith("broker"):
-            active = str(await self._con.fetchval(ACTIVE) or "")
-            busy = any(self._open.values()) or any(self._running.values())
-            return busy and f" pid {self.running[name].pid} " in active
+            return (any(self._open.values()) or any(self._running.values())) and name == await self.active()
         return bool(self._running.get(self.running[name].pid) if name.startswith("agent") else self._open.get(self._runs[name]))
+
+    async def active(self) -> str | None:
+        """The broker that owns the queue, by what the ledger says."""
+        address = str(await self._con.fetchval(ACTIVE) or "")
+        return next((name for name, process in self.running.items() if name.startswith("broker") and f" pid {process.pid} " in address), None)
 
     async def close(self) -> None:
         """Ends everything; not counted as kills."""
