@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ async def judge(con: "asyncpg.Connection[Any]", submitted_path: Path, ran_path: 
     heads = await check_ledger(con)
     submitted = Submitted.read(submitted_path)
     verdict = Verdict(jobs=len(heads), acknowledged=len(submitted.got))
-    _judge_submits(verdict, submitted, await con.fetch("select job_id, idempotency_key, payload from headrace.job"))
+    judge_submits(verdict, submitted, await con.fetch("select job_id, idempotency_key, payload from headrace.job"))
     verdict.lost += [f"job {job_id} is {head.state.name}" for job_id, head in heads.items() if head.state is not State.COMPLETED]
     histories: dict[int, list[tuple[int, Kind, bytes | None]]] = defaultdict(list)
     for row in await con.fetch("select job_id, seq, kind, result from headrace.event order by job_id, seq"):
@@ -125,11 +125,12 @@ async def judge(con: "asyncpg.Connection[Any]", submitted_path: Path, ran_path: 
     starts = read_starts(ran_path)
     verdict.without_lease += [f"job {job_id} ran and is not stored" for job_id in starts.keys() - heads.keys()]
     for job_id, history in histories.items():
-        _judge_job(verdict, job_id, history, starts.get(job_id, []), killed_at)
+        judge_job(verdict, job_id, history, starts.get(job_id, []), killed_at)
     return verdict
 
 
-def _judge_submits(verdict: Verdict, submitted: Submitted, rows: list[Any]) -> None:
+def judge_submits(verdict: Verdict, submitted: Submitted, rows: Sequence[Mapping[str, Any]]) -> None:
+    """What submitters were told, against the stored jobs: rows of job_id, idempotency_key, payload (the name, as JSON)."""
     stored: dict[str, list[int]] = defaultdict(list)
     for row in rows:
         name = json.loads(row["payload"])
@@ -141,7 +142,8 @@ def _judge_submits(verdict: Verdict, submitted: Submitted, rows: list[Any]) -> N
     verdict.unanswered_stored = len(stored.keys() - submitted.got.keys())
 
 
-def _judge_job(verdict: Verdict, job_id: int, history: list[tuple[int, Kind, bytes | None]], starts: list[Start], killed_at: Mapping[int, float]) -> None:
+def judge_job(verdict: Verdict, job_id: int, history: list[tuple[int, Kind, bytes | None]], starts: list[Start], killed_at: Mapping[int, float]) -> None:
+    """One job: its events (seq, kind, result), and what its handlers wrote down."""
     kinds = {seq: kind for seq, kind, _ in history}
     granted = [seq for seq, kind, _ in history if kind is Kind.GRANTED]
     told = f"job {job_id}: {[(seq, kind.name) for seq, kind, _ in history]}, {starts}"
