@@ -123,7 +123,7 @@ class Flusher:
     async def _send_until_stored(self, round_: Round | KeyedRound, send: Callable[[Ledger], Awaitable[Flushed]]) -> Flushed | None:
         while True:
             try:
-                flushed = await send(self.ledger)
+                flushed = await self._send(round_, send)
                 if self._owner.refusing is not None:
                     self._owner.accept_work()
                 return flushed
@@ -137,6 +137,20 @@ class Flusher:
                 log.warning("answer to a flush lost", error=str(error), life_id=self.ledger.life_id, n=self.ledger.n)
                 if await self._recover_connection(round_):
                     return None
+
+    async def _send(self, round_: Round | KeyedRound, send: Callable[[Ledger], Awaitable[Flushed]]) -> Flushed:
+        """Sends once and waits for the answer, however long it takes; callers do not: another broker may have taken over from one that gets no answers."""
+        overdue = asyncio.get_running_loop().call_later(UNKNOWN_AFTER_S, self._overdue, round_)
+        try:
+            return await send(self.ledger)
+        finally:
+            overdue.cancel()
+
+    def _overdue(self, round_: Round | KeyedRound) -> None:
+        log.warning("the database does not answer", life_id=self.ledger.life_id, n=self.ledger.n)
+        if self._owner.refusing is None:
+            self._owner.refuse(DatabaseUnavailable("the database does not answer; nothing was stored, try again"))
+        _give_up(round_, UNKNOWN)
 
     async def _recover_connection(self, round_: Round | KeyedRound) -> bool:
         """Opens a new life after the connection was lost; returns whether the newest flush of the old one was stored."""
