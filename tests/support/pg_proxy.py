@@ -42,16 +42,21 @@ CUTS = (Fate.CUT_BEFORE, Fate.CUT_LATE, Fate.CUT_AFTER, Fate.CUT_INSIDE)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request: the connection's application_name, the text of its statement, its size in bytes."""
+    """One request: the connection's application_name, the text of its statement, and whether it is larger than the smallest one of that statement so far."""
 
     application: str
     statement: str
-    size_bytes: int
+    larger: bool
 
     @property
     def is_flush(self) -> bool:
-        """Whether a broker stores facts with it; an empty one proves that it lives."""
+        """Whether a broker sends facts with it, or proves that it lives."""
         return self.application == "headrace flush" and FLUSH in self.statement
+
+    @property
+    def is_plain_flush(self) -> bool:
+        """Whether it carries facts, but no jobs with keys. Not to be asked before the broker was idle for once: what is empty is known by comparison."""
+        return self.is_flush and not self.is_keyed_flush and self.larger
 
     @property
     def is_keyed_flush(self) -> bool:
@@ -82,6 +87,7 @@ class PgProxy:
         self.resume = asyncio.Event()  # lets go what is stalled
         self.done: Counter[Fate] = Counter()
         self.stalled = 0
+        self.smallest: dict[str, int] = {}  # statement -> size in bytes of the smallest request with it
         self._connections: dict[_Connection, asyncio.Task[object]] = {}
         self._server: asyncio.Server | None = None
 
@@ -107,6 +113,11 @@ class PgProxy:
     def cuts(self) -> int:
         """Connections cut by `fate`."""
         return sum(self.done[fate] for fate in CUTS)
+
+    @property
+    def saw_a_flush(self) -> bool:
+        """Whether any flush passed."""
+        return any(FLUSH in statement for statement in self.smallest)
 
     def cut_all(self) -> None:
         """Cuts every connection now."""
@@ -183,7 +194,8 @@ class _Connection:
             request += message
             statement = self._statement_of(kind, message) or statement
             if kind[0] in REQUEST_ENDS or kind in b"pX":
-                await self._handle(Request(self._application, statement, len(request)), bytes(request), server)
+                smallest = self._proxy.smallest[statement] = min(self._proxy.smallest.get(statement, len(request)), len(request))
+                await self._handle(Request(self._application, statement, len(request) > smallest), bytes(request), server)
                 request, statement = bytearray(), ""
 
     def _statement_of(self, kind: bytes, message: bytes) -> str:
