@@ -10,7 +10,7 @@ NODE_EXAMPLE := $(if $(HAS_NODE),examples/node/node_modules/.set-up)
 NODE_PEERS := $(if $(HAS_NODE),benchmarks/node/node_modules/.set-up)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-fast mutants bench lint format types protos verify lock wheel clean
+.PHONY: help setup demo up test test-fast mutants chaos bench lint format types protos verify lock wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,6 +43,12 @@ test-fast: $(STAMP) ## Run the tests that need no server
 
 mutants: $(STAMP) ## Take every guard away, one at a time: some test must turn red
 	$(BIN)/python -m tests.mutants.run --jobs $(WORKERS)
+
+chaos: export HEADRACE_KILLS ?= 300
+chaos: export HEADRACE_JOBS ?= 50000
+chaos: export HEADRACE_SEED ?= $(shell date +%s)
+chaos: $(STAMP) ## Kill brokers, agents and submitters at random under load; cut and stall connections
+	$(BIN)/python -m pytest -q -s tests/chaos
 
 bench: $(STAMP) .venv-peers/.set-up $(NODE_PEERS) ## Measure the flush, the broker alone, single submits, and the whole beside other queues
 	PYTHONPATH=. $(BIN)/python benchmarks/flush.py --rounds 7

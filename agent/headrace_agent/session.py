@@ -118,11 +118,14 @@ class Session:
             await channel.close()
 
     def _hello_now(self) -> agents_pb2.Hello:
-        """With the leases that are still ours: running, or finished and not acknowledged."""
+        """With the leases that are still ours: running, or finished and not acknowledged.
+
+        All of them, also those of a session that seems to be up: its broker may be gone and its connection half open. A broker that does not own the queue refuses
+        the hello, and one that does would grant a job again whose lease the hello does not name.
+        """
         del self._hello.held[:]
         for held in self._desk.leases.all():
-            if held.session is self or not held.session.up:
-                self._hello.held.add(job_id=held.job.job_id, lease_epoch=held.job.lease_epoch)
+            self._hello.held.add(job_id=held.job.job_id, lease_epoch=held.job.lease_epoch)
         return self._hello
 
     def _welcome(self, welcome: agents_pb2.Welcome) -> None:
@@ -137,6 +140,7 @@ class Session:
         for held in self._desk.leases.all():
             if (held.job.job_id, held.job.lease_epoch) in named - lost:
                 held.session = self
+        self._desk.outbox.send_again()  # what went to another broker, or into the old stream, may never be answered
         self.up = True
         self._confirm(welcome.seen_no)
         self._heard_at = asyncio.get_running_loop().time()

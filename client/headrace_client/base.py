@@ -12,7 +12,7 @@ from headrace_proto.v1 import admin_pb2
 from headrace_client import models
 from headrace_client.channel import Brokers, Stubs, backoff_s, metadata
 from headrace_client.encode import build, duration
-from headrace_client.errors import Unavailable, from_rpc, left_nothing, never_sent
+from headrace_client.errors import ResultUnknown, Unavailable, from_rpc, left_nothing, never_sent
 from headrace_client.models import JobResult
 
 T = TypeVar("T")
@@ -65,10 +65,14 @@ class Base:
         return [models.result(item) for item in (await self._call(lambda stubs: stubs.admin.PurgeJobs, request)).results]
 
     async def _call(self, make_call: Callable[[Stubs], Callable[..., Awaitable[T]]], request: Any, *, repeatable: bool = True, timeout_s: float | None = None) -> T:
-        """One unary call, made again at the next broker while the time lasts: always when nothing was stored, and after an unknown result only if `repeatable`."""
+        """One unary call, made again at the next broker while the time lasts: always when nothing was stored, and after an unknown result only if `repeatable`.
+
+        Once a try had an unknown result, so has the call, unless a later one is answered.
+        """
         loop = asyncio.get_running_loop()
         until = loop.time() + (timeout_s or self._timeout_s)
         failures = 0
+        unknown = False
         while True:
             stubs = self._brokers.current()
             left = max(0.001, until - loop.time())
@@ -77,9 +81,12 @@ class Base:
             except grpc.aio.AioRpcError as rpc_error:
                 error = from_rpc(rpc_error)
                 refused = never_sent(rpc_error)
+                unknown = unknown or not (refused or left_nothing(error))
                 again = refused or left_nothing(error) or (repeatable and isinstance(error, Unavailable))
                 pause = backoff_s(failures)
                 if not again or loop.time() + pause >= until:
+                    if unknown and again and not isinstance(error, ResultUnknown):
+                        raise ResultUnknown(f"{error.message}; an earlier try was not answered, it may have been carried out", reason=error.reason) from rpc_error
                     if refused:
                         raise Unavailable(f"no broker reached at {', '.join(self._brokers.addresses)}; nothing was stored", reason=error.reason) from rpc_error
                     raise error from rpc_error

@@ -97,6 +97,8 @@ _BY_STATUS: dict[str, type[HeadraceError]] = {
     "UNAVAILABLE": ResultUnknown,
     "DEADLINE_EXCEEDED": ResultUnknown,
     "CANCELLED": ResultUnknown,
+    "INTERNAL": ResultUnknown,  # of gRPC itself, when a connection breaks at a bad moment; a broker gives its reason with it
+    "UNKNOWN": ResultUnknown,
 }
 
 

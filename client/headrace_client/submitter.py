@@ -116,8 +116,7 @@ class Submitter:
                     await asyncio.sleep(backoff_s(failures))
         finally:
             self._broken(Unavailable("the client was closed"), connected=True)
-            while self._waiting:
-                _fail(self._waiting.popleft(), Unavailable("the client was closed; nothing was stored"))
+            self._fail_waiting(Unavailable("the client was closed; nothing was stored"))
 
     async def _run_once(self) -> bool:
         """One stream to its end; returns whether the broker answered anything."""
@@ -125,8 +124,7 @@ class Submitter:
         try:
             stubs = self._brokers.current()
         except HeadraceError as error:  # no channel can be made at all, such as for a CA file that cannot be read
-            while self._waiting:
-                _fail(self._waiting.popleft(), error)
+            self._fail_waiting(error)
             return True
         try:
             await self._stream(stubs.jobs.SubmitStream(metadata=self._metadata))
@@ -217,6 +215,13 @@ class Submitter:
                 _fail(waiting, ResultUnknown(f"{error.message}; the job may have been stored: submit it with a key to be able to repeat it", reason=error.reason))
             else:
                 _fail(waiting, error)
+
+    def _fail_waiting(self, error: HeadraceError) -> None:
+        """Nothing more can be sent. What was sent to a stream that broke may be stored all the same."""
+        unknown = ResultUnknown("an earlier try was not answered and none can follow; the job may have been stored: submit it again with its key to be sure")
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            _fail(waiting, unknown if waiting.unknown else error)
 
     def _again(self, waiting: _Waiting, error: HeadraceError) -> None:
         waiting.sent = False

@@ -27,10 +27,10 @@ async def test_concurrent_submits_share_messages() -> None:
     assert len(service.received) <= 10
 
 
-@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED])
-async def test_a_submit_without_key_is_not_sent_again_after_its_stream_broke(code: grpc.StatusCode) -> None:
+@pytest.mark.parametrize("code", ["UNAVAILABLE", "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL", "UNKNOWN"])
+async def test_a_submit_without_key_is_not_sent_again_after_its_stream_broke(code: str) -> None:
     async def answer(_request: jobs_pb2.SubmitStreamRequest, context: Any) -> None:
-        await context.abort(code, "gone", (("headrace-reason", "DATABASE_UNAVAILABLE"),) if code is grpc.StatusCode.UNAVAILABLE else ())
+        await context.abort(grpc.StatusCode[code], "gone", (("headrace-reason", "DATABASE_UNAVAILABLE"),) if code == "UNAVAILABLE" else ())
 
     async with scripted_broker(answer) as (address, service), Client(address, timeout_s=5) as client:
         with pytest.raises(ResultUnknown):
@@ -76,7 +76,8 @@ async def test_what_the_broker_refused_without_storing_it_is_sent_again_and_noth
     assert [payloads(request) for request in service.received] == [[b"0", b"1", b"2"], [b"1"]]
 
 
-async def test_submits_under_way_fail_when_the_client_is_closed() -> None:
+@pytest.mark.parametrize("key", ["", "key"])
+async def test_submits_under_way_fail_when_the_client_is_closed(key: str) -> None:
     arrived = asyncio.Event()
 
     async def answer(_request: jobs_pb2.SubmitStreamRequest, _context: Any) -> None:
@@ -84,11 +85,26 @@ async def test_submits_under_way_fail_when_the_client_is_closed() -> None:
 
     async with scripted_broker(answer) as (address, _):
         client = Client(address)
-        submit = asyncio.ensure_future(client.submit("t", 1))
+        submit = asyncio.ensure_future(client.submit("t", 1, key=key))
         await arrived.wait()
         await client.close()
-        with pytest.raises(ResultUnknown, match="closed"):
+        with pytest.raises(ResultUnknown, match="may have been stored"):
             await submit
+
+
+async def test_a_batch_whose_first_try_was_not_answered_is_not_said_to_have_stored_nothing() -> None:
+    reasons = iter([""])
+
+    async def answer(_request: jobs_pb2.SubmitStreamRequest, context: Any) -> None:
+        reason = next(reasons, "DATABASE_UNAVAILABLE")
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "gone", (("headrace-reason", reason),) if reason else ())
+
+    async with scripted_broker(answer) as (address, service), Client(address, timeout_s=0.5) as client:
+        [result] = await client.submit_many([JobSpec("t", 1, key="key")])
+        assert isinstance(result, ResultUnknown)
+        assert len(service.received) > 1
+        [result] = await client.submit_many([JobSpec("t", 1, key="key")])
+        assert isinstance(result, Unavailable) and not isinstance(result, ResultUnknown)
 
 
 async def test_without_a_broker_a_submit_fails_in_time_and_says_where_it_looked() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,12 @@ async def echo(ctx: JobContext, data: Any) -> Any:
 async def gate(ctx: JobContext, name: str) -> str:
     """Runs until the file `name` exists in the test's directory."""
     note(ctx)
-    while not (Path(os.environ["HEADRACE_TEST_DIR"]) / name).exists():
-        await asyncio.sleep(0.02)
+    try:
+        while not (Path(os.environ["HEADRACE_TEST_DIR"]) / name).exists():
+            await asyncio.sleep(0.02)
+    except asyncio.CancelledError:
+        note(ctx, "stopped")
+        raise
     note(ctx, "end")
     return name
 
@@ -131,3 +136,20 @@ async def child(ctx: JobContext, data: Any) -> int:
     """Submits another job."""
     submitted = await ctx.submit("echo", data, key=f"child-of-{ctx.job_id}")
     return submitted.job_id
+
+
+@agent.job("chaos", max_attempts=5, max_losses=1000, retry=Backoff(0.05, jitter=0))
+async def chaos(ctx: JobContext, name: str) -> int:
+    """Works for a moment; one job in sixteen fails at first. Its result is the lease under which it came to its end; the record tells of every start and end."""
+    note(ctx)
+    number = zlib.crc32(name.encode())
+    try:
+        await asyncio.sleep(0.01 + number % 90 / 1000)
+    except asyncio.CancelledError:
+        note(ctx, "stopped")
+        raise
+    if number % 16 == 0 and ctx.attempt == 1:
+        note(ctx, "fail")
+        raise Retry("on purpose", after_s=0.02)
+    note(ctx, "end")
+    return ctx.lease_epoch

@@ -31,6 +31,11 @@ class ScriptedJobs(jobs_pb2_grpc.JobsServicer):
             if answer is not None:
                 yield answer
 
+    async def SubmitMany(self, request: jobs_pb2.SubmitManyRequest, context: Any) -> jobs_pb2.SubmitManyResponse:  # noqa: N802
+        self.received.append(jobs_pb2.SubmitStreamRequest(jobs=request.jobs))
+        answer = await self._answer(self.received[-1], context)
+        return jobs_pb2.SubmitManyResponse(results=answer.results if answer is not None else None)
+
 
 @asynccontextmanager
 async def scripted_broker(answer: Answer) -> AsyncIterator[tuple[str, ScriptedJobs]]:

@@ -136,7 +136,7 @@ class Flusher:
         """Sends until it is stored; None: it was stored, but the answer was lost."""
         while True:
             try:
-                flushed = await send(self.ledger)
+                flushed = await self._send(round_, send)
                 if self._owner.refusing is not None:
                     self._owner.accept_work()
                 self._checkpoints.flushed(flushed.at, changed=round_.batch.rows() > 0)
@@ -152,34 +152,58 @@ class Flusher:
                 if await self._recover_connection(round_):
                     return None
 
+    async def _send(self, round_: Round | KeyedRound, send: Callable[[Ledger], Awaitable[Flushed]]) -> Flushed:
+        """Sends once and waits for the answer, however long it takes; callers do not: another broker may have taken over from one that gets no answers."""
+        overdue = asyncio.get_running_loop().call_later(UNKNOWN_AFTER_S, self._overdue, round_)
+        try:
+            return await send(self.ledger)
+        finally:
+            overdue.cancel()
+
+    def _overdue(self, round_: Round | KeyedRound) -> None:
+        log.warning("the database does not answer", life_id=self.ledger.life_id, n=self.ledger.n)
+        if self._owner.refusing is None:
+            self._owner.refuse(DatabaseUnavailable("the database does not answer; nothing was stored, try again"))
+        _give_up(round_, UNKNOWN)
+
     async def _recover_connection(self, round_: Round | KeyedRound) -> bool:
         """Opens a new life after the connection was lost; returns whether the newest flush of the old one was stored."""
         owner, old = self._owner, self.ledger
         owner.refuse(DatabaseUnavailable("the database cannot be reached; nothing was stored, try again"))
         giving_up = asyncio.get_running_loop().call_later(UNKNOWN_AFTER_S, _give_up, round_, UNKNOWN)
         try:
-            old.abandon()
-            self.ledger = await self._succeed(old)
+            await self._begin_life(old, round_)
         finally:
             giving_up.cancel()
-        owner.life_id = self.ledger.life_id
         self._next_clock = 0.0
-        landed = await self._ask(old)
+        landed = await self._ask(old, round_)
         owner.accept_work()
         if landed is not None:
             self._checkpoints.flushed(landed, changed=True)
         log.warning("database is back", life_id=self.ledger.life_id, landed=landed is not None)
         return landed is not None
 
-    async def _ask(self, old: Ledger) -> datetime | None:
+    async def _ask(self, old: Ledger, round_: Round | KeyedRound) -> datetime | None:
         """When the newest flush of an old life was stored, if it was. A connection that breaks before it can tell is followed by another, which asks the same."""
         while True:
             try:
                 return await self.ledger.landed(old.life_id, old.n)
             except store.ResultUnknown:
-                self.ledger.abandon()
-                self.ledger = await self._succeed(self.ledger)
-                self._owner.life_id = self.ledger.life_id
+                await self._begin_life(self.ledger, round_)
+
+    async def _begin_life(self, dead: Ledger, round_: Round | KeyedRound) -> None:
+        """Takes over from a life of this broker whose connection is lost.
+
+        Raises:
+            Fenced: another broker was faster. What became of the round nobody here will know, and its callers have been told so: not that nothing was stored.
+        """
+        dead.abandon()
+        try:
+            self.ledger = await self._succeed(dead)
+        except BaseException:
+            _give_up(round_, UNKNOWN)
+            raise
+        self._owner.life_id = self.ledger.life_id
 
     async def _housekeeping(self, now: float) -> None:
         if now >= self._next_clock:

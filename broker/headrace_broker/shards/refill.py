@@ -6,6 +6,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from headrace_broker.model.errors import BrokerError
 from headrace_broker.model.job import Disposition, Kind, State
 from headrace_broker.shards.intents import Ending
 from headrace_broker.shards.session import Session
@@ -50,7 +51,11 @@ async def judge_stale(owner: "Owner", heads: Heads) -> None:
                 elif ending.sink is not None:
                     ending.sink.ack([ending.job_id], [ending.epoch], disposition)
             for ending, done in stored:
-                await done
+                try:
+                    await done
+                except BrokerError:  # the database was away for long, and nobody can tell whether it is stored: judged again, and at worst noted twice
+                    owner.stale.append(ending)
+                    continue
                 if ending.sink is not None:
                     ending.sink.ack([ending.job_id], [ending.epoch], Disposition.SUPERSEDED)
 
