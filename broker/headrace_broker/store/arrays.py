@@ -57,11 +57,13 @@ ENCODERS: dict[str, Callable[[Any], bytes]] = {"int8_array": int8_array, "bytea_
 
 async def register(con: "asyncpg.Connection[Any]") -> bool:
     """Has the connection use the encoders for the domains of the flush; False: the driver does not let us, and sends lists its own way."""
-    oids = {name: await con.fetchval("select to_regtype($1)::oid", f"headrace.{name}") for name in ENCODERS}
+    oids = await con.fetchval(
+        "select array_agg(to_regtype('headrace.' || name)::oid order by place) from unnest($1::text[]) with ordinality as u (name, place)", [*ENCODERS]
+    )
     try:
         settings = con._protocol.get_settings()
-        for name, encode in ENCODERS.items():
-            settings.add_python_codec(oids[name], name, "headrace", [], "scalar", encode, _decode, "binary")
+        for oid, (name, encode) in zip(oids, ENCODERS.items(), strict=True):
+            settings.add_python_codec(oid, name, "headrace", [], "scalar", encode, _decode, "binary")
     except (AttributeError, TypeError) as error:
         log.warning("arrays are sent the driver's way, which is slower", driver=asyncpg.__version__, reason=str(error))
         return False

@@ -115,11 +115,11 @@ class Ledger:
         """
         async with _translated(), asyncio.timeout(CONNECT_TIMEOUT_S):
             con = await asyncpg.connect(dsn, server_settings=SETTINGS, command_timeout=None, timeout=CONNECT_TIMEOUT_S)
-            pids = {await con.fetchval("select pg_backend_pid()") for _ in range(2)}
-            if len(pids) != 1:
+            life_id, backend_pid = await con.fetchrow(sql("life_begin"), address, version)
+            locked, pid_later = await con.fetchrow(sql("life_lock"), LIFE_LOCKS, life_id)
+            if backend_pid != pid_later:
                 raise NothingStored("the broker needs a connection of its own to Postgres; this one goes through a transaction pooler")
-            life_id = await con.fetchval(sql("life_begin"), address, version)
-            if not await con.fetchval(sql("life_lock"), LIFE_LOCKS, life_id):
+            if not locked:
                 raise NothingStored(f"the lock of the new life {life_id} is taken")
             ledger = cls(con, life_id)
             await arrays.register(con)
