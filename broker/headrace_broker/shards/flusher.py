@@ -32,6 +32,7 @@ PROOF_S = 1.0
 BASE_COUNTS_S = 60.0
 CLOCK_S = 60.0
 LAST_CHECKPOINT_S = 5.0
+PATIENCE_S = 1.0  # a connection that is lost is replaced within some 30 ms: new work waits that long before it is refused
 UNKNOWN_AFTER_S = 5.0  # callers wait this long for a lost answer, then are told that it is unknown
 REPEAT_S = 0.2
 
@@ -46,6 +47,7 @@ class Flusher:
     def __init__(self, owner: Owner, ledger: Ledger, succeed: Callable[[Ledger], Awaitable[Ledger]], checkpoints: Checkpoints, metrics: Metrics) -> None:
         self._owner = owner
         self.ledger = ledger
+        ledger.on_lost = owner.wake.set  # an idle flusher finds out at once, and not with the next job
         self._succeed = succeed
         self._metrics = metrics
         self._started = 0.0  # of the newest flush
@@ -168,12 +170,13 @@ class Flusher:
 
     async def _recover_connection(self, round_: Round | KeyedRound) -> bool:
         """Opens a new life after the connection was lost; returns whether the newest flush of the old one was stored."""
-        owner, old = self._owner, self.ledger
-        owner.refuse(DatabaseUnavailable("the database cannot be reached; nothing was stored, try again"))
-        giving_up = asyncio.get_running_loop().call_later(UNKNOWN_AFTER_S, _give_up, round_, UNKNOWN)
+        owner, old, loop = self._owner, self.ledger, asyncio.get_running_loop()
+        refusing = loop.call_later(PATIENCE_S, owner.refuse, DatabaseUnavailable("the database cannot be reached; nothing was stored, try again"))
+        giving_up = loop.call_later(UNKNOWN_AFTER_S, _give_up, round_, UNKNOWN)
         try:
             await self._begin_life(old, round_)
         finally:
+            refusing.cancel()
             giving_up.cancel()
         self._next_clock = 0.0
         landed = await self._ask(old, round_)
@@ -203,6 +206,7 @@ class Flusher:
         except BaseException:
             _give_up(round_, UNKNOWN)
             raise
+        self.ledger.on_lost = self._owner.wake.set
         self._owner.life_id = self.ledger.life_id
 
     async def _housekeeping(self, now: float) -> None:

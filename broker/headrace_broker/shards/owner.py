@@ -242,7 +242,8 @@ class Owner:
 
     def refuse(self, error: Exception) -> None:
         """From now on new work is refused with `error`; what waits for its flush and was not sent is refused too: nothing of it is stored."""
-        self.refusing = error
+        if not isinstance(self.refusing, Draining):  # the last word
+            self.refusing = error
         for submission in self._submissions:
             if not submission.done.done():
                 submission.done.set_exception(error)

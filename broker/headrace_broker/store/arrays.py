@@ -12,6 +12,8 @@ from typing import Any
 import asyncpg
 import structlog
 
+from headrace_broker.store.statements import sql
+
 log = structlog.get_logger("headrace.store")
 
 _INT8, _BYTEA = 20, 17  # type oids
@@ -57,13 +59,11 @@ ENCODERS: dict[str, Callable[[Any], bytes]] = {"int8_array": int8_array, "bytea_
 
 async def register(con: "asyncpg.Connection[Any]") -> bool:
     """Has the connection use the encoders for the domains of the flush; False: the driver does not let us, and sends lists its own way."""
-    oids = await con.fetchval(
-        "select array_agg(to_regtype('headrace.' || name)::oid order by place) from unnest($1::text[]) with ordinality as u (name, place)", [*ENCODERS]
-    )
+    oids = await con.fetchrow(sql("array_domains"))
     try:
         settings = con._protocol.get_settings()
-        for oid, (name, encode) in zip(oids, ENCODERS.items(), strict=True):
-            settings.add_python_codec(oid, name, "headrace", [], "scalar", encode, _decode, "binary")
+        for name, encode in ENCODERS.items():
+            settings.add_python_codec(oids[name], name, "headrace", [], "scalar", encode, _decode, "binary")
     except (AttributeError, TypeError) as error:
         log.warning("arrays are sent the driver's way, which is slower", driver=asyncpg.__version__, reason=str(error))
         return False

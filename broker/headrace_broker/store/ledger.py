@@ -16,6 +16,7 @@ One task uses a Ledger at a time: the flusher, or whoever takes over before the 
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -103,7 +104,10 @@ class Ledger:
         self.life_id = life_id
         self.n = 0  # flushes sent
         self._warned = False
+        self.on_lost: Callable[[], None] = _nothing
+        """Called when the connection has ended, whoever ended it."""
         con.add_log_listener(self._on_log)
+        con.add_termination_listener(lambda _: self.on_lost())
 
     @classmethod
     async def open(cls, dsn: str, *, address: str, version: str) -> "Ledger":
@@ -261,6 +265,10 @@ class Ledger:
 
     def _on_log(self, _con: object, message: asyncpg.PostgresLogMessage) -> None:
         self._warned = self._warned or getattr(message, "severity_en", "") == "WARNING"
+
+
+def _nothing() -> None:
+    return None
 
 
 class _translated:  # noqa: N801  # reads as a phrase where it is used
