@@ -7,7 +7,7 @@ STAMP := $(VENV)/.set-up
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-fast bench lint format types protos verify lock wheel clean
+.PHONY: help setup demo up test test-fast bench fill soak lint format types protos verify lock wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -39,6 +39,10 @@ bench: $(STAMP) .venv-peers/.set-up ## Measure the flush, the broker alone, sing
 	PYTHONPATH=. $(BIN)/python benchmarks/capacity.py
 	PYTHONPATH=. $(BIN)/python benchmarks/submit.py
 	PYTHONPATH=. $(BIN)/python benchmarks/peers.py
+
+fill: $(STAMP) ## Fill a database: N= jobs, WAITING= and SCHEDULED= of them, into DATA_DIR= or DATABASE_URL=; more with ARGS=
+	@PYTHONPATH=. $(BIN)/python benchmarks/fill.py $(if $(DATABASE_URL),--database-url '$(DATABASE_URL)') $(if $(DATA_DIR),--data-dir '$(DATA_DIR)') \
+		$(if $(N),--jobs $(N)) $(if $(WAITING),--waiting $(WAITING)) $(if $(SCHEDULED),--scheduled $(SCHEDULED)) $(ARGS)
 
 .venv-peers/.set-up: benchmarks/peers.txt
 	@$(PYTHON) -m venv .venv-peers
