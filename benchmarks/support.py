@@ -175,7 +175,7 @@ async def make_database(dsn: str, name: str) -> str:
     """A fresh database of a server; its DSN."""
     con = await asyncpg.connect(dsn)
     try:
-        await con.execute(f"create database {name}")
+        await con.execute(f'create database "{name}"')
     finally:
         await con.close()
     return dsn.replace("/headrace?", f"/{name}?")
