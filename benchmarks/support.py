@@ -17,7 +17,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -145,6 +145,20 @@ def start_agent(address: str, agent: str = "benchmarks.noop:agent", *options: st
     """An agent process."""
     command = [sys.executable, "-m", "headrace_agent", "run", agent, "--broker", address, "--log-level", "error", *options]
     return subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})})
+
+
+def load(address: str, *words: str, began: Callable[[], object] | None = None) -> dict[str, Any]:
+    """One run of `headrace bench` with these words; its result. `began` is called when the load begins. Raises SystemExit when a job is missing, doubled or refused."""
+    command = [str(Path(sys.executable).with_name("headrace")), "bench", "--broker", address, "--json", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = process.stderr.readline()  # tells the rate, right before the load
+        if began is not None:
+            began()
+        text, more = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"headrace bench failed:\n{said}{more}\n{text}")
+    return json.loads(text)  # type: ignore[no-any-return]  # what the harness prints
 
 
 def end(process: "subprocess.Popen[Any]") -> None:

@@ -36,7 +36,6 @@ RECORD = struct.Struct("<qidi")  # as in headrace_agent.bench
 START_S = 30.0
 DRAIN_S = 120.0
 TICK_S = 0.001
-WINDOW_S = 10.0
 MOST_OPEN = 200_000
 
 
@@ -51,6 +50,7 @@ class Load:
     handler_s: float
     fail_rate: float
     batch: int
+    window_s: float = 10.0
     begin: float = 0.0
     acknowledged: "array[float]" = field(default_factory=lambda: array("d"))  # by number; 0: not
     refused: list[str] = field(default_factory=list)
@@ -88,6 +88,7 @@ def bench(
     agents: Annotated[int, Parameter(help="agent processes")] = 1,
     slots: Annotated[int, Parameter(help="slots of each agent")] = 500,
     batch: Annotated[int, Parameter(help="jobs in each call; 1: single submits")] = 1,
+    window_s: Annotated[float, Parameter(help="length of the stretches that a long run is told by, in JSON")] = 10.0,
     as_json: Annotated[bool, Parameter(name="--json", negative="", help="print one JSON object, as with -o json")] = False,
     pid: Annotated[list[str] | None, Parameter(help="NAME=PID of further processes whose CPU time is to be told, such as the broker; with those it started")] = None,
     common: Common | None = None,
@@ -103,11 +104,11 @@ def bench(
             errors.print(f"headrace: --pid is NAME=PID of a process that runs, found {word!r}")
             return 2
         watched[name] = int(number)
-    if rate <= 0 or duration <= 0 or agents < 1 or batch < 1 or not 0 <= fail_rate < 1:
-        errors.print("headrace: rate, duration, agents and batch must be above 0, and the fail rate between 0 and 1")
+    if rate <= 0 or duration <= 0 or window_s <= 0 or agents < 1 or batch < 1 or not 0 <= fail_rate < 1:
+        errors.print("headrace: rate, duration, window, agents and batch must be above 0, and the fail rate between 0 and 1")
         return 2
 
-    load = Load(f"bench.{secrets.token_hex(4)}", rate, duration, payload_bytes, handler_ms / 1000, fail_rate, batch)
+    load = Load(f"bench.{secrets.token_hex(4)}", rate, duration, payload_bytes, handler_ms / 1000, fail_rate, batch, window_s)
 
     async def command(client: Client, output: Output) -> int:
         async with common.admin() as admin:
@@ -238,13 +239,13 @@ def _result(load: Load, records: list[tuple[Any, ...]], drained: bool, seconds: 
 
 
 def _windows(load: Load, started: list[int], waits: list[float]) -> list[dict[str, float]]:
-    """Due to start by stretches of WINDOW_S, so that a run shows whether it got slower; empty for a short one."""
-    if load.duration_s < 2 * WINDOW_S:
+    """Due to start by stretches of `window_s`, so that a run shows whether it got slower; empty for a short one."""
+    if load.duration_s < 2 * load.window_s:
         return []
     stretches: dict[int, list[float]] = defaultdict(list)
     for number, wait in zip(started, waits, strict=True):
-        stretches[int(number / load.rate / WINDOW_S)].append(wait)
-    return [{"from_s": index * WINDOW_S, **_percentiles(sorted(found))} for index, found in sorted(stretches.items())]
+        stretches[int(number / load.rate / load.window_s)].append(wait)
+    return [{"from_s": index * load.window_s, **_percentiles(sorted(found))} for index, found in sorted(stretches.items())]
 
 
 def _percentiles(values: list[float]) -> dict[str, float]:
