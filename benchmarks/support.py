@@ -1,7 +1,7 @@
 """What the benchmarks share: servers and processes of their own, CPU time of each, the facts of the machine, medians with their spread, tables and JSON.
 
 A benchmark measures rounds. A round is {case: {figure: number}}; `outcome` makes of them one JSON object with the machine, all rounds, and for every figure of every case
-the median and the spread (lowest, highest) of the rounds.
+the median and the spread (lowest, highest) of the rounds; of many rounds also the 99th percentile.
 """
 
 import argparse
@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[1]
 START_S = 120.0
 STOP_S = 60.0
 COMMITS = 200
+MANY = 20  # rounds from which a 99th percentile is told
 Figures = dict[str, float]
 Round = dict[str, Figures]
 
@@ -252,6 +253,10 @@ def outcome(name: str, facts: Mapping[str, Any], rounds: Sequence[Round], **more
         "benchmark": name, "machine": dict(facts), **more, "rounds": [_rounded(round_) for round_ in rounds],
         "median": {case: {figure: _round(statistics.median(values)) for figure, values in figures.items()} for case, figures in gathered.items()},
         "spread": {case: {figure: [_round(min(values)), _round(max(values))] for figure, values in figures.items()} for case, figures in gathered.items()},
+        "p99": {
+            case: {figure: _round(sorted(values)[int(len(values) * 0.99)]) for figure, values in figures.items() if len(values) >= MANY}
+            for case, figures in gathered.items()
+        },
     }  # fmt: skip
 
 
@@ -276,12 +281,13 @@ def report(result: Mapping[str, Any], file: Path | None) -> None:
     """Prints the result as a table, and writes it to a file when one is named."""
     facts = result["machine"]
     print(f"{result['benchmark']}: {facts['cpu']}, {facts['cores']} cores; Python {facts['python']}, Postgres {facts['postgres']}")
-    print(f"  fsync {facts['fsync']}, one commit {facts['commit_ms']} ms; medians of {len(result['rounds'])} rounds (lowest - highest)")
+    print(f"  fsync {facts['fsync']}, one commit {facts['commit_ms']} ms; medians (lowest - highest)")
     for case, figures in result["median"].items():
         print(f"  {case}")
         for figure, value in figures.items():
             low, high = result["spread"][case][figure]
-            print(f"    {figure:28} {value:>12,}   ({low:,} - {high:,})")
+            p99 = f"   p99 {result['p99'][case][figure]:,}" if figure in result["p99"][case] else ""
+            print(f"    {figure:28} {value:>12,}   ({low:,} - {high:,}){p99}")
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(result, indent=1) + "\n")
