@@ -34,11 +34,14 @@ test: $(STAMP) ## Run all tests
 test-fast: $(STAMP) ## Run the tests that need no server
 	$(BIN)/python -m pytest -q tests/unit tests/packaging/test_imports.py
 
-bench: $(STAMP) .venv-peers/.set-up ## Measure the flush, the broker alone, single submits, and the whole beside other queues
-	PYTHONPATH=. $(BIN)/python benchmarks/flush.py --rounds 7
-	PYTHONPATH=. $(BIN)/python benchmarks/capacity.py
-	PYTHONPATH=. $(BIN)/python benchmarks/submit.py
-	PYTHONPATH=. $(BIN)/python benchmarks/peers.py
+BENCHMARKS := flush capacity submit latency depth held streams recovery peers
+bench: $(STAMP) .venv-peers/.set-up ## Measure everything (more than an hour), one after another, and write the tables of benchmarks/README.md
+	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; PYTHONPATH=. $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json; done
+	PYTHONPATH=. $(BIN)/python benchmarks/report.py
+
+soak: $(STAMP) ## Load a broker for MINUTES= and judge whether anything grows or stalls; PART=K/N with DATA_DIR= for parts
+	@PYTHONPATH=. $(BIN)/python benchmarks/soak.py --minutes $(or $(MINUTES),60) --part $(or $(PART),1/1) --json benchmarks/results/soak.json \
+		$(if $(DATA_DIR),--data-dir '$(DATA_DIR)') $(if $(RATE),--rate $(RATE)) $(ARGS)
 
 fill: $(STAMP) ## Fill a database: N= jobs, WAITING= and SCHEDULED= of them, into DATA_DIR= or DATABASE_URL=; more with ARGS=
 	@PYTHONPATH=. $(BIN)/python benchmarks/fill.py $(if $(DATABASE_URL),--database-url '$(DATABASE_URL)') $(if $(DATA_DIR),--data-dir '$(DATA_DIR)') \
