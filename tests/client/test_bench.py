@@ -7,6 +7,7 @@ from array import array
 import msgspec
 import pytest
 from headrace_agent.bench import Order
+from headrace_client.cli import bench
 from headrace_client.cli.bench import Load, _result
 
 from tests.support.processes import BrokerProcess, run_command
@@ -45,6 +46,14 @@ def test_payloads_have_their_size_and_say_what_to_do(wanted: int, size: int) -> 
     for number in (0, 7, 123_456_789):
         assert msgspec.json.decode(load.payload(number), type=Order) == Order(number, 0.25, 0.5)
         assert size in (0, len(load.payload(number)))
+
+
+def test_jobs_that_were_not_prepared_are_made_when_they_are_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "MOST_PREPARED", 7)
+    load = Load("t", 10, 1, 100, 0, 0, 4)
+    load.prepare()
+    numbers = [msgspec.json.decode(spec.payload or b"", type=Order).n for start in (0, 4, 8) for spec in load.specs(range(start, min(10, start + 4)))]
+    assert numbers == list(range(10))
 
 
 def test_a_long_run_is_told_by_stretches() -> None:

@@ -6,6 +6,7 @@ against what was submitted: a job that never ran, or ran again without having fa
 """
 
 import asyncio
+import gc
 import os
 import platform
 import secrets
@@ -37,6 +38,7 @@ START_S = 30.0
 DRAIN_S = 120.0
 TICK_S = 0.001
 MOST_OPEN = 200_000
+MOST_PREPARED = 1_000_000
 
 
 @dataclass
@@ -55,6 +57,7 @@ class Load:
     acknowledged: "array[float]" = field(default_factory=lambda: array("d"))  # by number; 0: not
     refused: list[str] = field(default_factory=list)
     _tail: bytes = b""
+    _specs: list[JobSpec] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Nothing but the number differs between payloads, so the rest of them is made once: the harness shares its cores with what it measures."""
@@ -73,6 +76,18 @@ class Load:
     def payload(self, number: int) -> bytes:
         """The order of one job, padded to its size."""
         return self._head(number) + self._tail
+
+    def prepare(self) -> None:
+        """Makes the jobs of calls ahead, as many as memory should hold, and keeps the garbage collector from walking through them in the middle of the load."""
+        if self.batch > 1:
+            self._specs = [JobSpec(self.type, payload=self.payload(number)) for number in range(min(self.total, MOST_PREPARED))]
+        gc.collect()
+        gc.freeze()
+
+    def specs(self, numbers: range) -> list[JobSpec]:
+        """The jobs of one call."""
+        ready = self._specs[numbers.start : numbers.stop]
+        return ready + [JobSpec(self.type, payload=self.payload(number)) for number in numbers[len(ready) :]]
 
     def _head(self, number: int) -> bytes:
         return b'{"n":%10d' % number
@@ -168,6 +183,7 @@ async def _send(client: Client, load: Load) -> None:
     """Submits each job when it is due, without waiting for those before."""
     total = load.total
     load.acknowledged = array("d", bytes(8 * total))
+    load.prepare()
     begin = load.begin = time.monotonic() + 0.1
     open_calls: set[asyncio.Task[None]] = set()
     async with asyncio.TaskGroup() as tasks:
@@ -190,7 +206,7 @@ async def _submit(client: Client, load: Load, numbers: range) -> None:
         if len(numbers) == 1:
             await client.submit(load.type, payload=load.payload(numbers[0]))
         else:
-            for result in await client.submit_many([JobSpec(load.type, payload=load.payload(number)) for number in numbers]):
+            for result in await client.submit_many(load.specs(numbers)):
                 if isinstance(result, HeadraceError):
                     raise result
     except HeadraceError as error:
