@@ -139,6 +139,7 @@ async def _bench(client: Client, admin: AdminClient, output: Output, load: Load,
         processes = [_start_agent(directory, load, common, client, slots) for _ in range(agents)]
         try:
             await _until_connected(admin, load, agents, processes)
+            load.prepare()
             pids = {"harness": os.getpid(), **{f"agent {number}": process.pid for number, process in enumerate(processes, 1)}, **watched}
             before = {who: _cpu_s(number) for who, number in pids.items()}
             errors.print(f"{load.rate:g} jobs/s for {load.duration_s:g} s, type {load.type}")
@@ -183,7 +184,6 @@ async def _send(client: Client, load: Load) -> None:
     """Submits each job when it is due, without waiting for those before."""
     total = load.total
     load.acknowledged = array("d", bytes(8 * total))
-    load.prepare()
     begin = load.begin = time.monotonic() + 0.1
     open_calls: set[asyncio.Task[None]] = set()
     async with asyncio.TaskGroup() as tasks:
