@@ -1,5 +1,5 @@
 -- The statements of fill.py. Each begins with a line "-- name: NAME". One random number for each job, a hash of its number and the seed, decides everything:
--- bits 0-7 type, 8-17 story, 18-37 instance, 38-41 whether it has one, 42-51 pace, 52-54 error, 55-57 agent, 58-61 labels and result.
+-- bits 0-7 type, 8-17 story, 18-37 instance, 38-41 whether it has one, 42-51 pace (42-46 also priority), 52-54 error, 55-57 agent, 58-61 labels and result.
 
 -- name: tables
 create temp table fill_type (place int, type_id int, class smallint, completed_s float8, error_s float8, aborted_s float8);
@@ -36,7 +36,7 @@ left join fill_instance i on (n.r >> 38 & 15) < 6 and i.place = (n.r >> 18 & 104
 -- name: jobs
 -- $1 size of the payloads in bytes, int.
 insert into headrace.job (job_id, type_id, priority, available_at, instance_id, labels, payload)
-select c.job_id, c.type_id, 0, case when c.story is null then c.available_at end, c.instance_id,
+select c.job_id, c.type_id, case when (c.r >> 42 & 31) = 0 then 10 else 0 end, case when c.story is null then c.available_at end, c.instance_id,
     case when (c.r >> 58 & 15) < 3 then jsonb_build_object('customer', 'c-' || (c.r >> 18 & 4095), 'source', (array['web', 'shop', 'import'])[1 + (c.r & 1) + (c.r >> 1 & 1)]) end,
     convert_to(rpad('{"order": ' || c.number || ', "note": "' || md5(c.r::text) || md5(c.number::text), greatest($1::int, 90) - 2, 'invoice and delivery note ') || '"}', 'UTF8')
 from fill_chunk c order by c.job_id

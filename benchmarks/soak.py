@@ -114,6 +114,7 @@ class Part:
         extra: subprocess.Popen[bytes] | None = None
         readers = [threading.Timer(share * self._seconds, self._hold) for share in HELD_AT]
         for reader in readers:
+            reader.daemon = True
             reader.start()
         while time.monotonic() - began < self._seconds:
             phase = number % AGENT_PERIOD

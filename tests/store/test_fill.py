@@ -6,7 +6,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from headrace_broker.model.ids import shard_of
+from headrace_broker.model.ids import class_for, class_of, shard_of
 from headrace_broker.model.job import State, fold
 from headrace_client import Client
 from headrace_client import State as Shown
@@ -61,6 +61,17 @@ async def test_a_broker_serves_what_was_filled(database: str, directory: Path, s
     assert submitted.job_id > await con.fetchval("select max(job_id) from headrace.job where job_id <> $1", submitted.job_id)
     with pytest.raises(Refused, match="a broker serves this database"):
         await fill(database, Plan(10))
+
+
+async def test_a_long_history_is_kept_as_long_as_it_is_old(database: str) -> None:
+    await fill(database, Plan(400, days=20, types={"mail.send": 1}, domain="old"))
+    con = await asyncpg.connect(database)
+    try:
+        heads = await check_ledger(con)
+        assert {class_of(job_id) for job_id in heads} == {class_for(28 * 86_400)}
+        assert await con.fetchval("select count(*) from headrace.job_state where state = 'gone'") == 0
+    finally:
+        await con.close()
 
 
 async def test_a_plan_that_does_not_add_up_is_refused(database: str) -> None:
