@@ -10,7 +10,7 @@ NODE_EXAMPLE := $(if $(HAS_NODE),examples/node/node_modules/.set-up)
 NODE_PEERS := $(if $(HAS_NODE),benchmarks/node/node_modules/.set-up)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-fast mutants chaos bench lint format types protos verify lock wheel clean
+.PHONY: help setup demo up test test-fast mutants chaos bench fill soak lint format types protos verify lock wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -50,11 +50,18 @@ chaos: export HEADRACE_SEED ?= $(shell date +%s)
 chaos: $(STAMP) ## Kill brokers, agents and submitters at random under load; cut and stall connections
 	$(BIN)/python -m pytest -q -s tests/chaos
 
-bench: $(STAMP) .venv-peers/.set-up $(NODE_PEERS) ## Measure the flush, the broker alone, single submits, and the whole beside other queues
-	PYTHONPATH=. $(BIN)/python benchmarks/flush.py --rounds 7
-	PYTHONPATH=. $(BIN)/python benchmarks/capacity.py
-	PYTHONPATH=. $(BIN)/python benchmarks/submit.py
-	PYTHONPATH=. $(BIN)/python benchmarks/peers.py
+BENCHMARKS := flush capacity submit latency depth held streams recovery peers
+bench: $(STAMP) .venv-peers/.set-up $(NODE_PEERS) ## Measure everything (more than an hour), one after another, and write the tables of benchmarks/README.md
+	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; PYTHONPATH=. $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json; done
+	PYTHONPATH=. $(BIN)/python benchmarks/report.py
+
+soak: $(STAMP) ## Load a broker for MINUTES= and judge whether anything grows or stalls; PART=K/N with DATA_DIR= for parts
+	@PYTHONPATH=. $(BIN)/python benchmarks/soak.py --minutes $(or $(MINUTES),60) --part $(or $(PART),1/1) --json benchmarks/results/soak.json \
+		$(if $(DATA_DIR),--data-dir '$(DATA_DIR)') $(if $(RATE),--rate $(RATE)) $(ARGS)
+
+fill: $(STAMP) ## Fill a database: N= jobs, WAITING= and SCHEDULED= of them, into DATA_DIR= or DATABASE_URL=; more with ARGS=
+	@PYTHONPATH=. $(BIN)/python benchmarks/fill.py $(if $(DATABASE_URL),--database-url '$(DATABASE_URL)') $(if $(DATA_DIR),--data-dir '$(DATA_DIR)') \
+		$(if $(N),--jobs $(N)) $(if $(WAITING),--waiting $(WAITING)) $(if $(SCHEDULED),--scheduled $(SCHEDULED)) $(ARGS)
 
 .venv-peers/.set-up: benchmarks/peers.txt
 	@$(PYTHON) -m venv .venv-peers

@@ -5,24 +5,21 @@ The driver is a process of its own. It sends the same prebuilt batch of jobs aga
 Printed: jobs/s of the broker, jobs/s of the flush at 1,000 jobs each (see flush.py), their ratio, and CPU per job of broker, Postgres and driver.
 """
 
-import argparse
 import asyncio
-import json
 import os
-import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
+import asyncpg
 import grpc
 from headrace_broker.store.embedded import EmbeddedPostgres
 from headrace_proto.v1 import agents_pb2, jobs_pb2, types_pb2
 
 from benchmarks import flush as flush_bench
+from benchmarks import support
 
 BATCH = 500
 STREAMS = 2
@@ -31,24 +28,6 @@ SLOTS = 6000
 PAYLOAD = b'"' + b"x" * 198 + b'"'
 CONNECT = "/headrace.v1.Agents/Connect"
 SUBMIT = "/headrace.v1.Jobs/SubmitStream"
-
-
-def cpu_s(pid: int) -> float:
-    """CPU time of a process, in seconds; 0 when it has ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def family(pid: int) -> list[int]:
-    """A process and its descendants."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return [pid]
-    return [pid, *(found for child in children for found in family(int(child)))]
 
 
 def varint(number: int) -> bytes:
@@ -146,59 +125,54 @@ async def drive(address: str, total: int) -> float:
 
 def start_broker(directory: Path, dsn: str) -> tuple["subprocess.Popen[str]", str]:
     """A broker on that database; its address."""
-    command = [sys.executable, "-m", "headrace_broker", "run", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0", "--database-url", dsn, "--log-level", "warning"]
-    with open(directory / "broker.log", "w") as log:
-        broker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-    assert broker.stdout is not None
-    return broker, json.loads(broker.stdout.readline())["grpc"][0]
+    broker = support.Broker(directory, dsn)
+    return broker.process, broker.address
+
+
+def run_driver(address: str, jobs: int) -> float:
+    """Seconds for so many jobs, by a driver process."""
+    command = [sys.executable, __file__, "--drive", address, "--jobs", str(jobs)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=support.ROOT, env={**os.environ, "PYTHONPATH": str(support.ROOT)})
+    return float(done.stdout)
+
+
+def measure(directory: Path, server: EmbeddedPostgres, jobs: int, rounds: int) -> list[support.Round]:
+    """The flush and the broker in turn; the first round warms up."""
+    asyncio.run(flush_bench.make_schema(server.dsn))
+    found: list[support.Round] = []
+    with support.Broker(directory, server.dsn) as broker:
+        for _ in range(rounds + 1):
+            raw = asyncio.run(flush_bench.rate(server.dsn, 1000, 20))
+            cpu, wal = support.Cpu(broker=broker.pid, postgres=server.pid), asyncio.run(_wal_bytes(server.dsn))
+            rate = jobs / run_driver(broker.address, jobs)
+            wal = asyncio.run(_wal_bytes(server.dsn)) - wal
+            found.append({"capacity": {"broker_per_s": rate, "flush_per_s": raw, "ratio": rate / raw, **cpu.us_per(jobs), "wal_bytes_per_job": wal / jobs}})
+    return found[1:]
+
+
+async def _wal_bytes(dsn: str) -> int:
+    con = await asyncpg.connect(dsn)
+    try:
+        return int(await con.fetchval("select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')"))
+    finally:
+        await con.close()
 
 
 def main() -> None:
-    """Runs rounds of both in turn; prints medians."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Runs rounds of both in turn; medians and their spread."""
+    parser = support.options(__doc__)
     parser.add_argument("--jobs", type=int, default=100_000, help="of each round")
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--drive", metavar="ADDRESS", help="be the driver of one round")
-    parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if arguments.drive:
         import uvloop
 
         print(uvloop.run(drive(arguments.drive, arguments.jobs)))
         return
-    with tempfile.TemporaryDirectory(prefix="headrace-bench-", ignore_cleanup_errors=True) as name:
-        directory = Path(name)
-        directory.chmod(0o755)
-        server = EmbeddedPostgres(directory / "data")
-        server.start()
-        try:
-            result = measure(directory, server, arguments.jobs, arguments.rounds)
-        finally:
-            server.stop()
-    print(json.dumps(result, indent=None if not arguments.json else 2))
-
-
-def measure(directory: Path, server: EmbeddedPostgres, jobs: int, rounds: int) -> dict[str, Any]:
-    """The flush and the broker in turn."""
-    asyncio.run(flush_bench.run(server.dsn, 0, sizes={}))  # makes the schema
-    broker, address = start_broker(directory, server.dsn)
-    rows: list[dict[str, float]] = []
-    try:
-        for number in range(rounds + 1):
-            raw = asyncio.run(flush_bench.rate(server.dsn, 1000, 20))
-            before = {"broker": cpu_s(broker.pid), "postgres": sum(map(cpu_s, family(server.pid)))}
-            driver = subprocess.run(
-                [sys.executable, __file__, "--drive", address, "--jobs", str(jobs)], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": "."}
-            )
-            seconds = float(driver.stdout)
-            if not number:
-                continue
-            us = {what: (value - before[what]) / jobs * 1e6 for what, value in {"broker": cpu_s(broker.pid), "postgres": sum(map(cpu_s, family(server.pid)))}.items()}
-            rows.append({"broker_per_s": jobs / seconds, "flush_per_s": raw, "ratio": jobs / seconds / raw, "broker_us": us["broker"], "postgres_us": us["postgres"]})
-    finally:
-        broker.terminate()
-        broker.wait()
-    return {key: round(statistics.median(row[key] for row in rows), 2) for key in rows[0]} | {"ratios": [round(row["ratio"], 2) for row in rows]}
+    with support.own_server() as (directory, server):
+        facts = support.machine_of(server)
+        rounds = measure(directory, server, arguments.jobs, arguments.rounds)
+    support.report(support.outcome("capacity", facts, rounds, jobs=arguments.jobs), arguments.json)
 
 
 if __name__ == "__main__":

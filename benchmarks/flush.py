@@ -6,19 +6,12 @@
     keyed     the same with an idempotency key on every tenth job; those ride in a statement of their own
 
 Each job is submitted, granted and completed: three facts, the last one of a job rides with later submissions. The kinds take turns within a round, so that noise of the
-machine hits all; medians of the rounds are shown, and medians of the ratios within a round.
+machine hits all; ratios are taken within a round.
 """
 
-import argparse
 import asyncio
-import json
-import os
-import platform
-import statistics
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -26,11 +19,12 @@ from headrace_broker.model.ids import DEFAULT_CLASS, TICK_SHIFT, lowest_id_at
 from headrace_broker.model.job import Kind, State
 from headrace_broker.store import partitions
 from headrace_broker.store.batch import Batch
-from headrace_broker.store.embedded import EmbeddedPostgres
 from headrace_broker.store.ledger import Ledger
 from headrace_broker.store.migrate import migrate
 from headrace_broker.store.settings import SettingsStore
 from headrace_broker.store.statements import sql
+
+from benchmarks import support
 
 SIZES = {1: 600, 20: 200, 200: 60, 1000: 20}  # jobs per flush -> flushes in a round
 ROUNDS = 5
@@ -139,17 +133,6 @@ async def measure(flush: Callable[[int], Awaitable[None]], jobs: int, flushes: i
     return jobs * flushes / seconds, float(wal) / (jobs * flushes)
 
 
-async def commit_ms(con: Any) -> float:
-    """Median time of a commit of one row, in milliseconds: what the disk costs."""
-    await con.execute("create table one (n int)")
-    times = []
-    for number in range(200):
-        started = time.perf_counter()
-        await con.execute("insert into one values ($1)", number)
-        times.append(time.perf_counter() - started)
-    return statistics.median(times) * 1000
-
-
 async def rate(dsn: str, jobs: int, flushes: int) -> float:
     """Jobs per second of the product's flush alone, on a schema that is there; for other benchmarks to compare with. Its facts lie an hour ahead of all others."""
     pool = await asyncpg.create_pool(dsn, min_size=1, max_size=1)
@@ -163,89 +146,57 @@ async def rate(dsn: str, jobs: int, flushes: int) -> float:
     return per_s
 
 
-async def run(dsn: str, rounds: int, sizes: dict[int, int] | None = None) -> dict[str, Any]:
-    """All measurements."""
+async def make_schema(dsn: str) -> None:
+    """The broker's tables, and partitions for now."""
     await migrate(dsn)
+    pool = await asyncpg.create_pool(dsn, min_size=1, max_size=1)
+    await partitions.ensure(pool, {DEFAULT_CLASS}, float(await pool.fetchval("select extract(epoch from now())::float8")))
+    await pool.close()
+
+
+async def run(dsn: str, rounds: int) -> list[support.Round]:
+    """All measurements; the first round warms up."""
+    await make_schema(dsn)
     pool = await asyncpg.create_pool(dsn, min_size=1, max_size=3)
     row = await SettingsStore(pool).add_type("default", "bench")
     now_s = float(await pool.fetchval("select extract(epoch from now())::float8"))
-    await partitions.ensure(pool, {DEFAULT_CLASS}, now_s)
-    ledger = await Ledger.open(dsn, address="bench", version="0")
-    keyed_ledger = await Ledger.open(dsn, address="bench keyed", version="0")
-    plain_ledger = await open_plain(dsn)
+    ledgers = [await Ledger.open(dsn, address="bench", version="0"), await Ledger.open(dsn, address="bench keyed", version="0"), await open_plain(dsn)]
     con = await asyncpg.connect(dsn)
     bare = Bare(con)
     await bare.prepare()
-    product = Product(ledger, row.type_id, row.domain_id, now_s)
-    keyed = Product(keyed_ledger, row.type_id, row.domain_id, now_s + 3600, keyed_every=10)
-    plain = Product(plain_ledger, row.type_id, row.domain_id, now_s)
-    kinds: dict[str, Callable[[int], Awaitable[None]]] = {"bare": bare.flush, "plain": plain.flush, "product": product.flush, "keyed": keyed.flush}
-    result: dict[str, Any] = {
-        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}",
-        "postgres": await con.fetchval("show server_version"),
-        "fsync": await con.fetchval("show fsync"),
-        "commit_ms": round(await commit_ms(con), 2),
-        "rows": [],
+    kinds: dict[str, Callable[[int], Awaitable[None]]] = {
+        "bare": bare.flush,
+        "plain": Product(ledgers[2], row.type_id, row.domain_id, now_s).flush,
+        "product": Product(ledgers[0], row.type_id, row.domain_id, now_s).flush,
+        "keyed": Product(ledgers[1], row.type_id, row.domain_id, now_s + 3600, keyed_every=10).flush,
     }
-    for jobs, flushes in (SIZES if sizes is None else sizes).items():
-        rates: dict[str, list[float]] = {name: [] for name in kinds}
-        wal: dict[str, list[float]] = {name: [] for name in kinds}
-        for number in range(rounds + 1):
-            for name, flush in kinds.items():
-                rate, wal_bytes = await measure(flush, jobs, flushes, con)
-                if number:  # the first round warms up
-                    rates[name].append(rate)
-                    wal[name].append(wal_bytes)
-        ratios = _ratios(rates, "product", "bare")
-        result["rows"].append(
-            {
-                "jobs_per_flush": jobs,
-                **{f"{name}_per_s": round(statistics.median(rates[name])) for name in kinds},
-                "product_of_bare": round(statistics.median(ratios), 2),
-                "spread": f"{min(ratios):.2f}-{max(ratios):.2f}",
-                "product_of_plain": round(statistics.median(_ratios(rates, "product", "plain")), 2),
-                "keyed_of_product": round(statistics.median(_ratios(rates, "keyed", "product")), 2),
-                "wal_bytes_per_job": round(statistics.median(wal["product"])),
-                "bare_wal_bytes_per_job": round(statistics.median(wal["bare"])),
-            }
-        )
-    for ledger_ in (ledger, keyed_ledger, plain_ledger):
-        await ledger_.close()
+    found = [{f"{jobs} jobs a flush": await _in_turn(kinds, jobs, flushes, con) for jobs, flushes in SIZES.items()} for _ in range(rounds + 1)]
+    for ledger in ledgers:
+        await ledger.close()
     await con.close()
     await pool.close()
-    return result
+    return found[1:]
 
 
-def _ratios(rates: dict[str, list[float]], kind: str, other: str) -> list[float]:
-    return [one / two for one, two in zip(rates[kind], rates[other], strict=True)]
+async def _in_turn(kinds: dict[str, Callable[[int], Awaitable[None]]], jobs: int, flushes: int, con: Any) -> support.Figures:
+    """Every kind once, and their ratios."""
+    rates, wal = {}, {}
+    for name, flush in kinds.items():
+        rates[name], wal[name] = await measure(flush, jobs, flushes, con)
+    return {
+        **{f"{name}_per_s": rate for name, rate in rates.items()},
+        "product_of_bare": rates["product"] / rates["bare"], "product_of_plain": rates["product"] / rates["plain"], "keyed_of_product": rates["keyed"] / rates["product"],
+        "wal_bytes_per_job": wal["product"], "bare_wal_bytes_per_job": wal["bare"],
+    }  # fmt: skip
 
 
 def main() -> None:
-    """Measures on a Postgres of its own, with fsync on, or on --database-url (whose schema must be empty)."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--database-url")
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    server = None
-    with tempfile.TemporaryDirectory(prefix="headrace-bench-", ignore_cleanup_errors=True) as directory:
-        Path(directory).chmod(0o755)
-        if arguments.database_url is None:
-            server = EmbeddedPostgres(Path(directory) / "data")
-            server.start()
-        try:
-            result = asyncio.run(run(server.dsn if server is not None else arguments.database_url, arguments.rounds))
-        finally:
-            if server is not None:
-                server.stop()
-    if arguments.json:
-        print(json.dumps(result, indent=2))
-        return
-    print(f"{result['machine']}; Postgres {result['postgres']}, fsync {result['fsync']}, one commit {result['commit_ms']} ms; medians of {arguments.rounds} rounds")
-    columns = list(result["rows"][0])
-    print(" | ".join(columns))
-    for row in result["rows"]:
-        print(" | ".join(f"{row[column]:,}" if isinstance(row[column], int) else str(row[column]) for column in columns))
+    """Measures on a Postgres of its own, with fsync on."""
+    arguments = support.options(__doc__, rounds=ROUNDS).parse_args()
+    with support.own_server() as (_, server):
+        facts = support.machine_of(server)
+        rounds = asyncio.run(run(server.dsn, arguments.rounds))
+    support.report(support.outcome("flush", facts, rounds), arguments.json)
 
 
 if __name__ == "__main__":

@@ -1,59 +1,48 @@
 """Single submits: callers that each submit one job after another with `Client.submit`, from one process; jobs per second, latency, and CPU per job."""
 
 import asyncio
-import json
-import tempfile
+import os
 import time
-from pathlib import Path
-from typing import Any
 
 import uvloop
-from headrace_broker.store.embedded import EmbeddedPostgres
 from headrace_client import Client
 
-from benchmarks.capacity import cpu_s, family, start_broker
+from benchmarks import support
 
 CALLERS = (1, 64, 512)
-SECONDS = 4.0
 
 
-async def measure(address: str, callers: int, broker: int, postgres: int) -> dict[str, Any]:
+async def measure(address: str, callers: int, seconds: float, broker: int, postgres: int) -> support.Figures:
     """One number of callers."""
     taken: list[float] = []
-    async with Client(address) as client, asyncio.TaskGroup() as tasks:
+    async with Client(address) as client:
         await client.submit("bench", {"a": 1})
-        end = time.perf_counter() + SECONDS
-        before = (time.process_time(), cpu_s(broker), sum(map(cpu_s, family(postgres))))
+        end = time.perf_counter() + seconds
+        cpu = support.Cpu(client=os.getpid(), broker=broker, postgres=postgres)
 
         async def call() -> None:
             while (started := time.perf_counter()) < end:
                 await client.submit("bench", {"a": 1})
                 taken.append(time.perf_counter() - started)
 
-        running = [tasks.create_task(call()) for _ in range(callers)]
-        await asyncio.wait(running)
-    taken.sort()
-    after = (time.process_time(), cpu_s(broker), sum(map(cpu_s, family(postgres))))
-    us = [round((late - early) / len(taken) * 1e6, 1) for late, early in zip(after, before, strict=True)]
-    percentiles = {name: round(taken[int(len(taken) * share)] * 1000, 2) for name, share in (("p50_ms", 0.5), ("p99_ms", 0.99))}
-    return {"callers": callers, "per_s": round(len(taken) / SECONDS), **percentiles, "client_us": us[0], "broker_us": us[1], "postgres_us": us[2]}
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(callers):
+                tasks.create_task(call())
+    return {"jobs_per_s": len(taken) / seconds, **support.percentiles(taken), **cpu.us_per(len(taken))}
 
 
 def main() -> None:
-    """On a Postgres and a broker of its own."""
-    with tempfile.TemporaryDirectory(prefix="headrace-bench-", ignore_cleanup_errors=True) as name:
-        directory = Path(name)
-        directory.chmod(0o755)
-        server = EmbeddedPostgres(directory / "data")
-        server.start()
-        try:
-            broker, address = start_broker(directory, server.dsn)
-            for callers in CALLERS:
-                print(json.dumps(uvloop.run(measure(address, callers, broker.pid, server.pid))), flush=True)
-            broker.terminate()
-            broker.wait()
-        finally:
-            server.stop()
+    """On a Postgres and a broker of its own; the numbers of callers take turns within a round."""
+    parser = support.options(__doc__)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    arguments = parser.parse_args()
+    rounds: list[support.Round] = []
+    with support.own_server() as (directory, server):
+        facts = support.machine_of(server)
+        with support.Broker(directory, server.dsn) as broker:
+            for _ in range(arguments.rounds):
+                rounds.append({f"{callers} callers": uvloop.run(measure(broker.address, callers, arguments.seconds, broker.pid, server.pid)) for callers in CALLERS})
+    support.report(support.outcome("submit", facts, rounds), arguments.json)
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ class _App:
         )  # fmt: skip
         address = f"{socket.gethostname()} pid {os.getpid()} {','.join(options.listen)}"
         ownership = Ownership(dsn=self._dsn, pool=pool, types=types, limits=limits, metrics=self._metrics, address=address, version=__version__)
-        self._metrics.gauges(lambda: _gauges(ownership))
+        self._metrics.gauges(lambda: _gauges(ownership, pool))
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as exits:
             server = RpcServer(
                 ownership=ownership, reads=Reads(pool), settings=settings, logs=LogWriter(pool, self._metrics), metrics=self._metrics,
@@ -230,13 +230,16 @@ class _App:
         self._stopping.set()
 
 
-def _gauges(ownership: Ownership) -> dict[str, float]:
+def _gauges(ownership: Ownership, pool: "asyncpg.Pool[Any]") -> dict[str, float]:
+    process = {"tasks": len(asyncio.all_tasks()), "pool_connections": pool.get_size()}
     if not ownership.ready.is_set():
-        return {"active": 0}
+        return {"active": 0, **process}
     owner = ownership.owner
     connected = [session for session in owner.sessions() if session.stream is not None]
     return {
         "active": 1,
+        **process,
+        "sessions": len(owner.by_incarnation),
         "jobs_waiting": sum(n for (_, state, _), n in owner.counted.items() if state is State.WAITING),
         "jobs_processing": sum(n for (_, state, _), n in owner.counted.items() if state is State.PROCESSING),
         "agents_connected": len(connected),

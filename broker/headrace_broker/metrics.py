@@ -63,4 +63,7 @@ GAUGES = {
     "slots": "Jobs that connected agents can run at the same time",
     "slots_in_use": "Jobs that connected agents hold",
     "body_cache_bytes": "Memory used for bodies of waiting jobs",
+    "tasks": "Tasks of the event loop",
+    "sessions": "Agents that are connected, or awaited",
+    "pool_connections": "Open connections to Postgres for reads, log lines and retention; facts have one of their own beside them",
 }

@@ -63,6 +63,7 @@ async def test_health_reflection_metrics_and_readiness(broker: BrokerProcess, ag
     assert status == 200
     values = {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line and not line.startswith("#")}
     assert (values["headrace_active"], values["headrace_agents_connected"], values["headrace_slots"]) == (1, 1, 8)
+    assert values["headrace_sessions"] == 1 and values["headrace_tasks"] > 5 and values["headrace_pool_connections"] > 0
     assert values['headrace_events_total{kind="completed"}'] == 1 == values['headrace_flush_rows_total{fact="job"}']
     assert await fetch(broker, "/healthz") == (200, '{"status":"ok"}')
     assert json.loads((await fetch(broker, "/readyz"))[1]) == {"ready": True, "role": "active"}

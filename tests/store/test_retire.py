@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from headrace_broker.maintenance.retention import Retention, due_from
 from headrace_broker.metrics import Metrics
-from headrace_broker.model.ids import DEFAULT_CLASS, lowest_id_at
+from headrace_broker.model.ids import DEFAULT_CLASS, class_for, lowest_id_at
 from headrace_broker.store import partitions
 from headrace_broker.store.ledger import Ledger
 from headrace_broker.store.partitions import FactRange
@@ -143,6 +143,31 @@ async def test_a_pass_removes_what_is_due_when_its_time_has_come(store: Store) -
     now[0] += 6 * 3600
     assert (await retention.run_once())["dropped"] == 1
     assert await partitions.ranges(store.pool) == []
+
+
+async def test_the_shortest_class_is_emptied_and_looked_at_again_within_minutes(store: Store) -> None:
+    short = FactRange(class_for(60), lowest_id_at(OLD_S), lowest_id_at(OLD_S + 300))
+    await store.pool.fetchval("select headrace.add_range($1, $2, $3, 'short')", short.class_, short.lo, short.hi)
+    settled, waiting = (short.lo + (number << 9) + short.class_ for number in (1, 2))
+    await store.pool.executemany("insert into headrace.job (job_id, type_id, priority) values ($1, 1, 0)", [(settled,), (waiting,)])
+    await store.pool.execute(
+        "insert into headrace.event (job_id, seq, type_id, kind, state, run, attempt, losses, delete_minute) values ($1, 1, 1, 9, 5, 1, 0, 0, $2)",
+        settled,
+        OLD_S // 60 + 1,
+    )
+    now = [OLD_S + 300 + 899.0]
+
+    async def ranges() -> list[FactRange]:
+        return [short] if short in await partitions.ranges(store.pool) else []
+
+    retention = Retention(store.retirement, ranges, lambda: now[0], Metrics())
+    assert await retention.run_once() == {}
+    now[0] += 1
+    assert (await retention.run_once())["jobs"] == 1
+    await store.pool.execute("delete from headrace.job where job_id = $1", waiting)
+    assert await retention.run_once() == {}
+    now[0] += 600
+    assert (await retention.run_once())["dropped"] == 1
 
 
 async def test_flush_rows_that_nobody_needs_are_emptied_and_no_others(store: Store, stack: AsyncExitStack) -> None:

@@ -48,7 +48,9 @@ def test_an_id_says_when_where_and_how_long() -> None:
     assert ids.lowest_id_at(1e12) == ids.MAX_ID
 
 
-@pytest.mark.parametrize(("keep_s", "number"), [(0, 0), (3600, 0), (3601, 1), (7 * 86400, 2), (30 * 86400, 3), (365 * 86400, 4), (1e10, 5), (None, 5)])
+@pytest.mark.parametrize(
+    ("keep_s", "number"), [(0, 6), (300, 6), (301, 0), (3600, 0), (3601, 1), (7 * 86400, 2), (30 * 86400, 3), (365 * 86400, 4), (1e10, 5), (None, 5)]
+)
 def test_jobs_kept_for_about_the_same_time_share_a_class(keep_s: float | None, number: int) -> None:
     assert ids.class_for(keep_s) == number
 

@@ -12,12 +12,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from headrace_broker.metrics import Metrics
-from headrace_broker.model.ids import EPOCH_S, MS_SHIFT, RETENTION_CLASSES, lowest_id_at
+from headrace_broker.model.ids import EPOCH_S, MS_SHIFT, RETENTION_CLASSES, RetentionClass, lowest_id_at
 from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.retire import LockBusy, Retired, Retirement
 
 MARGIN_S = 600.0
-"""A job is removed this long after its date, so that no change of it that was decided before its date can still be on its way."""
+"""A job is removed this long after its date, so that no change of it that was decided before its date can still be on its way. How long a decision may wait for its
+commit does not depend on how long jobs are kept, so this is the same for all classes: jobs of the shortest take space three times as long as they are shown."""
 KEYS_KEPT_S = 86_400.0
 """An idempotency key is kept as long as its job and at least this long."""
 MOST_KEPT = 100_000
@@ -25,7 +26,7 @@ MOST_KEPT = 100_000
 WORTH = 0.2
 """Share of a range that must be gone before it is rewritten."""
 AGAIN_S = 6 * 3600.0
-"""When to look again at a range that was not worth it, or where jobs stay."""
+"""When to look again at a range that was not worth it, or where jobs stay; sooner where jobs are kept shorter than that."""
 
 
 @dataclass
@@ -49,7 +50,7 @@ class Retention:
                 retired = await self._retire(range_, now)
             except LockBusy:
                 continue  # next pass
-            self._next[range_] = now + AGAIN_S
+            self._next[range_] = now + min(AGAIN_S, _class(range_).keep_s + _class(range_).range_s)
             done["jobs"] += retired.gone
             if retired.kept == 0:
                 await self.store.drop(range_)
@@ -71,5 +72,8 @@ class Retention:
 def due_from(range_: FactRange) -> float:
     """When most jobs of a range are due, in seconds since 1970: after its last id was made, and then as long as its class keeps jobs."""
     end_s = (range_.hi >> MS_SHIFT) / 1000 + EPOCH_S
-    keep_s = next(c.keep_s for c in RETENTION_CLASSES if c.number == range_.class_)
-    return end_s + MARGIN_S + min(keep_s, 400 * 86_400.0)
+    return end_s + MARGIN_S + min(_class(range_).keep_s, 400 * 86_400.0)
+
+
+def _class(range_: FactRange) -> RetentionClass:
+    return next(c for c in RETENTION_CLASSES if c.number == range_.class_)

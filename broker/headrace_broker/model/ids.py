@@ -26,7 +26,8 @@ class RetentionClass:
     range_s: int
 
 
-RETENTION_CLASSES = (
+RETENTION_CLASSES = (  # by keep_s; numbers are in ids and never change
+    RetentionClass(6, 300, 300),
     RetentionClass(0, 3_600, 3_600),
     RetentionClass(1, 86_400, 6 * 3_600),
     RetentionClass(2, 8 * 86_400, 86_400),

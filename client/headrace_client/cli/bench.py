@@ -6,7 +6,7 @@ against what was submitted: a job that never ran, or ran again without having fa
 """
 
 import asyncio
-import json
+import gc
 import os
 import platform
 import secrets
@@ -15,14 +15,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from array import array
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from headrace_client import __version__
 from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, run
 from headrace_client.cli.output import Output, errors
@@ -35,11 +38,12 @@ START_S = 30.0
 DRAIN_S = 120.0
 TICK_S = 0.001
 MOST_OPEN = 200_000
+MOST_PREPARED = 1_000_000
 
 
 @dataclass
 class Load:
-    """What is to be sent, and what became of it; times in seconds of the monotonic clock."""
+    """What is to be sent, and what became of it. Job number n is due at `begin + n / rate`; times are those of the monotonic clock, in seconds."""
 
     type: str
     rate: float
@@ -48,14 +52,45 @@ class Load:
     handler_s: float
     fail_rate: float
     batch: int
-    due: list[float] = field(default_factory=list)
-    acknowledged: dict[int, float] = field(default_factory=dict)
+    window_s: float = 10.0
+    begin: float = 0.0
+    acknowledged: "array[float]" = field(default_factory=lambda: array("d"))  # by number; 0: not
     refused: list[str] = field(default_factory=list)
+    _tail: bytes = b""
+    _specs: list[JobSpec] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Nothing but the number differs between payloads, so the rest of them is made once: the harness shares its cores with what it measures."""
+        head, tail = len(self._head(0)), f',"s":{self.handler_s:g},"f":{self.fail_rate:g},"pad":"'
+        self._tail = f'{tail}{"x" * max(0, self.payload_bytes - head - len(tail) - 2)}"}}'.encode()
+
+    @property
+    def total(self) -> int:
+        """Jobs to be sent."""
+        return round(self.rate * self.duration_s)
+
+    def due(self, number: int) -> float:
+        """When a job is due."""
+        return self.begin + number / self.rate
 
     def payload(self, number: int) -> bytes:
         """The order of one job, padded to its size."""
-        text = json.dumps({"n": number, "s": self.handler_s, "f": self.fail_rate, "pad": ""})
-        return (text[:-2] + "x" * max(0, self.payload_bytes - len(text)) + '"}').encode()
+        return self._head(number) + self._tail
+
+    def prepare(self) -> None:
+        """Makes the jobs of calls ahead, as many as memory should hold, and keeps the garbage collector from walking through them in the middle of the load."""
+        if self.batch > 1:
+            self._specs = [JobSpec(self.type, payload=self.payload(number)) for number in range(min(self.total, MOST_PREPARED))]
+        gc.collect()
+        gc.freeze()
+
+    def specs(self, numbers: range) -> list[JobSpec]:
+        """The jobs of one call."""
+        ready = self._specs[numbers.start : numbers.stop]
+        return ready + [JobSpec(self.type, payload=self.payload(number)) for number in numbers[len(ready) :]]
+
+    def _head(self, number: int) -> bytes:
+        return b'{"n":%10d' % number
 
 
 def bench(
@@ -68,12 +103,15 @@ def bench(
     agents: Annotated[int, Parameter(help="agent processes")] = 1,
     slots: Annotated[int, Parameter(help="slots of each agent")] = 500,
     batch: Annotated[int, Parameter(help="jobs in each call; 1: single submits")] = 1,
+    window_s: Annotated[float, Parameter(help="length of the stretches that a long run is told by, in JSON")] = 10.0,
+    as_json: Annotated[bool, Parameter(name="--json", negative="", help="print one JSON object, as with -o json")] = False,
     pid: Annotated[list[str] | None, Parameter(help="NAME=PID of further processes whose CPU time is to be told, such as the broker; with those it started")] = None,
     common: Common | None = None,
 ) -> int:
     """Put load on a broker, measure latencies and check that nothing is lost or doubled."""
     common = common or Common()
-    load = Load(f"bench.{secrets.token_hex(4)}", rate, duration, payload_bytes, handler_ms / 1000, fail_rate, batch)
+    if as_json:
+        common = replace(common, output="json")
     watched = {}
     for word in pid or []:
         name, _, number = word.partition("=")
@@ -81,9 +119,11 @@ def bench(
             errors.print(f"headrace: --pid is NAME=PID of a process that runs, found {word!r}")
             return 2
         watched[name] = int(number)
-    if rate <= 0 or duration <= 0 or agents < 1 or batch < 1 or not 0 <= fail_rate < 1:
-        errors.print("headrace: rate, duration, agents and batch must be above 0, and the fail rate between 0 and 1")
+    if rate <= 0 or duration <= 0 or window_s <= 0 or agents < 1 or batch < 1 or not 0 <= fail_rate < 1:
+        errors.print("headrace: rate, duration, window, agents and batch must be above 0, and the fail rate between 0 and 1")
         return 2
+
+    load = Load(f"bench.{secrets.token_hex(4)}", rate, duration, payload_bytes, handler_ms / 1000, fail_rate, batch, window_s)
 
     async def command(client: Client, output: Output) -> int:
         async with common.admin() as admin:
@@ -99,6 +139,7 @@ async def _bench(client: Client, admin: AdminClient, output: Output, load: Load,
         processes = [_start_agent(directory, load, common, client, slots) for _ in range(agents)]
         try:
             await _until_connected(admin, load, agents, processes)
+            load.prepare()
             pids = {"harness": os.getpid(), **{f"agent {number}": process.pid for number, process in enumerate(processes, 1)}, **watched}
             before = {who: _cpu_s(number) for who, number in pids.items()}
             errors.print(f"{load.rate:g} jobs/s for {load.duration_s:g} s, type {load.type}")
@@ -141,9 +182,9 @@ async def _until_connected(admin: AdminClient, load: Load, agents: int, processe
 
 async def _send(client: Client, load: Load) -> None:
     """Submits each job when it is due, without waiting for those before."""
-    total = round(load.rate * load.duration_s)
-    begin = time.monotonic() + 0.1
-    load.due = [begin + number / load.rate for number in range(total)]
+    total = load.total
+    load.acknowledged = array("d", bytes(8 * total))
+    begin = load.begin = time.monotonic() + 0.1
     open_calls: set[asyncio.Task[None]] = set()
     async with asyncio.TaskGroup() as tasks:
         sent = 0
@@ -165,7 +206,7 @@ async def _submit(client: Client, load: Load, numbers: range) -> None:
         if len(numbers) == 1:
             await client.submit(load.type, payload=load.payload(numbers[0]))
         else:
-            for result in await client.submit_many([JobSpec(load.type, payload=load.payload(number)) for number in numbers]):
+            for result in await client.submit_many(load.specs(numbers)):
                 if isinstance(result, HeadraceError):
                     raise result
     except HeadraceError as error:
@@ -188,23 +229,39 @@ async def _drain(client: Client, load: Load) -> bool:
 
 
 def _result(load: Load, records: list[tuple[Any, ...]], drained: bool, seconds: float, cpu: dict[str, float]) -> dict[str, Any]:
-    starts: dict[int, list[tuple[float, bool]]] = defaultdict(list)
+    total = len(load.acknowledged)
+    first = array("d", bytes(8 * total))  # first start, by number; 0: none
+    succeeded = bytearray(total)  # executions that did not fail on purpose, by number
+    finished = 0.0
     for number, _attempt, at, failing in records:
-        starts[number].append((at, bool(failing)))
-    doubled = sum(sum(not failing for _, failing in runs) > 1 for runs in starts.values())
-    missing = sum(not any(not failing for _, failing in starts.get(number, ())) for number in load.acknowledged)
-    first = sorted(min(at for at, _ in runs) - load.due[number] for number, runs in starts.items())
-    acknowledged = sorted(at - load.due[number] for number, at in load.acknowledged.items())
-    finished = max((at for runs in starts.values() for at, _ in runs), default=0.0)
+        finished = max(finished, at)
+        if not failing:
+            succeeded[number] = min(255, succeeded[number] + 1)
+        if not first[number] or at < first[number]:
+            first[number] = at
+    stored = [number for number in range(total) if load.acknowledged[number]]
+    started = [number for number in range(total) if first[number]]
+    waits = [first[number] - load.due(number) for number in started]
     return {
-        "jobs": len(load.due), "rate": load.rate, "batch": load.batch, "payload_bytes": load.payload_bytes, "handler_ms": load.handler_s * 1000,
-        "fail_rate": load.fail_rate,
-        "acknowledged": len(load.acknowledged), "refused": len(load.refused), "first_refusal": load.refused[0] if load.refused else "",
-        "executions": len(records), "missing": missing, "doubled": doubled, "drained": drained, "seconds": round(seconds, 2),
-        "started_per_s": round(len(starts) / (finished - load.due[0]), 1) if starts else 0.0,
-        "submit_ms": _percentiles(acknowledged), "start_ms": _percentiles(first), "cpu_s": cpu,
-        "driver": f"Python {platform.python_version()}, {platform.machine()}, {len(os.sched_getaffinity(0))} cores", "fsync_ms": _fsync_ms(),
+        "jobs": total, "rate": load.rate, "batch": load.batch, "payload_bytes": load.payload_bytes, "handler_ms": load.handler_s * 1000, "fail_rate": load.fail_rate,
+        "acknowledged": len(stored), "refused": len(load.refused), "first_refusal": load.refused[0] if load.refused else "",
+        "executions": len(records), "missing": sum(not succeeded[number] for number in stored), "doubled": sum(count > 1 for count in succeeded), "drained": drained,
+        "seconds": round(seconds, 2), "started_per_s": round(len(started) / (finished - load.begin), 1) if started else 0.0,
+        "submit_ms": _percentiles(sorted(load.acknowledged[number] - load.due(number) for number in stored)), "start_ms": _percentiles(sorted(waits)),
+        "windows": _windows(load, started, waits), "cpu_s": cpu, "cpu_us_per_job": {who: round(used / max(1, len(stored)) * 1e6, 1) for who, used in cpu.items()},
+        "cores": len(os.sched_getaffinity(0)), "fsync_ms": _fsync_ms(),
+        "driver": f"headrace-python {__version__}, grpcio {version('grpcio')}, Python {platform.python_version()}, {platform.machine()}",
     }  # fmt: skip
+
+
+def _windows(load: Load, started: list[int], waits: list[float]) -> list[dict[str, float]]:
+    """Due to start by stretches of `window_s`, so that a run shows whether it got slower; empty for a short one."""
+    if load.duration_s < 2 * load.window_s:
+        return []
+    stretches: dict[int, list[float]] = defaultdict(list)
+    for number, wait in zip(started, waits, strict=True):
+        stretches[int(number / load.rate / load.window_s)].append(wait)
+    return [{"from_s": index * load.window_s, **_percentiles(sorted(found))} for index, found in sorted(stretches.items())]
 
 
 def _percentiles(values: list[float]) -> dict[str, float]:
@@ -240,11 +297,11 @@ def _cpu_s(pid: int) -> float:
 
 
 def _print(result: dict[str, Any]) -> None:
-    print(f"{result['driver']}; fsync {result['fsync_ms']} ms")
+    print(f"{result['driver']}, {result['cores']} cores; fsync {result['fsync_ms']} ms")
     print(f"{result['jobs']} jobs due at {result['rate']:g}/s in calls of {result['batch']}, {result['payload_bytes']} bytes each; {result['started_per_s']:g}/s started")
     for title, name in (("due to acknowledged", "submit_ms"), ("due to handler start", "start_ms")):
         print(f"  {title:22}" + "".join(f"  {key} {value:g} ms" for key, value in result[name].items()))
-    print("  CPU                   " + "".join(f"  {who} {seconds:g} s" for who, seconds in result["cpu_s"].items()))
+    print("  CPU                   " + "".join(f"  {who} {seconds:g} s" + f" ({result['cpu_us_per_job'][who]:g} us a job)" for who, seconds in result["cpu_s"].items()))
     print(f"  {result['executions']} executions of {result['acknowledged']} jobs: {result['missing']} missing, {result['doubled']} doubled, {result['refused']} refused")
     if result["first_refusal"]:
         print(f"  first refusal: {result['first_refusal']}")

@@ -1,0 +1,317 @@
+"""An hour of use: does anything in a broker grow, and does its housekeeping stall anybody?
+
+A mixed load (soak_load.py) runs at 70 % of what a short calibration finds, or at --rate. One agent stays, another comes every minute and is drained or killed half a
+minute later. Most jobs are deleted a minute after they ended, so that partitions are made and retired all the time (from the twentieth minute on); twice a part somebody
+holds a REPEATABLE READ transaction open for a minute. Every ten seconds the broker is looked at: memory, threads, tasks, descriptors, sessions, connections, what waits.
+
+A figure is level when its median over the last quarter is not above that of the second by more than a twentieth and a little; its slope is told beside it. No submit may
+take 100 ms because of retention, of partitions being made, or of the reader: it is bad when seconds with such a submit are more than twice as common near that work as at
+other times, since a shared machine stalls by itself.
+
+`--part K/N` runs the K-th of N equal parts, each with a broker process of its own on the same --data-dir, and adds it to the --json file. Exit code 1: a verdict is bad.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from headrace_broker.store.embedded import EmbeddedPostgres
+
+from benchmarks import support
+
+SHARE = 0.7
+CALIBRATE_S = 15.0
+HELD_S = 60.0
+HELD_AT = (0.35, 0.8)  # of a part
+AGENT_PERIOD = 6  # samples
+RETENTION_FROM_S = 25 * 60.0  # after which a part, or an earlier one, must have seen jobs removed
+NEAR_S = (3.0, 0.5)  # before and after the end of a pass: what counts as near
+STALL_MS = 100.0
+OTHERWISE = "otherwise"
+DRAIN_S = 150.0
+OPTIONS = ("--retention-period-s", "10", "--log-level", "info", "--log-format", "json")
+LEVEL = {  # figure -> what it may rise by beside a twentieth
+    "rss_mb": 5.0, "threads": 4.0, "tasks": 30.0, "descriptors": 20.0, "sessions": 1.0, "pool_connections": 3.0, "postgres_connections": 4.0, "waiting": 5_000.0,
+}  # fmt: skip
+MOST_RANGES = 16.0  # of the shortest class: made ahead, in use, and not yet due
+Verdict = tuple[str, bool, str]
+
+
+@dataclass
+class Watched:
+    """What one part has seen; times are monotonic."""
+
+    samples: list[support.Figures] = field(default_factory=list)
+    seconds: list[dict[str, Any]] = field(default_factory=list)  # what the load says of each second
+    held: list[tuple[float, float]] = field(default_factory=list)
+    work: list[tuple[float, str]] = field(default_factory=list)  # ends of passes that did something
+
+
+@dataclass
+class Submits:
+    """Seconds of a load, by their longest submit."""
+
+    seconds: int = 0
+    stalled: int = 0  # those with a submit of STALL_MS or longer
+    longest_ms: float = 0.0
+
+    def add(self, longest_ms: float) -> None:
+        """One second."""
+        self.seconds += 1
+        self.stalled += longest_ms >= STALL_MS
+        self.longest_ms = max(self.longest_ms, longest_ms)
+
+    def worse_than(self, other: "Submits") -> bool:
+        """Whether stalls are clearly more common here; a single one proves nothing on a machine that stalls by itself."""
+        return self.stalled > 1 and self.stalled / self.seconds > 2 * other.stalled / max(1, other.seconds)
+
+    def __str__(self) -> str:
+        return f"longest {self.longest_ms:.0f} ms, {self.stalled} of {self.seconds} s with {STALL_MS:.0f} ms"
+
+
+class Part:
+    """One part: processes, samples, verdicts."""
+
+    def __init__(self, server: EmbeddedPostgres, directory: Path, seconds: float, every_s: float) -> None:
+        self._server = server
+        self._directory = directory
+        self._seconds = seconds
+        self._every_s = every_s
+        self.seen = Watched()
+
+    def run(self, rate: float) -> tuple[float, list[Verdict]]:
+        """Runs the part; returns the rate (calibrated when 0 was given) and the verdicts."""
+        with support.Broker(self._directory, self._server.dsn, *OPTIONS) as broker, contextlib.ExitStack() as exits:
+            steady = support.start_agent(broker.address, "benchmarks.soak_agent:agent")
+            exits.callback(support.end, steady)
+            rate = rate or SHARE * calibrate(broker)
+            print(f"{rate:,.0f} jobs/s for {self._seconds:,.0f} s", file=sys.stderr)
+            with _load(broker.address, rate, self._seconds, self.seen.seconds):
+                self._watch(broker)
+            drained = _drained(broker)
+            self.seen.work = _work(broker.log)
+            deleted = broker.metrics()["headrace_jobs_deleted_total"]
+        return rate, self._verdicts(drained, deleted)
+
+    def _watch(self, broker: support.Broker) -> None:
+        """Samples, and what happens beside the load."""
+        began, number = time.monotonic(), 0
+        extra: subprocess.Popen[bytes] | None = None
+        readers = [threading.Timer(share * self._seconds, self._hold) for share in HELD_AT]
+        for reader in readers:
+            reader.daemon = True
+            reader.start()
+        while time.monotonic() - began < self._seconds:
+            phase = number % AGENT_PERIOD
+            if phase == 1:
+                extra = support.start_agent(broker.address, "benchmarks.soak_agent:agent")
+            elif phase == 1 + AGENT_PERIOD // 2 and extra is not None:
+                extra.terminate() if number // AGENT_PERIOD % 2 else extra.kill()
+                extra.wait(support.STOP_S)
+                extra = None
+            number += 1
+            time.sleep(max(0.0, began + number * self._every_s - time.monotonic()))
+            self.seen.samples.append({"at_s": round(time.monotonic() - began, 1), **asyncio.run(_sample(broker, self._server.dsn))})
+        for reader in readers:
+            reader.join()
+        if extra is not None:
+            support.end(extra)
+
+    def _hold(self) -> None:
+        """A transaction that has read the tables stays open for a while."""
+
+        async def hold() -> None:
+            con = await asyncpg.connect(self._server.dsn)
+            await con.execute("begin isolation level repeatable read")
+            await con.fetchval("select count(*) from headrace.event")
+            began = time.monotonic()
+            await asyncio.sleep(min(HELD_S, self._seconds / 8))
+            self.seen.held.append((began, time.monotonic()))
+            await con.close()
+
+        asyncio.run(hold())
+
+    def _verdicts(self, drained: bool, deleted: float) -> list[Verdict]:
+        found = [_level(name, [sample[name] for sample in self.seen.samples], slack, self._seconds) for name, slack in LEVEL.items()]
+        ranges = max(sample["short_ranges"] for sample in self.seen.samples)
+        found.append(("short ranges", ranges <= MOST_RANGES, f"at most {ranges:.0f} at a time, of {MOST_RANGES:.0f}"))
+        retention = deleted > 0 or self._seconds < RETENTION_FROM_S
+        found.append(("retention", retention, f"{deleted:,.0f} jobs removed, {len(self.seen.work)} passes with work"))
+        refused = sum(count for second in self.seen.seconds for count in second["refused"].values())
+        found.append(("refused", not refused, f"{refused} submits"))
+        found.append(("settled", drained, "all jobs" if drained else f"not all jobs within {DRAIN_S:g} s"))
+        stalls = self.stalls()
+        away = stalls.pop(OTHERWISE)
+        found += [(f"submits, {name}", not near.worse_than(away), f"{near}; at other times {away}") for name, near in stalls.items()]
+        return found
+
+    def stalls(self) -> dict[str, Submits]:
+        """Submits near each kind of work, and at all other times."""
+        before, after = NEAR_S
+        spans = {
+            "retention": [(at - before, at + after) for at, what in self.seen.work if what == "retention"],
+            "partitions made": [(at - before, at + after) for at, what in self.seen.work if what == "partitions"],
+            "reader": self.seen.held,
+        }
+        found = {name: Submits() for name in (*spans, OTHERWISE)}
+        for second in self.seen.seconds:
+            near = [name for name, times in spans.items() if any(begin <= second["at"] <= end + 1 for begin, end in times)]
+            for name in near or [OTHERWISE]:
+                found[name].add(max(second["calls_max_ms"], second["probe_max_ms"]))
+        return found
+
+    def figures(self) -> support.Round:
+        """For the report: both quarters of each figure, and the submits."""
+        level: support.Figures = {}
+        for name in LEVEL:
+            second, last = _quarters([sample[name] for sample in self.seen.samples])
+            level |= {f"{name}_second_quarter": second, f"{name}_last_quarter": last}
+        probes = [second["probe_p50_ms"] for second in self.seen.seconds if second["probes"]]
+        stalls = {f"longest_{name.replace(' ', '_')}_ms": found.longest_ms for name, found in self.stalls().items()}
+        stored = sum(second["stored"] for second in self.seen.seconds) / len(self.seen.seconds)
+        return {"broker": level, "submits": {"jobs_per_s": stored, "single_p50_ms": statistics.median(probes), **stalls}}
+
+
+def calibrate(broker: support.Broker) -> float:
+    """Jobs/s that the whole completes when it gets as much as it can take."""
+    seconds: list[dict[str, Any]] = []
+    with _load(broker.address, 0, CALIBRATE_S, seconds):
+        time.sleep(CALIBRATE_S / 3)
+        before, began = _completed(broker), time.monotonic()
+        time.sleep(CALIBRATE_S / 2)
+        rate = (_completed(broker) - before) / (time.monotonic() - began)
+    if not _drained(broker) or not rate:
+        raise SystemExit("the calibration did not come to its end")
+    return rate
+
+
+def _completed(broker: support.Broker) -> float:
+    found = re.search(r'^headrace_events_total\{kind="completed"\} (\S+)', broker.get("/metrics"), re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+@contextlib.contextmanager
+def _load(address: str, rate: float, seconds: float, lines: list[dict[str, Any]]) -> Iterator[None]:
+    """The load process; its lines are added as they come, and it has ended afterwards."""
+    command = [sys.executable, "-m", "benchmarks.soak_load", address, str(rate), str(seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=support.ROOT) as process:
+        assert process.stdout is not None
+        stdout = process.stdout
+        reader = threading.Thread(target=lambda: lines.extend(map(json.loads, stdout)), daemon=True)
+        reader.start()
+        try:
+            yield
+            reader.join(seconds + support.STOP_S)
+        finally:
+            process.kill()
+    if not lines:
+        raise SystemExit("the load ended without a word")
+
+
+async def _sample(broker: support.Broker, dsn: str) -> support.Figures:
+    metrics = broker.metrics()
+    con = await asyncpg.connect(dsn)
+    try:
+        connections = await con.fetchval("select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")
+        short = await con.fetchval("select count(*) from headrace.fact_range where class = 6")
+    finally:
+        await con.close()
+    status = Path(f"/proc/{broker.pid}/status").read_text()
+    return {
+        "rss_mb": support.rss_mb(broker.pid), "threads": float(re.findall(r"^Threads:\s+(\d+)", status, re.MULTILINE)[0]),
+        "tasks": metrics["headrace_tasks"], "descriptors": float(len(os.listdir(f"/proc/{broker.pid}/fd"))), "sessions": metrics["headrace_sessions"],
+        "pool_connections": metrics["headrace_pool_connections"], "postgres_connections": float(connections), "waiting": metrics["headrace_jobs_waiting"],
+        "short_ranges": float(short),
+    }  # fmt: skip
+
+
+def _drained(broker: support.Broker) -> bool:
+    """Whether nothing waits or runs any more, within a while."""
+    until = time.monotonic() + DRAIN_S
+    while time.monotonic() < until:
+        metrics = broker.metrics()
+        if not metrics["headrace_jobs_waiting"] and not metrics["headrace_jobs_processing"]:
+            return True
+        time.sleep(0.5)
+    return False
+
+
+def _work(log: Path) -> list[tuple[float, str]]:
+    """When passes of retention ended and partitions were made, from the broker's log, on the monotonic clock."""
+    offset = time.time() - time.monotonic()
+    found = []
+    for line in log.read_text().splitlines():
+        if line.startswith("{"):
+            entry = json.loads(line)
+            what = {"done": entry.get("duty"), "made partitions": "partitions"}.get(entry["event"])
+            if what:
+                found.append((datetime.fromisoformat(entry["timestamp"]).timestamp() - offset, str(what)))
+    return found
+
+
+def _quarters(values: list[float]) -> tuple[float, float]:
+    """Medians of the second and the last quarter."""
+    quarter = max(1, len(values) // 4)
+    return statistics.median(values[quarter : 2 * quarter] or values), statistics.median(values[-quarter:])
+
+
+def _level(name: str, values: list[float], slack: float, seconds: float) -> Verdict:
+    second, last = _quarters(values)
+    late = values[len(values) // 4 :]
+    slope = statistics.linear_regression(range(len(late)), late).slope * len(values) / seconds * 3600 if len(late) > 1 else 0.0
+    return name.replace("_", " "), last <= second * 1.05 + slack, f"second quarter {second:,.1f}, last {last:,.1f}; slope {slope:+,.1f} an hour"
+
+
+def main() -> None:
+    """Runs a part, joins it to the others, prints the verdicts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60.0, help="of all parts together")
+    parser.add_argument("--rate", type=float, default=0.0, help="jobs/s; 0: find it, or that of the parts before")
+    parser.add_argument("--part", default="1/1", metavar="K/N")
+    parser.add_argument("--data-dir", type=Path, help="directory of the Postgres; needed for parts")
+    parser.add_argument("--every", type=float, default=10.0, help="seconds between samples")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    arguments = parser.parse_args()
+    part, parts = map(int, arguments.part.split("/"))
+    if parts > 1 and (arguments.data_dir is None or arguments.json is None):
+        raise SystemExit("soak: parts need the same --data-dir and --json")
+    before: dict[str, Any] = json.loads(arguments.json.read_text()) if part > 1 else {"rounds": [], "verdicts": [], "samples": [], "rate": 0.0}
+    with tempfile.TemporaryDirectory(prefix="headrace-soak-", ignore_cleanup_errors=True) as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        server = EmbeddedPostgres(arguments.data_dir or directory / "data")
+        server.start()
+        try:
+            facts = support.machine_of(server)
+            run = Part(server, directory, arguments.minutes * 60 / parts, arguments.every)
+            rate, verdicts = run.run(arguments.rate or before["rate"])
+        finally:
+            server.stop()
+    all_verdicts = [*before["verdicts"], *({"part": part, "figure": figure, "good": good, "text": text} for figure, good, text in verdicts)]
+    samples = [*before["samples"], *({"part": part, **sample} for sample in run.seen.samples)]
+    result = support.outcome(
+        "soak", facts, [*before["rounds"], run.figures()], minutes=arguments.minutes, parts=parts, rate=round(rate), verdicts=all_verdicts, samples=samples
+    )
+    support.report(result, arguments.json)
+    for verdict in all_verdicts:
+        print(f"  part {verdict['part']}: {'good' if verdict['good'] else 'BAD '} {verdict['figure']:28} {verdict['text']}")
+    sys.exit(0 if all(verdict["good"] for verdict in all_verdicts) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""Many idle agents: 10,000 streams, a connection each, with heartbeats every 5 s and nothing to do.
+
+The agents are bare gRPC streams in a few driver processes, which open them at most `OPENING` at a time each and spread their heartbeats evenly. Told are the time until
+all are connected, and then, over `--seconds`, the share of one core of the broker, of Postgres and of the drivers, the broker's resident memory with and without the
+streams, and how many streams broke and how many heartbeats were not confirmed before the next one (both must be 0).
+"""
+
+import asyncio
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+import uvloop
+from headrace_broker.store.embedded import EmbeddedPostgres
+from headrace_proto.v1 import agents_pb2
+
+from benchmarks import support
+from benchmarks.stream import Stream
+
+OPENING = 32
+BEAT_S = 5.0
+SETTLE_S = 6.0  # after the last connection: one whole period of heartbeats
+TICK_S = 0.02
+
+
+class Idle(Stream):
+    """A stream with nothing but heartbeats."""
+
+    sent = 0  # number of the newest heartbeat
+    seen = 0  # newest number that the broker confirmed
+    broken = False
+    late = 0  # heartbeats that were not confirmed before the next one
+
+    async def hear(self) -> None:
+        """Reads to the end."""
+        try:
+            while True:
+                message = await self.read()
+                self.seen = max(self.seen, message.heartbeat_ack.seen_no)
+        except (grpc.aio.AioRpcError, EOFError):
+            self.broken = True
+
+    async def beat(self) -> None:
+        """One heartbeat."""
+        if self.broken:
+            return
+        self.late += self.seen < self.sent
+        self.sent = self._number + 1
+        try:
+            await self.send(heartbeat=agents_pb2.Heartbeat())
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            self.broken = True
+
+
+async def drive(address: str, count: int) -> None:
+    """Opens so many streams, says so, keeps them alive until standard input ends, and tells what became of them."""
+    streams = [Idle(address, ["bench.idle"], name=f"idle-{number}") for number in range(count)]
+    opening = asyncio.Semaphore(OPENING)
+    loop = asyncio.get_running_loop()
+    over = loop.run_in_executor(None, sys.stdin.read)
+    async with asyncio.TaskGroup() as tasks:
+
+        async def open_one(stream: Idle) -> asyncio.Task[None]:
+            async with opening:
+                await stream.connect()
+            return tasks.create_task(stream.hear())
+
+        began = time.monotonic()
+        opened = [tasks.create_task(open_one(stream)) for stream in streams]
+        beating = tasks.create_task(_beat(streams))
+        hearing = [await task for task in opened]
+        print(json.dumps({"connected": count, "seconds": time.monotonic() - began}), flush=True)
+        await over
+        beating.cancel()
+        print(json.dumps({"broken": sum(stream.broken for stream in streams), "late": sum(stream.late for stream in streams)}), flush=True)
+        for task in hearing:
+            task.cancel()
+
+
+async def _beat(streams: list[Idle]) -> None:
+    """Goes round and round, so that each open stream beats once a period."""
+    began, done = time.monotonic(), 0
+    while True:
+        due = int((time.monotonic() - began) / BEAT_S * len(streams))
+        for number in range(done, due):
+            if streams[number % len(streams)].welcome.session_id:
+                await streams[number % len(streams)].beat()
+        done = due
+        await asyncio.sleep(TICK_S)
+
+
+def measure(directory: Path, server: EmbeddedPostgres, dsn: str, streams: int, drivers: int, seconds: float) -> support.Figures:
+    """One round with a broker of its own."""
+    with support.Broker(directory, dsn) as broker:
+        time.sleep(1)
+        base = support.rss_mb(broker.pid)
+        began = time.monotonic()
+        running = [_start(broker.address, streams // drivers + (number < streams % drivers)) for number in range(drivers)]
+        try:
+            for process in running:
+                _line(process)
+            connected = time.monotonic() - began
+            time.sleep(SETTLE_S)
+            cpu = support.Cpu(broker=broker.pid, postgres=server.pid, **{f"driver{number}": process.pid for number, process in enumerate(running)})
+            time.sleep(seconds)
+            used = cpu.used()
+            shown = broker.metrics()["headrace_agents_connected"]
+            rss = support.rss_mb(broker.pid)
+            found = []
+            for process in running:
+                assert process.stdin is not None
+                process.stdin.close()
+                found.append(_line(process))
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
+    return {
+        "connect_s": connected, "broker_core_percent": used.pop("broker") / seconds * 100, "postgres_core_percent": used.pop("postgres") / seconds * 100,
+        "drivers_core_percent": sum(used.values()) / seconds * 100, "rss_mb": rss, "rss_without_mb": base, "kb_per_stream": (rss - base) * 1e3 / streams,
+        "connected": shown, "broken": sum(one["broken"] for one in found), "late_heartbeats": sum(one["late"] for one in found),
+    }  # fmt: skip
+
+
+def _start(address: str, count: int) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "benchmarks.streams", "--drive", address, "--streams", str(count)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=support.ROOT)
+
+
+def _line(process: "subprocess.Popen[str]") -> dict[str, Any]:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise SystemExit(f"a driver ended with {process.wait()}")
+    return json.loads(line)  # type: ignore[no-any-return]  # what `drive` prints
+
+
+def main() -> None:
+    """Measures."""
+    parser = support.options(__doc__)
+    parser.add_argument("--streams", type=int, default=10_000)
+    parser.add_argument("--drivers", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--drive", metavar="ADDRESS", help="be a driver")
+    arguments = parser.parse_args()
+    if arguments.drive:
+        uvloop.run(drive(arguments.drive, arguments.streams))
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < arguments.streams + 500:
+        raise SystemExit(f"the broker needs a file descriptor for each stream, and this machine allows {hard}: lower --streams, or raise ulimit -Hn")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    rounds: list[support.Round] = []
+    with support.own_server() as (directory, server):
+        facts = support.machine_of(server)
+        for number in range(arguments.rounds):
+            dsn = asyncio.run(support.make_database(server.dsn, f"streams_{number}"))
+            rounds.append({f"{arguments.streams} streams": measure(directory, server, dsn, arguments.streams, arguments.drivers, arguments.seconds)})
+    support.report(support.outcome("streams", facts, rounds, streams=arguments.streams, seconds=arguments.seconds), arguments.json)
+
+
+if __name__ == "__main__":
+    main()

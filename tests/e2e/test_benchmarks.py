@@ -1,0 +1,52 @@
+"""The benchmark programs run, and what they write is what the report reads. Their figures mean nothing here."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import report, soak
+from tests.support.processes import ROOT
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "figures"),
+    [
+        ("capacity", ["--jobs", "1000", "--rounds", "2"], {"broker_per_s", "flush_per_s", "ratio", "broker_us", "postgres_us", "wal_bytes_per_job"}),
+        ("submit", ["--seconds", "0.2", "--rounds", "2"], {"jobs_per_s", "p50_ms", "p99_ms", "max_ms", "client_us", "broker_us", "postgres_us"}),
+    ],
+)
+def test_a_program_writes_what_the_report_reads(name: str, words: list[str], figures: set[str], tmp_path: Path) -> None:
+    file = tmp_path / f"{name}.json"
+    command = [sys.executable, f"{ROOT}/benchmarks/{name}.py", *words, "--json", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=100)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(file.read_text())
+    assert result["benchmark"] == name and len(result["rounds"]) == 2
+    assert result["machine"]["fsync"] == "on" and result["machine"]["commit_ms"] > 0
+    for found in result["median"].values():
+        assert set(found) == figures and all(value >= 0 for value in found.values())
+    readme = report.render(f"<!-- {name} -->\n<!-- end -->\n", report.read(tmp_path))
+    assert f"{report.number(next(iter(next(iter(result['median'].values())).values())))}" in readme
+
+
+def test_the_soak_tells_growth_from_noise() -> None:
+    steady = [100.0 + number % 3 for number in range(40)]
+    growing = [100.0 + number for number in range(40)]
+    assert soak._level("rss_mb", steady, 5, 400)[1]
+    good, text = soak._level("rss_mb", growing, 5, 400)[1:]
+    assert not good and "slope +360.0 an hour" in text
+
+
+def test_the_soak_blames_work_only_for_stalls_that_are_more_common_near_it() -> None:
+    near, away = soak.Submits(), soak.Submits()
+    for number in range(100):
+        away.add(150.0 if number < 10 else 5.0)
+        near.add(150.0 if number < 15 else 5.0)
+    assert not near.worse_than(away)
+    for _ in range(15):
+        near.add(120.0)
+    assert near.worse_than(away) and near.longest_ms == 150
