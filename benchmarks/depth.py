@@ -3,6 +3,7 @@
     empty, full    jobs/s of the bare driver of capacity.py, in turn within each round on the same server, and CPU per job of broker and Postgres
     ratio          full : empty
     start          from the start of the process on the full database to its ready line, and to the first grant to an agent that waits for it
+    first start    the same without a checkpoint, when all events are read; once
     memory         resident memory of a broker on an empty database, and on one with 5 M jobs ready: after its start, and the most it ever had
 
 The database is filled by fill.py and warm: what the server reads at the start lies in the memory of the machine.
@@ -72,6 +73,9 @@ def main() -> None:
         for dsn, wanted in ((full, plan), (deep, Plan(5 * million, waiting=5 * million))):
             print(f"filling {wanted.jobs:,} jobs ...", file=sys.stderr)
             asyncio.run(fill(dsn, wanted))
+        busy, first = start(directory, full, list(plan.types))
+        with busy:
+            print(f"first start, without a checkpoint: {first}", file=sys.stderr)
         for number in range(arguments.rounds):
             busy, took = start(directory, full, list(plan.types))
             with busy, support.Broker(directory, empty) as idle:
@@ -82,7 +86,7 @@ def main() -> None:
             (base, _), (rss, peak) = memory(directory, empty), memory(directory, deep)
             ratio = {"full_of_empty": figures["full"]["jobs_per_s"] / figures["empty"]["jobs_per_s"]}
             rounds.append({**figures, "ratio": ratio, "start": took, "memory": {"empty_mb": base, "waiting_mb": rss, "waiting_peak_mb": peak}})
-    more = {"waiting": million, "scheduled": million, "settled": plan.settled, "deep": 5 * million, "jobs": arguments.jobs}
+    more = {"waiting": million, "scheduled": million, "settled": plan.settled, "deep": 5 * million, "jobs": arguments.jobs, "first_start": {name: round(seconds, 2) for name, seconds in first.items()}}
     support.report(support.outcome("depth", facts, rounds, **more), arguments.json)
 
 

@@ -98,6 +98,7 @@ async def fill(dsn: str, plan: Plan, say: Say = lambda _line: None) -> dict[str,
         for holder in await ledger.holders():
             if not await ledger.take_over(holder.life_id):
                 raise Refused(f"a broker serves this database ({holder.address}): stop it first, it would not know of the jobs that are added")
+        await pool.execute("delete from headrace.checkpoint")  # it does not know of jobs that are older than it and not in it
         await _Filling(pool, ledger.life_id, plan, say).run()
     finally:
         await ledger.close()

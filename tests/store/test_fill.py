@@ -63,6 +63,18 @@ async def test_a_broker_serves_what_was_filled(database: str, directory: Path, s
         await fill(database, Plan(10))
 
 
+async def test_what_is_filled_after_a_checkpoint_is_not_missed(database: str, directory: Path, stack: AsyncExitStack) -> None:
+    broker = await start_broker(directory, database=database)
+    async with Client(broker.address) as client:
+        await client.submit("mine", 1)
+    assert await broker.stop() == 0  # with a checkpoint
+    await fill(database, Plan(100, waiting=40))
+    again = await start_broker(directory, database=database, name="again")
+    stack.push_async_callback(again.kill)
+    async with Client(again.address) as client:
+        assert len([job async for job in client.iter_jobs(states=[Shown.WAITING])]) == 41
+
+
 async def test_a_long_history_is_kept_as_long_as_it_is_old(database: str) -> None:
     await fill(database, Plan(400, days=20, types={"mail.send": 1}, domain="old"))
     con = await asyncpg.connect(database)
