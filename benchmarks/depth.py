@@ -13,6 +13,7 @@ import asyncio
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from headrace_broker.store.migrate import migrate
 
@@ -86,7 +87,8 @@ def main() -> None:
             (base, _), (rss, peak) = memory(directory, empty), memory(directory, deep)
             ratio = {"full_of_empty": figures["full"]["jobs_per_s"] / figures["empty"]["jobs_per_s"]}
             rounds.append({**figures, "ratio": ratio, "start": took, "memory": {"empty_mb": base, "waiting_mb": rss, "waiting_peak_mb": peak}})
-    more = {"waiting": million, "scheduled": million, "settled": plan.settled, "deep": 5 * million, "jobs": arguments.jobs, "first_start": {name: round(seconds, 2) for name, seconds in first.items()}}
+    more: dict[str, Any] = {"waiting": million, "scheduled": million, "settled": plan.settled, "deep": 5 * million, "jobs": arguments.jobs}
+    more["first_start"] = {name: round(seconds, 2) for name, seconds in first.items()}
     support.report(support.outcome("depth", facts, rounds, **more), arguments.json)
 
 
