@@ -117,11 +117,25 @@ def test_what_is_no_lease_any_more_is_not_sent() -> None:
 def test_heartbeats_are_confirmed_by_a_flush_that_began_after_them() -> None:
     session = Session(SimpleNamespace(incarnation_id="i"), [], slots=1, now=0.0)  # type: ignore[arg-type]
     session.beats.extend([(7, 3), (8, 4)])
-    session.confirm(2)
+    session.confirm(2, 100.0, 15.0)
     assert session.out.proven_no == 0
-    session.confirm(3)
+    session.confirm(3, 100.0, 15.0)
     assert session.out.proven_no == 7
-    assert list(session.beats) == [(8, 4)]
+    assert session.beats == [(8, 4)]
+
+
+def test_heartbeats_of_an_agent_without_leases_are_confirmed_now_and_then_and_with_leases_always() -> None:
+    session = Session(SimpleNamespace(incarnation_id="i"), [], slots=1, now=0.0)  # type: ignore[arg-type]
+
+    def confirmed(number: int, now: float) -> bool:
+        session.take_out(now)
+        session.beats.append((number, number))
+        session.confirm(number, now, 15.0)
+        return session.out.proven_no == number
+
+    assert [confirmed(number, 5.0 * number) for number in range(1, 8)] == [True, False, False, True, False, False, True]
+    session.leases[1] = _live(1, session)
+    assert [confirmed(number, 5.0 * number) for number in range(8, 11)] == [True, True, True]
 
 
 def test_the_clock_carries_the_databases_time_on() -> None:

@@ -51,9 +51,11 @@ class AgentsService:
         token = session.stream
         log.info("agent connected", agent=session.facts.name, incarnation_id=session.facts.incarnation_id, resumed=welcome.welcome.resumed)
         self._hear(owner, session, first)
+        del first  # a stream may last for weeks
         reader = self._tasks.create_task(self._read(owner, session, token, requests))
         try:
             yield welcome
+            del welcome
             while session.stream is token:
                 if not session.out:
                     await session.wake.wait()

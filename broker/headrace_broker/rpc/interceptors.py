@@ -22,11 +22,19 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships n
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._guarded: dict[str, Any] = {}  # handlers by method: made once, not for each call
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
+        guarded = self._guarded.get(details.method)
+        if guarded is not None:
+            return guarded
         handler = await continuation(details)
         if handler is None or not details.method.startswith("/headrace."):
             return handler
+        guarded = self._guarded[details.method] = self._guard(handler, details)
+        return guarded
+
+    def _guard(self, handler: Any, details: Any) -> Any:
         if handler.response_streaming:
             make = grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
             behaviour = self._stream(handler.stream_stream or handler.unary_stream, details.method)

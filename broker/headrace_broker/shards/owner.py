@@ -187,8 +187,9 @@ class Owner:
         if self.hub.active:  # asked now: who subscribed while the round was in flight has read what was before it
             self.hub.publish(round_.changes())
         if self.beating:
+            now, quiet_s = self._monotonic(), self.limits.lease_s / 2
             for session in self.beating:
-                session.confirm(round_.number - 1)
+                session.confirm(round_.number - 1, now, quiet_s)
             self.beating = {session for session in self.beating if session.beats}
 
     def build_keyed(self) -> KeyedRound | None:

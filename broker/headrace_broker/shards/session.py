@@ -7,7 +7,8 @@ Credit is absolute. The agent says how much room it had when it had seen Assign 
 """
 
 import asyncio
-from collections import Counter, deque
+import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -84,7 +85,8 @@ class Session:
         self.last_heard = now
         self.renewed_at = now  # arrival of the newest heartbeat or Hello, or time of the newest grant
         self.closed_at: float | None = None
-        self.beats: deque[tuple[int, int]] = deque()  # heartbeats not confirmed yet: (message number, flush that was newest when it arrived)
+        self.beats: list[tuple[int, int]] = []  # heartbeats not confirmed yet: (message number, flush that was newest when it arrived)
+        self._confirmed_at = -math.inf
         self.out = Outbound()
         self.wake = asyncio.Event()
         self.free = 0
@@ -93,8 +95,8 @@ class Session:
         self.assign_no = 0
         self.accepted_no = 0
         self._credit_no = 0  # newest Assign that a credit has counted
-        self._unseen: deque[tuple[int, Counter[int]]] = deque()  # sent, not covered by a credit: (number, jobs by type id)
-        self._unaccepted: deque[tuple[int, float]] = deque()  # sent, not accepted: (number, when)
+        self._unseen: list[tuple[int, Counter[int]]] = []  # sent, not covered by a credit: (number, jobs by type id)
+        self._unaccepted: list[tuple[int, float]] = []  # sent, not accepted: (number, when)
 
     def attach(self, stream: object, now: float) -> None:
         """A new stream carries the session; whatever the old one had not delivered is forgotten: the Hello said what the agent holds."""
@@ -125,7 +127,7 @@ class Session:
             return
         self._credit_no = assign_no
         while self._unseen and self._unseen[0][0] <= assign_no:
-            self._unseen.popleft()
+            del self._unseen[0]
         under_way = Counter([live.entry.type_id for live in self.unsent])
         for _, types in self._unseen:
             under_way.update(types)
@@ -146,7 +148,7 @@ class Session:
         """Every Assign up to this number arrived."""
         self.accepted_no = max(self.accepted_no, assign_no)
         while self._unaccepted and self._unaccepted[0][0] <= assign_no:
-            self._unaccepted.popleft()
+            del self._unaccepted[0]
 
     def accept_overdue(self, now: float, timeout_s: float) -> bool:
         """Whether an Assign was sent longer than `timeout_s` ago and not accepted."""
@@ -192,11 +194,15 @@ class Session:
             acked[1].extend(epochs)
         self.wake.set()
 
-    def confirm(self, flushed: int) -> None:
-        """A flush that began after flush `flushed` was the newest is durable: heartbeats that had arrived by then are confirmed."""
+    def confirm(self, flushed: int, now: float, quiet_s: float) -> None:
+        """A flush that began after flush `flushed` was the newest is durable: heartbeats that had arrived by then are confirmed.
+
+        An agent without leases has none to renew: it hears from the broker every `quiet_s` seconds at most, which is as often as it must to know that it lives.
+        """
         proven = 0
         while self.beats and self.beats[0][1] <= flushed:
-            proven = self.beats.popleft()[0]
-        if proven:
+            proven = self.beats.pop(0)[0]
+        if proven and (self.leases or now - self._confirmed_at >= quiet_s):
+            self._confirmed_at = now
             self.out.proven_no = proven
             self.wake.set()
