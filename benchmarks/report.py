@@ -125,13 +125,13 @@ def peers_table(result: Mapping[str, Any]) -> str:
         ratios = [mine / theirs for mine, theirs in zip(ours, row["jobs_per_s"], strict=True)]
         times = [f"{number(statistics.median(ratios))} times", f"{number(min(ratios))}-{number(max(ratios))}"] if row is not result["rows"][0] else ["", ""]
         rates = row["jobs_per_s"]
-        rows.append([row["name"], f"{statistics.median(rates):,.0f} ({min(rates):,.0f}-{max(rates):,.0f})", *times])
+        rows.append([f"{row['name']} {row.get('version', '')}".strip(), f"{statistics.median(rates):,.0f} ({min(rates):,.0f}-{max(rates):,.0f})", *times])
     return _markdown(["", "jobs/s", f"{result['rows'][0]['name']} is faster by", "spread"], rows)
 
 
 def machine_line(results: Mapping[str, Any]) -> str:
-    """Where it was measured; the facts of the first result that has any."""
-    facts = next((result["machine"] for result in results.values() if result.get("machine")), None)
+    """Where it was measured; the facts of the first result, which are those of all."""
+    facts = next((result["machine"] for name, result in results.items() if name != "peers"), None)
     if facts is None:
         return NOT_MEASURED
     return (
