@@ -102,7 +102,17 @@ def table(result: Mapping[str, Any]) -> str:
         head = ["", *median]
         rows = [[title(figure), *(_cell(result, case, figure) for case in median)] for figure in figures]
     facts = result["machine"]
-    return f"{_markdown(head, rows)}\nMeasured on {facts['date']}; one commit took {facts['commit_ms']:g} ms.\n"
+    return f"{_markdown(head, rows)}\n{_verdicts(result)}Measured on {facts['date']}; one commit took {facts['commit_ms']:g} ms.\n"
+
+
+def _verdicts(result: Mapping[str, Any]) -> str:
+    """What a soak judged; empty for the others."""
+    verdicts = result.get("verdicts", [])
+    if not verdicts:
+        return ""
+    bad = [f"- part {verdict['part']}, {verdict['figure']}: {verdict['text']}\n" for verdict in verdicts if not verdict["good"]]
+    minutes = f"{result['minutes']:g} minutes in {result['parts']} parts at {result['rate']:,} jobs/s"
+    return f"{minutes}: {len(verdicts) - len(bad)} of {len(verdicts)} verdicts are good{', but for these:' if bad else '.'}\n\n{''.join(bad)}{chr(10) if bad else ''}"
 
 
 def _cell(result: Mapping[str, Any], case: str, figure: str) -> str:

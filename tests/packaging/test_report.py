@@ -44,6 +44,15 @@ def test_tables_hold_medians_and_spreads(tmp_path: Path) -> None:
     assert report.render(made, report.read(tmp_path)) == made
 
 
+def test_a_soak_shows_what_it_judged() -> None:
+    verdicts = [{"part": 1, "figure": "rss mb", "good": True, "text": "level"}, {"part": 2, "figure": "tasks", "good": False, "text": "growing"}]
+    rounds: list[support.Round] = [{"broker": {"tasks_last_quarter": 20.0}}]
+    result = support.outcome("soak", FACTS, rounds, minutes=60.0, parts=2, rate=5000, verdicts=verdicts)
+    text = report.table(result)
+    assert "60 minutes in 2 parts at 5,000 jobs/s: 1 of 2 verdicts are good, but for these:\n\n- part 2, tasks: growing\n\nMeasured" in text
+    assert "| tasks last quarter | 20 | 20 |\n" in text
+
+
 def test_the_chart_is_an_image_for_light_and_dark_pages() -> None:
     text = report.chart(PEERS)
     root = ElementTree.fromstring(text)
