@@ -36,7 +36,6 @@ test-fast: $(STAMP) ## Run the tests that need no server
 
 BENCHMARKS := flush capacity submit latency depth held streams recovery peers
 bench: $(STAMP) .venv-peers/.set-up ## Measure everything (more than an hour), one after another, and write the tables of benchmarks/README.md
-	@mkdir -p benchmarks/results
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; PYTHONPATH=. $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json; done
 	PYTHONPATH=. $(BIN)/python benchmarks/report.py
 

@@ -5,7 +5,7 @@
     start          from the start of the process on the full database to its ready line, and to the first grant to an agent that waits for it
     memory         resident memory of a broker on an empty database, and on one with 5 M jobs ready: after its start, and the most it ever had
 
-The databases are filled by fill.py, and a broker has served them once. They are warm: what the server reads at the start lies in the memory of the machine.
+The database is filled by fill.py and warm: what the server reads at the start lies in the memory of the machine.
 """
 
 import asyncio
@@ -13,7 +13,6 @@ import sys
 import time
 from pathlib import Path
 
-import asyncpg
 from headrace_broker.store.migrate import migrate
 
 from benchmarks import support
@@ -42,18 +41,6 @@ def start(directory: Path, dsn: str, types: list[str]) -> tuple[support.Broker, 
 
     broker, granted = asyncio.run(both())
     return broker, {"ready_s": broker.ready_s, "first_grant_s": granted - broker.began}
-
-
-async def serve_once(directory: Path, dsn: str) -> None:
-    """A broker reads the filled database for the first time, and stays until it has left what the next one starts from."""
-    con = await asyncpg.connect(dsn)
-    try:
-        with await asyncio.to_thread(support.Broker, directory, dsn):
-            if await con.fetchval("select to_regclass('headrace.checkpoint') is not null"):
-                while not await con.fetchval("select exists (select from headrace.checkpoint)"):
-                    await asyncio.sleep(0.5)
-    finally:
-        await con.close()
 
 
 def drive(broker: support.Broker, postgres: int, jobs: int) -> support.Figures:
@@ -85,7 +72,6 @@ def main() -> None:
         for dsn, wanted in ((full, plan), (deep, Plan(5 * million, waiting=5 * million))):
             print(f"filling {wanted.jobs:,} jobs ...", file=sys.stderr)
             asyncio.run(fill(dsn, wanted))
-            asyncio.run(serve_once(directory, dsn))
         for number in range(arguments.rounds):
             busy, took = start(directory, full, list(plan.types))
             with busy, support.Broker(directory, empty) as idle:

@@ -125,7 +125,6 @@ class _Filling:
         """Makes types, agents and partitions, then the jobs, then what autovacuum would have done meanwhile."""
         now_s = float(await self._pool.fetchval("select extract(epoch from now())::float8"))
         begin_s = now_s - self._plan.days * DAY_S
-        await self._drop_checkpoint()
         await self._make_types()
         for class_ in {row[1] for row in self._types}:
             range_s = next(c.range_s for c in RETENTION_CLASSES if c.number == class_)
@@ -139,11 +138,6 @@ class _Filling:
         async with self._pool.acquire() as con:
             await con.execute("vacuum (analyze)", timeout=None)
             await con.execute("checkpoint", timeout=None)
-
-    async def _drop_checkpoint(self) -> None:
-        """A checkpoint of recovery, where there is one, tells of all jobs up to its newest; the next broker must read the whole ledger once."""
-        if await self._pool.fetchval("select to_regclass('headrace.checkpoint') is not null"):
-            await self._pool.execute("delete from headrace.checkpoint")
 
     def _parts(self, begin_s: float, now_s: float) -> list[Part]:
         """Each kind in a stretch of its own: what waits came last, but for what is stuck."""
