@@ -132,7 +132,7 @@ def start_broker(directory: Path, dsn: str) -> tuple["subprocess.Popen[str]", st
 def run_driver(address: str, jobs: int) -> float:
     """Seconds for so many jobs, by a driver process."""
     command = [sys.executable, __file__, "--drive", address, "--jobs", str(jobs)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=support.ROOT, env={**os.environ, "PYTHONPATH": str(support.ROOT)})
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=support.ROOT, env=support.environment())
     return float(done.stdout)
 
 

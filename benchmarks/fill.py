@@ -2,7 +2,8 @@
 
 Of `--jobs` jobs, `--waiting` are ready, `--scheduled` wait for a time between an hour and thirty days ahead (one in fifty for its next attempt), `--stuck` are ready
 since the first day, and all others have settled: completed, with and without retries, in error, aborted (stories.py). They spread evenly over `--days` days, by type
-as `--types` says; two in five belong to an instance, one in five has labels. With `--log-lines` every attempt has log lines, so many on average.
+as `--types` says; two in five belong to an instance, one in five has labels; none runs, and none has an idempotency key. With
+`--log-lines` every attempt has log lines, so many on average.
 
 The rows are made by the server in chunks, each with its row of counts in one commit, so that an interrupted fill leaves a ledger that is right. It opens a life of its
 own and takes all shards over, so it refuses a database that a broker serves. It may be run again, to add more. The same --seed makes the same jobs.

@@ -12,7 +12,6 @@ Grants are seen by a bare stream that tries to connect every 10 ms; handlers run
 
 import asyncio
 import json
-import os
 import queue
 import signal
 import subprocess
@@ -45,7 +44,7 @@ class Told:
     """A process whose lines of JSON on standard output are read as they come."""
 
     def __init__(self, command: list[str]) -> None:
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=support.ROOT, env={**os.environ, "PYTHONPATH": str(support.ROOT)})
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=support.ROOT, env=support.environment())
         self.lines: queue.Queue[dict[str, Any]] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 

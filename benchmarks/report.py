@@ -102,7 +102,17 @@ def table(result: Mapping[str, Any]) -> str:
         head = ["", *median]
         rows = [[title(figure), *(_cell(result, case, figure) for case in median)] for figure in figures]
     facts = result["machine"]
-    return f"{_markdown(head, rows)}\nMeasured on {facts['date']}; one commit took {facts['commit_ms']:g} ms.\n"
+    return f"{_markdown(head, rows)}\n{_verdicts(result)}Measured on {facts['date']}; one commit took {facts['commit_ms']:g} ms.\n"
+
+
+def _verdicts(result: Mapping[str, Any]) -> str:
+    """What a soak judged; empty for the others."""
+    verdicts = result.get("verdicts", [])
+    if not verdicts:
+        return ""
+    bad = [f"- part {verdict['part']}, {verdict['figure']}: {verdict['text']}\n" for verdict in verdicts if not verdict["good"]]
+    minutes = f"{result['minutes']:g} minutes in {result['parts']} parts at {result['rate']:,} jobs/s"
+    return f"{minutes}: {len(verdicts) - len(bad)} of {len(verdicts)} verdicts are good{', but for these:' if bad else '.'}\n\n{''.join(bad)}{chr(10) if bad else ''}"
 
 
 def _cell(result: Mapping[str, Any], case: str, figure: str) -> str:
@@ -125,13 +135,13 @@ def peers_table(result: Mapping[str, Any]) -> str:
         ratios = [mine / theirs for mine, theirs in zip(ours, row["jobs_per_s"], strict=True)]
         times = [f"{number(statistics.median(ratios))} times", f"{number(min(ratios))}-{number(max(ratios))}"] if row is not result["rows"][0] else ["", ""]
         rates = row["jobs_per_s"]
-        rows.append([row["name"], f"{statistics.median(rates):,.0f} ({min(rates):,.0f}-{max(rates):,.0f})", *times])
+        rows.append([f"{row['name']} {row.get('version', '')}".strip(), f"{statistics.median(rates):,.0f} ({min(rates):,.0f}-{max(rates):,.0f})", *times])
     return _markdown(["", "jobs/s", f"{result['rows'][0]['name']} is faster by", "spread"], rows)
 
 
 def machine_line(results: Mapping[str, Any]) -> str:
-    """Where it was measured; the facts of the first result that has any."""
-    facts = next((result["machine"] for result in results.values() if result.get("machine")), None)
+    """Where it was measured; the facts of the first result, which are those of all."""
+    facts = next((result["machine"] for name, result in results.items() if name != "peers"), None)
     if facts is None:
         return NOT_MEASURED
     return (

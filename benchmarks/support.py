@@ -142,10 +142,15 @@ class Broker:
                 self.kill()
 
 
-def start_agent(address: str, agent: str = "benchmarks.noop:agent", *options: str, environment: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
+def environment() -> dict[str, str]:
+    """That of processes which import `benchmarks`."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+
+
+def start_agent(address: str, agent: str = "benchmarks.noop:agent", *options: str) -> "subprocess.Popen[bytes]":
     """An agent process."""
     command = [sys.executable, "-m", "headrace_agent", "run", agent, "--broker", address, "--log-level", "error", *options]
-    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})})
+    return subprocess.Popen(command, cwd=ROOT, env=environment())
 
 
 def load(address: str, *words: str, began: Callable[[], object] | None = None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ FACTS: dict[str, Any] = {
     "cpu": "A CPU", "cores": 2, "memory_gb": 24, "system": "Linux 6", "python": "3.11", "postgres": "15", "asyncpg": "0.32", "grpcio": "1.66", "fsync": "on",
     "commit_ms": 0.2, "date": "2026-01-01",
 }  # fmt: skip
-PEERS = {"rows": [{"name": "headrace", "jobs_per_s": [3000.0, 2000.0, 2500.0]}, {"name": "other & co", "jobs_per_s": [1000.0, 1000.0, 500.0]}]}
+PEERS = {"rows": [{"name": "headrace", "jobs_per_s": [3000.0, 2000.0, 2500.0]}, {"name": "other & co", "version": "1.2", "jobs_per_s": [1000.0, 1000.0, 500.0]}]}
 
 
 def test_the_readme_and_the_chart_are_made_from_the_results() -> None:
@@ -39,9 +39,18 @@ def test_tables_hold_medians_and_spreads(tmp_path: Path) -> None:
     assert "| p50, ms | 2 (1-3) | 4 (2-6) |\n| CPU per job: broker, us | 12.3 (12.3) |  |\n" in made
     assert "| 200/s | p50, ms | 2 | 1-3 |\n" in made
     assert "| agent killed | 100 | 3.5 (3-3.99; p99 3.99) |\n" in made
-    assert "| headrace | 2,500 (2,000-3,000) |  |  |\n| other & co | 1,000 (500-1,000) | 3 times | 2-5 |\n" in made
+    assert "| headrace | 2,500 (2,000-3,000) |  |  |\n| other & co 1.2 | 1,000 (500-1,000) | 3 times | 2-5 |\n" in made
     assert "Machine: A CPU, 2 cores" in made and "old" not in made and made.count(report.NOT_MEASURED) == 1
     assert report.render(made, report.read(tmp_path)) == made
+
+
+def test_a_soak_shows_what_it_judged() -> None:
+    verdicts = [{"part": 1, "figure": "rss mb", "good": True, "text": "level"}, {"part": 2, "figure": "tasks", "good": False, "text": "growing"}]
+    rounds: list[support.Round] = [{"broker": {"tasks_last_quarter": 20.0}}]
+    result = support.outcome("soak", FACTS, rounds, minutes=60.0, parts=2, rate=5000, verdicts=verdicts)
+    text = report.table(result)
+    assert "60 minutes in 2 parts at 5,000 jobs/s: 1 of 2 verdicts are good, but for these:\n\n- part 2, tasks: growing\n\nMeasured" in text
+    assert "| tasks last quarter | 20 | 20 |\n" in text
 
 
 def test_the_chart_is_an_image_for_light_and_dark_pages() -> None:
