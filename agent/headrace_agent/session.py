@@ -51,6 +51,7 @@ class Session:
         self.up = False
         self.wake = asyncio.Event()
         self._sending_again = False
+        self._try_soon = asyncio.Event()  # another broker of this agent was lost: this one may own the queue in a moment
         self._lease_s = 30.0
         self._heartbeat_s = 5.0
         self._reset()
@@ -82,7 +83,13 @@ class Session:
                 failures += 1
                 quiet = translated.reason in ("NOT_OWNER", "DRAINING") or failures > 3
                 log.log(logging.DEBUG if quiet else logging.WARNING, "no session with %s: %s", self._address, translated.message)
-            await asyncio.sleep(pause if pause is not None else backoff_s(failures))
+            try:
+                async with asyncio.timeout(pause if pause is not None else backoff_s(failures)):
+                    await self._try_soon.wait()
+                failures = 0
+            except TimeoutError:
+                pass
+            self._try_soon.clear()
 
     async def _connect(self) -> float | None:
         """One stream from its start to its end; returns how long to wait before the next, if the broker said so. Raises AioRpcError."""
@@ -108,6 +115,10 @@ class Session:
             await self._raise_status(call)
             return None
         finally:
+            if self.up:
+                for other in self._desk.sessions:
+                    if other is not self:
+                        other._try_soon.set()  # a session's own
             self.up = False
             self._desk.outbox.send_again()
             self._desk.logs.send_again(self)
