@@ -30,7 +30,7 @@ class Play:
         """The next broker; the agents come back to it with what they hold."""
         listen = self.running.address if self.brokers else "127.0.0.1:0"
         self.brokers += 1
-        self.running = await start_broker(self.directory, database=self.database, listen=listen, name=f"broker-{self.brokers}")
+        self.running: BrokerProcess = await start_broker(self.directory, database=self.database, listen=listen, name=f"broker-{self.brokers}")
         self.stack.push_async_callback(self.running.kill)
         for agent in self.agents:
             agent.address = self.running.address

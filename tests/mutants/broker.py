@@ -13,19 +13,11 @@ SAYS_WHO = "    round_.batch.extend_event(actor=intent.actor, reason=intent.reas
 MUTANTS = (
     # endings
     Mutant("an outcome of an older lease ends the new one", ENDINGS, "live.seq != ending.epoch or ", "", f"{DOUBLED} -k after_the_next_grant"),
-    Mutant("a completion in columns of an older lease ends the new one", ENDINGS, "live.seq != epoch or ", "", f"{DOUBLED} -k after_the_next_grant"),
     Mutant(
         "an outcome ends a job that does not run",
         ENDINGS,
         "live.seq != ending.epoch or live.state is not State.PROCESSING",
         "live.seq != ending.epoch",
-        f"{ROUNDS} -k no_grant_ends_nothing",
-    ),
-    Mutant(
-        "a completion in columns ends a job that does not run",
-        ENDINGS,
-        "live.seq != epoch or live.state is not State.PROCESSING",
-        "live.seq != epoch",
         f"{ROUNDS} -k no_grant_ends_nothing",
     ),
     Mutant("a pending abort is forgotten at the end", ENDINGS, "if abort is not None or kind is Kind.ABORTED:", "if kind is Kind.ABORTED:", ONCE),

@@ -58,3 +58,12 @@ def test_many_that_are_due_at_once_come_in_portions() -> None:
         portions.append(len(portion))
         assert (timers.next_due() or 0) <= 1000.0
     assert (max(portions), sum(portions)) == (PORTION, count)
+
+
+def test_many_that_came_near_before_they_were_due_come_in_portions_too() -> None:
+    timers, late = Timers(), 2 * BUCKET_S - 1.0
+    for job_id in range(2 * PORTION):
+        timers.push(late, job_id, 1, 0, 0.0)
+    for _ in range(3):
+        assert timers.pop_due(BUCKET_S) == []
+    assert [len(timers.pop_due(late)) for _ in range(3)] == [PORTION, PORTION, 0]
