@@ -45,6 +45,7 @@ async def test_a_takeover_knows_every_job_whatever_happened_before_the_checkpoin
     await machine.submit(4)
     aborted, ready, granted_later, aborted_later = list(machine.jobs)[4:]
     await machine.change(Verb.ABORT, aborted)
+    await machine.flush()  # the floor is later than all of this
     await machine.checkpoint(store=True, publish=True)
     await machine.change(Verb.ABORT, aborted_later)
     await _abort(machine, cancelled)
