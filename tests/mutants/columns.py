@@ -28,7 +28,6 @@ MUTANTS = (
     Mutant("what completed in a column keeps its lease", ENDINGS, "            session.leases.pop(job_id, None)\n", "", FATES),
     Mutant("what completed unsent takes room", ENDINGS, "                session.unsent.pop(live, None)\n", "                pass\n", f"{COLUMNS} -k takes_no_room"),
     Mutant("what completed in a column stays in memory", ENDINGS, "        del live_jobs[job_id]\n", "", FATES),
-    Mutant("a change does not hear of completions in columns", ENDINGS, "        owner.note_moved(job_ids)\n", "", f"{COLUMNS} -k read_again"),
     Mutant("watchers do not hear of completions in columns", ENDINGS, "        round_.moved.append((lives, Kind.COMPLETED))\n", "", FATES),
     Mutant("counts: what completed in columns still runs", ENDINGS, "        batch.counts[entry.type_id, State.PROCESSING, 0] -= count\n", "", FATES),
     Mutant("counts: what completed in columns is not counted", ENDINGS, "        batch.counts[entry.type_id, State.COMPLETED, minutes[entry]] += count\n", "", FATES),
