@@ -57,7 +57,7 @@ MUTANTS = (
         "while left > len(self._near) and self._order",
         f"{PORTIONS} -k do_not_hide",
     ),
-    Mutant("jobs that are due later come near all at once", TIMERS, "            left -= moved\n", "", f"{PORTIONS} -k do_not_hide"),
+    Mutant("jobs that are due later come near all at once", TIMERS, "            left -= moved\n", "", f"{PORTIONS} -k came_near"),
     Mutant("jobs that are due come all at once", TIMERS, " and len(found) < PORTION", "", f"{PORTIONS} -k came_near"),
     Mutant("an agent's message has no limit", OUTBOX, "if size > self._left and not self._empty:", "if False:", f"{MESSAGES} -k by_itself"),
     Mutant("what is too large for a message is never sent", OUTBOX, " and not self._empty:", ":", f"{MESSAGES} -k by_itself"),

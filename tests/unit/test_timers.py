@@ -64,6 +64,7 @@ def test_many_that_came_near_before_they_were_due_come_in_portions_too() -> None
     timers, late = Timers(), 2 * BUCKET_S - 1.0
     for job_id in range(2 * PORTION):
         timers.push(late, job_id, 1, 0, 0.0)
-    for _ in range(3):
+    for due in (BUCKET_S, late, late):  # half of them, then the other half
         assert timers.pop_due(BUCKET_S) == []
+        assert timers.next_due() == due
     assert [len(timers.pop_due(late)) for _ in range(3)] == [PORTION, PORTION, 0]
