@@ -78,7 +78,7 @@ async def test_an_agent_gives_its_handler_up_before_the_job_begins_elsewhere(
     assert len(starts(directory, ends)) == (1 if delivered else 2)
     proxy.heal()
     if not delivered:
-        await until(_logged(distant, f"outcome of job {ends} came too late"), what="the late outcome")
+        await until(_logged(distant, f"outcomes of jobs [{ends}] came too late"), what="the late outcome")
     (directory / "later").touch()
     job = await client.wait(runs_on, timeout_s=20)
     assert (job.state, job.lease_epoch, len(starts(directory, runs_on))) == (State.COMPLETED, 3, 2)

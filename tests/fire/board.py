@@ -154,13 +154,14 @@ def cases() -> list[Case]:
 class Board:
     """The jobs, their agents and their client. `prepare`, `act` (twice, if need be), `settle`, `check`."""
 
-    def __init__(self, client: Client, admin: AdminClient, address: str, stack: AsyncExitStack) -> None:
+    def __init__(self, client: Client, admin: AdminClient, address: str, stack: AsyncExitStack, *, columns: bool) -> None:
         self.client = client
         self.admin = admin
         self.address = address
         self.cases = cases()
-        self.agents = {name: ScriptedAgent(address, name=name, types=("plain", "last", "gives_up")) for name in ("hand", "victim", "late")}
-        self.agents["taker"] = ScriptedAgent(address, name="taker", types=("fresh",))
+        served = ("plain", "last", "gives_up")
+        self.agents = {name: ScriptedAgent(address, name=name, types=served, columns=columns) for name in ("hand", "victim", "late")}
+        self.agents["taker"] = ScriptedAgent(address, name="taker", types=("fresh",), columns=columns)
         for agent in self.agents.values():
             stack.push_async_callback(agent.close)
 

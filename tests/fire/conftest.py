@@ -1,5 +1,6 @@
-"""Fixtures: scripted agents at the test's broker; and an owner that is driven step by step."""
+"""Fixtures: scripted agents at the test's broker, whose messages are columns or not; and an owner that is driven step by step."""
 
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -13,12 +14,24 @@ from tests.support.scripted_agent import ScriptedAgent
 Connect = Callable[..., Awaitable[ScriptedAgent]]
 
 
+BOTH = ("test_doubled",)
+"""Modules whose tests run with either kind of agent. Elsewhere a test runs with one, by its name, to save time: half of them with columns."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Whether a test's agents use columns: what holds for either kind must hold for the other."""
+    named = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "columns" in metafunc.fixturenames and not any("columns" in names for names in named):
+        choices = [False, True] if metafunc.module.__name__.rpartition(".")[2] in BOTH else [zlib.crc32(metafunc.function.__name__.encode()) % 2 == 1]
+        metafunc.parametrize("columns", choices, ids=["columns" if choice else "one-by-one" for choice in choices])
+
+
 @pytest.fixture
-def connect(broker: BrokerProcess, stack: AsyncExitStack) -> Connect:
+def connect(broker: BrokerProcess, stack: AsyncExitStack, columns: bool) -> Connect:
     """Makes agents that are connected to the broker; arguments as for ScriptedAgent."""
 
     async def make(**options: Any) -> ScriptedAgent:
-        agent = ScriptedAgent(broker.address, **options)
+        agent = ScriptedAgent(broker.address, columns=columns, **options)
         stack.push_async_callback(agent.close)
         await agent.connect()
         return agent

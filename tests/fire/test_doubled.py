@@ -55,7 +55,7 @@ async def test_a_second_stream_takes_the_session_over_from_one_that_is_half_dead
     ids = [(await client.submit("t")).job_id for _ in range(2)]
     one, two = await hand.take(2)
     await hand.send(outcomes=[outcome(one, "completed")])  # and its answer is never read
-    second = ScriptedAgent(hand.address, name=hand.name, incarnation_id=hand.incarnation_id)
+    second = ScriptedAgent(hand.address, name=hand.name, incarnation_id=hand.incarnation_id, columns=hand.columns)
     try:
         welcome = await second.connect(held=[lease(one), lease(two)])
         assert welcome.resumed and {ref.job_id for ref in welcome.not_held} <= {one.job_id}
@@ -74,7 +74,7 @@ async def test_a_second_stream_takes_the_session_over_from_one_that_is_half_dead
 async def test_of_many_streams_of_one_incarnation_one_stays_and_has_the_leases(connect: Connect, hand: ScriptedAgent, client: Client, database: str) -> None:
     job_id = (await client.submit("t")).job_id
     [job] = await hand.take(1)
-    twins = [ScriptedAgent(hand.address, name=hand.name, incarnation_id=hand.incarnation_id, beats=False) for _ in range(5)]
+    twins = [ScriptedAgent(hand.address, name=hand.name, incarnation_id=hand.incarnation_id, beats=False, columns=hand.columns) for _ in range(5)]
     try:
         await asyncio.gather(*(twin.connect(held=[lease(job)]) for twin in twins))
 

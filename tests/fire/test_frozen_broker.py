@@ -35,7 +35,7 @@ async def test_a_stopped_broker_wakes_up_fenced_and_nothing_of_it_counts(databas
     on_first = await stack.enter_async_context(Client(first.address))
     admin = await stack.enter_async_context(AdminClient(first.address))
     client = await stack.enter_async_context(Client(second.address, timeout_s=30))
-    board = Board(on_first, admin, first.address, stack)
+    board = Board(on_first, admin, first.address, stack, columns=True)
     await board.prepare()
     board.client = client
     loyal = ScriptedAgent(first.address, name="loyal", types=("loyal",))  # its stream to the first broker stays open

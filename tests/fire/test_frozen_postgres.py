@@ -72,7 +72,7 @@ async def board(server: EmbeddedPostgres, directory: Path, stack: AsyncExitStack
     stack.push_async_callback(broker.kill)
     client = await stack.enter_async_context(Client(broker.address, timeout_s=20))
     admin = await stack.enter_async_context(AdminClient(broker.address, timeout_s=20))
-    board = Board(client, admin, broker.address, stack)
+    board = Board(client, admin, broker.address, stack, columns=True)
     await board.prepare()
     return board
 

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import pytest
 from headrace_broker.model.errors import InvalidState, JobNotFound
 from headrace_broker.model.job import Disposition, Kind, State
 from headrace_broker.rpc.agents import AgentsService
 from headrace_broker.shards import changes, reception
-from headrace_broker.shards.intents import Ending, Verb
+from headrace_broker.shards.intents import Completions, Ending, Verb
 from headrace_broker.store.heads import Heads, StoredHead
 from headrace_proto.v1 import agents_pb2
 
@@ -53,11 +54,12 @@ async def test_a_late_outcome_is_that_of_the_lease_that_was_lost_last(machine: M
     assert await kinds(machine, job_id) == ["granted", "lost", "granted", "owner_changed", "completed"]
 
 
-async def test_an_outcome_that_names_an_event_which_is_no_grant_ends_nothing(machine: Machine) -> None:
+@pytest.mark.parametrize("columns", [False, True])
+async def test_an_outcome_that_names_an_event_which_is_no_grant_ends_nothing(machine: Machine, columns: bool) -> None:
     [job_id] = await granted(machine)
     machine.owner.end([Ending(job_id, 1, Kind.RELEASED)])
     await machine.flush()
-    machine.owner.end([Ending(job_id, 2, Kind.COMPLETED, machine, b"")])
+    machine.owner.end([Completions([job_id], [2], None, machine) if columns else Ending(job_id, 2, Kind.COMPLETED, machine, b"")])
     await machine.flush()
     if not machine._acks:
         await machine._judge()
@@ -192,3 +194,23 @@ async def test_a_hello_does_not_claim_what_is_no_lease(machine: Machine) -> None
     _, not_held, _ = reception.welcome(machine.owner, machine.session.facts, machine.session.served.values(), 10, {job_id: 2, 12345: 1}, object(), machine.now)
     assert not_held == [(job_id, 2), (12345, 1)]
     assert not machine.session.leases
+
+
+async def test_a_grant_that_is_being_stored_when_its_agent_comes_back_is_given_back_and_not_sent(machine: Machine) -> None:
+    await machine.submit(1)
+    [job_id] = machine.jobs
+    await machine.connect({})
+    session = machine.session
+    assert session is not None and machine.ledger is not None
+    session.set_credit(0, 1, [])
+    machine.owner.hungry[session] = None
+    round_ = machine.owner.build()
+    await machine.connect({})  # it cannot know of it
+    await machine.ledger.flush(round_.batch)
+    machine.owner.settle(round_)
+    assert session.take_out(machine.now).assigned == [], "it would run while somebody else may be granted the same job"
+    assert await room(machine) == set()
+    assert await room(machine) == {job_id}
+    await machine._refill()
+    assert [epoch for _, epoch, *_ in session.take_out(machine.now).assigned] == [3]
+    assert await kinds(machine, job_id) == ["granted", "rejected", "granted"]

@@ -14,6 +14,7 @@ from tests.support.agreement import agree
 from tests.support.processes import start_broker, until
 
 MOMENTS = ("at once", "with the first answer")
+FAULTS = pytest.mark.parametrize(("moment", "columns"), [(MOMENTS[0], False), (MOMENTS[1], True)])
 
 
 class Stage:
@@ -24,13 +25,13 @@ class Stage:
         self.directory = directory
         self.stack = stack
 
-    async def open(self) -> Board:
+    async def open(self, *, columns: bool) -> Board:
         """Starts the broker; everything is prepared."""
         self.broker = await start_broker(self.directory, database=self.database)
         self.stack.push_async_callback(self.broker.kill)
         client = await self.stack.enter_async_context(Client(self.broker.address, timeout_s=20))
         admin = await self.stack.enter_async_context(AdminClient(self.broker.address, timeout_s=20))
-        board = Board(client, admin, self.broker.address, self.stack)
+        board = Board(client, admin, self.broker.address, self.stack, columns=columns)
         await board.prepare()
         return board
 
@@ -50,9 +51,9 @@ async def _act_and(board: Board, moment: str) -> "asyncio.Task[None]":
     return acting
 
 
-@pytest.mark.parametrize("times", [1, 2], ids=["once", "twice"])
-async def test_every_transition_happens_once_however_often_it_is_asked_for(stage: Stage, times: int) -> None:
-    board = await stage.open()
+@pytest.mark.parametrize(("times", "columns"), [(1, False), (2, True)], ids=["once", "twice"])
+async def test_every_transition_happens_once_however_often_it_is_asked_for(stage: Stage, times: int, columns: bool) -> None:
+    board = await stage.open(columns=columns)
     await board.act(times=times)
     await board.settle(takeover=False)
     await board.act()
@@ -65,9 +66,9 @@ async def test_every_transition_happens_once_however_often_it_is_asked_for(stage
     assert sorted(alert.job_id for alert in alerts) == sorted(alerted), "one alert for each job that ended badly, in the same commit"
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-async def test_every_transition_while_the_broker_is_killed(stage: Stage, moment: str) -> None:
-    board = await stage.open()
+@FAULTS
+async def test_every_transition_while_the_broker_is_killed(stage: Stage, moment: str, columns: bool) -> None:
+    board = await stage.open(columns=columns)
     acting = await _act_and(board, moment)
     await stage.broker.kill()
     again = await start_broker(stage.directory, database=stage.database, listen=stage.broker.address, name="again")
@@ -81,7 +82,7 @@ async def test_every_transition_while_the_broker_is_killed(stage: Stage, moment:
 
 
 async def test_every_transition_while_the_broker_is_stopped_for_a_moment(stage: Stage) -> None:
-    board = await stage.open()
+    board = await stage.open(columns=True)
     stage.broker.signal(signal.SIGSTOP)
     acting = asyncio.create_task(board.act())
     hand = board.agents["hand"]
@@ -98,9 +99,9 @@ async def test_every_transition_while_the_broker_is_stopped_for_a_moment(stage: 
     await agree(board.client, stage.database)
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-async def test_every_transition_while_the_connection_to_postgres_breaks(stage: Stage, moment: str) -> None:
-    board = await stage.open()
+@FAULTS
+async def test_every_transition_while_the_connection_to_postgres_breaks(stage: Stage, moment: str, columns: bool) -> None:
+    board = await stage.open(columns=columns)
     con = await asyncpg.connect(stage.database)
     stage.stack.push_async_callback(con.close)
     acting = await _act_and(board, moment)
@@ -113,9 +114,9 @@ async def test_every_transition_while_the_connection_to_postgres_breaks(stage: S
     await agree(board.client, stage.database)
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-async def test_every_transition_while_the_agents_streams_break(stage: Stage, moment: str) -> None:
-    board = await stage.open()
+@FAULTS
+async def test_every_transition_while_the_agents_streams_break(stage: Stage, moment: str, columns: bool) -> None:
+    board = await stage.open(columns=columns)
     acting = await _act_and(board, moment)
     for name in ("hand", "taker"):
         await board.agents[name].close()

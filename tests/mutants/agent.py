@@ -15,7 +15,7 @@ MUTANTS = (
         "a handler goes on after its lease", LEASES, "if now >= held.until and not held.finished", "if not held.finished and held.until < 0", f"{TESTS} -k own_sending"
     ),
     Mutant("what is lost is reported", WORK, "        if attempt.stop is Stop.LEASE:\n            return None\n", "", f"{TESTS} -k own_sending"),
-    Mutant("any answer ends the wait for an outcome's fate", SESSION, "if ack.disposition in FINAL:", "if True:", f"{TESTS} -k fate_is_final"),
+    Mutant("any answer ends the wait for an outcome's fate", SESSION, "if acked.disposition not in FINAL:", "if False:", f"{TESTS} -k fate_is_final"),
     Mutant("an outcome is not sent again after its stream broke", SESSION, "            self._desk.outbox.send_again()\n", "", f"{TESTS} -k fate_is_final"),
     Mutant("a finished job is not claimed until it is acknowledged", SESSION, "self._hello.held.add(", "dict(", f"{TESTS} -k fate_is_final"),
     Mutant("a revoked job goes on", SESSION, "for ref in message.revoked:", "for ref in ():", f"{TESTS} -k takes_back"),

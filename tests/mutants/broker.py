@@ -13,7 +13,13 @@ SAYS_WHO = "    round_.batch.extend_event(actor=intent.actor, reason=intent.reas
 MUTANTS = (
     # endings
     Mutant("an outcome of an older lease ends the new one", ENDINGS, "live.seq != ending.epoch or ", "", f"{DOUBLED} -k after_the_next_grant"),
-    Mutant("an outcome ends a job that does not run", ENDINGS, " or live.state is not State.PROCESSING", "", f"{ROUNDS} -k no_grant_ends_nothing"),
+    Mutant(
+        "an outcome ends a job that does not run",
+        ENDINGS,
+        "live.seq != ending.epoch or live.state is not State.PROCESSING",
+        "live.seq != ending.epoch",
+        f"{ROUNDS} -k no_grant_ends_nothing",
+    ),
     Mutant("a pending abort is forgotten at the end", ENDINGS, "if abort is not None or kind is Kind.ABORTED:", "if kind is Kind.ABORTED:", ONCE),
     Mutant("an abort charges no attempt", ENDINGS, "live.attempt, live.losses = live.attempt + 1, live.losses - lost", "pass", f"{DOUBLED} -k ends_the_attempt_once"),
     Mutant("what is given back is charged", ENDINGS, "        live.attempt -= 1", "        pass", f"{DOUBLED} -k rejections"),
@@ -126,7 +132,7 @@ MUTANTS = (
     Mutant("what was refused is stored later", OWNER, "        self._submissions.clear()\n", "", f"{TIMES} -k refused"),
     Mutant("keyed jobs that were refused are stored later", OWNER, "        self._keyed.clear()\n", "", f"{TIMES} -k refused"),
     Mutant("a job that was put off is granted at once", OWNER, "        if due > now:\n", "        if False:\n", f"{TIMES} -k put_off"),
-    Mutant("a takeover forgets requests to abort", RECOVER, "owner.live_jobs[stored_abort.job_id].abort = Abort(", "Abort(", f"{TIMES} -k outlives_its_broker"),
+    Mutant("a takeover forgets requests to abort", RECOVER, "owner.live_jobs[stored.job_id].abort = Abort(", "Abort(", f"{TIMES} -k outlives_its_broker"),
     # submits, reads and counts
     Mutant("a key takes any body", OWNER, "elif holder.body_hash == keyed.body_hash:", "elif True:", f"{DOUBLED} -k key_submitted"),
     Mutant(

@@ -30,16 +30,24 @@ MUTANTS = (
     Mutant(
         "what is under way is not subtracted from credit",
         SESSION,
-        "under_way = [type_id for _, types in self._unseen for type_id in types]",
-        "under_way: list[int] = []",
+        "        for _, types in self._unseen:\n            under_way.update(types)\n",
+        "",
         f"{MEMORY} -k credit",
     ),
     Mutant(
-        "what was not sent yet is not subtracted from credit", SESSION, "        under_way += [live.entry.type_id for live in self.unsent]\n", "", f"{MEMORY} -k credit"
+        "what was not sent yet is not subtracted from credit", SESSION, "Counter([live.entry.type_id for live in self.unsent])", "Counter[int]()", f"{MEMORY} -k credit"
     ),
     Mutant("an older credit gives room", SESSION, "if assign_no < self._credit_no:", "if False:", f"{REORDERED} -k older_credit"),
     Mutant("credit has no limit", SESSION, "min(free, self.slots)", "free", f"{REORDERED} -k more_than_its_slots"),
-    Mutant("what is no lease any more is sent", SESSION, "if self._still_due(item[0], item[1])", "", f"{MEMORY} -k not_sent"),
+    Mutant("a lease of another session is sent", SESSION, "live in unsent and live.session is self and ", "live in unsent and ", f"{MEMORY} -k not_sent"),
+    Mutant(
+        "a lease that was followed by another is sent",
+        SESSION,
+        "live.seq == epoch and live.state is State.PROCESSING:",
+        "live.state is State.PROCESSING:",
+        f"{MEMORY} -k not_sent",
+    ),
+    Mutant("what does not run any more is sent", SESSION, "live.seq == epoch and live.state is State.PROCESSING:", "live.seq == epoch:", f"{MEMORY} -k not_sent"),
     Mutant("a draining agent is sent jobs", SESSION, " or self.draining", "", f"{MEMORY} -k credit"),
     Mutant("an agent that is held back is sent jobs", SESSION, " or self.held_back", "", f"{MEMORY} -k credit"),
     Mutant("an accept in time does not count", SESSION, "while self._unaccepted and self._unaccepted[0][0] <= assign_no:", "while False:", f"{LOST} -k accepts_in_time"),

@@ -19,8 +19,8 @@ MUTANTS = (
     Mutant(
         "flush: jobs without the fence",
         FLUSH,
-        "unnest($16::text[]) as trace_context, unnest($17::bytea[]) as payload\n    ) as u, fence",
-        "unnest($16::text[]) as trace_context, unnest($17::bytea[]) as payload\n    ) as u",
+        "unnest($17::headrace.bytea_array::bytea[]) as payload\n    ) as u, fence",
+        "unnest($17::headrace.bytea_array::bytea[]) as payload\n    ) as u",
         f"{FENCES} -k dead_life_stores",
     ),
     Mutant(

@@ -283,10 +283,10 @@ class Machine:
         task.cancel()
         await asyncio.wait([task])
 
-    async def _judge(self) -> None:
-        """Lets the side task decide about an outcome that memory does not know, storing its evidence."""
+    async def _judge(self, count: int = 1) -> None:
+        """Lets the side task decide about outcomes that memory does not know, storing its evidence."""
         task = asyncio.ensure_future(judge_stale(self.owner, self.heads))
-        while not self._acks:
+        while len(self._acks) < count:
             if self.owner.has_intents:
                 await self.flush()
             await asyncio.sleep(0.001)

@@ -22,7 +22,7 @@ REQUEST_ENDS = b"SQH"  # Sync, Query, Flush
 LATE_S = 0.03
 FLUSH = "insert into headrace.flush "
 KEYED_FLUSH = "insert into headrace.idempotency_key"
-LANDED = "select exists (select from headrace.flush "
+LANDED = "select at from headrace.flush where life_id "
 
 
 class Fate(Enum):

@@ -1,7 +1,7 @@
 """An agent that says what a test's script says, on the wire: late, twice, in the wrong order, or not at all.
 
 One object is one incarnation; `connect` gives it a stream, again and again if need be. Unless told otherwise it keeps its leases alive by heartbeats, so that only
-what the test does to it moves its jobs.
+what the test does to it moves its jobs. With `columns` its plain jobs, its completions and its acknowledgements travel as columns; a script is written once for both.
 """
 
 import asyncio
@@ -33,11 +33,36 @@ def lease(job: agents_pb2.AssignedJob) -> agents_pb2.LeaseRef:
     return agents_pb2.LeaseRef(job_id=job.job_id, lease_epoch=job.lease_epoch)
 
 
+def _in_columns(parts: dict[str, Any]) -> dict[str, Any]:
+    """The same parts of a message, with the outcomes that completed as columns."""
+    completed = [item for item in parts.get("outcomes", ()) if item.kind == KINDS["completed"]]
+    if not completed:
+        return parts
+    others = [item for item in parts["outcomes"] if item.kind != KINDS["completed"]]
+    results = [item.result for item in completed] if any(item.result for item in completed) else []
+    columns = agents_pb2.Completions(job_ids=[item.job_id for item in completed], lease_epochs=[item.lease_epoch for item in completed], results=results)
+    return {**parts, "outcomes": others, "completions": columns}
+
+
+def _one_by_one(column: agents_pb2.PlainJobs) -> list[agents_pb2.AssignedJob]:
+    """The jobs of a column as messages."""
+    return [
+        agents_pb2.AssignedJob(
+            job_id=job_id, lease_epoch=epoch, payload=payload, type=column.type, priority=column.priority, timeout_ms=column.timeout_ms,
+            max_attempts=column.max_attempts, run=1, attempt=1,
+        )
+        for job_id, epoch, payload in zip(column.job_ids, column.lease_epochs, column.payloads, strict=True)
+    ]  # fmt: skip
+
+
 class ScriptedAgent:
     """What came is in plain attributes; `until` waits for it. Close it with `close`."""
 
-    def __init__(self, address: str, *, name: str = "hand", types: Iterable[str] = ("t",), slots: int = 100, incarnation_id: str = "", beats: bool = True) -> None:
+    def __init__(
+        self, address: str, *, name: str = "hand", types: Iterable[str] = ("t",), slots: int = 100, incarnation_id: str = "", beats: bool = True, columns: bool = False,
+    ) -> None:  # fmt: skip
         self.address = address
+        self.columns = columns
         self.name = name
         self.types = tuple(types)
         self.slots = slots
@@ -65,12 +90,16 @@ class ScriptedAgent:
         """A new stream; `held`: other leases than those it has. Raises AioRpcError when the broker refuses it."""
         await self.close()
         self._channel = grpc.aio.insecure_channel(self.address)
-        self._call = AgentsStub(self._channel).Connect()  # type: ignore[no-untyped-call]  # generated
-        self.number = self.assign_no = self.proven_no = 0
+        call = AgentsStub(self._channel).Connect()  # type: ignore[no-untyped-call]  # generated
+        self.assign_no = self.proven_no = 0
         self.away, self.ended = "", False
         refs = [lease(job) for job in self.held.values()] if held is None else list(held)
         served = [agents_pb2.ServedType(type=name) for name in self.types]
-        await self.send(hello=agents_pb2.Hello(agent_name=self.name, incarnation_id=self.incarnation_id, slots=self.slots, types=served, held=refs))
+        hello = agents_pb2.Hello(agent_name=self.name, incarnation_id=self.incarnation_id, slots=self.slots, types=served, held=refs, columns=self.columns)
+        async with self._writing:  # nobody else writes before it
+            self.number = 1
+            await call.write(agents_pb2.ConnectRequest(number=1, hello=hello))
+            self._call = call
         async with asyncio.timeout(PATIENCE_S):
             first = await self._call.read()
         if first is grpc.aio.EOF:
@@ -105,7 +134,7 @@ class ScriptedAgent:
             if number is None:
                 self.number += 1
                 number = self.number
-            await self._call.write(agents_pb2.ConnectRequest(number=number, **parts))
+            await self._call.write(agents_pb2.ConnectRequest(number=number, **(_in_columns(parts) if self.columns else parts)))
 
     async def credit(self, free: int, *, assign_no: int | None = None) -> None:
         """Room for `free` jobs, as of the newest Assign that came."""
@@ -158,14 +187,17 @@ class ScriptedAgent:
 
     def _hear(self, message: agents_pb2.ConnectResponse) -> None:
         if message.HasField("assign"):
+            assert self.columns or not message.assign.plain
             self.assign_no = message.assign.number
-            self.jobs.extend(message.assign.jobs)
-            self.held.update((job.job_id, job) for job in message.assign.jobs)
+            jobs = [job for column in message.assign.plain for job in _one_by_one(column)] + list(message.assign.jobs)
+            self.jobs.extend(jobs)
+            self.held.update((job.job_id, job) for job in jobs)
+        assert not (message.outcome_acks if self.columns else message.acked)
         for ack in message.outcome_acks:
-            name = agents_pb2.Disposition.Name(ack.disposition).removeprefix("DISPOSITION_").lower()
-            self.dispositions.setdefault((ack.job_id, ack.lease_epoch), []).append(name)
-            if name != "not_owner":
-                self.drop(ack.job_id, ack.lease_epoch)
+            self._told(ack.job_id, ack.lease_epoch, ack.disposition)
+        for acked in message.acked:
+            for job_id, epoch in zip(acked.job_ids, acked.lease_epochs, strict=True):
+                self._told(job_id, epoch, acked.disposition)
         self.aborts.extend(abort.lease.job_id for abort in message.aborts)
         self.revoked.extend((ref.job_id, ref.lease_epoch) for ref in message.revoked)
         lost = [(ref.job_id, ref.lease_epoch) for ref in (*message.heartbeat_ack.not_held, *message.welcome.not_held)]
@@ -176,6 +208,12 @@ class ScriptedAgent:
         if message.HasField("go_away"):
             self.away = message.go_away.reason
         self._news.set()
+
+    def _told(self, job_id: int, epoch: int, disposition: agents_pb2.Disposition) -> None:
+        name = agents_pb2.Disposition.Name(disposition).removeprefix("DISPOSITION_").lower()
+        self.dispositions.setdefault((job_id, epoch), []).append(name)
+        if name != "not_owner":
+            self.drop(job_id, epoch)
 
     def drop(self, job_id: int, epoch: int) -> None:
         """It does not hold this lease any more."""

@@ -15,7 +15,10 @@ PATIENCE_S = 15.0
 
 
 class ScriptedSessions(agents_pb2_grpc.AgentsServicer):
-    """`received` holds (loop's time, message) of all streams; `say` sends; `end` ends the stream that is open. By itself it only says Welcome."""
+    """`received` holds (loop's time, message) of all streams; `say` sends; `end` ends the stream that is open. By itself it only says Welcome.
+
+    Jobs with odd ids travel as columns, others as messages of their own; outcomes are read in either form.
+    """
 
     def __init__(self) -> None:
         self.received: list[tuple[float, agents_pb2.ConnectRequest]] = []
@@ -49,6 +52,10 @@ class ScriptedSessions(agents_pb2_grpc.AgentsServicer):
             self._note(message)
 
     def _note(self, message: agents_pb2.ConnectRequest) -> None:
+        done = message.completions
+        for index, (job_id, epoch) in enumerate(zip(done.job_ids, done.lease_epochs, strict=True)):
+            kind = agents_pb2.OUTCOME_KIND_COMPLETED
+            message.outcomes.append(agents_pb2.Outcome(job_id=job_id, lease_epoch=epoch, kind=kind, result=done.results[index] if done.results else b""))
         self.received.append((asyncio.get_running_loop().time(), message))
         self._news.set()
 
@@ -59,8 +66,12 @@ class ScriptedSessions(agents_pb2_grpc.AgentsServicer):
     def assign(self, job_id: int, epoch: int, *, seen_no: int, type_: str = "t") -> None:
         """Assigns one job."""
         self.assigned += 1
-        job = agents_pb2.AssignedJob(job_id=job_id, lease_epoch=epoch, type=type_, run=1, attempt=1, timeout_ms=60_000, max_attempts=5)
-        self.say(assign=agents_pb2.Assign(number=self.assigned, seen_no=seen_no, jobs=[job]))
+        assign = agents_pb2.Assign(number=self.assigned, seen_no=seen_no)
+        if job_id % 2:
+            assign.plain.add(type=type_, timeout_ms=60_000, max_attempts=5, job_ids=[job_id], lease_epochs=[epoch], payloads=[b""])
+        else:
+            assign.jobs.add(job_id=job_id, lease_epoch=epoch, type=type_, run=1, attempt=1, timeout_ms=60_000, max_attempts=5)
+        self.say(assign=assign)
 
     def confirm(self, seen_no: int) -> None:
         """Confirms a heartbeat."""
@@ -68,8 +79,7 @@ class ScriptedSessions(agents_pb2_grpc.AgentsServicer):
 
     def answer(self, job_id: int, epoch: int, disposition: int) -> None:
         """Says what became of an outcome."""
-        ack = agents_pb2.OutcomeAck(job_id=job_id, lease_epoch=epoch, disposition=disposition)  # type: ignore[arg-type]  # enum numbers
-        self.say(outcome_acks=[ack])
+        self.say(acked=[agents_pb2.AckedOutcomes(disposition=disposition, job_ids=[job_id], lease_epochs=[epoch])])  # type: ignore[arg-type]  # enum numbers
 
     def end(self) -> None:
         """The stream ends without a reason."""

@@ -33,6 +33,19 @@ def test_a_job_whose_time_is_over_comes_at_once_and_one_of_the_present_bucket_to
     assert timers.pop_due(100.5) == [(1, 0, 2)]
 
 
+def test_many_of_a_bucket_that_are_due_later_do_not_hide_those_that_are_due_now() -> None:
+    timers, late = Timers(), 3 * BUCKET_S - 0.5
+    for due, jobs in ((2 * BUCKET_S, range(1, 4)), (late, range(10, 10 + 2 * PORTION))):
+        for job_id in jobs:
+            timers.push(due, job_id, 1, 0, 0.0)
+    found: list[int] = []
+    for _ in range(4):  # portions, one after another, since there is something to do at once
+        assert (timers.next_due() or 0) <= 2 * BUCKET_S or len(found) == 3
+        found += [job_id for _, _, job_id in timers.pop_due(2 * BUCKET_S)]
+    assert sorted(found) == [1, 2, 3]
+    assert timers.next_due() == late
+
+
 def test_many_that_are_due_at_once_come_in_portions() -> None:
     timers, count = Timers(), 3 * PORTION + 5
     for job_id in range(count):
@@ -45,3 +58,13 @@ def test_many_that_are_due_at_once_come_in_portions() -> None:
         portions.append(len(portion))
         assert (timers.next_due() or 0) <= 1000.0
     assert (max(portions), sum(portions)) == (PORTION, count)
+
+
+def test_many_that_came_near_before_they_were_due_come_in_portions_too() -> None:
+    timers, late = Timers(), 2 * BUCKET_S - 1.0
+    for job_id in range(2 * PORTION):
+        timers.push(late, job_id, 1, 0, 0.0)
+    for due in (BUCKET_S, late, late):  # half of them, then the other half
+        assert timers.pop_due(BUCKET_S) == []
+        assert timers.next_due() == due
+    assert [len(timers.pop_due(late)) for _ in range(3)] == [PORTION, PORTION, 0]

@@ -148,8 +148,10 @@ class Ownership:
         await self._types.load()
         owner = Owner(life_id=ledger.life_id, types=self._types, clock=clock, limits=self._limits, metrics=self._metrics, monotonic=loop.time, random=random.random)
         started = loop.time()
-        checkpoints = Checkpoints(CheckpointStore(self._pool), await self._recover(owner, ledger))
-        log.info("serving", life_id=ledger.life_id, unsettled=len(owner.live_jobs), seconds=round(loop.time() - started, 3))
+        floor = await self._recover(owner, ledger)
+        checkpoints = Checkpoints(CheckpointStore(self._pool), floor)
+        seconds = round(loop.time() - started, 3)
+        log.info("serving", life_id=ledger.life_id, unsettled=len(owner.live_jobs), from_checkpoint=floor is not None, seconds=seconds)
         self._flusher = Flusher(owner, ledger, self._succeed, checkpoints, self._metrics)
         self._owner, self.role = owner, "active"
         self.left = asyncio.Event()

@@ -163,14 +163,17 @@ class Session:
         return out
 
     def _number(self, out: Outbound, now: float) -> None:
-        """Keeps the jobs that are still granted to this agent under the same lease and were not sent; they are the next Assign."""
+        """Keeps the jobs that are still granted to this agent under the same lease and were not sent; they are the next Assign.
+
+        What was granted before the agent came back without it is not: it is given back, in a later round.
+        """
         number, unsent, room = self.assign_no + 1, self.unsent, ASSIGN_BYTES
         due: list[Assigned] = []
         for index, item in enumerate(out.assigned):
             live, epoch, body, checkpoint = item
-            if live.session is self and live.seq == epoch and live.state is State.PROCESSING and not live.assign_no:
+            if live in unsent and live.session is self and live.seq == epoch and live.state is State.PROCESSING:
                 live.assign_no = number
-                unsent.pop(live, None)
+                del unsent[live]
                 due.append(item)
                 room -= (len(body) if isinstance(body, bytes) else len(body[0])) + (len(checkpoint) if checkpoint else 0)
                 if room < 0:  # the rest is the next message

@@ -1,6 +1,6 @@
 """Jobs that wait for a time: those due soon in a heap, the others as three numbers each in the bucket of their time.
 
-A million jobs that are scheduled for the same second cost 24 bytes each while they wait, and are moved on in portions when they are due, so that they hold nobody up.
+A million jobs that are scheduled for the same second cost 24 bytes each until their bucket's time comes, and are moved on in portions then: they hold nobody up.
 """
 
 import heapq
@@ -50,20 +50,23 @@ class Timers:
         return found
 
     def _approach(self, now: float) -> None:
-        """Moves jobs of the bucket whose time has come into the heap, at most PORTION."""
-        while self._order and self._order[0] <= now // BUCKET_S and len(self._near) < PORTION:
+        """Moves jobs of buckets whose time has come into the heap, at most PORTION; however many are there, since those that are left may be due before them."""
+        left = PORTION
+        while left and self._order and self._order[0] <= now // BUCKET_S:
             columns = self._far[self._order[0]]
-            for job_id, what, due in zip(*(column[-PORTION:] for column in columns), strict=True):
+            for job_id, what, due in zip(*(column[-left:] for column in columns), strict=True):
                 heapq.heappush(self._near, (due, job_id, what))
+            moved = min(left, len(columns[0]))
+            left -= moved
             for column in columns:
-                del column[-PORTION:]
+                del column[-moved:]
             if not columns[0]:
                 del self._far[heapq.heappop(self._order)]
 
     def next_due(self) -> float | None:
         """When `pop_due` has something to do next; None: never."""
         due = [self._near[0][0]] if self._near else []
-        if self._order and len(self._near) < PORTION:
+        if self._order:
             due.append(self._order[0] * BUCKET_S)
         return min(due, default=None)
 

@@ -1,0 +1,217 @@
+"""Checkpoints: what a broker that takes over makes of one, whatever happened before it, after it and to it. Driven step by step on a real ledger."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from headrace_broker.metrics import Metrics
+from headrace_broker.model.job import Kind, State
+from headrace_broker.shards.checkpoint import Checkpoints
+from headrace_broker.shards.flusher import Flusher
+from headrace_broker.shards.intents import Ending, Verb
+from headrace_broker.store.checkpoints import CheckpointStore
+from headrace_broker.store.ledger import ResultUnknown
+
+from tests.fire.steps import begin, end, kinds, room
+from tests.property.machine import Job, Machine
+from tests.support.processes import until
+
+
+async def _stored(machine: Machine) -> Any:
+    """The newest checkpoint, if it is whole."""
+    return await CheckpointStore(machine.pool).find()
+
+
+async def _schedule(machine: Machine, due_s: list[float]) -> list[int]:
+    """Jobs that wait for a time; the model knows nothing of them."""
+    done = machine.owner.submit([(machine.type, 3, machine.owner.clock.now_s() + after_s, b"{}") for after_s in due_s], 2 * len(due_s))
+    await machine.flush()
+    return done.result()
+
+
+async def _abort(machine: Machine, job_id: int) -> None:
+    assert (await end(machine, await begin(machine, Verb.ABORT, job_id))).error is None
+
+
+async def test_a_takeover_knows_every_job_whatever_happened_before_the_checkpoint_and_since(machine: Machine) -> None:
+    await machine.submit(4)
+    settled, runs, asked, again = machine.jobs
+    await machine.grant(4)
+    await machine.change(Verb.ABORT, asked)
+    await machine.report(settled, 1, Kind.COMPLETED)
+    await machine.report(again, 1, Kind.FAILED)
+    early, late, cancelled = await _schedule(machine, [60.0, 7200.0, 60.0])
+    await machine.submit(4)
+    aborted, ready, granted_later, aborted_later = list(machine.jobs)[4:]
+    await machine.change(Verb.ABORT, aborted)
+    await machine.flush()  # the floor is later than all of this
+    await machine.checkpoint(store=True, publish=True)
+    await machine.change(Verb.ABORT, aborted_later)
+    await _abort(machine, cancelled)
+    await machine.submit(2)
+    newest = list(machine.jobs)[-2:]
+    lanes = machine.owner.lanes
+    lanes.pop(machine.type.type_id, 0, 10)
+    lanes.extend(machine.type.type_id, 0, [granted_later])
+    assert await room(machine, 1) == {granted_later}
+    job = machine.jobs[granted_later]
+    job.state, job.seq, job.attempt = State.PROCESSING, 1, 1
+    lanes.extend(machine.type.type_id, 0, [again, ready, *newest])
+
+    await machine.crash()  # each job that waits is in one lane, once
+    live = machine.owner.live_jobs
+    assert set(live) == {runs, asked, again, granted_later}
+    for job_id in (runs, asked, again, granted_later):
+        model = machine.jobs[job_id]
+        assert (live[job_id].state, live[job_id].seq, live[job_id].attempt) == (model.state, model.seq, model.attempt)
+    abort = live[asked].abort
+    assert abort is not None and abort.actor == "test" and live[runs].abort is None
+    assert sorted(machine.owner.timers.entries()) == sorted((job_id, machine.type.type_id) for job_id in (early, late))
+    assert {what & 0xFFFF_FFFF for what in machine.owner.timers.columns()[1]} == {0x8000_0003}
+    await machine.connect({runs: 1, asked: 1})
+    assert machine.session is not None and set(machine.session.leases) == {runs, asked}
+    await machine.flush()
+    assert await kinds(machine, granted_later) == ["granted", "rejected"], "its agent came back without it"
+    machine.now += 61
+    machine.session.renewed_at = machine.now
+    assert early in await room(machine, 20) and late not in machine.session.leases
+
+
+async def test_a_checkpoint_that_is_not_whole_is_not_used(machine: Machine) -> None:
+    await machine.submit(3)
+    await machine.checkpoint(store=True, publish=True)
+    assert await _stored(machine) is not None
+    assert await machine.pool.execute("delete from headrace.checkpoint_chunk") != "DELETE 0"
+    assert await _stored(machine) is None
+    await machine.crash()
+    assert machine.checkpoints.floor is None
+
+
+async def test_a_job_with_the_highest_id_of_a_checkpoint_is_in_it_and_not_read_again(machine: Machine) -> None:
+    await machine.submit(3)
+    await machine.checkpoint(store=True, publish=True)
+    assert (await _stored(machine)).max_id >= max(machine.jobs)
+    await machine.pool.execute("update headrace.checkpoint set max_id = $1", max(machine.jobs))
+    await machine.crash()  # each job that waits is in one lane, once
+
+
+@pytest.mark.parametrize("based", [False, True], ids=["told by the flush rows", "told by the floor"])
+async def test_events_that_were_stored_after_the_clock_was_set_back_are_found(machine: Machine, based: bool) -> None:
+    await machine.submit(3)
+    await machine.checkpoint(store=True, publish=True)
+    floor = (await _stored(machine)).floor
+    await machine.grant(2)
+    back = timedelta(hours=1)
+    assert machine.ledger is not None
+    await machine.pool.execute("update headrace.event set at = at - $1::interval", back)
+    await machine.pool.execute("update headrace.flush set at = at - $1::interval where life_id = $2 and n = $3", back, machine.ledger.life_id, machine.ledger.n)
+    if based:
+        at = await machine.pool.fetchval("select at from headrace.flush where life_id = $1 and n = $2", machine.ledger.life_id, machine.ledger.n)
+        machine.checkpoints.flushed(at, changed=True)
+        await machine.ledger.base_counts(dict(machine.owner.counted), machine.owner.newest_id, absorb=True, floor=machine.checkpoints.floor)
+    assert (await _stored(machine)).floor < floor - timedelta(minutes=59)
+    await machine.crash()
+    assert {live.state for live in machine.owner.live_jobs.values()} == {State.PROCESSING} and len(machine.owner.live_jobs) == 2
+    assert machine.checkpoints.floor is not None and machine.checkpoints.floor < floor
+
+
+async def test_the_floor_is_the_earliest_flush_since_the_snapshot(machine: Machine) -> None:
+    base = datetime(2030, 1, 1, tzinfo=UTC)
+
+    def flushed(minute: int) -> None:
+        machine.checkpoints.flushed(base + timedelta(minutes=minute), changed=True)
+
+    flushed(10)
+    await machine.checkpoint(store=True, publish=False)
+    for minute in (7, 5, 9):
+        flushed(minute)
+    assert machine.ledger is not None
+    await machine.checkpoints.publish(machine.ledger)
+    assert machine.checkpoints.floor == base + timedelta(minutes=5)
+    assert await machine.pool.fetchval("select floor from headrace.checkpoint") == base + timedelta(minutes=5)
+    flushed(3)
+    flushed(8)
+    assert machine.checkpoints.floor == base + timedelta(minutes=3)
+    await machine.checkpoint(store=True, publish=False)
+    await machine.checkpoints.publish(machine.ledger)
+    assert machine.checkpoints.floor == base + timedelta(minutes=8), "nothing was stored since: as old as the newest flush"
+
+
+async def test_what_did_not_change_is_not_written_again_and_what_could_not_be_written_is(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    await machine.submit(1)
+    await machine.checkpoint(store=True, publish=True)
+    await machine.flush()
+    await machine.checkpoint(store=False, publish=False)
+    assert not machine.checkpoints.writing, "an empty flush changes nothing"
+    await machine.submit(1)
+
+    async def fails(*_: object) -> None:
+        raise TimeoutError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CheckpointStore, "write", fails)
+        await machine.checkpoint(store=True, publish=False)
+    await machine.checkpoint(store=False, publish=False)
+    assert machine.checkpoints.writing
+    await machine.checkpoint(store=False, publish=False)
+
+
+async def test_a_broker_that_was_followed_by_another_makes_no_checkpoint_the_newest(machine: Machine) -> None:
+    await machine.submit(1)
+    await machine.checkpoint(store=True, publish=False)
+    late, old = machine.checkpoints, machine.ledger
+    assert old is not None
+    await machine.crash()
+    with pytest.raises(ResultUnknown):
+        await late.publish(old)
+    assert await machine.pool.fetchval("select count(*) from headrace.checkpoint") == 0
+
+
+async def test_a_broker_that_slept_does_not_empty_the_side_of_the_newest_checkpoint(machine: Machine) -> None:
+    await machine.submit(1)
+    await machine.checkpoint(store=True, publish=True)
+    side = (await _stored(machine)).side
+    assert await machine.pool.fetchval("select headrace.clear_checkpoint_side($1)", side) is False
+    assert await _stored(machine) is not None
+    assert await machine.pool.fetchval("select headrace.clear_checkpoint_side($1)", 1 - side) is True
+
+
+async def test_a_snapshot_is_not_taken_while_keyed_jobs_are_being_stored(machine: Machine) -> None:
+    """They have ids by then, below the highest of the snapshot, and are in no lane yet: whoever took over would never look for them."""
+
+    async def never(_: object) -> Any:
+        raise AssertionError
+
+    assert machine.ledger is not None
+    machine.owner.accept_work()
+    checkpoints = Checkpoints(CheckpointStore(machine.pool), None)
+    flusher = Flusher(machine.owner, machine.ledger, never, checkpoints, Metrics())
+    done = machine.owner.submit_keyed((machine.type, 0, 0.0, b"{}"), machine.type.domain_id, "key", b"hash", 2)
+    tasks = [asyncio.ensure_future(flusher.run()), asyncio.ensure_future(checkpoints.run())]
+    job_id, existing = await done
+
+    async def written() -> bool:
+        return await _stored(machine) is not None
+
+    try:
+        await until(written, what="a checkpoint")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    assert not existing
+    machine.jobs[job_id] = Job()
+    await machine.crash()  # each job that waits is in one lane, once
+
+
+async def test_a_lease_that_was_lost_since_takes_its_late_outcome(machine: Machine) -> None:
+    await machine.submit(1)
+    await machine.grant(1)
+    await machine.checkpoint(store=True, publish=True)
+    [job_id] = machine.jobs
+    await machine.lose()
+    await machine.crash()
+    machine.owner.end([Ending(job_id, 1, Kind.COMPLETED, machine)])
+    await machine.flush()
+    assert await kinds(machine, job_id) == ["granted", "lost", "completed"]

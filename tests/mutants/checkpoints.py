@@ -1,0 +1,87 @@
+"""Checkpoints, and what a takeover makes of them."""
+
+from tests.mutants.mutant import Mutant
+
+CHECKPOINT, RECOVER, FLUSHER = (f"broker/headrace_broker/shards/{name}.py" for name in ("checkpoint", "recover", "flusher"))
+STORE = "broker/headrace_broker/store"
+GET = f"{STORE}/sql/queries/checkpoint_get.sql"
+TESTS = "tests/fire/test_checkpoints.py"
+WHATEVER = f"{TESTS} -k whatever_happened"
+CLOCK = f"{TESTS} -k set_back"
+PUT = "snapshot.life_id, snapshot.n, side, chunks, snapshot.max_id, floor)"
+
+MUTANTS = (
+    Mutant("the floor does not follow the flushes", CHECKPOINT, "            self.floor = min(self.floor, at)\n", "            pass\n", f"{TESTS} -k earliest_flush"),
+    Mutant(
+        "the floor is that of the last flush", CHECKPOINT, "self._next_floor = min(self._next_floor or at, at)", "self._next_floor = at", f"{TESTS} -k earliest_flush"
+    ),
+    Mutant(
+        "the floor is that of the first flush",
+        CHECKPOINT,
+        "self._next_floor = min(self._next_floor or at, at)",
+        "self._next_floor = self._next_floor or at",
+        f"{TESTS} -k earliest_flush",
+    ),
+    Mutant("the floor is that of the newest flush", CHECKPOINT, "floor = self._next_floor or self._newest", "floor = self._newest", f"{TESTS} -k earliest_flush"),
+    Mutant(
+        "the floor is that of the snapshot before", CHECKPOINT, "self._next_floor, self._changed = None, False", "self._changed = False", f"{TESTS} -k earliest_flush"
+    ),
+    Mutant("checkpoints are written of what did not change", CHECKPOINT, " or not self._changed or", " or", f"{TESTS} -k did_not_change"),
+    Mutant(
+        "what could not be written is not tried again", CHECKPOINT, "self._snapshot, self._changed = None, True", "self._snapshot = None", f"{TESTS} -k did_not_change"
+    ),
+    Mutant(
+        "any connection makes a checkpoint the newest",
+        CHECKPOINT,
+        f"await ledger.put_checkpoint({PUT}",
+        f'from headrace_broker.store.statements import sql; await self._store._pool.execute(sql("checkpoint_put"), {PUT}',
+        f"{TESTS} -k followed_by_another",
+    ),
+    Mutant(
+        "a snapshot is taken while keyed jobs are being stored",
+        FLUSHER,
+        "            if keyed is not None:\n",
+        "            self._checkpoints.take_if_due(self._owner, self.ledger, loop.time())\n            if keyed is not None:\n",
+        f"{TESTS} -k keyed_jobs",
+    ),
+    Mutant("a checkpoint without all its chunks is used", GET, "where c.chunks = (", "where 0 <= (", f"{TESTS} -k not_whole"),
+    Mutant("the flush rows do not tell that the clock was set back", GET, "least(c.floor, (select min(f.at)", "least(c.floor, (select max(c.floor)", CLOCK),
+    Mutant("the floor is not lowered when the flush rows tell no more", f"{STORE}/ledger.py", "            if floor is not None:\n", "            if False:\n", CLOCK),
+    Mutant("the floor is raised", f"{STORE}/sql/queries/checkpoint_floor.sql", "set floor = $1 where floor > $1", "set floor = now() where floor > $1", CLOCK),
+    Mutant(
+        "the side of the newest checkpoint is emptied",
+        f"{STORE}/sql/migrations/0004_checkpoint.sql",
+        "select from headrace.checkpoint where side = wanted",
+        "select where false",
+        f"{TESTS} -k slept",
+    ),
+    Mutant("what happened since the checkpoint is passed over", RECOVER, "recovery.heads(touched | live)", "recovery.heads(live)", WHATEVER),
+    Mutant("what had happened by the checkpoint is passed over", RECOVER, "recovery.heads(touched | live)", "recovery.heads(touched)", WHATEVER),
+    Mutant("jobs of the checkpoint that something happened to since wait twice", RECOVER, "passed = touched | live |", "passed = live |", WHATEVER),
+    Mutant("jobs of the checkpoint that something had happened to wait twice", RECOVER, "passed = touched | live |", "passed = touched |", WHATEVER),
+    Mutant("entries of the checkpoint that do not count are restored", RECOVER, "if chunk.kind is ChunkKind.DROPPED for", "if False for", WHATEVER),
+    Mutant("scheduled jobs that were aborted since are restored", RECOVER, "            if job_id not in passed:\n", "            if True:\n", WHATEVER),
+    Mutant("jobs of the checkpoint are read again", RECOVER, "        above = stored.max_id\n", "", WHATEVER),
+    Mutant("jobs above the checkpoint are not read", RECOVER, "        above = stored.max_id\n", "        above = 1 << 62\n", WHATEVER),
+    Mutant(
+        "the highest id of the checkpoint is read again",
+        f"{STORE}/recovery.py",
+        "first = max(range_.lo, above + 1)",
+        "first = max(range_.lo, above)",
+        f"{TESTS} -k highest_id",
+    ),
+    Mutant(
+        "a takeover by a checkpoint forgets who held what",
+        RECOVER,
+        "recovery.heads(touched | live)])\n        await _restore_leases(owner, recovery)\n",
+        "recovery.heads(touched | live)])\n",
+        WHATEVER,
+    ),
+    Mutant(
+        "a broker does not say that it began with a checkpoint",
+        "broker/headrace_broker/shards/ownership.py",
+        "from_checkpoint=floor is not None",
+        "from_checkpoint=True",
+        "tests/e2e/test_recovery.py -k lacks_a_chunk",
+    ),
+)
