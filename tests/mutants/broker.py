@@ -114,7 +114,13 @@ MUTANTS = (
         f"{TIMES} -k nobody_claimed_yet",
     ),
     Mutant("work is taken that is refused", OWNER, "        if self.refusing is not None:\n            raise self.refusing\n", "", f"{TIMES} -k refused"),
-    Mutant("a draining broker takes work again", OWNER, "if not isinstance(self.refusing, Draining):", "if True:", f"{TIMES} -k drains_takes"),
+    Mutant(
+        "a draining broker takes work again",
+        OWNER,
+        "if not isinstance(self.refusing, Draining):\n            self.refusing = None",
+        "if True:\n            self.refusing = None",
+        f"{TIMES} -k drains_takes",
+    ),
     Mutant(
         "a flush whose answer was lost is taken for a stored one",
         FLUSHER,

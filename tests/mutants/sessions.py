@@ -10,7 +10,14 @@ MEMORY = "tests/unit/test_memory.py"
 
 MUTANTS = (
     Mutant("a heartbeat is confirmed before a proof", SESSION, "self.beats[0][1] <= flushed", "True", f"{MEMORY} -k began_after"),
-    Mutant("a flush that began before a heartbeat confirms it", OWNER, "session.confirm(round_.number - 1)", "session.confirm(round_.number)", f"{TIMES} -k began_after"),
+    Mutant(
+        "a flush that began before a heartbeat confirms it",
+        OWNER,
+        "session.confirm(round_.number - 1, now",
+        "session.confirm(round_.number, now",
+        f"{TIMES} -k began_after",
+    ),
+    Mutant("heartbeats of an agent with leases are confirmed now and then", SESSION, "(self.leases or now", "(now", "tests/unit/test_memory.py -k now_and_then"),
     Mutant("one heartbeat without a lease gives it back", RECEPTION, "live.missed >= 2", "live.missed >= 1", f"{LOST} -k two_heartbeats"),
     Mutant("a lease that no heartbeat names lasts", RECEPTION, "live.missed >= 2", "False", f"{LOST} -k two_heartbeats"),
     Mutant("a heartbeat of an older lease keeps the new one", RECEPTION, "held.get(live.job_id) != live.seq", "live.job_id not in held", f"{LOST} -k older_lease"),
