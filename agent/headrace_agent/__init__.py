@@ -1,5 +1,6 @@
 """Agents of headrace: programs that run jobs. They hold no database credentials, and keep running work over restarts of the broker."""
 
+from headrace_agent import _fork  # noqa: F401  # the first import; see there
 from headrace_agent.agent import Agent
 from headrace_agent.context import JobContext
 from headrace_agent.errors import Aborted, AgentError, Fail, InvalidPayload, ProcessDied, Retry, Snooze

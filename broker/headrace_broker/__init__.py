@@ -3,4 +3,9 @@
 Imports point one way: `model` <- `store` <- `shards` <- `actions`, `maintenance` <- `rpc` <- `app`. Only `store` knows SQL, only `rpc` knows protobuf and gRPC.
 """
 
+import os
+
+# Before anything imports grpc: its handlers for forks crash the child now and then, and a broker forks only to start Postgres, where the child needs no gRPC.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
 __version__ = "0.1.0"
