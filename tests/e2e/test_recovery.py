@@ -1,10 +1,12 @@
 """A broker that takes over from a killed one reads its checkpoint and what came since: nothing is missed, and every job runs to its end."""
 
+import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import asyncpg
 import pytest
+from headrace_broker.store.pool import open_pool
 from headrace_client import AdminClient, Client, State
 from headrace_proto.v1 import agents_pb2
 
@@ -148,3 +150,15 @@ async def test_nothing_is_missed_when_the_databases_clock_was_set_back_after_the
     later = "from headrace.checkpoint c where f.life_id = c.life_id and f.n > c.n and f.at > c.at"
     assert await play.con.execute(f"update headrace.flush f set at = f.at - interval '1 hour' {later}") != "UPDATE 0"
     await _check(play, from_checkpoint=True)
+
+
+async def test_a_broker_that_froze_in_the_middle_of_a_checkpoint_holds_nobody_up(database: str, directory: Path, stack: AsyncExitStack) -> None:
+    pool = await open_pool(database)  # as the frozen broker's: it does not answer any more, and its transaction holds the table of chunks
+    stack.push_async_callback(pool.close)
+    con = await stack.enter_async_context(pool.acquire())
+    await con.execute("begin")
+    await con.execute("lock table headrace.checkpoint_chunk_0, headrace.checkpoint_chunk_1 in access exclusive mode")
+    async with asyncio.timeout(15):
+        broker = await start_broker(directory, database=database)
+    stack.push_async_callback(broker.kill)
+    assert broker.ready["role"] == "active"

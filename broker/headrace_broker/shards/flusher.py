@@ -77,7 +77,9 @@ class Flusher:
             keyed = self._owner.build_keyed()
             if keyed is not None:
                 await self._store_keyed(keyed)
+            silent = loop.call_later(UNKNOWN_AFTER_S, self._silent)
             await self._housekeeping(loop.time())
+            silent.cancel()
         await self._base_counts()
         await self._last_checkpoint(loop)
         self.stopped.set()
@@ -163,10 +165,14 @@ class Flusher:
             overdue.cancel()
 
     def _overdue(self, round_: Round | KeyedRound) -> None:
+        self._silent()
+        _give_up(round_, UNKNOWN)
+
+    def _silent(self) -> None:
+        """The database has not answered for too long: what waits is refused, and may go to another broker."""
         log.warning("the database does not answer", life_id=self.ledger.life_id, n=self.ledger.n)
         if self._owner.refusing is None:
             self._owner.refuse(DatabaseUnavailable("the database does not answer; nothing was stored, try again"))
-        _give_up(round_, UNKNOWN)
 
     async def _recover_connection(self, round_: Round | KeyedRound) -> bool:
         """Opens a new life after the connection was lost; returns whether the newest flush of the old one was stored."""

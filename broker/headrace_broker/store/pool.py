@@ -5,6 +5,8 @@ from typing import Any
 import asyncpg
 
 STATEMENT_TIMEOUT_MS = 10_000
+IDLE_IN_TRANSACTION = "2s"
+"""A broker that freezes in the middle of a transaction holds its locks no longer: whoever takes over may need them."""
 READ_FAILURES = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
@@ -20,7 +22,10 @@ async def open_pool(dsn: str, *, size: int = 6) -> "asyncpg.Pool[Any]":
     """A pool of up to `size` connections; none is opened before it is needed, so Postgres may be away."""
     return await asyncpg.create_pool(
         dsn, min_size=0, max_size=size, timeout=5, command_timeout=30,
-        server_settings={"application_name": "headrace reads", "statement_timeout": str(STATEMENT_TIMEOUT_MS), "jit": "off"},
+        server_settings={
+            "application_name": "headrace reads", "statement_timeout": str(STATEMENT_TIMEOUT_MS), "jit": "off",
+            "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION,
+        },
     )  # fmt: skip
 
 
