@@ -78,8 +78,10 @@ class Flusher:
             if keyed is not None:
                 await self._store_keyed(keyed)
             silent = loop.call_later(UNKNOWN_AFTER_S, self._silent)
-            await self._housekeeping(loop.time())
-            silent.cancel()
+            try:
+                await self._housekeeping(loop.time())
+            finally:
+                silent.cancel()
         await self._base_counts()
         await self._last_checkpoint(loop)
         self.stopped.set()
