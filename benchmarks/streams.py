@@ -2,7 +2,8 @@
 
 The agents are bare gRPC streams in a few driver processes, which open them at most `OPENING` at a time each and spread their heartbeats evenly. Told are the time until
 all are connected, and then, over `--seconds`, the share of one core of the broker, of Postgres and of the drivers, the broker's resident memory with and without the
-streams, and how many streams broke and how often the broker was silent for more than `SILENT_S` (both must be 0).
+streams, and how many streams broke and how often the broker was silent for more than `SILENT_S` (both must be 0). Beside it the same streams are opened to a gRPC service
+that does nothing (empty_service.py): what gRPC for Python takes itself.
 """
 
 import asyncio
@@ -96,35 +97,48 @@ async def _beat(streams: list[Idle]) -> None:
 
 
 def measure(directory: Path, server: EmbeddedPostgres, dsn: str, streams: int, drivers: int, seconds: float) -> support.Figures:
-    """One round with a broker of its own."""
+    """One round: a broker of its own, and then the empty service."""
     with support.Broker(directory, dsn) as broker:
         time.sleep(1)
-        base = support.rss_mb(broker.pid)
-        began = time.monotonic()
-        running = [_start(broker.address, streams // drivers + (number < streams % drivers)) for number in range(drivers)]
+        postgres = support.Cpu(postgres=server.pid)
+        found = _run(broker.address, broker.pid, streams, drivers, seconds)
+        found["postgres_core_percent"] = postgres.used()["postgres"] / (seconds + found["connect_s"] + SETTLE_S) * 100
+    with subprocess.Popen([sys.executable, "-m", "benchmarks.empty_service"], stdout=subprocess.PIPE, text=True, cwd=support.ROOT) as process:
         try:
-            for process in running:
-                _line(process)
-            connected = time.monotonic() - began
-            time.sleep(SETTLE_S)
-            cpu = support.Cpu(broker=broker.pid, postgres=server.pid, **{f"driver{number}": process.pid for number, process in enumerate(running)})
-            time.sleep(seconds)
-            used = cpu.used()
-            shown = broker.metrics()["headrace_agents_connected"]
-            rss = support.rss_mb(broker.pid)
-            found = []
-            for process in running:
-                assert process.stdin is not None
-                process.stdin.close()
-                found.append(_line(process))
+            empty = _run(f"127.0.0.1:{int(_word(process))}", process.pid, streams, drivers, seconds)
         finally:
-            for process in running:
-                process.kill()
-                process.wait()
+            process.kill()
+    found |= {"empty_core_percent": empty["core_percent"], "empty_kb_per_stream": empty["kb_per_stream"]}
+    found |= {f"{name}_of_empty": found[name] / empty[name] for name in ("core_percent", "kb_per_stream")}
+    return found
+
+
+def _run(address: str, pid: int, streams: int, drivers: int, seconds: float) -> support.Figures:
+    """Opens the streams to one server, waits until all beat, and looks at it for a while."""
+    base, began = support.rss_mb(pid), time.monotonic()
+    running = [_start(address, streams // drivers + (number < streams % drivers)) for number in range(drivers)]
+    try:
+        for process in running:
+            _line(process)
+        connected = time.monotonic() - began
+        time.sleep(SETTLE_S)
+        cpu = support.Cpu(server=pid, **{f"driver{number}": process.pid for number, process in enumerate(running)})
+        time.sleep(seconds)
+        used = cpu.used()
+        rss = support.rss_mb(pid)
+        found = []
+        for process in running:
+            assert process.stdin is not None
+            process.stdin.close()
+            found.append(_line(process))
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
     return {
-        "connect_s": connected, "broker_core_percent": used.pop("broker") / seconds * 100, "postgres_core_percent": used.pop("postgres") / seconds * 100,
-        "drivers_core_percent": sum(used.values()) / seconds * 100, "rss_mb": rss, "rss_without_mb": base, "kb_per_stream": (rss - base) * 1e3 / streams,
-        "connected": shown, "broken": sum(one["broken"] for one in found), "late_heartbeats": sum(one["late"] for one in found),
+        "connect_s": connected, "core_percent": used.pop("server") / seconds * 100, "drivers_core_percent": sum(used.values()) / seconds * 100,
+        "rss_mb": rss, "rss_without_mb": base, "kb_per_stream": (rss - base) * 1e3 / streams,
+        "broken": sum(one["broken"] for one in found), "late_heartbeats": sum(one["late"] for one in found),
     }  # fmt: skip
 
 
@@ -133,12 +147,16 @@ def _start(address: str, count: int) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=support.ROOT)
 
 
-def _line(process: "subprocess.Popen[str]") -> dict[str, Any]:
+def _word(process: "subprocess.Popen[str]") -> str:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
-        raise SystemExit(f"a driver ended with {process.wait()}")
-    return json.loads(line)  # type: ignore[no-any-return]  # what `drive` prints
+        raise SystemExit(f"a process ended with {process.wait()}")
+    return line
+
+
+def _line(process: "subprocess.Popen[str]") -> dict[str, Any]:
+    return json.loads(_word(process))  # type: ignore[no-any-return]  # what `drive` prints
 
 
 def main() -> None:

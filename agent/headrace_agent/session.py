@@ -2,6 +2,9 @@
 
 One task reads, one writes; at most one write is under way, and everything due meanwhile is in the next message. Messages are numbered from 1 on each stream, and the
 time of each sending is kept until the broker has confirmed a later one: leases count from there.
+
+A message costs both sides some 100 us whatever it carries, so what can wait rides with what cannot: that jobs arrived is said within `ACCEPT_S`, mostly with the outcome
+of the first of them, and how much room is left is said when the broker could not reckon it.
 """
 
 import asyncio
@@ -26,6 +29,7 @@ log = logging.getLogger("headrace.session")
 FINAL = frozenset({1, 2, 3, 4, 5})  # dispositions after which an outcome need not be kept
 TOO_LATE = frozenset({4, 5})
 SEND_AGAIN_S = 0.2
+ACCEPT_S = 0.05  # the broker waits for at least a second
 
 
 class StayAway(Exception):
@@ -48,6 +52,7 @@ class Session:
             labels=labels, slots=desk.slots, columns=True,
             types=[agents_pb2.ServedType(type=h.name, slots=h.slots, executor=h.executor, declared=h.declared) for h in desk.handlers.values()],
         )  # fmt: skip
+        self._own = [handler for handler in desk.handlers.values() if handler.slots]  # types with slots of their own
         self.up = False
         self.wake = asyncio.Event()
         self._sending_again = False
@@ -63,7 +68,8 @@ class Session:
         self._assign_no = 0
         self._accepted_no = 0
         self._rejected: list[agents_pb2.Rejection] = []
-        self._credit: tuple[int, ...] | None = None
+        self._accept_timer: asyncio.TimerHandle | None = None
+        self._believed = [0] * (1 + len(self._own))  # free slots as the broker reckons them: what was said last, less what it assigned since
         self._beat_due = False
         self._said_draining = False
         self._heard_at = 0.0
@@ -125,6 +131,8 @@ class Session:
             self._desk.wake()
             for task in tasks:
                 task.cancel()
+            if self._accept_timer is not None:
+                self._accept_timer.cancel()
             call.cancel()
             await channel.close()
 
@@ -200,11 +208,6 @@ class Session:
             message.progress.append(desk.progress.pop(key))
             due = True
         due |= desk.outbox.take(message, room, self._may_go if desk.progress or len(desk.sessions) > 1 else None)
-        if self._assign_no > self._accepted_no or self._rejected:
-            message.accept.assign_no = self._accepted_no = self._assign_no
-            message.accept.rejected.extend(self._rejected)
-            self._rejected = []
-            due = True
         if logs := desk.logs.take(self, self._number + 1, room):
             message.logs.extend(logs)
             due = True
@@ -218,15 +221,24 @@ class Session:
         if desk.draining and not self._said_draining:
             message.draining = self._said_draining = True
             due = True
-        own = [handler for handler in desk.handlers.values() if handler.slots]
-        credit = (self._assign_no, desk.free(self), *(desk.free_of(handler, self) for handler in own))
-        if credit != self._credit:
-            self._credit = credit
-            message.credit.assign_no, message.credit.free = credit[0], credit[1]
-            for handler, free in zip(own, credit[2:], strict=True):
-                message.credit.types.add(type=handler.name, free=free)
-            due = True
-        return message if due else None
+        free = [desk.free(self), *(desk.free_of(handler, self) for handler in self._own)]
+        accepting = self._assign_no > self._accepted_no
+        if not (due or free != self._believed or self._rejected or (accepting and self._accept_timer is None)):
+            return None
+        if accepting:
+            message.accept.assign_no = self._accepted_no = self._assign_no
+            message.accept.rejected.extend(self._rejected)
+            self._rejected = []
+        if accepting or free != self._believed:  # with an Accept always: the broker then forgets what it subtracted
+            self._believed = free
+            message.credit.assign_no, message.credit.free = self._assign_no, free[0]
+            for handler, slots in zip(self._own, free[1:], strict=True):
+                message.credit.types.add(type=handler.name, free=slots)
+        return message
+
+    def _accept(self) -> None:
+        self._accept_timer = None
+        self.wake.set()
 
     def _mine(self, lease: tuple[int, int]) -> bool:
         """Whether what concerns this lease goes through this session: it holds it, or whoever did has no stream."""
@@ -309,6 +321,10 @@ class Session:
         until = max(base, self._confirmed_at) + self._lease_s - margin_s(self._lease_s)
         jobs = [job for column in assign.plain for job in plain_jobs(column)]
         jobs += map(from_message, assign.jobs)
+        for index, handler in enumerate([None, *self._own]):
+            self._believed[index] -= len(jobs) if handler is None else sum([job.type == handler.name for job in jobs])
+        if self._accept_timer is None:
+            self._accept_timer = asyncio.get_running_loop().call_later(ACCEPT_S, self._accept)
         reason = "its lease was over when it arrived" if now >= until else "the agent drains" if desk.draining else None
         taken = []
         for job in jobs:

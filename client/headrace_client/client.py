@@ -93,19 +93,18 @@ class Client(Base):
         jobs = [spec for spec in specs if not isinstance(spec, InvalidRequest)]
         if not jobs:
             return results
-        request = jobs_pb2.SubmitManyRequest()
+        request = jobs_pb2.SubmitStreamRequest()
         places = [places[index] for index in put(request, jobs)]
-        keyed = not request.plain and all(job.idempotency_key for job in request.jobs)
         try:
-            answer = await self._call(lambda stubs: stubs.jobs.SubmitMany, request, repeatable=keyed)
+            answer = await self._stream().submit_many(request, self._timeout_s)
         except HeadraceError as error:
             for place in places:
                 results[place] = error
             return results
-        existing = set(answer.results.existing)
-        for index, (place, job_id) in enumerate(zip(places, answer.results.job_ids, strict=True)):
+        existing = set(answer.existing)
+        for index, (place, job_id) in enumerate(zip(places, answer.job_ids, strict=True)):
             results[place] = Submitted(job_id, index in existing)
-        for failure in answer.results.failures:
+        for failure in answer.failures:
             results[places[failure.index]] = failure_error(failure)
         return results
 

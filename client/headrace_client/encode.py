@@ -73,7 +73,7 @@ def payload_of(spec: Spec) -> bytes:
     return spec[1] if isinstance(spec, tuple) else spec.payload
 
 
-def put(request: jobs_pb2.SubmitStreamRequest | jobs_pb2.SubmitManyRequest, specs: Sequence[Spec]) -> list[int]:
+def put(request: jobs_pb2.SubmitStreamRequest, specs: Sequence[Spec]) -> list[int]:
     """Puts jobs into a request, plain ones as one column for each type; returns their positions in `specs` in the order in which the answer will name them."""
     columns: dict[str, tuple[list[int], list[bytes]]] = {}
     order: list[int] = []

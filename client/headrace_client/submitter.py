@@ -1,6 +1,7 @@
-"""Coalesces concurrent submits: everything that waits while one message is written goes into the next one.
+"""Coalesces concurrent submits: everything that waits while one message is written goes into the next one. Whoever brings many jobs at once has a message of their own.
 
-A unary call costs the broker some 150 us whatever it carries, a job inside a stream message one or two. One task owns the stream; at most one write is under way.
+A unary call costs the broker some 150 us whatever it carries, a message on a stream less than half of it, a job inside one or two. One task owns the stream; at most one
+write is under way.
 
 When the stream breaks, what was sent and not answered may have been stored. Jobs with a key are sent again: the broker knows the key. Jobs without one fail with
 ResultUnknown, unless there was no connection to send them on. Whether a broker stored nothing it says job by job, in an answer; such jobs are sent again.
@@ -27,6 +28,8 @@ STATUS_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
+    """One job that somebody awaits."""
+
     spec: Spec
     done: "asyncio.Future[Submitted]"
     deadline: float  # loop's clock
@@ -41,17 +44,31 @@ class _Waiting:
         return not isinstance(self.spec, tuple) and bool(self.spec.idempotency_key)
 
 
+@dataclass(slots=True, eq=False)
+class _Many:
+    """Jobs that travel in one message, and somebody who awaits what became of them. The fields are those of `_Waiting`."""
+
+    request: jobs_pb2.SubmitStreamRequest
+    keyed: bool  # all of them
+    done: "asyncio.Future[jobs_pb2.SubmitResults]"
+    deadline: float
+    timeout_s: float
+    sent: bool = False
+    unknown: bool = False
+    refusal: HeadraceError | None = None
+
+
 class Submitter:
     """One stream of one client. `run` serves until cancelled; it connects when there is something to send."""
 
     def __init__(self, brokers: Brokers, metadata: tuple[tuple[str, str], ...]) -> None:
         self._brokers = brokers
         self._metadata = metadata
-        self._waiting: deque[_Waiting] = deque()
-        self._sent: dict[int, list[_Waiting]] = {}
+        self._waiting: deque[_Waiting | _Many] = deque()
+        self._sent: dict[int, list[_Waiting] | _Many] = {}
         self._wake = asyncio.Event()
         self._room = asyncio.Event()  # set whenever some of what waits has been written
-        self._open: dict[_Waiting, None] = {}  # everything that somebody awaits
+        self._open: dict[_Waiting | _Many, None] = {}  # everything that somebody awaits
         self._sweeping = False
         self._request_no = 0
         self._answered = False  # the open stream brought an answer
@@ -67,16 +84,33 @@ class Submitter:
         while len(self._waiting) >= MAX_WAITING:
             await self._wait_for_room(deadline, timeout_s)
         waiting = _Waiting(spec, loop.create_future(), deadline, timeout_s)
+        self._queue(waiting, loop)
+        try:
+            return await waiting.done
+        finally:
+            del self._open[waiting]
+
+    async def submit_many(self, request: jobs_pb2.SubmitStreamRequest, timeout_s: float) -> jobs_pb2.SubmitResults:
+        """Stores the jobs of a request; what became of each, in the order of the request. `request_no` is chosen here.
+
+        Raises the library's errors for what concerns all of them. Cancellation withdraws a request that was not written yet.
+        """
+        loop = asyncio.get_running_loop()
+        keyed = not request.plain and all(job.idempotency_key for job in request.jobs)
+        many = _Many(request, keyed, loop.create_future(), loop.time() + timeout_s, timeout_s)
+        self._queue(many, loop)
+        try:
+            return await many.done
+        finally:
+            del self._open[many]
+
+    def _queue(self, waiting: "_Waiting | _Many", loop: asyncio.AbstractEventLoop) -> None:
         self._open[waiting] = None
         if not self._sweeping:
             self._sweeping = True
             loop.call_later(SWEEP_S, self._sweep, loop)
         self._waiting.append(waiting)
         self._wake.set()
-        try:
-            return await waiting.done
-        finally:
-            del self._open[waiting]
 
     async def _wait_for_room(self, deadline: float, timeout_s: float) -> None:
         self._room.clear()
@@ -96,7 +130,7 @@ class Submitter:
         if self._sweeping:
             loop.call_later(SWEEP_S, self._sweep, loop)
 
-    def _overdue(self, waiting: _Waiting) -> HeadraceError:
+    def _overdue(self, waiting: _Waiting | _Many) -> HeadraceError:
         within = f"within {waiting.timeout_s:g} s"
         if waiting.sent or waiting.unknown:
             return ResultUnknown(f"no answer {within}; the job may have been stored: submit it again with a key to be sure")
@@ -153,9 +187,14 @@ class Submitter:
                         waiter.cancel()
                     continue
                 self._request_no += 1
-                request = jobs_pb2.SubmitStreamRequest(request_no=self._request_no)
-                order = put(request, [waiting.spec for waiting in batch])
-                self._sent[self._request_no] = [batch[index] for index in order]
+                if isinstance(batch, _Many):
+                    request = batch.request
+                    request.request_no = self._request_no
+                    self._sent[self._request_no] = batch
+                else:
+                    request = jobs_pb2.SubmitStreamRequest(request_no=self._request_no)
+                    order = put(request, [waiting.spec for waiting in batch])
+                    self._sent[self._request_no] = [batch[index] for index in order]
                 await call.write(request)
             await reader
         except asyncio.InvalidStateError:  # the stream ended while we wrote: the reader knows why
@@ -167,18 +206,32 @@ class Submitter:
     async def _read(self, call: grpc.aio.StreamStreamCall) -> None:
         async for answer in call:
             self._answered = True
-            self._answer(self._sent.pop(answer.request_no, []), answer.results)
+            batch = self._sent.pop(answer.request_no, [])
+            if isinstance(batch, _Many):
+                self._answer_many(batch, answer.results)
+            else:
+                self._answer(batch, answer.results)
             if self._refused:
                 self._wake.set()  # the writer waits for the last answer
         code = await call.code()
         if code is not grpc.StatusCode.OK:
             raise grpc.aio.AioRpcError(code, await call.initial_metadata(), await call.trailing_metadata(), await call.details())
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self) -> list[_Waiting] | _Many:
+        """What the next message carries: single jobs, as many as fit, or many that came together."""
         batch: list[_Waiting] = []
         size = 0
+        self._room.set()
         while self._waiting and len(batch) < MAX_JOBS:
             waiting = self._waiting[0]
+            if isinstance(waiting, _Many):
+                if batch:
+                    break
+                self._waiting.popleft()
+                if not waiting.done.done():
+                    waiting.sent = True
+                    return waiting
+                continue
             size += len(payload_of(waiting.spec))
             if batch and size > MAX_BYTES:
                 break
@@ -186,8 +239,15 @@ class Submitter:
             if not waiting.done.done():
                 waiting.sent = True
                 batch.append(waiting)
-        self._room.set()
         return batch
+
+    def _answer_many(self, many: _Many, results: jobs_pb2.SubmitResults) -> None:
+        errors = [failure_error(failure) for failure in results.failures]
+        if errors and not any(results.job_ids) and all(map(left_nothing, errors)):  # a broker that stores nothing now: another one may
+            self._refused = True
+            self._again(many, errors[0])
+        elif not many.done.done():
+            many.done.set_result(results)
 
     def _answer(self, batch: list[_Waiting], results: jobs_pb2.SubmitResults) -> None:
         for failure in results.failures:
@@ -206,7 +266,7 @@ class Submitter:
     def _broken(self, error: HeadraceError, *, connected: bool) -> None:
         """Decides what becomes of what was sent and not answered."""
         sent, self._sent = self._sent, {}
-        for waiting in (waiting for batch in sent.values() for waiting in batch):
+        for waiting in (waiting for batch in sent.values() for waiting in ([batch] if isinstance(batch, _Many) else batch)):
             if not connected:
                 self._again(waiting, Unavailable(f"no broker reached at {', '.join(self._brokers.addresses)}; nothing was stored"))
             elif isinstance(error, Unavailable) and waiting.keyed:
@@ -223,7 +283,7 @@ class Submitter:
             waiting = self._waiting.popleft()
             _fail(waiting, unknown if waiting.unknown else error)
 
-    def _again(self, waiting: _Waiting, error: HeadraceError) -> None:
+    def _again(self, waiting: _Waiting | _Many, error: HeadraceError) -> None:
         waiting.sent = False
         waiting.unknown = waiting.unknown or isinstance(error, ResultUnknown)
         waiting.refusal = error
@@ -236,6 +296,6 @@ def failure_error(failure: jobs_pb2.SubmitFailure) -> HeadraceError:
     return make(failure.reason, STATUS_NAMES[failure.code], failure.message, {"field": failure.field.partition(".")[2]} if failure.field else {})
 
 
-def _fail(waiting: _Waiting, error: HeadraceError) -> None:
+def _fail(waiting: _Waiting | _Many, error: HeadraceError) -> None:
     if not waiting.done.done():
         waiting.done.set_exception(error)

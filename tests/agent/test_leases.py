@@ -163,3 +163,22 @@ async def test_an_agent_that_drains_takes_no_more(running: Running) -> None:
     await broker.until(lambda: any(accept.rejected for accept in broker.messages("accept")), "the rejection")
     await broker.until(lambda: [outcome.job_id for outcome in broker.messages("outcomes")] == [7], "the job that it gives back")
     assert 8 not in running.started and broker.messages("outcomes")[0].kind == agents_pb2.OUTCOME_KIND_RELEASED
+
+
+async def test_that_a_job_arrived_is_said_with_its_outcome_when_that_comes_soon(running: Running) -> None:
+    broker, _ = running.broker, await running.first()
+    running.may_end = True
+    broker.assign(7, 1, seen_no=1)
+    await broker.until(lambda: broker.messages("outcomes"), "the outcome")
+    [with_accept] = [message for _, message in broker.received if message.HasField("accept")]
+    assert with_accept.accept.assign_no == 1 and [outcome.job_id for outcome in with_accept.outcomes] == [7]
+    assert (with_accept.credit.assign_no, with_accept.credit.free) == (1, 4)
+
+
+async def test_that_a_job_arrived_is_said_soon_when_its_handler_goes_on(running: Running) -> None:
+    broker, _ = running.broker, await running.first()
+    broker.assign(7, 1, seen_no=1)
+    await broker.until(lambda: broker.messages("accept"), "the accept")
+    [with_accept] = [message for _, message in broker.received if message.HasField("accept")]
+    assert (with_accept.credit.assign_no, with_accept.credit.free) == (1, 3)
+    assert not any(message.HasField("heartbeat") for _, message in broker.received), "it did not wait for a heartbeat"

@@ -8,7 +8,7 @@ import pytest
 from headrace_client import Client, JobSpec, ResultUnknown, Unavailable
 from headrace_proto.v1 import jobs_pb2
 
-from tests.support.scripted_broker import EndStream, payloads, scripted_broker, stored
+from tests.support.scripted_broker import EndStream, payloads, refused, scripted_broker, stored
 
 
 async def test_concurrent_submits_share_messages() -> None:
@@ -93,11 +93,13 @@ async def test_submits_under_way_fail_when_the_client_is_closed(key: str) -> Non
 
 
 async def test_a_batch_whose_first_try_was_not_answered_is_not_said_to_have_stored_nothing() -> None:
-    reasons = iter([""])
+    tries = iter([False])
 
-    async def answer(_request: jobs_pb2.SubmitStreamRequest, context: Any) -> None:
-        reason = next(reasons, "DATABASE_UNAVAILABLE")
-        await context.abort(grpc.StatusCode.UNAVAILABLE, "gone", (("headrace-reason", reason),) if reason else ())
+    async def answer(request: jobs_pb2.SubmitStreamRequest, context: Any) -> jobs_pb2.SubmitStreamResponse:
+        if next(tries, True):
+            return refused(request, "DATABASE_UNAVAILABLE")
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+        raise AssertionError
 
     async with scripted_broker(answer) as (address, service), Client(address, timeout_s=0.5) as client:
         [result] = await client.submit_many([JobSpec("t", 1, key="key")])
@@ -105,6 +107,57 @@ async def test_a_batch_whose_first_try_was_not_answered_is_not_said_to_have_stor
         assert len(service.received) > 1
         [result] = await client.submit_many([JobSpec("t", 1, key="key")])
         assert isinstance(result, Unavailable) and not isinstance(result, ResultUnknown)
+
+
+async def test_a_batch_is_a_message_of_its_own_beside_single_submits() -> None:
+    async def answer(request: jobs_pb2.SubmitStreamRequest, _context: Any) -> jobs_pb2.SubmitStreamResponse:
+        return stored(request, request.request_no * 1000)
+
+    async with scripted_broker(answer) as (address, service), Client(address) as client, asyncio.TaskGroup() as tasks:
+        single = [tasks.create_task(client.submit("t", number)) for number in range(3)]
+        many = tasks.create_task(client.submit_many([JobSpec("a", 1), JobSpec("b", 2), JobSpec("a", 3), JobSpec("a", 4, key="k")]))
+    assert [payloads(request) for request in service.received] == [[b"0", b"1", b"2"], [b"4", b"1", b"3", b"2"]]
+    assert [task.result().job_id for task in single] == [1000, 1001, 1002]
+    assert [result.job_id for result in many.result() if not isinstance(result, Exception)] == [2001, 2003, 2002, 2000]
+
+
+@pytest.mark.parametrize("key", ["", "key"])
+async def test_a_batch_whose_stream_broke_is_sent_again_when_all_of_it_has_keys(key: str) -> None:
+    breaks = iter([True])
+
+    async def answer(request: jobs_pb2.SubmitStreamRequest, context: Any) -> jobs_pb2.SubmitStreamResponse:
+        if next(breaks, False):
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+        return stored(request, 7)
+
+    async with scripted_broker(answer) as (address, service), Client(address) as client:
+        results = await client.submit_many([JobSpec("t", number, key=key and f"{key}-{number}") for number in range(2)])
+    if key:
+        assert [result.job_id for result in results if not isinstance(result, Exception)] == [7, 8]
+    else:
+        assert [type(result) for result in results] == [ResultUnknown, ResultUnknown]
+        assert len(service.received) == 1
+
+
+async def test_a_batch_that_one_broker_refuses_wholly_is_stored_by_another() -> None:
+    async def refuse(request: jobs_pb2.SubmitStreamRequest, _context: Any) -> jobs_pb2.SubmitStreamResponse:
+        return refused(request, "DRAINING")
+
+    async def store(request: jobs_pb2.SubmitStreamRequest, _context: Any) -> jobs_pb2.SubmitStreamResponse:
+        return stored(request, 5)
+
+    async with scripted_broker(refuse) as (first, _), scripted_broker(store) as (second, _), Client(f"{first},{second}") as client:
+        results = await client.submit_many([JobSpec("t", 1), JobSpec("t", 2)])
+        assert [result.job_id for result in results if not isinstance(result, Exception)] == [5, 6]
+
+
+async def test_a_batch_fails_in_time_and_says_that_it_may_be_stored_when_nobody_answers() -> None:
+    async def answer(_request: jobs_pb2.SubmitStreamRequest, _context: Any) -> None:
+        return None
+
+    async with scripted_broker(answer) as (address, _), Client(address, timeout_s=0.2) as client:
+        [result] = await client.submit_many([JobSpec("t", 1)])
+        assert isinstance(result, ResultUnknown)
 
 
 async def test_without_a_broker_a_submit_fails_in_time_and_says_where_it_looked() -> None:

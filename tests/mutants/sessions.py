@@ -57,7 +57,7 @@ MUTANTS = (
     Mutant("what does not run any more is sent", SESSION, "live.seq == epoch and live.state is State.PROCESSING:", "live.seq == epoch:", f"{MEMORY} -k not_sent"),
     Mutant("a draining agent is sent jobs", SESSION, " or self.draining", "", f"{MEMORY} -k credit"),
     Mutant("an agent that is held back is sent jobs", SESSION, " or self.held_back", "", f"{MEMORY} -k credit"),
-    Mutant("an accept in time does not count", SESSION, "while self._unaccepted and self._unaccepted[0][0] <= assign_no:", "while False:", f"{LOST} -k accepts_in_time"),
+    Mutant("an accept in time does not count", SESSION, "while self.unaccepted and self.unaccepted[0][0] <= assign_no:", "while False:", f"{LOST} -k accepts_in_time"),
     Mutant("message numbers need not rise", RPC, "if message.number <= session.last_no:", "if False:", f"{REORDERED} -k overtaken"),
     Mutant(
         "the stream that was replaced goes on reading",

@@ -187,3 +187,21 @@ async def test_an_outcome_that_ended_a_job_as_aborted_is_the_same_outcome_when_i
     assert await report(asked) == agents_pb2.DISPOSITION_ALREADY_APPLIED
     assert await report(forced) == agents_pb2.DISPOSITION_SUPERSEDED
     assert [(await client.get(job_id)).state for job_id in jobs] == [State.ABORTED, State.ABORTED]
+
+
+async def test_acknowledgements_ride_with_the_next_assignment_or_go_soon_and_at_once_in_a_drain(channel: grpc.aio.Channel, stack: AsyncExitStack, client: Client) -> None:
+    agent = await connect(channel, stack, slots=1)
+    await client.submit("t")
+    await client.submit("t")
+    await agent.send(credit=agents_pb2.Credit(free=1))
+    first = await agent.until("assign")
+    done = agents_pb2.Outcome(job_id=first.jobs[0].job_id, lease_epoch=1, kind=agents_pb2.OUTCOME_KIND_COMPLETED)
+    await agent.send(outcomes=[done], accept=agents_pb2.Accept(assign_no=1), credit=agents_pb2.Credit(assign_no=1, free=1))
+    both = await agent.call.read()
+    assert [ack.job_id for ack in both.outcome_acks] == [first.jobs[0].job_id] and len(both.assign.jobs) == 1
+    second = both.assign.jobs[0]
+    done = agents_pb2.Outcome(job_id=second.job_id, lease_epoch=1, kind=agents_pb2.OUTCOME_KIND_COMPLETED)
+    await agent.send(outcomes=[done], accept=agents_pb2.Accept(assign_no=2))
+    assert [ack.job_id for ack in (await agent.call.read()).outcome_acks] == [second.job_id], "nothing comes that it could ride with"
+    await agent.send(outcomes=[done], draining=True)
+    assert [ack.disposition for ack in (await agent.call.read()).outcome_acks] == [agents_pb2.DISPOSITION_ALREADY_APPLIED]

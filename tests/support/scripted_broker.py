@@ -31,11 +31,6 @@ class ScriptedJobs(jobs_pb2_grpc.JobsServicer):
             if answer is not None:
                 yield answer
 
-    async def SubmitMany(self, request: jobs_pb2.SubmitManyRequest, context: Any) -> jobs_pb2.SubmitManyResponse:  # noqa: N802
-        self.received.append(jobs_pb2.SubmitStreamRequest(jobs=request.jobs))
-        answer = await self._answer(self.received[-1], context)
-        return jobs_pb2.SubmitManyResponse(results=answer.results if answer is not None else None)
-
 
 @asynccontextmanager
 async def scripted_broker(answer: Answer) -> AsyncIterator[tuple[str, ScriptedJobs]]:
@@ -55,6 +50,13 @@ def stored(request: jobs_pb2.SubmitStreamRequest, first_id: int = 1) -> jobs_pb2
     """An answer that says that all jobs of the request are stored."""
     job_ids = range(first_id, first_id + len(payloads(request)))
     return jobs_pb2.SubmitStreamResponse(request_no=request.request_no, results=jobs_pb2.SubmitResults(job_ids=job_ids))
+
+
+def refused(request: jobs_pb2.SubmitStreamRequest, reason: str) -> jobs_pb2.SubmitStreamResponse:
+    """An answer that says that no job of the request is stored."""
+    count, code = len(payloads(request)), grpc.StatusCode.UNAVAILABLE.value[0]
+    failures = [jobs_pb2.SubmitFailure(index=index, code=code, reason=reason, message="not now") for index in range(count)]
+    return jobs_pb2.SubmitStreamResponse(request_no=request.request_no, results=jobs_pb2.SubmitResults(job_ids=[0] * count, failures=failures))
 
 
 def payloads(request: jobs_pb2.SubmitStreamRequest) -> list[bytes]:

@@ -185,6 +185,7 @@ class AgentsService:
             self._progress(owner, session, report)
         if message.draining:
             session.draining = True
+            session.send_acks()
         if message.HasField("credit"):
             credit = message.credit
             entries = {served.entry.name: type_id for type_id, served in session.served.items()} if credit.types else {}

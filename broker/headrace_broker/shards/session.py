@@ -44,6 +44,8 @@ class AgentFacts:
     first_seen: datetime
 
 
+ACK_S = 0.05
+"""How long acknowledgements wait for something to ride with: the agent merely remembers the outcomes for as long, and a message costs both sides some 100 us."""
 ASSIGN_BYTES = 4 * 1024 * 1024
 """Payloads and checkpoints after which an Assign is full; with the last of them it stays well under what one message may hold."""
 Assigned = tuple[Live, int, Body, bytes | None]
@@ -52,11 +54,12 @@ Assigned = tuple[Live, int, Body, bytes | None]
 
 @dataclass(slots=True)
 class Outbound:
-    """What one message to the agent carries. `acks`: by disposition, (job ids, lease epochs)."""
+    """What one message to the agent carries; true when it is to be sent. `acks`: by disposition, (job ids, lease epochs)."""
 
     assigned: list[Assigned] = field(default_factory=list)
     seen_no: int = 0  # of the assigned jobs: the agent's newest message when the first of them was granted
     acks: dict[Disposition, tuple[list[int], list[int]]] = field(default_factory=dict)
+    acks_due: bool = False  # they do not wait any longer
     aborts: list[tuple[int, int, Abort]] = field(default_factory=list)
     revoked: list[tuple[int, int]] = field(default_factory=list)
     not_held: list[tuple[int, int]] = field(default_factory=list)
@@ -66,7 +69,7 @@ class Outbound:
     stay_away: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.assigned or self.acks or self.aborts or self.revoked or self.not_held or self.proven_no or self.logs_no or self.go_away)
+        return bool(self.assigned or self.acks_due or self.aborts or self.revoked or self.not_held or self.proven_no or self.logs_no or self.go_away)
 
 
 class Session:
@@ -87,6 +90,7 @@ class Session:
         self.closed_at: float | None = None
         self.beats: list[tuple[int, int]] = []  # heartbeats not confirmed yet: (message number, flush that was newest when it arrived)
         self._confirmed_at = -math.inf
+        self._ack_timer: asyncio.TimerHandle | None = None
         self.out = Outbound()
         self.wake = asyncio.Event()
         self.free = 0
@@ -94,9 +98,9 @@ class Session:
         self.unsent: dict[Live, None] = {}  # granted, their Assign not sent
         self.assign_no = 0
         self.accepted_no = 0
+        self.unaccepted: list[tuple[int, float]] = []  # sent, not accepted: (number, when)
         self._credit_no = 0  # newest Assign that a credit has counted
         self._unseen: list[tuple[int, Counter[int]]] = []  # sent, not covered by a credit: (number, jobs by type id)
-        self._unaccepted: list[tuple[int, float]] = []  # sent, not accepted: (number, when)
 
     def attach(self, stream: object, now: float) -> None:
         """A new stream carries the session; whatever the old one had not delivered is forgotten: the Hello said what the agent holds."""
@@ -108,7 +112,7 @@ class Session:
         self.beats.clear()
         self.unsent.clear()
         self._unseen.clear()
-        self._unaccepted.clear()
+        self.unaccepted.clear()
         self.free, self.type_free = 0, {}
         self.draining = False
 
@@ -147,12 +151,12 @@ class Session:
     def accept(self, assign_no: int) -> None:
         """Every Assign up to this number arrived."""
         self.accepted_no = max(self.accepted_no, assign_no)
-        while self._unaccepted and self._unaccepted[0][0] <= assign_no:
-            del self._unaccepted[0]
+        while self.unaccepted and self.unaccepted[0][0] <= assign_no:
+            del self.unaccepted[0]
 
     def accept_overdue(self, now: float, timeout_s: float) -> bool:
         """Whether an Assign was sent longer than `timeout_s` ago and not accepted."""
-        return bool(self._unaccepted) and now - self._unaccepted[0][1] > timeout_s
+        return bool(self.unaccepted) and now - self.unaccepted[0][1] > timeout_s
 
     def take_out(self, now: float) -> Outbound:
         """What is to be sent now; numbers the Assign."""
@@ -185,7 +189,7 @@ class Session:
             self.assign_no = number
             out.seen_no = min([live.seen_no for live, *_ in due])
             self._unseen.append((number, Counter([live.entry.type_id for live, *_ in due])))
-            self._unaccepted.append((number, now))
+            self.unaccepted.append((number, now))
 
     def ack(self, job_ids: list[int], epochs: list[int], disposition: Disposition) -> None:
         """Queues what became of outcomes."""
@@ -195,7 +199,19 @@ class Session:
         else:
             acked[0].extend(job_ids)
             acked[1].extend(epochs)
-        self.wake.set()
+        if self.draining:
+            self.send_acks()
+        elif self._ack_timer is None:
+            self._ack_timer = asyncio.get_running_loop().call_later(ACK_S, self.send_acks)
+
+    def send_acks(self) -> None:
+        """What became of outcomes is to be told now."""
+        if self._ack_timer is not None:
+            self._ack_timer.cancel()
+            self._ack_timer = None
+        if self.out.acks:
+            self.out.acks_due = True
+            self.wake.set()
 
     def confirm(self, flushed: int, now: float, quiet_s: float) -> None:
         """A flush that began after flush `flushed` was the newest is durable: heartbeats that had arrived by then are confirmed.

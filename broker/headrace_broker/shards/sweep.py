@@ -18,7 +18,8 @@ LOST = '{"code": "lost", "message": "the agent was lost while it ran the job", "
 
 def sweep(owner: "Owner", now: float) -> float:
     """Ends what time has ended; returns when to look again. Times are the owner's monotonic clock, in seconds."""
-    for session in list(owner.by_incarnation.values()):
+    renewed_since = now - owner.limits.lease_s
+    for session in [s for s in owner.by_incarnation.values() if s.renewed_at < renewed_since or s.closed_at is not None or s.unaccepted]:  # of 10,000, few
         _sweep_session(owner, session, now)
     for live in owner.live_jobs.values():
         if live.state is not State.PROCESSING:
