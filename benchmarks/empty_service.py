@@ -1,5 +1,5 @@
-"""An Agents service that does nothing: what gRPC itself takes for a stream. It welcomes everybody, reads, and confirms each third message, as often as the broker does for an
-agent that has no leases and beats every 5 s. Prints its port.
+"""An Agents service that does nothing: what gRPC itself takes for a stream. It welcomes everybody, reads, and confirms each third message, as often as the broker does
+for an agent that has no leases and beats every 5 s. Prints its port.
 """
 
 from collections.abc import AsyncIterator
