@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -34,7 +35,7 @@ from headrace_broker.store import partitions
 from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
 from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.migrate import migrate
-from headrace_broker.store.pool import durability, open_pool
+from headrace_broker.store.pool import ANY_FAILURE, durability, open_pool
 from headrace_broker.store.reads import Reads
 from headrace_broker.store.retire import Retirement
 from headrace_broker.store.settings import SettingsStore
@@ -201,7 +202,7 @@ class _App:
             await asyncio.sleep(TYPES_REFRESH_S)
             try:
                 await types.load()
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except ANY_FAILURE as error:
                 log.debug("settings not refreshed", reason=str(error))
 
     async def _watch_embedded(self, embedded: EmbeddedPostgres) -> None:
@@ -211,7 +212,7 @@ class _App:
             try:
                 if embedded.ensure_running():
                     log.warning("the embedded Postgres had ended; it was started again")
-            except EmbeddedError as error:
+            except (EmbeddedError, OSError, subprocess.SubprocessError) as error:
                 log.error("the embedded Postgres has ended and does not start; trying again", reason=str(error))
 
     def _say_ready(self, bound: list[str], http: HttpServer | None, ownership: Ownership) -> None:

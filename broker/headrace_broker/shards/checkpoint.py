@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-import asyncpg
 import structlog
 
 from headrace_broker.store.checkpoints import CheckpointStore, Chunk, ChunkKind
 from headrace_broker.store.ledger import Ledger
-from headrace_broker.store.pool import READ_FAILURES
+from headrace_broker.store.pool import ANY_FAILURE
 
 if TYPE_CHECKING:
     from headrace_broker.shards.owner import Owner
@@ -144,6 +143,6 @@ class Checkpoints:
         try:
             await self._store.summarize()
             return await self._store.write(snapshot.life_id, snapshot.n, snapshot.chunks())
-        except (asyncpg.PostgresError, *READ_FAILURES) as error:
+        except ANY_FAILURE as error:
             log.warning("checkpoint not written; recovery would read more", reason=f"{type(error).__name__}: {error}")
             return None

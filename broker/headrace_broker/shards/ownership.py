@@ -32,6 +32,7 @@ from headrace_broker.store.batch import Batch
 from headrace_broker.store.checkpoints import CheckpointStore
 from headrace_broker.store.heads import Heads
 from headrace_broker.store.ledger import Fenced, KeyTaken, Ledger, NothingStored, ResultUnknown
+from headrace_broker.store.pool import ANY_FAILURE
 from headrace_broker.store.recovery import Recovery
 
 STANDBY_POLL_S = 0.25
@@ -89,7 +90,7 @@ class Ownership:
                 log.warning("fenced: another broker owns the shards", reason=str(error))
             except KeyTaken as error:
                 log.error("facts of this broker's shards were written by somebody else; reading the ledger again", reason=str(error))
-            except (ResultUnknown, NothingStored, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except (ResultUnknown, NothingStored, *ANY_FAILURE) as error:
                 log.warning("database not available", reason=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(random.uniform(*RECONNECT_S))
             finally:
@@ -199,7 +200,7 @@ class Ownership:
             await asyncio.sleep(RANGES_S * random.uniform(0.9, 1.1))
             try:
                 await self._open_classes(owner)
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except ANY_FAILURE as error:
                 log.warning("partitions not made", reason=str(error))
 
     async def _succeed(self, dead: Ledger) -> Ledger:

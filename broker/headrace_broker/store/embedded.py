@@ -122,11 +122,14 @@ class EmbeddedPostgres:
             raise
 
     def ensure_running(self) -> bool:
-        """Starts the server again if it has ended; returns whether it had. Errors as for `start`."""
+        """Starts the server again if it has ended, and does not wait until it answers; returns whether it had. Errors as for `start`, and OSError.
+
+        A server that ends at once, as it does while backends of a killed one still hold its shared memory, is started again by the next call.
+        """
         if self._process is None or self._process.poll() is None:
             return False
         self._wait_for_orphan()
-        self._launch()
+        self._spawn()
         return True
 
     def stop(self) -> None:
@@ -238,6 +241,10 @@ class EmbeddedPostgres:
                 time.sleep(START_PAUSE_S)
 
     def _launch_once(self) -> None:
+        self._wait_until_ready(self._spawn())
+
+    def _spawn(self) -> Path:
+        """Starts the process; returns the file of its messages."""
         assert self._binaries is not None
         cluster = self.data_dir / "pg"
         extra = "" if self._durable else "fsync = off\nfull_page_writes = off\nsynchronous_commit = off"
@@ -258,7 +265,7 @@ class EmbeddedPostgres:
                 [self._binaries.directory / "postgres", "-D", cluster], stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/",
                 start_new_session=True, preexec_fn=die_with_parent, **self._as_user(),  # type: ignore[call-overload]  # user and group by keyword
             )  # fmt: skip
-        self._wait_until_ready(log)
+        return log
 
     def _wait_until_ready(self, log: Path) -> None:
         assert self._process is not None

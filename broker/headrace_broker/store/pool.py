@@ -12,10 +12,13 @@ READ_FAILURES = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     OSError,
     TimeoutError,
 )
 """What a read raises when Postgres is away or too slow."""
+ANY_FAILURE = (asyncpg.PostgresError, *READ_FAILURES)
+"""The same, and whatever Postgres refuses: what side work is given up for and tried again."""
 
 
 async def open_pool(dsn: str, *, size: int = 6) -> "asyncpg.Pool[Any]":
