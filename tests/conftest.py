@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,18 @@ from headrace_broker.store.migrate import migrate
 from headrace_client import AdminClient, Client
 
 from tests.support.processes import BrokerProcess, Process, start_agent, start_broker
+
+LOG_TAIL = 4000  # characters
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that failed shows what its processes said last."""
+    report = yield
+    directory = getattr(item, "funcargs", {}).get("directory")
+    if report.failed and isinstance(directory, Path):
+        report.sections += [(str(log.relative_to(directory)), log.read_text(errors="replace")[-LOG_TAIL:]) for log in sorted(directory.rglob("*.log"))]
+    return report
 
 
 @pytest.fixture
