@@ -174,6 +174,23 @@ async def test_counts_are_those_of_all_lives_and_are_not_read_twice_once_based(b
     assert await recovery.counts() == (wanted, more.max_id)
 
 
+async def test_the_counts_of_a_life_that_ended_before_its_first_flush_are_taken_over_once(bench: Bench, stack: AsyncExitStack) -> None:
+    ledger = await bench.owner(stack)
+    batch = Batch()
+    bench.job(batch)
+    await ledger.flush(batch)
+    wanted = {(bench.type_id, State.WAITING, 0): 1}
+    for _ in range(3):
+        await ledger.close()
+        heir = await bench.life(stack)
+        while not await heir.take_over(ledger.life_id):
+            await asyncio.sleep(0)
+        ledger = heir
+        counts, max_id = await Recovery(bench.pool).counts()
+        assert counts == wanted
+        await ledger.base_counts(counts, max_id, absorb=True)
+
+
 async def test_a_job_id_without_a_partition_is_refused_and_leaves_nothing(bench: Bench, stack: AsyncExitStack) -> None:
     ledger = await bench.owner(stack)
     batch = Batch()
