@@ -23,6 +23,7 @@ MAX_JOBS = 1000  # of one message
 MAX_BYTES = 2 * 1024 * 1024
 MAX_WAITING = 20_000  # submits that wait to be written; further callers wait for room
 SWEEP_S = 0.05  # how late a timeout may be noticed: one timer for all submits, since one for each costs more than the rest of it
+LAST_TRY_S = 0.3  # what was refused is not sent again when less time is left: the caller learns for sure that nothing was stored
 STATUS_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
@@ -222,8 +223,12 @@ class Submitter:
         batch: list[_Waiting] = []
         size = 0
         self._room.set()
+        latest = asyncio.get_running_loop().time() + LAST_TRY_S
         while self._waiting and len(batch) < MAX_JOBS:
             waiting = self._waiting[0]
+            if waiting.refusal is not None and not waiting.unknown and waiting.deadline < latest:
+                self._waiting.popleft()  # the sweep tells the refusal
+                continue
             if isinstance(waiting, _Many):
                 if batch:
                     break

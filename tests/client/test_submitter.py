@@ -160,6 +160,17 @@ async def test_a_batch_fails_in_time_and_says_that_it_may_be_stored_when_nobody_
         assert isinstance(result, ResultUnknown)
 
 
+async def test_what_was_refused_is_not_sent_again_at_the_last_moment() -> None:
+    async def answer(request: jobs_pb2.SubmitStreamRequest, _context: Any) -> jobs_pb2.SubmitStreamResponse | None:
+        return refused(request, "DATABASE_UNAVAILABLE") if len(service.received) == 1 else None
+
+    async with scripted_broker(answer) as (address, service), Client(address, timeout_s=0.25) as client:
+        with pytest.raises(Unavailable, match="not now") as error:
+            await client.submit("t", 1)
+        assert not isinstance(error.value, ResultUnknown), "it is known that nothing was stored"
+        assert len(service.received) == 1
+
+
 async def test_without_a_broker_a_submit_fails_in_time_and_says_where_it_looked() -> None:
     async with Client("127.0.0.1:1,127.0.0.1:2", timeout_s=0.5) as client:
         with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1, 127\.0\.0\.1:2.*nothing was stored") as refused:
