@@ -68,7 +68,7 @@ class Submitters:
 
 @pytest.fixture
 async def board(server: EmbeddedPostgres, directory: Path, stack: AsyncExitStack) -> Board:
-    broker = await start_broker(directory, database=server.dsn)
+    broker = await start_broker(directory, "--accept-timeout-s", "60", database=server.dsn)  # the hands accept only once all keys were asked for again
     stack.push_async_callback(broker.kill)
     client = await stack.enter_async_context(Client(broker.address, timeout_s=20))
     admin = await stack.enter_async_context(AdminClient(broker.address, timeout_s=20))
