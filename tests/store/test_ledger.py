@@ -1,6 +1,7 @@
 """The protocol of lives, fences and flushes, on two connections at once."""
 
 import asyncio
+import functools
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -14,6 +15,8 @@ from headrace_broker.store.ledger import Fenced, KeyTaken, Ledger, NothingStored
 from headrace_broker.store.pool import open_pool
 from headrace_broker.store.recovery import Recovery
 from headrace_broker.store.settings import SettingsStore
+
+from tests.support.processes import until
 
 
 class Bench:
@@ -183,8 +186,7 @@ async def test_the_counts_of_a_life_that_ended_before_its_first_flush_are_taken_
     for _ in range(3):
         await ledger.close()
         heir = await bench.life(stack)
-        while not await heir.take_over(ledger.life_id):
-            await asyncio.sleep(0)
+        await until(functools.partial(heir.take_over, ledger.life_id), what="the lock of the life that ended")
         ledger = heir
         counts, max_id = await Recovery(bench.pool).counts()
         assert counts == wanted
