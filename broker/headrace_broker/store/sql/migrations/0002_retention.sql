@@ -44,11 +44,12 @@ begin
     end loop;
 end $$;
 
--- Whether nobody needs the flush rows of a slot: the counts of each life are based above them, and a living life has gone on by a whole slot since.
+-- Whether nobody needs the flush rows of a slot: the counts of each life are based above them, and a living life has gone on by a whole slot since. Looks at the newest
+-- row of each life alone: a slot holds hundreds of thousands.
 create function headrace.flush_slot_spent(slot int, per_slot bigint) returns boolean language sql stable as $$
     select coalesce(bool_and(f.n <= coalesce(b.n, 0) and (l.dead or f.n <= b.n - per_slot)), false)
-    from headrace.flush f join headrace.life l using (life_id) left join headrace.count_base b using (life_id)
-    where f.slot = flush_slot_spent.slot
+    from headrace.life l left join headrace.count_base b using (life_id)
+    cross join lateral (select n from headrace.flush where slot = flush_slot_spent.slot and life_id = l.life_id order by n desc limit 1) f
 $$;
 
 -- Empties the slots that are spent; returns how many. Each is looked at again under its lock, since another broker may have begun to write there. Locks: set a short lock_timeout.
