@@ -51,6 +51,7 @@ def test_a_soak_shows_what_it_judged() -> None:
     text = report.table(result)
     assert "60 minutes in 2 parts at 5,000 jobs/s: 1 of 2 verdicts are good, but for these:\n\n- part 2, tasks: growing\n\nMeasured" in text
     assert "| tasks last quarter | 20 | 20 |\n" in text
+    assert "60 minutes in 2 parts, of which 1 were run at 5,000 jobs/s: 1 of 1" in report.table({**result, "verdicts": verdicts[:1]})
 
 
 def test_the_chart_is_an_image_for_light_and_dark_pages() -> None:
