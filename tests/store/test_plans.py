@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -11,6 +12,7 @@ from headrace_broker.store.embedded import EmbeddedPostgres
 from headrace_broker.store.statements import sql
 
 JOBS = 30_000  # of each range
+FLUSHES = 60_000  # of two lives, in one slot: 900 blocks
 
 
 @pytest.fixture
@@ -49,6 +51,17 @@ async def _fill(con: "asyncpg.Connection[Any]") -> None:
             " from headrace.job where job_id >= $1 and job_id < $2",
             low, high,
         )  # fmt: skip
+    await con.execute("insert into headrace.life (backend_pid, backend_start, address, version) values (1, now(), 'old', '0'), (2, now(), 'new', '0')")
+    await con.execute(
+        "insert into headrace.flush (life_id, slot, n, max_id, count_type, count_state, count_minute, count_delta)"
+        " select 2 - n % 2, 0, n / 2 + 1, 0, '{}', '{}', '{}', '{}' from generate_series(0, $1::int - 1) n",
+        FLUSHES,
+    )
+    await con.execute(
+        "insert into headrace.count_base (life_id, n, max_id, count_type, count_state, count_minute, count_value)"
+        " select life_id, max(n) - 5, 0, '{}', '{}', '{}', '{}' from headrace.flush group by life_id"
+    )
+    await con.execute(sql("checkpoint_put"), 1, 1, 0, 0, 0, datetime.now(UTC))
     await con.execute("analyze")
 
 
@@ -90,3 +103,15 @@ async def test_a_read_uses_its_index(filled: "asyncpg.Connection[Any]", name: st
             read += round((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
             assert node["Node Type"] != "Seq Scan" or node["Actual Loops"] == 0 or node["Actual Rows"] + node.get("Rows Removed by Filter", 0) < 10, node
     assert read <= most, f"{name} read {read} rows"
+
+
+@pytest.mark.parametrize(
+    ("statement", "arguments"),
+    [(sql("count_absorb"), [1]), (sql("recover_counts"), []), (sql("checkpoint_get"), []), ("select headrace.flush_slot_spent(0, 10)", [])],
+    ids=["count_absorb", "recover_counts", "checkpoint_get", "flush_slot_spent"],
+)
+async def test_flush_rows_that_the_counts_hold_are_not_read(filled: "asyncpg.Connection[Any]", statement: str, arguments: list[Any]) -> None:
+    async with filled.transaction():
+        for _ in range(2):  # once for the catalogue
+            [plan] = json.loads(await filled.fetchval(f"explain (analyze, buffers, format json) {statement}", *arguments))
+    assert plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"] < 120

@@ -1,7 +1,6 @@
 """Removing what is gone, beside what stays."""
 
 import asyncio
-import json
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -183,19 +182,6 @@ async def test_flush_rows_that_nobody_needs_are_emptied_and_no_others(store: Sto
     await ledger.base_counts({}, 0, absorb=False)
     assert await store.retirement.trim_flushes(10) == 2
     assert {row["n"] for row in await store.pool.fetch("select n from headrace.flush")} == set(range(20, 36))
-
-
-async def test_looking_for_flush_rows_to_empty_does_not_read_them_all(store: Store, stack: AsyncExitStack) -> None:
-    ledger = await Ledger.open(store.dsn, address="test", version="0")
-    stack.push_async_callback(ledger.close)
-    await store.pool.execute(
-        "insert into headrace.flush (life_id, slot, n, max_id, count_type, count_state, count_minute, count_delta) "
-        "select $1, 0, n, 0, '{}', '{}', '{}', '{}' from generate_series(1, 20000) n",
-        ledger.life_id,
-    )
-    await store.pool.fetchval("select headrace.trim_flushes(10)")  # caches the catalogue
-    plan = json.loads(await store.pool.fetchval("explain (analyze, buffers, format json) select headrace.trim_flushes(10)"))[0]["Plan"]
-    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 60, "the slot has some 300 blocks"
 
 
 async def test_flush_rows_of_a_dead_life_stay_until_the_counts_hold_them(store: Store, stack: AsyncExitStack) -> None:

@@ -1,8 +1,9 @@
 -- Counts of everything ever flushed: what the bases say and what later flushes added, with the highest id given out.
--- No parameters. Reads count_base and the flush rows above each base. Locks: none.
+-- No parameters. Reads count_base and the flush rows above each base, by the primary key of flush for each life. Locks: none.
 -- Returns: type_id int, state smallint, minute int, n bigint; one row more with type_id null and n = highest id.
 with tail as materialized (
-    select f.* from headrace.flush f left join headrace.count_base b using (life_id) where f.n > coalesce(b.n, 0)
+    select f.* from headrace.life l left join headrace.count_base b using (life_id)
+    cross join lateral (select * from headrace.flush where life_id = l.life_id and n > coalesce(b.n, 0)) f
 ), parts as (
     select u.* from headrace.count_base b, unnest(b.count_type, b.count_state, b.count_minute, b.count_value) as u (type_id, state, minute, n)
     union all
