@@ -116,21 +116,23 @@ class Part:
         for reader in readers:
             reader.daemon = True
             reader.start()
-        while time.monotonic() - began < self._seconds:
-            phase = number % AGENT_PERIOD
-            if phase == 1:
-                extra = support.start_agent(broker.address, "benchmarks.soak_agent:agent")
-            elif phase == 1 + AGENT_PERIOD // 2 and extra is not None:
-                extra.terminate() if number // AGENT_PERIOD % 2 else extra.kill()
-                extra.wait(support.STOP_S)
-                extra = None
-            number += 1
-            time.sleep(max(0.0, began + number * self._every_s - time.monotonic()))
-            self.seen.samples.append({"at_s": round(time.monotonic() - began, 1), **asyncio.run(_sample(broker, self._server.dsn))})
-        for reader in readers:
-            reader.join()
-        if extra is not None:
-            support.end(extra)
+        try:
+            while time.monotonic() - began < self._seconds:
+                phase = number % AGENT_PERIOD
+                if phase == 1:
+                    extra = support.start_agent(broker.address, "benchmarks.soak_agent:agent")
+                elif phase == 1 + AGENT_PERIOD // 2 and extra is not None:
+                    extra.terminate() if number // AGENT_PERIOD % 2 else extra.kill()
+                    extra.wait(support.STOP_S)
+                    extra = None
+                number += 1
+                time.sleep(max(0.0, began + number * self._every_s - time.monotonic()))
+                self.seen.samples.append({"at_s": round(time.monotonic() - began, 1), **asyncio.run(_sample(broker, self._server.dsn))})
+            for reader in readers:
+                reader.join()
+        finally:
+            if extra is not None:
+                support.end(extra)
 
     def _hold(self) -> None:
         """A transaction that has read the tables stays open for a while."""
