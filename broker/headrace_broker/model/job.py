@@ -6,6 +6,7 @@
        \\--failed, timed_out, lost, released, rejected, owner_changed--/
     waiting --aborted--> aborted         (also --completed--> completed, for an outcome that came late)
     completed, error, aborted --requeued--> waiting      --purged--> gone
+    updated leaves a waiting or settled job where it is: its priority, payload, delete date, ... changed
 
 `TRANSITIONS` is that picture as a table; a test compares it with every event that the broker writes. An event carries all that the state after it needs
 (run, attempt, losses), so that the state is the newest event alone: `fold` is one step, and recovery reads one row for each job.
@@ -13,7 +14,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 
 class State(IntEnum):
@@ -44,6 +45,7 @@ class Kind(IntEnum):
     ABORTED = 9
     REQUEUED = 10
     PURGED = 11
+    UPDATED = 16
 
 
 class NoteKind(IntEnum):
@@ -52,6 +54,22 @@ class NoteKind(IntEnum):
     ABORT_REQUESTED = 1
     CHECKPOINT = 2
     LATE_OUTCOME = 3
+    ABORT_STEP = 6  # how far an abort came: see `AbortStep`
+    TERMS = 7  # what holds beside the submission from the event of this seq on (`model/terms.py`); 0: from the submission on
+    PAYLOAD = 8  # the payload from the event of this seq on
+
+
+class AbortStep(StrEnum):
+    """How far an abort came, after it was asked for; the texts are stored. The first two are the agent's word on the way, the others its end."""
+
+    DELIVERED = "delivered"  # the agent has it, and has told the handler
+    IGNORED = "ignored"  # the grace is over and the handler goes on: a thread cannot be killed, and keeps its slot
+    STOPPED = "stopped"  # the handler ended within its grace, or when it was cancelled
+    KILLED = "killed"  # the handler's process was ended
+    FINISHED = "finished"  # the handler had completed first
+    LOST = "lost"  # the lease ended without a word from its agent
+    FORCED = "forced"  # the job was ended at once, whatever the handler does
+    NOT_STARTED = "not_started"  # no handler ran
 
 
 _ENDED_BADLY = frozenset({State.WAITING, State.ERROR, State.ABORTED})
@@ -71,6 +89,7 @@ TRANSITIONS: dict[tuple[State, Kind], frozenset[State]] = {
     (State.PROCESSING, Kind.ABORTED): frozenset({State.ABORTED}),
     **{(state, Kind.REQUEUED): _BACK for state in SETTLED},
     **{(state, Kind.PURGED): frozenset({State.GONE}) for state in SETTLED},
+    **{(state, Kind.UPDATED): frozenset({state}) for state in {State.WAITING, *SETTLED}},
 }
 
 
