@@ -25,7 +25,7 @@ class Terms:
 
     def encoded(self) -> bytes:
         """As it is stored."""
-        return json.dumps({name: value for name, value in asdict(self).items() if value not in (None, False)}).encode()
+        return json.dumps({name: value for name, value in asdict(self).items() if value is not None and value is not False}).encode()
 
 
 def decode(stored: str | None) -> Terms | None:

@@ -13,6 +13,7 @@ import asyncpg
 
 from headrace_broker.model.ids import class_of
 from headrace_broker.model.job import Kind, State
+from headrace_broker.model.terms import Terms, decode
 from headrace_broker.store.batch import Body
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.statements import sql
@@ -42,6 +43,9 @@ class StoredHead:
     delete_minute: int | None
     available_at: datetime | None
     agent_id: int | None
+    settled_at_s: float | None = None  # since 1970; None: it is not settled
+    labels: str | None = None  # JSON
+    terms: Terms | None = None
 
 
 class Heads:
@@ -57,14 +61,18 @@ class Heads:
             r["job_id"]: StoredHead(
                 r["job_id"], r["type_id"], r["priority"], r["instance_id"], r["seq"], Kind(r["kind"]) if r["kind"] else None, State(r["state"]),
                 r["run"], r["attempt"], r["losses"], r["delete_minute"], r["available_at"], r["agent_id"],
+                r["settled_at"].timestamp() if r["settled_at"] is not None else None, r["labels"], decode(r["terms"]),
             )
             for r in rows
         }  # fmt: skip
 
-    async def bodies(self, job_ids: Sequence[int]) -> dict[int, tuple[Body, bytes | None]]:
-        """What agents need of these jobs: body, and the newest checkpoint of the present run."""
+    async def bodies(self, job_ids: Sequence[int]) -> dict[int, tuple[Body, bytes | None, Terms | None]]:
+        """What agents need of these jobs: body, and the newest checkpoint of the present run; with the terms that hold for the job."""
         rows = [row for class_, ids in _by_class(job_ids) for row in await self._fetch(sql("bodies"), ids, class_)]
-        return {job_id: (payload or b"" if details == _NO_DETAILS else (payload or b"", *details), checkpoint) for job_id, payload, *details, checkpoint in rows}
+        return {
+            job_id: (payload or b"" if details == _NO_DETAILS else (payload or b"", *details), checkpoint, decode(terms))
+            for job_id, payload, *details, checkpoint, terms in rows
+        }
 
     async def endings(self, leases: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, bool]]:
         """How leases (job_id, epoch) ended: (kind of the ending or 0, whether an abort was asked for under it); leases never granted are absent."""

@@ -10,6 +10,7 @@ import asyncpg
 
 from headrace_broker.model.ids import class_of
 from headrace_broker.model.job import Kind, NoteKind, State
+from headrace_broker.model.terms import Terms, decode
 from headrace_broker.store.statements import sql
 
 SCAN_ROWS = 5000
@@ -38,15 +39,17 @@ class JobRow:
     run: int
     attempt: int
     losses: int
-    at: datetime | None  # of the newest event
+    at: datetime | None  # of the newest event that moved it
     delete_minute: int | None
     lease_epoch: int
     started_at: datetime | None
     agent: str | None
     error: dict[str, str] | None
-    abort: JsonObject | None  # actor, reason, at (seconds since 1970), grace_s
+    abort: JsonObject | None  # actor, reason, at (seconds since 1970), epoch, asked (grace in seconds, or an object), steps (by name: at, actor)
     payload: bytes | None = None
     result: bytes | None = None
+    terms: Terms | None = None
+    payload_seq: int = 0  # event that brought the payload; 0: the submission
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,29 @@ class AlertRow:
     error: dict[str, str] | None
 
 
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run of a job: how it began (`began_at` None: with the submission) and ended, or stands; `payload_seq` as in JobRow."""
+
+    run: int
+    kind: Kind
+    state: State
+    at: datetime
+    attempt: int
+    losses: int
+    began_at: datetime | None
+    actor: str
+    reason: str
+    started_at: datetime | None
+    agent: str
+    error: dict[str, str] | None
+    payload_seq: int
+    payload_bytes: int
+    payload: bytes | None
+    result: bytes | None
+    result_bytes: int
+
+
 class Reads:
     """Reads on the pool; each raises what asyncpg raises when Postgres is away or too slow."""
 
@@ -148,6 +174,20 @@ class Reads:
             for r in rows
         ]  # fmt: skip
 
+    async def runs(self, job_id: int, *, full: bool, below: int, limit: int) -> list[RunRow]:
+        """The newest runs below one, oldest first. A run to which nothing happened yet has no row."""
+        return [
+            RunRow(
+                r["run"], Kind(r["kind"]), State(r["state"]), r["at"], r["attempt"], r["losses"], r["began_at"], r["actor"] or "", r["reason"] or "", r["started_at"],
+                r["agent"] or "", _json(r["error"]), r["payload_seq"], r["payload_bytes"] or 0, r["payload"], r["result"], r["result_bytes"] or 0,
+            )
+            for r in await self._pool.fetch(sql("run_list"), job_id, class_of(job_id), full, below, limit)
+        ]  # fmt: skip
+
+    async def oldest(self, type_id: int, above: int, limit: int) -> list[int]:
+        """Ids of jobs of a type above one, oldest first."""
+        return [row["job_id"] for row in await self._pool.fetch(sql("job_oldest"), type_id, above, limit)]
+
     async def logs(self, job_id: int, *, lease_epoch: int, min_level: int, after: tuple[int, int], limit: int) -> list[LogRow]:
         """Lines after (lease epoch, line number), oldest first; of one attempt when `lease_epoch` is not 0."""
         rows = await self._pool.fetch(sql("log_list"), job_id, class_of(job_id), lease_epoch, min_level, after[0], after[1], limit)
@@ -168,5 +208,5 @@ def _job(row: Any) -> JobRow:
         row["job_id"], row["type_id"], row["priority"], row["instance_id"], row["content_type"], row["idempotency_key"], _json(row["labels"]) or {},
         row["trace_context"], row["payload_bytes"], row["available_at"], row["seq"], Kind(row["kind"]) if row["kind"] else None, State(row["state"]), row["run"],
         row["attempt"], row["losses"], row["at"], row["delete_minute"], row["lease_epoch"], row["started_at"], row["agent"], _json(row["error"]),
-        _json(row["abort"]), row["payload"], row["result"],
+        _json(row["abort"]), row["payload"], row["result"], decode(row["terms"]), row["payload_seq"],
     )  # fmt: skip

@@ -9,7 +9,8 @@ from typing import Any
 import asyncpg
 
 from headrace_broker.model.ids import class_of
-from headrace_broker.model.job import Kind, State
+from headrace_broker.model.job import Kind, NoteKind, State
+from headrace_broker.model.terms import Terms, decode
 from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.statements import sql
 
@@ -49,12 +50,13 @@ class StoredWaiting:
 
 @dataclass(frozen=True, slots=True)
 class StoredAbort:
-    """A request that concerns an open lease."""
+    """A request that concerns an open lease, or (`kind` ABORT_STEP) how far it came; `data` says what was asked for, or which step."""
 
     job_id: int
+    kind: NoteKind
     actor: str
     reason: str
-    grace_s: float
+    data: bytes
 
 
 class Recovery:
@@ -94,9 +96,18 @@ class Recovery:
             first = window["last"] + 1
 
     async def aborts(self, leases: list[tuple[int, int]]) -> list[StoredAbort]:
-        """Requests that concern these open leases (job_id, epoch), newest last."""
+        """Requests that concern these open leases (job_id, epoch) and their steps, newest last."""
         rows = await self._read("recover_aborts", [job_id for job_id, _ in leases], [epoch for _, epoch in leases])
-        return [StoredAbort(r["job_id"], r["actor"] or "", r["reason"] or "", float(r["data"] or b"30")) for r in rows]
+        return [StoredAbort(r["job_id"], NoteKind(r["kind"]), r["actor"] or "", r["reason"] or "", r["data"] or b"") for r in rows]
+
+    async def terms(self, job_ids: Iterable[int]) -> dict[int, Terms]:
+        """The terms that hold for these jobs; those without any are left out."""
+        found = {}
+        for class_, group in itertools.groupby(sorted(job_ids, key=class_of), key=class_of):
+            while chunk := list(itertools.islice(group, AT_ONCE)):
+                for row in await self._read("recover_terms", chunk, class_):
+                    found[row["job_id"]] = decode(row["terms"]) or Terms()
+        return found
 
     async def counts(self) -> tuple[dict[tuple[int, State, int], int], int]:
         """((type_id, state, delete minute) -> number of jobs, highest id given out) over everything ever flushed."""
