@@ -1,4 +1,4 @@
-"""Requeue, abort and purge: what people and programs ask to be done to jobs.
+"""Requeue, abort, update and purge: what people and programs ask to be done to jobs.
 
 A change reads where the jobs stand, queues an intent, and the owner decides it in its next round: by what it remembers of a job that is live, else by what was
 read. A job that moved between the read and the decision is read again, so nothing is decided on an old state.
@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from headrace_broker.model.errors import BrokerError, Busy, DatabaseUnavailable, InvalidState, JobNotFound
-from headrace_broker.model.job import SETTLED, Kind, NoteKind, State
-from headrace_broker.shards.intents import Change, ChangeIntent, Verb
-from headrace_broker.shards.live import Abort, Live
+from headrace_broker.model.job import SETTLED, Kind, State
+from headrace_broker.model.terms import Update
+from headrace_broker.shards import aborts, requeues, updates
+from headrace_broker.shards.intents import Change, ChangeIntent, Requeue, Verb
+from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
 from headrace_broker.store.heads import Heads, ReadFailed, StoredHead
 
@@ -23,7 +25,8 @@ TRIES = 20
 
 async def request(
     owner: "Owner", heads: Heads, verb: Verb, job_ids: Sequence[int], *, domain: str, actor: str, reason: str,
-    include_completed: bool = False, grace_s: float = 30.0, force: bool = False,
+    include_completed: bool = False, grace_s: float = 30.0, force: bool = False, abort_first: bool = False, payload: bytes | None = None, content_type: str = "",
+    update: Update | None = None,
 ) -> list[Change]:  # fmt: skip
     """Changes jobs and returns what became of each, in order, once it is durable. A job of another domain is not found; an id that comes twice is changed once.
 
@@ -54,7 +57,10 @@ async def request(
             if owner.refusing is not None:
                 raise owner.refusing
             done: asyncio.Future[list[Change | None]] = asyncio.get_running_loop().create_future()
-            owner.change(ChangeIntent(verb, [stored[job_id] for job_id in todo], actor, reason, moved, done, include_completed, grace_s, force))
+            found = [stored[job_id] for job_id in todo]
+            owner.change(
+                ChangeIntent(verb, found, actor, reason, moved, done, include_completed, grace_s, force, abort_first, payload, content_type, update)
+            )
             results.update({change.job_id: change for change in await done if change is not None})
             todo = [job_id for job_id in todo if job_id not in results]
             if not todo:
@@ -80,7 +86,7 @@ def decide(owner: "Owner", round_: Round, intent: ChangeIntent, now: float) -> N
     results: list[Change | None] = []
     for head in intent.heads:
         live = owner.live_jobs.get(head.job_id)
-        if (live is None and head.job_id in intent.moved) or (live is not None and live.round == round_.number):
+        if (live is None and head.job_id in intent.moved) or (live is not None and live.round == round_.number) or head.job_id in round_.noted:
             results.append(None)  # it moved since it was read, or has its one event of this round already
             continue
         if live is None and head.state is State.PROCESSING:
@@ -101,27 +107,26 @@ def _revive(owner: "Owner", head: StoredHead, live: Live | None) -> Live:
     live = Live(head.job_id, owner.types.by_id[head.type_id], head.priority, head.instance_id)
     live.seq, live.kind, live.state = head.seq, head.kind, head.state
     live.run, live.attempt, live.losses, live.agent_id = head.run, head.attempt, head.losses, head.agent_id
+    live.available_at_s = head.available_at.timestamp() if head.available_at is not None else 0.0
+    if head.terms is not None and live.state not in SETTLED:
+        owner.terms.setdefault(head.job_id, head.terms)
     return live
 
 
 def _requeue(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live | None, now: float) -> State:
     state = live.state if live is not None else head.state
+    wish = Requeue(intent.actor, intent.reason, intent.payload, intent.content_type, intent.include_completed)
     if state not in SETTLED:
-        raise InvalidState(f"job {head.job_id} is {state.name.lower()}: only settled jobs can be requeued; abort it first, or wait")
+        if not intent.abort_first:
+            raise InvalidState(f"job {head.job_id} is {state.name.lower()}: only settled jobs can be requeued; have it aborted first (abort_first), or wait")
+        return _stop(owner, round_, intent, _revive(owner, head, live), wish, now)
     if state is State.COMPLETED and not intent.include_completed:
         raise InvalidState(f"job {head.job_id} has completed: say so by name (include_completed) to run it again")
     live = _revive(owner, head, live)
-    live.run, live.attempt, live.losses, live.available_at_s = head.run + 1, 0, 0, 0.0
     live.not_before = owner.not_before.get(head.job_id, 0.0)
-    if head.kind is Kind.ABORTED and head.agent_id is not None:  # a takeover forgets when the old lease ends: wait for the longest it can be
+    if head.kind in (Kind.ABORTED, Kind.UPDATED) and head.agent_id is not None:  # a takeover forgets when the old lease ends: wait for the longest it can be
         live.not_before = max(live.not_before, owner.taken_over_at + owner.limits.lease_s)
-    live.agent_id = None
-    owner.record(round_, live, Kind.REQUEUED, State.WAITING)
-    round_.batch.counts[head.type_id, state, 0] += 1  # it was counted under its delete date
-    round_.batch.counts[head.type_id, state, head.delete_minute or 0] -= 1
-    round_.batch.extend_event(actor=intent.actor, reason=intent.reason)
-    owner.live_jobs[head.job_id] = live
-    round_.waiting_again.append(live)
+    requeues.begin(owner, round_, live, head.delete_minute, head.terms, wish)
     return State.WAITING
 
 
@@ -129,25 +134,19 @@ def _abort(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead
     state = live.state if live is not None else head.state
     if state in SETTLED:
         raise InvalidState(f"job {head.job_id} is {state.name.lower()} already: there is nothing to abort")
-    if state is State.PROCESSING and not intent.force:
-        assert live is not None  # processing jobs are in memory
-        live.abort = Abort(intent.actor, intent.reason, intent.grace_s)
-        round_.batch.add_note(head.job_id, live.seq, NoteKind.ABORT_REQUESTED, actor=intent.actor, reason=intent.reason, data=str(intent.grace_s).encode())
-        if live.session is not None:
-            round_.aborts.append((live.session, live.job_id, live.seq, live.abort))
+    return _stop(owner, round_, intent, _revive(owner, head, live), None, now)
+
+
+def _stop(owner: "Owner", round_: Round, intent: ChangeIntent, live: Live, again: Requeue | None, now: float) -> State:
+    """Aborts a job that is not settled."""
+    if live.state is State.PROCESSING and not intent.force:
+        aborts.request(owner, round_, intent, live, again)
         return State.PROCESSING
-    live = _revive(owner, head, live)
-    if state is State.PROCESSING:
-        owner.not_before[head.job_id] = now + owner.limits.lease_s
-        if live.session is not None:
-            round_.revoked.append((live.session, live.job_id, live.seq))
-    else:
-        owner.lanes.discard(head.job_id)
-        owner.bodies.pop(head.job_id)
-    owner.settle_job(round_, live, Kind.ABORTED, State.ABORTED)
-    round_.batch.extend_event(actor=intent.actor, reason=intent.reason)
-    owner.raise_alert(round_, live, None)
-    return State.ABORTED
+    return aborts.at_once(owner, round_, intent, live, again, now)
+
+
+def _update(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live | None, now: float) -> State:
+    return updates.decide(owner, round_, intent, head, _revive(owner, head, live))
 
 
 def _purge(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live | None, now: float) -> State:
@@ -155,11 +154,11 @@ def _purge(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead
     if state not in SETTLED:
         raise InvalidState(f"job {head.job_id} is {state.name.lower()}: only settled jobs can be purged; abort it first")
     live = _revive(owner, head, live)
-    owner.record(round_, live, Kind.PURGED, State.GONE)
-    round_.batch.counts[head.type_id, state, 0] += 1
-    round_.batch.counts[head.type_id, state, head.delete_minute or 0] -= 1
+    if head.terms is not None and head.terms.hold:
+        raise InvalidState(f"job {head.job_id} is held: release it first, then purge it")
+    owner.record(round_, live, Kind.PURGED, State.GONE, old_minute=head.delete_minute)
     round_.batch.extend_event(actor=intent.actor, reason=intent.reason)
     return State.GONE
 
 
-_DECIDE = {Verb.REQUEUE: _requeue, Verb.ABORT: _abort, Verb.PURGE: _purge}
+_DECIDE = {Verb.REQUEUE: _requeue, Verb.ABORT: _abort, Verb.PURGE: _purge, Verb.UPDATE: _update}

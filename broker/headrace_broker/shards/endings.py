@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from headrace_broker.model import retry
-from headrace_broker.model.job import UNCHARGED, Disposition, Kind, State
+from headrace_broker.model.job import UNCHARGED, AbortStep, Disposition, Kind, State
+from headrace_broker.shards import aborts
 from headrace_broker.shards.intents import Completions, Ending
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
@@ -35,6 +36,8 @@ def take(owner: "Owner", round_: Round) -> None:
 
 def _complete(owner: "Owner", round_: Round, done: Completions) -> None:
     """Settles what completed under its current lease, as `_end` would; in one loop, because nearly all jobs come through here."""
+    if owner.aborting or owner.terms:  # usually nobody's
+        done = _set_apart(owner, round_, done)
     live_jobs, batch = owner.live_jobs, round_.batch
     lives: list[Live] = []
     job_ids: list[int] = []
@@ -80,6 +83,18 @@ def _complete(owner: "Owner", round_: Round, done: Completions) -> None:
         _end_late(owner, round_, ending, live)
 
 
+def _set_apart(owner: "Owner", round_: Round, done: Completions) -> Completions:
+    """Settles those that are not as plain as the others, one by one: their end is that of an abort, or they have terms of their own. Returns the others."""
+    apart = {index for index, job_id in enumerate(done.job_ids) if job_id in owner.aborting or job_id in owner.terms}
+    if not apart:
+        return done
+    for index in sorted(apart):
+        _end(owner, round_, done.ending(index))
+    rest = [index for index in range(len(done)) if index not in apart]
+    results = [done.results[index] for index in rest] if done.results is not None else None
+    return Completions([done.job_ids[index] for index in rest], [done.epochs[index] for index in rest], results, done.sink)
+
+
 def _end(owner: "Owner", round_: Round, ending: Ending) -> None:
     live = owner.live_jobs.get(ending.job_id)
     if live is None or live.seq != ending.epoch or live.state is not State.PROCESSING:
@@ -88,7 +103,10 @@ def _end(owner: "Owner", round_: Round, ending: Ending) -> None:
     if ending.sink is not None:
         round_.acks.append((ending.sink, [ending.job_id], [ending.epoch], Disposition.ACCEPTED))
     if ending.kind is Kind.COMPLETED:
-        owner.settle_job(round_, live, Kind.COMPLETED, State.COMPLETED, result=ending.result)
+        pending = aborts.before_end(owner, live)
+        minute = owner.settle_job(round_, live, Kind.COMPLETED, State.COMPLETED, result=ending.result)
+        if pending is not None:
+            aborts.after_end(owner, round_, live, pending, minute, AbortStep.FINISHED)
         return
     _end_badly(owner, round_, live, ending)
 
@@ -104,10 +122,13 @@ def _end_badly(owner: "Owner", round_: Round, live: Live, ending: Ending) -> Non
     if abort is not None or kind is Kind.ABORTED:
         if kind in UNCHARGED:  # an abort ends the attempt as it is
             live.attempt, live.losses = live.attempt + 1, live.losses - lost
-        owner.settle_job(round_, live, Kind.ABORTED, State.ABORTED)
+        pending = aborts.before_end(owner, live)
+        minute = owner.settle_job(round_, live, Kind.ABORTED, State.ABORTED)
         actor, reason = (abort.actor, abort.reason) if abort is not None else ("", "the handler ended it")
         round_.batch.extend_event(actor=actor, reason=reason, error=error)
         owner.raise_alert(round_, live, error)
+        if pending is not None:
+            aborts.after_end(owner, round_, live, pending, minute, aborts.step_of(ending))
         return
     charged = kind in (Kind.FAILED, Kind.TIMED_OUT)
     spent = live.losses >= settings.max_losses if lost else charged and (ending.permanent or live.attempt >= settings.max_attempts)

@@ -6,7 +6,8 @@ from enum import Enum
 from typing import Protocol
 
 from headrace_broker.model.errors import BrokerError
-from headrace_broker.model.job import Disposition, Kind, State
+from headrace_broker.model.job import Disposition, Kind, NoteKind, State
+from headrace_broker.model.terms import Terms, Update
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.batch import Body
 from headrace_broker.store.heads import StoredHead
@@ -33,6 +34,7 @@ class Submission:
 
     jobs: list[NewJob] | PlainJobs
     done: "asyncio.Future[list[int]]"
+    terms: dict[int, Terms] | None = None  # by position, of jobs that have some
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +46,7 @@ class KeyedJob:
     key: str
     body_hash: bytes
     done: "asyncio.Future[tuple[int, bool]]"
+    terms: Terms | None = None
 
 
 class AckSink(Protocol):
@@ -66,6 +69,7 @@ class Ending:
     permanent: bool = False
     delay_s: float | None = None  # instead of the type's rule
     reason: str | None = None
+    killed: bool = False  # the handler did not stop by itself
 
 
 @dataclass(slots=True, eq=False)
@@ -84,6 +88,10 @@ class Completions:
         """The result of one attempt."""
         return self.results[index] or None if self.results is not None else None
 
+    def ending(self, index: int) -> Ending:
+        """One of them by itself."""
+        return Ending(self.job_ids[index], self.epochs[index], Kind.COMPLETED, self.sink, self.result(index))
+
 
 class Verb(Enum):
     """What a person or program asks to be done to jobs."""
@@ -91,6 +99,7 @@ class Verb(Enum):
     REQUEUE = "requeue"
     ABORT = "abort"
     PURGE = "purge"
+    UPDATE = "update"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +109,29 @@ class Change:
     job_id: int
     state: State | None
     error: BrokerError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Requeue:
+    """A new run that somebody asks for. `payload` None: the newest one again. `include_completed`: also if the run that is to be aborted first completes."""
+
+    actor: str
+    reason: str
+    payload: bytes | None = None
+    content_type: str = ""
+    include_completed: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Note:
+    """A note to be stored; `done`, if set, is told when it is durable."""
+
+    job_id: int
+    epoch: int
+    kind: NoteKind
+    data: bytes
+    actor: str | None = None
+    done: "asyncio.Future[None] | None" = None
 
 
 @dataclass(slots=True, eq=False)
@@ -115,3 +147,7 @@ class ChangeIntent:
     include_completed: bool = False
     grace_s: float = 30.0
     force: bool = False
+    abort_first: bool = False  # requeue: what is not settled is aborted first
+    payload: bytes | None = None  # requeue: of the new run
+    content_type: str = ""
+    update: Update | None = None

@@ -2,10 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from headrace_broker.model.job import Kind, State
+from headrace_broker.model.job import AbortStep, Kind, State
 from headrace_broker.shards.types import TypeEntry
 
 if TYPE_CHECKING:
+    from headrace_broker.shards.intents import Requeue
     from headrace_broker.shards.session import Session
 
 
@@ -14,14 +15,16 @@ CLAIMED = -1
 
 
 class Abort:
-    """A pending wish that a processing job end: who, why, and how long its handler may take to stop."""
+    """A pending wish that a processing job end: who, why, how long its handler may take to stop, what its agent said so far, and whether the job is to run again."""
 
-    __slots__ = ("actor", "grace_s", "reason")
+    __slots__ = ("actor", "grace_s", "reason", "requeue", "steps")
 
-    def __init__(self, actor: str, reason: str, grace_s: float) -> None:
+    def __init__(self, actor: str, reason: str, grace_s: float, requeue: "Requeue | None" = None) -> None:
         self.actor = actor
         self.reason = reason
         self.grace_s = grace_s
+        self.requeue = requeue
+        self.steps: set[AbortStep] = set()
 
 
 class Live:

@@ -20,11 +20,12 @@ from headrace_broker.metrics import Metrics
 from headrace_broker.model import ids
 from headrace_broker.model.errors import Busy, Draining, IdempotencyConflict
 from headrace_broker.model.job import Kind, NoteKind, State
+from headrace_broker.model.terms import Terms, delete_minute
 from headrace_broker.shards import changes, dispatcher, endings, sweep
 from headrace_broker.shards.bodies import BodyCache
 from headrace_broker.shards.clock import DatabaseClock
 from headrace_broker.shards.hub import Hub, JobChange
-from headrace_broker.shards.intents import ChangeIntent, Completions, Ending, KeyedJob, NewJob, PlainJobs, Submission
+from headrace_broker.shards.intents import ChangeIntent, Completions, Ending, KeyedJob, NewJob, Note, PlainJobs, Submission
 from headrace_broker.shards.lanes import Lanes
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import KeyedRound, Round
@@ -83,6 +84,8 @@ class Owner:
         self.readers: list[set[int]] = []  # one for each change between its read and its decision: jobs that moved meanwhile
         self.in_flight: Batch | None = None  # facts of the round that is not durable yet
         self.open_classes: set[int] = set()  # retention classes that have partitions for now and the time to come
+        self.terms: dict[int, Terms] = {}  # of jobs that are live, or whose body is in memory; others' are read with their bodies
+        self.aborting: dict[int, Live] = {}  # processing jobs whose end somebody asked for
         self.orphans: dict[int, list[Live]] = {}  # leases that a takeover found open, by agent_id
         self.beating: set[Session] = set()  # sessions with heartbeats to be confirmed
         self._monotonic = monotonic
@@ -93,15 +96,15 @@ class Owner:
         self._keyed: deque[KeyedJob] = deque()
         self.endings: deque[Ending | Completions] = deque()
         self._changes: deque[ChangeIntent] = deque()
-        self._notes: deque[tuple[int, int, NoteKind, bytes, asyncio.Future[None] | None]] = deque()
+        self._notes: deque[Note] = deque()
         self._pending_jobs = 0
         self._pending_bytes = 0
         self._next_sweep = 0.0
 
     # What callers want -------------------------------------------------------------------------------------------------------------------------
 
-    def submit(self, jobs: list[NewJob] | PlainJobs, size_bytes: int) -> "asyncio.Future[list[int]]":
-        """Queues jobs without keys; the future gets their ids once they are durable. `size_bytes` is that of their payloads.
+    def submit(self, jobs: list[NewJob] | PlainJobs, size_bytes: int, terms: dict[int, Terms] | None = None) -> "asyncio.Future[list[int]]":
+        """Queues jobs without keys; the future gets their ids once they are durable. `size_bytes` is that of their payloads; `terms`, by position, of those that have some.
 
         Raises:
             Busy: too much is waiting for its flush. Unavailable: nothing is taken now.
@@ -110,15 +113,17 @@ class Owner:
         """
         self._admit(len(jobs), size_bytes)
         done: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
-        self._submissions.append(Submission(jobs, done))
+        self._submissions.append(Submission(jobs, done, terms))
         self.wake.set()
         return done
 
-    def submit_keyed(self, job: NewJob, domain_id: int, key: str, body_hash: bytes, size_bytes: int) -> "asyncio.Future[tuple[int, bool]]":
+    def submit_keyed(
+        self, job: NewJob, domain_id: int, key: str, body_hash: bytes, size_bytes: int, terms: Terms | None = None
+    ) -> "asyncio.Future[tuple[int, bool]]":
         """Queues a job with an idempotency key; the future gets (job_id, whether it existed). Errors as for `submit`, and IdempotencyConflict in the future."""
         self._admit(1, size_bytes)
         done: asyncio.Future[tuple[int, bool]] = asyncio.get_running_loop().create_future()
-        self._keyed.append(KeyedJob(job, domain_id, key, body_hash, done))
+        self._keyed.append(KeyedJob(job, domain_id, key, body_hash, done, terms))
         self.wake.set()
         return done
 
@@ -136,14 +141,17 @@ class Owner:
         """Stores a checkpoint if the lease is the current one."""
         live = self.live_jobs.get(job_id)
         if live is not None and live.seq == epoch and live.state is State.PROCESSING:
-            self._notes.append((job_id, epoch, NoteKind.CHECKPOINT, data, None))
-            self.wake.set()
+            self.note(Note(job_id, epoch, NoteKind.CHECKPOINT, data))
+
+    def note(self, note: Note) -> None:
+        """Queues a note."""
+        self._notes.append(note)
+        self.wake.set()
 
     def evidence(self, job_id: int, epoch: int, data: bytes) -> "asyncio.Future[None]":
         """Stores an outcome that came too late; done when it is durable."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._notes.append((job_id, epoch, NoteKind.LATE_OUTCOME, data, done))
-        self.wake.set()
+        self.note(Note(job_id, epoch, NoteKind.LATE_OUTCOME, data, done=done))
         return done
 
     def _admit(self, jobs: int, size_bytes: int) -> None:
@@ -225,7 +233,8 @@ class Owner:
                 entry, priority, available_at_s, body = keyed.job
                 self.counted[entry.type_id, State.WAITING, 0] += 1
                 self._enter(job_id, entry.type_id, priority, available_at_s, now)
-                self.bodies.put(job_id, body)
+                if self.bodies.put(job_id, body) and keyed.terms is not None:
+                    self.terms[job_id] = keyed.terms
                 if self.hub.active:
                     self.hub.publish([JobChange(job_id, entry.type_id, State.WAITING, 0, "submitted", instance_of(body))])
                 _resolve(keyed.done, (job_id, False))
@@ -315,11 +324,16 @@ class Owner:
 
     # Decisions ---------------------------------------------------------------------------------------------------------------------------------
 
-    def record(self, round_: Round, live: Live, kind: Kind, state: State, *, delete_minute: int | None = None, result: bytes | None = None) -> None:
-        """Adds the event that moves `live` (whose run, attempt and losses are already those after it) and moves it; counts, and tells watchers."""
+    def record(
+        self, round_: Round, live: Live, kind: Kind, state: State, *, delete_minute: int | None = None, old_minute: int | None = None, result: bytes | None = None
+    ) -> None:
+        """Adds the event that moves `live` (whose run, attempt and losses are already those after it) and moves it; counts, and tells watchers.
+
+        `old_minute`: the delete date under which a settled job was counted so far.
+        """
         type_id = live.entry.type_id
         counts = round_.batch.counts
-        counts[type_id, live.state, 0] -= 1
+        counts[type_id, live.state, old_minute or 0] -= 1
         counts[type_id, state, delete_minute or 0] += 1
         live.seq += 1
         live.kind, live.state, live.round = kind, state, round_.number
@@ -346,16 +360,17 @@ class Owner:
         for moved in self.readers:
             moved.update(job_ids)
 
-    def delete_minute(self, entry: TypeEntry, state: State) -> int | None:
+    def delete_minute(self, entry: TypeEntry, state: State, terms: Terms | None = None) -> int | None:
         """The minute since 1970 from which a job that is settled now will be gone; None: never."""
-        keep_s = entry.settings.delete_after_s(state)
-        return None if keep_s is None else math.ceil((self.clock.now_s() + keep_s) / 60)
+        return delete_minute(entry.settings, terms, state, self.clock.now_s())
 
-    def settle_job(self, round_: Round, live: Live, kind: Kind, state: State, *, result: bytes | None = None) -> None:
-        """The job is settled by this event and leaves memory."""
+    def settle_job(self, round_: Round, live: Live, kind: Kind, state: State, *, result: bytes | None = None) -> int | None:
+        """The job is settled by this event and leaves memory; returns its delete minute."""
         self.live_jobs.pop(live.job_id, None)
         self.release_lease(live)
-        self.record(round_, live, kind, state, delete_minute=self.delete_minute(live.entry, state), result=result)
+        minute = self.delete_minute(live.entry, state, self.terms.pop(live.job_id, None))
+        self.record(round_, live, kind, state, delete_minute=minute, result=result)
+        return minute
 
     def raise_alert(self, round_: Round, live: Live, error: str | None) -> None:
         """Writes an alert for a job that was just settled, if its type wants one."""
@@ -379,6 +394,7 @@ class Owner:
             live.session.leases.pop(live.job_id, None)
             live.session.unsent.pop(live, None)
         live.session, live.progress, live.abort = None, None, None
+        self.aborting.pop(live.job_id, None)
 
     def _take_submissions(self, round_: Round, now: float) -> None:
         batch = round_.batch
@@ -391,12 +407,16 @@ class Owner:
                 self._take_plain(round_, submission.jobs, shard)
                 round_.submissions.append((submission, batch.job_id[first:]))
                 continue
-            for job in submission.jobs:
+            for place, job in enumerate(submission.jobs):
                 entry, priority, available_at_s, body = job
                 job_id = self._add_job(batch, job, shard)
                 batch.counts[entry.type_id, State.WAITING, 0] += 1
                 self._pending_bytes -= _size(body)
-                self.bodies.put(job_id, body)
+                kept = self.bodies.put(job_id, body)
+                if submission.terms and (terms := submission.terms.get(place)) is not None:
+                    batch.add_note(job_id, 0, NoteKind.TERMS, data=terms.encoded())
+                    if kept:
+                        self.terms[job_id] = terms
                 self._enter(job_id, entry.type_id, priority, available_at_s, now)
             round_.submissions.append((submission, batch.job_id[first:]))
             self._pending_jobs -= len(submission.jobs)
@@ -445,10 +465,10 @@ class Owner:
 
     def _take_notes(self, round_: Round) -> None:
         while self._notes:
-            job_id, epoch, kind, data, done = self._notes.popleft()
-            round_.batch.add_note(job_id, epoch, kind, data=data)
-            if done is not None:
-                round_.answers.append((done, None))
+            note = self._notes.popleft()
+            round_.batch.add_note(note.job_id, note.epoch, note.kind, actor=note.actor, data=note.data)
+            if note.done is not None:
+                round_.answers.append((note.done, None))
 
     def _take_changes(self, round_: Round, now: float) -> None:
         while self._changes and round_.batch.rows() < MAX_ROWS:

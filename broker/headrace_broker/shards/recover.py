@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from headrace_broker.model.job import State
-from headrace_broker.shards.live import Abort, Live
+from headrace_broker.model.terms import Terms
+from headrace_broker.shards import aborts
+from headrace_broker.shards.live import Live
 from headrace_broker.shards.owner import Owner
 from headrace_broker.store.checkpoints import CheckpointStore, Chunk, ChunkKind
 from headrace_broker.store.partitions import FactRange
@@ -27,14 +29,14 @@ async def recover(owner: Owner, recovery: Recovery, checkpoints: CheckpointStore
     above = 0
     if stored is None:
         for range_ in ranges:
-            _add_live(owner, await recovery.live(range_))
+            await _add_live(owner, recovery, await recovery.live(range_))
         await _restore_leases(owner, recovery)
     else:
         above = stored.max_id
         touched = {job_id for range_ in ranges for job_id in await recovery.touched(range_, stored.floor)}
         known = [chunk async for chunk in checkpoints.chunks(stored)]
         live = {job_id for chunk in known if chunk.kind is ChunkKind.LIVE for job_id in chunk.job_ids}
-        _add_live(owner, [found async for found in recovery.heads(touched | live)])
+        await _add_live(owner, recovery, [found async for found in recovery.heads(touched | live)])
         await _restore_leases(owner, recovery)
         passed = touched | live | {job_id for chunk in known if chunk.kind is ChunkKind.DROPPED for job_id in chunk.job_ids}
         for chunk in known:
@@ -68,23 +70,26 @@ async def _add_waiting(owner: Owner, recovery: Recovery, range_: FactRange, abov
                 owner.recover_timed(group.type_id, group.priority, job_id, due_s)
 
 
-def _add_live(owner: Owner, found: Iterable[StoredLive]) -> None:
+async def _add_live(owner: Owner, recovery: Recovery, found: list[StoredLive]) -> None:
+    terms = await recovery.terms(stored.job_id for stored in found)
+    owner.terms.update(terms)
     for stored in found:
-        owner.recover_live(_live(owner, stored))
+        owner.recover_live(_live(owner, stored, terms.get(stored.job_id)))
 
 
 async def _restore_leases(owner: Owner, recovery: Recovery) -> None:
     """What concerns open leases: requests to abort, and who may claim them."""
     leases = [live for live in owner.live_jobs.values() if live.state is State.PROCESSING]
     for stored in await recovery.aborts([(live.job_id, live.seq) for live in leases]) if leases else []:
-        owner.live_jobs[stored.job_id].abort = Abort(stored.actor, stored.reason, stored.grace_s)
+        aborts.recover(owner, stored)
     for live in leases:
         if live.agent_id is not None:
             owner.orphans.setdefault(live.agent_id, []).append(live)
 
 
-def _live(owner: Owner, stored: StoredLive) -> Live:
-    live = Live(stored.job_id, owner.types.by_id[stored.type_id], stored.priority, stored.instance_id)
+def _live(owner: Owner, stored: StoredLive, terms: Terms | None) -> Live:
+    priority = terms.priority if terms is not None and terms.priority is not None else stored.priority
+    live = Live(stored.job_id, owner.types.by_id[stored.type_id], priority, stored.instance_id)
     live.seq, live.kind, live.state = stored.seq, stored.kind, stored.state
     live.run, live.attempt, live.losses, live.agent_id = stored.run, stored.attempt, stored.losses, stored.agent_id
     live.owner_changes = stored.owner_changes

@@ -31,7 +31,10 @@ async def refill_bodies(owner: "Owner", heads: Heads) -> None:
             bodies = await _persist(functools.partial(heads.bodies, [live.job_id for _, live in chunk]))
             for session, live in chunk:
                 if live.session is session and live.state is State.PROCESSING and live.job_id in bodies and live in session.unsent:
-                    session.out.assigned.append((live, live.seq, *bodies[live.job_id]))
+                    body, checkpoint, terms = bodies[live.job_id]
+                    if terms is not None:
+                        owner.terms.setdefault(live.job_id, terms)  # what memory has is newer
+                    session.out.assigned.append((live, live.seq, body, checkpoint))
                     session.wake.set()
 
 

@@ -28,6 +28,7 @@ class Round:
     revoked: list[tuple[Session, int, int]] = field(default_factory=list)
     waiting_again: list[Live] = field(default_factory=list)  # into lanes or timers once the round is built: one event per job and flush
     moved: list[tuple[list[Live], Kind]] = field(default_factory=list)  # by which event
+    noted: set[int] = field(default_factory=set)  # processing jobs whose terms changed: once per round, since notes of one moment have no order
 
     def tell(self, refill: "deque[tuple[Session, Live]]") -> None:
         """Tells everybody, after the commit. Grants whose body is not in memory go to `refill`."""
@@ -79,3 +80,9 @@ class KeyedRound:
     def keys(self) -> list[tuple[int, str, bytes]]:
         """(domain_id, key, body hash) of each."""
         return [(job.domain_id, job.key, job.body_hash) for job in self.jobs]
+
+    def terms(self) -> list[bytes | None]:
+        """The terms of each as they are stored; empty when none has any."""
+        if all(job.terms is None for job in self.jobs):
+            return []
+        return [job.terms.encoded() if job.terms is not None else None for job in self.jobs]

@@ -1,0 +1,78 @@
+"""Changes that leave a job where it is: priority, payload, labels, hold, delete date.
+
+What waits or is settled gets an event, so that its order, its counts and whoever takes over follow; the terms that hold from then on are a note of that event. While a
+job runs, the event that its lease needs must stay the newest, so the terms are a note of the lease alone, and hold for how it ends and for what comes after.
+
+The delete date of a settled job was fixed when it settled, by its own terms or its type's settings of that time. Only an update that concerns its deletion moves it.
+"""
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from headrace_broker.model.errors import InvalidState
+from headrace_broker.model.job import SETTLED, Kind, State
+from headrace_broker.model.terms import Terms, Update, delete_minute
+from headrace_broker.shards.intents import ChangeIntent
+from headrace_broker.shards.live import Live
+from headrace_broker.shards.requeues import put_payload, put_terms
+from headrace_broker.shards.round import Round
+from headrace_broker.store.heads import StoredHead
+
+if TYPE_CHECKING:
+    from headrace_broker.shards.owner import Owner
+
+
+def decide(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live) -> State:
+    """Changes one job, unless it is already as it is asked to be. `live` says where it stands; it is in memory only if the owner knows it. Raises InvalidState."""
+    update = intent.update
+    assert update is not None  # the verb says so
+    _check(update, head.job_id, live.state)
+    terms = owner.terms.get(head.job_id) or head.terms or Terms()
+    labels = terms.labels if terms.labels is not None else json.loads(head.labels or "{}")
+    wanted = update.applied(terms, labels, head.settled_at_s or 0.0)
+    if live.state in SETTLED:
+        _settled(owner, round_, intent, head, live, terms, wanted)
+        return live.state
+    if wanted == terms and update.payload is None:
+        return live.state
+    owner.terms[head.job_id] = wanted
+    live.priority = wanted.priority if wanted.priority is not None else live.priority
+    if live.state is State.WAITING:
+        _waiting(owner, round_, intent, live)
+    if update.payload is not None:
+        put_payload(round_, live, update.payload, intent.actor)
+    put_terms(round_, live, wanted, intent.actor, intent.reason)
+    round_.noted.add(head.job_id)
+    return live.state
+
+
+def _check(update: Update, job_id: int, state: State) -> None:
+    if update.payload is not None and state is not State.WAITING:
+        raise InvalidState(f"job {job_id} is {state.name.lower()}: only the payload of a waiting job can be changed; requeue it with another one")
+    if update.delete_at_s is not None and state not in SETTLED:
+        raise InvalidState(f"job {job_id} is {state.name.lower()}: only a settled job can be given a date; say how long it is kept once it has settled (delete_after)")
+
+
+def _waiting(owner: "Owner", round_: Round, intent: ChangeIntent, live: Live) -> None:
+    """Its place in the order may be another one: it leaves its lane or timer and goes back when the round is built."""
+    owner.lanes.discard(live.job_id)
+    owner.bodies.pop(live.job_id)  # what an agent gets is read with what was changed
+    owner.live_jobs[live.job_id] = live
+    owner.record(round_, live, Kind.UPDATED, State.WAITING)
+    available_at = datetime.fromtimestamp(live.available_at_s, UTC) if live.available_at_s else None
+    round_.batch.extend_event(available_at=available_at, actor=intent.actor, reason=intent.reason)
+    round_.waiting_again.append(live)
+
+
+def _settled(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live, terms: Terms, wanted: Terms) -> None:
+    assert intent.update is not None
+    minute = head.delete_minute
+    if intent.update.dates:
+        minute = delete_minute(live.entry.settings, wanted, live.state, head.settled_at_s or 0.0)
+    if wanted == terms and minute == head.delete_minute:
+        return
+    owner.record(round_, live, Kind.UPDATED, live.state, delete_minute=minute, old_minute=head.delete_minute)
+    round_.batch.extend_event(actor=intent.actor, reason=intent.reason)
+    if wanted != terms:
+        put_terms(round_, live, wanted, intent.actor, intent.reason)
