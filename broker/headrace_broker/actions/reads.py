@@ -10,7 +10,7 @@ from headrace_broker.model.ids import created_at_s
 from headrace_broker.model.job import SETTLED, Kind, State
 from headrace_broker.shards.owner import Owner
 from headrace_broker.store.pool import READ_FAILURES
-from headrace_broker.store.reads import AlertRow, EventRow, JobRow, LogRow, Reads
+from headrace_broker.store.reads import AlertRow, EventRow, JobRow, LogRow, Reads, RunRow
 
 T = TypeVar("T")
 
@@ -88,6 +88,11 @@ class JobReads:
         job = await self.get(job_id, domain)
         return job, await _answered(self._reads.events(job_id))
 
+    async def runs(self, job_id: int, domain: str, *, full: bool, below: int, limit: int) -> tuple[JobRead, list[RunRow]]:
+        """The job and its runs below one, oldest first, the newest `limit` of them; a first run to which nothing happened yet has no row."""
+        job = await self.get(job_id, domain, full=full)
+        return job, await _answered(self._reads.runs(job_id, full=full, below=below, limit=limit))
+
     async def logs(self, job_id: int, domain: str, *, lease_epoch: int, min_level: int, after: tuple[int, int], limit: int) -> list[LogRow]:
         """Log lines, oldest first."""
         await self.get(job_id, domain)
@@ -114,7 +119,7 @@ class JobReads:
             return None
         entry = self._owner.types.by_id[row.type_id]
         if row.available_at is not None and row.available_at.timestamp() > self._owner.clock.now_s():
-            return "scheduled" if row.kind is None else "retry"
+            return "scheduled" if row.kind is None or (row.kind is Kind.UPDATED and not row.lease_epoch) else "retry"
         if entry.settings.paused:
             return "paused"
         served = any(session.stream is not None and entry.type_id in session.served for session in self._owner.sessions())

@@ -20,7 +20,8 @@ from headrace_broker.metrics import Metrics
 from headrace_broker.model import ids
 from headrace_broker.model.errors import Busy, Draining, IdempotencyConflict
 from headrace_broker.model.job import Kind, NoteKind, State
-from headrace_broker.model.terms import Terms, delete_minute
+from headrace_broker.model.terms import Terms
+from headrace_broker.model.terms import delete_minute as minute_of
 from headrace_broker.shards import changes, dispatcher, endings, sweep
 from headrace_broker.shards.bodies import BodyCache
 from headrace_broker.shards.clock import DatabaseClock
@@ -362,7 +363,7 @@ class Owner:
 
     def delete_minute(self, entry: TypeEntry, state: State, terms: Terms | None = None) -> int | None:
         """The minute since 1970 from which a job that is settled now will be gone; None: never."""
-        return delete_minute(entry.settings, terms, state, self.clock.now_s())
+        return minute_of(entry.settings, terms, state, self.clock.now_s())
 
     def settle_job(self, round_: Round, live: Live, kind: Kind, state: State, *, result: bytes | None = None) -> int | None:
         """The job is settled by this event and leaves memory; returns its delete minute."""

@@ -155,7 +155,10 @@ class Ledger:
         return Flushed(row["at"])
 
     async def flush_keyed(self, batch: Batch, keys: list[tuple[int, str, bytes]], terms: Sequence[bytes | None] = ()) -> Flushed:
-        """Stores jobs with idempotency keys: `keys` holds (domain_id, key, body hash) for each job of the batch, sorted; `terms` those of each, if any. Errors as for `flush`."""
+        """Stores jobs with idempotency keys: `keys` holds (domain_id, key, body hash) for each job of the batch, sorted; `terms` those of each, if any has some.
+
+        Errors as for `flush`.
+        """
         self.n += 1
         content_type, instance_id, labels, trace_context, payload = body_columns(batch.job_body)
         row = await self._send(

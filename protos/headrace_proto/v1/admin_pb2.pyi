@@ -25,14 +25,22 @@ class JobResult(_message.Message):
     def __init__(self, job_id: _Optional[int] = ..., ok: bool = ..., state: _Optional[_Union[_types_pb2.JobState, str]] = ..., code: _Optional[int] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
 
 class RequeueJobsRequest(_message.Message):
-    __slots__ = ("job_ids", "reason", "include_completed")
+    __slots__ = ("job_ids", "reason", "include_completed", "payload", "content_type", "abort_first", "grace")
     JOB_IDS_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_COMPLETED_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    ABORT_FIRST_FIELD_NUMBER: _ClassVar[int]
+    GRACE_FIELD_NUMBER: _ClassVar[int]
     job_ids: _containers.RepeatedScalarFieldContainer[int]
     reason: str
     include_completed: bool
-    def __init__(self, job_ids: _Optional[_Iterable[int]] = ..., reason: _Optional[str] = ..., include_completed: bool = ...) -> None: ...
+    payload: bytes
+    content_type: str
+    abort_first: bool
+    grace: _duration_pb2.Duration
+    def __init__(self, job_ids: _Optional[_Iterable[int]] = ..., reason: _Optional[str] = ..., include_completed: bool = ..., payload: _Optional[bytes] = ..., content_type: _Optional[str] = ..., abort_first: bool = ..., grace: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class RequeueJobsResponse(_message.Message):
     __slots__ = ("results",)

@@ -28,6 +28,12 @@ class Disposition(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DISPOSITION_SUPERSEDED: _ClassVar[Disposition]
     DISPOSITION_UNKNOWN: _ClassVar[Disposition]
     DISPOSITION_NOT_OWNER: _ClassVar[Disposition]
+
+class AbortPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ABORT_PHASE_UNSPECIFIED: _ClassVar[AbortPhase]
+    ABORT_PHASE_DELIVERED: _ClassVar[AbortPhase]
+    ABORT_PHASE_IGNORED: _ClassVar[AbortPhase]
 OUTCOME_KIND_UNSPECIFIED: OutcomeKind
 OUTCOME_KIND_COMPLETED: OutcomeKind
 OUTCOME_KIND_FAILED: OutcomeKind
@@ -41,9 +47,12 @@ DISPOSITION_ALREADY_APPLIED: Disposition
 DISPOSITION_SUPERSEDED: Disposition
 DISPOSITION_UNKNOWN: Disposition
 DISPOSITION_NOT_OWNER: Disposition
+ABORT_PHASE_UNSPECIFIED: AbortPhase
+ABORT_PHASE_DELIVERED: AbortPhase
+ABORT_PHASE_IGNORED: AbortPhase
 
 class ConnectRequest(_message.Message):
-    __slots__ = ("number", "hello", "credit", "accept", "heartbeat", "outcomes", "logs", "draining", "progress", "completions")
+    __slots__ = ("number", "hello", "credit", "accept", "heartbeat", "outcomes", "logs", "draining", "progress", "completions", "aborts")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     HELLO_FIELD_NUMBER: _ClassVar[int]
     CREDIT_FIELD_NUMBER: _ClassVar[int]
@@ -54,6 +63,7 @@ class ConnectRequest(_message.Message):
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     COMPLETIONS_FIELD_NUMBER: _ClassVar[int]
+    ABORTS_FIELD_NUMBER: _ClassVar[int]
     number: int
     hello: Hello
     credit: Credit
@@ -64,7 +74,8 @@ class ConnectRequest(_message.Message):
     draining: bool
     progress: _containers.RepeatedCompositeFieldContainer[ProgressReport]
     completions: Completions
-    def __init__(self, number: _Optional[int] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., accept: _Optional[_Union[Accept, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., outcomes: _Optional[_Iterable[_Union[Outcome, _Mapping]]] = ..., logs: _Optional[_Iterable[_Union[LogBatch, _Mapping]]] = ..., draining: bool = ..., progress: _Optional[_Iterable[_Union[ProgressReport, _Mapping]]] = ..., completions: _Optional[_Union[Completions, _Mapping]] = ...) -> None: ...
+    aborts: _containers.RepeatedCompositeFieldContainer[AbortReport]
+    def __init__(self, number: _Optional[int] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., accept: _Optional[_Union[Accept, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., outcomes: _Optional[_Iterable[_Union[Outcome, _Mapping]]] = ..., logs: _Optional[_Iterable[_Union[LogBatch, _Mapping]]] = ..., draining: bool = ..., progress: _Optional[_Iterable[_Union[ProgressReport, _Mapping]]] = ..., completions: _Optional[_Union[Completions, _Mapping]] = ..., aborts: _Optional[_Iterable[_Union[AbortReport, _Mapping]]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("agent_name", "incarnation_id", "host", "pid", "build", "sdk", "labels", "types", "slots", "held", "columns")
@@ -172,7 +183,7 @@ class ProgressReport(_message.Message):
     def __init__(self, lease: _Optional[_Union[LeaseRef, _Mapping]] = ..., progress: _Optional[_Union[_types_pb2.Progress, _Mapping]] = ..., checkpoint: _Optional[bytes] = ...) -> None: ...
 
 class Outcome(_message.Message):
-    __slots__ = ("job_id", "lease_epoch", "kind", "result", "error", "permanent", "retry_after")
+    __slots__ = ("job_id", "lease_epoch", "kind", "result", "error", "permanent", "retry_after", "killed")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     LEASE_EPOCH_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -180,6 +191,7 @@ class Outcome(_message.Message):
     ERROR_FIELD_NUMBER: _ClassVar[int]
     PERMANENT_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
+    KILLED_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     lease_epoch: int
     kind: OutcomeKind
@@ -187,7 +199,8 @@ class Outcome(_message.Message):
     error: _types_pb2.JobError
     permanent: bool
     retry_after: _duration_pb2.Duration
-    def __init__(self, job_id: _Optional[int] = ..., lease_epoch: _Optional[int] = ..., kind: _Optional[_Union[OutcomeKind, str]] = ..., result: _Optional[bytes] = ..., error: _Optional[_Union[_types_pb2.JobError, _Mapping]] = ..., permanent: bool = ..., retry_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    killed: bool
+    def __init__(self, job_id: _Optional[int] = ..., lease_epoch: _Optional[int] = ..., kind: _Optional[_Union[OutcomeKind, str]] = ..., result: _Optional[bytes] = ..., error: _Optional[_Union[_types_pb2.JobError, _Mapping]] = ..., permanent: bool = ..., retry_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., killed: bool = ...) -> None: ...
 
 class Completions(_message.Message):
     __slots__ = ("job_ids", "lease_epochs", "results")
@@ -369,6 +382,14 @@ class AbortCommand(_message.Message):
     reason: str
     grace: _duration_pb2.Duration
     def __init__(self, lease: _Optional[_Union[LeaseRef, _Mapping]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., grace: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class AbortReport(_message.Message):
+    __slots__ = ("lease", "phase")
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    lease: LeaseRef
+    phase: AbortPhase
+    def __init__(self, lease: _Optional[_Union[LeaseRef, _Mapping]] = ..., phase: _Optional[_Union[AbortPhase, str]] = ...) -> None: ...
 
 class GoAway(_message.Message):
     __slots__ = ("reason", "reconnect_after", "stay_away")

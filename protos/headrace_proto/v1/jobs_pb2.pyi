@@ -233,7 +233,7 @@ class WatchJobsResponse(_message.Message):
     def __init__(self, job_id: _Optional[int] = ..., type: _Optional[str] = ..., state: _Optional[_Union[_types_pb2.JobState, str]] = ..., seq: _Optional[int] = ..., kind: _Optional[str] = ..., gap: bool = ...) -> None: ...
 
 class Attempt(_message.Message):
-    __slots__ = ("run", "attempt", "lease_epoch", "agent", "started_at", "ended_at", "ending", "error", "late_outcome")
+    __slots__ = ("run", "attempt", "lease_epoch", "agent", "started_at", "ended_at", "ending", "error", "late_outcome", "payload_version")
     RUN_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     LEASE_EPOCH_FIELD_NUMBER: _ClassVar[int]
@@ -243,6 +243,7 @@ class Attempt(_message.Message):
     ENDING_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     LATE_OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_VERSION_FIELD_NUMBER: _ClassVar[int]
     run: int
     attempt: int
     lease_epoch: int
@@ -252,7 +253,8 @@ class Attempt(_message.Message):
     ending: str
     error: _types_pb2.JobError
     late_outcome: str
-    def __init__(self, run: _Optional[int] = ..., attempt: _Optional[int] = ..., lease_epoch: _Optional[int] = ..., agent: _Optional[str] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ending: _Optional[str] = ..., error: _Optional[_Union[_types_pb2.JobError, _Mapping]] = ..., late_outcome: _Optional[str] = ...) -> None: ...
+    payload_version: int
+    def __init__(self, run: _Optional[int] = ..., attempt: _Optional[int] = ..., lease_epoch: _Optional[int] = ..., agent: _Optional[str] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., ending: _Optional[str] = ..., error: _Optional[_Union[_types_pb2.JobError, _Mapping]] = ..., late_outcome: _Optional[str] = ..., payload_version: _Optional[int] = ...) -> None: ...
 
 class ListAttemptsRequest(_message.Message):
     __slots__ = ("job_id",)
@@ -267,7 +269,7 @@ class ListAttemptsResponse(_message.Message):
     def __init__(self, attempts: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ...) -> None: ...
 
 class Event(_message.Message):
-    __slots__ = ("seq", "kind", "note", "at", "state", "run", "attempt", "actor", "reason", "agent", "available_at", "error")
+    __slots__ = ("seq", "kind", "note", "at", "state", "run", "attempt", "actor", "reason", "agent", "available_at", "error", "detail")
     SEQ_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
@@ -280,6 +282,7 @@ class Event(_message.Message):
     AGENT_FIELD_NUMBER: _ClassVar[int]
     AVAILABLE_AT_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
     seq: int
     kind: str
     note: bool
@@ -292,7 +295,8 @@ class Event(_message.Message):
     agent: str
     available_at: _timestamp_pb2.Timestamp
     error: _types_pb2.JobError
-    def __init__(self, seq: _Optional[int] = ..., kind: _Optional[str] = ..., note: bool = ..., at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., state: _Optional[_Union[_types_pb2.JobState, str]] = ..., run: _Optional[int] = ..., attempt: _Optional[int] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., agent: _Optional[str] = ..., available_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[_Union[_types_pb2.JobError, _Mapping]] = ...) -> None: ...
+    detail: str
+    def __init__(self, seq: _Optional[int] = ..., kind: _Optional[str] = ..., note: bool = ..., at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., state: _Optional[_Union[_types_pb2.JobState, str]] = ..., run: _Optional[int] = ..., attempt: _Optional[int] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., agent: _Optional[str] = ..., available_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[_Union[_types_pb2.JobError, _Mapping]] = ..., detail: _Optional[str] = ...) -> None: ...
 
 class ListEventsRequest(_message.Message):
     __slots__ = ("job_id",)
