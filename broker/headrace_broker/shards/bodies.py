@@ -16,13 +16,11 @@ class BodyCache:
         self._bodies: dict[int, Body] = {}
         self.used_bytes = 0
 
-    def put(self, job_id: int, body: Body) -> bool:
-        """Keeps the body if there is room; returns whether there was."""
-        if self.used_bytes >= self._limit:
-            return False
-        self._bodies[job_id] = body
-        self.used_bytes += OVERHEAD_BYTES + (len(body) if isinstance(body, bytes) else len(body[0]) + 200)
-        return True
+    def put(self, job_id: int, body: Body) -> None:
+        """Keeps the body if there is room."""
+        if self.used_bytes < self._limit:
+            self._bodies[job_id] = body
+            self.used_bytes += OVERHEAD_BYTES + (len(body) if isinstance(body, bytes) else len(body[0]) + 200)
 
     def put_all(self, job_ids: list[int], payloads: list[bytes]) -> None:
         """The same for many bodies that are mere payloads: all of them, or none."""

@@ -117,7 +117,7 @@ class Flusher:
 
     async def _store_and_look(self, round_: KeyedRound) -> tuple[Flushed, dict[tuple[int, str], KeyHolder]]:
         """Stores a keyed round; which of its jobs are stored, and who holds the keys of the others."""
-        flushed = await self._send_until_stored(round_, lambda ledger: ledger.flush_keyed(round_.batch, round_.keys(), round_.terms()))
+        flushed = await self._send_until_stored(round_, lambda ledger: ledger.flush_keyed(round_.batch, round_.keys()))
         while True:
             try:
                 refused = [key[:2] for key, job_id in zip(round_.keys(), round_.batch.job_id, strict=True) if flushed is None or job_id not in flushed.stored]

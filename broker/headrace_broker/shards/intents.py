@@ -7,7 +7,7 @@ from typing import Protocol
 
 from headrace_broker.model.errors import BrokerError
 from headrace_broker.model.job import Disposition, Kind, NoteKind, State
-from headrace_broker.model.terms import Terms, Update
+from headrace_broker.model.terms import Update
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.batch import Body
 from headrace_broker.store.heads import StoredHead
@@ -34,7 +34,6 @@ class Submission:
 
     jobs: list[NewJob] | PlainJobs
     done: "asyncio.Future[list[int]]"
-    terms: dict[int, Terms] | None = None  # by position, of jobs that have some
 
 
 @dataclass(slots=True, eq=False)
@@ -46,7 +45,6 @@ class KeyedJob:
     key: str
     body_hash: bytes
     done: "asyncio.Future[tuple[int, bool]]"
-    terms: Terms | None = None
 
 
 class AckSink(Protocol):

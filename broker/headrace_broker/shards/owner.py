@@ -85,7 +85,7 @@ class Owner:
         self.readers: list[set[int]] = []  # one for each change between its read and its decision: jobs that moved meanwhile
         self.in_flight: Batch | None = None  # facts of the round that is not durable yet
         self.open_classes: set[int] = set()  # retention classes that have partitions for now and the time to come
-        self.terms: dict[int, Terms] = {}  # of jobs that are live, or whose body is in memory; others' are read with their bodies
+        self.terms: dict[int, Terms] = {}  # of live jobs that have some
         self.aborting: dict[int, Live] = {}  # processing jobs whose end somebody asked for
         self.orphans: dict[int, list[Live]] = {}  # leases that a takeover found open, by agent_id
         self.beating: set[Session] = set()  # sessions with heartbeats to be confirmed
@@ -104,8 +104,8 @@ class Owner:
 
     # What callers want -------------------------------------------------------------------------------------------------------------------------
 
-    def submit(self, jobs: list[NewJob] | PlainJobs, size_bytes: int, terms: dict[int, Terms] | None = None) -> "asyncio.Future[list[int]]":
-        """Queues jobs without keys; the future gets their ids once they are durable. `size_bytes` is that of their payloads; `terms`, by position, of those that have some.
+    def submit(self, jobs: list[NewJob] | PlainJobs, size_bytes: int) -> "asyncio.Future[list[int]]":
+        """Queues jobs without keys; the future gets their ids once they are durable. `size_bytes` is that of their payloads.
 
         Raises:
             Busy: too much is waiting for its flush. Unavailable: nothing is taken now.
@@ -114,17 +114,15 @@ class Owner:
         """
         self._admit(len(jobs), size_bytes)
         done: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
-        self._submissions.append(Submission(jobs, done, terms))
+        self._submissions.append(Submission(jobs, done))
         self.wake.set()
         return done
 
-    def submit_keyed(
-        self, job: NewJob, domain_id: int, key: str, body_hash: bytes, size_bytes: int, terms: Terms | None = None
-    ) -> "asyncio.Future[tuple[int, bool]]":
+    def submit_keyed(self, job: NewJob, domain_id: int, key: str, body_hash: bytes, size_bytes: int) -> "asyncio.Future[tuple[int, bool]]":
         """Queues a job with an idempotency key; the future gets (job_id, whether it existed). Errors as for `submit`, and IdempotencyConflict in the future."""
         self._admit(1, size_bytes)
         done: asyncio.Future[tuple[int, bool]] = asyncio.get_running_loop().create_future()
-        self._keyed.append(KeyedJob(job, domain_id, key, body_hash, done, terms))
+        self._keyed.append(KeyedJob(job, domain_id, key, body_hash, done))
         self.wake.set()
         return done
 
@@ -234,8 +232,7 @@ class Owner:
                 entry, priority, available_at_s, body = keyed.job
                 self.counted[entry.type_id, State.WAITING, 0] += 1
                 self._enter(job_id, entry.type_id, priority, available_at_s, now)
-                if self.bodies.put(job_id, body) and keyed.terms is not None:
-                    self.terms[job_id] = keyed.terms
+                self.bodies.put(job_id, body)
                 if self.hub.active:
                     self.hub.publish([JobChange(job_id, entry.type_id, State.WAITING, 0, "submitted", instance_of(body))])
                 _resolve(keyed.done, (job_id, False))
@@ -408,16 +405,12 @@ class Owner:
                 self._take_plain(round_, submission.jobs, shard)
                 round_.submissions.append((submission, batch.job_id[first:]))
                 continue
-            for place, job in enumerate(submission.jobs):
+            for job in submission.jobs:
                 entry, priority, available_at_s, body = job
                 job_id = self._add_job(batch, job, shard)
                 batch.counts[entry.type_id, State.WAITING, 0] += 1
                 self._pending_bytes -= _size(body)
-                kept = self.bodies.put(job_id, body)
-                if submission.terms and (terms := submission.terms.get(place)) is not None:
-                    batch.add_note(job_id, 0, NoteKind.TERMS, data=terms.encoded())
-                    if kept:
-                        self.terms[job_id] = terms
+                self.bodies.put(job_id, body)
                 self._enter(job_id, entry.type_id, priority, available_at_s, now)
             round_.submissions.append((submission, batch.job_id[first:]))
             self._pending_jobs -= len(submission.jobs)

@@ -80,9 +80,3 @@ class KeyedRound:
     def keys(self) -> list[tuple[int, str, bytes]]:
         """(domain_id, key, body hash) of each."""
         return [(job.domain_id, job.key, job.body_hash) for job in self.jobs]
-
-    def terms(self) -> list[bytes | None]:
-        """The terms of each as they are stored; empty when none has any."""
-        if all(job.terms is None for job in self.jobs):
-            return []
-        return [job.terms.encoded() if job.terms is not None else None for job in self.jobs]

@@ -16,7 +16,7 @@ One task uses a Ledger at a time: the flusher, or whoever takes over before the 
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -154,17 +154,14 @@ class Ledger:
         )  # fmt: skip
         return Flushed(row["at"])
 
-    async def flush_keyed(self, batch: Batch, keys: list[tuple[int, str, bytes]], terms: Sequence[bytes | None] = ()) -> Flushed:
-        """Stores jobs with idempotency keys: `keys` holds (domain_id, key, body hash) for each job of the batch, sorted; `terms` those of each, if any has some.
-
-        Errors as for `flush`.
-        """
+    async def flush_keyed(self, batch: Batch, keys: list[tuple[int, str, bytes]]) -> Flushed:
+        """Stores jobs with idempotency keys: `keys` holds (domain_id, key, body hash) for each job of the batch, sorted. Errors as for `flush`."""
         self.n += 1
         content_type, instance_id, labels, trace_context, payload = body_columns(batch.job_body)
         row = await self._send(
             self._flush_keyed, self.life_id, self.n, self._slot(), batch.max_id,
             [k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys],
-            batch.job_id, batch.job_what, batch.job_available_at, instance_id, content_type, labels, trace_context, payload, terms,
+            batch.job_id, batch.job_what, batch.job_available_at, instance_id, content_type, labels, trace_context, payload,
         )  # fmt: skip
         return Flushed(row["at"], frozenset(row["stored"]))
 
