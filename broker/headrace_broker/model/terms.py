@@ -13,6 +13,10 @@ from headrace_broker.model.job import State
 from headrace_broker.model.settings import Settings
 
 
+DELETE_AFTER = "delete_after_s"
+"""Name of how long a job is kept among what few jobs have."""
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """None: as the submission says, or the type's settings. `delete_after_s`: how long the job is kept once it has settled, however it did."""
@@ -28,10 +32,18 @@ class Terms:
         return json.dumps({name: value for name, value in asdict(self).items() if value is not None and value is not False}).encode()
 
 
-def decode(stored: str | None) -> Terms | None:
-    """From what is stored; names that this version does not know are left out."""
-    if stored is None:
+def submitted(more: str | None) -> Terms | None:
+    """The terms that a submission itself has, from what few jobs have (a JSON object)."""
+    if more is None or DELETE_AFTER not in more:
         return None
+    keep_s = json.loads(more).get(DELETE_AFTER)
+    return None if keep_s is None else Terms(delete_after_s=float(keep_s))
+
+
+def effective(stored: str | None, more: str | None) -> Terms | None:
+    """The terms that hold: those stored last or, when nobody changed any, those of the submission. Names that this version does not know are left out."""
+    if stored is None:
+        return submitted(more)
     values: dict[str, Any] = json.loads(stored)
     return Terms(**{name: value for name, value in values.items() if name in Terms.__slots__})
 

@@ -13,13 +13,13 @@ import asyncpg
 
 from headrace_broker.model.ids import class_of
 from headrace_broker.model.job import Kind, State
-from headrace_broker.model.terms import Terms, decode
-from headrace_broker.store.batch import Body
+from headrace_broker.model.terms import Terms, effective
+from headrace_broker.store.batch import Body, FullBody
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.statements import sql
 
 READ_TIMEOUT_S = 10.0
-_NO_DETAILS = [None, None, None, None]
+_NO_DETAILS = [None] * 5
 
 
 class ReadFailed(Exception):
@@ -61,7 +61,7 @@ class Heads:
             r["job_id"]: StoredHead(
                 r["job_id"], r["type_id"], r["priority"], r["instance_id"], r["seq"], Kind(r["kind"]) if r["kind"] else None, State(r["state"]),
                 r["run"], r["attempt"], r["losses"], r["delete_minute"], r["available_at"], r["agent_id"],
-                r["settled_at"].timestamp() if r["settled_at"] is not None else None, r["labels"], decode(r["terms"]),
+                r["settled_at"].timestamp() if r["settled_at"] is not None else None, r["labels"], effective(r["terms"], r["more"]),
             )
             for r in rows
         }  # fmt: skip
@@ -70,7 +70,7 @@ class Heads:
         """What agents need of these jobs: body, and the newest checkpoint of the present run; with the terms that hold for the job."""
         rows = [row for class_, ids in _by_class(job_ids) for row in await self._fetch(sql("bodies"), ids, class_)]
         return {
-            job_id: (payload or b"" if details == _NO_DETAILS else (payload or b"", *details), checkpoint, decode(terms))
+            job_id: (payload or b"" if details == _NO_DETAILS else FullBody(payload or b"", *details), checkpoint, effective(terms, details[-1]))
             for job_id, payload, *details, checkpoint, terms in rows
         }
 

@@ -10,7 +10,7 @@ import asyncpg
 
 from headrace_broker.model.ids import class_of
 from headrace_broker.model.job import Kind, NoteKind, State
-from headrace_broker.model.terms import Terms, decode
+from headrace_broker.model.terms import Terms, effective
 from headrace_broker.store.statements import sql
 
 SCAN_ROWS = 5000
@@ -208,5 +208,5 @@ def _job(row: Any) -> JobRow:
         row["job_id"], row["type_id"], row["priority"], row["instance_id"], row["content_type"], row["idempotency_key"], _json(row["labels"]) or {},
         row["trace_context"], row["payload_bytes"], row["available_at"], row["seq"], Kind(row["kind"]) if row["kind"] else None, State(row["state"]), row["run"],
         row["attempt"], row["losses"], row["at"], row["delete_minute"], row["lease_epoch"], row["started_at"], row["agent"], _json(row["error"]),
-        _json(row["abort"]), row["payload"], row["result"], decode(row["terms"]), row["payload_seq"],
+        _json(row["abort"]), row["payload"], row["result"], effective(row["terms"], row["more"]), row["payload_seq"],
     )  # fmt: skip

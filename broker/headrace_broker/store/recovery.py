@@ -10,7 +10,7 @@ import asyncpg
 
 from headrace_broker.model.ids import class_of
 from headrace_broker.model.job import Kind, NoteKind, State
-from headrace_broker.model.terms import Terms, decode
+from headrace_broker.model.terms import Terms, effective
 from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.statements import sql
 
@@ -106,7 +106,7 @@ class Recovery:
         for class_, group in itertools.groupby(sorted(job_ids, key=class_of), key=class_of):
             while chunk := list(itertools.islice(group, AT_ONCE)):
                 for row in await self._read("recover_terms", chunk, class_):
-                    found[row["job_id"]] = decode(row["terms"]) or Terms()
+                    found[row["job_id"]] = effective(row["terms"], row["more"]) or Terms()
         return found
 
     async def counts(self) -> tuple[dict[tuple[int, State, int], int], int]:

@@ -1,8 +1,8 @@
 -- What an agent needs of these jobs, with the newest checkpoint of their present run. A payload, content type or labels that were changed win over those submitted.
 -- $1 job_id bigint[] of one retention class, $2 that class int. Indexes: primary keys of the job and event leaves, note (job_id), terms of the note leaves. Locks: none.
--- Returns: job_id bigint, payload bytea, content_type text, instance_id text, labels text (JSON), trace_context text, checkpoint bytea, terms text (JSON).
+-- Returns: job_id bigint, payload bytea, content_type text, instance_id text, labels text (JSON), trace_context text, more text (JSON), checkpoint bytea, terms text (JSON).
 select j.job_id, coalesce(p.data, j.payload) as payload, nullif(coalesce(t.terms ->> 'content_type', j.content_type), '') as content_type, j.instance_id,
-       coalesce(t.terms -> 'labels', j.labels)::text as labels, j.trace_context, c.data as checkpoint, t.terms::text as terms
+       coalesce(t.terms -> 'labels', j.labels)::text as labels, j.trace_context, j.more::text as more, c.data as checkpoint, t.terms::text as terms
 from headrace.job j
 left join lateral (
     select n.data from headrace.note n
