@@ -34,6 +34,7 @@ class Desk:
         self.outbox = Outbox()
         self.logs = LogBuffer()
         self.progress: dict[tuple[int, int], agents_pb2.ProgressReport] = {}
+        self.aborts: list[agents_pb2.AbortReport] = []  # to be said
         self.sessions: list[Session] = []
         self.draining = False
         self.idle = asyncio.Event()
@@ -53,9 +54,15 @@ class Desk:
         """An attempt is over."""
         self._report((job, outcome))
 
-    def unstoppable(self, job: Job) -> None:
+    def unstoppable(self, job: Job, *, aborted: bool) -> None:
         """A handler was told to stop and goes on."""
-        self._report(lambda: log.warning("job %s (%s) was told to stop and goes on: its slot stays taken", job.job_id, job.type))
+
+        def tell() -> None:
+            log.warning("job %s (%s) was told to stop and goes on: its slot stays taken", job.job_id, job.type)
+            if aborted:
+                self.report_abort(job.job_id, job.lease_epoch, agents_pb2.ABORT_PHASE_IGNORED)
+
+        self._report(tell)
 
     def log(self, job_id: int, epoch: int, line: jobs_pb2.LogLine) -> None:
         """One line of a handler's log."""
@@ -142,6 +149,11 @@ class Desk:
             held.stopping = held.stopping or why is Stop.LEASE
             assert self.work is not None
             self.work.stop_attempt(held.job.job_id, held.job.lease_epoch, why, grace_s)
+
+    def report_abort(self, job_id: int, epoch: int, phase: agents_pb2.AbortPhase) -> None:
+        """How far the abort of a job came goes to its broker with the next message."""
+        lease = agents_pb2.LeaseRef(job_id=job_id, lease_epoch=epoch)
+        self.aborts.append(agents_pb2.AbortReport(lease=lease, phase=phase))
 
     def lose(self, job_id: int, epoch: int) -> None:
         """The lease is not ours any more; a handler that runs is stopped at once, and reports nothing."""

@@ -51,9 +51,9 @@ def timed_out(job: Job) -> agents_pb2.Outcome:
     return agents_pb2.Outcome(job_id=job.job_id, lease_epoch=job.lease_epoch, kind=agents_pb2.OUTCOME_KIND_TIMED_OUT, error=error)
 
 
-def aborted(job: Job) -> agents_pb2.Outcome:
-    """The handler stopped because somebody asked for the job's end."""
-    return agents_pb2.Outcome(job_id=job.job_id, lease_epoch=job.lease_epoch, kind=agents_pb2.OUTCOME_KIND_ABORTED)
+def aborted(job: Job, *, killed: bool = False) -> agents_pb2.Outcome:
+    """The handler stopped because somebody asked for the job's end, or (`killed`) was stopped."""
+    return agents_pb2.Outcome(job_id=job.job_id, lease_epoch=job.lease_epoch, kind=agents_pb2.OUTCOME_KIND_ABORTED, killed=killed)
 
 
 def released(job: Job, after_s: float | None = None) -> agents_pb2.Outcome:

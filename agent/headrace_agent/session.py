@@ -207,6 +207,10 @@ class Session:
                 break
             message.progress.append(desk.progress.pop(key))
             due = True
+        for told in [told for told in desk.aborts if self._mine((told.lease.job_id, told.lease.lease_epoch))]:  # before the outcome, which is their end
+            desk.aborts.remove(told)
+            message.aborts.append(told)
+            due = True
         due |= desk.outbox.take(message, room, self._may_go if desk.progress or len(desk.sessions) > 1 else None)
         if logs := desk.logs.take(self, self._number + 1, room):
             message.logs.extend(logs)
@@ -292,6 +296,7 @@ class Session:
             if held is not None:
                 log.info("job %s is to stop: %s (%s)", abort.lease.job_id, abort.reason, abort.actor)
                 desk.stop(held, Stop.ABORT, to_seconds(abort.grace))
+                desk.report_abort(abort.lease.job_id, abort.lease.lease_epoch, agents_pb2.ABORT_PHASE_DELIVERED)
         for ref in message.revoked:
             desk.lose(ref.job_id, ref.lease_epoch)
         if message.logs_stored_no:

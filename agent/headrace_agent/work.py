@@ -49,12 +49,12 @@ class Reports(Sink, Protocol):
     def ended(self, job: Job, outcome: outcomes.Ended) -> None:
         """An attempt is over."""
 
-    def unstoppable(self, job: Job) -> None:
-        """A handler that was told to stop goes on; its slot stays taken."""
+    def unstoppable(self, job: Job, *, aborted: bool) -> None:
+        """A handler that was told to stop goes on; its slot stays taken. `aborted`: because somebody asked for the job's end."""
 
 
 class _Attempt:
-    __slots__ = ("ctx", "deadline", "handler", "job", "stop", "task", "timed_out", "worker")
+    __slots__ = ("ctx", "deadline", "handler", "job", "killed", "stop", "task", "timed_out", "worker")
 
     def __init__(self, job: Job, handler: Handler, ctx: JobContext) -> None:
         self.job = job
@@ -65,6 +65,7 @@ class _Attempt:
         self.stop: Stop | None = None
         self.deadline = 0.0  # loop's clock
         self.timed_out = False
+        self.killed = False  # its process was ended
 
 
 class Work:
@@ -191,7 +192,7 @@ class Work:
 
     def _stopped(self, attempt: _Attempt, error: BaseException) -> agents_pb2.Outcome | None:
         if attempt.stop is Stop.ABORT:
-            return outcomes.aborted(attempt.job)
+            return outcomes.aborted(attempt.job, killed=attempt.killed)
         if attempt.stop is Stop.DRAIN:
             return outcomes.released(attempt.job)
         if attempt.stop is Stop.LEASE:
@@ -249,6 +250,7 @@ class Work:
             except asyncio.CancelledError as error:
                 cancelled = error
                 if attempt.worker is not None:
+                    attempt.killed = True
                     self._loop.run_in_executor(None, attempt.worker.stop)
         if cancelled is not None:
             future.exception()
@@ -279,7 +281,7 @@ class Work:
 
     def _report_unstoppable(self, attempt: _Attempt) -> None:
         if attempt.task is not None and not attempt.task.done():
-            self._reports.unstoppable(attempt.job)
+            self._reports.unstoppable(attempt.job, aborted=attempt.stop is Stop.ABORT)
 
 
 async def _layered(layer: Middleware, inner: Callable[[JobContext], Awaitable[Any]], ctx: JobContext) -> Any:

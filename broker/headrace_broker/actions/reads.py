@@ -7,8 +7,9 @@ from typing import TypeVar
 
 from headrace_broker.model.errors import DatabaseUnavailable, JobNotFound
 from headrace_broker.model.ids import created_at_s
-from headrace_broker.model.job import SETTLED, Kind, State
+from headrace_broker.model.job import SETTLED, Kind, NoteKind, State
 from headrace_broker.shards.owner import Owner
+from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.reads import AlertRow, EventRow, JobRow, LogRow, Reads, RunRow
 
@@ -93,6 +94,14 @@ class JobReads:
         job = await self.get(job_id, domain, full=full)
         return job, await _answered(self._reads.runs(job_id, full=full, below=below, limit=limit))
 
+    async def oldest(self, entry: TypeEntry, above: int, limit: int) -> tuple[list[JobRead], int]:
+        """(the next jobs of a type above an id that are there, oldest first; the id to go on above, 0: there are no more)."""
+        ids = await _answered(self._reads.oldest(entry.type_id, above, limit))
+        rows = await _answered(self._reads.jobs(ids)) if ids else []
+        now_s = self._owner.clock.now_s()
+        jobs = [self._read(row, entry.domain) for row in rows if not _hidden(row, now_s)]
+        return jobs, ids[-1] if len(ids) == limit else 0
+
     async def logs(self, job_id: int, domain: str, *, lease_epoch: int, min_level: int, after: tuple[int, int], limit: int) -> list[LogRow]:
         """Log lines, oldest first."""
         await self.get(job_id, domain)
@@ -103,9 +112,8 @@ class JobReads:
         return await _answered(self._reads.alerts([entry.type_id for entry in self._owner.types.of_domain(domain)], below=below, limit=limit))
 
     def _visible(self, row: JobRow, domain: str) -> JobRead:
-        expired = row.delete_minute is not None and row.state in SETTLED and row.delete_minute * 60 <= self._owner.clock.now_s()
         entry = self._owner.types.by_id.get(row.type_id)
-        if row.state is State.GONE or expired or entry is None or entry.domain != domain:
+        if _hidden(row, self._owner.clock.now_s()) or entry is None or entry.domain != domain:
             raise JobNotFound(row.job_id)
         return self._read(row, domain)
 
@@ -137,18 +145,26 @@ class AttemptRead:
     grant: EventRow
     ending: EventRow | None
     late_outcome: str
+    payload_seq: int  # event that brought its payload; 0: the submission
 
 
 def attempts(events: Sequence[EventRow]) -> list[AttemptRead]:
     """The attempts in a job's timeline, oldest first."""
     found = []
+    versions = sorted(event.seq for event in events if event.kind is NoteKind.PAYLOAD)
     late = {event.seq: (event.data or b"").decode() for event in events if event.kind.name == "LATE_OUTCOME"}
     moves = {event.seq: event for event in events if isinstance(event.kind, Kind)}
     for seq, event in sorted(moves.items()):
         if event.kind is Kind.GRANTED:
             ending = moves.get(seq + 1)
-            found.append(AttemptRead(event, ending if ending is not None and ending.kind in BACK else None, late.get(seq, "")))
+            version = max((version for version in versions if version < seq), default=0)
+            found.append(AttemptRead(event, ending if ending is not None and ending.kind in BACK else None, late.get(seq, ""), version))
     return found
+
+
+def _hidden(row: JobRow, now_s: float) -> bool:
+    """Whether it is purged, or past its delete date."""
+    return row.state is State.GONE or (row.state in SETTLED and row.delete_minute is not None and row.delete_minute * 60 <= now_s)
 
 
 async def _answered(reading: Awaitable[T]) -> T:

@@ -12,7 +12,6 @@ from typing import Any
 from headrace_broker.model.job import State
 from headrace_broker.model.settings import Settings
 
-
 DELETE_AFTER = "delete_after_s"
 """Name of how long a job is kept among what few jobs have."""
 

@@ -28,21 +28,31 @@ DEFAULT_GRACE_S = 30.0
 class AdminService:
     """See the module."""
 
-    def __init__(self, ownership: Ownership, reads: Reads) -> None:
+    def __init__(self, ownership: Ownership, reads: Reads, payload_limit: int) -> None:
         self._ownership = ownership
         self._reads = reads
+        self._payload_limit = payload_limit
 
     async def RequeueJobs(self, request: admin_pb2.RequeueJobsRequest, context: Any) -> admin_pb2.RequeueJobsResponse:  # noqa: N802
-        done = await self._change(Verb.REQUEUE, request.job_ids, request.reason, context, include_completed=request.include_completed)
-        return admin_pb2.RequeueJobsResponse(results=_results(done))
+        payload = request.payload if request.HasField("payload") else None
+        if payload is not None and len(payload) > self._payload_limit:
+            raise convert.payload_too_large(payload, self._payload_limit)
+        if request.content_type and payload is None:
+            raise InvalidField("content_type", "it is that of a payload; set both")
+        if request.HasField("grace") and not request.abort_first:
+            raise InvalidField("grace", "it belongs to abort_first; set both")
+        done = await self._change(
+            Verb.REQUEUE, request.job_ids, request.reason, context, include_completed=request.include_completed, abort_first=request.abort_first,
+            grace_s=_grace_s(request), payload=payload, content_type=convert.text("content_type", request.content_type, 100),
+        )  # fmt: skip
+        return admin_pb2.RequeueJobsResponse(results=results(done))
 
     async def AbortJobs(self, request: admin_pb2.AbortJobsRequest, context: Any) -> admin_pb2.AbortJobsResponse:  # noqa: N802
-        grace_s = convert.seconds("grace", request.grace, MAX_GRACE_S) if request.HasField("grace") else DEFAULT_GRACE_S
-        done = await self._change(Verb.ABORT, request.job_ids, request.reason, context, grace_s=grace_s, force=request.force)
-        return admin_pb2.AbortJobsResponse(results=_results(done))
+        done = await self._change(Verb.ABORT, request.job_ids, request.reason, context, grace_s=_grace_s(request), force=request.force)
+        return admin_pb2.AbortJobsResponse(results=results(done))
 
     async def PurgeJobs(self, request: admin_pb2.PurgeJobsRequest, context: Any) -> admin_pb2.PurgeJobsResponse:  # noqa: N802
-        return admin_pb2.PurgeJobsResponse(results=_results(await self._change(Verb.PURGE, request.job_ids, request.reason, context)))
+        return admin_pb2.PurgeJobsResponse(results=results(await self._change(Verb.PURGE, request.job_ids, request.reason, context)))
 
     async def _change(self, verb: Verb, job_ids: Any, reason: str, context: Any, **options: Any) -> list[Change]:
         return await changes.request(
@@ -143,16 +153,21 @@ class StatsService:
         )  # fmt: skip
 
 
-def _results(done: Sequence[Change]) -> list[admin_pb2.JobResult]:
-    results = []
+def _grace_s(request: admin_pb2.AbortJobsRequest | admin_pb2.RequeueJobsRequest) -> float:
+    return convert.seconds("grace", request.grace, MAX_GRACE_S) if request.HasField("grace") else DEFAULT_GRACE_S
+
+
+def results(done: Sequence[Change]) -> list[admin_pb2.JobResult]:
+    """What became of each job of a call."""
+    messages = []
     for change in done:
         message = admin_pb2.JobResult(job_id=change.job_id, ok=change.error is None)
         if change.state is not None and change.state is not State.GONE:
             message.state = int(change.state)  # type: ignore[assignment]  # enum numbers
         if change.error is not None:
             message.code, message.reason, message.message = status_code(reason_of(change.error)).value[0], reason_of(change.error), str(change.error)
-        results.append(message)
-    return results
+        messages.append(message)
+    return messages
 
 
 def _type(owner: Owner, entry: TypeEntry, counts: dict[State, int]) -> types_pb2.JobType:

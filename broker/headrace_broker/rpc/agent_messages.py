@@ -8,7 +8,7 @@ from headrace_proto.v1 import agents_pb2
 from headrace_proto.wire import to_datetime, to_duration, to_timestamp
 
 from headrace_broker.model.errors import InvalidField
-from headrace_broker.model.job import Kind
+from headrace_broker.model.job import AbortStep, Kind
 from headrace_broker.model.settings import Settings
 from headrace_broker.rpc import convert
 from headrace_broker.shards.intents import AckSink, Completions, Ending
@@ -24,6 +24,8 @@ MAX_LINE = 16 * 1024
 DEFAULT_LIMITS = (Settings().log_limit_lines, Settings().log_limit_bytes)
 _KINDS = {1: Kind.COMPLETED, 2: Kind.FAILED, 3: Kind.TIMED_OUT, 4: Kind.ABORTED, 5: Kind.RELEASED}
 
+_PHASES = {1: AbortStep.DELIVERED, 2: AbortStep.IGNORED}
+
 
 def endings(outcomes: Iterable[agents_pb2.Outcome], sink: AckSink, result_limit: int) -> list[Ending]:
     """Outcomes as intents. Raises InvalidField for one that cannot be understood."""
@@ -37,7 +39,7 @@ def endings(outcomes: Iterable[agents_pb2.Outcome], sink: AckSink, result_limit:
         ending = Ending(outcome.job_id, outcome.lease_epoch, kind, sink)
         if kind is not Kind.COMPLETED:
             ending.error = convert.job_error(outcome.error) if outcome.HasField("error") else None
-            ending.permanent = outcome.permanent
+            ending.permanent, ending.killed = outcome.permanent, outcome.killed
             ending.delay_s = convert.seconds(f"outcomes[{index}].retry_after", outcome.retry_after) if outcome.HasField("retry_after") else None
         elif len(outcome.result) <= result_limit:
             ending.result = outcome.result or None
@@ -47,6 +49,14 @@ def endings(outcomes: Iterable[agents_pb2.Outcome], sink: AckSink, result_limit:
             ending.error = json.dumps({"code": "result_too_large", "message": message, "fingerprint": "result_too_large", "traceback": ""})
         found.append(ending)
     return found
+
+
+def abort_step(report: agents_pb2.AbortReport) -> AbortStep:
+    """How far an abort came. Raises InvalidField for a phase that is not known."""
+    step = _PHASES.get(report.phase)
+    if step is None:
+        raise InvalidField("aborts.phase", f"a phase is 1 or 2, found {report.phase}")
+    return step
 
 
 def completions(message: agents_pb2.Completions, sink: AckSink, result_limit: int) -> list[Completions | Ending]:

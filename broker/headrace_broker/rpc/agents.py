@@ -16,8 +16,8 @@ from headrace_proto.wire import to_duration
 from headrace_broker.model.errors import BrokerError, DatabaseUnavailable, InvalidField, NotOwner, SessionError
 from headrace_broker.model.job import Disposition, Kind
 from headrace_broker.rpc import convert
-from headrace_broker.rpc.agent_messages import MAX_OUTCOMES, completions, endings, log_lines, refs, response
-from headrace_broker.shards import reception
+from headrace_broker.rpc.agent_messages import MAX_OUTCOMES, abort_step, completions, endings, log_lines, refs, response
+from headrace_broker.shards import aborts, reception
 from headrace_broker.shards.intents import Ending
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
@@ -183,6 +183,8 @@ class AgentsService:
             reception.heartbeat(owner, session, message.number, dict(zip(beat.job_ids, beat.lease_epochs, strict=True)), now)
         for report in message.progress:
             self._progress(owner, session, report)
+        for told in message.aborts:
+            aborts.report(owner, told.lease.job_id, told.lease.lease_epoch, abort_step(told), session.facts.name)
         if message.draining:
             session.draining = True
             session.send_acks()

@@ -9,13 +9,14 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from headrace_proto.v1 import types_pb2
+from headrace_proto.v1 import lifecycle_pb2, types_pb2
 from headrace_proto.wire import ACTOR_KEY, DEFAULT_DOMAIN, DOMAIN_KEY, to_duration, to_seconds
 
 from headrace_broker.model.errors import BadPageToken, InvalidField, TooLarge
 from headrace_broker.model.ids import MAX_ID
 from headrace_broker.model.job import State
 from headrace_broker.model.settings import YEARS_10_S, Settings, Value, check
+from headrace_broker.model.terms import DELETE_AFTER
 from headrace_broker.store.batch import Body, FullBody
 
 TYPE_NAME = re.compile(r"[A-Za-z0-9._:/-]{1,200}", re.ASCII)
@@ -152,7 +153,8 @@ def body(spec: types_pb2.JobSpec, payload_limit: int) -> tuple[Body, int]:
     if len(payload) > payload_limit:
         raise payload_too_large(payload, payload_limit)
     content_type, instance_id, trace_context, labels = spec.content_type, spec.instance_id, spec.trace_context, spec.labels
-    if not (content_type or instance_id or trace_context or labels):
+    more = _more(spec)
+    if not (content_type or instance_id or trace_context or labels or more):
         return payload, len(payload)
     return FullBody(
         payload,
@@ -160,7 +162,16 @@ def body(spec: types_pb2.JobSpec, payload_limit: int) -> tuple[Body, int]:
         text("instance_id", instance_id) or None,
         _labels("labels", labels) if labels else None,
         text("trace_context", trace_context, 100) or None,
+        json.dumps(more) if more else None,
     ), len(payload)
+
+
+def _more(spec: types_pb2.JobSpec) -> dict[str, Any]:
+    """What few jobs have, by its stored name."""
+    more: dict[str, Any] = {}
+    if spec.HasField("delete_after"):
+        more[DELETE_AFTER] = seconds("delete_after", spec.delete_after)
+    return more
 
 
 def payload_too_large(payload: bytes, limit: int) -> TooLarge:
@@ -168,7 +179,7 @@ def payload_too_large(payload: bytes, limit: int) -> TooLarge:
     return TooLarge("payload", f"at most {limit} bytes, found {len(payload)}; store it elsewhere and submit where it is")
 
 
-def priority(spec: types_pb2.JobSpec | types_pb2.PlainSpecs) -> int:
+def priority(spec: types_pb2.JobSpec | types_pb2.PlainSpecs | lifecycle_pb2.UpdateJobsRequest) -> int:
     """The job's own part of the score."""
     value = spec.priority
     if not -MAX_PRIORITY <= value <= MAX_PRIORITY:
@@ -200,6 +211,8 @@ def body_hash(spec: types_pb2.JobSpec) -> bytes:
     for part in (spec.type, spec.content_type, spec.instance_id, str(spec.priority), labels, start):
         digest.update(part.encode() + b"\x00")
     digest.update(spec.payload)
+    if more := _more(spec):
+        digest.update(json.dumps(more, sort_keys=True).encode())
     return digest.digest()
 
 

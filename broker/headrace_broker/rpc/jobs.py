@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_proto.v1 import jobs_pb2, types_pb2
 from headrace_proto.wire import WAIT_REASONS, to_duration, to_timestamp
 
@@ -12,11 +13,11 @@ from headrace_broker.actions.explain import explain
 from headrace_broker.actions.reads import AttemptRead, JobRead, JobReads, attempts
 from headrace_broker.model.errors import InvalidField, JobNotFound
 from headrace_broker.model.ids import MAX_ID, created_at_s, lowest_id_at
-from headrace_broker.model.job import SETTLED, Kind, State
+from headrace_broker.model.job import SETTLED, AbortStep, Kind, NoteKind, State
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.submit import SubmitCalls
 from headrace_broker.shards.ownership import Ownership
-from headrace_broker.store.reads import EventRow, Reads
+from headrace_broker.store.reads import EventRow, JsonObject, Reads
 
 MAX_WAIT_S = 3600.0
 _REASON_NUMBERS = {name: number for number, name in WAIT_REASONS.items()}
@@ -36,7 +37,7 @@ class JobsService(SubmitCalls):
 
     async def GetJob(self, request: jobs_pb2.GetJobRequest, context: Any) -> jobs_pb2.GetJobResponse:  # noqa: N802
         job_id = convert.job_id("job_id", request.job_id)
-        job = await self._reads.get(job_id, convert.domain_of(context), full=_full(request.view))
+        job = await self._reads.get(job_id, convert.domain_of(context), full=full_view(request.view))
         return jobs_pb2.GetJobResponse(job=job_message(job))
 
     async def ListJobs(self, request: jobs_pb2.ListJobsRequest, context: Any) -> jobs_pb2.ListJobsResponse:  # noqa: N802
@@ -75,7 +76,7 @@ class JobsService(SubmitCalls):
         wait_s = convert.seconds("wait", request.wait, MAX_WAIT_S) if request.HasField("wait") else MAX_WAIT_S
         left = context.time_remaining()
         job = await self._reads.wait(
-            job_id, convert.domain_of(context), wait_s=min(wait_s or MAX_WAIT_S, left - 0.2 if left is not None else MAX_WAIT_S), full=_full(request.view)
+            job_id, convert.domain_of(context), wait_s=min(wait_s or MAX_WAIT_S, left - 0.2 if left is not None else MAX_WAIT_S), full=full_view(request.view)
         )
         return jobs_pb2.WaitJobResponse(job=job_message(job))
 
@@ -140,7 +141,8 @@ class JobsService(SubmitCalls):
         )  # fmt: skip
 
 
-def _full(view: int) -> bool:
+def full_view(view: int) -> bool:
+    """Whether a view is the full one."""
     if view not in (0, 1, 2):
         raise InvalidField("view", f"a view is 1 or 2, found {view}")
     return view == 2
@@ -173,19 +175,44 @@ def job_message(job: JobRead) -> types_pb2.Job:
     if job.progress is not None:
         message.progress.percent, message.progress.text = job.progress
     if row.abort is not None:
-        message.abort.CopyFrom(
-            types_pb2.AbortRequest(
-                actor=row.abort["actor"] or "", reason=row.abort["reason"] or "", requested_at=to_timestamp(datetime.fromtimestamp(row.abort["at"], UTC)),
-                grace=to_duration(float(row.abort["grace_s"] or 0)),
-            )
-        )  # fmt: skip
+        message.abort.CopyFrom(_abort(row.abort))
+    if row.terms is not None:
+        message.hold = row.terms.hold
+        if row.terms.delete_after_s is not None:
+            message.delete_after.CopyFrom(to_duration(row.terms.delete_after_s))
+    message.payload_version = row.payload_seq
     return message
+
+
+def _abort(stored: JsonObject) -> types_pb2.AbortRequest:
+    """The request and its steps, from what was read of them."""
+    asked = stored["asked"] if isinstance(stored["asked"], dict) else {"grace_s": stored["asked"]}
+    message = types_pb2.AbortRequest(
+        actor=stored["actor"] or "", reason=stored["reason"] or "", requested_at=_since_1970(stored["at"]), grace=to_duration(float(asked["grace_s"])),
+        lease_epoch=stored["epoch"], force=asked.get("force", False), requeue="requeue" in asked,
+    )  # fmt: skip
+    for step, told in (stored["steps"] or {}).items():
+        if step == AbortStep.DELIVERED:
+            message.agent = told["actor"] or ""
+        if step in (AbortStep.DELIVERED, AbortStep.IGNORED):
+            getattr(message, f"{step}_at").CopyFrom(_since_1970(told["at"]))
+        else:
+            message.ending = step
+            message.ended_at.CopyFrom(_since_1970(told["at"]))
+    return message
+
+
+def _since_1970(seconds: float) -> Timestamp:
+    return to_timestamp(datetime.fromtimestamp(seconds, UTC))
 
 
 def _attempt(attempt: AttemptRead) -> jobs_pb2.Attempt:
     grant, ending = attempt.grant, attempt.ending
     late = json.loads(attempt.late_outcome)["outcome"] if attempt.late_outcome else ""
-    message = jobs_pb2.Attempt(run=grant.run, attempt=grant.attempt, lease_epoch=grant.seq, agent=grant.agent, started_at=to_timestamp(grant.at), late_outcome=late)
+    message = jobs_pb2.Attempt(
+        run=grant.run, attempt=grant.attempt, lease_epoch=grant.seq, agent=grant.agent, started_at=to_timestamp(grant.at), late_outcome=late,
+        payload_version=attempt.payload_seq,
+    )  # fmt: skip
     if ending is not None:
         message.ending = ending.kind.name.lower()
         message.ended_at.CopyFrom(to_timestamp(ending.at))
@@ -202,6 +229,10 @@ def _event(event: EventRow) -> jobs_pb2.Event:
         state=int(event.state) if event.state is not None and event.state is not State.GONE else 0,  # type: ignore[arg-type]
         reason=event.reason, agent=event.agent, error=convert.error_message(event.error),
     )  # fmt: skip
+    if event.kind is NoteKind.ABORT_STEP:
+        message.kind = f"abort_{(event.data or b'').decode()}"
+    elif event.kind is NoteKind.TERMS:
+        message.detail = (event.data or b"").decode()
     if event.available_at is not None:
         message.available_at.CopyFrom(to_timestamp(event.available_at))
     return message

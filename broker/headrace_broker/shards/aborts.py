@@ -81,7 +81,7 @@ def before_end(owner: "Owner", live: Live) -> Pending | None:
 
 
 def after_end(owner: "Owner", round_: Round, live: Live, pending: Pending, minute: int | None, step: AbortStep) -> State:
-    """Notes how the abort ended, and begins the new run that was asked for with it. `minute`: the delete date that the job has just been given. Returns the job's state."""
+    """Notes how the abort ended, and begins the new run that was asked for with it; returns the job's state. `minute`: the delete date that it has just been given."""
     by_agent = step in (AbortStep.STOPPED, AbortStep.KILLED, AbortStep.FINISHED)
     round_.batch.add_note(live.job_id, pending.epoch, NoteKind.ABORT_STEP, actor=pending.agent if by_agent else None, data=step.encode())
     wish = pending.abort.requeue

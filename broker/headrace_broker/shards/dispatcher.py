@@ -11,7 +11,7 @@ from headrace_broker.model.terms import submitted
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
 from headrace_broker.shards.session import Session
-from headrace_broker.store.batch import MAX_ROWS, instance_of
+from headrace_broker.store.batch import MAX_ROWS, FullBody, instance_of
 
 if TYPE_CHECKING:
     from headrace_broker.shards.owner import Owner
@@ -90,7 +90,7 @@ def _grant_all(owner: "Owner", round_: Round, session: Session, job_ids: list[in
         if body is None:
             round_.bodiless.append((session, live))
             continue
-        if type(body) is not bytes and body.more is not None and (terms := submitted(body.more)) is not None:  # a body in memory is as it was submitted
+        if isinstance(body, FullBody) and (terms := submitted(body.more)) is not None:  # a body in memory is as it was submitted
             owner.terms[job_id] = terms
         assigned.append((live, live.seq, body, None))
     owner.record_grants(round_, fresh, type_id, agent_id)

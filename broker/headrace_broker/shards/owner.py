@@ -33,7 +33,7 @@ from headrace_broker.shards.round import KeyedRound, Round
 from headrace_broker.shards.session import Session
 from headrace_broker.shards.timers import Timers
 from headrace_broker.shards.types import TypeEntry, TypeTable
-from headrace_broker.store.batch import MAX_ROWS, Batch, instance_of, payload_of
+from headrace_broker.store.batch import MAX_ROWS, Batch, instance_of, keep_s_of, payload_of
 from headrace_broker.store.ledger import Flushed, KeyHolder
 
 MAX_PENDING_JOBS = 50_000
@@ -440,12 +440,14 @@ class Owner:
         if (instance_id := instance_of(body)) is not None:  # the jobs of an instance share a shard
             shard = zlib.crc32(instance_id.encode()) % ids.SHARDS
         self._tick += 1
-        job_id = (self._tick << ids.TICK_SHIFT) | (shard << 3) | self._class_for(entry)
+        job_id = (self._tick << ids.TICK_SHIFT) | (shard << 3) | self._class_for(entry, keep_s_of(body))
         batch.add_job(job_id, entry.type_id, priority, body, datetime.fromtimestamp(available_at_s, UTC) if available_at_s else None)
         return job_id
 
-    def _class_for(self, entry: TypeEntry) -> int:
-        return entry.class_ if entry.class_ in self.open_classes else ids.DEFAULT_CLASS
+    def _class_for(self, entry: TypeEntry, keep_s: float | None = None) -> int:
+        """Where a job of the type lies; `keep_s`: how long it is kept, when it says so itself."""
+        class_ = entry.class_ if keep_s is None else ids.class_for(keep_s)
+        return class_ if class_ in self.open_classes else ids.DEFAULT_CLASS
 
     def _enter(self, job_id: int, type_id: int, priority: int, available_at_s: float, now: float) -> None:
         if available_at_s and (due := self.clock.monotonic_at(available_at_s)) > now:
@@ -497,6 +499,11 @@ class Owner:
                 by_state = found.setdefault(entry.name, {})
                 by_state[state] = by_state.get(state, 0) + count
         return found
+
+    def settled_minutes(self, type_id: int, state: State) -> dict[int, int]:
+        """Durable jobs of a type in a settled state by the minute of their delete date, 0: none; those that it hides are left out."""
+        minute = self.clock.now_s() / 60
+        return {m: n for (counted, in_state, m), n in self.counted.items() if counted == type_id and in_state is state and n and not 0 < m <= minute}
 
     def forget_expired_counts(self) -> None:
         """Drops the counts of jobs that their delete date has hidden for more than an hour."""

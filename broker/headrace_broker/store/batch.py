@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 from headrace_broker.model.job import Kind, NoteKind, State
+from headrace_broker.model.terms import submitted
 
 MAX_ROWS = 2000
 """Facts in one flush, about: more would make everyone wait longer and gains no throughput (1,000 jobs a flush are 98 % of the best measured)."""
@@ -34,6 +35,12 @@ Body = bytes | FullBody
 def instance_of(body: Body) -> str | None:
     """The business case that a body names."""
     return None if isinstance(body, bytes) else body.instance_id
+
+
+def keep_s_of(body: Body) -> float | None:
+    """How long the job says it is kept once it has settled, in seconds; None: it does not say."""
+    terms = None if isinstance(body, bytes) else submitted(body.more)
+    return terms.delete_after_s if terms is not None else None
 
 
 def payload_of(body: Body) -> bytes:
