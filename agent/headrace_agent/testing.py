@@ -50,7 +50,7 @@ class _Reports:
     def ended(self, job: Job, outcome: Ended) -> None:
         self._loop.call_soon_threadsafe(self.done.set_result, outcome)
 
-    def unstoppable(self, job: Job) -> None:
+    def unstoppable(self, job: Job, *, aborted: bool) -> None:
         return
 
     def log(self, job_id: int, epoch: int, line: jobs_pb2.LogLine) -> None:

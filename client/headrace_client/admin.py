@@ -1,16 +1,16 @@
 """The administrator's client: change jobs, job types and agents."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from headrace_proto.v1 import admin_pb2, stats_pb2, types_pb2
+from headrace_proto.v1 import admin_pb2, lifecycle_pb2, stats_pb2, types_pb2
 from headrace_proto.wire import STATE_NUMBERS, to_duration
 
 from headrace_client import models
 from headrace_client.base import Base
 from headrace_client.encode import build
 from headrace_client.errors import InvalidRequest
-from headrace_client.models import AgentInfo, Alert, JobType, Overview
+from headrace_client.models import AgentInfo, Alert, JobType, Overview, RetentionPreview
 
 _DURATIONS = ("timeout_s", "delete_completed_after_s", "delete_aborted_after_s", "delete_error_after_s")
 _RETRY = ("retry_delay_s", "retry_factor", "retry_max_s", "retry_jitter")
@@ -44,6 +44,31 @@ class AdminClient(Base):
     async def resume_type(self, name: str) -> JobType:
         """Jobs of this type are granted again."""
         return await self.set_type(name, paused=False)
+
+    async def preview_retention(
+        self, name: str, *, delete_completed_after_s: float | None = None, delete_aborted_after_s: float | None = None, delete_error_after_s: float | None = None,
+        clear: Sequence[str] = (), sample: int = 0,
+    ) -> RetentionPreview:  # fmt: skip
+        """How many settled jobs of a type these settings would delete, and by when; `clear` tries some without the person's word. Changes nothing."""
+        given = {
+            "delete_completed_after_s": delete_completed_after_s, "delete_aborted_after_s": delete_aborted_after_s, "delete_error_after_s": delete_error_after_s,
+        }  # fmt: skip
+        settings = {setting: value for setting, value in given.items() if value is not None}
+        request = build(
+            lifecycle_pb2.PreviewRetentionRequest, type=name, settings=settings_message(settings), clear=[item.removesuffix("_s") for item in clear], sample=sample
+        )
+        return models.retention_preview(await self._call(lambda stubs: stubs.lifecycle.PreviewRetention, request))
+
+    async def apply_retention(self, name: str, *, reason: str = "") -> AsyncGenerator[tuple[int, int], None]:
+        """Gives settled jobs of a type the delete dates that follow from the settings now in force; yields (looked at, changed) after each part. May be repeated."""
+        token, looked_at, changed = "", 0, 0
+        while True:
+            request = build(lifecycle_pb2.ApplyRetentionRequest, type=name, reason=reason, page_token=token)
+            answer = await self._call(lambda stubs: stubs.lifecycle.ApplyRetention, request)
+            looked_at, changed, token = looked_at + answer.looked_at, changed + answer.changed, answer.next_page_token
+            yield looked_at, changed
+            if not token:
+                return
 
     async def list_agents(self) -> list[AgentInfo]:
         """Agents that are connected, or awaited."""

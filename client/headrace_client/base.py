@@ -1,17 +1,19 @@
 """What every client shares: brokers, metadata, how a call is made again, and the changes of jobs that users and administrators both make."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import grpc
-from headrace_proto.v1 import admin_pb2
+from headrace_proto.v1 import admin_pb2, lifecycle_pb2
+from headrace_proto.wire import to_timestamp
 
 from headrace_client import models
 from headrace_client.channel import Brokers, Stubs, backoff_s, metadata
-from headrace_client.encode import build, duration
+from headrace_client.encode import build, duration, new_payload
 from headrace_client.errors import ResultUnknown, Unavailable, from_rpc, left_nothing, never_sent
 from headrace_client.models import JobResult
 
@@ -49,15 +51,54 @@ class Base:
         """Closes all connections for good. Calls that are under way fail."""
         await self._brokers.close()
 
-    async def requeue(self, job_ids: Sequence[int], *, reason: str = "", include_completed: bool = False) -> list[JobResult]:
-        """Starts a new run of settled jobs, of completed ones only with `include_completed`; one result for each, in order."""
-        request = build(admin_pb2.RequeueJobsRequest, job_ids=job_ids, reason=reason, include_completed=include_completed)
+    async def requeue(
+        self, job_ids: Sequence[int], *, reason: str = "", include_completed: bool = False, data: Any = None, payload: bytes | None = None, content_type: str = "",
+        abort_first: bool = False, grace_s: float | None = None,
+    ) -> list[JobResult]:  # fmt: skip
+        """Starts a new run of settled jobs, of completed ones only with `include_completed`; one result for each, in order.
+
+        Args:
+            data, payload: input of the new run, as in `submit`; without them the same again.
+            abort_first: jobs that are not settled are aborted first, and run again once they have ended; this does not wait for it. What completes meanwhile stays
+                completed, unless `include_completed`. `grace_s`: how long their handlers may take.
+        """
+        request = build(
+            admin_pb2.RequeueJobsRequest, job_ids=job_ids, reason=reason, include_completed=include_completed, payload=new_payload(data, payload),
+            content_type=content_type, abort_first=abort_first, grace=duration("grace_s", grace_s),
+        )  # fmt: skip
         return [models.result(item) for item in (await self._call(lambda stubs: stubs.admin.RequeueJobs, request)).results]
 
     async def abort(self, job_ids: Sequence[int], *, reason: str = "", grace_s: float | None = None, force: bool = False) -> list[JobResult]:
         """Ends waiting jobs and has running ones stopped; `force` ends those at once, without waiting for their agents."""
         request = build(admin_pb2.AbortJobsRequest, job_ids=job_ids, reason=reason, force=force, grace=duration("grace_s", grace_s))
         return [models.result(item) for item in (await self._call(lambda stubs: stubs.admin.AbortJobs, request)).results]
+
+    async def update(
+        self, job_ids: Sequence[int], *, reason: str = "", priority: int | None = None, data: Any = None, payload: bytes | None = None, content_type: str = "",
+        hold: bool | None = None, delete_after_s: float | None = None, delete_at: datetime | None = None, delete_by_type: bool = False,
+        set_labels: Mapping[str, str] | None = None, remove_labels: Sequence[str] = (),
+    ) -> list[JobResult]:  # fmt: skip
+        """Changes jobs and leaves them where they are; what is not given stays as it is. One result for each, in order.
+
+        Args:
+            data, payload: input of the next attempt; of waiting jobs only.
+            hold: True: they are never deleted; False: their date is again what it would be.
+            delete_after_s: they are deleted this long after they have settled. `delete_at`: at this time (settled jobs). `delete_by_type`: as their type says.
+        """
+        request = build(
+            lifecycle_pb2.UpdateJobsRequest, job_ids=job_ids, reason=reason, priority=priority, payload=new_payload(data, payload), content_type=content_type, hold=hold,  # type: ignore[arg-type]  # the stub does not know that an optional field may be None
+            delete_after=duration("delete_after_s", delete_after_s), delete_by_type=delete_by_type, set_labels=dict(set_labels or {}), remove_labels=remove_labels,
+            delete_at=to_timestamp(delete_at) if delete_at is not None else None,
+        )  # fmt: skip
+        return [models.result(item) for item in (await self._call(lambda stubs: stubs.lifecycle.UpdateJobs, request)).results]
+
+    async def hold(self, job_ids: Sequence[int], *, reason: str = "") -> list[JobResult]:
+        """Jobs are kept from deletion until they are released."""
+        return await self.update(job_ids, reason=reason, hold=True)
+
+    async def release(self, job_ids: Sequence[int], *, reason: str = "") -> list[JobResult]:
+        """Ends the hold of jobs: they are deleted when they would have been without it, at once if that has passed."""
+        return await self.update(job_ids, reason=reason, hold=False)
 
     async def purge(self, job_ids: Sequence[int], *, reason: str = "") -> list[JobResult]:
         """Deletes settled jobs now."""

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import grpc
-from headrace_proto.v1 import jobs_pb2, types_pb2
+from headrace_proto.v1 import jobs_pb2, lifecycle_pb2, types_pb2
 from headrace_proto.wire import LEVEL_NUMBERS, to_datetime, to_duration, to_timestamp
 
 from headrace_client import models
@@ -15,7 +15,7 @@ from headrace_client.base import Base
 from headrace_client.channel import backoff_s
 from headrace_client.encode import Spec, batches, build, check_id, encode_fields, put, state_number
 from headrace_client.errors import HeadraceError, InvalidRequest, NotFound, Unavailable, WaitTimeout, from_rpc
-from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobPage, JobSpec, LogLine, State, Submitted
+from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobPage, JobSpec, LogLine, Run, State, Submitted
 from headrace_client.submitter import Submitter, failure_error
 
 WAIT_SLICE_S = 20.0
@@ -42,16 +42,18 @@ class Client(Base):
     async def submit(
         self, type: str, data: Any = None, *, payload: bytes | None = None, content_type: str = "", instance_id: str = "", key: str = "",  # noqa: A002
         priority: int = 0, delay_s: float = 0.0, start_at: datetime | None = None, labels: Mapping[str, str] | None = None, trace_context: str = "",
-        timeout_s: float | None = None,
+        delete_after_s: float | None = None, timeout_s: float | None = None,
     ) -> Submitted:  # fmt: skip
         """Stores one job; it is durable when this returns. Concurrent calls share messages.
+
+        `delete_after_s`: it is deleted this long after it has settled, whatever its type says.
 
         With a `key` the call is repeated safely: the same key and body give the same job. Without one it is repeated only when surely nothing was stored.
 
         Raises:
             InvalidRequest, Conflict (the key was used with another body), Busy, Unavailable, ResultUnknown.
         """
-        spec = encode_fields(type, data, payload, content_type, instance_id, key, priority, delay_s, start_at, labels or {}, trace_context)
+        spec = encode_fields(type, data, payload, content_type, instance_id, key, priority, delay_s, start_at, labels or {}, trace_context, delete_after_s)
         return await self._stream().submit(spec, timeout_s or self._timeout_s)
 
     async def submit_many(self, specs: Sequence[JobSpec]) -> list[Submitted | HeadraceError]:
@@ -213,6 +215,12 @@ class Client(Base):
         """A job's timeline, oldest first."""
         answer = await self._call(lambda stubs: stubs.jobs.ListEvents, build(jobs_pb2.ListEventsRequest, job_id=check_id(job_id)))
         return [models.event(item) for item in answer.events]
+
+    async def runs(self, job_id: int, *, full: bool = False, before_run: int = 0, limit: int = 20) -> "builtins_list[Run]":
+        """The newest runs of a job (below one), oldest first; `full` brings the payload and the result of each."""
+        request = build(lifecycle_pb2.ListRunsRequest, job_id=check_id(job_id), view=_VIEWS[full], before_run=before_run, page_size=limit)
+        answer = await self._call(lambda stubs: stubs.lifecycle.ListRuns, request)
+        return [models.run(item) for item in answer.runs]
 
     async def logs(self, job_id: int, *, lease_epoch: int = 0, min_level: str = "debug") -> AsyncGenerator[LogLine, None]:
         """What handlers logged for a job, oldest first; of one attempt when `lease_epoch` is given."""

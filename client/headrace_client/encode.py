@@ -29,18 +29,19 @@ Spec = types_pb2.JobSpec | tuple[str, bytes]
 def encode(spec: JobSpec) -> Spec:
     """A job as it travels. Raises InvalidRequest for what cannot be sent at all."""
     return encode_fields(
-        spec.type, spec.data, spec.payload, spec.content_type, spec.instance_id, spec.key, spec.priority, spec.delay_s, spec.start_at, spec.labels, spec.trace_context
-    )
+        spec.type, spec.data, spec.payload, spec.content_type, spec.instance_id, spec.key, spec.priority, spec.delay_s, spec.start_at, spec.labels, spec.trace_context,
+        spec.delete_after_s,
+    )  # fmt: skip
 
 
 def encode_fields(
     type_: str, data: Any, payload: bytes | None, content_type: str, instance_id: str, key: str, priority: int, delay_s: float, start_at: datetime | None,
-    labels: Mapping[str, str], trace_context: str,
+    labels: Mapping[str, str], trace_context: str, delete_after_s: float | None,
 ) -> Spec:  # fmt: skip
     """The same from the fields one by one: a single submit costs little else."""
     payload = encode_payload(data, payload)
     details = content_type or instance_id or key or priority or labels or trace_context
-    if not (details or delay_s or start_at is not None) and type(payload) is bytes and isinstance(type_, str) and type_.isascii():
+    if not (details or delay_s or start_at is not None or delete_after_s is not None) and type(payload) is bytes and isinstance(type_, str) and type_.isascii():
         return type_, payload
     try:
         message = types_pb2.JobSpec(type=type_, payload=payload)
@@ -50,6 +51,8 @@ def encode_fields(
             message.labels.update(labels)
         if delay_s:
             message.delay.CopyFrom(to_duration(delay_s))
+        if delete_after_s is not None:
+            message.delete_after.CopyFrom(to_duration(delete_after_s))
         if start_at is not None:
             if start_at.tzinfo is None:
                 raise InvalidRequest("start_at must say its time zone", details={"field": "start_at"})
@@ -66,6 +69,11 @@ def encode_payload(data: Any, payload: bytes | None) -> bytes:
     if data is not None:
         raise InvalidRequest("give data or payload, not both", details={"field": "payload"})
     return payload
+
+
+def new_payload(data: Any, payload: bytes | None) -> bytes | None:
+    """The bytes of a job's new input; None: neither is given. Raises InvalidRequest as `encode_payload`."""
+    return None if data is None and payload is None else encode_payload(data, payload)
 
 
 def payload_of(spec: Spec) -> bytes:

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from headrace_proto.v1 import admin_pb2, jobs_pb2, stats_pb2, types_pb2
+from headrace_proto.v1 import admin_pb2, jobs_pb2, lifecycle_pb2, stats_pb2, types_pb2
 from headrace_proto.wire import LEVEL_NAMES, STATE_NAMES, WAIT_REASONS, to_datetime, to_seconds
 
 
@@ -41,6 +41,7 @@ class JobSpec:
     start_at: datetime | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     trace_context: str = ""
+    delete_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,9 @@ class Job:
     content_type: str
     payload: bytes
     result: bytes
+    hold: bool = False
+    delete_after_s: float | None = None
+    payload_version: int = 0
 
     def json_result(self) -> Any:
         """The result decoded as JSON; None when there is none."""
@@ -101,12 +105,24 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class AbortRequest:
-    """Who wants the job to end, why, and how long its handler may take."""
+    """Who wanted the job to end, why, how long its handler may take, and what became of it.
+
+    `ending` empty: it is under way; else stopped, killed, finished (the handler completed first), lost, forced or not_started. `agent` has it since `delivered_at`.
+    `ignored_at`: its handler goes on after the grace, since then. `requeue`: the job is to run again once it has ended.
+    """
 
     actor: str
     reason: str
     requested_at: datetime
     grace_s: float
+    lease_epoch: int = 0
+    force: bool = False
+    requeue: bool = False
+    delivered_at: datetime | None = None
+    agent: str = ""
+    ignored_at: datetime | None = None
+    ended_at: datetime | None = None
+    ending: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +182,7 @@ class Attempt:
     ending: str
     error: JobError | None
     late_outcome: str
+    payload_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +201,71 @@ class Event:
     agent: str
     available_at: datetime | None
     error: JobError | None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a job. `ending`: the event that it ended or stands with; `payload_version`: that of its newest payload, 0 is that of the submission.
+
+    `payload` and `result` only when they were asked for.
+    """
+
+    run: int
+    began_at: datetime
+    actor: str
+    reason: str
+    state: State | None
+    ending: str
+    ended_at: datetime | None
+    attempts: int
+    losses: int
+    started_at: datetime | None
+    agent: str
+    error: JobError | None
+    payload_version: int
+    payload_bytes: int
+    payload: bytes
+    result_bytes: int
+    result: bytes
+
+    def json_result(self) -> Any:
+        """The result decoded as JSON; None when there is none."""
+        return json.loads(self.result) if self.result else None
+
+
+@dataclass(frozen=True, slots=True)
+class DueJobs:
+    """How many jobs are gone by a time."""
+
+    by: datetime
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionOfState:
+    """Settled jobs of one state, and when they are deleted: `due` with the dates that they have, `due_then` if the settings were changed and applied. Cumulative.
+
+    `keep_s` None: for ever. `undated`: jobs without a date, of which `due_then` knows nothing.
+    """
+
+    state: State
+    keep_s: float | None
+    keep_then_s: float | None
+    jobs: int
+    undated: int
+    due: list[DueJobs]
+    due_then: list[DueJobs]
+    gone_at_once: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionPreview:
+    """What other settings would delete, exact as of `as_of`; `sample`: some of the oldest jobs that would be gone at once."""
+
+    as_of: datetime
+    states: list[RetentionOfState]
+    sample: list[Job]
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,9 +373,16 @@ def job(message: types_pb2.Job) -> Job:
         message.idempotency_key, dict(message.labels), message.trace_context,
         (message.progress.percent, message.progress.text) if message.HasField("progress") else None,
         error(message), message.agent,
-        AbortRequest(message.abort.actor, message.abort.reason, to_datetime(message.abort.requested_at), to_seconds(message.abort.grace))
-        if message.HasField("abort") else None,
-        message.payload_bytes, message.content_type, message.payload, message.result,
+        abort(message.abort) if message.HasField("abort") else None,
+        message.payload_bytes, message.content_type, message.payload, message.result, message.hold, _seconds(message, "delete_after"), message.payload_version,
+    )  # fmt: skip
+
+
+def abort(message: types_pb2.AbortRequest) -> AbortRequest:
+    """A request and what became of it, from its message."""
+    return AbortRequest(
+        message.actor, message.reason, to_datetime(message.requested_at), to_seconds(message.grace), message.lease_epoch, message.force, message.requeue,
+        _time(message, "delivered_at"), message.agent, _time(message, "ignored_at"), _time(message, "ended_at"), message.ending,
     )  # fmt: skip
 
 
@@ -325,7 +414,7 @@ def attempt(message: jobs_pb2.Attempt) -> Attempt:
     """An attempt from its message."""
     return Attempt(
         message.run, message.attempt, message.lease_epoch, message.agent, to_datetime(message.started_at), _time(message, "ended_at"), message.ending,
-        error(message), message.late_outcome,
+        error(message), message.late_outcome, message.payload_version,
     )  # fmt: skip
 
 
@@ -333,8 +422,30 @@ def event(message: jobs_pb2.Event) -> Event:
     """An event from its message."""
     return Event(
         message.seq, message.kind, message.note, to_datetime(message.at), _state(message.state), message.run, message.attempt, message.actor, message.reason,
-        message.agent, _time(message, "available_at"), error(message),
+        message.agent, _time(message, "available_at"), error(message), message.detail,
     )  # fmt: skip
+
+
+def run(message: lifecycle_pb2.Run) -> Run:
+    """A run from its message."""
+    return Run(
+        message.run, to_datetime(message.began_at), message.actor, message.reason, _state(message.state), message.ending, _time(message, "ended_at"), message.attempts,
+        message.losses, _time(message, "started_at"), message.agent, error(message), message.payload_version, message.payload_bytes, message.payload,
+        message.result_bytes, message.result,
+    )  # fmt: skip
+
+
+def retention_preview(message: lifecycle_pb2.PreviewRetentionResponse) -> RetentionPreview:
+    """A preview from its message."""
+    states = [
+        RetentionOfState(
+            State(STATE_NAMES[item.state]), _seconds(item, "keep"), _seconds(item, "keep_then"), item.jobs, item.undated,
+            [DueJobs(to_datetime(point.by), point.jobs) for point in item.due], [DueJobs(to_datetime(point.by), point.jobs) for point in item.due_then],
+            item.gone_at_once,
+        )
+        for item in message.states
+    ]  # fmt: skip
+    return RetentionPreview(to_datetime(message.as_of), states, [job(item) for item in message.sample])
 
 
 def log_line(message: jobs_pb2.LogLine) -> LogLine:
@@ -394,6 +505,10 @@ def overview(message: stats_pb2.GetOverviewResponse) -> Overview:
 
 def _state(number: int) -> State | None:
     return State(STATE_NAMES[number]) if number in STATE_NAMES else None
+
+
+def _seconds(message: Any, name: str) -> float | None:
+    return to_seconds(getattr(message, name)) if message.HasField(name) else None
 
 
 def _time(message: Any, name: str) -> datetime | None:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 from headrace_client.client import Client
 from headrace_client.errors import ClientClosed, ForkError, HeadraceError
-from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobPage, JobResult, JobSpec, LogLine, State, Submitted
+from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobPage, JobResult, JobSpec, LogLine, Run, State, Submitted
 
 T = TypeVar("T")
 
@@ -59,13 +59,13 @@ class SyncClient:
     def submit(
         self, type: str, data: Any = None, *, payload: bytes | None = None, content_type: str = "", instance_id: str = "", key: str = "",  # noqa: A002
         priority: int = 0, delay_s: float = 0.0, start_at: datetime | None = None, labels: dict[str, str] | None = None, trace_context: str = "",
-        timeout_s: float | None = None,
+        delete_after_s: float | None = None, timeout_s: float | None = None,
     ) -> Submitted:  # fmt: skip
         """Stores one job."""
         return self._run(
             self._client.submit(
                 type, data, payload=payload, content_type=content_type, instance_id=instance_id, key=key, priority=priority, delay_s=delay_s,
-                start_at=start_at, labels=labels, trace_context=trace_context, timeout_s=timeout_s,
+                start_at=start_at, labels=labels, trace_context=trace_context, delete_after_s=delete_after_s, timeout_s=timeout_s,
             )
         )  # fmt: skip
 
@@ -119,6 +119,10 @@ class SyncClient:
         """All executions of a job."""
         return self._run(self._client.attempts(job_id))
 
+    def runs(self, job_id: int, *, full: bool = False, before_run: int = 0, limit: int = 20) -> "builtins_list[Run]":
+        """The runs of a job."""
+        return self._run(self._client.runs(job_id, full=full, before_run=before_run, limit=limit))
+
     def events(self, job_id: int) -> "builtins_list[Event]":
         """A job's timeline."""
         return self._run(self._client.events(job_id))
@@ -127,9 +131,38 @@ class SyncClient:
         """What handlers logged."""
         return self._iterate(lambda: self._client.logs(job_id, lease_epoch=lease_epoch, min_level=min_level))
 
-    def requeue(self, job_ids: Sequence[int], *, reason: str = "", include_completed: bool = False) -> "builtins_list[JobResult]":
+    def requeue(
+        self, job_ids: Sequence[int], *, reason: str = "", include_completed: bool = False, data: Any = None, payload: bytes | None = None, content_type: str = "",
+        abort_first: bool = False, grace_s: float | None = None,
+    ) -> "builtins_list[JobResult]":  # fmt: skip
         """Starts a new run of settled jobs."""
-        return self._run(self._client.requeue(job_ids, reason=reason, include_completed=include_completed))
+        return self._run(
+            self._client.requeue(
+                job_ids, reason=reason, include_completed=include_completed, data=data, payload=payload, content_type=content_type, abort_first=abort_first,
+                grace_s=grace_s,
+            )
+        )  # fmt: skip
+
+    def update(
+        self, job_ids: Sequence[int], *, reason: str = "", priority: int | None = None, data: Any = None, payload: bytes | None = None, content_type: str = "",
+        hold: bool | None = None, delete_after_s: float | None = None, delete_at: datetime | None = None, delete_by_type: bool = False,
+        set_labels: Mapping[str, str] | None = None, remove_labels: Sequence[str] = (),
+    ) -> "builtins_list[JobResult]":  # fmt: skip
+        """Changes jobs and leaves them where they are."""
+        return self._run(
+            self._client.update(
+                job_ids, reason=reason, priority=priority, data=data, payload=payload, content_type=content_type, hold=hold, delete_after_s=delete_after_s,
+                delete_at=delete_at, delete_by_type=delete_by_type, set_labels=set_labels, remove_labels=remove_labels,
+            )
+        )  # fmt: skip
+
+    def hold(self, job_ids: Sequence[int], *, reason: str = "") -> "builtins_list[JobResult]":
+        """Keeps jobs from deletion."""
+        return self._run(self._client.hold(job_ids, reason=reason))
+
+    def release(self, job_ids: Sequence[int], *, reason: str = "") -> "builtins_list[JobResult]":
+        """Ends their hold."""
+        return self._run(self._client.release(job_ids, reason=reason))
 
     def abort(self, job_ids: Sequence[int], *, reason: str = "", grace_s: float | None = None, force: bool = False) -> "builtins_list[JobResult]":
         """Ends jobs."""

@@ -11,9 +11,10 @@ from cyclopts.validators import Number
 from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, change, read_ids, run, run_admin
 from headrace_client.cli.output import Done, Output, errors, plain
+from headrace_client.cli.submit import read_json
 from headrace_client.client import Client
 from headrace_client.errors import WaitTimeout
-from headrace_client.models import State
+from headrace_client.models import JobResult, State
 
 app = App(name="jobs", help="Find, read, watch and change jobs.")
 Ids = Annotated[list[str], Parameter(allow_leading_hyphen=True, help="job ids; - reads them from standard input")]
@@ -208,13 +209,20 @@ def requeue(
     *,
     reason: Reason = "",
     include_completed: Annotated[bool, Parameter(negative="", help="also jobs that have completed")] = False,
+    data: Annotated[str | None, Parameter(allow_leading_hyphen=True, help="input of the new run: JSON, @FILE, or -; without it the same again")] = None,
+    abort_first: Annotated[bool, Parameter(negative="", help="abort what is not settled, and run it again once it has ended")] = False,
+    grace: Annotated[float | None, Parameter(help="with --abort-first: seconds that a handler may take to stop by itself")] = None,
     yes: Yes = False,
     common: Common | None = None,
 ) -> int:
     """Start a new run of settled jobs."""
+    payload = read_json(data) if data is not None else None
+
+    async def again(client: AdminClient, ids: list[int]) -> list[JobResult]:
+        return await client.requeue(ids, reason=reason, include_completed=include_completed, payload=payload, abort_first=abort_first, grace_s=grace)
 
     async def command(client: AdminClient, output: Output) -> int:
-        return await change(read_ids(job), "requeue", yes, lambda ids: client.requeue(ids, reason=reason, include_completed=include_completed), output)
+        return await change(read_ids(job), "requeue", yes, lambda ids: again(client, ids), output)
 
     return run_admin(common or Common(), command)
 

@@ -6,7 +6,7 @@ import sys
 from cyclopts import App
 
 from headrace_client import __version__
-from headrace_client.cli import agents, jobs, types
+from headrace_client.cli import agents, jobs, types, updates
 from headrace_client.cli.bench import bench
 from headrace_client.cli.output import Done, errors
 from headrace_client.cli.submit import submit
@@ -18,6 +18,8 @@ app = App(
 )  # fmt: skip
 app.command(submit)
 app.command(jobs.app)
+for command in (updates.update, updates.hold, updates.release, updates.runs):
+    jobs.app.command(command)
 app.command(types.app)
 app.command(agents.app)
 app.command(agents.alerts_app)

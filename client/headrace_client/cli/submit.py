@@ -19,9 +19,10 @@ from headrace_client.client import Client
 from headrace_client.errors import Busy, HeadraceError, Unavailable
 from headrace_client.models import JobSpec, State, Submitted
 
-JSONL_HELP = "submit one job a line of FILE, or - for standard input: {type, data, instance_id, key, priority, delay_s, start_at, labels}"
+JSONL_HELP = "submit one job a line of FILE, or - for standard input: {type, data, instance_id, key, priority, delay_s, start_at, labels, delete_after_s}"
 FIELDS: dict[str, type | tuple[type, ...]] = {
     "type": str, "data": object, "instance_id": str, "key": str, "priority": int, "delay_s": (int, float), "start_at": str, "labels": dict,
+    "delete_after_s": (int, float),
 }  # fmt: skip
 """The members of a line, and what they may be."""
 
@@ -35,6 +36,7 @@ def submit(
     priority: Annotated[int, Parameter(help="higher runs first")] = 0,
     delay: Annotated[float, Parameter(help="seconds to wait before the first attempt")] = 0.0,
     label: Annotated[list[str] | None, Parameter(help="KEY=VALUE; may be repeated")] = None,
+    delete_after: Annotated[float | None, Parameter(help="seconds to keep the job once it has settled, whatever its type says")] = None,
     wait: Annotated[bool, Parameter(negative="", help="wait until the job has settled; exit code 1 unless it completed")] = False,
     jsonl: Annotated[str | None, Parameter(allow_leading_hyphen=True, help=JSONL_HELP)] = None,
     common: Common | None = None,
@@ -46,12 +48,14 @@ def submit(
         return 2
     if jsonl is not None:
         return run(common, lambda client, output: _many(client, output, jsonl))
-    payload = _payload(data)
-    labels = _labels(label or [])
+    payload = read_json(data)
+    labels = read_labels(label or [])
 
     async def command(client: Client, output: Output) -> int:
         assert type is not None
-        submitted = await client.submit(type, payload=payload, instance_id=instance, key=key, priority=priority, delay_s=delay, labels=labels)
+        submitted = await client.submit(
+            type, payload=payload, instance_id=instance, key=key, priority=priority, delay_s=delay, labels=labels, delete_after_s=delete_after
+        )
         if not wait:
             if output.form == "table":
                 print(submitted.job_id)
@@ -66,7 +70,7 @@ def submit(
     return run(common, command)
 
 
-def _payload(data: str | None) -> bytes:
+def read_json(data: str | None) -> bytes:
     """The bytes to send, exactly as they were given; they must be JSON."""
     if data is None:
         return b"null"
@@ -82,7 +86,7 @@ def _payload(data: str | None) -> bytes:
     return raw
 
 
-def _labels(pairs: list[str]) -> dict[str, str]:
+def read_labels(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         if not pair.partition("=")[0] or "=" not in pair:
             errors.print(f"headrace: a label is KEY=VALUE, found {pair!r}")

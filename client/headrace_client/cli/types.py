@@ -1,12 +1,15 @@
 """`headrace types`: job types and their settings."""
 
+import sys
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
+from rich.prompt import Confirm
 
 from headrace_client.admin import SETTINGS, AdminClient
 from headrace_client.cli.common import Common, run_admin
 from headrace_client.cli.output import Output, errors
+from headrace_client.cli.updates import duration_s
 from headrace_client.models import JobType
 
 app = App(name="types", help="Job types and their settings.")
@@ -89,6 +92,74 @@ def pause(name: Name, *, common: Common | None = None) -> int:
 def resume(name: Name, *, common: Common | None = None) -> int:
     """Grant jobs of a paused type again."""
     return _switch(common, name, paused=False)
+
+
+@app.command
+def preview_retention(
+    name: Name,
+    *,
+    delete_completed_after: Annotated[str | None, Parameter(help="try this: 90s, 15m, 2h, 7d")] = None,
+    delete_aborted_after: Annotated[str | None, Parameter(help="the same for aborted jobs")] = None,
+    delete_error_after: Annotated[str | None, Parameter(help="the same for jobs in error")] = None,
+    sample: Annotated[int, Parameter(help="name up to so many of the oldest jobs that would be gone at once")] = 0,
+    common: Common | None = None,
+) -> int:
+    """Say how many settled jobs other settings would delete, and by when; changes nothing."""
+    given = {"completed": delete_completed_after, "aborted": delete_aborted_after, "error": delete_error_after}
+    try:
+        settings = {f"delete_{state}_after_s": duration_s(text) for state, text in given.items() if text is not None}
+    except ValueError as error:
+        errors.print(f"headrace: {error}")
+        return 2
+
+    async def command(client: AdminClient, output: Output) -> None:
+        preview = await client.preview_retention(name, sample=sample, **settings)
+        if output.form != "table":
+            output.one(preview)
+            return
+        rows = [
+            {
+                "state": str(item.state), "jobs": item.jobs, "kept now": _kept(item.keep_s), "kept then": _kept(item.keep_then_s), "gone at once": item.gone_at_once,
+                "gone later": item.due_then[-1].jobs - item.gone_at_once if item.due_then else 0, "last one": item.due_then[-1].by if item.due_then else None,
+                "without a date": item.undated,
+            }
+            for item in preview.states
+        ]  # fmt: skip
+        output.rows(rows, list(rows[0]))
+        if preview.sample:
+            output.rows(preview.sample, ["job_id", "type", "state", "instance_id", "settled_at", "delete_at"])
+
+    return run_admin(common or Common(), command)
+
+
+@app.command
+def apply_retention(
+    name: Name,
+    *,
+    reason: Annotated[str, Parameter(help="why; kept in the history of each job")] = "",
+    yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="do not ask")] = False,
+    common: Common | None = None,
+) -> int:
+    """Give settled jobs the delete dates that follow from the settings in force; held jobs, and those with a rule of their own, keep theirs."""
+
+    async def command(client: AdminClient, output: Output) -> int:
+        preview = await client.preview_retention(name)
+        errors.print(f"{sum(item.jobs for item in preview.states)} settled jobs to look at")
+        if not yes and (not sys.stdin.isatty() or not Confirm.ask("move their delete dates?", console=errors)):
+            errors.print("headrace: nothing was done; give --yes to move them without being asked")
+            return 2
+        looked_at = changed = 0
+        async for looked_at, changed in client.apply_retention(name, reason=reason):
+            if errors.is_terminal:
+                errors.print(f"{looked_at} looked at, {changed} moved")
+        output.one({"looked_at": looked_at, "changed": changed})
+        return 0
+
+    return run_admin(common or Common(), command)
+
+
+def _kept(seconds: float | None) -> str:
+    return "for ever" if seconds is None else f"{seconds / 86_400:g} d" if seconds >= 86_400 else f"{seconds:g} s"
 
 
 def _switch(common: Common | None, name: str, *, paused: bool) -> int:
