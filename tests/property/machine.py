@@ -1,18 +1,19 @@
 """The owner of the shards driven step by step, on a real database, against a model that a person can check by eye.
 
-Commands are what the outside can do: submit, grant, complete, fail, release, lose, abort, requeue, purge, let time pass, crash. After every step the owner's memory and
-the model agree; a crash reads everything anew from the ledger.
+Commands are what the outside can do: submit, grant, complete, fail, release, lose, abort, requeue, update, purge, let time pass, crash. After every step the owner's
+memory and the model agree; a crash reads everything anew from the ledger.
 """
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import asyncpg
 from headrace_broker.metrics import Metrics
-from headrace_broker.model.job import Disposition, Kind, State
+from headrace_broker.model.job import SETTLED, Disposition, Kind, State
 from headrace_broker.model.settings import Settings
+from headrace_broker.model.terms import Terms, Update
 from headrace_broker.shards import changes, reception
 from headrace_broker.shards.checkpoint import Checkpoints
 from headrace_broker.shards.clock import DatabaseClock
@@ -23,6 +24,7 @@ from headrace_broker.shards.refill import judge_stale, refill_bodies
 from headrace_broker.shards.session import AgentFacts, Served, Session
 from headrace_broker.shards.types import TypeEntry, TypeTable
 from headrace_broker.store import partitions
+from headrace_broker.store.batch import payload_of
 from headrace_broker.store.checkpoints import CheckpointStore
 from headrace_broker.store.heads import Heads
 from headrace_broker.store.ledger import Ledger
@@ -46,6 +48,10 @@ class Job:
     losses: int = 0
     seq: int = 0
     abort: bool = False
+    again: bool | None = None  # with the abort: it is to run again; whether also when it completes first
+    terms: Terms = Terms()  # noqa: RUF009  # it is frozen
+    payload: bytes = b"{}"
+    next_payload: bytes | None = None  # of the run that is to follow an abort
     lost_epoch: int = 0  # lease that was lost and whose late outcome would still count
     epochs: list[int] = field(default_factory=list)
 
@@ -166,7 +172,8 @@ class Machine:
             assert self.session.leases[job_id].seq == job.seq and (not job.epochs or job.seq > job.epochs[-1])
             job.epochs.append(job.seq)
         await self._refill()
-        assert {live.job_id for live, *_ in self.session.take_out(self.now).assigned} == granted
+        assigned = {live.job_id: payload_of(body) for live, _, body, _ in self.session.take_out(self.now).assigned}
+        assert assigned == {job_id: self.jobs[job_id].payload for job_id in granted}
         self.session.accept(self.session.assign_no)
 
     async def report(self, job_id: int, epoch: int, kind: Kind, *, permanent: bool = False) -> None:
@@ -218,38 +225,69 @@ class Machine:
         if self.session is not None:
             reception.heartbeat(self.owner, self.session, self.session.last_no + 1, {j: live.seq for j, live in self.session.leases.items()}, self.now)
 
-    async def change(self, verb: Verb, job_id: int, *, force: bool = False) -> None:
-        """Abort, requeue or purge."""
+    async def change(self, verb: Verb, job_id: int, *, force: bool = False, **options: Any) -> None:
+        """Abort, requeue, update or purge; options as for `changes.request`."""
         job = self.jobs[job_id]
-        task = asyncio.ensure_future(
-            changes.request(self.owner, self.heads, verb, [job_id], domain="default", actor="test", reason="", include_completed=True, force=force)
-        )
+        options = {"include_completed": True, **options}
+        task = asyncio.ensure_future(changes.request(self.owner, self.heads, verb, [job_id], domain="default", actor="test", reason="", force=force, **options))
         while not task.done():
             if self.owner.has_intents:
                 await self.flush()
             await asyncio.sleep(0)
         [change] = task.result()
-        self._changed(job, verb, change, force)
+        self._changed(job, verb, change, force, options)
         if job.state is State.GONE:
             del self.jobs[job_id]
 
-    def _changed(self, job: Job, verb: Verb, change: Change, force: bool) -> None:
-        settled = job.state in (State.COMPLETED, State.ERROR, State.ABORTED)
-        assert (change.error is None) == (settled if verb in (Verb.REQUEUE, Verb.PURGE) else not settled)
+    def _changed(self, job: Job, verb: Verb, change: Change, force: bool, options: dict[str, Any]) -> None:
+        settled, first = job.state in SETTLED, bool(options.get("abort_first"))
+        if verb is Verb.UPDATE:
+            allowed = job.state is State.WAITING or options["update"].payload is None
+        elif verb is Verb.REQUEUE:
+            allowed = first if not settled else (job.state is not State.COMPLETED or options["include_completed"])
+        else:
+            allowed = settled and not job.terms.hold if verb is Verb.PURGE else not settled
+        assert (change.error is None) == allowed, change.error
         if change.error is not None:
             return
-        if verb is Verb.ABORT and job.state is State.PROCESSING and not force:
-            job.abort = True
+        if verb is Verb.UPDATE:
+            self._updated(job, options["update"])
             return
-        job.seq += 1
+        if job.state is State.PROCESSING and not force:
+            job.abort, job.again = True, options["include_completed"] if verb is Verb.REQUEUE else None
+            if job.again is not None:
+                job.next_payload = options.get("payload")
+            return
         job.lost_epoch = 0
-        if verb is Verb.ABORT:
+        if verb is Verb.PURGE:
+            job.seq, job.state = job.seq + 1, State.GONE
+            return
+        if not settled:
+            job.seq += 1
             job.state, job.abort = State.ABORTED, False
-        elif verb is Verb.REQUEUE:
-            job.state, job.run, job.attempt, job.losses = State.WAITING, job.run + 1, 0, 0
+        if verb is Verb.REQUEUE:
+            job.next_payload = options.get("payload")
+            self._run_again(job)
             self._pass_a_lease()  # a forced abort keeps the next lease back until the old one has ended
-        else:
-            job.state = State.GONE
+
+    def _run_again(self, job: Job) -> None:
+        job.seq += 1
+        job.state, job.run, job.attempt, job.losses, job.again, job.lost_epoch = State.WAITING, job.run + 1, 0, 0, None, 0
+        if job.next_payload is not None:
+            job.payload, job.terms, job.next_payload = job.next_payload, replace(job.terms, content_type=""), None
+
+    def _updated(self, job: Job, update: Update) -> None:
+        """An event for what is changed, but for a job that runs."""
+        wanted = replace(
+            job.terms, hold=update.hold if update.hold is not None else job.terms.hold,
+            priority=update.priority if update.priority is not None else job.terms.priority,
+            content_type="" if update.payload is not None else job.terms.content_type,
+        )  # fmt: skip
+        changed = wanted != job.terms or (update.payload is not None)
+        job.terms = wanted
+        if changed and job.state is not State.PROCESSING:
+            job.seq, job.lost_epoch = job.seq + 1, 0
+        job.payload = update.payload if update.payload is not None else job.payload
 
     def _end(self, job: Job, kind: Kind, *, permanent: bool = False) -> None:
         """The model's table of endings."""
@@ -267,8 +305,12 @@ class Machine:
             job.state = State.ERROR if job.losses >= MAX_LOSSES else State.WAITING
         else:
             job.attempt, job.state = job.attempt - 1, State.WAITING
+        again, job.again = job.again, None
         if job.state is State.WAITING and kind in (Kind.LOST, Kind.OWNER_CHANGED):
             job.lost_epoch = epoch
+        if aborted and again is not None and (again or job.state is State.ABORTED):
+            self._run_again(job)
+        job.next_payload = None
 
     def ack(self, job_ids: list[int], epochs: list[int], disposition: Disposition) -> None:
         """What became of outcomes."""
@@ -301,6 +343,8 @@ class Machine:
             live = self.owner.live(job_id)
             if live is not None:
                 assert (live.state, live.seq, live.run, live.attempt, live.losses) == (job.state, job.seq, job.run, job.attempt, job.losses), job_id
+                assert live.priority == (job.terms.priority or 0)
+                assert (live.abort is not None) == job.abort == (job_id in self.owner.aborting)
             else:
                 assert job.state not in (State.PROCESSING,) and not (job.state is State.WAITING and job.seq)
         wanted = Counter(job.state for job in self.jobs.values())
@@ -314,8 +358,12 @@ class Machine:
         con = await asyncpg.connect(self._dsn)
         try:
             heads = await check_ledger(con)
+            view = {row["job_id"]: row for row in await con.fetch("select job_id, priority, hold, delete_at, state from headrace.job_state")}
         finally:
             await con.close()
         for job_id, job in self.jobs.items():
             head = heads[job_id]
             assert (head.state, head.seq, head.run, head.attempt, head.losses) == (job.state, job.seq, job.run, job.attempt, job.losses)
+            row = view[job_id]
+            assert (row["priority"], row["hold"]) == (job.terms.priority or 0, job.terms.hold)
+            assert (row["delete_at"] is None) == (job.terms.hold or job.state not in (State.COMPLETED, State.ABORTED))

@@ -5,6 +5,7 @@ from typing import Any
 
 import asyncpg
 from headrace_broker.model.job import Kind, State
+from headrace_broker.model.terms import Update
 from headrace_broker.shards.intents import Verb
 from headrace_broker.store.embedded import EmbeddedPostgres
 from hypothesis import HealthCheck, settings
@@ -75,11 +76,23 @@ def _machine(postgres: EmbeddedPostgres) -> type[RuleBasedStateMachine]:
         def lose(self) -> None:
             self.run(self.machine.lose())
 
-        @rule(data=st.data(), verb=st.sampled_from(list(Verb)), force=st.booleans())
+        @rule(data=st.data(), verb=st.sampled_from([Verb.ABORT, Verb.REQUEUE, Verb.PURGE]), force=st.booleans())
         def change(self, data: Any, verb: Verb, force: bool) -> None:
             job_id = self._pick(data)
             if job_id is not None:
                 self.run(self.machine.change(verb, job_id, force=force))
+
+        @rule(data=st.data(), force=st.booleans(), include_completed=st.booleans(), payload=st.none() | st.sampled_from([b"1", b"[]"]))
+        def abort_and_requeue(self, data: Any, force: bool, include_completed: bool, payload: bytes | None) -> None:
+            job_id = self._pick(data)
+            if job_id is not None:
+                self.run(self.machine.change(Verb.REQUEUE, job_id, force=force, abort_first=True, include_completed=include_completed, payload=payload))
+
+        @rule(data=st.data(), priority=st.none() | st.integers(-2, 2), hold=st.none() | st.booleans(), payload=st.none() | st.sampled_from([b"2", b"{}"]))
+        def update(self, data: Any, priority: int | None, hold: bool | None, payload: bytes | None) -> None:
+            job_id = self._pick(data)
+            if job_id is not None:
+                self.run(self.machine.change(Verb.UPDATE, job_id, update=Update(priority=priority, hold=hold, payload=payload)))
 
         @rule(store=st.booleans(), publish=st.booleans())
         def checkpoint(self, store: bool, publish: bool) -> None:

@@ -21,9 +21,10 @@ def test_a_step_is_taken_exactly_when_the_table_has_it(state: State, kind: Kind,
             step(head, event)
 
 
-def test_settled_jobs_are_left_by_requeue_and_purge_only() -> None:
+def test_settled_jobs_are_left_by_requeue_and_purge_only_and_updates_leave_them_where_they_are() -> None:
     for state in (State.COMPLETED, State.ERROR, State.ABORTED):
-        assert {kind for (before, kind) in TRANSITIONS if before is state} == {Kind.REQUEUED, Kind.PURGED}
+        assert {kind for (before, kind) in TRANSITIONS if before is state} == {Kind.REQUEUED, Kind.PURGED, Kind.UPDATED}
+        assert TRANSITIONS[state, Kind.UPDATED] == {state}
     assert not [kind for (before, kind) in TRANSITIONS if before is State.GONE]
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from headrace_broker.actions.reads import JobRead, JobReads
 from headrace_broker.model.job import SETTLED, State
 from headrace_broker.model.settings import Settings, Value, effective
-from headrace_broker.model.terms import Update, delete_minute
+from headrace_broker.model.terms import Update, delete_minute, same_date
 from headrace_broker.shards import changes
 from headrace_broker.shards.intents import Verb
 from headrace_broker.shards.owner import Owner
@@ -96,7 +96,7 @@ async def apply(owner: Owner, heads: Heads, reads: JobReads, entry: TypeEntry, *
     Jobs that are held stay without a date, and those with a rule of their own keep theirs. Raises as `changes.request`.
     """
     jobs, last = await reads.oldest(entry, above, limit)
-    wrong = [job.row.job_id for job in jobs if job.row.state in SETTLED and _minute(job, entry.settings) != job.row.delete_minute]
+    wrong = [job.row.job_id for job in jobs if job.row.state in SETTLED and not same_date(_minute(job, entry.settings), job.row.delete_minute)]
     done = []
     if wrong:
         done = await changes.request(owner, heads, Verb.UPDATE, wrong, domain=entry.domain, actor=actor, reason=reason, update=Update(redate=True))

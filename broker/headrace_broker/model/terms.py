@@ -57,6 +57,11 @@ def delete_minute(settings: Settings, terms: Terms | None, state: State, settled
     return None if keep_s is None else math.ceil((settled_at_s + keep_s) / 60)
 
 
+def same_date(one: int | None, other: int | None) -> bool:
+    """Whether two delete minutes are the same but for rounding: a job's date is reckoned a moment before the commit whose time says when it settled."""
+    return one == other if one is None or other is None else abs(one - other) <= 1
+
+
 @dataclass(frozen=True, slots=True)
 class Update:
     """Changes to a job that somebody asks for; None: as it is. `delete_at_s`: since 1970. `redate`: its date follows from the settings that are now in force."""
@@ -71,11 +76,6 @@ class Update:
     set_labels: dict[str, str] | None = None
     remove_labels: Sequence[str] = ()
     redate: bool = False
-
-    @property
-    def dates(self) -> bool:
-        """Whether it may change when the job is deleted."""
-        return self.redate or self.default_delete or self.hold is not None or self.delete_after_s is not None or self.delete_at_s is not None
 
     def applied(self, terms: Terms, labels: dict[str, str], settled_at_s: float) -> Terms:
         """The terms after it. `labels` are those in force; `settled_at_s` counts only for a date."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from headrace_broker.model.errors import InvalidState
 from headrace_broker.model.job import SETTLED, Kind, State
-from headrace_broker.model.terms import Terms, Update, delete_minute
+from headrace_broker.model.terms import Terms, Update, delete_minute, same_date
 from headrace_broker.shards.intents import ChangeIntent
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.requeues import put_payload, put_terms
@@ -67,10 +67,10 @@ def _waiting(owner: "Owner", round_: Round, intent: ChangeIntent, live: Live) ->
 
 def _settled(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live, terms: Terms, wanted: Terms) -> None:
     assert intent.update is not None
-    minute = head.delete_minute
-    if intent.update.dates:
+    update, minute = intent.update, head.delete_minute
+    if update.redate or update.default_delete or (wanted.hold, wanted.delete_after_s) != (terms.hold, terms.delete_after_s):
         minute = delete_minute(live.entry.settings, wanted, live.state, head.settled_at_s or 0.0)
-    if wanted == terms and minute == head.delete_minute:
+    if wanted == terms and same_date(minute, head.delete_minute):
         return
     owner.record(round_, live, Kind.UPDATED, live.state, delete_minute=minute, old_minute=head.delete_minute)
     round_.batch.extend_event(actor=intent.actor, reason=intent.reason)

@@ -105,15 +105,16 @@ def preview_retention(
     common: Common | None = None,
 ) -> int:
     """Say how many settled jobs other settings would delete, and by when; changes nothing."""
-    given = {"completed": delete_completed_after, "aborted": delete_aborted_after, "error": delete_error_after}
     try:
-        settings = {f"delete_{state}_after_s": duration_s(text) for state, text in given.items() if text is not None}
+        completed_s, aborted_s, error_s = (None if text is None else duration_s(text) for text in (delete_completed_after, delete_aborted_after, delete_error_after))
     except ValueError as error:
         errors.print(f"headrace: {error}")
         return 2
 
     async def command(client: AdminClient, output: Output) -> None:
-        preview = await client.preview_retention(name, sample=sample, **settings)
+        preview = await client.preview_retention(
+            name, delete_completed_after_s=completed_s, delete_aborted_after_s=aborted_s, delete_error_after_s=error_s, sample=sample
+        )
         if output.form != "table":
             output.one(preview)
             return
