@@ -19,9 +19,18 @@ Body = bytes | tuple[bytes, str | None, str | None, str | None, str | None]
 """What an agent needs of a job: its payload, or (payload, content_type, instance_id, labels as JSON, trace_context) when any of these is set."""
 
 
+UniqueName = tuple[int, str]
+"""A unique key: (domain_id, key)."""
+
+
 def instance_of(body: Body) -> str | None:
     """The business case that a body names."""
     return None if isinstance(body, bytes) else body[2]
+
+
+def size_of(body: Body) -> int:
+    """Size of its payload in bytes."""
+    return len(body) if isinstance(body, bytes) else len(body[0])
 
 
 @dataclass(slots=True)
@@ -31,6 +40,7 @@ class Batch:
     counts: Counter[tuple[int, State, int]] = field(default_factory=Counter)  # (type_id, state, delete_minute or 0) -> change
     max_id: int = 0
     lease_s: float = 0.0  # of all grants in the batch
+    claims: dict[UniqueName, int] = field(default_factory=dict)  # unique keys of jobs that are live again -> the job
     # jobs
     job_id: list[int] = field(default_factory=list)
     job_what: list[int] = field(default_factory=list)  # type_id << 32 | priority + 2^31
