@@ -15,6 +15,7 @@ from headrace_broker.store.ledger import Fenced, KeyTaken, Ledger, NothingStored
 from headrace_broker.store.pool import open_pool
 from headrace_broker.store.recovery import Recovery
 from headrace_broker.store.settings import SettingsStore
+from headrace_broker.store.ties import KeyedRow
 
 from tests.support.processes import until
 
@@ -141,14 +142,58 @@ async def test_keyed_jobs_are_stored_once_and_the_holder_is_named(bench: Bench, 
     first, second = Batch(), Batch()
     held = bench.job(first)
     first.counts.clear()
-    flushed = await ledger.flush_keyed(first, [(bench.domain_id, "a", b"hash")])
+    flushed = await ledger.flush_keyed(first, [KeyedRow(bench.domain_id, "a", b"hash")])
     assert flushed.stored == {held}
     bench.job(second)
     new = bench.job(second)
-    flushed = await ledger.flush_keyed(second, [(bench.domain_id, "a", b"other"), (bench.domain_id, "b", b"hash")])
+    flushed = await ledger.flush_keyed(second, [KeyedRow(bench.domain_id, "a", b"other"), KeyedRow(bench.domain_id, "b", b"hash")])
     assert flushed.stored == {new}
     holders = await ledger.key_holders([(bench.domain_id, "a"), (bench.domain_id, "c")])
     assert {key: (holder.job_id, holder.body_hash) for key, holder in holders.items()} == {(bench.domain_id, "a"): (held, b"hash")}
+
+
+async def test_a_unique_key_is_taken_from_a_holder_that_is_settled_and_from_no_other(bench: Bench, stack: AsyncExitStack) -> None:
+    ledger = await bench.owner(stack)
+
+    async def submit(*names: str | None, key: str | None = None) -> list[int]:
+        batch = Batch()
+        job_ids = [bench.job(batch) for _ in names]
+        batch.counts.clear()
+        stored = (await ledger.flush_keyed(batch, [KeyedRow(bench.domain_id, key, b"" if key else None, name) for name in names])).stored
+        return [job_id for job_id in job_ids if job_id in stored]
+
+    async def move(job_id: int, seq: int, kind: Kind, state: State) -> None:
+        batch = Batch()
+        batch.add_event(job_id, seq, bench.type_id, kind, state, 1, 1, 0, None)
+        before = State.WAITING if seq == 1 else State.PROCESSING
+        batch.counts[bench.type_id, before, 0] -= 1
+        batch.counts[bench.type_id, state, 0] += 1
+        await ledger.flush(batch)
+
+    [first, _] = await submit("u", None)
+    assert await submit("u", key="k") == []
+    await move(first, 1, Kind.GRANTED, State.PROCESSING)
+    assert await submit("u") == []
+    assert await ledger.unique_holders([(bench.domain_id, "u"), (bench.domain_id, "v")]) == {(bench.domain_id, "u"): first}
+    await move(first, 2, Kind.COMPLETED, State.COMPLETED)
+    assert await ledger.unique_holders([(bench.domain_id, "u")]) == {}
+    [second] = await submit("u", key="k")  # the key of a job that was refused is free
+    assert await ledger.unique_holders([(bench.domain_id, "u")]) == {(bench.domain_id, "u"): second}
+    assert await submit("w", key="k") == [] and await ledger.unique_holders([(bench.domain_id, "w")]) == {}
+    assert await ledger.stored([first, second, second + 8]) == {first, second}
+
+
+async def test_a_job_that_is_live_again_does_not_take_a_unique_key_from_a_live_one(bench: Bench, stack: AsyncExitStack) -> None:
+    ledger = await bench.owner(stack)
+    batch = Batch()
+    holder = bench.job(batch)
+    batch.counts.clear()
+    await ledger.flush_keyed(batch, [KeyedRow(bench.domain_id, None, None, "u")])
+    claim = Batch()
+    claim.claims[bench.domain_id, "u"] = holder + 8
+    with pytest.raises(KeyTaken):
+        await ledger.flush(claim)
+    assert await ledger.unique_holders([(bench.domain_id, "u")]) == {(bench.domain_id, "u"): holder}
 
 
 async def test_counts_are_those_of_all_lives_and_are_not_read_twice_once_based(bench: Bench, stack: AsyncExitStack) -> None:

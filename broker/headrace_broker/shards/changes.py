@@ -45,6 +45,7 @@ async def request(
             keys_moved.clear()
             if owner.in_flight is not None:  # what is being stored now may or may not be in what is read now
                 moved.update(owner.in_flight.event_job)
+                keys_moved.update(owner.in_flight.claims)
             try:
                 stored = await heads.heads(todo)
                 holders = await heads.unique_holders({name for head in stored.values() if (name := _unique_name(owner, head)) is not None})
