@@ -20,10 +20,10 @@ from headrace_broker.model.job import Kind, State
 from headrace_broker.store import partitions
 from headrace_broker.store.batch import Batch
 from headrace_broker.store.ledger import Ledger
-from headrace_broker.store.ties import KeyedRow
 from headrace_broker.store.migrate import migrate
 from headrace_broker.store.settings import SettingsStore
 from headrace_broker.store.statements import sql
+from headrace_broker.store.ties import KeyedRow
 
 from benchmarks import support
 

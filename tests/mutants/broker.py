@@ -156,8 +156,8 @@ MUTANTS = (
     ),
     Mutant(
         "counts: a keyed submit is not counted in memory",
-        OWNER,
-        "                self.counted[entry.type_id, State.WAITING, 0] += 1\n",
+        KEYED,
+        "        owner.counted[entry.type_id, State.WAITING, 0] += 1\n",
         "",
         f"{DOUBLED} -k key_submitted",
     ),
