@@ -23,7 +23,6 @@ from headrace_broker.store.ledger import Ledger
 from headrace_broker.store.migrate import migrate
 from headrace_broker.store.settings import SettingsStore
 from headrace_broker.store.statements import sql
-from headrace_broker.store.ties import KeyedRow
 
 from benchmarks import support
 
@@ -77,7 +76,7 @@ class Product:
         keys = []
         for _ in ids:
             self._keyed += 1
-            keys.append(KeyedRow(self._domain_id, f"key-{self._keyed:012}", b"0123456789abcdef"))
+            keys.append((self._domain_id, f"key-{self._keyed:012}", b"0123456789abcdef"))
         await self._ledger.flush_keyed(batch, keys)
 
     def _next_id(self) -> int:

@@ -172,7 +172,7 @@ async def test_keys_of_jobs_that_are_gone_are_forgotten(client: Client, database
     kept = await client.submit("t", unique_key="v")
     con = await asyncpg.connect(database)
     try:
-        row = await con.fetchrow("select class, lo, hi from headrace.fact_range where class = $1 & 7 and lo <= $1 and hi > $1", first.job_id)
+        row = await con.fetchrow("select class, lo, hi from headrace.fact_range where class = $1::bigint & 7 and lo <= $1 and hi > $1", first.job_id)
         assert await con.fetchval("select headrace.forget_ties($1, $2, $3)", row["class"], row["lo"], row["hi"]) == 0
         async with con.transaction():
             await con.execute("delete from headrace.job where job_id = $1", first.job_id)

@@ -3,9 +3,12 @@
 from headrace_broker.model.errors import UniqueKeyTaken
 from headrace_broker.model.job import State
 from headrace_broker.shards.intents import Verb
+from headrace_broker.store.batch import FullBody
 
 from tests.fire.steps import begin, end
 from tests.property.machine import Job, Machine
+
+BODY = FullBody(b"{}", more='{"unique_key": "u"}')
 
 
 async def _keyed_flush(machine: Machine) -> None:
@@ -19,7 +22,7 @@ async def _keyed_flush(machine: Machine) -> None:
 
 
 async def _submit(machine: Machine) -> int:
-    done = machine.owner.submit_keyed((machine.type, 0, 0.0, b"{}"), machine.type.domain_id, "", b"", 2, unique_key="u")
+    done = machine.owner.submit_keyed((machine.type, 0, 0.0, BODY), machine.type.domain_id, "", b"", 2, unique_key="u")
     await _keyed_flush(machine)
     job_id, existing = done.result()
     assert not existing
@@ -43,6 +46,6 @@ async def test_a_key_that_its_own_job_has_still_is_claimed_by_a_requeue(machine:
     await machine.change(Verb.ABORT, first)
     await machine.change(Verb.REQUEUE, first)
     assert machine.jobs[first].state is State.WAITING
-    done = machine.owner.submit_keyed((machine.type, 0, 0.0, b"{}"), machine.type.domain_id, "", b"", 2, unique_key="u")
+    done = machine.owner.submit_keyed((machine.type, 0, 0.0, BODY), machine.type.domain_id, "", b"", 2, unique_key="u")
     await _keyed_flush(machine)
     assert done.result() == (first, True)

@@ -20,7 +20,11 @@ MUTANTS = (
         f"{STORED} -k from_no_other",
     ),
     Mutant(
-        "a known idempotency key takes the unique key", FLUSH, "    where g.key is null or not exists (", "    where true or not exists (", f"{STORED} -k from_no_other"
+        "a known idempotency key takes the unique key",
+        FLUSH,
+        "    where g.unique_key is null or g.key is null or not exists (",
+        "    where true or not exists (",
+        f"{STORED} -k from_no_other",
     ),
     Mutant("a job that is live again takes any key", CLAIM, " where held.job_id = excluded.job_id or not headrace.is_live(held.job_id)", "", f"{STORED} -k live_again"),
     Mutant("a claim that failed goes unnoticed", LEDGER, ") < len(claims):", ") < 0:", f"{STORED} -k live_again"),

@@ -13,7 +13,6 @@ from headrace_broker.shards.types import TypeTable
 from headrace_broker.store.batch import Batch
 from headrace_broker.store.ledger import Fenced, Ledger, ResultUnknown
 from headrace_broker.store.settings import SettingsStore
-from headrace_broker.store.ties import KeyedRow
 
 from tests.store.test_ledger import Bench, bench
 
@@ -36,7 +35,7 @@ async def _store(bench: Bench, ledger: Ledger, *, keyed: bool) -> None:
         batch = Batch()
         bench.job(batch)
         batch.counts.clear()
-        await ledger.flush_keyed(batch, [KeyedRow(bench.domain_id, "key", b"hash")])
+        await ledger.flush_keyed(batch, [(bench.domain_id, "key", b"hash")])
     else:
         await ledger.flush(_everything(bench))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import json
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -10,12 +11,11 @@ import pytest
 from headrace_broker.model.ids import DEFAULT_CLASS, TICK_SHIFT, lowest_id_at
 from headrace_broker.model.job import Kind, State
 from headrace_broker.store import partitions
-from headrace_broker.store.batch import Batch
+from headrace_broker.store.batch import Batch, FullBody
 from headrace_broker.store.ledger import Fenced, KeyTaken, Ledger, NothingStored, ResultUnknown
 from headrace_broker.store.pool import open_pool
 from headrace_broker.store.recovery import Recovery
 from headrace_broker.store.settings import SettingsStore
-from headrace_broker.store.ties import KeyedRow
 
 from tests.support.processes import until
 
@@ -142,11 +142,11 @@ async def test_keyed_jobs_are_stored_once_and_the_holder_is_named(bench: Bench, 
     first, second = Batch(), Batch()
     held = bench.job(first)
     first.counts.clear()
-    flushed = await ledger.flush_keyed(first, [KeyedRow(bench.domain_id, "a", b"hash")])
+    flushed = await ledger.flush_keyed(first, [(bench.domain_id, "a", b"hash")])
     assert flushed.stored == {held}
     bench.job(second)
     new = bench.job(second)
-    flushed = await ledger.flush_keyed(second, [KeyedRow(bench.domain_id, "a", b"other"), KeyedRow(bench.domain_id, "b", b"hash")])
+    flushed = await ledger.flush_keyed(second, [(bench.domain_id, "a", b"other"), (bench.domain_id, "b", b"hash")])
     assert flushed.stored == {new}
     holders = await ledger.key_holders([(bench.domain_id, "a"), (bench.domain_id, "c")])
     assert {key: (holder.job_id, holder.body_hash) for key, holder in holders.items()} == {(bench.domain_id, "a"): (held, b"hash")}
@@ -158,8 +158,9 @@ async def test_a_unique_key_is_taken_from_a_holder_that_is_settled_and_from_no_o
     async def submit(*names: str | None, key: str | None = None) -> list[int]:
         batch = Batch()
         job_ids = [bench.job(batch) for _ in names]
+        batch.job_body = [FullBody(b"1", more=None if name is None else json.dumps({"unique_key": name})) for name in names]
         batch.counts.clear()
-        stored = (await ledger.flush_keyed(batch, [KeyedRow(bench.domain_id, key, b"" if key else None, name) for name in names])).stored
+        stored = (await ledger.flush_keyed(batch, [(bench.domain_id, key, b"" if key else None) for name in names])).stored
         return [job_id for job_id in job_ids if job_id in stored]
 
     async def move(job_id: int, seq: int, kind: Kind, state: State) -> None:
@@ -187,8 +188,9 @@ async def test_a_job_that_is_live_again_does_not_take_a_unique_key_from_a_live_o
     ledger = await bench.owner(stack)
     batch = Batch()
     holder = bench.job(batch)
+    batch.job_body = [FullBody(b"1", more='{"unique_key": "u"}')]
     batch.counts.clear()
-    await ledger.flush_keyed(batch, [KeyedRow(bench.domain_id, None, None, "u")])
+    await ledger.flush_keyed(batch, [(bench.domain_id, None, None)])
     claim = Batch()
     claim.claims[bench.domain_id, "u"] = holder + 8
     with pytest.raises(KeyTaken):

@@ -16,7 +16,7 @@ from headrace_broker.model.errors import BadPageToken, InvalidField, TooLarge
 from headrace_broker.model.ids import MAX_ID
 from headrace_broker.model.job import State
 from headrace_broker.model.settings import YEARS_10_S, Settings, Value, check
-from headrace_broker.store.batch import Body
+from headrace_broker.store.batch import Body, FullBody
 
 TYPE_NAME = re.compile(r"[A-Za-z0-9._:/-]{1,200}", re.ASCII)
 DOMAIN_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
@@ -152,15 +152,25 @@ def body(spec: types_pb2.JobSpec, payload_limit: int) -> tuple[Body, int]:
     if len(payload) > payload_limit:
         raise payload_too_large(payload, payload_limit)
     content_type, instance_id, trace_context, labels = spec.content_type, spec.instance_id, spec.trace_context, spec.labels
-    if not (content_type or instance_id or trace_context or labels):
+    more = _more(spec)
+    if not (content_type or instance_id or trace_context or labels or more):
         return payload, len(payload)
-    return (
+    return FullBody(
         payload,
         text("content_type", content_type, 100) or None,
         text("instance_id", instance_id) or None,
         _labels("labels", labels) if labels else None,
         text("trace_context", trace_context, 100) or None,
+        json.dumps(more) if more else None,
     ), len(payload)
+
+
+def _more(spec: types_pb2.JobSpec) -> dict[str, Any]:
+    """What few jobs have, by the name under which it is stored."""
+    more: dict[str, Any] = {}
+    if spec.unique_key:
+        more["unique_key"] = text("unique_key", spec.unique_key)
+    return more
 
 
 def payload_too_large(payload: bytes, limit: int) -> TooLarge:

@@ -152,11 +152,11 @@ class SubmitCalls:
         return await (await self._queue_keyed(owner, spec, job, size, wait=False))
 
     async def _queue_keyed(self, owner: Owner, spec: types_pb2.JobSpec, job: NewJob, size: int, *, wait: bool) -> "asyncio.Future[tuple[int, bool]]":
-        key, unique_key = convert.text("idempotency_key", spec.idempotency_key), convert.text("unique_key", spec.unique_key)
+        key = convert.text("idempotency_key", spec.idempotency_key)
         return_holder = convert.returns_holder(spec)
         while True:
             try:
-                return owner.submit_keyed(job, job[0].domain_id, key, convert.body_hash(spec), size, unique_key=unique_key, return_holder=return_holder)
+                return owner.submit_keyed(job, job[0].domain_id, key, convert.body_hash(spec), size, unique_key=spec.unique_key, return_holder=return_holder)
             except Busy:
                 if not wait:
                     raise

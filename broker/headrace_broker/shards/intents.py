@@ -8,9 +8,8 @@ from typing import Protocol
 from headrace_broker.model.errors import BrokerError
 from headrace_broker.model.job import Disposition, Kind, State
 from headrace_broker.shards.types import TypeEntry
-from headrace_broker.store.batch import Body, UniqueName
+from headrace_broker.store.batch import Body, KeyedRow, UniqueName
 from headrace_broker.store.heads import StoredHead
-from headrace_broker.store.ties import KeyedRow
 
 NewJob = tuple[TypeEntry, int, float, Body]
 """(type, priority, available_at in seconds since 1970 by the database's clock or 0 for at once, body)"""
@@ -45,7 +44,7 @@ class KeyedJob:
     key: str  # idempotency key; empty: none
     body_hash: bytes
     done: "asyncio.Future[tuple[int, bool]]"
-    unique_key: str = ""  # empty: none
+    unique_key: str = ""  # empty: none; the body's `more` has it too
     return_holder: bool = True  # the answer when a live job holds the unique key: that job; False: UniqueKeyTaken
 
     @property
@@ -60,7 +59,7 @@ class KeyedJob:
 
     def row(self) -> KeyedRow:
         """What is stored beside the job."""
-        return KeyedRow(self.domain_id, self.key or None, self.body_hash if self.key else None, self.unique_key or None)
+        return self.domain_id, self.key or None, self.body_hash if self.key else None
 
 
 class AckSink(Protocol):

@@ -15,7 +15,7 @@ from headrace_broker.model.job import State
 from headrace_broker.shards.hub import JobChange
 from headrace_broker.shards.intents import KeyedJob
 from headrace_broker.shards.round import KeyedRound
-from headrace_broker.store.batch import Batch, UniqueName, instance_of, size_of
+from headrace_broker.store.batch import Batch, UniqueName, instance_of, payload_of
 from headrace_broker.store.ledger import Flushed, KeyHolder
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Keyed:
             else:
                 later.append(job)
                 continue
-            size += size_of(job.job[3])
+            size += len(payload_of(job.job[3]))
             if leader is None and job.key:
                 first[job.key_name] = job
             if leader is None and job.unique_key:

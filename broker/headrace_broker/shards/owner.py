@@ -32,7 +32,7 @@ from headrace_broker.shards.round import Round
 from headrace_broker.shards.session import Session
 from headrace_broker.shards.timers import Timers
 from headrace_broker.shards.types import TypeEntry, TypeTable
-from headrace_broker.store.batch import MAX_ROWS, Batch, size_of
+from headrace_broker.store.batch import MAX_ROWS, Batch, instance_of, payload_of
 
 MAX_PENDING_JOBS = 50_000
 """Submitted jobs that wait for their flush; beyond, callers are told to come back. About half a second of work."""
@@ -357,7 +357,7 @@ class Owner:
                 entry, priority, available_at_s, body = job
                 job_id = self.add_job(batch, job)
                 batch.counts[entry.type_id, State.WAITING, 0] += 1
-                self._pending_bytes -= size_of(body)
+                self._pending_bytes -= len(payload_of(body))
                 self.bodies.put(job_id, body)
                 self.enter(job_id, entry.type_id, priority, available_at_s)
             round_.submissions.append((submission, batch.job_id[first:]))
@@ -388,8 +388,8 @@ class Owner:
         """Gives a job its id and appends it to a batch."""
         entry, priority, available_at_s, body = job
         shard = self._next_shard
-        if not isinstance(body, bytes) and body[2] is not None:  # the jobs of an instance share a shard
-            shard = zlib.crc32(body[2].encode()) % ids.SHARDS
+        if (instance_id := instance_of(body)) is not None:  # the jobs of an instance share a shard
+            shard = zlib.crc32(instance_id.encode()) % ids.SHARDS
         self._tick += 1
         job_id = (self._tick << ids.TICK_SHIFT) | (shard << 3) | self._class_for(entry)
         batch.add_job(job_id, entry.type_id, priority, body, datetime.fromtimestamp(available_at_s, UTC) if available_at_s else None)

@@ -10,8 +10,7 @@ from headrace_broker.shards.hub import JobChange
 from headrace_broker.shards.intents import AckSink, KeyedJob, PlainJobs, Submission
 from headrace_broker.shards.live import Abort, Live
 from headrace_broker.shards.session import Assigned, Session
-from headrace_broker.store.batch import Batch, instance_of
-from headrace_broker.store.ties import KeyedRow
+from headrace_broker.store.batch import Batch, KeyedRow, instance_of
 
 
 @dataclass(slots=True)

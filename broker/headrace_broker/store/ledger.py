@@ -25,9 +25,8 @@ import asyncpg
 
 from headrace_broker.model.job import State
 from headrace_broker.store import arrays
-from headrace_broker.store.batch import Batch, UniqueName, body_columns
+from headrace_broker.store.batch import Batch, KeyedRow, UniqueName, body_columns
 from headrace_broker.store.statements import sql
-from headrace_broker.store.ties import KeyedRow
 
 LIFE_LOCKS = 0x4852_4C46  # "HRLF": first key of the advisory locks of lives; the second is the life's id
 FLUSHES_PER_SLOT = 200_000  # flush rows of one life that share a slot; the slot before the last may be truncated once counts are based above it
@@ -154,10 +153,10 @@ class Ledger:
             return await self._flush_batch(batch)
 
     async def _flush_batch(self, batch: Batch) -> Flushed:
-        content_type, instance_id, labels, trace_context, payload = body_columns(batch.job_body)
+        (content_type, instance_id, labels, trace_context, more), payload = body_columns(batch.job_body)
         row = await self._send(
             self._flush, *self._flush_row(batch.max_id, batch.counts),
-            batch.lease_s, batch.job_id, batch.job_what, batch.job_available_at, instance_id, content_type, labels, trace_context, payload,
+            batch.lease_s, batch.job_id, batch.job_what, batch.job_available_at, instance_id, content_type, labels, trace_context, more, payload,
             batch.event_job, batch.event_place, batch.event_who, batch.event_step, batch.event_result, batch.event_available_at, batch.event_actor, batch.event_reason,
             batch.event_error,
             batch.note_job, batch.note_epoch, batch.note_kind, batch.note_actor, batch.note_reason, batch.note_data,
@@ -165,15 +164,14 @@ class Ledger:
         )  # fmt: skip
         return Flushed(row["at"])
 
-    async def flush_keyed(self, batch: Batch, rows: list[KeyedRow]) -> Flushed:
-        """Stores jobs that have keys or are tied to others: `rows` holds what each job of the batch has, in the order of the batch. Errors as for `flush`."""
+    async def flush_keyed(self, batch: Batch, keys: list[KeyedRow]) -> Flushed:
+        """Stores jobs that have keys or are tied to others (see their `more`): `keys` for each job of the batch. Errors as for `flush`."""
         self.n += 1
-        content_type, instance_id, labels, trace_context, payload = body_columns(batch.job_body)
+        (content_type, instance_id, labels, trace_context, more), payload = body_columns(batch.job_body)
         row = await self._send(
             self._flush_keyed, self.life_id, self.n, self._slot(), batch.max_id,
-            [r.domain_id for r in rows], [r.key for r in rows], [r.body_hash for r in rows],
-            batch.job_id, batch.job_what, batch.job_available_at, instance_id, content_type, labels, trace_context, payload,
-            [r.unique_key for r in rows], [r.parent_id for r in rows], [r.depends_on_text() for r in rows], [r.batch_id for r in rows],
+            [k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys],
+            batch.job_id, batch.job_what, batch.job_available_at, instance_id, content_type, labels, trace_context, more, payload,
         )  # fmt: skip
         return Flushed(row["at"], frozenset(row["stored"]))
 

@@ -8,8 +8,6 @@ create table headrace.unique_key (              -- at most one live job of a dom
 ) with (fillfactor = 80);
 create index on headrace.unique_key (job_id);   -- to remove the keys of jobs that are gone
 
-alter table headrace.job add column batch_id bigint;  -- callback job of the batch that it is a member of; depends_on '{}' marks such a callback
-
 create table headrace.edge (                    -- who is tied to whom, to be read from either end
     parent_id bigint not null,
     child_id bigint not null,
