@@ -16,7 +16,7 @@ One task uses a Ledger at a time: the flusher, or whoever takes over before the 
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -164,7 +164,7 @@ class Ledger:
         )  # fmt: skip
         return Flushed(row["at"])
 
-    async def flush_keyed(self, batch: Batch, keys: list[KeyedRow]) -> Flushed:
+    async def flush_keyed(self, batch: Batch, keys: Sequence[KeyedRow]) -> Flushed:
         """Stores jobs that have keys or are tied to others (see their `more`): `keys` for each job of the batch. Errors as for `flush`."""
         self.n += 1
         (content_type, instance_id, labels, trace_context, more), payload = body_columns(batch.job_body)
