@@ -41,12 +41,14 @@ class JobSpec:
     start_at: datetime | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     trace_context: str = ""
+    unique_key: str = ""
+    on_conflict: str = ""
     delete_after_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A stored job. `existing`: its key was known, an earlier call had stored it."""
+    """A stored job. `existing`: an earlier call had stored it, and its idempotency key was known or it has the unique key."""
 
     job_id: int
     existing: bool = False
@@ -94,6 +96,7 @@ class Job:
     content_type: str
     payload: bytes
     result: bytes
+    unique_key: str = ""
     hold: bool = False
     delete_after_s: float | None = None
     payload_version: int = 0
@@ -374,7 +377,8 @@ def job(message: types_pb2.Job) -> Job:
         (message.progress.percent, message.progress.text) if message.HasField("progress") else None,
         error(message), message.agent,
         abort(message.abort) if message.HasField("abort") else None,
-        message.payload_bytes, message.content_type, message.payload, message.result, message.hold, _seconds(message, "delete_after"), message.payload_version,
+        message.payload_bytes, message.content_type, message.payload, message.result,
+        message.unique_key, message.hold, _seconds(message, "delete_after"), message.payload_version,
     )  # fmt: skip
 
 
