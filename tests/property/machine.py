@@ -164,6 +164,8 @@ class Machine:
         granted = set(self.session.leases) - before
         waiting = [job_id for job_id, job in self.jobs.items() if job.state is State.WAITING]
         assert len(granted) == min(room, len(waiting))
+        left = [self.jobs[job_id].terms.priority or 0 for job_id in waiting if job_id not in granted]
+        assert all((self.jobs[job_id].terms.priority or 0) >= max(left, default=-9) for job_id in granted), "the highest priority goes first"
         for job_id in granted:
             job = self.jobs[job_id]
             assert job.state is State.WAITING

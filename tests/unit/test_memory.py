@@ -11,8 +11,12 @@ from headrace_broker.shards.live import Live
 from headrace_broker.shards.session import Session
 
 
+def _waits(job_id: int, priority: int) -> bool:
+    raise AssertionError(f"nothing was discarded, and {job_id} is asked for")
+
+
 def test_lanes_give_the_highest_priority_first_and_keep_the_order() -> None:
-    lanes = Lanes()
+    lanes = Lanes(_waits)
     lanes.extend(1, 0, [10, 11, 12])
     lanes.push(1, 5, 20)
     assert (lanes.best(1), lanes.first(1, 5), lanes.ready(1)) == (5, 20, 4)
@@ -24,7 +28,7 @@ def test_lanes_give_the_highest_priority_first_and_keep_the_order() -> None:
 
 
 def test_lanes_tell_how_many_go_before_a_job() -> None:
-    lanes = Lanes()
+    lanes = Lanes(_waits)
     lanes.extend(1, 0, [10, 11, 14])
     lanes.extend(1, 5, [20])
     lanes.extend(2, 3, [12, 13, 15])
@@ -37,16 +41,28 @@ def test_lanes_tell_how_many_go_before_a_job() -> None:
     assert lanes.ahead(99, 1, 0, {1: 0}) == 2
 
 
-def test_a_discarded_entry_is_skipped_once_and_its_later_twin_is_not() -> None:
-    lanes = Lanes()
+def test_a_discarded_entry_is_skipped_and_a_job_that_is_ready_again_comes_once() -> None:
+    waiting: dict[int, int] = {}  # job -> priority
+    lanes = Lanes(lambda job_id, priority: waiting.get(job_id) == priority)
     lanes.extend(1, 0, [10, 11])
     lanes.discard(10)
+    assert lanes.pop(1, 0, 3) == [11]
+    assert not lanes.is_stale(10)
+    lanes.extend(1, 0, [10, 11, 10])
+    lanes.discard(10)
+    waiting[10] = 0
+    assert lanes.pop(1, 0, 3) == [10, 11]
     lanes.push(1, 0, 10)
-    assert lanes.pop(1, 0, 3) == [11, 10]
+    lanes.discard(10)
+    lanes.push(1, 5, 10)  # of a higher priority now: its older entry is in another lane, and comes up later
+    waiting[10] = 5
+    assert lanes.pop(1, 5, 1) == [10]
+    waiting.clear()
+    assert lanes.pop(1, 0, 1) == [] and not lanes.is_stale(10)
 
 
 def test_a_long_lane_gives_memory_back() -> None:
-    lanes = Lanes()
+    lanes = Lanes(_waits)
     lanes.extend(1, 0, range(100_000))
     for start in range(0, 90_000, 1000):
         assert lanes.pop(1, 0, 1000)[0] == start

@@ -65,9 +65,7 @@ async def request(
             done: asyncio.Future[list[Change | None]] = asyncio.get_running_loop().create_future()
             found = [stored[job_id] for job_id in todo]
             owner.change(
-                ChangeIntent(
-                    verb, found, actor, reason, moved, done, include_completed, grace_s, force, abort_first, payload, content_type, update, holders, keys_moved
-                )
+                ChangeIntent(verb, found, actor, reason, moved, done, include_completed, grace_s, force, abort_first, payload, content_type, update, holders, keys_moved)
             )
             results.update({change.job_id: change for change in await done if change is not None})
             todo = [job_id for job_id in todo if job_id not in results]

@@ -2,14 +2,15 @@
 
 A lane holds the ids of one type and one priority in the order in which they became ready. Taking a job out of the middle would cost a copy, so a job that is aborted
 while it waits stays in its lane as a stale entry: `discard` counts it, and `pop` skips it when it comes up. A job that was discarded and is ready
-again has a stale entry first and its real one later, so the count alone tells them apart.
+again has an entry more than it needs, perhaps in another lane or still in a timer: the first one that comes up where and when the job waits stands for it, and
+the others are skipped.
 """
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 _COMPACT_AT = 4096  # taken entries at the front of a lane, before it is copied down
 
@@ -41,7 +42,9 @@ class Lane:
 class Lanes:
     """All lanes of the types that one owner serves."""
 
-    def __init__(self) -> None:
+    def __init__(self, waits: Callable[[int, int], bool]) -> None:
+        """`waits`: whether a job that has entries that do not count may be granted now, at this priority."""
+        self._waits = waits
         self._by_type: dict[int, dict[int, Lane]] = {}  # type_id -> priority -> lane; priorities in no order
         self._stale: dict[int, int] = {}  # job_id -> entries that no longer count
 
@@ -81,7 +84,7 @@ class Lanes:
             if not lanes:
                 del self._by_type[type_id]
         if self._stale:
-            return [job_id for job_id in taken if not self._skip(job_id)]
+            return self._those_that_count(taken, priority)
         return taken
 
     def ahead(self, job_id: int, type_id: int, priority: int, weights: Mapping[int, int]) -> int:
@@ -127,12 +130,18 @@ class Lanes:
             lane = lanes[priority] = Lane()
         return lane
 
-    def _skip(self, job_id: int) -> bool:
-        left = self._stale.get(job_id)
-        if left is None:
-            return False
-        if left == 1:
-            del self._stale[job_id]
-        else:
-            self._stale[job_id] = left - 1
-        return True
+    def _those_that_count(self, taken: list[int], priority: int) -> list[int]:
+        found: list[int] = []
+        chosen: set[int] = set()  # with entries that do not count
+        for job_id in taken:
+            left = self._stale.get(job_id)
+            if left is None:
+                found.append(job_id)
+            elif job_id not in chosen and self._waits(job_id, priority):
+                chosen.add(job_id)
+                found.append(job_id)
+            elif left == 1:
+                del self._stale[job_id]
+            else:
+                self._stale[job_id] = left - 1
+        return found

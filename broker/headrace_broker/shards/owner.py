@@ -66,7 +66,7 @@ class Owner:
         self.limits = limits
         self.metrics = metrics
         self.hub = Hub()
-        self.lanes = Lanes()
+        self.lanes = Lanes(self._waits)
         self.live_jobs: dict[int, Live] = {}
         self.bodies = BodyCache(limits.cache_bytes)
         self.by_incarnation: dict[str, Session] = {}
@@ -342,11 +342,22 @@ class Owner:
 
     def await_turn(self, live: Live, now: float) -> None:
         """A waiting job goes into its lane, or into the timers until it may be granted."""
-        due = max(self.clock.monotonic_at(live.available_at_s) if live.available_at_s else 0.0, live.not_before)
+        due = self._due(live)
         if due > now:
             self.timers.push(due, live.job_id, live.entry.type_id, live.priority, now)
         else:
             self.lanes.push(live.entry.type_id, live.priority, live.job_id)
+
+    def _waits(self, job_id: int, priority: int) -> bool:
+        """Whether a job may be granted in this round, at this priority. What is decided about it in this round it waits for in the next."""
+        live = self.live_jobs.get(job_id)
+        if live is None or live.state is not State.WAITING or live.priority != priority or live.round == self.rounds:
+            return False
+        return self._due(live) <= self._monotonic()
+
+    def _due(self, live: Live) -> float:
+        """When a waiting job may be granted, on the monotonic clock."""
+        return max(self.clock.monotonic_at(live.available_at_s) if live.available_at_s else 0.0, live.not_before)
 
     def release_lease(self, live: Live) -> None:
         """Nobody holds the job's lease any more."""

@@ -20,8 +20,7 @@ from headrace_client.errors import Busy, HeadraceError, Unavailable
 from headrace_client.models import JobSpec, State, Submitted
 
 JSONL_HELP = (
-    "submit one job a line of FILE, or - for standard input: "
-    "{type, data, instance_id, key, priority, delay_s, start_at, labels, unique_key, on_conflict, delete_after_s}"
+    "submit one job a line of FILE, or - for standard input: {type, data, instance_id, key, priority, delay_s, start_at, labels, unique_key, on_conflict, delete_after_s}"
 )
 FIELDS: dict[str, type | tuple[type, ...]] = {
     "type": str, "data": object, "instance_id": str, "key": str, "priority": int, "delay_s": (int, float), "start_at": str, "labels": dict, "unique_key": str,
@@ -59,7 +58,15 @@ def submit(
     async def command(client: Client, output: Output) -> int:
         assert type is not None
         submitted = await client.submit(
-            type, payload=payload, instance_id=instance, key=key, priority=priority, delay_s=delay, labels=labels, unique_key=unique_key, on_conflict=on_conflict or "",
+            type,
+            payload=payload,
+            instance_id=instance,
+            key=key,
+            priority=priority,
+            delay_s=delay,
+            labels=labels,
+            unique_key=unique_key,
+            on_conflict=on_conflict or "",
             delete_after_s=delete_after,
         )
         if not wait:
