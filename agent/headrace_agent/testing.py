@@ -78,9 +78,16 @@ async def run_job(
     if type not in agent.handlers:
         raise AgentError(f"agent {agent.name!r} has no handler for {type!r}; it has {', '.join(sorted(agent.handlers))}")
     reports = _Reports(asyncio.get_running_loop())
-    job = Job((1, 1), encode_payload(data, payload), Terms(type, 0, timeout_s, 5, MAX_LINES, MAX_BYTES))
+    codecs = agent.codecs_for(None)
+    given = encode_payload(data, payload)
+    job = Job((1, 1), given if codecs is None else codecs.encode(given, type, "payload"), Terms(type, 0, timeout_s, 5, MAX_LINES, MAX_BYTES))
     job.run, job.attempt, job.instance_id, job.labels, job.checkpoint = run, attempt, instance_id, labels or {}, checkpoint
-    work = Work({type: agent.handlers[type]}, middleware=agent.middlewares, lifespans=agent.lifespans, threads=1, reports=reports, client_options={})
+    if codecs is not None and checkpoint is not None:
+        job.checkpoint = codecs.encode(checkpoint, type, "checkpoint")
+    work = Work(
+        {type: agent.handlers[type]}, middleware=agent.middlewares, lifespans=agent.lifespans, threads=1, reports=reports, client_options={}, codecs=codecs,
+        on_undecodable=agent.on_undecodable,
+    )  # fmt: skip
     await asyncio.to_thread(work.start)
     try:
         work.assign([job])
@@ -91,11 +98,14 @@ async def run_job(
         outcome = agents_pb2.Outcome(kind=agents_pb2.OUTCOME_KIND_COMPLETED, result=outcome)
     assert outcome is not None
     done = reports.run
+    if codecs is not None:
+        outcome.result = codecs.decode(outcome.result, type, "result") if outcome.result else b""
+        done.checkpoint = codecs.decode(done.checkpoint, type, "checkpoint") if done.checkpoint is not None else None
     done.outcome, done.result, done.permanent = KINDS[outcome.kind], outcome.result, outcome.permanent
     done.error_code, done.error_message = outcome.error.code, outcome.error.message
     done.retry_after_s = outcome.retry_after.ToTimedelta().total_seconds() if outcome.HasField("retry_after") else None
     try:
-        done.value = json.loads(outcome.result) if outcome.result else None
+        done.value = json.loads(done.result) if done.result else None
     except (ValueError, RecursionError):
         done.value = None
     return done

@@ -42,7 +42,7 @@ class KeyedJob:
     job: NewJob
     domain_id: int
     key: str
-    body_hash: bytes
+    body_hashes: list[bytes]  # any of them says that the body is the same; the first is stored
     done: "asyncio.Future[tuple[int, bool]]"
 
 

@@ -114,11 +114,11 @@ class Owner:
         self.wake.set()
         return done
 
-    def submit_keyed(self, job: NewJob, domain_id: int, key: str, body_hash: bytes, size_bytes: int) -> "asyncio.Future[tuple[int, bool]]":
+    def submit_keyed(self, job: NewJob, domain_id: int, key: str, body_hashes: list[bytes], size_bytes: int) -> "asyncio.Future[tuple[int, bool]]":
         """Queues a job with an idempotency key; the future gets (job_id, whether it existed). Errors as for `submit`, and IdempotencyConflict in the future."""
         self._admit(1, size_bytes)
         done: asyncio.Future[tuple[int, bool]] = asyncio.get_running_loop().create_future()
-        self._keyed.append(KeyedJob(job, domain_id, key, body_hash, done))
+        self._keyed.append(KeyedJob(job, domain_id, key, body_hashes, done))
         self.wake.set()
         return done
 
@@ -234,7 +234,7 @@ class Owner:
             if holder is None:  # its holder was deleted between the two statements
                 self._keyed.append(keyed)
                 self._pending_jobs += 1
-            elif holder.body_hash == keyed.body_hash:
+            elif holder.body_hash in keyed.body_hashes:
                 _resolve(keyed.done, (holder.job_id, True))
             elif not keyed.done.done():
                 keyed.done.set_exception(IdempotencyConflict(keyed.key, holder.job_id))

@@ -78,4 +78,4 @@ class KeyedRound:
 
     def keys(self) -> list[tuple[int, str, bytes]]:
         """(domain_id, key, body hash) of each."""
-        return [(job.domain_id, job.key, job.body_hash) for job in self.jobs]
+        return [(job.domain_id, job.key, job.body_hashes[0]) for job in self.jobs]

@@ -13,7 +13,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from headrace_client.errors import BrokerFault, Busy, Conflict, HeadraceError, InvalidRequest, InvalidState, NotFound, ResultUnknown, Unavailable, WaitTimeout
+from headrace_client.errors import (
+    BrokerFault,
+    Busy,
+    CodecError,
+    CodecMissing,
+    Conflict,
+    HeadraceError,
+    InvalidRequest,
+    InvalidState,
+    NotFound,
+    ResultUnknown,
+    Unavailable,
+    WaitTimeout,
+)
 from headrace_client.models import JobError
 
 Format = Literal["table", "json", "jsonl"]
@@ -161,6 +174,7 @@ def exit_name(error: HeadraceError) -> str:
     names: dict[type[HeadraceError], str] = {
         NotFound: "NOT_FOUND", Conflict: "ALREADY_EXISTS", InvalidState: "FAILED_PRECONDITION", Busy: "RESOURCE_EXHAUSTED", InvalidRequest: "INVALID_ARGUMENT",
         Unavailable: "UNAVAILABLE", ResultUnknown: "UNAVAILABLE", BrokerFault: "INTERNAL", WaitTimeout: "DEADLINE_EXCEEDED",
+        CodecError: "FAILED_PRECONDITION", CodecMissing: "FAILED_PRECONDITION",
     }  # fmt: skip
     return names.get(type(error), "UNKNOWN")
 
