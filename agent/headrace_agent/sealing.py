@@ -1,4 +1,4 @@
-"""Codecs on the agent's side: payloads and checkpoints are decoded before a handler sees them, results, checkpoints and, if wanted, errors are encoded before they leave."""
+"""Codecs on the agent's side: payloads and checkpoints are decoded before a handler sees them; results, checkpoints and, if wanted, errors are encoded afterwards."""
 
 import base64
 import json

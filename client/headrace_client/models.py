@@ -68,7 +68,7 @@ class JobError:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as of the answer. `payload` and `result` only when they were asked for, and the codecs that they are stored in; a client without codecs has them as stored."""
+    """A job as of the answer. `payload` and `result` only when they were asked for, and the codecs that they are stored in; without codecs they are as stored."""
 
     job_id: int
     domain: str

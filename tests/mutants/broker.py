@@ -140,7 +140,7 @@ MUTANTS = (
     Mutant("a job that was put off is granted at once", OWNER, "        if due > now:\n", "        if False:\n", f"{TIMES} -k put_off"),
     Mutant("a takeover forgets requests to abort", RECOVER, "owner.live_jobs[stored.job_id].abort = Abort(", "Abort(", f"{TIMES} -k outlives_its_broker"),
     # submits, reads and counts
-    Mutant("a key takes any body", OWNER, "elif holder.body_hash == keyed.body_hash:", "elif True:", f"{DOUBLED} -k key_submitted"),
+    Mutant("a key takes any body", OWNER, "elif holder.body_hash in keyed.body_hashes:", "elif True:", f"{DOUBLED} -k key_submitted"),
     Mutant(
         "a job past its date can be read",
         "broker/headrace_broker/actions/reads.py",

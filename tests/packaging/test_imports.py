@@ -18,7 +18,7 @@ THIRD_PARTY = {
     "headrace_client": {"google", "grpc"},
     "headrace_client.cli": {"google", "grpc", "cyclopts", "rich"},
     "headrace_agent": {"google", "grpc", "uvloop", "msgspec", "prometheus_client"},
-    "headrace_broker": {"google", "grpc", "grpc_health", "grpc_reflection", "asyncpg", "uvloop", "prometheus_client", "pydantic", "starlette", "structlog", "uvicorn"},
+    "headrace_broker": {"google", "grpc", "grpc_health", "grpc_reflection", "asyncpg", "uvloop", "prometheus_client", "pydantic", "starlette", "structlog", "uvicorn", "jsonschema_rs"},
 }
 BROKER_LAYERS = {
     "model": set(),

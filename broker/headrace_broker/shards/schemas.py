@@ -47,10 +47,8 @@ class Schema:
         if payload.startswith(ENCODED):
             if self._read.encoded:
                 return
-            raise PayloadRefused(
             allow = f"set {schema.ENCODED!r}: 'allow' in the schema"
             raise PayloadRefused(field, f"the type has a payload_schema, and this payload is encoded: submit it as it is, or {allow}")
-            )
         if content_type and not _is_json(content_type):
             raise PayloadRefused(field, f"the type has a payload_schema, and this payload is {content_type[:100]}, not JSON")
         value = self._parsed(payload, field)
@@ -79,10 +77,8 @@ class Schema:
             raise PayloadRefused(field, f"it is nested more than {schema.MAX_DEPTH} deep")
         values = payload.count(b",") + opens + 1  # at most: a comma in a text counts too
         if self._read.work(values, nesting) > schema.MAX_WORK:
-            raise PayloadRefused(
             ways = f"{self._read.ways} ways and {self._read.branches} branches"
             raise PayloadRefused(field, f"too many values ({values}, nested {nesting} deep) for a schema that looks at each in {ways}")
-            )
         return value
 
 
