@@ -132,7 +132,7 @@ class _Graph:
         anchor = node.get("$anchor")
         if isinstance(anchor, str):
             self._anchors[anchor] = node
-        for inner, at in _inner(node, place):
+        for inner, at in _inner(node, place, self._field):
             self._find(inner, at)
 
     def _ways(self, node: Node, place: str) -> Iterator[list[int]]:
@@ -208,30 +208,30 @@ class _Graph:
         return component
 
 
-def _inner(node: dict[str, Any], place: str) -> Iterator[tuple[Node, str]]:
+def _inner(node: dict[str, Any], place: str, field: str) -> Iterator[tuple[Node, str]]:
     """The subschemas right inside a schema, and where they are. What is of the wrong kind is left to the compiler, which says so."""
     for keyword in (*_ONE, "contains", "propertyNames", "items", "additionalProperties", "unevaluatedItems", "unevaluatedProperties"):
         if keyword in node:
             yield node[keyword], f"{place}/{keyword}"
     for keyword in (*_SEVERAL, "prefixItems"):
-        for number, inner in enumerate(_list(node, keyword, place)):
+        for number, inner in enumerate(_list(node, keyword, place, field)):
             yield inner, f"{place}/{keyword}/{number}"
     for keyword in ("properties", "patternProperties", "dependentSchemas", "$defs", "definitions"):
-        for name, inner in _object(node, keyword, place).items():
+        for name, inner in _object(node, keyword, place, field).items():
             yield inner, f"{place}/{keyword}{pointer([name])}"
 
 
-def _list(node: dict[str, Any], keyword: str, place: str) -> list[Any]:
+def _list(node: dict[str, Any], keyword: str, place: str, field: str) -> list[Any]:
     found = node.get(keyword, [])
     if not isinstance(found, list):
-        raise InvalidField("payload_schema", f"{place}/{keyword}: a list of schemas")
+        raise InvalidField(field, f"{place}/{keyword}: a list of schemas")
     return found
 
 
-def _object(node: dict[str, Any], keyword: str, place: str) -> dict[str, Any]:
+def _object(node: dict[str, Any], keyword: str, place: str, field: str) -> dict[str, Any]:
     found = node.get(keyword, {})
     if not isinstance(found, dict):
-        raise InvalidField("payload_schema", f"{place}/{keyword}: an object of schemas")
+        raise InvalidField(field, f"{place}/{keyword}: an object of schemas")
     return found
 
 

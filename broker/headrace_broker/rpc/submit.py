@@ -112,15 +112,14 @@ class SubmitCalls:
         entry = owner.types.find(domain, group.type) or await owner.types.ensure(domain, convert.type_name(f"{field}type", group.type))
         priority = convert.priority(group)
         payloads = list(group.payloads)
-        first = places[0] if places else 0
         if payloads and max(map(len, payloads)) > self._payload_limit:
             large = {index for index, payload in zip(places, payloads, strict=True) if len(payload) > self._payload_limit}
             for index in large:
-                batch.refuse([index], convert.payload_too_large(payloads[index - first], self._payload_limit))
+                batch.refuse([index], convert.payload_too_large(payloads[index - places[0]], self._payload_limit))
             payloads = [payload for payload in payloads if len(payload) <= self._payload_limit]
             places = [index for index in places if index not in large]
         if entry.schema is not None:
-            payloads, places = await self._that_fit(entry.schema, f"{field}payloads", first, payloads, places, batch)
+            payloads, places = await self._that_fit(entry.schema, payloads, places, batch)
         for at in range(0, len(payloads), CHUNK):
             chunk = PlainJobs(entry, priority, payloads[at : at + CHUNK])
             await self._queue(owner, chunk, sum(map(len, chunk.payloads)), places[at : at + CHUNK], batch, wait=wait)
@@ -153,18 +152,16 @@ class SubmitCalls:
             entry = await owner.types.ensure(domain, convert.type_name("type", name))
         body, size = convert.body(spec, self._payload_limit)
         if entry.schema is not None:
-            await self._check(entry.schema, spec.payload, spec.content_type, "payload")
+            await self._check(entry.schema, spec.payload, spec.content_type)
         return (entry, convert.priority(spec), convert.available_at_s(spec, owner.clock.now_s()), body), size
 
-    async def _that_fit(
-        self, schema: Schema, field: str, first: int, payloads: list[bytes], places: Sequence[int], batch: "_Batch"
-    ) -> tuple[list[bytes], Sequence[int]]:  # fmt: skip
+    async def _that_fit(self, schema: Schema, payloads: list[bytes], places: Sequence[int], batch: "_Batch") -> tuple[list[bytes], Sequence[int]]:
         """The payloads of a column that meet the schema of their type, and their places; the others are refused."""
         taken: list[bytes] = []
         left: list[int] = []
         for place, payload in zip(places, payloads, strict=True):
             try:
-                await self._check(schema, payload, "", f"{field}[{place - first}]")
+                await self._check(schema, payload)
             except PayloadRefused as error:
                 batch.refuse([place], error)
                 continue
@@ -172,9 +169,9 @@ class SubmitCalls:
             left.append(place)
         return taken, left
 
-    async def _check(self, schema: Schema, payload: bytes, content_type: str, field: str) -> None:
+    async def _check(self, schema: Schema, payload: bytes, content_type: str = "") -> None:
         """Raises PayloadRefused when a payload does not fit. Lets others have the event loop now and then: a request may bring many payloads."""
-        schema.check(payload, content_type, field)
+        schema.check(payload, content_type)
         now = asyncio.get_running_loop().time()
         if now >= self._let_others_at:
             await asyncio.sleep(0)
