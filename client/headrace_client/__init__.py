@@ -22,6 +22,7 @@ from headrace_client.errors import (
     NotFound,
     ResultUnknown,
     Unavailable,
+    UniqueKeyTaken,
     WaitTimeout,
 )
 from headrace_client.models import Job, JobSpec, State, Submitted
@@ -50,6 +51,7 @@ __all__ = [
     "Submitted",
     "SyncClient",
     "Unavailable",
+    "UniqueKeyTaken",
     "WaitTimeout",
     "Zstd",
 ]

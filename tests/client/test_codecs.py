@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import functools
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -146,9 +147,8 @@ async def test_the_blocking_client_and_the_command_line_have_codecs_too(broker: 
     shell = {"HEADRACE_BROKER": broker.address}
     for codecs, shown in (("keys:codecs", True), ("", False)):
         environment = {**shell, **({"HEADRACE_CODECS": codecs} if codecs else {})}
-        done = await asyncio.to_thread(
-            lambda environment=environment: run_command("headrace", "jobs", "show", str(job_id), "-o", "json", environment=environment, cwd=directory)
-        )
+        command = ("headrace", "jobs", "show", str(job_id), "-o", "json")
+        done = await asyncio.to_thread(functools.partial(run_command, *command, environment=environment, cwd=directory))
         assert done.returncode == 0 and (SECRET in done.stdout) is shown and "aes-gcm(old)" in done.stdout
     written = await asyncio.to_thread(
         lambda: run_command("headrace", "submit", "t", "--data", f'"{SECRET}"', environment={**shell, "HEADRACE_CODECS": "keys"}, cwd=directory)

@@ -187,7 +187,7 @@ async def test_a_snapshot_is_not_taken_while_keyed_jobs_are_being_stored(machine
     machine.owner.accept_work()
     checkpoints = Checkpoints(CheckpointStore(machine.pool), None)
     flusher = Flusher(machine.owner, machine.ledger, never, checkpoints, Metrics())
-    done = machine.owner.submit_keyed((machine.type, 0, 0.0, b"{}"), machine.type.domain_id, "key", [b"hash"], 2)
+    done = machine.owner.submit_keyed((machine.type, 0, 0.0, b"{}"), machine.type.domain_id, "key", b"hash", 2)
     tasks = [asyncio.ensure_future(flusher.run()), asyncio.ensure_future(checkpoints.run())]
     job_id, existing = await done
 

@@ -148,7 +148,7 @@ async def test_a_broker_that_drains_takes_no_work_again_when_the_database_is_bac
 async def test_what_was_refused_is_not_stored_later(machine: Machine) -> None:
     owner = machine.owner
     plain = owner.submit([(machine.type, 0, 0.0, b"{}")], 2)
-    keyed = owner.submit_keyed((machine.type, 0, 0.0, b"{}"), machine.type.domain_id, "key", [b"hash"], 2)
+    keyed = owner.submit_keyed((machine.type, 0, 0.0, b"{}"), machine.type.domain_id, "key", b"hash", 2)
     owner.refuse(DatabaseUnavailable("away"))
     for future in (plain, keyed):
         with pytest.raises(DatabaseUnavailable):
@@ -157,7 +157,7 @@ async def test_what_was_refused_is_not_stored_later(machine: Machine) -> None:
         owner.submit([(machine.type, 0, 0.0, b"{}")], 2)
     owner.accept_work()
     await machine.flush()
-    assert owner.build_keyed() is None
+    assert owner.keyed.build() is None
     assert await machine.pool.fetchval("select count(*) from headrace.job") == 0
 
 

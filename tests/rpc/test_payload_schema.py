@@ -122,7 +122,7 @@ async def test_settings_of_other_kinds_do_not_take_texts(channel: grpc.aio.Chann
     assert (refusal.field, refusal.reason) == ("settings.payload_schema", "INVALID_FIELD")
 
     async def stored() -> bool:
-        return (await admin.get_type("t")).effective["priority"] == 3
+        return bool((await admin.get_type("t")).effective["priority"] == 3)
 
     await admin.set_type("t", priority=3)
     await until(stored)

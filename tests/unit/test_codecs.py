@@ -125,9 +125,9 @@ def test_equal_payloads_have_equal_digests_under_every_key_and_say_nothing_to_ot
     assert old.digests(b"1") == [both.digests(b"1")[1]] and len(both.digests(b"1")) == 2
     assert both.digests(b"1") != both.digests(b"2")
     assert chain(Zstd()).digests(b"1") != chain(AesGcm({"k": OLD})).digests(b"1")
-    spec = encode_fields("t", {"a": 1}, None, "", "", "key", 0, 0.0, None, {}, "", CHAIN)
+    spec = encode_fields("t", {"a": 1}, None, "", "", "key", 0, 0.0, None, {}, "", codecs=CHAIN)
     assert isinstance(spec, types_pb2.JobSpec) and list(spec.payload_digests) == CHAIN.digests(b'{"a":1}')
-    unkeyed = encode_fields("t", {"a": 1}, None, "", "i", "", 0, 0.0, None, {}, "", CHAIN)
+    unkeyed = encode_fields("t", {"a": 1}, None, "", "i", "", 0, 0.0, None, {}, "", codecs=CHAIN)
     assert isinstance(unkeyed, types_pb2.JobSpec) and not unkeyed.payload_digests
 
 

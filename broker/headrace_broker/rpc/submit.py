@@ -35,7 +35,7 @@ class SubmitCalls:
         owner = self._ownership.owner
         domain = convert.domain_of(context)
         job, size = await self._read(owner, domain, request.job)
-        if request.job.idempotency_key:
+        if convert.is_keyed(request.job):
             job_id, existing = await self._submit_keyed(owner, request.job, job, size)
             return jobs_pb2.SubmitResponse(job_id=job_id, existing=existing)
         [job_id] = await owner.submit([job], size)
@@ -132,7 +132,7 @@ class SubmitCalls:
         for index, spec in enumerate(specs):
             try:
                 job, job_size = await self._read(owner, domain, spec)
-                if spec.idempotency_key:
+                if convert.is_keyed(spec):
                     batch.keyed.append((index, await self._queue_keyed(owner, spec, job, job_size, wait=wait)))
                     continue
             except BrokerError as error:
@@ -182,10 +182,10 @@ class SubmitCalls:
 
     async def _queue_keyed(self, owner: Owner, spec: types_pb2.JobSpec, job: NewJob, size: int, *, wait: bool) -> "asyncio.Future[tuple[int, bool]]":
         key = convert.text("idempotency_key", spec.idempotency_key)
-        hashes = convert.body_hashes(spec)
+        return_holder, hashes = convert.returns_holder(spec), convert.body_hashes(spec)
         while True:
             try:
-                return owner.submit_keyed(job, job[0].domain_id, key, hashes, size)
+                return owner.submit_keyed(job, job[0].domain_id, key, hashes[0], size, unique_key=spec.unique_key, return_holder=return_holder, other_hashes=hashes[1:])
             except Busy:
                 if not wait:
                     raise
@@ -221,9 +221,10 @@ class _Batch:
         """The jobs at these positions are not stored."""
         reason = reason_of(error)
         code, text, field = status_code(reason).value[0], str(error), getattr(error, "field", "")
+        holder = getattr(error, "job_id", 0)
         for index in places:
             named = field if field.startswith("plain[") or not field else f"jobs[{index}].{field}"
-            self._failures.append(jobs_pb2.SubmitFailure(index=index, code=code, reason=reason, message=text, field=named))
+            self._failures.append(jobs_pb2.SubmitFailure(index=index, code=code, reason=reason, message=text, field=named, job_id=holder))
 
     async def results(self) -> jobs_pb2.SubmitResults:
         """Waits until everything is decided."""

@@ -4,7 +4,7 @@ They run on the read pool, never on the flush connection. Ids are grouped by ret
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,12 +13,12 @@ import asyncpg
 
 from headrace_broker.model.ids import class_of
 from headrace_broker.model.job import Kind, State
-from headrace_broker.store.batch import Body
+from headrace_broker.store.batch import Body, FullBody, UniqueName
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.statements import sql
 
 READ_TIMEOUT_S = 10.0
-_NO_DETAILS = [None, None, None, None]
+_NO_DETAILS = [None] * 5
 
 
 class ReadFailed(Exception):
@@ -42,6 +42,7 @@ class StoredHead:
     delete_minute: int | None
     available_at: datetime | None
     agent_id: int | None
+    unique_key: str | None = None
 
 
 class Heads:
@@ -57,14 +58,22 @@ class Heads:
             r["job_id"]: StoredHead(
                 r["job_id"], r["type_id"], r["priority"], r["instance_id"], r["seq"], Kind(r["kind"]) if r["kind"] else None, State(r["state"]),
                 r["run"], r["attempt"], r["losses"], r["delete_minute"], r["available_at"], r["agent_id"],
+                r["unique_key"],
             )
             for r in rows
         }  # fmt: skip
 
+    async def unique_holders(self, names: Collection[UniqueName]) -> dict[UniqueName, int]:
+        """Which live jobs hold these unique keys; keys that no live job holds are absent."""
+        if not names:
+            return {}
+        rows = await self._fetch(sql("unique_holders"), [name[0] for name in names], [name[1] for name in names])
+        return {(r["domain_id"], r["key"]): r["job_id"] for r in rows}
+
     async def bodies(self, job_ids: Sequence[int]) -> dict[int, tuple[Body, bytes | None]]:
         """What agents need of these jobs: body, and the newest checkpoint of the present run."""
         rows = [row for class_, ids in _by_class(job_ids) for row in await self._fetch(sql("bodies"), ids, class_)]
-        return {job_id: (payload or b"" if details == _NO_DETAILS else (payload or b"", *details), checkpoint) for job_id, payload, *details, checkpoint in rows}
+        return {job_id: (payload or b"" if details == _NO_DETAILS else FullBody(payload or b"", *details), checkpoint) for job_id, payload, *details, checkpoint in rows}
 
     async def endings(self, leases: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, bool]]:
         """How leases (job_id, epoch) ended: (kind of the ending or 0, whether an abort was asked for under it); leases never granted are absent."""
