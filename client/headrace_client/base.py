@@ -8,13 +8,14 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import grpc
-from headrace_proto.v1 import admin_pb2, lifecycle_pb2
-from headrace_proto.wire import to_timestamp
+from headrace_proto.v1 import admin_pb2, jobs_pb2, lifecycle_pb2
+from headrace_proto.wire import DOMAIN_KEY, to_timestamp
 
 from headrace_client import models
 from headrace_client.channel import Brokers, Stubs, backoff_s, metadata
+from headrace_client.codecs import Codec, Codecs
 from headrace_client.encode import build, duration, new_payload
-from headrace_client.errors import ResultUnknown, Unavailable, from_rpc, left_nothing, never_sent
+from headrace_client.errors import NotFound, ResultUnknown, Unavailable, from_rpc, left_nothing, never_sent
 from headrace_client.models import JobResult
 
 T = TypeVar("T")
@@ -25,16 +26,18 @@ class Base:
 
     def __init__(
         self, broker: str | Sequence[str] | None = None, *, domain: str | None = None, token: str | None = None, tls_ca: str | Path | None = None,
-        actor: str | None = None, timeout_s: float = 30.0,
+        actor: str | None = None, timeout_s: float = 30.0, codecs: Sequence[Codec] = (),
     ) -> None:  # fmt: skip
         """`broker`: HOST:PORT or unix:PATH, several with commas between them (default: HEADRACE_BROKER, then 127.0.0.1:7233). `timeout_s` is for each call.
+        `codecs`: what payloads go through before they are sent, in this order, and payloads and results when they are read.
 
         Raises:
-            InvalidRequest: an address, the domain, or the time makes no sense.
+            InvalidRequest: an address, the domain, or the time makes no sense. CodecError: the codecs do not go together.
         """
         self._brokers = Brokers(broker, tls_ca=tls_ca)
         self._metadata = metadata(domain, token, actor)
         self._timeout_s = timeout_s
+        self._codecs = Codecs(codecs, dict(self._metadata)[DOMAIN_KEY]) if codecs else None
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,11 +65,14 @@ class Base:
             abort_first: jobs that are not settled are aborted first, and run again once they have ended; this does not wait for it. What completes meanwhile stays
                 completed, unless `include_completed`. `grace_s`: how long their handlers may take.
         """
-        request = build(
-            admin_pb2.RequeueJobsRequest, job_ids=job_ids, reason=reason, include_completed=include_completed, payload=new_payload(data, payload),
-            content_type=content_type, abort_first=abort_first, grace=duration("grace_s", grace_s),
-        )  # fmt: skip
-        return [models.result(item) for item in (await self._call(lambda stubs: stubs.admin.RequeueJobs, request)).results]
+        results: dict[int, JobResult] = {}
+        for ids, encoded in await self._new_payloads(job_ids, new_payload(data, payload)):
+            request = build(
+                admin_pb2.RequeueJobsRequest, job_ids=ids, reason=reason, include_completed=include_completed, payload=encoded, content_type=content_type,
+                abort_first=abort_first, grace=duration("grace_s", grace_s),
+            )  # fmt: skip
+            results.update((item.job_id, models.result(item)) for item in (await self._call(lambda stubs: stubs.admin.RequeueJobs, request)).results)
+        return [results[job_id] for job_id in job_ids]
 
     async def abort(self, job_ids: Sequence[int], *, reason: str = "", grace_s: float | None = None, force: bool = False) -> list[JobResult]:
         """Ends waiting jobs and has running ones stopped; `force` ends those at once, without waiting for their agents."""
@@ -85,12 +91,30 @@ class Base:
             hold: True: they are never deleted; False: their date is again what it would be.
             delete_after_s: they are deleted this long after they have settled. `delete_at`: at this time (settled jobs). `delete_by_type`: as their type says.
         """
-        request = build(
-            lifecycle_pb2.UpdateJobsRequest, job_ids=job_ids, reason=reason, priority=priority, payload=new_payload(data, payload), content_type=content_type, hold=hold,  # type: ignore[arg-type]  # the stub does not know that an optional field may be None
-            delete_after=duration("delete_after_s", delete_after_s), delete_by_type=delete_by_type, set_labels=dict(set_labels or {}), remove_labels=remove_labels,
-            delete_at=to_timestamp(delete_at) if delete_at is not None else None,
-        )  # fmt: skip
-        return [models.result(item) for item in (await self._call(lambda stubs: stubs.lifecycle.UpdateJobs, request)).results]
+        results: dict[int, JobResult] = {}
+        for ids, encoded in await self._new_payloads(job_ids, new_payload(data, payload)):
+            request = build(
+                lifecycle_pb2.UpdateJobsRequest, job_ids=ids, reason=reason, priority=priority, payload=encoded, content_type=content_type,
+                hold=hold,  # type: ignore[arg-type]  # the stub does not know that an optional field may be None
+                delete_after=duration("delete_after_s", delete_after_s), delete_by_type=delete_by_type, set_labels=dict(set_labels or {}), remove_labels=remove_labels,
+                delete_at=to_timestamp(delete_at) if delete_at is not None else None,
+            )  # fmt: skip
+            results.update((item.job_id, models.result(item)) for item in (await self._call(lambda stubs: stubs.lifecycle.UpdateJobs, request)).results)
+        return [results[job_id] for job_id in job_ids]
+
+    async def _new_payloads(self, job_ids: Sequence[int], payload: bytes | None) -> list[tuple[Sequence[int], bytes | None]]:
+        """(jobs, their new payload as it is stored): all at once, unless there are codecs, which encode it for the type of each job."""
+        codecs = self._codecs
+        if codecs is None or payload is None:
+            return [(job_ids, payload)]
+        by_type: dict[str, list[int]] = {}
+        for job_id in dict.fromkeys(job_ids):
+            try:
+                answer = await self._call(lambda stubs: stubs.jobs.GetJob, build(jobs_pb2.GetJobRequest, job_id=job_id))
+                by_type.setdefault(answer.job.type, []).append(job_id)
+            except NotFound:
+                by_type.setdefault("", []).append(job_id)  # the broker says so of it
+        return [(ids, codecs.encode(payload, type_, "payload")) for type_, ids in by_type.items()]
 
     async def hold(self, job_ids: Sequence[int], *, reason: str = "") -> list[JobResult]:
         """Jobs are kept from deletion until they are released."""

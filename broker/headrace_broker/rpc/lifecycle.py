@@ -53,7 +53,7 @@ class LifecycleService:
         runs = [_run(row, job) for row in rows]
         if job.row.run == 1 and not rows and below > 1:
             runs = [_first_run(job)]
-        return lifecycle_pb2.ListRunsResponse(runs=runs, more=bool(runs) and runs[0].run > 1)
+        return lifecycle_pb2.ListRunsResponse(runs=runs, more=bool(runs) and runs[0].run > 1, type=job.type)
 
     async def PreviewRetention(self, request: lifecycle_pb2.PreviewRetentionRequest, context: Any) -> lifecycle_pb2.PreviewRetentionResponse:  # noqa: N802
         entry = self._entry(request.type, context)

@@ -130,6 +130,7 @@ def _revive(owner: "Owner", head: StoredHead, live: Live | None) -> Live:
 
 def _requeue(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live | None, now: float) -> State:
     state = live.state if live is not None else head.state
+    _check_payload(owner, head, intent.payload, intent.content_type)
     wish = Requeue(intent.actor, intent.reason, intent.payload, intent.content_type, intent.include_completed)
     if state not in SETTLED:
         if not intent.abort_first:
@@ -152,6 +153,12 @@ def _requeue(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHe
     return State.WAITING
 
 
+def _check_payload(owner: "Owner", head: StoredHead, payload: bytes | None, content_type: str) -> None:
+    schema = owner.types.by_id[head.type_id].schema
+    if payload is not None and schema is not None:
+        schema.check(payload, content_type)
+
+
 def _abort(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live | None, now: float) -> State:
     state = live.state if live is not None else head.state
     if state in SETTLED:
@@ -168,6 +175,8 @@ def _stop(owner: "Owner", round_: Round, intent: ChangeIntent, live: Live, again
 
 
 def _update(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live | None, now: float) -> State:
+    assert intent.update is not None  # the verb says so
+    _check_payload(owner, head, intent.update.payload, intent.update.content_type)
     return updates.decide(owner, round_, intent, head, _revive(owner, head, live))
 
 

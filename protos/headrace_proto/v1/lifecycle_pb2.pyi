@@ -99,12 +99,14 @@ class Run(_message.Message):
     def __init__(self, run: _Optional[int] = ..., began_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., state: _Optional[_Union[_types_pb2.JobState, str]] = ..., ending: _Optional[str] = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., attempts: _Optional[int] = ..., losses: _Optional[int] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., agent: _Optional[str] = ..., error: _Optional[_Union[_types_pb2.JobError, _Mapping]] = ..., payload_version: _Optional[int] = ..., payload_bytes: _Optional[int] = ..., payload: _Optional[bytes] = ..., result_bytes: _Optional[int] = ..., result: _Optional[bytes] = ...) -> None: ...
 
 class ListRunsResponse(_message.Message):
-    __slots__ = ("runs", "more")
+    __slots__ = ("runs", "more", "type")
     RUNS_FIELD_NUMBER: _ClassVar[int]
     MORE_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
     runs: _containers.RepeatedCompositeFieldContainer[Run]
     more: bool
-    def __init__(self, runs: _Optional[_Iterable[_Union[Run, _Mapping]]] = ..., more: bool = ...) -> None: ...
+    type: str
+    def __init__(self, runs: _Optional[_Iterable[_Union[Run, _Mapping]]] = ..., more: bool = ..., type: _Optional[str] = ...) -> None: ...
 
 class PreviewRetentionRequest(_message.Message):
     __slots__ = ("type", "settings", "clear", "sample")
