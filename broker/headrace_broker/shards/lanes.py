@@ -42,8 +42,8 @@ class Lane:
 class Lanes:
     """All lanes of the types that one owner serves."""
 
-    def __init__(self, waits: Callable[[int, int], bool]) -> None:
-        """`waits`: whether a job that has entries that do not count may be granted now, at this priority."""
+    def __init__(self, waits: Callable[[int, int], bool | None]) -> None:
+        """`waits`: whether a job that has entries that do not count may be granted now, at this priority; None: later, and it has its entry for that."""
         self._waits = waits
         self._by_type: dict[int, dict[int, Lane]] = {}  # type_id -> priority -> lane; priorities in no order
         self._stale: dict[int, int] = {}  # job_id -> entries that no longer count
@@ -137,9 +137,13 @@ class Lanes:
             left = self._stale.get(job_id)
             if left is None:
                 found.append(job_id)
-            elif job_id not in chosen and self._waits(job_id, priority):
+                continue
+            waits = job_id not in chosen and self._waits(job_id, priority)
+            if waits:
                 chosen.add(job_id)
                 found.append(job_id)
+            elif waits is None:
+                continue
             elif left == 1:
                 del self._stale[job_id]
             else:

@@ -357,12 +357,16 @@ class Owner:
         else:
             self.lanes.push(live.entry.type_id, live.priority, live.job_id)
 
-    def _waits(self, job_id: int, priority: int) -> bool:
-        """Whether a job may be granted in this round, at this priority. What is decided about it in this round it waits for in the next."""
+    def _waits(self, job_id: int, priority: int) -> bool | None:
+        """Whether a job may be granted in this round, at this priority. None: its time has not come, and it is in the timers again."""
         live = self.live_jobs.get(job_id)
         if live is None or live.state is not State.WAITING or live.priority != priority or live.round == self.rounds:
             return False
-        return self._due(live) <= self._monotonic()
+        now = self._monotonic()
+        if self._due(live) <= now:
+            return True
+        self.await_turn(live, now)
+        return None
 
     def _due(self, live: Live) -> float:
         """When a waiting job may be granted, on the monotonic clock."""
