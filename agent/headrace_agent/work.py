@@ -187,6 +187,7 @@ class Work:
         except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
             outcome = outcomes.raised(job, attempt.handler, error)
         self._attempts.pop(job.key, None)
+        attempt.ctx.end_log()
         self._reports.ended(job, outcome)
 
     def _stopped(self, attempt: _Attempt, error: BaseException) -> agents_pb2.Outcome | None:

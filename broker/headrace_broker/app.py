@@ -35,9 +35,10 @@ from headrace_broker.store import partitions
 from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
 from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.migrate import migrate
-from headrace_broker.store.pool import ANY_FAILURE, durability, open_pool
+from headrace_broker.store.pool import ANY_FAILURE, durability, open_pool, open_search_pool
 from headrace_broker.store.reads import Reads
 from headrace_broker.store.retire import Retirement
+from headrace_broker.store.search import Finder
 from headrace_broker.store.settings import SettingsStore
 
 WATCH_EMBEDDED_S = 0.5
@@ -83,19 +84,20 @@ class _App:
             loop.add_signal_handler(number, self._on_signal)
         if not await self._migrate():
             return 0
-        pool = await open_pool(self._dsn)
+        pool, searching = await open_pool(self._dsn), await open_search_pool(self._dsn)
         try:
-            await self._serve(pool)
+            await self._serve(pool, searching)
         except BaseExceptionGroup as group:  # what one task could not deal with, such as a port that is taken
             raise group.exceptions[0] from group
         finally:
-            try:
-                await asyncio.wait_for(pool.close(), 3)
-            except TimeoutError:
-                pool.terminate()
+            for each in (searching, pool):
+                try:
+                    await asyncio.wait_for(each.close(), 3)
+                except TimeoutError:
+                    each.terminate()
         return 0
 
-    async def _serve(self, pool: "asyncpg.Pool[Any]") -> None:
+    async def _serve(self, pool: "asyncpg.Pool[Any]", searching: "asyncpg.Pool[Any]") -> None:
         options = self._config.options
         version, off = await durability(pool)
         if off:
@@ -111,8 +113,8 @@ class _App:
         self._metrics.gauges(lambda: _gauges(ownership, pool))
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as exits:
             server = RpcServer(
-                ownership=ownership, reads=Reads(pool), settings=settings, logs=LogWriter(pool, self._metrics), metrics=self._metrics,
-                payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks,
+                ownership=ownership, reads=Reads(pool), finder=Finder(searching), settings=settings, logs=LogWriter(pool, types.log_limits, self._metrics),
+                metrics=self._metrics, payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks,
             )  # fmt: skip
             exits.push_async_callback(server.stop, 0)
             bound = await server.start(options.listen, _tls(options.tls_cert, options.tls_key, options.tls_client_ca))

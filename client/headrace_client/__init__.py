@@ -21,7 +21,7 @@ from headrace_client.errors import (
     Unavailable,
     WaitTimeout,
 )
-from headrace_client.models import Job, JobSpec, State, Submitted
+from headrace_client.models import Job, JobFilter, JobSpec, Order, State, Submitted
 from headrace_client.sync import SyncClient
 
 __version__ = "0.1.0"
@@ -37,8 +37,10 @@ __all__ = [
     "InvalidRequest",
     "InvalidState",
     "Job",
+    "JobFilter",
     "JobSpec",
     "NotFound",
+    "Order",
     "ResultUnknown",
     "State",
     "Submitted",

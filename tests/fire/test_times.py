@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from headrace_broker.actions.lists import JobLists
 from headrace_broker.actions.reads import JobReads
 from headrace_broker.model.errors import DatabaseUnavailable, Draining, JobNotFound
 from headrace_broker.model.job import Kind, State
@@ -167,10 +168,10 @@ async def test_after_its_date_a_job_is_gone_for_everybody(machine: Machine) -> N
     await machine.submit(1)
     await machine.report(job_id, 1, Kind.COMPLETED)
     assert machine.session is not None and not machine.session.leases, "a settled job holds no lease"
-    reads = JobReads(machine.owner, Reads(machine.pool))
+    reads, lists = JobReads(machine.owner, Reads(machine.pool)), JobLists(machine.owner, Reads(machine.pool), Finder(machine.pool))
 
     async def listed() -> list[Any]:
-        page = await reads.list_jobs("default", types=[], states=set(), instance_id=None, from_id=0, below=1 << 62, limit=10)
+        page = await lists.page("default", JobFilter(), order=Order.NEWEST_FIRST, limit=10)
         return [job.row.job_id for job in page.jobs]
 
     assert (await reads.get(job_id, "default")).row.state is State.COMPLETED and job_id in await listed()
