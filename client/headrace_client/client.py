@@ -153,8 +153,10 @@ class Client(Base):
                 return
 
     async def count(self, types: Sequence[str] = (), *, where: JobFilter | None = None, whole: bool = True) -> JobCounts:
-        """Jobs by type and state: exact and quick by `types`, and by a filter of types and states. Other filters are searched for, for about 1.5 s a call: until all is
-        counted, or once when `whole` is false; then `complete` says whether there may be more."""
+        """Jobs by type and state: exact and quick by `types`, and by a filter of types and states.
+
+        Jobs of other filters are looked for, about 1.5 s a call: until all are counted, or once when not `whole`; then `complete` says whether there may be more.
+        """
         wanted = filter_message(where if where is not None else JobFilter(types))
         totals: Counter[State] = Counter()
         found: dict[str, Counter[State]] = {}
@@ -241,8 +243,11 @@ class Client(Base):
                 return
 
     async def tail_logs(self, job_id: int, *, lease_epoch: int = 0, min_level: str = "debug") -> AsyncGenerator[LogLine, None]:
-        """What handlers logged for a job, then what they log, as it is stored; none is missed and none comes twice. Ends when the job has settled, or the attempt with this
-        `lease_epoch` has ended. Goes on over broken connections and restarts of the broker. A reader that is slow holds nothing up."""
+        """What handlers logged for a job, then what they log, as it is stored; none is missed and none comes twice.
+
+        Ends when the job has settled, or the attempt with this `lease_epoch` has ended. Goes on over broken connections and restarts of the broker; a slow reader holds
+        nothing up.
+        """
         level = LEVEL_NUMBERS[min_level]
         after = (0, 0)
         failures = 0

@@ -6,11 +6,13 @@ import pytest
 from headrace_broker.actions.lists import JobLists
 from headrace_broker.actions.reads import JobReads
 from headrace_broker.model.errors import DatabaseUnavailable, Draining, JobNotFound
+from headrace_broker.model.filter import JobFilter, Order
 from headrace_broker.model.job import Kind, State
 from headrace_broker.shards import reception
 from headrace_broker.shards.intents import Ending, Verb
 from headrace_broker.shards.sweep import MAX_OWNER_CHANGES
 from headrace_broker.store.reads import Reads
+from headrace_broker.store.search import Finder
 
 from tests.fire.steps import begin, end, granted, kinds, room
 from tests.property.machine import LEASE_S, Machine

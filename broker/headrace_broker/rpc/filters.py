@@ -38,6 +38,6 @@ def digest(message: jobs_pb2.JobFilter, *others: object) -> str:
 def _period(field: str, name: str, message: jobs_pb2.JobFilter) -> Period:
     def bound(end: str) -> float | None:
         key = f"{name}_{end}"
-        return convert.unix_s(f"{field}.{key}", getattr(message, key)) if message.HasField(key) else None  # type: ignore[arg-type]  # its names are literals
+        return convert.unix_s(f"{field}.{key}", getattr(message, key)) if message.HasField(key) else None
 
     return Period(bound("from"), bound("to"))

@@ -93,7 +93,8 @@ class Finder:
         except TimeoutError as error:
             raise NoTurn from error
         try:
-            return await con.fetch(statement, *arguments, timeout=timeout_s)
+            rows: list[Any] = await con.fetch(statement, *arguments, timeout=timeout_s)
+            return rows
         finally:
             await self._pool.release(con)
 
