@@ -31,7 +31,7 @@ from headrace_broker.shards.round import KeyedRound, Round
 from headrace_broker.shards.session import Session
 from headrace_broker.shards.timers import Timers
 from headrace_broker.shards.types import TypeEntry, TypeTable
-from headrace_broker.store.batch import MAX_ROWS, Batch, Body, instance_of
+from headrace_broker.store.batch import MAX_ROWS, Batch, instance_of, payload_of
 from headrace_broker.store.ledger import Flushed, KeyHolder
 
 MAX_PENDING_JOBS = 50_000
@@ -201,7 +201,7 @@ class Owner:
         size = 0
         while self._keyed and len(taken) < KEYED_AT_ONCE:
             keyed = self._keyed.popleft()
-            size += _size(keyed.job[3])
+            size += len(payload_of(keyed.job[3]))
             if (keyed.domain_id, keyed.key) in taken:
                 later.append(keyed)
             else:
@@ -395,7 +395,7 @@ class Owner:
                 entry, priority, available_at_s, body = job
                 job_id = self._add_job(batch, job, shard)
                 batch.counts[entry.type_id, State.WAITING, 0] += 1
-                self._pending_bytes -= _size(body)
+                self._pending_bytes -= len(payload_of(body))
                 self.bodies.put(job_id, body)
                 self._enter(job_id, entry.type_id, priority, available_at_s, now)
             round_.submissions.append((submission, batch.job_id[first:]))
@@ -423,8 +423,8 @@ class Owner:
 
     def _add_job(self, batch: Batch, job: NewJob, shard: int) -> int:
         entry, priority, available_at_s, body = job
-        if not isinstance(body, bytes) and body[2] is not None:  # the jobs of an instance share a shard
-            shard = zlib.crc32(body[2].encode()) % ids.SHARDS
+        if (instance_id := instance_of(body)) is not None:  # the jobs of an instance share a shard
+            shard = zlib.crc32(instance_id.encode()) % ids.SHARDS
         self._tick += 1
         job_id = (self._tick << ids.TICK_SHIFT) | (shard << 3) | self._class_for(entry)
         batch.add_job(job_id, entry.type_id, priority, body, datetime.fromtimestamp(available_at_s, UTC) if available_at_s else None)
@@ -505,10 +505,6 @@ class Owner:
                 if (type_ids is None or type_id in type_ids) and from_id <= job_id < below and job_id not in self.live_jobs and not self.lanes.is_stale(job_id)
             )  # fmt: skip
         return sorted(set(found), reverse=True)[:limit]
-
-
-def _size(body: Body) -> int:
-    return len(body) if isinstance(body, bytes) else len(body[0])
 
 
 def _resolve(future: "asyncio.Future[tuple[int, bool]]", value: tuple[int, bool]) -> None:
