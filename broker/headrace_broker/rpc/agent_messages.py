@@ -77,12 +77,12 @@ def log_batches(owner: Owner, batches: Iterable[agents_pb2.LogBatch]) -> list[Lo
 
 
 def _log_line(field: str, line: jobs_pb2.LogLine) -> tuple[int, datetime, int, str]:
-    if not 1 <= line.line_no <= convert.MAX_EPOCH:
-        raise InvalidField(f"{field}.line_no", f"lines are numbered from 1 to {convert.MAX_EPOCH}, found {line.line_no}")
     try:
         at = to_datetime(line.at)
     except OverflowError:
         raise InvalidField(f"{field}.at", "a time between the years 1970 and 9999") from None
+    if not 1 <= line.line_no <= convert.MAX_EPOCH:
+        raise InvalidField(f"{field}.line_no", f"lines are numbered from 1 to {convert.MAX_EPOCH}, found {line.line_no}")
     return line.line_no, at, line.level if 1 <= line.level <= 4 else 2, line.text[:MAX_LINE].replace("\x00", "\ufffd")
 
 
