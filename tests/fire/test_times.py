@@ -6,7 +6,7 @@ import pytest
 from headrace_broker.actions.lists import JobLists
 from headrace_broker.actions.reads import JobReads
 from headrace_broker.model.errors import DatabaseUnavailable, Draining, JobNotFound
-from headrace_broker.model.filter import JobFilter, Order
+from headrace_broker.model.filter import JobFilter, Order, Period
 from headrace_broker.model.job import Kind, State
 from headrace_broker.shards import reception
 from headrace_broker.shards.intents import Ending, Verb
@@ -178,7 +178,9 @@ async def test_after_its_date_a_job_is_gone_for_everybody(machine: Machine) -> N
 
     assert (await reads.get(job_id, "default")).row.state is State.COMPLETED and job_id in await listed()
     assert machine.owner.counts("default")["work"][State.COMPLETED] == 1
+    assert (await lists.count("default", JobFilter(created=Period(0.0)))).types["work"][State.COMPLETED] == 1
     machine.now += 61
+    assert (await lists.count("default", JobFilter(created=Period(0.0)))).types == {"work": {State.WAITING: 1}}
     with pytest.raises(JobNotFound):
         await reads.get(job_id, "default")
     assert job_id not in await listed() and len(await listed()) == 1

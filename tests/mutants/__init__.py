@@ -1,7 +1,7 @@
 """Every guard and every fence of the product, each taken away by itself: some test must turn red.
 
-`store`, `checkpoints`, `broker`, `columns`, `sessions`, `agent` and `search` hold the tables; `run` applies them, one at a time, to a copy of the tree (`make mutants`). A line of
-a table is repaired by finding the guard again in the code: its text must stand in its file exactly once, and a test of the ordinary run sees to that.
+`store`, `checkpoints`, `broker`, `columns`, `sessions`, `agent` and `search` hold the tables; `run` applies them, one at a time, to a copy of the tree (`make mutants`). A
+line of a table is repaired by finding the guard again in the code: its text must stand in its file exactly once, and a test of the ordinary run sees to that.
 """
 
 from tests.mutants.agent import MUTANTS as AGENT

@@ -25,7 +25,13 @@ MUTANTS = (
         "above = min(above, _first_id(later - 3600))",
         PROPERTY,
     ),
-    Mutant("search: a window ends at its end although there are more candidates", SEARCH, "            if len(ids) < CANDIDATES:\n", "            if True:\n", PROPERTY),
+    Mutant(
+        "search: a window ends at its end although there are more candidates",
+        SEARCH,
+        "            if len(ids) < CANDIDATES:\n",
+        "            if True:\n",
+        PROPERTY,
+    ),
     Mutant(
         "search: a full page goes on after its window",
         SEARCH,
@@ -51,6 +57,12 @@ MUTANTS = (
         "                    pass\n",
         f"{LOGS} -k for_a_moment",
     ),
-    Mutant("logs: a tail ends before the last lines came", f"{BROKER}/actions/tail.py", "now - quiet_since >= QUIET_S", "now - quiet_since >= 0", f"{LOGS} -k each_once"),
+    Mutant(
+        "logs: a tail ends before the last lines came",
+        f"{BROKER}/actions/tail.py",
+        "now - quiet_since >= QUIET_S",
+        "now - quiet_since >= 0",
+        f"{LOGS} -k each_once",
+    ),
     Mutant("logs: a tail of an attempt goes on", f"{BROKER}/actions/tail.py", " if not lease_epoch else row.seq > lease_epoch", "", f"{LOGS} -k next_attempt"),
 )
