@@ -58,6 +58,8 @@ async def _fill(con: "asyncpg.Connection[Any]") -> None:
             " select job_id, now(), 1, 1, 2, 'line of ' || job_id from headrace.job where job_id >= $1 and job_id < $2",
             low, high,
         )  # fmt: skip
+    await con.execute("insert into headrace.unique_key select 1, 'u' || (job_id >> 20 & 1023), min(job_id) from headrace.job group by 2")
+    await con.execute("insert into headrace.unique_key select 1, 'u', min(job_id) from headrace.job")
     await con.execute("insert into headrace.life (backend_pid, backend_start, address, version) values (1, now(), 'old', '0'), (2, now(), 'new', '0')")
     await con.execute(
         "insert into headrace.flush (life_id, slot, n, max_id, count_type, count_state, count_minute, count_delta)"
@@ -101,6 +103,8 @@ READS: list[tuple[str, list[Any], int]] = [
     ("agent_ids", ["default", "worker"], 10),
     ("alert_list", [[1, 2], NEWEST, 50], 20),
     ("key_holders", [[1], ["k"]], 10),
+    ("unique_holders", [[1], ["u"]], 10),
+    ("jobs_stored", [[_job(5), _job(77)]], 10),
 ]
 
 
