@@ -46,6 +46,13 @@ MUTANTS = (
         "self.frozen_id()",
         "tests/property/test_search.py -k one_moment",
     ),
+    Mutant(
+        "logs: old lines use up the new lease's room",
+        LIMITS,
+        "            lease = batch.lease\n",
+        "            lease = (batch.lease[0], 0)\n",
+        "tests/fire/test_reordered.py -k log_lines",
+    ),
     Mutant("logs: bytes are not limited", LIMITS, " or usage.bytes + size > most_bytes", "", f"{LOGS} -k limits_hold"),
     Mutant("logs: lines sent again use room", LIMITS, "if not again:", "if True:", f"{LOGS} -k limits_hold"),
     Mutant("logs: what an earlier broker stored is not counted", LIMITS, "and not (batch.new and batch.lines[0][0] == 1)]", "and False]", f"{LOGS} -k limits_hold"),

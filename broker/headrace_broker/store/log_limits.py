@@ -69,8 +69,9 @@ class LogLimits:
         stored: list[StoredLine] = []
         marks: list[Mark] = []
         for batch in batches:
-            usage = self._usage.setdefault(batch.lease, Usage(batch.type_id or 0))
-            self._usage.move_to_end(batch.lease)
+            lease = batch.lease
+            usage = self._usage.setdefault(lease, Usage(batch.type_id or 0))
+            self._usage.move_to_end(lease)
             self._take(batch, usage, stored, marks)
         while len(self._usage) > REMEMBERED:
             self._usage.popitem(last=False)
