@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError
 from headrace_broker.model.job import Disposition, Kind, State
 from headrace_broker.shards.types import TypeEntry
@@ -108,10 +109,15 @@ class ChangeIntent:
 
     verb: Verb
     heads: list[StoredHead]
-    actor: str
+    caller: Caller
     reason: str
     moved: set[int]  # jobs that changed after they were read; grows until the intent is decided
     done: "asyncio.Future[list[Change | None]]"
     include_completed: bool = False
     grace_s: float = 30.0
     force: bool = False
+
+    @property
+    def actor(self) -> str:
+        """Who asks, as the job's history names them."""
+        return self.caller.shown

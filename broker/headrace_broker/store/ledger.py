@@ -16,15 +16,17 @@ One task uses a Ledger at a time: the flusher, or whoever takes over before the 
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import asyncpg
 
+from headrace_broker.model.audit import AuditEntry
 from headrace_broker.model.job import State
 from headrace_broker.store import arrays
+from headrace_broker.store.audit import write_audit
 from headrace_broker.store.batch import Batch, body_columns
 from headrace_broker.store.statements import sql
 
@@ -145,7 +147,7 @@ class Ledger:
         self.n += 1
         (content_type, instance_id, labels, trace_context, more), payload = body_columns(batch.job_body)
         row = await self._send(
-            self._flush, *self._flush_row(batch.max_id, batch.counts),
+            batch.audit, self._flush, *self._flush_row(batch.max_id, batch.counts),
             batch.lease_s, batch.job_id, batch.job_what, batch.job_available_at, instance_id, content_type, labels, trace_context, more, payload,
             batch.event_job, batch.event_place, batch.event_who, batch.event_step, batch.event_result, batch.event_available_at, batch.event_actor, batch.event_reason,
             batch.event_error,
@@ -159,7 +161,7 @@ class Ledger:
         self.n += 1
         (content_type, instance_id, labels, trace_context, more), payload = body_columns(batch.job_body)
         row = await self._send(
-            self._flush_keyed, self.life_id, self.n, self._slot(), batch.max_id,
+            (), self._flush_keyed, self.life_id, self.n, self._slot(), batch.max_id,
             [k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys],
             batch.job_id, batch.job_what, batch.job_available_at, instance_id, content_type, labels, trace_context, more, payload,
         )  # fmt: skip
@@ -253,12 +255,21 @@ class Ledger:
             [key[0] for key, _ in changed], [key[1] for key, _ in changed], [key[2] for key, _ in changed], [delta for _, delta in changed],
         )  # fmt: skip
 
-    async def _send(self, statement: "asyncpg.prepared_stmt.PreparedStatement[Any]", *args: Any) -> Any:
+    async def _send(self, audit: Sequence[AuditEntry], statement: "asyncpg.prepared_stmt.PreparedStatement[Any]", *args: Any) -> Any:
+        """Runs a flush statement, which is a commit of its own; with rows of the audit, both are one transaction."""
         self._warned = False
         async with _translated():
-            row = await statement.fetchrow(*args)
+            if not audit:
+                row = self._alive(await statement.fetchrow(*args))
+            else:
+                async with self._con.transaction():
+                    await write_audit(self._con, audit)
+                    row = self._alive(await statement.fetchrow(*args))
         if self._warned:
             raise ResultUnknown("Postgres warned at the commit: it may not be on the standby")
+        return row
+
+    def _alive(self, row: Any) -> Any:
         if row is None or not row["alive"]:
             raise Fenced(f"life {self.life_id} has ended")
         return row
