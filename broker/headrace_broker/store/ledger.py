@@ -23,11 +23,10 @@ from typing import Any
 
 import asyncpg
 
-from headrace_broker.model.audit import AuditEntry
 from headrace_broker.model.job import State
 from headrace_broker.store import arrays
 from headrace_broker.store.audit import write_audit
-from headrace_broker.store.batch import Batch, body_columns
+from headrace_broker.store.batch import Batch, KeyedRow, UniqueName, body_columns
 from headrace_broker.store.statements import sql
 
 LIFE_LOCKS = 0x4852_4C46  # "HRLF": first key of the advisory locks of lives; the second is the life's id
@@ -147,25 +146,37 @@ class Ledger:
         self.n += 1
         (content_type, instance_id, labels, trace_context, more), payload = body_columns(batch.job_body)
         row = await self._send(
-            batch.audit, self._flush, *self._flush_row(batch.max_id, batch.counts),
+            self._flush, *self._flush_row(batch.max_id, batch.counts),
             batch.lease_s, batch.job_id, batch.job_what, batch.job_available_at, instance_id, content_type, labels, trace_context, more, payload,
             batch.event_job, batch.event_place, batch.event_who, batch.event_step, batch.event_result, batch.event_available_at, batch.event_actor, batch.event_reason,
             batch.event_error,
             batch.note_job, batch.note_epoch, batch.note_kind, batch.note_actor, batch.note_reason, batch.note_data,
             batch.alert_job, batch.alert_type, batch.alert_seq, batch.alert_kind, batch.alert_error,
+            beside=batch if batch.claims or batch.audit else None,
         )  # fmt: skip
         return Flushed(row["at"])
 
-    async def flush_keyed(self, batch: Batch, keys: list[tuple[int, str, bytes]]) -> Flushed:
-        """Stores jobs with idempotency keys: `keys` holds (domain_id, key, body hash) for each job of the batch, sorted. Errors as for `flush`."""
+    async def flush_keyed(self, batch: Batch, keys: Sequence[KeyedRow]) -> Flushed:
+        """Stores jobs that have keys or are tied to others (see their `more`): `keys` for each job of the batch. Errors as for `flush`."""
         self.n += 1
         (content_type, instance_id, labels, trace_context, more), payload = body_columns(batch.job_body)
         row = await self._send(
-            (), self._flush_keyed, self.life_id, self.n, self._slot(), batch.max_id,
+            self._flush_keyed, self.life_id, self.n, self._slot(), batch.max_id,
             [k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys],
             batch.job_id, batch.job_what, batch.job_available_at, instance_id, content_type, labels, trace_context, more, payload,
         )  # fmt: skip
         return Flushed(row["at"], frozenset(row["stored"]))
+
+    async def stored(self, job_ids: list[int]) -> frozenset[int]:
+        """Which of these jobs are stored."""
+        async with _translated():
+            return frozenset(row["job_id"] for row in await self._con.fetch(sql("jobs_stored"), job_ids))
+
+    async def unique_holders(self, names: list[UniqueName]) -> dict[UniqueName, int]:
+        """Which live jobs hold these unique keys; keys that no live job holds are absent."""
+        async with _translated():
+            rows = await self._con.fetch(sql("unique_holders"), [name[0] for name in names], [name[1] for name in names])
+        return {(r["domain_id"], r["key"]): r["job_id"] for r in rows}
 
     async def key_holders(self, keys: list[tuple[int, str]]) -> dict[tuple[int, str], KeyHolder]:
         """Who holds these (domain_id, key); keys that nobody holds are absent."""
@@ -255,19 +266,27 @@ class Ledger:
             [key[0] for key, _ in changed], [key[1] for key, _ in changed], [key[2] for key, _ in changed], [delta for _, delta in changed],
         )  # fmt: skip
 
-    async def _send(self, audit: Sequence[AuditEntry], statement: "asyncpg.prepared_stmt.PreparedStatement[Any]", *args: Any) -> Any:
-        """Runs a flush statement, which is a commit of its own; with rows of the audit, both are one transaction."""
+    async def _send(self, statement: "asyncpg.prepared_stmt.PreparedStatement[Any]", *args: Any, beside: Batch | None = None) -> Any:
+        """Runs a flush statement, which is a commit of its own. With `beside`, what that batch has for other tables is stored in the same transaction."""
         self._warned = False
         async with _translated():
-            if not audit:
+            if beside is None:
                 row = self._alive(await statement.fetchrow(*args))
             else:
                 async with self._con.transaction():
-                    await write_audit(self._con, audit)
+                    await self._claim(beside)
+                    if beside.audit:
+                        await write_audit(self._con, beside.audit)
                     row = self._alive(await statement.fetchrow(*args))
         if self._warned:
             raise ResultUnknown("Postgres warned at the commit: it may not be on the standby")
         return row
+
+    async def _claim(self, batch: Batch) -> None:
+        claims = sorted(batch.claims.items())
+        columns = ([name[0] for name, _ in claims], [name[1] for name, _ in claims], [job_id for _, job_id in claims])
+        if claims and len(await self._con.fetch(sql("unique_claim"), *columns)) < len(claims):
+            raise KeyTaken(f"unique keys of the jobs {columns[2]} are held by live jobs that this broker did not store")
 
     def _alive(self, row: Any) -> Any:
         if row is None or not row["alive"]:
