@@ -1,6 +1,7 @@
 """Rows of domains, job types and agents: small tables that change, each by one guarded statement."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -50,11 +51,11 @@ class SettingsStore:
                 await write_audit(con, [caller.entry("type.declare", f"type/{row.name}", before=before, after=row.declared)])
         return row
 
-    async def override(self, type_id: int, changes: dict[str, Value], clear: list[str], *, caller: Caller, reason: str = "") -> TypeRow:
+    async def override(self, type_id: int, changes: Mapping[str, Value], clear: list[str], *, caller: Caller, reason: str = "") -> TypeRow:
         """Changes a person's settings: those of `clear` are taken back, then those of `changes` are set. In the same transaction the audit gets a row."""
         async with self._pool.acquire() as con, con.transaction():
             before = json.loads((await con.fetchrow(sql("type_lock"), type_id))["overrides"])
-            row = _row(await con.fetchrow(sql("type_override"), type_id, json.dumps(changes), clear))
+            row = _row(await con.fetchrow(sql("type_override"), type_id, json.dumps(dict(changes)), clear))
             await write_audit(con, [caller.entry("type.set", f"type/{row.name}", reason=reason, before=before, after=row.overrides)])
         return row
 
