@@ -23,6 +23,7 @@ import structlog
 from headrace_broker import __version__
 from headrace_broker.config import Config, masked
 from headrace_broker.http import HttpServer, http_app
+from headrace_broker.maintenance.index_logs import IndexLogs
 from headrace_broker.maintenance.loop import repeat
 from headrace_broker.maintenance.retention import Retention
 from headrace_broker.metrics import Metrics
@@ -34,6 +35,7 @@ from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import partitions
 from headrace_broker.store.audit import AuditStore
 from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
+from headrace_broker.store.log_index import LogIndexes
 from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.migrate import migrate
 from headrace_broker.store.pool import ANY_FAILURE, durability, open_pool, open_search_pool
@@ -45,6 +47,7 @@ from headrace_broker.store.settings import SettingsStore
 WATCH_EMBEDDED_S = 0.5
 TYPES_REFRESH_S = 1.0
 HEALTH_S = 0.25
+INDEX_LOGS_S = 60.0
 WAIT_FOR_DATABASE_S = 1.0
 
 log = structlog.get_logger("headrace.app")
@@ -125,10 +128,12 @@ class _App:
                 tasks.create_task(http.run_until_told())
             owning = tasks.create_task(ownership.run())
             retention = Retention(Retirement(pool), functools.partial(partitions.ranges, pool), lambda: ownership.owner.clock.now_s(), self._metrics)
+            index_logs = IndexLogs(LogIndexes(pool), lambda: ownership.owner.clock.now_s())
             side = [
                 tasks.create_task(self._report_health(server, ownership)),
                 tasks.create_task(self._refresh(types)),
                 tasks.create_task(repeat("retention", retention.run_once, period_s=options.retention_period_s, ownership=ownership)),
+                tasks.create_task(repeat("log index", index_logs.run_once, period_s=INDEX_LOGS_S, ownership=ownership)),
             ]
             if self._embedded is not None:
                 side.append(tasks.create_task(self._watch_embedded(self._embedded)))
