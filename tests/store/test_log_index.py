@@ -64,10 +64,11 @@ async def test_sealed_ranges_get_an_index_and_the_one_being_written_does_not(con
     assert "log_line_2_a_trgm" in json.dumps(plan) and "Seq Scan" not in json.dumps(plan)
 
 
-async def test_an_interrupted_build_is_begun_again_and_blocks_nobody(con: "asyncpg.Connection[Any]", pool: "asyncpg.Pool[Any]") -> None:
-    lock = con.transaction()
+async def test_an_interrupted_build_is_begun_again_and_blocks_nobody(con: "asyncpg.Connection[Any]", pool: "asyncpg.Pool[Any]", database: str) -> None:
+    writer = await asyncpg.connect(database)
+    lock = writer.transaction()
     await lock.start()
-    await con.execute("lock table headrace.log_line_2_a in row exclusive mode")  # a writer whose transaction is open: the build waits for it
+    await writer.execute("lock table headrace.log_line_2_a in row exclusive mode")  # a writer whose transaction is open: the build waits for it
     building = asyncio.ensure_future(duty(pool, SECOND).run_once())
     waiting = "select pid from pg_stat_activity where query like 'create index concurrently%' and wait_event_type = 'Lock'"
 
@@ -83,6 +84,7 @@ async def test_an_interrupted_build_is_begun_again_and_blocks_nobody(con: "async
     with pytest.raises(asyncpg.QueryCanceledError):
         await building
     await lock.commit()
+    await writer.close()
     assert await indexes(con) == {"log_line_2_a_trgm": False}
     assert await duty(pool, SECOND).run_once() == {"log ranges indexed": 1}
     assert await indexes(con) == {"log_line_2_a_trgm": True}

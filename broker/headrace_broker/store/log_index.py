@@ -11,7 +11,7 @@ import asyncpg
 
 from headrace_broker.store.statements import sql
 
-LONGEST = "2h"
+LONGEST_S = 7200
 LOCK = 8_020_113
 """Key of the advisory lock of builds."""
 
@@ -43,9 +43,9 @@ class LogIndexes:
             if not await con.fetchval(sql("log_index_lock"), LOCK):
                 return False
             try:
-                await con.execute(f"set statement_timeout = '{LONGEST}'; set maintenance_work_mem = '64MB'")
-                await con.execute(f"drop index concurrently if exists headrace.{leaf}_trgm", timeout=None)
-                await con.execute(f"create index concurrently {leaf}_trgm on headrace.{leaf} using gin (text {schema}.gin_trgm_ops)", timeout=None)
+                await con.execute(f"set statement_timeout = '{LONGEST_S}s'; set maintenance_work_mem = '64MB'")
+                await con.execute(f"drop index concurrently if exists headrace.{leaf}_trgm", timeout=LONGEST_S + 60)
+                await con.execute(f"create index concurrently {leaf}_trgm on headrace.{leaf} using gin (text {schema}.gin_trgm_ops)", timeout=LONGEST_S + 60)
             finally:
                 await con.execute("reset statement_timeout; reset maintenance_work_mem")
                 await con.fetchval(sql("log_index_unlock"), LOCK)
