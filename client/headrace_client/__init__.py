@@ -19,6 +19,7 @@ from headrace_client.errors import (
     NotFound,
     ResultUnknown,
     Unavailable,
+    UniqueKeyTaken,
     WaitTimeout,
 )
 from headrace_client.models import Job, JobSpec, State, Submitted
@@ -44,5 +45,6 @@ __all__ = [
     "Submitted",
     "SyncClient",
     "Unavailable",
+    "UniqueKeyTaken",
     "WaitTimeout",
 ]

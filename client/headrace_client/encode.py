@@ -18,6 +18,11 @@ T = TypeVar("T")
 
 _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
+UNIQUE_CONFLICTS: dict[str, types_pb2.UniqueConflict] = {
+    "": types_pb2.UNIQUE_CONFLICT_UNSPECIFIED, "return": types_pb2.UNIQUE_CONFLICT_RETURN, "reject": types_pb2.UNIQUE_CONFLICT_REJECT,
+}  # fmt: skip
+"""What callers write, and the number on the wire."""
+
 BATCH_BYTES = 2 * 1024 * 1024
 """Payload bytes after which a batch is sent, well under what one message may hold."""
 
@@ -29,18 +34,20 @@ Spec = types_pb2.JobSpec | tuple[str, bytes]
 def encode(spec: JobSpec) -> Spec:
     """A job as it travels. Raises InvalidRequest for what cannot be sent at all."""
     return encode_fields(
-        spec.type, spec.data, spec.payload, spec.content_type, spec.instance_id, spec.key, spec.priority, spec.delay_s, spec.start_at, spec.labels, spec.trace_context
-    )
+        spec.type, spec.data, spec.payload, spec.content_type, spec.instance_id, spec.key, spec.priority, spec.delay_s, spec.start_at, spec.labels, spec.trace_context,
+        unique_key=spec.unique_key, on_conflict=spec.on_conflict,
+    )  # fmt: skip
 
 
 def encode_fields(
     type_: str, data: Any, payload: bytes | None, content_type: str, instance_id: str, key: str, priority: int, delay_s: float, start_at: datetime | None,
-    labels: Mapping[str, str], trace_context: str,
+    labels: Mapping[str, str], trace_context: str, *, unique_key: str = "", on_conflict: str = "",
 ) -> Spec:  # fmt: skip
     """The same from the fields one by one: a single submit costs little else."""
     payload = encode_payload(data, payload)
     details = content_type or instance_id or key or priority or labels or trace_context
-    if not (details or delay_s or start_at is not None) and type(payload) is bytes and isinstance(type_, str) and type_.isascii():
+    ties = unique_key or on_conflict
+    if not (details or ties or delay_s or start_at is not None) and type(payload) is bytes and isinstance(type_, str) and type_.isascii():
         return type_, payload
     try:
         message = types_pb2.JobSpec(type=type_, payload=payload)
@@ -48,6 +55,8 @@ def encode_fields(
             message.content_type, message.instance_id, message.idempotency_key = content_type, instance_id, key
             message.priority, message.trace_context = priority, trace_context
             message.labels.update(labels)
+        if ties:
+            message.unique_key, message.on_conflict = unique_key, _conflict_number(on_conflict)
         if delay_s:
             message.delay.CopyFrom(to_duration(delay_s))
         if start_at is not None:
@@ -57,6 +66,12 @@ def encode_fields(
     except (TypeError, ValueError, OverflowError, AttributeError) as error:
         raise InvalidRequest(f"the job cannot be sent: {error}") from error
     return message
+
+
+def _conflict_number(on_conflict: str) -> types_pb2.UniqueConflict:
+    if on_conflict not in UNIQUE_CONFLICTS:
+        raise InvalidRequest(f"on_conflict is one of {', '.join(filter(None, UNIQUE_CONFLICTS))}, found {on_conflict!r}", details={"field": "on_conflict"})
+    return UNIQUE_CONFLICTS[on_conflict]
 
 
 def encode_payload(data: Any, payload: bytes | None) -> bytes:

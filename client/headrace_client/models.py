@@ -41,11 +41,13 @@ class JobSpec:
     start_at: datetime | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     trace_context: str = ""
+    unique_key: str = ""
+    on_conflict: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A stored job. `existing`: its key was known, an earlier call had stored it."""
+    """A stored job. `existing`: an earlier call had stored it, and its idempotency key was known or it has the unique key."""
 
     job_id: int
     existing: bool = False
@@ -93,6 +95,7 @@ class Job:
     content_type: str
     payload: bytes
     result: bytes
+    unique_key: str = ""
 
     def json_result(self) -> Any:
         """The result decoded as JSON; None when there is none."""
@@ -294,6 +297,7 @@ def job(message: types_pb2.Job) -> Job:
         AbortRequest(message.abort.actor, message.abort.reason, to_datetime(message.abort.requested_at), to_seconds(message.abort.grace))
         if message.HasField("abort") else None,
         message.payload_bytes, message.content_type, message.payload, message.result,
+        message.unique_key,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ ResultUnknown, unless there was no connection to send them on. Whether a broker 
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from headrace_proto.v1 import jobs_pb2
@@ -298,7 +299,10 @@ class Submitter:
 
 def failure_error(failure: jobs_pb2.SubmitFailure) -> HeadraceError:
     """The library's error for one job of a batch that was refused."""
-    return make(failure.reason, STATUS_NAMES[failure.code], failure.message, {"field": failure.field.partition(".")[2]} if failure.field else {})
+    details: dict[str, Any] = {"field": failure.field.partition(".")[2]} if failure.field else {}
+    if failure.job_id:
+        details["job_id"] = failure.job_id
+    return make(failure.reason, STATUS_NAMES[failure.code], failure.message, details)
 
 
 def _fail(waiting: _Waiting | _Many, error: HeadraceError) -> None:

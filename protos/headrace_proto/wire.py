@@ -17,6 +17,7 @@ ACTOR_KEY = "headrace-actor"
 REASON_KEY = "headrace-reason"
 FIELD_KEY = "headrace-field"
 RETRY_AFTER_KEY = "headrace-retry-after-ms"
+JOB_ID_KEY = "headrace-job-id"  # the job that stands in the way, or that is not there
 
 
 class Reason(StrEnum):
@@ -29,6 +30,7 @@ class Reason(StrEnum):
     TYPE_NOT_FOUND = "TYPE_NOT_FOUND"
     AGENT_NOT_FOUND = "AGENT_NOT_FOUND"
     IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
+    UNIQUE_KEY_TAKEN = "UNIQUE_KEY_TAKEN"
     INVALID_STATE = "INVALID_STATE"
     SESSION = "SESSION"
     BUSY = "BUSY"
@@ -50,6 +52,7 @@ STATUS_OF = {
     Reason.TYPE_NOT_FOUND: "NOT_FOUND",
     Reason.AGENT_NOT_FOUND: "NOT_FOUND",
     Reason.IDEMPOTENCY_CONFLICT: "ALREADY_EXISTS",
+    Reason.UNIQUE_KEY_TAKEN: "ALREADY_EXISTS",
     Reason.INVALID_STATE: "FAILED_PRECONDITION",
     Reason.SESSION: "FAILED_PRECONDITION",
     Reason.BUSY: "RESOURCE_EXHAUSTED",

@@ -157,7 +157,7 @@ async def test_what_was_refused_is_not_stored_later(machine: Machine) -> None:
         owner.submit([(machine.type, 0, 0.0, b"{}")], 2)
     owner.accept_work()
     await machine.flush()
-    assert owner.build_keyed() is None
+    assert owner.keyed.build() is None
     assert await machine.pool.fetchval("select count(*) from headrace.job") == 0
 
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 from headrace_broker.model import erlang, histogram
 from headrace_broker.model.errors import DatabaseUnavailable, InvalidField, TypeNotFound
 from headrace_broker.shards.owner import Owner
+from headrace_broker.shards.tally import NUMBERS as NUMBERS
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.statistics import DAY, HOUR, MINUTE, MOST_ROWS, Statistics, StatRow
 

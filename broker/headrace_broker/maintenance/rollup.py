@@ -26,17 +26,18 @@ class Rollup:
 
     async def run_once(self) -> dict[str, int]:
         """One pass; returns nothing worth a line in the log."""
-        owner = self._owner()
-        now_s = owner.clock.now_s()
-        await self._write(owner, now_s)
-        minute = int(now_s // 60)
+        await self.write()
+        minute = int(self._owner().clock.now_s() // 60)
         for part, whole in ((MINUTE, HOUR), (HOUR, DAY)):
             await self._roll(part, whole, minute)
         for span, kept in KEPT_MINUTES.items():
             await self._store.trim(span, minute - kept)
         return {}
 
-    async def _write(self, owner: Owner, now_s: float) -> None:
+    async def write(self) -> None:
+        """Stores what was counted since the last call. Raises what asyncpg raises; nothing is lost by it."""
+        owner = self._owner()
+        now_s = owner.clock.now_s()
         look(owner, int(now_s // 60))
         taken = owner.tally.take(now_s)
         if not taken:

@@ -55,6 +55,14 @@ class IdempotencyConflict(BrokerError):
         self.job_id = job_id
 
 
+class UniqueKeyTaken(BrokerError):
+    """A live job of the domain holds the unique key."""
+
+    def __init__(self, key: str, job_id: int) -> None:
+        super().__init__(f"job {job_id} holds the unique key {key!r} until it has settled; wait for it, abort it, or ask to be given it instead")
+        self.job_id = job_id
+
+
 class InvalidState(BrokerError):
     """The job's state does not allow what was asked."""
 

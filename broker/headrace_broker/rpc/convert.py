@@ -152,7 +152,8 @@ def body(spec: types_pb2.JobSpec, payload_limit: int) -> tuple[Body, int]:
     if len(payload) > payload_limit:
         raise payload_too_large(payload, payload_limit)
     content_type, instance_id, trace_context, labels = spec.content_type, spec.instance_id, spec.trace_context, spec.labels
-    if not (content_type or instance_id or trace_context or labels):
+    more = _more(spec)
+    if not (content_type or instance_id or trace_context or labels or more):
         return payload, len(payload)
     return FullBody(
         payload,
@@ -160,7 +161,16 @@ def body(spec: types_pb2.JobSpec, payload_limit: int) -> tuple[Body, int]:
         text("instance_id", instance_id) or None,
         _labels("labels", labels) if labels else None,
         text("trace_context", trace_context, 100) or None,
+        json.dumps(more) if more else None,
     ), len(payload)
+
+
+def _more(spec: types_pb2.JobSpec) -> dict[str, Any]:
+    """What few jobs have, by the name under which it is stored."""
+    more: dict[str, Any] = {}
+    if spec.unique_key:
+        more["unique_key"] = text("unique_key", spec.unique_key)
+    return more
 
 
 def payload_too_large(payload: bytes, limit: int) -> TooLarge:
@@ -197,10 +207,24 @@ def body_hash(spec: types_pb2.JobSpec) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     labels = json.dumps(sorted(spec.labels.items()))
     start = f"{to_seconds(spec.delay)}/{spec.start_at.seconds}.{spec.start_at.nanos}"
-    for part in (spec.type, spec.content_type, spec.instance_id, str(spec.priority), labels, start):
+    for part in (spec.type, spec.content_type, spec.instance_id, str(spec.priority), labels, start, *([spec.unique_key] if spec.unique_key else [])):
         digest.update(part.encode() + b"\x00")
     digest.update(spec.payload)
     return digest.digest()
+
+
+def is_keyed(spec: types_pb2.JobSpec) -> bool:
+    """Whether the job goes the way of those that carry a key."""
+    return bool(spec.idempotency_key or spec.unique_key or spec.on_conflict)
+
+
+def returns_holder(spec: types_pb2.JobSpec) -> bool:
+    """Whether the job that has the unique key is the answer, instead of a refusal."""
+    if spec.on_conflict not in (0, 1, 2):
+        raise InvalidField("on_conflict", f"return (1) or reject (2), found {spec.on_conflict}")
+    if spec.on_conflict and not spec.unique_key:
+        raise InvalidField("on_conflict", "says something about unique_key, which is not set")
+    return spec.on_conflict != types_pb2.UNIQUE_CONFLICT_REJECT
 
 
 def _labels(field: str, values: Any) -> str:

@@ -32,7 +32,7 @@ class SubmitCalls:
         owner = self._ownership.owner
         domain = convert.domain_of(context)
         job, size = await self._read(owner, domain, request.job)
-        if request.job.idempotency_key:
+        if convert.is_keyed(request.job):
             job_id, existing = await self._submit_keyed(owner, request.job, job, size)
             return jobs_pb2.SubmitResponse(job_id=job_id, existing=existing)
         [job_id] = await owner.submit([job], size)
@@ -127,7 +127,7 @@ class SubmitCalls:
         for index, spec in enumerate(specs):
             try:
                 job, job_size = await self._read(owner, domain, spec)
-                if spec.idempotency_key:
+                if convert.is_keyed(spec):
                     batch.keyed.append((index, await self._queue_keyed(owner, spec, job, job_size, wait=wait)))
                     continue
             except BrokerError as error:
@@ -153,9 +153,10 @@ class SubmitCalls:
 
     async def _queue_keyed(self, owner: Owner, spec: types_pb2.JobSpec, job: NewJob, size: int, *, wait: bool) -> "asyncio.Future[tuple[int, bool]]":
         key = convert.text("idempotency_key", spec.idempotency_key)
+        return_holder = convert.returns_holder(spec)
         while True:
             try:
-                return owner.submit_keyed(job, job[0].domain_id, key, convert.body_hash(spec), size)
+                return owner.submit_keyed(job, job[0].domain_id, key, convert.body_hash(spec), size, unique_key=spec.unique_key, return_holder=return_holder)
             except Busy:
                 if not wait:
                     raise
@@ -191,9 +192,10 @@ class _Batch:
         """The jobs at these positions are not stored."""
         reason = reason_of(error)
         code, text, field = status_code(reason).value[0], str(error), getattr(error, "field", "")
+        holder = getattr(error, "job_id", 0)
         for index in places:
             named = field if field.startswith("plain[") or not field else f"jobs[{index}].{field}"
-            self._failures.append(jobs_pb2.SubmitFailure(index=index, code=code, reason=reason, message=text, field=named))
+            self._failures.append(jobs_pb2.SubmitFailure(index=index, code=code, reason=reason, message=text, field=named, job_id=holder))
 
     async def results(self) -> jobs_pb2.SubmitResults:
         """Waits until everything is decided."""

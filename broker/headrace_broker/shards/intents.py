@@ -1,14 +1,14 @@
 """What callers want of the owner. Intents wait in the owner's queues until the next flush is built; only then are they decided."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
 from headrace_broker.model.errors import BrokerError
 from headrace_broker.model.job import Disposition, Kind, State
 from headrace_broker.shards.types import TypeEntry
-from headrace_broker.store.batch import Body
+from headrace_broker.store.batch import Body, KeyedRow, UniqueName
 from headrace_broker.store.heads import StoredHead
 
 NewJob = tuple[TypeEntry, int, float, Body]
@@ -37,13 +37,29 @@ class Submission:
 
 @dataclass(slots=True, eq=False)
 class KeyedJob:
-    """A job with an idempotency key; `done` gets (job_id, existing), or IdempotencyConflict."""
+    """A job that carries a key; `done` gets (job_id, existing), or IdempotencyConflict or UniqueKeyTaken."""
 
     job: NewJob
     domain_id: int
-    key: str
+    key: str  # idempotency key; empty: none
     body_hash: bytes
     done: "asyncio.Future[tuple[int, bool]]"
+    unique_key: str = ""  # empty: none; the body's `more` has it too
+    return_holder: bool = True  # the answer when a live job holds the unique key: that job; False: UniqueKeyTaken
+
+    @property
+    def key_name(self) -> UniqueName:
+        """Its idempotency key within all domains."""
+        return self.domain_id, self.key
+
+    @property
+    def unique_name(self) -> UniqueName:
+        """Its unique key within all domains."""
+        return self.domain_id, self.unique_key
+
+    def row(self) -> KeyedRow:
+        """What is stored beside the job."""
+        return self.domain_id, self.key or None, self.body_hash if self.key else None
 
 
 class AckSink(Protocol):
@@ -115,3 +131,5 @@ class ChangeIntent:
     include_completed: bool = False
     grace_s: float = 30.0
     force: bool = False
+    unique_holders: dict[UniqueName, int] = field(default_factory=dict)  # of the unique keys of these jobs, where a live job has it
+    keys_moved: set[UniqueName] = field(default_factory=set)  # unique keys that changed hands after that was read; grows until the intent is decided

@@ -16,7 +16,7 @@ One task uses a Ledger at a time: the flusher, or whoever takes over before the 
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,7 +25,7 @@ import asyncpg
 
 from headrace_broker.model.job import State
 from headrace_broker.store import arrays
-from headrace_broker.store.batch import Batch, body_columns
+from headrace_broker.store.batch import Batch, KeyedRow, UniqueName, body_columns
 from headrace_broker.store.statements import sql
 
 LIFE_LOCKS = 0x4852_4C46  # "HRLF": first key of the advisory locks of lives; the second is the life's id
@@ -143,6 +143,16 @@ class Ledger:
         Cancellation: never cancel a flush; the task that owns the ledger awaits it to its end.
         """
         self.n += 1
+        if not batch.claims:
+            return await self._flush_batch(batch)
+        async with _translated(), self._con.transaction():
+            claims = sorted(batch.claims.items())
+            columns = ([name[0] for name, _ in claims], [name[1] for name, _ in claims], [job_id for _, job_id in claims])
+            if len(await self._con.fetch(sql("unique_claim"), *columns)) < len(claims):
+                raise KeyTaken(f"unique keys of the jobs {columns[2]} are held by live jobs that this broker did not store")
+            return await self._flush_batch(batch)
+
+    async def _flush_batch(self, batch: Batch) -> Flushed:
         (content_type, instance_id, labels, trace_context, more), payload = body_columns(batch.job_body)
         row = await self._send(
             self._flush, *self._flush_row(batch.max_id, batch.counts),
@@ -154,8 +164,8 @@ class Ledger:
         )  # fmt: skip
         return Flushed(row["at"])
 
-    async def flush_keyed(self, batch: Batch, keys: list[tuple[int, str, bytes]]) -> Flushed:
-        """Stores jobs with idempotency keys: `keys` holds (domain_id, key, body hash) for each job of the batch, sorted. Errors as for `flush`."""
+    async def flush_keyed(self, batch: Batch, keys: Sequence[KeyedRow]) -> Flushed:
+        """Stores jobs that have keys or are tied to others (see their `more`): `keys` for each job of the batch. Errors as for `flush`."""
         self.n += 1
         (content_type, instance_id, labels, trace_context, more), payload = body_columns(batch.job_body)
         row = await self._send(
@@ -164,6 +174,17 @@ class Ledger:
             batch.job_id, batch.job_what, batch.job_available_at, instance_id, content_type, labels, trace_context, more, payload,
         )  # fmt: skip
         return Flushed(row["at"], frozenset(row["stored"]))
+
+    async def stored(self, job_ids: list[int]) -> frozenset[int]:
+        """Which of these jobs are stored."""
+        async with _translated():
+            return frozenset(row["job_id"] for row in await self._con.fetch(sql("jobs_stored"), job_ids))
+
+    async def unique_holders(self, names: list[UniqueName]) -> dict[UniqueName, int]:
+        """Which live jobs hold these unique keys; keys that no live job holds are absent."""
+        async with _translated():
+            rows = await self._con.fetch(sql("unique_holders"), [name[0] for name in names], [name[1] for name in names])
+        return {(r["domain_id"], r["key"]): r["job_id"] for r in rows}
 
     async def key_holders(self, keys: list[tuple[int, str]]) -> dict[tuple[int, str], KeyHolder]:
         """Who holds these (domain_id, key); keys that nobody holds are absent."""

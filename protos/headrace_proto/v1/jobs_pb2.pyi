@@ -79,18 +79,20 @@ class SubmitResults(_message.Message):
     def __init__(self, job_ids: _Optional[_Iterable[int]] = ..., existing: _Optional[_Iterable[int]] = ..., failures: _Optional[_Iterable[_Union[SubmitFailure, _Mapping]]] = ...) -> None: ...
 
 class SubmitFailure(_message.Message):
-    __slots__ = ("index", "code", "reason", "message", "field")
+    __slots__ = ("index", "code", "reason", "message", "field", "job_id")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     FIELD_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
     index: int
     code: int
     reason: str
     message: str
     field: str
-    def __init__(self, index: _Optional[int] = ..., code: _Optional[int] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., field: _Optional[str] = ...) -> None: ...
+    job_id: int
+    def __init__(self, index: _Optional[int] = ..., code: _Optional[int] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., field: _Optional[str] = ..., job_id: _Optional[int] = ...) -> None: ...
 
 class GetJobRequest(_message.Message):
     __slots__ = ("job_id", "view")

@@ -26,6 +26,12 @@ class WaitReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WAIT_REASON_PAUSED: _ClassVar[WaitReason]
     WAIT_REASON_NO_AGENT: _ClassVar[WaitReason]
 
+class UniqueConflict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    UNIQUE_CONFLICT_UNSPECIFIED: _ClassVar[UniqueConflict]
+    UNIQUE_CONFLICT_RETURN: _ClassVar[UniqueConflict]
+    UNIQUE_CONFLICT_REJECT: _ClassVar[UniqueConflict]
+
 class JobView(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     JOB_VIEW_UNSPECIFIED: _ClassVar[JobView]
@@ -43,12 +49,15 @@ WAIT_REASON_SCHEDULED: WaitReason
 WAIT_REASON_RETRY: WaitReason
 WAIT_REASON_PAUSED: WaitReason
 WAIT_REASON_NO_AGENT: WaitReason
+UNIQUE_CONFLICT_UNSPECIFIED: UniqueConflict
+UNIQUE_CONFLICT_RETURN: UniqueConflict
+UNIQUE_CONFLICT_REJECT: UniqueConflict
 JOB_VIEW_UNSPECIFIED: JobView
 JOB_VIEW_BASIC: JobView
 JOB_VIEW_FULL: JobView
 
 class JobSpec(_message.Message):
-    __slots__ = ("type", "payload", "content_type", "instance_id", "idempotency_key", "priority", "delay", "start_at", "labels", "trace_context")
+    __slots__ = ("type", "payload", "content_type", "instance_id", "idempotency_key", "priority", "delay", "start_at", "labels", "trace_context", "unique_key", "on_conflict")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -66,6 +75,8 @@ class JobSpec(_message.Message):
     START_AT_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     TRACE_CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    UNIQUE_KEY_FIELD_NUMBER: _ClassVar[int]
+    ON_CONFLICT_FIELD_NUMBER: _ClassVar[int]
     type: str
     payload: bytes
     content_type: str
@@ -76,7 +87,9 @@ class JobSpec(_message.Message):
     start_at: _timestamp_pb2.Timestamp
     labels: _containers.ScalarMap[str, str]
     trace_context: str
-    def __init__(self, type: _Optional[str] = ..., payload: _Optional[bytes] = ..., content_type: _Optional[str] = ..., instance_id: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., priority: _Optional[int] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., start_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ...) -> None: ...
+    unique_key: str
+    on_conflict: UniqueConflict
+    def __init__(self, type: _Optional[str] = ..., payload: _Optional[bytes] = ..., content_type: _Optional[str] = ..., instance_id: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., priority: _Optional[int] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., start_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ..., unique_key: _Optional[str] = ..., on_conflict: _Optional[_Union[UniqueConflict, str]] = ...) -> None: ...
 
 class PlainSpecs(_message.Message):
     __slots__ = ("type", "priority", "payloads")
@@ -101,7 +114,7 @@ class JobError(_message.Message):
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., fingerprint: _Optional[str] = ..., traceback: _Optional[str] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("job_id", "domain", "type", "instance_id", "state", "wait_reason", "run", "attempt", "losses", "lease_epoch", "priority", "score", "created_at", "available_at", "started_at", "settled_at", "delete_at", "idempotency_key", "labels", "trace_context", "progress", "error", "agent", "abort", "payload_bytes", "content_type", "payload", "result")
+    __slots__ = ("job_id", "domain", "type", "instance_id", "state", "wait_reason", "run", "attempt", "losses", "lease_epoch", "priority", "score", "created_at", "available_at", "started_at", "settled_at", "delete_at", "idempotency_key", "labels", "trace_context", "progress", "error", "agent", "abort", "payload_bytes", "content_type", "payload", "result", "unique_key")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -137,6 +150,7 @@ class Job(_message.Message):
     CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
+    UNIQUE_KEY_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     domain: str
     type: str
@@ -165,7 +179,8 @@ class Job(_message.Message):
     content_type: str
     payload: bytes
     result: bytes
-    def __init__(self, job_id: _Optional[int] = ..., domain: _Optional[str] = ..., type: _Optional[str] = ..., instance_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., wait_reason: _Optional[_Union[WaitReason, str]] = ..., run: _Optional[int] = ..., attempt: _Optional[int] = ..., losses: _Optional[int] = ..., lease_epoch: _Optional[int] = ..., priority: _Optional[int] = ..., score: _Optional[int] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., available_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., settled_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., delete_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., agent: _Optional[str] = ..., abort: _Optional[_Union[AbortRequest, _Mapping]] = ..., payload_bytes: _Optional[int] = ..., content_type: _Optional[str] = ..., payload: _Optional[bytes] = ..., result: _Optional[bytes] = ...) -> None: ...
+    unique_key: str
+    def __init__(self, job_id: _Optional[int] = ..., domain: _Optional[str] = ..., type: _Optional[str] = ..., instance_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., wait_reason: _Optional[_Union[WaitReason, str]] = ..., run: _Optional[int] = ..., attempt: _Optional[int] = ..., losses: _Optional[int] = ..., lease_epoch: _Optional[int] = ..., priority: _Optional[int] = ..., score: _Optional[int] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., available_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., settled_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., delete_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., agent: _Optional[str] = ..., abort: _Optional[_Union[AbortRequest, _Mapping]] = ..., payload_bytes: _Optional[int] = ..., content_type: _Optional[str] = ..., payload: _Optional[bytes] = ..., result: _Optional[bytes] = ..., unique_key: _Optional[str] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("percent", "text")
