@@ -143,10 +143,11 @@ class _App:
             await self._stopping.wait()
             for task in side:
                 task.cancel()
+            rollup.before_the_end()
             await self._drain(server, ownership, owning)
-            with contextlib.suppress(ANY_FAILURE, TimeoutError):
+            with contextlib.suppress(*ANY_FAILURE):
                 async with asyncio.timeout(1.0):
-                    await rollup.write()
+                    await rollup.write_last()
             if http is not None:
                 http.should_exit = True
         log.info("stopped")

@@ -3,9 +3,11 @@
 A row of the present minute is replaced at each pass, so a broker that dies loses the counts of one period of passes at most; jobs and their own counts lose nothing.
 """
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
+from headrace_broker.model.errors import BrokerError
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.tally import Key, Line
 from headrace_broker.store.pool import ANY_FAILURE
@@ -23,20 +25,31 @@ class Rollup:
     def __init__(self, store: Statistics, owner: Callable[[], Owner]) -> None:
         self._store = store
         self._owner = owner
+        self._last: Owner | None = None
 
     async def run_once(self) -> dict[str, int]:
         """One pass; returns nothing worth a line in the log."""
-        await self.write()
-        minute = int(self._owner().clock.now_s() // 60)
+        owner = self._owner()
+        await self._write(owner)
+        minute = int(owner.clock.now_s() // 60)
         for part, whole in ((MINUTE, HOUR), (HOUR, DAY)):
-            await self._roll(part, whole, minute)
+            await self.roll(part, whole, minute)
         for span, kept in KEPT_MINUTES.items():
             await self._store.trim(span, minute - kept)
         return {}
 
-    async def write(self) -> None:
+    def before_the_end(self) -> None:
+        """The present owner is about to stop: `write_last` will store what it counts until then."""
+        with contextlib.suppress(BrokerError):  # there is none
+            self._last = self._owner()
+
+    async def write_last(self) -> None:
+        """Stores what the owner counted that has stopped now."""
+        if self._last is not None:
+            await self._write(self._last)
+
+    async def _write(self, owner: Owner) -> None:
         """Stores what was counted since the last call. Raises what asyncpg raises; nothing is lost by it."""
-        owner = self._owner()
         now_s = owner.clock.now_s()
         look(owner, int(now_s // 60))
         taken = owner.tally.take(now_s)
@@ -49,7 +62,7 @@ class Rollup:
             owner.tally.give_back(taken)
             raise
 
-    async def _roll(self, part: int, whole: int, minute: int) -> None:
+    async def roll(self, part: int, whole: int, minute: int) -> None:
         """Adds up the periods that have ended and are not added up yet, oldest first."""
         newest = await self._store.newest(whole)
         at = await self._store.oldest(part, 0 if newest is None else newest + whole)
