@@ -1,11 +1,11 @@
 """Options that choose jobs, the same for every command that looks for some."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from headrace_client.cli.common import read_time
 from headrace_client.cli.output import Done, errors
 from headrace_client.models import JobFilter, State
 
@@ -36,21 +36,6 @@ class Find:
         labels = dict(_pair(word) for word in self.label)
         times = {name: read_time(getattr(self, name)) for name in ("created_from", "created_to", "started_from", "started_to", "settled_from", "settled_to")}
         return JobFilter(self.type, self.state, self.instance, **times, agent=self.agent, fingerprint=self.fingerprint, labels=labels, log_text=self.log)
-
-
-def read_time(text: str | None) -> datetime | None:
-    """A time from the command line; an age counts back from now."""
-    if text is None:
-        return None
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-    if text[-1:] in units and text[:-1].replace(".", "", 1).isdigit():
-        return datetime.now(UTC) - timedelta(seconds=float(text[:-1]) * units[text[-1]])
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        errors.print(f"headrace: {text!r} is not a time: give {_WHEN}")
-        raise Done(2) from None
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 def _pair(word: str) -> tuple[str, str]:
