@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime
 from typing import Any
 
 from headrace_proto.v1 import admin_pb2, lifecycle_pb2, stats_pb2, types_pb2
@@ -9,9 +10,9 @@ from headrace_proto.wire import STATE_NUMBERS, to_duration
 
 from headrace_client import models
 from headrace_client.base import Base
-from headrace_client.encode import build
+from headrace_client.encode import build, duration, timestamp
 from headrace_client.errors import InvalidRequest
-from headrace_client.models import AgentInfo, Alert, JobType, Overview, RetentionPreview
+from headrace_client.models import AgentInfo, Alert, JobType, Overview, RetentionPreview, Trend, TypeCapacity
 
 _DURATIONS = ("timeout_s", "delete_completed_after_s", "delete_aborted_after_s", "delete_error_after_s")
 _RETRY = ("retry_delay_s", "retry_factor", "retry_max_s", "retry_jitter")
@@ -32,19 +33,20 @@ class AdminClient(Base):
         """One job type. Raises NotFound."""
         return models.job_type((await self._call(lambda stubs: stubs.admin.GetJobType, build(admin_pb2.GetJobTypeRequest, name=name))).type)
 
-    async def set_type(self, name: str, *, clear: Sequence[str] = (), **settings: Any) -> JobType:
-        """Changes a person's settings of a type (see SETTINGS for names); `clear` takes some back. The type is made if it is new."""
+    async def set_type(self, name: str, *, clear: Sequence[str] = (), reason: str = "", **settings: Any) -> JobType:
+        """Changes a person's settings of a type (see SETTINGS for names); `clear` takes some back. The type is made if it is new. `reason` is for the audit."""
         cleared = {"retry" if item in _RETRY else item.removesuffix("_s") if item in _DURATIONS else item for item in clear}
-        request = build(admin_pb2.SetJobTypeRequest, name=name, settings=settings_message(settings, await self._retry_now(name, settings)), clear=sorted(cleared))
+        message = settings_message(settings, await self._retry_now(name, settings))
+        request = build(admin_pb2.SetJobTypeRequest, name=name, settings=message, clear=sorted(cleared), reason=reason)
         return models.job_type((await self._call(lambda stubs: stubs.admin.SetJobType, request)).type)
 
-    async def pause_type(self, name: str) -> JobType:
+    async def pause_type(self, name: str, *, reason: str = "") -> JobType:
         """No job of this type is granted until it is resumed."""
-        return await self.set_type(name, paused=True)
+        return await self.set_type(name, reason=reason, paused=True)
 
-    async def resume_type(self, name: str) -> JobType:
+    async def resume_type(self, name: str, *, reason: str = "") -> JobType:
         """Jobs of this type are granted again."""
-        return await self.set_type(name, paused=False)
+        return await self.set_type(name, reason=reason, paused=False)
 
     async def preview_retention(
         self, name: str, *, delete_completed_after_s: float | None = None, delete_aborted_after_s: float | None = None, delete_error_after_s: float | None = None,
@@ -75,13 +77,13 @@ class AdminClient(Base):
         """Agents that are connected, or awaited."""
         return [models.agent(item) for item in (await self._call(lambda stubs: stubs.admin.ListAgents, admin_pb2.ListAgentsRequest())).agents]
 
-    async def drain_agent(self, agent: str) -> int:
+    async def drain_agent(self, agent: str, *, reason: str = "") -> int:
         """Agents of this name or incarnation finish what runs and get no more; returns how many there are."""
-        return int((await self._call(lambda stubs: stubs.admin.DrainAgents, build(admin_pb2.DrainAgentsRequest, agent=agent))).agents)
+        return int((await self._call(lambda stubs: stubs.admin.DrainAgents, build(admin_pb2.DrainAgentsRequest, agent=agent, reason=reason))).agents)
 
-    async def resume_agent(self, agent: str) -> int:
+    async def resume_agent(self, agent: str, *, reason: str = "") -> int:
         """Agents of this name or incarnation get jobs again; returns how many there are."""
-        return int((await self._call(lambda stubs: stubs.admin.ResumeAgents, build(admin_pb2.ResumeAgentsRequest, agent=agent))).agents)
+        return int((await self._call(lambda stubs: stubs.admin.ResumeAgents, build(admin_pb2.ResumeAgentsRequest, agent=agent, reason=reason))).agents)
 
     async def list_alerts(self, *, page_size: int = 50, page_token: str = "") -> tuple[list[Alert], str]:
         """(alerts, newest first; token of the next page or empty)."""
@@ -91,6 +93,23 @@ class AdminClient(Base):
     async def overview(self) -> Overview:
         """The broker and the domain at a glance."""
         return models.overview(await self._call(lambda stubs: stubs.stats.GetOverview, stats_pb2.GetOverviewRequest()))
+
+    async def trend(
+        self, *, types: Sequence[str] = (), since: datetime | None = None, until: datetime | None = None, step_s: float | None = None, by: str = "",
+    ) -> Trend:  # fmt: skip
+        """What happened from `since` (default: a day before the end) to `until` (default: now), and a week earlier. `by`: "", "type" or "agent" gives a series for each.
+
+        `step_s`: 60, 300, 900, 3600, 21600, 86400 or 604800 seconds a point; default: about 180 points.
+        """
+        request = build(
+            stats_pb2.GetTrendRequest, types=types, by=by, step=duration("step_s", step_s), to=timestamp("until", until), **{"from": timestamp("since", since)}
+        )
+        return models.trend(await self._call(lambda stubs: stubs.stats.GetTrend, request))
+
+    async def capacity(self, *, types: Sequence[str] = (), window_s: float | None = None, wished_wait_s: float | None = None) -> list[TypeCapacity]:
+        """Demand against slots by type over the last `window_s` (default 900), and how many agents a mean wait of `wished_wait_s` (default 10) asks for."""
+        request = build(stats_pb2.GetCapacityRequest, types=types, window=duration("window_s", window_s), wished_wait=duration("wished_wait_s", wished_wait_s))
+        return [models.capacity(item) for item in (await self._call(lambda stubs: stubs.stats.GetCapacity, request)).types]
 
     async def _retry_now(self, name: str, settings: dict[str, Any]) -> dict[str, Any]:
         """The retry rule in force, when some but not all of it is to change: the wire takes the rule as a whole."""

@@ -71,22 +71,15 @@ MUTANTS = (
     Mutant(
         "a stale checkpoint is stored",
         OWNER,
-        "live.seq == epoch and live.state is State.PROCESSING:\n            self._notes",
-        "live.state is State.PROCESSING:\n            self._notes",
+        "live.seq == epoch and live.state is State.PROCESSING:\n            self.note(",
+        "live.state is State.PROCESSING:\n            self.note(",
         f"{ROUNDS} -k checkpoint",
     ),
     Mutant(
         "a checkpoint is stored without a lease",
         OWNER,
-        "live.seq == epoch and live.state is State.PROCESSING:\n            self._notes",
-        "live.seq == epoch:\n            self._notes",
+        "live.seq == epoch and live.state is State.PROCESSING:\n            self.note(",
+        "live.seq == epoch:\n            self.note(",
         f"{ROUNDS} -k checkpoint",
-    ),
-    Mutant(
-        "old log lines use up the new lease's room",
-        "broker/headrace_broker/rpc/agent_messages.py",
-        "current = live is not None and live.seq == epoch",
-        "current = live is not None",
-        f"{REORDERED} -k log_lines",
     ),
 )

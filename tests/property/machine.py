@@ -11,6 +11,7 @@ from typing import Any
 
 import asyncpg
 from headrace_broker.metrics import Metrics
+from headrace_broker.model.audit import Caller
 from headrace_broker.model.job import SETTLED, Disposition, Kind, State
 from headrace_broker.model.settings import Settings
 from headrace_broker.model.terms import Terms, Update
@@ -32,6 +33,7 @@ from headrace_broker.store.pool import open_pool
 from headrace_broker.store.recovery import Recovery
 from headrace_broker.store.settings import SettingsStore
 
+TESTER = Caller("test", "default", "tested")
 MAX_ATTEMPTS = 2
 MAX_LOSSES = 2
 LEASE_S = 10.0
@@ -74,7 +76,7 @@ class Machine:
         self.types = TypeTable(self.settings)
         await self.types.load()
         self.type: TypeEntry = await self.types.ensure("default", "work")
-        await self.types.override(self.type, SETTINGS, [])
+        await self.types.override(self.type, SETTINGS, [], caller=TESTER)
         assert self.type.settings == Settings(max_attempts=MAX_ATTEMPTS, max_losses=MAX_LOSSES, retry_delay_s=0.0, retry_jitter=0.0)
         self.heads = Heads(self.pool)
         self.ledger: Ledger | None = None
@@ -231,7 +233,7 @@ class Machine:
         """Abort, requeue, update or purge; options as for `changes.request`."""
         job = self.jobs[job_id]
         options = {"include_completed": True, **options}
-        task = asyncio.ensure_future(changes.request(self.owner, self.heads, verb, [job_id], domain="default", actor="test", reason="", force=force, **options))
+        task = asyncio.ensure_future(changes.request(self.owner, self.heads, verb, [job_id], caller=TESTER, reason="", force=force, **options))
         while not task.done():
             if self.owner.has_intents:
                 await self.flush()

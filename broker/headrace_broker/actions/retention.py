@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from headrace_broker.actions.reads import JobRead, JobReads
+from headrace_broker.model.audit import Caller
 from headrace_broker.model.job import SETTLED, State
 from headrace_broker.model.settings import Settings, Value, effective
 from headrace_broker.model.terms import Update, delete_minute, same_date
@@ -90,7 +91,7 @@ async def sample(owner: Owner, reads: JobReads, entry: TypeEntry, then: Settings
     return found
 
 
-async def apply(owner: Owner, heads: Heads, reads: JobReads, entry: TypeEntry, *, above: int, limit: int, actor: str, reason: str) -> tuple[int, int, int]:
+async def apply(owner: Owner, heads: Heads, reads: JobReads, entry: TypeEntry, *, above: int, limit: int, caller: Caller, reason: str) -> tuple[int, int, int]:
     """Moves the dates of some settled jobs of a type, oldest first, that the settings in force would date otherwise; (looked at, changed, id to go on above or 0).
 
     Jobs that are held stay without a date, and those with a rule of their own keep theirs. Raises as `changes.request`.
@@ -99,7 +100,7 @@ async def apply(owner: Owner, heads: Heads, reads: JobReads, entry: TypeEntry, *
     wrong = [job.row.job_id for job in jobs if job.row.state in SETTLED and not same_date(_minute(job, entry.settings), job.row.delete_minute)]
     done = []
     if wrong:
-        done = await changes.request(owner, heads, Verb.UPDATE, wrong, domain=entry.domain, actor=actor, reason=reason, update=Update(redate=True))
+        done = await changes.request(owner, heads, Verb.UPDATE, wrong, caller=caller, reason=reason, update=Update(redate=True))
     return len(jobs), sum(change.error is None for change in done), last
 
 

@@ -13,21 +13,23 @@ import structlog
 from headrace_proto.v1 import agents_pb2
 from headrace_proto.wire import to_duration
 
+from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError, DatabaseUnavailable, InvalidField, NotOwner, SessionError
 from headrace_broker.model.job import Disposition, Kind
 from headrace_broker.rpc import convert
-from headrace_broker.rpc.agent_messages import MAX_OUTCOMES, abort_step, completions, endings, log_lines, refs, response
+from headrace_broker.rpc.agent_messages import MAX_OUTCOMES, abort_step, completions, endings, log_batches, refs, response
+from headrace_broker.rpc.callers import caller_of
+from headrace_broker.rpc.log_intake import LogIntake
 from headrace_broker.shards import aborts, reception
 from headrace_broker.shards.intents import Ending
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.session import AgentFacts, Served, Session
-from headrace_broker.store.logs import LogWriter, StoredLine
+from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.settings import SettingsStore
 
 T = TypeVar("T")
-LOGS_IN_HAND = 8  # log batches of one stream that are being stored; an agent that sends more waits
 
 log = structlog.get_logger("headrace.agents")
 
@@ -47,7 +49,7 @@ class AgentsService:
         first = await anext(aiter(requests), None)
         if first is None or not first.HasField("hello"):
             raise InvalidField("hello", "the first message of an agent must carry it")
-        session, welcome = await self._greet(owner, first, convert.domain_of(context))
+        session, welcome = await self._greet(owner, first, caller_of(context))
         token = session.stream
         log.info("agent connected", agent=session.facts.name, incarnation_id=session.facts.incarnation_id, resumed=welcome.welcome.resumed)
         self._hear(owner, session, first)
@@ -87,14 +89,14 @@ class AgentsService:
 
     async def UploadLogs(self, request: agents_pb2.UploadLogsRequest, context: Any) -> agents_pb2.UploadLogsResponse:  # noqa: N802
         try:
-            await self._logs.put(log_lines(self._ownership.owner, request.logs))
+            await self._logs.put(log_batches(self._ownership.owner, request.logs))
         except READ_FAILURES as error:
             raise DatabaseUnavailable("the database cannot be reached; nothing was stored") from error
         return agents_pb2.UploadLogsResponse()
 
-    async def _greet(self, owner: Owner, first: agents_pb2.ConnectRequest, domain: str) -> tuple[Session, agents_pb2.ConnectResponse]:
-        hello = first.hello
-        served = await self._served(owner, domain, hello)
+    async def _greet(self, owner: Owner, first: agents_pb2.ConnectRequest, caller: Caller) -> tuple[Session, agents_pb2.ConnectResponse]:
+        hello, domain = first.hello, caller.domain
+        served = await self._served(owner, caller, hello)
         if not 1 <= hello.slots <= 100_000:
             raise InvalidField("hello.slots", f"1 to 100,000, found {hello.slots}")
         name = convert.text("hello.agent_name", hello.agent_name, required=True)
@@ -127,21 +129,21 @@ class AgentsService:
             )
         )
 
-    async def _served(self, owner: Owner, domain: str, hello: agents_pb2.Hello) -> list[Served]:
+    async def _served(self, owner: Owner, caller: Caller, hello: agents_pb2.Hello) -> list[Served]:
         if not 1 <= len(hello.types) <= 1000:
             raise InvalidField("hello.types", f"1 to 1,000 types, found {len(hello.types)}")
         served = []
         for index, item in enumerate(hello.types):
             field = f"hello.types[{index}]"
-            entry = await owner.types.ensure(domain, convert.type_name(f"{field}.type", item.type))
-            await owner.types.declare(entry, convert.settings_values(f"{field}.declared", item.declared))
+            entry = await owner.types.ensure(caller.domain, convert.type_name(f"{field}.type", item.type))
+            await owner.types.declare(entry, convert.settings_values(f"{field}.declared", item.declared), caller=caller)
             served.append(Served(entry, item.slots, convert.text(f"{field}.executor", item.executor)))
         return served
 
     async def _read(self, owner: Owner, session: Session, token: object, requests: AsyncIterator[agents_pb2.ConnectRequest]) -> None:
         """Until the stream ends; then the session waits for the agent to come back. What breaks the rules ends the stream."""
         loop = asyncio.get_running_loop()
-        logs_in_hand = asyncio.Semaphore(LOGS_IN_HAND)
+        intake = LogIntake(self._logs, self._tasks, session, token)
         try:
             async for message in requests:
                 if session.stream is not token:
@@ -151,9 +153,7 @@ class AgentsService:
                 session.last_no = message.number
                 self._hear(owner, session, message)
                 if message.logs:
-                    lines = log_lines(owner, message.logs)
-                    await logs_in_hand.acquire()
-                    self._tasks.create_task(self._store_logs(session, token, message.number, lines, logs_in_hand))
+                    await intake.put(message.number, log_batches(owner, message.logs))
         except BrokerError as error:
             log.warning("agent's stream refused", agent=session.facts.name, reason=str(error))
             session.out.go_away = str(error)
@@ -206,21 +206,6 @@ class AgentsService:
             if len(report.checkpoint) > owner.limits.payload_limit_bytes:
                 raise InvalidField("progress.checkpoint", f"at most {owner.limits.payload_limit_bytes} bytes")
             owner.checkpoint(live.job_id, live.seq, report.checkpoint)
-
-    async def _store_logs(self, session: Session, token: object, number: int, lines: list[StoredLine], in_hand: asyncio.Semaphore) -> None:
-        """Stores the lines of one message and confirms them. Runs in the server's task group, so nothing may leave it."""
-        try:
-            await self._logs.put(lines)
-        except READ_FAILURES as error:
-            log.warning("log lines not stored; the agent keeps them", agent=session.facts.name, reason=str(error))
-        except Exception:
-            log.exception("log lines not stored", agent=session.facts.name)
-        else:
-            if session.stream is token:
-                session.out.logs_no = max(session.out.logs_no, number)
-                session.wake.set()
-        finally:
-            in_hand.release()
 
 
 async def _unless(left: asyncio.Event, done: "asyncio.Future[T]") -> T:

@@ -15,6 +15,7 @@ from headrace_broker.model.settings import Value
 from headrace_broker.model.terms import Update
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.admin import results
+from headrace_broker.rpc.callers import caller_of
 from headrace_broker.rpc.jobs import full_view, job_message
 from headrace_broker.shards import changes
 from headrace_broker.shards.intents import Verb
@@ -40,8 +41,8 @@ class LifecycleService:
 
     async def UpdateJobs(self, request: lifecycle_pb2.UpdateJobsRequest, context: Any) -> lifecycle_pb2.UpdateJobsResponse:  # noqa: N802
         done = await changes.request(
-            self._ownership.owner, self._ownership.heads, Verb.UPDATE, convert.job_ids("job_ids", request.job_ids), domain=convert.domain_of(context),
-            actor=convert.actor_of(context), reason=convert.text("reason", request.reason, convert.MAX_REASON), update=_update(request, self._payload_limit),
+            self._ownership.owner, self._ownership.heads, Verb.UPDATE, convert.job_ids("job_ids", request.job_ids), caller=caller_of(context),
+            reason=convert.text("reason", request.reason, convert.MAX_REASON), update=_update(request, self._payload_limit),
         )  # fmt: skip
         return lifecycle_pb2.UpdateJobsResponse(results=results(done))
 
@@ -72,7 +73,7 @@ class LifecycleService:
         filters = f"retention/{entry.type_id}"
         [above] = convert.page_token(request.page_token, filters) or [0]
         looked_at, changed, last = await retention.apply(
-            self._ownership.owner, self._ownership.heads, self._reads, entry, above=above, limit=limit, actor=convert.actor_of(context),
+            self._ownership.owner, self._ownership.heads, self._reads, entry, above=above, limit=limit, caller=caller_of(context),
             reason=convert.text("reason", request.reason, convert.MAX_REASON),
         )  # fmt: skip
         token = convert.make_token(filters, last) if last else ""

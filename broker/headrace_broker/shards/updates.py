@@ -7,6 +7,7 @@ The delete date of a settled job was fixed when it settled, by its own terms or 
 """
 
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from headrace_broker.shards.requeues import put_payload, put_terms
 from headrace_broker.shards.round import Round
 from headrace_broker.store.heads import StoredHead
 
+_NOTHING = Update()
 if TYPE_CHECKING:
     from headrace_broker.shards.owner import Owner
 
@@ -45,6 +47,19 @@ def decide(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead
     put_terms(round_, live, wanted, intent.actor, intent.reason)
     round_.noted.add(head.job_id)
     return live.state
+
+
+def said(terms: Terms | None) -> dict[str, object]:
+    """Terms for the audit."""
+    return dict(json.loads(terms.encoded())) if terms is not None else {}
+
+
+def asked(update: Update) -> dict[str, object]:
+    """The same of an update: what it changes, of a payload its size."""
+    named = {name: value for name, value in asdict(update).items() if value != getattr(_NOTHING, name)}
+    if update.payload is not None:
+        named |= {"payload": f"{len(update.payload)} bytes"}
+    return named
 
 
 def _check(update: Update, job_id: int, state: State) -> None:

@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from rich.prompt import Confirm
 
 from headrace_client.admin import SETTINGS, AdminClient
-from headrace_client.cli.common import Common, run_admin
+from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.output import Output, errors
 from headrace_client.cli.updates import duration_s
 from headrace_client.models import JobType
@@ -60,6 +60,7 @@ def set_type(
     setting: Annotated[list[str] | None, Parameter(help=f"NAME=VALUE; names: {', '.join(SETTINGS)}; payload_schema takes JSON or @FILE")] = None,
     *,
     clear: Annotated[list[str] | None, Parameter(help="take this setting back; may be repeated")] = None,
+    reason: Reason = "",
     common: Common | None = None,
 ) -> int:
     """Change settings of a type; what is set here wins over what code declares."""
@@ -83,21 +84,21 @@ def set_type(
         return 2
 
     async def command(client: AdminClient, output: Output) -> None:
-        _show(await client.set_type(name, clear=clear or [], **values), output)
+        _show(await client.set_type(name, clear=clear or [], reason=reason, **values), output)
 
     return run_admin(common or Common(), command)
 
 
 @app.command
-def pause(name: Name, *, common: Common | None = None) -> int:
+def pause(name: Name, *, reason: Reason = "", common: Common | None = None) -> int:
     """Grant no more jobs of a type; what runs goes on."""
-    return _switch(common, name, paused=True)
+    return _switch(common, name, reason, paused=True)
 
 
 @app.command
-def resume(name: Name, *, common: Common | None = None) -> int:
+def resume(name: Name, *, reason: Reason = "", common: Common | None = None) -> int:
     """Grant jobs of a paused type again."""
-    return _switch(common, name, paused=False)
+    return _switch(common, name, reason, paused=False)
 
 
 @app.command
@@ -143,7 +144,7 @@ def preview_retention(
 def apply_retention(
     name: Name,
     *,
-    reason: Annotated[str, Parameter(help="why; kept in the history of each job")] = "",
+    reason: Reason = "",
     yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="do not ask")] = False,
     common: Common | None = None,
 ) -> int:
@@ -169,10 +170,10 @@ def _kept(seconds: float | None) -> str:
     return "for ever" if seconds is None else f"{seconds / 86_400:g} d" if seconds >= 86_400 else f"{seconds:g} s"
 
 
-def _switch(common: Common | None, name: str, *, paused: bool) -> int:
+def _switch(common: Common | None, name: str, reason: str, *, paused: bool) -> int:
     async def command(client: AdminClient, output: Output) -> None:
         await client.get_type(name)  # not found rather than made
-        _show(await (client.pause_type(name) if paused else client.resume_type(name)), output)
+        _show(await (client.pause_type(name, reason=reason) if paused else client.resume_type(name, reason=reason)), output)
 
     return run_admin(common or Common(), command)
 

@@ -6,8 +6,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from headrace_client.admin import AdminClient
-from headrace_client.cli.common import Common, change, read_ids, run, run_admin
-from headrace_client.cli.jobs import Ids, Reason, Yes
+from headrace_client.cli.common import Common, Reason, change, read_ids, run, run_admin
+from headrace_client.cli.jobs import Ids, Yes
 from headrace_client.cli.output import Output, errors
 from headrace_client.cli.submit import read_json, read_labels
 from headrace_client.client import Client

@@ -13,6 +13,7 @@ begin
         return false;
     end if;
     perform headrace.index_event_times(format('event_%s_%s', class, suffix));
+    perform headrace.index_event_errors(format('event_%s_%s', class, suffix));
     perform headrace.index_job_terms(format('note_%s_%s', class, suffix));
     return true;
 end $$;
