@@ -146,6 +146,6 @@ async def test_a_request_to_abort_that_comes_twice_ends_the_attempt_once(hand: S
     await hand.until(lambda: len(hand.aborts) == 2, "both orders")
     assert await hand.report(outcome(job, "released")) == ["accepted"]
     assert await hand.report(outcome(job, "released")) == ["already_applied"]
-    assert sorted(await history(client, job_id)) == ["(abort_requested)", "(abort_requested)", "aborted", "granted"]
+    assert sorted(await history(client, job_id)) == ["(abort_requested)", "(abort_requested)", "(abort_stopped)", "aborted", "granted"]
     assert (await client.get(job_id)).attempt == 1, "an abort ends the attempt as it is"
     await agree(client, database)
