@@ -53,7 +53,7 @@ def run(config: Config) -> int:
     options = config.options
     embedded = None
     if options.database_url is None:
-        embedded = EmbeddedPostgres(options.data_dir or default_data_dir(), say=lambda line: log.info(line))
+        embedded = EmbeddedPostgres(options.data_dir or default_data_dir(), durable=not options.testing, say=lambda line: log.info(line))
         embedded.start()
         log.info(embedded.description)
     try:
@@ -98,7 +98,7 @@ class _App:
     async def _serve(self, pool: "asyncpg.Pool[Any]") -> None:
         options = self._config.options
         version, off = await durability(pool)
-        if off:
+        if off and not options.testing:
             log.error("the database can lose acknowledged jobs in a crash: these settings are off", settings=off)
         settings = SettingsStore(pool)
         types = TypeTable(settings)
@@ -112,7 +112,7 @@ class _App:
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as exits:
             server = RpcServer(
                 ownership=ownership, reads=Reads(pool), settings=settings, logs=LogWriter(pool, self._metrics), metrics=self._metrics,
-                payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks,
+                payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks, testing=options.testing,
             )  # fmt: skip
             exits.push_async_callback(server.stop, 0)
             bound = await server.start(options.listen, _tls(options.tls_cert, options.tls_key, options.tls_client_ca))

@@ -7,13 +7,14 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from headrace_proto.v1 import admin_pb2, admin_pb2_grpc, agents_pb2, agents_pb2_grpc, jobs_pb2, jobs_pb2_grpc, stats_pb2, stats_pb2_grpc
+from headrace_proto.v1 import admin_pb2, admin_pb2_grpc, agents_pb2, agents_pb2_grpc, jobs_pb2, jobs_pb2_grpc, stats_pb2, stats_pb2_grpc, testing_pb2, testing_pb2_grpc
 
 from headrace_broker.metrics import Metrics
 from headrace_broker.rpc.admin import AdminService, StatsService
 from headrace_broker.rpc.agents import AgentsService
 from headrace_broker.rpc.interceptors import Guard
 from headrace_broker.rpc.jobs import JobsService
+from headrace_broker.rpc.testing import TestingService
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.reads import Reads
@@ -31,7 +32,7 @@ OPTIONS = [
     ("grpc.http2.max_pings_without_data", 0),
 ]
 SERVICES = [
-    *(f"headrace.v1.{name}" for module in (jobs_pb2, agents_pb2, admin_pb2, stats_pb2) for name in module.DESCRIPTOR.services_by_name),
+    *(f"headrace.v1.{name}" for module in (jobs_pb2, agents_pb2, admin_pb2, stats_pb2, testing_pb2) for name in module.DESCRIPTOR.services_by_name),
     health.SERVICE_NAME,
 ]
 
@@ -41,7 +42,7 @@ class RpcServer:
 
     def __init__(
         self, *, ownership: Ownership, reads: Reads, settings: SettingsStore, logs: LogWriter, metrics: Metrics, payload_limit: int, version: str,
-        postgres_version: str, tasks: asyncio.TaskGroup,
+        postgres_version: str, tasks: asyncio.TaskGroup, testing: bool = False,
     ) -> None:  # fmt: skip
         self._server = grpc.aio.server(interceptors=[Guard(metrics)], options=OPTIONS)
         self._health = health.aio.HealthServicer()
@@ -49,6 +50,7 @@ class RpcServer:
         agents_pb2_grpc.add_AgentsServicer_to_server(AgentsService(ownership, settings, logs, tasks), self._server)  # type: ignore[no-untyped-call]
         admin_pb2_grpc.add_AdminServicer_to_server(AdminService(ownership, reads), self._server)  # type: ignore[no-untyped-call]
         stats_pb2_grpc.add_StatsServicer_to_server(StatsService(ownership, version, postgres_version), self._server)  # type: ignore[no-untyped-call]
+        testing_pb2_grpc.add_TestingServicer_to_server(TestingService(ownership, allowed=testing), self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*SERVICES, reflection.SERVICE_NAME], self._server)
 
