@@ -15,7 +15,7 @@ MOMENT_S = 0.001  # the clock goes that much beyond what is due
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """Jobs of the agent's types that settled meanwhile, by state; those that still `wait`, for their time or something else; and by how much the clock was advanced."""
+    """Jobs of the agent's types that settled meanwhile, by state; those still `waiting`, for their time or something else; by how much the clock was advanced."""
 
     completed: int
     error: int
@@ -25,12 +25,12 @@ class Drained:
 
 
 async def drain(
-    agent: Agent, broker: str | None = None, *, domain: str | None = None, token: str | None = None, advance: bool = False, timeout_s: float = 60.0
+    agent: Agent, broker: str | None = None, *, domain: str | None = None, token: str | None = None, advance: bool = False, timeout_s: float = 60.0,
 ) -> Drained:  # fmt: skip
     """Runs `agent` until no job of its types runs or could run now, those included that its handlers submit; then stops it.
 
-    Jobs that are put off or scheduled stay waiting, unless `advance` is set: then the clock of the broker, which must run with --testing, is set forward to each of them in
-    turn. What other agents serve is not waited for.
+    Jobs that are put off or scheduled stay waiting, unless `advance` is set: then the clock of the broker, which must run with --testing, is set forward to each of them
+    in turn. What other agents serve is not waited for.
 
     Raises:
         TimeoutError: jobs are still running, or ready, after `timeout_s`. Whatever the agent's start hooks raise.
@@ -49,8 +49,8 @@ async def drain(
             after = (await client.count(types)).totals
     except BaseExceptionGroup as group:
         raise group.exceptions[0] from None
-    settled = [after.get(state, 0) - before.get(state, 0) for state in (State.COMPLETED, State.ERROR, State.ABORTED)]
-    return Drained(*settled, after.get(State.WAITING, 0), advanced_s)
+    completed, error, aborted = (after.get(state, 0) - before.get(state, 0) for state in (State.COMPLETED, State.ERROR, State.ABORTED))
+    return Drained(completed, error, aborted, after.get(State.WAITING, 0), advanced_s)
 
 
 async def _until_idle(client: Client, admin: AdminClient, types: list[str], *, advance: bool, timeout_s: float) -> float:
@@ -76,10 +76,13 @@ async def _look(client: Client, types: list[str], *, connected: bool) -> tuple[s
     if counts.totals.get(State.PROCESSING):
         return f"{counts.totals[State.PROCESSING]} jobs run", None, counts.as_of
     due: datetime | None = None
-    if counts.totals.get(State.WAITING):
+    waiting = counts.totals.get(State.WAITING, 0)
+    seen = 0
+    if waiting:
         async for job in client.iter_jobs(types=types, states=[State.WAITING]):
+            seen += 1
             if job.wait_reason == "ready" or (job.wait_reason == "no_agent" and not connected):
                 return f"job {job.job_id} ({job.type}) is ready", None, counts.as_of
             if job.wait_reason in ("scheduled", "retry") and job.available_at is not None:
                 due = min(due or job.available_at, job.available_at)
-    return "", due, counts.as_of
+    return "" if seen >= waiting else "a job began in between", due, counts.as_of
