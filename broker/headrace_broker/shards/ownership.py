@@ -58,6 +58,7 @@ class Ownership:
         self._flusher: Flusher | None = None
         self._draining = False
         self.heads = Heads(pool)
+        self.testing = False  # the clock may be set forward
         self.role = "starting"
         self.listening = asyncio.Event()  # standing by or active: the role is known
         self.ready = asyncio.Event()
