@@ -6,7 +6,9 @@ from typing import Any
 
 from headrace_proto.v1 import jobs_pb2, types_pb2
 
-from headrace_broker.model.errors import BrokerError, Busy, InvalidField
+from headrace_broker.actions.ties import find_missing
+from headrace_broker.model.errors import BrokerError, Busy, InvalidField, JobNotFound
+from headrace_broker.model.ids import MAX_ID
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.errors import reason_of, status_code
 from headrace_broker.shards.intents import NewJob, PlainJobs
@@ -32,6 +34,7 @@ class SubmitCalls:
         owner = self._ownership.owner
         domain = convert.domain_of(context)
         job, size = await self._read(owner, domain, request.job)
+        await self._find_tied(owner, domain, [request.job])
         if convert.is_keyed(request.job):
             job_id, existing = await self._submit_keyed(owner, request.job, job, size)
             return jobs_pb2.SubmitResponse(job_id=job_id, existing=existing)
@@ -124,7 +127,10 @@ class SubmitCalls:
         unkeyed: list[NewJob] = []
         places: list[int] = []
         size = 0
+        await self._find_tied(owner, domain, specs, batch)
         for index, spec in enumerate(specs):
+            if index in batch.refused:
+                continue
             try:
                 job, job_size = await self._read(owner, domain, spec)
                 if convert.is_keyed(spec):
@@ -148,15 +154,32 @@ class SubmitCalls:
         body, size = convert.body(spec, self._payload_limit)
         return (entry, convert.priority(spec), convert.available_at_s(spec, owner.clock.now_s()), body), size
 
+    async def _find_tied(self, owner: Owner, domain: str, specs: Sequence[types_pb2.JobSpec], batch: "_Batch | None" = None) -> None:
+        """Refuses jobs that name others which are not there: in their batch, or by raising JobNotFound when there is none."""
+        named = dict.fromkeys(job_id for spec in specs if spec.depends_on for job_id in spec.depends_on if 0 < job_id <= MAX_ID)
+        if not named:
+            return
+        missing = await find_missing(owner, self._ownership.heads, domain, list(named))
+        for index, spec in enumerate(specs if missing else ()):
+            place = next((place for place, job_id in enumerate(spec.depends_on) if job_id in missing), None)
+            if place is None:
+                continue
+            error = JobNotFound(spec.depends_on[place], f"depends_on[{place}]")
+            if batch is None:
+                raise error
+            batch.refuse([index], error)
+
     async def _submit_keyed(self, owner: Owner, spec: types_pb2.JobSpec, job: NewJob, size: int) -> tuple[int, bool]:
         return await (await self._queue_keyed(owner, spec, job, size, wait=False))
 
     async def _queue_keyed(self, owner: Owner, spec: types_pb2.JobSpec, job: NewJob, size: int, *, wait: bool) -> "asyncio.Future[tuple[int, bool]]":
         key = convert.text("idempotency_key", spec.idempotency_key)
-        return_holder = convert.returns_holder(spec)
+        return_holder, depends_on = convert.returns_holder(spec), tuple(convert.depends_on(spec)) or None
         while True:
             try:
-                return owner.submit_keyed(job, job[0].domain_id, key, convert.body_hash(spec), size, unique_key=spec.unique_key, return_holder=return_holder)
+                return owner.submit_keyed(
+                    job, job[0].domain_id, key, convert.body_hash(spec), size, unique_key=spec.unique_key, return_holder=return_holder, depends_on=depends_on
+                )
             except Busy:
                 if not wait:
                     raise
@@ -187,12 +210,14 @@ class _Batch:
         self._job_ids = [0] * count
         self._existing: list[int] = []
         self._failures: list[jobs_pb2.SubmitFailure] = []
+        self.refused: set[int] = set()
 
     def refuse(self, places: Sequence[int], error: BrokerError) -> None:
         """The jobs at these positions are not stored."""
         reason = reason_of(error)
-        code, text, field = status_code(reason).value[0], str(error), getattr(error, "field", "")
+        code, text, field = status_code(reason).value[0], str(error), getattr(error, "field", None) or ""
         holder = getattr(error, "job_id", 0)
+        self.refused.update(places)
         for index in places:
             named = field if field.startswith("plain[") or not field else f"jobs[{index}].{field}"
             self._failures.append(jobs_pb2.SubmitFailure(index=index, code=code, reason=reason, message=text, field=named, job_id=holder))
