@@ -201,3 +201,70 @@ async def test_a_held_job_starts_when_it_is_due_and_not_before(machine: Machine)
     assert await room(machine) == set()
     _pass(machine, 51.0)
     assert await room(machine) == {done.result()[0]}
+
+
+async def test_a_job_that_has_an_event_in_the_same_round_is_released_in_the_next(machine: Machine) -> None:
+    [parent] = await granted(machine)
+    [child] = await _hold(machine, [parent])
+    await _change(machine, Verb.ABORT, child)
+    task = await begin(machine, Verb.REQUEUE, child)
+    machine.owner.end([Completions([parent], [1], None, machine)])  # both are decided in the next round
+    await machine.flush()
+    assert (await end(machine, task)).error is None
+    await machine.read_standings()
+    await machine.flush()
+    assert await kinds(machine, child) == ["aborted", "requeued", "dependencies_met"]
+    [other] = await _hold(machine, [await machine_job(machine)])
+    live, round_ = machine.owner.live_jobs[other], machine.owner.build(grant=False)
+    [waited_for] = machine.owner.graph.unmet[other]
+    live.round = round_.number
+    machine.owner.graph.learn(waited_for, State.COMPLETED, completed=True)
+    machine.owner.graph.advance(round_)
+    assert not round_.batch.event_job and machine.owner.graph, "it is kept for the next"
+
+
+async def machine_job(machine: Machine) -> int:
+    """A job that waits for an agent."""
+    await machine.submit(1)
+    return max(machine.jobs)
+
+
+async def test_a_job_that_waits_anew_is_not_told_old_news(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "AT_ONCE", 0)  # nothing is told for now
+    first, second = await granted(machine, 2)
+    [child] = await _hold(machine, [first, second])
+    machine.owner.end([Ending(first, 1, Kind.FAILED, machine, error="{}", permanent=True)])
+    await machine.flush()
+    await _change(machine, Verb.ABORT, child)
+    await _change(machine, Verb.REQUEUE, first)
+    await _change(machine, Verb.REQUEUE, child)
+    monkeypatch.undo()
+    await machine.read_standings()
+    await machine.flush()
+    assert await kinds(machine, child) == ["aborted", "requeued"] and machine.owner.graph.unmet[child] == {first, second}
+
+
+async def test_a_standing_that_changes_while_it_is_read_is_read_again(machine: Machine) -> None:
+    [parent] = await granted(machine)
+    machine.owner.end([Ending(parent, 1, Kind.FAILED, machine, error="{}", permanent=True)])
+    await machine.flush()
+    done = machine.put_held([parent])
+    await machine.store_keyed()
+    reading = asyncio.Event()
+    go_on = asyncio.Event()
+    standings = machine.heads.standings
+
+    async def slowly(job_ids: Sequence[int]) -> dict[int, tuple[State, bool]]:
+        found = await standings(job_ids)
+        reading.set()
+        await go_on.wait()
+        return found
+
+    machine.heads.standings = slowly  # type: ignore[method-assign]  # the answer takes its time
+    task = asyncio.ensure_future(machine.read_standings())
+    await reading.wait()
+    await _change(machine, Verb.REQUEUE, parent)
+    go_on.set()
+    await task
+    await machine.flush()
+    assert machine.owner.graph.unmet == {done.result()[0]: {parent}}, "it has not failed any more"

@@ -76,7 +76,7 @@ def _text(owner: Owner, job: JobRead, ahead: int, who: str) -> str:
 def _waits_for(owner: Owner, job_id: int) -> str:
     unmet = owner.graph.unmet.get(job_id, set())
     named = ", ".join(map(str, sorted(unmet)[:NAMED]))
-    return f"It waits until {len(unmet)} jobs have completed: {named}{', ...' if len(unmet) > NAMED else ''}. headrace jobs graph {job_id} shows where they stand."
+    return f"It waits until {len(unmet)} jobs have completed: {named}{', ...' if len(unmet) > NAMED else ''}."
 
 
 def _error(job: JobRead) -> str:

@@ -156,7 +156,8 @@ class SubmitCalls:
 
     async def _find_tied(self, owner: Owner, domain: str, specs: Sequence[types_pb2.JobSpec], batch: "_Batch | None" = None) -> None:
         """Refuses jobs that name others which are not there: in their batch, or by raising JobNotFound when there is none."""
-        named = dict.fromkeys(job_id for spec in specs if spec.depends_on for job_id in spec.depends_on if 0 < job_id <= MAX_ID)
+        tied = [spec for spec in specs if 0 < len(spec.depends_on) <= convert.MAX_DEPENDENCIES]
+        named = dict.fromkeys(job_id for spec in tied for job_id in spec.depends_on if 0 < job_id <= MAX_ID)
         if not named:
             return
         missing = await find_missing(owner, self._ownership.heads, domain, list(named))
