@@ -180,11 +180,11 @@ def _purge(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead
     if state not in SETTLED:
         raise InvalidState(f"job {head.job_id} is {state.name.lower()}: only settled jobs can be purged; abort it first")
     live = _revive(owner, head, live)
+    owner.graph.purged(head.job_id)
     owner.record(round_, live, Kind.PURGED, State.GONE)
     round_.batch.counts[head.type_id, state, 0] += 1
     round_.batch.counts[head.type_id, state, head.delete_minute or 0] -= 1
     round_.batch.extend_event(actor=intent.actor, reason=intent.reason)
-    owner.graph.purged(head.job_id)
     return State.GONE
 
 
