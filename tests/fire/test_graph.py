@@ -11,7 +11,7 @@ from headrace_broker.shards import graph, reception
 from headrace_broker.shards.intents import Completions, Ending, Verb
 
 from tests.fire.steps import begin, end, granted, kinds, room
-from tests.property.machine import Machine
+from tests.property.machine import TESTER, Machine
 
 
 async def _hold(machine: Machine, depends_on: Sequence[int], count: int = 1) -> list[int]:
@@ -62,7 +62,7 @@ async def test_dependencies_that_completed_before_the_submit_are_read(machine: M
 
 @pytest.mark.parametrize("policy", OnDependencyFailed)
 async def test_what_a_failed_dependency_does_is_said_by_the_waiters_type(machine: Machine, policy: OnDependencyFailed) -> None:
-    await machine.types.override(machine.type, {"on_dependency_failed": int(policy)}, [])
+    await machine.types.override(machine.type, {"on_dependency_failed": int(policy)}, [], caller=TESTER)
     [parent] = await granted(machine)
     [child] = await _hold(machine, [parent])
     [grandchild] = await _hold(machine, [child])
@@ -85,12 +85,12 @@ async def test_what_a_failed_dependency_does_is_said_by_the_waiters_type(machine
 
 
 async def test_a_dependency_that_is_purged_fails_its_waiters_unless_it_had_completed(machine: Machine) -> None:
-    await machine.types.override(machine.type, {"on_dependency_failed": int(OnDependencyFailed.WAIT)}, [])
+    await machine.types.override(machine.type, {"on_dependency_failed": int(OnDependencyFailed.WAIT)}, [], caller=TESTER)
     done, failed = await granted(machine, 2)
     [child] = await _hold(machine, [failed])
     machine.owner.end([Ending(failed, 1, Kind.FAILED, machine, error="{}", permanent=True)])
     await machine.flush()
-    await machine.types.override(machine.type, {"on_dependency_failed": int(OnDependencyFailed.ABORT)}, [])
+    await machine.types.override(machine.type, {"on_dependency_failed": int(OnDependencyFailed.ABORT)}, [], caller=TESTER)
     await _change(machine, Verb.PURGE, failed)
     await machine.read_standings()
     await machine.flush()
