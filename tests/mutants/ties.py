@@ -58,7 +58,7 @@ MUTANTS = (
         f"{STEPS} -k had_its_turn",
     ),
     Mutant("a release forgets when the job is due", GRAPH, "        if live.available_at_s:\n", "        if False:\n", f"{STEPS} -k when_it_is_due"),
-    Mutant("what live jobs depend on goes", "broker/headrace_broker/store/sql/migrations/0008_graph.sql", " or j.job_id in (select w.job_id from watched w)", "", WAITED),
+    Mutant("what live jobs depend on goes", "broker/headrace_broker/store/sql/migrations/0009_graph.sql", " or j.job_id in (select w.job_id from watched w)", "", WAITED),
     Mutant("what live jobs depend on is thought to go", GONE, "\n        or j.job_id in (select w.job_id from headrace.waited_for($1::int, $2, $3) w)", "", WAITED),
     # unique keys
     Mutant("a unique key is taken from a live job", FLUSH, " where not headrace.is_live(held.job_id)", "", f"{STORED} -k from_no_other"),
