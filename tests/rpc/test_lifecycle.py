@@ -356,3 +356,17 @@ async def test_requeues_that_make_no_sense_are_refused(client: Client) -> None:
         await client.requeue([1], payload=b"x" * (2 * 1024 * 1024))
     [missing] = await client.update([1], hold=True)
     assert (missing.ok, missing.reason) == (False, "JOB_NOT_FOUND")
+
+
+async def test_who_waits_for_a_job_is_not_told_of_an_abort_that_is_followed_by_a_new_run(client: Client, hand: ScriptedAgent, database: str) -> None:
+    job = await running(client, hand)
+    waits = (await client.submit("t", "then", depends_on=[job.job_id])).job_id
+    await client.requeue([job.job_id, waits], abort_first=True, data="again")
+    assert await hand.report(outcome(job, "aborted")) == ["accepted"]
+    assert (await client.get(waits)).wait_reason == "dependency"
+    [again] = await hand.take(1)
+    assert (again.job_id, again.run) == (job.job_id, 2)
+    assert await hand.report(outcome(again, "completed")) == ["accepted"]
+    [then] = await hand.take(1)
+    assert (then.job_id, then.run, then.payload) == (waits, 2, b'"again"')
+    await agree(client, database)

@@ -43,11 +43,11 @@ def at_once(owner: "Owner", round_: Round, intent: ChangeIntent, live: Live, req
         if live.session is not None:
             round_.revoked.append((live.session, live.job_id, live.seq))
     else:
-        owner.lanes.discard(live.job_id)
+        owner.leave_queue(live.job_id)
         owner.bodies.pop(live.job_id)
     live.abort = Abort(intent.actor, intent.reason, 0.0, requeue)
     pending = before_end(owner, live)
-    minute = owner.settle_job(round_, live, Kind.ABORTED, State.ABORTED)
+    minute = owner.settle_job(round_, live, Kind.ABORTED, State.ABORTED, again=requeue is not None)
     round_.batch.extend_event(actor=intent.actor, reason=intent.reason)
     owner.raise_alert(round_, live, None)
     assert pending is not None  # it has just been asked for
@@ -71,13 +71,19 @@ class Pending:
     epoch: int
     agent: str
     terms: Terms | None
+    waits_for: set[int] | None  # jobs that it waited for
+
+    @property
+    def again(self) -> bool:
+        """Whether a new run follows when it is aborted."""
+        return self.abort.requeue is not None
 
 
 def before_end(owner: "Owner", live: Live) -> Pending | None:
     """To be called before the event that settles the job, which forgets it."""
     if live.abort is None:
         return None
-    return Pending(live.abort, live.seq, live.session.facts.name if live.session is not None else "", owner.terms.get(live.job_id))
+    return Pending(live.abort, live.seq, live.session.facts.name if live.session is not None else "", owner.terms.get(live.job_id), owner.graph.unmet.get(live.job_id))
 
 
 def after_end(owner: "Owner", round_: Round, live: Live, pending: Pending, minute: int | None, step: AbortStep) -> State:
@@ -90,6 +96,8 @@ def after_end(owner: "Owner", round_: Round, live: Live, pending: Pending, minut
     again = requeues.copy_of(live)
     again.not_before = owner.not_before.get(live.job_id, 0.0)
     requeues.begin(owner, round_, again, minute, pending.terms, wish)
+    if pending.waits_for is not None:
+        owner.graph.hold(again.job_id, pending.waits_for)
     return State.WAITING
 
 

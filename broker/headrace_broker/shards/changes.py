@@ -57,7 +57,7 @@ async def request(
             except ReadFailed as error:
                 raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
             for job_id in todo:
-                if not _visible(owner, stored.get(job_id), caller.domain):
+                if not visible(owner, stored.get(job_id), caller.domain):
                     results[job_id] = Change(job_id, None, JobNotFound(job_id))
             todo = [job_id for job_id in todo if job_id not in results]
             if not todo:
@@ -86,10 +86,11 @@ def _unique_name(owner: "Owner", head: StoredHead) -> UniqueName | None:
     return (owner.types.by_id[head.type_id].domain_id, head.unique_key) if head.unique_key is not None else None
 
 
-def _visible(owner: "Owner", head: StoredHead | None, domain: str) -> bool:
+def visible(owner: "Owner", head: StoredHead | None, domain: str) -> bool:
+    """Whether the job is there for callers in this domain."""
     if head is None or head.state is State.GONE:
         return False
-    if head.state in SETTLED and head.delete_minute is not None and head.delete_minute * 60 <= owner.clock.now_s():
+    if head.state in SETTLED and head.delete_minute is not None and head.delete_minute * 60 <= owner.clock.now_s() and head.job_id not in owner.graph.waiters:
         return False
     entry = owner.types.by_id.get(head.type_id)
     return entry is not None and entry.domain == domain
@@ -176,6 +177,8 @@ def _requeue(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHe
     if head.kind in (Kind.ABORTED, Kind.UPDATED) and head.agent_id is not None:  # a takeover forgets when the old lease ends: wait for the longest it can be
         live.not_before = max(live.not_before, owner.taken_over_at + owner.limits.lease_s)
     requeues.begin(owner, round_, live, head.delete_minute, head.terms, wish)
+    if head.waits_for is not None:
+        owner.graph.hold(head.job_id, head.waits_for)
     return State.WAITING
 
 
@@ -213,6 +216,7 @@ def _purge(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead
     live = _revive(owner, head, live)
     if head.terms is not None and head.terms.hold:
         raise InvalidState(f"job {head.job_id} is held: release it first, then purge it")
+    owner.graph.purged(head.job_id)
     owner.record(round_, live, Kind.PURGED, State.GONE, old_minute=head.delete_minute)
     round_.batch.extend_event(actor=intent.actor, reason=intent.reason)
     return State.GONE

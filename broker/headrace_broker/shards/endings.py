@@ -77,6 +77,8 @@ def _complete(owner: "Owner", round_: Round, done: Completions) -> None:
         batch.counts[entry.type_id, State.COMPLETED, minutes[entry]] += count
     if job_ids:
         owner.note_moved(job_ids)
+        if owner.graph.waiters:
+            owner.graph.completed(job_ids)
         round_.moved.append((lives, Kind.COMPLETED))
         round_.acks.append((done.sink, job_ids, epochs, Disposition.ACCEPTED))
     for ending, live in late:
@@ -123,7 +125,7 @@ def _end_badly(owner: "Owner", round_: Round, live: Live, ending: Ending) -> Non
         if kind in UNCHARGED:  # an abort ends the attempt as it is
             live.attempt, live.losses = live.attempt + 1, live.losses - lost
         pending = aborts.before_end(owner, live)
-        minute = owner.settle_job(round_, live, Kind.ABORTED, State.ABORTED)
+        minute = owner.settle_job(round_, live, Kind.ABORTED, State.ABORTED, again=pending is not None and pending.again)
         actor, reason = (abort.actor, abort.reason) if abort is not None else ("", "the handler ended it")
         round_.batch.extend_event(actor=actor, reason=reason, error=error)
         owner.raise_alert(round_, live, error)

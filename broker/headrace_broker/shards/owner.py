@@ -25,6 +25,7 @@ from headrace_broker.model.terms import delete_minute as minute_of
 from headrace_broker.shards import changes, dispatcher, endings, sweep
 from headrace_broker.shards.bodies import BodyCache
 from headrace_broker.shards.clock import DatabaseClock
+from headrace_broker.shards.graph import Graph
 from headrace_broker.shards.hub import Hub
 from headrace_broker.shards.intents import ChangeIntent, Completions, Ending, KeyedJob, NewJob, Note, PlainJobs, Submission
 from headrace_broker.shards.keyed import Keyed
@@ -96,6 +97,7 @@ class Owner:
         self.tally = Tally()
         self._submissions: deque[Submission] = deque()
         self.keyed = Keyed(self)
+        self.graph = Graph(self)
         self.endings: deque[Ending | Completions] = deque()
         self._changes: deque[ChangeIntent] = deque()
         self._notes: deque[Note] = deque()
@@ -129,15 +131,16 @@ class Owner:
         *,
         unique_key: str = "",
         return_holder: bool = True,
+        depends_on: tuple[int, ...] | None = None,
         other_hashes: Sequence[bytes] = (),
     ) -> "asyncio.Future[tuple[int, bool]]":
-        """Queues a job with an idempotency key, a unique key or both (empty: none); the future gets (job_id, whether it existed).
+        """Queues a job with an idempotency key, a unique key or both (empty: none), or one that depends on others; the future gets (job_id, whether it existed).
 
         When a live job holds the unique key the answer is that job, or UniqueKeyTaken without `return_holder`. Errors as for `submit`; IdempotencyConflict in the future.
         """
         self._admit(1, size_bytes)
         done: asyncio.Future[tuple[int, bool]] = asyncio.get_running_loop().create_future()
-        self.keyed.put(KeyedJob(job, domain_id, key, body_hash, done, unique_key, return_holder, other_hashes))
+        self.keyed.put(KeyedJob(job, domain_id, key, body_hash, done, unique_key, depends_on, return_holder, other_hashes))
         self.wake.set()
         return done
 
@@ -194,6 +197,7 @@ class Owner:
         endings.take(self, round_)
         self._take_changes(round_, now)
         self._take_notes(round_)
+        self.graph.advance(round_)
         self._take_due(now)
         if grant:
             dispatcher.grant(self, round_, now)
@@ -272,7 +276,7 @@ class Owner:
     @property
     def has_intents(self) -> bool:
         """Whether anything waits to be decided."""
-        return bool(self._submissions or self.endings or self._changes or self._notes or self.keyed)
+        return bool(self._submissions or self.endings or self._changes or self._notes or self.keyed or self.graph)
 
     # Recovery ----------------------------------------------------------------------------------------------------------------------------------
 
@@ -336,10 +340,14 @@ class Owner:
         """The minute since 1970 from which a job that is settled now will be gone; None: never."""
         return minute_of(entry.settings, terms, state, self.clock.now_s())
 
-    def settle_job(self, round_: Round, live: Live, kind: Kind, state: State, *, result: bytes | None = None) -> int | None:
-        """The job is settled by this event and leaves memory; returns its delete minute."""
+    def settle_job(self, round_: Round, live: Live, kind: Kind, state: State, *, result: bytes | None = None, again: bool = False) -> int | None:
+        """The job is settled by this event and leaves memory; returns its delete minute. `again`: a new run begins in the same round, and nobody is told."""
         self.live_jobs.pop(live.job_id, None)
         self.release_lease(live)
+        if not again:
+            self.graph.settled(live.job_id, state)
+        else:
+            self.graph.leave(live.job_id)
         minute = self.delete_minute(live.entry, state, self.terms.pop(live.job_id, None))
         self.record(round_, live, kind, state, delete_minute=minute, result=result)
         return minute
@@ -353,7 +361,9 @@ class Owner:
             round_.batch.add_alert(live.job_id, live.entry.type_id, live.seq, "job_aborted", error)
 
     def await_turn(self, live: Live, now: float) -> None:
-        """A waiting job goes into its lane, or into the timers until it may be granted."""
+        """A waiting job goes into its lane, or into the timers until it may be granted; one that waits for others stays where it is."""
+        if live.job_id in self.graph.unmet:
+            return
         due = self._due(live)
         if due > now:
             self.timers.push(due, live.job_id, live.entry.type_id, live.priority, now)
@@ -363,7 +373,7 @@ class Owner:
     def _waits(self, job_id: int, priority: int) -> bool | None:
         """Whether a job may be granted in this round, at this priority. None: its time has not come, and it is in the timers again."""
         live = self.live_jobs.get(job_id)
-        if live is None or live.state is not State.WAITING or live.priority != priority or live.round == self.rounds:
+        if live is None or live.state is not State.WAITING or live.priority != priority or live.round == self.rounds or job_id in self.graph.unmet:
             return False
         now = self._monotonic()
         if self._due(live) <= now:
@@ -374,6 +384,11 @@ class Owner:
     def _due(self, live: Live) -> float:
         """When a waiting job may be granted, on the monotonic clock."""
         return max(self.clock.monotonic_at(live.available_at_s) if live.available_at_s else 0.0, live.not_before)
+
+    def leave_queue(self, job_id: int) -> None:
+        """A waiting job leaves its lane or timer, if it is in one."""
+        if job_id not in self.graph.unmet:
+            self.lanes.discard(job_id)
 
     def release_lease(self, live: Live) -> None:
         """Nobody holds the job's lease any more."""
