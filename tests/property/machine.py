@@ -13,10 +13,10 @@ from typing import Any
 
 import asyncpg
 from headrace_broker.metrics import Metrics
+from headrace_broker.model.amended import Amended, Update
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.job import SETTLED, Disposition, Kind, State
 from headrace_broker.model.settings import Settings
-from headrace_broker.model.terms import Terms, Update
 from headrace_broker.shards import changes, reception
 from headrace_broker.shards.checkpoint import Checkpoints
 from headrace_broker.shards.clock import DatabaseClock
@@ -54,7 +54,7 @@ class Job:
     seq: int = 0
     abort: bool = False
     again: bool | None = None  # with the abort: it is to run again; whether also when it completes first
-    terms: Terms = Terms()  # noqa: RUF009  # it is frozen
+    amended: Amended = Amended()  # noqa: RUF009  # it is frozen
     payload: bytes = b"{}"
     next_payload: bytes | None = None  # of the run that is to follow an abort
     lost_epoch: int = 0  # lease that was lost and whose late outcome would still count
@@ -205,8 +205,8 @@ class Machine:
         granted = set(self.session.leases) - before
         waiting = [job_id for job_id, job in self.jobs.items() if job.state is State.WAITING]
         assert len(granted) == min(room, len(waiting))
-        left = [self.jobs[job_id].terms.priority or 0 for job_id in waiting if job_id not in granted]
-        assert all((self.jobs[job_id].terms.priority or 0) >= max(left, default=-9) for job_id in granted), "the highest priority goes first"
+        left = [self.jobs[job_id].amended.priority or 0 for job_id in waiting if job_id not in granted]
+        assert all((self.jobs[job_id].amended.priority or 0) >= max(left, default=-9) for job_id in granted), "the highest priority goes first"
         for job_id in granted:
             job = self.jobs[job_id]
             assert job.state is State.WAITING
@@ -289,7 +289,7 @@ class Machine:
         elif verb is Verb.REQUEUE:
             allowed = first if not settled else (job.state is not State.COMPLETED or options["include_completed"])
         else:
-            allowed = settled and not job.terms.hold if verb is Verb.PURGE else not settled
+            allowed = settled and not job.amended.hold if verb is Verb.PURGE else not settled
         assert (change.error is None) == allowed, change.error
         if change.error is not None:
             return
@@ -317,17 +317,17 @@ class Machine:
         job.seq += 1
         job.state, job.run, job.attempt, job.losses, job.again, job.lost_epoch = State.WAITING, job.run + 1, 0, 0, None, 0
         if job.next_payload is not None:
-            job.payload, job.terms, job.next_payload = job.next_payload, replace(job.terms, content_type=""), None
+            job.payload, job.amended, job.next_payload = job.next_payload, replace(job.amended, content_type=""), None
 
     def _updated(self, job: Job, update: Update) -> None:
         """An event for what is changed, but for a job that runs."""
         wanted = replace(
-            job.terms, hold=update.hold if update.hold is not None else job.terms.hold,
-            priority=update.priority if update.priority is not None else job.terms.priority,
-            content_type="" if update.payload is not None else job.terms.content_type,
+            job.amended, hold=update.hold if update.hold is not None else job.amended.hold,
+            priority=update.priority if update.priority is not None else job.amended.priority,
+            content_type="" if update.payload is not None else job.amended.content_type,
         )  # fmt: skip
-        changed = wanted != job.terms or (update.payload is not None)
-        job.terms = wanted
+        changed = wanted != job.amended or (update.payload is not None)
+        job.amended = wanted
         if changed and job.state is not State.PROCESSING:
             job.seq, job.lost_epoch = job.seq + 1, 0
         job.payload = update.payload if update.payload is not None else job.payload
@@ -386,7 +386,7 @@ class Machine:
             live = self.owner.live(job_id)
             if live is not None:
                 assert (live.state, live.seq, live.run, live.attempt, live.losses) == (job.state, job.seq, job.run, job.attempt, job.losses), job_id
-                assert live.priority == (job.terms.priority or 0)
+                assert live.priority == (job.amended.priority or 0)
                 assert (live.abort is not None) == job.abort == (job_id in self.owner.aborting)
             else:
                 assert job.state not in (State.PROCESSING,) and not (job.state is State.WAITING and job.seq)
@@ -408,5 +408,5 @@ class Machine:
             head = heads[job_id]
             assert (head.state, head.seq, head.run, head.attempt, head.losses) == (job.state, job.seq, job.run, job.attempt, job.losses)
             row = view[job_id]
-            assert (row["priority"], row["hold"]) == (job.terms.priority or 0, job.terms.hold)
-            assert (row["delete_at"] is None) == (job.terms.hold or job.state not in (State.COMPLETED, State.ABORTED))
+            assert (row["priority"], row["hold"]) == (job.amended.priority or 0, job.amended.hold)
+            assert (row["delete_at"] is None) == (job.amended.hold or job.state not in (State.COMPLETED, State.ABORTED))

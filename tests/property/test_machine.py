@@ -4,8 +4,8 @@ import asyncio
 from typing import Any
 
 import asyncpg
+from headrace_broker.model.amended import Update
 from headrace_broker.model.job import Kind, State
-from headrace_broker.model.terms import Update
 from headrace_broker.shards.intents import Verb
 from headrace_broker.store.embedded import EmbeddedPostgres
 from hypothesis import HealthCheck, settings

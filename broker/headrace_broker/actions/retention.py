@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from headrace_broker.actions.reads import JobRead, JobReads
+from headrace_broker.model.amended import Update, delete_minute, same_date
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.job import SETTLED, State
 from headrace_broker.model.settings import Settings, Value, effective
-from headrace_broker.model.terms import Update, delete_minute, same_date
 from headrace_broker.shards import changes
 from headrace_broker.shards.intents import Verb
 from headrace_broker.shards.owner import Owner
@@ -109,4 +109,4 @@ def _minute(job: JobRead, settings: Settings) -> int | None:
     row = job.row
     if row.state not in SETTLED or row.at is None:
         return None
-    return delete_minute(settings, row.terms, row.state, row.at.timestamp())
+    return delete_minute(settings, row.amended, row.state, row.at.timestamp())

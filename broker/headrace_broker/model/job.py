@@ -58,7 +58,7 @@ class NoteKind(IntEnum):
     CHECKPOINT = 2
     LATE_OUTCOME = 3
     ABORT_STEP = 6  # how far an abort came: see `AbortStep`
-    TERMS = 7  # what holds beside the submission from the event of this seq on (`model/terms.py`); 0: from the submission on
+    AMENDED = 7  # what holds beside the submission from the event of this seq on (`model/amended.py`); 0: from the submission on
     PAYLOAD = 8  # the payload from the event of this seq on
 
 

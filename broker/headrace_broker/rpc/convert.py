@@ -12,11 +12,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_proto.v1 import lifecycle_pb2, types_pb2
 from headrace_proto.wire import DEFAULT_DOMAIN, DOMAIN_KEY, to_duration, to_seconds
 
+from headrace_broker.model.amended import DELETE_AFTER
 from headrace_broker.model.errors import BadPageToken, InvalidField, TooLarge
 from headrace_broker.model.ids import MAX_ID
 from headrace_broker.model.job import State
 from headrace_broker.model.settings import TEXTS, YEARS_10_S, Settings, Value, check
-from headrace_broker.model.terms import DELETE_AFTER
 from headrace_broker.shards.schemas import Schema
 from headrace_broker.store.batch import Body, FullBody
 

@@ -180,10 +180,10 @@ def job_message(job: JobRead) -> types_pb2.Job:
         message.progress.percent, message.progress.text = job.progress
     if row.abort is not None:
         message.abort.CopyFrom(_abort(row.abort))
-    if row.terms is not None:
-        message.hold = row.terms.hold
-        if row.terms.delete_after_s is not None:
-            message.delete_after.CopyFrom(to_duration(row.terms.delete_after_s))
+    if row.amended is not None:
+        message.hold = row.amended.hold
+        if row.amended.delete_after_s is not None:
+            message.delete_after.CopyFrom(to_duration(row.amended.delete_after_s))
     message.payload_version = row.payload_seq
     return message
 
@@ -235,7 +235,7 @@ def _event(event: EventRow) -> jobs_pb2.Event:
     )  # fmt: skip
     if event.kind is NoteKind.ABORT_STEP:
         message.kind = f"abort_{(event.data or b'').decode()}"
-    elif event.kind is NoteKind.TERMS:
+    elif event.kind is NoteKind.AMENDED:
         message.detail = (event.data or b"").decode()
     if event.available_at is not None:
         message.available_at.CopyFrom(to_timestamp(event.available_at))

@@ -8,11 +8,11 @@ from headrace_proto.wire import to_duration, to_timestamp
 from headrace_broker.actions import retention
 from headrace_broker.actions.reads import JobRead, JobReads
 from headrace_broker.actions.retention import Curve, StatePreview
+from headrace_broker.model.amended import Update
 from headrace_broker.model.errors import InvalidField, TypeNotFound
 from headrace_broker.model.ids import created_at_s
 from headrace_broker.model.job import State
 from headrace_broker.model.settings import Value
-from headrace_broker.model.terms import Update
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.admin import results
 from headrace_broker.rpc.callers import caller_of

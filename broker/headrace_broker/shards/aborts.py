@@ -11,8 +11,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from headrace_broker.model.amended import Amended
 from headrace_broker.model.job import AbortStep, Kind, NoteKind, State
-from headrace_broker.model.terms import Terms
 from headrace_broker.shards import requeues
 from headrace_broker.shards.intents import ChangeIntent, Ending, Note, Requeue
 from headrace_broker.shards.live import Abort, Live
@@ -70,7 +70,7 @@ class Pending:
     abort: Abort
     epoch: int
     agent: str
-    terms: Terms | None
+    amended: Amended | None
     waits_for: set[int] | None  # jobs that it waited for
 
     @property
@@ -83,7 +83,7 @@ def before_end(owner: "Owner", live: Live) -> Pending | None:
     """To be called before the event that settles the job, which forgets it."""
     if live.abort is None:
         return None
-    return Pending(live.abort, live.seq, live.session.facts.name if live.session is not None else "", owner.terms.get(live.job_id), owner.graph.unmet.get(live.job_id))
+    return Pending(live.abort, live.seq, live.session.facts.name if live.session is not None else "", owner.amended.get(live.job_id), owner.graph.unmet.get(live.job_id))
 
 
 def after_end(owner: "Owner", round_: Round, live: Live, pending: Pending, minute: int | None, step: AbortStep) -> State:
@@ -95,7 +95,7 @@ def after_end(owner: "Owner", round_: Round, live: Live, pending: Pending, minut
         return live.state
     again = requeues.copy_of(live)
     again.not_before = owner.not_before.get(live.job_id, 0.0)
-    requeues.begin(owner, round_, again, minute, pending.terms, wish)
+    requeues.begin(owner, round_, again, minute, pending.amended, wish)
     if pending.waits_for is not None:
         owner.graph.hold(again.job_id, pending.waits_for)
     return State.WAITING

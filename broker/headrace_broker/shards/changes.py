@@ -8,10 +8,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from headrace_broker.model.amended import Update
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError, Busy, DatabaseUnavailable, InvalidState, JobNotFound, UniqueKeyTaken
 from headrace_broker.model.job import SETTLED, Kind, State
-from headrace_broker.model.terms import Update
 from headrace_broker.shards import aborts, requeues, updates
 from headrace_broker.shards.intents import Change, ChangeIntent, Requeue, Verb
 from headrace_broker.shards.live import Live
@@ -112,7 +112,7 @@ def decide(owner: "Owner", round_: Round, intent: ChangeIntent, now: float) -> N
             continue
         before, facts = _stands(live or head), round_.batch.rows()
         if intent.verb is Verb.UPDATE:
-            before |= updates.said(owner.terms.get(head.job_id) or head.terms)
+            before |= updates.said(owner.amended.get(head.job_id) or head.amended)
         try:
             state = _DECIDE[intent.verb](owner, round_, intent, head, live, now)
             results.append(Change(head.job_id, state))
@@ -150,8 +150,8 @@ def _revive(owner: "Owner", head: StoredHead, live: Live | None) -> Live:
     live.seq, live.kind, live.state = head.seq, head.kind, head.state
     live.run, live.attempt, live.losses, live.agent_id = head.run, head.attempt, head.losses, head.agent_id
     live.available_at_s = head.available_at.timestamp() if head.available_at is not None else 0.0
-    if head.terms is not None and live.state not in SETTLED:
-        owner.terms.setdefault(head.job_id, head.terms)
+    if head.amended is not None and live.state not in SETTLED:
+        owner.amended.setdefault(head.job_id, head.amended)
     return live
 
 
@@ -176,7 +176,7 @@ def _requeue(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHe
     live.not_before = owner.not_before.get(head.job_id, 0.0)
     if head.kind in (Kind.ABORTED, Kind.UPDATED) and head.agent_id is not None:  # a takeover forgets when the old lease ends: wait for the longest it can be
         live.not_before = max(live.not_before, owner.taken_over_at + owner.limits.lease_s)
-    requeues.begin(owner, round_, live, head.delete_minute, head.terms, wish)
+    requeues.begin(owner, round_, live, head.delete_minute, head.amended, wish)
     if head.waits_for is not None:
         owner.graph.hold(head.job_id, head.waits_for)
     return State.WAITING
@@ -214,7 +214,7 @@ def _purge(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead
     if state not in SETTLED:
         raise InvalidState(f"job {head.job_id} is {state.name.lower()}: only settled jobs can be purged; abort it first")
     live = _revive(owner, head, live)
-    if head.terms is not None and head.terms.hold:
+    if head.amended is not None and head.amended.hold:
         raise InvalidState(f"job {head.job_id} is held: release it first, then purge it")
     owner.graph.purged(head.job_id)
     owner.record(round_, live, Kind.PURGED, State.GONE, old_minute=head.delete_minute)

@@ -6,8 +6,8 @@ share what is ready evenly when there is less of it than room.
 
 from typing import TYPE_CHECKING
 
+from headrace_broker.model.amended import submitted
 from headrace_broker.model.job import Kind, State
-from headrace_broker.model.terms import submitted
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
 from headrace_broker.shards.session import Session
@@ -90,8 +90,8 @@ def _grant_all(owner: "Owner", round_: Round, session: Session, job_ids: list[in
         if body is None:
             round_.bodiless.append((session, live))
             continue
-        if isinstance(body, FullBody) and (terms := submitted(body.more)) is not None:  # a body in memory is as it was submitted
-            owner.terms[job_id] = terms
+        if isinstance(body, FullBody) and (amended := submitted(body.more)) is not None:  # a body in memory is as it was submitted
+            owner.amended[job_id] = amended
         assigned.append((live, live.seq, body, None))
     owner.record_grants(round_, fresh, type_id, agent_id)
     session.spend(type_id, len(job_ids))

@@ -36,7 +36,7 @@ def take(owner: "Owner", round_: Round) -> None:
 
 def _complete(owner: "Owner", round_: Round, done: Completions) -> None:
     """Settles what completed under its current lease, as `_end` would; in one loop, because nearly all jobs come through here."""
-    if owner.aborting or owner.terms:  # usually nobody's
+    if owner.aborting or owner.amended:  # usually nobody's
         done = _set_apart(owner, round_, done)
     live_jobs, batch = owner.live_jobs, round_.batch
     lives: list[Live] = []
@@ -86,8 +86,8 @@ def _complete(owner: "Owner", round_: Round, done: Completions) -> None:
 
 
 def _set_apart(owner: "Owner", round_: Round, done: Completions) -> Completions:
-    """Settles those that are not as plain as the others, one by one: their end is that of an abort, or they have terms of their own. Returns the others."""
-    apart = {index for index, job_id in enumerate(done.job_ids) if job_id in owner.aborting or job_id in owner.terms}
+    """Settles those that are not as plain as the others, one by one: their end is that of an abort, or they have amendments of their own. Returns the others."""
+    apart = {index for index, job_id in enumerate(done.job_ids) if job_id in owner.aborting or job_id in owner.amended}
     if not apart:
         return done
     for index in sorted(apart):

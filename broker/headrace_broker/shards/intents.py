@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from headrace_broker.model.amended import Update
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError
 from headrace_broker.model.job import Disposition, Kind, NoteKind, State
-from headrace_broker.model.terms import Update
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.batch import Body, KeyedRow, UniqueName
 from headrace_broker.store.heads import StoredHead

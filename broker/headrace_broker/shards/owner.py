@@ -18,10 +18,10 @@ from datetime import UTC, datetime
 
 from headrace_broker.metrics import Metrics
 from headrace_broker.model import ids
+from headrace_broker.model.amended import Amended
+from headrace_broker.model.amended import delete_minute as minute_of
 from headrace_broker.model.errors import Busy, Draining
 from headrace_broker.model.job import Kind, NoteKind, State
-from headrace_broker.model.terms import Terms
-from headrace_broker.model.terms import delete_minute as minute_of
 from headrace_broker.shards import changes, dispatcher, endings, sweep
 from headrace_broker.shards.bodies import BodyCache
 from headrace_broker.shards.clock import DatabaseClock
@@ -86,7 +86,7 @@ class Owner:
         self.readers: list[set[int]] = []  # one for each change between its read and its decision: jobs that moved meanwhile
         self.in_flight: Batch | None = None  # facts of the round that is not durable yet
         self.open_classes: set[int] = set()  # retention classes that have partitions for now and the time to come
-        self.terms: dict[int, Terms] = {}  # of live jobs that have some
+        self.amended: dict[int, Amended] = {}  # of live jobs that have some
         self.aborting: dict[int, Live] = {}  # processing jobs whose end somebody asked for
         self.orphans: dict[int, list[Live]] = {}  # leases that a takeover found open, by agent_id
         self.beating: set[Session] = set()  # sessions with heartbeats to be confirmed
@@ -336,9 +336,9 @@ class Owner:
         for moved in self.readers:
             moved.update(job_ids)
 
-    def delete_minute(self, entry: TypeEntry, state: State, terms: Terms | None = None) -> int | None:
+    def delete_minute(self, entry: TypeEntry, state: State, amended: Amended | None = None) -> int | None:
         """The minute since 1970 from which a job that is settled now will be gone; None: never."""
-        return minute_of(entry.settings, terms, state, self.clock.now_s())
+        return minute_of(entry.settings, amended, state, self.clock.now_s())
 
     def settle_job(self, round_: Round, live: Live, kind: Kind, state: State, *, result: bytes | None = None, again: bool = False) -> int | None:
         """The job is settled by this event and leaves memory; returns its delete minute. `again`: a new run begins in the same round, and nobody is told."""
@@ -348,7 +348,7 @@ class Owner:
             self.graph.settled(live.job_id, state)
         else:
             self.graph.leave(live.job_id)
-        minute = self.delete_minute(live.entry, state, self.terms.pop(live.job_id, None))
+        minute = self.delete_minute(live.entry, state, self.amended.pop(live.job_id, None))
         self.record(round_, live, kind, state, delete_minute=minute, result=result)
         return minute
 

@@ -6,8 +6,8 @@ Open leases are complete before anything else is: a job that is leased must not 
 from collections.abc import Iterable
 from datetime import datetime
 
+from headrace_broker.model.amended import Amended
 from headrace_broker.model.job import State
-from headrace_broker.model.terms import Terms
 from headrace_broker.shards import aborts
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.owner import Owner
@@ -73,12 +73,12 @@ async def _add_waiting(owner: Owner, recovery: Recovery, range_: FactRange, abov
 
 
 async def _add_live(owner: Owner, recovery: Recovery, found: list[StoredLive]) -> None:
-    terms = await recovery.terms(stored.job_id for stored in found)
-    owner.terms.update(terms)
+    amended = await recovery.amended(stored.job_id for stored in found)
+    owner.amended.update(amended)
     for stored in found:
         if stored.waits_for is not None and stored.state is State.WAITING:
             owner.graph.hold(stored.job_id, stored.waits_for)
-        owner.recover_live(_live(owner, stored, terms.get(stored.job_id)))
+        owner.recover_live(_live(owner, stored, amended.get(stored.job_id)))
 
 
 async def _restore_leases(owner: Owner, recovery: Recovery) -> None:
@@ -91,8 +91,8 @@ async def _restore_leases(owner: Owner, recovery: Recovery) -> None:
             owner.orphans.setdefault(live.agent_id, []).append(live)
 
 
-def _live(owner: Owner, stored: StoredLive, terms: Terms | None) -> Live:
-    priority = terms.priority if terms is not None and terms.priority is not None else stored.priority
+def _live(owner: Owner, stored: StoredLive, amended: Amended | None) -> Live:
+    priority = amended.priority if amended is not None and amended.priority is not None else stored.priority
     live = Live(stored.job_id, owner.types.by_id[stored.type_id], priority, stored.instance_id)
     live.seq, live.kind, live.state = stored.seq, stored.kind, stored.state
     live.run, live.attempt, live.losses, live.agent_id = stored.run, stored.attempt, stored.losses, stored.agent_id

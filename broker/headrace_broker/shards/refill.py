@@ -31,9 +31,9 @@ async def refill_bodies(owner: "Owner", heads: Heads) -> None:
             bodies = await persist(functools.partial(heads.bodies, [live.job_id for _, live in chunk]))
             for session, live in chunk:
                 if live.session is session and live.state is State.PROCESSING and live.job_id in bodies and live in session.unsent:
-                    body, checkpoint, terms = bodies[live.job_id]
-                    if terms is not None:
-                        owner.terms.setdefault(live.job_id, terms)  # what memory has is newer
+                    body, checkpoint, amended = bodies[live.job_id]
+                    if amended is not None:
+                        owner.amended.setdefault(live.job_id, amended)  # what memory has is newer
                     session.out.assigned.append((live, live.seq, body, checkpoint))
                     session.wake.set()
 

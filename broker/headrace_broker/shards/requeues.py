@@ -6,8 +6,8 @@ A payload that is given is a note of the event that brings it, and so a version 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from headrace_broker.model.amended import Amended
 from headrace_broker.model.job import Kind, NoteKind, State
-from headrace_broker.model.terms import Terms
 from headrace_broker.shards.intents import Requeue
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from headrace_broker.shards.owner import Owner
 
 
-def begin(owner: "Owner", round_: Round, live: Live, minute: int | None, terms: Terms | None, wish: Requeue) -> None:
+def begin(owner: "Owner", round_: Round, live: Live, minute: int | None, amended: Amended | None, wish: Requeue) -> None:
     """Starts a new run of a job that is settled under the delete date `minute`; `live` says where it stands, and is what memory knows of it from now on."""
     live.run, live.attempt, live.losses, live.owner_changes, live.available_at_s = live.run + 1, 0, 0, 0, 0.0
     live.agent_id = None
     owner.record(round_, live, Kind.REQUEUED, State.WAITING, old_minute=minute)
     round_.batch.extend_event(actor=wish.actor, reason=wish.reason)
     if wish.payload is not None:
-        terms = replace(terms or Terms(), content_type=wish.content_type)
+        amended = replace(amended or Amended(), content_type=wish.content_type)
         put_payload(round_, live, wish.payload, wish.actor)
-        put_terms(round_, live, terms, wish.actor, wish.reason)
-    if terms is not None:
-        owner.terms[live.job_id] = terms
+        put_amended(round_, live, amended, wish.actor, wish.reason)
+    if amended is not None:
+        owner.amended[live.job_id] = amended
     owner.live_jobs[live.job_id] = live
     round_.waiting_again.append(live)
 
@@ -37,9 +37,9 @@ def put_payload(round_: Round, live: Live, payload: bytes, actor: str) -> None:
     round_.batch.add_note(live.job_id, live.seq, NoteKind.PAYLOAD, actor=actor, data=payload)
 
 
-def put_terms(round_: Round, live: Live, terms: Terms, actor: str, reason: str) -> None:
-    """From the newest event of the job on, these are its terms."""
-    round_.batch.add_note(live.job_id, live.seq, NoteKind.TERMS, actor=actor, reason=reason, data=terms.encoded())
+def put_amended(round_: Round, live: Live, amended: Amended, actor: str, reason: str) -> None:
+    """From the newest event of the job on, these are its amendments."""
+    round_.batch.add_note(live.job_id, live.seq, NoteKind.AMENDED, actor=actor, reason=reason, data=amended.encoded())
 
 
 def copy_of(live: Live) -> Live:

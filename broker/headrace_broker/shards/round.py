@@ -30,7 +30,7 @@ class Round:
     revoked: list[tuple[Session, int, int]] = field(default_factory=list)
     waiting_again: list[Live] = field(default_factory=list)  # into lanes or timers once the round is built: one event per job and flush
     moved: list[tuple[list[Live], Kind]] = field(default_factory=list)  # by which event
-    noted: set[int] = field(default_factory=set)  # processing jobs whose terms changed: once per round, since notes of one moment have no order
+    noted: set[int] = field(default_factory=set)  # processing jobs whose amendments changed: once per round, since notes of one moment have no order
 
     def tell(self, refill: "deque[tuple[Session, Live]]") -> None:
         """Tells everybody, after the commit. Grants whose body is not in memory go to `refill`."""

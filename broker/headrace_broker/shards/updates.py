@@ -1,9 +1,9 @@
 """Changes that leave a job where it is: priority, payload, labels, hold, delete date.
 
-What waits or is settled gets an event, so that its order, its counts and whoever takes over follow; the terms that hold from then on are a note of that event. While a
-job runs, the event that its lease needs must stay the newest, so the terms are a note of the lease alone, and hold for how it ends and for what comes after.
+What waits or is settled gets an event, so that its order, its counts and whoever takes over follow; the amended that hold from then on are a note of that event. While a
+job runs, the event that its lease needs must stay the newest, so the amended are a note of the lease alone, and hold for how it ends and for what comes after.
 
-The delete date of a settled job was fixed when it settled, by its own terms or its type's settings of that time. Only an update that concerns its deletion moves it.
+The delete date of a settled job was fixed when it settled, by its own amended or its type's settings of that time. Only an update that concerns its deletion moves it.
 """
 
 import json
@@ -11,12 +11,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from headrace_broker.model.amended import Amended, Update, delete_minute, same_date
 from headrace_broker.model.errors import InvalidState
 from headrace_broker.model.job import SETTLED, Kind, State
-from headrace_broker.model.terms import Terms, Update, delete_minute, same_date
 from headrace_broker.shards.intents import ChangeIntent
 from headrace_broker.shards.live import Live
-from headrace_broker.shards.requeues import put_payload, put_terms
+from headrace_broker.shards.requeues import put_amended, put_payload
 from headrace_broker.shards.round import Round
 from headrace_broker.store.heads import StoredHead
 
@@ -30,28 +30,28 @@ def decide(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead
     update = intent.update
     assert update is not None  # the verb says so
     _check(update, head.job_id, live.state)
-    terms = owner.terms.get(head.job_id) or head.terms or Terms()
-    labels = terms.labels if terms.labels is not None else json.loads(head.labels or "{}")
-    wanted = update.applied(terms, labels, head.settled_at_s or 0.0)
+    amended = owner.amended.get(head.job_id) or head.amended or Amended()
+    labels = amended.labels if amended.labels is not None else json.loads(head.labels or "{}")
+    wanted = update.applied(amended, labels, head.settled_at_s or 0.0)
     if live.state in SETTLED:
-        _settled(owner, round_, intent, head, live, terms, wanted)
+        _settled(owner, round_, intent, head, live, amended, wanted)
         return live.state
-    if wanted == terms and update.payload is None:
+    if wanted == amended and update.payload is None:
         return live.state
-    owner.terms[head.job_id] = wanted
+    owner.amended[head.job_id] = wanted
     live.priority = wanted.priority if wanted.priority is not None else live.priority
     if live.state is State.WAITING:
         _waiting(owner, round_, intent, live)
     if update.payload is not None:
         put_payload(round_, live, update.payload, intent.actor)
-    put_terms(round_, live, wanted, intent.actor, intent.reason)
+    put_amended(round_, live, wanted, intent.actor, intent.reason)
     round_.noted.add(head.job_id)
     return live.state
 
 
-def said(terms: Terms | None) -> dict[str, object]:
-    """Terms for the audit."""
-    return dict(json.loads(terms.encoded())) if terms is not None else {}
+def said(amended: Amended | None) -> dict[str, object]:
+    """Amended for the audit."""
+    return dict(json.loads(amended.encoded())) if amended is not None else {}
 
 
 def asked(update: Update) -> dict[str, object]:
@@ -80,14 +80,14 @@ def _waiting(owner: "Owner", round_: Round, intent: ChangeIntent, live: Live) ->
     round_.waiting_again.append(live)
 
 
-def _settled(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live, terms: Terms, wanted: Terms) -> None:
+def _settled(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live, amended: Amended, wanted: Amended) -> None:
     assert intent.update is not None
     update, minute = intent.update, head.delete_minute
-    if update.redate or update.default_delete or (wanted.hold, wanted.delete_after_s) != (terms.hold, terms.delete_after_s):
+    if update.redate or update.default_delete or (wanted.hold, wanted.delete_after_s) != (amended.hold, amended.delete_after_s):
         minute = delete_minute(live.entry.settings, wanted, live.state, head.settled_at_s or 0.0)
-    if wanted == terms and same_date(minute, head.delete_minute):
+    if wanted == amended and same_date(minute, head.delete_minute):
         return
     owner.record(round_, live, Kind.UPDATED, live.state, delete_minute=minute, old_minute=head.delete_minute)
     round_.batch.extend_event(actor=intent.actor, reason=intent.reason)
-    if wanted != terms:
-        put_terms(round_, live, wanted, intent.actor, intent.reason)
+    if wanted != amended:
+        put_amended(round_, live, wanted, intent.actor, intent.reason)

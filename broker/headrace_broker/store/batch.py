@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
+from headrace_broker.model.amended import submitted
 from headrace_broker.model.audit import AuditEntry
 from headrace_broker.model.job import Kind, NoteKind, State
-from headrace_broker.model.terms import submitted
 
 MAX_ROWS = 2000
 """Facts in one flush, about: more would make everyone wait longer and gains no throughput (1,000 jobs a flush are 98 % of the best measured)."""
@@ -46,8 +46,8 @@ def instance_of(body: Body) -> str | None:
 
 def keep_s_of(body: Body) -> float | None:
     """How long the job says it is kept once it has settled, in seconds; None: it does not say."""
-    terms = None if isinstance(body, bytes) else submitted(body.more)
-    return terms.delete_after_s if terms is not None else None
+    amended = None if isinstance(body, bytes) else submitted(body.more)
+    return amended.delete_after_s if amended is not None else None
 
 
 def payload_of(body: Body) -> bytes:

@@ -12,9 +12,9 @@ from typing import Any
 
 import asyncpg
 
+from headrace_broker.model.amended import Amended, effective
 from headrace_broker.model.ids import class_of
 from headrace_broker.model.job import Kind, State
-from headrace_broker.model.terms import Terms, effective
 from headrace_broker.store.batch import Body, FullBody, UniqueName
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.statements import sql
@@ -48,7 +48,7 @@ class StoredHead:
     waits_for: list[int] | None = None  # what it depends on, unless it has waited for it already; empty: the members of its batch
     settled_at_s: float | None = None  # since 1970; None: it is not settled
     labels: str | None = None  # JSON
-    terms: Terms | None = None
+    amended: Amended | None = None
 
 
 class Heads:
@@ -65,7 +65,7 @@ class Heads:
                 r["job_id"], r["type_id"], r["priority"], r["instance_id"], r["seq"], Kind(r["kind"]) if r["kind"] else None, State(r["state"]),
                 r["run"], r["attempt"], r["losses"], r["delete_minute"], r["available_at"], r["agent_id"],
                 r["unique_key"], _ids(r["waits_for"]), r["settled_at"].timestamp() if r["settled_at"] is not None else None, r["labels"],
-                effective(r["terms"], r["more"]),
+                effective(r["amended"], r["more"]),
             )
             for r in rows
         }  # fmt: skip
@@ -82,12 +82,12 @@ class Heads:
         rows = await self._fetch(sql("unique_holders"), [name[0] for name in names], [name[1] for name in names])
         return {(r["domain_id"], r["key"]): r["job_id"] for r in rows}
 
-    async def bodies(self, job_ids: Sequence[int]) -> dict[int, tuple[Body, bytes | None, Terms | None]]:
-        """What agents need of these jobs: body, and the newest checkpoint of the present run; with the terms that hold for the job."""
+    async def bodies(self, job_ids: Sequence[int]) -> dict[int, tuple[Body, bytes | None, Amended | None]]:
+        """What agents need of these jobs: body, and the newest checkpoint of the present run; with the amendments that hold for the job."""
         rows = [row for class_, ids in _by_class(job_ids) for row in await self._fetch(sql("bodies"), ids, class_)]
         return {
-            job_id: (payload or b"" if details == _NO_DETAILS else FullBody(payload or b"", *details), checkpoint, effective(terms, details[-1]))
-            for job_id, payload, *details, checkpoint, terms in rows
+            job_id: (payload or b"" if details == _NO_DETAILS else FullBody(payload or b"", *details), checkpoint, effective(amended, details[-1]))
+            for job_id, payload, *details, checkpoint, amended in rows
         }
 
     async def endings(self, leases: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, bool]]:

@@ -8,9 +8,9 @@ from typing import Any
 
 import asyncpg
 
+from headrace_broker.model.amended import Amended, effective
 from headrace_broker.model.ids import class_of
 from headrace_broker.model.job import Kind, NoteKind, State
-from headrace_broker.model.terms import Terms, effective
 from headrace_broker.store.statements import sql
 
 JsonObject = dict[str, Any]
@@ -47,7 +47,7 @@ class JobRow:
     depends_on: list[int] | None = None
     payload: bytes | None = None
     result: bytes | None = None
-    terms: Terms | None = None
+    amended: Amended | None = None
     payload_seq: int = 0  # event that brought the payload; 0: the submission
 
 
@@ -174,5 +174,5 @@ def _job(row: Any) -> JobRow:
         row["job_id"], row["type_id"], row["priority"], row["instance_id"], row["content_type"], row["idempotency_key"], _json(row["labels"]) or {},
         row["trace_context"], row["payload_bytes"], row["available_at"], row["seq"], Kind(row["kind"]) if row["kind"] else None, State(row["state"]), row["run"],
         row["attempt"], row["losses"], row["at"], row["delete_minute"], row["lease_epoch"], row["started_at"], row["agent"], _json(row["error"]),
-        _json(row["abort"]), row["unique_key"], _json(row["depends_on"]), row["payload"], row["result"], effective(row["terms"], row["more"]), row["payload_seq"],
+        _json(row["abort"]), row["unique_key"], _json(row["depends_on"]), row["payload"], row["result"], effective(row["amended"], row["more"]), row["payload_seq"],
     )  # fmt: skip

@@ -9,9 +9,9 @@ from typing import Any
 
 import asyncpg
 
+from headrace_broker.model.amended import Amended, effective
 from headrace_broker.model.ids import class_of
 from headrace_broker.model.job import Kind, NoteKind, State
-from headrace_broker.model.terms import Terms, effective
 from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.statements import sql
 
@@ -103,13 +103,13 @@ class Recovery:
         rows = await self._read("recover_aborts", [job_id for job_id, _ in leases], [epoch for _, epoch in leases])
         return [StoredAbort(r["job_id"], NoteKind(r["kind"]), r["actor"] or "", r["reason"] or "", r["data"] or b"") for r in rows]
 
-    async def terms(self, job_ids: Iterable[int]) -> dict[int, Terms]:
-        """The terms that hold for these jobs; those without any are left out."""
+    async def amended(self, job_ids: Iterable[int]) -> dict[int, Amended]:
+        """The amendments that hold for these jobs; those without any are left out."""
         found = {}
         for class_, group in itertools.groupby(sorted(job_ids, key=class_of), key=class_of):
             while chunk := list(itertools.islice(group, AT_ONCE)):
-                for row in await self._read("recover_terms", chunk, class_):
-                    found[row["job_id"]] = effective(row["terms"], row["more"]) or Terms()
+                for row in await self._read("recover_amended", chunk, class_):
+                    found[row["job_id"]] = effective(row["amended"], row["more"]) or Amended()
         return found
 
     async def counts(self) -> tuple[dict[tuple[int, State, int], int], int]:

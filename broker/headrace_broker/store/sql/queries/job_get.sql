@@ -1,16 +1,16 @@
--- Jobs by id, with where they stand, their newest grant, error, abort and terms. What was changed wins over what was submitted.
+-- Jobs by id, with where they stand, their newest grant, error, abort and amendments. What was changed wins over what was submitted.
 -- $1 job_id bigint[], $2 the retention classes of these ids int[], $3 with payload and result boolean. Indexes: primary keys of the job and event leaves, note (job_id),
--- terms of the note leaves. Locks: none.
+-- amendments of the note leaves. Locks: none.
 -- Returns a row for each job that is stored; seq and kind 0 where nothing happened yet; at: when it settled or last moved, updates left out; payload_seq: the event that brought
 -- its payload, 0: the submission; abort: JSON, see the lateral join.
-select j.job_id, j.type_id, coalesce((t.terms ->> 'priority')::int, j.priority) as priority, j.instance_id, nullif(coalesce(t.terms ->> 'content_type', j.content_type), '') as content_type,
-       j.idempotency_key, coalesce(t.terms -> 'labels', j.labels)::text as labels, j.trace_context, coalesce(octet_length(coalesce(p.data, j.payload)), 0) as payload_bytes,
+select j.job_id, j.type_id, coalesce((t.amended ->> 'priority')::int, j.priority) as priority, j.instance_id, nullif(coalesce(t.amended ->> 'content_type', j.content_type), '') as content_type,
+       j.idempotency_key, coalesce(t.amended -> 'labels', j.labels)::text as labels, j.trace_context, coalesce(octet_length(coalesce(p.data, j.payload)), 0) as payload_bytes,
        case when e.seq is null then j.available_at else e.available_at end as available_at, coalesce(e.seq, 0) as seq, coalesce(e.kind, 0) as kind, coalesce(e.state, 1) as state,
        coalesce(e.run, 1) as run, coalesce(e.attempt, 0) as attempt, coalesce(e.losses, 0) as losses, coalesce(s.at, e.at) as at, e.delete_minute,
        coalesce(g.seq, 0) as lease_epoch, g.at as started_at, a.name as agent, f.error::text as error,
        j.more ->> 'unique_key' as unique_key, (j.more -> 'depends_on')::text as depends_on, n.abort, case when $3 then coalesce(p.data, j.payload) end as payload,
        case when $3 and e.kind = 2 then e.result when $3 and e.kind = 16 and e.state = 3 then s.result end as result,
-       j.more::text as more, t.terms::text as terms, coalesce(p.lease_epoch, 0) as payload_seq
+       j.more::text as more, t.amended::text as amended, coalesce(p.lease_epoch, 0) as payload_seq
 from headrace.job j
 left join lateral (select * from headrace.event e where e.job_id = j.job_id and (e.job_id & 7) = (j.job_id & 7) and (e.job_id & 7) = any ($2) order by e.seq desc limit 1) e on true
 left join lateral (
@@ -31,10 +31,10 @@ left join lateral (  -- the newest request, with the newest of each step under t
     from headrace.note r where r.job_id = j.job_id and (r.job_id & 7) = any ($2) and r.kind = 1 order by r.at desc, r.lease_epoch desc limit 1
 ) n on e.seq is not null
 left join lateral (
-    select convert_from(t.data, 'UTF8')::jsonb as terms from headrace.note t where t.job_id = j.job_id and (t.job_id & 7) = any ($2) and t.kind = 7
+    select convert_from(t.data, 'UTF8')::jsonb as amended from headrace.note t where t.job_id = j.job_id and (t.job_id & 7) = any ($2) and t.kind = 7
     order by t.lease_epoch desc, t.at desc limit 1
 ) t on true
 left join lateral (
     select p.data, p.lease_epoch from headrace.note p where p.job_id = j.job_id and (p.job_id & 7) = any ($2) and p.kind = 8 order by p.lease_epoch desc, p.at desc limit 1
-) p on t.terms is not null
+) p on t.amended is not null
 where j.job_id = any ($1) and (j.job_id & 7) = any ($2)

@@ -1,6 +1,6 @@
 -- The runs of a job below one, newest first, each with its beginning, its last event but updates, its result, and the payload that it had last.
 -- $1 job_id bigint, $2 its retention class int, $3 with payload and result boolean, $4 below this run int, $5 rows int. Indexes: primary keys of the job and event leaves,
--- terms of the note leaves. Reads the events of the job once. Locks: none.
+-- amendments of the note leaves. Reads the events of the job once. Locks: none.
 with last as (
     select distinct on (e.run) e.run, e.seq, e.kind, e.state, e.at, e.attempt, e.losses
     from headrace.event e where e.job_id = $1 and (e.job_id & 7) = $2 and e.run < $4 and e.kind not in (11, 16)

@@ -2,7 +2,7 @@
 -- $1 job_id bigint[], $2 the retention classes of these ids int[], $3 type_id int[], $4 states smallint[], $5 present minute since 1970 (float8: jobs due before it are gone),
 -- $6 instance_id text or null, $7 labels text (JSON) or null, $8 agent_id int[] or null, $9 started from timestamptz or null, $10 started before timestamptz or null,
 -- $11 settled from timestamptz or null, $12 settled before timestamptz or null, $13 fingerprint text or null, $14 pattern of a log line text or null.
--- Indexes: primary keys of the job, event and log_line leaves, terms of the note leaves. Locks: none.
+-- Indexes: primary keys of the job, event and log_line leaves, amendments of the note leaves. Locks: none.
 -- Returns: job_id bigint, type_id int, state smallint; in no order.
 select j.job_id, j.type_id, coalesce(e.state, 1::smallint) as state
 from headrace.job j

@@ -1,6 +1,6 @@
 """What was said about a job beside its submission, which is immutable: by its submitter (how long it is kept), and by people later.
 
-Terms are stored as a note whenever they change, all of them each time: the newest note is what holds.
+Amendments are stored as a note whenever they change, all of them each time: the newest note is what holds.
 """
 
 import json
@@ -17,7 +17,7 @@ DELETE_AFTER = "delete_after_s"
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class Amended:
     """None: as the submission says, or the type's settings. `delete_after_s`: how long the job is kept once it has settled, however it did."""
 
     priority: int | None = None
@@ -31,29 +31,29 @@ class Terms:
         return json.dumps({name: value for name, value in asdict(self).items() if value is not None and value is not False}).encode()
 
 
-def submitted(more: str | None) -> Terms | None:
-    """The terms that a submission itself has, from what few jobs have (a JSON object)."""
+def submitted(more: str | None) -> Amended | None:
+    """The amendments that a submission itself has, from what few jobs have (a JSON object)."""
     if more is None or DELETE_AFTER not in more:
         return None
     keep_s = json.loads(more).get(DELETE_AFTER)
-    return None if keep_s is None else Terms(delete_after_s=float(keep_s))
+    return None if keep_s is None else Amended(delete_after_s=float(keep_s))
 
 
-def effective(stored: str | None, more: str | None) -> Terms | None:
-    """The terms that hold: those stored last or, when nobody changed any, those of the submission. Names that this version does not know are left out."""
+def effective(stored: str | None, more: str | None) -> Amended | None:
+    """The amendments that hold: those stored last or, when nobody changed any, those of the submission. Names that this version does not know are left out."""
     if stored is None:
         return submitted(more)
     values: dict[str, Any] = json.loads(stored)
-    return Terms(**{name: value for name, value in values.items() if name in Terms.__slots__})
+    return Amended(**{name: value for name, value in values.items() if name in Amended.__slots__})
 
 
-def delete_minute(settings: Settings, terms: Terms | None, state: State, settled_at_s: float) -> int | None:
+def delete_minute(settings: Settings, amended: Amended | None, state: State, settled_at_s: float) -> int | None:
     """The minute since 1970 from which a job that settled in `state` is gone; None: never."""
     keep_s = settings.delete_after_s(state)
-    if terms is not None:
-        if terms.hold:
+    if amended is not None:
+        if amended.hold:
             return None
-        keep_s = terms.delete_after_s if terms.delete_after_s is not None else keep_s
+        keep_s = amended.delete_after_s if amended.delete_after_s is not None else keep_s
     return None if keep_s is None else math.ceil((settled_at_s + keep_s) / 60)
 
 
@@ -77,9 +77,9 @@ class Update:
     remove_labels: Sequence[str] = ()
     redate: bool = False
 
-    def applied(self, terms: Terms, labels: dict[str, str], settled_at_s: float) -> Terms:
-        """The terms after it. `labels` are those in force; `settled_at_s` counts only for a date."""
-        changed = terms
+    def applied(self, amended: Amended, labels: dict[str, str], settled_at_s: float) -> Amended:
+        """The amendments after it. `labels` are those in force; `settled_at_s` counts only for a date."""
+        changed = amended
         if self.priority is not None:
             changed = replace(changed, priority=self.priority)
         if self.payload is not None:
