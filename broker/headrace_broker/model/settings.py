@@ -30,6 +30,33 @@ class Settings:
     alert_on_abort: bool = False
     log_limit_lines: int = 10_000
     log_limit_bytes: int = 4 * 1024 * 1024
+    start_within_s: float | None = None
+    concurrency: int | None = None
+    concurrency_per_key: int | None = None
+    rate_limit_count: int | None = None
+    rate_limit_per_s: float = 1.0
+    rate_limit_burst: int | None = None
+    depth_limit: int | None = None
+    fairness_weights: Mapping[str, float] | None = None
+
+    @property
+    def limited(self) -> bool:
+        """Whether grants of the type are bounded by its concurrency or its rate."""
+        return bool(self.concurrency or self.rate_limit_count)
+
+    @property
+    def rate_per_s(self) -> float:
+        """Grants per second that the rate limit allows; 0: there is none."""
+        return (self.rate_limit_count or 0) / self.rate_limit_per_s
+
+    @property
+    def burst(self) -> float:
+        """Grants that may be made at once when none were made for a while: what is set, else what a tenth of a second allows, at least one."""
+        return float(self.rate_limit_burst or max(1.0, self.rate_per_s / 10))
+
+    def weight(self, fairness_key: str) -> float:
+        """The share of a fairness key against the others; 1 unless it is set."""
+        return (self.fairness_weights or {}).get(fairness_key, 1.0)
 
     def delete_after_s(self, state: State) -> float | None:
         """How long a job settled in `state` is kept, in seconds; None: for ever."""
@@ -38,7 +65,8 @@ class Settings:
         return self.delete_aborted_after_s if state is State.ABORTED else self.delete_error_after_s
 
 
-Value = int | float | bool
+Value = int | float | bool | Mapping[str, float]
+MAX_WEIGHTS = 1000
 
 _BOUNDS: dict[str, tuple[float, float]] = {
     "priority": (-1_000_000, 1_000_000),
@@ -55,7 +83,16 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "delete_error_after_s": (0, YEARS_10_S),
     "log_limit_lines": (0, 10_000_000),
     "log_limit_bytes": (0, 1 << 30),
+    "start_within_s": (0, YEARS_10_S),
+    "concurrency": (0, 1_000_000),
+    "concurrency_per_key": (0, 1_000_000),
+    "rate_limit_count": (0, 1_000_000),
+    "rate_limit_per_s": (0.001, 31 * 86_400),
+    "rate_limit_burst": (0, 1_000_000),
+    "depth_limit": (0, 1_000_000_000),
 }
+_WHOLE = frozenset({"concurrency", "concurrency_per_key", "rate_limit_count", "rate_limit_burst", "depth_limit"})
+"""Whole numbers whose default is None: no limit. 0 says the same, so that a person can lift what code declares."""
 FIELDS = tuple(field.name for field in fields(Settings))
 
 
@@ -64,7 +101,12 @@ def check(values: Mapping[str, Value]) -> None:
     for name, value in values.items():
         if name not in FIELDS:
             raise InvalidField(name, f"there is no setting {name!r}; the settings are {', '.join(FIELDS)}")
-        default = getattr(Settings(), name)
+        if name == "fairness_weights":
+            _check_weights(value)
+            continue
+        if isinstance(value, Mapping):
+            raise InvalidField(name, f"setting {name} is one value, found several")
+        default = 0 if name in _WHOLE else getattr(Settings(), name)
         if isinstance(default, bool) != isinstance(value, bool):
             raise InvalidField(name, f"setting {name} is {'true or false' if isinstance(default, bool) else 'a number'}, found {value!r}")
         if isinstance(default, int) and not isinstance(value, int):
@@ -72,6 +114,18 @@ def check(values: Mapping[str, Value]) -> None:
         low, high = _BOUNDS.get(name, (0, 1))
         if not low <= value <= high:
             raise InvalidField(name, f"setting {name} lies between {low:g} and {high:g}, found {value!r}")
+
+
+def _check_weights(value: Value) -> None:
+    if not isinstance(value, Mapping):
+        raise InvalidField("fairness_weights", f"weights by fairness key, found {value!r}")
+    if len(value) > MAX_WEIGHTS:
+        raise InvalidField("fairness_weights", f"at most {MAX_WEIGHTS} weights, found {len(value)}")
+    for key, weight in value.items():
+        if len(key) > 200 or "\x00" in key:
+            raise InvalidField("fairness_weights", "a fairness key is at most 200 characters without NUL")
+        if not 0.001 <= weight <= 1000:
+            raise InvalidField("fairness_weights", f"a weight lies between 0.001 and 1000, found {weight!r} for {key!r}")
 
 
 def effective(overrides: Mapping[str, Value], declared: Mapping[str, Value]) -> Settings:

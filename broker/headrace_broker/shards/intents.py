@@ -1,18 +1,27 @@
 """What callers want of the owner. Intents wait in the owner's queues until the next flush is built; only then are they decided."""
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from headrace_broker.model.errors import BrokerError
 from headrace_broker.model.job import Disposition, Kind, State
+from headrace_broker.model.terms import Terms
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.batch import Body
 from headrace_broker.store.heads import StoredHead
 
-NewJob = tuple[TypeEntry, int, float, Body]
-"""(type, priority, available_at in seconds since 1970 by the database's clock or 0 for at once, body)"""
+
+class NewJob(NamedTuple):
+    """A job to be stored. `available_at_s`: seconds since 1970 by the database's clock, 0: at once; `terms` None: it has none."""
+
+    entry: TypeEntry
+    priority: int
+    available_at_s: float
+    body: Body
+    terms: Terms | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +42,7 @@ class Submission:
 
     jobs: list[NewJob] | PlainJobs
     done: "asyncio.Future[list[int]]"
+    reserved: Counter[TypeEntry] | None = None  # room under depth limits
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +54,7 @@ class KeyedJob:
     key: str
     body_hash: bytes
     done: "asyncio.Future[tuple[int, bool]]"
+    reserved: Counter[TypeEntry] | None = None
 
 
 class AckSink(Protocol):
@@ -66,6 +77,7 @@ class Ending:
     permanent: bool = False
     delay_s: float | None = None  # instead of the type's rule
     reason: str | None = None
+    lease_until: float = 0.0  # monotonic: its agent may go on until then
 
 
 @dataclass(slots=True, eq=False)
@@ -91,6 +103,7 @@ class Verb(Enum):
     REQUEUE = "requeue"
     ABORT = "abort"
     PURGE = "purge"
+    EXPIRE = "expire"  # asked for by the broker itself: it did not start in time
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ Everything here runs in one event loop and never awaits while it decides. Writte
 
 import asyncio
 import heapq
+import itertools
 import math
 import zlib
 from collections import Counter, deque
@@ -20,12 +21,17 @@ from headrace_broker.metrics import Metrics
 from headrace_broker.model import ids
 from headrace_broker.model.errors import Busy, Draining, IdempotencyConflict
 from headrace_broker.model.job import Kind, NoteKind, State
+from headrace_broker.model.terms import Terms
 from headrace_broker.shards import changes, dispatcher, endings, sweep
 from headrace_broker.shards.bodies import BodyCache
+from headrace_broker.shards.caps import Caps
 from headrace_broker.shards.clock import DatabaseClock
+from headrace_broker.shards.depth import Depth
 from headrace_broker.shards.hub import Hub, JobChange
+from headrace_broker.shards.intake import Intake, domain_of
 from headrace_broker.shards.intents import ChangeIntent, Completions, Ending, KeyedJob, NewJob, PlainJobs, Submission
 from headrace_broker.shards.lanes import Lanes
+from headrace_broker.shards.lines import Lines
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import KeyedRound, Round
 from headrace_broker.shards.session import Session
@@ -66,6 +72,9 @@ class Owner:
         self.metrics = metrics
         self.hub = Hub()
         self.lanes = Lanes()
+        self.lines = Lines(self.lanes.marks)  # what has terms
+        self.caps = Caps()
+        self.depth = Depth(self)
         self.live_jobs: dict[int, Live] = {}
         self.bodies = BodyCache(limits.cache_bytes)
         self.by_incarnation: dict[str, Session] = {}
@@ -89,7 +98,7 @@ class Owner:
         self.random = random
         self._tick = 0  # newest id, without its lowest bits
         self.timers = Timers()
-        self._submissions: deque[Submission] = deque()
+        self._submissions = Intake()
         self._keyed: deque[KeyedJob] = deque()
         self.endings: deque[Ending | Completions] = deque()
         self._changes: deque[ChangeIntent] = deque()
@@ -104,21 +113,24 @@ class Owner:
         """Queues jobs without keys; the future gets their ids once they are durable. `size_bytes` is that of their payloads.
 
         Raises:
-            Busy: too much is waiting for its flush. Unavailable: nothing is taken now.
+            Busy: too much is waiting for its flush. QueueFull: a depth limit. Unavailable: nothing is taken now.
 
         Cancellation: a cancelled future changes nothing; the jobs are stored.
         """
-        self._admit(len(jobs), size_bytes)
+        domain = domain_of(jobs)
+        if len(self.types.domains) > 1 and self._submissions.jobs(domain) + len(jobs) > MAX_PENDING_JOBS // 2:  # the rest is for the other domains
+            raise Busy(f"{self._submissions.jobs(domain)} submitted jobs of domain {domain.name} wait for the database; try again shortly", retry_after_s=0.1)
+        reserved = self._admit(jobs, len(jobs), size_bytes)
         done: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
-        self._submissions.append(Submission(jobs, done))
+        self._submissions.put(Submission(jobs, done, reserved))
         self.wake.set()
         return done
 
     def submit_keyed(self, job: NewJob, domain_id: int, key: str, body_hash: bytes, size_bytes: int) -> "asyncio.Future[tuple[int, bool]]":
         """Queues a job with an idempotency key; the future gets (job_id, whether it existed). Errors as for `submit`, and IdempotencyConflict in the future."""
-        self._admit(1, size_bytes)
+        reserved = self._admit([job], 1, size_bytes)
         done: asyncio.Future[tuple[int, bool]] = asyncio.get_running_loop().create_future()
-        self._keyed.append(KeyedJob(job, domain_id, key, body_hash, done))
+        self._keyed.append(KeyedJob(job, domain_id, key, body_hash, done, reserved))
         self.wake.set()
         return done
 
@@ -146,13 +158,15 @@ class Owner:
         self.wake.set()
         return done
 
-    def _admit(self, jobs: int, size_bytes: int) -> None:
+    def _admit(self, jobs: list[NewJob] | PlainJobs, count: int, size_bytes: int) -> Counter[TypeEntry] | None:
         if self.refusing is not None:
             raise self.refusing
-        if self._pending_jobs + jobs > MAX_PENDING_JOBS or self._pending_bytes + size_bytes > MAX_PENDING_BYTES:
+        if self._pending_jobs + count > MAX_PENDING_JOBS or self._pending_bytes + size_bytes > MAX_PENDING_BYTES:
             raise Busy(f"{self._pending_jobs} submitted jobs wait for the database; try again shortly", retry_after_s=0.1)
-        self._pending_jobs += jobs
+        reserved = self.depth.reserve(jobs)
+        self._pending_jobs += count
         self._pending_bytes += size_bytes
+        return reserved
 
     # Rounds ------------------------------------------------------------------------------------------------------------------------------------
 
@@ -168,6 +182,7 @@ class Owner:
         self._take_changes(round_, now)
         self._take_notes(round_)
         self._take_due(now)
+        self.caps.settle(self, now)
         if grant:
             dispatcher.grant(self, round_, now)
         for live in round_.waiting_again:
@@ -201,7 +216,7 @@ class Owner:
         size = 0
         while self._keyed and len(taken) < KEYED_AT_ONCE:
             keyed = self._keyed.popleft()
-            size += _size(keyed.job[3])
+            size += _size(keyed.job.body)
             if (keyed.domain_id, keyed.key) in taken:
                 later.append(keyed)
             else:
@@ -221,17 +236,19 @@ class Owner:
         """The keyed flush is durable: the jobs whose key was new are ready, the others are answered with what holds their key."""
         now = self._monotonic()
         for job_id, keyed in zip(round_.batch.job_id, round_.jobs, strict=True):
+            self.depth.release(keyed.reserved)
             if job_id in flushed.stored:
-                entry, priority, available_at_s, body = keyed.job
-                self.counted[entry.type_id, State.WAITING, 0] += 1
-                self._enter(job_id, entry.type_id, priority, available_at_s, now)
-                self.bodies.put(job_id, body)
+                job = keyed.job
+                self.counted[job.entry.type_id, State.WAITING, 0] += 1
+                self._enter_job(job_id, job, now)
+                self.bodies.put(job_id, job.body)
                 if self.hub.active:
-                    self.hub.publish([JobChange(job_id, entry.type_id, State.WAITING, 0, "submitted", instance_of(body))])
+                    self.hub.publish([JobChange(job_id, job.entry.type_id, State.WAITING, 0, "submitted", instance_of(job.body))])
                 _resolve(keyed.done, (job_id, False))
                 continue
             holder = holders.get((keyed.domain_id, keyed.key))
             if holder is None:  # its holder was deleted between the two statements
+                keyed.reserved = None  # it was admitted, and stays so
                 self._keyed.append(keyed)
                 self._pending_jobs += 1
             elif holder.body_hash == keyed.body_hash:
@@ -258,6 +275,7 @@ class Owner:
         self._keyed.clear()
         self._changes.clear()
         self._pending_jobs = self._pending_bytes = 0
+        self.depth.forget()
 
     def accept_work(self) -> None:
         """New work is taken again, after the database was away: leases begin anew, since nobody could renew them."""
@@ -274,6 +292,10 @@ class Owner:
             if live.deadline:
                 live.deadline = max(live.deadline, now + self.limits.lease_s)
 
+    def now(self) -> float:
+        """The owner's monotonic clock, in seconds."""
+        return self._monotonic()
+
     @property
     def newest_id(self) -> int:
         """No id above this one was given out."""
@@ -283,9 +305,7 @@ class Owner:
         """How long nothing is due, at most."""
         now = self._monotonic()
         due = [self._next_sweep - now] if self.by_incarnation or self.live_jobs else []
-        next_due = self.timers.next_due()
-        if next_due is not None:
-            due.append(next_due - now)
+        due += [at - now for at in (self.timers.next_due(), self.lines.timers.next_due(), self.caps.due) if at is not None]
         return max(0.0, min(due, default=math.inf))
 
     @property
@@ -307,9 +327,19 @@ class Owner:
         """A job to which nothing happened yet, and that waits for a time (seconds since 1970)."""
         self._enter(job_id, type_id, priority, due_s, self._monotonic())
 
+    def recover_terms(self, type_id: int, terms: Terms, priority: int, job_id: int, due_s: float) -> None:
+        """A job with terms to which nothing happened yet; `due_s` 0: it only waits for an agent."""
+        line = self.lines.of(self.types.by_id[type_id], terms)
+        line.jobs += 1
+        self.lines.enter(line, priority, job_id, self.clock.monotonic_at(due_s) if due_s else 0.0, self._monotonic())
+
     def recover_live(self, live: Live) -> None:
         """A job to which something happened: it waits again, or its lease is open."""
         self.live_jobs[live.job_id] = live
+        if live.line is not None:
+            live.line.jobs += 1
+            if live.state is State.PROCESSING:
+                self.lines.began(live.line, 1)
         if live.state is State.WAITING:
             self.await_turn(live, self._monotonic())
 
@@ -317,6 +347,8 @@ class Owner:
 
     def record(self, round_: Round, live: Live, kind: Kind, state: State, *, delete_minute: int | None = None, result: bytes | None = None) -> None:
         """Adds the event that moves `live` (whose run, attempt and losses are already those after it) and moves it; counts, and tells watchers."""
+        if live.line is not None:
+            self.lines.moved(live.line, live.state, state)
         type_id = live.entry.type_id
         counts = round_.batch.counts
         counts[type_id, live.state, 0] -= 1
@@ -368,6 +400,9 @@ class Owner:
     def await_turn(self, live: Live, now: float) -> None:
         """A waiting job goes into its lane, or into the timers until it may be granted."""
         due = max(self.clock.monotonic_at(live.available_at_s) if live.available_at_s else 0.0, live.not_before)
+        if live.line is not None:
+            self.lines.enter(live.line, live.priority, live.job_id, due, now)
+            return
         if due > now:
             self.timers.push(due, live.job_id, live.entry.type_id, live.priority, now)
         else:
@@ -385,19 +420,20 @@ class Owner:
         self._begin_ids()
         shard = self._next_shard
         while self._submissions and len(batch.job_id) < MAX_ROWS // 2:
-            submission = self._submissions.popleft()
+            submission = self._submissions.pop()
+            self.depth.release(submission.reserved)
             first = len(batch.job_id)
             if isinstance(submission.jobs, PlainJobs):
                 self._take_plain(round_, submission.jobs, shard)
                 round_.submissions.append((submission, batch.job_id[first:]))
                 continue
             for job in submission.jobs:
-                entry, priority, available_at_s, body = job
+                entry, body = job.entry, job.body
                 job_id = self._add_job(batch, job, shard)
                 batch.counts[entry.type_id, State.WAITING, 0] += 1
                 self._pending_bytes -= _size(body)
                 self.bodies.put(job_id, body)
-                self._enter(job_id, entry.type_id, priority, available_at_s, now)
+                self._enter_job(job_id, job, now)
             round_.submissions.append((submission, batch.job_id[first:]))
             self._pending_jobs -= len(submission.jobs)
 
@@ -422,16 +458,22 @@ class Owner:
         self._tick = max(self._tick, ids.lowest_id_at(self.clock.now_s()) >> ids.TICK_SHIFT)
 
     def _add_job(self, batch: Batch, job: NewJob, shard: int) -> int:
-        entry, priority, available_at_s, body = job
+        entry, priority, available_at_s, body, terms = job
         if not isinstance(body, bytes) and body[2] is not None:  # the jobs of an instance share a shard
             shard = zlib.crc32(body[2].encode()) % ids.SHARDS
         self._tick += 1
         job_id = (self._tick << ids.TICK_SHIFT) | (shard << 3) | self._class_for(entry)
-        batch.add_job(job_id, entry.type_id, priority, body, datetime.fromtimestamp(available_at_s, UTC) if available_at_s else None)
+        batch.add_job(job_id, entry.type_id, priority, body, datetime.fromtimestamp(available_at_s, UTC) if available_at_s else None, terms)
         return job_id
 
     def _class_for(self, entry: TypeEntry) -> int:
         return entry.class_ if entry.class_ in self.open_classes else ids.DEFAULT_CLASS
+
+    def _enter_job(self, job_id: int, job: NewJob, now: float) -> None:
+        if job.terms is None:
+            self._enter(job_id, job.entry.type_id, job.priority, job.available_at_s, now)
+        else:
+            self.recover_terms(job.entry.type_id, job.terms, job.priority, job_id, job.available_at_s)
 
     def _enter(self, job_id: int, type_id: int, priority: int, available_at_s: float, now: float) -> None:
         if available_at_s and (due := self.clock.monotonic_at(available_at_s)) > now:
@@ -442,6 +484,7 @@ class Owner:
     def _take_due(self, now: float) -> None:
         for type_id, priority, job_id in self.timers.pop_due(now):
             self.lanes.push(type_id, priority, job_id)
+        self.lines.take_due(now)
 
     def _take_notes(self, round_: Round) -> None:
         while self._notes:
@@ -500,11 +543,21 @@ class Owner:
             for type_id in self.lanes.types() if type_ids is None else type_ids:
                 for entries in self.lanes.entries(type_id):
                     found.extend(heapq.nlargest(limit, (i for i in entries if from_id <= i < below and i not in self.live_jobs and not self.lanes.is_stale(i))))
+            found.extend(self._newest_with_terms(type_ids, below, from_id, limit))
             found.extend(
                 job_id for job_id, type_id in self.timers.entries()
                 if (type_ids is None or type_id in type_ids) and from_id <= job_id < below and job_id not in self.live_jobs and not self.lanes.is_stale(job_id)
             )  # fmt: skip
         return sorted(set(found), reverse=True)[:limit]
+
+
+    def _newest_with_terms(self, type_ids: set[int] | None, below: int, from_id: int, limit: int) -> Iterable[int]:
+        """The same of jobs with terms to which nothing happened yet."""
+        ids = itertools.chain(
+            (job_id for line, _, entries in self.lines.entries() if type_ids is None or line.entry.type_id in type_ids for job_id in entries),
+            (job_id for line, _, job_id, _ in self.lines.timed() if line is not None and (type_ids is None or line.entry.type_id in type_ids)),
+        )
+        return heapq.nlargest(limit, (i for i in ids if from_id <= i < below and i not in self.live_jobs and not self.lanes.is_stale(i)))
 
 
 def _size(body: Body) -> int:

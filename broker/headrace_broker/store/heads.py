@@ -4,6 +4,7 @@ They run on the read pool, never on the flush connection. Ids are grouped by ret
 """
 
 import itertools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,7 @@ import asyncpg
 
 from headrace_broker.model.ids import class_of
 from headrace_broker.model.job import Kind, State
+from headrace_broker.model.terms import Terms, make
 from headrace_broker.store.batch import Body
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.statements import sql
@@ -42,6 +44,14 @@ class StoredHead:
     delete_minute: int | None
     available_at: datetime | None
     agent_id: int | None
+    at: datetime | None = None  # of the newest event
+    terms: Terms | None = None
+
+
+def terms_of(row: Any) -> Terms | None:
+    """The terms of a job's row; None: it has none."""
+    required = row["required_labels"]
+    return make(row["limit_key"], row["fairness_key"], json.loads(required) if required else None)
 
 
 class Heads:
@@ -56,7 +66,7 @@ class Heads:
         return {
             r["job_id"]: StoredHead(
                 r["job_id"], r["type_id"], r["priority"], r["instance_id"], r["seq"], Kind(r["kind"]) if r["kind"] else None, State(r["state"]),
-                r["run"], r["attempt"], r["losses"], r["delete_minute"], r["available_at"], r["agent_id"],
+                r["run"], r["attempt"], r["losses"], r["delete_minute"], r["available_at"], r["agent_id"], r["at"], terms_of(r),
             )
             for r in rows
         }  # fmt: skip

@@ -12,6 +12,27 @@ from headrace_broker.store.statements import sql
 
 
 @dataclass(frozen=True, slots=True)
+class DomainRow:
+    """A stored domain. Its settings: depth_limit, weight."""
+
+    domain_id: int
+    name: str
+    settings: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """What is granted nothing: `kind` domain, type or agent; `name` of the type or the agents, empty for a domain; who paused it, why and when."""
+
+    domain: str
+    kind: str
+    name: str
+    actor: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class TypeRow:
     """A stored job type."""
 
@@ -43,9 +64,33 @@ class SettingsStore:
         """Replaces what code declares."""
         return _row(await self._pool.fetchrow(sql("type_declare"), type_id, json.dumps(declared)))
 
-    async def override(self, type_id: int, changes: dict[str, Value], clear: list[str]) -> TypeRow:
-        """Changes a person's settings: those of `clear` are taken back, then those of `changes` are set."""
-        return _row(await self._pool.fetchrow(sql("type_override"), type_id, json.dumps(changes), clear))
+    async def override(self, type_id: int, changes: dict[str, Value], clear: list[str], *, actor: str = "", reason: str = "") -> TypeRow:
+        """Changes a person's settings: those of `clear` are taken back, then those of `changes` are set. Who paused the type, and why, is kept while it is paused."""
+        async with self._pool.acquire() as con, con.transaction():
+            row = _row(await con.fetchrow(sql("type_override"), type_id, json.dumps(changes), clear))
+            if row.overrides.get("paused"):
+                await con.execute(sql("pause_put"), row.domain, "type", row.name, actor, reason)
+            elif "paused" in changes or "paused" in clear:
+                await con.execute(sql("pause_drop"), row.domain, "type", row.name)
+        return row
+
+    async def domains(self) -> tuple[list[DomainRow], list[Pause]]:
+        """All domains, and everything that is paused."""
+        rows = await self._pool.fetch(sql("domain_list"))
+        pauses = await self._pool.fetch(sql("pause_list"))
+        return [DomainRow(row["domain_id"], row["name"], json.loads(row["settings"])) for row in rows], [Pause(**row) for row in pauses]
+
+    async def set_domain(self, domain: str, changes: dict[str, float], clear: list[str]) -> None:
+        """Changes settings of a domain, which is made if it is new."""
+        await self._pool.execute(sql("domain_set"), domain, json.dumps(changes), clear)
+
+    async def pause(self, domain: str, kind: str, name: str, actor: str, reason: str) -> None:
+        """Pauses a domain, or the agents of a name."""
+        await self._pool.execute(sql("pause_put"), domain, kind, name, actor, reason)
+
+    async def resume(self, domain: str, kind: str, name: str) -> bool:
+        """Ends such a pause; returns whether there was one."""
+        return await self._pool.fetchval(sql("pause_drop"), domain, kind, name) is not None
 
     async def agent(self, domain: str, name: str, incarnation_id: str, host: str, pid: int, build: str, sdk: str, labels: dict[str, str]) -> tuple[int, datetime]:
         """(agent_id, first seen) of this incarnation, made if it is new."""

@@ -1,0 +1,36 @@
+"""What a submitter may say about where and beside whom a job runs. Jobs that say nothing of the kind have no terms and cost nothing for it."""
+
+import json
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """`limit_key`: counted by `concurrency_per_key`; `fairness_key`: who takes turns with whom; `required`: labels that the agent must have. Empty: none."""
+
+    limit_key: str = ""
+    fairness_key: str = ""
+    required: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The required labels, by key."""
+        return dict(sorted(self.required))
+
+    def as_json(self) -> str:
+        """The text that is stored and read back by `parse`: members limit_key, fairness_key, required_labels; those that are empty are left out."""
+        values = {"limit_key": self.limit_key, "fairness_key": self.fairness_key, "required_labels": self.labels}
+        return json.dumps({name: value for name, value in values.items() if value}, sort_keys=True)
+
+
+def make(limit_key: str | None, fairness_key: str | None, required: dict[str, str] | None) -> Terms | None:
+    """The terms, or None when there are none."""
+    if not (limit_key or fairness_key or required):
+        return None
+    return Terms(limit_key or "", fairness_key or "", frozenset((required or {}).items()))
+
+
+def parse(text: str) -> Terms:
+    """The terms of a text that `as_json` made."""
+    values = json.loads(text)
+    return Terms(values.get("limit_key", ""), values.get("fairness_key", ""), frozenset(values.get("required_labels", {}).items()))

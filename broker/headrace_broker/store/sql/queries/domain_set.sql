@@ -1,0 +1,4 @@
+-- Changes settings of a domain, which is made if it is new.
+-- $1 domain text, $2 settings to set text (JSON), $3 names to take back text[]. Index: unique (name). Locks: the row.
+insert into headrace.domain (name, settings) values ($1, $2::text::jsonb)
+on conflict (name) do update set settings = (headrace.domain.settings - $3::text[]) || $2::text::jsonb
