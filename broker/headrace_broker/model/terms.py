@@ -17,20 +17,20 @@ class Terms:
         """The required labels, by key."""
         return dict(sorted(self.required))
 
-    def as_json(self) -> str:
-        """The text that is stored and read back by `parse`: members limit_key, fairness_key, required_labels; those that are empty are left out."""
+    def members(self) -> dict[str, object]:
+        """What is stored and read back by `parse`: limit_key, fairness_key, required_labels; those that are empty are left out."""
         values = {"limit_key": self.limit_key, "fairness_key": self.fairness_key, "required_labels": self.labels}
-        return json.dumps({name: value for name, value in values.items() if value}, sort_keys=True)
+        return {name: value for name, value in values.items() if value}
 
 
-def make(limit_key: str | None, fairness_key: str | None, required: dict[str, str] | None) -> Terms | None:
+def make(limit_key: str | None = None, fairness_key: str | None = None, required_labels: dict[str, str] | None = None) -> Terms | None:
     """The terms, or None when there are none."""
-    if not (limit_key or fairness_key or required):
+    if not (limit_key or fairness_key or required_labels):
         return None
-    return Terms(limit_key or "", fairness_key or "", frozenset((required or {}).items()))
+    return Terms(limit_key or "", fairness_key or "", frozenset((required_labels or {}).items()))
 
 
-def parse(text: str) -> Terms:
-    """The terms of a text that `as_json` made."""
+def parse(text: str) -> Terms | None:
+    """The terms of a JSON object that has these members among others; None: it has none of them."""
     values = json.loads(text)
-    return Terms(values.get("limit_key", ""), values.get("fairness_key", ""), frozenset(values.get("required_labels", {}).items()))
+    return make(values.get("limit_key"), values.get("fairness_key"), values.get("required_labels"))

@@ -15,7 +15,7 @@ from headrace_broker.shards.intents import AckSink, Completions, Ending
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.session import Assigned, Outbound, Session
 from headrace_broker.shards.types import TypeEntry
-from headrace_broker.store.batch import Body
+from headrace_broker.store.batch import FullBody, payload_of
 from headrace_broker.store.logs import StoredLine
 
 MAX_OUTCOMES = 10_000
@@ -131,7 +131,7 @@ def _assign(assign: agents_pb2.Assign, session: Session, out: Outbound) -> None:
     for live, epoch, body, checkpoint in _assign_plain(assign, out.assigned) if session.columns else out.assigned:
         settings = live.entry.settings
         job: agents_pb2.AssignedJob = add(
-            job_id=live.job_id, lease_epoch=epoch, type=live.entry.name, payload=body if isinstance(body, bytes) else body[0], run=live.run,
+            job_id=live.job_id, lease_epoch=epoch, type=live.entry.name, payload=payload_of(body), run=live.run,
             attempt=live.attempt, timeout_ms=round(settings.timeout_s * 1000), max_attempts=settings.max_attempts, priority=live.priority,
             losses=live.losses, checkpoint=checkpoint,
         )  # fmt: skip
@@ -173,14 +173,13 @@ def _assign_plain(assign: agents_pb2.Assign, assigned: list[Assigned]) -> list[A
     return rest
 
 
-def _add_details(job: agents_pb2.AssignedJob, body: Body) -> None:
+def _add_details(job: agents_pb2.AssignedJob, body: FullBody) -> None:
     """What most jobs do not have."""
-    _, content_type, instance_id, labels, trace_context = body
-    if content_type:
-        job.content_type = str(content_type)
-    if instance_id:
-        job.instance_id = str(instance_id)
-    if labels:
-        job.labels.update(json.loads(str(labels)))
-    if trace_context:
-        job.trace_context = str(trace_context)
+    if body.content_type:
+        job.content_type = body.content_type
+    if body.instance_id:
+        job.instance_id = body.instance_id
+    if body.labels:
+        job.labels.update(json.loads(body.labels))
+    if body.trace_context:
+        job.trace_context = body.trace_context

@@ -16,7 +16,7 @@ from headrace_broker.model.errors import BadPageToken, InvalidField, TooLarge
 from headrace_broker.model.ids import MAX_ID
 from headrace_broker.model.job import State
 from headrace_broker.model.settings import YEARS_10_S, Settings, Value, check
-from headrace_broker.store.batch import Body
+from headrace_broker.store.batch import Body, FullBody
 
 TYPE_NAME = re.compile(r"[A-Za-z0-9._:/-]{1,200}", re.ASCII)
 DOMAIN_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
@@ -154,7 +154,7 @@ def body(spec: types_pb2.JobSpec, payload_limit: int) -> tuple[Body, int]:
     content_type, instance_id, trace_context, labels = spec.content_type, spec.instance_id, spec.trace_context, spec.labels
     if not (content_type or instance_id or trace_context or labels):
         return payload, len(payload)
-    return (
+    return FullBody(
         payload,
         text("content_type", content_type, 100) or None,
         text("instance_id", instance_id) or None,

@@ -20,7 +20,7 @@ class BodyCache:
         """Keeps the body if there is room."""
         if self.used_bytes < self._limit:
             self._bodies[job_id] = body
-            self.used_bytes += OVERHEAD_BYTES + (len(body) if isinstance(body, bytes) else len(body[0]) + 200)
+            self.used_bytes += OVERHEAD_BYTES + (len(body) if isinstance(body, bytes) else len(body.payload) + 200)
 
     def put_all(self, job_ids: list[int], payloads: list[bytes]) -> None:
         """The same for many bodies that are mere payloads: all of them, or none."""
@@ -32,5 +32,5 @@ class BodyCache:
         """Takes the body out; None: it is not here."""
         body = self._bodies.pop(job_id, None)
         if body is not None:
-            self.used_bytes -= OVERHEAD_BYTES + (len(body) if isinstance(body, bytes) else len(body[0]) + 200)
+            self.used_bytes -= OVERHEAD_BYTES + (len(body) if isinstance(body, bytes) else len(body.payload) + 200)
         return body

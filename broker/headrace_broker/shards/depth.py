@@ -33,7 +33,7 @@ class Depth:
         """Admits jobs; give the answer back with `release` when they are counted. None: there are no limits. Raises QueueFull, and none of them is admitted."""
         if not self._owner.types.depth_limited:
             return None
-        wanted: Counter[TypeEntry] = Counter({jobs.entry: len(jobs)}) if isinstance(jobs, PlainJobs) else Counter([job.entry for job in jobs])
+        wanted: Counter[TypeEntry] = Counter({jobs.entry: len(jobs)}) if isinstance(jobs, PlainJobs) else Counter([job[0] for job in jobs])
         for entry, count in wanted.items():
             limit = entry.settings.depth_limit
             if limit and (room := limit - self.waiting(entry)) < count:

@@ -11,7 +11,7 @@ QUANTUM_JOBS = 500  # of a domain of weight 1 in one turn
 
 def domain_of(jobs: list[NewJob] | PlainJobs) -> DomainEntry:
     """The domain of a submission: calls are made in one."""
-    return (jobs.entry if isinstance(jobs, PlainJobs) else jobs[0].entry).domain_entry
+    return (jobs.entry if isinstance(jobs, PlainJobs) else jobs[0][0]).domain_entry
 
 
 class Intake:

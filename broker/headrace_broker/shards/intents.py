@@ -4,24 +4,16 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from headrace_broker.model.errors import BrokerError
 from headrace_broker.model.job import Disposition, Kind, State
-from headrace_broker.model.terms import Terms
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.batch import Body
 from headrace_broker.store.heads import StoredHead
 
-
-class NewJob(NamedTuple):
-    """A job to be stored. `available_at_s`: seconds since 1970 by the database's clock, 0: at once; `terms` None: it has none."""
-
-    entry: TypeEntry
-    priority: int
-    available_at_s: float
-    body: Body
-    terms: Terms | None = None
+NewJob = tuple[TypeEntry, int, float, Body]
+"""(type, priority, available_at in seconds since 1970 by the database's clock or 0 for at once, body)"""
 
 
 @dataclass(slots=True, eq=False)

@@ -21,7 +21,7 @@ from headrace_broker.metrics import Metrics
 from headrace_broker.model import ids
 from headrace_broker.model.errors import Busy, Draining, IdempotencyConflict
 from headrace_broker.model.job import Kind, NoteKind, State
-from headrace_broker.model.terms import Terms
+from headrace_broker.model.terms import Terms, parse
 from headrace_broker.shards import changes, dispatcher, endings, sweep
 from headrace_broker.shards.bodies import BodyCache
 from headrace_broker.shards.caps import Caps
@@ -37,7 +37,7 @@ from headrace_broker.shards.round import KeyedRound, Round
 from headrace_broker.shards.session import Session
 from headrace_broker.shards.timers import Timers
 from headrace_broker.shards.types import TypeEntry, TypeTable
-from headrace_broker.store.batch import MAX_ROWS, Batch, Body, instance_of
+from headrace_broker.store.batch import MAX_ROWS, Batch, instance_of, payload_of
 from headrace_broker.store.ledger import Flushed, KeyHolder
 
 MAX_PENDING_JOBS = 50_000
@@ -216,7 +216,7 @@ class Owner:
         size = 0
         while self._keyed and len(taken) < KEYED_AT_ONCE:
             keyed = self._keyed.popleft()
-            size += _size(keyed.job.body)
+            size += len(payload_of(keyed.job[3]))
             if (keyed.domain_id, keyed.key) in taken:
                 later.append(keyed)
             else:
@@ -238,12 +238,12 @@ class Owner:
         for job_id, keyed in zip(round_.batch.job_id, round_.jobs, strict=True):
             self.depth.release(keyed.reserved)
             if job_id in flushed.stored:
-                job = keyed.job
-                self.counted[job.entry.type_id, State.WAITING, 0] += 1
-                self._enter_job(job_id, job, now)
-                self.bodies.put(job_id, job.body)
+                entry, _, _, body = keyed.job
+                self.counted[entry.type_id, State.WAITING, 0] += 1
+                self._enter_job(job_id, keyed.job, now)
+                self.bodies.put(job_id, body)
                 if self.hub.active:
-                    self.hub.publish([JobChange(job_id, job.entry.type_id, State.WAITING, 0, "submitted", instance_of(job.body))])
+                    self.hub.publish([JobChange(job_id, entry.type_id, State.WAITING, 0, "submitted", instance_of(body))])
                 _resolve(keyed.done, (job_id, False))
                 continue
             holder = holders.get((keyed.domain_id, keyed.key))
@@ -428,10 +428,10 @@ class Owner:
                 round_.submissions.append((submission, batch.job_id[first:]))
                 continue
             for job in submission.jobs:
-                entry, body = job.entry, job.body
+                entry, _, _, body = job
                 job_id = self._add_job(batch, job, shard)
                 batch.counts[entry.type_id, State.WAITING, 0] += 1
-                self._pending_bytes -= _size(body)
+                self._pending_bytes -= len(payload_of(body))
                 self.bodies.put(job_id, body)
                 self._enter_job(job_id, job, now)
             round_.submissions.append((submission, batch.job_id[first:]))
@@ -458,22 +458,24 @@ class Owner:
         self._tick = max(self._tick, ids.lowest_id_at(self.clock.now_s()) >> ids.TICK_SHIFT)
 
     def _add_job(self, batch: Batch, job: NewJob, shard: int) -> int:
-        entry, priority, available_at_s, body, terms = job
-        if not isinstance(body, bytes) and body[2] is not None:  # the jobs of an instance share a shard
-            shard = zlib.crc32(body[2].encode()) % ids.SHARDS
+        entry, priority, available_at_s, body = job
+        if (instance_id := instance_of(body)) is not None:  # the jobs of an instance share a shard
+            shard = zlib.crc32(instance_id.encode()) % ids.SHARDS
         self._tick += 1
         job_id = (self._tick << ids.TICK_SHIFT) | (shard << 3) | self._class_for(entry)
-        batch.add_job(job_id, entry.type_id, priority, body, datetime.fromtimestamp(available_at_s, UTC) if available_at_s else None, terms)
+        batch.add_job(job_id, entry.type_id, priority, body, datetime.fromtimestamp(available_at_s, UTC) if available_at_s else None)
         return job_id
 
     def _class_for(self, entry: TypeEntry) -> int:
         return entry.class_ if entry.class_ in self.open_classes else ids.DEFAULT_CLASS
 
     def _enter_job(self, job_id: int, job: NewJob, now: float) -> None:
-        if job.terms is None:
-            self._enter(job_id, job.entry.type_id, job.priority, job.available_at_s, now)
+        entry, priority, available_at_s, body = job
+        terms = parse(body.more) if not isinstance(body, bytes) and body.more is not None else None
+        if terms is None:
+            self._enter(job_id, entry.type_id, priority, available_at_s, now)
         else:
-            self.recover_terms(job.entry.type_id, job.terms, job.priority, job_id, job.available_at_s)
+            self.recover_terms(entry.type_id, terms, priority, job_id, available_at_s)
 
     def _enter(self, job_id: int, type_id: int, priority: int, available_at_s: float, now: float) -> None:
         if available_at_s and (due := self.clock.monotonic_at(available_at_s)) > now:
@@ -558,10 +560,6 @@ class Owner:
             (job_id for line, _, job_id, _ in self.lines.timed() if line is not None and (type_ids is None or line.entry.type_id in type_ids)),
         )
         return heapq.nlargest(limit, (i for i in ids if from_id <= i < below and i not in self.live_jobs and not self.lanes.is_stale(i)))
-
-
-def _size(body: Body) -> int:
-    return len(body) if isinstance(body, bytes) else len(body[0])
 
 
 def _resolve(future: "asyncio.Future[tuple[int, bool]]", value: tuple[int, bool]) -> None:

@@ -62,7 +62,7 @@ class Round:
             if isinstance(jobs, PlainJobs):
                 found += [JobChange(job_id, jobs.entry.type_id, State.WAITING, 0, "submitted") for job_id in job_ids]
             else:
-                found += [JobChange(i, job.entry.type_id, State.WAITING, 0, "submitted", instance_of(job.body)) for i, job in zip(job_ids, jobs, strict=True)]
+                found += [JobChange(i, entry.type_id, State.WAITING, 0, "submitted", instance_of(body)) for i, (entry, _, _, body) in zip(job_ids, jobs, strict=True)]
         for lives, kind in self.moved:
             name = kind.name.lower()
             found += [JobChange(live.job_id, live.entry.type_id, live.state, live.seq, name, live.instance_id) for live in lives]

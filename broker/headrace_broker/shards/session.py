@@ -16,7 +16,7 @@ from datetime import datetime
 from headrace_broker.model.job import Disposition, State
 from headrace_broker.shards.live import Abort, Live
 from headrace_broker.shards.types import TypeEntry
-from headrace_broker.store.batch import Body
+from headrace_broker.store.batch import Body, payload_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,7 @@ class Session:
                 live.assign_no = number
                 del unsent[live]
                 due.append(item)
-                room -= (len(body) if isinstance(body, bytes) else len(body[0])) + (len(checkpoint) if checkpoint else 0)
+                room -= len(payload_of(body)) + (len(checkpoint) if checkpoint else 0)
                 if room < 0:  # the rest is the next message
                     self.out.assigned = out.assigned[index + 1 :]
                     self.wake.set()

@@ -8,20 +8,37 @@ each element of an array than on the bits in it: the flush statement takes them 
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from headrace_broker.model.job import Kind, NoteKind, State
 
 MAX_ROWS = 2000
 """Facts in one flush, about: more would make everyone wait longer and gains no throughput (1,000 jobs a flush are 98 % of the best measured)."""
 
-Body = bytes | tuple[bytes, str | None, str | None, str | None, str | None]
-"""What an agent needs of a job: its payload, or (payload, content_type, instance_id, labels as JSON, trace_context) when any of these is set."""
+
+class FullBody(NamedTuple):
+    """A job that has more than a payload. `labels` and `more` are JSON objects, as text."""
+
+    payload: bytes
+    content_type: str | None = None
+    instance_id: str | None = None
+    labels: str | None = None
+    trace_context: str | None = None
+    more: str | None = None  # what few jobs have, by name, so that no job pays for a column that it does not use
+
+
+Body = bytes | FullBody
+"""What was submitted beside type, priority and time; nearly always the payload and nothing else."""
 
 
 def instance_of(body: Body) -> str | None:
     """The business case that a body names."""
-    return None if isinstance(body, bytes) else body[2]
+    return None if isinstance(body, bytes) else body.instance_id
+
+
+def payload_of(body: Body) -> bytes:
+    """The input of the handler."""
+    return body if isinstance(body, bytes) else body.payload
 
 
 @dataclass(slots=True)
@@ -148,9 +165,13 @@ def _set(column: list[T | None], index: int, value: T) -> None:
     column.append(value)
 
 
-def body_columns(bodies: list[Body]) -> tuple[list[str | None], list[str | None], list[str | None], list[str | None], list[bytes]]:
-    """(content_type, instance_id, labels, trace_context, payload) columns; the first four are empty when no body uses them."""
+OptionalColumns = tuple[list[str | None], list[str | None], list[str | None], list[str | None], list[str | None]]
+
+
+def body_columns(bodies: list[Body]) -> tuple[OptionalColumns, list[bytes]]:
+    """((content_type, instance_id, labels, trace_context, more) columns, payloads); the former are empty when no body uses them."""
     if set(map(type, bodies)) <= {bytes}:
-        return [], [], [], [], bodies  # type: ignore[return-value]  # the check above
-    full = [(body, None, None, None, None) if isinstance(body, bytes) else body for body in bodies]
-    return [b[1] for b in full], [b[2] for b in full], [b[3] for b in full], [b[4] for b in full], [b[0] for b in full]
+        return ([], [], [], [], []), bodies  # type: ignore[return-value]  # the check above
+    full = [FullBody(body) if isinstance(body, bytes) else body for body in bodies]
+    columns = [b.content_type for b in full], [b.instance_id for b in full], [b.labels for b in full], [b.trace_context for b in full], [b.more for b in full]
+    return columns, [b.payload for b in full]

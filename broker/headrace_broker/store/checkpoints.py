@@ -15,7 +15,7 @@ from typing import Any
 
 import asyncpg
 
-from headrace_broker.model.terms import Terms, parse
+from headrace_broker.model.terms import Terms, make
 from headrace_broker.store.statements import sql
 
 AT_ONCE = 8  # chunks of one read
@@ -45,7 +45,7 @@ class Chunk:
     priority: int | None = None
     what: "array[int] | None" = None
     due: "array[float] | None" = None
-    terms: list[tuple[int, Terms]] | None = None
+    terms: list[tuple[int, Terms | None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class CheckpointStore:
             count = 0
             for count, chunk in enumerate(chunks, 1):
                 packed = [None if column is None else _pack(column) for column in (chunk.what, chunk.due)]
-                terms = None if chunk.terms is None else json.dumps([[type_id, terms.as_json()] for type_id, terms in chunk.terms])
+                terms = None if chunk.terms is None else json.dumps([[type_id, terms.members()] for type_id, terms in chunk.terms])
                 await con.execute(sql("checkpoint_chunk"), side, life_id, n, count, int(chunk.kind), chunk.type_id, chunk.priority, _pack(chunk.job_ids), *packed, terms)
         return side, count
 
@@ -93,7 +93,7 @@ class CheckpointStore:
         while True:
             rows = await self._pool.fetch(sql("checkpoint_chunks"), stored.side, stored.life_id, stored.n, first, AT_ONCE, timeout=60)
             for row in rows:
-                terms = None if row["terms"] is None else [(type_id, parse(text)) for type_id, text in json.loads(row["terms"])]
+                terms = None if row["terms"] is None else [(type_id, make(**members)) for type_id, members in json.loads(row["terms"])]
                 yield Chunk(ChunkKind(row["kind"]), _ints(row["job_ids"]), row["type_id"], row["priority"], _ints(row["what"]), _floats(row["due"]), terms)
             if len(rows) < AT_ONCE:
                 return

@@ -15,12 +15,12 @@ import asyncpg
 from headrace_broker.model.ids import class_of
 from headrace_broker.model.job import Kind, State
 from headrace_broker.model.terms import Terms, make
-from headrace_broker.store.batch import Body
+from headrace_broker.store.batch import Body, FullBody
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.statements import sql
 
 READ_TIMEOUT_S = 10.0
-_NO_DETAILS = [None, None, None, None]
+_NO_DETAILS = [None] * 5
 
 
 class ReadFailed(Exception):
@@ -74,7 +74,7 @@ class Heads:
     async def bodies(self, job_ids: Sequence[int]) -> dict[int, tuple[Body, bytes | None]]:
         """What agents need of these jobs: body, and the newest checkpoint of the present run."""
         rows = [row for class_, ids in _by_class(job_ids) for row in await self._fetch(sql("bodies"), ids, class_)]
-        return {job_id: (payload or b"" if details == _NO_DETAILS else (payload or b"", *details), checkpoint) for job_id, payload, *details, checkpoint in rows}
+        return {job_id: (payload or b"" if details == _NO_DETAILS else FullBody(payload or b"", *details), checkpoint) for job_id, payload, *details, checkpoint in rows}
 
     async def endings(self, leases: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, bool]]:
         """How leases (job_id, epoch) ended: (kind of the ending or 0, whether an abort was asked for under it); leases never granted are absent."""

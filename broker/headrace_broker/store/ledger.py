@@ -143,10 +143,10 @@ class Ledger:
         Cancellation: never cancel a flush; the task that owns the ledger awaits it to its end.
         """
         self.n += 1
-        content_type, instance_id, labels, trace_context, payload = body_columns(batch.job_body)
+        (content_type, instance_id, labels, trace_context, more), payload = body_columns(batch.job_body)
         row = await self._send(
             self._flush, *self._flush_row(batch.max_id, batch.counts),
-            batch.lease_s, batch.job_id, batch.job_what, batch.job_available_at, instance_id, content_type, labels, trace_context, payload,
+            batch.lease_s, batch.job_id, batch.job_what, batch.job_available_at, instance_id, content_type, labels, trace_context, more, payload,
             batch.event_job, batch.event_place, batch.event_who, batch.event_step, batch.event_result, batch.event_available_at, batch.event_actor, batch.event_reason,
             batch.event_error,
             batch.note_job, batch.note_epoch, batch.note_kind, batch.note_actor, batch.note_reason, batch.note_data,
@@ -157,11 +157,11 @@ class Ledger:
     async def flush_keyed(self, batch: Batch, keys: list[tuple[int, str, bytes]]) -> Flushed:
         """Stores jobs with idempotency keys: `keys` holds (domain_id, key, body hash) for each job of the batch, sorted. Errors as for `flush`."""
         self.n += 1
-        content_type, instance_id, labels, trace_context, payload = body_columns(batch.job_body)
+        (content_type, instance_id, labels, trace_context, more), payload = body_columns(batch.job_body)
         row = await self._send(
             self._flush_keyed, self.life_id, self.n, self._slot(), batch.max_id,
             [k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys],
-            batch.job_id, batch.job_what, batch.job_available_at, instance_id, content_type, labels, trace_context, payload,
+            batch.job_id, batch.job_what, batch.job_available_at, instance_id, content_type, labels, trace_context, more, payload,
         )  # fmt: skip
         return Flushed(row["at"], frozenset(row["stored"]))
 

@@ -63,12 +63,7 @@ create table headrace.job (                     -- the submission, immutable; cr
     idempotency_key text,
     labels jsonb,
     trace_context text,
-    unique_key text,
-    fairness_key text,
-    limit_key text,
-    required_labels jsonb,
-    parent_id bigint,
-    depends_on bigint[],
+    more jsonb,                                 -- what few jobs have, by name: a column of its own would cost every job
     payload bytea
 ) partition by list ((job_id & 7));
 

@@ -1,7 +1,7 @@
 -- What an agent needs of these jobs, with the newest checkpoint of their present run.
 -- $1 job_id bigint[] of one retention class, $2 that class int. Indexes: primary keys of the job and event leaves, note (job_id). Locks: none.
--- Returns: job_id bigint, payload bytea, content_type text, instance_id text, labels text (JSON), trace_context text, checkpoint bytea.
-select j.job_id, j.payload, j.content_type, j.instance_id, j.labels::text as labels, j.trace_context, c.data as checkpoint
+-- Returns: job_id bigint, payload bytea, content_type text, instance_id text, labels text (JSON), trace_context text, more text (JSON), checkpoint bytea.
+select j.job_id, j.payload, j.content_type, j.instance_id, j.labels::text as labels, j.trace_context, j.more::text as more, c.data as checkpoint
 from headrace.job j
 left join lateral (
     select n.data from headrace.note n

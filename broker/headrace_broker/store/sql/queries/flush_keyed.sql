@@ -4,7 +4,7 @@
 -- $1 life_id int, $2 n bigint, $3 slot smallint, $4 max_id bigint,
 -- $5 domain_id int[], $6 key text[], $7 body_hash bytea[],
 -- $8 job_id bigint[], $9 bigint[]: type_id << 32 | priority + 2^31, $10 available_at timestamptz[], $11 instance_id text[], $12 content_type text[],
--- $13 labels text[] (JSON), $14 trace_context text[], $15 payload bytea[]
+-- $13 labels text[] (JSON), $14 trace_context text[], $15 more text[] (JSON), $16 payload bytea[]
 -- Indexes: primary keys of life, idempotency_key, the job leaves and flush. Locks: the life's row FOR SHARE; waits for uncommitted rows with the same key.
 -- Returns one row: alive boolean, at timestamptz, stored bigint[] (ids of the jobs that are now stored).
 with fence as materialized (
@@ -15,7 +15,7 @@ with fence as materialized (
         select unnest($5::int[]) as domain_id, unnest($6::text[]) as key, unnest($7::bytea[]) as body_hash,
             unnest($8::headrace.int8_array::bigint[]) as job_id, unnest($9::headrace.int8_array::bigint[]) as what,
             unnest($10::timestamptz[]) as available_at, unnest($11::text[]) as instance_id, unnest($12::text[]) as content_type, unnest($13::text[]) as labels,
-            unnest($14::text[]) as trace_context, unnest($15::headrace.bytea_array::bytea[]) as payload
+            unnest($14::text[]) as trace_context, unnest($15::text[]) as more, unnest($16::headrace.bytea_array::bytea[]) as payload
     ) as u, fence
 ), keys as (
     insert into headrace.idempotency_key (domain_id, key, job_id, body_hash)
@@ -23,8 +23,8 @@ with fence as materialized (
     on conflict do nothing
     returning job_id
 ), jobs as (
-    insert into headrace.job (job_id, type_id, priority, available_at, instance_id, content_type, idempotency_key, labels, trace_context, payload)
-    select g.job_id, g.type_id, g.priority, g.available_at, g.instance_id, g.content_type, g.key, g.labels::jsonb, g.trace_context, g.payload
+    insert into headrace.job (job_id, type_id, priority, available_at, instance_id, content_type, idempotency_key, labels, trace_context, more, payload)
+    select g.job_id, g.type_id, g.priority, g.available_at, g.instance_id, g.content_type, g.key, g.labels::jsonb, g.trace_context, g.more::jsonb, g.payload
     from given g join keys using (job_id)
     returning job_id, type_id
 ), counted as (

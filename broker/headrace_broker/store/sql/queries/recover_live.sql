@@ -10,7 +10,7 @@ with heads as materialized (
 ), live as materialized (
     select * from heads where state in (1, 2)
 )
-select j.job_id, j.type_id, j.priority, j.instance_id, l.available_at, l.seq, l.kind, l.state, l.run, l.attempt, l.losses, l.agent_id, l.lease_s, j.limit_key, j.fairness_key, j.required_labels::text as required_labels,
+select j.job_id, j.type_id, j.priority, j.instance_id, l.available_at, l.seq, l.kind, l.state, l.run, l.attempt, l.losses, l.agent_id, l.lease_s, j.more->>'limit_key' as limit_key, j.more->>'fairness_key' as fairness_key, (j.more->'required_labels')::text as required_labels,
   case when l.state = 2 then (
     select count(*) from headrace.event e
     where e.job_id = l.job_id and (e.job_id & 7) = $1 and e.job_id >= $2 and e.job_id < $3 and e.run = l.run and e.kind = 8
