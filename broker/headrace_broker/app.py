@@ -28,6 +28,7 @@ from headrace_broker.maintenance.retention import Retention
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.job import State
 from headrace_broker.rpc.server import RpcServer
+from headrace_broker.shards import reception
 from headrace_broker.shards.owner import OwnerLimits
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.types import TypeTable
@@ -41,7 +42,7 @@ from headrace_broker.store.retire import Retirement
 from headrace_broker.store.settings import SettingsStore
 
 WATCH_EMBEDDED_S = 0.5
-TYPES_REFRESH_S = 1.0
+TYPES_REFRESH_S = 0.5
 HEALTH_S = 0.25
 WAIT_FOR_DATABASE_S = 1.0
 
@@ -124,7 +125,7 @@ class _App:
             retention = Retention(Retirement(pool), functools.partial(partitions.ranges, pool), lambda: ownership.owner.clock.now_s(), self._metrics)
             side = [
                 tasks.create_task(self._report_health(server, ownership)),
-                tasks.create_task(self._refresh(types)),
+                tasks.create_task(self._refresh(types, ownership)),
                 tasks.create_task(repeat("retention", retention.run_once, period_s=options.retention_period_s, ownership=ownership)),
             ]
             if self._embedded is not None:
@@ -196,12 +197,13 @@ class _App:
                 said = serving
             await asyncio.sleep(HEALTH_S)
 
-    async def _refresh(self, types: TypeTable) -> None:
-        """Settings that another broker or a person changed in the database."""
+    async def _refresh(self, types: TypeTable, ownership: Ownership) -> None:
+        """Settings and pauses that another broker or a person changed in the database."""
         while True:
             await asyncio.sleep(TYPES_REFRESH_S)
             try:
-                await types.load()
+                if await types.load() and ownership.ready.is_set():
+                    reception.review_pauses(ownership.owner)
             except ANY_FAILURE as error:
                 log.debug("settings not refreshed", reason=str(error))
 

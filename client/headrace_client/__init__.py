@@ -17,11 +17,12 @@ from headrace_client.errors import (
     InvalidRequest,
     InvalidState,
     NotFound,
+    QueueFull,
     ResultUnknown,
     Unavailable,
     WaitTimeout,
 )
-from headrace_client.models import Job, JobSpec, State, Submitted
+from headrace_client.models import Job, JobSpec, RateLimit, State, Submitted
 from headrace_client.sync import SyncClient
 
 __version__ = "0.1.0"
@@ -39,6 +40,8 @@ __all__ = [
     "Job",
     "JobSpec",
     "NotFound",
+    "QueueFull",
+    "RateLimit",
     "ResultUnknown",
     "State",
     "Submitted",

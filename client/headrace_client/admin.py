@@ -3,21 +3,21 @@
 from collections.abc import Sequence
 from typing import Any
 
-from headrace_proto.v1 import admin_pb2, stats_pb2, types_pb2
+from headrace_proto.v1 import admin_pb2, limits_pb2, stats_pb2, types_pb2
 from headrace_proto.wire import STATE_NUMBERS, to_duration
 
 from headrace_client import models
 from headrace_client.base import Base
 from headrace_client.encode import build
 from headrace_client.errors import InvalidRequest
-from headrace_client.models import AgentInfo, Alert, JobType, Overview
+from headrace_client.models import AgentInfo, Alert, Domain, JobType, Overview, Pause
 
-_DURATIONS = ("timeout_s", "delete_completed_after_s", "delete_aborted_after_s", "delete_error_after_s")
+_DURATIONS = ("timeout_s", "delete_completed_after_s", "delete_aborted_after_s", "delete_error_after_s", "start_within_s")
 _RETRY = ("retry_delay_s", "retry_factor", "retry_max_s", "retry_jitter")
-_NUMBERS = ("priority", "max_attempts", "max_losses", "log_limit_lines", "log_limit_bytes")
+_NUMBERS = ("priority", "max_attempts", "max_losses", "log_limit_lines", "log_limit_bytes", "concurrency", "concurrency_per_key", "depth_limit")
 _SWITCHES = ("paused", "alert_on_error", "alert_on_abort")
-SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state")
-"""Names of job type settings: seconds as float, numbers, true or false, exhausted_state "error" or "aborted"."""
+SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state", "rate_limit", "fairness_weights")
+"""Names of job type settings: seconds as float, numbers, true or false; exhausted_state "error" or "aborted", rate_limit a RateLimit, fairness_weights a dict by key."""
 
 
 class AdminClient(Base):
@@ -31,19 +31,53 @@ class AdminClient(Base):
         """One job type. Raises NotFound."""
         return models.job_type((await self._call(lambda stubs: stubs.admin.GetJobType, build(admin_pb2.GetJobTypeRequest, name=name))).type)
 
-    async def set_type(self, name: str, *, clear: Sequence[str] = (), **settings: Any) -> JobType:
+    async def set_type(self, name: str, *, clear: Sequence[str] = (), reason: str = "", **settings: Any) -> JobType:
         """Changes a person's settings of a type (see SETTINGS for names); `clear` takes some back. The type is made if it is new."""
         cleared = {"retry" if item in _RETRY else item.removesuffix("_s") if item in _DURATIONS else item for item in clear}
-        request = build(admin_pb2.SetJobTypeRequest, name=name, settings=settings_message(settings, await self._retry_now(name, settings)), clear=sorted(cleared))
+        request = build(
+            admin_pb2.SetJobTypeRequest, name=name, settings=settings_message(settings, await self._retry_now(name, settings)), clear=sorted(cleared), reason=reason
+        )
         return models.job_type((await self._call(lambda stubs: stubs.admin.SetJobType, request)).type)
 
-    async def pause_type(self, name: str) -> JobType:
-        """No job of this type is granted until it is resumed."""
-        return await self.set_type(name, paused=True)
+    async def pause_type(self, name: str, *, reason: str = "") -> JobType:
+        """No job of this type is granted until it is resumed, over restarts too; what runs goes on."""
+        await self._call(lambda stubs: stubs.limits.Pause, build(limits_pb2.PauseRequest, type=name, reason=reason))
+        return await self.get_type(name)
 
     async def resume_type(self, name: str) -> JobType:
         """Jobs of this type are granted again."""
-        return await self.set_type(name, paused=False)
+        await self._call(lambda stubs: stubs.limits.Resume, build(limits_pb2.ResumeRequest, type=name))
+        return await self.get_type(name)
+
+    async def pause_domain(self, *, reason: str = "") -> Pause:
+        """No job of this client's domain is granted until it is resumed; what runs goes on."""
+        return models.pause((await self._call(lambda stubs: stubs.limits.Pause, build(limits_pb2.PauseRequest, domain=True, reason=reason))).pause)
+
+    async def resume_domain(self) -> bool:
+        """Jobs of the domain are granted again; returns whether it was paused."""
+        return bool((await self._call(lambda stubs: stubs.limits.Resume, limits_pb2.ResumeRequest(domain=True))).resumed)
+
+    async def pause_agent(self, agent: str, *, reason: str = "") -> Pause:
+        """Agents of this name, those to come included, are granted nothing until they are resumed; what they run goes on."""
+        return models.pause((await self._call(lambda stubs: stubs.limits.Pause, build(limits_pb2.PauseRequest, agent=agent, reason=reason))).pause)
+
+    async def unpause_agent(self, agent: str) -> bool:
+        """Agents of this name are granted jobs again; returns whether they were paused."""
+        return bool((await self._call(lambda stubs: stubs.limits.Resume, build(limits_pb2.ResumeRequest, agent=agent))).resumed)
+
+    async def list_pauses(self) -> list[Pause]:
+        """Everything of the domain that is paused, with who and why."""
+        return [models.pause(item) for item in (await self._call(lambda stubs: stubs.limits.ListPauses, limits_pb2.ListPausesRequest())).pauses]
+
+    async def get_domain(self) -> Domain:
+        """The limits of this client's domain, and how much of them is used."""
+        return models.domain(await self._call(lambda stubs: stubs.limits.GetDomain, limits_pb2.GetDomainRequest()))
+
+    async def set_domain(self, *, depth_limit: int | None = None, weight: float | None = None, clear: Sequence[str] = ()) -> Domain:
+        """Changes limits of the domain: jobs that may wait (0: no limit), and its share against other domains; `clear` takes some back."""
+        limits = build(limits_pb2.DomainLimits, depth_limit=depth_limit, weight=weight)
+        await self._call(lambda stubs: stubs.limits.SetDomain, build(limits_pb2.SetDomainRequest, limits=limits, clear=clear))
+        return await self.get_domain()
 
     async def list_agents(self) -> list[AgentInfo]:
         """Agents that are connected, or awaited."""
@@ -86,9 +120,15 @@ def settings_message(settings: dict[str, Any], retry_now: dict[str, Any] | None 
                 getattr(message, name.removesuffix("_s")).CopyFrom(to_duration(value))
             elif name == "exhausted_state":
                 message.exhausted_state = STATE_NUMBERS[str(value)]  # type: ignore[assignment]  # enum numbers
+            elif name == "rate_limit":
+                message.rate_limit.count, message.rate_limit.burst = value.count, value.burst
+                message.rate_limit.per.CopyFrom(to_duration(value.per_s))
+            elif name == "fairness_weights":
+                message.fairness_weights.SetInParent()
+                message.fairness_weights.weights.update(value)
             elif name not in _RETRY:
                 setattr(message, name, value)
-        except (TypeError, ValueError, OverflowError, KeyError) as error:
+        except (TypeError, ValueError, OverflowError, KeyError, AttributeError) as error:
             raise InvalidRequest(f"setting {name}: {value!r} does not fit", details={"field": name}) from error
     if any(name in settings for name in _RETRY):
         defaults = {"retry_delay_s": 5.0, "retry_factor": 2.0, "retry_max_s": 600.0, "retry_jitter": 0.2}

@@ -29,17 +29,19 @@ Spec = types_pb2.JobSpec | tuple[str, bytes]
 def encode(spec: JobSpec) -> Spec:
     """A job as it travels. Raises InvalidRequest for what cannot be sent at all."""
     return encode_fields(
-        spec.type, spec.data, spec.payload, spec.content_type, spec.instance_id, spec.key, spec.priority, spec.delay_s, spec.start_at, spec.labels, spec.trace_context
-    )
+        spec.type, spec.data, spec.payload, spec.content_type, spec.instance_id, spec.key, spec.priority, spec.delay_s, spec.start_at, spec.labels, spec.trace_context,
+        spec.limit_key, spec.fairness_key, spec.required_labels,
+    )  # fmt: skip
 
 
 def encode_fields(
     type_: str, data: Any, payload: bytes | None, content_type: str, instance_id: str, key: str, priority: int, delay_s: float, start_at: datetime | None,
-    labels: Mapping[str, str], trace_context: str,
+    labels: Mapping[str, str], trace_context: str, limit_key: str = "", fairness_key: str = "", required_labels: Mapping[str, str] | None = None,
 ) -> Spec:  # fmt: skip
     """The same from the fields one by one: a single submit costs little else."""
     payload = encode_payload(data, payload)
-    details = content_type or instance_id or key or priority or labels or trace_context
+    terms = limit_key or fairness_key or required_labels
+    details = content_type or instance_id or key or priority or labels or trace_context or terms
     if not (details or delay_s or start_at is not None) and type(payload) is bytes and isinstance(type_, str) and type_.isascii():
         return type_, payload
     try:
@@ -48,6 +50,9 @@ def encode_fields(
             message.content_type, message.instance_id, message.idempotency_key = content_type, instance_id, key
             message.priority, message.trace_context = priority, trace_context
             message.labels.update(labels)
+        if terms:
+            message.limit_key, message.fairness_key = limit_key, fairness_key
+            message.required_labels.update(required_labels or {})
         if delay_s:
             message.delay.CopyFrom(to_duration(delay_s))
         if start_at is not None:

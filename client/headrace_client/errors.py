@@ -54,6 +54,15 @@ class Busy(Unavailable):
         return float(self.details.get("retry_after_s", 1.0))
 
 
+class QueueFull(HeadraceError):
+    """As many jobs wait as the depth limit of the type, or of the domain, allows; nothing was stored."""
+
+    @property
+    def retry_after_s(self) -> float:
+        """When to try again."""
+        return float(self.details.get("retry_after_s", 1.0))
+
+
 class WaitTimeout(HeadraceError):
     """The job did not settle within the time the caller gave."""
 
@@ -81,6 +90,7 @@ CLASSES: dict[Reason, type[HeadraceError]] = {
     Reason.INVALID_STATE: InvalidState,
     Reason.SESSION: InvalidState,
     Reason.BUSY: Busy,
+    Reason.QUEUE_FULL: QueueFull,
     Reason.DATABASE_UNAVAILABLE: Unavailable,
     Reason.RESULT_UNKNOWN: ResultUnknown,
     Reason.NOT_OWNER: Unavailable,

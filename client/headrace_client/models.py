@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from headrace_proto.v1 import admin_pb2, jobs_pb2, stats_pb2, types_pb2
+from headrace_proto.v1 import admin_pb2, jobs_pb2, limits_pb2, stats_pb2, types_pb2
 from headrace_proto.wire import LEVEL_NAMES, STATE_NAMES, WAIT_REASONS, to_datetime, to_seconds
 
 
@@ -41,14 +41,62 @@ class JobSpec:
     start_at: datetime | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     trace_context: str = ""
+    limit_key: str = ""
+    fairness_key: str = ""
+    required_labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A stored job. `existing`: its key was known, an earlier call had stored it."""
+    """A stored job. `existing`: its key was known, an earlier call had stored it.
+
+    `pressure`: how full a depth limit is that it met, from 0.8 on: submit slower. 0: there is room, or no limit.
+    """
 
     job_id: int
     existing: bool = False
+    pressure: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """At most `count` jobs of a type start in `per_s` seconds, evenly; `burst` at once after a quiet time, 0: what a tenth of a second allows, at least 1."""
+
+    count: int
+    per_s: float = 1.0
+    burst: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> "RateLimit":
+        """From COUNT/SECONDS or COUNT/SECONDS/BURST. Raises ValueError."""
+        count, _, rest = text.partition("/")
+        per_s, _, burst = rest.partition("/")
+        return cls(int(count), float(per_s or 1.0), int(burst or 0))
+
+    def __str__(self) -> str:
+        return f"{self.count}/{self.per_s:g}" + (f"/{self.burst}" if self.burst else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """What is granted nothing until it is resumed: `kind` domain, type or agent; who paused it, why, and since when."""
+
+    kind: str
+    name: str
+    actor: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A domain: its limits (`depth_limit` 0: none), how many jobs wait in it, and who paused it."""
+
+    name: str
+    depth_limit: int
+    weight: float
+    waiting: int
+    pause: Pause | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +141,9 @@ class Job:
     content_type: str
     payload: bytes
     result: bytes
+    limit_key: str = ""
+    fairness_key: str = ""
+    required_labels: dict[str, str] = field(default_factory=dict)
 
     def json_result(self) -> Any:
         """The result decoded as JSON; None when there is none."""
@@ -212,7 +263,10 @@ class JobResult:
 
 @dataclass(frozen=True, slots=True)
 class JobType:
-    """A job type: settings by name, as in force, declared by code, set by people."""
+    """A job type: settings by name, as in force, declared by code, set by people.
+
+    `running`: leases that count against its concurrency; `pause`: who paused it or its domain.
+    """
 
     name: str
     effective: dict[str, Any]
@@ -220,6 +274,8 @@ class JobType:
     overrides: dict[str, Any]
     counts: dict[State, int]
     agents: int
+    running: int = 0
+    pause: Pause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +305,7 @@ class AgentInfo:
     draining: bool
     connected_at: datetime
     silent_for_s: float
+    pause: Pause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +351,7 @@ def job(message: types_pb2.Job) -> Job:
         AbortRequest(message.abort.actor, message.abort.reason, to_datetime(message.abort.requested_at), to_seconds(message.abort.grace))
         if message.HasField("abort") else None,
         message.payload_bytes, message.content_type, message.payload, message.result,
+        message.limit_key, message.fairness_key, dict(message.required_labels),
     )  # fmt: skip
 
 
@@ -351,7 +409,7 @@ def result(message: admin_pb2.JobResult) -> JobResult:
 def job_type(message: types_pb2.JobType) -> JobType:
     """A job type from its message."""
     parts = (settings(message.effective), settings(message.declared), settings(message.overrides))
-    return JobType(message.name, *parts, counts(message.counts), message.agents)
+    return JobType(message.name, *parts, counts(message.counts), message.agents, message.running, _pause(message))
 
 
 def settings(message: types_pb2.JobTypeSettings) -> dict[str, Any]:
@@ -363,6 +421,10 @@ def settings(message: types_pb2.JobTypeSettings) -> dict[str, Any]:
             found |= {"retry_delay_s": to_seconds(value.delay), "retry_factor": value.factor, "retry_max_s": to_seconds(value.max), "retry_jitter": value.jitter}
         elif name == "exhausted_state":
             found[name] = STATE_NAMES[value]
+        elif name == "rate_limit":
+            found[name] = RateLimit(value.count, to_seconds(value.per), value.burst)
+        elif name == "fairness_weights":
+            found[name] = dict(value.weights)
         elif descriptor.message_type is not None:
             found[f"{name}_s"] = to_seconds(value)
         else:
@@ -375,7 +437,7 @@ def agent(message: admin_pb2.AgentInfo) -> AgentInfo:
     return AgentInfo(
         message.name, message.incarnation_id, message.host, message.pid, message.build, message.sdk, dict(message.labels),
         [AgentType(item.type, item.slots, item.executor) for item in message.types], message.slots, message.slots_in_use, message.connected, message.draining,
-        to_datetime(message.connected_at), to_seconds(message.silent_for),
+        to_datetime(message.connected_at), to_seconds(message.silent_for), _pause(message),
     )  # fmt: skip
 
 
@@ -390,6 +452,20 @@ def overview(message: stats_pb2.GetOverviewResponse) -> Overview:
         message.version, message.broker_id, to_seconds(message.uptime), to_datetime(message.server_time), counts(message.counts), message.agents, message.slots,
         message.slots_in_use, message.postgres_version,
     )  # fmt: skip
+
+
+def pause(message: types_pb2.Pause) -> Pause:
+    """A pause from its message."""
+    return Pause(message.kind, message.name, message.actor, message.reason, to_datetime(message.at))
+
+
+def domain(message: limits_pb2.GetDomainResponse) -> Domain:
+    """A domain from its message."""
+    return Domain(message.name, message.limits.depth_limit, message.limits.weight, message.waiting, _pause(message))
+
+
+def _pause(message: Any) -> Pause | None:
+    return pause(message.pause) if message.HasField("pause") else None
 
 
 def _state(number: int) -> State | None:

@@ -10,9 +10,11 @@ ResultUnknown, unless there was no connection to send them on. Whether a broker 
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from headrace_proto.v1 import jobs_pb2
+from headrace_proto.wire import to_seconds
 
 from headrace_client.channel import Brokers, backoff_s
 from headrace_client.encode import Spec, payload_of, put
@@ -263,10 +265,10 @@ class Submitter:
             else:
                 _fail(waiting, error)
         refused = {failure.index for failure in results.failures}
-        existing = set(results.existing)
+        existing, pressure = set(results.existing), results.pressure
         for index, (waiting, job_id) in enumerate(zip(batch, results.job_ids, strict=False)):
             if index not in refused and not waiting.done.done():
-                waiting.done.set_result(Submitted(job_id, index in existing))
+                waiting.done.set_result(Submitted(job_id, index in existing, pressure))
 
     def _broken(self, error: HeadraceError, *, connected: bool) -> None:
         """Decides what becomes of what was sent and not answered."""
@@ -298,7 +300,10 @@ class Submitter:
 
 def failure_error(failure: jobs_pb2.SubmitFailure) -> HeadraceError:
     """The library's error for one job of a batch that was refused."""
-    return make(failure.reason, STATUS_NAMES[failure.code], failure.message, {"field": failure.field.partition(".")[2]} if failure.field else {})
+    details: dict[str, Any] = {"field": failure.field.partition(".")[2]} if failure.field else {}
+    if failure.HasField("retry_after"):
+        details["retry_after_s"] = to_seconds(failure.retry_after)
+    return make(failure.reason, STATUS_NAMES[failure.code], failure.message, details)
 
 
 def _fail(waiting: _Waiting | _Many, error: HeadraceError) -> None:

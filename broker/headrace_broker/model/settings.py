@@ -134,5 +134,6 @@ def effective(overrides: Mapping[str, Value], declared: Mapping[str, Value]) -> 
     for name in FIELDS:
         source = overrides if name in overrides else declared
         if name in source:
-            values[name] = State(int(source[name])) if name == "exhausted_state" else source[name]
+            value = source[name]
+            values[name] = State(int(value)) if name == "exhausted_state" and not isinstance(value, Mapping) else value
     return Settings(**values)  # type: ignore[arg-type]  # check() guards each name's type when it is stored

@@ -1,6 +1,7 @@
 """When a job must have started (`start_within_s` of its type).
 
-The time counts from when the job could start first: when it was stored, or the start that it was given; after a requeue, from then. A job whose run had an attempt has started.
+The time counts from when the job could start first: when it was stored, or the start that it was given; after a requeue, from then. A job whose run had an attempt has
+started.
 """
 
 import json

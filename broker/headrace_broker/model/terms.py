@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +18,8 @@ class Terms:
         """The required labels, by key."""
         return dict(sorted(self.required))
 
-    def members(self) -> dict[str, object]:
-        """What is stored and read back by `parse`: limit_key, fairness_key, required_labels; those that are empty are left out."""
+    def members(self) -> dict[str, Any]:
+        """What is stored, and read back by `parse` and `restore`: limit_key, fairness_key, required_labels; those that are empty are left out."""
         values = {"limit_key": self.limit_key, "fairness_key": self.fairness_key, "required_labels": self.labels}
         return {name: value for name, value in values.items() if value}
 
@@ -34,3 +35,8 @@ def parse(text: str) -> Terms | None:
     """The terms of a JSON object that has these members among others; None: it has none of them."""
     values = json.loads(text)
     return make(values.get("limit_key"), values.get("fairness_key"), values.get("required_labels"))
+
+
+def restore(members: dict[str, Any]) -> Terms:
+    """The terms whose `members` these are."""
+    return Terms(members.get("limit_key", ""), members.get("fairness_key", ""), frozenset(members.get("required_labels", {}).items()))

@@ -1,8 +1,8 @@
 """How many more jobs of a type may be granted now: its concurrency over all agents, and its rate.
 
-What runs is what the counts say: those that are durable plus those of the round that is being built, which are exact at every moment and cost nothing more. An ending and the grant
-that takes its place may share a commit. A lease that the broker ended, or that its agent was lost with, may go on at the agent until its time is over: it is owed, and counts until then,
-for its type and for its limit key.
+What runs is what the counts say: those that are durable plus those of the round that is being built, which are exact at every moment and cost nothing more. An ending
+and the grant that takes its place may share a commit. A lease that the broker ended, or that its agent was lost with, may go on at the agent until its time is over: it
+is owed, and counts until then, for its type and for its limit key.
 
 Rates are token buckets on the owner's monotonic clock. They begin empty, also after a takeover: what the one before granted last is not known.
 """

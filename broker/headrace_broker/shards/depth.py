@@ -1,7 +1,8 @@
 """How many jobs may wait: limits of types and of domains, and the signal that comes before them.
 
-What waits is what the counts say (durable, plus the round that is being stored) and what has been admitted and is not in a round yet. All of it is known when a submit is admitted,
-and nothing awaits in between, so racing submitters cannot pass a limit together. Jobs that wait again after an attempt, or are requeued, are never refused: they may pass it.
+What waits is what the counts say (durable, plus the round that is being stored) and what has been admitted and is not in a round yet. All of it is known when a submit
+is admitted, and nothing awaits in between, so racing submitters cannot pass a limit together. Jobs that wait again after an attempt, or are requeued, are never
+refused: they may pass it.
 """
 
 from collections import Counter

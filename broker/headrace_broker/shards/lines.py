@@ -1,11 +1,12 @@
 """Waiting jobs that have terms: in lines of one type and equal terms; and who of them is next.
 
-A line is listed, for each priority at which it has jobs, under its labels and its fairness key. Of the lines that an agent may serve the highest priority goes first, then the
-fairness key whose turn it is, then the job that has been ready longest. Turns follow stride scheduling (Waldspurger and Weihl, "Stride Scheduling", MIT, 1995): a key's pass
-grows by 1 / weight with each of its jobs, and the lowest pass is next. A key that had nothing to do comes back at the present pass: idleness earns nothing.
+A line is listed, for each priority at which it has jobs, under its labels and its fairness key. Of the lines that an agent may serve the highest priority goes first,
+then the fairness key whose turn it is, then the job that has been ready longest. Turns follow stride scheduling (Waldspurger and Weihl, "Stride Scheduling", MIT,
+1995): a key's pass grows by 1 / weight with each of its jobs, and the lowest pass is next. A key that had nothing to do comes back at the present pass: idleness earns
+nothing.
 
-A line whose limit key is at its limit is parked when it comes up, and listed again when a lease of that key ends: no other job of it is looked at, however many there are.
-Counts of leases by limit key are kept whether there is a limit or not, so that one that is set is right from then on. Jobs without terms are not in here.
+A line whose limit key is at its limit is parked when it comes up, and listed again when a lease of that key ends: no other job of it is looked at, however many there
+are. Counts of leases by limit key are kept whether there is a limit or not, so that one that is set is right from then on. Jobs without terms are not in here.
 """
 
 import heapq
@@ -54,10 +55,10 @@ class Line:
         self.listed: set[int] = set()
 
     @property
-    def full(self) -> bool:
-        """Whether its limit key has as many leases as it may."""
+    def room(self) -> int:
+        """How many more leases its limit key may have."""
         limit = self.entry.settings.concurrency_per_key
-        return bool(limit) and self.cell is not None and self.cell.running >= limit  # type: ignore[operator]  # bool() saw it
+        return limit - self.cell.running if limit and self.cell is not None else 1 << 30
 
 
 class Clock:
@@ -245,13 +246,15 @@ class Lines:
                 del crowd.levels[required]
         return found
 
-    def take(self, crowd: Crowd, choice: Choice) -> list[int]:
-        """Takes the job that was chosen; empty if it does not wait any more."""
+    def take(self, crowd: Crowd, choice: Choice, count: int) -> list[int]:
+        """Takes the job that was chosen, and up to `count` where no other line is listed; empty if it does not wait any more."""
         line = choice.line
-        taken = self.lanes.pop(line.line_id, choice.priority, 1)
-        crowd.waiting -= 1
-        if taken:
-            key = line.terms.fairness_key
+        room = min(count, line.room) if crowd.listed == 1 else 1
+        before = self.lanes.ready(line.line_id)
+        taken = self.lanes.pop(line.line_id, choice.priority, room)
+        crowd.waiting -= before - self.lanes.ready(line.line_id)
+        key = line.terms.fairness_key
+        for _ in taken:
             crowd.clocks[choice.priority].serve(key, crowd.entry.settings.weight(key))
         return taken
 
@@ -277,7 +280,7 @@ class Lines:
             while turn:
                 first, line_id, line = turn[0]
                 actual = self.lanes.find_first(line_id, priority)
-                if actual is None or line.full:
+                if actual is None or line.room <= 0:
                     heapq.heappop(turn)
                     self._unlisted(crowd, line, priority)
                     if actual is not None and line.cell is not None:
@@ -349,3 +352,12 @@ class Lines:
     def find(self, entry: TypeEntry, terms: Terms) -> Line | None:
         """The line of a type and terms, if it has jobs."""
         return self._lines.get((entry.type_id, terms))
+
+    def ids(self, type_ids: set[int] | None) -> "Iterator[int]":
+        """Jobs of these types, or of all, that are ready or wait for a time; stale ones included."""
+        for line, _, ids in self.entries():
+            if type_ids is None or line.entry.type_id in type_ids:
+                yield from ids
+        for timed, _, job_id, _ in self.timed():
+            if timed is not None and (type_ids is None or timed.entry.type_id in type_ids):
+                yield job_id

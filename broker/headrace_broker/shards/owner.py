@@ -9,7 +9,6 @@ Everything here runs in one event loop and never awaits while it decides. Writte
 
 import asyncio
 import heapq
-import itertools
 import math
 import zlib
 from collections import Counter, deque
@@ -545,21 +544,12 @@ class Owner:
             for type_id in self.lanes.types() if type_ids is None else type_ids:
                 for entries in self.lanes.entries(type_id):
                     found.extend(heapq.nlargest(limit, (i for i in entries if from_id <= i < below and i not in self.live_jobs and not self.lanes.is_stale(i))))
-            found.extend(self._newest_with_terms(type_ids, below, from_id, limit))
+            found.extend(i for i in self.lines.ids(type_ids) if from_id <= i < below and i not in self.live_jobs and not self.lanes.is_stale(i))
             found.extend(
                 job_id for job_id, type_id in self.timers.entries()
                 if (type_ids is None or type_id in type_ids) and from_id <= job_id < below and job_id not in self.live_jobs and not self.lanes.is_stale(job_id)
             )  # fmt: skip
         return sorted(set(found), reverse=True)[:limit]
-
-
-    def _newest_with_terms(self, type_ids: set[int] | None, below: int, from_id: int, limit: int) -> Iterable[int]:
-        """The same of jobs with terms to which nothing happened yet."""
-        ids = itertools.chain(
-            (job_id for line, _, entries in self.lines.entries() if type_ids is None or line.entry.type_id in type_ids for job_id in entries),
-            (job_id for line, _, job_id, _ in self.lines.timed() if line is not None and (type_ids is None or line.entry.type_id in type_ids)),
-        )
-        return heapq.nlargest(limit, (i for i in ids if from_id <= i < below and i not in self.live_jobs and not self.lanes.is_stale(i)))
 
 
 def _resolve(future: "asyncio.Future[tuple[int, bool]]", value: tuple[int, bool]) -> None:

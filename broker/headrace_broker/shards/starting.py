@@ -1,7 +1,7 @@
 """Jobs that must start within a time (see `model.starting`) and have not: they end, as their type says.
 
-Memory knows of such jobs what lanes say: ids, in the order in which they became ready, and an id says when it was made. Those that are old enough are read, as for any other change
-of a job, and decided by what the ledger says. Those that have longer, since they were put off or requeued, are looked at again when their time is over.
+Memory knows of such jobs what lanes say: ids, in the order in which they became ready, and an id says when it was made. Those that are old enough are read, as for any
+other change of a job, and decided by what the ledger says. Those that have longer, since they were put off or requeued, are looked at again when their time is over.
 """
 
 import asyncio

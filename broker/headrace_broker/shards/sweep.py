@@ -29,7 +29,9 @@ def sweep(owner: "Owner", now: float) -> float:
             kind = Kind.OWNER_CHANGED if live.owner_changes < MAX_OWNER_CHANGES else Kind.LOST
             owner.endings.append(Ending(live.job_id, live.seq, kind, error=LOST if kind is Kind.LOST else None, reason="nobody claimed the lease after a takeover"))
         elif live.deadline and now > live.deadline:
-            owner.endings.append(Ending(live.job_id, live.seq, Kind.TIMED_OUT, error=TIMED_OUT, reason="the agent did not end the attempt in time", lease_until=now + owner.limits.lease_s))
+            owner.endings.append(
+                Ending(live.job_id, live.seq, Kind.TIMED_OUT, error=TIMED_OUT, reason="the agent did not end the attempt in time", lease_until=now + owner.limits.lease_s)
+            )
             if live.session is not None:
                 live.session.out.revoked.append((live.job_id, live.seq))
                 live.session.wake.set()

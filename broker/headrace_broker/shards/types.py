@@ -87,7 +87,10 @@ class TypeTable:
         by_domain: dict[str, list[Pause]] = {}
         for pause in pauses:
             by_domain.setdefault(pause.domain, []).append(pause)
-        return any([self.domain(name).put(by_name.get(name), by_domain.get(name, [])) for name in {*by_name, *self.domains}])
+        changed = False
+        for name in {*by_name, *self.domains}:
+            changed = self.domain(name).put(by_name.get(name), by_domain.get(name, [])) or changed
+        return changed
 
     async def ensure(self, domain: str, name: str) -> TypeEntry:
         """The type, made if it is new.

@@ -15,7 +15,7 @@ from typing import Any
 
 import asyncpg
 
-from headrace_broker.model.terms import Terms, make
+from headrace_broker.model.terms import Terms, restore
 from headrace_broker.store.statements import sql
 
 AT_ONCE = 8  # chunks of one read
@@ -45,7 +45,7 @@ class Chunk:
     priority: int | None = None
     what: "array[int] | None" = None
     due: "array[float] | None" = None
-    terms: list[tuple[int, Terms | None]] | None = None
+    terms: list[tuple[int, Terms]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class CheckpointStore:
         while True:
             rows = await self._pool.fetch(sql("checkpoint_chunks"), stored.side, stored.life_id, stored.n, first, AT_ONCE, timeout=60)
             for row in rows:
-                terms = None if row["terms"] is None else [(type_id, make(**members)) for type_id, members in json.loads(row["terms"])]
+                terms = None if row["terms"] is None else [(type_id, restore(members)) for type_id, members in json.loads(row["terms"])]
                 yield Chunk(ChunkKind(row["kind"]), _ints(row["job_ids"]), row["type_id"], row["priority"], _ints(row["what"]), _floats(row["due"]), terms)
             if len(rows) < AT_ONCE:
                 return

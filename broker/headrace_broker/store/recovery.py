@@ -11,8 +11,8 @@ import asyncpg
 from headrace_broker.model.ids import class_of
 from headrace_broker.model.job import Kind, State
 from headrace_broker.model.terms import Terms
-from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.heads import terms_of
+from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.statements import sql
 
 TIMEOUT_S = 600.0

@@ -1,6 +1,7 @@
 """Rows of domains, job types and agents: small tables that change, each by one guarded statement."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -64,7 +65,7 @@ class SettingsStore:
         """Replaces what code declares."""
         return _row(await self._pool.fetchrow(sql("type_declare"), type_id, json.dumps(declared)))
 
-    async def override(self, type_id: int, changes: dict[str, Value], clear: list[str], *, actor: str = "", reason: str = "") -> TypeRow:
+    async def override(self, type_id: int, changes: Mapping[str, Value], clear: list[str], *, actor: str = "", reason: str = "") -> TypeRow:
         """Changes a person's settings: those of `clear` are taken back, then those of `changes` are set. Who paused the type, and why, is kept while it is paused."""
         async with self._pool.acquire() as con, con.transaction():
             row = _row(await con.fetchrow(sql("type_override"), type_id, json.dumps(changes), clear))

@@ -16,7 +16,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheadrace_proto/v1/types.proto\x12\x0bheadrace.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xce\x02\n\x07JobSpec\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x13\n\x0binstance_id\x18\x04 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12\x10\n\x08priority\x18\x06 \x01(\x11\x12(\n\x05\x64\x65lay\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x08start_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x06labels\x18\t \x03(\x0b\x32 .headrace.v1.JobSpec.LabelsEntry\x12\x15\n\rtrace_context\x18\n \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\">\n\nPlainSpecs\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x10\n\x08priority\x18\x02 \x01(\x11\x12\x10\n\x08payloads\x18\x03 \x03(\x0c\"Q\n\x08JobError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\x11\n\ttraceback\x18\x04 \x01(\t\"\xd4\x06\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x13\n\x0binstance_id\x18\x04 \x01(\t\x12$\n\x05state\x18\x05 \x01(\x0e\x32\x15.headrace.v1.JobState\x12,\n\x0bwait_reason\x18\x06 \x01(\x0e\x32\x17.headrace.v1.WaitReason\x12\x0b\n\x03run\x18\x07 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\r\x12\x0e\n\x06losses\x18\t \x01(\r\x12\x13\n\x0blease_epoch\x18\n \x01(\r\x12\x10\n\x08priority\x18\x0b \x01(\x11\x12\r\n\x05score\x18\x0c \x01(\x11\x12.\n\ncreated_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x61vailable_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nsettled_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tdelete_at\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fidempotency_key\x18\x12 \x01(\t\x12,\n\x06labels\x18\x13 \x03(\x0b\x32\x1c.headrace.v1.Job.LabelsEntry\x12\x15\n\rtrace_context\x18\x14 \x01(\t\x12\'\n\x08progress\x18\x15 \x01(\x0b\x32\x15.headrace.v1.Progress\x12$\n\x05\x65rror\x18\x16 \x01(\x0b\x32\x15.headrace.v1.JobError\x12\r\n\x05\x61gent\x18\x17 \x01(\t\x12(\n\x05\x61\x62ort\x18\x18 \x01(\x0b\x32\x19.headrace.v1.AbortRequest\x12\x15\n\rpayload_bytes\x18\x19 \x01(\x04\x12\x14\n\x0c\x63ontent_type\x18\x1a \x01(\t\x12\x0f\n\x07payload\x18\x1b \x01(\x0c\x12\x0e\n\x06result\x18\x1c \x01(\x0c\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\")\n\x08Progress\x12\x0f\n\x07percent\x18\x01 \x01(\x02\x12\x0c\n\x04text\x18\x02 \x01(\t\"\x89\x01\n\x0c\x41\x62ortRequest\x12\r\n\x05\x61\x63tor\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x30\n\x0crequested_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x05grace\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x7f\n\x0bRetryPolicy\x12(\n\x05\x64\x65lay\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06\x66\x61\x63tor\x18\x02 \x01(\x01\x12&\n\x03max\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06jitter\x18\x04 \x01(\x01\"\xb6\x05\n\x0fJobTypeSettings\x12\x15\n\x08priority\x18\x01 \x01(\x11H\x00\x88\x01\x01\x12*\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x0cmax_attempts\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\'\n\x05retry\x18\x04 \x01(\x0b\x32\x18.headrace.v1.RetryPolicy\x12\x33\n\x0f\x65xhausted_state\x18\x05 \x01(\x0e\x32\x15.headrace.v1.JobStateH\x02\x88\x01\x01\x12\x17\n\nmax_losses\x18\x06 \x01(\rH\x03\x88\x01\x01\x12\x39\n\x16\x64\x65lete_completed_after\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x37\n\x14\x64\x65lete_aborted_after\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12\x64\x65lete_error_after\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x06paused\x18\n \x01(\x08H\x04\x88\x01\x01\x12\x1b\n\x0e\x61lert_on_error\x18\x0b \x01(\x08H\x05\x88\x01\x01\x12\x1b\n\x0e\x61lert_on_abort\x18\x0c \x01(\x08H\x06\x88\x01\x01\x12\x1c\n\x0flog_limit_lines\x18\r \x01(\rH\x07\x88\x01\x01\x12\x1c\n\x0flog_limit_bytes\x18\x0e \x01(\rH\x08\x88\x01\x01\x42\x0b\n\t_priorityB\x0f\n\r_max_attemptsB\x12\n\x10_exhausted_stateB\r\n\x0b_max_lossesB\t\n\x07_pausedB\x11\n\x0f_alert_on_errorB\x11\n\x0f_alert_on_abortB\x12\n\x10_log_limit_linesB\x12\n\x10_log_limit_bytes\"\xe2\x01\n\x07JobType\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\teffective\x18\x02 \x01(\x0b\x32\x1c.headrace.v1.JobTypeSettings\x12.\n\x08\x64\x65\x63lared\x18\x03 \x01(\x0b\x32\x1c.headrace.v1.JobTypeSettings\x12/\n\toverrides\x18\x04 \x01(\x0b\x32\x1c.headrace.v1.JobTypeSettings\x12\'\n\x06\x63ounts\x18\x05 \x03(\x0b\x32\x17.headrace.v1.StateCount\x12\x0e\n\x06\x61gents\x18\x06 \x01(\r\"A\n\nStateCount\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.headrace.v1.JobState\x12\r\n\x05\x63ount\x18\x02 \x01(\x04*\x9b\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATE_WAITING\x10\x01\x12\x18\n\x14JOB_STATE_PROCESSING\x10\x02\x12\x17\n\x13JOB_STATE_COMPLETED\x10\x03\x12\x13\n\x0fJOB_STATE_ERROR\x10\x04\x12\x15\n\x11JOB_STATE_ABORTED\x10\x05*\xa4\x01\n\nWaitReason\x12\x1b\n\x17WAIT_REASON_UNSPECIFIED\x10\x00\x12\x15\n\x11WAIT_REASON_READY\x10\x01\x12\x19\n\x15WAIT_REASON_SCHEDULED\x10\x02\x12\x15\n\x11WAIT_REASON_RETRY\x10\x03\x12\x16\n\x12WAIT_REASON_PAUSED\x10\x04\x12\x18\n\x14WAIT_REASON_NO_AGENT\x10\x05*J\n\x07JobView\x12\x18\n\x14JOB_VIEW_UNSPECIFIED\x10\x00\x12\x12\n\x0eJOB_VIEW_BASIC\x10\x01\x12\x11\n\rJOB_VIEW_FULL\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheadrace_proto/v1/types.proto\x12\x0bheadrace.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf1\x03\n\x07JobSpec\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x13\n\x0binstance_id\x18\x04 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12\x10\n\x08priority\x18\x06 \x01(\x11\x12(\n\x05\x64\x65lay\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x08start_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x06labels\x18\t \x03(\x0b\x32 .headrace.v1.JobSpec.LabelsEntry\x12\x15\n\rtrace_context\x18\n \x01(\t\x12\x11\n\tlimit_key\x18\x0b \x01(\t\x12\x14\n\x0c\x66\x61irness_key\x18\x0c \x01(\t\x12\x41\n\x0frequired_labels\x18\r \x03(\x0b\x32(.headrace.v1.JobSpec.RequiredLabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x35\n\x13RequiredLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\">\n\nPlainSpecs\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x10\n\x08priority\x18\x02 \x01(\x11\x12\x10\n\x08payloads\x18\x03 \x03(\x0c\"Q\n\x08JobError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\x11\n\ttraceback\x18\x04 \x01(\t\"\xf3\x07\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\x12\x0e\n\x06\x64omain\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x13\n\x0binstance_id\x18\x04 \x01(\t\x12$\n\x05state\x18\x05 \x01(\x0e\x32\x15.headrace.v1.JobState\x12,\n\x0bwait_reason\x18\x06 \x01(\x0e\x32\x17.headrace.v1.WaitReason\x12\x0b\n\x03run\x18\x07 \x01(\r\x12\x0f\n\x07\x61ttempt\x18\x08 \x01(\r\x12\x0e\n\x06losses\x18\t \x01(\r\x12\x13\n\x0blease_epoch\x18\n \x01(\r\x12\x10\n\x08priority\x18\x0b \x01(\x11\x12\r\n\x05score\x18\x0c \x01(\x11\x12.\n\ncreated_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x61vailable_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nsettled_at\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tdelete_at\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fidempotency_key\x18\x12 \x01(\t\x12,\n\x06labels\x18\x13 \x03(\x0b\x32\x1c.headrace.v1.Job.LabelsEntry\x12\x15\n\rtrace_context\x18\x14 \x01(\t\x12\'\n\x08progress\x18\x15 \x01(\x0b\x32\x15.headrace.v1.Progress\x12$\n\x05\x65rror\x18\x16 \x01(\x0b\x32\x15.headrace.v1.JobError\x12\r\n\x05\x61gent\x18\x17 \x01(\t\x12(\n\x05\x61\x62ort\x18\x18 \x01(\x0b\x32\x19.headrace.v1.AbortRequest\x12\x15\n\rpayload_bytes\x18\x19 \x01(\x04\x12\x14\n\x0c\x63ontent_type\x18\x1a \x01(\t\x12\x0f\n\x07payload\x18\x1b \x01(\x0c\x12\x0e\n\x06result\x18\x1c \x01(\x0c\x12\x11\n\tlimit_key\x18\x1e \x01(\t\x12\x14\n\x0c\x66\x61irness_key\x18\x1f \x01(\t\x12=\n\x0frequired_labels\x18  \x03(\x0b\x32$.headrace.v1.Job.RequiredLabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x35\n\x13RequiredLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\")\n\x08Progress\x12\x0f\n\x07percent\x18\x01 \x01(\x02\x12\x0c\n\x04text\x18\x02 \x01(\t\"\x89\x01\n\x0c\x41\x62ortRequest\x12\r\n\x05\x61\x63tor\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x30\n\x0crequested_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x05grace\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x7f\n\x0bRetryPolicy\x12(\n\x05\x64\x65lay\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06\x66\x61\x63tor\x18\x02 \x01(\x01\x12&\n\x03max\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0e\n\x06jitter\x18\x04 \x01(\x01\"\xd9\x07\n\x0fJobTypeSettings\x12\x15\n\x08priority\x18\x01 \x01(\x11H\x00\x88\x01\x01\x12*\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x0cmax_attempts\x18\x03 \x01(\rH\x01\x88\x01\x01\x12\'\n\x05retry\x18\x04 \x01(\x0b\x32\x18.headrace.v1.RetryPolicy\x12\x33\n\x0f\x65xhausted_state\x18\x05 \x01(\x0e\x32\x15.headrace.v1.JobStateH\x02\x88\x01\x01\x12\x17\n\nmax_losses\x18\x06 \x01(\rH\x03\x88\x01\x01\x12\x39\n\x16\x64\x65lete_completed_after\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x37\n\x14\x64\x65lete_aborted_after\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12\x64\x65lete_error_after\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x06paused\x18\n \x01(\x08H\x04\x88\x01\x01\x12\x1b\n\x0e\x61lert_on_error\x18\x0b \x01(\x08H\x05\x88\x01\x01\x12\x1b\n\x0e\x61lert_on_abort\x18\x0c \x01(\x08H\x06\x88\x01\x01\x12\x1c\n\x0flog_limit_lines\x18\r \x01(\rH\x07\x88\x01\x01\x12\x1c\n\x0flog_limit_bytes\x18\x0e \x01(\rH\x08\x88\x01\x01\x12/\n\x0cstart_within\x18\x0f \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x0b\x63oncurrency\x18\x10 \x01(\rH\t\x88\x01\x01\x12 \n\x13\x63oncurrency_per_key\x18\x11 \x01(\rH\n\x88\x01\x01\x12*\n\nrate_limit\x18\x12 \x01(\x0b\x32\x16.headrace.v1.RateLimit\x12\x18\n\x0b\x64\x65pth_limit\x18\x13 \x01(\rH\x0b\x88\x01\x01\x12\x36\n\x10\x66\x61irness_weights\x18\x14 \x01(\x0b\x32\x1c.headrace.v1.FairnessWeightsB\x0b\n\t_priorityB\x0f\n\r_max_attemptsB\x12\n\x10_exhausted_stateB\r\n\x0b_max_lossesB\t\n\x07_pausedB\x11\n\x0f_alert_on_errorB\x11\n\x0f_alert_on_abortB\x12\n\x10_log_limit_linesB\x12\n\x10_log_limit_bytesB\x0e\n\x0c_concurrencyB\x16\n\x14_concurrency_per_keyB\x0e\n\x0c_depth_limit\"Q\n\tRateLimit\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12&\n\x03per\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x62urst\x18\x03 \x01(\r\"}\n\x0f\x46\x61irnessWeights\x12:\n\x07weights\x18\x01 \x03(\x0b\x32).headrace.v1.FairnessWeights.WeightsEntry\x1a.\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x96\x02\n\x07JobType\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\teffective\x18\x02 \x01(\x0b\x32\x1c.headrace.v1.JobTypeSettings\x12.\n\x08\x64\x65\x63lared\x18\x03 \x01(\x0b\x32\x1c.headrace.v1.JobTypeSettings\x12/\n\toverrides\x18\x04 \x01(\x0b\x32\x1c.headrace.v1.JobTypeSettings\x12\'\n\x06\x63ounts\x18\x05 \x03(\x0b\x32\x17.headrace.v1.StateCount\x12\x0e\n\x06\x61gents\x18\x06 \x01(\r\x12!\n\x05pause\x18\x07 \x01(\x0b\x32\x12.headrace.v1.Pause\x12\x0f\n\x07running\x18\x08 \x01(\r\"j\n\x05Pause\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12&\n\x02\x61t\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"A\n\nStateCount\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.headrace.v1.JobState\x12\r\n\x05\x63ount\x18\x02 \x01(\x04*\x9b\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATE_WAITING\x10\x01\x12\x18\n\x14JOB_STATE_PROCESSING\x10\x02\x12\x17\n\x13JOB_STATE_COMPLETED\x10\x03\x12\x13\n\x0fJOB_STATE_ERROR\x10\x04\x12\x15\n\x11JOB_STATE_ABORTED\x10\x05*\xfd\x01\n\nWaitReason\x12\x1b\n\x17WAIT_REASON_UNSPECIFIED\x10\x00\x12\x15\n\x11WAIT_REASON_READY\x10\x01\x12\x19\n\x15WAIT_REASON_SCHEDULED\x10\x02\x12\x15\n\x11WAIT_REASON_RETRY\x10\x03\x12\x16\n\x12WAIT_REASON_PAUSED\x10\x04\x12\x18\n\x14WAIT_REASON_NO_AGENT\x10\x05\x12\x16\n\x12WAIT_REASON_CAPPED\x10\x06\x12!\n\x1dWAIT_REASON_NO_MATCHING_AGENT\x10\x07\x12\x1c\n\x18WAIT_REASON_RATE_LIMITED\x10\x08*J\n\x07JobView\x12\x18\n\x14JOB_VIEW_UNSPECIFIED\x10\x00\x12\x12\n\x0eJOB_VIEW_BASIC\x10\x01\x12\x11\n\rJOB_VIEW_FULL\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -25,36 +25,54 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
   _globals['_JOBSPEC_LABELSENTRY']._options = None
   _globals['_JOBSPEC_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_JOBSPEC_REQUIREDLABELSENTRY']._options = None
+  _globals['_JOBSPEC_REQUIREDLABELSENTRY']._serialized_options = b'8\001'
   _globals['_JOB_LABELSENTRY']._options = None
   _globals['_JOB_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_JOBSTATE']._serialized_start=2756
-  _globals['_JOBSTATE']._serialized_end=2911
-  _globals['_WAITREASON']._serialized_start=2914
-  _globals['_WAITREASON']._serialized_end=3078
-  _globals['_JOBVIEW']._serialized_start=3080
-  _globals['_JOBVIEW']._serialized_end=3154
+  _globals['_JOB_REQUIREDLABELSENTRY']._options = None
+  _globals['_JOB_REQUIREDLABELSENTRY']._serialized_options = b'8\001'
+  _globals['_FAIRNESSWEIGHTS_WEIGHTSENTRY']._options = None
+  _globals['_FAIRNESSWEIGHTS_WEIGHTSENTRY']._serialized_options = b'8\001'
+  _globals['_JOBSTATE']._serialized_start=3739
+  _globals['_JOBSTATE']._serialized_end=3894
+  _globals['_WAITREASON']._serialized_start=3897
+  _globals['_WAITREASON']._serialized_end=4150
+  _globals['_JOBVIEW']._serialized_start=4152
+  _globals['_JOBVIEW']._serialized_end=4226
   _globals['_JOBSPEC']._serialized_start=112
-  _globals['_JOBSPEC']._serialized_end=446
-  _globals['_JOBSPEC_LABELSENTRY']._serialized_start=401
-  _globals['_JOBSPEC_LABELSENTRY']._serialized_end=446
-  _globals['_PLAINSPECS']._serialized_start=448
-  _globals['_PLAINSPECS']._serialized_end=510
-  _globals['_JOBERROR']._serialized_start=512
-  _globals['_JOBERROR']._serialized_end=593
-  _globals['_JOB']._serialized_start=596
-  _globals['_JOB']._serialized_end=1448
-  _globals['_JOB_LABELSENTRY']._serialized_start=401
-  _globals['_JOB_LABELSENTRY']._serialized_end=446
-  _globals['_PROGRESS']._serialized_start=1450
-  _globals['_PROGRESS']._serialized_end=1491
-  _globals['_ABORTREQUEST']._serialized_start=1494
-  _globals['_ABORTREQUEST']._serialized_end=1631
-  _globals['_RETRYPOLICY']._serialized_start=1633
-  _globals['_RETRYPOLICY']._serialized_end=1760
-  _globals['_JOBTYPESETTINGS']._serialized_start=1763
-  _globals['_JOBTYPESETTINGS']._serialized_end=2457
-  _globals['_JOBTYPE']._serialized_start=2460
-  _globals['_JOBTYPE']._serialized_end=2686
-  _globals['_STATECOUNT']._serialized_start=2688
-  _globals['_STATECOUNT']._serialized_end=2753
+  _globals['_JOBSPEC']._serialized_end=609
+  _globals['_JOBSPEC_LABELSENTRY']._serialized_start=509
+  _globals['_JOBSPEC_LABELSENTRY']._serialized_end=554
+  _globals['_JOBSPEC_REQUIREDLABELSENTRY']._serialized_start=556
+  _globals['_JOBSPEC_REQUIREDLABELSENTRY']._serialized_end=609
+  _globals['_PLAINSPECS']._serialized_start=611
+  _globals['_PLAINSPECS']._serialized_end=673
+  _globals['_JOBERROR']._serialized_start=675
+  _globals['_JOBERROR']._serialized_end=756
+  _globals['_JOB']._serialized_start=759
+  _globals['_JOB']._serialized_end=1770
+  _globals['_JOB_LABELSENTRY']._serialized_start=509
+  _globals['_JOB_LABELSENTRY']._serialized_end=554
+  _globals['_JOB_REQUIREDLABELSENTRY']._serialized_start=556
+  _globals['_JOB_REQUIREDLABELSENTRY']._serialized_end=609
+  _globals['_PROGRESS']._serialized_start=1772
+  _globals['_PROGRESS']._serialized_end=1813
+  _globals['_ABORTREQUEST']._serialized_start=1816
+  _globals['_ABORTREQUEST']._serialized_end=1953
+  _globals['_RETRYPOLICY']._serialized_start=1955
+  _globals['_RETRYPOLICY']._serialized_end=2082
+  _globals['_JOBTYPESETTINGS']._serialized_start=2085
+  _globals['_JOBTYPESETTINGS']._serialized_end=3070
+  _globals['_RATELIMIT']._serialized_start=3072
+  _globals['_RATELIMIT']._serialized_end=3153
+  _globals['_FAIRNESSWEIGHTS']._serialized_start=3155
+  _globals['_FAIRNESSWEIGHTS']._serialized_end=3280
+  _globals['_FAIRNESSWEIGHTS_WEIGHTSENTRY']._serialized_start=3234
+  _globals['_FAIRNESSWEIGHTS_WEIGHTSENTRY']._serialized_end=3280
+  _globals['_JOBTYPE']._serialized_start=3283
+  _globals['_JOBTYPE']._serialized_end=3561
+  _globals['_PAUSE']._serialized_start=3563
+  _globals['_PAUSE']._serialized_end=3669
+  _globals['_STATECOUNT']._serialized_start=3671
+  _globals['_STATECOUNT']._serialized_end=3736
 # @@protoc_insertion_point(module_scope)
