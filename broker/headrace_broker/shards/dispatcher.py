@@ -5,6 +5,7 @@ what is ready evenly when there is less of it than room; domains share a round b
 `lines`); those without are one more key where a type has both. What a limit holds back is not looked at (see `caps`).
 """
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from headrace_broker.model.job import Kind, State
@@ -36,14 +37,16 @@ def grant(owner: "Owner", round_: Round, now: float) -> None:
             if session.room <= 0:
                 del owner.hungry[session]
                 continue
-            want = min(share, session.room, left)
-            if shares is not None:
-                want = min(want, shares.get(session.facts.domain, 0))
+            if shares is None:
+                want = min(share, session.room, left)
+            else:
+                quota, share = shares.get(session.facts.domain, (0, 0))
+                want = min(share, session.room, left, quota)
             taken = _serve(owner, round_, session, ready, want, now)
             given += taken
             left -= taken
             if shares is not None and taken:
-                shares[session.facts.domain] -= taken
+                shares[session.facts.domain] = quota - taken, share
             if taken:  # the next round begins with somebody else
                 del owner.hungry[session]
                 if session.room > 0:
@@ -59,8 +62,8 @@ def _ready(owner: "Owner", round_: Round, now: float) -> dict[int, int]:
     by_id, crowds = owner.types.by_id, owner.lines.crowds
     ready = {type_id: owner.lanes.ready(type_id) for type_id in owner.lanes.types() if not by_id[type_id].halted}
     for type_id, crowd in crowds.items():
-        if crowd.listed and not crowd.entry.halted:
-            ready[type_id] = ready.get(type_id, 0) + crowd.waiting
+        if not crowd.entry.halted and (waiting := owner.lines.ready(crowd)):
+            ready[type_id] = ready.get(type_id, 0) + waiting
     for type_id in [type_id for type_id in ready if by_id[type_id].limited]:
         room = owner.caps.room(owner, by_id[type_id], round_, now)
         if room > 0:
@@ -70,13 +73,14 @@ def _ready(owner: "Owner", round_: Round, now: float) -> dict[int, int]:
     return ready
 
 
-def _shares(owner: "Owner", ready: dict[int, int], left: int) -> dict[str, int]:
-    """How many grants each domain may have of those that are left, by the weights of those that have something to grant and an agent for it."""
-    hungry = {session.facts.domain for session in owner.hungry}
-    domains: set[DomainEntry] = {owner.types.by_id[type_id].domain_entry for type_id in ready}
-    weights = {domain.name: domain.weight for domain in domains if domain.name in hungry}
-    total = sum(weights.values())
-    return {name: max(1, int(left * weight / total)) for name, weight in weights.items()}
+def _shares(owner: "Owner", ready: dict[int, int], left: int) -> dict[str, tuple[int, int]]:
+    """(grants that a domain may have of those that are left, and each of its agents), by the weights of the domains that have something to grant and an agent."""
+    hungry = Counter([session.facts.domain for session in owner.hungry])
+    waiting: Counter[DomainEntry] = Counter()
+    for type_id, count in ready.items():
+        waiting[owner.types.by_id[type_id].domain_entry] += count
+    total = sum(domain.weight for domain in waiting if domain.name in hungry)
+    return {domain.name: (max(1, int(left * domain.weight / total)), max(1, count // hungry[domain.name])) for domain, count in waiting.items() if domain.name in hungry}
 
 
 def _serve(owner: "Owner", round_: Round, session: Session, ready: dict[int, int], want: int, now: float) -> int:

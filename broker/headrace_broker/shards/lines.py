@@ -230,12 +230,16 @@ class Lines:
 
     # Who is next -------------------------------------------------------------------------------------------------------------------------------
 
-    def best(self, crowd: Crowd, session: "Session") -> Choice | None:
-        """What the agent may be granted next, as far as terms are concerned."""
+    def ready(self, crowd: Crowd) -> int:
+        """About how many of its jobs may be granted, at most; 0: none."""
         if crowd.seen is not crowd.entry.settings:  # a limit may have been raised
             crowd.seen = crowd.entry.settings
             for cell in list(crowd.cells.values()):
                 self._unpark(crowd, cell)
+        return crowd.waiting if crowd.listed else 0
+
+    def best(self, crowd: Crowd, session: "Session") -> Choice | None:
+        """What the agent may be granted next, as far as terms are concerned."""
         found: Choice | None = None
         for required, levels in list(crowd.levels.items()):
             if required <= session.label_items:

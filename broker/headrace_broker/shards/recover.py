@@ -97,7 +97,12 @@ async def _restore_leases(owner: Owner, recovery: Recovery) -> None:
 
 
 async def _restore_owed(owner: Owner, recovery: Recovery, ranges: list[FactRange]) -> None:
-    """Leases that ended a moment ago and may go on at their agents count against limits until a full lease from now. Read only where there are such limits."""
+    """Leases that ended a moment ago and may go on at their agents count against limits until a full lease from now. Read only where
+    there are such limits. Rates begin now.
+    """
+    for entry in owner.types.by_id.values():
+        if entry.settings.rate_limit_count:
+            owner.caps.tokens(entry, owner.taken_over_at)
     limited = {entry.type_id for entry in owner.types.by_id.values() if entry.settings.concurrency or entry.settings.concurrency_per_key}
     if not limited:
         return

@@ -7,6 +7,7 @@ Credit is absolute. The agent says how much room it had when it had seen Assign 
 """
 
 import asyncio
+import functools
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -85,7 +86,6 @@ class Session:
         self.draining = False  # the agent said so
         self.held_back = False  # an operator said so
         self.paused = False  # agents of its name are
-        self.label_items = frozenset(facts.labels.items())
         self.last_no = 0  # newest message of the stream
         self.last_heard = now
         self.renewed_at = now  # arrival of the newest heartbeat or Hello, or time of the newest grant
@@ -121,6 +121,11 @@ class Session:
     def detach(self, now: float) -> None:
         """The stream is gone."""
         self.stream, self.closed_at, self.free = None, now, 0
+
+    @functools.cached_property
+    def label_items(self) -> frozenset[tuple[str, str]]:
+        """The agent's labels."""
+        return frozenset(self.facts.labels.items())
 
     @property
     def room(self) -> int:
