@@ -59,6 +59,7 @@ class Machine:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self.now = 1000.0
+        self.terms = False  # whether some of its jobs have terms
         self.jobs: dict[int, Job] = {}
         self.answers: Counter[Disposition] = Counter()
         self._acks: dict[tuple[int, int], Disposition] = {}
@@ -144,7 +145,7 @@ class Machine:
     async def submit(self, count: int) -> None:
         """New jobs."""
         columns = count % 2  # jobs of either form are the same from then on, and those that have terms
-        body = FullBody(b"{}", more=TERMS[count]) if count in TERMS else b"{}"
+        body = FullBody(b"{}", more=TERMS[count]) if self.terms and count in TERMS else b"{}"
         done = self.owner.submit(PlainJobs(self.type, 0, [b"{}"] * count) if columns else [(self.type, 0, 0.0, body)] * count, 2 * count)
         await self.flush()
         for job_id in done.result():
