@@ -6,6 +6,7 @@ other change of a job, and decided by what the ledger says. Those that have long
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -67,9 +68,12 @@ class Starting:
         """Jobs that wait and were made so long ago; those of a lane became ready in this order."""
         owner, made_before = self._owner, now_s - (entry.settings.start_within_s or 0.0)
         lanes = [*owner.lanes.entries(entry.type_id), *(ids for _, _, ids in owner.lines.entries(entry.type_id))]
+        marks, passed = owner.lanes.marks, Counter[int]()
         for ids in lanes:
             for job_id in ids:
                 if created_at_s(job_id) > made_before:
                     break
-                if not owner.lanes.is_stale(job_id):
+                if job_id in marks and passed[job_id] < marks[job_id]:  # its first entries are those that do not count
+                    passed[job_id] += 1
+                else:
                     yield job_id
