@@ -1,5 +1,6 @@
 """The administrator's client: change jobs, job types and agents."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,8 +17,9 @@ _DURATIONS = ("timeout_s", "delete_completed_after_s", "delete_aborted_after_s",
 _RETRY = ("retry_delay_s", "retry_factor", "retry_max_s", "retry_jitter")
 _NUMBERS = ("priority", "max_attempts", "max_losses", "log_limit_lines", "log_limit_bytes", "concurrency", "concurrency_per_key", "depth_limit")
 _SWITCHES = ("paused", "alert_on_error", "alert_on_abort")
-SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state", "rate_limit", "fairness_weights")
-"""Names of job type settings: seconds as float, numbers, true or false; exhausted_state "error" or "aborted", rate_limit a RateLimit, fairness_weights a dict by key."""
+SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state", "rate_limit", "fairness_weights", "payload_schema")
+"""Names of job type settings: seconds as float, numbers, true or false; exhausted_state "error" or "aborted", rate_limit a RateLimit, fairness_weights a dict by key,
+payload_schema a dict or JSON text."""
 
 
 class AdminClient(Base):
@@ -32,38 +34,35 @@ class AdminClient(Base):
         return models.job_type((await self._call(lambda stubs: stubs.admin.GetJobType, build(admin_pb2.GetJobTypeRequest, name=name))).type)
 
     async def set_type(self, name: str, *, clear: Sequence[str] = (), reason: str = "", **settings: Any) -> JobType:
-        """Changes a person's settings of a type (see SETTINGS for names); `clear` takes some back. The type is made if it is new."""
+        """Changes a person's settings of a type (see SETTINGS for names); `clear` takes some back. The type is made if it is new. `reason` is for the audit."""
         cleared = {"retry" if item in _RETRY else item.removesuffix("_s") if item in _DURATIONS else item for item in clear}
-        request = build(
-            admin_pb2.SetJobTypeRequest, name=name, settings=settings_message(settings, await self._retry_now(name, settings)), clear=sorted(cleared), reason=reason
-        )
+        message = settings_message(settings, await self._retry_now(name, settings))
+        request = build(admin_pb2.SetJobTypeRequest, name=name, settings=message, clear=sorted(cleared), reason=reason)
         return models.job_type((await self._call(lambda stubs: stubs.admin.SetJobType, request)).type)
 
     async def pause_type(self, name: str, *, reason: str = "") -> JobType:
         """No job of this type is granted until it is resumed, over restarts too; what runs goes on."""
-        await self._call(lambda stubs: stubs.limits.Pause, build(limits_pb2.PauseRequest, type=name, reason=reason))
-        return await self.get_type(name)
+        return await self.set_type(name, reason=reason, paused=True)
 
-    async def resume_type(self, name: str) -> JobType:
+    async def resume_type(self, name: str, *, reason: str = "") -> JobType:
         """Jobs of this type are granted again."""
-        await self._call(lambda stubs: stubs.limits.Resume, build(limits_pb2.ResumeRequest, type=name))
-        return await self.get_type(name)
+        return await self.set_type(name, reason=reason, paused=False)
 
     async def pause_domain(self, *, reason: str = "") -> Pause:
         """No job of this client's domain is granted until it is resumed; what runs goes on."""
         return models.pause((await self._call(lambda stubs: stubs.limits.Pause, build(limits_pb2.PauseRequest, domain=True, reason=reason))).pause)
 
-    async def resume_domain(self) -> bool:
+    async def resume_domain(self, *, reason: str = "") -> bool:
         """Jobs of the domain are granted again; returns whether it was paused."""
-        return bool((await self._call(lambda stubs: stubs.limits.Resume, limits_pb2.ResumeRequest(domain=True))).resumed)
+        return bool((await self._call(lambda stubs: stubs.limits.Resume, build(limits_pb2.ResumeRequest, domain=True, reason=reason))).resumed)
 
     async def pause_agent(self, agent: str, *, reason: str = "") -> Pause:
         """Agents of this name, those to come included, are granted nothing until they are resumed; what they run goes on."""
         return models.pause((await self._call(lambda stubs: stubs.limits.Pause, build(limits_pb2.PauseRequest, agent=agent, reason=reason))).pause)
 
-    async def unpause_agent(self, agent: str) -> bool:
+    async def unpause_agent(self, agent: str, *, reason: str = "") -> bool:
         """Agents of this name are granted jobs again; returns whether they were paused."""
-        return bool((await self._call(lambda stubs: stubs.limits.Resume, build(limits_pb2.ResumeRequest, agent=agent))).resumed)
+        return bool((await self._call(lambda stubs: stubs.limits.Resume, build(limits_pb2.ResumeRequest, agent=agent, reason=reason))).resumed)
 
     async def list_pauses(self) -> list[Pause]:
         """Everything of the domain that is paused, with who and why."""
@@ -83,13 +82,13 @@ class AdminClient(Base):
         """Agents that are connected, or awaited."""
         return [models.agent(item) for item in (await self._call(lambda stubs: stubs.admin.ListAgents, admin_pb2.ListAgentsRequest())).agents]
 
-    async def drain_agent(self, agent: str) -> int:
+    async def drain_agent(self, agent: str, *, reason: str = "") -> int:
         """Agents of this name or incarnation finish what runs and get no more; returns how many there are."""
-        return int((await self._call(lambda stubs: stubs.admin.DrainAgents, build(admin_pb2.DrainAgentsRequest, agent=agent))).agents)
+        return int((await self._call(lambda stubs: stubs.admin.DrainAgents, build(admin_pb2.DrainAgentsRequest, agent=agent, reason=reason))).agents)
 
-    async def resume_agent(self, agent: str) -> int:
+    async def resume_agent(self, agent: str, *, reason: str = "") -> int:
         """Agents of this name or incarnation get jobs again; returns how many there are."""
-        return int((await self._call(lambda stubs: stubs.admin.ResumeAgents, build(admin_pb2.ResumeAgentsRequest, agent=agent))).agents)
+        return int((await self._call(lambda stubs: stubs.admin.ResumeAgents, build(admin_pb2.ResumeAgentsRequest, agent=agent, reason=reason))).agents)
 
     async def list_alerts(self, *, page_size: int = 50, page_token: str = "") -> tuple[list[Alert], str]:
         """(alerts, newest first; token of the next page or empty)."""
@@ -126,6 +125,8 @@ def settings_message(settings: dict[str, Any], retry_now: dict[str, Any] | None 
             elif name == "fairness_weights":
                 message.fairness_weights.SetInParent()
                 message.fairness_weights.weights.update(value)
+            elif name == "payload_schema":
+                message.payload_schema = value if isinstance(value, str) else json.dumps(value, allow_nan=False)
             elif name not in _RETRY:
                 setattr(message, name, value)
         except (TypeError, ValueError, OverflowError, KeyError, AttributeError) as error:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import grpc
-from headrace_proto.wire import FIELD_KEY, NOTHING_STORED, REASON_KEY, RETRY_AFTER_KEY, Reason
+from headrace_proto.wire import FIELD_KEY, JOB_ID_KEY, NOTHING_STORED, REASON_KEY, RETRY_AFTER_KEY, Reason
 
 
 class HeadraceError(Exception):
@@ -31,6 +31,15 @@ class NotFound(HeadraceError):
 
 class Conflict(HeadraceError):
     """The idempotency key was used with another body."""
+
+
+class UniqueKeyTaken(Conflict):
+    """A waiting or processing job has the unique key; `job_id` is that job."""
+
+    @property
+    def job_id(self) -> int:
+        """The job that has the key."""
+        return int(self.details.get("job_id", 0))
 
 
 class InvalidState(HeadraceError):
@@ -63,6 +72,14 @@ class QueueFull(HeadraceError):
         return float(self.details.get("retry_after_s", 1.0))
 
 
+class CodecError(HeadraceError):
+    """Bytes cannot be encoded, or cannot be read: the text says what is missing or wrong."""
+
+
+class CodecMissing(CodecError):
+    """They went through a codec, or were encrypted with a key, that is not here; another reader may have it."""
+
+
 class WaitTimeout(HeadraceError):
     """The job did not settle within the time the caller gave."""
 
@@ -82,11 +99,13 @@ class BrokerFault(HeadraceError):
 CLASSES: dict[Reason, type[HeadraceError]] = {
     Reason.INVALID_FIELD: InvalidRequest,
     Reason.TOO_LARGE: InvalidRequest,
+    Reason.PAYLOAD_SCHEMA: InvalidRequest,
     Reason.PAGE_TOKEN: InvalidRequest,
     Reason.JOB_NOT_FOUND: NotFound,
     Reason.TYPE_NOT_FOUND: NotFound,
     Reason.AGENT_NOT_FOUND: NotFound,
     Reason.IDEMPOTENCY_CONFLICT: Conflict,
+    Reason.UNIQUE_KEY_TAKEN: UniqueKeyTaken,
     Reason.INVALID_STATE: InvalidState,
     Reason.SESSION: InvalidState,
     Reason.BUSY: Busy,
@@ -121,6 +140,8 @@ def from_rpc(error: grpc.aio.AioRpcError) -> HeadraceError:
         details["field"] = trailing[FIELD_KEY]
     if RETRY_AFTER_KEY in trailing:
         details["retry_after_s"] = int(trailing[RETRY_AFTER_KEY]) / 1000
+    if JOB_ID_KEY in trailing:
+        details["job_id"] = int(trailing[JOB_ID_KEY])
     return make(reason, error.code().name, error.details() or error.code().name, details)
 
 

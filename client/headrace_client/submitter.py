@@ -303,6 +303,8 @@ def failure_error(failure: jobs_pb2.SubmitFailure) -> HeadraceError:
     details: dict[str, Any] = {"field": failure.field.partition(".")[2]} if failure.field else {}
     if failure.HasField("retry_after"):
         details["retry_after_s"] = to_seconds(failure.retry_after)
+    if failure.job_id:
+        details["job_id"] = failure.job_id
     return make(failure.reason, STATUS_NAMES[failure.code], failure.message, details)
 
 

@@ -13,10 +13,13 @@ DEFAULT_DOMAIN = "default"
 # Metadata of a call
 DOMAIN_KEY = "headrace-domain"
 ACTOR_KEY = "headrace-actor"
+ON_BEHALF_OF_KEY = "headrace-on-behalf-of"  # whose wish a change is, when the caller acts for somebody
+REQUEST_ID_KEY = "headrace-request-id"  # names one change in the audit; made by the broker unless given; comes back in trailing metadata
 # Trailing metadata of a refused call; the same facts as in google.rpc.Status, for those who do not parse it
 REASON_KEY = "headrace-reason"
 FIELD_KEY = "headrace-field"
 RETRY_AFTER_KEY = "headrace-retry-after-ms"
+JOB_ID_KEY = "headrace-job-id"  # the job that stands in the way, or that is not there
 
 
 class Reason(StrEnum):
@@ -24,11 +27,13 @@ class Reason(StrEnum):
 
     INVALID_FIELD = "INVALID_FIELD"
     TOO_LARGE = "TOO_LARGE"
+    PAYLOAD_SCHEMA = "PAYLOAD_SCHEMA"
     PAGE_TOKEN = "PAGE_TOKEN"  # noqa: S105  # a reason, not a password
     JOB_NOT_FOUND = "JOB_NOT_FOUND"
     TYPE_NOT_FOUND = "TYPE_NOT_FOUND"
     AGENT_NOT_FOUND = "AGENT_NOT_FOUND"
     IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
+    UNIQUE_KEY_TAKEN = "UNIQUE_KEY_TAKEN"
     INVALID_STATE = "INVALID_STATE"
     SESSION = "SESSION"
     BUSY = "BUSY"
@@ -46,11 +51,13 @@ NOTHING_STORED = frozenset({Reason.DATABASE_UNAVAILABLE, Reason.NOT_OWNER, Reaso
 STATUS_OF = {
     Reason.INVALID_FIELD: "INVALID_ARGUMENT",
     Reason.TOO_LARGE: "INVALID_ARGUMENT",
+    Reason.PAYLOAD_SCHEMA: "INVALID_ARGUMENT",
     Reason.PAGE_TOKEN: "INVALID_ARGUMENT",
     Reason.JOB_NOT_FOUND: "NOT_FOUND",
     Reason.TYPE_NOT_FOUND: "NOT_FOUND",
     Reason.AGENT_NOT_FOUND: "NOT_FOUND",
     Reason.IDEMPOTENCY_CONFLICT: "ALREADY_EXISTS",
+    Reason.UNIQUE_KEY_TAKEN: "ALREADY_EXISTS",
     Reason.INVALID_STATE: "FAILED_PRECONDITION",
     Reason.SESSION: "FAILED_PRECONDITION",
     Reason.BUSY: "RESOURCE_EXHAUSTED",

@@ -1,6 +1,7 @@
 """What limits let through: concurrency by type and by key, rates, depth, turns, labels, pauses, start times. The owner is driven step by step on a real ledger."""
 
 import asyncio
+import dataclasses
 from collections import Counter
 from typing import Any
 
@@ -12,13 +13,15 @@ from headrace_broker.shards.intents import Ending, PlainJobs, Verb
 from headrace_broker.shards.starting import Starting
 
 from tests.fire.steps import begin, end, kinds
-from tests.property.machine import LEASE_S, Machine
+from tests.property.machine import LEASE_S, TESTER, Machine
 from tests.support.crews import complete, grants, join, submit
+
+ADA = dataclasses.replace(TESTER, actor="ada")
 
 
 async def settings(machine: Machine, **values: Any) -> None:
     """A person's settings of the type."""
-    await machine.types.override(machine.type, values, [])
+    await machine.types.override(machine.type, values, [], caller=TESTER)
 
 
 # Concurrency -----------------------------------------------------------------------------------------------------------------------------------
@@ -257,18 +260,20 @@ async def test_keyed_submits_are_admitted_and_counted_once(machine: Machine) -> 
         owner.submit_keyed((machine.type, 0, 0.0, b"{}"), machine.type.domain_id, "k2", b"h", 2)
     assert machine.ledger is not None
     for _ in range(2):
-        keyed = owner.build_keyed()
+        keyed = owner.keyed.build()
         assert keyed is not None
-        flushed = await machine.ledger.flush_keyed(keyed.batch, keyed.keys())
-        refused = [key[:2] for key, job_id in zip(keyed.keys(), keyed.batch.job_id, strict=True) if job_id not in flushed.stored]
-        owner.settle_keyed(keyed, flushed, await machine.ledger.key_holders(refused) if refused else {})
+        flushed = await machine.ledger.flush_keyed(keyed.batch, [job.row() for job in keyed.jobs])
+        refused = [job.key_name for job, job_id in zip(keyed.jobs, keyed.batch.job_id, strict=True) if job_id not in flushed.stored]
+        owner.keyed.settle(keyed, flushed, await machine.ledger.key_holders(refused) if refused else {}, {})
+        if not owner.keyed:
+            break
     assert first.result()[0] == again.result()[0]
     assert owner.depth.waiting(machine.type) == 1, "the second one was no job"
 
 
 async def test_a_domain_has_a_depth_limit_of_all_its_types(machine: Machine) -> None:
     other = await machine.types.ensure("default", "other")
-    await machine.types.set_domain("default", {"depth_limit": 3}, [])
+    await machine.types.set_domain("default", {"depth_limit": 3}, [], caller=TESTER)
     await submit(machine, 2)
     with pytest.raises(QueueFull, match="domain default"):
         machine.owner.submit(PlainJobs(other, 0, [b"{}"] * 2), 4)
@@ -336,7 +341,7 @@ async def test_a_higher_score_goes_before_any_turn(machine: Machine) -> None:
 
 async def test_domains_share_a_round_by_their_weights(machine: Machine) -> None:
     theirs = await machine.types.ensure("theirs", "work")
-    await machine.types.set_domain("theirs", {"weight": 2.0}, [])
+    await machine.types.set_domain("theirs", {"weight": 2.0}, [], caller=TESTER)
     for entry in (machine.type, theirs):
         for _ in range(6):
             await submit(machine, 1000, entry=entry)
@@ -377,31 +382,31 @@ async def test_a_pause_of_an_agent_a_domain_or_a_type_holds_grants_back_until_it
     jobs = await submit(machine, 4)
     agent, other = await join(machine, "one"), await join(machine, "two")
     types = machine.types
-    await types.pause("default", "agent", "one", "ada", "it burns")
+    await types.pause("default", "agent", "one", caller=ADA, reason="it burns")
     reception.review_pauses(machine.owner)
     assert await grants(machine, agent, other, room=1) == [[], [jobs[0]]]
     later = await join(machine, "one")
     assert later.paused, "one that connects later is paused too"
-    assert await types.resume("default", "agent", "one")
-    assert not await types.resume("default", "agent", "one")
+    assert await types.resume("default", "agent", "one", caller=ADA)
+    assert not await types.resume("default", "agent", "one", caller=ADA)
     reception.review_pauses(machine.owner)
     assert list(map(len, await grants(machine, agent, room=1))) == [1]
-    await types.pause("default", "domain", "", "ada", "maintenance")
-    await types.pause("default", "domain", "", "bob", "later")
+    await types.pause("default", "domain", "", caller=ADA, reason="maintenance")
+    await types.pause("default", "domain", "", caller=TESTER, reason="later")
     assert machine.type.pause is not None and (machine.type.pause.actor, machine.type.pause.reason) == ("ada", "maintenance")
     assert await grants(machine, agent, room=1) == [[]]
-    await types.resume("default", "domain", "")
-    await types.override(machine.type, {"paused": True}, [], actor="eve", reason="why not")
+    await types.resume("default", "domain", "", caller=ADA)
+    await types.override(machine.type, {"paused": True}, [], caller=dataclasses.replace(TESTER, actor="eve"), reason="why not")
     assert machine.type.pause is not None and machine.type.pause.actor == "eve"
     assert await grants(machine, agent, room=1) == [[]]
-    await types.override(machine.type, {}, ["paused"])
+    await types.override(machine.type, {}, ["paused"], caller=TESTER)
     assert machine.type.pause is None
     assert list(map(len, await grants(machine, agent, room=1))) == [1]
 
 
 async def test_a_pause_and_a_limit_outlive_the_broker(machine: Machine) -> None:
     await settings(machine, concurrency=1)
-    await machine.types.pause("default", "domain", "", "ada", "maintenance")
+    await machine.types.pause("default", "domain", "", caller=ADA, reason="maintenance")
     await submit(machine, 2)
     machine.types = type(machine.types)(machine.settings)
     await machine.types.load()
@@ -409,7 +414,7 @@ async def test_a_pause_and_a_limit_outlive_the_broker(machine: Machine) -> None:
     await machine.crash_unchecked()
     agent = await join(machine)
     assert await grants(machine, agent) == [[]]
-    await machine.types.resume("default", "domain", "")
+    await machine.types.resume("default", "domain", "", caller=ADA)
     assert list(map(len, await grants(machine, agent))) == [1]
 
 
@@ -474,7 +479,7 @@ async def test_a_job_that_starts_while_it_is_found_late_goes_on(machine: Machine
     agent = await join(machine)
     machine.now += 11
     reception.heartbeat(machine.owner, agent, 5, {}, machine.now)
-    task = asyncio.ensure_future(changes.request(machine.owner, machine.heads, Verb.EXPIRE, [job_id], domain="default", actor="", reason="late"))
+    task = asyncio.ensure_future(changes.request(machine.owner, machine.heads, Verb.EXPIRE, [job_id], caller=TESTER, reason="late"))
     while not machine.owner._changes:
         await asyncio.sleep(0)
     intent = machine.owner._changes.popleft()

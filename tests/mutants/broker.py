@@ -4,7 +4,7 @@ from tests.mutants.mutant import Mutant
 
 SHARDS = "broker/headrace_broker/shards"
 ENDINGS, OWNER, CHANGES, SWEEP, REFILL = (f"{SHARDS}/{name}.py" for name in ("endings", "owner", "changes", "sweep", "refill"))
-FLUSHER, RECOVER = f"{SHARDS}/flusher.py", f"{SHARDS}/recover.py"
+FLUSHER, RECOVER, KEYED = f"{SHARDS}/flusher.py", f"{SHARDS}/recover.py", f"{SHARDS}/keyed.py"
 ONCE = "tests/fire/test_transitions.py -k once_however and twice"
 ROUNDS, TIMES, LOST, DOUBLED, REORDERED = (f"tests/fire/test_{name}.py" for name in ("rounds", "times", "lost", "doubled", "reordered"))
 LEAVES = "    round_.batch.counts[head.type_id, state, head.delete_minute or 0] -= 1\n"
@@ -136,11 +136,17 @@ MUTANTS = (
         "tests/fire/test_locked_keys.py",
     ),
     Mutant("what was refused is stored later", OWNER, "        self._submissions.clear()\n", "", f"{TIMES} -k refused"),
-    Mutant("keyed jobs that were refused are stored later", OWNER, "        self._keyed.clear()\n", "", f"{TIMES} -k refused"),
+    Mutant("keyed jobs that were refused are stored later", KEYED, "        self._waiting.clear()\n", "", f"{TIMES} -k refused"),
     Mutant("a job that was put off is granted at once", OWNER, "        if due > now:\n", "        if False:\n", f"{TIMES} -k put_off"),
     Mutant("a takeover forgets requests to abort", RECOVER, "owner.live_jobs[stored.job_id].abort = Abort(", "Abort(", f"{TIMES} -k outlives_its_broker"),
     # submits, reads and counts
-    Mutant("a key takes any body", OWNER, "elif holder.body_hash == keyed.body_hash:", "elif True:", f"{DOUBLED} -k key_submitted"),
+    Mutant(
+        "a key takes any body",
+        KEYED,
+        "holder is not None and (holder.body_hash == keyed.body_hash or holder.body_hash in keyed.other_hashes):",
+        "holder is not None:",
+        f"{DOUBLED} -k key_submitted",
+    ),
     Mutant(
         "a job past its date can be read",
         "broker/headrace_broker/actions/reads.py",
@@ -156,8 +162,8 @@ MUTANTS = (
     ),
     Mutant(
         "counts: a keyed submit is not counted in memory",
-        OWNER,
-        "                self.counted[entry.type_id, State.WAITING, 0] += 1\n",
+        KEYED,
+        "        owner.counted[entry.type_id, State.WAITING, 0] += 1\n",
         "",
         f"{DOUBLED} -k key_submitted",
     ),

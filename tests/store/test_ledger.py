@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import json
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from headrace_broker.model.ids import DEFAULT_CLASS, TICK_SHIFT, lowest_id_at
 from headrace_broker.model.job import Kind, State
 from headrace_broker.store import partitions
-from headrace_broker.store.batch import Batch
+from headrace_broker.store.batch import Batch, FullBody
 from headrace_broker.store.ledger import Fenced, KeyTaken, Ledger, NothingStored, ResultUnknown
 from headrace_broker.store.pool import open_pool
 from headrace_broker.store.recovery import Recovery
@@ -149,6 +150,52 @@ async def test_keyed_jobs_are_stored_once_and_the_holder_is_named(bench: Bench, 
     assert flushed.stored == {new}
     holders = await ledger.key_holders([(bench.domain_id, "a"), (bench.domain_id, "c")])
     assert {key: (holder.job_id, holder.body_hash) for key, holder in holders.items()} == {(bench.domain_id, "a"): (held, b"hash")}
+
+
+async def test_a_unique_key_is_taken_from_a_holder_that_is_settled_and_from_no_other(bench: Bench, stack: AsyncExitStack) -> None:
+    ledger = await bench.owner(stack)
+
+    async def submit(*names: str | None, key: str | None = None) -> list[int]:
+        batch = Batch()
+        job_ids = [bench.job(batch) for _ in names]
+        batch.job_body = [FullBody(b"1", more=None if name is None else json.dumps({"unique_key": name})) for name in names]
+        batch.counts.clear()
+        stored = (await ledger.flush_keyed(batch, [(bench.domain_id, key, b"" if key else None) for name in names])).stored
+        return [job_id for job_id in job_ids if job_id in stored]
+
+    async def move(job_id: int, seq: int, kind: Kind, state: State) -> None:
+        batch = Batch()
+        batch.add_event(job_id, seq, bench.type_id, kind, state, 1, 1, 0, None)
+        before = State.WAITING if seq == 1 else State.PROCESSING
+        batch.counts[bench.type_id, before, 0] -= 1
+        batch.counts[bench.type_id, state, 0] += 1
+        await ledger.flush(batch)
+
+    [first, _] = await submit("u", None)
+    assert await submit("u", key="k") == []
+    await move(first, 1, Kind.GRANTED, State.PROCESSING)
+    assert await submit("u") == []
+    assert await ledger.unique_holders([(bench.domain_id, "u"), (bench.domain_id, "v")]) == {(bench.domain_id, "u"): first}
+    await move(first, 2, Kind.COMPLETED, State.COMPLETED)
+    assert await ledger.unique_holders([(bench.domain_id, "u")]) == {}
+    [second] = await submit("u", key="k")  # the key of a job that was refused is free
+    assert await ledger.unique_holders([(bench.domain_id, "u")]) == {(bench.domain_id, "u"): second}
+    assert await submit("w", key="k") == [] and await ledger.unique_holders([(bench.domain_id, "w")]) == {}
+    assert await ledger.stored([first, second, second + 8]) == {first, second}
+
+
+async def test_a_job_that_is_live_again_does_not_take_a_unique_key_from_a_live_one(bench: Bench, stack: AsyncExitStack) -> None:
+    ledger = await bench.owner(stack)
+    batch = Batch()
+    holder = bench.job(batch)
+    batch.job_body = [FullBody(b"1", more='{"unique_key": "u"}')]
+    batch.counts.clear()
+    await ledger.flush_keyed(batch, [(bench.domain_id, None, None)])
+    claim = Batch()
+    claim.claims[bench.domain_id, "u"] = holder + 8
+    with pytest.raises(KeyTaken):
+        await ledger.flush(claim)
+    assert await ledger.unique_holders([(bench.domain_id, "u")]) == {(bench.domain_id, "u"): holder}
 
 
 async def test_counts_are_those_of_all_lives_and_are_not_read_twice_once_based(bench: Bench, stack: AsyncExitStack) -> None:

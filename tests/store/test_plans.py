@@ -51,6 +51,8 @@ async def _fill(con: "asyncpg.Connection[Any]") -> None:
             " from headrace.job where job_id >= $1 and job_id < $2",
             low, high,
         )  # fmt: skip
+    await con.execute("insert into headrace.unique_key select 1, 'u' || (job_id >> 20 & 1023), min(job_id) from headrace.job group by 2")
+    await con.execute("insert into headrace.unique_key select 1, 'u', min(job_id) from headrace.job")
     await con.execute("insert into headrace.life (backend_pid, backend_start, address, version) values (1, now(), 'old', '0'), (2, now(), 'new', '0')")
     await con.execute(
         "insert into headrace.flush (life_id, slot, n, max_id, count_type, count_state, count_minute, count_delta)"
@@ -83,6 +85,8 @@ READS: list[tuple[str, list[Any], int]] = [
     ("job_list_rare", [[1, 2, 3, 4, 5], 0, NEWEST, [4], None, 50], 200),
     ("alert_list", [[1, 2], NEWEST, 50], 20),
     ("key_holders", [[1], ["k"]], 10),
+    ("unique_holders", [[1], ["u"]], 10),
+    ("jobs_stored", [[_job(5), _job(77)]], 10),
 ]
 
 

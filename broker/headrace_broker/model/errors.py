@@ -17,6 +17,10 @@ class TooLarge(InvalidField):
     """A payload, result or text is longer than the broker takes."""
 
 
+class PayloadRefused(InvalidField):
+    """A payload does not meet its type's JSON Schema; the field ends with the JSON pointer of the place."""
+
+
 class BadPageToken(InvalidField):
     """A page token was not made by this call with these filters."""
 
@@ -52,6 +56,14 @@ class IdempotencyConflict(BrokerError):
 
     def __init__(self, key: str, job_id: int) -> None:
         super().__init__(f"idempotency key {key!r} was used for job {job_id} with another body; submit the same body, or use a new key")
+        self.job_id = job_id
+
+
+class UniqueKeyTaken(BrokerError):
+    """A live job of the domain holds the unique key."""
+
+    def __init__(self, key: str, job_id: int) -> None:
+        super().__init__(f"job {job_id} holds the unique key {key!r} until it has settled; wait for it, abort it, or ask to be given it instead")
         self.job_id = job_id
 
 

@@ -38,6 +38,7 @@ class Settings:
     rate_limit_burst: int | None = None
     depth_limit: int | None = None
     fairness_weights: Mapping[str, float] | None = None
+    payload_schema: str | None = None  # JSON Schema as JSON text
 
     @property
     def limited(self) -> bool:
@@ -65,8 +66,11 @@ class Settings:
         return self.delete_aborted_after_s if state is State.ABORTED else self.delete_error_after_s
 
 
-Value = int | float | bool | Mapping[str, float]
+Value = int | float | bool | str | Mapping[str, float]
 MAX_WEIGHTS = 1000
+
+TEXTS = frozenset({"payload_schema"})
+"""Settings that are texts; whoever takes them over the wire checks what they say."""
 
 _BOUNDS: dict[str, tuple[float, float]] = {
     "priority": (-1_000_000, 1_000_000),
@@ -101,11 +105,15 @@ def check(values: Mapping[str, Value]) -> None:
     for name, value in values.items():
         if name not in FIELDS:
             raise InvalidField(name, f"there is no setting {name!r}; the settings are {', '.join(FIELDS)}")
+        if name in TEXTS:
+            if not isinstance(value, str):
+                raise InvalidField(name, f"setting {name} is a text, found {value!r}")
+            continue
         if name == "fairness_weights":
             _check_weights(value)
             continue
-        if isinstance(value, Mapping):
-            raise InvalidField(name, f"setting {name} is one value, found several")
+        if isinstance(value, str | Mapping):
+            raise InvalidField(name, f"setting {name} is a number, or true or false, found {value!r}")
         default = 0 if name in _WHOLE else getattr(Settings(), name)
         if isinstance(default, bool) != isinstance(value, bool):
             raise InvalidField(name, f"setting {name} is {'true or false' if isinstance(default, bool) else 'a number'}, found {value!r}")

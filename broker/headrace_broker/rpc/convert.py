@@ -11,13 +11,14 @@ from typing import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_proto.v1 import types_pb2
-from headrace_proto.wire import ACTOR_KEY, DEFAULT_DOMAIN, DOMAIN_KEY, to_duration, to_seconds
+from headrace_proto.wire import DEFAULT_DOMAIN, DOMAIN_KEY, to_duration, to_seconds
 
 from headrace_broker.model.errors import BadPageToken, InvalidField, TooLarge
 from headrace_broker.model.ids import MAX_ID
 from headrace_broker.model.job import State
-from headrace_broker.model.settings import YEARS_10_S, Settings, Value, check
+from headrace_broker.model.settings import TEXTS, YEARS_10_S, Settings, Value, check
 from headrace_broker.model.terms import make
+from headrace_broker.shards.schemas import Schema
 from headrace_broker.store.batch import Body, FullBody
 
 TYPE_NAME = re.compile(r"[A-Za-z0-9._:/-]{1,200}", re.ASCII)
@@ -26,6 +27,7 @@ MAX_TEXT = 200
 MAX_REASON = 1000
 MAX_LABELS = 32
 MAX_BATCH = 10_000
+MAX_DIGESTS = 16
 MAX_PRIORITY = 1_000_000
 MAX_EPOCH = 2**31 - 1  # what the database holds
 
@@ -38,14 +40,6 @@ def domain_of(context: Any) -> str:
                 return value
             raise InvalidField(DOMAIN_KEY, f"a domain is 1 to 100 characters of A-Z a-z 0-9 . _ -, found {value!r}")
     return DEFAULT_DOMAIN
-
-
-def actor_of(context: Any) -> str:
-    """Who calls, as the call's metadata says; empty when it does not."""
-    for key, value in context.invocation_metadata() or ():
-        if key == ACTOR_KEY:
-            return text("headrace-actor", value if isinstance(value, str) else value.decode(errors="replace"), MAX_TEXT)
-    return ""
 
 
 def text(field: str, value: str, limit: int = MAX_TEXT, *, required: bool = False) -> str:
@@ -169,6 +163,13 @@ def body(spec: types_pb2.JobSpec, payload_limit: int) -> tuple[Body, int]:
 
 def _more(spec: types_pb2.JobSpec) -> dict[str, Any]:
     """What few jobs have, by the names under which it is stored."""
+    more: dict[str, Any] = {}
+    if spec.unique_key:
+        more["unique_key"] = text("unique_key", spec.unique_key)
+    return more | _terms(spec)
+
+
+def _terms(spec: types_pb2.JobSpec) -> dict[str, Any]:
     if not (spec.limit_key or spec.fairness_key or spec.required_labels):
         return {}
     terms = make(text("limit_key", spec.limit_key), text("fairness_key", spec.fairness_key), json.loads(_labels("required_labels", spec.required_labels)))
@@ -204,18 +205,44 @@ def available_at_s(spec: types_pb2.JobSpec, now_s: float) -> float:
     return start_s if start_s > now_s else 0.0
 
 
-def body_hash(spec: types_pb2.JobSpec) -> bytes:
-    """Equal for submissions with the same body: everything but the key, and but when it may start relative to now."""
+def body_hashes(spec: types_pb2.JobSpec) -> list[bytes]:
+    """Submissions share one of these when they have the same body: everything but the key, and but when it may start relative to now. The first is the one to be kept."""
+    digests = spec.payload_digests
+    if not digests:
+        return [_body_hash(spec, spec.payload)]
+    if len(digests) > MAX_DIGESTS:
+        raise TooLarge("payload_digests", f"at most {MAX_DIGESTS} digests, found {len(digests)}")
+    for index, given in enumerate(digests):
+        if not 16 <= len(given) <= 64:
+            raise InvalidField(f"payload_digests[{index}]", f"a digest has 16 to 64 bytes, found {len(given)}")
+    return [_body_hash(spec, b"digest " + given) for given in digests]
+
+
+def _body_hash(spec: types_pb2.JobSpec, payload: bytes) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     labels = json.dumps(sorted(spec.labels.items()))
     start = f"{to_seconds(spec.delay)}/{spec.start_at.seconds}.{spec.start_at.nanos}"
-    for part in (spec.type, spec.content_type, spec.instance_id, str(spec.priority), labels, start):
+    for part in (spec.type, spec.content_type, spec.instance_id, str(spec.priority), labels, start, *([spec.unique_key] if spec.unique_key else [])):
         digest.update(part.encode() + b"\x00")
-    more = _more(spec)
-    if more:  # left out else: keys that were stored before keep their hashes
-        digest.update(json.dumps(more, sort_keys=True).encode() + b"\x00")
-    digest.update(spec.payload)
+    terms = _terms(spec)
+    if terms:  # left out else: keys that were stored before keep their hashes
+        digest.update(json.dumps(terms, sort_keys=True).encode() + b"\x00")
+    digest.update(payload)
     return digest.digest()
+
+
+def is_keyed(spec: types_pb2.JobSpec) -> bool:
+    """Whether the job goes the way of those that carry a key."""
+    return bool(spec.idempotency_key or spec.unique_key or spec.on_conflict)
+
+
+def returns_holder(spec: types_pb2.JobSpec) -> bool:
+    """Whether the job that has the unique key is the answer, instead of a refusal."""
+    if spec.on_conflict not in (0, 1, 2):
+        raise InvalidField("on_conflict", f"return (1) or reject (2), found {spec.on_conflict}")
+    if spec.on_conflict and not spec.unique_key:
+        raise InvalidField("on_conflict", "says something about unique_key, which is not set")
+    return spec.on_conflict != types_pb2.UNIQUE_CONFLICT_REJECT
 
 
 def _labels(field: str, values: Any) -> str:
@@ -270,7 +297,7 @@ _PLAIN = (
 )  # fmt: skip
 _DURATIONS = ("timeout", "delete_completed_after", "delete_aborted_after", "delete_error_after", "start_within")
 CLEARABLE = {
-    **{name: (name,) for name in (*_PLAIN, "exhausted_state", "fairness_weights")},
+    **{name: (name,) for name in (*_PLAIN, *TEXTS, "exhausted_state", "fairness_weights")},
     **{name: (f"{name}_s",) for name in _DURATIONS},
     "retry": ("retry_delay_s", "retry_factor", "retry_max_s", "retry_jitter"),
     "rate_limit": ("rate_limit_count", "rate_limit_per_s", "rate_limit_burst"),
@@ -294,6 +321,8 @@ def settings_values(field: str, message: types_pb2.JobTypeSettings) -> dict[str,
     for name in _DURATIONS:
         if message.HasField(name):
             values[f"{name}_s"] = seconds(f"{field}.{name}", getattr(message, name))
+    if message.HasField("payload_schema"):
+        values["payload_schema"] = Schema(message.payload_schema, f"{field}.payload_schema").text
     if message.HasField("exhausted_state"):
         values["exhausted_state"] = int(message.exhausted_state)
     if message.HasField("retry"):
@@ -321,7 +350,7 @@ def settings_message(values: dict[str, Value]) -> types_pb2.JobTypeSettings:
     """A message with the settings of these stored names."""
     message = types_pb2.JobTypeSettings()
     for name, value in values.items():
-        if name in _PLAIN:
+        if name in _PLAIN or name in TEXTS:
             setattr(message, name, value)
         elif isinstance(value, Mapping):
             message.fairness_weights.SetInParent()

@@ -4,18 +4,20 @@ import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
-from headrace_proto.wire import FIELD_KEY, REASON_KEY, RETRY_AFTER_KEY, STATUS_OF, Reason, to_duration
+from headrace_proto.wire import FIELD_KEY, JOB_ID_KEY, REASON_KEY, RETRY_AFTER_KEY, STATUS_OF, Reason, to_duration
 
 from headrace_broker.model import errors
 
 REASONS: dict[type[errors.BrokerError], Reason] = {
     errors.InvalidField: Reason.INVALID_FIELD,
     errors.TooLarge: Reason.TOO_LARGE,
+    errors.PayloadRefused: Reason.PAYLOAD_SCHEMA,
     errors.BadPageToken: Reason.PAGE_TOKEN,
     errors.JobNotFound: Reason.JOB_NOT_FOUND,
     errors.TypeNotFound: Reason.TYPE_NOT_FOUND,
     errors.AgentNotFound: Reason.AGENT_NOT_FOUND,
     errors.IdempotencyConflict: Reason.IDEMPOTENCY_CONFLICT,
+    errors.UniqueKeyTaken: Reason.UNIQUE_KEY_TAKEN,
     errors.InvalidState: Reason.INVALID_STATE,
     errors.SessionError: Reason.SESSION,
     errors.Busy: Reason.BUSY,
@@ -42,8 +44,11 @@ def trailing_metadata(error: errors.BrokerError) -> tuple[tuple[str, str | bytes
     reason = reason_of(error)
     field = getattr(error, "field", None)
     retry_after_s = getattr(error, "retry_after_s", None)
-    details: list[ErrorInfo | BadRequest | RetryInfo] = [ErrorInfo(reason=reason, domain="headrace")]
+    holder = getattr(error, "job_id", None)
+    details: list[ErrorInfo | BadRequest | RetryInfo] = [ErrorInfo(reason=reason, domain="headrace", metadata={} if holder is None else {"job_id": str(holder)})]
     metadata: list[tuple[str, str | bytes]] = [(REASON_KEY, str(reason))]
+    if holder is not None:
+        metadata.append((JOB_ID_KEY, str(holder)))
     if field is not None:
         details.append(BadRequest(field_violations=[BadRequest.FieldViolation(field=field, description=str(error))]))
         metadata.append((FIELD_KEY, field.encode("ascii", "replace").decode()))

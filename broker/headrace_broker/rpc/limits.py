@@ -7,6 +7,7 @@ from headrace_proto.wire import to_timestamp
 
 from headrace_broker.model.errors import InvalidField, TypeNotFound
 from headrace_broker.rpc import convert
+from headrace_broker.rpc.callers import caller_of
 from headrace_broker.shards import reception
 from headrace_broker.shards.domains import DomainEntry
 from headrace_broker.shards.ownership import Ownership
@@ -23,28 +24,29 @@ class LimitsService:
         self._ownership = ownership
 
     async def Pause(self, request: limits_pb2.PauseRequest, context: Any) -> limits_pb2.PauseResponse:  # noqa: N802
-        owner, domain = self._ownership.owner, convert.domain_of(context)
+        owner, caller = self._ownership.owner, caller_of(context)
+        domain, reason = caller.domain, convert.text("reason", request.reason, convert.MAX_REASON)
         kind, name = _target(request)
-        actor, reason = convert.actor_of(context), convert.text("reason", request.reason, convert.MAX_REASON)
         if kind == "type":
             entry = await owner.types.ensure(domain, name)
-            await owner.types.override(entry, {"paused": True}, [], actor=actor, reason=reason)
+            await owner.types.override(entry, {"paused": True}, [], caller=caller, reason=reason)
         else:
-            await owner.types.pause(domain, kind, name, actor, reason)
+            await owner.types.pause(domain, kind, name, caller=caller, reason=reason)
         reception.review_pauses(owner)
         return limits_pb2.PauseResponse(pause=pause_message(owner.types.domain(domain).pauses[kind, name]))
 
     async def Resume(self, request: limits_pb2.ResumeRequest, context: Any) -> limits_pb2.ResumeResponse:  # noqa: N802
-        owner, domain = self._ownership.owner, convert.domain_of(context)
+        owner, caller = self._ownership.owner, caller_of(context)
+        domain, reason = caller.domain, convert.text("reason", request.reason, convert.MAX_REASON)
         kind, name = _target(request)
         if kind == "type":
             entry = owner.types.find(domain, name)
             if entry is None:
                 raise TypeNotFound(name)
             resumed = entry.settings.paused
-            await owner.types.override(entry, {"paused": False}, [])
+            await owner.types.override(entry, {"paused": False}, [], caller=caller, reason=reason)
         else:
-            resumed = await owner.types.resume(domain, kind, name)
+            resumed = await owner.types.resume(domain, kind, name, caller=caller, reason=reason)
         reception.review_pauses(owner)
         return limits_pb2.ResumeResponse(resumed=resumed)
 
@@ -61,7 +63,7 @@ class LimitsService:
         )
 
     async def SetDomain(self, request: limits_pb2.SetDomainRequest, context: Any) -> limits_pb2.SetDomainResponse:  # noqa: N802
-        owner, wanted = self._ownership.owner, request.limits
+        owner, caller, wanted = self._ownership.owner, caller_of(context), request.limits
         values: dict[str, float] = {}
         if wanted.HasField("depth_limit"):
             if wanted.depth_limit > MAX_DEPTH:
@@ -74,7 +76,7 @@ class LimitsService:
         for index, name in enumerate(request.clear):
             if name not in CLEARABLE:
                 raise InvalidField(f"clear[{index}]", f"there is no limit {name!r}; the limits are {', '.join(CLEARABLE)}")
-        domain = await owner.types.set_domain(convert.domain_of(context), values, list(request.clear))
+        domain = await owner.types.set_domain(caller.domain, values, list(request.clear), caller=caller)
         owner.wake.set()
         return limits_pb2.SetDomainResponse(limits=_limits(domain))
 

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from headrace_broker.model import starting
-from headrace_broker.model.errors import BrokerError, Busy, DatabaseUnavailable, InvalidState, JobNotFound
+from headrace_broker.model.audit import Caller
+from headrace_broker.model.errors import BrokerError, Busy, DatabaseUnavailable, InvalidState, JobNotFound, UniqueKeyTaken
 from headrace_broker.model.job import SETTLED, Head, Kind, NoteKind, State
 from headrace_broker.shards.intents import Change, ChangeIntent, Verb
 from headrace_broker.shards.live import Abort, Live
 from headrace_broker.shards.round import Round
+from headrace_broker.store.batch import UniqueName
 from headrace_broker.store.heads import Heads, ReadFailed, StoredHead
 
 if TYPE_CHECKING:
@@ -23,10 +25,11 @@ TRIES = 20
 
 
 async def request(
-    owner: "Owner", heads: Heads, verb: Verb, job_ids: Sequence[int], *, domain: str, actor: str, reason: str,
+    owner: "Owner", heads: Heads, verb: Verb, job_ids: Sequence[int], *, caller: Caller, reason: str,
     include_completed: bool = False, grace_s: float = 30.0, force: bool = False,
 ) -> list[Change]:  # fmt: skip
-    """Changes jobs and returns what became of each, in order, once it is durable. A job of another domain is not found; an id that comes twice is changed once.
+    """Changes jobs and returns what became of each, in order, once it is durable. A job of another domain than the caller's is not found; an id that comes
+    twice is changed once. Each job that was changed has a row in the audit, in the same commit.
 
     Raises:
         Unavailable: nothing was changed, or (ResultUnknown) it is not known what was.
@@ -36,18 +39,23 @@ async def request(
     results: dict[int, Change] = {}
     todo = list(dict.fromkeys(job_ids))
     moved: set[int] = set()
+    keys_moved: set[UniqueName] = set()
     owner.readers.append(moved)
+    owner.keyed.readers.append(keys_moved)
     try:
         for _ in range(TRIES):
             moved.clear()
+            keys_moved.clear()
             if owner.in_flight is not None:  # what is being stored now may or may not be in what is read now
                 moved.update(owner.in_flight.event_job)
+                keys_moved.update(owner.in_flight.claims)
             try:
                 stored = await heads.heads(todo)
+                holders = await heads.unique_holders({name for head in stored.values() if (name := _unique_name(owner, head)) is not None})
             except ReadFailed as error:
                 raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
             for job_id in todo:
-                if not _visible(owner, stored.get(job_id), domain):
+                if not _visible(owner, stored.get(job_id), caller.domain):
                     results[job_id] = Change(job_id, None, JobNotFound(job_id))
             todo = [job_id for job_id in todo if job_id not in results]
             if not todo:
@@ -55,7 +63,7 @@ async def request(
             if owner.refusing is not None:
                 raise owner.refusing
             done: asyncio.Future[list[Change | None]] = asyncio.get_running_loop().create_future()
-            owner.change(ChangeIntent(verb, [stored[job_id] for job_id in todo], actor, reason, moved, done, include_completed, grace_s, force))
+            owner.change(ChangeIntent(verb, [stored[job_id] for job_id in todo], caller, reason, moved, done, include_completed, grace_s, force, holders, keys_moved))
             results.update({change.job_id: change for change in await done if change is not None})
             todo = [job_id for job_id in todo if job_id not in results]
             if not todo:
@@ -64,7 +72,13 @@ async def request(
             raise Busy(f"jobs {todo[:5]} move too fast to be changed; try again", retry_after_s=1.0)
     finally:
         owner.readers = [other for other in owner.readers if other is not moved]  # by identity: the sets of two calls may be equal
+        owner.keyed.readers = [other for other in owner.keyed.readers if other is not keys_moved]
     return [results[job_id] for job_id in job_ids]
+
+
+def _unique_name(owner: "Owner", head: StoredHead) -> UniqueName | None:
+    """The job's unique key within all domains."""
+    return (owner.types.by_id[head.type_id].domain_id, head.unique_key) if head.unique_key is not None else None
 
 
 def _visible(owner: "Owner", head: StoredHead | None, domain: str) -> bool:
@@ -87,12 +101,33 @@ def decide(owner: "Owner", round_: Round, intent: ChangeIntent, now: float) -> N
         if live is None and head.state is State.PROCESSING:
             results.append(None)  # it was settled before this call began to take note
             continue
+        if intent.verb is Verb.REQUEUE and _unique_name(owner, head) in intent.keys_moved:
+            results.append(None)  # another job took its unique key, or is about to
+            continue
+        before = _stands(live or head)
         try:
             state = _DECIDE[intent.verb](owner, round_, intent, head, live, now)
             results.append(Change(head.job_id, state))
+            if intent.verb is not Verb.EXPIRE:  # nobody asked for it, and the event says why
+                _audit(round_, intent, head, before, state)
         except BrokerError as error:
             results.append(Change(head.job_id, live.state if live is not None else head.state, error))
     round_.answers.append((intent.done, results))
+
+
+def _stands(job: Live | StoredHead) -> dict[str, object]:
+    """Where a job stands, for the audit."""
+    return {"state": job.state.name.lower(), "run": job.run, "attempt": job.attempt}
+
+
+def _audit(round_: Round, intent: ChangeIntent, head: StoredHead, before: dict[str, object], state: State) -> None:
+    """The row of a change that was decided: it is stored by the flush that stores the change."""
+    after: dict[str, object] = {"state": state.name.lower()}
+    if intent.verb is Verb.ABORT and state is State.PROCESSING:
+        after |= {"abort": "requested", "grace_s": intent.grace_s}
+    elif intent.force:
+        after["force"] = True
+    round_.batch.audit.append(intent.caller.entry(f"job.{intent.verb.value}", f"job/{head.job_id}", reason=intent.reason, before=before, after=after))
 
 
 def _revive(owner: "Owner", head: StoredHead, live: Live | None) -> Live:
@@ -113,6 +148,13 @@ def _requeue(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHe
         raise InvalidState(f"job {head.job_id} is {state.name.lower()}: only settled jobs can be requeued; abort it first, or wait")
     if state is State.COMPLETED and not intent.include_completed:
         raise InvalidState(f"job {head.job_id} has completed: say so by name (include_completed) to run it again")
+    name = _unique_name(owner, head)
+    if name is not None:
+        holder = intent.unique_holders.get(name)
+        if holder is not None and holder != head.job_id:
+            raise UniqueKeyTaken(name[1], holder)
+        round_.batch.claims[name] = head.job_id
+        owner.keyed.note_moved(name)
     live = _revive(owner, head, live)
     live.run, live.attempt, live.losses, live.available_at_s = head.run + 1, 0, 0, 0.0
     live.not_before = owner.not_before.get(head.job_id, 0.0)

@@ -23,6 +23,7 @@ from headrace_broker.shards.checkpoint import Checkpoints
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.round import KeyedRound, Round
 from headrace_broker.store import ledger as store
+from headrace_broker.store.batch import UniqueName
 from headrace_broker.store.ledger import Flushed, KeyHolder, Ledger
 
 T = TypeVar("T")
@@ -74,7 +75,7 @@ class Flusher:
             with self._metrics.flush_seconds.time():
                 await self._store(round_)
             self._owner.settle(round_)
-            keyed = self._owner.build_keyed()
+            keyed = self._owner.keyed.build()
             if keyed is not None:
                 await self._store_keyed(keyed)
             silent = loop.call_later(UNKNOWN_AFTER_S, self._silent)
@@ -112,23 +113,20 @@ class Flusher:
         await self._answered(round_, self._send_until_stored(round_, lambda ledger: ledger.flush(round_.batch)))
 
     async def _store_keyed(self, round_: KeyedRound) -> None:
-        flushed, holders = await self._answered(round_, self._store_and_look(round_))
-        self._owner.settle_keyed(round_, flushed, holders)
+        self._owner.keyed.settle(round_, *await self._answered(round_, self._store_and_look(round_)))
 
-    async def _store_and_look(self, round_: KeyedRound) -> tuple[Flushed, dict[tuple[int, str], KeyHolder]]:
-        """Stores a keyed round; which of its jobs are stored, and who holds the keys of the others."""
-        flushed = await self._send_until_stored(round_, lambda ledger: ledger.flush_keyed(round_.batch, round_.keys()))
+    async def _store_and_look(self, round_: KeyedRound) -> tuple[Flushed, dict[UniqueName, KeyHolder], dict[UniqueName, int]]:
+        """Stores a keyed round; which of its jobs are stored, and who holds the idempotency and unique keys of the others."""
+        flushed = await self._send_until_stored(round_, lambda ledger: ledger.flush_keyed(round_.batch, round_.rows()))
         while True:
             try:
-                refused = [key[:2] for key, job_id in zip(round_.keys(), round_.batch.job_id, strict=True) if flushed is None or job_id not in flushed.stored]
-                holders = await self.ledger.key_holders(refused) if refused else {}
-                break
+                if flushed is None:  # stored, but the answer was lost
+                    flushed = Flushed(self._owner.clock.now(), await self.ledger.stored(round_.batch.job_id))
+                refused = round_.refused(flushed.stored)
+                keys, unique = [job.key_name for job in refused if job.key], [job.unique_name for job in refused if job.unique_key]
+                return flushed, await self.ledger.key_holders(keys) if keys else {}, await self.ledger.unique_holders(unique) if unique else {}
             except store.ResultUnknown:
                 await self._recover_connection(round_)
-        if flushed is None:  # stored, but the answer was lost: the keys tell which jobs
-            now = self._owner.clock.now()
-            flushed = Flushed(now, frozenset(holder.job_id for holder in holders.values()) & frozenset(round_.batch.job_id))
-        return flushed, holders
 
     async def _answered(self, round_: Round | KeyedRound, storing: Awaitable[T]) -> T:
         """Waits until the round is stored. Whatever else happens, nobody is left waiting for it."""
@@ -268,7 +266,7 @@ def _give_up(round_: Round | KeyedRound, error: Exception) -> None:
         futures += [submission.done for submission, _ in round_.submissions]  # type: ignore[misc]  # futures of any result
         futures += [future for future, _ in round_.answers]
     else:
-        futures += [job.done for job in round_.jobs]  # type: ignore[misc]
+        futures += [job.done for job in (*round_.jobs, *(follower for _, follower in round_.followers))]  # type: ignore[misc]
     for future in futures:
         if not future.done():
             future.set_exception(error)

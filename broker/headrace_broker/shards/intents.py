@@ -2,14 +2,16 @@
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError
 from headrace_broker.model.job import Disposition, Kind, State
 from headrace_broker.shards.types import TypeEntry
-from headrace_broker.store.batch import Body
+from headrace_broker.store.batch import Body, KeyedRow, UniqueName
 from headrace_broker.store.heads import StoredHead
 
 NewJob = tuple[TypeEntry, int, float, Body]
@@ -39,14 +41,31 @@ class Submission:
 
 @dataclass(slots=True, eq=False)
 class KeyedJob:
-    """A job with an idempotency key; `done` gets (job_id, existing), or IdempotencyConflict."""
+    """A job that carries a key; `done` gets (job_id, existing), or IdempotencyConflict or UniqueKeyTaken."""
 
     job: NewJob
     domain_id: int
-    key: str
+    key: str  # idempotency key; empty: none
     body_hash: bytes
     done: "asyncio.Future[tuple[int, bool]]"
-    reserved: Counter[TypeEntry] | None = None
+    unique_key: str = ""  # empty: none; the body's `more` has it too
+    return_holder: bool = True  # the answer when a live job holds the unique key: that job; False: UniqueKeyTaken
+    other_hashes: Sequence[bytes] = ()  # which say too that the body is the same
+    reserved: Counter[TypeEntry] | None = None  # room under depth limits
+
+    @property
+    def key_name(self) -> UniqueName:
+        """Its idempotency key within all domains."""
+        return self.domain_id, self.key
+
+    @property
+    def unique_name(self) -> UniqueName:
+        """Its unique key within all domains."""
+        return self.domain_id, self.unique_key
+
+    def row(self) -> KeyedRow:
+        """What is stored beside the job."""
+        return self.domain_id, self.key or None, self.body_hash if self.key else None
 
 
 class AckSink(Protocol):
@@ -113,10 +132,17 @@ class ChangeIntent:
 
     verb: Verb
     heads: list[StoredHead]
-    actor: str
+    caller: Caller
     reason: str
     moved: set[int]  # jobs that changed after they were read; grows until the intent is decided
     done: "asyncio.Future[list[Change | None]]"
     include_completed: bool = False
     grace_s: float = 30.0
     force: bool = False
+    unique_holders: dict[UniqueName, int] = field(default_factory=dict)  # of the unique keys of these jobs, where a live job has it
+    keys_moved: set[UniqueName] = field(default_factory=set)  # unique keys that changed hands after that was read; grows until the intent is decided
+
+    @property
+    def actor(self) -> str:
+        """Who asks, as the job's history names them."""
+        return self.caller.shown

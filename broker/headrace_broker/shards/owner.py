@@ -12,13 +12,13 @@ import heapq
 import math
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from headrace_broker.metrics import Metrics
 from headrace_broker.model import ids
-from headrace_broker.model.errors import Busy, Draining, IdempotencyConflict
+from headrace_broker.model.errors import Busy, Draining
 from headrace_broker.model.job import Kind, NoteKind, State
 from headrace_broker.model.terms import Terms, parse
 from headrace_broker.shards import changes, dispatcher, endings, sweep
@@ -26,23 +26,22 @@ from headrace_broker.shards.bodies import BodyCache
 from headrace_broker.shards.caps import Caps
 from headrace_broker.shards.clock import DatabaseClock
 from headrace_broker.shards.depth import Depth
-from headrace_broker.shards.hub import Hub, JobChange
+from headrace_broker.shards.hub import Hub
 from headrace_broker.shards.intake import Intake, domain_of
 from headrace_broker.shards.intents import ChangeIntent, Completions, Ending, KeyedJob, NewJob, PlainJobs, Submission
+from headrace_broker.shards.keyed import Keyed
 from headrace_broker.shards.lanes import Lanes
 from headrace_broker.shards.lines import Lines
 from headrace_broker.shards.live import Live
-from headrace_broker.shards.round import KeyedRound, Round
+from headrace_broker.shards.round import Round
 from headrace_broker.shards.session import Session
 from headrace_broker.shards.timers import Timers
 from headrace_broker.shards.types import TypeEntry, TypeTable
 from headrace_broker.store.batch import MAX_ROWS, Batch, instance_of, payload_of
-from headrace_broker.store.ledger import Flushed, KeyHolder
 
 MAX_PENDING_JOBS = 50_000
 """Submitted jobs that wait for their flush; beyond, callers are told to come back. About half a second of work."""
 MAX_PENDING_BYTES = 128 * 1024 * 1024
-KEYED_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,7 @@ class Owner:
         self._tick = 0  # newest id, without its lowest bits
         self.timers = Timers()
         self._submissions = Intake()
-        self._keyed: deque[KeyedJob] = deque()
+        self.keyed = Keyed(self)
         self.endings: deque[Ending | Completions] = deque()
         self._changes: deque[ChangeIntent] = deque()
         self._notes: deque[tuple[int, int, NoteKind, bytes, asyncio.Future[None] | None]] = deque()
@@ -125,11 +124,25 @@ class Owner:
         self.wake.set()
         return done
 
-    def submit_keyed(self, job: NewJob, domain_id: int, key: str, body_hash: bytes, size_bytes: int) -> "asyncio.Future[tuple[int, bool]]":
-        """Queues a job with an idempotency key; the future gets (job_id, whether it existed). Errors as for `submit`, and IdempotencyConflict in the future."""
+    def submit_keyed(
+        self,
+        job: NewJob,
+        domain_id: int,
+        key: str,
+        body_hash: bytes,
+        size_bytes: int,
+        *,
+        unique_key: str = "",
+        return_holder: bool = True,
+        other_hashes: Sequence[bytes] = (),
+    ) -> "asyncio.Future[tuple[int, bool]]":
+        """Queues a job with an idempotency key, a unique key or both (empty: none); the future gets (job_id, whether it existed).
+
+        When a live job holds the unique key the answer is that job, or UniqueKeyTaken without `return_holder`. Errors as for `submit`; IdempotencyConflict in the future.
+        """
         reserved = self._admit([job], 1, size_bytes)
         done: asyncio.Future[tuple[int, bool]] = asyncio.get_running_loop().create_future()
-        self._keyed.append(KeyedJob(job, domain_id, key, body_hash, done, reserved))
+        self.keyed.put(KeyedJob(job, domain_id, key, body_hash, done, unique_key, return_holder, other_hashes, reserved))
         self.wake.set()
         return done
 
@@ -167,6 +180,11 @@ class Owner:
         self._pending_bytes += size_bytes
         return reserved
 
+    def admitted(self, jobs: int, size_bytes: int) -> None:
+        """So many jobs that were queued are on their way to the database."""
+        self._pending_jobs -= jobs
+        self._pending_bytes = max(0, self._pending_bytes - size_bytes)
+
     # Rounds ------------------------------------------------------------------------------------------------------------------------------------
 
     def build(self, *, grant: bool = True) -> Round:
@@ -176,7 +194,7 @@ class Owner:
         round_ = Round(self.rounds)
         round_.batch.lease_s = self.limits.lease_s
         self._next_sweep = sweep.sweep(self, now) if now >= self._next_sweep else self._next_sweep
-        self._take_submissions(round_, now)
+        self._take_submissions(round_)
         endings.take(self, round_)
         self._take_changes(round_, now)
         self._take_notes(round_)
@@ -186,7 +204,7 @@ class Owner:
             dispatcher.grant(self, round_, now)
         for live in round_.waiting_again:
             self.await_turn(live, now)
-        round_.batch.max_id = self._tick << ids.TICK_SHIFT
+        round_.batch.max_id = self.highest_id
         self.in_flight = round_.batch
         return round_
 
@@ -206,57 +224,6 @@ class Owner:
                 session.confirm(round_.number - 1, now, quiet_s)
             self.beating = {session for session in self.beating if session.beats}
 
-    def build_keyed(self) -> KeyedRound | None:
-        """The next jobs with keys, each key once; None: there are none. They ride in a flush of their own, and are granted in a later one."""
-        if not self._keyed:
-            return None
-        taken: dict[tuple[int, str], KeyedJob] = {}
-        later: list[KeyedJob] = []
-        size = 0
-        while self._keyed and len(taken) < KEYED_AT_ONCE:
-            keyed = self._keyed.popleft()
-            size += len(payload_of(keyed.job[3]))
-            if (keyed.domain_id, keyed.key) in taken:
-                later.append(keyed)
-            else:
-                taken[keyed.domain_id, keyed.key] = keyed
-        self._keyed.extendleft(reversed(later))
-        self._pending_jobs -= len(taken)
-        self._pending_bytes = max(0, self._pending_bytes - size)
-        jobs = [taken[key] for key in sorted(taken)]
-        batch = Batch()
-        self._begin_ids()
-        for keyed in jobs:
-            self._add_job(batch, keyed.job, self._next_shard)
-        batch.max_id = self._tick << ids.TICK_SHIFT
-        return KeyedRound(batch, jobs)
-
-    def settle_keyed(self, round_: KeyedRound, flushed: Flushed, holders: dict[tuple[int, str], KeyHolder]) -> None:
-        """The keyed flush is durable: the jobs whose key was new are ready, the others are answered with what holds their key."""
-        now = self._monotonic()
-        for job_id, keyed in zip(round_.batch.job_id, round_.jobs, strict=True):
-            self.depth.release(keyed.reserved)
-            if job_id in flushed.stored:
-                entry, _, _, body = keyed.job
-                self.counted[entry.type_id, State.WAITING, 0] += 1
-                self._enter_job(job_id, keyed.job, now)
-                self.bodies.put(job_id, body)
-                if self.hub.active:
-                    self.hub.publish([JobChange(job_id, entry.type_id, State.WAITING, 0, "submitted", instance_of(body))])
-                _resolve(keyed.done, (job_id, False))
-                continue
-            holder = holders.get((keyed.domain_id, keyed.key))
-            if holder is None:  # its holder was deleted between the two statements
-                keyed.reserved = None  # it was admitted, and stays so
-                self._keyed.append(keyed)
-                self._pending_jobs += 1
-            elif holder.body_hash == keyed.body_hash:
-                _resolve(keyed.done, (holder.job_id, True))
-            elif not keyed.done.done():
-                keyed.done.set_exception(IdempotencyConflict(keyed.key, holder.job_id))
-        if self._keyed:
-            self.wake.set()
-
     def refuse(self, error: Exception) -> None:
         """From now on new work is refused with `error`; what waits for its flush and was not sent is refused too: nothing of it is stored."""
         if not isinstance(self.refusing, Draining):  # the last word
@@ -264,14 +231,11 @@ class Owner:
         for submission in self._submissions:
             if not submission.done.done():
                 submission.done.set_exception(error)
-        for keyed in self._keyed:
-            if not keyed.done.done():
-                keyed.done.set_exception(error)
         for intent in self._changes:
             if not intent.done.done():
                 intent.done.set_exception(error)
         self._submissions.clear()
-        self._keyed.clear()
+        self.keyed.refuse(error)
         self._changes.clear()
         self._pending_jobs = self._pending_bytes = 0
         self.depth.forget()
@@ -296,6 +260,11 @@ class Owner:
         return self._monotonic()
 
     @property
+    def highest_id(self) -> int:
+        """The id that was given out last, without its lowest bits."""
+        return self._tick << ids.TICK_SHIFT
+
+    @property
     def newest_id(self) -> int:
         """No id above this one was given out."""
         return ((self._tick + 1) << ids.TICK_SHIFT) - 1
@@ -310,7 +279,7 @@ class Owner:
     @property
     def has_intents(self) -> bool:
         """Whether anything waits to be decided."""
-        return bool(self._submissions or self.endings or self._changes or self._notes or self._keyed)
+        return bool(self._submissions or self.endings or self._changes or self._notes or self.keyed)
 
     # Recovery ----------------------------------------------------------------------------------------------------------------------------------
 
@@ -324,7 +293,7 @@ class Owner:
 
     def recover_timed(self, type_id: int, priority: int, job_id: int, due_s: float) -> None:
         """A job to which nothing happened yet, and that waits for a time (seconds since 1970)."""
-        self._enter(job_id, type_id, priority, due_s, self._monotonic())
+        self.enter(job_id, type_id, priority, due_s)
 
     def recover_terms(self, type_id: int, terms: Terms, priority: int, job_id: int, due_s: float) -> None:
         """A job with terms to which nothing happened yet; `due_s` 0: it only waits for an agent."""
@@ -414,9 +383,9 @@ class Owner:
             live.session.unsent.pop(live, None)
         live.session, live.progress, live.abort = None, None, None
 
-    def _take_submissions(self, round_: Round, now: float) -> None:
+    def _take_submissions(self, round_: Round) -> None:
         batch = round_.batch
-        self._begin_ids()
+        self.begin_ids()
         shard = self._next_shard
         while self._submissions and len(batch.job_id) < MAX_ROWS // 2:
             submission = self._submissions.pop()
@@ -428,11 +397,11 @@ class Owner:
                 continue
             for job in submission.jobs:
                 entry, _, _, body = job
-                job_id = self._add_job(batch, job, shard)
+                job_id = self.add_job(batch, job)
                 batch.counts[entry.type_id, State.WAITING, 0] += 1
                 self._pending_bytes -= len(payload_of(body))
                 self.bodies.put(job_id, body)
-                self._enter_job(job_id, job, now)
+                self.enter_job(job_id, job)
             round_.submissions.append((submission, batch.job_id[first:]))
             self._pending_jobs -= len(submission.jobs)
 
@@ -453,11 +422,14 @@ class Owner:
     def _next_shard(self) -> int:
         return self.rounds % ids.SHARDS
 
-    def _begin_ids(self) -> None:
+    def begin_ids(self) -> None:
+        """The next ids are not older than now."""
         self._tick = max(self._tick, ids.lowest_id_at(self.clock.now_s()) >> ids.TICK_SHIFT)
 
-    def _add_job(self, batch: Batch, job: NewJob, shard: int) -> int:
+    def add_job(self, batch: Batch, job: NewJob) -> int:
+        """Gives a job its id and appends it to a batch."""
         entry, priority, available_at_s, body = job
+        shard = self._next_shard
         if (instance_id := instance_of(body)) is not None:  # the jobs of an instance share a shard
             shard = zlib.crc32(instance_id.encode()) % ids.SHARDS
         self._tick += 1
@@ -468,15 +440,18 @@ class Owner:
     def _class_for(self, entry: TypeEntry) -> int:
         return entry.class_ if entry.class_ in self.open_classes else ids.DEFAULT_CLASS
 
-    def _enter_job(self, job_id: int, job: NewJob, now: float) -> None:
+    def enter_job(self, job_id: int, job: NewJob) -> None:
+        """A job that was stored now: see `enter`."""
         entry, priority, available_at_s, body = job
         terms = parse(body.more) if not isinstance(body, bytes) and body.more is not None else None
         if terms is None:
-            self._enter(job_id, entry.type_id, priority, available_at_s, now)
+            self.enter(job_id, entry.type_id, priority, available_at_s)
         else:
             self.recover_terms(entry.type_id, terms, priority, job_id, available_at_s)
 
-    def _enter(self, job_id: int, type_id: int, priority: int, available_at_s: float, now: float) -> None:
+    def enter(self, job_id: int, type_id: int, priority: int, available_at_s: float) -> None:
+        """A job to which nothing happened yet goes into its lane, or into the timers until its time (seconds since 1970; 0: at once)."""
+        now = self._monotonic() if available_at_s else 0.0
         if available_at_s and (due := self.clock.monotonic_at(available_at_s)) > now:
             self.timers.push(due, job_id, type_id, priority, now)
         else:
@@ -550,8 +525,3 @@ class Owner:
                 if (type_ids is None or type_id in type_ids) and from_id <= job_id < below and job_id not in self.live_jobs and not self.lanes.is_stale(job_id)
             )  # fmt: skip
         return sorted(set(found), reverse=True)[:limit]
-
-
-def _resolve(future: "asyncio.Future[tuple[int, bool]]", value: tuple[int, bool]) -> None:
-    if not future.done():
-        future.set_result(value)

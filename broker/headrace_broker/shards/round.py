@@ -10,7 +10,7 @@ from headrace_broker.shards.hub import JobChange
 from headrace_broker.shards.intents import AckSink, KeyedJob, PlainJobs, Submission
 from headrace_broker.shards.live import Abort, Live
 from headrace_broker.shards.session import Assigned, Session
-from headrace_broker.store.batch import Batch, instance_of
+from headrace_broker.store.batch import Batch, KeyedRow, instance_of
 
 
 @dataclass(slots=True)
@@ -71,11 +71,16 @@ class Round:
 
 @dataclass(slots=True)
 class KeyedRound:
-    """Jobs with keys that one keyed flush stores; in the order of (domain, key)."""
+    """Jobs with keys that one keyed flush stores, in the order of their keys."""
 
     batch: Batch
     jobs: list[KeyedJob]
+    followers: list[tuple[KeyedJob, KeyedJob]] = field(default_factory=list)  # (a job of the round, one that has its key and nothing but that)
 
-    def keys(self) -> list[tuple[int, str, bytes]]:
-        """(domain_id, key, body hash) of each."""
-        return [(job.domain_id, job.key, job.body_hash) for job in self.jobs]
+    def rows(self) -> list[KeyedRow]:
+        """What is stored beside each job."""
+        return [job.row() for job in self.jobs]
+
+    def refused(self, stored: frozenset[int]) -> list[KeyedJob]:
+        """The jobs that are not stored."""
+        return [job for job, job_id in zip(self.jobs, self.batch.job_id, strict=True) if job_id not in stored]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError
 from headrace_broker.model.ids import created_at_s
 from headrace_broker.model.starting import EVER, NotYet
@@ -57,7 +58,7 @@ class Starting:
             if not late:
                 continue
             reason = f"it did not start within {entry.settings.start_within_s:g} s"
-            for change in await changes.request(self._owner, self._heads, Verb.EXPIRE, late, domain=entry.domain, actor="", reason=reason):
+            for change in await changes.request(self._owner, self._heads, Verb.EXPIRE, late, caller=Caller("", entry.domain, ""), reason=reason):
                 self._put_off.pop(change.job_id, None)
                 if isinstance(change.error, NotYet):
                     self._put_off[change.job_id] = change.error.until_s

@@ -3,20 +3,28 @@
 import asyncio
 from datetime import datetime
 
-from headrace_broker.model.errors import Busy, DatabaseUnavailable
+import structlog
+
+from headrace_broker.model.audit import Caller
+from headrace_broker.model.errors import Busy, DatabaseUnavailable, InvalidField
 from headrace_broker.model.ids import DEFAULT_CLASS, class_for
 from headrace_broker.model.settings import Settings, Value, effective
 from headrace_broker.shards.domains import DomainEntry
+from headrace_broker.shards.schemas import Schema
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.settings import DomainRow, Pause, SettingsStore, TypeRow
 
 MAX_TYPES = 10_000
 
+log = structlog.get_logger("headrace.types")
+
 
 class TypeEntry:
     """One job type. Its identity is stable; its settings are replaced in place when they change. `halted`: it or its domain is paused; `limited`: see Settings."""
 
-    __slots__ = ("changed_at", "class_", "declared", "domain", "domain_entry", "domain_id", "halted", "limited", "name", "overrides", "settings", "type_id")
+    __slots__ = (
+        "changed_at", "class_", "declared", "domain", "domain_entry", "domain_id", "halted", "limited", "name", "overrides", "schema", "settings", "type_id",
+    )  # fmt: skip
 
     def __init__(self, row: TypeRow, domain: DomainEntry) -> None:
         self.type_id = row.type_id
@@ -29,6 +37,7 @@ class TypeEntry:
         self.declared: dict[str, Value] = {}
         self.overrides: dict[str, Value] = {}
         self.settings = Settings()
+        self.schema: Schema | None = None  # what payloads must meet
         self.class_ = DEFAULT_CLASS  # retention class of its jobs
 
     @property
@@ -112,47 +121,47 @@ class TypeTable:
             except READ_FAILURES as error:
                 raise DatabaseUnavailable("the database cannot be reached; nothing was stored") from error
 
-    async def declare(self, entry: TypeEntry, declared: dict[str, Value]) -> None:
-        """Takes over what an agent's code declares, if it differs."""
+    async def declare(self, entry: TypeEntry, declared: dict[str, Value], *, caller: Caller) -> None:
+        """Takes over what an agent's code declares, if it differs; then with a row in the audit."""
         if declared and declared != entry.declared:
             try:
-                self._put(await self._store.declare(entry.type_id, declared))
+                self._put(await self._store.declare(entry.type_id, declared, caller=caller))
                 self._review()
             except READ_FAILURES as error:
                 raise DatabaseUnavailable("the database cannot be reached; nothing was stored") from error
 
-    async def override(self, entry: TypeEntry, changes: dict[str, Value], clear: list[str], *, actor: str = "", reason: str = "") -> None:
-        """Changes a person's settings; in force when this returns. `actor` and `reason` are kept while the type is paused."""
+    async def override(self, entry: TypeEntry, changes: dict[str, Value], clear: list[str], *, caller: Caller, reason: str = "") -> None:
+        """Changes a person's settings, with a row in the audit; in force when this returns. Who paused a type, and why, is kept while it is paused."""
         try:
-            self._put(await self._store.override(entry.type_id, changes, clear, actor=actor, reason=reason))
+            self._put(await self._store.override(entry.type_id, changes, clear, caller=caller, reason=reason))
             await self._load_domains()
             self._review()
         except READ_FAILURES as error:
             raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
 
-    async def set_domain(self, name: str, changes: dict[str, float], clear: list[str]) -> DomainEntry:
+    async def set_domain(self, name: str, changes: dict[str, float], clear: list[str], *, caller: Caller) -> DomainEntry:
         """Changes settings of a domain; in force when this returns."""
         try:
-            await self._store.set_domain(name, changes, clear)
+            await self._store.set_domain(name, changes, clear, caller=caller)
             await self._load_domains()
         except READ_FAILURES as error:
             raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
         self._review()
         return self.domain(name)
 
-    async def pause(self, domain: str, kind: str, name: str, actor: str, reason: str) -> None:
+    async def pause(self, domain: str, kind: str, name: str, *, caller: Caller, reason: str = "") -> None:
         """Pauses a domain or the agents of a name; in force when this returns. One that is paused stays as it is."""
         try:
-            await self._store.pause(domain, kind, name, actor, reason)
+            await self._store.pause(domain, kind, name, caller=caller, reason=reason)
             await self._load_domains()
         except READ_FAILURES as error:
             raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
         self._review()
 
-    async def resume(self, domain: str, kind: str, name: str) -> bool:
+    async def resume(self, domain: str, kind: str, name: str, *, caller: Caller, reason: str = "") -> bool:
         """Ends such a pause; returns whether there was one."""
         try:
-            found = await self._store.resume(domain, kind, name)
+            found = await self._store.resume(domain, kind, name, caller=caller, reason=reason)
             await self._load_domains()
         except READ_FAILURES as error:
             raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
@@ -180,7 +189,20 @@ class TypeTable:
         entry.changed_at = row.changed_at
         entry.declared, entry.overrides = row.declared, row.overrides
         entry.settings = effective(row.overrides, row.declared)
+        entry.schema = _schema(entry)
         entry.class_ = class_for(entry.settings.delete_completed_after_s)
         self._derive(entry)
         self._newest = max(self._newest or row.changed_at, row.changed_at)
         return entry
+
+
+def _schema(entry: TypeEntry) -> Schema | None:
+    """What payloads of the type must meet now; compiled when it was set anew. One that this broker does not take, which another version stored, is left out, loudly."""
+    text = entry.settings.payload_schema
+    if text is None or (entry.schema is not None and entry.schema.text == text):
+        return entry.schema if text is not None else None
+    try:
+        return Schema(text)
+    except InvalidField as error:
+        log.error("the payload_schema of a type is not taken; its payloads are not looked at", domain=entry.domain, type=entry.name, reason=str(error))
+        return None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
+from headrace_broker.model.audit import AuditEntry
 from headrace_broker.model.job import Kind, NoteKind, State
 
 MAX_ROWS = 2000
@@ -31,6 +32,12 @@ Body = bytes | FullBody
 """What was submitted beside type, priority and time; nearly always the payload and nothing else."""
 
 
+UniqueName = tuple[int, str]
+"""An idempotency or unique key: (domain_id, key)."""
+KeyedRow = tuple[int, str | None, bytes | None]
+"""What is stored beside a job that has keys or ties: (domain_id, idempotency key, body hash). The rest is in its body's `more`."""
+
+
 def instance_of(body: Body) -> str | None:
     """The business case that a body names."""
     return None if isinstance(body, bytes) else body.instance_id
@@ -48,6 +55,7 @@ class Batch:
     counts: Counter[tuple[int, State, int]] = field(default_factory=Counter)  # (type_id, state, delete_minute or 0) -> change
     max_id: int = 0
     lease_s: float = 0.0  # of all grants in the batch
+    claims: dict[UniqueName, int] = field(default_factory=dict)  # unique keys of jobs that are live again -> the job
     # jobs
     job_id: list[int] = field(default_factory=list)
     job_what: list[int] = field(default_factory=list)  # type_id << 32 | priority + 2^31
@@ -76,6 +84,8 @@ class Batch:
     alert_seq: list[int] = field(default_factory=list)
     alert_kind: list[str] = field(default_factory=list)
     alert_error: list[str | None] = field(default_factory=list)
+    # who asked for some of this: stored in a statement of its own, in the same transaction
+    audit: list[AuditEntry] = field(default_factory=list)
 
     def kinds(self) -> Counter[int]:
         """How many events there are of each kind."""

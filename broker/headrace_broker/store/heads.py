@@ -5,7 +5,7 @@ They run on the read pool, never on the flush connection. Ids are grouped by ret
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ import asyncpg
 from headrace_broker.model.ids import class_of
 from headrace_broker.model.job import Kind, State
 from headrace_broker.model.terms import Terms, make
-from headrace_broker.store.batch import Body, FullBody
+from headrace_broker.store.batch import Body, FullBody, UniqueName
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.statements import sql
 
@@ -44,6 +44,7 @@ class StoredHead:
     delete_minute: int | None
     available_at: datetime | None
     agent_id: int | None
+    unique_key: str | None = None
     at: datetime | None = None  # of the newest event
     terms: Terms | None = None
 
@@ -66,10 +67,18 @@ class Heads:
         return {
             r["job_id"]: StoredHead(
                 r["job_id"], r["type_id"], r["priority"], r["instance_id"], r["seq"], Kind(r["kind"]) if r["kind"] else None, State(r["state"]),
-                r["run"], r["attempt"], r["losses"], r["delete_minute"], r["available_at"], r["agent_id"], r["at"], terms_of(r),
+                r["run"], r["attempt"], r["losses"], r["delete_minute"], r["available_at"], r["agent_id"],
+                r["unique_key"], r["at"], terms_of(r),
             )
             for r in rows
         }  # fmt: skip
+
+    async def unique_holders(self, names: Collection[UniqueName]) -> dict[UniqueName, int]:
+        """Which live jobs hold these unique keys; keys that no live job holds are absent."""
+        if not names:
+            return {}
+        rows = await self._fetch(sql("unique_holders"), [name[0] for name in names], [name[1] for name in names])
+        return {(r["domain_id"], r["key"]): r["job_id"] for r in rows}
 
     async def bodies(self, job_ids: Sequence[int]) -> dict[int, tuple[Body, bytes | None]]:
         """What agents need of these jobs: body, and the newest checkpoint of the present run."""

@@ -16,7 +16,7 @@ One task uses a Ledger at a time: the flusher, or whoever takes over before the 
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,7 +25,8 @@ import asyncpg
 
 from headrace_broker.model.job import State
 from headrace_broker.store import arrays
-from headrace_broker.store.batch import Batch, body_columns
+from headrace_broker.store.audit import write_audit
+from headrace_broker.store.batch import Batch, KeyedRow, UniqueName, body_columns
 from headrace_broker.store.statements import sql
 
 LIFE_LOCKS = 0x4852_4C46  # "HRLF": first key of the advisory locks of lives; the second is the life's id
@@ -151,11 +152,12 @@ class Ledger:
             batch.event_error,
             batch.note_job, batch.note_epoch, batch.note_kind, batch.note_actor, batch.note_reason, batch.note_data,
             batch.alert_job, batch.alert_type, batch.alert_seq, batch.alert_kind, batch.alert_error,
+            beside=batch if batch.claims or batch.audit else None,
         )  # fmt: skip
         return Flushed(row["at"])
 
-    async def flush_keyed(self, batch: Batch, keys: list[tuple[int, str, bytes]]) -> Flushed:
-        """Stores jobs with idempotency keys: `keys` holds (domain_id, key, body hash) for each job of the batch, sorted. Errors as for `flush`."""
+    async def flush_keyed(self, batch: Batch, keys: Sequence[KeyedRow]) -> Flushed:
+        """Stores jobs that have keys or are tied to others (see their `more`): `keys` for each job of the batch. Errors as for `flush`."""
         self.n += 1
         (content_type, instance_id, labels, trace_context, more), payload = body_columns(batch.job_body)
         row = await self._send(
@@ -164,6 +166,17 @@ class Ledger:
             batch.job_id, batch.job_what, batch.job_available_at, instance_id, content_type, labels, trace_context, more, payload,
         )  # fmt: skip
         return Flushed(row["at"], frozenset(row["stored"]))
+
+    async def stored(self, job_ids: list[int]) -> frozenset[int]:
+        """Which of these jobs are stored."""
+        async with _translated():
+            return frozenset(row["job_id"] for row in await self._con.fetch(sql("jobs_stored"), job_ids))
+
+    async def unique_holders(self, names: list[UniqueName]) -> dict[UniqueName, int]:
+        """Which live jobs hold these unique keys; keys that no live job holds are absent."""
+        async with _translated():
+            rows = await self._con.fetch(sql("unique_holders"), [name[0] for name in names], [name[1] for name in names])
+        return {(r["domain_id"], r["key"]): r["job_id"] for r in rows}
 
     async def key_holders(self, keys: list[tuple[int, str]]) -> dict[tuple[int, str], KeyHolder]:
         """Who holds these (domain_id, key); keys that nobody holds are absent."""
@@ -253,12 +266,29 @@ class Ledger:
             [key[0] for key, _ in changed], [key[1] for key, _ in changed], [key[2] for key, _ in changed], [delta for _, delta in changed],
         )  # fmt: skip
 
-    async def _send(self, statement: "asyncpg.prepared_stmt.PreparedStatement[Any]", *args: Any) -> Any:
+    async def _send(self, statement: "asyncpg.prepared_stmt.PreparedStatement[Any]", *args: Any, beside: Batch | None = None) -> Any:
+        """Runs a flush statement, which is a commit of its own. With `beside`, what that batch has for other tables is stored in the same transaction."""
         self._warned = False
         async with _translated():
-            row = await statement.fetchrow(*args)
+            if beside is None:
+                row = self._alive(await statement.fetchrow(*args))
+            else:
+                async with self._con.transaction():
+                    await self._claim(beside)
+                    if beside.audit:
+                        await write_audit(self._con, beside.audit)
+                    row = self._alive(await statement.fetchrow(*args))
         if self._warned:
             raise ResultUnknown("Postgres warned at the commit: it may not be on the standby")
+        return row
+
+    async def _claim(self, batch: Batch) -> None:
+        claims = sorted(batch.claims.items())
+        columns = ([name[0] for name, _ in claims], [name[1] for name, _ in claims], [job_id for _, job_id in claims])
+        if claims and len(await self._con.fetch(sql("unique_claim"), *columns)) < len(claims):
+            raise KeyTaken(f"unique keys of the jobs {columns[2]} are held by live jobs that this broker did not store")
+
+    def _alive(self, row: Any) -> Any:
         if row is None or not row["alive"]:
             raise Fenced(f"life {self.life_id} has ended")
         return row

@@ -47,6 +47,8 @@ class Retirement:
         async with _lockable(), self._pool.acquire() as con, con.transaction():
             await con.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'; set local statement_timeout = '{LONGEST}'")
             row = await con.fetchrow(sql("range_retire"), range_.class_, range_.lo, due_minute, keyed_from, timeout=150)
+            if row["gone"]:
+                await con.execute(sql("range_forget_ties"), range_.class_, range_.lo, range_.hi, timeout=150)
         return Retired(row["kept"], row["gone"])
 
     async def drop(self, range_: FactRange) -> None:

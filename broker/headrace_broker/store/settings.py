@@ -8,7 +8,9 @@ from typing import Any
 
 import asyncpg
 
+from headrace_broker.model.audit import Caller
 from headrace_broker.model.settings import Value
+from headrace_broker.store.audit import write_audit
 from headrace_broker.store.statements import sql
 
 
@@ -61,18 +63,28 @@ class SettingsStore:
         await self._pool.execute(sql("type_add"), domain, name)
         return _row(await self._pool.fetchrow(sql("type_get"), domain, name))
 
-    async def declare(self, type_id: int, declared: dict[str, Value]) -> TypeRow:
-        """Replaces what code declares."""
-        return _row(await self._pool.fetchrow(sql("type_declare"), type_id, json.dumps(declared)))
-
-    async def override(self, type_id: int, changes: Mapping[str, Value], clear: list[str], *, actor: str = "", reason: str = "") -> TypeRow:
-        """Changes a person's settings: those of `clear` are taken back, then those of `changes` are set. Who paused the type, and why, is kept while it is paused."""
+    async def declare(self, type_id: int, declared: dict[str, Value], *, caller: Caller) -> TypeRow:
+        """Replaces what code declares. In the same transaction the audit gets a row."""
         async with self._pool.acquire() as con, con.transaction():
-            row = _row(await con.fetchrow(sql("type_override"), type_id, json.dumps(changes), clear))
+            before = json.loads((await con.fetchrow(sql("type_lock"), type_id))["declared"])
+            row = _row(await con.fetchrow(sql("type_declare"), type_id, json.dumps(declared)))
+            if before != row.declared:  # another agent of the same build may have been faster
+                await write_audit(con, [caller.entry("type.declare", f"type/{row.name}", before=before, after=row.declared)])
+        return row
+
+    async def override(self, type_id: int, changes: Mapping[str, Value], clear: list[str], *, caller: Caller, reason: str = "") -> TypeRow:
+        """Changes a person's settings: those of `clear` are taken back, then those of `changes` are set. Who paused the type, and why, is kept while it is paused.
+
+        In the same transaction the audit gets a row.
+        """
+        async with self._pool.acquire() as con, con.transaction():
+            before = json.loads((await con.fetchrow(sql("type_lock"), type_id))["overrides"])
+            row = _row(await con.fetchrow(sql("type_override"), type_id, json.dumps(dict(changes)), clear))
             if row.overrides.get("paused"):
-                await con.execute(sql("pause_put"), row.domain, "type", row.name, actor, reason)
+                await con.execute(sql("pause_put"), row.domain, "type", row.name, caller.shown, reason)
             elif "paused" in changes or "paused" in clear:
                 await con.execute(sql("pause_drop"), row.domain, "type", row.name)
+            await write_audit(con, [caller.entry("type.set", f"type/{row.name}", reason=reason, before=before, after=row.overrides)])
         return row
 
     async def domains(self) -> tuple[list[DomainRow], list[Pause]]:
@@ -81,17 +93,26 @@ class SettingsStore:
         pauses = await self._pool.fetch(sql("pause_list"))
         return [DomainRow(row["domain_id"], row["name"], json.loads(row["settings"])) for row in rows], [Pause(**row) for row in pauses]
 
-    async def set_domain(self, domain: str, changes: dict[str, float], clear: list[str]) -> None:
-        """Changes settings of a domain, which is made if it is new."""
-        await self._pool.execute(sql("domain_set"), domain, json.dumps(changes), clear)
+    async def set_domain(self, domain: str, changes: dict[str, float], clear: list[str], *, caller: Caller) -> None:
+        """Changes settings of a domain, which is made if it is new; with a row in the audit."""
+        async with self._pool.acquire() as con, con.transaction():
+            row = await con.fetchrow(sql("domain_set"), domain, json.dumps(changes), clear)
+            after = json.loads(row["settings"])
+            await write_audit(con, [caller.entry("domain.set", f"domain/{domain}", before=json.loads(row["before"] or "{}"), after=after)])
 
-    async def pause(self, domain: str, kind: str, name: str, actor: str, reason: str) -> None:
-        """Pauses a domain, or the agents of a name."""
-        await self._pool.execute(sql("pause_put"), domain, kind, name, actor, reason)
+    async def pause(self, domain: str, kind: str, name: str, *, caller: Caller, reason: str) -> None:
+        """Pauses a domain, or the agents of a name; with a row in the audit."""
+        async with self._pool.acquire() as con, con.transaction():
+            if await con.fetchval(sql("pause_put"), domain, kind, name, caller.shown, reason) is not None:
+                await write_audit(con, [caller.entry(f"{kind}.pause", f"{kind}/{name or domain}", reason=reason)])
 
-    async def resume(self, domain: str, kind: str, name: str) -> bool:
-        """Ends such a pause; returns whether there was one."""
-        return await self._pool.fetchval(sql("pause_drop"), domain, kind, name) is not None
+    async def resume(self, domain: str, kind: str, name: str, *, caller: Caller, reason: str) -> bool:
+        """Ends such a pause; returns whether there was one, and then with a row in the audit."""
+        async with self._pool.acquire() as con, con.transaction():
+            found = await con.fetchval(sql("pause_drop"), domain, kind, name) is not None
+            if found:
+                await write_audit(con, [caller.entry(f"{kind}.resume", f"{kind}/{name or domain}", reason=reason)])
+        return found
 
     async def agent(self, domain: str, name: str, incarnation_id: str, host: str, pid: int, build: str, sdk: str, labels: dict[str, str]) -> tuple[int, datetime]:
         """(agent_id, first seen) of this incarnation, made if it is new."""

@@ -6,7 +6,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from headrace_client.admin import AdminClient
-from headrace_client.cli.common import Common, run_admin
+from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.output import Output, errors
 from headrace_client.errors import NotFound
 from headrace_client.models import AgentInfo
@@ -45,11 +45,11 @@ def _state(item: AgentInfo) -> str:
 
 
 @app.command
-def drain(name: Name, *, common: Common | None = None) -> int:
+def drain(name: Name, *, reason: Reason = "", common: Common | None = None) -> int:
     """Have agents finish what runs and take no more."""
 
     async def command(client: AdminClient, output: Output) -> None:
-        errors.print(f"{await client.drain_agent(name)} agents take no more jobs")
+        errors.print(f"{await client.drain_agent(name, reason=reason)} agents take no more jobs")
 
     return run_admin(common or Common(), command)
 
@@ -58,7 +58,7 @@ def drain(name: Name, *, common: Common | None = None) -> int:
 def pause(
     name: Annotated[str, Parameter(help="name of the agents")],
     *,
-    reason: Annotated[str, Parameter(help="why; people see it")] = "",
+    reason: Reason = "",
     common: Common | None = None,
 ) -> int:
     """Grant nothing to agents of a name, those to come included, until they are resumed; what they run goes on."""
@@ -70,13 +70,13 @@ def pause(
 
 
 @app.command
-def resume(name: Name, *, common: Common | None = None) -> int:
+def resume(name: Name, *, reason: Reason = "", common: Common | None = None) -> int:
     """Let drained or paused agents take jobs again."""
 
     async def command(client: AdminClient, output: Output) -> None:
-        paused = await client.unpause_agent(name)
+        paused = await client.unpause_agent(name, reason=reason)
         try:
-            errors.print(f"{await client.resume_agent(name)} agents take jobs again")
+            errors.print(f"{await client.resume_agent(name, reason=reason)} agents take jobs again")
         except NotFound:
             if not paused:
                 raise

@@ -13,7 +13,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from headrace_client.errors import BrokerFault, Busy, Conflict, HeadraceError, InvalidRequest, InvalidState, NotFound, ResultUnknown, Unavailable, WaitTimeout
+from headrace_client.errors import (
+    BrokerFault,
+    Busy,
+    CodecError,
+    CodecMissing,
+    Conflict,
+    HeadraceError,
+    InvalidRequest,
+    InvalidState,
+    NotFound,
+    ResultUnknown,
+    Unavailable,
+    UniqueKeyTaken,
+    WaitTimeout,
+)
 from headrace_client.models import JobError
 
 Format = Literal["table", "json", "jsonl"]
@@ -122,7 +136,7 @@ def plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return {name: str(item) if name in ID_FIELDS else plain(item) for name, item in _items(value)}
     if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): str(item) if key in ID_FIELDS else plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if isinstance(value, datetime):
@@ -159,8 +173,10 @@ def exit_code(error: HeadraceError) -> int:
 def exit_name(error: HeadraceError) -> str:
     """The gRPC status that the error stands for."""
     names: dict[type[HeadraceError], str] = {
-        NotFound: "NOT_FOUND", Conflict: "ALREADY_EXISTS", InvalidState: "FAILED_PRECONDITION", Busy: "RESOURCE_EXHAUSTED", InvalidRequest: "INVALID_ARGUMENT",
+        NotFound: "NOT_FOUND", Conflict: "ALREADY_EXISTS", UniqueKeyTaken: "ALREADY_EXISTS", InvalidState: "FAILED_PRECONDITION",
+        Busy: "RESOURCE_EXHAUSTED", InvalidRequest: "INVALID_ARGUMENT",
         Unavailable: "UNAVAILABLE", ResultUnknown: "UNAVAILABLE", BrokerFault: "INTERNAL", WaitTimeout: "DEADLINE_EXCEEDED",
+        CodecError: "FAILED_PRECONDITION", CodecMissing: "FAILED_PRECONDITION",
     }  # fmt: skip
     return names.get(type(error), "UNKNOWN")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -19,10 +19,13 @@ from headrace_client.client import Client
 from headrace_client.errors import Busy, HeadraceError, QueueFull, Unavailable
 from headrace_client.models import JobSpec, State, Submitted
 
-JSONL_HELP = "submit one job a line of FILE, or -: {type, data, instance_id, key, priority, delay_s, start_at, labels, limit_key, fairness_key, required_labels}"
+JSONL_HELP = (
+    "submit one job a line of FILE, or - for standard input: {type, data, instance_id, key, priority, delay_s, start_at, labels, unique_key, on_conflict, limit_key, "
+    "fairness_key, required_labels}"
+)
 FIELDS: dict[str, type | tuple[type, ...]] = {
-    "type": str, "data": object, "instance_id": str, "key": str, "priority": int, "delay_s": (int, float), "start_at": str, "labels": dict,
-    "limit_key": str, "fairness_key": str, "required_labels": dict,
+    "type": str, "data": object, "instance_id": str, "key": str, "priority": int, "delay_s": (int, float), "start_at": str, "labels": dict, "unique_key": str,
+    "on_conflict": str, "limit_key": str, "fairness_key": str, "required_labels": dict,
 }  # fmt: skip
 """The members of a line, and what they may be."""
 
@@ -40,6 +43,8 @@ def submit(
     fairness_key: Annotated[str, Parameter(help="by which jobs of the type take turns")] = "",
     require: Annotated[list[str] | None, Parameter(help="KEY=VALUE: a label that its agent must have; may be repeated")] = None,
     wait_for_room: Annotated[bool, Parameter(negative="", help="where a depth limit is reached, try again instead of failing")] = False,
+    unique_key: Annotated[str, Parameter(help="at most one waiting or processing job has this key")] = "",
+    on_conflict: Annotated[Literal["return", "reject"] | None, Parameter(help="when another job has the unique key: answer with it, or refuse")] = None,
     wait: Annotated[bool, Parameter(negative="", help="wait until the job has settled; exit code 1 unless it completed")] = False,
     jsonl: Annotated[str | None, Parameter(allow_leading_hyphen=True, help=JSONL_HELP)] = None,
     common: Common | None = None,
@@ -57,8 +62,8 @@ def submit(
     async def command(client: Client, output: Output) -> int:
         assert type is not None
         submitted = await client.submit(
-            type, payload=payload, instance_id=instance, key=key, priority=priority, delay_s=delay, labels=labels, limit_key=limit_key,
-            fairness_key=fairness_key, required_labels=required, wait_for_room=wait_for_room,
+            type, payload=payload, instance_id=instance, key=key, priority=priority, delay_s=delay, labels=labels, unique_key=unique_key,
+            on_conflict=on_conflict or "", limit_key=limit_key, fairness_key=fairness_key, required_labels=required, wait_for_room=wait_for_room,
         )  # fmt: skip
         if not wait:
             if output.form == "table":

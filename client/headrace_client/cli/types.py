@@ -1,14 +1,17 @@
 """`headrace types`: job types and their settings."""
 
+import json
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
 from headrace_client.admin import SETTINGS, AdminClient
-from headrace_client.cli.common import Common, run_admin
+from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.output import Output, errors
 from headrace_client.models import JobType, RateLimit
 
+MAX_SHOWN = 200  # characters of a schema in a table
 app = App(name="types", help="Job types and their settings.")
 UNLIMITED = ("concurrency", "concurrency_per_key", "rate_limit", "depth_limit", "fairness_weights")
 Name = Annotated[str, Parameter(help="job type")]
@@ -52,7 +55,7 @@ def show(name: Name, *, common: Common | None = None) -> int:
 @app.command(name="set")
 def set_type(
     name: Name,
-    setting: Annotated[list[str] | None, Parameter(help=f"NAME=VALUE; names: {', '.join(SETTINGS)}")] = None,
+    setting: Annotated[list[str] | None, Parameter(help=f"NAME=VALUE; names: {', '.join(SETTINGS)}; payload_schema takes JSON or @FILE")] = None,
     *,
     concurrency: Annotated[int | None, Parameter(help="jobs that run at a time, over all agents; 0: no limit")] = None,
     concurrency_per_key: Annotated[int | None, Parameter(help="the same for jobs with the same limit key")] = None,
@@ -60,8 +63,8 @@ def set_type(
     depth_limit: Annotated[int | None, Parameter(help="jobs that may wait; 0: no limit")] = None,
     start_within_s: Annotated[float | None, Parameter(help="seconds within which a job must start; 0: it may wait for ever")] = None,
     weight: Annotated[list[str] | None, Parameter(help="KEY=WEIGHT: share of a fairness key; may be repeated, and replaces all weights")] = None,
-    reason: Annotated[str, Parameter(help="why; kept when this pauses the type")] = "",
     clear: Annotated[list[str] | None, Parameter(help="take this setting back; may be repeated")] = None,
+    reason: Reason = "",
     common: Common | None = None,
 ) -> int:
     """Change settings of a type; what is set here wins over what code declares."""
@@ -79,6 +82,9 @@ def set_type(
         except ValueError:
             errors.print(f"headrace: {text!r} does not fit setting {key}")
             return 2
+        except OSError as error:
+            errors.print(f"headrace: cannot read {error.filename}: {error.strerror}")
+            return 2
     unknown = [item for item in clear or [] if item not in SETTINGS]
     if unknown or not (values or clear):
         errors.print(f"headrace: give NAME=VALUE or --clear NAME with one of these names: {', '.join(SETTINGS)}")
@@ -91,21 +97,21 @@ def set_type(
 
 
 @app.command
-def pause(name: Name, *, reason: Annotated[str, Parameter(help="why; people see it")] = "", common: Common | None = None) -> int:
+def pause(name: Name, *, reason: Reason = "", common: Common | None = None) -> int:
     """Grant no more jobs of a type; what runs goes on."""
-    return _switch(common, name, paused=True, reason=reason)
+    return _switch(common, name, reason, paused=True)
 
 
 @app.command
-def resume(name: Name, *, common: Common | None = None) -> int:
+def resume(name: Name, *, reason: Reason = "", common: Common | None = None) -> int:
     """Grant jobs of a paused type again."""
-    return _switch(common, name, paused=False)
+    return _switch(common, name, reason, paused=False)
 
 
-def _switch(common: Common | None, name: str, *, paused: bool, reason: str = "") -> int:
+def _switch(common: Common | None, name: str, reason: str, *, paused: bool) -> int:
     async def command(client: AdminClient, output: Output) -> None:
         await client.get_type(name)  # not found rather than made
-        _show(await (client.pause_type(name, reason=reason) if paused else client.resume_type(name)), output)
+        _show(await (client.pause_type(name, reason=reason) if paused else client.resume_type(name, reason=reason)), output)
 
     return run_admin(common or Common(), command)
 
@@ -117,16 +123,20 @@ def _show(found: JobType, output: Output) -> None:
     rows = []
     for name in SETTINGS:
         origin = "set by a person" if name in found.overrides else "declared by code" if name in found.declared else "default"
-        value = found.effective.get(name, "none" if name in UNLIMITED else "never")
-        if name == "fairness_weights" and isinstance(value, dict):
-            value = " ".join(f"{key}={weight:g}" for key, weight in value.items())
-        rows.append({"setting": name, "value": str(value), "from": origin})
+        rows.append({"setting": name, "value": _shown(name, found.effective), "from": origin})
     output.text(f"[bold]{found.name}[/bold]")
     if found.pause is not None:
         output.text(
             f"the {found.pause.kind} was paused by {found.pause.actor or 'somebody'} at {found.pause.at:%Y-%m-%d %H:%M:%S}Z: {found.pause.reason or 'no reason given'}"
         )
     output.rows(rows, ["setting", "value", "from"])
+
+
+def _shown(name: str, effective: dict[str, Any]) -> str:
+    if name == "payload_schema":
+        return json.dumps(effective[name])[:MAX_SHOWN] if name in effective else "none"
+    value = effective.get(name, "none" if name in UNLIMITED else "never")
+    return " ".join(f"{key}={weight:g}" for key, weight in value.items()) if isinstance(value, dict) else str(value)
 
 
 def _value(name: str, text: str) -> Any:
@@ -138,6 +148,8 @@ def _value(name: str, text: str) -> Any:
         if text not in ("true", "false"):
             raise ValueError(text)
         return text == "true"
+    if name == "payload_schema":
+        return Path(text[1:]).read_text() if text.startswith("@") else text
     if name == "exhausted_state":
         if text not in ("error", "aborted"):
             raise ValueError(text)

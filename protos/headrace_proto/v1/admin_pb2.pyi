@@ -174,10 +174,12 @@ class ListAgentsResponse(_message.Message):
     def __init__(self, agents: _Optional[_Iterable[_Union[AgentInfo, _Mapping]]] = ...) -> None: ...
 
 class DrainAgentsRequest(_message.Message):
-    __slots__ = ("agent",)
+    __slots__ = ("agent", "reason")
     AGENT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     agent: str
-    def __init__(self, agent: _Optional[str] = ...) -> None: ...
+    reason: str
+    def __init__(self, agent: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class DrainAgentsResponse(_message.Message):
     __slots__ = ("agents",)
@@ -186,10 +188,12 @@ class DrainAgentsResponse(_message.Message):
     def __init__(self, agents: _Optional[int] = ...) -> None: ...
 
 class ResumeAgentsRequest(_message.Message):
-    __slots__ = ("agent",)
+    __slots__ = ("agent", "reason")
     AGENT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     agent: str
-    def __init__(self, agent: _Optional[str] = ...) -> None: ...
+    reason: str
+    def __init__(self, agent: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class ResumeAgentsResponse(_message.Message):
     __slots__ = ("agents",)

@@ -83,20 +83,22 @@ class SubmitResults(_message.Message):
     def __init__(self, job_ids: _Optional[_Iterable[int]] = ..., existing: _Optional[_Iterable[int]] = ..., failures: _Optional[_Iterable[_Union[SubmitFailure, _Mapping]]] = ..., pressure: _Optional[float] = ...) -> None: ...
 
 class SubmitFailure(_message.Message):
-    __slots__ = ("index", "code", "reason", "message", "field", "retry_after")
+    __slots__ = ("index", "code", "reason", "message", "field", "job_id", "retry_after")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     FIELD_FIELD_NUMBER: _ClassVar[int]
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
     index: int
     code: int
     reason: str
     message: str
     field: str
+    job_id: int
     retry_after: _duration_pb2.Duration
-    def __init__(self, index: _Optional[int] = ..., code: _Optional[int] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., field: _Optional[str] = ..., retry_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    def __init__(self, index: _Optional[int] = ..., code: _Optional[int] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., field: _Optional[str] = ..., job_id: _Optional[int] = ..., retry_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class GetJobRequest(_message.Message):
     __slots__ = ("job_id", "view")

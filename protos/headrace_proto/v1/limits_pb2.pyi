@@ -25,14 +25,16 @@ class PauseResponse(_message.Message):
     def __init__(self, pause: _Optional[_Union[_types_pb2.Pause, _Mapping]] = ...) -> None: ...
 
 class ResumeRequest(_message.Message):
-    __slots__ = ("domain", "type", "agent")
+    __slots__ = ("domain", "type", "agent", "reason")
     DOMAIN_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     AGENT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     domain: bool
     type: str
     agent: str
-    def __init__(self, domain: bool = ..., type: _Optional[str] = ..., agent: _Optional[str] = ...) -> None: ...
+    reason: str
+    def __init__(self, domain: bool = ..., type: _Optional[str] = ..., agent: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class ResumeResponse(_message.Message):
     __slots__ = ("resumed",)

@@ -1,0 +1,148 @@
+"""Jobs that carry a key or are tied to others: they ride in flushes of their own, so that unkeyed work never waits for a key, and are granted in a later one.
+
+Two kinds of keys. An **idempotency key** belongs to one job for as long as that is kept: the same key again is the same job. A **unique key** belongs to at most one live
+job; a submit that meets it is told who holds it. Which keys are free the database decides, in the flush itself (`flush_keyed.sql`); nothing is decided beside it, so what
+it says of a holder is still so when the answers are given.
+
+A call that comes with a key that is in the flush being built waits for the next one; when it has no other key, the answer to the first is its answer too (`followers`).
+"""
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from headrace_broker.model.errors import IdempotencyConflict, UniqueKeyTaken
+from headrace_broker.model.job import State
+from headrace_broker.shards.hub import JobChange
+from headrace_broker.shards.intents import KeyedJob
+from headrace_broker.shards.round import KeyedRound
+from headrace_broker.store.batch import Batch, UniqueName, instance_of, payload_of
+from headrace_broker.store.ledger import Flushed, KeyHolder
+
+if TYPE_CHECKING:
+    from headrace_broker.shards.owner import Owner
+
+AT_ONCE = 1000
+
+
+class Keyed:
+    """What waits for the next keyed flush. Written by RPC handlers (`put`) and the flusher's task."""
+
+    def __init__(self, owner: "Owner") -> None:
+        self._owner = owner
+        self._waiting: deque[KeyedJob] = deque()
+        self.readers: list[set[UniqueName]] = []  # one for each change between its read and its decision: unique keys that changed hands meanwhile
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def put(self, job: KeyedJob) -> None:
+        """Queues a job; its future is told what became of it."""
+        self._waiting.append(job)
+
+    def refuse(self, error: Exception) -> None:
+        """Nothing of what waits is stored."""
+        for job in self._waiting:
+            if not job.done.done():
+                job.done.set_exception(error)
+        self._waiting.clear()
+
+    def note_moved(self, name: UniqueName) -> None:
+        """Another job holds this key now: changes that read its holder before must read it again."""
+        for moved in self.readers:
+            moved.add(name)
+
+    def build(self) -> KeyedRound | None:
+        """The next jobs, each key once; None: there are none."""
+        if not self._waiting:
+            return None
+        first: dict[UniqueName, KeyedJob] = {}  # by idempotency key
+        holders: dict[UniqueName, KeyedJob] = {}  # by unique key
+        chosen: list[KeyedJob] = []
+        followers: list[tuple[KeyedJob, KeyedJob]] = []
+        later: list[KeyedJob] = []
+        size = 0
+        while self._waiting and len(chosen) < AT_ONCE:
+            job = self._waiting.popleft()
+            same_key, same_unique = first.get(job.key_name) if job.key else None, holders.get(job.unique_name) if job.unique_key else None
+            leader = same_key or same_unique
+            if leader is None:
+                chosen.append(job)
+            elif bool(job.key) != bool(job.unique_key) and bool(leader.key) != bool(leader.unique_key):
+                followers.append((leader, job))
+            else:
+                later.append(job)
+                continue
+            size += len(payload_of(job.job[3]))
+            if leader is None and job.key:
+                first[job.key_name] = job
+            if leader is None and job.unique_key:
+                holders[job.unique_name] = job
+        self._waiting.extendleft(reversed(later))
+        self._owner.admitted(len(chosen) + len(followers), size)
+        chosen.sort(key=lambda job: (job.domain_id, job.unique_key, job.key))
+        batch = Batch()
+        self._owner.begin_ids()
+        for job in chosen:
+            self._owner.add_job(batch, job.job)
+        batch.max_id = self._owner.highest_id
+        return KeyedRound(batch, chosen, followers)
+
+    def settle(self, round_: KeyedRound, flushed: Flushed, holders: dict[UniqueName, KeyHolder], unique_holders: dict[UniqueName, int]) -> None:
+        """The flush is durable: the jobs whose keys were free are ready, the others are answered with what holds their key."""
+        stored: dict[KeyedJob, int] = {}
+        refused: list[KeyedJob] = []
+        for keyed in (*round_.jobs, *(follower for _, follower in round_.followers)):
+            self._owner.depth.release(keyed.reserved)
+            keyed.reserved = None  # one that goes back into the queue was admitted, and stays so
+        for job_id, keyed in zip(round_.batch.job_id, round_.jobs, strict=True):
+            if job_id in flushed.stored:
+                stored[keyed] = job_id
+                self._store(job_id, keyed)
+            else:
+                refused.append(keyed)
+        for keyed in refused:
+            self._answer(keyed, holders.get(keyed.key_name) if keyed.key else None, unique_holders.get(keyed.unique_name) if keyed.unique_key else None)
+        for leader, keyed in round_.followers:
+            job_id = stored.get(leader, 0)
+            if keyed.key:
+                self._answer(keyed, KeyHolder(job_id, leader.body_hash) if job_id else holders.get(keyed.key_name), None)
+            else:
+                self._answer(keyed, None, job_id or unique_holders.get(keyed.unique_name))
+        if self._waiting:
+            self._owner.wake.set()
+
+    def _store(self, job_id: int, keyed: KeyedJob) -> None:
+        owner = self._owner
+        entry, _, _, body = keyed.job
+        owner.counted[entry.type_id, State.WAITING, 0] += 1
+        owner.bodies.put(job_id, body)
+        if keyed.unique_key:
+            self.note_moved(keyed.unique_name)
+        owner.enter_job(job_id, keyed.job)
+        if owner.hub.active:
+            owner.hub.publish([JobChange(job_id, entry.type_id, State.WAITING, 0, "submitted", instance_of(body))])
+        _resolve(keyed, job_id, existing=False)
+
+    def _answer(self, keyed: KeyedJob, holder: KeyHolder | None, unique_holder: int | None) -> None:
+        """A job that is not stored: the idempotency key is looked at first."""
+        if holder is not None and (holder.body_hash == keyed.body_hash or holder.body_hash in keyed.other_hashes):
+            _resolve(keyed, holder.job_id, existing=True)
+        elif holder is not None:
+            _fail(keyed, IdempotencyConflict(keyed.key, holder.job_id))
+        elif unique_holder is not None and keyed.return_holder:
+            _resolve(keyed, unique_holder, existing=True)
+        elif unique_holder is not None:
+            _fail(keyed, UniqueKeyTaken(keyed.unique_key, unique_holder))
+        else:  # its holder was deleted between the two statements
+            self._waiting.append(keyed)
+            self._owner.admitted(-1, 0)
+
+
+def _resolve(keyed: KeyedJob, job_id: int, *, existing: bool) -> None:
+    if not keyed.done.done():
+        keyed.done.set_result((job_id, existing))
+
+
+def _fail(keyed: KeyedJob, error: Exception) -> None:
+    if not keyed.done.done():
+        keyed.done.set_exception(error)
