@@ -26,7 +26,7 @@ from headrace_client.errors import (
     UniqueKeyTaken,
     WaitTimeout,
 )
-from headrace_client.models import Job, JobSpec, RateLimit, State, Submitted
+from headrace_client.models import Job, JobFilter, JobSpec, Order, RateLimit, State, Submitted
 from headrace_client.sync import SyncClient
 
 __version__ = "0.1.0"
@@ -45,8 +45,10 @@ __all__ = [
     "InvalidRequest",
     "InvalidState",
     "Job",
+    "JobFilter",
     "JobSpec",
     "NotFound",
+    "Order",
     "QueueFull",
     "RateLimit",
     "ResultUnknown",

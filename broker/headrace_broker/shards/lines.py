@@ -165,14 +165,17 @@ class Lines:
         else:
             self._push(line, priority, job_id)
 
-    def take_due(self, now: float) -> None:
-        """Jobs whose time has come are ready."""
+    def take_due(self, now: float) -> list[int]:
+        """Jobs whose time has come are ready; returns them."""
+        due: list[int] = []
         for line_id, priority, job_id in self.timers.pop_due(now):
             line = self._by_id.get(line_id)
             if line is None:
                 self.lanes.settle_stale([job_id])
             else:
                 self._push(line, priority, job_id)
+                due.append(job_id)
+        return due
 
     def began(self, line: Line, count: int) -> None:
         """Jobs of the line were granted."""

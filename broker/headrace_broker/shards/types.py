@@ -69,6 +69,12 @@ class TypeTable:
         """The types of a domain, by name."""
         return sorted((entry for entry in self.by_id.values() if entry.domain == domain), key=lambda entry: entry.name)
 
+    def log_limits(self, type_id: int) -> tuple[int, int]:
+        """(lines, bytes) that are kept of the log of one attempt; the defaults for a type that is not known."""
+        entry = self.by_id.get(type_id)
+        settings = entry.settings if entry is not None else Settings()
+        return settings.log_limit_lines, settings.log_limit_bytes
+
     def domain(self, name: str) -> DomainEntry:
         """A domain; one that the database does not have has no settings."""
         found = self.domains.get(name)
