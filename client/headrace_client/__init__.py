@@ -26,7 +26,8 @@ from headrace_client.errors import (
     UniqueKeyTaken,
     WaitTimeout,
 )
-from headrace_client.models import Job, JobFilter, JobSpec, Order, RateLimit, State, Submitted
+from headrace_client.limits import RateLimit
+from headrace_client.models import Job, JobFilter, JobSpec, Order, State, Submitted
 from headrace_client.sync import SyncClient
 
 __version__ = "0.1.0"

@@ -8,11 +8,12 @@ from typing import Any
 from headrace_proto.v1 import admin_pb2, limits_pb2, stats_pb2, types_pb2
 from headrace_proto.wire import STATE_NUMBERS, to_duration
 
-from headrace_client import models
+from headrace_client import limits, models
 from headrace_client.base import Base
 from headrace_client.encode import build, duration, timestamp
 from headrace_client.errors import InvalidRequest
-from headrace_client.models import AgentInfo, Alert, Domain, JobType, Overview, Pause, Trend, TypeCapacity
+from headrace_client.limits import Domain, Pause
+from headrace_client.models import AgentInfo, Alert, JobType, Overview, Trend, TypeCapacity
 
 _DURATIONS = ("timeout_s", "delete_completed_after_s", "delete_aborted_after_s", "delete_error_after_s", "start_within_s")
 _RETRY = ("retry_delay_s", "retry_factor", "retry_max_s", "retry_jitter")
@@ -51,7 +52,7 @@ class AdminClient(Base):
 
     async def pause_domain(self, *, reason: str = "") -> Pause:
         """No job of this client's domain is granted until it is resumed; what runs goes on."""
-        return models.pause((await self._call(lambda stubs: stubs.limits.Pause, build(limits_pb2.PauseRequest, domain=True, reason=reason))).pause)
+        return limits.pause((await self._call(lambda stubs: stubs.limits.Pause, build(limits_pb2.PauseRequest, domain=True, reason=reason))).pause)
 
     async def resume_domain(self, *, reason: str = "") -> bool:
         """Jobs of the domain are granted again; returns whether it was paused."""
@@ -59,7 +60,7 @@ class AdminClient(Base):
 
     async def pause_agent(self, agent: str, *, reason: str = "") -> Pause:
         """Agents of this name, those to come included, are granted nothing until they are resumed; what they run goes on."""
-        return models.pause((await self._call(lambda stubs: stubs.limits.Pause, build(limits_pb2.PauseRequest, agent=agent, reason=reason))).pause)
+        return limits.pause((await self._call(lambda stubs: stubs.limits.Pause, build(limits_pb2.PauseRequest, agent=agent, reason=reason))).pause)
 
     async def unpause_agent(self, agent: str, *, reason: str = "") -> bool:
         """Agents of this name are granted jobs again; returns whether they were paused."""
@@ -67,16 +68,16 @@ class AdminClient(Base):
 
     async def list_pauses(self) -> list[Pause]:
         """Everything of the domain that is paused, with who and why."""
-        return [models.pause(item) for item in (await self._call(lambda stubs: stubs.limits.ListPauses, limits_pb2.ListPausesRequest())).pauses]
+        return [limits.pause(item) for item in (await self._call(lambda stubs: stubs.limits.ListPauses, limits_pb2.ListPausesRequest())).pauses]
 
     async def get_domain(self) -> Domain:
         """The limits of this client's domain, and how much of them is used."""
-        return models.domain(await self._call(lambda stubs: stubs.limits.GetDomain, limits_pb2.GetDomainRequest()))
+        return limits.domain(await self._call(lambda stubs: stubs.limits.GetDomain, limits_pb2.GetDomainRequest()))
 
     async def set_domain(self, *, depth_limit: int | None = None, weight: float | None = None, clear: Sequence[str] = ()) -> Domain:
         """Changes limits of the domain: jobs that may wait (0: no limit), and its share against other domains; `clear` takes some back."""
-        limits = build(limits_pb2.DomainLimits, depth_limit=depth_limit, weight=weight)
-        await self._call(lambda stubs: stubs.limits.SetDomain, build(limits_pb2.SetDomainRequest, limits=limits, clear=clear))
+        wanted = build(limits_pb2.DomainLimits, depth_limit=depth_limit, weight=weight)
+        await self._call(lambda stubs: stubs.limits.SetDomain, build(limits_pb2.SetDomainRequest, limits=wanted, clear=clear))
         return await self.get_domain()
 
     async def list_agents(self) -> list[AgentInfo]:

@@ -9,9 +9,10 @@ from enum import StrEnum
 from typing import Any
 
 from headrace_proto.encoding import ENCODED_ERROR, MAGIC
-from headrace_proto.v1 import admin_pb2, jobs_pb2, limits_pb2, stats_pb2, types_pb2
+from headrace_proto.v1 import admin_pb2, jobs_pb2, stats_pb2, types_pb2
 from headrace_proto.wire import LEVEL_NAMES, STATE_NAMES, WAIT_REASONS, to_datetime, to_seconds
 
+from headrace_client import job_settings, limits
 from headrace_client.codecs import Codecs, missing
 from headrace_client.errors import CodecError
 
@@ -63,47 +64,6 @@ class Submitted:
     job_id: int
     existing: bool = False
     pressure: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimit:
-    """At most `count` jobs of a type start in `per_s` seconds, evenly; `burst` at once after a quiet time, 0: what a tenth of a second allows, at least 1."""
-
-    count: int
-    per_s: float = 1.0
-    burst: int = 0
-
-    @classmethod
-    def parse(cls, text: str) -> "RateLimit":
-        """From COUNT/SECONDS or COUNT/SECONDS/BURST. Raises ValueError."""
-        count, _, rest = text.partition("/")
-        per_s, _, burst = rest.partition("/")
-        return cls(int(count), float(per_s or 1.0), int(burst or 0))
-
-    def __str__(self) -> str:
-        return f"{self.count}/{self.per_s:g}" + (f"/{self.burst}" if self.burst else "")
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """What is granted nothing until it is resumed: `kind` domain, type or agent; who paused it, why, and since when."""
-
-    kind: str
-    name: str
-    actor: str
-    reason: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Domain:
-    """A domain: its limits (`depth_limit` 0: none), how many jobs wait in it, and who paused it."""
-
-    name: str
-    depth_limit: int
-    weight: float
-    waiting: int
-    pause: Pause | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +283,7 @@ class JobType:
     counts: dict[State, int]
     agents: int
     running: int = 0
-    pause: Pause | None = None
+    pause: limits.Pause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,7 +313,7 @@ class AgentInfo:
     draining: bool
     connected_at: datetime
     silent_for_s: float
-    pause: Pause | None = None
+    pause: limits.Pause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -469,30 +429,8 @@ def result(message: admin_pb2.JobResult) -> JobResult:
 
 def job_type(message: types_pb2.JobType) -> JobType:
     """A job type from its message."""
-    parts = (settings(message.effective), settings(message.declared), settings(message.overrides))
+    parts = (job_settings.read(message.effective), job_settings.read(message.declared), job_settings.read(message.overrides))
     return JobType(message.name, *parts, counts(message.counts), message.agents, message.running, _pause(message))
-
-
-def settings(message: types_pb2.JobTypeSettings) -> dict[str, Any]:
-    """The settings that are set, by the names of `set_type`; durations in seconds."""
-    found: dict[str, Any] = {}
-    for descriptor, value in message.ListFields():
-        name = descriptor.name
-        if name == "retry":
-            found |= {"retry_delay_s": to_seconds(value.delay), "retry_factor": value.factor, "retry_max_s": to_seconds(value.max), "retry_jitter": value.jitter}
-        elif name == "exhausted_state":
-            found[name] = STATE_NAMES[value]
-        elif name == "rate_limit":
-            found[name] = RateLimit(value.count, to_seconds(value.per), value.burst)
-        elif name == "fairness_weights":
-            found[name] = dict(value.weights)
-        elif name == "payload_schema":
-            found[name] = json.loads(value)
-        elif descriptor.message_type is not None:
-            found[f"{name}_s"] = to_seconds(value)
-        else:
-            found[name] = value
-    return found
 
 
 def agent(message: admin_pb2.AgentInfo) -> AgentInfo:
@@ -517,18 +455,8 @@ def overview(message: stats_pb2.GetOverviewResponse) -> Overview:
     )  # fmt: skip
 
 
-def pause(message: types_pb2.Pause) -> Pause:
-    """A pause from its message."""
-    return Pause(message.kind, message.name, message.actor, message.reason, to_datetime(message.at))
-
-
-def domain(message: limits_pb2.GetDomainResponse) -> Domain:
-    """A domain from its message."""
-    return Domain(message.name, message.limits.depth_limit, message.limits.weight, message.waiting, _pause(message))
-
-
-def _pause(message: Any) -> Pause | None:
-    return pause(message.pause) if message.HasField("pause") else None
+def _pause(message: Any) -> limits.Pause | None:
+    return limits.pause(message.pause) if message.HasField("pause") else None
 
 
 def _state(number: int) -> State | None:

@@ -9,7 +9,8 @@ from cyclopts import App, Parameter
 from headrace_client.admin import SETTINGS, AdminClient
 from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.output import Output, errors
-from headrace_client.models import JobType, RateLimit
+from headrace_client.limits import RateLimit
+from headrace_client.models import JobType
 
 MAX_SHOWN = 200  # characters of a schema in a table
 app = App(name="types", help="Job types and their settings.")
