@@ -251,6 +251,19 @@ async def test_racing_submits_do_not_pass_a_depth_limit_together(machine: Machin
     machine.owner.submit(PlainJobs(machine.type, 0, [b"{}"] * 20), 40)
 
 
+async def test_what_is_being_stored_counts_for_the_depth(machine: Machine) -> None:
+    await settings(machine, depth_limit=3)
+    machine.owner.submit(PlainJobs(machine.type, 0, [b"{}"] * 3), 6)
+    round_ = machine.owner.build()
+    with pytest.raises(QueueFull):
+        machine.owner.submit(PlainJobs(machine.type, 0, [b"{}"]), 2)
+    assert machine.ledger is not None
+    await machine.ledger.flush(round_.batch)
+    machine.owner.settle(round_)
+    with pytest.raises(QueueFull):
+        machine.owner.submit(PlainJobs(machine.type, 0, [b"{}"]), 2)
+
+
 async def test_keyed_submits_are_admitted_and_counted_once(machine: Machine) -> None:
     await settings(machine, depth_limit=2)
     owner = machine.owner
