@@ -8,6 +8,7 @@ async with Client("broker:7233") as client:
 from headrace_client.admin import AdminClient
 from headrace_client.client import Client
 from headrace_client.codecs import AesGcm, Zstd
+from headrace_client.credentials import TokenFile
 from headrace_client.errors import (
     BrokerFault,
     Busy,
@@ -20,7 +21,9 @@ from headrace_client.errors import (
     InvalidRequest,
     InvalidState,
     NotFound,
+    PermissionDenied,
     ResultUnknown,
+    Unauthenticated,
     Unavailable,
     UniqueKeyTaken,
     WaitTimeout,
@@ -46,10 +49,13 @@ __all__ = [
     "Job",
     "JobSpec",
     "NotFound",
+    "PermissionDenied",
     "ResultUnknown",
     "State",
     "Submitted",
     "SyncClient",
+    "TokenFile",
+    "Unauthenticated",
     "Unavailable",
     "UniqueKeyTaken",
     "WaitTimeout",

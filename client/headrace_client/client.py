@@ -202,9 +202,12 @@ class Client(Base):
                     yield models.change(message)
             except grpc.aio.AioRpcError as rpc_error:
                 error = from_rpc(rpc_error)
-                if not isinstance(error, Unavailable):
+                if error.reason == Reason.TOKEN_ENDED:  # there may be a new one
+                    pass
+                elif not isinstance(error, Unavailable):
                     raise error from rpc_error
-                self._brokers.failed(stubs)
+                else:
+                    self._brokers.failed(stubs)
             finally:
                 call.cancel()
             gap = True
@@ -249,7 +252,7 @@ class Client(Base):
     def _stream(self) -> Submitter:
         self._brokers.current()  # raises when it cannot be used here: closed, forked, another event loop
         if self._submitter is None:
-            self._submitter = Submitter(self._brokers, self._metadata)
+            self._submitter = Submitter(self._brokers, self._call_metadata)
             self._sending = asyncio.get_running_loop().create_task(self._submitter.run())
         return self._submitter
 

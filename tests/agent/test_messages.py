@@ -13,7 +13,7 @@ MIB = 1024 * 1024
 
 
 def _session(desk: Desk) -> Session:
-    session = Session(desk, "nowhere", name="a", incarnation_id="i" * 16, build="", labels={}, metadata=(), tls_ca=None)
+    session = Session(desk, "nowhere", name="a", incarnation_id="i" * 16, build="", labels={}, metadata=Metadata((), None), tls_ca=None)
     session.up = True
     desk.sessions.append(session)
     return session

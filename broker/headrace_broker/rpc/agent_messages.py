@@ -62,13 +62,15 @@ def completions(message: agents_pb2.Completions, sink: AckSink, result_limit: in
     return [*endings(outcomes, sink, result_limit)]
 
 
-def log_lines(owner: Owner, batches: Iterable[agents_pb2.LogBatch]) -> list[StoredLine]:
-    """The lines to be stored: of each attempt as many as its type keeps, and one that says that there were more."""
+def log_lines(owner: Owner, batches: Iterable[agents_pb2.LogBatch], domain: str) -> list[StoredLine]:
+    """The lines to be stored: of each attempt as many as its type keeps, and one that says that there were more. Lines of live jobs in other domains are left out."""
     stored: list[StoredLine] = []
     for number, batch in enumerate(batches):
         job_id = convert.job_id(f"logs[{number}].lease.job_id", batch.lease.job_id)
         epoch = convert.epoch(f"logs[{number}].lease.lease_epoch", batch.lease.lease_epoch)
         live = owner.live_jobs.get(job_id)
+        if live is not None and live.entry.domain != domain:
+            continue
         current = live is not None and live.seq == epoch
         most_lines, most_bytes = log_limits(live.entry.settings) if live is not None else DEFAULT_LIMITS
         used = live.log_bytes if live is not None and current else 0

@@ -6,7 +6,7 @@ session has something to say, and says everything due in one message.
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, TypeVar
 
 import structlog
@@ -24,9 +24,10 @@ from headrace_broker.shards.intents import Ending
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.session import AgentFacts, Served, Session
+from headrace_broker.store.heads import ReadFailed
 from headrace_broker.store.logs import LogWriter, StoredLine
 from headrace_broker.store.pool import READ_FAILURES
-from headrace_broker.store.settings import SettingsStore
+from headrace_broker.store.settings import OtherDomain, SettingsStore
 
 T = TypeVar("T")
 LOGS_IN_HAND = 8  # log batches of one stream that are being stored; an agent that sends more waits
@@ -76,7 +77,7 @@ class AgentsService:
     async def ReportOutcomes(self, request: agents_pb2.ReportOutcomesRequest, context: Any) -> agents_pb2.ReportOutcomesResponse:  # noqa: N802
         if not 1 <= len(request.outcomes) <= MAX_OUTCOMES:
             raise InvalidField("outcomes", f"1 to {MAX_OUTCOMES} outcomes, found {len(request.outcomes)}")
-        sink = _Collector(len(request.outcomes))
+        sink = _Collector(len(request.outcomes), convert.domain_of(context))
         owner, left = self._ownership.owner, self._ownership.left
         owner.end(endings(request.outcomes, sink, owner.limits.payload_limit_bytes))
         acks = await _unless(left, sink.done)
@@ -88,11 +89,22 @@ class AgentsService:
         )
 
     async def UploadLogs(self, request: agents_pb2.UploadLogsRequest, context: Any) -> agents_pb2.UploadLogsResponse:  # noqa: N802
+        owner, domain = self._ownership.owner, convert.domain_of(context)
+        unsure = _unsure(owner, request.logs)
         try:
-            await self._logs.put(log_lines(self._ownership.owner, request.logs))
-        except READ_FAILURES as error:
+            await self._logs.put(await self._own(owner, domain, log_lines(owner, request.logs, domain), unsure))
+        except (ReadFailed, *READ_FAILURES) as error:
             raise DatabaseUnavailable("the database cannot be reached; nothing was stored") from error
         return agents_pb2.UploadLogsResponse()
+
+    async def _own(self, owner: Owner, domain: str, lines: list[StoredLine], unsure: set[int]) -> list[StoredLine]:
+        """The lines without those of jobs in other domains. Raises ReadFailed."""
+        if not unsure:
+            return lines
+        heads = await self._ownership.heads.heads(sorted(unsure))
+        types = owner.types.by_id
+        foreign = unsure - {head.job_id for head in heads.values() if head.type_id in types and types[head.type_id].domain == domain}
+        return [line for line in lines if line[0] not in foreign]
 
     async def _greet(self, owner: Owner, first: agents_pb2.ConnectRequest, caller: Caller) -> tuple[Session, agents_pb2.ConnectResponse]:
         hello, domain = first.hello, caller.domain
@@ -109,6 +121,8 @@ class AgentsService:
             agent_id, first_seen = await self._settings.agent(domain, name, incarnation_id, host, hello.pid & 0x7FFFFFFF, build, sdk, labels)
         except READ_FAILURES as error:
             raise DatabaseUnavailable("the database cannot be reached; connect again") from error
+        except OtherDomain as error:
+            raise InvalidField("hello.incarnation_id", "it is that of another agent; each process makes a new one at its start") from error
         facts = AgentFacts(agent_id, name, incarnation_id, domain, host, hello.pid, build, sdk, labels, first_seen)
         if owner.refusing is not None:
             raise owner.refusing
@@ -153,9 +167,9 @@ class AgentsService:
                 session.last_no = message.number
                 self._hear(owner, session, message)
                 if message.logs:
-                    lines = log_lines(owner, message.logs)
+                    lines, unsure = log_lines(owner, message.logs, session.domain), _unsure(owner, message.logs)
                     await logs_in_hand.acquire()
-                    self._tasks.create_task(self._store_logs(session, token, message.number, lines, logs_in_hand))
+                    self._tasks.create_task(self._store_logs(owner, session, token, message.number, lines, unsure, logs_in_hand))
         except BrokerError as error:
             log.warning("agent's stream refused", agent=session.facts.name, reason=str(error))
             session.out.go_away = str(error)
@@ -207,11 +221,13 @@ class AgentsService:
                 raise InvalidField("progress.checkpoint", f"at most {owner.limits.payload_limit_bytes} bytes")
             owner.checkpoint(live.job_id, live.seq, report.checkpoint)
 
-    async def _store_logs(self, session: Session, token: object, number: int, lines: list[StoredLine], in_hand: asyncio.Semaphore) -> None:
+    async def _store_logs(
+        self, owner: Owner, session: Session, token: object, number: int, lines: list[StoredLine], unsure: set[int], in_hand: asyncio.Semaphore
+    ) -> None:  # fmt: skip
         """Stores the lines of one message and confirms them. Runs in the server's task group, so nothing may leave it."""
         try:
-            await self._logs.put(lines)
-        except READ_FAILURES as error:
+            await self._logs.put(await self._own(owner, session.domain, lines, unsure))
+        except (ReadFailed, *READ_FAILURES) as error:
             log.warning("log lines not stored; the agent keeps them", agent=session.facts.name, reason=str(error))
         except Exception:
             log.exception("log lines not stored", agent=session.facts.name)
@@ -221,6 +237,11 @@ class AgentsService:
                 session.wake.set()
         finally:
             in_hand.release()
+
+
+def _unsure(owner: Owner, batches: Iterable[agents_pb2.LogBatch]) -> set[int]:
+    """Jobs with lines that memory does not know: lines mostly arrive while it still does."""
+    return {batch.lease.job_id for batch in batches} - owner.live_jobs.keys()
 
 
 async def _unless(left: asyncio.Event, done: "asyncio.Future[T]") -> T:
@@ -239,7 +260,8 @@ async def _unless(left: asyncio.Event, done: "asyncio.Future[T]") -> T:
 class _Collector:
     """Gathers what became of the outcomes of one unary call."""
 
-    def __init__(self, expected: int) -> None:
+    def __init__(self, expected: int, domain: str) -> None:
+        self.domain = domain
         self._expected = expected
         self._acks: dict[tuple[int, int], int] = {}
         self._seen = 0

@@ -77,6 +77,7 @@ class Session:
 
     def __init__(self, facts: AgentFacts, served: Iterable[Served], slots: int, now: float) -> None:
         self.facts = facts
+        self.domain = facts.domain
         self.served = {s.entry.type_id: s for s in served}
         self.slots = slots
         self.columns = False  # the agent understands jobs and acknowledgements as columns
