@@ -26,9 +26,10 @@ class AccessCalls(Base):
         if role not in ROLE_NUMBERS:
             raise InvalidRequest(f"there is no role {role!r}; the roles are {', '.join(ROLE_NUMBERS)}", details={"field": "role"})
         request = build(
-            access_pb2.CreateTokenRequest, name=name, role=ROLE_NUMBERS[role], expires_in=duration("expires_in_s", expires_in_s), all_domains=all_domains,
+            access_pb2.CreateTokenRequest, name=name, role=ROLE_NUMBERS[role],  # type: ignore[arg-type]  # enum numbers
+            expires_in=duration("expires_in_s", expires_in_s), all_domains=all_domains,
             reason=reason,
-        )  # type: ignore[arg-type]  # enum numbers  # fmt: skip
+        )  # fmt: skip
         return models.new_token(await self._call(lambda stubs: stubs.access.CreateToken, request, repeatable=False))
 
     async def list_tokens(self, *, all_domains: bool = False, include_revoked: bool = False) -> list[Token]:

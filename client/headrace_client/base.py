@@ -30,7 +30,8 @@ class Base:
     ) -> None:  # fmt: skip
         """`broker`: HOST:PORT or unix:PATH, several with commas between them (default: HEADRACE_BROKER, then 127.0.0.1:7233). `timeout_s` is for each call.
         `token`: the secret, or a function that gives it, such as a TokenFile (default: HEADRACE_TOKEN, HEADRACE_TOKEN_FILE). `actor`: who this is where no token says so.
-        `on_behalf_of`: whose wish changes are, for the audit; operators and administrators only. `codecs`: what payloads go through before they are sent, in this order, and payloads and results when they are read.
+        `on_behalf_of`: whose wish changes are, for the audit; operators and administrators only.
+        `codecs`: what payloads go through before they are sent, in this order, and payloads and results when they are read.
 
         Raises:
             InvalidRequest: an address, the domain, or the time makes no sense; or a token would travel in the clear. CodecError: the codecs do not go together.

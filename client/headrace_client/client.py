@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import grpc
 from headrace_proto.v1 import jobs_pb2, types_pb2
-from headrace_proto.wire import LEVEL_NUMBERS, to_datetime, to_duration, to_timestamp
+from headrace_proto.wire import LEVEL_NUMBERS, Reason, to_datetime, to_duration, to_timestamp
 
 from headrace_client import models
 from headrace_client.base import Base

@@ -454,7 +454,7 @@ def alert(message: admin_pb2.Alert) -> Alert:
 
 def token(message: access_pb2.Token) -> Token:
     """A token from its message."""
-    times = (to_datetime(getattr(message, field)) if message.HasField(field) else None for field in ("expires_at", "old_secret_until", "revoked_at"))  # type: ignore[arg-type]
+    times = (to_datetime(getattr(message, field)) if message.HasField(field) else None for field in ("expires_at", "old_secret_until", "revoked_at"))
     return Token(message.token_id, message.name, message.domain, ROLE_NAMES[message.role], to_datetime(message.created_at), message.created_by, *times)
 
 

@@ -14,8 +14,10 @@ from typing import Any
 
 import grpc
 from headrace_proto.v1 import jobs_pb2
+from headrace_proto.wire import Reason
 
 from headrace_client.channel import Brokers, backoff_s
+from headrace_client.credentials import Metadata, Pairs
 from headrace_client.encode import Spec, payload_of, put
 from headrace_client.errors import HeadraceError, ResultUnknown, Unavailable, from_rpc, left_nothing, make, never_sent
 from headrace_client.models import Submitted

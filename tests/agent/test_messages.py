@@ -7,6 +7,7 @@ from headrace_agent.job import Job, Terms
 from headrace_agent.metrics import AgentMetrics
 from headrace_agent.outbox import MESSAGE_BYTES, Outbox, Room
 from headrace_agent.session import Session
+from headrace_client.credentials import Metadata
 from headrace_proto.v1 import agents_pb2
 
 MIB = 1024 * 1024

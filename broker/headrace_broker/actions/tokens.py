@@ -21,7 +21,7 @@ REFRESH_S = 0.5
 AGAIN_S = 0.2
 """A secret that nobody knows is looked for in the database, since it may be new: so often at most, whatever is sent."""
 OVERLAP = timedelta(seconds=60)
-"""Tokens changed so long before the newest known change are read again: changes may become visible in another order than that of their times. Statements last 10 s at most."""
+"""Tokens changed so long before the newest known change are read again: changes may become visible in another order than that of their times."""
 
 log = structlog.get_logger("headrace.tokens")
 

@@ -136,4 +136,3 @@ def sees_all_domains() -> bool:
     """Whether the call may do what concerns all domains."""
     token = TOKEN.get()
     return token is None or token.domain is None
-

@@ -113,8 +113,8 @@ def _filter(wanted: access_pb2.AuditFilter, context: Any) -> AuditFilter:
         from_ = datetime.fromtimestamp(convert.unix_s("filter.at_from", wanted.at_from), UTC)
     if wanted.HasField("at_to"):
         to = datetime.fromtimestamp(convert.unix_s("filter.at_to", wanted.at_to), UTC)
-    texts = [convert.text(f"filter.{field}", getattr(wanted, field), 300) or None for field in ("actor", "target", "action")]
-    return AuditFilter(_domain(wanted.all_domains, context), *texts, from_, to)
+    actor, target, action = (convert.text(f"filter.{field}", getattr(wanted, field), 300) or None for field in ("actor", "target", "action"))
+    return AuditFilter(_domain(wanted.all_domains, context), actor, target, action, from_, to)
 
 
 def _token(row: TokenRow) -> access_pb2.Token:

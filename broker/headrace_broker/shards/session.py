@@ -77,7 +77,6 @@ class Session:
 
     def __init__(self, facts: AgentFacts, served: Iterable[Served], slots: int, now: float) -> None:
         self.facts = facts
-        self.domain = facts.domain
         self.served = {s.entry.type_id: s for s in served}
         self.slots = slots
         self.columns = False  # the agent understands jobs and acknowledgements as columns
@@ -102,6 +101,11 @@ class Session:
         self.unaccepted: list[tuple[int, float]] = []  # sent, not accepted: (number, when)
         self._credit_no = 0  # newest Assign that a credit has counted
         self._unseen: list[tuple[int, Counter[int]]] = []  # sent, not covered by a credit: (number, jobs by type id)
+
+    @property
+    def domain(self) -> str:
+        """Where its jobs are."""
+        return self.facts.domain
 
     def attach(self, stream: object, now: float) -> None:
         """A new stream carries the session; whatever the old one had not delivered is forgotten: the Hello said what the agent holds."""

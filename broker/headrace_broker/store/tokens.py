@@ -111,4 +111,5 @@ def _text(at: datetime | None) -> str | None:
 
 
 def _row(row: Any) -> TokenRow:
-    return TokenRow(*(Role(value) if name == "role" else value for name, value in row.items()))
+    values = dict(row)
+    return TokenRow(**{**values, "role": Role(values["role"])})

@@ -167,7 +167,9 @@ def _start_agent(directory: Path, load: Load, common: Common, client: Client, sl
     command += ["--broker", ",".join(client.brokers)]
     for option, value in (("--domain", common.domain), ("--token-file", common.token_file), ("--tls-ca", common.tls_ca)):
         command += [option, value] if value else []
-    return subprocess.Popen(command, env={**os.environ, **({"HEADRACE_TOKEN": common.token} if common.token else {}), "HEADRACE_BENCH_TYPE": load.type, "HEADRACE_BENCH_DIR": str(directory)})
+    return subprocess.Popen(
+        command, env={**os.environ, **({"HEADRACE_TOKEN": common.token} if common.token else {}), "HEADRACE_BENCH_TYPE": load.type, "HEADRACE_BENCH_DIR": str(directory)}
+    )
 
 
 async def _until_connected(admin: AdminClient, load: Load, agents: int, processes: "Sequence[subprocess.Popen[bytes]]") -> None:

@@ -43,7 +43,15 @@ class Common:
 
     def client(self) -> Client:
         """The client that these options describe."""
-        return Client(self.broker, domain=self.domain, token=self._token(), on_behalf_of=self.on_behalf_of, tls_ca=self.tls_ca, timeout_s=self.timeout_s, codecs=_codecs(self.codecs))
+        return Client(
+            self.broker,
+            domain=self.domain,
+            token=self._token(),
+            on_behalf_of=self.on_behalf_of,
+            tls_ca=self.tls_ca,
+            timeout_s=self.timeout_s,
+            codecs=_codecs(self.codecs),
+        )
 
     def admin(self) -> AdminClient:
         """The administrator's client that these options describe."""
