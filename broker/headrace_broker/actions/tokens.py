@@ -81,7 +81,7 @@ class TokenTable:
         for row in rows:
             self._put(row, before)
             self._newest = max(self._newest or row.changed_at, row.changed_at)
-        self._looked_at = loop.time()
+        self._looked_at = before
         self.expire()
 
     def expire(self) -> None:
@@ -148,9 +148,13 @@ class TokenTable:
         return row
 
     async def _look_again(self) -> None:
+        """Returns after a look that began after this was called: one look serves all who wait for it."""
+        loop = asyncio.get_running_loop()
+        called_at = loop.time()
         async with self._looking:
-            if asyncio.get_running_loop().time() - self._looked_at < AGAIN_S:
+            if self._looked_at > called_at:
                 return
+            await asyncio.sleep(max(0.0, self._looked_at + AGAIN_S - loop.time()))
             try:
                 await self.refresh()
             except READ_FAILURES as error:
