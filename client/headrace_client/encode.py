@@ -7,12 +7,13 @@ from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_proto.v1 import jobs_pb2, types_pb2
 from headrace_proto.wire import STATE_NUMBERS, to_duration, to_timestamp
 
 from headrace_client.codecs import Codecs
 from headrace_client.errors import InvalidRequest
-from headrace_client.models import JobSpec, State
+from headrace_client.models import JobFilter, JobSpec, State
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -137,6 +138,14 @@ def duration(field: str, seconds: float | None) -> Duration | None:
         raise InvalidRequest(f"{field}: {seconds!r} is not a number of seconds: {error}", details={"field": field}) from error
 
 
+def timestamp(field: str, at: datetime | None) -> Timestamp | None:
+    """A time as a message; None stays None."""
+    try:
+        return None if at is None else to_timestamp(at)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidRequest(f"{field}: {at!r} is not a time: {error}", details={"field": field}) from error
+
+
 async def batches(specs: Iterable[JobSpec] | AsyncIterable[JobSpec], most: int, codecs: Codecs | None = None) -> AsyncIterator[list[Spec | InvalidRequest]]:
     """Messages in batches of at most `most` jobs, each ended by the job that makes it pass BATCH_BYTES; a job that cannot be sent is its error."""
     batch: list[Spec | InvalidRequest] = []
@@ -168,6 +177,22 @@ def state_number(state: State | str) -> int:
     if number is None:
         raise InvalidRequest(f"a state is one of {', '.join(STATE_NUMBERS)}, found {state!r}", details={"field": "states"})
     return number
+
+
+def filter_message(wanted: JobFilter) -> jobs_pb2.JobFilter:
+    """A filter as a message. Raises InvalidRequest for what cannot be sent."""
+    message = build(
+        jobs_pb2.JobFilter, types=wanted.types, states=[state_number(state) for state in wanted.states], instance_id=wanted.instance_id, agent=wanted.agent,  # type: ignore[misc]
+        error_fingerprint=wanted.fingerprint, labels=wanted.labels, log_text=wanted.log_text,
+    )  # fmt: skip
+    for name in ("created_from", "created_to", "started_from", "started_to", "settled_from", "settled_to"):
+        at = getattr(wanted, name)
+        if at is None:
+            continue
+        if at.tzinfo is None:
+            raise InvalidRequest(f"{name} must say its time zone", details={"field": name})
+        getattr(message, name).CopyFrom(to_timestamp(at))
+    return message
 
 
 async def _aiter(specs: Iterable[JobSpec] | AsyncIterable[JobSpec]) -> AsyncIterator[JobSpec]:

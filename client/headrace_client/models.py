@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -135,8 +135,42 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs: what is given must all hold, what is not does not narrow. Each `_from` is included, each `_to` is not.
+
+    `started` and `agent` are those of the newest attempt, `settled` that of jobs that have settled, `fingerprint` that of the job's error. `labels`: all of these;
+    `log_text`: some log line of any attempt holds it, A-Z as a-z.
+    """
+
+    types: Sequence[str] = ()
+    states: Sequence[State | str] = ()
+    instance_id: str = ""
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+    started_from: datetime | None = None
+    started_to: datetime | None = None
+    settled_from: datetime | None = None
+    settled_to: datetime | None = None
+    agent: str = ""
+    fingerprint: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    log_text: str = ""
+
+
+class Order(StrEnum):
+    """Of a list. `SCORE`: highest score first, for waiting jobs."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    SCORE = "score"
+
+
+@dataclass(frozen=True, slots=True)
 class JobPage:
-    """Jobs, newest first. `next_page_token` empty: this was the last page. `complete` False: ask on, even if there are no jobs here."""
+    """Jobs in the order that was asked for. `next_page_token` empty: this was the last page. `complete` False: ask on, even if there are no jobs here.
+
+    `searched_until`: all jobs created after it (before it, oldest first) have been looked at.
+    """
 
     jobs: list[Job]
     next_page_token: str
@@ -146,11 +180,13 @@ class JobPage:
 
 @dataclass(frozen=True, slots=True)
 class JobCounts:
-    """Jobs by type and state, exact as of `as_of`."""
+    """Jobs by type and state as of `as_of`. `complete`: exact; else there are at least so many, and all created after `searched_until` were counted."""
 
     totals: dict[State, int]
     types: dict[str, dict[State, int]]
     as_of: datetime
+    complete: bool = True
+    searched_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -486,3 +522,116 @@ def _state(number: int) -> State | None:
 
 def _time(message: Any, name: str) -> datetime | None:
     return to_datetime(getattr(message, name)) if message.HasField(name) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Percentiles of durations in seconds, right to 9 %; None when nothing was measured. `count`: how many durations."""
+
+    count: int
+    p50_s: float | None
+    p95_s: float | None
+    p99_s: float | None
+    sum_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrendPoint:
+    """What happened from `at` on, in one step: jobs submitted, requeued, ended in error or aborted; attempts granted, completed, failed, timed out, lost.
+
+    `error_rate`: share of the ended attempts that did not complete. `waiting`: the most that waited at once. `utilisation`: share of the slots' time that was used.
+    """
+
+    at: datetime
+    submitted: int
+    granted: int
+    completed: int
+    failed: int
+    timed_out: int
+    lost: int
+    error: int
+    aborted: int
+    requeued: int
+    error_rate: float | None
+    wait: Spread
+    run: Spread
+    waiting: int
+    utilisation: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrendSeries:
+    """Points of one type or agent (`name`), or of everything (empty), oldest first; `total` is all of them as one."""
+
+    name: str
+    points: list[TrendPoint]
+    total: TrendPoint
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """Points of `step_s` seconds each; `week_before` is everything, a week earlier."""
+
+    step_s: float
+    series: list[TrendSeries]
+    week_before: TrendSeries
+
+
+@dataclass(frozen=True, slots=True)
+class TypeCapacity:
+    """One type's demand and what serves it; None: cannot be told, or never. Slots count for every type that their agent serves.
+
+    `load`: slots that are busy on average. `drain_s`: until the backlog is gone. `mean_wait_s`, `slots_needed` and `agents_needed` are by Erlang C.
+    """
+
+    type: str
+    waiting: int
+    processing: int
+    slots: int
+    agents: int
+    arrivals_per_s: float
+    work_s: float | None
+    load: float | None
+    utilisation: float | None
+    drain_s: float | None
+    mean_wait_s: float | None
+    slots_needed: int | None
+    agents_needed: int | None
+
+
+def trend(message: stats_pb2.GetTrendResponse) -> Trend:
+    """From the wire."""
+    return Trend(to_seconds(message.step), [_series(item) for item in message.series], _series(message.week_before))
+
+
+def capacity(message: stats_pb2.TypeCapacity) -> TypeCapacity:
+    """From the wire."""
+    return TypeCapacity(
+        message.type, message.waiting, message.processing, message.slots, message.agents, message.arrivals_per_s, _seconds(message, "work"),
+        _optional(message, "load"),
+        _optional(message, "utilisation"), _seconds(message, "drain"), _seconds(message, "mean_wait"), _optional(message, "slots_needed"),
+        _optional(message, "agents_needed"),
+    )  # fmt: skip
+
+
+def _series(message: stats_pb2.TrendSeries) -> TrendSeries:
+    return TrendSeries(message.name, [_point(item) for item in message.points], _point(message.total))
+
+
+def _point(message: stats_pb2.TrendPoint) -> TrendPoint:
+    return TrendPoint(
+        to_datetime(message.at), message.submitted, message.granted, message.completed, message.failed, message.timed_out, message.lost, message.error, message.aborted,
+        message.requeued, _optional(message, "error_rate"), _spread(message.wait), _spread(message.run), message.waiting, _optional(message, "utilisation"),
+    )  # fmt: skip
+
+
+def _spread(message: stats_pb2.Spread) -> Spread:
+    return Spread(message.count, _seconds(message, "p50"), _seconds(message, "p95"), _seconds(message, "p99"), to_seconds(message.sum))
+
+
+def _optional(message: Any, name: str) -> Any:
+    return getattr(message, name) if message.HasField(name) else None
+
+
+def _seconds(message: Any, name: str) -> float | None:
+    return to_seconds(getattr(message, name)) if message.HasField(name) else None

@@ -1,6 +1,7 @@
 """Who may call what: every call of every role, tokens that end, domains that do not see each other."""
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import AsyncIterator
@@ -245,6 +246,10 @@ async def _ended(calls: dict[str, Any]) -> dict[str, tuple[str, str]]:
     async with asyncio.timeout(20):
         found = {}
         for name, call in calls.items():
+            if name != "WaitJob":
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    while await call.read() is not grpc.aio.EOF:  # gRPC tells the status only after what came before it
+                        pass
             code = await call.code()
             found[name] = (code.name, dict(await call.trailing_metadata() or ()).get("headrace-reason", ""))
         return found
@@ -271,7 +276,7 @@ async def test_other_tokens_do_not_end_with_one(stubs: Stubs, secrets: dict[str,
 
     async def seen() -> bool:
         await stubs.jobs.Submit(jobs_pb2.SubmitRequest(job=types_pb2.JobSpec(type="t", payload=b"{}")), metadata=boss, timeout=10)
-        return reading.done()
+        return bool(reading.done())
 
     await until(seen, what="a change is seen")
     assert (await reading).type == "t"
@@ -285,7 +290,8 @@ async def test_a_rotated_token_has_two_secrets_for_a_while(stubs: Stubs, secrets
         try:
             await stubs.jobs.CountJobs(jobs_pb2.CountJobsRequest(), metadata=bearer(secret), timeout=10)
         except grpc.aio.AioRpcError as error:
-            assert refusal_of(error).reason == "TOKEN_INVALID"
+            if refusal_of(error).reason != "TOKEN_INVALID":
+                raise
             return False
         return True
 

@@ -6,7 +6,7 @@ session has something to say, and says everything due in one message.
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
 import structlog
@@ -17,20 +17,19 @@ from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError, DatabaseUnavailable, InvalidField, NotOwner, SessionError
 from headrace_broker.model.job import Disposition, Kind
 from headrace_broker.rpc import convert
-from headrace_broker.rpc.agent_messages import MAX_OUTCOMES, completions, endings, log_lines, refs, response
+from headrace_broker.rpc.agent_messages import MAX_OUTCOMES, completions, endings, log_batches, refs, response
 from headrace_broker.rpc.callers import caller_of
+from headrace_broker.rpc.log_intake import LogIntake
 from headrace_broker.shards import reception
 from headrace_broker.shards.intents import Ending
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.session import AgentFacts, Served, Session
-from headrace_broker.store.heads import ReadFailed
-from headrace_broker.store.logs import LogWriter, StoredLine
+from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.settings import OtherDomain, SettingsStore
 
 T = TypeVar("T")
-LOGS_IN_HAND = 8  # log batches of one stream that are being stored; an agent that sends more waits
 
 log = structlog.get_logger("headrace.agents")
 
@@ -89,22 +88,11 @@ class AgentsService:
         )
 
     async def UploadLogs(self, request: agents_pb2.UploadLogsRequest, context: Any) -> agents_pb2.UploadLogsResponse:  # noqa: N802
-        owner, domain = self._ownership.owner, convert.domain_of(context)
-        unsure = _unsure(owner, request.logs)
         try:
-            await self._logs.put(await self._own(owner, domain, log_lines(owner, request.logs, domain), unsure))
-        except (ReadFailed, *READ_FAILURES) as error:
+            await self._logs.put(log_batches(self._ownership.owner, request.logs, convert.domain_of(context)))
+        except READ_FAILURES as error:
             raise DatabaseUnavailable("the database cannot be reached; nothing was stored") from error
         return agents_pb2.UploadLogsResponse()
-
-    async def _own(self, owner: Owner, domain: str, lines: list[StoredLine], unsure: set[int]) -> list[StoredLine]:
-        """The lines without those of jobs in other domains. Raises ReadFailed."""
-        if not unsure:
-            return lines
-        heads = await self._ownership.heads.heads(sorted(unsure))
-        types = owner.types.by_id
-        foreign = unsure - {head.job_id for head in heads.values() if head.type_id in types and types[head.type_id].domain == domain}
-        return [line for line in lines if line[0] not in foreign]
 
     async def _greet(self, owner: Owner, first: agents_pb2.ConnectRequest, caller: Caller) -> tuple[Session, agents_pb2.ConnectResponse]:
         hello, domain = first.hello, caller.domain
@@ -157,7 +145,7 @@ class AgentsService:
     async def _read(self, owner: Owner, session: Session, token: object, requests: AsyncIterator[agents_pb2.ConnectRequest]) -> None:
         """Until the stream ends; then the session waits for the agent to come back. What breaks the rules ends the stream."""
         loop = asyncio.get_running_loop()
-        logs_in_hand = asyncio.Semaphore(LOGS_IN_HAND)
+        intake = LogIntake(self._logs, self._tasks, session, token)
         try:
             async for message in requests:
                 if session.stream is not token:
@@ -167,9 +155,7 @@ class AgentsService:
                 session.last_no = message.number
                 self._hear(owner, session, message)
                 if message.logs:
-                    lines, unsure = log_lines(owner, message.logs, session.domain), _unsure(owner, message.logs)
-                    await logs_in_hand.acquire()
-                    self._tasks.create_task(self._store_logs(owner, session, token, message.number, lines, unsure, logs_in_hand))
+                    await intake.put(message.number, log_batches(owner, message.logs, session.domain))
         except BrokerError as error:
             log.warning("agent's stream refused", agent=session.facts.name, reason=str(error))
             session.out.go_away = str(error)
@@ -220,28 +206,6 @@ class AgentsService:
             if len(report.checkpoint) > owner.limits.payload_limit_bytes:
                 raise InvalidField("progress.checkpoint", f"at most {owner.limits.payload_limit_bytes} bytes")
             owner.checkpoint(live.job_id, live.seq, report.checkpoint)
-
-    async def _store_logs(
-        self, owner: Owner, session: Session, token: object, number: int, lines: list[StoredLine], unsure: set[int], in_hand: asyncio.Semaphore
-    ) -> None:  # fmt: skip
-        """Stores the lines of one message and confirms them. Runs in the server's task group, so nothing may leave it."""
-        try:
-            await self._logs.put(await self._own(owner, session.domain, lines, unsure))
-        except (ReadFailed, *READ_FAILURES) as error:
-            log.warning("log lines not stored; the agent keeps them", agent=session.facts.name, reason=str(error))
-        except Exception:
-            log.exception("log lines not stored", agent=session.facts.name)
-        else:
-            if session.stream is token:
-                session.out.logs_no = max(session.out.logs_no, number)
-                session.wake.set()
-        finally:
-            in_hand.release()
-
-
-def _unsure(owner: Owner, batches: Iterable[agents_pb2.LogBatch]) -> set[int]:
-    """Jobs with lines that memory does not know: lines mostly arrive while it still does."""
-    return {batch.lease.job_id for batch in batches} - owner.live_jobs.keys()
 
 
 async def _unless(left: asyncio.Event, done: "asyncio.Future[T]") -> T:

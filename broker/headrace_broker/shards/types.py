@@ -53,6 +53,17 @@ class TypeTable:
         """The types of a domain, by name."""
         return sorted((entry for entry in self.by_id.values() if entry.domain == domain), key=lambda entry: entry.name)
 
+    def domain_of(self, type_id: int) -> str | None:
+        """Where the jobs of a type are; None: it is not known."""
+        entry = self.by_id.get(type_id)
+        return entry.domain if entry is not None else None
+
+    def log_limits(self, type_id: int) -> tuple[int, int]:
+        """(lines, bytes) that are kept of the log of one attempt; the defaults for a type that is not known."""
+        entry = self.by_id.get(type_id)
+        settings = entry.settings if entry is not None else Settings()
+        return settings.log_limit_lines, settings.log_limit_bytes
+
     async def load(self) -> None:
         """Reads what changed since the last load; all of it at first. Raises what asyncpg raises."""
         for row in await self._store.types(self._newest):
