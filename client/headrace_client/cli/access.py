@@ -23,7 +23,6 @@ Target = Annotated[str, Parameter(help="only to this, such as job/7 or type/mail
 From = Annotated[datetime | None, Parameter(name="--from", help="not before this time (with its time zone, or in UTC)")]
 To = Annotated[datetime | None, Parameter(name="--to", help="before this time")]
 EveryDomain = Annotated[bool, Parameter(name="--all-domains", negative=(), help="of all domains, and of none")]
-COLUMNS = ["at", "actor", "on_behalf_of", "action", "target", "reason", "before", "after"]
 
 
 @tokens_app.command
@@ -109,7 +108,7 @@ def list_audit(
             found += rows
             if not token:
                 break
-        output.rows(found, COLUMNS, titles={"on_behalf_of": "for"}, empty="nothing was changed")
+        _rows(found, output)
 
     return run_admin(common or Common(), command)
 
@@ -126,9 +125,27 @@ def export(
             async for row in rows:
                 output.rows([row], [])
         else:
-            output.rows([row async for row in rows], COLUMNS, titles={"on_behalf_of": "for"}, empty="nothing was changed")
+            _rows([row async for row in rows], output)
 
     return run_admin(common or Common(), command)
+
+
+def _rows(found: list[AuditRow], output: Output) -> None:
+    if output.form != "table":
+        output.rows(found, [])
+        return
+    rows = [
+        {"at": row.at, "actor": row.actor, "for": row.on_behalf_of, "action": row.action, "target": row.target, "value": _change(row), "reason": row.reason}
+        for row in found
+    ]
+    output.rows(rows, ["at", "actor", "for", "action", "target", "value", "reason"], titles={"value": "change"}, empty="nothing was changed")
+
+
+def _change(row: AuditRow) -> str:
+    """What differs, in a line."""
+    before, after = row.before or {}, row.after or {}
+    changed = [name for name in {**before, **after} if before.get(name) != after.get(name) and (name in after or not before or not after)]
+    return ", ".join(f"{name} {before[name]} -> {after.get(name)}" if name in before else f"{name} {after[name]}" for name in changed)
 
 
 def _aware(at: datetime | None) -> datetime | None:
