@@ -53,7 +53,7 @@ def _complete(owner: "Owner", round_: Round, done: Completions) -> None:
         minute = minutes.get(entry)
         if minute is None:
             if entry.domain != done.sink.domain:
-                late.append((Ending(job_id, epoch, Kind.COMPLETED, done.sink, done.result(index)), live))
+                round_.acks.append((done.sink, [job_id], [epoch], Disposition.UNKNOWN))
                 continue
             minute = minutes[entry] = owner.delete_minute(entry, State.COMPLETED) or 0
         settled[entry] += 1
