@@ -38,6 +38,7 @@ class Options(BaseModel):
     auth: str | None = Field(
         None, pattern="^(off|required)$", description="required: every call needs a token; off: none does; unset: required where other machines can reach the broker"
     )
+    testing: bool = Field(False, description="for tests only: the clock may be set forward, and the embedded Postgres does not wait for the disk")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error")
     log_format: str = Field("console", pattern="^(console|json)$", description="console or json")
 

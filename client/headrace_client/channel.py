@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from headrace_proto.v1 import access_pb2_grpc, admin_pb2_grpc, agents_pb2_grpc, jobs_pb2_grpc, logs_pb2_grpc, stats_pb2_grpc
+from headrace_proto.v1 import access_pb2_grpc, admin_pb2_grpc, agents_pb2_grpc, jobs_pb2_grpc, logs_pb2_grpc, stats_pb2_grpc, testing_pb2_grpc
 from headrace_proto.wire import ACTOR_KEY, DEFAULT_DOMAIN, DEFAULT_PORT, DOMAIN_KEY, ON_BEHALF_OF_KEY
 
 from headrace_client.credentials import Metadata, Token, token_of
@@ -83,6 +83,7 @@ class Stubs:
         self.access: Any = access_pb2_grpc.AccessStub(channel)  # type: ignore[no-untyped-call]
         self.logs: Any = logs_pb2_grpc.LogsStub(channel)  # type: ignore[no-untyped-call]
         self.stats: Any = stats_pb2_grpc.StatsStub(channel)  # type: ignore[no-untyped-call]
+        self.testing: Any = testing_pb2_grpc.TestingStub(channel)  # type: ignore[no-untyped-call]
 
 
 class Brokers:

@@ -52,6 +52,7 @@ LEAST: dict[str, frozenset[Role]] = {
     "/headrace.v1.Stats/GetTrend": OVERSEE,
     "/headrace.v1.Stats/GetCapacity": OVERSEE,
     "/headrace.v1.Logs/TailLogs": READ,
+    "/headrace.v1.Testing/AdvanceClock": ADMINISTER,
     "/headrace.v1.Access/CreateToken": ADMINISTER,
     "/headrace.v1.Access/ListTokens": ADMINISTER,
     "/headrace.v1.Access/RotateToken": ADMINISTER,
