@@ -9,7 +9,7 @@ from headrace_proto.v1 import admin_pb2, limits_pb2, stats_pb2, testing_pb2, typ
 from headrace_proto.wire import STATE_NUMBERS, to_datetime, to_duration
 
 from headrace_client import limits, models
-from headrace_client.base import Base
+from headrace_client.access import AccessCalls
 from headrace_client.encode import build, duration, timestamp
 from headrace_client.errors import InvalidRequest
 from headrace_client.limits import Domain, Pause
@@ -24,7 +24,7 @@ SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state", "rat
 payload_schema a dict or JSON text."""
 
 
-class AdminClient(Base):
+class AdminClient(AccessCalls):
     """Calls over several jobs give a result for each. Errors are those of `headrace_client.errors`; a repeated call does no harm."""
 
     async def list_types(self) -> list[JobType]:

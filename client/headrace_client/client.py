@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import grpc
 from headrace_proto.v1 import jobs_pb2, logs_pb2, types_pb2
-from headrace_proto.wire import LEVEL_NUMBERS, to_datetime, to_duration
+from headrace_proto.wire import LEVEL_NUMBERS, Reason, to_datetime, to_duration
 
 from headrace_client import models
 from headrace_client.base import Base
@@ -246,9 +246,12 @@ class Client(Base):
                     yield models.change(message)
             except grpc.aio.AioRpcError as rpc_error:
                 error = from_rpc(rpc_error)
-                if not isinstance(error, Unavailable):
+                if error.reason == Reason.TOKEN_ENDED:  # there may be a new one
+                    pass
+                elif not isinstance(error, Unavailable):
                     raise error from rpc_error
-                self._brokers.failed(stubs)
+                else:
+                    self._brokers.failed(stubs)
             finally:
                 call.cancel()
             gap = True
@@ -326,7 +329,7 @@ class Client(Base):
     def _stream(self) -> Submitter:
         self._brokers.current()  # raises when it cannot be used here: closed, forked, another event loop
         if self._submitter is None:
-            self._submitter = Submitter(self._brokers, self._metadata)
+            self._submitter = Submitter(self._brokers, self._call_metadata)
             self._sending = asyncio.get_running_loop().create_task(self._submitter.run())
         return self._submitter
 

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 
 from headrace_client.client import Client
 from headrace_client.codecs import Codec
+from headrace_client.credentials import Token
 from headrace_client.errors import ClientClosed, ForkError, HeadraceError
 from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobFilter, JobPage, JobResult, JobSpec, LogLine, Order, State, Submitted
 
@@ -22,8 +23,8 @@ class SyncClient:
     """See `Client` for what each method does and raises. Use as a context manager, or call `close`."""
 
     def __init__(
-        self, broker: str | Sequence[str] | None = None, *, domain: str | None = None, token: str | None = None, tls_ca: str | Path | None = None,
-        actor: str | None = None, timeout_s: float = 30.0, codecs: Sequence[Codec] = (),
+        self, broker: str | Sequence[str] | None = None, *, domain: str | None = None, token: Token | None = None, tls_ca: str | Path | None = None,
+        actor: str | None = None, on_behalf_of: str | None = None, timeout_s: float = 30.0, codecs: Sequence[Codec] = (),
     ) -> None:  # fmt: skip
         self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
@@ -31,7 +32,7 @@ class SyncClient:
         self._thread.start()
 
         async def make() -> Client:
-            return Client(broker, domain=domain, token=token, tls_ca=tls_ca, actor=actor, timeout_s=timeout_s, codecs=codecs)
+            return Client(broker, domain=domain, token=token, tls_ca=tls_ca, actor=actor, on_behalf_of=on_behalf_of, timeout_s=timeout_s, codecs=codecs)
 
         try:
             self._client = self._run(make())

@@ -58,6 +58,8 @@ class Job:
 class Machine:
     """Owner and model side by side. All methods run in one event loop; `now` is the monotonic clock that they share."""
 
+    domain = "default"
+
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self.now = 1000.0

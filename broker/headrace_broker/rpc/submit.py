@@ -85,9 +85,12 @@ class SubmitCalls:
             await answers.put(jobs_pb2.SubmitStreamResponse(request_no=request.request_no, results=results))
 
         async with asyncio.TaskGroup() as tasks:
-            async for request in requests:
-                await room.acquire()
-                tasks.create_task(serve(request))
+            try:
+                async for request in requests:
+                    await room.acquire()
+                    tasks.create_task(serve(request))
+            except BrokerError as error:  # what came is no message at all, or the token has ended: nothing more is read
+                await answers.put(error)
         await answers.put(None)
 
     async def _submit_batch(self, domain: str, request: Batched, *, wait: bool) -> jobs_pb2.SubmitResults:

@@ -69,7 +69,11 @@ class KeyedJob:
 
 
 class AckSink(Protocol):
-    """Who is told what became of outcomes, once that is durable."""
+    """Who is told what became of outcomes, once that is durable. Outcomes of jobs outside of its domain are unknown."""
+
+    @property
+    def domain(self) -> str:
+        """Where the jobs of these outcomes must be."""
 
     def ack(self, job_ids: list[int], epochs: list[int], disposition: Disposition) -> None:
         """Each outcome is named in one call; those named together had the same fate."""

@@ -85,13 +85,13 @@ class Heads:
         rows = [row for class_, ids in _by_class(job_ids) for row in await self._fetch(sql("bodies"), ids, class_)]
         return {job_id: (payload or b"" if details == _NO_DETAILS else FullBody(payload or b"", *details), checkpoint) for job_id, payload, *details, checkpoint in rows}
 
-    async def endings(self, leases: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, bool]]:
-        """How leases (job_id, epoch) ended: (kind of the ending or 0, whether an abort was asked for under it); leases never granted are absent."""
+    async def endings(self, leases: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, bool, int]]:
+        """How leases (job_id, epoch) ended: (kind of the ending or 0, whether an abort was asked for under it, type_id); leases never granted are absent."""
         found = {}
         for class_, group in itertools.groupby(sorted(leases, key=lambda lease: class_of(lease[0])), key=lambda lease: class_of(lease[0])):
             chunk = list(group)
             rows = await self._fetch(sql("endings"), [c[0] for c in chunk], [c[1] for c in chunk], class_)
-            found.update({(r["job_id"], r["lease_epoch"]): (r["kind"], r["abort_requested"]) for r in rows})
+            found.update({(r["job_id"], r["lease_epoch"]): (r["kind"], r["abort_requested"], r["type_id"]) for r in rows})
         return found
 
     async def _fetch(self, query: str, *args: Any) -> list[Any]:
