@@ -108,8 +108,7 @@ def decide(owner: "Owner", round_: Round, intent: ChangeIntent, now: float) -> N
         try:
             state = _DECIDE[intent.verb](owner, round_, intent, head, live, now)
             results.append(Change(head.job_id, state))
-            if intent.verb is not Verb.EXPIRE:  # nobody asked for it, and the event says why
-                _audit(round_, intent, head, before, state)
+            _audit(round_, intent, head, before, state)
         except BrokerError as error:
             results.append(Change(head.job_id, live.state if live is not None else head.state, error))
     round_.answers.append((intent.done, results))
@@ -122,6 +121,8 @@ def _stands(job: Live | StoredHead) -> dict[str, object]:
 
 def _audit(round_: Round, intent: ChangeIntent, head: StoredHead, before: dict[str, object], state: State) -> None:
     """The row of a change that was decided: it is stored by the flush that stores the change."""
+    if intent.verb is Verb.EXPIRE:  # nobody asked for it, and the event says why
+        return
     after: dict[str, object] = {"state": state.name.lower()}
     if intent.verb is Verb.ABORT and state is State.PROCESSING:
         after |= {"abort": "requested", "grace_s": intent.grace_s}
