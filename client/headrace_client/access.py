@@ -1,17 +1,59 @@
-"""The part of the administrator's client about tokens and the audit."""
+"""Tokens and the audit: the part of the administrator's client about them, and the values that it gives."""
 
+import json
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import grpc
 from headrace_proto.v1 import access_pb2
-from headrace_proto.wire import ROLE_NUMBERS, to_timestamp
+from headrace_proto.wire import ROLE_NAMES, ROLE_NUMBERS, to_datetime, to_timestamp
 
-from headrace_client import models
 from headrace_client.base import Base
 from headrace_client.encode import build, duration
 from headrace_client.errors import InvalidRequest, from_rpc
-from headrace_client.models import AuditRow, NewToken, Token
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token without its secret. `domain` empty: all domains; `old_secret_until`: until when the secret before the newest one is valid."""
+
+    token_id: int
+    name: str
+    domain: str
+    role: str
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None
+    old_secret_until: datetime | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token with its new secret, which is never shown again."""
+
+    token: Token
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One change: who, on whose behalf, did what to what, when and why. `token_id` 0: nobody proved who they are."""
+
+    audit_id: int
+    at: datetime
+    domain: str
+    actor: str
+    token_id: int
+    on_behalf_of: str
+    action: str
+    target: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    reason: str
+    request_id: str
 
 
 class AccessCalls(Base):
@@ -30,12 +72,12 @@ class AccessCalls(Base):
             expires_in=duration("expires_in_s", expires_in_s), all_domains=all_domains,
             reason=reason,
         )  # fmt: skip
-        return models.new_token(await self._call(lambda stubs: stubs.access.CreateToken, request, repeatable=False))
+        return new_token(await self._call(lambda stubs: stubs.access.CreateToken, request, repeatable=False))
 
     async def list_tokens(self, *, all_domains: bool = False, include_revoked: bool = False) -> list[Token]:
         """The tokens of this client's domain, or those of all domains, by name."""
         request = build(access_pb2.ListTokensRequest, all_domains=all_domains, include_revoked=include_revoked)
-        return [models.token(item) for item in (await self._call(lambda stubs: stubs.access.ListTokens, request)).tokens]
+        return [token(item) for item in (await self._call(lambda stubs: stubs.access.ListTokens, request)).tokens]
 
     async def rotate_token(
         self, name: str, *, overlap_s: float | None = None, expires_in_s: float | None = None, all_domains: bool = False, reason: str = ""
@@ -49,12 +91,12 @@ class AccessCalls(Base):
             access_pb2.RotateTokenRequest, name=name, overlap=duration("overlap_s", overlap_s), expires_in=duration("expires_in_s", expires_in_s),
             all_domains=all_domains, reason=reason,
         )  # fmt: skip
-        return models.new_token(await self._call(lambda stubs: stubs.access.RotateToken, request, repeatable=False))
+        return new_token(await self._call(lambda stubs: stubs.access.RotateToken, request, repeatable=False))
 
     async def revoke_token(self, name: str, *, all_domains: bool = False, reason: str = "") -> Token:
         """Ends a token at every broker within a second. Raises NotFound."""
         request = build(access_pb2.RevokeTokenRequest, name=name, all_domains=all_domains, reason=reason)
-        return models.token((await self._call(lambda stubs: stubs.access.RevokeToken, request)).token)
+        return token((await self._call(lambda stubs: stubs.access.RevokeToken, request)).token)
 
     async def list_audit(
         self, *, actor: str = "", action: str = "", target: str = "", at_from: datetime | None = None, at_to: datetime | None = None, all_domains: bool = False,
@@ -64,7 +106,7 @@ class AccessCalls(Base):
         wanted = _filter(actor, action, target, at_from, at_to, all_domains)
         request = build(access_pb2.ListAuditRequest, filter=wanted, page_size=page_size, page_token=page_token)
         answer = await self._call(lambda stubs: stubs.access.ListAudit, request)
-        return [models.audit_row(item) for item in answer.rows], answer.next_page_token
+        return [audit_row(item) for item in answer.rows], answer.next_page_token
 
     async def export_audit(
         self, *, actor: str = "", action: str = "", target: str = "", at_from: datetime | None = None, at_to: datetime | None = None, all_domains: bool = False
@@ -75,11 +117,31 @@ class AccessCalls(Base):
         try:
             async for message in call:
                 for item in message.rows:
-                    yield models.audit_row(item)
+                    yield audit_row(item)
         except grpc.aio.AioRpcError as error:
             raise from_rpc(error) from error
         finally:
             call.cancel()
+
+
+def token(message: access_pb2.Token) -> Token:
+    """A token from its message."""
+    times = (to_datetime(getattr(message, field)) if message.HasField(field) else None for field in ("expires_at", "old_secret_until", "revoked_at"))
+    return Token(message.token_id, message.name, message.domain, ROLE_NAMES[message.role], to_datetime(message.created_at), message.created_by, *times)
+
+
+def new_token(message: access_pb2.CreateTokenResponse | access_pb2.RotateTokenResponse) -> NewToken:
+    """A token with its secret from either message."""
+    return NewToken(token(message.token), message.secret)
+
+
+def audit_row(message: access_pb2.AuditRow) -> AuditRow:
+    """A row of the audit from its message."""
+    before, after = (json.loads(text) if text else None for text in (message.before, message.after))
+    return AuditRow(
+        message.audit_id, to_datetime(message.at), message.domain, message.actor, message.token_id, message.on_behalf_of, message.action, message.target, before,
+        after, message.reason, message.request_id,
+    )  # fmt: skip
 
 
 def _filter(actor: str, action: str, target: str, at_from: datetime | None, at_to: datetime | None, all_domains: bool) -> access_pb2.AuditFilter:

@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import Any
 
 from headrace_proto.encoding import ENCODED_ERROR, MAGIC
-from headrace_proto.v1 import access_pb2, admin_pb2, jobs_pb2, stats_pb2, types_pb2
-from headrace_proto.wire import LEVEL_NAMES, ROLE_NAMES, STATE_NAMES, WAIT_REASONS, to_datetime, to_seconds
+from headrace_proto.v1 import admin_pb2, jobs_pb2, stats_pb2, types_pb2
+from headrace_proto.wire import LEVEL_NAMES, STATE_NAMES, WAIT_REASONS, to_datetime, to_seconds
 
 from headrace_client import job_settings, limits
 from headrace_client.codecs import Codecs, missing
@@ -330,47 +330,6 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
-    """A token without its secret. `domain` empty: all domains; `old_secret_until`: until when the secret before the newest one is valid."""
-
-    token_id: int
-    name: str
-    domain: str
-    role: str
-    created_at: datetime
-    created_by: str
-    expires_at: datetime | None
-    old_secret_until: datetime | None
-    revoked_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class NewToken:
-    """A token with its new secret, which is never shown again."""
-
-    token: Token
-    secret: str
-
-
-@dataclass(frozen=True, slots=True)
-class AuditRow:
-    """One change: who, on whose behalf, did what to what, when and why. `token_id` 0: nobody proved who they are."""
-
-    audit_id: int
-    at: datetime
-    domain: str
-    actor: str
-    token_id: int
-    on_behalf_of: str
-    action: str
-    target: str
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
-    reason: str
-    request_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class Overview:
     """The broker and its domain at a glance."""
 
@@ -486,26 +445,6 @@ def agent(message: admin_pb2.AgentInfo) -> AgentInfo:
 def alert(message: admin_pb2.Alert) -> Alert:
     """An alert from its message."""
     return Alert(message.alert_id, to_datetime(message.at), message.kind, message.job_id, message.type, message.instance_id, error(message))
-
-
-def token(message: access_pb2.Token) -> Token:
-    """A token from its message."""
-    times = (to_datetime(getattr(message, field)) if message.HasField(field) else None for field in ("expires_at", "old_secret_until", "revoked_at"))
-    return Token(message.token_id, message.name, message.domain, ROLE_NAMES[message.role], to_datetime(message.created_at), message.created_by, *times)
-
-
-def new_token(message: access_pb2.CreateTokenResponse | access_pb2.RotateTokenResponse) -> NewToken:
-    """A token with its secret from either message."""
-    return NewToken(token(message.token), message.secret)
-
-
-def audit_row(message: access_pb2.AuditRow) -> AuditRow:
-    """A row of the audit from its message."""
-    before, after = (json.loads(text) if text else None for text in (message.before, message.after))
-    return AuditRow(
-        message.audit_id, to_datetime(message.at), message.domain, message.actor, message.token_id, message.on_behalf_of, message.action, message.target, before,
-        after, message.reason, message.request_id,
-    )  # fmt: skip
 
 
 def overview(message: stats_pb2.GetOverviewResponse) -> Overview:

@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 from headrace_client import Client, InvalidRequest, SyncClient, TokenFile, Unauthenticated
-from headrace_client.models import AuditRow, Token
+from headrace_client.access import AuditRow, Token
 
 from tests.support.processes import BrokerProcess, run_command, start_agent, start_broker, until
 from tests.support.tokens import make_tokens

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from headrace_client.access import AuditRow, NewToken
 from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.output import Output, errors
-from headrace_client.models import AuditRow, NewToken
 
 tokens_app = App(name="tokens", help="Tokens: who may do what.")
 audit_app = App(name="audit", help="The audit: who changed what.")
