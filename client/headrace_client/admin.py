@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from headrace_proto.v1 import admin_pb2, limits_pb2, stats_pb2, testing_pb2, types_pb2
-from headrace_proto.wire import STATE_NUMBERS, to_datetime, to_duration
+from headrace_proto.wire import DEPENDENCY_POLICY_NUMBERS, STATE_NUMBERS, to_datetime, to_duration
 
 from headrace_client import limits, models, trends
 from headrace_client.access import AccessCalls
@@ -20,9 +20,9 @@ _DURATIONS = ("timeout_s", "delete_completed_after_s", "delete_aborted_after_s",
 _RETRY = ("retry_delay_s", "retry_factor", "retry_max_s", "retry_jitter")
 _NUMBERS = ("priority", "max_attempts", "max_losses", "log_limit_lines", "log_limit_bytes", "concurrency", "concurrency_per_key", "depth_limit")
 _SWITCHES = ("paused", "alert_on_error", "alert_on_abort")
-SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state", "rate_limit", "fairness_weights", "payload_schema")
-"""Names of job type settings: seconds as float, numbers, true or false; exhausted_state "error" or "aborted", rate_limit a RateLimit, fairness_weights a dict by key,
-payload_schema a dict or JSON text."""
+SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state", "on_dependency_failed", "rate_limit", "fairness_weights", "payload_schema")
+"""Names of job type settings: seconds as float, numbers, true or false; exhausted_state "error" or "aborted", on_dependency_failed "abort", "error" or "wait",
+rate_limit a RateLimit, fairness_weights a dict by key, payload_schema a dict or JSON text."""
 
 
 class AdminClient(AccessCalls):
@@ -150,6 +150,8 @@ def settings_message(settings: dict[str, Any], retry_now: dict[str, Any] | None 
             elif name == "fairness_weights":
                 message.fairness_weights.SetInParent()
                 message.fairness_weights.weights.update(value)
+            elif name == "on_dependency_failed":
+                message.on_dependency_failed = DEPENDENCY_POLICY_NUMBERS[str(value)]  # type: ignore[assignment]  # enum numbers
             elif name == "payload_schema":
                 message.payload_schema = value if isinstance(value, str) else json.dumps(value, allow_nan=False)
             elif name not in _RETRY:

@@ -49,6 +49,7 @@ class JobSpec:
     trace_context: str = ""
     unique_key: str = ""
     on_conflict: str = ""
+    depends_on: Sequence[int] = ()
     limit_key: str = ""
     fairness_key: str = ""
     required_labels: Mapping[str, str] = field(default_factory=dict)
@@ -109,6 +110,7 @@ class Job:
     payload: bytes
     result: bytes
     unique_key: str = ""
+    depends_on: tuple[int, ...] = ()
     encoding: str = ""
     result_encoding: str = ""
     limit_key: str = ""
@@ -359,7 +361,7 @@ def job(message: types_pb2.Job) -> Job:
         AbortRequest(message.abort.actor, message.abort.reason, to_datetime(message.abort.requested_at), to_seconds(message.abort.grace))
         if message.HasField("abort") else None,
         message.payload_bytes, message.content_type, message.payload, message.result,
-        message.unique_key, message.encoding, message.result_encoding,
+        message.unique_key, tuple(message.depends_on), message.encoding, message.result_encoding,
         message.limit_key, message.fairness_key, dict(message.required_labels),
     )  # fmt: skip
 

@@ -61,15 +61,15 @@ class SyncClient:
     def submit(
         self, type: str, data: Any = None, *, payload: bytes | None = None, content_type: str = "", instance_id: str = "", key: str = "",  # noqa: A002
         priority: int = 0, delay_s: float = 0.0, start_at: datetime | None = None, labels: dict[str, str] | None = None, trace_context: str = "",
-        unique_key: str = "", on_conflict: str = "", limit_key: str = "", fairness_key: str = "", required_labels: dict[str, str] | None = None,
-        timeout_s: float | None = None, wait_for_room: bool = False,
+        unique_key: str = "", on_conflict: str = "", depends_on: Sequence[int] = (), limit_key: str = "", fairness_key: str = "",
+        required_labels: dict[str, str] | None = None, timeout_s: float | None = None, wait_for_room: bool = False,
     ) -> Submitted:  # fmt: skip
         """Stores one job."""
         return self._run(
             self._client.submit(
                 type, data, payload=payload, content_type=content_type, instance_id=instance_id, key=key, priority=priority, delay_s=delay_s,
-                start_at=start_at, labels=labels, trace_context=trace_context, unique_key=unique_key, on_conflict=on_conflict, limit_key=limit_key,
-                fairness_key=fairness_key, required_labels=required_labels, timeout_s=timeout_s, wait_for_room=wait_for_room,
+                start_at=start_at, labels=labels, trace_context=trace_context, unique_key=unique_key, on_conflict=on_conflict, depends_on=depends_on,
+                limit_key=limit_key, fairness_key=fairness_key, required_labels=required_labels, timeout_s=timeout_s, wait_for_room=wait_for_room,
             )
         )  # fmt: skip
 

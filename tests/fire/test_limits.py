@@ -104,7 +104,7 @@ async def test_after_a_takeover_open_leases_count_before_anything_is_granted(mac
     [running] = await grants(machine, agent)
     assert len(running) == 2
     await machine.checkpoint(store=True, publish=True)
-    await machine.crash_unchecked()
+    await machine.crash(check=False)
     other = await join(machine, "other")
     assert await grants(machine, other) == [[]]
     machine.now += LEASE_S + 0.1  # nobody claims them
@@ -121,7 +121,7 @@ async def test_after_a_takeover_leases_that_were_lost_a_moment_ago_count_too(mac
     machine.now += 3
     await machine.flush()
     assert await kinds(machine, lost) == ["granted", "lost"]
-    await machine.crash_unchecked()
+    await machine.crash(check=False)
     other = await join(machine, "other")
     assert await grants(machine, other) == [[]], "the agent that was lost may still run it"
     machine.now += LEASE_S + 0.1
@@ -217,7 +217,7 @@ async def test_a_rate_begins_with_nothing_in_hand_and_says_when_to_look_again(ma
     machine.now += 4.0
     assert list(map(len, await grants(machine, agent))) == [1]
     machine.now += 3.9
-    await machine.crash_unchecked()
+    await machine.crash(check=False)
     agent = await join(machine)
     machine.now += 3.9
     assert await grants(machine, agent) == [[]], "a new owner does not know what the one before granted last"
@@ -424,7 +424,7 @@ async def test_a_pause_and_a_limit_outlive_the_broker(machine: Machine) -> None:
     machine.types = type(machine.types)(machine.settings)
     await machine.types.load()
     machine.type = machine.types.find("default", "work") or machine.type
-    await machine.crash_unchecked()
+    await machine.crash(check=False)
     agent = await join(machine)
     assert await grants(machine, agent) == [[]]
     await machine.types.resume("default", "domain", "", caller=ADA)

@@ -147,7 +147,7 @@ MUTANTS = (
     Mutant(
         "an expired job stays in its lane",
         CHANGES,
-        "    live = _revive(owner, head, live)\n    owner.lanes.discard(head.job_id)\n",
+        "    live = _revive(owner, head, live)\n    owner.leave_queue(head.job_id)\n",
         "    live = _revive(owner, head, live)\n",
         f"{LIMITS} -k does_not_start_in_time",
     ),

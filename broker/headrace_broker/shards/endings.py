@@ -81,6 +81,8 @@ def _complete(owner: "Owner", round_: Round, done: Completions) -> None:
                 owner.lines.moved(live.line, State.PROCESSING, State.COMPLETED)
     if job_ids:
         owner.note_moved(job_ids)
+        if owner.graph.waiters:
+            owner.graph.completed(job_ids)
         round_.moved.append((lives, Kind.COMPLETED))
         round_.acks.append((done.sink, job_ids, epochs, Disposition.ACCEPTED))
     for ending, live in late:
