@@ -370,3 +370,18 @@ async def test_who_waits_for_a_job_is_not_told_of_an_abort_that_is_followed_by_a
     [then] = await hand.take(1)
     assert (then.job_id, then.run, then.payload) == (waits, 2, b'"again"')
     await agree(client, database)
+
+
+async def test_jobs_with_a_limit_key_are_updated_aborted_and_run_again_like_any_other(client: Client, admin: AdminClient, hand: ScriptedAgent, database: str) -> None:
+    await admin.set_type("t", concurrency_per_key=1)
+    job = await running(client, hand, limit_key="one")
+    await client.requeue([job.job_id], abort_first=True, data="again")
+    assert await hand.report(outcome(job, "aborted")) == ["accepted"]
+    [again] = await hand.take(1)
+    assert (again.job_id, again.run, again.payload) == (job.job_id, 2, b'"again"')
+    other = (await client.submit("t", 1, limit_key="one")).job_id
+    await client.update([other], priority=3, data=2)
+    assert await hand.report(outcome(again, "completed")) == ["accepted"]
+    [last] = await hand.take(1)
+    assert (last.job_id, last.priority, last.payload) == (other, 3, b"2")
+    await agree(client, database)

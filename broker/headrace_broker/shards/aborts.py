@@ -40,6 +40,7 @@ def at_once(owner: "Owner", round_: Round, intent: ChangeIntent, live: Live, req
     _note_request(round_, intent, live.job_id, live.seq, requeue, force=forced)
     if forced:
         owner.not_before[live.job_id] = now + owner.limits.lease_s
+        owner.caps.owe(owner, live, now + owner.limits.lease_s, now)
         if live.session is not None:
             round_.revoked.append((live.session, live.job_id, live.seq))
     else:
@@ -93,7 +94,7 @@ def after_end(owner: "Owner", round_: Round, live: Live, pending: Pending, minut
     wish = pending.abort.requeue
     if wish is None or (live.state is State.COMPLETED and not wish.include_completed):
         return live.state
-    again = requeues.copy_of(live)
+    again = requeues.copy_of(owner, live)
     again.not_before = owner.not_before.get(live.job_id, 0.0)
     requeues.begin(owner, round_, again, minute, pending.amended, wish)
     if pending.waits_for is not None:

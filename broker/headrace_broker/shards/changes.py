@@ -8,10 +8,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from headrace_broker.model import starting
 from headrace_broker.model.amended import Update
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError, Busy, DatabaseUnavailable, InvalidState, JobNotFound, UniqueKeyTaken
-from headrace_broker.model.job import SETTLED, Kind, State
+from headrace_broker.model.job import SETTLED, Head, Kind, State
 from headrace_broker.shards import aborts, requeues, updates
 from headrace_broker.shards.intents import Change, ChangeIntent, Requeue, Verb
 from headrace_broker.shards.live import Live
@@ -130,6 +131,8 @@ def _stands(job: Live | StoredHead) -> dict[str, object]:
 
 def _audit(round_: Round, intent: ChangeIntent, head: StoredHead, before: dict[str, object], state: State) -> None:
     """The row of a change that was decided: it is stored by the flush that stores the change."""
+    if intent.verb is Verb.EXPIRE:  # nobody asked for it, and the event says why
+        return
     after: dict[str, object] = {"state": state.name.lower()}
     if intent.update is not None:
         after |= updates.asked(intent.update)
@@ -152,6 +155,8 @@ def _revive(owner: "Owner", head: StoredHead, live: Live | None) -> Live:
     live.available_at_s = head.available_at.timestamp() if head.available_at is not None else 0.0
     if head.amended is not None and live.state not in SETTLED:
         owner.amended.setdefault(head.job_id, head.amended)
+    if head.terms is not None:
+        live.line = owner.lines.of(live.entry, head.terms)
     return live
 
 
@@ -222,4 +227,24 @@ def _purge(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead
     return State.GONE
 
 
-_DECIDE = {Verb.REQUEUE: _requeue, Verb.ABORT: _abort, Verb.PURGE: _purge, Verb.UPDATE: _update}
+def _expire(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live | None, now: float) -> State:
+    """Transition 17: a job that has not started in time ends as its type says."""
+    if live is not None and live.seq != head.seq:
+        raise starting.NotYet(0.0)  # what was read is not so any more: look again
+    if head.job_id in owner.graph.unmet:  # its time begins when what it depends on has completed
+        raise starting.NotYet(starting.EVER)
+    starting.check(
+        head.job_id, Head(head.seq, head.state, head.run, head.attempt, head.losses), owner.types.by_id[head.type_id].settings,
+        moved_at_s=head.at.timestamp() if head.at is not None else None,
+        available_at_s=head.available_at.timestamp() if head.available_at is not None else None, now_s=owner.clock.now_s(),
+    )  # fmt: skip
+    live = _revive(owner, head, live)
+    owner.leave_queue(head.job_id)
+    owner.bodies.pop(head.job_id)
+    owner.settle_job(round_, live, Kind.EXPIRED, live.entry.settings.exhausted_state)
+    round_.batch.extend_event(reason=intent.reason, error=starting.ERROR)
+    owner.raise_alert(round_, live, starting.ERROR)
+    return live.state
+
+
+_DECIDE = {Verb.REQUEUE: _requeue, Verb.ABORT: _abort, Verb.PURGE: _purge, Verb.UPDATE: _update, Verb.EXPIRE: _expire}

@@ -42,9 +42,11 @@ def put_amended(round_: Round, live: Live, amended: Amended, actor: str, reason:
     round_.batch.add_note(live.job_id, live.seq, NoteKind.AMENDED, actor=actor, reason=reason, data=amended.encoded())
 
 
-def copy_of(live: Live) -> Live:
+def copy_of(owner: "Owner", live: Live) -> Live:
     """A job that was settled in this round, as it is after that; whoever is told of its end still sees that in `live`."""
     again = Live(live.job_id, live.entry, live.priority, live.instance_id)
     again.seq, again.kind, again.state = live.seq, live.kind, live.state
+    if live.line is not None:
+        again.line = owner.lines.of(live.entry, live.line.terms)  # the line may have gone with its last job
     again.run, again.attempt, again.losses = live.run, live.attempt, live.losses
     return again

@@ -32,7 +32,7 @@ def decide(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead
     _check(update, head.job_id, live.state)
     amended = owner.amended.get(head.job_id) or head.amended or Amended()
     labels = amended.labels if amended.labels is not None else json.loads(head.labels or "{}")
-    wanted = update.applied(amended, labels, head.settled_at_s or 0.0)
+    wanted = update.applied(amended, labels, head.settled_at_s)
     if live.state in SETTLED:
         _settled(owner, round_, intent, head, live, amended, wanted)
         return live.state
@@ -84,7 +84,7 @@ def _settled(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHe
     assert intent.update is not None
     update, minute = intent.update, head.delete_minute
     if update.redate or update.default_delete or (wanted.hold, wanted.delete_after_s) != (amended.hold, amended.delete_after_s):
-        minute = delete_minute(live.entry.settings, wanted, live.state, head.settled_at_s or 0.0)
+        minute = delete_minute(live.entry.settings, wanted, live.state, head.settled_at_s)
     if wanted == amended and same_date(minute, head.delete_minute):
         return
     owner.record(round_, live, Kind.UPDATED, live.state, delete_minute=minute, old_minute=head.delete_minute)

@@ -15,6 +15,7 @@ import asyncpg
 from headrace_broker.model.amended import Amended, effective
 from headrace_broker.model.ids import class_of
 from headrace_broker.model.job import Kind, State
+from headrace_broker.model.terms import Terms, make
 from headrace_broker.store.batch import Body, FullBody, UniqueName
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.statements import sql
@@ -46,9 +47,21 @@ class StoredHead:
     agent_id: int | None
     unique_key: str | None = None
     waits_for: list[int] | None = None  # what it depends on, unless it has waited for it already; empty: the members of its batch
-    settled_at_s: float | None = None  # since 1970; None: it is not settled
+    at: datetime | None = None  # of the newest event that moved it
+    terms: Terms | None = None
     labels: str | None = None  # JSON
     amended: Amended | None = None
+
+    @property
+    def settled_at_s(self) -> float:
+        """When it settled, in seconds since 1970; of a job that has settled."""
+        return self.at.timestamp() if self.at is not None else 0.0
+
+
+def terms_of(row: Any) -> Terms | None:
+    """The terms of a job's row; None: it has none."""
+    required = row["required_labels"]
+    return make(row["limit_key"], row["fairness_key"], json.loads(required) if required else None)
 
 
 class Heads:
@@ -64,8 +77,7 @@ class Heads:
             r["job_id"]: StoredHead(
                 r["job_id"], r["type_id"], r["priority"], r["instance_id"], r["seq"], Kind(r["kind"]) if r["kind"] else None, State(r["state"]),
                 r["run"], r["attempt"], r["losses"], r["delete_minute"], r["available_at"], r["agent_id"],
-                r["unique_key"], _ids(r["waits_for"]), r["settled_at"].timestamp() if r["settled_at"] is not None else None, r["labels"],
-                effective(r["amended"], r["more"]),
+                r["unique_key"], _ids(r["waits_for"]), r["at"], terms_of(r), r["labels"], effective(r["amended"], r["more"]),
             )
             for r in rows
         }  # fmt: skip
@@ -90,13 +102,13 @@ class Heads:
             for job_id, payload, *details, checkpoint, amended in rows
         }
 
-    async def endings(self, leases: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, bool]]:
-        """How leases (job_id, epoch) ended: (kind of the ending or 0, whether an abort was asked for under it); leases never granted are absent."""
+    async def endings(self, leases: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, bool, int]]:
+        """How leases (job_id, epoch) ended: (kind of the ending or 0, whether an abort was asked for under it, type_id); leases never granted are absent."""
         found = {}
         for class_, group in itertools.groupby(sorted(leases, key=lambda lease: class_of(lease[0])), key=lambda lease: class_of(lease[0])):
             chunk = list(group)
             rows = await self._fetch(sql("endings"), [c[0] for c in chunk], [c[1] for c in chunk], class_)
-            found.update({(r["job_id"], r["lease_epoch"]): (r["kind"], r["abort_requested"]) for r in rows})
+            found.update({(r["job_id"], r["lease_epoch"]): (r["kind"], r["abort_requested"], r["type_id"]) for r in rows})
         return found
 
     async def _fetch(self, query: str, *args: Any) -> list[Any]:

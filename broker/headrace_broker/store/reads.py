@@ -11,6 +11,8 @@ import asyncpg
 from headrace_broker.model.amended import Amended, effective
 from headrace_broker.model.ids import class_of
 from headrace_broker.model.job import Kind, NoteKind, State
+from headrace_broker.model.terms import Terms
+from headrace_broker.store.heads import terms_of
 from headrace_broker.store.statements import sql
 
 JsonObject = dict[str, Any]
@@ -49,6 +51,7 @@ class JobRow:
     result: bytes | None = None
     amended: Amended | None = None
     payload_seq: int = 0  # event that brought the payload; 0: the submission
+    terms: Terms | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,4 +178,5 @@ def _job(row: Any) -> JobRow:
         row["trace_context"], row["payload_bytes"], row["available_at"], row["seq"], Kind(row["kind"]) if row["kind"] else None, State(row["state"]), row["run"],
         row["attempt"], row["losses"], row["at"], row["delete_minute"], row["lease_epoch"], row["started_at"], row["agent"], _json(row["error"]),
         _json(row["abort"]), row["unique_key"], _json(row["depends_on"]), row["payload"], row["result"], effective(row["amended"], row["more"]), row["payload_seq"],
+        terms_of(row),
     )  # fmt: skip

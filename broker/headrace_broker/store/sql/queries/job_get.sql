@@ -10,7 +10,8 @@ select j.job_id, j.type_id, coalesce((t.amended ->> 'priority')::int, j.priority
        coalesce(g.seq, 0) as lease_epoch, g.at as started_at, a.name as agent, f.error::text as error,
        j.more ->> 'unique_key' as unique_key, (j.more -> 'depends_on')::text as depends_on, n.abort, case when $3 then coalesce(p.data, j.payload) end as payload,
        case when $3 and e.kind = 2 then e.result when $3 and e.kind = 16 and e.state = 3 then s.result end as result,
-       j.more::text as more, t.amended::text as amended, coalesce(p.lease_epoch, 0) as payload_seq
+       j.more::text as more, t.amended::text as amended, coalesce(p.lease_epoch, 0) as payload_seq,
+       j.more->>'limit_key' as limit_key, j.more->>'fairness_key' as fairness_key, (j.more->'required_labels')::text as required_labels
 from headrace.job j
 left join lateral (select * from headrace.event e where e.job_id = j.job_id and (e.job_id & 7) = (j.job_id & 7) and (e.job_id & 7) = any ($2) order by e.seq desc limit 1) e on true
 left join lateral (
