@@ -169,7 +169,7 @@ class Machine:
     async def read_standings(self) -> None:
         """Lets the side task read how jobs stand that others wait for."""
         task = asyncio.ensure_future(read_standings(self.owner, self.heads))
-        while self.owner.graph.unread or self.owner.readers:
+        while self.owner.graph.unread or self.owner.graph.unread_batches or self.owner.readers:
             await asyncio.sleep(0.001)
         task.cancel()
         await asyncio.wait([task])
