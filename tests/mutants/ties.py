@@ -19,12 +19,12 @@ MUTANTS = (
     Mutant(
         "a job is released by the first of its dependencies",
         GRAPH,
-        "            if not unmet:\n                self._release",
-        "            if True:\n                self._release",
+        "            if not unmet and self.sealed.get(live.job_id, True):",
+        "            if self.sealed.get(live.job_id, True):",
         f"{STEPS} -k last_of",
     ),
     Mutant("completions in columns release nobody", ENDINGS, "            owner.graph.completed(job_ids)\n", "            pass\n", f"{STEPS} -k last_of"),
-    Mutant("a failed dependency is one that completed", GRAPH, "if news.state is State.COMPLETED:", "if True:", f"{STEPS} -k said_by"),
+    Mutant("a failed dependency is one that completed", GRAPH, "if batch or news.state is State.COMPLETED:", "if True:", f"{STEPS} -k said_by"),
     Mutant(
         "a job that waits on hears no more",
         GRAPH,
