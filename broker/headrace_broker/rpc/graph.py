@@ -73,8 +73,8 @@ class GraphService:
             raise InvalidField("callback", "must be set")
         if request.callback.depends_on:
             raise InvalidField("callback.depends_on", "a callback depends on the members of its batch and on no other job")
-        job_id, existing = await self._jobs.submit_one(convert.domain_of(context), request.callback, callback=True)
-        return graph_pb2.CreateBatchResponse(batch_id=job_id, existing=existing)
+        stored = await self._jobs.submit_one(convert.domain_of(context), request.callback, callback=True)
+        return graph_pb2.CreateBatchResponse(batch_id=stored.job_id, existing=stored.existing)
 
     async def SealBatch(self, request: graph_pb2.SealBatchRequest, context: Any) -> graph_pb2.SealBatchResponse:  # noqa: N802
         batch_id, caller, owner = convert.job_id("batch_id", request.batch_id), caller_of(context), self._ownership.owner

@@ -113,6 +113,9 @@ class Keyed:
         """The flush is durable: the jobs whose keys were free are ready, the others are answered with what holds their key."""
         stored: dict[KeyedJob, int] = {}
         refused: list[KeyedJob] = []
+        for keyed in (*round_.jobs, *round_.closed, *(follower for _, follower in round_.followers)):
+            self._owner.depth.release(keyed.reserved)
+            keyed.reserved = None  # one that goes back into the queue was admitted, and stays so
         for job_id, keyed in zip(round_.batch.job_id, round_.jobs, strict=True):
             if job_id in flushed.stored:
                 stored[keyed] = job_id
@@ -147,10 +150,13 @@ class Keyed:
         if keyed.batch_id:
             owner.graph.join(job_id, keyed.batch_id)
         if keyed.depends_on is None:
-            owner.enter(job_id, entry.type_id, priority, available_at_s)
+            owner.enter_job(job_id, keyed.job)
         else:
             live = owner.live_jobs[job_id] = Live(job_id, entry, priority, instance_of(body))
             live.available_at_s = available_at_s
+            live.line = owner.line_of(entry, body)
+            if live.line is not None:
+                live.line.jobs += 1
             if keyed.depends_on:
                 owner.graph.hold(job_id, keyed.depends_on)
             else:
