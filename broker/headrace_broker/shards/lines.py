@@ -172,7 +172,7 @@ class Lines:
 
     def enter(self, line: Line, priority: int, job_id: int, due: float, now: float, since: int = 0) -> None:
         """A job waits: from now on, or from `due` (monotonic). `since`: as for `Lanes.push`."""
-        if line.terms.instance:
+        if line.terms.instance and job_id not in self.members:
             self.members[job_id] = line
         if due > now:
             self.timers.push(due, job_id, line.line_id, priority, now)
@@ -407,6 +407,12 @@ class Lines:
             self.moved(live.line, State.WAITING, State.COMPLETED)
         live.line = self.of(live.entry, wanted)
         live.line.jobs += 1
+
+    def withdraw(self, line: Line, priority: int, job_ids: list[int]) -> set[int]:
+        """Takes jobs of a line out of its lane; returns those that were ready there."""
+        found = self.lanes.remove(line.line_id, priority, job_ids)
+        self._crowd(line.entry).waiting -= len(found)
+        return found
 
     def take_over(self, line: Line, priority: int, job_ids: list[int]) -> None:
         """Ready jobs that waited elsewhere are among those of this line."""
