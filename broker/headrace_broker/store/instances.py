@@ -6,8 +6,10 @@ from typing import Any
 
 import asyncpg
 
+from headrace_broker.model.audit import Caller
 from headrace_broker.model.job import State
 from headrace_broker.model.terms import Terms, parse
+from headrace_broker.store.audit import write_audit
 from headrace_broker.store.statements import sql
 
 READ_ROWS = 5000
@@ -45,6 +47,14 @@ class InstanceStore:
     async def priorities(self) -> dict[tuple[int, str], int]:
         """All priorities that are not 0, by domain id and instance."""
         return {(row["domain_id"], row["instance_id"]): row["priority"] for row in await self._pool.fetch(sql("instance_priorities"), timeout=60)}
+
+    async def set(self, instance_id: str, priority: int, *, caller: Caller, reason: str) -> PriorityRow:
+        """Sets a priority; 0: none. In the same transaction the audit gets a row."""
+        async with self._pool.acquire() as con, con.transaction():
+            row = await con.fetchrow(sql("instance_priority_set"), caller.domain, instance_id, priority, caller.shown, reason)
+            before, after = {"priority": row["before"] or 0}, {"priority": priority}
+            await write_audit(con, [caller.entry("instance.set_priority", f"instance/{instance_id}", reason=reason, before=before, after=after)])
+        return PriorityRow(row["domain_id"], caller.domain, instance_id, priority, row["changed_at"], caller.shown, reason)
 
     async def page(self, domain: str, after: str, limit: int) -> list[PriorityRow]:
         """Instances of a domain that have a priority, by name."""
