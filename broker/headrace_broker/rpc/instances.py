@@ -4,7 +4,8 @@ import base64
 import binascii
 from typing import Any
 
-from headrace_proto.v1 import instances_pb2
+import grpc
+from headrace_proto.v1 import instances_pb2, instances_pb2_grpc
 from headrace_proto.wire import to_timestamp
 
 from headrace_broker.model.errors import BadPageToken, DatabaseUnavailable, InvalidField
@@ -12,16 +13,18 @@ from headrace_broker.rpc import convert
 from headrace_broker.rpc.callers import caller_of
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.rescore import Rescore
-from headrace_broker.store.instances import InstanceStore, PriorityRow
+from headrace_broker.store.instances import PriorityRow
 from headrace_broker.store.pool import READ_FAILURES
+
+INSTANCES = instances_pb2.DESCRIPTOR.services_by_name["Instances"].full_name
 
 
 class InstancesService:
     """See the module."""
 
-    def __init__(self, ownership: Ownership, store: InstanceStore) -> None:
+    def __init__(self, ownership: Ownership) -> None:
         self._ownership = ownership
-        self._store = store
+        self._store = ownership.instances
 
     async def SetInstancePriority(self, request: instances_pb2.SetInstancePriorityRequest, context: Any) -> instances_pb2.SetInstancePriorityResponse:  # noqa: N802
         instance_id, priority = convert.text("instance_id", request.instance_id, required=True), request.priority
@@ -59,9 +62,7 @@ class InstancesService:
 
 
 def _instance(row: PriorityRow) -> instances_pb2.InstancePriority:
-    return instances_pb2.InstancePriority(
-        instance_id=row.instance_id, priority=row.priority, changed_at=to_timestamp(row.changed_at), actor=row.actor, reason=row.reason
-    )
+    return instances_pb2.InstancePriority(instance_id=row.instance_id, priority=row.priority, changed_at=to_timestamp(row.changed_at), actor=row.actor, reason=row.reason)
 
 
 def _rescore(operation: Rescore) -> instances_pb2.Rescore:
@@ -69,3 +70,8 @@ def _rescore(operation: Rescore) -> instances_pb2.Rescore:
         number=operation.number, kind=operation.kind, name=operation.name, priority=operation.priority, state=operation.state, done=operation.done,
         total=operation.total, started_at=to_timestamp(operation.started_at), ended_at=to_timestamp(operation.ended_at) if operation.ended_at is not None else None,
     )  # fmt: skip
+
+
+def add_instances(server: grpc.aio.Server, ownership: Ownership) -> None:
+    """Adds the service to a server."""
+    instances_pb2_grpc.add_InstancesServicer_to_server(InstancesService(ownership), server)  # type: ignore[no-untyped-call]

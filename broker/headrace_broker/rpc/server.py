@@ -25,6 +25,7 @@ from headrace_proto.v1 import (
 from headrace_broker.metrics import Metrics
 from headrace_broker.rpc.admin import AdminService
 from headrace_broker.rpc.agents import AgentsService
+from headrace_broker.rpc.instances import INSTANCES, add_instances
 from headrace_broker.rpc.interceptors import Guard
 from headrace_broker.rpc.jobs import JobsService
 from headrace_broker.rpc.limits import LimitsService
@@ -50,6 +51,7 @@ OPTIONS = [
     ("grpc.http2.max_pings_without_data", 0),
 ]
 SERVICES = [
+    INSTANCES,
     *(f"headrace.v1.{name}" for module in (jobs_pb2, agents_pb2, admin_pb2, limits_pb2, stats_pb2, logs_pb2) for name in module.DESCRIPTOR.services_by_name),
     health.SERVICE_NAME,
 ]
@@ -70,6 +72,7 @@ class RpcServer:
         limits_pb2_grpc.add_LimitsServicer_to_server(LimitsService(ownership), self._server)  # type: ignore[no-untyped-call]
         stats_pb2_grpc.add_StatsServicer_to_server(StatsService(ownership, statistics, version, postgres_version), self._server)  # type: ignore[no-untyped-call]
         logs_pb2_grpc.add_LogsServicer_to_server(LogsService(ownership, reads, logs), self._server)  # type: ignore[no-untyped-call]
+        add_instances(self._server, ownership)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*SERVICES, reflection.SERVICE_NAME], self._server)
 

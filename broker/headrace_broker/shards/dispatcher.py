@@ -1,8 +1,9 @@
 """Pairs agents' credit with ready jobs: highest score first, then the one that has been ready longest.
 
 The score of a job is its type's priority, plus that of its instance, plus its own, plus what its age adds where its type says so. Among lanes of the same score the one
-whose next job has been ready longest goes first. Agents with room take turns, and share what is ready evenly when there is less of it than room; domains share a round by their weights. Jobs that have terms take turns among their fairness keys (see
-`lines`); those without are one more key where a type has both. What a limit holds back is not looked at (see `caps`).
+whose next job has been ready longest goes first. Agents with room take turns, and share what is ready evenly when there is less of it than room; domains share a round
+by their weights. Jobs that have terms take turns among their fairness keys (see `lines`); those without are one more key where a type has both. What a limit holds back
+is not looked at (see `caps`).
 """
 
 from collections import Counter

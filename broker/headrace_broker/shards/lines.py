@@ -44,7 +44,7 @@ class Cell:
 
 
 class Line:
-    """Jobs of one type with the same terms. `jobs`: how many are not settled; `listed`: the priorities (the jobs' own) at which it is listed; `boost`: what its instance adds."""
+    """Jobs of one type with the same terms. `jobs`: how many are not settled; `listed`: the (jobs' own) priorities at which it is listed; `boost`: what its instance adds."""
 
     __slots__ = ("boost", "cell", "entry", "jobs", "line_id", "listed", "terms")
 

@@ -1,8 +1,8 @@
 """Instances whose priority changes: their waiting jobs are brought to lines of their own, in batches, where the priority of the instance counts.
 
-A job that is submitted, or waits again, after its instance got a priority goes there by itself (`Lines.boosted`, `Lines.adopt`). Those that waited before are read from the
-ledger, since memory knows ids only, and moved between two rounds: taken out of the lane they are in, and put among the others of their instance. A job in a timer stays
-there, and goes to its line when its time comes. From then on another priority of the same instance moves nothing: its lines follow at once.
+A job that is submitted, or waits again, after its instance got a priority goes there by itself (`Lines.boosted`, `Lines.adopt`). Those that waited before are read
+from the ledger, since memory knows ids only, and moved between two rounds: taken out of the lane they are in, and put among the others of their instance. A job in a timer
+stays there, and goes to its line when its time comes. From then on another priority of the same instance moves nothing: its lines follow at once.
 
 Nothing of this is stored but the priorities themselves. A new owner reads them, and brings over what its checkpoint had elsewhere, in the same way.
 """
@@ -68,6 +68,13 @@ class Rescores:
         self._queue.append((operation, domain_id))
         self._wake.set()
         return operation
+
+    def again(self) -> None:
+        """After recovery: jobs that a checkpoint had elsewhere follow."""
+        domains = {entry.domain_id: entry.domain for entry in self._owner.types.by_id.values()}
+        for (domain_id, instance_id), priority in list(self._owner.lines.boosts.items()):
+            if domain_id in domains:
+                self.instance(domains[domain_id], domain_id, instance_id, priority)
 
     def type(self, entry: TypeEntry, waiting: int) -> Rescore:
         """The priority of a type has changed. Lanes are by type, so all its jobs have followed already."""
@@ -159,4 +166,3 @@ def _move(owner: "Owner", instance_id: str, line: Line | None, entry: TypeEntry,
             lines.moved(line, State.WAITING, State.COMPLETED)
     if ready:
         lines.take_over(target, priority, sorted(ready))
-

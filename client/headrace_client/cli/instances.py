@@ -54,6 +54,8 @@ def rescores(*, common: Common | None = None) -> int:
     """Show the newest changes of priorities, and how many of the jobs that waited have followed."""
 
     async def command(client: AdminClient, output: Output) -> None:
-        output.rows(await client.list_rescores(), ["number", "kind", "name", "priority", "state", "done", "total", "started_at", "ended_at"], empty="none since the broker began")
+        output.rows(
+            await client.list_rescores(), ["number", "kind", "name", "priority", "state", "done", "total", "started_at", "ended_at"], empty="none since the broker began"
+        )
 
     return run_admin(common or Common(), command)
