@@ -44,7 +44,7 @@ class InstancesService:
     ) -> instances_pb2.ListInstancePrioritiesResponse:  # fmt: skip
         limit = convert.page_size(request.page_size, 50, 1000)
         try:
-            after = base64.urlsafe_b64decode(request.page_token.encode()).decode()
+            after = base64.b64decode(request.page_token, altchars=b"-_", validate=True).decode()
         except (ValueError, binascii.Error) as error:
             raise BadPageToken("page_token", "it was not made by this call; leave it empty for the first page") from error
         try:

@@ -44,7 +44,7 @@ class Cell:
 
 
 class Line:
-    """Jobs of one type with the same terms. `jobs`: how many are not settled; `listed`: the (jobs' own) priorities at which it is listed; `boost`: what its instance adds."""
+    """Jobs of one type with the same terms. `jobs`: how many are not settled; `listed`: the jobs' own priorities at which it is listed; `boost`: its instance's."""
 
     __slots__ = ("boost", "cell", "entry", "jobs", "line_id", "listed", "terms")
 

@@ -1,8 +1,8 @@
 """Instances whose priority changes: their waiting jobs are brought to lines of their own, in batches, where the priority of the instance counts.
 
 A job that is submitted, or waits again, after its instance got a priority goes there by itself (`Lines.boosted`, `Lines.adopt`). Those that waited before are read
-from the ledger, since memory knows ids only, and moved between two rounds: taken out of the lane they are in, and put among the others of their instance. A job in a timer
-stays there, and goes to its line when its time comes. From then on another priority of the same instance moves nothing: its lines follow at once.
+from the ledger, since memory knows ids only, and moved between two rounds: taken out of the lane they are in, and put among the others of their instance. A job in a
+timer stays there, and goes to its line when its time comes. From then on another priority of the same instance moves nothing: its lines follow at once.
 
 Nothing of this is stored but the priorities themselves. A new owner reads them, and brings over what its checkpoint had elsewhere, in the same way.
 """
