@@ -65,6 +65,22 @@ class Lane:
                 return self.spans[0][2]
         return self.ids[self.head]
 
+    def take_out(self, places: list[int]) -> None:
+        """Removes the entries at these places of `ids`, which rise; the others keep their times."""
+        kept, start = array("q"), self.head
+        for place in places:
+            kept.extend(self.ids[start:place])
+            start = place + 1
+        kept.extend(self.ids[start:])
+
+        def moved(end: int) -> int:
+            return max(0, end - self.gone - self.head) - bisect_left(places, end - self.gone)
+
+        spans = [(moved(first), moved(end), since) for first, end, since in self.spans or ()]
+        self.put(kept)
+        self.gone = 0
+        self.spans = deque(span for span in spans if span[0] < span[1]) or None
+
     def put(self, ids: Iterable[int]) -> None:
         """Replaces what is left; ready since their ids were made."""
         self.ids, self.head, self.spans = array("q", ids), 0, None
@@ -138,12 +154,7 @@ class Lanes:
         if left:
             places += [place for place in range(lane.head, len(ids)) if ids[place] in left]
         found = {ids[place] for place in places}
-        kept, start = array("q"), lane.head
-        for place in sorted(places):
-            kept.extend(ids[start:place])
-            start = place + 1
-        kept.extend(ids[start:])
-        lane.put(kept)
+        lane.take_out(sorted(places))
         if not lane:
             self._empty(type_id, priority)
         return found
