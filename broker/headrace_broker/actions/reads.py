@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from headrace_broker.model.errors import DatabaseUnavailable, JobNotFound
+from headrace_broker.model.ids import created_at_s
 from headrace_broker.model.job import SETTLED, Kind, State
 from headrace_broker.shards.lines import Line
 from headrace_broker.shards.owner import Owner
@@ -27,6 +28,11 @@ class JobRead:
     score: int
     wait_reason: str | None
     progress: tuple[float, str] | None
+
+    def ready_since_s(self, now_s: float) -> float:
+        """Since when the job could have started, in seconds since 1970; now when its time has not come."""
+        available_s = self.row.available_at.timestamp() if self.row.available_at is not None else created_at_s(self.row.job_id)
+        return min(now_s, max(available_s, self.row.at.timestamp() if self.row.at is not None else 0.0))
 
 
 class JobReads:

@@ -198,7 +198,7 @@ class Lanes:
                 if weight + own > score:
                     count += len(lane)
                 elif other == type_id and own == priority:
-                    count += lane.ids.index(job_id) - lane.head if job_id in lane.ids else len(lane)
+                    count += (lane.ids.index(job_id) if job_id in lane.ids else max(lane.head, bisect_left(lane.ids, job_id))) - lane.head
                 elif weight + own == score:
                     count += max(0, bisect_left(lane.ids, job_id) - lane.head)  # ids rise within a lane, nearly
         return count
