@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_client import Client
-from headrace_proto.v1 import admin_pb2, agents_pb2, instances_pb2, jobs_pb2, logs_pb2, stats_pb2, types_pb2
+from headrace_proto.v1 import admin_pb2, agents_pb2, instances_pb2, jobs_pb2, logs_pb2, stats_pb2, testing_pb2, types_pb2
 from headrace_proto.v1.agents_pb2_grpc import AgentsStub
 from headrace_proto.v1.jobs_pb2_grpc import JobsStub
 from headrace_proto.v1.logs_pb2_grpc import LogsStub
@@ -190,6 +190,9 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("Instances.ListInstancePriorities", instances_pb2.ListInstancePrioritiesRequest(page_size=1001), "page_size"),
     ("Instances.ListInstancePriorities", instances_pb2.ListInstancePrioritiesRequest(page_token="x"), "page_token"),
     ("Instances.ListRescores", instances_pb2.ListRescoresRequest(page_size=1001), "page_size"),
+    ("Testing.AdvanceClock", testing_pb2.AdvanceClockRequest(), "by"),
+    ("Testing.AdvanceClock", testing_pb2.AdvanceClockRequest(by=Duration(seconds=-1)), "by"),
+    ("Testing.AdvanceClock", testing_pb2.AdvanceClockRequest(by=Duration(seconds=1001 * 86_400)), "by"),
 ]
 NOTHING_TO_REFUSE = {"Admin.ListJobTypes", "Admin.ListAgents", "Stats.GetOverview"}
 STREAMS = {"Jobs.SubmitStream", "Jobs.WatchJobs", "Agents.Connect", "Logs.TailLogs"}
