@@ -63,8 +63,13 @@ async def test_a_pause_names_who_and_why_and_a_rate_until_when(client: Client, a
     assert found.paused_at is not None
     await admin.set_type("echo", rate_limit=RateLimit(1, 3600.0))
     jobs = [(await client.submit("echo", number)).job_id for number in range(2)]
+
+    async def limited() -> bool:
+        return (await client.explain(jobs[1])).wait_reason == "rate_limited"
+
+    await until(limited)
     found = await client.explain(jobs[1])
-    assert found.wait_reason == "rate_limited" and found.rate_limited_until is not None and found.estimated_start is not None
+    assert found.rate_limited_until is not None and found.estimated_start is not None
     assert found.rate_limited_until <= found.estimated_start and "rate limit" in found.estimate_basis
 
 
