@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import grpc
 from headrace_proto.v1 import jobs_pb2, logs_pb2, types_pb2
-from headrace_proto.wire import LEVEL_NUMBERS, to_datetime, to_duration
+from headrace_proto.wire import LEVEL_NUMBERS, Reason, to_datetime, to_duration
 
 from headrace_client import models
 from headrace_client.base import Base
@@ -49,21 +49,23 @@ class Client(Base):
     async def submit(
         self, type: str, data: Any = None, *, payload: bytes | None = None, content_type: str = "", instance_id: str = "", key: str = "",  # noqa: A002
         priority: int = 0, delay_s: float = 0.0, start_at: datetime | None = None, labels: Mapping[str, str] | None = None, trace_context: str = "",
-        unique_key: str = "", on_conflict: str = "", limit_key: str = "", fairness_key: str = "", required_labels: Mapping[str, str] | None = None,
-        timeout_s: float | None = None, wait_for_room: bool = False,
+        unique_key: str = "", on_conflict: str = "", depends_on: Sequence[int] = (), limit_key: str = "", fairness_key: str = "",
+        required_labels: Mapping[str, str] | None = None, timeout_s: float | None = None, wait_for_room: bool = False,
     ) -> Submitted:  # fmt: skip
         """Stores one job; it is durable when this returns. Concurrent calls share messages.
 
         With a `key` the call is repeated safely: the same key and body give the same job. Without one it is repeated only when surely nothing was stored.
         At most one waiting or processing job has a `unique_key`: when another one has it, `on_conflict` "return" (the default) gives that job, as existing, and "reject"
-        raises UniqueKeyTaken. `wait_for_room`: where a depth limit is reached, try again after the broker's delay, as long as the time lasts.
+        raises UniqueKeyTaken. A job that `depends_on` others is granted when all of them have completed. `wait_for_room`: where a depth limit is reached, try again after
+        the broker's delay, as long as the time lasts.
 
         Raises:
-            InvalidRequest, Conflict (the key was used with another body), UniqueKeyTaken, QueueFull (a depth limit is reached), Busy, Unavailable, ResultUnknown.
+            InvalidRequest, NotFound (a job that it depends on), Conflict (the key was used with another body), UniqueKeyTaken, QueueFull (a depth limit is reached),
+            Busy, Unavailable, ResultUnknown.
         """
         spec = encode_fields(
-            type, data, payload, content_type, instance_id, key, priority, delay_s, start_at, labels or {}, trace_context,
-            unique_key=unique_key, on_conflict=on_conflict, codecs=self._codecs, limit_key=limit_key, fairness_key=fairness_key, required_labels=required_labels,
+            type, data, payload, content_type, instance_id, key, priority, delay_s, start_at, labels or {}, trace_context, unique_key=unique_key,
+            on_conflict=on_conflict, depends_on=depends_on, codecs=self._codecs, limit_key=limit_key, fairness_key=fairness_key, required_labels=required_labels,
         )  # fmt: skip
         if not wait_for_room:
             return await self._stream().submit(spec, timeout_s or self._timeout_s)
@@ -246,9 +248,12 @@ class Client(Base):
                     yield models.change(message)
             except grpc.aio.AioRpcError as rpc_error:
                 error = from_rpc(rpc_error)
-                if not isinstance(error, Unavailable):
+                if error.reason == Reason.TOKEN_ENDED:  # there may be a new one
+                    pass
+                elif not isinstance(error, Unavailable):
                     raise error from rpc_error
-                self._brokers.failed(stubs)
+                else:
+                    self._brokers.failed(stubs)
             finally:
                 call.cancel()
             gap = True
@@ -326,7 +331,7 @@ class Client(Base):
     def _stream(self) -> Submitter:
         self._brokers.current()  # raises when it cannot be used here: closed, forked, another event loop
         if self._submitter is None:
-            self._submitter = Submitter(self._brokers, self._metadata)
+            self._submitter = Submitter(self._brokers, self._call_metadata)
             self._sending = asyncio.get_running_loop().create_task(self._submitter.run())
         return self._submitter
 

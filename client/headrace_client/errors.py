@@ -29,6 +29,14 @@ class NotFound(HeadraceError):
     """No such job, type or agent in this domain."""
 
 
+class Unauthenticated(HeadraceError):
+    """The broker wants a token and got none, or one that is not valid (any more)."""
+
+
+class PermissionDenied(HeadraceError):
+    """The token's role does not allow the call, or the token is for another domain."""
+
+
 class Conflict(HeadraceError):
     """The idempotency key was used with another body."""
 
@@ -104,6 +112,13 @@ CLASSES: dict[Reason, type[HeadraceError]] = {
     Reason.JOB_NOT_FOUND: NotFound,
     Reason.TYPE_NOT_FOUND: NotFound,
     Reason.AGENT_NOT_FOUND: NotFound,
+    Reason.TOKEN_NOT_FOUND: NotFound,
+    Reason.TOKEN_NAME_TAKEN: Conflict,
+    Reason.TOKEN_MISSING: Unauthenticated,
+    Reason.TOKEN_INVALID: Unauthenticated,
+    Reason.TOKEN_ENDED: Unauthenticated,
+    Reason.ROLE_DENIED: PermissionDenied,
+    Reason.DOMAIN_DENIED: PermissionDenied,
     Reason.IDEMPOTENCY_CONFLICT: Conflict,
     Reason.UNIQUE_KEY_TAKEN: UniqueKeyTaken,
     Reason.INVALID_STATE: InvalidState,
@@ -121,6 +136,8 @@ CLASSES: dict[Reason, type[HeadraceError]] = {
 _BY_STATUS: dict[str, type[HeadraceError]] = {
     "INVALID_ARGUMENT": InvalidRequest,
     "NOT_FOUND": NotFound,
+    "UNAUTHENTICATED": Unauthenticated,
+    "PERMISSION_DENIED": PermissionDenied,
     "ALREADY_EXISTS": Conflict,
     "FAILED_PRECONDITION": InvalidState,
     "UNAVAILABLE": ResultUnknown,

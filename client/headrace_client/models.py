@@ -9,9 +9,10 @@ from enum import StrEnum
 from typing import Any
 
 from headrace_proto.encoding import ENCODED_ERROR, MAGIC
-from headrace_proto.v1 import admin_pb2, instances_pb2, jobs_pb2, limits_pb2, stats_pb2, types_pb2
+from headrace_proto.v1 import admin_pb2, instances_pb2, jobs_pb2, stats_pb2, types_pb2
 from headrace_proto.wire import LEVEL_NAMES, STATE_NAMES, WAIT_REASONS, to_datetime, to_seconds
 
+from headrace_client import job_settings, limits
 from headrace_client.codecs import Codecs, missing
 from headrace_client.errors import CodecError
 
@@ -48,6 +49,7 @@ class JobSpec:
     trace_context: str = ""
     unique_key: str = ""
     on_conflict: str = ""
+    depends_on: Sequence[int] = ()
     limit_key: str = ""
     fairness_key: str = ""
     required_labels: Mapping[str, str] = field(default_factory=dict)
@@ -63,47 +65,6 @@ class Submitted:
     job_id: int
     existing: bool = False
     pressure: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimit:
-    """At most `count` jobs of a type start in `per_s` seconds, evenly; `burst` at once after a quiet time, 0: what a tenth of a second allows, at least 1."""
-
-    count: int
-    per_s: float = 1.0
-    burst: int = 0
-
-    @classmethod
-    def parse(cls, text: str) -> "RateLimit":
-        """From COUNT/SECONDS or COUNT/SECONDS/BURST. Raises ValueError."""
-        count, _, rest = text.partition("/")
-        per_s, _, burst = rest.partition("/")
-        return cls(int(count), float(per_s or 1.0), int(burst or 0))
-
-    def __str__(self) -> str:
-        return f"{self.count}/{self.per_s:g}" + (f"/{self.burst}" if self.burst else "")
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """What is granted nothing until it is resumed: `kind` domain, type or agent; who paused it, why, and since when."""
-
-    kind: str
-    name: str
-    actor: str
-    reason: str
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Domain:
-    """A domain: its limits (`depth_limit` 0: none), how many jobs wait in it, and who paused it."""
-
-    name: str
-    depth_limit: int
-    weight: float
-    waiting: int
-    pause: Pause | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +110,7 @@ class Job:
     payload: bytes
     result: bytes
     unique_key: str = ""
+    depends_on: tuple[int, ...] = ()
     encoding: str = ""
     result_encoding: str = ""
     limit_key: str = ""
@@ -354,7 +316,7 @@ class JobType:
     counts: dict[State, int]
     agents: int
     running: int = 0
-    pause: Pause | None = None
+    pause: limits.Pause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,7 +346,7 @@ class AgentInfo:
     draining: bool
     connected_at: datetime
     silent_for_s: float
-    pause: Pause | None = None
+    pause: limits.Pause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -456,7 +418,7 @@ def job(message: types_pb2.Job) -> Job:
         AbortRequest(message.abort.actor, message.abort.reason, to_datetime(message.abort.requested_at), to_seconds(message.abort.grace))
         if message.HasField("abort") else None,
         message.payload_bytes, message.content_type, message.payload, message.result,
-        message.unique_key, message.encoding, message.result_encoding,
+        message.unique_key, tuple(message.depends_on), message.encoding, message.result_encoding,
         message.limit_key, message.fairness_key, dict(message.required_labels),
     )  # fmt: skip
 
@@ -531,30 +493,8 @@ def result(message: admin_pb2.JobResult) -> JobResult:
 
 def job_type(message: types_pb2.JobType) -> JobType:
     """A job type from its message."""
-    parts = (settings(message.effective), settings(message.declared), settings(message.overrides))
+    parts = (job_settings.read(message.effective), job_settings.read(message.declared), job_settings.read(message.overrides))
     return JobType(message.name, *parts, counts(message.counts), message.agents, message.running, _pause(message))
-
-
-def settings(message: types_pb2.JobTypeSettings) -> dict[str, Any]:
-    """The settings that are set, by the names of `set_type`; durations in seconds."""
-    found: dict[str, Any] = {}
-    for descriptor, value in message.ListFields():
-        name = descriptor.name
-        if name == "retry":
-            found |= {"retry_delay_s": to_seconds(value.delay), "retry_factor": value.factor, "retry_max_s": to_seconds(value.max), "retry_jitter": value.jitter}
-        elif name == "exhausted_state":
-            found[name] = STATE_NAMES[value]
-        elif name == "rate_limit":
-            found[name] = RateLimit(value.count, to_seconds(value.per), value.burst)
-        elif name == "fairness_weights":
-            found[name] = dict(value.weights)
-        elif name == "payload_schema":
-            found[name] = json.loads(value)
-        elif descriptor.message_type is not None:
-            found[f"{name}_s"] = to_seconds(value)
-        else:
-            found[name] = value
-    return found
 
 
 def agent(message: admin_pb2.AgentInfo) -> AgentInfo:
@@ -579,18 +519,8 @@ def overview(message: stats_pb2.GetOverviewResponse) -> Overview:
     )  # fmt: skip
 
 
-def pause(message: types_pb2.Pause) -> Pause:
-    """A pause from its message."""
-    return Pause(message.kind, message.name, message.actor, message.reason, to_datetime(message.at))
-
-
-def domain(message: limits_pb2.GetDomainResponse) -> Domain:
-    """A domain from its message."""
-    return Domain(message.name, message.limits.depth_limit, message.limits.weight, message.waiting, _pause(message))
-
-
-def _pause(message: Any) -> Pause | None:
-    return pause(message.pause) if message.HasField("pause") else None
+def _pause(message: Any) -> limits.Pause | None:
+    return limits.pause(message.pause) if message.HasField("pause") else None
 
 
 def instance_priority(message: instances_pb2.InstancePriority) -> InstancePriority:
@@ -612,116 +542,3 @@ def _state(number: int) -> State | None:
 
 def _time(message: Any, name: str) -> datetime | None:
     return to_datetime(getattr(message, name)) if message.HasField(name) else None
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Percentiles of durations in seconds, right to 9 %; None when nothing was measured. `count`: how many durations."""
-
-    count: int
-    p50_s: float | None
-    p95_s: float | None
-    p99_s: float | None
-    sum_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class TrendPoint:
-    """What happened from `at` on, in one step: jobs submitted, requeued, ended in error or aborted; attempts granted, completed, failed, timed out, lost.
-
-    `error_rate`: share of the ended attempts that did not complete. `waiting`: the most that waited at once. `utilisation`: share of the slots' time that was used.
-    """
-
-    at: datetime
-    submitted: int
-    granted: int
-    completed: int
-    failed: int
-    timed_out: int
-    lost: int
-    error: int
-    aborted: int
-    requeued: int
-    error_rate: float | None
-    wait: Spread
-    run: Spread
-    waiting: int
-    utilisation: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class TrendSeries:
-    """Points of one type or agent (`name`), or of everything (empty), oldest first; `total` is all of them as one."""
-
-    name: str
-    points: list[TrendPoint]
-    total: TrendPoint
-
-
-@dataclass(frozen=True, slots=True)
-class Trend:
-    """Points of `step_s` seconds each; `week_before` is everything, a week earlier."""
-
-    step_s: float
-    series: list[TrendSeries]
-    week_before: TrendSeries
-
-
-@dataclass(frozen=True, slots=True)
-class TypeCapacity:
-    """One type's demand and what serves it; None: cannot be told, or never. Slots count for every type that their agent serves.
-
-    `load`: slots that are busy on average. `drain_s`: until the backlog is gone. `mean_wait_s`, `slots_needed` and `agents_needed` are by Erlang C.
-    """
-
-    type: str
-    waiting: int
-    processing: int
-    slots: int
-    agents: int
-    arrivals_per_s: float
-    work_s: float | None
-    load: float | None
-    utilisation: float | None
-    drain_s: float | None
-    mean_wait_s: float | None
-    slots_needed: int | None
-    agents_needed: int | None
-
-
-def trend(message: stats_pb2.GetTrendResponse) -> Trend:
-    """From the wire."""
-    return Trend(to_seconds(message.step), [_series(item) for item in message.series], _series(message.week_before))
-
-
-def capacity(message: stats_pb2.TypeCapacity) -> TypeCapacity:
-    """From the wire."""
-    return TypeCapacity(
-        message.type, message.waiting, message.processing, message.slots, message.agents, message.arrivals_per_s, _seconds(message, "work"),
-        _optional(message, "load"),
-        _optional(message, "utilisation"), _seconds(message, "drain"), _seconds(message, "mean_wait"), _optional(message, "slots_needed"),
-        _optional(message, "agents_needed"),
-    )  # fmt: skip
-
-
-def _series(message: stats_pb2.TrendSeries) -> TrendSeries:
-    return TrendSeries(message.name, [_point(item) for item in message.points], _point(message.total))
-
-
-def _point(message: stats_pb2.TrendPoint) -> TrendPoint:
-    return TrendPoint(
-        to_datetime(message.at), message.submitted, message.granted, message.completed, message.failed, message.timed_out, message.lost, message.error, message.aborted,
-        message.requeued, _optional(message, "error_rate"), _spread(message.wait), _spread(message.run), message.waiting, _optional(message, "utilisation"),
-    )  # fmt: skip
-
-
-def _spread(message: stats_pb2.Spread) -> Spread:
-    return Spread(message.count, _seconds(message, "p50"), _seconds(message, "p95"), _seconds(message, "p99"), to_seconds(message.sum))
-
-
-def _optional(message: Any, name: str) -> Any:
-    return getattr(message, name) if message.HasField(name) else None
-
-
-def _seconds(message: Any, name: str) -> float | None:
-    return to_seconds(getattr(message, name)) if message.HasField(name) else None

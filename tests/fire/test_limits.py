@@ -104,7 +104,7 @@ async def test_after_a_takeover_open_leases_count_before_anything_is_granted(mac
     [running] = await grants(machine, agent)
     assert len(running) == 2
     await machine.checkpoint(store=True, publish=True)
-    await machine.crash_unchecked()
+    await machine.crash(check=False)
     other = await join(machine, "other")
     assert await grants(machine, other) == [[]]
     machine.now += LEASE_S + 0.1  # nobody claims them
@@ -121,7 +121,7 @@ async def test_after_a_takeover_leases_that_were_lost_a_moment_ago_count_too(mac
     machine.now += 3
     await machine.flush()
     assert await kinds(machine, lost) == ["granted", "lost"]
-    await machine.crash_unchecked()
+    await machine.crash(check=False)
     other = await join(machine, "other")
     assert await grants(machine, other) == [[]], "the agent that was lost may still run it"
     machine.now += LEASE_S + 0.1
@@ -217,7 +217,7 @@ async def test_a_rate_begins_with_nothing_in_hand_and_says_when_to_look_again(ma
     machine.now += 4.0
     assert list(map(len, await grants(machine, agent))) == [1]
     machine.now += 3.9
-    await machine.crash_unchecked()
+    await machine.crash(check=False)
     agent = await join(machine)
     machine.now += 3.9
     assert await grants(machine, agent) == [[]], "a new owner does not know what the one before granted last"
@@ -249,6 +249,19 @@ async def test_racing_submits_do_not_pass_a_depth_limit_together(machine: Machin
         machine.owner.submit(PlainJobs(machine.type, 0, [b"{}"] * 21), 42)
     assert full.value.room == 20
     machine.owner.submit(PlainJobs(machine.type, 0, [b"{}"] * 20), 40)
+
+
+async def test_what_is_being_stored_counts_for_the_depth(machine: Machine) -> None:
+    await settings(machine, depth_limit=3)
+    machine.owner.submit(PlainJobs(machine.type, 0, [b"{}"] * 3), 6)
+    round_ = machine.owner.build()
+    with pytest.raises(QueueFull):
+        machine.owner.submit(PlainJobs(machine.type, 0, [b"{}"]), 2)
+    assert machine.ledger is not None
+    await machine.ledger.flush(round_.batch)
+    machine.owner.settle(round_)
+    with pytest.raises(QueueFull):
+        machine.owner.submit(PlainJobs(machine.type, 0, [b"{}"]), 2)
 
 
 async def test_keyed_submits_are_admitted_and_counted_once(machine: Machine) -> None:
@@ -411,7 +424,7 @@ async def test_a_pause_and_a_limit_outlive_the_broker(machine: Machine) -> None:
     machine.types = type(machine.types)(machine.settings)
     await machine.types.load()
     machine.type = machine.types.find("default", "work") or machine.type
-    await machine.crash_unchecked()
+    await machine.crash(check=False)
     agent = await join(machine)
     assert await grants(machine, agent) == [[]]
     await machine.types.resume("default", "domain", "", caller=ADA)

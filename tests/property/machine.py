@@ -6,7 +6,9 @@ the model agree; a crash reads everything anew from the ledger.
 
 import asyncio
 import dataclasses
+import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +25,7 @@ from headrace_broker.shards.owner import Owner, OwnerLimits
 from headrace_broker.shards.recover import recover
 from headrace_broker.shards.refill import judge_stale, refill_bodies
 from headrace_broker.shards.session import AgentFacts, Served, Session
+from headrace_broker.shards.standings import read_standings
 from headrace_broker.shards.types import TypeEntry, TypeTable
 from headrace_broker.store import partitions
 from headrace_broker.store.batch import FullBody
@@ -52,11 +55,14 @@ class Job:
     seq: int = 0
     abort: bool = False
     lost_epoch: int = 0  # lease that was lost and whose late outcome would still count
+    held: bool = False  # it waits for others
     epochs: list[int] = field(default_factory=list)
 
 
 class Machine:
     """Owner and model side by side. All methods run in one event loop; `now` is the monotonic clock that they share."""
+
+    domain = "default"
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
@@ -86,13 +92,8 @@ class Machine:
         await self.ledger.close()
         await self.pool.close()
 
-    async def crash(self) -> None:
-        """The broker dies and another one reads the ledger; agents are not told."""
-        await self.crash_unchecked()
-        self._check_lanes()
-
-    async def crash_unchecked(self) -> None:
-        """The same for jobs that the model does not know."""
+    async def crash(self, *, check: bool = True) -> None:
+        """The broker dies and another one reads the ledger; agents are not told. `check` False: the test did things that the model does not know of."""
         old, self.ledger = self.ledger, await Ledger.open(self._dsn, address="test", version="test")
         if old is not None:
             await old.close()
@@ -108,11 +109,14 @@ class Machine:
         floor = await recover(self.owner, Recovery(self.pool), CheckpointStore(self.pool), await partitions.ranges(self.pool))
         self.checkpoints = Checkpoints(CheckpointStore(self.pool), floor)
         self.session: Session | None = None
+        if check:
+            self._check_lanes()
 
     def _check_lanes(self) -> None:
         """After recovery each job that waits is in one lane, once, and nothing else is."""
         ready = [job_id for _, _, ids in self.owner.lanes.copies() for job_id in ids] + list(self.owner.lines.ids(None))
-        assert sorted(ready) == sorted(job_id for job_id, job in self.jobs.items() if job.state is State.WAITING)
+        assert sorted(ready) == sorted(job_id for job_id, job in self.jobs.items() if job.state is State.WAITING and not job.held)
+        assert self.owner.graph.unmet.keys() == {job_id for job_id, job in self.jobs.items() if job.held}
 
     async def flush(self, *, grant: bool = False) -> None:
         """One round: decided, stored, told."""
@@ -152,6 +156,39 @@ class Machine:
         await self.flush()
         for job_id in done.result():
             self.jobs[job_id] = Job()
+
+    def put_held(self, depends_on: Sequence[int], *, available_at_s: float = 0.0) -> "asyncio.Future[tuple[int, bool]]":
+        """Queues a job that depends on others."""
+        body = FullBody(b"{}", more=json.dumps({"depends_on": list(depends_on)}))
+        return self.owner.submit_keyed((self.type, 0, available_at_s, body), self.type.domain_id, "", b"", 2, depends_on=tuple(depends_on))
+
+    async def store_keyed(self) -> None:
+        """What the flusher does with a keyed round."""
+        assert self.ledger is not None
+        round_ = self.owner.keyed.build()
+        assert round_ is not None
+        flushed = await self.ledger.flush_keyed(round_.batch, round_.rows())
+        self.checkpoints.flushed(flushed.at, changed=True)
+        names = [job.unique_name for job in round_.refused(flushed.stored) if job.unique_key]
+        self.owner.keyed.settle(round_, flushed, {}, await self.ledger.unique_holders(names))
+
+    async def read_standings(self) -> None:
+        """Lets the side task read how jobs stand that others wait for."""
+        task = asyncio.ensure_future(read_standings(self.owner, self.heads))
+        while self.owner.graph.unread or self.owner.readers:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.wait([task])
+
+    async def submit_held(self, depends_on: Sequence[int]) -> int:
+        """A new job that depends on others, and knows how they stand."""
+        done = self.put_held(depends_on)
+        await self.store_keyed()
+        await self.read_standings()
+        await self.flush()
+        job_id, _ = done.result()
+        self.jobs[job_id] = Job(held=job_id in self.owner.graph.unmet, seq=0 if job_id in self.owner.graph.unmet else 1)
+        return job_id
 
     async def grant(self, room: int) -> None:
         """The agent has room: the oldest waiting jobs are granted."""
@@ -253,7 +290,7 @@ class Machine:
     def _changed(self, job: Job, verb: Verb, change: Change, force: bool) -> None:
         settled = job.state in (State.COMPLETED, State.ERROR, State.ABORTED)
         if verb is Verb.EXPIRE:
-            begun = job.state is not State.WAITING or job.attempt or job.losses
+            begun = job.state is not State.WAITING or job.attempt or job.losses or job.held
             assert (change.error is None) == (not begun)
         else:
             assert (change.error is None) == (settled if verb in (Verb.REQUEUE, Verb.PURGE) else not settled)

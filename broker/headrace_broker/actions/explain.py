@@ -77,6 +77,7 @@ def _text(owner: Owner, job: JobRead, ahead: int, who: str) -> str:
             "capped": f"{_capped(owner, job)} About {ahead} jobs go first.",
             "no_matching_agent": f"No connected agent that serves {job.type} has the labels that it requires: {_labels(job)}.",
             "rate_limited": f"Its type starts {_rate(owner, job)}; about {ahead} jobs go first.",
+            "dependency": _waits_for(owner, row.job_id),
             "no_agent": f"No connected agent serves its type {job.type}, or those that do are draining; {ahead} jobs go first once one does.",
         }
         return reasons[job.wait_reason or "ready"].strip()
@@ -142,6 +143,12 @@ def _labels(job: JobRead) -> str:
 def _rate(owner: Owner, job: JobRead) -> str:
     settings = owner.types.by_id[job.row.type_id].settings
     return f"at most {settings.rate_limit_count} jobs in {settings.rate_limit_per_s:g} s"
+
+
+def _waits_for(owner: Owner, job_id: int) -> str:
+    unmet = owner.graph.unmet.get(job_id, set())
+    named = ", ".join(map(str, sorted(unmet)[:NAMED]))
+    return f"It waits until {len(unmet)} jobs have completed: {named}{', ...' if len(unmet) > NAMED else ''}."
 
 
 def _error(job: JobRead) -> str:

@@ -2,9 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from enum import IntEnum
 
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.job import State
+
+
+class OnDependencyFailed(IntEnum):
+    """What a waiting job does when one that it depends on ends without having completed; the numbers are stored and are those of the wire."""
+
+    ABORT = 1
+    ERROR = 2
+    WAIT = 3
+
 
 YEARS_10_S = 10 * 366 * 86_400.0
 
@@ -30,6 +40,7 @@ class Settings:
     alert_on_abort: bool = False
     log_limit_lines: int = 10_000
     log_limit_bytes: int = 4 * 1024 * 1024
+    on_dependency_failed: OnDependencyFailed = OnDependencyFailed.ABORT
     start_within_s: float | None = None
     concurrency: int | None = None
     concurrency_per_key: int | None = None
@@ -98,9 +109,11 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "depth_limit": (0, 1_000_000_000),
     "ageing_s": (0, YEARS_10_S),
     "ageing_max": (0, 2_000_000),
+    "on_dependency_failed": (OnDependencyFailed.ABORT, OnDependencyFailed.WAIT),
 }
 _WHOLE = frozenset({"concurrency", "concurrency_per_key", "rate_limit_count", "rate_limit_burst", "depth_limit"})
 """Whole numbers whose default is None: no limit. 0 says the same, so that a person can lift what code declares."""
+_ENUMS: dict[str, type[IntEnum]] = {"exhausted_state": State, "on_dependency_failed": OnDependencyFailed}
 FIELDS = tuple(field.name for field in fields(Settings))
 
 
@@ -147,5 +160,5 @@ def effective(overrides: Mapping[str, Value], declared: Mapping[str, Value]) -> 
         source = overrides if name in overrides else declared
         if name in source:
             value = source[name]
-            values[name] = State(int(value)) if name == "exhausted_state" and not isinstance(value, Mapping) else value
+            values[name] = _ENUMS[name](int(value)) if name in _ENUMS and not isinstance(value, Mapping) else value
     return Settings(**values)  # type: ignore[arg-type]  # check() guards each name's type when it is stored

@@ -49,6 +49,7 @@ class KeyedJob:
     body_hash: bytes
     done: "asyncio.Future[tuple[int, bool]]"
     unique_key: str = ""  # empty: none; the body's `more` has it too
+    depends_on: tuple[int, ...] | None = None  # it is held until these have completed; None: it waits for no other. The body's `more` has it too
     return_holder: bool = True  # the answer when a live job holds the unique key: that job; False: UniqueKeyTaken
     other_hashes: Sequence[bytes] = ()  # which say too that the body is the same
     reserved: Counter[TypeEntry] | None = None  # room under depth limits
@@ -69,7 +70,11 @@ class KeyedJob:
 
 
 class AckSink(Protocol):
-    """Who is told what became of outcomes, once that is durable."""
+    """Who is told what became of outcomes, once that is durable. Outcomes of jobs outside of its domain are unknown."""
+
+    @property
+    def domain(self) -> str:
+        """Where the jobs of these outcomes must be."""
 
     def ack(self, job_ids: list[int], epochs: list[int], disposition: Disposition) -> None:
         """Each outcome is named in one call; those named together had the same fate."""

@@ -14,6 +14,7 @@ from headrace_broker.model.errors import IdempotencyConflict, UniqueKeyTaken
 from headrace_broker.model.job import State
 from headrace_broker.shards.hub import JobChange
 from headrace_broker.shards.intents import KeyedJob
+from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import KeyedRound
 from headrace_broker.store.batch import Batch, UniqueName, instance_of, payload_of
 from headrace_broker.store.ledger import Flushed, KeyHolder
@@ -113,13 +114,21 @@ class Keyed:
 
     def _store(self, job_id: int, keyed: KeyedJob) -> None:
         owner = self._owner
-        entry, _, _, body = keyed.job
+        entry, priority, available_at_s, body = keyed.job
         owner.counted[entry.type_id, State.WAITING, 0] += 1
         owner.tally.submitted(owner.clock.now_s(), entry.type_id, 1)
         owner.bodies.put(job_id, body)
         if keyed.unique_key:
             self.note_moved(keyed.unique_name)
-        owner.enter_job(job_id, keyed.job)
+        if keyed.depends_on is None:
+            owner.enter_job(job_id, keyed.job)
+        else:
+            live = owner.live_jobs[job_id] = Live(job_id, entry, priority, instance_of(body))
+            live.available_at_s = available_at_s
+            live.line = owner.line_of(entry, body)
+            if live.line is not None:
+                live.line.jobs += 1
+            owner.graph.hold(job_id, keyed.depends_on)
         if owner.hub.active:
             owner.hub.publish([JobChange(job_id, entry.type_id, State.WAITING, 0, "submitted", instance_of(body))])
         _resolve(keyed, job_id, existing=False)

@@ -26,19 +26,20 @@ from headrace_broker.shards.bodies import BodyCache
 from headrace_broker.shards.caps import Caps
 from headrace_broker.shards.clock import DatabaseClock
 from headrace_broker.shards.depth import Depth
+from headrace_broker.shards.graph import Graph
 from headrace_broker.shards.hub import Hub
 from headrace_broker.shards.intake import Intake, domain_of
 from headrace_broker.shards.intents import ChangeIntent, Completions, Ending, KeyedJob, NewJob, PlainJobs, Submission
 from headrace_broker.shards.keyed import Keyed
 from headrace_broker.shards.lanes import Lanes
-from headrace_broker.shards.lines import Lines
+from headrace_broker.shards.lines import Line, Lines
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
 from headrace_broker.shards.session import Session
 from headrace_broker.shards.tally import Tally
 from headrace_broker.shards.timers import Timers
 from headrace_broker.shards.types import TypeEntry, TypeTable
-from headrace_broker.store.batch import MAX_ROWS, Batch, instance_of, payload_of
+from headrace_broker.store.batch import MAX_ROWS, Batch, Body, instance_of, payload_of
 
 MAX_PENDING_JOBS = 50_000
 """Submitted jobs that wait for their flush; beyond, callers are told to come back. About half a second of work."""
@@ -100,6 +101,7 @@ class Owner:
         self.tally = Tally()
         self._submissions = Intake()
         self.keyed = Keyed(self)
+        self.graph = Graph(self)
         self.endings: deque[Ending | Completions] = deque()
         self._changes: deque[ChangeIntent] = deque()
         self._notes: deque[tuple[int, int, NoteKind, bytes, asyncio.Future[None] | None]] = deque()
@@ -136,15 +138,16 @@ class Owner:
         *,
         unique_key: str = "",
         return_holder: bool = True,
+        depends_on: tuple[int, ...] | None = None,
         other_hashes: Sequence[bytes] = (),
     ) -> "asyncio.Future[tuple[int, bool]]":
-        """Queues a job with an idempotency key, a unique key or both (empty: none); the future gets (job_id, whether it existed).
+        """Queues a job with an idempotency key, a unique key or both (empty: none), or one that depends on others; the future gets (job_id, whether it existed).
 
         When a live job holds the unique key the answer is that job, or UniqueKeyTaken without `return_holder`. Errors as for `submit`; IdempotencyConflict in the future.
         """
         reserved = self._admit([job], 1, size_bytes)
         done: asyncio.Future[tuple[int, bool]] = asyncio.get_running_loop().create_future()
-        self.keyed.put(KeyedJob(job, domain_id, key, body_hash, done, unique_key, return_holder, other_hashes, reserved))
+        self.keyed.put(KeyedJob(job, domain_id, key, body_hash, done, unique_key, depends_on, return_holder, other_hashes, reserved))
         self.wake.set()
         return done
 
@@ -200,6 +203,7 @@ class Owner:
         endings.take(self, round_)
         self._take_changes(round_, now)
         self._take_notes(round_)
+        self.graph.advance(round_)
         self._take_due(now)
         self.caps.settle(self, now)
         if grant:
@@ -282,7 +286,7 @@ class Owner:
     @property
     def has_intents(self) -> bool:
         """Whether anything waits to be decided."""
-        return bool(self._submissions or self.endings or self._changes or self._notes or self.keyed)
+        return bool(self._submissions or self.endings or self._changes or self._notes or self.keyed or self.graph)
 
     # Recovery ----------------------------------------------------------------------------------------------------------------------------------
 
@@ -359,6 +363,7 @@ class Owner:
         self.live_jobs.pop(live.job_id, None)
         self.lines.members.pop(live.job_id, None)
         self.release_lease(live)
+        self.graph.settled(live.job_id, state)
         self.record(round_, live, kind, state, delete_minute=self.delete_minute(live.entry, state), result=result)
 
     def raise_alert(self, round_: Round, live: Live, error: str | None) -> None:
@@ -370,7 +375,9 @@ class Owner:
             round_.batch.add_alert(live.job_id, live.entry.type_id, live.seq, "job_aborted", error)
 
     def await_turn(self, live: Live, now: float) -> None:
-        """A waiting job goes into its lane, or into the timers until it may be granted."""
+        """A waiting job goes into its lane, or into the timers until it may be granted; one that waits for others stays where it is."""
+        if live.job_id in self.graph.unmet:
+            return
         due = max(self.clock.monotonic_at(live.available_at_s) if live.available_at_s else 0.0, live.not_before)
         since = self._since(live.available_at_s) if self.rounds or live.available_at_s else 0  # recovery knows no better than when it was made
         if self.lines.boosts:
@@ -387,6 +394,11 @@ class Owner:
         """Now, or a time before, as the lowest id of that time: what jobs that are ready are ordered by."""
         now_s = self.clock.now_s()
         return ids.lowest_id_at(min(at_s, now_s) if at_s else now_s)
+
+    def leave_queue(self, job_id: int) -> None:
+        """A waiting job leaves its lane or timer, if it is in one."""
+        if job_id not in self.graph.unmet:
+            self.lanes.discard(job_id)
 
     def release_lease(self, live: Live) -> None:
         """Nobody holds the job's lease any more."""
@@ -455,13 +467,18 @@ class Owner:
     def enter_job(self, job_id: int, job: NewJob) -> None:
         """A job that was stored now: see `enter`."""
         entry, priority, available_at_s, body = job
+        line = self.line_of(entry, body)
+        if line is None:
+            self.enter(job_id, entry.type_id, priority, available_at_s)
+        else:
+            self.recover_terms(entry.type_id, line.terms, priority, job_id, available_at_s)
+
+    def line_of(self, entry: TypeEntry, body: Body) -> Line | None:
+        """Where a job waits that has terms; None: it has none."""
         terms = parse(body.more) if not isinstance(body, bytes) and body.more is not None else None
         if self.lines.boosts:
             terms = self.lines.boosted(entry, instance_of(body), terms)
-        if terms is None:
-            self.enter(job_id, entry.type_id, priority, available_at_s)
-        else:
-            self.recover_terms(entry.type_id, terms, priority, job_id, available_at_s)
+        return self.lines.of(entry, terms) if terms is not None else None
 
     def enter(self, job_id: int, type_id: int, priority: int, available_at_s: float) -> None:
         """A job to which nothing happened yet goes into its lane, or into the timers until its time (seconds since 1970; 0: at once)."""

@@ -27,6 +27,7 @@ from headrace_broker.shards.owner import Owner, OwnerLimits
 from headrace_broker.shards.recover import recover
 from headrace_broker.shards.refill import judge_stale, refill_bodies
 from headrace_broker.shards.rescore import Rescores
+from headrace_broker.shards.standings import read_standings
 from headrace_broker.shards.starting import Starting
 from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import partitions
@@ -179,6 +180,7 @@ class Ownership:
                 duties = (
                     refill_bodies(owner, self.heads),
                     judge_stale(owner, self.heads),
+                    read_standings(owner, self.heads),
                     self._keep_ranges(owner),
                     checkpoints.run(),
                     Starting(owner, self.heads).run(),

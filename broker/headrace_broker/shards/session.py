@@ -104,6 +104,11 @@ class Session:
         self._credit_no = 0  # newest Assign that a credit has counted
         self._unseen: list[tuple[int, Counter[int]]] = []  # sent, not covered by a credit: (number, jobs by type id)
 
+    @property
+    def domain(self) -> str:
+        """Where its jobs are."""
+        return self.facts.domain
+
     def attach(self, stream: object, now: float) -> None:
         """A new stream carries the session; whatever the old one had not delivered is forgotten: the Hello said what the agent holds."""
         self.stream, self.closed_at = stream, None

@@ -48,6 +48,10 @@ class TypeRow:
     changed_at: datetime
 
 
+class OtherDomain(Exception):
+    """The incarnation is an agent's of another domain."""
+
+
 class SettingsStore:
     """Reads and writes those rows; raises what asyncpg raises when Postgres is away."""
 
@@ -115,8 +119,10 @@ class SettingsStore:
         return found
 
     async def agent(self, domain: str, name: str, incarnation_id: str, host: str, pid: int, build: str, sdk: str, labels: dict[str, str]) -> tuple[int, datetime]:
-        """(agent_id, first seen) of this incarnation, made if it is new."""
+        """(agent_id, first seen) of this incarnation, made if it is new. Raises OtherDomain."""
         row = await self._pool.fetchrow(sql("agent_add"), domain, name, incarnation_id, host, pid, build, sdk, json.dumps(labels))
+        if row is None:
+            raise OtherDomain(incarnation_id)
         return row["agent_id"], row["first_seen"]
 
 

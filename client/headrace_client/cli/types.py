@@ -9,7 +9,8 @@ from cyclopts import App, Parameter
 from headrace_client.admin import SETTINGS, AdminClient
 from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.output import Output, errors
-from headrace_client.models import JobType, RateLimit
+from headrace_client.limits import RateLimit
+from headrace_client.models import JobType
 
 MAX_SHOWN = 200  # characters of a schema in a table
 app = App(name="types", help="Job types and their settings.")
@@ -153,5 +154,7 @@ def _value(name: str, text: str) -> Any:
     if name == "exhausted_state":
         if text not in ("error", "aborted"):
             raise ValueError(text)
+        return text
+    if name == "on_dependency_failed":
         return text
     return float(text) if name.endswith(("_s", "_factor", "_jitter")) else int(text)
