@@ -111,3 +111,32 @@ async def test_jobs_that_go_first_are_counted_over_all_types_and_instances(clien
     found = await client.explain((await client.submit("t", instance_id="case")).job_id)
     assert found.ahead == 4  # 6, 5 and 9, and the older one of its instance
     assert (await client.explain((await client.submit("t")).job_id)).ahead == 7
+
+
+async def test_jobs_that_it_depends_on_are_named_with_where_they_stand(client: Client) -> None:
+    first = [(await client.submit("t", number)).job_id for number in range(25)]
+    held = (await client.submit("t", 99, depends_on=first)).job_id
+    found = await client.explain(held)
+    assert (found.wait_reason, found.blockers_total, found.ahead) == ("dependency", 25, 0)
+    assert [(blocker.job_id, blocker.state, blocker.why) for blocker in found.blockers] == [(job_id, State.WAITING, "dependency") for job_id in first[:20]]
+
+
+async def test_a_job_that_waits_for_others_goes_to_its_instance_when_it_may_start(client: Client, admin: AdminClient, agent: Process) -> None:
+    first = (await client.submit("gate", "open")).job_id
+    held = (await client.submit("none", 1, depends_on=[first], instance_id="case")).job_id
+    await client.submit("none", 2)
+    operation = await admin.set_instance_priority("case", 5)
+
+    async def followed() -> bool:
+        return (await admin.list_rescores(number=operation.number))[0].state == "done"
+
+    await until(followed)
+    (agent.log.parent / "open").touch()
+    await client.wait(first, timeout_s=20)
+
+    async def ready() -> bool:
+        return (await client.explain(held)).wait_reason == "no_agent"
+
+    await until(ready)
+    found = await client.explain(held)
+    assert (found.score, found.ahead) == (5, 0)
