@@ -36,6 +36,7 @@ from headrace_broker.model.access import hash_of, new_secret
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.job import State
 from headrace_broker.rpc.server import RpcServer
+from headrace_broker.shards import reception
 from headrace_broker.shards.owner import OwnerLimits
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.types import TypeTable
@@ -54,7 +55,7 @@ from headrace_broker.store.statistics import Statistics
 from headrace_broker.store.tokens import TokenStore
 
 WATCH_EMBEDDED_S = 0.5
-TYPES_REFRESH_S = 1.0
+TYPES_REFRESH_S = 0.5
 HEALTH_S = 0.25
 INDEX_LOGS_S = 60.0
 WAIT_FOR_DATABASE_S = 1.0
@@ -144,7 +145,7 @@ class _App:
             rollup = Rollup(statistics, lambda: ownership.owner)
             side = [
                 tasks.create_task(self._report_health(server, ownership)),
-                tasks.create_task(self._refresh(types)),
+                tasks.create_task(self._refresh(types, ownership)),
                 tasks.create_task(repeat("retention", retention.run_once, period_s=options.retention_period_s, ownership=ownership)),
                 tasks.create_task(repeat("log index", index_logs.run_once, period_s=INDEX_LOGS_S, ownership=ownership)),
                 tasks.create_task(repeat("statistics", rollup.run_once, period_s=ROLLUP_PERIOD_S, ownership=ownership)),
@@ -233,12 +234,13 @@ class _App:
                 said = serving
             await asyncio.sleep(HEALTH_S)
 
-    async def _refresh(self, types: TypeTable) -> None:
-        """Settings that another broker or a person changed in the database."""
+    async def _refresh(self, types: TypeTable, ownership: Ownership) -> None:
+        """Settings and pauses that another broker or a person changed in the database."""
         while True:
             await asyncio.sleep(TYPES_REFRESH_S)
             try:
-                await types.load()
+                if await types.load() and ownership.ready.is_set():
+                    reception.review_pauses(ownership.owner)
             except ANY_FAILURE as error:
                 log.debug("settings not refreshed", reason=str(error))
 

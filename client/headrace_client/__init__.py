@@ -22,12 +22,14 @@ from headrace_client.errors import (
     InvalidState,
     NotFound,
     PermissionDenied,
+    QueueFull,
     ResultUnknown,
     Unauthenticated,
     Unavailable,
     UniqueKeyTaken,
     WaitTimeout,
 )
+from headrace_client.limits import RateLimit
 from headrace_client.models import Job, JobFilter, JobSpec, Order, State, Submitted
 from headrace_client.sync import SyncClient
 
@@ -52,6 +54,8 @@ __all__ = [
     "NotFound",
     "Order",
     "PermissionDenied",
+    "QueueFull",
+    "RateLimit",
     "ResultUnknown",
     "State",
     "Submitted",

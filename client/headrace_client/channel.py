@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from headrace_proto.v1 import access_pb2_grpc, admin_pb2_grpc, agents_pb2_grpc, jobs_pb2_grpc, logs_pb2_grpc, stats_pb2_grpc, testing_pb2_grpc
+from headrace_proto.v1 import (
+    access_pb2_grpc,
+    admin_pb2_grpc,
+    agents_pb2_grpc,
+    jobs_pb2_grpc,
+    limits_pb2_grpc,
+    logs_pb2_grpc,
+    stats_pb2_grpc,
+    testing_pb2_grpc,
+)
 from headrace_proto.wire import ACTOR_KEY, DEFAULT_DOMAIN, DEFAULT_PORT, DOMAIN_KEY, ON_BEHALF_OF_KEY
 
 from headrace_client.credentials import Metadata, Token, token_of
@@ -80,6 +89,7 @@ class Stubs:
         self.jobs: Any = jobs_pb2_grpc.JobsStub(channel)  # type: ignore[no-untyped-call]
         self.admin: Any = admin_pb2_grpc.AdminStub(channel)  # type: ignore[no-untyped-call]
         self.agents: Any = agents_pb2_grpc.AgentsStub(channel)  # type: ignore[no-untyped-call]
+        self.limits: Any = limits_pb2_grpc.LimitsStub(channel)  # type: ignore[no-untyped-call]
         self.access: Any = access_pb2_grpc.AccessStub(channel)  # type: ignore[no-untyped-call]
         self.logs: Any = logs_pb2_grpc.LogsStub(channel)  # type: ignore[no-untyped-call]
         self.stats: Any = stats_pb2_grpc.StatsStub(channel)  # type: ignore[no-untyped-call]

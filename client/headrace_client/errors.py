@@ -71,6 +71,15 @@ class Busy(Unavailable):
         return float(self.details.get("retry_after_s", 1.0))
 
 
+class QueueFull(HeadraceError):
+    """As many jobs wait as the depth limit of the type, or of the domain, allows; nothing was stored."""
+
+    @property
+    def retry_after_s(self) -> float:
+        """When to try again."""
+        return float(self.details.get("retry_after_s", 1.0))
+
+
 class CodecError(HeadraceError):
     """Bytes cannot be encoded, or cannot be read: the text says what is missing or wrong."""
 
@@ -115,6 +124,7 @@ CLASSES: dict[Reason, type[HeadraceError]] = {
     Reason.INVALID_STATE: InvalidState,
     Reason.SESSION: InvalidState,
     Reason.BUSY: Busy,
+    Reason.QUEUE_FULL: QueueFull,
     Reason.DATABASE_UNAVAILABLE: Unavailable,
     Reason.RESULT_UNKNOWN: ResultUnknown,
     Reason.NOT_OWNER: Unavailable,

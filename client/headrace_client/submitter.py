@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc
 from headrace_proto.v1 import jobs_pb2
-from headrace_proto.wire import Reason
+from headrace_proto.wire import Reason, to_seconds
 
 from headrace_client.channel import Brokers, backoff_s
 from headrace_client.credentials import Metadata, Pairs
@@ -270,10 +270,10 @@ class Submitter:
             else:
                 _fail(waiting, error)
         refused = {failure.index for failure in results.failures}
-        existing = set(results.existing)
+        existing, pressure = set(results.existing), results.pressure
         for index, (waiting, job_id) in enumerate(zip(batch, results.job_ids, strict=False)):
             if index not in refused and not waiting.done.done():
-                waiting.done.set_result(Submitted(job_id, index in existing))
+                waiting.done.set_result(Submitted(job_id, index in existing, pressure))
 
     def _broken(self, error: HeadraceError, *, connected: bool) -> None:
         """Decides what becomes of what was sent and not answered."""
@@ -308,6 +308,8 @@ class Submitter:
 def failure_error(failure: jobs_pb2.SubmitFailure) -> HeadraceError:
     """The library's error for one job of a batch that was refused."""
     details: dict[str, Any] = {"field": failure.field.partition(".")[2]} if failure.field else {}
+    if failure.HasField("retry_after"):
+        details["retry_after_s"] = to_seconds(failure.retry_after)
     if failure.job_id:
         details["job_id"] = failure.job_id
     return make(failure.reason, STATUS_NAMES[failure.code], failure.message, details)

@@ -45,6 +45,7 @@ class Reason(StrEnum):
     INVALID_STATE = "INVALID_STATE"
     SESSION = "SESSION"
     BUSY = "BUSY"
+    QUEUE_FULL = "QUEUE_FULL"
     DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
     RESULT_UNKNOWN = "RESULT_UNKNOWN"
     NOT_OWNER = "NOT_OWNER"
@@ -75,6 +76,7 @@ STATUS_OF = {
     Reason.INVALID_STATE: "FAILED_PRECONDITION",
     Reason.SESSION: "FAILED_PRECONDITION",
     Reason.BUSY: "RESOURCE_EXHAUSTED",
+    Reason.QUEUE_FULL: "RESOURCE_EXHAUSTED",
     Reason.DATABASE_UNAVAILABLE: "UNAVAILABLE",
     Reason.RESULT_UNKNOWN: "UNAVAILABLE",
     Reason.NOT_OWNER: "UNAVAILABLE",
@@ -87,7 +89,9 @@ ROLE_NAMES = {1: "viewer", 2: "submitter", 3: "agent", 4: "operator", 5: "admin"
 ROLE_NUMBERS = {name: number for number, name in ROLE_NAMES.items()}
 STATE_NAMES = {1: "waiting", 2: "processing", 3: "completed", 4: "error", 5: "aborted"}
 STATE_NUMBERS = {name: number for number, name in STATE_NAMES.items()}
-WAIT_REASONS = {0: None, 1: "ready", 2: "scheduled", 3: "retry", 4: "paused", 5: "no_agent", 9: "dependency"}
+WAIT_REASONS = {
+    0: None, 1: "ready", 2: "scheduled", 3: "retry", 4: "paused", 5: "no_agent", 6: "capped", 7: "no_matching_agent", 8: "rate_limited", 9: "dependency",
+}  # fmt: skip
 DEPENDENCY_POLICIES = {1: "abort", 2: "error", 3: "wait"}
 DEPENDENCY_POLICY_NUMBERS = {name: number for number, name in DEPENDENCY_POLICIES.items()}
 LEVEL_NAMES = {1: "debug", 2: "info", 3: "warning", 4: "error"}

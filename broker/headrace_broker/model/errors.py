@@ -117,6 +117,15 @@ class Busy(BrokerError):
         self.retry_after_s = retry_after_s
 
 
+class QueueFull(BrokerError):
+    """As many jobs wait as the depth limit of the type, or of the domain, allows; nothing of this was stored. `room`: so many would have been."""
+
+    def __init__(self, what: str, limit: int, room: int, retry_after_s: float) -> None:
+        super().__init__(f"{what} may have {limit} waiting jobs and has room for {room}; try again later, or raise its depth limit")
+        self.room = room
+        self.retry_after_s = retry_after_s
+
+
 class Unavailable(BrokerError):
     """Base of the errors that pass by themselves."""
 

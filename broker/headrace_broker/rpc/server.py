@@ -16,6 +16,8 @@ from headrace_proto.v1 import (
     agents_pb2_grpc,
     jobs_pb2,
     jobs_pb2_grpc,
+    limits_pb2,
+    limits_pb2_grpc,
     logs_pb2,
     logs_pb2_grpc,
     stats_pb2,
@@ -29,6 +31,7 @@ from headrace_broker.rpc.admin import AdminService
 from headrace_broker.rpc.agents import AgentsService
 from headrace_broker.rpc.interceptors import Guard
 from headrace_broker.rpc.jobs import JobsService
+from headrace_broker.rpc.limits import LimitsService
 from headrace_broker.rpc.logs import LogsService
 from headrace_broker.rpc.stats import StatsService
 from headrace_broker.rpc.testing import TESTING, add_testing
@@ -54,7 +57,7 @@ OPTIONS = [
 ]
 SERVICES = [
     TESTING,
-    *(f"headrace.v1.{name}" for module in (jobs_pb2, agents_pb2, admin_pb2, stats_pb2, logs_pb2, access_pb2) for name in module.DESCRIPTOR.services_by_name),
+    *(f"headrace.v1.{name}" for module in (jobs_pb2, agents_pb2, admin_pb2, limits_pb2, stats_pb2, logs_pb2, access_pb2) for name in module.DESCRIPTOR.services_by_name),
     health.SERVICE_NAME,
 ]
 
@@ -71,6 +74,7 @@ class RpcServer:
         jobs_pb2_grpc.add_JobsServicer_to_server(JobsService(ownership, reads, finder, payload_limit), self._server)  # type: ignore[no-untyped-call]
         agents_pb2_grpc.add_AgentsServicer_to_server(AgentsService(ownership, settings, logs, tasks), self._server)  # type: ignore[no-untyped-call]
         admin_pb2_grpc.add_AdminServicer_to_server(AdminService(ownership, reads, audit), self._server)  # type: ignore[no-untyped-call]
+        limits_pb2_grpc.add_LimitsServicer_to_server(LimitsService(ownership), self._server)  # type: ignore[no-untyped-call]
         stats_pb2_grpc.add_StatsServicer_to_server(StatsService(ownership, statistics, version, postgres_version), self._server)  # type: ignore[no-untyped-call]
         logs_pb2_grpc.add_LogsServicer_to_server(LogsService(ownership, reads, logs), self._server)  # type: ignore[no-untyped-call]
         add_testing(self._server, ownership)

@@ -75,6 +75,10 @@ def _complete(owner: "Owner", round_: Round, done: Completions) -> None:
     for entry, count in settled.items():
         batch.counts[entry.type_id, State.PROCESSING, 0] -= count
         batch.counts[entry.type_id, State.COMPLETED, minutes[entry]] += count
+    if owner.lines.leased:
+        for live in lives:
+            if live.line is not None:
+                owner.lines.moved(live.line, State.PROCESSING, State.COMPLETED)
     if job_ids:
         owner.note_moved(job_ids)
         if owner.graph.waiters:
@@ -104,6 +108,8 @@ def _end(owner: "Owner", round_: Round, ending: Ending) -> None:
 def _end_badly(owner: "Owner", round_: Round, live: Live, ending: Ending) -> None:
     """Failed, timed out, lost, released, rejected or aborted: back to waiting, or settled."""
     settings = live.entry.settings
+    if ending.lease_until:
+        owner.caps.owe(owner, live, ending.lease_until, owner.now())
     abort, kind, error = live.abort, ending.kind, ending.error
     if kind in UNCHARGED:
         live.attempt -= 1

@@ -14,6 +14,7 @@ import asyncpg
 
 from headrace_broker.model.ids import class_of
 from headrace_broker.model.job import Kind, State
+from headrace_broker.model.terms import Terms, make
 from headrace_broker.store.batch import Body, FullBody, UniqueName
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.statements import sql
@@ -45,6 +46,14 @@ class StoredHead:
     agent_id: int | None
     unique_key: str | None = None
     waits_for: list[int] | None = None  # what it depends on, unless it has waited for it already; empty: the members of its batch
+    at: datetime | None = None  # of the newest event
+    terms: Terms | None = None
+
+
+def terms_of(row: Any) -> Terms | None:
+    """The terms of a job's row; None: it has none."""
+    required = row["required_labels"]
+    return make(row["limit_key"], row["fairness_key"], json.loads(required) if required else None)
 
 
 class Heads:
@@ -60,7 +69,7 @@ class Heads:
             r["job_id"]: StoredHead(
                 r["job_id"], r["type_id"], r["priority"], r["instance_id"], r["seq"], Kind(r["kind"]) if r["kind"] else None, State(r["state"]),
                 r["run"], r["attempt"], r["losses"], r["delete_minute"], r["available_at"], r["agent_id"],
-                r["unique_key"], _ids(r["waits_for"]),
+                r["unique_key"], _ids(r["waits_for"]), r["at"], terms_of(r),
             )
             for r in rows
         }  # fmt: skip
