@@ -117,8 +117,8 @@ MUTANTS = (
     Mutant(
         "the audit of other domains is seen",
         "broker/headrace_broker/store/sql/queries/audit_list_target.sql",
-        "($1::text is null or domain = $1)",
-        "true",
+        "domain = $1) and",
+        "true) and",
         f"{ACCESS} -k rows_of_other",
     ),
 )
