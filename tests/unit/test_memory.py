@@ -16,7 +16,7 @@ def _waits(job_id: int, priority: int) -> bool:
 
 
 def test_lanes_give_the_highest_priority_first_and_keep_the_order() -> None:
-    lanes = Lanes(_waits)
+    lanes = Lanes(waits=_waits)
     lanes.extend(1, 0, [10, 11, 12])
     lanes.push(1, 5, 20)
     assert (lanes.best(1), lanes.first(1, 5), lanes.ready(1)) == (5, 20, 4)
@@ -28,7 +28,7 @@ def test_lanes_give_the_highest_priority_first_and_keep_the_order() -> None:
 
 
 def test_lanes_tell_how_many_go_before_a_job() -> None:
-    lanes = Lanes(_waits)
+    lanes = Lanes(waits=_waits)
     lanes.extend(1, 0, [10, 11, 14])
     lanes.extend(1, 5, [20])
     lanes.extend(2, 3, [12, 13, 15])
@@ -43,7 +43,7 @@ def test_lanes_tell_how_many_go_before_a_job() -> None:
 
 def test_a_discarded_entry_is_skipped_and_a_job_that_is_ready_again_comes_once() -> None:
     waiting: dict[int, int] = {}  # job -> priority
-    lanes = Lanes(lambda job_id, priority: waiting.get(job_id) == priority)
+    lanes = Lanes(waits=lambda job_id, priority: waiting.get(job_id) == priority)
     lanes.extend(1, 0, [10, 11])
     lanes.discard(10)
     assert lanes.pop(1, 0, 3) == [11]
@@ -62,7 +62,7 @@ def test_a_discarded_entry_is_skipped_and_a_job_that_is_ready_again_comes_once()
 
 
 def test_a_long_lane_gives_memory_back() -> None:
-    lanes = Lanes(_waits)
+    lanes = Lanes(waits=_waits)
     lanes.extend(1, 0, range(100_000))
     for start in range(0, 90_000, 1000):
         assert lanes.pop(1, 0, 1000)[0] == start

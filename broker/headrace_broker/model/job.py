@@ -59,6 +59,7 @@ class NoteKind(IntEnum):
     ABORT_REQUESTED = 1
     CHECKPOINT = 2
     LATE_OUTCOME = 3
+    BATCH_SEALED = 4
     ABORT_STEP = 6  # how far an abort came: see `AbortStep`
     AMENDED = 7  # what holds beside the submission from the event of this seq on (`model/amended.py`); 0: from the submission on
     PAYLOAD = 8  # the payload from the event of this seq on

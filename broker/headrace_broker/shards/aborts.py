@@ -97,8 +97,7 @@ def after_end(owner: "Owner", round_: Round, live: Live, pending: Pending, minut
     again = requeues.copy_of(owner, live)
     again.not_before = owner.not_before.get(live.job_id, 0.0)
     requeues.begin(owner, round_, again, minute, pending.amended, wish)
-    if pending.waits_for is not None:
-        owner.graph.hold(again.job_id, pending.waits_for)
+    requeues.hold(owner, again.job_id, pending.waits_for)
     return State.WAITING
 
 

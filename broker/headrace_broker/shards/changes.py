@@ -155,7 +155,8 @@ def _revive(owner: "Owner", head: StoredHead, live: Live | None) -> Live:
     live.available_at_s = head.available_at.timestamp() if head.available_at is not None else 0.0
     if head.amended is not None and live.state not in SETTLED:
         owner.amended.setdefault(head.job_id, head.amended)
-    if head.terms is not None:
+    live.line = owner.lines.members.get(head.job_id)
+    if live.line is None and head.terms is not None:
         live.line = owner.lines.of(live.entry, head.terms)
     return live
 
@@ -182,8 +183,7 @@ def _requeue(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHe
     if head.kind in (Kind.ABORTED, Kind.UPDATED) and head.agent_id is not None:  # a takeover forgets when the old lease ends: wait for the longest it can be
         live.not_before = max(live.not_before, owner.taken_over_at + owner.limits.lease_s)
     requeues.begin(owner, round_, live, head.delete_minute, head.amended, wish)
-    if head.waits_for is not None:
-        owner.graph.hold(head.job_id, head.waits_for)
+    requeues.hold(owner, head.job_id, head.waits_for)
     return State.WAITING
 
 
@@ -227,6 +227,13 @@ def _purge(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead
     return State.GONE
 
 
+def _seal(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live | None, now: float) -> State:
+    if live is None or head.job_id not in owner.graph.sealed:
+        raise InvalidState(f"job {head.job_id} is not the callback of a batch that waits: it was released or ended, or is an ordinary job")
+    owner.graph.seal(round_, live, intent.caller.actor)
+    return State.WAITING
+
+
 def _expire(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live | None, now: float) -> State:
     """Transition 17: a job that has not started in time ends as its type says."""
     if live is not None and live.seq != head.seq:
@@ -247,4 +254,6 @@ def _expire(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHea
     return live.state
 
 
-_DECIDE = {Verb.REQUEUE: _requeue, Verb.ABORT: _abort, Verb.PURGE: _purge, Verb.UPDATE: _update, Verb.EXPIRE: _expire}
+_DECIDE = {
+    Verb.SEAL: _seal, Verb.REQUEUE: _requeue, Verb.ABORT: _abort, Verb.PURGE: _purge, Verb.UPDATE: _update, Verb.EXPIRE: _expire,
+}  # fmt: skip

@@ -10,6 +10,7 @@ from headrace_broker.model.errors import BrokerError
 from headrace_broker.model.job import Disposition, Kind, State
 from headrace_broker.shards.intents import Ending
 from headrace_broker.shards.session import Session
+from headrace_broker.store.batch import instance_of
 from headrace_broker.store.heads import Heads, ReadFailed
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ async def refill_bodies(owner: "Owner", heads: Heads) -> None:
                     body, checkpoint, amended = bodies[live.job_id]
                     if amended is not None:
                         owner.amended.setdefault(live.job_id, amended)  # what memory has is newer
+                    live.instance_id = live.instance_id or instance_of(body)
                     session.out.assigned.append((live, live.seq, body, checkpoint))
                     session.wake.set()
 

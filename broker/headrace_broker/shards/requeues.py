@@ -3,6 +3,7 @@
 A payload that is given is a note of the event that brings it, and so a version of its own: older runs keep theirs. The job row stays as it was submitted.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,16 @@ def begin(owner: "Owner", round_: Round, live: Live, minute: int | None, amended
     if amended is not None:
         owner.amended[live.job_id] = amended
     owner.live_jobs[live.job_id] = live
+    owner.graph.requeued(live.job_id)
     round_.waiting_again.append(live)
+
+
+def hold(owner: "Owner", job_id: int, waits_for: Collection[int] | None) -> None:
+    """The new run waits for these jobs, as the one before did; empty: for its batch; None: for nobody."""
+    if waits_for:
+        owner.graph.hold(job_id, waits_for)
+    elif waits_for is not None:
+        owner.graph.hold_batch(job_id, read=True)
 
 
 def put_payload(round_: Round, live: Live, payload: bytes, actor: str) -> None:

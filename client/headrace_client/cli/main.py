@@ -6,7 +6,7 @@ import sys
 from cyclopts import App
 
 from headrace_client import __version__
-from headrace_client.cli import access, agents, domains, jobs, stats, testing, types, updates
+from headrace_client.cli import access, agents, domains, instances, jobs, stats, testing, types, updates
 from headrace_client.cli.bench import bench
 from headrace_client.cli.output import Done, errors
 from headrace_client.cli.submit import submit
@@ -21,6 +21,7 @@ app.command(jobs.app)
 for command in (updates.update, updates.hold, updates.release, updates.runs):
     jobs.app.command(command)
 app.command(types.app)
+app.command(instances.app)
 app.command(agents.app)
 app.command(domains.app)
 app.command(agents.alerts_app)

@@ -8,7 +8,8 @@ select j.job_id, j.type_id, coalesce((t.amended ->> 'priority')::int, j.priority
        case when e.seq is null then j.available_at else e.available_at end as available_at, coalesce(e.seq, 0) as seq, coalesce(e.kind, 0) as kind, coalesce(e.state, 1) as state,
        coalesce(e.run, 1) as run, coalesce(e.attempt, 0) as attempt, coalesce(e.losses, 0) as losses, coalesce(s.at, e.at) as at, e.delete_minute,
        coalesce(g.seq, 0) as lease_epoch, g.at as started_at, a.name as agent, f.error::text as error,
-       j.more ->> 'unique_key' as unique_key, (j.more -> 'depends_on')::text as depends_on, n.abort, case when $3 then coalesce(p.data, j.payload) end as payload,
+       j.more ->> 'unique_key' as unique_key, (j.more -> 'depends_on')::text as depends_on, (j.more ->> 'parent_id')::bigint as parent_id, (j.more ->> 'batch_id')::bigint as batch_id,
+       n.abort, case when $3 then coalesce(p.data, j.payload) end as payload,
        case when $3 and e.kind = 2 then e.result when $3 and e.kind = 16 and e.state = 3 then s.result end as result,
        j.more::text as more, t.amended::text as amended, coalesce(p.lease_epoch, 0) as payload_seq,
        j.more->>'limit_key' as limit_key, j.more->>'fairness_key' as fairness_key, (j.more->'required_labels')::text as required_labels
