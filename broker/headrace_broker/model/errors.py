@@ -51,6 +51,13 @@ class AgentNotFound(NotFound):
         super().__init__(f"no agent {name!r} is connected; `headrace agents list` shows those that are")
 
 
+class ScheduleNotFound(NotFound):
+    """No such schedule in this domain."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no schedule {name!r} in this domain; `headrace schedules list` shows those that are")
+
+
 class IdempotencyConflict(BrokerError):
     """The idempotency key belongs to a job that was submitted with another body."""
 
