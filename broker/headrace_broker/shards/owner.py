@@ -29,6 +29,7 @@ from headrace_broker.shards.keyed import Keyed
 from headrace_broker.shards.lanes import Lanes
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
+from headrace_broker.shards.schedules import Schedules
 from headrace_broker.shards.session import Session
 from headrace_broker.shards.tally import Tally
 from headrace_broker.shards.timers import Timers
@@ -92,6 +93,7 @@ class Owner:
         self.tally = Tally()
         self._submissions: deque[Submission] = deque()
         self.keyed = Keyed(self)
+        self.schedules = Schedules(self)
         self.endings: deque[Ending | Completions] = deque()
         self._changes: deque[ChangeIntent] = deque()
         self._notes: deque[tuple[int, int, NoteKind, bytes, asyncio.Future[None] | None]] = deque()
@@ -225,6 +227,7 @@ class Owner:
                 intent.done.set_exception(error)
         self._submissions.clear()
         self.keyed.refuse(error)
+        self.schedules.refuse(error)
         self._changes.clear()
         self._pending_jobs = self._pending_bytes = 0
 
@@ -260,7 +263,7 @@ class Owner:
         next_due = self.timers.next_due()
         if next_due is not None:
             due.append(next_due - now)
-        return max(0.0, min(due, default=math.inf))
+        return max(0.0, min(*due, self.schedules.idle_s(), math.inf))
 
     @property
     def has_intents(self) -> bool:

@@ -34,6 +34,7 @@ from headrace_broker.store.heads import Heads
 from headrace_broker.store.ledger import Fenced, KeyTaken, Ledger, NothingStored, ResultUnknown
 from headrace_broker.store.pool import ANY_FAILURE
 from headrace_broker.store.recovery import Recovery
+from headrace_broker.store.schedules import ScheduleStore
 
 STANDBY_POLL_S = 0.25
 HUNG_S = 5.0
@@ -58,6 +59,7 @@ class Ownership:
         self._flusher: Flusher | None = None
         self._draining = False
         self.heads = Heads(pool)
+        self.schedules = ScheduleStore(pool)
         self.role = "starting"
         self.listening = asyncio.Event()  # standing by or active: the role is known
         self.ready = asyncio.Event()
@@ -160,7 +162,7 @@ class Ownership:
         self.listening.set()
         try:
             async with asyncio.TaskGroup() as tasks:
-                duties = (refill_bodies(owner, self.heads), judge_stale(owner, self.heads), self._keep_ranges(owner), checkpoints.run())
+                duties = (refill_bodies(owner, self.heads), judge_stale(owner, self.heads), self._keep_ranges(owner), checkpoints.run(), owner.schedules.run(self.schedules, self.heads, loop.time))
                 side = [tasks.create_task(duty) for duty in duties]
                 await self._flusher.run()
                 for task in side:
@@ -181,6 +183,7 @@ class Ownership:
                 proof = tasks.create_task(prove())
                 await self._open_classes(owner)
                 floor = await recover(owner, Recovery(self._pool), CheckpointStore(self._pool), await partitions.ranges(self._pool))
+                await owner.schedules.load(self.schedules)
                 proof.cancel()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from group
