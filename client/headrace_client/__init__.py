@@ -26,6 +26,7 @@ from headrace_client.errors import (
     WaitTimeout,
 )
 from headrace_client.models import Job, JobFilter, JobSpec, Order, State, Submitted
+from headrace_client.schedules import Schedule, ScheduleSpec
 from headrace_client.sync import SyncClient
 
 __version__ = "0.1.0"
@@ -49,6 +50,8 @@ __all__ = [
     "NotFound",
     "Order",
     "ResultUnknown",
+    "Schedule",
+    "ScheduleSpec",
     "State",
     "Submitted",
     "SyncClient",

@@ -9,10 +9,10 @@ from headrace_proto.v1 import admin_pb2, stats_pb2, types_pb2
 from headrace_proto.wire import STATE_NUMBERS, to_duration
 
 from headrace_client import models
-from headrace_client.base import Base
 from headrace_client.encode import build, duration, timestamp
 from headrace_client.errors import InvalidRequest
 from headrace_client.models import AgentInfo, Alert, JobType, Overview, Trend, TypeCapacity
+from headrace_client.schedules import ScheduleCalls
 
 _DURATIONS = ("timeout_s", "delete_completed_after_s", "delete_aborted_after_s", "delete_error_after_s")
 _RETRY = ("retry_delay_s", "retry_factor", "retry_max_s", "retry_jitter")
@@ -22,7 +22,7 @@ SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state", "pay
 """Names of job type settings: seconds as float, numbers, true or false, exhausted_state "error" or "aborted", payload_schema as a dict or as JSON text."""
 
 
-class AdminClient(Base):
+class AdminClient(ScheduleCalls):
     """Calls over several jobs give a result for each. Errors are those of `headrace_client.errors`; a repeated call does no harm."""
 
     async def list_types(self) -> list[JobType]:

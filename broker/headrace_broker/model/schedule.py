@@ -1,9 +1,9 @@
 """Schedules: when they tick, and what is to be done at a time. Pure: the time is passed in.
 
-The rule at changes of the clock (that of Debian's cron, which cronsim follows). A cron line whose minute and hour both name times ("30 2 * * *") keeps to the wall clock, and
-runs once a day: what falls into the hour that is left out in spring runs when that hour would have begun to be over, at the first minute that exists; what falls into the hour
-that comes twice in autumn runs the first time. A line whose minute or hour begins with "*" keeps to elapsed time: it runs at every minute that matches, in both hours of autumn,
-and in no minute that does not exist.
+The rule at changes of the clock (that of Debian's cron, which cronsim follows). A cron line whose minute and hour both name times ("30 2 * * *") keeps to the wall
+clock, and runs once a day: what falls into the hour that is left out in spring runs at the first minute that exists; what falls into the hour that comes twice in autumn
+runs the first time. A line whose minute or hour begins with "*" keeps to elapsed time: it runs at every minute that matches, in both hours of autumn, and in no minute
+that does not exist.
 """
 
 import zlib
@@ -182,8 +182,7 @@ def pick(schedule: Schedule, now: datetime) -> Tick | None:
 
 
 def first_tick(when: When, ticked_at: datetime | None, now: datetime) -> datetime | None:
-    """The next tick of a schedule that begins, or goes on, now: above all that were decided. One that ticks once does so even if its time is over: whether that is missed is
-    decided then."""
+    """The next tick of a schedule that begins, or goes on, now: above all that were decided. One that ticks once does so even if its time is over: it is missed then."""
     if when.at is not None:
         return when.following(ticked_at or when.at - SECOND)
     return when.following(max(now, ticked_at or now))

@@ -162,7 +162,8 @@ class Ownership:
         self.listening.set()
         try:
             async with asyncio.TaskGroup() as tasks:
-                duties = (refill_bodies(owner, self.heads), judge_stale(owner, self.heads), self._keep_ranges(owner), checkpoints.run(), owner.schedules.run(self.schedules, self.heads, loop.time))
+                ticking = owner.schedules.run(self.schedules, self.heads, loop.time)
+                duties = (refill_bodies(owner, self.heads), judge_stale(owner, self.heads), self._keep_ranges(owner), checkpoints.run(), ticking)
                 side = [tasks.create_task(duty) for duty in duties]
                 await self._flusher.run()
                 for task in side:

@@ -1,7 +1,7 @@
 """Schedules in the owner's memory: which tick is due, and the flush that makes it a job.
 
-The owner of the queue fires ticks, and nobody else: a tick is a row (schedule, nominal time) that is stored in the commit that stores its job, under the life's fence. The
-same statement moves the schedule on to its next tick, if nobody changed the schedule since it was read. So:
+The owner of the queue fires ticks, and nobody else: a tick is a row (schedule, nominal time) that is stored in the commit that stores its job, under the life's fence.
+The same statement moves the schedule on to its next tick, if nobody changed the schedule since it was read. So:
 
 - the broker dies before the commit: nothing is there, and the next owner, which reads the schedules anew, finds the tick due;
 - it dies after the commit: the schedule stands at its next tick, and the job is in the ledger like any other;
@@ -10,7 +10,8 @@ same statement moves the schedule on to its next tick, if nobody changed the sch
 
 The time is the database's. If its clock is set back, ticks that were decided do not come again: the next one is above them, and is waited for.
 
-Written by: the flusher's task (`build`, `settle`), the side task (`run`), and calls that changed a schedule (`apply`). Rows are taken over by their version, in any order.
+Written by: the flusher's task (`build`, `settle`), the side task (`run`), and calls that changed a schedule (`apply`). Rows are taken over
+by their version, in any order.
 """
 
 import asyncio
@@ -214,9 +215,9 @@ class Schedules:
             known, row = self.by_id.get(schedule_id), moved.get(schedule_id)
             if known is not None and row is not None:
                 self._move(known, row, nominal_at)
-            elif known is not None and verb == "queued":
-                self._await_turn(known, now_s + QUEUED_S)
-            if row is None:
+            elif known is not None and verb == "queued" and fired is not None:
+                self._await_turn(known)  # the previous job still lives
+            elif row is None:
                 self._again.add(schedule_id)
                 self._wake.set()
         by_schedule = {row[0]: job_id for row, job_id in zip(round_.rows, round_.batch.job_id, strict=True)}
@@ -278,8 +279,7 @@ class Schedules:
                     await self._read_again(store)
                 for schedule in [s for s in self.by_id.values() if s.aborting_id is not None]:
                     await self._abort_previous(store, heads, schedule)
-                if self._newest is not None:
-                    self.apply(await store.all(self._newest - OVERLAP))
+                self.apply(await store.all(self._newest - OVERLAP if self._newest is not None else None))
                 if monotonic() >= next_trim:
                     next_trim = monotonic() + TRIM_S
                     await store.trim()

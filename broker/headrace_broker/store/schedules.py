@@ -48,8 +48,9 @@ class ScheduleStore:
                 return old, False
             when, next_at = spec.when, after_change(old, spec.when, now)
             row = await con.fetchrow(
-                sql("schedule_put"), caller.domain, name, when.cron, when.time_zone, when.interval_s, when.anchor, when.at, when.start_at, when.end_at, type_id, spec.payload,
-                spec.content_type, spec.instance_id, spec.priority, json.dumps(dict(spec.labels or {})), spec.overlap, spec.missed, spec.max_missed, spec.jitter_s, next_at,
+                sql("schedule_put"), caller.domain, name, when.cron, when.time_zone, when.interval_s, when.anchor, when.at, when.start_at, when.end_at, type_id,
+                spec.payload, spec.content_type, spec.instance_id, spec.priority, json.dumps(dict(spec.labels or {})), spec.overlap, spec.missed, spec.max_missed,
+                spec.jitter_s, next_at,
             )  # fmt: skip
             new = _schedule(row)
             before = old.spec.shown() if old is not None and not old.deleted else None
@@ -108,6 +109,7 @@ def _schedule(row: Any) -> Schedule:
         row["max_missed"], row["jitter_s"],
     )  # fmt: skip
     return Schedule(
-        row["schedule_id"], row["domain"], row["name"], row["version"], row["deleted"], spec, row["type_id"], row["paused_at"], row["paused_by"], row["paused_reason"], row["next_at"],
-        row["ticked_at"], row["fired_at"], row["last_job_id"], row["queued_at"], row["aborting_id"], row["fired"], row["skipped"], row["created_at"], row["changed_at"],
+        row["schedule_id"], row["domain"], row["name"], row["version"], row["deleted"], spec, row["type_id"], row["paused_at"], row["paused_by"],
+        row["paused_reason"], row["next_at"], row["ticked_at"], row["fired_at"], row["last_job_id"], row["queued_at"],
+        row["aborting_id"], row["fired"], row["skipped"], row["created_at"], row["changed_at"],
     )  # fmt: skip
