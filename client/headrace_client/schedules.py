@@ -21,9 +21,9 @@ MISSED = ("skip", "once", "all")
 class ScheduleSpec:
     """What a schedule is. One of `cron` (five fields, in `time_zone`), `interval_s` (whole seconds, counted from `anchor`, default 1970) and `at` (once) says when.
 
-    `type`, `data` (JSON) or `payload` (bytes), `instance_id`, `priority` and `labels` are those of the jobs. `overlap`, while the job of the tick before lives: "allow",
-    "skip" (no job), "queue" (once it has ended; one waits like that), "abort" (the one before). `missed`, for ticks that no broker could fire within a minute, or that another
-    tick followed before: "skip", "once" (for the newest), "all" (for the newest `max_missed`). `jitter_s`: each tick comes up to this much later.
+    `type`, `data` (JSON) or `payload` (bytes), `instance_id`, `priority` and `labels` are those of the jobs. `overlap`, while the job of the tick before lives:
+    "allow", "skip" (no job), "queue" (once it has ended; one waits like that), "abort" (the one before). `missed`, for ticks that no broker could fire within a minute,
+    or that another tick followed before: "skip", "once" (for the newest), "all" (for the newest `max_missed`). `jitter_s`: each tick comes up to this much later.
     """
 
     type: str
@@ -132,16 +132,18 @@ def _message(spec: ScheduleSpec) -> schedules_pb2.ScheduleSpec:
     for name, value, known in (("overlap", spec.overlap, OVERLAPS), ("missed", spec.missed, MISSED)):
         if value not in known:
             raise InvalidRequest(f"{name} is one of {', '.join(known)}, found {value!r}", details={"field": name})
-    times = {name: getattr(spec, name) for name in ("at", "anchor", "start_at", "end_at")}
+    numbers: dict[str, Any] = {"overlap": OVERLAPS.index(spec.overlap) + 1, "missed": MISSED.index(spec.missed) + 1}
+    times: dict[str, Any] = {name: getattr(spec, name) for name in ("at", "anchor", "start_at", "end_at")}
     for name, at in times.items():
         if isinstance(at, datetime) and at.tzinfo is None:
             raise InvalidRequest(f"{name} must say its time zone", details={"field": name})
+    messages: dict[str, Any] = {name: timestamp(name, at) for name, at in times.items()}
     return build(
-        schedules_pb2.ScheduleSpec, cron=spec.cron or None, interval=duration("interval_s", spec.interval_s), **{name: timestamp(name, at) for name, at in times.items()},
+        schedules_pb2.ScheduleSpec, cron=spec.cron or None, interval=duration("interval_s", spec.interval_s), **messages,
         time_zone=spec.time_zone, type=spec.type, payload=encode_json(spec.data) if spec.payload is None else spec.payload, content_type=spec.content_type,
-        instance_id=spec.instance_id, priority=spec.priority, labels=spec.labels, overlap=OVERLAPS.index(spec.overlap) + 1, missed=MISSED.index(spec.missed) + 1,
+        instance_id=spec.instance_id, priority=spec.priority, labels=spec.labels, **numbers,
         max_missed=spec.max_missed, jitter=duration("jitter_s", spec.jitter_s),
-    )  # type: ignore[arg-type]  # fmt: skip  # enum numbers
+    )  # fmt: skip
 
 
 def _time(message: Any, name: str) -> datetime | None:

@@ -63,7 +63,7 @@ class SchedulesService:
         first = schedule.next_at if schedule.paused_at is None else first_tick(when, schedule.ticked_at, now)
         following = [] if first is None else [first, *islice(when.ticks(first), (request.next or 5) - 1)]
         return schedules_pb2.GetScheduleResponse(
-            schedule=_schedule(schedule), next=[_at(tick) for tick in following],
+            schedule=_schedule(schedule), next=[to_timestamp(tick) for tick in following],
             fires=[
                 schedules_pb2.ScheduleFire(nominal_at=_at(fire.nominal_at), outcome=fire.outcome, job_id=fire.job_id or 0, fired_at=_at(fire.fired_at))
                 for fire in fires
@@ -173,11 +173,11 @@ def _at(time: datetime | None) -> Timestamp | None:
 
 def _schedule(schedule: Schedule) -> schedules_pb2.Schedule:
     spec, when = schedule.spec, schedule.spec.when
+    numbers: dict[str, Any] = {"overlap": OVERLAPS.index(spec.overlap) + 1, "missed": MISSED.index(spec.missed) + 1}
     message = schedules_pb2.ScheduleSpec(
-        cron=when.cron, interval=to_duration(when.interval_s) if when.interval_s is not None else None, at=_at(when.at),
-        time_zone=when.time_zone, anchor=_at(when.anchor), start_at=_at(when.start_at), end_at=_at(when.end_at), type=spec.type, payload=spec.payload, content_type=spec.content_type, instance_id=spec.instance_id,
-        priority=spec.priority, labels=spec.labels, overlap=OVERLAPS.index(spec.overlap) + 1, missed=MISSED.index(spec.missed) + 1, max_missed=spec.max_missed,
-        jitter=to_duration(spec.jitter_s),
+        cron=when.cron, interval=to_duration(when.interval_s) if when.interval_s is not None else None, at=_at(when.at), time_zone=when.time_zone,
+        anchor=_at(when.anchor), start_at=_at(when.start_at), end_at=_at(when.end_at), type=spec.type, payload=spec.payload, content_type=spec.content_type,
+        instance_id=spec.instance_id, priority=spec.priority, labels=spec.labels, **numbers, max_missed=spec.max_missed, jitter=to_duration(spec.jitter_s),
     )  # fmt: skip
     return schedules_pb2.Schedule(
         name=schedule.name, spec=message, paused_at=_at(schedule.paused_at), paused_by=schedule.paused_by, paused_reason=schedule.paused_reason,

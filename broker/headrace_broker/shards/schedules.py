@@ -32,7 +32,7 @@ from headrace_broker.model.job import State
 from headrace_broker.model.schedule import LABELS, Schedule, pick
 from headrace_broker.shards import changes
 from headrace_broker.shards.hub import JobChange
-from headrace_broker.shards.intents import NewJob
+from headrace_broker.shards.intents import NewJob, Verb
 from headrace_broker.store.batch import Batch, FireRow, FullBody
 from headrace_broker.store.heads import Heads
 from headrace_broker.store.pool import ANY_FAILURE
@@ -308,7 +308,7 @@ class Schedules:
         assert schedule.aborting_id is not None
         caller = Caller(f"schedule {schedule.name}", schedule.domain, f"schedule-{schedule.schedule_id}-{schedule.version}")
         reason = f"the next run of schedule {schedule.name} is due"
-        [change] = await changes.request(self._owner, heads, changes.Verb.ABORT, [schedule.aborting_id], caller=caller, reason=reason)
+        [change] = await changes.request(self._owner, heads, Verb.ABORT, [schedule.aborting_id], caller=caller, reason=reason)
         if change.error is not None and isinstance(change.error, Unavailable):
             raise change.error
         if change.error is not None and not isinstance(change.error, NotFound):
