@@ -26,6 +26,7 @@ from headrace_broker.shards.flusher import PROOF_S, Flusher
 from headrace_broker.shards.owner import Owner, OwnerLimits
 from headrace_broker.shards.recover import recover
 from headrace_broker.shards.refill import judge_stale, refill_bodies
+from headrace_broker.shards.standings import read_standings
 from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import partitions
 from headrace_broker.store.batch import Batch
@@ -60,6 +61,7 @@ class Ownership:
         self._draining = False
         self.heads = Heads(pool)
         self.schedules = ScheduleStore(pool)
+        self.testing = False  # the clock may be set forward
         self.role = "starting"
         self.listening = asyncio.Event()  # standing by or active: the role is known
         self.ready = asyncio.Event()
@@ -163,7 +165,14 @@ class Ownership:
         try:
             async with asyncio.TaskGroup() as tasks:
                 ticking = owner.schedules.run(self.schedules, self.heads, loop.time)
-                duties = (refill_bodies(owner, self.heads), judge_stale(owner, self.heads), self._keep_ranges(owner), checkpoints.run(), ticking)
+                duties = (
+                    refill_bodies(owner, self.heads),
+                    judge_stale(owner, self.heads),
+                    read_standings(owner, self.heads),
+                    self._keep_ranges(owner),
+                    checkpoints.run(),
+                    ticking,
+                )
                 side = [tasks.create_task(duty) for duty in duties]
                 await self._flusher.run()
                 for task in side:
@@ -191,9 +200,25 @@ class Ownership:
         await ledger.base_counts(dict(owner.counted), owner.newest_id, absorb=True, floor=floor)
         return floor
 
-    async def _open_classes(self, owner: Owner) -> None:
+    async def advance_clock(self, seconds: float) -> float:
+        """For tests: what is scheduled, put off or to be deleted comes as if that time had passed; returns what the clock shows then, in seconds since 1970.
+
+        Raises:
+            Unavailable: nothing was done.
+        """
+        owner = self.owner
+        try:
+            await self._open_classes(owner, ahead_s=seconds)  # ids carry the time, and need partitions
+        except ANY_FAILURE as error:
+            raise DatabaseUnavailable("the database did not answer; the clock shows what it showed") from error
+        owner.clock.advance(seconds)
+        owner.timers.shift(seconds, asyncio.get_running_loop().time())
+        owner.wake.set()
+        return owner.clock.now_s()
+
+    async def _open_classes(self, owner: Owner, *, ahead_s: float = 0.0) -> None:
         wanted = {DEFAULT_CLASS} | {entry.class_ for entry in self._types.by_id.values()}
-        made = await partitions.ensure(self._pool, wanted, owner.clock.now_s())
+        made = await partitions.ensure(self._pool, wanted, owner.clock.now_s() + ahead_s)
         owner.open_classes = wanted
         if made:
             log.info("made partitions", ranges=made)

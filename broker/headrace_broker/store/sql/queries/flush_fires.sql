@@ -21,7 +21,7 @@ with fence as materialized (
 ), held as materialized (
     select s.schedule_id, s.overlap, s.queued_at, s.last_job_id, s.last_job_id is not null and headrace.is_live(s.last_job_id) as lives
     from headrace.schedule s join given g on g.schedule_id = s.schedule_id and g.version = s.version
-    where not s.deleted and (g.verb = 'manual' or s.paused_at is null and g.nominal_at <= clock_timestamp() + interval '50 ms')
+    where not s.deleted and (g.verb = 'manual' or s.paused_at is null)
         and (g.verb <> 'manual' or not exists (select from headrace.schedule_fire f where f.schedule_id = g.schedule_id and f.request_id = g.request_id))
     for no key update of s skip locked
 ), decided as materialized (
