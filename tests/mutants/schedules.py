@@ -7,7 +7,7 @@ FLUSH, RPC = "broker/headrace_broker/store/sql/queries/flush_fires.sql", "broker
 UNIT, SERVED = "tests/unit/test_schedule.py", "tests/rpc/test_schedules.py"
 
 MUTANTS = (
-    Mutant("the hour that comes twice ticks back", MODEL, "if tick > after:", "if True:", f"{UNIT} -k minute_by_minute"),
+    Mutant("the hour that comes twice ticks back", MODEL, "if tick > after:", "if True:", f"{UNIT} -k both_changes"),
     Mutant("an interval counts from now", MODEL, "self.anchor or EPOCH", "after", f"{UNIT} -k anchor"),
     Mutant("no bound at the end", MODEL, "tick <= self.end_at, every", "True, every", f"{UNIT} -k anchor"),
     Mutant("all ticks of a downtime are walked", MODEL, "begin = max(first, now - span)", "begin = first", f"{UNIT} -k ten_years"),
