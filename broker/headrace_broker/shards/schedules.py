@@ -240,11 +240,11 @@ class Schedules:
 
     def _enter(self, job_id: int, job: NewJob, now_s: float) -> None:
         owner = self._owner
-        entry, priority, _, body = job
+        entry, _, _, body = job
         owner.counted[entry.type_id, State.WAITING, 0] += 1
         owner.tally.submitted(now_s, entry.type_id, 1)
         owner.bodies.put(job_id, body)
-        owner.enter(job_id, entry.type_id, priority, 0.0)
+        owner.enter_job(job_id, job)
         if owner.hub.active:
             instance_id = body.instance_id if isinstance(body, FullBody) else None
             owner.hub.publish([JobChange(job_id, entry.type_id, State.WAITING, 0, "submitted", instance_id)])
