@@ -10,7 +10,7 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from headrace_proto.v1 import schedules_pb2, types_pb2
+from headrace_proto.v1 import types_pb2
 from headrace_proto.wire import DEFAULT_DOMAIN, DOMAIN_KEY, to_duration, to_seconds
 
 from headrace_broker.model.errors import BadPageToken, InvalidField, TooLarge
@@ -184,7 +184,7 @@ def payload_too_large(payload: bytes, limit: int) -> TooLarge:
     return TooLarge("payload", f"at most {limit} bytes, found {len(payload)}; store it elsewhere and submit where it is")
 
 
-def priority(spec: types_pb2.JobSpec | types_pb2.PlainSpecs | schedules_pb2.ScheduleSpec) -> int:
+def priority(spec: types_pb2.JobSpec | types_pb2.PlainSpecs) -> int:
     """The job's own part of the score."""
     value = spec.priority
     if not -MAX_PRIORITY <= value <= MAX_PRIORITY:

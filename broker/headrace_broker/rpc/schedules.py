@@ -152,13 +152,15 @@ def _spec(message: schedules_pb2.ScheduleSpec, payload_limit: int) -> Spec:
         raise InvalidField("spec.jitter", f"less than the interval, {interval_s:g} s; found {jitter_s:g} s")
     if len(message.payload) > payload_limit:
         raise convert.payload_too_large(message.payload, payload_limit)
+    if not -convert.MAX_PRIORITY <= message.priority <= convert.MAX_PRIORITY:
+        raise InvalidField("spec.priority", f"between -{convert.MAX_PRIORITY:,} and {convert.MAX_PRIORITY:,}, found {message.priority}")
     labels = convert.labels("spec.labels", message.labels)
     for label in LABELS:
         if label in labels:
             raise InvalidField("spec.labels", f"{label} is set by the broker")
     return Spec(
         when, convert.type_name("spec.type", message.type), message.payload, convert.text("spec.content_type", message.content_type, 100),
-        convert.text("spec.instance_id", message.instance_id), convert.priority(message), labels, OVERLAPS[max(0, message.overlap - 1)],
+        convert.text("spec.instance_id", message.instance_id), message.priority, labels, OVERLAPS[max(0, message.overlap - 1)],
         MISSED[message.missed - 1] if message.missed else "once", message.max_missed or 10, jitter_s,
     )  # fmt: skip
 
