@@ -19,9 +19,7 @@ MUTANTS = (
     Mutant("six fields are taken", MODEL, "if len(self.cron.split()) != 5:", "if False:", f"{UNIT} -k no_schedule"),
     Mutant("the overlap policy is not asked", FLUSH, "not h.lives or h.overlap in", "true or h.overlap in", f"{SERVED} -k overlap"),
     Mutant("every tick waits for the one before", FLUSH, "h.overlap = 'queue' and h.queued_at is null", "h.overlap = 'queue'", f"{SERVED} -k overlap"),
-    Mutant("the same request makes two jobs", FLUSH, "f.request_id = g.request_id", "false", f"{SERVED} -k pause_resume"),
     Mutant("jobs of a lost answer are forgotten", OWNER, "if fired is not None else stored", "if fired is not None else frozenset()", f"{SERVED} -k cut_off"),
-    Mutant("nothing is read again", OWNER, "                self._again.add(schedule_id)\n", "                pass\n", f"{SERVED} -k cut_off"),
     Mutant("nobody is aborted", OWNER, "if s.aborting_id is not None]", "if False]", f"{SERVED} -k overlap"),
     Mutant("the broker's own labels may be set", RPC, "if label in labels:", "if False:", f"{SERVED} -k refused_by_field"),
 )
