@@ -80,13 +80,13 @@ class RpcServer:
     ) -> None:  # fmt: skip
         self._server = grpc.aio.server(interceptors=[Guard(metrics, Gate(tokens) if auth else None)], options=OPTIONS)
         self._health = health.aio.HealthServicer()
+        schedules_pb2_grpc.add_SchedulesServicer_to_server(SchedulesService(ownership, payload_limit), self._server)  # type: ignore[no-untyped-call]
         jobs_pb2_grpc.add_JobsServicer_to_server(JobsService(ownership, reads, finder, payload_limit), self._server)  # type: ignore[no-untyped-call]
         agents_pb2_grpc.add_AgentsServicer_to_server(AgentsService(ownership, settings, logs, tasks), self._server)  # type: ignore[no-untyped-call]
         admin_pb2_grpc.add_AdminServicer_to_server(AdminService(ownership, reads, audit), self._server)  # type: ignore[no-untyped-call]
         limits_pb2_grpc.add_LimitsServicer_to_server(LimitsService(ownership), self._server)  # type: ignore[no-untyped-call]
         stats_pb2_grpc.add_StatsServicer_to_server(StatsService(ownership, statistics, version, postgres_version), self._server)  # type: ignore[no-untyped-call]
         logs_pb2_grpc.add_LogsServicer_to_server(LogsService(ownership, reads, logs), self._server)  # type: ignore[no-untyped-call]
-        schedules_pb2_grpc.add_SchedulesServicer_to_server(SchedulesService(ownership, payload_limit), self._server)  # type: ignore[no-untyped-call]
         add_instances(self._server, ownership)
         add_testing(self._server, ownership)
         access_pb2_grpc.add_AccessServicer_to_server(AccessService(tokens, audit), self._server)  # type: ignore[no-untyped-call]

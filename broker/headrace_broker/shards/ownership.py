@@ -55,6 +55,7 @@ class Ownership:
         self._dsn = dsn
         self._pool = pool
         self._types = types
+        self.schedules = ScheduleStore(pool)
         self._limits = limits
         self._metrics = metrics
         self._address = address
@@ -63,7 +64,6 @@ class Ownership:
         self._flusher: Flusher | None = None
         self._draining = False
         self.heads = Heads(pool)
-        self.schedules = ScheduleStore(pool)
         self.instances = InstanceStore(pool)
         self._rescores: Rescores | None = None
         self.testing = False  # the clock may be set forward
@@ -181,12 +181,12 @@ class Ownership:
             async with asyncio.TaskGroup() as tasks:
                 ticking = owner.schedules.run(self.schedules, self.heads, loop.time)
                 duties = (
+                    ticking,
                     refill_bodies(owner, self.heads),
                     judge_stale(owner, self.heads),
                     read_standings(owner, self.heads),
                     self._keep_ranges(owner),
                     checkpoints.run(),
-                    ticking,
                     Starting(owner, self.heads).run(),
                     rescores.run(),
                 )
