@@ -142,7 +142,7 @@ class Flusher:
                 if flushed is None:  # stored, but the answer was lost
                     flushed = Flushed(self._owner.clock.now(), await self.ledger.stored(round_.batch.job_id))
                 refused = round_.refused(flushed.stored)
-                keys, unique = [job.key_name for job in refused if job.key], [job.unique_name for job in refused if job.unique_key]
+                keys, unique = [job.key_name for job in (*refused, *round_.closed) if job.key], [job.unique_name for job in refused if job.unique_key]
                 return flushed, await self.ledger.key_holders(keys) if keys else {}, await self.ledger.unique_holders(unique) if unique else {}
             except store.ResultUnknown:
                 await self._recover_connection(round_)
@@ -287,7 +287,7 @@ def _give_up(round_: AnyRound, error: Exception) -> None:
     elif isinstance(round_, FireRound):
         futures += [run.done for run in round_.runs]  # type: ignore[misc]
     else:
-        futures += [job.done for job in (*round_.jobs, *(follower for _, follower in round_.followers))]  # type: ignore[misc]
+        futures += [job.done for job in (*round_.jobs, *round_.closed, *(follower for _, follower in round_.followers))]  # type: ignore[misc]
     for future in futures:
         if not future.done():
             future.set_exception(error)
