@@ -216,6 +216,17 @@ def test_a_search_finds_what_a_look_at_every_job_finds(world: World, monkeypatch
     look()
 
 
+def test_of_several_attempts_only_the_newest_counts(world: World) -> None:
+    several = "select job_id, min(at) as first, max(at) as last from headrace.event where kind = 1 group by job_id having count(*) > 1"
+    rows = [row for row in world.run(world.pool.fetch(several)) if row["job_id"] in world.jobs]
+    assert len(rows) > 10
+    for row in rows[:10]:
+        earlier = JobFilter(started=Period(row["first"].timestamp(), row["last"].timestamp()))
+        newest = JobFilter(started=Period(row["last"].timestamp(), row["last"].timestamp() + 1))
+        assert row["job_id"] not in world.run(world.found(earlier, Order.NEWEST_FIRST, 1000))
+        assert row["job_id"] in world.run(world.found(newest, Order.NEWEST_FIRST, 1000))
+
+
 def test_a_search_whose_time_is_over_goes_on_where_it_stopped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "CANDIDATES", 5)
     monkeypatch.setattr(search, "AT_ONCE", 5)

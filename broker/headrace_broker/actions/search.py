@@ -33,8 +33,6 @@ AT_ONCE = 500
 """Candidates that are held against the filter in one statement."""
 IN_MEMORY = 100_000
 """Waiting jobs, at most, that are candidates from memory: copying and sorting them takes about 30 ms of the event loop. More of them lie densely in the ledger."""
-ONE_JOB_S = 5.0
-"""Longest time of a window that cannot become smaller: one job may have millions of log lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +111,7 @@ class Search:
         ids = self._owner.newest(set(q.type_ids), set(wanted.wanted_states), walk.above, walk.lowest, IN_MEMORY)
         if walk.oldest_first:
             ids.reverse()
-        if await self._match(walk, q, ids):
+        if await self._match(walk, q, ids, text_known=False):
             walk.pass_window(walk.lowest, walk.above)
 
     async def _through_ledger(self, walk: "_Walk", q: Query, source: Source) -> None:
@@ -124,14 +122,14 @@ class Search:
                 return
             lo, hi = walk.window()
             began = loop.time()
-            most_s = min(left_s, WINDOW_S) if hi - lo > LEAST_WIDTH else ONE_JOB_S
+            most_s = min(left_s, WINDOW_S) if hi - lo > LEAST_WIDTH else left_s  # it cannot become smaller, and one job may have millions of lines
             try:
                 ids = await self._finder.candidates(source, q, lo, hi, rows=CANDIDATES, oldest_first=walk.oldest_first, timeout_s=most_s)
             except TimeoutError:
                 walk.width = max(LEAST_WIDTH, (hi - lo) // 16)
                 continue
             took_s = loop.time() - began
-            if not await self._match(walk, q, ids):
+            if not await self._match(walk, q, ids, text_known=source is Source.LOGS):
                 return
             if len(ids) < CANDIDATES:
                 walk.pass_window(lo, hi)
@@ -140,7 +138,7 @@ class Search:
             elif took_s > SLOW_S:
                 walk.width = max(LEAST_WIDTH, walk.width // 2)
 
-    async def _match(self, walk: "_Walk", q: Query, ids: Sequence[int]) -> bool:
+    async def _match(self, walk: "_Walk", q: Query, ids: Sequence[int], *, text_known: bool) -> bool:
         """Holds candidates against the filter, in order; False: the page is full, or the time is over, before the last of them."""
         loop = asyncio.get_running_loop()
         size = AT_ONCE
@@ -151,7 +149,7 @@ class Search:
             if left_s <= 0:
                 return False
             try:
-                found = await self._finder.matching(q, chunk, timeout_s=min(left_s, WINDOW_S) if len(chunk) > 1 else ONE_JOB_S)
+                found = await self._finder.matching(q, chunk, text_known=text_known, timeout_s=min(left_s, WINDOW_S) if len(chunk) > 1 else left_s)
             except TimeoutError:
                 if len(chunk) == 1:
                     return False
