@@ -225,6 +225,11 @@ def test_of_several_attempts_only_the_newest_counts(world: World) -> None:
         newest = JobFilter(started=Period(row["last"].timestamp(), row["last"].timestamp() + 1))
         assert row["job_id"] not in world.run(world.found(earlier, Order.NEWEST_FIRST, 1000))
         assert row["job_id"] in world.run(world.found(newest, Order.NEWEST_FIRST, 1000))
+    failed = [row for row in rows if world.jobs[row["job_id"]].row.state is State.ERROR]
+    assert failed
+    for row in failed[:5]:  # found by their state, then held against the period, whose end is not in it
+        before = JobFilter(states=frozenset({State.ERROR}), started=Period(None, row["last"].timestamp()))
+        assert row["job_id"] not in world.run(world.found(before, Order.NEWEST_FIRST, 1000))
 
 
 def test_a_search_whose_time_is_over_goes_on_where_it_stopped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
