@@ -195,14 +195,14 @@ def world(postgres: EmbeddedPostgres) -> Iterator[World]:
 FROM_MEMORY, FROM_LEDGER = 100_000, 0
 
 
-@pytest.mark.parametrize(("in_memory", "small"), [(FROM_MEMORY, False), (FROM_MEMORY, True), (FROM_LEDGER, True)])
+@pytest.mark.parametrize(("in_memory", "small"), [(FROM_MEMORY, False), (FROM_MEMORY, True), (FROM_LEDGER, True)], ids=["as it is", "in small steps", "from the ledger"])
 def test_a_search_finds_what_a_look_at_every_job_finds(world: World, monkeypatch: pytest.MonkeyPatch, in_memory: int, small: bool) -> None:
     monkeypatch.setattr(search, "IN_MEMORY", in_memory)
     if small:  # many windows, many pieces
         monkeypatch.setattr(search, "CANDIDATES", 13)
         monkeypatch.setattr(search, "AT_ONCE", 5)
 
-    @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+    @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
     @given(wanted=world.filters(), order=st.sampled_from([Order.NEWEST_FIRST, Order.OLDEST_FIRST]), limit=st.sampled_from([1, 7, 1000]), count=st.booleans())
     def look(wanted: JobFilter, order: Order, limit: int, count: bool) -> None:
         naive = sorted((job_id for job_id, seen in world.jobs.items() if seen.matches(wanted)), reverse=order is Order.NEWEST_FIRST)
