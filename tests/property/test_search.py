@@ -268,14 +268,12 @@ def test_walking_through_the_jobs_of_one_moment_leaves_out_what_comes_later(worl
     frozen = naive[len(naive) // 2]
 
     async def walk() -> list[int]:
-        ids: list[int] = []
-        position = None
-        while True:
-            part = await engine.find("default", wanted, limit=9, position=position, oldest_first=True, until_id=frozen)
-            ids += [match.job_id for match in part.matches]
-            if part.next is None:
-                return ids
-            position = search.Position(part.next.at)  # all that has to be kept
+        found: list[int] = []
+        after: int | None = 0
+        while after is not None:
+            ids, after = await engine.ids("default", wanted, after=after, until_id=frozen, limit=9)
+            found += ids
+        return found
 
     assert world.run(walk()) == [job_id for job_id in naive if job_id <= frozen]
     assert engine.frozen_id() > naive[-1]

@@ -66,15 +66,11 @@ class Search:
         self, domain: str, wanted: JobFilter, *, limit: int | None, position: Position | None = None, oldest_first: bool = False, until_id: int | None = None,
         budget_s: float = BUDGET_S,
     ) -> Found:  # fmt: skip
-        """Up to `limit` jobs that match (None: as many as there is time for), from a position on.
-
-        For walking through all jobs of a filter that exist at one moment, as changes of many do: give `until_id` = `frozen_id()` of that moment and `oldest_first`, and
-        go on with `next` until it is None. Each job is visited once; whether it still matches is known when it is looked at.
-        """
+        """Up to `limit` jobs that match (None: as many as there is time for), from a position on, and none with an id above `until_id`."""
         lowest, above = wanted.id_bounds()
         above = min(above, (until_id if until_id is not None else self.frozen_id()) + 1)
         if position is not None:
-            lowest, above = (position.at, above) if oldest_first else (lowest, min(above, position.at))
+            lowest, above = (max(lowest, position.at), above) if oldest_first else (lowest, min(above, position.at))
         entries = [entry.type_id for entry in self._owner.types.of_domain(domain) if not wanted.types or entry.name in wanted.types]
         loop = asyncio.get_running_loop()
         walk = _Walk(lowest, max(lowest, above), oldest_first, loop.time() + budget_s, limit)
@@ -102,6 +98,16 @@ class Search:
     def frozen_id(self) -> int:
         """No job that is submitted from now on has an id up to this one."""
         return self._owner.newest_id
+
+    async def ids(self, domain: str, wanted: JobFilter, *, after: int, until_id: int, limit: int) -> tuple[list[int], int | None]:
+        """For changes of many jobs: the next ids that match, rising, above `after` (0 at first) and up to `until_id`, the `frozen_id` of the moment that is meant; and
+        the `after` to go on with, None at the end.
+
+        The two numbers are all that has to be kept for going on after a crash. Each job is visited once; whether it matches is told as of the visit, and may have changed
+        when it is acted upon. The list may be empty before the end: that is as far as the time went.
+        """
+        found = await self.find(domain, wanted, limit=limit, position=Position(after + 1), oldest_first=True, until_id=until_id)
+        return [match.job_id for match in found.matches], found.next.at - 1 if found.next is not None else None
 
     def _few_wait(self, type_ids: Sequence[int]) -> bool:
         owner = self._owner
