@@ -7,7 +7,7 @@ SEARCH = f"{BROKER}/actions/search.py"
 FILTER = f"{BROKER}/model/filter.py"
 MATCH = f"{BROKER}/store/sql/queries/search_match.sql"
 LIMITS = f"{BROKER}/store/log_limits.py"
-PROPERTY = "tests/property/test_search.py -k ledger]"
+PROPERTY = "tests/property/test_search.py -k from_the_ledger"
 LOGS = "tests/fire/test_logs.py"
 
 MUTANTS = (

@@ -195,7 +195,7 @@ def world(postgres: EmbeddedPostgres) -> Iterator[World]:
 FROM_MEMORY, FROM_LEDGER = 100_000, 0
 
 
-@pytest.mark.parametrize(("in_memory", "small"), [(FROM_MEMORY, False), (FROM_MEMORY, True), (FROM_LEDGER, True)], ids=["as it is", "in small steps", "from the ledger"])
+@pytest.mark.parametrize(("in_memory", "small"), [(FROM_MEMORY, False), (FROM_MEMORY, True), (FROM_LEDGER, True)], ids=["as_it_is", "in_small_steps", "from_the_ledger"])
 def test_a_search_finds_what_a_look_at_every_job_finds(world: World, monkeypatch: pytest.MonkeyPatch, in_memory: int, small: bool) -> None:
     monkeypatch.setattr(search, "IN_MEMORY", in_memory)
     if small:  # many windows, many pieces

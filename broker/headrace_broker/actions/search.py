@@ -25,6 +25,8 @@ WINDOW_S = 0.45
 """Longest time of one window: what was done in it is lost when it is cancelled."""
 FIRST_WIDTH = 60_000 << MS_SHIFT
 """A minute of ids."""
+INDEXED_WIDTH = 86_400_000 << MS_SHIFT
+"""A day of ids, where an index leads to what lies in it."""
 LEAST_WIDTH = 1 << TICK_SHIFT
 QUICK_S, SLOW_S = 0.05, 0.25
 CANDIDATES = 2000
@@ -86,7 +88,7 @@ class Search:
                 await self._through_memory(walk, q, wanted)
             else:
                 source, indexed = source_of(wanted)
-                walk.width = position.width if position is not None and position.width else walk.above - walk.lowest if indexed else FIRST_WIDTH
+                walk.width = position.width if position is not None and position.width else INDEXED_WIDTH if indexed else FIRST_WIDTH
                 await self._through_ledger(walk, q, source)
         except NoTurn as error:
             if walk.position == begin:
