@@ -51,7 +51,7 @@ MUTANTS = (
         LIMITS,
         "            lease = batch.lease\n",
         "            lease = (batch.lease[0], 0)\n",
-        "tests/fire/test_reordered.py -k log_lines",
+        f"{LOGS} -k room_of_its_own",
     ),
     Mutant("logs: bytes are not limited", LIMITS, " or usage.bytes + size > most_bytes", "", f"{LOGS} -k limits_hold"),
     Mutant("logs: lines sent again use room", LIMITS, "if not again:", "if True:", f"{LOGS} -k limits_hold"),
