@@ -27,6 +27,7 @@ from headrace_broker.shards.owner import Owner, OwnerLimits
 from headrace_broker.shards.recover import recover
 from headrace_broker.shards.refill import judge_stale, refill_bodies
 from headrace_broker.shards.standings import read_standings
+from headrace_broker.shards.starting import Starting
 from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import partitions
 from headrace_broker.store.batch import Batch
@@ -168,6 +169,7 @@ class Ownership:
                     read_standings(owner, self.heads),
                     self._keep_ranges(owner),
                     checkpoints.run(),
+                    Starting(owner, self.heads).run(),
                 )
                 side = [tasks.create_task(duty) for duty in duties]
                 await self._flusher.run()
