@@ -63,8 +63,13 @@ async def test_a_search_that_nobody_waits_for_ends_in_the_database_too(client: C
     await holder.close()
 
 
+def _job(number: int) -> JobSpec:
+    """One of them, with or without terms, for now or for later."""
+    return JobSpec("t", number, priority=number % 3, delay_s=600 if number % 5 == 0 else 0, fairness_key=f"f{number % 4}" if number % 2 else "")
+
+
 async def test_pages_follow_each_other_in_either_order_while_jobs_come(client: Client) -> None:
-    results = await client.submit_many([JobSpec("t", number, priority=number % 3, delay_s=600 if number % 5 == 0 else 0) for number in range(60)])
+    results = await client.submit_many([_job(number) for number in range(60)])
     ids = [result.job_id for result in results if not isinstance(result, Exception)]
     for order, wanted in ((Order.NEWEST, sorted(ids, reverse=True)), (Order.OLDEST, sorted(ids))):
         found: list[int] = []

@@ -113,7 +113,9 @@ class Search:
 
     def _few_wait(self, type_ids: Sequence[int]) -> bool:
         owner = self._owner
-        return sum(owner.lanes.ready(type_id) for type_id in type_ids) + len(owner.timers) + len(owner.live_jobs) <= IN_MEMORY
+        ready = sum(owner.lanes.ready(type_id) for type_id in type_ids)
+        in_lines = len(owner.lines.timers) + sum(crowd.waiting for type_id, crowd in owner.lines.crowds.items() if type_id in type_ids)
+        return ready + in_lines + len(owner.timers) + len(owner.live_jobs) <= IN_MEMORY
 
     async def _through_memory(self, walk: "_Walk", q: Query, wanted: JobFilter) -> None:
         ids = self._owner.newest(set(q.type_ids), set(wanted.wanted_states), walk.above, walk.lowest, IN_MEMORY)
