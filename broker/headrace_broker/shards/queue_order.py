@@ -26,20 +26,23 @@ def by_score(owner: Owner, weights: Mapping[int, int], after: Place | None, limi
 def _places(owner: Owner, weights: Mapping[int, int]) -> Iterator[Place]:
     for live in owner.live_jobs.values():
         if live.state is State.WAITING and live.entry.type_id in weights:
-            yield weights[live.entry.type_id] + live.priority, live.job_id
-    for type_id, priority, job_id in _new(owner):
-        if type_id in weights and job_id not in owner.live_jobs and not owner.lanes.is_stale(job_id):
-            yield weights[type_id] + priority, job_id
-
-
-def _new(owner: Owner) -> Iterator[tuple[int, int, int]]:
-    """(type_id, priority, job_id) of jobs to which nothing happened yet, and of entries that do not count."""
+            yield weights[live.entry.type_id] + live.priority + (live.line.boost if live.line is not None else 0), live.job_id
     for type_id, priority, ids, _ in owner.lanes.fronts(OF_EACH_LANE):
-        yield from ((type_id, priority, job_id) for job_id in ids)
-    for line, priority, ids in owner.lines.entries():
-        yield from ((line.entry.type_id, priority, job_id) for job_id in ids[:OF_EACH_LANE])
+        if type_id in weights:
+            for job_id in ids:
+                if job_id not in owner.live_jobs and not owner.lanes.is_stale(job_id):
+                    yield weights[type_id] + priority, job_id
+    for line, priority, entries in owner.lines.entries():
+        if line.entry.type_id in weights:
+            for job_id in entries[:OF_EACH_LANE]:
+                if job_id not in owner.live_jobs and not owner.lanes.is_stale(job_id):
+                    yield weights[line.entry.type_id] + priority + line.boost, job_id
+    for timed, priority, job_id, _ in owner.lines.timed() if len(owner.lines.timers) <= TIMED else ():
+        if timed is not None and timed.entry.type_id in weights and job_id not in owner.live_jobs and not owner.lanes.is_stale(job_id):
+            yield weights[timed.entry.type_id] + priority + owner.lines.members.get(job_id, timed).boost, job_id
     if len(owner.timers) <= TIMED:
         ids, whats, _ = owner.timers.columns()
-        yield from ((what >> 32, (what & 0xFFFF_FFFF) - 0x8000_0000, job_id) for job_id, what in zip(ids, whats, strict=True))
-    if len(owner.lines.timers) <= TIMED:
-        yield from ((timed.entry.type_id, priority, job_id) for timed, priority, job_id, _ in owner.lines.timed() if timed is not None)
+        for job_id, what in zip(ids, whats, strict=True):
+            if what >> 32 in weights and job_id not in owner.live_jobs and not owner.lanes.is_stale(job_id):
+                member = owner.lines.members.get(job_id)
+                yield weights[what >> 32] + (what & 0xFFFF_FFFF) - 0x8000_0000 + (member.boost if member is not None else 0), job_id
