@@ -21,13 +21,15 @@ from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.audit import AuditStore
 from headrace_broker.store.reads import Reads
+from headrace_broker.store.search import Finder
 from headrace_broker.store.statistics import Statistics
 from headrace_broker.web import render
 from headrace_broker.web.sessions import COOKIE, SESSION_S, Role, Session, Sessions
 
 log = structlog.get_logger("headrace.web")
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -44,6 +46,7 @@ class Services:
     reads: Reads
     statistics: Statistics
     audit: AuditStore
+    finder: Finder
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +109,12 @@ Page = Callable[[Visit], Awaitable[Response]]
 class Manager:
     """Makes the routes. Pages are in modules of their own, which register with `page` and `action`."""
 
-    def __init__(self, services: Services, sessions: Sessions) -> None:
+    def __init__(self, services: Services, sessions: Sessions, version: str) -> None:
         from headrace_broker.web import agents, audit, jobs, overview, statistics, types  # they need this module
 
         self._services = services
         self._sessions = sessions
-        self._templates = render.environment()
+        self._templates = render.environment(version)
         self.routes: list[Route | Mount] = [
             Route("/login", self._login),
             Route("/logout", self._logout, methods=["POST"]),
@@ -179,6 +182,10 @@ class Manager:
                 response = visit.back("/")
             else:
                 return self._refused(request, 503 if _outage(error) else 400, str(error))
+        except Exception as error:  # a defect: told by an id that the log has too
+            error_id = uuid.uuid4().hex[:12]
+            log.error("a page failed", path=request.url.path, error_id=error_id, exc_info=error)
+            return self._refused(request, 500, f"This page failed; the broker's log has more under {error_id}.")
         response.headers.update(HEADERS)
         return response
 

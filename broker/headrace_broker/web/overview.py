@@ -23,7 +23,7 @@ async def page(visit: Visit) -> Response:
     alerts = await visit.jobs.alerts(visit.domain, below=1 << 62, limit=8)
     return html(
         visit, "overview.html", title="Overview", totals=totals, agents=len(connected), slots=sum(s.slots for s in connected),
-        used=sum(len(s.leases) for s in connected), chart=outcome_chart(trend.series[0]), whole=trend.series[0].total(), before=trend.before[0].total(),
+        used=sum(len(s.leases) for s in connected), bars=outcome_chart(trend.series[0]), whole=trend.series[0].total(), before=trend.before[0].total(),
         alerts=[(alert, owner.types.by_id[alert.type_id].name) for alert in alerts],
     )  # fmt: skip
 

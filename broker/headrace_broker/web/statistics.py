@@ -31,7 +31,8 @@ def outcome_chart(series: Series) -> chart.Chart:
     """Attempts by what became of them."""
     values = [(point.numbers["completed"], point.failures) for point in series.points]
     titles = [
-        f"{datetime.fromtimestamp(point.at * 60, UTC):%Y-%m-%d %H:%M} UTC: {done:,} completed, {failed:,} failed" for point, (done, failed) in zip(series.points, values, strict=True)
+        f"{datetime.fromtimestamp(point.at * 60, UTC):%Y-%m-%d %H:%M} UTC: {done:,} completed, {failed:,} failed"
+        for point, (done, failed) in zip(series.points, values, strict=True)
     ]
     return chart.stacked(("completed", "error"), values, titles)
 
@@ -62,7 +63,8 @@ async def trend(visit: Visit) -> Response:
     whole = found.series if by else [found.series[0]]
     charts = [(series, outcome_chart(series), _wait_chart(series), series.total()) for series in whole[:20]]
     return html(
-        visit, "trend.html", title="Trend", period=period, periods=list(PERIODS), by=by, type=visit.query("type"), types=[entry.name for entry in owner.types.of_domain(visit.domain)],
+        visit, "trend.html", title="Trend", period=period, periods=list(PERIODS), by=by, type=visit.query("type"),
+        types=[entry.name for entry in owner.types.of_domain(visit.domain)],
         charts=charts, more=max(0, len(whole) - 20), before=found.before[0].total(), step=found.step, row=row,
         query={"period": period, "by": by, "type": visit.query("type")},
     )  # fmt: skip

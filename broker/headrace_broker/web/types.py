@@ -5,6 +5,7 @@ import dataclasses
 from starlette.responses import Response
 
 from headrace_broker.actions import statistics
+from headrace_broker.model import histogram
 from headrace_broker.model import settings as model
 from headrace_broker.model.errors import InvalidField, TypeNotFound
 from headrace_broker.model.job import State
@@ -22,7 +23,7 @@ async def page(visit: Visit) -> Response:
     hour = {series.name: series.total() for series in trend.series}
     serving = {entry.type_id: sum(1 for s in owner.sessions() if s.stream is not None and entry.type_id in s.served) for entry in owner.types.of_domain(visit.domain)}
     rows = [(entry, counts.get(entry.name, {}), serving[entry.type_id], hour.get(entry.name)) for entry in owner.types.of_domain(visit.domain)]
-    return html(visit, "types.html", title="Job types", types=rows, State=State)
+    return html(visit, "types.html", title="Job types", types=rows, p=lambda counts: histogram.percentile_s(counts, 0.95))
 
 
 async def one(visit: Visit) -> Response:
@@ -32,7 +33,7 @@ async def one(visit: Visit) -> Response:
     for field in dataclasses.fields(model.Settings):
         origin = "person" if field.name in entry.overrides else "code" if field.name in entry.declared else "default"
         rows.append((field.name, getattr(entry.settings, field.name), origin, field.default))
-    return html(visit, "type.html", title=entry.name, entry=entry, counts=visit.owner.counts(visit.domain).get(entry.name, {}), settings=rows, State=State)
+    return html(visit, "type.html", title=entry.name, entry=entry, counts=visit.owner.counts(visit.domain).get(entry.name, {}), settings=rows)
 
 
 async def change(visit: Visit) -> Response:
