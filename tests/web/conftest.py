@@ -24,11 +24,16 @@ class Browser:
         assert answer.status_code == status, f"{path} gave {answer.status_code}: {answer.text[:2000]}"
         return answer.text
 
+    @staticmethod
+    def token(text: str) -> str:
+        """What a page's forms carry."""
+        found = re.search(r'name="csrf" value="([^"]+)"', text)
+        assert found
+        return found[1]
+
     async def post(self, path: str, status: int = 303, **fields: str | list[str]) -> httpx.Response:
         """Sends a form as a page of the manager would."""
-        token = re.search(r'name="csrf" value="([^"]+)"', await self.get("/jobs"))
-        assert token
-        answer = await self.client.post(path, data={"csrf": token[1], **fields}, headers={"Origin": self.base})
+        answer = await self.client.post(path, data={"csrf": self.token(await self.get("/jobs")), **fields}, headers={"Origin": self.base})
         assert answer.status_code == status, answer.text
         return answer
 
