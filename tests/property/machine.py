@@ -5,7 +5,10 @@ the model agree; a crash reads everything anew from the ledger.
 """
 
 import asyncio
+import dataclasses
+import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,8 +25,10 @@ from headrace_broker.shards.owner import Owner, OwnerLimits
 from headrace_broker.shards.recover import recover
 from headrace_broker.shards.refill import judge_stale, refill_bodies
 from headrace_broker.shards.session import AgentFacts, Served, Session
+from headrace_broker.shards.standings import read_standings
 from headrace_broker.shards.types import TypeEntry, TypeTable
 from headrace_broker.store import partitions
+from headrace_broker.store.batch import FullBody
 from headrace_broker.store.checkpoints import CheckpointStore
 from headrace_broker.store.heads import Heads
 from headrace_broker.store.ledger import Ledger
@@ -35,6 +40,7 @@ TESTER = Caller("test", "default", "tested")
 MAX_ATTEMPTS = 2
 MAX_LOSSES = 2
 LEASE_S = 10.0
+TERMS = {2: '{"limit_key": "a", "fairness_key": "x"}', 4: '{"limit_key": "a"}'}  # of jobs that are submitted so many at a time
 SETTINGS: dict[str, Any] = {"max_attempts": MAX_ATTEMPTS, "max_losses": MAX_LOSSES, "retry_delay_s": 0.0, "retry_jitter": 0.0}
 
 
@@ -49,15 +55,19 @@ class Job:
     seq: int = 0
     abort: bool = False
     lost_epoch: int = 0  # lease that was lost and whose late outcome would still count
+    held: bool = False  # it waits for others
     epochs: list[int] = field(default_factory=list)
 
 
 class Machine:
     """Owner and model side by side. All methods run in one event loop; `now` is the monotonic clock that they share."""
 
+    domain = "default"
+
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self.now = 1000.0
+        self.terms = False  # whether some of its jobs have terms
         self.jobs: dict[int, Job] = {}
         self.answers: Counter[Disposition] = Counter()
         self._acks: dict[tuple[int, int], Disposition] = {}
@@ -82,8 +92,8 @@ class Machine:
         await self.ledger.close()
         await self.pool.close()
 
-    async def crash(self) -> None:
-        """The broker dies and another one reads the ledger; agents are not told."""
+    async def crash(self, *, check: bool = True) -> None:
+        """The broker dies and another one reads the ledger; agents are not told. `check` False: the test did things that the model does not know of."""
         old, self.ledger = self.ledger, await Ledger.open(self._dsn, address="test", version="test")
         if old is not None:
             await old.close()
@@ -99,12 +109,14 @@ class Machine:
         floor = await recover(self.owner, Recovery(self.pool), CheckpointStore(self.pool), await partitions.ranges(self.pool))
         self.checkpoints = Checkpoints(CheckpointStore(self.pool), floor)
         self.session: Session | None = None
-        self._check_lanes()
+        if check:
+            self._check_lanes()
 
     def _check_lanes(self) -> None:
         """After recovery each job that waits is in one lane, once, and nothing else is."""
-        ready = [job_id for _, _, ids in self.owner.lanes.copies() for job_id in ids]
-        assert sorted(ready) == sorted(job_id for job_id, job in self.jobs.items() if job.state is State.WAITING)
+        ready = [job_id for _, _, ids in self.owner.lanes.copies() for job_id in ids] + list(self.owner.lines.ids(None))
+        assert sorted(ready) == sorted(job_id for job_id, job in self.jobs.items() if job.state is State.WAITING and not job.held)
+        assert self.owner.graph.unmet.keys() == {job_id for job_id, job in self.jobs.items() if job.held}
 
     async def flush(self, *, grant: bool = False) -> None:
         """One round: decided, stored, told."""
@@ -138,11 +150,45 @@ class Machine:
 
     async def submit(self, count: int) -> None:
         """New jobs."""
-        columns = count % 2  # jobs of either form are the same from then on
-        done = self.owner.submit(PlainJobs(self.type, 0, [b"{}"] * count) if columns else [(self.type, 0, 0.0, b"{}")] * count, 2 * count)
+        columns = count % 2  # jobs of either form are the same from then on, and those that have terms
+        body = FullBody(b"{}", more=TERMS[count]) if self.terms and count in TERMS else b"{}"
+        done = self.owner.submit(PlainJobs(self.type, 0, [b"{}"] * count) if columns else [(self.type, 0, 0.0, body)] * count, 2 * count)
         await self.flush()
         for job_id in done.result():
             self.jobs[job_id] = Job()
+
+    def put_held(self, depends_on: Sequence[int], *, available_at_s: float = 0.0) -> "asyncio.Future[tuple[int, bool]]":
+        """Queues a job that depends on others."""
+        body = FullBody(b"{}", more=json.dumps({"depends_on": list(depends_on)}))
+        return self.owner.submit_keyed((self.type, 0, available_at_s, body), self.type.domain_id, "", b"", 2, depends_on=tuple(depends_on))
+
+    async def store_keyed(self) -> None:
+        """What the flusher does with a keyed round."""
+        assert self.ledger is not None
+        round_ = self.owner.keyed.build()
+        assert round_ is not None
+        flushed = await self.ledger.flush_keyed(round_.batch, round_.rows())
+        self.checkpoints.flushed(flushed.at, changed=True)
+        names = [job.unique_name for job in round_.refused(flushed.stored) if job.unique_key]
+        self.owner.keyed.settle(round_, flushed, {}, await self.ledger.unique_holders(names))
+
+    async def read_standings(self) -> None:
+        """Lets the side task read how jobs stand that others wait for."""
+        task = asyncio.ensure_future(read_standings(self.owner, self.heads))
+        while self.owner.graph.unread or self.owner.readers:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.wait([task])
+
+    async def submit_held(self, depends_on: Sequence[int]) -> int:
+        """A new job that depends on others, and knows how they stand."""
+        done = self.put_held(depends_on)
+        await self.store_keyed()
+        await self.read_standings()
+        await self.flush()
+        job_id, _ = done.result()
+        self.jobs[job_id] = Job(held=job_id in self.owner.graph.unmet, seq=0 if job_id in self.owner.graph.unmet else 1)
+        return job_id
 
     async def grant(self, room: int) -> None:
         """The agent has room: the oldest waiting jobs are granted."""
@@ -216,26 +262,38 @@ class Machine:
 
     def _pass_a_lease(self) -> None:
         """Time passes while the agent's heartbeats go on."""
-        self.now += LEASE_S + 1
+        self.pass_time(LEASE_S + 1)
+
+    def pass_time(self, seconds: float) -> None:
+        """Some seconds pass while the agent's heartbeats go on."""
+        self.now += seconds
         if self.session is not None:
             reception.heartbeat(self.owner, self.session, self.session.last_no + 1, {j: live.seq for j, live in self.session.leases.items()}, self.now)
 
     async def change(self, verb: Verb, job_id: int, *, force: bool = False) -> None:
         """Abort, requeue or purge."""
         job = self.jobs[job_id]
+        if verb is Verb.EXPIRE:  # it should have started by now
+            self.type.settings = dataclasses.replace(self.type.settings, start_within_s=1.0)
+            self.pass_time(2.0)
         task = asyncio.ensure_future(changes.request(self.owner, self.heads, verb, [job_id], caller=TESTER, reason="", include_completed=True, force=force))
         while not task.done():
             if self.owner.has_intents:
                 await self.flush()
             await asyncio.sleep(0)
         [change] = task.result()
+        self.type.settings = dataclasses.replace(self.type.settings, start_within_s=None)
         self._changed(job, verb, change, force)
         if job.state is State.GONE:
             del self.jobs[job_id]
 
     def _changed(self, job: Job, verb: Verb, change: Change, force: bool) -> None:
         settled = job.state in (State.COMPLETED, State.ERROR, State.ABORTED)
-        assert (change.error is None) == (settled if verb in (Verb.REQUEUE, Verb.PURGE) else not settled)
+        if verb is Verb.EXPIRE:
+            begun = job.state is not State.WAITING or job.attempt or job.losses or job.held
+            assert (change.error is None) == (not begun)
+        else:
+            assert (change.error is None) == (settled if verb in (Verb.REQUEUE, Verb.PURGE) else not settled)
         if change.error is not None:
             return
         if verb is Verb.ABORT and job.state is State.PROCESSING and not force:
@@ -243,7 +301,9 @@ class Machine:
             return
         job.seq += 1
         job.lost_epoch = 0
-        if verb is Verb.ABORT:
+        if verb is Verb.EXPIRE:
+            job.state = State.ERROR
+        elif verb is Verb.ABORT:
             job.state, job.abort = State.ABORTED, False
         elif verb is Verb.REQUEUE:
             job.state, job.run, job.attempt, job.losses = State.WAITING, job.run + 1, 0, 0
@@ -303,6 +363,13 @@ class Machine:
                 assert (live.state, live.seq, live.run, live.attempt, live.losses) == (job.state, job.seq, job.run, job.attempt, job.losses), job_id
             else:
                 assert job.state not in (State.PROCESSING,) and not (job.state is State.WAITING and job.seq)
+        lines = self.owner.lines
+        held = [live.line for live in self.owner.live_jobs.values() if live.line is not None and live.state is State.PROCESSING]
+        assert lines.leased == len(held)
+        for crowd in lines.crowds.values():
+            for cell in crowd.cells.values():
+                owed = sum(count for *_, cell_, count in self.owner.caps._debts if cell_ is cell)
+                assert cell.running == sum(line.cell is cell for line in held) + owed
         wanted = Counter(job.state for job in self.jobs.values())
         counted = self.owner.counts("default").get("work", {})
         assert {state: n for state, n in counted.items() if n} == dict(wanted)

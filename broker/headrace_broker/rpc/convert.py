@@ -5,6 +5,7 @@ import binascii
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -16,6 +17,7 @@ from headrace_broker.model.errors import BadPageToken, InvalidField, TooLarge
 from headrace_broker.model.ids import MAX_ID
 from headrace_broker.model.job import State
 from headrace_broker.model.settings import TEXTS, YEARS_10_S, Settings, Value, check
+from headrace_broker.model.terms import make
 from headrace_broker.shards.schemas import Schema
 from headrace_broker.store.batch import Body, FullBody
 
@@ -25,6 +27,7 @@ MAX_TEXT = 200
 MAX_REASON = 1000
 MAX_LABELS = 32
 MAX_BATCH = 10_000
+MAX_DEPENDENCIES = 1000
 MAX_DIGESTS = 16
 MAX_PRIORITY = 1_000_000
 MAX_EPOCH = 2**31 - 1  # what the database holds
@@ -160,11 +163,20 @@ def body(spec: types_pb2.JobSpec, payload_limit: int) -> tuple[Body, int]:
 
 
 def _more(spec: types_pb2.JobSpec) -> dict[str, Any]:
-    """What few jobs have, by the name under which it is stored."""
+    """What few jobs have, by the names under which it is stored."""
     more: dict[str, Any] = {}
     if spec.unique_key:
         more["unique_key"] = text("unique_key", spec.unique_key)
-    return more
+    if spec.depends_on:
+        more["depends_on"] = depends_on(spec)
+    return more | _terms(spec)
+
+
+def _terms(spec: types_pb2.JobSpec) -> dict[str, Any]:
+    if not (spec.limit_key or spec.fairness_key or spec.required_labels):
+        return {}
+    terms = make(text("limit_key", spec.limit_key), text("fairness_key", spec.fairness_key), json.loads(_labels("required_labels", spec.required_labels)))
+    return terms.members() if terms is not None else {}
 
 
 def payload_too_large(payload: bytes, limit: int) -> TooLarge:
@@ -213,15 +225,31 @@ def _body_hash(spec: types_pb2.JobSpec, payload: bytes) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     labels = json.dumps(sorted(spec.labels.items()))
     start = f"{to_seconds(spec.delay)}/{spec.start_at.seconds}.{spec.start_at.nanos}"
-    for part in (spec.type, spec.content_type, spec.instance_id, str(spec.priority), labels, start, *([spec.unique_key] if spec.unique_key else [])):
+    for part in (spec.type, spec.content_type, spec.instance_id, str(spec.priority), labels, start, *_tied(spec)):
         digest.update(part.encode() + b"\x00")
+    terms = _terms(spec)
+    if terms:  # left out else: keys that were stored before keep their hashes
+        digest.update(json.dumps(terms, sort_keys=True).encode() + b"\x00")
     digest.update(payload)
     return digest.digest()
 
 
+def _tied(spec: types_pb2.JobSpec) -> list[str]:
+    """What a body has beside the fields that every body had from the first; nothing where there is nothing, so that stored hashes stay as they are."""
+    ties = [spec.unique_key, *map(str, spec.depends_on)]
+    return ties if any(ties) else []
+
+
 def is_keyed(spec: types_pb2.JobSpec) -> bool:
-    """Whether the job goes the way of those that carry a key."""
-    return bool(spec.idempotency_key or spec.unique_key or spec.on_conflict)
+    """Whether the job goes the way of those that carry a key or are tied to others."""
+    return bool(spec.idempotency_key or spec.unique_key or spec.on_conflict or spec.depends_on)
+
+
+def depends_on(spec: types_pb2.JobSpec) -> list[int]:
+    """The jobs that it depends on, each once."""
+    if len(spec.depends_on) > MAX_DEPENDENCIES:
+        raise TooLarge("depends_on", f"at most {MAX_DEPENDENCIES} jobs, found {len(spec.depends_on)}; let jobs between gather them")
+    return list(dict.fromkeys(job_id(f"depends_on[{index}]", value) for index, value in enumerate(spec.depends_on)))
 
 
 def returns_holder(spec: types_pb2.JobSpec) -> bool:
@@ -279,12 +307,17 @@ def error_message(stored: dict[str, str] | None) -> types_pb2.JobError | None:
 
 # Settings --------------------------------------------------------------------------------------------------------------------------------------
 
-_PLAIN = ("priority", "max_attempts", "max_losses", "paused", "alert_on_error", "alert_on_abort", "log_limit_lines", "log_limit_bytes")
-_DURATIONS = ("timeout", "delete_completed_after", "delete_aborted_after", "delete_error_after")
+_PLAIN = (
+    "priority", "max_attempts", "max_losses", "paused", "alert_on_error", "alert_on_abort", "log_limit_lines", "log_limit_bytes", "concurrency",
+    "concurrency_per_key", "depth_limit",
+)  # fmt: skip
+_ENUMS = ("exhausted_state", "on_dependency_failed")
+_DURATIONS = ("timeout", "delete_completed_after", "delete_aborted_after", "delete_error_after", "start_within")
 CLEARABLE = {
-    **{name: (name,) for name in (*_PLAIN, *TEXTS, "exhausted_state")},
+    **{name: (name,) for name in (*_PLAIN, *TEXTS, *_ENUMS, "fairness_weights")},
     **{name: (f"{name}_s",) for name in _DURATIONS},
     "retry": ("retry_delay_s", "retry_factor", "retry_max_s", "retry_jitter"),
+    "rate_limit": ("rate_limit_count", "rate_limit_per_s", "rate_limit_burst"),
 }
 """Setting names of the wire, and what they are stored as."""
 _WIRE_NAMES = {
@@ -293,6 +326,9 @@ _WIRE_NAMES = {
     "retry_max_s": "retry.max",
     "retry_factor": "retry.factor",
     "retry_jitter": "retry.jitter",
+    "rate_limit_count": "rate_limit.count",
+    "rate_limit_per_s": "rate_limit.per",
+    "rate_limit_burst": "rate_limit.burst",
 }
 
 
@@ -302,10 +338,9 @@ def settings_values(field: str, message: types_pb2.JobTypeSettings) -> dict[str,
     for name in _DURATIONS:
         if message.HasField(name):
             values[f"{name}_s"] = seconds(f"{field}.{name}", getattr(message, name))
+    values |= {name: int(getattr(message, name)) for name in _ENUMS if message.HasField(name)}
     if message.HasField("payload_schema"):
         values["payload_schema"] = Schema(message.payload_schema, f"{field}.payload_schema").text
-    if message.HasField("exhausted_state"):
-        values["exhausted_state"] = int(message.exhausted_state)
     if message.HasField("retry"):
         retry = message.retry
         if retry.HasField("delay"):
@@ -314,6 +349,12 @@ def settings_values(field: str, message: types_pb2.JobTypeSettings) -> dict[str,
             values["retry_max_s"] = seconds(f"{field}.retry.max", retry.max)
         values["retry_factor"] = retry.factor or 1.0
         values["retry_jitter"] = retry.jitter
+    if message.HasField("rate_limit"):
+        limit = message.rate_limit
+        per_s = seconds(f"{field}.rate_limit.per", limit.per) if limit.HasField("per") else 1.0
+        values |= {"rate_limit_count": limit.count, "rate_limit_per_s": per_s, "rate_limit_burst": limit.burst}
+    if message.HasField("fairness_weights"):
+        values["fairness_weights"] = dict(message.fairness_weights.weights)
     try:
         check(values)
     except InvalidField as error:
@@ -327,14 +368,22 @@ def settings_message(values: dict[str, Value]) -> types_pb2.JobTypeSettings:
     for name, value in values.items():
         if name in _PLAIN or name in TEXTS:
             setattr(message, name, value)
-        elif name == "exhausted_state":
-            message.exhausted_state = int(value)  # type: ignore[assignment]  # enum numbers
+        elif isinstance(value, Mapping):
+            message.fairness_weights.SetInParent()
+            message.fairness_weights.weights.update(value)
+        elif name in _ENUMS:
+            setattr(message, name, int(value))
         elif name.startswith("retry_"):
             part = name.removeprefix("retry_")
             if part.endswith("_s"):
                 getattr(message.retry, part[:-2]).CopyFrom(to_duration(float(value)))
             else:
                 setattr(message.retry, part, float(value))
+        elif name == "rate_limit_per_s":
+            if values.get("rate_limit_count") is not None:
+                message.rate_limit.per.CopyFrom(to_duration(float(value)))
+        elif name.startswith("rate_limit_"):
+            setattr(message.rate_limit, name.removeprefix("rate_limit_"), value)
         elif name.endswith("_s") and name[:-2] in _DURATIONS:
             getattr(message, name[:-2]).CopyFrom(to_duration(float(value)))
     return message

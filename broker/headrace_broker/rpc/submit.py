@@ -5,14 +5,18 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from headrace_proto.v1 import jobs_pb2, types_pb2
+from headrace_proto.wire import to_duration
 
-from headrace_broker.model.errors import BrokerError, Busy, InvalidField, PayloadRefused
+from headrace_broker.actions.ties import find_missing
+from headrace_broker.model.errors import BrokerError, Busy, InvalidField, JobNotFound, PayloadRefused, QueueFull
+from headrace_broker.model.ids import MAX_ID
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.errors import reason_of, status_code
 from headrace_broker.shards.intents import NewJob, PlainJobs
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.schemas import Schema
+from headrace_broker.shards.types import TypeEntry
 
 CHUNK = 1000  # jobs of one call that go into one flush
 STREAM_WINDOW = 32  # requests of a stream that are in hand; a client that sends more waits
@@ -35,11 +39,12 @@ class SubmitCalls:
         owner = self._ownership.owner
         domain = convert.domain_of(context)
         job, size = await self._read(owner, domain, request.job)
+        await self._find_tied(owner, domain, [request.job])
         if convert.is_keyed(request.job):
             job_id, existing = await self._submit_keyed(owner, request.job, job, size)
-            return jobs_pb2.SubmitResponse(job_id=job_id, existing=existing)
+            return jobs_pb2.SubmitResponse(job_id=job_id, existing=existing, pressure=owner.depth.pressure([job[0]]))
         [job_id] = await owner.submit([job], size)
-        return jobs_pb2.SubmitResponse(job_id=job_id)
+        return jobs_pb2.SubmitResponse(job_id=job_id, pressure=owner.depth.pressure([job[0]]))
 
     async def SubmitMany(self, request: jobs_pb2.SubmitManyRequest, context: Any) -> jobs_pb2.SubmitManyResponse:  # noqa: N802
         results = await self._submit_batch(convert.domain_of(context), request, wait=False)
@@ -83,9 +88,12 @@ class SubmitCalls:
             await answers.put(jobs_pb2.SubmitStreamResponse(request_no=request.request_no, results=results))
 
         async with asyncio.TaskGroup() as tasks:
-            async for request in requests:
-                await room.acquire()
-                tasks.create_task(serve(request))
+            try:
+                async for request in requests:
+                    await room.acquire()
+                    tasks.create_task(serve(request))
+            except BrokerError as error:  # what came is no message at all, or the token has ended: nothing more is read
+                await answers.put(error)
         await answers.put(None)
 
     async def _submit_batch(self, domain: str, request: Batched, *, wait: bool) -> jobs_pb2.SubmitResults:
@@ -105,7 +113,10 @@ class SubmitCalls:
             except BrokerError as error:
                 batch.refuse(places, error)
             start = places.stop
-        return await batch.results()
+        results = await batch.results()
+        if batch.entries and owner.types.depth_limited:
+            results.pressure = owner.depth.pressure(batch.entries)
+        return results
 
     async def _queue_plain(self, owner: Owner, domain: str, field: str, group: types_pb2.PlainSpecs, places: Sequence[int], batch: "_Batch", *, wait: bool) -> None:
         """Queues jobs that came as columns. Raises BrokerError for what concerns all of them."""
@@ -129,10 +140,14 @@ class SubmitCalls:
         unkeyed: list[NewJob] = []
         places: list[int] = []
         size = 0
+        await self._find_tied(owner, domain, specs, batch)
         for index, spec in enumerate(specs):
+            if index in batch.refused:
+                continue
             try:
                 job, job_size = await self._read(owner, domain, spec)
                 if convert.is_keyed(spec):
+                    batch.entries.add(job[0])
                     batch.keyed.append((index, await self._queue_keyed(owner, spec, job, job_size, wait=wait)))
                     continue
             except BrokerError as error:
@@ -154,6 +169,22 @@ class SubmitCalls:
         if entry.schema is not None:
             await self._check(entry.schema, spec.payload, spec.content_type)
         return (entry, convert.priority(spec), convert.available_at_s(spec, owner.clock.now_s()), body), size
+
+    async def _find_tied(self, owner: Owner, domain: str, specs: Sequence[types_pb2.JobSpec], batch: "_Batch | None" = None) -> None:
+        """Refuses jobs that name others which are not there: in their batch, or by raising JobNotFound when there is none."""
+        tied = [spec for spec in specs if 0 < len(spec.depends_on) <= convert.MAX_DEPENDENCIES]
+        named = dict.fromkeys(job_id for spec in tied for job_id in spec.depends_on if 0 < job_id <= MAX_ID)
+        if not named:
+            return
+        missing = await find_missing(owner, self._ownership.heads, domain, list(named))
+        for index, spec in enumerate(specs if missing else ()):
+            place = next((place for place, job_id in enumerate(spec.depends_on) if job_id in missing), None)
+            if place is None:
+                continue
+            error = JobNotFound(spec.depends_on[place], f"depends_on[{place}]")
+            if batch is None:
+                raise error
+            batch.refuse([index], error)
 
     async def _that_fit(self, schema: Schema, payloads: list[bytes], places: Sequence[int], batch: "_Batch") -> tuple[list[bytes], Sequence[int]]:
         """The payloads of a column that meet the schema of their type, and their places; the others are refused."""
@@ -182,10 +213,12 @@ class SubmitCalls:
 
     async def _queue_keyed(self, owner: Owner, spec: types_pb2.JobSpec, job: NewJob, size: int, *, wait: bool) -> "asyncio.Future[tuple[int, bool]]":
         key = convert.text("idempotency_key", spec.idempotency_key)
-        return_holder, hashes = convert.returns_holder(spec), convert.body_hashes(spec)
+        return_holder, hashes, depends_on = convert.returns_holder(spec), convert.body_hashes(spec), tuple(convert.depends_on(spec)) or None
         while True:
             try:
-                return owner.submit_keyed(job, job[0].domain_id, key, hashes[0], size, unique_key=spec.unique_key, return_holder=return_holder, other_hashes=hashes[1:])
+                return owner.submit_keyed(
+                    job, job[0].domain_id, key, hashes[0], size, unique_key=spec.unique_key, return_holder=return_holder, depends_on=depends_on, other_hashes=hashes[1:]
+                )
             except Busy:
                 if not wait:
                     raise
@@ -193,9 +226,18 @@ class SubmitCalls:
 
     async def _queue(self, owner: Owner, jobs: list[NewJob] | PlainJobs, size: int, places: Sequence[int], batch: "_Batch", *, wait: bool) -> None:
         """Queues one chunk; the batch knows whether and where its ids belong."""
+        if owner.types.depth_limited:
+            batch.entries.update([jobs.entry] if isinstance(jobs, PlainJobs) else [job[0] for job in jobs])
         while True:
             try:
                 batch.unkeyed.append((places, owner.submit(jobs, size)))
+                return
+            except QueueFull as error:
+                if len(jobs) == 1 or error.room == 0:
+                    batch.refuse(places, error)
+                    return
+                for part, at in _parts(jobs, error.room):  # as many as there is room for, in order
+                    await self._queue(owner, part, size * len(part) // len(jobs), places[at : at + len(part)], batch, wait=wait)
                 return
             except Busy as error:
                 if not wait:
@@ -213,18 +255,24 @@ class _Batch:
     def __init__(self, count: int) -> None:
         self.unkeyed: list[tuple[Sequence[int], asyncio.Future[list[int]]]] = []  # (positions, their ids)
         self.keyed: list[tuple[int, asyncio.Future[tuple[int, bool]]]] = []
+        self.entries: set[TypeEntry] = set()  # types of jobs that met depth limits
         self._job_ids = [0] * count
         self._existing: list[int] = []
         self._failures: list[jobs_pb2.SubmitFailure] = []
+        self.refused: set[int] = set()
 
     def refuse(self, places: Sequence[int], error: BrokerError) -> None:
         """The jobs at these positions are not stored."""
         reason = reason_of(error)
-        code, text, field = status_code(reason).value[0], str(error), getattr(error, "field", "")
+        retry_after_s = getattr(error, "retry_after_s", None)
+        retry_after = to_duration(retry_after_s) if retry_after_s is not None else None
+        code, text, field = status_code(reason).value[0], str(error), getattr(error, "field", None) or ""
         holder = getattr(error, "job_id", 0)
+        self.refused.update(places)
         for index in places:
             named = field if field.startswith("plain[") or not field else f"jobs[{index}].{field}"
-            self._failures.append(jobs_pb2.SubmitFailure(index=index, code=code, reason=reason, message=text, field=named, job_id=holder))
+            failure = jobs_pb2.SubmitFailure(index=index, code=code, reason=reason, message=text, field=named, job_id=holder, retry_after=retry_after)
+            self._failures.append(failure)
 
     async def results(self) -> jobs_pb2.SubmitResults:
         """Waits until everything is decided."""
@@ -247,6 +295,15 @@ class _Batch:
             except BrokerError as error:
                 self.refuse([index], error)
         return jobs_pb2.SubmitResults(job_ids=self._job_ids, existing=self._existing, failures=self._failures)
+
+
+def _parts(jobs: list[NewJob] | PlainJobs, room: int) -> list[tuple[list[NewJob] | PlainJobs, int]]:
+    """The jobs in parts, each with its position: those of one type up to what there is room for, and the rest; those of several types one by one."""
+    if isinstance(jobs, PlainJobs):
+        return [(PlainJobs(jobs.entry, jobs.priority, jobs.payloads[:room]), 0), (PlainJobs(jobs.entry, jobs.priority, jobs.payloads[room:]), room)]
+    if len({job[0] for job in jobs}) == 1:
+        return [(jobs[:room], 0), (jobs[room:], room)]
+    return [([job], index) for index, job in enumerate(jobs)]
 
 
 def _count(request: Batched) -> int:

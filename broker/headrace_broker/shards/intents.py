@@ -1,6 +1,7 @@
 """What callers want of the owner. Intents wait in the owner's queues until the next flush is built; only then are they decided."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -35,6 +36,7 @@ class Submission:
 
     jobs: list[NewJob] | PlainJobs
     done: "asyncio.Future[list[int]]"
+    reserved: Counter[TypeEntry] | None = None  # room under depth limits
 
 
 @dataclass(slots=True, eq=False)
@@ -47,8 +49,10 @@ class KeyedJob:
     body_hash: bytes
     done: "asyncio.Future[tuple[int, bool]]"
     unique_key: str = ""  # empty: none; the body's `more` has it too
+    depends_on: tuple[int, ...] | None = None  # it is held until these have completed; None: it waits for no other. The body's `more` has it too
     return_holder: bool = True  # the answer when a live job holds the unique key: that job; False: UniqueKeyTaken
     other_hashes: Sequence[bytes] = ()  # which say too that the body is the same
+    reserved: Counter[TypeEntry] | None = None  # room under depth limits
 
     @property
     def key_name(self) -> UniqueName:
@@ -66,7 +70,11 @@ class KeyedJob:
 
 
 class AckSink(Protocol):
-    """Who is told what became of outcomes, once that is durable."""
+    """Who is told what became of outcomes, once that is durable. Outcomes of jobs outside of its domain are unknown."""
+
+    @property
+    def domain(self) -> str:
+        """Where the jobs of these outcomes must be."""
 
     def ack(self, job_ids: list[int], epochs: list[int], disposition: Disposition) -> None:
         """Each outcome is named in one call; those named together had the same fate."""
@@ -85,6 +93,7 @@ class Ending:
     permanent: bool = False
     delay_s: float | None = None  # instead of the type's rule
     reason: str | None = None
+    lease_until: float = 0.0  # monotonic: its agent may go on until then
 
 
 @dataclass(slots=True, eq=False)
@@ -110,6 +119,7 @@ class Verb(Enum):
     REQUEUE = "requeue"
     ABORT = "abort"
     PURGE = "purge"
+    EXPIRE = "expire"  # asked for by the broker itself: it did not start in time
 
 
 @dataclass(frozen=True, slots=True)

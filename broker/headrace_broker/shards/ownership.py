@@ -26,6 +26,8 @@ from headrace_broker.shards.flusher import PROOF_S, Flusher
 from headrace_broker.shards.owner import Owner, OwnerLimits
 from headrace_broker.shards.recover import recover
 from headrace_broker.shards.refill import judge_stale, refill_bodies
+from headrace_broker.shards.standings import read_standings
+from headrace_broker.shards.starting import Starting
 from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import partitions
 from headrace_broker.store.batch import Batch
@@ -161,7 +163,14 @@ class Ownership:
         self.listening.set()
         try:
             async with asyncio.TaskGroup() as tasks:
-                duties = (refill_bodies(owner, self.heads), judge_stale(owner, self.heads), self._keep_ranges(owner), checkpoints.run())
+                duties = (
+                    refill_bodies(owner, self.heads),
+                    judge_stale(owner, self.heads),
+                    read_standings(owner, self.heads),
+                    self._keep_ranges(owner),
+                    checkpoints.run(),
+                    Starting(owner, self.heads).run(),
+                )
                 side = [tasks.create_task(duty) for duty in duties]
                 await self._flusher.run()
                 for task in side:

@@ -28,7 +28,7 @@ async def refill_bodies(owner: "Owner", heads: Heads) -> None:
         owner.refill_wake.clear()
         while owner.refill:
             chunk: list[tuple[Session, Live]] = [owner.refill.popleft() for _ in range(min(AT_ONCE, len(owner.refill)))]
-            bodies = await _persist(functools.partial(heads.bodies, [live.job_id for _, live in chunk]))
+            bodies = await persist(functools.partial(heads.bodies, [live.job_id for _, live in chunk]))
             for session, live in chunk:
                 if live.session is session and live.state is State.PROCESSING and live.job_id in bodies and live in session.unsent:
                     session.out.assigned.append((live, live.seq, *bodies[live.job_id]))
@@ -42,10 +42,10 @@ async def judge_stale(owner: "Owner", heads: Heads) -> None:
         owner.stale_wake.clear()
         while owner.stale:
             chunk = [owner.stale.popleft() for _ in range(min(AT_ONCE, len(owner.stale)))]
-            endings = await _persist(functools.partial(heads.endings, list({(e.job_id, e.epoch) for e in chunk})))
+            endings = await persist(functools.partial(heads.endings, list({(e.job_id, e.epoch) for e in chunk})))
             stored = []
             for ending in chunk:
-                disposition = _judge(ending, endings.get((ending.job_id, ending.epoch)))
+                disposition = _judge(owner, ending, endings.get((ending.job_id, ending.epoch)))
                 if disposition is Disposition.SUPERSEDED:
                     stored.append((ending, owner.evidence(ending.job_id, ending.epoch, _evidence(ending))))
                 elif ending.sink is not None:
@@ -60,10 +60,13 @@ async def judge_stale(owner: "Owner", heads: Heads) -> None:
                     ending.sink.ack([ending.job_id], [ending.epoch], Disposition.SUPERSEDED)
 
 
-def _judge(ending: Ending, stored: tuple[int, bool] | None) -> Disposition:
+def _judge(owner: "Owner", ending: Ending, stored: tuple[int, bool, int] | None) -> Disposition:
     if stored is None:
         return Disposition.UNKNOWN
-    kind, abort_requested = stored
+    kind, abort_requested, type_id = stored
+    entry = owner.types.by_id.get(type_id)
+    if ending.sink is not None and (entry is None or entry.domain != ending.sink.domain):
+        return Disposition.UNKNOWN
     if kind == 0:  # the ledger's newest event is this grant, but memory is ahead of it: ask again
         return Disposition.NOT_OWNER
     # While an abort is asked for, whatever ends the attempt without a result is stored as aborted.
@@ -76,8 +79,8 @@ def _evidence(ending: Ending) -> bytes:
     return json.dumps({"outcome": Kind(ending.kind).name.lower(), "error": error}).encode()
 
 
-async def _persist(read: Callable[[], Awaitable[T]]) -> T:
-    """Reads until the database answers: the flusher reports an outage, these tasks only wait for its end."""
+async def persist(read: Callable[[], Awaitable[T]]) -> T:
+    """What `read` reads. Reads until the database answers: the flusher reports an outage, these tasks only wait for its end."""
     while True:
         try:
             return await read()

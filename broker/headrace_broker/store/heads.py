@@ -4,6 +4,7 @@ They run on the read pool, never on the flush connection. Ids are grouped by ret
 """
 
 import itertools
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +14,7 @@ import asyncpg
 
 from headrace_broker.model.ids import class_of
 from headrace_broker.model.job import Kind, State
+from headrace_broker.model.terms import Terms, make
 from headrace_broker.store.batch import Body, FullBody, UniqueName
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.statements import sql
@@ -43,6 +45,15 @@ class StoredHead:
     available_at: datetime | None
     agent_id: int | None
     unique_key: str | None = None
+    waits_for: list[int] | None = None  # what it depends on, unless it has waited for it already; empty: the members of its batch
+    at: datetime | None = None  # of the newest event
+    terms: Terms | None = None
+
+
+def terms_of(row: Any) -> Terms | None:
+    """The terms of a job's row; None: it has none."""
+    required = row["required_labels"]
+    return make(row["limit_key"], row["fairness_key"], json.loads(required) if required else None)
 
 
 class Heads:
@@ -58,10 +69,15 @@ class Heads:
             r["job_id"]: StoredHead(
                 r["job_id"], r["type_id"], r["priority"], r["instance_id"], r["seq"], Kind(r["kind"]) if r["kind"] else None, State(r["state"]),
                 r["run"], r["attempt"], r["losses"], r["delete_minute"], r["available_at"], r["agent_id"],
-                r["unique_key"],
+                r["unique_key"], _ids(r["waits_for"]), r["at"], terms_of(r),
             )
             for r in rows
         }  # fmt: skip
+
+    async def standings(self, job_ids: Sequence[int]) -> dict[int, tuple[State, bool]]:
+        """(state, whether it has completed at some time) of these jobs; ids that are not stored are absent."""
+        rows = [row for class_, ids in _by_class(job_ids) for row in await self._fetch(sql("standings"), ids, class_)]
+        return {r["job_id"]: (State(r["state"]), r["completed"]) for r in rows}
 
     async def unique_holders(self, names: Collection[UniqueName]) -> dict[UniqueName, int]:
         """Which live jobs hold these unique keys; keys that no live job holds are absent."""
@@ -75,13 +91,13 @@ class Heads:
         rows = [row for class_, ids in _by_class(job_ids) for row in await self._fetch(sql("bodies"), ids, class_)]
         return {job_id: (payload or b"" if details == _NO_DETAILS else FullBody(payload or b"", *details), checkpoint) for job_id, payload, *details, checkpoint in rows}
 
-    async def endings(self, leases: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, bool]]:
-        """How leases (job_id, epoch) ended: (kind of the ending or 0, whether an abort was asked for under it); leases never granted are absent."""
+    async def endings(self, leases: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, bool, int]]:
+        """How leases (job_id, epoch) ended: (kind of the ending or 0, whether an abort was asked for under it, type_id); leases never granted are absent."""
         found = {}
         for class_, group in itertools.groupby(sorted(leases, key=lambda lease: class_of(lease[0])), key=lambda lease: class_of(lease[0])):
             chunk = list(group)
             rows = await self._fetch(sql("endings"), [c[0] for c in chunk], [c[1] for c in chunk], class_)
-            found.update({(r["job_id"], r["lease_epoch"]): (r["kind"], r["abort_requested"]) for r in rows})
+            found.update({(r["job_id"], r["lease_epoch"]): (r["kind"], r["abort_requested"], r["type_id"]) for r in rows})
         return found
 
     async def _fetch(self, query: str, *args: Any) -> list[Any]:
@@ -94,3 +110,7 @@ class Heads:
 
 def _by_class(job_ids: Sequence[int]) -> list[tuple[int, list[int]]]:
     return [(class_, list(group)) for class_, group in itertools.groupby(sorted(job_ids, key=class_of), key=class_of)]
+
+
+def _ids(text: str | None) -> list[int] | None:
+    return None if text is None else json.loads(text)

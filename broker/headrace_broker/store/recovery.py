@@ -1,6 +1,7 @@
 """Reads what is not settled, for a broker that takes shards over. Open leases come first, so that nothing is granted before they are known."""
 
 import itertools
+import json
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,8 @@ import asyncpg
 
 from headrace_broker.model.ids import class_of
 from headrace_broker.model.job import Kind, State
+from headrace_broker.model.terms import Terms
+from headrace_broker.store.heads import terms_of
 from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.statements import sql
 
@@ -19,7 +22,7 @@ AT_ONCE = 50_000  # jobs of one read
 
 @dataclass(frozen=True, slots=True)
 class StoredLive:
-    """An unsettled job that something happened to; `kind` says what."""
+    """An unsettled job that something happened to (`kind` says what), or that waits for others."""
 
     job_id: int
     type_id: int
@@ -27,24 +30,28 @@ class StoredLive:
     instance_id: str | None
     available_at: datetime | None
     seq: int
-    kind: Kind
+    kind: Kind | None
     state: State
     run: int
     attempt: int
     losses: int
     agent_id: int | None
     lease_s: float | None
+    waits_for: list[int] | None  # it is held until these have completed; empty: it is the callback of a batch
     owner_changes: int  # leases of this run that ended unclaimed; counted for open leases only
+    terms: Terms | None
 
 
 @dataclass(frozen=True, slots=True)
 class StoredWaiting:
-    """Jobs of one type and priority to which nothing happened yet. `due`: seconds since 1970 at which each may be granted; None: at once."""
+    """Jobs of one type, priority and terms to which nothing happened yet. `due`: seconds since 1970 at which each may be granted; None: at once."""
 
     type_id: int
     priority: int
     job_ids: list[int]
     due: list[float] | None
+    held: bool  # they wait for other jobs
+    terms: Terms | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,7 @@ class Recovery:
         return found
 
     async def heads(self, job_ids: Iterable[int]) -> AsyncIterator[StoredLive]:
-        """Those of these jobs that are not settled and to which something happened."""
+        """Those of these jobs that are not settled; not for jobs to which nothing happened and that only wait for an agent or a time."""
         for class_, group in itertools.groupby(sorted(job_ids, key=class_of), key=class_of):
             while chunk := list(itertools.islice(group, AT_ONCE)):
                 async with self._pool.acquire(timeout=10) as con:
@@ -90,13 +97,18 @@ class Recovery:
                 return
             for row in await self._read("recover_waiting", range_.class_, first, window["last"]):
                 due = row["due"]
-                yield StoredWaiting(row["type_id"], row["priority"], row["job_ids"], due if due[0] is not None else None)
+                yield StoredWaiting(row["type_id"], row["priority"], row["job_ids"], due if due[0] is not None else None, row["held"], terms_of(row))
             first = window["last"] + 1
 
     async def aborts(self, leases: list[tuple[int, int]]) -> list[StoredAbort]:
         """Requests that concern these open leases (job_id, epoch), newest last."""
         rows = await self._read("recover_aborts", [job_id for job_id, _ in leases], [epoch for _, epoch in leases])
         return [StoredAbort(r["job_id"], r["actor"] or "", r["reason"] or "", float(r["data"] or b"30")) for r in rows]
+
+    async def owed(self, range_: FactRange, seconds: float) -> list[tuple[int, str | None, int]]:
+        """(type_id, limit key, how many) leases of a range that ended within the last seconds and may go on at their agents. Reads the events since then."""
+        rows = await self._read("recover_owed", range_.class_, range_.lo, range_.hi, seconds)
+        return [(row["type_id"], row["limit_key"], row["n"]) for row in rows]
 
     async def counts(self) -> tuple[dict[tuple[int, State, int], int], int]:
         """((type_id, state, delete minute) -> number of jobs, highest id given out) over everything ever flushed."""
@@ -113,6 +125,8 @@ class Recovery:
 
 def _stored(row: Any) -> StoredLive:
     return StoredLive(
-        row["job_id"], row["type_id"], row["priority"], row["instance_id"], row["available_at"], row["seq"], Kind(row["kind"]), State(row["state"]),
-        row["run"], row["attempt"], row["losses"], row["agent_id"], row["lease_s"], row["owner_changes"],
+        row["job_id"], row["type_id"], row["priority"], row["instance_id"], row["available_at"],
+        row["seq"], Kind(row["kind"]) if row["kind"] else None, State(row["state"]),
+        row["run"], row["attempt"], row["losses"], row["agent_id"], row["lease_s"], json.loads(row["waits_for"]) if row["waits_for"] is not None else None,
+        row["owner_changes"], terms_of(row),
     )  # fmt: skip

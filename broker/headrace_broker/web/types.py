@@ -1,6 +1,7 @@
 """Job types: counts, agents, the last hour; the settings in force, where each comes from, and a form that changes them."""
 
 import dataclasses
+from enum import IntEnum
 
 from starlette.responses import Response
 
@@ -8,7 +9,6 @@ from headrace_broker.actions import statistics
 from headrace_broker.model import histogram
 from headrace_broker.model import settings as model
 from headrace_broker.model.errors import InvalidField, TypeNotFound
-from headrace_broker.model.job import State
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.web.manager import Page, Visit, html
 from headrace_broker.web.sessions import Role
@@ -72,12 +72,15 @@ def _value(name: str, text: str) -> model.Value:
     """What a person typed, as the setting's type."""
     if name not in model.FIELDS:
         raise InvalidField(name, "there is no such setting")
-    if name == "exhausted_state":
-        return {"error": int(State.ERROR), "aborted": int(State.ABORTED)}.get(text, 0)
+    default = getattr(model.Settings(), name)
+    if isinstance(default, IntEnum):
+        if text.upper() not in type(default).__members__:
+            raise InvalidField(name, f"one of {', '.join(member.lower() for member in type(default).__members__)}, found {text!r}")
+        return int(type(default)[text.upper()])
+    if name in (*model.TEXTS, "fairness_weights"):
+        raise InvalidField(name, "`headrace types set` sets it: it is more than fits here")
     if text in ("true", "false"):
         return text == "true"
-    if name in model.TEXTS:
-        return text
     try:
         return float(text) if name.endswith(("_s", "_factor", "_jitter")) else int(text)
     except ValueError:

@@ -23,7 +23,9 @@ from headrace_client.errors import (
     InvalidRequest,
     InvalidState,
     NotFound,
+    PermissionDenied,
     ResultUnknown,
+    Unauthenticated,
     Unavailable,
     UniqueKeyTaken,
     WaitTimeout,
@@ -34,7 +36,8 @@ Format = Literal["table", "json", "jsonl"]
 STATE_STYLE = {"waiting": "cyan", "processing": "blue", "completed": "green", "error": "red bold", "aborted": "yellow"}
 LONG = frozenset({"error", "message", "reason", "types", "labels", "instance_id", "value", "type"})
 """Columns whose text may be broken over lines."""
-ID_FIELDS = frozenset({"job_id", "alert_id"})
+ID_FIELDS = frozenset({"job_id", "alert_id", "audit_id", "parent_id", "child_id", "batch_id"})
+ID_LISTS = frozenset({"depends_on", "failed_ids"})
 
 errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
@@ -134,9 +137,9 @@ def relative(at: datetime) -> str:
 def plain(value: Any) -> Any:
     """The JSON of a result: ids as decimal strings, times in RFC 3339, bytes as text or, when they are not, as base64."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {name: str(item) if name in ID_FIELDS else plain(item) for name, item in _items(value)}
+        return {name: _id(name, item) for name, item in _items(value)}
     if isinstance(value, dict):
-        return {str(key): str(item) if key in ID_FIELDS else plain(item) for key, item in value.items()}
+        return {str(key): _id(str(key), item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if isinstance(value, datetime):
@@ -146,6 +149,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return str(value)
     return value
+
+
+def _id(name: str, value: Any) -> Any:
+    """An id, or several, as decimal strings; anything else as `plain` has it."""
+    if name in ID_FIELDS and isinstance(value, int):
+        return str(value)
+    return [str(item) for item in value] if name in ID_LISTS else plain(value)
 
 
 def fail(error: HeadraceError, form: Format) -> int:
@@ -163,7 +173,7 @@ def exit_code(error: HeadraceError) -> int:
         return 3
     if isinstance(error, InvalidRequest) and not error.reason:
         return 2  # refused here, before any broker saw it
-    if isinstance(error, (Conflict, InvalidState, Busy, InvalidRequest)):
+    if isinstance(error, (Conflict, InvalidState, Busy, InvalidRequest, Unauthenticated, PermissionDenied)):
         return 4
     if isinstance(error, Unavailable) and not isinstance(error, ResultUnknown):
         return 5
@@ -174,7 +184,7 @@ def exit_name(error: HeadraceError) -> str:
     """The gRPC status that the error stands for."""
     names: dict[type[HeadraceError], str] = {
         NotFound: "NOT_FOUND", Conflict: "ALREADY_EXISTS", UniqueKeyTaken: "ALREADY_EXISTS", InvalidState: "FAILED_PRECONDITION",
-        Busy: "RESOURCE_EXHAUSTED", InvalidRequest: "INVALID_ARGUMENT",
+        Busy: "RESOURCE_EXHAUSTED", InvalidRequest: "INVALID_ARGUMENT", Unauthenticated: "UNAUTHENTICATED", PermissionDenied: "PERMISSION_DENIED",
         Unavailable: "UNAVAILABLE", ResultUnknown: "UNAVAILABLE", BrokerFault: "INTERNAL", WaitTimeout: "DEADLINE_EXCEEDED",
         CodecError: "FAILED_PRECONDITION", CodecMissing: "FAILED_PRECONDITION",
     }  # fmt: skip
