@@ -14,6 +14,7 @@ from headrace_proto.v1 import (
     access_pb2_grpc,
     admin_pb2_grpc,
     agents_pb2_grpc,
+    instances_pb2_grpc,
     jobs_pb2_grpc,
     limits_pb2_grpc,
     logs_pb2_grpc,
@@ -89,6 +90,7 @@ class Stubs:
         self.jobs: Any = jobs_pb2_grpc.JobsStub(channel)  # type: ignore[no-untyped-call]
         self.admin: Any = admin_pb2_grpc.AdminStub(channel)  # type: ignore[no-untyped-call]
         self.agents: Any = agents_pb2_grpc.AgentsStub(channel)  # type: ignore[no-untyped-call]
+        self.instances: Any = instances_pb2_grpc.InstancesStub(channel)  # type: ignore[no-untyped-call]
         self.limits: Any = limits_pb2_grpc.LimitsStub(channel)  # type: ignore[no-untyped-call]
         self.access: Any = access_pb2_grpc.AccessStub(channel)  # type: ignore[no-untyped-call]
         self.logs: Any = logs_pb2_grpc.LogsStub(channel)  # type: ignore[no-untyped-call]

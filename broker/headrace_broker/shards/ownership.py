@@ -26,6 +26,7 @@ from headrace_broker.shards.flusher import PROOF_S, Flusher
 from headrace_broker.shards.owner import Owner, OwnerLimits
 from headrace_broker.shards.recover import recover
 from headrace_broker.shards.refill import judge_stale, refill_bodies
+from headrace_broker.shards.rescore import Rescores
 from headrace_broker.shards.standings import read_standings
 from headrace_broker.shards.starting import Starting
 from headrace_broker.shards.types import TypeTable
@@ -33,6 +34,7 @@ from headrace_broker.store import partitions
 from headrace_broker.store.batch import Batch
 from headrace_broker.store.checkpoints import CheckpointStore
 from headrace_broker.store.heads import Heads
+from headrace_broker.store.instances import InstanceStore
 from headrace_broker.store.ledger import Fenced, KeyTaken, Ledger, NothingStored, ResultUnknown
 from headrace_broker.store.pool import ANY_FAILURE
 from headrace_broker.store.recovery import Recovery
@@ -60,6 +62,8 @@ class Ownership:
         self._flusher: Flusher | None = None
         self._draining = False
         self.heads = Heads(pool)
+        self.instances = InstanceStore(pool)
+        self._rescores: Rescores | None = None
         self.testing = False  # the clock may be set forward
         self.role = "starting"
         self.listening = asyncio.Event()  # standing by or active: the role is known
@@ -80,6 +84,13 @@ class Ownership:
         if self.role == "standby":
             raise NotOwner("this broker stands by while another one owns the queue; ask that one")
         raise DatabaseUnavailable("this broker is not ready: it waits for its database; nothing was stored, try again")
+
+    @property
+    def rescores(self) -> Rescores:
+        """Changes of priorities at the owner that serves now. Raises as `owner` does."""
+        rescores, _ = self._rescores, self.owner
+        assert rescores is not None  # there is an owner
+        return rescores
 
     async def run(self) -> None:
         """Stands by, takes over, serves; again after every life. Returns after `drain`."""
@@ -151,12 +162,15 @@ class Ownership:
         clock.set(await ledger.database_time(), before, loop.time())
         await self._types.load()
         owner = Owner(life_id=ledger.life_id, types=self._types, clock=clock, limits=self._limits, metrics=self._metrics, monotonic=loop.time, random=random.random)
+        owner.lines.boosts = await self.instances.priorities()
         started = loop.time()
         floor = await self._recover(owner, ledger)
         checkpoints = Checkpoints(CheckpointStore(self._pool), floor)
         seconds = round(loop.time() - started, 3)
         log.info("serving", life_id=ledger.life_id, unsettled=len(owner.live_jobs), from_checkpoint=floor is not None, seconds=seconds)
         self._flusher = Flusher(owner, ledger, self._succeed, checkpoints, self._metrics)
+        rescores = self._rescores = Rescores(owner, self.instances)
+        rescores.again()
         self._owner, self.role = owner, "active"
         self.left = asyncio.Event()
         self.ready.set()
@@ -170,6 +184,7 @@ class Ownership:
                     self._keep_ranges(owner),
                     checkpoints.run(),
                     Starting(owner, self.heads).run(),
+                    rescores.run(),
                 )
                 side = [tasks.create_task(duty) for duty in duties]
                 await self._flusher.run()
@@ -209,7 +224,8 @@ class Ownership:
         except ANY_FAILURE as error:
             raise DatabaseUnavailable("the database did not answer; the clock shows what it showed") from error
         owner.clock.advance(seconds)
-        owner.timers.shift(seconds, asyncio.get_running_loop().time())
+        for timers in (owner.timers, owner.lines.timers):
+            timers.shift(seconds, asyncio.get_running_loop().time())
         owner.wake.set()
         return owner.clock.now_s()
 
