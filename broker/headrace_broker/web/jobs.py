@@ -88,7 +88,13 @@ async def one(visit: Visit) -> Response:
     if tab == "details":
         _, events = await reads.events(job_id, visit.domain)
         entry = visit.owner.types.by_id[job.row.type_id]
-        values |= {"why": explain(visit.owner, job).text, "events": events, "attempts": attempts(events), "entry": entry, "settings": dataclasses.asdict(entry.settings)}
+        values |= {
+            "why": (await explain(visit.owner, reads, job)).text,
+            "events": events,
+            "attempts": attempts(events),
+            "entry": entry,
+            "settings": dataclasses.asdict(entry.settings),
+        }
     elif tab == "log":
         level = int(visit.query("level")) if visit.query("level") in ("1", "2", "3", "4") else 1
         after = [int(part) for part in visit.query("after").split(".") if part.isdigit()]
