@@ -14,10 +14,12 @@ from headrace_proto.v1 import (
     access_pb2_grpc,
     admin_pb2_grpc,
     agents_pb2_grpc,
+    graph_pb2_grpc,
     instances_pb2_grpc,
     jobs_pb2_grpc,
     limits_pb2_grpc,
     logs_pb2_grpc,
+    schedules_pb2_grpc,
     stats_pb2_grpc,
     testing_pb2_grpc,
 )
@@ -90,10 +92,12 @@ class Stubs:
         self.jobs: Any = jobs_pb2_grpc.JobsStub(channel)  # type: ignore[no-untyped-call]
         self.admin: Any = admin_pb2_grpc.AdminStub(channel)  # type: ignore[no-untyped-call]
         self.agents: Any = agents_pb2_grpc.AgentsStub(channel)  # type: ignore[no-untyped-call]
+        self.graph: Any = graph_pb2_grpc.GraphStub(channel)  # type: ignore[no-untyped-call]
         self.instances: Any = instances_pb2_grpc.InstancesStub(channel)  # type: ignore[no-untyped-call]
         self.limits: Any = limits_pb2_grpc.LimitsStub(channel)  # type: ignore[no-untyped-call]
         self.access: Any = access_pb2_grpc.AccessStub(channel)  # type: ignore[no-untyped-call]
         self.logs: Any = logs_pb2_grpc.LogsStub(channel)  # type: ignore[no-untyped-call]
+        self.schedules: Any = schedules_pb2_grpc.SchedulesStub(channel)  # type: ignore[no-untyped-call]
         self.stats: Any = stats_pb2_grpc.StatsStub(channel)  # type: ignore[no-untyped-call]
         self.testing: Any = testing_pb2_grpc.TestingStub(channel)  # type: ignore[no-untyped-call]
 
