@@ -54,7 +54,7 @@ MUTANTS = (
         CHANGES.replace("changes", "requeues"),
         "        owner.graph.hold(job_id, waits_for)\n",
         "        pass\n",
-        f"{STEPS} -k takes_over",
+        f"{STEPS} -k waits_anew",
     ),
     Mutant(
         "a job that had its turn waits again",
@@ -67,7 +67,7 @@ MUTANTS = (
     Mutant("what live jobs depend on goes", "broker/headrace_broker/store/sql/migrations/0009_graph.sql", " or j.job_id in (select w.job_id from watched w)", "", WAITED),
     Mutant("what live jobs depend on is thought to go", GONE, "\n        or j.job_id in (select w.job_id from headrace.waited_for($1::int, $2, $3) w)", "", WAITED),
     # batches and children
-    Mutant("a callback does not wait for the seal", GRAPH, "if not unmet and self.sealed.get(live.job_id, True):", "if not unmet:", f"{STEPS} -k requeued_before"),
+    Mutant("a callback does not wait for the seal", GRAPH, "if not unmet and self.sealed.get(live.job_id, True):", "if not unmet:", f"{STEPS} -k for_the_seal"),
     Mutant("a failed member fails the callback", GRAPH, "if batch or news.state is State.COMPLETED:", "if news.state is State.COMPLETED:", f"{STEPS} -k requeued_before"),
     Mutant("a requeued member is not waited for", CHANGES.replace("changes", "requeues"), "    owner.graph.requeued(live.job_id)\n", "", f"{STEPS} -k requeued_before"),
     Mutant("a takeover forgets the members", STANDINGS, "owner.graph.learn_batch(", "(lambda *_, **__: None)(", f"{STEPS} -k requeued_before"),
