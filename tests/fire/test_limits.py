@@ -217,6 +217,15 @@ async def test_no_more_jobs_start_in_any_time_than_the_rate_and_one_burst(machin
         assert sum(begin_s <= at < begin_s + 1 for at in starts) <= 12
 
 
+async def test_a_quiet_time_saves_no_more_than_the_burst(machine: Machine) -> None:
+    await settings(machine, rate_limit_count=10, rate_limit_per_s=1.0, rate_limit_burst=3)
+    await submit(machine, 50)
+    agent = await join(machine)
+    assert await grants(machine, agent) == [[]]
+    machine.now += 5
+    assert list(map(len, await grants(machine, agent, room=50))) == [3]
+
+
 async def test_a_rate_begins_with_nothing_in_hand_and_says_when_to_look_again(machine: Machine) -> None:
     await settings(machine, rate_limit_count=1, rate_limit_per_s=4.0)
     await submit(machine, 3)

@@ -75,7 +75,11 @@ MUTANTS = (
     Mutant("a rate is not looked at", CAPS, "if room > 0 and settings.rate_limit_count:", "if False:", f"{LIMITS} -k one_burst"),
     Mutant("grants take no tokens", CAPS, "            bucket.tokens -= count\n", "            pass\n", f"{LIMITS} -k one_burst"),
     Mutant(
-        "tokens pile up beyond the burst", CAPS, "bucket.tokens = min(settings.burst, bucket.tokens", "bucket.tokens = max(0.0, bucket.tokens", f"{LIMITS} -k one_burst"
+        "tokens pile up beyond the burst",
+        CAPS,
+        "bucket.tokens = min(settings.burst, bucket.tokens",
+        "bucket.tokens = max(0.0, bucket.tokens",
+        f"{LIMITS} -k saves_no_more",
     ),
     Mutant("a bucket begins full", CAPS, "        self.tokens = 0.0\n", "        self.tokens = 1.0\n", f"{LIMITS} -k nothing_in_hand"),
     # depth
