@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 from headrace_broker.model.errors import QueueFull
-from headrace_broker.model.job import Kind, State
+from headrace_broker.model.ids import lowest_id_at
+from headrace_broker.model.job import Head, Kind, State
+from headrace_broker.model.settings import Settings
+from headrace_broker.model.starting import NotYet, check
 from headrace_broker.shards import changes, reception
 from headrace_broker.shards.intents import Ending, PlainJobs, Verb
 from headrace_broker.shards.starting import Starting
@@ -488,6 +491,24 @@ async def test_a_job_that_does_not_start_in_time_ends_as_its_type_says(machine: 
     assert await machine.pool.fetchval("select count(*) from headrace.alert where kind = 'job_aborted'") == 2
     reception.heartbeat(machine.owner, agent, 5, {}, machine.now)
     assert set((await grants(machine, agent))[0]) == {started, later}, "the one had begun, the other has its time from its start on"
+
+
+@pytest.mark.parametrize(
+    ("moved_at_s", "available_at_s", "until_s"),
+    [
+        (None, None, 1_900_000_010.0),
+        (None, 1_900_000_008.0, 1_900_000_018.0),
+        (1_900_000_020.0, None, 1_900_000_030.0),
+        (1_900_000_020.0, 1_900_000_025.0, 1_900_000_035.0),
+    ],
+)
+def test_the_time_counts_from_when_a_job_could_start_first(moved_at_s: float | None, available_at_s: float | None, until_s: float) -> None:
+    made = lowest_id_at(1_900_000_000.0)
+    head = Head(2 if moved_at_s else 0)
+    with pytest.raises(NotYet) as early:
+        check(made, head, Settings(start_within_s=10.0), moved_at_s=moved_at_s, available_at_s=available_at_s, now_s=until_s - 0.01)
+    assert early.value.until_s == pytest.approx(until_s)
+    check(made, head, Settings(start_within_s=10.0), moved_at_s=moved_at_s, available_at_s=available_at_s, now_s=until_s)
 
 
 async def test_a_requeued_job_has_its_time_from_then(machine: Machine) -> None:
