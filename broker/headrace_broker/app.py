@@ -23,16 +23,20 @@ import structlog
 from headrace_broker import __version__
 from headrace_broker.config import Config, masked
 from headrace_broker.http import HttpServer, http_app
+from headrace_broker.maintenance import tidy_inbox
 from headrace_broker.maintenance.loop import repeat
 from headrace_broker.maintenance.retention import Retention
+from headrace_broker.maintenance.tidy_inbox import TidyInbox
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.job import State
+from headrace_broker.rpc.doors import DoorReader
 from headrace_broker.rpc.server import RpcServer
 from headrace_broker.shards.owner import OwnerLimits
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import partitions
 from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
+from headrace_broker.store.inbox import Inbox
 from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.migrate import migrate
 from headrace_broker.store.pool import ANY_FAILURE, durability, open_pool
@@ -107,7 +111,10 @@ class _App:
             payload_limit_bytes=options.payload_limit_bytes, cache_bytes=options.cache_bytes,
         )  # fmt: skip
         address = f"{socket.gethostname()} pid {os.getpid()} {','.join(options.listen)}"
-        ownership = Ownership(dsn=self._dsn, pool=pool, types=types, limits=limits, metrics=self._metrics, address=address, version=__version__)
+        ownership = Ownership(
+            dsn=self._dsn, pool=pool, types=types, limits=limits, metrics=self._metrics, address=address, version=__version__,
+            reader=DoorReader(options.payload_limit_bytes),
+        )  # fmt: skip
         self._metrics.gauges(lambda: _gauges(ownership, pool))
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as exits:
             server = RpcServer(
@@ -122,9 +129,11 @@ class _App:
                 tasks.create_task(http.run_until_told())
             owning = tasks.create_task(ownership.run())
             retention = Retention(Retirement(pool), functools.partial(partitions.ranges, pool), lambda: ownership.owner.clock.now_s(), self._metrics)
+            tidy = TidyInbox(Inbox(pool), lambda: ownership.owner.doors.cursor.done)
             side = [
                 tasks.create_task(self._report_health(server, ownership)),
                 tasks.create_task(self._refresh(types)),
+                tasks.create_task(repeat("inbox", tidy.run_once, period_s=tidy_inbox.PERIOD_S, ownership=ownership)),
                 tasks.create_task(repeat("retention", retention.run_once, period_s=options.retention_period_s, ownership=ownership)),
             ]
             if self._embedded is not None:

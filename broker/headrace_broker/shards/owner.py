@@ -23,6 +23,7 @@ from headrace_broker.model.job import Kind, NoteKind, State
 from headrace_broker.shards import changes, dispatcher, endings, sweep
 from headrace_broker.shards.bodies import BodyCache
 from headrace_broker.shards.clock import DatabaseClock
+from headrace_broker.shards.doors import Doors
 from headrace_broker.shards.hub import Hub
 from headrace_broker.shards.intents import ChangeIntent, Completions, Ending, KeyedJob, NewJob, PlainJobs, Submission
 from headrace_broker.shards.keyed import Keyed
@@ -90,6 +91,7 @@ class Owner:
         self.timers = Timers()
         self._submissions: deque[Submission] = deque()
         self.keyed = Keyed(self)
+        self.doors = Doors()
         self.endings: deque[Ending | Completions] = deque()
         self._changes: deque[ChangeIntent] = deque()
         self._notes: deque[tuple[int, int, NoteKind, bytes, asyncio.Future[None] | None]] = deque()
@@ -173,6 +175,7 @@ class Owner:
         round_.batch.lease_s = self.limits.lease_s
         self._next_sweep = sweep.sweep(self, now) if now >= self._next_sweep else self._next_sweep
         self._take_submissions(round_)
+        self.doors.take(self, round_)
         endings.take(self, round_)
         self._take_changes(round_, now)
         self._take_notes(round_)
@@ -188,6 +191,8 @@ class Owner:
     def settle(self, round_: Round) -> None:
         """The round is durable: counts it and tells everybody."""
         self.in_flight = None
+        if round_.batch.inbox is not None:
+            self.doors.settled(round_.batch.inbox)
         self.counted.update(round_.batch.counts)
         self.metrics.flushed(round_.batch)
         round_.tell(self.refill)
@@ -213,6 +218,7 @@ class Owner:
                 intent.done.set_exception(error)
         self._submissions.clear()
         self.keyed.refuse(error)
+        self.doors.drop()
         self._changes.clear()
         self._pending_jobs = self._pending_bytes = 0
 
@@ -253,7 +259,7 @@ class Owner:
     @property
     def has_intents(self) -> bool:
         """Whether anything waits to be decided."""
-        return bool(self._submissions or self.endings or self._changes or self._notes or self.keyed)
+        return bool(self._submissions or self.endings or self._changes or self._notes or self.keyed or self.doors)
 
     # Recovery ----------------------------------------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from headrace_broker.model.errors import DatabaseUnavailable, Draining, NotOwner
 from headrace_broker.model.ids import DEFAULT_CLASS
 from headrace_broker.shards.checkpoint import Checkpoints
 from headrace_broker.shards.clock import DatabaseClock
+from headrace_broker.shards.doors import Reader, take_inbox
 from headrace_broker.shards.flusher import PROOF_S, Flusher
 from headrace_broker.shards.owner import Owner, OwnerLimits
 from headrace_broker.shards.recover import recover
@@ -31,6 +32,7 @@ from headrace_broker.store import partitions
 from headrace_broker.store.batch import Batch
 from headrace_broker.store.checkpoints import CheckpointStore
 from headrace_broker.store.heads import Heads
+from headrace_broker.store.inbox import Inbox, listen
 from headrace_broker.store.ledger import Fenced, KeyTaken, Ledger, NothingStored, ResultUnknown
 from headrace_broker.store.pool import ANY_FAILURE
 from headrace_broker.store.recovery import Recovery
@@ -46,7 +48,9 @@ log = structlog.get_logger("headrace.ownership")
 class Ownership:
     """Runs one broker's lives. `run` serves until `drain`; `ready` is set while this broker is active."""
 
-    def __init__(self, *, dsn: str, pool: "asyncpg.Pool[Any]", types: TypeTable, limits: OwnerLimits, metrics: Metrics, address: str, version: str) -> None:
+    def __init__(
+        self, *, dsn: str, pool: "asyncpg.Pool[Any]", types: TypeTable, limits: OwnerLimits, metrics: Metrics, address: str, version: str, reader: Reader | None = None
+    ) -> None:
         self._dsn = dsn
         self._pool = pool
         self._types = types
@@ -54,6 +58,7 @@ class Ownership:
         self._metrics = metrics
         self._address = address
         self._version = version
+        self._reader = reader  # None: nothing is taken from the SQL doors
         self._owner: Owner | None = None
         self._flusher: Flusher | None = None
         self._draining = False
@@ -160,7 +165,9 @@ class Ownership:
         self.listening.set()
         try:
             async with asyncio.TaskGroup() as tasks:
-                duties = (refill_bodies(owner, self.heads), judge_stale(owner, self.heads), self._keep_ranges(owner), checkpoints.run())
+                duties = [refill_bodies(owner, self.heads), judge_stale(owner, self.heads), self._keep_ranges(owner), checkpoints.run()]
+                if self._reader is not None:
+                    duties += [take_inbox(owner, Inbox(self._pool), self._reader), listen(self._dsn, owner.doors.wake.set)]
                 side = [tasks.create_task(duty) for duty in duties]
                 await self._flusher.run()
                 for task in side:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 from headrace_broker.model.job import Kind, NoteKind, State
+from headrace_broker.store.inbox import InboxTaken
 
 MAX_ROWS = 2000
 """Facts in one flush, about: more would make everyone wait longer and gains no throughput (1,000 jobs a flush are 98 % of the best measured)."""
@@ -54,6 +55,7 @@ class Batch:
     counts: Counter[tuple[int, State, int]] = field(default_factory=Counter)  # (type_id, state, delete_minute or 0) -> change
     max_id: int = 0
     lease_s: float = 0.0  # of all grants in the batch
+    inbox: InboxTaken | None = None  # what the batch takes up from the SQL doors; None: nothing
     claims: dict[UniqueName, int] = field(default_factory=dict)  # unique keys of jobs that are live again -> the job
     # jobs
     job_id: list[int] = field(default_factory=list)

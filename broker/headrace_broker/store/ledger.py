@@ -143,14 +143,24 @@ class Ledger:
         Cancellation: never cancel a flush; the task that owns the ledger awaits it to its end.
         """
         self.n += 1
-        if not batch.claims:
+        if not batch.claims and batch.inbox is None:
             return await self._flush_batch(batch)
         async with _translated(), self._con.transaction():
+            await self._claim(batch)
+            flushed = await self._flush_batch(batch)
+            if batch.inbox is not None:
+                await self._con.execute(sql("inbox_take"), *batch.inbox.columns())
+        if self._warned:
+            raise ResultUnknown("Postgres warned at the commit: it may not be on the standby")
+        return flushed
+
+    async def _claim(self, batch: Batch) -> None:
+        """Unique keys of jobs that live again; in the flush's transaction."""
+        if batch.claims:
             claims = sorted(batch.claims.items())
             columns = ([name[0] for name, _ in claims], [name[1] for name, _ in claims], [job_id for _, job_id in claims])
             if len(await self._con.fetch(sql("unique_claim"), *columns)) < len(claims):
                 raise KeyTaken(f"unique keys of the jobs {columns[2]} are held by live jobs that this broker did not store")
-            return await self._flush_batch(batch)
 
     async def _flush_batch(self, batch: Batch) -> Flushed:
         (content_type, instance_id, labels, trace_context, more), payload = body_columns(batch.job_body)
