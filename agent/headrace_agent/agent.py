@@ -17,7 +17,9 @@ from typing import Any, TypeVar
 import grpc
 from headrace_client import Client
 from headrace_client.channel import Stubs, addresses, metadata, open_channel
+from headrace_client.codecs import Codec, Codecs
 from headrace_proto.v1 import agents_pb2
+from headrace_proto.wire import DOMAIN_KEY
 
 from headrace_agent.desk import Desk, DeskReports
 from headrace_agent.errors import AgentError
@@ -44,12 +46,25 @@ class Agent:
     async def send(ctx: JobContext, mail: Mail) -> Sent: ...
     """
 
-    def __init__(self, name: str, *, slots: int = 10, labels: dict[str, str] | None = None, build: str = "") -> None:
-        """`slots`: jobs at the same time, all types together. `labels` and `build` are shown to people."""
+    def __init__(
+        self, name: str, *, slots: int = 10, labels: dict[str, str] | None = None, build: str = "", codecs: Sequence[Codec] = (),
+        on_undecodable: str = "fail", encode_errors: bool = False,
+    ) -> None:  # fmt: skip
+        """`slots`: jobs at the same time, all types together. `labels` and `build` are shown to people.
+
+        `codecs`: what payloads and checkpoints came through, and what results and checkpoints go through; those of the clients. `on_undecodable`: a job for which a
+        codec or a key is missing here may "fail" for good or "wait", uncharged, for an agent that has it. `encode_errors`: messages and tracebacks of failures go through
+        the codecs too.
+        """
+        if on_undecodable not in ("fail", "wait"):
+            raise AgentError(f'on_undecodable is "fail" or "wait", found {on_undecodable!r}')
         self.name = name
         self.slots = slots
         self.labels = dict(labels or {})
         self.build = build
+        self.codecs = list(codecs)
+        self.on_undecodable = on_undecodable
+        self.encode_errors = encode_errors
         self.handlers: dict[str, Handler] = {}
         self.middlewares: list[Middleware] = []
         self.lifespans: list[Lifespan] = []
@@ -61,11 +76,13 @@ class Agent:
         priority: int | None = None, max_losses: int | None = None, exhausted_state: str | None = None, delete_completed_after_s: float | None = None,
         delete_aborted_after_s: float | None = None, delete_error_after_s: float | None = None, alert_on_error: bool | None = None,
         alert_on_abort: bool | None = None, log_limit_lines: int | None = None, memory_bytes: int | None = None,
+        payload_schema: dict[str, Any] | str | bool | None = None,
     ) -> Callable[[F], F]:  # fmt: skip
         """Registers the function below it for a job type.
 
         `executor`: "async" (the default for async functions), "thread" (for plain ones) or "process" (own interpreter, killable, capped at `memory_bytes`).
         `slots`: jobs of this type at the same time, 0: as many as the agent has. `retry_on`: only these exceptions are tried again. `fail_on`: these are not.
+        `payload_schema`: the JSON Schema that payloads must meet when they are submitted; True makes it of the annotation of the function's argument.
         The other arguments are the type's settings; what a person set for the type wins over them.
 
         Raises:
@@ -75,7 +92,7 @@ class Agent:
             "timeout_s": timeout_s, "max_attempts": max_attempts, "priority": priority, "max_losses": max_losses, "exhausted_state": exhausted_state,
             "delete_completed_after_s": delete_completed_after_s, "delete_aborted_after_s": delete_aborted_after_s,
             "delete_error_after_s": delete_error_after_s, "alert_on_error": alert_on_error, "alert_on_abort": alert_on_abort,
-            "log_limit_lines": log_limit_lines,
+            "log_limit_lines": log_limit_lines, "payload_schema": payload_schema,
         }  # fmt: skip
 
         def register(function: F) -> F:
@@ -120,8 +137,16 @@ class Agent:
         self.lifespans.append(life)
         return function
 
+    def codecs_for(self, domain: str | None) -> Codecs | None:
+        """The agent's codecs for jobs of a domain; None: it has none."""
+        return Codecs(self.codecs, dict(metadata(domain, None, None))[DOMAIN_KEY]) if self.codecs else None
+
     def include(self, other: "Agent") -> None:
-        """Takes over the handlers, hooks and middleware of another agent, from another module."""
+        """Takes over the handlers, hooks and middleware of another agent, from another module. Raises AgentError when both have codecs, and not the same."""
+        if other.codecs and other.codecs != self.codecs:
+            if self.codecs:
+                raise AgentError(f"agents {self.name!r} and {other.name!r} have codecs of their own: give both the same list, or run them apart")
+            self.codecs, self.on_undecodable, self.encode_errors = other.codecs, other.on_undecodable, other.encode_errors
         for handler in other.handlers.values():
             self._add(handler)
         self.middlewares += other.middlewares
@@ -151,11 +176,12 @@ class Agent:
         brokers = addresses(broker)
         work = desk.work = Work(
             self.handlers, middleware=self.middlewares, lifespans=self.lifespans, threads=desk.slots, reports=DeskReports(desk),
-            client_options={"broker": brokers, **options},
+            client_options={"broker": brokers, **options, "codecs": self.codecs}, codecs=self.codecs_for(domain), on_undecodable=self.on_undecodable,
+            encode_errors=self.encode_errors,
         )  # fmt: skip
         await asyncio.to_thread(work.start)
         try:
-            async with Client(brokers, **options) as desk.client:  # type: ignore[arg-type]  # options by name
+            async with Client(brokers, codecs=self.codecs, **options) as desk.client:  # type: ignore[arg-type]  # options by name
                 await self._serve(desk, brokers, options, drain or asyncio.Event(), drain_timeout_s)
         finally:
             await asyncio.to_thread(work.close)

@@ -70,11 +70,11 @@ class JobContext:
     Made for every job, so it makes nothing that a handler may not ask for.
     """
 
-    __slots__ = ("_aborted", "_bytes", "_job", "_lines", "_log", "_log_full", "_raises", "_sink", "_waiters", "job_id", "lease_epoch", "state")
+    __slots__ = ("_aborted", "_bytes", "_job", "_lines", "_log", "_log_full", "_raises", "_waiters", "job_id", "lease_epoch", "sink", "state")
 
     def __init__(self, job: Job, sink: Sink, state: Any) -> None:
         self._job = job
-        self._sink = sink
+        self.sink = sink
         self._log: JobLog | None = None
         self._aborted = False
         self._waiters: list[asyncio.Future[None]] | None = None
@@ -167,21 +167,21 @@ class JobContext:
     def progress(self, percent: float, text: str = "") -> None:
         """Says how far the attempt has come: 0 to 100, and a text for people. Kept in memory, not stored."""
         self._check()
-        self._sink.progress(self.job_id, self.lease_epoch, float(percent), text)
+        self.sink.progress(self.job_id, self.lease_epoch, float(percent), text)
 
     def save_checkpoint(self, data: bytes) -> None:
         """Stores state that the next attempt of this run finds in `checkpoint`, if this one does not complete. The newest counts."""
         self._check()
-        self._sink.checkpoint(self.job_id, self.lease_epoch, bytes(data))
+        self.sink.checkpoint(self.job_id, self.lease_epoch, bytes(data))
 
     async def submit(self, type: str, data: Any = None, **options: Any) -> Submitted:  # noqa: A002
         """Submits another job, with the options of `Client.submit`. From a thread or process use `submit_blocking`."""
-        return await self._sink.submit(type, data, **options)
+        return await self.sink.submit(type, data, **options)
 
     def submit_blocking(self, type: str, data: Any = None, **options: Any) -> Submitted:  # noqa: A002
         """Submits another job from a thread or process."""
         self._check()
-        return self._sink.submit_blocking(type, data, **options)
+        return self.sink.submit_blocking(type, data, **options)
 
     def mark_aborted(self) -> None:
         """For the runner: from now on `aborted` is true. Called in the event loop of `wait_aborted`, or where nobody waits."""
@@ -213,7 +213,7 @@ class JobContext:
                 self._log_full = True
                 text, level = f"log limit reached: {most_lines} lines and {most_bytes} bytes are kept of one attempt", 3
         line = jobs_pb2.LogLine(line_no=number, at=to_timestamp(time.time()), level=level, text=text)  # type: ignore[arg-type]  # enum numbers
-        self._sink.log(self.job_id, self.lease_epoch, line)
+        self.sink.log(self.job_id, self.lease_epoch, line)
 
 
 class CaptureHandler(logging.Handler):

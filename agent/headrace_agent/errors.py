@@ -38,5 +38,13 @@ class InvalidPayload(Exception):
     """The payload does not fit the handler's annotation."""
 
 
+class UndecodablePayload(Exception):
+    """The payload or the checkpoint went through codecs that cannot be undone here. `after_s`: the job is offered again then, uncharged; None: it fails for good."""
+
+    def __init__(self, message: str, *, after_s: float | None) -> None:
+        super().__init__(message)
+        self.after_s = after_s
+
+
 class ProcessDied(Exception):
     """The process that ran the handler ended before the handler did."""

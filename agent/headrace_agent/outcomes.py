@@ -4,11 +4,12 @@ import hashlib
 import traceback
 from typing import Any
 
+from headrace_client.codecs import Codecs
 from headrace_proto.v1 import agents_pb2, types_pb2
 from headrace_proto.wire import to_duration
 
 from headrace_agent import codec
-from headrace_agent.errors import Fail, InvalidPayload, ProcessDied, Retry, Snooze
+from headrace_agent.errors import Fail, InvalidPayload, ProcessDied, Retry, Snooze, UndecodablePayload
 from headrace_agent.job import Job
 from headrace_agent.registry import Handler
 
@@ -20,10 +21,12 @@ Ended = agents_pb2.Outcome | bytes | None
 """How an attempt ended: an outcome; the result of one that completed; or nothing to be reported, since its lease is not ours any more."""
 
 
-def completed(job: Job, result: Any, limit_bytes: int) -> agents_pb2.Outcome | bytes:
+def completed(job: Job, result: Any, limit_bytes: int, codecs: Codecs | None = None) -> agents_pb2.Outcome | bytes:
     """The handler returned: its result, encoded. One that cannot be sent is a permanent failure."""
     try:
         encoded = codec.encode(result)
+        if codecs is not None and encoded:
+            encoded = codecs.encode(encoded, job.type, "result")
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         return _permanent(job, "invalid_result", f"the result is neither JSON nor bytes: {error}")
     if len(encoded) > limit_bytes:
@@ -43,6 +46,11 @@ def raised(job: Job, handler: Handler | None, error: BaseException) -> agents_pb
     if isinstance(error, Retry) and error.after_s is not None:
         outcome.retry_after.CopyFrom(to_duration(max(0.0, error.after_s)))
     return outcome
+
+
+def undecodable(job: Job, error: UndecodablePayload) -> agents_pb2.Outcome:
+    """The payload cannot be read here: the job waits for an agent that can, or has failed for good."""
+    return released(job, error.after_s) if error.after_s is not None else _permanent(job, "undecodable_payload", str(error))
 
 
 def timed_out(job: Job) -> agents_pb2.Outcome:

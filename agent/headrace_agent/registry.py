@@ -1,11 +1,13 @@
 """Job types that an agent serves: the handler, how it runs, and the settings that its code declares."""
 
 import inspect
+import json
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 from headrace_proto.v1 import types_pb2
 from headrace_proto.wire import STATE_NUMBERS, to_duration
 
@@ -57,6 +59,8 @@ def make_handler(
     if executor == "process" and ("<locals>" in function.__qualname__ or "<lambda>" in function.__qualname__):
         raise AgentError(f"job {type_!r}: a process handler must be a function at the top of a module, so that the other process can import it")
     takes_ctx, takes_argument, argument = _parameters(type_, function)
+    if settings.get("payload_schema") not in (None, False):
+        settings = {**settings, "payload_schema": schema_text(type_, settings["payload_schema"], argument)}
     return Handler(type_, function, executor, slots, takes_ctx, takes_argument, argument, retry_on, fail_on, memory_bytes, _declared(type_, settings, retry))
 
 
@@ -76,10 +80,22 @@ def _parameters(type_: str, function: Callable[..., Any]) -> tuple[bool, bool, A
     return takes_ctx, bool(rest), hints.get(rest[0], Any) if rest else None
 
 
+def schema_text(type_: str, schema: dict[str, Any] | str | bool, argument: Any) -> str:
+    """The JSON Schema as text; of the annotation when it is to be made of it. Raises AgentError where that has none."""
+    if isinstance(schema, str):
+        return schema
+    try:
+        if schema is True:
+            schema = argument.model_json_schema() if hasattr(argument, "model_json_schema") else msgspec.json.schema(argument)
+        return json.dumps(schema, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise AgentError(f"job {type_!r}: payload_schema: {error}") from error
+
+
 def _declared(type_: str, settings: dict[str, Any], retry: Backoff | None) -> types_pb2.JobTypeSettings:
     message = types_pb2.JobTypeSettings()
     for name, value in settings.items():
-        if value is None:
+        if value is None or (name == "payload_schema" and value is False):
             continue
         try:
             if name.endswith("_s"):

@@ -33,6 +33,7 @@ class JobRun:
     result: bytes
     error_code: str
     error_message: str
+    error_traceback: str
     permanent: bool
     retry_after_s: float | None
     logs: list[tuple[str, str]] = field(default_factory=list)
@@ -45,7 +46,7 @@ class _Reports:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self.done: asyncio.Future[Ended] = loop.create_future()
-        self.run = JobRun("", None, b"", "", "", False, None)
+        self.run = JobRun("", None, b"", "", "", "", False, None)
 
     def ended(self, job: Job, outcome: Ended) -> None:
         self._loop.call_soon_threadsafe(self.done.set_result, outcome)
@@ -72,15 +73,26 @@ class _Reports:
 
 async def run_job(
     agent: Agent, type: str, data: Any = None, *, payload: bytes | None = None, attempt: int = 1, run: int = 1, instance_id: str = "",  # noqa: A002
-    checkpoint: bytes | None = None, timeout_s: float = 60.0, labels: dict[str, str] | None = None,
+    checkpoint: bytes | None = None, timeout_s: float = 60.0, labels: dict[str, str] | None = None, raw: bool = False,
 ) -> JobRun:  # fmt: skip
-    """Runs one attempt of a handler of `agent` and says how it ended. Hooks run before and after, as in an agent's life. Raises AgentError for an unknown type."""
+    """Runs one attempt of a handler of `agent` and says how it ended. Hooks run before and after, as in an agent's life. Raises AgentError for an unknown type.
+
+    When the agent has codecs, payload and checkpoint go through them on their way in, and result and checkpoint on their way out; `raw`: those that are given are as
+    the broker has them.
+    """
     if type not in agent.handlers:
         raise AgentError(f"agent {agent.name!r} has no handler for {type!r}; it has {', '.join(sorted(agent.handlers))}")
     reports = _Reports(asyncio.get_running_loop())
-    job = Job((1, 1), encode_payload(data, payload), Terms(type, 0, timeout_s, 5, MAX_LINES, MAX_BYTES))
+    codecs = agent.codecs_for(None)
+    given = encode_payload(data, payload)
+    job = Job((1, 1), given if codecs is None or raw else codecs.encode(given, type, "payload"), Terms(type, 0, timeout_s, 5, MAX_LINES, MAX_BYTES))
     job.run, job.attempt, job.instance_id, job.labels, job.checkpoint = run, attempt, instance_id, labels or {}, checkpoint
-    work = Work({type: agent.handlers[type]}, middleware=agent.middlewares, lifespans=agent.lifespans, threads=1, reports=reports, client_options={})
+    if codecs is not None and checkpoint is not None and not raw:
+        job.checkpoint = codecs.encode(checkpoint, type, "checkpoint")
+    work = Work(
+        {type: agent.handlers[type]}, middleware=agent.middlewares, lifespans=agent.lifespans, threads=1, reports=reports, client_options={}, codecs=codecs,
+        on_undecodable=agent.on_undecodable, encode_errors=agent.encode_errors,
+    )  # fmt: skip
     await asyncio.to_thread(work.start)
     try:
         work.assign([job])
@@ -91,11 +103,14 @@ async def run_job(
         outcome = agents_pb2.Outcome(kind=agents_pb2.OUTCOME_KIND_COMPLETED, result=outcome)
     assert outcome is not None
     done = reports.run
+    if codecs is not None:
+        outcome.result = codecs.decode(outcome.result, type, "result") if outcome.result else b""
+        done.checkpoint = codecs.decode(done.checkpoint, type, "checkpoint") if done.checkpoint is not None else None
     done.outcome, done.result, done.permanent = KINDS[outcome.kind], outcome.result, outcome.permanent
-    done.error_code, done.error_message = outcome.error.code, outcome.error.message
+    done.error_code, done.error_message, done.error_traceback = outcome.error.code, outcome.error.message, outcome.error.traceback
     done.retry_after_s = outcome.retry_after.ToTimedelta().total_seconds() if outcome.HasField("retry_after") else None
     try:
-        done.value = json.loads(outcome.result) if outcome.result else None
+        done.value = json.loads(done.result) if done.result else None
     except (ValueError, RecursionError):
         done.value = None
     return done

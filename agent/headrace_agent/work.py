@@ -18,14 +18,17 @@ from types import SimpleNamespace
 from typing import Any, Protocol
 
 import uvloop
+from headrace_client.codecs import Codecs
+from headrace_proto.encoding import MAGIC
 from headrace_proto.v1 import agents_pb2
 
 from headrace_agent import codec, outcomes
 from headrace_agent.context import CaptureHandler, JobContext, Sink, current
-from headrace_agent.errors import Aborted
+from headrace_agent.errors import Aborted, UndecodablePayload
 from headrace_agent.job import Job
 from headrace_agent.processes import WorkerPool, WorkerProcess
 from headrace_agent.registry import Handler
+from headrace_agent.sealing import SealedSink, open_job, seal_error
 
 Middleware = Callable[[JobContext, Callable[[JobContext], Awaitable[Any]]], Awaitable[Any]]
 Lifespan = Callable[[SimpleNamespace], Any]
@@ -72,11 +75,14 @@ class Work:
 
     def __init__(
         self, handlers: dict[str, Handler], *, middleware: list[Middleware], lifespans: list[Lifespan], threads: int, reports: Reports,
-        client_options: dict[str, Any],
+        client_options: dict[str, Any], codecs: Codecs | None = None, on_undecodable: str = "fail", encode_errors: bool = False,
     ) -> None:  # fmt: skip
         self._handlers = handlers
         self._lifespans = lifespans
         self._reports = reports
+        self._codecs = codecs
+        self._wait_for_codecs = on_undecodable == "wait"
+        self._encode_errors = encode_errors and codecs is not None
         self._attempts: dict[tuple[int, int], _Attempt] = {}
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="headrace-handler")
         self._workers = WorkerPool(client_options)
@@ -145,7 +151,7 @@ class Work:
         now = self._loop.time()
         for job in jobs:
             handler = self._handlers[job.type]
-            ctx = JobContext(job, self._reports, self.state)
+            ctx = JobContext(job, self._reports if self._codecs is None else SealedSink(self._reports, self._codecs, job.type), self.state)
             attempt = self._attempts[job.key] = _Attempt(job, handler, ctx)
             timeout_s = job.terms.timeout_s
             attempt.deadline = now + timeout_s
@@ -176,17 +182,23 @@ class Work:
         outcome: outcomes.Ended
         try:
             current.set(attempt.ctx)
+            if self._codecs is not None or job.payload.startswith(MAGIC) or job.checkpoint is not None:
+                open_job(job, self._codecs, wait=self._wait_for_codecs)
             result = await self._call(attempt.ctx)
-            outcome = outcomes.completed(job, result, self.payload_limit_bytes)
+            outcome = outcomes.completed(job, result, self.payload_limit_bytes, self._codecs)
         except asyncio.CancelledError as error:
             outcome = self._stopped(attempt, error)
         except Aborted as error:
             outcome = self._stopped(attempt, error)
+        except UndecodablePayload as error:
+            outcome = outcomes.undecodable(job, error)
         except Exception as error:
             outcome = self._stopped(attempt, error) if attempt.stop in (Stop.LEASE, Stop.DRAIN) else outcomes.raised(job, attempt.handler, error)
         except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
             outcome = outcomes.raised(job, attempt.handler, error)
         self._attempts.pop(job.key, None)
+        if self._encode_errors and self._codecs is not None and isinstance(outcome, agents_pb2.Outcome) and outcome.HasField("error"):
+            seal_error(outcome, self._codecs)
         self._reports.ended(job, outcome)
 
     def _stopped(self, attempt: _Attempt, error: BaseException) -> agents_pb2.Outcome | None:
@@ -236,7 +248,7 @@ class Work:
         def run() -> bytes:
             worker = attempt.worker = self._workers.take(handler.memory_bytes)
             try:
-                return worker.run(handler.function, (handler.takes_ctx, handler.takes_argument), attempt.job, self._reports)
+                return worker.run(handler.function, (handler.takes_ctx, handler.takes_argument), attempt.job, attempt.ctx.sink)
             finally:
                 attempt.worker = None
                 self._workers.give_back(worker)

@@ -7,10 +7,13 @@ async with Client("broker:7233") as client:
 
 from headrace_client.admin import AdminClient
 from headrace_client.client import Client
+from headrace_client.codecs import AesGcm, Zstd
 from headrace_client.errors import (
     BrokerFault,
     Busy,
     ClientClosed,
+    CodecError,
+    CodecMissing,
     Conflict,
     ForkError,
     HeadraceError,
@@ -28,10 +31,13 @@ from headrace_client.sync import SyncClient
 __version__ = "0.1.0"
 __all__ = [
     "AdminClient",
+    "AesGcm",
     "BrokerFault",
     "Busy",
     "Client",
     "ClientClosed",
+    "CodecError",
+    "CodecMissing",
     "Conflict",
     "ForkError",
     "HeadraceError",
@@ -47,4 +53,5 @@ __all__ = [
     "Unavailable",
     "UniqueKeyTaken",
     "WaitTimeout",
+    "Zstd",
 ]

@@ -1,5 +1,6 @@
 """The administrator's client: change jobs, job types and agents."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,8 +17,8 @@ _DURATIONS = ("timeout_s", "delete_completed_after_s", "delete_aborted_after_s",
 _RETRY = ("retry_delay_s", "retry_factor", "retry_max_s", "retry_jitter")
 _NUMBERS = ("priority", "max_attempts", "max_losses", "log_limit_lines", "log_limit_bytes")
 _SWITCHES = ("paused", "alert_on_error", "alert_on_abort")
-SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state")
-"""Names of job type settings: seconds as float, numbers, true or false, exhausted_state "error" or "aborted"."""
+SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state", "payload_schema")
+"""Names of job type settings: seconds as float, numbers, true or false, exhausted_state "error" or "aborted", payload_schema as a dict or as JSON text."""
 
 
 class AdminClient(Base):
@@ -86,6 +87,8 @@ def settings_message(settings: dict[str, Any], retry_now: dict[str, Any] | None 
                 getattr(message, name.removesuffix("_s")).CopyFrom(to_duration(value))
             elif name == "exhausted_state":
                 message.exhausted_state = STATE_NUMBERS[str(value)]  # type: ignore[assignment]  # enum numbers
+            elif name == "payload_schema":
+                message.payload_schema = value if isinstance(value, str) else json.dumps(value, allow_nan=False)
             elif name not in _RETRY:
                 setattr(message, name, value)
         except (TypeError, ValueError, OverflowError, KeyError) as error:

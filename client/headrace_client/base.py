@@ -8,9 +8,11 @@ from typing import Any, Self, TypeVar
 
 import grpc
 from headrace_proto.v1 import admin_pb2
+from headrace_proto.wire import DOMAIN_KEY
 
 from headrace_client import models
 from headrace_client.channel import Brokers, Stubs, backoff_s, metadata
+from headrace_client.codecs import Codec, Codecs
 from headrace_client.encode import build, duration
 from headrace_client.errors import ResultUnknown, Unavailable, from_rpc, left_nothing, never_sent
 from headrace_client.models import JobResult
@@ -23,16 +25,18 @@ class Base:
 
     def __init__(
         self, broker: str | Sequence[str] | None = None, *, domain: str | None = None, token: str | None = None, tls_ca: str | Path | None = None,
-        actor: str | None = None, timeout_s: float = 30.0,
+        actor: str | None = None, timeout_s: float = 30.0, codecs: Sequence[Codec] = (),
     ) -> None:  # fmt: skip
         """`broker`: HOST:PORT or unix:PATH, several with commas between them (default: HEADRACE_BROKER, then 127.0.0.1:7233). `timeout_s` is for each call.
+        `codecs`: what payloads go through before they are sent, in this order, and payloads and results when they are read.
 
         Raises:
-            InvalidRequest: an address, the domain, or the time makes no sense.
+            InvalidRequest: an address, the domain, or the time makes no sense. CodecError: the codecs do not go together.
         """
         self._brokers = Brokers(broker, tls_ca=tls_ca)
         self._metadata = metadata(domain, token, actor)
         self._timeout_s = timeout_s
+        self._codecs = Codecs(codecs, dict(self._metadata)[DOMAIN_KEY]) if codecs else None
 
     async def __aenter__(self) -> Self:
         return self

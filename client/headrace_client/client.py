@@ -3,8 +3,9 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from headrace_proto.v1 import jobs_pb2, types_pb2
@@ -18,6 +19,7 @@ from headrace_client.errors import HeadraceError, InvalidRequest, NotFound, Unav
 from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobPage, JobSpec, LogLine, State, Submitted
 from headrace_client.submitter import Submitter, failure_error
 
+R = TypeVar("R", Job, Attempt, Event)
 WAIT_SLICE_S = 20.0
 _VIEWS = {False: types_pb2.JOB_VIEW_BASIC, True: types_pb2.JOB_VIEW_FULL}
 
@@ -55,7 +57,7 @@ class Client(Base):
         """
         spec = encode_fields(
             type, data, payload, content_type, instance_id, key, priority, delay_s, start_at, labels or {}, trace_context,
-            unique_key=unique_key, on_conflict=on_conflict,
+            unique_key=unique_key, on_conflict=on_conflict, codecs=self._codecs,
         )  # fmt: skip
         return await self._stream().submit(spec, timeout_s or self._timeout_s)
 
@@ -76,7 +78,7 @@ class Client(Base):
         loop = asyncio.get_running_loop()
         running: deque[asyncio.Task[list[Submitted | HeadraceError]]] = deque()
         try:
-            async for specs_of_one in batches(specs, batch):
+            async for specs_of_one in batches(specs, batch, self._codecs):
                 running.append(loop.create_task(self._submit_batch(specs_of_one)))
                 if len(running) >= in_hand:
                     for result in await running[0]:
@@ -114,9 +116,9 @@ class Client(Base):
         return results
 
     async def get(self, job_id: int, *, full: bool = False) -> Job:
-        """One job; `full` brings its payload and result. Raises NotFound."""
+        """One job; `full` brings its payload and result. Raises NotFound, and CodecError when the client's codecs cannot read it."""
         answer = await self._call(lambda stubs: stubs.jobs.GetJob, build(jobs_pb2.GetJobRequest, job_id=check_id(job_id), view=_VIEWS[full]))
-        return models.job(answer.job)
+        return self._read(models.job(answer.job))
 
     async def find(self, job_id: int, *, full: bool = False) -> Job | None:
         """One job, or None."""
@@ -137,7 +139,7 @@ class Client(Base):
             wanted.created_to.CopyFrom(to_timestamp(created_to))
         request = build(jobs_pb2.ListJobsRequest, filter=wanted, page_size=page_size, page_token=page_token)
         answer = await self._call(lambda stubs: stubs.jobs.ListJobs, request)
-        return JobPage([models.job(job) for job in answer.jobs], answer.next_page_token, answer.complete, to_datetime(answer.searched_until))
+        return JobPage([self._read(models.job(job)) for job in answer.jobs], answer.next_page_token, answer.complete, to_datetime(answer.searched_until))
 
     async def iter_jobs(
         self, *, types: Sequence[str] = (), states: Sequence[State | str] = (), instance_id: str = "", created_from: datetime | None = None,
@@ -164,7 +166,7 @@ class Client(Base):
         """The job once it has settled, with payload and result. Goes on over restarts of the broker.
 
         Raises:
-            WaitTimeout: it did not settle in time. NotFound.
+            WaitTimeout: it did not settle in time. NotFound. CodecError: the client's codecs cannot read it.
         """
         loop = asyncio.get_running_loop()
         until = None if timeout_s is None else loop.time() + timeout_s
@@ -172,7 +174,7 @@ class Client(Base):
             slice_s = WAIT_SLICE_S if until is None else min(WAIT_SLICE_S, max(0.01, until - loop.time()))
             request = build(jobs_pb2.WaitJobRequest, job_id=check_id(job_id), wait=to_duration(slice_s), view=types_pb2.JOB_VIEW_FULL)
             answer = await self._call(lambda stubs: stubs.jobs.WaitJob, request, timeout_s=slice_s + self._timeout_s)
-            job = models.job(answer.job)
+            job = self._read(models.job(answer.job))
             if job.state.settled:
                 return job
             if until is not None and loop.time() >= until:
@@ -212,12 +214,12 @@ class Client(Base):
     async def attempts(self, job_id: int) -> "builtins_list[Attempt]":
         """All executions of a job, oldest first."""
         answer = await self._call(lambda stubs: stubs.jobs.ListAttempts, build(jobs_pb2.ListAttemptsRequest, job_id=check_id(job_id)))
-        return [models.attempt(item) for item in answer.attempts]
+        return [self._read_error(models.attempt(item)) for item in answer.attempts]
 
     async def events(self, job_id: int) -> "builtins_list[Event]":
         """A job's timeline, oldest first."""
         answer = await self._call(lambda stubs: stubs.jobs.ListEvents, build(jobs_pb2.ListEventsRequest, job_id=check_id(job_id)))
-        return [models.event(item) for item in answer.events]
+        return [self._read_error(models.event(item)) for item in answer.events]
 
     async def logs(self, job_id: int, *, lease_epoch: int = 0, min_level: str = "debug") -> AsyncGenerator[LogLine, None]:
         """What handlers logged for a job, oldest first; of one attempt when `lease_epoch` is given."""
@@ -230,6 +232,19 @@ class Client(Base):
             token = answer.next_page_token
             if not token:
                 return
+
+    def _read(self, job: Job) -> Job:
+        """What the codecs say that the job holds. Raises CodecError for what they cannot read."""
+        if self._codecs is None:
+            return job
+        payload, result = (self._codecs.decode(data, job.type, part) if data else data for data, part in ((job.payload, "payload"), (job.result, "result")))
+        return self._read_error(replace(job, payload=payload, result=result))
+
+    def _read_error(self, item: R) -> R:
+        """The same for the error of a job, an attempt or an event."""
+        if self._codecs is None or item.error is None:
+            return item
+        return replace(item, error=models.read_error(item.error, self._codecs))
 
     def _stream(self) -> Submitter:
         self._brokers.current()  # raises when it cannot be used here: closed, forked, another event loop

@@ -10,6 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from headrace_proto.v1 import jobs_pb2, types_pb2
 from headrace_proto.wire import STATE_NUMBERS, to_duration, to_timestamp
 
+from headrace_client.codecs import Codecs
 from headrace_client.errors import InvalidRequest
 from headrace_client.models import JobSpec, State
 
@@ -31,20 +32,22 @@ Spec = types_pb2.JobSpec | tuple[str, bytes]
 """A job as it travels: a message, or (type, payload) when it has nothing else and fits into a column."""
 
 
-def encode(spec: JobSpec) -> Spec:
+def encode(spec: JobSpec, codecs: Codecs | None = None) -> Spec:
     """A job as it travels. Raises InvalidRequest for what cannot be sent at all."""
     return encode_fields(
         spec.type, spec.data, spec.payload, spec.content_type, spec.instance_id, spec.key, spec.priority, spec.delay_s, spec.start_at, spec.labels, spec.trace_context,
-        unique_key=spec.unique_key, on_conflict=spec.on_conflict,
+        unique_key=spec.unique_key, on_conflict=spec.on_conflict, codecs=codecs,
     )  # fmt: skip
 
 
 def encode_fields(
     type_: str, data: Any, payload: bytes | None, content_type: str, instance_id: str, key: str, priority: int, delay_s: float, start_at: datetime | None,
-    labels: Mapping[str, str], trace_context: str, *, unique_key: str = "", on_conflict: str = "",
+    labels: Mapping[str, str], trace_context: str, *, unique_key: str = "", on_conflict: str = "", codecs: Codecs | None = None,
 ) -> Spec:  # fmt: skip
     """The same from the fields one by one: a single submit costs little else."""
-    payload = encode_payload(data, payload)
+    payload = plain = encode_payload(data, payload)
+    if codecs is not None:
+        payload = codecs.encode(plain, type_, "payload")
     details = content_type or instance_id or key or priority or labels or trace_context
     ties = unique_key or on_conflict
     if not (details or ties or delay_s or start_at is not None) and type(payload) is bytes and isinstance(type_, str) and type_.isascii():
@@ -55,6 +58,8 @@ def encode_fields(
             message.content_type, message.instance_id, message.idempotency_key = content_type, instance_id, key
             message.priority, message.trace_context = priority, trace_context
             message.labels.update(labels)
+            if key and payload is not plain and codecs is not None:
+                message.payload_digests.extend(codecs.digests(plain))
         if ties:
             message.unique_key, message.on_conflict = unique_key, _conflict_number(on_conflict)
         if delay_s:
@@ -132,13 +137,13 @@ def duration(field: str, seconds: float | None) -> Duration | None:
         raise InvalidRequest(f"{field}: {seconds!r} is not a number of seconds: {error}", details={"field": field}) from error
 
 
-async def batches(specs: Iterable[JobSpec] | AsyncIterable[JobSpec], most: int) -> AsyncIterator[list[Spec | InvalidRequest]]:
+async def batches(specs: Iterable[JobSpec] | AsyncIterable[JobSpec], most: int, codecs: Codecs | None = None) -> AsyncIterator[list[Spec | InvalidRequest]]:
     """Messages in batches of at most `most` jobs, each ended by the job that makes it pass BATCH_BYTES; a job that cannot be sent is its error."""
     batch: list[Spec | InvalidRequest] = []
     used = 0
     async for spec in _aiter(specs):
         try:
-            message = encode(spec)
+            message = encode(spec, codecs)
             used += len(payload_of(message))
             batch.append(message)
         except InvalidRequest as error:

@@ -63,6 +63,14 @@ class Busy(Unavailable):
         return float(self.details.get("retry_after_s", 1.0))
 
 
+class CodecError(HeadraceError):
+    """Bytes cannot be encoded, or cannot be read: the text says what is missing or wrong."""
+
+
+class CodecMissing(CodecError):
+    """They went through a codec, or were encrypted with a key, that is not here; another reader may have it."""
+
+
 class WaitTimeout(HeadraceError):
     """The job did not settle within the time the caller gave."""
 
@@ -82,6 +90,7 @@ class BrokerFault(HeadraceError):
 CLASSES: dict[Reason, type[HeadraceError]] = {
     Reason.INVALID_FIELD: InvalidRequest,
     Reason.TOO_LARGE: InvalidRequest,
+    Reason.PAYLOAD_SCHEMA: InvalidRequest,
     Reason.PAGE_TOKEN: InvalidRequest,
     Reason.JOB_NOT_FOUND: NotFound,
     Reason.TYPE_NOT_FOUND: NotFound,

@@ -1,5 +1,6 @@
 """What callers get: frozen values; no protobuf leaks out."""
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,8 +8,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from headrace_proto.encoding import ENCODED_ERROR, MAGIC
 from headrace_proto.v1 import admin_pb2, jobs_pb2, stats_pb2, types_pb2
 from headrace_proto.wire import LEVEL_NAMES, STATE_NAMES, WAIT_REASONS, to_datetime, to_seconds
+
+from headrace_client.codecs import Codecs, missing
+from headrace_client.errors import CodecError
 
 
 class State(StrEnum):
@@ -65,7 +70,7 @@ class JobError:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as of the answer. `payload` and `result` only when they were asked for."""
+    """A job as of the answer. `payload` and `result` only when they were asked for, and the codecs that they are stored in; without codecs they are as stored."""
 
     job_id: int
     domain: str
@@ -96,9 +101,13 @@ class Job:
     payload: bytes
     result: bytes
     unique_key: str = ""
+    encoding: str = ""
+    result_encoding: str = ""
 
     def json_result(self) -> Any:
-        """The result decoded as JSON; None when there is none."""
+        """The result decoded as JSON; None when there is none. Raises CodecMissing when it went through codecs that this client was not given."""
+        if self.result.startswith(MAGIC):
+            raise missing(self.result, "result")
         return json.loads(self.result) if self.result else None
 
 
@@ -297,7 +306,7 @@ def job(message: types_pb2.Job) -> Job:
         AbortRequest(message.abort.actor, message.abort.reason, to_datetime(message.abort.requested_at), to_seconds(message.abort.grace))
         if message.HasField("abort") else None,
         message.payload_bytes, message.content_type, message.payload, message.result,
-        message.unique_key,
+        message.unique_key, message.encoding, message.result_encoding,
     )  # fmt: skip
 
 
@@ -307,6 +316,18 @@ def error(message: Any) -> JobError | None:
         return None
     stored = message.error
     return JobError(stored.code, stored.message, stored.fingerprint, stored.traceback)
+
+
+def read_error(stored: JobError, codecs: Codecs) -> JobError:
+    """An error as its agent meant it, when that had it encoded. Raises CodecError."""
+    if not stored.traceback.startswith(ENCODED_ERROR):
+        return stored
+    try:
+        data = base64.b64decode(stored.traceback.removeprefix(ENCODED_ERROR), validate=True)
+    except ValueError as error:
+        raise CodecError("the error cannot be read: it is not what an agent wrote") from error
+    fields = json.loads(codecs.decode(data, "", "error"))
+    return JobError(stored.code, str(fields["message"]), stored.fingerprint, str(fields["traceback"]))
 
 
 def explanation(message: jobs_pb2.ExplainJobResponse) -> Explanation:
@@ -367,6 +388,8 @@ def settings(message: types_pb2.JobTypeSettings) -> dict[str, Any]:
             found |= {"retry_delay_s": to_seconds(value.delay), "retry_factor": value.factor, "retry_max_s": to_seconds(value.max), "retry_jitter": value.jitter}
         elif name == "exhausted_state":
             found[name] = STATE_NAMES[value]
+        elif name == "payload_schema":
+            found[name] = json.loads(value)
         elif descriptor.message_type is not None:
             found[f"{name}_s"] = to_seconds(value)
         else:

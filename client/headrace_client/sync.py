@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from headrace_client.client import Client
+from headrace_client.codecs import Codec
 from headrace_client.errors import ClientClosed, ForkError, HeadraceError
 from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobPage, JobResult, JobSpec, LogLine, State, Submitted
 
@@ -22,7 +23,7 @@ class SyncClient:
 
     def __init__(
         self, broker: str | Sequence[str] | None = None, *, domain: str | None = None, token: str | None = None, tls_ca: str | Path | None = None,
-        actor: str | None = None, timeout_s: float = 30.0,
+        actor: str | None = None, timeout_s: float = 30.0, codecs: Sequence[Codec] = (),
     ) -> None:  # fmt: skip
         self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
@@ -30,7 +31,7 @@ class SyncClient:
         self._thread.start()
 
         async def make() -> Client:
-            return Client(broker, domain=domain, token=token, tls_ca=tls_ca, actor=actor, timeout_s=timeout_s)
+            return Client(broker, domain=domain, token=token, tls_ca=tls_ca, actor=actor, timeout_s=timeout_s, codecs=codecs)
 
         try:
             self._client = self._run(make())

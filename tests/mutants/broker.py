@@ -140,7 +140,13 @@ MUTANTS = (
     Mutant("a job that was put off is granted at once", OWNER, "        if due > now:\n", "        if False:\n", f"{TIMES} -k put_off"),
     Mutant("a takeover forgets requests to abort", RECOVER, "owner.live_jobs[stored.job_id].abort = Abort(", "Abort(", f"{TIMES} -k outlives_its_broker"),
     # submits, reads and counts
-    Mutant("a key takes any body", KEYED, "holder is not None and holder.body_hash == keyed.body_hash:", "holder is not None:", f"{DOUBLED} -k key_submitted"),
+    Mutant(
+        "a key takes any body",
+        KEYED,
+        "holder is not None and (holder.body_hash == keyed.body_hash or holder.body_hash in keyed.other_hashes):",
+        "holder is not None:",
+        f"{DOUBLED} -k key_submitted",
+    ),
     Mutant(
         "a job past its date can be read",
         "broker/headrace_broker/actions/reads.py",

@@ -17,7 +17,7 @@ import pytest
 from tests.support.node import EXAMPLE, needs_node
 from tests.support.processes import ROOT
 
-DOCS = ["README.md", "docs/agents.md", "docs/clients.md", "docs/keys.md", "docs/operations.md", "docs/other-languages.md"]
+DOCS = ["README.md", "docs/agents.md", "docs/clients.md", "docs/keys.md", "docs/operations.md", "docs/other-languages.md", "docs/payloads.md"]
 NODE_DOC = "docs/other-languages.md"
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)\)")

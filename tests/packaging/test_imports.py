@@ -18,8 +18,21 @@ THIRD_PARTY = {
     "headrace_client": {"google", "grpc"},
     "headrace_client.cli": {"google", "grpc", "cyclopts", "rich"},
     "headrace_agent": {"google", "grpc", "uvloop", "msgspec", "prometheus_client"},
-    "headrace_broker": {"google", "grpc", "grpc_health", "grpc_reflection", "asyncpg", "uvloop", "prometheus_client", "pydantic", "starlette", "structlog", "uvicorn"},
-}
+    "headrace_broker": {
+        "google",
+        "grpc",
+        "grpc_health",
+        "grpc_reflection",
+        "asyncpg",
+        "uvloop",
+        "prometheus_client",
+        "pydantic",
+        "starlette",
+        "structlog",
+        "uvicorn",
+        "jsonschema_rs",
+    },
+}  # fmt: skip
 BROKER_LAYERS = {
     "model": set(),
     "store": {"model", "metrics"},

@@ -17,6 +17,10 @@ class TooLarge(InvalidField):
     """A payload, result or text is longer than the broker takes."""
 
 
+class PayloadRefused(InvalidField):
+    """A payload does not meet its type's JSON Schema; the field ends with the JSON pointer of the place."""
+
+
 class BadPageToken(InvalidField):
     """A page token was not made by this call with these filters."""
 

@@ -30,6 +30,7 @@ class Settings:
     alert_on_abort: bool = False
     log_limit_lines: int = 10_000
     log_limit_bytes: int = 4 * 1024 * 1024
+    payload_schema: str | None = None  # JSON Schema as JSON text
 
     def delete_after_s(self, state: State) -> float | None:
         """How long a job settled in `state` is kept, in seconds; None: for ever."""
@@ -38,7 +39,10 @@ class Settings:
         return self.delete_aborted_after_s if state is State.ABORTED else self.delete_error_after_s
 
 
-Value = int | float | bool
+Value = int | float | bool | str
+
+TEXTS = frozenset({"payload_schema"})
+"""Settings that are texts; whoever takes them over the wire checks what they say."""
 
 _BOUNDS: dict[str, tuple[float, float]] = {
     "priority": (-1_000_000, 1_000_000),
@@ -64,6 +68,12 @@ def check(values: Mapping[str, Value]) -> None:
     for name, value in values.items():
         if name not in FIELDS:
             raise InvalidField(name, f"there is no setting {name!r}; the settings are {', '.join(FIELDS)}")
+        if name in TEXTS:
+            if not isinstance(value, str):
+                raise InvalidField(name, f"setting {name} is a text, found {value!r}")
+            continue
+        if isinstance(value, str):
+            raise InvalidField(name, f"setting {name} is not a text, found {value!r}")
         default = getattr(Settings(), name)
         if isinstance(default, bool) != isinstance(value, bool):
             raise InvalidField(name, f"setting {name} is {'true or false' if isinstance(default, bool) else 'a number'}, found {value!r}")

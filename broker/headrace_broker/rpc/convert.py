@@ -15,7 +15,8 @@ from headrace_proto.wire import ACTOR_KEY, DEFAULT_DOMAIN, DOMAIN_KEY, to_durati
 from headrace_broker.model.errors import BadPageToken, InvalidField, TooLarge
 from headrace_broker.model.ids import MAX_ID
 from headrace_broker.model.job import State
-from headrace_broker.model.settings import YEARS_10_S, Settings, Value, check
+from headrace_broker.model.settings import TEXTS, YEARS_10_S, Settings, Value, check
+from headrace_broker.shards.schemas import Schema
 from headrace_broker.store.batch import Body, FullBody
 
 TYPE_NAME = re.compile(r"[A-Za-z0-9._:/-]{1,200}", re.ASCII)
@@ -24,6 +25,7 @@ MAX_TEXT = 200
 MAX_REASON = 1000
 MAX_LABELS = 32
 MAX_BATCH = 10_000
+MAX_DIGESTS = 16
 MAX_PRIORITY = 1_000_000
 MAX_EPOCH = 2**31 - 1  # what the database holds
 
@@ -202,14 +204,26 @@ def available_at_s(spec: types_pb2.JobSpec, now_s: float) -> float:
     return start_s if start_s > now_s else 0.0
 
 
-def body_hash(spec: types_pb2.JobSpec) -> bytes:
-    """Equal for submissions with the same body: everything but the key, and but when it may start relative to now."""
+def body_hashes(spec: types_pb2.JobSpec) -> list[bytes]:
+    """Submissions share one of these when they have the same body: everything but the key, and but when it may start relative to now. The first is the one to be kept."""
+    digests = spec.payload_digests
+    if not digests:
+        return [_body_hash(spec, spec.payload)]
+    if len(digests) > MAX_DIGESTS:
+        raise TooLarge("payload_digests", f"at most {MAX_DIGESTS} digests, found {len(digests)}")
+    for index, given in enumerate(digests):
+        if not 16 <= len(given) <= 64:
+            raise InvalidField(f"payload_digests[{index}]", f"a digest has 16 to 64 bytes, found {len(given)}")
+    return [_body_hash(spec, b"digest " + given) for given in digests]
+
+
+def _body_hash(spec: types_pb2.JobSpec, payload: bytes) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     labels = json.dumps(sorted(spec.labels.items()))
     start = f"{to_seconds(spec.delay)}/{spec.start_at.seconds}.{spec.start_at.nanos}"
     for part in (spec.type, spec.content_type, spec.instance_id, str(spec.priority), labels, start, *([spec.unique_key] if spec.unique_key else [])):
         digest.update(part.encode() + b"\x00")
-    digest.update(spec.payload)
+    digest.update(payload)
     return digest.digest()
 
 
@@ -276,7 +290,7 @@ def error_message(stored: dict[str, str] | None) -> types_pb2.JobError | None:
 _PLAIN = ("priority", "max_attempts", "max_losses", "paused", "alert_on_error", "alert_on_abort", "log_limit_lines", "log_limit_bytes")
 _DURATIONS = ("timeout", "delete_completed_after", "delete_aborted_after", "delete_error_after")
 CLEARABLE = {
-    **{name: (name,) for name in (*_PLAIN, "exhausted_state")},
+    **{name: (name,) for name in (*_PLAIN, *TEXTS, "exhausted_state")},
     **{name: (f"{name}_s",) for name in _DURATIONS},
     "retry": ("retry_delay_s", "retry_factor", "retry_max_s", "retry_jitter"),
 }
@@ -296,6 +310,8 @@ def settings_values(field: str, message: types_pb2.JobTypeSettings) -> dict[str,
     for name in _DURATIONS:
         if message.HasField(name):
             values[f"{name}_s"] = seconds(f"{field}.{name}", getattr(message, name))
+    if message.HasField("payload_schema"):
+        values["payload_schema"] = Schema(message.payload_schema, f"{field}.payload_schema").text
     if message.HasField("exhausted_state"):
         values["exhausted_state"] = int(message.exhausted_state)
     if message.HasField("retry"):
@@ -317,7 +333,7 @@ def settings_message(values: dict[str, Value]) -> types_pb2.JobTypeSettings:
     """A message with the settings of these stored names."""
     message = types_pb2.JobTypeSettings()
     for name, value in values.items():
-        if name in _PLAIN:
+        if name in _PLAIN or name in TEXTS:
             setattr(message, name, value)
         elif name == "exhausted_state":
             message.exhausted_state = int(value)  # type: ignore[assignment]  # enum numbers

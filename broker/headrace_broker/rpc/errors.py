@@ -11,6 +11,7 @@ from headrace_broker.model import errors
 REASONS: dict[type[errors.BrokerError], Reason] = {
     errors.InvalidField: Reason.INVALID_FIELD,
     errors.TooLarge: Reason.TOO_LARGE,
+    errors.PayloadRefused: Reason.PAYLOAD_SCHEMA,
     errors.BadPageToken: Reason.PAGE_TOKEN,
     errors.JobNotFound: Reason.JOB_NOT_FOUND,
     errors.TypeNotFound: Reason.TYPE_NOT_FOUND,

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
+from headrace_proto.encoding import MAGIC, describe
 from headrace_proto.v1 import jobs_pb2, types_pb2
 from headrace_proto.wire import WAIT_REASONS, to_duration, to_timestamp
 
@@ -163,6 +164,9 @@ def job_message(job: JobRead) -> types_pb2.Job:
         payload=row.payload or b"", result=row.result or b"", error=convert.error_message(row.error) if row.state is not State.COMPLETED else None,
         unique_key=row.unique_key or "",
     )  # fmt: skip
+    for part, field in ((row.payload, "encoding"), (row.result, "result_encoding")):
+        if part and part.startswith(MAGIC):
+            setattr(message, field, describe(part))
     if row.state is State.WAITING:
         message.available_at.CopyFrom(to_timestamp(row.available_at if row.available_at is not None else created_at_s(row.job_id)))
     if row.started_at is not None:

@@ -6,16 +6,18 @@ from typing import Any
 
 from headrace_proto.v1 import jobs_pb2, types_pb2
 
-from headrace_broker.model.errors import BrokerError, Busy, InvalidField
+from headrace_broker.model.errors import BrokerError, Busy, InvalidField, PayloadRefused
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.errors import reason_of, status_code
 from headrace_broker.shards.intents import NewJob, PlainJobs
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
+from headrace_broker.shards.schemas import Schema
 
 CHUNK = 1000  # jobs of one call that go into one flush
 STREAM_WINDOW = 32  # requests of a stream that are in hand; a client that sends more waits
 BUSY_WAITS_S = 0.02
+LET_OTHERS_S = 0.005  # of payloads held against schemas in a row
 
 Batched = jobs_pb2.SubmitManyRequest | jobs_pb2.SubmitStreamRequest
 
@@ -25,6 +27,7 @@ class SubmitCalls:
 
     _ownership: Ownership
     _payload_limit: int
+    _let_others_at = 0.0
 
     async def Submit(self, request: jobs_pb2.SubmitRequest, context: Any) -> jobs_pb2.SubmitResponse:  # noqa: N802
         if not request.HasField("job"):
@@ -115,6 +118,8 @@ class SubmitCalls:
                 batch.refuse([index], convert.payload_too_large(payloads[index - places[0]], self._payload_limit))
             payloads = [payload for payload in payloads if len(payload) <= self._payload_limit]
             places = [index for index in places if index not in large]
+        if entry.schema is not None:
+            payloads, places = await self._that_fit(entry.schema, payloads, places, batch)
         for at in range(0, len(payloads), CHUNK):
             chunk = PlainJobs(entry, priority, payloads[at : at + CHUNK])
             await self._queue(owner, chunk, sum(map(len, chunk.payloads)), places[at : at + CHUNK], batch, wait=wait)
@@ -146,17 +151,41 @@ class SubmitCalls:
         if entry is None:
             entry = await owner.types.ensure(domain, convert.type_name("type", name))
         body, size = convert.body(spec, self._payload_limit)
+        if entry.schema is not None:
+            await self._check(entry.schema, spec.payload, spec.content_type)
         return (entry, convert.priority(spec), convert.available_at_s(spec, owner.clock.now_s()), body), size
+
+    async def _that_fit(self, schema: Schema, payloads: list[bytes], places: Sequence[int], batch: "_Batch") -> tuple[list[bytes], Sequence[int]]:
+        """The payloads of a column that meet the schema of their type, and their places; the others are refused."""
+        taken: list[bytes] = []
+        left: list[int] = []
+        for place, payload in zip(places, payloads, strict=True):
+            try:
+                await self._check(schema, payload)
+            except PayloadRefused as error:
+                batch.refuse([place], error)
+                continue
+            taken.append(payload)
+            left.append(place)
+        return taken, left
+
+    async def _check(self, schema: Schema, payload: bytes, content_type: str = "") -> None:
+        """Raises PayloadRefused when a payload does not fit. Lets others have the event loop now and then: a request may bring many payloads."""
+        schema.check(payload, content_type)
+        now = asyncio.get_running_loop().time()
+        if now >= self._let_others_at:
+            await asyncio.sleep(0)
+            self._let_others_at = now + LET_OTHERS_S
 
     async def _submit_keyed(self, owner: Owner, spec: types_pb2.JobSpec, job: NewJob, size: int) -> tuple[int, bool]:
         return await (await self._queue_keyed(owner, spec, job, size, wait=False))
 
     async def _queue_keyed(self, owner: Owner, spec: types_pb2.JobSpec, job: NewJob, size: int, *, wait: bool) -> "asyncio.Future[tuple[int, bool]]":
         key = convert.text("idempotency_key", spec.idempotency_key)
-        return_holder = convert.returns_holder(spec)
+        return_holder, hashes = convert.returns_holder(spec), convert.body_hashes(spec)
         while True:
             try:
-                return owner.submit_keyed(job, job[0].domain_id, key, convert.body_hash(spec), size, unique_key=spec.unique_key, return_holder=return_holder)
+                return owner.submit_keyed(job, job[0].domain_id, key, hashes[0], size, unique_key=spec.unique_key, return_holder=return_holder, other_hashes=hashes[1:])
             except Busy:
                 if not wait:
                     raise

@@ -1,6 +1,7 @@
 """What callers want of the owner. Intents wait in the owner's queues until the next flush is built; only then are they decided."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -46,6 +47,7 @@ class KeyedJob:
     done: "asyncio.Future[tuple[int, bool]]"
     unique_key: str = ""  # empty: none; the body's `more` has it too
     return_holder: bool = True  # the answer when a live job holds the unique key: that job; False: UniqueKeyTaken
+    other_hashes: Sequence[bytes] = ()  # which say too that the body is the same
 
     @property
     def key_name(self) -> UniqueName:

@@ -122,7 +122,7 @@ class Keyed:
 
     def _answer(self, keyed: KeyedJob, holder: KeyHolder | None, unique_holder: int | None) -> None:
         """A job that is not stored: the idempotency key is looked at first."""
-        if holder is not None and holder.body_hash == keyed.body_hash:
+        if holder is not None and (holder.body_hash == keyed.body_hash or holder.body_hash in keyed.other_hashes):
             _resolve(keyed, holder.job_id, existing=True)
         elif holder is not None:
             _fail(keyed, IdempotencyConflict(keyed.key, holder.job_id))

@@ -12,7 +12,7 @@ import heapq
 import math
 import zlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -116,7 +116,16 @@ class Owner:
         return done
 
     def submit_keyed(
-        self, job: NewJob, domain_id: int, key: str, body_hash: bytes, size_bytes: int, *, unique_key: str = "", return_holder: bool = True
+        self,
+        job: NewJob,
+        domain_id: int,
+        key: str,
+        body_hash: bytes,
+        size_bytes: int,
+        *,
+        unique_key: str = "",
+        return_holder: bool = True,
+        other_hashes: Sequence[bytes] = (),
     ) -> "asyncio.Future[tuple[int, bool]]":
         """Queues a job with an idempotency key, a unique key or both (empty: none); the future gets (job_id, whether it existed).
 
@@ -124,7 +133,7 @@ class Owner:
         """
         self._admit(1, size_bytes)
         done: asyncio.Future[tuple[int, bool]] = asyncio.get_running_loop().create_future()
-        self.keyed.put(KeyedJob(job, domain_id, key, body_hash, done, unique_key, return_holder))
+        self.keyed.put(KeyedJob(job, domain_id, key, body_hash, done, unique_key, return_holder, other_hashes))
         self.wake.set()
         return done
 

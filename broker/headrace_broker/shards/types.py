@@ -3,19 +3,24 @@
 import asyncio
 from datetime import datetime
 
-from headrace_broker.model.errors import Busy, DatabaseUnavailable
+import structlog
+
+from headrace_broker.model.errors import Busy, DatabaseUnavailable, InvalidField
 from headrace_broker.model.ids import DEFAULT_CLASS, class_for
 from headrace_broker.model.settings import Settings, Value, effective
+from headrace_broker.shards.schemas import Schema
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.settings import SettingsStore, TypeRow
 
 MAX_TYPES = 10_000
 
+log = structlog.get_logger("headrace.types")
+
 
 class TypeEntry:
     """One job type. Its identity is stable; its settings are replaced in place when they change."""
 
-    __slots__ = ("class_", "declared", "domain", "domain_id", "name", "overrides", "settings", "type_id")
+    __slots__ = ("class_", "declared", "domain", "domain_id", "name", "overrides", "schema", "settings", "type_id")
 
     def __init__(self, row: TypeRow) -> None:
         self.type_id = row.type_id
@@ -25,6 +30,7 @@ class TypeEntry:
         self.declared: dict[str, Value] = {}
         self.overrides: dict[str, Value] = {}
         self.settings = Settings()
+        self.schema: Schema | None = None  # what payloads must meet
         self.class_ = DEFAULT_CLASS  # retention class of its jobs
 
 
@@ -92,6 +98,19 @@ class TypeTable:
             entry = self.by_id[row.type_id] = self._by_name[row.domain, row.name] = TypeEntry(row)
         entry.declared, entry.overrides = row.declared, row.overrides
         entry.settings = effective(row.overrides, row.declared)
+        entry.schema = _schema(entry)
         entry.class_ = class_for(entry.settings.delete_completed_after_s)
         self._newest = max(self._newest or row.changed_at, row.changed_at)
         return entry
+
+
+def _schema(entry: TypeEntry) -> Schema | None:
+    """What payloads of the type must meet now; compiled when it was set anew. One that this broker does not take, which another version stored, is left out, loudly."""
+    text = entry.settings.payload_schema
+    if text is None or (entry.schema is not None and entry.schema.text == text):
+        return entry.schema if text is not None else None
+    try:
+        return Schema(text)
+    except InvalidField as error:
+        log.error("the payload_schema of a type is not taken; its payloads are not looked at", domain=entry.domain, type=entry.name, reason=str(error))
+        return None

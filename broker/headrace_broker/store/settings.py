@@ -1,6 +1,7 @@
 """Rows of domains, job types and agents: small tables that change, each by one guarded statement."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -43,9 +44,9 @@ class SettingsStore:
         """Replaces what code declares."""
         return _row(await self._pool.fetchrow(sql("type_declare"), type_id, json.dumps(declared)))
 
-    async def override(self, type_id: int, changes: dict[str, Value], clear: list[str]) -> TypeRow:
+    async def override(self, type_id: int, changes: Mapping[str, Value], clear: list[str]) -> TypeRow:
         """Changes a person's settings: those of `clear` are taken back, then those of `changes` are set."""
-        return _row(await self._pool.fetchrow(sql("type_override"), type_id, json.dumps(changes), clear))
+        return _row(await self._pool.fetchrow(sql("type_override"), type_id, json.dumps(dict(changes)), clear))
 
     async def agent(self, domain: str, name: str, incarnation_id: str, host: str, pid: int, build: str, sdk: str, labels: dict[str, str]) -> tuple[int, datetime]:
         """(agent_id, first seen) of this incarnation, made if it is new."""

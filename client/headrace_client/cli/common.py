@@ -1,6 +1,8 @@
 """What every command shares: where the broker is, and how a command runs."""
 
 import asyncio
+import importlib
+import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from rich.prompt import Confirm
 from headrace_client.admin import AdminClient
 from headrace_client.cli.output import Done, Format, Output, errors, fail
 from headrace_client.client import Client
+from headrace_client.codecs import Codec
 from headrace_client.errors import HeadraceError
 from headrace_client.models import JobResult
 
@@ -28,15 +31,30 @@ class Common:
     token: Annotated[str | None, Parameter(env_var="HEADRACE_TOKEN", help="bearer token")] = None
     tls_ca: Annotated[str | None, Parameter(env_var="HEADRACE_TLS_CA", help="file with the certificates that the broker's must come from")] = None
     timeout_s: Annotated[float, Parameter(env_var="HEADRACE_TIMEOUT_S", help="seconds for each call")] = 15.0
+    codecs: Annotated[str | None, Parameter(env_var="HEADRACE_CODECS", help="MODULE:NAME of a list of codecs, to write and read what the broker cannot")] = None
     output: Annotated[Format, Parameter(name=["--output", "-o"], env_var="HEADRACE_OUTPUT", help="table, json or jsonl")] = "table"
 
     def client(self) -> Client:
         """The client that these options describe."""
-        return Client(self.broker, domain=self.domain, token=self.token, tls_ca=self.tls_ca, timeout_s=self.timeout_s)
+        return Client(self.broker, domain=self.domain, token=self.token, tls_ca=self.tls_ca, timeout_s=self.timeout_s, codecs=_codecs(self.codecs))
 
     def admin(self) -> AdminClient:
         """The administrator's client that these options describe."""
         return AdminClient(self.broker, domain=self.domain, token=self.token, tls_ca=self.tls_ca, timeout_s=self.timeout_s)
+
+
+def _codecs(name: str | None) -> Sequence[Codec]:
+    """The codecs of this MODULE:NAME, looked for in the working directory too."""
+    if name is None:
+        return ()
+    module, _, attribute = name.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module), attribute or "codecs")
+        return list(found)
+    except (ImportError, AttributeError, TypeError) as error:
+        errors.print(f"headrace: --codecs is MODULE:NAME of a list of codecs; {name!r}: {error}")
+        raise Done(2) from error
 
 
 def run(common: Common, command: Callable[[Client, Output], Coroutine[Any, Any, int | None]]) -> int:

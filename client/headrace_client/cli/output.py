@@ -16,6 +16,8 @@ from rich.text import Text
 from headrace_client.errors import (
     BrokerFault,
     Busy,
+    CodecError,
+    CodecMissing,
     Conflict,
     HeadraceError,
     InvalidRequest,
@@ -174,6 +176,7 @@ def exit_name(error: HeadraceError) -> str:
         NotFound: "NOT_FOUND", Conflict: "ALREADY_EXISTS", UniqueKeyTaken: "ALREADY_EXISTS", InvalidState: "FAILED_PRECONDITION",
         Busy: "RESOURCE_EXHAUSTED", InvalidRequest: "INVALID_ARGUMENT",
         Unavailable: "UNAVAILABLE", ResultUnknown: "UNAVAILABLE", BrokerFault: "INTERNAL", WaitTimeout: "DEADLINE_EXCEEDED",
+        CodecError: "FAILED_PRECONDITION", CodecMissing: "FAILED_PRECONDITION",
     }  # fmt: skip
     return names.get(type(error), "UNKNOWN")
 

@@ -1,5 +1,7 @@
 """`headrace types`: job types and their settings."""
 
+import json
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
@@ -9,6 +11,7 @@ from headrace_client.cli.common import Common, run_admin
 from headrace_client.cli.output import Output, errors
 from headrace_client.models import JobType
 
+MAX_SHOWN = 200  # characters of a schema in a table
 app = App(name="types", help="Job types and their settings.")
 Name = Annotated[str, Parameter(help="job type")]
 
@@ -51,7 +54,7 @@ def show(name: Name, *, common: Common | None = None) -> int:
 @app.command(name="set")
 def set_type(
     name: Name,
-    setting: Annotated[list[str] | None, Parameter(help=f"NAME=VALUE; names: {', '.join(SETTINGS)}")] = None,
+    setting: Annotated[list[str] | None, Parameter(help=f"NAME=VALUE; names: {', '.join(SETTINGS)}; payload_schema takes JSON or @FILE")] = None,
     *,
     clear: Annotated[list[str] | None, Parameter(help="take this setting back; may be repeated")] = None,
     common: Common | None = None,
@@ -67,6 +70,9 @@ def set_type(
             values[key] = _value(key, text)
         except ValueError:
             errors.print(f"headrace: {text!r} does not fit setting {key}")
+            return 2
+        except OSError as error:
+            errors.print(f"headrace: cannot read {error.filename}: {error.strerror}")
             return 2
     unknown = [item for item in clear or [] if item not in SETTINGS]
     if unknown or not (values or clear):
@@ -106,9 +112,15 @@ def _show(found: JobType, output: Output) -> None:
     rows = []
     for name in SETTINGS:
         origin = "set by a person" if name in found.overrides else "declared by code" if name in found.declared else "default"
-        rows.append({"setting": name, "value": str(found.effective.get(name, "never")), "from": origin})
+        rows.append({"setting": name, "value": _shown(name, found.effective), "from": origin})
     output.text(f"[bold]{found.name}[/bold]")
     output.rows(rows, ["setting", "value", "from"])
+
+
+def _shown(name: str, effective: dict[str, Any]) -> str:
+    if name == "payload_schema":
+        return json.dumps(effective[name])[:MAX_SHOWN] if name in effective else "none"
+    return str(effective.get(name, "never"))
 
 
 def _value(name: str, text: str) -> Any:
@@ -116,6 +128,8 @@ def _value(name: str, text: str) -> Any:
         if text not in ("true", "false"):
             raise ValueError(text)
         return text == "true"
+    if name == "payload_schema":
+        return Path(text[1:]).read_text() if text.startswith("@") else text
     if name == "exhausted_state":
         if text not in ("error", "aborted"):
             raise ValueError(text)

@@ -57,7 +57,7 @@ JOB_VIEW_BASIC: JobView
 JOB_VIEW_FULL: JobView
 
 class JobSpec(_message.Message):
-    __slots__ = ("type", "payload", "content_type", "instance_id", "idempotency_key", "priority", "delay", "start_at", "labels", "trace_context", "unique_key", "on_conflict")
+    __slots__ = ("type", "payload", "content_type", "instance_id", "idempotency_key", "priority", "delay", "start_at", "labels", "trace_context", "unique_key", "on_conflict", "payload_digests")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -77,6 +77,7 @@ class JobSpec(_message.Message):
     TRACE_CONTEXT_FIELD_NUMBER: _ClassVar[int]
     UNIQUE_KEY_FIELD_NUMBER: _ClassVar[int]
     ON_CONFLICT_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_DIGESTS_FIELD_NUMBER: _ClassVar[int]
     type: str
     payload: bytes
     content_type: str
@@ -89,7 +90,8 @@ class JobSpec(_message.Message):
     trace_context: str
     unique_key: str
     on_conflict: UniqueConflict
-    def __init__(self, type: _Optional[str] = ..., payload: _Optional[bytes] = ..., content_type: _Optional[str] = ..., instance_id: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., priority: _Optional[int] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., start_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ..., unique_key: _Optional[str] = ..., on_conflict: _Optional[_Union[UniqueConflict, str]] = ...) -> None: ...
+    payload_digests: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, type: _Optional[str] = ..., payload: _Optional[bytes] = ..., content_type: _Optional[str] = ..., instance_id: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., priority: _Optional[int] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., start_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ..., unique_key: _Optional[str] = ..., on_conflict: _Optional[_Union[UniqueConflict, str]] = ..., payload_digests: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class PlainSpecs(_message.Message):
     __slots__ = ("type", "priority", "payloads")
@@ -114,7 +116,7 @@ class JobError(_message.Message):
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., fingerprint: _Optional[str] = ..., traceback: _Optional[str] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("job_id", "domain", "type", "instance_id", "state", "wait_reason", "run", "attempt", "losses", "lease_epoch", "priority", "score", "created_at", "available_at", "started_at", "settled_at", "delete_at", "idempotency_key", "labels", "trace_context", "progress", "error", "agent", "abort", "payload_bytes", "content_type", "payload", "result", "unique_key")
+    __slots__ = ("job_id", "domain", "type", "instance_id", "state", "wait_reason", "run", "attempt", "losses", "lease_epoch", "priority", "score", "created_at", "available_at", "started_at", "settled_at", "delete_at", "idempotency_key", "labels", "trace_context", "progress", "error", "agent", "abort", "payload_bytes", "content_type", "payload", "result", "unique_key", "encoding", "result_encoding")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -151,6 +153,8 @@ class Job(_message.Message):
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     UNIQUE_KEY_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    RESULT_ENCODING_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     domain: str
     type: str
@@ -180,7 +184,9 @@ class Job(_message.Message):
     payload: bytes
     result: bytes
     unique_key: str
-    def __init__(self, job_id: _Optional[int] = ..., domain: _Optional[str] = ..., type: _Optional[str] = ..., instance_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., wait_reason: _Optional[_Union[WaitReason, str]] = ..., run: _Optional[int] = ..., attempt: _Optional[int] = ..., losses: _Optional[int] = ..., lease_epoch: _Optional[int] = ..., priority: _Optional[int] = ..., score: _Optional[int] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., available_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., settled_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., delete_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., agent: _Optional[str] = ..., abort: _Optional[_Union[AbortRequest, _Mapping]] = ..., payload_bytes: _Optional[int] = ..., content_type: _Optional[str] = ..., payload: _Optional[bytes] = ..., result: _Optional[bytes] = ..., unique_key: _Optional[str] = ...) -> None: ...
+    encoding: str
+    result_encoding: str
+    def __init__(self, job_id: _Optional[int] = ..., domain: _Optional[str] = ..., type: _Optional[str] = ..., instance_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., wait_reason: _Optional[_Union[WaitReason, str]] = ..., run: _Optional[int] = ..., attempt: _Optional[int] = ..., losses: _Optional[int] = ..., lease_epoch: _Optional[int] = ..., priority: _Optional[int] = ..., score: _Optional[int] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., available_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., settled_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., delete_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., agent: _Optional[str] = ..., abort: _Optional[_Union[AbortRequest, _Mapping]] = ..., payload_bytes: _Optional[int] = ..., content_type: _Optional[str] = ..., payload: _Optional[bytes] = ..., result: _Optional[bytes] = ..., unique_key: _Optional[str] = ..., encoding: _Optional[str] = ..., result_encoding: _Optional[str] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("percent", "text")
@@ -215,7 +221,7 @@ class RetryPolicy(_message.Message):
     def __init__(self, delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., factor: _Optional[float] = ..., max: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., jitter: _Optional[float] = ...) -> None: ...
 
 class JobTypeSettings(_message.Message):
-    __slots__ = ("priority", "timeout", "max_attempts", "retry", "exhausted_state", "max_losses", "delete_completed_after", "delete_aborted_after", "delete_error_after", "paused", "alert_on_error", "alert_on_abort", "log_limit_lines", "log_limit_bytes")
+    __slots__ = ("priority", "timeout", "max_attempts", "retry", "exhausted_state", "max_losses", "delete_completed_after", "delete_aborted_after", "delete_error_after", "paused", "alert_on_error", "alert_on_abort", "log_limit_lines", "log_limit_bytes", "payload_schema")
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     MAX_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
@@ -230,6 +236,7 @@ class JobTypeSettings(_message.Message):
     ALERT_ON_ABORT_FIELD_NUMBER: _ClassVar[int]
     LOG_LIMIT_LINES_FIELD_NUMBER: _ClassVar[int]
     LOG_LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_SCHEMA_FIELD_NUMBER: _ClassVar[int]
     priority: int
     timeout: _duration_pb2.Duration
     max_attempts: int
@@ -244,7 +251,8 @@ class JobTypeSettings(_message.Message):
     alert_on_abort: bool
     log_limit_lines: int
     log_limit_bytes: int
-    def __init__(self, priority: _Optional[int] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., max_attempts: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., exhausted_state: _Optional[_Union[JobState, str]] = ..., max_losses: _Optional[int] = ..., delete_completed_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., delete_aborted_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., delete_error_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., paused: bool = ..., alert_on_error: bool = ..., alert_on_abort: bool = ..., log_limit_lines: _Optional[int] = ..., log_limit_bytes: _Optional[int] = ...) -> None: ...
+    payload_schema: str
+    def __init__(self, priority: _Optional[int] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., max_attempts: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., exhausted_state: _Optional[_Union[JobState, str]] = ..., max_losses: _Optional[int] = ..., delete_completed_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., delete_aborted_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., delete_error_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., paused: bool = ..., alert_on_error: bool = ..., alert_on_abort: bool = ..., log_limit_lines: _Optional[int] = ..., log_limit_bytes: _Optional[int] = ..., payload_schema: _Optional[str] = ...) -> None: ...
 
 class JobType(_message.Message):
     __slots__ = ("name", "effective", "declared", "overrides", "counts", "agents")

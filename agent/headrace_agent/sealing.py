@@ -1,0 +1,82 @@
+"""Codecs on the agent's side: payloads and checkpoints are decoded before a handler sees them; results, checkpoints and, if wanted, errors are encoded afterwards."""
+
+import base64
+import json
+from collections.abc import Coroutine
+from typing import Any
+
+from headrace_client import CodecError, CodecMissing, Submitted
+from headrace_client.codecs import Codecs, missing
+from headrace_proto.encoding import ENCODED_ERROR, MAGIC
+from headrace_proto.v1 import agents_pb2, jobs_pb2
+
+from headrace_agent.context import Sink
+from headrace_agent.errors import UndecodablePayload
+from headrace_agent.job import Job
+
+MAX_TRACEBACK = 64 * 1024  # what the broker keeps
+WAIT_S = 30.0
+"""How long a job that this agent cannot read is put off, when it is to wait."""
+
+
+def open_job(job: Job, codecs: Codecs | None, *, wait: bool) -> None:
+    """Decodes a job's payload and checkpoint in place.
+
+    Raises:
+        UndecodablePayload: they cannot be read; `after_s` is set where another agent, or this one after a change, might.
+    """
+    try:
+        if codecs is not None:
+            job.payload = codecs.decode(job.payload, job.type, "payload")
+            if job.checkpoint is not None:
+                job.checkpoint = codecs.decode(job.checkpoint, job.type, "checkpoint")
+        elif job.payload.startswith(MAGIC):
+            raise missing(job.payload, "payload")
+        elif job.checkpoint is not None and job.checkpoint.startswith(MAGIC):
+            raise missing(job.checkpoint, "checkpoint")
+    except CodecMissing as error:
+        raise UndecodablePayload(error.message, after_s=WAIT_S if wait else None) from error
+    except CodecError as error:
+        raise UndecodablePayload(error.message, after_s=None) from error
+
+
+def seal_error(outcome: agents_pb2.Outcome, codecs: Codecs) -> None:
+    """Encodes the message and the traceback of a failure in place; its code and fingerprint stay, so that failures can be counted and grouped."""
+    error = outcome.error
+    room = len(error.traceback)
+    while True:
+        said = json.dumps({"message": error.message, "traceback": error.traceback[-room:] if room else ""}).encode()
+        traceback = ENCODED_ERROR + base64.b64encode(codecs.encode(said, "", "error")).decode()
+        if len(traceback) <= MAX_TRACEBACK or not room:
+            break
+        room //= 2
+    error.message, error.traceback = f"{error.code}: the message is encoded; a client with the codecs shows it", traceback
+
+
+class SealedSink:
+    """Where the reports of one attempt go, with its checkpoints encoded."""
+
+    def __init__(self, sink: Sink, codecs: Codecs, type_: str) -> None:
+        self._sink = sink
+        self._codecs = codecs
+        self._type = type_
+
+    def log(self, job_id: int, epoch: int, line: jobs_pb2.LogLine) -> None:
+        """One line, as it is: logs are for those who operate the queue."""
+        self._sink.log(job_id, epoch, line)
+
+    def progress(self, job_id: int, epoch: int, percent: float, text: str) -> None:
+        """As it is."""
+        self._sink.progress(job_id, epoch, percent, text)
+
+    def checkpoint(self, job_id: int, epoch: int, data: bytes) -> None:
+        """Encoded."""
+        self._sink.checkpoint(job_id, epoch, self._codecs.encode(data, self._type, "checkpoint"))
+
+    def submit(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Submitted]:
+        """The agent's client has the same codecs."""
+        return self._sink.submit(*args, **kwargs)
+
+    def submit_blocking(self, *args: Any, **kwargs: Any) -> Submitted:
+        """The agent's client has the same codecs."""
+        return self._sink.submit_blocking(*args, **kwargs)
