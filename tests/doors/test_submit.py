@@ -29,7 +29,7 @@ async def con(database: str, stack: AsyncExitStack) -> "asyncpg.Connection[Any]"
 async def job_of(con: "asyncpg.Connection[Any]", inbox_id: int) -> int:
     """The job of a row of the inbox, once it is taken up."""
 
-    async def taken() -> int | None:
+    async def taken() -> Any:
         return await con.fetchval("select headrace.submitted_job($1)", inbox_id)
 
     return int(await until(taken, what=f"the job of row {inbox_id}"))

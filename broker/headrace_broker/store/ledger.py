@@ -150,8 +150,7 @@ class Ledger:
             flushed = await self._flush_batch(batch)
             if batch.inbox is not None:
                 await self._con.execute(sql("inbox_take"), *batch.inbox.columns())
-        if self._warned:
-            raise ResultUnknown("Postgres warned at the commit: it may not be on the standby")
+        self._check_commit()
         return flushed
 
     async def _claim(self, batch: Batch) -> None:
@@ -288,11 +287,14 @@ class Ledger:
         self._warned = False
         async with _translated():
             row = await statement.fetchrow(*args)
-        if self._warned:
-            raise ResultUnknown("Postgres warned at the commit: it may not be on the standby")
+        self._check_commit()
         if row is None or not row["alive"]:
             raise Fenced(f"life {self.life_id} has ended")
         return row
+
+    def _check_commit(self) -> None:
+        if self._warned:
+            raise ResultUnknown("Postgres warned at the commit: it may not be on the standby")
 
     def _on_log(self, _con: object, message: asyncpg.PostgresLogMessage) -> None:
         self._warned = self._warned or getattr(message, "severity_en", "") == "WARNING"
