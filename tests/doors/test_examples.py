@@ -33,7 +33,7 @@ async def test_each_driver_and_framework_submits_in_its_transaction(client: Clie
     try:
         for number, entry in enumerate(entries, 1):
 
-            async def taken(entry: int = entry) -> int | None:
+            async def taken(entry: int = entry) -> Any:
                 return await con.fetchval("select headrace.submitted_job($1)", entry)
 
             job = await client.get(await until(taken, what="the job"), full=True)
