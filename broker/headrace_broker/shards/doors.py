@@ -4,6 +4,12 @@ What is true when the broker dies: the cursor is in the commit that stores the j
 cursor. Jobs that carry a key are stored just before, in a flush of their own, under a key that makes them the same job when the chunk is read again.
 
 Only one chunk is in hand at a time, and the next one is read when it is durable. Nobody waits here for somebody else's transaction.
+
+**Completions** are different: `complete_job` stores the event itself, in the caller's transaction, and the inbox only tells. Until that transaction ends, an insert of the same
+event would wait for it, and the whole flush with it. So the door holds a lock on the job, and an ending that might meet one is **contested**: before it is decided the flusher
+takes the job's lock, without waiting, and keeps it until the ending is durable. A lock that is not free leaves the job as it is, and it is tried again. Contested are endings that
+the broker finds (lost, timed out, nobody claims it), outcomes whose agent says that the handler used a door, and all of leases that a takeover found open, since what was said of
+them is forgotten.
 """
 
 import asyncio
@@ -13,10 +19,11 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from headrace_broker.model.errors import BrokerError, Busy, Unavailable
-from headrace_broker.model.job import State
-from headrace_broker.shards.intents import NewJob, Submission
+from headrace_broker.model.job import Kind, State
+from headrace_broker.shards.intents import Completions, Ending, NewJob, Submission
+from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
-from headrace_broker.store.inbox import Cursor, Inbox, InboxResult, InboxRow, InboxTaken
+from headrace_broker.store.inbox import COMPLETED, Cursor, DoorCompletion, Inbox, InboxResult, InboxRow, InboxTaken
 from headrace_broker.store.pool import ANY_FAILURE
 
 if TYPE_CHECKING:
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 500  # rows of one chunk
 AT_ONCE_BYTES = 4 * 1024 * 1024
+LOCKS_AT_ONCE = 200
 POLL_S = 0.5
 """How often the inbox is looked at when nobody says that something came."""
 RETRY_S = 0.2
@@ -56,6 +64,7 @@ class Chunk:
     cursor: Cursor
     jobs: list[tuple[int, NewJob]]
     results: list[InboxResult]
+    completions: list[DoorCompletion]
     done: "asyncio.Future[bool]"
 
 
@@ -67,6 +76,8 @@ class Doors:
         self.cursor = Cursor()  # durable
         self._waiting: Chunk | None = None
         self._storing: Chunk | None = None
+        self.restored: dict[int, int] = {}  # leases that a takeover found open: job_id -> epoch
+        self._contested: dict[tuple[int, int, bool], tuple[Ending, float]] = {}  # by lease and whether an agent says so; with when to try
 
     def __bool__(self) -> bool:
         return self._waiting is not None
@@ -96,7 +107,73 @@ class Doors:
             told: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
             told.set_result(job_ids)  # nobody asks; watchers hear of it
             round_.submissions.append((Submission([job for _, job in chunk.jobs], told), job_ids))
+        for completion in chunk.completions:
+            _complete(owner, round_, completion)
         batch.inbox = InboxTaken(chunk.cursor, results)
+
+    def contested(self, owner: "Owner", now: float) -> list[tuple[int, int]]:
+        """Puts contested endings aside and returns the leases (job_id, epoch) whose jobs' locks are to be asked for now, each job once."""
+        if owner.endings and (self.restored or any(type(ending) is Ending and _is_contested(ending) for ending in owner.endings)):
+            self._put_aside(owner)
+        if not self._contested:
+            return []
+        asked: dict[int, int] = {}
+        for key, (ending, due) in list(self._contested.items()):
+            live = owner.live_jobs.get(ending.job_id)
+            if live is None or live.seq != ending.epoch or live.state is not State.PROCESSING:
+                del self._contested[key]
+                if ending.sink is not None:
+                    ending.door = False
+                    owner.endings.append(ending)  # judged as one that comes late
+            elif due <= now and len(asked) < LOCKS_AT_ONCE:
+                asked[ending.job_id] = ending.epoch
+        return list(asked.items())
+
+    def _put_aside(self, owner: "Owner") -> None:
+        kept: list[Ending | Completions] = []
+        for ending in owner.endings:
+            if isinstance(ending, Ending):
+                if not ending.settled and (_is_contested(ending) or self.restored.get(ending.job_id) == ending.epoch):
+                    self._contested.setdefault((ending.job_id, ending.epoch, ending.sink is not None), (ending, 0.0))
+                else:
+                    kept.append(ending)
+            elif self.restored and any(self.restored.get(job_id) == epoch for job_id, epoch in zip(ending.job_ids, ending.epochs, strict=True)):
+                for index, (job_id, epoch) in enumerate(zip(ending.job_ids, ending.epochs, strict=True)):
+                    one = Ending(job_id, epoch, Kind.COMPLETED, ending.sink, ending.result(index))
+                    if self.restored.get(job_id) == epoch:
+                        self._contested.setdefault((job_id, epoch, True), (one, 0.0))
+                    else:
+                        kept.append(one)
+            else:
+                kept.append(ending)
+        owner.endings.clear()
+        owner.endings.extend(kept)
+        if self.restored:
+            self.restored = {j: epoch for j, epoch in self.restored.items() if (live := owner.live_jobs.get(j)) is not None and live.seq == epoch}
+
+    def decided(self, owner: "Owner", asked: list[tuple[int, int]], locked: set[int], ended: set[int], now: float) -> None:
+        """What became of the asking: endings whose job's lock is taken are decided in the round that is built next, or dropped when a door was faster; others are tried again."""
+        for job_id, epoch in asked:
+            for agents in (True, False):  # what an agent says goes first
+                found = self._contested.get((job_id, epoch, agents))
+                if found is None:
+                    continue
+                ending = found[0]
+                if job_id not in locked:
+                    self._contested[job_id, epoch, agents] = (ending, now + RETRY_S)
+                    continue
+                del self._contested[job_id, epoch, agents]
+                if job_id not in ended:
+                    owner.endings.append(ending)
+                elif ending.sink is not None:
+                    owner.stale.append(ending)
+                    owner.stale_wake.set()
+            if job_id in ended:
+                self.wake.set()
+
+    def settling(self) -> list[int]:
+        """Jobs whose ending waits for somebody's transaction."""
+        return sorted({job_id for job_id, _, _ in self._contested})
 
     def settled(self, taken: InboxTaken) -> None:
         """The round is durable."""
@@ -143,9 +220,12 @@ async def _take_chunk(owner: "Owner", inbox: Inbox, reader: Reader) -> bool:
     if not rows:
         doors.cursor = cursor  # not worth a commit
         return False
-    chunk = Chunk(cursor, [], [], asyncio.get_running_loop().create_future())
+    completed = [row for row in rows if row.kind == COMPLETED]
+    chunk = Chunk(cursor, [], [], await inbox.completions(completed) if completed else [], asyncio.get_running_loop().create_future())
     keyed: list[tuple[int, asyncio.Future[tuple[int, bool]]]] = []
     for row in rows:
+        if row.kind == COMPLETED:
+            continue
         try:
             found = await reader.job(owner, row)
         except (Busy, Unavailable):
@@ -166,6 +246,31 @@ async def _take_chunk(owner: "Owner", inbox: Inbox, reader: Reader) -> bool:
     if not await chunk.done:
         raise Busy("the owner takes nothing now", retry_after_s=RETRY_S)
     return True
+
+
+def _is_contested(ending: Ending) -> bool:
+    return ending.door or (ending.sink is None and not ending.settled)
+
+
+def _complete(owner: "Owner", round_: Round, done: DoorCompletion) -> None:
+    """A job was completed in somebody's transaction: the event is stored, and everything else about it happens now. Counted with each row, whatever memory knows of the job."""
+    live = owner.live_jobs.get(done.job_id)
+    entry = owner.types.by_id[done.type_id]
+    current = live is not None and live.seq == done.epoch and live.state is State.PROCESSING
+    counts = round_.batch.counts
+    if not current and (live is not None or not done.newest):  # something happened to it since
+        counts[done.type_id, State.PROCESSING, 0] -= 1
+        counts[done.type_id, State.COMPLETED, done.delete_minute or 0] += 1
+        return
+    if live is None:
+        live = Live(done.job_id, entry, done.priority, done.instance_id)
+        live.seq, live.kind, live.state = done.epoch, Kind.GRANTED, State.PROCESSING
+        live.run, live.attempt, live.losses, live.agent_id = done.run, done.attempt, done.losses, done.agent_id
+    owner.settle_job(round_, live, Kind.COMPLETED, State.COMPLETED)
+    minute = round_.batch.event_place[-1] & 0x7FFF_FFFF
+    round_.batch.drop_event()
+    counts[done.type_id, State.COMPLETED, minute] -= 1
+    counts[done.type_id, State.COMPLETED, done.delete_minute or 0] += 1
 
 
 async def _result(inbox_id: int, answer: "asyncio.Future[tuple[int, bool]]", reader: Reader) -> InboxResult:

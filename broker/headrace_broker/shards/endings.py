@@ -82,6 +82,10 @@ def _complete(owner: "Owner", round_: Round, done: Completions) -> None:
 
 def _end(owner: "Owner", round_: Round, ending: Ending) -> None:
     live = owner.live_jobs.get(ending.job_id)
+    if ending.settled:  # the ledger has it already, and tells; memory learns of it from the inbox
+        owner.doors.wake.set()
+        _end_late(owner, round_, ending, None)
+        return
     if live is None or live.seq != ending.epoch or live.state is not State.PROCESSING:
         _end_late(owner, round_, ending, live)
         return

@@ -84,6 +84,8 @@ class Ending:
     permanent: bool = False
     delay_s: float | None = None  # instead of the type's rule
     reason: str | None = None
+    door: bool = False  # its handler has used a transaction that may complete the job
+    settled: bool = False  # such a transaction was committed: the ledger has the ending
 
 
 @dataclass(slots=True, eq=False)

@@ -182,7 +182,7 @@ class Owner:
         now = self._monotonic()
         round_ = Round(self.rounds)
         round_.batch.lease_s = self.limits.lease_s
-        self._next_sweep = sweep.sweep(self, now) if now >= self._next_sweep else self._next_sweep
+        self._sweep(now)
         self._take_submissions(round_)
         self.doors.take(self, round_)
         endings.take(self, round_)
@@ -196,6 +196,15 @@ class Owner:
         round_.batch.max_id = self.highest_id
         self.in_flight = round_.batch
         return round_
+
+    def contested(self, now: float) -> list[tuple[int, int]]:
+        """Leases that are to end in the next round, and that somebody's transaction may be about to complete; see `Doors.contested`."""
+        self._sweep(now)
+        return self.doors.contested(self, now)
+
+    def _sweep(self, now: float) -> None:
+        if now >= self._next_sweep:
+            self._next_sweep = sweep.sweep(self, now)
 
     def settle(self, round_: Round) -> None:
         """The round is durable: counts it and tells everybody."""

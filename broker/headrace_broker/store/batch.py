@@ -131,6 +131,11 @@ class Batch:
         if result is not None:
             self.set_result(len(self.event_job) - 1, result)
 
+    def drop_event(self) -> None:
+        """Takes the event that was added last back; it must have none of the rarer columns."""
+        for column in (self.event_job, self.event_place, self.event_who, self.event_step):
+            column.pop()
+
     def set_result(self, index: int, result: bytes) -> None:
         """Sets the result of an event, none of whose followers has one."""
         _set(self.event_result, index, result)

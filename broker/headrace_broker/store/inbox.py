@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -20,7 +21,8 @@ from headrace_broker.store.statements import sql
 
 CHANNEL = "headrace_inbox"
 AGAIN_S = 1.0
-SUBMITTED = 1
+SUBMITTED, COMPLETED = 1, 2
+"""Kinds of rows."""
 
 log = structlog.get_logger("headrace.inbox")
 
@@ -46,6 +48,35 @@ class InboxRow:
     payload: bytes
     job_id: int
     lease_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class DoorCompletion:
+    """A lease that ended by a completion in somebody's transaction; the event is stored. `newest`: nothing happened to the job since, when it was read."""
+
+    job_id: int
+    epoch: int
+    type_id: int
+    priority: int
+    instance_id: str | None
+    run: int
+    attempt: int
+    losses: int
+    agent_id: int | None
+    delete_minute: int | None
+    newest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDoor:
+    """A transaction that has completed a job and is not committed. `open_s`: for how long it is open."""
+
+    job_id: int
+    pid: int
+    opened_at: datetime
+    open_s: float
+    application: str
+    state: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +128,15 @@ class Inbox:
         if len(taken) == seen and seen < rows:
             return taken, Cursor(upto)
         return taken, Cursor(cursor.done, upto, int(found[-1]["xid"]), taken[-1].inbox_id)
+
+    async def completions(self, rows: list[InboxRow]) -> list[DoorCompletion]:
+        """What the rows of kind COMPLETED are about."""
+        found = await self._pool.fetch(sql("inbox_completions"), [r.job_id for r in rows], [r.lease_epoch for r in rows])
+        return [DoorCompletion(*r.values()) for r in found]
+
+    async def open_doors(self, rows: int = 100) -> list[OpenDoor]:
+        """Transactions that have completed a job and are not committed, the oldest first."""
+        return [OpenDoor(*r.values()) for r in await self._pool.fetch(sql("door_list"), rows)]
 
     async def trim(self, done: str, after: tuple[int, int], rows: int) -> tuple[int, int, tuple[int, int]]:
         """Deletes rows that are taken, of the next ones after (xid, inbox_id): (rows looked at, deleted, the last one looked at)."""
