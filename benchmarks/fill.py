@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+from headrace_broker.model.audit import Caller
 from headrace_broker.model.ids import RETENTION_CLASSES, SHARDS, TICK_SHIFT, class_for, lowest_id_at
 from headrace_broker.model.job import State
 from headrace_broker.model.settings import effective
@@ -170,7 +171,7 @@ class _Filling:
             needed_s = (self._plan.days + 1) * DAY_S
             kept = {key: needed_s + 7 * DAY_S for key in ("delete_completed_after_s", "delete_aborted_after_s") if (getattr(settings, key) or needed_s) < needed_s}
             if kept:  # or the oldest would be gone as soon as they are there
-                row = await store.override(row.type_id, kept, [])
+                row = await store.override(row.type_id, kept, [], caller=Caller("fill", self._plan.domain, "fill"))
                 settings = effective(row.overrides, row.declared)
             kept_s = (settings.delete_after_s(state) for state in (State.COMPLETED, State.ERROR, State.ABORTED))
             self._types.append((row.type_id, class_for(settings.delete_completed_after_s), *kept_s))

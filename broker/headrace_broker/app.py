@@ -35,6 +35,7 @@ from headrace_broker.shards.owner import OwnerLimits
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import partitions
+from headrace_broker.store.audit import AuditStore
 from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
 from headrace_broker.store.inbox import Inbox
 from headrace_broker.store.logs import LogWriter
@@ -118,7 +119,7 @@ class _App:
         self._metrics.gauges(lambda: _gauges(ownership, pool))
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as exits:
             server = RpcServer(
-                ownership=ownership, reads=Reads(pool), settings=settings, logs=LogWriter(pool, self._metrics), metrics=self._metrics,
+                ownership=ownership, reads=Reads(pool), settings=settings, logs=LogWriter(pool, self._metrics), audit=AuditStore(pool), metrics=self._metrics,
                 payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks,
             )  # fmt: skip
             exits.push_async_callback(server.stop, 0)

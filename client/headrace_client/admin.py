@@ -32,31 +32,32 @@ class AdminClient(Base):
         """One job type. Raises NotFound."""
         return models.job_type((await self._call(lambda stubs: stubs.admin.GetJobType, build(admin_pb2.GetJobTypeRequest, name=name))).type)
 
-    async def set_type(self, name: str, *, clear: Sequence[str] = (), **settings: Any) -> JobType:
-        """Changes a person's settings of a type (see SETTINGS for names); `clear` takes some back. The type is made if it is new."""
+    async def set_type(self, name: str, *, clear: Sequence[str] = (), reason: str = "", **settings: Any) -> JobType:
+        """Changes a person's settings of a type (see SETTINGS for names); `clear` takes some back. The type is made if it is new. `reason` is for the audit."""
         cleared = {"retry" if item in _RETRY else item.removesuffix("_s") if item in _DURATIONS else item for item in clear}
-        request = build(admin_pb2.SetJobTypeRequest, name=name, settings=settings_message(settings, await self._retry_now(name, settings)), clear=sorted(cleared))
+        message = settings_message(settings, await self._retry_now(name, settings))
+        request = build(admin_pb2.SetJobTypeRequest, name=name, settings=message, clear=sorted(cleared), reason=reason)
         return models.job_type((await self._call(lambda stubs: stubs.admin.SetJobType, request)).type)
 
-    async def pause_type(self, name: str) -> JobType:
+    async def pause_type(self, name: str, *, reason: str = "") -> JobType:
         """No job of this type is granted until it is resumed."""
-        return await self.set_type(name, paused=True)
+        return await self.set_type(name, reason=reason, paused=True)
 
-    async def resume_type(self, name: str) -> JobType:
+    async def resume_type(self, name: str, *, reason: str = "") -> JobType:
         """Jobs of this type are granted again."""
-        return await self.set_type(name, paused=False)
+        return await self.set_type(name, reason=reason, paused=False)
 
     async def list_agents(self) -> list[AgentInfo]:
         """Agents that are connected, or awaited."""
         return [models.agent(item) for item in (await self._call(lambda stubs: stubs.admin.ListAgents, admin_pb2.ListAgentsRequest())).agents]
 
-    async def drain_agent(self, agent: str) -> int:
+    async def drain_agent(self, agent: str, *, reason: str = "") -> int:
         """Agents of this name or incarnation finish what runs and get no more; returns how many there are."""
-        return int((await self._call(lambda stubs: stubs.admin.DrainAgents, build(admin_pb2.DrainAgentsRequest, agent=agent))).agents)
+        return int((await self._call(lambda stubs: stubs.admin.DrainAgents, build(admin_pb2.DrainAgentsRequest, agent=agent, reason=reason))).agents)
 
-    async def resume_agent(self, agent: str) -> int:
+    async def resume_agent(self, agent: str, *, reason: str = "") -> int:
         """Agents of this name or incarnation get jobs again; returns how many there are."""
-        return int((await self._call(lambda stubs: stubs.admin.ResumeAgents, build(admin_pb2.ResumeAgentsRequest, agent=agent))).agents)
+        return int((await self._call(lambda stubs: stubs.admin.ResumeAgents, build(admin_pb2.ResumeAgentsRequest, agent=agent, reason=reason))).agents)
 
     async def list_alerts(self, *, page_size: int = 50, page_token: str = "") -> tuple[list[Alert], str]:
         """(alerts, newest first; token of the next page or empty)."""

@@ -13,6 +13,8 @@ DEFAULT_DOMAIN = "default"
 # Metadata of a call
 DOMAIN_KEY = "headrace-domain"
 ACTOR_KEY = "headrace-actor"
+ON_BEHALF_OF_KEY = "headrace-on-behalf-of"  # whose wish a change is, when the caller acts for somebody
+REQUEST_ID_KEY = "headrace-request-id"  # names one change in the audit; made by the broker unless given; comes back in trailing metadata
 # Trailing metadata of a refused call; the same facts as in google.rpc.Status, for those who do not parse it
 REASON_KEY = "headrace-reason"
 FIELD_KEY = "headrace-field"

@@ -58,7 +58,7 @@ async def test_killed_on_either_side_of_its_commit(database: str, directory: Pat
             return Fate.PASS
         if taking and request.statement.lower().startswith("commit"):
             return fate
-        taking = "insert into headrace.inbox_cursor" in request.statement
+        taking = taking or "insert into headrace.inbox_cursor" in request.statement
         return Fate.PASS
 
     proxy.fate = hold

@@ -6,7 +6,7 @@ from headrace_broker.model.job import Kind, State
 from headrace_broker.shards import changes
 from headrace_broker.shards.intents import Change, Verb
 
-from tests.property.machine import Machine
+from tests.property.machine import TESTER, Machine
 
 
 async def granted(machine: Machine, count: int = 1) -> list[int]:
@@ -19,9 +19,7 @@ async def granted(machine: Machine, count: int = 1) -> list[int]:
 async def begin(machine: Machine, verb: Verb, job_id: int, *, force: bool = False) -> "asyncio.Task[list[Change]]":
     """A change that has read where the job stands, and waits to be decided."""
     queued = len(machine.owner._changes)
-    task = asyncio.ensure_future(
-        changes.request(machine.owner, machine.heads, verb, [job_id], domain="default", actor="test", reason="", include_completed=True, force=force)
-    )
+    task = asyncio.ensure_future(changes.request(machine.owner, machine.heads, verb, [job_id], caller=TESTER, reason="", include_completed=True, force=force))
     while len(machine.owner._changes) == queued and not task.done():
         await asyncio.sleep(0)
     return task

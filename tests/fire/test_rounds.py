@@ -14,7 +14,7 @@ from headrace_broker.store.heads import Heads, StoredHead
 from headrace_proto.v1 import agents_pb2
 
 from tests.fire.steps import begin, end, granted, kinds, room
-from tests.property.machine import Machine
+from tests.property.machine import TESTER, Machine
 
 
 async def test_a_loss_and_the_late_outcome_in_one_round_end_the_job_once(machine: Machine) -> None:
@@ -122,7 +122,7 @@ async def test_a_call_that_ends_leaves_the_others_their_note_of_what_moved(machi
     [job_id] = await granted(machine)
     await machine.report(job_id, 1, Kind.COMPLETED)
     held = HeldHeads(machine.pool)
-    slow = asyncio.ensure_future(changes.request(machine.owner, held, Verb.REQUEUE, [job_id], domain="default", actor="test", reason="", include_completed=True))
+    slow = asyncio.ensure_future(changes.request(machine.owner, held, Verb.REQUEUE, [job_id], caller=TESTER, reason="", include_completed=True))
     await held.has_read.wait()
     assert isinstance((await end(machine, await begin(machine, Verb.PURGE, 12345))).error, JobNotFound)
     assert (await end(machine, await begin(machine, Verb.PURGE, job_id))).error is None

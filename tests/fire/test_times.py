@@ -12,7 +12,7 @@ from headrace_broker.shards.sweep import MAX_OWNER_CHANGES
 from headrace_broker.store.reads import Reads
 
 from tests.fire.steps import begin, end, granted, kinds, room
-from tests.property.machine import LEASE_S, Machine
+from tests.property.machine import LEASE_S, TESTER, Machine
 
 
 async def test_a_job_that_was_put_off_waits_for_its_time(machine: Machine) -> None:
@@ -162,7 +162,7 @@ async def test_what_was_refused_is_not_stored_later(machine: Machine) -> None:
 
 
 async def test_after_its_date_a_job_is_gone_for_everybody(machine: Machine) -> None:
-    await machine.types.override(machine.type, {"delete_completed_after_s": 0.0}, [])
+    await machine.types.override(machine.type, {"delete_completed_after_s": 0.0}, [], caller=TESTER)
     [job_id] = await granted(machine)
     await machine.submit(1)
     await machine.report(job_id, 1, Kind.COMPLETED)

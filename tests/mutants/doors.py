@@ -5,14 +5,18 @@ from tests.mutants.mutant import Mutant
 LEDGER = "broker/headrace_broker/store/ledger.py"
 INBOX = "broker/headrace_broker/store/inbox.py"
 READ = "broker/headrace_broker/store/sql/queries/inbox_read.sql"
-MIGRATION = "broker/headrace_broker/store/sql/migrations/0006_inbox.sql"
+MIGRATION = "broker/headrace_broker/store/sql/migrations/0007_inbox.sql"
 READER = "broker/headrace_broker/rpc/doors.py"
 SUBMIT = "tests/doors/test_submit.py"
 KILLS = "tests/doors/test_submit_kills.py"
 
 MUTANTS = (
     Mutant(
-        "inbox: what was taken is not stored with the jobs", LEDGER, 'await self._con.execute(sql("inbox_take"), *batch.inbox.columns())', "pass", f"{SUBMIT} -k portions"
+        "inbox: what was taken is not stored with the jobs",
+        LEDGER,
+        'await self._con.execute(sql("inbox_take"), *beside.inbox.columns())',
+        "pass",
+        f"{SUBMIT} -k portions",
     ),
     Mutant(
         "inbox: transactions that end late are passed over",

@@ -11,6 +11,7 @@ from typing import Any
 
 import asyncpg
 from headrace_broker.metrics import Metrics
+from headrace_broker.model.audit import Caller
 from headrace_broker.model.job import Disposition, Kind, State
 from headrace_broker.model.settings import Settings
 from headrace_broker.shards import changes, reception
@@ -30,6 +31,7 @@ from headrace_broker.store.pool import open_pool
 from headrace_broker.store.recovery import Recovery
 from headrace_broker.store.settings import SettingsStore
 
+TESTER = Caller("test", "default", "tested")
 MAX_ATTEMPTS = 2
 MAX_LOSSES = 2
 LEASE_S = 10.0
@@ -68,7 +70,7 @@ class Machine:
         self.types = TypeTable(self.settings)
         await self.types.load()
         self.type: TypeEntry = await self.types.ensure("default", "work")
-        await self.types.override(self.type, SETTINGS, [])
+        await self.types.override(self.type, SETTINGS, [], caller=TESTER)
         assert self.type.settings == Settings(max_attempts=MAX_ATTEMPTS, max_losses=MAX_LOSSES, retry_delay_s=0.0, retry_jitter=0.0)
         self.heads = Heads(self.pool)
         self.ledger: Ledger | None = None
@@ -221,9 +223,7 @@ class Machine:
     async def change(self, verb: Verb, job_id: int, *, force: bool = False) -> None:
         """Abort, requeue or purge."""
         job = self.jobs[job_id]
-        task = asyncio.ensure_future(
-            changes.request(self.owner, self.heads, verb, [job_id], domain="default", actor="test", reason="", include_completed=True, force=force)
-        )
+        task = asyncio.ensure_future(changes.request(self.owner, self.heads, verb, [job_id], caller=TESTER, reason="", include_completed=True, force=force))
         while not task.done():
             if self.owner.has_intents:
                 await self.flush()

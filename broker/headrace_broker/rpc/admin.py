@@ -7,10 +7,11 @@ from headrace_proto.v1 import admin_pb2, stats_pb2, types_pb2
 from headrace_proto.wire import to_duration, to_timestamp
 
 from headrace_broker.actions.reads import JobReads
-from headrace_broker.model.errors import AgentNotFound, InvalidField, TypeNotFound
+from headrace_broker.model.errors import AgentNotFound, DatabaseUnavailable, InvalidField, TypeNotFound
 from headrace_broker.model.ids import MAX_ID
 from headrace_broker.model.job import State
 from headrace_broker.rpc import convert
+from headrace_broker.rpc.callers import caller_of
 from headrace_broker.rpc.errors import reason_of, status_code
 from headrace_broker.rpc.jobs import state_counts
 from headrace_broker.shards import changes
@@ -19,6 +20,8 @@ from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.session import Session
 from headrace_broker.shards.types import TypeEntry
+from headrace_broker.store.audit import AuditStore
+from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.reads import Reads
 
 MAX_GRACE_S = 86_400.0
@@ -28,9 +31,10 @@ DEFAULT_GRACE_S = 30.0
 class AdminService:
     """See the module."""
 
-    def __init__(self, ownership: Ownership, reads: Reads) -> None:
+    def __init__(self, ownership: Ownership, reads: Reads, audit: AuditStore) -> None:
         self._ownership = ownership
         self._reads = reads
+        self._audit = audit
 
     async def RequeueJobs(self, request: admin_pb2.RequeueJobsRequest, context: Any) -> admin_pb2.RequeueJobsResponse:  # noqa: N802
         done = await self._change(Verb.REQUEUE, request.job_ids, request.reason, context, include_completed=request.include_completed)
@@ -46,8 +50,8 @@ class AdminService:
 
     async def _change(self, verb: Verb, job_ids: Any, reason: str, context: Any, **options: Any) -> list[Change]:
         return await changes.request(
-            self._ownership.owner, self._ownership.heads, verb, convert.job_ids("job_ids", job_ids), domain=convert.domain_of(context),
-            actor=convert.actor_of(context), reason=convert.text("reason", reason, convert.MAX_REASON), **options,
+            self._ownership.owner, self._ownership.heads, verb, convert.job_ids("job_ids", job_ids), caller=caller_of(context),
+            reason=convert.text("reason", reason, convert.MAX_REASON), **options,
         )  # fmt: skip
 
     async def ListJobTypes(self, request: admin_pb2.ListJobTypesRequest, context: Any) -> admin_pb2.ListJobTypesResponse:  # noqa: N802
@@ -63,7 +67,8 @@ class AdminService:
         return admin_pb2.GetJobTypeResponse(type=_type(owner, entry, owner.counts(domain).get(entry.name, {})))
 
     async def SetJobType(self, request: admin_pb2.SetJobTypeRequest, context: Any) -> admin_pb2.SetJobTypeResponse:  # noqa: N802
-        owner, domain = self._ownership.owner, convert.domain_of(context)
+        owner, caller = self._ownership.owner, caller_of(context)
+        domain, reason = caller.domain, convert.text("reason", request.reason, convert.MAX_REASON)
         name = convert.type_name("name", request.name)
         values = convert.settings_values("settings", request.settings)
         clear: list[str] = []
@@ -72,7 +77,7 @@ class AdminService:
                 raise InvalidField(f"clear[{index}]", f"there is no setting {setting!r}; the settings are {', '.join(convert.CLEARABLE)}")
             clear += convert.CLEARABLE[setting]
         entry = await owner.types.ensure(domain, name)
-        await owner.types.override(entry, values, clear)
+        await owner.types.override(entry, values, clear, caller=caller, reason=reason)
         owner.wake.set()
         return admin_pb2.SetJobTypeResponse(type=_type(owner, entry, owner.counts(domain).get(entry.name, {})))
 
@@ -82,19 +87,33 @@ class AdminService:
         return admin_pb2.ListAgentsResponse(agents=[_agent(owner, session) for session in sessions])
 
     async def DrainAgents(self, request: admin_pb2.DrainAgentsRequest, context: Any) -> admin_pb2.DrainAgentsResponse:  # noqa: N802
-        found = self._agents(request.agent, convert.domain_of(context))
+        found = await self._switch(request.agent, request.reason, context, "agent.drain")
         for session in found:
             session.held_back = True
         return admin_pb2.DrainAgentsResponse(agents=len(found))
 
     async def ResumeAgents(self, request: admin_pb2.ResumeAgentsRequest, context: Any) -> admin_pb2.ResumeAgentsResponse:  # noqa: N802
-        found = self._agents(request.agent, convert.domain_of(context))
+        found = await self._switch(request.agent, request.reason, context, "agent.resume")
         owner = self._ownership.owner
         for session in found:
             session.held_back = False
             owner.hungry[session] = None
         owner.wake.set()
         return admin_pb2.ResumeAgentsResponse(agents=len(found))
+
+    async def _switch(self, name: str, reason: str, context: Any, action: str) -> list[Session]:
+        """The agents to be drained or resumed, each with its row in the audit. That they are drained is known to memory only, so the rows come first."""
+        caller, reason = caller_of(context), convert.text("reason", reason, convert.MAX_REASON)
+        found = self._agents(name, caller.domain)
+        rows = []
+        for session in found:
+            after = {"draining": action == "agent.drain", "incarnation_id": session.facts.incarnation_id}
+            rows.append(caller.entry(action, f"agent/{session.facts.name}", reason=reason, before={"draining": session.held_back}, after=after))
+        try:
+            await self._audit.add(rows)
+        except READ_FAILURES as error:
+            raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
+        return found
 
     def _agents(self, name: str, domain: str) -> list[Session]:
         convert.text("agent", name, required=True)

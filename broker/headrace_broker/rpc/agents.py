@@ -13,10 +13,12 @@ import structlog
 from headrace_proto.v1 import agents_pb2
 from headrace_proto.wire import to_duration
 
+from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError, DatabaseUnavailable, InvalidField, NotOwner, SessionError
 from headrace_broker.model.job import Disposition, Kind
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.agent_messages import MAX_OUTCOMES, completions, endings, log_lines, refs, response
+from headrace_broker.rpc.callers import caller_of
 from headrace_broker.shards import reception
 from headrace_broker.shards.intents import Ending
 from headrace_broker.shards.owner import Owner
@@ -47,7 +49,7 @@ class AgentsService:
         first = await anext(aiter(requests), None)
         if first is None or not first.HasField("hello"):
             raise InvalidField("hello", "the first message of an agent must carry it")
-        session, welcome = await self._greet(owner, first, convert.domain_of(context))
+        session, welcome = await self._greet(owner, first, caller_of(context))
         token = session.stream
         log.info("agent connected", agent=session.facts.name, incarnation_id=session.facts.incarnation_id, resumed=welcome.welcome.resumed)
         self._hear(owner, session, first)
@@ -92,9 +94,9 @@ class AgentsService:
             raise DatabaseUnavailable("the database cannot be reached; nothing was stored") from error
         return agents_pb2.UploadLogsResponse()
 
-    async def _greet(self, owner: Owner, first: agents_pb2.ConnectRequest, domain: str) -> tuple[Session, agents_pb2.ConnectResponse]:
-        hello = first.hello
-        served = await self._served(owner, domain, hello)
+    async def _greet(self, owner: Owner, first: agents_pb2.ConnectRequest, caller: Caller) -> tuple[Session, agents_pb2.ConnectResponse]:
+        hello, domain = first.hello, caller.domain
+        served = await self._served(owner, caller, hello)
         if not 1 <= hello.slots <= 100_000:
             raise InvalidField("hello.slots", f"1 to 100,000, found {hello.slots}")
         name = convert.text("hello.agent_name", hello.agent_name, required=True)
@@ -127,14 +129,14 @@ class AgentsService:
             )
         )
 
-    async def _served(self, owner: Owner, domain: str, hello: agents_pb2.Hello) -> list[Served]:
+    async def _served(self, owner: Owner, caller: Caller, hello: agents_pb2.Hello) -> list[Served]:
         if not 1 <= len(hello.types) <= 1000:
             raise InvalidField("hello.types", f"1 to 1,000 types, found {len(hello.types)}")
         served = []
         for index, item in enumerate(hello.types):
             field = f"hello.types[{index}]"
-            entry = await owner.types.ensure(domain, convert.type_name(f"{field}.type", item.type))
-            await owner.types.declare(entry, convert.settings_values(f"{field}.declared", item.declared))
+            entry = await owner.types.ensure(caller.domain, convert.type_name(f"{field}.type", item.type))
+            await owner.types.declare(entry, convert.settings_values(f"{field}.declared", item.declared), caller=caller)
             served.append(Served(entry, item.slots, convert.text(f"{field}.executor", item.executor)))
         return served
 

@@ -10,7 +10,7 @@ from typing import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_proto.v1 import types_pb2
-from headrace_proto.wire import ACTOR_KEY, DEFAULT_DOMAIN, DOMAIN_KEY, to_duration, to_seconds
+from headrace_proto.wire import DEFAULT_DOMAIN, DOMAIN_KEY, to_duration, to_seconds
 
 from headrace_broker.model.errors import BadPageToken, InvalidField, TooLarge
 from headrace_broker.model.ids import MAX_ID
@@ -38,14 +38,6 @@ def domain_of(context: Any) -> str:
                 return value
             raise InvalidField(DOMAIN_KEY, f"a domain is 1 to 100 characters of A-Z a-z 0-9 . _ -, found {value!r}")
     return DEFAULT_DOMAIN
-
-
-def actor_of(context: Any) -> str:
-    """Who calls, as the call's metadata says; empty when it does not."""
-    for key, value in context.invocation_metadata() or ():
-        if key == ACTOR_KEY:
-            return text("headrace-actor", value if isinstance(value, str) else value.decode(errors="replace"), MAX_TEXT)
-    return ""
 
 
 def text(field: str, value: str, limit: int = MAX_TEXT, *, required: bool = False) -> str:

@@ -52,7 +52,7 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships n
             except Exception as error:
                 code, message, metadata = _translate(error, method)
                 observe.labels(method, code.name).observe(time.perf_counter() - started)
-                await context.abort(code, message, metadata)
+                await context.abort(code, message, (*metadata, *(context.trailing_metadata() or ())))  # a request id that was set stays
             done(time.perf_counter() - started)
             return answer
 

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError, Busy, DatabaseUnavailable, InvalidState, JobNotFound, UniqueKeyTaken
 from headrace_broker.model.job import SETTLED, Kind, NoteKind, State
 from headrace_broker.shards.intents import Change, ChangeIntent, Verb
@@ -23,10 +24,11 @@ TRIES = 20
 
 
 async def request(
-    owner: "Owner", heads: Heads, verb: Verb, job_ids: Sequence[int], *, domain: str, actor: str, reason: str,
+    owner: "Owner", heads: Heads, verb: Verb, job_ids: Sequence[int], *, caller: Caller, reason: str,
     include_completed: bool = False, grace_s: float = 30.0, force: bool = False,
 ) -> list[Change]:  # fmt: skip
-    """Changes jobs and returns what became of each, in order, once it is durable. A job of another domain is not found; an id that comes twice is changed once.
+    """Changes jobs and returns what became of each, in order, once it is durable. A job of another domain than the caller's is not found; an id that comes
+    twice is changed once. Each job that was changed has a row in the audit, in the same commit.
 
     Raises:
         Unavailable: nothing was changed, or (ResultUnknown) it is not known what was.
@@ -52,7 +54,7 @@ async def request(
             except ReadFailed as error:
                 raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
             for job_id in todo:
-                if not _visible(owner, stored.get(job_id), domain):
+                if not _visible(owner, stored.get(job_id), caller.domain):
                     results[job_id] = Change(job_id, None, JobNotFound(job_id))
             todo = [job_id for job_id in todo if job_id not in results]
             if not todo:
@@ -60,7 +62,7 @@ async def request(
             if owner.refusing is not None:
                 raise owner.refusing
             done: asyncio.Future[list[Change | None]] = asyncio.get_running_loop().create_future()
-            owner.change(ChangeIntent(verb, [stored[job_id] for job_id in todo], actor, reason, moved, done, include_completed, grace_s, force, holders, keys_moved))
+            owner.change(ChangeIntent(verb, [stored[job_id] for job_id in todo], caller, reason, moved, done, include_completed, grace_s, force, holders, keys_moved))
             results.update({change.job_id: change for change in await done if change is not None})
             todo = [job_id for job_id in todo if job_id not in results]
             if not todo:
@@ -101,12 +103,29 @@ def decide(owner: "Owner", round_: Round, intent: ChangeIntent, now: float) -> N
         if intent.verb is Verb.REQUEUE and _unique_name(owner, head) in intent.keys_moved:
             results.append(None)  # another job took its unique key, or is about to
             continue
+        before = _stands(live or head)
         try:
             state = _DECIDE[intent.verb](owner, round_, intent, head, live, now)
             results.append(Change(head.job_id, state))
+            _audit(round_, intent, head, before, state)
         except BrokerError as error:
             results.append(Change(head.job_id, live.state if live is not None else head.state, error))
     round_.answers.append((intent.done, results))
+
+
+def _stands(job: Live | StoredHead) -> dict[str, object]:
+    """Where a job stands, for the audit."""
+    return {"state": job.state.name.lower(), "run": job.run, "attempt": job.attempt}
+
+
+def _audit(round_: Round, intent: ChangeIntent, head: StoredHead, before: dict[str, object], state: State) -> None:
+    """The row of a change that was decided: it is stored by the flush that stores the change."""
+    after: dict[str, object] = {"state": state.name.lower()}
+    if intent.verb is Verb.ABORT and state is State.PROCESSING:
+        after |= {"abort": "requested", "grace_s": intent.grace_s}
+    elif intent.force:
+        after["force"] = True
+    round_.batch.audit.append(intent.caller.entry(f"job.{intent.verb.value}", f"job/{head.job_id}", reason=intent.reason, before=before, after=after))
 
 
 def _revive(owner: "Owner", head: StoredHead, live: Live | None) -> Live:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError
 from headrace_broker.model.job import Disposition, Kind, State
 from headrace_broker.shards.types import TypeEntry
@@ -128,7 +129,7 @@ class ChangeIntent:
 
     verb: Verb
     heads: list[StoredHead]
-    actor: str
+    caller: Caller
     reason: str
     moved: set[int]  # jobs that changed after they were read; grows until the intent is decided
     done: "asyncio.Future[list[Change | None]]"
@@ -137,3 +138,8 @@ class ChangeIntent:
     force: bool = False
     unique_holders: dict[UniqueName, int] = field(default_factory=dict)  # of the unique keys of these jobs, where a live job has it
     keys_moved: set[UniqueName] = field(default_factory=set)  # unique keys that changed hands after that was read; grows until the intent is decided
+
+    @property
+    def actor(self) -> str:
+        """Who asks, as the job's history names them."""
+        return self.caller.shown

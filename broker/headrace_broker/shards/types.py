@@ -5,6 +5,7 @@ from datetime import datetime
 
 import structlog
 
+from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import Busy, DatabaseUnavailable, InvalidField
 from headrace_broker.model.ids import DEFAULT_CLASS, class_for
 from headrace_broker.model.settings import Settings, Value, effective
@@ -77,18 +78,18 @@ class TypeTable:
             except READ_FAILURES as error:
                 raise DatabaseUnavailable("the database cannot be reached; nothing was stored") from error
 
-    async def declare(self, entry: TypeEntry, declared: dict[str, Value]) -> None:
-        """Takes over what an agent's code declares, if it differs."""
+    async def declare(self, entry: TypeEntry, declared: dict[str, Value], *, caller: Caller) -> None:
+        """Takes over what an agent's code declares, if it differs; then with a row in the audit."""
         if declared and declared != entry.declared:
             try:
-                self._put(await self._store.declare(entry.type_id, declared))
+                self._put(await self._store.declare(entry.type_id, declared, caller=caller))
             except READ_FAILURES as error:
                 raise DatabaseUnavailable("the database cannot be reached; nothing was stored") from error
 
-    async def override(self, entry: TypeEntry, changes: dict[str, Value], clear: list[str]) -> None:
-        """Changes a person's settings; in force when this returns."""
+    async def override(self, entry: TypeEntry, changes: dict[str, Value], clear: list[str], *, caller: Caller, reason: str = "") -> None:
+        """Changes a person's settings, with a row in the audit; in force when this returns."""
         try:
-            self._put(await self._store.override(entry.type_id, changes, clear))
+            self._put(await self._store.override(entry.type_id, changes, clear, caller=caller, reason=reason))
         except READ_FAILURES as error:
             raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
 

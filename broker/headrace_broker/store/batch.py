@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
+from headrace_broker.model.audit import AuditEntry
 from headrace_broker.model.job import Kind, NoteKind, State
 from headrace_broker.store.inbox import InboxTaken
 
@@ -85,6 +86,8 @@ class Batch:
     alert_seq: list[int] = field(default_factory=list)
     alert_kind: list[str] = field(default_factory=list)
     alert_error: list[str | None] = field(default_factory=list)
+    # who asked for some of this: stored in a statement of its own, in the same transaction
+    audit: list[AuditEntry] = field(default_factory=list)
 
     def kinds(self) -> Counter[int]:
         """How many events there are of each kind."""

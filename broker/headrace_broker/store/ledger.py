@@ -25,6 +25,7 @@ import asyncpg
 
 from headrace_broker.model.job import State
 from headrace_broker.store import arrays
+from headrace_broker.store.audit import write_audit
 from headrace_broker.store.batch import Batch, KeyedRow, UniqueName, body_columns
 from headrace_broker.store.statements import sql
 
@@ -147,25 +148,6 @@ class Ledger:
         Cancellation: never cancel a flush; the task that owns the ledger awaits it to its end.
         """
         self.n += 1
-        if not batch.claims and batch.inbox is None:
-            return await self._flush_batch(batch)
-        async with _translated(), self._con.transaction():
-            await self._claim(batch)
-            flushed = await self._flush_batch(batch)
-            if batch.inbox is not None:
-                await self._con.execute(sql("inbox_take"), *batch.inbox.columns())
-        self._check_commit()
-        return flushed
-
-    async def _claim(self, batch: Batch) -> None:
-        """Unique keys of jobs that live again; in the flush's transaction."""
-        if batch.claims:
-            claims = sorted(batch.claims.items())
-            columns = ([name[0] for name, _ in claims], [name[1] for name, _ in claims], [job_id for _, job_id in claims])
-            if len(await self._con.fetch(sql("unique_claim"), *columns)) < len(claims):
-                raise KeyTaken(f"unique keys of the jobs {columns[2]} are held by live jobs that this broker did not store")
-
-    async def _flush_batch(self, batch: Batch) -> Flushed:
         (content_type, instance_id, labels, trace_context, more), payload = body_columns(batch.job_body)
         row = await self._send(
             self._flush, *self._flush_row(batch.max_id, batch.counts),
@@ -174,6 +156,7 @@ class Ledger:
             batch.event_error,
             batch.note_job, batch.note_epoch, batch.note_kind, batch.note_actor, batch.note_reason, batch.note_data,
             batch.alert_job, batch.alert_type, batch.alert_seq, batch.alert_kind, batch.alert_error,
+            beside=batch if batch.claims or batch.audit or batch.inbox is not None else None,
         )  # fmt: skip
         return Flushed(row["at"])
 
@@ -303,18 +286,34 @@ class Ledger:
             [key[0] for key, _ in changed], [key[1] for key, _ in changed], [key[2] for key, _ in changed], [delta for _, delta in changed],
         )  # fmt: skip
 
-    async def _send(self, statement: "asyncpg.prepared_stmt.PreparedStatement[Any]", *args: Any) -> Any:
+    async def _send(self, statement: "asyncpg.prepared_stmt.PreparedStatement[Any]", *args: Any, beside: Batch | None = None) -> Any:
+        """Runs a flush statement, which is a commit of its own. With `beside`, what that batch has for other tables is stored in the same transaction."""
         self._warned = False
         async with _translated():
-            row = await statement.fetchrow(*args)
-        self._check_commit()
+            if beside is None:
+                row = self._alive(await statement.fetchrow(*args))
+            else:
+                async with self._con.transaction():
+                    await self._claim(beside)
+                    if beside.audit:
+                        await write_audit(self._con, beside.audit)
+                    if beside.inbox is not None:
+                        await self._con.execute(sql("inbox_take"), *beside.inbox.columns())
+                    row = self._alive(await statement.fetchrow(*args))
+        if self._warned:
+            raise ResultUnknown("Postgres warned at the commit: it may not be on the standby")
+        return row
+
+    async def _claim(self, batch: Batch) -> None:
+        claims = sorted(batch.claims.items())
+        columns = ([name[0] for name, _ in claims], [name[1] for name, _ in claims], [job_id for _, job_id in claims])
+        if claims and len(await self._con.fetch(sql("unique_claim"), *columns)) < len(claims):
+            raise KeyTaken(f"unique keys of the jobs {columns[2]} are held by live jobs that this broker did not store")
+
+    def _alive(self, row: Any) -> Any:
         if row is None or not row["alive"]:
             raise Fenced(f"life {self.life_id} has ended")
         return row
-
-    def _check_commit(self) -> None:
-        if self._warned:
-            raise ResultUnknown("Postgres warned at the commit: it may not be on the standby")
 
     def _on_log(self, _con: object, message: asyncpg.PostgresLogMessage) -> None:
         self._warned = self._warned or getattr(message, "severity_en", "") == "WARNING"

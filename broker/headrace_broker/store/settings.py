@@ -8,7 +8,9 @@ from typing import Any
 
 import asyncpg
 
+from headrace_broker.model.audit import Caller
 from headrace_broker.model.settings import Value
+from headrace_broker.store.audit import write_audit
 from headrace_broker.store.statements import sql
 
 
@@ -40,13 +42,22 @@ class SettingsStore:
         await self._pool.execute(sql("type_add"), domain, name)
         return _row(await self._pool.fetchrow(sql("type_get"), domain, name))
 
-    async def declare(self, type_id: int, declared: dict[str, Value]) -> TypeRow:
-        """Replaces what code declares."""
-        return _row(await self._pool.fetchrow(sql("type_declare"), type_id, json.dumps(declared)))
+    async def declare(self, type_id: int, declared: dict[str, Value], *, caller: Caller) -> TypeRow:
+        """Replaces what code declares. In the same transaction the audit gets a row."""
+        async with self._pool.acquire() as con, con.transaction():
+            before = json.loads((await con.fetchrow(sql("type_lock"), type_id))["declared"])
+            row = _row(await con.fetchrow(sql("type_declare"), type_id, json.dumps(declared)))
+            if before != row.declared:  # another agent of the same build may have been faster
+                await write_audit(con, [caller.entry("type.declare", f"type/{row.name}", before=before, after=row.declared)])
+        return row
 
-    async def override(self, type_id: int, changes: Mapping[str, Value], clear: list[str]) -> TypeRow:
-        """Changes a person's settings: those of `clear` are taken back, then those of `changes` are set."""
-        return _row(await self._pool.fetchrow(sql("type_override"), type_id, json.dumps(dict(changes)), clear))
+    async def override(self, type_id: int, changes: Mapping[str, Value], clear: list[str], *, caller: Caller, reason: str = "") -> TypeRow:
+        """Changes a person's settings: those of `clear` are taken back, then those of `changes` are set. In the same transaction the audit gets a row."""
+        async with self._pool.acquire() as con, con.transaction():
+            before = json.loads((await con.fetchrow(sql("type_lock"), type_id))["overrides"])
+            row = _row(await con.fetchrow(sql("type_override"), type_id, json.dumps(dict(changes)), clear))
+            await write_audit(con, [caller.entry("type.set", f"type/{row.name}", reason=reason, before=before, after=row.overrides)])
+        return row
 
     async def agent(self, domain: str, name: str, incarnation_id: str, host: str, pid: int, build: str, sdk: str, labels: dict[str, str]) -> tuple[int, datetime]:
         """(agent_id, first seen) of this incarnation, made if it is new."""

@@ -6,7 +6,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from headrace_client.admin import AdminClient
-from headrace_client.cli.common import Common, run_admin
+from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.output import Output, errors
 
 app = App(name="agents", help="Agents: programs that run jobs.")
@@ -39,21 +39,21 @@ def list_agents(*, common: Common | None = None) -> int:
 
 
 @app.command
-def drain(name: Name, *, common: Common | None = None) -> int:
+def drain(name: Name, *, reason: Reason = "", common: Common | None = None) -> int:
     """Have agents finish what runs and take no more."""
 
     async def command(client: AdminClient, output: Output) -> None:
-        errors.print(f"{await client.drain_agent(name)} agents take no more jobs")
+        errors.print(f"{await client.drain_agent(name, reason=reason)} agents take no more jobs")
 
     return run_admin(common or Common(), command)
 
 
 @app.command
-def resume(name: Name, *, common: Common | None = None) -> int:
+def resume(name: Name, *, reason: Reason = "", common: Common | None = None) -> int:
     """Let drained agents take jobs again."""
 
     async def command(client: AdminClient, output: Output) -> None:
-        errors.print(f"{await client.resume_agent(name)} agents take jobs again")
+        errors.print(f"{await client.resume_agent(name, reason=reason)} agents take jobs again")
 
     return run_admin(common or Common(), command)
 

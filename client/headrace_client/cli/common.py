@@ -19,6 +19,7 @@ from headrace_client.errors import HeadraceError
 from headrace_client.models import JobResult
 
 T = TypeVar("T")
+Reason = Annotated[str, Parameter(help="why; kept in the audit")]
 
 
 @Parameter(name="*")

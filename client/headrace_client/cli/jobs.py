@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from headrace_client.admin import AdminClient
-from headrace_client.cli.common import Common, change, read_ids, run, run_admin
+from headrace_client.cli.common import Common, Reason, change, read_ids, run, run_admin
 from headrace_client.cli.output import Done, Output, errors, plain
 from headrace_client.client import Client
 from headrace_client.errors import WaitTimeout
@@ -18,7 +18,6 @@ from headrace_client.models import State
 app = App(name="jobs", help="Find, read, watch and change jobs.")
 Ids = Annotated[list[str], Parameter(allow_leading_hyphen=True, help="job ids; - reads them from standard input")]
 Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="do not ask")]
-Reason = Annotated[str, Parameter(help="why; kept in the job's history")]
 COLUMNS = ["job_id", "type", "state", "wait_reason", "instance_id", "run", "attempt", "score", "created_at", "settled_at", "agent", "error"]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from headrace_client.admin import SETTINGS, AdminClient
-from headrace_client.cli.common import Common, run_admin
+from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.output import Output, errors
 from headrace_client.models import JobType
 
@@ -57,6 +57,7 @@ def set_type(
     setting: Annotated[list[str] | None, Parameter(help=f"NAME=VALUE; names: {', '.join(SETTINGS)}; payload_schema takes JSON or @FILE")] = None,
     *,
     clear: Annotated[list[str] | None, Parameter(help="take this setting back; may be repeated")] = None,
+    reason: Reason = "",
     common: Common | None = None,
 ) -> int:
     """Change settings of a type; what is set here wins over what code declares."""
@@ -80,27 +81,27 @@ def set_type(
         return 2
 
     async def command(client: AdminClient, output: Output) -> None:
-        _show(await client.set_type(name, clear=clear or [], **values), output)
+        _show(await client.set_type(name, clear=clear or [], reason=reason, **values), output)
 
     return run_admin(common or Common(), command)
 
 
 @app.command
-def pause(name: Name, *, common: Common | None = None) -> int:
+def pause(name: Name, *, reason: Reason = "", common: Common | None = None) -> int:
     """Grant no more jobs of a type; what runs goes on."""
-    return _switch(common, name, paused=True)
+    return _switch(common, name, reason, paused=True)
 
 
 @app.command
-def resume(name: Name, *, common: Common | None = None) -> int:
+def resume(name: Name, *, reason: Reason = "", common: Common | None = None) -> int:
     """Grant jobs of a paused type again."""
-    return _switch(common, name, paused=False)
+    return _switch(common, name, reason, paused=False)
 
 
-def _switch(common: Common | None, name: str, *, paused: bool) -> int:
+def _switch(common: Common | None, name: str, reason: str, *, paused: bool) -> int:
     async def command(client: AdminClient, output: Output) -> None:
         await client.get_type(name)  # not found rather than made
-        _show(await (client.pause_type(name) if paused else client.resume_type(name)), output)
+        _show(await (client.pause_type(name, reason=reason) if paused else client.resume_type(name, reason=reason)), output)
 
     return run_admin(common or Common(), command)
 

@@ -17,7 +17,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from headrace_proto.v1 import types_pb2 as headrace__proto_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheadrace_proto/v1/admin.proto\x12\x0bheadrace.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dheadrace_proto/v1/types.proto\"|\n\tJobResult\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\x12\n\n\x02ok\x18\x02 \x01(\x08\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.headrace.v1.JobState\x12\x0c\n\x04\x63ode\x18\x04 \x01(\x05\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\"P\n\x12RequeueJobsRequest\x12\x0f\n\x07job_ids\x18\x01 \x03(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x19\n\x11include_completed\x18\x03 \x01(\x08\">\n\x13RequeueJobsResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.headrace.v1.JobResult\"l\n\x10\x41\x62ortJobsRequest\x12\x0f\n\x07job_ids\x18\x01 \x03(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12(\n\x05grace\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\"<\n\x11\x41\x62ortJobsResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.headrace.v1.JobResult\"3\n\x10PurgeJobsRequest\x12\x0f\n\x07job_ids\x18\x01 \x03(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\"<\n\x11PurgeJobsResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.headrace.v1.JobResult\"\x15\n\x13ListJobTypesRequest\";\n\x14ListJobTypesResponse\x12#\n\x05types\x18\x01 \x03(\x0b\x32\x14.headrace.v1.JobType\"!\n\x11GetJobTypeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"8\n\x12GetJobTypeResponse\x12\"\n\x04type\x18\x01 \x01(\x0b\x32\x14.headrace.v1.JobType\"`\n\x11SetJobTypeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x08settings\x18\x02 \x01(\x0b\x32\x1c.headrace.v1.JobTypeSettings\x12\r\n\x05\x63lear\x18\x03 \x03(\t\"8\n\x12SetJobTypeResponse\x12\"\n\x04type\x18\x01 \x01(\x0b\x32\x14.headrace.v1.JobType\"\x9d\x03\n\tAgentInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0eincarnation_id\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\r\x12\r\n\x05\x62uild\x18\x05 \x01(\t\x12\x0b\n\x03sdk\x18\x06 \x01(\t\x12\x32\n\x06labels\x18\x07 \x03(\x0b\x32\".headrace.v1.AgentInfo.LabelsEntry\x12%\n\x05types\x18\x08 \x03(\x0b\x32\x16.headrace.v1.AgentType\x12\r\n\x05slots\x18\t \x01(\r\x12\x14\n\x0cslots_in_use\x18\n \x01(\r\x12\x11\n\tconnected\x18\x0b \x01(\x08\x12\x10\n\x08\x64raining\x18\x0c \x01(\x08\x12\x30\n\x0c\x63onnected_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\nsilent_for\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\":\n\tAgentType\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\r\n\x05slots\x18\x02 \x01(\r\x12\x10\n\x08\x65xecutor\x18\x03 \x01(\t\"\x13\n\x11ListAgentsRequest\"<\n\x12ListAgentsResponse\x12&\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x16.headrace.v1.AgentInfo\"#\n\x12\x44rainAgentsRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\"%\n\x13\x44rainAgentsResponse\x12\x0e\n\x06\x61gents\x18\x01 \x01(\r\"$\n\x13ResumeAgentsRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\"&\n\x14ResumeAgentsResponse\x12\x0e\n\x06\x61gents\x18\x01 \x01(\r\"\xa8\x01\n\x05\x41lert\x12\x10\n\x08\x61lert_id\x18\x01 \x01(\x03\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0e\n\x06job_id\x18\x04 \x01(\x03\x12\x0c\n\x04type\x18\x05 \x01(\t\x12\x13\n\x0binstance_id\x18\x06 \x01(\t\x12$\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x15.headrace.v1.JobError\":\n\x11ListAlertsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\x12ListAlertsResponse\x12\"\n\x06\x61lerts\x18\x01 \x03(\x0b\x32\x12.headrace.v1.Alert\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xa9\x06\n\x05\x41\x64min\x12P\n\x0bRequeueJobs\x12\x1f.headrace.v1.RequeueJobsRequest\x1a .headrace.v1.RequeueJobsResponse\x12J\n\tAbortJobs\x12\x1d.headrace.v1.AbortJobsRequest\x1a\x1e.headrace.v1.AbortJobsResponse\x12J\n\tPurgeJobs\x12\x1d.headrace.v1.PurgeJobsRequest\x1a\x1e.headrace.v1.PurgeJobsResponse\x12S\n\x0cListJobTypes\x12 .headrace.v1.ListJobTypesRequest\x1a!.headrace.v1.ListJobTypesResponse\x12M\n\nGetJobType\x12\x1e.headrace.v1.GetJobTypeRequest\x1a\x1f.headrace.v1.GetJobTypeResponse\x12M\n\nSetJobType\x12\x1e.headrace.v1.SetJobTypeRequest\x1a\x1f.headrace.v1.SetJobTypeResponse\x12M\n\nListAgents\x12\x1e.headrace.v1.ListAgentsRequest\x1a\x1f.headrace.v1.ListAgentsResponse\x12P\n\x0b\x44rainAgents\x12\x1f.headrace.v1.DrainAgentsRequest\x1a .headrace.v1.DrainAgentsResponse\x12S\n\x0cResumeAgents\x12 .headrace.v1.ResumeAgentsRequest\x1a!.headrace.v1.ResumeAgentsResponse\x12M\n\nListAlerts\x12\x1e.headrace.v1.ListAlertsRequest\x1a\x1f.headrace.v1.ListAlertsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheadrace_proto/v1/admin.proto\x12\x0bheadrace.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dheadrace_proto/v1/types.proto\"|\n\tJobResult\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\x12\n\n\x02ok\x18\x02 \x01(\x08\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.headrace.v1.JobState\x12\x0c\n\x04\x63ode\x18\x04 \x01(\x05\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\"P\n\x12RequeueJobsRequest\x12\x0f\n\x07job_ids\x18\x01 \x03(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x19\n\x11include_completed\x18\x03 \x01(\x08\">\n\x13RequeueJobsResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.headrace.v1.JobResult\"l\n\x10\x41\x62ortJobsRequest\x12\x0f\n\x07job_ids\x18\x01 \x03(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12(\n\x05grace\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x66orce\x18\x04 \x01(\x08\"<\n\x11\x41\x62ortJobsResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.headrace.v1.JobResult\"3\n\x10PurgeJobsRequest\x12\x0f\n\x07job_ids\x18\x01 \x03(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\"<\n\x11PurgeJobsResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.headrace.v1.JobResult\"\x15\n\x13ListJobTypesRequest\";\n\x14ListJobTypesResponse\x12#\n\x05types\x18\x01 \x03(\x0b\x32\x14.headrace.v1.JobType\"!\n\x11GetJobTypeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"8\n\x12GetJobTypeResponse\x12\"\n\x04type\x18\x01 \x01(\x0b\x32\x14.headrace.v1.JobType\"p\n\x11SetJobTypeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x08settings\x18\x02 \x01(\x0b\x32\x1c.headrace.v1.JobTypeSettings\x12\r\n\x05\x63lear\x18\x03 \x03(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"8\n\x12SetJobTypeResponse\x12\"\n\x04type\x18\x01 \x01(\x0b\x32\x14.headrace.v1.JobType\"\x9d\x03\n\tAgentInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0eincarnation_id\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0b\n\x03pid\x18\x04 \x01(\r\x12\r\n\x05\x62uild\x18\x05 \x01(\t\x12\x0b\n\x03sdk\x18\x06 \x01(\t\x12\x32\n\x06labels\x18\x07 \x03(\x0b\x32\".headrace.v1.AgentInfo.LabelsEntry\x12%\n\x05types\x18\x08 \x03(\x0b\x32\x16.headrace.v1.AgentType\x12\r\n\x05slots\x18\t \x01(\r\x12\x14\n\x0cslots_in_use\x18\n \x01(\r\x12\x11\n\tconnected\x18\x0b \x01(\x08\x12\x10\n\x08\x64raining\x18\x0c \x01(\x08\x12\x30\n\x0c\x63onnected_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\nsilent_for\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\":\n\tAgentType\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\r\n\x05slots\x18\x02 \x01(\r\x12\x10\n\x08\x65xecutor\x18\x03 \x01(\t\"\x13\n\x11ListAgentsRequest\"<\n\x12ListAgentsResponse\x12&\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x16.headrace.v1.AgentInfo\"3\n\x12\x44rainAgentsRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"%\n\x13\x44rainAgentsResponse\x12\x0e\n\x06\x61gents\x18\x01 \x01(\r\"4\n\x13ResumeAgentsRequest\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"&\n\x14ResumeAgentsResponse\x12\x0e\n\x06\x61gents\x18\x01 \x01(\r\"\xa8\x01\n\x05\x41lert\x12\x10\n\x08\x61lert_id\x18\x01 \x01(\x03\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0e\n\x06job_id\x18\x04 \x01(\x03\x12\x0c\n\x04type\x18\x05 \x01(\t\x12\x13\n\x0binstance_id\x18\x06 \x01(\t\x12$\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x15.headrace.v1.JobError\":\n\x11ListAlertsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\x12ListAlertsResponse\x12\"\n\x06\x61lerts\x18\x01 \x03(\x0b\x32\x12.headrace.v1.Alert\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xa9\x06\n\x05\x41\x64min\x12P\n\x0bRequeueJobs\x12\x1f.headrace.v1.RequeueJobsRequest\x1a .headrace.v1.RequeueJobsResponse\x12J\n\tAbortJobs\x12\x1d.headrace.v1.AbortJobsRequest\x1a\x1e.headrace.v1.AbortJobsResponse\x12J\n\tPurgeJobs\x12\x1d.headrace.v1.PurgeJobsRequest\x1a\x1e.headrace.v1.PurgeJobsResponse\x12S\n\x0cListJobTypes\x12 .headrace.v1.ListJobTypesRequest\x1a!.headrace.v1.ListJobTypesResponse\x12M\n\nGetJobType\x12\x1e.headrace.v1.GetJobTypeRequest\x1a\x1f.headrace.v1.GetJobTypeResponse\x12M\n\nSetJobType\x12\x1e.headrace.v1.SetJobTypeRequest\x1a\x1f.headrace.v1.SetJobTypeResponse\x12M\n\nListAgents\x12\x1e.headrace.v1.ListAgentsRequest\x1a\x1f.headrace.v1.ListAgentsResponse\x12P\n\x0b\x44rainAgents\x12\x1f.headrace.v1.DrainAgentsRequest\x1a .headrace.v1.DrainAgentsResponse\x12S\n\x0cResumeAgents\x12 .headrace.v1.ResumeAgentsRequest\x1a!.headrace.v1.ResumeAgentsResponse\x12M\n\nListAlerts\x12\x1e.headrace.v1.ListAlertsRequest\x1a\x1f.headrace.v1.ListAlertsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,33 +49,33 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_GETJOBTYPERESPONSE']._serialized_start=820
   _globals['_GETJOBTYPERESPONSE']._serialized_end=876
   _globals['_SETJOBTYPEREQUEST']._serialized_start=878
-  _globals['_SETJOBTYPEREQUEST']._serialized_end=974
-  _globals['_SETJOBTYPERESPONSE']._serialized_start=976
-  _globals['_SETJOBTYPERESPONSE']._serialized_end=1032
-  _globals['_AGENTINFO']._serialized_start=1035
-  _globals['_AGENTINFO']._serialized_end=1448
-  _globals['_AGENTINFO_LABELSENTRY']._serialized_start=1403
-  _globals['_AGENTINFO_LABELSENTRY']._serialized_end=1448
-  _globals['_AGENTTYPE']._serialized_start=1450
-  _globals['_AGENTTYPE']._serialized_end=1508
-  _globals['_LISTAGENTSREQUEST']._serialized_start=1510
-  _globals['_LISTAGENTSREQUEST']._serialized_end=1529
-  _globals['_LISTAGENTSRESPONSE']._serialized_start=1531
-  _globals['_LISTAGENTSRESPONSE']._serialized_end=1591
-  _globals['_DRAINAGENTSREQUEST']._serialized_start=1593
-  _globals['_DRAINAGENTSREQUEST']._serialized_end=1628
-  _globals['_DRAINAGENTSRESPONSE']._serialized_start=1630
-  _globals['_DRAINAGENTSRESPONSE']._serialized_end=1667
-  _globals['_RESUMEAGENTSREQUEST']._serialized_start=1669
-  _globals['_RESUMEAGENTSREQUEST']._serialized_end=1705
-  _globals['_RESUMEAGENTSRESPONSE']._serialized_start=1707
-  _globals['_RESUMEAGENTSRESPONSE']._serialized_end=1745
-  _globals['_ALERT']._serialized_start=1748
-  _globals['_ALERT']._serialized_end=1916
-  _globals['_LISTALERTSREQUEST']._serialized_start=1918
-  _globals['_LISTALERTSREQUEST']._serialized_end=1976
-  _globals['_LISTALERTSRESPONSE']._serialized_start=1978
-  _globals['_LISTALERTSRESPONSE']._serialized_end=2059
-  _globals['_ADMIN']._serialized_start=2062
-  _globals['_ADMIN']._serialized_end=2871
+  _globals['_SETJOBTYPEREQUEST']._serialized_end=990
+  _globals['_SETJOBTYPERESPONSE']._serialized_start=992
+  _globals['_SETJOBTYPERESPONSE']._serialized_end=1048
+  _globals['_AGENTINFO']._serialized_start=1051
+  _globals['_AGENTINFO']._serialized_end=1464
+  _globals['_AGENTINFO_LABELSENTRY']._serialized_start=1419
+  _globals['_AGENTINFO_LABELSENTRY']._serialized_end=1464
+  _globals['_AGENTTYPE']._serialized_start=1466
+  _globals['_AGENTTYPE']._serialized_end=1524
+  _globals['_LISTAGENTSREQUEST']._serialized_start=1526
+  _globals['_LISTAGENTSREQUEST']._serialized_end=1545
+  _globals['_LISTAGENTSRESPONSE']._serialized_start=1547
+  _globals['_LISTAGENTSRESPONSE']._serialized_end=1607
+  _globals['_DRAINAGENTSREQUEST']._serialized_start=1609
+  _globals['_DRAINAGENTSREQUEST']._serialized_end=1660
+  _globals['_DRAINAGENTSRESPONSE']._serialized_start=1662
+  _globals['_DRAINAGENTSRESPONSE']._serialized_end=1699
+  _globals['_RESUMEAGENTSREQUEST']._serialized_start=1701
+  _globals['_RESUMEAGENTSREQUEST']._serialized_end=1753
+  _globals['_RESUMEAGENTSRESPONSE']._serialized_start=1755
+  _globals['_RESUMEAGENTSRESPONSE']._serialized_end=1793
+  _globals['_ALERT']._serialized_start=1796
+  _globals['_ALERT']._serialized_end=1964
+  _globals['_LISTALERTSREQUEST']._serialized_start=1966
+  _globals['_LISTALERTSREQUEST']._serialized_end=2024
+  _globals['_LISTALERTSRESPONSE']._serialized_start=2026
+  _globals['_LISTALERTSRESPONSE']._serialized_end=2107
+  _globals['_ADMIN']._serialized_start=2110
+  _globals['_ADMIN']._serialized_end=2919
 # @@protoc_insertion_point(module_scope)

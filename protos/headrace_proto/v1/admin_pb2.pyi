@@ -95,14 +95,16 @@ class GetJobTypeResponse(_message.Message):
     def __init__(self, type: _Optional[_Union[_types_pb2.JobType, _Mapping]] = ...) -> None: ...
 
 class SetJobTypeRequest(_message.Message):
-    __slots__ = ("name", "settings", "clear")
+    __slots__ = ("name", "settings", "clear", "reason")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
     CLEAR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     name: str
     settings: _types_pb2.JobTypeSettings
     clear: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., settings: _Optional[_Union[_types_pb2.JobTypeSettings, _Mapping]] = ..., clear: _Optional[_Iterable[str]] = ...) -> None: ...
+    reason: str
+    def __init__(self, name: _Optional[str] = ..., settings: _Optional[_Union[_types_pb2.JobTypeSettings, _Mapping]] = ..., clear: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class SetJobTypeResponse(_message.Message):
     __slots__ = ("type",)
@@ -170,10 +172,12 @@ class ListAgentsResponse(_message.Message):
     def __init__(self, agents: _Optional[_Iterable[_Union[AgentInfo, _Mapping]]] = ...) -> None: ...
 
 class DrainAgentsRequest(_message.Message):
-    __slots__ = ("agent",)
+    __slots__ = ("agent", "reason")
     AGENT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     agent: str
-    def __init__(self, agent: _Optional[str] = ...) -> None: ...
+    reason: str
+    def __init__(self, agent: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class DrainAgentsResponse(_message.Message):
     __slots__ = ("agents",)
@@ -182,10 +186,12 @@ class DrainAgentsResponse(_message.Message):
     def __init__(self, agents: _Optional[int] = ...) -> None: ...
 
 class ResumeAgentsRequest(_message.Message):
-    __slots__ = ("agent",)
+    __slots__ = ("agent", "reason")
     AGENT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     agent: str
-    def __init__(self, agent: _Optional[str] = ...) -> None: ...
+    reason: str
+    def __init__(self, agent: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class ResumeAgentsResponse(_message.Message):
     __slots__ = ("agents",)

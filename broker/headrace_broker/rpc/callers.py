@@ -1,0 +1,29 @@
+"""Who calls: what a change's audit row and a job's history say of it."""
+
+import re
+import uuid
+from typing import Any
+
+from headrace_proto.wire import ACTOR_KEY, ON_BEHALF_OF_KEY, REQUEST_ID_KEY
+
+from headrace_broker.model.audit import MAX_NAME, Caller
+from headrace_broker.model.errors import InvalidField
+from headrace_broker.rpc import convert
+
+REQUEST_ID = re.compile(r"[\x21-\x7e]{1,100}")
+
+
+def caller_of(context: Any) -> Caller:
+    """Who asks for the change that this call makes. To be called once in each such call: the request id, the caller's own or a new one, goes back with the answer.
+
+    Raises:
+        InvalidField: what the metadata says of it is too long or malformed.
+    """
+    said = {key: value if isinstance(value, str) else value.decode(errors="replace") for key, value in context.invocation_metadata() or ()}
+    actor = convert.text(ACTOR_KEY, said.get(ACTOR_KEY, ""), MAX_NAME)
+    on_behalf_of = convert.text(ON_BEHALF_OF_KEY, said.get(ON_BEHALF_OF_KEY, ""), MAX_NAME)
+    request_id = said.get(REQUEST_ID_KEY) or uuid.uuid4().hex
+    if not REQUEST_ID.fullmatch(request_id):
+        raise InvalidField(REQUEST_ID_KEY, "a request id is 1 to 100 visible ASCII characters")
+    context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
+    return Caller(actor, convert.domain_of(context), request_id, on_behalf_of)
