@@ -6,6 +6,7 @@ pool -> embedded Postgres (20 s). A second signal ends the process at once; noth
 """
 
 import asyncio
+import contextlib
 import functools
 import json
 import os
@@ -26,6 +27,8 @@ from headrace_broker.http import HttpServer, http_app
 from headrace_broker.maintenance import tidy_inbox
 from headrace_broker.maintenance.loop import repeat
 from headrace_broker.maintenance.retention import Retention
+from headrace_broker.maintenance.rollup import PERIOD_S as ROLLUP_PERIOD_S
+from headrace_broker.maintenance.rollup import Rollup
 from headrace_broker.maintenance.tidy_inbox import TidyInbox
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.job import State
@@ -44,6 +47,7 @@ from headrace_broker.store.pool import ANY_FAILURE, durability, open_pool
 from headrace_broker.store.reads import Reads
 from headrace_broker.store.retire import Retirement
 from headrace_broker.store.settings import SettingsStore
+from headrace_broker.store.statistics import Statistics
 
 WATCH_EMBEDDED_S = 0.5
 TYPES_REFRESH_S = 1.0
@@ -106,6 +110,7 @@ class _App:
         if off:
             log.error("the database can lose acknowledged jobs in a crash: these settings are off", settings=off)
         settings = SettingsStore(pool)
+        statistics = Statistics(pool)
         types = TypeTable(settings)
         limits = OwnerLimits(
             lease_s=options.lease_s, heartbeat_s=options.heartbeat_s, disconnect_grace_s=options.disconnect_grace_s, accept_timeout_s=options.accept_timeout_s,
@@ -119,7 +124,8 @@ class _App:
         self._metrics.gauges(lambda: _gauges(ownership, pool))
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as exits:
             server = RpcServer(
-                ownership=ownership, reads=Reads(pool), settings=settings, logs=LogWriter(pool, self._metrics), audit=AuditStore(pool), metrics=self._metrics,
+                ownership=ownership, reads=Reads(pool), settings=settings, statistics=statistics, logs=LogWriter(pool, self._metrics),
+                audit=AuditStore(pool), metrics=self._metrics,
                 payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks,
             )  # fmt: skip
             exits.push_async_callback(server.stop, 0)
@@ -131,11 +137,13 @@ class _App:
             owning = tasks.create_task(ownership.run())
             retention = Retention(Retirement(pool), functools.partial(partitions.ranges, pool), lambda: ownership.owner.clock.now_s(), self._metrics)
             tidy = TidyInbox(Inbox(pool), lambda: ownership.owner.doors.cursor.done)
+            rollup = Rollup(statistics, lambda: ownership.owner)
             side = [
                 tasks.create_task(self._report_health(server, ownership)),
                 tasks.create_task(self._refresh(types)),
                 tasks.create_task(repeat("inbox", tidy.run_once, period_s=tidy_inbox.PERIOD_S, ownership=ownership)),
                 tasks.create_task(repeat("retention", retention.run_once, period_s=options.retention_period_s, ownership=ownership)),
+                tasks.create_task(repeat("statistics", rollup.run_once, period_s=ROLLUP_PERIOD_S, ownership=ownership)),
             ]
             if self._embedded is not None:
                 side.append(tasks.create_task(self._watch_embedded(self._embedded)))
@@ -146,7 +154,11 @@ class _App:
             await self._stopping.wait()
             for task in side:
                 task.cancel()
+            rollup.before_the_end()
             await self._drain(server, ownership, owning)
+            with contextlib.suppress(*ANY_FAILURE):
+                async with asyncio.timeout(1.0):
+                    await rollup.write_last()
             if http is not None:
                 http.should_exit = True
         log.info("stopped")

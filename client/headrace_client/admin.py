@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from headrace_proto.v1 import admin_pb2, stats_pb2, types_pb2
@@ -9,9 +10,9 @@ from headrace_proto.wire import STATE_NUMBERS, to_duration
 
 from headrace_client import models
 from headrace_client.base import Base
-from headrace_client.encode import build
+from headrace_client.encode import build, duration, timestamp
 from headrace_client.errors import InvalidRequest
-from headrace_client.models import AgentInfo, Alert, JobType, Overview
+from headrace_client.models import AgentInfo, Alert, JobType, Overview, Trend, TypeCapacity
 
 _DURATIONS = ("timeout_s", "delete_completed_after_s", "delete_aborted_after_s", "delete_error_after_s")
 _RETRY = ("retry_delay_s", "retry_factor", "retry_max_s", "retry_jitter")
@@ -67,6 +68,23 @@ class AdminClient(Base):
     async def overview(self) -> Overview:
         """The broker and the domain at a glance."""
         return models.overview(await self._call(lambda stubs: stubs.stats.GetOverview, stats_pb2.GetOverviewRequest()))
+
+    async def trend(
+        self, *, types: Sequence[str] = (), since: datetime | None = None, until: datetime | None = None, step_s: float | None = None, by: str = "",
+    ) -> Trend:  # fmt: skip
+        """What happened from `since` (default: a day before the end) to `until` (default: now), and a week earlier. `by`: "", "type" or "agent" gives a series for each.
+
+        `step_s`: 60, 300, 900, 3600, 21600, 86400 or 604800 seconds a point; default: about 180 points.
+        """
+        request = build(
+            stats_pb2.GetTrendRequest, types=types, by=by, step=duration("step_s", step_s), to=timestamp("until", until), **{"from": timestamp("since", since)}
+        )
+        return models.trend(await self._call(lambda stubs: stubs.stats.GetTrend, request))
+
+    async def capacity(self, *, types: Sequence[str] = (), window_s: float | None = None, wished_wait_s: float | None = None) -> list[TypeCapacity]:
+        """Demand against slots by type over the last `window_s` (default 900), and how many agents a mean wait of `wished_wait_s` (default 10) asks for."""
+        request = build(stats_pb2.GetCapacityRequest, types=types, window=duration("window_s", window_s), wished_wait=duration("wished_wait_s", wished_wait_s))
+        return [models.capacity(item) for item in (await self._call(lambda stubs: stubs.stats.GetCapacity, request)).types]
 
     async def _retry_now(self, name: str, settings: dict[str, Any]) -> dict[str, Any]:
         """The retry rule in force, when some but not all of it is to change: the wire takes the rule as a whole."""

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_proto.v1 import jobs_pb2, types_pb2
 from headrace_proto.wire import STATE_NUMBERS, to_duration, to_timestamp
 
@@ -135,6 +136,14 @@ def duration(field: str, seconds: float | None) -> Duration | None:
         return None if seconds is None else to_duration(seconds)
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidRequest(f"{field}: {seconds!r} is not a number of seconds: {error}", details={"field": field}) from error
+
+
+def timestamp(field: str, at: datetime | None) -> Timestamp | None:
+    """A time as a message; None stays None."""
+    try:
+        return None if at is None else to_timestamp(at)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidRequest(f"{field}: {at!r} is not a time: {error}", details={"field": field}) from error
 
 
 async def batches(specs: Iterable[JobSpec] | AsyncIterable[JobSpec], most: int, codecs: Codecs | None = None) -> AsyncIterator[list[Spec | InvalidRequest]]:

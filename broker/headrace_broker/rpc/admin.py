@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from headrace_proto.v1 import admin_pb2, stats_pb2, types_pb2
+from headrace_proto.v1 import admin_pb2, types_pb2
 from headrace_proto.wire import to_duration, to_timestamp
 
 from headrace_broker.actions.reads import JobReads
@@ -137,28 +137,6 @@ class AdminService:
                 for a in alerts
             ],
             next_page_token=convert.make_token("alerts", alerts[-1].alert_id) if len(alerts) == limit else "",
-        )  # fmt: skip
-
-
-class StatsService:
-    """Numbers about the whole."""
-
-    def __init__(self, ownership: Ownership, version: str, postgres_version: str) -> None:
-        self._ownership = ownership
-        self._version = version
-        self._postgres_version = postgres_version
-
-    async def GetOverview(self, request: stats_pb2.GetOverviewRequest, context: Any) -> stats_pb2.GetOverviewResponse:  # noqa: N802
-        owner, domain = self._ownership.owner, convert.domain_of(context)
-        connected = [s for s in owner.sessions() if s.stream is not None and s.facts.domain == domain]
-        totals: dict[State, int] = {}
-        for by_state in owner.counts(domain).values():
-            for state, count in by_state.items():
-                totals[state] = totals.get(state, 0) + count
-        return stats_pb2.GetOverviewResponse(
-            version=self._version, broker_id=str(owner.life_id), uptime=to_duration(owner.age_s), server_time=to_timestamp(owner.clock.now_s()),
-            counts=state_counts(totals), agents=len(connected), slots=sum(s.slots for s in connected), slots_in_use=sum(len(s.leases) for s in connected),
-            postgres_version=self._postgres_version,
         )  # fmt: skip
 
 

@@ -75,7 +75,7 @@ def _grant_all(owner: "Owner", round_: Round, session: Session, job_ids: list[in
         known = live is not None
         if live is None:
             live = live_jobs[job_id] = Live(job_id, entry, priority, instance_of(body) if body is not None else None)
-        live.session, live.agent_id, live.seen_no, live.deadline = session, agent_id, session.last_no, deadline
+        live.session, live.agent_id, live.seen_no, live.deadline, live.granted_at = session, agent_id, session.last_no, deadline, now
         live.attempt += 1
         session.leases[job_id] = live
         session.unsent[live] = None

@@ -112,6 +112,7 @@ class Keyed:
         owner = self._owner
         entry, priority, available_at_s, body = keyed.job
         owner.counted[entry.type_id, State.WAITING, 0] += 1
+        owner.tally.submitted(owner.clock.now_s(), entry.type_id, 1)
         owner.bodies.put(job_id, body)
         if keyed.unique_key:
             self.note_moved(keyed.unique_name)

@@ -28,7 +28,7 @@ class Live:
     """One unsettled job. Written by the owner's decisions only; times are monotonic unless they say otherwise."""
 
     __slots__ = (
-        "abort", "agent_id", "assign_no", "attempt", "available_at_s", "deadline", "entry", "instance_id", "job_id", "kind", "lease_end", "log_bytes",
+        "abort", "agent_id", "assign_no", "attempt", "available_at_s", "deadline", "entry", "granted_at", "instance_id", "job_id", "kind", "lease_end", "log_bytes",
         "losses", "missed", "not_before", "owner_changes", "priority", "progress", "round", "run", "seen_no", "seq", "session", "state",
     )  # fmt: skip
 
@@ -50,6 +50,7 @@ class Live:
         self.agent_id: int | None = None
         self.assign_no = 0  # number of the Assign that carried it; 0: not sent yet
         self.seen_no = 0  # newest message of the agent when the job was granted: its lease counts from the sending of that
+        self.granted_at = 0.0  # start of the present attempt, if this owner granted it
         self.deadline = 0.0  # processing: the broker itself ends the attempt then
         self.lease_end = 0.0  # processing without a session: nobody may claim it after this
         self.round = 0  # in which its newest event was decided

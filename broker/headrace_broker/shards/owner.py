@@ -31,6 +31,7 @@ from headrace_broker.shards.lanes import Lanes
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
 from headrace_broker.shards.session import Session
+from headrace_broker.shards.tally import Tally
 from headrace_broker.shards.timers import Timers
 from headrace_broker.shards.types import TypeEntry, TypeTable
 from headrace_broker.store.batch import MAX_ROWS, Batch, instance_of, payload_of
@@ -89,6 +90,7 @@ class Owner:
         self.random = random
         self._tick = 0  # newest id, without its lowest bits
         self.timers = Timers()
+        self.tally = Tally()
         self._submissions: deque[Submission] = deque()
         self.keyed = Keyed(self)
         self.doors = Doors()
@@ -180,7 +182,7 @@ class Owner:
         """Decides what is pending and returns the facts; an empty round is a mere proof of ownership. At most about MAX_ROWS facts."""
         self.rounds += 1
         now = self._monotonic()
-        round_ = Round(self.rounds)
+        round_ = Round(self.rounds, now, self.clock.now_s())
         round_.batch.lease_s = self.limits.lease_s
         self._sweep(now)
         self._take_submissions(round_)
@@ -213,6 +215,7 @@ class Owner:
             self.doors.settled(round_.batch.inbox)
         self.counted.update(round_.batch.counts)
         self.metrics.flushed(round_.batch)
+        self.tally.add(round_, self.clock.now_s())
         round_.tell(self.refill)
         if self.refill:
             self.refill_wake.set()
@@ -433,6 +436,8 @@ class Owner:
     def _take_due(self, now: float) -> None:
         for type_id, priority, job_id in self.timers.pop_due(now):
             self.lanes.push(type_id, priority, job_id)
+            if job_id not in self.live_jobs:
+                self.tally.came_due(job_id, self.clock.now_s())
 
     def _take_notes(self, round_: Round) -> None:
         while self._notes:

@@ -18,6 +18,8 @@ class Round:
     """Filled by the owner's decisions, emptied when its flush is durable."""
 
     number: int
+    at: float = 0.0  # when it was decided: monotonic, and by the database's clock in seconds since 1970
+    at_s: float = 0.0
     batch: Batch = field(default_factory=Batch)
     submissions: list[tuple[Submission, list[int]]] = field(default_factory=list)
     answers: "list[tuple[asyncio.Future[Any], Any]]" = field(default_factory=list)

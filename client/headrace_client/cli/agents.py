@@ -1,4 +1,4 @@
-"""`headrace agents`, `headrace alerts`, `headrace stats`: who works, what went wrong, the whole at a glance."""
+"""`headrace agents`, `headrace alerts`: who works, and what went wrong."""
 
 from typing import Annotated
 
@@ -68,14 +68,5 @@ def list_alerts(*, limit: Annotated[int, Parameter(name=["--limit", "-n"], valid
             more, token = await client.list_alerts(page_size=min(limit - len(found), 1000), page_token=token)
             found += more
         output.rows(found, ["alert_id", "at", "kind", "job_id", "type", "instance_id", "error"], empty="no alerts")
-
-    return run_admin(common or Common(), command)
-
-
-def stats(*, common: Common | None = None) -> int:
-    """Show the broker and the domain at a glance."""
-
-    async def command(client: AdminClient, output: Output) -> None:
-        output.one(await client.overview())
 
     return run_admin(common or Common(), command)

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
 from cyclopts import Parameter
@@ -118,3 +119,18 @@ async def change(ids: Sequence[int], verb: str, yes: bool, call: Callable[[list[
     if not refused:
         return 0
     return 3 if all(result.reason == "JOB_NOT_FOUND" for result in refused) else 4
+
+
+def read_time(text: str | None) -> datetime | None:
+    """A time from the command line: a date, a time, or an age; what has no zone is UTC."""
+    if text is None:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+    if text[-1:] in units and text[:-1].replace(".", "", 1).isdigit():
+        return datetime.now(UTC) - timedelta(seconds=float(text[:-1]) * units[text[-1]])
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        errors.print(f"headrace: {text!r} is not a time: give 2026-01-31, 2026-01-31T12:00:00Z, or an age such as 15m")
+        raise Done(2) from None
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated
 
 from cyclopts import App, Parameter
@@ -10,7 +10,8 @@ from cyclopts.validators import Number
 
 from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, Reason, change, read_ids, run, run_admin
-from headrace_client.cli.output import Done, Output, errors, plain
+from headrace_client.cli.common import read_time as _time
+from headrace_client.cli.output import Output, errors, plain
 from headrace_client.client import Client
 from headrace_client.errors import WaitTimeout
 from headrace_client.models import State
@@ -248,17 +249,3 @@ def purge(job: Ids, *, reason: Reason = "", yes: Yes = False, common: Common | N
 
 def _one(word: str) -> int:
     return read_ids([word])[0]
-
-
-def _time(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-    if text[-1:] in units and text[:-1].replace(".", "", 1).isdigit():
-        return datetime.now(UTC) - timedelta(seconds=float(text[:-1]) * units[text[-1]])
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        errors.print(f"headrace: {text!r} is not a time: give 2026-01-31, 2026-01-31T12:00:00Z, or an age such as 15m")
-        raise Done(2) from None
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)

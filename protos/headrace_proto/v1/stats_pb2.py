@@ -17,7 +17,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from headrace_proto.v1 import types_pb2 as headrace__proto_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheadrace_proto/v1/stats.proto\x12\x0bheadrace.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dheadrace_proto/v1/types.proto\"\x14\n\x12GetOverviewRequest\"\x8d\x02\n\x13GetOverviewResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x11\n\tbroker_id\x18\x02 \x01(\t\x12)\n\x06uptime\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0bserver_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06\x63ounts\x18\x05 \x03(\x0b\x32\x17.headrace.v1.StateCount\x12\x0e\n\x06\x61gents\x18\x06 \x01(\r\x12\r\n\x05slots\x18\x07 \x01(\r\x12\x14\n\x0cslots_in_use\x18\x08 \x01(\r\x12\x18\n\x10postgres_version\x18\t \x01(\t2Y\n\x05Stats\x12P\n\x0bGetOverview\x12\x1f.headrace.v1.GetOverviewRequest\x1a .headrace.v1.GetOverviewResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheadrace_proto/v1/stats.proto\x12\x0bheadrace.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dheadrace_proto/v1/types.proto\"\x14\n\x12GetOverviewRequest\"\x8d\x02\n\x13GetOverviewResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x11\n\tbroker_id\x18\x02 \x01(\t\x12)\n\x06uptime\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0bserver_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06\x63ounts\x18\x05 \x03(\x0b\x32\x17.headrace.v1.StateCount\x12\x0e\n\x06\x61gents\x18\x06 \x01(\r\x12\r\n\x05slots\x18\x07 \x01(\r\x12\x14\n\x0cslots_in_use\x18\x08 \x01(\r\x12\x18\n\x10postgres_version\x18\t \x01(\t\"\xa7\x01\n\x0fGetTrendRequest\x12\r\n\x05types\x18\x01 \x03(\t\x12(\n\x04\x66rom\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x02to\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x04step\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\n\n\x02\x62y\x18\x05 \x01(\t\"\x94\x01\n\x10GetTrendResponse\x12\'\n\x04step\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x06series\x18\x02 \x03(\x0b\x32\x18.headrace.v1.TrendSeries\x12-\n\x0bweek_before\x18\x03 \x01(\x0b\x32\x18.headrace.v1.TrendSeries\"l\n\x0bTrendSeries\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x06points\x18\x02 \x03(\x0b\x32\x17.headrace.v1.TrendPoint\x12&\n\x05total\x18\x03 \x01(\x0b\x32\x17.headrace.v1.TrendPoint\"\xf6\x02\n\nTrendPoint\x12&\n\x02\x61t\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tsubmitted\x18\x02 \x01(\x04\x12\x0f\n\x07granted\x18\x03 \x01(\x04\x12\x11\n\tcompleted\x18\x04 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x04\x12\x11\n\ttimed_out\x18\x06 \x01(\x04\x12\x0c\n\x04lost\x18\x07 \x01(\x04\x12\r\n\x05\x65rror\x18\x08 \x01(\x04\x12\x0f\n\x07\x61\x62orted\x18\t \x01(\x04\x12\x10\n\x08requeued\x18\n \x01(\x04\x12\x17\n\nerror_rate\x18\x0b \x01(\x01H\x00\x88\x01\x01\x12!\n\x04wait\x18\x0c \x01(\x0b\x32\x13.headrace.v1.Spread\x12 \n\x03run\x18\r \x01(\x0b\x32\x13.headrace.v1.Spread\x12\x0f\n\x07waiting\x18\x0e \x01(\x04\x12\x18\n\x0butilisation\x18\x0f \x01(\x01H\x01\x88\x01\x01\x42\r\n\x0b_error_rateB\x0e\n\x0c_utilisation\"\xb7\x01\n\x06Spread\x12\r\n\x05\x63ount\x18\x01 \x01(\x04\x12&\n\x03p50\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p95\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p99\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03sum\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"~\n\x12GetCapacityRequest\x12\r\n\x05types\x18\x01 \x03(\t\x12)\n\x06window\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x0bwished_wait\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"?\n\x13GetCapacityResponse\x12(\n\x05types\x18\x01 \x03(\x0b\x32\x19.headrace.v1.TypeCapacity\"\x99\x03\n\x0cTypeCapacity\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07waiting\x18\x02 \x01(\x04\x12\x12\n\nprocessing\x18\x03 \x01(\x04\x12\r\n\x05slots\x18\x04 \x01(\r\x12\x0e\n\x06\x61gents\x18\x05 \x01(\r\x12\x16\n\x0e\x61rrivals_per_s\x18\x06 \x01(\x01\x12\'\n\x04work\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x11\n\x04load\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0butilisation\x18\t \x01(\x01H\x01\x88\x01\x01\x12(\n\x05\x64rain\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tmean_wait\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x0cslots_needed\x18\x0c \x01(\rH\x02\x88\x01\x01\x12\x1a\n\ragents_needed\x18\r \x01(\rH\x03\x88\x01\x01\x42\x07\n\x05_loadB\x0e\n\x0c_utilisationB\x0f\n\r_slots_neededB\x10\n\x0e_agents_needed2\xf4\x01\n\x05Stats\x12P\n\x0bGetOverview\x12\x1f.headrace.v1.GetOverviewRequest\x1a .headrace.v1.GetOverviewResponse\x12G\n\x08GetTrend\x12\x1c.headrace.v1.GetTrendRequest\x1a\x1d.headrace.v1.GetTrendResponse\x12P\n\x0bGetCapacity\x12\x1f.headrace.v1.GetCapacityRequest\x1a .headrace.v1.GetCapacityResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -28,6 +28,22 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_GETOVERVIEWREQUEST']._serialized_end=162
   _globals['_GETOVERVIEWRESPONSE']._serialized_start=165
   _globals['_GETOVERVIEWRESPONSE']._serialized_end=434
-  _globals['_STATS']._serialized_start=436
-  _globals['_STATS']._serialized_end=525
+  _globals['_GETTRENDREQUEST']._serialized_start=437
+  _globals['_GETTRENDREQUEST']._serialized_end=604
+  _globals['_GETTRENDRESPONSE']._serialized_start=607
+  _globals['_GETTRENDRESPONSE']._serialized_end=755
+  _globals['_TRENDSERIES']._serialized_start=757
+  _globals['_TRENDSERIES']._serialized_end=865
+  _globals['_TRENDPOINT']._serialized_start=868
+  _globals['_TRENDPOINT']._serialized_end=1242
+  _globals['_SPREAD']._serialized_start=1245
+  _globals['_SPREAD']._serialized_end=1428
+  _globals['_GETCAPACITYREQUEST']._serialized_start=1430
+  _globals['_GETCAPACITYREQUEST']._serialized_end=1556
+  _globals['_GETCAPACITYRESPONSE']._serialized_start=1558
+  _globals['_GETCAPACITYRESPONSE']._serialized_end=1621
+  _globals['_TYPECAPACITY']._serialized_start=1624
+  _globals['_TYPECAPACITY']._serialized_end=2033
+  _globals['_STATS']._serialized_start=2036
+  _globals['_STATS']._serialized_end=2280
 # @@protoc_insertion_point(module_scope)

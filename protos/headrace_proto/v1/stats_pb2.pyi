@@ -33,3 +33,130 @@ class GetOverviewResponse(_message.Message):
     slots_in_use: int
     postgres_version: str
     def __init__(self, version: _Optional[str] = ..., broker_id: _Optional[str] = ..., uptime: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., server_time: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., counts: _Optional[_Iterable[_Union[_types_pb2.StateCount, _Mapping]]] = ..., agents: _Optional[int] = ..., slots: _Optional[int] = ..., slots_in_use: _Optional[int] = ..., postgres_version: _Optional[str] = ...) -> None: ...
+
+class GetTrendRequest(_message.Message):
+    __slots__ = ("types", "to", "step", "by")
+    TYPES_FIELD_NUMBER: _ClassVar[int]
+    FROM_FIELD_NUMBER: _ClassVar[int]
+    TO_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    BY_FIELD_NUMBER: _ClassVar[int]
+    types: _containers.RepeatedScalarFieldContainer[str]
+    to: _timestamp_pb2.Timestamp
+    step: _duration_pb2.Duration
+    by: str
+    def __init__(self, types: _Optional[_Iterable[str]] = ..., to: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., step: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., by: _Optional[str] = ..., **kwargs) -> None: ...
+
+class GetTrendResponse(_message.Message):
+    __slots__ = ("step", "series", "week_before")
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    SERIES_FIELD_NUMBER: _ClassVar[int]
+    WEEK_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    step: _duration_pb2.Duration
+    series: _containers.RepeatedCompositeFieldContainer[TrendSeries]
+    week_before: TrendSeries
+    def __init__(self, step: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., series: _Optional[_Iterable[_Union[TrendSeries, _Mapping]]] = ..., week_before: _Optional[_Union[TrendSeries, _Mapping]] = ...) -> None: ...
+
+class TrendSeries(_message.Message):
+    __slots__ = ("name", "points", "total")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    POINTS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    points: _containers.RepeatedCompositeFieldContainer[TrendPoint]
+    total: TrendPoint
+    def __init__(self, name: _Optional[str] = ..., points: _Optional[_Iterable[_Union[TrendPoint, _Mapping]]] = ..., total: _Optional[_Union[TrendPoint, _Mapping]] = ...) -> None: ...
+
+class TrendPoint(_message.Message):
+    __slots__ = ("at", "submitted", "granted", "completed", "failed", "timed_out", "lost", "error", "aborted", "requeued", "error_rate", "wait", "run", "waiting", "utilisation")
+    AT_FIELD_NUMBER: _ClassVar[int]
+    SUBMITTED_FIELD_NUMBER: _ClassVar[int]
+    GRANTED_FIELD_NUMBER: _ClassVar[int]
+    COMPLETED_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    TIMED_OUT_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    ABORTED_FIELD_NUMBER: _ClassVar[int]
+    REQUEUED_FIELD_NUMBER: _ClassVar[int]
+    ERROR_RATE_FIELD_NUMBER: _ClassVar[int]
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    UTILISATION_FIELD_NUMBER: _ClassVar[int]
+    at: _timestamp_pb2.Timestamp
+    submitted: int
+    granted: int
+    completed: int
+    failed: int
+    timed_out: int
+    lost: int
+    error: int
+    aborted: int
+    requeued: int
+    error_rate: float
+    wait: Spread
+    run: Spread
+    waiting: int
+    utilisation: float
+    def __init__(self, at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., submitted: _Optional[int] = ..., granted: _Optional[int] = ..., completed: _Optional[int] = ..., failed: _Optional[int] = ..., timed_out: _Optional[int] = ..., lost: _Optional[int] = ..., error: _Optional[int] = ..., aborted: _Optional[int] = ..., requeued: _Optional[int] = ..., error_rate: _Optional[float] = ..., wait: _Optional[_Union[Spread, _Mapping]] = ..., run: _Optional[_Union[Spread, _Mapping]] = ..., waiting: _Optional[int] = ..., utilisation: _Optional[float] = ...) -> None: ...
+
+class Spread(_message.Message):
+    __slots__ = ("count", "p50", "p95", "p99", "sum")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    P50_FIELD_NUMBER: _ClassVar[int]
+    P95_FIELD_NUMBER: _ClassVar[int]
+    P99_FIELD_NUMBER: _ClassVar[int]
+    SUM_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    p50: _duration_pb2.Duration
+    p95: _duration_pb2.Duration
+    p99: _duration_pb2.Duration
+    sum: _duration_pb2.Duration
+    def __init__(self, count: _Optional[int] = ..., p50: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., p95: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., p99: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., sum: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class GetCapacityRequest(_message.Message):
+    __slots__ = ("types", "window", "wished_wait")
+    TYPES_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    WISHED_WAIT_FIELD_NUMBER: _ClassVar[int]
+    types: _containers.RepeatedScalarFieldContainer[str]
+    window: _duration_pb2.Duration
+    wished_wait: _duration_pb2.Duration
+    def __init__(self, types: _Optional[_Iterable[str]] = ..., window: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., wished_wait: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class GetCapacityResponse(_message.Message):
+    __slots__ = ("types",)
+    TYPES_FIELD_NUMBER: _ClassVar[int]
+    types: _containers.RepeatedCompositeFieldContainer[TypeCapacity]
+    def __init__(self, types: _Optional[_Iterable[_Union[TypeCapacity, _Mapping]]] = ...) -> None: ...
+
+class TypeCapacity(_message.Message):
+    __slots__ = ("type", "waiting", "processing", "slots", "agents", "arrivals_per_s", "work", "load", "utilisation", "drain", "mean_wait", "slots_needed", "agents_needed")
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    PROCESSING_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    ARRIVALS_PER_S_FIELD_NUMBER: _ClassVar[int]
+    WORK_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    UTILISATION_FIELD_NUMBER: _ClassVar[int]
+    DRAIN_FIELD_NUMBER: _ClassVar[int]
+    MEAN_WAIT_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_NEEDED_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_NEEDED_FIELD_NUMBER: _ClassVar[int]
+    type: str
+    waiting: int
+    processing: int
+    slots: int
+    agents: int
+    arrivals_per_s: float
+    work: _duration_pb2.Duration
+    load: float
+    utilisation: float
+    drain: _duration_pb2.Duration
+    mean_wait: _duration_pb2.Duration
+    slots_needed: int
+    agents_needed: int
+    def __init__(self, type: _Optional[str] = ..., waiting: _Optional[int] = ..., processing: _Optional[int] = ..., slots: _Optional[int] = ..., agents: _Optional[int] = ..., arrivals_per_s: _Optional[float] = ..., work: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., load: _Optional[float] = ..., utilisation: _Optional[float] = ..., drain: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., mean_wait: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., slots_needed: _Optional[int] = ..., agents_needed: _Optional[int] = ...) -> None: ...

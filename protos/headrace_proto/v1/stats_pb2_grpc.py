@@ -20,6 +20,16 @@ class StatsStub(object):
                 request_serializer=headrace__proto_dot_v1_dot_stats__pb2.GetOverviewRequest.SerializeToString,
                 response_deserializer=headrace__proto_dot_v1_dot_stats__pb2.GetOverviewResponse.FromString,
                 )
+        self.GetTrend = channel.unary_unary(
+                '/headrace.v1.Stats/GetTrend',
+                request_serializer=headrace__proto_dot_v1_dot_stats__pb2.GetTrendRequest.SerializeToString,
+                response_deserializer=headrace__proto_dot_v1_dot_stats__pb2.GetTrendResponse.FromString,
+                )
+        self.GetCapacity = channel.unary_unary(
+                '/headrace.v1.Stats/GetCapacity',
+                request_serializer=headrace__proto_dot_v1_dot_stats__pb2.GetCapacityRequest.SerializeToString,
+                response_deserializer=headrace__proto_dot_v1_dot_stats__pb2.GetCapacityResponse.FromString,
+                )
 
 
 class StatsServicer(object):
@@ -33,6 +43,20 @@ class StatsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTrend(self, request, context):
+        """What happened over a period, point by point, and the same a week earlier.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCapacity(self, request, context):
+        """Demand against slots by type, and how many agents a wished wait asks for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StatsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -40,6 +64,16 @@ def add_StatsServicer_to_server(servicer, server):
                     servicer.GetOverview,
                     request_deserializer=headrace__proto_dot_v1_dot_stats__pb2.GetOverviewRequest.FromString,
                     response_serializer=headrace__proto_dot_v1_dot_stats__pb2.GetOverviewResponse.SerializeToString,
+            ),
+            'GetTrend': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrend,
+                    request_deserializer=headrace__proto_dot_v1_dot_stats__pb2.GetTrendRequest.FromString,
+                    response_serializer=headrace__proto_dot_v1_dot_stats__pb2.GetTrendResponse.SerializeToString,
+            ),
+            'GetCapacity': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCapacity,
+                    request_deserializer=headrace__proto_dot_v1_dot_stats__pb2.GetCapacityRequest.FromString,
+                    response_serializer=headrace__proto_dot_v1_dot_stats__pb2.GetCapacityResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -66,5 +100,39 @@ class Stats(object):
         return grpc.experimental.unary_unary(request, target, '/headrace.v1.Stats/GetOverview',
             headrace__proto_dot_v1_dot_stats__pb2.GetOverviewRequest.SerializeToString,
             headrace__proto_dot_v1_dot_stats__pb2.GetOverviewResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetTrend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/headrace.v1.Stats/GetTrend',
+            headrace__proto_dot_v1_dot_stats__pb2.GetTrendRequest.SerializeToString,
+            headrace__proto_dot_v1_dot_stats__pb2.GetTrendResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetCapacity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/headrace.v1.Stats/GetCapacity',
+            headrace__proto_dot_v1_dot_stats__pb2.GetCapacityRequest.SerializeToString,
+            headrace__proto_dot_v1_dot_stats__pb2.GetCapacityResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

@@ -1,0 +1,245 @@
+"""Trend and capacity, from the stored statistics: the same numbers for RPCs, command line, pages and files."""
+
+import math
+from collections import Counter
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from headrace_broker.model import erlang, histogram
+from headrace_broker.model.errors import DatabaseUnavailable, InvalidField, TypeNotFound
+from headrace_broker.shards.owner import Owner
+from headrace_broker.shards.tally import NUMBERS as NUMBERS
+from headrace_broker.store.pool import READ_FAILURES
+from headrace_broker.store.statistics import DAY, HOUR, MINUTE, MOST_ROWS, Statistics, StatRow
+
+T = TypeVar("T")
+WEEK = 7 * DAY
+MOST_POINTS = 1_500
+STEPS = (1, 5, 15, 60, 360, 1440, 10_080)
+"""Minutes that one point may cover."""
+WANTED_POINTS = 180
+FAILURES = ("failed", "timed_out", "lost")
+
+
+@dataclass(slots=True)
+class Point:
+    """What happened in `step` minutes from minute `at` on (since 1970)."""
+
+    at: int
+    step: int
+    numbers: Counter[str] = field(default_factory=Counter)
+    wait: histogram.Counts = field(default_factory=dict)
+    run: histogram.Counts = field(default_factory=dict)
+    wait_s: float = 0.0
+    run_s: float = 0.0
+    slot_minutes: int = 0
+    waiting: int = 0
+    """The most that waited at once, of each type, added up."""
+
+    def add(self, row: StatRow, minutes: int) -> None:
+        """Adds a row that is about so many minutes."""
+        self.numbers.update(row.numbers)
+        histogram.add(self.wait, row.wait)
+        histogram.add(self.run, row.run)
+        self.wait_s += row.wait_s
+        self.run_s += row.run_s
+        self.slot_minutes += row.slots * minutes
+
+    @property
+    def failures(self) -> int:
+        """Attempts that failed, timed out or were lost."""
+        return sum(self.numbers[name] for name in FAILURES)
+
+    @property
+    def error_rate(self) -> float | None:
+        """Share of the ended attempts that failed; None: none ended."""
+        ended = self.numbers["completed"] + self.failures
+        return self.failures / ended if ended else None
+
+    @property
+    def utilisation(self) -> float | None:
+        """Share of the slots' time that attempts took; None: there were no slots."""
+        return min(1.0, self.run_s / (self.slot_minutes * 60)) if self.slot_minutes else None
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Points of one type or agent, or of everything (`name` empty), oldest first; none is left out."""
+
+    name: str
+    points: list[Point]
+
+    def total(self) -> Point:
+        """All points as one."""
+        whole = Point(self.points[0].at, sum(p.step for p in self.points)) if self.points else Point(0, 0)
+        for point in self.points:
+            whole.numbers.update(point.numbers)
+            histogram.add(whole.wait, point.wait)
+            histogram.add(whole.run, point.run)
+            whole.wait_s += point.wait_s
+            whole.run_s += point.run_s
+            whole.slot_minutes += point.slot_minutes
+            whole.waiting = max(whole.waiting, point.waiting)
+        return whole
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """`before`: the same a week earlier."""
+
+    step: int
+    series: list[Series]
+    before: list[Series]
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """One type's demand and what serves it. Rates are per second; None: cannot be told, or never."""
+
+    type: str
+    waiting: int
+    processing: int
+    slots: int
+    agents: int
+    arrivals_per_s: float
+    work_s: float | None
+    load: float | None
+    utilisation: float | None
+    drain_s: float | None
+    wait_s: float | None
+    slots_needed: int | None
+    agents_needed: int | None
+
+
+async def trend(
+    store: Statistics, owner: Owner, domain: str, *, types: Sequence[str] = (), from_minute: int, to_minute: int, step: int = 0, by: str = "",
+) -> Trend:  # fmt: skip
+    """Points from `from_minute` on, before `to_minute`; `by` "", "type" or "agent". `step` 0: as long as gives about 180 points.
+
+    Raises:
+        InvalidField: the period or step makes no sense, or more than MOST_ROWS rows would have to be added up. TypeNotFound, DatabaseUnavailable.
+    """
+    if by not in ("", "type", "agent"):
+        raise InvalidField("by", f"'', 'type' or 'agent', found {by!r}")
+    length = to_minute - from_minute
+    if length <= 0:
+        raise InvalidField("to", "must be after from, by a minute at least")
+    if not step:
+        step = next((s for s in STEPS if length <= s * WANTED_POINTS), STEPS[-1])
+    if step not in STEPS:
+        raise InvalidField("step", f"one of {', '.join(map(str, STEPS))} minutes, found {step}")
+    if length > step * MOST_POINTS:
+        raise InvalidField("step", f"at most {MOST_POINTS} points: take a longer step or a shorter period")
+    from_minute, to_minute = from_minute // step * step, math.ceil(to_minute / step) * step
+    names = _type_names(owner, domain, types)
+    now = await _series(store, names, from_minute, to_minute, step, by)
+    return Trend(step, now, await _series(store, names, from_minute - WEEK, to_minute - WEEK, step, ""))
+
+
+async def capacity(store: Statistics, owner: Owner, domain: str, *, types: Sequence[str] = (), minutes: int = 15, wished_wait_s: float = 10.0) -> list[Capacity]:
+    """Demand and capacity by type, from the last `minutes` whole minutes. Raises as `trend`.
+
+    Slots count for every type that their agent serves, so types that share agents share them: read such types together.
+    """
+    if not 1 <= minutes <= DAY:
+        raise InvalidField("minutes", f"1 to {DAY}, found {minutes}")
+    if not 0.001 <= wished_wait_s <= 86_400:
+        raise InvalidField("wished_wait", "a millisecond to a day")
+    names = _type_names(owner, domain, types)
+    to_minute = int(owner.clock.now_s() // 60)
+    rows = await _rows(store, MINUTE, to_minute - minutes, to_minute, list(names))
+    counts = owner.counts(domain)
+    found = []
+    for type_id, name in sorted(names.items(), key=lambda item: item[1]):
+        period = Point(to_minute - minutes, minutes)
+        for row in rows:
+            if row.type_id == type_id:
+                period.add(row, MINUTE)
+        by_state = {int(state): count for state, count in counts.get(name, {}).items()}
+        serving = [(s.served[type_id].slots or s.slots, s.slots) for s in owner.sessions() if s.stream is not None and type_id in s.served]
+        found.append(_capacity(name, period, by_state.get(1, 0), by_state.get(2, 0), [min(pair) for pair in serving], wished_wait_s))
+    return found
+
+
+def _capacity(name: str, period: Point, waiting: int, processing: int, slots_by_agent: list[int], wished_wait_s: float) -> Capacity:
+    seconds = period.step * 60
+    retried = max(0, period.failures - period.numbers["error"] - period.numbers["aborted"])
+    arrivals = (period.numbers["submitted"] + period.numbers["requeued"] + retried) / seconds
+    ended = period.numbers["completed"] + period.failures
+    work_s = period.run_s / ended if ended else None
+    load = arrivals * work_s if work_s is not None else None
+    slots = sum(slots_by_agent)
+    drain_s = wait_s = None
+    needed = agents_needed = None
+    if work_s is not None and load is not None:
+        spare_per_s = slots / work_s - arrivals if work_s else math.inf
+        drain_s = (0.0 if not waiting else waiting / spare_per_s) if spare_per_s > 0 else None
+        wait_s = erlang.mean_wait_s(slots, load, work_s) if slots else None
+        needed = erlang.servers_needed(load, work_s, wished_wait_s)
+        agents_needed = math.ceil(needed / (slots / len(slots_by_agent))) if slots else None
+    return Capacity(
+        name, waiting, processing, slots, len(slots_by_agent), arrivals, work_s, load, period.utilisation, drain_s, wait_s, needed, agents_needed,
+    )  # fmt: skip
+
+
+async def _series(store: Statistics, names: dict[int, str], from_minute: int, to_minute: int, step: int, by: str) -> list[Series]:
+    """Series by name; at least one when `by` is empty."""
+    span = DAY if step >= DAY else HOUR if step >= HOUR else MINUTE
+    groups: dict[str, dict[int, Point]] = {} if by else {"": {}}
+    most: Counter[tuple[str, int, int]] = Counter()
+    agents = by == "agent"
+    for part, begin, end in await _parts(store, span, from_minute, to_minute):
+        for row in await _rows(store, part, begin, end, list(names), by_agent=agents):
+            name = row.agent if agents else names[row.type_id] if by else ""
+            at = row.at // step * step
+            points = groups.setdefault(name, {})
+            point = points.get(at)
+            if point is None:
+                point = points[at] = Point(at, step)
+            point.add(row, part)
+            most[name, at, row.type_id] = max(most[name, at, row.type_id], row.waiting)
+    for (name, at, _), waiting in most.items():
+        groups[name][at].waiting += waiting
+    times = range(from_minute, to_minute, step)
+    return [Series(name, [points.get(at) or Point(at, step) for at in times]) for name, points in sorted(groups.items())]
+
+
+async def _parts(store: Statistics, span: int, from_minute: int, to_minute: int) -> list[tuple[int, int, int]]:
+    """(span, from, to): which rows tell of which part of a period. What is not added up into days or hours yet is read as hours or minutes."""
+    parts, begin = [], from_minute
+    for part in (DAY, HOUR, MINUTE):
+        if part > span or begin >= to_minute:
+            continue
+        newest = await _read(store.newest(part)) if part != MINUTE else None
+        end = to_minute if part == MINUTE else min(to_minute, newest + part) if newest is not None else begin
+        if end > begin:
+            parts.append((part, begin, end))
+            begin = end
+    return parts
+
+
+async def _rows(store: Statistics, span: int, begin: int, end: int, type_ids: list[int], *, by_agent: bool = False) -> list[StatRow]:
+    rows = await _read(store.rows(span, begin, end, type_ids, by_agent=by_agent))
+    if len(rows) > MOST_ROWS:
+        raise InvalidField("types", f"more than {MOST_ROWS:,} rows to add up: name fewer types, or take a longer step or a shorter period")
+    return rows
+
+
+async def _read(reading: Awaitable[T]) -> T:
+    try:
+        return await reading
+    except READ_FAILURES as error:
+        raise DatabaseUnavailable("the database cannot be reached") from error
+
+
+def _type_names(owner: Owner, domain: str, types: Sequence[str]) -> dict[int, str]:
+    if not types:
+        return {entry.type_id: entry.name for entry in owner.types.of_domain(domain)}
+    found = {}
+    for name in types:
+        entry = owner.types.find(domain, name)
+        if entry is None:
+            raise TypeNotFound(name)
+        found[entry.type_id] = name
+    return found

@@ -1,0 +1,99 @@
+"""Writes down what the owner counted, adds minutes up into hours and hours into days, and deletes what is too old.
+
+A row of the present minute is replaced at each pass, so a broker that dies loses the counts of one period of passes at most; jobs and their own counts lose nothing.
+"""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from headrace_broker.model.errors import BrokerError
+from headrace_broker.shards.owner import Owner
+from headrace_broker.shards.tally import Key, Line
+from headrace_broker.store.pool import ANY_FAILURE
+from headrace_broker.store.statistics import DAY, HOUR, MINUTE, Statistics
+
+PERIOD_S = 5.0
+KEPT_MINUTES = {MINUTE: 3 * DAY, HOUR: 62 * DAY, DAY: 400 * DAY}
+"""How long rows of each span are kept."""
+LATE = 5  # minutes after a period's end from which nobody writes into it any more
+
+
+class Rollup:
+    """`owner` gives the present owner of the queue."""
+
+    def __init__(self, store: Statistics, owner: Callable[[], Owner]) -> None:
+        self._store = store
+        self._owner = owner
+        self._last: Owner | None = None
+
+    async def run_once(self) -> dict[str, int]:
+        """One pass; returns nothing worth a line in the log."""
+        owner = self._owner()
+        await self._write(owner)
+        minute = int(owner.clock.now_s() // 60)
+        for part, whole in ((MINUTE, HOUR), (HOUR, DAY)):
+            await self.roll(part, whole, minute)
+        for span, kept in KEPT_MINUTES.items():
+            await self._store.trim(span, minute - kept)
+        return {}
+
+    def before_the_end(self) -> None:
+        """The present owner is about to stop: `write_last` will store what it counts until then."""
+        with contextlib.suppress(BrokerError):  # there is none
+            self._last = self._owner()
+
+    async def write_last(self) -> None:
+        """Stores what the owner counted that has stopped now."""
+        if self._last is not None:
+            await self._write(self._last)
+
+    async def _write(self, owner: Owner) -> None:
+        """Stores what was counted since the last call. Raises what asyncpg raises; nothing is lost by it."""
+        now_s = owner.clock.now_s()
+        look(owner, int(now_s // 60))
+        taken = owner.tally.take(now_s)
+        if not taken:
+            return
+        rows = [_row(key, line) for key, line in taken]  # before anything is awaited: lines of the present minute go on
+        try:
+            await self._store.put(owner.life_id, rows)
+        except ANY_FAILURE:
+            owner.tally.give_back(taken)
+            raise
+
+    async def roll(self, part: int, whole: int, minute: int) -> None:
+        """Adds up the periods that have ended and are not added up yet, oldest first."""
+        newest = await self._store.newest(whole)
+        at = await self._store.oldest(part, 0 if newest is None else newest + whole)
+        while at is not None:
+            at = at // whole * whole
+            if at + whole + LATE > minute:
+                return
+            await self._store.roll(part, whole, at)
+            at = await self._store.oldest(part, at + whole)
+
+
+def look(owner: Owner, minute: int) -> None:
+    """Notes how many jobs of each type wait and how many slots could run them."""
+    waiting: dict[int, int] = {}
+    for (type_id, state, _), count in owner.counted.items():
+        if state == 1 and count:
+            waiting[type_id] = waiting.get(type_id, 0) + count
+    slots: dict[int, int] = {}
+    for session in owner.sessions():
+        if session.stream is not None:
+            for served in session.served.values():
+                type_id = served.entry.type_id
+                slots[type_id] = slots.get(type_id, 0) + min(served.slots or session.slots, session.slots)
+    for type_id in waiting.keys() | slots.keys():
+        line = owner.tally.line(minute, type_id)
+        line.waiting, line.slots = waiting.get(type_id, 0), slots.get(type_id, 0)
+
+
+def _row(key: Key, line: Line) -> dict[str, Any]:
+    at, type_id, agent_id = key
+    return {
+        "at": at, "type_id": type_id, "agent_id": agent_id, "numbers": dict(line.numbers), "wait": dict(line.wait), "run": dict(line.run),
+        "wait_s": line.wait_s, "run_s": line.run_s, "slots": line.slots, "waiting": line.waiting,
+    }  # fmt: skip

@@ -1,0 +1,37 @@
+"""How long work waits for one of several servers, and how many servers a wished wait asks for.
+
+The model is M/M/c: arrivals at random, running times exponential, one queue. Formulas: A. K. Erlang, "Solution of some problems in the theory of probabilities of
+significance in automatic telephone exchanges" (1917), as in D. Gross et al., "Fundamentals of Queueing Theory", 4th ed. (2008), section 2.3.
+"""
+
+MOST_SERVERS = 1_000_000
+
+
+def wait_probability(servers: int, load: float) -> float:
+    """Erlang C: the share of arrivals that have to wait. `load`: arrivals per second times seconds of work each, in erlangs; 1.0 when it is not below `servers`."""
+    if servers <= load:
+        return 1.0
+    blocked = 1.0  # Erlang B by its recursion, which neither overflows nor cancels
+    for n in range(1, servers + 1):
+        blocked = load * blocked / (n + load * blocked)
+    return blocked / (1.0 - (load / servers) * (1.0 - blocked))
+
+
+def mean_wait_s(servers: int, load: float, work_s: float) -> float | None:
+    """The mean wait in seconds when each piece of work takes `work_s`; None: the queue grows without end."""
+    if servers <= load:
+        return None
+    return wait_probability(servers, load) * work_s / (servers - load)
+
+
+def servers_needed(load: float, work_s: float, wished_wait_s: float) -> int:
+    """The fewest servers whose mean wait is at most `wished_wait_s`, at least one. More than MOST_SERVERS are not looked for."""
+    low = max(1, int(load) + 1)
+    blocked = 1.0
+    for n in range(1, MOST_SERVERS + 1):
+        blocked = load * blocked / (n + load * blocked)
+        if n >= low:
+            waits = blocked / (1.0 - (load / n) * (1.0 - blocked))
+            if waits * work_s / (n - load) <= wished_wait_s:
+                return n
+    return MOST_SERVERS

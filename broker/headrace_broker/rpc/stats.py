@@ -1,0 +1,101 @@
+"""The Stats service: the whole at a glance, trend and capacity."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from headrace_proto.v1 import stats_pb2
+from headrace_proto.wire import to_duration, to_seconds, to_timestamp
+
+from headrace_broker.actions import statistics
+from headrace_broker.actions.statistics import Capacity, Point, Series
+from headrace_broker.model import histogram
+from headrace_broker.model.errors import InvalidField
+from headrace_broker.model.job import State
+from headrace_broker.rpc import convert
+from headrace_broker.rpc.jobs import state_counts
+from headrace_broker.shards.ownership import Ownership
+from headrace_broker.store.statistics import DAY, Statistics
+
+
+class StatsService:
+    """Numbers about the whole."""
+
+    def __init__(self, ownership: Ownership, store: Statistics, version: str, postgres_version: str) -> None:
+        self._ownership = ownership
+        self._statistics = store
+        self._version = version
+        self._postgres_version = postgres_version
+
+    async def GetOverview(self, request: stats_pb2.GetOverviewRequest, context: Any) -> stats_pb2.GetOverviewResponse:  # noqa: N802
+        owner, domain = self._ownership.owner, convert.domain_of(context)
+        connected = [s for s in owner.sessions() if s.stream is not None and s.facts.domain == domain]
+        totals: dict[State, int] = {}
+        for by_state in owner.counts(domain).values():
+            for state, count in by_state.items():
+                totals[state] = totals.get(state, 0) + count
+        return stats_pb2.GetOverviewResponse(
+            version=self._version, broker_id=str(owner.life_id), uptime=to_duration(owner.age_s), server_time=to_timestamp(owner.clock.now_s()),
+            counts=state_counts(totals), agents=len(connected), slots=sum(s.slots for s in connected), slots_in_use=sum(len(s.leases) for s in connected),
+            postgres_version=self._postgres_version,
+        )  # fmt: skip
+
+    async def GetTrend(self, request: stats_pb2.GetTrendRequest, context: Any) -> stats_pb2.GetTrendResponse:  # noqa: N802
+        owner = self._ownership.owner
+        to_minute = _minute("to", request.to) if request.HasField("to") else int(owner.clock.now_s() // 60) + 1
+        from_minute = _minute("from", getattr(request, "from")) if request.HasField("from") else to_minute - DAY
+        found = await statistics.trend(
+            self._statistics, owner, convert.domain_of(context), types=request.types, from_minute=from_minute, to_minute=to_minute,
+            step=_minutes("step", request.step) if request.HasField("step") else 0, by=request.by,
+        )  # fmt: skip
+        return stats_pb2.GetTrendResponse(step=to_duration(found.step * 60), series=[_series(s) for s in found.series], week_before=_series(found.before[0]))
+
+    async def GetCapacity(self, request: stats_pb2.GetCapacityRequest, context: Any) -> stats_pb2.GetCapacityResponse:  # noqa: N802
+        found = await statistics.capacity(
+            self._statistics, self._ownership.owner, convert.domain_of(context), types=request.types,
+            minutes=_minutes("window", request.window) if request.HasField("window") else 15,
+            wished_wait_s=convert.seconds("wished_wait", request.wished_wait) if request.HasField("wished_wait") else 10.0,
+        )  # fmt: skip
+        return stats_pb2.GetCapacityResponse(types=[_capacity(item) for item in found])
+
+
+def _series(series: Series) -> stats_pb2.TrendSeries:
+    return stats_pb2.TrendSeries(name=series.name, points=[_point(point) for point in series.points], total=_point(series.total()))
+
+
+def _point(point: Point) -> stats_pb2.TrendPoint:
+    return stats_pb2.TrendPoint(
+        at=to_timestamp(point.at * 60.0), **{name: point.numbers[name] for name in statistics.NUMBERS}, error_rate=point.error_rate,
+        wait=_spread(point.wait, point.wait_s), run=_spread(point.run, point.run_s), waiting=point.waiting, utilisation=point.utilisation,
+    )  # fmt: skip
+
+
+def _spread(counts: Mapping[int, int], sum_s: float) -> stats_pb2.Spread:
+    message = stats_pb2.Spread(count=sum(counts.values()))
+    if counts:
+        for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
+            getattr(message, name).CopyFrom(to_duration(histogram.percentile_s(counts, share) or 0.0))
+        message.sum.CopyFrom(to_duration(sum_s))
+    return message
+
+
+def _capacity(found: Capacity) -> stats_pb2.TypeCapacity:
+    message = stats_pb2.TypeCapacity(
+        type=found.type, waiting=found.waiting, processing=found.processing, slots=found.slots, agents=found.agents, arrivals_per_s=found.arrivals_per_s,
+        load=found.load, utilisation=found.utilisation, slots_needed=found.slots_needed, agents_needed=found.agents_needed,
+    )  # fmt: skip
+    for name, value in (("work", found.work_s), ("drain", found.drain_s), ("mean_wait", found.wait_s)):
+        if value is not None:
+            getattr(message, name).CopyFrom(to_duration(min(value, 1e9)))
+    return message
+
+
+def _minute(field: str, at: Timestamp) -> int:
+    return int(convert.unix_s(field, at) // 60)
+
+
+def _minutes(field: str, duration: Any) -> int:
+    seconds = to_seconds(duration)
+    if seconds <= 0 or seconds % 60:
+        raise InvalidField(field, "a whole number of minutes, one at least")
+    return int(seconds // 60)

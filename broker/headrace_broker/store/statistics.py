@@ -1,0 +1,75 @@
+"""Stored statistics: rows for minutes, and their sums for hours and days."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from headrace_broker.store.statements import sql
+
+MINUTE, HOUR, DAY = 1, 60, 1440
+MOST_ROWS = 50_000
+"""Rows that one answer adds up; more ask for a longer step, a shorter period or fewer types."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatRow:
+    """One type, or one type at one agent, in one period. `at`: its first minute since 1970; `agent` "": all together."""
+
+    at: int
+    type_id: int
+    agent: str
+    numbers: dict[str, int]
+    wait: dict[int, int]
+    run: dict[int, int]
+    wait_s: float
+    run_s: float
+    slots: int
+    waiting: int
+
+
+class Statistics:
+    """Raises what asyncpg raises when Postgres is away."""
+
+    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
+        self._pool = pool
+
+    async def put(self, life_id: int, rows: list[dict[str, Any]]) -> None:
+        """Stores what a life counted in some minutes, all of it each time; safe to repeat."""
+        await self._pool.execute(sql("stat_put"), life_id, json.dumps(rows))
+
+    async def roll(self, part: int, whole: int, at: int) -> None:
+        """Adds up one period; safe to repeat."""
+        await self._pool.execute(sql("stat_roll"), part, whole, at)
+
+    async def newest(self, span: int) -> int | None:
+        """The newest period of this span; None: there is none."""
+        found: int | None = await self._pool.fetchval(sql("stat_rolled"), span)
+        return found
+
+    async def oldest(self, span: int, from_minute: int) -> int | None:
+        """The oldest period of this span that begins at `from_minute` or later; None: there is none."""
+        found: int | None = await self._pool.fetchval(sql("stat_oldest"), span, from_minute)
+        return found
+
+    async def trim(self, span: int, before: int) -> int:
+        """Deletes a portion of what is older; returns how many rows went."""
+        status: str = await self._pool.execute(sql("stat_trim"), span, before)
+        return int(status.rpartition(" ")[2])
+
+    async def rows(self, span: int, from_minute: int, to_minute: int, type_ids: Sequence[int], *, by_agent: bool = False) -> list[StatRow]:
+        """Rows of a period, oldest first; MOST_ROWS + 1 of them mean that there are more."""
+        found = await self._pool.fetch(sql("stat_list"), span, from_minute, to_minute, list(type_ids), by_agent)
+        return [
+            StatRow(
+                r["at"], r["type_id"], r["agent"], json.loads(r["numbers"]),
+                _histogram(r["wait"]), _histogram(r["run"]), r["wait_s"], r["run_s"], r["slots"], r["waiting"],
+            )
+            for r in found
+        ]  # fmt: skip
+
+
+def _histogram(text: str) -> dict[int, int]:
+    return {int(bucket): count for bucket, count in json.loads(text).items()}

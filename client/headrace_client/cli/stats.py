@@ -1,0 +1,120 @@
+"""`headrace stats`: the whole at a glance, what happened over a period, and how many agents are needed."""
+
+import csv
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from headrace_client.admin import AdminClient
+from headrace_client.cli.common import Common, read_time, run_admin
+from headrace_client.cli.output import Output
+from headrace_client.models import TrendPoint, TrendSeries
+
+app = App(name="stats", help="The whole at a glance; trend and capacity.")
+Types = Annotated[list[str] | None, Parameter(name=["--type", "-t"], help="only this type; may be repeated")]
+Csv = Annotated[bool, Parameter(name="--csv", negative="", help="comma-separated values with a header, seconds as numbers")]
+
+COLUMNS = (
+    "name", "at", "submitted", "granted", "completed", "failed", "timed_out", "lost", "error", "aborted", "requeued", "error_rate",
+    "wait_p50_s", "wait_p95_s", "wait_p99_s", "run_p50_s", "run_p95_s", "run_p99_s", "waiting", "utilisation",
+)  # fmt: skip
+
+
+@app.default
+def overview(*, common: Common | None = None) -> int:
+    """Show the broker and the domain at a glance."""
+
+    async def command(client: AdminClient, output: Output) -> None:
+        output.one(await client.overview())
+
+    return run_admin(common or Common(), command)
+
+
+@app.command
+def trend(
+    *,
+    type_: Types = None,
+    since: Annotated[str | None, Parameter(help="from this time on (RFC 3339, or such as 2h or 7d ago); default a day")] = None,
+    until: Annotated[str | None, Parameter(help="before this time; default now")] = None,
+    step_s: Annotated[float | None, Parameter(help="seconds of a point: 60, 300, 900, 3600, 21600, 86400 or 604800; default: about 180 points")] = None,
+    by: Annotated[Literal["", "type", "agent"], Parameter(help="a series for each type or agent")] = "",
+    week_before: Annotated[bool, Parameter(negative="", help="show the same period a week earlier")] = False,
+    as_csv: Csv = False,
+    common: Common | None = None,
+) -> int:
+    """Show what happened over a period: throughput, outcomes, waiting and running times."""
+
+    async def command(client: AdminClient, output: Output) -> None:
+        found = await client.trend(types=type_ or [], since=read_time(since), until=read_time(until), step_s=step_s, by=by)
+        series = [found.week_before] if week_before else found.series
+        if output.form != "table" and not as_csv:
+            output.rows(series, [])
+            return
+        shown = [point for one in series for point in _rows(one)]
+        if as_csv:
+            _print_csv(shown, COLUMNS)
+            return
+        columns = [
+            "at",
+            "submitted",
+            "completed",
+            "failed",
+            "error",
+            "aborted",
+            "error_rate",
+            "wait_p50_s",
+            "wait_p99_s",
+            "run_p50_s",
+            "run_p99_s",
+            "waiting",
+            "utilisation",
+        ]
+        moved = [row for row in shown if any(row[name] for name in ("submitted", "granted", "completed", "failed", "error", "aborted", "waiting"))]
+        output.rows(moved, ["name", *columns] if by else columns, empty="nothing happened in this period")
+
+    return run_admin(common or Common(), command)
+
+
+@app.command
+def capacity(
+    *,
+    type_: Types = None,
+    window_s: Annotated[float, Parameter(help="demand of this long, in whole minutes")] = 900.0,
+    wished_wait_s: Annotated[float, Parameter(help="the mean wait that is wished for")] = 10.0,
+    as_csv: Csv = False,
+    common: Common | None = None,
+) -> int:
+    """Show demand against slots by type, when the backlog is gone, and how many agents a wished wait asks for."""
+
+    async def command(client: AdminClient, output: Output) -> None:
+        found = await client.capacity(types=type_ or [], window_s=window_s, wished_wait_s=wished_wait_s)
+        columns = [
+            "type", "waiting", "processing", "slots", "agents", "arrivals_per_s", "work_s", "load", "utilisation", "drain_s", "mean_wait_s", "slots_needed",
+            "agents_needed",
+        ]  # fmt: skip
+        if as_csv:
+            _print_csv([{name: getattr(item, name) for name in columns} for item in found], columns)
+            return
+        output.rows(found, columns, empty="there are no job types")
+
+    return run_admin(common or Common(), command)
+
+
+def _rows(series: TrendSeries) -> list[dict[str, Any]]:
+    return [_row(series.name, point) for point in series.points]
+
+
+def _row(name: str, point: TrendPoint) -> dict[str, Any]:
+    row: dict[str, Any] = {column: getattr(point, column) for column in COLUMNS if hasattr(point, column)}
+    for kind, spread in (("wait", point.wait), ("run", point.run)):
+        row |= {f"{kind}_p50_s": spread.p50_s, f"{kind}_p95_s": spread.p95_s, f"{kind}_p99_s": spread.p99_s}
+    return row | {"name": name}
+
+
+def _print_csv(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow(["" if row[name] is None else row[name].isoformat().replace("+00:00", "Z") if name == "at" else row[name] for name in columns])
