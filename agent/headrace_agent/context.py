@@ -202,9 +202,9 @@ class JobContext:
         return doors.transaction_blocking(self, source)
 
     def completing(self) -> AbstractContextManager[None]:
-        """`with ctx.completing():` around a transaction of any library, of threads and of the event loop, in which the handler itself runs
+        """`with ctx.completing():` around a transaction of any library, in threads and in the event loop, in which the handler itself calls headrace.complete_job.
 
-        `select headrace.complete_job(ctx.job_id, ctx.lease_epoch, result)`. The transaction must be committed when the block ends. Raises LeaseLost as `transaction` does.
+        Its arguments are `ctx.job_id`, `ctx.lease_epoch` and the result. The transaction must be committed when the block ends. Raises LeaseLost as `transaction` does.
         """
         return doors.completing(self)
 
@@ -253,10 +253,13 @@ class JobContext:
     def door_result(self) -> bytes | None:
         """For `transaction`: what `set_result` said, encoded."""
         assert self._door is not None
-        return codec.encode(self._door.result) if self._door.result is not None else None
+        if self._door.result is None:
+            return None
+        encoded, seal = codec.encode(self._door.result), getattr(self.sink, "seal_result", None)
+        return encoded if seal is None else bytes(seal(encoded, self.type))
 
     def _tell_door(self, *, committed: bool) -> None:
-        tell = getattr(self._sink, "door", None)  # only processes have to tell somebody
+        tell = getattr(self.sink, "door", None)  # only processes have to tell somebody
         if tell is not None:
             tell(committed)
 

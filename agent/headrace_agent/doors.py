@@ -1,7 +1,7 @@
 """Transactions of handlers in Postgres: effects and the job's completion in one, and effects that happen once although the job may run twice.
 
-No driver is imported: what is asked of a connection is written down in `_Async` and `_Blocking`. Accepted are connections and pools of asyncpg, and connections and pools of
-psycopg 3, asynchronous and not. Any other library goes by `JobContext.completing`.
+No driver is imported: what is asked of a connection is written down in `_Async` and `_Blocking`. Accepted are connections and pools of asyncpg and of psycopg 3,
+asynchronous and not. Any other library goes by `JobContext.completing`.
 """
 
 import json

@@ -18,7 +18,10 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from headrace_client import Submitted, SyncClient
+from headrace_client.channel import metadata
+from headrace_client.codecs import Codecs
 from headrace_proto.v1 import jobs_pb2
+from headrace_proto.wire import DOMAIN_KEY
 
 from headrace_agent import codec
 from headrace_agent.context import CaptureHandler, JobContext, Sink, current
@@ -179,6 +182,11 @@ class _PipeSink:
 
     def checkpoint(self, job_id: int, epoch: int, data: bytes) -> None:
         self.send("checkpoint", data)
+
+    def seal_result(self, data: bytes, type_: str) -> bytes:
+        codecs = self._options.get("codecs")
+        domain = dict(metadata(self._options.get("domain"), None, None))[DOMAIN_KEY]
+        return Codecs(codecs, domain).encode(data, type_, "result") if codecs else data
 
     def door(self, committed: bool) -> None:
         self.send("door", committed)

@@ -5,11 +5,11 @@ cursor. Jobs that carry a key are stored just before, in a flush of their own, u
 
 Only one chunk is in hand at a time, and the next one is read when it is durable. Nobody waits here for somebody else's transaction.
 
-**Completions** are different: `complete_job` stores the event itself, in the caller's transaction, and the inbox only tells. Until that transaction ends, an insert of the same
-event would wait for it, and the whole flush with it. So the door holds a lock on the job, and an ending that might meet one is **contested**: before it is decided the flusher
-takes the job's lock, without waiting, and keeps it until the ending is durable. A lock that is not free leaves the job as it is, and it is tried again. Contested are endings that
-the broker finds (lost, timed out, nobody claims it), outcomes whose agent says that the handler used a door, and all of leases that a takeover found open, since what was said of
-them is forgotten.
+**Completions** are different: `complete_job` stores the event itself, in the caller's transaction, and the inbox only tells. Until that transaction ends, an insert of
+the same event would wait for it, and the flush too. So the door holds a lock on the job, and an ending that might meet one is **contested**: before it is decided the flusher
+takes the job's lock, without waiting, and keeps it until the ending is durable. A lock that is not free leaves the job as it is; it is tried again. Contested are endings
+that the broker finds (lost, timed out, nobody claims it), outcomes whose agent says that the handler used a door, and all of leases that a takeover found open, since what
+was said of them is forgotten.
 """
 
 import asyncio
@@ -76,6 +76,7 @@ class Doors:
         self.cursor = Cursor()  # durable
         self._waiting: Chunk | None = None
         self._storing: Chunk | None = None
+        self.busy: set[int] = set()  # jobs whose lock was asked for and is somebody else's, or whose lease has ended
         self.restored: dict[int, int] = {}  # leases that a takeover found open: job_id -> epoch
         self._contested: dict[tuple[int, int, bool], tuple[Ending, float]] = {}  # by lease and whether an agent says so; with when to try
 
@@ -113,6 +114,7 @@ class Doors:
 
     def contested(self, owner: "Owner", now: float) -> list[tuple[int, int]]:
         """Puts contested endings aside and returns the leases (job_id, epoch) whose jobs' locks are to be asked for now, each job once."""
+        self.busy = set()
         if owner.endings and (self.restored or any(type(ending) is Ending and _is_contested(ending) for ending in owner.endings)):
             self._put_aside(owner)
         if not self._contested:
@@ -123,36 +125,37 @@ class Doors:
             if live is None or live.seq != ending.epoch or live.state is not State.PROCESSING:
                 del self._contested[key]
                 if ending.sink is not None:
-                    ending.door = False
+                    ending.cleared = True
                     owner.endings.append(ending)  # judged as one that comes late
             elif due <= now and len(asked) < LOCKS_AT_ONCE:
                 asked[ending.job_id] = ending.epoch
         return list(asked.items())
 
     def _put_aside(self, owner: "Owner") -> None:
-        kept: list[Ending | Completions] = []
-        for ending in owner.endings:
-            if isinstance(ending, Ending):
-                if not ending.settled and (_is_contested(ending) or self.restored.get(ending.job_id) == ending.epoch):
-                    self._contested.setdefault((ending.job_id, ending.epoch, ending.sink is not None), (ending, 0.0))
-                else:
-                    kept.append(ending)
-            elif self.restored and any(self.restored.get(job_id) == epoch for job_id, epoch in zip(ending.job_ids, ending.epochs, strict=True)):
-                for index, (job_id, epoch) in enumerate(zip(ending.job_ids, ending.epochs, strict=True)):
-                    one = Ending(job_id, epoch, Kind.COMPLETED, ending.sink, ending.result(index))
-                    if self.restored.get(job_id) == epoch:
-                        self._contested.setdefault((job_id, epoch, True), (one, 0.0))
-                    else:
-                        kept.append(one)
-            else:
-                kept.append(ending)
-        owner.endings.clear()
-        owner.endings.extend(kept)
+        for _ in range(len(owner.endings)):
+            ending = owner.endings.popleft()
+            if not self.take_aside(ending):
+                owner.endings.append(ending)
         if self.restored:
             self.restored = {j: epoch for j, epoch in self.restored.items() if (live := owner.live_jobs.get(j)) is not None and live.seq == epoch}
 
+    def take_aside(self, ending: "Ending | Completions") -> bool:
+        """Whether it is contested, or some of it is, and waits here until its lock was asked for."""
+        if isinstance(ending, Ending):
+            if ending.settled or ending.cleared or not (_is_contested(ending) or self.restored.get(ending.job_id) == ending.epoch):
+                return False
+            self._contested.setdefault((ending.job_id, ending.epoch, ending.sink is not None), (ending, 0.0))
+            return True
+        if not self.restored or not any(self.restored.get(job_id) == epoch for job_id, epoch in zip(ending.job_ids, ending.epochs, strict=True)):
+            return False
+        for index, (job_id, epoch) in enumerate(zip(ending.job_ids, ending.epochs, strict=True)):
+            one = Ending(job_id, epoch, Kind.COMPLETED, ending.sink, ending.result(index))
+            self._contested.setdefault((job_id, epoch, True), (one, 0.0))
+        return True
+
     def decided(self, owner: "Owner", asked: list[tuple[int, int]], locked: set[int], ended: set[int], now: float) -> None:
-        """What became of the asking: endings whose job's lock is taken are decided in the round that is built next, or dropped when a door was faster; others are tried again."""
+        """What became of the asking: endings whose job's lock is taken are decided in the next round, or dropped when a door was faster; others are tried again."""
+        cleared: list[Ending] = []
         for job_id, epoch in asked:
             for agents in (True, False):  # what an agent says goes first
                 found = self._contested.get((job_id, epoch, agents))
@@ -164,12 +167,16 @@ class Doors:
                     continue
                 del self._contested[job_id, epoch, agents]
                 if job_id not in ended:
-                    owner.endings.append(ending)
+                    ending.cleared = True
+                    cleared.append(ending)
                 elif ending.sink is not None:
                     owner.stale.append(ending)
                     owner.stale_wake.set()
             if job_id in ended:
                 self.wake.set()
+            if job_id in ended or job_id not in locked:
+                self.busy.add(job_id)
+        owner.endings.extendleft(reversed(cleared))
 
     def settling(self) -> list[int]:
         """Jobs whose ending waits for somebody's transaction."""
@@ -253,7 +260,7 @@ def _is_contested(ending: Ending) -> bool:
 
 
 def _complete(owner: "Owner", round_: Round, done: DoorCompletion) -> None:
-    """A job was completed in somebody's transaction: the event is stored, and everything else about it happens now. Counted with each row, whatever memory knows of the job."""
+    """A job was completed in somebody's transaction: the event is stored, all else happens now. It is counted with its row, whatever memory knows of the job."""
     live = owner.live_jobs.get(done.job_id)
     entry = owner.types.by_id[done.type_id]
     current = live is not None and live.seq == done.epoch and live.state is State.PROCESSING

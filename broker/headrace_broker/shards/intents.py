@@ -87,6 +87,7 @@ class Ending:
     reason: str | None = None
     door: bool = False  # its handler has used a transaction that may complete the job
     settled: bool = False  # such a transaction was committed: the ledger has the ending
+    cleared: bool = False  # contested, and the job's lock is taken
 
 
 @dataclass(slots=True, eq=False)
@@ -143,3 +144,4 @@ class ChangeIntent:
     def actor(self) -> str:
         """Who asks, as the job's history names them."""
         return self.caller.shown
+    asked: bool = False  # the locks of the jobs that it ends by force were asked for

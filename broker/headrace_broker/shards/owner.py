@@ -202,7 +202,10 @@ class Owner:
     def contested(self, now: float) -> list[tuple[int, int]]:
         """Leases that are to end in the next round, and that somebody's transaction may be about to complete; see `Doors.contested`."""
         self._sweep(now)
-        return self.doors.contested(self, now)
+        asked = self.doors.contested(self, now)
+        for intent in self._changes:
+            asked += changes.contested(self, intent)
+        return list(dict(asked).items())
 
     def _sweep(self, now: float) -> None:
         if now >= self._next_sweep:
