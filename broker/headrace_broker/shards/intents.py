@@ -139,9 +139,9 @@ class ChangeIntent:
     force: bool = False
     unique_holders: dict[UniqueName, int] = field(default_factory=dict)  # of the unique keys of these jobs, where a live job has it
     keys_moved: set[UniqueName] = field(default_factory=set)  # unique keys that changed hands after that was read; grows until the intent is decided
+    asked: bool = False  # the locks of the jobs that it ends by force were asked for
 
     @property
     def actor(self) -> str:
         """Who asks, as the job's history names them."""
         return self.caller.shown
-    asked: bool = False  # the locks of the jobs that it ends by force were asked for
