@@ -197,6 +197,7 @@ class Work:
         except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
             outcome = outcomes.raised(job, attempt.handler, error)
         self._attempts.pop(job.key, None)
+        attempt.ctx.end_log()
         if self._encode_errors and self._codecs is not None and isinstance(outcome, agents_pb2.Outcome) and outcome.HasField("error"):
             seal_error(outcome, self._codecs)
         self._reports.ended(job, outcome)
