@@ -50,7 +50,7 @@ chaos: export HEADRACE_SEED ?= $(shell date +%s)
 chaos: $(STAMP) ## Kill brokers, agents and submitters at random under load; cut and stall connections
 	$(BIN)/python -m pytest -q -s tests/chaos
 
-BENCHMARKS := flush capacity submit latency depth held streams recovery peers
+BENCHMARKS := flush capacity submit latency depth held streams recovery search peers
 bench: $(STAMP) .venv-peers/.set-up $(NODE_PEERS) ## Measure everything (more than an hour), one after another, and write the tables of benchmarks/README.md
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; PYTHONPATH=. $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json; done
 	PYTHONPATH=. $(BIN)/python benchmarks/report.py
@@ -59,9 +59,9 @@ soak: $(STAMP) ## Load a broker for MINUTES= and judge whether anything grows or
 	@PYTHONPATH=. $(BIN)/python benchmarks/soak.py --minutes $(or $(MINUTES),60) --part $(or $(PART),1/1) --json benchmarks/results/soak.json \
 		$(if $(DATA_DIR),--data-dir '$(DATA_DIR)') $(if $(RATE),--rate $(RATE)) $(ARGS)
 
-fill: $(STAMP) ## Fill a database: N= jobs, WAITING= and SCHEDULED= of them, into DATA_DIR= or DATABASE_URL=; more with ARGS=
+fill: $(STAMP) ## Fill a database: N= jobs, WAITING= and SCHEDULED= of them, LINES= of logs, into DATA_DIR= or DATABASE_URL=; more with ARGS=
 	@PYTHONPATH=. $(BIN)/python benchmarks/fill.py $(if $(DATABASE_URL),--database-url '$(DATABASE_URL)') $(if $(DATA_DIR),--data-dir '$(DATA_DIR)') \
-		$(if $(N),--jobs $(N)) $(if $(WAITING),--waiting $(WAITING)) $(if $(SCHEDULED),--scheduled $(SCHEDULED)) $(ARGS)
+		$(if $(N),--jobs $(N)) $(if $(WAITING),--waiting $(WAITING)) $(if $(SCHEDULED),--scheduled $(SCHEDULED)) $(if $(LINES),--lines $(LINES)) $(ARGS)
 
 .venv-peers/.set-up: benchmarks/peers.txt
 	@$(PYTHON) -m venv .venv-peers

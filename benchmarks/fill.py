@@ -15,14 +15,14 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.ids import RETENTION_CLASSES, SHARDS, TICK_SHIFT, class_for, lowest_id_at
-from headrace_broker.model.job import State
+from headrace_broker.model.job import Kind, State
 from headrace_broker.model.settings import effective
 from headrace_broker.store import partitions
 from headrace_broker.store.embedded import EmbeddedPostgres
@@ -106,6 +106,12 @@ async def fill(dsn: str, plan: Plan, say: Say = lambda _line: None) -> dict[str,
         await ledger.close()
         await pool.close()
     return {"jobs": plan.jobs, "seconds": time.monotonic() - started}
+
+
+def lines_of_an_attempt(lines: int, plan: Plan) -> float:
+    """The `log_lines` that make about so many lines in all: half a line more than it says is made for each attempt."""
+    grants = sum(story.weight * sum(kind is Kind.GRANTED for _, kind, _ in story.steps) for story in SETTLED) / 1000
+    return max(0.0, lines / max(1.0, plan.settled * grants) - 0.5)
 
 
 class _Filling:
@@ -264,6 +270,7 @@ def main() -> None:
     parser.add_argument("--domain", default="default")
     parser.add_argument("--payload-bytes", type=int, default=200)
     parser.add_argument("--log-lines", type=float, default=0.0, help="lines of each attempt, on average")
+    parser.add_argument("--lines", type=int, help="log lines in all, about; instead of --log-lines")
     parser.add_argument("--instances", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
@@ -273,6 +280,8 @@ def main() -> None:
         jobs, waiting, scheduled, arguments.stuck, arguments.days, arguments.types, arguments.domain, arguments.payload_bytes, arguments.log_lines, arguments.instances,
         arguments.seed,
     )  # fmt: skip
+    if arguments.lines is not None:
+        plan = replace(plan, log_lines=lines_of_an_attempt(arguments.lines, plan))
     server = None
     if arguments.data_dir is not None:
         server = EmbeddedPostgres(arguments.data_dir)

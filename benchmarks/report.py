@@ -17,7 +17,9 @@ HERE = Path(__file__).parent
 BLOCK = re.compile(r"(<!-- (?P<name>[a-z]+) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
 NOT_MEASURED = "*Not measured yet.*\n"
 LONG = {"capacity", "depth", "soak", "streams"}
-"""Benchmarks whose cases share no figures, or that have one case only: a line for each figure. The others have a column for each case, recovery a line."""
+"""Benchmarks whose cases share no figures, or that have one case only: a line for each figure. The others have a column for each case."""
+LINES = {"recovery", "search"}
+"""Those that have many cases: a line for each."""
 TITLES = {
     "jobs_per_s": "jobs/s",
     "broker_per_s": "broker, jobs/s",
@@ -64,6 +66,15 @@ TITLES = {
     "welcome_s": "first welcome, s",
     "grant_s": "first grant, s",
     "handler_s": "next handler start, s",
+    "first_page_s": "first page, s",
+    "found": "found on it",
+    "searched_percent": "searched for it, %",
+    "end_s": "the end, s",
+    "all_found": "found in all",
+    "build_s": "build of the indexes, s",
+    "us_per_line": "build, us a line",
+    "lines_mb": "lines, MB",
+    "index_mb": "indexes, MB",
 }
 UNITS = {"us": "CPU per job: {}, us", "core_percent": "{}, share of one core, %", "ms": "{}, ms", "s": "{}, s", "mb": "{}, MB"}
 
@@ -98,7 +109,7 @@ def table(result: Mapping[str, Any]) -> str:
             [*([case] if len(median) > 1 else []), title(figure), number(value), _spread(result, case, figure)]
             for case, figures in median.items() for figure, value in figures.items()
         ]  # fmt: skip
-    elif result["benchmark"] == "recovery":
+    elif result["benchmark"] in LINES:
         figures = list(dict.fromkeys(figure for found in median.values() for figure in found))
         head = ["", "rounds", *map(title, figures)]
         rows = [[case, str(sum(case in round_ for round_ in result["rounds"])), *(_cell(result, case, figure) for figure in figures)] for case in median]

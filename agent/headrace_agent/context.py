@@ -20,7 +20,7 @@ from headrace_agent.job import Job
 MAX_LINE = 16 * 1024  # characters of one line
 LEVELS = {"debug": 1, "info": 2, "warning": 3, "error": 4}
 
-_numbering = threading.Lock()  # of lines: threads of one handler may log at the same time
+_numbering = threading.RLock()  # of lines: threads of one handler may log at the same time; sending one may log
 current: "contextvars.ContextVar[JobContext | None]" = contextvars.ContextVar("headrace_job", default=None)
 
 
@@ -72,7 +72,9 @@ class JobContext:
     Made for every job, so it makes nothing that a handler may not ask for.
     """
 
-    __slots__ = ("_aborted", "_bytes", "_door", "_job", "_lines", "_log", "_log_full", "_raises", "_waiters", "job_id", "lease_epoch", "sink", "state")
+    __slots__ = (
+        "_aborted", "_bytes", "_door", "_full_at", "_job", "_lines", "_log", "_log_full", "_raises", "_waiters", "job_id", "lease_epoch", "sink", "state",
+    )  # fmt: skip
 
     def __init__(self, job: Job, sink: Sink, state: Any) -> None:
         self._job = job
@@ -84,6 +86,7 @@ class JobContext:
         self._lines = self._bytes = 0
         self._log_full = False
         self._door: doors.Door | None = None
+        self._full_at = 0  # number of the first line beyond the limit
         self.state = state
         self.job_id, self.lease_epoch = job.key
 
@@ -279,20 +282,26 @@ class JobContext:
         if self._raises and self._aborted:
             raise Aborted("the job is to stop")
 
+    def end_log(self) -> None:
+        """For executors, when the attempt is over: lines beyond the limit were counted, and the last of them is sent, so that the broker knows how many there were."""
+        if self._log_full and self._lines > self._full_at:
+            self._send_line(2, "")
+
     def _line(self, level: int, text: str) -> None:
         self._check()
         text = str(text)[:MAX_LINE]
-        most_lines, most_bytes = self._job.terms.log_limit_lines, self._job.terms.log_limit_bytes
-        with _numbering:
+        with _numbering:  # until it is sent, since lines travel in the order of their numbers
+            self._lines += 1
             if self._log_full:
                 return
-            self._lines += 1
-            self._bytes += len(text)
-            number = self._lines
-            if number > most_lines or self._bytes > most_bytes:
-                self._log_full = True
-                text, level = f"log limit reached: {most_lines} lines and {most_bytes} bytes are kept of one attempt", 3
-        line = jobs_pb2.LogLine(line_no=number, at=to_timestamp(time.time()), level=level, text=text)  # type: ignore[arg-type]  # enum numbers
+            terms = self._job.terms
+            self._bytes += len(text.encode(errors="replace"))
+            if self._lines > terms.log_limit_lines or self._bytes > terms.log_limit_bytes:
+                self._log_full, self._full_at = True, self._lines
+            self._send_line(level, text)
+
+    def _send_line(self, level: int, text: str) -> None:
+        line = jobs_pb2.LogLine(line_no=self._lines, at=to_timestamp(time.time()), level=level, text=text)  # type: ignore[arg-type]  # enum numbers
         self.sink.log(self.job_id, self.lease_epoch, line)
 
 

@@ -238,8 +238,11 @@ def _serve(pipe: "Connection[Any, Any]", memory_bytes: int | None, client_option
         running.append(ctx)
         token = current.set(ctx)
         try:
-            sink.send("result", _call(module, qualname, how, ctx))
+            result = _call(module, qualname, how, ctx)
+            ctx.end_log()
+            sink.send("result", result)
         except BaseException as error:
+            ctx.end_log()
             sink.send("error", *_portable(error, module, qualname))
         finally:
             current.reset(token)

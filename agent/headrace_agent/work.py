@@ -205,6 +205,7 @@ class Work:
         if attempt.ctx.door is not None:
             outcome = outcomes.after_door(job, outcome, committed=attempt.ctx.door.committed)
         self._attempts.pop(job.key, None)
+        attempt.ctx.end_log()
         if self._encode_errors and self._codecs is not None and isinstance(outcome, agents_pb2.Outcome) and outcome.HasField("error"):
             seal_error(outcome, self._codecs)
         self._reports.ended(job, outcome)

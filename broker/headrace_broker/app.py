@@ -25,6 +25,7 @@ from headrace_broker import __version__
 from headrace_broker.config import Config, masked
 from headrace_broker.http import HttpServer, http_app
 from headrace_broker.maintenance import tidy_inbox
+from headrace_broker.maintenance.index_logs import IndexLogs
 from headrace_broker.maintenance.loop import repeat
 from headrace_broker.maintenance.retention import Retention
 from headrace_broker.maintenance.rollup import PERIOD_S as ROLLUP_PERIOD_S
@@ -41,17 +42,20 @@ from headrace_broker.store import partitions
 from headrace_broker.store.audit import AuditStore
 from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
 from headrace_broker.store.inbox import Inbox
+from headrace_broker.store.log_index import LogIndexes
 from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.migrate import migrate
-from headrace_broker.store.pool import ANY_FAILURE, durability, open_pool
+from headrace_broker.store.pool import ANY_FAILURE, durability, open_pool, open_search_pool
 from headrace_broker.store.reads import Reads
 from headrace_broker.store.retire import Retirement
+from headrace_broker.store.search import Finder
 from headrace_broker.store.settings import SettingsStore
 from headrace_broker.store.statistics import Statistics
 
 WATCH_EMBEDDED_S = 0.5
 TYPES_REFRESH_S = 1.0
 HEALTH_S = 0.25
+INDEX_LOGS_S = 60.0
 WAIT_FOR_DATABASE_S = 1.0
 
 log = structlog.get_logger("headrace.app")
@@ -92,19 +96,20 @@ class _App:
             loop.add_signal_handler(number, self._on_signal)
         if not await self._migrate():
             return 0
-        pool = await open_pool(self._dsn)
+        pool, searching = await open_pool(self._dsn), await open_search_pool(self._dsn)
         try:
-            await self._serve(pool)
+            await self._serve(pool, searching)
         except BaseExceptionGroup as group:  # what one task could not deal with, such as a port that is taken
             raise group.exceptions[0] from group
         finally:
-            try:
-                await asyncio.wait_for(pool.close(), 3)
-            except TimeoutError:
-                pool.terminate()
+            for each in (searching, pool):
+                try:
+                    await asyncio.wait_for(each.close(), 3)
+                except TimeoutError:
+                    each.terminate()
         return 0
 
-    async def _serve(self, pool: "asyncpg.Pool[Any]") -> None:
+    async def _serve(self, pool: "asyncpg.Pool[Any]", searching: "asyncpg.Pool[Any]") -> None:
         options = self._config.options
         version, off = await durability(pool)
         if off:
@@ -124,8 +129,8 @@ class _App:
         self._metrics.gauges(lambda: _gauges(ownership, pool))
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as exits:
             server = RpcServer(
-                ownership=ownership, reads=Reads(pool), settings=settings, statistics=statistics, logs=LogWriter(pool, self._metrics),
-                audit=AuditStore(pool), metrics=self._metrics,
+                ownership=ownership, reads=Reads(pool), finder=Finder(searching), settings=settings, statistics=statistics,
+                logs=LogWriter(pool, types.log_limits, self._metrics), audit=AuditStore(pool), metrics=self._metrics,
                 payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks,
             )  # fmt: skip
             exits.push_async_callback(server.stop, 0)
@@ -137,12 +142,14 @@ class _App:
             owning = tasks.create_task(ownership.run())
             retention = Retention(Retirement(pool), functools.partial(partitions.ranges, pool), lambda: ownership.owner.clock.now_s(), self._metrics)
             tidy = TidyInbox(Inbox(pool), lambda: ownership.owner.doors.cursor.done)
+            index_logs = IndexLogs(LogIndexes(pool), lambda: ownership.owner.clock.now_s())
             rollup = Rollup(statistics, lambda: ownership.owner)
             side = [
                 tasks.create_task(self._report_health(server, ownership)),
                 tasks.create_task(self._refresh(types)),
                 tasks.create_task(repeat("inbox", tidy.run_once, period_s=tidy_inbox.PERIOD_S, ownership=ownership)),
                 tasks.create_task(repeat("retention", retention.run_once, period_s=options.retention_period_s, ownership=ownership)),
+                tasks.create_task(repeat("log index", index_logs.run_once, period_s=INDEX_LOGS_S, ownership=ownership)),
                 tasks.create_task(repeat("statistics", rollup.run_once, period_s=ROLLUP_PERIOD_S, ownership=ownership)),
             ]
             if self._embedded is not None:

@@ -25,7 +25,7 @@ from headrace_client.errors import (
     UniqueKeyTaken,
     WaitTimeout,
 )
-from headrace_client.models import Job, JobSpec, State, Submitted
+from headrace_client.models import Job, JobFilter, JobSpec, Order, State, Submitted
 from headrace_client.sync import SyncClient
 
 __version__ = "0.1.0"
@@ -44,8 +44,10 @@ __all__ = [
     "InvalidRequest",
     "InvalidState",
     "Job",
+    "JobFilter",
     "JobSpec",
     "NotFound",
+    "Order",
     "ResultUnknown",
     "State",
     "Submitted",

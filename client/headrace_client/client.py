@@ -1,26 +1,27 @@
 """The asyncio client: submit jobs, read them, wait for them."""
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 import grpc
-from headrace_proto.v1 import jobs_pb2, types_pb2
-from headrace_proto.wire import LEVEL_NUMBERS, to_datetime, to_duration, to_timestamp
+from headrace_proto.v1 import jobs_pb2, logs_pb2, types_pb2
+from headrace_proto.wire import LEVEL_NUMBERS, to_datetime, to_duration
 
 from headrace_client import models
 from headrace_client.base import Base
 from headrace_client.channel import backoff_s
-from headrace_client.encode import Spec, batches, build, check_id, encode_fields, put, state_number
+from headrace_client.encode import Spec, batches, build, check_id, encode_fields, filter_message, put
 from headrace_client.errors import HeadraceError, InvalidRequest, NotFound, Unavailable, WaitTimeout, from_rpc
-from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobPage, JobSpec, LogLine, State, Submitted
+from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobFilter, JobPage, JobSpec, LogLine, Order, State, Submitted
 from headrace_client.submitter import Submitter, failure_error
 
 R = TypeVar("R", Job, Attempt, Event)
 WAIT_SLICE_S = 20.0
+ORDER_NUMBERS = {"newest": 1, "oldest": 2, "score": 3}
 _VIEWS = {False: types_pb2.JOB_VIEW_BASIC, True: types_pb2.JOB_VIEW_FULL}
 
 
@@ -129,38 +130,53 @@ class Client(Base):
 
     async def list(
         self, *, types: Sequence[str] = (), states: Sequence[State | str] = (), instance_id: str = "", created_from: datetime | None = None,
-        created_to: datetime | None = None, page_size: int = 50, page_token: str = "",
+        created_to: datetime | None = None, where: JobFilter | None = None, order: Order | str = Order.NEWEST, page_size: int = 50, page_token: str = "",
     ) -> JobPage:  # fmt: skip
-        """A page of jobs, newest first. Filters that are not given do not narrow."""
-        wanted = build(jobs_pb2.JobFilter, types=types, states=[state_number(state) for state in states], instance_id=instance_id)  # type: ignore[misc]
-        if created_from is not None:
-            wanted.created_from.CopyFrom(to_timestamp(created_from))
-        if created_to is not None:
-            wanted.created_to.CopyFrom(to_timestamp(created_to))
-        request = build(jobs_pb2.ListJobsRequest, filter=wanted, page_size=page_size, page_token=page_token)
+        """A page of jobs, newest first unless `order` says otherwise. Filters that are not given do not narrow; `where` has all there are, instead of the others.
+
+        Each page is answered within about 2 s: with what was found until then, how far the search came, and the token to go on.
+        """
+        wanted = where if where is not None else JobFilter(types, states, instance_id, created_from, created_to)
+        number = ORDER_NUMBERS.get(str(order))
+        if number is None:
+            raise InvalidRequest(f"an order is one of {', '.join(ORDER_NUMBERS)}, found {order!r}", details={"field": "order"})
+        request = build(jobs_pb2.ListJobsRequest, filter=filter_message(wanted), page_size=page_size, page_token=page_token, order=number)  # type: ignore[arg-type]
         answer = await self._call(lambda stubs: stubs.jobs.ListJobs, request)
         return JobPage([self._read(models.job(job)) for job in answer.jobs], answer.next_page_token, answer.complete, to_datetime(answer.searched_until))
 
     async def iter_jobs(
         self, *, types: Sequence[str] = (), states: Sequence[State | str] = (), instance_id: str = "", created_from: datetime | None = None,
-        created_to: datetime | None = None, page_size: int = 200,
+        created_to: datetime | None = None, where: JobFilter | None = None, order: Order | str = Order.NEWEST, page_size: int = 200,
     ) -> AsyncGenerator[Job, None]:  # fmt: skip
-        """All jobs that match, newest first, page by page."""
+        """All jobs that match, page by page; see `list`."""
+        wanted = where if where is not None else JobFilter(types, states, instance_id, created_from, created_to)
         token = ""
         while True:
-            page = await self.list(
-                types=types, states=states, instance_id=instance_id, created_from=created_from, created_to=created_to, page_size=page_size, page_token=token
-            )
+            page = await self.list(where=wanted, order=order, page_size=page_size, page_token=token)
             for job in page.jobs:
                 yield job
             token = page.next_page_token
             if not token:
                 return
 
-    async def count(self, types: Sequence[str] = ()) -> JobCounts:
-        """Jobs by type and state."""
-        answer = await self._call(lambda stubs: stubs.jobs.CountJobs, build(jobs_pb2.CountJobsRequest, types=types))
-        return JobCounts(models.counts(answer.totals), {item.type: models.counts(item.counts) for item in answer.types}, to_datetime(answer.as_of))
+    async def count(self, types: Sequence[str] = (), *, where: JobFilter | None = None, whole: bool = True) -> JobCounts:
+        """Jobs by type and state: exact and quick by `types`, and by a filter of types and states.
+
+        Jobs of other filters are looked for, about 1.5 s a call: until all are counted, or once when not `whole`; then `complete` says whether there may be more.
+        """
+        wanted = filter_message(where if where is not None else JobFilter(types))
+        totals: Counter[State] = Counter()
+        found: dict[str, Counter[State]] = {}
+        token = ""
+        while True:
+            answer = await self._call(lambda stubs: stubs.jobs.CountJobs, build(jobs_pb2.CountJobsRequest, filter=wanted, page_token=token))
+            totals.update(models.counts(answer.totals))
+            for item in answer.types:
+                found.setdefault(item.type, Counter()).update(models.counts(item.counts))
+            token = answer.next_page_token
+            if not token or not whole:
+                by_type = {name: dict(by_state) for name, by_state in sorted(found.items())}
+                return JobCounts(dict(totals), by_type, to_datetime(answer.as_of), answer.complete, to_datetime(answer.searched_until))
 
     async def wait(self, job_id: int, *, timeout_s: float | None = None) -> Job:
         """The job once it has settled, with payload and result. Goes on over restarts of the broker.
@@ -232,6 +248,39 @@ class Client(Base):
             token = answer.next_page_token
             if not token:
                 return
+
+    async def tail_logs(self, job_id: int, *, lease_epoch: int = 0, min_level: str = "debug") -> AsyncGenerator[LogLine, None]:
+        """What handlers logged for a job, then what they log, as it is stored; none is missed and none comes twice.
+
+        Ends when the job has settled, or the attempt with this `lease_epoch` has ended. Goes on over broken connections and restarts of the broker; a slow reader holds
+        nothing up.
+        """
+        level = LEVEL_NUMBERS[min_level]
+        after = (0, 0)
+        failures = 0
+        while True:
+            request = build(
+                logs_pb2.TailLogsRequest, job_id=check_id(job_id), lease_epoch=lease_epoch, min_level=level, after_lease_epoch=after[0], after_line_no=after[1],  # type: ignore[arg-type]
+            )  # fmt: skip
+            stubs = self._brokers.current()
+            call = stubs.logs.TailLogs(request, metadata=self._metadata)
+            try:
+                async for message in call:
+                    failures = 0
+                    for line in message.lines:
+                        after = (line.lease_epoch, line.line_no)
+                        yield models.log_line(line)
+                    if message.ended:
+                        return
+            except grpc.aio.AioRpcError as rpc_error:
+                error = from_rpc(rpc_error)
+                if not isinstance(error, Unavailable):
+                    raise error from rpc_error
+                self._brokers.failed(stubs)
+            finally:
+                call.cancel()
+            failures += 1
+            await asyncio.sleep(backoff_s(failures))
 
     def _read(self, job: Job) -> Job:
         """What the codecs say that the job holds. Raises CodecError for what they cannot read."""

@@ -13,7 +13,7 @@ from headrace_proto.wire import STATE_NUMBERS, to_duration, to_timestamp
 
 from headrace_client.codecs import Codecs
 from headrace_client.errors import InvalidRequest
-from headrace_client.models import JobSpec, State
+from headrace_client.models import JobFilter, JobSpec, State
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -177,6 +177,22 @@ def state_number(state: State | str) -> int:
     if number is None:
         raise InvalidRequest(f"a state is one of {', '.join(STATE_NUMBERS)}, found {state!r}", details={"field": "states"})
     return number
+
+
+def filter_message(wanted: JobFilter) -> jobs_pb2.JobFilter:
+    """A filter as a message. Raises InvalidRequest for what cannot be sent."""
+    message = build(
+        jobs_pb2.JobFilter, types=wanted.types, states=[state_number(state) for state in wanted.states], instance_id=wanted.instance_id, agent=wanted.agent,  # type: ignore[misc]
+        error_fingerprint=wanted.fingerprint, labels=wanted.labels, log_text=wanted.log_text,
+    )  # fmt: skip
+    for name in ("created_from", "created_to", "started_from", "started_to", "settled_from", "settled_to"):
+        at = getattr(wanted, name)
+        if at is None:
+            continue
+        if at.tzinfo is None:
+            raise InvalidRequest(f"{name} must say its time zone", details={"field": name})
+        getattr(message, name).CopyFrom(to_timestamp(at))
+    return message
 
 
 async def _aiter(specs: Iterable[JobSpec] | AsyncIterable[JobSpec]) -> AsyncIterator[JobSpec]:

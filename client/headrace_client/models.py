@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -135,8 +135,42 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs: what is given must all hold, what is not does not narrow. Each `_from` is included, each `_to` is not.
+
+    `started` and `agent` are those of the newest attempt, `settled` that of jobs that have settled, `fingerprint` that of the job's error. `labels`: all of these;
+    `log_text`: some log line of any attempt holds it, A-Z as a-z.
+    """
+
+    types: Sequence[str] = ()
+    states: Sequence[State | str] = ()
+    instance_id: str = ""
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+    started_from: datetime | None = None
+    started_to: datetime | None = None
+    settled_from: datetime | None = None
+    settled_to: datetime | None = None
+    agent: str = ""
+    fingerprint: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    log_text: str = ""
+
+
+class Order(StrEnum):
+    """Of a list. `SCORE`: highest score first, for waiting jobs."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    SCORE = "score"
+
+
+@dataclass(frozen=True, slots=True)
 class JobPage:
-    """Jobs, newest first. `next_page_token` empty: this was the last page. `complete` False: ask on, even if there are no jobs here."""
+    """Jobs in the order that was asked for. `next_page_token` empty: this was the last page. `complete` False: ask on, even if there are no jobs here.
+
+    `searched_until`: all jobs created after it (before it, oldest first) have been looked at.
+    """
 
     jobs: list[Job]
     next_page_token: str
@@ -146,11 +180,13 @@ class JobPage:
 
 @dataclass(frozen=True, slots=True)
 class JobCounts:
-    """Jobs by type and state, exact as of `as_of`."""
+    """Jobs by type and state as of `as_of`. `complete`: exact; else there are at least so many, and all created after `searched_until` were counted."""
 
     totals: dict[State, int]
     types: dict[str, dict[State, int]]
     as_of: datetime
+    complete: bool = True
+    searched_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

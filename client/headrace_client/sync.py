@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 from headrace_client.client import Client
 from headrace_client.codecs import Codec
 from headrace_client.errors import ClientClosed, ForkError, HeadraceError
-from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobPage, JobResult, JobSpec, LogLine, State, Submitted
+from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobFilter, JobPage, JobResult, JobSpec, LogLine, Order, State, Submitted
 
 T = TypeVar("T")
 
@@ -85,25 +85,30 @@ class SyncClient:
 
     def list(
         self, *, types: Sequence[str] = (), states: Sequence[State | str] = (), instance_id: str = "", created_from: datetime | None = None,
-        created_to: datetime | None = None, page_size: int = 50, page_token: str = "",
+        created_to: datetime | None = None, where: JobFilter | None = None, order: Order | str = Order.NEWEST, page_size: int = 50, page_token: str = "",
     ) -> JobPage:  # fmt: skip
-        """A page of jobs, newest first."""
+        """A page of jobs."""
         return self._run(
             self._client.list(
-                types=types, states=states, instance_id=instance_id, created_from=created_from, created_to=created_to, page_size=page_size, page_token=page_token
+                types=types, states=states, instance_id=instance_id, created_from=created_from, created_to=created_to, where=where, order=order,
+                page_size=page_size, page_token=page_token,
             )
-        )
+        )  # fmt: skip
 
     def iter_jobs(
         self, *, types: Sequence[str] = (), states: Sequence[State | str] = (), instance_id: str = "", created_from: datetime | None = None,
-        created_to: datetime | None = None,
+        created_to: datetime | None = None, where: JobFilter | None = None, order: Order | str = Order.NEWEST,
     ) -> Iterator[Job]:  # fmt: skip
-        """All jobs that match, newest first."""
-        return self._iterate(lambda: self._client.iter_jobs(types=types, states=states, instance_id=instance_id, created_from=created_from, created_to=created_to))
+        """All jobs that match."""
+        return self._iterate(
+            lambda: self._client.iter_jobs(
+                types=types, states=states, instance_id=instance_id, created_from=created_from, created_to=created_to, where=where, order=order
+            )
+        )
 
-    def count(self, types: Sequence[str] = ()) -> JobCounts:
+    def count(self, types: Sequence[str] = (), *, where: JobFilter | None = None, whole: bool = True) -> JobCounts:
         """Jobs by type and state."""
-        return self._run(self._client.count(types))
+        return self._run(self._client.count(types, where=where, whole=whole))
 
     def wait(self, job_id: int, *, timeout_s: float | None = None) -> Job:
         """The job once it has settled."""
@@ -128,6 +133,10 @@ class SyncClient:
     def logs(self, job_id: int, *, lease_epoch: int = 0, min_level: str = "debug") -> Iterator[LogLine]:
         """What handlers logged."""
         return self._iterate(lambda: self._client.logs(job_id, lease_epoch=lease_epoch, min_level=min_level))
+
+    def tail_logs(self, job_id: int, *, lease_epoch: int = 0, min_level: str = "debug") -> Iterator[LogLine]:
+        """What handlers logged, and what they log."""
+        return self._iterate(lambda: self._client.tail_logs(job_id, lease_epoch=lease_epoch, min_level=min_level))
 
     def requeue(self, job_ids: Sequence[int], *, reason: str = "", include_completed: bool = False) -> "builtins_list[JobResult]":
         """Starts a new run of settled jobs."""

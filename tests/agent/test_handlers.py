@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from headrace_agent import Agent, AgentError, Backoff, Fail, JobContext, Retry, Snooze
+from headrace_agent.job import Job, Terms
 from headrace_agent.leases import margin_s
 from headrace_agent.outbox import LogBuffer, Outbox, Room
 from headrace_agent.testing import run_job
@@ -228,3 +229,20 @@ async def test_payloads_and_results_of_any_depth_crash_nothing() -> None:
         assert (await run_job(agent, "raw", payload=payload)).result == payload
     assert [(done.outcome, done.error_code, done.permanent) for done in [await run_job(agent, "plain", payload=deep)]] == [("failed", "invalid_payload", True)]
     assert [(done.outcome, done.error_code, done.permanent) for done in [await run_job(agent, "nested")]] == [("failed", "invalid_result", True)]
+
+
+async def test_lines_beyond_the_limit_are_counted_and_told_at_the_end() -> None:
+    class Sink:
+        def __init__(self) -> None:
+            self.lines: list[tuple[int, str]] = []
+
+        def log(self, job_id: int, epoch: int, line: jobs_pb2.LogLine) -> None:
+            self.lines.append((line.line_no, line.text))
+
+    for limits, numbers in (((10, 1 << 20), [*range(1, 12), 25]), ((1000, 50), [*range(1, 7), 25]), ((25, 1 << 20), [*range(1, 26)]), ((24, 1 << 20), [*range(1, 26)])):
+        sink = Sink()
+        ctx = JobContext(Job((1, 1), b"", Terms("t", 0, 1.0, 5, *limits)), sink, None)  # type: ignore[arg-type]  # all that logging asks of a sink
+        for _ in range(25):
+            ctx.log.info("éééé " + "x")
+        ctx.end_log()
+        assert [number for number, _ in sink.lines] == numbers

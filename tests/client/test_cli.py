@@ -57,6 +57,52 @@ async def test_a_job_from_submit_to_its_log(shell: Shell, agent: Process, client
     assert (await shell("jobs", "list", "--type", "none")).stderr == "no job matches\n"
 
 
+async def test_jobs_are_found_by_everything_that_they_show(shell: Shell, agent: Process, client: Client) -> None:
+    talk = (await client.submit("talk", 8, instance_id="case-1", labels={"team": "a", "size": "s"})).job_id
+    failed = (await client.submit("permanent", None, labels={"team": "a"})).job_id
+    waiting = (await client.submit("nobody", priority=5, delay_s=600)).job_id
+    other = (await client.submit("nobody", priority=7)).job_id
+    for job_id in (talk, failed):
+        await client.wait(job_id)
+    error = (await client.get(failed)).error
+    assert error is not None
+
+    async def listed(*words: str, code: int = 0) -> list[int]:
+        done = await shell("jobs", "list", "-o", "jsonl", *words, code=code)
+        return [int(json.loads(line)["job_id"]) for line in done.stdout.splitlines()]
+
+    async def logged() -> bool:
+        return "3 more lines not kept" in (await shell("jobs", "log", str(talk))).stdout
+
+    await until(logged)
+    assert await listed() == [other, waiting, failed, talk]
+    assert await listed("--order", "oldest", "--limit", "3") == [talk, failed, waiting]
+    assert await listed("--state", "waiting", "--order", "score") == [other, waiting]
+    assert await listed("--label", "team=a", "--created-from", "1h") == [failed, talk]
+    assert await listed("--label", "team=a", "--label", "size=s") == [talk]
+    assert await listed("--fingerprint", error.fingerprint) == [failed]
+    assert await listed("--agent", "tester", "--state", "completed") == [talk]
+    assert await listed("--agent", "nobody") == []
+    assert await listed("--log", "line 4 OF the") == [talk]
+    assert await listed("--log", "line 6 of the") == []
+    assert await listed("--settled-from", "1h", "--started-to", "2099-01-01", "--type", "talk", "--type", "permanent") == [failed, talk]
+    assert await listed("--settled-to", "1h") == []
+    assert await listed("--instance", "case-1", "--log", "talk") == [talk]
+    await listed("--label", "team", code=2)
+    await listed("--created-from", "yesterday", code=2)
+    await listed("--state", "error", "--order", "score", code=4)
+    counted = json.loads((await shell("jobs", "count", "--label", "team=a", "-o", "json")).stdout)
+    assert (counted["totals"], counted["types"]) == ({"completed": 1, "error": 1}, {"permanent": {"error": 1}, "talk": {"completed": 1}})
+    assert json.loads((await shell("jobs", "count", "--type", "nobody", "--state", "waiting", "-o", "json")).stdout)["totals"] == {"waiting": 2}
+
+
+async def test_a_log_is_followed_until_the_job_has_settled(shell: Shell, agent: Process, client: Client) -> None:
+    job_id = (await client.submit("talk", 3, delay_s=1)).job_id
+    followed = await shell("jobs", "log", str(job_id), "--follow")
+    assert [line.split(" ", 3)[3].strip() for line in followed.stdout.splitlines()] == [f"Line {number} of the talk" for number in range(3)]
+    assert len((await shell("jobs", "log", str(job_id), "-f", "-o", "jsonl")).stdout.splitlines()) == 3
+
+
 async def test_a_key_gives_one_job_and_another_body_is_refused(shell: Shell) -> None:
     first = await shell("submit", "t", "--data", "1", "--key", "k")
     again = await shell("submit", "t", "--data", "1", "--key", "k")

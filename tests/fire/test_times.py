@@ -3,13 +3,16 @@
 from typing import Any
 
 import pytest
+from headrace_broker.actions.lists import JobLists
 from headrace_broker.actions.reads import JobReads
 from headrace_broker.model.errors import DatabaseUnavailable, Draining, JobNotFound
+from headrace_broker.model.filter import JobFilter, Order, Period
 from headrace_broker.model.job import Kind, State
 from headrace_broker.shards import reception
 from headrace_broker.shards.intents import Ending, Verb
 from headrace_broker.shards.sweep import MAX_OWNER_CHANGES
 from headrace_broker.store.reads import Reads
+from headrace_broker.store.search import Finder
 
 from tests.fire.steps import begin, end, granted, kinds, room
 from tests.property.machine import LEASE_S, TESTER, Machine
@@ -167,15 +170,17 @@ async def test_after_its_date_a_job_is_gone_for_everybody(machine: Machine) -> N
     await machine.submit(1)
     await machine.report(job_id, 1, Kind.COMPLETED)
     assert machine.session is not None and not machine.session.leases, "a settled job holds no lease"
-    reads = JobReads(machine.owner, Reads(machine.pool))
+    reads, lists = JobReads(machine.owner, Reads(machine.pool)), JobLists(machine.owner, Reads(machine.pool), Finder(machine.pool))
 
     async def listed() -> list[Any]:
-        page = await reads.list_jobs("default", types=[], states=set(), instance_id=None, from_id=0, below=1 << 62, limit=10)
+        page = await lists.page("default", JobFilter(), order=Order.NEWEST_FIRST, limit=10)
         return [job.row.job_id for job in page.jobs]
 
     assert (await reads.get(job_id, "default")).row.state is State.COMPLETED and job_id in await listed()
     assert machine.owner.counts("default")["work"][State.COMPLETED] == 1
+    assert (await lists.count("default", JobFilter(created=Period(0.0)))).types["work"][State.COMPLETED] == 1
     machine.now += 61
+    assert (await lists.count("default", JobFilter(created=Period(0.0)))).types == {"work": {State.WAITING: 1}}
     with pytest.raises(JobNotFound):
         await reads.get(job_id, "default")
     assert job_id not in await listed() and len(await listed()) == 1

@@ -154,7 +154,6 @@ MUTANTS = (
         "False",
         f"{TIMES} -k after_its_date",
     ),
-    Mutant("a job past its date is listed", "broker/headrace_broker/store/reads.py", "job.delete_minute * 60 <= now_s", "False", f"{TIMES} -k after_its_date"),
     Mutant("jobs past their date are counted", OWNER, " and not 0 < delete_minute <= minute", "", f"{TIMES} -k after_its_date"),
     Mutant("paused types are granted", f"{SHARDS}/dispatcher.py", " if not owner.types.by_id[type_id].settings.paused", "", "tests/e2e/test_life.py -k paused"),
     Mutant(

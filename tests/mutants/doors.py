@@ -5,7 +5,7 @@ from tests.mutants.mutant import Mutant
 LEDGER = "broker/headrace_broker/store/ledger.py"
 INBOX = "broker/headrace_broker/store/inbox.py"
 READ = "broker/headrace_broker/store/sql/queries/inbox_read.sql"
-MIGRATION = "broker/headrace_broker/store/sql/migrations/0008_inbox.sql"
+MIGRATION = "broker/headrace_broker/store/sql/migrations/0009_inbox.sql"
 READER = "broker/headrace_broker/rpc/doors.py"
 SUBMIT = "tests/doors/test_submit.py"
 KILLS = "tests/doors/test_submit_kills.py"

@@ -82,11 +82,4 @@ MUTANTS = (
         "live.seq == epoch:\n            self._notes",
         f"{ROUNDS} -k checkpoint",
     ),
-    Mutant(
-        "old log lines use up the new lease's room",
-        "broker/headrace_broker/rpc/agent_messages.py",
-        "current = live is not None and live.seq == epoch",
-        "current = live is not None",
-        f"{REORDERED} -k log_lines",
-    ),
 )

@@ -89,16 +89,16 @@ async def test_log_lines_beyond_the_limit_of_the_type_are_cut_with_a_mark(channe
     jobs = [await agent.job() for _ in job_ids]
     assert [job.job_id for job in jobs] == job_ids and (jobs[0].log_limit_lines, jobs[0].log_limit_bytes) == (3, 1000)
     many = [jobs_pb2.LogLine(line_no=number, at=Timestamp(seconds=1), level=jobs_pb2.LOG_LEVEL_DEBUG, text=f"line {number}") for number in range(1, 10)]
-    large = [jobs_pb2.LogLine(line_no=number, at=Timestamp(seconds=1), level=jobs_pb2.LOG_LEVEL_INFO, text="\x00" * 600) for number in range(1, 4)]
+    large = [jobs_pb2.LogLine(line_no=number, at=Timestamp(seconds=1), level=jobs_pb2.LOG_LEVEL_INFO, text="\x00" * 300) for number in range(1, 4)]
     await agent.send(logs=[agents_pb2.LogBatch(lease=lease(jobs[0]), lines=many), agents_pb2.LogBatch(lease=lease(jobs[1]), lines=large)])
 
     async def texts(job_id: int) -> list[str]:
         return [line.text async for line in client.logs(job_id)]
 
-    mark = "log limit reached: 3 lines and 1000 bytes are kept of one attempt"
+    mark = "… {} more lines not kept: the limit is 3 lines and 1000 bytes of one attempt"
     await until(lambda: texts(job_ids[1]))
-    assert await texts(job_ids[0]) == ["line 1", "line 2", "line 3", mark]
-    assert await texts(job_ids[1]) == ["\ufffd" * 600, mark]
+    assert await texts(job_ids[0]) == ["line 1", "line 2", "line 3", mark.format(6)]
+    assert await texts(job_ids[1]) == ["\ufffd" * 300, mark.format(2)]
 
 
 async def test_an_outcome_is_answered_by_what_became_of_it(channel: grpc.aio.Channel, stack: AsyncExitStack, client: Client) -> None:

@@ -9,9 +9,10 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_client import Client
-from headrace_proto.v1 import admin_pb2, agents_pb2, jobs_pb2, stats_pb2, types_pb2
+from headrace_proto.v1 import admin_pb2, agents_pb2, jobs_pb2, logs_pb2, stats_pb2, types_pb2
 from headrace_proto.v1.agents_pb2_grpc import AgentsStub
 from headrace_proto.v1.jobs_pb2_grpc import JobsStub
+from headrace_proto.v1.logs_pb2_grpc import LogsStub
 
 from tests.support.processes import BrokerProcess
 from tests.support.wire import SERVICES, Refusal, Wire, refusal_of
@@ -86,10 +87,25 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("Jobs.ListJobs", listing(instance_id="\x00"), "filter.instance_id"),
     ("Jobs.ListJobs", listing(created_from=Timestamp(seconds=-1)), "filter.created_from"),
     ("Jobs.ListJobs", listing(created_to=Timestamp(seconds=FAR)), "filter.created_to"),
+    ("Jobs.ListJobs", listing(started_from=Timestamp(seconds=-1)), "filter.started_from"),
+    ("Jobs.ListJobs", listing(started_to=Timestamp(seconds=FAR)), "filter.started_to"),
+    ("Jobs.ListJobs", listing(settled_from=Timestamp(seconds=-1)), "filter.settled_from"),
+    ("Jobs.ListJobs", listing(settled_to=Timestamp(seconds=FAR)), "filter.settled_to"),
+    ("Jobs.ListJobs", listing(agent=BIG), "filter.agent"),
+    ("Jobs.ListJobs", listing(error_fingerprint="x" * 65), "filter.error_fingerprint"),
+    ("Jobs.ListJobs", listing(labels={"": "x"}), "filter.labels"),
+    ("Jobs.ListJobs", listing(labels={"k": BIG}), "filter.labels[k]"),
+    ("Jobs.ListJobs", listing(log_text=BIG), "filter.log_text"),
+    ("Jobs.ListJobs", listing(log_text="\x00"), "filter.log_text"),
+    ("Jobs.ListJobs", jobs_pb2.ListJobsRequest(order=4), "order"),  # type: ignore[arg-type]
+    ("Jobs.ListJobs", jobs_pb2.ListJobsRequest(order=jobs_pb2.JOB_ORDER_SCORE), "order"),
     ("Jobs.ListJobs", jobs_pb2.ListJobsRequest(page_size=1001), "page_size"),
     ("Jobs.ListJobs", jobs_pb2.ListJobsRequest(page_token="x"), "page_token"),
     ("Jobs.ListJobs", jobs_pb2.ListJobsRequest(page_token="WzEsIngiLC0xXQ=="), "page_token"),
     ("Jobs.CountJobs", jobs_pb2.CountJobsRequest(types=["\x00"]), "types[0]"),
+    ("Jobs.CountJobs", jobs_pb2.CountJobsRequest(types=["a"], filter=jobs_pb2.JobFilter(types=["b"])), "types"),
+    ("Jobs.CountJobs", jobs_pb2.CountJobsRequest(filter=jobs_pb2.JobFilter(agent=BIG)), "filter.agent"),
+    ("Jobs.CountJobs", jobs_pb2.CountJobsRequest(page_token="x"), "page_token"),
     ("Jobs.WaitJob", jobs_pb2.WaitJobRequest(), "job_id"),
     ("Jobs.WaitJob", jobs_pb2.WaitJobRequest(job_id=1, wait=Duration(seconds=-1)), "wait"),
     ("Jobs.WaitJob", jobs_pb2.WaitJobRequest(job_id=1, wait=Duration(seconds=3601)), "wait"),
@@ -160,12 +176,17 @@ REFUSED: list[tuple[str, Any, str]] = [
     ),
     (
         "Agents.UploadLogs",
+        agents_pb2.UploadLogsRequest(logs=[agents_pb2.LogBatch(lease=agents_pb2.LeaseRef(job_id=1, lease_epoch=1), lines=[jobs_pb2.LogLine()])]),
+        "logs[0].lines[0].line_no",
+    ),
+    (
+        "Agents.UploadLogs",
         agents_pb2.UploadLogsRequest(logs=[agents_pb2.LogBatch(lease=agents_pb2.LeaseRef(job_id=1, lease_epoch=2**32 - 1))]),
         "logs[0].lease.lease_epoch",
     ),
 ]
 NOTHING_TO_REFUSE = {"Admin.ListJobTypes", "Admin.ListAgents", "Stats.GetOverview"}
-STREAMS = {"Jobs.SubmitStream", "Jobs.WatchJobs", "Agents.Connect"}
+STREAMS = {"Jobs.SubmitStream", "Jobs.WatchJobs", "Agents.Connect", "Logs.TailLogs"}
 
 
 @pytest.fixture
@@ -239,6 +260,13 @@ async def test_streams_refuse_wrong_first_messages(channel: grpc.aio.Channel) ->
     ]
     for fields, field in watch:
         assert (await stream_refusal(jobs.WatchJobs(jobs_pb2.WatchJobsRequest(**fields)))).field == field
+    logs: Any = LogsStub(channel)  # type: ignore[no-untyped-call]
+    tail: list[tuple[dict[str, Any], str]] = [
+        ({"job_id": 0}, "job_id"), ({"min_level": 5}, "min_level"), ({"lease_epoch": 2**32 - 1}, "lease_epoch"),
+        ({"after_lease_epoch": 2**32 - 1}, "after_lease_epoch"), ({"after_line_no": 2**32 - 1}, "after_line_no"),
+    ]  # fmt: skip
+    for fields, field in tail:
+        assert (await stream_refusal(logs.TailLogs(logs_pb2.TailLogsRequest(**{"job_id": 1, **fields})))).field == field
     assert (await stream_refusal(jobs.SubmitStream(messages(jobs_pb2.SubmitStreamRequest(request_no=1))))).field == "jobs"
     good: dict[str, Any] = {"agent_name": "a", "incarnation_id": "i" * 16, "slots": 1, "types": [agents_pb2.ServedType(type="t", slots=1)]}
     hello: list[tuple[dict[str, Any], str]] = [

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -38,17 +38,24 @@ async def _fill(con: "asyncpg.Connection[Any]") -> None:
     await con.execute("insert into headrace.domain (name) values ('default')")
     await con.execute("insert into headrace.job_type (domain_id, name) select 1, 't' || i from generate_series(1, 5) i")
     for low, high, suffix in ((FIRST, SECOND, "a"), (SECOND, END, "b")):
-        await con.fetchval("select headrace.add_range($1, $2, $3, $4)", DEFAULT_CLASS, low, high, suffix)
+        await con.fetchval("select headrace.open_range($1, $2, $3, $4)", DEFAULT_CLASS, low, high, suffix)
         await con.execute(
             "insert into headrace.job (job_id, type_id, priority, instance_id, payload)"
             " select $1 + (i::bigint << 20) + $2, 1 + i % 5, 0, case when i % 10 = 0 then 'i' || i % 100 end, 'x' from generate_series(1, $3::int) i",
             low, DEFAULT_CLASS, JOBS,
         )  # fmt: skip
         await con.execute(
-            "insert into headrace.event (job_id, seq, type_id, kind, state, run, attempt, losses)"
-            " select job_id, 1, type_id, 1, 2, 1, 1, 0 from headrace.job where job_id >= $1 and job_id < $2"
-            " union all select job_id, 2, type_id, case when job_id >> 20 & 1023 = 0 then 3 else 2 end, case when job_id >> 20 & 1023 = 0 then 4 else 3 end, 1, 1, 0"
+            "insert into headrace.event (job_id, seq, type_id, kind, state, run, attempt, losses, at, agent_id, error)"
+            " select job_id, 1, type_id, 1, 2, 1, 1, 0, headrace.created_at(job_id), 1 + (job_id >> 20) % 1000, null from headrace.job where job_id >= $1 and job_id < $2"
+            " union all select job_id, 2, type_id, case when job_id >> 20 & 1023 = 0 then 3 else 2 end, case when job_id >> 20 & 1023 = 0 then 4 else 3 end, 1, 1, 0,"
+            " headrace.created_at(job_id), null,"
+            " case when job_id >> 20 & 1023 = 0 then jsonb_build_object('fingerprint', 'f' || (job_id >> 30) % 2) end"
             " from headrace.job where job_id >= $1 and job_id < $2",
+            low, high,
+        )  # fmt: skip
+        await con.execute(
+            "insert into headrace.log_line (job_id, at, lease_epoch, line_no, level, text)"
+            " select job_id, now(), 1, 1, 2, 'line of ' || job_id from headrace.job where job_id >= $1 and job_id < $2",
             low, high,
         )  # fmt: skip
     await con.execute("insert into headrace.unique_key select 1, 'u' || (job_id >> 20 & 1023), min(job_id) from headrace.job group by 2")
@@ -72,6 +79,8 @@ def _job(number: int, low: int = FIRST) -> int:
 
 
 NEWEST = (1 << 63) - 1
+TYPES = [1, 2, 3, 4, 5]
+DAY_TWO = datetime.fromtimestamp(1_750_086_400, UTC)
 READS: list[tuple[str, list[Any], int]] = [
     ("job_get", [[_job(5), _job(77), _job(123, SECOND)], [DEFAULT_CLASS], True], 40),
     ("heads", [[_job(5), _job(77)], DEFAULT_CLASS], 20),
@@ -79,10 +88,19 @@ READS: list[tuple[str, list[Any], int]] = [
     ("endings", [[_job(5), _job(77)], [1, 1], DEFAULT_CLASS], 20),
     ("event_list", [_job(5), DEFAULT_CLASS], 20),
     ("log_list", [_job(5), DEFAULT_CLASS, 0, 0, 0, 0, 100], 20),
-    ("job_list", [[1, 2, 3, 4, 5], 0, NEWEST, 50], 120),
-    ("job_list", [[3], 0, NEWEST, 50], 600),
-    ("job_list_instance", [[1, 2, 3, 4, 5], 0, NEWEST, "i10", 50], 400),
-    ("job_list_rare", [[1, 2, 3, 4, 5], 0, NEWEST, [4], None, 50], 200),
+    ("log_usage", [[_job(5)], [DEFAULT_CLASS], [1]], 20),
+    ("log_mark", [_job(5), DEFAULT_CLASS, 1, 1, "… 1 more lines"], 20),
+    ("search_jobs", [_job(29_000, SECOND), NEWEST, TYPES, None, None, -1, 50], 1100),
+    ("search_jobs", [0, NEWEST, TYPES, "i10", None, 1, 2000], 700),
+    ("search_grants", [_job(29_000, SECOND), NEWEST, TYPES, [7], None, None, -1, 50], 2200),
+    ("search_endings", [_job(29_000, SECOND), NEWEST, TYPES, [3], None, None, -1, 50], 2200),
+    ("search_endings", [0, NEWEST, TYPES, [3, 4, 5], DAY_TWO, DAY_TWO + timedelta(milliseconds=100), 1, 2000], 6000),
+    ("search_rare", [0, NEWEST, TYPES, [4, 5], 1, 2000], 200),
+    ("search_errors", [0, NEWEST, TYPES, "f1", -1, 2000], 60),
+    ("search_logs", [_job(29_000, SECOND), NEWEST, "%of 7%", -1, 2000], 1100),
+    ("search_match", [[_job(5), _job(77), _job(123, SECOND)], [DEFAULT_CLASS], TYPES, [3], 0.0, *[None] * 9], 40),
+    ("search_match", [[_job(5), _job(77)], [DEFAULT_CLASS], TYPES, [1, 2, 3, 4, 5], 0.0, "i10", '{"a": "b"}', [7], *[DAY_TWO] * 4, "f1", "%x%"], 40),
+    ("agent_ids", ["default", "worker"], 10),
     ("alert_list", [[1, 2], NEWEST, 50], 20),
     ("key_holders", [[1], ["k"]], 10),
     ("unique_holders", [[1], ["u"]], 10),

@@ -43,6 +43,13 @@ async def gate(ctx: JobContext, name: str) -> str:
     return name
 
 
+@agent.job("talk", log_limit_lines=5)
+async def talk(ctx: JobContext, lines: int) -> None:
+    """Logs as many lines as it is told."""
+    for number in range(lines):
+        ctx.log.info(f"Line {number} of the talk")
+
+
 @agent.job("fail", max_attempts=3, retry=Backoff(0.05, jitter=0))
 async def fail(ctx: JobContext, data: Any) -> None:
     """Raises always."""

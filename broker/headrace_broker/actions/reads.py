@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from headrace_broker.model.errors import DatabaseUnavailable, JobNotFound
-from headrace_broker.model.ids import created_at_s
 from headrace_broker.model.job import SETTLED, Kind, State
 from headrace_broker.shards.owner import Owner
 from headrace_broker.store.pool import READ_FAILURES
@@ -27,16 +26,6 @@ class JobRead:
     progress: tuple[float, str] | None
 
 
-@dataclass(frozen=True, slots=True)
-class JobPage:
-    """A page of jobs, newest first; `next_below` 0: there is no further one."""
-
-    jobs: list[JobRead]
-    next_below: int
-    complete: bool
-    searched_until_s: float
-
-
 class JobReads:
     """Reads for one owner; every call raises DatabaseUnavailable when Postgres does not answer, and JobNotFound for what is not in the domain."""
 
@@ -51,22 +40,10 @@ class JobReads:
             raise JobNotFound(job_id)
         return self._visible(rows[0], domain)
 
-    async def list_jobs(self, domain: str, *, types: Sequence[str], states: set[State], instance_id: str | None, from_id: int, below: int, limit: int) -> JobPage:
-        """Jobs that match, newest first. Waiting and processing jobs are found in memory, the others in the ledger."""
-        owner = self._owner
-        entries = [entry for entry in owner.types.of_domain(domain) if not types or entry.name in types]
-        type_ids = [entry.type_id for entry in entries]
-        if states and states <= {State.WAITING, State.PROCESSING} and instance_id is None:
-            ids = owner.newest(set(type_ids), states, below, from_id, limit + 1)
-            rows = await _answered(self._reads.jobs(ids[:limit])) if ids else []
-            more = len(ids) > limit
-            jobs = [self._read(row, domain) for row in rows if row.state in states]
-            return JobPage(jobs, ids[limit - 1] if more else 0, True, created_at_s(ids[limit - 1] if more else from_id))
-        page = await _answered(
-            self._reads.page(type_ids, states=states or None, instance_id=instance_id, from_id=from_id, below=below, limit=limit, now_s=owner.clock.now_s())
-        )
-        jobs = [self._read(row, domain) for row in page.jobs]
-        return JobPage(jobs, 0 if page.complete else page.lowest, page.complete or len(jobs) == limit, created_at_s(from_id if page.complete else page.lowest))
+    async def shown(self, job_ids: Sequence[int]) -> list[JobRead]:
+        """These jobs in this order, without those that are gone. For ids that were found in the domain."""
+        rows = await _answered(self._reads.jobs(job_ids)) if job_ids else []
+        return [self._read(row, self._owner.types.by_id[row.type_id].domain) for row in rows if not self._gone(row)]
 
     async def wait(self, job_id: int, domain: str, *, wait_s: float, full: bool) -> JobRead:
         """The job when it has settled, or as it is when the time is over."""
@@ -98,11 +75,14 @@ class JobReads:
         return await _answered(self._reads.alerts([entry.type_id for entry in self._owner.types.of_domain(domain)], below=below, limit=limit))
 
     def _visible(self, row: JobRow, domain: str) -> JobRead:
-        expired = row.delete_minute is not None and row.state in SETTLED and row.delete_minute * 60 <= self._owner.clock.now_s()
         entry = self._owner.types.by_id.get(row.type_id)
-        if row.state is State.GONE or expired or entry is None or entry.domain != domain:
+        if self._gone(row) or entry is None or entry.domain != domain:
             raise JobNotFound(row.job_id)
         return self._read(row, domain)
+
+    def _gone(self, row: JobRow) -> bool:
+        expired = row.delete_minute is not None and row.state in SETTLED and row.delete_minute * 60 <= self._owner.clock.now_s()
+        return row.state is State.GONE or expired
 
     def _read(self, row: JobRow, domain: str) -> JobRead:
         entry = self._owner.types.by_id[row.type_id]

@@ -3,8 +3,9 @@ turned into the failure that it is, since the agent cannot send it any better a 
 
 import json
 from collections.abc import Iterable
+from datetime import datetime
 
-from headrace_proto.v1 import agents_pb2
+from headrace_proto.v1 import agents_pb2, jobs_pb2
 from headrace_proto.wire import to_datetime, to_duration, to_timestamp
 
 from headrace_broker.model.errors import InvalidField
@@ -16,7 +17,7 @@ from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.session import Assigned, Outbound, Session
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.batch import FullBody, payload_of
-from headrace_broker.store.logs import StoredLine
+from headrace_broker.store.log_limits import LogBatch
 
 MAX_OUTCOMES = 10_000
 MAX_LINE = 16 * 1024
@@ -62,32 +63,27 @@ def completions(message: agents_pb2.Completions, sink: AckSink, result_limit: in
     return [*endings(outcomes, sink, result_limit)]
 
 
-def log_lines(owner: Owner, batches: Iterable[agents_pb2.LogBatch]) -> list[StoredLine]:
-    """The lines to be stored: of each attempt as many as its type keeps, and one that says that there were more."""
-    stored: list[StoredLine] = []
+def log_batches(owner: Owner, batches: Iterable[agents_pb2.LogBatch]) -> list[LogBatch]:
+    """Lines as they came, with what is known of their attempts. Raises InvalidField for what cannot be understood; too long lines are cut."""
+    found = []
     for number, batch in enumerate(batches):
         job_id = convert.job_id(f"logs[{number}].lease.job_id", batch.lease.job_id)
         epoch = convert.epoch(f"logs[{number}].lease.lease_epoch", batch.lease.lease_epoch)
         live = owner.live_jobs.get(job_id)
-        current = live is not None and live.seq == epoch
-        most_lines, most_bytes = log_limits(live.entry.settings) if live is not None else DEFAULT_LIMITS
-        used = live.log_bytes if live is not None and current else 0
-        for index, line in enumerate(batch.lines):
-            if line.line_no > most_lines + 1 or used > most_bytes:
-                continue
-            try:
-                at = to_datetime(line.at)
-            except OverflowError:
-                raise InvalidField(f"logs[{number}].lines[{index}].at", "a time between the years 1970 and 9999") from None
-            used += len(line.text)
-            if line.line_no > most_lines or used > most_bytes:
-                used = most_bytes + 1
-                stored.append((job_id, epoch, line.line_no, at, 3, f"log limit reached: {most_lines} lines and {most_bytes} bytes are kept of one attempt"))
-            else:
-                stored.append((job_id, epoch, line.line_no, at, line.level if 1 <= line.level <= 4 else 2, line.text[:MAX_LINE].replace("\x00", "\ufffd")))
-        if live is not None and current:
-            live.log_bytes = used
-    return stored
+        granted_here = live is not None and live.seq == epoch and live.round > 0
+        lines = [_log_line(f"logs[{number}].lines[{index}]", line) for index, line in enumerate(batch.lines)]
+        found.append(LogBatch((job_id, epoch), live.entry.type_id if live is not None else None, granted_here, lines))
+    return found
+
+
+def _log_line(field: str, line: jobs_pb2.LogLine) -> tuple[int, datetime, int, str]:
+    try:
+        at = to_datetime(line.at)
+    except OverflowError:
+        raise InvalidField(f"{field}.at", "a time between the years 1970 and 9999") from None
+    if not 1 <= line.line_no <= convert.MAX_EPOCH:
+        raise InvalidField(f"{field}.line_no", f"lines are numbered from 1 to {convert.MAX_EPOCH}, found {line.line_no}")
+    return line.line_no, at, line.level if 1 <= line.level <= 4 else 2, line.text[:MAX_LINE].replace("\x00", "\ufffd")
 
 
 def log_limits(settings: Settings) -> tuple[int, int]:

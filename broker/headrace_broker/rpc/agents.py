@@ -17,19 +17,19 @@ from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError, DatabaseUnavailable, InvalidField, NotOwner, SessionError
 from headrace_broker.model.job import Disposition, Kind
 from headrace_broker.rpc import convert
-from headrace_broker.rpc.agent_messages import MAX_OUTCOMES, completions, endings, log_lines, refs, response
+from headrace_broker.rpc.agent_messages import MAX_OUTCOMES, completions, endings, log_batches, refs, response
 from headrace_broker.rpc.callers import caller_of
+from headrace_broker.rpc.log_intake import LogIntake
 from headrace_broker.shards import reception
 from headrace_broker.shards.intents import Ending
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.session import AgentFacts, Served, Session
-from headrace_broker.store.logs import LogWriter, StoredLine
+from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.settings import SettingsStore
 
 T = TypeVar("T")
-LOGS_IN_HAND = 8  # log batches of one stream that are being stored; an agent that sends more waits
 
 log = structlog.get_logger("headrace.agents")
 
@@ -89,7 +89,7 @@ class AgentsService:
 
     async def UploadLogs(self, request: agents_pb2.UploadLogsRequest, context: Any) -> agents_pb2.UploadLogsResponse:  # noqa: N802
         try:
-            await self._logs.put(log_lines(self._ownership.owner, request.logs))
+            await self._logs.put(log_batches(self._ownership.owner, request.logs))
         except READ_FAILURES as error:
             raise DatabaseUnavailable("the database cannot be reached; nothing was stored") from error
         return agents_pb2.UploadLogsResponse()
@@ -143,7 +143,7 @@ class AgentsService:
     async def _read(self, owner: Owner, session: Session, token: object, requests: AsyncIterator[agents_pb2.ConnectRequest]) -> None:
         """Until the stream ends; then the session waits for the agent to come back. What breaks the rules ends the stream."""
         loop = asyncio.get_running_loop()
-        logs_in_hand = asyncio.Semaphore(LOGS_IN_HAND)
+        intake = LogIntake(self._logs, self._tasks, session, token)
         try:
             async for message in requests:
                 if session.stream is not token:
@@ -153,9 +153,7 @@ class AgentsService:
                 session.last_no = message.number
                 self._hear(owner, session, message)
                 if message.logs:
-                    lines = log_lines(owner, message.logs)
-                    await logs_in_hand.acquire()
-                    self._tasks.create_task(self._store_logs(session, token, message.number, lines, logs_in_hand))
+                    await intake.put(message.number, log_batches(owner, message.logs))
         except BrokerError as error:
             log.warning("agent's stream refused", agent=session.facts.name, reason=str(error))
             session.out.go_away = str(error)
@@ -206,21 +204,6 @@ class AgentsService:
             if len(report.checkpoint) > owner.limits.payload_limit_bytes:
                 raise InvalidField("progress.checkpoint", f"at most {owner.limits.payload_limit_bytes} bytes")
             owner.checkpoint(live.job_id, live.seq, report.checkpoint)
-
-    async def _store_logs(self, session: Session, token: object, number: int, lines: list[StoredLine], in_hand: asyncio.Semaphore) -> None:
-        """Stores the lines of one message and confirms them. Runs in the server's task group, so nothing may leave it."""
-        try:
-            await self._logs.put(lines)
-        except READ_FAILURES as error:
-            log.warning("log lines not stored; the agent keeps them", agent=session.facts.name, reason=str(error))
-        except Exception:
-            log.exception("log lines not stored", agent=session.facts.name)
-        else:
-            if session.stream is token:
-                session.out.logs_no = max(session.out.logs_no, number)
-                session.wake.set()
-        finally:
-            in_hand.release()
 
 
 async def _unless(left: asyncio.Event, done: "asyncio.Future[T]") -> T:

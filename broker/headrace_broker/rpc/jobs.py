@@ -10,14 +10,18 @@ from headrace_proto.v1 import jobs_pb2, types_pb2
 from headrace_proto.wire import WAIT_REASONS, to_duration, to_timestamp
 
 from headrace_broker.actions.explain import explain
+from headrace_broker.actions.lists import JobLists
 from headrace_broker.actions.reads import AttemptRead, JobRead, JobReads, attempts
 from headrace_broker.model.errors import InvalidField, JobNotFound
-from headrace_broker.model.ids import MAX_ID, created_at_s, lowest_id_at
+from headrace_broker.model.ids import created_at_s
 from headrace_broker.model.job import SETTLED, Kind, State
-from headrace_broker.rpc import convert
+from headrace_broker.rpc import convert, filters
+from headrace_broker.rpc.filters import job_filter
+from headrace_broker.rpc.logs import log_line, min_level
 from headrace_broker.rpc.submit import SubmitCalls
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.reads import EventRow, Reads
+from headrace_broker.store.search import Finder
 
 MAX_WAIT_S = 3600.0
 _REASON_NUMBERS = {name: number for number, name in WAIT_REASONS.items()}
@@ -26,14 +30,19 @@ _REASON_NUMBERS = {name: number for number, name in WAIT_REASONS.items()}
 class JobsService(SubmitCalls):
     """See the module."""
 
-    def __init__(self, ownership: Ownership, reads: Reads, payload_limit: int) -> None:
+    def __init__(self, ownership: Ownership, reads: Reads, finder: Finder, payload_limit: int) -> None:
         self._ownership = ownership
         self._stored = reads
+        self._finder = finder
         self._payload_limit = payload_limit
 
     @property
     def _reads(self) -> JobReads:
         return JobReads(self._ownership.owner, self._stored)
+
+    @property
+    def _lists(self) -> JobLists:
+        return JobLists(self._ownership.owner, self._stored, self._finder)
 
     async def GetJob(self, request: jobs_pb2.GetJobRequest, context: Any) -> jobs_pb2.GetJobResponse:  # noqa: N802
         job_id = convert.job_id("job_id", request.job_id)
@@ -41,34 +50,34 @@ class JobsService(SubmitCalls):
         return jobs_pb2.GetJobResponse(job=job_message(job))
 
     async def ListJobs(self, request: jobs_pb2.ListJobsRequest, context: Any) -> jobs_pb2.ListJobsResponse:  # noqa: N802
-        wanted = request.filter
-        types = [convert.type_name(f"filter.types[{i}]", name) for i, name in enumerate(wanted.types)]
-        states = convert.states("filter.states", wanted.states)
-        instance_id = convert.text("filter.instance_id", wanted.instance_id) or None
+        wanted, order = job_filter("filter", request.filter), filters.order(request.order)
         limit = convert.page_size(request.page_size, 50, 1000)
-        filters = wanted.SerializeToString(deterministic=True).hex()
-        token = convert.page_token(request.page_token, filters)
-        from_id = lowest_id_at(convert.unix_s("filter.created_from", wanted.created_from)) if wanted.HasField("created_from") else 0
-        below = lowest_id_at(convert.unix_s("filter.created_to", wanted.created_to)) if wanted.HasField("created_to") else MAX_ID
-        page = await self._reads.list_jobs(
-            convert.domain_of(context), types=types, states=states, instance_id=instance_id, from_id=from_id, below=min(below, *token, MAX_ID), limit=limit
-        )
+        digest = filters.digest(request.filter, order.value)
+        page = await self._lists.page(convert.domain_of(context), wanted, order=order, limit=limit, after=tuple(convert.page_token(request.page_token, digest)))
         return jobs_pb2.ListJobsResponse(
             jobs=[job_message(job) for job in page.jobs],
-            next_page_token=convert.make_token(filters, page.next_below) if page.next_below else "",
+            next_page_token=convert.make_token(digest, *page.next) if page.next else "",
             complete=page.complete,
             searched_until=to_timestamp(page.searched_until_s),
         )
 
     async def CountJobs(self, request: jobs_pb2.CountJobsRequest, context: Any) -> jobs_pb2.CountJobsResponse:  # noqa: N802
-        owner = self._ownership.owner
-        names = {convert.type_name(f"types[{i}]", name) for i, name in enumerate(request.types)}
-        counts = {name: by_state for name, by_state in sorted(owner.counts(convert.domain_of(context)).items()) if not names or name in names}
-        totals: dict[State, int] = {state: sum(by_state.get(state, 0) for by_state in counts.values()) for state in State if state is not State.GONE}
+        wanted = request.filter
+        if request.types:
+            if wanted.types:
+                raise InvalidField("types", "types and filter.types are both set; set one of them")
+            wanted.types.extend(convert.type_name(f"types[{i}]", name) for i, name in enumerate(request.types))
+        digest = filters.digest(wanted, "count")
+        after = tuple(convert.page_token(request.page_token, digest))
+        found = await self._lists.count(convert.domain_of(context), job_filter("filter", wanted), after=after)
+        totals: dict[State, int] = {state: sum(by_state.get(state, 0) for by_state in found.types.values()) for state in State if state is not State.GONE}
         return jobs_pb2.CountJobsResponse(
             totals=state_counts(totals),
-            types=[jobs_pb2.TypeCount(type=name, counts=state_counts(by_state)) for name, by_state in counts.items()],
-            as_of=to_timestamp(owner.clock.now_s()),
+            types=[jobs_pb2.TypeCount(type=name, counts=state_counts(by_state)) for name, by_state in sorted(found.types.items())],
+            as_of=to_timestamp(found.as_of_s),
+            complete=not found.next,
+            searched_until=to_timestamp(found.searched_until_s),
+            next_page_token=convert.make_token(digest, *found.next) if found.next else "",
         )
 
     async def WaitJob(self, request: jobs_pb2.WaitJobRequest, context: Any) -> jobs_pb2.WaitJobResponse:  # noqa: N802
@@ -122,23 +131,13 @@ class JobsService(SubmitCalls):
     async def ListLogs(self, request: jobs_pb2.ListLogsRequest, context: Any) -> jobs_pb2.ListLogsResponse:  # noqa: N802
         job_id = convert.job_id("job_id", request.job_id)
         limit = convert.page_size(request.page_size, 1000, 10_000)
-        if request.min_level not in range(5):
-            raise InvalidField("min_level", f"a log level is 1 to 4, found {request.min_level}")
+        level = min_level(request.min_level)
         epoch = convert.epoch("lease_epoch", request.lease_epoch)
-        filters = f"{job_id}/{epoch}/{request.min_level}"
-        token = convert.page_token(request.page_token, filters) or [0, 0]
-        lines = await self._reads.logs(job_id, convert.domain_of(context), lease_epoch=epoch, min_level=request.min_level, after=(token[0], token[-1]), limit=limit)
-        more = convert.make_token(filters, lines[-1].lease_epoch, lines[-1].line_no) if len(lines) == limit else ""
-        return jobs_pb2.ListLogsResponse(
-            lines=[
-                jobs_pb2.LogLine(
-                    lease_epoch=line.lease_epoch, line_no=line.line_no, at=to_timestamp(line.at), level=line.level, text=line.text, run=line.run,  # type: ignore[arg-type]
-                    attempt=line.attempt,
-                )
-                for line in lines
-            ],
-            next_page_token=more,
-        )  # fmt: skip
+        belongs_to = f"{job_id}/{epoch}/{level}"
+        token = convert.page_token(request.page_token, belongs_to) or [0, 0]
+        lines = await self._reads.logs(job_id, convert.domain_of(context), lease_epoch=epoch, min_level=level, after=(token[0], token[-1]), limit=limit)
+        more = convert.make_token(belongs_to, lines[-1].lease_epoch, lines[-1].line_no) if len(lines) == limit else ""
+        return jobs_pb2.ListLogsResponse(lines=map(log_line, lines), next_page_token=more)
 
 
 def _full(view: int) -> bool:

@@ -7,18 +7,20 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from headrace_proto.v1 import admin_pb2, admin_pb2_grpc, agents_pb2, agents_pb2_grpc, jobs_pb2, jobs_pb2_grpc, stats_pb2, stats_pb2_grpc
+from headrace_proto.v1 import admin_pb2, admin_pb2_grpc, agents_pb2, agents_pb2_grpc, jobs_pb2, jobs_pb2_grpc, logs_pb2, logs_pb2_grpc, stats_pb2, stats_pb2_grpc
 
 from headrace_broker.metrics import Metrics
 from headrace_broker.rpc.admin import AdminService
 from headrace_broker.rpc.agents import AgentsService
 from headrace_broker.rpc.interceptors import Guard
 from headrace_broker.rpc.jobs import JobsService
+from headrace_broker.rpc.logs import LogsService
 from headrace_broker.rpc.stats import StatsService
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.audit import AuditStore
 from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.reads import Reads
+from headrace_broker.store.search import Finder
 from headrace_broker.store.settings import SettingsStore
 from headrace_broker.store.statistics import Statistics
 
@@ -34,7 +36,7 @@ OPTIONS = [
     ("grpc.http2.max_pings_without_data", 0),
 ]
 SERVICES = [
-    *(f"headrace.v1.{name}" for module in (jobs_pb2, agents_pb2, admin_pb2, stats_pb2) for name in module.DESCRIPTOR.services_by_name),
+    *(f"headrace.v1.{name}" for module in (jobs_pb2, agents_pb2, admin_pb2, stats_pb2, logs_pb2) for name in module.DESCRIPTOR.services_by_name),
     health.SERVICE_NAME,
 ]
 
@@ -43,16 +45,16 @@ class RpcServer:
     """Serves on several addresses. `tls`: (key, certificate chain, client CA or None), all PEM."""
 
     def __init__(
-        self, *, ownership: Ownership, reads: Reads, settings: SettingsStore, statistics: Statistics, logs: LogWriter, audit: AuditStore, metrics: Metrics,
-        payload_limit: int, version: str,
-        postgres_version: str, tasks: asyncio.TaskGroup,
+        self, *, ownership: Ownership, reads: Reads, finder: Finder, settings: SettingsStore, statistics: Statistics, logs: LogWriter, audit: AuditStore,
+        metrics: Metrics, payload_limit: int, version: str, postgres_version: str, tasks: asyncio.TaskGroup,
     ) -> None:  # fmt: skip
         self._server = grpc.aio.server(interceptors=[Guard(metrics)], options=OPTIONS)
         self._health = health.aio.HealthServicer()
-        jobs_pb2_grpc.add_JobsServicer_to_server(JobsService(ownership, reads, payload_limit), self._server)  # type: ignore[no-untyped-call]
+        jobs_pb2_grpc.add_JobsServicer_to_server(JobsService(ownership, reads, finder, payload_limit), self._server)  # type: ignore[no-untyped-call]
         agents_pb2_grpc.add_AgentsServicer_to_server(AgentsService(ownership, settings, logs, tasks), self._server)  # type: ignore[no-untyped-call]
         admin_pb2_grpc.add_AdminServicer_to_server(AdminService(ownership, reads, audit), self._server)  # type: ignore[no-untyped-call]
         stats_pb2_grpc.add_StatsServicer_to_server(StatsService(ownership, statistics, version, postgres_version), self._server)  # type: ignore[no-untyped-call]
+        logs_pb2_grpc.add_LogsServicer_to_server(LogsService(ownership, reads, logs), self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*SERVICES, reflection.SERVICE_NAME], self._server)
 

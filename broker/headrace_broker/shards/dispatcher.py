@@ -80,7 +80,7 @@ def _grant_all(owner: "Owner", round_: Round, session: Session, job_ids: list[in
         session.leases[job_id] = live
         session.unsent[live] = None
         if known:
-            live.assign_no = live.missed = live.log_bytes = 0
+            live.assign_no = live.missed = 0
             live.available_at_s = 0.0
             owner.record(round_, live, Kind.GRANTED, State.PROCESSING)
         else:

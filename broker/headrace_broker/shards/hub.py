@@ -36,7 +36,7 @@ class Subscription:
         self._changes: deque[JobChange] = deque()
         self._gap = False
         self._closed = False
-        self._wake = asyncio.Event()
+        self.wake = asyncio.Event()  # set when there is something to read; others may set it too, to wake who waits
 
     def __enter__(self) -> "Subscription":
         self._hub.add(self)
@@ -54,12 +54,23 @@ class Subscription:
             change = JobChange(change.job_id, change.type_id, change.state, change.seq, change.kind, change.instance_id, gap=True)
             self._gap = False
         self._changes.append(change)
-        self._wake.set()
+        self.wake.set()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the owner has ended: nothing more will come."""
+        return self._closed
+
+    def clear(self) -> None:
+        """For who looks at the jobs themselves when woken: what is queued is not wanted, and the next wake-up is awaited."""
+        self._changes.clear()
+        self._gap = False
+        self.wake.clear()
 
     def close(self) -> None:
         """Ends the iteration once what is queued was read."""
         self._closed = True
-        self._wake.set()
+        self.wake.set()
 
     async def __aiter__(self) -> AsyncIterator[JobChange]:
         while True:
@@ -67,8 +78,8 @@ class Subscription:
                 yield self._changes.popleft()
             if self._closed:
                 return
-            self._wake.clear()
-            await self._wake.wait()
+            self.wake.clear()
+            await self.wake.wait()
 
 
 class Hub:

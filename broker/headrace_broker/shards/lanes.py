@@ -110,6 +110,13 @@ class Lanes:
         """(type_id, priority, copy of the entries) of each lane, stale ones included."""
         return [(type_id, priority, lane.ids[lane.head :]) for type_id, lanes in self._by_type.items() for priority, lane in lanes.items()]
 
+    def fronts(self, count: int) -> list[tuple[int, int, array[int], bool]]:
+        """(type_id, priority, copy of the first `count` entries, whether there are more) of each lane, stale ones included."""
+        return [
+            (type_id, priority, lane.ids[lane.head : lane.head + count], len(lane) > count)
+            for type_id, lanes in self._by_type.items() for priority, lane in lanes.items()
+        ]  # fmt: skip
+
     def stale(self) -> list[int]:
         """Jobs that have an entry that does not count, in a lane or still to come."""
         return list(self._stale)

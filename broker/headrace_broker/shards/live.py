@@ -28,7 +28,7 @@ class Live:
     """One unsettled job. Written by the owner's decisions only; times are monotonic unless they say otherwise."""
 
     __slots__ = (
-        "abort", "agent_id", "assign_no", "attempt", "available_at_s", "deadline", "entry", "granted_at", "instance_id", "job_id", "kind", "lease_end", "log_bytes",
+        "abort", "agent_id", "assign_no", "attempt", "available_at_s", "deadline", "entry", "granted_at", "instance_id", "job_id", "kind", "lease_end",
         "losses", "missed", "not_before", "owner_changes", "priority", "progress", "round", "run", "seen_no", "seq", "session", "state",
     )  # fmt: skip
 
@@ -56,5 +56,4 @@ class Live:
         self.round = 0  # in which its newest event was decided
         self.missed = 0  # heartbeats in a row that did not name this lease
         self.abort: Abort | None = None
-        self.log_bytes = 0  # of this attempt, stored by this broker
         self.progress: tuple[float, str] | None = None

@@ -53,6 +53,12 @@ class TypeTable:
         """The types of a domain, by name."""
         return sorted((entry for entry in self.by_id.values() if entry.domain == domain), key=lambda entry: entry.name)
 
+    def log_limits(self, type_id: int) -> tuple[int, int]:
+        """(lines, bytes) that are kept of the log of one attempt; the defaults for a type that is not known."""
+        entry = self.by_id.get(type_id)
+        settings = entry.settings if entry is not None else Settings()
+        return settings.log_limit_lines, settings.log_limit_bytes
+
     async def load(self) -> None:
         """Reads what changed since the last load; all of it at first. Raises what asyncpg raises."""
         for row in await self._store.types(self._newest):

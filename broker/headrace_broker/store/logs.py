@@ -1,52 +1,75 @@
-"""Writes the lines that handlers log. They never share a commit, a connection or a queue with grants and outcomes."""
+"""Writes the lines that handlers log, and tells who waits for them. They never share a commit, a connection or a queue with grants and outcomes."""
 
 import asyncio
 from collections import deque
-from datetime import datetime
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import asyncpg
 
 from headrace_broker.metrics import Metrics
+from headrace_broker.model.ids import class_of
+from headrace_broker.store.log_limits import LogBatch, LogLimits, Mark, StoredLine
 from headrace_broker.store.statements import sql
 
-StoredLine = tuple[int, int, int, datetime, int, str]
-"""(job_id, lease_epoch, line_no, at, level, text)"""
 MAX_LINES = 5000  # of one statement
 
 
 class LogWriter:
-    """Combines what is put at the same time into one statement. Lines that were stored before are passed over, so repeats do no harm."""
+    """Combines what is put at the same time into one statement, in the order in which it was put. Lines that were stored before are passed over, so repeats do no harm.
 
-    def __init__(self, pool: "asyncpg.Pool[Any]", metrics: Metrics) -> None:
+    `limits_of` a type_id (0: not known): lines and bytes that are kept of one attempt.
+    """
+
+    def __init__(self, pool: "asyncpg.Pool[Any]", limits_of: Callable[[int], tuple[int, int]], metrics: Metrics) -> None:
         self._pool = pool
         self._metrics = metrics
-        self._waiting: deque[tuple[list[StoredLine], asyncio.Future[None]]] = deque()
+        self._limits = LogLimits(pool, limits_of)
+        self._waiting: deque[tuple[Sequence[LogBatch], asyncio.Future[None]]] = deque()
         self._writing = asyncio.Lock()
+        self._readers: dict[int, set[asyncio.Event]] = {}  # by job
 
-    async def put(self, lines: list[StoredLine]) -> None:
-        """Returns when the lines are stored. Raises what asyncpg raises; then none of these lines may be counted on.
+    async def put(self, batches: Sequence[LogBatch]) -> None:
+        """Returns when the lines are stored that the limits of their attempts leave. Raises what asyncpg raises; then none of these lines may be counted on.
 
         Cancellation: the lines may be stored all the same.
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((lines, done))
+        self._waiting.append((batches, done))
         async with self._writing:
             if not done.done():
                 await self._write()
         await done
 
+    @contextmanager
+    def listening(self, job_id: int, wake: asyncio.Event) -> Iterator[None]:
+        """Within it, `wake` is set whenever lines of the job have been stored here."""
+        self._readers.setdefault(job_id, set()).add(wake)
+        try:
+            yield
+        finally:
+            self._readers[job_id].discard(wake)
+            if not self._readers[job_id]:
+                del self._readers[job_id]
+
     async def _write(self) -> None:
         taken: list[asyncio.Future[None]] = []
-        batch: dict[tuple[int, int, int], StoredLine] = {}
-        while self._waiting and len(batch) < MAX_LINES:
-            lines, done = self._waiting.popleft()
+        batches: list[LogBatch] = []
+        lines = 0
+        while self._waiting and lines < MAX_LINES:
+            put, done = self._waiting.popleft()
             taken.append(done)
-            batch.update({line[:3]: line for line in lines})
-        rows = [batch[key] for key in sorted(batch)]
+            batches += put
+            lines += sum(len(batch.lines) for batch in put)
         try:
-            await self._insert(rows)
+            stored, marks = await self._limits.keep(batches)
+            rows = {line[:3]: line for line in stored}
+            await self._insert([rows[key] for key in sorted(rows)])
+            for mark in marks:
+                await self._mark(mark)
         except BaseException as error:
+            self._limits.forget(batch.lease for batch in batches)
             for done in taken:
                 if not done.done():
                     done.set_exception(error if isinstance(error, Exception) else ConnectionError("the writer was stopped"))
@@ -57,12 +80,21 @@ class LogWriter:
         for done in taken:
             if not done.done():
                 done.set_result(None)
+        if self._readers:
+            for job_id in {batch.lease[0] for batch in batches}:
+                for wake in self._readers.get(job_id, ()):
+                    wake.set()
 
     async def _insert(self, rows: list[StoredLine]) -> None:
         """One statement; if an id among the lines was never given out, which no partition takes, line by line without those."""
+        if not rows:
+            return
         try:
             await self._pool.execute(sql("log_write"), *([row[column] for row in rows] for column in range(6)))
         except asyncpg.CheckViolationError:
             if len(rows) > 1:
                 for row in rows:
                     await self._insert([row])
+
+    async def _mark(self, mark: Mark) -> None:
+        await self._pool.execute(sql("log_mark"), mark.lease[0], class_of(mark.lease[0]), mark.lease[1], mark.line_no, mark.text)

@@ -32,6 +32,17 @@ async def open_pool(dsn: str, *, size: int = 6) -> "asyncpg.Pool[Any]":
     )  # fmt: skip
 
 
+async def open_search_pool(dsn: str, *, size: int = 3) -> "asyncpg.Pool[Any]":
+    """A pool for searches alone: each statement is planned for its parameters, uses one process of the server, and ends soon whatever happens here."""
+    return await asyncpg.create_pool(
+        dsn, min_size=0, max_size=size, timeout=5, command_timeout=30,
+        server_settings={
+            "application_name": "headrace search", "statement_timeout": str(STATEMENT_TIMEOUT_MS), "jit": "off", "plan_cache_mode": "force_custom_plan",
+            "max_parallel_workers_per_gather": "0", "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION,
+        },
+    )  # fmt: skip
+
+
 async def durability(pool: "asyncpg.Pool[Any]") -> tuple[str, list[str]]:
     """(server version, names of settings that are off and would lose acknowledged jobs in a crash)."""
     version = await pool.fetchval("show server_version")

@@ -12,9 +12,6 @@ from headrace_broker.model.ids import class_of
 from headrace_broker.model.job import Kind, NoteKind, State
 from headrace_broker.store.statements import sql
 
-SCAN_ROWS = 5000
-"""Jobs that one page of a list looks at: a filter that matches little answers with fewer jobs and a token, instead of reading on without end."""
-
 JsonObject = dict[str, Any]
 
 
@@ -48,15 +45,6 @@ class JobRow:
     unique_key: str | None = None
     payload: bytes | None = None
     result: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Jobs of one page. `lowest` is the lowest id looked at; `complete`: there is nothing below it."""
-
-    jobs: list[JobRow]
-    lowest: int
-    complete: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,30 +101,6 @@ class Reads:
         """These jobs in this order; those that are not stored are left out."""
         rows = {row["job_id"]: _job(row) for row in await self._pool.fetch(sql("job_get"), list(job_ids), sorted({class_of(i) for i in job_ids}), full)}
         return [rows[job_id] for job_id in job_ids if job_id in rows]
-
-    async def page(self, type_ids: Sequence[int], *, states: set[State] | None, instance_id: str | None, from_id: int, below: int, limit: int, now_s: float) -> Page:
-        """Jobs of these types, newest first, from `from_id` (included) up to `below` (excluded)."""
-        rare = states is not None and states <= {State.ERROR, State.ABORTED}
-        wanted = [int(state) for state in states] if states is not None else [1, 2, 3, 4, 5]
-        if rare:
-            rows = await self._pool.fetch(sql("job_list_rare"), list(type_ids), from_id, below, wanted, instance_id, SCAN_ROWS)
-        elif instance_id is not None:
-            rows = await self._pool.fetch(sql("job_list_instance"), list(type_ids), from_id, below, instance_id, SCAN_ROWS)
-        else:
-            rows = await self._pool.fetch(sql("job_list"), list(type_ids), from_id, below, max(limit, SCAN_ROWS if states else limit) + 1)
-        ids = [row["job_id"] for row in rows]
-        found: list[JobRow] = []
-        lowest = below
-        for start in range(0, len(ids), max(limit, 100)):
-            chunk = ids[start : start + max(limit, 100)]
-            for job in await self.jobs(chunk):
-                gone = job.state is State.GONE or (job.delete_minute is not None and job.delete_minute * 60 <= now_s)
-                if int(job.state) in wanted and not gone:
-                    found.append(job)
-                    if len(found) == limit:
-                        return Page(found, job.job_id, False)
-            lowest = chunk[-1]
-        return Page(found, lowest, len(ids) < (SCAN_ROWS if rare or instance_id is not None else max(limit, SCAN_ROWS if states else limit) + 1))
 
     async def events(self, job_id: int) -> list[EventRow]:
         """The newest 1,000 events and notes of a job, oldest first."""

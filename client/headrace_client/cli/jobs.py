@@ -10,11 +10,11 @@ from cyclopts.validators import Number
 
 from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, Reason, change, read_ids, run, run_admin
-from headrace_client.cli.common import read_time as _time
+from headrace_client.cli.find import Find
 from headrace_client.cli.output import Output, errors, plain
 from headrace_client.client import Client
 from headrace_client.errors import WaitTimeout
-from headrace_client.models import State
+from headrace_client.models import Job, Order, State
 
 app = App(name="jobs", help="Find, read, watch and change jobs.")
 Ids = Annotated[list[str], Parameter(allow_leading_hyphen=True, help="job ids; - reads them from standard input")]
@@ -25,32 +25,27 @@ COLUMNS = ["job_id", "type", "state", "wait_reason", "instance_id", "run", "atte
 @app.command(name="list")
 def list_jobs(
     *,
-    type: Annotated[list[str] | None, Parameter(help="only this type; may be repeated")] = None,  # noqa: A002
-    state: Annotated[list[State] | None, Parameter(help="only this state; may be repeated")] = None,
-    instance: Annotated[str, Parameter(help="only this business case")] = "",
-    since: Annotated[str | None, Parameter(help="created at or after: 2026-01-31, 2026-01-31T12:00:00Z, or an age such as 90s, 15m, 2h, 7d")] = None,
-    until: Annotated[str | None, Parameter(help="created before")] = None,
+    find: Find | None = None,
+    order: Annotated[Order, Parameter(help="newest or oldest first; score: waiting jobs, the highest first")] = Order.NEWEST,
     limit: Annotated[int, Parameter(name=["--limit", "-n"], validator=Number(gte=0), help="at most so many; 0: all")] = 50,
     common: Common | None = None,
 ) -> int:
-    """List jobs, newest first."""
+    """List jobs, newest first. A search that takes long says on stderr how far it came, and goes on."""
 
     async def command(client: Client, output: Output) -> None:
-        found = []
-        jobs = client.iter_jobs(
-            types=type or [],
-            states=state or [],
-            instance_id=instance,
-            created_from=_time(since),
-            created_to=_time(until),
-            page_size=min(limit or 1000, 1000),
-        )
-        async for job in jobs:
+        where = (find or Find()).filter()
+        found: list[Job] = []
+        token = ""
+        while True:
+            page = await client.list(where=where, order=order, page_size=min(limit - len(found) if limit else 1000, 1000), page_token=token)
             if output.form == "jsonl":
-                output.rows([job], COLUMNS)
-            found.append(job)
-            if limit and len(found) >= limit:
+                output.rows(page.jobs, COLUMNS)
+            found += page.jobs
+            token = page.next_page_token
+            if not token or (limit and len(found) >= limit):
                 break
+            if not page.jobs:
+                errors.print(f"searched until {page.searched_until.isoformat(timespec='seconds')}, {len(found)} found")
         if output.form != "jsonl":
             used = [column for column in COLUMNS if column in ("job_id", "type", "state") or any(getattr(job, column) not in (None, "", 0) for job in found)]
             output.rows(found, used, empty="no job matches")
@@ -69,13 +64,13 @@ def show(job: Annotated[str, Parameter(help="job id")], *, common: Common | None
 
 
 @app.command
-def count(*, type: Annotated[list[str] | None, Parameter(help="only this type; may be repeated")] = None, common: Common | None = None) -> int:  # noqa: A002
-    """Count jobs by type and state; exact, and quick however many there are."""
+def count(*, find: Find | None = None, common: Common | None = None) -> int:
+    """Count jobs by type and state; exact, and quick by type and state however many there are. Other filters have to look at jobs."""
 
     async def command(client: Client, output: Output) -> None:
-        counts = await client.count(type or [])
+        counts = await client.count(where=(find or Find()).filter())
         if output.form != "table":
-            print(json.dumps(plain(counts), indent=2 if output.form == "json" else None))
+            print(json.dumps(plain({"totals": counts.totals, "types": counts.types, "as_of": counts.as_of}), indent=2 if output.form == "json" else None))
             return
         states = list(State)
         rows = [{"type": name, **{str(s): by_state.get(s, 0) for s in states}} for name, by_state in counts.types.items()]
@@ -91,6 +86,7 @@ def log(
     *,
     level: Annotated[str, Parameter(help="at least debug, info, warning or error")] = "debug",
     epoch: Annotated[int, Parameter(help="only the attempt with this lease epoch")] = 0,
+    follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative="", help="go on with what is logged from now on, until the job has settled")] = False,
     common: Common | None = None,
 ) -> int:
     """Show what the handlers of a job logged."""
@@ -101,15 +97,17 @@ def log(
     async def command(client: Client, output: Output) -> None:
         any_line = False
         lines = []
-        async for line in client.logs(_one(job), lease_epoch=epoch, min_level=level):
+        read = client.tail_logs if follow else client.logs
+        async for line in read(_one(job), lease_epoch=epoch, min_level=level):
             any_line = True
             if output.form == "table":
-                print(f"{line.at.isoformat(timespec='milliseconds').replace('+00:00', 'Z')} {line.run}.{line.attempt} {line.level:7} {line.text}")
-            elif output.form == "jsonl":
-                output.rows([line], [])
+                at = line.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+                print(f"{at} {line.run}.{line.attempt} {line.level:7} {line.text}", flush=follow)
+            elif output.form == "jsonl" or follow:
+                print(json.dumps(plain(line), ensure_ascii=False), flush=follow)
             else:
                 lines.append(line)
-        if output.form == "json":
+        if output.form == "json" and not follow:
             output.rows(lines, [])
         if not any_line and output.form == "table":
             errors.print("nothing was logged")

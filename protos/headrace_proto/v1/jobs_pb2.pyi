@@ -9,6 +9,13 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class JobOrder(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    JOB_ORDER_UNSPECIFIED: _ClassVar[JobOrder]
+    JOB_ORDER_NEWEST_FIRST: _ClassVar[JobOrder]
+    JOB_ORDER_OLDEST_FIRST: _ClassVar[JobOrder]
+    JOB_ORDER_SCORE: _ClassVar[JobOrder]
+
 class LogLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     LOG_LEVEL_UNSPECIFIED: _ClassVar[LogLevel]
@@ -16,6 +23,10 @@ class LogLevel(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LOG_LEVEL_INFO: _ClassVar[LogLevel]
     LOG_LEVEL_WARNING: _ClassVar[LogLevel]
     LOG_LEVEL_ERROR: _ClassVar[LogLevel]
+JOB_ORDER_UNSPECIFIED: JobOrder
+JOB_ORDER_NEWEST_FIRST: JobOrder
+JOB_ORDER_OLDEST_FIRST: JobOrder
+JOB_ORDER_SCORE: JobOrder
 LOG_LEVEL_UNSPECIFIED: LogLevel
 LOG_LEVEL_DEBUG: LogLevel
 LOG_LEVEL_INFO: LogLevel
@@ -109,28 +120,53 @@ class GetJobResponse(_message.Message):
     def __init__(self, job: _Optional[_Union[_types_pb2.Job, _Mapping]] = ...) -> None: ...
 
 class JobFilter(_message.Message):
-    __slots__ = ("types", "states", "instance_id", "created_from", "created_to")
+    __slots__ = ("types", "states", "instance_id", "created_from", "created_to", "started_from", "started_to", "settled_from", "settled_to", "agent", "error_fingerprint", "labels", "log_text")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     TYPES_FIELD_NUMBER: _ClassVar[int]
     STATES_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_ID_FIELD_NUMBER: _ClassVar[int]
     CREATED_FROM_FIELD_NUMBER: _ClassVar[int]
     CREATED_TO_FIELD_NUMBER: _ClassVar[int]
+    STARTED_FROM_FIELD_NUMBER: _ClassVar[int]
+    STARTED_TO_FIELD_NUMBER: _ClassVar[int]
+    SETTLED_FROM_FIELD_NUMBER: _ClassVar[int]
+    SETTLED_TO_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    LOG_TEXT_FIELD_NUMBER: _ClassVar[int]
     types: _containers.RepeatedScalarFieldContainer[str]
     states: _containers.RepeatedScalarFieldContainer[_types_pb2.JobState]
     instance_id: str
     created_from: _timestamp_pb2.Timestamp
     created_to: _timestamp_pb2.Timestamp
-    def __init__(self, types: _Optional[_Iterable[str]] = ..., states: _Optional[_Iterable[_Union[_types_pb2.JobState, str]]] = ..., instance_id: _Optional[str] = ..., created_from: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., created_to: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    started_from: _timestamp_pb2.Timestamp
+    started_to: _timestamp_pb2.Timestamp
+    settled_from: _timestamp_pb2.Timestamp
+    settled_to: _timestamp_pb2.Timestamp
+    agent: str
+    error_fingerprint: str
+    labels: _containers.ScalarMap[str, str]
+    log_text: str
+    def __init__(self, types: _Optional[_Iterable[str]] = ..., states: _Optional[_Iterable[_Union[_types_pb2.JobState, str]]] = ..., instance_id: _Optional[str] = ..., created_from: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., created_to: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_from: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_to: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., settled_from: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., settled_to: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., agent: _Optional[str] = ..., error_fingerprint: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., log_text: _Optional[str] = ...) -> None: ...
 
 class ListJobsRequest(_message.Message):
-    __slots__ = ("filter", "page_size", "page_token")
+    __slots__ = ("filter", "page_size", "page_token", "order")
     FILTER_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    ORDER_FIELD_NUMBER: _ClassVar[int]
     filter: JobFilter
     page_size: int
     page_token: str
-    def __init__(self, filter: _Optional[_Union[JobFilter, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    order: JobOrder
+    def __init__(self, filter: _Optional[_Union[JobFilter, _Mapping]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., order: _Optional[_Union[JobOrder, str]] = ...) -> None: ...
 
 class ListJobsResponse(_message.Message):
     __slots__ = ("jobs", "next_page_token", "complete", "searched_until")
@@ -145,10 +181,14 @@ class ListJobsResponse(_message.Message):
     def __init__(self, jobs: _Optional[_Iterable[_Union[_types_pb2.Job, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., complete: bool = ..., searched_until: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class CountJobsRequest(_message.Message):
-    __slots__ = ("types",)
+    __slots__ = ("types", "filter", "page_token")
     TYPES_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     types: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, types: _Optional[_Iterable[str]] = ...) -> None: ...
+    filter: JobFilter
+    page_token: str
+    def __init__(self, types: _Optional[_Iterable[str]] = ..., filter: _Optional[_Union[JobFilter, _Mapping]] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class TypeCount(_message.Message):
     __slots__ = ("type", "counts")
@@ -159,14 +199,20 @@ class TypeCount(_message.Message):
     def __init__(self, type: _Optional[str] = ..., counts: _Optional[_Iterable[_Union[_types_pb2.StateCount, _Mapping]]] = ...) -> None: ...
 
 class CountJobsResponse(_message.Message):
-    __slots__ = ("totals", "types", "as_of")
+    __slots__ = ("totals", "types", "as_of", "complete", "searched_until", "next_page_token")
     TOTALS_FIELD_NUMBER: _ClassVar[int]
     TYPES_FIELD_NUMBER: _ClassVar[int]
     AS_OF_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_FIELD_NUMBER: _ClassVar[int]
+    SEARCHED_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     totals: _containers.RepeatedCompositeFieldContainer[_types_pb2.StateCount]
     types: _containers.RepeatedCompositeFieldContainer[TypeCount]
     as_of: _timestamp_pb2.Timestamp
-    def __init__(self, totals: _Optional[_Iterable[_Union[_types_pb2.StateCount, _Mapping]]] = ..., types: _Optional[_Iterable[_Union[TypeCount, _Mapping]]] = ..., as_of: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    complete: bool
+    searched_until: _timestamp_pb2.Timestamp
+    next_page_token: str
+    def __init__(self, totals: _Optional[_Iterable[_Union[_types_pb2.StateCount, _Mapping]]] = ..., types: _Optional[_Iterable[_Union[TypeCount, _Mapping]]] = ..., as_of: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., complete: bool = ..., searched_until: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class WaitJobRequest(_message.Message):
     __slots__ = ("job_id", "wait", "view")

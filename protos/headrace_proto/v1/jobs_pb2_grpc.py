@@ -110,14 +110,14 @@ class JobsServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListJobs(self, request, context):
-        """Jobs that match a filter, newest first, a page at a time.
+        """Jobs that match a filter, a page at a time; each page is answered within about 2 s and says how far it came.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CountJobs(self, request, context):
-        """How many jobs there are by type and state, exact as of the answer, without a scan.
+        """How many jobs match, by type and state: exact as of the answer and without a scan for a filter of types and states, at least so many for others.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,222 @@
+"""Searching jobs by any combination of fields, in bounded time.
+
+A search walks through the ids, which rise with time, in one direction. The source that looks at the fewest facts gives candidates of one window of ids after the other,
+and each is held against the whole filter. Windows grow while they are answered quickly and shrink when they are not, so each statement is short however dense the jobs
+lie. When the time is over the search stops where it is, says how far it came, and its position goes on from there. What it has passed is complete: every job that
+matched when it was looked at has been found.
+
+Waiting and processing jobs are in memory: as long as they are few, they are the candidates, and the whole of them is one window.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from headrace_broker.model.errors import Busy, DatabaseUnavailable
+from headrace_broker.model.filter import UNSETTLED, JobFilter, Source, source_of
+from headrace_broker.model.ids import MAX_ID, MS_SHIFT, TICK_SHIFT, created_at_s
+from headrace_broker.shards.owner import Owner
+from headrace_broker.store.pool import READ_FAILURES
+from headrace_broker.store.search import Finder, Match, NoTurn, Query, query
+
+BUDGET_S = 1.5
+"""For all windows of one answer; the jobs of the answer are read afterwards."""
+WINDOW_S = 0.45
+"""Longest time of one window: what was done in it is lost when it is cancelled."""
+FIRST_WIDTH = 60_000 << MS_SHIFT
+"""A minute of ids."""
+LEAST_WIDTH = 1 << TICK_SHIFT
+QUICK_S, SLOW_S = 0.05, 0.25
+CANDIDATES = 2000
+"""Of one window; where there are more, the window ends at the last of them."""
+AT_ONCE = 500
+"""Candidates that are held against the filter in one statement."""
+IN_MEMORY = 100_000
+"""Waiting jobs, at most, that are candidates from memory: copying and sorting them takes about 30 ms of the event loop. More of them lie densely in the ledger."""
+ONE_JOB_S = 5.0
+"""Longest time of a window that cannot become smaller: one job may have millions of log lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a search goes on: all ids above `at` have been looked at (below it, with the oldest first); `width` of the next window in ids; 0: not known."""
+
+    at: int
+    width: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Jobs that match, in order. `next` None: everything was searched. `searched_until_s`: creation time up to which all was looked at."""
+
+    matches: list[Match]
+    next: Position | None
+    searched_until_s: float
+
+
+class Search:
+    """Searches of one owner's jobs. Errors: Busy (other searches took all the time), DatabaseUnavailable.
+
+    Cancellation: the statement under way is cancelled in Postgres too.
+    """
+
+    def __init__(self, owner: Owner, finder: Finder) -> None:
+        self._owner = owner
+        self._finder = finder
+
+    async def find(
+        self, domain: str, wanted: JobFilter, *, limit: int | None, position: Position | None = None, oldest_first: bool = False, until_id: int | None = None,
+        budget_s: float = BUDGET_S,
+    ) -> Found:  # fmt: skip
+        """Up to `limit` jobs that match (None: as many as there is time for), from a position on.
+
+        For walking through all jobs of a filter that exist at one moment, as changes of many do: give `until_id` = `frozen_id()` of that moment and `oldest_first`, and
+        go on with `next` until it is None. Each job is visited once; whether it still matches is known when it is looked at.
+        """
+        lowest, above = wanted.id_bounds()
+        above = min(above, (until_id if until_id is not None else self.frozen_id()) + 1)
+        if position is not None:
+            lowest, above = (position.at, above) if oldest_first else (lowest, min(above, position.at))
+        entries = [entry.type_id for entry in self._owner.types.of_domain(domain) if not wanted.types or entry.name in wanted.types]
+        loop = asyncio.get_running_loop()
+        walk = _Walk(lowest, max(lowest, above), oldest_first, loop.time() + budget_s, limit)
+        if not entries or not wanted.wanted_states:
+            return walk.finish()
+        begin = walk.position
+        try:
+            agent_ids = await self._finder.agent_ids(domain, wanted.agent, timeout_s=budget_s) if wanted.agent is not None else None
+            if agent_ids == []:
+                return walk.finish()
+            q = query(wanted, entries, agent_ids, self._owner.clock.now_s())
+            if wanted.wanted_states <= UNSETTLED and wanted.instance_id is None and self._few_wait(entries):
+                await self._through_memory(walk, q, wanted)
+            else:
+                source, indexed = source_of(wanted)
+                walk.width = position.width if position is not None and position.width else walk.above - walk.lowest if indexed else FIRST_WIDTH
+                await self._through_ledger(walk, q, source)
+        except NoTurn as error:
+            if walk.position == begin:
+                raise Busy("other searches use all the time that there is; try again shortly", retry_after_s=1.0) from error
+        except READ_FAILURES as error:
+            raise DatabaseUnavailable(f"the database did not answer in time: {type(error).__name__}") from error
+        return walk.end()
+
+    def frozen_id(self) -> int:
+        """No job that is submitted from now on has an id up to this one."""
+        return self._owner.newest_id
+
+    def _few_wait(self, type_ids: Sequence[int]) -> bool:
+        owner = self._owner
+        return sum(owner.lanes.ready(type_id) for type_id in type_ids) + len(owner.timers) + len(owner.live_jobs) <= IN_MEMORY
+
+    async def _through_memory(self, walk: "_Walk", q: Query, wanted: JobFilter) -> None:
+        ids = self._owner.newest(set(q.type_ids), set(wanted.wanted_states), walk.above, walk.lowest, IN_MEMORY)
+        if walk.oldest_first:
+            ids.reverse()
+        if await self._match(walk, q, ids):
+            walk.pass_window(walk.lowest, walk.above)
+
+    async def _through_ledger(self, walk: "_Walk", q: Query, source: Source) -> None:
+        loop = asyncio.get_running_loop()
+        while not walk.done:
+            left_s = walk.deadline - loop.time()
+            if left_s <= 0:
+                return
+            lo, hi = walk.window()
+            began = loop.time()
+            most_s = min(left_s, WINDOW_S) if hi - lo > LEAST_WIDTH else ONE_JOB_S
+            try:
+                ids = await self._finder.candidates(source, q, lo, hi, rows=CANDIDATES, oldest_first=walk.oldest_first, timeout_s=most_s)
+            except TimeoutError:
+                walk.width = max(LEAST_WIDTH, (hi - lo) // 16)
+                continue
+            took_s = loop.time() - began
+            if not await self._match(walk, q, ids):
+                return
+            if len(ids) < CANDIDATES:
+                walk.pass_window(lo, hi)
+            if took_s < QUICK_S:
+                walk.width *= 4
+            elif took_s > SLOW_S:
+                walk.width = max(LEAST_WIDTH, walk.width // 2)
+
+    async def _match(self, walk: "_Walk", q: Query, ids: Sequence[int]) -> bool:
+        """Holds candidates against the filter, in order; False: the page is full, or the time is over, before the last of them."""
+        loop = asyncio.get_running_loop()
+        size = AT_ONCE
+        start = 0
+        while start < len(ids):
+            chunk = ids[start : start + size]
+            left_s = walk.deadline - loop.time()
+            if left_s <= 0:
+                return False
+            try:
+                found = await self._finder.matching(q, chunk, timeout_s=min(left_s, WINDOW_S) if len(chunk) > 1 else ONE_JOB_S)
+            except TimeoutError:
+                if len(chunk) == 1:
+                    return False
+                size = max(1, len(chunk) // 8)
+                continue
+            for match in found:
+                walk.matches.append(match)
+                if walk.full:
+                    walk.pass_id(match.job_id)
+                    return False
+            walk.pass_id(chunk[-1])
+            start += len(chunk)
+        return True
+
+
+class _Walk:
+    """What is left to be searched: ids from `lowest` (included) to `above` (excluded), in one direction."""
+
+    def __init__(self, lowest: int, above: int, oldest_first: bool, deadline: float, limit: int | None) -> None:
+        self.lowest = lowest
+        self.above = above
+        self.oldest_first = oldest_first
+        self.deadline = deadline
+        self.limit = limit
+        self.width = 0
+        self.matches: list[Match] = []
+
+    @property
+    def done(self) -> bool:
+        return self.lowest >= self.above
+
+    @property
+    def full(self) -> bool:
+        return self.limit is not None and len(self.matches) >= self.limit
+
+    def window(self) -> tuple[int, int]:
+        """The next window of ids."""
+        if self.oldest_first:
+            return self.lowest, min(self.above, self.lowest + self.width)
+        return max(self.lowest, self.above - self.width), self.above
+
+    def pass_window(self, lo: int, hi: int) -> None:
+        """All ids of a window have been looked at."""
+        if self.oldest_first:
+            self.lowest = hi
+        else:
+            self.above = lo
+
+    def pass_id(self, job_id: int) -> None:
+        """All ids up to this one, in the walk's direction, have been looked at."""
+        if self.oldest_first:
+            self.lowest = job_id + 1
+        else:
+            self.above = job_id
+
+    @property
+    def position(self) -> int:
+        """How far it came."""
+        return self.lowest if self.oldest_first else self.above
+
+    def end(self) -> Found:
+        """What came out."""
+        return Found(self.matches, None if self.done else Position(self.position, min(self.width, MAX_ID)), created_at_s(self.position))
+
+    def finish(self) -> Found:
+        """What came out, when there cannot be anything more."""
+        self.pass_window(self.lowest, self.above)
+        return self.end()

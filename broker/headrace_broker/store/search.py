@@ -1,0 +1,107 @@
+"""Finding jobs by filter: candidates from one source in a window of ids, then those of them that match. Each statement is bounded by its window, its rows and its time.
+
+Its pool is a small one of its own, so that reads by id never wait behind searches, and its connections plan each statement for its parameters: which fields of a filter
+are set decides the plan.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+
+from headrace_broker.model.filter import JobFilter, Period, Source, like_pattern
+from headrace_broker.model.ids import class_of
+from headrace_broker.model.job import State
+from headrace_broker.store.statements import sql
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A filter as the statements take it: names resolved. `now_minute`: jobs whose delete date is not after this minute since 1970 are gone."""
+
+    type_ids: list[int]
+    states: list[int]
+    instance_id: str | None
+    labels: str | None
+    agent_ids: list[int] | None
+    started: tuple[datetime | None, datetime | None]
+    settled: tuple[datetime | None, datetime | None]
+    fingerprint: str | None
+    log_pattern: str | None
+    now_minute: float
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A job that matches."""
+
+    job_id: int
+    type_id: int
+    state: State
+
+
+def query(wanted: JobFilter, type_ids: Sequence[int], agent_ids: list[int] | None, now_s: float) -> Query:
+    """The filter with the types that it may see and the lives of the agent that it names."""
+    return Query(
+        list(type_ids), sorted(map(int, wanted.wanted_states)), wanted.instance_id, json.dumps(dict(wanted.labels)) if wanted.labels else None, agent_ids,
+        _times(wanted.started), _times(wanted.settled), wanted.fingerprint, like_pattern(wanted.log_text) if wanted.log_text is not None else None, now_s / 60,
+    )  # fmt: skip
+
+
+class NoTurn(Exception):
+    """Other searches have all connections, for longer than this one may wait."""
+
+
+class Finder:
+    """The statements. Each raises TimeoutError when it was cancelled because its time was over, NoTurn, and what asyncpg raises when Postgres is away."""
+
+    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
+        self._pool = pool
+
+    async def agent_ids(self, domain: str, name: str, *, timeout_s: float) -> list[int]:
+        """All lives of the agents of this name."""
+        return [row["agent_id"] for row in await self._fetch(timeout_s, sql("agent_ids"), domain, name)]
+
+    async def candidates(self, source: Source, q: Query, lo: int, hi: int, *, rows: int, oldest_first: bool, timeout_s: float) -> list[int]:
+        """The first `rows` ids with `lo` <= id < `hi` that the source has."""
+        order = 1 if oldest_first else -1
+        name, arguments = {
+            Source.JOBS: ("search_jobs", (q.type_ids, q.instance_id, q.labels)),
+            Source.GRANTS: ("search_grants", (q.type_ids, q.agent_ids, *q.started)),
+            Source.ENDINGS: ("search_endings", (q.type_ids, q.states, *q.settled)),
+            Source.RARE: ("search_rare", (q.type_ids, q.states)),
+            Source.ERRORS: ("search_errors", (q.type_ids, q.fingerprint)),
+            Source.LOGS: ("search_logs", (q.log_pattern,)),
+        }[source]
+        found = await self._fetch(timeout_s, sql(name), lo, hi, *arguments, order, rows)
+        return [row["job_id"] for row in found]
+
+    async def matching(self, q: Query, job_ids: Sequence[int], *, timeout_s: float) -> list[Match]:
+        """Those of these jobs that match, in their order."""
+        classes = sorted({class_of(job_id) for job_id in job_ids})
+        arguments = (q.type_ids, q.states, q.now_minute, q.instance_id, q.labels, q.agent_ids, *q.started, *q.settled, q.fingerprint, q.log_pattern)
+        rows = await self._fetch(timeout_s, sql("search_match"), list(job_ids), classes, *arguments)
+        found = {row["job_id"]: Match(row["job_id"], row["type_id"], State(row["state"])) for row in rows}
+        return [found[job_id] for job_id in job_ids if job_id in found]
+
+    async def _fetch(self, timeout_s: float, statement: str, *arguments: Any) -> list[Any]:
+        try:
+            con = await self._pool.acquire(timeout=timeout_s)
+        except TimeoutError as error:
+            raise NoTurn from error
+        try:
+            rows: list[Any] = await con.fetch(statement, *arguments, timeout=timeout_s)
+            return rows
+        finally:
+            await self._pool.release(con)
+
+
+def _times(period: Period) -> tuple[datetime | None, datetime | None]:
+    return _time(period.from_s), _time(period.to_s)
+
+
+def _time(at_s: float | None) -> datetime | None:
+    return None if at_s is None else datetime.fromtimestamp(at_s, UTC)

@@ -1,0 +1,9 @@
+-- Jobs that were granted to one of these agents, or within a time, in a window of ids.
+-- $1 lowest id bigint, $2 id above the highest bigint, $3 type_id int[], $4 agent_id int[] or null, $5 from timestamptz or null, $6 before timestamptz or null,
+-- $7 1: oldest first, -1: newest first int, $8 rows int.
+-- Index: primary key of the event leaves, or events by time (BRIN); planned anew for each call. Locks: none.
+-- Returns: job_id bigint.
+select e.job_id from headrace.event e
+where e.job_id >= $1 and e.job_id < $2 and e.type_id = any ($3) and e.kind = 1 and ($4::int[] is null or e.agent_id = any ($4))
+  and ($5::timestamptz is null or e.at >= $5) and ($6::timestamptz is null or e.at < $6)
+group by e.job_id order by e.job_id * $7::int limit $8

@@ -1,0 +1,46 @@
+"""Options that choose jobs, the same for every command that looks for some."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from headrace_client.cli.common import read_time
+from headrace_client.cli.output import Done, errors
+from headrace_client.models import JobFilter, State
+
+_WHEN = "2026-01-31, 2026-01-31T12:00:00Z, or an age such as 90s, 15m, 2h, 7d"
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Find:
+    """What is given must all hold."""
+
+    type: Annotated[tuple[str, ...], Parameter(help="only this type; may be repeated", negative="")] = ()
+    state: Annotated[tuple[State, ...], Parameter(help="only this state; may be repeated", negative="")] = ()
+    instance: Annotated[str, Parameter(help="only this business case")] = ""
+    created_from: Annotated[str | None, Parameter(name=["--created-from", "--since"], help=f"created at or after: {_WHEN}")] = None
+    created_to: Annotated[str | None, Parameter(name=["--created-to", "--until"], help="created before")] = None
+    started_from: Annotated[str | None, Parameter(help="newest attempt started at or after")] = None
+    started_to: Annotated[str | None, Parameter(help="newest attempt started before")] = None
+    settled_from: Annotated[str | None, Parameter(help="settled at or after")] = None
+    settled_to: Annotated[str | None, Parameter(help="settled before")] = None
+    agent: Annotated[str, Parameter(help="newest attempt was with the agent of this name")] = ""
+    fingerprint: Annotated[str, Parameter(help="failed in this way: the fingerprint of its error")] = ""
+    label: Annotated[tuple[str, ...], Parameter(help="has this label, as key=value; may be repeated", negative="")] = ()
+    log: Annotated[str, Parameter(help="some log line holds this text, A-Z as a-z")] = ""
+
+    def filter(self) -> JobFilter:
+        """The filter that the options describe. Ends the command with exit code 2 for what makes no sense."""
+        labels = dict(_pair(word) for word in self.label)
+        times = {name: read_time(getattr(self, name)) for name in ("created_from", "created_to", "started_from", "started_to", "settled_from", "settled_to")}
+        return JobFilter(self.type, self.state, self.instance, **times, agent=self.agent, fingerprint=self.fingerprint, labels=labels, log_text=self.log)
+
+
+def _pair(word: str) -> tuple[str, str]:
+    key, equals, value = word.partition("=")
+    if not key or not equals:
+        errors.print(f"headrace: {word!r} is not a label: give key=value")
+        raise Done(2)
+    return key, value
