@@ -152,6 +152,8 @@ async def test_a_lost_lease_rolls_back_and_ends_quietly(
         return (await client.get(job_id)).lease_epoch == 3
 
     await until(granted_again, what="the second lease")
+    with pytest.raises(asyncpg.PostgresError, match="LEASE_LOST"):
+        await con.execute("select headrace.complete_job($1, 1)", job_id)
     (directory / "open").touch()
     assert (await client.wait(job_id, timeout_s=30)).state is State.COMPLETED
     agent.signal(signal.SIGCONT)

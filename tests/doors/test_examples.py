@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import pytest
 from headrace_client import Client
 
 from tests.support.processes import ROOT, until
@@ -61,3 +62,15 @@ async def test_the_rights_of_the_document_are_enough(client: Client, database: s
     finally:
         await con.execute(f"reset role; drop owned by {role}; drop role {role}")
         await con.close()
+
+
+@pytest.mark.parametrize("name", ["with_transaction.py", "with_own_call.py", "with_once.py"])
+def test_handlers_of_the_document_make_an_agent(name: str, directory: Path, database: str) -> None:
+    """They are loaded as an agent is; what they do is tested with the like of them in test_complete."""
+    (directory / name).write_text(PROGRAMS[name])
+    program = f"import {name[:-3]} as m; print(list(m.agent.handlers))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=directory, env={**os.environ, "DATABASE_URL": database}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() in ("['book']", "['pay']")

@@ -7,6 +7,11 @@ INBOX = "broker/headrace_broker/store/inbox.py"
 READ = "broker/headrace_broker/store/sql/queries/inbox_read.sql"
 MIGRATION = "broker/headrace_broker/store/sql/migrations/0009_inbox.sql"
 READER = "broker/headrace_broker/rpc/doors.py"
+COMPLETE = "broker/headrace_broker/store/sql/migrations/0010_complete.sql"
+DOORS = "broker/headrace_broker/shards/doors.py"
+OUTCOMES = "agent/headrace_agent/outcomes.py"
+ONCE = "agent/headrace_agent/doors.py"
+DONE = "tests/doors/test_complete.py"
 SUBMIT = "tests/doors/test_submit.py"
 KILLS = "tests/doors/test_submit_kills.py"
 
@@ -35,4 +40,9 @@ MUTANTS = (
         "-- revoke execute on function headrace.submit_job(",
         f"{SUBMIT} -k role_needs",
     ),
+    Mutant("door: a job is completed without its lock", COMPLETE, "perform pg_advisory_xact_lock(job_id);", "", f"{DONE} -k forgotten_lease"),
+    Mutant("door: a lease that is not current completes a job", COMPLETE, " or lease.seq <> lease_epoch", "", f"{DONE} -k lost_lease"),
+    Mutant("contested: an abort by force does not ask", DOORS, "self.busy.add(job_id)", "pass", f"{DONE} -k by_force"),
+    Mutant("agent: a committed transaction is not told as one", OUTCOMES, "    if committed:\n", "    if False:\n", f"{DONE} -k one_commit"),
+    Mutant("once: an effect is repeated", ONCE, "if await database.row(_BEGIN, *place, ctx.lease_epoch) is None:", "if False:", f"{DONE} -k elsewhere"),
 )

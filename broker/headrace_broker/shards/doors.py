@@ -6,10 +6,10 @@ cursor. Jobs that carry a key are stored just before, in a flush of their own, u
 Only one chunk is in hand at a time, and the next one is read when it is durable. Nobody waits here for somebody else's transaction.
 
 **Completions** are different: `complete_job` stores the event itself, in the caller's transaction, and the inbox only tells. Until that transaction ends, an insert of
-the same event would wait for it, and the flush too. So the door holds a lock on the job, and an ending that might meet one is **contested**: before it is decided the flusher
-takes the job's lock, without waiting, and keeps it until the ending is durable. A lock that is not free leaves the job as it is; it is tried again. Contested are endings
-that the broker finds (lost, timed out, nobody claims it), outcomes whose agent says that the handler used a door, and all of leases that a takeover found open, since what
-was said of them is forgotten.
+the same event would wait for it, and the flush too. So the door holds a lock on the job, and an ending that might meet one is **contested**: before it is decided the
+flusher takes the job's lock, without waiting, and keeps it until the ending is durable. A lock that is not free leaves the job as it is; it is tried again. Contested
+are endings that the broker finds (lost, timed out, nobody claims it), outcomes whose agent says that the handler used a door, aborts by force, and all endings of leases
+that a takeover found open, since what was said of them is forgotten.
 """
 
 import asyncio
