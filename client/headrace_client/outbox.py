@@ -38,7 +38,7 @@ create index if not exists headrace_outbox_due on headrace_outbox (outbox_id) wh
 """
 AT_ONCE = 500
 FROM_THE_START_S = 2.0
-"""How often to look from the first row on. In between it goes on after the last one, so that deleted rows, which nobody can clean up while somebody's transaction is open,
+"""How often to look from the first row on. In between it goes on after the last one, so that deleted rows, which nobody can clean up while a transaction is open,
 are not stepped over at every look; rows of transactions that ended late are found at the next look from the start."""
 PAUSES_S = (0.1, 5.0)  # after failures
 

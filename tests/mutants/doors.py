@@ -10,6 +10,7 @@ READER = "broker/headrace_broker/rpc/doors.py"
 COMPLETE = "broker/headrace_broker/store/sql/migrations/0010_complete.sql"
 DOORS = "broker/headrace_broker/shards/doors.py"
 OUTCOMES = "agent/headrace_agent/outcomes.py"
+OUTBOX = "client/headrace_client/outbox.py"
 ONCE = "agent/headrace_agent/doors.py"
 DONE = "tests/doors/test_complete.py"
 SUBMIT = "tests/doors/test_submit.py"
@@ -45,4 +46,13 @@ MUTANTS = (
     Mutant("contested: an abort by force does not ask", DOORS, "self.busy.add(job_id)", "pass", f"{DONE} -k by_force"),
     Mutant("agent: a committed transaction is not told as one", OUTCOMES, "    if committed:\n", "    if False:\n", f"{DONE} -k one_commit"),
     Mutant("once: an effect is repeated", ONCE, "if await database.row(_BEGIN, *place, ctx.lease_epoch) is None:", "if False:", f"{DONE} -k elsewhere"),
+    Mutant("outbox: rows that are relayed stay", OUTBOX, "await con.execute(_DELETE, submitted)", "pass", "tests/doors/test_outbox.py -k everything"),
+    Mutant("outbox: rows have no key", OUTBOX, "key=f\"outbox:{row['key']}\", ", "", "tests/doors/test_outbox.py -k twice"),
+    Mutant(
+        "outbox: the relay never looks from the start",
+        OUTBOX,
+        "self._after, from_start = 0, loop.time()",
+        "from_start = loop.time()",
+        "tests/doors/test_outbox.py -k late",
+    ),
 )
