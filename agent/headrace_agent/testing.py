@@ -1,4 +1,5 @@
-"""Runs handlers in the test's own process, without any broker: codec, hooks, middleware and context are the real ones.
+"""For tests: `run_job` runs a handler in the test's own process, without any broker, where codec, hooks, middleware and context are the real ones; `drain` runs an agent
+through a real broker until nothing waits that could run. The fixtures for pytest are in `headrace_pytest`.
 
 result = await run_job(agent, "mail.send", {"to": "ada@example.org"})
 assert result.value == {"sent": True}
@@ -15,11 +16,13 @@ from headrace_proto.v1 import agents_pb2, jobs_pb2
 
 from headrace_agent.agent import Agent
 from headrace_agent.context import LEVELS
+from headrace_agent.drain import Drained, drain
 from headrace_agent.errors import AgentError
 from headrace_agent.job import MAX_BYTES, MAX_LINES, Job, Terms
 from headrace_agent.outcomes import Ended
 from headrace_agent.work import Work
 
+__all__ = ["Drained", "JobRun", "drain", "run_job"]
 KINDS = {1: "completed", 2: "failed", 3: "timed_out", 4: "aborted", 5: "released"}
 LEVEL_NAMES = {number: name for name, number in LEVELS.items()}
 

@@ -66,7 +66,7 @@ def run(config: Config) -> int:
     options = config.options
     embedded = None
     if options.database_url is None:
-        embedded = EmbeddedPostgres(options.data_dir or default_data_dir(), say=lambda line: log.info(line))
+        embedded = EmbeddedPostgres(options.data_dir or default_data_dir(), durable=not options.testing, say=lambda line: log.info(line))
         embedded.start()
         log.info(embedded.description)
     try:
@@ -112,7 +112,7 @@ class _App:
     async def _serve(self, pool: "asyncpg.Pool[Any]", searching: "asyncpg.Pool[Any]") -> None:
         options = self._config.options
         version, off = await durability(pool)
-        if off:
+        if off and not options.testing:
             log.error("the database can lose acknowledged jobs in a crash: these settings are off", settings=off)
         settings = SettingsStore(pool)
         statistics = Statistics(pool)
@@ -126,6 +126,8 @@ class _App:
             dsn=self._dsn, pool=pool, types=types, limits=limits, metrics=self._metrics, address=address, version=__version__,
             reader=DoorReader(options.payload_limit_bytes),
         )  # fmt: skip
+        ownership = Ownership(dsn=self._dsn, pool=pool, types=types, limits=limits, metrics=self._metrics, address=address, version=__version__)
+        ownership.testing = options.testing
         self._metrics.gauges(lambda: _gauges(ownership, pool))
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as exits:
             server = RpcServer(

@@ -35,6 +35,7 @@ class Options(BaseModel):
     tls_key: Path | None = Field(None, description="its private key (PEM)")
     tls_client_ca: Path | None = Field(None, description="certificates that clients' certificates must come from (PEM); clients without one are refused")
     insecure: bool = Field(False, description="allow listeners beyond loopback without TLS")
+    testing: bool = Field(False, description="for tests only: the clock may be set forward, and the embedded Postgres does not wait for the disk")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error")
     log_format: str = Field("console", pattern="^(console|json)$", description="console or json")
 

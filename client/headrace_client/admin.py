@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from headrace_proto.v1 import admin_pb2, stats_pb2, types_pb2
-from headrace_proto.wire import STATE_NUMBERS, to_duration
+from headrace_proto.v1 import admin_pb2, stats_pb2, testing_pb2, types_pb2
+from headrace_proto.wire import STATE_NUMBERS, to_datetime, to_duration
 
 from headrace_client import models
 from headrace_client.base import Base
@@ -68,6 +68,11 @@ class AdminClient(Base):
     async def overview(self) -> Overview:
         """The broker and the domain at a glance."""
         return models.overview(await self._call(lambda stubs: stubs.stats.GetOverview, stats_pb2.GetOverviewRequest()))
+
+    async def advance_clock(self, seconds: float) -> datetime:
+        """Sets the clock of a broker that runs with --testing forward; returns what it shows then. Raises InvalidState at any other broker."""
+        request = build(testing_pb2.AdvanceClockRequest, by=duration("seconds", seconds))
+        return to_datetime((await self._call(lambda stubs: stubs.testing.AdvanceClock, request, repeatable=False)).now)
 
     async def trend(
         self, *, types: Sequence[str] = (), since: datetime | None = None, until: datetime | None = None, step_s: float | None = None, by: str = "",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from headrace_proto.v1 import admin_pb2_grpc, agents_pb2_grpc, jobs_pb2_grpc, logs_pb2_grpc, stats_pb2_grpc
+from headrace_proto.v1 import admin_pb2_grpc, agents_pb2_grpc, jobs_pb2_grpc, logs_pb2_grpc, stats_pb2_grpc, testing_pb2_grpc
 from headrace_proto.wire import ACTOR_KEY, DEFAULT_DOMAIN, DEFAULT_PORT, DOMAIN_KEY
 
 from headrace_client.errors import ClientClosed, ForkError, InvalidRequest
@@ -80,6 +80,7 @@ class Stubs:
         self.agents: Any = agents_pb2_grpc.AgentsStub(channel)  # type: ignore[no-untyped-call]
         self.logs: Any = logs_pb2_grpc.LogsStub(channel)  # type: ignore[no-untyped-call]
         self.stats: Any = stats_pb2_grpc.StatsStub(channel)  # type: ignore[no-untyped-call]
+        self.testing: Any = testing_pb2_grpc.TestingStub(channel)  # type: ignore[no-untyped-call]
 
 
 class Brokers:

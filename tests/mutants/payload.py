@@ -7,6 +7,7 @@ MODEL, SCHEMAS, SUBMIT, TYPES, CONVERT, KEYED = (
 )
 CODECS, ENCODING = "client/headrace_client/codecs.py", "protos/headrace_proto/encoding.py"
 SEALING, WORK = "agent/headrace_agent/sealing.py", "agent/headrace_agent/work.py"
+OWNERSHIP, TIME, KIT = "broker/headrace_broker/shards/ownership.py", "tests/rpc/test_testing.py", "tests/agent/test_testing_kit.py"
 UNIT, RPC = "tests/unit/test_schema.py", "tests/rpc/test_payload_schema.py"
 ALONE, BOTH = "tests/unit/test_codecs.py", "tests/client/test_codecs.py"
 
@@ -62,4 +63,12 @@ MUTANTS = (
         "what was changed waits for ever", SEALING, "(error.message, after_s=None)", "(error.message, after_s=WAIT_S if wait else None)", f"{ALONE} -k changed_on_the_way"
     ),
     Mutant("an encoded traceback has any length", SEALING, "if len(traceback) <= MAX_TRACEBACK or not room:", "if True:", f"{ALONE} -k keeps_its_end"),
+    # time for tests
+    Mutant("every broker lets its clock be set", "broker/headrace_broker/rpc/testing.py", "if not self._ownership.testing:", "if False:", f"{TIME} -k refuses"),
+    Mutant(
+        "the clock falls back when it is set again", "broker/headrace_broker/shards/clock.py", "database_s + self._advanced_s", "database_s", f"{TIME} -k stays_ahead"
+    ),
+    Mutant("timers stay when time is set forward", OWNERSHIP, "owner.timers.shift(seconds, asyncio.get_running_loop().time())", "pass", f"{TIME} -k waits_for_its_time"),
+    Mutant("ids of a later time find no partition", OWNERSHIP, "await self._open_classes(owner, ahead_s=seconds)", "pass", f"{TIME} -k waits_for_its_time"),
+    Mutant("drain does not wait for what is ready", "agent/headrace_agent/drain.py", 'job.wait_reason == "ready" or', "False or", f"{KIT} -k handlers_submit"),
 )

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = {"headrace_proto": "protos", "headrace_client": "client", "headrace_agent": "agent", "headrace_broker": "broker"}
+PACKAGES = {"headrace_proto": "protos", "headrace_client": "client", "headrace_agent": "agent", "headrace_pytest": "agent", "headrace_broker": "broker"}
 OURS = {
     "headrace_proto": set(),
     "headrace_client": {"headrace_proto"},
     "headrace_agent": {"headrace_client", "headrace_proto"},
+    "headrace_pytest": {"headrace_agent", "headrace_client"},
     "headrace_broker": {"headrace_proto"},
 }
 THIRD_PARTY = {
@@ -18,6 +19,7 @@ THIRD_PARTY = {
     "headrace_client": {"google", "grpc"},
     "headrace_client.cli": {"google", "grpc", "asyncpg", "cyclopts", "rich"},
     "headrace_agent": {"google", "grpc", "uvloop", "msgspec", "prometheus_client"},
+    "headrace_pytest": {"pytest"},
     "headrace_broker": {
         "google",
         "grpc",

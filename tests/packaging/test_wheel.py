@@ -32,7 +32,7 @@ def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_packages_and_their_data_alone(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.partition("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"headrace_proto", "headrace_client", "headrace_agent", "headrace_broker"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"headrace_proto", "headrace_client", "headrace_agent", "headrace_pytest", "headrace_broker"}
     for wanted in ("headrace_broker/store/sql/migrations/0001_ledger.sql", "headrace_proto/v1/jobs.proto", "headrace_proto/v1/jobs_pb2.pyi", "headrace_client/py.typed"):
         assert wanted in names
     assert any(name.endswith("licenses/LICENSE") for name in names)

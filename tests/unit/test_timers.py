@@ -68,3 +68,13 @@ def test_many_that_came_near_before_they_were_due_come_in_portions_too() -> None
         assert timers.pop_due(BUCKET_S) == []
         assert timers.next_due() == due
     assert [len(timers.pop_due(late)) for _ in range(3)] == [PORTION, PORTION, 0]
+
+
+def test_when_time_is_set_forward_all_come_so_much_earlier_in_their_order() -> None:
+    timers, chance = Timers(), random.Random(2)
+    due = {job_id: chance.uniform(0, 50 * BUCKET_S) for job_id in range(1, 300)}
+    for job_id, at in due.items():
+        timers.push(at, job_id, 1, 0, 0.0)
+    timers.shift(20 * BUCKET_S, 0.0)
+    assert sorted(job_id for _, _, job_id in timers.pop_due(0.0)) == sorted(job_id for job_id, at in due.items() if at <= 20 * BUCKET_S)
+    assert [job_id for _, _, job_id in timers.pop_due(30 * BUCKET_S)] == sorted((j for j, at in due.items() if at > 20 * BUCKET_S), key=lambda job_id: due[job_id])

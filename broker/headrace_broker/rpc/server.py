@@ -16,6 +16,7 @@ from headrace_broker.rpc.interceptors import Guard
 from headrace_broker.rpc.jobs import JobsService
 from headrace_broker.rpc.logs import LogsService
 from headrace_broker.rpc.stats import StatsService
+from headrace_broker.rpc.testing import TESTING, add_testing
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.audit import AuditStore
 from headrace_broker.store.logs import LogWriter
@@ -36,6 +37,7 @@ OPTIONS = [
     ("grpc.http2.max_pings_without_data", 0),
 ]
 SERVICES = [
+    TESTING,
     *(f"headrace.v1.{name}" for module in (jobs_pb2, agents_pb2, admin_pb2, stats_pb2, logs_pb2) for name in module.DESCRIPTOR.services_by_name),
     health.SERVICE_NAME,
 ]
@@ -55,6 +57,7 @@ class RpcServer:
         admin_pb2_grpc.add_AdminServicer_to_server(AdminService(ownership, reads, audit), self._server)  # type: ignore[no-untyped-call]
         stats_pb2_grpc.add_StatsServicer_to_server(StatsService(ownership, statistics, version, postgres_version), self._server)  # type: ignore[no-untyped-call]
         logs_pb2_grpc.add_LogsServicer_to_server(LogsService(ownership, reads, logs), self._server)  # type: ignore[no-untyped-call]
+        add_testing(self._server, ownership)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*SERVICES, reflection.SERVICE_NAME], self._server)
 

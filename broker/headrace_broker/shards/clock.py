@@ -12,14 +12,20 @@ class DatabaseClock:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._offset = 0.0
+        self._advanced_s = 0.0
         self._set = False
 
     def set(self, database_s: float, before: float, after: float) -> float:
         """Takes a reading that was made between two monotonic times; returns the step in seconds by which the estimate changed."""
-        offset = database_s - (before + after) / 2
+        offset = database_s + self._advanced_s - (before + after) / 2
         step = offset - self._offset if self._set else 0.0
         self._offset, self._set = offset, True
         return step
+
+    def advance(self, seconds: float) -> None:
+        """For tests: from now on the clock is ahead of the database's by so much more."""
+        self._advanced_s += seconds
+        self._offset += seconds
 
     @property
     def offset_s(self) -> float:

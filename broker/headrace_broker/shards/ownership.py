@@ -63,6 +63,7 @@ class Ownership:
         self._flusher: Flusher | None = None
         self._draining = False
         self.heads = Heads(pool)
+        self.testing = False  # the clock may be set forward
         self.role = "starting"
         self.listening = asyncio.Event()  # standing by or active: the role is known
         self.ready = asyncio.Event()
@@ -194,9 +195,25 @@ class Ownership:
         await ledger.base_counts(dict(owner.counted), owner.newest_id, absorb=True, floor=floor)
         return floor
 
-    async def _open_classes(self, owner: Owner) -> None:
+    async def advance_clock(self, seconds: float) -> float:
+        """For tests: what is scheduled, put off or to be deleted comes as if that time had passed; returns what the clock shows then, in seconds since 1970.
+
+        Raises:
+            Unavailable: nothing was done.
+        """
+        owner = self.owner
+        try:
+            await self._open_classes(owner, ahead_s=seconds)  # ids carry the time, and need partitions
+        except ANY_FAILURE as error:
+            raise DatabaseUnavailable("the database did not answer; the clock shows what it showed") from error
+        owner.clock.advance(seconds)
+        owner.timers.shift(seconds, asyncio.get_running_loop().time())
+        owner.wake.set()
+        return owner.clock.now_s()
+
+    async def _open_classes(self, owner: Owner, *, ahead_s: float = 0.0) -> None:
         wanted = {DEFAULT_CLASS} | {entry.class_ for entry in self._types.by_id.values()}
-        made = await partitions.ensure(self._pool, wanted, owner.clock.now_s())
+        made = await partitions.ensure(self._pool, wanted, owner.clock.now_s() + ahead_s)
         owner.open_classes = wanted
         if made:
             log.info("made partitions", ranges=made)

@@ -63,6 +63,15 @@ class Timers:
             if not columns[0]:
                 del self._far[heapq.heappop(self._order)]
 
+    def shift(self, seconds: float, now: float) -> None:
+        """For tests: everything is due so much earlier."""
+        ids, whats, dues = self.columns()
+        self._near.clear()
+        self._far.clear()
+        self._order.clear()
+        for job_id, what, due in zip(ids, whats, dues, strict=True):
+            self._put(due - seconds, job_id, what, now)
+
     def next_due(self) -> float | None:
         """When `pop_due` has something to do next; None: never."""
         due = [self._near[0][0]] if self._near else []

@@ -6,7 +6,7 @@ import sys
 from cyclopts import App
 
 from headrace_client import __version__
-from headrace_client.cli import agents, jobs, outbox, stats, types
+from headrace_client.cli import agents, jobs, outbox, stats, testing, types
 from headrace_client.cli.bench import bench
 from headrace_client.cli.output import Done, errors
 from headrace_client.cli.submit import submit
@@ -24,6 +24,7 @@ app.command(agents.alerts_app)
 app.command(stats.app)
 app.command(outbox.app)
 app.command(bench)
+app.command(testing.app)
 app.register_install_completion_command()
 
 
