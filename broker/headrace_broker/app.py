@@ -31,6 +31,7 @@ from headrace_broker.maintenance.retention import Retention
 from headrace_broker.maintenance.rollup import PERIOD_S as ROLLUP_PERIOD_S
 from headrace_broker.maintenance.rollup import Rollup
 from headrace_broker.maintenance.tidy_inbox import TidyInbox
+from headrace_broker.maintenance.watch_doors import WatchDoors
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.job import State
 from headrace_broker.rpc.doors import DoorReader
@@ -41,7 +42,6 @@ from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import partitions
 from headrace_broker.store.audit import AuditStore
 from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
-from headrace_broker.store.inbox import Inbox
 from headrace_broker.store.log_index import LogIndexes
 from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.migrate import migrate
@@ -143,13 +143,14 @@ class _App:
                 tasks.create_task(http.run_until_told())
             owning = tasks.create_task(ownership.run())
             retention = Retention(Retirement(pool), functools.partial(partitions.ranges, pool), lambda: ownership.owner.clock.now_s(), self._metrics)
-            tidy = TidyInbox(Inbox(pool), lambda: ownership.owner.doors.cursor.done)
+            tidy = TidyInbox(ownership.inbox, lambda: ownership.owner.doors.cursor.done)
             index_logs = IndexLogs(LogIndexes(pool), lambda: ownership.owner.clock.now_s())
             rollup = Rollup(statistics, lambda: ownership.owner)
             side = [
                 tasks.create_task(self._report_health(server, ownership)),
                 tasks.create_task(self._refresh(types)),
                 tasks.create_task(repeat("inbox", tidy.run_once, period_s=tidy_inbox.PERIOD_S, ownership=ownership)),
+                tasks.create_task(repeat("doors", WatchDoors(ownership.inbox, lambda job_id: ownership.owner.live(job_id)).run_once, period_s=10.0, ownership=ownership)),
                 tasks.create_task(repeat("retention", retention.run_once, period_s=options.retention_period_s, ownership=ownership)),
                 tasks.create_task(repeat("log index", index_logs.run_once, period_s=INDEX_LOGS_S, ownership=ownership)),
                 tasks.create_task(repeat("statistics", rollup.run_once, period_s=ROLLUP_PERIOD_S, ownership=ownership)),

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from headrace_proto.v1 import admin_pb2, stats_pb2, testing_pb2, types_pb2
+from headrace_proto.v1 import admin_pb2, doors_pb2, stats_pb2, testing_pb2, types_pb2
 from headrace_proto.wire import STATE_NUMBERS, to_datetime, to_duration
 
 from headrace_client import models
 from headrace_client.base import Base
 from headrace_client.encode import build, duration, timestamp
 from headrace_client.errors import InvalidRequest
-from headrace_client.models import AgentInfo, Alert, JobType, Overview, Trend, TypeCapacity
+from headrace_client.models import AgentInfo, Alert, Door, JobType, Overview, Trend, TypeCapacity
 
 _DURATIONS = ("timeout_s", "delete_completed_after_s", "delete_aborted_after_s", "delete_error_after_s")
 _RETRY = ("retry_delay_s", "retry_factor", "retry_max_s", "retry_jitter")
@@ -64,6 +64,10 @@ class AdminClient(Base):
         """(alerts, newest first; token of the next page or empty)."""
         answer = await self._call(lambda stubs: stubs.admin.ListAlerts, build(admin_pb2.ListAlertsRequest, page_size=page_size, page_token=page_token))
         return [models.alert(item) for item in answer.alerts], answer.next_page_token
+
+    async def list_doors(self) -> list[Door]:
+        """Transactions of other programs that have completed jobs of the domain and are not committed, the oldest first."""
+        return [models.door(item) for item in (await self._call(lambda stubs: stubs.doors.ListDoors, doors_pb2.ListDoorsRequest())).doors]
 
     async def overview(self) -> Overview:
         """The broker and the domain at a glance."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from headrace_proto.v1 import admin_pb2_grpc, agents_pb2_grpc, jobs_pb2_grpc, logs_pb2_grpc, stats_pb2_grpc, testing_pb2_grpc
+from headrace_proto.v1 import admin_pb2_grpc, agents_pb2_grpc, doors_pb2_grpc, jobs_pb2_grpc, logs_pb2_grpc, stats_pb2_grpc, testing_pb2_grpc
 from headrace_proto.wire import ACTOR_KEY, DEFAULT_DOMAIN, DEFAULT_PORT, DOMAIN_KEY
 
 from headrace_client.errors import ClientClosed, ForkError, InvalidRequest
@@ -77,6 +77,7 @@ class Stubs:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.jobs: Any = jobs_pb2_grpc.JobsStub(channel)  # type: ignore[no-untyped-call]
         self.admin: Any = admin_pb2_grpc.AdminStub(channel)  # type: ignore[no-untyped-call]
+        self.doors: Any = doors_pb2_grpc.DoorsStub(channel)  # type: ignore[no-untyped-call]
         self.agents: Any = agents_pb2_grpc.AgentsStub(channel)  # type: ignore[no-untyped-call]
         self.logs: Any = logs_pb2_grpc.LogsStub(channel)  # type: ignore[no-untyped-call]
         self.stats: Any = stats_pb2_grpc.StatsStub(channel)  # type: ignore[no-untyped-call]

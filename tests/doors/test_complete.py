@@ -1,16 +1,22 @@
 """A handler's effects and the completion of its job in one transaction, under kills, lost leases and transactions that stay open."""
 
+import json
 import signal
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
 import pytest
+from headrace_broker.maintenance.watch_doors import WatchDoors
+from headrace_broker.store.inbox import Inbox
+from headrace_broker.store.pool import open_pool
 from headrace_client import AdminClient, Client, State
 
 from tests.support.agreement import agree
-from tests.support.processes import ROOT, BrokerProcess, Process, start_agent, start_broker, until
+from tests.support.processes import ROOT, BrokerProcess, Process, run_command, start_agent, start_broker, until
 
 AGENT = "tests.support.door_handlers:agent"
 
@@ -108,7 +114,7 @@ async def test_a_forgotten_lease_whose_transaction_is_open_waits_for_its_end(
         return all([await ran(directory, "inside", job_id) for job_id in jobs.values()])
 
     await until(inside, what="the transactions")
-    doors = {}
+    doors, pids = {}, []
     await agent.kill()  # its transactions go with it; those that follow are of a program without an agent
     for ends, job_id in jobs.items():
         holder = await asyncpg.connect(database)
@@ -118,9 +124,13 @@ async def test_a_forgotten_lease_whose_transaction_is_open_waits_for_its_end(
         await holder.execute("insert into effect values ($1, 1)", int(ends))
         await holder.execute("select headrace.complete_job($1, 1)", job_id)
         doors[ends] = transaction
+        pids.append(holder.get_server_pid())
     other = await start(broker.address, "other")
 
-    assert await con.fetchval("select count(*) from headrace.open_door") == 2
+    rows = json.loads(run_command("headrace", "doors", "list", "-o", "json", "--broker", broker.address).stdout)
+    assert {int(row["job_id"]) for row in rows} == set(jobs.values())
+    assert {row["pid"] for row in rows} == set(pids)
+    await _alert_once(database, broker, con, jobs.values())
     flushes = "select count(*) from headrace.flush"
     before = await con.fetchval(flushes)
     for number in range(40):
@@ -138,6 +148,27 @@ async def test_a_forgotten_lease_whose_transaction_is_open_waits_for_its_end(
     assert (await client.get(jobs[False])).losses == 1
     await agree(client, database)
     assert await other.stop() == 0
+
+
+async def _alert_once(database: str, broker: BrokerProcess, con: Any, job_ids: Iterable[int]) -> None:
+    """A transaction that is open for too long raises an alert, one for each lease, also when another broker looks."""
+    types = {row["job_id"]: row["type_id"] for row in await con.fetch("select job_id, type_id from headrace.job where job_id = any ($1::bigint[])", list(job_ids))}
+
+    def live(job_id: int) -> Any:
+        return SimpleNamespace(entry=SimpleNamespace(type_id=types[job_id]), seq=1) if job_id in types else None
+
+    pool = await open_pool(database)
+    try:
+        assert await WatchDoors(Inbox(pool), live, too_long_s=3600.0).run_once() == {}
+        watch = WatchDoors(Inbox(pool), live, too_long_s=0.0)
+        assert await watch.run_once() == {"alerts": len(types)}
+        assert await watch.run_once() == {}
+        assert await WatchDoors(Inbox(pool), live, too_long_s=0.0).run_once() == {}
+    finally:
+        await pool.close()
+    async with AdminClient(broker.address) as admin:
+        alerts, _ = await admin.list_alerts()
+    assert sorted(alert.job_id for alert in alerts if alert.kind == "door_open") == sorted(types)
 
 
 async def test_a_lost_lease_rolls_back_and_ends_quietly(

@@ -10,6 +10,7 @@ READER = "broker/headrace_broker/rpc/doors.py"
 COMPLETE = "broker/headrace_broker/store/sql/migrations/0010_complete.sql"
 DOORS = "broker/headrace_broker/shards/doors.py"
 OUTCOMES = "agent/headrace_agent/outcomes.py"
+WATCH = "broker/headrace_broker/maintenance/watch_doors.py"
 OUTBOX = "client/headrace_client/outbox.py"
 ONCE = "agent/headrace_agent/doors.py"
 DONE = "tests/doors/test_complete.py"
@@ -55,4 +56,5 @@ MUTANTS = (
         "from_start = loop.time()",
         "tests/doors/test_outbox.py -k late",
     ),
+    Mutant("doors: an alert is raised again and again", WATCH, "self._said.add((door.job_id, door.pid))", "raised += 1", f"{DONE} -k forgotten_lease"),
 )

@@ -7,7 +7,20 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from headrace_proto.v1 import admin_pb2, admin_pb2_grpc, agents_pb2, agents_pb2_grpc, jobs_pb2, jobs_pb2_grpc, logs_pb2, logs_pb2_grpc, stats_pb2, stats_pb2_grpc
+from headrace_proto.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    agents_pb2,
+    agents_pb2_grpc,
+    doors_pb2,
+    doors_pb2_grpc,
+    jobs_pb2,
+    jobs_pb2_grpc,
+    logs_pb2,
+    logs_pb2_grpc,
+    stats_pb2,
+    stats_pb2_grpc,
+)
 
 from headrace_broker.metrics import Metrics
 from headrace_broker.rpc.admin import AdminService
@@ -15,6 +28,7 @@ from headrace_broker.rpc.agents import AgentsService
 from headrace_broker.rpc.interceptors import Guard
 from headrace_broker.rpc.jobs import JobsService
 from headrace_broker.rpc.logs import LogsService
+from headrace_broker.rpc.open_doors import DoorsService
 from headrace_broker.rpc.stats import StatsService
 from headrace_broker.rpc.testing import TESTING, add_testing
 from headrace_broker.shards.ownership import Ownership
@@ -38,7 +52,7 @@ OPTIONS = [
 ]
 SERVICES = [
     TESTING,
-    *(f"headrace.v1.{name}" for module in (jobs_pb2, agents_pb2, admin_pb2, stats_pb2, logs_pb2) for name in module.DESCRIPTOR.services_by_name),
+    *(f"headrace.v1.{name}" for module in (jobs_pb2, agents_pb2, admin_pb2, stats_pb2, logs_pb2, doors_pb2) for name in module.DESCRIPTOR.services_by_name),
     health.SERVICE_NAME,
 ]
 
@@ -57,6 +71,7 @@ class RpcServer:
         admin_pb2_grpc.add_AdminServicer_to_server(AdminService(ownership, reads, audit), self._server)  # type: ignore[no-untyped-call]
         stats_pb2_grpc.add_StatsServicer_to_server(StatsService(ownership, statistics, version, postgres_version), self._server)  # type: ignore[no-untyped-call]
         logs_pb2_grpc.add_LogsServicer_to_server(LogsService(ownership, reads, logs), self._server)  # type: ignore[no-untyped-call]
+        doors_pb2_grpc.add_DoorsServicer_to_server(DoorsService(ownership), self._server)  # type: ignore[no-untyped-call]
         add_testing(self._server, ownership)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*SERVICES, reflection.SERVICE_NAME], self._server)

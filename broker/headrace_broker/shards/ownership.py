@@ -63,6 +63,7 @@ class Ownership:
         self._flusher: Flusher | None = None
         self._draining = False
         self.heads = Heads(pool)
+        self.inbox = Inbox(pool)
         self.testing = False  # the clock may be set forward
         self.role = "starting"
         self.listening = asyncio.Event()  # standing by or active: the role is known
@@ -168,7 +169,7 @@ class Ownership:
             async with asyncio.TaskGroup() as tasks:
                 duties = [refill_bodies(owner, self.heads), judge_stale(owner, self.heads), self._keep_ranges(owner), checkpoints.run()]
                 if self._reader is not None:
-                    duties += [take_inbox(owner, Inbox(self._pool), self._reader), listen(self._dsn, owner.doors.wake.set)]
+                    duties += [take_inbox(owner, self.inbox, self._reader), listen(self._dsn, owner.doors.wake.set)]
                 side = [tasks.create_task(duty) for duty in duties]
                 await self._flusher.run()
                 for task in side:

@@ -138,6 +138,10 @@ class Inbox:
         """Transactions that have completed a job and are not committed, the oldest first."""
         return [OpenDoor(*r.values()) for r in await self._pool.fetch(sql("door_list"), rows)]
 
+    async def alert(self, job_id: int, type_id: int, epoch: int, error: str) -> bool:
+        """Writes an alert about a door of this lease, unless there is one; returns whether it did."""
+        return await self._pool.fetchrow(sql("door_alert"), job_id, type_id, epoch, error) is not None
+
     async def trim(self, done: str, after: tuple[int, int], rows: int) -> tuple[int, int, tuple[int, int]]:
         """Deletes rows that are taken, of the next ones after (xid, inbox_id): (rows looked at, deleted, the last one looked at)."""
         row = await self._pool.fetchrow(sql("inbox_trim"), done, str(after[0]), after[1], rows)

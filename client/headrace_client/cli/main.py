@@ -6,7 +6,7 @@ import sys
 from cyclopts import App
 
 from headrace_client import __version__
-from headrace_client.cli import agents, jobs, outbox, stats, testing, types
+from headrace_client.cli import agents, doors, jobs, outbox, stats, testing, types
 from headrace_client.cli.bench import bench
 from headrace_client.cli.output import Done, errors
 from headrace_client.cli.submit import submit
@@ -23,6 +23,7 @@ app.command(agents.app)
 app.command(agents.alerts_app)
 app.command(stats.app)
 app.command(outbox.app)
+app.command(doors.app)
 app.command(bench)
 app.command(testing.app)
 app.register_install_completion_command()
