@@ -122,12 +122,9 @@ class _App:
             payload_limit_bytes=options.payload_limit_bytes, cache_bytes=options.cache_bytes,
         )  # fmt: skip
         address = f"{socket.gethostname()} pid {os.getpid()} {','.join(options.listen)}"
-        ownership = Ownership(
-            dsn=self._dsn, pool=pool, types=types, limits=limits, metrics=self._metrics, address=address, version=__version__,
-            reader=DoorReader(options.payload_limit_bytes),
-        )  # fmt: skip
         ownership = Ownership(dsn=self._dsn, pool=pool, types=types, limits=limits, metrics=self._metrics, address=address, version=__version__)
         ownership.testing = options.testing
+        ownership.reader = DoorReader(options.payload_limit_bytes)
         self._metrics.gauges(lambda: _gauges(ownership, pool))
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as exits:
             server = RpcServer(

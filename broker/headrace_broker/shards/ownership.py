@@ -48,9 +48,7 @@ log = structlog.get_logger("headrace.ownership")
 class Ownership:
     """Runs one broker's lives. `run` serves until `drain`; `ready` is set while this broker is active."""
 
-    def __init__(
-        self, *, dsn: str, pool: "asyncpg.Pool[Any]", types: TypeTable, limits: OwnerLimits, metrics: Metrics, address: str, version: str, reader: Reader | None = None
-    ) -> None:
+    def __init__(self, *, dsn: str, pool: "asyncpg.Pool[Any]", types: TypeTable, limits: OwnerLimits, metrics: Metrics, address: str, version: str) -> None:
         self._dsn = dsn
         self._pool = pool
         self._types = types
@@ -58,7 +56,7 @@ class Ownership:
         self._metrics = metrics
         self._address = address
         self._version = version
-        self._reader = reader  # None: nothing is taken from the SQL doors
+        self.reader: Reader | None = None  # None: nothing is taken from the SQL doors
         self._owner: Owner | None = None
         self._flusher: Flusher | None = None
         self._draining = False
@@ -168,8 +166,8 @@ class Ownership:
         try:
             async with asyncio.TaskGroup() as tasks:
                 duties = [refill_bodies(owner, self.heads), judge_stale(owner, self.heads), self._keep_ranges(owner), checkpoints.run()]
-                if self._reader is not None:
-                    duties += [take_inbox(owner, self.inbox, self._reader), listen(self._dsn, owner.doors.wake.set)]
+                if self.reader is not None:
+                    duties += [take_inbox(owner, self.inbox, self.reader), listen(self._dsn, owner.doors.wake.set)]
                 side = [tasks.create_task(duty) for duty in duties]
                 await self._flusher.run()
                 for task in side:
