@@ -73,7 +73,8 @@ class Agent:
     def job(
         self, type: str, *, executor: str | None = None, slots: int = 0, timeout_s: float | None = None, max_attempts: int | None = None,  # noqa: A002
         retry: Backoff | None = None, retry_on: tuple[type[BaseException], ...] = (), fail_on: tuple[type[BaseException], ...] = (),
-        priority: int | None = None, max_losses: int | None = None, exhausted_state: str | None = None, delete_completed_after_s: float | None = None,
+        priority: int | None = None, max_losses: int | None = None, exhausted_state: str | None = None,
+        on_dependency_failed: str | None = None, delete_completed_after_s: float | None = None,
         delete_aborted_after_s: float | None = None, delete_error_after_s: float | None = None, alert_on_error: bool | None = None,
         alert_on_abort: bool | None = None, log_limit_lines: int | None = None, memory_bytes: int | None = None,
         payload_schema: dict[str, Any] | str | bool | None = None,
@@ -90,6 +91,7 @@ class Agent:
         """
         settings = {
             "timeout_s": timeout_s, "max_attempts": max_attempts, "priority": priority, "max_losses": max_losses, "exhausted_state": exhausted_state,
+            "on_dependency_failed": on_dependency_failed,
             "delete_completed_after_s": delete_completed_after_s, "delete_aborted_after_s": delete_aborted_after_s,
             "delete_error_after_s": delete_error_after_s, "alert_on_error": alert_on_error, "alert_on_abort": alert_on_abort,
             "log_limit_lines": log_limit_lines, "payload_schema": payload_schema,

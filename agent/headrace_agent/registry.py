@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 from headrace_proto.v1 import types_pb2
-from headrace_proto.wire import STATE_NUMBERS, to_duration
+from headrace_proto.wire import DEPENDENCY_POLICY_NUMBERS, STATE_NUMBERS, to_duration
 
 from headrace_agent.errors import AgentError
 
@@ -102,6 +102,8 @@ def _declared(type_: str, settings: dict[str, Any], retry: Backoff | None) -> ty
                 getattr(message, name[:-2]).CopyFrom(to_duration(value))
             elif name == "exhausted_state":
                 message.exhausted_state = STATE_NUMBERS[str(value)]  # type: ignore[assignment]  # enum numbers
+            elif name == "on_dependency_failed":
+                message.on_dependency_failed = DEPENDENCY_POLICY_NUMBERS[str(value)]  # type: ignore[assignment]  # enum numbers
             else:
                 setattr(message, name, value)
         except (TypeError, ValueError, KeyError) as error:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from headrace_proto.v1 import admin_pb2, doors_pb2, stats_pb2, testing_pb2, types_pb2
-from headrace_proto.wire import STATE_NUMBERS, to_datetime, to_duration
+from headrace_proto.wire import DEPENDENCY_POLICY_NUMBERS, STATE_NUMBERS, to_datetime, to_duration
 
 from headrace_client import models
 from headrace_client.base import Base
@@ -18,8 +18,9 @@ _DURATIONS = ("timeout_s", "delete_completed_after_s", "delete_aborted_after_s",
 _RETRY = ("retry_delay_s", "retry_factor", "retry_max_s", "retry_jitter")
 _NUMBERS = ("priority", "max_attempts", "max_losses", "log_limit_lines", "log_limit_bytes")
 _SWITCHES = ("paused", "alert_on_error", "alert_on_abort")
-SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state", "payload_schema")
-"""Names of job type settings: seconds as float, numbers, true or false, exhausted_state "error" or "aborted", payload_schema as a dict or as JSON text."""
+SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state", "on_dependency_failed", "payload_schema")
+"""Names of job type settings: seconds as float, numbers, true or false, exhausted_state "error" or "aborted", on_dependency_failed "abort", "error" or "wait",
+payload_schema as a dict or as JSON text."""
 
 
 class AdminClient(Base):
@@ -115,6 +116,8 @@ def settings_message(settings: dict[str, Any], retry_now: dict[str, Any] | None 
                 getattr(message, name.removesuffix("_s")).CopyFrom(to_duration(value))
             elif name == "exhausted_state":
                 message.exhausted_state = STATE_NUMBERS[str(value)]  # type: ignore[assignment]  # enum numbers
+            elif name == "on_dependency_failed":
+                message.on_dependency_failed = DEPENDENCY_POLICY_NUMBERS[str(value)]  # type: ignore[assignment]  # enum numbers
             elif name == "payload_schema":
                 message.payload_schema = value if isinstance(value, str) else json.dumps(value, allow_nan=False)
             elif name not in _RETRY:

@@ -45,20 +45,20 @@ class Client(Base):
     async def submit(
         self, type: str, data: Any = None, *, payload: bytes | None = None, content_type: str = "", instance_id: str = "", key: str = "",  # noqa: A002
         priority: int = 0, delay_s: float = 0.0, start_at: datetime | None = None, labels: Mapping[str, str] | None = None, trace_context: str = "",
-        unique_key: str = "", on_conflict: str = "", timeout_s: float | None = None,
+        unique_key: str = "", on_conflict: str = "", depends_on: Sequence[int] = (), timeout_s: float | None = None,
     ) -> Submitted:  # fmt: skip
         """Stores one job; it is durable when this returns. Concurrent calls share messages.
 
         With a `key` the call is repeated safely: the same key and body give the same job. Without one it is repeated only when surely nothing was stored.
         At most one waiting or processing job has a `unique_key`: when another one has it, `on_conflict` "return" (the default) gives that job, as existing, and "reject"
-        raises UniqueKeyTaken.
+        raises UniqueKeyTaken. A job that `depends_on` others is granted when all of them have completed.
 
         Raises:
-            InvalidRequest, Conflict (the key was used with another body), UniqueKeyTaken, Busy, Unavailable, ResultUnknown.
+            InvalidRequest, NotFound (a job that it depends on), Conflict (the key was used with another body), UniqueKeyTaken, Busy, Unavailable, ResultUnknown.
         """
         spec = encode_fields(
             type, data, payload, content_type, instance_id, key, priority, delay_s, start_at, labels or {}, trace_context,
-            unique_key=unique_key, on_conflict=on_conflict, codecs=self._codecs,
+            unique_key=unique_key, on_conflict=on_conflict, depends_on=depends_on, codecs=self._codecs,
         )  # fmt: skip
         return await self._stream().submit(spec, timeout_s or self._timeout_s)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from headrace_proto.encoding import ENCODED_ERROR, MAGIC
 from headrace_proto.v1 import admin_pb2, doors_pb2, jobs_pb2, stats_pb2, types_pb2
-from headrace_proto.wire import LEVEL_NAMES, STATE_NAMES, WAIT_REASONS, to_datetime, to_seconds
+from headrace_proto.wire import DEPENDENCY_POLICIES, LEVEL_NAMES, STATE_NAMES, WAIT_REASONS, to_datetime, to_seconds
 
 from headrace_client.codecs import Codecs, missing
 from headrace_client.errors import CodecError
@@ -48,6 +48,7 @@ class JobSpec:
     trace_context: str = ""
     unique_key: str = ""
     on_conflict: str = ""
+    depends_on: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ class Job:
     payload: bytes
     result: bytes
     unique_key: str = ""
+    depends_on: tuple[int, ...] = ()
     encoding: str = ""
     result_encoding: str = ""
 
@@ -356,7 +358,7 @@ def job(message: types_pb2.Job) -> Job:
         AbortRequest(message.abort.actor, message.abort.reason, to_datetime(message.abort.requested_at), to_seconds(message.abort.grace))
         if message.HasField("abort") else None,
         message.payload_bytes, message.content_type, message.payload, message.result,
-        message.unique_key, message.encoding, message.result_encoding,
+        message.unique_key, tuple(message.depends_on), message.encoding, message.result_encoding,
     )  # fmt: skip
 
 
@@ -438,6 +440,8 @@ def settings(message: types_pb2.JobTypeSettings) -> dict[str, Any]:
             found |= {"retry_delay_s": to_seconds(value.delay), "retry_factor": value.factor, "retry_max_s": to_seconds(value.max), "retry_jitter": value.jitter}
         elif name == "exhausted_state":
             found[name] = STATE_NAMES[value]
+        elif name == "on_dependency_failed":
+            found[name] = DEPENDENCY_POLICIES[value]
         elif name == "payload_schema":
             found[name] = json.loads(value)
         elif descriptor.message_type is not None:

@@ -60,13 +60,13 @@ class SyncClient:
     def submit(
         self, type: str, data: Any = None, *, payload: bytes | None = None, content_type: str = "", instance_id: str = "", key: str = "",  # noqa: A002
         priority: int = 0, delay_s: float = 0.0, start_at: datetime | None = None, labels: dict[str, str] | None = None, trace_context: str = "",
-        unique_key: str = "", on_conflict: str = "", timeout_s: float | None = None,
+        unique_key: str = "", on_conflict: str = "", depends_on: Sequence[int] = (), timeout_s: float | None = None,
     ) -> Submitted:  # fmt: skip
         """Stores one job."""
         return self._run(
             self._client.submit(
                 type, data, payload=payload, content_type=content_type, instance_id=instance_id, key=key, priority=priority, delay_s=delay_s,
-                start_at=start_at, labels=labels, trace_context=trace_context, unique_key=unique_key, on_conflict=on_conflict,
+                start_at=start_at, labels=labels, trace_context=trace_context, unique_key=unique_key, on_conflict=on_conflict, depends_on=depends_on,
                 timeout_s=timeout_s,
             )
         )  # fmt: skip

@@ -70,7 +70,9 @@ STATUS_OF = {
 
 STATE_NAMES = {1: "waiting", 2: "processing", 3: "completed", 4: "error", 5: "aborted"}
 STATE_NUMBERS = {name: number for number, name in STATE_NAMES.items()}
-WAIT_REASONS = {0: None, 1: "ready", 2: "scheduled", 3: "retry", 4: "paused", 5: "no_agent"}
+WAIT_REASONS = {0: None, 1: "ready", 2: "scheduled", 3: "retry", 4: "paused", 5: "no_agent", 9: "dependency"}
+DEPENDENCY_POLICIES = {1: "abort", 2: "error", 3: "wait"}
+DEPENDENCY_POLICY_NUMBERS = {name: number for number, name in DEPENDENCY_POLICIES.items()}
 LEVEL_NAMES = {1: "debug", 2: "info", 3: "warning", 4: "error"}
 LEVEL_NUMBERS = {name: number for number, name in LEVEL_NAMES.items()}
 

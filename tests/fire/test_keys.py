@@ -11,19 +11,9 @@ from tests.property.machine import Job, Machine
 BODY = FullBody(b"{}", more='{"unique_key": "u"}')
 
 
-async def _keyed_flush(machine: Machine) -> None:
-    """What the flusher does with a keyed round."""
-    assert machine.ledger is not None
-    round_ = machine.owner.keyed.build()
-    assert round_ is not None
-    flushed = await machine.ledger.flush_keyed(round_.batch, round_.rows())
-    names = [job.unique_name for job in round_.refused(flushed.stored)]
-    machine.owner.keyed.settle(round_, flushed, {}, await machine.ledger.unique_holders(names))
-
-
 async def _submit(machine: Machine) -> int:
     done = machine.owner.submit_keyed((machine.type, 0, 0.0, BODY), machine.type.domain_id, "", b"", 2, unique_key="u")
-    await _keyed_flush(machine)
+    await machine.store_keyed()
     job_id, existing = done.result()
     assert not existing
     machine.jobs[job_id] = Job()
@@ -47,5 +37,5 @@ async def test_a_key_that_its_own_job_has_still_is_claimed_by_a_requeue(machine:
     await machine.change(Verb.REQUEUE, first)
     assert machine.jobs[first].state is State.WAITING
     done = machine.owner.submit_keyed((machine.type, 0, 0.0, BODY), machine.type.domain_id, "", b"", 2, unique_key="u")
-    await _keyed_flush(machine)
+    await machine.store_keyed()
     assert done.result() == (first, True)

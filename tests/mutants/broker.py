@@ -89,7 +89,7 @@ MUTANTS = (
     Mutant("nor after a takeover", CHANGES, "owner.taken_over_at + owner.limits.lease_s)", "0.0)", f"{TIMES} -k holds_the_next_lease_back"),
     Mutant("a lease that is held back is granted", OWNER, ", live.not_before)", ", 0.0)", f"{REORDERED} -k forced_abort_the_next"),
     Mutant("a forced abort is not told to the holder", CHANGES, "round_.revoked.append(", "(lambda _: None)(", f"{DOUBLED} -k equal_changes"),
-    Mutant("an aborted job stays in its lane", CHANGES, "        owner.lanes.discard(head.job_id)\n", "", f"{ROUNDS} -k that_waited_is_not_granted"),
+    Mutant("an aborted job stays in its lane", CHANGES, "        owner.leave_queue(head.job_id)\n", "", f"{ROUNDS} -k that_waited_is_not_granted"),
     # time
     Mutant("the lease of a silent agent never ends", SWEEP, "silent = now - session.renewed_at > limits.lease_s", "silent = False", f"{LOST} -k silent_agent"),
     Mutant("an agent that is gone has its whole lease", SWEEP, "now - session.closed_at > limits.disconnect_grace_s", "False", f"{TIMES} -k has_a_grace"),

@@ -9,7 +9,58 @@ FLUSH, CLAIM = f"{QUERIES}/flush_keyed.sql", f"{QUERIES}/unique_claim.sql"
 STORED = "tests/store/test_ledger.py"
 KEYS = "tests/client/test_keys.py"
 
+GRAPH, STANDINGS, RECOVER, OWNER, ENDINGS = (f"{SHARDS}/{name}.py" for name in ("graph", "standings", "recover", "owner", "endings"))
+HEADS, WAITING, GONE = (f"{QUERIES}/{name}.sql" for name in ("heads", "recover_waiting", "range_gone"))
+STEPS = "tests/fire/test_graph.py"
+WAITED = "tests/store/test_retire.py -k depends_on"
+
 MUTANTS = (
+    # dependencies
+    Mutant(
+        "a job is released by the first of its dependencies",
+        GRAPH,
+        "            if not unmet:\n                self._release",
+        "            if True:\n                self._release",
+        f"{STEPS} -k last_of",
+    ),
+    Mutant("completions in columns release nobody", ENDINGS, "            owner.graph.completed(job_ids)\n", "            pass\n", f"{STEPS} -k last_of"),
+    Mutant("a failed dependency is one that completed", GRAPH, "if news.state is State.COMPLETED:", "if True:", f"{STEPS} -k said_by"),
+    Mutant(
+        "a job that waits on hears no more",
+        GRAPH,
+        "            self.waiters.setdefault(news.job_id, {})[live.job_id] = unmet\n",
+        "            pass\n",
+        f"{STEPS} -k said_by",
+    ),
+    Mutant("what failed tells nobody", OWNER, "        self.graph.settled(live.job_id, state)\n", "", f"{STEPS} -k said_by"),
+    Mutant("a purge tells nobody", CHANGES, "    owner.graph.purged(head.job_id)\n", "", f"{STEPS} -k purged"),
+    Mutant("a held job is in its lane", OWNER, "        if live.job_id in self.graph.unmet:\n            return\n", "", f"{STEPS} -k takes_over"),
+    Mutant(
+        "a held job leaves a lane that it is not in",
+        OWNER,
+        "        if job_id not in self.graph.unmet:\n            self.lanes",
+        "        if True:\n            self.lanes",
+        f"{STEPS} -k aborted",
+    ),
+    Mutant("all waiters are told in one round", GRAPH, "while news.left and told < AT_ONCE:", "while news.left:", f"{STEPS} -k portion"),
+    Mutant("nobody wakes for the rest", GRAPH, "return bool(self._news)", "return False", f"{STEPS} -k portion"),
+    Mutant("a held job has two events in one round", GRAPH, "if live.round == round_.number:", "if False:", f"{STEPS} -k same_round"),
+    Mutant("a job that waits no more is told", GRAPH, "if self.unmet.get(job_id) is not unmet:", "if job_id not in self.unmet:", f"{STEPS} -k waits_anew"),
+    Mutant("what was decided while it was read is forgotten", STANDINGS, "if job_id in moved and not completed:", "if False:", f"{STEPS} -k read_again"),
+    Mutant("a takeover forgets who waits", RECOVER, "            owner.graph.hold(stored.job_id, stored.waits_for)\n", "            pass\n", f"{STEPS} -k takes_over"),
+    Mutant("a takeover takes held jobs for ready ones", WAITING, "coalesce(j.more ? 'depends_on', false) as held", "false as held", f"{STEPS} -k takes_over"),
+    Mutant("a requeue forgets what the job waits for", CHANGES, "        owner.graph.hold(head.job_id, head.waits_for)\n", "        pass\n", f"{STEPS} -k takes_over"),
+    Mutant(
+        "a job that had its turn waits again",
+        HEADS,
+        " and not exists (select from headrace.event m where m.job_id = j.job_id and (m.job_id & 7) = $2 and m.kind = 13)",
+        "",
+        f"{STEPS} -k had_its_turn",
+    ),
+    Mutant("a release forgets when the job is due", GRAPH, "        if live.available_at_s:\n", "        if False:\n", f"{STEPS} -k when_it_is_due"),
+    Mutant("what live jobs depend on goes", "broker/headrace_broker/store/sql/migrations/0009_graph.sql", " or j.job_id in (select w.job_id from watched w)", "", WAITED),
+    Mutant("what live jobs depend on is thought to go", GONE, "\n        or j.job_id in (select w.job_id from headrace.waited_for($1::int, $2, $3) w)", "", WAITED),
+    # unique keys
     Mutant("a unique key is taken from a live job", FLUSH, " where not headrace.is_live(held.job_id)", "", f"{STORED} -k from_no_other"),
     Mutant("a unique key is never given back", FLUSH, "where not headrace.is_live(held.job_id)", "where false", f"{STORED} -k from_no_other"),
     Mutant(

@@ -104,6 +104,22 @@ async def test_what_is_gone_goes_with_everything_and_the_rest_stays_as_it_was(st
     assert await store.retirement.retire(RANGE, **BOUNDS) == Retired(len(store.stays), 0)
 
 
+async def test_what_a_live_job_depends_on_stays_and_the_ties_of_what_is_gone_go(store: Store) -> None:
+    due = sorted(store.goes)
+    waits = min(store.stays)  # since its submission
+    await store.pool.executemany(
+        "insert into headrace.edge (parent_id, child_id, kind) values ($1, $2, $3)",
+        [(due[0], waits, 1), (due[1], waits, 3), (due[2], waits, 2), (due[3], due[4], 1), (waits, due[4], 1)],
+    )
+    await store.pool.execute("insert into headrace.unique_key select 1, 'u' || j, j from unnest($1::bigint[]) j", [due[0], due[2], waits])
+    wanted = Retired(len(store.stays) + 2, len(due) - 2)
+    assert await store.retirement.look(RANGE, **BOUNDS) == wanted == await store.retirement.retire(RANGE, **BOUNDS)
+    assert await store.ids("job") == store.stays | {due[0], due[1]}
+    left = {(row["parent_id"], row["child_id"]) for row in await store.pool.fetch("select parent_id, child_id from headrace.edge")}
+    assert left == {(due[0], waits), (due[1], waits)}
+    assert {row["job_id"] for row in await store.pool.fetch("select job_id from headrace.unique_key")} == {due[0], waits}
+
+
 async def test_a_reader_is_not_disturbed_and_no_one_queues_behind_the_lock(store: Store, stack: AsyncExitStack) -> None:
     con = await asyncpg.connect(store.dsn)
     stack.push_async_callback(con.close)

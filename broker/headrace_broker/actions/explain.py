@@ -7,6 +7,9 @@ from headrace_broker.actions.reads import JobRead
 from headrace_broker.model.job import State
 from headrace_broker.shards.owner import Owner
 
+NAMED = 5
+"""Jobs that a sentence names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
@@ -47,6 +50,7 @@ def _text(owner: Owner, job: JobRead, ahead: int, who: str) -> str:
             "ready": f"It waits for a free slot; about {ahead} jobs go first. {who}.",
             "scheduled": f"It was submitted to start at {due}.",
             "retry": f"Its last attempt did not complete; the next one may start at {due}. {_error(job)}",
+            "dependency": _waits_for(owner, row.job_id),
             "paused": f"Its type is paused; about {ahead} jobs go first once it is resumed: headrace types resume {job.type}.",
             "no_agent": f"No connected agent serves its type {job.type}, or those that do are draining; {ahead} jobs go first once one does.",
         }
@@ -67,6 +71,12 @@ def _text(owner: Owner, job: JobRead, ahead: int, who: str) -> str:
     if row.state is State.COMPLETED:
         return f"It completed at {when} in attempt {row.attempt} of run {row.run}.{kept}"
     return f"It ended in {row.state.name.lower()} at {when} after {row.attempt} attempts and {row.losses} lost agents in run {row.run}. {_error(job)}{kept}".strip()
+
+
+def _waits_for(owner: Owner, job_id: int) -> str:
+    unmet = owner.graph.unmet.get(job_id, set())
+    named = ", ".join(map(str, sorted(unmet)[:NAMED]))
+    return f"It waits until {len(unmet)} jobs have completed: {named}{', ...' if len(unmet) > NAMED else ''}."
 
 
 def _error(job: JobRead) -> str:

@@ -92,9 +92,11 @@ class JobReads:
     def _wait_reason(self, row: JobRow) -> str | None:
         if row.state is not State.WAITING:
             return None
+        if row.job_id in self._owner.graph.unmet:
+            return "dependency"
         entry = self._owner.types.by_id[row.type_id]
         if row.available_at is not None and row.available_at.timestamp() > self._owner.clock.now_s():
-            return "scheduled" if row.kind is None else "retry"
+            return "scheduled" if row.kind in (None, Kind.DEPENDENCIES_MET) else "retry"
         if entry.settings.paused:
             return "paused"
         served = any(session.stream is not None and entry.type_id in session.served for session in self._owner.sessions())

@@ -32,9 +32,10 @@ class NotFound(BrokerError):
 class JobNotFound(NotFound):
     """No such job in this domain, or it was deleted."""
 
-    def __init__(self, job_id: int) -> None:
+    def __init__(self, job_id: int, field: str | None = None) -> None:
         super().__init__(f"no job {job_id} in this domain; it may have been deleted")
         self.job_id = job_id
+        self.field = field
 
 
 class TypeNotFound(NotFound):

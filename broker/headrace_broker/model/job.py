@@ -4,6 +4,7 @@
        ^                     |   \\--failed, timed_out, lost (budget spent)--> error | aborted
        |                     |   \\--aborted--> aborted
        \\--failed, timed_out, lost, released, rejected, owner_changed--/
+    waiting --dependencies_met--> waiting, --dependency_failed--> error | aborted
     waiting --aborted--> aborted         (also --completed--> completed, for an outcome that came late)
     completed, error, aborted --requeued--> waiting      --purged--> gone
 
@@ -44,6 +45,8 @@ class Kind(IntEnum):
     ABORTED = 9
     REQUEUED = 10
     PURGED = 11
+    DEPENDENCIES_MET = 13
+    DEPENDENCY_FAILED = 14
 
 
 class NoteKind(IntEnum):
@@ -61,6 +64,8 @@ TRANSITIONS: dict[tuple[State, Kind], frozenset[State]] = {
     (State.WAITING, Kind.GRANTED): frozenset({State.PROCESSING}),
     (State.WAITING, Kind.COMPLETED): frozenset({State.COMPLETED}),  # late outcome of a lost lease
     (State.WAITING, Kind.ABORTED): frozenset({State.ABORTED}),
+    (State.WAITING, Kind.DEPENDENCIES_MET): _BACK,
+    (State.WAITING, Kind.DEPENDENCY_FAILED): frozenset({State.ERROR, State.ABORTED}),
     (State.PROCESSING, Kind.COMPLETED): frozenset({State.COMPLETED}),
     (State.PROCESSING, Kind.FAILED): _ENDED_BADLY,
     (State.PROCESSING, Kind.TIMED_OUT): _ENDED_BADLY,

@@ -2,9 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from enum import IntEnum
 
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.job import State
+
+
+class OnDependencyFailed(IntEnum):
+    """What a waiting job does when one that it depends on ends without having completed; the numbers are stored and are those of the wire."""
+
+    ABORT = 1
+    ERROR = 2
+    WAIT = 3
+
 
 YEARS_10_S = 10 * 366 * 86_400.0
 
@@ -30,6 +40,7 @@ class Settings:
     alert_on_abort: bool = False
     log_limit_lines: int = 10_000
     log_limit_bytes: int = 4 * 1024 * 1024
+    on_dependency_failed: OnDependencyFailed = OnDependencyFailed.ABORT
     payload_schema: str | None = None  # JSON Schema as JSON text
 
     def delete_after_s(self, state: State) -> float | None:
@@ -59,7 +70,9 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "delete_error_after_s": (0, YEARS_10_S),
     "log_limit_lines": (0, 10_000_000),
     "log_limit_bytes": (0, 1 << 30),
+    "on_dependency_failed": (OnDependencyFailed.ABORT, OnDependencyFailed.WAIT),
 }
+_ENUMS: dict[str, type[IntEnum]] = {"exhausted_state": State, "on_dependency_failed": OnDependencyFailed}
 FIELDS = tuple(field.name for field in fields(Settings))
 
 
@@ -90,5 +103,5 @@ def effective(overrides: Mapping[str, Value], declared: Mapping[str, Value]) -> 
     for name in FIELDS:
         source = overrides if name in overrides else declared
         if name in source:
-            values[name] = State(int(source[name])) if name == "exhausted_state" else source[name]
+            values[name] = _ENUMS[name](int(source[name])) if name in _ENUMS else source[name]
     return Settings(**values)  # type: ignore[arg-type]  # check() guards each name's type when it is stored

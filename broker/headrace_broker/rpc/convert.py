@@ -25,6 +25,7 @@ MAX_TEXT = 200
 MAX_REASON = 1000
 MAX_LABELS = 32
 MAX_BATCH = 10_000
+MAX_DEPENDENCIES = 1000
 MAX_DIGESTS = 16
 MAX_PRIORITY = 1_000_000
 MAX_EPOCH = 2**31 - 1  # what the database holds
@@ -164,6 +165,8 @@ def _more(spec: types_pb2.JobSpec) -> dict[str, Any]:
     more: dict[str, Any] = {}
     if spec.unique_key:
         more["unique_key"] = text("unique_key", spec.unique_key)
+    if spec.depends_on:
+        more["depends_on"] = depends_on(spec)
     return more
 
 
@@ -213,15 +216,28 @@ def _body_hash(spec: types_pb2.JobSpec, payload: bytes) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
     labels = json.dumps(sorted(spec.labels.items()))
     start = f"{to_seconds(spec.delay)}/{spec.start_at.seconds}.{spec.start_at.nanos}"
-    for part in (spec.type, spec.content_type, spec.instance_id, str(spec.priority), labels, start, *([spec.unique_key] if spec.unique_key else [])):
+    for part in (spec.type, spec.content_type, spec.instance_id, str(spec.priority), labels, start, *_tied(spec)):
         digest.update(part.encode() + b"\x00")
     digest.update(payload)
     return digest.digest()
 
 
+def _tied(spec: types_pb2.JobSpec) -> list[str]:
+    """What a body has beside the fields that every body had from the first; nothing where there is nothing, so that stored hashes stay as they are."""
+    ties = [spec.unique_key, *map(str, spec.depends_on)]
+    return ties if any(ties) else []
+
+
 def is_keyed(spec: types_pb2.JobSpec) -> bool:
-    """Whether the job goes the way of those that carry a key."""
-    return bool(spec.idempotency_key or spec.unique_key or spec.on_conflict)
+    """Whether the job goes the way of those that carry a key or are tied to others."""
+    return bool(spec.idempotency_key or spec.unique_key or spec.on_conflict or spec.depends_on)
+
+
+def depends_on(spec: types_pb2.JobSpec) -> list[int]:
+    """The jobs that it depends on, each once."""
+    if len(spec.depends_on) > MAX_DEPENDENCIES:
+        raise TooLarge("depends_on", f"at most {MAX_DEPENDENCIES} jobs, found {len(spec.depends_on)}; let jobs between gather them")
+    return list(dict.fromkeys(job_id(f"depends_on[{index}]", value) for index, value in enumerate(spec.depends_on)))
 
 
 def returns_holder(spec: types_pb2.JobSpec) -> bool:
@@ -280,9 +296,10 @@ def error_message(stored: dict[str, str] | None) -> types_pb2.JobError | None:
 # Settings --------------------------------------------------------------------------------------------------------------------------------------
 
 _PLAIN = ("priority", "max_attempts", "max_losses", "paused", "alert_on_error", "alert_on_abort", "log_limit_lines", "log_limit_bytes")
+_ENUMS = ("exhausted_state", "on_dependency_failed")
 _DURATIONS = ("timeout", "delete_completed_after", "delete_aborted_after", "delete_error_after")
 CLEARABLE = {
-    **{name: (name,) for name in (*_PLAIN, *TEXTS, "exhausted_state")},
+    **{name: (name,) for name in (*_PLAIN, *TEXTS, *_ENUMS)},
     **{name: (f"{name}_s",) for name in _DURATIONS},
     "retry": ("retry_delay_s", "retry_factor", "retry_max_s", "retry_jitter"),
 }
@@ -302,10 +319,9 @@ def settings_values(field: str, message: types_pb2.JobTypeSettings) -> dict[str,
     for name in _DURATIONS:
         if message.HasField(name):
             values[f"{name}_s"] = seconds(f"{field}.{name}", getattr(message, name))
+    values |= {name: int(getattr(message, name)) for name in _ENUMS if message.HasField(name)}
     if message.HasField("payload_schema"):
         values["payload_schema"] = Schema(message.payload_schema, f"{field}.payload_schema").text
-    if message.HasField("exhausted_state"):
-        values["exhausted_state"] = int(message.exhausted_state)
     if message.HasField("retry"):
         retry = message.retry
         if retry.HasField("delay"):
@@ -327,8 +343,8 @@ def settings_message(values: dict[str, Value]) -> types_pb2.JobTypeSettings:
     for name, value in values.items():
         if name in _PLAIN or name in TEXTS:
             setattr(message, name, value)
-        elif name == "exhausted_state":
-            message.exhausted_state = int(value)  # type: ignore[assignment]  # enum numbers
+        elif name in _ENUMS:
+            setattr(message, name, int(value))
         elif name.startswith("retry_"):
             part = name.removeprefix("retry_")
             if part.endswith("_s"):

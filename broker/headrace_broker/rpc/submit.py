@@ -6,7 +6,9 @@ from typing import Any
 
 from headrace_proto.v1 import jobs_pb2, types_pb2
 
-from headrace_broker.model.errors import BrokerError, Busy, InvalidField, PayloadRefused
+from headrace_broker.actions.ties import find_missing
+from headrace_broker.model.errors import BrokerError, Busy, InvalidField, JobNotFound, PayloadRefused
+from headrace_broker.model.ids import MAX_ID
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.errors import reason_of, status_code
 from headrace_broker.shards.intents import NewJob, PlainJobs
@@ -35,6 +37,7 @@ class SubmitCalls:
         owner = self._ownership.owner
         domain = convert.domain_of(context)
         job, size = await self._read(owner, domain, request.job)
+        await self._find_tied(owner, domain, [request.job])
         if convert.is_keyed(request.job):
             job_id, existing = await self._submit_keyed(owner, request.job, job, size)
             return jobs_pb2.SubmitResponse(job_id=job_id, existing=existing)
@@ -129,7 +132,10 @@ class SubmitCalls:
         unkeyed: list[NewJob] = []
         places: list[int] = []
         size = 0
+        await self._find_tied(owner, domain, specs, batch)
         for index, spec in enumerate(specs):
+            if index in batch.refused:
+                continue
             try:
                 job, job_size = await self._read(owner, domain, spec)
                 if convert.is_keyed(spec):
@@ -154,6 +160,22 @@ class SubmitCalls:
         if entry.schema is not None:
             await self._check(entry.schema, spec.payload, spec.content_type)
         return (entry, convert.priority(spec), convert.available_at_s(spec, owner.clock.now_s()), body), size
+
+    async def _find_tied(self, owner: Owner, domain: str, specs: Sequence[types_pb2.JobSpec], batch: "_Batch | None" = None) -> None:
+        """Refuses jobs that name others which are not there: in their batch, or by raising JobNotFound when there is none."""
+        tied = [spec for spec in specs if 0 < len(spec.depends_on) <= convert.MAX_DEPENDENCIES]
+        named = dict.fromkeys(job_id for spec in tied for job_id in spec.depends_on if 0 < job_id <= MAX_ID)
+        if not named:
+            return
+        missing = await find_missing(owner, self._ownership.heads, domain, list(named))
+        for index, spec in enumerate(specs if missing else ()):
+            place = next((place for place, job_id in enumerate(spec.depends_on) if job_id in missing), None)
+            if place is None:
+                continue
+            error = JobNotFound(spec.depends_on[place], f"depends_on[{place}]")
+            if batch is None:
+                raise error
+            batch.refuse([index], error)
 
     async def _that_fit(self, schema: Schema, payloads: list[bytes], places: Sequence[int], batch: "_Batch") -> tuple[list[bytes], Sequence[int]]:
         """The payloads of a column that meet the schema of their type, and their places; the others are refused."""
@@ -182,10 +204,12 @@ class SubmitCalls:
 
     async def _queue_keyed(self, owner: Owner, spec: types_pb2.JobSpec, job: NewJob, size: int, *, wait: bool) -> "asyncio.Future[tuple[int, bool]]":
         key = convert.text("idempotency_key", spec.idempotency_key)
-        return_holder, hashes = convert.returns_holder(spec), convert.body_hashes(spec)
+        return_holder, hashes, depends_on = convert.returns_holder(spec), convert.body_hashes(spec), tuple(convert.depends_on(spec)) or None
         while True:
             try:
-                return owner.submit_keyed(job, job[0].domain_id, key, hashes[0], size, unique_key=spec.unique_key, return_holder=return_holder, other_hashes=hashes[1:])
+                return owner.submit_keyed(
+                    job, job[0].domain_id, key, hashes[0], size, unique_key=spec.unique_key, return_holder=return_holder, depends_on=depends_on, other_hashes=hashes[1:]
+                )
             except Busy:
                 if not wait:
                     raise
@@ -216,12 +240,14 @@ class _Batch:
         self._job_ids = [0] * count
         self._existing: list[int] = []
         self._failures: list[jobs_pb2.SubmitFailure] = []
+        self.refused: set[int] = set()
 
     def refuse(self, places: Sequence[int], error: BrokerError) -> None:
         """The jobs at these positions are not stored."""
         reason = reason_of(error)
-        code, text, field = status_code(reason).value[0], str(error), getattr(error, "field", "")
+        code, text, field = status_code(reason).value[0], str(error), getattr(error, "field", None) or ""
         holder = getattr(error, "job_id", 0)
+        self.refused.update(places)
         for index in places:
             named = field if field.startswith("plain[") or not field else f"jobs[{index}].{field}"
             self._failures.append(jobs_pb2.SubmitFailure(index=index, code=code, reason=reason, message=text, field=named, job_id=holder))

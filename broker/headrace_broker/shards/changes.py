@@ -54,7 +54,7 @@ async def request(
             except ReadFailed as error:
                 raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
             for job_id in todo:
-                if not _visible(owner, stored.get(job_id), caller.domain):
+                if not visible(owner, stored.get(job_id), caller.domain):
                     results[job_id] = Change(job_id, None, JobNotFound(job_id))
             todo = [job_id for job_id in todo if job_id not in results]
             if not todo:
@@ -80,10 +80,11 @@ def _unique_name(owner: "Owner", head: StoredHead) -> UniqueName | None:
     return (owner.types.by_id[head.type_id].domain_id, head.unique_key) if head.unique_key is not None else None
 
 
-def _visible(owner: "Owner", head: StoredHead | None, domain: str) -> bool:
+def visible(owner: "Owner", head: StoredHead | None, domain: str) -> bool:
+    """Whether the job is there for callers in this domain."""
     if head is None or head.state is State.GONE:
         return False
-    if head.state in SETTLED and head.delete_minute is not None and head.delete_minute * 60 <= owner.clock.now_s():
+    if head.state in SETTLED and head.delete_minute is not None and head.delete_minute * 60 <= owner.clock.now_s() and head.job_id not in owner.graph.waiters:
         return False
     entry = owner.types.by_id.get(head.type_id)
     return entry is not None and entry.domain == domain
@@ -174,6 +175,8 @@ def _requeue(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHe
     round_.batch.counts[head.type_id, state, head.delete_minute or 0] -= 1
     round_.batch.extend_event(actor=intent.actor, reason=intent.reason)
     owner.live_jobs[head.job_id] = live
+    if head.waits_for is not None:
+        owner.graph.hold(head.job_id, head.waits_for)
     round_.waiting_again.append(live)
     return State.WAITING
 
@@ -197,7 +200,7 @@ def _abort(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead
         if live.session is not None:
             round_.revoked.append((live.session, live.job_id, live.seq))
     else:
-        owner.lanes.discard(head.job_id)
+        owner.leave_queue(head.job_id)
         owner.bodies.pop(head.job_id)
     owner.settle_job(round_, live, Kind.ABORTED, State.ABORTED)
     round_.batch.extend_event(actor=intent.actor, reason=intent.reason)
@@ -210,6 +213,7 @@ def _purge(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead
     if state not in SETTLED:
         raise InvalidState(f"job {head.job_id} is {state.name.lower()}: only settled jobs can be purged; abort it first")
     live = _revive(owner, head, live)
+    owner.graph.purged(head.job_id)
     owner.record(round_, live, Kind.PURGED, State.GONE)
     round_.batch.counts[head.type_id, state, 0] += 1
     round_.batch.counts[head.type_id, state, head.delete_minute or 0] -= 1

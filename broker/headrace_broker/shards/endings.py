@@ -76,6 +76,8 @@ def _complete(owner: "Owner", round_: Round, done: Completions) -> None:
         batch.counts[entry.type_id, State.COMPLETED, minutes[entry]] += count
     if job_ids:
         owner.note_moved(job_ids)
+        if owner.graph.waiters:
+            owner.graph.completed(job_ids)
         round_.moved.append((lives, Kind.COMPLETED))
         round_.acks.append((done.sink, job_ids, epochs, Disposition.ACCEPTED))
     for ending, live in late:

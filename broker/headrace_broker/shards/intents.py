@@ -47,6 +47,7 @@ class KeyedJob:
     body_hash: bytes
     done: "asyncio.Future[tuple[int, bool]]"
     unique_key: str = ""  # empty: none; the body's `more` has it too
+    depends_on: tuple[int, ...] | None = None  # it is held until these have completed; None: it waits for no other. The body's `more` has it too
     return_holder: bool = True  # the answer when a live job holds the unique key: that job; False: UniqueKeyTaken
     other_hashes: Sequence[bytes] = ()  # which say too that the body is the same
 

@@ -14,6 +14,7 @@ from headrace_broker.model.errors import IdempotencyConflict, UniqueKeyTaken
 from headrace_broker.model.job import State
 from headrace_broker.shards.hub import JobChange
 from headrace_broker.shards.intents import KeyedJob
+from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import KeyedRound
 from headrace_broker.store.batch import Batch, UniqueName, instance_of, payload_of
 from headrace_broker.store.ledger import Flushed, KeyHolder
@@ -116,7 +117,12 @@ class Keyed:
         owner.bodies.put(job_id, body)
         if keyed.unique_key:
             self.note_moved(keyed.unique_name)
-        owner.enter(job_id, entry.type_id, priority, available_at_s)
+        if keyed.depends_on is None:
+            owner.enter(job_id, entry.type_id, priority, available_at_s)
+        else:
+            live = owner.live_jobs[job_id] = Live(job_id, entry, priority, instance_of(body))
+            live.available_at_s = available_at_s
+            owner.graph.hold(job_id, keyed.depends_on)
         if owner.hub.active:
             owner.hub.publish([JobChange(job_id, entry.type_id, State.WAITING, 0, "submitted", instance_of(body))])
         _resolve(keyed, job_id, existing=False)

@@ -24,6 +24,7 @@ from headrace_broker.shards import changes, dispatcher, endings, sweep
 from headrace_broker.shards.bodies import BodyCache
 from headrace_broker.shards.clock import DatabaseClock
 from headrace_broker.shards.doors import Doors
+from headrace_broker.shards.graph import Graph
 from headrace_broker.shards.hub import Hub
 from headrace_broker.shards.intents import ChangeIntent, Completions, Ending, KeyedJob, NewJob, PlainJobs, Submission
 from headrace_broker.shards.keyed import Keyed
@@ -94,6 +95,7 @@ class Owner:
         self._submissions: deque[Submission] = deque()
         self.keyed = Keyed(self)
         self.doors = Doors()
+        self.graph = Graph(self)
         self.endings: deque[Ending | Completions] = deque()
         self._changes: deque[ChangeIntent] = deque()
         self._notes: deque[tuple[int, int, NoteKind, bytes, asyncio.Future[None] | None]] = deque()
@@ -127,15 +129,16 @@ class Owner:
         *,
         unique_key: str = "",
         return_holder: bool = True,
+        depends_on: tuple[int, ...] | None = None,
         other_hashes: Sequence[bytes] = (),
     ) -> "asyncio.Future[tuple[int, bool]]":
-        """Queues a job with an idempotency key, a unique key or both (empty: none); the future gets (job_id, whether it existed).
+        """Queues a job with an idempotency key, a unique key or both (empty: none), or one that depends on others; the future gets (job_id, whether it existed).
 
         When a live job holds the unique key the answer is that job, or UniqueKeyTaken without `return_holder`. Errors as for `submit`; IdempotencyConflict in the future.
         """
         self._admit(1, size_bytes)
         done: asyncio.Future[tuple[int, bool]] = asyncio.get_running_loop().create_future()
-        self.keyed.put(KeyedJob(job, domain_id, key, body_hash, done, unique_key, return_holder, other_hashes))
+        self.keyed.put(KeyedJob(job, domain_id, key, body_hash, done, unique_key, depends_on, return_holder, other_hashes))
         self.wake.set()
         return done
 
@@ -190,6 +193,7 @@ class Owner:
         endings.take(self, round_)
         self._take_changes(round_, now)
         self._take_notes(round_)
+        self.graph.advance(round_)
         self._take_due(now)
         if grant:
             dispatcher.grant(self, round_, now)
@@ -283,7 +287,7 @@ class Owner:
     @property
     def has_intents(self) -> bool:
         """Whether anything waits to be decided."""
-        return bool(self._submissions or self.endings or self._changes or self._notes or self.keyed or self.doors)
+        return bool(self._submissions or self.endings or self._changes or self._notes or self.keyed or self.graph or self.doors)
 
     # Recovery ----------------------------------------------------------------------------------------------------------------------------------
 
@@ -347,6 +351,7 @@ class Owner:
         """The job is settled by this event and leaves memory."""
         self.live_jobs.pop(live.job_id, None)
         self.release_lease(live)
+        self.graph.settled(live.job_id, state)
         self.record(round_, live, kind, state, delete_minute=self.delete_minute(live.entry, state), result=result)
 
     def raise_alert(self, round_: Round, live: Live, error: str | None) -> None:
@@ -358,12 +363,19 @@ class Owner:
             round_.batch.add_alert(live.job_id, live.entry.type_id, live.seq, "job_aborted", error)
 
     def await_turn(self, live: Live, now: float) -> None:
-        """A waiting job goes into its lane, or into the timers until it may be granted."""
+        """A waiting job goes into its lane, or into the timers until it may be granted; one that waits for others stays where it is."""
+        if live.job_id in self.graph.unmet:
+            return
         due = max(self.clock.monotonic_at(live.available_at_s) if live.available_at_s else 0.0, live.not_before)
         if due > now:
             self.timers.push(due, live.job_id, live.entry.type_id, live.priority, now)
         else:
             self.lanes.push(live.entry.type_id, live.priority, live.job_id)
+
+    def leave_queue(self, job_id: int) -> None:
+        """A waiting job leaves its lane or timer, if it is in one."""
+        if job_id not in self.graph.unmet:
+            self.lanes.discard(job_id)
 
     def release_lease(self, live: Live) -> None:
         """Nobody holds the job's lease any more."""

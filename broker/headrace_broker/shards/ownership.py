@@ -27,6 +27,7 @@ from headrace_broker.shards.flusher import PROOF_S, Flusher
 from headrace_broker.shards.owner import Owner, OwnerLimits
 from headrace_broker.shards.recover import recover
 from headrace_broker.shards.refill import judge_stale, refill_bodies
+from headrace_broker.shards.standings import read_standings
 from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import partitions
 from headrace_broker.store.batch import Batch
@@ -165,7 +166,13 @@ class Ownership:
         self.listening.set()
         try:
             async with asyncio.TaskGroup() as tasks:
-                duties = [refill_bodies(owner, self.heads), judge_stale(owner, self.heads), self._keep_ranges(owner), checkpoints.run()]
+                duties = [
+                    refill_bodies(owner, self.heads),
+                    judge_stale(owner, self.heads),
+                    read_standings(owner, self.heads),
+                    self._keep_ranges(owner),
+                    checkpoints.run(),
+                ]
                 if self.reader is not None:
                     duties += [take_inbox(owner, self.inbox, self.reader), listen(self._dsn, owner.doors.wake.set)]
                 side = [tasks.create_task(duty) for duty in duties]

@@ -61,7 +61,9 @@ def _restore(owner: Owner, chunk: Chunk, passed: set[int]) -> None:
 
 async def _add_waiting(owner: Owner, recovery: Recovery, range_: FactRange, above: int) -> None:
     async for group in recovery.waiting(range_, above):
-        if group.due is None:
+        if group.held:
+            _add_live(owner, [found async for found in recovery.heads(group.job_ids)])
+        elif group.due is None:
             owner.recover_ready(group.type_id, group.priority, group.job_ids)
         else:
             for job_id, due_s in zip(group.job_ids, group.due, strict=True):
@@ -70,6 +72,8 @@ async def _add_waiting(owner: Owner, recovery: Recovery, range_: FactRange, abov
 
 def _add_live(owner: Owner, found: Iterable[StoredLive]) -> None:
     for stored in found:
+        if stored.waits_for is not None and stored.state is State.WAITING:
+            owner.graph.hold(stored.job_id, stored.waits_for)
         owner.recover_live(_live(owner, stored))
 
 

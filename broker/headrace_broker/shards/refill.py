@@ -28,7 +28,7 @@ async def refill_bodies(owner: "Owner", heads: Heads) -> None:
         owner.refill_wake.clear()
         while owner.refill:
             chunk: list[tuple[Session, Live]] = [owner.refill.popleft() for _ in range(min(AT_ONCE, len(owner.refill)))]
-            bodies = await _persist(functools.partial(heads.bodies, [live.job_id for _, live in chunk]))
+            bodies = await persist(functools.partial(heads.bodies, [live.job_id for _, live in chunk]))
             for session, live in chunk:
                 if live.session is session and live.state is State.PROCESSING and live.job_id in bodies and live in session.unsent:
                     session.out.assigned.append((live, live.seq, *bodies[live.job_id]))
@@ -42,7 +42,7 @@ async def judge_stale(owner: "Owner", heads: Heads) -> None:
         owner.stale_wake.clear()
         while owner.stale:
             chunk = [owner.stale.popleft() for _ in range(min(AT_ONCE, len(owner.stale)))]
-            endings = await _persist(functools.partial(heads.endings, list({(e.job_id, e.epoch) for e in chunk})))
+            endings = await persist(functools.partial(heads.endings, list({(e.job_id, e.epoch) for e in chunk})))
             stored = []
             for ending in chunk:
                 disposition = _judge(ending, endings.get((ending.job_id, ending.epoch)))
@@ -76,8 +76,8 @@ def _evidence(ending: Ending) -> bytes:
     return json.dumps({"outcome": Kind(ending.kind).name.lower(), "error": error}).encode()
 
 
-async def _persist(read: Callable[[], Awaitable[T]]) -> T:
-    """Reads until the database answers: the flusher reports an outage, these tasks only wait for its end."""
+async def persist(read: Callable[[], Awaitable[T]]) -> T:
+    """What `read` reads. Reads until the database answers: the flusher reports an outage, these tasks only wait for its end."""
     while True:
         try:
             return await read()

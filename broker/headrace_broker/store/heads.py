@@ -4,6 +4,7 @@ They run on the read pool, never on the flush connection. Ids are grouped by ret
 """
 
 import itertools
+import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -43,6 +44,7 @@ class StoredHead:
     available_at: datetime | None
     agent_id: int | None
     unique_key: str | None = None
+    waits_for: list[int] | None = None  # what it depends on, unless it has waited for it already; empty: the members of its batch
 
 
 class Heads:
@@ -58,10 +60,15 @@ class Heads:
             r["job_id"]: StoredHead(
                 r["job_id"], r["type_id"], r["priority"], r["instance_id"], r["seq"], Kind(r["kind"]) if r["kind"] else None, State(r["state"]),
                 r["run"], r["attempt"], r["losses"], r["delete_minute"], r["available_at"], r["agent_id"],
-                r["unique_key"],
+                r["unique_key"], _ids(r["waits_for"]),
             )
             for r in rows
         }  # fmt: skip
+
+    async def standings(self, job_ids: Sequence[int]) -> dict[int, tuple[State, bool]]:
+        """(state, whether it has completed at some time) of these jobs; ids that are not stored are absent."""
+        rows = [row for class_, ids in _by_class(job_ids) for row in await self._fetch(sql("standings"), ids, class_)]
+        return {r["job_id"]: (State(r["state"]), r["completed"]) for r in rows}
 
     async def unique_holders(self, names: Collection[UniqueName]) -> dict[UniqueName, int]:
         """Which live jobs hold these unique keys; keys that no live job holds are absent."""
@@ -94,3 +101,7 @@ class Heads:
 
 def _by_class(job_ids: Sequence[int]) -> list[tuple[int, list[int]]]:
     return [(class_, list(group)) for class_, group in itertools.groupby(sorted(job_ids, key=class_of), key=class_of)]
+
+
+def _ids(text: str | None) -> list[int] | None:
+    return None if text is None else json.loads(text)

@@ -1,6 +1,7 @@
 """Reads what is not settled, for a broker that takes shards over. Open leases come first, so that nothing is granted before they are known."""
 
 import itertools
+import json
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +20,7 @@ AT_ONCE = 50_000  # jobs of one read
 
 @dataclass(frozen=True, slots=True)
 class StoredLive:
-    """An unsettled job that something happened to; `kind` says what."""
+    """An unsettled job that something happened to (`kind` says what), or that waits for others."""
 
     job_id: int
     type_id: int
@@ -27,13 +28,14 @@ class StoredLive:
     instance_id: str | None
     available_at: datetime | None
     seq: int
-    kind: Kind
+    kind: Kind | None
     state: State
     run: int
     attempt: int
     losses: int
     agent_id: int | None
     lease_s: float | None
+    waits_for: list[int] | None  # it is held until these have completed; empty: it is the callback of a batch
     owner_changes: int  # leases of this run that ended unclaimed; counted for open leases only
 
 
@@ -45,6 +47,7 @@ class StoredWaiting:
     priority: int
     job_ids: list[int]
     due: list[float] | None
+    held: bool  # they wait for other jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class Recovery:
         return found
 
     async def heads(self, job_ids: Iterable[int]) -> AsyncIterator[StoredLive]:
-        """Those of these jobs that are not settled and to which something happened."""
+        """Those of these jobs that are not settled; not for jobs to which nothing happened and that only wait for an agent or a time."""
         for class_, group in itertools.groupby(sorted(job_ids, key=class_of), key=class_of):
             while chunk := list(itertools.islice(group, AT_ONCE)):
                 async with self._pool.acquire(timeout=10) as con:
@@ -90,7 +93,7 @@ class Recovery:
                 return
             for row in await self._read("recover_waiting", range_.class_, first, window["last"]):
                 due = row["due"]
-                yield StoredWaiting(row["type_id"], row["priority"], row["job_ids"], due if due[0] is not None else None)
+                yield StoredWaiting(row["type_id"], row["priority"], row["job_ids"], due if due[0] is not None else None, row["held"])
             first = window["last"] + 1
 
     async def aborts(self, leases: list[tuple[int, int]]) -> list[StoredAbort]:
@@ -113,6 +116,8 @@ class Recovery:
 
 def _stored(row: Any) -> StoredLive:
     return StoredLive(
-        row["job_id"], row["type_id"], row["priority"], row["instance_id"], row["available_at"], row["seq"], Kind(row["kind"]), State(row["state"]),
-        row["run"], row["attempt"], row["losses"], row["agent_id"], row["lease_s"], row["owner_changes"],
+        row["job_id"], row["type_id"], row["priority"], row["instance_id"], row["available_at"],
+        row["seq"], Kind(row["kind"]) if row["kind"] else None, State(row["state"]),
+        row["run"], row["attempt"], row["losses"], row["agent_id"], row["lease_s"], json.loads(row["waits_for"]) if row["waits_for"] is not None else None,
+        row["owner_changes"],
     )  # fmt: skip

@@ -34,7 +34,8 @@ Format = Literal["table", "json", "jsonl"]
 STATE_STYLE = {"waiting": "cyan", "processing": "blue", "completed": "green", "error": "red bold", "aborted": "yellow"}
 LONG = frozenset({"error", "message", "reason", "types", "labels", "instance_id", "value", "type"})
 """Columns whose text may be broken over lines."""
-ID_FIELDS = frozenset({"job_id", "alert_id"})
+ID_FIELDS = frozenset({"job_id", "alert_id", "parent_id", "child_id", "batch_id"})
+ID_LISTS = frozenset({"depends_on", "failed_ids"})
 
 errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
@@ -134,9 +135,9 @@ def relative(at: datetime) -> str:
 def plain(value: Any) -> Any:
     """The JSON of a result: ids as decimal strings, times in RFC 3339, bytes as text or, when they are not, as base64."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {name: str(item) if name in ID_FIELDS else plain(item) for name, item in _items(value)}
+        return {name: _id(name, item) for name, item in _items(value)}
     if isinstance(value, dict):
-        return {str(key): str(item) if key in ID_FIELDS else plain(item) for key, item in value.items()}
+        return {str(key): _id(str(key), item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     if isinstance(value, datetime):
@@ -146,6 +147,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return str(value)
     return value
+
+
+def _id(name: str, value: Any) -> Any:
+    """An id, or several, as decimal strings; anything else as `plain` has it."""
+    if name in ID_FIELDS and isinstance(value, int):
+        return str(value)
+    return [str(item) for item in value] if name in ID_LISTS else plain(value)
 
 
 def fail(error: HeadraceError, form: Format) -> int:

@@ -12,17 +12,19 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from headrace_client.cli.common import Common, run
+from headrace_client.cli.common import Common, read_ids, run
 from headrace_client.cli.json_text import check_json, members
 from headrace_client.cli.output import Done, Output, errors
 from headrace_client.client import Client
 from headrace_client.errors import Busy, HeadraceError, Unavailable
 from headrace_client.models import JobSpec, State, Submitted
 
-JSONL_HELP = "submit one job a line of FILE, or - for standard input: {type, data, instance_id, key, priority, delay_s, start_at, labels, unique_key, on_conflict}"
+JSONL_HELP = (
+    "submit one job a line of FILE, or - for standard input: {type, data, instance_id, key, priority, delay_s, start_at, labels, unique_key, on_conflict, depends_on}"
+)
 FIELDS: dict[str, type | tuple[type, ...]] = {
     "type": str, "data": object, "instance_id": str, "key": str, "priority": int, "delay_s": (int, float), "start_at": str, "labels": dict, "unique_key": str,
-    "on_conflict": str,
+    "on_conflict": str, "depends_on": list,
 }  # fmt: skip
 """The members of a line, and what they may be."""
 
@@ -38,6 +40,7 @@ def submit(
     label: Annotated[list[str] | None, Parameter(help="KEY=VALUE; may be repeated")] = None,
     unique_key: Annotated[str, Parameter(help="at most one waiting or processing job has this key")] = "",
     on_conflict: Annotated[Literal["return", "reject"] | None, Parameter(help="when another job has the unique key: answer with it, or refuse")] = None,
+    depends_on: Annotated[list[str] | None, Parameter(help="id of a job that must have completed first; may be repeated")] = None,
     wait: Annotated[bool, Parameter(negative="", help="wait until the job has settled; exit code 1 unless it completed")] = False,
     jsonl: Annotated[str | None, Parameter(allow_leading_hyphen=True, help=JSONL_HELP)] = None,
     common: Common | None = None,
@@ -51,11 +54,21 @@ def submit(
         return run(common, lambda client, output: _many(client, output, jsonl))
     payload = _payload(data)
     labels = _labels(label or [])
+    waits_for = read_ids(depends_on) if depends_on else []
 
     async def command(client: Client, output: Output) -> int:
         assert type is not None
         submitted = await client.submit(
-            type, payload=payload, instance_id=instance, key=key, priority=priority, delay_s=delay, labels=labels, unique_key=unique_key, on_conflict=on_conflict or ""
+            type,
+            payload=payload,
+            instance_id=instance,
+            key=key,
+            priority=priority,
+            delay_s=delay,
+            labels=labels,
+            unique_key=unique_key,
+            on_conflict=on_conflict or "",
+            depends_on=waits_for,
         )
         if not wait:
             if output.form == "table":
@@ -164,5 +177,14 @@ def parse_line(line: bytes) -> JobSpec:
             raise ValueError(f"field {name!r} does not fit: {values[name]}")
     if not fields.get("type"):
         raise ValueError("field 'type' is missing")
+    fields["depends_on"] = [_job_id(item) for item in fields.get("depends_on", [])]
     start_at = fields.pop("start_at", None)
     return JobSpec(**fields, payload=payload, start_at=None if start_at is None else datetime.fromisoformat(start_at))
+
+
+def _job_id(item: Any) -> int:
+    """An id as a decimal string, as results show it, or as a number."""
+    text = str(item)
+    if isinstance(item, (bool, float)) or not (text.isascii() and text.isdigit()):
+        raise ValueError(f"field 'depends_on' does not fit: {item!r} is not a job id")
+    return int(text)

@@ -135,4 +135,6 @@ def _value(name: str, text: str) -> Any:
         if text not in ("error", "aborted"):
             raise ValueError(text)
         return text
+    if name == "on_dependency_failed":
+        return text
     return float(text) if name.endswith(("_s", "_factor", "_jitter")) else int(text)

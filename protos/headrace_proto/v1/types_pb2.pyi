@@ -25,6 +25,7 @@ class WaitReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WAIT_REASON_RETRY: _ClassVar[WaitReason]
     WAIT_REASON_PAUSED: _ClassVar[WaitReason]
     WAIT_REASON_NO_AGENT: _ClassVar[WaitReason]
+    WAIT_REASON_DEPENDENCY: _ClassVar[WaitReason]
 
 class UniqueConflict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -37,6 +38,13 @@ class JobView(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     JOB_VIEW_UNSPECIFIED: _ClassVar[JobView]
     JOB_VIEW_BASIC: _ClassVar[JobView]
     JOB_VIEW_FULL: _ClassVar[JobView]
+
+class OnDependencyFailed(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ON_DEPENDENCY_FAILED_UNSPECIFIED: _ClassVar[OnDependencyFailed]
+    ON_DEPENDENCY_FAILED_ABORT: _ClassVar[OnDependencyFailed]
+    ON_DEPENDENCY_FAILED_ERROR: _ClassVar[OnDependencyFailed]
+    ON_DEPENDENCY_FAILED_WAIT: _ClassVar[OnDependencyFailed]
 JOB_STATE_UNSPECIFIED: JobState
 JOB_STATE_WAITING: JobState
 JOB_STATE_PROCESSING: JobState
@@ -49,15 +57,20 @@ WAIT_REASON_SCHEDULED: WaitReason
 WAIT_REASON_RETRY: WaitReason
 WAIT_REASON_PAUSED: WaitReason
 WAIT_REASON_NO_AGENT: WaitReason
+WAIT_REASON_DEPENDENCY: WaitReason
 UNIQUE_CONFLICT_UNSPECIFIED: UniqueConflict
 UNIQUE_CONFLICT_RETURN: UniqueConflict
 UNIQUE_CONFLICT_REJECT: UniqueConflict
 JOB_VIEW_UNSPECIFIED: JobView
 JOB_VIEW_BASIC: JobView
 JOB_VIEW_FULL: JobView
+ON_DEPENDENCY_FAILED_UNSPECIFIED: OnDependencyFailed
+ON_DEPENDENCY_FAILED_ABORT: OnDependencyFailed
+ON_DEPENDENCY_FAILED_ERROR: OnDependencyFailed
+ON_DEPENDENCY_FAILED_WAIT: OnDependencyFailed
 
 class JobSpec(_message.Message):
-    __slots__ = ("type", "payload", "content_type", "instance_id", "idempotency_key", "priority", "delay", "start_at", "labels", "trace_context", "unique_key", "on_conflict", "payload_digests")
+    __slots__ = ("type", "payload", "content_type", "instance_id", "idempotency_key", "priority", "delay", "start_at", "labels", "trace_context", "unique_key", "on_conflict", "depends_on", "payload_digests")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -77,6 +90,7 @@ class JobSpec(_message.Message):
     TRACE_CONTEXT_FIELD_NUMBER: _ClassVar[int]
     UNIQUE_KEY_FIELD_NUMBER: _ClassVar[int]
     ON_CONFLICT_FIELD_NUMBER: _ClassVar[int]
+    DEPENDS_ON_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_DIGESTS_FIELD_NUMBER: _ClassVar[int]
     type: str
     payload: bytes
@@ -90,8 +104,9 @@ class JobSpec(_message.Message):
     trace_context: str
     unique_key: str
     on_conflict: UniqueConflict
+    depends_on: _containers.RepeatedScalarFieldContainer[int]
     payload_digests: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, type: _Optional[str] = ..., payload: _Optional[bytes] = ..., content_type: _Optional[str] = ..., instance_id: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., priority: _Optional[int] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., start_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ..., unique_key: _Optional[str] = ..., on_conflict: _Optional[_Union[UniqueConflict, str]] = ..., payload_digests: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    def __init__(self, type: _Optional[str] = ..., payload: _Optional[bytes] = ..., content_type: _Optional[str] = ..., instance_id: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., priority: _Optional[int] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., start_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ..., unique_key: _Optional[str] = ..., on_conflict: _Optional[_Union[UniqueConflict, str]] = ..., depends_on: _Optional[_Iterable[int]] = ..., payload_digests: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class PlainSpecs(_message.Message):
     __slots__ = ("type", "priority", "payloads")
@@ -116,7 +131,7 @@ class JobError(_message.Message):
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., fingerprint: _Optional[str] = ..., traceback: _Optional[str] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("job_id", "domain", "type", "instance_id", "state", "wait_reason", "run", "attempt", "losses", "lease_epoch", "priority", "score", "created_at", "available_at", "started_at", "settled_at", "delete_at", "idempotency_key", "labels", "trace_context", "progress", "error", "agent", "abort", "payload_bytes", "content_type", "payload", "result", "unique_key", "encoding", "result_encoding")
+    __slots__ = ("job_id", "domain", "type", "instance_id", "state", "wait_reason", "run", "attempt", "losses", "lease_epoch", "priority", "score", "created_at", "available_at", "started_at", "settled_at", "delete_at", "idempotency_key", "labels", "trace_context", "progress", "error", "agent", "abort", "payload_bytes", "content_type", "payload", "result", "unique_key", "depends_on", "encoding", "result_encoding")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -153,6 +168,7 @@ class Job(_message.Message):
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     UNIQUE_KEY_FIELD_NUMBER: _ClassVar[int]
+    DEPENDS_ON_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     RESULT_ENCODING_FIELD_NUMBER: _ClassVar[int]
     job_id: int
@@ -184,9 +200,10 @@ class Job(_message.Message):
     payload: bytes
     result: bytes
     unique_key: str
+    depends_on: _containers.RepeatedScalarFieldContainer[int]
     encoding: str
     result_encoding: str
-    def __init__(self, job_id: _Optional[int] = ..., domain: _Optional[str] = ..., type: _Optional[str] = ..., instance_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., wait_reason: _Optional[_Union[WaitReason, str]] = ..., run: _Optional[int] = ..., attempt: _Optional[int] = ..., losses: _Optional[int] = ..., lease_epoch: _Optional[int] = ..., priority: _Optional[int] = ..., score: _Optional[int] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., available_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., settled_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., delete_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., agent: _Optional[str] = ..., abort: _Optional[_Union[AbortRequest, _Mapping]] = ..., payload_bytes: _Optional[int] = ..., content_type: _Optional[str] = ..., payload: _Optional[bytes] = ..., result: _Optional[bytes] = ..., unique_key: _Optional[str] = ..., encoding: _Optional[str] = ..., result_encoding: _Optional[str] = ...) -> None: ...
+    def __init__(self, job_id: _Optional[int] = ..., domain: _Optional[str] = ..., type: _Optional[str] = ..., instance_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., wait_reason: _Optional[_Union[WaitReason, str]] = ..., run: _Optional[int] = ..., attempt: _Optional[int] = ..., losses: _Optional[int] = ..., lease_epoch: _Optional[int] = ..., priority: _Optional[int] = ..., score: _Optional[int] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., available_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., settled_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., delete_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., agent: _Optional[str] = ..., abort: _Optional[_Union[AbortRequest, _Mapping]] = ..., payload_bytes: _Optional[int] = ..., content_type: _Optional[str] = ..., payload: _Optional[bytes] = ..., result: _Optional[bytes] = ..., unique_key: _Optional[str] = ..., depends_on: _Optional[_Iterable[int]] = ..., encoding: _Optional[str] = ..., result_encoding: _Optional[str] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("percent", "text")
@@ -221,7 +238,7 @@ class RetryPolicy(_message.Message):
     def __init__(self, delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., factor: _Optional[float] = ..., max: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., jitter: _Optional[float] = ...) -> None: ...
 
 class JobTypeSettings(_message.Message):
-    __slots__ = ("priority", "timeout", "max_attempts", "retry", "exhausted_state", "max_losses", "delete_completed_after", "delete_aborted_after", "delete_error_after", "paused", "alert_on_error", "alert_on_abort", "log_limit_lines", "log_limit_bytes", "payload_schema")
+    __slots__ = ("priority", "timeout", "max_attempts", "retry", "exhausted_state", "max_losses", "delete_completed_after", "delete_aborted_after", "delete_error_after", "paused", "alert_on_error", "alert_on_abort", "log_limit_lines", "log_limit_bytes", "on_dependency_failed", "payload_schema")
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     MAX_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
@@ -236,6 +253,7 @@ class JobTypeSettings(_message.Message):
     ALERT_ON_ABORT_FIELD_NUMBER: _ClassVar[int]
     LOG_LIMIT_LINES_FIELD_NUMBER: _ClassVar[int]
     LOG_LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ON_DEPENDENCY_FAILED_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_SCHEMA_FIELD_NUMBER: _ClassVar[int]
     priority: int
     timeout: _duration_pb2.Duration
@@ -251,8 +269,9 @@ class JobTypeSettings(_message.Message):
     alert_on_abort: bool
     log_limit_lines: int
     log_limit_bytes: int
+    on_dependency_failed: OnDependencyFailed
     payload_schema: str
-    def __init__(self, priority: _Optional[int] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., max_attempts: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., exhausted_state: _Optional[_Union[JobState, str]] = ..., max_losses: _Optional[int] = ..., delete_completed_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., delete_aborted_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., delete_error_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., paused: bool = ..., alert_on_error: bool = ..., alert_on_abort: bool = ..., log_limit_lines: _Optional[int] = ..., log_limit_bytes: _Optional[int] = ..., payload_schema: _Optional[str] = ...) -> None: ...
+    def __init__(self, priority: _Optional[int] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., max_attempts: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., exhausted_state: _Optional[_Union[JobState, str]] = ..., max_losses: _Optional[int] = ..., delete_completed_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., delete_aborted_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., delete_error_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., paused: bool = ..., alert_on_error: bool = ..., alert_on_abort: bool = ..., log_limit_lines: _Optional[int] = ..., log_limit_bytes: _Optional[int] = ..., on_dependency_failed: _Optional[_Union[OnDependencyFailed, str]] = ..., payload_schema: _Optional[str] = ...) -> None: ...
 
 class JobType(_message.Message):
     __slots__ = ("name", "effective", "declared", "overrides", "counts", "agents")

@@ -6,7 +6,8 @@ with heads as materialized (
 )
 select count(*) filter (where stays) as kept, count(*) filter (where not stays) as gone
 from (
-    select h.state is null or h.state <= 2 or (h.state <= 5 and (h.delete_minute is null or h.delete_minute >= $4)) or (j.idempotency_key is not null and j.job_id >= $5) as stays
+    select h.state is null or h.state <= 2 or (h.state <= 5 and (h.delete_minute is null or h.delete_minute >= $4)) or (j.idempotency_key is not null and j.job_id >= $5)
+        or j.job_id in (select w.job_id from headrace.waited_for($1::int, $2, $3) w) as stays
     from headrace.job j left join heads h using (job_id)
     where (j.job_id & 7) = $1 and j.job_id >= $2 and j.job_id < $3
 ) jobs

@@ -1,0 +1,41 @@
+"""A side task of an owner: reads how jobs stand that others wait for, when nobody has heard of them since the waiting began."""
+
+import functools
+import itertools
+from typing import TYPE_CHECKING
+
+from headrace_broker.model.job import State
+from headrace_broker.shards.refill import persist
+from headrace_broker.store.heads import Heads
+
+if TYPE_CHECKING:
+    from headrace_broker.shards.owner import Owner
+
+AT_ONCE = 1000
+
+
+async def read_standings(owner: "Owner", heads: Heads) -> None:
+    """Runs until cancelled; while the database is away, what is held stays held.
+
+    A job that moves while it is read is read again: what is read may be older than what was decided. What is not stored is gone.
+    """
+    graph = owner.graph
+    while True:
+        await graph.read_wake.wait()
+        graph.read_wake.clear()
+        while graph.unread:
+            chunk = list(itertools.islice(graph.unread, AT_ONCE))
+            for job_id in chunk:
+                del graph.unread[job_id]
+            moved: set[int] = set(owner.in_flight.event_job) if owner.in_flight is not None else set()
+            owner.readers.append(moved)
+            try:
+                standings = await persist(functools.partial(heads.standings, chunk))
+            finally:
+                owner.readers = [other for other in owner.readers if other is not moved]
+            for job_id in chunk:
+                state, completed = standings.get(job_id, (State.GONE, False))
+                if job_id in moved and not completed:
+                    graph.unread[job_id] = None
+                else:
+                    graph.learn(job_id, state, completed=completed)

@@ -1,0 +1,270 @@
+"""Jobs that wait for others, the owner driven step by step: what is decided in which round, and what a takeover between two rounds finds."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from headrace_broker.model.job import Kind, State
+from headrace_broker.model.settings import OnDependencyFailed
+from headrace_broker.shards import graph, reception
+from headrace_broker.shards.intents import Completions, Ending, Verb
+
+from tests.fire.steps import begin, end, granted, kinds, room
+from tests.property.machine import TESTER, Machine
+
+
+async def _hold(machine: Machine, depends_on: Sequence[int], count: int = 1) -> list[int]:
+    """New jobs that depend on these."""
+    return [await machine.submit_held(depends_on) for _ in range(count)]
+
+
+async def _complete(machine: Machine, *job_ids: int) -> None:
+    machine.owner.end([Completions(list(job_ids), [machine.jobs[job_id].seq for job_id in job_ids], None, machine)])
+    await machine.flush()
+
+
+def _pass(machine: Machine, seconds: float) -> None:
+    """Time passes while the agent's heartbeats go on."""
+    machine.now += seconds
+    assert machine.session is not None
+    held = {job_id: live.seq for job_id, live in machine.session.leases.items()}
+    reception.heartbeat(machine.owner, machine.session, machine.session.last_no + 1, held, machine.now)
+
+
+async def _change(machine: Machine, verb: Verb, job_id: int) -> None:
+    assert (await end(machine, await begin(machine, verb, job_id))).error is None
+
+
+async def test_a_job_is_released_in_the_commit_in_which_the_last_of_its_dependencies_completes(machine: Machine) -> None:
+    first, second = await granted(machine, 2)
+    [child] = await _hold(machine, [first, second])
+    assert await room(machine) == set(), "it is in no lane"
+    await _complete(machine, first)
+    assert await kinds(machine, child) == []
+    n = machine.ledger.n if machine.ledger is not None else 0
+    await _complete(machine, second)
+    assert await kinds(machine, child) == ["dependencies_met"]
+    assert machine.ledger is not None and machine.ledger.n == n + 1
+    assert await room(machine) == {child}
+    assert await kinds(machine, child) == ["dependencies_met", "granted"]
+
+
+async def test_dependencies_that_completed_before_the_submit_are_read(machine: Machine) -> None:
+    first, second = await granted(machine, 2)
+    await _complete(machine, first)
+    await _change(machine, Verb.REQUEUE, first)  # it has completed once: that is enough
+    [child] = await _hold(machine, [first, second])
+    assert machine.owner.graph.unmet[child] == {second}
+    await _complete(machine, second)
+    assert child in await room(machine)
+
+
+@pytest.mark.parametrize("policy", OnDependencyFailed)
+async def test_what_a_failed_dependency_does_is_said_by_the_waiters_type(machine: Machine, policy: OnDependencyFailed) -> None:
+    await machine.types.override(machine.type, {"on_dependency_failed": int(policy)}, [], caller=TESTER)
+    [parent] = await granted(machine)
+    [child] = await _hold(machine, [parent])
+    [grandchild] = await _hold(machine, [child])
+    machine.owner.end([Ending(parent, 1, Kind.FAILED, machine, error="{}", permanent=True)])
+    for _ in range(3):
+        await machine.flush()
+    ended = [] if policy is OnDependencyFailed.WAIT else ["dependency_failed"]
+    assert [await kinds(machine, job_id) for job_id in (child, grandchild)] == [ended, ended]
+    if policy is OnDependencyFailed.WAIT:
+        await _change(machine, Verb.REQUEUE, parent)
+        _pass(machine, 100.0)
+        assert await room(machine) == {parent}
+        machine.owner.end([Completions([parent], [4], None, machine)])
+        await machine.flush()
+        assert await room(machine) == {child}
+    else:
+        wanted = State.ERROR if policy is OnDependencyFailed.ERROR else State.ABORTED
+        states = await machine.pool.fetch("select state from headrace.event where job_id = any ($1)", [child, grandchild])
+        assert {State(row["state"]) for row in states} == {wanted} and not machine.owner.graph.unmet and not machine.owner.graph.waiters
+
+
+async def test_a_dependency_that_is_purged_fails_its_waiters_unless_it_had_completed(machine: Machine) -> None:
+    await machine.types.override(machine.type, {"on_dependency_failed": int(OnDependencyFailed.WAIT)}, [], caller=TESTER)
+    done, failed = await granted(machine, 2)
+    [child] = await _hold(machine, [failed])
+    machine.owner.end([Ending(failed, 1, Kind.FAILED, machine, error="{}", permanent=True)])
+    await machine.flush()
+    await machine.types.override(machine.type, {"on_dependency_failed": int(OnDependencyFailed.ABORT)}, [], caller=TESTER)
+    await _change(machine, Verb.PURGE, failed)
+    await machine.read_standings()
+    await machine.flush()
+    assert await kinds(machine, child) == ["dependency_failed"]
+    await _complete(machine, done)
+    task = await begin(machine, Verb.PURGE, done)
+    held = machine.put_held([done])
+    await machine.store_keyed()  # it waits before the purge is decided, and hears of it
+    assert (await end(machine, task)).error is None
+    await machine.read_standings()
+    await machine.flush()
+    assert await kinds(machine, held.result()[0]) == ["dependencies_met"]
+
+
+async def test_a_completion_that_is_decided_while_the_standing_is_read_counts(machine: Machine) -> None:
+    [parent] = await granted(machine)
+    done = machine.put_held([parent])
+    await machine.store_keyed()
+    child = done.result()[0]
+    task = asyncio.ensure_future(machine.read_standings())
+    while not machine.owner.readers:
+        await asyncio.sleep(0)
+    await _complete(machine, parent)
+    await task
+    await machine.flush()
+    assert await kinds(machine, child) == ["dependencies_met"], "once"
+
+
+async def test_waiters_are_told_a_portion_in_each_round_and_the_rest_after_a_takeover(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "AT_ONCE", 10)
+    [parent] = await granted(machine)
+    children = await _hold(machine, [parent], 25)
+    rounds = []
+    before = 0
+    await _complete(machine, parent)
+    while True:
+        released = int(await machine.pool.fetchval("select count(*) from headrace.event where kind = 13"))
+        rounds.append(released - before)
+        before = released
+        if released == 20:
+            break
+        assert machine.owner.has_intents, "the flusher does not wait for anything else"
+        await machine.flush()
+    assert rounds == [10, 10]
+    await machine.crash(check=False)  # between the completion and the last releases
+    assert sorted(machine.owner.graph.unmet) == sorted(await _untold(machine, children))
+    await machine.read_standings()
+    await machine.flush()
+    assert not machine.owner.graph.unmet and not machine.owner.has_intents
+    assert [await kinds(machine, child) for child in children] == [["dependencies_met"]] * 25
+    await machine.connect({})
+    assert await room(machine, 100) == set(children)
+
+
+async def _untold(machine: Machine, children: Sequence[int]) -> list[int]:
+    rows: list[Any] = await machine.pool.fetch("select job_id from headrace.event where kind = 13")
+    return sorted(set(children) - {row["job_id"] for row in rows})
+
+
+@pytest.mark.parametrize("checkpoint", [False, True])
+async def test_whoever_takes_over_holds_what_was_held(machine: Machine, checkpoint: bool) -> None:
+    first, second = await granted(machine, 2)
+    before = await _hold(machine, [first, second], 2)
+    if checkpoint:
+        await machine.checkpoint(store=True, publish=True)
+    after = await _hold(machine, [second])
+    await _complete(machine, first)
+    await _change(machine, Verb.ABORT, before[0])
+    await _change(machine, Verb.REQUEUE, before[0])  # it never had what it waits for
+    await machine.crash(check=False)
+    assert machine.owner.graph.unmet.keys() == {*before, *after}
+    await machine.connect({first: 1, second: 1})
+    await machine.read_standings()
+    await machine.flush()
+    assert {job_id: len(unmet) for job_id, unmet in machine.owner.graph.unmet.items()} == dict.fromkeys([*before, *after], 1)
+    assert await room(machine) == set()
+    await _complete(machine, second)
+    _pass(machine, 100.0)
+    assert await room(machine) == {*before, *after}
+
+
+async def test_a_held_job_that_is_aborted_waits_no_more_and_one_that_had_its_turn_is_not_held_again(machine: Machine) -> None:
+    [parent] = await granted(machine)
+    aborted, released = await _hold(machine, [parent], 2)
+    await _change(machine, Verb.ABORT, aborted)
+    assert list(machine.owner.graph.waiters[parent]) == [released]
+    assert not machine.owner.lanes.is_stale(aborted)
+    await _complete(machine, parent)
+    assert await room(machine) == {released}
+    machine.owner.end([Ending(released, 2, Kind.FAILED, machine, error="{}", permanent=True)])
+    await machine.flush()
+    await _change(machine, Verb.PURGE, parent)
+    await _change(machine, Verb.REQUEUE, released)
+    assert released not in machine.owner.graph.unmet
+    assert released in await room(machine)
+
+
+async def test_a_held_job_starts_when_it_is_due_and_not_before(machine: Machine) -> None:
+    [parent] = await granted(machine)
+    due = machine.owner.clock.now_s() + 50
+    done = machine.put_held([parent], available_at_s=due)
+    await machine.store_keyed()
+    await machine.read_standings()
+    await _complete(machine, parent)
+    assert await room(machine) == set()
+    await machine.crash(check=False)
+    await machine.connect({})
+    assert await room(machine) == set()
+    _pass(machine, 51.0)
+    assert await room(machine) == {done.result()[0]}
+
+
+async def test_a_job_that_has_an_event_in_the_same_round_is_released_in_the_next(machine: Machine) -> None:
+    [parent] = await granted(machine)
+    [child] = await _hold(machine, [parent])
+    await _change(machine, Verb.ABORT, child)
+    task = await begin(machine, Verb.REQUEUE, child)
+    machine.owner.end([Completions([parent], [1], None, machine)])  # both are decided in the next round
+    await machine.flush()
+    assert (await end(machine, task)).error is None
+    await machine.read_standings()
+    await machine.flush()
+    assert await kinds(machine, child) == ["aborted", "requeued", "dependencies_met"]
+    [other] = await _hold(machine, [await machine_job(machine)])
+    live, round_ = machine.owner.live_jobs[other], machine.owner.build(grant=False)
+    [waited_for] = machine.owner.graph.unmet[other]
+    live.round = round_.number
+    machine.owner.graph.learn(waited_for, State.COMPLETED, completed=True)
+    machine.owner.graph.advance(round_)
+    assert not round_.batch.event_job and machine.owner.graph, "it is kept for the next"
+
+
+async def machine_job(machine: Machine) -> int:
+    """A job that waits for an agent."""
+    await machine.submit(1)
+    return max(machine.jobs)
+
+
+async def test_a_job_that_waits_anew_is_not_told_old_news(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "AT_ONCE", 0)  # nothing is told for now
+    first, second = await granted(machine, 2)
+    [child] = await _hold(machine, [first, second])
+    machine.owner.end([Ending(first, 1, Kind.FAILED, machine, error="{}", permanent=True)])
+    await machine.flush()
+    await _change(machine, Verb.ABORT, child)
+    await _change(machine, Verb.REQUEUE, first)
+    await _change(machine, Verb.REQUEUE, child)
+    monkeypatch.undo()
+    await machine.read_standings()
+    await machine.flush()
+    assert await kinds(machine, child) == ["aborted", "requeued"] and machine.owner.graph.unmet[child] == {first, second}
+
+
+async def test_a_standing_that_changes_while_it_is_read_is_read_again(machine: Machine) -> None:
+    [parent] = await granted(machine)
+    machine.owner.end([Ending(parent, 1, Kind.FAILED, machine, error="{}", permanent=True)])
+    await machine.flush()
+    done = machine.put_held([parent])
+    await machine.store_keyed()
+    reading = asyncio.Event()
+    go_on = asyncio.Event()
+    standings = machine.heads.standings
+
+    async def slowly(job_ids: Sequence[int]) -> dict[int, tuple[State, bool]]:
+        found = await standings(job_ids)
+        reading.set()
+        await go_on.wait()
+        return found
+
+    machine.heads.standings = slowly  # type: ignore[method-assign]  # the answer takes its time
+    task = asyncio.ensure_future(machine.read_standings())
+    await reading.wait()
+    await _change(machine, Verb.REQUEUE, parent)
+    go_on.set()
+    await task
+    await machine.flush()
+    assert machine.owner.graph.unmet == {done.result()[0]: {parent}}, "it has not failed any more"
