@@ -278,3 +278,19 @@ async def test_outcomes_that_meet_an_open_transaction_wait_for_it(client: Client
     assert (await client.wait(job_id, timeout_s=30)).state is State.COMPLETED
     assert len(await effects(con)) == 1
     await agree(client, database)
+
+
+async def test_a_completion_in_a_transaction_releases_what_depends_on_it(client: Client, broker: BrokerProcess, database: str, con: Any, start: Any) -> None:
+    """Both come through doors: the second job, which depends on the first, and the first one's completion."""
+    first = (await client.submit("door", {"id": 1})).job_id
+    entry = await con.fetchval("select headrace.submit_job('door', '{\"id\": 2}', more => $1::jsonb)", json.dumps({"depends_on": [str(first)]}))
+
+    async def taken() -> Any:
+        return await con.fetchval("select headrace.submitted_job($1)", entry)
+
+    second = await until(taken, what="the second job")
+    assert (await client.get(second)).wait_reason == "dependency"
+    await start(broker.address)
+    assert (await client.wait(second, timeout_s=30)).state is State.COMPLETED
+    assert await effects(con) == [(1, 1), (2, 2)]  # being released is an event of its own
+    await agree(client, database)
