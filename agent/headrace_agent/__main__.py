@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import uvloop
+from headrace_client.credentials import TokenFile
 from headrace_client.errors import HeadraceError
 from prometheus_client import start_http_server
 
@@ -35,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     run.add_argument("--slots", type=int, default=_env("SLOTS"), help="jobs at the same time (HEADRACE_SLOTS; default: what the code says)")
     run.add_argument("--domain", default=_env("DOMAIN"), help="domain of the jobs (HEADRACE_DOMAIN)")
     run.add_argument("--token", default=_env("TOKEN"), help="bearer token (HEADRACE_TOKEN)")
+    run.add_argument("--token-file", default=_env("TOKEN_FILE"), help="file with the token, read again when it changes (HEADRACE_TOKEN_FILE)")
     run.add_argument("--tls-ca", default=_env("TLS_CA"), help="certificates that the broker's must come from (HEADRACE_TLS_CA)")
     drain_help = "seconds to finish what runs after SIGTERM (HEADRACE_DRAIN_TIMEOUT_S; default 30)"
     run.add_argument("--drain-timeout-s", type=float, default=_env("DRAIN_TIMEOUT_S") or 30.0, help=drain_help)
@@ -118,10 +120,11 @@ async def _run(agent: Agent, arguments: Any) -> int:
         start_http_server(int(port), host, registry=agent.metrics.registry)
     failures: list[str] = []
     try:
+        token = arguments.token or (TokenFile(arguments.token_file) if arguments.token_file else None)
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(watch(on_change)) if arguments.reload else None
             await agent.run(
-                arguments.broker, slots=int(arguments.slots) if arguments.slots else None, domain=arguments.domain, token=arguments.token,
+                arguments.broker, slots=int(arguments.slots) if arguments.slots else None, domain=arguments.domain, token=token,
                 tls_ca=arguments.tls_ca, drain=drain, drain_timeout_s=float(arguments.drain_timeout_s),
             )  # fmt: skip
             if watching is not None:

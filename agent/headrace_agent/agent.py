@@ -10,14 +10,15 @@ import functools
 import inspect
 import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import grpc
-from headrace_client import Client
+from headrace_client import Client, RateLimit
 from headrace_client.channel import Stubs, addresses, metadata, open_channel
 from headrace_client.codecs import Codec, Codecs
+from headrace_client.credentials import Metadata, Token
 from headrace_proto.v1 import agents_pb2
 from headrace_proto.wire import DOMAIN_KEY
 
@@ -77,7 +78,9 @@ class Agent:
         on_dependency_failed: str | None = None, delete_completed_after_s: float | None = None,
         delete_aborted_after_s: float | None = None, delete_error_after_s: float | None = None, alert_on_error: bool | None = None,
         alert_on_abort: bool | None = None, log_limit_lines: int | None = None, memory_bytes: int | None = None,
-        payload_schema: dict[str, Any] | str | bool | None = None,
+        payload_schema: dict[str, Any] | str | bool | None = None, start_within_s: float | None = None, concurrency: int | None = None,
+        concurrency_per_key: int | None = None, rate_limit: RateLimit | None = None, depth_limit: int | None = None,
+        fairness_weights: Mapping[str, float] | None = None,
     ) -> Callable[[F], F]:  # fmt: skip
         """Registers the function below it for a job type.
 
@@ -94,7 +97,8 @@ class Agent:
             "on_dependency_failed": on_dependency_failed,
             "delete_completed_after_s": delete_completed_after_s, "delete_aborted_after_s": delete_aborted_after_s,
             "delete_error_after_s": delete_error_after_s, "alert_on_error": alert_on_error, "alert_on_abort": alert_on_abort,
-            "log_limit_lines": log_limit_lines, "payload_schema": payload_schema,
+            "log_limit_lines": log_limit_lines, "payload_schema": payload_schema, "start_within_s": start_within_s, "concurrency": concurrency,
+            "concurrency_per_key": concurrency_per_key, "rate_limit": rate_limit, "depth_limit": depth_limit, "fairness_weights": fairness_weights,
         }  # fmt: skip
 
         def register(function: F) -> F:
@@ -141,7 +145,7 @@ class Agent:
 
     def codecs_for(self, domain: str | None) -> Codecs | None:
         """The agent's codecs for jobs of a domain; None: it has none."""
-        return Codecs(self.codecs, dict(metadata(domain, None, None))[DOMAIN_KEY]) if self.codecs else None
+        return Codecs(self.codecs, dict(metadata(domain, None, None)())[DOMAIN_KEY]) if self.codecs else None
 
     def include(self, other: "Agent") -> None:
         """Takes over the handlers, hooks and middleware of another agent, from another module. Raises AgentError when both have codecs, and not the same."""
@@ -160,10 +164,11 @@ class Agent:
         self.handlers[handler.name] = handler
 
     async def run(
-        self, broker: str | Sequence[str] | None = None, *, slots: int | None = None, domain: str | None = None, token: str | None = None,
+        self, broker: str | Sequence[str] | None = None, *, slots: int | None = None, domain: str | None = None, token: Token | None = None,
         tls_ca: str | None = None, drain: asyncio.Event | None = None, drain_timeout_s: float = 30.0,
     ) -> None:  # fmt: skip
         """Serves jobs until `drain` is set or every broker tells it to stay away; then finishes what runs, within `drain_timeout_s`, and gives back the rest.
+        `token`: the secret, or a function that gives it, such as a TokenFile; one that can be pickled, where handlers run in processes.
 
         Cancellation: stops at once; what ran is lost to its leases' end.
 
@@ -188,7 +193,7 @@ class Agent:
         finally:
             await asyncio.to_thread(work.close)
 
-    async def _serve(self, desk: Desk, brokers: list[str], options: dict[str, str | None], drain: asyncio.Event, drain_timeout_s: float) -> None:
+    async def _serve(self, desk: Desk, brokers: list[str], options: dict[str, Any], drain: asyncio.Event, drain_timeout_s: float) -> None:
         incarnation_id = uuid.uuid4().hex
         pairs = metadata(options["domain"], options["token"], options["actor"])
         desk.sessions = [
@@ -222,7 +227,7 @@ class Agent:
             async with asyncio.timeout(DELIVERY_S):
                 await desk.idle.wait()
 
-    async def _deliver(self, desk: Desk, brokers: list[str], pairs: tuple[tuple[str, str], ...], incarnation_id: str, tls_ca: str | None) -> None:
+    async def _deliver(self, desk: Desk, brokers: list[str], pairs: Metadata, incarnation_id: str, tls_ca: str | None) -> None:
         """Waits for acknowledgements; what the streams do not get rid of goes by unary calls."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DELIVERY_S):
@@ -238,10 +243,10 @@ class Agent:
                 desk.outbox.send_again()
                 while outcomes := desk.outbox.take_one_by_one():
                     request = agents_pb2.ReportOutcomesRequest(incarnation_id=incarnation_id, outcomes=outcomes)
-                    acks = (await stubs.ReportOutcomes(request, timeout=DELIVERY_S, metadata=pairs)).acks
+                    acks = (await stubs.ReportOutcomes(request, timeout=DELIVERY_S, metadata=pairs())).acks
                     desk.acknowledged((ack.job_id, ack.lease_epoch) for ack in acks if ack.disposition in FINAL)  # about the others another broker is asked
                 if len(desk.logs):
-                    await stubs.UploadLogs(agents_pb2.UploadLogsRequest(incarnation_id=incarnation_id, logs=desk.logs.all()), timeout=DELIVERY_S, metadata=pairs)
+                    await stubs.UploadLogs(agents_pb2.UploadLogsRequest(incarnation_id=incarnation_id, logs=desk.logs.all()), timeout=DELIVERY_S, metadata=pairs())
             await channel.close()
 
     async def _watch_leases(self, desk: Desk) -> None:

@@ -185,7 +185,7 @@ class _PipeSink:
 
     def seal_result(self, data: bytes, type_: str) -> bytes:
         codecs = self._options.get("codecs")
-        domain = dict(metadata(self._options.get("domain"), None, None))[DOMAIN_KEY]
+        domain = dict(metadata(self._options.get("domain"), None, None)())[DOMAIN_KEY]
         return Codecs(codecs, domain).encode(data, type_, "result") if codecs else data
 
     def door(self, committed: bool) -> None:

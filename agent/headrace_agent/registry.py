@@ -98,7 +98,13 @@ def _declared(type_: str, settings: dict[str, Any], retry: Backoff | None) -> ty
         if value is None or (name == "payload_schema" and value is False):
             continue
         try:
-            if name.endswith("_s"):
+            if name == "rate_limit":
+                message.rate_limit.count, message.rate_limit.burst = value.count, value.burst
+                message.rate_limit.per.CopyFrom(to_duration(value.per_s))
+            elif name == "fairness_weights":
+                message.fairness_weights.SetInParent()
+                message.fairness_weights.weights.update(value)
+            elif name.endswith("_s"):
                 getattr(message, name[:-2]).CopyFrom(to_duration(value))
             elif name == "exhausted_state":
                 message.exhausted_state = STATE_NUMBERS[str(value)]  # type: ignore[assignment]  # enum numbers
@@ -106,7 +112,7 @@ def _declared(type_: str, settings: dict[str, Any], retry: Backoff | None) -> ty
                 message.on_dependency_failed = DEPENDENCY_POLICY_NUMBERS[str(value)]  # type: ignore[assignment]  # enum numbers
             else:
                 setattr(message, name, value)
-        except (TypeError, ValueError, KeyError) as error:
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise AgentError(f"job {type_!r}: setting {name}={value!r} does not fit") from error
     if retry is not None:
         message.retry.delay.CopyFrom(to_duration(retry.delay_s))

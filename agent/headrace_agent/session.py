@@ -15,6 +15,7 @@ from typing import Any
 
 import grpc
 from headrace_client.channel import Stubs, backoff_s, open_channel
+from headrace_client.credentials import Metadata
 from headrace_client.errors import from_rpc
 from headrace_proto.v1 import agents_pb2
 from headrace_proto.wire import to_seconds
@@ -40,7 +41,7 @@ class Session:
     """One broker of one agent. `run` connects until it is cancelled, or until the broker wants it to stay away."""
 
     def __init__(
-        self, desk: Desk, address: str, *, name: str, incarnation_id: str, build: str, labels: dict[str, str], metadata: tuple[tuple[str, str], ...],
+        self, desk: Desk, address: str, *, name: str, incarnation_id: str, build: str, labels: dict[str, str], metadata: Metadata,
         tls_ca: str | None,
     ) -> None:  # fmt: skip
         self._desk = desk
@@ -101,7 +102,7 @@ class Session:
         """One stream from its start to its end; returns how long to wait before the next, if the broker said so. Raises AioRpcError."""
         self._reset()
         channel = open_channel(self._address, self._tls_ca)
-        call = Stubs(channel).agents.Connect(metadata=self._metadata)
+        call = Stubs(channel).agents.Connect(metadata=self._metadata())
         tasks: list[asyncio.Future[Any]] = []
         try:
             await self._write(call, agents_pb2.ConnectRequest(hello=self._hello_now()))

@@ -1,19 +1,28 @@
-"""`headrace-broker`: run, migrate, config, doctor, version."""
+"""`headrace-broker`: run, migrate, token, config, doctor, version."""
 
 import argparse
 import asyncio
+import getpass
 import sys
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import asyncpg
 
 from headrace_broker import __version__
+from headrace_broker.actions.tokens import TokenTable
 from headrace_broker.config import Config, ConfigError, add_options, masked, read
 from headrace_broker.logs import set_up
+from headrace_broker.model.access import TOKEN_NAME, Role
+from headrace_broker.model.audit import Caller
+from headrace_broker.model.errors import BrokerError
+from headrace_broker.model.settings import YEARS_10_S
 from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
 from headrace_broker.store.migrate import MigrationError, load, migrate
 from headrace_broker.store.pg_binaries import NoBinaries, find
 from headrace_broker.store.pool import durability, open_pool
+from headrace_broker.store.tokens import TokenStore
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -23,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, help_ in (
         ("run", "serve until told to stop"),
         ("migrate", "bring the database to this version's schema"),
+        ("token", "make a token in the database itself, such as the first one"),
         ("config", "print the options in force and where each came from"),
         ("doctor", "check the surroundings"),
     ):
@@ -31,6 +41,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         if name == "migrate":
             command.add_argument("--dry-run", action="store_true", help="only list what is missing")
             command.add_argument("--print", action="store_true", dest="print_sql", help="print the SQL of all migrations, and connect to nothing")
+        if name == "token":
+            command.add_argument("action", choices=["create"])
+            command.add_argument("name", help="its name, which the audit shows")
+            command.add_argument("--role", choices=[role.name.lower() for role in Role], default="admin", help="what it may do (default: admin)")
+            command.add_argument("--domain", help="the domain it is for (default: all domains)")
+            command.add_argument("--expires-in-s", type=float, help="seconds until it ends (default: never)")
     commands.add_parser("version", help="print the version")
     arguments = parser.parse_args(argv)
     if arguments.command == "version":
@@ -61,6 +77,8 @@ def _run(arguments: argparse.Namespace, config: Config) -> int:
         return 0
     if arguments.command == "doctor":
         return _doctor(config)
+    if arguments.command == "token":
+        return _create_token(arguments, config)
     if arguments.print_sql:
         for migration in load():
             print(f"-- {migration.version:04} {migration.name}\n{migration.text}")
@@ -68,21 +86,54 @@ def _run(arguments: argparse.Namespace, config: Config) -> int:
     return _migrate(config, dry_run=arguments.dry_run)
 
 
-def _migrate(config: Config, *, dry_run: bool) -> int:
-    url, embedded = config.options.database_url, None
-    if url is None:
-        embedded = EmbeddedPostgres(config.options.data_dir or default_data_dir())
-        embedded.start()
-        url = embedded.dsn
+@contextmanager
+def _database(config: Config) -> Iterator[str]:
+    """The URL of the database; the embedded one runs meanwhile."""
+    if config.options.database_url is not None:
+        yield config.options.database_url
+        return
+    embedded = EmbeddedPostgres(config.options.data_dir or default_data_dir())
+    embedded.start()
     try:
-        done = asyncio.run(migrate(url, dry_run=dry_run, version=__version__))
+        yield embedded.dsn
     finally:
-        if embedded is not None:
-            embedded.stop()
+        embedded.stop()
+
+
+def _migrate(config: Config, *, dry_run: bool) -> int:
+    with _database(config) as url:
+        done = asyncio.run(migrate(url, dry_run=dry_run, version=__version__))
     for migration in done:
         print(f"{'missing' if dry_run else 'applied'} {migration.version:04} {migration.name}")
     if not done:
         print("up to date")
+    return 0
+
+
+def _create_token(arguments: argparse.Namespace, config: Config) -> int:
+    """Prints the secret, and nothing else, on standard output."""
+    if not TOKEN_NAME.fullmatch(arguments.name) or (arguments.expires_in_s is not None and not 1 <= arguments.expires_in_s <= YEARS_10_S):
+        print("headrace-broker: a token's name is 1 to 100 characters of A-Z a-z 0-9 . _ - @ : /, and it lasts 1 s to 10 years", file=sys.stderr)
+        return 2
+
+    async def create(url: str) -> str:
+        await migrate(url, version=__version__)
+        pool = await open_pool(url, size=1)
+        try:
+            caller = Caller(f"headrace-broker token, {getpass.getuser()}", arguments.domain or "", uuid.uuid4().hex)
+            made = await TokenTable(TokenStore(pool)).create(
+                arguments.name, arguments.domain, Role[arguments.role.upper()], arguments.expires_in_s, caller=caller, reason="made on the database itself"
+            )
+            return made[1]
+        finally:
+            await pool.close()
+
+    try:
+        with _database(config) as url:
+            print(asyncio.run(create(url)))
+    except BrokerError as error:
+        print(f"headrace-broker: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

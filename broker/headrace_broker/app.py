@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import uuid
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import asyncpg
 import structlog
 
 from headrace_broker import __version__
+from headrace_broker.actions.tokens import TokenTable
 from headrace_broker.config import Config, masked
 from headrace_broker.http import HttpServer, http_app
 from headrace_broker.maintenance import tidy_inbox
@@ -33,9 +35,12 @@ from headrace_broker.maintenance.rollup import Rollup
 from headrace_broker.maintenance.tidy_inbox import TidyInbox
 from headrace_broker.maintenance.watch_doors import WatchDoors
 from headrace_broker.metrics import Metrics
+from headrace_broker.model.access import hash_of, new_secret
+from headrace_broker.model.audit import Caller
 from headrace_broker.model.job import State
 from headrace_broker.rpc.doors import DoorReader
 from headrace_broker.rpc.server import RpcServer
+from headrace_broker.shards import reception
 from headrace_broker.shards.owner import OwnerLimits
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.types import TypeTable
@@ -51,9 +56,10 @@ from headrace_broker.store.retire import Retirement
 from headrace_broker.store.search import Finder
 from headrace_broker.store.settings import SettingsStore
 from headrace_broker.store.statistics import Statistics
+from headrace_broker.store.tokens import TokenStore
 
 WATCH_EMBEDDED_S = 0.5
-TYPES_REFRESH_S = 1.0
+TYPES_REFRESH_S = 0.5
 HEALTH_S = 0.25
 INDEX_LOGS_S = 60.0
 WAIT_FOR_DATABASE_S = 1.0
@@ -114,7 +120,7 @@ class _App:
         version, off = await durability(pool)
         if off and not options.testing:
             log.error("the database can lose acknowledged jobs in a crash: these settings are off", settings=off)
-        settings = SettingsStore(pool)
+        settings, tokens, auth = SettingsStore(pool), TokenTable(TokenStore(pool)), options.auth == "required"
         statistics = Statistics(pool)
         types = TypeTable(settings)
         limits = OwnerLimits(
@@ -129,8 +135,8 @@ class _App:
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as exits:
             server = RpcServer(
                 ownership=ownership, reads=Reads(pool), finder=Finder(searching), settings=settings, statistics=statistics,
-                logs=LogWriter(pool, types.log_limits, self._metrics), audit=AuditStore(pool), metrics=self._metrics,
-                payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks,
+                logs=LogWriter(pool, types.log_limits, types.domain_of, self._metrics), audit=AuditStore(pool), metrics=self._metrics,
+                payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks, tokens=tokens, auth=auth,
             )  # fmt: skip
             exits.push_async_callback(server.stop, 0)
             bound = await server.start(options.listen, _tls(options.tls_cert, options.tls_key, options.tls_client_ca))
@@ -140,18 +146,21 @@ class _App:
                 tasks.create_task(http.run_until_told())
             owning = tasks.create_task(ownership.run())
             retention = Retention(Retirement(pool), functools.partial(partitions.ranges, pool), lambda: ownership.owner.clock.now_s(), self._metrics)
-            tidy = TidyInbox(ownership.inbox, lambda: ownership.owner.doors.cursor.done)
             index_logs = IndexLogs(LogIndexes(pool), lambda: ownership.owner.clock.now_s())
             rollup = Rollup(statistics, lambda: ownership.owner)
+            tidy = TidyInbox(ownership.inbox, lambda: ownership.owner.doors.cursor.done)
             side = [
-                tasks.create_task(self._report_health(server, ownership)),
-                tasks.create_task(self._refresh(types)),
-                tasks.create_task(repeat("inbox", tidy.run_once, period_s=tidy_inbox.PERIOD_S, ownership=ownership)),
                 tasks.create_task(repeat("doors", WatchDoors(ownership.inbox, lambda job_id: ownership.owner.live(job_id)).run_once, period_s=10.0, ownership=ownership)),
+                tasks.create_task(repeat("inbox", tidy.run_once, period_s=tidy_inbox.PERIOD_S, ownership=ownership)),
+                tasks.create_task(self._report_health(server, ownership)),
+                tasks.create_task(self._refresh(types, ownership)),
                 tasks.create_task(repeat("retention", retention.run_once, period_s=options.retention_period_s, ownership=ownership)),
                 tasks.create_task(repeat("log index", index_logs.run_once, period_s=INDEX_LOGS_S, ownership=ownership)),
                 tasks.create_task(repeat("statistics", rollup.run_once, period_s=ROLLUP_PERIOD_S, ownership=ownership)),
             ]
+            if auth:
+                await self._first_token(pool)
+                side.append(tasks.create_task(tokens.keep_fresh()))
             if self._embedded is not None:
                 side.append(tasks.create_task(self._watch_embedded(self._embedded)))
             await self._first(ownership.listening.wait(), self._stopping.wait())
@@ -169,6 +178,14 @@ class _App:
             if http is not None:
                 http.should_exit = True
         log.info("stopped")
+
+    async def _first_token(self, pool: "asyncpg.Pool[Any]") -> None:
+        """Where nobody else can make the first token, since the database is this broker's own, it is made and shown once."""
+        if self._embedded is None:
+            return
+        secret = new_secret()
+        if await TokenStore(pool).add_first("first", hash_of(secret), caller=Caller("headrace-broker", "", uuid.uuid4().hex)):
+            print(f"headrace-broker: the first token, an administrator's named first, shown this once: {secret}", file=sys.stderr, flush=True)
 
     async def _drain(self, server: RpcServer, ownership: Ownership, owning: "asyncio.Task[None]") -> None:
         """Ends gently: health first, then what is pending, then the streams."""
@@ -225,12 +242,13 @@ class _App:
                 said = serving
             await asyncio.sleep(HEALTH_S)
 
-    async def _refresh(self, types: TypeTable) -> None:
-        """Settings that another broker or a person changed in the database."""
+    async def _refresh(self, types: TypeTable, ownership: Ownership) -> None:
+        """Settings and pauses that another broker or a person changed in the database."""
         while True:
             await asyncio.sleep(TYPES_REFRESH_S)
             try:
-                await types.load()
+                if await types.load() and ownership.ready.is_set():
+                    reception.review_pauses(ownership.owner)
             except ANY_FAILURE as error:
                 log.debug("settings not refreshed", reason=str(error))
 

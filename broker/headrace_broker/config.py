@@ -35,6 +35,9 @@ class Options(BaseModel):
     tls_key: Path | None = Field(None, description="its private key (PEM)")
     tls_client_ca: Path | None = Field(None, description="certificates that clients' certificates must come from (PEM); clients without one are refused")
     insecure: bool = Field(False, description="allow listeners beyond loopback without TLS")
+    auth: str | None = Field(
+        None, pattern="^(off|required)$", description="required: every call needs a token; off: none does; unset: required where other machines can reach the broker"
+    )
     testing: bool = Field(False, description="for tests only: the clock may be set forward, and the embedded Postgres does not wait for the disk")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error")
     log_format: str = Field("console", pattern="^(console|json)$", description="console or json")
@@ -61,6 +64,9 @@ class Options(BaseModel):
                 problems.append(problem)
         if problems:
             raise ValueError("; ".join(problems))
+        if self.auth is None:
+            beyond = any(not address.startswith("unix:") and not _is_loopback(address.rpartition(":")[0]) for address in self.listen)
+            self.auth = "required" if beyond and not self.insecure and self.tls_client_ca is None else "off"
         return self
 
     def _listener_problem(self, address: str) -> str | None:

@@ -8,6 +8,7 @@ async with Client("broker:7233") as client:
 from headrace_client.admin import AdminClient
 from headrace_client.client import Client
 from headrace_client.codecs import AesGcm, Zstd
+from headrace_client.credentials import TokenFile
 from headrace_client.errors import (
     BrokerFault,
     Busy,
@@ -20,11 +21,15 @@ from headrace_client.errors import (
     InvalidRequest,
     InvalidState,
     NotFound,
+    PermissionDenied,
+    QueueFull,
     ResultUnknown,
+    Unauthenticated,
     Unavailable,
     UniqueKeyTaken,
     WaitTimeout,
 )
+from headrace_client.limits import RateLimit
 from headrace_client.models import Job, JobFilter, JobSpec, Order, State, Submitted
 from headrace_client.sync import SyncClient
 
@@ -48,10 +53,15 @@ __all__ = [
     "JobSpec",
     "NotFound",
     "Order",
+    "PermissionDenied",
+    "QueueFull",
+    "RateLimit",
     "ResultUnknown",
     "State",
     "Submitted",
     "SyncClient",
+    "TokenFile",
+    "Unauthenticated",
     "Unavailable",
     "UniqueKeyTaken",
     "WaitTimeout",

@@ -5,25 +5,27 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from headrace_proto.v1 import admin_pb2, doors_pb2, stats_pb2, testing_pb2, types_pb2
+from headrace_proto.v1 import admin_pb2, doors_pb2, limits_pb2, stats_pb2, testing_pb2, types_pb2
 from headrace_proto.wire import DEPENDENCY_POLICY_NUMBERS, STATE_NUMBERS, to_datetime, to_duration
 
-from headrace_client import models
-from headrace_client.base import Base
+from headrace_client import limits, models, trends
+from headrace_client.access import AccessCalls
 from headrace_client.encode import build, duration, timestamp
 from headrace_client.errors import InvalidRequest
-from headrace_client.models import AgentInfo, Alert, Door, JobType, Overview, Trend, TypeCapacity
+from headrace_client.limits import Domain, Pause
+from headrace_client.models import AgentInfo, Alert, Door, JobType, Overview
+from headrace_client.trends import Trend, TypeCapacity
 
-_DURATIONS = ("timeout_s", "delete_completed_after_s", "delete_aborted_after_s", "delete_error_after_s")
+_DURATIONS = ("timeout_s", "delete_completed_after_s", "delete_aborted_after_s", "delete_error_after_s", "start_within_s")
 _RETRY = ("retry_delay_s", "retry_factor", "retry_max_s", "retry_jitter")
-_NUMBERS = ("priority", "max_attempts", "max_losses", "log_limit_lines", "log_limit_bytes")
+_NUMBERS = ("priority", "max_attempts", "max_losses", "log_limit_lines", "log_limit_bytes", "concurrency", "concurrency_per_key", "depth_limit")
 _SWITCHES = ("paused", "alert_on_error", "alert_on_abort")
-SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state", "on_dependency_failed", "payload_schema")
-"""Names of job type settings: seconds as float, numbers, true or false, exhausted_state "error" or "aborted", on_dependency_failed "abort", "error" or "wait",
-payload_schema as a dict or as JSON text."""
+SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state", "on_dependency_failed", "rate_limit", "fairness_weights", "payload_schema")
+"""Names of job type settings: seconds as float, numbers, true or false; exhausted_state "error" or "aborted", on_dependency_failed "abort", "error" or "wait",
+rate_limit a RateLimit, fairness_weights a dict by key, payload_schema a dict or JSON text."""
 
 
-class AdminClient(Base):
+class AdminClient(AccessCalls):
     """Calls over several jobs give a result for each. Errors are those of `headrace_client.errors`; a repeated call does no harm."""
 
     async def list_types(self) -> list[JobType]:
@@ -42,12 +44,42 @@ class AdminClient(Base):
         return models.job_type((await self._call(lambda stubs: stubs.admin.SetJobType, request)).type)
 
     async def pause_type(self, name: str, *, reason: str = "") -> JobType:
-        """No job of this type is granted until it is resumed."""
+        """No job of this type is granted until it is resumed, over restarts too; what runs goes on."""
         return await self.set_type(name, reason=reason, paused=True)
 
     async def resume_type(self, name: str, *, reason: str = "") -> JobType:
         """Jobs of this type are granted again."""
         return await self.set_type(name, reason=reason, paused=False)
+
+    async def pause_domain(self, *, reason: str = "") -> Pause:
+        """No job of this client's domain is granted until it is resumed; what runs goes on."""
+        return limits.pause((await self._call(lambda stubs: stubs.limits.Pause, build(limits_pb2.PauseRequest, domain=True, reason=reason))).pause)
+
+    async def resume_domain(self, *, reason: str = "") -> bool:
+        """Jobs of the domain are granted again; returns whether it was paused."""
+        return bool((await self._call(lambda stubs: stubs.limits.Resume, build(limits_pb2.ResumeRequest, domain=True, reason=reason))).resumed)
+
+    async def pause_agent(self, agent: str, *, reason: str = "") -> Pause:
+        """Agents of this name, those to come included, are granted nothing until they are resumed; what they run goes on."""
+        return limits.pause((await self._call(lambda stubs: stubs.limits.Pause, build(limits_pb2.PauseRequest, agent=agent, reason=reason))).pause)
+
+    async def unpause_agent(self, agent: str, *, reason: str = "") -> bool:
+        """Agents of this name are granted jobs again; returns whether they were paused."""
+        return bool((await self._call(lambda stubs: stubs.limits.Resume, build(limits_pb2.ResumeRequest, agent=agent, reason=reason))).resumed)
+
+    async def list_pauses(self) -> list[Pause]:
+        """Everything of the domain that is paused, with who and why."""
+        return [limits.pause(item) for item in (await self._call(lambda stubs: stubs.limits.ListPauses, limits_pb2.ListPausesRequest())).pauses]
+
+    async def get_domain(self) -> Domain:
+        """The limits of this client's domain, and how much of them is used."""
+        return limits.domain(await self._call(lambda stubs: stubs.limits.GetDomain, limits_pb2.GetDomainRequest()))
+
+    async def set_domain(self, *, depth_limit: int | None = None, weight: float | None = None, clear: Sequence[str] = ()) -> Domain:
+        """Changes limits of the domain: jobs that may wait (0: no limit), and its share against other domains; `clear` takes some back."""
+        wanted = build(limits_pb2.DomainLimits, depth_limit=depth_limit, weight=weight)
+        await self._call(lambda stubs: stubs.limits.SetDomain, build(limits_pb2.SetDomainRequest, limits=wanted, clear=clear))
+        return await self.get_domain()
 
     async def list_agents(self) -> list[AgentInfo]:
         """Agents that are connected, or awaited."""
@@ -89,12 +121,12 @@ class AdminClient(Base):
         request = build(
             stats_pb2.GetTrendRequest, types=types, by=by, step=duration("step_s", step_s), to=timestamp("until", until), **{"from": timestamp("since", since)}
         )
-        return models.trend(await self._call(lambda stubs: stubs.stats.GetTrend, request))
+        return trends.trend(await self._call(lambda stubs: stubs.stats.GetTrend, request))
 
     async def capacity(self, *, types: Sequence[str] = (), window_s: float | None = None, wished_wait_s: float | None = None) -> list[TypeCapacity]:
         """Demand against slots by type over the last `window_s` (default 900), and how many agents a mean wait of `wished_wait_s` (default 10) asks for."""
         request = build(stats_pb2.GetCapacityRequest, types=types, window=duration("window_s", window_s), wished_wait=duration("wished_wait_s", wished_wait_s))
-        return [models.capacity(item) for item in (await self._call(lambda stubs: stubs.stats.GetCapacity, request)).types]
+        return [trends.capacity(item) for item in (await self._call(lambda stubs: stubs.stats.GetCapacity, request)).types]
 
     async def _retry_now(self, name: str, settings: dict[str, Any]) -> dict[str, Any]:
         """The retry rule in force, when some but not all of it is to change: the wire takes the rule as a whole."""
@@ -116,13 +148,19 @@ def settings_message(settings: dict[str, Any], retry_now: dict[str, Any] | None 
                 getattr(message, name.removesuffix("_s")).CopyFrom(to_duration(value))
             elif name == "exhausted_state":
                 message.exhausted_state = STATE_NUMBERS[str(value)]  # type: ignore[assignment]  # enum numbers
+            elif name == "rate_limit":
+                message.rate_limit.count, message.rate_limit.burst = value.count, value.burst
+                message.rate_limit.per.CopyFrom(to_duration(value.per_s))
+            elif name == "fairness_weights":
+                message.fairness_weights.SetInParent()
+                message.fairness_weights.weights.update(value)
             elif name == "on_dependency_failed":
                 message.on_dependency_failed = DEPENDENCY_POLICY_NUMBERS[str(value)]  # type: ignore[assignment]  # enum numbers
             elif name == "payload_schema":
                 message.payload_schema = value if isinstance(value, str) else json.dumps(value, allow_nan=False)
             elif name not in _RETRY:
                 setattr(message, name, value)
-        except (TypeError, ValueError, OverflowError, KeyError) as error:
+        except (TypeError, ValueError, OverflowError, KeyError, AttributeError) as error:
             raise InvalidRequest(f"setting {name}: {value!r} does not fit", details={"field": name}) from error
     if any(name in settings for name in _RETRY):
         defaults = {"retry_delay_s": 5.0, "retry_factor": 2.0, "retry_max_s": 600.0, "retry_jitter": 0.2}

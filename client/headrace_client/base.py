@@ -11,8 +11,9 @@ from headrace_proto.v1 import admin_pb2
 from headrace_proto.wire import DOMAIN_KEY
 
 from headrace_client import models
-from headrace_client.channel import Brokers, Stubs, backoff_s, metadata
+from headrace_client.channel import Brokers, Stubs, backoff_s, is_encrypted, metadata
 from headrace_client.codecs import Codec, Codecs
+from headrace_client.credentials import Pairs, Token, refuse_plaintext
 from headrace_client.encode import build, duration
 from headrace_client.errors import ResultUnknown, Unavailable, from_rpc, left_nothing, never_sent
 from headrace_client.models import JobResult
@@ -24,17 +25,21 @@ class Base:
     """A client of one or several brokers, bound to the event loop in which it is first used; use as an async context manager, or call `close`."""
 
     def __init__(
-        self, broker: str | Sequence[str] | None = None, *, domain: str | None = None, token: str | None = None, tls_ca: str | Path | None = None,
-        actor: str | None = None, timeout_s: float = 30.0, codecs: Sequence[Codec] = (),
+        self, broker: str | Sequence[str] | None = None, *, domain: str | None = None, token: Token | None = None, tls_ca: str | Path | None = None,
+        actor: str | None = None, on_behalf_of: str | None = None, timeout_s: float = 30.0, codecs: Sequence[Codec] = (),
     ) -> None:  # fmt: skip
         """`broker`: HOST:PORT or unix:PATH, several with commas between them (default: HEADRACE_BROKER, then 127.0.0.1:7233). `timeout_s` is for each call.
+        `token`: the secret, or a function that gives it, such as a TokenFile (default: HEADRACE_TOKEN, HEADRACE_TOKEN_FILE). `actor`: who this is where no token says so.
+        `on_behalf_of`: whose wish changes are, for the audit; operators and administrators only.
         `codecs`: what payloads go through before they are sent, in this order, and payloads and results when they are read.
 
         Raises:
-            InvalidRequest: an address, the domain, or the time makes no sense. CodecError: the codecs do not go together.
+            InvalidRequest: an address, the domain, or the time makes no sense; or a token would travel in the clear. CodecError: the codecs do not go together.
         """
         self._brokers = Brokers(broker, tls_ca=tls_ca)
-        self._metadata = metadata(domain, token, actor)
+        self._call_metadata = metadata(domain, token, actor, on_behalf_of)
+        if self._call_metadata.has_token:
+            refuse_plaintext(self._brokers.addresses, encrypted=is_encrypted(tls_ca))
         self._timeout_s = timeout_s
         self._codecs = Codecs(codecs, dict(self._metadata)[DOMAIN_KEY]) if codecs else None
 
@@ -43,6 +48,11 @@ class Base:
 
     async def __aexit__(self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         await self.close()
+
+    @property
+    def _metadata(self) -> Pairs:
+        """What a call carries now."""
+        return self._call_metadata()
 
     @property
     def brokers(self) -> list[str]:

@@ -10,9 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from headrace_proto.v1 import admin_pb2_grpc, agents_pb2_grpc, doors_pb2_grpc, jobs_pb2_grpc, logs_pb2_grpc, stats_pb2_grpc, testing_pb2_grpc
-from headrace_proto.wire import ACTOR_KEY, DEFAULT_DOMAIN, DEFAULT_PORT, DOMAIN_KEY
+from headrace_proto.v1 import (
+    access_pb2_grpc,
+    admin_pb2_grpc,
+    agents_pb2_grpc,
+    doors_pb2_grpc,
+    jobs_pb2_grpc,
+    limits_pb2_grpc,
+    logs_pb2_grpc,
+    stats_pb2_grpc,
+    testing_pb2_grpc,
+)
+from headrace_proto.wire import ACTOR_KEY, DEFAULT_DOMAIN, DEFAULT_PORT, DOMAIN_KEY, ON_BEHALF_OF_KEY
 
+from headrace_client.credentials import Metadata, Token, token_of
 from headrace_client.errors import ClientClosed, ForkError, InvalidRequest
 
 OPTIONS = [
@@ -45,18 +56,19 @@ def addresses(broker: str | Sequence[str] | None) -> list[str]:
     return [part if part.startswith("unix:") or ":" in part else f"{part}:{DEFAULT_PORT}" for part in found]
 
 
-def metadata(domain: str | None, token: str | None, actor: str | None) -> tuple[tuple[str, str], ...]:
+def metadata(domain: str | None, token: Token | None, actor: str | None, on_behalf_of: str | None = None) -> Metadata:
     """What every call carries."""
     domain = domain or os.environ.get("HEADRACE_DOMAIN") or DEFAULT_DOMAIN
-    token = token or os.environ.get("HEADRACE_TOKEN")
+    on_behalf_of = on_behalf_of or os.environ.get("HEADRACE_ON_BEHALF_OF") or ""
     if not domain.isascii() or not domain.isprintable():
         raise InvalidRequest(f"a domain is of ASCII letters, digits and . _ -, found {domain!r}", details={"field": "domain"})
-    pairs = [(DOMAIN_KEY, domain), (ACTOR_KEY, _header(_actor() if actor is None else actor))]
-    if token:
-        if not token.isascii() or not token.isprintable():
-            raise InvalidRequest("the token holds characters that no token has", details={"field": "token"})
-        pairs.append(("authorization", f"Bearer {token}"))
-    return tuple((key, value) for key, value in pairs if value)
+    pairs = ((DOMAIN_KEY, domain), (ACTOR_KEY, _header(_actor() if actor is None else actor)), (ON_BEHALF_OF_KEY, _header(on_behalf_of)))
+    return Metadata(tuple((key, value) for key, value in pairs if value), token_of(token))
+
+
+def is_encrypted(tls_ca: str | Path | None) -> bool:
+    """Whether channels with this option are encrypted."""
+    return bool(tls_ca or os.environ.get("HEADRACE_TLS_CA"))
 
 
 def open_channel(address: str, tls_ca: str | Path | None) -> grpc.aio.Channel:
@@ -79,6 +91,8 @@ class Stubs:
         self.admin: Any = admin_pb2_grpc.AdminStub(channel)  # type: ignore[no-untyped-call]
         self.doors: Any = doors_pb2_grpc.DoorsStub(channel)  # type: ignore[no-untyped-call]
         self.agents: Any = agents_pb2_grpc.AgentsStub(channel)  # type: ignore[no-untyped-call]
+        self.limits: Any = limits_pb2_grpc.LimitsStub(channel)  # type: ignore[no-untyped-call]
+        self.access: Any = access_pb2_grpc.AccessStub(channel)  # type: ignore[no-untyped-call]
         self.logs: Any = logs_pb2_grpc.LogsStub(channel)  # type: ignore[no-untyped-call]
         self.stats: Any = stats_pb2_grpc.StatsStub(channel)  # type: ignore[no-untyped-call]
         self.testing: Any = testing_pb2_grpc.TestingStub(channel)  # type: ignore[no-untyped-call]

@@ -1,6 +1,7 @@
 """The asyncio client: submit jobs, read them, wait for them."""
 
 import asyncio
+import random
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -9,18 +10,20 @@ from typing import Any, TypeVar
 
 import grpc
 from headrace_proto.v1 import jobs_pb2, logs_pb2, types_pb2
-from headrace_proto.wire import LEVEL_NUMBERS, to_datetime, to_duration
+from headrace_proto.wire import LEVEL_NUMBERS, Reason, to_datetime, to_duration
 
 from headrace_client import models
 from headrace_client.base import Base
 from headrace_client.channel import backoff_s
 from headrace_client.encode import Spec, batches, build, check_id, encode_fields, filter_message, put
-from headrace_client.errors import HeadraceError, InvalidRequest, NotFound, Unavailable, WaitTimeout, from_rpc
+from headrace_client.errors import HeadraceError, InvalidRequest, NotFound, QueueFull, Unavailable, WaitTimeout, from_rpc
 from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobFilter, JobPage, JobSpec, LogLine, Order, State, Submitted
 from headrace_client.submitter import Submitter, failure_error
 
 R = TypeVar("R", Job, Attempt, Event)
 WAIT_SLICE_S = 20.0
+SOFT = 0.8  # pressure from which on a stream of submits slows down
+SLOWEST_S = 1.0  # pause between its batches when a limit is reached
 ORDER_NUMBERS = {"newest": 1, "oldest": 2, "score": 3}
 _VIEWS = {False: types_pb2.JOB_VIEW_BASIC, True: types_pb2.JOB_VIEW_FULL}
 
@@ -33,6 +36,7 @@ class Client(Base):
 
     _submitter: Submitter | None = None
     _sending: "asyncio.Task[None] | None" = None
+    _pressure = 0.0  # that the newest answer to many jobs told
 
     async def close(self) -> None:
         """Closes all connections for good. Submits that are under way fail."""
@@ -45,34 +49,50 @@ class Client(Base):
     async def submit(
         self, type: str, data: Any = None, *, payload: bytes | None = None, content_type: str = "", instance_id: str = "", key: str = "",  # noqa: A002
         priority: int = 0, delay_s: float = 0.0, start_at: datetime | None = None, labels: Mapping[str, str] | None = None, trace_context: str = "",
-        unique_key: str = "", on_conflict: str = "", depends_on: Sequence[int] = (), timeout_s: float | None = None,
+        unique_key: str = "", on_conflict: str = "", depends_on: Sequence[int] = (), limit_key: str = "", fairness_key: str = "",
+        required_labels: Mapping[str, str] | None = None, timeout_s: float | None = None, wait_for_room: bool = False,
     ) -> Submitted:  # fmt: skip
         """Stores one job; it is durable when this returns. Concurrent calls share messages.
 
         With a `key` the call is repeated safely: the same key and body give the same job. Without one it is repeated only when surely nothing was stored.
         At most one waiting or processing job has a `unique_key`: when another one has it, `on_conflict` "return" (the default) gives that job, as existing, and "reject"
-        raises UniqueKeyTaken. A job that `depends_on` others is granted when all of them have completed.
+        raises UniqueKeyTaken. A job that `depends_on` others is granted when all of them have completed. `wait_for_room`: where a depth limit is reached, try again after
+        the broker's delay, as long as the time lasts.
 
         Raises:
-            InvalidRequest, NotFound (a job that it depends on), Conflict (the key was used with another body), UniqueKeyTaken, Busy, Unavailable, ResultUnknown.
+            InvalidRequest, NotFound (a job that it depends on), Conflict (the key was used with another body), UniqueKeyTaken, QueueFull (a depth limit is reached),
+            Busy, Unavailable, ResultUnknown.
         """
         spec = encode_fields(
-            type, data, payload, content_type, instance_id, key, priority, delay_s, start_at, labels or {}, trace_context,
-            unique_key=unique_key, on_conflict=on_conflict, depends_on=depends_on, codecs=self._codecs,
+            type, data, payload, content_type, instance_id, key, priority, delay_s, start_at, labels or {}, trace_context, unique_key=unique_key,
+            on_conflict=on_conflict, depends_on=depends_on, codecs=self._codecs, limit_key=limit_key, fairness_key=fairness_key, required_labels=required_labels,
         )  # fmt: skip
-        return await self._stream().submit(spec, timeout_s or self._timeout_s)
+        if not wait_for_room:
+            return await self._stream().submit(spec, timeout_s or self._timeout_s)
+        until = asyncio.get_running_loop().time() + (timeout_s or self._timeout_s)
+        while True:
+            left = until - asyncio.get_running_loop().time()
+            try:
+                return await self._stream().submit(spec, max(0.05, left))
+            except QueueFull as error:
+                if left <= error.retry_after_s:
+                    raise
+                await asyncio.sleep(random.uniform(0.5, 1.0) * error.retry_after_s)
 
-    async def submit_many(self, specs: Sequence[JobSpec]) -> list[Submitted | HeadraceError]:
+    async def submit_many(self, specs: Sequence[JobSpec], *, wait_for_room: bool = False) -> list[Submitted | HeadraceError]:
         """Stores many jobs; one result for each, in order: a job that was refused gives its error, and the others are stored all the same."""
         results: list[Submitted | HeadraceError] = []
-        async for result in self.submit_stream(specs):
+        async for result in self.submit_stream(specs, wait_for_room=wait_for_room):
             results.append(result)
         return results
 
     async def submit_stream(
-        self, specs: Iterable[JobSpec] | AsyncIterable[JobSpec], *, batch: int = 500, in_hand: int = 4
+        self, specs: Iterable[JobSpec] | AsyncIterable[JobSpec], *, batch: int = 500, in_hand: int = 4, wait_for_room: bool = False
     ) -> AsyncGenerator[Submitted | HeadraceError, None]:
         """Stores jobs as they come; yields one result for each, in order. At most `in_hand` batches are under way, so memory is bounded however many there are.
+
+        From 80 % of a depth limit on it slows down, the more the fuller. `wait_for_room`: jobs that are refused then are sent again until they are stored; else they
+        give QueueFull.
 
         Stopping early cancels the batches under way; they may have been stored.
         """
@@ -80,7 +100,9 @@ class Client(Base):
         running: deque[asyncio.Task[list[Submitted | HeadraceError]]] = deque()
         try:
             async for specs_of_one in batches(specs, batch, self._codecs):
-                running.append(loop.create_task(self._submit_batch(specs_of_one)))
+                running.append(loop.create_task(self._submit_batch(specs_of_one, wait_for_room=wait_for_room)))
+                if self._pressure:
+                    await asyncio.sleep(min(1.0, max(0.0, self._pressure - SOFT) / (1 - SOFT)) * SLOWEST_S)
                 if len(running) >= in_hand:
                     for result in await running[0]:
                         yield result
@@ -95,7 +117,15 @@ class Client(Base):
             if running:
                 await asyncio.wait(running)
 
-    async def _submit_batch(self, specs: list[Spec | InvalidRequest]) -> list[Submitted | HeadraceError]:
+    async def _submit_batch(self, specs: list[Spec | InvalidRequest], *, wait_for_room: bool) -> list[Submitted | HeadraceError]:
+        results = await self._try_batch(specs)
+        while wait_for_room and (full := [index for index, result in enumerate(results) if isinstance(result, QueueFull)]):
+            await asyncio.sleep(random.uniform(0.5, 1.0) * max(result.retry_after_s for result in results if isinstance(result, QueueFull)))
+            for index, result in zip(full, await self._try_batch([specs[index] for index in full]), strict=True):
+                results[index] = result
+        return results
+
+    async def _try_batch(self, specs: list[Spec | InvalidRequest]) -> list[Submitted | HeadraceError]:
         results: list[Submitted | HeadraceError] = [spec if isinstance(spec, InvalidRequest) else Submitted(0) for spec in specs]
         places = [index for index, spec in enumerate(specs) if not isinstance(spec, InvalidRequest)]
         jobs = [spec for spec in specs if not isinstance(spec, InvalidRequest)]
@@ -109,9 +139,9 @@ class Client(Base):
             for place in places:
                 results[place] = error
             return results
-        existing = set(answer.existing)
+        existing, self._pressure = set(answer.existing), answer.pressure
         for index, (place, job_id) in enumerate(zip(places, answer.job_ids, strict=True)):
-            results[place] = Submitted(job_id, index in existing)
+            results[place] = Submitted(job_id, index in existing, answer.pressure)
         for failure in answer.failures:
             results[places[failure.index]] = failure_error(failure)
         return results
@@ -218,9 +248,12 @@ class Client(Base):
                     yield models.change(message)
             except grpc.aio.AioRpcError as rpc_error:
                 error = from_rpc(rpc_error)
-                if not isinstance(error, Unavailable):
+                if error.reason == Reason.TOKEN_ENDED:  # there may be a new one
+                    pass
+                elif not isinstance(error, Unavailable):
                     raise error from rpc_error
-                self._brokers.failed(stubs)
+                else:
+                    self._brokers.failed(stubs)
             finally:
                 call.cancel()
             gap = True
@@ -298,7 +331,7 @@ class Client(Base):
     def _stream(self) -> Submitter:
         self._brokers.current()  # raises when it cannot be used here: closed, forked, another event loop
         if self._submitter is None:
-            self._submitter = Submitter(self._brokers, self._metadata)
+            self._submitter = Submitter(self._brokers, self._call_metadata)
             self._sending = asyncio.get_running_loop().create_task(self._submitter.run())
         return self._submitter
 

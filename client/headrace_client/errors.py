@@ -29,6 +29,14 @@ class NotFound(HeadraceError):
     """No such job, type or agent in this domain."""
 
 
+class Unauthenticated(HeadraceError):
+    """The broker wants a token and got none, or one that is not valid (any more)."""
+
+
+class PermissionDenied(HeadraceError):
+    """The token's role does not allow the call, or the token is for another domain."""
+
+
 class Conflict(HeadraceError):
     """The idempotency key was used with another body."""
 
@@ -56,6 +64,15 @@ class ResultUnknown(Unavailable):
 
 class Busy(Unavailable):
     """The broker has as much in hand as it can hold; nothing was stored."""
+
+    @property
+    def retry_after_s(self) -> float:
+        """When to try again."""
+        return float(self.details.get("retry_after_s", 1.0))
+
+
+class QueueFull(HeadraceError):
+    """As many jobs wait as the depth limit of the type, or of the domain, allows; nothing was stored."""
 
     @property
     def retry_after_s(self) -> float:
@@ -95,11 +112,19 @@ CLASSES: dict[Reason, type[HeadraceError]] = {
     Reason.JOB_NOT_FOUND: NotFound,
     Reason.TYPE_NOT_FOUND: NotFound,
     Reason.AGENT_NOT_FOUND: NotFound,
+    Reason.TOKEN_NOT_FOUND: NotFound,
+    Reason.TOKEN_NAME_TAKEN: Conflict,
+    Reason.TOKEN_MISSING: Unauthenticated,
+    Reason.TOKEN_INVALID: Unauthenticated,
+    Reason.TOKEN_ENDED: Unauthenticated,
+    Reason.ROLE_DENIED: PermissionDenied,
+    Reason.DOMAIN_DENIED: PermissionDenied,
     Reason.IDEMPOTENCY_CONFLICT: Conflict,
     Reason.UNIQUE_KEY_TAKEN: UniqueKeyTaken,
     Reason.INVALID_STATE: InvalidState,
     Reason.SESSION: InvalidState,
     Reason.BUSY: Busy,
+    Reason.QUEUE_FULL: QueueFull,
     Reason.DATABASE_UNAVAILABLE: Unavailable,
     Reason.RESULT_UNKNOWN: ResultUnknown,
     Reason.NOT_OWNER: Unavailable,
@@ -111,6 +136,8 @@ CLASSES: dict[Reason, type[HeadraceError]] = {
 _BY_STATUS: dict[str, type[HeadraceError]] = {
     "INVALID_ARGUMENT": InvalidRequest,
     "NOT_FOUND": NotFound,
+    "UNAUTHENTICATED": Unauthenticated,
+    "PERMISSION_DENIED": PermissionDenied,
     "ALREADY_EXISTS": Conflict,
     "FAILED_PRECONDITION": InvalidState,
     "UNAVAILABLE": ResultUnknown,

@@ -10,8 +10,9 @@ from typing import Any
 
 from headrace_proto.encoding import ENCODED_ERROR, MAGIC
 from headrace_proto.v1 import admin_pb2, doors_pb2, jobs_pb2, stats_pb2, types_pb2
-from headrace_proto.wire import DEPENDENCY_POLICIES, LEVEL_NAMES, STATE_NAMES, WAIT_REASONS, to_datetime, to_seconds
+from headrace_proto.wire import LEVEL_NAMES, STATE_NAMES, WAIT_REASONS, to_datetime, to_seconds
 
+from headrace_client import job_settings, limits
 from headrace_client.codecs import Codecs, missing
 from headrace_client.errors import CodecError
 
@@ -49,14 +50,21 @@ class JobSpec:
     unique_key: str = ""
     on_conflict: str = ""
     depends_on: Sequence[int] = ()
+    limit_key: str = ""
+    fairness_key: str = ""
+    required_labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A stored job. `existing`: an earlier call had stored it, and its idempotency key was known or it has the unique key."""
+    """A stored job. `existing`: an earlier call had stored it, and its idempotency key was known or it has the unique key.
+
+    `pressure`: how full a depth limit is that it met, from 0.8 on: submit slower. 0: there is room, or no limit.
+    """
 
     job_id: int
     existing: bool = False
+    pressure: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +113,9 @@ class Job:
     depends_on: tuple[int, ...] = ()
     encoding: str = ""
     result_encoding: str = ""
+    limit_key: str = ""
+    fairness_key: str = ""
+    required_labels: dict[str, str] = field(default_factory=dict)
 
     def json_result(self) -> Any:
         """The result decoded as JSON; None when there is none. Raises CodecMissing when it went through codecs that this client was not given."""
@@ -262,7 +273,10 @@ class JobResult:
 
 @dataclass(frozen=True, slots=True)
 class JobType:
-    """A job type: settings by name, as in force, declared by code, set by people."""
+    """A job type: settings by name, as in force, declared by code, set by people.
+
+    `running`: leases that count against its concurrency; `pause`: who paused it or its domain.
+    """
 
     name: str
     effective: dict[str, Any]
@@ -270,6 +284,8 @@ class JobType:
     overrides: dict[str, Any]
     counts: dict[State, int]
     agents: int
+    running: int = 0
+    pause: limits.Pause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +315,7 @@ class AgentInfo:
     draining: bool
     connected_at: datetime
     silent_for_s: float
+    pause: limits.Pause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,6 +376,7 @@ def job(message: types_pb2.Job) -> Job:
         if message.HasField("abort") else None,
         message.payload_bytes, message.content_type, message.payload, message.result,
         message.unique_key, tuple(message.depends_on), message.encoding, message.result_encoding,
+        message.limit_key, message.fairness_key, dict(message.required_labels),
     )  # fmt: skip
 
 
@@ -427,28 +445,8 @@ def result(message: admin_pb2.JobResult) -> JobResult:
 
 def job_type(message: types_pb2.JobType) -> JobType:
     """A job type from its message."""
-    parts = (settings(message.effective), settings(message.declared), settings(message.overrides))
-    return JobType(message.name, *parts, counts(message.counts), message.agents)
-
-
-def settings(message: types_pb2.JobTypeSettings) -> dict[str, Any]:
-    """The settings that are set, by the names of `set_type`; durations in seconds."""
-    found: dict[str, Any] = {}
-    for descriptor, value in message.ListFields():
-        name = descriptor.name
-        if name == "retry":
-            found |= {"retry_delay_s": to_seconds(value.delay), "retry_factor": value.factor, "retry_max_s": to_seconds(value.max), "retry_jitter": value.jitter}
-        elif name == "exhausted_state":
-            found[name] = STATE_NAMES[value]
-        elif name == "on_dependency_failed":
-            found[name] = DEPENDENCY_POLICIES[value]
-        elif name == "payload_schema":
-            found[name] = json.loads(value)
-        elif descriptor.message_type is not None:
-            found[f"{name}_s"] = to_seconds(value)
-        else:
-            found[name] = value
-    return found
+    parts = (job_settings.read(message.effective), job_settings.read(message.declared), job_settings.read(message.overrides))
+    return JobType(message.name, *parts, counts(message.counts), message.agents, message.running, _pause(message))
 
 
 def agent(message: admin_pb2.AgentInfo) -> AgentInfo:
@@ -456,7 +454,7 @@ def agent(message: admin_pb2.AgentInfo) -> AgentInfo:
     return AgentInfo(
         message.name, message.incarnation_id, message.host, message.pid, message.build, message.sdk, dict(message.labels),
         [AgentType(item.type, item.slots, item.executor) for item in message.types], message.slots, message.slots_in_use, message.connected, message.draining,
-        to_datetime(message.connected_at), to_seconds(message.silent_for),
+        to_datetime(message.connected_at), to_seconds(message.silent_for), _pause(message),
     )  # fmt: skip
 
 
@@ -480,122 +478,13 @@ def overview(message: stats_pb2.GetOverviewResponse) -> Overview:
     )  # fmt: skip
 
 
+def _pause(message: Any) -> limits.Pause | None:
+    return limits.pause(message.pause) if message.HasField("pause") else None
+
+
 def _state(number: int) -> State | None:
     return State(STATE_NAMES[number]) if number in STATE_NAMES else None
 
 
 def _time(message: Any, name: str) -> datetime | None:
     return to_datetime(getattr(message, name)) if message.HasField(name) else None
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Percentiles of durations in seconds, right to 9 %; None when nothing was measured. `count`: how many durations."""
-
-    count: int
-    p50_s: float | None
-    p95_s: float | None
-    p99_s: float | None
-    sum_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class TrendPoint:
-    """What happened from `at` on, in one step: jobs submitted, requeued, ended in error or aborted; attempts granted, completed, failed, timed out, lost.
-
-    `error_rate`: share of the ended attempts that did not complete. `waiting`: the most that waited at once. `utilisation`: share of the slots' time that was used.
-    """
-
-    at: datetime
-    submitted: int
-    granted: int
-    completed: int
-    failed: int
-    timed_out: int
-    lost: int
-    error: int
-    aborted: int
-    requeued: int
-    error_rate: float | None
-    wait: Spread
-    run: Spread
-    waiting: int
-    utilisation: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class TrendSeries:
-    """Points of one type or agent (`name`), or of everything (empty), oldest first; `total` is all of them as one."""
-
-    name: str
-    points: list[TrendPoint]
-    total: TrendPoint
-
-
-@dataclass(frozen=True, slots=True)
-class Trend:
-    """Points of `step_s` seconds each; `week_before` is everything, a week earlier."""
-
-    step_s: float
-    series: list[TrendSeries]
-    week_before: TrendSeries
-
-
-@dataclass(frozen=True, slots=True)
-class TypeCapacity:
-    """One type's demand and what serves it; None: cannot be told, or never. Slots count for every type that their agent serves.
-
-    `load`: slots that are busy on average. `drain_s`: until the backlog is gone. `mean_wait_s`, `slots_needed` and `agents_needed` are by Erlang C.
-    """
-
-    type: str
-    waiting: int
-    processing: int
-    slots: int
-    agents: int
-    arrivals_per_s: float
-    work_s: float | None
-    load: float | None
-    utilisation: float | None
-    drain_s: float | None
-    mean_wait_s: float | None
-    slots_needed: int | None
-    agents_needed: int | None
-
-
-def trend(message: stats_pb2.GetTrendResponse) -> Trend:
-    """From the wire."""
-    return Trend(to_seconds(message.step), [_series(item) for item in message.series], _series(message.week_before))
-
-
-def capacity(message: stats_pb2.TypeCapacity) -> TypeCapacity:
-    """From the wire."""
-    return TypeCapacity(
-        message.type, message.waiting, message.processing, message.slots, message.agents, message.arrivals_per_s, _seconds(message, "work"),
-        _optional(message, "load"),
-        _optional(message, "utilisation"), _seconds(message, "drain"), _seconds(message, "mean_wait"), _optional(message, "slots_needed"),
-        _optional(message, "agents_needed"),
-    )  # fmt: skip
-
-
-def _series(message: stats_pb2.TrendSeries) -> TrendSeries:
-    return TrendSeries(message.name, [_point(item) for item in message.points], _point(message.total))
-
-
-def _point(message: stats_pb2.TrendPoint) -> TrendPoint:
-    return TrendPoint(
-        to_datetime(message.at), message.submitted, message.granted, message.completed, message.failed, message.timed_out, message.lost, message.error, message.aborted,
-        message.requeued, _optional(message, "error_rate"), _spread(message.wait), _spread(message.run), message.waiting, _optional(message, "utilisation"),
-    )  # fmt: skip
-
-
-def _spread(message: stats_pb2.Spread) -> Spread:
-    return Spread(message.count, _seconds(message, "p50"), _seconds(message, "p95"), _seconds(message, "p99"), to_seconds(message.sum))
-
-
-def _optional(message: Any, name: str) -> Any:
-    return getattr(message, name) if message.HasField(name) else None
-
-
-def _seconds(message: Any, name: str) -> float | None:
-    return to_seconds(getattr(message, name)) if message.HasField(name) else None

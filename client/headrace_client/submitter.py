@@ -14,8 +14,10 @@ from typing import Any
 
 import grpc
 from headrace_proto.v1 import jobs_pb2
+from headrace_proto.wire import Reason, to_seconds
 
 from headrace_client.channel import Brokers, backoff_s
+from headrace_client.credentials import Metadata, Pairs
 from headrace_client.encode import Spec, payload_of, put
 from headrace_client.errors import HeadraceError, ResultUnknown, Unavailable, from_rpc, left_nothing, make, never_sent
 from headrace_client.models import Submitted
@@ -63,7 +65,7 @@ class _Many:
 class Submitter:
     """One stream of one client. `run` serves until cancelled; it connects when there is something to send."""
 
-    def __init__(self, brokers: Brokers, metadata: tuple[tuple[str, str], ...]) -> None:
+    def __init__(self, brokers: Brokers, metadata: Metadata) -> None:
         self._brokers = brokers
         self._metadata = metadata
         self._waiting: deque[_Waiting | _Many] = deque()
@@ -74,6 +76,7 @@ class Submitter:
         self._sweeping = False
         self._request_no = 0
         self._answered = False  # the open stream brought an answer
+        self._outdated = False  # the open stream carries a token that is not the newest any more: leave it once it has answered everything
         self._refused = False  # the broker of the open stream stores nothing now: leave it once it has answered everything
 
     async def submit(self, spec: Spec, timeout_s: float) -> Submitted:
@@ -156,30 +159,33 @@ class Submitter:
 
     async def _run_once(self) -> bool:
         """One stream to its end; returns whether the broker answered anything."""
-        self._answered = self._refused = False
+        self._answered = self._refused = self._outdated = False
         try:
             stubs = self._brokers.current()
         except HeadraceError as error:  # no channel can be made at all, such as for a CA file that cannot be read
             self._fail_waiting(error)
             return True
         try:
-            await self._stream(stubs.jobs.SubmitStream(metadata=self._metadata))
+            carried = self._metadata()
+            await self._stream(stubs.jobs.SubmitStream(metadata=carried), carried)
             self._broken(ResultUnknown("the broker ended the stream before it answered; the job may have been stored"), connected=True)
             if self._refused:
                 self._brokers.failed(stubs)
         except grpc.aio.AioRpcError as error:
             self._broken(from_rpc(error), connected=not never_sent(error))
             self._brokers.failed(stubs)
-        return self._answered and not self._refused
+        return (self._answered or self._outdated) and not self._refused
 
-    async def _stream(self, call: grpc.aio.StreamStreamCall) -> None:
+    async def _stream(self, call: grpc.aio.StreamStreamCall, carried: Pairs) -> None:
         """Writes and reads until the stream ends. Raises AioRpcError unless it ended well."""
         reader = asyncio.ensure_future(self._read(call))
         try:
             while not reader.done():
-                if self._refused and not self._sent:
+                self._outdated = self._outdated or self._metadata() != carried
+                leaving = self._refused or self._outdated
+                if leaving and not self._sent:
                     return
-                batch = self._take() if not self._refused else []
+                batch = self._take() if not leaving else []
                 if not batch:
                     self._wake.clear()
                     waiter = asyncio.ensure_future(self._wake.wait())
@@ -213,7 +219,7 @@ class Submitter:
                 self._answer_many(batch, answer.results)
             else:
                 self._answer(batch, answer.results)
-            if self._refused:
+            if self._refused or self._outdated:
                 self._wake.set()  # the writer waits for the last answer
         code = await call.code()
         if code is not grpc.StatusCode.OK:
@@ -264,14 +270,16 @@ class Submitter:
             else:
                 _fail(waiting, error)
         refused = {failure.index for failure in results.failures}
-        existing = set(results.existing)
+        existing, pressure = set(results.existing), results.pressure
         for index, (waiting, job_id) in enumerate(zip(batch, results.job_ids, strict=False)):
             if index not in refused and not waiting.done.done():
-                waiting.done.set_result(Submitted(job_id, index in existing))
+                waiting.done.set_result(Submitted(job_id, index in existing, pressure))
 
     def _broken(self, error: HeadraceError, *, connected: bool) -> None:
         """Decides what becomes of what was sent and not answered."""
         sent, self._sent = self._sent, {}
+        if error.reason == Reason.TOKEN_ENDED:  # in the middle: nobody answers what was sent
+            error = ResultUnknown(error.message, reason=error.reason)
         for waiting in (waiting for batch in sent.values() for waiting in ([batch] if isinstance(batch, _Many) else batch)):
             if not connected:
                 self._again(waiting, Unavailable(f"no broker reached at {', '.join(self._brokers.addresses)}; nothing was stored"))
@@ -300,6 +308,8 @@ class Submitter:
 def failure_error(failure: jobs_pb2.SubmitFailure) -> HeadraceError:
     """The library's error for one job of a batch that was refused."""
     details: dict[str, Any] = {"field": failure.field.partition(".")[2]} if failure.field else {}
+    if failure.HasField("retry_after"):
+        details["retry_after_s"] = to_seconds(failure.retry_after)
     if failure.job_id:
         details["job_id"] = failure.job_id
     return make(failure.reason, STATUS_NAMES[failure.code], failure.message, details)

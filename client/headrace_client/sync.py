@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 
 from headrace_client.client import Client
 from headrace_client.codecs import Codec
+from headrace_client.credentials import Token
 from headrace_client.errors import ClientClosed, ForkError, HeadraceError
 from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobFilter, JobPage, JobResult, JobSpec, LogLine, Order, State, Submitted
 
@@ -22,8 +23,8 @@ class SyncClient:
     """See `Client` for what each method does and raises. Use as a context manager, or call `close`."""
 
     def __init__(
-        self, broker: str | Sequence[str] | None = None, *, domain: str | None = None, token: str | None = None, tls_ca: str | Path | None = None,
-        actor: str | None = None, timeout_s: float = 30.0, codecs: Sequence[Codec] = (),
+        self, broker: str | Sequence[str] | None = None, *, domain: str | None = None, token: Token | None = None, tls_ca: str | Path | None = None,
+        actor: str | None = None, on_behalf_of: str | None = None, timeout_s: float = 30.0, codecs: Sequence[Codec] = (),
     ) -> None:  # fmt: skip
         self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
@@ -31,7 +32,7 @@ class SyncClient:
         self._thread.start()
 
         async def make() -> Client:
-            return Client(broker, domain=domain, token=token, tls_ca=tls_ca, actor=actor, timeout_s=timeout_s, codecs=codecs)
+            return Client(broker, domain=domain, token=token, tls_ca=tls_ca, actor=actor, on_behalf_of=on_behalf_of, timeout_s=timeout_s, codecs=codecs)
 
         try:
             self._client = self._run(make())
@@ -60,20 +61,21 @@ class SyncClient:
     def submit(
         self, type: str, data: Any = None, *, payload: bytes | None = None, content_type: str = "", instance_id: str = "", key: str = "",  # noqa: A002
         priority: int = 0, delay_s: float = 0.0, start_at: datetime | None = None, labels: dict[str, str] | None = None, trace_context: str = "",
-        unique_key: str = "", on_conflict: str = "", depends_on: Sequence[int] = (), timeout_s: float | None = None,
+        unique_key: str = "", on_conflict: str = "", depends_on: Sequence[int] = (), limit_key: str = "", fairness_key: str = "",
+        required_labels: dict[str, str] | None = None, timeout_s: float | None = None, wait_for_room: bool = False,
     ) -> Submitted:  # fmt: skip
         """Stores one job."""
         return self._run(
             self._client.submit(
                 type, data, payload=payload, content_type=content_type, instance_id=instance_id, key=key, priority=priority, delay_s=delay_s,
                 start_at=start_at, labels=labels, trace_context=trace_context, unique_key=unique_key, on_conflict=on_conflict, depends_on=depends_on,
-                timeout_s=timeout_s,
+                limit_key=limit_key, fairness_key=fairness_key, required_labels=required_labels, timeout_s=timeout_s, wait_for_room=wait_for_room,
             )
         )  # fmt: skip
 
-    def submit_many(self, specs: Sequence[JobSpec]) -> list[Submitted | HeadraceError]:
+    def submit_many(self, specs: Sequence[JobSpec], *, wait_for_room: bool = False) -> list[Submitted | HeadraceError]:
         """Stores many jobs."""
-        return self._run(self._client.submit_many(specs))
+        return self._run(self._client.submit_many(specs, wait_for_room=wait_for_room))
 
     def get(self, job_id: int, *, full: bool = False) -> Job:
         """One job."""

@@ -11,6 +11,7 @@ DEFAULT_PORT = 7233
 DEFAULT_DOMAIN = "default"
 
 # Metadata of a call
+TOKEN_KEY = "authorization"  # noqa: S105  # "Bearer SECRET" (RFC 6750, section 2.1)
 DOMAIN_KEY = "headrace-domain"
 ACTOR_KEY = "headrace-actor"
 ON_BEHALF_OF_KEY = "headrace-on-behalf-of"  # whose wish a change is, when the caller acts for somebody
@@ -32,11 +33,19 @@ class Reason(StrEnum):
     JOB_NOT_FOUND = "JOB_NOT_FOUND"
     TYPE_NOT_FOUND = "TYPE_NOT_FOUND"
     AGENT_NOT_FOUND = "AGENT_NOT_FOUND"
+    TOKEN_NOT_FOUND = "TOKEN_NOT_FOUND"  # noqa: S105
+    TOKEN_NAME_TAKEN = "TOKEN_NAME_TAKEN"  # noqa: S105
+    TOKEN_MISSING = "TOKEN_MISSING"  # noqa: S105
+    TOKEN_INVALID = "TOKEN_INVALID"  # noqa: S105
+    TOKEN_ENDED = "TOKEN_ENDED"  # noqa: S105
+    ROLE_DENIED = "ROLE_DENIED"
+    DOMAIN_DENIED = "DOMAIN_DENIED"
     IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
     UNIQUE_KEY_TAKEN = "UNIQUE_KEY_TAKEN"
     INVALID_STATE = "INVALID_STATE"
     SESSION = "SESSION"
     BUSY = "BUSY"
+    QUEUE_FULL = "QUEUE_FULL"
     DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
     RESULT_UNKNOWN = "RESULT_UNKNOWN"
     NOT_OWNER = "NOT_OWNER"
@@ -55,11 +64,19 @@ STATUS_OF = {
     Reason.JOB_NOT_FOUND: "NOT_FOUND",
     Reason.TYPE_NOT_FOUND: "NOT_FOUND",
     Reason.AGENT_NOT_FOUND: "NOT_FOUND",
+    Reason.TOKEN_NOT_FOUND: "NOT_FOUND",
+    Reason.TOKEN_NAME_TAKEN: "ALREADY_EXISTS",
+    Reason.TOKEN_MISSING: "UNAUTHENTICATED",
+    Reason.TOKEN_INVALID: "UNAUTHENTICATED",
+    Reason.TOKEN_ENDED: "UNAUTHENTICATED",
+    Reason.ROLE_DENIED: "PERMISSION_DENIED",
+    Reason.DOMAIN_DENIED: "PERMISSION_DENIED",
     Reason.IDEMPOTENCY_CONFLICT: "ALREADY_EXISTS",
     Reason.UNIQUE_KEY_TAKEN: "ALREADY_EXISTS",
     Reason.INVALID_STATE: "FAILED_PRECONDITION",
     Reason.SESSION: "FAILED_PRECONDITION",
     Reason.BUSY: "RESOURCE_EXHAUSTED",
+    Reason.QUEUE_FULL: "RESOURCE_EXHAUSTED",
     Reason.DATABASE_UNAVAILABLE: "UNAVAILABLE",
     Reason.RESULT_UNKNOWN: "UNAVAILABLE",
     Reason.NOT_OWNER: "UNAVAILABLE",
@@ -68,9 +85,13 @@ STATUS_OF = {
 }
 """The gRPC status, by name, that goes with each reason."""
 
+ROLE_NAMES = {1: "viewer", 2: "submitter", 3: "agent", 4: "operator", 5: "admin"}
+ROLE_NUMBERS = {name: number for number, name in ROLE_NAMES.items()}
 STATE_NAMES = {1: "waiting", 2: "processing", 3: "completed", 4: "error", 5: "aborted"}
 STATE_NUMBERS = {name: number for number, name in STATE_NAMES.items()}
-WAIT_REASONS = {0: None, 1: "ready", 2: "scheduled", 3: "retry", 4: "paused", 5: "no_agent", 9: "dependency"}
+WAIT_REASONS = {
+    0: None, 1: "ready", 2: "scheduled", 3: "retry", 4: "paused", 5: "no_agent", 6: "capped", 7: "no_matching_agent", 8: "rate_limited", 9: "dependency",
+}  # fmt: skip
 DEPENDENCY_POLICIES = {1: "abort", 2: "error", 3: "wait"}
 DEPENDENCY_POLICY_NUMBERS = {name: number for number, name in DEPENDENCY_POLICIES.items()}
 LEVEL_NAMES = {1: "debug", 2: "info", 3: "warning", 4: "error"}

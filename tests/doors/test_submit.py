@@ -10,7 +10,7 @@ from headrace_broker.maintenance import tidy_inbox
 from headrace_broker.maintenance.tidy_inbox import TidyInbox
 from headrace_broker.store.inbox import Inbox
 from headrace_broker.store.pool import open_pool
-from headrace_client import Client, State
+from headrace_client import AdminClient, Client, State
 
 from tests.support.agreement import agree
 from tests.support.processes import BrokerProcess, Process, start_broker, until
@@ -205,6 +205,18 @@ async def test_more_than_fits_into_one_flush_is_taken_in_portions(client: Client
     assert await con.fetchval("select count(distinct job_id) from headrace.job") == 1215
     assert await con.fetchval("select count(distinct payload) from headrace.job where octet_length(payload) < 10") == 1203
     await agree(client, database)
+
+
+async def test_a_depth_limit_refuses_what_comes_through_the_door(client: Client, broker: BrokerProcess, con: "asyncpg.Connection[Any]") -> None:
+    async with AdminClient(broker.address) as admin:
+        await admin.set_type("narrow", depth_limit=3)
+    entries = [row[0] for row in await con.fetch("select headrace.submit_job('narrow', '1') from generate_series(1, 5)")]
+    for entry in entries[:3]:
+        await job_of(con, entry)
+    for entry in entries[3:]:
+        assert "depth limit" in (await refusal_of(con, entry))[1]
+    await client.submit("wide", 1)
+    assert (await client.count()).totals == {State.WAITING: 4}
 
 
 async def test_a_role_needs_nothing_but_the_door(client: Client, database: str, con: "asyncpg.Connection[Any]") -> None:

@@ -155,7 +155,7 @@ MUTANTS = (
         f"{TIMES} -k after_its_date",
     ),
     Mutant("jobs past their date are counted", OWNER, " and not 0 < delete_minute <= minute", "", f"{TIMES} -k after_its_date"),
-    Mutant("paused types are granted", f"{SHARDS}/dispatcher.py", " if not owner.types.by_id[type_id].settings.paused", "", "tests/e2e/test_life.py -k paused"),
+    Mutant("paused types are granted", f"{SHARDS}/dispatcher.py", " if not by_id[type_id].halted", "", "tests/e2e/test_life.py -k paused"),
     Mutant(
         "counts: a submit is not counted", OWNER, "                batch.counts[entry.type_id, State.WAITING, 0] += 1\n", "", f"{ROUNDS} -k that_waited_is_not_granted"
     ),

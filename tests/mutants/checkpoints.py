@@ -60,7 +60,13 @@ MUTANTS = (
     Mutant("jobs of the checkpoint that something happened to since wait twice", RECOVER, "passed = touched | live |", "passed = live |", WHATEVER),
     Mutant("jobs of the checkpoint that something had happened to wait twice", RECOVER, "passed = touched | live |", "passed = touched |", WHATEVER),
     Mutant("entries of the checkpoint that do not count are restored", RECOVER, "if chunk.kind is ChunkKind.DROPPED for", "if False for", WHATEVER),
-    Mutant("scheduled jobs that were aborted since are restored", RECOVER, "            if job_id not in passed:\n", "            if True:\n", WHATEVER),
+    Mutant(
+        "scheduled jobs that were aborted since are restored",
+        RECOVER,
+        "            if job_id not in passed:\n                owner.recover_timed",
+        "            if True:\n                owner.recover_timed",
+        WHATEVER,
+    ),
     Mutant("jobs of the checkpoint are read again", RECOVER, "        above = stored.max_id\n", "", WHATEVER),
     Mutant("jobs above the checkpoint are not read", RECOVER, "        above = stored.max_id\n", "        above = 1 << 62\n", WHATEVER),
     Mutant(

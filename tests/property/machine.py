@@ -5,6 +5,7 @@ the model agree; a crash reads everything anew from the ledger.
 """
 
 import asyncio
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ TESTER = Caller("test", "default", "tested")
 MAX_ATTEMPTS = 2
 MAX_LOSSES = 2
 LEASE_S = 10.0
+TERMS = {2: '{"limit_key": "a", "fairness_key": "x"}', 4: '{"limit_key": "a"}'}  # of jobs that are submitted so many at a time
 SETTINGS: dict[str, Any] = {"max_attempts": MAX_ATTEMPTS, "max_losses": MAX_LOSSES, "retry_delay_s": 0.0, "retry_jitter": 0.0}
 
 
@@ -60,9 +62,12 @@ class Job:
 class Machine:
     """Owner and model side by side. All methods run in one event loop; `now` is the monotonic clock that they share."""
 
+    domain = "default"
+
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self.now = 1000.0
+        self.terms = False  # whether some of its jobs have terms
         self.jobs: dict[int, Job] = {}
         self.answers: Counter[Disposition] = Counter()
         self._acks: dict[tuple[int, int], Disposition] = {}
@@ -109,7 +114,7 @@ class Machine:
 
     def _check_lanes(self) -> None:
         """After recovery each job that waits is in one lane, once, and nothing else is."""
-        ready = [job_id for _, _, ids in self.owner.lanes.copies() for job_id in ids]
+        ready = [job_id for _, _, ids in self.owner.lanes.copies() for job_id in ids] + list(self.owner.lines.ids(None))
         assert sorted(ready) == sorted(job_id for job_id, job in self.jobs.items() if job.state is State.WAITING and not job.held)
         assert self.owner.graph.unmet.keys() == {job_id for job_id, job in self.jobs.items() if job.held}
 
@@ -150,8 +155,9 @@ class Machine:
 
     async def submit(self, count: int) -> None:
         """New jobs."""
-        columns = count % 2  # jobs of either form are the same from then on
-        done = self.owner.submit(PlainJobs(self.type, 0, [b"{}"] * count) if columns else [(self.type, 0, 0.0, b"{}")] * count, 2 * count)
+        columns = count % 2  # jobs of either form are the same from then on, and those that have terms
+        body = FullBody(b"{}", more=TERMS[count]) if self.terms and count in TERMS else b"{}"
+        done = self.owner.submit(PlainJobs(self.type, 0, [b"{}"] * count) if columns else [(self.type, 0, 0.0, body)] * count, 2 * count)
         await self.flush()
         for job_id in done.result():
             self.jobs[job_id] = Job()
@@ -261,26 +267,38 @@ class Machine:
 
     def _pass_a_lease(self) -> None:
         """Time passes while the agent's heartbeats go on."""
-        self.now += LEASE_S + 1
+        self.pass_time(LEASE_S + 1)
+
+    def pass_time(self, seconds: float) -> None:
+        """Some seconds pass while the agent's heartbeats go on."""
+        self.now += seconds
         if self.session is not None:
             reception.heartbeat(self.owner, self.session, self.session.last_no + 1, {j: live.seq for j, live in self.session.leases.items()}, self.now)
 
     async def change(self, verb: Verb, job_id: int, *, force: bool = False) -> None:
         """Abort, requeue or purge."""
         job = self.jobs[job_id]
+        if verb is Verb.EXPIRE:  # it should have started by now
+            self.type.settings = dataclasses.replace(self.type.settings, start_within_s=1.0)
+            self.pass_time(2.0)
         task = asyncio.ensure_future(changes.request(self.owner, self.heads, verb, [job_id], caller=TESTER, reason="", include_completed=True, force=force))
         while not task.done():
             if self.owner.has_intents:
                 await self.flush()
             await asyncio.sleep(0)
         [change] = task.result()
+        self.type.settings = dataclasses.replace(self.type.settings, start_within_s=None)
         self._changed(job, verb, change, force)
         if job.state is State.GONE:
             del self.jobs[job_id]
 
     def _changed(self, job: Job, verb: Verb, change: Change, force: bool) -> None:
         settled = job.state in (State.COMPLETED, State.ERROR, State.ABORTED)
-        assert (change.error is None) == (settled if verb in (Verb.REQUEUE, Verb.PURGE) else not settled)
+        if verb is Verb.EXPIRE:
+            begun = job.state is not State.WAITING or job.attempt or job.losses or job.held
+            assert (change.error is None) == (not begun)
+        else:
+            assert (change.error is None) == (settled if verb in (Verb.REQUEUE, Verb.PURGE) else not settled)
         if change.error is not None:
             return
         if verb is Verb.ABORT and job.state is State.PROCESSING and not force:
@@ -288,7 +306,9 @@ class Machine:
             return
         job.seq += 1
         job.lost_epoch = 0
-        if verb is Verb.ABORT:
+        if verb is Verb.EXPIRE:
+            job.state = State.ERROR
+        elif verb is Verb.ABORT:
             job.state, job.abort = State.ABORTED, False
         elif verb is Verb.REQUEUE:
             job.state, job.run, job.attempt, job.losses = State.WAITING, job.run + 1, 0, 0
@@ -348,6 +368,13 @@ class Machine:
                 assert (live.state, live.seq, live.run, live.attempt, live.losses) == (job.state, job.seq, job.run, job.attempt, job.losses), job_id
             else:
                 assert job.state not in (State.PROCESSING,) and not (job.state is State.WAITING and job.seq)
+        lines = self.owner.lines
+        held = [live.line for live in self.owner.live_jobs.values() if live.line is not None and live.state is State.PROCESSING]
+        assert lines.leased == len(held)
+        for crowd in lines.crowds.values():
+            for cell in crowd.cells.values():
+                owed = sum(count for *_, cell_, count in self.owner.caps._debts if cell_ is cell)
+                assert cell.running == sum(line.cell is cell for line in held) + owed
         wanted = Counter(job.state for job in self.jobs.values())
         counted = self.owner.counts("default").get("work", {})
         assert {state: n for state, n in counted.items() if n} == dict(wanted)

@@ -39,6 +39,7 @@ def _machine(postgres: EmbeddedPostgres) -> type[RuleBasedStateMachine]:
         def begin(self) -> None:
             self.run(self._database(f"create database {self.name} template headrace"))
             self.machine = Machine(postgres.dsn.replace("/headrace?", f"/{self.name}?"))
+            self.machine.terms = True
             self.run(self.machine.open())
 
         def teardown(self) -> None:

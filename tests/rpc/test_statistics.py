@@ -11,7 +11,7 @@ from headrace_broker.maintenance.rollup import Rollup
 from headrace_broker.shards.owner import Owner
 from headrace_broker.store.statistics import DAY, HOUR, MINUTE, Statistics
 from headrace_client import AdminClient, Client, InvalidRequest, JobSpec, NotFound, Submitted
-from headrace_client.models import TrendPoint
+from headrace_client.trends import TrendPoint
 
 from tests.support.processes import BrokerProcess, Process, run_command, until
 

@@ -1,5 +1,6 @@
 """Why a job is where it is, in numbers and in sentences."""
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -26,14 +27,15 @@ class Explanation:
 def explain(owner: Owner, job: JobRead) -> Explanation:
     """From the owner's memory; the job as it was read a moment ago."""
     type_id = job.row.type_id
-    serving = [session for session in owner.sessions() if session.stream is not None and type_id in session.served and not session.draining and not session.held_back]
+    serving = [session for session in owner.sessions() if session.stream is not None and type_id in session.served]
+    serving = [session for session in serving if not (session.draining or session.held_back or session.paused)]
     slots = sum(session.slots for session in serving)
     free = sum(max(0, session.slots - len(session.leases)) for session in serving)
     ahead = 0
-    if job.row.state is State.WAITING and job.wait_reason in ("ready", "no_agent", "paused"):
+    if job.row.state is State.WAITING and job.wait_reason not in ("scheduled", "retry"):
         shared = {type_id}.union(*(session.served for session in serving))
-        weights = {other: owner.types.by_id[other].settings.priority for other in shared if other == type_id or not owner.types.by_id[other].settings.paused}
-        ahead = owner.lanes.ahead(job.row.job_id, type_id, job.row.priority, weights)
+        weights = {other: owner.types.by_id[other].settings.priority for other in shared if other == type_id or not owner.types.by_id[other].halted}
+        ahead = owner.lanes.ahead(job.row.job_id, type_id, job.row.priority, weights) + _ahead_with_terms(owner, job)
     who = f"{len(serving)} connected agents serve {job.type}, with {free} of {slots} slots free"
     return Explanation(job, _text(owner, job, ahead, who), ahead, len(serving), slots, free)
 
@@ -50,8 +52,11 @@ def _text(owner: Owner, job: JobRead, ahead: int, who: str) -> str:
             "ready": f"It waits for a free slot; about {ahead} jobs go first. {who}.",
             "scheduled": f"It was submitted to start at {due}.",
             "retry": f"Its last attempt did not complete; the next one may start at {due}. {_error(job)}",
+            "paused": f"{_paused(owner, job)} About {ahead} jobs go first once it is resumed.",
+            "capped": f"{_capped(owner, job)} About {ahead} jobs go first.",
+            "no_matching_agent": f"No connected agent that serves {job.type} has the labels that it requires: {_labels(job)}.",
+            "rate_limited": f"Its type starts {_rate(owner, job)}; about {ahead} jobs go first.",
             "dependency": _waits_for(owner, row.job_id),
-            "paused": f"Its type is paused; about {ahead} jobs go first once it is resumed: headrace types resume {job.type}.",
             "no_agent": f"No connected agent serves its type {job.type}, or those that do are draining; {ahead} jobs go first once one does.",
         }
         return reasons[job.wait_reason or "ready"].strip()
@@ -71,6 +76,45 @@ def _text(owner: Owner, job: JobRead, ahead: int, who: str) -> str:
     if row.state is State.COMPLETED:
         return f"It completed at {when} in attempt {row.attempt} of run {row.run}.{kept}"
     return f"It ended in {row.state.name.lower()} at {when} after {row.attempt} attempts and {row.losses} lost agents in run {row.run}. {_error(job)}{kept}".strip()
+
+
+def _ahead_with_terms(owner: Owner, job: JobRead) -> int:
+    """Ready jobs with terms of its own type that go first, about: those of higher priority, and older ones of the same."""
+    row = job.row
+    found = 0
+    for _, priority, ids in owner.lines.entries(row.type_id):
+        found += len(ids) if priority > row.priority else bisect_left(ids, row.job_id) if priority == row.priority else 0
+    return found
+
+
+def _paused(owner: Owner, job: JobRead) -> str:
+    entry = owner.types.by_id[job.row.type_id]
+    pause = entry.pause
+    type_paused = entry.settings.paused
+    what, how = (f"type {job.type}", f"headrace types resume {job.type}") if type_paused else (f"domain {job.domain}", f"headrace domains resume {job.domain}")
+    if pause is None:
+        return f"Its {what} is paused ({how})."
+    why = f": {pause.reason}" if pause.reason else ""
+    return f"Its {what} was paused by {pause.actor or 'somebody'} at {pause.at.astimezone(UTC).isoformat(timespec='seconds')}{why} ({how})."
+
+
+def _capped(owner: Owner, job: JobRead) -> str:
+    entry, terms = owner.types.by_id[job.row.type_id], job.row.terms
+    line = owner.lines.find(entry, terms) if terms is not None else None
+    if line is not None and line.cell is not None and line.room <= 0:
+        holders = [live.job_id for live in owner.live_jobs.values() if live.state is State.PROCESSING and live.line is not None and live.line.cell is line.cell][:5]
+        by = f", held by jobs {', '.join(map(str, holders))}" if holders else ""
+        return f"{line.cell.running} jobs with limit key {line.cell.key!r} run or may still run, of at most {entry.settings.concurrency_per_key}{by}."
+    return f"{owner.caps.running(owner, entry)} jobs of type {job.type} run or may still run, of at most {entry.settings.concurrency}."
+
+
+def _labels(job: JobRead) -> str:
+    return ", ".join(f"{key}={value}" for key, value in (job.row.terms.labels if job.row.terms is not None else {}).items())
+
+
+def _rate(owner: Owner, job: JobRead) -> str:
+    settings = owner.types.by_id[job.row.type_id].settings
+    return f"at most {settings.rate_limit_count} jobs in {settings.rate_limit_per_s:g} s"
 
 
 def _waits_for(owner: Owner, job_id: int) -> str:

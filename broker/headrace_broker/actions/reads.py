@@ -7,7 +7,10 @@ from typing import TypeVar
 
 from headrace_broker.model.errors import DatabaseUnavailable, JobNotFound
 from headrace_broker.model.job import SETTLED, Kind, State
+from headrace_broker.model.terms import Terms
 from headrace_broker.shards.owner import Owner
+from headrace_broker.shards.session import Session
+from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.reads import AlertRow, EventRow, JobRow, LogRow, Reads
 
@@ -97,10 +100,25 @@ class JobReads:
         entry = self._owner.types.by_id[row.type_id]
         if row.available_at is not None and row.available_at.timestamp() > self._owner.clock.now_s():
             return "scheduled" if row.kind in (None, Kind.DEPENDENCIES_MET) else "retry"
-        if entry.settings.paused:
+        if entry.halted:
             return "paused"
-        served = any(session.stream is not None and entry.type_id in session.served for session in self._owner.sessions())
-        return "ready" if served else "no_agent"
+        serving = [session for session in self._owner.sessions() if session.stream is not None and entry.type_id in session.served and not session.paused]
+        if not serving:
+            return "no_agent"
+        return _held_back_by(self._owner, entry, row.terms, serving) or "ready"
+
+
+def _held_back_by(owner: Owner, entry: TypeEntry, terms: Terms | None, serving: Sequence[Session]) -> str | None:
+    """What limit keeps a ready job from its agents."""
+    if terms is not None and not any(terms.required <= session.label_items for session in serving):
+        return "no_matching_agent"
+    settings = entry.settings
+    if settings.concurrency and owner.caps.running(owner, entry) >= settings.concurrency:
+        return "capped"
+    line = owner.lines.find(entry, terms) if terms is not None else None
+    if line is not None and line.room <= 0:
+        return "capped"
+    return "rate_limited" if settings.rate_limit_count and owner.caps.tokens(entry, owner.now()) < 1 else None
 
 
 BACK = frozenset({Kind.FAILED, Kind.TIMED_OUT, Kind.LOST, Kind.RELEASED, Kind.REJECTED, Kind.OWNER_CHANGED, Kind.ABORTED, Kind.COMPLETED})

@@ -52,6 +52,43 @@ class AgentNotFound(NotFound):
         super().__init__(f"no agent {name!r} is connected; `headrace agents list` shows those that are")
 
 
+class TokenNotFound(NotFound):
+    """No valid token of that name in this domain."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no token {name!r} is valid here; `headrace tokens list` shows those that are, and --all-domains those of all domains")
+
+
+class TokenNameTaken(BrokerError):
+    """A valid token of that name is there already."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"a token {name!r} is valid already; rotate it for a new secret, revoke it first, or choose another name")
+
+
+class TokenMissing(BrokerError):
+    """The call carries no token, and this broker wants one."""
+
+    def __init__(self) -> None:
+        super().__init__("this broker wants a token: send it as metadata `authorization: Bearer SECRET` (HEADRACE_TOKEN, --token or token=)")
+
+
+class TokenInvalid(BrokerError):
+    """The token is unknown, was revoked, or has expired."""
+
+
+class TokenEnded(BrokerError):
+    """The token was revoked, or expired, while the call lasted: what it had asked for may have been done."""
+
+
+class RoleDenied(BrokerError):
+    """The token's role does not allow this."""
+
+
+class DomainDenied(BrokerError):
+    """The token is for another domain."""
+
+
 class IdempotencyConflict(BrokerError):
     """The idempotency key belongs to a job that was submitted with another body."""
 
@@ -77,6 +114,15 @@ class Busy(BrokerError):
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class QueueFull(BrokerError):
+    """As many jobs wait as the depth limit of the type, or of the domain, allows; nothing of this was stored. `room`: so many would have been."""
+
+    def __init__(self, what: str, limit: int, room: int, retry_after_s: float) -> None:
+        super().__init__(f"{what} may have {limit} waiting jobs and has room for {room}; try again later, or raise its depth limit")
+        self.room = room
         self.retry_after_s = retry_after_s
 
 

@@ -6,6 +6,7 @@
        \\--failed, timed_out, lost, released, rejected, owner_changed--/
     waiting --dependencies_met--> waiting, --dependency_failed--> error | aborted
     waiting --aborted--> aborted         (also --completed--> completed, for an outcome that came late)
+    waiting --expired--> error | aborted (it did not start in time)
     completed, error, aborted --requeued--> waiting      --purged--> gone
 
 `TRANSITIONS` is that picture as a table; a test compares it with every event that the broker writes. An event carries all that the state after it needs
@@ -45,6 +46,7 @@ class Kind(IntEnum):
     ABORTED = 9
     REQUEUED = 10
     PURGED = 11
+    EXPIRED = 12
     DEPENDENCIES_MET = 13
     DEPENDENCY_FAILED = 14
 
@@ -64,6 +66,7 @@ TRANSITIONS: dict[tuple[State, Kind], frozenset[State]] = {
     (State.WAITING, Kind.GRANTED): frozenset({State.PROCESSING}),
     (State.WAITING, Kind.COMPLETED): frozenset({State.COMPLETED}),  # late outcome of a lost lease
     (State.WAITING, Kind.ABORTED): frozenset({State.ABORTED}),
+    (State.WAITING, Kind.EXPIRED): frozenset({State.ERROR, State.ABORTED}),
     (State.WAITING, Kind.DEPENDENCIES_MET): _BACK,
     (State.WAITING, Kind.DEPENDENCY_FAILED): frozenset({State.ERROR, State.ABORTED}),
     (State.PROCESSING, Kind.COMPLETED): frozenset({State.COMPLETED}),

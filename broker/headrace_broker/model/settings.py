@@ -41,7 +41,34 @@ class Settings:
     log_limit_lines: int = 10_000
     log_limit_bytes: int = 4 * 1024 * 1024
     on_dependency_failed: OnDependencyFailed = OnDependencyFailed.ABORT
+    start_within_s: float | None = None
+    concurrency: int | None = None
+    concurrency_per_key: int | None = None
+    rate_limit_count: int | None = None
+    rate_limit_per_s: float = 1.0
+    rate_limit_burst: int | None = None
+    depth_limit: int | None = None
+    fairness_weights: Mapping[str, float] | None = None
     payload_schema: str | None = None  # JSON Schema as JSON text
+
+    @property
+    def limited(self) -> bool:
+        """Whether grants of the type are bounded by its concurrency or its rate."""
+        return bool(self.concurrency or self.rate_limit_count)
+
+    @property
+    def rate_per_s(self) -> float:
+        """Grants per second that the rate limit allows; 0: there is none."""
+        return (self.rate_limit_count or 0) / self.rate_limit_per_s
+
+    @property
+    def burst(self) -> float:
+        """Grants that may be made at once when none were made for a while: what is set, else what a tenth of a second allows, at least one."""
+        return float(self.rate_limit_burst or max(1.0, self.rate_per_s / 10))
+
+    def weight(self, fairness_key: str) -> float:
+        """The share of a fairness key against the others; 1 unless it is set."""
+        return (self.fairness_weights or {}).get(fairness_key, 1.0)
 
     def delete_after_s(self, state: State) -> float | None:
         """How long a job settled in `state` is kept, in seconds; None: for ever."""
@@ -50,7 +77,8 @@ class Settings:
         return self.delete_aborted_after_s if state is State.ABORTED else self.delete_error_after_s
 
 
-Value = int | float | bool | str
+Value = int | float | bool | str | Mapping[str, float]
+MAX_WEIGHTS = 1000
 
 TEXTS = frozenset({"payload_schema"})
 """Settings that are texts; whoever takes them over the wire checks what they say."""
@@ -70,8 +98,17 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "delete_error_after_s": (0, YEARS_10_S),
     "log_limit_lines": (0, 10_000_000),
     "log_limit_bytes": (0, 1 << 30),
+    "start_within_s": (0, YEARS_10_S),
+    "concurrency": (0, 1_000_000),
+    "concurrency_per_key": (0, 1_000_000),
+    "rate_limit_count": (0, 1_000_000),
+    "rate_limit_per_s": (0.001, 31 * 86_400),
+    "rate_limit_burst": (0, 1_000_000),
+    "depth_limit": (0, 1_000_000_000),
     "on_dependency_failed": (OnDependencyFailed.ABORT, OnDependencyFailed.WAIT),
 }
+_WHOLE = frozenset({"concurrency", "concurrency_per_key", "rate_limit_count", "rate_limit_burst", "depth_limit"})
+"""Whole numbers whose default is None: no limit. 0 says the same, so that a person can lift what code declares."""
 _ENUMS: dict[str, type[IntEnum]] = {"exhausted_state": State, "on_dependency_failed": OnDependencyFailed}
 FIELDS = tuple(field.name for field in fields(Settings))
 
@@ -85,9 +122,12 @@ def check(values: Mapping[str, Value]) -> None:
             if not isinstance(value, str):
                 raise InvalidField(name, f"setting {name} is a text, found {value!r}")
             continue
-        if isinstance(value, str):
-            raise InvalidField(name, f"setting {name} is not a text, found {value!r}")
-        default = getattr(Settings(), name)
+        if name == "fairness_weights":
+            _check_weights(value)
+            continue
+        if isinstance(value, str | Mapping):
+            raise InvalidField(name, f"setting {name} is a number, or true or false, found {value!r}")
+        default = 0 if name in _WHOLE else getattr(Settings(), name)
         if isinstance(default, bool) != isinstance(value, bool):
             raise InvalidField(name, f"setting {name} is {'true or false' if isinstance(default, bool) else 'a number'}, found {value!r}")
         if isinstance(default, int) and not isinstance(value, int):
@@ -97,11 +137,24 @@ def check(values: Mapping[str, Value]) -> None:
             raise InvalidField(name, f"setting {name} lies between {low:g} and {high:g}, found {value!r}")
 
 
+def _check_weights(value: Value) -> None:
+    if not isinstance(value, Mapping):
+        raise InvalidField("fairness_weights", f"weights by fairness key, found {value!r}")
+    if len(value) > MAX_WEIGHTS:
+        raise InvalidField("fairness_weights", f"at most {MAX_WEIGHTS} weights, found {len(value)}")
+    for key, weight in value.items():
+        if len(key) > 200 or "\x00" in key:
+            raise InvalidField("fairness_weights", "a fairness key is at most 200 characters without NUL")
+        if not 0.001 <= weight <= 1000:
+            raise InvalidField("fairness_weights", f"a weight lies between 0.001 and 1000, found {weight!r} for {key!r}")
+
+
 def effective(overrides: Mapping[str, Value], declared: Mapping[str, Value]) -> Settings:
     """The settings in force. Stored names that this version does not know are left out, so that an older broker can read a newer one's."""
     values: dict[str, Value] = {}
     for name in FIELDS:
         source = overrides if name in overrides else declared
         if name in source:
-            values[name] = _ENUMS[name](int(source[name])) if name in _ENUMS else source[name]
+            value = source[name]
+            values[name] = _ENUMS[name](int(value)) if name in _ENUMS and not isinstance(value, Mapping) else value
     return Settings(**values)  # type: ignore[arg-type]  # check() guards each name's type when it is stored

@@ -14,6 +14,7 @@ from headrace_broker.rpc import convert
 from headrace_broker.rpc.callers import caller_of
 from headrace_broker.rpc.errors import reason_of, status_code
 from headrace_broker.rpc.jobs import state_counts
+from headrace_broker.rpc.limits import pause_message
 from headrace_broker.shards import changes
 from headrace_broker.shards.intents import Change, Verb
 from headrace_broker.shards.owner import Owner
@@ -154,17 +155,21 @@ def _results(done: Sequence[Change]) -> list[admin_pb2.JobResult]:
 
 def _type(owner: Owner, entry: TypeEntry, counts: dict[State, int]) -> types_pb2.JobType:
     agents = sum(1 for s in owner.sessions() if s.stream is not None and entry.type_id in s.served)
+    pause = entry.pause if entry.halted else None
     return types_pb2.JobType(
         name=entry.name, effective=convert.settings_in_force(entry.settings), declared=convert.settings_message(entry.declared),
         overrides=convert.settings_message(entry.overrides), counts=state_counts(counts), agents=agents,
+        pause=pause_message(pause) if pause is not None else None, running=owner.caps.running(owner, entry),
     )  # fmt: skip
 
 
 def _agent(owner: Owner, session: Session) -> admin_pb2.AgentInfo:
     facts = session.facts
+    pause = owner.types.domain(facts.domain).pauses.get(("agent", facts.name))
     return admin_pb2.AgentInfo(
         name=facts.name, incarnation_id=facts.incarnation_id, host=facts.host, pid=facts.pid, build=facts.build, sdk=facts.sdk, labels=facts.labels,
         types=[admin_pb2.AgentType(type=s.entry.name, slots=s.slots, executor=s.executor) for s in session.served.values()],
         slots=session.slots, slots_in_use=len(session.leases), connected=session.stream is not None, draining=session.draining or session.held_back,
         connected_at=to_timestamp(facts.first_seen), silent_for=to_duration(max(0.0, owner.silent_s(session))),
+        pause=pause_message(pause) if pause is not None else None,
     )  # fmt: skip

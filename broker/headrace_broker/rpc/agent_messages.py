@@ -63,7 +63,7 @@ def completions(message: agents_pb2.Completions, sink: AckSink, result_limit: in
     return [*endings(outcomes, sink, result_limit)]
 
 
-def log_batches(owner: Owner, batches: Iterable[agents_pb2.LogBatch]) -> list[LogBatch]:
+def log_batches(owner: Owner, batches: Iterable[agents_pb2.LogBatch], domain: str) -> list[LogBatch]:
     """Lines as they came, with what is known of their attempts. Raises InvalidField for what cannot be understood; too long lines are cut."""
     found = []
     for number, batch in enumerate(batches):
@@ -72,7 +72,7 @@ def log_batches(owner: Owner, batches: Iterable[agents_pb2.LogBatch]) -> list[Lo
         live = owner.live_jobs.get(job_id)
         granted_here = live is not None and live.seq == epoch and live.round > 0
         lines = [_log_line(f"logs[{number}].lines[{index}]", line) for index, line in enumerate(batch.lines)]
-        found.append(LogBatch((job_id, epoch), live.entry.type_id if live is not None else None, granted_here, lines))
+        found.append(LogBatch((job_id, epoch), live.entry.type_id if live is not None else None, granted_here, lines, domain))
     return found
 
 

@@ -27,7 +27,7 @@ from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.session import AgentFacts, Served, Session
 from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.pool import READ_FAILURES
-from headrace_broker.store.settings import SettingsStore
+from headrace_broker.store.settings import OtherDomain, SettingsStore
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ class AgentsService:
     async def ReportOutcomes(self, request: agents_pb2.ReportOutcomesRequest, context: Any) -> agents_pb2.ReportOutcomesResponse:  # noqa: N802
         if not 1 <= len(request.outcomes) <= MAX_OUTCOMES:
             raise InvalidField("outcomes", f"1 to {MAX_OUTCOMES} outcomes, found {len(request.outcomes)}")
-        sink = _Collector(len(request.outcomes))
+        sink = _Collector(len(request.outcomes), convert.domain_of(context))
         owner, left = self._ownership.owner, self._ownership.left
         owner.end(endings(request.outcomes, sink, owner.limits.payload_limit_bytes))
         acks = await _unless(left, sink.done)
@@ -89,7 +89,7 @@ class AgentsService:
 
     async def UploadLogs(self, request: agents_pb2.UploadLogsRequest, context: Any) -> agents_pb2.UploadLogsResponse:  # noqa: N802
         try:
-            await self._logs.put(log_batches(self._ownership.owner, request.logs))
+            await self._logs.put(log_batches(self._ownership.owner, request.logs, convert.domain_of(context)))
         except READ_FAILURES as error:
             raise DatabaseUnavailable("the database cannot be reached; nothing was stored") from error
         return agents_pb2.UploadLogsResponse()
@@ -109,6 +109,8 @@ class AgentsService:
             agent_id, first_seen = await self._settings.agent(domain, name, incarnation_id, host, hello.pid & 0x7FFFFFFF, build, sdk, labels)
         except READ_FAILURES as error:
             raise DatabaseUnavailable("the database cannot be reached; connect again") from error
+        except OtherDomain as error:
+            raise InvalidField("hello.incarnation_id", "it is that of another agent; each process makes a new one at its start") from error
         facts = AgentFacts(agent_id, name, incarnation_id, domain, host, hello.pid, build, sdk, labels, first_seen)
         if owner.refusing is not None:
             raise owner.refusing
@@ -153,7 +155,7 @@ class AgentsService:
                 session.last_no = message.number
                 self._hear(owner, session, message)
                 if message.logs:
-                    await intake.put(message.number, log_batches(owner, message.logs))
+                    await intake.put(message.number, log_batches(owner, message.logs, session.domain))
         except BrokerError as error:
             log.warning("agent's stream refused", agent=session.facts.name, reason=str(error))
             session.out.go_away = str(error)
@@ -222,7 +224,8 @@ async def _unless(left: asyncio.Event, done: "asyncio.Future[T]") -> T:
 class _Collector:
     """Gathers what became of the outcomes of one unary call."""
 
-    def __init__(self, expected: int) -> None:
+    def __init__(self, expected: int, domain: str) -> None:
+        self.domain = domain
         self._expected = expected
         self._acks: dict[tuple[int, int], int] = {}
         self._seen = 0

@@ -7,8 +7,9 @@ from typing import Any
 from headrace_proto.wire import ACTOR_KEY, ON_BEHALF_OF_KEY, REQUEST_ID_KEY
 
 from headrace_broker.model.audit import MAX_NAME, Caller
-from headrace_broker.model.errors import InvalidField
+from headrace_broker.model.errors import InvalidField, RoleDenied
 from headrace_broker.rpc import convert
+from headrace_broker.rpc.access import OPERATE, TOKEN
 
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,100}")
 
@@ -17,8 +18,9 @@ def caller_of(context: Any) -> Caller:
     """Who asks for the change that this call makes. To be called once in each such call: the request id, the caller's own or a new one, goes back with the answer.
 
     Raises:
-        InvalidField: what the metadata says of it is too long or malformed.
+        InvalidField: what the metadata says of it is too long or malformed. RoleDenied: only operators and administrators may act for somebody else.
     """
+    token = TOKEN.get()
     said = {key: value if isinstance(value, str) else value.decode(errors="replace") for key, value in context.invocation_metadata() or ()}
     actor = convert.text(ACTOR_KEY, said.get(ACTOR_KEY, ""), MAX_NAME)
     on_behalf_of = convert.text(ON_BEHALF_OF_KEY, said.get(ON_BEHALF_OF_KEY, ""), MAX_NAME)
@@ -26,4 +28,8 @@ def caller_of(context: Any) -> Caller:
     if not REQUEST_ID.fullmatch(request_id):
         raise InvalidField(REQUEST_ID_KEY, "a request id is 1 to 100 visible ASCII characters")
     context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
-    return Caller(actor, convert.domain_of(context), request_id, on_behalf_of)
+    if token is None:
+        return Caller(actor, convert.domain_of(context), request_id, on_behalf_of)
+    if on_behalf_of and token.role not in OPERATE:
+        raise RoleDenied(f"the token {token.name!r} has the role {token.role.name.lower()}, which may not act on behalf of somebody else")
+    return Caller(token.name, convert.domain_of(context), request_id, on_behalf_of, token.token_id)

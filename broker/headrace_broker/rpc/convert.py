@@ -5,6 +5,7 @@ import binascii
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -16,6 +17,7 @@ from headrace_broker.model.errors import BadPageToken, InvalidField, TooLarge
 from headrace_broker.model.ids import MAX_ID
 from headrace_broker.model.job import State
 from headrace_broker.model.settings import TEXTS, YEARS_10_S, Settings, Value, check
+from headrace_broker.model.terms import make
 from headrace_broker.shards.schemas import Schema
 from headrace_broker.store.batch import Body, FullBody
 
@@ -161,13 +163,20 @@ def body(spec: types_pb2.JobSpec, payload_limit: int) -> tuple[Body, int]:
 
 
 def _more(spec: types_pb2.JobSpec) -> dict[str, Any]:
-    """What few jobs have, by the name under which it is stored."""
+    """What few jobs have, by the names under which it is stored."""
     more: dict[str, Any] = {}
     if spec.unique_key:
         more["unique_key"] = text("unique_key", spec.unique_key)
     if spec.depends_on:
         more["depends_on"] = depends_on(spec)
-    return more
+    return more | _terms(spec)
+
+
+def _terms(spec: types_pb2.JobSpec) -> dict[str, Any]:
+    if not (spec.limit_key or spec.fairness_key or spec.required_labels):
+        return {}
+    terms = make(text("limit_key", spec.limit_key), text("fairness_key", spec.fairness_key), json.loads(_labels("required_labels", spec.required_labels)))
+    return terms.members() if terms is not None else {}
 
 
 def payload_too_large(payload: bytes, limit: int) -> TooLarge:
@@ -218,6 +227,9 @@ def _body_hash(spec: types_pb2.JobSpec, payload: bytes) -> bytes:
     start = f"{to_seconds(spec.delay)}/{spec.start_at.seconds}.{spec.start_at.nanos}"
     for part in (spec.type, spec.content_type, spec.instance_id, str(spec.priority), labels, start, *_tied(spec)):
         digest.update(part.encode() + b"\x00")
+    terms = _terms(spec)
+    if terms:  # left out else: keys that were stored before keep their hashes
+        digest.update(json.dumps(terms, sort_keys=True).encode() + b"\x00")
     digest.update(payload)
     return digest.digest()
 
@@ -295,13 +307,17 @@ def error_message(stored: dict[str, str] | None) -> types_pb2.JobError | None:
 
 # Settings --------------------------------------------------------------------------------------------------------------------------------------
 
-_PLAIN = ("priority", "max_attempts", "max_losses", "paused", "alert_on_error", "alert_on_abort", "log_limit_lines", "log_limit_bytes")
+_PLAIN = (
+    "priority", "max_attempts", "max_losses", "paused", "alert_on_error", "alert_on_abort", "log_limit_lines", "log_limit_bytes", "concurrency",
+    "concurrency_per_key", "depth_limit",
+)  # fmt: skip
 _ENUMS = ("exhausted_state", "on_dependency_failed")
-_DURATIONS = ("timeout", "delete_completed_after", "delete_aborted_after", "delete_error_after")
+_DURATIONS = ("timeout", "delete_completed_after", "delete_aborted_after", "delete_error_after", "start_within")
 CLEARABLE = {
-    **{name: (name,) for name in (*_PLAIN, *TEXTS, *_ENUMS)},
+    **{name: (name,) for name in (*_PLAIN, *TEXTS, *_ENUMS, "fairness_weights")},
     **{name: (f"{name}_s",) for name in _DURATIONS},
     "retry": ("retry_delay_s", "retry_factor", "retry_max_s", "retry_jitter"),
+    "rate_limit": ("rate_limit_count", "rate_limit_per_s", "rate_limit_burst"),
 }
 """Setting names of the wire, and what they are stored as."""
 _WIRE_NAMES = {
@@ -310,6 +326,9 @@ _WIRE_NAMES = {
     "retry_max_s": "retry.max",
     "retry_factor": "retry.factor",
     "retry_jitter": "retry.jitter",
+    "rate_limit_count": "rate_limit.count",
+    "rate_limit_per_s": "rate_limit.per",
+    "rate_limit_burst": "rate_limit.burst",
 }
 
 
@@ -330,6 +349,12 @@ def settings_values(field: str, message: types_pb2.JobTypeSettings) -> dict[str,
             values["retry_max_s"] = seconds(f"{field}.retry.max", retry.max)
         values["retry_factor"] = retry.factor or 1.0
         values["retry_jitter"] = retry.jitter
+    if message.HasField("rate_limit"):
+        limit = message.rate_limit
+        per_s = seconds(f"{field}.rate_limit.per", limit.per) if limit.HasField("per") else 1.0
+        values |= {"rate_limit_count": limit.count, "rate_limit_per_s": per_s, "rate_limit_burst": limit.burst}
+    if message.HasField("fairness_weights"):
+        values["fairness_weights"] = dict(message.fairness_weights.weights)
     try:
         check(values)
     except InvalidField as error:
@@ -343,6 +368,9 @@ def settings_message(values: dict[str, Value]) -> types_pb2.JobTypeSettings:
     for name, value in values.items():
         if name in _PLAIN or name in TEXTS:
             setattr(message, name, value)
+        elif isinstance(value, Mapping):
+            message.fairness_weights.SetInParent()
+            message.fairness_weights.weights.update(value)
         elif name in _ENUMS:
             setattr(message, name, int(value))
         elif name.startswith("retry_"):
@@ -351,6 +379,11 @@ def settings_message(values: dict[str, Value]) -> types_pb2.JobTypeSettings:
                 getattr(message.retry, part[:-2]).CopyFrom(to_duration(float(value)))
             else:
                 setattr(message.retry, part, float(value))
+        elif name == "rate_limit_per_s":
+            if values.get("rate_limit_count") is not None:
+                message.rate_limit.per.CopyFrom(to_duration(float(value)))
+        elif name.startswith("rate_limit_"):
+            setattr(message.rate_limit, name.removeprefix("rate_limit_"), value)
         elif name.endswith("_s") and name[:-2] in _DURATIONS:
             getattr(message, name[:-2]).CopyFrom(to_duration(float(value)))
     return message

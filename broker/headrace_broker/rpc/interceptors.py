@@ -1,4 +1,4 @@
-"""Around every call: measures it, and turns errors into statuses. A streaming handler is an async generator, so its iteration is wrapped, not its call."""
+"""Around every call: lets it in, measures it, and turns errors into statuses. A streaming handler is an async generator, so its iteration is wrapped, not its call."""
 
 import asyncio
 import time
@@ -12,16 +12,18 @@ from google.protobuf.message import DecodeError
 
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.errors import BrokerError, InvalidField
+from headrace_broker.rpc.access import LONG, Gate, Hold
 from headrace_broker.rpc.errors import reason_of, status_code, trailing_metadata
 
 log = structlog.get_logger("headrace.rpc")
 
 
 class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships no types
-    """Metrics and errors in one wrapper: a unary call is dear enough without several."""
+    """Metrics, errors and tokens in one wrapper: a unary call is dear enough without several. `gate` None: nobody needs a token."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, gate: Gate | None = None) -> None:
         self._metrics = metrics
+        self._gate = gate
         self._guarded: dict[str, Any] = {}  # handlers by method: made once, not for each call
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
@@ -42,13 +44,21 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships n
         return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary, details.method), _tolerant(handler.request_deserializer), handler.response_serializer)
 
     def _unary(self, behaviour: Callable[[Any, Any], Awaitable[Any]], method: str) -> Callable[[Any, Any], Awaitable[Any]]:
-        observe = self._metrics.rpc_seconds
+        observe, gate = self._metrics.rpc_seconds, self._gate
         done = observe.labels(method, "OK").observe
 
         async def call(request: Any, context: Any) -> Any:
             started = time.perf_counter()
             try:
-                answer = await behaviour(_parsed(request), context)
+                if gate is None:
+                    answer = await behaviour(_parsed(request), context)
+                else:
+                    secret = await gate.admit(method, context)
+                    if method not in LONG:
+                        answer = await behaviour(_parsed(request), context)
+                    else:
+                        with Hold(secret):
+                            answer = await behaviour(_parsed(request), context)
             except Exception as error:
                 code, message, metadata = _translate(error, method)
                 observe.labels(method, code.name).observe(time.perf_counter() - started)
@@ -59,14 +69,25 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships n
         return call
 
     def _stream(self, behaviour: Callable[[Any, Any], AsyncIterator[Any]], method: str) -> Callable[[Any, Any], AsyncIterator[Any]]:
+        gate = self._gate
+
         async def call(requests: Any, context: Any) -> AsyncIterator[Any]:
             try:
-                async for answer in behaviour(_each_parsed(requests) if isinstance(requests, AsyncIterator) else _parsed(requests), context):
-                    yield answer
+                if gate is None:
+                    async for answer in behaviour(_each_parsed(requests) if isinstance(requests, AsyncIterator) else _parsed(requests), context):
+                        yield answer
+                    return
+                with Hold(await gate.admit(method, context)) as hold:
+                    async for answer in behaviour(_each_parsed(requests, hold) if isinstance(requests, AsyncIterator) else _parsed(requests), context):
+                        hold.inside = False
+                        yield answer
+                        hold.check()
+                        hold.inside = True
             except (asyncio.CancelledError, GeneratorExit):
                 raise
             except Exception as error:
-                await context.abort(*_translate(error, method))
+                code, message, metadata = _translate(error, method)
+                await context.abort(code, message, (*metadata, *(context.trailing_metadata() or ())))
 
         return call
 
@@ -94,8 +115,10 @@ def _parsed(request: Any) -> Any:
     return request
 
 
-async def _each_parsed(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+async def _each_parsed(requests: AsyncIterator[Any], hold: Hold | None = None) -> AsyncIterator[Any]:
     async for request in requests:
+        if hold is not None:
+            hold.check()
         yield _parsed(request)
 
 

@@ -174,6 +174,9 @@ def job_message(job: JobRead) -> types_pb2.Job:
         message.settled_at.CopyFrom(to_timestamp(row.at))
     if settled and row.delete_minute is not None:
         message.delete_at.CopyFrom(to_timestamp(row.delete_minute * 60.0))
+    if row.terms is not None:
+        message.limit_key, message.fairness_key = row.terms.limit_key, row.terms.fairness_key
+        message.required_labels.update(row.terms.labels)
     if job.progress is not None:
         message.progress.percent, message.progress.text = job.progress
     if row.abort is not None:

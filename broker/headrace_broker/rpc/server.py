@@ -8,6 +8,8 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from headrace_proto.v1 import (
+    access_pb2,
+    access_pb2_grpc,
     admin_pb2,
     admin_pb2_grpc,
     agents_pb2,
@@ -16,21 +18,27 @@ from headrace_proto.v1 import (
     doors_pb2_grpc,
     jobs_pb2,
     jobs_pb2_grpc,
+    limits_pb2,
+    limits_pb2_grpc,
     logs_pb2,
     logs_pb2_grpc,
     stats_pb2,
     stats_pb2_grpc,
 )
 
+from headrace_broker.actions.tokens import TokenTable
 from headrace_broker.metrics import Metrics
+from headrace_broker.rpc.access import Gate
 from headrace_broker.rpc.admin import AdminService
 from headrace_broker.rpc.agents import AgentsService
 from headrace_broker.rpc.interceptors import Guard
 from headrace_broker.rpc.jobs import JobsService
+from headrace_broker.rpc.limits import LimitsService
 from headrace_broker.rpc.logs import LogsService
 from headrace_broker.rpc.open_doors import DoorsService
 from headrace_broker.rpc.stats import StatsService
 from headrace_broker.rpc.testing import TESTING, add_testing
+from headrace_broker.rpc.tokens import AccessService
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.audit import AuditStore
 from headrace_broker.store.logs import LogWriter
@@ -52,27 +60,33 @@ OPTIONS = [
 ]
 SERVICES = [
     TESTING,
-    *(f"headrace.v1.{name}" for module in (jobs_pb2, agents_pb2, admin_pb2, stats_pb2, logs_pb2, doors_pb2) for name in module.DESCRIPTOR.services_by_name),
+    *(
+        f"headrace.v1.{name}"
+        for module in (jobs_pb2, agents_pb2, admin_pb2, doors_pb2, limits_pb2, stats_pb2, logs_pb2, access_pb2)
+        for name in module.DESCRIPTOR.services_by_name
+    ),
     health.SERVICE_NAME,
 ]
 
 
 class RpcServer:
-    """Serves on several addresses. `tls`: (key, certificate chain, client CA or None), all PEM."""
+    """Serves on several addresses. `auth`: every call needs a token. `tls`: (key, certificate chain, client CA or None), all PEM."""
 
     def __init__(
         self, *, ownership: Ownership, reads: Reads, finder: Finder, settings: SettingsStore, statistics: Statistics, logs: LogWriter, audit: AuditStore,
-        metrics: Metrics, payload_limit: int, version: str, postgres_version: str, tasks: asyncio.TaskGroup,
+        metrics: Metrics, payload_limit: int, version: str, postgres_version: str, tasks: asyncio.TaskGroup, tokens: TokenTable, auth: bool,
     ) -> None:  # fmt: skip
-        self._server = grpc.aio.server(interceptors=[Guard(metrics)], options=OPTIONS)
+        self._server = grpc.aio.server(interceptors=[Guard(metrics, Gate(tokens) if auth else None)], options=OPTIONS)
         self._health = health.aio.HealthServicer()
         jobs_pb2_grpc.add_JobsServicer_to_server(JobsService(ownership, reads, finder, payload_limit), self._server)  # type: ignore[no-untyped-call]
         agents_pb2_grpc.add_AgentsServicer_to_server(AgentsService(ownership, settings, logs, tasks), self._server)  # type: ignore[no-untyped-call]
         admin_pb2_grpc.add_AdminServicer_to_server(AdminService(ownership, reads, audit), self._server)  # type: ignore[no-untyped-call]
+        limits_pb2_grpc.add_LimitsServicer_to_server(LimitsService(ownership), self._server)  # type: ignore[no-untyped-call]
         stats_pb2_grpc.add_StatsServicer_to_server(StatsService(ownership, statistics, version, postgres_version), self._server)  # type: ignore[no-untyped-call]
         logs_pb2_grpc.add_LogsServicer_to_server(LogsService(ownership, reads, logs), self._server)  # type: ignore[no-untyped-call]
         doors_pb2_grpc.add_DoorsServicer_to_server(DoorsService(ownership), self._server)  # type: ignore[no-untyped-call]
         add_testing(self._server, ownership)
+        access_pb2_grpc.add_AccessServicer_to_server(AccessService(tokens, audit), self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*SERVICES, reflection.SERVICE_NAME], self._server)
 

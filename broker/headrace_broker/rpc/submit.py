@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from headrace_proto.v1 import jobs_pb2, types_pb2
+from headrace_proto.wire import to_duration
 
 from headrace_broker.actions.ties import find_missing
-from headrace_broker.model.errors import BrokerError, Busy, InvalidField, JobNotFound, PayloadRefused
+from headrace_broker.model.errors import BrokerError, Busy, InvalidField, JobNotFound, PayloadRefused, QueueFull
 from headrace_broker.model.ids import MAX_ID
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.errors import reason_of, status_code
@@ -15,6 +16,7 @@ from headrace_broker.shards.intents import NewJob, PlainJobs
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.schemas import Schema
+from headrace_broker.shards.types import TypeEntry
 
 CHUNK = 1000  # jobs of one call that go into one flush
 STREAM_WINDOW = 32  # requests of a stream that are in hand; a client that sends more waits
@@ -40,9 +42,9 @@ class SubmitCalls:
         await self._find_tied(owner, domain, [request.job])
         if convert.is_keyed(request.job):
             job_id, existing = await self._submit_keyed(owner, request.job, job, size)
-            return jobs_pb2.SubmitResponse(job_id=job_id, existing=existing)
+            return jobs_pb2.SubmitResponse(job_id=job_id, existing=existing, pressure=owner.depth.pressure([job[0]]))
         [job_id] = await owner.submit([job], size)
-        return jobs_pb2.SubmitResponse(job_id=job_id)
+        return jobs_pb2.SubmitResponse(job_id=job_id, pressure=owner.depth.pressure([job[0]]))
 
     async def SubmitMany(self, request: jobs_pb2.SubmitManyRequest, context: Any) -> jobs_pb2.SubmitManyResponse:  # noqa: N802
         results = await self._submit_batch(convert.domain_of(context), request, wait=False)
@@ -86,9 +88,12 @@ class SubmitCalls:
             await answers.put(jobs_pb2.SubmitStreamResponse(request_no=request.request_no, results=results))
 
         async with asyncio.TaskGroup() as tasks:
-            async for request in requests:
-                await room.acquire()
-                tasks.create_task(serve(request))
+            try:
+                async for request in requests:
+                    await room.acquire()
+                    tasks.create_task(serve(request))
+            except BrokerError as error:  # what came is no message at all, or the token has ended: nothing more is read
+                await answers.put(error)
         await answers.put(None)
 
     async def _submit_batch(self, domain: str, request: Batched, *, wait: bool) -> jobs_pb2.SubmitResults:
@@ -108,7 +113,10 @@ class SubmitCalls:
             except BrokerError as error:
                 batch.refuse(places, error)
             start = places.stop
-        return await batch.results()
+        results = await batch.results()
+        if batch.entries and owner.types.depth_limited:
+            results.pressure = owner.depth.pressure(batch.entries)
+        return results
 
     async def _queue_plain(self, owner: Owner, domain: str, field: str, group: types_pb2.PlainSpecs, places: Sequence[int], batch: "_Batch", *, wait: bool) -> None:
         """Queues jobs that came as columns. Raises BrokerError for what concerns all of them."""
@@ -139,6 +147,7 @@ class SubmitCalls:
             try:
                 job, job_size = await self._read(owner, domain, spec)
                 if convert.is_keyed(spec):
+                    batch.entries.add(job[0])
                     batch.keyed.append((index, await self._queue_keyed(owner, spec, job, job_size, wait=wait)))
                     continue
             except BrokerError as error:
@@ -217,9 +226,18 @@ class SubmitCalls:
 
     async def _queue(self, owner: Owner, jobs: list[NewJob] | PlainJobs, size: int, places: Sequence[int], batch: "_Batch", *, wait: bool) -> None:
         """Queues one chunk; the batch knows whether and where its ids belong."""
+        if owner.types.depth_limited:
+            batch.entries.update([jobs.entry] if isinstance(jobs, PlainJobs) else [job[0] for job in jobs])
         while True:
             try:
                 batch.unkeyed.append((places, owner.submit(jobs, size)))
+                return
+            except QueueFull as error:
+                if len(jobs) == 1 or error.room == 0:
+                    batch.refuse(places, error)
+                    return
+                for part, at in _parts(jobs, error.room):  # as many as there is room for, in order
+                    await self._queue(owner, part, size * len(part) // len(jobs), places[at : at + len(part)], batch, wait=wait)
                 return
             except Busy as error:
                 if not wait:
@@ -237,6 +255,7 @@ class _Batch:
     def __init__(self, count: int) -> None:
         self.unkeyed: list[tuple[Sequence[int], asyncio.Future[list[int]]]] = []  # (positions, their ids)
         self.keyed: list[tuple[int, asyncio.Future[tuple[int, bool]]]] = []
+        self.entries: set[TypeEntry] = set()  # types of jobs that met depth limits
         self._job_ids = [0] * count
         self._existing: list[int] = []
         self._failures: list[jobs_pb2.SubmitFailure] = []
@@ -245,12 +264,15 @@ class _Batch:
     def refuse(self, places: Sequence[int], error: BrokerError) -> None:
         """The jobs at these positions are not stored."""
         reason = reason_of(error)
+        retry_after_s = getattr(error, "retry_after_s", None)
+        retry_after = to_duration(retry_after_s) if retry_after_s is not None else None
         code, text, field = status_code(reason).value[0], str(error), getattr(error, "field", None) or ""
         holder = getattr(error, "job_id", 0)
         self.refused.update(places)
         for index in places:
             named = field if field.startswith("plain[") or not field else f"jobs[{index}].{field}"
-            self._failures.append(jobs_pb2.SubmitFailure(index=index, code=code, reason=reason, message=text, field=named, job_id=holder))
+            failure = jobs_pb2.SubmitFailure(index=index, code=code, reason=reason, message=text, field=named, job_id=holder, retry_after=retry_after)
+            self._failures.append(failure)
 
     async def results(self) -> jobs_pb2.SubmitResults:
         """Waits until everything is decided."""
@@ -273,6 +295,15 @@ class _Batch:
             except BrokerError as error:
                 self.refuse([index], error)
         return jobs_pb2.SubmitResults(job_ids=self._job_ids, existing=self._existing, failures=self._failures)
+
+
+def _parts(jobs: list[NewJob] | PlainJobs, room: int) -> list[tuple[list[NewJob] | PlainJobs, int]]:
+    """The jobs in parts, each with its position: those of one type up to what there is room for, and the rest; those of several types one by one."""
+    if isinstance(jobs, PlainJobs):
+        return [(PlainJobs(jobs.entry, jobs.priority, jobs.payloads[:room]), 0), (PlainJobs(jobs.entry, jobs.priority, jobs.payloads[room:]), room)]
+    if len({job[0] for job in jobs}) == 1:
+        return [(jobs[:room], 0), (jobs[room:], room)]
+    return [([job], index) for index, job in enumerate(jobs)]
 
 
 def _count(request: Batched) -> int:

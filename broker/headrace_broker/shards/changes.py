@@ -8,9 +8,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from headrace_broker.model import starting
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError, Busy, DatabaseUnavailable, InvalidState, JobNotFound, UniqueKeyTaken
-from headrace_broker.model.job import SETTLED, Kind, NoteKind, State
+from headrace_broker.model.job import SETTLED, Head, Kind, NoteKind, State
 from headrace_broker.shards.intents import Change, ChangeIntent, Verb
 from headrace_broker.shards.live import Abort, Live
 from headrace_broker.shards.round import Round
@@ -133,6 +134,8 @@ def _stands(job: Live | StoredHead) -> dict[str, object]:
 
 def _audit(round_: Round, intent: ChangeIntent, head: StoredHead, before: dict[str, object], state: State) -> None:
     """The row of a change that was decided: it is stored by the flush that stores the change."""
+    if intent.verb is Verb.EXPIRE:  # nobody asked for it, and the event says why
+        return
     after: dict[str, object] = {"state": state.name.lower()}
     if intent.verb is Verb.ABORT and state is State.PROCESSING:
         after |= {"abort": "requested", "grace_s": intent.grace_s}
@@ -148,6 +151,8 @@ def _revive(owner: "Owner", head: StoredHead, live: Live | None) -> Live:
     live = Live(head.job_id, owner.types.by_id[head.type_id], head.priority, head.instance_id)
     live.seq, live.kind, live.state = head.seq, head.kind, head.state
     live.run, live.attempt, live.losses, live.agent_id = head.run, head.attempt, head.losses, head.agent_id
+    if head.terms is not None:
+        live.line = owner.lines.of(live.entry, head.terms)
     return live
 
 
@@ -197,6 +202,7 @@ def _abort(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead
     live = _revive(owner, head, live)
     if state is State.PROCESSING:
         owner.not_before[head.job_id] = now + owner.limits.lease_s
+        owner.caps.owe(owner, live, now + owner.limits.lease_s, now)
         if live.session is not None:
             round_.revoked.append((live.session, live.job_id, live.seq))
     else:
@@ -221,4 +227,24 @@ def _purge(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead
     return State.GONE
 
 
-_DECIDE = {Verb.REQUEUE: _requeue, Verb.ABORT: _abort, Verb.PURGE: _purge}
+def _expire(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live | None, now: float) -> State:
+    """Transition 17: a job that has not started in time ends as its type says."""
+    if live is not None and live.seq != head.seq:
+        raise starting.NotYet(0.0)  # what was read is not so any more: look again
+    if head.job_id in owner.graph.unmet:  # its time begins when what it depends on has completed
+        raise starting.NotYet(starting.EVER)
+    starting.check(
+        head.job_id, Head(head.seq, head.state, head.run, head.attempt, head.losses), owner.types.by_id[head.type_id].settings,
+        moved_at_s=head.at.timestamp() if head.at is not None else None,
+        available_at_s=head.available_at.timestamp() if head.available_at is not None else None, now_s=owner.clock.now_s(),
+    )  # fmt: skip
+    live = _revive(owner, head, live)
+    owner.leave_queue(head.job_id)
+    owner.bodies.pop(head.job_id)
+    owner.settle_job(round_, live, Kind.EXPIRED, live.entry.settings.exhausted_state)
+    round_.batch.extend_event(reason=intent.reason, error=starting.ERROR)
+    owner.raise_alert(round_, live, starting.ERROR)
+    return live.state
+
+
+_DECIDE = {Verb.REQUEUE: _requeue, Verb.ABORT: _abort, Verb.PURGE: _purge, Verb.EXPIRE: _expire}

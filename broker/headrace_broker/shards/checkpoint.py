@@ -8,6 +8,7 @@ may be set back: so `floor` is the earliest time of any flush after the snapshot
 """
 
 import asyncio
+import itertools
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from headrace_broker.model.terms import Terms
 from headrace_broker.store.checkpoints import CheckpointStore, Chunk, ChunkKind
 from headrace_broker.store.ledger import Ledger
 from headrace_broker.store.pool import ANY_FAILURE
@@ -43,17 +45,22 @@ class Snapshot:
     clock_s: float
     live: "array[int]"
     dropped: "array[int]"
+    terms: "list[tuple[int, Terms, int, array[int]]]"  # type_id, terms, priority, ids
+    terms_timed: list[tuple[int, Terms, int, int, float]]  # type_id, terms, priority, job_id, due as in `timed`
 
     @classmethod
     def take(cls, owner: "Owner", life_id: int, n: int) -> "Snapshot":
         """Of an owner none of whose decisions is under way."""
         ready = owner.lanes.copies()
-        return cls(life_id, n, owner.newest_id, ready, owner.timers.columns(), owner.clock.offset_s, array("q", owner.live_jobs), array("q", owner.lanes.stale()))
+        terms = [(line.entry.type_id, line.terms, priority, job_ids) for line, priority, job_ids in owner.lines.entries()]
+        timed = [(line.entry.type_id, line.terms, priority, job_id, due) for line, priority, job_id, due in owner.lines.timed() if line is not None]
+        live, dropped = array("q", owner.live_jobs), array("q", owner.lanes.stale())
+        return cls(life_id, n, owner.newest_id, ready, owner.timers.columns(), owner.clock.offset_s, live, dropped, terms, timed)
 
     @property
     def jobs(self) -> int:
         """How many entries it has."""
-        return sum(len(ids) for _, _, ids in self.ready) + len(self.timed[0]) + len(self.live)
+        return sum(len(ids) for _, _, ids in self.ready) + sum(len(ids) for *_, ids in self.terms) + len(self.timed[0]) + len(self.live) + len(self.terms_timed)
 
     def chunks(self) -> Iterator[Chunk]:
         """What is to be written, in pieces."""
@@ -67,6 +74,17 @@ class Snapshot:
         for kind, numbers in ((ChunkKind.LIVE, self.live), (ChunkKind.DROPPED, self.dropped)):
             for part in _parts(numbers):
                 yield Chunk(kind, part)
+        yield from self._chunks_of_terms()
+
+    def _chunks_of_terms(self) -> Iterator[Chunk]:
+        """Jobs that have terms, each chunk with those that its jobs have."""
+        ready = ((type_id, terms, priority, job_id, 0.0) for type_id, terms, priority, ids in self.terms for job_id in ids)
+        timed = ((type_id, terms, priority, job_id, due + self.clock_s) for type_id, terms, priority, job_id, due in self.terms_timed)
+        jobs = itertools.chain(ready, timed)
+        while part := list(itertools.islice(jobs, CHUNK_JOBS)):
+            places = {place: number for number, place in enumerate(dict.fromkeys((type_id, terms) for type_id, terms, *_ in part))}
+            what = array("q", [places[type_id, terms] << 32 | priority + 0x8000_0000 for type_id, terms, priority, *_ in part])
+            yield Chunk(ChunkKind.TERMS, array("q", [job[3] for job in part]), what=what, due=array("d", [job[4] for job in part]), terms=list(places))
 
 
 def _parts(ids: "array[int]") -> "Iterator[array[int]]":

@@ -1,37 +1,52 @@
 """Pairs agents' credit with ready jobs: highest score first, then the one that has been ready longest.
 
-The score of a job is its type's priority plus its own. Among lanes of the same score the one whose next id is lowest goes first. Agents with room take turns, and
-share what is ready evenly when there is less of it than room.
+The score of a job is its type's priority plus its own. Among lanes of the same score the one whose next id is lowest goes first. Agents with room take turns, and share
+what is ready evenly when there is less of it than room; domains share a round by their weights. Jobs that have terms take turns among their fairness keys (see
+`lines`); those without are one more key where a type has both. What a limit holds back is not looked at (see `caps`).
 """
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from headrace_broker.model.job import Kind, State
+from headrace_broker.shards.lines import Choice, Crowd
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
 from headrace_broker.shards.session import Session
 from headrace_broker.store.batch import MAX_ROWS, instance_of
 
 if TYPE_CHECKING:
+    from headrace_broker.shards.domains import DomainEntry
     from headrace_broker.shards.owner import Owner
+
+Candidate = tuple[int, int, int, int, Choice | None]
+"""(-score, first id, type, priority, what is next of the jobs that have terms; None: a lane of those that have none)"""
 
 
 def grant(owner: "Owner", round_: Round, now: float) -> None:
     """Grants ready jobs to agents with room; adds the events and the grants to the round."""
     left = MAX_ROWS + MAX_ROWS // 2 - round_.batch.rows()
     while owner.hungry and left > 0:
-        ready = {type_id: owner.lanes.ready(type_id) for type_id in owner.lanes.types() if not owner.types.by_id[type_id].settings.paused}
+        ready = _ready(owner, round_, now)
         if not ready:
             return
+        shares = _shares(owner, ready, left) if len(owner.types.domains) > 1 else None
         share = max(1, sum(ready.values()) // len(owner.hungry))
         given = 0
         for session in list(owner.hungry):
             if session.room <= 0:
                 del owner.hungry[session]
                 continue
-            taken = _serve(owner, round_, session, ready, min(share, session.room, left), now)
+            if shares is None:
+                want = min(share, session.room, left)
+            else:
+                quota, share = shares.get(session.facts.domain, (0, 0))
+                want = min(share, session.room, left, quota)
+            taken = _serve(owner, round_, session, ready, want, now)
             given += taken
             left -= taken
+            if shares is not None and taken:
+                shares[session.facts.domain] = quota - taken, share
             if taken:  # the next round begins with somebody else
                 del owner.hungry[session]
                 if session.room > 0:
@@ -42,23 +57,110 @@ def grant(owner: "Owner", round_: Round, now: float) -> None:
             return
 
 
+def _ready(owner: "Owner", round_: Round, now: float) -> dict[int, int]:
+    """About how many jobs may be granted, by type; types that have none are left out."""
+    by_id, crowds = owner.types.by_id, owner.lines.crowds
+    ready = {type_id: owner.lanes.ready(type_id) for type_id in owner.lanes.types() if not by_id[type_id].halted}
+    for type_id, crowd in crowds.items():
+        if not crowd.entry.halted and (waiting := owner.lines.ready(crowd)):
+            ready[type_id] = ready.get(type_id, 0) + waiting
+    for type_id in [type_id for type_id in ready if by_id[type_id].limited]:
+        room = owner.caps.room(owner, by_id[type_id], round_, now)
+        if room > 0:
+            ready[type_id] = min(ready[type_id], room)
+        else:
+            del ready[type_id]
+    return ready
+
+
+def _shares(owner: "Owner", ready: dict[int, int], left: int) -> dict[str, tuple[int, int]]:
+    """(grants that a domain may have of those that are left, and each of its agents), by the weights of the domains that have something to grant and an agent."""
+    hungry = Counter([session.facts.domain for session in owner.hungry])
+    waiting: Counter[DomainEntry] = Counter()
+    for type_id, count in ready.items():
+        waiting[owner.types.by_id[type_id].domain_entry] += count
+    total = sum(domain.weight for domain in waiting if domain.name in hungry)
+    return {domain.name: (max(1, int(left * domain.weight / total)), max(1, count // hungry[domain.name])) for domain, count in waiting.items() if domain.name in hungry}
+
+
 def _serve(owner: "Owner", round_: Round, session: Session, ready: dict[int, int], want: int, now: float) -> int:
     """Grants up to `want` jobs to one agent; returns how many."""
-    lanes, given = owner.lanes, 0
+    given = 0
     while given < want:
-        best: list[tuple[int, int, int, int]] = []  # (-score, first id, type, priority)
-        for type_id in ready.keys() & session.served.keys():
-            priority = lanes.best(type_id)
-            if priority is not None and session.room_for(type_id) > 0:
-                best.append((-(priority + owner.types.by_id[type_id].settings.priority), lanes.first(type_id, priority), type_id, priority))
+        best = _candidates(owner, round_, session, ready, now)
         if not best:
             break
-        best.sort()
-        score, _, type_id, priority = best[0]
+        best.sort(key=_order)
+        score, _, type_id, priority, choice = best[0]
+        entry = owner.types.by_id[type_id]
         alone = len(best) == 1 or best[1][0] != score
         count = min(want - given, session.room_for(type_id)) if alone else 1
-        given += _grant_all(owner, round_, session, lanes.pop(type_id, priority, count), type_id, priority, now)
+        if entry.limited:
+            count = min(count, owner.caps.room(owner, entry, round_, now))
+        if choice is not None:
+            taken = _grant_of_line(owner, round_, session, choice, count, now)
+        else:
+            crowd = owner.lines.crowds.get(type_id)
+            clock = crowd.clocks.get(priority) if crowd is not None else None  # jobs without terms are one more key
+            job_ids = owner.lanes.pop(type_id, priority, count if clock is None else 1)
+            taken = _grant_all(owner, round_, session, job_ids, type_id, priority, now)
+            if clock is not None and taken:
+                clock.serve("", entry.settings.weight(""))
+        given += taken
+        if entry.limited:
+            owner.caps.spend(entry, taken)
     return given
+
+
+def _order(candidate: Candidate) -> tuple[int, int]:
+    return candidate[:2]
+
+
+def _candidates(owner: "Owner", round_: Round, session: Session, ready: dict[int, int], now: float) -> list[Candidate]:
+    """What is next of each type that the agent may be granted now."""
+    best: list[Candidate] = []
+    lanes, crowds, by_id = owner.lanes, owner.lines.crowds, owner.types.by_id
+    for type_id in ready.keys() & session.served.keys():
+        entry = by_id[type_id]
+        if session.room_for(type_id) <= 0 or (entry.limited and owner.caps.room(owner, entry, round_, now) <= 0):
+            continue
+        priority = lanes.best(type_id)
+        crowd = crowds.get(type_id)
+        if crowd is None or not crowd.listed:
+            if priority is not None:
+                best.append((-(priority + entry.settings.priority), lanes.first(type_id, priority), type_id, priority, None))
+            continue
+        choice = owner.lines.best(crowd, session)
+        found = _of_both(owner, crowd, priority, choice)
+        if found is not None:
+            best.append(found)
+    return best
+
+
+def _of_both(owner: "Owner", crowd: Crowd, priority: int | None, choice: Choice | None) -> Candidate | None:
+    """What is next of a type that may have jobs with terms and jobs without, the latter at `priority` if any."""
+    own, type_id = crowd.entry.settings.priority, crowd.entry.type_id
+    if choice is not None and priority == choice.priority:
+        turn = (crowd.clocks[priority].join(""), owner.lanes.first(type_id, priority))
+        plain = turn < (choice.passed, choice.first)
+    else:
+        plain = priority is not None and (choice is None or priority > choice.priority)
+    if plain and priority is not None:
+        return -(priority + own), owner.lanes.first(type_id, priority), type_id, priority, None
+    return None if choice is None else (-(choice.priority + own), choice.first, type_id, choice.priority, choice)
+
+
+def _grant_of_line(owner: "Owner", round_: Round, session: Session, choice: Choice, count: int, now: float) -> int:
+    """Grants the next jobs of a line: one, or more where no other line waits for its turn; returns how many."""
+    line = choice.line
+    job_ids = owner.lines.take(owner.lines.crowds[line.entry.type_id], choice, count)
+    taken = _grant_all(owner, round_, session, job_ids, line.entry.type_id, choice.priority, now)
+    for job_id in job_ids:
+        live = owner.live_jobs[job_id]
+        if live.line is None:  # its first grant
+            live.line = line
+            owner.lines.began(line, 1)
+    return taken
 
 
 def _grant_all(owner: "Owner", round_: Round, session: Session, job_ids: list[int], type_id: int, priority: int, now: float) -> int:

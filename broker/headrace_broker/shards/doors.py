@@ -13,16 +13,18 @@ that a takeover found open, since what was said of them is forgotten.
 """
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from headrace_broker.model.errors import BrokerError, Busy, Unavailable
+from headrace_broker.model.errors import BrokerError, Busy, QueueFull, Unavailable
 from headrace_broker.model.job import Kind, State
 from headrace_broker.shards.intents import Completions, Ending, NewJob, Submission
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
+from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.inbox import COMPLETED, Cursor, DoorCompletion, Inbox, InboxResult, InboxRow, InboxTaken
 from headrace_broker.store.pool import ANY_FAILURE
 
@@ -65,6 +67,7 @@ class Chunk:
     jobs: list[tuple[int, NewJob]]
     results: list[InboxResult]
     completions: list[DoorCompletion]
+    reserved: list[Counter[TypeEntry] | None]  # what the depth limits hold for the jobs, until the round counts them
     done: "asyncio.Future[bool]"
 
 
@@ -96,12 +99,13 @@ class Doors:
         batch = round_.batch
         results = list(chunk.results)
         job_ids = []
+        for reserved in chunk.reserved:
+            owner.depth.release(reserved)
         for inbox_id, job in chunk.jobs:
-            entry, priority, available_at_s, body = job
             job_id = owner.add_job(batch, job)
-            batch.counts[entry.type_id, State.WAITING, 0] += 1
-            owner.bodies.put(job_id, body)
-            owner.enter(job_id, entry.type_id, priority, available_at_s)
+            batch.counts[job[0].type_id, State.WAITING, 0] += 1
+            owner.bodies.put(job_id, job[3])
+            owner.enter_job(job_id, job)
             results.append(InboxResult(inbox_id, job_id))
             job_ids.append(job_id)
         if job_ids:
@@ -228,7 +232,7 @@ async def _take_chunk(owner: "Owner", inbox: Inbox, reader: Reader) -> bool:
         doors.cursor = cursor  # not worth a commit
         return False
     completed = [row for row in rows if row.kind == COMPLETED]
-    chunk = Chunk(cursor, [], [], await inbox.completions(completed) if completed else [], asyncio.get_running_loop().create_future())
+    chunk = Chunk(cursor, [], [], await inbox.completions(completed) if completed else [], [], asyncio.get_running_loop().create_future())
     keyed: list[tuple[int, asyncio.Future[tuple[int, bool]]]] = []
     for row in rows:
         if row.kind == COMPLETED:
@@ -248,6 +252,7 @@ async def _take_chunk(owner: "Owner", inbox: Inbox, reader: Reader) -> bool:
         chunk.results.append(await _result(inbox_id, answer, reader))
     if owner.refusing is not None:
         raise owner.refusing
+    chunk.jobs = [(inbox_id, job) for inbox_id, job in chunk.jobs if _admitted(owner, chunk, inbox_id, job, reader)]
     doors.put(chunk)
     owner.wake.set()
     if not await chunk.done:
@@ -278,6 +283,16 @@ def _complete(owner: "Owner", round_: Round, done: DoorCompletion) -> None:
     round_.batch.drop_event()
     counts[done.type_id, State.COMPLETED, minute] -= 1
     counts[done.type_id, State.COMPLETED, done.delete_minute or 0] += 1
+
+
+def _admitted(owner: "Owner", chunk: Chunk, inbox_id: int, job: NewJob, reader: Reader) -> bool:
+    """Whether depth limits leave room for a job; one that has none is refused."""
+    try:
+        chunk.reserved.append(owner.depth.reserve([job]))
+    except QueueFull as error:
+        chunk.results.append(InboxResult(inbox_id, None, reader.reason(error), str(error)))
+        return False
+    return True
 
 
 async def _result(inbox_id: int, answer: "asyncio.Future[tuple[int, bool]]", reader: Reader) -> InboxResult:

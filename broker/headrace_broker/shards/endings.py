@@ -44,7 +44,7 @@ def _complete(owner: "Owner", round_: Round, done: Completions) -> None:
     places, whos, steps = batch.event_place, batch.event_who, batch.event_step
     before = len(batch.event_job)
     late: list[tuple[Ending, Live | None]] = []
-    minutes: dict[TypeEntry, int] = {}
+    minutes: dict[TypeEntry, int] = {}  # of types of the sink's domain
     settled: Counter[TypeEntry] = Counter()
     for index, (job_id, epoch) in enumerate(zip(done.job_ids, done.epochs, strict=True)):
         live = live_jobs.get(job_id)
@@ -54,6 +54,9 @@ def _complete(owner: "Owner", round_: Round, done: Completions) -> None:
         entry, session = live.entry, live.session
         minute = minutes.get(entry)
         if minute is None:
+            if entry.domain != done.sink.domain:
+                round_.acks.append((done.sink, [job_id], [epoch], Disposition.UNKNOWN))
+                continue
             minute = minutes[entry] = owner.delete_minute(entry, State.COMPLETED) or 0
         settled[entry] += 1
         del live_jobs[job_id]
@@ -74,6 +77,10 @@ def _complete(owner: "Owner", round_: Round, done: Completions) -> None:
     for entry, count in settled.items():
         batch.counts[entry.type_id, State.PROCESSING, 0] -= count
         batch.counts[entry.type_id, State.COMPLETED, minutes[entry]] += count
+    if owner.lines.leased:
+        for live in lives:
+            if live.line is not None:
+                owner.lines.moved(live.line, State.PROCESSING, State.COMPLETED)
     if job_ids:
         owner.note_moved(job_ids)
         if owner.graph.waiters:
@@ -93,6 +100,9 @@ def _end(owner: "Owner", round_: Round, ending: Ending) -> None:
     if live is None or live.seq != ending.epoch or live.state is not State.PROCESSING:
         _end_late(owner, round_, ending, live)
         return
+    if ending.sink is not None and ending.sink.domain != live.entry.domain:
+        _end_late(owner, round_, ending, live)
+        return
     if ending.sink is not None:
         round_.acks.append((ending.sink, [ending.job_id], [ending.epoch], Disposition.ACCEPTED))
     if ending.kind is Kind.COMPLETED:
@@ -104,6 +114,8 @@ def _end(owner: "Owner", round_: Round, ending: Ending) -> None:
 def _end_badly(owner: "Owner", round_: Round, live: Live, ending: Ending) -> None:
     """Failed, timed out, lost, released, rejected or aborted: back to waiting, or settled."""
     settings = live.entry.settings
+    if ending.lease_until:
+        owner.caps.owe(owner, live, ending.lease_until, owner.now())
     abort, kind, error = live.abort, ending.kind, ending.error
     if kind in UNCHARGED:
         live.attempt -= 1
@@ -138,6 +150,9 @@ def _end_badly(owner: "Owner", round_: Round, live: Live, ending: Ending) -> Non
 def _end_late(owner: "Owner", round_: Round, ending: Ending, live: Live | None) -> None:
     """An ending whose lease is not the current one: still good if the lease was lost and nobody started since; otherwise the ledger tells what it was."""
     if ending.sink is None:
+        return
+    if live is not None and live.entry.domain != ending.sink.domain:
+        round_.acks.append((ending.sink, [ending.job_id], [ending.epoch], Disposition.UNKNOWN))
         return
     late = live is not None and live.state is State.WAITING and live.seq == ending.epoch + 1 and live.kind in (Kind.LOST, Kind.OWNER_CHANGED)
     if late and live is not None and ending.kind is Kind.COMPLETED:

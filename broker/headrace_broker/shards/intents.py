@@ -1,6 +1,7 @@
 """What callers want of the owner. Intents wait in the owner's queues until the next flush is built; only then are they decided."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -35,6 +36,7 @@ class Submission:
 
     jobs: list[NewJob] | PlainJobs
     done: "asyncio.Future[list[int]]"
+    reserved: Counter[TypeEntry] | None = None  # room under depth limits
 
 
 @dataclass(slots=True, eq=False)
@@ -50,6 +52,7 @@ class KeyedJob:
     depends_on: tuple[int, ...] | None = None  # it is held until these have completed; None: it waits for no other. The body's `more` has it too
     return_holder: bool = True  # the answer when a live job holds the unique key: that job; False: UniqueKeyTaken
     other_hashes: Sequence[bytes] = ()  # which say too that the body is the same
+    reserved: Counter[TypeEntry] | None = None  # room under depth limits
 
     @property
     def key_name(self) -> UniqueName:
@@ -67,7 +70,11 @@ class KeyedJob:
 
 
 class AckSink(Protocol):
-    """Who is told what became of outcomes, once that is durable."""
+    """Who is told what became of outcomes, once that is durable. Outcomes of jobs outside of its domain are unknown."""
+
+    @property
+    def domain(self) -> str:
+        """Where the jobs of these outcomes must be."""
 
     def ack(self, job_ids: list[int], epochs: list[int], disposition: Disposition) -> None:
         """Each outcome is named in one call; those named together had the same fate."""
@@ -89,6 +96,7 @@ class Ending:
     door: bool = False  # its handler has used a transaction that may complete the job
     settled: bool = False  # such a transaction was committed: the ledger has the ending
     cleared: bool = False  # contested, and the job's lock is taken
+    lease_until: float = 0.0  # monotonic: its agent may go on until then
 
 
 @dataclass(slots=True, eq=False)
@@ -114,6 +122,7 @@ class Verb(Enum):
     REQUEUE = "requeue"
     ABORT = "abort"
     PURGE = "purge"
+    EXPIRE = "expire"  # asked for by the broker itself: it did not start in time
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,9 @@ class Keyed:
         """The flush is durable: the jobs whose keys were free are ready, the others are answered with what holds their key."""
         stored: dict[KeyedJob, int] = {}
         refused: list[KeyedJob] = []
+        for keyed in (*round_.jobs, *(follower for _, follower in round_.followers)):
+            self._owner.depth.release(keyed.reserved)
+            keyed.reserved = None  # one that goes back into the queue was admitted, and stays so
         for job_id, keyed in zip(round_.batch.job_id, round_.jobs, strict=True):
             if job_id in flushed.stored:
                 stored[keyed] = job_id
@@ -118,10 +121,13 @@ class Keyed:
         if keyed.unique_key:
             self.note_moved(keyed.unique_name)
         if keyed.depends_on is None:
-            owner.enter(job_id, entry.type_id, priority, available_at_s)
+            owner.enter_job(job_id, keyed.job)
         else:
             live = owner.live_jobs[job_id] = Live(job_id, entry, priority, instance_of(body))
             live.available_at_s = available_at_s
+            live.line = owner.line_of(entry, body)
+            if live.line is not None:
+                live.line.jobs += 1
             owner.graph.hold(job_id, keyed.depends_on)
         if owner.hub.active:
             owner.hub.publish([JobChange(job_id, entry.type_id, State.WAITING, 0, "submitted", instance_of(body))])

@@ -39,11 +39,11 @@ class Lane:
 
 
 class Lanes:
-    """All lanes of the types that one owner serves."""
+    """Lanes by type (or by line, see `lines`) and priority. `stale`: marks to share with other lanes: job_id -> entries that no longer count."""
 
-    def __init__(self) -> None:
+    def __init__(self, stale: dict[int, int] | None = None) -> None:
         self._by_type: dict[int, dict[int, Lane]] = {}  # type_id -> priority -> lane; priorities in no order
-        self._stale: dict[int, int] = {}  # job_id -> entries that no longer count
+        self.marks: dict[int, int] = {} if stale is None else stale
 
     def push(self, type_id: int, priority: int, job_id: int) -> None:
         """Adds a ready job behind those of its lane."""
@@ -55,7 +55,7 @@ class Lanes:
 
     def discard(self, job_id: int) -> None:
         """The job's present entry, here or still to come from a timer, does not count any more."""
-        self._stale[job_id] = self._stale.get(job_id, 0) + 1
+        self.marks[job_id] = self.marks.get(job_id, 0) + 1
 
     def best(self, type_id: int) -> int | None:
         """The highest priority with an entry of the type; None: nothing is ready."""
@@ -66,6 +66,27 @@ class Lanes:
         """The id that is next in a lane, stale or not."""
         lane = self._by_type[type_id][priority]
         return lane.ids[lane.head]
+
+    def find_first(self, type_id: int, priority: int) -> int | None:
+        """The same, or None when the lane is empty."""
+        lane = self._by_type.get(type_id, {}).get(priority)
+        return None if lane is None else lane.ids[lane.head]
+
+    def priorities(self, type_id: int) -> list[int]:
+        """Priorities at which the type has entries."""
+        return list(self._by_type.get(type_id, {}))
+
+    def drop(self, type_id: int) -> int:
+        """Removes the lanes of a type, whose entries are all stale; returns how many there were."""
+        lanes = self._by_type.pop(type_id, {})
+        for lane in lanes.values():
+            self.settle_stale(lane.ids[lane.head :])
+        return sum(map(len, lanes.values()))
+
+    def settle_stale(self, job_ids: Iterable[int]) -> None:
+        """Entries that do not count were taken out elsewhere."""
+        for job_id in job_ids:
+            self._skip(job_id)
 
     def ready(self, type_id: int) -> int:
         """Entries of a type, stale ones included."""
@@ -80,7 +101,7 @@ class Lanes:
             del lanes[priority]
             if not lanes:
                 del self._by_type[type_id]
-        if self._stale:
+        if self.marks:
             return [job_id for job_id in taken if not self._skip(job_id)]
         return taken
 
@@ -119,11 +140,11 @@ class Lanes:
 
     def stale(self) -> list[int]:
         """Jobs that have an entry that does not count, in a lane or still to come."""
-        return list(self._stale)
+        return list(self.marks)
 
     def is_stale(self, job_id: int) -> bool:
         """Whether some entry of the job does not count."""
-        return job_id in self._stale
+        return job_id in self.marks
 
     def _lane(self, type_id: int, priority: int) -> Lane:
         lanes = self._by_type.get(type_id)
@@ -135,11 +156,11 @@ class Lanes:
         return lane
 
     def _skip(self, job_id: int) -> bool:
-        left = self._stale.get(job_id)
+        left = self.marks.get(job_id)
         if left is None:
             return False
         if left == 1:
-            del self._stale[job_id]
+            del self.marks[job_id]
         else:
-            self._stale[job_id] = left - 1
+            self.marks[job_id] = left - 1
         return True

@@ -6,6 +6,7 @@ from headrace_broker.model.job import Kind, State
 from headrace_broker.shards.types import TypeEntry
 
 if TYPE_CHECKING:
+    from headrace_broker.shards.lines import Line
     from headrace_broker.shards.session import Session
 
 
@@ -28,7 +29,7 @@ class Live:
     """One unsettled job. Written by the owner's decisions only; times are monotonic unless they say otherwise."""
 
     __slots__ = (
-        "abort", "agent_id", "assign_no", "attempt", "available_at_s", "deadline", "entry", "granted_at", "instance_id", "job_id", "kind", "lease_end",
+        "abort", "agent_id", "assign_no", "attempt", "available_at_s", "deadline", "entry", "granted_at", "instance_id", "job_id", "kind", "lease_end", "line",
         "losses", "missed", "not_before", "owner_changes", "priority", "progress", "round", "run", "seen_no", "seq", "session", "state",
     )  # fmt: skip
 
@@ -43,6 +44,7 @@ class Live:
         self.run = 1
         self.attempt = 0
         self.losses = 0
+        self.line: Line | None = None  # of jobs that have terms
         self.owner_changes = 0  # leases of this run that ended unclaimed, when it was read from the ledger
         self.available_at_s = 0.0  # waiting: not before, database clock; 0: at once
         self.not_before = 0.0  # no grant before: end of a lease whose holder may still run

@@ -20,22 +20,27 @@ from headrace_broker.metrics import Metrics
 from headrace_broker.model import ids
 from headrace_broker.model.errors import Busy, Draining
 from headrace_broker.model.job import Kind, NoteKind, State
+from headrace_broker.model.terms import Terms, parse
 from headrace_broker.shards import changes, dispatcher, endings, sweep
 from headrace_broker.shards.bodies import BodyCache
+from headrace_broker.shards.caps import Caps
 from headrace_broker.shards.clock import DatabaseClock
+from headrace_broker.shards.depth import Depth
 from headrace_broker.shards.doors import Doors
 from headrace_broker.shards.graph import Graph
 from headrace_broker.shards.hub import Hub
+from headrace_broker.shards.intake import Intake, domain_of
 from headrace_broker.shards.intents import ChangeIntent, Completions, Ending, KeyedJob, NewJob, PlainJobs, Submission
 from headrace_broker.shards.keyed import Keyed
 from headrace_broker.shards.lanes import Lanes
+from headrace_broker.shards.lines import Line, Lines
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
 from headrace_broker.shards.session import Session
 from headrace_broker.shards.tally import Tally
 from headrace_broker.shards.timers import Timers
 from headrace_broker.shards.types import TypeEntry, TypeTable
-from headrace_broker.store.batch import MAX_ROWS, Batch, instance_of, payload_of
+from headrace_broker.store.batch import MAX_ROWS, Batch, Body, instance_of, payload_of
 
 MAX_PENDING_JOBS = 50_000
 """Submitted jobs that wait for their flush; beyond, callers are told to come back. About half a second of work."""
@@ -68,6 +73,9 @@ class Owner:
         self.metrics = metrics
         self.hub = Hub()
         self.lanes = Lanes()
+        self.lines = Lines(self.lanes.marks)  # what has terms
+        self.caps = Caps()
+        self.depth = Depth(self)
         self.live_jobs: dict[int, Live] = {}
         self.bodies = BodyCache(limits.cache_bytes)
         self.by_incarnation: dict[str, Session] = {}
@@ -92,7 +100,7 @@ class Owner:
         self._tick = 0  # newest id, without its lowest bits
         self.timers = Timers()
         self.tally = Tally()
-        self._submissions: deque[Submission] = deque()
+        self._submissions = Intake()
         self.keyed = Keyed(self)
         self.doors = Doors()
         self.graph = Graph(self)
@@ -109,13 +117,16 @@ class Owner:
         """Queues jobs without keys; the future gets their ids once they are durable. `size_bytes` is that of their payloads.
 
         Raises:
-            Busy: too much is waiting for its flush. Unavailable: nothing is taken now.
+            Busy: too much is waiting for its flush. QueueFull: a depth limit. Unavailable: nothing is taken now.
 
         Cancellation: a cancelled future changes nothing; the jobs are stored.
         """
-        self._admit(len(jobs), size_bytes)
+        domain = domain_of(jobs)
+        if len(self.types.domains) > 1 and self._submissions.jobs(domain) + len(jobs) > MAX_PENDING_JOBS // 2:  # the rest is for the other domains
+            raise Busy(f"{self._submissions.jobs(domain)} submitted jobs of domain {domain.name} wait for the database; try again shortly", retry_after_s=0.1)
+        reserved = self._admit(jobs, len(jobs), size_bytes)
         done: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
-        self._submissions.append(Submission(jobs, done))
+        self._submissions.put(Submission(jobs, done, reserved))
         self.wake.set()
         return done
 
@@ -136,9 +147,9 @@ class Owner:
 
         When a live job holds the unique key the answer is that job, or UniqueKeyTaken without `return_holder`. Errors as for `submit`; IdempotencyConflict in the future.
         """
-        self._admit(1, size_bytes)
+        reserved = self._admit([job], 1, size_bytes)
         done: asyncio.Future[tuple[int, bool]] = asyncio.get_running_loop().create_future()
-        self.keyed.put(KeyedJob(job, domain_id, key, body_hash, done, unique_key, depends_on, return_holder, other_hashes))
+        self.keyed.put(KeyedJob(job, domain_id, key, body_hash, done, unique_key, depends_on, return_holder, other_hashes, reserved))
         self.wake.set()
         return done
 
@@ -166,13 +177,15 @@ class Owner:
         self.wake.set()
         return done
 
-    def _admit(self, jobs: int, size_bytes: int) -> None:
+    def _admit(self, jobs: list[NewJob] | PlainJobs, count: int, size_bytes: int) -> Counter[TypeEntry] | None:
         if self.refusing is not None:
             raise self.refusing
-        if self._pending_jobs + jobs > MAX_PENDING_JOBS or self._pending_bytes + size_bytes > MAX_PENDING_BYTES:
+        if self._pending_jobs + count > MAX_PENDING_JOBS or self._pending_bytes + size_bytes > MAX_PENDING_BYTES:
             raise Busy(f"{self._pending_jobs} submitted jobs wait for the database; try again shortly", retry_after_s=0.1)
-        self._pending_jobs += jobs
+        reserved = self.depth.reserve(jobs)
+        self._pending_jobs += count
         self._pending_bytes += size_bytes
+        return reserved
 
     def admitted(self, jobs: int, size_bytes: int) -> None:
         """So many jobs that were queued are on their way to the database."""
@@ -195,6 +208,7 @@ class Owner:
         self._take_notes(round_)
         self.graph.advance(round_)
         self._take_due(now)
+        self.caps.settle(self, now)
         if grant:
             dispatcher.grant(self, round_, now)
         for live in round_.waiting_again:
@@ -249,6 +263,7 @@ class Owner:
         self.doors.drop()
         self._changes.clear()
         self._pending_jobs = self._pending_bytes = 0
+        self.depth.forget()
 
     def accept_work(self) -> None:
         """New work is taken again, after the database was away: leases begin anew, since nobody could renew them."""
@@ -265,6 +280,10 @@ class Owner:
             if live.deadline:
                 live.deadline = max(live.deadline, now + self.limits.lease_s)
 
+    def now(self) -> float:
+        """The owner's monotonic clock, in seconds."""
+        return self._monotonic()
+
     @property
     def highest_id(self) -> int:
         """The id that was given out last, without its lowest bits."""
@@ -279,9 +298,7 @@ class Owner:
         """How long nothing is due, at most."""
         now = self._monotonic()
         due = [self._next_sweep - now] if self.by_incarnation or self.live_jobs else []
-        next_due = self.timers.next_due()
-        if next_due is not None:
-            due.append(next_due - now)
+        due += [at - now for at in (self.timers.next_due(), self.lines.timers.next_due(), self.caps.due) if at is not None]
         return max(0.0, min(due, default=math.inf))
 
     @property
@@ -303,9 +320,19 @@ class Owner:
         """A job to which nothing happened yet, and that waits for a time (seconds since 1970)."""
         self.enter(job_id, type_id, priority, due_s)
 
+    def recover_terms(self, type_id: int, terms: Terms, priority: int, job_id: int, due_s: float) -> None:
+        """A job with terms to which nothing happened yet; `due_s` 0: it only waits for an agent."""
+        line = self.lines.of(self.types.by_id[type_id], terms)
+        line.jobs += 1
+        self.lines.enter(line, priority, job_id, self.clock.monotonic_at(due_s) if due_s else 0.0, self._monotonic())
+
     def recover_live(self, live: Live) -> None:
         """A job to which something happened: it waits again, or its lease is open."""
         self.live_jobs[live.job_id] = live
+        if live.line is not None:
+            live.line.jobs += 1
+            if live.state is State.PROCESSING:
+                self.lines.began(live.line, 1)
         if live.state is State.WAITING:
             self.await_turn(live, self._monotonic())
 
@@ -313,6 +340,8 @@ class Owner:
 
     def record(self, round_: Round, live: Live, kind: Kind, state: State, *, delete_minute: int | None = None, result: bytes | None = None) -> None:
         """Adds the event that moves `live` (whose run, attempt and losses are already those after it) and moves it; counts, and tells watchers."""
+        if live.line is not None:
+            self.lines.moved(live.line, live.state, state)
         type_id = live.entry.type_id
         counts = round_.batch.counts
         counts[type_id, live.state, 0] -= 1
@@ -367,6 +396,9 @@ class Owner:
         if live.job_id in self.graph.unmet:
             return
         due = max(self.clock.monotonic_at(live.available_at_s) if live.available_at_s else 0.0, live.not_before)
+        if live.line is not None:
+            self.lines.enter(live.line, live.priority, live.job_id, due, now)
+            return
         if due > now:
             self.timers.push(due, live.job_id, live.entry.type_id, live.priority, now)
         else:
@@ -389,19 +421,20 @@ class Owner:
         self.begin_ids()
         shard = self._next_shard
         while self._submissions and len(batch.job_id) < MAX_ROWS // 2:
-            submission = self._submissions.popleft()
+            submission = self._submissions.pop()
+            self.depth.release(submission.reserved)
             first = len(batch.job_id)
             if isinstance(submission.jobs, PlainJobs):
                 self._take_plain(round_, submission.jobs, shard)
                 round_.submissions.append((submission, batch.job_id[first:]))
                 continue
             for job in submission.jobs:
-                entry, priority, available_at_s, body = job
+                entry, _, _, body = job
                 job_id = self.add_job(batch, job)
                 batch.counts[entry.type_id, State.WAITING, 0] += 1
                 self._pending_bytes -= len(payload_of(body))
                 self.bodies.put(job_id, body)
-                self.enter(job_id, entry.type_id, priority, available_at_s)
+                self.enter_job(job_id, job)
             round_.submissions.append((submission, batch.job_id[first:]))
             self._pending_jobs -= len(submission.jobs)
 
@@ -440,6 +473,20 @@ class Owner:
     def _class_for(self, entry: TypeEntry) -> int:
         return entry.class_ if entry.class_ in self.open_classes else ids.DEFAULT_CLASS
 
+    def enter_job(self, job_id: int, job: NewJob) -> None:
+        """A job that was stored now: see `enter`."""
+        entry, priority, available_at_s, body = job
+        line = self.line_of(entry, body)
+        if line is None:
+            self.enter(job_id, entry.type_id, priority, available_at_s)
+        else:
+            self.recover_terms(entry.type_id, line.terms, priority, job_id, available_at_s)
+
+    def line_of(self, entry: TypeEntry, body: Body) -> Line | None:
+        """Where a job waits that has terms; None: it has none."""
+        terms = parse(body.more) if not isinstance(body, bytes) and body.more is not None else None
+        return self.lines.of(entry, terms) if terms is not None else None
+
     def enter(self, job_id: int, type_id: int, priority: int, available_at_s: float) -> None:
         """A job to which nothing happened yet goes into its lane, or into the timers until its time (seconds since 1970; 0: at once)."""
         now = self._monotonic() if available_at_s else 0.0
@@ -451,6 +498,9 @@ class Owner:
     def _take_due(self, now: float) -> None:
         for type_id, priority, job_id in self.timers.pop_due(now):
             self.lanes.push(type_id, priority, job_id)
+            if job_id not in self.live_jobs:
+                self.tally.came_due(job_id, self.clock.now_s())
+        for job_id in self.lines.take_due(now):
             if job_id not in self.live_jobs:
                 self.tally.came_due(job_id, self.clock.now_s())
 
@@ -511,6 +561,7 @@ class Owner:
             for type_id in self.lanes.types() if type_ids is None else type_ids:
                 for entries in self.lanes.entries(type_id):
                     found.extend(heapq.nlargest(limit, (i for i in entries if from_id <= i < below and i not in self.live_jobs and not self.lanes.is_stale(i))))
+            found.extend(i for i in self.lines.ids(type_ids) if from_id <= i < below and i not in self.live_jobs and not self.lanes.is_stale(i))
             found.extend(
                 job_id for job_id, type_id in self.timers.entries()
                 if (type_ids is None or type_id in type_ids) and from_id <= job_id < below and job_id not in self.live_jobs and not self.lanes.is_stale(job_id)

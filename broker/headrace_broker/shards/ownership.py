@@ -28,6 +28,7 @@ from headrace_broker.shards.owner import Owner, OwnerLimits
 from headrace_broker.shards.recover import recover
 from headrace_broker.shards.refill import judge_stale, refill_bodies
 from headrace_broker.shards.standings import read_standings
+from headrace_broker.shards.starting import Starting
 from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import partitions
 from headrace_broker.store.batch import Batch
@@ -57,12 +58,12 @@ class Ownership:
         self._metrics = metrics
         self._address = address
         self._version = version
-        self.reader: Reader | None = None  # None: nothing is taken from the SQL doors
         self._owner: Owner | None = None
         self._flusher: Flusher | None = None
         self._draining = False
         self.heads = Heads(pool)
         self.inbox = Inbox(pool)
+        self.reader: Reader | None = None  # None: nothing is taken from the SQL doors
         self.testing = False  # the clock may be set forward
         self.role = "starting"
         self.listening = asyncio.Event()  # standing by or active: the role is known
@@ -172,6 +173,7 @@ class Ownership:
                     read_standings(owner, self.heads),
                     self._keep_ranges(owner),
                     checkpoints.run(),
+                    Starting(owner, self.heads).run(),
                 ]
                 if self.reader is not None:
                     duties += [take_inbox(owner, self.inbox, self.reader), listen(self._dsn, owner.doors.wake.set)]

@@ -17,7 +17,7 @@ Place = tuple[int, int]
 
 def by_score(owner: Owner, weights: Mapping[int, int], after: Place | None, limit: int) -> tuple[list[Place], bool]:
     """The first `limit` waiting jobs of these types (type_id -> priority of the type) behind `after`; and whether some were left out because they are too many."""
-    left_out = len(owner.timers) > TIMED or any(more for type_id, _, _, more in owner.lanes.fronts(OF_EACH_LANE) if type_id in weights)
+    left_out = max(len(owner.timers), len(owner.lines.timers)) > TIMED or any(more for type_id, _, _, more in owner.lanes.fronts(OF_EACH_LANE) if type_id in weights)
     key = (-after[0], after[1]) if after is not None else None
     keys = {(-score, job_id) for score, job_id in _places(owner, weights) if key is None or (-score, job_id) > key}
     return [(-negative, job_id) for negative, job_id in heapq.nsmallest(limit, keys)], left_out
@@ -32,6 +32,14 @@ def _places(owner: Owner, weights: Mapping[int, int]) -> Iterator[Place]:
             for job_id in ids:
                 if job_id not in owner.live_jobs and not owner.lanes.is_stale(job_id):
                     yield weights[type_id] + priority, job_id
+    for line, priority, entries in owner.lines.entries():
+        if line.entry.type_id in weights:
+            for job_id in entries[:OF_EACH_LANE]:
+                if job_id not in owner.live_jobs and not owner.lanes.is_stale(job_id):
+                    yield weights[line.entry.type_id] + priority, job_id
+    for timed, priority, job_id, _ in owner.lines.timed() if len(owner.lines.timers) <= TIMED else ():
+        if timed is not None and timed.entry.type_id in weights and job_id not in owner.live_jobs and not owner.lanes.is_stale(job_id):
+            yield weights[timed.entry.type_id] + priority, job_id
     if len(owner.timers) <= TIMED:
         ids, whats, _ = owner.timers.columns()
         for job_id, what in zip(ids, whats, strict=True):

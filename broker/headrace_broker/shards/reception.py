@@ -28,6 +28,7 @@ def welcome(
         session.served = {s.entry.type_id: s for s in served}
         session.slots = slots
     session.attach(stream, now)
+    session.paused = facts.name in owner.types.domain(facts.domain).agents
     not_held = []
     for job_id, epoch in held.items():
         live = owner.live_jobs.get(job_id)
@@ -62,3 +63,12 @@ def heartbeat(owner: "Owner", session: Session, number: int, held: dict[int, int
         live.missed = live.missed + 1 if arrived and held.get(live.job_id) != live.seq else 0
         if live.missed >= 2:
             owner.end([Ending(live.job_id, live.seq, Kind.REJECTED, reason="the agent does not know of it")])
+
+
+def review_pauses(owner: "Owner") -> None:
+    """Settings or pauses have changed: who is paused; and whoever is not, asks anew."""
+    for session in owner.by_incarnation.values():
+        session.paused = session.facts.name in owner.types.domain(session.facts.domain).agents
+        if session.room > 0:
+            owner.hungry[session] = None
+    owner.wake.set()

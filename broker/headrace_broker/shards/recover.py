@@ -3,6 +3,7 @@
 Open leases are complete before anything else is: a job that is leased must not be granted.
 """
 
+import itertools
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -39,6 +40,7 @@ async def recover(owner: Owner, recovery: Recovery, checkpoints: CheckpointStore
         passed = touched | live | {job_id for chunk in known if chunk.kind is ChunkKind.DROPPED for job_id in chunk.job_ids}
         for chunk in known:
             _restore(owner, chunk, passed)
+    await _restore_owed(owner, recovery, ranges)
     for range_ in sorted(ranges, key=lambda r: r.lo):
         await _add_waiting(owner, recovery, range_, above)
     return stored.floor if stored is not None else None
@@ -57,12 +59,23 @@ def _restore(owner: Owner, chunk: Chunk, passed: set[int]) -> None:
         for job_id, what, due_s in zip(chunk.job_ids, chunk.what, chunk.due, strict=True):
             if job_id not in passed:
                 owner.recover_timed(what >> 32, (what & 0xFFFF_FFFF) - 0x8000_0000, job_id, due_s)
+    elif chunk.kind is ChunkKind.TERMS:
+        assert chunk.what is not None
+        assert chunk.due is not None
+        assert chunk.terms is not None
+        for job_id, what, due_s in zip(chunk.job_ids, chunk.what, chunk.due, strict=True):
+            if job_id not in passed:
+                type_id, terms = chunk.terms[what >> 32]
+                owner.recover_terms(type_id, terms, (what & 0xFFFF_FFFF) - 0x8000_0000, job_id, due_s)
 
 
 async def _add_waiting(owner: Owner, recovery: Recovery, range_: FactRange, above: int) -> None:
     async for group in recovery.waiting(range_, above):
         if group.held:
             _add_live(owner, [found async for found in recovery.heads(group.job_ids)])
+        elif group.terms is not None:
+            for job_id, due_s in zip(group.job_ids, group.due or itertools.repeat(0.0), strict=False):
+                owner.recover_terms(group.type_id, group.terms, group.priority, job_id, due_s)
         elif group.due is None:
             owner.recover_ready(group.type_id, group.priority, group.job_ids)
         else:
@@ -88,11 +101,31 @@ async def _restore_leases(owner: Owner, recovery: Recovery) -> None:
             owner.orphans.setdefault(live.agent_id, []).append(live)
 
 
+async def _restore_owed(owner: Owner, recovery: Recovery, ranges: list[FactRange]) -> None:
+    """Leases that ended a moment ago and may go on at their agents count against limits until a full lease from now. Read only where
+    there are such limits. Rates begin now.
+    """
+    for entry in owner.types.by_id.values():
+        if entry.settings.rate_limit_count:
+            owner.caps.tokens(entry, owner.taken_over_at)
+    limited = {entry.type_id for entry in owner.types.by_id.values() if entry.settings.concurrency or entry.settings.concurrency_per_key}
+    if not limited:
+        return
+    longest_s = max([owner.limits.lease_s, *(live.lease_end - owner.taken_over_at for live in owner.live_jobs.values() if live.state is State.PROCESSING)])
+    for range_ in ranges:
+        for type_id, limit_key, count in await recovery.owed(range_, longest_s):
+            if type_id in limited:
+                entry = owner.types.by_id[type_id]
+                owner.caps.owe_all(owner, entry, owner.lines.cell(entry, limit_key) if limit_key else None, count, owner.taken_over_at + longest_s)
+
+
 def _live(owner: Owner, stored: StoredLive) -> Live:
     live = Live(stored.job_id, owner.types.by_id[stored.type_id], stored.priority, stored.instance_id)
     live.seq, live.kind, live.state = stored.seq, stored.kind, stored.state
     live.run, live.attempt, live.losses, live.agent_id = stored.run, stored.attempt, stored.losses, stored.agent_id
     live.owner_changes = stored.owner_changes
+    if stored.terms is not None:
+        live.line = owner.lines.of(live.entry, stored.terms)
     live.available_at_s = stored.available_at.timestamp() if stored.available_at is not None else 0.0
     if live.state is State.PROCESSING:
         live.lease_end = owner.taken_over_at + max(stored.lease_s or 0.0, owner.limits.lease_s)

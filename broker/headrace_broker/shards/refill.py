@@ -45,7 +45,7 @@ async def judge_stale(owner: "Owner", heads: Heads) -> None:
             endings = await persist(functools.partial(heads.endings, list({(e.job_id, e.epoch) for e in chunk})))
             stored = []
             for ending in chunk:
-                disposition = _judge(ending, endings.get((ending.job_id, ending.epoch)))
+                disposition = _judge(owner, ending, endings.get((ending.job_id, ending.epoch)))
                 if disposition is Disposition.SUPERSEDED:
                     stored.append((ending, owner.evidence(ending.job_id, ending.epoch, _evidence(ending))))
                 elif ending.sink is not None:
@@ -60,10 +60,13 @@ async def judge_stale(owner: "Owner", heads: Heads) -> None:
                     ending.sink.ack([ending.job_id], [ending.epoch], Disposition.SUPERSEDED)
 
 
-def _judge(ending: Ending, stored: tuple[int, bool] | None) -> Disposition:
+def _judge(owner: "Owner", ending: Ending, stored: tuple[int, bool, int] | None) -> Disposition:
     if stored is None:
         return Disposition.UNKNOWN
-    kind, abort_requested = stored
+    kind, abort_requested, type_id = stored
+    entry = owner.types.by_id.get(type_id)
+    if ending.sink is not None and (entry is None or entry.domain != ending.sink.domain):
+        return Disposition.UNKNOWN
     if kind == 0:  # the ledger's newest event is this grant, but memory is ahead of it: ask again
         return Disposition.NOT_OWNER
     # While an abort is asked for, whatever ends the attempt without a result is stored as aborted.

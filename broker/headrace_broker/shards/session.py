@@ -7,6 +7,7 @@ Credit is absolute. The agent says how much room it had when it had seen Assign 
 """
 
 import asyncio
+import functools
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -84,6 +85,7 @@ class Session:
         self.stream: object | None = None  # token of the stream in use
         self.draining = False  # the agent said so
         self.held_back = False  # an operator said so
+        self.paused = False  # agents of its name are
         self.last_no = 0  # newest message of the stream
         self.last_heard = now
         self.renewed_at = now  # arrival of the newest heartbeat or Hello, or time of the newest grant
@@ -101,6 +103,11 @@ class Session:
         self.unaccepted: list[tuple[int, float]] = []  # sent, not accepted: (number, when)
         self._credit_no = 0  # newest Assign that a credit has counted
         self._unseen: list[tuple[int, Counter[int]]] = []  # sent, not covered by a credit: (number, jobs by type id)
+
+    @property
+    def domain(self) -> str:
+        """Where its jobs are."""
+        return self.facts.domain
 
     def attach(self, stream: object, now: float) -> None:
         """A new stream carries the session; whatever the old one had not delivered is forgotten: the Hello said what the agent holds."""
@@ -120,10 +127,15 @@ class Session:
         """The stream is gone."""
         self.stream, self.closed_at, self.free = None, now, 0
 
+    @functools.cached_property
+    def label_items(self) -> frozenset[tuple[str, str]]:
+        """The agent's labels."""
+        return frozenset(self.facts.labels.items())
+
     @property
     def room(self) -> int:
         """How many jobs may be granted to it now."""
-        return 0 if self.stream is None or self.draining or self.held_back else self.free
+        return 0 if self.stream is None or self.draining or self.held_back or self.paused else self.free
 
     def set_credit(self, assign_no: int, free: int, by_type: Iterable[tuple[int, int]]) -> None:
         """Takes a Credit: room for `free` jobs when Assign `assign_no` had arrived, and by type (type_id, free) where a type has slots of its own."""

@@ -29,7 +29,9 @@ def sweep(owner: "Owner", now: float) -> float:
             kind = Kind.OWNER_CHANGED if live.owner_changes < MAX_OWNER_CHANGES else Kind.LOST
             owner.endings.append(Ending(live.job_id, live.seq, kind, error=LOST if kind is Kind.LOST else None, reason="nobody claimed the lease after a takeover"))
         elif live.deadline and now > live.deadline:
-            owner.endings.append(Ending(live.job_id, live.seq, Kind.TIMED_OUT, error=TIMED_OUT, reason="the agent did not end the attempt in time"))
+            owner.endings.append(
+                Ending(live.job_id, live.seq, Kind.TIMED_OUT, error=TIMED_OUT, reason="the agent did not end the attempt in time", lease_until=now + owner.limits.lease_s)
+            )
             if live.session is not None:
                 live.session.out.revoked.append((live.job_id, live.seq))
                 live.session.wake.set()
@@ -53,7 +55,10 @@ def _drop(owner: "Owner", session: Session, why: str) -> None:
     owner.hungry.pop(session, None)
     session.out.go_away = why
     session.wake.set()
+    reason = f"agent {session.facts.name} was lost: {why}"
+    until = session.renewed_at + owner.limits.lease_s  # it counts its leases from what it sent before it was heard
     for live in list(session.leases.values()):
         kind = Kind.LOST if live.assign_no else Kind.REJECTED
-        owner.endings.append(Ending(live.job_id, live.seq, kind, error=LOST if kind is Kind.LOST else None, reason=f"agent {session.facts.name} was lost: {why}"))
+        lost = kind is Kind.LOST
+        owner.endings.append(Ending(live.job_id, live.seq, kind, error=LOST if lost else None, reason=reason, lease_until=until if lost else 0.0))
     owner.metrics.sessions_lost.inc()

@@ -9,9 +9,10 @@ from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import Busy, DatabaseUnavailable, InvalidField
 from headrace_broker.model.ids import DEFAULT_CLASS, class_for
 from headrace_broker.model.settings import Settings, Value, effective
+from headrace_broker.shards.domains import DomainEntry
 from headrace_broker.shards.schemas import Schema
 from headrace_broker.store.pool import READ_FAILURES
-from headrace_broker.store.settings import SettingsStore, TypeRow
+from headrace_broker.store.settings import DomainRow, Pause, SettingsStore, TypeRow
 
 MAX_TYPES = 10_000
 
@@ -19,30 +20,45 @@ log = structlog.get_logger("headrace.types")
 
 
 class TypeEntry:
-    """One job type. Its identity is stable; its settings are replaced in place when they change."""
+    """One job type. Its identity is stable; its settings are replaced in place when they change. `halted`: it or its domain is paused; `limited`: see Settings."""
 
-    __slots__ = ("class_", "declared", "domain", "domain_id", "name", "overrides", "schema", "settings", "type_id")
+    __slots__ = (
+        "changed_at", "class_", "declared", "domain", "domain_entry", "domain_id", "halted", "limited", "name", "overrides", "schema", "settings", "type_id",
+    )  # fmt: skip
 
-    def __init__(self, row: TypeRow) -> None:
+    def __init__(self, row: TypeRow, domain: DomainEntry) -> None:
         self.type_id = row.type_id
         self.domain_id = row.domain_id
         self.domain = row.domain
+        self.domain_entry = domain
+        self.halted = self.limited = False
         self.name = row.name
+        self.changed_at = row.changed_at
         self.declared: dict[str, Value] = {}
         self.overrides: dict[str, Value] = {}
         self.settings = Settings()
         self.schema: Schema | None = None  # what payloads must meet
         self.class_ = DEFAULT_CLASS  # retention class of its jobs
 
+    @property
+    def pause(self) -> Pause | None:
+        """Who paused the type, or its domain, and why; None: nobody, or nobody said so."""
+        pauses = self.domain_entry.pauses
+        return (pauses.get(("type", self.name)) if self.settings.paused else None) or pauses.get(("domain", ""))
+
 
 class TypeTable:
-    """All job types of all domains."""
+    """All job types of all domains, and the domains. `depth_limited`: some type or domain has a depth limit."""
 
     def __init__(self, store: SettingsStore) -> None:
         self._store = store
         self.by_id: dict[int, TypeEntry] = {}
+        self.domains: dict[str, DomainEntry] = {}
+        self.depth_limited = False
+        self.starting: set[TypeEntry] = set()  # types whose jobs must start within a time
         self._by_name: dict[tuple[str, str], TypeEntry] = {}
         self._adding = asyncio.Lock()
+        self._loading = asyncio.Lock()
         self._newest: datetime | None = None
 
     def find(self, domain: str, name: str) -> TypeEntry | None:
@@ -53,16 +69,48 @@ class TypeTable:
         """The types of a domain, by name."""
         return sorted((entry for entry in self.by_id.values() if entry.domain == domain), key=lambda entry: entry.name)
 
+    def domain_of(self, type_id: int) -> str | None:
+        """Where the jobs of a type are; None: it is not known."""
+        entry = self.by_id.get(type_id)
+        return entry.domain if entry is not None else None
+
     def log_limits(self, type_id: int) -> tuple[int, int]:
         """(lines, bytes) that are kept of the log of one attempt; the defaults for a type that is not known."""
         entry = self.by_id.get(type_id)
         settings = entry.settings if entry is not None else Settings()
         return settings.log_limit_lines, settings.log_limit_bytes
 
-    async def load(self) -> None:
-        """Reads what changed since the last load; all of it at first. Raises what asyncpg raises."""
+    def domain(self, name: str) -> DomainEntry:
+        """A domain; one that the database does not have has no settings."""
+        found = self.domains.get(name)
+        if found is None:
+            found = self.domains[name] = DomainEntry(name)
+        return found
+
+    async def load(self) -> bool:
+        """Reads what changed since the last load; all of it at first. Returns whether anything did. Raises what asyncpg raises."""
+        changed = await self._load_domains()
         for row in await self._store.types(self._newest):
             self._put(row)
+            changed = True
+        if changed:
+            self._review()
+        return changed
+
+    async def _load_domains(self) -> bool:
+        async with self._loading:  # else an older answer might come last
+            rows, pauses = await self._store.domains()
+            return self._put_domains(rows, pauses)
+
+    def _put_domains(self, rows: list[DomainRow], pauses: list[Pause]) -> bool:
+        by_name = {row.name: row for row in rows}
+        by_domain: dict[str, list[Pause]] = {}
+        for pause in pauses:
+            by_domain.setdefault(pause.domain, []).append(pause)
+        changed = False
+        for name in {*by_name, *self.domains}:
+            changed = self.domain(name).put(by_name.get(name), by_domain.get(name, [])) or changed
+        return changed
 
     async def ensure(self, domain: str, name: str) -> TypeEntry:
         """The type, made if it is new.
@@ -89,24 +137,72 @@ class TypeTable:
         if declared and declared != entry.declared:
             try:
                 self._put(await self._store.declare(entry.type_id, declared, caller=caller))
+                self._review()
             except READ_FAILURES as error:
                 raise DatabaseUnavailable("the database cannot be reached; nothing was stored") from error
 
     async def override(self, entry: TypeEntry, changes: dict[str, Value], clear: list[str], *, caller: Caller, reason: str = "") -> None:
-        """Changes a person's settings, with a row in the audit; in force when this returns."""
+        """Changes a person's settings, with a row in the audit; in force when this returns. Who paused a type, and why, is kept while it is paused."""
         try:
             self._put(await self._store.override(entry.type_id, changes, clear, caller=caller, reason=reason))
+            await self._load_domains()
+            self._review()
         except READ_FAILURES as error:
             raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
+
+    async def set_domain(self, name: str, changes: dict[str, float], clear: list[str], *, caller: Caller) -> DomainEntry:
+        """Changes settings of a domain; in force when this returns."""
+        try:
+            await self._store.set_domain(name, changes, clear, caller=caller)
+            await self._load_domains()
+        except READ_FAILURES as error:
+            raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
+        self._review()
+        return self.domain(name)
+
+    async def pause(self, domain: str, kind: str, name: str, *, caller: Caller, reason: str = "") -> None:
+        """Pauses a domain or the agents of a name; in force when this returns. One that is paused stays as it is."""
+        try:
+            await self._store.pause(domain, kind, name, caller=caller, reason=reason)
+            await self._load_domains()
+        except READ_FAILURES as error:
+            raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
+        self._review()
+
+    async def resume(self, domain: str, kind: str, name: str, *, caller: Caller, reason: str = "") -> bool:
+        """Ends such a pause; returns whether there was one."""
+        try:
+            found = await self._store.resume(domain, kind, name, caller=caller, reason=reason)
+            await self._load_domains()
+        except READ_FAILURES as error:
+            raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
+        self._review()
+        return found
+
+    def _review(self) -> None:
+        """What follows from settings and pauses together."""
+        for entry in self.by_id.values():
+            self._derive(entry)
+        self.starting = {entry for entry in self.by_id.values() if entry.settings.start_within_s}
+        self.depth_limited = any(entry.settings.depth_limit for entry in self.by_id.values()) or any(domain.depth_limit for domain in self.domains.values())
+
+    @staticmethod
+    def _derive(entry: TypeEntry) -> None:
+        entry.halted = entry.settings.paused or entry.domain_entry.halted
+        entry.limited = entry.settings.limited
 
     def _put(self, row: TypeRow) -> TypeEntry:
         entry = self.by_id.get(row.type_id)
         if entry is None:
-            entry = self.by_id[row.type_id] = self._by_name[row.domain, row.name] = TypeEntry(row)
+            entry = self.by_id[row.type_id] = self._by_name[row.domain, row.name] = TypeEntry(row, self.domain(row.domain))
+        elif row.changed_at < entry.changed_at:  # read before a change, and put after it
+            return entry
+        entry.changed_at = row.changed_at
         entry.declared, entry.overrides = row.declared, row.overrides
         entry.settings = effective(row.overrides, row.declared)
         entry.schema = _schema(entry)
         entry.class_ = class_for(entry.settings.delete_completed_after_s)
+        self._derive(entry)
         self._newest = max(self._newest or row.changed_at, row.changed_at)
         return entry
 

@@ -49,7 +49,7 @@ class AuditFilter:
 
 @dataclass(frozen=True, slots=True)
 class AuditRow:
-    """A stored row."""
+    """A stored row; `before` and `after` are JSON."""
 
     audit_id: int
     at: datetime
@@ -59,8 +59,8 @@ class AuditRow:
     on_behalf_of: str
     action: str
     target: str
-    before: dict[str, Any] | None
-    after: dict[str, Any] | None
+    before: str | None
+    after: str | None
     reason: str
     request_id: str
 
@@ -103,8 +103,4 @@ class AuditStore:
 
 
 def _row(row: Any) -> AuditRow:
-    return AuditRow(
-        row["audit_id"], row["at"], row["domain"], row["actor"], row["token_id"], row["on_behalf_of"], row["action"], row["target"],
-        json.loads(row["before"]) if row["before"] is not None else None, json.loads(row["after"]) if row["after"] is not None else None,
-        row["reason"], row["request_id"],
-    )  # fmt: skip
+    return AuditRow(*(value for name, value in row.items() if name != "matches"))

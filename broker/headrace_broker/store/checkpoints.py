@@ -4,6 +4,7 @@ Chunks go to the side that the newest checkpoint is not in, on a connection of t
 a checkpoint counts only when the row names it and all its chunks are there. That row is written on the flush connection, which has ended before anybody takes over.
 """
 
+import json
 import sys
 from array import array
 from collections.abc import AsyncIterator, Iterable
@@ -14,6 +15,7 @@ from typing import Any
 
 import asyncpg
 
+from headrace_broker.model.terms import Terms, restore
 from headrace_broker.store.statements import sql
 
 AT_ONCE = 8  # chunks of one read
@@ -26,12 +28,16 @@ class ChunkKind(IntEnum):
     READY = 1
     TIMED = 2
     LIVE = 3  # something happened to them: their newest event says where they stand
-    DROPPED = 4  # entries of the first two kinds that do not count
+    DROPPED = 4  # entries of the other kinds that do not count
+    TERMS = 5  # waiting jobs that have terms, ready or not
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Some jobs. `what` (type_id << 32 | priority + 2^31) and `due` (seconds since 1970) are those of TIMED jobs; type and priority those of READY ones."""
+    """Some jobs. `what` (type_id << 32 | priority + 2^31) and `due` (seconds since 1970) are those of TIMED jobs; type and priority those of READY ones.
+
+    Of TERMS jobs `what` is place << 32 | priority + 2^31, where place is a position in `terms`: (type_id, terms); `due` is 0 for those that are ready.
+    """
 
     kind: ChunkKind
     job_ids: "array[int]"
@@ -39,6 +45,7 @@ class Chunk:
     priority: int | None = None
     what: "array[int] | None" = None
     due: "array[float] | None" = None
+    terms: list[tuple[int, Terms]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,8 @@ class CheckpointStore:
             count = 0
             for count, chunk in enumerate(chunks, 1):
                 packed = [None if column is None else _pack(column) for column in (chunk.what, chunk.due)]
-                await con.execute(sql("checkpoint_chunk"), side, life_id, n, count, int(chunk.kind), chunk.type_id, chunk.priority, _pack(chunk.job_ids), *packed)
+                terms = None if chunk.terms is None else json.dumps([[type_id, terms.members()] for type_id, terms in chunk.terms])
+                await con.execute(sql("checkpoint_chunk"), side, life_id, n, count, int(chunk.kind), chunk.type_id, chunk.priority, _pack(chunk.job_ids), *packed, terms)
         return side, count
 
     async def find(self) -> StoredCheckpoint | None:
@@ -85,7 +93,8 @@ class CheckpointStore:
         while True:
             rows = await self._pool.fetch(sql("checkpoint_chunks"), stored.side, stored.life_id, stored.n, first, AT_ONCE, timeout=60)
             for row in rows:
-                yield Chunk(ChunkKind(row["kind"]), _ints(row["job_ids"]), row["type_id"], row["priority"], _ints(row["what"]), _floats(row["due"]))
+                terms = None if row["terms"] is None else [(type_id, restore(members)) for type_id, members in json.loads(row["terms"])]
+                yield Chunk(ChunkKind(row["kind"]), _ints(row["job_ids"]), row["type_id"], row["priority"], _ints(row["what"]), _floats(row["due"]), terms)
             if len(rows) < AT_ONCE:
                 return
             first += AT_ONCE

@@ -14,6 +14,7 @@ import asyncpg
 
 from headrace_broker.model.ids import class_of
 from headrace_broker.model.job import Kind, State
+from headrace_broker.model.terms import Terms, make
 from headrace_broker.store.batch import Body, FullBody, UniqueName
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.statements import sql
@@ -45,6 +46,14 @@ class StoredHead:
     agent_id: int | None
     unique_key: str | None = None
     waits_for: list[int] | None = None  # what it depends on, unless it has waited for it already; empty: the members of its batch
+    at: datetime | None = None  # of the newest event
+    terms: Terms | None = None
+
+
+def terms_of(row: Any) -> Terms | None:
+    """The terms of a job's row; None: it has none."""
+    required = row["required_labels"]
+    return make(row["limit_key"], row["fairness_key"], json.loads(required) if required else None)
 
 
 class Heads:
@@ -60,7 +69,7 @@ class Heads:
             r["job_id"]: StoredHead(
                 r["job_id"], r["type_id"], r["priority"], r["instance_id"], r["seq"], Kind(r["kind"]) if r["kind"] else None, State(r["state"]),
                 r["run"], r["attempt"], r["losses"], r["delete_minute"], r["available_at"], r["agent_id"],
-                r["unique_key"], _ids(r["waits_for"]),
+                r["unique_key"], _ids(r["waits_for"]), r["at"], terms_of(r),
             )
             for r in rows
         }  # fmt: skip
@@ -82,13 +91,13 @@ class Heads:
         rows = [row for class_, ids in _by_class(job_ids) for row in await self._fetch(sql("bodies"), ids, class_)]
         return {job_id: (payload or b"" if details == _NO_DETAILS else FullBody(payload or b"", *details), checkpoint) for job_id, payload, *details, checkpoint in rows}
 
-    async def endings(self, leases: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, bool]]:
-        """How leases (job_id, epoch) ended: (kind of the ending or 0, whether an abort was asked for under it); leases never granted are absent."""
+    async def endings(self, leases: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, bool, int]]:
+        """How leases (job_id, epoch) ended: (kind of the ending or 0, whether an abort was asked for under it, type_id); leases never granted are absent."""
         found = {}
         for class_, group in itertools.groupby(sorted(leases, key=lambda lease: class_of(lease[0])), key=lambda lease: class_of(lease[0])):
             chunk = list(group)
             rows = await self._fetch(sql("endings"), [c[0] for c in chunk], [c[1] for c in chunk], class_)
-            found.update({(r["job_id"], r["lease_epoch"]): (r["kind"], r["abort_requested"]) for r in rows})
+            found.update({(r["job_id"], r["lease_epoch"]): (r["kind"], r["abort_requested"], r["type_id"]) for r in rows})
         return found
 
     async def _fetch(self, query: str, *args: Any) -> list[Any]:

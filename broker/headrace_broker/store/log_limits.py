@@ -27,12 +27,14 @@ MARK_LEVEL = 3
 
 @dataclass(frozen=True, slots=True)
 class LogBatch:
-    """Lines of one attempt, in order. `type_id`: of its job; None: to be looked up. `new`: nothing can be stored of it unless it came through here."""
+    """Lines of one attempt, in order. `type_id`: of its job; None: to be looked up. `new`: nothing can be stored of it unless it came through here.
+    `domain`: that of the agent."""
 
     lease: Lease
     type_id: int | None
     new: bool
     lines: Sequence[tuple[int, datetime, int, str]]  # line_no, at, level, text
+    domain: str
 
 
 @dataclass(slots=True)
@@ -55,11 +57,13 @@ class Mark:
 
 
 class LogLimits:
-    """Used by the one writer of log lines. `limits_of` a type: (lines, bytes) of one attempt."""
+    """Used by the one writer of log lines. `limits_of` a type: (lines, bytes) of one attempt. Lines of jobs
+    that are not in their agent's domain (`domain_of` a type) are not kept."""
 
-    def __init__(self, pool: "asyncpg.Pool[Any]", limits_of: Callable[[int], tuple[int, int]]) -> None:
+    def __init__(self, pool: "asyncpg.Pool[Any]", limits_of: Callable[[int], tuple[int, int]], domain_of: Callable[[int], str | None]) -> None:
         self._pool = pool
         self._limits_of = limits_of
+        self._domain_of = domain_of
         self._usage: OrderedDict[Lease, Usage] = OrderedDict()
 
     async def keep(self, batches: Iterable[LogBatch]) -> tuple[list[StoredLine], list[Mark]]:
@@ -84,6 +88,8 @@ class LogLimits:
 
     def _take(self, batch: LogBatch, usage: Usage, stored: list[StoredLine], marks: list[Mark]) -> None:
         job_id, epoch = batch.lease
+        if self._domain_of(usage.type_id) != batch.domain:
+            return
         most_lines, most_bytes = self._limits_of(usage.type_id)
         dropped = False
         for line_no, at, level, text in batch.lines:

@@ -11,6 +11,8 @@ import asyncpg
 
 from headrace_broker.model.ids import class_of
 from headrace_broker.model.job import Kind, State
+from headrace_broker.model.terms import Terms
+from headrace_broker.store.heads import terms_of
 from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.statements import sql
 
@@ -37,17 +39,19 @@ class StoredLive:
     lease_s: float | None
     waits_for: list[int] | None  # it is held until these have completed; empty: it is the callback of a batch
     owner_changes: int  # leases of this run that ended unclaimed; counted for open leases only
+    terms: Terms | None
 
 
 @dataclass(frozen=True, slots=True)
 class StoredWaiting:
-    """Jobs of one type and priority to which nothing happened yet. `due`: seconds since 1970 at which each may be granted; None: at once."""
+    """Jobs of one type, priority and terms to which nothing happened yet. `due`: seconds since 1970 at which each may be granted; None: at once."""
 
     type_id: int
     priority: int
     job_ids: list[int]
     due: list[float] | None
     held: bool  # they wait for other jobs
+    terms: Terms | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +97,18 @@ class Recovery:
                 return
             for row in await self._read("recover_waiting", range_.class_, first, window["last"]):
                 due = row["due"]
-                yield StoredWaiting(row["type_id"], row["priority"], row["job_ids"], due if due[0] is not None else None, row["held"])
+                yield StoredWaiting(row["type_id"], row["priority"], row["job_ids"], due if due[0] is not None else None, row["held"], terms_of(row))
             first = window["last"] + 1
 
     async def aborts(self, leases: list[tuple[int, int]]) -> list[StoredAbort]:
         """Requests that concern these open leases (job_id, epoch), newest last."""
         rows = await self._read("recover_aborts", [job_id for job_id, _ in leases], [epoch for _, epoch in leases])
         return [StoredAbort(r["job_id"], r["actor"] or "", r["reason"] or "", float(r["data"] or b"30")) for r in rows]
+
+    async def owed(self, range_: FactRange, seconds: float) -> list[tuple[int, str | None, int]]:
+        """(type_id, limit key, how many) leases of a range that ended within the last seconds and may go on at their agents. Reads the events since then."""
+        rows = await self._read("recover_owed", range_.class_, range_.lo, range_.hi, seconds)
+        return [(row["type_id"], row["limit_key"], row["n"]) for row in rows]
 
     async def counts(self) -> tuple[dict[tuple[int, State, int], int], int]:
         """((type_id, state, delete minute) -> number of jobs, highest id given out) over everything ever flushed."""
@@ -119,5 +128,5 @@ def _stored(row: Any) -> StoredLive:
         row["job_id"], row["type_id"], row["priority"], row["instance_id"], row["available_at"],
         row["seq"], Kind(row["kind"]) if row["kind"] else None, State(row["state"]),
         row["run"], row["attempt"], row["losses"], row["agent_id"], row["lease_s"], json.loads(row["waits_for"]) if row["waits_for"] is not None else None,
-        row["owner_changes"],
+        row["owner_changes"], terms_of(row),
     )  # fmt: skip

@@ -15,6 +15,27 @@ from headrace_broker.store.statements import sql
 
 
 @dataclass(frozen=True, slots=True)
+class DomainRow:
+    """A stored domain. Its settings: depth_limit, weight."""
+
+    domain_id: int
+    name: str
+    settings: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """What is granted nothing: `kind` domain, type or agent; `name` of the type or the agents, empty for a domain; who paused it, why and when."""
+
+    domain: str
+    kind: str
+    name: str
+    actor: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class TypeRow:
     """A stored job type."""
 
@@ -25,6 +46,10 @@ class TypeRow:
     declared: dict[str, Value]
     overrides: dict[str, Value]
     changed_at: datetime
+
+
+class OtherDomain(Exception):
+    """The incarnation is an agent's of another domain."""
 
 
 class SettingsStore:
@@ -52,16 +77,52 @@ class SettingsStore:
         return row
 
     async def override(self, type_id: int, changes: Mapping[str, Value], clear: list[str], *, caller: Caller, reason: str = "") -> TypeRow:
-        """Changes a person's settings: those of `clear` are taken back, then those of `changes` are set. In the same transaction the audit gets a row."""
+        """Changes a person's settings: those of `clear` are taken back, then those of `changes` are set. Who paused the type, and why, is kept while it is paused.
+
+        In the same transaction the audit gets a row.
+        """
         async with self._pool.acquire() as con, con.transaction():
             before = json.loads((await con.fetchrow(sql("type_lock"), type_id))["overrides"])
             row = _row(await con.fetchrow(sql("type_override"), type_id, json.dumps(dict(changes)), clear))
+            if row.overrides.get("paused"):
+                await con.execute(sql("pause_put"), row.domain, "type", row.name, caller.shown, reason)
+            elif "paused" in changes or "paused" in clear:
+                await con.execute(sql("pause_drop"), row.domain, "type", row.name)
             await write_audit(con, [caller.entry("type.set", f"type/{row.name}", reason=reason, before=before, after=row.overrides)])
         return row
 
+    async def domains(self) -> tuple[list[DomainRow], list[Pause]]:
+        """All domains, and everything that is paused."""
+        rows = await self._pool.fetch(sql("domain_list"))
+        pauses = await self._pool.fetch(sql("pause_list"))
+        return [DomainRow(row["domain_id"], row["name"], json.loads(row["settings"])) for row in rows], [Pause(**row) for row in pauses]
+
+    async def set_domain(self, domain: str, changes: dict[str, float], clear: list[str], *, caller: Caller) -> None:
+        """Changes settings of a domain, which is made if it is new; with a row in the audit."""
+        async with self._pool.acquire() as con, con.transaction():
+            row = await con.fetchrow(sql("domain_set"), domain, json.dumps(changes), clear)
+            after = json.loads(row["settings"])
+            await write_audit(con, [caller.entry("domain.set", f"domain/{domain}", before=json.loads(row["before"] or "{}"), after=after)])
+
+    async def pause(self, domain: str, kind: str, name: str, *, caller: Caller, reason: str) -> None:
+        """Pauses a domain, or the agents of a name; with a row in the audit."""
+        async with self._pool.acquire() as con, con.transaction():
+            if await con.fetchval(sql("pause_put"), domain, kind, name, caller.shown, reason) is not None:
+                await write_audit(con, [caller.entry(f"{kind}.pause", f"{kind}/{name or domain}", reason=reason)])
+
+    async def resume(self, domain: str, kind: str, name: str, *, caller: Caller, reason: str) -> bool:
+        """Ends such a pause; returns whether there was one, and then with a row in the audit."""
+        async with self._pool.acquire() as con, con.transaction():
+            found = await con.fetchval(sql("pause_drop"), domain, kind, name) is not None
+            if found:
+                await write_audit(con, [caller.entry(f"{kind}.resume", f"{kind}/{name or domain}", reason=reason)])
+        return found
+
     async def agent(self, domain: str, name: str, incarnation_id: str, host: str, pid: int, build: str, sdk: str, labels: dict[str, str]) -> tuple[int, datetime]:
-        """(agent_id, first seen) of this incarnation, made if it is new."""
+        """(agent_id, first seen) of this incarnation, made if it is new. Raises OtherDomain."""
         row = await self._pool.fetchrow(sql("agent_add"), domain, name, incarnation_id, host, pid, build, sdk, json.dumps(labels))
+        if row is None:
+            raise OtherDomain(incarnation_id)
         return row["agent_id"], row["first_seen"]
 
 

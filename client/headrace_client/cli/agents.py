@@ -8,6 +8,8 @@ from cyclopts.validators import Number
 from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.output import Output, errors
+from headrace_client.errors import NotFound
+from headrace_client.models import AgentInfo
 
 app = App(name="agents", help="Agents: programs that run jobs.")
 alerts_app = App(name="alerts", help="Alerts: failures that people should know of.")
@@ -26,7 +28,7 @@ def list_agents(*, common: Common | None = None) -> int:
         rows = [
             {
                 "name": item.name, "host": item.host, "pid": str(item.pid), "slots": f"{item.slots_in_use}/{item.slots}",
-                "state": "draining" if item.draining else "connected" if item.connected else "awaited", "silent_s": f"{item.silent_for_s:.1f}",
+                "state": _state(item), "silent_s": f"{item.silent_for_s:.1f}",
                 "executor": ",".join(sorted({served.executor for served in item.types})), "types": " ".join(served.type for served in item.types),
                 "connected_at": item.connected_at,
             }
@@ -36,6 +38,10 @@ def list_agents(*, common: Common | None = None) -> int:
         output.rows(rows, ["name", "host", "pid", "executor", "slots", "state", "silent_s", "connected_at", "types"], titles=titles, empty="no agent is connected")
 
     return run_admin(common or Common(), command)
+
+
+def _state(item: AgentInfo) -> str:
+    return "paused" if item.pause else "draining" if item.draining else "connected" if item.connected else "awaited"
 
 
 @app.command
@@ -49,11 +55,32 @@ def drain(name: Name, *, reason: Reason = "", common: Common | None = None) -> i
 
 
 @app.command
-def resume(name: Name, *, reason: Reason = "", common: Common | None = None) -> int:
-    """Let drained agents take jobs again."""
+def pause(
+    name: Annotated[str, Parameter(help="name of the agents")],
+    *,
+    reason: Reason = "",
+    common: Common | None = None,
+) -> int:
+    """Grant nothing to agents of a name, those to come included, until they are resumed; what they run goes on."""
 
     async def command(client: AdminClient, output: Output) -> None:
-        errors.print(f"{await client.resume_agent(name, reason=reason)} agents take jobs again")
+        output.one(await client.pause_agent(name, reason=reason))
+
+    return run_admin(common or Common(), command)
+
+
+@app.command
+def resume(name: Name, *, reason: Reason = "", common: Common | None = None) -> int:
+    """Let drained or paused agents take jobs again."""
+
+    async def command(client: AdminClient, output: Output) -> None:
+        paused = await client.unpause_agent(name, reason=reason)
+        try:
+            errors.print(f"{await client.resume_agent(name, reason=reason)} agents take jobs again")
+        except NotFound:
+            if not paused:
+                raise
+            errors.print(f"agents called {name} take jobs again once they connect")
 
     return run_admin(common or Common(), command)
 

@@ -16,6 +16,7 @@ from headrace_client.admin import AdminClient
 from headrace_client.cli.output import Done, Format, Output, errors, fail
 from headrace_client.client import Client
 from headrace_client.codecs import Codec
+from headrace_client.credentials import Token, TokenFile
 from headrace_client.errors import HeadraceError
 from headrace_client.models import JobResult
 
@@ -31,18 +32,31 @@ class Common:
     broker: Annotated[str | None, Parameter(env_var="HEADRACE_BROKER", help="HOST:PORT or unix:PATH of the broker; several with commas between them")] = None
     domain: Annotated[str | None, Parameter(env_var="HEADRACE_DOMAIN", help="domain of the jobs")] = None
     token: Annotated[str | None, Parameter(env_var="HEADRACE_TOKEN", help="bearer token")] = None
+    token_file: Annotated[str | None, Parameter(env_var="HEADRACE_TOKEN_FILE", help="file with the bearer token, read again when it changes")] = None
+    on_behalf_of: Annotated[str | None, Parameter(env_var="HEADRACE_ON_BEHALF_OF", help="whose wish a change is, for the audit")] = None
     tls_ca: Annotated[str | None, Parameter(env_var="HEADRACE_TLS_CA", help="file with the certificates that the broker's must come from")] = None
     timeout_s: Annotated[float, Parameter(env_var="HEADRACE_TIMEOUT_S", help="seconds for each call")] = 15.0
     codecs: Annotated[str | None, Parameter(env_var="HEADRACE_CODECS", help="MODULE:NAME of a list of codecs, to write and read what the broker cannot")] = None
     output: Annotated[Format, Parameter(name=["--output", "-o"], env_var="HEADRACE_OUTPUT", help="table, json or jsonl")] = "table"
 
+    def _token(self) -> Token | None:
+        return self.token or (TokenFile(self.token_file) if self.token_file else None)
+
     def client(self) -> Client:
         """The client that these options describe."""
-        return Client(self.broker, domain=self.domain, token=self.token, tls_ca=self.tls_ca, timeout_s=self.timeout_s, codecs=_codecs(self.codecs))
+        return Client(
+            self.broker,
+            domain=self.domain,
+            token=self._token(),
+            on_behalf_of=self.on_behalf_of,
+            tls_ca=self.tls_ca,
+            timeout_s=self.timeout_s,
+            codecs=_codecs(self.codecs),
+        )
 
     def admin(self) -> AdminClient:
         """The administrator's client that these options describe."""
-        return AdminClient(self.broker, domain=self.domain, token=self.token, tls_ca=self.tls_ca, timeout_s=self.timeout_s)
+        return AdminClient(self.broker, domain=self.domain, token=self._token(), on_behalf_of=self.on_behalf_of, tls_ca=self.tls_ca, timeout_s=self.timeout_s)
 
 
 def _codecs(name: str | None) -> Sequence[Codec]:

@@ -6,7 +6,7 @@ import sys
 from cyclopts import App
 
 from headrace_client import __version__
-from headrace_client.cli import agents, doors, jobs, outbox, stats, testing, types
+from headrace_client.cli import access, agents, domains, doors, jobs, outbox, stats, testing, types
 from headrace_client.cli.bench import bench
 from headrace_client.cli.output import Done, errors
 from headrace_client.cli.submit import submit
@@ -20,10 +20,13 @@ app.command(submit)
 app.command(jobs.app)
 app.command(types.app)
 app.command(agents.app)
+app.command(domains.app)
 app.command(agents.alerts_app)
 app.command(stats.app)
 app.command(outbox.app)
 app.command(doors.app)
+app.command(access.tokens_app)
+app.command(access.audit_app)
 app.command(bench)
 app.command(testing.app)
 app.register_install_completion_command()

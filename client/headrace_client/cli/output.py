@@ -23,7 +23,9 @@ from headrace_client.errors import (
     InvalidRequest,
     InvalidState,
     NotFound,
+    PermissionDenied,
     ResultUnknown,
+    Unauthenticated,
     Unavailable,
     UniqueKeyTaken,
     WaitTimeout,
@@ -34,7 +36,7 @@ Format = Literal["table", "json", "jsonl"]
 STATE_STYLE = {"waiting": "cyan", "processing": "blue", "completed": "green", "error": "red bold", "aborted": "yellow"}
 LONG = frozenset({"error", "message", "reason", "types", "labels", "instance_id", "value", "type"})
 """Columns whose text may be broken over lines."""
-ID_FIELDS = frozenset({"job_id", "alert_id", "parent_id", "child_id", "batch_id"})
+ID_FIELDS = frozenset({"job_id", "alert_id", "audit_id", "parent_id", "child_id", "batch_id"})
 ID_LISTS = frozenset({"depends_on", "failed_ids"})
 
 errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
@@ -171,7 +173,7 @@ def exit_code(error: HeadraceError) -> int:
         return 3
     if isinstance(error, InvalidRequest) and not error.reason:
         return 2  # refused here, before any broker saw it
-    if isinstance(error, (Conflict, InvalidState, Busy, InvalidRequest)):
+    if isinstance(error, (Conflict, InvalidState, Busy, InvalidRequest, Unauthenticated, PermissionDenied)):
         return 4
     if isinstance(error, Unavailable) and not isinstance(error, ResultUnknown):
         return 5
@@ -182,7 +184,7 @@ def exit_name(error: HeadraceError) -> str:
     """The gRPC status that the error stands for."""
     names: dict[type[HeadraceError], str] = {
         NotFound: "NOT_FOUND", Conflict: "ALREADY_EXISTS", UniqueKeyTaken: "ALREADY_EXISTS", InvalidState: "FAILED_PRECONDITION",
-        Busy: "RESOURCE_EXHAUSTED", InvalidRequest: "INVALID_ARGUMENT",
+        Busy: "RESOURCE_EXHAUSTED", InvalidRequest: "INVALID_ARGUMENT", Unauthenticated: "UNAUTHENTICATED", PermissionDenied: "PERMISSION_DENIED",
         Unavailable: "UNAVAILABLE", ResultUnknown: "UNAVAILABLE", BrokerFault: "INTERNAL", WaitTimeout: "DEADLINE_EXCEEDED",
         CodecError: "FAILED_PRECONDITION", CodecMissing: "FAILED_PRECONDITION",
     }  # fmt: skip

@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, read_time, run_admin
 from headrace_client.cli.output import Output
-from headrace_client.models import TrendPoint, TrendSeries
+from headrace_client.trends import TrendPoint, TrendSeries
 
 app = App(name="stats", help="The whole at a glance; trend and capacity.")
 Types = Annotated[list[str] | None, Parameter(name=["--type", "-t"], help="only this type; may be repeated")]

@@ -16,15 +16,16 @@ from headrace_client.cli.common import Common, read_ids, run
 from headrace_client.cli.json_text import check_json, members
 from headrace_client.cli.output import Done, Output, errors
 from headrace_client.client import Client
-from headrace_client.errors import Busy, HeadraceError, Unavailable
+from headrace_client.errors import Busy, HeadraceError, QueueFull, Unavailable
 from headrace_client.models import JobSpec, State, Submitted
 
 JSONL_HELP = (
-    "submit one job a line of FILE, or - for standard input: {type, data, instance_id, key, priority, delay_s, start_at, labels, unique_key, on_conflict, depends_on}"
+    "submit one job a line of FILE, or - for standard input: {type, data, instance_id, key, priority, delay_s, start_at, labels, unique_key, on_conflict, depends_on, "
+    "limit_key, fairness_key, required_labels}"
 )
 FIELDS: dict[str, type | tuple[type, ...]] = {
     "type": str, "data": object, "instance_id": str, "key": str, "priority": int, "delay_s": (int, float), "start_at": str, "labels": dict, "unique_key": str,
-    "on_conflict": str, "depends_on": list,
+    "on_conflict": str, "depends_on": list, "limit_key": str, "fairness_key": str, "required_labels": dict,
 }  # fmt: skip
 """The members of a line, and what they may be."""
 
@@ -38,6 +39,10 @@ def submit(
     priority: Annotated[int, Parameter(help="higher runs first")] = 0,
     delay: Annotated[float, Parameter(help="seconds to wait before the first attempt")] = 0.0,
     label: Annotated[list[str] | None, Parameter(help="KEY=VALUE; may be repeated")] = None,
+    limit_key: Annotated[str, Parameter(help="what the type's limit by key counts")] = "",
+    fairness_key: Annotated[str, Parameter(help="by which jobs of the type take turns")] = "",
+    require: Annotated[list[str] | None, Parameter(help="KEY=VALUE: a label that its agent must have; may be repeated")] = None,
+    wait_for_room: Annotated[bool, Parameter(negative="", help="where a depth limit is reached, try again instead of failing")] = False,
     unique_key: Annotated[str, Parameter(help="at most one waiting or processing job has this key")] = "",
     on_conflict: Annotated[Literal["return", "reject"] | None, Parameter(help="when another job has the unique key: answer with it, or refuse")] = None,
     depends_on: Annotated[list[str] | None, Parameter(help="id of a job that must have completed first; may be repeated")] = None,
@@ -51,25 +56,18 @@ def submit(
         errors.print("headrace: give a job type, or --jsonl FILE")
         return 2
     if jsonl is not None:
-        return run(common, lambda client, output: _many(client, output, jsonl))
+        return run(common, lambda client, output: _many(client, output, jsonl, wait_for_room))
     payload = _payload(data)
-    labels = _labels(label or [])
+    labels, required = _labels(label or []), _labels(require or [])
     waits_for = read_ids(depends_on) if depends_on else []
 
     async def command(client: Client, output: Output) -> int:
         assert type is not None
         submitted = await client.submit(
-            type,
-            payload=payload,
-            instance_id=instance,
-            key=key,
-            priority=priority,
-            delay_s=delay,
-            labels=labels,
-            unique_key=unique_key,
-            on_conflict=on_conflict or "",
-            depends_on=waits_for,
-        )
+            type, payload=payload, instance_id=instance, key=key, priority=priority, delay_s=delay, labels=labels, unique_key=unique_key,
+            on_conflict=on_conflict or "", depends_on=waits_for, limit_key=limit_key, fairness_key=fairness_key, required_labels=required,
+            wait_for_room=wait_for_room,
+        )  # fmt: skip
         if not wait:
             if output.form == "table":
                 print(submitted.job_id)
@@ -108,7 +106,7 @@ def _labels(pairs: list[str]) -> dict[str, str]:
     return {key: value for key, _, value in (pair.partition("=") for pair in pairs)}
 
 
-async def _many(client: Client, output: Output, source: str) -> int:
+async def _many(client: Client, output: Output, source: str, wait_for_room: bool) -> int:
     """Each good line is submitted, each bad one reported with its number; stops when no broker can be reached."""
     bad = stored = position = 0
     numbers: list[int] = []  # of the lines that were submitted, in order
@@ -140,10 +138,10 @@ async def _many(client: Client, output: Output, source: str) -> int:
             Progress(TextColumn("submitting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=errors, disable=not errors.is_terminal, transient=True)
         )
         task = bar.add_task("submit", total=None)
-        async for result in client.submit_stream(specs(lines)):
+        async for result in client.submit_stream(specs(lines), wait_for_room=wait_for_room):
             number = numbers[position]
             position += 1
-            if isinstance(result, (Unavailable, Busy)):
+            if isinstance(result, (Unavailable, Busy, QueueFull)):
                 errors.print(f"{stored} jobs submitted, {bad} lines refused; stopped at line {number}")
                 raise result
             if isinstance(result, HeadraceError):

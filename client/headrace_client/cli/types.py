@@ -9,10 +9,12 @@ from cyclopts import App, Parameter
 from headrace_client.admin import SETTINGS, AdminClient
 from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.output import Output, errors
+from headrace_client.limits import RateLimit
 from headrace_client.models import JobType
 
 MAX_SHOWN = 200  # characters of a schema in a table
 app = App(name="types", help="Job types and their settings.")
+UNLIMITED = ("concurrency", "concurrency_per_key", "rate_limit", "depth_limit", "fairness_weights")
 Name = Annotated[str, Parameter(help="job type")]
 
 
@@ -56,13 +58,22 @@ def set_type(
     name: Name,
     setting: Annotated[list[str] | None, Parameter(help=f"NAME=VALUE; names: {', '.join(SETTINGS)}; payload_schema takes JSON or @FILE")] = None,
     *,
+    concurrency: Annotated[int | None, Parameter(help="jobs that run at a time, over all agents; 0: no limit")] = None,
+    concurrency_per_key: Annotated[int | None, Parameter(help="the same for jobs with the same limit key")] = None,
+    rate_limit: Annotated[str | None, Parameter(help="COUNT/SECONDS or COUNT/SECONDS/BURST: jobs that start in a time; 0/1: no limit")] = None,
+    depth_limit: Annotated[int | None, Parameter(help="jobs that may wait; 0: no limit")] = None,
+    start_within_s: Annotated[float | None, Parameter(help="seconds within which a job must start; 0: it may wait for ever")] = None,
+    weight: Annotated[list[str] | None, Parameter(help="KEY=WEIGHT: share of a fairness key; may be repeated, and replaces all weights")] = None,
     clear: Annotated[list[str] | None, Parameter(help="take this setting back; may be repeated")] = None,
     reason: Reason = "",
     common: Common | None = None,
 ) -> int:
     """Change settings of a type; what is set here wins over what code declares."""
     values: dict[str, Any] = {}
-    for pair in setting or []:
+    options = {"concurrency": concurrency, "concurrency_per_key": concurrency_per_key, "depth_limit": depth_limit, "start_within_s": start_within_s}
+    given = [f"{name}={value}" for name, value in (*options.items(), ("rate_limit", rate_limit)) if value is not None]
+    given += [f"fairness_weights={','.join(weight)}"] if weight else []
+    for pair in [*(setting or []), *given]:
         key, equals, text = pair.partition("=")
         if not equals or key not in SETTINGS:
             errors.print(f"headrace: {pair!r} is not NAME=VALUE with one of these names: {', '.join(SETTINGS)}")
@@ -115,16 +126,25 @@ def _show(found: JobType, output: Output) -> None:
         origin = "set by a person" if name in found.overrides else "declared by code" if name in found.declared else "default"
         rows.append({"setting": name, "value": _shown(name, found.effective), "from": origin})
     output.text(f"[bold]{found.name}[/bold]")
+    if found.pause is not None:
+        output.text(
+            f"the {found.pause.kind} was paused by {found.pause.actor or 'somebody'} at {found.pause.at:%Y-%m-%d %H:%M:%S}Z: {found.pause.reason or 'no reason given'}"
+        )
     output.rows(rows, ["setting", "value", "from"])
 
 
 def _shown(name: str, effective: dict[str, Any]) -> str:
     if name == "payload_schema":
         return json.dumps(effective[name])[:MAX_SHOWN] if name in effective else "none"
-    return str(effective.get(name, "never"))
+    value = effective.get(name, "none" if name in UNLIMITED else "never")
+    return " ".join(f"{key}={weight:g}" for key, weight in value.items()) if isinstance(value, dict) else str(value)
 
 
 def _value(name: str, text: str) -> Any:
+    if name == "rate_limit":
+        return RateLimit.parse(text)
+    if name == "fairness_weights":
+        return {key: float(weight) for key, _, weight in (pair.rpartition("=") for pair in text.split(",") if pair)}
     if name in ("paused", "alert_on_error", "alert_on_abort"):
         if text not in ("true", "false"):
             raise ValueError(text)

@@ -113,7 +113,7 @@ class SetJobTypeResponse(_message.Message):
     def __init__(self, type: _Optional[_Union[_types_pb2.JobType, _Mapping]] = ...) -> None: ...
 
 class AgentInfo(_message.Message):
-    __slots__ = ("name", "incarnation_id", "host", "pid", "build", "sdk", "labels", "types", "slots", "slots_in_use", "connected", "draining", "connected_at", "silent_for")
+    __slots__ = ("name", "incarnation_id", "host", "pid", "build", "sdk", "labels", "types", "slots", "slots_in_use", "connected", "draining", "connected_at", "silent_for", "pause")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -135,6 +135,7 @@ class AgentInfo(_message.Message):
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     CONNECTED_AT_FIELD_NUMBER: _ClassVar[int]
     SILENT_FOR_FIELD_NUMBER: _ClassVar[int]
+    PAUSE_FIELD_NUMBER: _ClassVar[int]
     name: str
     incarnation_id: str
     host: str
@@ -149,7 +150,8 @@ class AgentInfo(_message.Message):
     draining: bool
     connected_at: _timestamp_pb2.Timestamp
     silent_for: _duration_pb2.Duration
-    def __init__(self, name: _Optional[str] = ..., incarnation_id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., build: _Optional[str] = ..., sdk: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., types: _Optional[_Iterable[_Union[AgentType, _Mapping]]] = ..., slots: _Optional[int] = ..., slots_in_use: _Optional[int] = ..., connected: bool = ..., draining: bool = ..., connected_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., silent_for: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    pause: _types_pb2.Pause
+    def __init__(self, name: _Optional[str] = ..., incarnation_id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., build: _Optional[str] = ..., sdk: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., types: _Optional[_Iterable[_Union[AgentType, _Mapping]]] = ..., slots: _Optional[int] = ..., slots_in_use: _Optional[int] = ..., connected: bool = ..., draining: bool = ..., connected_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., silent_for: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., pause: _Optional[_Union[_types_pb2.Pause, _Mapping]] = ...) -> None: ...
 
 class AgentType(_message.Message):
     __slots__ = ("type", "slots", "executor")

@@ -40,12 +40,14 @@ class SubmitRequest(_message.Message):
     def __init__(self, job: _Optional[_Union[_types_pb2.JobSpec, _Mapping]] = ...) -> None: ...
 
 class SubmitResponse(_message.Message):
-    __slots__ = ("job_id", "existing")
+    __slots__ = ("job_id", "existing", "pressure")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     EXISTING_FIELD_NUMBER: _ClassVar[int]
+    PRESSURE_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     existing: bool
-    def __init__(self, job_id: _Optional[int] = ..., existing: bool = ...) -> None: ...
+    pressure: float
+    def __init__(self, job_id: _Optional[int] = ..., existing: bool = ..., pressure: _Optional[float] = ...) -> None: ...
 
 class SubmitManyRequest(_message.Message):
     __slots__ = ("jobs", "plain")
@@ -80,30 +82,34 @@ class SubmitStreamResponse(_message.Message):
     def __init__(self, request_no: _Optional[int] = ..., results: _Optional[_Union[SubmitResults, _Mapping]] = ...) -> None: ...
 
 class SubmitResults(_message.Message):
-    __slots__ = ("job_ids", "existing", "failures")
+    __slots__ = ("job_ids", "existing", "failures", "pressure")
     JOB_IDS_FIELD_NUMBER: _ClassVar[int]
     EXISTING_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
+    PRESSURE_FIELD_NUMBER: _ClassVar[int]
     job_ids: _containers.RepeatedScalarFieldContainer[int]
     existing: _containers.RepeatedScalarFieldContainer[int]
     failures: _containers.RepeatedCompositeFieldContainer[SubmitFailure]
-    def __init__(self, job_ids: _Optional[_Iterable[int]] = ..., existing: _Optional[_Iterable[int]] = ..., failures: _Optional[_Iterable[_Union[SubmitFailure, _Mapping]]] = ...) -> None: ...
+    pressure: float
+    def __init__(self, job_ids: _Optional[_Iterable[int]] = ..., existing: _Optional[_Iterable[int]] = ..., failures: _Optional[_Iterable[_Union[SubmitFailure, _Mapping]]] = ..., pressure: _Optional[float] = ...) -> None: ...
 
 class SubmitFailure(_message.Message):
-    __slots__ = ("index", "code", "reason", "message", "field", "job_id")
+    __slots__ = ("index", "code", "reason", "message", "field", "job_id", "retry_after")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     FIELD_FIELD_NUMBER: _ClassVar[int]
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
     index: int
     code: int
     reason: str
     message: str
     field: str
     job_id: int
-    def __init__(self, index: _Optional[int] = ..., code: _Optional[int] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., field: _Optional[str] = ..., job_id: _Optional[int] = ...) -> None: ...
+    retry_after: _duration_pb2.Duration
+    def __init__(self, index: _Optional[int] = ..., code: _Optional[int] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., field: _Optional[str] = ..., job_id: _Optional[int] = ..., retry_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class GetJobRequest(_message.Message):
     __slots__ = ("job_id", "view")

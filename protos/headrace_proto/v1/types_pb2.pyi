@@ -25,6 +25,9 @@ class WaitReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WAIT_REASON_RETRY: _ClassVar[WaitReason]
     WAIT_REASON_PAUSED: _ClassVar[WaitReason]
     WAIT_REASON_NO_AGENT: _ClassVar[WaitReason]
+    WAIT_REASON_CAPPED: _ClassVar[WaitReason]
+    WAIT_REASON_NO_MATCHING_AGENT: _ClassVar[WaitReason]
+    WAIT_REASON_RATE_LIMITED: _ClassVar[WaitReason]
     WAIT_REASON_DEPENDENCY: _ClassVar[WaitReason]
 
 class UniqueConflict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
@@ -57,6 +60,9 @@ WAIT_REASON_SCHEDULED: WaitReason
 WAIT_REASON_RETRY: WaitReason
 WAIT_REASON_PAUSED: WaitReason
 WAIT_REASON_NO_AGENT: WaitReason
+WAIT_REASON_CAPPED: WaitReason
+WAIT_REASON_NO_MATCHING_AGENT: WaitReason
+WAIT_REASON_RATE_LIMITED: WaitReason
 WAIT_REASON_DEPENDENCY: WaitReason
 UNIQUE_CONFLICT_UNSPECIFIED: UniqueConflict
 UNIQUE_CONFLICT_RETURN: UniqueConflict
@@ -70,8 +76,15 @@ ON_DEPENDENCY_FAILED_ERROR: OnDependencyFailed
 ON_DEPENDENCY_FAILED_WAIT: OnDependencyFailed
 
 class JobSpec(_message.Message):
-    __slots__ = ("type", "payload", "content_type", "instance_id", "idempotency_key", "priority", "delay", "start_at", "labels", "trace_context", "unique_key", "on_conflict", "depends_on", "payload_digests")
+    __slots__ = ("type", "payload", "content_type", "instance_id", "idempotency_key", "priority", "delay", "start_at", "labels", "trace_context", "limit_key", "fairness_key", "required_labels", "unique_key", "on_conflict", "depends_on", "payload_digests")
     class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class RequiredLabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -88,6 +101,9 @@ class JobSpec(_message.Message):
     START_AT_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     TRACE_CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_KEY_FIELD_NUMBER: _ClassVar[int]
+    FAIRNESS_KEY_FIELD_NUMBER: _ClassVar[int]
+    REQUIRED_LABELS_FIELD_NUMBER: _ClassVar[int]
     UNIQUE_KEY_FIELD_NUMBER: _ClassVar[int]
     ON_CONFLICT_FIELD_NUMBER: _ClassVar[int]
     DEPENDS_ON_FIELD_NUMBER: _ClassVar[int]
@@ -102,11 +118,14 @@ class JobSpec(_message.Message):
     start_at: _timestamp_pb2.Timestamp
     labels: _containers.ScalarMap[str, str]
     trace_context: str
+    limit_key: str
+    fairness_key: str
+    required_labels: _containers.ScalarMap[str, str]
     unique_key: str
     on_conflict: UniqueConflict
     depends_on: _containers.RepeatedScalarFieldContainer[int]
     payload_digests: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, type: _Optional[str] = ..., payload: _Optional[bytes] = ..., content_type: _Optional[str] = ..., instance_id: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., priority: _Optional[int] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., start_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ..., unique_key: _Optional[str] = ..., on_conflict: _Optional[_Union[UniqueConflict, str]] = ..., depends_on: _Optional[_Iterable[int]] = ..., payload_digests: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    def __init__(self, type: _Optional[str] = ..., payload: _Optional[bytes] = ..., content_type: _Optional[str] = ..., instance_id: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., priority: _Optional[int] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., start_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ..., limit_key: _Optional[str] = ..., fairness_key: _Optional[str] = ..., required_labels: _Optional[_Mapping[str, str]] = ..., unique_key: _Optional[str] = ..., on_conflict: _Optional[_Union[UniqueConflict, str]] = ..., depends_on: _Optional[_Iterable[int]] = ..., payload_digests: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class PlainSpecs(_message.Message):
     __slots__ = ("type", "priority", "payloads")
@@ -131,8 +150,15 @@ class JobError(_message.Message):
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., fingerprint: _Optional[str] = ..., traceback: _Optional[str] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("job_id", "domain", "type", "instance_id", "state", "wait_reason", "run", "attempt", "losses", "lease_epoch", "priority", "score", "created_at", "available_at", "started_at", "settled_at", "delete_at", "idempotency_key", "labels", "trace_context", "progress", "error", "agent", "abort", "payload_bytes", "content_type", "payload", "result", "unique_key", "depends_on", "encoding", "result_encoding")
+    __slots__ = ("job_id", "domain", "type", "instance_id", "state", "wait_reason", "run", "attempt", "losses", "lease_epoch", "priority", "score", "created_at", "available_at", "started_at", "settled_at", "delete_at", "idempotency_key", "labels", "trace_context", "progress", "error", "agent", "abort", "payload_bytes", "content_type", "payload", "result", "limit_key", "fairness_key", "required_labels", "unique_key", "depends_on", "encoding", "result_encoding")
     class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class RequiredLabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -167,6 +193,9 @@ class Job(_message.Message):
     CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_KEY_FIELD_NUMBER: _ClassVar[int]
+    FAIRNESS_KEY_FIELD_NUMBER: _ClassVar[int]
+    REQUIRED_LABELS_FIELD_NUMBER: _ClassVar[int]
     UNIQUE_KEY_FIELD_NUMBER: _ClassVar[int]
     DEPENDS_ON_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
@@ -199,11 +228,14 @@ class Job(_message.Message):
     content_type: str
     payload: bytes
     result: bytes
+    limit_key: str
+    fairness_key: str
+    required_labels: _containers.ScalarMap[str, str]
     unique_key: str
     depends_on: _containers.RepeatedScalarFieldContainer[int]
     encoding: str
     result_encoding: str
-    def __init__(self, job_id: _Optional[int] = ..., domain: _Optional[str] = ..., type: _Optional[str] = ..., instance_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., wait_reason: _Optional[_Union[WaitReason, str]] = ..., run: _Optional[int] = ..., attempt: _Optional[int] = ..., losses: _Optional[int] = ..., lease_epoch: _Optional[int] = ..., priority: _Optional[int] = ..., score: _Optional[int] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., available_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., settled_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., delete_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., agent: _Optional[str] = ..., abort: _Optional[_Union[AbortRequest, _Mapping]] = ..., payload_bytes: _Optional[int] = ..., content_type: _Optional[str] = ..., payload: _Optional[bytes] = ..., result: _Optional[bytes] = ..., unique_key: _Optional[str] = ..., depends_on: _Optional[_Iterable[int]] = ..., encoding: _Optional[str] = ..., result_encoding: _Optional[str] = ...) -> None: ...
+    def __init__(self, job_id: _Optional[int] = ..., domain: _Optional[str] = ..., type: _Optional[str] = ..., instance_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., wait_reason: _Optional[_Union[WaitReason, str]] = ..., run: _Optional[int] = ..., attempt: _Optional[int] = ..., losses: _Optional[int] = ..., lease_epoch: _Optional[int] = ..., priority: _Optional[int] = ..., score: _Optional[int] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., available_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., settled_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., delete_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., agent: _Optional[str] = ..., abort: _Optional[_Union[AbortRequest, _Mapping]] = ..., payload_bytes: _Optional[int] = ..., content_type: _Optional[str] = ..., payload: _Optional[bytes] = ..., result: _Optional[bytes] = ..., limit_key: _Optional[str] = ..., fairness_key: _Optional[str] = ..., required_labels: _Optional[_Mapping[str, str]] = ..., unique_key: _Optional[str] = ..., depends_on: _Optional[_Iterable[int]] = ..., encoding: _Optional[str] = ..., result_encoding: _Optional[str] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("percent", "text")
@@ -238,7 +270,7 @@ class RetryPolicy(_message.Message):
     def __init__(self, delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., factor: _Optional[float] = ..., max: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., jitter: _Optional[float] = ...) -> None: ...
 
 class JobTypeSettings(_message.Message):
-    __slots__ = ("priority", "timeout", "max_attempts", "retry", "exhausted_state", "max_losses", "delete_completed_after", "delete_aborted_after", "delete_error_after", "paused", "alert_on_error", "alert_on_abort", "log_limit_lines", "log_limit_bytes", "on_dependency_failed", "payload_schema")
+    __slots__ = ("priority", "timeout", "max_attempts", "retry", "exhausted_state", "max_losses", "delete_completed_after", "delete_aborted_after", "delete_error_after", "paused", "alert_on_error", "alert_on_abort", "log_limit_lines", "log_limit_bytes", "start_within", "concurrency", "concurrency_per_key", "rate_limit", "depth_limit", "fairness_weights", "on_dependency_failed", "payload_schema")
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     MAX_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
@@ -253,6 +285,12 @@ class JobTypeSettings(_message.Message):
     ALERT_ON_ABORT_FIELD_NUMBER: _ClassVar[int]
     LOG_LIMIT_LINES_FIELD_NUMBER: _ClassVar[int]
     LOG_LIMIT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    START_WITHIN_FIELD_NUMBER: _ClassVar[int]
+    CONCURRENCY_FIELD_NUMBER: _ClassVar[int]
+    CONCURRENCY_PER_KEY_FIELD_NUMBER: _ClassVar[int]
+    RATE_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    DEPTH_LIMIT_FIELD_NUMBER: _ClassVar[int]
+    FAIRNESS_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     ON_DEPENDENCY_FAILED_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_SCHEMA_FIELD_NUMBER: _ClassVar[int]
     priority: int
@@ -269,25 +307,72 @@ class JobTypeSettings(_message.Message):
     alert_on_abort: bool
     log_limit_lines: int
     log_limit_bytes: int
+    start_within: _duration_pb2.Duration
+    concurrency: int
+    concurrency_per_key: int
+    rate_limit: RateLimit
+    depth_limit: int
+    fairness_weights: FairnessWeights
     on_dependency_failed: OnDependencyFailed
     payload_schema: str
-    def __init__(self, priority: _Optional[int] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., max_attempts: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., exhausted_state: _Optional[_Union[JobState, str]] = ..., max_losses: _Optional[int] = ..., delete_completed_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., delete_aborted_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., delete_error_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., paused: bool = ..., alert_on_error: bool = ..., alert_on_abort: bool = ..., log_limit_lines: _Optional[int] = ..., log_limit_bytes: _Optional[int] = ..., on_dependency_failed: _Optional[_Union[OnDependencyFailed, str]] = ..., payload_schema: _Optional[str] = ...) -> None: ...
+    def __init__(self, priority: _Optional[int] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., max_attempts: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., exhausted_state: _Optional[_Union[JobState, str]] = ..., max_losses: _Optional[int] = ..., delete_completed_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., delete_aborted_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., delete_error_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., paused: bool = ..., alert_on_error: bool = ..., alert_on_abort: bool = ..., log_limit_lines: _Optional[int] = ..., log_limit_bytes: _Optional[int] = ..., start_within: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., concurrency: _Optional[int] = ..., concurrency_per_key: _Optional[int] = ..., rate_limit: _Optional[_Union[RateLimit, _Mapping]] = ..., depth_limit: _Optional[int] = ..., fairness_weights: _Optional[_Union[FairnessWeights, _Mapping]] = ..., on_dependency_failed: _Optional[_Union[OnDependencyFailed, str]] = ..., payload_schema: _Optional[str] = ...) -> None: ...
+
+class RateLimit(_message.Message):
+    __slots__ = ("count", "per", "burst")
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    PER_FIELD_NUMBER: _ClassVar[int]
+    BURST_FIELD_NUMBER: _ClassVar[int]
+    count: int
+    per: _duration_pb2.Duration
+    burst: int
+    def __init__(self, count: _Optional[int] = ..., per: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., burst: _Optional[int] = ...) -> None: ...
+
+class FairnessWeights(_message.Message):
+    __slots__ = ("weights",)
+    class WeightsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    weights: _containers.ScalarMap[str, float]
+    def __init__(self, weights: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class JobType(_message.Message):
-    __slots__ = ("name", "effective", "declared", "overrides", "counts", "agents")
+    __slots__ = ("name", "effective", "declared", "overrides", "counts", "agents", "pause", "running")
     NAME_FIELD_NUMBER: _ClassVar[int]
     EFFECTIVE_FIELD_NUMBER: _ClassVar[int]
     DECLARED_FIELD_NUMBER: _ClassVar[int]
     OVERRIDES_FIELD_NUMBER: _ClassVar[int]
     COUNTS_FIELD_NUMBER: _ClassVar[int]
     AGENTS_FIELD_NUMBER: _ClassVar[int]
+    PAUSE_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
     name: str
     effective: JobTypeSettings
     declared: JobTypeSettings
     overrides: JobTypeSettings
     counts: _containers.RepeatedCompositeFieldContainer[StateCount]
     agents: int
-    def __init__(self, name: _Optional[str] = ..., effective: _Optional[_Union[JobTypeSettings, _Mapping]] = ..., declared: _Optional[_Union[JobTypeSettings, _Mapping]] = ..., overrides: _Optional[_Union[JobTypeSettings, _Mapping]] = ..., counts: _Optional[_Iterable[_Union[StateCount, _Mapping]]] = ..., agents: _Optional[int] = ...) -> None: ...
+    pause: Pause
+    running: int
+    def __init__(self, name: _Optional[str] = ..., effective: _Optional[_Union[JobTypeSettings, _Mapping]] = ..., declared: _Optional[_Union[JobTypeSettings, _Mapping]] = ..., overrides: _Optional[_Union[JobTypeSettings, _Mapping]] = ..., counts: _Optional[_Iterable[_Union[StateCount, _Mapping]]] = ..., agents: _Optional[int] = ..., pause: _Optional[_Union[Pause, _Mapping]] = ..., running: _Optional[int] = ...) -> None: ...
+
+class Pause(_message.Message):
+    __slots__ = ("kind", "name", "actor", "reason", "at")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    name: str
+    actor: str
+    reason: str
+    at: _timestamp_pb2.Timestamp
+    def __init__(self, kind: _Optional[str] = ..., name: _Optional[str] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class StateCount(_message.Message):
     __slots__ = ("state", "count")

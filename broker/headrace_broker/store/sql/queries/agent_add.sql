@@ -1,7 +1,7 @@
 -- One life of an agent process, made if it is new. Its domain exists: its types were made before.
 -- $1 domain text, $2 name text, $3 incarnation_id text, $4 host text, $5 pid int, $6 build text, $7 sdk text, $8 labels text (JSON). Index: unique (incarnation_id).
--- Returns: agent_id int, first_seen timestamptz.
+-- Returns: agent_id int, first_seen timestamptz; no row: the incarnation is one of another domain.
 insert into headrace.agent (domain_id, name, incarnation_id, host, pid, build, sdk, labels)
 select domain_id, $2, $3, $4, $5, $6, $7, $8::text::jsonb from headrace.domain where name = $1
-on conflict (incarnation_id) do update set build = excluded.build
+on conflict (incarnation_id) do update set build = excluded.build where agent.domain_id = excluded.domain_id
 returning agent_id, first_seen

@@ -1,10 +1,12 @@
 -- Where these jobs stand: the newest event of each, with what a change needs to know of the submission.
 -- $1 job_id bigint[] of one retention class, $2 that class int. Indexes: primary keys of the job and event leaves. Locks: none.
 -- Returns: job_id bigint, type_id int, priority int, instance_id text, seq int, kind smallint, state smallint, run smallint, attempt smallint, losses smallint,
--- delete_minute int, available_at timestamptz, agent_id int, unique_key text, waits_for text (JSON array; null: the job waits for no other); seq and kind 0 where nothing happened yet.
+-- delete_minute int, available_at timestamptz, agent_id int, at timestamptz, unique_key text, limit_key text, fairness_key text, required_labels text (JSON),
+-- waits_for text (JSON array; null: the job waits for no other); seq and kind 0 where nothing happened yet.
 select j.job_id, j.type_id, j.priority, j.instance_id, coalesce(e.seq, 0) as seq, coalesce(e.kind, 0) as kind, coalesce(e.state, 1) as state, coalesce(e.run, 1) as run,
-       coalesce(e.attempt, 0) as attempt, coalesce(e.losses, 0) as losses, e.delete_minute, case when e.seq is null then j.available_at else e.available_at end as available_at, e.agent_id,
+       coalesce(e.attempt, 0) as attempt, coalesce(e.losses, 0) as losses, e.delete_minute, case when e.seq is null then j.available_at else e.available_at end as available_at, e.agent_id, e.at,
        j.more ->> 'unique_key' as unique_key,
+       j.more->>'limit_key' as limit_key, j.more->>'fairness_key' as fairness_key, (j.more->'required_labels')::text as required_labels,
        case when j.more ? 'depends_on' and not exists (select from headrace.event m where m.job_id = j.job_id and (m.job_id & 7) = $2 and m.kind = 13) then (j.more -> 'depends_on')::text end as waits_for
 from headrace.job j
 left join lateral (select * from headrace.event e where e.job_id = j.job_id and (e.job_id & 7) = $2 order by e.seq desc limit 1) e on true

@@ -1,0 +1,370 @@
+"""Waiting jobs that have terms: in lines of one type and equal terms; and who of them is next.
+
+A line is listed, for each priority at which it has jobs, under its labels and its fairness key. Of the lines that an agent may serve the highest priority goes first,
+then the fairness key whose turn it is, then the job that has been ready longest. Turns follow stride scheduling (Waldspurger and Weihl, "Stride Scheduling", MIT,
+1995): a key's pass grows by 1 / weight with each of its jobs, and the lowest pass is next. A key that had nothing to do comes back at the present pass: idleness earns
+nothing.
+
+A line whose limit key is at its limit is parked when it comes up, and listed again when a lease of that key ends: no other job of it is looked at, however many there
+are. Counts of leases by limit key are kept whether there is a limit or not, so that one that is set is right from then on. Jobs without terms are not in here.
+"""
+
+import heapq
+from typing import TYPE_CHECKING
+
+from headrace_broker.model.job import State
+from headrace_broker.model.terms import Terms
+from headrace_broker.shards.lanes import Lanes
+from headrace_broker.shards.timers import Timers
+from headrace_broker.shards.types import TypeEntry
+
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Iterator
+
+    from headrace_broker.shards.session import Session
+
+UNLISTED_PASSES = 10_000  # of keys that have nothing to do, before they are forgotten
+FORGOTTEN_LISTINGS = 1000
+_LIVE = (State.WAITING, State.PROCESSING)
+
+
+class Cell:
+    """One limit key of one type. `running`: its leases, and those that ended but may go on at their agents."""
+
+    __slots__ = ("key", "lines", "parked", "running")
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.running = 0
+        self.lines = 0
+        self.parked: dict[Line, None] = {}
+
+
+class Line:
+    """Jobs of one type with the same terms. `jobs`: how many are not settled; `listed`: the priorities at which it is listed."""
+
+    __slots__ = ("cell", "entry", "jobs", "line_id", "listed", "terms")
+
+    def __init__(self, line_id: int, entry: TypeEntry, terms: Terms, cell: Cell | None) -> None:
+        self.line_id = line_id
+        self.entry = entry
+        self.terms = terms
+        self.cell = cell
+        self.jobs = 0
+        self.listed: set[int] = set()
+
+    @property
+    def room(self) -> int:
+        """How many more leases its limit key may have."""
+        limit = self.entry.settings.concurrency_per_key
+        return limit - self.cell.running if limit and self.cell is not None else 1 << 30
+
+
+class Clock:
+    """Whose turn it is among the fairness keys of one type and priority."""
+
+    __slots__ = ("listed", "now", "passes")
+
+    def __init__(self) -> None:
+        self.passes: dict[str, float] = {}
+        self.now = 0.0  # pass of the job that was granted last
+        self.listed = 0
+
+    def join(self, key: str) -> float:
+        """The pass of a key that has something to do."""
+        found = self.passes[key] = max(self.passes.get(key, 0.0), self.now)
+        return found
+
+    def serve(self, key: str, weight: float) -> None:
+        """A job of the key is granted."""
+        self.now = self.join(key)
+        self.passes[key] = self.now + 1 / weight
+        if len(self.passes) > UNLISTED_PASSES + self.listed:
+            self.passes = {other: value for other, value in self.passes.items() if value > self.now + 1}
+
+
+class Level:
+    """The lines of one priority that ask for the same labels: `turns` by fairness key, each a heap of (first id, line id, line); `order`: a heap of (pass, key)."""
+
+    __slots__ = ("order", "turns")
+
+    def __init__(self) -> None:
+        self.turns: dict[str, list[tuple[int, int, Line]]] = {}
+        self.order: list[tuple[float, str]] = []
+
+
+class Choice:
+    """What an agent may be granted next of a type. Compared by priority first, then by turn and age."""
+
+    __slots__ = ("first", "line", "passed", "priority")
+
+    def __init__(self, priority: int, passed: float, first: int, line: Line) -> None:
+        self.priority = priority
+        self.passed = passed
+        self.first = first
+        self.line = line
+
+    def before(self, other: "Choice") -> bool:
+        """Whether this one goes first."""
+        return (-self.priority, self.passed, self.first) < (-other.priority, other.passed, other.first)
+
+
+class Crowd:
+    """All lines of one type. `lines`: how many; `waiting`: their entries; `listed`: listings."""
+
+    def __init__(self, entry: TypeEntry) -> None:
+        self.entry = entry
+        self.seen = entry.settings  # that were in force when lines were parked
+        self.levels: dict[frozenset[tuple[str, str]], dict[int, Level]] = {}
+        self.clocks: dict[int, Clock] = {}
+        self.cells: dict[str, Cell] = {}
+        self.lines = 0
+        self.waiting = 0
+        self.listed = 0
+
+
+class Lines:
+    """The lines of one owner. `stale` is that of its other lanes, since a job has one mark wherever it waits; `leased`: leases of jobs that have terms."""
+
+    def __init__(self, stale: dict[int, int]) -> None:
+        self.lanes = Lanes(stale)
+        self.timers = Timers()
+        self.crowds: dict[int, Crowd] = {}
+        self.leased = 0
+        self._lines: dict[tuple[int, Terms], Line] = {}
+        self._by_id: dict[int, Line] = {}
+        self._last_id = 0
+
+    # Jobs come and go --------------------------------------------------------------------------------------------------------------------------
+
+    def of(self, entry: TypeEntry, terms: Terms) -> Line:
+        """The line of a type and terms."""
+        line = self._lines.get((entry.type_id, terms))
+        if line is None:
+            cell = self.cell(entry, terms.limit_key) if terms.limit_key else None
+            if cell is not None:
+                cell.lines += 1
+            self._crowd(entry).lines += 1
+            self._last_id += 1
+            line = self._lines[entry.type_id, terms] = self._by_id[self._last_id] = Line(self._last_id, entry, terms, cell)
+        return line
+
+    def cell(self, entry: TypeEntry, key: str) -> Cell:
+        """What is counted for a limit key of a type."""
+        cells = self._crowd(entry).cells
+        cell = cells.get(key)
+        if cell is None:
+            cell = cells[key] = Cell(key)
+        return cell
+
+    def enter(self, line: Line, priority: int, job_id: int, due: float, now: float) -> None:
+        """A job waits: from now on, or from `due` (monotonic)."""
+        if due > now:
+            self.timers.push(due, job_id, line.line_id, priority, now)
+        else:
+            self._push(line, priority, job_id)
+
+    def take_due(self, now: float) -> list[int]:
+        """Jobs whose time has come are ready; returns them."""
+        due: list[int] = []
+        for line_id, priority, job_id in self.timers.pop_due(now):
+            line = self._by_id.get(line_id)
+            if line is None:
+                self.lanes.settle_stale([job_id])
+            else:
+                self._push(line, priority, job_id)
+                due.append(job_id)
+        return due
+
+    def began(self, line: Line, count: int) -> None:
+        """Jobs of the line were granted."""
+        self.leased += count
+        if line.cell is not None:
+            line.cell.running += count
+
+    def moved(self, line: Line, before: State, after: State) -> None:
+        """A job of the line goes from one state to another."""
+        if after is State.PROCESSING and before is not State.PROCESSING:
+            self.began(line, 1)
+        elif before is State.PROCESSING and after is not State.PROCESSING:
+            self.leased -= 1
+            if line.cell is not None:
+                self.let_go(line.entry, line.cell)
+        line.jobs += (after in _LIVE) - (before in _LIVE)
+        if not line.jobs:
+            self._forget(line)
+
+    def let_go(self, entry: TypeEntry, cell: Cell) -> None:
+        """One lease of a limit key is over: what was parked for it is listed again."""
+        cell.running -= 1
+        self._unpark(self._crowd(entry), cell)
+        self._drop_if_idle(entry, cell)
+
+    def _push(self, line: Line, priority: int, job_id: int) -> None:
+        self.lanes.push(line.line_id, priority, job_id)
+        crowd = self._crowd(line.entry)
+        crowd.waiting += 1
+        if priority not in line.listed and (line.cell is None or line not in line.cell.parked):
+            self._list(crowd, line, priority)
+
+    def _forget(self, line: Line) -> None:
+        del self._lines[line.entry.type_id, line.terms]
+        del self._by_id[line.line_id]
+        crowd = self._crowd(line.entry)
+        crowd.waiting -= self.lanes.drop(line.line_id)
+        crowd.lines -= 1
+        if crowd.listed > FORGOTTEN_LISTINGS + 2 * crowd.lines:  # of lines that are gone, since no agent comes to look at them
+            self._list_anew(crowd)
+        if line.cell is not None:
+            line.cell.parked.pop(line, None)
+            line.cell.lines -= 1
+            self._drop_if_idle(line.entry, line.cell)
+
+    def _drop_if_idle(self, entry: TypeEntry, cell: Cell) -> None:
+        if not cell.lines and not cell.running:
+            self._crowd(entry).cells.pop(cell.key, None)
+
+    def _crowd(self, entry: TypeEntry) -> Crowd:
+        crowd = self.crowds.get(entry.type_id)
+        if crowd is None:
+            crowd = self.crowds[entry.type_id] = Crowd(entry)
+        return crowd
+
+    # Who is next -------------------------------------------------------------------------------------------------------------------------------
+
+    def ready(self, crowd: Crowd) -> int:
+        """About how many of its jobs may be granted, at most; 0: none."""
+        if crowd.seen is not crowd.entry.settings:  # a limit may have been raised
+            crowd.seen = crowd.entry.settings
+            for cell in list(crowd.cells.values()):
+                self._unpark(crowd, cell)
+        return crowd.waiting if crowd.listed else 0
+
+    def best(self, crowd: Crowd, session: "Session") -> Choice | None:
+        """What the agent may be granted next, as far as terms are concerned."""
+        found: Choice | None = None
+        for required, levels in list(crowd.levels.items()):
+            if required <= session.label_items:
+                choice = self._best(crowd, levels)
+                if choice is not None and (found is None or choice.before(found)):
+                    found = choice
+            if not levels:
+                del crowd.levels[required]
+        return found
+
+    def take(self, crowd: Crowd, choice: Choice, count: int) -> list[int]:
+        """Takes the job that was chosen, and up to `count` where no other line is listed; empty if it does not wait any more."""
+        line = choice.line
+        room = min(count, line.room) if crowd.listed == 1 else 1
+        before = self.lanes.ready(line.line_id)
+        taken = self.lanes.pop(line.line_id, choice.priority, room)
+        crowd.waiting -= before - self.lanes.ready(line.line_id)
+        key = line.terms.fairness_key
+        for _ in taken:
+            crowd.clocks[choice.priority].serve(key, crowd.entry.settings.weight(key))
+        return taken
+
+    def _best(self, crowd: Crowd, levels: dict[int, Level]) -> Choice | None:
+        while levels:
+            priority = max(levels)
+            choice = self._first(crowd, levels[priority], priority)
+            if choice is not None:
+                return choice
+            del levels[priority]
+        return None
+
+    def _first(self, crowd: Crowd, level: Level, priority: int) -> Choice | None:
+        """The next line of a level. What is found out of place on the way is put right: nothing is looked for."""
+        order = level.order
+        while order:
+            passed, key = order[0]
+            present = crowd.clocks[priority].join(key)
+            if present != passed:
+                heapq.heapreplace(order, (present, key))
+                continue
+            turn = level.turns[key]
+            while turn:
+                first, line_id, line = turn[0]
+                actual = self.lanes.find_first(line_id, priority)
+                if actual is None or line.room <= 0:
+                    heapq.heappop(turn)
+                    self._unlisted(crowd, line, priority)
+                    if actual is not None and line.cell is not None:
+                        line.cell.parked[line] = None
+                elif actual != first:
+                    heapq.heapreplace(turn, (actual, line_id, line))
+                else:
+                    return Choice(priority, passed, first, line)
+            del level.turns[key]
+            heapq.heappop(order)
+        return None
+
+    def _list(self, crowd: Crowd, line: Line, priority: int) -> None:
+        clock = crowd.clocks.get(priority)
+        if clock is None:
+            clock = crowd.clocks[priority] = Clock()
+        level = crowd.levels.setdefault(line.terms.required, {}).get(priority)
+        if level is None:
+            level = crowd.levels[line.terms.required][priority] = Level()
+        key = line.terms.fairness_key
+        turn = level.turns.get(key)
+        if turn is None:
+            turn = level.turns[key] = []
+            heapq.heappush(level.order, (clock.join(key), key))
+        heapq.heappush(turn, (self.lanes.first(line.line_id, priority), line.line_id, line))
+        line.listed.add(priority)
+        clock.listed += 1
+        crowd.listed += 1
+
+    def _unlisted(self, crowd: Crowd, line: Line, priority: int) -> None:
+        line.listed.discard(priority)
+        crowd.listed -= 1
+        clock = crowd.clocks[priority]
+        clock.listed -= 1
+        if not clock.listed:
+            del crowd.clocks[priority]
+
+    def _unpark(self, crowd: Crowd, cell: Cell) -> None:
+        parked, cell.parked = cell.parked, {}
+        for line in parked:
+            for priority in self.lanes.priorities(line.line_id):
+                if priority not in line.listed:
+                    self._list(crowd, line, priority)
+
+    def _list_anew(self, crowd: Crowd) -> None:
+        crowd.levels.clear()
+        crowd.clocks.clear()
+        crowd.listed = 0
+        for line in self._by_id.values():
+            if line.entry is crowd.entry:
+                line.listed.clear()
+                for priority in self.lanes.priorities(line.line_id) if line.cell is None or line not in line.cell.parked else ():
+                    self._list(crowd, line, priority)
+
+    # Reads -------------------------------------------------------------------------------------------------------------------------------------
+
+    def entries(self, type_id: int | None = None) -> "Iterator[tuple[Line, int, array[int]]]":
+        """(line, priority, copy of the ids that are ready) of each line, of one type or of all; stale ids included."""
+        for line_id, priority, ids in self.lanes.copies():
+            line = self._by_id[line_id]
+            if type_id is None or line.entry.type_id == type_id:
+                yield line, priority, ids
+
+    def timed(self) -> "Iterator[tuple[Line | None, int, int, float]]":
+        """(line, priority, job_id, due) of jobs that wait for a time; None: the job does not count any more."""
+        for job_id, what, due in zip(*self.timers.columns(), strict=True):
+            yield self._by_id.get(what >> 32), (what & 0xFFFF_FFFF) - 0x8000_0000, job_id, due
+
+    def find(self, entry: TypeEntry, terms: Terms) -> Line | None:
+        """The line of a type and terms, if it has jobs."""
+        return self._lines.get((entry.type_id, terms))
+
+    def ids(self, type_ids: set[int] | None) -> "Iterator[int]":
+        """Jobs of these types, or of all, that are ready or wait for a time; stale ones included."""
+        for line, _, ids in self.entries():
+            if type_ids is None or line.entry.type_id in type_ids:
+                yield from ids
+        for timed, _, job_id, _ in self.timed():
+            if timed is not None and (type_ids is None or timed.entry.type_id in type_ids):
+                yield job_id

@@ -1,0 +1,124 @@
+"""Tokens, roles, domains and the audit."""
+
+from tests.mutants.mutant import Mutant
+
+GATE = "broker/headrace_broker/rpc/access.py"
+TABLE = "broker/headrace_broker/actions/tokens.py"
+GUARD = "broker/headrace_broker/rpc/interceptors.py"
+CALLERS = "broker/headrace_broker/rpc/callers.py"
+SERVICE = "broker/headrace_broker/rpc/tokens.py"
+ENDINGS = "broker/headrace_broker/shards/endings.py"
+LEDGER = "broker/headrace_broker/store/ledger.py"
+QUERIES = "broker/headrace_broker/store/sql/queries"
+ACCESS = "tests/rpc/test_access.py"
+AUDIT = "tests/rpc/test_audit.py"
+
+MUTANTS = (
+    Mutant("any role may call anything", GATE, "if token.role not in LEAST.get(method, ()):", "if False:", f"{ACCESS} -k each_role"),
+    Mutant("any domain will do", GATE, "if token.domain is not None and token.domain != domain:", "if False:", f"{ACCESS} -k denied_in_others"),
+    Mutant("no token will do", GATE, "            raise TokenMissing\n", '            secret = secret or "hr_"\n', f"{ACCESS} -k without_a_valid"),
+    Mutant("expired tokens are taken", TABLE, "if found.until <= asyncio.get_running_loop().time():", "if False:", f"{ACCESS} -k rotated_token_has"),
+    Mutant("revoked tokens are taken", TABLE, "        if row.revoked_at is None:\n", "        if True:\n", f"{ACCESS} -k every_broker"),
+    Mutant("replaced secrets are taken", TABLE, "self._secrets.pop(hash_).end()", "pass", f"{ACCESS} -k rotated_token_has"),
+    Mutant(
+        "other brokers' changes are not read",
+        TABLE,
+        "            await asyncio.sleep(REFRESH_S)",
+        "            await asyncio.sleep(60)",
+        f"{ACCESS} -k every_broker",
+    ),
+    Mutant("unknown secrets are not looked for", TABLE, "            await self._look_again()\n", "", f"{ACCESS} -k rows_of_other"),
+    Mutant("unknown secrets are looked for without end", TABLE, "max(0.0, self._looked_at + AGAIN_S - loop.time())", "0.0", f"{ACCESS} -k no_call_reads"),
+    Mutant("streams outlive their token", GATE, "            self._task.cancel()\n", "            pass\n", f"{ACCESS} -k calls_that_last"),
+    Mutant(
+        "a cancelled call is not told why",
+        GATE,
+        "            self._task.uncancel()\n            self.check()\n",
+        "            pass\n",
+        f"{ACCESS} -k calls_that_last",
+    ),
+    Mutant("streams outlive a secret that expires", TABLE, "if secret.watchers and secret.until <= now:", "if False:", f"{ACCESS} -k calls_that_last"),
+    Mutant("a wait outlives its token", GUARD, "if method not in LONG:", "if True:", f"{ACCESS} -k calls_that_last"),
+    Mutant(
+        "the request is read before the token",
+        GUARD,
+        "secret = await gate.admit(method, context)",
+        "_parsed(request)\n                    secret = await gate.admit(method, context)",
+        f"{ACCESS} -k without_a_valid",
+    ),
+    Mutant("anybody acts for somebody else", CALLERS, "if on_behalf_of and token.role not in OPERATE:", "if False:", f"{ACCESS} -k act_for_somebody"),
+    Mutant("with a token the caller chooses its name", CALLERS, "return Caller(token.name, ", "return Caller(actor, ", f"{ACCESS} -k names_tokens"),
+    Mutant("one domain's administrator makes tokens for all", SERVICE, "if not sees_all_domains():", "if False:", f"{ACCESS} -k only_administrators"),
+    Mutant(
+        "the old secret outlives its expiry",
+        f"{QUERIES}/token_rotate.sql",
+        "least(clock_timestamp() + make_interval(secs => $3::double precision), expires_at)",
+        "clock_timestamp() + make_interval(secs => $3::double precision)",
+        f"{ACCESS} -k rotated_token_has",
+    ),
+    Mutant(
+        "completions of another domain's jobs count",
+        ENDINGS,
+        "if entry.domain != done.sink.domain:",
+        "if False:",
+        f"{ACCESS} -k only_the_jobs_of_its_domain",
+    ),
+    Mutant(
+        "outcomes of another domain's jobs count",
+        ENDINGS,
+        "if ending.sink is not None and ending.sink.domain != live.entry.domain:",
+        "if False:",
+        f"{ACCESS} -k only_the_jobs_of_its_domain",
+    ),
+    Mutant(
+        "log lines for another domain's jobs are kept",
+        "broker/headrace_broker/store/log_limits.py",
+        "if self._domain_of(usage.type_id) != batch.domain:",
+        "if False:",
+        f"{ACCESS} -k like_those",
+    ),
+    Mutant(
+        "an agent takes another domain's incarnation",
+        f"{QUERIES}/agent_add.sql",
+        " where agent.domain_id = excluded.domain_id",
+        "",
+        f"{ACCESS} -k only_the_jobs_of_its_domain",
+    ),
+    Mutant(
+        "the rows of the audit are a commit of their own",
+        LEDGER,
+        "                async with self._con.transaction():\n                    await self._claim",
+        "                if True:\n                    await self._claim",
+        f"{AUDIT} -k killed",
+    ),
+    Mutant(
+        "settings and their row are two commits",
+        "broker/headrace_broker/store/settings.py",
+        """async with self._pool.acquire() as con, con.transaction():
+            before = json.loads((await con.fetchrow(sql("type_lock"), type_id))["overrides"])""",
+        """async with self._pool.acquire() as con:
+            before = json.loads((await con.fetchrow(sql("type_lock"), type_id))["overrides"])""",
+        f"{AUDIT} -k killed",
+    ),
+    Mutant(
+        "changes of jobs leave no row",
+        "broker/headrace_broker/shards/changes.py",
+        "            _audit(round_, intent, head, before, state)\n",
+        "",
+        f"{AUDIT} -k what_was_before",
+    ),
+    Mutant(
+        "rows of the audit can be changed",
+        "broker/headrace_broker/store/sql/migrations/0006_audit.sql",
+        "before update or delete or truncate",
+        "before update",
+        f"{AUDIT} -k never_change",
+    ),
+    Mutant(
+        "the audit of other domains is seen",
+        "broker/headrace_broker/store/sql/queries/audit_list_target.sql",
+        "($1::text is null or domain = $1)",
+        "true",
+        f"{ACCESS} -k rows_of_other",
+    ),
+)
