@@ -78,7 +78,8 @@ class Agent:
         on_dependency_failed: str | None = None, delete_completed_after_s: float | None = None,
         delete_aborted_after_s: float | None = None, delete_error_after_s: float | None = None, alert_on_error: bool | None = None,
         alert_on_abort: bool | None = None, log_limit_lines: int | None = None, memory_bytes: int | None = None,
-        payload_schema: dict[str, Any] | str | bool | None = None, start_within_s: float | None = None, concurrency: int | None = None,
+        payload_schema: dict[str, Any] | str | bool | None = None,
+        ageing_s: float | None = None, ageing_max: int | None = None, start_within_s: float | None = None, concurrency: int | None = None,
         concurrency_per_key: int | None = None, rate_limit: RateLimit | None = None, depth_limit: int | None = None,
         fairness_weights: Mapping[str, float] | None = None,
     ) -> Callable[[F], F]:  # fmt: skip
@@ -97,7 +98,8 @@ class Agent:
             "on_dependency_failed": on_dependency_failed,
             "delete_completed_after_s": delete_completed_after_s, "delete_aborted_after_s": delete_aborted_after_s,
             "delete_error_after_s": delete_error_after_s, "alert_on_error": alert_on_error, "alert_on_abort": alert_on_abort,
-            "log_limit_lines": log_limit_lines, "payload_schema": payload_schema, "start_within_s": start_within_s, "concurrency": concurrency,
+            "log_limit_lines": log_limit_lines, "payload_schema": payload_schema,
+            "ageing_s": ageing_s, "ageing_max": ageing_max, "start_within_s": start_within_s, "concurrency": concurrency,
             "concurrency_per_key": concurrency_per_key, "rate_limit": rate_limit, "depth_limit": depth_limit, "fairness_weights": fairness_weights,
         }  # fmt: skip
 

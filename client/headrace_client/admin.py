@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from headrace_proto.v1 import admin_pb2, doors_pb2, limits_pb2, stats_pb2, testing_pb2, types_pb2
+from headrace_proto.v1 import admin_pb2, doors_pb2, instances_pb2, limits_pb2, stats_pb2, testing_pb2, types_pb2
 from headrace_proto.wire import DEPENDENCY_POLICY_NUMBERS, STATE_NUMBERS, to_datetime, to_duration
 
 from headrace_client import limits, models, trends
@@ -13,12 +13,12 @@ from headrace_client.access import AccessCalls
 from headrace_client.encode import build, duration, timestamp
 from headrace_client.errors import InvalidRequest
 from headrace_client.limits import Domain, Pause
-from headrace_client.models import AgentInfo, Alert, Door, JobType, Overview
+from headrace_client.models import AgentInfo, Alert, Door, InstancePriority, JobType, Overview, Rescore
 from headrace_client.trends import Trend, TypeCapacity
 
-_DURATIONS = ("timeout_s", "delete_completed_after_s", "delete_aborted_after_s", "delete_error_after_s", "start_within_s")
+_DURATIONS = ("timeout_s", "delete_completed_after_s", "delete_aborted_after_s", "delete_error_after_s", "start_within_s", "ageing_s")
 _RETRY = ("retry_delay_s", "retry_factor", "retry_max_s", "retry_jitter")
-_NUMBERS = ("priority", "max_attempts", "max_losses", "log_limit_lines", "log_limit_bytes", "concurrency", "concurrency_per_key", "depth_limit")
+_NUMBERS = ("priority", "ageing_max", "max_attempts", "max_losses", "log_limit_lines", "log_limit_bytes", "concurrency", "concurrency_per_key", "depth_limit")
 _SWITCHES = ("paused", "alert_on_error", "alert_on_abort")
 SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state", "on_dependency_failed", "rate_limit", "fairness_weights", "payload_schema")
 """Names of job type settings: seconds as float, numbers, true or false; exhausted_state "error" or "aborted", on_dependency_failed "abort", "error" or "wait",
@@ -127,6 +127,22 @@ class AdminClient(AccessCalls):
         """Demand against slots by type over the last `window_s` (default 900), and how many agents a mean wait of `wished_wait_s` (default 10) asks for."""
         request = build(stats_pb2.GetCapacityRequest, types=types, window=duration("window_s", window_s), wished_wait=duration("wished_wait_s", wished_wait_s))
         return [trends.capacity(item) for item in (await self._call(lambda stubs: stubs.stats.GetCapacity, request)).types]
+
+    async def set_instance_priority(self, instance_id: str, priority: int, *, reason: str = "") -> Rescore:
+        """Sets what an instance adds to the score of its jobs; 0: nothing. How far its waiting jobs have followed; ask on with `list_rescores`."""
+        request = build(instances_pb2.SetInstancePriorityRequest, instance_id=instance_id, priority=priority, reason=reason)
+        return models.rescore((await self._call(lambda stubs: stubs.instances.SetInstancePriority, request)).rescore)
+
+    async def list_instance_priorities(self, *, page_size: int = 50, page_token: str = "") -> tuple[list[InstancePriority], str]:
+        """(instances that have a priority, by name; token of the next page or empty)."""
+        request = build(instances_pb2.ListInstancePrioritiesRequest, page_size=page_size, page_token=page_token)
+        answer = await self._call(lambda stubs: stubs.instances.ListInstancePriorities, request)
+        return [models.instance_priority(item) for item in answer.instances], answer.next_page_token
+
+    async def list_rescores(self, *, number: int = 0, page_size: int = 50) -> list[Rescore]:
+        """The newest changes of priorities of types and instances, and how many of the jobs that waited have followed; or one of them."""
+        request = build(instances_pb2.ListRescoresRequest, number=number, page_size=page_size)
+        return [models.rescore(item) for item in (await self._call(lambda stubs: stubs.instances.ListRescores, request)).rescores]
 
     async def _retry_now(self, name: str, settings: dict[str, Any]) -> dict[str, Any]:
         """The retry rule in force, when some but not all of it is to change: the wire takes the rule as a whole."""

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from headrace_proto.encoding import ENCODED_ERROR, MAGIC
-from headrace_proto.v1 import admin_pb2, doors_pb2, jobs_pb2, stats_pb2, types_pb2
+from headrace_proto.v1 import admin_pb2, doors_pb2, instances_pb2, jobs_pb2, stats_pb2, types_pb2
 from headrace_proto.wire import LEVEL_NAMES, STATE_NAMES, WAIT_REASONS, to_datetime, to_seconds
 
 from headrace_client import job_settings, limits
@@ -135,8 +135,23 @@ class AbortRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Blocker:
+    """A job that another one waits for. `why`: limit_key or concurrency (it holds one of as many as may run), or dependency."""
+
+    job_id: int
+    type: str
+    state: State
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a job is where it is. `ahead`: about how many ready jobs go first; `agents`, `slots`, `slots_free`: who serves its type."""
+    """Why a job is where it is.
+
+    `ahead`: about how many ready jobs go first; `agents`, `slots`, `slots_free`: who serves its type; `score`: type, instance and own priority and what its age adds;
+    `blockers`: at most 20 of the `blockers_total` jobs that it waits for; `paused`: what is, with who did it, why and when; `not_before`: its own time, when it is
+    scheduled or put off; `estimated_start`: an estimate, made of what `estimate_basis` says.
+    """
 
     state: State
     wait_reason: str | None
@@ -145,6 +160,22 @@ class Explanation:
     agents: int
     slots: int
     slots_free: int
+    score: int
+    type_priority: int
+    instance_priority: int
+    job_priority: int
+    age_points: int
+    blockers: list[Blocker]
+    blockers_total: int
+    limit_key: str
+    paused: str
+    paused_by: str
+    paused_reason: str
+    paused_at: datetime | None
+    not_before: datetime | None
+    rate_limited_until: datetime | None
+    estimated_start: datetime | None
+    estimate_basis: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +391,32 @@ class Overview:
     postgres_version: str
 
 
+@dataclass(frozen=True, slots=True)
+class InstancePriority:
+    """An instance that has a priority."""
+
+    instance_id: str
+    priority: int
+    changed_at: datetime
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rescore:
+    """How far waiting jobs have followed a changed priority. `kind`: type or instance; `state`: waiting, reading, moving or done; `total` is known once it is moving."""
+
+    number: int
+    kind: str
+    name: str
+    priority: int
+    state: str
+    done: int
+    total: int
+    started_at: datetime
+    ended_at: datetime | None
+
+
 # From messages ---------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -402,8 +459,13 @@ def read_error(stored: JobError, codecs: Codecs) -> JobError:
 
 def explanation(message: jobs_pb2.ExplainJobResponse) -> Explanation:
     """An explanation from its message."""
-    state, reason = State(STATE_NAMES[message.state]), WAIT_REASONS.get(message.wait_reason)
-    return Explanation(state, reason, message.text, message.ahead, message.agents, message.slots, message.slots_free)
+    return Explanation(
+        State(STATE_NAMES[message.state]), WAIT_REASONS.get(message.wait_reason), message.text, message.ahead, message.agents, message.slots, message.slots_free,
+        message.score, message.type_priority, message.instance_priority, message.job_priority, message.age_points,
+        [Blocker(item.job_id, item.type, State(STATE_NAMES[item.state]), item.why) for item in message.blockers], message.blockers_total, message.limit_key,
+        message.paused, message.paused_by, message.paused_reason, _time(message, "paused_at"), _time(message, "not_before"), _time(message, "rate_limited_until"),
+        _time(message, "estimated_start"), message.estimate_basis,
+    )  # fmt: skip
 
 
 def counts(messages: Any) -> dict[State, int]:
@@ -480,6 +542,19 @@ def overview(message: stats_pb2.GetOverviewResponse) -> Overview:
 
 def _pause(message: Any) -> limits.Pause | None:
     return limits.pause(message.pause) if message.HasField("pause") else None
+
+
+def instance_priority(message: instances_pb2.InstancePriority) -> InstancePriority:
+    """An instance's priority from its message."""
+    return InstancePriority(message.instance_id, message.priority, to_datetime(message.changed_at), message.actor, message.reason)
+
+
+def rescore(message: instances_pb2.Rescore) -> Rescore:
+    """A change of a priority from its message."""
+    return Rescore(
+        message.number, message.kind, message.name, message.priority, message.state, message.done, message.total, to_datetime(message.started_at),
+        _time(message, "ended_at"),
+    )  # fmt: skip
 
 
 def _state(number: int) -> State | None:

@@ -15,7 +15,7 @@ MUTANTS = (
     # schemas
     Mutant("a schema may fetch", MODEL, 'not reference.startswith("#")', "False", f"{UNIT} -k what_is_no_schema"),
     Mutant("ways are not counted", MODEL, "if ways[number] > MAX_WAYS:", "if False:", f"{UNIT} -k what_is_no_schema"),
-    Mutant("branches are not counted", MODEL, "most = min(1_000_000, max(most, ", "most = min(1, max(most, ", f"{UNIT} -k holds_the_broker_up"),
+    Mutant("branches are not counted", MODEL, "most = min(1_000_000, max(most, ", "most = min(1, max(most, ", f"{UNIT} -k branches_are_counted"),
     Mutant("a schema has any size", MODEL, "> MAX_BYTES:", "> 1 << 30:", f"{UNIT} -k what_is_no_schema"),
     Mutant("a schema has any depth", MODEL, "if depth(root) > MAX_NESTING:", "if False:", f"{UNIT} -k what_is_no_schema"),
     Mutant("a schema of another draft is taken", MODEL, 'root.get("$schema", DRAFT) not in (DRAFT, DRAFT + "#")', "False", f"{UNIT} -k what_is_no_schema"),
@@ -48,7 +48,7 @@ MUTANTS = (
     Mutant("encryption before compression", CODECS, "if encrypting and any(", "if False and any(", f"{ALONE} -k missing_is_named"),
     Mutant("a digest is no secret", CODECS, 'hmac.digest(self._keys[key_id], b"headrace payload digest", "sha256")', 'b"x"', f"{ALONE} -k digests"),
     Mutant("a plain payload may look encoded", CODECS, " or data.startswith(MAGIC) else data", " else data", f"{ALONE} -k whatever_is_encoded"),
-    Mutant("a header may be cut off", ENCODING, "if end > len(data):", "if False:", f"{ALONE} -k any_bytes_after"),
+    Mutant("a header may be cut off", ENCODING, "if end > len(data):", "if False:", f"{ALONE} -k whole_or_not"),
     Mutant("the body of a keyed job is its bytes alone", CONVERT, "    if not digests:\n", "    if True:\n", f"{BOTH} -k however_its_payload"),
     Mutant("an old key's digest is not known again", KEYED, " or holder.body_hash in keyed.other_hashes", "", f"{BOTH} -k however_its_payload"),
     Mutant("a handler gets what was encoded", WORK, "self._codecs is not None or job.payload.startswith(MAGIC) or", "", f"{ALONE} -k cannot_be_read"),
@@ -68,7 +68,7 @@ MUTANTS = (
     Mutant(
         "the clock falls back when it is set again", "broker/headrace_broker/shards/clock.py", "database_s + self._advanced_s", "database_s", f"{TIME} -k stays_ahead"
     ),
-    Mutant("timers stay when time is set forward", OWNERSHIP, "owner.timers.shift(seconds, asyncio.get_running_loop().time())", "pass", f"{TIME} -k waits_for_its_time"),
+    Mutant("timers stay when time is set forward", OWNERSHIP, "timers.shift(seconds, asyncio.get_running_loop().time())", "pass", f"{TIME} -k waits_for_its_time"),
     Mutant("ids of a later time find no partition", OWNERSHIP, "await self._open_classes(owner, ahead_s=seconds)", "pass", f"{TIME} -k waits_for_its_time"),
     Mutant("drain does not wait for what is ready", "agent/headrace_agent/drain.py", 'job.wait_reason == "ready" or', "False or", f"{KIT} -k handlers_submit"),
 )

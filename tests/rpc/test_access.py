@@ -69,8 +69,8 @@ async def root(database: str) -> str:
 
 @pytest.fixture
 async def guarded(database: str, directory: Path, stack: AsyncExitStack) -> BrokerProcess:
-    """A broker that wants tokens."""
-    broker = await start_broker(directory, "--auth", "required", database=database)
+    """A broker that wants tokens, and does not give up agents that say nothing before their token ends."""
+    broker = await start_broker(directory, "--auth", "required", "--lease-s", "60", database=database)
     stack.push_async_callback(broker.kill)
     return broker
 

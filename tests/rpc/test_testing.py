@@ -36,12 +36,13 @@ async def test_a_broker_without_the_option_refuses(client: Client, admin: AdminC
 async def test_what_waits_for_its_time_comes_as_if_it_had_passed(clients: tuple[Client, AdminClient], directory: Path, testing: BrokerProcess) -> None:
     client, admin = clients
     near, far = [(await client.submit("echo", n, delay_s=delay_s)).job_id for n, delay_s in enumerate((3 * DAY_S, 300 * DAY_S))]
+    limited = (await client.submit("echo", 2, delay_s=3 * DAY_S, limit_key="key")).job_id
     before = (await client.count()).as_of
     agent = await start_agent(directory, testing.address)
     try:
         now = await admin.advance_clock(3 * DAY_S)
         assert timedelta(days=3) <= now - before < timedelta(days=3, minutes=1)
-        assert (await client.wait(near, timeout_s=20)).state is State.COMPLETED
+        assert [(await client.wait(job_id, timeout_s=20)).state for job_id in (near, limited)] == [State.COMPLETED] * 2
         assert (await client.get(far)).wait_reason == "scheduled"
         failing = (await client.submit("t", None)).job_id
         assert (await client.get(failing)).created_at >= now  # ids carry the time, and there are partitions for it

@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_client import Client
-from headrace_proto.v1 import admin_pb2, agents_pb2, jobs_pb2, logs_pb2, stats_pb2, testing_pb2, types_pb2
+from headrace_proto.v1 import admin_pb2, agents_pb2, instances_pb2, jobs_pb2, logs_pb2, stats_pb2, testing_pb2, types_pb2
 from headrace_proto.v1.agents_pb2_grpc import AgentsStub
 from headrace_proto.v1.jobs_pb2_grpc import JobsStub
 from headrace_proto.v1.logs_pb2_grpc import LogsStub
@@ -184,6 +184,12 @@ REFUSED: list[tuple[str, Any, str]] = [
         agents_pb2.UploadLogsRequest(logs=[agents_pb2.LogBatch(lease=agents_pb2.LeaseRef(job_id=1, lease_epoch=2**32 - 1))]),
         "logs[0].lease.lease_epoch",
     ),
+    ("Instances.SetInstancePriority", instances_pb2.SetInstancePriorityRequest(), "instance_id"),
+    ("Instances.SetInstancePriority", instances_pb2.SetInstancePriorityRequest(instance_id="i", priority=1_000_001), "priority"),
+    ("Instances.SetInstancePriority", instances_pb2.SetInstancePriorityRequest(instance_id="i", reason="x" * 1001), "reason"),
+    ("Instances.ListInstancePriorities", instances_pb2.ListInstancePrioritiesRequest(page_size=1001), "page_size"),
+    ("Instances.ListInstancePriorities", instances_pb2.ListInstancePrioritiesRequest(page_token="x"), "page_token"),
+    ("Instances.ListRescores", instances_pb2.ListRescoresRequest(page_size=1001), "page_size"),
     ("Testing.AdvanceClock", testing_pb2.AdvanceClockRequest(), "by"),
     ("Testing.AdvanceClock", testing_pb2.AdvanceClockRequest(by=Duration(seconds=-1)), "by"),
     ("Testing.AdvanceClock", testing_pb2.AdvanceClockRequest(by=Duration(seconds=1001 * 86_400)), "by"),

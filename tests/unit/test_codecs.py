@@ -44,6 +44,14 @@ def test_any_bytes_after_the_magic_are_read_or_refused_with_a_word(data: bytes) 
         assert describe(MAGIC + data) is not None
 
 
+def test_a_header_is_read_whole_or_not_at_all() -> None:
+    packed = pack([Layer("zstd", b""), Layer("aes-gcm", b"2026-01")])
+    assert unpack(packed) == ([Layer("zstd", b""), Layer("aes-gcm", b"2026-01")], len(packed))
+    for end in range(len(MAGIC), len(packed)):
+        with pytest.raises(ValueError):
+            unpack(packed[:end])
+
+
 def test_nothing_of_the_plain_text_is_left_and_each_time_it_is_another() -> None:
     first, second = (CHAIN.encode(TEXT, "t", "payload") for _ in range(2))
     assert first != second and b"long text" not in first and len(first) < 200
@@ -124,6 +132,7 @@ def test_equal_payloads_have_equal_digests_under_every_key_and_say_nothing_to_ot
     old, both = chain(AesGcm({"old": OLD})), chain(AesGcm({"new": NEW, "old": OLD}))
     assert old.digests(b"1") == [both.digests(b"1")[1]] and len(both.digests(b"1")) == 2
     assert both.digests(b"1") != both.digests(b"2")
+    assert chain(AesGcm({"k": OLD})).digests(b"1") != chain(AesGcm({"k": NEW})).digests(b"1")
     assert chain(Zstd()).digests(b"1") != chain(AesGcm({"k": OLD})).digests(b"1")
     spec = encode_fields("t", {"a": 1}, None, "", "", "key", 0, 0.0, None, {}, "", codecs=CHAIN)
     assert isinstance(spec, types_pb2.JobSpec) and list(spec.payload_digests) == CHAIN.digests(b'{"a":1}')

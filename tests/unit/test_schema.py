@@ -134,6 +134,7 @@ def test_other_content_is_refused_and_encoded_payloads_unless_the_schema_allows_
 def test_no_payload_holds_the_broker_up_for_long() -> None:
     """Each of these took minutes, or ended the process, without the bounds."""
     begin = time.perf_counter()
+    assert "too many values" in fault(BRANCHING, nested(9, "x"))[1]
     assert "too many values" in fault(BRANCHING, nested(24, "x"))[1]
     make(BRANCHING).check(json.dumps(nested(5, 1)).encode())
     assert fault({"pattern": "^(a+)+$"}, "a" * 100_000 + "b")[0] == "payload"
@@ -145,3 +146,9 @@ def test_no_payload_holds_the_broker_up_for_long() -> None:
 
 def test_depth_counts_containers_inside_containers() -> None:
     assert [schema.depth(value) for value in (1, [], [1], {"a": [1]}, [[], {"a": {"b": 1}}])] == [0, 0, 1, 2, 3]
+
+
+def test_ways_and_branches_are_counted() -> None:
+    measured = [schema.read(json.dumps(what)) for what in (TREE, BRANCHING, {"allOf": [{"$ref": "#/$defs/a"}] * 3, "$defs": {"a": {"type": "integer"}}})]
+    assert [(found.ways, found.branches) for found in measured] == [(2, 1), (2, 2), (7, 1)]
+    assert measured[1].work(10, 3) == 2 * 10 * 2**6

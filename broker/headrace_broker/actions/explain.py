@@ -4,8 +4,11 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from headrace_broker.actions.reads import JobRead
+from headrace_broker.actions.obstacles import Obstacles, obstacles
+from headrace_broker.actions.reads import JobRead, JobReads, line_of
+from headrace_broker.model.ids import lowest_id_at
 from headrace_broker.model.job import State
+from headrace_broker.shards.dispatcher import ageing
 from headrace_broker.shards.owner import Owner
 
 NAMED = 5
@@ -14,7 +17,7 @@ NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`ahead`: about how many ready jobs go first; `agents`, `slots`, `slots_free`: who serves the type."""
+    """`ahead`: about how many ready jobs go first; `agents`, `slots`, `slots_free`: who serves the type; `blockers`: the jobs of its obstacles, and why each is one."""
 
     job: JobRead
     text: str
@@ -22,22 +25,40 @@ class Explanation:
     agents: int
     slots: int
     slots_free: int
+    type_priority: int
+    instance_priority: int
+    age_points: int
+    obstacles: Obstacles
+    blockers: list[tuple[JobRead, str]]
 
 
-def explain(owner: Owner, job: JobRead) -> Explanation:
-    """From the owner's memory; the job as it was read a moment ago."""
-    type_id = job.row.type_id
+async def explain(owner: Owner, reads: JobReads, job: JobRead) -> Explanation:
+    """From the owner's memory; the job as it was read a moment ago. Raises DatabaseUnavailable when the jobs that it waits for cannot be read."""
+    type_id, entry, waits = job.row.type_id, owner.types.by_id[job.row.type_id], job.row.state is State.WAITING
     serving = [session for session in owner.sessions() if session.stream is not None and type_id in session.served]
     serving = [session for session in serving if not (session.draining or session.held_back or session.paused)]
     slots = sum(session.slots for session in serving)
     free = sum(max(0, session.slots - len(session.leases)) for session in serving)
+    shared = {type_id}.union(*(session.served for session in serving))
     ahead = 0
-    if job.row.state is State.WAITING and job.wait_reason not in ("scheduled", "retry"):
-        shared = {type_id}.union(*(session.served for session in serving))
+    if waits and job.wait_reason not in ("scheduled", "retry", "dependency"):
         weights = {other: owner.types.by_id[other].settings.priority for other in shared if other == type_id or not owner.types.by_id[other].halted}
-        ahead = owner.lanes.ahead(job.row.job_id, type_id, job.row.priority, weights) + _ahead_with_terms(owner, job)
+        ahead = _ahead(owner, job, weights)
     who = f"{len(serving)} connected agents serve {job.type}, with {free} of {slots} slots free"
-    return Explanation(job, _text(owner, job, ahead, who), ahead, len(serving), slots, free)
+    found = obstacles(owner, job, ahead, shared, free) if waits else Obstacles()
+    why = dict(found.blockers)
+    blockers = [(blocker, why[blocker.row.job_id]) for blocker in await reads.shown([job_id for job_id, _ in found.blockers])]
+    age = ageing(owner, entry)(lowest_id_at(job.ready_since_s(owner.clock.now_s()))) if waits and entry.settings.ageing_s else 0
+    own = entry.settings.priority
+    text = _text(owner, job, ahead, who) + _when(owner, found) if waits else _text(owner, job, ahead, who)
+    return Explanation(job, text, ahead, len(serving), slots, free, own, job.score - own - job.row.priority, age, found, blockers)
+
+
+def _when(owner: Owner, found: Obstacles) -> str:
+    """The estimate in a sentence."""
+    if found.start_s is None or found.start_s <= owner.clock.now_s() or found.rate_until_s is not None or "own time" in found.basis:
+        return ""
+    return f" It starts in about {max(1.0, found.start_s - owner.clock.now_s()):.0f} s, if it goes on like this: {found.basis}."
 
 
 def _text(owner: Owner, job: JobRead, ahead: int, who: str) -> str:
@@ -78,13 +99,20 @@ def _text(owner: Owner, job: JobRead, ahead: int, who: str) -> str:
     return f"It ended in {row.state.name.lower()} at {when} after {row.attempt} attempts and {row.losses} lost agents in run {row.run}. {_error(job)}{kept}".strip()
 
 
-def _ahead_with_terms(owner: Owner, job: JobRead) -> int:
-    """Ready jobs with terms of its own type that go first, about: those of higher priority, and older ones of the same."""
-    row = job.row
-    found = 0
-    for _, priority, ids in owner.lines.entries(row.type_id):
-        found += len(ids) if priority > row.priority else bisect_left(ids, row.job_id) if priority == row.priority else 0
-    return found
+def _ahead(owner: Owner, job: JobRead, weights: dict[int, int]) -> int:
+    """About how many ready jobs of these types go first: those of a higher score, and of the same one those that are older. Age is not looked at."""
+    row, line = job.row, line_of(owner, owner.types.by_id[job.row.type_id], job.row)
+    boost = line.boost if line is not None else 0
+    ahead = owner.lanes.ahead(row.job_id, row.type_id, row.priority + boost, weights)
+    score = weights[row.type_id] + boost + row.priority
+    for type_id, weight in weights.items():
+        for other, priority, ids in owner.lines.entries(type_id):
+            theirs = weight + other.boost + priority
+            if theirs > score:
+                ahead += len(ids)
+            elif theirs == score:
+                ahead += bisect_left(ids, row.job_id)
+    return ahead
 
 
 def _paused(owner: Owner, job: JobRead) -> str:
@@ -99,13 +127,13 @@ def _paused(owner: Owner, job: JobRead) -> str:
 
 
 def _capped(owner: Owner, job: JobRead) -> str:
-    entry, terms = owner.types.by_id[job.row.type_id], job.row.terms
-    line = owner.lines.find(entry, terms) if terms is not None else None
+    entry = owner.types.by_id[job.row.type_id]
+    line = line_of(owner, entry, job.row)
+    found = obstacles(owner, job, 0, (), 0)
+    by = f", such as {', '.join(str(job_id) for job_id, _ in found.blockers[:NAMED])}" if found.blockers else ""
     if line is not None and line.cell is not None and line.room <= 0:
-        holders = [live.job_id for live in owner.live_jobs.values() if live.state is State.PROCESSING and live.line is not None and live.line.cell is line.cell][:5]
-        by = f", held by jobs {', '.join(map(str, holders))}" if holders else ""
         return f"{line.cell.running} jobs with limit key {line.cell.key!r} run or may still run, of at most {entry.settings.concurrency_per_key}{by}."
-    return f"{owner.caps.running(owner, entry)} jobs of type {job.type} run or may still run, of at most {entry.settings.concurrency}."
+    return f"{found.blockers_total} jobs of type {job.type} run or may still run, of at most {entry.settings.concurrency}{by}."
 
 
 def _labels(job: JobRead) -> str:

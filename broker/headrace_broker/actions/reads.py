@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from headrace_broker.model.errors import DatabaseUnavailable, JobNotFound
+from headrace_broker.model.ids import created_at_s
 from headrace_broker.model.job import SETTLED, Kind, State
-from headrace_broker.model.terms import Terms
+from headrace_broker.shards.lines import Line
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.session import Session
 from headrace_broker.shards.types import TypeEntry
@@ -27,6 +28,11 @@ class JobRead:
     score: int
     wait_reason: str | None
     progress: tuple[float, str] | None
+
+    def ready_since_s(self, now_s: float) -> float:
+        """Since when the job could have started, in seconds since 1970; now when its time has not come."""
+        available_s = self.row.available_at.timestamp() if self.row.available_at is not None else created_at_s(self.row.job_id)
+        return min(now_s, max(available_s, self.row.at.timestamp() if self.row.at is not None else 0.0))
 
 
 class JobReads:
@@ -90,7 +96,9 @@ class JobReads:
     def _read(self, row: JobRow, domain: str) -> JobRead:
         entry = self._owner.types.by_id[row.type_id]
         live = self._owner.live(row.job_id)
-        return JobRead(row, domain, entry.name, entry.settings.priority + row.priority, self._wait_reason(row), live.progress if live is not None else None)
+        boost = self._owner.lines.boosts.get((entry.domain_id, row.instance_id), 0) if row.instance_id is not None else 0
+        score = entry.settings.priority + boost + row.priority
+        return JobRead(row, domain, entry.name, score, self._wait_reason(row), live.progress if live is not None else None)
 
     def _wait_reason(self, row: JobRow) -> str | None:
         if row.state is not State.WAITING:
@@ -105,17 +113,23 @@ class JobReads:
         serving = [session for session in self._owner.sessions() if session.stream is not None and entry.type_id in session.served and not session.paused]
         if not serving:
             return "no_agent"
-        return _held_back_by(self._owner, entry, row.terms, serving) or "ready"
+        return _held_back_by(self._owner, entry, row, serving) or "ready"
 
 
-def _held_back_by(owner: Owner, entry: TypeEntry, terms: Terms | None, serving: Sequence[Session]) -> str | None:
+def line_of(owner: Owner, entry: TypeEntry, row: JobRow) -> Line | None:
+    """The line that a waiting job is in; None: it has no terms, and its instance no priority."""
+    return owner.lines.members.get(row.job_id) or (owner.lines.find(entry, row.terms) if row.terms is not None else None)
+
+
+def _held_back_by(owner: Owner, entry: TypeEntry, row: JobRow, serving: Sequence[Session]) -> str | None:
     """What limit keeps a ready job from its agents."""
+    terms = row.terms
     if terms is not None and not any(terms.required <= session.label_items for session in serving):
         return "no_matching_agent"
     settings = entry.settings
     if settings.concurrency and owner.caps.running(owner, entry) >= settings.concurrency:
         return "capped"
-    line = owner.lines.find(entry, terms) if terms is not None else None
+    line = line_of(owner, entry, row)
     if line is not None and line.room <= 0:
         return "capped"
     return "rate_limited" if settings.rate_limit_count and owner.caps.tokens(entry, owner.now()) < 1 else None

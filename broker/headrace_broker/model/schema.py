@@ -47,7 +47,7 @@ class SchemaText:
 
     def work(self, values: int, nesting: int) -> int:
         """How much work a payload with at most so many values, nested at most so deep, could make."""
-        return int(min(self.ways * values * math.exp(min(2 * nesting * math.log(self.branches), 100)), 1 << 62))
+        return round(min(self.ways * values * math.exp(min(2 * nesting * math.log(self.branches), 100)), 1 << 62))
 
 
 def read(text: str, field: str = "payload_schema") -> SchemaText:

@@ -48,6 +48,8 @@ class Settings:
     rate_limit_per_s: float = 1.0
     rate_limit_burst: int | None = None
     depth_limit: int | None = None
+    ageing_s: float = 0.0  # 0: age does not count
+    ageing_max: int = 100
     fairness_weights: Mapping[str, float] | None = None
     payload_schema: str | None = None  # JSON Schema as JSON text
 
@@ -105,6 +107,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "rate_limit_per_s": (0.001, 31 * 86_400),
     "rate_limit_burst": (0, 1_000_000),
     "depth_limit": (0, 1_000_000_000),
+    "ageing_s": (0, YEARS_10_S),
+    "ageing_max": (0, 2_000_000),
     "on_dependency_failed": (OnDependencyFailed.ABORT, OnDependencyFailed.WAIT),
 }
 _WHOLE = frozenset({"concurrency", "concurrency_per_key", "rate_limit_count", "rate_limit_burst", "depth_limit"})

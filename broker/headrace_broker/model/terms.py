@@ -7,11 +7,15 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """`limit_key`: counted by `concurrency_per_key`; `fairness_key`: who takes turns with whom; `required`: labels that the agent must have. Empty: none."""
+    """`limit_key`: counted by `concurrency_per_key`; `fairness_key`: who takes turns with whom; `required`: labels that the agent must have. Empty: none.
+
+    `instance`: the business case of a job, where that has a priority of its own; nobody submits it, it follows from the job's instance and the instances' priorities.
+    """
 
     limit_key: str = ""
     fairness_key: str = ""
     required: frozenset[tuple[str, str]] = frozenset()
+    instance: str = ""
 
     @property
     def labels(self) -> dict[str, str]:
@@ -19,8 +23,8 @@ class Terms:
         return dict(sorted(self.required))
 
     def members(self) -> dict[str, Any]:
-        """What is stored, and read back by `parse` and `restore`: limit_key, fairness_key, required_labels; those that are empty are left out."""
-        values = {"limit_key": self.limit_key, "fairness_key": self.fairness_key, "required_labels": self.labels}
+        """What is stored, and read back by `parse` and `restore`: limit_key, fairness_key, required_labels, instance; those that are empty are left out."""
+        values = {"limit_key": self.limit_key, "fairness_key": self.fairness_key, "required_labels": self.labels, "instance": self.instance}
         return {name: value for name, value in values.items() if value}
 
 
@@ -39,4 +43,4 @@ def parse(text: str) -> Terms | None:
 
 def restore(members: dict[str, Any]) -> Terms:
     """The terms whose `members` these are."""
-    return Terms(members.get("limit_key", ""), members.get("fairness_key", ""), frozenset(members.get("required_labels", {}).items()))
+    return Terms(members.get("limit_key", ""), members.get("fairness_key", ""), frozenset(members.get("required_labels", {}).items()), members.get("instance", ""))

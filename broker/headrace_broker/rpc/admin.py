@@ -80,6 +80,8 @@ class AdminService:
         entry = await owner.types.ensure(domain, name)
         await owner.types.override(entry, values, clear, caller=caller, reason=reason)
         owner.wake.set()
+        if "priority" in values or "priority" in clear:
+            self._ownership.rescores.type(entry, owner.counts(domain).get(entry.name, {}).get(State.WAITING, 0))
         return admin_pb2.SetJobTypeResponse(type=_type(owner, entry, owner.counts(domain).get(entry.name, {})))
 
     async def ListAgents(self, request: admin_pb2.ListAgentsRequest, context: Any) -> admin_pb2.ListAgentsResponse:  # noqa: N802

@@ -308,11 +308,11 @@ def error_message(stored: dict[str, str] | None) -> types_pb2.JobError | None:
 # Settings --------------------------------------------------------------------------------------------------------------------------------------
 
 _PLAIN = (
-    "priority", "max_attempts", "max_losses", "paused", "alert_on_error", "alert_on_abort", "log_limit_lines", "log_limit_bytes", "concurrency",
+    "priority", "ageing_max", "max_attempts", "max_losses", "paused", "alert_on_error", "alert_on_abort", "log_limit_lines", "log_limit_bytes", "concurrency",
     "concurrency_per_key", "depth_limit",
 )  # fmt: skip
 _ENUMS = ("exhausted_state", "on_dependency_failed")
-_DURATIONS = ("timeout", "delete_completed_after", "delete_aborted_after", "delete_error_after", "start_within")
+_DURATIONS = ("timeout", "delete_completed_after", "delete_aborted_after", "delete_error_after", "start_within", "ageing")
 CLEARABLE = {
     **{name: (name,) for name in (*_PLAIN, *TEXTS, *_ENUMS, "fairness_weights")},
     **{name: (f"{name}_s",) for name in _DURATIONS},

@@ -16,6 +16,7 @@ from headrace_broker.model.errors import InvalidField, JobNotFound
 from headrace_broker.model.ids import created_at_s
 from headrace_broker.model.job import SETTLED, Kind, State
 from headrace_broker.rpc import convert, filters
+from headrace_broker.rpc.explanations import explanation_message
 from headrace_broker.rpc.filters import job_filter
 from headrace_broker.rpc.logs import log_line, min_level
 from headrace_broker.rpc.submit import SubmitCalls
@@ -91,11 +92,8 @@ class JobsService(SubmitCalls):
 
     async def ExplainJob(self, request: jobs_pb2.ExplainJobRequest, context: Any) -> jobs_pb2.ExplainJobResponse:  # noqa: N802
         job_id = convert.job_id("job_id", request.job_id)
-        found = explain(self._ownership.owner, await self._reads.get(job_id, convert.domain_of(context)))
-        return jobs_pb2.ExplainJobResponse(
-            state=int(found.job.row.state), wait_reason=_REASON_NUMBERS[found.job.wait_reason], text=found.text, ahead=found.ahead, agents=found.agents,  # type: ignore[arg-type]
-            slots=found.slots, slots_free=found.slots_free,
-        )  # fmt: skip
+        reads = self._reads
+        return explanation_message(await explain(self._ownership.owner, reads, await reads.get(job_id, convert.domain_of(context))))
 
     async def WatchJobs(self, request: jobs_pb2.WatchJobsRequest, context: Any) -> AsyncIterator[jobs_pb2.WatchJobsResponse]:  # noqa: N802
         owner = self._ownership.owner

@@ -31,6 +31,7 @@ from headrace_broker.metrics import Metrics
 from headrace_broker.rpc.access import Gate
 from headrace_broker.rpc.admin import AdminService
 from headrace_broker.rpc.agents import AgentsService
+from headrace_broker.rpc.instances import INSTANCES, add_instances
 from headrace_broker.rpc.interceptors import Guard
 from headrace_broker.rpc.jobs import JobsService
 from headrace_broker.rpc.limits import LimitsService
@@ -59,6 +60,7 @@ OPTIONS = [
     ("grpc.http2.max_pings_without_data", 0),
 ]
 SERVICES = [
+    INSTANCES,
     TESTING,
     *(
         f"headrace.v1.{name}"
@@ -84,6 +86,7 @@ class RpcServer:
         limits_pb2_grpc.add_LimitsServicer_to_server(LimitsService(ownership), self._server)  # type: ignore[no-untyped-call]
         stats_pb2_grpc.add_StatsServicer_to_server(StatsService(ownership, statistics, version, postgres_version), self._server)  # type: ignore[no-untyped-call]
         logs_pb2_grpc.add_LogsServicer_to_server(LogsService(ownership, reads, logs), self._server)  # type: ignore[no-untyped-call]
+        add_instances(self._server, ownership)
         doors_pb2_grpc.add_DoorsServicer_to_server(DoorsService(ownership), self._server)  # type: ignore[no-untyped-call]
         add_testing(self._server, ownership)
         access_pb2_grpc.add_AccessServicer_to_server(AccessService(tokens, audit), self._server)  # type: ignore[no-untyped-call]

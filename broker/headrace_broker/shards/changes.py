@@ -151,7 +151,8 @@ def _revive(owner: "Owner", head: StoredHead, live: Live | None) -> Live:
     live = Live(head.job_id, owner.types.by_id[head.type_id], head.priority, head.instance_id)
     live.seq, live.kind, live.state = head.seq, head.kind, head.state
     live.run, live.attempt, live.losses, live.agent_id = head.run, head.attempt, head.losses, head.agent_id
-    if head.terms is not None:
+    live.line = owner.lines.members.get(head.job_id)
+    if live.line is None and head.terms is not None:
         live.line = owner.lines.of(live.entry, head.terms)
     return live
 

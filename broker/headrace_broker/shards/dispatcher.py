@@ -1,18 +1,22 @@
 """Pairs agents' credit with ready jobs: highest score first, then the one that has been ready longest.
 
-The score of a job is its type's priority plus its own. Among lanes of the same score the one whose next id is lowest goes first. Agents with room take turns, and share
-what is ready evenly when there is less of it than room; domains share a round by their weights. Jobs that have terms take turns among their fairness keys (see
-`lines`); those without are one more key where a type has both. What a limit holds back is not looked at (see `caps`).
+The score of a job is its type's priority, plus that of its instance, plus its own, plus what its age adds where its type says so. Among lanes of the same score the one
+whose next job has been ready longest goes first. Agents with room take turns, and share what is ready evenly when there is less of it than room; domains share a round
+by their weights. Jobs that have terms take turns among their fairness keys (see `lines`); those without are one more key where a type has both. What a limit holds back
+is not looked at (see `caps`).
 """
 
 from collections import Counter
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from headrace_broker.model.ids import created_at_s
 from headrace_broker.model.job import Kind, State
 from headrace_broker.shards.lines import Choice, Crowd
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
 from headrace_broker.shards.session import Session
+from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.batch import MAX_ROWS, instance_of
 
 if TYPE_CHECKING:
@@ -20,7 +24,9 @@ if TYPE_CHECKING:
     from headrace_broker.shards.owner import Owner
 
 Candidate = tuple[int, int, int, int, Choice | None]
-"""(-score, first id, type, priority, what is next of the jobs that have terms; None: a lane of those that have none)"""
+"""(-score, since when it is ready as an id, type, priority, what is next of the jobs that have terms; None: a lane of those that have none)"""
+Next = tuple[int, int, int]
+"""What is next of the jobs of a type that have no terms: (-priority with age, since when it is ready as an id, priority)"""
 
 
 def grant(owner: "Owner", round_: Round, now: float) -> None:
@@ -93,7 +99,7 @@ def _serve(owner: "Owner", round_: Round, session: Session, ready: dict[int, int
         best.sort(key=_order)
         score, _, type_id, priority, choice = best[0]
         entry = owner.types.by_id[type_id]
-        alone = len(best) == 1 or best[1][0] != score
+        alone = (len(best) == 1 or best[1][0] != score) and not entry.settings.ageing_s  # else what comes after it may be too young
         count = min(want - given, session.room_for(type_id)) if alone else 1
         if entry.limited:
             count = min(count, owner.caps.room(owner, entry, round_, now))
@@ -124,39 +130,51 @@ def _candidates(owner: "Owner", round_: Round, session: Session, ready: dict[int
         entry = by_id[type_id]
         if session.room_for(type_id) <= 0 or (entry.limited and owner.caps.room(owner, entry, round_, now) <= 0):
             continue
-        priority = lanes.best(type_id)
+        bonus = ageing(owner, entry) if entry.settings.ageing_s else None
+        if bonus is None:
+            priority = lanes.best(type_id)
+            plain = (-priority, lanes.first(type_id, priority), priority) if priority is not None else None
+        else:
+            plain = min([(-(own + bonus(since)), since, own) for own, since in lanes.firsts(type_id)], default=None)
         crowd = crowds.get(type_id)
         if crowd is None or not crowd.listed:
-            if priority is not None:
-                best.append((-(priority + entry.settings.priority), lanes.first(type_id, priority), type_id, priority, None))
+            if plain is not None:
+                best.append((plain[0] - entry.settings.priority, plain[1], type_id, plain[2], None))
             continue
-        choice = owner.lines.best(crowd, session)
-        found = _of_both(owner, crowd, priority, choice)
+        found = _of_both(owner, crowd, plain, owner.lines.best(crowd, session, bonus))
         if found is not None:
             best.append(found)
     return best
 
 
-def _of_both(owner: "Owner", crowd: Crowd, priority: int | None, choice: Choice | None) -> Candidate | None:
-    """What is next of a type that may have jobs with terms and jobs without, the latter at `priority` if any."""
+def ageing(owner: "Owner", entry: TypeEntry) -> Callable[[int], int]:
+    """What age adds to the priority of a job of this type that has been ready since the time of an id."""
+    now_s, settings = owner.clock.now_s(), entry.settings
+    return lambda since: min(settings.ageing_max, max(0, int((now_s - created_at_s(since)) / settings.ageing_s)))
+
+
+def _of_both(owner: "Owner", crowd: Crowd, plain: Next | None, choice: Choice | None) -> Candidate | None:
+    """What is next of a type that may have jobs with terms and jobs without."""
     own, type_id = crowd.entry.settings.priority, crowd.entry.type_id
-    if choice is not None and priority == choice.priority:
-        turn = (crowd.clocks[priority].join(""), owner.lanes.first(type_id, priority))
-        plain = turn < (choice.passed, choice.first)
+    if plain is None or choice is None:
+        first = plain is not None
+    elif plain[0] == -choice.aged and plain[2] == choice.priority:  # jobs without terms are one more fairness key
+        first = (crowd.clocks[plain[2]].join(""), plain[1]) < (choice.passed, choice.first)
     else:
-        plain = priority is not None and (choice is None or priority > choice.priority)
-    if plain and priority is not None:
-        return -(priority + own), owner.lanes.first(type_id, priority), type_id, priority, None
-    return None if choice is None else (-(choice.priority + own), choice.first, type_id, choice.priority, choice)
+        first = plain[:2] < (-choice.aged, choice.first)
+    if first and plain is not None:
+        return plain[0] - own, plain[1], type_id, plain[2], None
+    return None if choice is None else (-(choice.aged + own), choice.first, type_id, choice.priority, choice)
 
 
 def _grant_of_line(owner: "Owner", round_: Round, session: Session, choice: Choice, count: int, now: float) -> int:
     """Grants the next jobs of a line: one, or more where no other line waits for its turn; returns how many."""
     line = choice.line
     job_ids = owner.lines.take(owner.lines.crowds[line.entry.type_id], choice, count)
-    taken = _grant_all(owner, round_, session, job_ids, line.entry.type_id, choice.priority, now)
+    taken = _grant_all(owner, round_, session, job_ids, line.entry.type_id, choice.own, now)
     for job_id in job_ids:
         live = owner.live_jobs[job_id]
+        live.instance_id = live.instance_id or line.terms.instance or None
         if live.line is None:  # its first grant
             live.line = line
             owner.lines.began(line, 1)

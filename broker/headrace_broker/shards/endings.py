@@ -81,6 +81,7 @@ def _complete(owner: "Owner", round_: Round, done: Completions) -> None:
         for live in lives:
             if live.line is not None:
                 owner.lines.moved(live.line, State.PROCESSING, State.COMPLETED)
+                owner.lines.members.pop(live.job_id, None)
     if job_ids:
         owner.note_moved(job_ids)
         if owner.graph.waiters:

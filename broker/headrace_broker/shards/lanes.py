@@ -9,19 +9,26 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterable, Mapping
 
 _COMPACT_AT = 4096  # taken entries at the front of a lane, before it is copied down
 
 
 class Lane:
-    """Ready ids of one type and priority, oldest first."""
+    """Ready ids of one type and priority, oldest first.
 
-    __slots__ = ("head", "ids")
+    A job that was submitted to start at once has been ready since its id was made. For the others `spans` says since when, as an id of that time: (first, end, id), where
+    first and end count all entries that the lane ever had, of which `gone` have left `ids`.
+    """
+
+    __slots__ = ("gone", "head", "ids", "spans")
 
     def __init__(self) -> None:
         self.ids = array("q")
         self.head = 0
+        self.gone = 0
+        self.spans: deque[tuple[int, int, int]] | None = None
 
     def __len__(self) -> int:
         return len(self.ids) - self.head
@@ -31,11 +38,52 @@ class Lane:
         taken = self.ids[self.head : self.head + count]
         self.head += len(taken)
         if self.head == len(self.ids):
-            self.ids, self.head = array("q"), 0
+            self.ids, self.head, self.spans = array("q"), 0, None
         elif self.head > _COMPACT_AT and self.head * 2 > len(self.ids):
             del self.ids[: self.head]
+            self.gone += self.head
             self.head = 0
         return taken
+
+    def mark(self, since: int) -> None:
+        """The entry that was appended last is ready since the time of this id."""
+        end = self.gone + len(self.ids)
+        if self.spans is None:
+            self.spans = deque()
+        if self.spans and self.spans[-1][1] == end - 1 and self.spans[-1][2] == since:
+            self.spans[-1] = (self.spans[-1][0], end, since)
+        else:
+            self.spans.append((end - 1, end, since))
+
+    def since(self) -> int:
+        """Since when the next entry has been ready, as an id."""
+        if self.spans is not None:
+            at = self.gone + self.head
+            while self.spans and self.spans[0][1] <= at:
+                self.spans.popleft()
+            if self.spans and self.spans[0][0] <= at:
+                return self.spans[0][2]
+        return self.ids[self.head]
+
+    def take_out(self, places: list[int]) -> None:
+        """Removes the entries at these places of `ids`, which rise; the others keep their times."""
+        kept, start = array("q"), self.head
+        for place in places:
+            kept.extend(self.ids[start:place])
+            start = place + 1
+        kept.extend(self.ids[start:])
+
+        def moved(end: int) -> int:
+            return max(0, end - self.gone - self.head) - bisect_left(places, end - self.gone)
+
+        spans = [(moved(first), moved(end), since) for first, end, since in self.spans or ()]
+        self.put(kept)
+        self.gone = 0
+        self.spans = deque(span for span in spans if span[0] < span[1]) or None
+
+    def put(self, ids: Iterable[int]) -> None:
+        """Replaces what is left; ready since their ids were made."""
+        self.ids, self.head, self.spans = array("q", ids), 0, None
 
 
 class Lanes:
@@ -45,9 +93,12 @@ class Lanes:
         self._by_type: dict[int, dict[int, Lane]] = {}  # type_id -> priority -> lane; priorities in no order
         self.marks: dict[int, int] = {} if stale is None else stale
 
-    def push(self, type_id: int, priority: int, job_id: int) -> None:
-        """Adds a ready job behind those of its lane."""
-        self._lane(type_id, priority).ids.append(job_id)
+    def push(self, type_id: int, priority: int, job_id: int, since: int = 0) -> None:
+        """Adds a ready job behind those of its lane; one that was not ready from the beginning with an id of the time since when it is."""
+        lane = self._lane(type_id, priority)
+        lane.ids.append(job_id)
+        if since:
+            lane.mark(since)
 
     def extend(self, type_id: int, priority: int, job_ids: Iterable[int]) -> None:
         """Adds many ready jobs, in this order."""
@@ -57,20 +108,23 @@ class Lanes:
         """The job's present entry, here or still to come from a timer, does not count any more."""
         self.marks[job_id] = self.marks.get(job_id, 0) + 1
 
+    def firsts(self, type_id: int) -> list[tuple[int, int]]:
+        """(priority, since when its next entry has been ready, as an id) of each lane of a type."""
+        return [(priority, lane.since()) for priority, lane in self._by_type.get(type_id, {}).items()]
+
     def best(self, type_id: int) -> int | None:
         """The highest priority with an entry of the type; None: nothing is ready."""
         lanes = self._by_type.get(type_id)
         return max(lanes) if lanes else None
 
     def first(self, type_id: int, priority: int) -> int:
-        """The id that is next in a lane, stale or not."""
-        lane = self._by_type[type_id][priority]
-        return lane.ids[lane.head]
+        """Since when what is next in a lane has been ready, as an id; its own when it was from the beginning. Stale or not."""
+        return self._by_type[type_id][priority].since()
 
     def find_first(self, type_id: int, priority: int) -> int | None:
         """The same, or None when the lane is empty."""
         lane = self._by_type.get(type_id, {}).get(priority)
-        return None if lane is None else lane.ids[lane.head]
+        return None if lane is None else lane.since()
 
     def priorities(self, type_id: int) -> list[int]:
         """Priorities at which the type has entries."""
@@ -83,6 +137,39 @@ class Lanes:
             self.settle_stale(lane.ids[lane.head :])
         return sum(map(len, lanes.values()))
 
+    def remove(self, type_id: int, priority: int, job_ids: Iterable[int]) -> set[int]:
+        """Takes entries out of the middle of a lane; returns those that were there. Ids rise in a lane, nearly: most are found by bisection."""
+        lane = self._by_type.get(type_id, {}).get(priority)
+        if lane is None:
+            return set()
+        ids = lane.ids
+        places: list[int] = []
+        left: set[int] = set()
+        for job_id in job_ids:
+            place = bisect_left(ids, job_id, lane.head)
+            if place < len(ids) and ids[place] == job_id:
+                places.append(place)
+            else:
+                left.add(job_id)
+        if left:
+            places += [place for place in range(lane.head, len(ids)) if ids[place] in left]
+        found = {ids[place] for place in places}
+        lane.take_out(sorted(places))
+        if not lane:
+            self._empty(type_id, priority)
+        return found
+
+    def merge(self, type_id: int, priority: int, job_ids: list[int]) -> None:
+        """Adds ready jobs among those of a lane, in the order of their ids."""
+        lane = self._lane(type_id, priority)
+        lane.put(sorted([*lane.ids[lane.head :], *job_ids]))
+
+    def _empty(self, type_id: int, priority: int) -> None:
+        lanes = self._by_type[type_id]
+        del lanes[priority]
+        if not lanes:
+            del self._by_type[type_id]
+
     def settle_stale(self, job_ids: Iterable[int]) -> None:
         """Entries that do not count were taken out elsewhere."""
         for job_id in job_ids:
@@ -94,13 +181,10 @@ class Lanes:
 
     def pop(self, type_id: int, priority: int, count: int) -> list[int]:
         """Takes up to `count` entries of a lane; returns those that count, which may be none."""
-        lanes = self._by_type[type_id]
-        lane = lanes[priority]
+        lane = self._by_type[type_id][priority]
         taken = lane.take(count).tolist()
         if not lane:
-            del lanes[priority]
-            if not lanes:
-                del self._by_type[type_id]
+            self._empty(type_id, priority)
         if self.marks:
             return [job_id for job_id in taken if not self._skip(job_id)]
         return taken
@@ -114,7 +198,7 @@ class Lanes:
                 if weight + own > score:
                     count += len(lane)
                 elif other == type_id and own == priority:
-                    count += lane.ids.index(job_id) - lane.head if job_id in lane.ids else len(lane)
+                    count += (lane.ids.index(job_id) if job_id in lane.ids else max(lane.head, bisect_left(lane.ids, job_id))) - lane.head
                 elif weight + own == score:
                     count += max(0, bisect_left(lane.ids, job_id) - lane.head)  # ids rise within a lane, nearly
         return count

@@ -10,6 +10,7 @@ are. Counts of leases by limit key are kept whether there is a limit or not, so 
 """
 
 import heapq
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from headrace_broker.model.job import State
@@ -20,8 +21,9 @@ from headrace_broker.shards.types import TypeEntry
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from headrace_broker.shards.live import Live
     from headrace_broker.shards.session import Session
 
 UNLISTED_PASSES = 10_000  # of keys that have nothing to do, before they are forgotten
@@ -42,9 +44,9 @@ class Cell:
 
 
 class Line:
-    """Jobs of one type with the same terms. `jobs`: how many are not settled; `listed`: the priorities at which it is listed."""
+    """Jobs of one type with the same terms. `jobs`: how many are not settled; `listed`: the jobs' own priorities at which it is listed; `boost`: its instance's."""
 
-    __slots__ = ("cell", "entry", "jobs", "line_id", "listed", "terms")
+    __slots__ = ("boost", "cell", "entry", "jobs", "line_id", "listed", "terms")
 
     def __init__(self, line_id: int, entry: TypeEntry, terms: Terms, cell: Cell | None) -> None:
         self.line_id = line_id
@@ -52,6 +54,7 @@ class Line:
         self.terms = terms
         self.cell = cell
         self.jobs = 0
+        self.boost = 0
         self.listed: set[int] = set()
 
     @property
@@ -95,19 +98,25 @@ class Level:
 
 
 class Choice:
-    """What an agent may be granted next of a type. Compared by priority first, then by turn and age."""
+    """What an agent may be granted next of a type. Compared by priority first, then by turn and age. `priority`: with what the instance adds; `aged`: and with age."""
 
-    __slots__ = ("first", "line", "passed", "priority")
+    __slots__ = ("aged", "first", "line", "passed", "priority")
 
-    def __init__(self, priority: int, passed: float, first: int, line: Line) -> None:
+    def __init__(self, priority: int, passed: float, first: int, line: Line, bonus: int = 0) -> None:
         self.priority = priority
+        self.aged = priority + bonus
         self.passed = passed
         self.first = first
         self.line = line
 
     def before(self, other: "Choice") -> bool:
         """Whether this one goes first."""
-        return (-self.priority, self.passed, self.first) < (-other.priority, other.passed, other.first)
+        return (-self.aged, self.passed, self.first) < (-other.aged, other.passed, other.first)
+
+    @property
+    def own(self) -> int:
+        """The priority of the job itself."""
+        return self.priority - self.line.boost
 
 
 class Crowd:
@@ -132,6 +141,8 @@ class Lines:
         self.timers = Timers()
         self.crowds: dict[int, Crowd] = {}
         self.leased = 0
+        self.boosts: dict[tuple[int, str], int] = {}  # (domain_id, instance) -> its priority
+        self.members: dict[int, Line] = {}  # unsettled jobs in lines of an instance
         self._lines: dict[tuple[int, Terms], Line] = {}
         self._by_id: dict[int, Line] = {}
         self._last_id = 0
@@ -148,6 +159,7 @@ class Lines:
             self._crowd(entry).lines += 1
             self._last_id += 1
             line = self._lines[entry.type_id, terms] = self._by_id[self._last_id] = Line(self._last_id, entry, terms, cell)
+            line.boost = self.boosts.get((entry.domain_id, terms.instance), 0) if terms.instance else 0
         return line
 
     def cell(self, entry: TypeEntry, key: str) -> Cell:
@@ -158,22 +170,24 @@ class Lines:
             cell = cells[key] = Cell(key)
         return cell
 
-    def enter(self, line: Line, priority: int, job_id: int, due: float, now: float) -> None:
-        """A job waits: from now on, or from `due` (monotonic)."""
+    def enter(self, line: Line, priority: int, job_id: int, due: float, now: float, since: int = 0) -> None:
+        """A job waits: from now on, or from `due` (monotonic). `since`: as for `Lanes.push`."""
+        if line.terms.instance and job_id not in self.members:
+            self.members[job_id] = line
         if due > now:
             self.timers.push(due, job_id, line.line_id, priority, now)
         else:
-            self._push(line, priority, job_id)
+            self.push(line, priority, job_id, since)
 
-    def take_due(self, now: float) -> list[int]:
+    def take_due(self, now: float, since: int) -> list[int]:
         """Jobs whose time has come are ready; returns them."""
         due: list[int] = []
         for line_id, priority, job_id in self.timers.pop_due(now):
-            line = self._by_id.get(line_id)
+            line = self.members.get(job_id) or self._by_id.get(line_id)
             if line is None:
                 self.lanes.settle_stale([job_id])
             else:
-                self._push(line, priority, job_id)
+                self.push(line, priority, job_id, since)
                 due.append(job_id)
         return due
 
@@ -201,10 +215,15 @@ class Lines:
         self._unpark(self._crowd(entry), cell)
         self._drop_if_idle(entry, cell)
 
-    def _push(self, line: Line, priority: int, job_id: int) -> None:
-        self.lanes.push(line.line_id, priority, job_id)
+    def push(self, line: Line, priority: int, job_id: int, since: int) -> None:
+        """A job of the line is ready."""
+        self.lanes.push(line.line_id, priority, job_id, since)
+        self.pushed(line, priority, 1)
+
+    def pushed(self, line: Line, priority: int, count: int) -> None:
+        """Jobs were put into its lane."""
         crowd = self._crowd(line.entry)
-        crowd.waiting += 1
+        crowd.waiting += count
         if priority not in line.listed and (line.cell is None or line not in line.cell.parked):
             self._list(crowd, line, priority)
 
@@ -241,12 +260,12 @@ class Lines:
                 self._unpark(crowd, cell)
         return crowd.waiting if crowd.listed else 0
 
-    def best(self, crowd: Crowd, session: "Session") -> Choice | None:
-        """What the agent may be granted next, as far as terms are concerned."""
+    def best(self, crowd: Crowd, session: "Session", bonus: "Callable[[int], int] | None" = None) -> Choice | None:
+        """What the agent may be granted next, as far as terms are concerned. `bonus`: what age adds to a priority, for jobs that have been ready since an id."""
         found: Choice | None = None
         for required, levels in list(crowd.levels.items()):
             if required <= session.label_items:
-                choice = self._best(crowd, levels)
+                choice = self._best(crowd, levels) if bonus is None else self._oldest(crowd, levels, bonus)
                 if choice is not None and (found is None or choice.before(found)):
                     found = choice
             if not levels:
@@ -258,7 +277,7 @@ class Lines:
         line = choice.line
         room = min(count, line.room) if crowd.listed == 1 else 1
         before = self.lanes.ready(line.line_id)
-        taken = self.lanes.pop(line.line_id, choice.priority, room)
+        taken = self.lanes.pop(line.line_id, choice.own, room)
         crowd.waiting -= before - self.lanes.ready(line.line_id)
         key = line.terms.fairness_key
         for _ in taken:
@@ -274,6 +293,19 @@ class Lines:
             del levels[priority]
         return None
 
+    def _oldest(self, crowd: Crowd, levels: dict[int, Level], bonus: "Callable[[int], int]") -> Choice | None:
+        """The same where age counts: the next of each priority is looked at."""
+        found: Choice | None = None
+        for priority in list(levels):
+            choice = self._first(crowd, levels[priority], priority)
+            if choice is None:
+                del levels[priority]
+                continue
+            choice.aged += bonus(choice.first)
+            if found is None or choice.before(found):
+                found = choice
+        return found
+
     def _first(self, crowd: Crowd, level: Level, priority: int) -> Choice | None:
         """The next line of a level. What is found out of place on the way is put right: nothing is looked for."""
         order = level.order
@@ -286,10 +318,10 @@ class Lines:
             turn = level.turns[key]
             while turn:
                 first, line_id, line = turn[0]
-                actual = self.lanes.find_first(line_id, priority)
+                actual = self.lanes.find_first(line_id, priority - line.boost)
                 if actual is None or line.room <= 0:
                     heapq.heappop(turn)
-                    self._unlisted(crowd, line, priority)
+                    self._unlisted(crowd, line, priority - line.boost)
                     if actual is not None and line.cell is not None:
                         line.cell.parked[line] = None
                 elif actual != first:
@@ -301,12 +333,13 @@ class Lines:
         return None
 
     def _list(self, crowd: Crowd, line: Line, priority: int) -> None:
-        clock = crowd.clocks.get(priority)
+        boosted = priority + line.boost
+        clock = crowd.clocks.get(boosted)
         if clock is None:
-            clock = crowd.clocks[priority] = Clock()
-        level = crowd.levels.setdefault(line.terms.required, {}).get(priority)
+            clock = crowd.clocks[boosted] = Clock()
+        level = crowd.levels.setdefault(line.terms.required, {}).get(boosted)
         if level is None:
-            level = crowd.levels[line.terms.required][priority] = Level()
+            level = crowd.levels[line.terms.required][boosted] = Level()
         key = line.terms.fairness_key
         turn = level.turns.get(key)
         if turn is None:
@@ -320,10 +353,10 @@ class Lines:
     def _unlisted(self, crowd: Crowd, line: Line, priority: int) -> None:
         line.listed.discard(priority)
         crowd.listed -= 1
-        clock = crowd.clocks[priority]
+        clock = crowd.clocks[priority + line.boost]
         clock.listed -= 1
         if not clock.listed:
-            del crowd.clocks[priority]
+            del crowd.clocks[priority + line.boost]
 
     def _unpark(self, crowd: Crowd, cell: Cell) -> None:
         parked, cell.parked = cell.parked, {}
@@ -341,6 +374,50 @@ class Lines:
                 line.listed.clear()
                 for priority in self.lanes.priorities(line.line_id) if line.cell is None or line not in line.cell.parked else ():
                     self._list(crowd, line, priority)
+
+    # Instances that have a priority ------------------------------------------------------------------------------------------------------------
+
+    def boosted(self, entry: TypeEntry, instance_id: str | None, terms: Terms | None) -> Terms | None:
+        """The terms of a job that waits from now on: with its instance, where that has a priority."""
+        if instance_id is None or (entry.domain_id, instance_id) not in self.boosts or (terms is not None and terms.instance):
+            return terms
+        return replace(terms or Terms(), instance=instance_id)
+
+    def boost(self, domain_id: int, instance_id: str, priority: int) -> None:
+        """The instance has this priority from now on. Lines of it follow at once; jobs that wait elsewhere are brought here by `rescore`."""
+        if priority:
+            self.boosts[domain_id, instance_id] = priority
+        else:
+            self.boosts.pop((domain_id, instance_id), None)
+        for crowd in self.crowds.values():
+            if crowd.entry.domain_id != domain_id:
+                continue
+            of_it = [line for line in self._by_id.values() if line.entry is crowd.entry and line.terms.instance == instance_id and line.boost != priority]
+            for line in of_it:
+                line.boost = priority
+            if of_it:
+                self._list_anew(crowd)
+
+    def adopt(self, live: "Live") -> None:
+        """A job that is about to wait again goes to the line of its instance, where that has a priority by now."""
+        wanted = self.boosted(live.entry, live.instance_id, live.line.terms if live.line is not None else None)
+        if wanted is None or (live.line is not None and live.line.terms == wanted):
+            return
+        if live.line is not None:
+            self.moved(live.line, State.WAITING, State.COMPLETED)
+        live.line = self.of(live.entry, wanted)
+        live.line.jobs += 1
+
+    def withdraw(self, line: Line, priority: int, job_ids: list[int]) -> set[int]:
+        """Takes jobs of a line out of its lane; returns those that were ready there."""
+        found = self.lanes.remove(line.line_id, priority, job_ids)
+        self._crowd(line.entry).waiting -= len(found)
+        return found
+
+    def take_over(self, line: Line, priority: int, job_ids: list[int]) -> None:
+        """Ready jobs that waited elsewhere are among those of this line."""
+        self.lanes.merge(line.line_id, priority, job_ids)
+        self.pushed(line, priority, len(job_ids))
 
     # Reads -------------------------------------------------------------------------------------------------------------------------------------
 

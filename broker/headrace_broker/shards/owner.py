@@ -323,7 +323,7 @@ class Owner:
     def recover_terms(self, type_id: int, terms: Terms, priority: int, job_id: int, due_s: float) -> None:
         """A job with terms to which nothing happened yet; `due_s` 0: it only waits for an agent."""
         line = self.lines.of(self.types.by_id[type_id], terms)
-        line.jobs += 1
+        line.jobs += job_id not in self.lines.members  # such as one that `rescore` found while it was on its way
         self.lines.enter(line, priority, job_id, self.clock.monotonic_at(due_s) if due_s else 0.0, self._monotonic())
 
     def recover_live(self, live: Live) -> None:
@@ -379,6 +379,7 @@ class Owner:
     def settle_job(self, round_: Round, live: Live, kind: Kind, state: State, *, result: bytes | None = None) -> None:
         """The job is settled by this event and leaves memory."""
         self.live_jobs.pop(live.job_id, None)
+        self.lines.members.pop(live.job_id, None)
         self.release_lease(live)
         self.graph.settled(live.job_id, state)
         self.record(round_, live, kind, state, delete_minute=self.delete_minute(live.entry, state), result=result)
@@ -396,13 +397,21 @@ class Owner:
         if live.job_id in self.graph.unmet:
             return
         due = max(self.clock.monotonic_at(live.available_at_s) if live.available_at_s else 0.0, live.not_before)
+        since = self._since(live.available_at_s) if self.rounds or live.available_at_s else 0  # recovery knows no better than when it was made
+        if self.lines.boosts:
+            self.lines.adopt(live)
         if live.line is not None:
-            self.lines.enter(live.line, live.priority, live.job_id, due, now)
+            self.lines.enter(live.line, live.priority, live.job_id, due, now, since)
             return
         if due > now:
             self.timers.push(due, live.job_id, live.entry.type_id, live.priority, now)
         else:
-            self.lanes.push(live.entry.type_id, live.priority, live.job_id)
+            self.lanes.push(live.entry.type_id, live.priority, live.job_id, since)
+
+    def _since(self, at_s: float = 0.0) -> int:
+        """Now, or a time before, as the lowest id of that time: what jobs that are ready are ordered by."""
+        now_s = self.clock.now_s()
+        return ids.lowest_id_at(min(at_s, now_s) if at_s else now_s)
 
     def leave_queue(self, job_id: int) -> None:
         """A waiting job leaves its lane or timer, if it is in one."""
@@ -485,6 +494,8 @@ class Owner:
     def line_of(self, entry: TypeEntry, body: Body) -> Line | None:
         """Where a job waits that has terms; None: it has none."""
         terms = parse(body.more) if not isinstance(body, bytes) and body.more is not None else None
+        if self.lines.boosts:
+            terms = self.lines.boosted(entry, instance_of(body), terms)
         return self.lines.of(entry, terms) if terms is not None else None
 
     def enter(self, job_id: int, type_id: int, priority: int, available_at_s: float) -> None:
@@ -496,11 +507,16 @@ class Owner:
             self.lanes.push(type_id, priority, job_id)
 
     def _take_due(self, now: float) -> None:
+        since = self._since()
         for type_id, priority, job_id in self.timers.pop_due(now):
-            self.lanes.push(type_id, priority, job_id)
+            line = self.lines.members.get(job_id)
+            if line is None:
+                self.lanes.push(type_id, priority, job_id, since)
+            else:
+                self.lines.push(line, priority, job_id, since)
             if job_id not in self.live_jobs:
                 self.tally.came_due(job_id, self.clock.now_s())
-        for job_id in self.lines.take_due(now):
+        for job_id in self.lines.take_due(now, since):
             if job_id not in self.live_jobs:
                 self.tally.came_due(job_id, self.clock.now_s())
 

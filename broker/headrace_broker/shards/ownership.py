@@ -27,6 +27,7 @@ from headrace_broker.shards.flusher import PROOF_S, Flusher
 from headrace_broker.shards.owner import Owner, OwnerLimits
 from headrace_broker.shards.recover import recover
 from headrace_broker.shards.refill import judge_stale, refill_bodies
+from headrace_broker.shards.rescore import Rescores
 from headrace_broker.shards.standings import read_standings
 from headrace_broker.shards.starting import Starting
 from headrace_broker.shards.types import TypeTable
@@ -35,6 +36,7 @@ from headrace_broker.store.batch import Batch
 from headrace_broker.store.checkpoints import CheckpointStore
 from headrace_broker.store.heads import Heads
 from headrace_broker.store.inbox import Inbox, listen
+from headrace_broker.store.instances import InstanceStore
 from headrace_broker.store.ledger import Fenced, KeyTaken, Ledger, NothingStored, ResultUnknown
 from headrace_broker.store.pool import ANY_FAILURE
 from headrace_broker.store.recovery import Recovery
@@ -64,6 +66,8 @@ class Ownership:
         self.heads = Heads(pool)
         self.inbox = Inbox(pool)
         self.reader: Reader | None = None  # None: nothing is taken from the SQL doors
+        self.instances = InstanceStore(pool)
+        self._rescores: Rescores | None = None
         self.testing = False  # the clock may be set forward
         self.role = "starting"
         self.listening = asyncio.Event()  # standing by or active: the role is known
@@ -84,6 +88,13 @@ class Ownership:
         if self.role == "standby":
             raise NotOwner("this broker stands by while another one owns the queue; ask that one")
         raise DatabaseUnavailable("this broker is not ready: it waits for its database; nothing was stored, try again")
+
+    @property
+    def rescores(self) -> Rescores:
+        """Changes of priorities at the owner that serves now. Raises as `owner` does."""
+        rescores, _ = self._rescores, self.owner
+        assert rescores is not None  # there is an owner
+        return rescores
 
     async def run(self) -> None:
         """Stands by, takes over, serves; again after every life. Returns after `drain`."""
@@ -155,12 +166,15 @@ class Ownership:
         clock.set(await ledger.database_time(), before, loop.time())
         await self._types.load()
         owner = Owner(life_id=ledger.life_id, types=self._types, clock=clock, limits=self._limits, metrics=self._metrics, monotonic=loop.time, random=random.random)
+        owner.lines.boosts = await self.instances.priorities()
         started = loop.time()
         floor = await self._recover(owner, ledger)
         checkpoints = Checkpoints(CheckpointStore(self._pool), floor)
         seconds = round(loop.time() - started, 3)
         log.info("serving", life_id=ledger.life_id, unsettled=len(owner.live_jobs), from_checkpoint=floor is not None, seconds=seconds)
         self._flusher = Flusher(owner, ledger, self._succeed, checkpoints, self._metrics)
+        rescores = self._rescores = Rescores(owner, self.instances)
+        rescores.again()
         self._owner, self.role = owner, "active"
         self.left = asyncio.Event()
         self.ready.set()
@@ -174,6 +188,7 @@ class Ownership:
                     self._keep_ranges(owner),
                     checkpoints.run(),
                     Starting(owner, self.heads).run(),
+                    rescores.run(),
                 ]
                 if self.reader is not None:
                     duties += [take_inbox(owner, self.inbox, self.reader), listen(self._dsn, owner.doors.wake.set)]
@@ -215,7 +230,8 @@ class Ownership:
         except ANY_FAILURE as error:
             raise DatabaseUnavailable("the database did not answer; the clock shows what it showed") from error
         owner.clock.advance(seconds)
-        owner.timers.shift(seconds, asyncio.get_running_loop().time())
+        for timers in (owner.timers, owner.lines.timers):
+            timers.shift(seconds, asyncio.get_running_loop().time())
         owner.wake.set()
         return owner.clock.now_s()
 

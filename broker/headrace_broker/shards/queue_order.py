@@ -26,7 +26,7 @@ def by_score(owner: Owner, weights: Mapping[int, int], after: Place | None, limi
 def _places(owner: Owner, weights: Mapping[int, int]) -> Iterator[Place]:
     for live in owner.live_jobs.values():
         if live.state is State.WAITING and live.entry.type_id in weights:
-            yield weights[live.entry.type_id] + live.priority, live.job_id
+            yield weights[live.entry.type_id] + live.priority + (live.line.boost if live.line is not None else 0), live.job_id
     for type_id, priority, ids, _ in owner.lanes.fronts(OF_EACH_LANE):
         if type_id in weights:
             for job_id in ids:
@@ -36,12 +36,13 @@ def _places(owner: Owner, weights: Mapping[int, int]) -> Iterator[Place]:
         if line.entry.type_id in weights:
             for job_id in entries[:OF_EACH_LANE]:
                 if job_id not in owner.live_jobs and not owner.lanes.is_stale(job_id):
-                    yield weights[line.entry.type_id] + priority, job_id
+                    yield weights[line.entry.type_id] + priority + line.boost, job_id
     for timed, priority, job_id, _ in owner.lines.timed() if len(owner.lines.timers) <= TIMED else ():
         if timed is not None and timed.entry.type_id in weights and job_id not in owner.live_jobs and not owner.lanes.is_stale(job_id):
-            yield weights[timed.entry.type_id] + priority, job_id
+            yield weights[timed.entry.type_id] + priority + owner.lines.members.get(job_id, timed).boost, job_id
     if len(owner.timers) <= TIMED:
         ids, whats, _ = owner.timers.columns()
         for job_id, what in zip(ids, whats, strict=True):
             if what >> 32 in weights and job_id not in owner.live_jobs and not owner.lanes.is_stale(job_id):
-                yield weights[what >> 32] + (what & 0xFFFF_FFFF) - 0x8000_0000, job_id
+                member = owner.lines.members.get(job_id)
+                yield weights[what >> 32] + (what & 0xFFFF_FFFF) - 0x8000_0000 + (member.boost if member is not None else 0), job_id

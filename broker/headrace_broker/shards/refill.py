@@ -10,6 +10,7 @@ from headrace_broker.model.errors import BrokerError
 from headrace_broker.model.job import Disposition, Kind, State
 from headrace_broker.shards.intents import Ending
 from headrace_broker.shards.session import Session
+from headrace_broker.store.batch import instance_of
 from headrace_broker.store.heads import Heads, ReadFailed
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ async def refill_bodies(owner: "Owner", heads: Heads) -> None:
             bodies = await persist(functools.partial(heads.bodies, [live.job_id for _, live in chunk]))
             for session, live in chunk:
                 if live.session is session and live.state is State.PROCESSING and live.job_id in bodies and live in session.unsent:
+                    live.instance_id = live.instance_id or instance_of(bodies[live.job_id][0])
                     session.out.assigned.append((live, live.seq, *bodies[live.job_id]))
                     session.wake.set()
 

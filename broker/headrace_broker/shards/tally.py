@@ -14,6 +14,7 @@ from headrace_broker.model import histogram
 from headrace_broker.model.ids import EPOCH_S, MS_SHIFT
 from headrace_broker.model.job import Kind, State
 from headrace_broker.shards.intents import PlainJobs
+from headrace_broker.shards.pace import Pace
 
 if TYPE_CHECKING:
     from headrace_broker.shards.live import Live
@@ -68,6 +69,7 @@ class Tally:
         self.lines: dict[Key, Line] = {}
         self.changed: set[Key] = set()
         self.due: dict[int, float] = {}  # delayed jobs whose time has come -> that time, in seconds since 1970
+        self.pace = Pace()
         self.forgetful = False  # some delayed jobs are not in `due`
         self._newest = 0
 
@@ -110,7 +112,7 @@ class Tally:
             if not lives:
                 continue
             if kind is Kind.GRANTED:
-                self._granted(round_, lives, minute)
+                self._granted(round_, lives, minute, now_s)
             elif len(lives) == 1:
                 self._ended(round_, lives, kind, minute)
             else:
@@ -120,9 +122,10 @@ class Tally:
                 for same in by_type.values():
                     self._ended(round_, same, kind, minute)
 
-    def _granted(self, round_: "Round", lives: "list[Live]", minute: int) -> None:
+    def _granted(self, round_: "Round", lives: "list[Live]", minute: int, now_s: float) -> None:
         line = self.line(minute, lives[0].entry.type_id)
         line.numbers["granted"] += len(lives)
+        self.pace.granted(now_s, lives[0].entry.type_id, len(lives))
         if lives[0].seq > 1:  # not its first grant: it waited as long as its type's retry rule says
             return
         if self.due:

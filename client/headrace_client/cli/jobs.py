@@ -144,6 +144,8 @@ def explain(job: Annotated[str, Parameter(help="job id")], *, common: Common | N
         found = await client.explain(_one(job))
         if output.form == "table":
             print(f"job {_one(job)} is {found.state}. {found.text}")
+            if found.blockers:
+                output.rows(found.blockers, ["job_id", "type", "state", "why"])
         else:
             output.one(found)
 

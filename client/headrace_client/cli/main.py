@@ -6,7 +6,7 @@ import sys
 from cyclopts import App
 
 from headrace_client import __version__
-from headrace_client.cli import access, agents, domains, doors, jobs, outbox, stats, testing, types
+from headrace_client.cli import access, agents, domains, doors, instances, jobs, outbox, stats, testing, types
 from headrace_client.cli.bench import bench
 from headrace_client.cli.output import Done, errors
 from headrace_client.cli.submit import submit
@@ -19,6 +19,7 @@ app = App(
 app.command(submit)
 app.command(jobs.app)
 app.command(types.app)
+app.command(instances.app)
 app.command(agents.app)
 app.command(domains.app)
 app.command(agents.alerts_app)

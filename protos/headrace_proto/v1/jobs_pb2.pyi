@@ -243,7 +243,7 @@ class ExplainJobRequest(_message.Message):
     def __init__(self, job_id: _Optional[int] = ...) -> None: ...
 
 class ExplainJobResponse(_message.Message):
-    __slots__ = ("state", "wait_reason", "text", "ahead", "agents", "slots", "slots_free")
+    __slots__ = ("state", "wait_reason", "text", "ahead", "agents", "slots", "slots_free", "score", "type_priority", "instance_priority", "job_priority", "age_points", "blockers", "blockers_total", "limit_key", "paused", "paused_by", "paused_reason", "paused_at", "not_before", "rate_limited_until", "estimated_start", "estimate_basis")
     STATE_FIELD_NUMBER: _ClassVar[int]
     WAIT_REASON_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
@@ -251,6 +251,22 @@ class ExplainJobResponse(_message.Message):
     AGENTS_FIELD_NUMBER: _ClassVar[int]
     SLOTS_FIELD_NUMBER: _ClassVar[int]
     SLOTS_FREE_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    TYPE_PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    JOB_PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    AGE_POINTS_FIELD_NUMBER: _ClassVar[int]
+    BLOCKERS_FIELD_NUMBER: _ClassVar[int]
+    BLOCKERS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_KEY_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_BY_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_REASON_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_AT_FIELD_NUMBER: _ClassVar[int]
+    NOT_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    RATE_LIMITED_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_START_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATE_BASIS_FIELD_NUMBER: _ClassVar[int]
     state: _types_pb2.JobState
     wait_reason: _types_pb2.WaitReason
     text: str
@@ -258,7 +274,35 @@ class ExplainJobResponse(_message.Message):
     agents: int
     slots: int
     slots_free: int
-    def __init__(self, state: _Optional[_Union[_types_pb2.JobState, str]] = ..., wait_reason: _Optional[_Union[_types_pb2.WaitReason, str]] = ..., text: _Optional[str] = ..., ahead: _Optional[int] = ..., agents: _Optional[int] = ..., slots: _Optional[int] = ..., slots_free: _Optional[int] = ...) -> None: ...
+    score: int
+    type_priority: int
+    instance_priority: int
+    job_priority: int
+    age_points: int
+    blockers: _containers.RepeatedCompositeFieldContainer[Blocker]
+    blockers_total: int
+    limit_key: str
+    paused: str
+    paused_by: str
+    paused_reason: str
+    paused_at: _timestamp_pb2.Timestamp
+    not_before: _timestamp_pb2.Timestamp
+    rate_limited_until: _timestamp_pb2.Timestamp
+    estimated_start: _timestamp_pb2.Timestamp
+    estimate_basis: str
+    def __init__(self, state: _Optional[_Union[_types_pb2.JobState, str]] = ..., wait_reason: _Optional[_Union[_types_pb2.WaitReason, str]] = ..., text: _Optional[str] = ..., ahead: _Optional[int] = ..., agents: _Optional[int] = ..., slots: _Optional[int] = ..., slots_free: _Optional[int] = ..., score: _Optional[int] = ..., type_priority: _Optional[int] = ..., instance_priority: _Optional[int] = ..., job_priority: _Optional[int] = ..., age_points: _Optional[int] = ..., blockers: _Optional[_Iterable[_Union[Blocker, _Mapping]]] = ..., blockers_total: _Optional[int] = ..., limit_key: _Optional[str] = ..., paused: _Optional[str] = ..., paused_by: _Optional[str] = ..., paused_reason: _Optional[str] = ..., paused_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., not_before: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., rate_limited_until: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., estimated_start: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., estimate_basis: _Optional[str] = ...) -> None: ...
+
+class Blocker(_message.Message):
+    __slots__ = ("job_id", "type", "state", "why")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    job_id: int
+    type: str
+    state: _types_pb2.JobState
+    why: str
+    def __init__(self, job_id: _Optional[int] = ..., type: _Optional[str] = ..., state: _Optional[_Union[_types_pb2.JobState, str]] = ..., why: _Optional[str] = ...) -> None: ...
 
 class WatchJobsRequest(_message.Message):
     __slots__ = ("job_ids", "types", "instance_id")

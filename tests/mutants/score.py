@@ -1,0 +1,32 @@
+"""What keeps jobs in the order of their scores."""
+
+from tests.mutants.mutant import Mutant
+
+SHARDS = "broker/headrace_broker/shards"
+LANES, LINES, DISPATCHER, OWNER, RESCORE, OWNERSHIP = (f"{SHARDS}/{name}.py" for name in ("lanes", "lines", "dispatcher", "owner", "rescore", "ownership"))
+UNIT, RPC = "tests/unit/test_score.py", "tests/rpc/test_score.py"
+
+MUTANTS = (
+    Mutant("what was put off is as old as its id", LANES, "            lane.mark(since)\n", "            pass\n", f"{UNIT} -k became_ready_later"),
+    Mutant("times of a lane are lost when it is copied down", LANES, "            self.gone += self.head\n", "", f"{UNIT} -k copied_down"),
+    Mutant("only ids that rise are taken out", LANES, "        if left:\n            places +=", "        if False:\n            places +=", f"{UNIT} -k do_not_rise"),
+    Mutant("a line is listed without its instance's priority", LINES, "        boosted = priority + line.boost\n", "        boosted = priority\n", f"{UNIT} -k at_once"),
+    Mutant("lines that there are keep the old priority", LINES, "                line.boost = priority\n", "                pass\n", f"{UNIT} -k changes_again"),
+    Mutant("a job that waits again keeps its line", LINES, "        live.line = self.of(live.entry, wanted)\n", "", f"{UNIT} -k waits_again"),
+    Mutant(
+        "a job whose time comes goes to its old line", LINES, "self.members.get(job_id) or self._by_id.get(line_id)", "self._by_id.get(line_id)", f"{UNIT} -k time_comes"
+    ),
+    Mutant("age has no end", DISPATCHER, "min(settings.ageing_max, max(", "max(0, max(", f"{UNIT} -k up_to_the_most"),
+    Mutant("jobs in a type where age counts come in handfuls", DISPATCHER, " and not entry.settings.ageing_s  #", "  #", f"{RPC} -k age_counts"),
+    Mutant("what does not wait is brought over", RESCORE, " or (live is not None and live.state is not State.WAITING):", ":", f"{UNIT} -k no_others"),
+    Mutant("what is gone is brought over", RESCORE, " or owner.lanes.is_stale(row.job_id)", "", f"{UNIT} -k no_others"),
+    Mutant("jobs are read before they are stored", RESCORE, "        await self._durable()\n", "", f"{RPC} -k killed_in_the_middle"),
+    Mutant(
+        "new jobs of an instance have no priority",
+        OWNER,
+        "            terms = self.lines.boosted(entry, instance_of(body), terms)\n",
+        "            pass\n",
+        f"{RPC} -k all_types",
+    ),
+    Mutant("a new owner forgets the priorities", OWNERSHIP, "        owner.lines.boosts = ", "        forgotten = ", f"{RPC} -k killed_in_the_middle"),
+)
