@@ -5,11 +5,12 @@ import contextvars
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Protocol
 
-from headrace_client import Submitted
+from headrace_client import BatchStatus, Dependency, Submitted
 from headrace_proto.v1 import jobs_pb2
 from headrace_proto.wire import to_timestamp
 
@@ -40,6 +41,12 @@ class Sink(Protocol):
         """Submits a child job; to be awaited in any event loop."""
 
     def submit_blocking(self, *args: Any, **kwargs: Any) -> Submitted:
+        """The same for threads and processes."""
+
+    def ask(self, method: str, *args: Any) -> Coroutine[Any, Any, Any]:
+        """Calls a method of the client that reads; to be awaited in any event loop."""
+
+    def ask_blocking(self, method: str, *args: Any) -> Any:
         """The same for threads and processes."""
 
 
@@ -73,7 +80,7 @@ class JobContext:
     """
 
     __slots__ = (
-        "_aborted", "_bytes", "_door", "_full_at", "_job", "_lines", "_log", "_log_full", "_raises", "_waiters", "job_id", "lease_epoch", "sink", "state",
+        "_aborted", "_bytes", "_children", "_door", "_full_at", "_job", "_lines", "_log", "_log_full", "_raises", "_waiters", "job_id", "lease_epoch", "sink", "state",
     )  # fmt: skip
 
     def __init__(self, job: Job, sink: Sink, state: Any) -> None:
@@ -86,6 +93,7 @@ class JobContext:
         self._lines = self._bytes = 0
         self._log_full = False
         self._door: doors.Door | None = None
+        self._children: Counter[str] | None = None  # by type: how many were submitted without a key
         self._full_at = 0  # number of the first line beyond the limit
         self.state = state
         self.job_id, self.lease_epoch = job.key
@@ -181,13 +189,49 @@ class JobContext:
         self.sink.checkpoint(self.job_id, self.lease_epoch, bytes(data))
 
     async def submit(self, type: str, data: Any = None, **options: Any) -> Submitted:  # noqa: A002
-        """Submits another job, with the options of `Client.submit`. From a thread or process use `submit_blocking`."""
-        return await self.sink.submit(type, data, **options)
+        """Submits a child of this job, with the options of `Client.submit`. From a thread or process use `submit_blocking`.
+
+        A handler that is tried again does not submit its children twice: the n-th child of a type that an attempt submits is that of every other attempt of the run, or,
+        with a `key`, the child of that key. Its body is then that of the first time. A child belongs to the parent's business case unless it names another.
+        """
+        return await self.sink.submit(type, data, **self._child(type, options))
 
     def submit_blocking(self, type: str, data: Any = None, **options: Any) -> Submitted:  # noqa: A002
         """Submits another job from a thread or process."""
         self._check()
-        return self.sink.submit_blocking(type, data, **options)
+        return self.sink.submit_blocking(type, data, **self._child(type, options))
+
+    async def dependencies(self) -> list[Dependency]:
+        """The jobs that this one depends on, in the order of its submission, with their results (8 MiB of them at most; see `left_out`). Read when it is called."""
+        found: list[Dependency] = await self.sink.ask("dependencies", self.job_id)
+        return found
+
+    def dependencies_blocking(self) -> list[Dependency]:
+        """The same from a thread or process."""
+        self._check()
+        found: list[Dependency] = self.sink.ask_blocking("dependencies", self.job_id)
+        return found
+
+    async def batch(self) -> BatchStatus:
+        """For the callback of a batch: how many members ended how, and the ids of those that failed. Read when it is called."""
+        found: BatchStatus = await self.sink.ask("batch_status", self.job_id)
+        return found
+
+    def batch_blocking(self) -> BatchStatus:
+        """The same from a thread or process."""
+        self._check()
+        found: BatchStatus = self.sink.ask_blocking("batch_status", self.job_id)
+        return found
+
+    def _child(self, type_: str, options: dict[str, Any]) -> dict[str, Any]:
+        """The options that make a job a child of this one."""
+        name = options.get("key") or ""
+        if not name:
+            with _numbering:
+                self._children = self._children or Counter()
+                self._children[type_] += 1
+                name = f"{type_}#{self._children[type_]}"
+        return {"instance_id": self.instance_id, **options, "parent_id": self.job_id, "key": f"{self.job_id}.{self.run}.{name}"}
 
     def transaction(self, source: Any) -> AbstractAsyncContextManager[Any]:
         """`async with ctx.transaction(source) as con:` the handler's effects and the job's completion in one transaction of the queue's own database.

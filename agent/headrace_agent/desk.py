@@ -76,6 +76,17 @@ class Desk:
         """A child job, from a handler's thread."""
         return asyncio.run_coroutine_threadsafe(self._submit(*args, **kwargs), self._loop).result()
 
+    async def ask(self, method: str, *args: Any) -> Any:
+        """What a method of the client reads, from the event loop of a handler."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._ask(method, *args), self._loop))
+
+    def ask_blocking(self, method: str, *args: Any) -> Any:
+        """The same from a handler's thread."""
+        return asyncio.run_coroutine_threadsafe(self._ask(method, *args), self._loop).result()
+
+    async def _ask(self, method: str, *args: Any) -> Any:
+        return await getattr(self.client, method)(*args)
+
     def _submit(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Submitted]:
         assert self.client is not None
         return self.client.submit(*args, **kwargs)
@@ -183,6 +194,8 @@ class DeskReports:
         self.log = desk.log
         self.submit = desk.submit
         self.submit_blocking = desk.submit_blocking
+        self.ask = desk.ask
+        self.ask_blocking = desk.ask_blocking
 
     def progress(self, job_id: int, epoch: int, percent: float, text: str) -> None:
         """How far an attempt has come."""

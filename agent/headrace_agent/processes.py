@@ -201,6 +201,16 @@ class _PipeSink:
             self._client = SyncClient(**self._options)
         return self._client.submit(*args, **kwargs)
 
+    async def ask(self, method: str, *args: Any) -> Any:
+        import asyncio
+
+        return await asyncio.to_thread(self.ask_blocking, method, *args)
+
+    def ask_blocking(self, method: str, *args: Any) -> Any:
+        if self._client is None:
+            self._client = SyncClient(**self._options)
+        return getattr(self._client, method)(*args)
+
 
 def _serve(pipe: "Connection[Any, Any]", memory_bytes: int | None, client_options: dict[str, Any]) -> None:
     """The worker's main: one attempt after the other, until the pipe closes."""

@@ -84,3 +84,11 @@ class SealedSink:
     def submit_blocking(self, *args: Any, **kwargs: Any) -> Submitted:
         """The agent's client has the same codecs."""
         return self._sink.submit_blocking(*args, **kwargs)
+
+    def ask(self, method: str, *args: Any) -> Coroutine[Any, Any, Any]:
+        """What a method of the client reads: the client has the codecs."""
+        return self._sink.ask(method, *args)
+
+    def ask_blocking(self, method: str, *args: Any) -> Any:
+        """The same for threads and processes."""
+        return self._sink.ask_blocking(method, *args)

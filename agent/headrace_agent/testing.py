@@ -73,6 +73,12 @@ class _Reports:
         self.run.submitted.append(JobSpec(*args, **kwargs))
         return Submitted(len(self.run.submitted))
 
+    async def ask(self, method: str, *args: Any) -> Any:
+        return self.ask_blocking(method, *args)
+
+    def ask_blocking(self, method: str, *args: Any) -> Any:
+        raise AgentError("there is no broker here that could tell what a job depends on, or how its batch stands")
+
 
 async def run_job(
     agent: Agent, type: str, data: Any = None, *, payload: bytes | None = None, attempt: int = 1, run: int = 1, instance_id: str = "",  # noqa: A002

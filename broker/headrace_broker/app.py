@@ -47,6 +47,7 @@ from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import partitions
 from headrace_broker.store.audit import AuditStore
 from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
+from headrace_broker.store.graph import GraphReads
 from headrace_broker.store.log_index import LogIndexes
 from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.migrate import migrate
@@ -134,7 +135,7 @@ class _App:
         self._metrics.gauges(lambda: _gauges(ownership, pool))
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as exits:
             server = RpcServer(
-                ownership=ownership, reads=Reads(pool), finder=Finder(searching), settings=settings, statistics=statistics,
+                ownership=ownership, reads=Reads(pool), finder=Finder(searching), graph=GraphReads(pool), settings=settings, statistics=statistics,
                 logs=LogWriter(pool, types.log_limits, types.domain_of, self._metrics), audit=AuditStore(pool), metrics=self._metrics,
                 payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks, tokens=tokens, auth=auth,
             )  # fmt: skip

@@ -29,6 +29,7 @@ from headrace_client.errors import (
     UniqueKeyTaken,
     WaitTimeout,
 )
+from headrace_client.graph import Batch, BatchStatus, Dependency, Edge, JobGraph
 from headrace_client.limits import RateLimit
 from headrace_client.models import Job, JobFilter, JobSpec, Order, State, Submitted
 from headrace_client.sync import SyncClient
@@ -37,6 +38,8 @@ __version__ = "0.1.0"
 __all__ = [
     "AdminClient",
     "AesGcm",
+    "Batch",
+    "BatchStatus",
     "BrokerFault",
     "Busy",
     "Client",
@@ -44,12 +47,15 @@ __all__ = [
     "CodecError",
     "CodecMissing",
     "Conflict",
+    "Dependency",
+    "Edge",
     "ForkError",
     "HeadraceError",
     "InvalidRequest",
     "InvalidState",
     "Job",
     "JobFilter",
+    "JobGraph",
     "JobSpec",
     "NotFound",
     "Order",

@@ -15,6 +15,7 @@ from headrace_proto.v1 import (
     admin_pb2_grpc,
     agents_pb2_grpc,
     doors_pb2_grpc,
+    graph_pb2_grpc,
     instances_pb2_grpc,
     jobs_pb2_grpc,
     limits_pb2_grpc,
@@ -92,6 +93,7 @@ class Stubs:
         self.admin: Any = admin_pb2_grpc.AdminStub(channel)  # type: ignore[no-untyped-call]
         self.doors: Any = doors_pb2_grpc.DoorsStub(channel)  # type: ignore[no-untyped-call]
         self.agents: Any = agents_pb2_grpc.AgentsStub(channel)  # type: ignore[no-untyped-call]
+        self.graph: Any = graph_pb2_grpc.GraphStub(channel)  # type: ignore[no-untyped-call]
         self.instances: Any = instances_pb2_grpc.InstancesStub(channel)  # type: ignore[no-untyped-call]
         self.limits: Any = limits_pb2_grpc.LimitsStub(channel)  # type: ignore[no-untyped-call]
         self.access: Any = access_pb2_grpc.AccessStub(channel)  # type: ignore[no-untyped-call]

@@ -13,10 +13,10 @@ from headrace_proto.v1 import jobs_pb2, logs_pb2, types_pb2
 from headrace_proto.wire import LEVEL_NUMBERS, Reason, to_datetime, to_duration
 
 from headrace_client import models
-from headrace_client.base import Base
 from headrace_client.channel import backoff_s
 from headrace_client.encode import Spec, batches, build, check_id, encode_fields, filter_message, put
 from headrace_client.errors import HeadraceError, InvalidRequest, NotFound, QueueFull, Unavailable, WaitTimeout, from_rpc
+from headrace_client.graph import GraphCalls
 from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobFilter, JobPage, JobSpec, LogLine, Order, State, Submitted
 from headrace_client.submitter import Submitter, failure_error
 
@@ -28,7 +28,7 @@ ORDER_NUMBERS = {"newest": 1, "oldest": 2, "score": 3}
 _VIEWS = {False: types_pb2.JOB_VIEW_BASIC, True: types_pb2.JOB_VIEW_FULL}
 
 
-class Client(Base):
+class Client(GraphCalls):
     """Submits jobs, reads and changes them. Bound to the event loop in which it is first used; use as an async context manager.
 
     Errors are those of `headrace_client.errors`. A cancelled call may have been carried out, as with any network.
@@ -49,8 +49,8 @@ class Client(Base):
     async def submit(
         self, type: str, data: Any = None, *, payload: bytes | None = None, content_type: str = "", instance_id: str = "", key: str = "",  # noqa: A002
         priority: int = 0, delay_s: float = 0.0, start_at: datetime | None = None, labels: Mapping[str, str] | None = None, trace_context: str = "",
-        unique_key: str = "", on_conflict: str = "", depends_on: Sequence[int] = (), limit_key: str = "", fairness_key: str = "",
-        required_labels: Mapping[str, str] | None = None, timeout_s: float | None = None, wait_for_room: bool = False,
+        unique_key: str = "", on_conflict: str = "", depends_on: Sequence[int] = (), parent_id: int = 0, batch_id: int = 0, limit_key: str = "",
+        fairness_key: str = "", required_labels: Mapping[str, str] | None = None, timeout_s: float | None = None, wait_for_room: bool = False,
     ) -> Submitted:  # fmt: skip
         """Stores one job; it is durable when this returns. Concurrent calls share messages.
 
@@ -59,13 +59,16 @@ class Client(Base):
         raises UniqueKeyTaken. A job that `depends_on` others is granted when all of them have completed. `wait_for_room`: where a depth limit is reached, try again after
         the broker's delay, as long as the time lasts.
 
+        `batch_id`: it becomes a member of this batch. `parent_id`: the job whose handler submits it; `JobContext.submit` sets it.
+
         Raises:
             InvalidRequest, NotFound (a job that it depends on), Conflict (the key was used with another body), UniqueKeyTaken, QueueFull (a depth limit is reached),
             Busy, Unavailable, ResultUnknown.
         """
         spec = encode_fields(
             type, data, payload, content_type, instance_id, key, priority, delay_s, start_at, labels or {}, trace_context, unique_key=unique_key,
-            on_conflict=on_conflict, depends_on=depends_on, codecs=self._codecs, limit_key=limit_key, fairness_key=fairness_key, required_labels=required_labels,
+            on_conflict=on_conflict, depends_on=depends_on, parent_id=parent_id, batch_id=batch_id, codecs=self._codecs, limit_key=limit_key,
+            fairness_key=fairness_key, required_labels=required_labels,
         )  # fmt: skip
         if not wait_for_room:
             return await self._stream().submit(spec, timeout_s or self._timeout_s)

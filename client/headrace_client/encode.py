@@ -37,14 +37,16 @@ def encode(spec: JobSpec, codecs: Codecs | None = None) -> Spec:
     """A job as it travels. Raises InvalidRequest for what cannot be sent at all."""
     return encode_fields(
         spec.type, spec.data, spec.payload, spec.content_type, spec.instance_id, spec.key, spec.priority, spec.delay_s, spec.start_at, spec.labels, spec.trace_context,
-        unique_key=spec.unique_key, on_conflict=spec.on_conflict, depends_on=spec.depends_on, codecs=codecs, limit_key=spec.limit_key,
+        unique_key=spec.unique_key, on_conflict=spec.on_conflict, depends_on=spec.depends_on, parent_id=spec.parent_id,
+        batch_id=spec.batch_id, codecs=codecs, limit_key=spec.limit_key,
         fairness_key=spec.fairness_key, required_labels=spec.required_labels,
     )  # fmt: skip
 
 
 def encode_fields(
     type_: str, data: Any, payload: bytes | None, content_type: str, instance_id: str, key: str, priority: int, delay_s: float, start_at: datetime | None,
-    labels: Mapping[str, str], trace_context: str, *, unique_key: str = "", on_conflict: str = "", depends_on: Sequence[int] = (), codecs: Codecs | None = None,
+    labels: Mapping[str, str], trace_context: str, *, unique_key: str = "", on_conflict: str = "", depends_on: Sequence[int] = (), parent_id: int = 0,
+    batch_id: int = 0, codecs: Codecs | None = None,
     limit_key: str = "", fairness_key: str = "", required_labels: Mapping[str, str] | None = None,
 ) -> Spec:  # fmt: skip
     """The same from the fields one by one: a single submit costs little else."""
@@ -53,7 +55,7 @@ def encode_fields(
         payload = codecs.encode(plain, type_, "payload")
     terms = limit_key or fairness_key or required_labels
     details = content_type or instance_id or key or priority or labels or trace_context or terms
-    ties = unique_key or on_conflict or depends_on
+    ties = unique_key or on_conflict or depends_on or parent_id or batch_id
     if not (details or ties or delay_s or start_at is not None) and type(payload) is bytes and isinstance(type_, str) and type_.isascii():
         return type_, payload
     try:
@@ -70,6 +72,7 @@ def encode_fields(
         if ties:
             message.unique_key, message.on_conflict = unique_key, _conflict_number(on_conflict)
             message.depends_on.extend(depends_on)
+            message.parent_id, message.batch_id = parent_id, batch_id
         if delay_s:
             message.delay.CopyFrom(to_duration(delay_s))
         if start_at is not None:

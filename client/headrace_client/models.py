@@ -50,6 +50,8 @@ class JobSpec:
     unique_key: str = ""
     on_conflict: str = ""
     depends_on: Sequence[int] = ()
+    parent_id: int = 0
+    batch_id: int = 0
     limit_key: str = ""
     fairness_key: str = ""
     required_labels: Mapping[str, str] = field(default_factory=dict)
@@ -111,6 +113,8 @@ class Job:
     result: bytes
     unique_key: str = ""
     depends_on: tuple[int, ...] = ()
+    parent_id: int = 0
+    batch_id: int = 0
     encoding: str = ""
     result_encoding: str = ""
     limit_key: str = ""
@@ -432,7 +436,7 @@ def job(message: types_pb2.Job) -> Job:
         AbortRequest(message.abort.actor, message.abort.reason, to_datetime(message.abort.requested_at), to_seconds(message.abort.grace))
         if message.HasField("abort") else None,
         message.payload_bytes, message.content_type, message.payload, message.result,
-        message.unique_key, tuple(message.depends_on), message.encoding, message.result_encoding,
+        message.unique_key, tuple(message.depends_on), message.parent_id, message.batch_id, message.encoding, message.result_encoding,
         message.limit_key, message.fairness_key, dict(message.required_labels),
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from headrace_client.client import Client
 from headrace_client.codecs import Codec
 from headrace_client.credentials import Token
 from headrace_client.errors import ClientClosed, ForkError, HeadraceError
+from headrace_client.graph import BatchStatus, Dependency, JobGraph
 from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobFilter, JobPage, JobResult, JobSpec, LogLine, Order, State, Submitted
 
 T = TypeVar("T")
@@ -61,21 +62,42 @@ class SyncClient:
     def submit(
         self, type: str, data: Any = None, *, payload: bytes | None = None, content_type: str = "", instance_id: str = "", key: str = "",  # noqa: A002
         priority: int = 0, delay_s: float = 0.0, start_at: datetime | None = None, labels: dict[str, str] | None = None, trace_context: str = "",
-        unique_key: str = "", on_conflict: str = "", depends_on: Sequence[int] = (), limit_key: str = "", fairness_key: str = "",
-        required_labels: dict[str, str] | None = None, timeout_s: float | None = None, wait_for_room: bool = False,
+        unique_key: str = "", on_conflict: str = "", depends_on: Sequence[int] = (), parent_id: int = 0, batch_id: int = 0, limit_key: str = "",
+        fairness_key: str = "", required_labels: dict[str, str] | None = None, timeout_s: float | None = None, wait_for_room: bool = False,
     ) -> Submitted:  # fmt: skip
         """Stores one job."""
         return self._run(
             self._client.submit(
                 type, data, payload=payload, content_type=content_type, instance_id=instance_id, key=key, priority=priority, delay_s=delay_s,
                 start_at=start_at, labels=labels, trace_context=trace_context, unique_key=unique_key, on_conflict=on_conflict, depends_on=depends_on,
-                limit_key=limit_key, fairness_key=fairness_key, required_labels=required_labels, timeout_s=timeout_s, wait_for_room=wait_for_room,
+                parent_id=parent_id, batch_id=batch_id, limit_key=limit_key, fairness_key=fairness_key, required_labels=required_labels,
+                timeout_s=timeout_s, wait_for_room=wait_for_room,
             )
         )  # fmt: skip
 
     def submit_many(self, specs: Sequence[JobSpec], *, wait_for_room: bool = False) -> list[Submitted | HeadraceError]:
         """Stores many jobs."""
         return self._run(self._client.submit_many(specs, wait_for_room=wait_for_room))
+
+    def graph(self, job_id: int = 0, *, instance_id: str = "", page_size: int = 200, page_token: str = "") -> JobGraph:
+        """The jobs around a job, or of a business case."""
+        return self._run(self._client.graph(job_id, instance_id=instance_id, page_size=page_size, page_token=page_token))
+
+    def dependencies(self, job_id: int, *, max_bytes: int = 0) -> "builtins_list[Dependency]":
+        """The jobs that a job depends on, with their results."""
+        return self._run(self._client.dependencies(job_id, max_bytes=max_bytes))
+
+    def create_batch(self, type: str, data: Any = None, *, instance_id: str = "", key: str = "") -> Submitted:  # noqa: A002
+        """Stores the callback of a new batch."""
+        return self._run(self._client.create_batch(type, data, instance_id=instance_id, key=key))
+
+    def seal_batch(self, batch_id: int) -> None:
+        """Ends the adding of members."""
+        self._run(self._client.seal_batch(batch_id))
+
+    def batch_status(self, batch_id: int) -> BatchStatus:
+        """How a batch stands."""
+        return self._run(self._client.batch_status(batch_id))
 
     def get(self, job_id: int, *, full: bool = False) -> Job:
         """One job."""

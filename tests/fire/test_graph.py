@@ -1,14 +1,17 @@
 """Jobs that wait for others, the owner driven step by step: what is decided in which round, and what a takeover between two rounds finds."""
 
 import asyncio
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from headrace_broker.model.errors import InvalidState
 from headrace_broker.model.job import Kind, State
 from headrace_broker.model.settings import OnDependencyFailed
 from headrace_broker.shards import graph, reception
 from headrace_broker.shards.intents import Completions, Ending, Verb
+from headrace_broker.store.batch import FullBody
 
 from tests.fire.steps import begin, end, granted, kinds, room
 from tests.property.machine import TESTER, Machine
@@ -268,3 +271,73 @@ async def test_a_standing_that_changes_while_it_is_read_is_read_again(machine: M
     await task
     await machine.flush()
     assert machine.owner.graph.unmet == {done.result()[0]: {parent}}, "it has not failed any more"
+
+
+async def _batch(machine: Machine, members: int) -> tuple[int, list[int]]:
+    """The callback of a new batch, and members that wait."""
+    owner, body = machine.owner, FullBody(b"{}", more='{"depends_on": []}')
+    done = owner.submit_keyed((machine.type, 0, 0.0, body), machine.type.domain_id, "", b"", 2, depends_on=())
+    await machine.store_keyed()
+    batch_id = done.result()[0]
+    return batch_id, [await _member(machine, batch_id) for _ in range(members)]
+
+
+async def _member(machine: Machine, batch_id: int, key: str = "") -> int:
+    body = FullBody(b"{}", more=json.dumps({"batch_id": batch_id}))
+    done = machine.owner.submit_keyed((machine.type, 0, 0.0, body), machine.type.domain_id, key, b"", 2, batch_id=batch_id)
+    await machine.store_keyed()
+    return (await done)[0]
+
+
+async def test_a_member_that_is_requeued_before_the_callback_was_released_is_waited_for(machine: Machine) -> None:
+    batch_id, [first, second] = await _batch(machine, 2)
+    await _change(machine, Verb.ABORT, first)
+    await machine.flush()
+    await _change(machine, Verb.REQUEUE, first)
+    await _change(machine, Verb.SEAL, batch_id)
+    await _change(machine, Verb.ABORT, second)
+    await machine.flush()
+    assert await kinds(machine, batch_id) == [] and machine.owner.graph.unmet[batch_id] == {first}
+    await machine.crash(check=False)
+    await machine.read_standings()
+    assert machine.owner.graph.unmet[batch_id] == {first}
+    await _change(machine, Verb.ABORT, first)
+    await machine.flush()
+    assert await kinds(machine, batch_id) == ["dependencies_met"]
+    await _change(machine, Verb.REQUEUE, first)
+    assert not machine.owner.graph.batch_of and not machine.owner.graph.members, "nobody is told any more"
+
+
+async def test_nobody_joins_a_batch_before_it_was_read_after_a_takeover(machine: Machine) -> None:
+    batch_id, _ = await _batch(machine, 1)
+    await _change(machine, Verb.SEAL, batch_id)
+    await machine.crash(check=False)
+    body = FullBody(b"{}", more=json.dumps({"batch_id": batch_id}))
+    done = machine.owner.submit_keyed((machine.type, 0, 0.0, body), machine.type.domain_id, "", b"", 2, batch_id=batch_id)
+    assert machine.owner.keyed.build() is None and not done.done(), "whether it is sealed is not known yet"
+    await machine.read_standings()
+    await machine.store_keyed()
+    with pytest.raises(InvalidState):
+        await done
+
+
+async def test_a_sealed_batch_whose_members_settled_before_a_takeover_is_released_after_it(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch_id, [only] = await _batch(machine, 1)
+    await _change(machine, Verb.SEAL, batch_id)
+    monkeypatch.setattr(graph, "AT_ONCE", 0)
+    await _change(machine, Verb.ABORT, only)
+    monkeypatch.undo()
+    await machine.crash(check=False)
+    assert await kinds(machine, batch_id) == []
+    await machine.read_standings()
+    await machine.flush()
+    assert await kinds(machine, batch_id) == ["dependencies_met"]
+
+
+async def test_an_aborted_callback_lets_its_members_go_and_may_be_requeued(machine: Machine) -> None:
+    batch_id, [first] = await _batch(machine, 1)
+    await _change(machine, Verb.ABORT, batch_id)
+    assert not machine.owner.graph.unmet and not machine.owner.graph.batch_of and not machine.owner.graph.waiters
+    await _change(machine, Verb.REQUEUE, batch_id)
+    await machine.read_standings()
+    assert machine.owner.graph.unmet == {batch_id: {first}} and machine.owner.graph.is_open(batch_id)

@@ -27,7 +27,7 @@ MUTANTS = (
         "            await asyncio.sleep(60)",
         f"{ACCESS} -k every_broker",
     ),
-    Mutant("unknown secrets are not looked for", TABLE, "            await self._look_again()\n", "", f"{ACCESS} -k rows_of_other"),
+    Mutant("unknown secrets are not looked for", TABLE, "            await self._look_again()\n", "", f"{ACCESS} -k every_broker"),
     Mutant("unknown secrets are looked for without end", TABLE, "max(0.0, self._looked_at + AGAIN_S - loop.time())", "0.0", f"{ACCESS} -k no_call_reads"),
     Mutant("streams outlive their token", GATE, "            self._task.cancel()\n", "            pass\n", f"{ACCESS} -k calls_that_last"),
     Mutant(
@@ -117,8 +117,8 @@ MUTANTS = (
     Mutant(
         "the audit of other domains is seen",
         "broker/headrace_broker/store/sql/queries/audit_list_target.sql",
-        "($1::text is null or domain = $1)",
-        "true",
+        "domain = $1) and",
+        "true) and",
         f"{ACCESS} -k rows_of_other",
     ),
 )

@@ -17,7 +17,6 @@ import pytest
 from tests.support.node import EXAMPLE, needs_node
 from tests.support.processes import ROOT
 
-DOCS = ["README.md", "docs/agents.md", "docs/clients.md", "docs/graph.md", "docs/keys.md", "docs/operations.md", "docs/other-languages.md", "docs/payloads.md"]
 NODE_DOC = "docs/other-languages.md"
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 DOCS = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md") if BLOCK.search(path.read_text()))]

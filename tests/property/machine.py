@@ -56,6 +56,8 @@ class Job:
     abort: bool = False
     lost_epoch: int = 0  # lease that was lost and whose late outcome would still count
     held: bool = False  # it waits for others
+    depends_on: frozenset[int] = frozenset()
+    released: bool = False  # it had all that it depends on
     epochs: list[int] = field(default_factory=list)
 
 
@@ -69,6 +71,7 @@ class Machine:
         self.now = 1000.0
         self.terms = False  # whether some of its jobs have terms
         self.jobs: dict[int, Job] = {}
+        self.completed: set[int] = set()  # jobs that have completed at some time
         self.answers: Counter[Disposition] = Counter()
         self._acks: dict[tuple[int, int], Disposition] = {}
         self._due = 0.0  # when the next checkpoint is; later each time
@@ -180,7 +183,7 @@ class Machine:
     async def read_standings(self) -> None:
         """Lets the side task read how jobs stand that others wait for."""
         task = asyncio.ensure_future(read_standings(self.owner, self.heads))
-        while self.owner.graph.unread or self.owner.readers:
+        while self.owner.graph.unread or self.owner.graph.unread_batches or self.owner.readers:
             await asyncio.sleep(0.001)
         task.cancel()
         await asyncio.wait([task])
@@ -209,7 +212,7 @@ class Machine:
         self.owner.hungry[self.session] = None
         await self.flush(grant=True)
         granted = set(self.session.leases) - before
-        waiting = [job_id for job_id, job in self.jobs.items() if job.state is State.WAITING]
+        waiting = [job_id for job_id, job in self.jobs.items() if job.state is State.WAITING and not job.held]
         assert len(granted) == min(room, len(waiting))
         for job_id in granted:
             job = self.jobs[job_id]
@@ -309,9 +312,10 @@ class Machine:
         if verb is Verb.EXPIRE:
             job.state = State.ERROR
         elif verb is Verb.ABORT:
-            job.state, job.abort = State.ABORTED, False
+            job.state, job.abort, job.held = State.ABORTED, False, False
         elif verb is Verb.REQUEUE:
             job.state, job.run, job.attempt, job.losses = State.WAITING, job.run + 1, 0, 0
+            job.held = bool(job.depends_on) and not job.released
             self._pass_a_lease()  # a forced abort keeps the next lease back until the old one has ended
         else:
             job.state = State.GONE
@@ -357,6 +361,33 @@ class Machine:
             await asyncio.sleep(0.001)
         task.cancel()
         await asyncio.wait([task])
+
+    # Dependencies ------------------------------------------------------------------------------------------------------------------------------
+
+    async def submit_tied(self, depends_on: Sequence[int]) -> None:
+        """A new job that depends on others."""
+        done = self.put_held(depends_on)
+        await self.store_keyed()
+        job_id, _ = await done
+        self.jobs[job_id] = Job(held=True, depends_on=frozenset(depends_on))
+
+    async def settle_ties(self) -> None:
+        """Whoever waits hears what has become of what it waits for: in the owner and in the model."""
+        self.completed |= {job_id for job_id, job in self.jobs.items() if job.state is State.COMPLETED}
+        while self.owner.graph or self.owner.graph.unread:
+            await self.read_standings()
+            await self.flush()
+        moved = True
+        while moved:
+            moved = False
+            for job in self.jobs.values():
+                unmet = job.depends_on - self.completed
+                failed = any(other not in self.jobs or self.jobs[other].state in (State.ERROR, State.ABORTED) for other in unmet)
+                if job.held and (failed or not unmet):
+                    job.held, moved = False, True
+                    job.seq += 1
+                    job.released = not failed
+                    job.state = State.ABORTED if failed else State.WAITING
 
     # Invariants --------------------------------------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.property.machine import Machine
 
+VERBS = st.sampled_from([Verb.REQUEUE, Verb.ABORT, Verb.PURGE])
 KINDS = st.sampled_from([Kind.COMPLETED, Kind.FAILED, Kind.TIMED_OUT, Kind.RELEASED, Kind.ABORTED])
 
 
@@ -59,6 +60,12 @@ def _machine(postgres: EmbeddedPostgres) -> type[RuleBasedStateMachine]:
         def submit(self, count: int) -> None:
             self.run(self.machine.submit(count))
 
+        @precondition(lambda self: self.machine.jobs)
+        @rule(data=st.data(), count=st.integers(1, 3))
+        def submit_held(self, data: Any, count: int) -> None:
+            chosen = {self._pick(data) for _ in range(count)}
+            self.run(self.machine.submit_tied([job_id for job_id in chosen if job_id is not None]))
+
         @rule(room=st.integers(1, 4))
         def grant(self, room: int) -> None:
             self.run(self.machine.grant(room))
@@ -76,7 +83,7 @@ def _machine(postgres: EmbeddedPostgres) -> type[RuleBasedStateMachine]:
         def lose(self) -> None:
             self.run(self.machine.lose())
 
-        @rule(data=st.data(), verb=st.sampled_from(list(Verb)), force=st.booleans())
+        @rule(data=st.data(), verb=VERBS, force=st.booleans())
         def change(self, data: Any, verb: Verb, force: bool) -> None:
             job_id = self._pick(data)
             if job_id is not None:
@@ -100,6 +107,7 @@ def _machine(postgres: EmbeddedPostgres) -> type[RuleBasedStateMachine]:
         @invariant()
         def memory_agrees(self) -> None:
             if hasattr(self, "machine"):
+                self.run(self.machine.settle_ties())
                 self.machine.check_memory()
 
     return Jobs

@@ -148,7 +148,11 @@ def _rate(owner: Owner, job: JobRead) -> str:
 def _waits_for(owner: Owner, job_id: int) -> str:
     unmet = owner.graph.unmet.get(job_id, set())
     named = ", ".join(map(str, sorted(unmet)[:NAMED]))
-    return f"It waits until {len(unmet)} jobs have completed: {named}{', ...' if len(unmet) > NAMED else ''}."
+    listed = f": {named}{', ...' if len(unmet) > NAMED else ''}" if unmet else ""
+    if job_id in owner.graph.sealed:
+        opened = "" if owner.graph.sealed[job_id] else " It is not sealed yet."
+        return f"It is the callback of a batch, and waits until {len(unmet)} members have settled{listed}.{opened} headrace jobs batch {job_id} shows how it stands."
+    return f"It waits until {len(unmet)} jobs have completed{listed}. headrace jobs graph {job_id} shows where they stand."
 
 
 def _error(job: JobRead) -> str:

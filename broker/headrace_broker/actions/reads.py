@@ -44,15 +44,21 @@ class JobReads:
 
     async def get(self, job_id: int, domain: str, *, full: bool = False) -> JobRead:
         """One job."""
-        rows = await _answered(self._reads.jobs([job_id], full=full))
+        rows = await answered(self._reads.jobs([job_id], full=full))
         if not rows:
             raise JobNotFound(job_id)
         return self._visible(rows[0], domain)
 
     async def shown(self, job_ids: Sequence[int]) -> list[JobRead]:
         """These jobs in this order, without those that are gone. For ids that were found in the domain."""
-        rows = await _answered(self._reads.jobs(job_ids)) if job_ids else []
+        rows = await answered(self._reads.jobs(job_ids)) if job_ids else []
         return [self._read(row, self._owner.types.by_id[row.type_id].domain) for row in rows if not self._gone(row)]
+
+    async def find(self, job_ids: Sequence[int], domain: str, *, full: bool = False, expired: bool = False) -> list[JobRead]:
+        """Those of these jobs that are there in the domain, in this order. `expired`: also those past their delete date that are stored, as others wait for them."""
+        rows = await answered(self._reads.jobs(job_ids, full=full)) if job_ids else []
+        entries = self._owner.types.by_id
+        return [self._read(row, domain) for row in rows if entries[row.type_id].domain == domain and (expired or not self._gone(row))]
 
     async def wait(self, job_id: int, domain: str, *, wait_s: float, full: bool) -> JobRead:
         """The job when it has settled, or as it is when the time is over."""
@@ -72,16 +78,16 @@ class JobReads:
     async def events(self, job_id: int, domain: str) -> tuple[JobRead, list[EventRow]]:
         """The job and its timeline, oldest first."""
         job = await self.get(job_id, domain)
-        return job, await _answered(self._reads.events(job_id))
+        return job, await answered(self._reads.events(job_id))
 
     async def logs(self, job_id: int, domain: str, *, lease_epoch: int, min_level: int, after: tuple[int, int], limit: int) -> list[LogRow]:
         """Log lines, oldest first."""
         await self.get(job_id, domain)
-        return await _answered(self._reads.logs(job_id, lease_epoch=lease_epoch, min_level=min_level, after=after, limit=limit))
+        return await answered(self._reads.logs(job_id, lease_epoch=lease_epoch, min_level=min_level, after=after, limit=limit))
 
     async def alerts(self, domain: str, *, below: int, limit: int) -> list[AlertRow]:
         """Alerts of a domain, newest first."""
-        return await _answered(self._reads.alerts([entry.type_id for entry in self._owner.types.of_domain(domain)], below=below, limit=limit))
+        return await answered(self._reads.alerts([entry.type_id for entry in self._owner.types.of_domain(domain)], below=below, limit=limit))
 
     def _visible(self, row: JobRow, domain: str) -> JobRead:
         entry = self._owner.types.by_id.get(row.type_id)
@@ -160,7 +166,8 @@ def attempts(events: Sequence[EventRow]) -> list[AttemptRead]:
     return found
 
 
-async def _answered(reading: Awaitable[T]) -> T:
+async def answered(reading: Awaitable[T]) -> T:
+    """What was read. Raises DatabaseUnavailable when Postgres does not answer."""
     try:
         return await reading
     except READ_FAILURES as error:

@@ -57,6 +57,7 @@ class NoteKind(IntEnum):
     ABORT_REQUESTED = 1
     CHECKPOINT = 2
     LATE_OUTCOME = 3
+    BATCH_SEALED = 4
 
 
 _ENDED_BADLY = frozenset({State.WAITING, State.ERROR, State.ABORTED})

@@ -143,13 +143,15 @@ def states(field: str, values: Any) -> set[State]:
 # Submissions -----------------------------------------------------------------------------------------------------------------------------------
 
 
-def body(spec: types_pb2.JobSpec, payload_limit: int) -> tuple[Body, int]:
+def body(spec: types_pb2.JobSpec, payload_limit: int, *, callback: bool = False) -> tuple[Body, int]:
     """(what is stored of a job beside its type, size of the payload in bytes). Cheap for a job that has nothing but a type and a payload."""
     payload = spec.payload
     if len(payload) > payload_limit:
         raise payload_too_large(payload, payload_limit)
     content_type, instance_id, trace_context, labels = spec.content_type, spec.instance_id, spec.trace_context, spec.labels
     more = _more(spec)
+    if callback:
+        more["depends_on"] = []  # says that it waits for the members of its batch
     if not (content_type or instance_id or trace_context or labels or more):
         return payload, len(payload)
     return FullBody(
@@ -169,6 +171,10 @@ def _more(spec: types_pb2.JobSpec) -> dict[str, Any]:
         more["unique_key"] = text("unique_key", spec.unique_key)
     if spec.depends_on:
         more["depends_on"] = depends_on(spec)
+    if spec.parent_id:
+        more["parent_id"] = job_id("parent_id", spec.parent_id)
+    if spec.batch_id:
+        more["batch_id"] = job_id("batch_id", spec.batch_id)
     return more | _terms(spec)
 
 
@@ -223,6 +229,9 @@ def body_hashes(spec: types_pb2.JobSpec) -> list[bytes]:
 
 def _body_hash(spec: types_pb2.JobSpec, payload: bytes) -> bytes:
     digest = hashlib.blake2b(digest_size=16)
+    if spec.parent_id:  # a handler that is tried again submits the same child, though its body may have the time of day in it
+        digest.update(f"child of {spec.parent_id} {spec.type}".encode())
+        return digest.digest()
     labels = json.dumps(sorted(spec.labels.items()))
     start = f"{to_seconds(spec.delay)}/{spec.start_at.seconds}.{spec.start_at.nanos}"
     for part in (spec.type, spec.content_type, spec.instance_id, str(spec.priority), labels, start, *_tied(spec)):
@@ -236,13 +245,23 @@ def _body_hash(spec: types_pb2.JobSpec, payload: bytes) -> bytes:
 
 def _tied(spec: types_pb2.JobSpec) -> list[str]:
     """What a body has beside the fields that every body had from the first; nothing where there is nothing, so that stored hashes stay as they are."""
-    ties = [spec.unique_key, *map(str, spec.depends_on)]
+    ties = [spec.unique_key, *map(str, spec.depends_on), *([f"batch {spec.batch_id}"] if spec.batch_id else [])]
     return ties if any(ties) else []
+
+
+def tied(spec: types_pb2.JobSpec) -> list[tuple[str, int]]:
+    """(field, id) of the jobs that it names; ids that no job can have, and too many of them, are refused elsewhere."""
+    named = [(f"depends_on[{place}]", other) for place, other in enumerate(spec.depends_on[: MAX_DEPENDENCIES + 1])] if spec.depends_on else []
+    if spec.parent_id:
+        named.append(("parent_id", spec.parent_id))
+    if spec.batch_id:
+        named.append(("batch_id", spec.batch_id))
+    return [(field, other) for field, other in named if 0 < other <= MAX_ID and len(named) <= MAX_DEPENDENCIES + 2]
 
 
 def is_keyed(spec: types_pb2.JobSpec) -> bool:
     """Whether the job goes the way of those that carry a key or are tied to others."""
-    return bool(spec.idempotency_key or spec.unique_key or spec.on_conflict or spec.depends_on)
+    return bool(spec.idempotency_key or spec.unique_key or spec.on_conflict or spec.depends_on or spec.parent_id or spec.batch_id)
 
 
 def depends_on(spec: types_pb2.JobSpec) -> list[int]:

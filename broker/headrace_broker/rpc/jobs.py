@@ -159,7 +159,7 @@ def job_message(job: JobRead) -> types_pb2.Job:
         priority=row.priority, score=job.score, created_at=to_timestamp(created_at_s(row.job_id)), idempotency_key=row.idempotency_key or "", labels=row.labels,
         trace_context=row.trace_context or "", agent=row.agent or "", payload_bytes=row.payload_bytes, content_type=row.content_type or "application/json",
         payload=row.payload or b"", result=row.result or b"", error=convert.error_message(row.error) if row.state is not State.COMPLETED else None,
-        unique_key=row.unique_key or "", depends_on=row.depends_on or [],
+        unique_key=row.unique_key or "", depends_on=row.depends_on or [], parent_id=row.parent_id or 0, batch_id=row.batch_id or 0,
     )  # fmt: skip
     for part, field in ((row.payload, "encoding"), (row.result, "result_encoding")):
         if part and part.startswith(MAGIC):

@@ -16,6 +16,8 @@ from headrace_proto.v1 import (
     agents_pb2_grpc,
     doors_pb2,
     doors_pb2_grpc,
+    graph_pb2,
+    graph_pb2_grpc,
     jobs_pb2,
     jobs_pb2_grpc,
     limits_pb2,
@@ -31,6 +33,7 @@ from headrace_broker.metrics import Metrics
 from headrace_broker.rpc.access import Gate
 from headrace_broker.rpc.admin import AdminService
 from headrace_broker.rpc.agents import AgentsService
+from headrace_broker.rpc.graph import GraphService
 from headrace_broker.rpc.instances import INSTANCES, add_instances
 from headrace_broker.rpc.interceptors import Guard
 from headrace_broker.rpc.jobs import JobsService
@@ -42,6 +45,7 @@ from headrace_broker.rpc.testing import TESTING, add_testing
 from headrace_broker.rpc.tokens import AccessService
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.audit import AuditStore
+from headrace_broker.store.graph import GraphReads
 from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.reads import Reads
 from headrace_broker.store.search import Finder
@@ -64,7 +68,7 @@ SERVICES = [
     TESTING,
     *(
         f"headrace.v1.{name}"
-        for module in (jobs_pb2, agents_pb2, admin_pb2, doors_pb2, limits_pb2, stats_pb2, logs_pb2, access_pb2)
+        for module in (jobs_pb2, agents_pb2, admin_pb2, doors_pb2, limits_pb2, stats_pb2, logs_pb2, access_pb2, graph_pb2)
         for name in module.DESCRIPTOR.services_by_name
     ),
     health.SERVICE_NAME,
@@ -75,16 +79,18 @@ class RpcServer:
     """Serves on several addresses. `auth`: every call needs a token. `tls`: (key, certificate chain, client CA or None), all PEM."""
 
     def __init__(
-        self, *, ownership: Ownership, reads: Reads, finder: Finder, settings: SettingsStore, statistics: Statistics, logs: LogWriter, audit: AuditStore,
-        metrics: Metrics, payload_limit: int, version: str, postgres_version: str, tasks: asyncio.TaskGroup, tokens: TokenTable, auth: bool,
+        self, *, ownership: Ownership, reads: Reads, finder: Finder, graph: GraphReads, settings: SettingsStore, statistics: Statistics, logs: LogWriter,
+        audit: AuditStore, metrics: Metrics, payload_limit: int, version: str, postgres_version: str, tasks: asyncio.TaskGroup, tokens: TokenTable, auth: bool,
     ) -> None:  # fmt: skip
         self._server = grpc.aio.server(interceptors=[Guard(metrics, Gate(tokens) if auth else None)], options=OPTIONS)
         self._health = health.aio.HealthServicer()
-        jobs_pb2_grpc.add_JobsServicer_to_server(JobsService(ownership, reads, finder, payload_limit), self._server)  # type: ignore[no-untyped-call]
+        jobs = JobsService(ownership, reads, finder, payload_limit)
+        jobs_pb2_grpc.add_JobsServicer_to_server(jobs, self._server)  # type: ignore[no-untyped-call]
         agents_pb2_grpc.add_AgentsServicer_to_server(AgentsService(ownership, settings, logs, tasks), self._server)  # type: ignore[no-untyped-call]
         admin_pb2_grpc.add_AdminServicer_to_server(AdminService(ownership, reads, audit), self._server)  # type: ignore[no-untyped-call]
         limits_pb2_grpc.add_LimitsServicer_to_server(LimitsService(ownership), self._server)  # type: ignore[no-untyped-call]
         stats_pb2_grpc.add_StatsServicer_to_server(StatsService(ownership, statistics, version, postgres_version), self._server)  # type: ignore[no-untyped-call]
+        graph_pb2_grpc.add_GraphServicer_to_server(GraphService(ownership, reads, graph, jobs), self._server)  # type: ignore[no-untyped-call]
         logs_pb2_grpc.add_LogsServicer_to_server(LogsService(ownership, reads, logs), self._server)  # type: ignore[no-untyped-call]
         add_instances(self._server, ownership)
         doors_pb2_grpc.add_DoorsServicer_to_server(DoorsService(ownership), self._server)  # type: ignore[no-untyped-call]

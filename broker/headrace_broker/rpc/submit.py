@@ -9,7 +9,6 @@ from headrace_proto.wire import to_duration
 
 from headrace_broker.actions.ties import find_missing
 from headrace_broker.model.errors import BrokerError, Busy, InvalidField, JobNotFound, PayloadRefused, QueueFull
-from headrace_broker.model.ids import MAX_ID
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.errors import reason_of, status_code
 from headrace_broker.shards.intents import NewJob, PlainJobs
@@ -36,12 +35,15 @@ class SubmitCalls:
     async def Submit(self, request: jobs_pb2.SubmitRequest, context: Any) -> jobs_pb2.SubmitResponse:  # noqa: N802
         if not request.HasField("job"):
             raise InvalidField("job", "must be set")
+        return await self.submit_one(convert.domain_of(context), request.job)
+
+    async def submit_one(self, domain: str, spec: types_pb2.JobSpec, *, callback: bool = False) -> jobs_pb2.SubmitResponse:
+        """Stores one job. `callback`: of a new batch, whose members it waits for."""
         owner = self._ownership.owner
-        domain = convert.domain_of(context)
-        job, size = await self._read(owner, domain, request.job)
-        await self._find_tied(owner, domain, [request.job])
-        if convert.is_keyed(request.job):
-            job_id, existing = await self._submit_keyed(owner, request.job, job, size)
+        job, size = await self._read(owner, domain, spec, callback=callback)
+        await self._find_tied(owner, domain, [spec])
+        if callback or convert.is_keyed(spec):
+            job_id, existing = await (await self._queue_keyed(owner, spec, job, size, wait=False, callback=callback))
             return jobs_pb2.SubmitResponse(job_id=job_id, existing=existing, pressure=owner.depth.pressure([job[0]]))
         [job_id] = await owner.submit([job], size)
         return jobs_pb2.SubmitResponse(job_id=job_id, pressure=owner.depth.pressure([job[0]]))
@@ -160,28 +162,27 @@ class SubmitCalls:
             chunk = unkeyed[start : start + CHUNK]
             await self._queue(owner, chunk, size * len(chunk) // len(unkeyed), places[start : start + CHUNK], batch, wait=wait)
 
-    async def _read(self, owner: Owner, domain: str, spec: types_pb2.JobSpec) -> tuple[NewJob, int]:
+    async def _read(self, owner: Owner, domain: str, spec: types_pb2.JobSpec, *, callback: bool = False) -> tuple[NewJob, int]:
         name = spec.type
         entry = owner.types.find(domain, name)
         if entry is None:
             entry = await owner.types.ensure(domain, convert.type_name("type", name))
-        body, size = convert.body(spec, self._payload_limit)
+        body, size = convert.body(spec, self._payload_limit, callback=callback)
         if entry.schema is not None:
             await self._check(entry.schema, spec.payload, spec.content_type)
         return (entry, convert.priority(spec), convert.available_at_s(spec, owner.clock.now_s()), body), size
 
     async def _find_tied(self, owner: Owner, domain: str, specs: Sequence[types_pb2.JobSpec], batch: "_Batch | None" = None) -> None:
         """Refuses jobs that name others which are not there: in their batch, or by raising JobNotFound when there is none."""
-        tied = [spec for spec in specs if 0 < len(spec.depends_on) <= convert.MAX_DEPENDENCIES]
-        named = dict.fromkeys(job_id for spec in tied for job_id in spec.depends_on if 0 < job_id <= MAX_ID)
+        named = dict.fromkeys(job_id for spec in specs for _, job_id in convert.tied(spec))
         if not named:
             return
         missing = await find_missing(owner, self._ownership.heads, domain, list(named))
         for index, spec in enumerate(specs if missing else ()):
-            place = next((place for place, job_id in enumerate(spec.depends_on) if job_id in missing), None)
-            if place is None:
+            lost = next(((field, job_id) for field, job_id in convert.tied(spec) if job_id in missing), None)
+            if lost is None:
                 continue
-            error = JobNotFound(spec.depends_on[place], f"depends_on[{place}]")
+            error = JobNotFound(lost[1], lost[0])
             if batch is None:
                 raise error
             batch.refuse([index], error)
@@ -208,16 +209,24 @@ class SubmitCalls:
             await asyncio.sleep(0)
             self._let_others_at = now + LET_OTHERS_S
 
-    async def _submit_keyed(self, owner: Owner, spec: types_pb2.JobSpec, job: NewJob, size: int) -> tuple[int, bool]:
-        return await (await self._queue_keyed(owner, spec, job, size, wait=False))
-
-    async def _queue_keyed(self, owner: Owner, spec: types_pb2.JobSpec, job: NewJob, size: int, *, wait: bool) -> "asyncio.Future[tuple[int, bool]]":
+    async def _queue_keyed(
+        self, owner: Owner, spec: types_pb2.JobSpec, job: NewJob, size: int, *, wait: bool, callback: bool = False
+    ) -> "asyncio.Future[tuple[int, bool]]":
         key = convert.text("idempotency_key", spec.idempotency_key)
-        return_holder, hashes, depends_on = convert.returns_holder(spec), convert.body_hashes(spec), tuple(convert.depends_on(spec)) or None
+        return_holder, hashes, depends_on = convert.returns_holder(spec), convert.body_hashes(spec), () if callback else tuple(convert.depends_on(spec)) or None
         while True:
             try:
                 return owner.submit_keyed(
-                    job, job[0].domain_id, key, hashes[0], size, unique_key=spec.unique_key, return_holder=return_holder, depends_on=depends_on, other_hashes=hashes[1:]
+                    job,
+                    job[0].domain_id,
+                    key,
+                    hashes[0],
+                    size,
+                    unique_key=spec.unique_key,
+                    return_holder=return_holder,
+                    depends_on=depends_on,
+                    other_hashes=hashes[1:],
+                    batch_id=spec.batch_id,
                 )
             except Busy:
                 if not wait:

@@ -181,8 +181,11 @@ def _requeue(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHe
     round_.batch.counts[head.type_id, state, head.delete_minute or 0] -= 1
     round_.batch.extend_event(actor=intent.actor, reason=intent.reason)
     owner.live_jobs[head.job_id] = live
-    if head.waits_for is not None:
+    if head.waits_for:
         owner.graph.hold(head.job_id, head.waits_for)
+    elif head.waits_for is not None:
+        owner.graph.hold_batch(head.job_id, read=True)
+    owner.graph.requeued(head.job_id)
     round_.waiting_again.append(live)
     return State.WAITING
 
@@ -228,6 +231,13 @@ def _purge(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead
     return State.GONE
 
 
+def _seal(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live | None, now: float) -> State:
+    if live is None or head.job_id not in owner.graph.sealed:
+        raise InvalidState(f"job {head.job_id} is not the callback of a batch that waits: it was released or ended, or is an ordinary job")
+    owner.graph.seal(round_, live, intent.caller.actor)
+    return State.WAITING
+
+
 def _expire(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live | None, now: float) -> State:
     """Transition 17: a job that has not started in time ends as its type says."""
     if live is not None and live.seq != head.seq:
@@ -248,4 +258,4 @@ def _expire(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHea
     return live.state
 
 
-_DECIDE = {Verb.REQUEUE: _requeue, Verb.ABORT: _abort, Verb.PURGE: _purge, Verb.EXPIRE: _expire}
+_DECIDE = {Verb.SEAL: _seal, Verb.REQUEUE: _requeue, Verb.ABORT: _abort, Verb.PURGE: _purge, Verb.EXPIRE: _expire}

@@ -148,7 +148,7 @@ class Flusher:
                 if flushed is None:  # stored, but the answer was lost
                     flushed = Flushed(self._owner.clock.now(), await self.ledger.stored(round_.batch.job_id))
                 refused = round_.refused(flushed.stored)
-                keys, unique = [job.key_name for job in refused if job.key], [job.unique_name for job in refused if job.unique_key]
+                keys, unique = [job.key_name for job in (*refused, *round_.closed) if job.key], [job.unique_name for job in refused if job.unique_key]
                 return flushed, await self.ledger.key_holders(keys) if keys else {}, await self.ledger.unique_holders(unique) if unique else {}
             except store.ResultUnknown:
                 await self._recover_connection(round_)
@@ -297,7 +297,7 @@ def _give_up(round_: Round | KeyedRound, error: Exception) -> None:
         futures += [submission.done for submission, _ in round_.submissions]  # type: ignore[misc]  # futures of any result
         futures += [future for future, _ in round_.answers]
     else:
-        futures += [job.done for job in (*round_.jobs, *(follower for _, follower in round_.followers))]  # type: ignore[misc]
+        futures += [job.done for job in (*round_.jobs, *round_.closed, *(follower for _, follower in round_.followers))]  # type: ignore[misc]
     for future in futures:
         if not future.done():
             future.set_exception(error)

@@ -4,6 +4,9 @@ A job that waits so is **held**: it is live, in no lane and no timer. What it st
 the submission (`depends_on`, the members' edges) and one event when the wait is over, `dependencies_met`, so a held job is one that has ties and not that event, and
 whoever takes over holds it again. A dependency that has completed once is met, whatever is done to it later.
 
+A **batch** is its callback job: that is held until the batch is sealed (a note) and every member has settled, however. Members may be added until then. A member that is
+requeued before the callback was released is waited for again.
+
 How it goes on: `hold` notes the ties and asks for the standing of everything waited for to be read (`standings.py`); from then on whatever settles is noticed as it is
 decided (`settled`, `completed`), in the same commit. Either way it becomes **news** for the waiters, told a portion in each round (`advance`), so that a job with ten
 thousand dependants holds nobody up. If the broker dies between two portions, the rest are still held, and their ties are read again.
@@ -17,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from headrace_broker.model.job import Kind, State
+from headrace_broker.model.job import Kind, NoteKind, State
 from headrace_broker.model.settings import OnDependencyFailed
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
@@ -46,8 +49,12 @@ class Graph:
         self._owner = owner
         self.unmet: dict[int, set[int]] = {}  # held job -> what it still waits for
         self.waiters: dict[int, dict[int, set[int]]] = {}  # what is waited for -> held jobs, each with its unmet set
+        self.sealed: dict[int, bool] = {}  # callbacks of batches that are held: whether the batch is sealed
+        self.members: dict[int, set[int]] = {}  # the same: all members of the batch
+        self.batch_of: dict[int, int] = {}  # member -> the callback
         self._news: deque[_News] = deque()
         self.unread: dict[int, None] = {}  # waited for, and how they stand is to be read
+        self.unread_batches: dict[int, None] = {}  # callbacks whose batch is to be read: nobody joins before
         self.read_wake = asyncio.Event()
 
     def __bool__(self) -> bool:
@@ -64,8 +71,75 @@ class Graph:
             self.unread[other] = None
         self.read_wake.set()
 
+    def hold_batch(self, job_id: int, *, read: bool = False) -> None:
+        """The callback of a batch waits from now on for the batch's members. `read`: it may have some, and be sealed; else it is new."""
+        self.unmet[job_id] = set()
+        self.sealed[job_id] = False
+        self.members[job_id] = set()
+        if read:
+            self.unread_batches[job_id] = None
+            self.read_wake.set()
+
+    def learn_batch(self, job_id: int, *, sealed: bool, members: Iterable[int], unsettled: Iterable[int]) -> None:
+        """What a batch is, as it was read."""
+        if self.unread_batches.pop(job_id, self) is self or job_id not in self.sealed:
+            return
+        self.sealed[job_id] |= sealed
+        self.members[job_id].update(members)
+        self.batch_of.update(dict.fromkeys(self.members[job_id], job_id))
+        for member in unsettled:
+            self._wait_for_member(member, job_id)
+        if self.sealed[job_id] and not self.unmet[job_id]:
+            self._news.append(_News(job_id, State.COMPLETED, [(job_id, self.unmet[job_id])]))
+        self._owner.wake.set()
+
+    def join(self, job_id: int, batch_id: int) -> None:
+        """A new job is a member of a batch that is open."""
+        self.members[batch_id].add(job_id)
+        self.batch_of[job_id] = batch_id
+        self._wait_for_member(job_id, batch_id)
+
+    def requeued(self, job_id: int) -> None:
+        """The job was settled and waits again: so does the callback of its batch, unless that was released."""
+        if job_id in self.batch_of:
+            self._wait_for_member(job_id, self.batch_of[job_id])
+
+    def _wait_for_member(self, job_id: int, batch_id: int) -> None:
+        unmet = self.unmet[batch_id]
+        unmet.add(job_id)
+        self.waiters.setdefault(job_id, {})[batch_id] = unmet
+
+    def is_open(self, batch_id: int) -> bool:
+        """Whether members may be added to the batch."""
+        return self.sealed.get(batch_id) is False
+
+    def closes_a_circle(self, waits_for: Iterable[int], batch_id: int) -> bool:
+        """Whether a job that waits for these jobs would wait for the callback of its own batch, however many others are between them."""
+        seen: set[int] = set()
+        ahead = list(waits_for)
+        while ahead:
+            job_id = ahead.pop()
+            if job_id == batch_id:
+                return True
+            if job_id not in seen:
+                seen.add(job_id)
+                ahead.extend(self.unmet.get(job_id, ()))
+        return False
+
+    def seal(self, round_: Round, live: Live, actor: str) -> None:
+        """No more members; the callback is released as soon as all have settled. Sealing twice changes nothing."""
+        if not self.sealed[live.job_id]:
+            self.sealed[live.job_id] = True
+            round_.batch.add_note(live.job_id, live.seq, NoteKind.BATCH_SEALED, actor=actor)
+            if not self.unmet[live.job_id] and live.job_id not in self.unread_batches:
+                self._release(round_, live)
+
     def leave(self, job_id: int) -> None:
         """The job waits no more."""
+        self.sealed.pop(job_id, None)
+        self.unread_batches.pop(job_id, None)
+        for member in self.members.pop(job_id, ()):
+            del self.batch_of[member]
         for other in self.unmet.pop(job_id, ()):
             waiters = self.waiters.get(other)
             if waiters is not None:
@@ -129,9 +203,10 @@ class Graph:
             self._owner.wake.set()
 
     def _tell(self, round_: Round, live: Live, unmet: set[int], news: _News) -> None:
-        if news.state is State.COMPLETED:
+        batch = live.job_id in self.sealed
+        if batch or news.state is State.COMPLETED:
             unmet.discard(news.job_id)
-            if not unmet:
+            if not unmet and self.sealed.get(live.job_id, True):
                 self._release(round_, live)
             return
         self._fail(round_, live, unmet, news)

@@ -41,7 +41,7 @@ class Submission:
 
 @dataclass(slots=True, eq=False)
 class KeyedJob:
-    """A job that carries a key; `done` gets (job_id, existing), or IdempotencyConflict or UniqueKeyTaken."""
+    """A job that carries a key or is tied to others; `done` gets (job_id, existing), or IdempotencyConflict, UniqueKeyTaken, InvalidState or InvalidField."""
 
     job: NewJob
     domain_id: int
@@ -49,7 +49,10 @@ class KeyedJob:
     body_hash: bytes
     done: "asyncio.Future[tuple[int, bool]]"
     unique_key: str = ""  # empty: none; the body's `more` has it too
-    depends_on: tuple[int, ...] | None = None  # it is held until these have completed; None: it waits for no other. The body's `more` has it too
+    depends_on: tuple[int, ...] | None = (
+        None  # it is held until these have completed; None: it waits for no other; empty: it is the callback of a batch. The body's `more` has it too
+    )
+    batch_id: int = 0  # it is a member of this batch, while that is open; 0: of none. The body's `more` has it too
     return_holder: bool = True  # the answer when a live job holds the unique key: that job; False: UniqueKeyTaken
     other_hashes: Sequence[bytes] = ()  # which say too that the body is the same
     reserved: Counter[TypeEntry] | None = None  # room under depth limits
@@ -122,6 +125,7 @@ class Verb(Enum):
     REQUEUE = "requeue"
     ABORT = "abort"
     PURGE = "purge"
+    SEAL = "seal"
     EXPIRE = "expire"  # asked for by the broker itself: it did not start in time
 
 

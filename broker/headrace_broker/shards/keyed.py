@@ -10,7 +10,7 @@ A call that comes with a key that is in the flush being built waits for the next
 from collections import deque
 from typing import TYPE_CHECKING
 
-from headrace_broker.model.errors import IdempotencyConflict, UniqueKeyTaken
+from headrace_broker.model.errors import IdempotencyConflict, InvalidField, InvalidState, UniqueKeyTaken
 from headrace_broker.model.job import State
 from headrace_broker.shards.hub import JobChange
 from headrace_broker.shards.intents import KeyedJob
@@ -62,8 +62,18 @@ class Keyed:
         followers: list[tuple[KeyedJob, KeyedJob]] = []
         later: list[KeyedJob] = []
         size = 0
-        while self._waiting and len(chosen) < AT_ONCE:
+        closed: list[KeyedJob] = []
+        for _ in range(len(self._waiting)):  # some go back into the queue
+            if len(chosen) + len(closed) >= AT_ONCE:
+                break
             job = self._waiting.popleft()
+            if job.batch_id in self._owner.graph.unread_batches:
+                later.append(job)
+                continue
+            if job.batch_id and self._refusal(job) is not None:
+                closed.append(job)
+                size += len(payload_of(job.job[3]))
+                continue
             same_key, same_unique = first.get(job.key_name) if job.key else None, holders.get(job.unique_name) if job.unique_key else None
             leader = same_key or same_unique
             if leader is None:
@@ -79,20 +89,31 @@ class Keyed:
             if leader is None and job.unique_key:
                 holders[job.unique_name] = job
         self._waiting.extendleft(reversed(later))
-        self._owner.admitted(len(chosen) + len(followers), size)
+        if not chosen and not closed:
+            return None
+        self._owner.admitted(len(chosen) + len(followers) + len(closed), size)
         chosen.sort(key=lambda job: (job.domain_id, job.unique_key, job.key))
         batch = Batch()
         self._owner.begin_ids()
         for job in chosen:
             self._owner.add_job(batch, job.job)
         batch.max_id = self._owner.highest_id
-        return KeyedRound(batch, chosen, followers)
+        return KeyedRound(batch, chosen, followers, closed)
+
+    def _refusal(self, job: KeyedJob) -> InvalidState | InvalidField | None:
+        """Why a job cannot become a member of its batch."""
+        graph = self._owner.graph
+        if not graph.is_open(job.batch_id):
+            return InvalidState(f"batch {job.batch_id} takes no more jobs: it is sealed, or its callback has ended")
+        if job.depends_on and graph.closes_a_circle(job.depends_on, job.batch_id):
+            return InvalidField("depends_on", f"the callback of batch {job.batch_id} would wait for this job, and this job for the callback: a circle")
+        return None
 
     def settle(self, round_: KeyedRound, flushed: Flushed, holders: dict[UniqueName, KeyHolder], unique_holders: dict[UniqueName, int]) -> None:
         """The flush is durable: the jobs whose keys were free are ready, the others are answered with what holds their key."""
         stored: dict[KeyedJob, int] = {}
         refused: list[KeyedJob] = []
-        for keyed in (*round_.jobs, *(follower for _, follower in round_.followers)):
+        for keyed in (*round_.jobs, *round_.closed, *(follower for _, follower in round_.followers)):
             self._owner.depth.release(keyed.reserved)
             keyed.reserved = None  # one that goes back into the queue was admitted, and stays so
         for job_id, keyed in zip(round_.batch.job_id, round_.jobs, strict=True):
@@ -109,6 +130,12 @@ class Keyed:
                 self._answer(keyed, KeyHolder(job_id, leader.body_hash) if job_id else holders.get(keyed.key_name), None)
             else:
                 self._answer(keyed, None, job_id or unique_holders.get(keyed.unique_name))
+        for keyed in round_.closed:
+            holder, refusal = holders.get(keyed.key_name) if keyed.key else None, self._refusal(keyed)
+            if holder is None and refusal is not None:
+                _fail(keyed, refusal)
+            else:
+                self._answer(keyed, holder, None)
         if self._waiting:
             self._owner.wake.set()
 
@@ -120,6 +147,8 @@ class Keyed:
         owner.bodies.put(job_id, body)
         if keyed.unique_key:
             self.note_moved(keyed.unique_name)
+        if keyed.batch_id:
+            owner.graph.join(job_id, keyed.batch_id)
         if keyed.depends_on is None:
             owner.enter_job(job_id, keyed.job)
         else:
@@ -128,7 +157,10 @@ class Keyed:
             live.line = owner.line_of(entry, body)
             if live.line is not None:
                 live.line.jobs += 1
-            owner.graph.hold(job_id, keyed.depends_on)
+            if keyed.depends_on:
+                owner.graph.hold(job_id, keyed.depends_on)
+            else:
+                owner.graph.hold_batch(job_id)
         if owner.hub.active:
             owner.hub.publish([JobChange(job_id, entry.type_id, State.WAITING, 0, "submitted", instance_of(body))])
         _resolve(keyed, job_id, existing=False)

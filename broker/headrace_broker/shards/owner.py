@@ -141,6 +141,7 @@ class Owner:
         unique_key: str = "",
         return_holder: bool = True,
         depends_on: tuple[int, ...] | None = None,
+        batch_id: int = 0,
         other_hashes: Sequence[bytes] = (),
     ) -> "asyncio.Future[tuple[int, bool]]":
         """Queues a job with an idempotency key, a unique key or both (empty: none), or one that depends on others; the future gets (job_id, whether it existed).
@@ -149,7 +150,7 @@ class Owner:
         """
         reserved = self._admit([job], 1, size_bytes)
         done: asyncio.Future[tuple[int, bool]] = asyncio.get_running_loop().create_future()
-        self.keyed.put(KeyedJob(job, domain_id, key, body_hash, done, unique_key, depends_on, return_holder, other_hashes, reserved))
+        self.keyed.put(KeyedJob(job, domain_id, key, body_hash, done, unique_key, depends_on, batch_id, return_holder, other_hashes, reserved))
         self.wake.set()
         return done
 

@@ -85,8 +85,10 @@ async def _add_waiting(owner: Owner, recovery: Recovery, range_: FactRange, abov
 
 def _add_live(owner: Owner, found: Iterable[StoredLive]) -> None:
     for stored in found:
-        if stored.waits_for is not None and stored.state is State.WAITING:
+        if stored.waits_for and stored.state is State.WAITING:
             owner.graph.hold(stored.job_id, stored.waits_for)
+        elif stored.waits_for is not None and stored.state is State.WAITING:
+            owner.graph.hold_batch(stored.job_id, read=True)
         owner.recover_live(_live(owner, stored))
 
 

@@ -79,6 +79,8 @@ class KeyedRound:
     jobs: list[KeyedJob]
     followers: list[tuple[KeyedJob, KeyedJob]] = field(default_factory=list)  # (a job of the round, one that has its key and nothing but that)
 
+    closed: list[KeyedJob] = field(default_factory=list)  # not stored: their batch takes no more jobs
+
     def rows(self) -> list[KeyedRow]:
         """What is stored beside each job."""
         return [job.row() for job in self.jobs]

@@ -1,7 +1,9 @@
-"""A side task of an owner: reads how jobs stand that others wait for, when nobody has heard of them since the waiting began."""
+"""A side task of an owner: reads how jobs stand that others wait for, when nobody has heard of them since the waiting began; and which members a batch has."""
 
 import functools
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from headrace_broker.model.job import State
@@ -23,19 +25,37 @@ async def read_standings(owner: "Owner", heads: Heads) -> None:
     while True:
         await graph.read_wake.wait()
         graph.read_wake.clear()
+        while graph.unread_batches:
+            await _read_batch(owner, heads, next(iter(graph.unread_batches)))
         while graph.unread:
             chunk = list(itertools.islice(graph.unread, AT_ONCE))
             for job_id in chunk:
                 del graph.unread[job_id]
-            moved: set[int] = set(owner.in_flight.event_job) if owner.in_flight is not None else set()
-            owner.readers.append(moved)
-            try:
+            with _watching(owner) as moved:
                 standings = await persist(functools.partial(heads.standings, chunk))
-            finally:
-                owner.readers = [other for other in owner.readers if other is not moved]
             for job_id in chunk:
                 state, completed = standings.get(job_id, (State.GONE, False))
                 if job_id in moved and not completed:
                     graph.unread[job_id] = None
                 else:
                     graph.learn(job_id, state, completed=completed)
+
+
+async def _read_batch(owner: "Owner", heads: Heads, batch_id: int) -> None:
+    """A member that moves while the batch is read has it read again."""
+    while batch_id in owner.graph.unread_batches:
+        with _watching(owner) as moved:
+            sealed, members, unsettled = await persist(functools.partial(heads.batch, batch_id))
+        if batch_id not in moved and moved.isdisjoint(members):
+            owner.graph.learn_batch(batch_id, sealed=sealed, members=members, unsettled=unsettled)
+
+
+@contextmanager
+def _watching(owner: "Owner") -> Iterator[set[int]]:
+    """The jobs that move within the block, or are moving when it begins."""
+    moved: set[int] = set(owner.in_flight.event_job) if owner.in_flight is not None else set()
+    owner.readers.append(moved)
+    try:
+        yield moved
+    finally:
+        owner.readers = [other for other in owner.readers if other is not moved]

@@ -74,6 +74,11 @@ class Heads:
             for r in rows
         }  # fmt: skip
 
+    async def batch(self, batch_id: int) -> tuple[bool, list[int], list[int]]:
+        """The batch of a callback: (whether it is sealed, ids of its members, ids of those that are not settled)."""
+        [row] = await self._fetch(sql("batch_read"), batch_id, class_of(batch_id))
+        return row["sealed"], row["members"], row["unsettled"]
+
     async def standings(self, job_ids: Sequence[int]) -> dict[int, tuple[State, bool]]:
         """(state, whether it has completed at some time) of these jobs; ids that are not stored are absent."""
         rows = [row for class_, ids in _by_class(job_ids) for row in await self._fetch(sql("standings"), ids, class_)]

@@ -45,7 +45,9 @@ class JobRow:
     error: dict[str, str] | None
     abort: JsonObject | None  # actor, reason, at (seconds since 1970), grace_s
     unique_key: str | None = None
-    depends_on: list[int] | None = None
+    depends_on: list[int] | None = None  # empty: it is the callback of a batch
+    parent_id: int | None = None
+    batch_id: int | None = None
     payload: bytes | None = None
     result: bytes | None = None
     terms: Terms | None = None
@@ -137,5 +139,5 @@ def _job(row: Any) -> JobRow:
         row["job_id"], row["type_id"], row["priority"], row["instance_id"], row["content_type"], row["idempotency_key"], _json(row["labels"]) or {},
         row["trace_context"], row["payload_bytes"], row["available_at"], row["seq"], Kind(row["kind"]) if row["kind"] else None, State(row["state"]), row["run"],
         row["attempt"], row["losses"], row["at"], row["delete_minute"], row["lease_epoch"], row["started_at"], row["agent"], _json(row["error"]),
-        _json(row["abort"]), row["unique_key"], _json(row["depends_on"]), row["payload"], row["result"], terms_of(row),
+        _json(row["abort"]), row["unique_key"], _json(row["depends_on"]), row["parent_id"], row["batch_id"], row["payload"], row["result"], terms_of(row),
     )  # fmt: skip

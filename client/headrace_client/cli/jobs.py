@@ -9,6 +9,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from headrace_client.admin import AdminClient
+from headrace_client.cli import graph
 from headrace_client.cli.common import Common, Reason, change, read_ids, run, run_admin
 from headrace_client.cli.find import Find
 from headrace_client.cli.output import Output, errors, plain
@@ -20,6 +21,10 @@ app = App(name="jobs", help="Find, read, watch and change jobs.")
 Ids = Annotated[list[str], Parameter(allow_leading_hyphen=True, help="job ids; - reads them from standard input")]
 Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="do not ask")]
 COLUMNS = ["job_id", "type", "state", "wait_reason", "instance_id", "run", "attempt", "score", "created_at", "settled_at", "agent", "error"]
+
+
+app.command(graph.graph)
+app.command(graph.batch)
 
 
 @app.command(name="list")

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 from headrace_client.errors import (
     BrokerFault,
@@ -91,6 +92,11 @@ class Output:
             if value not in (None, "", b"", {}, []) and name not in hide:
                 table.add_row(name.replace("_", " "), cell(name, value, exact=True))
         self._console.print(table)
+
+    def tree(self, tree: Tree) -> None:
+        """A tree for people; nothing in the other forms."""
+        if self.form == "table":
+            self._console.print(tree)
 
     def text(self, text: str) -> None:
         """A line for people; nothing in the other forms."""

@@ -46,6 +46,7 @@ def submit(
     unique_key: Annotated[str, Parameter(help="at most one waiting or processing job has this key")] = "",
     on_conflict: Annotated[Literal["return", "reject"] | None, Parameter(help="when another job has the unique key: answer with it, or refuse")] = None,
     depends_on: Annotated[list[str] | None, Parameter(help="id of a job that must have completed first; may be repeated")] = None,
+    batch: Annotated[str | None, Parameter(help="id of the batch that it becomes a member of")] = None,
     wait: Annotated[bool, Parameter(negative="", help="wait until the job has settled; exit code 1 unless it completed")] = False,
     jsonl: Annotated[str | None, Parameter(allow_leading_hyphen=True, help=JSONL_HELP)] = None,
     common: Common | None = None,
@@ -59,13 +60,14 @@ def submit(
         return run(common, lambda client, output: _many(client, output, jsonl, wait_for_room))
     payload = _payload(data)
     labels, required = _labels(label or []), _labels(require or [])
+    batch_id = read_ids([batch])[0] if batch else 0
     waits_for = read_ids(depends_on) if depends_on else []
 
     async def command(client: Client, output: Output) -> int:
         assert type is not None
         submitted = await client.submit(
             type, payload=payload, instance_id=instance, key=key, priority=priority, delay_s=delay, labels=labels, unique_key=unique_key,
-            on_conflict=on_conflict or "", depends_on=waits_for, limit_key=limit_key, fairness_key=fairness_key, required_labels=required,
+            on_conflict=on_conflict or "", depends_on=waits_for, batch_id=batch_id, limit_key=limit_key, fairness_key=fairness_key, required_labels=required,
             wait_for_room=wait_for_room,
         )  # fmt: skip
         if not wait:

@@ -76,7 +76,7 @@ ON_DEPENDENCY_FAILED_ERROR: OnDependencyFailed
 ON_DEPENDENCY_FAILED_WAIT: OnDependencyFailed
 
 class JobSpec(_message.Message):
-    __slots__ = ("type", "payload", "content_type", "instance_id", "idempotency_key", "priority", "delay", "start_at", "labels", "trace_context", "limit_key", "fairness_key", "required_labels", "unique_key", "on_conflict", "depends_on", "payload_digests")
+    __slots__ = ("type", "payload", "content_type", "instance_id", "idempotency_key", "priority", "delay", "start_at", "labels", "trace_context", "limit_key", "fairness_key", "required_labels", "unique_key", "on_conflict", "parent_id", "depends_on", "batch_id", "payload_digests")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -106,7 +106,9 @@ class JobSpec(_message.Message):
     REQUIRED_LABELS_FIELD_NUMBER: _ClassVar[int]
     UNIQUE_KEY_FIELD_NUMBER: _ClassVar[int]
     ON_CONFLICT_FIELD_NUMBER: _ClassVar[int]
+    PARENT_ID_FIELD_NUMBER: _ClassVar[int]
     DEPENDS_ON_FIELD_NUMBER: _ClassVar[int]
+    BATCH_ID_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_DIGESTS_FIELD_NUMBER: _ClassVar[int]
     type: str
     payload: bytes
@@ -123,9 +125,11 @@ class JobSpec(_message.Message):
     required_labels: _containers.ScalarMap[str, str]
     unique_key: str
     on_conflict: UniqueConflict
+    parent_id: int
     depends_on: _containers.RepeatedScalarFieldContainer[int]
+    batch_id: int
     payload_digests: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, type: _Optional[str] = ..., payload: _Optional[bytes] = ..., content_type: _Optional[str] = ..., instance_id: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., priority: _Optional[int] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., start_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ..., limit_key: _Optional[str] = ..., fairness_key: _Optional[str] = ..., required_labels: _Optional[_Mapping[str, str]] = ..., unique_key: _Optional[str] = ..., on_conflict: _Optional[_Union[UniqueConflict, str]] = ..., depends_on: _Optional[_Iterable[int]] = ..., payload_digests: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    def __init__(self, type: _Optional[str] = ..., payload: _Optional[bytes] = ..., content_type: _Optional[str] = ..., instance_id: _Optional[str] = ..., idempotency_key: _Optional[str] = ..., priority: _Optional[int] = ..., delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., start_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ..., limit_key: _Optional[str] = ..., fairness_key: _Optional[str] = ..., required_labels: _Optional[_Mapping[str, str]] = ..., unique_key: _Optional[str] = ..., on_conflict: _Optional[_Union[UniqueConflict, str]] = ..., parent_id: _Optional[int] = ..., depends_on: _Optional[_Iterable[int]] = ..., batch_id: _Optional[int] = ..., payload_digests: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class PlainSpecs(_message.Message):
     __slots__ = ("type", "priority", "payloads")
@@ -150,7 +154,7 @@ class JobError(_message.Message):
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., fingerprint: _Optional[str] = ..., traceback: _Optional[str] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("job_id", "domain", "type", "instance_id", "state", "wait_reason", "run", "attempt", "losses", "lease_epoch", "priority", "score", "created_at", "available_at", "started_at", "settled_at", "delete_at", "idempotency_key", "labels", "trace_context", "progress", "error", "agent", "abort", "payload_bytes", "content_type", "payload", "result", "limit_key", "fairness_key", "required_labels", "unique_key", "depends_on", "encoding", "result_encoding")
+    __slots__ = ("job_id", "domain", "type", "instance_id", "state", "wait_reason", "run", "attempt", "losses", "lease_epoch", "priority", "score", "created_at", "available_at", "started_at", "settled_at", "delete_at", "idempotency_key", "labels", "trace_context", "progress", "error", "agent", "abort", "payload_bytes", "content_type", "payload", "result", "limit_key", "fairness_key", "required_labels", "unique_key", "parent_id", "depends_on", "batch_id", "encoding", "result_encoding")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -197,7 +201,9 @@ class Job(_message.Message):
     FAIRNESS_KEY_FIELD_NUMBER: _ClassVar[int]
     REQUIRED_LABELS_FIELD_NUMBER: _ClassVar[int]
     UNIQUE_KEY_FIELD_NUMBER: _ClassVar[int]
+    PARENT_ID_FIELD_NUMBER: _ClassVar[int]
     DEPENDS_ON_FIELD_NUMBER: _ClassVar[int]
+    BATCH_ID_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     RESULT_ENCODING_FIELD_NUMBER: _ClassVar[int]
     job_id: int
@@ -232,10 +238,12 @@ class Job(_message.Message):
     fairness_key: str
     required_labels: _containers.ScalarMap[str, str]
     unique_key: str
+    parent_id: int
     depends_on: _containers.RepeatedScalarFieldContainer[int]
+    batch_id: int
     encoding: str
     result_encoding: str
-    def __init__(self, job_id: _Optional[int] = ..., domain: _Optional[str] = ..., type: _Optional[str] = ..., instance_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., wait_reason: _Optional[_Union[WaitReason, str]] = ..., run: _Optional[int] = ..., attempt: _Optional[int] = ..., losses: _Optional[int] = ..., lease_epoch: _Optional[int] = ..., priority: _Optional[int] = ..., score: _Optional[int] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., available_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., settled_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., delete_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., agent: _Optional[str] = ..., abort: _Optional[_Union[AbortRequest, _Mapping]] = ..., payload_bytes: _Optional[int] = ..., content_type: _Optional[str] = ..., payload: _Optional[bytes] = ..., result: _Optional[bytes] = ..., limit_key: _Optional[str] = ..., fairness_key: _Optional[str] = ..., required_labels: _Optional[_Mapping[str, str]] = ..., unique_key: _Optional[str] = ..., depends_on: _Optional[_Iterable[int]] = ..., encoding: _Optional[str] = ..., result_encoding: _Optional[str] = ...) -> None: ...
+    def __init__(self, job_id: _Optional[int] = ..., domain: _Optional[str] = ..., type: _Optional[str] = ..., instance_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., wait_reason: _Optional[_Union[WaitReason, str]] = ..., run: _Optional[int] = ..., attempt: _Optional[int] = ..., losses: _Optional[int] = ..., lease_epoch: _Optional[int] = ..., priority: _Optional[int] = ..., score: _Optional[int] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., available_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., settled_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., delete_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., agent: _Optional[str] = ..., abort: _Optional[_Union[AbortRequest, _Mapping]] = ..., payload_bytes: _Optional[int] = ..., content_type: _Optional[str] = ..., payload: _Optional[bytes] = ..., result: _Optional[bytes] = ..., limit_key: _Optional[str] = ..., fairness_key: _Optional[str] = ..., required_labels: _Optional[_Mapping[str, str]] = ..., unique_key: _Optional[str] = ..., parent_id: _Optional[int] = ..., depends_on: _Optional[_Iterable[int]] = ..., batch_id: _Optional[int] = ..., encoding: _Optional[str] = ..., result_encoding: _Optional[str] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("percent", "text")

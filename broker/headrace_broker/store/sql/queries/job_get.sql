@@ -5,7 +5,7 @@ select j.job_id, j.type_id, j.priority, j.instance_id, j.content_type, j.idempot
        case when e.seq is null then j.available_at else e.available_at end as available_at, coalesce(e.seq, 0) as seq, coalesce(e.kind, 0) as kind, coalesce(e.state, 1) as state,
        coalesce(e.run, 1) as run, coalesce(e.attempt, 0) as attempt, coalesce(e.losses, 0) as losses, e.at, e.delete_minute,
        coalesce(g.seq, 0) as lease_epoch, g.at as started_at, a.name as agent, f.error::text as error,
-       j.more ->> 'unique_key' as unique_key, (j.more -> 'depends_on')::text as depends_on, n.abort, case when $3 then j.payload end as payload, case when $3 and e.kind = 2 then e.result end as result,
+       j.more ->> 'unique_key' as unique_key, (j.more -> 'depends_on')::text as depends_on, (j.more ->> 'parent_id')::bigint as parent_id, (j.more ->> 'batch_id')::bigint as batch_id, n.abort, case when $3 then j.payload end as payload, case when $3 and e.kind = 2 then e.result end as result,
        j.more->>'limit_key' as limit_key, j.more->>'fairness_key' as fairness_key, (j.more->'required_labels')::text as required_labels
 from headrace.job j
 left join lateral (select * from headrace.event e where e.job_id = j.job_id and (e.job_id & 7) = (j.job_id & 7) and (e.job_id & 7) = any ($2) order by e.seq desc limit 1) e on true
