@@ -16,7 +16,7 @@ from typing import Any
 HERE = Path(__file__).parent
 BLOCK = re.compile(r"(<!-- (?P<name>[a-z]+) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
 NOT_MEASURED = "*Not measured yet.*\n"
-LONG = {"capacity", "depth", "soak", "streams"}
+LONG = {"capacity", "caps", "depth", "soak", "streams"}
 """Benchmarks whose cases share no figures, or that have one case only: a line for each figure. The others have a column for each case."""
 LINES = {"recovery", "search"}
 """Those that have many cases: a line for each."""
@@ -35,6 +35,11 @@ TITLES = {
     "wal_bytes_per_job": "WAL per job, bytes",
     "bare_wal_bytes_per_job": "WAL per job of bare, bytes",
     "full_of_empty": "full : empty",
+    "free_per_s": "without a limit, jobs/s",
+    "capped_per_s": "under a limit that is never reached, jobs/s",
+    "capped_of_free": "with : without",
+    "free_us": "CPU per job: broker, without, us",
+    "capped_us": "CPU per job: broker, under the limit, us",
     "last_of_first": "last : first",
     "postgres_first_us": "CPU per job: Postgres, first 10 s, us",
     "postgres_last_us": "CPU per job: Postgres, last 10 s, us",

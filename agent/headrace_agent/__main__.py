@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     run.add_argument("agents", nargs="+", metavar="MODULE:AGENT", help="where the Agent is: module, colon, name; several are run as one")
     run.add_argument("--broker", default=_env("BROKER"), help="HOST:PORT[,HOST:PORT] (HEADRACE_BROKER)")
     run.add_argument("--slots", type=int, default=_env("SLOTS"), help="jobs at the same time (HEADRACE_SLOTS; default: what the code says)")
+    run.add_argument("--label", action="append", metavar="KEY=VALUE", help="a label that jobs may require; may be repeated (HEADRACE_LABELS: with commas between them)")
     run.add_argument("--domain", default=_env("DOMAIN"), help="domain of the jobs (HEADRACE_DOMAIN)")
     run.add_argument("--token", default=_env("TOKEN"), help="bearer token (HEADRACE_TOKEN)")
     run.add_argument("--token-file", default=_env("TOKEN_FILE"), help="file with the token, read again when it changes (HEADRACE_TOKEN_FILE)")
@@ -59,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if arguments.metrics_listen and not arguments.metrics_listen.rpartition(":")[2].isdigit():
             raise AgentError(f"--metrics-listen is HOST:PORT, found {arguments.metrics_listen!r}")
         agent = load(arguments.agents)
+        agent.labels |= _labels(arguments.label if arguments.label is not None else (_env("LABELS") or "").split(","))
     except AgentError as error:
         print(f"headrace-agent: {error}", file=sys.stderr)
         sys.exit(2)
@@ -70,6 +72,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         wait_for_change(Path.cwd())
         _start_again()
     sys.exit(uvloop.run(_run(agent, arguments)))
+
+
+def _labels(pairs: Sequence[str]) -> dict[str, str]:
+    """Labels from KEY=VALUE. Raises AgentError."""
+    found = {}
+    for pair in filter(None, pairs):
+        key, equals, value = pair.partition("=")
+        if not key or not equals:
+            raise AgentError(f"a label is KEY=VALUE, found {pair!r}")
+        found[key] = value
+    return found
 
 
 def load(names: Sequence[str]) -> Agent:

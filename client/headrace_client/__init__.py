@@ -32,6 +32,7 @@ from headrace_client.errors import (
 from headrace_client.graph import Batch, BatchStatus, Dependency, Edge, JobGraph
 from headrace_client.limits import RateLimit
 from headrace_client.models import Job, JobFilter, JobSpec, Order, State, Submitted
+from headrace_client.schedules import Schedule, ScheduleSpec
 from headrace_client.sync import SyncClient
 
 __version__ = "0.1.0"
@@ -63,6 +64,8 @@ __all__ = [
     "QueueFull",
     "RateLimit",
     "ResultUnknown",
+    "Schedule",
+    "ScheduleSpec",
     "State",
     "Submitted",
     "SyncClient",

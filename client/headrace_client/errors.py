@@ -26,7 +26,7 @@ class InvalidRequest(HeadraceError):
 
 
 class NotFound(HeadraceError):
-    """No such job, type or agent in this domain."""
+    """No such job, type, agent or schedule in this domain."""
 
 
 class Unauthenticated(HeadraceError):
@@ -112,6 +112,7 @@ CLASSES: dict[Reason, type[HeadraceError]] = {
     Reason.JOB_NOT_FOUND: NotFound,
     Reason.TYPE_NOT_FOUND: NotFound,
     Reason.AGENT_NOT_FOUND: NotFound,
+    Reason.SCHEDULE_NOT_FOUND: NotFound,
     Reason.TOKEN_NOT_FOUND: NotFound,
     Reason.TOKEN_NAME_TAKEN: Conflict,
     Reason.TOKEN_MISSING: Unauthenticated,

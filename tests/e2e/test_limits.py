@@ -221,6 +221,10 @@ async def test_labels_keys_and_rates_are_told(client: Client, admin: AdminClient
     job = await client.get(job_id)
     assert (job.limit_key, job.fairness_key, job.required_labels, job.wait_reason) == ("k", "f", {"zone": "eu"}, "no_matching_agent")
     assert "zone=eu" in (await client.explain(job_id)).text
+    european = await start_agent(directory, broker.address, "--label", "zone=eu", name="european")
+    stack.push_async_callback(european.kill)
+    assert (await client.wait(job_id, timeout_s=20)).state is State.COMPLETED
+    await european.kill()
     await admin.set_type("echo", rate_limit=RateLimit(1, per_s=3600.0))
     slow = (await client.submit("echo", 2)).job_id
     assert (await client.get(slow)).wait_reason == "rate_limited"

@@ -54,6 +54,15 @@ async def test_a_limit_that_is_lowered_while_jobs_run_holds_the_next_grants_back
     assert list(map(len, await grants(machine, agent))) == [3], "0 is no limit"
 
 
+async def test_a_limit_holds_where_other_types_of_the_agent_have_more_to_do(machine: Machine) -> None:
+    other = await machine.types.ensure("default", "other")
+    await settings(machine, concurrency=3, priority=5)
+    limited = await submit(machine, 10)
+    free = await submit(machine, 10, entry=other)
+    agent = await join(machine, types=(machine.type, other))
+    assert await grants(machine, agent, room=12) == [[*limited[:3], *free[:9]]]
+
+
 @pytest.mark.parametrize("terms", [{}, {"limit_key": "k"}])
 async def test_the_lease_of_a_lost_agent_counts_until_it_has_surely_ended(machine: Machine, terms: dict[str, Any]) -> None:
     await settings(machine, concurrency=0 if terms else 1, concurrency_per_key=1)

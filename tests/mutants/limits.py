@@ -40,7 +40,7 @@ MUTANTS = (
         DISPATCHER,
         "            count = min(count, owner.caps.room(owner, entry, round_, now))\n",
         "            pass\n",
-        f"{LIMITS} -k lowered",
+        f"{LIMITS} -k more_to_do",
     ),
     Mutant("a lost lease is owed nothing", SWEEP, "lease_until=until if lost else 0.0", "lease_until=0.0", f"{LIMITS} -k lost_agent"),
     Mutant("a lease that the broker timed out is owed nothing", SWEEP, ", lease_until=now + owner.limits.lease_s", "", f"{LIMITS} -k times_out"),

@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_client import Client
-from headrace_proto.v1 import admin_pb2, agents_pb2, instances_pb2, jobs_pb2, logs_pb2, stats_pb2, testing_pb2, types_pb2
+from headrace_proto.v1 import admin_pb2, agents_pb2, instances_pb2, jobs_pb2, logs_pb2, schedules_pb2, stats_pb2, testing_pb2, types_pb2
 from headrace_proto.v1.agents_pb2_grpc import AgentsStub
 from headrace_proto.v1.jobs_pb2_grpc import JobsStub
 from headrace_proto.v1.logs_pb2_grpc import LogsStub
@@ -71,7 +71,45 @@ SPEC_ROWS: list[tuple[dict[str, Any], str]] = [
     ({"start_at": Timestamp(seconds=1), "delay": Duration(seconds=1)}, "start_at"),
 ]
 IDS: tuple[list[int], ...] = ([], [0], [-1], [2**63 - 1, 0], list(range(1, 1002)))
+
+
+def put(**fields: Any) -> schedules_pb2.PutScheduleRequest:
+    """A schedule that is good but for these fields."""
+    return schedules_pb2.PutScheduleRequest(name="s", spec=schedules_pb2.ScheduleSpec(**{"cron": "0 0 1 1 *", "type": "t", **fields}))
+
+
+SCHEDULES: list[tuple[str, Any, str]] = [
+    ("Schedules.PutSchedule", schedules_pb2.PutScheduleRequest(), "name"),
+    ("Schedules.PutSchedule", schedules_pb2.PutScheduleRequest(name="s"), "spec.when"),
+    ("Schedules.PutSchedule", put(cron=None, interval=Duration()), "spec.interval"),
+    ("Schedules.PutSchedule", put(cron=None, interval=Duration(seconds=1, nanos=1)), "spec.interval"),
+    ("Schedules.PutSchedule", put(cron=None, interval=Duration(seconds=5), anchor=Timestamp(seconds=FAR)), "spec.anchor"),
+    ("Schedules.PutSchedule", put(cron=None, at=Timestamp(seconds=FAR)), "spec.at"),
+    ("Schedules.PutSchedule", put(cron="* * *"), "spec.cron"),
+    ("Schedules.PutSchedule", put(cron="*" * 201), "spec.cron"),
+    ("Schedules.PutSchedule", put(time_zone="/etc/passwd"), "spec.time_zone"),
+    ("Schedules.PutSchedule", put(start_at=Timestamp(seconds=-1)), "spec.start_at"),
+    ("Schedules.PutSchedule", put(start_at=Timestamp(seconds=9), end_at=Timestamp(seconds=8)), "spec.end_at"),
+    ("Schedules.PutSchedule", put(type=""), "spec.type"),
+    ("Schedules.PutSchedule", put(content_type="x" * 101), "spec.content_type"),
+    ("Schedules.PutSchedule", put(instance_id=BIG), "spec.instance_id"),
+    ("Schedules.PutSchedule", put(priority=1_000_001), "spec.priority"),
+    ("Schedules.PutSchedule", put(labels={"headrace.nominal_at": "x"}), "spec.labels"),
+    ("Schedules.PutSchedule", put(overlap=5), "spec.overlap"),
+    ("Schedules.PutSchedule", put(missed=4), "spec.missed"),
+    ("Schedules.PutSchedule", put(max_missed=101), "spec.max_missed"),
+    ("Schedules.PutSchedule", put(jitter=Duration(seconds=86_401)), "spec.jitter"),
+    ("Schedules.GetSchedule", schedules_pb2.GetScheduleRequest(name="a b"), "name"),
+    ("Schedules.GetSchedule", schedules_pb2.GetScheduleRequest(name="s", next=101), "next"),
+    ("Schedules.ListSchedules", schedules_pb2.ListSchedulesRequest(page_size=1001), "page_size"),
+    ("Schedules.ListSchedules", schedules_pb2.ListSchedulesRequest(page_token="?"), "page_token"),
+    ("Schedules.PauseSchedule", schedules_pb2.PauseScheduleRequest(name="s", reason="x" * 1001), "reason"),
+    ("Schedules.ResumeSchedule", schedules_pb2.ResumeScheduleRequest(), "name"),
+    ("Schedules.RunSchedule", schedules_pb2.RunScheduleRequest(name="s", request_id=BIG), "request_id"),
+    ("Schedules.DeleteSchedule", schedules_pb2.DeleteScheduleRequest(name=BIG), "name"),
+]
 REFUSED: list[tuple[str, Any, str]] = [
+    *SCHEDULES,
     ("Jobs.Submit", jobs_pb2.SubmitRequest(), "job"),
     *[("Jobs.Submit", submit(**fields), field) for fields, field in SPEC_ROWS],
     ("Jobs.SubmitMany", jobs_pb2.SubmitManyRequest(), "jobs"),

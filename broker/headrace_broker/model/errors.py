@@ -52,6 +52,13 @@ class AgentNotFound(NotFound):
         super().__init__(f"no agent {name!r} is connected; `headrace agents list` shows those that are")
 
 
+class ScheduleNotFound(NotFound):
+    """No such schedule in this domain."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no schedule {name!r} in this domain; `headrace schedules list` shows those that are")
+
+
 class TokenNotFound(NotFound):
     """No valid token of that name in this domain."""
 

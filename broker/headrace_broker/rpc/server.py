@@ -24,6 +24,8 @@ from headrace_proto.v1 import (
     limits_pb2_grpc,
     logs_pb2,
     logs_pb2_grpc,
+    schedules_pb2,
+    schedules_pb2_grpc,
     stats_pb2,
     stats_pb2_grpc,
 )
@@ -40,6 +42,7 @@ from headrace_broker.rpc.jobs import JobsService
 from headrace_broker.rpc.limits import LimitsService
 from headrace_broker.rpc.logs import LogsService
 from headrace_broker.rpc.open_doors import DoorsService
+from headrace_broker.rpc.schedules import SchedulesService
 from headrace_broker.rpc.stats import StatsService
 from headrace_broker.rpc.testing import TESTING, add_testing
 from headrace_broker.rpc.tokens import AccessService
@@ -68,7 +71,7 @@ SERVICES = [
     TESTING,
     *(
         f"headrace.v1.{name}"
-        for module in (jobs_pb2, agents_pb2, admin_pb2, doors_pb2, limits_pb2, stats_pb2, logs_pb2, access_pb2, graph_pb2)
+        for module in (jobs_pb2, agents_pb2, admin_pb2, doors_pb2, limits_pb2, stats_pb2, logs_pb2, access_pb2, schedules_pb2, graph_pb2)
         for name in module.DESCRIPTOR.services_by_name
     ),
     health.SERVICE_NAME,
@@ -84,6 +87,7 @@ class RpcServer:
     ) -> None:  # fmt: skip
         self._server = grpc.aio.server(interceptors=[Guard(metrics, Gate(tokens) if auth else None)], options=OPTIONS)
         self._health = health.aio.HealthServicer()
+        schedules_pb2_grpc.add_SchedulesServicer_to_server(SchedulesService(ownership, payload_limit), self._server)  # type: ignore[no-untyped-call]
         jobs = JobsService(ownership, reads, finder, payload_limit)
         jobs_pb2_grpc.add_JobsServicer_to_server(jobs, self._server)  # type: ignore[no-untyped-call]
         agents_pb2_grpc.add_AgentsServicer_to_server(AgentsService(ownership, settings, logs, tasks), self._server)  # type: ignore[no-untyped-call]

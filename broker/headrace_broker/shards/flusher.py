@@ -22,11 +22,13 @@ from headrace_broker.model.errors import DatabaseUnavailable, NotOwner, ResultUn
 from headrace_broker.shards.checkpoint import Checkpoints
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.round import KeyedRound, Round
+from headrace_broker.shards.schedules import FireRound
 from headrace_broker.store import ledger as store
 from headrace_broker.store.batch import UniqueName
 from headrace_broker.store.ledger import Flushed, KeyHolder, Ledger
 
 T = TypeVar("T")
+AnyRound = Round | KeyedRound | FireRound
 GAP_S = 0.002
 BUSY_ROWS = 16  # facts in a round from which on the broker counts as busy
 PROOF_S = 1.0
@@ -81,6 +83,9 @@ class Flusher:
             keyed = self._owner.keyed.build()
             if keyed is not None:
                 await self._store_keyed(keyed)
+            fires = self._owner.schedules.build() if not self._stopping else None
+            if fires is not None:
+                await self._store_fires(fires)
             silent = loop.call_later(UNKNOWN_AFTER_S, self._silent)
             try:
                 await self._housekeeping(loop.time())
@@ -140,6 +145,20 @@ class Flusher:
     async def _store_keyed(self, round_: KeyedRound) -> None:
         self._owner.keyed.settle(round_, *await self._answered(round_, self._store_and_look(round_)))
 
+    async def _store_fires(self, round_: FireRound) -> None:
+        flushed, stored = await self._answered(round_, self._fire(round_))
+        self._owner.schedules.settle(round_, flushed.fired if flushed is not None else None, stored)
+
+    async def _fire(self, round_: FireRound) -> tuple[Flushed | None, frozenset[int]]:
+        """Decides ticks; when the answer was lost, (None, which of their jobs are stored)."""
+        flushed = await self._send_until_stored(round_, lambda ledger: ledger.flush_fires(round_.batch, round_.rows))
+        while flushed is None:
+            try:
+                return None, await self.ledger.stored(round_.batch.job_id)
+            except store.ResultUnknown:
+                await self._recover_connection(round_)
+        return flushed, frozenset()
+
     async def _store_and_look(self, round_: KeyedRound) -> tuple[Flushed, dict[UniqueName, KeyHolder], dict[UniqueName, int]]:
         """Stores a keyed round; which of its jobs are stored, and who holds the idempotency and unique keys of the others."""
         flushed = await self._send_until_stored(round_, lambda ledger: ledger.flush_keyed(round_.batch, round_.rows()))
@@ -153,7 +172,7 @@ class Flusher:
             except store.ResultUnknown:
                 await self._recover_connection(round_)
 
-    async def _answered(self, round_: Round | KeyedRound, storing: Awaitable[T]) -> T:
+    async def _answered(self, round_: AnyRound, storing: Awaitable[T]) -> T:
         """Waits until the round is stored. Whatever else happens, nobody is left waiting for it."""
         try:
             return await storing
@@ -161,7 +180,7 @@ class Flusher:
             _give_up(round_, NotOwner("this broker no longer owns the queue; nothing was stored, ask another one") if isinstance(error, store.Fenced) else UNKNOWN)
             raise
 
-    async def _send_until_stored(self, round_: Round | KeyedRound, send: Callable[[Ledger], Awaitable[Flushed]]) -> Flushed | None:
+    async def _send_until_stored(self, round_: AnyRound, send: Callable[[Ledger], Awaitable[Flushed]]) -> Flushed | None:
         """Sends until it is stored; None: it was stored, but the answer was lost."""
         blocked = 0
         while True:
@@ -187,7 +206,7 @@ class Flusher:
                 if await self._recover_connection(round_):
                     return None
 
-    async def _send(self, round_: Round | KeyedRound, send: Callable[[Ledger], Awaitable[Flushed]]) -> Flushed:
+    async def _send(self, round_: AnyRound, send: Callable[[Ledger], Awaitable[Flushed]]) -> Flushed:
         """Sends once and waits for the answer, however long it takes; callers do not: another broker may have taken over from one that gets no answers."""
         overdue = asyncio.get_running_loop().call_later(UNKNOWN_AFTER_S, self._overdue, round_)
         try:
@@ -195,7 +214,7 @@ class Flusher:
         finally:
             overdue.cancel()
 
-    def _overdue(self, round_: Round | KeyedRound) -> None:
+    def _overdue(self, round_: AnyRound) -> None:
         self._silent()
         _give_up(round_, UNKNOWN)
 
@@ -205,7 +224,7 @@ class Flusher:
         if self._owner.refusing is None:
             self._owner.refuse(DatabaseUnavailable("the database does not answer; nothing was stored, try again"))
 
-    async def _recover_connection(self, round_: Round | KeyedRound) -> bool:
+    async def _recover_connection(self, round_: AnyRound) -> bool:
         """Opens a new life after the connection was lost; returns whether the newest flush of the old one was stored."""
         owner, old, loop = self._owner, self.ledger, asyncio.get_running_loop()
         refusing = loop.call_later(PATIENCE_S, owner.refuse, DatabaseUnavailable("the database cannot be reached; nothing was stored, try again"))
@@ -223,7 +242,7 @@ class Flusher:
         log.warning("database is back", life_id=self.ledger.life_id, landed=landed is not None)
         return landed is not None
 
-    async def _ask(self, old: Ledger, round_: Round | KeyedRound) -> datetime | None:
+    async def _ask(self, old: Ledger, round_: AnyRound) -> datetime | None:
         """When the newest flush of an old life was stored, if it was. A connection that breaks before it can tell is followed by another, which asks the same."""
         while True:
             try:
@@ -231,7 +250,7 @@ class Flusher:
             except store.ResultUnknown:
                 await self._begin_life(self.ledger, round_)
 
-    async def _begin_life(self, dead: Ledger, round_: Round | KeyedRound) -> None:
+    async def _begin_life(self, dead: Ledger, round_: AnyRound) -> None:
         """Takes over from a life of this broker whose connection is lost.
 
         Raises:
@@ -290,12 +309,14 @@ class Flusher:
             log.warning("counts not based", error=str(error))
 
 
-def _give_up(round_: Round | KeyedRound, error: Exception) -> None:
+def _give_up(round_: AnyRound, error: Exception) -> None:
     """Tells callers who wait for the round that they will not get an answer."""
     futures: list[asyncio.Future[object]] = []
     if isinstance(round_, Round):
         futures += [submission.done for submission, _ in round_.submissions]  # type: ignore[misc]  # futures of any result
         futures += [future for future, _ in round_.answers]
+    elif isinstance(round_, FireRound):
+        futures += [run.done for run in round_.runs]  # type: ignore[misc]
     else:
         futures += [job.done for job in (*round_.jobs, *round_.closed, *(follower for _, follower in round_.followers))]  # type: ignore[misc]
     for future in futures:

@@ -36,6 +36,7 @@ from headrace_broker.shards.lanes import Lanes
 from headrace_broker.shards.lines import Line, Lines
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
+from headrace_broker.shards.schedules import Schedules
 from headrace_broker.shards.session import Session
 from headrace_broker.shards.tally import Tally
 from headrace_broker.shards.timers import Timers
@@ -103,6 +104,7 @@ class Owner:
         self._submissions = Intake()
         self.keyed = Keyed(self)
         self.doors = Doors()
+        self.schedules = Schedules(self)
         self.graph = Graph(self)
         self.endings: deque[Ending | Completions] = deque()
         self._changes: deque[ChangeIntent] = deque()
@@ -262,6 +264,7 @@ class Owner:
         self._submissions.clear()
         self.keyed.refuse(error)
         self.doors.drop()
+        self.schedules.refuse(error)
         self._changes.clear()
         self._pending_jobs = self._pending_bytes = 0
         self.depth.forget()
@@ -300,7 +303,7 @@ class Owner:
         now = self._monotonic()
         due = [self._next_sweep - now] if self.by_incarnation or self.live_jobs else []
         due += [at - now for at in (self.timers.next_due(), self.lines.timers.next_due(), self.caps.due) if at is not None]
-        return max(0.0, min(due, default=math.inf))
+        return max(0.0, min(*due, self.schedules.idle_s(), math.inf))
 
     @property
     def has_intents(self) -> bool:

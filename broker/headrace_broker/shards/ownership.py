@@ -40,6 +40,7 @@ from headrace_broker.store.instances import InstanceStore
 from headrace_broker.store.ledger import Fenced, KeyTaken, Ledger, NothingStored, ResultUnknown
 from headrace_broker.store.pool import ANY_FAILURE
 from headrace_broker.store.recovery import Recovery
+from headrace_broker.store.schedules import ScheduleStore
 
 STANDBY_POLL_S = 0.25
 HUNG_S = 5.0
@@ -56,6 +57,7 @@ class Ownership:
         self._dsn = dsn
         self._pool = pool
         self._types = types
+        self.schedules = ScheduleStore(pool)
         self._limits = limits
         self._metrics = metrics
         self._address = address
@@ -181,7 +183,9 @@ class Ownership:
         self.listening.set()
         try:
             async with asyncio.TaskGroup() as tasks:
+                ticking = owner.schedules.run(self.schedules, self.heads, loop.time)
                 duties = [
+                    ticking,
                     refill_bodies(owner, self.heads),
                     judge_stale(owner, self.heads),
                     read_standings(owner, self.heads),
@@ -212,6 +216,7 @@ class Ownership:
                 proof = tasks.create_task(prove())
                 await self._open_classes(owner)
                 floor = await recover(owner, Recovery(self._pool), CheckpointStore(self._pool), await partitions.ranges(self._pool))
+                await owner.schedules.load(self.schedules)
                 proof.cancel()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from group

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PASS_S = 0.25
 AT_ONCE = 1000
 LOOKED_AT = 20_000  # entries of one type in one pass
+YOUNG = 1000  # entries of one lane that are passed over
 
 log = structlog.get_logger("headrace.starting")
 
@@ -66,14 +67,18 @@ class Starting:
         return ended
 
     def _old(self, entry: "TypeEntry", now_s: float) -> Iterator[int]:
-        """Jobs that wait and were made so long ago; those of a lane became ready in this order."""
+        """Jobs that wait and were made so long ago. Those of a lane became ready in this order, but for some whose score has changed."""
         owner, made_before = self._owner, now_s - (entry.settings.start_within_s or 0.0)
         lanes = [*owner.lanes.entries(entry.type_id), *(ids for _, _, ids in owner.lines.entries(entry.type_id))]
         marks, passed = owner.lanes.marks, Counter[int]()
         for ids in lanes:
+            young = 0
             for job_id in ids:
                 if created_at_s(job_id) > made_before:
-                    break
+                    young += 1
+                    if young > YOUNG:
+                        break
+                    continue
                 if job_id in marks and passed[job_id] < marks[job_id]:  # its first entries are those that do not count
                     passed[job_id] += 1
                 else:

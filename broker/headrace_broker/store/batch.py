@@ -37,6 +37,8 @@ UniqueName = tuple[int, str]
 """An idempotency or unique key: (domain_id, key)."""
 KeyedRow = tuple[int, str | None, bytes | None]
 """What is stored beside a job that has keys or ties: (domain_id, idempotency key, body hash). The rest is in its body's `more`."""
+FireRow = tuple[int, int, str, datetime, datetime | None, str]
+"""A tick of a schedule to be decided: (schedule_id, version, verb, nominal time, time of the next tick, request id of a run that was asked for)."""
 
 
 def instance_of(body: Body) -> str | None:

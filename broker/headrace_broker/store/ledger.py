@@ -26,7 +26,7 @@ import asyncpg
 from headrace_broker.model.job import State
 from headrace_broker.store import arrays
 from headrace_broker.store.audit import write_audit
-from headrace_broker.store.batch import Batch, KeyedRow, UniqueName, body_columns
+from headrace_broker.store.batch import Batch, FireRow, KeyedRow, UniqueName, body_columns
 from headrace_broker.store.statements import sql
 
 LIFE_LOCKS = 0x4852_4C46  # "HRLF": first key of the advisory locks of lives; the second is the life's id
@@ -82,6 +82,7 @@ class Flushed:
 
     at: datetime
     stored: frozenset[int] = frozenset()
+    fired: str = ""  # of ticks: what became of each, as `flush_fires.sql` says
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +135,12 @@ class Ledger:
             await arrays.register(con)
             ledger._flush = await con.prepare(sql("flush"))
             ledger._flush_keyed = await con.prepare(sql("flush_keyed"))
+            ledger._flush_fires = await con.prepare(sql("flush_fires"))
             return ledger
 
     _flush: "asyncpg.prepared_stmt.PreparedStatement[Any]"
     _flush_keyed: "asyncpg.prepared_stmt.PreparedStatement[Any]"
+    _flush_fires: "asyncpg.prepared_stmt.PreparedStatement[Any]"
 
     async def flush(self, batch: Batch) -> Flushed:
         """Stores one batch in one commit.
@@ -170,6 +173,16 @@ class Ledger:
             batch.job_id, batch.job_what, batch.job_available_at, instance_id, content_type, labels, trace_context, more, payload,
         )  # fmt: skip
         return Flushed(row["at"], frozenset(row["stored"]))
+
+    async def flush_fires(self, batch: Batch, rows: Sequence[FireRow]) -> Flushed:
+        """Decides ticks of schedules and stores the jobs that they become; a row for each job of the batch. Errors as for `flush`."""
+        self.n += 1
+        (content_type, instance_id, labels, _, _), payload = body_columns(batch.job_body)
+        row = await self._send(
+            self._flush_fires, self.life_id, self.n, self._slot(), batch.max_id, *([row[place] for row in rows] for place in range(6)),
+            batch.job_id, batch.job_what, instance_id, content_type, labels, payload, beside=batch if batch.audit else None,
+        )  # fmt: skip
+        return Flushed(row["at"], fired=row["fired"])
 
     async def stored(self, job_ids: list[int]) -> frozenset[int]:
         """Which of these jobs are stored."""

@@ -1,0 +1,25 @@
+"""Guards of the schedules."""
+
+from tests.mutants.mutant import Mutant
+
+MODEL, OWNER = "broker/headrace_broker/model/schedule.py", "broker/headrace_broker/shards/schedules.py"
+FLUSH, RPC = "broker/headrace_broker/store/sql/queries/flush_fires.sql", "broker/headrace_broker/rpc/schedules.py"
+UNIT, SERVED = "tests/unit/test_schedule.py", "tests/rpc/test_schedules.py"
+
+MUTANTS = (
+    Mutant("the hour that comes twice ticks back", MODEL, "if tick > after:", "if True:", f"{UNIT} -k both_changes"),
+    Mutant("an interval counts from now", MODEL, "self.anchor or EPOCH", "after", f"{UNIT} -k anchor"),
+    Mutant("no bound at the end", MODEL, "tick <= self.end_at, every", "True, every", f"{UNIT} -k anchor"),
+    Mutant("all ticks of a downtime are walked", MODEL, "begin = max(first, now - span)", "begin = first", f"{UNIT} -k long_downtime"),
+    Mutant("late ticks fire whatever the policy", MODEL, 'late and spec.missed == "skip"', "False", f"{UNIT} -k decided_after"),
+    Mutant("a tick is fired before its time", MODEL, "if first is None or schedule.due_at(first) > now:", "if first is None:", f"{UNIT} -k jitter"),
+    Mutant("a schedule that is put anew forgets its last tick", MODEL, "max(now, ticked_at or now)", "now", f"{UNIT} -k brings_back"),
+    Mutant("what is due is lost when the job changes", MODEL, "old.next_at if old.spec.when == when else", "", f"{UNIT} -k brings_back"),
+    Mutant("a paused schedule ticks after a change", MODEL, "if old.paused_at is not None:", "if False:", f"{UNIT} -k brings_back"),
+    Mutant("six fields are taken", MODEL, "if len(self.cron.split()) != 5:", "if False:", f"{UNIT} -k no_schedule"),
+    Mutant("the overlap policy is not asked", FLUSH, "not h.lives or h.overlap in", "true or h.overlap in", f"{SERVED} -k overlap"),
+    Mutant("every tick waits for the one before", FLUSH, "h.overlap = 'queue' and h.queued_at is null", "h.overlap = 'queue'", f"{SERVED} -k overlap"),
+    Mutant("jobs of a lost answer are forgotten", OWNER, "if fired is not None else stored", "if fired is not None else frozenset()", f"{SERVED} -k cut_off"),
+    Mutant("nobody is aborted", OWNER, "if s.aborting_id is not None]", "if False]", f"{SERVED} -k overlap"),
+    Mutant("the broker's own labels may be set", RPC, "if label in labels:", "if False:", f"{SERVED} -k refused_by_field"),
+)
