@@ -182,7 +182,8 @@ class _Filling:
             kept_s = (settings.delete_after_s(state) for state in (State.COMPLETED, State.ERROR, State.ABORTED))
             self._types.append((row.type_id, class_for(settings.delete_completed_after_s), *kept_s))
         for number in range(AGENTS):
-            agent_id, _ = await store.agent(self._plan.domain, f"worker-{number}", f"fill-{number:012}", f"host-{number}", 1000 + number, "", "fill", {})
+            incarnation_id = f"fill-{self._plan.domain}-{number:012}"
+            agent_id, _ = await store.agent(self._plan.domain, f"worker-{number}", incarnation_id, f"host-{number}", 1000 + number, "", "fill", {})
             self._agents.append(agent_id)
 
     async def _write(self, chunks: list[Part]) -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 import asyncpg
 from headrace_broker.maintenance.index_logs import IndexLogs
 from headrace_broker.store.embedded import EmbeddedPostgres
-from headrace_broker.store.log_index import LogIndexes
+from headrace_broker.store.log_index import LOCK, LogIndexes
 from headrace_broker.store.pool import open_pool
 from headrace_client import Client, JobFilter, State
 
@@ -37,7 +37,7 @@ PLANT = "insert into headrace.log_line (job_id, at, lease_epoch, line_no, level,
 SIZES = """select coalesce(sum(pg_table_size('headrace.log_line_' || name)), 0)::float8 / 1e6 as lines_mb,
 coalesce(sum(pg_relation_size(to_regclass('headrace.log_line_' || name || '_trgm'))), 0)::float8 / 1e6 as index_mb,
 (select count(*) from headrace.log_line)::float8 as lines from headrace.fact_range where to_regclass('headrace.log_line_' || name || '_trgm') is not null"""
-DROP = "select 'log_line_' || name || '_trgm' as index from headrace.fact_range where to_regclass('headrace.log_line_' || name || '_trgm') is not null"
+INDEXES = "select 'log_line_' || name || '_trgm' as index from headrace.fact_range where to_regclass('headrace.log_line_' || name || '_trgm') is not null"
 LONGEST_S = 120.0
 """After which the end of a case is not awaited any more."""
 
@@ -94,47 +94,70 @@ async def measure(client: Client, where: JobFilter, first: datetime, *, to_the_e
     return figures
 
 
+async def prepare(dsn: str) -> tuple[datetime, dict[str, JobFilter]]:
+    """Takes the indexes away and puts the one line in; the creation of the first job, and the cases."""
+    con = await asyncpg.connect(dsn)
+    try:
+        for row in await con.fetch(INDEXES):
+            await con.execute(f"drop index headrace.{row['index']}")
+        oldest = await con.fetchrow(OLDEST)
+        await con.execute(PLANT, oldest["job_id"], oldest["lease_epoch"], f"the one line with {NEEDLE} in it")
+        first = await con.fetchval("select headrace.created_at(min(job_id)) from headrace.job")
+        fingerprint = await con.fetchval("select error ->> 'fingerprint' from headrace.event where error is not null order by job_id desc limit 1")
+        instance = await con.fetchval("select instance_id from headrace.job where instance_id is not null order by job_id limit 1")
+        return first, filters(first, fingerprint, instance)
+    finally:
+        await con.close()
+
+
 async def build(dsn: str) -> support.Figures:
     """Builds the indexes of all ranges that have ended; what they cost."""
     pool = await open_pool(dsn)
+    con = await asyncpg.connect(dsn)
     try:
-        for row in await pool.fetch(DROP):
-            await pool.execute(f"drop index headrace.{row['index']}")
         began = time.monotonic()
         await IndexLogs(LogIndexes(pool), time.time).run_once()
         took_s = time.monotonic() - began
-        await pool.execute("analyze headrace.log_line", timeout=600)
-        sizes = await pool.fetchrow(SIZES)
+        await con.execute("analyze headrace.log_line")
+        sizes = await con.fetchrow(SIZES)
         return {"build_s": took_s, "us_per_line": took_s * 1e6 / max(1.0, sizes["lines"]), "lines_mb": sizes["lines_mb"], "index_mb": sizes["index_mb"]}
     finally:
+        await con.close()
         await pool.close()
 
 
-async def run(broker: support.Broker, dsn: str, rounds: int) -> list[support.Round]:
-    """All cases, without indexes and with them."""
-    con = await asyncpg.connect(dsn)
-    for row in await con.fetch(DROP):
-        await con.execute(f"drop index headrace.{row['index']}")
-    oldest = await con.fetchrow(OLDEST)
-    await con.execute(PLANT, oldest["job_id"], oldest["lease_epoch"], f"the one line with {NEEDLE} in it")
-    first = await con.fetchval("select headrace.created_at(min(job_id)) from headrace.job")
-    fingerprint = await con.fetchval("select error ->> 'fingerprint' from headrace.event where error is not null order by job_id desc limit 1")
-    instance = await con.fetchval("select instance_id from headrace.job where instance_id is not null order by job_id limit 1")
-    await con.close()
+async def rounds_of(address: str, cases: dict[str, JobFilter], first: datetime, rounds: int) -> list[support.Round]:
+    """Each case once in each round."""
     measured: list[support.Round] = []
-    async with Client(broker.address, timeout_s=30) as client:
+    async with Client(address, timeout_s=30) as client:
         for number in range(rounds):
-            measured.append({name: await measure(client, where, first, to_the_end=_selective(name)) for name, where in filters(first, fingerprint, instance).items()})
+            measured.append({name: await measure(client, where, first, to_the_end=_selective(name)) for name, where in cases.items()})
             print(f"round {number + 1}: slowest first page {max(figures['first_page_s'] for figures in measured[-1].values()):.2f} s", file=sys.stderr)
-        measured[0]["index"] = await build(dsn)
-        for round_ in measured:
-            round_ |= {f"indexed: {name}": await measure(client, where, first, to_the_end=_selective(name)) for name, where in texts().items()}
     return measured
+
+
+async def without_indexes(dsn: str, address: str, cases: dict[str, JobFilter], first: datetime, rounds: int) -> list[support.Round]:
+    """The rounds while the broker is kept from building any."""
+    con = await asyncpg.connect(dsn)
+    try:
+        assert await con.fetchval("select pg_try_advisory_lock($1::int, 0)", LOCK)
+        return await rounds_of(address, cases, first, rounds)
+    finally:
+        await con.close()
 
 
 def _selective(name: str) -> bool:
     """Whether the end of a case is worth waiting for: it finds little."""
     return name not in ("all", "type", "completed", "agent", "label", "text of many lines", "waiting", "error")
+
+
+async def sizes(dsn: str) -> dict[str, int]:
+    """How much is in the database."""
+    con = await asyncpg.connect(dsn)
+    try:
+        return {"jobs": await con.fetchval("select count(*) from headrace.job"), "lines": await con.fetchval("select count(*) from headrace.log_line")}
+    finally:
+        await con.close()
 
 
 @contextlib.contextmanager
@@ -168,17 +191,14 @@ def main() -> None:
     arguments = parser.parse_args()
     with filled(arguments) as (directory, dsn):
         facts = asyncio.run(support.machine(dsn))
+        first, cases = asyncio.run(prepare(dsn))
         with support.Broker(directory, dsn) as broker:
-            rounds = asyncio.run(run(broker, dsn, arguments.rounds))
-
-            async def sizes() -> dict[str, int]:
-                con = await asyncpg.connect(dsn)
-                try:
-                    return {"jobs": await con.fetchval("select count(*) from headrace.job"), "lines": await con.fetchval("select count(*) from headrace.log_line")}
-                finally:
-                    await con.close()
-
-            counted = asyncio.run(sizes())
+            rounds = asyncio.run(without_indexes(dsn, broker.address, cases, first, arguments.rounds))
+        rounds[0]["index"] = asyncio.run(build(dsn))
+        with support.Broker(directory, dsn) as broker:
+            for round_, indexed in zip(rounds, asyncio.run(rounds_of(broker.address, texts(), first, arguments.rounds)), strict=True):
+                round_ |= {f"indexed: {name}": figures for name, figures in indexed.items()}
+        counted = asyncio.run(sizes(dsn))
     support.report(support.outcome("search", facts, rounds, **counted), arguments.json)
 
 

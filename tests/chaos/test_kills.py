@@ -50,6 +50,7 @@ async def test_nothing_is_lost_or_doubled_under_random_kills(database: str, dire
     seconds = loop.time() - began
     verdict = await judge(con, cluster.submitted, cluster.ran, cluster.killed_at)
     assert counts == Counter(completed=verdict.jobs), "the active broker's count is not the ledger's"
+    assert await count(cluster.brokers, searched=True) == counts, "a search finds others than are counted"
     for name in ("broker 0", "broker 1"):
         await cluster.kill(name)
     await cluster.start("broker 0")

@@ -14,7 +14,7 @@ from headrace_proto.v1 import agents_pb2, jobs_pb2
 
 from tests.fire.conftest import Connect
 from tests.support.cluster import free_ports
-from tests.support.processes import BrokerProcess, start_broker, until
+from tests.support.processes import BrokerProcess, pause, start_broker, until
 from tests.support.scripted_agent import ScriptedAgent, lease, outcome
 
 
@@ -83,6 +83,9 @@ async def test_a_tail_has_what_is_stored_and_what_comes_each_once_and_ends_with_
         await hand.send(logs=[batch(job, range(first, first + 25))])
     assert not any(item.ended for item in tails)
     assert await hand.report(outcome(job, "completed")) == ["accepted"]
+    await tails[0].has(3000)
+    for _ in range(4):
+        await pause()  # tails look again when the job has settled, and find nothing
     await hand.send(logs=[batch(job, range(3001, 3011))])  # what was on its way beside the outcome
     for item in tails:
         await item.end()
@@ -182,6 +185,22 @@ async def test_limits_hold_over_a_takeover_and_for_lines_that_come_late_or_again
 
     await until(whole)
     assert await texts(client, job_id) == ["x" * 100] * 10 + [mark(990, 1000, 1000)]
+
+
+async def test_the_next_attempt_has_room_of_its_own(hand: ScriptedAgent, client: Client, admin: AdminClient) -> None:
+    await admin.set_type("t", log_limit_lines=2)
+    job_id = (await client.submit("t")).job_id
+    [first] = await hand.take(1)
+    await hand.send(logs=[batch(first, range(1, 6))])
+    assert await hand.report(outcome(first, "failed", after_s=0)) == ["accepted"]
+    [second] = await hand.take(1)
+    await hand.send(logs=[batch(second, [1]), batch(second, [2])])
+
+    async def both() -> bool:
+        return len(await numbers(client, job_id)) == 5
+
+    await until(both)
+    assert [(line.lease_epoch, line.line_no) async for line in client.logs(job_id)] == [(1, 1), (1, 2), (1, 3), (3, 1), (3, 2)]
 
 
 async def test_lines_that_the_database_refused_for_a_moment_are_stored_before_later_ones_are_confirmed(hand: ScriptedAgent, client: Client, database: str) -> None:

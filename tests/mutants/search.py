@@ -7,15 +7,15 @@ SEARCH = f"{BROKER}/actions/search.py"
 FILTER = f"{BROKER}/model/filter.py"
 MATCH = f"{BROKER}/store/sql/queries/search_match.sql"
 LIMITS = f"{BROKER}/store/log_limits.py"
-PROPERTY = "tests/property/test_search.py -k every_job"
+PROPERTY = "tests/property/test_search.py -k from_the_ledger"
 LOGS = "tests/fire/test_logs.py"
 
 MUTANTS = (
     Mutant("search: jobs past their date are found", MATCH, "e.delete_minute > $5::float8", "true", "tests/fire/test_times.py -k after_its_date"),
     Mutant("search: jobs of other domains are found", MATCH, " and j.type_id = any ($3)", "", PROPERTY),
-    Mutant("search: older attempts count", MATCH, "g.kind = 1 order by g.seq desc limit 1", "g.kind = 1", PROPERTY),
+    Mutant("search: older attempts count", MATCH, "g.kind = 1 order by g.seq desc limit 1", "g.kind = 1", "tests/property/test_search.py -k only_the_newest"),
     Mutant("search: what completed still has its error", MATCH, "(e.state <> 3 and exists", "(exists", PROPERTY),
-    Mutant("search: the end of a period is included", MATCH, "g.at < $10", "g.at <= $10", PROPERTY),
+    Mutant("search: the end of a period is included", MATCH, "g.at < $10", "g.at <= $10", "tests/property/test_search.py -k only_the_newest"),
     Mutant("search: labels are one of them", MATCH, "and ($7::text is null or j.labels @> $7::text::jsonb)", "", PROPERTY),
     Mutant("search: percent signs are wildcards", FILTER, '"\\\\" + character if character in "\\\\%_" else character', "character", PROPERTY),
     Mutant(
@@ -51,7 +51,7 @@ MUTANTS = (
         LIMITS,
         "            lease = batch.lease\n",
         "            lease = (batch.lease[0], 0)\n",
-        "tests/fire/test_reordered.py -k log_lines",
+        f"{LOGS} -k room_of_its_own",
     ),
     Mutant("logs: bytes are not limited", LIMITS, " or usage.bytes + size > most_bytes", "", f"{LOGS} -k limits_hold"),
     Mutant("logs: lines sent again use room", LIMITS, "if not again:", "if True:", f"{LOGS} -k limits_hold"),

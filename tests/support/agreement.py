@@ -2,11 +2,12 @@
 
 import asyncio
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 from headrace_broker.model.job import Head
-from headrace_client import Client, State
+from headrace_client import Client, JobFilter, Order, State
 
 from tests.support.ledger import check_ledger
 from tests.support.processes import pause
@@ -67,6 +68,12 @@ async def _differences(client: Client, heads: dict[int, Head], view: dict[int, A
     listed = [job.job_id async for job in client.iter_jobs()]
     if sorted(listed) != sorted(set().union(*ids.values())):
         wrong.append("the list of all jobs is not that of the ledger")
+    listed = [job.job_id async for job in client.iter_jobs(order=Order.OLDEST)]
+    if listed != sorted(set().union(*ids.values())):
+        wrong.append("the list of all jobs, oldest first, is not that of the ledger")
+    searched = await client.count(where=JobFilter(created_from=datetime(2025, 1, 1, tzinfo=UTC)))
+    if {state: n for state, n in searched.totals.items() if n} != {state: len(found) for state, found in ids.items() if found}:
+        wrong.append(f"a search counts {searched.totals}")
     wanted_types = Counter((row["type"], State(row["state"])) for row in view.values() if row["state"] != "gone")
     counted = await client.count()
     said_types = {(type_, state): n for type_, by_state in counted.types.items() for state, n in by_state.items() if n}

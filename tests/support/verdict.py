@@ -5,12 +5,13 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 from headrace_broker.model.job import Kind, State
-from headrace_client import Client
+from headrace_client import Client, JobFilter
 
 from tests.support.ledger import check_ledger
 from tests.support.processes import until
@@ -28,10 +29,10 @@ async def drained(brokers: str, timeout_s: float = 60) -> Counter[str]:
     return counts
 
 
-async def count(brokers: str) -> Counter[str]:
-    """What the broker counts now, by state."""
+async def count(brokers: str, *, searched: bool = False) -> Counter[str]:
+    """What the broker counts now, by state: from its counts, or by looking for every job."""
     async with Client(brokers, timeout_s=30) as client:
-        totals = (await client.count()).totals
+        totals = (await client.count(where=JobFilter(created_from=datetime(2025, 1, 1, tzinfo=UTC)) if searched else None)).totals
     return Counter({str(state): number for state, number in totals.items() if number})
 
 

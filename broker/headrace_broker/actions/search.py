@@ -25,6 +25,8 @@ WINDOW_S = 0.45
 """Longest time of one window: what was done in it is lost when it is cancelled."""
 FIRST_WIDTH = 60_000 << MS_SHIFT
 """A minute of ids."""
+INDEXED_WIDTH = 86_400_000 << MS_SHIFT
+"""A day of ids, where an index leads to what lies in it."""
 LEAST_WIDTH = 1 << TICK_SHIFT
 QUICK_S, SLOW_S = 0.05, 0.25
 CANDIDATES = 2000
@@ -33,8 +35,6 @@ AT_ONCE = 500
 """Candidates that are held against the filter in one statement."""
 IN_MEMORY = 100_000
 """Waiting jobs, at most, that are candidates from memory: copying and sorting them takes about 30 ms of the event loop. More of them lie densely in the ledger."""
-ONE_JOB_S = 5.0
-"""Longest time of a window that cannot become smaller: one job may have millions of log lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +68,11 @@ class Search:
         self, domain: str, wanted: JobFilter, *, limit: int | None, position: Position | None = None, oldest_first: bool = False, until_id: int | None = None,
         budget_s: float = BUDGET_S,
     ) -> Found:  # fmt: skip
-        """Up to `limit` jobs that match (None: as many as there is time for), from a position on.
-
-        For walking through all jobs of a filter that exist at one moment, as changes of many do: give `until_id` = `frozen_id()` of that moment and `oldest_first`, and
-        go on with `next` until it is None. Each job is visited once; whether it still matches is known when it is looked at.
-        """
+        """Up to `limit` jobs that match (None: as many as there is time for), from a position on, and none with an id above `until_id`."""
         lowest, above = wanted.id_bounds()
         above = min(above, (until_id if until_id is not None else self.frozen_id()) + 1)
         if position is not None:
-            lowest, above = (position.at, above) if oldest_first else (lowest, min(above, position.at))
+            lowest, above = (max(lowest, position.at), above) if oldest_first else (lowest, min(above, position.at))
         entries = [entry.type_id for entry in self._owner.types.of_domain(domain) if not wanted.types or entry.name in wanted.types]
         loop = asyncio.get_running_loop()
         walk = _Walk(lowest, max(lowest, above), oldest_first, loop.time() + budget_s, limit)
@@ -92,7 +88,7 @@ class Search:
                 await self._through_memory(walk, q, wanted)
             else:
                 source, indexed = source_of(wanted)
-                walk.width = position.width if position is not None and position.width else walk.above - walk.lowest if indexed else FIRST_WIDTH
+                walk.width = position.width if position is not None and position.width else INDEXED_WIDTH if indexed else FIRST_WIDTH
                 await self._through_ledger(walk, q, source)
         except NoTurn as error:
             if walk.position == begin:
@@ -105,15 +101,27 @@ class Search:
         """No job that is submitted from now on has an id up to this one."""
         return self._owner.newest_id
 
+    async def ids(self, domain: str, wanted: JobFilter, *, after: int, until_id: int, limit: int) -> tuple[list[int], int | None]:
+        """For changes of many jobs: the next ids that match, rising, above `after` (0 at first) and up to `until_id`, the `frozen_id` of the moment that is meant; and
+        the `after` to go on with, None at the end.
+
+        The two numbers are all that has to be kept for going on after a crash. Each job is visited once; whether it matches is told as of the visit, and may have changed
+        when it is acted upon. The list may be empty before the end: that is as far as the time went.
+        """
+        found = await self.find(domain, wanted, limit=limit, position=Position(after + 1), oldest_first=True, until_id=until_id)
+        return [match.job_id for match in found.matches], found.next.at - 1 if found.next is not None else None
+
     def _few_wait(self, type_ids: Sequence[int]) -> bool:
         owner = self._owner
-        return sum(owner.lanes.ready(type_id) for type_id in type_ids) + len(owner.timers) + len(owner.live_jobs) <= IN_MEMORY
+        ready = sum(owner.lanes.ready(type_id) for type_id in type_ids)
+        in_lines = len(owner.lines.timers) + sum(crowd.waiting for type_id, crowd in owner.lines.crowds.items() if type_id in type_ids)
+        return ready + in_lines + len(owner.timers) + len(owner.live_jobs) <= IN_MEMORY
 
     async def _through_memory(self, walk: "_Walk", q: Query, wanted: JobFilter) -> None:
         ids = self._owner.newest(set(q.type_ids), set(wanted.wanted_states), walk.above, walk.lowest, IN_MEMORY)
         if walk.oldest_first:
             ids.reverse()
-        if await self._match(walk, q, ids):
+        if await self._match(walk, q, ids, text_known=False):
             walk.pass_window(walk.lowest, walk.above)
 
     async def _through_ledger(self, walk: "_Walk", q: Query, source: Source) -> None:
@@ -124,14 +132,14 @@ class Search:
                 return
             lo, hi = walk.window()
             began = loop.time()
-            most_s = min(left_s, WINDOW_S) if hi - lo > LEAST_WIDTH else ONE_JOB_S
+            most_s = min(left_s, WINDOW_S) if hi - lo > LEAST_WIDTH else left_s  # it cannot become smaller, and one job may have millions of lines
             try:
                 ids = await self._finder.candidates(source, q, lo, hi, rows=CANDIDATES, oldest_first=walk.oldest_first, timeout_s=most_s)
             except TimeoutError:
                 walk.width = max(LEAST_WIDTH, (hi - lo) // 16)
                 continue
             took_s = loop.time() - began
-            if not await self._match(walk, q, ids):
+            if not await self._match(walk, q, ids, text_known=source is Source.LOGS):
                 return
             if len(ids) < CANDIDATES:
                 walk.pass_window(lo, hi)
@@ -140,7 +148,7 @@ class Search:
             elif took_s > SLOW_S:
                 walk.width = max(LEAST_WIDTH, walk.width // 2)
 
-    async def _match(self, walk: "_Walk", q: Query, ids: Sequence[int]) -> bool:
+    async def _match(self, walk: "_Walk", q: Query, ids: Sequence[int], *, text_known: bool) -> bool:
         """Holds candidates against the filter, in order; False: the page is full, or the time is over, before the last of them."""
         loop = asyncio.get_running_loop()
         size = AT_ONCE
@@ -151,7 +159,7 @@ class Search:
             if left_s <= 0:
                 return False
             try:
-                found = await self._finder.matching(q, chunk, timeout_s=min(left_s, WINDOW_S) if len(chunk) > 1 else ONE_JOB_S)
+                found = await self._finder.matching(q, chunk, text_known=text_known, timeout_s=min(left_s, WINDOW_S) if len(chunk) > 1 else left_s)
             except TimeoutError:
                 if len(chunk) == 1:
                     return False

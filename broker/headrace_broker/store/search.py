@@ -79,12 +79,15 @@ class Finder:
         found = await self._fetch(timeout_s, sql(name), lo, hi, *arguments, order, rows)
         return [row["job_id"] for row in found]
 
-    async def matching(self, q: Query, job_ids: Sequence[int], *, timeout_s: float) -> list[Match]:
-        """Those of these jobs that match, in their order."""
+    async def matching(self, q: Query, job_ids: Sequence[int], *, text_known: bool, timeout_s: float) -> list[Match]:
+        """Those of these jobs that match, in their order. `text_known`: they have the log line that the filter asks for."""
         classes = sorted({class_of(job_id) for job_id in job_ids})
-        arguments = (q.type_ids, q.states, q.now_minute, q.instance_id, q.labels, q.agent_ids, *q.started, *q.settled, q.fingerprint, q.log_pattern)
+        arguments = (q.type_ids, q.states, q.now_minute, q.instance_id, q.labels, q.agent_ids, *q.started, *q.settled, q.fingerprint)
         rows = await self._fetch(timeout_s, sql("search_match"), list(job_ids), classes, *arguments)
         found = {row["job_id"]: Match(row["job_id"], row["type_id"], State(row["state"])) for row in rows}
+        if found and q.log_pattern is not None and not text_known:
+            rows = await self._fetch(timeout_s, sql("search_match_text"), list(found), classes, q.log_pattern)
+            found = {row["job_id"]: found[row["job_id"]] for row in rows}
         return [found[job_id] for job_id in job_ids if job_id in found]
 
     async def _fetch(self, timeout_s: float, statement: str, *arguments: Any) -> list[Any]:

@@ -1,8 +1,8 @@
--- Those of these jobs that match a filter as they stand now.
+-- Those of these jobs that match a filter as they stand now; but for the text of their log, see search_match_text.
 -- $1 job_id bigint[], $2 the retention classes of these ids int[], $3 type_id int[], $4 states smallint[], $5 present minute since 1970 (float8: jobs due before it are gone),
 -- $6 instance_id text or null, $7 labels text (JSON) or null, $8 agent_id int[] or null, $9 started from timestamptz or null, $10 started before timestamptz or null,
--- $11 settled from timestamptz or null, $12 settled before timestamptz or null, $13 fingerprint text or null, $14 pattern of a log line text or null.
--- Indexes: primary keys of the job, event and log_line leaves. Locks: none.
+-- $11 settled from timestamptz or null, $12 settled before timestamptz or null, $13 fingerprint text or null.
+-- Indexes: primary keys of the job and event leaves. Locks: none.
 -- Returns: job_id bigint, type_id int, state smallint; in no order.
 select j.job_id, j.type_id, coalesce(e.state, 1::smallint) as state
 from headrace.job j
@@ -28,6 +28,3 @@ where j.job_id = any ($1) and (j.job_id & 7) = any ($2) and j.type_id = any ($3)
           where f.job_id = j.job_id and (f.job_id & 7) = (j.job_id & 7) and (f.job_id & 7) = any ($2) and f.error is not null and f.run = e.run order by f.seq desc limit 1
       ) f where f.error ->> 'fingerprint' = $13
   )))
-  and ($14::text is null or exists (
-      select from headrace.log_line l where l.job_id = j.job_id and (l.job_id & 7) = (j.job_id & 7) and (l.job_id & 7) = any ($2) and l.text ilike $14
-  ))

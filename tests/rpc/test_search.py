@@ -1,0 +1,104 @@
+"""Searches over the wire: answered in time whatever holds them up, gone when nobody waits for them, and tokens that belong to their filter."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+from headrace_client import Client, InvalidRequest, JobFilter, JobSpec, Order, State
+
+from tests.support.processes import until
+
+SEARCHING = "select count(*) from pg_stat_activity where application_name = 'headrace search' and state = 'active' and datname = current_database()"
+
+
+@pytest.fixture
+async def con(database: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
+    con = await asyncpg.connect(database)
+    yield con
+    await con.close()
+
+
+async def locked(database: str) -> "asyncpg.Connection[Any]":
+    """A connection that holds the log lines locked against all readers, until it is closed."""
+    holder = await asyncpg.connect(database)
+    await holder.execute("begin")
+    await holder.execute("lock table headrace.log_line in access exclusive mode")
+    return holder
+
+
+async def test_a_search_that_is_held_up_answers_in_time_and_goes_on_later(client: Client, database: str) -> None:
+    [await client.submit("t", number) for number in range(3)]
+    where = JobFilter(log_text="nowhere")
+    holder = await locked(database)
+    began = time.monotonic()
+    page = await client.list(where=where)
+    assert time.monotonic() - began < 3
+    assert not page.complete and page.next_page_token and not page.jobs
+    plain = await client.list()
+    assert len(plain.jobs) == 3, "other searches go on"
+    await holder.close()
+    while not page.complete:
+        page = await client.list(where=where, page_token=page.next_page_token)
+    assert not page.jobs
+
+
+async def test_a_search_that_nobody_waits_for_ends_in_the_database_too(client: Client, database: str, con: "asyncpg.Connection[Any]") -> None:
+    await client.submit("t")
+    holder = await locked(database)
+    searching = [asyncio.ensure_future(client.list(where=JobFilter(log_text=f"nowhere {number}"))) for number in range(2)]
+    await until(lambda: con.fetchval(SEARCHING), what="the search")
+    for task in searching:
+        task.cancel()
+    await asyncio.wait(searching)
+    began = time.monotonic()
+
+    async def none() -> bool:
+        return not await con.fetchval(SEARCHING)
+
+    await until(none, what="the end of the statements")
+    assert time.monotonic() - began < 1, "it was the end of their time"
+    await holder.close()
+
+
+def _job(number: int) -> JobSpec:
+    """One of them, with or without terms, for now or for later."""
+    return JobSpec("t", number, priority=number % 3, delay_s=600 if number % 5 == 0 else 0, fairness_key=f"f{number % 4}" if number % 2 else "")
+
+
+async def test_pages_follow_each_other_in_either_order_while_jobs_come(client: Client) -> None:
+    results = await client.submit_many([_job(number) for number in range(60)])
+    ids = [result.job_id for result in results if not isinstance(result, Exception)]
+    for order, wanted in ((Order.NEWEST, sorted(ids, reverse=True)), (Order.OLDEST, sorted(ids))):
+        found: list[int] = []
+        token = ""
+        while True:
+            page = await client.list(states=[State.WAITING], types=["t"], order=order, page_size=7, page_token=token)
+            found += [job.job_id for job in page.jobs]
+            token = page.next_page_token
+            if not token or len(found) >= 60:
+                break
+            await client.submit("other", 0)
+        assert found == wanted
+    by_score = [job.job_id async for job in client.iter_jobs(states=[State.WAITING], types=["t"], order=Order.SCORE, page_size=11)]
+    assert by_score == [ids[number] for number in sorted(range(60), key=lambda number: (-(number % 3), ids[number]))]
+
+
+async def test_a_token_belongs_to_its_filter_and_order(client: Client) -> None:
+    await client.submit_many([JobSpec("t", number) for number in range(3)])
+    token = (await client.list(types=["t"], page_size=1)).next_page_token
+    assert len((await client.list(types=["t"], page_size=1, page_token=token)).jobs) == 1
+    for where, order in ((JobFilter(), Order.NEWEST), (JobFilter(types=["t"], labels={"a": "b"}), Order.NEWEST), (JobFilter(types=["t"]), Order.OLDEST)):
+        with pytest.raises(InvalidRequest, match="page_token"):
+            await client.list(where=where, order=order, page_token=token)
+
+
+async def test_counts_of_any_filter_are_those_of_the_jobs(client: Client) -> None:
+    await client.submit_many([JobSpec(f"t{number % 2}", number, labels={"third": str(number % 3)}) for number in range(30)])
+    counts = await client.count(where=JobFilter(labels={"third": "1"}))
+    assert counts.complete and counts.totals == {State.WAITING: 10} and counts.types == {"t0": {State.WAITING: 5}, "t1": {State.WAITING: 5}}
+    exact = await client.count(where=JobFilter(types=["t1"], states=[State.WAITING, State.ERROR]))
+    assert exact.complete and exact.totals == {State.WAITING: 15}
+    assert (await client.count(where=JobFilter(types=["t1"], states=[State.ERROR]))).totals == {}
