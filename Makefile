@@ -7,6 +7,7 @@ STAMP := $(VENV)/.set-up
 WORKERS ?= 2
 HAS_NODE := $(if $(shell command -v node),$(shell command -v npm))
 NODE_EXAMPLE := $(if $(HAS_NODE),examples/node/node_modules/.set-up)
+NODE_AXE := $(if $(HAS_NODE),tests/web/node_modules/.set-up)
 NODE_PEERS := $(if $(HAS_NODE),benchmarks/node/node_modules/.set-up)
 
 .DEFAULT_GOAL := help
@@ -31,12 +32,16 @@ demo: $(STAMP) ## Run the main job: a broker, two agents and a real workload, to
 up: $(STAMP) ## Start the same and stay, to look around
 	@$(BIN)/python -m demo --stay
 
-test: $(STAMP) $(NODE_EXAMPLE) ## Run all tests
+test: $(STAMP) $(NODE_EXAMPLE) $(NODE_AXE) ## Run all tests
 	$(BIN)/python -m pytest -n $(WORKERS) -q
 
 # Node is optional: where its packages cannot be had, the tests of the example say so and are skipped.
 examples/node/node_modules/.set-up: examples/node/package-lock.json
 	@cd examples/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules/.set-up || echo "examples/node: npm ci failed; its tests will be skipped" >&2
+
+# Judges the pages in a browser, where there is one.
+tests/web/node_modules/.set-up: tests/web/package-lock.json
+	@cd tests/web && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch node_modules/.set-up || echo "tests/web: npm ci failed; its tests in a browser will be skipped" >&2
 
 test-fast: $(STAMP) ## Run the tests that need no server
 	$(BIN)/python -m pytest -q tests/unit tests/packaging/test_imports.py
@@ -103,4 +108,4 @@ wheel: $(STAMP) ## Build the wheel
 	$(BIN)/python -m build --no-isolation --wheel -o dist .
 
 clean: ## Remove what was built
-	rm -rf $(VENV) .venv-protos .venv-peers examples/node/node_modules benchmarks/node/node_modules dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-protos .venv-peers examples/node/node_modules benchmarks/node/node_modules tests/web/node_modules dist .mypy_cache .pytest_cache .ruff_cache

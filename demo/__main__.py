@@ -32,6 +32,7 @@ async def _main(stay: bool, listen: str) -> int:
         console.print("look at it from another shell:")
         for command in ("jobs count", "agents list", "jobs list --state processing"):
             console.print(f"    {Path(sys.executable).parent / 'headrace'} {command} --broker {address}")
+        console.print(f"the manager, with a link that logs in once: {ready['web']}")
         mail = MailServer(refuse=REFUSED_MAILS)
         mail_server = await mail.start()
         stack.callback(mail.stop)

@@ -54,6 +54,8 @@ from headrace_broker.store.search import Finder
 from headrace_broker.store.settings import SettingsStore
 from headrace_broker.store.statistics import Statistics
 from headrace_broker.store.tokens import TokenStore
+from headrace_broker.web.manager import Manager, Services
+from headrace_broker.web.sessions import Sessions
 
 WATCH_EMBEDDED_S = 0.5
 TYPES_REFRESH_S = 0.5
@@ -118,7 +120,7 @@ class _App:
         if off and not options.testing:
             log.error("the database can lose acknowledged jobs in a crash: these settings are off", settings=off)
         settings, tokens, auth = SettingsStore(pool), TokenTable(TokenStore(pool)), options.auth == "required"
-        statistics = Statistics(pool)
+        statistics, reads, finder, audit = Statistics(pool), Reads(pool), Finder(searching), AuditStore(pool)
         types = TypeTable(settings)
         limits = OwnerLimits(
             lease_s=options.lease_s, heartbeat_s=options.heartbeat_s, disconnect_grace_s=options.disconnect_grace_s, accept_timeout_s=options.accept_timeout_s,
@@ -130,15 +132,17 @@ class _App:
         self._metrics.gauges(lambda: _gauges(ownership, pool))
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as exits:
             server = RpcServer(
-                ownership=ownership, reads=Reads(pool), finder=Finder(searching), graph=GraphReads(pool), settings=settings, statistics=statistics,
-                logs=LogWriter(pool, types.log_limits, types.domain_of, self._metrics), audit=AuditStore(pool), metrics=self._metrics,
+                ownership=ownership, reads=reads, finder=finder, graph=GraphReads(pool), settings=settings, statistics=statistics,
+                logs=LogWriter(pool, types.log_limits, types.domain_of, self._metrics), audit=audit, metrics=self._metrics,
                 payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks, tokens=tokens, auth=auth,
             )  # fmt: skip
             exits.push_async_callback(server.stop, 0)
             bound = await server.start(options.listen, _tls(options.tls_cert, options.tls_key, options.tls_client_ca))
-            http = None
+            http, web = None, None
             if options.http_listen != "off":
-                http = self._open_http(ownership)
+                manager = Manager(Services(ownership, reads, statistics, audit, finder), Sessions(asyncio.get_running_loop().time), __version__)
+                http = self._open_http(ownership, manager)
+                web = self._web_address(http, manager)
                 tasks.create_task(http.run_until_told())
             owning = tasks.create_task(ownership.run())
             retention = Retention(Retirement(pool), functools.partial(partitions.ranges, pool), lambda: ownership.owner.clock.now_s(), self._metrics)
@@ -159,7 +163,7 @@ class _App:
             await self._first(ownership.listening.wait(), self._stopping.wait())
             if not self._stopping.is_set():
                 await server.serving(ownership.ready.is_set())
-                self._say_ready(bound, http, ownership)
+                self._say_ready(bound, http, web, ownership)
             await self._stopping.wait()
             for task in side:
                 task.cancel()
@@ -192,10 +196,10 @@ class _App:
             owning.cancel()
         await server.stop(1.0)
 
-    def _open_http(self, ownership: Ownership) -> HttpServer:
+    def _open_http(self, ownership: Ownership, manager: Manager) -> HttpServer:
         """The HTTP listener. Where nobody chose the port and it is taken, as by another broker on this machine, a free one serves."""
         host, _, port = self._config.options.http_listen.rpartition(":")
-        app = http_app(self._metrics, ownership)
+        app = http_app(self._metrics, ownership, manager.routes)
         try:
             return HttpServer(app, host, int(port))
         except OSError as error:
@@ -255,9 +259,18 @@ class _App:
             except (EmbeddedError, OSError, subprocess.SubprocessError) as error:
                 log.error("the embedded Postgres has ended and does not start; trying again", reason=str(error))
 
-    def _say_ready(self, bound: list[str], http: HttpServer | None, ownership: Ownership) -> None:
+    def _web_address(self, http: HttpServer, manager: Manager) -> str:
+        """Where the pages are; with a link that logs in once, where this broker is tried out or its operator asked for it."""
+        address = f"http://{http.address}/"
+        if self._embedded is None and not self._config.options.login_link:
+            return address
+        link = f"http://{http.address}{manager.link()}"
+        log.info("the manager, with a link that logs in once", manager=link)
+        return link
+
+    def _say_ready(self, bound: list[str], http: HttpServer | None, web: str | None, ownership: Ownership) -> None:
         line = {
-            "event": "ready", "grpc": bound, "http": http.address if http is not None else None, "database": self._database, "pid": os.getpid(),
+            "event": "ready", "grpc": bound, "http": http.address if http is not None else None, "web": web, "database": self._database, "pid": os.getpid(),
             "version": __version__, "role": ownership.role,
         }  # fmt: skip
         print(json.dumps(line), flush=True)

@@ -1,19 +1,20 @@
-"""The HTTP listener: /metrics for Prometheus, /healthz (the process lives), /readyz (it owns the queue and serves)."""
+"""The HTTP listener: /metrics for Prometheus, /healthz (the process lives), /readyz (it owns the queue and serves), and the manager's pages."""
 
 import socket
+from collections.abc import Sequence
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from headrace_broker.metrics import Metrics
 from headrace_broker.shards.ownership import Ownership
 
 
-def http_app(metrics: Metrics, ownership: Ownership) -> Starlette:
-    """The application."""
+def http_app(metrics: Metrics, ownership: Ownership, pages: Sequence[BaseRoute]) -> Starlette:
+    """The application; `pages` are the routes of the manager."""
 
     async def scrape(_request: Request) -> Response:
         return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -25,7 +26,7 @@ def http_app(metrics: Metrics, ownership: Ownership) -> Starlette:
         ready = ownership.ready.is_set() and ownership.owner.refusing is None
         return JSONResponse({"ready": ready, "role": ownership.role}, status_code=200 if ready else 503)
 
-    return Starlette(routes=[Route("/metrics", scrape), Route("/healthz", healthz), Route("/readyz", readyz)])
+    return Starlette(routes=[Route("/metrics", scrape), Route("/healthz", healthz), Route("/readyz", readyz), *pages])
 
 
 class HttpServer(uvicorn.Server):

@@ -29,6 +29,8 @@ THIRD_PARTY = {
         "uvloop",
         "prometheus_client",
         "pydantic",
+        "jinja2",
+        "markupsafe",
         "starlette",
         "structlog",
         "uvicorn",
@@ -45,6 +47,7 @@ BROKER_LAYERS = {
     "actions": {"model", "store", "shards"},
     "maintenance": {"model", "store", "shards", "metrics"},
     "rpc": {"model", "store", "shards", "actions", "metrics"},
+    "web": {"model", "store", "shards", "actions"},
 }
 ONLY_IN = {"asyncpg": {"store", "shards", "app", "__main__"}, "grpc": {"rpc"}, "headrace_proto": {"rpc"}}
 """Third parties that only some parts of the broker may touch; shards, app and main name asyncpg's errors."""

@@ -1,0 +1,65 @@
+"""Charts as SVG without script: bars over time, with the exact numbers in each bar's title. Colours come from the style sheet by class."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+WIDTH, HEIGHT = 900, 160
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One part of a column, in the chart's coordinates."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One point in time: its parts, and what its title says."""
+
+    x: float
+    width: float
+    title: str
+    bars: list[Bar]
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """`top`: the value at the upper edge; `kinds` in the order of the legend; `empty`: there is nothing to see."""
+
+    columns: list[Column]
+    top: float
+    kinds: list[str]
+    empty: bool
+
+
+def stacked(kinds: Sequence[str], values: Sequence[Sequence[float]], titles: Sequence[str]) -> Chart:
+    """Columns of `values` (one number for each kind) standing on each other."""
+    top = nice(max((sum(one) for one in values), default=0.0))
+    step = WIDTH / max(1, len(values))
+    columns = []
+    for index, (one, title) in enumerate(zip(values, titles, strict=True)):
+        x, y, bars = index * step, float(HEIGHT), []
+        for kind, value in zip(kinds, one, strict=True):
+            height = value / top * HEIGHT if top else 0.0
+            if height > 0:
+                y -= height
+                bars.append(Bar(round(x, 2), round(y, 2), round(max(0.5, step - 1), 2), round(height, 2), kind))
+        columns.append(Column(round(x, 2), round(step, 2), title, bars))
+    return Chart(columns, top, list(kinds), not any(any(one) for one in values))
+
+
+def nice(value: float) -> float:
+    """The next of 1, 2, 5 times a power of ten."""
+    if value <= 0:
+        return 0.0
+    scale = 1.0
+    while scale * 10 <= value:
+        scale *= 10
+    while scale > value:
+        scale /= 10
+    return next(scale * factor for factor in (1, 2, 5, 10) if scale * factor >= value)

@@ -1,0 +1,95 @@
+"""Values as people read them: times relative with the exact one on hover, numbers grouped, big ids whole."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from headrace_broker.model.job import State
+
+NOTHING = "\N{EN DASH}"  # where there is no value
+HERE = Path(__file__).parent
+STATE_NAMES = {State.WAITING: "waiting", State.PROCESSING: "processing", State.COMPLETED: "completed", State.ERROR: "error", State.ABORTED: "aborted"}
+LEVELS = {1: "debug", 2: "info", 3: "warning", 4: "error"}
+
+
+def environment(version: str) -> jinja2.Environment:
+    """The templates' environment: everything is escaped, and a name that is not there is an error."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    made.filters.update(ago=ago, number=number, seconds=seconds, percent=percent, state=state, span=span_s, size=size)
+    made.globals.update(version=version, STATES=STATE_NAMES, LEVELS=LEVELS)
+    return made
+
+
+def ago(at: datetime | float | None) -> Markup | str:
+    """Such as "3 min ago" or "in 2 h", with the exact time on hover."""
+    if at is None:
+        return NOTHING
+    when = datetime.fromtimestamp(at, UTC) if isinstance(at, (int, float)) else at
+    away_s = (datetime.now(UTC) - when).total_seconds()
+    words = "now" if abs(away_s) < 1 else f"in {span_s(-away_s)}" if away_s < 0 else f"{span_s(away_s)} ago"
+    exact = when.astimezone(UTC).isoformat(sep=" ", timespec="milliseconds").replace("+00:00", " UTC")
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(when.astimezone(UTC).isoformat(), exact, words)
+
+
+def span_s(value: float | None) -> str:
+    """A duration in one unit that suits it."""
+    if value is None:
+        return NOTHING
+    if value < 0.0995:
+        return f"{value * 1000:.1f} ms" if value < 0.00995 else f"{value * 1000:.0f} ms"
+    for limit, unit, name in ((10, 1, "s"), (120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h"), (float("inf"), 86_400, "d")):
+        if value < limit:
+            return f"{value / unit:.2f} {name}" if limit == 10 else f"{value / unit:.0f} {name}"
+    return ""
+
+
+seconds = span_s
+
+
+def number(value: float | None) -> str:
+    """Digits in groups of three; a rate below ten with two decimals."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:,.2f}" if abs(value) < 10 else f"{value:,.0f}"
+    return f"{int(value):,}"
+
+
+def percent(value: float | None) -> str:
+    """A share of 0 to 1."""
+    return NOTHING if value is None else f"{value * 100:.1f} %" if 0 < value < 0.1 else f"{value * 100:.0f} %"
+
+
+def size(value: float) -> str:
+    """Bytes."""
+    for limit, unit, name in ((1024, 1, "B"), (1 << 20, 1024, "KiB"), (float("inf"), 1 << 20, "MiB")):
+        if value < limit:
+            return f"{value / unit:.0f} {name}" if unit == 1 else f"{value / unit:.1f} {name}"
+    return ""
+
+
+def state(value: State) -> Markup:
+    """A state by sign, colour and word."""
+    name = STATE_NAMES.get(value, "gone")
+    return Markup('<span class="state {0}">{0}</span>').format(name)
+
+
+def content(data: bytes | None, content_type: str | None) -> dict[str, Any]:
+    """What to show of a payload or result: `kind` is none, json (with `value`), text or binary (with `text`)."""
+    if not data:
+        return {"kind": "none", "text": "", "value": None}
+    try:
+        value = json.loads(data)
+        return {"kind": "json", "text": json.dumps(value, indent=2, ensure_ascii=False), "value": value}
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return {"kind": "text", "text": data.decode(), "value": None}
+    except UnicodeDecodeError:
+        return {"kind": "binary", "text": f"{size(len(data))} of {content_type or 'bytes'}, not text", "value": None}

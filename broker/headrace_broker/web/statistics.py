@@ -1,0 +1,92 @@
+"""Trend and capacity, each chart with its table."""
+
+import csv
+import io
+from datetime import UTC, datetime
+
+from starlette.responses import JSONResponse, Response
+
+from headrace_broker.actions import statistics
+from headrace_broker.actions.statistics import Point, Series
+from headrace_broker.model import histogram
+from headrace_broker.model.errors import InvalidField
+from headrace_broker.web import chart, render
+from headrace_broker.web.manager import Page, Visit, html
+from headrace_broker.web.sessions import Role
+
+PERIODS = {"1h": 60, "6h": 360, "1d": 1440, "7d": 10_080, "30d": 43_200}
+
+
+def row(point: Point) -> dict[str, object]:
+    """The figures of a point, as tables and files give them; times in seconds."""
+    figures: dict[str, object] = {"at": datetime.fromtimestamp(point.at * 60, UTC).isoformat().replace("+00:00", "Z")}
+    figures.update({name: point.numbers[name] for name in statistics.NUMBERS})
+    for kind, counts in (("wait", point.wait), ("run", point.run)):
+        for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
+            figures[f"{kind}_{name}_s"] = histogram.percentile_s(counts, share)
+    return figures | {"error_rate": point.error_rate, "waiting": point.waiting, "utilisation": point.utilisation}
+
+
+def outcome_chart(series: Series) -> chart.Chart:
+    """Attempts by what became of them."""
+    values = [(point.numbers["completed"], point.failures) for point in series.points]
+    titles = [
+        f"{datetime.fromtimestamp(point.at * 60, UTC):%Y-%m-%d %H:%M} UTC: {done:,} completed, {failed:,} failed"
+        for point, (done, failed) in zip(series.points, values, strict=True)
+    ]
+    return chart.stacked(("completed", "error"), values, titles)
+
+
+def _wait_chart(series: Series) -> chart.Chart:
+    values = []
+    titles = []
+    for point in series.points:
+        half, most = (histogram.percentile_s(point.wait, share) or 0.0 for share in (0.5, 0.99))
+        values.append((half, most - half))
+        titles.append(f"{datetime.fromtimestamp(point.at * 60, UTC):%Y-%m-%d %H:%M} UTC: half waited at most {render.span_s(half)}, 99 % {render.span_s(most)}")
+    return chart.stacked(("p50", "p99"), values, titles)
+
+
+async def trend(visit: Visit) -> Response:
+    """What happened over a period."""
+    owner = visit.owner
+    period = visit.query("period") or "1d"
+    if period not in PERIODS:
+        raise InvalidField("period", f"one of {', '.join(PERIODS)}")
+    minute = int(owner.clock.now_s() // 60) + 1
+    by = visit.query("by")
+    types = [visit.query("type")] if visit.query("type") else []
+    found = await statistics.trend(visit.services.statistics, owner, visit.domain, types=types, from_minute=minute - PERIODS[period], to_minute=minute, by=by)
+    form = visit.query("form")
+    if form in ("csv", "json"):
+        return _file(form, found.series)
+    whole = found.series if by else [found.series[0]]
+    charts = [(series, outcome_chart(series), _wait_chart(series), series.total()) for series in whole[:20]]
+    return html(
+        visit, "trend.html", title="Trend", period=period, periods=list(PERIODS), by=by, type=visit.query("type"),
+        types=[entry.name for entry in owner.types.of_domain(visit.domain)],
+        charts=charts, more=max(0, len(whole) - 20), before=found.before[0].total(), step=found.step, row=row,
+        query={"period": period, "by": by, "type": visit.query("type")},
+    )  # fmt: skip
+
+
+async def capacity(visit: Visit) -> Response:
+    """Demand against slots by type."""
+    wished_s = float(visit.query("wait")) if visit.query("wait").replace(".", "", 1).isdigit() else 10.0
+    found = await statistics.capacity(visit.services.statistics, visit.owner, visit.domain, wished_wait_s=wished_s)
+    return html(visit, "capacity.html", title="Capacity", types=found, wished=wished_s)
+
+
+def _file(form: str, series: list[Series]) -> Response:
+    rows = [{"name": one.name, **row(point)} for one in series for point in one.points]
+    if form == "json":
+        return JSONResponse(rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else ["name"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers={"Content-Disposition": 'attachment; filename="trend.csv"'})
+
+
+PAGES: dict[str, Page] = {"/trend": trend, "/capacity": capacity}
+ACTIONS: dict[str, tuple[Role, Page]] = {}

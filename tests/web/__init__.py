@@ -1,0 +1,1 @@
+"""The manager, over HTTP and in a real Chromium."""

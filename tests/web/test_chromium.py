@@ -1,0 +1,96 @@
+"""The pages in a real Chromium: nothing overflows at 390 px, axe finds nothing, keys and live update work, and no stored text runs."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from headrace_client import Client
+from playwright.async_api import Page, async_playwright
+
+from tests.support.processes import ROOT, BrokerProcess, Process
+from tests.web.test_manager import HOSTILE
+
+CHROMIUM = next((path for path in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if os.path.exists(path)), None)
+AXE = ROOT / "tests" / "web" / "node_modules" / "axe-core" / "axe.min.js"
+pytestmark = pytest.mark.skipif(CHROMIUM is None or not AXE.exists(), reason="needs Debian's chromium, and axe-core from npm (make tests/web/node_modules/.set-up)")
+WIDTHS = (390, 1400)
+
+
+@pytest.fixture
+async def page(broker: BrokerProcess) -> AsyncIterator[Page]:
+    """A logged-in browser; what a page logs as an error, or throws, fails the test."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        context = await browser.new_context()
+        page = await context.new_page()
+        wrong: list[str] = []
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page.on("dialog", lambda dialog: wrong.append(f"a dialog: {dialog.message}"))
+        await page.goto(broker.ready["web"])
+        yield page
+        await browser.close()
+        assert not wrong, wrong
+
+
+async def look(page: Page, base: str, path: str) -> None:
+    """Opens a page in every width and theme, and judges it."""
+    for width in WIDTHS:
+        for scheme in ("light", "dark"):
+            await page.set_viewport_size({"width": width, "height": 900})
+            await page.emulate_media(color_scheme=scheme)
+            answer = await page.goto(base + path)
+            assert answer is not None and answer.ok, path
+            over = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            assert over <= 0, f"{path} is {over} px wider than {width}"
+            await page.evaluate(AXE.read_text())  # the page's policy lets no script in, the debugger does
+            found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+            faults = [(fault["id"], [node["target"] for node in fault["nodes"]][:3]) for fault in found["violations"]]
+            assert not faults, f"{path} at {width} px, {scheme}: {faults}"
+
+
+@pytest.mark.timeout(300)
+async def test_pages_of_an_empty_and_of_a_full_broker(page: Page, base: str, client: Client, agent: Process, directory: Path) -> None:
+    for path in ("/", "/jobs", "/agents", "/audit"):
+        await look(page, base, path)
+    hostile = (await client.submit("nobody", {HOSTILE: HOSTILE}, instance_id=HOSTILE, labels={"a": HOSTILE})).job_id
+    await client.abort([hostile], reason=HOSTILE)
+    failed = (await client.submit("permanent")).job_id
+    await client.wait(failed)
+    for path in (
+        "/",
+        "/jobs",
+        "/types",
+        "/types/echo",
+        "/trend?period=1h&by=type",
+        "/capacity",
+        f"/jobs/{hostile}",
+        f"/jobs/{hostile}?tab=data",
+        f"/jobs/{failed}",
+        "/audit",
+    ):
+        await look(page, base, path)
+
+
+@pytest.mark.timeout(180)
+async def test_keys_move_choose_and_open_and_live_update_can_be_paused(page: Page, base: str, client: Client) -> None:
+    first = (await client.submit("nobody")).job_id
+    await page.goto(f"{base}/jobs")
+    newer = (await client.submit("nobody")).job_id
+    await page.wait_for_selector(f"text={newer}")  # live
+    await page.keyboard.press("p")
+    assert await page.get_attribute("#live", "aria-pressed") == "false"
+    await page.reload()
+    assert await page.get_attribute("#live", "aria-pressed") == "false", "it stays paused"
+    await page.keyboard.press("j")
+    await page.keyboard.press("j")
+    await page.keyboard.press("x")
+    assert await page.inner_text("#count") == "1 chosen"
+    await page.keyboard.press("o")
+    await page.wait_for_url(f"**/jobs/{first}")
+    await page.goto(f"{base}/jobs")
+    await page.check("#all")
+    await page.fill('input[name="reason"]', "not wanted")
+    await page.click("text=Abort chosen")
+    await page.wait_for_selector("text=2 of 2 jobs were told to end.")

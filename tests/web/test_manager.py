@@ -1,0 +1,144 @@
+"""Who is let in, what pages show and do, and that what others stored executes nothing."""
+
+import csv
+import io
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+from headrace_client import AdminClient, Client, State
+
+from tests.support.processes import BrokerProcess, Process, running, start_broker, until
+from tests.web.conftest import Browser
+
+PAGES = ["/", "/jobs", "/types", "/agents", "/trend", "/capacity", "/audit"]
+HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'{{7*7}}"
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/jobs/1", "/types/x"])
+async def test_without_a_session_every_page_asks_to_log_in(base: str, path: str) -> None:
+    async with httpx.AsyncClient(base_url=base) as client:
+        answer = await client.get(path)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+
+
+async def test_a_link_begins_one_session(broker: BrokerProcess, browser: Browser, base: str) -> None:
+    async with httpx.AsyncClient(base_url=base) as other:
+        answer = await other.get(broker.ready["web"])
+        assert answer.status_code == 403 and "used already" in answer.text and not other.cookies
+    await browser.get("/jobs")
+    answer = await browser.client.post("/logout", headers={"Origin": base})
+    assert answer.status_code == 303
+    assert (await browser.client.get("/jobs")).status_code == 303
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_an_empty_broker_says_what_to_do_next_and_headers_are_strict(browser: Browser, path: str) -> None:
+    answer = await browser.client.get(path)
+    assert answer.status_code == 200, answer.text
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+    assert answer.headers["cache-control"] == "no-store" and answer.headers["x-content-type-options"] == "nosniff"
+    assert "<script>" not in answer.text and "style=" not in answer.text and " onclick" not in answer.text
+    cookie = next(iter(browser.client.cookies.jar))
+    assert cookie.has_nonstandard_attr("HttpOnly") and cookie.get_nonstandard_attr("SameSite") == "strict"
+
+
+async def test_a_change_needs_the_form_of_the_session(browser: Browser, base: str, client: Client) -> None:
+    job_id = str((await client.submit("nobody")).job_id)
+    token = {"csrf": browser.token(await browser.get("/jobs"))}
+    for headers, fields in (({"Origin": base}, {}), ({"Origin": base}, {"csrf": "wrong"}), ({"Origin": "http://elsewhere.example"}, token), ({}, token)):
+        answer = await browser.client.post("/job-abort", data={"job_id": job_id, **fields}, headers=headers)
+        assert answer.status_code == 403
+    assert (await client.get(int(job_id))).state is State.WAITING
+
+
+async def test_jobs_are_requeued_aborted_and_deleted_with_a_row_in_the_audit(browser: Browser, client: Client, agent: Process) -> None:
+    failed = (await client.submit("permanent")).job_id
+    await client.wait(failed)
+    await browser.post("/job-requeue", job_id=str(failed), reason="once more")
+    assert (await client.wait(failed)).run == 2
+    text = await browser.get(f"/jobs/{failed}")
+    assert "requeued" in text and "once more" in text and "manager" in text
+    waiting = [(await client.submit("nobody")).job_id for _ in range(3)]
+    await browser.post("/job-abort", job_id=[str(job_id) for job_id in waiting], reason="not wanted")
+    assert "3 of 3 jobs were told to end." in await browser.get("/jobs")
+    assert {(await client.get(job_id)).state for job_id in waiting} == {State.ABORTED}
+    await browser.post("/job-requeue", job_id="999")
+    assert "no job 999" in await browser.get("/jobs")
+    await browser.post("/job-purge", job_id=str(waiting[0]))
+    await browser.get(f"/jobs/{waiting[0]}", status=404)
+    audit = await browser.get(f"/audit?target=job/{failed}")
+    assert "job.requeue" in audit and "once more" in audit
+
+
+async def test_a_type_is_paused_and_its_settings_change(browser: Browser, client: Client, admin: AdminClient) -> None:
+    await client.submit("report/weekly")
+    await browser.post("/type-pause/report/weekly", paused="true", reason="month end")
+    assert (await admin.get_type("report/weekly")).effective["paused"] is True
+    await browser.post("/type-settings/report/weekly", name="max_attempts", value="9")
+    text = await browser.get("/types/report/weekly")
+    assert "max_attempts of report/weekly is 9 now." in text and "paused" in text
+    await browser.post("/type-settings/report/weekly", name="max_attempts", value="many")
+    assert "a number, found" in await browser.get("/types/report/weekly")
+    await browser.post("/type-settings/report/weekly", name="max_attempts", clear="1")
+    assert (await admin.get_type("report/weekly")).effective["max_attempts"] == 5
+
+
+async def test_filters_are_in_the_address_and_pages_go_on(browser: Browser, client: Client, agent: Process) -> None:
+    for number in range(55):
+        await client.submit("nobody", instance_id=f"case-{number % 2}", labels={"side": "left" if number < 3 else "right"})
+    text = await browser.get("/jobs?instance=case-1")
+    assert text.count('name="job_id"') == 27
+    assert (await browser.get("/jobs?label=side%3Dleft")).count('name="job_id"') == 3
+    first = await browser.get("/jobs?state=waiting")
+    assert first.count('name="job_id"') == 50
+    following = first.split('rel="next"')[0].rpartition('href="')[2].partition('"')[0].replace("&amp;", "&")
+    assert (await browser.get(following)).count('name="job_id"') == 5
+    await browser.get("/jobs?state=sleeping", status=400)
+    assert "found &#39;yesterday&#39;" in await browser.get("/jobs?created_from=yesterday", status=400)
+    assert (await browser.get("/jobs?state=waiting&order=score")).count('name="job_id"') == 50
+
+
+async def test_what_others_stored_is_text(browser: Browser, client: Client, agent: Process) -> None:
+    job_id = (await client.submit("nobody", {HOSTILE: HOSTILE}, instance_id=HOSTILE, labels={"a": HOSTILE}, key=HOSTILE)).job_id
+    await client.abort([job_id], reason=HOSTILE)
+    talk = (await client.submit("talk", {"text": HOSTILE})).job_id
+    await client.wait(talk)
+    for path in (
+        "/jobs",
+        f"/jobs/{job_id}",
+        f"/jobs/{job_id}?tab=data",
+        f"/jobs/{talk}?tab=log",
+        "/audit",
+        "/",
+        "/jobs?instance=" + "%3Cscript%3E",
+        "/types/%3Cscript%3E",
+    ):
+        text = (await browser.client.get(path)).text
+        assert "<script>alert" not in text and "<img src=x" not in text and "49" not in text.partition("{{7")[0][-3:], path
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in await browser.get(f"/jobs/{job_id}")
+
+
+async def test_page_file_and_rpc_tell_the_same(browser: Browser, client: Client, admin: AdminClient, agent: Process) -> None:
+    for number in range(7):
+        await client.wait((await client.submit("echo", number)).job_id)
+
+    async def told() -> bool:
+        lines = list(csv.DictReader(io.StringIO(await browser.get("/trend?period=1h&form=csv"))))
+        return sum(int(line["completed"]) for line in lines) == 7
+
+    await until(told)
+    assert (await admin.trend()).series[0].total.completed == 7
+    whole = await browser.get("/trend?period=1h")
+    assert "<dt>completed</dt><dd>7</dd>" in whole
+
+
+async def test_a_broker_that_stands_by_says_so(browser: Browser, database: str, directory: Path, stack: AsyncExitStack) -> None:
+    standby = await start_broker(directory, "--login-link", database=database, name="standby")
+    await stack.enter_async_context(running(standby))
+    async with httpx.AsyncClient(base_url=f"http://{standby.ready['http']}") as client:
+        await client.get(standby.ready["web"])
+        answer = await client.get("/jobs")
+        assert answer.status_code == 503 and "stands by" in answer.text
