@@ -341,3 +341,12 @@ async def test_an_aborted_callback_lets_its_members_go_and_may_be_requeued(machi
     await _change(machine, Verb.REQUEUE, batch_id)
     await machine.read_standings()
     assert machine.owner.graph.unmet == {batch_id: {first}} and machine.owner.graph.is_open(batch_id)
+
+
+async def test_a_callback_waits_for_the_seal_when_all_members_have_settled(machine: Machine) -> None:
+    batch_id, [only] = await _batch(machine, 1)
+    await _change(machine, Verb.ABORT, only)
+    await machine.flush()
+    assert await kinds(machine, batch_id) == [] and machine.owner.graph.unmet[batch_id] == set()
+    await _change(machine, Verb.SEAL, batch_id)
+    assert await kinds(machine, batch_id) == ["dependencies_met"]

@@ -49,7 +49,7 @@ MUTANTS = (
     Mutant("what was decided while it was read is forgotten", STANDINGS, "if job_id in moved and not completed:", "if False:", f"{STEPS} -k read_again"),
     Mutant("a takeover forgets who waits", RECOVER, "            owner.graph.hold(stored.job_id, stored.waits_for)\n", "            pass\n", f"{STEPS} -k takes_over"),
     Mutant("a takeover takes held jobs for ready ones", WAITING, "coalesce(j.more ? 'depends_on', false) as held", "false as held", f"{STEPS} -k takes_over"),
-    Mutant("a requeue forgets what the job waits for", CHANGES, "        owner.graph.hold(head.job_id, head.waits_for)\n", "        pass\n", f"{STEPS} -k takes_over"),
+    Mutant("a requeue forgets what the job waits for", CHANGES, "        owner.graph.hold(head.job_id, head.waits_for)\n", "        pass\n", f"{STEPS} -k waits_anew"),
     Mutant(
         "a job that had its turn waits again",
         HEADS,
@@ -61,7 +61,7 @@ MUTANTS = (
     Mutant("what live jobs depend on goes", "broker/headrace_broker/store/sql/migrations/0009_graph.sql", " or j.job_id in (select w.job_id from watched w)", "", WAITED),
     Mutant("what live jobs depend on is thought to go", GONE, "\n        or j.job_id in (select w.job_id from headrace.waited_for($1::int, $2, $3) w)", "", WAITED),
     # batches and children
-    Mutant("a callback does not wait for the seal", GRAPH, "if not unmet and self.sealed.get(live.job_id, True):", "if not unmet:", f"{STEPS} -k requeued_before"),
+    Mutant("a callback does not wait for the seal", GRAPH, "if not unmet and self.sealed.get(live.job_id, True):", "if not unmet:", f"{STEPS} -k for_the_seal"),
     Mutant("a failed member fails the callback", GRAPH, "if batch or news.state is State.COMPLETED:", "if news.state is State.COMPLETED:", f"{STEPS} -k requeued_before"),
     Mutant("a requeued member is not waited for", CHANGES, "    owner.graph.requeued(head.job_id)\n", "", f"{STEPS} -k requeued_before"),
     Mutant("a takeover forgets the members", STANDINGS, "owner.graph.learn_batch(", "(lambda *_, **__: None)(", f"{STEPS} -k requeued_before"),
