@@ -211,6 +211,16 @@ async def test_age_counts_where_a_type_says_so(channel: grpc.aio.Channel, stack:
     assert await agent.take(4) == [4, 2, 1, 3]  # 999, 1 + 50, 0 + 50, and 2 for as long as it is new
 
 
+async def test_what_comes_after_an_old_job_is_only_as_old_as_it_is(channel: grpc.aio.Channel, stack: AsyncExitStack, client: Client, admin: AdminClient) -> None:
+    await admin.set_type("t", ageing_s=0.1, ageing_max=1000)
+    await client.submit("t", 1)
+    await asyncio.sleep(2.6)  # age is what is tested
+    await client.submit_many([JobSpec("t", 2), JobSpec("t", 3), JobSpec("t", 4, priority=20)])
+    agent = await Order.connect(channel, stack, "t")
+    await agent.send(credit=agents_pb2.Credit(assign_no=0, free=4))
+    assert [int(job.payload) for job in (await agent.until("assign")).jobs] == [1, 4, 2, 3]
+
+
 async def test_by_the_command_line(broker: BrokerProcess, client: Client, agent: Process) -> None:
     async def shell(*words: str, code: int = 0) -> str:
         done = await asyncio.to_thread(run_command, "headrace", *words, environment={"HEADRACE_BROKER": broker.address})

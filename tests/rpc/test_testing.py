@@ -16,7 +16,7 @@ DAY_S = 86_400.0
 
 @pytest.fixture
 async def testing(database: str, directory: Path, stack: AsyncExitStack) -> BrokerProcess:
-    process = await start_broker(directory, "--testing", "--retention-period-s", "1", database=database)
+    process = await start_broker(directory, "--testing", "--retention-period-s", "86400", database=database)
     stack.push_async_callback(process.kill)
     return process
 
@@ -66,6 +66,9 @@ async def test_delete_dates_pass_and_jobs_of_the_shortest_class_find_their_parti
         await admin.advance_clock(10 * DAY_S)
         with pytest.raises(NotFound):
             await client.get(job_id)
+        for _ in range(3):  # at once, and not when partitions are looked for next
+            await client.submit("echo", 3, timeout_s=1.5)
+            await admin.advance_clock(10 * DAY_S)
         results = await client.submit_many([JobSpec("echo", n) for n in range(100)])
         assert len({result.job_id for result in results if hasattr(result, "job_id")}) == 100
         assert (await client.wait((await client.submit("echo", 2)).job_id, timeout_s=20)).state is State.COMPLETED

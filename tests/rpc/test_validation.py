@@ -231,6 +231,10 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("Testing.AdvanceClock", testing_pb2.AdvanceClockRequest(), "by"),
     ("Testing.AdvanceClock", testing_pb2.AdvanceClockRequest(by=Duration(seconds=-1)), "by"),
     ("Testing.AdvanceClock", testing_pb2.AdvanceClockRequest(by=Duration(seconds=1001 * 86_400)), "by"),
+    ("Stats.GetTrend", stats_pb2.GetTrendRequest(by="colour"), "by"),
+    ("Stats.GetTrend", stats_pb2.GetTrendRequest(step=Duration(seconds=30)), "step"),
+    ("Stats.GetCapacity", stats_pb2.GetCapacityRequest(window=Duration(seconds=30)), "window"),
+    ("Stats.GetCapacity", stats_pb2.GetCapacityRequest(wished_wait=Duration(seconds=-1)), "wished_wait"),
 ]
 NOTHING_TO_REFUSE = {"Admin.ListJobTypes", "Admin.ListAgents", "Stats.GetOverview"}
 STREAMS = {"Jobs.SubmitStream", "Jobs.WatchJobs", "Agents.Connect", "Logs.TailLogs"}
