@@ -38,3 +38,16 @@ left join lateral (
     select convert_from(n.data, 'UTF8')::jsonb as amended from headrace.note n where n.job_id = j.job_id and (n.job_id & 7) = (j.job_id & 7) and n.kind = 7
     order by n.lease_epoch desc, n.at desc limit 1
 ) n on true;
+
+-- As before; what was said of a job's deletion may have been taken back, so once anything was said the submission does not count.
+create or replace function headrace.completed_delete_minute(wanted bigint, wanted_type int) returns int language sql volatile as $$
+    select case when not coalesce((terms.said->>'hold')::boolean, false) then
+        ceil((extract(epoch from clock_timestamp()) + coalesce(case when terms.said is null then (j.more->>'delete_after_s')::float8 else (terms.said->>'delete_after_s')::float8 end,
+            (t.overrides->>'delete_completed_after_s')::float8, (t.declared->>'delete_completed_after_s')::float8, 604800)) / 60)::int end
+    from headrace.job j join headrace.job_type t on t.type_id = wanted_type
+    left join lateral (
+        select convert_from(n.data, 'UTF8')::jsonb as said from headrace.note n where n.job_id = wanted and (n.job_id & 7) = (wanted & 7) and n.kind = 7
+        order by n.lease_epoch desc, n.at desc limit 1
+    ) terms on true
+    where j.job_id = wanted and (j.job_id & 7) = (wanted & 7)
+$$;
