@@ -19,6 +19,7 @@ from prometheus_client import start_http_server
 
 from headrace_agent import __version__
 from headrace_agent.agent import Agent
+from headrace_agent.doors import ONCE_TABLE
 from headrace_agent.errors import AgentError
 from headrace_agent.reload import wait_for_change, watch
 
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="headrace-agent", description="Runs jobs of headrace.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("version", help="print the version")
+    commands.add_parser("once-table", help="print the table that ctx.once() needs in your database")
     run = commands.add_parser("run", help="serve jobs until told to stop")
     run.add_argument("agents", nargs="+", metavar="MODULE:AGENT", help="where the Agent is: module, colon, name; several are run as one")
     run.add_argument("--broker", default=_env("BROKER"), help="HOST:PORT[,HOST:PORT] (HEADRACE_BROKER)")
@@ -45,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     if arguments.command == "version":
         print(__version__)
+        return
+    if arguments.command == "once-table":
+        print(ONCE_TABLE, end="")
         return
     shown = logging.StreamHandler()
     shown.setLevel(arguments.log_level.upper())  # the root logger's level is lowered later, for what handlers log

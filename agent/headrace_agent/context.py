@@ -6,14 +6,16 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Protocol
 
 from headrace_client import BatchStatus, Dependency, Submitted
 from headrace_proto.v1 import jobs_pb2
 from headrace_proto.wire import to_timestamp
 
-from headrace_agent.errors import Aborted
+from headrace_agent import codec, doors
+from headrace_agent.errors import Aborted, AgentError
 from headrace_agent.job import Job
 
 MAX_LINE = 16 * 1024  # characters of one line
@@ -77,7 +79,9 @@ class JobContext:
     Made for every job, so it makes nothing that a handler may not ask for.
     """
 
-    __slots__ = ("_aborted", "_bytes", "_children", "_full_at", "_job", "_lines", "_log", "_log_full", "_raises", "_waiters", "job_id", "lease_epoch", "sink", "state")
+    __slots__ = (
+        "_aborted", "_bytes", "_children", "_door", "_full_at", "_job", "_lines", "_log", "_log_full", "_raises", "_waiters", "job_id", "lease_epoch", "sink", "state",
+    )  # fmt: skip
 
     def __init__(self, job: Job, sink: Sink, state: Any) -> None:
         self._job = job
@@ -88,6 +92,7 @@ class JobContext:
         self._raises = False  # whether calls raise Aborted: in threads and processes
         self._lines = self._bytes = 0
         self._log_full = False
+        self._door: doors.Door | None = None
         self._children: Counter[str] | None = None  # by type: how many were submitted without a key
         self._full_at = 0  # number of the first line beyond the limit
         self.state = state
@@ -227,6 +232,83 @@ class JobContext:
                 self._children[type_] += 1
                 name = f"{type_}#{self._children[type_]}"
         return {"instance_id": self.instance_id, **options, "parent_id": self.job_id, "key": f"{self.job_id}.{self.run}.{name}"}
+
+    def transaction(self, source: Any) -> AbstractAsyncContextManager[Any]:
+        """`async with ctx.transaction(source) as con:` the handler's effects and the job's completion in one transaction of the queue's own database.
+
+        `source`: a pool or connection of asyncpg or psycopg. The end of the block completes the job and commits; an exception rolls both back, and is how the attempt
+        ends when it leaves the handler. After the block the job is completed, whatever the handler does or returns: give its result to `set_result` inside.
+
+        Raises:
+            LeaseLost: at the end of the block, when the lease is somebody else's by now; all is rolled back. AgentError: the connection does not fit.
+        """
+        return doors.transaction(self, source)
+
+    def transaction_blocking(self, source: Any) -> AbstractContextManager[Any]:
+        """The same for threads and processes: `with ctx.transaction_blocking(source) as con:` with a connection or pool of psycopg."""
+        return doors.transaction_blocking(self, source)
+
+    def completing(self) -> AbstractContextManager[None]:
+        """`with ctx.completing():` around a transaction of any library, in threads and in the event loop, in which the handler itself calls headrace.complete_job.
+
+        Its arguments are `ctx.job_id`, `ctx.lease_epoch` and the result. The transaction must be committed when the block ends. Raises LeaseLost as `transaction` does.
+        """
+        return doors.completing(self)
+
+    def set_result(self, result: Any) -> None:
+        """The job's result, inside of `transaction`; the newest counts."""
+        if self._door is None or self._door.committed:
+            raise AgentError("set_result belongs inside of ctx.transaction(); elsewhere return the result")
+        self._door.result = result
+
+    async def once(self, source: Any, effect: Callable[[Any], Awaitable[Any]], *, step: str = "") -> Any:
+        """Runs `effect(con)` in a transaction of a database of yours, at most once for this run of the job, and returns its result, which must be JSON.
+
+        The job may run twice (its agent dies after the commit, say); the second time finds what the first has done and returns its result. `source`: as for
+        `transaction`. `step` tells effects of one job apart. The database needs the table that `headrace-agent once-table` prints.
+        """
+        return await doors.once(self, source, effect, step)
+
+    def once_blocking(self, source: Any, effect: Callable[[Any], Any], *, step: str = "") -> Any:
+        """The same for threads and processes, with psycopg."""
+        return doors.once_blocking(self, source, effect, step)
+
+    @property
+    def door(self) -> "doors.Door | None":
+        """For the runner: the transaction that may have completed the job; None: there is none."""
+        return self._door
+
+    def open_door(self) -> "doors.Door":
+        """For `completing`: from now on the job may be completed by a transaction, whatever is known of its commit."""
+        self._check()
+        if self._door is not None and self._door.committed:
+            raise AgentError("the job is completed: its transaction was committed")
+        self._door = doors.Door()
+        self._tell_door(committed=False)
+        return self._door
+
+    def close_door(self, door: "doors.Door") -> None:
+        """For `completing`: the transaction was committed."""
+        door.committed = True
+        self._tell_door(committed=True)
+
+    def set_door(self, committed: bool) -> None:
+        """For the runner of a process, whose handler has a context of its own."""
+        self._door = self._door or doors.Door()
+        self._door.committed = committed
+
+    def door_result(self) -> bytes | None:
+        """For `transaction`: what `set_result` said, encoded."""
+        assert self._door is not None
+        if self._door.result is None:
+            return None
+        encoded, seal = codec.encode(self._door.result), getattr(self.sink, "seal_result", None)
+        return encoded if seal is None else bytes(seal(encoded, self.type))
+
+    def _tell_door(self, *, committed: bool) -> None:
+        tell = getattr(self.sink, "door", None)  # only processes have to tell somebody
+        if tell is not None:
+            tell(committed)
 
     def mark_aborted(self) -> None:
         """For the runner: from now on `aborted` is true. Called in the event loop of `wait_aborted`, or where nobody waits."""

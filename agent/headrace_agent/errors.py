@@ -34,6 +34,10 @@ class Aborted(Exception):
     """Raised inside a thread or process handler, by calls of its context, once somebody asked for the job's end or its lease is over."""
 
 
+class LeaseLost(Exception):
+    """Raised when a handler's transaction cannot complete the job any more: it was rolled back, and the attempt ends without an outcome. Let it pass."""
+
+
 class InvalidPayload(Exception):
     """The payload does not fit the handler's annotation."""
 

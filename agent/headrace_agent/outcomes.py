@@ -1,6 +1,7 @@
 """How an attempt ended, as the message that goes to the broker."""
 
 import hashlib
+import logging
 import traceback
 from typing import Any
 
@@ -13,6 +14,7 @@ from headrace_agent.errors import Fail, InvalidPayload, ProcessDied, Retry, Snoo
 from headrace_agent.job import Job
 from headrace_agent.registry import Handler
 
+log = logging.getLogger("headrace.agent")
 MAX_MESSAGE = 8000
 MAX_TRACEBACK = 64 * 1024
 
@@ -69,6 +71,22 @@ def released(job: Job, after_s: float | None = None) -> agents_pb2.Outcome:
     outcome = agents_pb2.Outcome(job_id=job.job_id, lease_epoch=job.lease_epoch, kind=agents_pb2.OUTCOME_KIND_RELEASED)
     if after_s:
         outcome.retry_after.CopyFrom(to_duration(max(0.0, after_s)))
+    return outcome
+
+
+def after_door(job: Job, outcome: Ended, *, committed: bool) -> Ended:
+    """The outcome of an attempt whose handler has used a transaction that completes the job.
+
+    Committed: the job is completed, and the broker is told only that the attempt is over. Otherwise nobody here knows for sure, and the broker looks before it believes.
+    """
+    if committed:
+        if isinstance(outcome, agents_pb2.Outcome) and outcome.kind == agents_pb2.OUTCOME_KIND_FAILED:
+            log.warning("job %s (%s) was completed by its transaction; what its handler raised afterwards is not kept: %s", job.job_id, job.type, outcome.error.message)
+        return agents_pb2.Outcome(job_id=job.job_id, lease_epoch=job.lease_epoch, kind=agents_pb2.OUTCOME_KIND_SETTLED)
+    if isinstance(outcome, bytes):
+        outcome = agents_pb2.Outcome(job_id=job.job_id, lease_epoch=job.lease_epoch, kind=agents_pb2.OUTCOME_KIND_COMPLETED, result=outcome)
+    if outcome is not None:
+        outcome.door = True
     return outcome
 
 

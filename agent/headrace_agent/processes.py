@@ -18,11 +18,14 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from headrace_client import Submitted, SyncClient
+from headrace_client.channel import metadata
+from headrace_client.codecs import Codecs
 from headrace_proto.v1 import jobs_pb2
+from headrace_proto.wire import DOMAIN_KEY
 
 from headrace_agent import codec
 from headrace_agent.context import CaptureHandler, JobContext, Sink, current
-from headrace_agent.errors import Aborted, Fail, InvalidPayload, ProcessDied, Retry, Snooze
+from headrace_agent.errors import Aborted, Fail, InvalidPayload, LeaseLost, ProcessDied, Retry, Snooze
 from headrace_agent.job import Job
 
 KILL_AFTER_S = 1.0
@@ -45,8 +48,8 @@ class WorkerProcess:
         """Whether it may be used again."""
         return self._process.is_alive() and not self._stopping
 
-    def run(self, function: Callable[..., Any], how: tuple[bool, bool], job: Job, sink: Sink) -> bytes:
-        """Runs one attempt; returns its encoded result.
+    def run(self, function: Callable[..., Any], how: tuple[bool, bool], job: Job, sink: Sink, door: Callable[[bool], None]) -> bytes:
+        """Runs one attempt; returns its encoded result. `door` hears of transactions that may complete the job: False begun, True committed.
 
         Raises:
             ProcessDied: the process ended. Otherwise what the handler raised, or its likeness when it cannot be sent.
@@ -70,6 +73,8 @@ class WorkerProcess:
                 sink.progress(job.job_id, job.lease_epoch, *rest)
             elif kind == "checkpoint":
                 sink.checkpoint(job.job_id, job.lease_epoch, *rest)
+            elif kind == "door":
+                door(*rest)
 
     def ask_to_stop(self) -> None:
         """Sets `aborted` in the handler's context."""
@@ -142,6 +147,8 @@ def _likeness(kind: str, code: str, message: str, options: dict[str, Any], text:
         error = InvalidPayload(message)
     elif kind == "Aborted":
         error = Aborted(message)
+    elif kind == "LeaseLost":
+        error = LeaseLost(message)
     else:
         error = Fail(message, permanent=options["permanent"], code=code)
         if "Fail" not in options["classes"]:
@@ -175,6 +182,14 @@ class _PipeSink:
 
     def checkpoint(self, job_id: int, epoch: int, data: bytes) -> None:
         self.send("checkpoint", data)
+
+    def seal_result(self, data: bytes, type_: str) -> bytes:
+        codecs = self._options.get("codecs")
+        domain = dict(metadata(self._options.get("domain"), None, None)())[DOMAIN_KEY]
+        return Codecs(codecs, domain).encode(data, type_, "result") if codecs else data
+
+    def door(self, committed: bool) -> None:
+        self.send("door", committed)
 
     async def submit(self, *args: Any, **kwargs: Any) -> Submitted:
         import asyncio
@@ -263,7 +278,7 @@ def _call(module: str, qualname: str, how: tuple[bool, bool], ctx: JobContext) -
 
 
 def _portable(error: BaseException, module: str, qualname: str) -> tuple[str, str, str, dict[str, Any], str, str]:
-    kind = type(error).__name__ if isinstance(error, (Retry, Snooze, InvalidPayload, Aborted)) else "Fail"
+    kind = type(error).__name__ if isinstance(error, (Retry, Snooze, InvalidPayload, Aborted, LeaseLost)) else "Fail"
     code = error.code if isinstance(error, Fail) and error.code else type(error).__name__
     options = {"after_s": getattr(error, "after_s", None), "permanent": isinstance(error, Fail) and error.permanent, "classes": [c.__name__ for c in type(error).__mro__]}
     fingerprint = hashlib.sha256(f"{code} {module}:{qualname}".encode()).hexdigest()[:16]

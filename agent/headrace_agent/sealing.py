@@ -73,6 +73,10 @@ class SealedSink:
         """Encoded."""
         self._sink.checkpoint(job_id, epoch, self._codecs.encode(data, self._type, "checkpoint"))
 
+    def seal_result(self, data: bytes, type_: str) -> bytes:
+        """A result that goes into the database with the handler's own transaction."""
+        return self._codecs.encode(data, type_, "result")
+
     def submit(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Submitted]:
         """The agent's client has the same codecs."""
         return self._sink.submit(*args, **kwargs)

@@ -24,7 +24,7 @@ from headrace_proto.v1 import agents_pb2
 
 from headrace_agent import codec, outcomes
 from headrace_agent.context import CaptureHandler, JobContext, Sink, current
-from headrace_agent.errors import Aborted, UndecodablePayload
+from headrace_agent.errors import Aborted, LeaseLost, UndecodablePayload
 from headrace_agent.job import Job
 from headrace_agent.processes import WorkerPool, WorkerProcess
 from headrace_agent.registry import Handler
@@ -36,6 +36,9 @@ Lifespan = Callable[[SimpleNamespace], Any]
 
 SWEEP_S = 0.05  # how late a timeout may be noticed
 SHORT_S = 1.0  # attempts with a shorter timeout get a timer of their own
+
+
+log = logging.getLogger("headrace.agent")
 
 
 class Stop(Enum):
@@ -190,12 +193,17 @@ class Work:
             outcome = self._stopped(attempt, error)
         except Aborted as error:
             outcome = self._stopped(attempt, error)
+        except LeaseLost:
+            log.warning("job %s (%s): its lease was lost, and its transaction is rolled back", job.job_id, job.type)
+            outcome = None
         except UndecodablePayload as error:
             outcome = outcomes.undecodable(job, error)
         except Exception as error:
             outcome = self._stopped(attempt, error) if attempt.stop in (Stop.LEASE, Stop.DRAIN) else outcomes.raised(job, attempt.handler, error)
         except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
             outcome = outcomes.raised(job, attempt.handler, error)
+        if attempt.ctx.door is not None:
+            outcome = outcomes.after_door(job, outcome, committed=attempt.ctx.door.committed)
         self._attempts.pop(job.key, None)
         attempt.ctx.end_log()
         if self._encode_errors and self._codecs is not None and isinstance(outcome, agents_pb2.Outcome) and outcome.HasField("error"):
@@ -249,7 +257,7 @@ class Work:
         def run() -> bytes:
             worker = attempt.worker = self._workers.take(handler.memory_bytes)
             try:
-                return worker.run(handler.function, (handler.takes_ctx, handler.takes_argument), attempt.job, attempt.ctx.sink)
+                return worker.run(handler.function, (handler.takes_ctx, handler.takes_argument), attempt.job, attempt.ctx.sink, attempt.ctx.set_door)
             finally:
                 attempt.worker = None
                 self._workers.give_back(worker)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from headrace_proto.v1 import admin_pb2, instances_pb2, limits_pb2, stats_pb2, testing_pb2, types_pb2
+from headrace_proto.v1 import admin_pb2, doors_pb2, instances_pb2, limits_pb2, stats_pb2, testing_pb2, types_pb2
 from headrace_proto.wire import DEPENDENCY_POLICY_NUMBERS, STATE_NUMBERS, to_datetime, to_duration
 
 from headrace_client import limits, models, trends
@@ -13,7 +13,7 @@ from headrace_client.access import AccessCalls
 from headrace_client.encode import build, duration, timestamp
 from headrace_client.errors import InvalidRequest
 from headrace_client.limits import Domain, Pause
-from headrace_client.models import AgentInfo, Alert, InstancePriority, JobType, Overview, Rescore
+from headrace_client.models import AgentInfo, Alert, Door, InstancePriority, JobType, Overview, Rescore
 from headrace_client.schedules import ScheduleCalls
 from headrace_client.trends import Trend, TypeCapacity
 
@@ -98,6 +98,10 @@ class AdminClient(AccessCalls, ScheduleCalls):
         """(alerts, newest first; token of the next page or empty)."""
         answer = await self._call(lambda stubs: stubs.admin.ListAlerts, build(admin_pb2.ListAlertsRequest, page_size=page_size, page_token=page_token))
         return [models.alert(item) for item in answer.alerts], answer.next_page_token
+
+    async def list_doors(self) -> list[Door]:
+        """Transactions of other programs that have completed jobs of the domain and are not committed, the oldest first."""
+        return [models.door(item) for item in (await self._call(lambda stubs: stubs.doors.ListDoors, doors_pb2.ListDoorsRequest())).doors]
 
     async def overview(self) -> Overview:
         """The broker and the domain at a glance."""

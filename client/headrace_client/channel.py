@@ -14,6 +14,7 @@ from headrace_proto.v1 import (
     access_pb2_grpc,
     admin_pb2_grpc,
     agents_pb2_grpc,
+    doors_pb2_grpc,
     graph_pb2_grpc,
     instances_pb2_grpc,
     jobs_pb2_grpc,
@@ -91,6 +92,7 @@ class Stubs:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.jobs: Any = jobs_pb2_grpc.JobsStub(channel)  # type: ignore[no-untyped-call]
         self.admin: Any = admin_pb2_grpc.AdminStub(channel)  # type: ignore[no-untyped-call]
+        self.doors: Any = doors_pb2_grpc.DoorsStub(channel)  # type: ignore[no-untyped-call]
         self.agents: Any = agents_pb2_grpc.AgentsStub(channel)  # type: ignore[no-untyped-call]
         self.graph: Any = graph_pb2_grpc.GraphStub(channel)  # type: ignore[no-untyped-call]
         self.instances: Any = instances_pb2_grpc.InstancesStub(channel)  # type: ignore[no-untyped-call]

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from headrace_proto.encoding import ENCODED_ERROR, MAGIC
-from headrace_proto.v1 import admin_pb2, instances_pb2, jobs_pb2, stats_pb2, types_pb2
+from headrace_proto.v1 import admin_pb2, doors_pb2, instances_pb2, jobs_pb2, stats_pb2, types_pb2
 from headrace_proto.wire import LEVEL_NAMES, STATE_NAMES, WAIT_REASONS, to_datetime, to_seconds
 
 from headrace_client import job_settings, limits
@@ -367,6 +367,20 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
+class Door:
+    """A transaction that has completed a job and is not committed. `pid`: its backend at the database server; `settling`: the lease is to end, and waits for it."""
+
+    job_id: int
+    type: str
+    pid: int
+    opened_at: datetime
+    open_s: float
+    application: str
+    state: str
+    settling: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """The broker and its domain at a glance."""
 
@@ -513,6 +527,13 @@ def agent(message: admin_pb2.AgentInfo) -> AgentInfo:
 def alert(message: admin_pb2.Alert) -> Alert:
     """An alert from its message."""
     return Alert(message.alert_id, to_datetime(message.at), message.kind, message.job_id, message.type, message.instance_id, error(message))
+
+
+def door(message: doors_pb2.Door) -> Door:
+    """An open door from its message."""
+    return Door(
+        message.job_id, message.type, message.pid, to_datetime(message.opened_at), to_seconds(message.open_for), message.application, message.state, message.settling
+    )
 
 
 def overview(message: stats_pb2.GetOverviewResponse) -> Overview:

@@ -239,7 +239,7 @@ async def test_labels_keys_and_rates_are_told(client: Client, admin: AdminClient
 
     await until(capped, what="the second is capped")
     text = (await client.explain(second)).text
-    assert "limit key 'one'" in text and f"held by jobs {first}" in text
+    assert "limit key 'one'" in text and f"such as {first}" in text
     (directory / "open").touch()
     assert (await client.wait(second, timeout_s=20)).state is State.COMPLETED
 

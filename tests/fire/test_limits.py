@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 from headrace_broker.model.errors import QueueFull
-from headrace_broker.model.job import Kind, State
+from headrace_broker.model.ids import lowest_id_at
+from headrace_broker.model.job import Head, Kind, State
+from headrace_broker.model.settings import Settings
+from headrace_broker.model.starting import NotYet, check
 from headrace_broker.shards import changes, reception
 from headrace_broker.shards.intents import Ending, PlainJobs, Verb
 from headrace_broker.shards.starting import Starting
@@ -215,6 +218,15 @@ async def test_no_more_jobs_start_in_any_time_than_the_rate_and_one_burst(machin
     assert 38 <= len(starts) <= 42
     for begin_s in starts:
         assert sum(begin_s <= at < begin_s + 1 for at in starts) <= 12
+
+
+async def test_a_quiet_time_saves_no_more_than_the_burst(machine: Machine) -> None:
+    await settings(machine, rate_limit_count=10, rate_limit_per_s=1.0, rate_limit_burst=3)
+    await submit(machine, 50)
+    agent = await join(machine)
+    assert await grants(machine, agent) == [[]]
+    machine.now += 5
+    assert list(map(len, await grants(machine, agent, room=50))) == [3]
 
 
 async def test_a_rate_begins_with_nothing_in_hand_and_says_when_to_look_again(machine: Machine) -> None:
@@ -479,6 +491,24 @@ async def test_a_job_that_does_not_start_in_time_ends_as_its_type_says(machine: 
     assert await machine.pool.fetchval("select count(*) from headrace.alert where kind = 'job_aborted'") == 2
     reception.heartbeat(machine.owner, agent, 5, {}, machine.now)
     assert set((await grants(machine, agent))[0]) == {started, later}, "the one had begun, the other has its time from its start on"
+
+
+@pytest.mark.parametrize(
+    ("moved_at_s", "available_at_s", "until_s"),
+    [
+        (None, None, 1_900_000_010.0),
+        (None, 1_900_000_008.0, 1_900_000_018.0),
+        (1_900_000_020.0, None, 1_900_000_030.0),
+        (1_900_000_020.0, 1_900_000_025.0, 1_900_000_035.0),
+    ],
+)
+def test_the_time_counts_from_when_a_job_could_start_first(moved_at_s: float | None, available_at_s: float | None, until_s: float) -> None:
+    made = lowest_id_at(1_900_000_000.0)
+    head = Head(2 if moved_at_s else 0)
+    with pytest.raises(NotYet) as early:
+        check(made, head, Settings(start_within_s=10.0), moved_at_s=moved_at_s, available_at_s=available_at_s, now_s=until_s - 0.01)
+    assert early.value.until_s == pytest.approx(until_s)
+    check(made, head, Settings(start_within_s=10.0), moved_at_s=moved_at_s, available_at_s=available_at_s, now_s=until_s)
 
 
 async def test_a_requeued_job_has_its_time_from_then(machine: Machine) -> None:

@@ -206,11 +206,11 @@ async def test_the_next_attempt_has_room_of_its_own(hand: ScriptedAgent, client:
 async def test_lines_that_the_database_refused_for_a_moment_are_stored_before_later_ones_are_confirmed(hand: ScriptedAgent, client: Client, database: str) -> None:
     job_id = (await client.submit("t")).job_id
     [job] = await hand.take(1)
-    con = await asyncpg.connect(database)
+    con, holder = await asyncpg.connect(database), await asyncpg.connect(database)  # who looks is in no transaction: there pg_stat_activity stands still
     try:
-        lock = con.transaction()
+        lock = holder.transaction()
         await lock.start()
-        await con.execute("lock table headrace.log_line in access exclusive mode")
+        await holder.execute("lock table headrace.log_line in access exclusive mode")
         await hand.send(logs=[batch(job, [1, 2])])
         waiting = "select pid from pg_stat_activity where wait_event_type = 'Lock' and query like '%insert into headrace.log_line%' and datname = current_database()"
         pid = await until(lambda: con.fetchval(waiting), what="the writer's wait")
@@ -218,6 +218,7 @@ async def test_lines_that_the_database_refused_for_a_moment_are_stored_before_la
         await hand.send(logs=[batch(job, [3])])
         await lock.rollback()
     finally:
+        await holder.close()
         await con.close()
 
     async def three() -> bool:

@@ -75,7 +75,11 @@ MUTANTS = (
     Mutant("a rate is not looked at", CAPS, "if room > 0 and settings.rate_limit_count:", "if False:", f"{LIMITS} -k one_burst"),
     Mutant("grants take no tokens", CAPS, "            bucket.tokens -= count\n", "            pass\n", f"{LIMITS} -k one_burst"),
     Mutant(
-        "tokens pile up beyond the burst", CAPS, "bucket.tokens = min(settings.burst, bucket.tokens", "bucket.tokens = max(0.0, bucket.tokens", f"{LIMITS} -k one_burst"
+        "tokens pile up beyond the burst",
+        CAPS,
+        "bucket.tokens = min(settings.burst, bucket.tokens",
+        "bucket.tokens = max(0.0, bucket.tokens",
+        f"{LIMITS} -k saves_no_more",
     ),
     Mutant("a bucket begins full", CAPS, "        self.tokens = 0.0\n", "        self.tokens = 1.0\n", f"{LIMITS} -k nothing_in_hand"),
     # depth
@@ -134,13 +138,13 @@ MUTANTS = (
     # start times
     Mutant("nothing is late", STARTING, "if self._put_off.get(job_id, 0.0) <= now_s][:AT_ONCE]", "if False][:AT_ONCE]", f"{LIMITS} -k does_not_start_in_time"),
     Mutant("a job that had an attempt expires", MODEL, "or head.attempt or head.losses or", "or", f"{LIMITS} -k does_not_start_in_time"),
-    Mutant("the time of a delayed job counts from its submit", MODEL, ", available_at_s or 0.0)", ", 0.0)", f"{LIMITS} -k does_not_start_in_time"),
+    Mutant("the time of a delayed job counts from its submit", MODEL, ", available_at_s or 0.0)", ", 0.0)", f"{LIMITS} -k could_start_first"),
     Mutant(
         "the time of a requeued job counts from its submit",
         MODEL,
         "moved_at_s if moved_at_s is not None else created_at_s(job_id)",
         "created_at_s(job_id)",
-        f"{LIMITS} -k has_its_time_from_then",
+        f"{LIMITS} -k could_start_first",
     ),
     Mutant("a job that started meanwhile expires", CHANGES, "if live is not None and live.seq != head.seq:", "if False:", f"{LIMITS} -k found_late"),
     Mutant("stale entries hide a requeued job", STARTING, "passed[job_id] < marks[job_id]", "True", f"{LIMITS} -k has_its_time_from_then"),

@@ -124,9 +124,14 @@ class Machine:
     async def flush(self, *, grant: bool = False) -> None:
         """One round: decided, stored, told."""
         assert self.ledger is not None
+        locked: set[int] = set()
+        if asked := self.owner.contested(self.now):
+            locked, ended = await self.ledger.lock_jobs(asked)
+            self.owner.doors.decided(self.owner, asked, locked, ended, self.now)
         round_ = self.owner.build(grant=grant)
         self.checkpoints.flushed((await self.ledger.flush(round_.batch)).at, changed=round_.batch.rows() > 0)
         self.owner.settle(round_)
+        await self.ledger.unlock_jobs(locked)
 
     async def connect(self, held: dict[int, int]) -> None:
         """The agent says hello with the leases that it has."""

@@ -8,6 +8,14 @@ from headrace_broker.model.job import Event, Head, Kind, State, fold
 
 EVENTS = "select job_id, seq, kind, state, run, attempt, losses, delete_minute, type_id from headrace.event order by job_id, seq"
 
+PENDING = (
+    "select e.type_id, e.delete_minute from headrace.inbox i join headrace.event e on e.job_id = i.job_id and e.seq = i.lease_epoch + 1,"
+    " (select done, upto, last_xid, last_id from headrace.inbox_cursor order by cursor_no desc limit 1) c"
+    " where i.kind = 2 and not pg_visible_in_snapshot(i.xid, c.done)"
+    " and not coalesce(pg_visible_in_snapshot(i.xid, c.upto) and (i.xid::text::bigint, i.inbox_id) <= (c.last_xid, c.last_id), false)"
+)
+"""Completions in somebody's transaction that the owner has not taken up yet."""
+
 
 async def check_ledger(con: "asyncpg.Connection[Any]") -> dict[int, Head]:
     """Folds every history (which checks every step), compares the result with the SQL view and with the counts; returns the heads."""
@@ -26,6 +34,9 @@ async def check_ledger(con: "asyncpg.Connection[Any]") -> dict[int, Head]:
     for job_id, head in heads.items():
         minute = (histories[job_id][-1]["delete_minute"] or 0) if histories[job_id] and head.state is not State.GONE else 0
         wanted[types[job_id], int(head.state), minute] += 1
+    for row in await con.fetch(PENDING):  # the event is stored, its count comes with the row of the inbox
+        wanted[row["type_id"], int(State.COMPLETED), row["delete_minute"] or 0] -= 1
+        wanted[row["type_id"], int(State.PROCESSING), 0] += 1
     assert await stored_counts(con) == {key: n for key, n in wanted.items() if n}
     return heads
 

@@ -48,6 +48,7 @@ LEAST: dict[str, frozenset[Role]] = {
     "/headrace.v1.Admin/DrainAgents": OPERATE,
     "/headrace.v1.Admin/ResumeAgents": OPERATE,
     "/headrace.v1.Admin/ListAlerts": OVERSEE,
+    "/headrace.v1.Doors/ListDoors": OVERSEE,
     "/headrace.v1.Stats/GetOverview": OVERSEE,
     "/headrace.v1.Stats/GetTrend": OVERSEE,
     "/headrace.v1.Stats/GetCapacity": OVERSEE,

@@ -23,7 +23,7 @@ MAX_OUTCOMES = 10_000
 MAX_LINE = 16 * 1024
 """Characters of one log line."""
 DEFAULT_LIMITS = (Settings().log_limit_lines, Settings().log_limit_bytes)
-_KINDS = {1: Kind.COMPLETED, 2: Kind.FAILED, 3: Kind.TIMED_OUT, 4: Kind.ABORTED, 5: Kind.RELEASED}
+_KINDS = {1: Kind.COMPLETED, 2: Kind.FAILED, 3: Kind.TIMED_OUT, 4: Kind.ABORTED, 5: Kind.RELEASED, 6: Kind.COMPLETED}
 
 
 def endings(outcomes: Iterable[agents_pb2.Outcome], sink: AckSink, result_limit: int) -> list[Ending]:
@@ -32,10 +32,10 @@ def endings(outcomes: Iterable[agents_pb2.Outcome], sink: AckSink, result_limit:
     for index, outcome in enumerate(outcomes):
         kind = _KINDS.get(outcome.kind)
         if kind is None:
-            raise InvalidField(f"outcomes[{index}].kind", f"an outcome's kind is 1 to 5, found {outcome.kind}")
+            raise InvalidField(f"outcomes[{index}].kind", f"an outcome's kind is 1 to 6, found {outcome.kind}")
         if outcome.job_id <= 0:
             raise InvalidField(f"outcomes[{index}].job_id", f"a job id is a positive number, found {outcome.job_id}")
-        ending = Ending(outcome.job_id, outcome.lease_epoch, kind, sink)
+        ending = Ending(outcome.job_id, outcome.lease_epoch, kind, sink, door=outcome.door, settled=outcome.kind == agents_pb2.OUTCOME_KIND_SETTLED)
         if kind is not Kind.COMPLETED:
             ending.error = convert.job_error(outcome.error) if outcome.HasField("error") else None
             ending.permanent = outcome.permanent

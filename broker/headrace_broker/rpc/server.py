@@ -14,6 +14,8 @@ from headrace_proto.v1 import (
     admin_pb2_grpc,
     agents_pb2,
     agents_pb2_grpc,
+    doors_pb2,
+    doors_pb2_grpc,
     graph_pb2,
     graph_pb2_grpc,
     jobs_pb2,
@@ -39,6 +41,7 @@ from headrace_broker.rpc.interceptors import Guard
 from headrace_broker.rpc.jobs import JobsService
 from headrace_broker.rpc.limits import LimitsService
 from headrace_broker.rpc.logs import LogsService
+from headrace_broker.rpc.open_doors import DoorsService
 from headrace_broker.rpc.schedules import SchedulesService
 from headrace_broker.rpc.stats import StatsService
 from headrace_broker.rpc.testing import TESTING, add_testing
@@ -68,7 +71,7 @@ SERVICES = [
     TESTING,
     *(
         f"headrace.v1.{name}"
-        for module in (jobs_pb2, agents_pb2, admin_pb2, limits_pb2, stats_pb2, logs_pb2, access_pb2, schedules_pb2, graph_pb2)
+        for module in (jobs_pb2, agents_pb2, admin_pb2, doors_pb2, limits_pb2, stats_pb2, logs_pb2, access_pb2, schedules_pb2, graph_pb2)
         for name in module.DESCRIPTOR.services_by_name
     ),
     health.SERVICE_NAME,
@@ -94,6 +97,7 @@ class RpcServer:
         graph_pb2_grpc.add_GraphServicer_to_server(GraphService(ownership, reads, graph, jobs), self._server)  # type: ignore[no-untyped-call]
         logs_pb2_grpc.add_LogsServicer_to_server(LogsService(ownership, reads, logs), self._server)  # type: ignore[no-untyped-call]
         add_instances(self._server, ownership)
+        doors_pb2_grpc.add_DoorsServicer_to_server(DoorsService(ownership), self._server)  # type: ignore[no-untyped-call]
         add_testing(self._server, ownership)
         access_pb2_grpc.add_AccessServicer_to_server(AccessService(tokens, audit), self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -91,6 +91,15 @@ def visible(owner: "Owner", head: StoredHead | None, domain: str) -> bool:
     return entry is not None and entry.domain == domain
 
 
+def contested(owner: "Owner", intent: ChangeIntent) -> list[tuple[int, int]]:
+    """Leases that the intent ends by force, although somebody's transaction may be about to complete their jobs."""
+    if intent.verb is not Verb.ABORT or not intent.force:
+        return []
+    intent.asked = True
+    found = (owner.live_jobs.get(head.job_id) for head in intent.heads)
+    return [(live.job_id, live.seq) for live in found if live is not None and live.state is State.PROCESSING]
+
+
 def decide(owner: "Owner", round_: Round, intent: ChangeIntent, now: float) -> None:
     """Decides one intent within a round."""
     results: list[Change | None] = []
@@ -98,6 +107,9 @@ def decide(owner: "Owner", round_: Round, intent: ChangeIntent, now: float) -> N
         live = owner.live_jobs.get(head.job_id)
         if (live is None and head.job_id in intent.moved) or (live is not None and live.round == round_.number):
             results.append(None)  # it moved since it was read, or has its one event of this round already
+            continue
+        if intent.force and not intent.asked and live is not None and live.state is State.PROCESSING:
+            results.append(None)  # it came after the locks were asked for
             continue
         if live is None and head.state is State.PROCESSING:
             results.append(None)  # it was settled before this call began to take note
@@ -189,6 +201,8 @@ def _abort(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead
         if live.session is not None:
             round_.aborts.append((live.session, live.job_id, live.seq, live.abort))
         return State.PROCESSING
+    if state is State.PROCESSING and head.job_id in owner.doors.busy:
+        raise Busy(f"job {head.job_id} is about to be completed by a transaction that is open; `headrace doors list` shows whose", retry_after_s=1.0)
     live = _revive(owner, head, live)
     if state is State.PROCESSING:
         owner.not_before[head.job_id] = now + owner.limits.lease_s

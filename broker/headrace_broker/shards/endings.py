@@ -25,6 +25,8 @@ def take(owner: "Owner", round_: Round) -> None:
         if taken >= MAX_ROWS:
             return
         ending = owner.endings.popleft()
+        if (owner.doors.restored or type(ending) is Ending) and owner.doors.take_aside(ending):  # it came after the locks were asked for
+            continue
         if isinstance(ending, Completions):
             taken += len(ending)
             _complete(owner, round_, ending)
@@ -92,6 +94,10 @@ def _complete(owner: "Owner", round_: Round, done: Completions) -> None:
 
 def _end(owner: "Owner", round_: Round, ending: Ending) -> None:
     live = owner.live_jobs.get(ending.job_id)
+    if ending.settled:  # the ledger has it already, and tells; memory learns of it from the inbox
+        owner.doors.wake.set()
+        _end_late(owner, round_, ending, None)
+        return
     if live is None or live.seq != ending.epoch or live.state is not State.PROCESSING:
         _end_late(owner, round_, ending, live)
         return

@@ -38,6 +38,7 @@ LAST_CHECKPOINT_S = 5.0
 PATIENCE_S = 1.0  # a connection that is lost is replaced within some 30 ms: new work waits that long before it is refused
 UNKNOWN_AFTER_S = 5.0  # callers wait this long for a lost answer, then are told that it is unknown
 REPEAT_S = 0.2
+BLOCKED_TWICE = 2
 
 UNKNOWN = ResultUnknown("the connection to the database broke in the middle of a commit; it may have been stored: ask again with the same key")
 
@@ -72,11 +73,13 @@ class Flusher:
         while not self._stopping or self._owner.has_intents:
             await self._pause(loop)
             self._started = loop.time()
+            locked = await self._lock_contested(loop.time())
             round_ = self._owner.build(grant=not self._stopping)
             self._busy = round_.batch.rows() > BUSY_ROWS
             with self._metrics.flush_seconds.time():
                 await self._store(round_)
             self._owner.settle(round_)
+            await self._unlock(locked)
             keyed = self._owner.keyed.build()
             if keyed is not None:
                 await self._store_keyed(keyed)
@@ -113,6 +116,28 @@ class Flusher:
             await asyncio.sleep(gap)
         else:
             await asyncio.sleep(0)  # what is ready to be read joins this round
+
+    async def _lock_contested(self, now: float) -> "tuple[Ledger, set[int]] | None":
+        """Takes the locks of jobs whose leases are to end although somebody's transaction may complete them: only those whose lock is free end in this round."""
+        asked = self._owner.contested(now)
+        if not asked:
+            return None
+        try:
+            locked, ended = await self.ledger.lock_jobs(asked)
+        except (store.ResultUnknown, store.NothingStored) as error:  # the next flush meets the same trouble and deals with it
+            log.warning("locks of jobs not taken", reason=str(error))
+            locked, ended = set(), set()
+        self._owner.doors.decided(self._owner, asked, locked, ended, now)
+        return self.ledger, locked
+
+    async def _unlock(self, locked: "tuple[Ledger, set[int]] | None") -> None:
+        """The endings are durable. A connection that was lost has lost its locks."""
+        if locked is None or locked[0] is not self.ledger or not locked[1]:
+            return
+        try:
+            await self.ledger.unlock_jobs(locked[1])
+        except (store.ResultUnknown, store.NothingStored) as error:
+            log.warning("locks of jobs not given back", reason=str(error))
 
     async def _store(self, round_: Round) -> None:
         await self._answered(round_, self._send_until_stored(round_, lambda ledger: ledger.flush(round_.batch)))
@@ -157,6 +182,7 @@ class Flusher:
 
     async def _send_until_stored(self, round_: AnyRound, send: Callable[[Ledger], Awaitable[Flushed]]) -> Flushed | None:
         """Sends until it is stored; None: it was stored, but the answer was lost."""
+        blocked = 0
         while True:
             try:
                 flushed = await self._send(round_, send)
@@ -166,6 +192,11 @@ class Flusher:
                 return flushed
             except store.KeyTaken:
                 raise
+            except store.Blocked as error:
+                blocked += 1
+                log.error("flush blocked by somebody else's transaction", error=str(error))
+                if blocked == BLOCKED_TWICE:  # an ending that nobody announced: after reading the ledger again all endings of open leases are asked for
+                    raise store.KeyTaken(f"uncommitted facts of somebody else are in the way: {error}") from error
             except store.NothingStored as error:
                 log.error("flush refused", error=str(error))
                 self._owner.refuse(DatabaseUnavailable(f"the database refuses to store facts: {error}"))

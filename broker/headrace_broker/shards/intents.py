@@ -96,6 +96,9 @@ class Ending:
     permanent: bool = False
     delay_s: float | None = None  # instead of the type's rule
     reason: str | None = None
+    door: bool = False  # its handler has used a transaction that may complete the job
+    settled: bool = False  # such a transaction was committed: the ledger has the ending
+    cleared: bool = False  # contested, and the job's lock is taken
     lease_until: float = 0.0  # monotonic: its agent may go on until then
 
 
@@ -150,6 +153,7 @@ class ChangeIntent:
     force: bool = False
     unique_holders: dict[UniqueName, int] = field(default_factory=dict)  # of the unique keys of these jobs, where a live job has it
     keys_moved: set[UniqueName] = field(default_factory=set)  # unique keys that changed hands after that was read; grows until the intent is decided
+    asked: bool = False  # the locks of the jobs that it ends by force were asked for
 
     @property
     def actor(self) -> str:

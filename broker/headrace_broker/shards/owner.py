@@ -26,6 +26,7 @@ from headrace_broker.shards.bodies import BodyCache
 from headrace_broker.shards.caps import Caps
 from headrace_broker.shards.clock import DatabaseClock
 from headrace_broker.shards.depth import Depth
+from headrace_broker.shards.doors import Doors
 from headrace_broker.shards.graph import Graph
 from headrace_broker.shards.hub import Hub
 from headrace_broker.shards.intake import Intake, domain_of
@@ -102,6 +103,7 @@ class Owner:
         self.tally = Tally()
         self._submissions = Intake()
         self.keyed = Keyed(self)
+        self.doors = Doors()
         self.schedules = Schedules(self)
         self.graph = Graph(self)
         self.endings: deque[Ending | Completions] = deque()
@@ -201,8 +203,9 @@ class Owner:
         now = self._monotonic()
         round_ = Round(self.rounds, now, self.clock.now_s())
         round_.batch.lease_s = self.limits.lease_s
-        self._next_sweep = sweep.sweep(self, now) if now >= self._next_sweep else self._next_sweep
+        self._sweep(now)
         self._take_submissions(round_)
+        self.doors.take(self, round_)
         endings.take(self, round_)
         self._take_changes(round_, now)
         self._take_notes(round_)
@@ -217,9 +220,23 @@ class Owner:
         self.in_flight = round_.batch
         return round_
 
+    def contested(self, now: float) -> list[tuple[int, int]]:
+        """Leases that are to end in the next round, and that somebody's transaction may be about to complete; see `Doors.contested`."""
+        self._sweep(now)
+        asked = self.doors.contested(self, now)
+        for intent in self._changes:
+            asked += changes.contested(self, intent)
+        return list(dict(asked).items())
+
+    def _sweep(self, now: float) -> None:
+        if now >= self._next_sweep:
+            self._next_sweep = sweep.sweep(self, now)
+
     def settle(self, round_: Round) -> None:
         """The round is durable: counts it and tells everybody."""
         self.in_flight = None
+        if round_.batch.inbox is not None:
+            self.doors.settled(round_.batch.inbox)
         self.counted.update(round_.batch.counts)
         self.metrics.flushed(round_.batch)
         self.tally.add(round_, self.clock.now_s())
@@ -246,6 +263,7 @@ class Owner:
                 intent.done.set_exception(error)
         self._submissions.clear()
         self.keyed.refuse(error)
+        self.doors.drop()
         self.schedules.refuse(error)
         self._changes.clear()
         self._pending_jobs = self._pending_bytes = 0
@@ -290,7 +308,7 @@ class Owner:
     @property
     def has_intents(self) -> bool:
         """Whether anything waits to be decided."""
-        return bool(self._submissions or self.endings or self._changes or self._notes or self.keyed or self.graph)
+        return bool(self._submissions or self.endings or self._changes or self._notes or self.keyed or self.graph or self.doors)
 
     # Recovery ----------------------------------------------------------------------------------------------------------------------------------
 

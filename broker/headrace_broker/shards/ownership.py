@@ -22,6 +22,7 @@ from headrace_broker.model.errors import DatabaseUnavailable, Draining, NotOwner
 from headrace_broker.model.ids import DEFAULT_CLASS
 from headrace_broker.shards.checkpoint import Checkpoints
 from headrace_broker.shards.clock import DatabaseClock
+from headrace_broker.shards.doors import Reader, take_inbox
 from headrace_broker.shards.flusher import PROOF_S, Flusher
 from headrace_broker.shards.owner import Owner, OwnerLimits
 from headrace_broker.shards.recover import recover
@@ -34,6 +35,7 @@ from headrace_broker.store import partitions
 from headrace_broker.store.batch import Batch
 from headrace_broker.store.checkpoints import CheckpointStore
 from headrace_broker.store.heads import Heads
+from headrace_broker.store.inbox import Inbox, listen
 from headrace_broker.store.instances import InstanceStore
 from headrace_broker.store.ledger import Fenced, KeyTaken, Ledger, NothingStored, ResultUnknown
 from headrace_broker.store.pool import ANY_FAILURE
@@ -64,6 +66,8 @@ class Ownership:
         self._flusher: Flusher | None = None
         self._draining = False
         self.heads = Heads(pool)
+        self.inbox = Inbox(pool)
+        self.reader: Reader | None = None  # None: nothing is taken from the SQL doors
         self.instances = InstanceStore(pool)
         self._rescores: Rescores | None = None
         self.testing = False  # the clock may be set forward
@@ -180,7 +184,7 @@ class Ownership:
         try:
             async with asyncio.TaskGroup() as tasks:
                 ticking = owner.schedules.run(self.schedules, self.heads, loop.time)
-                duties = (
+                duties = [
                     ticking,
                     refill_bodies(owner, self.heads),
                     judge_stale(owner, self.heads),
@@ -189,7 +193,9 @@ class Ownership:
                     checkpoints.run(),
                     Starting(owner, self.heads).run(),
                     rescores.run(),
-                )
+                ]
+                if self.reader is not None:
+                    duties += [take_inbox(owner, self.inbox, self.reader), listen(self._dsn, owner.doors.wake.set)]
                 side = [tasks.create_task(duty) for duty in duties]
                 await self._flusher.run()
                 for task in side:

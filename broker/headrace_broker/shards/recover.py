@@ -98,6 +98,7 @@ async def _restore_leases(owner: Owner, recovery: Recovery) -> None:
     for stored in await recovery.aborts([(live.job_id, live.seq) for live in leases]) if leases else []:
         owner.live_jobs[stored.job_id].abort = Abort(stored.actor, stored.reason, stored.grace_s)
     for live in leases:
+        owner.doors.restored[live.job_id] = live.seq
         if live.agent_id is not None:
             owner.orphans.setdefault(live.agent_id, []).append(live)
 

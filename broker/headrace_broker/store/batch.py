@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from headrace_broker.model.audit import AuditEntry
 from headrace_broker.model.job import Kind, NoteKind, State
+from headrace_broker.store.inbox import InboxTaken
 
 MAX_ROWS = 2000
 """Facts in one flush, about: more would make everyone wait longer and gains no throughput (1,000 jobs a flush are 98 % of the best measured)."""
@@ -57,6 +58,7 @@ class Batch:
     counts: Counter[tuple[int, State, int]] = field(default_factory=Counter)  # (type_id, state, delete_minute or 0) -> change
     max_id: int = 0
     lease_s: float = 0.0  # of all grants in the batch
+    inbox: InboxTaken | None = None  # what the batch takes up from the SQL doors; None: nothing
     claims: dict[UniqueName, int] = field(default_factory=dict)  # unique keys of jobs that are live again -> the job
     # jobs
     job_id: list[int] = field(default_factory=list)
@@ -133,6 +135,11 @@ class Batch:
         self.event_step.append(kind | state << 8 | run << 16 | attempt << 32 | losses << 48)
         if result is not None:
             self.set_result(len(self.event_job) - 1, result)
+
+    def drop_event(self) -> None:
+        """Takes the event that was added last back; it must have none of the rarer columns."""
+        for column in (self.event_job, self.event_place, self.event_who, self.event_step):
+            column.pop()
 
     def set_result(self, index: int, result: bytes) -> None:
         """Sets the result of an event, none of whose followers has one."""

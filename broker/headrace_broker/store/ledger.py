@@ -68,6 +68,10 @@ class NothingStored(Exception):
     """Postgres refused the statement (disk full, lock timeout, ...); it left nothing behind and may be sent again."""
 
 
+class Blocked(NothingStored):
+    """A lock that the statement needs was not to be had in time."""
+
+
 class KeyTaken(NothingStored):
     """An event or job of the batch is stored already: somebody else wrote facts of this life's shards."""
 
@@ -155,7 +159,7 @@ class Ledger:
             batch.event_error,
             batch.note_job, batch.note_epoch, batch.note_kind, batch.note_actor, batch.note_reason, batch.note_data,
             batch.alert_job, batch.alert_type, batch.alert_seq, batch.alert_kind, batch.alert_error,
-            beside=batch if batch.claims or batch.audit else None,
+            beside=batch if batch.claims or batch.audit or batch.inbox is not None else None,
         )  # fmt: skip
         return Flushed(row["at"])
 
@@ -196,6 +200,22 @@ class Ledger:
         async with _translated():
             rows = await self._con.fetch(sql("key_holders"), [k[0] for k in keys], [k[1] for k in keys])
         return {(r["domain_id"], r["key"]): KeyHolder(r["job_id"], r["body_hash"]) for r in rows}
+
+    async def lock_jobs(self, leases: list[tuple[int, int]]) -> tuple[set[int], set[int]]:
+        """Takes the locks of these jobs (job_id, lease epoch), as far as they are free: (jobs whose lock this connection has now, those of them whose lease has ended).
+
+        While it has the lock, no door can complete the job. Locks of others are not waited for.
+        """
+        async with _translated():
+            locked = {row["job_id"] for row in await self._con.fetch(sql("job_lock"), [job_id for job_id, _ in leases])}
+            held = [lease for lease in leases if lease[0] in locked]
+            ended = await self._con.fetch(sql("lease_ended"), [job_id for job_id, _ in held], [epoch for _, epoch in held]) if held else []
+        return locked, {row["job_id"] for row in ended}
+
+    async def unlock_jobs(self, job_ids: set[int]) -> None:
+        """Gives locks back."""
+        async with _translated():
+            await self._con.execute(sql("job_unlock"), list(job_ids))
 
     async def holders(self) -> list[Holder]:
         """Other lives that own shards and are not known to be dead."""
@@ -290,6 +310,8 @@ class Ledger:
                     await self._claim(beside)
                     if beside.audit:
                         await write_audit(self._con, beside.audit)
+                    if beside.inbox is not None:
+                        await self._con.execute(sql("inbox_take"), *beside.inbox.columns())
                     row = self._alive(await statement.fetchrow(*args))
         if self._warned:
             raise ResultUnknown("Postgres warned at the commit: it may not be on the standby")
@@ -323,6 +345,8 @@ class _translated:  # noqa: N801  # reads as a phrase where it is used
     async def __aexit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, asyncpg.UniqueViolationError):
             raise KeyTaken(str(error)) from error
+        if isinstance(error, asyncpg.LockNotAvailableError):
+            raise Blocked(f"{type(error).__name__}: {error}") from error
         if isinstance(error, LOST_CONNECTION):
             raise ResultUnknown(f"{type(error).__name__}: {error}") from error
         if isinstance(error, asyncpg.PostgresError):

@@ -6,7 +6,7 @@ import sys
 from cyclopts import App
 
 from headrace_client import __version__
-from headrace_client.cli import access, agents, domains, instances, jobs, schedules, stats, testing, types
+from headrace_client.cli import access, agents, domains, doors, instances, jobs, outbox, schedules, stats, testing, types
 from headrace_client.cli.bench import bench
 from headrace_client.cli.output import Done, errors
 from headrace_client.cli.submit import submit
@@ -25,6 +25,8 @@ app.command(domains.app)
 app.command(agents.alerts_app)
 app.command(schedules.app)
 app.command(stats.app)
+app.command(outbox.app)
+app.command(doors.app)
 app.command(access.tokens_app)
 app.command(access.audit_app)
 app.command(bench)

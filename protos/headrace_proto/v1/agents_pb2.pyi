@@ -18,6 +18,7 @@ class OutcomeKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OUTCOME_KIND_TIMED_OUT: _ClassVar[OutcomeKind]
     OUTCOME_KIND_ABORTED: _ClassVar[OutcomeKind]
     OUTCOME_KIND_RELEASED: _ClassVar[OutcomeKind]
+    OUTCOME_KIND_SETTLED: _ClassVar[OutcomeKind]
 
 class Disposition(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -34,6 +35,7 @@ OUTCOME_KIND_FAILED: OutcomeKind
 OUTCOME_KIND_TIMED_OUT: OutcomeKind
 OUTCOME_KIND_ABORTED: OutcomeKind
 OUTCOME_KIND_RELEASED: OutcomeKind
+OUTCOME_KIND_SETTLED: OutcomeKind
 DISPOSITION_UNSPECIFIED: Disposition
 DISPOSITION_ACCEPTED: Disposition
 DISPOSITION_ACCEPTED_LATE: Disposition
@@ -172,7 +174,7 @@ class ProgressReport(_message.Message):
     def __init__(self, lease: _Optional[_Union[LeaseRef, _Mapping]] = ..., progress: _Optional[_Union[_types_pb2.Progress, _Mapping]] = ..., checkpoint: _Optional[bytes] = ...) -> None: ...
 
 class Outcome(_message.Message):
-    __slots__ = ("job_id", "lease_epoch", "kind", "result", "error", "permanent", "retry_after")
+    __slots__ = ("job_id", "lease_epoch", "kind", "result", "error", "permanent", "retry_after", "door")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     LEASE_EPOCH_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
@@ -180,6 +182,7 @@ class Outcome(_message.Message):
     ERROR_FIELD_NUMBER: _ClassVar[int]
     PERMANENT_FIELD_NUMBER: _ClassVar[int]
     RETRY_AFTER_FIELD_NUMBER: _ClassVar[int]
+    DOOR_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     lease_epoch: int
     kind: OutcomeKind
@@ -187,7 +190,8 @@ class Outcome(_message.Message):
     error: _types_pb2.JobError
     permanent: bool
     retry_after: _duration_pb2.Duration
-    def __init__(self, job_id: _Optional[int] = ..., lease_epoch: _Optional[int] = ..., kind: _Optional[_Union[OutcomeKind, str]] = ..., result: _Optional[bytes] = ..., error: _Optional[_Union[_types_pb2.JobError, _Mapping]] = ..., permanent: bool = ..., retry_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    door: bool
+    def __init__(self, job_id: _Optional[int] = ..., lease_epoch: _Optional[int] = ..., kind: _Optional[_Union[OutcomeKind, str]] = ..., result: _Optional[bytes] = ..., error: _Optional[_Union[_types_pb2.JobError, _Mapping]] = ..., permanent: bool = ..., retry_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., door: bool = ...) -> None: ...
 
 class Completions(_message.Message):
     __slots__ = ("job_ids", "lease_epochs", "results")

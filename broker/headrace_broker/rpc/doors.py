@@ -1,0 +1,47 @@
+"""Submissions that came through the SQL door, understood and refused as those of the Submit calls are."""
+
+import asyncio
+
+from google.protobuf.json_format import ParseDict, ParseError
+from headrace_proto.v1 import types_pb2
+
+from headrace_broker.model.errors import BrokerError, InvalidField
+from headrace_broker.rpc import convert
+from headrace_broker.rpc.errors import reason_of
+from headrace_broker.rpc.submit import SubmitCalls
+from headrace_broker.shards.doors import DoorJob
+from headrace_broker.shards.owner import Owner
+from headrace_broker.store.inbox import InboxRow
+
+
+class DoorReader(SubmitCalls):
+    """Reads rows of the inbox as specs of jobs."""
+
+    def __init__(self, payload_limit: int) -> None:
+        self._payload_limit = payload_limit
+
+    async def job(self, owner: Owner, row: InboxRow) -> DoorJob:
+        """See `shards.doors.Reader`. A job that rides with keyed ones gets a key of its own when it has none, so that reading its row again finds the same job."""
+        spec = types_pb2.JobSpec()
+        try:
+            ParseDict(row.spec, spec)
+        except ParseError as error:
+            raise InvalidField("more", str(error)) from error
+        spec.payload = row.payload
+        job, size = await self._read(owner, row.domain, spec)
+        if not convert.is_keyed(spec):
+            return DoorJob(job, None)
+        if not spec.idempotency_key:
+            spec.idempotency_key = f"inbox:{row.inbox_id}"
+        answer: asyncio.Future[tuple[int, bool]] = await self._queue_keyed(owner, spec, job, size, wait=True)
+        answer.add_done_callback(_looked_at)
+        return DoorJob(job, answer)
+
+    def reason(self, error: BrokerError) -> str:
+        """The stable reason of a refusal."""
+        return str(reason_of(error))
+
+
+def _looked_at(answer: "asyncio.Future[tuple[int, bool]]") -> None:
+    if not answer.cancelled():
+        answer.exception()  # who waits for it may have given up on the chunk

@@ -1,0 +1,305 @@
+"""Takes up what programs put through the SQL doors: a side task reads the inbox, a chunk at a time, and the owner's next round stores it and how far it was read.
+
+What is true when the broker dies: the cursor is in the commit that stores the jobs, so a chunk is taken as a whole or not at all, and the next owner begins at the newest
+cursor. Jobs that carry a key are stored just before, in a flush of their own, under a key that makes them the same job when the chunk is read again.
+
+Only one chunk is in hand at a time, and the next one is read when it is durable. Nobody waits here for somebody else's transaction.
+
+**Completions** are different: `complete_job` stores the event itself, in the caller's transaction, and the inbox only tells. Until that transaction ends, an insert of
+the same event would wait for it, and the flush too. So the door holds a lock on the job, and an ending that might meet one is **contested**: before it is decided the
+flusher takes the job's lock, without waiting, and keeps it until the ending is durable. A lock that is not free leaves the job as it is; it is tried again. Contested
+are endings that the broker finds (lost, timed out, nobody claims it), outcomes whose agent says that the handler used a door, aborts by force, and all endings of leases
+that a takeover found open, since what was said of them is forgotten.
+"""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from headrace_broker.model.errors import BrokerError, Busy, QueueFull, Unavailable
+from headrace_broker.model.job import Kind, State
+from headrace_broker.shards.intents import Completions, Ending, NewJob, Submission
+from headrace_broker.shards.live import Live
+from headrace_broker.shards.round import Round
+from headrace_broker.shards.types import TypeEntry
+from headrace_broker.store.inbox import COMPLETED, Cursor, DoorCompletion, Inbox, InboxResult, InboxRow, InboxTaken
+from headrace_broker.store.pool import ANY_FAILURE
+
+if TYPE_CHECKING:
+    from headrace_broker.shards.owner import Owner
+
+AT_ONCE = 500  # rows of one chunk
+AT_ONCE_BYTES = 4 * 1024 * 1024
+LOCKS_AT_ONCE = 200
+POLL_S = 0.5
+"""How often the inbox is looked at when nobody says that something came."""
+RETRY_S = 0.2
+
+log = structlog.get_logger("headrace.doors")
+
+
+@dataclass(frozen=True, slots=True)
+class DoorJob:
+    """A submission that may be stored. `keyed`: it rides with those that carry keys; its future is what the owner answers."""
+
+    job: NewJob
+    keyed: "asyncio.Future[tuple[int, bool]] | None"
+
+
+class Reader(Protocol):
+    """Understands submissions as the Jobs service does."""
+
+    async def job(self, owner: "Owner", row: InboxRow) -> DoorJob:
+        """The job of a row; one with keys is on its way already. Raises BrokerError: Busy and Unavailable pass by themselves, others are why it is refused."""
+
+    def reason(self, error: BrokerError) -> str:
+        """The stable reason of a refusal."""
+
+
+@dataclass(slots=True, eq=False)
+class Chunk:
+    """Rows to be taken in one round. `jobs` are (inbox_id, job); `results` are known already; `done`: it is durable, or (False) was dropped."""
+
+    cursor: Cursor
+    jobs: list[tuple[int, NewJob]]
+    results: list[InboxResult]
+    completions: list[DoorCompletion]
+    reserved: list[Counter[TypeEntry] | None]  # what the depth limits hold for the jobs, until the round counts them
+    done: "asyncio.Future[bool]"
+
+
+class Doors:
+    """The chunk in hand. `put` by the side task, all else by the flusher's task."""
+
+    def __init__(self) -> None:
+        self.wake = asyncio.Event()
+        self.cursor = Cursor()  # durable
+        self._waiting: Chunk | None = None
+        self._storing: Chunk | None = None
+        self.busy: set[int] = set()  # jobs whose lock was asked for and is somebody else's, or whose lease has ended
+        self.restored: dict[int, int] = {}  # leases that a takeover found open: job_id -> epoch
+        self._contested: dict[tuple[int, int, bool], tuple[Ending, float]] = {}  # by lease and whether an agent says so; with when to try
+
+    def __bool__(self) -> bool:
+        return self._waiting is not None
+
+    def put(self, chunk: Chunk) -> None:
+        """The next round takes this chunk."""
+        self._waiting = chunk
+
+    def take(self, owner: "Owner", round_: Round) -> None:
+        """The chunk's jobs become part of the round."""
+        chunk, self._waiting = self._waiting, None
+        if chunk is None:
+            return
+        self._storing = chunk
+        batch = round_.batch
+        results = list(chunk.results)
+        job_ids = []
+        for reserved in chunk.reserved:
+            owner.depth.release(reserved)
+        for inbox_id, job in chunk.jobs:
+            job_id = owner.add_job(batch, job)
+            batch.counts[job[0].type_id, State.WAITING, 0] += 1
+            owner.bodies.put(job_id, job[3])
+            owner.enter_job(job_id, job)
+            results.append(InboxResult(inbox_id, job_id))
+            job_ids.append(job_id)
+        if job_ids:
+            told: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
+            told.set_result(job_ids)  # nobody asks; watchers hear of it
+            round_.submissions.append((Submission([job for _, job in chunk.jobs], told), job_ids))
+        for completion in chunk.completions:
+            _complete(owner, round_, completion)
+        batch.inbox = InboxTaken(chunk.cursor, results)
+
+    def contested(self, owner: "Owner", now: float) -> list[tuple[int, int]]:
+        """Puts contested endings aside and returns the leases (job_id, epoch) whose jobs' locks are to be asked for now, each job once."""
+        self.busy = set()
+        if owner.endings and (self.restored or any(type(ending) is Ending and _is_contested(ending) for ending in owner.endings)):
+            self._put_aside(owner)
+        if not self._contested:
+            return []
+        asked: dict[int, int] = {}
+        for key, (ending, due) in list(self._contested.items()):
+            live = owner.live_jobs.get(ending.job_id)
+            if live is None or live.seq != ending.epoch or live.state is not State.PROCESSING:
+                del self._contested[key]
+                if ending.sink is not None:
+                    ending.cleared = True
+                    owner.endings.append(ending)  # judged as one that comes late
+            elif due <= now and len(asked) < LOCKS_AT_ONCE:
+                asked[ending.job_id] = ending.epoch
+        return list(asked.items())
+
+    def _put_aside(self, owner: "Owner") -> None:
+        for _ in range(len(owner.endings)):
+            ending = owner.endings.popleft()
+            if not self.take_aside(ending):
+                owner.endings.append(ending)
+        if self.restored:
+            self.restored = {j: epoch for j, epoch in self.restored.items() if (live := owner.live_jobs.get(j)) is not None and live.seq == epoch}
+
+    def take_aside(self, ending: "Ending | Completions") -> bool:
+        """Whether it is contested, or some of it is, and waits here until its lock was asked for."""
+        if isinstance(ending, Ending):
+            if ending.settled or ending.cleared or not (_is_contested(ending) or self.restored.get(ending.job_id) == ending.epoch):
+                return False
+            self._contested.setdefault((ending.job_id, ending.epoch, ending.sink is not None), (ending, 0.0))
+            return True
+        if not self.restored or not any(self.restored.get(job_id) == epoch for job_id, epoch in zip(ending.job_ids, ending.epochs, strict=True)):
+            return False
+        for index, (job_id, epoch) in enumerate(zip(ending.job_ids, ending.epochs, strict=True)):
+            one = Ending(job_id, epoch, Kind.COMPLETED, ending.sink, ending.result(index))
+            self._contested.setdefault((job_id, epoch, True), (one, 0.0))
+        return True
+
+    def decided(self, owner: "Owner", asked: list[tuple[int, int]], locked: set[int], ended: set[int], now: float) -> None:
+        """What became of the asking: endings whose job's lock is taken are decided in the next round, or dropped when a door was faster; others are tried again."""
+        cleared: list[Ending] = []
+        for job_id, epoch in asked:
+            for agents in (True, False):  # what an agent says goes first
+                found = self._contested.get((job_id, epoch, agents))
+                if found is None:
+                    continue
+                ending = found[0]
+                if job_id not in locked:
+                    self._contested[job_id, epoch, agents] = (ending, now + RETRY_S)
+                    continue
+                del self._contested[job_id, epoch, agents]
+                if job_id not in ended:
+                    ending.cleared = True
+                    cleared.append(ending)
+                elif ending.sink is not None:
+                    owner.stale.append(ending)
+                    owner.stale_wake.set()
+            if job_id in ended:
+                self.wake.set()
+            if job_id in ended or job_id not in locked:
+                self.busy.add(job_id)
+        owner.endings.extendleft(reversed(cleared))
+
+    def settling(self) -> list[int]:
+        """Jobs whose ending waits for somebody's transaction."""
+        return sorted({job_id for job_id, _, _ in self._contested})
+
+    def settled(self, taken: InboxTaken) -> None:
+        """The round is durable."""
+        self.cursor = taken.cursor
+        chunk, self._storing = self._storing, None
+        if chunk is not None and not chunk.done.done():
+            chunk.done.set_result(True)
+
+    def drop(self) -> None:
+        """What waits for its round is not taken now: it is read again later."""
+        chunk, self._waiting = self._waiting, None
+        if chunk is not None and not chunk.done.done():
+            chunk.done.set_result(False)
+
+
+async def take_inbox(owner: "Owner", inbox: Inbox, reader: Reader) -> None:
+    """Takes up what comes, until cancelled. While the database is away, or the owner takes nothing, it waits."""
+    doors = owner.doors
+    known = False
+    while True:
+        doors.wake.clear()
+        try:
+            if not known:
+                doors.cursor, known = await inbox.cursor(), True
+            more = await _take_chunk(owner, inbox, reader)
+        except (Busy, Unavailable, *ANY_FAILURE) as error:
+            log.debug("inbox not taken; trying again", reason=f"{type(error).__name__}: {error}")
+            await asyncio.sleep(RETRY_S)
+            continue
+        if not more:
+            try:
+                async with asyncio.timeout(POLL_S):
+                    await doors.wake.wait()
+            except TimeoutError:
+                continue
+
+
+async def _take_chunk(owner: "Owner", inbox: Inbox, reader: Reader) -> bool:
+    """Takes one chunk and returns once it is durable; whether there may be more."""
+    if owner.refusing is not None:
+        raise owner.refusing
+    doors = owner.doors
+    rows, cursor = await inbox.read(doors.cursor, AT_ONCE, AT_ONCE_BYTES)
+    if not rows:
+        doors.cursor = cursor  # not worth a commit
+        return False
+    completed = [row for row in rows if row.kind == COMPLETED]
+    chunk = Chunk(cursor, [], [], await inbox.completions(completed) if completed else [], [], asyncio.get_running_loop().create_future())
+    keyed: list[tuple[int, asyncio.Future[tuple[int, bool]]]] = []
+    for row in rows:
+        if row.kind == COMPLETED:
+            continue
+        try:
+            found = await reader.job(owner, row)
+        except (Busy, Unavailable):
+            raise
+        except BrokerError as error:
+            chunk.results.append(InboxResult(row.inbox_id, None, reader.reason(error), str(error)))
+            continue
+        if found.keyed is not None:
+            keyed.append((row.inbox_id, found.keyed))
+        else:
+            chunk.jobs.append((row.inbox_id, found.job))
+    for inbox_id, answer in keyed:
+        chunk.results.append(await _result(inbox_id, answer, reader))
+    if owner.refusing is not None:
+        raise owner.refusing
+    chunk.jobs = [(inbox_id, job) for inbox_id, job in chunk.jobs if _admitted(owner, chunk, inbox_id, job, reader)]
+    doors.put(chunk)
+    owner.wake.set()
+    if not await chunk.done:
+        raise Busy("the owner takes nothing now", retry_after_s=RETRY_S)
+    return True
+
+
+def _is_contested(ending: Ending) -> bool:
+    return ending.door or (ending.sink is None and not ending.settled)
+
+
+def _complete(owner: "Owner", round_: Round, done: DoorCompletion) -> None:
+    """A job was completed in somebody's transaction: the event is stored, all else happens now. It is counted with its row, whatever memory knows of the job."""
+    live = owner.live_jobs.get(done.job_id)
+    entry = owner.types.by_id[done.type_id]
+    current = live is not None and live.seq == done.epoch and live.state is State.PROCESSING
+    counts = round_.batch.counts
+    if not current and (live is not None or not done.newest):  # something happened to it since
+        counts[done.type_id, State.PROCESSING, 0] -= 1
+        counts[done.type_id, State.COMPLETED, done.delete_minute or 0] += 1
+        return
+    if live is None:
+        live = Live(done.job_id, entry, done.priority, done.instance_id)
+        live.seq, live.kind, live.state = done.epoch, Kind.GRANTED, State.PROCESSING
+        live.run, live.attempt, live.losses, live.agent_id = done.run, done.attempt, done.losses, done.agent_id
+    owner.settle_job(round_, live, Kind.COMPLETED, State.COMPLETED)
+    minute = round_.batch.event_place[-1] & 0x7FFF_FFFF
+    round_.batch.drop_event()
+    counts[done.type_id, State.COMPLETED, minute] -= 1
+    counts[done.type_id, State.COMPLETED, done.delete_minute or 0] += 1
+
+
+def _admitted(owner: "Owner", chunk: Chunk, inbox_id: int, job: NewJob, reader: Reader) -> bool:
+    """Whether depth limits leave room for a job; one that has none is refused."""
+    try:
+        chunk.reserved.append(owner.depth.reserve([job]))
+    except QueueFull as error:
+        chunk.results.append(InboxResult(inbox_id, None, reader.reason(error), str(error)))
+        return False
+    return True
+
+
+async def _result(inbox_id: int, answer: "asyncio.Future[tuple[int, bool]]", reader: Reader) -> InboxResult:
+    try:
+        job_id, _ = await answer
+    except (Busy, Unavailable):
+        raise
+    except BrokerError as error:
+        return InboxResult(inbox_id, None, reader.reason(error), str(error))
+    return InboxResult(inbox_id, job_id)

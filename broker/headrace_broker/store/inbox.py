@@ -1,0 +1,180 @@
+"""The inbox: what programs put through the SQL doors in transactions of their own, read after their commit and exactly once.
+
+Rows come into view when their transaction commits, in no order of any number that they carry. So the reader keeps a snapshot: everything that it sees is taken, and what
+is read next are rows of transactions that it did not see and a newer one does. A transaction that stays open is simply not seen yet, however long; nobody waits for it.
+
+A read that finds more than fits goes on in the same newer snapshot (`Cursor.upto`), row by row, before it looks for a newer one again.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import structlog
+
+from headrace_broker.store.pool import ANY_FAILURE
+from headrace_broker.store.statements import sql
+
+CHANNEL = "headrace_inbox"
+AGAIN_S = 1.0
+SUBMITTED, COMPLETED = 1, 2
+"""Kinds of rows."""
+
+log = structlog.get_logger("headrace.inbox")
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far the inbox is taken up: all that `done` sees, and of what `upto` sees as well the rows up to (last_xid, last_id). Snapshots are texts."""
+
+    done: str = "1:1:"
+    upto: str | None = None
+    last_xid: int = 0
+    last_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class InboxRow:
+    """One row. `spec`: fields of a JobSpec by their names on the wire."""
+
+    inbox_id: int
+    kind: int
+    domain: str
+    spec: dict[str, Any]
+    payload: bytes
+    job_id: int
+    lease_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class DoorCompletion:
+    """A lease that ended by a completion in somebody's transaction; the event is stored. `newest`: nothing happened to the job since, when it was read."""
+
+    job_id: int
+    epoch: int
+    type_id: int
+    priority: int
+    instance_id: str | None
+    run: int
+    attempt: int
+    losses: int
+    agent_id: int | None
+    delete_minute: int | None
+    newest: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDoor:
+    """A transaction that has completed a job and is not committed. `open_s`: for how long it is open."""
+
+    job_id: int
+    pid: int
+    opened_at: datetime
+    open_s: float
+    application: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class InboxResult:
+    """What became of a submission: its job, or the reason and the text of its refusal."""
+
+    inbox_id: int
+    job_id: int | None
+    reason: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InboxTaken:
+    """What one flush takes from the inbox: stored in the same commit as the jobs."""
+
+    cursor: Cursor
+    results: list[InboxResult]
+
+    def columns(self) -> tuple[Any, ...]:
+        """The parameters of inbox_take."""
+        place, found = self.cursor, self.results
+        return (
+            place.done, place.upto, place.last_xid, place.last_id,
+            [r.inbox_id for r in found], [r.job_id for r in found], [r.reason for r in found], [r.message for r in found],
+        )  # fmt: skip
+
+
+class Inbox:
+    """Reads and tidies; raises what asyncpg raises."""
+
+    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
+        self._pool = pool
+
+    async def cursor(self) -> Cursor:
+        """How far it is taken up. On a server that was restored from a dump of another one the rows are this server's from now on."""
+        row = await self._pool.fetchrow(sql("inbox_cursor"))
+        if not row["foreign"]:
+            return Cursor(row["done"], row["upto"], row["last_xid"], row["last_id"])
+        log.warning("the inbox comes from another server: what has no result yet is read again")
+        await self._pool.execute(sql("inbox_adopt"))
+        return Cursor()
+
+    async def read(self, cursor: Cursor, rows: int, size_bytes: int) -> tuple[list[InboxRow], Cursor]:
+        """The next rows, at most so many, and about so many bytes of payloads; and the cursor once they are taken."""
+        found = await self._pool.fetch(sql("inbox_read"), cursor.done, cursor.upto, str(cursor.last_xid), cursor.last_id, rows, size_bytes)
+        upto, seen = found[0]["upto"], found[0]["seen"]
+        taken = [_row(r) for r in found if r["inbox_id"] is not None]
+        if len(taken) == seen and seen < rows:
+            return taken, Cursor(upto)
+        return taken, Cursor(cursor.done, upto, int(found[-1]["xid"]), taken[-1].inbox_id)
+
+    async def completions(self, rows: list[InboxRow]) -> list[DoorCompletion]:
+        """What the rows of kind COMPLETED are about."""
+        found = await self._pool.fetch(sql("inbox_completions"), [r.job_id for r in rows], [r.lease_epoch for r in rows])
+        return [DoorCompletion(*r.values()) for r in found]
+
+    async def open_doors(self, rows: int = 100) -> list[OpenDoor]:
+        """Transactions that have completed a job and are not committed, the oldest first."""
+        return [OpenDoor(*r.values()) for r in await self._pool.fetch(sql("door_list"), rows)]
+
+    async def alert(self, job_id: int, type_id: int, epoch: int, error: str) -> bool:
+        """Writes an alert about a door of this lease, unless there is one; returns whether it did."""
+        return await self._pool.fetchrow(sql("door_alert"), job_id, type_id, epoch, error) is not None
+
+    async def trim(self, done: str, after: tuple[int, int], rows: int) -> tuple[int, int, tuple[int, int]]:
+        """Deletes rows that are taken, of the next ones after (xid, inbox_id): (rows looked at, deleted, the last one looked at)."""
+        row = await self._pool.fetchrow(sql("inbox_trim"), done, str(after[0]), after[1], rows)
+        return row["looked"], row["deleted"], (int(row["xid"]), row["inbox_id"]) if row["looked"] else after
+
+    async def trim_results(self, after: int, kept_s: float, refusals_kept_s: float, rows: int) -> tuple[int, int, int]:
+        """Deletes results whose time is over, of the next ones after an inbox_id: (looked at, deleted, the last one looked at)."""
+        row = await self._pool.fetchrow(sql("inbox_result_trim"), after, kept_s, refusals_kept_s, rows)
+        return row["looked"], row["deleted"], row["inbox_id"] or after
+
+    async def trim_cursors(self, rows: int) -> int:
+        """Deletes cursors that were replaced; returns how many."""
+        return int(await self._pool.fetchval(sql("inbox_cursor_trim"), rows))
+
+
+async def listen(dsn: str, wake: Callable[[], None]) -> None:
+    """Calls `wake` whenever something was committed to the inbox, until cancelled. What is missed while the connection is away is found by looking, a little later."""
+    while True:
+        try:
+            con = await asyncpg.connect(dsn, timeout=5, server_settings={"application_name": "headrace inbox"})
+            ended = asyncio.Event()
+            con.add_termination_listener(lambda _, ended=ended: ended.set())
+            try:
+                await con.add_listener(CHANNEL, lambda *_: wake())
+                wake()
+                await ended.wait()
+            finally:
+                con.terminate()
+        except ANY_FAILURE as error:
+            log.debug("no news of the inbox", reason=f"{type(error).__name__}: {error}")
+        await asyncio.sleep(AGAIN_S)
+
+
+def _row(row: Any) -> InboxRow:
+    spec = json.loads(row["spec"]) if row["spec"] else {}
+    return InboxRow(row["inbox_id"], row["kind"], row["domain"] or "", spec, row["payload"] or b"", row["job_id"] or 0, row["lease_epoch"] or 0)

@@ -1,0 +1,1 @@
+"""The SQL doors: jobs submitted and completed in other programs' transactions."""

@@ -1,0 +1,277 @@
+"""`headrace.submit_job` in a caller's own transaction: a commit makes one job, a rollback none, and nobody waits for anybody's transaction."""
+
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+from headrace_broker.maintenance import tidy_inbox
+from headrace_broker.maintenance.tidy_inbox import TidyInbox
+from headrace_broker.store.inbox import Inbox
+from headrace_broker.store.pool import open_pool
+from headrace_client import AdminClient, Client, State
+
+from tests.support.agreement import agree
+from tests.support.processes import BrokerProcess, Process, start_broker, until
+
+SUBMIT = "select headrace.submit_job($1, $2)"
+
+
+@pytest.fixture
+async def con(database: str, stack: AsyncExitStack) -> "asyncpg.Connection[Any]":
+    """A program's own connection."""
+    found = await asyncpg.connect(database)
+    stack.push_async_callback(found.close)
+    return found
+
+
+async def job_of(con: "asyncpg.Connection[Any]", inbox_id: int) -> int:
+    """The job of a row of the inbox, once it is taken up."""
+
+    async def taken() -> Any:
+        return await con.fetchval("select headrace.submitted_job($1)", inbox_id)
+
+    return int(await until(taken, what=f"the job of row {inbox_id}"))
+
+
+async def refusal_of(con: "asyncpg.Connection[Any]", inbox_id: int) -> tuple[str, str]:
+    """(reason, message) of a row that is refused."""
+
+    async def taken() -> Any:
+        return await con.fetchrow("select reason, message from headrace.inbox_result where inbox_id = $1 and reason is not null", inbox_id)
+
+    row = await until(taken, what=f"the refusal of row {inbox_id}")
+    return row["reason"], row["message"]
+
+
+async def test_a_commit_makes_a_job_that_starts_within_a_second(client: Client, agent: Process, database: str, con: "asyncpg.Connection[Any]") -> None:
+    await con.execute("create table orders (id int)")
+    fastest = timedelta(days=1)
+    for number in range(5):
+        async with con.transaction():
+            await con.execute("insert into orders values ($1)", number)
+            inbox_id = await con.fetchval(SUBMIT, "echo", f'{{"order": {number}}}')
+            assert await con.fetchval("select count(*) from headrace.job") == number
+        committed = await con.fetchval("select clock_timestamp()")
+        job = await client.wait(await job_of(con, inbox_id))
+        assert (job.state, job.json_result()) == (State.COMPLETED, {"order": number})
+        assert job.started_at is not None
+        fastest = min(fastest, job.started_at - committed)
+    assert fastest < timedelta(seconds=1)
+    await agree(client, database)
+
+
+async def test_a_rollback_leaves_nothing(client: Client, database: str, con: "asyncpg.Connection[Any]") -> None:
+    transaction = con.transaction()
+    await transaction.start()
+    lost = await con.fetchval(SUBMIT, "echo", "1")
+    await transaction.rollback()
+    async with con.transaction():
+        kept = await con.fetchval(SUBMIT, "echo", "2")
+        savepoint = con.transaction()
+        await savepoint.start()
+        await con.fetchval(SUBMIT, "echo", "3")
+        await savepoint.rollback()
+    await job_of(con, kept)
+    assert [(await client.get(job.job_id, full=True)).payload async for job in client.iter_jobs()] == [b"2"]
+    assert await con.fetchval("select headrace.submitted_job($1)", lost) is None
+    await agree(client, database)
+
+
+async def test_everything_that_a_submit_says_arrives(client: Client, broker: BrokerProcess, con: "asyncpg.Connection[Any]") -> None:
+    start = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=5)
+    inbox_id = await con.fetchval(
+        "select headrace.submit_job('report', '{\"year\": 2026}', domain => 'other', instance_id => 'case-7', priority => 5, start_at => $1,"
+        " labels => '{\"team\": \"a\"}', trace_context => 'trace', content_type => 'application/vnd.year+json', wake => false)",
+        start,
+    )
+    job_id = await job_of(con, inbox_id)
+    assert await client.find(job_id) is None  # another domain's
+    async with Client(broker.address, domain="other", timeout_s=20) as other:
+        job = await other.get(job_id, full=True)
+    assert (job.type, job.instance_id, job.priority, job.labels, job.trace_context) == ("report", "case-7", 5, {"team": "a"}, "trace")
+    assert (job.available_at, job.content_type, job.payload) == (start, "application/vnd.year+json", b'{"year": 2026}')
+    delayed = await job_of(con, await con.fetchval("select headrace.submit_job('report', payload_bytes => '\\x00ff', delay => '1 hour')"))
+    job = await client.get(delayed, full=True)
+    assert (job.payload, job.wait_reason) == (b"\x00\xff", "scheduled")
+
+
+async def test_a_key_is_one_job_whichever_door_it_comes_through(client: Client, database: str, con: "asyncpg.Connection[Any]") -> None:
+    first = await client.submit("t", payload=b'{"a": 1}', key="k")
+    same = await con.fetchval("select headrace.submit_job('t', '{\"a\":1}', idempotency_key => 'k')")
+    other = await con.fetchval("select headrace.submit_job('t', '{\"a\":2}', idempotency_key => 'k')")
+    assert await job_of(con, same) == first.job_id
+    reason, message = await refusal_of(con, other)
+    assert reason == "IDEMPOTENCY_CONFLICT" and str(first.job_id) in message
+    with pytest.raises(asyncpg.PostgresError, match="refused") as refused:
+        await con.fetchval("select headrace.submitted_job($1)", other)
+    assert refused.value.sqlstate == "HR002"
+    unique = [await con.fetchval("select headrace.submit_job('t', '1', more => '{\"unique_key\": \"u\"}')") for _ in range(2)]
+    assert await job_of(con, unique[0]) == await job_of(con, unique[1])
+    await agree(client, database)
+
+
+async def test_a_submit_that_the_broker_refuses_says_why_and_holds_up_nobody(client: Client, database: str, con: "asyncpg.Connection[Any]") -> None:
+    large = await con.fetchval("select headrace.submit_job('t', payload_bytes => convert_to(repeat('x', 2000000), 'UTF8'))")
+    unknown = await con.fetchval("select headrace.submit_job('t', '1', more => '{\"no_such_field\": 1}')")
+    good = await con.fetchval(SUBMIT, "t", "1")
+    await job_of(con, good)
+    assert (await refusal_of(con, large))[0] == "TOO_LARGE"
+    reason, message = await refusal_of(con, unknown)
+    assert reason == "INVALID_FIELD" and "no_such_field" in message
+    assert (await client.count()).totals == {State.WAITING: 1}
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        ("null, '1'", "type: "),
+        ("'with space', '1'", "type: "),
+        ("'t', '1', domain => 'a/b'", "domain: "),
+        ("'t', '1', payload_bytes => '\\x00'", "payload_bytes: "),
+        ("'t', '1', priority => 2000000", "priority: "),
+        ("'t', '1', instance_id => repeat('x', 201)", "instance_id: "),
+        ("'t', '1', idempotency_key => 'inbox:1'", "idempotency_key: "),
+        ("'t', '1', delay => '1 s', start_at => now()", "start_at: "),
+        ("'t', '1', delay => '-1 s'", "delay: "),
+        ("'t', '1', start_at => 'infinity'", "start_at: "),
+        ("'t', '1', labels => '[]'", "labels: "),
+        ("'t', '1', labels => '{\"a\": 1}'", "labels: "),
+        ("'t', '1', more => '{\"payload\": \"x\"}'", "more: "),
+    ],
+)
+async def test_wrong_arguments_are_refused_at_once(database: str, con: "asyncpg.Connection[Any]", call: str, says: str) -> None:
+    with pytest.raises(asyncpg.InvalidParameterValueError, match=f"headrace.submit_job: {says}"):
+        await con.fetchval(f"select headrace.submit_job({call})")
+    assert await con.fetchval("select count(*) from headrace.inbox") == 0
+
+
+async def test_a_transaction_left_open_stalls_nobody(client: Client, database: str, con: "asyncpg.Connection[Any]", stack: AsyncExitStack) -> None:
+    """Counted in events: while it is open, other doors and plain submits come and go over many flushes; what it submitted comes when it commits."""
+    holder = await asyncpg.connect(database)
+    stack.push_async_callback(holder.close)
+    transaction = holder.transaction()
+    await transaction.start()
+    held = await holder.fetchval(SUBMIT, "t", '"held"')
+    flushes = "select count(*) from headrace.flush"
+    before = await con.fetchval(flushes)
+    for number in range(60):
+        await client.submit("t", number)
+        inbox_id = await con.fetchval(SUBMIT, "t", f'"other {number}"')
+        await job_of(con, inbox_id)
+    assert await con.fetchval(flushes) >= before + 60
+    assert await con.fetchval("select headrace.submitted_job($1)", held) is None
+    await transaction.commit()
+    await job_of(con, held)
+    assert (await client.count()).totals == {State.WAITING: 121}
+    await agree(client, database)
+
+
+async def test_transactions_that_overlap_in_every_way_are_taken_once_each(client: Client, database: str, con: "asyncpg.Connection[Any]", stack: AsyncExitStack) -> None:
+    """Five at a time, ended in another order than they began, some rolled back; rows of one transaction come in between those of others."""
+    holders = [await asyncpg.connect(database) for _ in range(5)]
+    for holder in holders:
+        stack.push_async_callback(holder.close)
+    wanted: dict[int, bool] = {}
+    for step in range(8):
+        open_ = []
+        for index, holder in enumerate(holders):
+            transaction = holder.transaction()
+            await transaction.start()
+            wanted[await holder.fetchval(SUBMIT, "t", f"{step * 10 + index}")] = keeps = (step + index) % 3 != 0
+            open_.append((transaction, keeps))
+        for index in [(step + offset * 2) % 5 for offset in range(5)]:
+            second = await holders[index].fetchval(SUBMIT, "t", f"{1000 + step * 10 + index}")
+            transaction, keeps = open_[index]
+            wanted[second] = keeps
+            await (transaction.commit() if keeps else transaction.rollback())
+            await job_of(con, await con.fetchval(SUBMIT, "t", "0"))  # the cursor moves on in between
+    kept = [inbox_id for inbox_id, keeps in wanted.items() if keeps]
+    jobs = [await job_of(con, inbox_id) for inbox_id in kept]
+    assert len(set(jobs)) == len(kept)
+    assert (await client.count()).totals == {State.WAITING: len(kept) + 40}
+    await agree(client, database)
+
+
+async def test_more_than_fits_into_one_flush_is_taken_in_portions(client: Client, database: str, con: "asyncpg.Connection[Any]") -> None:
+    await con.execute("select headrace.submit_job('t', to_jsonb(n)) from generate_series(1, 1203) n")
+    await con.execute("select headrace.submit_job('t', payload_bytes => convert_to(repeat('x', 900000), 'UTF8')) from generate_series(1, 12)")
+
+    async def taken() -> bool:
+        return bool(await con.fetchval("select count(*) = 1215 from headrace.inbox_result"))
+
+    await until(taken, what="all rows")
+    assert await con.fetchval("select count(distinct job_id) from headrace.job") == 1215
+    assert await con.fetchval("select count(distinct payload) from headrace.job where octet_length(payload) < 10") == 1203
+    await agree(client, database)
+
+
+async def test_a_depth_limit_refuses_what_comes_through_the_door(client: Client, broker: BrokerProcess, con: "asyncpg.Connection[Any]") -> None:
+    async with AdminClient(broker.address) as admin:
+        await admin.set_type("narrow", depth_limit=3)
+    entries = [row[0] for row in await con.fetch("select headrace.submit_job('narrow', '1') from generate_series(1, 5)")]
+    for entry in entries[:3]:
+        await job_of(con, entry)
+    for entry in entries[3:]:
+        assert "depth limit" in (await refusal_of(con, entry))[1]
+    await client.submit("wide", 1)
+    assert (await client.count()).totals == {State.WAITING: 4}
+
+
+async def test_a_role_needs_nothing_but_the_door(client: Client, database: str, con: "asyncpg.Connection[Any]") -> None:
+    role = f"app_{await con.fetchval('select current_database()')}"
+    await con.execute(f"create role {role}; grant usage on schema headrace to {role}")
+    try:
+        await con.execute(f"set role {role}")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await con.fetchval(SUBMIT, "t", "1")
+        await con.execute("reset role")
+        await con.execute(f"grant execute on function headrace.submit_job, headrace.submitted_job to {role}; set role {role}")
+        job_id = await job_of(con, await con.fetchval(SUBMIT, "t", "1"))
+        for table in ("inbox", "job", "inbox_result"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await con.fetch(f"select * from headrace.{table}")
+        assert await client.find(job_id) is not None
+    finally:
+        await con.execute(f"reset role; drop owned by {role}; drop role {role}")
+
+
+async def test_what_is_taken_up_is_deleted_in_passes(client: Client, database: str, con: "asyncpg.Connection[Any]", monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tidy_inbox, "AT_ONCE", 3)
+    good = [await con.fetchval(SUBMIT, "t", str(number)) for number in range(10)]
+    refused = await con.fetchval("select headrace.submit_job('t', '1', more => '{\"no_such_field\": 1}')")
+    await refusal_of(con, refused)
+    await job_of(con, good[-1])
+    cursor = await con.fetchval("select done::text from headrace.inbox_cursor order by cursor_no desc limit 1")
+    open_row = await con.fetchval("insert into headrace.inbox (kind, domain, spec) values (1, 'default', '{\"type\": \"t\"}') returning inbox_id")
+    pool = await open_pool(database)
+    try:
+        tidy = TidyInbox(Inbox(pool), lambda: cursor)
+        await tidy.run_once()
+        left = {row["inbox_id"] for row in await con.fetch("select inbox_id from headrace.inbox")}
+        assert refused in left and not left & set(good) and left <= {refused, open_row}
+        assert await con.fetchval("select count(*) from headrace.inbox_result") >= 11  # kept for a day
+        await con.execute("update headrace.inbox_result set at = at - interval '2 days'")
+        assert (await TidyInbox(Inbox(pool), lambda: cursor).run_once())["results"] >= 10
+        assert [row["inbox_id"] for row in await con.fetch("select inbox_id from headrace.inbox_result where reason is not null")] == [refused]
+        await con.execute("update headrace.inbox_result set at = at - interval '40 days'")
+        await TidyInbox(Inbox(pool), lambda: cursor).run_once()
+        assert await con.fetchval("select count(*) from headrace.inbox where inbox_id = $1", refused) == 0
+    finally:
+        await pool.close()
+
+
+async def test_an_inbox_restored_on_another_server_is_taken_up(database: str, con: "asyncpg.Connection[Any]", directory: Any, stack: AsyncExitStack) -> None:
+    """Transaction numbers mean nothing there: what has a result is done, all else is taken."""
+    await con.execute(
+        "insert into headrace.inbox (xid, kind, domain, spec, payload)"
+        " select xid::xid8, 1, 'default', '{\"type\": \"t\"}', payload from (values ('800000000', '1'::bytea), ('800000001', '2')) v (xid, payload)"
+    )
+    done, due = [row["inbox_id"] for row in await con.fetch("select inbox_id from headrace.inbox order by inbox_id")]
+    await con.execute("insert into headrace.inbox_result (inbox_id, job_id) values ($1, 77)", done)
+    await con.execute("insert into headrace.inbox_cursor (done) values ('900000000:900000000:')")
+    broker: BrokerProcess = await start_broker(directory, database=database)
+    stack.push_async_callback(broker.kill)
+    await job_of(con, due)
+    assert await con.fetchval("select array_agg(convert_from(payload, 'UTF8')) from headrace.job") == ["2"]

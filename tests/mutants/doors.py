@@ -1,0 +1,59 @@
+"""The SQL doors and the inbox behind them."""
+
+from tests.mutants.mutant import Mutant
+
+LEDGER = "broker/headrace_broker/store/ledger.py"
+INBOX = "broker/headrace_broker/store/inbox.py"
+READ = "broker/headrace_broker/store/sql/queries/inbox_read.sql"
+MIGRATION = "broker/headrace_broker/store/sql/migrations/0014_inbox.sql"
+READER = "broker/headrace_broker/rpc/doors.py"
+COMPLETE = "broker/headrace_broker/store/sql/migrations/0015_complete.sql"
+DOORS = "broker/headrace_broker/shards/doors.py"
+OUTCOMES = "agent/headrace_agent/outcomes.py"
+WATCH = "broker/headrace_broker/maintenance/watch_doors.py"
+OUTBOX = "client/headrace_client/outbox.py"
+ONCE = "agent/headrace_agent/doors.py"
+DONE = "tests/doors/test_complete.py"
+SUBMIT = "tests/doors/test_submit.py"
+KILLS = "tests/doors/test_submit_kills.py"
+
+MUTANTS = (
+    Mutant(
+        "inbox: what was taken is not stored with the jobs",
+        LEDGER,
+        'await self._con.execute(sql("inbox_take"), *beside.inbox.columns())',
+        "pass",
+        f"{SUBMIT} -k portions",
+    ),
+    Mutant(
+        "inbox: transactions that end late are passed over",
+        READ,
+        "lateral pg_snapshot_xip(p.done)",
+        "lateral pg_snapshot_xip('1:1:'::pg_snapshot)",
+        f"{SUBMIT} -k left_open",
+    ),
+    Mutant("inbox: a part that was read is taken for the whole", INBOX, "if len(taken) == seen and seen < rows:", "if True:", f"{SUBMIT} -k portions"),
+    Mutant("inbox: numbers of another server's transactions are believed", INBOX, 'if not row["foreign"]:', "if True:", f"{SUBMIT} -k restored"),
+    Mutant("inbox: a unique job that is read again has no key of its own", READER, "if not spec.idempotency_key:", "if False:", f"{KILLS} -k either_side"),
+    Mutant(
+        "door: anybody may submit",
+        MIGRATION,
+        "revoke execute on function headrace.submit_job(",
+        "-- revoke execute on function headrace.submit_job(",
+        f"{SUBMIT} -k role_needs",
+    ),
+    Mutant("door: a job is completed without its lock", COMPLETE, "perform pg_advisory_xact_lock(job_id);", "", f"{DONE} -k forgotten_lease"),
+    Mutant("contested: an abort by force does not ask", DOORS, "self.busy.add(job_id)", "pass", f"{DONE} -k by_force"),
+    Mutant("agent: a committed transaction is not told as one", OUTCOMES, "    if committed:\n", "    if False:\n", f"{DONE} -k one_commit"),
+    Mutant("once: an effect is repeated", ONCE, "if await database.row(_BEGIN, *place, ctx.lease_epoch) is None:", "if False:", f"{DONE} -k elsewhere"),
+    Mutant("outbox: rows that are relayed stay", OUTBOX, "await con.execute(_DELETE, submitted)", "pass", "tests/doors/test_outbox.py -k everything"),
+    Mutant("outbox: rows have no key", OUTBOX, "key=f\"outbox:{row['key']}\", ", "", "tests/doors/test_outbox.py -k twice"),
+    Mutant(
+        "outbox: the relay never looks from the start",
+        OUTBOX,
+        "self._after, from_start = 0, loop.time()",
+        "from_start = loop.time()",
+        "tests/doors/test_outbox.py -k late",
+    ),
+    Mutant("doors: an alert is raised again and again", WATCH, "self._said.add((door.job_id, door.pid))", "raised += 1", f"{DONE} -k forgotten_lease"),
+)
