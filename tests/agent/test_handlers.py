@@ -72,7 +72,7 @@ async def test_a_typed_argument_goes_in_and_a_result_comes_out() -> None:
     assert (run.outcome, run.value) == ("completed", {"to": "ada", "copies": 1})
     assert run.logs == [("warning", "to ada"), ("info", "sent")]
     assert (run.progress, run.checkpoint) == ([(50.0, "half")], b"here")
-    assert [(spec.type, spec.data, spec.key) for spec in run.submitted] == [("next", {"n": 1}, "k")]
+    assert [(spec.type, spec.data, spec.key) for spec in run.submitted] == [("next", {"n": 1}, "1.1.k")], "within the job and its run"
 
 
 async def test_structs_bytes_and_nothing_work_too() -> None:
