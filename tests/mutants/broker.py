@@ -86,7 +86,7 @@ MUTANTS = (
         f"{TIMES} -k until_the_old_one_has_ended",
     ),
     Mutant("nor after a takeover", CHANGES, "owner.taken_over_at + owner.limits.lease_s)", "0.0)", f"{TIMES} -k holds_the_next_lease_back"),
-    Mutant("a lease that is held back is granted", OWNER, ", live.not_before)", ", 0.0)", f"{REORDERED} -k forced_abort_the_next"),
+    Mutant("a lease that is held back is granted", f"{SHARDS}/turns.py", ", live.not_before)", ", 0.0)", f"{REORDERED} -k forced_abort_the_next"),
     Mutant("a forced abort is not told to the holder", ABORTS, "round_.revoked.append(", "(lambda _: None)(", f"{DOUBLED} -k equal_changes"),
     Mutant("an aborted job stays in its lane", ABORTS, "        owner.leave_queue(live.job_id)\n", "", f"{ROUNDS} -k that_waited_is_not_granted"),
     # time

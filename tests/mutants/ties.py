@@ -32,7 +32,7 @@ MUTANTS = (
         "            pass\n",
         f"{STEPS} -k said_by",
     ),
-    Mutant("what failed tells nobody", OWNER, "        self.graph.settled(live.job_id, state)\n", "", f"{STEPS} -k said_by"),
+    Mutant("what failed tells nobody", OWNER, "            self.graph.settled(live.job_id, state)\n", "            pass\n", f"{STEPS} -k said_by"),
     Mutant("a purge tells nobody", CHANGES, "    owner.graph.purged(head.job_id)\n", "", f"{STEPS} -k purged"),
     Mutant("a held job is in its lane", OWNER, "        if live.job_id in self.graph.unmet:\n            return\n", "", f"{STEPS} -k takes_over"),
     Mutant(

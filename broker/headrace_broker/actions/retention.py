@@ -51,7 +51,13 @@ def changed_settings(entry: TypeEntry, values: Mapping[str, Value], clear: list[
 def preview(owner: Owner, entry: TypeEntry, then: Settings) -> list[StatePreview]:
     """From the counts, as of now."""
     now = owner.clock.now_s() / 60
-    return [_preview(state, owner.settled_minutes(entry.type_id, state), entry.settings, then, now) for state in STATES]
+    return [_preview(state, _minutes(owner, entry.type_id, state), entry.settings, then, now) for state in STATES]
+
+
+def _minutes(owner: Owner, type_id: int, state: State) -> dict[int, int]:
+    """Durable jobs of a type in a settled state by the minute of their delete date, 0: none; those that it hides are left out."""
+    now = owner.clock.now_s() / 60
+    return {m: n for (counted, in_state, m), n in owner.counted.items() if counted == type_id and in_state is state and n and not 0 < m <= now}
 
 
 def _preview(state: State, minutes: dict[int, int], settings: Settings, then: Settings, now: float) -> StatePreview:

@@ -19,6 +19,7 @@ import structlog
 
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.errors import DatabaseUnavailable, NotOwner, ResultUnknown
+from headrace_broker.shards import sweep
 from headrace_broker.shards.checkpoint import Checkpoints
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.round import KeyedRound, Round
@@ -271,7 +272,7 @@ class Flusher:
             await self._set_clock()
         if now >= self._next_base:
             self._next_base = now + BASE_COUNTS_S
-            self._owner.forget_expired_counts()
+            sweep.forget_expired_counts(self._owner)
             await self._base_counts()
         await self._publish_checkpoint()
         self._checkpoints.take_if_due(self._owner, self.ledger, now)

@@ -8,6 +8,7 @@ Everything here runs in one event loop and never awaits while it decides. Writte
 """
 
 import asyncio
+import functools
 import heapq
 import math
 import zlib
@@ -23,7 +24,7 @@ from headrace_broker.model.amended import delete_minute as minute_of
 from headrace_broker.model.errors import Busy, Draining
 from headrace_broker.model.job import Kind, NoteKind, State
 from headrace_broker.model.terms import Terms, parse
-from headrace_broker.shards import changes, dispatcher, endings, sweep
+from headrace_broker.shards import changes, dispatcher, endings, sweep, turns
 from headrace_broker.shards.bodies import BodyCache
 from headrace_broker.shards.caps import Caps
 from headrace_broker.shards.clock import DatabaseClock
@@ -75,8 +76,8 @@ class Owner:
         self.limits = limits
         self.metrics = metrics
         self.hub = Hub()
-        self.lanes = Lanes(waits=self._waits)
-        self.lines = Lines(self.lanes.marks, self._waits)  # what has terms
+        self.lanes = Lanes(waits=functools.partial(turns.waits, self))
+        self.lines = Lines(self.lanes.marks, functools.partial(turns.waits, self))  # what has terms
         self.caps = Caps()
         self.depth = Depth(self)
         self.live_jobs: dict[int, Live] = {}
@@ -352,10 +353,7 @@ class Owner:
     def record(
         self, round_: Round, live: Live, kind: Kind, state: State, *, delete_minute: int | None = None, old_minute: int | None = None, result: bytes | None = None
     ) -> None:
-        """Adds the event that moves `live` (whose run, attempt and losses are already those after it) and moves it; counts, and tells watchers.
-
-        `old_minute`: the delete date under which a settled job was counted so far.
-        """
+        """Adds the event that moves `live`, whose numbers are those after it; counts, and tells watchers. `old_minute`: the delete date of a job that was settled."""
         if live.line is not None:
             self.lines.moved(live.line, live.state, state)
         type_id = live.entry.type_id
@@ -396,10 +394,10 @@ class Owner:
         self.live_jobs.pop(live.job_id, None)
         self.lines.members.pop(live.job_id, None)
         self.release_lease(live)
-        if not again:
-            self.graph.settled(live.job_id, state)
-        else:
+        if again:
             self.graph.leave(live.job_id)
+        else:
+            self.graph.settled(live.job_id, state)
         minute = self.delete_minute(live.entry, state, self.amended.pop(live.job_id, None))
         self.record(round_, live, kind, state, delete_minute=minute, result=result)
         return minute
@@ -416,7 +414,7 @@ class Owner:
         """A waiting job goes into its lane, or into the timers until it may be granted; one that waits for others stays where it is."""
         if live.job_id in self.graph.unmet:
             return
-        due = self._due(live)
+        due = turns.due(self, live)
         since = self._since(live.available_at_s) if self.rounds or live.available_at_s else 0  # recovery knows no better than when it was made
         if self.lines.boosts:
             self.lines.adopt(live)
@@ -432,21 +430,6 @@ class Owner:
         """Now, or a time before, as the lowest id of that time: what jobs that are ready are ordered by."""
         now_s = self.clock.now_s()
         return ids.lowest_id_at(min(at_s, now_s) if at_s else now_s)
-
-    def _waits(self, job_id: int, priority: int) -> bool | None:
-        """Whether a job may be granted in this round, at this priority. None: its time has not come, and it is in the timers again."""
-        live = self.live_jobs.get(job_id)
-        if live is None or live.state is not State.WAITING or live.priority != priority or live.round == self.rounds or job_id in self.graph.unmet:
-            return False
-        now = self._monotonic()
-        if self._due(live) <= now:
-            return True
-        self.await_turn(live, now)
-        return None
-
-    def _due(self, live: Live) -> float:
-        """When a waiting job may be granted, on the monotonic clock."""
-        return max(self.clock.monotonic_at(live.available_at_s) if live.available_at_s else 0.0, live.not_before)
 
     def leave_queue(self, job_id: int) -> None:
         """A waiting job leaves its lane or timer, if it is in one."""
@@ -598,17 +581,6 @@ class Owner:
                 by_state = found.setdefault(entry.name, {})
                 by_state[state] = by_state.get(state, 0) + count
         return found
-
-    def settled_minutes(self, type_id: int, state: State) -> dict[int, int]:
-        """Durable jobs of a type in a settled state by the minute of their delete date, 0: none; those that it hides are left out."""
-        minute = self.clock.now_s() / 60
-        return {m: n for (counted, in_state, m), n in self.counted.items() if counted == type_id and in_state is state and n and not 0 < m <= minute}
-
-    def forget_expired_counts(self) -> None:
-        """Drops the counts of jobs that their delete date has hidden for more than an hour."""
-        minute = self.clock.now_s() / 60 - 60
-        for key in [key for key, count in self.counted.items() if 0 < key[2] <= minute or not count or key[1] is State.GONE]:
-            del self.counted[key]
 
     def newest(self, type_ids: set[int] | None, states: set[State], below: int, from_id: int, limit: int) -> list[int]:
         """Ids of waiting or processing jobs, newest first, `from_id` <= id < `below`; from memory, in time that grows with what waits."""

@@ -62,3 +62,10 @@ def _drop(owner: "Owner", session: Session, why: str) -> None:
         lost = kind is Kind.LOST
         owner.endings.append(Ending(live.job_id, live.seq, kind, error=LOST if lost else None, reason=reason, lease_until=until if lost else 0.0))
     owner.metrics.sessions_lost.inc()
+
+
+def forget_expired_counts(owner: "Owner") -> None:
+    """Drops the counts of jobs that their delete date has hidden for more than an hour."""
+    minute = owner.clock.now_s() / 60 - 60
+    for key in [key for key, count in owner.counted.items() if 0 < key[2] <= minute or not count or key[1] is State.GONE]:
+        del owner.counted[key]

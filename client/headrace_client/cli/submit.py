@@ -102,6 +102,7 @@ def read_json(data: str | None) -> bytes:
 
 
 def read_labels(pairs: list[str]) -> dict[str, str]:
+    """Labels from KEY=VALUE; ends the command for anything else."""
     for pair in pairs:
         if not pair.partition("=")[0] or "=" not in pair:
             errors.print(f"headrace: a label is KEY=VALUE, found {pair!r}")
