@@ -12,8 +12,9 @@ from headrace_client import limits, models, trends
 from headrace_client.access import AccessCalls
 from headrace_client.encode import build, duration, timestamp
 from headrace_client.errors import InvalidRequest
+from headrace_client.lifecycle import RetentionPreview, retention_preview
 from headrace_client.limits import Domain, Pause
-from headrace_client.models import AgentInfo, Alert, Door, InstancePriority, JobType, Overview, Rescore, RetentionPreview
+from headrace_client.models import AgentInfo, Alert, Door, InstancePriority, JobType, Overview, Rescore
 from headrace_client.schedules import ScheduleCalls
 from headrace_client.trends import Trend, TypeCapacity
 
@@ -64,7 +65,7 @@ class AdminClient(AccessCalls, ScheduleCalls):
         request = build(
             lifecycle_pb2.PreviewRetentionRequest, type=name, settings=settings_message(settings), clear=[item.removesuffix("_s") for item in clear], sample=sample
         )
-        return models.retention_preview(await self._call(lambda stubs: stubs.lifecycle.PreviewRetention, request))
+        return retention_preview(await self._call(lambda stubs: stubs.lifecycle.PreviewRetention, request))
 
     async def apply_retention(self, name: str, *, reason: str = "") -> AsyncGenerator[tuple[int, int], None]:
         """Gives settled jobs of a type the delete dates that follow from the settings now in force; yields (looked at, changed) after each part. May be repeated."""

@@ -17,7 +17,8 @@ from headrace_client.channel import backoff_s
 from headrace_client.encode import Spec, batches, build, check_id, encode_fields, filter_message, put
 from headrace_client.errors import HeadraceError, InvalidRequest, NotFound, QueueFull, Unavailable, WaitTimeout, from_rpc
 from headrace_client.graph import GraphCalls
-from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobFilter, JobPage, JobSpec, LogLine, Order, Run, State, Submitted
+from headrace_client.lifecycle import Run, run_of
+from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobFilter, JobPage, JobSpec, LogLine, Order, State, Submitted
 from headrace_client.submitter import Submitter, failure_error
 
 R = TypeVar("R", Job, Attempt, Event, Run)
@@ -280,7 +281,7 @@ class Client(GraphCalls):
         """The newest runs of a job (below one), oldest first; `full` brings the payload and the result of each."""
         request = build(lifecycle_pb2.ListRunsRequest, job_id=check_id(job_id), view=_VIEWS[full], before_run=before_run, page_size=limit)
         answer = await self._call(lambda stubs: stubs.lifecycle.ListRuns, request)
-        return [self._read_run(models.run(item), answer.type) for item in answer.runs]
+        return [self._read_run(run_of(item), answer.type) for item in answer.runs]
 
     async def logs(self, job_id: int, *, lease_epoch: int = 0, min_level: str = "debug") -> AsyncGenerator[LogLine, None]:
         """What handlers logged for a job, oldest first; of one attempt when `lease_epoch` is given."""

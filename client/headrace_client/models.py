@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from headrace_proto.encoding import ENCODED_ERROR, MAGIC
-from headrace_proto.v1 import admin_pb2, doors_pb2, instances_pb2, jobs_pb2, lifecycle_pb2, stats_pb2, types_pb2
+from headrace_proto.v1 import admin_pb2, doors_pb2, instances_pb2, jobs_pb2, stats_pb2, types_pb2
 from headrace_proto.wire import LEVEL_NAMES, STATE_NAMES, WAIT_REASONS, to_datetime, to_seconds
 
 from headrace_client import job_settings, limits
@@ -301,70 +301,6 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """One run of a job. `ending`: the event that it ended or stands with; `payload_version`: that of its newest payload, 0 is that of the submission.
-
-    `payload` and `result` only when they were asked for.
-    """
-
-    run: int
-    began_at: datetime
-    actor: str
-    reason: str
-    state: State | None
-    ending: str
-    ended_at: datetime | None
-    attempts: int
-    losses: int
-    started_at: datetime | None
-    agent: str
-    error: JobError | None
-    payload_version: int
-    payload_bytes: int
-    payload: bytes
-    result_bytes: int
-    result: bytes
-
-    def json_result(self) -> Any:
-        """The result decoded as JSON; None when there is none."""
-        return json.loads(self.result) if self.result else None
-
-
-@dataclass(frozen=True, slots=True)
-class DueJobs:
-    """How many jobs are gone by a time."""
-
-    by: datetime
-    jobs: int
-
-
-@dataclass(frozen=True, slots=True)
-class RetentionOfState:
-    """Settled jobs of one state, and when they are deleted: `due` with the dates that they have, `due_then` if the settings were changed and applied. Cumulative.
-
-    `keep_s` None: for ever. `undated`: jobs without a date, of which `due_then` knows nothing.
-    """
-
-    state: State
-    keep_s: float | None
-    keep_then_s: float | None
-    jobs: int
-    undated: int
-    due: list[DueJobs]
-    due_then: list[DueJobs]
-    gone_at_once: int
-
-
-@dataclass(frozen=True, slots=True)
-class RetentionPreview:
-    """What other settings would delete, exact as of `as_of`; `sample`: some of the oldest jobs that would be gone at once."""
-
-    as_of: datetime
-    states: list[RetentionOfState]
-    sample: list[Job]
-
-
-@dataclass(frozen=True, slots=True)
 class LogLine:
     """One line that a handler logged."""
 
@@ -585,28 +521,6 @@ def event(message: jobs_pb2.Event) -> Event:
         message.seq, message.kind, message.note, to_datetime(message.at), _state(message.state), message.run, message.attempt, message.actor, message.reason,
         message.agent, _time(message, "available_at"), error(message), message.detail,
     )  # fmt: skip
-
-
-def run(message: lifecycle_pb2.Run) -> Run:
-    """A run from its message."""
-    return Run(
-        message.run, to_datetime(message.began_at), message.actor, message.reason, _state(message.state), message.ending, _time(message, "ended_at"), message.attempts,
-        message.losses, _time(message, "started_at"), message.agent, error(message), message.payload_version, message.payload_bytes, message.payload,
-        message.result_bytes, message.result,
-    )  # fmt: skip
-
-
-def retention_preview(message: lifecycle_pb2.PreviewRetentionResponse) -> RetentionPreview:
-    """A preview from its message."""
-    states = [
-        RetentionOfState(
-            State(STATE_NAMES[item.state]), _seconds(item, "keep"), _seconds(item, "keep_then"), item.jobs, item.undated,
-            [DueJobs(to_datetime(point.by), point.jobs) for point in item.due], [DueJobs(to_datetime(point.by), point.jobs) for point in item.due_then],
-            item.gone_at_once,
-        )
-        for item in message.states
-    ]  # fmt: skip
-    return RetentionPreview(to_datetime(message.as_of), states, [job(item) for item in message.sample])
 
 
 def log_line(message: jobs_pb2.LogLine) -> LogLine:

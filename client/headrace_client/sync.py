@@ -15,7 +15,8 @@ from headrace_client.codecs import Codec
 from headrace_client.credentials import Token
 from headrace_client.errors import ClientClosed, ForkError, HeadraceError
 from headrace_client.graph import BatchStatus, Dependency, JobGraph
-from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobFilter, JobPage, JobResult, JobSpec, LogLine, Order, Run, State, Submitted
+from headrace_client.lifecycle import Run
+from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobFilter, JobPage, JobResult, JobSpec, LogLine, Order, State, Submitted
 
 T = TypeVar("T")
 

@@ -1,0 +1,99 @@
+"""What callers get of the lifecycle: the runs of a job, and what other settings would delete."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from headrace_proto.v1 import lifecycle_pb2
+from headrace_proto.wire import STATE_NAMES, to_datetime
+
+from headrace_client import models
+from headrace_client.models import Job, JobError, State
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a job. `ending`: the event that it ended or stands with; `payload_version`: that of its newest payload, 0 is that of the submission.
+
+    `payload` and `result` only when they were asked for.
+    """
+
+    run: int
+    began_at: datetime
+    actor: str
+    reason: str
+    state: State | None
+    ending: str
+    ended_at: datetime | None
+    attempts: int
+    losses: int
+    started_at: datetime | None
+    agent: str
+    error: JobError | None
+    payload_version: int
+    payload_bytes: int
+    payload: bytes
+    result_bytes: int
+    result: bytes
+
+    def json_result(self) -> Any:
+        """The result decoded as JSON; None when there is none."""
+        return json.loads(self.result) if self.result else None
+
+
+@dataclass(frozen=True, slots=True)
+class DueJobs:
+    """How many jobs are gone by a time."""
+
+    by: datetime
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionOfState:
+    """Settled jobs of one state, and when they are deleted: `due` with the dates that they have, `due_then` if the settings were changed and applied. Cumulative.
+
+    `keep_s` None: for ever. `undated`: jobs without a date, of which `due_then` knows nothing.
+    """
+
+    state: State
+    keep_s: float | None
+    keep_then_s: float | None
+    jobs: int
+    undated: int
+    due: list[DueJobs]
+    due_then: list[DueJobs]
+    gone_at_once: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionPreview:
+    """What other settings would delete, exact as of `as_of`; `sample`: some of the oldest jobs that would be gone at once."""
+
+    as_of: datetime
+    states: list[RetentionOfState]
+    sample: list[Job]
+
+
+def run_of(message: lifecycle_pb2.Run) -> Run:
+    """A run from its message."""
+    return Run(
+        message.run, to_datetime(message.began_at), message.actor, message.reason, models._state(message.state), message.ending, models._time(message, "ended_at"),
+        message.attempts,
+        message.losses, models._time(message, "started_at"), message.agent, models.error(message), message.payload_version, message.payload_bytes, message.payload,
+        message.result_bytes, message.result,
+    )  # fmt: skip
+
+
+def retention_preview(message: lifecycle_pb2.PreviewRetentionResponse) -> RetentionPreview:
+    """A preview from its message."""
+    states = [
+        RetentionOfState(
+            State(STATE_NAMES[item.state]), models._seconds(item, "keep"), models._seconds(item, "keep_then"), item.jobs, item.undated,
+            [DueJobs(to_datetime(point.by), point.jobs) for point in item.due], [DueJobs(to_datetime(point.by), point.jobs) for point in item.due_then],
+            item.gone_at_once,
+        )
+        for item in message.states
+    ]  # fmt: skip
+    return RetentionPreview(to_datetime(message.as_of), states, [models.job(item) for item in message.sample])
