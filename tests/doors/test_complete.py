@@ -15,7 +15,7 @@ from headrace_broker.store.inbox import Inbox
 from headrace_broker.store.pool import open_pool
 from headrace_client import AdminClient, Client, State
 
-from tests.support.agreement import agree
+from tests.support.agreement import agree, history
 from tests.support.processes import ROOT, BrokerProcess, Process, run_command, start_agent, start_broker, until
 
 AGENT = "tests.support.door_handlers:agent"
@@ -70,13 +70,17 @@ async def test_effects_and_completion_are_one_commit(client: Client, broker: Bro
 
 
 async def test_an_exception_rolls_both_back_and_is_the_failure(client: Client, broker: BrokerProcess, database: str, con: Any, start: Any) -> None:
-    await start(broker.address)
+    agent = await start(broker.address)
     job = await client.wait((await client.submit("door", {"id": 1, "how": "raise"})).job_id, timeout_s=30)
     assert (job.state, job.attempt, job.json_result()) == (State.COMPLETED, 2, {"effect": 1})
     assert await effects(con) == [(1, 3)]
     assert [attempt.ending for attempt in await client.attempts(job.job_id)] == ["failed", "completed"]
     job = await client.wait((await client.submit("door", {"id": 2, "how": "raise after"})).job_id, timeout_s=30)
     assert (job.state, job.attempt) == (State.COMPLETED, 1)
+    other = await client.wait((await client.submit("door", {"id": 3})).job_id, timeout_s=30)
+    assert await agent.stop() == 0  # its outcomes were acknowledged
+    for job_id in (job.job_id, other.job_id):
+        assert await history(client, job_id) == ["granted", "completed"], "nothing is kept as evidence against the transaction"
     await agree(client, database)
 
 

@@ -193,7 +193,7 @@ async def _until_settled(client: Client, job_id: int):  # type: ignore[no-untype
 async def test_children_are_submitted_through_the_context(client: Client, agent: Process) -> None:
     parent = await client.wait((await client.submit("child", {"x": 1})).job_id, timeout_s=20)
     child = await client.wait(parent.json_result(), timeout_s=20)
-    assert (child.state, child.json_result(), child.idempotency_key) == (State.COMPLETED, {"x": 1}, f"child-of-{parent.job_id}")
+    assert (child.state, child.json_result(), child.idempotency_key) == (State.COMPLETED, {"x": 1}, f"{parent.job_id}.1.child-of-{parent.job_id}")
 
 
 async def test_watch_sees_every_change_of_many_jobs(client: Client, agent: Process) -> None:

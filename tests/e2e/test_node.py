@@ -112,7 +112,7 @@ async def test_heartbeats_keep_a_long_handler_beyond_its_lease(client: Client, b
 
 async def test_leases_and_outcomes_outlive_the_broker(database: str, directory: Path, stack: AsyncExitStack) -> None:
     """The broker is killed and started again: what ran goes on under its lease, and what ended meanwhile is delivered; each handler began once."""
-    broker = await start_broker(directory, database=database)
+    broker = await start_broker(directory, "--lease-s", "20", database=database)
     stack.push_async_callback(broker.kill)
     agent = await start_node_agent(directory, broker.address)
     stack.push_async_callback(agent.kill)
@@ -122,7 +122,7 @@ async def test_leases_and_outcomes_outlive_the_broker(database: str, directory: 
         await started(directory, job_id)
     await broker.kill()
     (directory / "meanwhile").touch()
-    again = await start_broker(directory, database=database, listen=f"127.0.0.1:{broker.port}", name="again")
+    again = await start_broker(directory, "--lease-s", "20", database=database, listen=f"127.0.0.1:{broker.port}", name="again")
     stack.push_async_callback(again.kill)
     first = await client.wait(ids[0], timeout_s=20)
     assert (await client.get(ids[1])).state is State.PROCESSING
