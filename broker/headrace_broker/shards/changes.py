@@ -99,9 +99,9 @@ def visible(owner: "Owner", head: StoredHead | None, domain: str) -> bool:
 
 def contested(owner: "Owner", intent: ChangeIntent) -> list[tuple[int, int]]:
     """Leases that the intent ends by force, although somebody's transaction may be about to complete their jobs."""
+    intent.asked = True
     if intent.verb not in (Verb.ABORT, Verb.REQUEUE) or not intent.force:
         return []
-    intent.asked = True
     found = (owner.live_jobs.get(head.job_id) for head in intent.heads)
     return [(live.job_id, live.seq) for live in found if live is not None and live.state is State.PROCESSING]
 
