@@ -176,7 +176,8 @@ class AgentsService:
         if message.HasField("accept"):
             session.accept(message.accept.assign_no)
             owner.end(
-                Ending(r.lease.job_id, r.lease.lease_epoch, Kind.REJECTED, reason=convert.text("accept.rejected.reason", r.reason, 1000)) for r in message.accept.rejected
+                Ending(r.lease.job_id, r.lease.lease_epoch, Kind.REJECTED, reason=convert.text("accept.rejected.reason", r.reason, 1000), cleared=True)
+                for r in message.accept.rejected  # by the holder, who has opened no door then
             )
         if message.HasField("heartbeat"):
             beat = message.heartbeat

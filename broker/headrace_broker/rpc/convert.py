@@ -256,12 +256,12 @@ def _tied(spec: types_pb2.JobSpec) -> list[str]:
 
 def tied(spec: types_pb2.JobSpec) -> list[tuple[str, int]]:
     """(field, id) of the jobs that it names; ids that no job can have, and too many of them, are refused elsewhere."""
-    named = [(f"depends_on[{place}]", other) for place, other in enumerate(spec.depends_on[: MAX_DEPENDENCIES + 1])] if spec.depends_on else []
+    named = [(f"depends_on[{place}]", other) for place, other in enumerate(spec.depends_on)] if 0 < len(spec.depends_on) <= MAX_DEPENDENCIES else []
     if spec.parent_id:
         named.append(("parent_id", spec.parent_id))
     if spec.batch_id:
         named.append(("batch_id", spec.batch_id))
-    return [(field, other) for field, other in named if 0 < other <= MAX_ID and len(named) <= MAX_DEPENDENCIES + 2]
+    return [(field, other) for field, other in named if 0 < other <= MAX_ID]
 
 
 def is_keyed(spec: types_pb2.JobSpec) -> bool:

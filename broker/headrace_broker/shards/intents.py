@@ -100,7 +100,7 @@ class Ending:
     killed: bool = False  # the handler did not stop by itself
     door: bool = False  # its handler has used a transaction that may complete the job
     settled: bool = False  # such a transaction was committed: the ledger has the ending
-    cleared: bool = False  # contested, and the job's lock is taken
+    cleared: bool = False  # no door can contest it: its holder says so, or the lock of the job is taken
     lease_until: float = 0.0  # monotonic: its agent may go on until then
 
 
