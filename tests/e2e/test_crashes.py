@@ -274,7 +274,7 @@ async def test_a_drained_agent_finishes_what_runs_and_gives_back_the_rest(
 
 
 async def test_a_broker_that_drains_exits_with_zero_and_the_work_goes_on(database: str, directory: Path, stack: AsyncExitStack) -> None:
-    first = await start_broker(directory, database=database)
+    first = await start_broker(directory, "--lease-s", "20", database=database)
     stack.push_async_callback(first.kill)
     agent = await start_agent(directory, first.address)
     stack.push_async_callback(agent.kill)
@@ -282,7 +282,7 @@ async def test_a_broker_that_drains_exits_with_zero_and_the_work_goes_on(databas
     job_id = (await client.submit("gate", "open")).job_id
     await _processing(client, job_id)
     assert await first.stop() == 0
-    second = await start_broker(directory, database=database, listen=first.address, name="second")
+    second = await start_broker(directory, "--lease-s", "20", database=database, listen=first.address, name="second")
     stack.push_async_callback(second.kill)
     (directory / "open").touch()
     job = await client.wait(job_id, timeout_s=30)
