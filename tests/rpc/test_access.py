@@ -117,14 +117,9 @@ async def test_without_a_valid_token_nothing_is_served(stubs: Stubs, secrets: di
         assert (refusal.code, refusal.reason) == ("UNAUTHENTICATED", "TOKEN_INVALID")
     for path, method in _methods().items():
         kind = ("stream" if method.client_streaming else "unary") + ("_stream" if method.server_streaming else "_unary")
-        call = getattr(stubs.channel, kind)(path)(_silent() if method.client_streaming else b"\xff", timeout=20)
+        # A stream says nothing: a message on its way when the broker ends the call may make gRPC tell of that instead.
+        call = getattr(stubs.channel, kind)(path)(None if method.client_streaming else b"\xff", timeout=20)
         assert await call.code() is grpc.StatusCode.UNAUTHENTICATED, path
-
-
-async def _silent() -> AsyncIterator[bytes]:
-    """A stream that says nothing: a message on its way when the broker ends the call may make gRPC tell of that instead."""
-    await asyncio.Event().wait()
-    yield b""
 
 
 async def test_health_needs_no_token(guarded: BrokerProcess) -> None:
@@ -421,7 +416,7 @@ async def test_the_audit_names_tokens_and_tells_of_them(stubs: Stubs, secrets: d
     until_, _ = await operator.list_audit(at_to=rows[2].at, action="token.create", actor="admin@default")
     assert [row.target for row in by_target] == [f"job/{ids[1]}"] and [row.audit_id for row in by_actor] == [rows[1].audit_id]
     assert [row.audit_id for row in since] == [rows[0].audit_id, rows[1].audit_id] and until_ == []
-    assert [event.actor for event in await client.events(ids[0])][-1] == "operator@default (Ada)"
+    assert [event.actor for event in await client.events(ids[0]) if event.kind == "aborted"] == ["operator@default (Ada)"]
 
 
 async def test_only_operators_and_administrators_act_for_somebody_else(stubs: Stubs, secrets: dict[str, str]) -> None:
