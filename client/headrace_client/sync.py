@@ -170,13 +170,13 @@ class SyncClient:
 
     def requeue(
         self, job_ids: Sequence[int], *, reason: str = "", include_completed: bool = False, data: Any = None, payload: bytes | None = None, content_type: str = "",
-        abort_first: bool = False, grace_s: float | None = None,
+        abort_first: bool = False, grace_s: float | None = None, descendants: bool = False,
     ) -> "builtins_list[JobResult]":  # fmt: skip
         """Starts a new run of settled jobs."""
         return self._run(
             self._client.requeue(
                 job_ids, reason=reason, include_completed=include_completed, data=data, payload=payload, content_type=content_type, abort_first=abort_first,
-                grace_s=grace_s,
+                grace_s=grace_s, descendants=descendants,
             )
         )  # fmt: skip
 

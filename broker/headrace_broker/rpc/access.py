@@ -59,6 +59,7 @@ LEAST: dict[str, frozenset[Role]] = {
     "/headrace.v1.Graph/SealBatch": SUBMIT,
     "/headrace.v1.Graph/GetBatch": READ,
     "/headrace.v1.Lifecycle/UpdateJobs": OPERATE,
+    "/headrace.v1.Lifecycle/RequeueDescendants": OPERATE,
     "/headrace.v1.Lifecycle/ListRuns": READ,
     "/headrace.v1.Lifecycle/PreviewRetention": OVERSEE,
     "/headrace.v1.Lifecycle/ApplyRetention": OPERATE,

@@ -10,7 +10,7 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from headrace_proto.v1 import lifecycle_pb2, types_pb2
+from headrace_proto.v1 import admin_pb2, lifecycle_pb2, types_pb2
 from headrace_proto.wire import DEFAULT_DOMAIN, DOMAIN_KEY, to_duration, to_seconds
 
 from headrace_broker.model.amended import DELETE_AFTER
@@ -191,6 +191,17 @@ def _terms(spec: types_pb2.JobSpec) -> dict[str, Any]:
 def payload_too_large(payload: bytes, limit: int) -> TooLarge:
     """Why a payload is refused."""
     return TooLarge("payload", f"at most {limit} bytes, found {len(payload)}; store it elsewhere and submit where it is")
+
+
+def new_payload(request: lifecycle_pb2.UpdateJobsRequest | lifecycle_pb2.RequeueDescendantsRequest | admin_pb2.RequeueJobsRequest, limit: int) -> bytes | None:
+    """The input that jobs are to have from now on; None: what they have."""
+    if not request.HasField("payload"):
+        if request.content_type:
+            raise InvalidField("content_type", "it is that of a payload; set both")
+        return None
+    if len(request.payload) > limit:
+        raise payload_too_large(request.payload, limit)
+    return request.payload
 
 
 def priority(spec: types_pb2.JobSpec | types_pb2.PlainSpecs | lifecycle_pb2.UpdateJobsRequest) -> int:

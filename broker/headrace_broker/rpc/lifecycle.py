@@ -5,7 +5,7 @@ from typing import Any
 from headrace_proto.v1 import lifecycle_pb2
 from headrace_proto.wire import to_duration, to_timestamp
 
-from headrace_broker.actions import retention
+from headrace_broker.actions import descents, retention
 from headrace_broker.actions.reads import JobRead, JobReads
 from headrace_broker.actions.retention import Curve, StatePreview
 from headrace_broker.model.amended import Update
@@ -21,6 +21,7 @@ from headrace_broker.shards import changes
 from headrace_broker.shards.intents import Verb
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.types import TypeEntry
+from headrace_broker.store.graph import GraphReads
 from headrace_broker.store.reads import Reads, RunRow
 
 RETENTION = ("delete_completed_after", "delete_aborted_after", "delete_error_after")
@@ -30,9 +31,10 @@ MAX_RUN = 32_767
 class LifecycleService:
     """See the module."""
 
-    def __init__(self, ownership: Ownership, reads: Reads, payload_limit: int) -> None:
+    def __init__(self, ownership: Ownership, reads: Reads, graph: GraphReads, payload_limit: int) -> None:
         self._ownership = ownership
         self._stored = reads
+        self._graph = graph
         self._payload_limit = payload_limit
 
     @property
@@ -45,6 +47,14 @@ class LifecycleService:
             reason=convert.text("reason", request.reason, convert.MAX_REASON), update=_update(request, self._payload_limit),
         )  # fmt: skip
         return lifecycle_pb2.UpdateJobsResponse(results=results(done))
+
+    async def RequeueDescendants(self, request: lifecycle_pb2.RequeueDescendantsRequest, context: Any) -> lifecycle_pb2.RequeueDescendantsResponse:  # noqa: N802
+        done = await descents.requeue(
+            self._ownership.owner, self._ownership.heads, self._graph, convert.job_id("job_id", request.job_id), caller=caller_of(context),
+            reason=convert.text("reason", request.reason, convert.MAX_REASON), include_completed=request.include_completed,
+            payload=convert.new_payload(request, self._payload_limit), content_type=convert.text("content_type", request.content_type, 100),
+        )  # fmt: skip
+        return lifecycle_pb2.RequeueDescendantsResponse(results=results(done))
 
     async def ListRuns(self, request: lifecycle_pb2.ListRunsRequest, context: Any) -> lifecycle_pb2.ListRunsResponse:  # noqa: N802
         job_id = convert.job_id("job_id", request.job_id)
@@ -87,16 +97,13 @@ class LifecycleService:
 
 
 def _update(request: lifecycle_pb2.UpdateJobsRequest, payload_limit: int) -> Update:
-    if request.HasField("payload") and len(request.payload) > payload_limit:
-        raise convert.payload_too_large(request.payload, payload_limit)
-    if request.content_type and not request.HasField("payload"):
-        raise InvalidField("content_type", "it is that of a payload; set both")
+    payload = convert.new_payload(request, payload_limit)
     ways = [name for name in ("delete_after", "delete_at") if request.HasField(name)] + ["delete_by_type"] * request.delete_by_type
     if len(ways) > 1:
         raise InvalidField(ways[1], f"{' and '.join(ways)} are set; set one of them")
     update = Update(
         priority=convert.priority(request) if request.HasField("priority") else None,
-        payload=request.payload if request.HasField("payload") else None,
+        payload=payload,
         content_type=convert.text("content_type", request.content_type, 100),
         hold=request.hold if request.HasField("hold") else None,
         delete_after_s=convert.seconds("delete_after", request.delete_after) if request.HasField("delete_after") else None,

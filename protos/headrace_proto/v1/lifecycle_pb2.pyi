@@ -48,6 +48,26 @@ class UpdateJobsResponse(_message.Message):
     results: _containers.RepeatedCompositeFieldContainer[_admin_pb2.JobResult]
     def __init__(self, results: _Optional[_Iterable[_Union[_admin_pb2.JobResult, _Mapping]]] = ...) -> None: ...
 
+class RequeueDescendantsRequest(_message.Message):
+    __slots__ = ("job_id", "reason", "include_completed", "payload", "content_type")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_COMPLETED_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    job_id: int
+    reason: str
+    include_completed: bool
+    payload: bytes
+    content_type: str
+    def __init__(self, job_id: _Optional[int] = ..., reason: _Optional[str] = ..., include_completed: bool = ..., payload: _Optional[bytes] = ..., content_type: _Optional[str] = ...) -> None: ...
+
+class RequeueDescendantsResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[_admin_pb2.JobResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[_admin_pb2.JobResult, _Mapping]]] = ...) -> None: ...
+
 class ListRunsRequest(_message.Message):
     __slots__ = ("job_id", "view", "before_run", "page_size")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]

@@ -20,6 +20,11 @@ class LifecycleStub(object):
                 request_serializer=headrace__proto_dot_v1_dot_lifecycle__pb2.UpdateJobsRequest.SerializeToString,
                 response_deserializer=headrace__proto_dot_v1_dot_lifecycle__pb2.UpdateJobsResponse.FromString,
                 )
+        self.RequeueDescendants = channel.unary_unary(
+                '/headrace.v1.Lifecycle/RequeueDescendants',
+                request_serializer=headrace__proto_dot_v1_dot_lifecycle__pb2.RequeueDescendantsRequest.SerializeToString,
+                response_deserializer=headrace__proto_dot_v1_dot_lifecycle__pb2.RequeueDescendantsResponse.FromString,
+                )
         self.ListRuns = channel.unary_unary(
                 '/headrace.v1.Lifecycle/ListRuns',
                 request_serializer=headrace__proto_dot_v1_dot_lifecycle__pb2.ListRunsRequest.SerializeToString,
@@ -43,6 +48,14 @@ class LifecycleServicer(object):
 
     def UpdateJobs(self, request, context):
         """Changes jobs and leaves them where they are: priority, payload, labels, hold, deletion. Safe to repeat.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RequeueDescendants(self, request, context):
+        """Starts a new run of a settled job and of everything below it that failed: what it submitted, what depends on it, and the same of those in turn.
+        Each waits for those of its dependencies that run again. Safe to repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -76,6 +89,11 @@ def add_LifecycleServicer_to_server(servicer, server):
                     servicer.UpdateJobs,
                     request_deserializer=headrace__proto_dot_v1_dot_lifecycle__pb2.UpdateJobsRequest.FromString,
                     response_serializer=headrace__proto_dot_v1_dot_lifecycle__pb2.UpdateJobsResponse.SerializeToString,
+            ),
+            'RequeueDescendants': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequeueDescendants,
+                    request_deserializer=headrace__proto_dot_v1_dot_lifecycle__pb2.RequeueDescendantsRequest.FromString,
+                    response_serializer=headrace__proto_dot_v1_dot_lifecycle__pb2.RequeueDescendantsResponse.SerializeToString,
             ),
             'ListRuns': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRuns,
@@ -117,6 +135,23 @@ class Lifecycle(object):
         return grpc.experimental.unary_unary(request, target, '/headrace.v1.Lifecycle/UpdateJobs',
             headrace__proto_dot_v1_dot_lifecycle__pb2.UpdateJobsRequest.SerializeToString,
             headrace__proto_dot_v1_dot_lifecycle__pb2.UpdateJobsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def RequeueDescendants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/headrace.v1.Lifecycle/RequeueDescendants',
+            headrace__proto_dot_v1_dot_lifecycle__pb2.RequeueDescendantsRequest.SerializeToString,
+            headrace__proto_dot_v1_dot_lifecycle__pb2.RequeueDescendantsResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
