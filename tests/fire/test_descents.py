@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -20,10 +20,19 @@ from tests.fire.steps import begin, end, kinds, room
 from tests.property.machine import TESTER, Machine
 
 
+async def _asked(machine: Machine, verb: Verb, job_id: int, **options: Any) -> list[Change]:
+    """What became of a change."""
+    return await _decided(machine, changes.request(machine.owner, machine.heads, verb, [job_id], caller=TESTER, reason="", **options))
+
+
 async def _requeue(machine: Machine, job_id: int, **options: Any) -> list[Change]:
     """Requeues a job and what failed below it; what became of each."""
     graph = GraphReads(machine.pool)
-    task = asyncio.ensure_future(descents.requeue(machine.owner, machine.heads, graph, job_id, caller=TESTER, reason="again", **options))
+    return await _decided(machine, descents.requeue(machine.owner, machine.heads, graph, job_id, caller=TESTER, reason="again", **options))
+
+
+async def _decided(machine: Machine, asking: Coroutine[Any, Any, list[Change]]) -> list[Change]:
+    task = asyncio.ensure_future(asking)
     while not task.done():
         if machine.owner.has_intents:
             await machine.flush()
@@ -106,8 +115,8 @@ async def test_those_below_a_failed_job_run_again_each_after_what_it_depends_on(
     assert await kinds(machine, last) == ["dependency_failed", "requeued", "dependencies_met", "granted"]
 
 
-@pytest.mark.parametrize("takeover", [False, True])
-async def test_a_job_that_had_its_turn_waits_for_the_new_run_of_what_it_depends_on(machine: Machine, takeover: bool) -> None:
+@pytest.mark.parametrize("takeover", ["", "all events", "checkpoint"])
+async def test_a_job_that_had_its_turn_waits_for_the_new_run_of_what_it_depends_on(machine: Machine, takeover: str) -> None:
     first = await _one(machine)
     other = await _one(machine)
     after = await _submit(machine, [first, other])
@@ -117,6 +126,8 @@ async def test_a_job_that_had_its_turn_waits_for_the_new_run_of_what_it_depends_
     await _end(machine, after, failed=True)
     done = await _requeue(machine, first, include_completed=True)
     assert [change.error for change in done] == [None, None]
+    if takeover == "checkpoint":
+        await machine.checkpoint(store=True, publish=True)
     if takeover:
         await _take_over(machine)
     await _told(machine)
@@ -128,6 +139,27 @@ async def test_a_job_that_had_its_turn_waits_for_the_new_run_of_what_it_depends_
     await _end(machine, first)
     await _run(machine, after)
     assert await kinds(machine, after) == ["dependencies_met", "granted", "failed", "requeued", "dependencies_met", "granted"]
+
+
+async def test_a_job_that_is_aborted_while_it_waits_for_a_new_run_waits_for_it_when_it_is_requeued_by_itself(machine: Machine) -> None:
+    first = await _one(machine)
+    after = await _submit(machine, [first])
+    await _run(machine, first)
+    await _end(machine, first)
+    await _run(machine, after)
+    await _end(machine, after, failed=True)
+    await _requeue(machine, first, include_completed=True)
+    assert (await end(machine, await begin(machine, Verb.ABORT, after))).error is None
+    assert (await end(machine, await begin(machine, Verb.REQUEUE, after))).error is None
+    await _told(machine)
+    assert _unmet(machine) == {after: {first}}
+    [again] = await _asked(machine, Verb.REQUEUE, after, abort_first=True)
+    assert again.error is None
+    await _told(machine)
+    assert _unmet(machine) == {after: {first}}
+    await _run(machine, first)
+    await _end(machine, first)
+    await _run(machine, after)
 
 
 async def test_a_new_run_that_fails_fails_those_that_wait_for_it(machine: Machine) -> None:
