@@ -59,8 +59,8 @@ class Client(GraphCalls):
         `delete_after_s`: it is deleted this long after it has settled, whatever its type says.
 
         With a `key` the call is repeated safely: the same key and body give the same job. Without one it is repeated only when surely nothing was stored.
-        At most one waiting or processing job has a `unique_key`: when another one has it, `on_conflict` "return" (the default) gives that job, as existing, and "reject"
-        raises UniqueKeyTaken. A job that `depends_on` others is granted when all of them have completed. `wait_for_room`: where a depth limit is reached, try again after
+        At most one waiting or processing job has a `unique_key`: when another one has it, `on_conflict` "return" (the default) gives that job, as existing, "reject"
+        raises UniqueKeyTaken, and "replace" gives that job the payload, priority, labels, start time and deletion of this call if it waits. A job that `depends_on` others is granted when all of them have completed. `wait_for_room`: where a depth limit is reached, try again after
         the broker's delay, as long as the time lasts.
 
         `batch_id`: it becomes a member of this batch. `parent_id`: the job whose handler submits it; `JobContext.submit` sets it.
@@ -146,9 +146,9 @@ class Client(GraphCalls):
             for place in places:
                 results[place] = error
             return results
-        existing, self._pressure = set(answer.existing), answer.pressure
+        existing, replaced, self._pressure = set(answer.existing), set(answer.replaced), answer.pressure
         for index, (place, job_id) in enumerate(zip(places, answer.job_ids, strict=True)):
-            results[place] = Submitted(job_id, index in existing, answer.pressure)
+            results[place] = Submitted(job_id, index in existing, answer.pressure, index in replaced)
         for failure in answer.failures:
             results[places[failure.index]] = failure_error(failure)
         return results

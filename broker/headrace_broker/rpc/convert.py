@@ -289,11 +289,18 @@ def depends_on(spec: types_pb2.JobSpec) -> list[int]:
 
 def returns_holder(spec: types_pb2.JobSpec) -> bool:
     """Whether the job that has the unique key is the answer, instead of a refusal."""
-    if spec.on_conflict not in (0, 1, 2):
-        raise InvalidField("on_conflict", f"return (1) or reject (2), found {spec.on_conflict}")
+    if spec.on_conflict not in (0, 1, 2, 3):
+        raise InvalidField("on_conflict", f"return (1), reject (2) or replace (3), found {spec.on_conflict}")
     if spec.on_conflict and not spec.unique_key:
         raise InvalidField("on_conflict", "says something about unique_key, which is not set")
-    return spec.on_conflict != types_pb2.UNIQUE_CONFLICT_REJECT
+    if replaces(spec) and (spec.depends_on or spec.batch_id):
+        raise InvalidField("on_conflict", "what a job depends on, and its batch, cannot be replaced: leave out depends_on and batch_id, or choose return or reject")
+    return spec.on_conflict not in (types_pb2.UNIQUE_CONFLICT_REJECT, types_pb2.UNIQUE_CONFLICT_REPLACE)
+
+
+def replaces(spec: types_pb2.JobSpec) -> bool:
+    """Whether the job that has the unique key is to become as this one, while it waits."""
+    return spec.on_conflict == types_pb2.UNIQUE_CONFLICT_REPLACE
 
 
 def _labels(field: str, values: Any) -> str:

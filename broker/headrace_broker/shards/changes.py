@@ -18,7 +18,7 @@ from headrace_broker.shards.descents import Descent
 from headrace_broker.shards.intents import Change, ChangeIntent, Requeue, Verb
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
-from headrace_broker.store.batch import UniqueName
+from headrace_broker.store.batch import UniqueName, payload_of
 from headrace_broker.store.heads import Heads, ReadFailed, StoredHead
 
 if TYPE_CHECKING:
@@ -162,7 +162,9 @@ def _audit(round_: Round, intent: ChangeIntent, head: StoredHead, before: dict[s
         after |= {"abort": "requested", "grace_s": intent.grace_s, "requeue": intent.verb is Verb.REQUEUE}
     elif intent.force:
         after["force"] = True
-    if intent.payload is not None:
+    if intent.replacement is not None:
+        after |= {"priority": intent.replacement[1], "payload_bytes": len(payload_of(intent.replacement[3]))}
+    elif intent.payload is not None:
         after["payload_bytes"] = len(intent.payload)
     round_.batch.audit.append(intent.caller.entry(f"job.{intent.verb.value}", f"job/{head.job_id}", reason=intent.reason, before=before, after=after))
 
@@ -242,6 +244,10 @@ def _update(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHea
     return updates.decide(owner, round_, intent, head, _revive(owner, head, live))
 
 
+def _replace(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live | None, now: float) -> State:
+    return updates.replace(owner, round_, intent, head, _revive(owner, head, live))
+
+
 def _purge(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live | None, now: float) -> State:
     state = live.state if live is not None else head.state
     if state not in SETTLED:
@@ -283,5 +289,5 @@ def _expire(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHea
 
 
 _DECIDE = {
-    Verb.SEAL: _seal, Verb.REQUEUE: _requeue, Verb.ABORT: _abort, Verb.PURGE: _purge, Verb.UPDATE: _update, Verb.EXPIRE: _expire,
+    Verb.SEAL: _seal, Verb.REQUEUE: _requeue, Verb.ABORT: _abort, Verb.PURGE: _purge, Verb.UPDATE: _update, Verb.REPLACE: _replace, Verb.EXPIRE: _expire,
 }  # fmt: skip

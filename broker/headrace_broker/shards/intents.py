@@ -133,6 +133,7 @@ class Verb(Enum):
     ABORT = "abort"
     PURGE = "purge"
     UPDATE = "update"
+    REPLACE = "replace"  # asked for by a submit that meets its unique key
     SEAL = "seal"
     EXPIRE = "expire"  # asked for by the broker itself: it did not start in time
 
@@ -189,6 +190,7 @@ class ChangeIntent:
     unique_holders: dict[UniqueName, int] = field(default_factory=dict)  # of the unique keys of these jobs, where a live job has it
     keys_moved: set[UniqueName] = field(default_factory=set)  # unique keys that changed hands after that was read; grows until the intent is decided
     descent: Descent | None = None  # requeue: of jobs that hang together
+    replacement: NewJob | None = None  # replace: what the job is to become
     asked: bool = False  # the locks of the jobs that it ends by force were asked for
 
     @property
