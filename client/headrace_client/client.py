@@ -60,8 +60,8 @@ class Client(GraphCalls):
 
         With a `key` the call is repeated safely: the same key and body give the same job. Without one it is repeated only when surely nothing was stored.
         At most one waiting or processing job has a `unique_key`: when another one has it, `on_conflict` "return" (the default) gives that job, as existing, "reject"
-        raises UniqueKeyTaken, and "replace" gives that job the payload, priority, labels, start time and deletion of this call if it waits. A job that `depends_on` others is granted when all of them have completed. `wait_for_room`: where a depth limit is reached, try again after
-        the broker's delay, as long as the time lasts.
+        raises UniqueKeyTaken, and "replace" gives that job the payload, priority, labels, start time and deletion of this call, if it waits. A job that `depends_on`
+        others is granted when all of them have completed. `wait_for_room`: where a depth limit is reached, try again after the broker's delay, as long as the time lasts.
 
         `batch_id`: it becomes a member of this batch. `parent_id`: the job whose handler submits it; `JobContext.submit` sets it.
 

@@ -161,12 +161,11 @@ class SubmitCalls:
                 continue
             try:
                 job, job_size = await self._read(owner, domain, spec)
-                if convert.replaces(spec):
-                    batch.entries.add(job[0])
-                    batch.wishes.setdefault(spec.unique_key, []).append(Wish(index, spec, job, job_size))
-                    continue
                 if convert.is_keyed(spec):
                     batch.entries.add(job[0])
+                    if convert.replaces(spec):
+                        batch.wishes.setdefault(spec.unique_key, []).append(Wish(index, spec, job, job_size))
+                        continue
                     batch.keyed.append((index, await self._queue_keyed(owner, spec, job, job_size, wait=wait)))
                     continue
             except BrokerError as error:

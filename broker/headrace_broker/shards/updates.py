@@ -57,14 +57,10 @@ def replace(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHea
     assert intent.replacement is not None  # the verb says so
     entry, priority, available_at_s, body = intent.replacement
     full = FullBody(body) if isinstance(body, bytes) else body
-    other = {
-        "type": entry is not live.entry,
-        "instance": full.instance_id != head.instance_id,
-        "limit key, fairness key or required label": (parse(full.more) if full.more else None) != head.terms,
-    }
-    for what, differs in other.items():
-        if differs:
-            raise UniqueKeyTaken(head.unique_key or "", head.job_id, what)
+    terms = parse(full.more) if full.more else None
+    differs = "type" if entry is not live.entry else "instance" if full.instance_id != head.instance_id else "limit key, fairness key or required label"
+    if (entry, full.instance_id, terms) != (live.entry, head.instance_id, head.terms):
+        raise UniqueKeyTaken(head.unique_key or "", head.job_id, differs)
     if live.state is not State.WAITING:
         return live.state
     held = (owner.amended.get(head.job_id) or head.amended or Amended()).hold
