@@ -17,7 +17,7 @@ from headrace_client.channel import backoff_s
 from headrace_client.encode import Spec, batches, build, check_id, encode_fields, filter_message, put
 from headrace_client.errors import HeadraceError, InvalidRequest, NotFound, QueueFull, Unavailable, WaitTimeout, from_rpc
 from headrace_client.graph import GraphCalls
-from headrace_client.lifecycle import Run, run_of
+from headrace_client.lifecycle import PayloadVersion, Run, payload_version, run_of
 from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobFilter, JobPage, JobSpec, LogLine, Order, State, Submitted
 from headrace_client.submitter import Submitter, failure_error
 
@@ -282,6 +282,17 @@ class Client(GraphCalls):
         request = build(lifecycle_pb2.ListRunsRequest, job_id=check_id(job_id), view=_VIEWS[full], before_run=before_run, page_size=limit)
         answer = await self._call(lambda stubs: stubs.lifecycle.ListRuns, request)
         return [self._read_run(run_of(item), answer.type) for item in answer.runs]
+
+    async def payloads(self, job_id: int, *, before_version: int = 0, limit: int = 50) -> "builtins_list[PayloadVersion]":
+        """The versions of a job's payload (below one), newest first, without the payloads."""
+        request = build(lifecycle_pb2.ListPayloadsRequest, job_id=check_id(job_id), before_version=before_version, page_size=limit)
+        return [payload_version(item) for item in (await self._call(lambda stubs: stubs.lifecycle.ListPayloads, request)).versions]
+
+    async def payload(self, job_id: int, version: int) -> PayloadVersion:
+        """One version of a job's payload. Raises NotFound, InvalidRequest for a version that it never had, and CodecError when the client's codecs cannot read it."""
+        answer = await self._call(lambda stubs: stubs.lifecycle.GetPayload, build(lifecycle_pb2.GetPayloadRequest, job_id=check_id(job_id), version=version))
+        payload = self._codecs.decode(answer.payload, answer.type, "payload") if self._codecs is not None and answer.payload else answer.payload
+        return payload_version(answer.version, payload)
 
     async def logs(self, job_id: int, *, lease_epoch: int = 0, min_level: str = "debug") -> AsyncGenerator[LogLine, None]:
         """What handlers logged for a job, oldest first; of one attempt when `lease_epoch` is given."""

@@ -15,7 +15,7 @@ from headrace_client.codecs import Codec
 from headrace_client.credentials import Token
 from headrace_client.errors import ClientClosed, ForkError, HeadraceError
 from headrace_client.graph import BatchStatus, Dependency, JobGraph
-from headrace_client.lifecycle import Run
+from headrace_client.lifecycle import PayloadVersion, Run
 from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobFilter, JobPage, JobResult, JobSpec, LogLine, Order, State, Submitted
 
 T = TypeVar("T")
@@ -155,6 +155,14 @@ class SyncClient:
     def runs(self, job_id: int, *, full: bool = False, before_run: int = 0, limit: int = 20) -> "builtins_list[Run]":
         """The runs of a job."""
         return self._run(self._client.runs(job_id, full=full, before_run=before_run, limit=limit))
+
+    def payloads(self, job_id: int, *, before_version: int = 0, limit: int = 50) -> "builtins_list[PayloadVersion]":
+        """The versions of a job's payload."""
+        return self._run(self._client.payloads(job_id, before_version=before_version, limit=limit))
+
+    def payload(self, job_id: int, version: int) -> PayloadVersion:
+        """One of them."""
+        return self._run(self._client.payload(job_id, version))
 
     def events(self, job_id: int) -> "builtins_list[Event]":
         """A job's timeline."""

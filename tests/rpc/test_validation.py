@@ -121,6 +121,9 @@ LIFECYCLE: list[tuple[str, Any, str]] = [
     ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(job_id=1, payload=b"", content_type="x" * 101), "content_type"),
     ("Lifecycle.ListRuns", lifecycle_pb2.ListRunsRequest(), "job_id"),
     ("Lifecycle.ListRuns", lifecycle_pb2.ListRunsRequest(job_id=1, page_size=101), "page_size"),
+    ("Lifecycle.ListPayloads", lifecycle_pb2.ListPayloadsRequest(), "job_id"),
+    ("Lifecycle.ListPayloads", lifecycle_pb2.ListPayloadsRequest(job_id=1, page_size=1001), "page_size"),
+    ("Lifecycle.GetPayload", lifecycle_pb2.GetPayloadRequest(), "job_id"),
     ("Lifecycle.PreviewRetention", lifecycle_pb2.PreviewRetentionRequest(), "type"),
     ("Lifecycle.ApplyRetention", lifecycle_pb2.ApplyRetentionRequest(), "type"),
 ]

@@ -115,6 +115,7 @@ READS: list[tuple[str, list[Any], int]] = [
     ("graph_descendants", [[_job(5)], 15], 400),
     ("graph_ties", [[_job(5), _job(6), _job(77)], 100], 20),
     ("graph_instance", [[1, 2, 3, 4, 5], "i10", 0, 50], 400),
+    ("payload_list", [_job(5), DEFAULT_CLASS, None, 100, 50], 10),
     ("recover_heads", [[_job(5), _job(77)], DEFAULT_CLASS], 20),
 ]
 

@@ -61,6 +61,8 @@ LEAST: dict[str, frozenset[Role]] = {
     "/headrace.v1.Lifecycle/UpdateJobs": OPERATE,
     "/headrace.v1.Lifecycle/RequeueDescendants": OPERATE,
     "/headrace.v1.Lifecycle/ListRuns": READ,
+    "/headrace.v1.Lifecycle/ListPayloads": READ,
+    "/headrace.v1.Lifecycle/GetPayload": READ,
     "/headrace.v1.Lifecycle/PreviewRetention": OVERSEE,
     "/headrace.v1.Lifecycle/ApplyRetention": OPERATE,
     "/headrace.v1.Limits/Pause": OPERATE,

@@ -22,10 +22,11 @@ from headrace_broker.shards.intents import Verb
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.graph import GraphReads
-from headrace_broker.store.reads import Reads, RunRow
+from headrace_broker.store.reads import PayloadRow, Reads, RunRow
 
 RETENTION = ("delete_completed_after", "delete_aborted_after", "delete_error_after")
 MAX_RUN = 32_767
+MAX_VERSION = 2**31 - 1
 
 
 class LifecycleService:
@@ -65,6 +66,19 @@ class LifecycleService:
         if job.row.run == 1 and not rows and below > 1:
             runs = [_first_run(job)]
         return lifecycle_pb2.ListRunsResponse(runs=runs, more=bool(runs) and runs[0].run > 1, type=job.type)
+
+    async def ListPayloads(self, request: lifecycle_pb2.ListPayloadsRequest, context: Any) -> lifecycle_pb2.ListPayloadsResponse:  # noqa: N802
+        job_id, limit = convert.job_id("job_id", request.job_id), convert.page_size(request.page_size, 50, 1000)
+        below = min(request.before_version or MAX_VERSION, MAX_VERSION)
+        _, rows = await self._reads.payloads(job_id, convert.domain_of(context), version=None, below=below, limit=limit)
+        return lifecycle_pb2.ListPayloadsResponse(versions=[_version(row, job_id) for row in rows], more=bool(rows) and rows[-1].version > 0)
+
+    async def GetPayload(self, request: lifecycle_pb2.GetPayloadRequest, context: Any) -> lifecycle_pb2.GetPayloadResponse:  # noqa: N802
+        job_id, version = convert.job_id("job_id", request.job_id), min(request.version, MAX_VERSION)
+        job, rows = await self._reads.payloads(job_id, convert.domain_of(context), version=version, below=MAX_VERSION, limit=1)
+        if not rows:
+            raise InvalidField("version", f"job {job_id} has no payload of version {request.version}; ListPayloads names those that it has")
+        return lifecycle_pb2.GetPayloadResponse(version=_version(rows[0], job_id), payload=rows[0].payload or b"", type=job.type)
 
     async def PreviewRetention(self, request: lifecycle_pb2.PreviewRetentionRequest, context: Any) -> lifecycle_pb2.PreviewRetentionResponse:  # noqa: N802
         entry = self._entry(request.type, context)
@@ -138,6 +152,11 @@ def _run(row: RunRow, job: JobRead) -> lifecycle_pb2.Run:
     if row.started_at is not None:
         message.started_at.CopyFrom(to_timestamp(row.started_at))
     return message
+
+
+def _version(row: PayloadRow, job_id: int) -> lifecycle_pb2.PayloadVersion:
+    at = to_timestamp(row.at if row.at is not None else created_at_s(job_id))
+    return lifecycle_pb2.PayloadVersion(version=row.version, at=at, actor=row.actor, content_type=row.content_type, payload_bytes=row.payload_bytes)
 
 
 def _first_run(job: JobRead) -> lifecycle_pb2.Run:

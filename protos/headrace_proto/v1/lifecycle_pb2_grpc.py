@@ -30,6 +30,16 @@ class LifecycleStub(object):
                 request_serializer=headrace__proto_dot_v1_dot_lifecycle__pb2.ListRunsRequest.SerializeToString,
                 response_deserializer=headrace__proto_dot_v1_dot_lifecycle__pb2.ListRunsResponse.FromString,
                 )
+        self.ListPayloads = channel.unary_unary(
+                '/headrace.v1.Lifecycle/ListPayloads',
+                request_serializer=headrace__proto_dot_v1_dot_lifecycle__pb2.ListPayloadsRequest.SerializeToString,
+                response_deserializer=headrace__proto_dot_v1_dot_lifecycle__pb2.ListPayloadsResponse.FromString,
+                )
+        self.GetPayload = channel.unary_unary(
+                '/headrace.v1.Lifecycle/GetPayload',
+                request_serializer=headrace__proto_dot_v1_dot_lifecycle__pb2.GetPayloadRequest.SerializeToString,
+                response_deserializer=headrace__proto_dot_v1_dot_lifecycle__pb2.GetPayloadResponse.FromString,
+                )
         self.PreviewRetention = channel.unary_unary(
                 '/headrace.v1.Lifecycle/PreviewRetention',
                 request_serializer=headrace__proto_dot_v1_dot_lifecycle__pb2.PreviewRetentionRequest.SerializeToString,
@@ -68,6 +78,20 @@ class LifecycleServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListPayloads(self, request, context):
+        """The versions of a job's payload, newest first, without the payloads.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPayload(self, request, context):
+        """One version of a job's payload.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PreviewRetention(self, request, context):
         """How many settled jobs of a type other settings of how long they are kept would delete, and by when. Changes nothing, and reads no jobs but the sample.
         """
@@ -99,6 +123,16 @@ def add_LifecycleServicer_to_server(servicer, server):
                     servicer.ListRuns,
                     request_deserializer=headrace__proto_dot_v1_dot_lifecycle__pb2.ListRunsRequest.FromString,
                     response_serializer=headrace__proto_dot_v1_dot_lifecycle__pb2.ListRunsResponse.SerializeToString,
+            ),
+            'ListPayloads': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPayloads,
+                    request_deserializer=headrace__proto_dot_v1_dot_lifecycle__pb2.ListPayloadsRequest.FromString,
+                    response_serializer=headrace__proto_dot_v1_dot_lifecycle__pb2.ListPayloadsResponse.SerializeToString,
+            ),
+            'GetPayload': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPayload,
+                    request_deserializer=headrace__proto_dot_v1_dot_lifecycle__pb2.GetPayloadRequest.FromString,
+                    response_serializer=headrace__proto_dot_v1_dot_lifecycle__pb2.GetPayloadResponse.SerializeToString,
             ),
             'PreviewRetention': grpc.unary_unary_rpc_method_handler(
                     servicer.PreviewRetention,
@@ -169,6 +203,40 @@ class Lifecycle(object):
         return grpc.experimental.unary_unary(request, target, '/headrace.v1.Lifecycle/ListRuns',
             headrace__proto_dot_v1_dot_lifecycle__pb2.ListRunsRequest.SerializeToString,
             headrace__proto_dot_v1_dot_lifecycle__pb2.ListRunsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListPayloads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/headrace.v1.Lifecycle/ListPayloads',
+            headrace__proto_dot_v1_dot_lifecycle__pb2.ListPayloadsRequest.SerializeToString,
+            headrace__proto_dot_v1_dot_lifecycle__pb2.ListPayloadsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetPayload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/headrace.v1.Lifecycle/GetPayload',
+            headrace__proto_dot_v1_dot_lifecycle__pb2.GetPayloadRequest.SerializeToString,
+            headrace__proto_dot_v1_dot_lifecycle__pb2.GetPayloadResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
