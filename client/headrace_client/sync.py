@@ -107,12 +107,12 @@ class SyncClient(Blocking[Client]):
 
     def iter_jobs(
         self, *, types: Sequence[str] = (), states: Sequence[State | str] = (), instance_id: str = "", created_from: datetime | None = None,
-        created_to: datetime | None = None, where: JobFilter | None = None, order: Order | str = Order.NEWEST,
+        created_to: datetime | None = None, where: JobFilter | None = None, order: Order | str = Order.NEWEST, page_size: int = 200,
     ) -> Iterator[Job]:  # fmt: skip
         """All jobs that match."""
         return self._iterate(
             lambda: self._client.iter_jobs(
-                types=types, states=states, instance_id=instance_id, created_from=created_from, created_to=created_to, where=where, order=order
+                types=types, states=states, instance_id=instance_id, created_from=created_from, created_to=created_to, where=where, order=order, page_size=page_size
             )
         )
 
