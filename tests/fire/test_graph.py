@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from headrace_broker.model.amended import Update
 from headrace_broker.model.errors import InvalidState
 from headrace_broker.model.job import Kind, State
 from headrace_broker.model.settings import OnDependencyFailed
@@ -180,10 +181,12 @@ async def test_a_held_job_that_is_aborted_waits_no_more_and_one_that_had_its_tur
     aborted, released = await _hold(machine, [parent], 2)
     await _change(machine, Verb.ABORT, aborted)
     assert list(machine.owner.graph.waiters[parent]) == [released]
-    assert not machine.owner.lanes.is_stale(aborted)
+    [updated] = await _asked(machine, Verb.UPDATE, released, update=Update(priority=2))
+    assert updated.error is None
+    assert not machine.owner.lanes.is_stale(aborted) and not machine.owner.lanes.is_stale(released), "they were in no lane"
     await _complete(machine, parent)
     assert await room(machine) == {released}
-    machine.owner.end([Ending(released, 2, Kind.FAILED, machine, error="{}", permanent=True)])
+    machine.owner.end([Ending(released, 3, Kind.FAILED, machine, error="{}", permanent=True)])
     await machine.flush()
     await _change(machine, Verb.PURGE, parent)
     await _change(machine, Verb.REQUEUE, released)

@@ -4,6 +4,9 @@ from tests.mutants.mutant import Mutant
 
 SHARDS = "broker/headrace_broker/shards"
 DESCENTS, CHANGES, GRAPH, ACTION = f"{SHARDS}/descents.py", f"{SHARDS}/changes.py", f"{SHARDS}/graph.py", "broker/headrace_broker/actions/descents.py"
+ABORTS, REQUEUES, ENDINGS = f"{SHARDS}/aborts.py", f"{SHARDS}/requeues.py", f"{SHARDS}/endings.py"
+AMENDED, RETENTION, RPC = "broker/headrace_broker/model/amended.py", "broker/headrace_broker/actions/retention.py", "broker/headrace_broker/rpc/lifecycle.py"
+WIRE = "tests/rpc/test_lifecycle.py"
 QUERIES, SINCE = "broker/headrace_broker/store/sql/queries", " and m.seq > coalesce(w.since, 0)"
 REPLACING, OWNER, UPDATES = f"{SHARDS}/replacing.py", f"{SHARDS}/owner.py", f"{SHARDS}/updates.py"
 ONE_BY_ONE, REPLACE = "tests/fire/test_replacing.py", "tests/client/test_replace.py"
@@ -69,4 +72,47 @@ MUTANTS = (
     # batches
     Mutant("a callback that runs again is no callback", GRAPH, "if unmet is None or job_id in self.sealed:", "if unmet is None:", f"{STEPS} -k its_members_achieve"),
     Mutant("a callback is told that a member had completed once", GRAPH, "if not batch and completed >=", "if completed >=", f"{STEPS} -k although_it_had"),
+    # abort with proof
+    Mutant("an agent's word counts under any lease", ABORTS, "live.seq != epoch or ", "", f"{WIRE} -k under_another_lease"),
+    Mutant("what an agent says again is noted again", ABORTS, " or step in live.abort.steps", "", f"{WIRE} -k step_by_step"),
+    Mutant("a killed handler has stopped by itself", ABORTS, "AbortStep.KILLED if ending.killed else AbortStep.STOPPED", "AbortStep.STOPPED", f"{WIRE} -k step_by_step"),
+    Mutant("a lost lease has stopped", ABORTS, "    if ending.sink is None:\n        return AbortStep.LOST\n", "", f"{WIRE} -k handlers_word"),
+    Mutant(
+        "what completes before it is stopped always runs again",
+        ABORTS,
+        " or (live.state is State.COMPLETED and not wish.include_completed)",
+        "",
+        f"{WIRE} -k only_by_name",
+    ),
+    Mutant("a new run after an abort waits for nobody", ABORTS, "amended, wish, pending.waits_for)", "amended, wish, None)", f"{WIRE} -k followed_by_a_new_run"),
+    Mutant("those that wait are told of an abort that begins a new run", OWNER, "        if again:\n", "        if False:\n", f"{WIRE} -k followed_by_a_new_run"),
+    Mutant("the new run loses the amendments", ABORTS, "minute, pending.amended, wish", "minute, None, wish", f"{WIRE} -k new_run_at_once"),
+    # requeue
+    Mutant("a new run goes on counting", REQUEUES, "live.run + 1, 0, 0, 0, 0.0", "live.run + 1, live.attempt, live.losses, 0, 0.0", f"{WIRE} -k every_version"),
+    Mutant("a new run has the old payload", REQUEUES, "        put_payload(round_, live, wish.payload, wish.actor)\n", "", f"{WIRE} -k every_version"),
+    # updates
+    Mutant("the payload of any job is changed", UPDATES, "if update.payload is not None and state is not State.WAITING:", "if False:", f"{WIRE} -k for_what_comes_after"),
+    Mutant(
+        "a job that runs is given a date",
+        UPDATES,
+        "if update.delete_at_s is not None and state not in SETTLED:",
+        "if False:",
+        "tests/client/test_lifecycle_cli.py -k given_a_date",
+    ),
+    Mutant("an updated job keeps its place", UPDATES, "    turns.leave(owner, live.job_id)\n", "", f"{WIRE} -k reach_its_order"),
+    Mutant("an update leaves the body that it changes", UPDATES, "    owner.bodies.pop(live.job_id)  # what", "    # what", f"{WIRE} -k reach_its_order"),
+    Mutant("an updated job starts at once", UPDATES, "available_at=available_at, actor", "available_at=None, actor", f"{WIRE} -k stays_scheduled"),
+    Mutant("a hold does not hold", AMENDED, "        if amended.hold:\n            return None\n", "", f"{WIRE} -k until_it_is_released"),
+    Mutant("a held job is purged", CHANGES, "if head.amended is not None and head.amended.hold:", "if False:", f"{WIRE} -k until_it_is_released"),
+    Mutant("a job's own rule does not count", AMENDED, "amended.delete_after_s if amended.delete_after_s is not None else keep_s", "keep_s", f"{WIRE} -k can_be_moved"),
+    Mutant("a preview moves what has no date", RETENTION, "if minute)\n", ")\n", f"{WIRE} -k is_exact"),
+    Mutant("a preview leaves the dates as they are", RETENTION, "minute + round((keep_then_s - keep_s) / 60)", "minute", f"{WIRE} -k is_exact"),
+    Mutant("an update of nothing is taken", RPC, "    if update == Update():\n", "    if False:\n", f"{WIRE} -k by_field"),
+    Mutant(
+        "the clock of a test has no row in the audit",
+        "broker/headrace_broker/rpc/testing.py",
+        "await self._audit.add([row])",
+        "pass",
+        "tests/rpc/test_testing.py -k comes_as_if",
+    ),
 )
