@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 from headrace_broker.model.audit import AuditEntry
 from headrace_broker.model.errors import InvalidState
 from headrace_broker.model.job import NoteKind, State
-from headrace_broker.shards.live import Live
-from headrace_broker.shards.round import Round
 from headrace_broker.store.heads import StoredHead, WaitsFor
 
 if TYPE_CHECKING:
+    from headrace_broker.shards.live import Live
     from headrace_broker.shards.owner import Owner
+    from headrace_broker.shards.round import Round
 
 _FAILED = (State.ERROR, State.ABORTED)
 
@@ -56,7 +56,7 @@ class Descent:
                 found[other] = run
         return found or head.waits_for
 
-    def requeued(self, round_: Round, live: Live, head: StoredHead, waits_for: WaitsFor | None, actor: str) -> None:
+    def requeued(self, round_: "Round", live: "Live", head: StoredHead, waits_for: WaitsFor | None, actor: str) -> None:
         """The job begins a new run, by the event that was decided last."""
         self.undecided.discard(live.job_id)
         self.runs[live.job_id] = live.run
