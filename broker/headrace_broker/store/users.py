@@ -116,12 +116,8 @@ class UserStore:
             new = make(before)
             if new == before:
                 return before
-            row = _row(
-                await con.fetchrow(
-                    sql("user_set"), new.user_id, int(new.role), new.password, new.epoch, new.invite_hash, new.invite_until, new.disabled_at, new.password_at,
-                    new.logged_in_at,
-                )  # fmt: skip
-            )
+            values = (new.password, new.epoch, new.invite_hash, new.invite_until, new.disabled_at, new.password_at, new.logged_in_at)
+            row = _row(await con.fetchrow(sql("user_set"), new.user_id, int(new.role), *values))
             by = caller or Caller(f"user/{row.name}", row.domain or "", f"{action}-{row.user_id}-{row.changed_at.timestamp():.6f}")
             entry = by.entry(action, f"user/{row.name}", reason=reason, before=before.facts(), after=row.facts(), everywhere=row.domain is None)
             await write_audit(con, [entry])

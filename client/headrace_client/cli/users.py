@@ -29,7 +29,7 @@ def add(
     async def command(client: AdminClient, output: Output) -> None:
         found, created = await client.put_user(name, role, all_domains=all_domains, reason=reason)
         if found.password_at is not None or found.disabled_at is not None:
-            _said(found, f"user {found.name}: {found.role}", output)
+            _said(found, f"user {found.name} {'is new' if created else 'was there'}: {found.role}", output)
             return
         _show(await client.invite_user(name, valid_for_s=valid_for_s, all_domains=all_domains, reason=reason), output)
 

@@ -55,6 +55,8 @@ document.addEventListener("DOMContentLoaded", () => {
   document.addEventListener("change", (event) => { if (event.target.name === "job_id") showChoice(); });
   const help = $("#help");
   if ($("#help-button")) $("#help-button").addEventListener("click", () => help.showModal());
+  const domain = $("#domain select");
+  if (domain) domain.addEventListener("change", () => domain.form.requestSubmit());
   showChoice();
 });
 
