@@ -151,12 +151,12 @@ class _App:
             )  # fmt: skip
             exits.push_async_callback(server.stop, 0)
             bound = await server.start(options.listen, _tls(options.tls_cert, options.tls_key, options.tls_client_ca))
-            http, web = None, None
+            http, web, side = None, None, list[asyncio.Task[None]]()
             if options.http_listen != "off":
                 monotonic = asyncio.get_running_loop().time
                 sessions = Sessions(monotonic)
                 manager = Manager(Services(ownership, reads, statistics, audit, finder, users, tokens), sessions, __version__, LEAST, monotonic)
-                tasks.create_task(watch(sessions, users, tokens, refresh_tokens=not auth))
+                side.append(tasks.create_task(watch(sessions, users, tokens, refresh_tokens=not auth)))
                 http = self._open_http(ownership, manager)
                 web = self._web_address(http, manager)
                 tasks.create_task(http.run_until_told())
@@ -165,7 +165,7 @@ class _App:
             index_logs = IndexLogs(LogIndexes(pool), lambda: ownership.owner.clock.now_s())
             rollup = Rollup(statistics, lambda: ownership.owner)
             tidy = TidyInbox(ownership.inbox, lambda: ownership.owner.doors.cursor.done)
-            side = [
+            side += [
                 tasks.create_task(repeat("doors", WatchDoors(ownership.inbox, lambda job_id: ownership.owner.live(job_id)).run_once, period_s=10.0, ownership=ownership)),
                 tasks.create_task(repeat("inbox", tidy.run_once, period_s=tidy_inbox.PERIOD_S, ownership=ownership)),
                 tasks.create_task(self._report_health(server, ownership)),
