@@ -155,7 +155,8 @@ class _App:
             if options.http_listen != "off":
                 monotonic = asyncio.get_running_loop().time
                 sessions = Sessions(monotonic)
-                manager = Manager(Services(ownership, reads, statistics, audit, finder, users, tokens), sessions, __version__, LEAST, monotonic)
+                services = Services(ownership, reads, statistics, audit, finder, users, tokens, options.payload_limit_bytes)
+                manager = Manager(services, sessions, __version__, LEAST, monotonic)
                 side.append(tasks.create_task(watch(sessions, users, tokens, refresh_tokens=not auth)))
                 http = self._open_http(ownership, manager)
                 web = self._web_address(http, manager)

@@ -55,6 +55,7 @@ class Services:
     finder: Finder
     users: Users
     tokens: TokenTable
+    payload_limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ class Manager:
 
     def __init__(self, services: Services, sessions: Sessions, version: str, least: Mapping[str, frozenset[Role]], monotonic: Callable[[], float]) -> None:
         """`least`: the roles that may make each call of the RPC interface; `monotonic`: a clock in seconds."""
-        from headrace_broker.web import account, agents, audit, jobs, login, overview, statistics, types  # they need this module
+        from headrace_broker.web import access, account, agents, audit, jobs, login, overview, schedules, statistics, types  # they need this module
 
         self._services = services
         self._sessions = sessions
@@ -156,7 +157,7 @@ class Manager:
             *login.Login(services, self._doors, self._html).routes,
             Mount("/static", StaticFiles(directory=render.HERE / "static")),
         ]
-        for module in (overview, jobs, types, agents, statistics, audit, account):
+        for module in (overview, jobs, types, agents, schedules, statistics, audit, access, account):
             for path, page in module.PAGES.items():
                 self.routes.append(Route(_known(path), functools.partial(self._page, page, path)))
             for path, action in module.ACTIONS.items():
