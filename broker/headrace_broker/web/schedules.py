@@ -157,7 +157,7 @@ def when_of(values: Mapping[str, str]) -> When:
 def spec_of(values: Mapping[str, str]) -> Spec:
     """What the form says. Raises InvalidField."""
     labels: dict[str, str] = {}
-    for line in values["labels"].split():
+    for line in filter(None, map(str.strip, values["labels"].splitlines())):
         key, equals, value = line.partition("=")
         if not equals:
             raise InvalidField("spec.labels", f"KEY=VALUE, one a line; found {line[:60]!r}")
