@@ -49,7 +49,8 @@ def form(**fields: str) -> dict[str, str]:
 
 
 WHENS = [
-    When(cron="30 2 * * *", time_zone="Europe/Berlin", start_at=AT), When(interval_s=90), When(interval_s=7200, anchor=AT), When(interval_s=86_400, end_at=AT), When(at=AT),
+    When(cron="30 2 * * *", time_zone="Europe/Berlin", start_at=AT), When(interval_s=90), When(interval_s=7200, anchor=AT), When(interval_s=86_400, end_at=AT),
+    When(at=AT),
 ]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Values as people read them: times relative with the exact one on hover, numbers grouped, big ids whole."""
 
 import json
+import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def environment(version: str) -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     made.filters.update(ago=ago, number=number, seconds=seconds, percent=percent, state=state, span=span_s, size=size, wall=wall)
-    made.globals.update(version=version, STATES=STATE_NAMES, LEVELS=LEVELS)
+    made.globals.update(version=version, new_id=lambda: secrets.token_hex(8), STATES=STATE_NAMES, LEVELS=LEVELS)
     return made
 
 
