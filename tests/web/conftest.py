@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.support.processes import BrokerProcess, running, start_broker
-from tests.support.web import Browser
+from tests.support.web import Browser as Browser
 
 
 @pytest.fixture
