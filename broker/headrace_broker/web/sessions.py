@@ -66,6 +66,10 @@ class Session:
         """What the person may do."""
         return self.person.role
 
+    def allows(self, role: Role) -> bool:
+        """Whether what is for this role of people is for this person: an operator may what a viewer may, an admin everything."""
+        return self.role >= role
+
     def tell(self, kind: str, text: str) -> None:
         """Shows a line on the next page: `kind` is done or failed."""
         self.notices.append((kind, text))
