@@ -43,13 +43,13 @@ class Browser:
         """The token of this session."""
         return self.token(await self.get("/account"))
 
-    async def post(self, path: str, status: int = 303, **fields: str | list[str]) -> httpx.Response:
+    async def post(self, path: str, status: int = 303, /, **fields: str | list[str]) -> httpx.Response:
         """Sends a form as a page of the manager would."""
         answer = await self.client.post(path, data={"csrf": await self.csrf(), **fields}, headers={"Origin": self.base})
         assert answer.status_code == status, answer.text
         return answer
 
-    async def log_in(self, status: int = 303, **fields: str) -> httpx.Response:
+    async def log_in(self, status: int = 303, /, **fields: str) -> httpx.Response:
         """Sends the form of the page that asks who it is: name and password, or token."""
         answer = await self.client.post("/login", data=fields, headers={"Origin": self.base})
         assert answer.status_code == status, answer.text

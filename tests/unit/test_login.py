@@ -134,6 +134,8 @@ def test_tries_count_before_they_are_answered_by_name_and_by_address() -> None:
     assert [guesses.begin("Ada" if number % 2 else "ada", f"192.0.2.{number}") > 0 for number in range(NAMES.free + 1)] == [False] * NAMES.free + [True]
     many = [guesses.begin(f"user{number}", f"2001:db8::{number}") > 0 for number in range(ADDRESSES.free + 1)]  # of one network
     assert many == [False] * ADDRESSES.free + [True]
+    guesses.right("user3", "2001:db8::3")
+    assert guesses.begin("", "2001:db8::7") == 0 and guesses.begin("", "2001:db8::7") > 0, "one that was right does not count; those that were wrong do"
     assert guesses.begin("", "2001:db8::7") > 0 and guesses.begin("", "2001:db8:0:1::7") == 0
 
 

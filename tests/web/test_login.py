@@ -1,5 +1,6 @@
 """Who is let in, with what, for how long; and which page and form each role may have."""
 
+import itertools
 import re
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from starlette.routing import Route
 from tests.support.processes import start_broker, until
 from tests.support.web import PASSWORD, Browser, Shared, shared_broker
 
+ADDRESSES = itertools.count(2)
 SOON_S = 4.0  # a look once a second, and what a busy machine adds
 
 
@@ -30,15 +32,17 @@ def shared(postgres: EmbeddedPostgres) -> Iterator[Shared]:
 
 
 class Browsers:
-    """Opens browsers, each with its own cookies."""
+    """Opens browsers of one address, each with its own cookies."""
 
-    def __init__(self, stack: AsyncExitStack, base: str) -> None:
+    def __init__(self, stack: AsyncExitStack, base: str, address: str) -> None:
+        self._address = address
         self._stack = stack
         self._base = base
 
     async def new(self, **fields: str) -> Browser:
         """One that has logged in with these fields, or with none."""
-        client = await self._stack.enter_async_context(httpx.AsyncClient(base_url=self._base, timeout=20))
+        way = httpx.AsyncHTTPTransport(local_address=self._address)
+        client = await self._stack.enter_async_context(httpx.AsyncClient(base_url=self._base, timeout=20, transport=way))
         browser = Browser(client, self._base)
         if fields:
             await browser.log_in(**fields)
@@ -47,8 +51,8 @@ class Browsers:
 
 @pytest.fixture
 def browsers(stack: AsyncExitStack, shared: Shared) -> Browsers:
-    """Of that broker."""
-    return Browsers(stack, shared.base)
+    """Of that broker, each test at an address of its own, since wrong passwords are counted by address."""
+    return Browsers(stack, shared.base, f"127.0.0.{next(ADDRESSES)}")
 
 
 @pytest.fixture

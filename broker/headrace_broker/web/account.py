@@ -1,6 +1,7 @@
 """What concerns the person who is logged in: password, sessions, and the domain that is looked at."""
 
 import re
+from math import ceil
 from urllib.parse import urlsplit
 
 from starlette.responses import RedirectResponse, Response
@@ -31,14 +32,14 @@ async def password(visit: Visit) -> Response:
         return _page(visit, status=400, wrong="The two new ones are not the same.")
     wait_s = doors.guesses.begin(person.name, address_of(visit.request))
     if wait_s > 0:
-        return _page(visit, status=429, wrong=f"Too many tries. The next one is looked at in {wait_s:.0f} s.")
+        return _page(visit, status=429, wrong=f"Too many tries. The next one is looked at in {ceil(wait_s)} s.")
     try:
         user = await visit.services.users.change_own(person.user_id, old, new)
     except InvalidField as error:
         return _page(visit, status=400, wrong=str(error).partition(": ")[2])
     if user is None:
         return _page(visit, status=403, wrong="The password that you have now is another one.")
-    doors.guesses.right(person.name)
+    doors.guesses.right(person.name, address_of(visit.request))
     doors.sessions.end(visit.request.cookies.get(COOKIE))
     value = doors.sessions.begin(person_of(user), address=visit.session.address, browser=visit.session.browser)
     response = RedirectResponse(visit.address("/account"), 303)

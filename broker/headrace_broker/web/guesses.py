@@ -23,9 +23,11 @@ class Guesses:
                 self._names.tried(name)
         return wait_s
 
-    def right(self, name: str) -> None:
-        """The last try of this name was right. The address goes on being counted: it may have a right password and guess another one."""
-        self._names.forgive(name.lower())
+    def right(self, name: str, address: str) -> None:
+        """The last try was right. What was wrong before goes on being counted of the address: whoever has one right password may guess another one."""
+        self._addresses.take_back(network(address))
+        if name:
+            self._names.forgive(name.lower())
 
 
 def network(address: str) -> str:

@@ -3,6 +3,7 @@
 Whatever is wrong with a name or a password is answered alike, in the same time, and only so often (`throttle`).
 """
 
+from math import ceil
 from urllib.parse import urlsplit
 
 import structlog
@@ -63,7 +64,7 @@ class Login:
         wait_s = self._doors.guesses.begin("" if token else name, address)
         if wait_s > 0:
             log.warning("a login was not looked at: too many have failed", address=address)
-            answer = self._page(request, 429, wanted, f"Too many tries. The next one is looked at in {wait_s:.0f} s.", name=name, with_token=bool(token))
+            answer = self._page(request, 429, wanted, f"Too many tries. The next one is looked at in {ceil(wait_s)} s.", name=name, with_token=bool(token))
             answer.headers["Retry-After"] = str(int(wait_s) + 1)
             return answer
         try:
@@ -75,7 +76,7 @@ class Login:
         if user is None:
             log.warning("a login was refused", by="password", address=address)
             return self._page(request, 403, wanted, WRONG, name=name)
-        self._doors.guesses.right(name)
+        self._doors.guesses.right(name, address)
         return self._enter(request, person_of(user), wanted)
 
     async def _by_token(self, request: Request, token: str, wanted: str) -> Response:
@@ -91,6 +92,7 @@ class Login:
         if secret.token.role not in USER_ROLES:
             text = f"This token's role is {secret.token.role.name.lower()}: it is for programs. Viewers, operators and admins log in here."
             return self._page(request, 403, wanted, text, with_token=True)
+        self._doors.guesses.right("", address_of(request))
         found = secret.token
         return self._enter(request, Person(found.name, found.role, found.domain, token_id=found.token_id), wanted, secret)
 
@@ -102,11 +104,11 @@ class Login:
         if form is None:
             return self._page(request, 403, "", FOREIGN)
         key, password, again = (str(form.get(field, "")) for field in ("key", "password", "again"))
-        wait_s = self._doors.guesses.begin("", address_of(request))
-        if wait_s > 0:
-            return self._choose(request, 429, key, f"Too many tries. The next one is looked at in {wait_s:.0f} s.")
         if password != again:
             return self._choose(request, 400, key, "The two are not the same.")
+        wait_s = self._doors.guesses.begin("", address_of(request))
+        if wait_s > 0:
+            return self._choose(request, 429, key, f"Too many tries. The next one is looked at in {ceil(wait_s)} s.")
         try:
             user = await self._services.users.accept(key, password)
         except InvalidField as error:
@@ -115,6 +117,7 @@ class Login:
             return self._choose(request, 503, key, str(error))
         if user is None:
             return self._page(request, 403, "", "This invitation was used already, or is over. Ask an administrator for another one.")
+        self._doors.guesses.right("", address_of(request))
         return self._enter(request, person_of(user), "")
 
     async def _leave(self, request: Request) -> Response:

@@ -50,8 +50,14 @@ class Throttle:
         self._tries[key] = count + 1, self._monotonic()
 
     def forgive(self, key: str) -> None:
-        """The last try was right."""
+        """The last try was right: those before it are forgotten."""
         self._tries.pop(key, None)
+
+    def take_back(self, key: str) -> None:
+        """The last try was right: it does not count, those before it do."""
+        if key in self._tries:
+            count, last = self._tries[key]
+            self._tries[key] = count - 1, last
 
     def _of(self, key: str) -> tuple[int, float]:
         count, last = self._tries.get(key, (0, 0.0))
