@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from headrace_broker.actions.passwords import Passwords, check_password
-from headrace_broker.model.access import Role, hash_of, new_secret
+from headrace_broker.model.access import USER_NAME, Role, hash_of, new_secret
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import DatabaseUnavailable, InvalidState, ResultUnknown, UserNameTaken, UserNotFound
 from headrace_broker.store.pool import READ_FAILURES
@@ -86,7 +86,7 @@ class Users:
 
     async def log_in(self, name: str, password: str) -> UserRow | None:
         """The user of this name and password; None: there is none. Takes as long for a name that nobody has. Raises Busy, DatabaseUnavailable."""
-        row = await _read(self._store.find(name))
+        row = await _read(self._store.find(name)) if USER_NAME.fullmatch(name) else None
         right = await self._passwords.verify(row.password if row is not None and row.disabled_at is None else None, password)
         if row is None or not right:
             return None

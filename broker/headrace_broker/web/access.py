@@ -38,9 +38,7 @@ async def page(visit: Visit) -> Response:
 
 async def create_token(visit: Visit) -> Response:
     """A token; its secret is shown on the page that answers, and nowhere else."""
-    name, role = visit.field("name"), _role(visit.field("role"), tuple(Role))
-    if not TOKEN_NAME.fullmatch(name):
-        raise InvalidField("name", f"a token's name is 1 to 100 characters of A-Z a-z 0-9 . _ - @ : /, found {name[:60]!r}")
+    name, role = _token(visit), _role(visit.field("role"), tuple(Role))
     row, secret = await _tokens(visit).create(name, _scope(visit), role, _expires_in_s(visit), caller=visit.caller(), reason=_reason(visit))
     return _secret(visit, f"Token {row.name} is made", secret, f"It is {row.role.name.lower()} of {row.domain or 'all domains'}.", token=True)
 
@@ -50,22 +48,20 @@ async def rotate_token(visit: Visit) -> Response:
     overlap = visit.field("overlap")
     if overlap not in OVERLAPS:
         raise InvalidField("overlap", f"one of {', '.join(OVERLAPS)}")
-    row, secret = await _tokens(visit).rotate(visit.field("name"), _scope(visit), float(overlap), None, caller=visit.caller(), reason=_reason(visit))
+    row, secret = await _tokens(visit).rotate(_token(visit), _scope(visit), float(overlap), None, caller=visit.caller(), reason=_reason(visit))
     return _secret(visit, f"Token {row.name} has a new secret", secret, f"The old one is valid for {OVERLAPS[overlap]}.", token=True)
 
 
 async def revoke_token(visit: Visit) -> Response:
     """Ends a token."""
-    row = await _tokens(visit).revoke(visit.field("name"), _scope(visit), caller=visit.caller(), reason=_reason(visit))
+    row = await _tokens(visit).revoke(_token(visit), _scope(visit), caller=visit.caller(), reason=_reason(visit))
     visit.session.tell("done", f"Token {row.name} is revoked: within a second nobody takes it.")
     return visit.back("/access")
 
 
 async def put_user(visit: Visit) -> Response:
     """A user, or another role for one. Somebody without a password gets a link, which is shown on the page that answers."""
-    name, role = visit.field("name"), _role(visit.field("role"), USER_ROLES)
-    if not USER_NAME.fullmatch(name):
-        raise InvalidField("name", f"a user's name is 1 to 100 characters of A-Z a-z 0-9 . _ @ + -, found {name[:60]!r}")
+    name, role = _user(visit), _role(visit.field("role"), USER_ROLES)
     row, created = await _users(visit).put(name, _scope(visit), role, caller=visit.caller(), reason=_reason(visit))
     if row.password is None and row.disabled_at is None and (created or visit.field("invite")):
         return await _invite(visit, row.name)
@@ -75,7 +71,7 @@ async def put_user(visit: Visit) -> Response:
 
 async def invite_user(visit: Visit) -> Response:
     """A new link with which to choose a password."""
-    return await _invite(visit, visit.field("name"))
+    return await _invite(visit, _user(visit))
 
 
 async def disable_user(visit: Visit) -> Response:
@@ -105,7 +101,7 @@ async def end_session(visit: Visit) -> Response:
 
 
 async def _change(visit: Visit, change: Callable[..., Awaitable[UserRow]], done: str) -> Response:
-    row = await change(visit.field("name"), _scope(visit), caller=visit.caller(), reason=_reason(visit))
+    row = await change(_user(visit), _scope(visit), caller=visit.caller(), reason=_reason(visit))
     visit.session.tell("done", done.format(row.name))
     return visit.back("/access")
 
@@ -127,6 +123,20 @@ def _tokens(visit: Visit) -> TokenTable:
 
 def _users(visit: Visit) -> Users:
     return visit.services.users
+
+
+def _token(visit: Visit) -> str:
+    name = visit.field("name")
+    if not TOKEN_NAME.fullmatch(name):
+        raise InvalidField("name", f"a token's name is 1 to 100 characters of A-Z a-z 0-9 . _ - @ : /, found {name[:60]!r}")
+    return name
+
+
+def _user(visit: Visit) -> str:
+    name = visit.field("name")
+    if not USER_NAME.fullmatch(name):
+        raise InvalidField("name", f"a user's name is 1 to 100 characters of A-Z a-z 0-9 . _ @ + -, found {name[:60]!r}")
+    return name
 
 
 def _scope(visit: Visit) -> str | None:
