@@ -104,7 +104,7 @@ async def test_a_schedule_is_made_changed_paused_run_and_deleted(browser: Browse
     await browser.post("/schedule-run/nightly", request_id="once")
     assert len((await boss.get_schedule("nightly")).fires) == 1, "a form that is sent twice makes one job"
     text = await browser.get("/schedules")
-    assert "nightly" in text and "every 15 min" in text and "waiting" in text and "Resume" in text
+    assert "nightly" in text and "every 15 min" in text and "paused" in text and "Resume" in text
     await browser.post("/schedule-resume/nightly")
     assert not (await boss.get_schedule("nightly")).paused
     await browser.post("/schedule-delete/nightly", reason="not needed")
