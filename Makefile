@@ -32,8 +32,9 @@ demo: $(STAMP) ## Run the main job: a broker, two agents and a real workload, to
 up: $(STAMP) ## Start the same and stay, to look around
 	@$(BIN)/python -m demo --stay
 
+# Hundreds of processes are started: without bytecode each would compile everything again.
 test: $(STAMP) $(NODE_EXAMPLE) $(NODE_AXE) ## Run all tests
-	$(BIN)/python -m pytest -n $(WORKERS) -q
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(WORKERS) -q
 
 # Node is optional: where its packages cannot be had, the tests of the example say so and are skipped.
 examples/node/node_modules/.set-up: examples/node/package-lock.json
@@ -55,7 +56,7 @@ chaos: export HEADRACE_SEED ?= $(shell date +%s)
 chaos: $(STAMP) ## Kill brokers, agents and submitters at random under load; cut and stall connections
 	$(BIN)/python -m pytest -q -s tests/chaos
 
-BENCHMARKS := flush capacity submit latency depth held streams recovery search peers
+BENCHMARKS := flush capacity caps submit latency depth held streams recovery search graph peers
 bench: $(STAMP) .venv-peers/.set-up $(NODE_PEERS) ## Measure everything (more than an hour), one after another, and write the tables of benchmarks/README.md
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; PYTHONPATH=. $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json; done
 	PYTHONPATH=. $(BIN)/python benchmarks/report.py
