@@ -71,3 +71,11 @@ class SyncAdminClient(Blocking[AdminClient]):
     revoke_token = Call(AdminClient.revoke_token)
     list_audit = Call(AdminClient.list_audit)
     export_audit = Stream(AdminClient.export_audit)
+
+    disable_user = Call(AdminClient.disable_user)
+    enable_user = Call(AdminClient.enable_user)
+    end_user_sessions = Call(AdminClient.end_user_sessions)
+    invite_user = Call(AdminClient.invite_user)
+    list_users = Call(AdminClient.list_users)
+    put_user = Call(AdminClient.put_user)
+    set_user_password = Call(AdminClient.set_user_password)
