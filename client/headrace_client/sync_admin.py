@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from headrace_client.admin import AdminClient
 from headrace_client.blocking import Blocking, Call, Stream
 from headrace_client.credentials import Token
+from headrace_client.models import JobType
 
 
 class SyncAdminClient(Blocking[AdminClient]):
@@ -18,6 +20,10 @@ class SyncAdminClient(Blocking[AdminClient]):
         """See `Client`."""
         super().__init__(lambda: AdminClient(broker, domain=domain, token=token, tls_ca=tls_ca, actor=actor, on_behalf_of=on_behalf_of, timeout_s=timeout_s))
 
+    def set_type(self, name: str, *, clear: Sequence[str] = (), reason: str = "", **settings: Any) -> JobType:
+        """Changes a person's settings of a type."""
+        return self._run(self._client.set_type(name, clear=clear, reason=reason, **settings))
+
     requeue = Call(AdminClient.requeue)
     abort = Call(AdminClient.abort)
     update = Call(AdminClient.update)
@@ -27,7 +33,6 @@ class SyncAdminClient(Blocking[AdminClient]):
 
     list_types = Call(AdminClient.list_types)
     get_type = Call(AdminClient.get_type)
-    set_type = Call(AdminClient.set_type)
     pause_type = Call(AdminClient.pause_type)
     resume_type = Call(AdminClient.resume_type)
     preview_retention = Call(AdminClient.preview_retention)
@@ -66,3 +71,11 @@ class SyncAdminClient(Blocking[AdminClient]):
     revoke_token = Call(AdminClient.revoke_token)
     list_audit = Call(AdminClient.list_audit)
     export_audit = Stream(AdminClient.export_audit)
+
+    disable_user = Call(AdminClient.disable_user)
+    enable_user = Call(AdminClient.enable_user)
+    end_user_sessions = Call(AdminClient.end_user_sessions)
+    invite_user = Call(AdminClient.invite_user)
+    list_users = Call(AdminClient.list_users)
+    put_user = Call(AdminClient.put_user)
+    set_user_password = Call(AdminClient.set_user_password)

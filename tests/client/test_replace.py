@@ -14,7 +14,7 @@ from tests.support.agreement import agree
 from tests.support.processes import BrokerProcess
 from tests.support.scripted_agent import ScriptedAgent, outcome
 
-RACERS = 300
+RACERS = 100
 
 
 async def replace(client: Client, data: Any, **options: Any) -> Submitted:
@@ -108,9 +108,10 @@ async def test_replacing_needs_no_room_and_a_job_that_differs_is_refused(client:
         assert refused.value.job_id == first.job_id
     with pytest.raises(UniqueKeyTaken, match="another type"):
         await client.submit("other", 3, unique_key="u", on_conflict="replace", instance_id="i", limit_key="l")
-    for options in ({"depends_on": [first.job_id]}, {"batch_id": first.job_id}):
+    ties: list[dict[str, Any]] = [{"depends_on": [first.job_id]}, {"batch_id": first.job_id}]
+    for tie in ties:
         with pytest.raises(InvalidRequest) as wrong:
-            await replace(client, 3, **options)
+            await replace(client, 3, **tie)
         assert wrong.value.field == "on_conflict"
     callback = types_pb2.JobSpec(type="t", unique_key="v", on_conflict=types_pb2.UNIQUE_CONFLICT_REPLACE)
     with pytest.raises(InvalidRequest, match="replaces no other job"):

@@ -9,7 +9,20 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_client import Client
-from headrace_proto.v1 import admin_pb2, agents_pb2, instances_pb2, jobs_pb2, lifecycle_pb2, logs_pb2, schedules_pb2, stats_pb2, testing_pb2, types_pb2
+from headrace_proto.v1 import (
+    access_pb2,
+    admin_pb2,
+    agents_pb2,
+    instances_pb2,
+    jobs_pb2,
+    lifecycle_pb2,
+    logs_pb2,
+    schedules_pb2,
+    stats_pb2,
+    testing_pb2,
+    types_pb2,
+    users_pb2,
+)
 from headrace_proto.v1.agents_pb2_grpc import AgentsStub
 from headrace_proto.v1.jobs_pb2_grpc import JobsStub
 from headrace_proto.v1.logs_pb2_grpc import LogsStub
@@ -127,9 +140,25 @@ LIFECYCLE: list[tuple[str, Any, str]] = [
     ("Lifecycle.PreviewRetention", lifecycle_pb2.PreviewRetentionRequest(), "type"),
     ("Lifecycle.ApplyRetention", lifecycle_pb2.ApplyRetentionRequest(), "type"),
 ]
+USERS: list[tuple[str, Any, str]] = [
+    *[(f"Users.{name}", getattr(users_pb2, f"{name}Request")(), "name") for name in ("PutUser", "InviteUser", "DisableUser", "EnableUser", "EndUserSessions")],
+    *[(f"Users.{name}", getattr(users_pb2, f"{name}Request")(name="u", reason="x" * 1001), "reason") for name in ("InviteUser", "DisableUser", "EnableUser")],
+    ("Users.EndUserSessions", users_pb2.EndUserSessionsRequest(name="u", reason="\x00"), "reason"),
+    ("Users.PutUser", users_pb2.PutUserRequest(name="two words", role=access_pb2.ROLE_VIEWER), "name"),
+    ("Users.PutUser", users_pb2.PutUserRequest(name="x" * 101, role=access_pb2.ROLE_VIEWER), "name"),
+    ("Users.PutUser", users_pb2.PutUserRequest(name="u"), "role"),
+    ("Users.PutUser", users_pb2.PutUserRequest(name="u", role=access_pb2.ROLE_AGENT), "role"),
+    ("Users.PutUser", users_pb2.PutUserRequest(name="u", role=99), "role"),  # type: ignore[arg-type]
+    ("Users.InviteUser", users_pb2.InviteUserRequest(name="u", valid_for=Duration(seconds=59)), "valid_for"),
+    ("Users.InviteUser", users_pb2.InviteUserRequest(name="u", valid_for=Duration(seconds=31 * 86_400)), "valid_for"),
+    ("Users.SetUserPassword", users_pb2.SetUserPasswordRequest(name="a/b", password="x" * 20), "name"),
+    ("Users.SetUserPassword", users_pb2.SetUserPasswordRequest(name="u", password="x" * 14), "password"),
+    ("Users.SetUserPassword", users_pb2.SetUserPasswordRequest(name="u", password="x" * 257), "password"),
+]
 REFUSED: list[tuple[str, Any, str]] = [
     *SCHEDULES,
     *LIFECYCLE,
+    *USERS,
     ("Jobs.Submit", jobs_pb2.SubmitRequest(), "job"),
     *[("Jobs.Submit", submit(**fields), field) for fields, field in SPEC_ROWS],
     ("Jobs.SubmitMany", jobs_pb2.SubmitManyRequest(), "jobs"),
@@ -256,7 +285,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("Stats.GetCapacity", stats_pb2.GetCapacityRequest(window=Duration(seconds=30)), "window"),
     ("Stats.GetCapacity", stats_pb2.GetCapacityRequest(wished_wait=Duration(seconds=-1)), "wished_wait"),
 ]
-NOTHING_TO_REFUSE = {"Admin.ListJobTypes", "Admin.ListAgents", "Stats.GetOverview"}
+NOTHING_TO_REFUSE = {"Admin.ListJobTypes", "Admin.ListAgents", "Stats.GetOverview", "Users.ListUsers"}
 STREAMS = {"Jobs.SubmitStream", "Jobs.WatchJobs", "Agents.Connect", "Logs.TailLogs"}
 
 
@@ -295,14 +324,14 @@ async def test_in_a_batch_each_wrong_job_is_named_and_the_others_are_stored(wire
     assert sum((await client.count()).totals.values()) == 2
 
 
-@pytest.mark.parametrize("method", sorted({method for method, _, _ in REFUSED} | NOTHING_TO_REFUSE))
-async def test_bytes_that_are_no_message_and_wrong_domains_are_refused(wire: Wire, method: str) -> None:
-    garbage = await wire.refused(method, b"\xff\xff\xff\xff\x0fnot a message")
-    assert (garbage.code, garbage.reason, garbage.field) == ("INVALID_ARGUMENT", "INVALID_FIELD", "request")
-    good = next((request for name, request, _ in REFUSED if name == method), b"")
-    for domain in ("", "a b", "x" * 101):
-        refusal = await wire.refused(method, good if method.startswith("Agents.") else b"", domain=domain)
-        assert refusal.code == "INVALID_ARGUMENT"
+async def test_bytes_that_are_no_message_and_wrong_domains_are_refused(wire: Wire) -> None:
+    for method in sorted({method for method, _, _ in REFUSED} | NOTHING_TO_REFUSE):
+        garbage = await wire.refused(method, b"\xff\xff\xff\xff\x0fnot a message")
+        assert (garbage.code, garbage.reason, garbage.field) == ("INVALID_ARGUMENT", "INVALID_FIELD", "request"), method
+        good = next((request for name, request, _ in REFUSED if name == method), b"")
+        for domain in ("", "a b", "x" * 101):
+            refusal = await wire.refused(method, good if method.startswith("Agents.") else b"", domain=domain)
+            assert refusal.code == "INVALID_ARGUMENT", method
 
 
 async def stream_refusal(call: Any) -> Refusal:
