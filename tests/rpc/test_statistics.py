@@ -82,10 +82,10 @@ async def test_rpc_command_line_and_rows_say_the_same(broker: BrokerProcess, cli
         await con.close()
     whole, scraped = await total(admin), await asyncio.to_thread(_scraped, broker.ready["http"])
     labels = '{domain="default",type="echo"'
-    told = {name: scraped[f"headrace_type_{name}{labels}}}"] for name in ("submitted_total", "started_total", "wait_seconds_count", "run_seconds_count", "waiting")}
-    told["completed"] = scraped['headrace_type_outcomes_total{domain="default",outcome="completed",type="echo"}']
+    shown = {name: scraped[f"headrace_type_{name}{labels}}}"] for name in ("submitted_total", "started_total", "wait_seconds_count", "run_seconds_count", "waiting")}
+    shown["completed"] = scraped['headrace_type_outcomes_total{domain="default",outcome="completed",type="echo"}']
     wanted = {"submitted_total": whole.submitted, "started_total": whole.granted, "wait_seconds_count": whole.wait.count, "run_seconds_count": whole.run.count}
-    assert told == {**wanted, "waiting": 0, "completed": whole.completed}
+    assert shown == {**wanted, "waiting": 0, "completed": whole.completed}
 
 
 def _scraped(address: str) -> dict[str, float]:
