@@ -23,6 +23,7 @@ from headrace_broker.store.migrate import MigrationError, load, migrate
 from headrace_broker.store.pg_binaries import NoBinaries, find
 from headrace_broker.store.pool import durability, open_pool
 from headrace_broker.store.tokens import TokenStore
+from headrace_broker.tls import TlsError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -60,6 +61,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     set_up(config.options.log_level, config.options.log_format)
     try:
         sys.exit(_run(arguments, config))
+    except TlsError as error:
+        print(f"headrace-broker: {error}", file=sys.stderr)
+        sys.exit(2)
     except (EmbeddedError, NoBinaries, MigrationError, OSError, asyncpg.PostgresError) as error:
         print(f"headrace-broker: {error}", file=sys.stderr)
         sys.exit(1)

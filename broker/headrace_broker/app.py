@@ -15,8 +15,8 @@ import socket
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -58,6 +58,7 @@ from headrace_broker.store.search import Finder
 from headrace_broker.store.settings import SettingsStore
 from headrace_broker.store.statistics import Statistics
 from headrace_broker.store.tokens import TokenStore
+from headrace_broker.tls import Files, Tls
 from headrace_broker.web.manager import Manager, Services
 from headrace_broker.web.sessions import Sessions
 
@@ -71,8 +72,12 @@ log = structlog.get_logger("headrace.app")
 
 
 def run(config: Config) -> int:
-    """Runs the broker until it is told to stop; returns the exit code. Called from the main thread."""
+    """Runs the broker until it is told to stop; returns the exit code. Called from the main thread. Raises TlsError for files that are no good."""
     options = config.options
+    metrics = Metrics()
+    tls = None
+    if options.tls_cert is not None and options.tls_key is not None:
+        tls = Tls(Files(options.tls_cert, options.tls_key, options.tls_client_ca), metrics, http_clients=options.tls_require_client_cert == "all")
     embedded = None
     if options.database_url is None:
         embedded = EmbeddedPostgres(options.data_dir or default_data_dir(), durable=not options.testing, say=lambda line: log.info(line))
@@ -82,7 +87,7 @@ def run(config: Config) -> int:
         import uvloop
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_App(config, embedded).serve())
+            return runner.run(_App(config, embedded, metrics, tls).serve())
     finally:
         if embedded is not None:
             embedded.stop()
@@ -91,13 +96,14 @@ def run(config: Config) -> int:
 class _App:
     """The parts of one broker process."""
 
-    def __init__(self, config: Config, embedded: EmbeddedPostgres | None) -> None:
+    def __init__(self, config: Config, embedded: EmbeddedPostgres | None, metrics: Metrics, tls: Tls | None) -> None:
         self._config = config
+        self._tls = tls
         self._embedded = embedded
         self._dsn = embedded.dsn if embedded is not None else config.options.database_url or ""
         self._database = embedded.description if embedded is not None else masked(self._dsn)
         self._stopping = asyncio.Event()
-        self._metrics = Metrics()
+        self._metrics = metrics
 
     async def serve(self) -> int:
         loop = asyncio.get_running_loop()
@@ -142,7 +148,7 @@ class _App:
                 payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks, tokens=tokens, auth=auth,
             )  # fmt: skip
             exits.push_async_callback(server.stop, 0)
-            bound = await server.start(options.listen, _tls(options.tls_cert, options.tls_key, options.tls_client_ca))
+            bound = await server.start(options.listen, _keys(self._tls) if self._tls is not None else None)
             http, web = None, None
             if options.http_listen != "off":
                 manager = Manager(Services(ownership, reads, statistics, audit, finder), Sessions(asyncio.get_running_loop().time), __version__)
@@ -163,6 +169,8 @@ class _App:
                 tasks.create_task(repeat("log index", index_logs.run_once, period_s=INDEX_LOGS_S, ownership=ownership)),
                 tasks.create_task(repeat("statistics", rollup.run_once, period_s=ROLLUP_PERIOD_S, ownership=ownership)),
             ]
+            if self._tls is not None:
+                side.append(tasks.create_task(self._tls.keep_fresh()))
             if auth:
                 await self._first_token(pool)
                 side.append(tasks.create_task(tokens.keep_fresh()))
@@ -208,12 +216,13 @@ class _App:
         """The HTTP listener. Where nobody chose the port and it is taken, as by another broker on this machine, a free one serves."""
         host, _, port = self._config.options.http_listen.rpartition(":")
         app = http_app(self._metrics, ownership, manager.routes)
+        tls = self._tls.context if self._tls is not None and self._config.options.http_tls == "on" else None
         try:
-            return HttpServer(app, host, int(port))
+            return HttpServer(app, host, int(port), tls)
         except OSError as error:
             if self._config.origins["http_listen"] != "default":
                 raise OSError(f"cannot listen on {self._config.options.http_listen} (--http-listen): {error.strerror}") from error
-            http = HttpServer(app, host, 0)
+            http = HttpServer(app, host, 0, tls)
             log.warning("the default HTTP port is taken; serving on another one", http=http.address)
             return http
 
@@ -269,10 +278,10 @@ class _App:
 
     def _web_address(self, http: HttpServer, manager: Manager) -> str:
         """Where the pages are; with a link that logs in once, where this broker is tried out or its operator asked for it."""
-        address = f"http://{http.address}/"
+        address = f"{http.url}/"
         if self._embedded is None and not self._config.options.login_link:
             return address
-        link = f"http://{http.address}{manager.link()}"
+        link = f"{http.url}{manager.link()}"
         log.info("the manager, with a link that logs in once", manager=link)
         return link
 
@@ -311,11 +320,9 @@ def _gauges(ownership: Ownership, pool: "asyncpg.Pool[Any]") -> dict[str, float]
     }
 
 
-def _tls(cert: Path | None, key: Path | None, client_ca: Path | None) -> tuple[bytes, bytes, bytes | None] | None:
-    if cert is None or key is None:
-        return None
-    try:
-        return key.read_bytes(), cert.read_bytes(), client_ca.read_bytes() if client_ca is not None else None
-    except OSError as error:
-        print(f"headrace-broker: cannot read {error.filename}: {error.strerror}", file=sys.stderr)
-        sys.exit(2)
+def _keys(tls: Tls) -> Callable[[], tuple[bytes, bytes, bytes | None]]:
+    def now() -> tuple[bytes, bytes, bytes | None]:
+        loaded = tls.loaded
+        return loaded.key, loaded.chain, loaded.client_ca
+
+    return now

@@ -176,6 +176,16 @@ def left_nothing(error: HeadraceError) -> bool:
     return error.reason in NOTHING_STORED
 
 
+def connect_problem(error: grpc.aio.AioRpcError) -> str:
+    """What to look at when there was no connection because of TLS; empty: it was something else."""
+    details = error.details() or ""
+    if "CERTIFICATE_VERIFY_FAILED" in details or "Hostname Verification" in details:
+        return "; its certificate does not come from the CA that was named, has expired, or is for another host name"
+    if "WRONG_VERSION_NUMBER" in details:
+        return "; it does not speak TLS: leave out the CA"
+    return "; the TLS handshake failed" if "handshake" in details.lower() else ""
+
+
 def never_sent(error: grpc.aio.AioRpcError) -> bool:
     """Whether there was no connection to send anything on: gRPC says so in words only."""
     return error.code() is grpc.StatusCode.UNAVAILABLE and "failed to connect" in (error.details() or "").lower()

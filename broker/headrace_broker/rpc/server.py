@@ -1,7 +1,7 @@
 """The gRPC server: services, limits, health, reflection."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -69,6 +69,8 @@ OPTIONS = [
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # a server refuses pings closer than 300 s unless told otherwise
     ("grpc.http2.max_pings_without_data", 0),
 ]
+Keys = tuple[bytes, bytes, bytes | None]
+"""(private key, certificate chain, CAs of clients' certificates or None), all PEM."""
 SERVICES = [
     INSTANCES,
     TESTING,
@@ -82,7 +84,7 @@ SERVICES = [
 
 
 class RpcServer:
-    """Serves on several addresses. `auth`: every call needs a token. `tls`: (key, certificate chain, client CA or None), all PEM."""
+    """Serves on several addresses. `auth`: every call needs a token."""
 
     def __init__(
         self, *, ownership: Ownership, reads: Reads, finder: Finder, graph: GraphReads, settings: SettingsStore, statistics: Statistics, logs: LogWriter,
@@ -107,8 +109,11 @@ class RpcServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*SERVICES, reflection.SERVICE_NAME], self._server)
 
-    async def start(self, addresses: Sequence[str], tls: tuple[bytes, bytes, bytes | None] | None) -> list[str]:
-        """Listens; returns the addresses with the ports that were picked. Raises OSError for one that cannot be had."""
+    async def start(self, addresses: Sequence[str], tls: Callable[[], Keys] | None) -> list[str]:
+        """Listens; returns the addresses with the ports that were picked. `tls` gives what new connections are met with, in any thread; None: they are not encrypted.
+
+        Raises OSError for an address that cannot be had.
+        """
         bound = []
         for address in addresses:
             try:
@@ -131,6 +136,24 @@ class RpcServer:
         await self._server.stop(grace_s)
 
 
-def _credentials(tls: tuple[bytes, bytes, bytes | None]) -> Any:
-    key, chain, client_ca = tls
-    return grpc.ssl_server_credentials([(key, chain)], root_certificates=client_ca, require_client_auth=client_ca is not None)
+def _credentials(tls: Callable[[], Keys]) -> Any:
+    """Asked again at every handshake, so that a new certificate needs no new listener. Whether clients are asked for theirs is settled here, once.
+
+    gRPC for Python either demands a certificate or asks for none: there is nothing between.
+    """
+    used = tls()
+
+    def newer() -> Any:
+        nonlocal used
+        found = tls()
+        if found == used:
+            return None
+        used = found
+        return _configuration(found)
+
+    return grpc.dynamic_ssl_server_credentials(_configuration(used), newer, require_client_authentication=used[2] is not None)
+
+
+def _configuration(keys: Keys) -> Any:
+    key, chain, client_ca = keys
+    return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=client_ca)
