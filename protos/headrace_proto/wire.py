@@ -1,6 +1,7 @@
 """What both sides of the wire must spell alike: metadata keys, error reasons, names of states, times and durations."""
 
 import math
+import re
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -9,6 +10,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 DEFAULT_PORT = 7233
 DEFAULT_DOMAIN = "default"
+DOMAIN_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
+IDENTITY_NAME = re.compile(r"[A-Za-z0-9._@:/-]{1,100}", re.ASCII)
+IDENTITY_SCHEME = "headrace://"
+IDENTITY_URI = re.compile(r"headrace://(\*|[A-Za-z0-9._-]{1,100})/([a-z]+)/([A-Za-z0-9._@:/-]{1,100})", re.ASCII)
+"""Who the holder of a certificate is, as the one such URI among its subject alternative names: domain (* for all), role, name."""
 
 # Metadata of a call
 TOKEN_KEY = "authorization"  # noqa: S105  # "Bearer SECRET" (RFC 6750, section 2.1)

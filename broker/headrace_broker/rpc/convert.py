@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_proto.v1 import lifecycle_pb2, types_pb2
-from headrace_proto.wire import DEFAULT_DOMAIN, DOMAIN_KEY, to_duration, to_seconds
+from headrace_proto.wire import DEFAULT_DOMAIN, DOMAIN_KEY, DOMAIN_NAME, to_duration, to_seconds
 
 from headrace_broker.model.amended import DELETE_AFTER
 from headrace_broker.model.errors import BadPageToken, InvalidField, TooLarge
@@ -23,7 +23,6 @@ from headrace_broker.shards.schemas import Schema
 from headrace_broker.store.batch import Body, FullBody
 
 TYPE_NAME = re.compile(r"[A-Za-z0-9._:/-]{1,200}", re.ASCII)
-DOMAIN_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
 MAX_TEXT = 200
 MAX_REASON = 1000
 MAX_LABELS = 32
