@@ -23,6 +23,7 @@ import asyncpg
 import structlog
 
 from headrace_broker import __version__
+from headrace_broker.actions.certificates import Revocations
 from headrace_broker.actions.tokens import TokenTable
 from headrace_broker.config import Config, masked
 from headrace_broker.http import HttpServer, http_app
@@ -46,6 +47,7 @@ from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import partitions
 from headrace_broker.store.audit import AuditStore
+from headrace_broker.store.certificates import CertificateStore
 from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
 from headrace_broker.store.graph import GraphReads
 from headrace_broker.store.log_index import LogIndexes
@@ -131,7 +133,7 @@ class _App:
             log.error("the database can lose acknowledged jobs in a crash: these settings are off", settings=off)
         settings, tokens, auth = SettingsStore(pool), TokenTable(TokenStore(pool)), options.auth == "required"
         statistics, reads, finder, audit = Statistics(pool), Reads(pool), Finder(searching), AuditStore(pool)
-        types = TypeTable(settings)
+        types, revocations = TypeTable(settings), Revocations(CertificateStore(pool))
         limits = OwnerLimits(
             lease_s=options.lease_s, heartbeat_s=options.heartbeat_s, disconnect_grace_s=options.disconnect_grace_s, accept_timeout_s=options.accept_timeout_s,
             payload_limit_bytes=options.payload_limit_bytes, cache_bytes=options.cache_bytes,
@@ -146,6 +148,7 @@ class _App:
                 ownership=ownership, reads=reads, finder=finder, graph=GraphReads(pool), settings=settings, statistics=statistics,
                 logs=LogWriter(pool, types.log_limits, types.domain_of, self._metrics), audit=audit, metrics=self._metrics,
                 payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks, tokens=tokens, auth=auth,
+                revocations=revocations, certificates=options.tls_client_ca is not None,
             )  # fmt: skip
             exits.push_async_callback(server.stop, 0)
             bound = await server.start(options.listen, _keys(self._tls) if self._tls is not None else None)
@@ -171,6 +174,8 @@ class _App:
             ]
             if self._tls is not None:
                 side.append(tasks.create_task(self._tls.keep_fresh()))
+            if options.tls_client_ca is not None:
+                side.append(tasks.create_task(revocations.keep_fresh()))
             if auth:
                 await self._first_token(pool)
                 side.append(tasks.create_task(tokens.keep_fresh()))

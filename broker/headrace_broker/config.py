@@ -41,7 +41,9 @@ class Options(BaseModel):
     http_tls: str | None = Field(None, pattern="^(on|off)$", description="whether --http-listen is encrypted; unset: on with --tls-cert, else off")
     insecure: bool = Field(False, description="allow listeners beyond loopback without TLS")
     auth: str | None = Field(
-        None, pattern="^(off|required)$", description="required: every call needs a token; off: none does; unset: required where other machines can reach the broker"
+        None,
+        pattern="^(off|required)$",
+        description="required: calls need a token, or a certificate that says who calls; off: none does; unset: required where other machines can reach the broker",
     )
     testing: bool = Field(False, description="for tests only: the clock may be set forward, and the embedded Postgres does not wait for the disk")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error")
@@ -81,7 +83,7 @@ class Options(BaseModel):
             raise ValueError("; ".join(problems))
         if self.auth is None:
             beyond = any(not address.startswith("unix:") and not _is_loopback(address.rpartition(":")[0]) for address in self.listen)
-            self.auth = "required" if beyond and not self.insecure and self.tls_client_ca is None else "off"
+            self.auth = "required" if beyond and not self.insecure else "off"
         return self
 
     def _listener_problem(self, address: str, *, encrypted: bool) -> str | None:

@@ -30,7 +30,7 @@ class NotFound(HeadraceError):
 
 
 class Unauthenticated(HeadraceError):
-    """The broker wants a token and got none, or one that is not valid (any more)."""
+    """The broker wants a token or a certificate, and got none, or one that is not valid (any more)."""
 
 
 class PermissionDenied(HeadraceError):
@@ -118,6 +118,7 @@ CLASSES: dict[Reason, type[HeadraceError]] = {
     Reason.TOKEN_MISSING: Unauthenticated,
     Reason.TOKEN_INVALID: Unauthenticated,
     Reason.TOKEN_ENDED: Unauthenticated,
+    Reason.CERTIFICATE_INVALID: Unauthenticated,
     Reason.ROLE_DENIED: PermissionDenied,
     Reason.DOMAIN_DENIED: PermissionDenied,
     Reason.IDEMPOTENCY_CONFLICT: Conflict,

@@ -77,15 +77,21 @@ class TokenMissing(BrokerError):
     """The call carries no token, and this broker wants one."""
 
     def __init__(self) -> None:
-        super().__init__("this broker wants a token: send it as metadata `authorization: Bearer SECRET` (HEADRACE_TOKEN, --token or token=)")
+        super().__init__(
+            "this broker wants a token: send it as metadata `authorization: Bearer SECRET` (HEADRACE_TOKEN, --token or token=), or show a certificate that says who you are"
+        )
 
 
 class TokenInvalid(BrokerError):
     """The token is unknown, was revoked, or has expired."""
 
 
+class CertificateInvalid(BrokerError):
+    """The certificate of the connection was revoked, has expired, or names its holder wrongly."""
+
+
 class TokenEnded(BrokerError):
-    """The token was revoked, or expired, while the call lasted: what it had asked for may have been done."""
+    """The token, or the certificate, was revoked or expired while the call lasted: what it had asked for may have been done."""
 
 
 class RoleDenied(BrokerError):

@@ -13,10 +13,12 @@ import structlog
 from headrace_proto.v1 import agents_pb2
 from headrace_proto.wire import to_duration
 
+from headrace_broker.model.access import Role
 from headrace_broker.model.audit import Caller
-from headrace_broker.model.errors import BrokerError, DatabaseUnavailable, InvalidField, NotOwner, SessionError
+from headrace_broker.model.errors import BrokerError, DatabaseUnavailable, InvalidField, NotOwner, RoleDenied, SessionError
 from headrace_broker.model.job import Disposition, Kind
 from headrace_broker.rpc import convert
+from headrace_broker.rpc.access import IDENTITY
 from headrace_broker.rpc.agent_messages import MAX_OUTCOMES, abort_step, completions, endings, log_batches, refs, response
 from headrace_broker.rpc.callers import caller_of
 from headrace_broker.rpc.log_intake import LogIntake
@@ -100,6 +102,9 @@ class AgentsService:
         if not 1 <= hello.slots <= 100_000:
             raise InvalidField("hello.slots", f"1 to 100,000, found {hello.slots}")
         name = convert.text("hello.agent_name", hello.agent_name, required=True)
+        identity = IDENTITY.get()
+        if identity is not None and identity.role is Role.AGENT and not identity.is_agent(name):
+            raise RoleDenied(f"{identity.called} is not for an agent named {name!r}")
         incarnation_id = convert.text("hello.incarnation_id", hello.incarnation_id, 100)
         if len(incarnation_id) < 16:
             raise InvalidField("hello.incarnation_id", "at least 16 characters, made at the start of the agent's process")

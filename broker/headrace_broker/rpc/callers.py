@@ -31,5 +31,5 @@ def caller_of(context: Any) -> Caller:
     if token is None:
         return Caller(actor, convert.domain_of(context), request_id, on_behalf_of)
     if on_behalf_of and token.role not in OPERATE:
-        raise RoleDenied(f"the token {token.name!r} has the role {token.role.name.lower()}, which may not act on behalf of somebody else")
+        raise RoleDenied(f"{token.called} has the role {token.role.name.lower()}, which may not act on behalf of somebody else")
     return Caller(token.name, convert.domain_of(context), request_id, on_behalf_of, token.token_id)

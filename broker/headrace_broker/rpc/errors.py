@@ -21,6 +21,7 @@ REASONS: dict[type[errors.BrokerError], Reason] = {
     errors.TokenNameTaken: Reason.TOKEN_NAME_TAKEN,
     errors.TokenMissing: Reason.TOKEN_MISSING,
     errors.TokenInvalid: Reason.TOKEN_INVALID,
+    errors.CertificateInvalid: Reason.CERTIFICATE_INVALID,
     errors.TokenEnded: Reason.TOKEN_ENDED,
     errors.RoleDenied: Reason.ROLE_DENIED,
     errors.DomainDenied: Reason.DOMAIN_DENIED,

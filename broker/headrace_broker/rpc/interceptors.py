@@ -53,11 +53,11 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships n
                 if gate is None:
                     answer = await behaviour(_parsed(request), context)
                 else:
-                    secret = await gate.admit(method, context)
+                    credentials = await gate.admit(method, context)
                     if method not in LONG:
                         answer = await behaviour(_parsed(request), context)
                     else:
-                        with Hold(secret):
+                        with Hold(credentials):
                             answer = await behaviour(_parsed(request), context)
             except Exception as error:
                 code, message, metadata = _translate(error, method)

@@ -14,6 +14,8 @@ from headrace_proto.v1 import (
     admin_pb2_grpc,
     agents_pb2,
     agents_pb2_grpc,
+    certificates_pb2,
+    certificates_pb2_grpc,
     doors_pb2,
     doors_pb2_grpc,
     graph_pb2,
@@ -32,11 +34,13 @@ from headrace_proto.v1 import (
     stats_pb2_grpc,
 )
 
+from headrace_broker.actions.certificates import Revocations
 from headrace_broker.actions.tokens import TokenTable
 from headrace_broker.metrics import Metrics
 from headrace_broker.rpc.access import Gate
 from headrace_broker.rpc.admin import AdminService
 from headrace_broker.rpc.agents import AgentsService
+from headrace_broker.rpc.certificates import CertificatesService
 from headrace_broker.rpc.graph import GraphService
 from headrace_broker.rpc.instances import INSTANCES, add_instances
 from headrace_broker.rpc.interceptors import Guard
@@ -45,6 +49,7 @@ from headrace_broker.rpc.lifecycle import LifecycleService
 from headrace_broker.rpc.limits import LimitsService
 from headrace_broker.rpc.logs import LogsService
 from headrace_broker.rpc.open_doors import DoorsService
+from headrace_broker.rpc.peers import Peers
 from headrace_broker.rpc.schedules import SchedulesService
 from headrace_broker.rpc.stats import StatsService
 from headrace_broker.rpc.testing import TESTING, add_testing
@@ -76,7 +81,7 @@ SERVICES = [
     TESTING,
     *(
         f"headrace.v1.{name}"
-        for module in (jobs_pb2, agents_pb2, admin_pb2, doors_pb2, limits_pb2, stats_pb2, logs_pb2, access_pb2, schedules_pb2, graph_pb2, lifecycle_pb2)
+        for module in (jobs_pb2, agents_pb2, admin_pb2, doors_pb2, limits_pb2, stats_pb2, logs_pb2, access_pb2, schedules_pb2, graph_pb2, lifecycle_pb2, certificates_pb2)
         for name in module.DESCRIPTOR.services_by_name
     ),
     health.SERVICE_NAME,
@@ -84,13 +89,15 @@ SERVICES = [
 
 
 class RpcServer:
-    """Serves on several addresses. `auth`: every call needs a token."""
+    """Serves on several addresses. `auth`: every call needs a token, or a certificate that says whose it is; `certificates`: connections show one."""
 
     def __init__(
         self, *, ownership: Ownership, reads: Reads, finder: Finder, graph: GraphReads, settings: SettingsStore, statistics: Statistics, logs: LogWriter,
         audit: AuditStore, metrics: Metrics, payload_limit: int, version: str, postgres_version: str, tasks: asyncio.TaskGroup, tokens: TokenTable, auth: bool,
+        revocations: Revocations, certificates: bool,
     ) -> None:  # fmt: skip
-        self._server = grpc.aio.server(interceptors=[Guard(metrics, Gate(tokens) if auth else None)], options=OPTIONS)
+        gate = Gate(tokens, Peers(revocations) if certificates else None, required=auth) if auth or certificates else None
+        self._server = grpc.aio.server(interceptors=[Guard(metrics, gate)], options=OPTIONS)
         self._health = health.aio.HealthServicer()
         schedules_pb2_grpc.add_SchedulesServicer_to_server(SchedulesService(ownership, payload_limit), self._server)  # type: ignore[no-untyped-call]
         jobs = JobsService(ownership, reads, finder, payload_limit)
@@ -106,6 +113,7 @@ class RpcServer:
         doors_pb2_grpc.add_DoorsServicer_to_server(DoorsService(ownership), self._server)  # type: ignore[no-untyped-call]
         add_testing(self._server, ownership)
         access_pb2_grpc.add_AccessServicer_to_server(AccessService(tokens, audit), self._server)  # type: ignore[no-untyped-call]
+        certificates_pb2_grpc.add_CertificatesServicer_to_server(CertificatesService(revocations), self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*SERVICES, reflection.SERVICE_NAME], self._server)
 

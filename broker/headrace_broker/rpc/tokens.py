@@ -90,7 +90,7 @@ def _domain(all_domains: bool, context: Any) -> str | None:
         return convert.domain_of(context)
     if not sees_all_domains():
         token = TOKEN.get()
-        raise DomainDenied(f"the token {token.name if token is not None else ''!r} is for one domain; what concerns all domains takes a token of all of them")
+        raise DomainDenied(f"{token.called if token is not None else 'the caller'} is for one domain; what concerns all domains takes a token of all of them")
     return None
 
 

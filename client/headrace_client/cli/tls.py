@@ -9,6 +9,8 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 from headrace_proto.wire import DEFAULT_DOMAIN, DOMAIN_NAME, IDENTITY_NAME
 
+from headrace_client.admin import AdminClient
+from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.output import Done, Format, Output, errors
 
 if TYPE_CHECKING:
@@ -82,6 +84,41 @@ def show(files: Annotated[tuple[Path, ...], Parameter(help="files with certifica
     else:
         Output(output).rows(found, [])
     return int(any(item.days_left < 0 for item in found))
+
+
+@app.command
+def revoke(
+    file: Annotated[Path | None, Parameter(help="file with the certificate")] = None, *, serial: Annotated[str, Parameter(help="or its serial number")] = "",
+    fingerprint: Annotated[str, Parameter(help="or its fingerprint (SHA-256)")] = "", reason: Reason = "", common: Common | None = None,
+) -> int:  # fmt: skip
+    """End the trust in a certificate for good, at every broker within a second. Takes an administrator of all domains."""
+    if sum(map(bool, (file, serial, fingerprint))) != 1:
+        errors.print("headrace: name the certificate by its file, by --serial or by --fingerprint")
+        return 2
+    if file is not None:
+        from headrace_client.cli.authority import show as read
+
+        fingerprint = _told(lambda: read(file))[0].fingerprint
+
+    async def command(client: AdminClient, output: Output) -> None:
+        found = await client.revoke_certificate(serial=serial, fingerprint=fingerprint, reason=reason)
+        if output.form == "table":
+            errors.print(f"certificate {found.serial or found.fingerprint} is revoked")
+        else:
+            output.one(found)
+
+    return run_admin(common or Common(), command)
+
+
+@app.command
+def revoked(*, common: Common | None = None) -> int:
+    """List the certificates that were revoked, newest first."""
+
+    async def command(client: AdminClient, output: Output) -> None:
+        found = await client.list_revoked_certificates()
+        output.rows(found, ["serial", "fingerprint", "revoked_at", "revoked_by", "reason"], empty="no certificate was revoked")
+
+    return run_admin(common or Common(), command)
 
 
 def _told(make: Callable[[], T]) -> T:
