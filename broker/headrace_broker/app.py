@@ -39,7 +39,9 @@ from headrace_broker.metrics import Metrics
 from headrace_broker.model.access import hash_of, new_secret
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.job import State
+from headrace_broker.rpc.connections import ConnectionLimits
 from headrace_broker.rpc.doors import DoorReader
+from headrace_broker.rpc.quotas import QuotaLimits
 from headrace_broker.rpc.server import RpcServer
 from headrace_broker.shards import reception
 from headrace_broker.shards.owner import OwnerLimits
@@ -149,6 +151,8 @@ class _App:
                 logs=LogWriter(pool, types.log_limits, types.domain_of, self._metrics), audit=audit, metrics=self._metrics,
                 payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks, tokens=tokens, auth=auth,
                 revocations=revocations, certificates=options.tls_client_ca is not None,
+                connections=ConnectionLimits(**{name: getattr(options, name) for name in ConnectionLimits.__slots__}),
+                quotas=QuotaLimits(**{name: getattr(options, f"quota_{name}") for name in QuotaLimits.__slots__}),
             )  # fmt: skip
             exits.push_async_callback(server.stop, 0)
             bound = await server.start(options.listen, _keys(self._tls) if self._tls is not None else None)

@@ -39,6 +39,21 @@ class Options(BaseModel):
         "grpc", pattern="^(grpc|all)$", description="with --tls-client-ca, who must show a certificate: grpc clients, or all, browsers and scrapers of --http-listen too"
     )
     http_tls: str | None = Field(None, pattern="^(on|off)$", description="whether --http-listen is encrypted; unset: on with --tls-cert, else off")
+    message_limit_bytes: int = Field(16 * 1024 * 1024, ge=64 * 1024, le=256 * 1024 * 1024, description="largest message from a client, of a stream or a call")
+    metadata_limit_bytes: int = Field(16 * 1024, ge=2048, le=1024 * 1024, description="largest metadata (headers) of a call")
+    streams_limit: int = Field(2000, ge=1, le=1_000_000, description="calls at the same time over one connection; others wait at the client")
+    connections_limit: int = Field(20_000, ge=0, le=10_000_000, description="gRPC connections at the same time to one listener; 0: no limit")
+    ping_interval_s: float = Field(5.0, ge=0.1, le=3600, description="a connection whose pings come closer together than this, without calls, is closed")
+    handshake_timeout_s: float = Field(10.0, ge=0.1, le=3600, description="seconds that a new connection has to become one, encryption included")
+    connection_idle_s: float = Field(600.0, ge=0, le=1_000_000, description="a connection without calls is closed after these seconds; 0: never")
+    connection_age_s: float = Field(
+        0.0, ge=0, le=1_000_000, description="a connection is closed after so many seconds, 10 % more or less; clients connect anew; 0: never"
+    )
+    connection_age_grace_s: float = Field(30.0, ge=0, le=1_000_000, description="seconds that calls over a connection have to end when it is closed for its age")
+    quota_token_calls_per_s: float = Field(0.0, ge=0, description="calls per second that one token, or certificate, may make; 0: no quota")
+    quota_token_bytes_per_s: float = Field(0.0, ge=0, description="bytes per second of the messages of one token; 0: no quota")
+    quota_domain_calls_per_s: float = Field(0.0, ge=0, description="calls per second that all of one domain may make; 0: no quota")
+    quota_domain_bytes_per_s: float = Field(0.0, ge=0, description="bytes per second of the messages of one domain; 0: no quota")
     insecure: bool = Field(False, description="allow listeners beyond loopback without TLS")
     auth: str | None = Field(
         None,
@@ -69,6 +84,8 @@ class Options(BaseModel):
             problems.append("tls_require_client_cert=all needs tls_client_ca: the CAs whose certificates are taken")
         if self.http_tls == "on" and self.tls_cert is None:
             problems.append("http_tls=on needs tls_cert and tls_key")
+        if self.message_limit_bytes < 2 * self.payload_limit_bytes:
+            problems.append(f"message_limit_bytes must be at least twice payload_limit_bytes: {self.message_limit_bytes} < 2 x {self.payload_limit_bytes}")
         if self.database_url is not None and not self.database_url.startswith(("postgresql://", "postgres://")):
             problems.append("database_url must look like postgresql://USER@HOST/DATABASE")
         self.http_tls = self.http_tls or ("on" if self.tls_cert is not None else "off")

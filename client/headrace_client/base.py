@@ -16,7 +16,7 @@ from headrace_client.channel import Brokers, Stubs, backoff_s, metadata
 from headrace_client.codecs import Codec, Codecs
 from headrace_client.credentials import Pairs, Token, refuse_plaintext
 from headrace_client.encode import build, duration, new_payload
-from headrace_client.errors import NotFound, ResultUnknown, Unavailable, connect_problem, from_rpc, left_nothing, never_sent
+from headrace_client.errors import NotFound, QuotaExceeded, ResultUnknown, Unavailable, connect_problem, from_rpc, left_nothing, never_sent
 from headrace_client.models import JobResult
 from headrace_client.tls import Tls
 
@@ -162,7 +162,7 @@ class Base:
                 refused = never_sent(rpc_error)
                 unknown = unknown or not (refused or left_nothing(error))
                 again = refused or left_nothing(error) or (repeatable and isinstance(error, Unavailable))
-                pause = backoff_s(failures)
+                pause = max(backoff_s(failures), error.retry_after_s if isinstance(error, QuotaExceeded) else 0.0)
                 if not again or loop.time() + pause >= until:
                     if unknown and again and not isinstance(error, ResultUnknown):
                         raise ResultUnknown(f"{error.message}; an earlier try was not answered, it may have been carried out", reason=error.reason) from rpc_error

@@ -71,6 +71,10 @@ class Busy(Unavailable):
         return float(self.details.get("retry_after_s", 1.0))
 
 
+class QuotaExceeded(Busy):
+    """The token, or the domain, has brought as much as it may for now; nothing was stored."""
+
+
 class QueueFull(HeadraceError):
     """As many jobs wait as the depth limit of the type, or of the domain, allows; nothing was stored."""
 
@@ -126,6 +130,7 @@ CLASSES: dict[Reason, type[HeadraceError]] = {
     Reason.INVALID_STATE: InvalidState,
     Reason.SESSION: InvalidState,
     Reason.BUSY: Busy,
+    Reason.QUOTA_EXCEEDED: QuotaExceeded,
     Reason.QUEUE_FULL: QueueFull,
     Reason.DATABASE_UNAVAILABLE: Unavailable,
     Reason.RESULT_UNKNOWN: ResultUnknown,

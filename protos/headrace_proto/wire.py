@@ -53,6 +53,7 @@ class Reason(StrEnum):
     INVALID_STATE = "INVALID_STATE"
     SESSION = "SESSION"
     BUSY = "BUSY"
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     QUEUE_FULL = "QUEUE_FULL"
     DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
     RESULT_UNKNOWN = "RESULT_UNKNOWN"
@@ -61,7 +62,7 @@ class Reason(StrEnum):
     INTERNAL = "INTERNAL"
 
 
-NOTHING_STORED = frozenset({Reason.DATABASE_UNAVAILABLE, Reason.NOT_OWNER, Reason.DRAINING, Reason.BUSY})
+NOTHING_STORED = frozenset({Reason.DATABASE_UNAVAILABLE, Reason.NOT_OWNER, Reason.DRAINING, Reason.BUSY, Reason.QUOTA_EXCEEDED})
 """Refusals that surely left nothing behind: the call may be made again, here or at another broker, without a key."""
 
 STATUS_OF = {
@@ -86,6 +87,7 @@ STATUS_OF = {
     Reason.INVALID_STATE: "FAILED_PRECONDITION",
     Reason.SESSION: "FAILED_PRECONDITION",
     Reason.BUSY: "RESOURCE_EXHAUSTED",
+    Reason.QUOTA_EXCEEDED: "RESOURCE_EXHAUSTED",
     Reason.QUEUE_FULL: "RESOURCE_EXHAUSTED",
     Reason.DATABASE_UNAVAILABLE: "UNAVAILABLE",
     Reason.RESULT_UNKNOWN: "UNAVAILABLE",

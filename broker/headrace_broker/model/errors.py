@@ -78,7 +78,8 @@ class TokenMissing(BrokerError):
 
     def __init__(self) -> None:
         super().__init__(
-            "this broker wants a token: send it as metadata `authorization: Bearer SECRET` (HEADRACE_TOKEN, --token or token=), or show a certificate that says who you are"
+            "this broker wants a token: send it as metadata `authorization: Bearer SECRET` (HEADRACE_TOKEN, --token or token=),"
+            " or show a certificate that says who you are"
         )
 
 
@@ -124,6 +125,14 @@ class InvalidState(BrokerError):
 
 class Busy(BrokerError):
     """The broker has as much in hand as it can hold; nothing was stored."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class QuotaExceeded(BrokerError):
+    """The token, or the domain, has brought as much as it may for now; nothing was stored."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)

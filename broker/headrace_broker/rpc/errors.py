@@ -30,6 +30,7 @@ REASONS: dict[type[errors.BrokerError], Reason] = {
     errors.InvalidState: Reason.INVALID_STATE,
     errors.SessionError: Reason.SESSION,
     errors.Busy: Reason.BUSY,
+    errors.QuotaExceeded: Reason.QUOTA_EXCEEDED,
     errors.QueueFull: Reason.QUEUE_FULL,
     errors.DatabaseUnavailable: Reason.DATABASE_UNAVAILABLE,
     errors.ResultUnknown: Reason.RESULT_UNKNOWN,

@@ -41,6 +41,7 @@ from headrace_broker.rpc.access import Gate
 from headrace_broker.rpc.admin import AdminService
 from headrace_broker.rpc.agents import AgentsService
 from headrace_broker.rpc.certificates import CertificatesService
+from headrace_broker.rpc.connections import ConnectionLimits, server_options
 from headrace_broker.rpc.graph import GraphService
 from headrace_broker.rpc.instances import INSTANCES, add_instances
 from headrace_broker.rpc.interceptors import Guard
@@ -50,6 +51,7 @@ from headrace_broker.rpc.limits import LimitsService
 from headrace_broker.rpc.logs import LogsService
 from headrace_broker.rpc.open_doors import DoorsService
 from headrace_broker.rpc.peers import Peers
+from headrace_broker.rpc.quotas import QuotaLimits, Quotas
 from headrace_broker.rpc.schedules import SchedulesService
 from headrace_broker.rpc.stats import StatsService
 from headrace_broker.rpc.testing import TESTING, add_testing
@@ -63,17 +65,6 @@ from headrace_broker.store.search import Finder
 from headrace_broker.store.settings import SettingsStore
 from headrace_broker.store.statistics import Statistics
 
-MESSAGE_LIMIT = 16 * 1024 * 1024
-OPTIONS = [
-    ("grpc.max_receive_message_length", MESSAGE_LIMIT),
-    ("grpc.max_send_message_length", MESSAGE_LIMIT),
-    ("grpc.so_reuseport", 0),
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # a server refuses pings closer than 300 s unless told otherwise
-    ("grpc.http2.max_pings_without_data", 0),
-]
 Keys = tuple[bytes, bytes, bytes | None]
 """(private key, certificate chain, CAs of clients' certificates or None), all PEM."""
 SERVICES = [
@@ -94,10 +85,11 @@ class RpcServer:
     def __init__(
         self, *, ownership: Ownership, reads: Reads, finder: Finder, graph: GraphReads, settings: SettingsStore, statistics: Statistics, logs: LogWriter,
         audit: AuditStore, metrics: Metrics, payload_limit: int, version: str, postgres_version: str, tasks: asyncio.TaskGroup, tokens: TokenTable, auth: bool,
-        revocations: Revocations, certificates: bool,
+        revocations: Revocations, certificates: bool, connections: ConnectionLimits, quotas: QuotaLimits,
     ) -> None:  # fmt: skip
         gate = Gate(tokens, Peers(revocations) if certificates else None, required=auth) if auth or certificates else None
-        self._server = grpc.aio.server(interceptors=[Guard(metrics, gate)], options=OPTIONS)
+        guard = Guard(metrics, gate, Quotas(quotas, metrics, asyncio.get_running_loop().time) if quotas else None)
+        self._server = grpc.aio.server(interceptors=[guard], options=server_options(connections))
         self._health = health.aio.HealthServicer()
         schedules_pb2_grpc.add_SchedulesServicer_to_server(SchedulesService(ownership, payload_limit), self._server)  # type: ignore[no-untyped-call]
         jobs = JobsService(ownership, reads, finder, payload_limit)
