@@ -148,7 +148,7 @@ class _App:
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as exits:
             server = RpcServer(
                 ownership=ownership, reads=reads, finder=finder, graph=GraphReads(pool), settings=settings, statistics=statistics,
-                logs=LogWriter(pool, types.log_limits, types.domain_of, self._metrics), audit=audit, metrics=self._metrics,
+                logs=LogWriter(pool, types.log_limits, self._metrics), audit=audit, metrics=self._metrics,
                 payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks, tokens=tokens, auth=auth,
                 revocations=revocations, certificates=options.tls_client_ca is not None,
                 connections=ConnectionLimits(**{name: getattr(options, name) for name in ConnectionLimits.__slots__}),

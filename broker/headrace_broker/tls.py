@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -110,7 +111,10 @@ class Tls:
             self.look_once()
 
     def _load(self) -> Loaded:
-        return load(self._files, http_clients=self._http_clients)
+        try:
+            return load(self._files, http_clients=self._http_clients)
+        except (ValueError, UnsupportedAlgorithm, ssl.SSLError) as error:  # what the libraries find wrong deeper inside
+            raise TlsError(f"{self._files.cert}, {self._files.key} or {self._files.client_ca} cannot be used: {error}") from error
 
     def _used(self) -> None:
         self._metrics.tls_not_after.set(self.loaded.not_after.timestamp())

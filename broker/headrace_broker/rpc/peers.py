@@ -5,6 +5,7 @@ gRPC has checked by then that the certificate comes from a CA of `--tls-client-c
 
 import asyncio
 import hashlib
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -82,7 +83,10 @@ class Peers:
 
 
 def _read(pem: bytes) -> Holder:
-    certificate = x509.load_pem_x509_certificate(pem)
+    try:
+        certificate = x509.load_pem_x509_certificate(pem)
+    except ValueError as error:
+        return Holder("the certificate", "", b"", None, math.inf, f"the certificate of the connection cannot be read: {error}")
     serial, fingerprint = f"{certificate.serial_number:x}", hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest()
     left_s = (certificate.not_valid_after_utc - datetime.now(UTC)).total_seconds()
     until = asyncio.get_running_loop().time() + left_s
