@@ -69,7 +69,6 @@ class Job:
 class Machine:
     """Owner and model side by side. All methods run in one event loop; `now` is the monotonic clock that they share."""
 
-    domain = "default"
     agent_id = 0  # of the agent that connects
 
     def __init__(self, dsn: str) -> None:
