@@ -36,8 +36,9 @@ class CertificatesService:
         return certificates_pb2.RevokeCertificateResponse(certificate=_message(row))
 
     async def ListRevokedCertificates(  # noqa: N802
-        self, _request: certificates_pb2.ListRevokedCertificatesRequest, _context: Any
+        self, _request: certificates_pb2.ListRevokedCertificatesRequest, context: Any
     ) -> certificates_pb2.ListRevokedCertificatesResponse:  # fmt: skip
+        convert.domain_of(context)
         _for_all_domains()
         return certificates_pb2.ListRevokedCertificatesResponse(certificates=[_message(row) for row in await self._revocations.newest()])
 
