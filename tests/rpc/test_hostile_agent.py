@@ -103,7 +103,7 @@ async def test_what_an_agent_says_of_anothers_leases_changes_nothing(columns: bo
 
         await victim.send(logs=[lines(jobs[kept], jobs[kept].lease_epoch)])  # its own still come in
         assert await victim.report(outcome(jobs[kept], "completed", result=b"1"), outcome(jobs[aborted], "aborted")) == ["accepted", "accepted"]
-        assert (await client.get(kept)).result == b"1" and [(await client.get(job_id)).state for job_id in (kept, aborted)] == [State.COMPLETED, State.ABORTED]
+        assert (await client.get(kept, full=True)).result == b"1" and [(await client.get(job_id)).state for job_id in (kept, aborted)] == [State.COMPLETED, State.ABORTED]
         for one in everything(jobs[kept]):  # not after the end either, as evidence
             assert await thief.report(one) == ["unknown"]
         await victim.proven()
@@ -129,7 +129,7 @@ async def test_a_late_outcome_of_somebody_else_does_not_end_a_job_that_was_lost(
         assert (await client.get(job_id)).state is State.WAITING
         report = agents_pb2.ReportOutcomesRequest(incarnation_id=victim.incarnation_id, outcomes=[outcome(job, "completed", result=b"own")])
         assert (await wire.call("Agents.ReportOutcomes", report)).acks[0].disposition == agents_pb2.DISPOSITION_ACCEPTED_LATE
-        assert (await client.get(job_id)).result == b"own"
+        assert (await client.get(job_id, full=True)).result == b"own"
 
 
 async def foreign(broker: BrokerProcess) -> dict[str, float]:
