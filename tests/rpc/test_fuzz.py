@@ -28,11 +28,12 @@ SEED = int(os.environ.get("HEADRACE_SEED", "1"))
 WRONG = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.DATA_LOSS}
 AT_ONCE = 12
 PAGES = (
-    "", "jobs", "jobs/rows", "jobs/{}", "types", "types/{}", "agents", "audit", "overview", "trend", "capacity", "statistics", "login", "metrics", "healthz", "readyz", "static/{}", "{}",
+    "", "jobs", "jobs/rows", "jobs/{}", "types", "types/{}", "agents", "audit", "overview", "trend", "capacity", "statistics", "login", "metrics", "healthz", "readyz",
+    "static/{}", "{}",
 )  # fmt: skip
 QUERIES = (
-    "state", "type", "instance", "instance_id", "label", "labels", "text", "q", "from", "to", "since", "until", "page", "page_token", "token", "below", "order", "limit", "step", "by",
-    "key", "actor", "action", "target", "range", "sort", "domain", "view", "window", "wait",
+    "state", "type", "instance", "instance_id", "label", "labels", "text", "q", "from", "to", "since", "until", "page", "page_token", "token", "below", "order", "limit", "step",
+    "by", "key", "actor", "action", "target", "range", "sort", "domain", "view", "window", "wait",
 )  # fmt: skip
 
 
