@@ -32,8 +32,8 @@ PAGES = (
     "static/{}", "{}",
 )  # fmt: skip
 QUERIES = (
-    "state", "type", "instance", "instance_id", "label", "labels", "text", "q", "from", "to", "since", "until", "page", "page_token", "token", "below", "order", "limit", "step",
-    "by", "key", "actor", "action", "target", "range", "sort", "domain", "view", "window", "wait",
+    "state", "type", "instance", "instance_id", "label", "labels", "text", "q", "from", "to", "since", "until", "page", "page_token", "token", "below", "order",
+    "limit", "step", "by", "key", "actor", "action", "target", "range", "sort", "domain", "view", "window", "wait",
 )  # fmt: skip
 
 

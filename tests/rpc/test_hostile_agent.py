@@ -15,7 +15,7 @@ from headrace_broker.rpc.access import LEAST
 from headrace_client import Client, State
 from headrace_proto.v1 import agents_pb2, jobs_pb2, types_pb2
 
-from tests.support.processes import BrokerProcess, start_broker
+from tests.support.processes import BrokerProcess, start_broker, until
 from tests.support.scripted_agent import KINDS, ScriptedAgent, lease, outcome
 from tests.support.wire import Wire
 
@@ -69,7 +69,7 @@ async def facts(con: "asyncpg.Connection[asyncpg.Record]") -> tuple[int, ...]:
 async def test_what_an_agent_says_of_anothers_leases_changes_nothing(columns: bool, broker: BrokerProcess, wire: Wire, database: str, stack: AsyncExitStack) -> None:
     victim, thief = await agents(broker, stack, columns=columns)
     async with Client(broker.address, timeout_s=20) as client:
-        kept, aborted, lost = [(await client.submit("t", number)).job_id for number in range(3)]
+        kept, aborted, again = [(await client.submit("t", number)).job_id for number in range(3)]
         jobs = {job.job_id: job for job in await victim.take(3)}
         await client.abort([aborted], grace_s=600)
         await victim.until(lambda: aborted in victim.aborts, "the abort")
@@ -87,6 +87,9 @@ async def test_what_an_agent_says_of_anothers_leases_changes_nothing(columns: bo
             )
             await thief.send(logs=[lines(job, epoch) for epoch in (job.lease_epoch, job.lease_epoch + 2)])
             await thief.heartbeat((job.job_id, job.lease_epoch))
+        async with con.transaction():  # as a handler's own transaction that may complete the job
+            await con.execute("select pg_advisory_xact_lock($1)", kept)
+            assert await thief.report(outcome(jobs[kept], "failed", door=True)) == ["unknown"]  # it contests nothing, and keeps no place from the holder's own word
         await thief.until(lambda: len(thief.not_held) >= len(jobs), "that it does not hold them")
         for incarnation in (thief.incarnation_id, "", "n" * 20):
             for job in jobs.values():
@@ -106,15 +109,23 @@ async def test_what_an_agent_says_of_anothers_leases_changes_nothing(columns: bo
         assert (await client.get(kept, full=True)).result == b"1" and [(await client.get(job_id)).state for job_id in (kept, aborted)] == [State.COMPLETED, State.ABORTED]
         for one in everything(jobs[kept]):  # not after the end either, as evidence
             assert await thief.report(one) == ["unknown"]
-        await victim.proven()
-        assert [line.text async for line in client.logs(kept)] == ["stolen"]
+        await until(lambda: _logged(client, kept), what="the line")
         after = await facts(con)
         await wire.call("Agents.UploadLogs", agents_pb2.UploadLogsRequest(incarnation_id=thief.incarnation_id, logs=[lines(jobs[kept], 1)]))
         assert await facts(con) == after
-        assert lost in victim.held
+        assert await victim.report(outcome(jobs[again], "released")) == ["accepted"]
+        [job] = await victim.take(1)
+        assert (job.job_id, job.lease_epoch) == (again, jobs[again].lease_epoch + 2)  # of which the thief had spoken before it was granted
+        await victim.send(logs=[lines(job, job.lease_epoch)])
+        await victim.proven()
+        await until(lambda: _logged(client, again), what="the line")
         await con.close()
     counted = await foreign(broker)
     assert counted["outcome"] >= 3 * 11 and counted["rejection"] == 3 and counted["abort"] == 2 and counted["log"] >= 3 * 5
+
+
+async def _logged(client: Client, job_id: int) -> bool:
+    return [line.text async for line in client.logs(job_id)] == ["stolen"]
 
 
 async def test_a_late_outcome_of_somebody_else_does_not_end_a_job_that_was_lost(broker: BrokerProcess, wire: Wire, database: str, stack: AsyncExitStack) -> None:
