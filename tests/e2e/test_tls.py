@@ -158,6 +158,9 @@ def test_a_broker_with_bad_files_does_not_start_and_says_why(directory: Path) ->
     Authority.create(place, "test authority", 100).issue_broker(["localhost"], 30)
     done = run_command("headrace-broker", "run", "--tls-cert", str(place / "broker.pem"), "--tls-key", str(place / "ca.key"), "--data-dir", str(directory / "data"))
     assert (done.returncode, done.stdout) == (2, "") and "give the two files that were made together" in done.stderr and not (directory / "data").exists()
+    for key, word in (("broker.key", "ok"), ("ca.key", "FAIL")):
+        done = run_command("headrace-broker", "doctor", "--tls-cert", str(place / "broker.pem"), "--tls-key", str(place / key))
+        assert f"{word}{' ' * (4 - len(word))} TLS: " in done.stdout
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0"])

@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 from headrace_broker.model.audit import Caller
 from headrace_broker.store.certificates import CertificateStore
 from headrace_broker.store.pool import open_pool
-from headrace_client import AdminClient, PermissionDenied, Unauthenticated
+from headrace_client import AdminClient, InvalidRequest, PermissionDenied, Unauthenticated
 from headrace_client.cli.authority import Authority, show
 from headrace_proto.v1 import agents_pb2
 from headrace_proto.v1.agents_pb2_grpc import AgentsStub
@@ -112,6 +112,8 @@ async def test_a_certificate_says_who_calls_and_what_they_may_do(place: Place, b
     async with place.admin("boss", "anywhere") as boss:
         await boss.set_type("t", priority=3)
         [row] = (await boss.list_audit(action="type.set"))[0]
+        with pytest.raises(InvalidRequest):
+            await boss.create_token("headrace://*/admin/boss", "viewer")  # the audit would not tell it from the certificate
     assert (row.actor, row.token_id, row.domain) == ("headrace://*/admin/boss", 0, "anywhere")
     operator = place.issue("operator", "shop")
     async with place.admin(operator, "shop") as client:

@@ -12,7 +12,8 @@ FLOATS = [0.0, 1.0, -1.0, 0.5, 1e-308, 1e308, float("nan"), float("inf"), float(
 TEXTS = [
     "", "a", "t", "fuzz", "*", "%", "_", "\\", "'", '"', "' or 1=1 --", "\x00", "a\x00b", "a b", "../../etc/passwd", "{}", "[]", "null", "{", '{"a": 1}', "1e999", "-1",
     "\u202e", "\ufeff", "\x1b[31m", "(a+)+$", "[[", "(?", "%s%n", "${x}", "{{7*7}}", "<script>", "a=b", "key=value", "x" * 100, "x" * 201, "y" * 1001, "z" * 70_000,
-    "é", "💥", "\n", "\r\n", "headrace://*/admin/x", "waiting", "error", "default", "2026-01-01T00:00:00Z", "* * * * *", "0 0 31 2 *", "Europe/Berlin", "#" * 16, "incarnation-0001",
+    "é", "💥", "\n", "\r\n", "headrace://*/admin/x", "waiting", "error", "default", "2026-01-01T00:00:00Z", "* * * * *", "0 0 31 2 *", "Europe/Berlin", "#" * 16,
+    "incarnation-0001",
 ]  # fmt: skip
 JSON = [b"{}", b"[" * 5000, b'{"a":' * 3000, b"1e999999", b"\xff\xfe", b'"\\ud800"', b"null", b"x" * 70_000, b"", b"NaN"]
 
