@@ -60,7 +60,7 @@ fuzz: export HEADRACE_SEED ?= $(shell date +%s)
 fuzz: $(STAMP) ## Send a broker what nobody would send: messages, bytes, queries, for HEADRACE_FUZZ_S seconds
 	$(BIN)/python -m pytest -q -s tests/rpc/test_fuzz.py
 
-BENCHMARKS := flush capacity submit latency depth held streams recovery search peers
+BENCHMARKS := flush capacity caps submit latency depth held streams recovery search graph peers
 bench: $(STAMP) .venv-peers/.set-up $(NODE_PEERS) ## Measure everything (more than an hour), one after another, and write the tables of benchmarks/README.md
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; PYTHONPATH=. $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json; done
 	PYTHONPATH=. $(BIN)/python benchmarks/report.py
