@@ -139,25 +139,22 @@ async def _large_headers(address: str) -> None:
 
 
 async def _endless_headers(address: str) -> None:
-    """CONTINUATION frames without end (CVE-2024-27316 and its like)."""
+    """CONTINUATION frames without end (as in CVE-2024-27983): a megabyte of headers, and then their end."""
     async with await Raw.open(address) as raw:
-        block = raw.h2.encoder.encode([(":method", "POST"), (":scheme", "http"), (":path", COUNT), (":authority", "x")])
-        raw.writer.write(_frame(1, 0, 1, block))  # HEADERS, without END_HEADERS
-        sent = 0
+        raw.writer.write(_frame(1, 0, 1, raw.h2.encoder.encode([(":method", "POST"), (":scheme", "http"), (":path", COUNT), (":authority", "x"), TYPE])))
         try:
-            while sent < 64 * 1024 * 1024:
-                filler = raw.h2.encoder.encode([(f"x-{sent}", "z" * 4000)] * 4)
-                raw.writer.write(_frame(9, 0, 1, filler))
-                sent += 16_000
+            for number in range(70):
+                raw.writer.write(_frame(9, 0, 1, raw.h2.encoder.encode([(f"x-{number}-{part}", "z" * 4000) for part in range(4)])))
                 await raw.writer.drain()
-                if raw.reader.at_eof() or sent > 1024 * 1024:
-                    break
-            raw.writer.write(_frame(9, 4, 1, b""))  # END_HEADERS at last
-            await raw.writer.drain()
-            await raw.until(lambda: raw.go_away is not None or raw.ended(1) or raw.closed)
-        except OSError:
+            raw.writer.write(_frame(9, 4, 1, b""))
+            async with asyncio.timeout(10):
+                while True:
+                    head = await raw.reader.readexactly(9)
+                    await raw.reader.readexactly(int.from_bytes(head[:3], "big"))
+                    if head[3] in (1, 3, 7):  # HEADERS, which say why; RST_STREAM; GOAWAY
+                        return
+        except (OSError, asyncio.IncompleteReadError):
             return
-        assert raw.trailer(1, "grpc-status") != "0"
 
 
 async def _ping_flood(address: str) -> None:
