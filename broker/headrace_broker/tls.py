@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 from cryptography import x509
@@ -21,6 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from headrace_broker.metrics import Metrics
 
+E = TypeVar("E", bound=x509.ExtensionType)
 PERIOD_S = 1.0
 """How often the files are looked at. A change that does not fit is looked at once more before it is told: files are replaced one after another."""
 SOON = timedelta(days=14)
@@ -205,7 +207,7 @@ def _names(leaf: x509.Certificate) -> bool:
     return names is not None and any(isinstance(name, x509.DNSName | x509.IPAddress) for name in names)
 
 
-def _extension(certificate: x509.Certificate, type_: type[x509.ExtensionTypeVar]) -> x509.ExtensionTypeVar | None:
+def _extension(certificate: x509.Certificate, type_: type[E]) -> E | None:
     try:
         return certificate.extensions.get_extension_for_class(type_).value
     except x509.ExtensionNotFound:

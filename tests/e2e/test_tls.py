@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -125,7 +126,7 @@ async def test_with_certificates_of_their_own_clients_agents_and_browsers_come_i
         "--tls-require-client-cert", "all", database=database,
     )  # fmt: skip
     stack.push_async_callback(broker.kill)
-    own = {"tls_ca": place / "ca.pem", "tls_client_cert": place / "support.pem", "tls_client_key": place / "support.key"}
+    own: dict[str, Any] = {"tls_ca": place / "ca.pem", "tls_client_cert": place / "support.pem", "tls_client_key": place / "support.key"}
     options = [word for name, path in own.items() for word in (f"--{name.replace('_', '-')}", str(path))]
     agent = await start_agent(directory, broker.address, *options)
     stack.push_async_callback(agent.kill)

@@ -59,7 +59,7 @@ class Place:
         (self.path / f"{name}.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return name
 
-    def files(self, name: str) -> dict[str, Path]:
+    def files(self, name: str) -> dict[str, Any]:
         """As clients take them."""
         return {"tls_ca": self.path / "ca.pem", "tls_client_cert": self.path / f"{name}.pem", "tls_client_key": self.path / f"{name}.key"}
 

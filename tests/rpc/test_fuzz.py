@@ -15,6 +15,7 @@ import grpc
 import httpx
 import pytest
 from google.protobuf import descriptor_pool
+from google.protobuf.message_factory import GetMessageClass
 from headrace_broker.rpc.server import SERVICES
 from headrace_client import Client
 from headrace_proto.v1 import agents_pb2
@@ -84,7 +85,7 @@ class Run:
                 call = channel.unary_unary(path)(data, metadata=self.metadata(), timeout=1.0)
                 self.answered(path, await call.code(), str(await call.details()), data)
                 if path.endswith(("/ListJobs", "/ListAudit", "/ListLogs")) and await call.code() is grpc.StatusCode.OK:
-                    self.learn(method.output_type._concrete_class.FromString(await call))
+                    self.learn(GetMessageClass(method.output_type).FromString(await call))
 
     def learn(self, answer: Any) -> None:
         """A page token that is good, to be spoiled."""

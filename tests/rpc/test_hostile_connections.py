@@ -1,6 +1,7 @@
 """Peers that misuse a connection, frame by frame: each loses its own connection, or call, and nobody else's."""
 
 import asyncio
+import functools
 import struct
 import time
 from collections.abc import AsyncIterator, Callable
@@ -90,7 +91,7 @@ class Raw:
         """Of a call that has ended."""
         for event in self.events:
             if isinstance(event, h2.events.TrailersReceived | h2.events.ResponseReceived) and event.stream_id == stream:
-                found = dict(event.headers).get(name)
+                found = {str(key): value for key, value in event.headers}.get(name)
                 if found is not None:
                     return str(found)
         return None
@@ -129,7 +130,7 @@ async def _large_headers(address: str) -> None:
             stream = raw.h2.get_next_available_stream_id()
             raw.call(stream, ("x-large", "y" * size))
             await raw.flush()
-            await raw.until(lambda stream=stream: raw.ended(stream))
+            await raw.until(functools.partial(raw.ended, stream))
             assert raw.trailer(stream, "grpc-status") == status, raw.events
         stream = raw.h2.get_next_available_stream_id()
         raw.call(stream)

@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
@@ -37,7 +37,7 @@ class Fuzz(random.Random):
             return found if self.random() < 0.5 else self.spoiled(found.encode()).decode(errors="replace")
         return self.choice(TEXTS)
 
-    def message(self, descriptor: Descriptor, depth: int = 0) -> Any:
+    def message(self, descriptor: Any, depth: int = 0) -> Any:
         """A message with some of its fields set."""
         made = GetMessageClass(descriptor)()
         share = self.choice([0.15, 0.5, 0.9])
@@ -64,7 +64,7 @@ class Fuzz(random.Random):
                 found[min(at, len(found) - 1)] = self.choice([0, 0x7F, 0x80, 0xFF])
         return bytes(found)
 
-    def request(self, descriptor: Descriptor) -> bytes:
+    def request(self, descriptor: Any) -> bytes:
         """The bytes of a request: mostly of a message, some of them spoiled, a few that never were one."""
         way = self.random()
         if way < 0.05:
