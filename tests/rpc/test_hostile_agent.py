@@ -54,10 +54,10 @@ def everything(job: agents_pb2.AssignedJob) -> Iterable[agents_pb2.Outcome]:
     yield agents_pb2.Outcome(job_id=job.job_id, lease_epoch=job.lease_epoch, kind=KIND_SETTLED)  # type: ignore[arg-type]
 
 
-def lines(job: agents_pb2.AssignedJob, epoch: int) -> agents_pb2.LogBatch:
-    """A line for an attempt."""
+def lines(job: agents_pb2.AssignedJob, epoch: int, text: str = "stolen") -> agents_pb2.LogBatch:
+    """The first line of an attempt."""
     ref = agents_pb2.LeaseRef(job_id=job.job_id, lease_epoch=epoch)
-    return agents_pb2.LogBatch(lease=ref, lines=[jobs_pb2.LogLine(line_no=1, at=Timestamp(seconds=1_800_000_000), text="stolen", level=2)])  # type: ignore[arg-type]
+    return agents_pb2.LogBatch(lease=ref, lines=[jobs_pb2.LogLine(line_no=1, at=Timestamp(seconds=1_800_000_000), text=text, level=2)])  # type: ignore[arg-type]
 
 
 async def facts(con: "asyncpg.Connection[asyncpg.Record]") -> tuple[int, ...]:
@@ -100,11 +100,11 @@ async def test_what_an_agent_says_of_anothers_leases_changes_nothing(columns: bo
         await thief.close()
         await thief.connect(held=[lease(job) for job in jobs.values()])  # as if they had been its own
         assert {(ref.job_id, ref.lease_epoch) for ref in thief.welcome.not_held} == {(job.job_id, job.lease_epoch) for job in jobs.values()}
-        await thief.proven()
+        await heard(thief)
         assert await facts(con) == before
         assert not victim.revoked and not victim.not_held and {job.job_id for job in victim.held.values()} == set(jobs)
 
-        await victim.send(logs=[lines(jobs[kept], jobs[kept].lease_epoch)])  # its own still come in
+        await victim.send(logs=[lines(jobs[kept], jobs[kept].lease_epoch, "own")])  # its own still come in
         assert await victim.report(outcome(jobs[kept], "completed", result=b"1"), outcome(jobs[aborted], "aborted")) == ["accepted", "accepted"]
         assert (await client.get(kept, full=True)).result == b"1" and [(await client.get(job_id)).state for job_id in (kept, aborted)] == [State.COMPLETED, State.ABORTED]
         for one in everything(jobs[kept]):  # not after the end either, as evidence
@@ -116,16 +116,24 @@ async def test_what_an_agent_says_of_anothers_leases_changes_nothing(columns: bo
         assert await victim.report(outcome(jobs[again], "released")) == ["accepted"]
         [job] = await victim.take(1)
         assert (job.job_id, job.lease_epoch) == (again, jobs[again].lease_epoch + 2)  # of which the thief had spoken before it was granted
-        await victim.send(logs=[lines(job, job.lease_epoch)])
-        await victim.proven()
+        await victim.send(logs=[lines(job, job.lease_epoch, "own")])
         await until(lambda: _logged(client, again), what="the line")
         await con.close()
     counted = await foreign(broker)
     assert counted["outcome"] >= 3 * 11 and counted["rejection"] == 3 and counted["abort"] == 2 and counted["log"] >= 3 * 5
 
 
+async def heard(agent: ScriptedAgent) -> None:
+    """All that it sent before has been looked at, and what became of it is durable."""
+    assert await agent.report(agents_pb2.Outcome(job_id=1, lease_epoch=1, kind=agents_pb2.OUTCOME_KIND_COMPLETED)) == ["unknown"]
+
+
+async def _waits(client: Client, job_id: int) -> bool:
+    return (await client.get(job_id)).state is State.WAITING
+
+
 async def _logged(client: Client, job_id: int) -> bool:
-    return [line.text async for line in client.logs(job_id)] == ["stolen"]
+    return [line.text async for line in client.logs(job_id)] == ["own"]
 
 
 async def test_a_late_outcome_of_somebody_else_does_not_end_a_job_that_was_lost(broker: BrokerProcess, wire: Wire, database: str, stack: AsyncExitStack) -> None:
@@ -134,8 +142,7 @@ async def test_a_late_outcome_of_somebody_else_does_not_end_a_job_that_was_lost(
         job_id = (await client.submit("t")).job_id
         [job] = await victim.take(1)
         await victim.close()  # and it does not come back within the grace
-        while (await client.get(job_id)).state is not State.WAITING:
-            await thief.proven()
+        await until(lambda: _waits(client, job_id), what="the loss")
         assert await thief.report(outcome(job, "completed", result=b"stolen")) == ["unknown"]
         assert (await client.get(job_id)).state is State.WAITING
         report = agents_pb2.ReportOutcomesRequest(incarnation_id=victim.incarnation_id, outcomes=[outcome(job, "completed", result=b"own")])

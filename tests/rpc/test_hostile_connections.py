@@ -42,7 +42,9 @@ class Raw:
         self.reader = reader
         self.writer = writer
         self.events: list[Any] = []
+        self.go_away: int | None = None  # the error code of the broker's GOAWAY; what comes after it is heard too
         self.closed = False
+        self._unread = b""
 
     @classmethod
     async def open(cls, address: str) -> "Raw":
@@ -83,9 +85,9 @@ class Raw:
                 except OSError:
                     data = b""
                 self.closed = not data
-                if data:
-                    self.events += self.h2.receive_data(data)
-                    await self.flush()
+                self._unread += data
+                self._take_frames()
+                await self.flush()
 
     def trailer(self, stream: int, name: str) -> str | None:
         """Of a call that has ended."""
@@ -100,10 +102,13 @@ class Raw:
         """Whether a call was answered or reset."""
         return any(isinstance(event, h2.events.StreamEnded | h2.events.StreamReset) and event.stream_id == stream for event in self.events)
 
-    @property
-    def go_away(self) -> Any:
-        """The error code of the broker's GOAWAY; None: there was none."""
-        return next((event.error_code for event in self.events if isinstance(event, h2.events.ConnectionTerminated)), None)
+    def _take_frames(self) -> None:
+        while len(self._unread) >= 9 + (length := int.from_bytes(self._unread[:3], "big")):
+            frame, self._unread = self._unread[: 9 + length], self._unread[9 + length :]
+            if frame[3] == 7:
+                self.go_away = int.from_bytes(frame[13:17], "big")
+            else:
+                self.events += self.h2.receive_data(frame)
 
 
 @pytest.fixture
@@ -219,7 +224,6 @@ async def _idle(address: str) -> None:
         await raw.flush()
         await raw.until(lambda: raw.ended(stream))
         await raw.until(lambda: raw.go_away is not None)
-        assert raw.go_away == h2.errors.ErrorCodes.NO_ERROR
 
 
 async def _large_message(address: str) -> None:
@@ -230,10 +234,11 @@ async def _large_message(address: str) -> None:
 
 async def test_peers_that_misuse_a_connection_lose_it_and_nobody_else_notices(broker: BrokerProcess, witness: ScriptedAgent, client: Client) -> None:
     submitted = await client.submit("t", 1)
-    attacks = (_large_headers, _endless_headers, _ping_flood, _many_streams, _rapid_reset, _slow_handshake, _idle, _large_message)
-    results = await asyncio.gather(*(attack(broker.address) for attack in attacks), return_exceptions=True)
-    failed = {attack.__name__: result for attack, result in zip(attacks, results, strict=True) if result is not None}
-    assert not failed, failed
+    async with asyncio.TaskGroup() as tasks:  # these mostly wait
+        tasks.create_task(_slow_handshake(broker.address))
+        tasks.create_task(_idle(broker.address))
+    for attack in (_large_headers, _endless_headers, _ping_flood, _many_streams, _rapid_reset, _large_message):
+        await attack(broker.address)
     [job] = await witness.take(1)
     assert job.job_id == submitted.job_id
     await witness.proven()
