@@ -8,6 +8,7 @@ from enum import IntEnum
 
 TOKEN_NAME = re.compile(r"(?!headrace://)[A-Za-z0-9._@:/-]{1,100}", re.ASCII)
 """Such names are those of certificates, which the audit must not mix up with tokens."""
+USER_NAME = re.compile(r"[A-Za-z0-9._@+-]{1,100}", re.ASCII)
 PREFIX = "hr_"
 """What every secret begins with, so that scanners of source code know one."""
 
@@ -20,6 +21,10 @@ class Role(IntEnum):
     AGENT = 3
     OPERATOR = 4
     ADMIN = 5
+
+
+USER_ROLES = (Role.VIEWER, Role.OPERATOR, Role.ADMIN)
+"""What people may be; the other roles are those of programs."""
 
 
 @dataclass(frozen=True, slots=True)

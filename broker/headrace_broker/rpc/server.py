@@ -32,10 +32,13 @@ from headrace_proto.v1 import (
     schedules_pb2_grpc,
     stats_pb2,
     stats_pb2_grpc,
+    users_pb2,
+    users_pb2_grpc,
 )
 
 from headrace_broker.actions.certificates import Revocations
 from headrace_broker.actions.tokens import TokenTable
+from headrace_broker.actions.users import Users
 from headrace_broker.metrics import Metrics
 from headrace_broker.rpc.access import Gate
 from headrace_broker.rpc.admin import AdminService
@@ -56,6 +59,7 @@ from headrace_broker.rpc.schedules import SchedulesService
 from headrace_broker.rpc.stats import StatsService
 from headrace_broker.rpc.testing import TESTING, add_testing
 from headrace_broker.rpc.tokens import AccessService
+from headrace_broker.rpc.users import UsersService
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.audit import AuditStore
 from headrace_broker.store.graph import GraphReads
@@ -72,7 +76,21 @@ SERVICES = [
     TESTING,
     *(
         f"headrace.v1.{name}"
-        for module in (jobs_pb2, agents_pb2, admin_pb2, doors_pb2, limits_pb2, stats_pb2, logs_pb2, access_pb2, schedules_pb2, graph_pb2, lifecycle_pb2, certificates_pb2)
+        for module in (
+            jobs_pb2,
+            agents_pb2,
+            admin_pb2,
+            doors_pb2,
+            limits_pb2,
+            stats_pb2,
+            logs_pb2,
+            access_pb2,
+            schedules_pb2,
+            graph_pb2,
+            lifecycle_pb2,
+            certificates_pb2,
+            users_pb2,
+        )
         for name in module.DESCRIPTOR.services_by_name
     ),
     health.SERVICE_NAME,
@@ -84,8 +102,8 @@ class RpcServer:
 
     def __init__(
         self, *, ownership: Ownership, reads: Reads, finder: Finder, graph: GraphReads, settings: SettingsStore, statistics: Statistics, logs: LogWriter,
-        audit: AuditStore, metrics: Metrics, payload_limit: int, version: str, postgres_version: str, tasks: asyncio.TaskGroup, tokens: TokenTable, auth: bool,
-        revocations: Revocations, certificates: bool, connections: ConnectionLimits, quotas: QuotaLimits,
+        audit: AuditStore, metrics: Metrics, payload_limit: int, version: str, postgres_version: str, tasks: asyncio.TaskGroup, tokens: TokenTable, users: Users,
+        auth: bool, revocations: Revocations, certificates: bool, connections: ConnectionLimits, quotas: QuotaLimits,
     ) -> None:  # fmt: skip
         gate = Gate(tokens, Peers(revocations) if certificates else None, required=auth) if auth or certificates else None
         guard = Guard(metrics, gate, Quotas(quotas, metrics, asyncio.get_running_loop().time) if quotas else None)
@@ -106,6 +124,7 @@ class RpcServer:
         add_testing(self._server, ownership)
         access_pb2_grpc.add_AccessServicer_to_server(AccessService(tokens, audit), self._server)  # type: ignore[no-untyped-call]
         certificates_pb2_grpc.add_CertificatesServicer_to_server(CertificatesService(revocations), self._server)  # type: ignore[no-untyped-call]
+        users_pb2_grpc.add_UsersServicer_to_server(UsersService(users), self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*SERVICES, reflection.SERVICE_NAME], self._server)
 
