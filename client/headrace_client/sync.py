@@ -21,10 +21,16 @@ class SyncClient(Blocking[Client]):
 
     def __init__(
         self, broker: str | Sequence[str] | None = None, *, domain: str | None = None, token: Token | None = None, tls_ca: str | Path | None = None,
-        actor: str | None = None, on_behalf_of: str | None = None, timeout_s: float = 30.0, codecs: Sequence[Codec] = (),
+        tls_client_cert: str | Path | None = None, tls_client_key: str | Path | None = None, actor: str | None = None, on_behalf_of: str | None = None,
+        timeout_s: float = 30.0, codecs: Sequence[Codec] = (),
     ) -> None:  # fmt: skip
         """See `Client`."""
-        super().__init__(lambda: Client(broker, domain=domain, token=token, tls_ca=tls_ca, actor=actor, on_behalf_of=on_behalf_of, timeout_s=timeout_s, codecs=codecs))
+        super().__init__(
+            lambda: Client(
+                broker, domain=domain, token=token, tls_ca=tls_ca, tls_client_cert=tls_client_cert, tls_client_key=tls_client_key, actor=actor,
+                on_behalf_of=on_behalf_of, timeout_s=timeout_s, codecs=codecs,
+            )
+        )  # fmt: skip
 
     def submit(
         self, type: str, data: Any = None, *, payload: bytes | None = None, content_type: str = "", instance_id: str = "", key: str = "",  # noqa: A002

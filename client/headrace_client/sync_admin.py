@@ -15,10 +15,16 @@ class SyncAdminClient(Blocking[AdminClient]):
 
     def __init__(
         self, broker: str | Sequence[str] | None = None, *, domain: str | None = None, token: Token | None = None, tls_ca: str | Path | None = None,
-        actor: str | None = None, on_behalf_of: str | None = None, timeout_s: float = 30.0,
+        tls_client_cert: str | Path | None = None, tls_client_key: str | Path | None = None, actor: str | None = None, on_behalf_of: str | None = None,
+        timeout_s: float = 30.0,
     ) -> None:  # fmt: skip
         """See `Client`."""
-        super().__init__(lambda: AdminClient(broker, domain=domain, token=token, tls_ca=tls_ca, actor=actor, on_behalf_of=on_behalf_of, timeout_s=timeout_s))
+        super().__init__(
+            lambda: AdminClient(
+                broker, domain=domain, token=token, tls_ca=tls_ca, tls_client_cert=tls_client_cert, tls_client_key=tls_client_key, actor=actor,
+                on_behalf_of=on_behalf_of, timeout_s=timeout_s,
+            )
+        )  # fmt: skip
 
     def set_type(self, name: str, *, clear: Sequence[str] = (), reason: str = "", **settings: Any) -> JobType:
         """Changes a person's settings of a type."""
