@@ -85,3 +85,6 @@ class SyncAdminClient(Blocking[AdminClient]):
     list_users = Call(AdminClient.list_users)
     put_user = Call(AdminClient.put_user)
     set_user_password = Call(AdminClient.set_user_password)
+
+    list_revoked_certificates = Call(AdminClient.list_revoked_certificates)
+    revoke_certificate = Call(AdminClient.revoke_certificate)

@@ -136,18 +136,6 @@ class Lanes:
         lane = self._by_type.get(type_id, {}).get(priority)
         return None if lane is None else lane.since()
 
-    def oldest(self, most: int) -> dict[int, int]:
-        """By type (or line): since when the job has been ready that has been so longest, as an id. Stale entries are passed over, among the first `most` of each lane."""
-        found: dict[int, int] = {}
-        for type_id, lanes in self._by_type.items():
-            for lane in lanes.values():
-                since: int | None = lane.since()
-                if lane.ids[lane.head] in self.marks:
-                    since = next((job_id for job_id in lane.ids[lane.head + 1 : lane.head + most] if job_id not in self.marks), None)
-                if since is not None:
-                    found[type_id] = min(found.get(type_id, since), since)
-        return found
-
     def priorities(self, type_id: int) -> list[int]:
         """Priorities at which the type has entries."""
         return list(self._by_type.get(type_id, {}))

@@ -429,14 +429,6 @@ class Lines:
             if type_id is None or line.entry.type_id == type_id:
                 yield line, priority, ids
 
-    def oldest(self, most: int) -> dict[int, int]:
-        """As `Lanes.oldest`, by type."""
-        found: dict[int, int] = {}
-        for line_id, since in self.lanes.oldest(most).items():
-            type_id = self._by_id[line_id].entry.type_id
-            found[type_id] = min(found.get(type_id, since), since)
-        return found
-
     def timed(self) -> "Iterator[tuple[Line | None, int, int, float]]":
         """(line, priority, job_id, due) of jobs that wait for a time; None: the job does not count any more."""
         for job_id, what, due in zip(*self.timers.columns(), strict=True):

@@ -1,10 +1,12 @@
 """What there is to tell of each job type at this moment, from the owner's memory: the numbers that the statistics add up, and what waits and runs now."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from headrace_broker.model.ids import created_at_s
 from headrace_broker.model.job import State
+from headrace_broker.shards.lanes import Lanes
 from headrace_broker.shards.tally import Line
 
 if TYPE_CHECKING:
@@ -46,8 +48,19 @@ def type_figures(owner: "Owner", most: int) -> list[TypeFigures]:
         elif state is State.PROCESSING:
             found.get(type_id, other).processing += count
     now_s = owner.clock.now_s()
-    for oldest in (owner.lanes.oldest(LOOKED_AT), owner.lines.oldest(LOOKED_AT)):
-        for type_id, since in oldest.items():
-            figures = found.get(type_id, other)
-            figures.oldest_s = max(figures.oldest_s, now_s - created_at_s(since))
+    ready = [*_oldest(owner.lanes), *((owner.lines._by_id[line_id].entry.type_id, since) for line_id, since in _oldest(owner.lines.lanes))]
+    for type_id, since in ready:
+        figures = found.get(type_id, other)
+        figures.oldest_s = max(figures.oldest_s, now_s - created_at_s(since))
     return [*listed, other] if len(found) > len(listed) else listed
+
+
+def _oldest(lanes: Lanes) -> Iterator[tuple[int, int]]:
+    """(type or line, since when the job has been ready, as an id, that is first in a lane of it). Entries that may be stale are passed over."""
+    for type_id, by_priority in lanes._by_type.items():
+        for lane in by_priority.values():
+            since: int | None = lane.since()
+            if lane.ids[lane.head] in lanes.marks:
+                since = next((job_id for job_id in lane.ids[lane.head + 1 : lane.head + LOOKED_AT] if job_id not in lanes.marks), None)
+            if since is not None:
+                yield type_id, since
