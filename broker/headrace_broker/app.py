@@ -58,6 +58,7 @@ from headrace_broker.store.search import Finder
 from headrace_broker.store.settings import SettingsStore
 from headrace_broker.store.statistics import Statistics
 from headrace_broker.store.tokens import TokenStore
+from headrace_broker.web.documents import secret_names
 from headrace_broker.web.manager import Manager, Services
 from headrace_broker.web.sessions import Sessions
 
@@ -145,7 +146,8 @@ class _App:
             bound = await server.start(options.listen, _tls(options.tls_cert, options.tls_key, options.tls_client_ca))
             http, web = None, None
             if options.http_listen != "off":
-                manager = Manager(Services(ownership, reads, statistics, audit, finder), Sessions(asyncio.get_running_loop().time), __version__)
+                services = Services(ownership, reads, statistics, audit, finder, GraphReads(pool), secret_names(options.redact))
+                manager = Manager(services, Sessions(asyncio.get_running_loop().time), __version__)
                 http = self._open_http(ownership, manager)
                 web = self._web_address(http, manager)
                 tasks.create_task(http.run_until_told())

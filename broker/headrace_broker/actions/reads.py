@@ -13,7 +13,7 @@ from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.session import Session
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.pool import READ_FAILURES
-from headrace_broker.store.reads import AlertRow, EventRow, JobRow, LogRow, Reads, RunRow
+from headrace_broker.store.reads import AlertRow, EventRow, JobRow, LogRow, PayloadRow, Reads, RunRow
 
 T = TypeVar("T")
 
@@ -96,6 +96,14 @@ class JobReads:
         """Log lines, oldest first."""
         await self.get(job_id, domain)
         return await answered(self._reads.logs(job_id, lease_epoch=lease_epoch, min_level=min_level, after=after, limit=limit))
+
+    async def last_logs(self, job_id: int, *, lease_epoch: int, min_level: int, before: tuple[int, int], limit: int) -> list[LogRow]:
+        """The newest lines before (lease epoch, line number), oldest first, of a job that was read in its domain."""
+        return await answered(self._reads.last_logs(job_id, lease_epoch=lease_epoch, min_level=min_level, before=before, limit=limit))
+
+    async def payloads(self, job_id: int, wanted: Sequence[int], limit: int) -> list[PayloadRow]:
+        """The versions of the payload of a job that was read in its domain; see `Reads.payloads`."""
+        return await answered(self._reads.payloads(job_id, wanted, limit))
 
     async def alerts(self, domain: str, *, below: int, limit: int) -> list[AlertRow]:
         """Alerts of a domain, newest first."""

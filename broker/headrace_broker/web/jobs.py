@@ -1,34 +1,27 @@
-"""The list of jobs, with its filters in the address, and the page of one job; requeue, abort and purge."""
+"""The list of jobs, with its filters in the address; requeue, abort and purge of those chosen there."""
 
-import dataclasses
 import functools
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from starlette.responses import Response
 
-from headrace_broker.actions.explain import explain
 from headrace_broker.actions.lists import JobLists
-from headrace_broker.actions.reads import attempts
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.filter import JobFilter, Order, Period
 from headrace_broker.model.ids import created_at_s
-from headrace_broker.model.job import SETTLED
 from headrace_broker.shards import changes
 from headrace_broker.shards.intents import Verb
-from headrace_broker.web import render
+from headrace_broker.web import forms, render
 from headrace_broker.web.manager import Page, Visit, html
 from headrace_broker.web.sessions import Role
 
 PAGE = 50
 MOST_IDS = 1000
-TABS = ("details", "log", "data")
 ORDERS = {"newest": Order.NEWEST_FIRST, "oldest": Order.OLDEST_FIRST, "score": Order.SCORE}
 FILTERS = (
     "type", "state", "instance", "agent", "fingerprint", "label", "log", "created_from", "created_to", "started_from", "started_to", "settled_from", "settled_to",
     "order",
 )  # fmt: skip
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def wanted(visit: Visit) -> tuple[JobFilter, Order]:
@@ -42,7 +35,9 @@ def wanted(visit: Visit) -> tuple[JobFilter, Order]:
     label, equals, value = ask("label").partition("=")
     if ask("label") and not (equals and label):
         raise InvalidField("label", "KEY=VALUE")
-    periods = {name: Period(_time(f"{name}_from", ask(f"{name}_from")), _time(f"{name}_to", ask(f"{name}_to"))) for name in ("created", "started", "settled")}
+    periods = {
+        name: Period(forms.time_s(f"{name}_from", ask(f"{name}_from")), forms.time_s(f"{name}_to", ask(f"{name}_to"))) for name in ("created", "started", "settled")
+    }
     found = JobFilter(
         types=(ask("type"),) if ask("type") else (), states=frozenset({names[ask("state")]}) if ask("state") else frozenset(), instance_id=ask("instance") or None,
         agent=ask("agent") or None, fingerprint=ask("fingerprint") or None, labels=((label, value),) if label else (), log_text=ask("log") or None, **periods,
@@ -73,41 +68,6 @@ async def page(visit: Visit) -> Response:
     return html(visit, "jobs_rows.html" if visit.request.headers.get("hx-request") else "jobs.html", title="Jobs", narrowed=narrowed, asked=asked, **values)
 
 
-async def one(visit: Visit) -> Response:
-    """One job."""
-    job_id = _job_id(visit.request.path_params["job_id"])
-    tab = visit.query("tab") or "details"
-    if tab not in TABS:
-        raise InvalidField("tab", f"one of {', '.join(TABS)}")
-    reads = visit.jobs
-    job = await reads.get(job_id, visit.domain, full=tab == "data")
-    values: dict[str, Any] = {
-        "job": job, "row": job.row, "tab": tab, "tabs": TABS, "created_at_s": created_at_s(job_id), "settled": job.row.state in SETTLED,
-        "delete_at": job.row.delete_minute * 60.0 if job.row.delete_minute is not None and job.row.state in SETTLED else None,
-    }  # fmt: skip
-    if tab == "details":
-        _, events = await reads.events(job_id, visit.domain)
-        entry = visit.owner.types.by_id[job.row.type_id]
-        values |= {
-            "why": (await explain(visit.owner, reads, job)).text,
-            "events": events,
-            "attempts": attempts(events),
-            "entry": entry,
-            "settings": dataclasses.asdict(entry.settings),
-        }
-    elif tab == "log":
-        level = int(visit.query("level")) if visit.query("level") in ("1", "2", "3", "4") else 1
-        after = [int(part) for part in visit.query("after").split(".") if part.isdigit()]
-        lines = await reads.logs(job_id, visit.domain, lease_epoch=0, min_level=level, after=(after[0], after[1]) if len(after) == 2 else (0, 0), limit=500)
-        text = visit.query("find").lower()
-        values |= {"lines": [line for line in lines if text in line.text.lower()], "level": level, "find": visit.query("find"), "more": ""}
-        if len(lines) == 500:
-            values["more"] = visit.address(f"/jobs/{job_id}", tab="log", level=str(level), find=visit.query("find"), after=f"{lines[-1].lease_epoch}.{lines[-1].line_no}")
-    else:
-        values |= {"payload": render.content(job.row.payload, job.row.content_type), "result": render.content(job.row.result, job.row.content_type)}
-    return html(visit, "job.html", title=f"Job {job_id}", **values)
-
-
 async def requeue(visit: Visit) -> Response:
     """Starts new runs of the chosen jobs."""
     return await _change(visit, Verb.REQUEUE, "requeued", include_completed=visit.field("include_completed") == "true")
@@ -124,13 +84,13 @@ async def purge(visit: Visit) -> Response:
 
 
 async def _change(visit: Visit, verb: Verb, word: str, **options: Any) -> Response:
-    ids = [_job_id(str(value)) for value in (visit.form.getlist("job_id") if visit.form is not None else [])]
+    ids = [forms.job_id(str(value)) for value in (visit.form.getlist("job_id") if visit.form is not None else [])]
     if not ids:
         visit.session.tell("failed", "No job was chosen.")
         return visit.back("/jobs")
     if len(ids) > MOST_IDS:
         raise InvalidField("job_id", f"at most {MOST_IDS} jobs at a time")
-    done = await changes.request(visit.owner, visit.services.ownership.heads, verb, ids, caller=visit.caller(), reason=visit.field("reason")[:1000], **options)
+    done = await changes.request(visit.owner, visit.services.ownership.heads, verb, ids, caller=visit.caller(), reason=forms.reason(visit, required=False), **options)
     refused = [change for change in done if change.error is not None]
     if len(done) > len(refused):
         count = len(done) - len(refused)
@@ -147,24 +107,5 @@ def _link(visit: Visit, query: dict[str, str], **changed: str) -> str:
     return visit.address("/jobs", **{**query, **changed})
 
 
-def _job_id(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) < 1 << 63):
-        raise InvalidField("job_id", "a positive number")
-    return int(text)
-
-
-def _time(field: str, text: str) -> float | None:
-    """A date or time (UTC where it has no zone), or an age such as 15m."""
-    if not text:
-        return None
-    if text[-1] in UNITS and text[:-1].replace(".", "", 1).isdigit():
-        return (datetime.now(UTC) - timedelta(seconds=float(text[:-1]) * UNITS[text[-1]])).timestamp()
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidField(field, f"2026-01-31, 2026-01-31T12:00, or an age such as 15m, 2h, 7d; found {text!r}") from None
-    return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
-
-
-PAGES: dict[str, Page] = {"/jobs": page, "/jobs/{job_id}": one}
+PAGES: dict[str, Page] = {"/jobs": page}
 ACTIONS: dict[str, tuple[Role, Page]] = {"/job-requeue": (Role.OPERATOR, requeue), "/job-abort": (Role.OPERATOR, abort), "/job-purge": (Role.OPERATOR, purge)}

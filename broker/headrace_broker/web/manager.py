@@ -20,6 +20,7 @@ from headrace_broker.model.errors import BrokerError, NotFound
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.audit import AuditStore
+from headrace_broker.store.graph import GraphReads
 from headrace_broker.store.reads import Reads
 from headrace_broker.store.search import Finder
 from headrace_broker.store.statistics import Statistics
@@ -47,6 +48,8 @@ class Services:
     statistics: Statistics
     audit: AuditStore
     finder: Finder
+    graph: GraphReads
+    redact: tuple[str, ...] = ()  # names of fields that only operators see, as `documents.squeezed`
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ class Manager:
     """Makes the routes. Pages are in modules of their own, which register with `page` and `action`."""
 
     def __init__(self, services: Services, sessions: Sessions, version: str) -> None:
-        from headrace_broker.web import agents, audit, jobs, overview, statistics, types  # they need this module
+        from headrace_broker.web import agents, audit, job, job_changes, jobs, overview, statistics, types  # they need this module
 
         self._services = services
         self._sessions = sessions
@@ -120,7 +123,7 @@ class Manager:
             Route("/logout", self._logout, methods=["POST"]),
             Mount("/static", StaticFiles(directory=render.HERE / "static")),
         ]
-        for module in (overview, jobs, types, agents, statistics, audit):
+        for module in (overview, jobs, job, job_changes, types, agents, statistics, audit):
             for path, page in module.PAGES.items():
                 self.routes.append(Route(path, functools.partial(self._page, page)))
             for path, (role, action) in module.ACTIONS.items():
@@ -195,8 +198,10 @@ class Manager:
     def _html(self, request: Request, template: str, values: Mapping[str, Any], *, status: int = 200) -> Response:
         visit: Visit | None = getattr(request.state, "visit", None)
         session = visit.session if visit is not None else None
+        part = request.headers.get("hx-request")  # it shows no notices, so it takes none
+        notices = session.take_notices() if session is not None and not part else []
         known = {
-            "prefix": request.scope.get("root_path", ""), "path": request.url.path, "session": session, "notices": session.take_notices() if session is not None else [],
+            "prefix": request.scope.get("root_path", ""), "path": request.url.path, "session": session, "notices": notices,
             "operator": session is not None and session.allows(Role.OPERATOR), "admin": session is not None and session.allows(Role.ADMIN),
         }  # fmt: skip
         return HTMLResponse(self._templates.get_template(template).render({**known, **values}), status, headers=HEADERS)
