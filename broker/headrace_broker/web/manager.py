@@ -99,11 +99,17 @@ class Visit:
         asked = urlencode({name: value for name, value in query.items() if value})
         return f"{self.prefix}{path}{'?' + asked if asked else ''}"
 
+    def local(self, address: str) -> str:
+        """The path and query of an address if it is one of this manager's; else nothing. An address without a host must begin with one slash."""
+        target = urlsplit(address)
+        ours = target.netloc == self.request.headers.get("host", "") if target.netloc else address.startswith("/") and not address.startswith(("//", "/\\"))
+        if not ours or not target.path.startswith(self.prefix + "/"):
+            return ""
+        return f"{target.path}?{target.query}" if target.query else target.path
+
     def back(self, path: str) -> Response:
         """After a change: to the page that it came from, if that is ours, else to `path`."""
-        target = urlsplit(self.request.headers.get("referer", ""))
-        same = target.netloc == self.request.headers.get("host", "") and target.path.startswith(self.prefix + "/")
-        return RedirectResponse(f"{target.path}?{target.query}" if same and target.query else target.path if same else self.address(path), 303)
+        return RedirectResponse(self.local(self.request.headers.get("referer", "")) or self.address(path), 303)
 
 
 Page = Callable[[Visit], Awaitable[Response]]
