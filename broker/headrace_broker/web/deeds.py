@@ -23,7 +23,7 @@ DEEDS = {
         Deed("requeue", "Requeue", frozenset({State.ERROR, State.ABORTED}), "A new run of each begins, with the same payload; what earlier runs did stays readable."),
         Deed("abort", "Abort", frozenset({State.WAITING, State.PROCESSING}), "Those that wait will not run; the handlers of those that run are told to stop.", True),
         Deed("purge", "Delete", SETTLED, "Payload, result, history and log of each go with it. This cannot be taken back. Those that are held stay.", True),
-        Deed("priority", "Set priority of", frozenset({State.WAITING, State.PROCESSING}), "The own part of their score is another one; higher goes first."),
+        Deed("priority", "Set priority of", STORED, "The own part of their score is another one; higher goes first."),
         Deed("hold", "Hold", STORED, "Nothing deletes them until they are released: no delete date, and no purge."),
         Deed("release", "Release", STORED, "Those that are held are deleted at their dates again; if a date has passed, at once."),
     )

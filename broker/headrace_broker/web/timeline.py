@@ -57,6 +57,7 @@ class Entry:
     reason: str
     error: dict[str, str] | None
     next_at: datetime | None
+    operation: str = ""  # the id of the bulk operation that did it
     details: list[str] = field(default_factory=list)
 
 
@@ -64,7 +65,11 @@ def timeline(events: Sequence[EventRow], secret: Sequence[str]) -> list[Entry]:
     """Entries in the order of the events; labels of `secret` names are masked."""
     entries: list[Entry] = []
     moved: dict[int, tuple[EventRow, Entry]] = {}
+    operations: dict[int, str] = {}  # bulk operations by the event that they made, or the lease whose end they asked for
     for event in events:
+        if event.kind.name == "OPERATION":
+            operations[event.seq] = (event.data or b"").decode()
+            continue
         details = _details(event, secret)
         if isinstance(event.kind, NoteKind) and event.seq in moved:
             parent, entry = moved[event.seq]
@@ -72,10 +77,14 @@ def timeline(events: Sequence[EventRow], secret: Sequence[str]) -> list[Entry]:
                 entry.details += details
                 continue
         state = event.state if event.kind is not Kind.UPDATED else None
-        entry = Entry(event.at, event.seq, _what(event), state, event.actor, event.agent, event.reason, event.error, event.available_at, details)
+        entry = Entry(event.at, event.seq, _what(event), state, event.actor, event.agent, event.reason, event.error, event.available_at, details=details)
         entries.append(entry)
         if isinstance(event.kind, Kind):
             moved[event.seq] = (event, entry)
+    for seq, operation in operations.items():
+        asked = [entry for entry in entries if entry.seq == seq and entry.what == WORDS[NoteKind.ABORT_REQUESTED]]
+        for entry in asked or [entry for entry in entries if entry.seq == seq]:
+            entry.operation = operation
     return entries
 
 
