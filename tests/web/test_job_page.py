@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 from headrace_broker.store.embedded import EmbeddedPostgres
-from headrace_client import AdminClient, Client, JobSpec, State
+from headrace_client import AdminClient, Client, JobSpec, State, Submitted
 
 from tests.support.processes import until
 from tests.support.shared import Site, site, text_of
@@ -51,7 +51,7 @@ async def test_details_tell_score_reason_runs_attempts_settings_and_who_did_what
     assert "9 = type 7 + instance 0 + job 2" in said
     assert "run 2, attempt 3 of 3" in said and "side=left" in said
     assert "requeued: run 2 began by manager" in said and "the server was repaired" in said
-    assert "attempt 3 failed" in said
+    assert "attempt 3 failed" in said and "attempt 3 began on tester" in said
     assert "priority 7 person 0" in said and "max_attempts 3 code 5" in said
     assert "job.requeue" in said, "the audit of the job"
     waiting = (await client.submit("nobody")).job_id
@@ -64,13 +64,14 @@ async def test_every_form_of_a_job_does_what_it_says_and_asks_why(browser: Brows
     at = f"/jobs/{job_id}"
     await browser.post(f"{at}/priority", priority="12")
     assert "say why" in await browser.get(at) and (await client.get(job_id)).priority == 0
-    for path, fields in (
+    wishes: tuple[tuple[str, dict[str, str]], ...] = (
         ("priority", {"priority": "12"}),
         ("keep", {"how": "after", "value": "3d"}),
         ("hold", {}),
         ("payload", {"payload": '{"a": 1.10}'}),
-    ):
-        await browser.post(f"{at}/{path}", reason="so it was wished", **fields)
+    )
+    for path, fields in wishes:
+        await browser.post(f"{at}/{path}", 303, reason="so it was wished", **fields)
     job = await client.get(job_id, full=True)
     assert (job.priority, job.delete_after_s, job.hold, job.payload) == (12, 3 * 86_400, True, b'{"a": 1.10}')
     said = text_of(await browser.get(at))
@@ -104,7 +105,8 @@ async def test_a_running_job_is_aborted_and_started_anew(browser: Browser, clien
     await browser.post(f"/jobs/{job_id}/requeue", reason="it hangs", abort_first="true", grace="5s")
 
     async def again() -> bool:
-        return (await client.get(job_id)).run == 2
+        job = await client.get(job_id)
+        return job.run == 2 and job.state is State.PROCESSING
 
     await until(again)
     await browser.post(f"/jobs/{job_id}/abort", reason="enough", force="true")
@@ -119,6 +121,8 @@ async def test_a_payload_that_is_not_json_is_not_lost_and_changes_nothing(browse
     answer = await browser.post(f"/jobs/{job_id}/requeue", status=200, reason="try", payload='{"mine": 7,}')
     assert "not JSON" in answer.text and "{&#34;mine&#34;: 7,}" in answer.text
     assert (await client.get(job_id)).run == 1
+    again = await browser.client.get(f"/jobs/{job_id}/requeue")
+    assert (again.status_code, again.headers["location"]) == (303, f"/jobs/{job_id}")
     await browser.post(f"/jobs/{job_id}/requeue", reason="try", payload='{"mine": 12345678901234567890}')
     job = await client.wait(job_id)
     assert job.run == 2 and (await client.get(job_id, full=True)).payload == b'{"mine": 12345678901234567890}'
@@ -208,20 +212,28 @@ async def test_the_graph_shows_instance_dependencies_and_children(browser: Brows
 
 
 async def test_a_graph_is_bounded_and_says_so(browser: Browser, client: Client) -> None:
-    found = await client.submit_many([JobSpec("nobody", number, instance_id="crowd") for number in range(330)])
-    page = await browser.get(f"/jobs/{found[0].job_id}?tab=graph")
+    first, *_ = await client.submit_many([JobSpec("nobody", number, instance_id="crowd") for number in range(330)])
+    assert isinstance(first, Submitted)
+    page = await browser.get(f"/jobs/{first.job_id}?tab=graph")
     assert page.count("<rect ") == 300 and "Not all of it is drawn" in page
+
+
+def own_address(page: str) -> str:
+    """Where the part of a page that follows its job asks."""
+    found = re.search(r'hx-get="([^"]+)"', page)
+    assert found
+    return html.unescape(found[1])
 
 
 async def test_a_part_that_has_not_changed_is_not_sent_again(browser: Browser, client: Client) -> None:
     job_id = (await client.submit("nobody")).job_id
     page = await browser.get(f"/jobs/{job_id}")
-    address = html.unescape(re.search(r'hx-get="([^"]+)"', page)[1])
+    address = own_address(page)
     part = {"HX-Request": "true"}
     answer = await browser.client.get(address, headers=part)
     assert answer.status_code == 200 and "<html" not in answer.text and 'hx-swap-oob="true"' in answer.text
     assert 'id="actions"' not in answer.text, "forms that somebody fills in stay as long as the job stands where it stood"
-    address = html.unescape(re.search(r'hx-get="([^"]+)"', answer.text)[1])
+    address = own_address(answer.text)
     assert (await browser.client.get(address, headers=part)).status_code == 204
     await client.abort([job_id], reason="changed")
     answer = await browser.client.get(address, headers=part)

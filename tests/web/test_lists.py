@@ -113,8 +113,7 @@ async def test_an_agent_is_drained_and_goes_on(browser: Browser, client: Client,
     assert (await client.wait(job_id)).state is State.COMPLETED
     audit = await browser.get("/audit?action=agent.drain")
     assert "the machine is replaced" in audit
-    await browser.post("/agent-drain", agent="nobody", reason="x")
-    assert "notice failed" in await browser.get("/agents")
+    assert "no agent" in (await browser.post("/agent-drain", status=404, agent="nobody", reason="x")).text
     assert "No agent matches" in await browser.get("/agents?find=nobody-of-this-name")
 
 

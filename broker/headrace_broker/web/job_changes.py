@@ -116,10 +116,15 @@ def _grace_s(visit: Visit) -> float:
     return forms.duration_s("grace", visit.field("grace") or "30", MAX_GRACE_S)
 
 
-PAGES: dict[str, Page] = {}
+async def to_job(visit: Visit) -> Response:
+    """Where a form was sent there is no page; a browser that comes back to it is led to the job's."""
+    return RedirectResponse(visit.address(f"/jobs/{_job_id(visit)}"), 303)
+
+
 ACTIONS: dict[str, tuple[Role, Page]] = {
     f"/jobs/{{job_id}}/{name}": (Role.OPERATOR, action)
     for name, action in {
         "requeue": requeue, "abort": abort, "purge": purge, "hold": hold, "release": release, "priority": priority, "keep": keep, "payload": payload,
     }.items()
 }  # fmt: skip
+PAGES: dict[str, Page] = dict.fromkeys(ACTIONS, to_job)

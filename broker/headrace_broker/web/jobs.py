@@ -45,7 +45,8 @@ async def page(visit: Visit) -> Response:
     totals = {state: sum(by_state.get(state, 0) for by_state in counts.values()) for state in render.STATE_NAMES}
     asked = {name for name, value in query.items() if value}
     values: dict[str, Any] = {
-        "jobs": jobs, "query": query, "link": link, "asked": asked, "narrowed": bool(asked - ALWAYS_SEEN), "first": not after and not back,
+        "jobs": jobs, "query": query, "link": link, "asked": asked, "narrowed": bool(asked - ALWAYS_SEEN), "filtered": bool(asked - {"order"}),
+        "first": not after and not back,
         "short": len(jobs) < PAGE and not found.complete, "searched_until_s": found.searched_until_s, "totals": totals if _only_types(wanted) else {},
         "matched": sum(totals[state] for state in wanted.wanted_states) if wanted.counted else None, "by_score": _only_types(wanted),
         "types": [entry.name for entry in owner.types.of_domain(visit.domain)], "here": link(), **_places(link, found, jobs, order, after, back),
@@ -157,7 +158,12 @@ def _link(visit: Visit, query: dict[str, str], **changed: str) -> str:
     return visit.address("/jobs", **{**query, **changed})
 
 
-PAGES: dict[str, Page] = {"/jobs": page}
+async def to_list(visit: Visit) -> Response:
+    """Where a form was sent there is no page; a browser that comes back to it is led to the list."""
+    return RedirectResponse(visit.address("/jobs"), 303)
+
+
+PAGES: dict[str, Page] = {"/jobs": page, "/jobs-chosen": to_list}
 ACTIONS: dict[str, tuple[Role, Page]] = {
     "/jobs-chosen": (Role.OPERATOR, chosen), "/job-requeue": (Role.OPERATOR, requeue), "/job-abort": (Role.OPERATOR, abort), "/job-purge": (Role.OPERATOR, purge),
     "/job-priority": (Role.OPERATOR, priority), "/job-hold": (Role.OPERATOR, hold), "/job-release": (Role.OPERATOR, release),

@@ -27,6 +27,8 @@ WORDS = {
     Kind.DEPENDENCIES_MET: "all that it depends on has completed",
     Kind.DEPENDENCY_FAILED: "ended, because a job that it depends on did not complete",
     Kind.UPDATED: "changed",
+}
+NOTE_WORDS = {
     NoteKind.ABORT_REQUESTED: "its end was asked for",
     NoteKind.CHECKPOINT: "checkpoint stored",
     NoteKind.LATE_OUTCOME: "an outcome came too late and changed nothing",
@@ -82,7 +84,7 @@ def timeline(events: Sequence[EventRow], secret: Sequence[str]) -> list[Entry]:
         if isinstance(event.kind, Kind):
             moved[event.seq] = (event, entry)
     for seq, operation in operations.items():
-        asked = [entry for entry in entries if entry.seq == seq and entry.what == WORDS[NoteKind.ABORT_REQUESTED]]
+        asked = [entry for entry in entries if entry.seq == seq and entry.what == NOTE_WORDS[NoteKind.ABORT_REQUESTED]]
         for entry in asked or [entry for entry in entries if entry.seq == seq]:
             entry.operation = operation
     return entries
@@ -92,7 +94,8 @@ def _what(event: EventRow) -> str:
     if event.kind is NoteKind.ABORT_STEP:
         step = (event.data or b"").decode()
         return STEPS.get(step, f"abort: {step}")
-    words = WORDS.get(event.kind) or event.kind.name.lower().replace("_", " ")
+    known = WORDS.get(event.kind) if isinstance(event.kind, Kind) else NOTE_WORDS.get(event.kind)  # their numbers are the same
+    words = known or event.kind.name.lower().replace("_", " ")
     return words.format(attempt=event.attempt, run=event.run)
 
 

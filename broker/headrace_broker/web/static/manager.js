@@ -43,7 +43,9 @@ function setLive(on) {
 
 function refresh() {
   if (!isLive() || document.hidden || !window.htmx) return;
-  document.querySelectorAll("[data-live]").forEach((part) => window.htmx.trigger(part, "headrace:refresh"));
+  document.querySelectorAll("[data-live]").forEach((part) => {
+    if (!part.querySelector("details.act[open]")) window.htmx.trigger(part, "headrace:refresh"); // somebody fills in a form
+  });
 }
 
 let scrolled = {}, atEnd = false;
