@@ -23,6 +23,7 @@ class Options(BaseModel):
     data_dir: Path | None = Field(None, description="directory of the embedded Postgres (default: below the user's state directory; for root /var/lib/headrace)")
     listen: list[str] = Field(["127.0.0.1:7233"], description="HOST:PORT or unix:PATH to serve gRPC on; may be repeated; port 0 picks a free one")
     http_listen: str = Field("127.0.0.1:7280", description="HOST:PORT for the manager's pages, /metrics, /healthz and /readyz, or off")
+    behind_proxy: bool = Field(False, description="the HTTP listener is reached through a proxy alone: believe its X-Forwarded-Prefix, -Proto, -Host and -For")
     login_link: bool = Field(False, description="print a link at start that logs in to the manager once; without --database-url there is always one")
     redact: str = Field(
         "password,passwd,passphrase,secret,token,apikey,authorization,credential,privatekey,cookie",

@@ -3,68 +3,45 @@
 import asyncio
 import html
 import re
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import asyncpg
 import httpx
 from headrace_broker.store.embedded import EmbeddedPostgres
 
-from tests.support.processes import BrokerProcess, Process, start_agent, start_broker
-from tests.web.conftest import Browser
+from tests.support.processes import BrokerProcess, start_agent
+from tests.support.web import Browser, shared_broker
 
 
 @dataclass(frozen=True)
 class Site:
-    """A broker with pages, and who logs in: the cookie of an administrator's session."""
+    """A broker with pages and an agent; a token's secret for each role; `directory`: where the agent's handlers look for files."""
 
     broker: BrokerProcess
-    agent: Process
     base: str
-    cookies: dict[str, str]
+    secrets: dict[str, str]
     directory: Path
-    database: str
 
     @asynccontextmanager
-    async def browser(self) -> AsyncIterator[Browser]:
-        """The administrator's session."""
-        async with httpx.AsyncClient(base_url=self.base, cookies=self.cookies) as client:
-            yield Browser(client, self.base)
+    async def browser(self, role: str = "admin") -> AsyncIterator[Browser]:
+        """A session of this role."""
+        async with httpx.AsyncClient(base_url=self.base, timeout=30) as client:
+            browser = Browser(client, self.base)
+            await browser.log_in(token=self.secrets[role])
+            yield browser
 
 
 @contextmanager
-def site(postgres: EmbeddedPostgres, name: str, *options: str) -> Iterator[Site]:
+def site(postgres: EmbeddedPostgres, name: str, directory: Path, *options: str) -> Iterator[Site]:
     """A broker with an agent of `tests.support.handlers`, on a database of its own."""
-    directory = Path(tempfile.mkdtemp(prefix="headrace-test-"))
-    directory.chmod(0o755)
-    dsn = postgres.dsn.replace("/headrace?", f"/{name}?")
-
-    async def administer(statement: str) -> None:
-        con = await asyncpg.connect(postgres.dsn.replace("/headrace?", "/postgres?"))
-        await con.execute(statement)
-        await con.close()
-
-    async def log_in(base: str, link: str) -> dict[str, str]:
-        async with httpx.AsyncClient(base_url=base) as client:
-            assert (await client.get(link)).status_code == 303
-            return dict(client.cookies)
-
-    with asyncio.Runner() as runner:
-        runner.run(administer(f"create database {name} template headrace"))
-        broker = runner.run(start_broker(directory, "--login-link", *options, database=dsn))
-        agent = runner.run(start_agent(directory, broker.address))
-        base = f"http://{broker.ready['http']}"
+    with shared_broker(postgres, name, *options) as shared, asyncio.Runner() as runner:
+        agent = runner.run(start_agent(directory, shared.broker.address))
         try:
-            yield Site(broker, agent, base, runner.run(log_in(base, broker.ready["web"])), directory, dsn)
+            yield Site(shared.broker, shared.base, shared.secrets, directory)
         finally:
             runner.run(agent.kill())
-            runner.run(broker.kill())
-            runner.run(administer(f"drop database {name} with (force)"))
-            shutil.rmtree(directory, ignore_errors=True)
 
 
 def text_of(page: str) -> str:

@@ -11,13 +11,13 @@ from headrace_client import AdminClient, Client, JobSpec, State
 
 from tests.support.processes import until
 from tests.support.shared import Site, site, text_of
-from tests.web.conftest import Browser
+from tests.support.web import Browser
 
 
 @pytest.fixture(scope="module")
-def shop(postgres: EmbeddedPostgres) -> Iterator[Site]:
+def shop(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One broker and agent for all of these."""
-    with site(postgres, "lists") as one:
+    with site(postgres, "lists", tmp_path_factory.mktemp("lists")) as one:
         yield one
 
 
@@ -76,7 +76,7 @@ async def test_what_is_done_to_chosen_jobs_is_shown_first(browser: Browser, clie
     await client.wait(failed)
     waiting = [(await client.submit("nobody", instance_id="chosen")).job_id for _ in range(3)]
     all_ = [str(job_id) for job_id in (failed, *waiting)]
-    answer = await browser.post("/jobs-chosen", status=200, deed="abort", job_id=all_)
+    answer = await browser.post("/jobs-chosen", 200, deed="abort", job_id=all_)
     said = text_of(answer.text)
     assert "Abort 4 chosen jobs?" in said and "3 of 4" in said and "are told why" in said
     assert {(await client.get(job_id)).state for job_id in waiting} == {State.WAITING}, "nothing was done yet"
@@ -113,7 +113,7 @@ async def test_an_agent_is_drained_and_goes_on(browser: Browser, client: Client,
     assert (await client.wait(job_id)).state is State.COMPLETED
     audit = await browser.get("/audit?action=agent.drain")
     assert "the machine is replaced" in audit
-    assert "no agent" in (await browser.post("/agent-drain", status=404, agent="nobody", reason="x")).text
+    assert "no agent" in (await browser.post("/agent-drain", 404, agent="nobody", reason="x")).text
     assert "No agent matches" in await browser.get("/agents?find=nobody-of-this-name")
 
 

@@ -6,7 +6,6 @@ from headrace_broker.actions.agents import hold_back
 from headrace_broker.shards.session import Session
 from headrace_broker.web import forms, parts
 from headrace_broker.web.manager import Page, Visit
-from headrace_broker.web.sessions import Role
 
 MOST = 200
 """Agents of one page; a filter finds the others."""
@@ -52,4 +51,4 @@ def _texts(session: Session) -> list[str]:
 
 
 PAGES: dict[str, Page] = {"/agents": page}
-ACTIONS: dict[str, tuple[Role, Page]] = {"/agent-drain": (Role.OPERATOR, drain), "/agent-resume": (Role.OPERATOR, resume)}
+ACTIONS: dict[str, Page] = {"/agent-drain": drain, "/agent-resume": resume}

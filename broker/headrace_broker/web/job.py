@@ -16,13 +16,14 @@ from headrace_broker.store.audit import AuditFilter
 from headrace_broker.web import forms, job_data, job_graph, job_log, parts
 from headrace_broker.web.documents import MASK, is_secret
 from headrace_broker.web.manager import Page, Visit
-from headrace_broker.web.sessions import Role
 from headrace_broker.web.timeline import abort_told, timeline
 from headrace_broker.web.types import setting_rows
 
 MOST_RUNS = 20
 MOST_AUDIT = 20
 NEWEST_RUN = 32_767
+SEES_SECRETS = "/jobs/{job_id}/payload"
+"""Whoever may change a payload sees all of it."""
 LIVE = ("details", "log", "graph")
 """Tabs that follow the job."""
 
@@ -37,8 +38,8 @@ async def show(visit: Visit, job_id: int, tab: str, *, draft: str = "", problem:
     if tab not in TABS:
         raise InvalidField("tab", f"one of {', '.join(TABS)}")
     job = await visit.jobs.get(job_id, visit.domain, full=tab == "data")
-    row, operator = job.row, visit.session.allows(Role.OPERATOR)
-    secret = () if operator else visit.services.redact
+    row = job.row
+    secret = () if visit.may(SEES_SECRETS) else visit.services.redact
     fragment = parts.follows(visit)
     values: dict[str, Any] = {
         "job": job, "row": row, "tab": tab, "tabs": TABS, "live": tab in LIVE, "created_at_s": created_at_s(job_id), "settled": row.state in SETTLED,
@@ -56,7 +57,7 @@ async def _details(visit: Visit, job: JobRead, secret: tuple[str, ...]) -> dict[
     _, events = await reads.events(job_id, visit.domain)
     _, runs = await reads.runs(job_id, visit.domain, full=False, below=NEWEST_RUN, limit=MOST_RUNS)
     done = None
-    if visit.session.allows(Role.OPERATOR):
+    if visit.may("/audit"):
         done = (await answered(visit.services.audit.page(AuditFilter(visit.domain, target=f"job/{job_id}"), below=None, limit=MOST_AUDIT))).rows
     settings = setting_rows(owner.types.by_id[job.row.type_id])
     return {
@@ -80,4 +81,4 @@ def _lease(owner: Owner, job: JobRead) -> str:
 Tab = Callable[[Visit, JobRead, tuple[str, ...]], Awaitable[dict[str, Any]]]
 TABS: dict[str, Tab] = {"details": _details, "log": job_log.values, "data": job_data.values, "graph": job_graph.values}
 PAGES: dict[str, Page] = {"/jobs/{job_id}": page, "/jobs/{job_id}/tail": job_log.tail}
-ACTIONS: dict[str, tuple[Role, Page]] = {}
+ACTIONS: dict[str, Page] = {}

@@ -10,7 +10,6 @@ from headrace_broker.shards import changes
 from headrace_broker.shards.intents import Verb
 from headrace_broker.web import forms, job
 from headrace_broker.web.manager import Page, Visit
-from headrace_broker.web.sessions import Role
 
 MAX_GRACE_S = 86_400.0
 
@@ -121,8 +120,8 @@ async def to_job(visit: Visit) -> Response:
     return RedirectResponse(visit.address(f"/jobs/{_job_id(visit)}"), 303)
 
 
-ACTIONS: dict[str, tuple[Role, Page]] = {
-    f"/jobs/{{job_id}}/{name}": (Role.OPERATOR, action)
+ACTIONS: dict[str, Page] = {
+    f"/jobs/{{job_id}}/{name}": action
     for name, action in {
         "requeue": requeue, "abort": abort, "purge": purge, "hold": hold, "release": release, "priority": priority, "keep": keep, "payload": payload,
     }.items()

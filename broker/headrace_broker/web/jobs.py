@@ -17,7 +17,6 @@ from headrace_broker.shards.intents import Verb
 from headrace_broker.web import filters, forms, render
 from headrace_broker.web.deeds import DEEDS, takes
 from headrace_broker.web.manager import Page, Visit, html
-from headrace_broker.web.sessions import Role
 
 PAGE = 50
 MOST_IDS = 1000
@@ -164,7 +163,6 @@ async def to_list(visit: Visit) -> Response:
 
 
 PAGES: dict[str, Page] = {"/jobs": page, "/jobs-chosen": to_list}
-ACTIONS: dict[str, tuple[Role, Page]] = {
-    "/jobs-chosen": (Role.OPERATOR, chosen), "/job-requeue": (Role.OPERATOR, requeue), "/job-abort": (Role.OPERATOR, abort), "/job-purge": (Role.OPERATOR, purge),
-    "/job-priority": (Role.OPERATOR, priority), "/job-hold": (Role.OPERATOR, hold), "/job-release": (Role.OPERATOR, release),
+ACTIONS: dict[str, Page] = {
+    "/jobs-chosen": chosen, "/job-requeue": requeue, "/job-abort": abort, "/job-purge": purge, "/job-priority": priority, "/job-hold": hold, "/job-release": release,
 }  # fmt: skip
