@@ -21,14 +21,17 @@ LOOKS = ((390, "dark"), (1400, "light"))
 
 @pytest.fixture
 async def page(broker: BrokerProcess) -> AsyncIterator[Page]:
-    """A logged-in browser; what a page logs as an error, or throws, fails the test."""
+    """A logged-in browser; what a page logs as an error, or throws, fails the test; but a form may be refused (400)."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         context = await browser.new_context()
         page = await context.new_page()
         wrong: list[str] = []
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page.on(
+            "console",
+            lambda message: wrong.append(f"{message.text} {message.location['url']}") if message.type == "error" and "status of 400" not in message.text else None,
+        )
         page.on("dialog", lambda dialog: wrong.append(f"a dialog: {dialog.message}"))
         await page.goto(broker.ready["web"])
         yield page
