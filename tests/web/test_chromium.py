@@ -27,7 +27,8 @@ async def page(broker: BrokerProcess) -> AsyncIterator[Page]:
         page = await context.new_page()
         wrong: list[str] = []
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        refused = "status of 400"  # of a form that comes back with what is wrong in it
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" and refused not in message.text else None)
         page.on("dialog", lambda dialog: wrong.append(f"a dialog: {dialog.message}"))
         await page.goto(broker.ready["web"])
         yield page
