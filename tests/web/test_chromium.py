@@ -54,7 +54,7 @@ async def look(page: Page, base: str, path: str) -> None:
 
 @pytest.mark.timeout(300)
 async def test_pages_of_an_empty_and_of_a_full_broker(page: Page, base: str, client: Client, admin: AdminClient, agent: Process, directory: Path) -> None:
-    for path in ("/", "/jobs", "/agents", "/schedules", "/schedule-new", "/access", "/access?tab=users", "/access?tab=sessions", "/account", "/audit"):
+    for path in ("/", "/jobs", "/agents", "/schedules", "/schedule-new", "/access", "/access?tab=users", "/audit"):
         await look(page, base, path)
     hostile = (await client.submit("nobody", {HOSTILE: HOSTILE}, instance_id=HOSTILE, labels={"a": HOSTILE})).job_id
     await client.abort([hostile], reason=HOSTILE)
