@@ -125,13 +125,14 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class PayloadRow:
-    """A payload that a job has or had. `seq`: the event that brought it, 0: the submission, of which `at` and `actor` are not told. `data` None: not asked for."""
+    """A version of a job's payload; `at` None: with the submission, whose version is 0."""
 
-    seq: int
+    version: int
     at: datetime | None
     actor: str
-    size_bytes: int
-    data: bytes | None
+    content_type: str
+    payload_bytes: int
+    payload: bytes | None
 
 
 class Reads:
@@ -166,6 +167,11 @@ class Reads:
             for r in await self._pool.fetch(sql("run_list"), job_id, class_of(job_id), full, below, limit)
         ]  # fmt: skip
 
+    async def payloads(self, job_id: int, *, version: int | None, below: int, limit: int) -> list[PayloadRow]:
+        """Versions of a job's payload, newest first: the one that is named, with its bytes, or else those below one."""
+        rows = await self._pool.fetch(sql("payload_list"), job_id, class_of(job_id), version, below, limit)
+        return [PayloadRow(r["version"], r["at"], r["actor"] or "", r["content_type"] or "", r["payload_bytes"], r["payload"]) for r in rows]
+
     async def oldest(self, type_id: int, above: int, limit: int) -> list[int]:
         """Ids of jobs of a type above one, oldest first."""
         return [row["job_id"] for row in await self._pool.fetch(sql("job_oldest"), type_id, above, limit)]
@@ -178,11 +184,6 @@ class Reads:
     async def last_logs(self, job_id: int, *, lease_epoch: int, min_level: int, before: tuple[int, int], limit: int) -> list[LogRow]:
         """The newest lines before (lease epoch, line number), oldest first; of one attempt when `lease_epoch` is not 0."""
         return [_log(row) for row in await self._pool.fetch(sql("log_last"), job_id, class_of(job_id), lease_epoch, min_level, before[0], before[1], limit)]
-
-    async def payloads(self, job_id: int, wanted: Sequence[int], limit: int) -> list[PayloadRow]:
-        """The newest `limit` versions of a job's payload and the submission, newest first; those of the `wanted` seqs with their bytes."""
-        rows = await self._pool.fetch(sql("payload_versions"), job_id, class_of(job_id), list(wanted), limit)
-        return [PayloadRow(r["seq"], r["at"], r["actor"] or "", r["bytes"], r["data"]) for r in rows]
 
     async def alerts(self, type_ids: Sequence[int], *, below: int, limit: int) -> list[AlertRow]:
         """Alerts of these types, newest first, with ids below `below`."""

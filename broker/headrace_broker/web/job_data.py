@@ -11,6 +11,7 @@ from headrace_broker.web.manager import Visit
 
 MOST_VERSIONS = 50
 MOST_RUN = 32_766
+MOST_SEQ = 2**31 - 1
 
 
 async def values(visit: Visit, job: JobRead, secret: tuple[str, ...]) -> dict[str, Any]:
@@ -24,20 +25,26 @@ async def values(visit: Visit, job: JobRead, secret: tuple[str, ...]) -> dict[st
             raise InvalidField("run", f"job {row.job_id} has no run {run} to which anything happened")
         payload, result, version = found[0].payload, found[0].result, found[0].payload_seq
     compared = _compared(visit)
-    versions = await reads.payloads(row.job_id, compared or (), MOST_VERSIONS)
+    _, versions = await reads.payloads(row.job_id, visit.domain, version=None, below=MOST_SEQ, limit=MOST_VERSIONS)
     changed = None
     if compared is not None:
-        stored = {one.seq: one.data for one in versions}
-        if not all(seq in stored for seq in compared):
-            raise InvalidField("from", "there are no such versions of the payload")
-        changed = await asyncio.to_thread(difference, stored[compared[0]], stored[compared[1]], secret)
+        old, new = [await _version(visit, row.job_id, version_) for version_ in compared]
+        changed = await asyncio.to_thread(difference, old, new, secret)
     return {
         "run": run, "payload": await asyncio.to_thread(document, payload, row.content_type, secret), "result": await asyncio.to_thread(document, result, None, secret),
         "version": version, "versions": versions, "compared": compared, "changed": changed,
     }  # fmt: skip
 
 
+async def _version(visit: Visit, job_id: int, version: int) -> bytes | None:
+    """The bytes of one version of the payload."""
+    _, found = await visit.jobs.payloads(job_id, visit.domain, version=version, below=MOST_SEQ, limit=1)
+    if not found:
+        raise InvalidField("from", f"job {job_id} has no version {version} of its payload")
+    return found[0].payload
+
+
 def _compared(visit: Visit) -> tuple[int, int] | None:
     if not visit.query("from") and not visit.query("to"):
         return None
-    return forms.whole("from", visit.query("from"), 0, 2**31 - 1), forms.whole("to", visit.query("to"), 0, 2**31 - 1)
+    return forms.whole("from", visit.query("from"), 0, MOST_SEQ - 1), forms.whole("to", visit.query("to"), 0, MOST_SEQ - 1)
