@@ -98,13 +98,21 @@ async def test_each_role_may_make_the_calls_of_its_rows_and_no_others(stubs: Stu
     wrong = []
     for path, method in _methods().items():
         for role, secret in secrets.items():
-            kind = ("stream" if method.client_streaming else "unary") + ("_stream" if method.server_streaming else "_unary")
-            call = getattr(stubs.channel, kind)(path)(iter([b"\xff"]) if method.client_streaming else b"\xff", metadata=bearer(secret), timeout=20)
-            code = await call.code()
+            code = await _code(stubs.channel, path, method, bearer(secret))
             wanted = grpc.StatusCode.INVALID_ARGUMENT if Role[role.upper()] in LEAST[path] else grpc.StatusCode.PERMISSION_DENIED
             if code is not wanted:
                 wrong.append((path, role, code, wanted))
     assert not wrong
+
+
+async def _code(channel: grpc.aio.Channel, path: str, method: Any, metadata: Any) -> grpc.StatusCode:
+    """What is answered to bytes that are no message. Made again while gRPC's client hides the answer, as it does when that comes before the request is out."""
+    kind = ("stream" if method.client_streaming else "unary") + ("_stream" if method.server_streaming else "_unary")
+    while True:
+        call = getattr(channel, kind)(path)(iter([b"\xff"]) if method.client_streaming else b"\xff", metadata=metadata, timeout=20)
+        code: grpc.StatusCode = await call.code()
+        if await call.details() != "Internal error from Core":
+            return code
 
 
 async def test_without_a_valid_token_nothing_is_served(stubs: Stubs, secrets: dict[str, str]) -> None:
