@@ -113,6 +113,7 @@ CLASSES: dict[Reason, type[HeadraceError]] = {
     Reason.TYPE_NOT_FOUND: NotFound,
     Reason.AGENT_NOT_FOUND: NotFound,
     Reason.SCHEDULE_NOT_FOUND: NotFound,
+    Reason.ALERT_PART_NOT_FOUND: NotFound,
     Reason.TOKEN_NOT_FOUND: NotFound,
     Reason.TOKEN_NAME_TAKEN: Conflict,
     Reason.TOKEN_MISSING: Unauthenticated,
