@@ -10,6 +10,8 @@ from dataclasses import dataclass
 HOUR_S = 3600.0
 RETRY_S = (5.0, 300.0)
 """First and longest wait before a message is sent again; doubled each time, spread by a fifth."""
+PASSED_BY_TRIES = 5
+"""A message that was tried so often lets others go first: it may be the message that is not taken, and not the channel."""
 GIVE_UP_S = 3 * 86_400.0
 """A notice that could not be delivered for so long is given up, and says so."""
 
@@ -46,16 +48,17 @@ def plan(waiting: Sequence[Waiting], sent_s: Sequence[float], cap: int, now: flo
     waiting = [notice for notice in waiting if notice.notice_id not in given_up]
     if not waiting:
         return Plan(given_up=given_up)
-    again = [notice for notice in waiting if notice.batch_id is not None]
     recent = [at for at in sent_s if at > now - HOUR_S]
     room = cap - len(recent)
-    if again:
-        first = [notice for notice in again if notice.batch_id == again[0].batch_id]
-        due_s = max(first[0].next_try_s, recent[-cap] + HOUR_S if room <= 0 else 0.0)
-        return Plan(tuple(first), last=room == 1, given_up=given_up) if now >= due_s else Plan(until_s=due_s, given_up=given_up)
     if room <= 0:
         return Plan(until_s=recent[-cap] + HOUR_S, given_up=given_up)
-    return Plan(tuple(waiting if room == 1 else waiting[:1]), last=room == 1, given_up=given_up)
+    again, fresh = [notice for notice in waiting if notice.batch_id is not None], [notice for notice in waiting if notice.batch_id is None]
+    due = [notice for notice in again if notice.next_try_s <= now]
+    if due:
+        return Plan(tuple(notice for notice in again if notice.batch_id == due[0].batch_id), last=room == 1, given_up=given_up)
+    if again and (not fresh or min(notice.tries for notice in again) < PASSED_BY_TRIES):
+        return Plan(until_s=min(notice.next_try_s for notice in again), given_up=given_up)
+    return Plan(tuple(fresh if room == 1 else fresh[:1]), last=room == 1, given_up=given_up)
 
 
 def retry_s(tries: int, chance: float) -> float:

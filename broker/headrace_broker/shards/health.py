@@ -1,4 +1,4 @@
-"""How the flushes of this broker go: the slowest and the failed ones of the last minutes, for the rule that watches the database. Costs a flush, not a job, next to nothing."""
+"""How the flushes of this broker go: the slowest and the failed ones of the last hour, for the rule that watches the database. Costs a flush a little, a job nothing."""
 
 from collections import deque
 

@@ -136,7 +136,7 @@ class Lanes:
         return None if lane is None else lane.since()
 
     def oldest(self, type_id: int) -> int | None:
-        """Since when the job of a type that has been ready longest has been, as an id. Entries that may not count are passed over; None: there is no other near the fronts."""
+        """Since when the job of a type that is ready longest has been, as an id. Entries that may not count are passed over; None: no other is near the fronts."""
         found: int | None = None
         for lane in self._by_type.get(type_id, {}).values():
             front = range(lane.head, min(len(lane.ids), lane.head + _LOOKED_AT))

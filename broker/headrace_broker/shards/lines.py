@@ -430,7 +430,7 @@ class Lines:
                 yield line, priority, ids
 
     def oldest(self) -> dict[int, int]:
-        """Since when the job that has been ready longest has been, as an id, of each type that has ready ones here. In time that grows with the lines, not with the jobs."""
+        """Since when the job that is ready longest has been, as an id, of each type that has ready ones here. Takes time for each line, not for each job."""
         found: dict[int, int] = {}
         for line_id in self.lanes.types():
             since, type_id = self.lanes.oldest(line_id), self._by_id[line_id].entry.type_id

@@ -137,9 +137,9 @@ class AlertStore:
         rows = await self._pool.fetch(sql("alert_notices_try"), list(notice_ids), batch_id, next_try_s, term)
         return [row["notice_id"] for row in rows]
 
-    async def sent(self, notice_ids: Sequence[int], now: float) -> None:
-        """A message was delivered."""
-        await self._pool.execute(sql("alert_notices_sent"), list(notice_ids), now)
+    async def sent(self, notice_ids: Sequence[int], now: float, remark: str = "") -> None:
+        """A message was delivered. Safe to repeat."""
+        await self._pool.execute(sql("alert_notices_sent"), list(notice_ids), now, remark[:500])
 
     async def failed(self, notice_ids: Sequence[int], why: str, next_try_s: float) -> None:
         """A message was not delivered."""
