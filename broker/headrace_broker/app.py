@@ -24,6 +24,9 @@ import structlog
 
 from headrace_broker import __version__
 from headrace_broker.actions.tokens import TokenTable
+from headrace_broker.alerts.desk import AlertDesk
+from headrace_broker.alerts.duty import Alerting
+from headrace_broker.alerts.facts import Watch
 from headrace_broker.config import Config, masked
 from headrace_broker.http import HttpServer, http_app
 from headrace_broker.maintenance import tidy_inbox
@@ -45,6 +48,7 @@ from headrace_broker.shards.owner import OwnerLimits
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import partitions
+from headrace_broker.store.alerts import AlertStore
 from headrace_broker.store.audit import AuditStore
 from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
 from headrace_broker.store.graph import GraphReads
@@ -135,11 +139,14 @@ class _App:
         ownership.testing = options.testing
         ownership.reader = DoorReader(options.payload_limit_bytes)
         self._metrics.gauges(lambda: _gauges(ownership, pool))
+        alert_store = AlertStore(pool)
+        desk = AlertDesk(alert_store, ownership)
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as exits:
             server = RpcServer(
                 ownership=ownership, reads=reads, finder=finder, graph=GraphReads(pool), settings=settings, statistics=statistics,
                 logs=LogWriter(pool, types.log_limits, types.domain_of, self._metrics), audit=audit, metrics=self._metrics,
                 payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks, tokens=tokens, auth=auth,
+                alerts=desk,
             )  # fmt: skip
             exits.push_async_callback(server.stop, 0)
             bound = await server.start(options.listen, _tls(options.tls_cert, options.tls_key, options.tls_client_ca))
@@ -154,7 +161,9 @@ class _App:
             index_logs = IndexLogs(LogIndexes(pool), lambda: ownership.owner.clock.now_s())
             rollup = Rollup(statistics, lambda: ownership.owner)
             tidy = TidyInbox(ownership.inbox, lambda: ownership.owner.doors.cursor.done)
+            alerting = Alerting(alert_store, ownership, Watch(statistics, ownership.inbox, ownership.health, asyncio.get_running_loop().time))
             side = [
+                tasks.create_task(alerting.run()),
                 tasks.create_task(repeat("doors", WatchDoors(ownership.inbox, lambda job_id: ownership.owner.live(job_id)).run_once, period_s=10.0, ownership=ownership)),
                 tasks.create_task(repeat("inbox", tidy.run_once, period_s=tidy_inbox.PERIOD_S, ownership=ownership)),
                 tasks.create_task(self._report_health(server, ownership)),

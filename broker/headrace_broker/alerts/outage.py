@@ -14,7 +14,7 @@ log = structlog.get_logger("headrace.alerts")
 
 
 class Outage:
-    """One outage after another. Told once it has lasted for a rule's `for_s`, again after its repeat_interval, and when it is over; what fails is tried again each pass."""
+    """One outage after another. Told once it has lasted for a rule's `for_s`, again after its repeat_interval, and when it is over; what fails is tried again."""
 
     def __init__(self, deliver: Send) -> None:
         self._deliver = deliver

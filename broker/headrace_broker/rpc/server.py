@@ -14,6 +14,8 @@ from headrace_proto.v1 import (
     admin_pb2_grpc,
     agents_pb2,
     agents_pb2_grpc,
+    alerts_pb2,
+    alerts_pb2_grpc,
     doors_pb2,
     doors_pb2_grpc,
     graph_pb2,
@@ -33,10 +35,12 @@ from headrace_proto.v1 import (
 )
 
 from headrace_broker.actions.tokens import TokenTable
+from headrace_broker.alerts.desk import AlertDesk
 from headrace_broker.metrics import Metrics
 from headrace_broker.rpc.access import Gate
 from headrace_broker.rpc.admin import AdminService
 from headrace_broker.rpc.agents import AgentsService
+from headrace_broker.rpc.alerts import AlertsService
 from headrace_broker.rpc.graph import GraphService
 from headrace_broker.rpc.instances import INSTANCES, add_instances
 from headrace_broker.rpc.interceptors import Guard
@@ -74,7 +78,7 @@ SERVICES = [
     TESTING,
     *(
         f"headrace.v1.{name}"
-        for module in (jobs_pb2, agents_pb2, admin_pb2, doors_pb2, limits_pb2, stats_pb2, logs_pb2, access_pb2, schedules_pb2, graph_pb2, lifecycle_pb2)
+        for module in (jobs_pb2, agents_pb2, admin_pb2, doors_pb2, limits_pb2, stats_pb2, logs_pb2, access_pb2, schedules_pb2, graph_pb2, lifecycle_pb2, alerts_pb2)
         for name in module.DESCRIPTOR.services_by_name
     ),
     health.SERVICE_NAME,
@@ -87,6 +91,7 @@ class RpcServer:
     def __init__(
         self, *, ownership: Ownership, reads: Reads, finder: Finder, graph: GraphReads, settings: SettingsStore, statistics: Statistics, logs: LogWriter,
         audit: AuditStore, metrics: Metrics, payload_limit: int, version: str, postgres_version: str, tasks: asyncio.TaskGroup, tokens: TokenTable, auth: bool,
+        alerts: AlertDesk,
     ) -> None:  # fmt: skip
         self._server = grpc.aio.server(interceptors=[Guard(metrics, Gate(tokens) if auth else None)], options=OPTIONS)
         self._health = health.aio.HealthServicer()
@@ -103,6 +108,7 @@ class RpcServer:
         add_instances(self._server, ownership)
         doors_pb2_grpc.add_DoorsServicer_to_server(DoorsService(ownership), self._server)  # type: ignore[no-untyped-call]
         add_testing(self._server, ownership)
+        alerts_pb2_grpc.add_AlertsServicer_to_server(AlertsService(alerts), self._server)  # type: ignore[no-untyped-call]
         access_pb2_grpc.add_AccessServicer_to_server(AccessService(tokens, audit), self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*SERVICES, reflection.SERVICE_NAME], self._server)
