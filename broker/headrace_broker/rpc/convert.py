@@ -337,7 +337,8 @@ _PLAIN = (
 )  # fmt: skip
 _ENUMS = ("exhausted_state", "on_dependency_failed")
 _DURATIONS = (
-    "timeout", "delete_completed_after", "delete_aborted_after", "delete_error_after", "start_within", "ageing", "alert_group_wait", "alert_group_interval", "alert_repeat_interval",
+    "timeout", "delete_completed_after", "delete_aborted_after", "delete_error_after", "start_within", "ageing",
+    "alert_group_wait", "alert_group_interval", "alert_repeat_interval",
     "alert_resolve_after",
 )  # fmt: skip
 CLEARABLE = {
