@@ -63,7 +63,7 @@ class AlertRule:
     `minimum` ended. "agent_lost": an agent went away without a word; told of for `window_s`. "no_agent": `minimum` jobs could start and no agent serves their type.
     "database": a flush took longer than `threshold`, or failed, within `window_s`. "door_open": a transaction keeps a job for longer than `threshold`.
 
-    `type`: one job type; empty: each of them. `lasting_s`: how long it must be so. `channels` empty: the default ones. The intervals are those of Prometheus Alertmanager.
+    `type`: one job type; empty: each of them. `lasting_s`: how long it must be so. `channels` empty: the default ones. Intervals: as in Prometheus Alertmanager.
     """
 
     name: str

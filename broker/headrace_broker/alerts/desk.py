@@ -59,7 +59,7 @@ class AlertDesk:
         channel = await self._answered(self._store.find_channel(caller.domain, name))
         secret = (await self._answered(self._store.secrets(channel.channel_id))).get(channel.channel_id)
         now = owner.clock.now_s()
-        message = words.test(f"headrace-test-{uuid.uuid4().hex[:16]}", channel.domain, channel.name, caller.shown, now)
+        message = words.trial(f"headrace-test-{uuid.uuid4().hex[:16]}", channel.domain, channel.name, caller.shown, now)
         try:
             delivered, said = True, await self._deliver(channel, secret, message, now)
         except Undelivered as error:

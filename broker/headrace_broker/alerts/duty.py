@@ -74,7 +74,7 @@ class Held:
 
 
 class Alerting:
-    """See the module. `monotonic` is the loop's clock; `chance` gives floats in [0, 1)."""
+    """See the module. `chance` gives floats in [0, 1)."""
 
     def __init__(self, store: AlertStore, ownership: Ownership, watch: Watch, *, deliver: Send = send, chance: Callable[[], float] = random.random) -> None:
         self._store = store
@@ -126,8 +126,8 @@ class Alerting:
         if fresh or findings is not None or any(group.next_s <= now for group in held.groups.values()):
             more = await self._move(held, now, findings, fresh=fresh)
         await self._send_waiting(held, now, tasks)
-        if self._loop_time() >= held.next_trim:
-            held.next_trim = self._loop_time() + TRIM_S
+        if self._watch.monotonic() >= held.next_trim:
+            held.next_trim = self._watch.monotonic() + TRIM_S
             await self._store.trim()
         return more
 
@@ -151,7 +151,7 @@ class Alerting:
 
     async def _findings(self, held: Held, now: float) -> dict[GroupKey, str] | None:
         """What the rules find that has lasted long enough, in words; None: it is not time to look."""
-        began = self._loop_time()
+        began = self._watch.monotonic()
         if began < held.next_rules:
             return None
         facts = await self._watch.look(held.owner, held.rules, now)
@@ -164,7 +164,7 @@ class Alerting:
                 if now - held.since.setdefault(key, now) >= rule.for_s:
                     lasting[key] = finding.summary
         held.since = {key: since for key, since in held.since.items() if key in found}
-        took = self._loop_time() - began
+        took = self._watch.monotonic() - began
         held.next_rules = began + max(RULES_S, took / RULES_SHARE)
         return lasting
 
@@ -257,10 +257,6 @@ class Alerting:
         finally:
             held.sending.discard(channel.channel_id)
             held.stale = True
-
-    @staticmethod
-    def _loop_time() -> float:
-        return asyncio.get_running_loop().time()
 
 
 def _take_findings(held: Held, groups: dict[GroupKey, Group], changed: set[GroupKey], now: float, findings: dict[GroupKey, str]) -> None:

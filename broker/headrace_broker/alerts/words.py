@@ -76,7 +76,7 @@ def outage(message_id: str, domain: str, at: float, *, since_s: float, over: boo
     return Message(message_id, subject, "\n".join([*lines, ""]), payload, 0)
 
 
-def test(message_id: str, domain: str, channel: str, by: str, at: float) -> Message:
+def trial(message_id: str, domain: str, channel: str, by: str, at: float) -> Message:
     """What the test button sends."""
     text = f"This is a test of the channel {channel} of domain {domain}, asked for by {by or 'somebody'}. Nothing has happened.\n"
     return Message(

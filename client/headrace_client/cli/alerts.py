@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from headrace_client.admin import AdminClient
-from headrace_client.alerts import RULE_KINDS, AlertChannel, AlertRule, EmailChannel, WebhookChannel
+from headrace_client.alerts import AlertChannel, AlertRule, EmailChannel, WebhookChannel
 from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.output import Done, Output, errors
 from headrace_client.cli.updates import duration_s
@@ -141,7 +141,7 @@ def delete_channel(name: ChannelName, *, reason: Reason = "", common: Common | N
 
 
 @channels_app.command(name="test")
-def test_channel(name: ChannelName, *, reason: Reason = "", common: Common | None = None) -> int:
+def try_channel(name: ChannelName, *, reason: Reason = "", common: Common | None = None) -> int:
     """Send a message to a channel now; exit code 1: it was not delivered."""
 
     async def command(client: AdminClient, output: Output) -> int:
@@ -168,7 +168,7 @@ def list_rules(*, common: Common | None = None) -> int:
 def put_rule(
     name: RuleName,
     *,
-    kind: Annotated[Literal[RULE_KINDS], Parameter(help="what is watched")],  # type: ignore[valid-type]  # the names of the kinds
+    kind: Annotated[Literal["oldest_waiting", "error_rate", "agent_lost", "no_agent", "database", "door_open"], Parameter(help="what is watched")],
     type_: Annotated[str, Parameter(name="--type", help="one job type; else each of them")] = "",
     threshold: Annotated[str | None, Parameter(help="a time such as 10m; of error_rate a share such as 0.1 or 10%%")] = None,
     window: Span = None,
@@ -183,8 +183,8 @@ def put_rule(
 ) -> int:
     """Make a rule, or replace what it says; what is not given is the default of its kind."""
     times = {"window_s": window, "lasting_s": lasting, "group_wait_s": group_wait, "group_interval_s": group_interval, "repeat_interval_s": repeat_interval}
-    spans: dict[str, Any] = {key: duration_s(text) if text is not None else None for key, text in times.items()}
-    limit = None if threshold is None else _share(threshold) if kind == "error_rate" else duration_s(threshold)
+    spans: dict[str, Any] = {key: _span(text) if text is not None else None for key, text in times.items()}
+    limit = None if threshold is None else _share(threshold) if kind == "error_rate" else _span(threshold)
     rule = AlertRule(name, kind, type_, limit, minimum=minimum, channels=channel or (), **spans)
 
     async def command(client: AdminClient, output: Output) -> None:
@@ -228,7 +228,7 @@ def add_silence(
     common: Common | None = None,
 ) -> int:
     """Tell nobody of what matches, for a while."""
-    seconds = duration_s(lasts)
+    seconds = _span(lasts)
 
     async def command(client: AdminClient, output: Output) -> None:
         output.one(await client.add_alert_silence(reason, type=type_, source=source, rule=rule, fingerprint=fingerprint, lasts_s=seconds))
@@ -272,6 +272,14 @@ def _secret(file: str | None) -> str | None:
         return (sys.stdin.read() if file == "-" else Path(file).read_text()).strip()
     except OSError as error:
         errors.print(f"headrace: cannot read {file}: {error.strerror}")
+        raise Done(2) from error
+
+
+def _span(text: str) -> float:
+    try:
+        return duration_s(text)
+    except ValueError as error:
+        errors.print(f"headrace: {error}")
         raise Done(2) from error
 
 
