@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import pytest
@@ -101,12 +100,12 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(machine: Machine) -> AsyncIterator[Bench]:
+async def bench(machine: Machine) -> Bench:
     """With a channel, and the duty taken up."""
     bench = Bench(machine)
     await bench.channel()
     await bench.step()
-    yield bench
+    return bench
 
 
 async def test_ten_thousand_failures_of_a_minute_are_few_messages_that_sum_to_them(bench: Bench) -> None:

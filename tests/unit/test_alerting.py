@@ -294,9 +294,8 @@ def test_a_message_says_how_many_and_a_digest_their_sum() -> None:
 
 
 def test_a_hostile_error_writes_no_header_of_its_own() -> None:
-    message = words.message(
-        "headrace-1", [facts(1, summary="a\r\nBcc: evil@example.org", key=dataclasses.replace(KEY, fingerprint="x\r\nBcc: evil@example.org"))], cap=1, last=False
-    )
+    evil = "x\r\nBcc: evil@example.org"
+    message = words.message("headrace-1", [facts(1, summary=evil, key=dataclasses.replace(KEY, fingerprint=evil))], cap=1, last=False)
     composed = mail.compose(MAIL, message, 100.0)
     assert composed["Bcc"] is None and composed["To"] == "ops@example.org" and composed["X-Headrace-Count"] == "1"
     assert composed["Message-ID"] == "<headrace-1@example.org>" and composed["Auto-Submitted"] == "auto-generated"
