@@ -152,7 +152,7 @@ class _App:
             bound = await server.start(options.listen, _tls(options.tls_cert, options.tls_key, options.tls_client_ca))
             http, web = None, None
             if options.http_listen != "off":
-                manager = Manager(Services(ownership, reads, statistics, audit, finder), Sessions(asyncio.get_running_loop().time), __version__)
+                manager = Manager(Services(ownership, reads, statistics, audit, finder, desk), Sessions(asyncio.get_running_loop().time), __version__)
                 http = self._open_http(ownership, manager)
                 web = self._web_address(http, manager)
                 tasks.create_task(http.run_until_told())

@@ -129,7 +129,7 @@ def silence(lasts: int | None = 60, **fields: Any) -> alerts_pb2.AddSilenceReque
 
 ALERTS: list[tuple[str, Any, str]] = [
     ("Alerts.PutChannel", alerts_pb2.PutChannelRequest(), "channel.kind"),
-    ("Alerts.PutChannel", alerts_pb2.PutChannelRequest(channel=alerts_pb2.Channel(name="a b", webhook=alerts_pb2.WebhookChannel(url="http://x"))), "name"),
+    ("Alerts.PutChannel", alerts_pb2.PutChannelRequest(channel=alerts_pb2.Channel(name="a b", webhook=alerts_pb2.WebhookChannel(url="http://x"))), "channel.name"),
     (
         "Alerts.PutChannel",
         alerts_pb2.PutChannelRequest(channel=alerts_pb2.Channel(name="c", webhook=alerts_pb2.WebhookChannel(url="x")), secret="s"),

@@ -12,7 +12,7 @@ from headrace_client import AdminClient, Client, State
 from tests.support.processes import BrokerProcess, Process, running, start_broker, until
 from tests.web.conftest import Browser
 
-PAGES = ["/", "/jobs", "/types", "/agents", "/trend", "/capacity", "/audit"]
+PAGES = ["/", "/jobs", "/types", "/agents", "/alerts", "/trend", "/capacity", "/audit"]
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'{{7*7}}"
 
 

@@ -52,7 +52,7 @@ class Channel:
 def check(channel: Channel, secret: str | None) -> None:
     """Raises InvalidField for what cannot work. `secret`: the new one; None: as it was."""
     if not NAME.fullmatch(channel.name):
-        raise InvalidField("name", f"a channel's name is 1 to 100 characters of A-Z a-z 0-9 . _ -, found {channel.name[:60]!r}")
+        raise InvalidField("channel.name", f"a channel's name is 1 to 100 characters of A-Z a-z 0-9 . _ -, found {channel.name[:60]!r}")
     if not 1 <= channel.cap_per_hour <= MAX_CAP:
         raise InvalidField("channel.cap_per_hour", f"1 to {MAX_CAP} messages, found {channel.cap_per_hour}")
     has_secret = bool(secret) if secret is not None else channel.has_secret

@@ -15,6 +15,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from headrace_broker.actions.reads import JobReads
+from headrace_broker.alerts.desk import AlertDesk
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError, NotFound
 from headrace_broker.shards.owner import Owner
@@ -47,6 +48,7 @@ class Services:
     statistics: Statistics
     audit: AuditStore
     finder: Finder
+    alerts: AlertDesk
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class Manager:
     """Makes the routes. Pages are in modules of their own, which register with `page` and `action`."""
 
     def __init__(self, services: Services, sessions: Sessions, version: str) -> None:
-        from headrace_broker.web import agents, audit, jobs, overview, statistics, types  # they need this module
+        from headrace_broker.web import agents, alerts, audit, jobs, overview, statistics, types  # they need this module
 
         self._services = services
         self._sessions = sessions
@@ -120,7 +122,7 @@ class Manager:
             Route("/logout", self._logout, methods=["POST"]),
             Mount("/static", StaticFiles(directory=render.HERE / "static")),
         ]
-        for module in (overview, jobs, types, agents, statistics, audit):
+        for module in (overview, jobs, types, agents, alerts, statistics, audit):
             for path, page in module.PAGES.items():
                 self.routes.append(Route(path, functools.partial(self._page, page)))
             for path, (role, action) in module.ACTIONS.items():
