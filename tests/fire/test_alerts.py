@@ -8,6 +8,7 @@ import pytest
 from headrace_broker.alerts.duty import Alerting
 from headrace_broker.alerts.errors import Undelivered
 from headrace_broker.alerts.facts import Roster, Watch
+from headrace_broker.alerts.outage import Outage
 from headrace_broker.alerts.words import Message
 from headrace_broker.model.alert_channel import Channel
 from headrace_broker.model.alert_rules import DEFAULTS, Rule
@@ -308,3 +309,57 @@ async def test_fingerprints_without_end_do_not_make_groups_without_end(bench: Be
     assert len(groups) == 101 and sum(group.total for group in groups) == 401
     await bench.run(60)
     assert bench.receiver.count == 401 and len(bench.receiver.got) <= 20
+
+
+async def test_a_message_of_an_older_term_is_not_sent(bench: Bench) -> None:
+    await bench.fail(1)
+    await bench.step()
+    bench.receiver.away = True
+    await bench.step(31)
+    term, _, _ = await bench.store.poll()
+    now = bench.machine.owner.clock.now_s()
+    assert await bench.store.trying([1], 1, now, term - 1) == []
+    assert await bench.store.trying([1], 1, now, term) == [1]
+    await bench.store.sent([1], now)
+    assert await bench.store.trying([1], 1, now, term) == [], "what was delivered is not sent again"
+
+
+async def test_a_channel_knows_of_each_failure_even_if_it_wants_nothing_of_the_end(bench: Bench) -> None:
+    machine = bench.machine
+    await bench.channel(send_resolved=False)
+    await machine.types.override(machine.type, {"alert_group_wait_s": 1.0, "alert_group_interval_s": 60.0, "alert_resolve_after_s": 5.0}, [], caller=TESTER)
+    await bench.fail(1)
+    await bench.step()
+    await bench.step(2)
+    await bench.fail(2)
+    await bench.step()
+    await bench.step(90)
+    assert [(message.count, message.payload["data"]["status"]) for _, message in bench.receiver.got] == [(1, "firing"), (2, "resolved")]
+
+
+async def test_an_outage_of_the_database_is_told_directly_and_its_end_too() -> None:
+    receiver = Receiver()
+    outage = Outage(receiver)
+    default = DEFAULTS[Source.DATABASE]
+    rule = Rule(1, "default", "db", Source.DATABASE, "", default.threshold, default.window_s, 0, 30.0, (), Timing(repeat_interval_s=600))
+    other = Channel("other", "default", "email", MAIL, default=False, channel_id=2)
+    outage.know([rule], [Channel("ops", "default", "email", MAIL, channel_id=1), other], {})
+    for now in range(0, 100, 10):
+        outage.failed(float(now), "connection refused")
+        await outage.tell()
+        assert len(receiver.got) == (now >= 30), now
+    assert receiver.got[0][0] == "ops" and "connection refused" in receiver.got[0][1].text
+    outage.failed(640.0, "connection refused")
+    await outage.tell()
+    assert len(receiver.got) == 2, "again after the repeat interval"
+    receiver.away = True
+    assert outage.answered(700.0)
+    await outage.tell()
+    receiver.away = False
+    assert not outage.answered(701.0)
+    await outage.tell()
+    await outage.tell()
+    assert len(receiver.got) == 3 and "answers again" in receiver.got[2][1].subject
+    outage.failed(800.0, "once")
+    await outage.tell()
+    assert not outage.answered(801.0) and len(receiver.got) == 3, "what is short is told to nobody"
