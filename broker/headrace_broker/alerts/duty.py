@@ -48,10 +48,19 @@ class Held:
     waiting: dict[int, list[StoredNotice]] = field(default_factory=dict)  # by channel
     sent_s: dict[int, list[float]] = field(default_factory=dict)  # by channel: its messages of the last hour
     since: dict[GroupKey, float] = field(default_factory=dict)  # since when rules find this
+    lasting: dict[GroupKey, str] | None = None  # what they found at the last look that has lasted long enough, in words; None: nobody has looked
     sending: set[int] = field(default_factory=set)  # channels that have a message on its way
     stale: bool = True  # `waiting` is not what is stored
     next_rules: float = 0.0  # monotonic
     next_trim: float = 0.0
+
+    @property
+    def rules_moved(self) -> bool:
+        """Whether what rules found opens a group, or ends one: that it goes on is not worth a transaction."""
+        if self.lasting is None:
+            return False
+        opens = any(key not in self.groups or self.groups[key].ended_s is not None for key in self.lasting)
+        return opens or any(key.source not in JOBS and group.ended_s is None and key not in self.lasting for key, group in self.groups.items())
 
     def timing(self, key: GroupKey) -> Timing:
         """The timers of a group: of its rule, or of its job type."""
@@ -64,13 +73,14 @@ class Held:
         return Timing(settings.alert_group_wait_s, settings.alert_group_interval_s, settings.alert_repeat_interval_s, settings.alert_resolve_after_s)
 
     def channels_of(self, key: GroupKey) -> list[Channel]:
-        """Who is told of a group: those that its rule or job type names, else the default ones of its domain."""
+        """Who is told of a group: those that its rule or job type names; the default ones of its domain when it names none, or none that there is."""
         if key.source in JOBS:
             entry = self.owner.types.find(key.domain, key.type)
             names = set((entry.settings.alert_channels or "").split(",")) - {""} if entry is not None else set()
         else:
             names = set(next((rule.channels for rule in self.rules if (rule.domain, rule.name) == (key.domain, key.rule)), ()))
-        return [c for c in self.channels.values() if c.domain == key.domain and (c.name in names if names else c.default)]
+        there = [channel for channel in self.channels.values() if channel.domain == key.domain]
+        return [channel for channel in there if channel.name in names] or [channel for channel in there if channel.default]
 
 
 class Alerting:
@@ -121,10 +131,10 @@ class Alerting:
         if version != held.version:
             await self._load(held, now)
             held.version, held.next_rules = version, 0.0
-        findings = await self._findings(held, now)
+        await self._ask_rules(held, now)
         more = False
-        if fresh or findings is not None or any(group.next_s <= now for group in held.groups.values()):
-            more = await self._move(held, now, findings, fresh=fresh)
+        if fresh or held.rules_moved or any(group.next_s <= now for group in held.groups.values()):
+            more = await self._move(held, now, fresh=fresh)
         await self._send_waiting(held, now, tasks)
         if self._watch.monotonic() >= held.next_trim:
             held.next_trim = self._watch.monotonic() + TRIM_S
@@ -149,11 +159,11 @@ class Alerting:
         held.stale = True
         self._outage.know(held.rules, list(held.channels.values()), held.secrets)
 
-    async def _findings(self, held: Held, now: float) -> dict[GroupKey, str] | None:
-        """What the rules find that has lasted long enough, in words; None: it is not time to look."""
+    async def _ask_rules(self, held: Held, now: float) -> None:
+        """Looks at what the rules find that has lasted long enough, if it is time to."""
         began = self._watch.monotonic()
         if began < held.next_rules:
-            return None
+            return
         facts = await self._watch.look(held.owner, held.rules, now)
         found: dict[GroupKey, str] = {}
         lasting: dict[GroupKey, str] = {}
@@ -166,15 +176,15 @@ class Alerting:
         held.since = {key: since for key, since in held.since.items() if key in found}
         took = self._watch.monotonic() - began
         held.next_rules = began + max(RULES_S, took / RULES_SHARE)
-        return lasting
+        held.lasting = lasting
 
-    async def _move(self, held: Held, now: float, findings: dict[GroupKey, str] | None, *, fresh: bool) -> bool:
+    async def _move(self, held: Held, now: float, *, fresh: bool) -> bool:
         """Brings the groups up to date and stores them, with their notices, in one transaction; returns whether there are more alerts to take."""
         groups, changed = dict(held.groups), set[GroupKey]()
         async with self._store.moving(held.term) as move:
             cursor, more = await self._take_signals(held, move, groups, changed, now) if fresh else (move.cursor, False)
-            if findings is not None:
-                _take_findings(held, groups, changed, now, findings)
+            if held.lasting is not None:
+                _take_findings(held, groups, changed, now, held.lasting)
             notices = _look(held, groups, changed, now)
             ids = await move.put([groups[key] for key in changed], notices, cursor) if changed or notices or cursor > move.cursor else {}
         for key, group_id in ids.items():

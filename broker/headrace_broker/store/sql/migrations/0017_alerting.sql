@@ -99,5 +99,5 @@ create table headrace.alert_notice (             -- one row for each notice and 
     error text
 );
 create index alert_notice_waiting on headrace.alert_notice (channel_id, notice_id) where sent_at is null and given_up_at is null;
-create index alert_notice_sent on headrace.alert_notice (channel_id, sent_at) where sent_at is not null;
+create index alert_notice_sent on headrace.alert_notice (channel_id, sent_at);
 create index alert_notice_by_group on headrace.alert_notice (group_id);
