@@ -88,12 +88,10 @@ def trial(message_id: str, domain: str, channel: str, by: str, at: float) -> Mes
 def _subject(facts: Mapping[str, Any]) -> str:
     source = Source(facts["source"])
     what = facts["type"] or facts["fingerprint"] or ""
-    number = f"{int(facts['count']):,} " if facts["count"] else ""
     mark = "resolved: " if facts["status"] == "resolved" else "still FIRING: " if facts["repeated"] else "FIRING: "
     if source in JOBS:
-        told = f"{number or 'no more '}{TITLES[source]}" if number or facts["status"] == "resolved" else f"{int(facts['total']):,} {TITLES[source]}"
         name = f" ({facts['fingerprint'][:20]})" if facts["fingerprint"] else ""
-        return f"[{facts['domain']}] {mark}{what} {told}{name}"
+        return f"[{facts['domain']}] {mark}{what} {int(facts['count'] or facts['total']):,} {TITLES[source]}{name}"
     return f"[{facts['domain']}] {mark}{TITLES[source]}{': ' + what if what else ''}"
 
 
