@@ -6,6 +6,7 @@ async with Client("broker:7233") as client:
 """
 
 from headrace_client.admin import AdminClient
+from headrace_client.alerts import AlertChannel, AlertGroup, AlertRule, AlertSilence, EmailChannel, WebhookChannel
 from headrace_client.client import Client
 from headrace_client.codecs import AesGcm, Zstd
 from headrace_client.credentials import TokenFile
@@ -39,6 +40,10 @@ __version__ = "0.1.0"
 __all__ = [
     "AdminClient",
     "AesGcm",
+    "AlertChannel",
+    "AlertGroup",
+    "AlertRule",
+    "AlertSilence",
     "Batch",
     "BatchStatus",
     "BrokerFault",
@@ -50,6 +55,7 @@ __all__ = [
     "Conflict",
     "Dependency",
     "Edge",
+    "EmailChannel",
     "ForkError",
     "HeadraceError",
     "InvalidRequest",
@@ -74,5 +80,6 @@ __all__ = [
     "Unavailable",
     "UniqueKeyTaken",
     "WaitTimeout",
+    "WebhookChannel",
     "Zstd",
 ]

@@ -216,14 +216,17 @@ class Alerting:
 
     async def _send_waiting(self, held: Held, now: float, tasks: asyncio.TaskGroup) -> None:
         if self._delivered:
-            await self._store.sent(list(self._delivered), max(self._delivered.values()))
-            self._delivered.clear()
+            unrecorded = dict(self._delivered)
+            await self._store.sent(list(unrecorded), max(unrecorded.values()))
+            for notice_id in unrecorded:
+                self._delivered.pop(notice_id, None)
             held.stale = True
         if held.stale:
+            held.stale = False  # before the read: what changes meanwhile says so anew
+            stored = await self._store.waiting()
             held.waiting = {}
-            for stored in await self._store.waiting():
-                held.waiting.setdefault(stored.channel_id, []).append(stored)
-            held.stale = False
+            for notice in stored:
+                held.waiting.setdefault(notice.channel_id, []).append(notice)
         for channel_id, notices in held.waiting.items():
             channel = held.channels.get(channel_id)
             if channel is None or channel_id in held.sending:
