@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from headrace_broker.alerts import words
-from headrace_broker.alerts.sending import Send, Undelivered, send
+from headrace_broker.alerts.errors import Undelivered
+from headrace_broker.alerts.sending import Send, send
 from headrace_broker.model import alert_channel, alert_rules
 from headrace_broker.model.alert_channel import NAME, Channel
 from headrace_broker.model.alert_rules import Rule

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from headrace_broker.alerts import words
+from headrace_broker.alerts.errors import Undelivered
 from headrace_broker.alerts.facts import Watch
 from headrace_broker.alerts.outage import Outage
-from headrace_broker.alerts.sending import LONGEST_S, Send, Undelivered, send
+from headrace_broker.alerts.sending import LONGEST_S, Send, send
 from headrace_broker.model import alert_queue
 from headrace_broker.model.alert_channel import Channel
 from headrace_broker.model.alert_rules import Rule, evaluate

@@ -37,7 +37,7 @@ class Watch:
         for rule in wanted:
             ended = await self._ended(owner, rule, now) if rule.kind is Source.ERROR_RATE else {}
             lost = self.roster.lost(rule.domain, now) if rule.kind is Source.AGENT_LOST else []
-            database = DatabaseFacts(*self.health.recent(self.monotonic(), rule.window_s)) if rule.kind is Source.DATABASE else Facts.database
+            database = DatabaseFacts(*self.health.recent(self.monotonic(), rule.window_s)) if rule.kind is Source.DATABASE else DatabaseFacts(0.0, 0, "")
             found[rule.rule_id] = Facts(types.get(rule.domain, []), ended, lost, database, doors.get(rule.domain, []))
         return found
 

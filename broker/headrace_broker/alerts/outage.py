@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import structlog
 
 from headrace_broker.alerts import words
-from headrace_broker.alerts.sending import Send, Undelivered
+from headrace_broker.alerts.errors import Undelivered
+from headrace_broker.alerts.sending import Send
 from headrace_broker.model.alert_channel import Channel
 from headrace_broker.model.alert_rules import Rule
 from headrace_broker.model.alerting import Source

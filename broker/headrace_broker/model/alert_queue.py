@@ -64,4 +64,4 @@ def plan(waiting: Sequence[Waiting], sent_s: Sequence[float], cap: int, now: flo
 def retry_s(tries: int, chance: float) -> float:
     """How long to wait after so many failed tries; `chance` in [0, 1)."""
     first, longest = RETRY_S
-    return min(longest, first * 2 ** min(tries - 1, 10)) * (0.8 + 0.4 * chance)
+    return min(longest, first * float(1 << min(max(tries, 1) - 1, 10))) * (0.8 + 0.4 * chance)
