@@ -179,29 +179,22 @@ async def test_what_is_set_is_shown_audited_and_checked_and_secrets_stay(
         assert not await con.fetchval("select has_table_privilege('pg_read_all_settings', $1, 'select')", f"headrace.{table}")
 
 
-async def test_the_command_line(box: Mailbox, broker: BrokerProcess, admin: AdminClient, directory: Path) -> None:
-    def run(*words: str, expected: int = 0, stdin: str = "") -> str:
-        done = run_command("headrace", "alerts", *words, environment={"HEADRACE_BROKER": broker.address}, stdin=stdin)
+async def test_the_command_line(box: Mailbox, broker: BrokerProcess, directory: Path) -> None:
+    """The other commands are run as docs/alerts.md has them."""
+
+    def run(*words: str, expected: int = 0) -> str:
+        done = run_command("headrace", "alerts", *words, environment={"HEADRACE_BROKER": broker.address})
         assert done.returncode == expected, done.stderr
         return done.stdout
 
     (directory / "key").write_text(SECRET + "\n")
-    where = ("--host", "127.0.0.1", "--port", str(box.port), "--tls", "none", "--from", "headrace@example.org", "--to", "ops@example.org")
-    await asyncio.to_thread(run, "channels", "put-email", "ops", *where, "--cap", "5")
-    await asyncio.to_thread(run, "channels", "put-webhook", "hook", "--url", "http://127.0.0.1:9/x", "--secret-file", str(directory / "key"), "--no-default")
-    listed = json.loads(await asyncio.to_thread(run, "channels", "list", "-o", "json"))
-    assert [(item["name"], item["default"], item["has_secret"], item["cap_per_hour"]) for item in listed] == [("hook", False, True, 20), ("ops", True, False, 5)]
-    assert "whsec" not in json.dumps(listed)
-    await asyncio.to_thread(run, "channels", "test", "ops")
-    await asyncio.to_thread(run, "channels", "test", "hook", expected=1)
-    await asyncio.to_thread(run, "channels", "test", "none", expected=3)
-    await asyncio.to_thread(run, "rules", "put", "late", "--kind", "oldest_waiting", "--threshold", "10m", "--channel", "ops")
-    await asyncio.to_thread(run, "rules", "put", "failing", "--kind", "error_rate", "--threshold", "5%", "--window", "15m", "--minimum", "50")
-    await asyncio.to_thread(run, "rules", "put", "x", "--kind", "error_rate", "--threshold", "many", expected=2)
-    rules = {item["name"]: item for item in json.loads(await asyncio.to_thread(run, "rules", "list", "-o", "json"))}
-    assert (rules["failing"]["threshold"], rules["failing"]["window_s"], rules["late"]["threshold"], rules["late"]["channels"]) == (0.05, 900, 600, ["ops"])
-    await asyncio.to_thread(run, "silences", "add", "2h", "--reason", "deploy", "--type", "mail.send")
-    [silence] = json.loads(await asyncio.to_thread(run, "silences", "list", "-o", "json"))
-    await asyncio.to_thread(run, "silences", "end", str(silence["silence_id"]))
-    await asyncio.to_thread(run, "rules", "delete", "late")
-    assert json.loads(await asyncio.to_thread(run, "groups", "-o", "json")) == []
+    for words, expected in (
+        (("channels", "put-webhook", "hook", "--url", "http://127.0.0.1:9/x", "--secret-file", str(directory / "key"), "--no-default", "--cap", "5"), 0),
+        (("channels", "test", "hook"), 1),
+        (("channels", "test", "none"), 3),
+        (("rules", "put", "x", "--kind", "error_rate", "--threshold", "many"), 2),
+    ):
+        await asyncio.to_thread(run, *words, expected=expected)
+    [channel] = json.loads(await asyncio.to_thread(run, "channels", "list", "-o", "json"))
+    assert (channel["name"], channel["default"], channel["has_secret"], channel["cap_per_hour"]) == ("hook", False, True, 5)
+    assert "whsec" not in json.dumps(channel)
