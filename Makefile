@@ -32,8 +32,9 @@ demo: $(STAMP) ## Run the main job: a broker, two agents and a real workload, to
 up: $(STAMP) ## Start the same and stay, to look around
 	@$(BIN)/python -m demo --stay
 
+# Hundreds of processes are started: without bytecode each would compile everything again.
 test: $(STAMP) $(NODE_EXAMPLE) $(NODE_AXE) ## Run all tests
-	$(BIN)/python -m pytest -n $(WORKERS) -q
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(WORKERS) -q
 
 # Node is optional: where its packages cannot be had, the tests of the example say so and are skipped.
 examples/node/node_modules/.set-up: examples/node/package-lock.json
