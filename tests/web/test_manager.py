@@ -130,7 +130,7 @@ async def test_alerts_are_listed_and_channels_rules_and_silences_are_made_and_en
         )  # fmt: skip
         await browser.post("/alert-channel-test", name="ops")
         text = await browser.get("/alerts")
-        assert "The channel ops is stored" in text and "The test message to ops was taken." in text and "not set" in text and len(box.mails) == 1
+        assert "The test message to ops was taken." in text and "not set" in text and len(box.mails) == 1
         await browser.post("/alert-channel-put", kind="webhook", name="hook", url="http://127.0.0.1:9/", secret="whsec_" + "a2tr" * 12)
         await browser.post("/alert-channel-test", name="hook")
         text = await browser.get("/alerts")
@@ -159,9 +159,9 @@ async def test_alerts_are_listed_and_channels_rules_and_silences_are_made_and_en
         await browser.post("/alert-silence-end", silence_id=str(silence.silence_id))
         await browser.post("/alert-rule-delete", name="failing")
         await browser.post("/alert-channel-delete", name="hook")
-        await browser.post("/alert-channel-delete", name="hook")
+        await browser.post("/alert-channel-delete", status=404, name="hook")
         text = await browser.get("/alerts")
-        assert "no alert channel &#39;hook&#39;" in text and "Nothing is silenced." in text and "There are no rules" in text
+        assert "Nothing is silenced." in text and "There are no rules" in text
         actions = await browser.get("/audit?action=alert_channel.put")
         assert actions.count("alert_channel/hook") == 1 and "a2tra2tr" not in actions
 
