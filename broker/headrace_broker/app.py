@@ -23,7 +23,9 @@ import asyncpg
 import structlog
 
 from headrace_broker import __version__
+from headrace_broker.actions.passwords import Passwords
 from headrace_broker.actions.tokens import TokenTable
+from headrace_broker.actions.users import Users
 from headrace_broker.alerts.desk import AlertDesk
 from headrace_broker.alerts.duty import Alerting
 from headrace_broker.alerts.facts import Watch
@@ -41,6 +43,7 @@ from headrace_broker.metrics import Metrics
 from headrace_broker.model.access import hash_of, new_secret
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.job import State
+from headrace_broker.rpc.access import LEAST
 from headrace_broker.rpc.doors import DoorReader
 from headrace_broker.rpc.server import RpcServer
 from headrace_broker.shards import reception
@@ -62,8 +65,10 @@ from headrace_broker.store.search import Finder
 from headrace_broker.store.settings import SettingsStore
 from headrace_broker.store.statistics import Statistics
 from headrace_broker.store.tokens import TokenStore
+from headrace_broker.store.users import UserStore
 from headrace_broker.web.manager import Manager, Services
 from headrace_broker.web.sessions import Sessions
+from headrace_broker.web.watch import watch
 
 WATCH_EMBEDDED_S = 0.5
 TYPES_REFRESH_S = 0.5
@@ -128,6 +133,8 @@ class _App:
         if off and not options.testing:
             log.error("the database can lose acknowledged jobs in a crash: these settings are off", settings=off)
         settings, tokens, auth = SettingsStore(pool), TokenTable(TokenStore(pool)), options.auth == "required"
+        passwords = Passwords()
+        users = Users(UserStore(pool), passwords)
         statistics, reads, finder, audit = Statistics(pool), Reads(pool), Finder(searching), AuditStore(pool)
         types = TypeTable(settings)
         limits = OwnerLimits(
@@ -142,17 +149,22 @@ class _App:
         alert_store = AlertStore(pool)
         desk = AlertDesk(alert_store, ownership)
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as exits:
+            exits.callback(passwords.close)
             server = RpcServer(
                 ownership=ownership, reads=reads, finder=finder, graph=GraphReads(pool), settings=settings, statistics=statistics,
                 logs=LogWriter(pool, types.log_limits, types.domain_of, self._metrics), audit=audit, metrics=self._metrics,
-                payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks, tokens=tokens, auth=auth,
+                payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks, tokens=tokens, users=users, auth=auth,
                 alerts=desk,
             )  # fmt: skip
             exits.push_async_callback(server.stop, 0)
             bound = await server.start(options.listen, _tls(options.tls_cert, options.tls_key, options.tls_client_ca))
-            http, web = None, None
+            http, web, side = None, None, list[asyncio.Task[None]]()
             if options.http_listen != "off":
-                manager = Manager(Services(ownership, reads, statistics, audit, finder, desk), Sessions(asyncio.get_running_loop().time), __version__)
+                monotonic = asyncio.get_running_loop().time
+                sessions = Sessions(monotonic)
+                services = Services(ownership, reads, statistics, audit, finder, users, tokens, options.payload_limit_bytes, desk)
+                manager = Manager(services, sessions, __version__, LEAST, monotonic)
+                side.append(tasks.create_task(watch(sessions, users, tokens, refresh_tokens=not auth)))
                 http = self._open_http(ownership, manager)
                 web = self._web_address(http, manager)
                 tasks.create_task(http.run_until_told())
@@ -162,7 +174,7 @@ class _App:
             rollup = Rollup(statistics, lambda: ownership.owner)
             tidy = TidyInbox(ownership.inbox, lambda: ownership.owner.doors.cursor.done)
             alerting = Alerting(alert_store, ownership, Watch(statistics, ownership.inbox, ownership.health, asyncio.get_running_loop().time))
-            side = [
+            side += [
                 tasks.create_task(alerting.run()),
                 tasks.create_task(repeat("doors", WatchDoors(ownership.inbox, lambda job_id: ownership.owner.live(job_id)).run_once, period_s=10.0, ownership=ownership)),
                 tasks.create_task(repeat("inbox", tidy.run_once, period_s=tidy_inbox.PERIOD_S, ownership=ownership)),
@@ -216,7 +228,7 @@ class _App:
     def _open_http(self, ownership: Ownership, manager: Manager) -> HttpServer:
         """The HTTP listener. Where nobody chose the port and it is taken, as by another broker on this machine, a free one serves."""
         host, _, port = self._config.options.http_listen.rpartition(":")
-        app = http_app(self._metrics, ownership, manager.routes)
+        app = http_app(self._metrics, ownership, manager.routes, behind_proxy=self._config.options.behind_proxy)
         try:
             return HttpServer(app, host, int(port))
         except OSError as error:

@@ -23,6 +23,7 @@ class Options(BaseModel):
     data_dir: Path | None = Field(None, description="directory of the embedded Postgres (default: below the user's state directory; for root /var/lib/headrace)")
     listen: list[str] = Field(["127.0.0.1:7233"], description="HOST:PORT or unix:PATH to serve gRPC on; may be repeated; port 0 picks a free one")
     http_listen: str = Field("127.0.0.1:7280", description="HOST:PORT for the manager's pages, /metrics, /healthz and /readyz, or off")
+    behind_proxy: bool = Field(False, description="the HTTP listener is reached through a proxy alone: believe its X-Forwarded-Prefix, -Proto, -Host and -For")
     login_link: bool = Field(False, description="print a link at start that logs in to the manager once; without --database-url there is always one")
     lease_s: float = Field(30.0, ge=3, le=3600, description="seconds until the lease of a silent agent ends; at least 3 heartbeats")
     heartbeat_s: float = Field(5.0, ge=1, le=600, description="seconds between heartbeats of an agent")

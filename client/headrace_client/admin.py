@@ -18,6 +18,7 @@ from headrace_client.limits import Domain, Pause
 from headrace_client.models import AgentInfo, Alert, Door, InstancePriority, JobType, Overview, Rescore
 from headrace_client.schedules import ScheduleCalls
 from headrace_client.trends import Trend, TypeCapacity
+from headrace_client.users import UserCalls
 
 _DURATIONS = (
     "timeout_s", "delete_completed_after_s", "delete_aborted_after_s", "delete_error_after_s", "start_within_s", "ageing_s", "alert_group_wait_s",
@@ -31,7 +32,7 @@ SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state", "on_
 rate_limit a RateLimit, fairness_weights a dict by key, payload_schema a dict or JSON text, alert_channels names with commas between them."""
 
 
-class AdminClient(AccessCalls, ScheduleCalls, AlertCalls):
+class AdminClient(AccessCalls, ScheduleCalls, UserCalls, AlertCalls):
     """Calls over several jobs give a result for each. Errors are those of `headrace_client.errors`; a repeated call does no harm."""
 
     async def list_types(self) -> list[JobType]:

@@ -25,6 +25,7 @@ from headrace_proto.v1 import (
     schedules_pb2_grpc,
     stats_pb2_grpc,
     testing_pb2_grpc,
+    users_pb2_grpc,
 )
 from headrace_proto.wire import ACTOR_KEY, DEFAULT_DOMAIN, DEFAULT_PORT, DOMAIN_KEY, ON_BEHALF_OF_KEY
 
@@ -105,6 +106,7 @@ class Stubs:
         self.schedules: Any = schedules_pb2_grpc.SchedulesStub(channel)  # type: ignore[no-untyped-call]
         self.alerts: Any = alerts_pb2_grpc.AlertsStub(channel)  # type: ignore[no-untyped-call]
         self.stats: Any = stats_pb2_grpc.StatsStub(channel)  # type: ignore[no-untyped-call]
+        self.users: Any = users_pb2_grpc.UsersStub(channel)  # type: ignore[no-untyped-call]
         self.testing: Any = testing_pb2_grpc.TestingStub(channel)  # type: ignore[no-untyped-call]
 
 

@@ -116,6 +116,8 @@ CLASSES: dict[Reason, type[HeadraceError]] = {
     Reason.ALERT_PART_NOT_FOUND: NotFound,
     Reason.TOKEN_NOT_FOUND: NotFound,
     Reason.TOKEN_NAME_TAKEN: Conflict,
+    Reason.USER_NOT_FOUND: NotFound,
+    Reason.USER_NAME_TAKEN: Conflict,
     Reason.TOKEN_MISSING: Unauthenticated,
     Reason.TOKEN_INVALID: Unauthenticated,
     Reason.TOKEN_ENDED: Unauthenticated,

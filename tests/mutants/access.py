@@ -6,7 +6,6 @@ GATE = "broker/headrace_broker/rpc/access.py"
 TABLE = "broker/headrace_broker/actions/tokens.py"
 GUARD = "broker/headrace_broker/rpc/interceptors.py"
 CALLERS = "broker/headrace_broker/rpc/callers.py"
-SERVICE = "broker/headrace_broker/rpc/tokens.py"
 ENDINGS = "broker/headrace_broker/shards/endings.py"
 LEDGER = "broker/headrace_broker/store/ledger.py"
 QUERIES = "broker/headrace_broker/store/sql/queries"
@@ -48,7 +47,7 @@ MUTANTS = (
     ),
     Mutant("anybody acts for somebody else", CALLERS, "if on_behalf_of and token.role not in OPERATE:", "if False:", f"{ACCESS} -k act_for_somebody"),
     Mutant("with a token the caller chooses its name", CALLERS, "return Caller(token.name, ", "return Caller(actor, ", f"{ACCESS} -k names_tokens"),
-    Mutant("one domain's administrator makes tokens for all", SERVICE, "if not sees_all_domains():", "if False:", f"{ACCESS} -k only_administrators"),
+    Mutant("one domain's administrator makes tokens for all", CALLERS, "if not sees_all_domains():", "if False:", f"{ACCESS} -k only_administrators"),
     Mutant(
         "the old secret outlives its expiry",
         f"{QUERIES}/token_rotate.sql",

@@ -3,7 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 MODEL, OWNER = "broker/headrace_broker/model/schedule.py", "broker/headrace_broker/shards/schedules.py"
-FLUSH, RPC = "broker/headrace_broker/store/sql/queries/flush_fires.sql", "broker/headrace_broker/rpc/schedules.py"
+FLUSH, ACTIONS = "broker/headrace_broker/store/sql/queries/flush_fires.sql", "broker/headrace_broker/actions/schedules.py"
 UNIT, SERVED = "tests/unit/test_schedule.py", "tests/rpc/test_schedules.py"
 
 MUTANTS = (
@@ -21,5 +21,5 @@ MUTANTS = (
     Mutant("every tick waits for the one before", FLUSH, "h.overlap = 'queue' and h.queued_at is null", "h.overlap = 'queue'", f"{SERVED} -k overlap"),
     Mutant("jobs of a lost answer are forgotten", OWNER, "if fired is not None else stored", "if fired is not None else frozenset()", f"{SERVED} -k cut_off"),
     Mutant("nobody is aborted", OWNER, "if s.aborting_id is not None]", "if False]", f"{SERVED} -k overlap"),
-    Mutant("the broker's own labels may be set", RPC, "if label in labels:", "if False:", f"{SERVED} -k refused_by_field"),
+    Mutant("the broker's own labels may be set", ACTIONS, 'if label in fields.labels("spec.labels", spec.labels or {}):', "if False:", f"{SERVED} -k refused_by_field"),
 )

@@ -26,6 +26,7 @@ THIRD_PARTY = {
         "grpc_health",
         "grpc_reflection",
         "asyncpg",
+        "argon2",
         "uvloop",
         "prometheus_client",
         "pydantic",

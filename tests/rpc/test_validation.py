@@ -9,7 +9,20 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_client import Client
-from headrace_proto.v1 import admin_pb2, agents_pb2, alerts_pb2, instances_pb2, jobs_pb2, logs_pb2, schedules_pb2, stats_pb2, testing_pb2, types_pb2
+from headrace_proto.v1 import (
+    access_pb2,
+    admin_pb2,
+    agents_pb2,
+    alerts_pb2,
+    instances_pb2,
+    jobs_pb2,
+    logs_pb2,
+    schedules_pb2,
+    stats_pb2,
+    testing_pb2,
+    types_pb2,
+    users_pb2,
+)
 from headrace_proto.v1.agents_pb2_grpc import AgentsStub
 from headrace_proto.v1.jobs_pb2_grpc import JobsStub
 from headrace_proto.v1.logs_pb2_grpc import LogsStub
@@ -108,6 +121,21 @@ SCHEDULES: list[tuple[str, Any, str]] = [
     ("Schedules.RunSchedule", schedules_pb2.RunScheduleRequest(name="s", request_id=BIG), "request_id"),
     ("Schedules.DeleteSchedule", schedules_pb2.DeleteScheduleRequest(name=BIG), "name"),
 ]
+USERS: list[tuple[str, Any, str]] = [
+    *[(f"Users.{name}", getattr(users_pb2, f"{name}Request")(), "name") for name in ("PutUser", "InviteUser", "DisableUser", "EnableUser", "EndUserSessions")],
+    *[(f"Users.{name}", getattr(users_pb2, f"{name}Request")(name="u", reason="x" * 1001), "reason") for name in ("InviteUser", "DisableUser", "EnableUser")],
+    ("Users.EndUserSessions", users_pb2.EndUserSessionsRequest(name="u", reason="\x00"), "reason"),
+    ("Users.PutUser", users_pb2.PutUserRequest(name="two words", role=access_pb2.ROLE_VIEWER), "name"),
+    ("Users.PutUser", users_pb2.PutUserRequest(name="x" * 101, role=access_pb2.ROLE_VIEWER), "name"),
+    ("Users.PutUser", users_pb2.PutUserRequest(name="u"), "role"),
+    ("Users.PutUser", users_pb2.PutUserRequest(name="u", role=access_pb2.ROLE_AGENT), "role"),
+    ("Users.PutUser", users_pb2.PutUserRequest(name="u", role=99), "role"),  # type: ignore[arg-type]
+    ("Users.InviteUser", users_pb2.InviteUserRequest(name="u", valid_for=Duration(seconds=59)), "valid_for"),
+    ("Users.InviteUser", users_pb2.InviteUserRequest(name="u", valid_for=Duration(seconds=31 * 86_400)), "valid_for"),
+    ("Users.SetUserPassword", users_pb2.SetUserPasswordRequest(name="a/b", password="x" * 20), "name"),
+    ("Users.SetUserPassword", users_pb2.SetUserPasswordRequest(name="u", password="x" * 14), "password"),
+    ("Users.SetUserPassword", users_pb2.SetUserPasswordRequest(name="u", password="x" * 257), "password"),
+]
 
 
 def mail(**fields: Any) -> alerts_pb2.PutChannelRequest:
@@ -184,6 +212,7 @@ ALERTS: list[tuple[str, Any, str]] = [
 ]
 REFUSED: list[tuple[str, Any, str]] = [
     *SCHEDULES,
+    *USERS,
     *ALERTS,
     ("Jobs.Submit", jobs_pb2.SubmitRequest(), "job"),
     *[("Jobs.Submit", submit(**fields), field) for fields, field in SPEC_ROWS],
@@ -311,7 +340,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("Stats.GetCapacity", stats_pb2.GetCapacityRequest(window=Duration(seconds=30)), "window"),
     ("Stats.GetCapacity", stats_pb2.GetCapacityRequest(wished_wait=Duration(seconds=-1)), "wished_wait"),
 ]
-NOTHING_TO_REFUSE = {"Admin.ListJobTypes", "Admin.ListAgents", "Stats.GetOverview", "Alerts.ListChannels", "Alerts.ListRules", "Alerts.ListSilences"}
+NOTHING_TO_REFUSE = {"Admin.ListJobTypes", "Admin.ListAgents", "Stats.GetOverview", "Users.ListUsers", "Alerts.ListChannels", "Alerts.ListRules", "Alerts.ListSilences"}
 STREAMS = {"Jobs.SubmitStream", "Jobs.WatchJobs", "Agents.Connect", "Logs.TailLogs"}
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from headrace_client import Client
+from headrace_client import AdminClient, Client, ScheduleSpec
 from playwright.async_api import Page, async_playwright
 
 from tests.support.processes import ROOT, BrokerProcess, Process
+from tests.support.web import PASSWORD
 from tests.web.test_manager import HOSTILE
 
 CHROMIUM = next((path for path in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if os.path.exists(path)), None)
@@ -68,13 +69,21 @@ async def look(page: Page, base: str, path: str) -> None:
 
 
 @pytest.mark.timeout(300)
-async def test_pages_of_an_empty_and_of_a_full_broker(page: Page, base: str, client: Client, agent: Process, directory: Path) -> None:
-    for path in ("/", "/jobs", "/agents", "/alerts", "/audit"):
+async def test_pages_of_an_empty_and_of_a_full_broker(page: Page, base: str, client: Client, admin: AdminClient, agent: Process, directory: Path) -> None:
+    for path in ("/", "/jobs", "/agents", "/alerts", "/schedules", "/schedule-new", "/access", "/access?tab=users", "/access?tab=sessions", "/account", "/audit"):
         await look(page, base, path)
     hostile = (await client.submit("nobody", {HOSTILE: HOSTILE}, instance_id=HOSTILE, labels={"a": HOSTILE})).job_id
     await client.abort([hostile], reason=HOSTILE)
     failed = (await client.submit("permanent")).job_id
     await client.wait(failed)
+    await admin.put_schedule("nightly/" + "long." * 20, ScheduleSpec("nobody", cron="30 2 * * *", time_zone="Europe/Berlin", instance_id=HOSTILE, labels={"a": HOSTILE}))
+    await admin.pause_schedule("nightly/" + "long." * 20, reason=HOSTILE)
+    await admin.put_schedule("poll", ScheduleSpec("echo", interval_s=60, overlap="skip"))
+    await admin.run_schedule("poll")
+    await admin.create_token("shop@" + "long." * 15, "submitter", expires_in_s=3600, reason=HOSTILE)
+    await admin.put_user("ada." + "long." * 15, "operator")
+    await admin.invite_user("ada." + "long." * 15)
+    await admin.disable_user((await admin.put_user("gone", "viewer"))[0].name)
     await fill_alerts(base, page)
     for path in (
         "/",
@@ -88,6 +97,14 @@ async def test_pages_of_an_empty_and_of_a_full_broker(page: Page, base: str, cli
         f"/jobs/{hostile}",
         f"/jobs/{hostile}?tab=data",
         f"/jobs/{failed}",
+        "/schedules",
+        "/schedules/nightly/" + "long." * 20,
+        "/schedules/poll",
+        "/schedule-new?name=poll",
+        "/access",
+        "/access?tab=users",
+        "/access?tab=sessions",
+        "/account",
         "/audit",
     ):
         await look(page, base, path)
@@ -114,3 +131,44 @@ async def test_keys_move_choose_and_open_and_live_update_can_be_paused(page: Pag
     await page.fill('input[name="reason"]', "not wanted")
     await page.click("text=Abort chosen")
     await page.wait_for_selector("text=2 of 2 jobs were told to end.")
+
+
+@pytest.mark.timeout(180)
+async def test_logging_in_by_password_and_making_a_schedule_with_its_ticks_shown_meanwhile(page: Page, base: str, admin: AdminClient) -> None:
+    await admin.put_user("ada", "operator")
+    path = (await admin.invite_user("ada")).path
+    await page.click("text=Log out")
+    await look(page, base, "/login?next=%2Fschedules")
+    await look(page, base, path)
+    for name in ("password", "again"):
+        await page.fill(f'input[name="{name}"]', PASSWORD)
+    await page.click("text=Set the password and log in")
+    await page.wait_for_url(f"{base}/")
+    await page.click("text=Log out")
+    await page.goto(f"{base}/schedules")
+    await page.fill('input[name="name"]', "ada")
+    await page.fill('input[name="password"]', PASSWORD)
+    await page.click('button:text-is("Log in")')
+    await page.wait_for_url(f"{base}/schedules")
+    assert not await page.query_selector('nav a:text-is("Access")')
+    await page.click("text=Make the first one")
+    assert not await page.is_visible('input[name="interval"]')
+    await page.fill('input[name="cron"]', "30 2 * *")
+    await page.wait_for_selector("#preview >> text=five fields")
+    await page.fill('input[name="cron"]', "30 2 * * *")
+    await page.fill('input[name="time_zone"]', "Europe/Berlin")
+    await page.wait_for_selector("#preview li:nth-child(5) >> text=02:30:00 CE")
+    await page.fill('input[name="name"]', "nightly")
+    await page.fill('input[name="type"]', "report")
+    await page.fill('textarea[name="data"]', "{not json")
+    await page.click("text=Make the schedule")
+    await page.wait_for_selector("text=this is not JSON")
+    assert await page.input_value('input[name="cron"]') == "30 2 * * *", "what was typed stays"
+    await page.check('input[name="kind"][value="interval"]')
+    await page.fill('input[name="interval"]', "15 min")
+    await page.wait_for_selector("#preview li:nth-child(5)")
+    await page.fill('textarea[name="data"]', '{"kind": "daily"}')
+    await page.click("text=Make the schedule")
+    await page.wait_for_url("**/schedules/nightly")
+    found = await admin.get_schedule("nightly")
+    assert (found.spec.interval_s, found.spec.payload, found.spec.type) == (900, b'{"kind":"daily"}', "report")

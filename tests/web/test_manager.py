@@ -4,6 +4,7 @@ import csv
 import io
 from contextlib import AsyncExitStack
 from pathlib import Path
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -11,9 +12,9 @@ from headrace_client import AdminClient, Client, State
 
 from tests.support.mailbox import serving
 from tests.support.processes import BrokerProcess, Process, running, start_broker, until
-from tests.web.conftest import Browser
+from tests.support.web import Browser
 
-PAGES = ["/", "/jobs", "/types", "/agents", "/alerts", "/trend", "/capacity", "/audit"]
+PAGES = ["/", "/jobs", "/types", "/agents", "/alerts", "/schedules", "/schedule-new", "/trend", "/capacity", "/audit", "/access", "/account"]
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'{{7*7}}"
 
 
@@ -21,7 +22,8 @@ HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'{{7*7}}"
 async def test_without_a_session_every_page_asks_to_log_in(base: str, path: str) -> None:
     async with httpx.AsyncClient(base_url=base) as client:
         answer = await client.get(path)
-        assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+        asked = "/login" if path == "/" else "/login?" + urlencode({"next": path})
+        assert (answer.status_code, answer.headers["location"]) == (303, asked)
 
 
 async def test_a_link_begins_one_session(broker: BrokerProcess, browser: Browser, base: str) -> None:
@@ -159,7 +161,7 @@ async def test_alerts_are_listed_and_channels_rules_and_silences_are_made_and_en
         await browser.post("/alert-silence-end", silence_id=str(silence.silence_id))
         await browser.post("/alert-rule-delete", name="failing")
         await browser.post("/alert-channel-delete", name="hook")
-        await browser.post("/alert-channel-delete", status=404, name="hook")
+        await browser.post("/alert-channel-delete", 404, name="hook")
         text = await browser.get("/alerts")
         assert "Nothing is silenced." in text and "There are no rules" in text
         actions = await browser.get("/audit?action=alert_channel.put")

@@ -6,6 +6,7 @@ import secrets
 from enum import IntEnum
 
 TOKEN_NAME = re.compile(r"[A-Za-z0-9._@:/-]{1,100}", re.ASCII)
+USER_NAME = re.compile(r"[A-Za-z0-9._@+-]{1,100}", re.ASCII)
 PREFIX = "hr_"
 """What every secret begins with, so that scanners of source code know one."""
 
@@ -18,6 +19,10 @@ class Role(IntEnum):
     AGENT = 3
     OPERATOR = 4
     ADMIN = 5
+
+
+USER_ROLES = (Role.VIEWER, Role.OPERATOR, Role.ADMIN)
+"""What people may be; the other roles are those of programs."""
 
 
 def new_secret() -> str:

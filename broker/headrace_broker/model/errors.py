@@ -80,6 +80,20 @@ class TokenNameTaken(BrokerError):
         super().__init__(f"a token {name!r} is valid already; rotate it for a new secret, revoke it first, or choose another name")
 
 
+class UserNotFound(NotFound):
+    """No user of that name in this domain."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no user {name!r} here; `headrace users list` shows those that are, and --all-domains those of all domains")
+
+
+class UserNameTaken(BrokerError):
+    """Somebody of another domain has the name: names of users are theirs in all domains."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the name {name!r} is taken by a user of another domain, or of all; choose another one")
+
+
 class TokenMissing(BrokerError):
     """The call carries no token, and this broker wants one."""
 

@@ -93,6 +93,13 @@ LEAST: dict[str, frozenset[Role]] = {
     "/headrace.v1.Access/ListTokens": ADMINISTER,
     "/headrace.v1.Access/RotateToken": ADMINISTER,
     "/headrace.v1.Access/RevokeToken": ADMINISTER,
+    "/headrace.v1.Users/PutUser": ADMINISTER,
+    "/headrace.v1.Users/ListUsers": ADMINISTER,
+    "/headrace.v1.Users/InviteUser": ADMINISTER,
+    "/headrace.v1.Users/SetUserPassword": ADMINISTER,
+    "/headrace.v1.Users/DisableUser": ADMINISTER,
+    "/headrace.v1.Users/EnableUser": ADMINISTER,
+    "/headrace.v1.Users/EndUserSessions": ADMINISTER,
     "/headrace.v1.Access/ListAudit": OPERATE,
     "/headrace.v1.Access/ExportAudit": OPERATE,
 }

@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_proto.v1 import lifecycle_pb2, types_pb2
 from headrace_proto.wire import DEFAULT_DOMAIN, DOMAIN_KEY, to_duration, to_seconds
 
+from headrace_broker.model import fields
 from headrace_broker.model.amended import DELETE_AFTER
 from headrace_broker.model.errors import BadPageToken, InvalidField, TooLarge
 from headrace_broker.model.ids import MAX_ID
@@ -22,15 +23,12 @@ from headrace_broker.model.terms import make
 from headrace_broker.shards.schemas import Schema
 from headrace_broker.store.batch import Body, FullBody
 
-TYPE_NAME = re.compile(r"[A-Za-z0-9._:/-]{1,200}", re.ASCII)
 DOMAIN_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
-MAX_TEXT = 200
-MAX_REASON = 1000
-MAX_LABELS = 32
+MAX_REASON = fields.MAX_REASON
 MAX_BATCH = 10_000
 MAX_DEPENDENCIES = 1000
 MAX_DIGESTS = 16
-MAX_PRIORITY = 1_000_000
+MAX_PRIORITY = fields.MAX_PRIORITY
 MAX_EPOCH = 2**31 - 1  # what the database holds
 
 
@@ -44,23 +42,7 @@ def domain_of(context: Any) -> str:
     return DEFAULT_DOMAIN
 
 
-def text(field: str, value: str, limit: int = MAX_TEXT, *, required: bool = False) -> str:
-    """A text of at most `limit` characters without NUL."""
-    if not value and required:
-        raise InvalidField(field, "must be set")
-    if len(value) > limit:
-        raise TooLarge(field, f"at most {limit} characters, found {len(value)}")
-    if "\x00" in value:
-        raise InvalidField(field, "must not contain NUL characters")
-    return value
-
-
-def type_name(field: str, value: str) -> str:
-    """A job type's name."""
-    if not TYPE_NAME.fullmatch(value):
-        wanted = "1 to 200 characters of A-Z a-z 0-9 . _ : / -"
-        raise InvalidField(field, f"must be set: {wanted}" if not value else f"a job type is {wanted}, found {value[:60]!r}")
-    return value
+text, type_name = fields.text, fields.type_name
 
 
 def job_id(field: str, value: int) -> int:
@@ -286,14 +268,7 @@ def returns_holder(spec: types_pb2.JobSpec) -> bool:
 
 
 def _labels(field: str, values: Any) -> str:
-    if len(values) > MAX_LABELS:
-        raise TooLarge(field, f"at most {MAX_LABELS} labels, found {len(values)}")
-    found = {}
-    for key, value in values.items():
-        if not key or len(key) > 63:
-            raise InvalidField(field, f"a label's key is 1 to 63 characters, found {key[:70]!r}")
-        found[text(field, key)] = text(f"{field}[{key}]", value)
-    return json.dumps(found)
+    return json.dumps(fields.labels(field, values))
 
 
 def labels(field: str, values: Any) -> dict[str, str]:

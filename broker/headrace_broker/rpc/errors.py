@@ -20,6 +20,8 @@ REASONS: dict[type[errors.BrokerError], Reason] = {
     errors.AlertPartNotFound: Reason.ALERT_PART_NOT_FOUND,
     errors.TokenNotFound: Reason.TOKEN_NOT_FOUND,
     errors.TokenNameTaken: Reason.TOKEN_NAME_TAKEN,
+    errors.UserNotFound: Reason.USER_NOT_FOUND,
+    errors.UserNameTaken: Reason.USER_NAME_TAKEN,
     errors.TokenMissing: Reason.TOKEN_MISSING,
     errors.TokenInvalid: Reason.TOKEN_INVALID,
     errors.TokenEnded: Reason.TOKEN_ENDED,

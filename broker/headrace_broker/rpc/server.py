@@ -32,9 +32,12 @@ from headrace_proto.v1 import (
     schedules_pb2_grpc,
     stats_pb2,
     stats_pb2_grpc,
+    users_pb2,
+    users_pb2_grpc,
 )
 
 from headrace_broker.actions.tokens import TokenTable
+from headrace_broker.actions.users import Users
 from headrace_broker.alerts.desk import AlertDesk
 from headrace_broker.metrics import Metrics
 from headrace_broker.rpc.access import Gate
@@ -53,6 +56,7 @@ from headrace_broker.rpc.schedules import SchedulesService
 from headrace_broker.rpc.stats import StatsService
 from headrace_broker.rpc.testing import TESTING, add_testing
 from headrace_broker.rpc.tokens import AccessService
+from headrace_broker.rpc.users import UsersService
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.audit import AuditStore
 from headrace_broker.store.graph import GraphReads
@@ -78,7 +82,21 @@ SERVICES = [
     TESTING,
     *(
         f"headrace.v1.{name}"
-        for module in (jobs_pb2, agents_pb2, admin_pb2, doors_pb2, limits_pb2, stats_pb2, logs_pb2, access_pb2, schedules_pb2, graph_pb2, lifecycle_pb2, alerts_pb2)
+        for module in (
+            jobs_pb2,
+            agents_pb2,
+            admin_pb2,
+            doors_pb2,
+            limits_pb2,
+            stats_pb2,
+            logs_pb2,
+            access_pb2,
+            schedules_pb2,
+            graph_pb2,
+            lifecycle_pb2,
+            users_pb2,
+            alerts_pb2,
+        )
         for name in module.DESCRIPTOR.services_by_name
     ),
     health.SERVICE_NAME,
@@ -90,8 +108,8 @@ class RpcServer:
 
     def __init__(
         self, *, ownership: Ownership, reads: Reads, finder: Finder, graph: GraphReads, settings: SettingsStore, statistics: Statistics, logs: LogWriter,
-        audit: AuditStore, metrics: Metrics, payload_limit: int, version: str, postgres_version: str, tasks: asyncio.TaskGroup, tokens: TokenTable, auth: bool,
-        alerts: AlertDesk,
+        audit: AuditStore, metrics: Metrics, payload_limit: int, version: str, postgres_version: str, tasks: asyncio.TaskGroup, tokens: TokenTable, users: Users,
+        auth: bool, alerts: AlertDesk,
     ) -> None:  # fmt: skip
         self._server = grpc.aio.server(interceptors=[Guard(metrics, Gate(tokens) if auth else None)], options=OPTIONS)
         self._health = health.aio.HealthServicer()
@@ -110,6 +128,7 @@ class RpcServer:
         add_testing(self._server, ownership)
         alerts_pb2_grpc.add_AlertsServicer_to_server(AlertsService(alerts), self._server)  # type: ignore[no-untyped-call]
         access_pb2_grpc.add_AccessServicer_to_server(AccessService(tokens, audit), self._server)  # type: ignore[no-untyped-call]
+        users_pb2_grpc.add_UsersServicer_to_server(UsersService(users), self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*SERVICES, reflection.SERVICE_NAME], self._server)
 

@@ -299,7 +299,8 @@ class Move:
 
 def _columns(group: Group) -> dict[str, Any]:
     return {
-        "group_id": group.group_id, "domain": group.key.domain, "source": group.key.source, "rule": group.key.rule, "type": group.key.type, "fingerprint": group.key.fingerprint,
+        "group_id": group.group_id,
+        "domain": group.key.domain, "source": group.key.source, "rule": group.key.rule, "type": group.key.type, "fingerprint": group.key.fingerprint,
         "started_s": group.started_s, "changed_s": group.changed_s, "next_s": group.next_s, "notified_s": group.notified_s, "ended_s": group.ended_s,
         "resolved_s": group.resolved_s, "total": group.total, "pending": group.pending, "silenced": group.silenced, "notices": group.notices, "summary": group.summary,
         "first_job_id": group.first_job_id, "last_job_id": group.last_job_id,

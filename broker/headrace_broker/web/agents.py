@@ -3,7 +3,6 @@
 from starlette.responses import Response
 
 from headrace_broker.web.manager import Page, Visit, html
-from headrace_broker.web.sessions import Role
 
 
 async def page(visit: Visit) -> Response:
@@ -14,4 +13,4 @@ async def page(visit: Visit) -> Response:
 
 
 PAGES: dict[str, Page] = {"/agents": page}
-ACTIONS: dict[str, tuple[Role, Page]] = {}
+ACTIONS: dict[str, Page] = {}

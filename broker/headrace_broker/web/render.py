@@ -1,9 +1,11 @@
 """Values as people read them: times relative with the exact one on hover, numbers grouped, big ids whole."""
 
 import json
+import secrets
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import jinja2
 from markupsafe import Markup
@@ -21,8 +23,8 @@ def environment(version: str) -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    made.filters.update(ago=ago, number=number, seconds=seconds, percent=percent, state=state, span=span_s, size=size)
-    made.globals.update(version=version, STATES=STATE_NAMES, LEVELS=LEVELS)
+    made.filters.update(ago=ago, number=number, seconds=seconds, percent=percent, state=state, span=span_s, size=size, wall=wall)
+    made.globals.update(version=version, new_id=lambda: secrets.token_hex(8), STATES=STATE_NAMES, LEVELS=LEVELS)
     return made
 
 
@@ -35,6 +37,15 @@ def ago(at: datetime | float | None) -> Markup | str:
     words = "now" if abs(away_s) < 1 else f"in {span_s(-away_s)}" if away_s < 0 else f"{span_s(away_s)} ago"
     exact = when.astimezone(UTC).isoformat(sep=" ", timespec="milliseconds").replace("+00:00", " UTC")
     return Markup('<time datetime="{}" title="{}">{}</time>').format(when.astimezone(UTC).isoformat(), exact, words)
+
+
+def wall(at: datetime, zone: str) -> str:
+    """A time as the clocks of a zone show it; in UTC where there is no such zone."""
+    try:
+        local = at.astimezone(ZoneInfo(zone or "UTC"))
+    except (ValueError, OSError, KeyError):
+        local = at.astimezone(UTC)
+    return f"{local:%a %Y-%m-%d %H:%M:%S} {local.tzname() or 'UTC'}"
 
 
 def span_s(value: float | None) -> str:

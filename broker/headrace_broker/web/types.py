@@ -11,7 +11,6 @@ from headrace_broker.model import settings as model
 from headrace_broker.model.errors import InvalidField, TypeNotFound
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.web.manager import Page, Visit, html
-from headrace_broker.web.sessions import Role
 
 
 async def page(visit: Visit) -> Response:
@@ -90,4 +89,4 @@ def _value(name: str, text: str) -> model.Value:
 
 
 PAGES: dict[str, Page] = {"/types": page, "/types/{name:path}": one}
-ACTIONS: dict[str, tuple[Role, Page]] = {"/type-settings/{name:path}": (Role.ADMIN, change), "/type-pause/{name:path}": (Role.OPERATOR, pause)}
+ACTIONS: dict[str, Page] = {"/type-settings/{name:path}": change, "/type-pause/{name:path}": pause}

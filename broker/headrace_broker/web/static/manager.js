@@ -55,6 +55,13 @@ document.addEventListener("DOMContentLoaded", () => {
   document.addEventListener("change", (event) => { if (event.target.name === "job_id") showChoice(); });
   const help = $("#help");
   if ($("#help-button")) $("#help-button").addEventListener("click", () => help.showModal());
+  const copy = $("#copy");
+  if (copy && navigator.clipboard) {
+    copy.hidden = false;
+    copy.addEventListener("click", () => navigator.clipboard.writeText($("#secret").value).then(() => { copy.textContent = "Copied"; }));
+  }
+  const domain = $("#domain select");
+  if (domain) domain.addEventListener("change", () => domain.form.requestSubmit());
   showChoice();
 });
 
