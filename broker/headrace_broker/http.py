@@ -1,6 +1,7 @@
 """The HTTP listener: /metrics for Prometheus, /healthz (the process lives), /readyz (it owns the queue and serves), and the manager's pages."""
 
 import socket
+import ssl
 from collections.abc import Sequence
 
 import uvicorn
@@ -34,15 +35,17 @@ def http_app(metrics: Metrics, ownership: Ownership, pages: Sequence[BaseRoute],
 
 
 class HttpServer(uvicorn.Server):
-    """Uvicorn inside a loop that is not its own: signals are the broker's business."""
+    """Uvicorn inside a loop that is not its own: signals are the broker's business. `tls` None: it is not encrypted."""
 
-    def __init__(self, app: Starlette, host: str, port: int) -> None:
+    def __init__(self, app: Starlette, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", proxy_headers=False, timeout_graceful_shutdown=2))
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind((host.strip("[]"), port))
         self.address = f"{host}:{self.socket.getsockname()[1]}"
+        self.url = f"{'https' if tls is not None else 'http'}://{self.address}"
+        self._tls = tls
 
     def install_signal_handlers(self) -> None:
         """None: see the class."""
@@ -53,6 +56,7 @@ class HttpServer(uvicorn.Server):
         config = self.config
         if not config.loaded:
             config.load()
+        config.ssl = self._tls
         self.lifespan = config.lifespan_class(config)
         await self.startup(sockets=[self.socket])
         try:

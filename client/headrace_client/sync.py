@@ -26,7 +26,8 @@ class SyncClient:
 
     def __init__(
         self, broker: str | Sequence[str] | None = None, *, domain: str | None = None, token: Token | None = None, tls_ca: str | Path | None = None,
-        actor: str | None = None, on_behalf_of: str | None = None, timeout_s: float = 30.0, codecs: Sequence[Codec] = (),
+        tls_client_cert: str | Path | None = None, tls_client_key: str | Path | None = None, actor: str | None = None, on_behalf_of: str | None = None,
+        timeout_s: float = 30.0, codecs: Sequence[Codec] = (),
     ) -> None:  # fmt: skip
         self._pid = os.getpid()
         self._loop = asyncio.new_event_loop()
@@ -34,7 +35,10 @@ class SyncClient:
         self._thread.start()
 
         async def make() -> Client:
-            return Client(broker, domain=domain, token=token, tls_ca=tls_ca, actor=actor, on_behalf_of=on_behalf_of, timeout_s=timeout_s, codecs=codecs)
+            return Client(
+                broker, domain=domain, token=token, tls_ca=tls_ca, tls_client_cert=tls_client_cert, tls_client_key=tls_client_key, actor=actor,
+                on_behalf_of=on_behalf_of, timeout_s=timeout_s, codecs=codecs,
+            )  # fmt: skip
 
         try:
             self._client = self._run(make())

@@ -8,6 +8,9 @@ UNIT, SERVED = "tests/unit/test_schedule.py", "tests/rpc/test_schedules.py"
 
 MUTANTS = (
     Mutant("the hour that comes twice ticks back", MODEL, "if tick > after:", "if True:", f"{UNIT} -k both_changes"),
+    Mutant("after the hour that comes twice nothing is looked back for", MODEL, " - max(timedelta(), twice) - MINUTE", " - MINUTE", f"{UNIT} -k both_changes"),
+    Mutant("the hour that comes twice ticks once", MODEL, "            if first < second and by_elapsed_time:", "            if False:", f"{UNIT} -k both_changes"),
+    Mutant("a time that is left out ticks by elapsed time too", MODEL, "                if by_elapsed_time:", "                if False:", f"{UNIT} -k both_changes"),
     Mutant("an interval counts from now", MODEL, "self.anchor or EPOCH", "after", f"{UNIT} -k anchor"),
     Mutant("no bound at the end", MODEL, "tick <= self.end_at, every", "True, every", f"{UNIT} -k anchor"),
     Mutant("all ticks of a downtime are walked", MODEL, "begin = max(first, now - span)", "begin = first", f"{UNIT} -k long_downtime"),

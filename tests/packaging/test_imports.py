@@ -17,7 +17,7 @@ OURS = {
 THIRD_PARTY = {
     "headrace_proto": {"google", "grpc"},
     "headrace_client": {"google", "grpc"},
-    "headrace_client.cli": {"google", "grpc", "asyncpg", "cyclopts", "rich"},
+    "headrace_client.cli": {"google", "grpc", "asyncpg", "cryptography", "cyclopts", "rich"},
     "headrace_agent": {"google", "grpc", "uvloop", "msgspec", "prometheus_client"},
     "headrace_pytest": {"pytest"},
     "headrace_broker": {
@@ -39,6 +39,7 @@ THIRD_PARTY = {
         "aiosmtplib",
         "httpx",
         "cronsim",
+        "cryptography",
     },
 }  # fmt: skip
 PURE = {"cronsim"}

@@ -14,6 +14,7 @@ from headrace_proto.v1 import (
     admin_pb2,
     agents_pb2,
     alerts_pb2,
+    certificates_pb2,
     instances_pb2,
     jobs_pb2,
     logs_pb2,
@@ -332,6 +333,13 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("Instances.ListInstancePriorities", instances_pb2.ListInstancePrioritiesRequest(page_size=1001), "page_size"),
     ("Instances.ListInstancePriorities", instances_pb2.ListInstancePrioritiesRequest(page_token="x"), "page_token"),
     ("Instances.ListRescores", instances_pb2.ListRescoresRequest(page_size=1001), "page_size"),
+    ("Certificates.RevokeCertificate", certificates_pb2.RevokeCertificateRequest(), "serial"),
+    ("Certificates.RevokeCertificate", certificates_pb2.RevokeCertificateRequest(serial="1", fingerprint="2"), "serial"),
+    ("Certificates.RevokeCertificate", certificates_pb2.RevokeCertificateRequest(serial="xyz"), "serial"),
+    ("Certificates.RevokeCertificate", certificates_pb2.RevokeCertificateRequest(serial="1" * 41), "serial"),
+    ("Certificates.RevokeCertificate", certificates_pb2.RevokeCertificateRequest(serial="000"), "serial"),
+    ("Certificates.RevokeCertificate", certificates_pb2.RevokeCertificateRequest(fingerprint="ab"), "fingerprint"),
+    ("Certificates.RevokeCertificate", certificates_pb2.RevokeCertificateRequest(serial="1", reason="x" * 1001), "reason"),
     ("Testing.AdvanceClock", testing_pb2.AdvanceClockRequest(), "by"),
     ("Testing.AdvanceClock", testing_pb2.AdvanceClockRequest(by=Duration(seconds=-1)), "by"),
     ("Testing.AdvanceClock", testing_pb2.AdvanceClockRequest(by=Duration(seconds=1001 * 86_400)), "by"),
@@ -340,7 +348,16 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("Stats.GetCapacity", stats_pb2.GetCapacityRequest(window=Duration(seconds=30)), "window"),
     ("Stats.GetCapacity", stats_pb2.GetCapacityRequest(wished_wait=Duration(seconds=-1)), "wished_wait"),
 ]
-NOTHING_TO_REFUSE = {"Admin.ListJobTypes", "Admin.ListAgents", "Stats.GetOverview", "Users.ListUsers", "Alerts.ListChannels", "Alerts.ListRules", "Alerts.ListSilences"}
+NOTHING_TO_REFUSE = {
+    "Admin.ListJobTypes",
+    "Admin.ListAgents",
+    "Stats.GetOverview",
+    "Users.ListUsers",
+    "Alerts.ListChannels",
+    "Alerts.ListRules",
+    "Alerts.ListSilences",
+    "Certificates.ListRevokedCertificates",
+}
 STREAMS = {"Jobs.SubmitStream", "Jobs.WatchJobs", "Agents.Connect", "Logs.TailLogs"}
 
 

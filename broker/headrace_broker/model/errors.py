@@ -98,15 +98,22 @@ class TokenMissing(BrokerError):
     """The call carries no token, and this broker wants one."""
 
     def __init__(self) -> None:
-        super().__init__("this broker wants a token: send it as metadata `authorization: Bearer SECRET` (HEADRACE_TOKEN, --token or token=)")
+        super().__init__(
+            "this broker wants a token: send it as metadata `authorization: Bearer SECRET` (HEADRACE_TOKEN, --token or token=),"
+            " or show a certificate that says who you are"
+        )
 
 
 class TokenInvalid(BrokerError):
     """The token is unknown, was revoked, or has expired."""
 
 
+class CertificateInvalid(BrokerError):
+    """The certificate of the connection was revoked, has expired, or names its holder wrongly."""
+
+
 class TokenEnded(BrokerError):
-    """The token was revoked, or expired, while the call lasted: what it had asked for may have been done."""
+    """The token, or the certificate, was revoked or expired while the call lasted: what it had asked for may have been done."""
 
 
 class RoleDenied(BrokerError):
@@ -139,6 +146,14 @@ class InvalidState(BrokerError):
 
 class Busy(BrokerError):
     """The broker has as much in hand as it can hold; nothing was stored."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class QuotaExceeded(BrokerError):
+    """The token, or the domain, has brought as much as it may for now; nothing was stored."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)

@@ -31,7 +31,7 @@ def caller_of(context: Any) -> Caller:
     if token is None:
         return Caller(actor, convert.domain_of(context), request_id, on_behalf_of)
     if on_behalf_of and token.role not in OPERATE:
-        raise RoleDenied(f"the token {token.name!r} has the role {token.role.name.lower()}, which may not act on behalf of somebody else")
+        raise RoleDenied(f"{token.called} has the role {token.role.name.lower()}, which may not act on behalf of somebody else")
     return Caller(token.name, convert.domain_of(context), request_id, on_behalf_of, token.token_id)
 
 
@@ -41,5 +41,5 @@ def scope(all_domains: bool, context: Any) -> str | None:
         return convert.domain_of(context)
     if not sees_all_domains():
         token = TOKEN.get()
-        raise DomainDenied(f"the token {token.name if token is not None else ''!r} is for one domain; what concerns all domains takes a token of all of them")
+        raise DomainDenied(f"{token.called if token is not None else 'the caller'} is for one domain; what concerns all domains takes a token of all of them")
     return None

@@ -4,14 +4,13 @@ import base64
 import binascii
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_proto.v1 import lifecycle_pb2, types_pb2
-from headrace_proto.wire import DEFAULT_DOMAIN, DOMAIN_KEY, to_duration, to_seconds
+from headrace_proto.wire import DEFAULT_DOMAIN, DOMAIN_KEY, DOMAIN_NAME, to_duration, to_seconds
 
 from headrace_broker.model import fields
 from headrace_broker.model.amended import DELETE_AFTER
@@ -23,7 +22,6 @@ from headrace_broker.model.terms import make
 from headrace_broker.shards.schemas import Schema
 from headrace_broker.store.batch import Body, FullBody
 
-DOMAIN_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
 MAX_REASON = fields.MAX_REASON
 MAX_BATCH = 10_000
 MAX_DEPENDENCIES = 1000

@@ -1,7 +1,7 @@
 """The gRPC server: services, limits, health, reflection."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -16,6 +16,8 @@ from headrace_proto.v1 import (
     agents_pb2_grpc,
     alerts_pb2,
     alerts_pb2_grpc,
+    certificates_pb2,
+    certificates_pb2_grpc,
     doors_pb2,
     doors_pb2_grpc,
     graph_pb2,
@@ -36,6 +38,7 @@ from headrace_proto.v1 import (
     users_pb2_grpc,
 )
 
+from headrace_broker.actions.certificates import Revocations
 from headrace_broker.actions.tokens import TokenTable
 from headrace_broker.actions.users import Users
 from headrace_broker.alerts.desk import AlertDesk
@@ -44,6 +47,8 @@ from headrace_broker.rpc.access import Gate
 from headrace_broker.rpc.admin import AdminService
 from headrace_broker.rpc.agents import AgentsService
 from headrace_broker.rpc.alerts import AlertsService
+from headrace_broker.rpc.certificates import CertificatesService
+from headrace_broker.rpc.connections import ConnectionLimits, server_options
 from headrace_broker.rpc.graph import GraphService
 from headrace_broker.rpc.instances import INSTANCES, add_instances
 from headrace_broker.rpc.interceptors import Guard
@@ -52,6 +57,8 @@ from headrace_broker.rpc.lifecycle import LifecycleService
 from headrace_broker.rpc.limits import LimitsService
 from headrace_broker.rpc.logs import LogsService
 from headrace_broker.rpc.open_doors import DoorsService
+from headrace_broker.rpc.peers import Peers
+from headrace_broker.rpc.quotas import QuotaLimits, Quotas
 from headrace_broker.rpc.schedules import SchedulesService
 from headrace_broker.rpc.stats import StatsService
 from headrace_broker.rpc.testing import TESTING, add_testing
@@ -66,17 +73,8 @@ from headrace_broker.store.search import Finder
 from headrace_broker.store.settings import SettingsStore
 from headrace_broker.store.statistics import Statistics
 
-MESSAGE_LIMIT = 16 * 1024 * 1024
-OPTIONS = [
-    ("grpc.max_receive_message_length", MESSAGE_LIMIT),
-    ("grpc.max_send_message_length", MESSAGE_LIMIT),
-    ("grpc.so_reuseport", 0),
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # a server refuses pings closer than 300 s unless told otherwise
-    ("grpc.http2.max_pings_without_data", 0),
-]
+Keys = tuple[bytes, bytes, bytes | None]
+"""(private key, certificate chain, CAs of clients' certificates or None), all PEM."""
 SERVICES = [
     INSTANCES,
     TESTING,
@@ -96,6 +94,8 @@ SERVICES = [
             lifecycle_pb2,
             users_pb2,
             alerts_pb2,
+            certificates_pb2,
+            users_pb2,
         )
         for name in module.DESCRIPTOR.services_by_name
     ),
@@ -104,14 +104,16 @@ SERVICES = [
 
 
 class RpcServer:
-    """Serves on several addresses. `auth`: every call needs a token. `tls`: (key, certificate chain, client CA or None), all PEM."""
+    """Serves on several addresses. `auth`: every call needs a token, or a certificate that says whose it is; `certificates`: connections show one."""
 
     def __init__(
         self, *, ownership: Ownership, reads: Reads, finder: Finder, graph: GraphReads, settings: SettingsStore, statistics: Statistics, logs: LogWriter,
         audit: AuditStore, metrics: Metrics, payload_limit: int, version: str, postgres_version: str, tasks: asyncio.TaskGroup, tokens: TokenTable, users: Users,
-        auth: bool, alerts: AlertDesk,
+        auth: bool, alerts: AlertDesk, revocations: Revocations, certificates: bool, connections: ConnectionLimits, quotas: QuotaLimits,
     ) -> None:  # fmt: skip
-        self._server = grpc.aio.server(interceptors=[Guard(metrics, Gate(tokens) if auth else None)], options=OPTIONS)
+        gate = Gate(tokens, Peers(revocations) if certificates else None, required=auth) if auth or certificates else None
+        guard = Guard(metrics, gate, Quotas(quotas, metrics, asyncio.get_running_loop().time) if quotas else None)
+        self._server = grpc.aio.server(interceptors=[guard], options=server_options(connections))
         self._health = health.aio.HealthServicer()
         schedules_pb2_grpc.add_SchedulesServicer_to_server(SchedulesService(ownership, payload_limit), self._server)  # type: ignore[no-untyped-call]
         jobs = JobsService(ownership, reads, finder, payload_limit)
@@ -128,12 +130,16 @@ class RpcServer:
         add_testing(self._server, ownership)
         alerts_pb2_grpc.add_AlertsServicer_to_server(AlertsService(alerts), self._server)  # type: ignore[no-untyped-call]
         access_pb2_grpc.add_AccessServicer_to_server(AccessService(tokens, audit), self._server)  # type: ignore[no-untyped-call]
+        certificates_pb2_grpc.add_CertificatesServicer_to_server(CertificatesService(revocations), self._server)  # type: ignore[no-untyped-call]
         users_pb2_grpc.add_UsersServicer_to_server(UsersService(users), self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*SERVICES, reflection.SERVICE_NAME], self._server)
 
-    async def start(self, addresses: Sequence[str], tls: tuple[bytes, bytes, bytes | None] | None) -> list[str]:
-        """Listens; returns the addresses with the ports that were picked. Raises OSError for one that cannot be had."""
+    async def start(self, addresses: Sequence[str], tls: Callable[[], Keys] | None) -> list[str]:
+        """Listens; returns the addresses with the ports that were picked. `tls` gives what new connections are met with, in any thread; None: they are not encrypted.
+
+        Raises OSError for an address that cannot be had.
+        """
         bound = []
         for address in addresses:
             try:
@@ -156,6 +162,24 @@ class RpcServer:
         await self._server.stop(grace_s)
 
 
-def _credentials(tls: tuple[bytes, bytes, bytes | None]) -> Any:
-    key, chain, client_ca = tls
-    return grpc.ssl_server_credentials([(key, chain)], root_certificates=client_ca, require_client_auth=client_ca is not None)
+def _credentials(tls: Callable[[], Keys]) -> Any:
+    """Asked again at every handshake, so that a new certificate needs no new listener. Whether clients are asked for theirs is settled here, once.
+
+    gRPC for Python either demands a certificate or asks for none: there is nothing between.
+    """
+    used = tls()
+
+    def newer() -> Any:
+        nonlocal used
+        found = tls()
+        if found == used:
+            return None
+        used = found
+        return _configuration(found)
+
+    return grpc.dynamic_ssl_server_credentials(_configuration(used), newer, require_client_authentication=used[2] is not None)
+
+
+def _configuration(keys: Keys) -> Any:
+    key, chain, client_ca = keys
+    return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=client_ca)

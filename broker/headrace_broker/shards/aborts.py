@@ -21,6 +21,7 @@ from headrace_broker.store.recovery import StoredAbort
 
 if TYPE_CHECKING:
     from headrace_broker.shards.owner import Owner
+    from headrace_broker.shards.session import Session
 
 STEPS_BY_AGENT = frozenset({AbortStep.DELIVERED, AbortStep.IGNORED})
 
@@ -55,13 +56,16 @@ def at_once(owner: "Owner", round_: Round, intent: ChangeIntent, live: Live, req
     return after_end(owner, round_, live, pending, minute, AbortStep.FORCED if forced else AbortStep.NOT_STARTED)
 
 
-def report(owner: "Owner", job_id: int, epoch: int, step: AbortStep, agent: str) -> None:
+def report(owner: "Owner", session: "Session", job_id: int, epoch: int, step: AbortStep) -> None:
     """An agent says how far the abort of a lease of its came; said again after a new stream, it is noted once."""
     live = owner.live_jobs.get(job_id)
     if live is None or live.seq != epoch or live.abort is None or step in live.abort.steps:
         return
+    if live.agent_id != session.agent_id:
+        owner.metrics.foreign_leases.labels("abort").inc()
+        return
     live.abort.steps.add(step)
-    owner.note(Note(job_id, epoch, NoteKind.ABORT_STEP, step.encode(), agent))
+    owner.note(Note(job_id, epoch, NoteKind.ABORT_STEP, step.encode(), session.facts.name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,11 +74,11 @@ class KeyedJob:
 
 
 class AckSink(Protocol):
-    """Who is told what became of outcomes, once that is durable. Outcomes of jobs outside of its domain are unknown."""
+    """Who is told what became of outcomes, once that is durable. Outcomes of leases that are not its agent's are unknown."""
 
     @property
-    def domain(self) -> str:
-        """Where the jobs of these outcomes must be."""
+    def agent_id(self) -> int:
+        """The life of the agent that the outcomes are of; 0: of one that nobody knows."""
 
     def ack(self, job_ids: list[int], epochs: list[int], disposition: Disposition) -> None:
         """Each outcome is named in one call; those named together had the same fate."""

@@ -107,13 +107,13 @@ class Heads:
             for job_id, payload, *details, checkpoint, amended in rows
         }
 
-    async def endings(self, leases: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, bool, int]]:
-        """How leases (job_id, epoch) ended: (kind of the ending or 0, whether an abort was asked for under it, type_id); leases never granted are absent."""
+    async def endings(self, leases: Sequence[tuple[int, int]]) -> dict[tuple[int, int], tuple[int, bool, int | None]]:
+        """How leases (job_id, epoch) ended: (kind of the ending or 0, whether an abort was asked for under it, agent_id); leases never granted are absent."""
         found = {}
         for class_, group in itertools.groupby(sorted(leases, key=lambda lease: class_of(lease[0])), key=lambda lease: class_of(lease[0])):
             chunk = list(group)
             rows = await self._fetch(sql("endings"), [c[0] for c in chunk], [c[1] for c in chunk], class_)
-            found.update({(r["job_id"], r["lease_epoch"]): (r["kind"], r["abort_requested"], r["type_id"]) for r in rows})
+            found.update({(r["job_id"], r["lease_epoch"]): (r["kind"], r["abort_requested"], r["agent_id"]) for r in rows})
         return found
 
     async def _fetch(self, query: str, *args: Any) -> list[Any]:
