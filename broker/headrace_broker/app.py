@@ -52,6 +52,7 @@ from headrace_broker.rpc.server import RpcServer
 from headrace_broker.shards import reception
 from headrace_broker.shards.owner import OwnerLimits
 from headrace_broker.shards.ownership import Ownership
+from headrace_broker.shards.type_figures import type_figures
 from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import partitions
 from headrace_broker.store.alerts import AlertStore
@@ -71,6 +72,7 @@ from headrace_broker.store.statistics import Statistics
 from headrace_broker.store.tokens import TokenStore
 from headrace_broker.store.users import UserStore
 from headrace_broker.tls import Files, Tls
+from headrace_broker.type_series import MOST_TYPES, TypeSeries
 from headrace_broker.web.manager import Manager, Services
 from headrace_broker.web.sessions import Sessions
 from headrace_broker.web.watch import watch
@@ -158,6 +160,7 @@ class _App:
         self._metrics.gauges(lambda: _gauges(ownership, pool))
         alert_store = AlertStore(pool)
         desk = AlertDesk(alert_store, ownership)
+        self._metrics.registry.register(TypeSeries(lambda: type_figures(ownership.owner, MOST_TYPES) if ownership.ready.is_set() else ()))
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as exits:
             exits.callback(passwords.close)
             server = RpcServer(

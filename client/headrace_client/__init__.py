@@ -34,7 +34,8 @@ from headrace_client.graph import Batch, BatchStatus, Dependency, Edge, JobGraph
 from headrace_client.limits import RateLimit
 from headrace_client.models import Job, JobFilter, JobSpec, Order, State, Submitted
 from headrace_client.schedules import Schedule, ScheduleSpec
-from headrace_client.sync import SyncClient
+from headrace_client.sync import SyncBatch, SyncClient
+from headrace_client.sync_admin import SyncAdminClient
 
 __version__ = "0.1.0"
 __all__ = [
@@ -74,6 +75,8 @@ __all__ = [
     "ScheduleSpec",
     "State",
     "Submitted",
+    "SyncAdminClient",
+    "SyncBatch",
     "SyncClient",
     "TokenFile",
     "Unauthenticated",

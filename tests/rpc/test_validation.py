@@ -17,6 +17,7 @@ from headrace_proto.v1 import (
     certificates_pb2,
     instances_pb2,
     jobs_pb2,
+    lifecycle_pb2,
     logs_pb2,
     schedules_pb2,
     stats_pb2,
@@ -122,6 +123,25 @@ SCHEDULES: list[tuple[str, Any, str]] = [
     ("Schedules.RunSchedule", schedules_pb2.RunScheduleRequest(name="s", request_id=BIG), "request_id"),
     ("Schedules.DeleteSchedule", schedules_pb2.DeleteScheduleRequest(name=BIG), "name"),
 ]
+LIFECYCLE: list[tuple[str, Any, str]] = [
+    *[
+        ("Lifecycle.UpdateJobs", lifecycle_pb2.UpdateJobsRequest(job_ids=ids, priority=1), "job_ids" if len(ids) in (0, 1001) else f"job_ids[{len(ids) - 1}]")
+        for ids in IDS
+    ],
+    ("Lifecycle.UpdateJobs", lifecycle_pb2.UpdateJobsRequest(job_ids=[1], hold=True, reason="x" * 1001), "reason"),
+    ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(), "job_id"),
+    ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(job_id=1, reason="x" * 1001), "reason"),
+    ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(job_id=1, payload=b"x" * (1024 * 1024 + 1)), "payload"),
+    ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(job_id=1, content_type="text/plain"), "content_type"),
+    ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(job_id=1, payload=b"", content_type="x" * 101), "content_type"),
+    ("Lifecycle.ListRuns", lifecycle_pb2.ListRunsRequest(), "job_id"),
+    ("Lifecycle.ListRuns", lifecycle_pb2.ListRunsRequest(job_id=1, page_size=101), "page_size"),
+    ("Lifecycle.ListPayloads", lifecycle_pb2.ListPayloadsRequest(), "job_id"),
+    ("Lifecycle.ListPayloads", lifecycle_pb2.ListPayloadsRequest(job_id=1, page_size=1001), "page_size"),
+    ("Lifecycle.GetPayload", lifecycle_pb2.GetPayloadRequest(), "job_id"),
+    ("Lifecycle.PreviewRetention", lifecycle_pb2.PreviewRetentionRequest(), "type"),
+    ("Lifecycle.ApplyRetention", lifecycle_pb2.ApplyRetentionRequest(), "type"),
+]
 USERS: list[tuple[str, Any, str]] = [
     *[(f"Users.{name}", getattr(users_pb2, f"{name}Request")(), "name") for name in ("PutUser", "InviteUser", "DisableUser", "EnableUser", "EndUserSessions")],
     *[(f"Users.{name}", getattr(users_pb2, f"{name}Request")(name="u", reason="x" * 1001), "reason") for name in ("InviteUser", "DisableUser", "EnableUser")],
@@ -213,6 +233,7 @@ ALERTS: list[tuple[str, Any, str]] = [
 ]
 REFUSED: list[tuple[str, Any, str]] = [
     *SCHEDULES,
+    *LIFECYCLE,
     *USERS,
     *ALERTS,
     ("Jobs.Submit", jobs_pb2.SubmitRequest(), "job"),
@@ -396,24 +417,14 @@ async def test_in_a_batch_each_wrong_job_is_named_and_the_others_are_stored(wire
     assert sum((await client.count()).totals.values()) == 2
 
 
-METHODS = sorted({method for method, _, _ in REFUSED} | NOTHING_TO_REFUSE)
-TOGETHER = [[method] for method in METHODS if not method.startswith("Alerts.")] + [[method for method in METHODS if method.startswith("Alerts.")]]
-"""Those that one broker is asked for."""
-
-
-@pytest.mark.parametrize("methods", TOGETHER, ids=[methods[0] for methods in TOGETHER])
-async def test_bytes_that_are_no_message_and_wrong_domains_are_refused(wire: Wire, methods: list[str]) -> None:
-    for method in methods:
-        await _refuses_bytes_and_domains(wire, method)
-
-
-async def _refuses_bytes_and_domains(wire: Wire, method: str) -> None:
-    garbage = await wire.refused(method, b"\xff\xff\xff\xff\x0fnot a message")
-    assert (garbage.code, garbage.reason, garbage.field) == ("INVALID_ARGUMENT", "INVALID_FIELD", "request")
-    good = next((request for name, request, _ in REFUSED if name == method), b"")
-    for domain in ("", "a b", "x" * 101):
-        refusal = await wire.refused(method, good if method.startswith("Agents.") else b"", domain=domain)
-        assert refusal.code == "INVALID_ARGUMENT"
+async def test_bytes_that_are_no_message_and_wrong_domains_are_refused(wire: Wire) -> None:
+    for method in sorted({method for method, _, _ in REFUSED} | NOTHING_TO_REFUSE):
+        garbage = await wire.refused(method, b"\xff\xff\xff\xff\x0fnot a message")
+        assert (garbage.code, garbage.reason, garbage.field) == ("INVALID_ARGUMENT", "INVALID_FIELD", "request"), method
+        good = next((request for name, request, _ in REFUSED if name == method), b"")
+        for domain in ("", "a b", "x" * 101):
+            refusal = await wire.refused(method, good if method.startswith("Agents.") else b"", domain=domain)
+            assert refusal.code == "INVALID_ARGUMENT", method
 
 
 async def stream_refusal(call: Any) -> Refusal:

@@ -112,7 +112,10 @@ READS: list[tuple[str, list[Any], int]] = [
     ("batch_read", [_job(100), DEFAULT_CLASS], 200),
     ("batch_members", [_job(100), 0, 10], 60),
     ("graph_edges", [[_job(5), _job(77)], 100], 10),
+    ("graph_descendants", [[_job(5)], 15], 400),
+    ("graph_ties", [[_job(5), _job(6), _job(77)], 100], 20),
     ("graph_instance", [[1, 2, 3, 4, 5], "i10", 0, 50], 400),
+    ("payload_list", [_job(5), DEFAULT_CLASS, None, 100, 50], 10),
     ("recover_heads", [[_job(5), _job(77)], DEFAULT_CLASS], 20),
 ]
 

@@ -28,7 +28,8 @@ async def page(broker: BrokerProcess) -> AsyncIterator[Page]:
         page = await context.new_page()
         wrong: list[str] = []
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        refused = "status of 400"  # of a form that comes back with what is wrong in it
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" and refused not in message.text else None)
         page.on("dialog", lambda dialog: wrong.append(f"a dialog: {dialog.message}"))
         await page.goto(broker.ready["web"])
         yield page
@@ -70,7 +71,7 @@ async def look(page: Page, base: str, path: str) -> None:
 
 @pytest.mark.timeout(300)
 async def test_pages_of_an_empty_and_of_a_full_broker(page: Page, base: str, client: Client, admin: AdminClient, agent: Process, directory: Path) -> None:
-    for path in ("/", "/jobs", "/agents", "/alerts", "/schedules", "/schedule-new", "/access", "/access?tab=users", "/access?tab=sessions", "/account", "/audit"):
+    for path in ("/", "/jobs", "/agents", "/alerts", "/schedules", "/schedule-new", "/access", "/access?tab=users", "/audit"):
         await look(page, base, path)
     hostile = (await client.submit("nobody", {HOSTILE: HOSTILE}, instance_id=HOSTILE, labels={"a": HOSTILE})).job_id
     await client.abort([hostile], reason=HOSTILE)

@@ -133,10 +133,11 @@ class IdempotencyConflict(BrokerError):
 
 
 class UniqueKeyTaken(BrokerError):
-    """A live job of the domain holds the unique key."""
+    """A live job of the domain holds the unique key. `differs`: what keeps it from being replaced."""
 
-    def __init__(self, key: str, job_id: int) -> None:
-        super().__init__(f"job {job_id} holds the unique key {key!r} until it has settled; wait for it, abort it, or ask to be given it instead")
+    def __init__(self, key: str, job_id: int, differs: str = "") -> None:
+        kept = f" and cannot be replaced, since it has another {differs}" if differs else ""
+        super().__init__(f"job {job_id} holds the unique key {key!r} until it has settled{kept}; wait for it, abort it, or ask to be given it instead")
         self.job_id = job_id
 
 

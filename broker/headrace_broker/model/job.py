@@ -63,6 +63,7 @@ class NoteKind(IntEnum):
     ABORT_STEP = 6  # how far an abort came: see `AbortStep`
     AMENDED = 7  # what holds beside the submission from the event of this seq on (`model/amended.py`); 0: from the submission on
     PAYLOAD = 8  # the payload from the event of this seq on
+    WAITS_FOR = 13  # the run that the event of this seq began waits for these jobs (JSON: id -> run in which that must have completed; of a batch's callback: none)
 
 
 class AbortStep(StrEnum):

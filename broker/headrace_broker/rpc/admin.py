@@ -39,11 +39,7 @@ class AdminService:
         self._payload_limit = payload_limit
 
     async def RequeueJobs(self, request: admin_pb2.RequeueJobsRequest, context: Any) -> admin_pb2.RequeueJobsResponse:  # noqa: N802
-        payload = request.payload if request.HasField("payload") else None
-        if payload is not None and len(payload) > self._payload_limit:
-            raise convert.payload_too_large(payload, self._payload_limit)
-        if request.content_type and payload is None:
-            raise InvalidField("content_type", "it is that of a payload; set both")
+        payload = convert.new_payload(request, self._payload_limit)
         if request.HasField("grace") and not request.abort_first:
             raise InvalidField("grace", "it belongs to abort_first; set both")
         done = await self._change(

@@ -9,7 +9,7 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from headrace_proto.v1 import lifecycle_pb2, types_pb2
+from headrace_proto.v1 import admin_pb2, lifecycle_pb2, types_pb2
 from headrace_proto.wire import DEFAULT_DOMAIN, DOMAIN_KEY, DOMAIN_NAME, to_duration, to_seconds
 
 from headrace_broker.model import fields
@@ -173,6 +173,17 @@ def payload_too_large(payload: bytes, limit: int) -> TooLarge:
     return TooLarge("payload", f"at most {limit} bytes, found {len(payload)}; store it elsewhere and submit where it is")
 
 
+def new_payload(request: lifecycle_pb2.UpdateJobsRequest | lifecycle_pb2.RequeueDescendantsRequest | admin_pb2.RequeueJobsRequest, limit: int) -> bytes | None:
+    """The input that jobs are to have from now on; None: what they have."""
+    if not request.HasField("payload"):
+        if request.content_type:
+            raise InvalidField("content_type", "it is that of a payload; set both")
+        return None
+    if len(request.payload) > limit:
+        raise payload_too_large(request.payload, limit)
+    return request.payload
+
+
 def priority(spec: types_pb2.JobSpec | types_pb2.PlainSpecs | lifecycle_pb2.UpdateJobsRequest) -> int:
     """The job's own part of the score."""
     value = spec.priority
@@ -258,11 +269,18 @@ def depends_on(spec: types_pb2.JobSpec) -> list[int]:
 
 def returns_holder(spec: types_pb2.JobSpec) -> bool:
     """Whether the job that has the unique key is the answer, instead of a refusal."""
-    if spec.on_conflict not in (0, 1, 2):
-        raise InvalidField("on_conflict", f"return (1) or reject (2), found {spec.on_conflict}")
+    if spec.on_conflict not in (0, 1, 2, 3):
+        raise InvalidField("on_conflict", f"return (1), reject (2) or replace (3), found {spec.on_conflict}")
     if spec.on_conflict and not spec.unique_key:
         raise InvalidField("on_conflict", "says something about unique_key, which is not set")
-    return spec.on_conflict != types_pb2.UNIQUE_CONFLICT_REJECT
+    if replaces(spec) and (spec.depends_on or spec.batch_id):
+        raise InvalidField("on_conflict", "what a job depends on, and its batch, cannot be replaced: leave out depends_on and batch_id, or choose return or reject")
+    return spec.on_conflict not in (types_pb2.UNIQUE_CONFLICT_REJECT, types_pb2.UNIQUE_CONFLICT_REPLACE)
+
+
+def replaces(spec: types_pb2.JobSpec) -> bool:
+    """Whether the job that has the unique key is to become as this one, while it waits."""
+    return spec.on_conflict == types_pb2.UNIQUE_CONFLICT_REPLACE
 
 
 def _labels(field: str, values: Any) -> str:

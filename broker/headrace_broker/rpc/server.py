@@ -124,10 +124,10 @@ class RpcServer:
         stats_pb2_grpc.add_StatsServicer_to_server(StatsService(ownership, statistics, version, postgres_version), self._server)  # type: ignore[no-untyped-call]
         graph_pb2_grpc.add_GraphServicer_to_server(GraphService(ownership, reads, graph, jobs), self._server)  # type: ignore[no-untyped-call]
         logs_pb2_grpc.add_LogsServicer_to_server(LogsService(ownership, reads, logs), self._server)  # type: ignore[no-untyped-call]
-        lifecycle_pb2_grpc.add_LifecycleServicer_to_server(LifecycleService(ownership, reads, payload_limit), self._server)  # type: ignore[no-untyped-call]
+        lifecycle_pb2_grpc.add_LifecycleServicer_to_server(LifecycleService(ownership, reads, graph, payload_limit), self._server)  # type: ignore[no-untyped-call]
         add_instances(self._server, ownership)
         doors_pb2_grpc.add_DoorsServicer_to_server(DoorsService(ownership), self._server)  # type: ignore[no-untyped-call]
-        add_testing(self._server, ownership)
+        add_testing(self._server, ownership, audit)
         alerts_pb2_grpc.add_AlertsServicer_to_server(AlertsService(alerts), self._server)  # type: ignore[no-untyped-call]
         access_pb2_grpc.add_AccessServicer_to_server(AccessService(tokens, audit), self._server)  # type: ignore[no-untyped-call]
         certificates_pb2_grpc.add_CertificatesServicer_to_server(CertificatesService(revocations), self._server)  # type: ignore[no-untyped-call]

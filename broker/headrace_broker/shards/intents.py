@@ -11,6 +11,7 @@ from headrace_broker.model.amended import Update
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError
 from headrace_broker.model.job import Disposition, Kind, NoteKind, State
+from headrace_broker.shards.descents import Descent
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.batch import Body, KeyedRow, UniqueName
 from headrace_broker.store.heads import StoredHead
@@ -132,6 +133,7 @@ class Verb(Enum):
     ABORT = "abort"
     PURGE = "purge"
     UPDATE = "update"
+    REPLACE = "replace"  # asked for by a submit that meets its unique key
     SEAL = "seal"
     EXPIRE = "expire"  # asked for by the broker itself: it did not start in time
 
@@ -187,6 +189,8 @@ class ChangeIntent:
     update: Update | None = None
     unique_holders: dict[UniqueName, int] = field(default_factory=dict)  # of the unique keys of these jobs, where a live job has it
     keys_moved: set[UniqueName] = field(default_factory=set)  # unique keys that changed hands after that was read; grows until the intent is decided
+    descent: Descent | None = None  # requeue: of jobs that hang together
+    replacement: NewJob | None = None  # replace: what the job is to become
     asked: bool = False  # the locks of the jobs that it ends by force were asked for
 
     @property

@@ -123,6 +123,18 @@ class RunRow:
     result_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class PayloadRow:
+    """A version of a job's payload; `at` None: with the submission, whose version is 0."""
+
+    version: int
+    at: datetime | None
+    actor: str
+    content_type: str
+    payload_bytes: int
+    payload: bytes | None
+
+
 class Reads:
     """Reads on the pool; each raises what asyncpg raises when Postgres is away or too slow."""
 
@@ -154,6 +166,11 @@ class Reads:
             )
             for r in await self._pool.fetch(sql("run_list"), job_id, class_of(job_id), full, below, limit)
         ]  # fmt: skip
+
+    async def payloads(self, job_id: int, *, version: int | None, below: int, limit: int) -> list[PayloadRow]:
+        """Versions of a job's payload, newest first: the one that is named, with its bytes, or else those below one."""
+        rows = await self._pool.fetch(sql("payload_list"), job_id, class_of(job_id), version, below, limit)
+        return [PayloadRow(r["version"], r["at"], r["actor"] or "", r["content_type"] or "", r["payload_bytes"], r["payload"]) for r in rows]
 
     async def oldest(self, type_id: int, above: int, limit: int) -> list[int]:
         """Ids of jobs of a type above one, oldest first."""

@@ -18,7 +18,7 @@ app = App(
 )  # fmt: skip
 app.command(submit)
 app.command(jobs.app)
-for command in (updates.update, updates.hold, updates.release, updates.runs):
+for command in (updates.update, updates.hold, updates.release, updates.runs, updates.payloads):
     jobs.app.command(command)
 app.command(types.app)
 app.command(instances.app)

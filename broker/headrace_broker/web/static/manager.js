@@ -61,7 +61,10 @@ document.addEventListener("DOMContentLoaded", () => {
     copy.addEventListener("click", () => navigator.clipboard.writeText($("#secret").value).then(() => { copy.textContent = "Copied"; }));
   }
   const domain = $("#domain select");
-  if (domain) domain.addEventListener("change", () => domain.form.requestSubmit());
+  if (domain) {
+    domain.form.querySelector("button").hidden = true;  // the choice itself is enough
+    domain.addEventListener("change", () => domain.form.requestSubmit());
+  }
   showChoice();
 });
 
