@@ -151,7 +151,7 @@ async def test_alerts_are_listed_and_channels_rules_and_silences_are_made_and_en
 
         async def listed() -> bool:
             text = await browser.get("/alerts")
-            return "firing</span>" in text and "permanent" in text and "1 notices" in text
+            return "firing</span>" in text and "permanent" in text and "1 notice<" in text
 
         await until(listed)
         await browser.post("/alert-silence-add", lasts="2h", reason=HOSTILE, type="permanent")

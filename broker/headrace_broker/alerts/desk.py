@@ -14,12 +14,14 @@ from headrace_broker.model.alert_rules import Rule
 from headrace_broker.model.alerting import Group, Silence, Source, is_silenced
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import Busy, DatabaseUnavailable, InvalidField
+from headrace_broker.model.fields import MAX_REASON, text
 from headrace_broker.model.ids import MAX_ID
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.alerts import AlertStore, EndedSilence, Standing
 from headrace_broker.store.pool import READ_FAILURES
 
 T = TypeVar("T")
+MAX_SECRET = 1000
 MOST_CHANNELS, MOST_RULES, MOST_SILENCES = 100, 200, 500
 """Of one domain."""
 YEAR_S = 366 * 86_400.0
@@ -43,8 +45,10 @@ class AlertDesk:
             raise Busy(f"there are {MOST_CHANNELS} channels already", retry_after_s=60)
         if old is not None and old.kind != channel.kind and secret is None:
             secret = ""  # what one kind keeps means nothing to the other
+        if secret is not None:
+            text("secret", secret, MAX_SECRET)
         alert_channel.check(replace(channel, has_secret=old is not None and old.has_secret), secret)
-        return await self._answered(self._store.put_channel(channel, secret, caller=caller, reason=reason))
+        return await self._answered(self._store.put_channel(channel, secret, caller=caller, reason=_reason(reason)))
 
     async def channels(self, domain: str) -> list[Standing]:
         """By name."""
@@ -52,12 +56,12 @@ class AlertDesk:
 
     async def delete_channel(self, name: str, *, caller: Caller, reason: str) -> None:
         """Raises AlertPartNotFound."""
-        await self._answered(self._store.delete_channel(name, caller=caller, reason=reason))
+        await self._answered(self._store.delete_channel(_name(name), caller=caller, reason=_reason(reason)))
 
     async def test_channel(self, name: str, *, caller: Caller, reason: str) -> tuple[bool, str]:
         """Sends a message to a channel now: (whether it was delivered, what there is to say). Raises AlertPartNotFound."""
         owner = self._ownership.owner
-        channel = await self._answered(self._store.find_channel(caller.domain, name))
+        channel = await self._answered(self._store.find_channel(caller.domain, _name(name)))
         secret = (await self._answered(self._store.secrets(channel.channel_id))).get(channel.channel_id)
         now = owner.clock.now_s()
         message = words.trial(f"headrace-test-{uuid.uuid4().hex[:16]}", channel.domain, channel.name, caller.shown, now)
@@ -65,7 +69,7 @@ class AlertDesk:
             delivered, said = True, await self._deliver(channel, secret, message, now)
         except Undelivered as error:
             delivered, said = False, str(error)
-        await self._answered(self._store.tested(name, "" if delivered else said, caller=caller, reason=reason))
+        await self._answered(self._store.tested(name, "" if delivered else said, caller=caller, reason=_reason(reason)))
         return delivered, said
 
     async def put_rule(self, rule: Rule, *, caller: Caller, reason: str) -> Rule:
@@ -73,10 +77,14 @@ class AlertDesk:
         if not NAME.fullmatch(rule.name):
             raise InvalidField("rule.name", f"a rule's name is 1 to 100 characters of A-Z a-z 0-9 . _ -, found {rule.name[:60]!r}")
         alert_rules.check(rule)
+        text("rule.type", rule.type)
+        for name in rule.channels:
+            if not NAME.fullmatch(name):
+                raise InvalidField("rule.channels", f"names of channels, found {name[:60]!r}")
         known = await self.rules(rule.domain)
         if len(known) >= MOST_RULES and all(found.name != rule.name for found in known):
             raise Busy(f"there are {MOST_RULES} rules already", retry_after_s=60)
-        return await self._answered(self._store.put_rule(rule, caller=caller, reason=reason))
+        return await self._answered(self._store.put_rule(rule, caller=caller, reason=_reason(reason)))
 
     async def rules(self, domain: str) -> list[Rule]:
         """By name."""
@@ -84,7 +92,7 @@ class AlertDesk:
 
     async def delete_rule(self, name: str, *, caller: Caller, reason: str) -> None:
         """Raises AlertPartNotFound."""
-        await self._answered(self._store.delete_rule(name, caller=caller, reason=reason))
+        await self._answered(self._store.delete_rule(_name(name), caller=caller, reason=_reason(reason)))
 
     async def add_silence(self, silence: Silence, lasts_s: float | None, *, caller: Caller) -> Silence:
         """Makes a silence; `starts_s` 0: now, `lasts_s` None: until `ends_s`. Its author is the caller."""
@@ -95,6 +103,9 @@ class AlertDesk:
             raise InvalidField("silence.ends_at", "after now and after its beginning, and within a year")
         if silence.source and silence.source not in {str(source) for source in Source}:
             raise InvalidField("silence.source", f"one of {', '.join(Source)}, found {silence.source[:60]!r}")
+        for field in ("type", "rule", "fingerprint"):
+            text(f"silence.{field}", getattr(silence, field))
+        text("silence.reason", silence.reason, MAX_REASON)
         if not silence.reason:
             raise InvalidField("silence.reason", "must be set: who comes next wants to know")
         if len(await self.silences(silence.domain)) >= MOST_SILENCES:
@@ -108,7 +119,7 @@ class AlertDesk:
 
     async def end_silence(self, silence_id: int, *, caller: Caller, reason: str) -> Silence:
         """Raises AlertPartNotFound."""
-        return await self._answered(self._store.end_silence(silence_id, self._ownership.owner.clock.now_s(), caller=caller, reason=reason))
+        return await self._answered(self._store.end_silence(silence_id, self._ownership.owner.clock.now_s(), caller=caller, reason=_reason(reason)))
 
     async def groups(self, domain: str, *, is_open: bool | None, below: int = MAX_ID, limit: int) -> list[tuple[Group, bool]]:
         """(group, whether it is silenced now), newest first, with ids below `below`."""
@@ -123,3 +134,13 @@ class AlertDesk:
             return await asked
         except READ_FAILURES as error:
             raise DatabaseUnavailable(AWAY) from error
+
+
+def _name(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise InvalidField("name", f"1 to 100 characters of A-Z a-z 0-9 . _ -, found {name[:60]!r}")
+    return name
+
+
+def _reason(reason: str) -> str:
+    return text("reason", reason, MAX_REASON)

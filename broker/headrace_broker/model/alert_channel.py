@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from headrace_broker.model.errors import InvalidField
+from headrace_broker.model.fields import text
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
 KINDS = ("email", "webhook")
@@ -70,6 +71,7 @@ def _check_email(settings: Mapping[str, Any], has_secret: bool) -> None:
         raise InvalidField(f"{where}.port", f"1 to 65535, found {settings['port']}")
     if settings["tls"] == "none" and settings["username"] and not _is_loopback(settings["host"]):
         raise InvalidField(f"{where}.tls", "a password is not sent to another machine in the clear: choose starttls or tls, or no username")
+    text(f"{where}.username", settings["username"])
     if bool(settings["username"]) != has_secret:
         raise InvalidField(f"{where}.username", "a user name and a password belong together: give both or none")
     _check_address(f"{where}.sender", settings["sender"])
