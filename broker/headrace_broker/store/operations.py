@@ -112,9 +112,7 @@ class OperationStore:
             return Standing(operation_id)
         return Standing(operation_id, row["n"], row["after_id"], list(row["todo"]), row["searched"], row["matched"], row["done"], row["skipped"], row["failed"])
 
-    async def set(
-        self, operation_id: int, verb: str, *, state: OperationState | None = None, rate: float | None = None, caller: Caller, reason: str
-    ) -> Operation:
+    async def set(self, operation_id: int, verb: str, *, state: OperationState | None = None, rate: float | None = None, caller: Caller, reason: str) -> Operation:
         """Stops an operation, lets it go on, or changes its rate, with a row in the audit; what is so already stays untouched. `verb`: for the audit.
 
         Raises:

@@ -137,7 +137,14 @@ def events(job: Annotated[str, Parameter(help="job id")], *, common: Common | No
     """Show the timeline of a job: who did what, when and why."""
 
     async def command(client: Client, output: Output) -> None:
-        output.rows(await client.events(_one(job)), ["seq", "kind", "at", "state", "run", "attempt", "agent", "actor", "reason", "available_at", "error"])
+        found = await client.events(_one(job))
+        shown = (
+            [{**asdict(event), "error": event.error, "operation": event.detail if event.kind == "operation" else ""} for event in found]
+            if output.form == "table"
+            else found
+        )
+        columns = ["seq", "kind", "at", "state", "run", "attempt", "agent", "actor", "operation", "reason", "available_at", "error"]
+        output.rows(shown, [column for column in columns if column != "operation" or any(event.kind == "operation" for event in found)])
 
     return run(common or Common(), command)
 
