@@ -44,8 +44,10 @@ ACTIONS, STATES = tuple(Action), tuple(OperationState)
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What an operation would concern, as of `as_of`: jobs that match, and those of them in a state that takes the action; exact if `complete`, else at least so many, and
-    all created after `searched_until` were counted. `sample`: some that match, newest first."""
+    """What an operation would concern, as of `as_of`: jobs that match, and those of them in a state that takes the action. `sample`: some that match, newest first.
+
+    `complete`: the numbers are exact; else there are at least so many, and all created after `searched_until` were counted.
+    """
 
     matched: int
     acted_on: int

@@ -138,13 +138,9 @@ def events(job: Annotated[str, Parameter(help="job id")], *, common: Common | No
 
     async def command(client: Client, output: Output) -> None:
         found = await client.events(_one(job))
-        shown = (
-            [{**asdict(event), "error": event.error, "operation": event.detail if event.kind == "operation" else ""} for event in found]
-            if output.form == "table"
-            else found
-        )
-        columns = ["seq", "kind", "at", "state", "run", "attempt", "agent", "actor", "operation", "reason", "available_at", "error"]
-        output.rows(shown, [column for column in columns if column != "operation" or any(event.kind == "operation" for event in found)])
+        columns = ["seq", "kind", "at", "state", "run", "attempt", "agent", "actor", "reason", "available_at", "error"]
+        told = any(event.kind == "operation" for event in found)
+        output.rows(found, [*columns, "detail"] if told else columns, titles={"detail": "operation, or what holds"})
 
     return run(common or Common(), command)
 
