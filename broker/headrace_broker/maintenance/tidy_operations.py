@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from headrace_broker.store.operations import OperationStore
 
-PERIOD_S = 60.0
+PERIOD_S = 600.0
 KEPT_S = 90 * 86_400.0
 AT_ONCE = 5000
 ROUNDS = 20

@@ -11,7 +11,7 @@ from headrace_broker.actions.operations import Operations
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.filter import JobFilter, Period
 from headrace_broker.model.ids import created_at_s
-from headrace_broker.model.operation import Action, Deed, Operation, OperationState
+from headrace_broker.model.operation import Action, Deed, Operation, OperationState, refuse_empty
 from headrace_broker.rpc import convert, filters
 from headrace_broker.rpc.admin import DEFAULT_GRACE_S, MAX_GRACE_S
 from headrace_broker.rpc.callers import caller_of
@@ -99,7 +99,7 @@ def _reason(request: Any) -> str:
 
 
 def _spec(message: operations_pb2.OperationSpec) -> tuple[JobFilter, Deed]:
-    """A checked spec, but for its filter being empty."""
+    """A checked spec."""
     if message.action not in range(1, len(ACTIONS) + 1):
         raise InvalidField("spec.action", f"one of 1 to {len(ACTIONS)}, found {message.action}")
     action = ACTIONS[message.action - 1]
@@ -113,8 +113,13 @@ def _spec(message: operations_pb2.OperationSpec) -> tuple[JobFilter, Deed]:
     if not -convert.MAX_PRIORITY <= message.priority <= convert.MAX_PRIORITY:
         raise InvalidField("spec.priority", f"between -{convert.MAX_PRIORITY:,} and {convert.MAX_PRIORITY:,}, found {message.priority}")
     grace_s = convert.seconds("spec.grace", message.grace, MAX_GRACE_S) if message.HasField("grace") else DEFAULT_GRACE_S
+    wanted = filters.job_filter("spec.filter", message.filter)
+    try:
+        refuse_empty(wanted, all_jobs=message.all_jobs)
+    except InvalidField as error:
+        raise InvalidField(f"spec.{error.field}", str(error).split(": ", 1)[1]) from error
     deed = Deed(action, message.include_completed, grace_s, message.force, message.priority if action is Action.PRIORITY else None)
-    return filters.job_filter("spec.filter", message.filter), deed
+    return wanted, deed
 
 
 def _operation(operation: Operation) -> operations_pb2.Operation:
