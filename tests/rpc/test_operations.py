@@ -357,7 +357,7 @@ def test_the_command_line(served: tuple[str, str], domain: str, capsys: pytest.C
         return told.out
 
     for number in range(3):
-        run("submit", "t", str(number))
+        run("submit", "t", "--data", str(number))
     run("bulk", "abort", "--type", "t", expected=2)  # nobody is there to be asked
     run("bulk", "abort", "--yes", expected=4)  # which jobs?
     assert "3 jobs match" in run("bulk", "abort", "--type", "t", "--preview")
