@@ -16,7 +16,7 @@ from typing import Any
 HERE = Path(__file__).parent
 BLOCK = re.compile(r"(<!-- (?P<name>[a-z]+) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
 NOT_MEASURED = "*Not measured yet.*\n"
-LONG = {"capacity", "caps", "depth", "soak", "streams"}
+LONG = {"capacity", "caps", "depth", "graph", "pairs", "soak", "streams"}
 """Benchmarks whose cases share no figures, or that have one case only: a line for each figure. The others have a column for each case."""
 LINES = {"recovery", "search"}
 """Those that have many cases: a line for each."""
@@ -40,6 +40,10 @@ TITLES = {
     "capped_of_free": "with : without",
     "free_us": "CPU per job: broker, without, us",
     "capped_us": "CPU per job: broker, under the limit, us",
+    "broker_us_ratio": "CPU per job: broker",
+    "postgres_us_ratio": "CPU per job: Postgres",
+    "broker_per_s_ratio": "jobs/s",
+    "worst_ms": "worst, ms",
     "last_of_first": "last : first",
     "postgres_first_us": "CPU per job: Postgres, first 10 s, us",
     "postgres_last_us": "CPU per job: Postgres, last 10 s, us",

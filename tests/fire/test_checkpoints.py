@@ -109,7 +109,7 @@ async def test_events_that_were_stored_after_the_clock_was_set_back_are_found(ma
     if based:
         at = await machine.pool.fetchval("select at from headrace.flush where life_id = $1 and n = $2", machine.ledger.life_id, machine.ledger.n)
         machine.checkpoints.flushed(at, changed=True)
-        await machine.ledger.base_counts(dict(machine.owner.counted), machine.owner.newest_id, absorb=True, floor=machine.checkpoints.floor)
+        await machine.ledger.base_counts(dict(machine.owner.counted), machine.owner.numbering.newest, absorb=True, floor=machine.checkpoints.floor)
     assert (await _stored(machine)).floor < floor - timedelta(minutes=59)
     await machine.crash()
     assert {live.state for live in machine.owner.live_jobs.values()} == {State.PROCESSING} and len(machine.owner.live_jobs) == 2

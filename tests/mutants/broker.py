@@ -7,7 +7,7 @@ ENDINGS, OWNER, CHANGES, SWEEP, REFILL = (f"{SHARDS}/{name}.py" for name in ("en
 FLUSHER, RECOVER, KEYED = f"{SHARDS}/flusher.py", f"{SHARDS}/recover.py", f"{SHARDS}/keyed.py"
 ONCE = "tests/fire/test_transitions.py -k once_however and twice"
 ROUNDS, TIMES, LOST, DOUBLED, REORDERED = (f"tests/fire/test_{name}.py" for name in ("rounds", "times", "lost", "doubled", "reordered"))
-ABORTS = f"{SHARDS}/aborts.py"
+ABORTS, TURNS = f"{SHARDS}/aborts.py", f"{SHARDS}/turns.py"
 
 MUTANTS = (
     # endings
@@ -88,7 +88,7 @@ MUTANTS = (
     Mutant("nor after a takeover", CHANGES, "owner.taken_over_at + owner.limits.lease_s)", "0.0)", f"{TIMES} -k holds_the_next_lease_back"),
     Mutant("a lease that is held back is granted", f"{SHARDS}/turns.py", ", live.not_before)", ", 0.0)", f"{REORDERED} -k forced_abort_the_next"),
     Mutant("a forced abort is not told to the holder", ABORTS, "round_.revoked.append(", "(lambda _: None)(", f"{DOUBLED} -k equal_changes"),
-    Mutant("an aborted job stays in its lane", ABORTS, "        owner.leave_queue(live.job_id)\n", "", f"{ROUNDS} -k that_waited_is_not_granted"),
+    Mutant("an aborted job stays in its lane", ABORTS, "        turns.leave(owner, live.job_id)\n", "", f"{ROUNDS} -k that_waited_is_not_granted"),
     # time
     Mutant("the lease of a silent agent never ends", SWEEP, "silent = now - session.renewed_at > limits.lease_s", "silent = False", f"{LOST} -k silent_agent"),
     Mutant("an agent that is gone has its whole lease", SWEEP, "now - session.closed_at > limits.disconnect_grace_s", "False", f"{TIMES} -k has_a_grace"),
@@ -136,7 +136,7 @@ MUTANTS = (
     ),
     Mutant("what was refused is stored later", OWNER, "        self._submissions.clear()\n", "", f"{TIMES} -k refused"),
     Mutant("keyed jobs that were refused are stored later", KEYED, "        self._waiting.clear()\n", "", f"{TIMES} -k refused"),
-    Mutant("a job that was put off is granted at once", OWNER, "        if due > now:\n", "        if False:\n", f"{TIMES} -k put_off"),
+    Mutant("a job that was put off is granted at once", TURNS, "    if at > now:\n", "    if False:\n", f"{TIMES} -k put_off"),
     Mutant("a takeover forgets requests to abort", RECOVER, "        aborts.recover(owner, stored)\n", "        pass\n", f"{TIMES} -k outlives_its_broker"),
     # submits, reads and counts
     Mutant(

@@ -63,8 +63,8 @@ MUTANTS = (
     Mutant(
         "scheduled jobs that were aborted since are restored",
         RECOVER,
-        "            if job_id not in passed:\n                owner.recover_timed",
-        "            if True:\n                owner.recover_timed",
+        "            if job_id not in passed:\n                turns.enter(owner",
+        "            if True:\n                turns.enter(owner",
         WHATEVER,
     ),
     Mutant("jobs of the checkpoint are read again", RECOVER, "        above = stored.max_id\n", "", WHATEVER),

@@ -54,9 +54,7 @@ MUTANTS = (
     ),
     Mutant("what is owed is never given back", OWNER, "        self.caps.settle(self, now)\n", "", f"{LIMITS} -k lost_agent"),
     Mutant("a takeover forgets what is owed", RECOVER, "    await _restore_owed(owner, recovery, ranges)\n", "", f"{LIMITS} -k a_moment_ago"),
-    Mutant(
-        "a takeover does not count leases by key", OWNER, "                self.lines.began(live.line, 1)\n", "                pass\n", f"{LIMITS} -k open_leases_count"
-    ),
+    Mutant("a takeover does not count leases by key", RECOVER, "            owner.lines.began(live.line, 1)\n", "            pass\n", f"{LIMITS} -k open_leases_count"),
     Mutant("a key's limit is not looked at", LINES, "if actual is None or line.room <= 0:", "if actual is None:", f"{LIMITS} -k own_count"),
     Mutant("first grants of a key do not count", DISPATCHER, "            owner.lines.began(line, 1)\n", "            pass\n", f"{LIMITS} -k own_count"),
     Mutant(
@@ -157,7 +155,7 @@ MUTANTS = (
     Mutant(
         "an expired job stays in its lane",
         CHANGES,
-        "    live = _revive(owner, head, live)\n    owner.leave_queue(head.job_id)\n",
+        "    live = _revive(owner, head, live)\n    turns.leave(owner, head.job_id)\n",
         "    live = _revive(owner, head, live)\n",
         f"{LIMITS} -k does_not_start_in_time",
     ),

@@ -3,7 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 SHARDS = "broker/headrace_broker/shards"
-LANES, LINES, DISPATCHER, OWNER, RESCORE, OWNERSHIP = (f"{SHARDS}/{name}.py" for name in ("lanes", "lines", "dispatcher", "owner", "rescore", "ownership"))
+LANES, LINES, DISPATCHER, TURNS, RESCORE, OWNERSHIP = (f"{SHARDS}/{name}.py" for name in ("lanes", "lines", "dispatcher", "turns", "rescore", "ownership"))
 UNIT, RPC = "tests/unit/test_score.py", "tests/rpc/test_score.py"
 
 MUTANTS = (
@@ -22,9 +22,9 @@ MUTANTS = (
     Mutant("what is gone is brought over", RESCORE, " or owner.lanes.is_stale(row.job_id)", "", f"{UNIT} -k no_others"),
     Mutant(
         "new jobs of an instance have no priority",
-        OWNER,
-        "            terms = self.lines.boosted(entry, instance_of(body), terms)\n",
-        "            pass\n",
+        TURNS,
+        "        terms = owner.lines.boosted(entry, instance_of(body), terms)\n",
+        "        pass\n",
         f"{RPC} -k all_types",
     ),
     Mutant("a new owner forgets the priorities", OWNERSHIP, "        owner.lines.boosts = ", "        forgotten = ", f"{RPC} -k killed_in_the_middle"),

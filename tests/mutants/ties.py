@@ -9,7 +9,7 @@ FLUSH, CLAIM = f"{QUERIES}/flush_keyed.sql", f"{QUERIES}/unique_claim.sql"
 STORED = "tests/store/test_ledger.py"
 KEYS = "tests/client/test_keys.py"
 
-GRAPH, STANDINGS, RECOVER, OWNER, ENDINGS = (f"{SHARDS}/{name}.py" for name in ("graph", "standings", "recover", "owner", "endings"))
+GRAPH, STANDINGS, RECOVER, OWNER, ENDINGS, TURNS = (f"{SHARDS}/{name}.py" for name in ("graph", "standings", "recover", "owner", "endings", "turns"))
 HEADS, WAITING, GONE = (f"{QUERIES}/{name}.sql" for name in ("heads", "recover_waiting", "range_gone"))
 STEPS = "tests/fire/test_graph.py"
 WAITED = "tests/store/test_retire.py -k depends_on"
@@ -34,12 +34,12 @@ MUTANTS = (
     ),
     Mutant("what failed tells nobody", OWNER, "            self.graph.settled(live.job_id, state)\n", "            pass\n", f"{STEPS} -k said_by"),
     Mutant("a purge tells nobody", CHANGES, "    owner.graph.purged(head.job_id)\n", "", f"{STEPS} -k purged"),
-    Mutant("a held job is in its lane", OWNER, "        if live.job_id in self.graph.unmet:\n            return\n", "", f"{STEPS} -k takes_over"),
+    Mutant("a held job is in its lane", TURNS, "    if live.job_id in owner.graph.unmet:\n        return\n", "", f"{STEPS} -k takes_over"),
     Mutant(
         "a held job leaves a lane that it is not in",
-        OWNER,
-        "        if job_id not in self.graph.unmet:\n            self.lanes",
-        "        if True:\n            self.lanes",
+        TURNS,
+        "    if job_id not in owner.graph.unmet:\n        owner.lanes",
+        "    if True:\n        owner.lanes",
         f"{STEPS} -k aborted",
     ),
     Mutant("all waiters are told in one round", GRAPH, "while news.left and told < AT_ONCE:", "while news.left:", f"{STEPS} -k portion"),

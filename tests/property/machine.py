@@ -113,7 +113,7 @@ class Machine:
         limits = OwnerLimits(LEASE_S, 1.0, 2.0, 5.0, 1 << 20, 1 << 20)
         self.owner = Owner(life_id=self.ledger.life_id, types=self.types, clock=clock, limits=limits, metrics=Metrics(), monotonic=lambda: self.now, random=lambda: 0.5)
         await partitions.ensure(self.pool, {2}, clock.now_s())
-        self.owner.open_classes = {2}
+        self.owner.numbering.open_classes = {2}
         floor = await recover(self.owner, Recovery(self.pool), CheckpointStore(self.pool), await partitions.ranges(self.pool))
         self.checkpoints = Checkpoints(CheckpointStore(self.pool), floor)
         self.session: Session | None = None
@@ -157,7 +157,7 @@ class Machine:
             await asyncio.wait([task])
         if publish and not self.checkpoints.writing:
             await self.checkpoints.publish(self.ledger)
-            await self.ledger.base_counts(dict(self.owner.counted), self.owner.newest_id, absorb=True, floor=self.checkpoints.floor)
+            await self.ledger.base_counts(dict(self.owner.counted), self.owner.numbering.newest, absorb=True, floor=self.checkpoints.floor)
 
     # Commands ----------------------------------------------------------------------------------------------------------------------------------
 

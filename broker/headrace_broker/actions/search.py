@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from headrace_broker.model.errors import Busy, DatabaseUnavailable
 from headrace_broker.model.filter import UNSETTLED, JobFilter, Source, source_of
 from headrace_broker.model.ids import MAX_ID, MS_SHIFT, TICK_SHIFT, created_at_s
+from headrace_broker.shards import listing
 from headrace_broker.shards.owner import Owner
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.search import Finder, Match, NoTurn, Query, query
@@ -99,7 +100,7 @@ class Search:
 
     def frozen_id(self) -> int:
         """No job that is submitted from now on has an id up to this one."""
-        return self._owner.newest_id
+        return self._owner.numbering.newest
 
     async def ids(self, domain: str, wanted: JobFilter, *, after: int, until_id: int, limit: int) -> tuple[list[int], int | None]:
         """For changes of many jobs: the next ids that match, rising, above `after` (0 at first) and up to `until_id`, the `frozen_id` of the moment that is meant; and
@@ -118,7 +119,7 @@ class Search:
         return ready + in_lines + len(owner.timers) + len(owner.live_jobs) <= IN_MEMORY
 
     async def _through_memory(self, walk: "_Walk", q: Query, wanted: JobFilter) -> None:
-        ids = self._owner.newest(set(q.type_ids), set(wanted.wanted_states), walk.above, walk.lowest, IN_MEMORY)
+        ids = listing.newest(self._owner, set(q.type_ids), set(wanted.wanted_states), walk.above, walk.lowest, IN_MEMORY)
         if walk.oldest_first:
             ids.reverse()
         if await self._match(walk, q, ids, text_known=False):

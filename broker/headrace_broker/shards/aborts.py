@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace_broker.model.amended import Amended
 from headrace_broker.model.job import AbortStep, Kind, NoteKind, State
-from headrace_broker.shards import requeues
+from headrace_broker.shards import requeues, turns
 from headrace_broker.shards.intents import ChangeIntent, Ending, Note, Requeue
 from headrace_broker.shards.live import Abort, Live
 from headrace_broker.shards.round import Round
@@ -44,7 +44,7 @@ def at_once(owner: "Owner", round_: Round, intent: ChangeIntent, live: Live, req
         if live.session is not None:
             round_.revoked.append((live.session, live.job_id, live.seq))
     else:
-        owner.leave_queue(live.job_id)
+        turns.leave(owner, live.job_id)
         owner.bodies.pop(live.job_id)
     live.abort = Abort(intent.actor, intent.reason, 0.0, requeue)
     pending = before_end(owner, live)

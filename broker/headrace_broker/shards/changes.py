@@ -14,7 +14,7 @@ from headrace_broker.model.amended import Update
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError, Busy, DatabaseUnavailable, InvalidState, JobNotFound, UniqueKeyTaken
 from headrace_broker.model.job import SETTLED, Head, Kind, State
-from headrace_broker.shards import aborts, requeues, updates
+from headrace_broker.shards import aborts, requeues, turns, updates
 from headrace_broker.shards.intents import Change, ChangeIntent, Requeue, Verb
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
@@ -290,7 +290,7 @@ def _expire(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHea
         available_at_s=head.available_at.timestamp() if head.available_at is not None else None, now_s=owner.clock.now_s(),
     )  # fmt: skip
     live = _revive(owner, head, live)
-    owner.leave_queue(head.job_id)
+    turns.leave(owner, head.job_id)
     owner.bodies.pop(head.job_id)
     owner.settle_job(round_, live, Kind.EXPIRED, live.entry.settings.exhausted_state)
     round_.batch.extend_event(reason=intent.reason, error=starting.ERROR)

@@ -55,7 +55,7 @@ class Snapshot:
         terms = [(line.entry.type_id, line.terms, priority, job_ids) for line, priority, job_ids in owner.lines.entries()]
         timed = [(line.entry.type_id, line.terms, priority, job_id, due) for line, priority, job_id, due in owner.lines.timed() if line is not None]
         live, dropped = array("q", owner.live_jobs), array("q", owner.lanes.stale())
-        return cls(life_id, n, owner.newest_id, ready, owner.timers.columns(), owner.clock.offset_s, live, dropped, terms, timed)
+        return cls(life_id, n, owner.numbering.newest, ready, owner.timers.columns(), owner.clock.offset_s, live, dropped, terms, timed)
 
     @property
     def jobs(self) -> int:

@@ -21,7 +21,7 @@ import structlog
 
 from headrace_broker.model.errors import BrokerError, Busy, QueueFull, Unavailable
 from headrace_broker.model.job import AbortStep, Kind, State
-from headrace_broker.shards import aborts
+from headrace_broker.shards import aborts, turns
 from headrace_broker.shards.intents import Completions, Ending, NewJob, Submission
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
@@ -103,10 +103,10 @@ class Doors:
         for reserved in chunk.reserved:
             owner.depth.release(reserved)
         for inbox_id, job in chunk.jobs:
-            job_id = owner.add_job(batch, job)
+            job_id = owner.numbering.add_job(batch, job)
             batch.counts[job[0].type_id, State.WAITING, 0] += 1
             owner.bodies.put(job_id, job[3])
-            owner.enter_job(job_id, job)
+            turns.enter_job(owner, job_id, job)
             results.append(InboxResult(inbox_id, job_id))
             job_ids.append(job_id)
         if job_ids:

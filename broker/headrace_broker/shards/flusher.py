@@ -305,7 +305,7 @@ class Flusher:
 
     async def _base_counts(self) -> None:
         try:
-            await self.ledger.base_counts(dict(self._owner.counted), self._owner.newest_id, absorb=True, floor=self._checkpoints.floor)
+            await self.ledger.base_counts(dict(self._owner.counted), self._owner.numbering.newest, absorb=True, floor=self._checkpoints.floor)
         except (store.ResultUnknown, store.NothingStored) as error:
             log.warning("counts not based", error=str(error))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from headrace_broker.model.errors import IdempotencyConflict, InvalidField, InvalidState, UniqueKeyTaken
 from headrace_broker.model.job import State
+from headrace_broker.shards import turns
 from headrace_broker.shards.hub import JobChange
 from headrace_broker.shards.intents import KeyedJob
 from headrace_broker.shards.live import Live
@@ -94,10 +95,10 @@ class Keyed:
         self._owner.admitted(len(chosen) + len(followers) + len(closed), size)
         chosen.sort(key=lambda job: (job.domain_id, job.unique_key, job.key))
         batch = Batch()
-        self._owner.begin_ids()
+        self._owner.numbering.begin(self._owner.rounds)
         for job in chosen:
-            self._owner.add_job(batch, job.job)
-        batch.max_id = self._owner.highest_id
+            self._owner.numbering.add_job(batch, job.job)
+        batch.max_id = self._owner.numbering.highest
         return KeyedRound(batch, chosen, followers, closed)
 
     def _refusal(self, job: KeyedJob) -> InvalidState | InvalidField | None:
@@ -150,11 +151,11 @@ class Keyed:
         if keyed.batch_id:
             owner.graph.join(job_id, keyed.batch_id)
         if keyed.depends_on is None:
-            owner.enter_job(job_id, keyed.job)
+            turns.enter_job(owner, job_id, keyed.job)
         else:
             live = owner.live_jobs[job_id] = Live(job_id, entry, priority, instance_of(body))
             live.available_at_s = available_at_s
-            live.line = owner.line_of(entry, body)
+            live.line = turns.line_of(owner, entry, body)
             if live.line is not None:
                 live.line.jobs += 1
             if keyed.depends_on:

@@ -9,21 +9,16 @@ Everything here runs in one event loop and never awaits while it decides. Writte
 
 import asyncio
 import functools
-import heapq
 import math
-import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from headrace_broker.metrics import Metrics
-from headrace_broker.model import ids
 from headrace_broker.model.amended import Amended
 from headrace_broker.model.amended import delete_minute as minute_of
 from headrace_broker.model.errors import Busy, Draining
 from headrace_broker.model.job import Kind, NoteKind, State
-from headrace_broker.model.terms import Terms, parse
 from headrace_broker.shards import changes, dispatcher, endings, sweep, turns
 from headrace_broker.shards.bodies import BodyCache
 from headrace_broker.shards.caps import Caps
@@ -36,15 +31,16 @@ from headrace_broker.shards.intake import Intake, domain_of
 from headrace_broker.shards.intents import ChangeIntent, Completions, Ending, KeyedJob, NewJob, Note, PlainJobs, Submission
 from headrace_broker.shards.keyed import Keyed
 from headrace_broker.shards.lanes import Lanes
-from headrace_broker.shards.lines import Line, Lines
+from headrace_broker.shards.lines import Lines
 from headrace_broker.shards.live import Live
+from headrace_broker.shards.numbering import Numbering
 from headrace_broker.shards.round import Round
 from headrace_broker.shards.schedules import Schedules
 from headrace_broker.shards.session import Session
 from headrace_broker.shards.tally import Tally
 from headrace_broker.shards.timers import Timers
 from headrace_broker.shards.types import TypeEntry, TypeTable
-from headrace_broker.store.batch import MAX_ROWS, Batch, Body, instance_of, keep_s_of, payload_of
+from headrace_broker.store.batch import MAX_ROWS, Batch, payload_of
 
 MAX_PENDING_JOBS = 50_000
 """Submitted jobs that wait for their flush; beyond, callers are told to come back. About half a second of work."""
@@ -76,6 +72,7 @@ class Owner:
         self.limits = limits
         self.metrics = metrics
         self.hub = Hub()
+        self.numbering = Numbering(clock)
         self.lanes = Lanes(waits=functools.partial(turns.waits, self))
         self.lines = Lines(self.lanes.marks, functools.partial(turns.waits, self))  # what has terms
         self.caps = Caps()
@@ -96,14 +93,12 @@ class Owner:
         self.not_before: dict[int, float] = {}  # forced endings: when the old lease has surely ended
         self.readers: list[set[int]] = []  # one for each change between its read and its decision: jobs that moved meanwhile
         self.in_flight: Batch | None = None  # facts of the round that is not durable yet
-        self.open_classes: set[int] = set()  # retention classes that have partitions for now and the time to come
         self.amended: dict[int, Amended] = {}  # of live jobs that have some
         self.aborting: dict[int, Live] = {}  # processing jobs whose end somebody asked for
         self.orphans: dict[int, list[Live]] = {}  # leases that a takeover found open, by agent_id
         self.beating: set[Session] = set()  # sessions with heartbeats to be confirmed
         self._monotonic = monotonic
         self.random = random
-        self._tick = 0  # newest id, without its lowest bits
         self.timers = Timers()
         self.tally = Tally()
         self._submissions = Intake()
@@ -218,13 +213,13 @@ class Owner:
         self._take_changes(round_, now)
         self._take_notes(round_)
         self.graph.advance(round_)
-        self._take_due(now)
+        turns.take_due(self, now)
         self.caps.settle(self, now)
         if grant:
             dispatcher.grant(self, round_, now)
         for live in round_.waiting_again:
-            self.await_turn(live, now)
-        round_.batch.max_id = self.highest_id
+            turns.await_turn(self, live, now)
+        round_.batch.max_id = self.numbering.highest
         self.in_flight = round_.batch
         return round_
 
@@ -296,16 +291,6 @@ class Owner:
         """The owner's monotonic clock, in seconds."""
         return self._monotonic()
 
-    @property
-    def highest_id(self) -> int:
-        """The id that was given out last, without its lowest bits."""
-        return self._tick << ids.TICK_SHIFT
-
-    @property
-    def newest_id(self) -> int:
-        """No id above this one was given out."""
-        return ((self._tick + 1) << ids.TICK_SHIFT) - 1
-
     def idle_s(self) -> float:
         """How long nothing is due, at most."""
         now = self._monotonic()
@@ -317,36 +302,6 @@ class Owner:
     def has_intents(self) -> bool:
         """Whether anything waits to be decided."""
         return bool(self._submissions or self.endings or self._changes or self._notes or self.keyed or self.graph or self.doors)
-
-    # Recovery ----------------------------------------------------------------------------------------------------------------------------------
-
-    def recover_tick(self, max_id: int) -> None:
-        """Ids begin above `max_id` and not before the database's present time."""
-        self._tick = max(self._tick, max_id >> ids.TICK_SHIFT)
-
-    def recover_ready(self, type_id: int, priority: int, job_ids: Iterable[int]) -> None:
-        """Jobs to which nothing happened yet, and that only wait for an agent."""
-        self.lanes.extend(type_id, priority, job_ids)
-
-    def recover_timed(self, type_id: int, priority: int, job_id: int, due_s: float) -> None:
-        """A job to which nothing happened yet, and that waits for a time (seconds since 1970)."""
-        self.enter(job_id, type_id, priority, due_s)
-
-    def recover_terms(self, type_id: int, terms: Terms, priority: int, job_id: int, due_s: float) -> None:
-        """A job with terms to which nothing happened yet; `due_s` 0: it only waits for an agent."""
-        line = self.lines.of(self.types.by_id[type_id], terms)
-        line.jobs += job_id not in self.lines.members  # such as one that `rescore` found while it was on its way
-        self.lines.enter(line, priority, job_id, self.clock.monotonic_at(due_s) if due_s else 0.0, self._monotonic())
-
-    def recover_live(self, live: Live) -> None:
-        """A job to which something happened: it waits again, or its lease is open."""
-        self.live_jobs[live.job_id] = live
-        if live.line is not None:
-            live.line.jobs += 1
-            if live.state is State.PROCESSING:
-                self.lines.began(live.line, 1)
-        if live.state is State.WAITING:
-            self.await_turn(live, self._monotonic())
 
     # Decisions ---------------------------------------------------------------------------------------------------------------------------------
 
@@ -410,32 +365,6 @@ class Owner:
         elif live.state is State.ABORTED and settings.alert_on_abort:
             round_.batch.add_alert(live.job_id, live.entry.type_id, live.seq, "job_aborted", error)
 
-    def await_turn(self, live: Live, now: float) -> None:
-        """A waiting job goes into its lane, or into the timers until it may be granted; one that waits for others stays where it is."""
-        if live.job_id in self.graph.unmet:
-            return
-        due = turns.due(self, live)
-        since = self._since(live.available_at_s) if self.rounds or live.available_at_s else 0  # recovery knows no better than when it was made
-        if self.lines.boosts:
-            self.lines.adopt(live)
-        if live.line is not None:
-            self.lines.enter(live.line, live.priority, live.job_id, due, now, since)
-            return
-        if due > now:
-            self.timers.push(due, live.job_id, live.entry.type_id, live.priority, now)
-        else:
-            self.lanes.push(live.entry.type_id, live.priority, live.job_id, since)
-
-    def _since(self, at_s: float = 0.0) -> int:
-        """Now, or a time before, as the lowest id of that time: what jobs that are ready are ordered by."""
-        now_s = self.clock.now_s()
-        return ids.lowest_id_at(min(at_s, now_s) if at_s else now_s)
-
-    def leave_queue(self, job_id: int) -> None:
-        """A waiting job leaves its lane or timer, if it is in one."""
-        if job_id not in self.graph.unmet:
-            self.lanes.discard(job_id)
-
     def release_lease(self, live: Live) -> None:
         """Nobody holds the job's lease any more."""
         if live.session is not None:
@@ -446,100 +375,35 @@ class Owner:
 
     def _take_submissions(self, round_: Round) -> None:
         batch = round_.batch
-        self.begin_ids()
-        shard = self._next_shard
+        self.numbering.begin(self.rounds)
         while self._submissions and len(batch.job_id) < MAX_ROWS // 2:
             submission = self._submissions.pop()
             self.depth.release(submission.reserved)
             first = len(batch.job_id)
             if isinstance(submission.jobs, PlainJobs):
-                self._take_plain(round_, submission.jobs, shard)
+                self._take_plain(round_, submission.jobs)
                 round_.submissions.append((submission, batch.job_id[first:]))
                 continue
             for job in submission.jobs:
                 entry, _, _, body = job
-                job_id = self.add_job(batch, job)
+                job_id = self.numbering.add_job(batch, job)
                 batch.counts[entry.type_id, State.WAITING, 0] += 1
                 self._pending_bytes -= len(payload_of(body))
                 self.bodies.put(job_id, body)
-                self.enter_job(job_id, job)
+                turns.enter_job(self, job_id, job)
             round_.submissions.append((submission, batch.job_id[first:]))
             self._pending_jobs -= len(submission.jobs)
 
-    def _take_plain(self, round_: Round, jobs: PlainJobs, shard: int) -> None:
+    def _take_plain(self, round_: Round, jobs: PlainJobs) -> None:
         """The same in columns: no step is taken for each job."""
-        entry, count, step = jobs.entry, len(jobs), 1 << ids.TICK_SHIFT
-        lowest = (self._tick + 1) << ids.TICK_SHIFT | shard << 3 | self._class_for(entry)
-        job_ids = list(range(lowest, lowest + count * step, step))
-        self._tick += count
+        entry, count = jobs.entry, len(jobs)
+        job_ids = self.numbering.take(entry, count)
         round_.batch.add_plain(job_ids, entry.type_id, jobs.priority, jobs.payloads)
         round_.batch.counts[entry.type_id, State.WAITING, 0] += count
         self._pending_jobs -= count
         self._pending_bytes -= sum(map(len, jobs.payloads))
         self.bodies.put_all(job_ids, jobs.payloads)
         self.lanes.extend(entry.type_id, jobs.priority, job_ids)
-
-    @property
-    def _next_shard(self) -> int:
-        return self.rounds % ids.SHARDS
-
-    def begin_ids(self) -> None:
-        """The next ids are not older than now."""
-        self._tick = max(self._tick, ids.lowest_id_at(self.clock.now_s()) >> ids.TICK_SHIFT)
-
-    def add_job(self, batch: Batch, job: NewJob) -> int:
-        """Gives a job its id and appends it to a batch."""
-        entry, priority, available_at_s, body = job
-        shard = self._next_shard
-        if (instance_id := instance_of(body)) is not None:  # the jobs of an instance share a shard
-            shard = zlib.crc32(instance_id.encode()) % ids.SHARDS
-        self._tick += 1
-        job_id = (self._tick << ids.TICK_SHIFT) | (shard << 3) | self._class_for(entry, keep_s_of(body))
-        batch.add_job(job_id, entry.type_id, priority, body, datetime.fromtimestamp(available_at_s, UTC) if available_at_s else None)
-        return job_id
-
-    def _class_for(self, entry: TypeEntry, keep_s: float | None = None) -> int:
-        """Where a job of the type lies; `keep_s`: how long it is kept, when it says so itself."""
-        class_ = entry.class_ if keep_s is None else ids.class_for(keep_s)
-        return class_ if class_ in self.open_classes else ids.DEFAULT_CLASS
-
-    def enter_job(self, job_id: int, job: NewJob) -> None:
-        """A job that was stored now: see `enter`."""
-        entry, priority, available_at_s, body = job
-        line = self.line_of(entry, body)
-        if line is None:
-            self.enter(job_id, entry.type_id, priority, available_at_s)
-        else:
-            self.recover_terms(entry.type_id, line.terms, priority, job_id, available_at_s)
-
-    def line_of(self, entry: TypeEntry, body: Body) -> Line | None:
-        """Where a job waits that has terms; None: it has none."""
-        terms = parse(body.more) if not isinstance(body, bytes) and body.more is not None else None
-        if self.lines.boosts:
-            terms = self.lines.boosted(entry, instance_of(body), terms)
-        return self.lines.of(entry, terms) if terms is not None else None
-
-    def enter(self, job_id: int, type_id: int, priority: int, available_at_s: float) -> None:
-        """A job to which nothing happened yet goes into its lane, or into the timers until its time (seconds since 1970; 0: at once)."""
-        now = self._monotonic() if available_at_s else 0.0
-        if available_at_s and (due := self.clock.monotonic_at(available_at_s)) > now:
-            self.timers.push(due, job_id, type_id, priority, now)
-        else:
-            self.lanes.push(type_id, priority, job_id)
-
-    def _take_due(self, now: float) -> None:
-        since = self._since()
-        for type_id, priority, job_id in self.timers.pop_due(now):
-            line = self.lines.members.get(job_id)
-            if line is None:
-                self.lanes.push(type_id, priority, job_id, since)
-            else:
-                self.lines.push(line, priority, job_id, since)
-            if job_id not in self.live_jobs:
-                self.tally.came_due(job_id, self.clock.now_s())
-        for job_id in self.lines.take_due(now, since):
-            if job_id not in self.live_jobs:
-                self.tally.came_due(job_id, self.clock.now_s())
 
     def _take_notes(self, round_: Round) -> None:
         while self._notes:
@@ -581,20 +445,3 @@ class Owner:
                 by_state = found.setdefault(entry.name, {})
                 by_state[state] = by_state.get(state, 0) + count
         return found
-
-    def newest(self, type_ids: set[int] | None, states: set[State], below: int, from_id: int, limit: int) -> list[int]:
-        """Ids of waiting or processing jobs, newest first, `from_id` <= id < `below`; from memory, in time that grows with what waits."""
-        found: list[int] = []
-        for live in self.live_jobs.values():
-            if live.state in states and (type_ids is None or live.entry.type_id in type_ids) and from_id <= live.job_id < below:
-                found.append(live.job_id)
-        if State.WAITING in states:
-            for type_id in self.lanes.types() if type_ids is None else type_ids:
-                for entries in self.lanes.entries(type_id):
-                    found.extend(heapq.nlargest(limit, (i for i in entries if from_id <= i < below and i not in self.live_jobs and not self.lanes.is_stale(i))))
-            found.extend(i for i in self.lines.ids(type_ids) if from_id <= i < below and i not in self.live_jobs and not self.lanes.is_stale(i))
-            found.extend(
-                job_id for job_id, type_id in self.timers.entries()
-                if (type_ids is None or type_id in type_ids) and from_id <= job_id < below and job_id not in self.live_jobs and not self.lanes.is_stale(job_id)
-            )  # fmt: skip
-        return sorted(set(found), reverse=True)[:limit]

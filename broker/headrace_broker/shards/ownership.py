@@ -235,7 +235,7 @@ class Ownership:
                 proof.cancel()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from group
-        await ledger.base_counts(dict(owner.counted), owner.newest_id, absorb=True, floor=floor)
+        await ledger.base_counts(dict(owner.counted), owner.numbering.newest, absorb=True, floor=floor)
         return floor
 
     async def advance_clock(self, seconds: float) -> float:
@@ -258,7 +258,7 @@ class Ownership:
     async def _open_classes(self, owner: Owner, *, ahead_s: float = 0.0) -> None:
         wanted = {DEFAULT_CLASS} | {entry.class_ for entry in self._types.by_id.values()}
         made = await partitions.ensure(self._pool, wanted, owner.clock.now_s() + ahead_s)
-        owner.open_classes = wanted
+        owner.numbering.open_classes = wanted
         if made:
             log.info("made partitions", ranges=made)
 

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from headrace_broker.model.amended import Amended
 from headrace_broker.model.job import State
-from headrace_broker.shards import aborts
+from headrace_broker.shards import aborts, turns
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.owner import Owner
 from headrace_broker.store.checkpoints import CheckpointStore, Chunk, ChunkKind
@@ -25,7 +25,7 @@ async def recover(owner: Owner, recovery: Recovery, checkpoints: CheckpointStore
     """
     counts, max_id = await recovery.counts()
     owner.counted.update(counts)
-    owner.recover_tick(max_id)
+    owner.numbering.recover(max_id)
     stored = await checkpoints.find()
     above = 0
     if stored is None:
@@ -54,13 +54,13 @@ def _restore(owner: Owner, chunk: Chunk, passed: set[int]) -> None:
         assert chunk.type_id is not None
         assert chunk.priority is not None
         ids: Iterable[int] = chunk.job_ids if passed.isdisjoint(chunk.job_ids) else [job_id for job_id in chunk.job_ids if job_id not in passed]
-        owner.recover_ready(chunk.type_id, chunk.priority, ids)
+        owner.lanes.extend(chunk.type_id, chunk.priority, ids)
     elif chunk.kind is ChunkKind.TIMED:
         assert chunk.what is not None
         assert chunk.due is not None
         for job_id, what, due_s in zip(chunk.job_ids, chunk.what, chunk.due, strict=True):
             if job_id not in passed:
-                owner.recover_timed(what >> 32, (what & 0xFFFF_FFFF) - 0x8000_0000, job_id, due_s)
+                turns.enter(owner, job_id, what >> 32, (what & 0xFFFF_FFFF) - 0x8000_0000, due_s)
     elif chunk.kind is ChunkKind.TERMS:
         assert chunk.what is not None
         assert chunk.due is not None
@@ -68,7 +68,7 @@ def _restore(owner: Owner, chunk: Chunk, passed: set[int]) -> None:
         for job_id, what, due_s in zip(chunk.job_ids, chunk.what, chunk.due, strict=True):
             if job_id not in passed:
                 type_id, terms = chunk.terms[what >> 32]
-                owner.recover_terms(type_id, terms, (what & 0xFFFF_FFFF) - 0x8000_0000, job_id, due_s)
+                turns.enter_terms(owner, job_id, type_id, terms, (what & 0xFFFF_FFFF) - 0x8000_0000, due_s)
 
 
 async def _add_waiting(owner: Owner, recovery: Recovery, range_: FactRange, above: int) -> None:
@@ -77,12 +77,12 @@ async def _add_waiting(owner: Owner, recovery: Recovery, range_: FactRange, abov
             await _add_live(owner, recovery, [found async for found in recovery.heads(group.job_ids)])
         elif group.terms is not None:
             for job_id, due_s in zip(group.job_ids, group.due or itertools.repeat(0.0), strict=False):
-                owner.recover_terms(group.type_id, group.terms, group.priority, job_id, due_s)
+                turns.enter_terms(owner, job_id, group.type_id, group.terms, group.priority, due_s)
         elif group.due is None:
-            owner.recover_ready(group.type_id, group.priority, group.job_ids)
+            owner.lanes.extend(group.type_id, group.priority, group.job_ids)
         else:
             for job_id, due_s in zip(group.job_ids, group.due, strict=True):
-                owner.recover_timed(group.type_id, group.priority, job_id, due_s)
+                turns.enter(owner, job_id, group.type_id, group.priority, due_s)
 
 
 async def _add_live(owner: Owner, recovery: Recovery, found: list[StoredLive]) -> None:
@@ -93,7 +93,18 @@ async def _add_live(owner: Owner, recovery: Recovery, found: list[StoredLive]) -
             owner.graph.hold(stored.job_id, stored.waits_for)
         elif stored.waits_for is not None and stored.state is State.WAITING:
             owner.graph.hold_batch(stored.job_id, read=True)
-        owner.recover_live(_live(owner, stored, amended.get(stored.job_id)))
+        _enter(owner, _live(owner, stored, amended.get(stored.job_id)))
+
+
+def _enter(owner: Owner, live: Live) -> None:
+    """A job to which something happened: it waits again, or its lease is open."""
+    owner.live_jobs[live.job_id] = live
+    if live.line is not None:
+        live.line.jobs += 1
+        if live.state is State.PROCESSING:
+            owner.lines.began(live.line, 1)
+    if live.state is State.WAITING:
+        turns.await_turn(owner, live, owner.now())
 
 
 async def _restore_leases(owner: Owner, recovery: Recovery) -> None:

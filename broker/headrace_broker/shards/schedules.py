@@ -30,7 +30,7 @@ from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError, NotFound, Unavailable
 from headrace_broker.model.job import State
 from headrace_broker.model.schedule import LABELS, Schedule, pick
-from headrace_broker.shards import changes
+from headrace_broker.shards import changes, turns
 from headrace_broker.shards.hub import JobChange
 from headrace_broker.shards.intents import NewJob, Verb
 from headrace_broker.store.batch import Batch, FireRow, FullBody
@@ -148,7 +148,7 @@ class Schedules:
             return None
         owner, now = self._owner, datetime.fromtimestamp(now_s, UTC)
         round_ = FireRound(Batch())
-        owner.begin_ids()
+        owner.numbering.begin(owner.rounds)
         chosen: set[int] = set()
         later: list[Run] = []
         while self._runs and len(round_.rows) < AT_ONCE:
@@ -186,7 +186,7 @@ class Schedules:
                 put_back.append((now_s + AGAIN_S, due[1], due[2]))
         for due in put_back:
             heapq.heappush(self._due, due)
-        round_.batch.max_id = owner.highest_id
+        round_.batch.max_id = owner.numbering.highest
         if self.idle_s() <= 0:
             owner.wake.set()
         return round_ if round_.rows else None
@@ -199,7 +199,7 @@ class Schedules:
         spec = schedule.spec
         labels = json.dumps({**(spec.labels or {}), LABELS[0]: schedule.name, LABELS[1]: nominal_at.isoformat().replace("+00:00", "Z")})
         job: NewJob = (entry, spec.priority, 0.0, FullBody(spec.payload, spec.content_type or None, spec.instance_id or None, labels))
-        self._owner.add_job(round_.batch, job)
+        self._owner.numbering.add_job(round_.batch, job)
         round_.rows.append((schedule.schedule_id, schedule.version, verb, nominal_at, next_at, request_id))
         round_.jobs.append(job)
         return True
@@ -244,7 +244,7 @@ class Schedules:
         owner.counted[entry.type_id, State.WAITING, 0] += 1
         owner.tally.submitted(now_s, entry.type_id, 1)
         owner.bodies.put(job_id, body)
-        owner.enter_job(job_id, job)
+        turns.enter_job(owner, job_id, job)
         if owner.hub.active:
             instance_id = body.instance_id if isinstance(body, FullBody) else None
             owner.hub.publish([JobChange(job_id, entry.type_id, State.WAITING, 0, "submitted", instance_id)])

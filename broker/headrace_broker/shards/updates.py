@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from headrace_broker.model.amended import Amended, Update, delete_minute, same_date
 from headrace_broker.model.errors import InvalidState
 from headrace_broker.model.job import SETTLED, Kind, State
+from headrace_broker.shards import turns
 from headrace_broker.shards.intents import ChangeIntent
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.requeues import put_amended, put_payload
@@ -71,7 +72,7 @@ def _check(update: Update, job_id: int, state: State) -> None:
 
 def _waiting(owner: "Owner", round_: Round, intent: ChangeIntent, live: Live) -> None:
     """Its place in the order may be another one: it leaves its lane or timer and goes back when the round is built."""
-    owner.leave_queue(live.job_id)
+    turns.leave(owner, live.job_id)
     owner.bodies.pop(live.job_id)  # what an agent gets is read with what was changed
     owner.live_jobs[live.job_id] = live
     owner.record(round_, live, Kind.UPDATED, State.WAITING)
