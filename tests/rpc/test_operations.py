@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -223,9 +223,10 @@ async def test_all_jobs_are_named_and_domains_do_not_see_each_other(served: tupl
     await submitted(user, 3)
     async with Client(served[0], domain="elsewhere") as other:
         stranger = (await other.submit("t", 1)).job_id
-        for call in (operator.start_operation("hold", JobFilter()), operator.preview_operation("hold", JobFilter())):
+        asks: tuple[Awaitable[object], ...] = (operator.start_operation("hold", JobFilter()), operator.preview_operation("hold", JobFilter()))
+        for asked in asks:
             with pytest.raises(InvalidRequest) as refused:
-                await call
+                await asked
             assert refused.value.field == "spec.filter" and "all_jobs" in refused.value.message
         assert (await operator.preview_operation("hold", JobFilter(), all_jobs=True)).matched == 3
         ended = await run(operator, "hold", JobFilter(), all_jobs=True)
@@ -233,9 +234,10 @@ async def test_all_jobs_are_named_and_domains_do_not_see_each_other(served: tupl
         nothing = await run(operator, "hold", JobFilter(types=["nobody-has-it"]))
         assert (nothing.state, nothing.matched, nothing.expected) == (OperationState.FINISHED, 0, 0)
     async with AdminClient(served[0], domain="elsewhere") as foreign:
-        for call in (foreign.get_operation, foreign.stop_operation, foreign.resume_operation):
+        number = ended.operation_id
+        for asked in (foreign.get_operation(number), foreign.stop_operation(number), foreign.resume_operation(number)):
             with pytest.raises(NotFound):
-                await call(ended.operation_id)
+                await asked
         with pytest.raises(NotFound):
             [skip async for skip in foreign.skipped_jobs(ended.operation_id)]
         assert await foreign.list_operations() == ([], "")
@@ -356,8 +358,8 @@ def test_the_command_line(served: tuple[str, str], domain: str, capsys: pytest.C
         assert code == expected, told.err
         return told.out
 
-    for number in range(3):
-        run("submit", "t", "--data", str(number))
+    for data in range(3):
+        run("submit", "t", "--data", str(data))
     run("bulk", "abort", "--type", "t", expected=2)  # nobody is there to be asked
     run("bulk", "abort", "--yes", expected=4)  # which jobs?
     assert "3 jobs match" in run("bulk", "abort", "--type", "t", "--preview")

@@ -112,7 +112,7 @@ SCHEDULES: list[tuple[str, Any, str]] = [
 
 def spec(**fields: Any) -> operations_pb2.OperationSpec:
     """A bulk operation that is good but for these fields."""
-    good = {"filter": jobs_pb2.JobFilter(types=["t"]), "action": operations_pb2.OPERATION_ACTION_REQUEUE}
+    good: dict[str, Any] = {"filter": jobs_pb2.JobFilter(types=["t"]), "action": operations_pb2.OPERATION_ACTION_REQUEUE}
     return operations_pb2.OperationSpec(**(good | fields))
 
 

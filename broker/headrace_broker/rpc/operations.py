@@ -1,10 +1,9 @@
 """The Operations service: one deed to all jobs that match a filter."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from headrace_proto.v1 import jobs_pb2, operations_pb2, types_pb2
+from headrace_proto.v1 import jobs_pb2, operations_pb2
 from headrace_proto.wire import to_duration, to_timestamp
 
 from headrace_broker.actions.operations import Operations
@@ -151,7 +150,7 @@ def _spec_message(wanted: JobFilter, deed: Deed, *, all_jobs: bool) -> operation
 
 def _filter_message(wanted: JobFilter) -> jobs_pb2.JobFilter:
     """The filter as it came over the wire."""
-    states: Sequence[types_pb2.JobState] = sorted(map(int, wanted.states))  # type: ignore[assignment]  # enum numbers
+    states: Any = sorted(wanted.states)  # enum numbers
     message = jobs_pb2.JobFilter(
         types=wanted.types, states=states, instance_id=wanted.instance_id or "", agent=wanted.agent or "", error_fingerprint=wanted.fingerprint or "",
         labels=dict(wanted.labels), log_text=wanted.log_text or "",
