@@ -1,8 +1,9 @@
 """An hour of use: does anything in a broker grow, and does its housekeeping stall anybody?
 
-A mixed load (soak_load.py) runs at 70 % of what a short calibration finds, or at --rate. One agent stays, another comes every minute and is drained or killed half a
-minute later. Most jobs are deleted a minute after they ended, so that partitions are made and retired all the time (from the twentieth minute on); twice a part somebody
-holds a REPEATABLE READ transaction open for a minute. Every ten seconds the broker is looked at: memory, threads, tasks, descriptors, sessions, connections, what waits.
+A mixed load (soak_load.py) runs at the rate at which the machine, or the broker's core when that is more, is 70 % busy, or at --rate. One agent stays, another comes
+every minute and is drained or killed half a minute later. Most jobs are deleted a minute after they ended, so that partitions are made and retired all the time (from the
+twentieth minute on); twice a part somebody holds a REPEATABLE READ transaction open for a minute. Every ten seconds the broker is looked at: memory, threads, tasks,
+descriptors, sessions, connections, what waits.
 
 A figure is level when its median over the last quarter is not above that of the second by more than a twentieth and a little; its slope is told beside it. No submit may
 take 100 ms because of retention, of partitions being made, or of the reader: it is bad when seconds with such a submit are more than twice as common near that work as at
@@ -35,7 +36,9 @@ from headrace_broker.store.embedded import EmbeddedPostgres
 from benchmarks import support
 
 SHARE = 0.7
-CALIBRATE_S = 15.0
+TRIAL = 1_000.0  # jobs/s of the first trial of the calibration
+TRIALS = 4
+TRIAL_S = 12.0
 HELD_S = 60.0
 HELD_AT = (0.35, 0.8)  # of a part
 AGENT_PERIOD = 6  # samples
@@ -99,7 +102,7 @@ class Part:
         with support.Broker(self._directory, self._server.dsn, *OPTIONS) as broker, contextlib.ExitStack() as exits:
             steady = support.start_agent(broker.address, "benchmarks.soak_agent:agent")
             exits.callback(support.end, steady)
-            rate = rate or SHARE * calibrate(broker)
+            rate = rate or calibrate(broker)
             print(f"{rate:,.0f} jobs/s for {self._seconds:,.0f} s", file=sys.stderr)
             with _load(broker.address, rate, self._seconds, self.seen.seconds):
                 self._watch(broker)
@@ -190,27 +193,35 @@ class Part:
 
 
 def calibrate(broker: support.Broker) -> float:
-    """Jobs/s that the whole completes when it gets as much as it can take."""
-    seconds: list[dict[str, Any]] = []
-    with _load(broker.address, 0, CALIBRATE_S, seconds):
-        time.sleep(CALIBRATE_S / 3)
-        before, began = _completed(broker), time.monotonic()
-        time.sleep(CALIBRATE_S / 2)
-        rate = (_completed(broker) - before) / (time.monotonic() - began)
-    if not _drained(broker) or not rate:
-        raise SystemExit("the calibration did not come to its end")
+    """Jobs/s of the mix at which the machine, or the broker's one core when that is more, is busy for SHARE of the time; from trials, each nearer to it.
+
+    What a broker completes when it gets all it can take is no measure: batches are then so large that a job costs a fraction of what it costs at a steady rate.
+    """
+    rate = TRIAL
+    for _ in range(TRIALS):
+        with _load(broker.address, rate, TRIAL_S, [], "--at-once"):
+            time.sleep(TRIAL_S / 3)
+            cpu, idle, began = support.Cpu(broker=broker.pid), _idle_s(), time.monotonic()
+            time.sleep(TRIAL_S / 2)
+            elapsed = time.monotonic() - began
+            busy = max(cpu.used()["broker"] / elapsed, 1 - (_idle_s() - idle) / elapsed / (os.cpu_count() or 1))
+        if not _drained(broker):
+            raise SystemExit("the calibration did not come to its end")
+        print(f"{rate:,.0f} jobs/s keep it {busy:.0%} busy", file=sys.stderr)
+        rate *= min(4.0, SHARE / busy)
     return rate
 
 
-def _completed(broker: support.Broker) -> float:
-    found = re.search(r'^headrace_events_total\{kind="completed"\} (\S+)', broker.get("/metrics"), re.MULTILINE)
-    return float(found[1]) if found else 0.0
+def _idle_s() -> float:
+    """Seconds that all processors were idle, since the machine's start."""
+    words = Path("/proc/stat").read_text().split(maxsplit=6)
+    return (int(words[4]) + int(words[5])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager
-def _load(address: str, rate: float, seconds: float, lines: list[dict[str, Any]]) -> Iterator[None]:
+def _load(address: str, rate: float, seconds: float, lines: list[dict[str, Any]], *words: str) -> Iterator[None]:
     """The load process; its lines are added as they come, and it has ended afterwards."""
-    command = [sys.executable, "-m", "benchmarks.soak_load", address, str(rate), str(seconds)]
+    command = [sys.executable, "-m", "benchmarks.soak_load", address, str(rate), str(seconds), *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=support.ROOT) as process:
         assert process.stdout is not None
         stdout = process.stdout

@@ -1,7 +1,7 @@
 """The load of soak.py, in a process of its own: open-loop arrivals of a mix, and single submits whose time is told one by one; a line of JSON about each second.
 
 Of the jobs 55 % are quick, 40 % mixed, 1 % carry an idempotency key, 4 % wait up to a minute; payloads are of 100 bytes (80 %), 2 kB (18 %) and 50 kB (2 %). With
-`rate` 0 it submits as fast as at most `BACKLOG` unfinished jobs allow, and none of them waits for a time: that is how the rate is found.
+`--at-once` none of them waits for a time: so the rate is found without waiting for a minute each time.
 """
 
 import argparse
@@ -15,11 +15,10 @@ from collections.abc import Coroutine
 from typing import Any
 
 import uvloop
-from headrace_client import Client, HeadraceError, JobSpec, State, Submitted
+from headrace_client import Client, HeadraceError, JobSpec, Submitted
 
 CALL = 25  # jobs in a call
 PROBES_PER_S = 100.0  # of the rate
-BACKLOG = 5_000
 MOST_OPEN = 200  # calls
 PAYLOADS = [b'"' + b"x" * size + b'"' for size in (100, 2_000, 50_000)]
 
@@ -80,20 +79,17 @@ class Mix:
         self.calls, self.probes, self.stored, self.refused = [], [], 0, Counter()
 
 
-async def load(address: str, rate: float, seconds: float) -> None:
+async def load(address: str, rate: float, seconds: float, delays: bool) -> None:
     """The load for so long."""
     loop = asyncio.get_running_loop()
     async with Client(address) as client, asyncio.TaskGroup() as tasks:
-        mix = Mix(client, delays=rate > 0)
+        mix = Mix(client, delays)
         began, sent, probed, said = loop.time(), 0, 0, 0
-        full = asyncio.Event()
-        watching = None if rate else tasks.create_task(_watch(client, full))
         while (elapsed := loop.time() - began) < seconds:
-            due = int(elapsed * max(0.0, rate - PROBES_PER_S) / CALL) if rate else sent + (len(mix.running) < 8 and not full.is_set())
-            for _ in range(min(due - sent, MOST_OPEN - len(mix.running))):
+            for _ in range(min(int(elapsed * max(0.0, rate - PROBES_PER_S) / CALL) - sent, MOST_OPEN - len(mix.running))):
                 _start(tasks, mix.running, mix.call())
                 sent += 1
-            while rate and probed < elapsed * PROBES_PER_S and len(mix.running) < MOST_OPEN:
+            while probed < elapsed * PROBES_PER_S and len(mix.running) < MOST_OPEN:
                 _start(tasks, mix.running, mix.probe())
                 probed += 1
             probed = max(probed, int(elapsed * PROBES_PER_S))
@@ -101,8 +97,6 @@ async def load(address: str, rate: float, seconds: float) -> None:
                 said += 1
                 mix.say()
             await asyncio.sleep(0.002)
-        if watching is not None:
-            watching.cancel()
 
 
 def _start(tasks: asyncio.TaskGroup, running: "set[asyncio.Task[None]]", coroutine: Coroutine[Any, Any, None]) -> None:
@@ -111,22 +105,15 @@ def _start(tasks: asyncio.TaskGroup, running: "set[asyncio.Task[None]]", corouti
     task.add_done_callback(running.discard)
 
 
-async def _watch(client: Client, full: asyncio.Event) -> None:
-    """Sets `full` while too much waits."""
-    while True:
-        totals = (await client.count(["soak.quick", "soak.mixed"])).totals
-        (full.set if totals.get(State.WAITING, 0) + totals.get(State.PROCESSING, 0) > BACKLOG else full.clear)()
-        await asyncio.sleep(0.05)
-
-
 def main() -> None:
     """ADDRESS RATE SECONDS"""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("address")
     parser.add_argument("rate", type=float)
     parser.add_argument("seconds", type=float)
+    parser.add_argument("--at-once", action="store_true", help="no job waits for a time")
     arguments = parser.parse_args()
-    uvloop.run(load(arguments.address, arguments.rate, arguments.seconds))
+    uvloop.run(load(arguments.address, arguments.rate, arguments.seconds, delays=not arguments.at_once))
 
 
 if __name__ == "__main__":

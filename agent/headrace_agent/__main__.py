@@ -38,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     run.add_argument("--domain", default=_env("DOMAIN"), help="domain of the jobs (HEADRACE_DOMAIN)")
     run.add_argument("--token", default=_env("TOKEN"), help="bearer token (HEADRACE_TOKEN)")
     run.add_argument("--token-file", default=_env("TOKEN_FILE"), help="file with the token, read again when it changes (HEADRACE_TOKEN_FILE)")
-    run.add_argument("--tls-ca", default=_env("TLS_CA"), help="certificates that the broker's must come from (HEADRACE_TLS_CA)")
+    run.add_argument("--tls-ca", default=_env("TLS_CA"), help="file with the CA that the broker's certificate must come from (HEADRACE_TLS_CA)")
+    run.add_argument("--tls-client-cert", default=_env("TLS_CLIENT_CERT"), help="certificate to show to brokers that ask for one (HEADRACE_TLS_CLIENT_CERT)")
+    run.add_argument("--tls-client-key", default=_env("TLS_CLIENT_KEY"), help="its private key (HEADRACE_TLS_CLIENT_KEY)")
     drain_help = "seconds to finish what runs after SIGTERM (HEADRACE_DRAIN_TIMEOUT_S; default 30)"
     run.add_argument("--drain-timeout-s", type=float, default=_env("DRAIN_TIMEOUT_S") or 30.0, help=drain_help)
     run.add_argument("--metrics-listen", default=_env("METRICS_LISTEN"), metavar="HOST:PORT", help="serve metrics there (HEADRACE_METRICS_LISTEN)")
@@ -138,7 +140,8 @@ async def _run(agent: Agent, arguments: Any) -> int:
             watching = tasks.create_task(watch(on_change)) if arguments.reload else None
             await agent.run(
                 arguments.broker, slots=int(arguments.slots) if arguments.slots else None, domain=arguments.domain, token=token,
-                tls_ca=arguments.tls_ca, drain=drain, drain_timeout_s=float(arguments.drain_timeout_s),
+                tls_ca=arguments.tls_ca, tls_client_cert=arguments.tls_client_cert, tls_client_key=arguments.tls_client_key, drain=drain,
+                drain_timeout_s=float(arguments.drain_timeout_s),
             )  # fmt: skip
             if watching is not None:
                 watching.cancel()

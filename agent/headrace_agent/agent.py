@@ -11,6 +11,7 @@ import inspect
 import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from headrace_client import Client, RateLimit
 from headrace_client.channel import Stubs, addresses, metadata, open_channel
 from headrace_client.codecs import Codec, Codecs
 from headrace_client.credentials import Metadata, Token
+from headrace_client.tls import Tls
 from headrace_proto.v1 import agents_pb2
 from headrace_proto.wire import DOMAIN_KEY
 
@@ -167,21 +169,25 @@ class Agent:
 
     async def run(
         self, broker: str | Sequence[str] | None = None, *, slots: int | None = None, domain: str | None = None, token: Token | None = None,
-        tls_ca: str | None = None, drain: asyncio.Event | None = None, drain_timeout_s: float = 30.0,
+        tls_ca: str | Path | None = None, tls_client_cert: str | Path | None = None, tls_client_key: str | Path | None = None,
+        drain: asyncio.Event | None = None, drain_timeout_s: float = 30.0,
     ) -> None:  # fmt: skip
         """Serves jobs until `drain` is set or every broker tells it to stay away; then finishes what runs, within `drain_timeout_s`, and gives back the rest.
-        `token`: the secret, or a function that gives it, such as a TokenFile; one that can be pickled, where handlers run in processes.
+        `token`: the secret, or a function that gives it, such as a TokenFile; one that can be pickled, where handlers run in processes. `tls_ca`, `tls_client_cert`,
+        `tls_client_key`: as those of `Client`.
 
         Cancellation: stops at once; what ran is lost to its leases' end.
 
         Raises:
-            AgentError: there are no handlers. Whatever a start hook raises.
+            AgentError: there are no handlers. InvalidRequest: files of certificates cannot be used. Whatever a start hook raises.
         """
         if not self.handlers:
             raise AgentError(f"agent {self.name!r} has no handlers: register some with @agent.job(...)")
         loop = asyncio.get_running_loop()
         desk = Desk(self.handlers, slots or self.slots, loop, self.metrics)
-        options = {"domain": domain, "token": token, "tls_ca": tls_ca, "actor": f"agent {self.name}"}
+        options = {
+            "domain": domain, "token": token, "tls_ca": tls_ca, "tls_client_cert": tls_client_cert, "tls_client_key": tls_client_key, "actor": f"agent {self.name}",
+        }  # fmt: skip
         brokers = addresses(broker)
         work = desk.work = Work(
             self.handlers, middleware=self.middlewares, lifespans=self.lifespans, threads=desk.slots, reports=DeskReports(desk),
@@ -197,10 +203,11 @@ class Agent:
 
     async def _serve(self, desk: Desk, brokers: list[str], options: dict[str, Any], drain: asyncio.Event, drain_timeout_s: float) -> None:
         incarnation_id = uuid.uuid4().hex
-        pairs = metadata(options["domain"], options["token"], options["actor"])
+        pairs, tls = metadata(options["domain"], options["token"], options["actor"]), Tls.of(options["tls_ca"], options["tls_client_cert"], options["tls_client_key"])
+        if tls.encrypted:
+            tls.credentials()  # files that cannot be read are told at once; later they may be put right
         desk.sessions = [
-            Session(desk, address, name=self.name, incarnation_id=incarnation_id, build=self.build, labels=self.labels, metadata=pairs, tls_ca=options["tls_ca"])
-            for address in brokers
+            Session(desk, address, name=self.name, incarnation_id=incarnation_id, build=self.build, labels=self.labels, metadata=pairs, tls=tls) for address in brokers
         ]
         async with asyncio.TaskGroup() as tasks:
             watching = [tasks.create_task(self._watch_leases(desk)), tasks.create_task(self._watch_work(desk))]
@@ -209,7 +216,7 @@ class Agent:
             away = tasks.create_task(_all_done(sessions))
             await asyncio.wait([told, away], return_when=asyncio.FIRST_COMPLETED)
             await self._drain(desk, drain_timeout_s)
-            await self._deliver(desk, brokers, pairs, incarnation_id, options["tls_ca"])
+            await self._deliver(desk, brokers, pairs, incarnation_id, tls)
             for task in [*watching, *sessions, told, away]:
                 task.cancel()
 
@@ -229,7 +236,7 @@ class Agent:
             async with asyncio.timeout(DELIVERY_S):
                 await desk.idle.wait()
 
-    async def _deliver(self, desk: Desk, brokers: list[str], pairs: Metadata, incarnation_id: str, tls_ca: str | None) -> None:
+    async def _deliver(self, desk: Desk, brokers: list[str], pairs: Metadata, incarnation_id: str, tls: Tls) -> None:
         """Waits for acknowledgements; what the streams do not get rid of goes by unary calls."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DELIVERY_S):
@@ -239,7 +246,7 @@ class Agent:
         for address in brokers:
             if not len(desk.outbox) and not len(desk.logs):
                 return
-            channel = open_channel(address, tls_ca)
+            channel = open_channel(address, tls)
             with contextlib.suppress(grpc.aio.AioRpcError):
                 stubs = Stubs(channel).agents
                 desk.outbox.send_again()

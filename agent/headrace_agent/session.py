@@ -16,7 +16,8 @@ from typing import Any
 import grpc
 from headrace_client.channel import Stubs, backoff_s, open_channel
 from headrace_client.credentials import Metadata
-from headrace_client.errors import from_rpc
+from headrace_client.errors import HeadraceError, from_rpc
+from headrace_client.tls import Tls
 from headrace_proto.v1 import agents_pb2
 from headrace_proto.wire import to_seconds
 
@@ -42,11 +43,11 @@ class Session:
 
     def __init__(
         self, desk: Desk, address: str, *, name: str, incarnation_id: str, build: str, labels: dict[str, str], metadata: Metadata,
-        tls_ca: str | None,
+        tls: Tls,
     ) -> None:  # fmt: skip
         self._desk = desk
         self._address = address
-        self._tls_ca = tls_ca
+        self._tls = tls
         self._metadata = metadata
         self._hello = agents_pb2.Hello(
             agent_name=name, incarnation_id=incarnation_id, host=socket.gethostname()[:200], pid=os.getpid(), build=build, sdk="headrace-python/0.1.0",
@@ -90,6 +91,9 @@ class Session:
                 failures += 1
                 quiet = translated.reason in ("NOT_OWNER", "DRAINING") or failures > 3
                 log.log(logging.DEBUG if quiet else logging.WARNING, "no session with %s: %s", self._address, translated.message)
+            except HeadraceError as error:  # files of certificates that cannot be used now; they may be put right
+                failures += 1
+                log.warning("no session with %s: %s", self._address, error.message)
             try:
                 async with asyncio.timeout(pause if pause is not None else backoff_s(failures)):
                     await self._try_soon.wait()
@@ -101,7 +105,7 @@ class Session:
     async def _connect(self) -> float | None:
         """One stream from its start to its end; returns how long to wait before the next, if the broker said so. Raises AioRpcError."""
         self._reset()
-        channel = open_channel(self._address, self._tls_ca)
+        channel = open_channel(self._address, self._tls)
         call = Stubs(channel).agents.Connect(metadata=self._metadata())
         tasks: list[asyncio.Future[Any]] = []
         try:

@@ -23,6 +23,8 @@ from headrace_broker.store.migrate import MigrationError, load, migrate
 from headrace_broker.store.pg_binaries import NoBinaries, find
 from headrace_broker.store.pool import durability, open_pool
 from headrace_broker.store.tokens import TokenStore
+from headrace_broker.tls import Files, TlsError
+from headrace_broker.tls import load as load_tls
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -60,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     set_up(config.options.log_level, config.options.log_format)
     try:
         sys.exit(_run(arguments, config))
+    except TlsError as error:
+        print(f"headrace-broker: {error}", file=sys.stderr)
+        sys.exit(2)
     except (EmbeddedError, NoBinaries, MigrationError, OSError, asyncpg.PostgresError) as error:
         print(f"headrace-broker: {error}", file=sys.stderr)
         sys.exit(1)
@@ -147,7 +152,13 @@ def _doctor(config: Config) -> int:
         print(f"{'ok  ' if ok else 'FAIL'} {text}")
 
     say(sys.version_info >= (3, 11), f"Python {sys.version.split()[0]}")
-    url = config.options.database_url
+    options, url = config.options, config.options.database_url
+    if options.tls_cert is not None and options.tls_key is not None:
+        try:
+            loaded = load_tls(Files(options.tls_cert, options.tls_key, options.tls_client_ca))
+            say(True, f"TLS: the certificate in {options.tls_cert} and what belongs to it are good until {loaded.not_after:%Y-%m-%d}")
+        except TlsError as error:
+            say(False, f"TLS: {error}")
     if url is None:
         try:
             binaries = find()

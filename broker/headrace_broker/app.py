@@ -15,16 +15,19 @@ import socket
 import subprocess
 import sys
 import uuid
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import asyncpg
 import structlog
 
 from headrace_broker import __version__
+from headrace_broker.actions.certificates import Revocations
+from headrace_broker.actions.passwords import Passwords
 from headrace_broker.actions.search import Search
 from headrace_broker.actions.tokens import TokenTable
+from headrace_broker.actions.users import Users
 from headrace_broker.config import Config, masked
 from headrace_broker.http import HttpServer, http_app
 from headrace_broker.maintenance import tidy_inbox, tidy_operations
@@ -40,14 +43,19 @@ from headrace_broker.metrics import Metrics
 from headrace_broker.model.access import hash_of, new_secret
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.job import State
+from headrace_broker.rpc.access import LEAST
+from headrace_broker.rpc.connections import ConnectionLimits
 from headrace_broker.rpc.doors import DoorReader
+from headrace_broker.rpc.quotas import QuotaLimits
 from headrace_broker.rpc.server import RpcServer
 from headrace_broker.shards import reception
 from headrace_broker.shards.owner import OwnerLimits
 from headrace_broker.shards.ownership import Ownership
+from headrace_broker.shards.type_figures import type_figures
 from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import partitions
 from headrace_broker.store.audit import AuditStore
+from headrace_broker.store.certificates import CertificateStore
 from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
 from headrace_broker.store.graph import GraphReads
 from headrace_broker.store.log_index import LogIndexes
@@ -60,8 +68,13 @@ from headrace_broker.store.search import Finder
 from headrace_broker.store.settings import SettingsStore
 from headrace_broker.store.statistics import Statistics
 from headrace_broker.store.tokens import TokenStore
+from headrace_broker.store.users import UserStore
+from headrace_broker.tls import Files, Tls
+from headrace_broker.type_series import MOST_TYPES, TypeSeries
+from headrace_broker.web.documents import secret_names
 from headrace_broker.web.manager import Manager, Services
 from headrace_broker.web.sessions import Sessions
+from headrace_broker.web.watch import watch
 
 WATCH_EMBEDDED_S = 0.5
 TYPES_REFRESH_S = 0.5
@@ -73,8 +86,12 @@ log = structlog.get_logger("headrace.app")
 
 
 def run(config: Config) -> int:
-    """Runs the broker until it is told to stop; returns the exit code. Called from the main thread."""
+    """Runs the broker until it is told to stop; returns the exit code. Called from the main thread. Raises TlsError for files that are no good."""
     options = config.options
+    metrics = Metrics()
+    tls = None
+    if options.tls_cert is not None and options.tls_key is not None:
+        tls = Tls(Files(options.tls_cert, options.tls_key, options.tls_client_ca), metrics, http_clients=options.tls_require_client_cert == "all")
     embedded = None
     if options.database_url is None:
         embedded = EmbeddedPostgres(options.data_dir or default_data_dir(), durable=not options.testing, say=lambda line: log.info(line))
@@ -84,7 +101,7 @@ def run(config: Config) -> int:
         import uvloop
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_App(config, embedded).serve())
+            return runner.run(_App(config, embedded, metrics, tls).serve())
     finally:
         if embedded is not None:
             embedded.stop()
@@ -93,13 +110,14 @@ def run(config: Config) -> int:
 class _App:
     """The parts of one broker process."""
 
-    def __init__(self, config: Config, embedded: EmbeddedPostgres | None) -> None:
+    def __init__(self, config: Config, embedded: EmbeddedPostgres | None, metrics: Metrics, tls: Tls | None) -> None:
         self._config = config
+        self._tls = tls
         self._embedded = embedded
         self._dsn = embedded.dsn if embedded is not None else config.options.database_url or ""
         self._database = embedded.description if embedded is not None else masked(self._dsn)
         self._stopping = asyncio.Event()
-        self._metrics = Metrics()
+        self._metrics = metrics
 
     async def serve(self) -> int:
         loop = asyncio.get_running_loop()
@@ -126,8 +144,10 @@ class _App:
         if off and not options.testing:
             log.error("the database can lose acknowledged jobs in a crash: these settings are off", settings=off)
         settings, tokens, auth = SettingsStore(pool), TokenTable(TokenStore(pool)), options.auth == "required"
+        passwords = Passwords()
+        users = Users(UserStore(pool), passwords)
         statistics, reads, finder, audit = Statistics(pool), Reads(pool), Finder(searching), AuditStore(pool)
-        types = TypeTable(settings)
+        types, revocations = TypeTable(settings), Revocations(CertificateStore(pool))
         limits = OwnerLimits(
             lease_s=options.lease_s, heartbeat_s=options.heartbeat_s, disconnect_grace_s=options.disconnect_grace_s, accept_timeout_s=options.accept_timeout_s,
             payload_limit_bytes=options.payload_limit_bytes, cache_bytes=options.cache_bytes,
@@ -138,17 +158,28 @@ class _App:
         ownership.reader = DoorReader(options.payload_limit_bytes)
         ownership.find_ids = lambda owner: Search(owner, finder).ids
         self._metrics.gauges(lambda: _gauges(ownership, pool))
+        self._metrics.registry.register(TypeSeries(lambda: type_figures(ownership.owner, MOST_TYPES) if ownership.ready.is_set() else ()))
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as exits:
+            exits.callback(passwords.close)
             server = RpcServer(
                 ownership=ownership, reads=reads, finder=finder, graph=GraphReads(pool), settings=settings, statistics=statistics,
-                logs=LogWriter(pool, types.log_limits, types.domain_of, self._metrics), audit=audit, metrics=self._metrics,
-                payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks, tokens=tokens, auth=auth,
+                logs=LogWriter(pool, types.log_limits, self._metrics), audit=audit, metrics=self._metrics,
+                payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks, tokens=tokens, users=users, auth=auth,
+                revocations=revocations, certificates=options.tls_client_ca is not None,
+                connections=ConnectionLimits(**{name: getattr(options, name) for name in ConnectionLimits.__slots__}),
+                quotas=QuotaLimits(**{name: getattr(options, f"quota_{name}") for name in QuotaLimits.__slots__}),
             )  # fmt: skip
             exits.push_async_callback(server.stop, 0)
-            bound = await server.start(options.listen, _tls(options.tls_cert, options.tls_key, options.tls_client_ca))
-            http, web = None, None
+            bound = await server.start(options.listen, _keys(self._tls) if self._tls is not None else None)
+            http, web, side = None, None, list[asyncio.Task[None]]()
             if options.http_listen != "off":
-                manager = Manager(Services(ownership, reads, statistics, audit, finder), Sessions(asyncio.get_running_loop().time), __version__)
+                monotonic = asyncio.get_running_loop().time
+                sessions = Sessions(monotonic)
+                services = Services(
+                    ownership, reads, statistics, audit, finder, GraphReads(pool), users, tokens, options.payload_limit_bytes, secret_names(options.redact)
+                )
+                manager = Manager(services, sessions, __version__, LEAST, monotonic)
+                side.append(tasks.create_task(watch(sessions, users, tokens, refresh_tokens=not auth)))
                 http = self._open_http(ownership, manager)
                 web = self._web_address(http, manager)
                 tasks.create_task(http.run_until_told())
@@ -158,7 +189,7 @@ class _App:
             rollup = Rollup(statistics, lambda: ownership.owner)
             forget = TidyOperations(ownership.operation_store)
             tidy = TidyInbox(ownership.inbox, lambda: ownership.owner.doors.cursor.done)
-            side = [
+            side += [
                 tasks.create_task(repeat("doors", WatchDoors(ownership.inbox, lambda job_id: ownership.owner.live(job_id)).run_once, period_s=10.0, ownership=ownership)),
                 tasks.create_task(repeat("inbox", tidy.run_once, period_s=tidy_inbox.PERIOD_S, ownership=ownership)),
                 tasks.create_task(repeat("operations", forget.run_once, period_s=tidy_operations.PERIOD_S, ownership=ownership)),
@@ -168,6 +199,10 @@ class _App:
                 tasks.create_task(repeat("log index", index_logs.run_once, period_s=INDEX_LOGS_S, ownership=ownership)),
                 tasks.create_task(repeat("statistics", rollup.run_once, period_s=ROLLUP_PERIOD_S, ownership=ownership)),
             ]
+            if self._tls is not None:
+                side.append(tasks.create_task(self._tls.keep_fresh()))
+            if options.tls_client_ca is not None:
+                side.append(tasks.create_task(revocations.keep_fresh()))
             if auth:
                 await self._first_token(pool)
                 side.append(tasks.create_task(tokens.keep_fresh()))
@@ -212,13 +247,14 @@ class _App:
     def _open_http(self, ownership: Ownership, manager: Manager) -> HttpServer:
         """The HTTP listener. Where nobody chose the port and it is taken, as by another broker on this machine, a free one serves."""
         host, _, port = self._config.options.http_listen.rpartition(":")
-        app = http_app(self._metrics, ownership, manager.routes)
+        app = http_app(self._metrics, ownership, manager.routes, behind_proxy=self._config.options.behind_proxy)
+        tls = self._tls.context if self._tls is not None and self._config.options.http_tls == "on" else None
         try:
-            return HttpServer(app, host, int(port))
+            return HttpServer(app, host, int(port), tls)
         except OSError as error:
             if self._config.origins["http_listen"] != "default":
                 raise OSError(f"cannot listen on {self._config.options.http_listen} (--http-listen): {error.strerror}") from error
-            http = HttpServer(app, host, 0)
+            http = HttpServer(app, host, 0, tls)
             log.warning("the default HTTP port is taken; serving on another one", http=http.address)
             return http
 
@@ -274,10 +310,10 @@ class _App:
 
     def _web_address(self, http: HttpServer, manager: Manager) -> str:
         """Where the pages are; with a link that logs in once, where this broker is tried out or its operator asked for it."""
-        address = f"http://{http.address}/"
+        address = f"{http.url}/"
         if self._embedded is None and not self._config.options.login_link:
             return address
-        link = f"http://{http.address}{manager.link()}"
+        link = f"{http.url}{manager.link()}"
         log.info("the manager, with a link that logs in once", manager=link)
         return link
 
@@ -316,11 +352,9 @@ def _gauges(ownership: Ownership, pool: "asyncpg.Pool[Any]") -> dict[str, float]
     }
 
 
-def _tls(cert: Path | None, key: Path | None, client_ca: Path | None) -> tuple[bytes, bytes, bytes | None] | None:
-    if cert is None or key is None:
-        return None
-    try:
-        return key.read_bytes(), cert.read_bytes(), client_ca.read_bytes() if client_ca is not None else None
-    except OSError as error:
-        print(f"headrace-broker: cannot read {error.filename}: {error.strerror}", file=sys.stderr)
-        sys.exit(2)
+def _keys(tls: Tls) -> Callable[[], tuple[bytes, bytes, bytes | None]]:
+    def now() -> tuple[bytes, bytes, bytes | None]:
+        loaded = tls.loaded
+        return loaded.key, loaded.chain, loaded.client_ca
+
+    return now

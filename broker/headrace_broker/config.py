@@ -23,7 +23,12 @@ class Options(BaseModel):
     data_dir: Path | None = Field(None, description="directory of the embedded Postgres (default: below the user's state directory; for root /var/lib/headrace)")
     listen: list[str] = Field(["127.0.0.1:7233"], description="HOST:PORT or unix:PATH to serve gRPC on; may be repeated; port 0 picks a free one")
     http_listen: str = Field("127.0.0.1:7280", description="HOST:PORT for the manager's pages, /metrics, /healthz and /readyz, or off")
+    behind_proxy: bool = Field(False, description="the HTTP listener is reached through a proxy alone: believe its X-Forwarded-Prefix, -Proto, -Host and -For")
     login_link: bool = Field(False, description="print a link at start that logs in to the manager once; without --database-url there is always one")
+    redact: str = Field(
+        "password,passwd,passphrase,secret,token,apikey,authorization,credential,privatekey,cookie",
+        description="names, with commas, of payload and result fields and of labels whose values the manager's pages mask for everybody below the role operator",
+    )
     lease_s: float = Field(30.0, ge=3, le=3600, description="seconds until the lease of a silent agent ends; at least 3 heartbeats")
     heartbeat_s: float = Field(5.0, ge=1, le=600, description="seconds between heartbeats of an agent")
     disconnect_grace_s: float = Field(3.0, ge=1, le=3600, description="seconds an agent has to come back after its connection was seen to close")
@@ -32,12 +37,33 @@ class Options(BaseModel):
     cache_bytes: int = Field(64 * 1024 * 1024, ge=0, description="memory for payloads of waiting jobs")
     retention_period_s: float = Field(60.0, ge=1, le=86_400, description="seconds between passes that remove jobs past their delete date")
     drain_timeout_s: float = Field(20.0, ge=0, le=3600, description="seconds to store what is pending at shutdown")
-    tls_cert: Path | None = Field(None, description="certificate chain of the server (PEM)")
+    tls_cert: Path | None = Field(None, description="certificate chain of the server (PEM), the server's own first; read again when it changes")
     tls_key: Path | None = Field(None, description="its private key (PEM)")
-    tls_client_ca: Path | None = Field(None, description="certificates that clients' certificates must come from (PEM); clients without one are refused")
+    tls_client_ca: Path | None = Field(None, description="CAs that clients' certificates must come from (PEM); gRPC clients without a certificate are refused")
+    tls_require_client_cert: str = Field(
+        "grpc", pattern="^(grpc|all)$", description="with --tls-client-ca, who must show a certificate: grpc clients, or all, browsers and scrapers of --http-listen too"
+    )
+    http_tls: str | None = Field(None, pattern="^(on|off)$", description="whether --http-listen is encrypted; unset: on with --tls-cert, else off")
+    message_limit_bytes: int = Field(16 * 1024 * 1024, ge=64 * 1024, le=256 * 1024 * 1024, description="largest message from a client, of a stream or a call")
+    metadata_limit_bytes: int = Field(16 * 1024, ge=2048, le=1024 * 1024, description="largest metadata (headers) of a call")
+    streams_limit: int = Field(2000, ge=1, le=1_000_000, description="calls at the same time over one connection; others wait at the client")
+    connections_limit: int = Field(20_000, ge=0, le=10_000_000, description="gRPC connections at the same time to one listener; 0: no limit")
+    ping_interval_s: float = Field(5.0, ge=0.1, le=3600, description="a connection whose pings come closer together than this, without calls, is closed")
+    handshake_timeout_s: float = Field(10.0, ge=0.1, le=3600, description="seconds that a new connection has to become one, encryption included")
+    connection_idle_s: float = Field(600.0, ge=0, le=1_000_000, description="a connection without calls is closed after these seconds; 0: never")
+    connection_age_s: float = Field(
+        0.0, ge=0, le=1_000_000, description="a connection is closed after so many seconds, 10 % more or less; clients connect anew; 0: never"
+    )
+    connection_age_grace_s: float = Field(30.0, ge=0, le=1_000_000, description="seconds that calls over a connection have to end when it is closed for its age")
+    quota_token_calls_per_s: float = Field(0.0, ge=0, description="calls per second that one token, or certificate, may make; 0: no quota")
+    quota_token_bytes_per_s: float = Field(0.0, ge=0, description="bytes per second of the messages of one token; 0: no quota")
+    quota_domain_calls_per_s: float = Field(0.0, ge=0, description="calls per second that all of one domain may make; 0: no quota")
+    quota_domain_bytes_per_s: float = Field(0.0, ge=0, description="bytes per second of the messages of one domain; 0: no quota")
     insecure: bool = Field(False, description="allow listeners beyond loopback without TLS")
     auth: str | None = Field(
-        None, pattern="^(off|required)$", description="required: every call needs a token; off: none does; unset: required where other machines can reach the broker"
+        None,
+        pattern="^(off|required)$",
+        description="required: calls need a token, or a certificate that says who calls; off: none does; unset: required where other machines can reach the broker",
     )
     testing: bool = Field(False, description="for tests only: the clock may be set forward, and the embedded Postgres does not wait for the disk")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error")
@@ -57,26 +83,38 @@ class Options(BaseModel):
             problems.append(f"lease_s must be at least 3 heartbeats: {self.lease_s:g} < 3 x {self.heartbeat_s:g}; raise --lease-s or lower --heartbeat-s")
         if (self.tls_cert is None) != (self.tls_key is None):
             problems.append("tls_cert and tls_key belong together: set both or none")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            problems.append("tls_client_ca asks for certificates over TLS: give tls_cert and tls_key too")
+        if self.tls_require_client_cert == "all" and self.tls_client_ca is None:
+            problems.append("tls_require_client_cert=all needs tls_client_ca: the CAs whose certificates are taken")
+        if self.http_tls == "on" and self.tls_cert is None:
+            problems.append("http_tls=on needs tls_cert and tls_key")
+        if self.message_limit_bytes < 2 * self.payload_limit_bytes:
+            problems.append(f"message_limit_bytes must be at least twice payload_limit_bytes: {self.message_limit_bytes} < 2 x {self.payload_limit_bytes}")
         if self.database_url is not None and not self.database_url.startswith(("postgresql://", "postgres://")):
             problems.append("database_url must look like postgresql://USER@HOST/DATABASE")
-        for address in [*self.listen, *([] if self.http_listen == "off" else [self.http_listen])]:
-            problem = self._listener_problem(address)
+        self.http_tls = self.http_tls or ("on" if self.tls_cert is not None else "off")
+        listeners = [(address, self.tls_cert is not None) for address in self.listen]
+        if self.http_listen != "off":
+            listeners.append((self.http_listen, self.http_tls == "on"))
+        for address, encrypted in listeners:
+            problem = self._listener_problem(address, encrypted=encrypted)
             if problem:
                 problems.append(problem)
         if problems:
             raise ValueError("; ".join(problems))
         if self.auth is None:
             beyond = any(not address.startswith("unix:") and not _is_loopback(address.rpartition(":")[0]) for address in self.listen)
-            self.auth = "required" if beyond and not self.insecure and self.tls_client_ca is None else "off"
+            self.auth = "required" if beyond and not self.insecure else "off"
         return self
 
-    def _listener_problem(self, address: str) -> str | None:
+    def _listener_problem(self, address: str, *, encrypted: bool) -> str | None:
         if address.startswith("unix:"):
             return None
         host, colon, port = address.rpartition(":")
         if not colon or not port.isdigit() or int(port) > 65535 or not host:
             return f"{address!r} is not an address: give HOST:PORT or unix:PATH"
-        if _is_loopback(host) or self.insecure or (self.tls_cert is not None and address in self.listen):
+        if _is_loopback(host) or self.insecure or encrypted:
             return None
         return f"{address} can be reached from other machines: give --tls-cert and --tls-key, or --insecure if something else protects it"
 

@@ -1,20 +1,23 @@
 """The HTTP listener: /metrics for Prometheus, /healthz (the process lives), /readyz (it owns the queue and serves), and the manager's pages."""
 
 import socket
+import ssl
 from collections.abc import Sequence
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from headrace_broker.metrics import Metrics
+from headrace_broker.proxied import Proxied
 from headrace_broker.shards.ownership import Ownership
 
 
-def http_app(metrics: Metrics, ownership: Ownership, pages: Sequence[BaseRoute]) -> Starlette:
-    """The application; `pages` are the routes of the manager."""
+def http_app(metrics: Metrics, ownership: Ownership, pages: Sequence[BaseRoute], *, behind_proxy: bool = False) -> Starlette:
+    """The application; `pages` are the routes of the manager. `behind_proxy`: what a proxy says of the request is believed."""
 
     async def scrape(_request: Request) -> Response:
         return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -26,19 +29,23 @@ def http_app(metrics: Metrics, ownership: Ownership, pages: Sequence[BaseRoute])
         ready = ownership.ready.is_set() and ownership.owner.refusing is None
         return JSONResponse({"ready": ready, "role": ownership.role}, status_code=200 if ready else 503)
 
-    return Starlette(routes=[Route("/metrics", scrape), Route("/healthz", healthz), Route("/readyz", readyz), *pages])
+    return Starlette(
+        routes=[Route("/metrics", scrape), Route("/healthz", healthz), Route("/readyz", readyz), *pages], middleware=[Middleware(Proxied)] if behind_proxy else []
+    )
 
 
 class HttpServer(uvicorn.Server):
-    """Uvicorn inside a loop that is not its own: signals are the broker's business."""
+    """Uvicorn inside a loop that is not its own: signals are the broker's business. `tls` None: it is not encrypted."""
 
-    def __init__(self, app: Starlette, host: str, port: int) -> None:
-        super().__init__(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2))
+    def __init__(self, app: Starlette, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", proxy_headers=False, timeout_graceful_shutdown=2))
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind((host.strip("[]"), port))
         self.address = f"{host}:{self.socket.getsockname()[1]}"
+        self.url = f"{'https' if tls is not None else 'http'}://{self.address}"
+        self._tls = tls
 
     def install_signal_handlers(self) -> None:
         """None: see the class."""
@@ -49,6 +56,7 @@ class HttpServer(uvicorn.Server):
         config = self.config
         if not config.loaded:
             config.load()
+        config.ssl = self._tls
         self.lifespan = config.lifespan_class(config)
         await self.startup(sockets=[self.socket])
         try:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Counter as PCounter
+from prometheus_client import Gauge as PGauge
 from prometheus_client import Histogram as PHistogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -26,6 +27,14 @@ class Metrics:
         self.events = PCounter("headrace_events_total", "Events of jobs, by kind", ["kind"], registry=self.registry)
         self.sessions_lost = PCounter("headrace_sessions_lost_total", "Agents that were given up", registry=self.registry)
         self.jobs_deleted = PCounter("headrace_jobs_deleted_total", "Jobs removed from storage after their delete date or a purge", registry=self.registry)
+        self.quota_refusals = PCounter("headrace_quota_refusals_total", "Calls that a quota refused", ["quota"], registry=self.registry)
+        self.foreign_leases = PCounter(
+            "headrace_foreign_leases_total", "What agents said of leases that are not theirs, and was passed over", ["what"], registry=self.registry
+        )
+        self.tls_reloads = PCounter(
+            "headrace_tls_reloads_total", "Changes of the certificate's files: taken, or refused and passed over", ["result"], registry=self.registry
+        )
+        self.tls_not_after = PGauge("headrace_tls_not_after_seconds", "When the certificate in use expires, in seconds since 1970; 0: no TLS", registry=self.registry)
         self.log_lines = PCounter("headrace_log_lines_total", "Lines of handlers' logs stored", registry=self.registry)
 
     def flushed(self, batch: Batch) -> None:

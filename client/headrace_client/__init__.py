@@ -34,7 +34,8 @@ from headrace_client.limits import RateLimit
 from headrace_client.models import Job, JobFilter, JobSpec, Order, State, Submitted
 from headrace_client.operations import Action, Operation, OperationState
 from headrace_client.schedules import Schedule, ScheduleSpec
-from headrace_client.sync import SyncClient
+from headrace_client.sync import SyncBatch, SyncClient
+from headrace_client.sync_admin import SyncAdminClient
 
 __version__ = "0.1.0"
 __all__ = [
@@ -72,6 +73,8 @@ __all__ = [
     "ScheduleSpec",
     "State",
     "Submitted",
+    "SyncAdminClient",
+    "SyncBatch",
     "SyncClient",
     "TokenFile",
     "Unauthenticated",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 def headrace() -> None:
     """The command line."""
-    _run("headrace", "cli", ("cyclopts", "rich"), "headrace_client.cli.main")
+    _run("headrace", "cli", ("cryptography", "cyclopts", "rich"), "headrace_client.cli.main")
 
 
 def agent() -> None:
@@ -18,7 +18,7 @@ def agent() -> None:
 
 def broker() -> None:
     """The broker."""
-    needs = ("asyncpg", "grpc_health", "grpc_reflection", "prometheus_client", "pydantic", "starlette", "structlog", "uvicorn", "uvloop")
+    needs = ("asyncpg", "cryptography", "grpc_health", "grpc_reflection", "prometheus_client", "pydantic", "starlette", "structlog", "uvicorn", "uvloop")
     _run("headrace-broker", "broker", needs, "headrace_broker.__main__")
 
 

@@ -10,6 +10,7 @@ from headrace_proto.wire import DEPENDENCY_POLICY_NUMBERS, STATE_NUMBERS, to_dat
 
 from headrace_client import limits, models, trends
 from headrace_client.access import AccessCalls
+from headrace_client.certificates import CertificateCalls
 from headrace_client.encode import build, duration, timestamp
 from headrace_client.errors import InvalidRequest
 from headrace_client.lifecycle import RetentionPreview, retention_preview
@@ -18,6 +19,7 @@ from headrace_client.models import AgentInfo, Alert, Door, InstancePriority, Job
 from headrace_client.operations import OperationCalls
 from headrace_client.schedules import ScheduleCalls
 from headrace_client.trends import Trend, TypeCapacity
+from headrace_client.users import UserCalls
 
 _DURATIONS = ("timeout_s", "delete_completed_after_s", "delete_aborted_after_s", "delete_error_after_s", "start_within_s", "ageing_s")
 _RETRY = ("retry_delay_s", "retry_factor", "retry_max_s", "retry_jitter")
@@ -28,7 +30,7 @@ SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state", "on_
 rate_limit a RateLimit, fairness_weights a dict by key, payload_schema a dict or JSON text."""
 
 
-class AdminClient(AccessCalls, ScheduleCalls, OperationCalls):
+class AdminClient(AccessCalls, CertificateCalls, ScheduleCalls, OperationCalls, UserCalls):
     """Calls over several jobs give a result for each. Errors are those of `headrace_client.errors`; a repeated call does no harm."""
 
     async def list_types(self) -> list[JobType]:

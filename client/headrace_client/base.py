@@ -12,12 +12,13 @@ from headrace_proto.v1 import admin_pb2, jobs_pb2, lifecycle_pb2
 from headrace_proto.wire import DOMAIN_KEY, to_timestamp
 
 from headrace_client import models
-from headrace_client.channel import Brokers, Stubs, backoff_s, is_encrypted, metadata
+from headrace_client.channel import Brokers, Stubs, backoff_s, metadata
 from headrace_client.codecs import Codec, Codecs
 from headrace_client.credentials import Pairs, Token, refuse_plaintext
 from headrace_client.encode import build, duration, new_payload
-from headrace_client.errors import NotFound, ResultUnknown, Unavailable, from_rpc, left_nothing, never_sent
+from headrace_client.errors import InvalidRequest, NotFound, QuotaExceeded, ResultUnknown, Unavailable, connect_problem, from_rpc, left_nothing, never_sent
 from headrace_client.models import JobResult
+from headrace_client.tls import Tls
 
 T = TypeVar("T")
 
@@ -27,9 +28,12 @@ class Base:
 
     def __init__(
         self, broker: str | Sequence[str] | None = None, *, domain: str | None = None, token: Token | None = None, tls_ca: str | Path | None = None,
-        actor: str | None = None, on_behalf_of: str | None = None, timeout_s: float = 30.0, codecs: Sequence[Codec] = (),
+        tls_client_cert: str | Path | None = None, tls_client_key: str | Path | None = None, actor: str | None = None, on_behalf_of: str | None = None,
+        timeout_s: float = 30.0, codecs: Sequence[Codec] = (),
     ) -> None:  # fmt: skip
         """`broker`: HOST:PORT or unix:PATH, several with commas between them (default: HEADRACE_BROKER, then 127.0.0.1:7233). `timeout_s` is for each call.
+        `tls_ca`: the file with the CA of the broker's certificate (default: HEADRACE_TLS_CA; without it nothing is encrypted). `tls_client_cert`, `tls_client_key`: what
+        brokers that ask for a certificate are shown (default: HEADRACE_TLS_CLIENT_CERT, HEADRACE_TLS_CLIENT_KEY). Files are read again when they change.
         `token`: the secret, or a function that gives it, such as a TokenFile (default: HEADRACE_TOKEN, HEADRACE_TOKEN_FILE). `actor`: who this is where no token says so.
         `on_behalf_of`: whose wish changes are, for the audit; operators and administrators only.
         `codecs`: what payloads go through before they are sent, in this order, and payloads and results when they are read.
@@ -37,10 +41,10 @@ class Base:
         Raises:
             InvalidRequest: an address, the domain, or the time makes no sense; or a token would travel in the clear. CodecError: the codecs do not go together.
         """
-        self._brokers = Brokers(broker, tls_ca=tls_ca)
+        self._brokers = Brokers(broker, tls=Tls.of(tls_ca, tls_client_cert, tls_client_key))
         self._call_metadata = metadata(domain, token, actor, on_behalf_of)
         if self._call_metadata.has_token:
-            refuse_plaintext(self._brokers.addresses, encrypted=is_encrypted(tls_ca))
+            refuse_plaintext(self._brokers.addresses, encrypted=self._brokers.tls.encrypted)
         self._timeout_s = timeout_s
         self._codecs = Codecs(codecs, dict(self._metadata)[DOMAIN_KEY]) if codecs else None
 
@@ -66,7 +70,7 @@ class Base:
 
     async def requeue(
         self, job_ids: Sequence[int], *, reason: str = "", include_completed: bool = False, data: Any = None, payload: bytes | None = None, content_type: str = "",
-        abort_first: bool = False, grace_s: float | None = None,
+        abort_first: bool = False, grace_s: float | None = None, descendants: bool = False,
     ) -> list[JobResult]:  # fmt: skip
         """Starts a new run of settled jobs, of completed ones only with `include_completed`; one result for each, in order.
 
@@ -74,7 +78,14 @@ class Base:
             data, payload: input of the new run, as in `submit`; without them the same again.
             abort_first: jobs that are not settled are aborted first, and run again once they have ended; this does not wait for it. What completes meanwhile stays
                 completed, unless `include_completed`. `grace_s`: how long their handlers may take.
+            descendants: with each job whatever failed below it, in the graph, is requeued; the result of the job is followed by theirs. Each waits for those of its
+                dependencies that run again. A new input, and `include_completed`, concern the jobs that are named.
         """
+        if descendants:
+            if abort_first or grace_s is not None:
+                message = "abort_first does not go together with descendants: abort the job, wait until it has ended, and requeue it then"
+                raise InvalidRequest(message, details={"field": "abort_first"})
+            return await self._requeue_descendants(job_ids, reason, include_completed, new_payload(data, payload), content_type)
         results: dict[int, JobResult] = {}
         for ids, encoded in await self._new_payloads(job_ids, new_payload(data, payload)):
             request = build(
@@ -83,6 +94,18 @@ class Base:
             )  # fmt: skip
             results.update((item.job_id, models.result(item)) for item in (await self._call(lambda stubs: stubs.admin.RequeueJobs, request)).results)
         return [results[job_id] for job_id in job_ids]
+
+    async def _requeue_descendants(
+        self, job_ids: Sequence[int], reason: str, include_completed: bool, payload: bytes | None, content_type: str
+    ) -> list[JobResult]:  # fmt: skip
+        found: list[JobResult] = []
+        for ids, encoded in await self._new_payloads(job_ids, payload):
+            for job_id in ids:
+                request = build(
+                    lifecycle_pb2.RequeueDescendantsRequest, job_id=job_id, reason=reason, include_completed=include_completed, payload=encoded, content_type=content_type
+                )
+                found += [models.result(item) for item in (await self._call(lambda stubs: stubs.lifecycle.RequeueDescendants, request)).results]
+        return found
 
     async def abort(self, job_ids: Sequence[int], *, reason: str = "", grace_s: float | None = None, force: bool = False) -> list[JobResult]:
         """Ends waiting jobs and has running ones stopped; `force` ends those at once, without waiting for their agents."""
@@ -158,12 +181,14 @@ class Base:
                 refused = never_sent(rpc_error)
                 unknown = unknown or not (refused or left_nothing(error))
                 again = refused or left_nothing(error) or (repeatable and isinstance(error, Unavailable))
-                pause = backoff_s(failures)
+                pause = max(backoff_s(failures), error.retry_after_s if isinstance(error, QuotaExceeded) else 0.0)
                 if not again or loop.time() + pause >= until:
                     if unknown and again and not isinstance(error, ResultUnknown):
                         raise ResultUnknown(f"{error.message}; an earlier try was not answered, it may have been carried out", reason=error.reason) from rpc_error
                     if refused:
-                        raise Unavailable(f"no broker reached at {', '.join(self._brokers.addresses)}; nothing was stored", reason=error.reason) from rpc_error
+                        raise Unavailable(
+                            f"no broker reached at {', '.join(self._brokers.addresses)}{connect_problem(rpc_error)}; nothing was stored", reason=error.reason
+                        ) from rpc_error
                     raise error from rpc_error
                 self._brokers.failed(stubs)
                 failures += 1

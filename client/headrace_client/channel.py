@@ -6,7 +6,6 @@ import os
 import random
 import socket
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -14,6 +13,7 @@ from headrace_proto.v1 import (
     access_pb2_grpc,
     admin_pb2_grpc,
     agents_pb2_grpc,
+    certificates_pb2_grpc,
     doors_pb2_grpc,
     graph_pb2_grpc,
     instances_pb2_grpc,
@@ -25,11 +25,13 @@ from headrace_proto.v1 import (
     schedules_pb2_grpc,
     stats_pb2_grpc,
     testing_pb2_grpc,
+    users_pb2_grpc,
 )
 from headrace_proto.wire import ACTOR_KEY, DEFAULT_DOMAIN, DEFAULT_PORT, DOMAIN_KEY, ON_BEHALF_OF_KEY
 
 from headrace_client.credentials import Metadata, Token, token_of
 from headrace_client.errors import ClientClosed, ForkError, InvalidRequest
+from headrace_client.tls import Tls
 
 OPTIONS = [
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
@@ -42,6 +44,8 @@ OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),
 ]
 BACKOFF_S = (0.05, 2.0)
+LOOK_S = 1.0
+"""How often the files of certificates are looked at, at most."""
 
 
 def backoff_s(failures: int) -> float:
@@ -71,21 +75,11 @@ def metadata(domain: str | None, token: Token | None, actor: str | None, on_beha
     return Metadata(tuple((key, value) for key, value in pairs if value), token_of(token))
 
 
-def is_encrypted(tls_ca: str | Path | None) -> bool:
-    """Whether channels with this option are encrypted."""
-    return bool(tls_ca or os.environ.get("HEADRACE_TLS_CA"))
-
-
-def open_channel(address: str, tls_ca: str | Path | None) -> grpc.aio.Channel:
-    """A channel of its own connection; encrypted when a CA is named (or HEADRACE_TLS_CA)."""
-    ca = tls_ca or os.environ.get("HEADRACE_TLS_CA")
-    if ca is None:
+def open_channel(address: str, tls: Tls) -> grpc.aio.Channel:
+    """A channel of its own connection, with the files as they are now."""
+    if not tls.encrypted:
         return grpc.aio.insecure_channel(address, options=OPTIONS)
-    try:
-        roots = Path(ca).read_bytes()
-    except OSError as error:
-        raise InvalidRequest(f"cannot read the CA file {ca}: {error.strerror}") from error
-    return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(roots), options=OPTIONS)
+    return grpc.aio.secure_channel(address, tls.credentials(), options=OPTIONS)
 
 
 class Stubs:
@@ -101,19 +95,23 @@ class Stubs:
         self.instances: Any = instances_pb2_grpc.InstancesStub(channel)  # type: ignore[no-untyped-call]
         self.limits: Any = limits_pb2_grpc.LimitsStub(channel)  # type: ignore[no-untyped-call]
         self.access: Any = access_pb2_grpc.AccessStub(channel)  # type: ignore[no-untyped-call]
+        self.certificates: Any = certificates_pb2_grpc.CertificatesStub(channel)  # type: ignore[no-untyped-call]
         self.logs: Any = logs_pb2_grpc.LogsStub(channel)  # type: ignore[no-untyped-call]
         self.operations: Any = operations_pb2_grpc.OperationsStub(channel)  # type: ignore[no-untyped-call]
         self.schedules: Any = schedules_pb2_grpc.SchedulesStub(channel)  # type: ignore[no-untyped-call]
         self.stats: Any = stats_pb2_grpc.StatsStub(channel)  # type: ignore[no-untyped-call]
+        self.users: Any = users_pb2_grpc.UsersStub(channel)  # type: ignore[no-untyped-call]
         self.testing: Any = testing_pb2_grpc.TestingStub(channel)  # type: ignore[no-untyped-call]
 
 
 class Brokers:
     """The brokers of one client, and which one served last. Bound to the event loop and the process that made it."""
 
-    def __init__(self, broker: str | Sequence[str] | None, *, tls_ca: str | Path | None) -> None:
+    def __init__(self, broker: str | Sequence[str] | None, *, tls: Tls) -> None:
         self.addresses = addresses(broker)
-        self._tls_ca = tls_ca
+        self.tls = tls
+        self._stamp = tls.stamp()
+        self._looked_at = 0.0
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -137,12 +135,21 @@ class Brokers:
             if self._loop is not None:
                 raise ClientClosed("this client was first used in another event loop, and gRPC binds it to that one: make one for each loop, or use SyncClient")
             self._loop = loop
+        if self.tls.encrypted and loop.time() - self._looked_at > LOOK_S:
+            self._look(loop.time())
         stubs = self._stubs.get(self._current)
         if stubs is None:
-            channel = open_channel(self.addresses[self._current], self._tls_ca)
+            channel = open_channel(self.addresses[self._current], self.tls)
             self._channels.append(channel)
             stubs = self._stubs[self._current] = Stubs(channel)
         return stubs
+
+    def _look(self, now: float) -> None:
+        """New certificates are for new channels; calls that are under way go on over the old ones."""
+        self._looked_at, stamp = now, self.tls.stamp()
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self._stubs.clear()
 
     def failed(self, stubs: Stubs) -> None:
         """That broker could not serve: the next one is tried."""

@@ -30,7 +30,7 @@ class NotFound(HeadraceError):
 
 
 class Unauthenticated(HeadraceError):
-    """The broker wants a token and got none, or one that is not valid (any more)."""
+    """The broker wants a token or a certificate, and got none, or one that is not valid (any more)."""
 
 
 class PermissionDenied(HeadraceError):
@@ -69,6 +69,10 @@ class Busy(Unavailable):
     def retry_after_s(self) -> float:
         """When to try again."""
         return float(self.details.get("retry_after_s", 1.0))
+
+
+class QuotaExceeded(Busy):
+    """The token, or the domain, has brought as much as it may for now; nothing was stored."""
 
 
 class QueueFull(HeadraceError):
@@ -116,9 +120,12 @@ CLASSES: dict[Reason, type[HeadraceError]] = {
     Reason.OPERATION_NOT_FOUND: NotFound,
     Reason.TOKEN_NOT_FOUND: NotFound,
     Reason.TOKEN_NAME_TAKEN: Conflict,
+    Reason.USER_NOT_FOUND: NotFound,
+    Reason.USER_NAME_TAKEN: Conflict,
     Reason.TOKEN_MISSING: Unauthenticated,
     Reason.TOKEN_INVALID: Unauthenticated,
     Reason.TOKEN_ENDED: Unauthenticated,
+    Reason.CERTIFICATE_INVALID: Unauthenticated,
     Reason.ROLE_DENIED: PermissionDenied,
     Reason.DOMAIN_DENIED: PermissionDenied,
     Reason.IDEMPOTENCY_CONFLICT: Conflict,
@@ -126,6 +133,7 @@ CLASSES: dict[Reason, type[HeadraceError]] = {
     Reason.INVALID_STATE: InvalidState,
     Reason.SESSION: InvalidState,
     Reason.BUSY: Busy,
+    Reason.QUOTA_EXCEEDED: QuotaExceeded,
     Reason.QUEUE_FULL: QueueFull,
     Reason.DATABASE_UNAVAILABLE: Unavailable,
     Reason.RESULT_UNKNOWN: ResultUnknown,
@@ -175,6 +183,16 @@ def make(reason: str, status: str, message: str, details: dict[str, Any] | None 
 def left_nothing(error: HeadraceError) -> bool:
     """Whether a call that failed so has surely changed nothing, and may be made again anywhere."""
     return error.reason in NOTHING_STORED
+
+
+def connect_problem(error: grpc.aio.AioRpcError) -> str:
+    """What to look at when there was no connection because of TLS; empty: it was something else."""
+    details = error.details() or ""
+    if "CERTIFICATE_VERIFY_FAILED" in details or "Hostname Verification" in details:
+        return "; its certificate does not come from the CA that was named, has expired, or is for another host name"
+    if "WRONG_VERSION_NUMBER" in details:
+        return "; it does not speak TLS: leave out the CA"
+    return "; the TLS handshake failed" if "handshake" in details.lower() else ""
 
 
 def never_sent(error: grpc.aio.AioRpcError) -> bool:

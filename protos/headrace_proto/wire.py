@@ -1,6 +1,7 @@
 """What both sides of the wire must spell alike: metadata keys, error reasons, names of states, times and durations."""
 
 import math
+import re
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -9,6 +10,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 DEFAULT_PORT = 7233
 DEFAULT_DOMAIN = "default"
+DOMAIN_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
+IDENTITY_NAME = re.compile(r"[A-Za-z0-9._@:/-]{1,100}", re.ASCII)
+IDENTITY_SCHEME = "headrace://"
+IDENTITY_URI = re.compile(r"headrace://(\*|[A-Za-z0-9._-]{1,100})/([a-z]+)/([A-Za-z0-9._@:/-]{1,100})", re.ASCII)
+"""Who the holder of a certificate is, as the one such URI among its subject alternative names: domain (* for all), role, name."""
 
 # Metadata of a call
 TOKEN_KEY = "authorization"  # noqa: S105  # "Bearer SECRET" (RFC 6750, section 2.1)
@@ -37,9 +43,12 @@ class Reason(StrEnum):
     OPERATION_NOT_FOUND = "OPERATION_NOT_FOUND"
     TOKEN_NOT_FOUND = "TOKEN_NOT_FOUND"  # noqa: S105
     TOKEN_NAME_TAKEN = "TOKEN_NAME_TAKEN"  # noqa: S105
+    USER_NOT_FOUND = "USER_NOT_FOUND"
+    USER_NAME_TAKEN = "USER_NAME_TAKEN"
     TOKEN_MISSING = "TOKEN_MISSING"  # noqa: S105
     TOKEN_INVALID = "TOKEN_INVALID"  # noqa: S105
     TOKEN_ENDED = "TOKEN_ENDED"  # noqa: S105
+    CERTIFICATE_INVALID = "CERTIFICATE_INVALID"
     ROLE_DENIED = "ROLE_DENIED"
     DOMAIN_DENIED = "DOMAIN_DENIED"
     IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
@@ -47,6 +56,7 @@ class Reason(StrEnum):
     INVALID_STATE = "INVALID_STATE"
     SESSION = "SESSION"
     BUSY = "BUSY"
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     QUEUE_FULL = "QUEUE_FULL"
     DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
     RESULT_UNKNOWN = "RESULT_UNKNOWN"
@@ -55,7 +65,7 @@ class Reason(StrEnum):
     INTERNAL = "INTERNAL"
 
 
-NOTHING_STORED = frozenset({Reason.DATABASE_UNAVAILABLE, Reason.NOT_OWNER, Reason.DRAINING, Reason.BUSY})
+NOTHING_STORED = frozenset({Reason.DATABASE_UNAVAILABLE, Reason.NOT_OWNER, Reason.DRAINING, Reason.BUSY, Reason.QUOTA_EXCEEDED})
 """Refusals that surely left nothing behind: the call may be made again, here or at another broker, without a key."""
 
 STATUS_OF = {
@@ -70,9 +80,12 @@ STATUS_OF = {
     Reason.OPERATION_NOT_FOUND: "NOT_FOUND",
     Reason.TOKEN_NOT_FOUND: "NOT_FOUND",
     Reason.TOKEN_NAME_TAKEN: "ALREADY_EXISTS",
+    Reason.USER_NOT_FOUND: "NOT_FOUND",
+    Reason.USER_NAME_TAKEN: "ALREADY_EXISTS",
     Reason.TOKEN_MISSING: "UNAUTHENTICATED",
     Reason.TOKEN_INVALID: "UNAUTHENTICATED",
     Reason.TOKEN_ENDED: "UNAUTHENTICATED",
+    Reason.CERTIFICATE_INVALID: "UNAUTHENTICATED",
     Reason.ROLE_DENIED: "PERMISSION_DENIED",
     Reason.DOMAIN_DENIED: "PERMISSION_DENIED",
     Reason.IDEMPOTENCY_CONFLICT: "ALREADY_EXISTS",
@@ -80,6 +93,7 @@ STATUS_OF = {
     Reason.INVALID_STATE: "FAILED_PRECONDITION",
     Reason.SESSION: "FAILED_PRECONDITION",
     Reason.BUSY: "RESOURCE_EXHAUSTED",
+    Reason.QUOTA_EXCEEDED: "RESOURCE_EXHAUSTED",
     Reason.QUEUE_FULL: "RESOURCE_EXHAUSTED",
     Reason.DATABASE_UNAVAILABLE: "UNAVAILABLE",
     Reason.RESULT_UNKNOWN: "UNAVAILABLE",

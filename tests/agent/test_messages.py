@@ -8,13 +8,14 @@ from headrace_agent.metrics import AgentMetrics
 from headrace_agent.outbox import MESSAGE_BYTES, Outbox, Room
 from headrace_agent.session import Session
 from headrace_client.credentials import Metadata
+from headrace_client.tls import Tls
 from headrace_proto.v1 import agents_pb2
 
 MIB = 1024 * 1024
 
 
 def _session(desk: Desk) -> Session:
-    session = Session(desk, "nowhere", name="a", incarnation_id="i" * 16, build="", labels={}, metadata=Metadata((), None), tls_ca=None)
+    session = Session(desk, "nowhere", name="a", incarnation_id="i" * 16, build="", labels={}, metadata=Metadata((), None), tls=Tls())
     session.up = True
     desk.sessions.append(session)
     return session

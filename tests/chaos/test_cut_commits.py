@@ -16,7 +16,7 @@ import grpc
 import pytest
 from headrace_broker.shards.flusher import UNKNOWN_AFTER_S
 from headrace_client import Client, ResultUnknown, State, Submitted
-from headrace_proto.v1 import agents_pb2
+from headrace_proto.v1 import admin_pb2, agents_pb2
 
 from tests.support import submitter
 from tests.support.pg_proxy import CUTS, Fate, PgProxy, Request, let_pass
@@ -157,8 +157,10 @@ async def test_a_late_outcome_survives_a_database_that_is_away_for_long(
     job = await client.wait((await client.submit("echo", 1)).job_id, timeout_s=20)
     wire = Wire(await stack.enter_async_context(grpc.aio.insecure_channel(broker.address)))
     outcome = agents_pb2.Outcome(job_id=job.job_id, lease_epoch=1, kind=agents_pb2.OUTCOME_KIND_FAILED)
+    listed = await wire.call("Admin.ListAgents", admin_pb2.ListAgentsRequest())
+    request = agents_pb2.ReportOutcomesRequest(incarnation_id=listed.agents[0].incarnation_id, outcomes=[outcome])
     proxy.fate = cut_off(proxy, PLAIN)
-    report = asyncio.ensure_future(wire.call("Agents.ReportOutcomes", agents_pb2.ReportOutcomesRequest(incarnation_id="x" * 16, outcomes=[outcome]), timeout_s=30))
+    report = asyncio.ensure_future(wire.call("Agents.ReportOutcomes", request, timeout_s=30))
     await until(_cut(proxy), what="the cut")
     ended = asyncio.ensure_future(broker.process.wait())
     await asyncio.wait([ended], timeout=UNKNOWN_AFTER_S + 0.5)

@@ -192,7 +192,7 @@ async def test_a_broker_with_its_own_database_shows_the_first_token_once(directo
         ([], "off"),
         (["--listen", "unix:/tmp/x"], "off"),
         (["--listen", "0.0.0.0:1", "--tls-cert", "c", "--tls-key", "k"], "required"),
-        (["--listen", "0.0.0.0:1", "--tls-cert", "c", "--tls-key", "k", "--tls-client-ca", "a"], "off"),
+        (["--listen", "0.0.0.0:1", "--tls-cert", "c", "--tls-key", "k", "--tls-client-ca", "a"], "required"),
         (["--listen", "0.0.0.0:1", "--insecure"], "off"),
         (["--listen", "0.0.0.0:1", "--insecure", "--auth", "required"], "required"),
         (["--listen", "0.0.0.0:1", "--tls-cert", "c", "--tls-key", "k", "--auth", "off"], "off"),

@@ -67,7 +67,7 @@ async def _falls(board: "Board", case: Case) -> None:
 
 
 async def _late(board: "Board", case: Case) -> None:
-    await board.wire_outcome(outcome(case.job, "completed", result=b"late"))
+    await board.wire_outcome(case.holder, outcome(case.job, "completed", result=b"late"))
 
 
 async def _aborts(board: "Board", case: Case) -> None:
@@ -214,11 +214,11 @@ class Board:
 
             await until(connected, what=f"a stream of {name}")
 
-    async def wire_outcome(self, message: agents_pb2.Outcome) -> str:
-        """Reports an outcome without a stream; returns its disposition. Raises AioRpcError."""
+    async def wire_outcome(self, holder: str, message: agents_pb2.Outcome) -> str:
+        """Reports an outcome of one of the agents without a stream; returns its disposition. Raises AioRpcError."""
         async with grpc.aio.insecure_channel(self.address) as channel:
             stub = AgentsStub(channel)  # type: ignore[no-untyped-call]  # generated
-            answer = await stub.ReportOutcomes(agents_pb2.ReportOutcomesRequest(incarnation_id="i" * 16, outcomes=[message]), timeout=10)
+            answer = await stub.ReportOutcomes(agents_pb2.ReportOutcomesRequest(incarnation_id=self.agents[holder].incarnation_id, outcomes=[message]), timeout=10)
         return agents_pb2.Disposition.Name(answer.acks[0].disposition)
 
     async def settle(self, *, takeover: bool) -> None:

@@ -6,7 +6,6 @@ GATE = "broker/headrace_broker/rpc/access.py"
 TABLE = "broker/headrace_broker/actions/tokens.py"
 GUARD = "broker/headrace_broker/rpc/interceptors.py"
 CALLERS = "broker/headrace_broker/rpc/callers.py"
-SERVICE = "broker/headrace_broker/rpc/tokens.py"
 ENDINGS = "broker/headrace_broker/shards/endings.py"
 LEDGER = "broker/headrace_broker/store/ledger.py"
 QUERIES = "broker/headrace_broker/store/sql/queries"
@@ -14,8 +13,8 @@ ACCESS = "tests/rpc/test_access.py"
 AUDIT = "tests/rpc/test_audit.py"
 
 MUTANTS = (
-    Mutant("any role may call anything", GATE, "if token.role not in LEAST.get(method, ()):", "if False:", f"{ACCESS} -k each_role"),
-    Mutant("any domain will do", GATE, "if token.domain is not None and token.domain != domain:", "if False:", f"{ACCESS} -k denied_in_others"),
+    Mutant("any role may call anything", GATE, "if who.role not in LEAST.get(method, ()):", "if False:", f"{ACCESS} -k each_role"),
+    Mutant("any domain will do", GATE, "if who.domain is not None and who.domain != domain:", "if False:", f"{ACCESS} -k denied_in_others"),
     Mutant("no token will do", GATE, "            raise TokenMissing\n", '            secret = secret or "hr_"\n', f"{ACCESS} -k without_a_valid"),
     Mutant("expired tokens are taken", TABLE, "if found.until <= asyncio.get_running_loop().time():", "if False:", f"{ACCESS} -k rotated_token_has"),
     Mutant("revoked tokens are taken", TABLE, "        if row.revoked_at is None:\n", "        if True:\n", f"{ACCESS} -k every_broker"),
@@ -42,13 +41,13 @@ MUTANTS = (
     Mutant(
         "the request is read before the token",
         GUARD,
-        "secret = await gate.admit(method, context)",
-        "_parsed(request)\n                    secret = await gate.admit(method, context)",
+        "credentials = await gate.admit(method, context)",
+        "_parsed(request)\n                    credentials = await gate.admit(method, context)",
         f"{ACCESS} -k without_a_valid",
     ),
     Mutant("anybody acts for somebody else", CALLERS, "if on_behalf_of and token.role not in OPERATE:", "if False:", f"{ACCESS} -k act_for_somebody"),
     Mutant("with a token the caller chooses its name", CALLERS, "return Caller(token.name, ", "return Caller(actor, ", f"{ACCESS} -k names_tokens"),
-    Mutant("one domain's administrator makes tokens for all", SERVICE, "if not sees_all_domains():", "if False:", f"{ACCESS} -k only_administrators"),
+    Mutant("one domain's administrator makes tokens for all", CALLERS, "if not sees_all_domains():", "if False:", f"{ACCESS} -k only_administrators"),
     Mutant(
         "the old secret outlives its expiry",
         f"{QUERIES}/token_rotate.sql",
@@ -57,23 +56,23 @@ MUTANTS = (
         f"{ACCESS} -k rotated_token_has",
     ),
     Mutant(
-        "completions of another domain's jobs count",
+        "completions of another agent's leases count",
         ENDINGS,
-        "if entry.domain != done.sink.domain:",
+        " or live.agent_id != agent_id:",
+        ":",
+        f"{ACCESS} -k only_the_jobs_of_its_domain",
+    ),
+    Mutant(
+        "outcomes of another agent's leases count",
+        ENDINGS,
+        "if ending.sink is not None and ending.sink.agent_id != live.agent_id:",
         "if False:",
         f"{ACCESS} -k only_the_jobs_of_its_domain",
     ),
     Mutant(
-        "outcomes of another domain's jobs count",
-        ENDINGS,
-        "if ending.sink is not None and ending.sink.domain != live.entry.domain:",
-        "if False:",
-        f"{ACCESS} -k only_the_jobs_of_its_domain",
-    ),
-    Mutant(
-        "log lines for another domain's jobs are kept",
+        "log lines for another agent's leases are kept",
         "broker/headrace_broker/store/log_limits.py",
-        "if self._domain_of(usage.type_id) != batch.domain:",
+        "if usage.holder_id != batch.agent_id:",
         "if False:",
         f"{ACCESS} -k like_those",
     ),

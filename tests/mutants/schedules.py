@@ -3,11 +3,14 @@
 from tests.mutants.mutant import Mutant
 
 MODEL, OWNER = "broker/headrace_broker/model/schedule.py", "broker/headrace_broker/shards/schedules.py"
-FLUSH, RPC = "broker/headrace_broker/store/sql/queries/flush_fires.sql", "broker/headrace_broker/rpc/schedules.py"
+FLUSH, ACTIONS = "broker/headrace_broker/store/sql/queries/flush_fires.sql", "broker/headrace_broker/actions/schedules.py"
 UNIT, SERVED = "tests/unit/test_schedule.py", "tests/rpc/test_schedules.py"
 
 MUTANTS = (
     Mutant("the hour that comes twice ticks back", MODEL, "if tick > after:", "if True:", f"{UNIT} -k both_changes"),
+    Mutant("after the hour that comes twice nothing is looked back for", MODEL, " - max(timedelta(), twice) - MINUTE", " - MINUTE", f"{UNIT} -k both_changes"),
+    Mutant("the hour that comes twice ticks once", MODEL, "            if first < second and by_elapsed_time:", "            if False:", f"{UNIT} -k both_changes"),
+    Mutant("a time that is left out ticks by elapsed time too", MODEL, "                if by_elapsed_time:", "                if False:", f"{UNIT} -k both_changes"),
     Mutant("an interval counts from now", MODEL, "self.anchor or EPOCH", "after", f"{UNIT} -k anchor"),
     Mutant("no bound at the end", MODEL, "tick <= self.end_at, every", "True, every", f"{UNIT} -k anchor"),
     Mutant("all ticks of a downtime are walked", MODEL, "begin = max(first, now - span)", "begin = first", f"{UNIT} -k long_downtime"),
@@ -21,5 +24,5 @@ MUTANTS = (
     Mutant("every tick waits for the one before", FLUSH, "h.overlap = 'queue' and h.queued_at is null", "h.overlap = 'queue'", f"{SERVED} -k overlap"),
     Mutant("jobs of a lost answer are forgotten", OWNER, "if fired is not None else stored", "if fired is not None else frozenset()", f"{SERVED} -k cut_off"),
     Mutant("nobody is aborted", OWNER, "if s.aborting_id is not None]", "if False]", f"{SERVED} -k overlap"),
-    Mutant("the broker's own labels may be set", RPC, "if label in labels:", "if False:", f"{SERVED} -k refused_by_field"),
+    Mutant("the broker's own labels may be set", ACTIONS, 'if label in fields.labels("spec.labels", spec.labels or {}):', "if False:", f"{SERVED} -k refused_by_field"),
 )

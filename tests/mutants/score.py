@@ -17,7 +17,14 @@ MUTANTS = (
         "a job whose time comes goes to its old line", LINES, "self.members.get(job_id) or self._by_id.get(line_id)", "self._by_id.get(line_id)", f"{UNIT} -k time_comes"
     ),
     Mutant("age has no end", DISPATCHER, "min(settings.ageing_max, max(", "max(0, max(", f"{UNIT} -k up_to_the_most"),
-    Mutant("jobs in a type where age counts come in handfuls", DISPATCHER, " and not entry.settings.ageing_s  #", "  #", f"{RPC} -k comes_after"),
+    Mutant("jobs in a type where age counts come in handfuls", DISPATCHER, " if not entry.settings.ageing_s else 1  #", "  #", f"{RPC} -k comes_after"),
+    Mutant(
+        "a younger job of another type waits for all that are older and younger",
+        LANES,
+        "bisect_left(lane.ids, since, lane.head, min(len(lane.ids), lane.head + most)) - lane.head)",
+        "most)",
+        "tests/unit/test_memory.py -k come_before",
+    ),
     Mutant("what does not wait is brought over", RESCORE, " or (live is not None and live.state is not State.WAITING):", ":", f"{UNIT} -k no_others"),
     Mutant("what is gone is brought over", RESCORE, " or owner.lanes.is_stale(row.job_id)", "", f"{UNIT} -k no_others"),
     Mutant(

@@ -17,7 +17,7 @@ OURS = {
 THIRD_PARTY = {
     "headrace_proto": {"google", "grpc"},
     "headrace_client": {"google", "grpc"},
-    "headrace_client.cli": {"google", "grpc", "asyncpg", "cyclopts", "rich"},
+    "headrace_client.cli": {"google", "grpc", "asyncpg", "cryptography", "cyclopts", "rich"},
     "headrace_agent": {"google", "grpc", "uvloop", "msgspec", "prometheus_client"},
     "headrace_pytest": {"pytest"},
     "headrace_broker": {
@@ -26,6 +26,7 @@ THIRD_PARTY = {
         "grpc_health",
         "grpc_reflection",
         "asyncpg",
+        "argon2",
         "uvloop",
         "prometheus_client",
         "pydantic",
@@ -36,6 +37,7 @@ THIRD_PARTY = {
         "uvicorn",
         "jsonschema_rs",
         "cronsim",
+        "cryptography",
     },
 }  # fmt: skip
 PURE = {"cronsim"}

@@ -69,7 +69,7 @@ class Job:
 class Machine:
     """Owner and model side by side. All methods run in one event loop; `now` is the monotonic clock that they share."""
 
-    domain = "default"
+    agent_id = 0  # of the agent that connects
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
@@ -140,8 +140,8 @@ class Machine:
 
     async def connect(self, held: dict[int, int]) -> None:
         """The agent says hello with the leases that it has."""
-        agent_id, seen = await self.settings.agent("default", "agent", "incarnation-0000", "host", 1, "", "", {})
-        facts = AgentFacts(agent_id, "agent", "incarnation-0000", "default", "host", 1, "", "", {}, seen)
+        self.agent_id, seen = await self.settings.agent("default", "agent", "incarnation-0000", "host", 1, "", "", {})
+        facts = AgentFacts(self.agent_id, "agent", "incarnation-0000", "default", "host", 1, "", "", {}, seen)
         self.session, _, _ = reception.welcome(self.owner, facts, [Served(self.type, 0, "async")], 100, held, object(), self.now)
 
     async def checkpoint(self, *, store: bool, publish: bool) -> None:

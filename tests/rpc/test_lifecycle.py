@@ -169,10 +169,11 @@ async def test_what_completes_before_its_abort_is_run_again_only_by_name(
 
 async def test_a_waiting_job_that_is_aborted_and_requeued_has_a_new_run_at_once(client: Client, database: str) -> None:
     job_id = (await client.submit("unserved", 1)).job_id
+    await client.update([job_id], priority=4)
     [result] = await client.requeue([job_id], abort_first=True, data=2)
     assert result.ok and result.state is State.WAITING
     job = await client.get(job_id, full=True)
-    assert (job.run, job.payload) == (2, b"2")
+    assert (job.run, job.payload, job.priority) == (2, b"2", 4)
     await agree(client, database)
 
 

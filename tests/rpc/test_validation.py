@@ -9,7 +9,22 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_client import Client
-from headrace_proto.v1 import admin_pb2, agents_pb2, instances_pb2, jobs_pb2, logs_pb2, operations_pb2, schedules_pb2, stats_pb2, testing_pb2, types_pb2
+from headrace_proto.v1 import (
+    access_pb2,
+    admin_pb2,
+    agents_pb2,
+    certificates_pb2,
+    instances_pb2,
+    jobs_pb2,
+    lifecycle_pb2,
+    logs_pb2,
+    operations_pb2,
+    schedules_pb2,
+    stats_pb2,
+    testing_pb2,
+    types_pb2,
+    users_pb2,
+)
 from headrace_proto.v1.agents_pb2_grpc import AgentsStub
 from headrace_proto.v1.jobs_pb2_grpc import JobsStub
 from headrace_proto.v1.logs_pb2_grpc import LogsStub
@@ -152,9 +167,45 @@ OPERATIONS: list[tuple[str, Any, str]] = [
     ("Operations.StopOperation", operations_pb2.StopOperationRequest(operation_id=1, reason="\x00"), "reason"),
     ("Operations.ResumeOperation", operations_pb2.ResumeOperationRequest(operation_id=-1), "operation_id"),
 ]
+LIFECYCLE: list[tuple[str, Any, str]] = [
+    *[
+        ("Lifecycle.UpdateJobs", lifecycle_pb2.UpdateJobsRequest(job_ids=ids, priority=1), "job_ids" if len(ids) in (0, 1001) else f"job_ids[{len(ids) - 1}]")
+        for ids in IDS
+    ],
+    ("Lifecycle.UpdateJobs", lifecycle_pb2.UpdateJobsRequest(job_ids=[1], hold=True, reason="x" * 1001), "reason"),
+    ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(), "job_id"),
+    ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(job_id=1, reason="x" * 1001), "reason"),
+    ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(job_id=1, payload=b"x" * (1024 * 1024 + 1)), "payload"),
+    ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(job_id=1, content_type="text/plain"), "content_type"),
+    ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(job_id=1, payload=b"", content_type="x" * 101), "content_type"),
+    ("Lifecycle.ListRuns", lifecycle_pb2.ListRunsRequest(), "job_id"),
+    ("Lifecycle.ListRuns", lifecycle_pb2.ListRunsRequest(job_id=1, page_size=101), "page_size"),
+    ("Lifecycle.ListPayloads", lifecycle_pb2.ListPayloadsRequest(), "job_id"),
+    ("Lifecycle.ListPayloads", lifecycle_pb2.ListPayloadsRequest(job_id=1, page_size=1001), "page_size"),
+    ("Lifecycle.GetPayload", lifecycle_pb2.GetPayloadRequest(), "job_id"),
+    ("Lifecycle.PreviewRetention", lifecycle_pb2.PreviewRetentionRequest(), "type"),
+    ("Lifecycle.ApplyRetention", lifecycle_pb2.ApplyRetentionRequest(), "type"),
+]
+USERS: list[tuple[str, Any, str]] = [
+    *[(f"Users.{name}", getattr(users_pb2, f"{name}Request")(), "name") for name in ("PutUser", "InviteUser", "DisableUser", "EnableUser", "EndUserSessions")],
+    *[(f"Users.{name}", getattr(users_pb2, f"{name}Request")(name="u", reason="x" * 1001), "reason") for name in ("InviteUser", "DisableUser", "EnableUser")],
+    ("Users.EndUserSessions", users_pb2.EndUserSessionsRequest(name="u", reason="\x00"), "reason"),
+    ("Users.PutUser", users_pb2.PutUserRequest(name="two words", role=access_pb2.ROLE_VIEWER), "name"),
+    ("Users.PutUser", users_pb2.PutUserRequest(name="x" * 101, role=access_pb2.ROLE_VIEWER), "name"),
+    ("Users.PutUser", users_pb2.PutUserRequest(name="u"), "role"),
+    ("Users.PutUser", users_pb2.PutUserRequest(name="u", role=access_pb2.ROLE_AGENT), "role"),
+    ("Users.PutUser", users_pb2.PutUserRequest(name="u", role=99), "role"),  # type: ignore[arg-type]
+    ("Users.InviteUser", users_pb2.InviteUserRequest(name="u", valid_for=Duration(seconds=59)), "valid_for"),
+    ("Users.InviteUser", users_pb2.InviteUserRequest(name="u", valid_for=Duration(seconds=31 * 86_400)), "valid_for"),
+    ("Users.SetUserPassword", users_pb2.SetUserPasswordRequest(name="a/b", password="x" * 20), "name"),
+    ("Users.SetUserPassword", users_pb2.SetUserPasswordRequest(name="u", password="x" * 14), "password"),
+    ("Users.SetUserPassword", users_pb2.SetUserPasswordRequest(name="u", password="x" * 257), "password"),
+]
 REFUSED: list[tuple[str, Any, str]] = [
     *SCHEDULES,
     *OPERATIONS,
+    *LIFECYCLE,
+    *USERS,
     ("Jobs.Submit", jobs_pb2.SubmitRequest(), "job"),
     *[("Jobs.Submit", submit(**fields), field) for fields, field in SPEC_ROWS],
     ("Jobs.SubmitMany", jobs_pb2.SubmitManyRequest(), "jobs"),
@@ -273,6 +324,13 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("Instances.ListInstancePriorities", instances_pb2.ListInstancePrioritiesRequest(page_size=1001), "page_size"),
     ("Instances.ListInstancePriorities", instances_pb2.ListInstancePrioritiesRequest(page_token="x"), "page_token"),
     ("Instances.ListRescores", instances_pb2.ListRescoresRequest(page_size=1001), "page_size"),
+    ("Certificates.RevokeCertificate", certificates_pb2.RevokeCertificateRequest(), "serial"),
+    ("Certificates.RevokeCertificate", certificates_pb2.RevokeCertificateRequest(serial="1", fingerprint="2"), "serial"),
+    ("Certificates.RevokeCertificate", certificates_pb2.RevokeCertificateRequest(serial="xyz"), "serial"),
+    ("Certificates.RevokeCertificate", certificates_pb2.RevokeCertificateRequest(serial="1" * 41), "serial"),
+    ("Certificates.RevokeCertificate", certificates_pb2.RevokeCertificateRequest(serial="000"), "serial"),
+    ("Certificates.RevokeCertificate", certificates_pb2.RevokeCertificateRequest(fingerprint="ab"), "fingerprint"),
+    ("Certificates.RevokeCertificate", certificates_pb2.RevokeCertificateRequest(serial="1", reason="x" * 1001), "reason"),
     ("Testing.AdvanceClock", testing_pb2.AdvanceClockRequest(), "by"),
     ("Testing.AdvanceClock", testing_pb2.AdvanceClockRequest(by=Duration(seconds=-1)), "by"),
     ("Testing.AdvanceClock", testing_pb2.AdvanceClockRequest(by=Duration(seconds=1001 * 86_400)), "by"),
@@ -281,7 +339,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("Stats.GetCapacity", stats_pb2.GetCapacityRequest(window=Duration(seconds=30)), "window"),
     ("Stats.GetCapacity", stats_pb2.GetCapacityRequest(wished_wait=Duration(seconds=-1)), "wished_wait"),
 ]
-NOTHING_TO_REFUSE = {"Admin.ListJobTypes", "Admin.ListAgents", "Stats.GetOverview"}
+NOTHING_TO_REFUSE = {"Admin.ListJobTypes", "Admin.ListAgents", "Stats.GetOverview", "Users.ListUsers", "Certificates.ListRevokedCertificates"}
 STREAMS = {"Jobs.SubmitStream", "Jobs.WatchJobs", "Agents.Connect", "Logs.TailLogs"}
 
 

@@ -98,6 +98,7 @@ READS: list[tuple[str, list[Any], int]] = [
     ("endings", [[_job(5), _job(77)], [1, 1], DEFAULT_CLASS], 20),
     ("event_list", [_job(5), DEFAULT_CLASS], 20),
     ("log_list", [_job(5), DEFAULT_CLASS, 0, 0, 0, 0, 100], 20),
+    ("log_last", [_job(5), DEFAULT_CLASS, 0, 0, 1 << 30, 0, 100], 20),
     ("log_usage", [[_job(5)], [DEFAULT_CLASS], [1]], 20),
     ("log_mark", [_job(5), DEFAULT_CLASS, 1, 1, "… 1 more lines"], 20),
     ("search_jobs", [_job(29_000, SECOND), NEWEST, TYPES, None, None, -1, 50], 1100),
@@ -120,12 +121,15 @@ READS: list[tuple[str, list[Any], int]] = [
     ("batch_read", [_job(100), DEFAULT_CLASS], 200),
     ("batch_members", [_job(100), 0, 10], 60),
     ("graph_edges", [[_job(5), _job(77)], 100], 10),
+    ("graph_descendants", [[_job(5)], 15], 400),
+    ("graph_ties", [[_job(5), _job(6), _job(77)], 100], 20),
     ("graph_instance", [[1, 2, 3, 4, 5], "i10", 0, 50], 400),
     ("operation_get", ["default", 7], 10),
     ("operation_list", ["default", NEWEST, 50], 200),
     ("operation_running", [1000], 20),
     ("operation_standing", [7], 5),
     ("operation_skips", [2, 5000, 100], 120),
+    ("payload_list", [_job(5), DEFAULT_CLASS, None, 100, 50], 10),
     ("recover_heads", [[_job(5), _job(77)], DEFAULT_CLASS], 20),
 ]
 

@@ -41,6 +41,16 @@ def test_lanes_tell_how_many_go_before_a_job() -> None:
     assert lanes.ahead(99, 1, 0, {1: 0}) == 2
 
 
+def test_lanes_tell_how_many_come_before_a_job_of_another_lane() -> None:
+    lanes = Lanes(waits=_waits)
+    lanes.extend(1, 0, [10, 11, 14, 17])
+    assert [lanes.before(1, 0, since, 3) for since in (5, 11, 12, 16, 20)] == [1, 1, 2, 3, 3]
+    lanes.pop(1, 0, 1)
+    assert lanes.before(1, 0, 15, 9) == 2
+    lanes.push(1, 0, 12, since=18)  # put off until then
+    assert lanes.before(1, 0, 15, 9) == 1
+
+
 def test_a_discarded_entry_is_skipped_and_a_job_that_is_ready_again_comes_once() -> None:
     waiting: dict[int, int] = {}  # job -> priority
     lanes = Lanes(waits=lambda job_id, priority: waiting.get(job_id) == priority)

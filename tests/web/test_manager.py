@@ -4,15 +4,16 @@ import csv
 import io
 from contextlib import AsyncExitStack
 from pathlib import Path
+from urllib.parse import urlencode
 
 import httpx
 import pytest
 from headrace_client import AdminClient, Client, State
 
 from tests.support.processes import BrokerProcess, Process, running, start_broker, until
-from tests.web.conftest import Browser
+from tests.support.web import Browser
 
-PAGES = ["/", "/jobs", "/types", "/agents", "/trend", "/capacity", "/audit"]
+PAGES = ["/", "/jobs", "/types", "/agents", "/schedules", "/schedule-new", "/trend", "/capacity", "/audit", "/access", "/account"]
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'{{7*7}}"
 
 
@@ -20,7 +21,8 @@ HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'{{7*7}}"
 async def test_without_a_session_every_page_asks_to_log_in(base: str, path: str) -> None:
     async with httpx.AsyncClient(base_url=base) as client:
         answer = await client.get(path)
-        assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+        asked = "/login" if path == "/" else "/login?" + urlencode({"next": path})
+        assert (answer.status_code, answer.headers["location"]) == (303, asked)
 
 
 async def test_a_link_begins_one_session(broker: BrokerProcess, browser: Browser, base: str) -> None:

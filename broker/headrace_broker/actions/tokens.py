@@ -26,13 +26,13 @@ OVERLAP = timedelta(seconds=60)
 log = structlog.get_logger("headrace.tokens")
 
 
-class Secret:
-    """One secret of a token while somebody may use it. `until`: on the loop's clock; `ended`: it was revoked, replaced, or has expired."""
+class Credential:
+    """What shows who somebody is, while it does. `called`: as messages name it; `until`: on the loop's clock; `ended`: it was revoked, replaced, or has expired."""
 
-    __slots__ = ("ended", "token", "until", "watchers")
+    __slots__ = ("called", "ended", "until", "watchers")
 
-    def __init__(self, token: TokenRow, until: float) -> None:
-        self.token = token
+    def __init__(self, called: str, until: float) -> None:
+        self.called = called
         self.until = until
         self.ended = False
         self.watchers: set[Callable[[], None]] = set()
@@ -43,6 +43,16 @@ class Secret:
         for watcher in list(self.watchers):
             watcher()
         self.watchers.clear()
+
+
+class Secret(Credential):
+    """One secret of a token."""
+
+    __slots__ = ("token",)
+
+    def __init__(self, token: TokenRow, until: float) -> None:
+        super().__init__(token.called, until)
+        self.token = token
 
 
 class TokenTable:

@@ -3,9 +3,12 @@
 import hashlib
 import re
 import secrets
+from dataclasses import dataclass
 from enum import IntEnum
 
-TOKEN_NAME = re.compile(r"[A-Za-z0-9._@:/-]{1,100}", re.ASCII)
+TOKEN_NAME = re.compile(r"(?!headrace://)[A-Za-z0-9._@:/-]{1,100}", re.ASCII)
+"""Such names are those of certificates, which the audit must not mix up with tokens."""
+USER_NAME = re.compile(r"[A-Za-z0-9._@+-]{1,100}", re.ASCII)
 PREFIX = "hr_"
 """What every secret begins with, so that scanners of source code know one."""
 
@@ -18,6 +21,34 @@ class Role(IntEnum):
     AGENT = 3
     OPERATOR = 4
     ADMIN = 5
+
+
+USER_ROLES = (Role.VIEWER, Role.OPERATOR, Role.ADMIN)
+"""What people may be; the other roles are those of programs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who the holder of a certificate is. `name`: the whole URI, as the audit shows it; `holder`: the name in it; `domain` None: all domains."""
+
+    name: str
+    holder: str
+    domain: str | None
+    role: Role
+
+    @property
+    def token_id(self) -> None:
+        """None: it is no token."""
+        return
+
+    @property
+    def called(self) -> str:
+        """As messages name it."""
+        return f"the certificate {self.name!r}"
+
+    def is_agent(self, name: str) -> bool:
+        """Whether an agent may go by this name: the holder's own, or what comes before a slash in it, so that `mailer/host-7` is an agent `mailer`."""
+        return name in (self.holder, self.holder.partition("/")[0])
 
 
 def new_secret() -> str:

@@ -80,19 +80,40 @@ class TokenNameTaken(BrokerError):
         super().__init__(f"a token {name!r} is valid already; rotate it for a new secret, revoke it first, or choose another name")
 
 
+class UserNotFound(NotFound):
+    """No user of that name in this domain."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no user {name!r} here; `headrace users list` shows those that are, and --all-domains those of all domains")
+
+
+class UserNameTaken(BrokerError):
+    """Somebody of another domain has the name: names of users are theirs in all domains."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the name {name!r} is taken by a user of another domain, or of all; choose another one")
+
+
 class TokenMissing(BrokerError):
     """The call carries no token, and this broker wants one."""
 
     def __init__(self) -> None:
-        super().__init__("this broker wants a token: send it as metadata `authorization: Bearer SECRET` (HEADRACE_TOKEN, --token or token=)")
+        super().__init__(
+            "this broker wants a token: send it as metadata `authorization: Bearer SECRET` (HEADRACE_TOKEN, --token or token=),"
+            " or show a certificate that says who you are"
+        )
 
 
 class TokenInvalid(BrokerError):
     """The token is unknown, was revoked, or has expired."""
 
 
+class CertificateInvalid(BrokerError):
+    """The certificate of the connection was revoked, has expired, or names its holder wrongly."""
+
+
 class TokenEnded(BrokerError):
-    """The token was revoked, or expired, while the call lasted: what it had asked for may have been done."""
+    """The token, or the certificate, was revoked or expired while the call lasted: what it had asked for may have been done."""
 
 
 class RoleDenied(BrokerError):
@@ -112,10 +133,11 @@ class IdempotencyConflict(BrokerError):
 
 
 class UniqueKeyTaken(BrokerError):
-    """A live job of the domain holds the unique key."""
+    """A live job of the domain holds the unique key. `differs`: what keeps it from being replaced."""
 
-    def __init__(self, key: str, job_id: int) -> None:
-        super().__init__(f"job {job_id} holds the unique key {key!r} until it has settled; wait for it, abort it, or ask to be given it instead")
+    def __init__(self, key: str, job_id: int, differs: str = "") -> None:
+        kept = f" and cannot be replaced, since it has another {differs}" if differs else ""
+        super().__init__(f"job {job_id} holds the unique key {key!r} until it has settled{kept}; wait for it, abort it, or ask to be given it instead")
         self.job_id = job_id
 
 
@@ -125,6 +147,14 @@ class InvalidState(BrokerError):
 
 class Busy(BrokerError):
     """The broker has as much in hand as it can hold; nothing was stored."""
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class QuotaExceeded(BrokerError):
+    """The token, or the domain, has brought as much as it may for now; nothing was stored."""
 
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)

@@ -1,12 +1,13 @@
 """Schedules: when they tick, and what is to be done at a time. Pure: the time is passed in.
 
-The rule at changes of the clock (that of Debian's cron, which cronsim follows). A cron line whose minute and hour both name times ("30 2 * * *") keeps to the wall
+The rule at changes of the clock is that of Debian's cron. A cron line whose minute and hour both name times ("30 2 * * *") keeps to the wall
 clock, and runs once a day: what falls into the hour that is left out in spring runs at the first minute that exists; what falls into the hour that comes twice in autumn
 runs the first time. A line whose minute or hour begins with "*" keeps to elapsed time: it runs at every minute that matches, in both hours of autumn, and in no minute
 that does not exist.
 """
 
 import zlib
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -95,15 +96,39 @@ class When:
             tick += step
 
     def _by_cron(self, cron: str, after: datetime) -> Iterator[datetime]:
-        zone = ZoneInfo(self.time_zone)
-        try:
-            for local in CronSim(cron, after.astimezone(zone) if zone.key != "UTC" else after.astimezone(UTC)):
-                tick = local.astimezone(UTC)
-                if tick > after:  # in the hour that comes twice the first one may be over; in the one that is left out several ticks become one
-                    yield tick
-                    after = tick
-        except OverflowError:  # beyond the year 9999
-            return
+        for tick in _instants(cron, ZoneInfo(self.time_zone), after):
+            if tick > after:  # of a time that is left out several ticks become one
+                yield tick
+                after = tick
+
+
+def _instants(cron: str, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
+    """What a cron line matches from about `after` on, in UTC, rising. cronsim says which times of the wall clock match; what they are when it changes is decided here."""
+    by_elapsed_time = any(field.startswith("*") for field in cron.split()[:2])
+    wall = after.astimezone(zone)
+    twice = wall.replace(fold=1).astimezone(UTC) - wall.replace(fold=0).astimezone(UTC)  # how long the time that comes twice lasts, if this is in it
+    again: deque[datetime] = deque()  # second times
+    try:
+        for local in CronSim(cron, wall.replace(tzinfo=None, fold=0) - max(timedelta(), twice) - MINUTE):
+            first, second = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+            if first > second:  # left out
+                if by_elapsed_time:
+                    continue
+                first = _first_after_gap(local, zone)
+            while again and again[0] < first:
+                yield again.popleft()
+            yield first
+            if first < second and by_elapsed_time:
+                again.append(second)
+    except OverflowError:  # beyond the year 9999
+        return
+
+
+def _first_after_gap(local: datetime, zone: ZoneInfo) -> datetime:
+    """The first minute that exists after one that does not."""
+    while (at := local.replace(tzinfo=zone).astimezone(UTC)).astimezone(zone).replace(tzinfo=None) != local:
+        local += MINUTE
+    return at
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Who may call what: the one table, and the check that every call passes when the broker wants tokens.
 
-A call's token is looked up in memory (`actions/tokens.py`). Calls that last watch it, and end with it.
+A call's token is looked up in memory (`actions/tokens.py`), and so is the certificate of its connection (`peers.py`). Whoever shows both may do what both allow: a token
+that was stolen is worth nothing on another machine, and a machine's certificate no more than the token of who works there. Calls that last end with either.
 """
 
 import asyncio
@@ -10,9 +11,10 @@ from typing import Any, Self
 
 from headrace_proto.wire import DEFAULT_DOMAIN, DOMAIN_KEY, TOKEN_KEY
 
-from headrace_broker.actions.tokens import Secret, TokenTable
-from headrace_broker.model.access import Role
+from headrace_broker.actions.tokens import Credential, TokenTable
+from headrace_broker.model.access import Identity, Role
 from headrace_broker.model.errors import DomainDenied, RoleDenied, TokenEnded, TokenMissing
+from headrace_broker.rpc.peers import Holder, Peers
 from headrace_broker.store.tokens import TokenRow
 
 READ = frozenset(Role)
@@ -59,7 +61,10 @@ LEAST: dict[str, frozenset[Role]] = {
     "/headrace.v1.Graph/SealBatch": SUBMIT,
     "/headrace.v1.Graph/GetBatch": READ,
     "/headrace.v1.Lifecycle/UpdateJobs": OPERATE,
+    "/headrace.v1.Lifecycle/RequeueDescendants": OPERATE,
     "/headrace.v1.Lifecycle/ListRuns": READ,
+    "/headrace.v1.Lifecycle/ListPayloads": READ,
+    "/headrace.v1.Lifecycle/GetPayload": READ,
     "/headrace.v1.Lifecycle/PreviewRetention": OVERSEE,
     "/headrace.v1.Lifecycle/ApplyRetention": OPERATE,
     "/headrace.v1.Limits/Pause": OPERATE,
@@ -90,6 +95,15 @@ LEAST: dict[str, frozenset[Role]] = {
     "/headrace.v1.Access/ListTokens": ADMINISTER,
     "/headrace.v1.Access/RotateToken": ADMINISTER,
     "/headrace.v1.Access/RevokeToken": ADMINISTER,
+    "/headrace.v1.Certificates/RevokeCertificate": ADMINISTER,
+    "/headrace.v1.Certificates/ListRevokedCertificates": ADMINISTER,
+    "/headrace.v1.Users/PutUser": ADMINISTER,
+    "/headrace.v1.Users/ListUsers": ADMINISTER,
+    "/headrace.v1.Users/InviteUser": ADMINISTER,
+    "/headrace.v1.Users/SetUserPassword": ADMINISTER,
+    "/headrace.v1.Users/DisableUser": ADMINISTER,
+    "/headrace.v1.Users/EnableUser": ADMINISTER,
+    "/headrace.v1.Users/EndUserSessions": ADMINISTER,
     "/headrace.v1.Access/ListAudit": OPERATE,
     "/headrace.v1.Access/ExportAudit": OPERATE,
 }
@@ -98,70 +112,95 @@ LEAST: dict[str, frozenset[Role]] = {
 LONG = frozenset({"/headrace.v1.Jobs/WaitJob", "/headrace.v1.Operations/GetOperation"})
 """Calls with one answer that may be long in coming: they end with their token, as streams do."""
 
-TOKEN: ContextVar[TokenRow | None] = ContextVar("TOKEN", default=None)
-"""The token of the call that is being served; None: this broker wants none."""
+TOKEN: ContextVar[TokenRow | Identity | None] = ContextVar("TOKEN", default=None)
+"""Who makes the call that is being served: its token, or else its certificate; None: this broker wants neither."""
+IDENTITY: ContextVar[Identity | None] = ContextVar("IDENTITY", default=None)
+"""Whom the certificate of the connection names, whoever makes the call; None: nobody."""
 
 
 class Gate:
-    """Checks each call; `Guard` asks it before anything of the request is looked at."""
+    """Checks each call; `Guard` asks it before anything of the request is looked at. `peers` None: connections show no certificates.
 
-    def __init__(self, tokens: TokenTable) -> None:
+    `required` False: certificates that were revoked are refused, and nothing else is asked.
+    """
+
+    def __init__(self, tokens: TokenTable, peers: Peers | None = None, *, required: bool = True) -> None:
         self._tokens = tokens
+        self._peers = peers
+        self._required = required
 
-    async def admit(self, method: str, context: Any) -> Secret:
-        """The secret that the call came with; its token is the one of the call from now on.
+    async def admit(self, method: str, context: Any) -> tuple[Credential, ...]:
+        """What the call came with, all of it good: who makes it is `TOKEN` from now on.
 
         Raises:
-            TokenMissing, TokenInvalid, DomainDenied, RoleDenied, DatabaseUnavailable (it cannot be told yet).
+            TokenMissing, TokenInvalid, CertificateInvalid, DomainDenied, RoleDenied, DatabaseUnavailable (it cannot be told yet).
         """
+        holder = self._peers.holder(context.auth_context()) if self._peers is not None else None
+        if not self._required:
+            return (holder,) if holder is not None else ()
         header, domain = "", DEFAULT_DOMAIN
         for key, value in context.invocation_metadata() or ():
             if key == TOKEN_KEY:
                 header = str(value)
             elif key == DOMAIN_KEY:
                 domain = str(value)
+        if holder is not None and holder.identity is not None:
+            _allow(holder.identity, method, domain)
+            IDENTITY.set(holder.identity)
+        return await self._admit(header, method, domain, holder)
+
+    async def _admit(self, header: str, method: str, domain: str, holder: Holder | None) -> tuple[Credential, ...]:
         scheme, _, secret = header.partition(" ")
+        if not header and holder is not None and holder.identity is not None:
+            TOKEN.set(holder.identity)
+            return (holder,)
         if scheme.lower() != "bearer" or not secret:
             raise TokenMissing
         found = await self._tokens.find(secret.strip())
-        token = found.token
-        if token.domain is not None and token.domain != domain:
-            raise DomainDenied(f"the token {token.name!r} is not for domain {domain!r}; send the domain that it is for as metadata `{DOMAIN_KEY}` (HEADRACE_DOMAIN)")
-        if token.role not in LEAST.get(method, ()):
-            raise RoleDenied(f"the token {token.name!r} has the role {token.role.name.lower()}, which may not call {method.rpartition('.')[2]}")
-        TOKEN.set(token)
-        return found
+        _allow(found.token, method, domain)
+        TOKEN.set(found.token)
+        return (found,) if holder is None else (found, holder)
+
+
+def _allow(who: TokenRow | Identity, method: str, domain: str) -> None:
+    if who.domain is not None and who.domain != domain:
+        raise DomainDenied(f"{who.called} is not for domain {domain!r}; send the domain that it is for as metadata `{DOMAIN_KEY}` (HEADRACE_DOMAIN)")
+    if who.role not in LEAST.get(method, ()):
+        raise RoleDenied(f"{who.called} has the role {who.role.name.lower()}, which may not call {method.rpartition('.')[2]}")
 
 
 class Hold:
-    """Around the service's part of a call that lasts: when the secret ends, whatever the call waits for is cancelled, and it ends with TokenEnded.
+    """Around the service's part of a call that lasts: when what it came with ends, whatever the call waits for is cancelled, and it ends with TokenEnded.
 
     Entered and left in the task of the call. A stream sets `inside` to False while an answer is on its way to the reader, and calls `check` afterwards: gRPC's own
     waits must not be cancelled.
     """
 
-    def __init__(self, secret: Secret) -> None:
-        self._secret = secret
+    def __init__(self, credentials: tuple[Credential, ...]) -> None:
+        self._credentials = credentials
         self._ended = False
         self._task: asyncio.Task[Any] | None = None
         self.inside = True
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
-        self._secret.watchers.add(self._end)
+        for credential in self._credentials:
+            credential.watchers.add(self._end)
         self.check()
         return self
 
     def __exit__(self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self._secret.watchers.discard(self._end)
+        for credential in self._credentials:
+            credential.watchers.discard(self._end)
         if self._ended and type_ is asyncio.CancelledError and self._task is not None:
             self._task.uncancel()
             self.check()
 
     def check(self) -> None:
-        """Raises TokenEnded once the secret has ended."""
-        if self._secret.ended:
-            raise TokenEnded(f"the token {self._secret.token.name!r} was revoked, or this secret of it has ended")
+        """Raises TokenEnded once one of them has ended."""
+        for credential in self._credentials:
+            if credential.ended:
+                raise TokenEnded(f"{credential.called} was revoked, or has ended")
 
     def _end(self) -> None:
         self._ended = True

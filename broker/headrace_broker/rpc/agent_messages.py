@@ -73,16 +73,17 @@ def completions(message: agents_pb2.Completions, sink: AckSink, result_limit: in
     return [*endings(outcomes, sink, result_limit)]
 
 
-def log_batches(owner: Owner, batches: Iterable[agents_pb2.LogBatch], domain: str) -> list[LogBatch]:
-    """Lines as they came, with what is known of their attempts. Raises InvalidField for what cannot be understood; too long lines are cut."""
+def log_batches(owner: Owner, batches: Iterable[agents_pb2.LogBatch], agent_id: int) -> list[LogBatch]:
+    """Lines as they came from an agent, with what is known of their attempts. Raises InvalidField for what cannot be understood; too long lines are cut."""
     found = []
     for number, batch in enumerate(batches):
         job_id = convert.job_id(f"logs[{number}].lease.job_id", batch.lease.job_id)
         epoch = convert.epoch(f"logs[{number}].lease.lease_epoch", batch.lease.lease_epoch)
         live = owner.live_jobs.get(job_id)
         granted_here = live is not None and live.seq == epoch and live.round > 0
+        holder_id = live.agent_id if live is not None and live.seq == epoch else None
         lines = [_log_line(f"logs[{number}].lines[{index}]", line) for index, line in enumerate(batch.lines)]
-        found.append(LogBatch((job_id, epoch), live.entry.type_id if live is not None else None, granted_here, lines, domain))
+        found.append(LogBatch((job_id, epoch), live.entry.type_id if live is not None else None, granted_here, lines, agent_id, holder_id))
     return found
 
 

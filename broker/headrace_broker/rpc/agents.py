@@ -13,15 +13,16 @@ import structlog
 from headrace_proto.v1 import agents_pb2
 from headrace_proto.wire import to_duration
 
+from headrace_broker.model.access import Role
 from headrace_broker.model.audit import Caller
-from headrace_broker.model.errors import BrokerError, DatabaseUnavailable, InvalidField, NotOwner, SessionError
-from headrace_broker.model.job import Disposition, Kind
+from headrace_broker.model.errors import BrokerError, DatabaseUnavailable, InvalidField, NotOwner, RoleDenied, SessionError
+from headrace_broker.model.job import Disposition
 from headrace_broker.rpc import convert
+from headrace_broker.rpc.access import IDENTITY
 from headrace_broker.rpc.agent_messages import MAX_OUTCOMES, abort_step, completions, endings, log_batches, refs, response
 from headrace_broker.rpc.callers import caller_of
 from headrace_broker.rpc.log_intake import LogIntake
 from headrace_broker.shards import aborts, reception
-from headrace_broker.shards.intents import Ending
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.session import AgentFacts, Served, Session
@@ -76,7 +77,7 @@ class AgentsService:
     async def ReportOutcomes(self, request: agents_pb2.ReportOutcomesRequest, context: Any) -> agents_pb2.ReportOutcomesResponse:  # noqa: N802
         if not 1 <= len(request.outcomes) <= MAX_OUTCOMES:
             raise InvalidField("outcomes", f"1 to {MAX_OUTCOMES} outcomes, found {len(request.outcomes)}")
-        sink = _Collector(len(request.outcomes), convert.domain_of(context))
+        sink = _Collector(len(request.outcomes), await self._agent_id(self._ownership.owner, request.incarnation_id, context))
         owner, left = self._ownership.owner, self._ownership.left
         owner.end(endings(request.outcomes, sink, owner.limits.payload_limit_bytes))
         acks = await _unless(left, sink.done)
@@ -89,10 +90,22 @@ class AgentsService:
 
     async def UploadLogs(self, request: agents_pb2.UploadLogsRequest, context: Any) -> agents_pb2.UploadLogsResponse:  # noqa: N802
         try:
-            await self._logs.put(log_batches(self._ownership.owner, request.logs, convert.domain_of(context)))
+            owner = self._ownership.owner
+            await self._logs.put(log_batches(owner, request.logs, await self._agent_id(owner, request.incarnation_id, context)))
         except READ_FAILURES as error:
             raise DatabaseUnavailable("the database cannot be reached; nothing was stored") from error
         return agents_pb2.UploadLogsResponse()
+
+    async def _agent_id(self, owner: Owner, incarnation_id: str, context: Any) -> int:
+        """The life of an agent of the call's domain that has this incarnation, or 0: a caller without a stream says who it is by what only that agent knows."""
+        domain = convert.domain_of(context)
+        session = owner.by_incarnation.get(incarnation_id)
+        if session is not None:
+            return session.agent_id if session.domain == domain else 0
+        try:
+            return await self._settings.agent_of(domain, convert.text("incarnation_id", incarnation_id, 100)) or 0
+        except READ_FAILURES as error:
+            raise DatabaseUnavailable("the database cannot be reached; nothing was stored") from error
 
     async def _greet(self, owner: Owner, first: agents_pb2.ConnectRequest, caller: Caller) -> tuple[Session, agents_pb2.ConnectResponse]:
         hello, domain = first.hello, caller.domain
@@ -100,6 +113,9 @@ class AgentsService:
         if not 1 <= hello.slots <= 100_000:
             raise InvalidField("hello.slots", f"1 to 100,000, found {hello.slots}")
         name = convert.text("hello.agent_name", hello.agent_name, required=True)
+        identity = IDENTITY.get()
+        if identity is not None and identity.role is Role.AGENT and not identity.is_agent(name):
+            raise RoleDenied(f"{identity.called} is not for an agent named {name!r}")
         incarnation_id = convert.text("hello.incarnation_id", hello.incarnation_id, 100)
         if len(incarnation_id) < 16:
             raise InvalidField("hello.incarnation_id", "at least 16 characters, made at the start of the agent's process")
@@ -155,7 +171,7 @@ class AgentsService:
                 session.last_no = message.number
                 self._hear(owner, session, message)
                 if message.logs:
-                    await intake.put(message.number, log_batches(owner, message.logs, session.domain))
+                    await intake.put(message.number, log_batches(owner, message.logs, session.agent_id))
         except BrokerError as error:
             log.warning("agent's stream refused", agent=session.facts.name, reason=str(error))
             session.out.go_away = str(error)
@@ -175,10 +191,8 @@ class AgentsService:
             owner.end(completions(message.completions, session, owner.limits.payload_limit_bytes))
         if message.HasField("accept"):
             session.accept(message.accept.assign_no)
-            owner.end(
-                Ending(r.lease.job_id, r.lease.lease_epoch, Kind.REJECTED, reason=convert.text("accept.rejected.reason", r.reason, 1000), cleared=True)
-                for r in message.accept.rejected  # by the holder, who has opened no door then
-            )
+            rejected = message.accept.rejected
+            reception.reject(owner, session, [(r.lease.job_id, r.lease.lease_epoch, convert.text("accept.rejected.reason", r.reason, 1000)) for r in rejected])
         if message.HasField("heartbeat"):
             beat = message.heartbeat
             if len(beat.job_ids) != len(beat.lease_epochs):
@@ -187,7 +201,7 @@ class AgentsService:
         for report in message.progress:
             self._progress(owner, session, report)
         for told in message.aborts:
-            aborts.report(owner, told.lease.job_id, told.lease.lease_epoch, abort_step(told), session.facts.name)
+            aborts.report(owner, session, told.lease.job_id, told.lease.lease_epoch, abort_step(told))
         if message.draining:
             session.draining = True
             session.send_acks()
@@ -227,8 +241,8 @@ async def _unless(left: asyncio.Event, done: "asyncio.Future[T]") -> T:
 class _Collector:
     """Gathers what became of the outcomes of one unary call."""
 
-    def __init__(self, expected: int, domain: str) -> None:
-        self.domain = domain
+    def __init__(self, expected: int, agent_id: int) -> None:
+        self.agent_id = agent_id
         self._expected = expected
         self._acks: dict[tuple[int, int], int] = {}
         self._seen = 0

@@ -7,9 +7,9 @@ from typing import Any
 from headrace_proto.wire import ACTOR_KEY, ON_BEHALF_OF_KEY, REQUEST_ID_KEY
 
 from headrace_broker.model.audit import MAX_NAME, Caller
-from headrace_broker.model.errors import InvalidField, RoleDenied
+from headrace_broker.model.errors import DomainDenied, InvalidField, RoleDenied
 from headrace_broker.rpc import convert
-from headrace_broker.rpc.access import OPERATE, TOKEN
+from headrace_broker.rpc.access import OPERATE, TOKEN, sees_all_domains
 
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,100}")
 
@@ -31,5 +31,15 @@ def caller_of(context: Any) -> Caller:
     if token is None:
         return Caller(actor, convert.domain_of(context), request_id, on_behalf_of)
     if on_behalf_of and token.role not in OPERATE:
-        raise RoleDenied(f"the token {token.name!r} has the role {token.role.name.lower()}, which may not act on behalf of somebody else")
+        raise RoleDenied(f"{token.called} has the role {token.role.name.lower()}, which may not act on behalf of somebody else")
     return Caller(token.name, convert.domain_of(context), request_id, on_behalf_of, token.token_id)
+
+
+def scope(all_domains: bool, context: Any) -> str | None:
+    """The domain whose tokens, users or rows of the audit are meant; None: those of all domains. Raises DomainDenied."""
+    if not all_domains:
+        return convert.domain_of(context)
+    if not sees_all_domains():
+        token = TOKEN.get()
+        raise DomainDenied(f"{token.called if token is not None else 'the caller'} is for one domain; what concerns all domains takes a token of all of them")
+    return None

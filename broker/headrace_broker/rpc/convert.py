@@ -4,15 +4,15 @@ import base64
 import binascii
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from headrace_proto.v1 import lifecycle_pb2, types_pb2
-from headrace_proto.wire import DEFAULT_DOMAIN, DOMAIN_KEY, to_duration, to_seconds
+from headrace_proto.v1 import admin_pb2, lifecycle_pb2, types_pb2
+from headrace_proto.wire import DEFAULT_DOMAIN, DOMAIN_KEY, DOMAIN_NAME, to_duration, to_seconds
 
+from headrace_broker.model import fields
 from headrace_broker.model.amended import DELETE_AFTER
 from headrace_broker.model.errors import BadPageToken, InvalidField, TooLarge
 from headrace_broker.model.ids import MAX_ID
@@ -22,15 +22,11 @@ from headrace_broker.model.terms import make
 from headrace_broker.shards.schemas import Schema
 from headrace_broker.store.batch import Body, FullBody
 
-TYPE_NAME = re.compile(r"[A-Za-z0-9._:/-]{1,200}", re.ASCII)
-DOMAIN_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
-MAX_TEXT = 200
-MAX_REASON = 1000
-MAX_LABELS = 32
+MAX_REASON = fields.MAX_REASON
 MAX_BATCH = 10_000
 MAX_DEPENDENCIES = 1000
 MAX_DIGESTS = 16
-MAX_PRIORITY = 1_000_000
+MAX_PRIORITY = fields.MAX_PRIORITY
 MAX_EPOCH = 2**31 - 1  # what the database holds
 
 
@@ -44,23 +40,7 @@ def domain_of(context: Any) -> str:
     return DEFAULT_DOMAIN
 
 
-def text(field: str, value: str, limit: int = MAX_TEXT, *, required: bool = False) -> str:
-    """A text of at most `limit` characters without NUL."""
-    if not value and required:
-        raise InvalidField(field, "must be set")
-    if len(value) > limit:
-        raise TooLarge(field, f"at most {limit} characters, found {len(value)}")
-    if "\x00" in value:
-        raise InvalidField(field, "must not contain NUL characters")
-    return value
-
-
-def type_name(field: str, value: str) -> str:
-    """A job type's name."""
-    if not TYPE_NAME.fullmatch(value):
-        wanted = "1 to 200 characters of A-Z a-z 0-9 . _ : / -"
-        raise InvalidField(field, f"must be set: {wanted}" if not value else f"a job type is {wanted}, found {value[:60]!r}")
-    return value
+text, type_name = fields.text, fields.type_name
 
 
 def job_id(field: str, value: int, what: str = "a job id") -> int:
@@ -193,6 +173,17 @@ def payload_too_large(payload: bytes, limit: int) -> TooLarge:
     return TooLarge("payload", f"at most {limit} bytes, found {len(payload)}; store it elsewhere and submit where it is")
 
 
+def new_payload(request: lifecycle_pb2.UpdateJobsRequest | lifecycle_pb2.RequeueDescendantsRequest | admin_pb2.RequeueJobsRequest, limit: int) -> bytes | None:
+    """The input that jobs are to have from now on; None: what they have."""
+    if not request.HasField("payload"):
+        if request.content_type:
+            raise InvalidField("content_type", "it is that of a payload; set both")
+        return None
+    if len(request.payload) > limit:
+        raise payload_too_large(request.payload, limit)
+    return request.payload
+
+
 def priority(spec: types_pb2.JobSpec | types_pb2.PlainSpecs | lifecycle_pb2.UpdateJobsRequest) -> int:
     """The job's own part of the score."""
     value = spec.priority
@@ -278,22 +269,22 @@ def depends_on(spec: types_pb2.JobSpec) -> list[int]:
 
 def returns_holder(spec: types_pb2.JobSpec) -> bool:
     """Whether the job that has the unique key is the answer, instead of a refusal."""
-    if spec.on_conflict not in (0, 1, 2):
-        raise InvalidField("on_conflict", f"return (1) or reject (2), found {spec.on_conflict}")
+    if spec.on_conflict not in (0, 1, 2, 3):
+        raise InvalidField("on_conflict", f"return (1), reject (2) or replace (3), found {spec.on_conflict}")
     if spec.on_conflict and not spec.unique_key:
         raise InvalidField("on_conflict", "says something about unique_key, which is not set")
-    return spec.on_conflict != types_pb2.UNIQUE_CONFLICT_REJECT
+    if replaces(spec) and (spec.depends_on or spec.batch_id):
+        raise InvalidField("on_conflict", "what a job depends on, and its batch, cannot be replaced: leave out depends_on and batch_id, or choose return or reject")
+    return spec.on_conflict not in (types_pb2.UNIQUE_CONFLICT_REJECT, types_pb2.UNIQUE_CONFLICT_REPLACE)
+
+
+def replaces(spec: types_pb2.JobSpec) -> bool:
+    """Whether the job that has the unique key is to become as this one, while it waits."""
+    return spec.on_conflict == types_pb2.UNIQUE_CONFLICT_REPLACE
 
 
 def _labels(field: str, values: Any) -> str:
-    if len(values) > MAX_LABELS:
-        raise TooLarge(field, f"at most {MAX_LABELS} labels, found {len(values)}")
-    found = {}
-    for key, value in values.items():
-        if not key or len(key) > 63:
-            raise InvalidField(field, f"a label's key is 1 to 63 characters, found {key[:70]!r}")
-        found[text(field, key)] = text(f"{field}[{key}]", value)
-    return json.dumps(found)
+    return json.dumps(fields.labels(field, values))
 
 
 def labels(field: str, values: Any) -> dict[str, str]:

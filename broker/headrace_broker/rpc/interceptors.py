@@ -12,18 +12,21 @@ from google.protobuf.message import DecodeError
 
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.errors import BrokerError, InvalidField
-from headrace_broker.rpc.access import LONG, Gate, Hold
+from headrace_broker.rpc import convert
+from headrace_broker.rpc.access import LONG, TOKEN, Gate, Hold
 from headrace_broker.rpc.errors import reason_of, status_code, trailing_metadata
+from headrace_broker.rpc.quotas import FREE, Quotas
 
 log = structlog.get_logger("headrace.rpc")
 
 
 class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships no types
-    """Metrics, errors and tokens in one wrapper: a unary call is dear enough without several. `gate` None: nobody needs a token."""
+    """Metrics, errors, tokens and quotas in one wrapper: a unary call is dear enough without several. `gate` None: nobody needs a token."""
 
-    def __init__(self, metrics: Metrics, gate: Gate | None = None) -> None:
+    def __init__(self, metrics: Metrics, gate: Gate | None = None, quotas: Quotas | None = None) -> None:
         self._metrics = metrics
         self._gate = gate
+        self._quotas = quotas
         self._guarded: dict[str, Any] = {}  # handlers by method: made once, not for each call
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
@@ -37,15 +40,18 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships n
         return guarded
 
     def _guard(self, handler: Any, details: Any) -> Any:
+        quotas = self._quotas if not details.method.startswith(FREE) else None
+        read = _tolerant(handler.request_deserializer) if quotas is None else _sized(_tolerant(handler.request_deserializer))
         if handler.response_streaming:
             make = grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
-            behaviour = self._stream(handler.stream_stream or handler.unary_stream, details.method)
-            return make(behaviour, _tolerant(handler.request_deserializer), handler.response_serializer)
-        return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary, details.method), _tolerant(handler.request_deserializer), handler.response_serializer)
+            return make(self._stream(handler.stream_stream or handler.unary_stream, details.method, quotas), read, handler.response_serializer)
+        return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary, details.method, quotas), read, handler.response_serializer)
 
-    def _unary(self, behaviour: Callable[[Any, Any], Awaitable[Any]], method: str) -> Callable[[Any, Any], Awaitable[Any]]:
+    def _unary(self, behaviour: Callable[[Any, Any], Awaitable[Any]], method: str, quotas: Quotas | None) -> Callable[[Any, Any], Awaitable[Any]]:
         observe, gate = self._metrics.rpc_seconds, self._gate
         done = observe.labels(method, "OK").observe
+        if quotas is not None:
+            behaviour = _paid(behaviour, quotas)
 
         async def call(request: Any, context: Any) -> Any:
             started = time.perf_counter()
@@ -53,11 +59,11 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships n
                 if gate is None:
                     answer = await behaviour(_parsed(request), context)
                 else:
-                    secret = await gate.admit(method, context)
+                    credentials = await gate.admit(method, context)
                     if method not in LONG:
                         answer = await behaviour(_parsed(request), context)
                     else:
-                        with Hold(secret):
+                        with Hold(credentials):
                             answer = await behaviour(_parsed(request), context)
             except Exception as error:
                 code, message, metadata = _translate(error, method)
@@ -68,8 +74,10 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships n
 
         return call
 
-    def _stream(self, behaviour: Callable[[Any, Any], AsyncIterator[Any]], method: str) -> Callable[[Any, Any], AsyncIterator[Any]]:
+    def _stream(self, behaviour: Callable[[Any, Any], AsyncIterator[Any]], method: str, quotas: Quotas | None) -> Callable[[Any, Any], AsyncIterator[Any]]:
         gate = self._gate
+        if quotas is not None:
+            behaviour = _paid_stream(behaviour, quotas)
 
         async def call(requests: Any, context: Any) -> AsyncIterator[Any]:
             try:
@@ -90,6 +98,49 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships n
                 await context.abort(code, message, (*metadata, *(context.trailing_metadata() or ())))
 
         return call
+
+
+class _Sized:
+    """A request, and how many bytes it had: where quotas count them."""
+
+    __slots__ = ("request", "size")
+
+    def __init__(self, request: Any, size: int) -> None:
+        self.request = request
+        self.size = size
+
+
+def _sized(parse: Callable[[bytes], Any]) -> Callable[[bytes], _Sized]:
+    return lambda data: _Sized(parse(data), len(data))
+
+
+def _paid(behaviour: Callable[[Any, Any], Awaitable[Any]], quotas: Quotas) -> Callable[[Any, Any], Awaitable[Any]]:
+    async def call(sized: _Sized, context: Any) -> Any:
+        quotas.take(TOKEN.get(), convert.domain_of(context), sized.size)
+        return await behaviour(_parsed(sized.request), context)
+
+    return call
+
+
+def _paid_stream(behaviour: Callable[[Any, Any], AsyncIterator[Any]], quotas: Quotas) -> Callable[[Any, Any], AsyncIterator[Any]]:
+    async def call(requests: Any, context: Any) -> AsyncIterator[Any]:
+        who, domain = TOKEN.get(), convert.domain_of(context)
+
+        async def each() -> AsyncIterator[Any]:
+            async for sized in requests:
+                await quotas.wait(who, domain, sized.size)
+                yield _parsed(sized.request)
+
+        if isinstance(requests, _Sized):
+            quotas.take(who, domain, requests.size)
+            requested = _parsed(requests.request)
+        else:
+            quotas.take(who, domain, 0)
+            requested = each()
+        async for answer in behaviour(requested, context):
+            yield answer
+
+    return call
 
 
 class _Malformed:

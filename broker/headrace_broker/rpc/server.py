@@ -1,7 +1,7 @@
 """The gRPC server: services, limits, health, reflection."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -14,6 +14,8 @@ from headrace_proto.v1 import (
     admin_pb2_grpc,
     agents_pb2,
     agents_pb2_grpc,
+    certificates_pb2,
+    certificates_pb2_grpc,
     doors_pb2,
     doors_pb2_grpc,
     graph_pb2,
@@ -32,13 +34,19 @@ from headrace_proto.v1 import (
     schedules_pb2_grpc,
     stats_pb2,
     stats_pb2_grpc,
+    users_pb2,
+    users_pb2_grpc,
 )
 
+from headrace_broker.actions.certificates import Revocations
 from headrace_broker.actions.tokens import TokenTable
+from headrace_broker.actions.users import Users
 from headrace_broker.metrics import Metrics
 from headrace_broker.rpc.access import Gate
 from headrace_broker.rpc.admin import AdminService
 from headrace_broker.rpc.agents import AgentsService
+from headrace_broker.rpc.certificates import CertificatesService
+from headrace_broker.rpc.connections import ConnectionLimits, server_options
 from headrace_broker.rpc.graph import GraphService
 from headrace_broker.rpc.instances import INSTANCES, add_instances
 from headrace_broker.rpc.interceptors import Guard
@@ -48,10 +56,13 @@ from headrace_broker.rpc.limits import LimitsService
 from headrace_broker.rpc.logs import LogsService
 from headrace_broker.rpc.open_doors import DoorsService
 from headrace_broker.rpc.operations import OperationsService
+from headrace_broker.rpc.peers import Peers
+from headrace_broker.rpc.quotas import QuotaLimits, Quotas
 from headrace_broker.rpc.schedules import SchedulesService
 from headrace_broker.rpc.stats import StatsService
 from headrace_broker.rpc.testing import TESTING, add_testing
 from headrace_broker.rpc.tokens import AccessService
+from headrace_broker.rpc.users import UsersService
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.audit import AuditStore
 from headrace_broker.store.graph import GraphReads
@@ -61,23 +72,29 @@ from headrace_broker.store.search import Finder
 from headrace_broker.store.settings import SettingsStore
 from headrace_broker.store.statistics import Statistics
 
-MESSAGE_LIMIT = 16 * 1024 * 1024
-OPTIONS = [
-    ("grpc.max_receive_message_length", MESSAGE_LIMIT),
-    ("grpc.max_send_message_length", MESSAGE_LIMIT),
-    ("grpc.so_reuseport", 0),
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # a server refuses pings closer than 300 s unless told otherwise
-    ("grpc.http2.max_pings_without_data", 0),
-]
+Keys = tuple[bytes, bytes, bytes | None]
+"""(private key, certificate chain, CAs of clients' certificates or None), all PEM."""
 SERVICES = [
     INSTANCES,
     TESTING,
     *(
         f"headrace.v1.{name}"
-        for module in (jobs_pb2, agents_pb2, admin_pb2, doors_pb2, limits_pb2, stats_pb2, logs_pb2, access_pb2, schedules_pb2, graph_pb2, lifecycle_pb2, operations_pb2)
+        for module in (
+            jobs_pb2,
+            agents_pb2,
+            admin_pb2,
+            doors_pb2,
+            limits_pb2,
+            stats_pb2,
+            logs_pb2,
+            access_pb2,
+            schedules_pb2,
+            graph_pb2,
+            lifecycle_pb2,
+            operations_pb2,
+            certificates_pb2,
+            users_pb2,
+        )
         for name in module.DESCRIPTOR.services_by_name
     ),
     health.SERVICE_NAME,
@@ -85,13 +102,16 @@ SERVICES = [
 
 
 class RpcServer:
-    """Serves on several addresses. `auth`: every call needs a token. `tls`: (key, certificate chain, client CA or None), all PEM."""
+    """Serves on several addresses. `auth`: every call needs a token, or a certificate that says whose it is; `certificates`: connections show one."""
 
     def __init__(
         self, *, ownership: Ownership, reads: Reads, finder: Finder, graph: GraphReads, settings: SettingsStore, statistics: Statistics, logs: LogWriter,
-        audit: AuditStore, metrics: Metrics, payload_limit: int, version: str, postgres_version: str, tasks: asyncio.TaskGroup, tokens: TokenTable, auth: bool,
+        audit: AuditStore, metrics: Metrics, payload_limit: int, version: str, postgres_version: str, tasks: asyncio.TaskGroup, tokens: TokenTable, users: Users,
+        auth: bool, revocations: Revocations, certificates: bool, connections: ConnectionLimits, quotas: QuotaLimits,
     ) -> None:  # fmt: skip
-        self._server = grpc.aio.server(interceptors=[Guard(metrics, Gate(tokens) if auth else None)], options=OPTIONS)
+        gate = Gate(tokens, Peers(revocations) if certificates else None, required=auth) if auth or certificates else None
+        guard = Guard(metrics, gate, Quotas(quotas, metrics, asyncio.get_running_loop().time) if quotas else None)
+        self._server = grpc.aio.server(interceptors=[guard], options=server_options(connections))
         self._health = health.aio.HealthServicer()
         schedules_pb2_grpc.add_SchedulesServicer_to_server(SchedulesService(ownership, payload_limit), self._server)  # type: ignore[no-untyped-call]
         jobs = JobsService(ownership, reads, finder, payload_limit)
@@ -102,17 +122,22 @@ class RpcServer:
         stats_pb2_grpc.add_StatsServicer_to_server(StatsService(ownership, statistics, version, postgres_version), self._server)  # type: ignore[no-untyped-call]
         graph_pb2_grpc.add_GraphServicer_to_server(GraphService(ownership, reads, graph, jobs), self._server)  # type: ignore[no-untyped-call]
         logs_pb2_grpc.add_LogsServicer_to_server(LogsService(ownership, reads, logs), self._server)  # type: ignore[no-untyped-call]
-        lifecycle_pb2_grpc.add_LifecycleServicer_to_server(LifecycleService(ownership, reads, payload_limit), self._server)  # type: ignore[no-untyped-call]
+        lifecycle_pb2_grpc.add_LifecycleServicer_to_server(LifecycleService(ownership, reads, graph, payload_limit), self._server)  # type: ignore[no-untyped-call]
         operations_pb2_grpc.add_OperationsServicer_to_server(OperationsService(ownership, reads, finder), self._server)  # type: ignore[no-untyped-call]
         add_instances(self._server, ownership)
         doors_pb2_grpc.add_DoorsServicer_to_server(DoorsService(ownership), self._server)  # type: ignore[no-untyped-call]
-        add_testing(self._server, ownership)
+        add_testing(self._server, ownership, audit)
         access_pb2_grpc.add_AccessServicer_to_server(AccessService(tokens, audit), self._server)  # type: ignore[no-untyped-call]
+        certificates_pb2_grpc.add_CertificatesServicer_to_server(CertificatesService(revocations), self._server)  # type: ignore[no-untyped-call]
+        users_pb2_grpc.add_UsersServicer_to_server(UsersService(users), self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*SERVICES, reflection.SERVICE_NAME], self._server)
 
-    async def start(self, addresses: Sequence[str], tls: tuple[bytes, bytes, bytes | None] | None) -> list[str]:
-        """Listens; returns the addresses with the ports that were picked. Raises OSError for one that cannot be had."""
+    async def start(self, addresses: Sequence[str], tls: Callable[[], Keys] | None) -> list[str]:
+        """Listens; returns the addresses with the ports that were picked. `tls` gives what new connections are met with, in any thread; None: they are not encrypted.
+
+        Raises OSError for an address that cannot be had.
+        """
         bound = []
         for address in addresses:
             try:
@@ -135,6 +160,24 @@ class RpcServer:
         await self._server.stop(grace_s)
 
 
-def _credentials(tls: tuple[bytes, bytes, bytes | None]) -> Any:
-    key, chain, client_ca = tls
-    return grpc.ssl_server_credentials([(key, chain)], root_certificates=client_ca, require_client_auth=client_ca is not None)
+def _credentials(tls: Callable[[], Keys]) -> Any:
+    """Asked again at every handshake, so that a new certificate needs no new listener. Whether clients are asked for theirs is settled here, once.
+
+    gRPC for Python either demands a certificate or asks for none: there is nothing between.
+    """
+    used = tls()
+
+    def newer() -> Any:
+        nonlocal used
+        found = tls()
+        if found == used:
+            return None
+        used = found
+        return _configuration(found)
+
+    return grpc.dynamic_ssl_server_credentials(_configuration(used), newer, require_client_authentication=used[2] is not None)
+
+
+def _configuration(keys: Keys) -> Any:
+    key, chain, client_ca = keys
+    return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=client_ca)

@@ -9,10 +9,9 @@ from headrace_proto.wire import to_timestamp
 
 from headrace_broker.actions.tokens import TokenTable
 from headrace_broker.model.access import TOKEN_NAME, Role
-from headrace_broker.model.errors import DatabaseUnavailable, DomainDenied, InvalidField
+from headrace_broker.model.errors import DatabaseUnavailable, InvalidField
 from headrace_broker.rpc import convert
-from headrace_broker.rpc.access import TOKEN, sees_all_domains
-from headrace_broker.rpc.callers import caller_of
+from headrace_broker.rpc.callers import caller_of, scope
 from headrace_broker.store.audit import ALWAYS, AuditFilter, AuditPage, AuditRow, AuditStore
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.tokens import TokenRow
@@ -34,22 +33,22 @@ class AccessService:
         caller, name = caller_of(context), _name(request.name)
         if request.role not in range(1, 6):
             raise InvalidField("role", f"a role is 1 to 5, found {request.role}")
-        domain, expires_in_s = _domain(request.all_domains, context), _expires_in_s(request)
+        domain, expires_in_s = scope(request.all_domains, context), _expires_in_s(request)
         row, secret = await self._tokens.create(name, domain, Role(request.role), expires_in_s, caller=caller, reason=_reason(request.reason))
         return access_pb2.CreateTokenResponse(token=_token(row), secret=secret)
 
     async def ListTokens(self, request: access_pb2.ListTokensRequest, context: Any) -> access_pb2.ListTokensResponse:  # noqa: N802
-        rows = await self._tokens.list_tokens(_domain(request.all_domains, context), revoked=request.include_revoked)
+        rows = await self._tokens.list_tokens(scope(request.all_domains, context), revoked=request.include_revoked)
         return access_pb2.ListTokensResponse(tokens=[_token(row) for row in rows])
 
     async def RotateToken(self, request: access_pb2.RotateTokenRequest, context: Any) -> access_pb2.RotateTokenResponse:  # noqa: N802
-        caller, name, domain = caller_of(context), _name(request.name), _domain(request.all_domains, context)
+        caller, name, domain = caller_of(context), _name(request.name), scope(request.all_domains, context)
         overlap_s = convert.seconds("overlap", request.overlap, MAX_OVERLAP_S) if request.HasField("overlap") else DEFAULT_OVERLAP_S
         row, secret = await self._tokens.rotate(name, domain, overlap_s, _expires_in_s(request), caller=caller, reason=_reason(request.reason))
         return access_pb2.RotateTokenResponse(token=_token(row), secret=secret)
 
     async def RevokeToken(self, request: access_pb2.RevokeTokenRequest, context: Any) -> access_pb2.RevokeTokenResponse:  # noqa: N802
-        caller, name, domain = caller_of(context), _name(request.name), _domain(request.all_domains, context)
+        caller, name, domain = caller_of(context), _name(request.name), scope(request.all_domains, context)
         return access_pb2.RevokeTokenResponse(token=_token(await self._tokens.revoke(name, domain, caller=caller, reason=_reason(request.reason))))
 
     async def ListAudit(self, request: access_pb2.ListAuditRequest, context: Any) -> access_pb2.ListAuditResponse:  # noqa: N802
@@ -84,16 +83,6 @@ def _name(name: str) -> str:
     return name
 
 
-def _domain(all_domains: bool, context: Any) -> str | None:
-    """The domain whose tokens, or rows, are meant; None: those of all domains."""
-    if not all_domains:
-        return convert.domain_of(context)
-    if not sees_all_domains():
-        token = TOKEN.get()
-        raise DomainDenied(f"the token {token.name if token is not None else ''!r} is for one domain; what concerns all domains takes a token of all of them")
-    return None
-
-
 def _expires_in_s(request: access_pb2.CreateTokenRequest | access_pb2.RotateTokenRequest) -> float | None:
     if not request.HasField("expires_in"):
         return None
@@ -114,7 +103,7 @@ def _filter(wanted: access_pb2.AuditFilter, context: Any) -> AuditFilter:
     if wanted.HasField("at_to"):
         to = datetime.fromtimestamp(convert.unix_s("filter.at_to", wanted.at_to), UTC)
     actor, target, action = (convert.text(f"filter.{field}", getattr(wanted, field), 300) or None for field in ("actor", "target", "action"))
-    return AuditFilter(_domain(wanted.all_domains, context), actor, target, action, from_, to)
+    return AuditFilter(scope(wanted.all_domains, context), actor, target, action, from_, to)
 
 
 def _token(row: TokenRow) -> access_pb2.Token:

@@ -17,10 +17,12 @@ from headrace_broker.shards import requeues, turns
 from headrace_broker.shards.intents import ChangeIntent, Ending, Note, Requeue
 from headrace_broker.shards.live import Abort, Live
 from headrace_broker.shards.round import Round
+from headrace_broker.store.heads import WaitsFor
 from headrace_broker.store.recovery import StoredAbort
 
 if TYPE_CHECKING:
     from headrace_broker.shards.owner import Owner
+    from headrace_broker.shards.session import Session
 
 STEPS_BY_AGENT = frozenset({AbortStep.DELIVERED, AbortStep.IGNORED})
 
@@ -55,13 +57,16 @@ def at_once(owner: "Owner", round_: Round, intent: ChangeIntent, live: Live, req
     return after_end(owner, round_, live, pending, minute, AbortStep.FORCED if forced else AbortStep.NOT_STARTED)
 
 
-def report(owner: "Owner", job_id: int, epoch: int, step: AbortStep, agent: str) -> None:
+def report(owner: "Owner", session: "Session", job_id: int, epoch: int, step: AbortStep) -> None:
     """An agent says how far the abort of a lease of its came; said again after a new stream, it is noted once."""
     live = owner.live_jobs.get(job_id)
     if live is None or live.seq != epoch or live.abort is None or step in live.abort.steps:
         return
+    if live.agent_id != session.agent_id:
+        owner.metrics.foreign_leases.labels("abort").inc()
+        return
     live.abort.steps.add(step)
-    owner.note(Note(job_id, epoch, NoteKind.ABORT_STEP, step.encode(), agent))
+    owner.note(Note(job_id, epoch, NoteKind.ABORT_STEP, step.encode(), session.facts.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +77,7 @@ class Pending:
     epoch: int
     agent: str
     amended: Amended | None
-    waits_for: set[int] | None  # jobs that it waited for
+    waits_for: WaitsFor | None  # what it waited for
 
     @property
     def again(self) -> bool:
@@ -84,7 +89,7 @@ def before_end(owner: "Owner", live: Live) -> Pending | None:
     """To be called before the event that settles the job, which forgets it."""
     if live.abort is None:
         return None
-    return Pending(live.abort, live.seq, live.session.facts.name if live.session is not None else "", owner.amended.get(live.job_id), owner.graph.unmet.get(live.job_id))
+    return Pending(live.abort, live.seq, live.session.facts.name if live.session is not None else "", owner.amended.get(live.job_id), owner.graph.waits_for(live.job_id))
 
 
 def after_end(owner: "Owner", round_: Round, live: Live, pending: Pending, minute: int | None, step: AbortStep) -> State:
@@ -96,8 +101,7 @@ def after_end(owner: "Owner", round_: Round, live: Live, pending: Pending, minut
         return live.state
     again = requeues.copy_of(owner, live)
     again.not_before = owner.not_before.get(live.job_id, 0.0)
-    requeues.begin(owner, round_, again, minute, pending.amended, wish)
-    requeues.hold(owner, again.job_id, pending.waits_for)
+    requeues.begin(owner, round_, again, minute, pending.amended, wish, pending.waits_for)
     return State.WAITING
 
 

@@ -100,8 +100,9 @@ def _serve(owner: "Owner", round_: Round, session: Session, ready: dict[int, int
         best.sort(key=_order)
         score, _, type_id, priority, choice = best[0]
         entry = owner.types.by_id[type_id]
-        alone = (len(best) == 1 or best[1][0] != score) and not entry.settings.ageing_s  # else what comes after it may be too young
-        count = min(want - given, session.room_for(type_id)) if alone else 1
+        count = min(want - given, session.room_for(type_id)) if not entry.settings.ageing_s else 1  # what comes after it may be too young
+        if len(best) > 1 and best[1][0] == score:  # of equal scores the older goes first
+            count = owner.lanes.before(type_id, priority, best[1][1], count) if choice is None else 1
         if entry.limited:
             count = min(count, owner.caps.room(owner, entry, round_, now))
         if choice is not None:

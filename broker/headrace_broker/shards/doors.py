@@ -139,14 +139,16 @@ class Doors:
     def _put_aside(self, owner: "Owner") -> None:
         for _ in range(len(owner.endings)):
             ending = owner.endings.popleft()
-            if not self.take_aside(ending):
+            if not self.take_aside(owner, ending):
                 owner.endings.append(ending)
         if self.restored:
             self.restored = {j: epoch for j, epoch in self.restored.items() if (live := owner.live_jobs.get(j)) is not None and live.seq == epoch}
 
-    def take_aside(self, ending: "Ending | Completions") -> bool:
-        """Whether it is contested, or some of it is, and waits here until its lock was asked for."""
+    def take_aside(self, owner: "Owner", ending: "Ending | Completions") -> bool:
+        """Whether it is contested, or some of it is, and waits here until its lock was asked for. What is said of somebody else's lease contests nothing."""
         if isinstance(ending, Ending):
+            if _is_foreign(owner, ending):
+                return False
             if ending.settled or ending.cleared or not (_is_contested(ending) or self.restored.get(ending.job_id) == ending.epoch):
                 return False
             self._contested.setdefault((ending.job_id, ending.epoch, ending.sink is not None), (ending, 0.0))
@@ -155,7 +157,10 @@ class Doors:
             return False
         for index, (job_id, epoch) in enumerate(zip(ending.job_ids, ending.epochs, strict=True)):
             one = Ending(job_id, epoch, Kind.COMPLETED, ending.sink, ending.result(index))
-            self._contested.setdefault((job_id, epoch, True), (one, 0.0))
+            if _is_foreign(owner, one):
+                owner.endings.append(one)
+            else:
+                self._contested.setdefault((job_id, epoch, True), (one, 0.0))
         return True
 
     def decided(self, owner: "Owner", asked: list[tuple[int, int]], locked: set[int], ended: set[int], now: float) -> None:
@@ -259,6 +264,12 @@ async def _take_chunk(owner: "Owner", inbox: Inbox, reader: Reader) -> bool:
     if not await chunk.done:
         raise Busy("the owner takes nothing now", retry_after_s=RETRY_S)
     return True
+
+
+def _is_foreign(owner: "Owner", ending: Ending) -> bool:
+    """Whether an agent speaks of a lease that is somebody else's now."""
+    live = owner.live_jobs.get(ending.job_id)
+    return ending.sink is not None and live is not None and live.seq == ending.epoch and live.agent_id != ending.sink.agent_id
 
 
 def _is_contested(ending: Ending) -> bool:

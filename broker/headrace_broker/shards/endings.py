@@ -26,7 +26,7 @@ def take(owner: "Owner", round_: Round) -> None:
         if taken >= MAX_ROWS:
             return
         ending = owner.endings.popleft()
-        if (owner.doors.restored or type(ending) is Ending) and owner.doors.take_aside(ending):  # it came after the locks were asked for
+        if (owner.doors.restored or type(ending) is Ending) and owner.doors.take_aside(owner, ending):  # it came after the locks were asked for
             continue
         if isinstance(ending, Completions):
             taken += len(ending)
@@ -47,19 +47,17 @@ def _complete(owner: "Owner", round_: Round, done: Completions) -> None:
     places, whos, steps = batch.event_place, batch.event_who, batch.event_step
     before = len(batch.event_job)
     late: list[tuple[Ending, Live | None]] = []
-    minutes: dict[TypeEntry, int] = {}  # of types of the sink's domain
+    agent_id = done.sink.agent_id
+    minutes: dict[TypeEntry, int] = {}
     settled: Counter[TypeEntry] = Counter()
     for index, (job_id, epoch) in enumerate(zip(done.job_ids, done.epochs, strict=True)):
         live = live_jobs.get(job_id)
-        if live is None or live.seq != epoch or live.state is not State.PROCESSING:
+        if live is None or live.seq != epoch or live.state is not State.PROCESSING or live.agent_id != agent_id:
             late.append((Ending(job_id, epoch, Kind.COMPLETED, done.sink, done.result(index)), live))
             continue
         entry, session = live.entry, live.session
         minute = minutes.get(entry)
         if minute is None:
-            if entry.domain != done.sink.domain:
-                round_.acks.append((done.sink, [job_id], [epoch], Disposition.UNKNOWN))
-                continue
             minute = minutes[entry] = owner.delete_minute(entry, State.COMPLETED) or 0
         settled[entry] += 1
         del live_jobs[job_id]
@@ -116,7 +114,7 @@ def _end(owner: "Owner", round_: Round, ending: Ending) -> None:
     if live is None or live.seq != ending.epoch or live.state is not State.PROCESSING:
         _end_late(owner, round_, ending, live)
         return
-    if ending.sink is not None and ending.sink.domain != live.entry.domain:
+    if ending.sink is not None and ending.sink.agent_id != live.agent_id:
         _end_late(owner, round_, ending, live)
         return
     if ending.sink is not None:
@@ -173,10 +171,13 @@ def _end_late(owner: "Owner", round_: Round, ending: Ending, live: Live | None) 
     """An ending whose lease is not the current one: still good if the lease was lost and nobody started since; otherwise the ledger tells what it was."""
     if ending.sink is None:
         return
-    if live is not None and live.entry.domain != ending.sink.domain:
+    if live is not None and live.seq == ending.epoch and live.agent_id != ending.sink.agent_id:
+        owner.metrics.foreign_leases.labels("outcome").inc()
         round_.acks.append((ending.sink, [ending.job_id], [ending.epoch], Disposition.UNKNOWN))
         return
     late = live is not None and live.state is State.WAITING and live.seq == ending.epoch + 1 and live.kind in (Kind.LOST, Kind.OWNER_CHANGED)
+    if late and live is not None and live.agent_id != ending.sink.agent_id:
+        late = False  # the ledger knows whose lease it was
     if late and live is not None and ending.kind is Kind.COMPLETED:
         if live.round == round_.number:  # one event per job and flush
             owner.endings.append(ending)

@@ -11,6 +11,7 @@ from headrace_broker.model.amended import Update
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError
 from headrace_broker.model.job import Disposition, Kind, NoteKind, State
+from headrace_broker.shards.descents import Descent
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.batch import Body, KeyedRow, UniqueName
 from headrace_broker.store.heads import StoredHead
@@ -77,11 +78,11 @@ class KeyedJob:
 
 
 class AckSink(Protocol):
-    """Who is told what became of outcomes, once that is durable. Outcomes of jobs outside of its domain are unknown."""
+    """Who is told what became of outcomes, once that is durable. Outcomes of leases that are not its agent's are unknown."""
 
     @property
-    def domain(self) -> str:
-        """Where the jobs of these outcomes must be."""
+    def agent_id(self) -> int:
+        """The life of the agent that the outcomes are of; 0: of one that nobody knows."""
 
     def ack(self, job_ids: list[int], epochs: list[int], disposition: Disposition) -> None:
         """Each outcome is named in one call; those named together had the same fate."""
@@ -135,6 +136,7 @@ class Verb(Enum):
     ABORT = "abort"
     PURGE = "purge"
     UPDATE = "update"
+    REPLACE = "replace"  # asked for by a submit that meets its unique key
     SEAL = "seal"
     EXPIRE = "expire"  # asked for by the broker itself: it did not start in time
 
@@ -190,6 +192,8 @@ class ChangeIntent:
     update: Update | None = None
     unique_holders: dict[UniqueName, int] = field(default_factory=dict)  # of the unique keys of these jobs, where a live job has it
     keys_moved: set[UniqueName] = field(default_factory=set)  # unique keys that changed hands after that was read; grows until the intent is decided
+    descent: Descent | None = None  # requeue: of jobs that hang together
+    replacement: NewJob | None = None  # replace: what the job is to become
     asked: bool = False  # the locks of the jobs that it ends by force were asked for
     page: "Page | None" = None  # of a bulk operation, which has its own rows in the audit
 

@@ -124,6 +124,13 @@ class Lanes:
         """Since when what is next in a lane has been ready, as an id; its own when it was from the beginning. Stale or not."""
         return self._by_type[type_id][priority].since()
 
+    def before(self, type_id: int, priority: int, since: int, most: int) -> int:
+        """How many entries of a lane come before what has been ready since the time of an id: at least the next one, at most `most`."""
+        lane = self._by_type[type_id][priority]
+        if lane.spans is not None:  # not all have been ready since their ids were made
+            return 1
+        return max(1, bisect_left(lane.ids, since, lane.head, min(len(lane.ids), lane.head + most)) - lane.head)
+
     def find_first(self, type_id: int, priority: int) -> int | None:
         """The same, or None when the lane is empty."""
         lane = self._by_type.get(type_id, {}).get(priority)

@@ -46,6 +46,16 @@ def welcome(
     return session, not_held, resumed
 
 
+def reject(owner: "Owner", session: Session, refused: Iterable[tuple[int, int, str]]) -> None:
+    """An agent gives back leases of its own unstarted: (job_id, epoch, why). It has opened no door then, so nobody contests it."""
+    for job_id, epoch, why in refused:
+        live = owner.live_jobs.get(job_id)
+        if live is not None and live.seq == epoch and live.agent_id != session.agent_id:
+            owner.metrics.foreign_leases.labels("rejection").inc()
+            continue
+        owner.end([Ending(job_id, epoch, Kind.REJECTED, reason=why, cleared=True)])
+
+
 def heartbeat(owner: "Owner", session: Session, number: int, held: dict[int, int], now: float) -> None:
     """Renews the session's leases; the confirmation follows with the next proof of ownership.
 

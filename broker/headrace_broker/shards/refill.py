@@ -65,12 +65,12 @@ async def judge_stale(owner: "Owner", heads: Heads) -> None:
                     ending.sink.ack([ending.job_id], [ending.epoch], Disposition.SUPERSEDED)
 
 
-def _judge(owner: "Owner", ending: Ending, stored: tuple[int, bool, int] | None) -> Disposition:
+def _judge(owner: "Owner", ending: Ending, stored: tuple[int, bool, int | None] | None) -> Disposition:
     if stored is None:
         return Disposition.UNKNOWN
-    kind, abort_requested, type_id = stored
-    entry = owner.types.by_id.get(type_id)
-    if ending.sink is not None and (entry is None or entry.domain != ending.sink.domain):
+    kind, abort_requested, agent_id = stored
+    if ending.sink is not None and agent_id != ending.sink.agent_id:
+        owner.metrics.foreign_leases.labels("outcome").inc()
         return Disposition.UNKNOWN
     if kind == 0:  # the ledger's newest event is this grant, but memory is ahead of it: ask again
         return Disposition.NOT_OWNER

@@ -109,6 +109,11 @@ class Session:
         """Where its jobs are."""
         return self.facts.domain
 
+    @property
+    def agent_id(self) -> int:
+        """The life of the agent: its leases were granted to it."""
+        return self.facts.agent_id
+
     def attach(self, stream: object, now: float) -> None:
         """A new stream carries the session; whatever the old one had not delivered is forgotten: the Hello said what the agent holds."""
         self.stream, self.closed_at = stream, None

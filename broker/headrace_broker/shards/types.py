@@ -69,11 +69,6 @@ class TypeTable:
         """The types of a domain, by name."""
         return sorted((entry for entry in self.by_id.values() if entry.domain == domain), key=lambda entry: entry.name)
 
-    def domain_of(self, type_id: int) -> str | None:
-        """Where the jobs of a type are; None: it is not known."""
-        entry = self.by_id.get(type_id)
-        return entry.domain if entry is not None else None
-
     def log_limits(self, type_id: int) -> tuple[int, int]:
         """(lines, bytes) that are kept of the log of one attempt; the defaults for a type that is not known."""
         entry = self.by_id.get(type_id)

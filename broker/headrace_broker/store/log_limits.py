@@ -28,20 +28,23 @@ MARK_LEVEL = 3
 @dataclass(frozen=True, slots=True)
 class LogBatch:
     """Lines of one attempt, in order. `type_id`: of its job; None: to be looked up. `new`: nothing can be stored of it unless it came through here.
-    `domain`: that of the agent."""
+    `agent_id`: the life of the agent that sent them; `holder_id`: of the one whose lease it is; None: to be looked up."""
 
     lease: Lease
     type_id: int | None
     new: bool
     lines: Sequence[tuple[int, datetime, int, str]]  # line_no, at, level, text
-    domain: str
+    agent_id: int
+    holder_id: int | None
 
 
 @dataclass(slots=True)
 class Usage:
-    """Of one attempt: the type of its job (0: not known), kept bytes of text, highest number seen, and the number of the first line that was not kept (0: all were)."""
+    """Of one attempt: the type of its job (0: not known), whose lease it is (None: nobody's), kept bytes of text, highest number seen, and the number of the first line
+    that was not kept (0: all were)."""
 
     type_id: int = 0
+    holder_id: int | None = None
     bytes: int = 0
     last_no: int = 0
     mark_no: int = 0
@@ -57,14 +60,13 @@ class Mark:
 
 
 class LogLimits:
-    """Used by the one writer of log lines. `limits_of` a type: (lines, bytes) of one attempt. Lines of jobs
-    that are not in their agent's domain (`domain_of` a type) are not kept."""
+    """Used by the one writer of log lines. `limits_of` a type: (lines, bytes) of one attempt. Lines of leases that are not their agent's are not kept."""
 
-    def __init__(self, pool: "asyncpg.Pool[Any]", limits_of: Callable[[int], tuple[int, int]], domain_of: Callable[[int], str | None]) -> None:
+    def __init__(self, pool: "asyncpg.Pool[Any]", limits_of: Callable[[int], tuple[int, int]]) -> None:
         self._pool = pool
         self._limits_of = limits_of
-        self._domain_of = domain_of
         self._usage: OrderedDict[Lease, Usage] = OrderedDict()
+        self.foreign = 0  # batches of agents that do not have the lease
 
     async def keep(self, batches: Iterable[LogBatch]) -> tuple[list[StoredLine], list[Mark]]:
         """What is to be stored of these lines, and the marks that are to be brought up to date. Raises what asyncpg raises."""
@@ -74,9 +76,11 @@ class LogLimits:
         marks: list[Mark] = []
         for batch in batches:
             lease = batch.lease
-            usage = self._usage.setdefault(lease, Usage(batch.type_id or 0))
+            usage = self._usage.setdefault(lease, Usage(batch.type_id or 0, batch.holder_id))
             self._usage.move_to_end(lease)
             self._take(batch, usage, stored, marks)
+            if usage.holder_id is None:  # nobody has such a lease yet: whoever will have it begins anew
+                del self._usage[lease]
         while len(self._usage) > REMEMBERED:
             self._usage.popitem(last=False)
         return stored, marks
@@ -88,7 +92,8 @@ class LogLimits:
 
     def _take(self, batch: LogBatch, usage: Usage, stored: list[StoredLine], marks: list[Mark]) -> None:
         job_id, epoch = batch.lease
-        if self._domain_of(usage.type_id) != batch.domain:
+        if usage.holder_id != batch.agent_id:
+            self.foreign += 1
             return
         most_lines, most_bytes = self._limits_of(usage.type_id)
         dropped = False
@@ -116,7 +121,7 @@ class LogLimits:
             return
         ids, epochs = [job_id for job_id, _ in leases], [epoch for _, epoch in leases]
         for row in await self._pool.fetch(sql("log_usage"), ids, sorted(set(map(class_of, ids))), epochs):
-            self._usage[row["job_id"], row["lease_epoch"]] = Usage(row["type_id"], row["bytes"] or 0, row["last_no"] or 0, row["mark_no"] or 0)
+            self._usage[row["job_id"], row["lease_epoch"]] = Usage(row["type_id"], row["agent_id"], row["bytes"] or 0, row["last_no"] or 0, row["mark_no"] or 0)
 
 
 def _mark(usage: Usage, most_lines: int, most_bytes: int) -> str:

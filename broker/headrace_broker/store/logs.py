@@ -19,14 +19,13 @@ MAX_LINES = 5000  # of one statement
 class LogWriter:
     """Combines what is put at the same time into one statement, in the order in which it was put. Lines that were stored before are passed over, so repeats do no harm.
 
-    `limits_of` a type_id (0: not known): lines and bytes that are kept of one attempt. `domain_of` it: where its jobs are;
-    lines from agents of other domains are not kept.
+    `limits_of` a type_id (0: not known): lines and bytes that are kept of one attempt. Lines of leases that are not their agent's are not kept.
     """
 
-    def __init__(self, pool: "asyncpg.Pool[Any]", limits_of: Callable[[int], tuple[int, int]], domain_of: Callable[[int], str | None], metrics: Metrics) -> None:
+    def __init__(self, pool: "asyncpg.Pool[Any]", limits_of: Callable[[int], tuple[int, int]], metrics: Metrics) -> None:
         self._pool = pool
         self._metrics = metrics
-        self._limits = LogLimits(pool, limits_of, domain_of)
+        self._limits = LogLimits(pool, limits_of)
         self._waiting: deque[tuple[Sequence[LogBatch], asyncio.Future[None]]] = deque()
         self._writing = asyncio.Lock()
         self._readers: dict[int, set[asyncio.Event]] = {}  # by job
@@ -64,7 +63,10 @@ class LogWriter:
             batches += put
             lines += sum(len(batch.lines) for batch in put)
         try:
+            before = self._limits.foreign
             stored, marks = await self._limits.keep(batches)
+            if self._limits.foreign > before:
+                self._metrics.foreign_leases.labels("log").inc(self._limits.foreign - before)
             rows = {line[:3]: line for line in stored}
             await self._insert([rows[key] for key in sorted(rows)])
             for mark in marks:

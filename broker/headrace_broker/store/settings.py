@@ -118,6 +118,11 @@ class SettingsStore:
                 await write_audit(con, [caller.entry(f"{kind}.resume", f"{kind}/{name or domain}", reason=reason)])
         return found
 
+    async def agent_of(self, domain: str, incarnation_id: str) -> int | None:
+        """The life of an agent of a domain that has this incarnation; None: there is none."""
+        found: int | None = await self._pool.fetchval(sql("agent_of"), domain, incarnation_id)
+        return found
+
     async def agent(self, domain: str, name: str, incarnation_id: str, host: str, pid: int, build: str, sdk: str, labels: dict[str, str]) -> tuple[int, datetime]:
         """(agent_id, first seen) of this incarnation, made if it is new. Raises OtherDomain."""
         row = await self._pool.fetchrow(sql("agent_add"), domain, name, incarnation_id, host, pid, build, sdk, json.dumps(labels))

@@ -34,6 +34,11 @@ class TokenRow:
     changed_at: datetime
     now: datetime
 
+    @property
+    def called(self) -> str:
+        """As messages name it."""
+        return f"the token {self.name!r}"
+
     def facts(self) -> dict[str, object]:
         """What the audit keeps of it: no secrets."""
         return {

@@ -8,7 +8,6 @@ from headrace_broker.model.errors import DatabaseUnavailable
 from headrace_broker.store.audit import AuditFilter
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.web.manager import Page, Visit, html
-from headrace_broker.web.sessions import Role
 
 PAGE = 50
 
@@ -28,4 +27,4 @@ async def page(visit: Visit) -> Response:
 
 
 PAGES: dict[str, Page] = {"/audit": page}
-ACTIONS: dict[str, tuple[Role, Page]] = {}
+ACTIONS: dict[str, Page] = {}

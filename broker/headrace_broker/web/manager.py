@@ -1,4 +1,4 @@
-"""The routes of the manager, and what stands around every page: session, role, token of the form, headers, errors."""
+"""The routes of the manager, and what stands around every page: session, rights, token of the form, headers, errors."""
 
 import functools
 import uuid
@@ -15,16 +15,22 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from headrace_broker.actions.reads import JobReads
+from headrace_broker.actions.tokens import TokenTable
+from headrace_broker.actions.users import Users
+from headrace_broker.model.access import Role
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError, NotFound
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.audit import AuditStore
+from headrace_broker.store.graph import GraphReads
 from headrace_broker.store.reads import Reads
 from headrace_broker.store.search import Finder
 from headrace_broker.store.statistics import Statistics
 from headrace_broker.web import render
-from headrace_broker.web.sessions import COOKIE, SESSION_S, Role, Session, Sessions
+from headrace_broker.web.guesses import Guesses
+from headrace_broker.web.rights import RIGHTS, Rights
+from headrace_broker.web.sessions import COOKIE, SESSION_S, Session, Sessions
 
 log = structlog.get_logger("headrace.web")
 HEADERS = {
@@ -36,6 +42,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 FORM_BYTES = 1024 * 1024
+MOST_FIELDS = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,20 @@ class Services:
     statistics: Statistics
     audit: AuditStore
     finder: Finder
+    graph: GraphReads
+    users: Users
+    tokens: TokenTable
+    payload_limit: int
+    redact: tuple[str, ...] = ()  # names of fields that only operators see, as `documents.squeezed`
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Who is in, who may come in, and what they may do here. `guesses` counts wrong passwords."""
+
+    sessions: Sessions
+    guesses: Guesses
+    rights: Rights
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +75,7 @@ class Visit:
     """One request of a session that may make it."""
 
     services: Services
+    doors: Doors
     request: Request
     session: Session
     form: FormData | None = None
@@ -69,6 +91,11 @@ class Visit:
         return self.session.domain
 
     @property
+    def everywhere(self) -> bool:
+        """Whether the person is one of all domains."""
+        return self.session.person.domain is None
+
+    @property
     def jobs(self) -> JobReads:
         """Reads of jobs."""
         return JobReads(self.owner, self.services.reads)
@@ -76,7 +103,19 @@ class Visit:
     @property
     def prefix(self) -> str:
         """Where the manager lives, as the browser sees it; without a slash at the end."""
-        return str(self.request.scope.get("root_path", ""))
+        return prefix_of(self.request)
+
+    def may(self, path: str) -> bool:
+        """Whether the person may see the page, or send the form, of this route."""
+        return self.doors.rights.allow(self.session.role, path)
+
+    def domains(self) -> list[str]:
+        """The domains that the person may look at, by name."""
+        if not self.everywhere:
+            return [self.domain]
+        ownership = self.services.ownership
+        known = ownership.owner.types.domains if ownership.ready.is_set() else ()
+        return sorted({self.domain, "default", *known})
 
     def query(self, name: str) -> str:
         """A value of the address; empty when it is not there."""
@@ -89,85 +128,90 @@ class Visit:
 
     def caller(self) -> Caller:
         """Who changes something."""
-        return Caller(self.session.actor, self.domain, uuid.uuid4().hex)
+        return Caller(self.session.actor, self.domain, uuid.uuid4().hex, token_id=self.session.person.token_id)
 
     def address(self, path: str, **query: str) -> str:
         """An address of the manager; empty values are left out."""
         asked = urlencode({name: value for name, value in query.items() if value})
         return f"{self.prefix}{path}{'?' + asked if asked else ''}"
 
+    def local(self, address: str) -> str:
+        """The path and query of an address if it is one of this manager's; else nothing. An address without a host must begin with one slash."""
+        target = urlsplit(address)
+        ours = target.netloc == self.request.headers.get("host", "") if target.netloc else address.startswith("/") and not address.startswith(("//", "/\\"))
+        if not ours or not target.path.startswith(self.prefix + "/"):
+            return ""
+        return f"{target.path}?{target.query}" if target.query else target.path
+
     def back(self, path: str) -> Response:
         """After a change: to the page that it came from, if that is ours, else to `path`."""
-        target = urlsplit(self.request.headers.get("referer", ""))
-        same = target.netloc == self.request.headers.get("host", "") and target.path.startswith(self.prefix + "/")
-        return RedirectResponse(f"{target.path}?{target.query}" if same and target.query else target.path if same else self.address(path), 303)
+        return RedirectResponse(self.local(self.request.headers.get("referer", "")) or self.address(path), 303)
 
 
 Page = Callable[[Visit], Awaitable[Response]]
 
 
 class Manager:
-    """Makes the routes. Pages are in modules of their own, which register with `page` and `action`."""
+    """Makes the routes. Pages are in modules of their own, with a table PAGES of those that are read and ACTIONS of forms that change something, by route."""
 
-    def __init__(self, services: Services, sessions: Sessions, version: str) -> None:
-        from headrace_broker.web import agents, audit, jobs, overview, statistics, types  # they need this module
+    def __init__(self, services: Services, sessions: Sessions, version: str, least: Mapping[str, frozenset[Role]], monotonic: Callable[[], float]) -> None:
+        """`least`: the roles that may make each call of the RPC interface; `monotonic`: a clock in seconds."""
+        from headrace_broker.web import (  # they need this module
+            access,
+            account,
+            agents,
+            audit,
+            job,
+            job_changes,
+            jobs,
+            login,
+            overview,
+            schedules,
+            statistics,
+            types,
+        )  # fmt: skip
 
         self._services = services
         self._sessions = sessions
+        self._doors = Doors(sessions, Guesses(monotonic), Rights(least))
         self._templates = render.environment(version)
         self.routes: list[Route | Mount] = [
-            Route("/login", self._login),
-            Route("/logout", self._logout, methods=["POST"]),
+            *login.Login(services, self._doors, self._html).routes,
             Mount("/static", StaticFiles(directory=render.HERE / "static")),
         ]
-        for module in (overview, jobs, types, agents, statistics, audit):
+        for module in (overview, jobs, job, job_changes, types, agents, schedules, statistics, audit, access, account):
             for path, page in module.PAGES.items():
-                self.routes.append(Route(path, functools.partial(self._page, page)))
-            for path, (role, action) in module.ACTIONS.items():
-                self.routes.append(Route(path, functools.partial(self._action, action, role), methods=["POST"]))
+                self.routes.append(Route(_known(path), functools.partial(self._page, page, path)))
+            for path, action in module.ACTIONS.items():
+                self.routes.append(Route(_known(path), functools.partial(self._action, action, path), methods=["POST"]))
 
     def link(self) -> str:
         """The path, with a key in it, that begins one session."""
         return f"/login?key={self._sessions.link()}"
 
-    async def _login(self, request: Request) -> Response:
-        key = request.query_params.get("key", "")
-        value = self._sessions.begin(key) if key else None
-        if value is None:
-            spent = "This link was used already, or is not one of this broker's." if key else ""
-            return self._html(request, "login.html", {"spent": spent}, status=403 if key else 200)
-        response = RedirectResponse(f"{request.scope.get('root_path', '')}/", 303, headers=HEADERS)
-        response.set_cookie(
-            COOKIE, value, max_age=int(SESSION_S), httponly=True, samesite="strict", secure=request.url.scheme == "https", path=request.scope.get("root_path", "") or "/"
-        )
-        return response
+    async def _page(self, page: Page, path: str, request: Request) -> Response:
+        live = "hx-request" in request.headers
+        session = self._sessions.find(request.cookies.get(COOKIE), used=not live)
+        if session is None:
+            return to_login(request)
+        visit = Visit(self._services, self._doors, request, session)
+        if not visit.may(path):
+            return self._denied(visit, path)
+        return await self._answer(page, visit)
 
-    async def _logout(self, request: Request) -> Response:
-        if not _same_origin(request):
-            return self._refused(request, 403, "This request did not come from a page of this broker.")
-        self._sessions.end(request.cookies.get(COOKIE))
-        response = RedirectResponse(f"{request.scope.get('root_path', '')}/login", 303, headers=HEADERS)
-        response.delete_cookie(COOKIE, path=request.scope.get("root_path", "") or "/")
-        return response
-
-    async def _page(self, page: Page, request: Request) -> Response:
+    async def _action(self, action: Page, path: str, request: Request) -> Response:
         session = self._sessions.find(request.cookies.get(COOKIE))
         if session is None:
-            return RedirectResponse(f"{request.scope.get('root_path', '')}/login", 303, headers=HEADERS)
-        return await self._answer(page, Visit(self._services, request, session))
-
-    async def _action(self, action: Page, role: Role, request: Request) -> Response:
-        session = self._sessions.find(request.cookies.get(COOKIE))
-        if session is None:
-            return self._refused(request, 403, "You are not logged in any more.")
-        if int(request.headers.get("content-length") or FORM_BYTES + 1) > FORM_BYTES:
+            return to_login(request) if "hx-request" in request.headers else self._refused(request, 403, "You are not logged in any more.")
+        form = await read_form(request, FORM_BYTES)
+        if form is None:
             return self._refused(request, 413, "This form is too large.")
-        form = await request.form(max_files=0, max_fields=5000)
-        if not _same_origin(request) or form.get("csrf") != session.csrf:
+        if not same_origin(request) or form.get("csrf") != session.csrf:
             return self._refused(request, 403, "This form is not of your session: open the page again, then send it.")
-        if not session.allows(role):
-            return self._refused(request, 403, f"Only {role.name.lower()}s may do this.")
-        return await self._answer(action, Visit(self._services, request, session, form))
+        visit = Visit(self._services, self._doors, request, session, form)
+        if not visit.may(path):
+            return self._denied(visit, path)
+        return await self._answer(action, visit)
 
     async def _answer(self, page: Page, visit: Visit) -> Response:
         request = visit.request
@@ -189,29 +233,76 @@ class Manager:
         response.headers.update(HEADERS)
         return response
 
-    def _refused(self, request: Request, status: int, text: str) -> Response:
-        return self._html(request, "error.html", {"status": status, "text": text}, status=status)
+    def _denied(self, visit: Visit, path: str) -> Response:
+        visit.request.state.visit = visit
+        roles = " or ".join(self._doors.rights.roles(path)) or "nobody"
+        return self._refused(visit.request, 403, f"You are logged in as {visit.session.role.name.lower()}; this is for the role {roles}.")
 
-    def _html(self, request: Request, template: str, values: Mapping[str, Any], *, status: int = 200) -> Response:
+    def _refused(self, request: Request, status: int, text: str) -> Response:
+        return self._html(request, "error.html", {"status": status, "text": text}, status)
+
+    def _html(self, request: Request, template: str, values: Mapping[str, Any], status: int = 200) -> Response:
         visit: Visit | None = getattr(request.state, "visit", None)
         session = visit.session if visit is not None else None
+        part = request.headers.get("hx-request")  # it shows no notices, so it takes none
+        notices = session.take_notices() if session is not None and not part else []
         known = {
-            "prefix": request.scope.get("root_path", ""), "path": request.url.path, "session": session, "notices": session.take_notices() if session is not None else [],
-            "operator": session is not None and session.allows(Role.OPERATOR), "admin": session is not None and session.allows(Role.ADMIN),
+            "prefix": prefix_of(request), "path": request.url.path, "session": session, "notices": notices,
+            "may": visit.may if visit is not None else lambda path: False, "domains": visit.domains() if visit is not None else [],
+            "everywhere": visit is not None and visit.everywhere,
+            "operator": session is not None and session.role in (Role.OPERATOR, Role.ADMIN), "admin": session is not None and session.role is Role.ADMIN,
         }  # fmt: skip
         return HTMLResponse(self._templates.get_template(template).render({**known, **values}), status, headers=HEADERS)
 
 
-def html(visit: Visit, template: str, **values: Any) -> Response:
+Show = Callable[[Request, str, Mapping[str, Any], int], Response]
+"""Makes a page from its template: request, template, values, status."""
+
+
+def html(visit: Visit, template: str, *, status: int = 200, **values: Any) -> Response:
     """A page from its template."""
-    make: Callable[..., Response] = visit.request.state.html
-    return make(visit.request, template, values)
+    make: Show = visit.request.state.html
+    return make(visit.request, template, values, status)
 
 
-def _same_origin(request: Request) -> bool:
+def prefix_of(request: Request) -> str:
+    """Where the manager lives, as the browser sees it; without a slash at the end."""
+    return str(request.scope.get("root_path", ""))
+
+
+def to_login(request: Request) -> Response:
+    """To the page that asks who it is, and from there back to the one that was wanted; a part of a page has the whole of it replaced."""
+    prefix = prefix_of(request)
+    if "hx-request" in request.headers:
+        return Response(status_code=401, headers={**HEADERS, "HX-Redirect": f"{prefix}/login"})
+    wanted = request.url.path.removeprefix(prefix) + (f"?{request.url.query}" if request.url.query else "")
+    asked = "?" + urlencode({"next": wanted}) if request.method == "GET" and wanted not in ("/", "") else ""
+    return RedirectResponse(f"{prefix}/login{asked}", 303, headers=HEADERS)
+
+
+def set_cookie(response: Response, request: Request, value: str) -> None:
+    """The browser has the session from now on: no script reads the cookie, no other site sends it, and behind TLS it does not travel without."""
+    response.set_cookie(COOKIE, value, max_age=int(SESSION_S), httponly=True, samesite="strict", secure=request.url.scheme == "https", path=prefix_of(request) or "/")
+
+
+async def read_form(request: Request, most_bytes: int) -> FormData | None:
+    """The fields that were sent; None: they are more than that, or do not say how much they are."""
+    length = request.headers.get("content-length", "")
+    if not (length.isascii() and length.isdigit() and int(length) <= most_bytes):
+        return None
+    return await request.form(max_files=0, max_fields=MOST_FIELDS)
+
+
+def same_origin(request: Request) -> bool:
     """Whether a browser says that the request came from a page of this listener; one that says nothing is not believed."""
     origin = request.headers.get("origin")
     return origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+
+
+def _known(path: str) -> str:
+    if path not in RIGHTS:
+        raise LookupError(f"web/rights.py has no row for {path}: name the call that it stands for")
+    return path
 
 
 def _outage(error: BrokerError) -> bool:

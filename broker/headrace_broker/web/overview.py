@@ -5,7 +5,6 @@ from starlette.responses import Response
 from headrace_broker.actions import statistics
 from headrace_broker.model.job import State
 from headrace_broker.web.manager import Page, Visit, html
-from headrace_broker.web.sessions import Role
 from headrace_broker.web.statistics import outcome_chart
 
 SHOWN = (State.WAITING, State.PROCESSING, State.COMPLETED, State.ERROR, State.ABORTED)
@@ -29,4 +28,4 @@ async def page(visit: Visit) -> Response:
 
 
 PAGES: dict[str, Page] = {"/": page}
-ACTIONS: dict[str, tuple[Role, Page]] = {}
+ACTIONS: dict[str, Page] = {}

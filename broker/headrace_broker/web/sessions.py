@@ -1,38 +1,73 @@
-"""Who looks at the pages: one-time links, and the sessions that they begin. In memory: a broker that starts anew asks everybody to log in anew."""
+"""Who looks at the pages: one-time links, and the sessions that a link, a password or a token begins. In memory: a broker that starts anew asks everybody to log in anew.
+
+A session ends an hour after its last request (live update counts for none), twelve hours after it began, when somebody logs out, and within seconds after its user was
+disabled or changed, or its token was revoked (`watch`). NIST SP 800-63B-4, section 2.2.3, has an hour of inactivity and a day in all as the most.
+"""
 
 import hmac
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from enum import IntEnum
 
+from headrace_broker.actions.tokens import Secret
+from headrace_broker.model.access import Role
+
+__all__ = ["COOKIE", "Person", "Role", "Session", "Sessions"]
 COOKIE = "headrace_session"
 SESSION_S = 12 * 3600.0
+IDLE_S = 3600.0
 LINK_S = 24 * 3600.0
 MOST_SESSIONS = 1000
+MOST_OF_ONE = 20
+"""Sessions of one person; one more ends the one that was used least lately."""
+DEFAULT_DOMAIN = "default"
 
 
-class Role(IntEnum):
-    """What a session may do; each may do what the ones before it may."""
-
-    VIEWER = 1
-    OPERATOR = 2
-    ADMIN = 3
-
-
-@dataclass(slots=True)
-class Session:
-    """One browser. `until` is monotonic; `csrf` has to come with every change; `notices` are shown once."""
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who logged in: with a link, as a user (`user_id`, `epoch`) or with a token (`token_id`). `actor`: as the audit names them; `domain` None: all domains."""
 
     actor: str
     role: Role
-    until: float
-    domain: str = "default"
+    domain: str | None = None
+    user_id: int | None = None
+    epoch: int = 0
+    token_id: int | None = None
+
+    @property
+    def name(self) -> str:
+        """As a page names them."""
+        return self.actor.removeprefix("user/")
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One browser. Times are monotonic; `csrf` has to come with every change; `notices` are shown once; `domain` is the one that is looked at."""
+
+    person: Person
+    began: float
+    seen: float
+    address: str = ""
+    browser: str = ""
+    domain: str = DEFAULT_DOMAIN
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    number: str = field(default_factory=lambda: secrets.token_hex(8))  # names it on pages, and is no secret
     notices: list[tuple[str, str]] = field(default_factory=list)
+    ended: bool = False
+    secret: Secret | None = None
+
+    @property
+    def actor(self) -> str:
+        """As the audit names the person."""
+        return self.person.actor
+
+    @property
+    def role(self) -> Role:
+        """What the person may do."""
+        return self.person.role
 
     def allows(self, role: Role) -> bool:
-        """Whether the session may do what asks for this role."""
+        """Whether what is for this role of people is for this person: an operator may what a viewer may, an admin everything."""
         return self.role >= role
 
     def tell(self, kind: str, text: str) -> None:
@@ -44,6 +79,12 @@ class Session:
         taken, self.notices = self.notices, []
         return taken
 
+    def end(self) -> None:
+        """Nobody finds it any more."""
+        self.ended = True
+        if self.secret is not None:
+            self.secret.watchers.discard(self.end)
+
 
 class Sessions:
     """See the module. `monotonic` is a clock in seconds."""
@@ -54,34 +95,64 @@ class Sessions:
         self._links: dict[str, tuple[float, Role]] = {}
 
     def link(self, role: Role = Role.ADMIN) -> str:
-        """A key that begins one session within a day."""
+        """A key that begins one session of all domains within a day."""
         key = secrets.token_urlsafe(32)
         self._links[key] = (self._monotonic() + LINK_S, role)
         return key
 
-    def begin(self, key: str) -> str | None:
-        """Spends the key of a link: the value for the cookie, or None when there is no such key (any more)."""
+    def spend(self, key: str) -> Person | None:
+        """Whoever came with the key of a link, which is good no more; None: there is no such key (any more)."""
         now = self._monotonic()
         for known in list(self._links):  # compared in a time that tells nothing
             if hmac.compare_digest(known.encode(), key.encode()):
                 until, role = self._links.pop(known)
-                if now > until:
-                    return None
-                for old in [value for value, session in self._sessions.items() if session.until < now]:
-                    del self._sessions[old]
-                if len(self._sessions) >= MOST_SESSIONS:
-                    return None
-                value = secrets.token_urlsafe(32)
-                self._sessions[value] = Session("manager", role, now + SESSION_S)
-                return value
+                return None if now > until else Person("manager", role)
         return None
 
-    def find(self, value: str | None) -> Session | None:
-        """The session of a cookie, if it lives."""
+    def begin(self, person: Person, *, address: str = "", browser: str = "", secret: Secret | None = None) -> str | None:
+        """A new session: the value for the cookie; None: there are too many. `secret`: of the token, with which the session ends."""
+        self._tidy()
+        same = [session for session in self.all() if session.actor == person.actor and session.person.token_id == person.token_id]
+        if len(same) >= MOST_OF_ONE:
+            min(same, key=lambda session: session.seen).end()
+            self._tidy()
+        if len(self._sessions) >= MOST_SESSIONS:
+            return None
+        now, value = self._monotonic(), secrets.token_urlsafe(32)
+        session = self._sessions[value] = Session(person, now, now, address, browser, person.domain or DEFAULT_DOMAIN, secret=secret)
+        if secret is not None:
+            secret.watchers.add(session.end)
+        return value
+
+    def find(self, value: str | None, *, used: bool = True) -> Session | None:
+        """The session of a cookie, if it lives. `used`: a person did something, so it lives on."""
         session = self._sessions.get(value) if value else None
-        return session if session is not None and session.until >= self._monotonic() else None
+        if session is None or not self._lives(session):
+            return None
+        if used:
+            session.seen = self._monotonic()
+        return session
+
+    def all(self) -> Iterator[Session]:
+        """Those that live."""
+        return (session for session in list(self._sessions.values()) if self._lives(session))
 
     def end(self, value: str | None) -> None:
         """Logs out."""
-        if value:
-            self._sessions.pop(value, None)
+        session = self._sessions.pop(value, None) if value else None
+        if session is not None:
+            session.end()
+
+    def age_s(self, session: Session) -> tuple[float, float]:
+        """How long ago it began, and was last used."""
+        now = self._monotonic()
+        return now - session.began, now - session.seen
+
+    def _lives(self, session: Session) -> bool:
+        now = self._monotonic()
+        return not session.ended and now < session.began + SESSION_S and now < session.seen + IDLE_S and not (session.secret is not None and session.secret.ended)
+
+    def _tidy(self) -> None:
+        for value, session in list(self._sessions.items()):
+            if not self._lives(session):
+                self.end(value)

@@ -12,7 +12,6 @@ from headrace_broker.model import histogram
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.web import chart, render
 from headrace_broker.web.manager import Page, Visit, html
-from headrace_broker.web.sessions import Role
 
 PERIODS = {"1h": 60, "6h": 360, "1d": 1440, "7d": 10_080, "30d": 43_200}
 
@@ -89,4 +88,4 @@ def _file(form: str, series: list[Series]) -> Response:
 
 
 PAGES: dict[str, Page] = {"/trend": trend, "/capacity": capacity}
-ACTIONS: dict[str, tuple[Role, Page]] = {}
+ACTIONS: dict[str, Page] = {}

@@ -165,7 +165,7 @@ async def _bench(client: Client, admin: AdminClient, output: Output, load: Load,
 def _start_agent(directory: Path, load: Load, common: Common, client: Client, slots: int) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "headrace_agent", "run", "headrace_agent.bench:agent", "--slots", str(slots), "--log-level", "error"]
     command += ["--broker", ",".join(client.brokers)]
-    for option, value in (("--domain", common.domain), ("--token-file", common.token_file), ("--tls-ca", common.tls_ca)):
+    for option, value in (("--domain", common.domain), ("--token-file", common.token_file), ("--tls-ca", common.tls_ca), *common.own_certificate()):
         command += [option, value] if value else []
     return subprocess.Popen(
         command, env={**os.environ, **({"HEADRACE_TOKEN": common.token} if common.token else {}), "HEADRACE_BENCH_TYPE": load.type, "HEADRACE_BENCH_DIR": str(directory)}

@@ -34,7 +34,9 @@ class Common:
     token: Annotated[str | None, Parameter(env_var="HEADRACE_TOKEN", help="bearer token")] = None
     token_file: Annotated[str | None, Parameter(env_var="HEADRACE_TOKEN_FILE", help="file with the bearer token, read again when it changes")] = None
     on_behalf_of: Annotated[str | None, Parameter(env_var="HEADRACE_ON_BEHALF_OF", help="whose wish a change is, for the audit")] = None
-    tls_ca: Annotated[str | None, Parameter(env_var="HEADRACE_TLS_CA", help="file with the certificates that the broker's must come from")] = None
+    tls_ca: Annotated[str | None, Parameter(env_var="HEADRACE_TLS_CA", help="file with the CA that the broker's certificate must come from")] = None
+    tls_client_cert: Annotated[str | None, Parameter(env_var="HEADRACE_TLS_CLIENT_CERT", help="file with the certificate to show to brokers that ask for one")] = None
+    tls_client_key: Annotated[str | None, Parameter(env_var="HEADRACE_TLS_CLIENT_KEY", help="file with its private key")] = None
     timeout_s: Annotated[float, Parameter(env_var="HEADRACE_TIMEOUT_S", help="seconds for each call")] = 15.0
     codecs: Annotated[str | None, Parameter(env_var="HEADRACE_CODECS", help="MODULE:NAME of a list of codecs, to write and read what the broker cannot")] = None
     output: Annotated[Format, Parameter(name=["--output", "-o"], env_var="HEADRACE_OUTPUT", help="table, json or jsonl")] = "table"
@@ -50,13 +52,28 @@ class Common:
             token=self._token(),
             on_behalf_of=self.on_behalf_of,
             tls_ca=self.tls_ca,
+            tls_client_cert=self.tls_client_cert,
+            tls_client_key=self.tls_client_key,
             timeout_s=self.timeout_s,
             codecs=_codecs(self.codecs),
         )
 
     def admin(self) -> AdminClient:
         """The administrator's client that these options describe."""
-        return AdminClient(self.broker, domain=self.domain, token=self._token(), on_behalf_of=self.on_behalf_of, tls_ca=self.tls_ca, timeout_s=self.timeout_s)
+        return AdminClient(
+            self.broker,
+            domain=self.domain,
+            token=self._token(),
+            on_behalf_of=self.on_behalf_of,
+            tls_ca=self.tls_ca,
+            tls_client_cert=self.tls_client_cert,
+            tls_client_key=self.tls_client_key,
+            timeout_s=self.timeout_s,
+        )
+
+    def own_certificate(self) -> list[tuple[str, str | None]]:
+        """As options of `headrace-agent`."""
+        return [("--tls-client-cert", self.tls_client_cert), ("--tls-client-key", self.tls_client_key)]
 
 
 def _codecs(name: str | None) -> Sequence[Codec]:

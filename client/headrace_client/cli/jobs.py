@@ -220,6 +220,7 @@ def requeue(
     data: Annotated[str | None, Parameter(allow_leading_hyphen=True, help="input of the new run: JSON, @FILE, or -; without it the same again")] = None,
     abort_first: Annotated[bool, Parameter(negative="", help="abort what is not settled, and run it again once it has ended")] = False,
     grace: Annotated[float | None, Parameter(help="with --abort-first: seconds that a handler may take to stop by itself")] = None,
+    descendants: Annotated[bool, Parameter(negative="", help="with each job whatever failed below it: its children, what depends on it, and so on")] = False,
     yes: Yes = False,
     common: Common | None = None,
 ) -> int:
@@ -227,7 +228,9 @@ def requeue(
     payload = read_json(data) if data is not None else None
 
     async def again(client: AdminClient, ids: list[int]) -> list[JobResult]:
-        return await client.requeue(ids, reason=reason, include_completed=include_completed, payload=payload, abort_first=abort_first, grace_s=grace)
+        return await client.requeue(
+            ids, reason=reason, include_completed=include_completed, payload=payload, abort_first=abort_first, grace_s=grace, descendants=descendants
+        )
 
     async def command(client: AdminClient, output: Output) -> int:
         return await change(read_ids(job), "requeue", yes, lambda ids: again(client, ids), output)

@@ -6,7 +6,7 @@ import sys
 from cyclopts import App
 
 from headrace_client import __version__
-from headrace_client.cli import access, agents, bulk, domains, doors, instances, jobs, outbox, schedules, stats, testing, types, updates
+from headrace_client.cli import access, agents, bulk, domains, doors, instances, jobs, outbox, schedules, stats, testing, tls, types, updates, users
 from headrace_client.cli.bench import bench
 from headrace_client.cli.output import Done, errors
 from headrace_client.cli.submit import submit
@@ -18,7 +18,7 @@ app = App(
 )  # fmt: skip
 app.command(submit)
 app.command(jobs.app)
-for command in (updates.update, updates.hold, updates.release, updates.runs):
+for command in (updates.update, updates.hold, updates.release, updates.runs, updates.payloads):
     jobs.app.command(command)
 app.command(bulk.app)
 app.command(bulk.operations_app)
@@ -33,6 +33,8 @@ app.command(outbox.app)
 app.command(doors.app)
 app.command(access.tokens_app)
 app.command(access.audit_app)
+app.command(tls.app)
+app.command(users.app)
 app.command(bench)
 app.command(testing.app)
 app.register_install_completion_command()

@@ -35,6 +35,7 @@ class UniqueConflict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     UNIQUE_CONFLICT_UNSPECIFIED: _ClassVar[UniqueConflict]
     UNIQUE_CONFLICT_RETURN: _ClassVar[UniqueConflict]
     UNIQUE_CONFLICT_REJECT: _ClassVar[UniqueConflict]
+    UNIQUE_CONFLICT_REPLACE: _ClassVar[UniqueConflict]
 
 class JobView(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -67,6 +68,7 @@ WAIT_REASON_DEPENDENCY: WaitReason
 UNIQUE_CONFLICT_UNSPECIFIED: UniqueConflict
 UNIQUE_CONFLICT_RETURN: UniqueConflict
 UNIQUE_CONFLICT_REJECT: UniqueConflict
+UNIQUE_CONFLICT_REPLACE: UniqueConflict
 JOB_VIEW_UNSPECIFIED: JobView
 JOB_VIEW_BASIC: JobView
 JOB_VIEW_FULL: JobView

@@ -1,0 +1,83 @@
+"""Which call of the RPC interface each page and form stands for: whoever may make the call may see the page or send the form, and nobody else.
+
+`rpc/access.py` has the roles of each call. A page without a row is shown to nobody; a test sees to it that there is none, and another sends every form with every role.
+"""
+
+from collections.abc import Mapping
+
+from headrace_broker.model.access import Role
+
+EVERYBODY = ""
+"""Of the session alone: whoever is logged in may."""
+
+RIGHTS: dict[str, str] = {
+    "/": "Stats/GetOverview",
+    "/jobs": "Jobs/ListJobs",
+    "/jobs/{job_id}": "Jobs/GetJob",
+    "/jobs/{job_id}/tail": "Jobs/ListLogs",
+    "/jobs/{job_id}/requeue": "Admin/RequeueJobs",
+    "/jobs/{job_id}/abort": "Admin/AbortJobs",
+    "/jobs/{job_id}/purge": "Admin/PurgeJobs",
+    "/jobs/{job_id}/hold": "Lifecycle/UpdateJobs",
+    "/jobs/{job_id}/release": "Lifecycle/UpdateJobs",
+    "/jobs/{job_id}/priority": "Lifecycle/UpdateJobs",
+    "/jobs/{job_id}/keep": "Lifecycle/UpdateJobs",
+    "/jobs/{job_id}/payload": "Lifecycle/UpdateJobs",
+    "/jobs-chosen": "Admin/RequeueJobs",
+    "/job-priority": "Lifecycle/UpdateJobs",
+    "/job-hold": "Lifecycle/UpdateJobs",
+    "/job-release": "Lifecycle/UpdateJobs",
+    "/job-requeue": "Admin/RequeueJobs",
+    "/job-abort": "Admin/AbortJobs",
+    "/job-purge": "Admin/PurgeJobs",
+    "/types": "Admin/ListJobTypes",
+    "/types/{name:path}": "Admin/GetJobType",
+    "/type-preview/{name:path}": "Admin/GetJobType",
+    "/type-settings/{name:path}": "Admin/SetJobType",
+    "/type-pause/{name:path}": "Admin/SetJobType",
+    "/agents": "Admin/ListAgents",
+    "/agent-drain": "Admin/DrainAgents",
+    "/agent-resume": "Admin/ResumeAgents",
+    "/trend": "Stats/GetTrend",
+    "/capacity": "Stats/GetCapacity",
+    "/schedules": "Schedules/ListSchedules",
+    "/schedules/{name:path}": "Schedules/GetSchedule",
+    "/schedule-new": "Schedules/PutSchedule",
+    "/schedule-preview": "Schedules/PutSchedule",
+    "/schedule-put": "Schedules/PutSchedule",
+    "/schedule-pause/{name:path}": "Schedules/PauseSchedule",
+    "/schedule-resume/{name:path}": "Schedules/ResumeSchedule",
+    "/schedule-run/{name:path}": "Schedules/RunSchedule",
+    "/schedule-delete/{name:path}": "Schedules/DeleteSchedule",
+    "/audit": "Access/ListAudit",
+    "/access": "Access/ListTokens",
+    "/token-create": "Access/CreateToken",
+    "/token-rotate": "Access/RotateToken",
+    "/token-revoke": "Access/RevokeToken",
+    "/user-put": "Users/PutUser",
+    "/user-invite": "Users/InviteUser",
+    "/user-disable": "Users/DisableUser",
+    "/user-enable": "Users/EnableUser",
+    "/user-logout": "Users/EndUserSessions",
+    "/session-end": "Users/EndUserSessions",
+    "/account": EVERYBODY,
+    "/account-password": EVERYBODY,
+    "/account-logout": EVERYBODY,
+    "/domain": EVERYBODY,
+}
+
+
+class Rights:
+    """`least`: the roles that may make each call, by its path, such as "/headrace.v1.Jobs/GetJob"."""
+
+    def __init__(self, least: Mapping[str, frozenset[Role]]) -> None:
+        self._least = least
+
+    def allow(self, role: Role, path: str) -> bool:
+        """Whether the role may see the page, or send the form, of this route."""
+        call = RIGHTS.get(path)
+        return call == EVERYBODY or (call is not None and role in self._least.get(f"/headrace.v1.{call}", ()))
+
+    def roles(self, path: str) -> list[str]:
+        """Names of the roles that may, for people."""
+        return [role.name.lower() for role in (Role.VIEWER, Role.OPERATOR, Role.ADMIN) if self.allow(role, path)]

@@ -1,0 +1,103 @@
+"""Certificates, identity from them, limits of connections, quotas, and agents that are not to be trusted."""
+
+from tests.mutants.mutant import Mutant
+
+BROKER = "broker/headrace_broker"
+TLS = f"{BROKER}/tls.py"
+SERVER = f"{BROKER}/rpc/server.py"
+PEERS = f"{BROKER}/rpc/peers.py"
+GATE = f"{BROKER}/rpc/access.py"
+CONNECTIONS = f"{BROKER}/rpc/connections.py"
+QUOTAS = f"{BROKER}/rpc/quotas.py"
+GUARD = f"{BROKER}/rpc/interceptors.py"
+ENDINGS = f"{BROKER}/shards/endings.py"
+E2E = "tests/e2e/test_tls.py"
+FILES = "tests/unit/test_certificates.py"
+IDENTITY = "tests/rpc/test_certificates.py"
+HOSTILE = "tests/rpc/test_hostile_connections.py"
+AGENT = "tests/rpc/test_hostile_agent.py"
+BUCKETS = "tests/unit/test_quotas.py"
+
+MUTANTS = (
+    Mutant(
+        "gRPC never takes a new certificate",
+        SERVER,
+        "        if found == used:\n            return None",
+        "        if True:\n            return None",
+        f"{E2E} -k new_certificate",
+    ),
+    Mutant("the pages keep the old certificate", TLS, "        connection.context = self.loaded.context", "        pass", f"{E2E} -k new_certificate"),
+    Mutant("a key of another certificate is taken", TLS, "if _public(key.public_key()) != _public(leaf.public_key()):", "if False:", f"{FILES} -k no_good"),
+    Mutant("certificates that have expired are taken", TLS, "if certificate.not_valid_after_utc <= now:", "if False:", f"{FILES} -k outside_of_their_time"),
+    Mutant("anybody's certificate is a CA", TLS, "if basic is None or not basic.ca:", "if False:", f"{FILES} -k no_good"),
+    Mutant("a bad certificate is told again and again", TLS, "self._seen = seen  # told; until they change again", "pass", f"{FILES} -k told_once"),
+    Mutant(
+        "revoked certificates are taken",
+        PEERS,
+        "if holder.ended or self._revocations.holds(holder.serial, holder.fingerprint):",
+        "if False:",
+        f"{IDENTITY} -k revoked_or_has_expired",
+    ),
+    Mutant("streams outlive their certificate", PEERS, "if holder.watchers and (holder.until", "if False and (holder.until", f"{IDENTITY} -k revoked_or_has_expired"),
+    Mutant("a certificate may name several", PEERS, "if len(found) > 1:", "if False:", f"{IDENTITY} -k says_who_calls"),
+    Mutant("a token does more than the certificate", GATE, "            _allow(holder.identity, method, domain)\n", "", f"{IDENTITY} -k token_too"),
+    Mutant("a certificate does more than the token", GATE, "        _allow(found.token, method, domain)\n", "", f"{IDENTITY} -k token_too"),
+    Mutant("an agent takes any name", f"{BROKER}/rpc/agents.py", "and not identity.is_agent(name):", "and False:", f"{IDENTITY} -k says_who_calls"),
+    Mutant(
+        "one domain's administrator revokes certificates", f"{BROKER}/rpc/certificates.py", "    if not sees_all_domains():", "    if False:", f"{IDENTITY} -k token_too"
+    ),
+    Mutant(
+        "revocations of other brokers are not read",
+        f"{BROKER}/actions/certificates.py",
+        "await asyncio.sleep(REFRESH_S)",
+        "await asyncio.sleep(60)",
+        f"{IDENTITY} -k revoked_or",
+    ),
+    Mutant("handshakes may last", CONNECTIONS, '("grpc.server_handshake_timeout_ms", _ms(limits.handshake_timeout_s)),', "", f"{HOSTILE} -k misuse"),
+    Mutant("pings may come as they like", CONNECTIONS, '("grpc.http2.max_ping_strikes", 2)', '("grpc.http2.max_ping_strikes", 0)', f"{HOSTILE} -k misuse"),
+    Mutant("calls over a connection have no limit", CONNECTIONS, "limits.streams_limit", "1000", f"{HOSTILE} -k misuse"),
+    Mutant("messages may be as large as sent ones", CONNECTIONS, "limits.message_limit_bytes", "SEND_LIMIT", f"{HOSTILE} -k misuse"),
+    Mutant("idle connections stay", CONNECTIONS, "if limits.connection_idle_s:", "if False:", f"{HOSTILE} -k misuse"),
+    Mutant("old connections stay", CONNECTIONS, "if limits.connection_age_s:", "if False:", f"{HOSTILE} -k old_connections"),
+    Mutant("quotas refuse nothing", QUOTAS, "            if level <= 0:", "            if False:", f"{BUCKETS} -k burst"),
+    Mutant("quotas save up without end", QUOTAS, "min(rate * BURST_S, level + (now - at) * rate)", "level + (now - at) * rate", f"{BUCKETS} -k burst"),
+    Mutant("buckets are remembered without end", QUOTAS, "while len(self._buckets) > REMEMBERED:", "while False:", f"{BUCKETS} -k remembered"),
+    Mutant("calls pay nothing", GUARD, "quotas.take(TOKEN.get(), convert.domain_of(context), sized.size)", "pass", f"{HOSTILE} -k quotas"),
+    Mutant("streams pay nothing", GUARD, "await quotas.wait(who, domain, sized.size)", "pass", f"{HOSTILE} -k quotas"),
+    Mutant(
+        "an agent gives back leases of others",
+        f"{BROKER}/shards/reception.py",
+        "if live is not None and live.seq == epoch and live.agent_id != session.agent_id:",
+        "if False:",
+        f"{AGENT} -k changes_nothing",
+    ),
+    Mutant(
+        "an agent notes steps of others' aborts",
+        f"{BROKER}/shards/aborts.py",
+        "    if live.agent_id != session.agent_id:",
+        "    if False:",
+        f"{AGENT} -k changes_nothing",
+    ),
+    Mutant(
+        "an agent contests leases of others",
+        f"{BROKER}/shards/doors.py",
+        "            if _is_foreign(owner, ending):\n                return False\n",
+        "",
+        f"{AGENT} -k changes_nothing",
+    ),
+    Mutant(
+        "an agent leaves evidence on attempts of others",
+        f"{BROKER}/shards/refill.py",
+        "if ending.sink is not None and agent_id != ending.sink.agent_id:",
+        "if False:",
+        f"{AGENT} -k changes_nothing",
+    ),
+    Mutant("an agent ends what others lost", ENDINGS, "if late and live is not None and live.agent_id != ending.sink.agent_id:", "if False:", f"{AGENT} -k late_outcome"),
+    Mutant(
+        "lines for leases to come close them",
+        f"{BROKER}/store/log_limits.py",
+        "            if usage.holder_id is None:",
+        "            if False:",
+        f"{AGENT} -k changes_nothing",
+    ),
+)

@@ -1,0 +1,232 @@
+"""The pages of schedules and of access: what they show, what their forms do, and what they say of what makes no sense."""
+
+import html
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+from headrace_broker.model.errors import InvalidField
+from headrace_broker.model.schedule import Schedule, Spec, When
+from headrace_broker.store.embedded import EmbeddedPostgres
+from headrace_broker.web.schedules import FIELDS, spec_of, values_of, when_text
+from headrace_client import AdminClient, Client, ScheduleSpec
+
+from tests.support.web import Browser, Shared, shared_broker
+from tests.web.test_manager import HOSTILE
+
+AT = datetime(2090, 1, 1, 8, 30, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def shared(postgres: EmbeddedPostgres) -> Iterator[Shared]:
+    """One broker for the module."""
+    with shared_broker(postgres, "web_pages") as found:
+        yield found
+
+
+@pytest.fixture
+async def browser(stack: AsyncExitStack, shared: Shared) -> AsyncIterator[Browser]:
+    """Logged in as an administrator of all domains."""
+    client = await stack.enter_async_context(httpx.AsyncClient(base_url=shared.base, timeout=20))
+    browser = Browser(client, shared.base)
+    await browser.log_in(token=shared.secrets["admin@all"])
+    yield browser
+    await browser.client.post("/logout", headers={"Origin": shared.base})
+
+
+@pytest.fixture
+async def boss(stack: AsyncExitStack, shared: Shared) -> AdminClient:
+    """An administrator's client."""
+    return await stack.enter_async_context(AdminClient(shared.broker.address, actor="tester", timeout_s=20))
+
+
+def form(**fields: str) -> dict[str, str]:
+    """A form that is good but for these fields."""
+    return {**dict.fromkeys(FIELDS, ""), "name": "s", "type": "t", "kind": "cron", "cron": "0 0 1 1 *", "time_zone": "UTC", **fields}
+
+
+WHENS = [
+    When(cron="30 2 * * *", time_zone="Europe/Berlin", start_at=AT), When(interval_s=90), When(interval_s=7200, anchor=AT), When(interval_s=86_400, end_at=AT),
+    When(at=AT),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("when", WHENS)
+def test_the_form_says_what_the_schedule_says(when: When) -> None:
+    spec = Spec(when, "t", b'{"a":["\xc3\xa9",1.5]}', "", "case-1", -3, {"team": "a b=c", "x": ""}, "queue", "all", 7, 1.5)
+    schedule = Schedule(1, "default", "s", 1, False, spec, 1, None, "", "", None, None, None, None, None, None, 0, 0, AT, AT)
+    assert spec_of(values_of(schedule)) == spec
+    assert when_text(when)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"kind": "never"}, "spec.when"), ({"cron": ""}, "spec.cron"), ({"kind": "interval"}, "spec.interval"), ({"kind": "interval", "interval": "0"}, "spec.interval"),
+        ({"kind": "interval", "interval": "1.5 s"}, "spec.interval"), ({"kind": "interval", "interval": "a while"}, "spec.interval"), ({"kind": "at"}, "spec.at"),
+        ({"kind": "at", "at": "tomorrow"}, "spec.at"), ({"start_at": "0001-01-01"}, "spec.start_at"), ({"data": "{"}, "payload"), ({"labels": "alone"}, "spec.labels"),
+        ({"priority": "high"}, "spec.priority"), ({"max_missed": "ten"}, "spec.max_missed"), ({"jitter": "-1"}, "spec.jitter"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_told_by_its_field(fields: dict[str, str], field: str) -> None:
+    with pytest.raises(InvalidField) as refused:
+        spec_of(form(**fields))
+    assert refused.value.field == field
+
+
+async def test_a_schedule_is_made_changed_paused_run_and_deleted(browser: Browser, boss: AdminClient) -> None:
+    for fields, said in (
+        ({"cron": "* * *"}, "five fields"),
+        ({"time_zone": "Mars/Olympus"}, "IANA"),
+        ({"type": "a b"}, "a job type is"),
+        ({"labels": "headrace.schedule=x"}, "is set by the broker"),
+        ({"max_missed": "101"}, "1 to 100"),
+        ({"name": "a b"}, "1 to 200 characters"),
+        ({"priority": "1000001"}, "between -1,000,000"),
+    ):
+        answer = await browser.post("/schedule-put", 400, **form(**fields))
+        assert said in answer.text and 'aria-invalid="true"' in answer.text, fields
+        assert html.escape(next(iter(fields.values()))) in answer.text, "what was typed stays"
+    answer = await browser.post("/schedule-put", 400, **form(cron="* * *", type="a b", data="{", priority="high", jitter="-1"))
+    assert answer.text.count('aria-invalid="true"') == 5 and "5 fields need another look" in answer.text, "all are told at once"
+    assert await boss.list_schedules() == []
+    answer = await browser.post("/schedule-put", **form(name="nightly", type="report", data='{"kind": "daily"}', labels="team=a", reason="asked for"))
+    assert answer.headers["location"] == "/schedules/nightly"
+    assert "there is one of this name already" in (await browser.post("/schedule-put", 400, **form(name="nightly"))).text
+    await browser.post("/schedule-put", known="true", **form(name="nightly", type="report", kind="interval", interval="15 min", overlap="skip"))
+    found = await boss.get_schedule("nightly")
+    assert (found.spec.interval_s, found.spec.overlap, found.spec.cron, len(found.next)) == (900, "skip", "", 5)
+    await browser.post("/schedule-pause/nightly", reason="month end")
+    text = await browser.get("/schedules/nightly")
+    assert "month end" in text and "Resume: go on" in text and "once it is resumed" in text
+    await browser.post("/schedule-run/nightly", request_id="once")
+    await browser.post("/schedule-run/nightly", request_id="once")
+    assert len((await boss.get_schedule("nightly")).fires) == 1, "a form that is sent twice makes one job"
+    text = await browser.get("/schedules")
+    assert "nightly" in text and "every 15 min" in text and "paused" in text and "Resume" in text
+    await browser.post("/schedule-resume/nightly")
+    assert not (await boss.get_schedule("nightly")).paused
+    await browser.post("/schedule-delete/nightly", reason="not needed")
+    await browser.get("/schedules/nightly", status=404)
+    rows, _ = await boss.list_audit(target="schedule/nightly")
+    assert [row.action for row in reversed(rows)] == [f"schedule.{verb}" for verb in ("put", "put", "pause", "run", "resume", "delete")]
+    assert {row.actor for row in rows} == {"admin@all"} and rows[0].reason == "not needed" and all(row.token_id for row in rows)
+
+
+async def test_the_preview_tells_the_next_ticks_or_what_is_wrong(browser: Browser) -> None:
+    answer = await browser.post("/schedule-preview", 200, **form(cron="30 2 * * *", time_zone="Europe/Berlin"))
+    assert answer.text.count("<li>") == 5 and answer.text.count("02:30:00 CE") == 5 and "<html" not in answer.text
+    assert "five fields" in (await browser.post("/schedule-preview", 200, **form(cron="30 2"))).text
+    assert "It would not tick" in (await browser.post("/schedule-preview", 200, **form(kind="at", at="2001-01-01"))).text
+
+
+async def test_lists_of_schedules_are_filtered_and_go_on(browser: Browser, boss: AdminClient) -> None:
+    for number in range(53):
+        await boss.put_schedule(f"many-{number:02}", ScheduleSpec("many", at=AT))
+    text = await browser.get("/schedules?find=MANY")
+    assert text.count("Run now") == 50
+    following = html.unescape(re.findall(r'href="([^"]+)" rel="next"', text)[0])
+    text = await browser.get(following)
+    assert text.count("Run now") == 3 and "First page" in text and "once, 2090-01-01 08:30:00Z" in text
+    assert "No schedule matches" in await browser.get("/schedules?find=nothing")
+
+
+async def test_a_token_is_made_rotated_and_revoked_and_its_secret_shown_once(browser: Browser, boss: AdminClient, shared: Shared) -> None:
+    made = await browser.post("/token-create", 200, name="shop", role="submitter", expires_in_s="86400", reason="web shop")
+    secret = re.findall(r'value="(hr_[\w-]+)"', made.text)[0]
+    assert made.headers["cache-control"] == "no-store"
+    [token] = [token for token in await boss.list_tokens() if token.name == "shop"]
+    assert token.role == "submitter" and token.expires_at is not None and token.created_by == "admin@all"
+    assert secret not in await browser.get("/access") and "shop" in await browser.get("/access")
+    assert "is valid already" in await _told(browser, "/token-create", name="shop", role="submitter")
+    rotated = await browser.post("/token-rotate", 200, name="shop", overlap="3600")
+    assert re.findall(r'value="(hr_[\w-]+)"', rotated.text)[0] != secret
+    await browser.post("/token-revoke", name="shop", reason="sold")
+    assert "Rotate or revoke shop" not in await browser.get("/access") and "revoked" in await browser.get("/access?ended=true")
+    wrong = (
+        ({"name": "a b", "role": "viewer"}, "a token"),
+        ({"name": "x", "role": "boss"}, "one of viewer"),
+        ({"name": "x", "role": "viewer", "expires_in_s": "-1"}, "seconds"),
+    )
+    for fields, said in wrong:
+        assert said in await _told(browser, "/token-create", **fields)
+    everywhere = await browser.post("/token-create", 200, name="root", role="admin", everywhere="true")
+    assert "of all domains" in everywhere.text
+    assert [token.name for token in await boss.list_tokens(all_domains=True) if token.name == "root"] == ["root"]
+    rows, _ = await boss.list_audit(target="token/shop")
+    assert [row.action for row in reversed(rows)] == ["token.create", "token.rotate", "token.revoke"] and rows[0].reason == "sold"
+
+
+async def _told(browser: Browser, path: str, **fields: str) -> str:
+    await browser.post(path, **fields)
+    return await browser.get("/access")
+
+
+async def test_an_administrator_of_one_domain_touches_nothing_of_all(browser: Browser, boss: AdminClient, shared: Shared, stack: AsyncExitStack) -> None:
+    client = await stack.enter_async_context(httpx.AsyncClient(base_url=shared.base, timeout=20))
+    one = Browser(client, shared.base)
+    await one.log_in(token=shared.secrets["admin"])
+    await boss.put_user("root-user", "viewer", all_domains=True)
+    text = await one.get("/access") + await one.get("/access?tab=users") + await one.get("/access?tab=sessions")
+    assert "@all" not in text and "root-user" not in text and "of all domains" not in text
+    for path, fields in (
+        ("/token-create", {"name": "x", "role": "admin", "everywhere": "true"}),
+        ("/token-revoke", {"name": "admin@all", "everywhere": "true"}),
+        ("/token-revoke", {"name": "admin@all"}),
+        ("/user-put", {"name": "root-user2", "role": "admin", "everywhere": "true"}),
+        ("/user-disable", {"name": "root-user", "everywhere": "true"}),
+        ("/user-disable", {"name": "root-user"}),
+    ):
+        answer = await one.client.post(path, data={"csrf": await one.csrf(), **fields}, headers={"Origin": one.base})
+        assert answer.status_code == 404, (path, answer.text)
+    assert "admin@all" in {token.name for token in await boss.list_tokens(all_domains=True)}
+    [user] = await boss.list_users(all_domains=True)
+    assert user.disabled_at is None
+
+
+async def test_a_user_is_made_invited_changed_and_disabled_and_sessions_are_ended(browser: Browser, boss: AdminClient, shared: Shared, stack: AsyncExitStack) -> None:
+    made = await browser.post("/user-put", 200, name="ada", role="operator", invite="true", reason="on call")
+    link = html.unescape(re.findall(r'value="(http[^"]+)"', made.text)[0])
+    assert link.startswith(shared.base + "/invitation?key=hr_")
+    client = await stack.enter_async_context(httpx.AsyncClient(base_url=shared.base, timeout=20))
+    ada = Browser(client, shared.base)
+    fields = {"key": link.partition("key=")[2], "password": "correct horse battery staple", "again": "correct horse battery staple"}
+    assert (await client.post("/invitation", data=fields, headers={"Origin": shared.base})).status_code == 303
+    assert await ada.is_in()
+    text = await browser.get("/access?tab=sessions")
+    number = re.findall(r'name="number" value="(\w+)"', text.partition(">ada")[2])[0]
+    assert "ada" in await browser.get("/access?tab=users")
+    await browser.post("/session-end", number=number)
+    assert not await ada.is_in()
+    await browser.post("/session-end", number=number)
+    assert "has ended already" in await browser.get("/access")
+    await browser.post("/user-put", name="ada", role="viewer")
+    await browser.post("/user-logout", name="ada")
+    await browser.post("/user-disable", name="ada")
+    assert "disabled" in await browser.get("/access?tab=users")
+    assert "is disabled: enable it first" in await _told(browser, "/user-invite", name="ada")
+    await browser.post("/user-enable", name="ada")
+    again = await browser.post("/user-invite", 200, name="ada")
+    assert "/invitation?key=hr_" in again.text
+    rows, _ = await boss.list_audit(target="user/ada")
+    assert [row.action.removeprefix("user.") for row in reversed(rows)] == ["create", "invite", "accept", "role", "logout", "disable", "enable", "invite"]
+
+
+async def test_what_others_stored_is_text(browser: Browser, boss: AdminClient, shared: Shared, stack: AsyncExitStack) -> None:
+    client = await stack.enter_async_context(Client(shared.broker.address, timeout_s=20))
+    await client.submit("hostile", instance_id=HOSTILE)
+    spec = ScheduleSpec("hostile", at=AT, data={HOSTILE: HOSTILE}, instance_id=HOSTILE, labels={"a": HOSTILE})
+    await boss.put_schedule("hostile", spec, reason=HOSTILE)
+    await boss.pause_schedule("hostile", reason=HOSTILE)
+    hostile = await stack.enter_async_context(httpx.AsyncClient(base_url=shared.base, headers={"User-Agent": HOSTILE}))
+    await Browser(hostile, shared.base).log_in(token=shared.secrets["viewer"])
+    for path in ("/schedules?find=hostile", "/schedules/hostile", "/schedule-new?name=hostile", "/access?tab=sessions", "/audit", "/login?next=/%22%3E%3Cscript%3E"):
+        text = (await browser.client.get(path)).text
+        assert "<script>alert" not in text and "<img src=x" not in text, path
+    answer = await browser.post("/schedule-put", 400, **form(**dict.fromkeys(FIELDS, HOSTILE)))
+    assert "<script>alert" not in answer.text and "<img src=x" not in answer.text
+    wrong = await Browser(hostile, shared.base).log_in(403, name=HOSTILE, password="x")
+    assert "<script>alert" not in wrong.text
