@@ -129,13 +129,20 @@ def _operation_id(visit: Visit) -> int:
     return forms.whole("operation_id", visit.request.path_params["operation_id"], 1, MAX_ID)
 
 
+async def to_operations(visit: Visit) -> Response:
+    """Where a form was sent there is no page; a browser that comes back to it is led to the list."""
+    return RedirectResponse(visit.address("/operations"), 303)
+
+
 async def to_operation(visit: Visit) -> Response:
     """Where a form was sent there is no page; a browser that comes back to it is led to the operation's."""
     return RedirectResponse(visit.address(f"/operations/{_operation_id(visit)}"), 303)
 
 
 PAGES: dict[str, Page] = {
-    "/operations": page, "/operations/new": new, "/operations/{operation_id}": one, "/operations/{operation_id}/stop": to_operation,
+    "/operations": page, "/operation-start": to_operations, "/operations/new": new, "/operations/{operation_id}": one, "/operations/{operation_id}/stop": to_operation,
     "/operations/{operation_id}/resume": to_operation, "/operations/{operation_id}/rate": to_operation,
 }  # fmt: skip
-ACTIONS: dict[str, Page] = {"/operations": start, "/operations/{operation_id}/stop": stop, "/operations/{operation_id}/resume": resume, "/operations/{operation_id}/rate": rate}
+ACTIONS: dict[str, Page] = {
+    "/operation-start": start, "/operations/{operation_id}/stop": stop, "/operations/{operation_id}/resume": resume, "/operations/{operation_id}/rate": rate,
+}  # fmt: skip

@@ -39,6 +39,7 @@ RIGHTS: dict[str, str] = {
     "/agent-drain": "Admin/DrainAgents",
     "/agent-resume": "Admin/ResumeAgents",
     "/operations": "Operations/ListOperations",
+    "/operation-start": "Operations/StartOperation",
     "/operations/new": "Operations/PreviewOperation",
     "/operations/{operation_id}": "Operations/GetOperation",
     "/operations/{operation_id}/stop": "Operations/StopOperation",
