@@ -1,4 +1,4 @@
-"""The pictures of the README: they are there, small, shown, and of pages that exist. `make screenshots` makes them anew; the tests do not, since times differ each time."""
+"""The pictures of the README: there, small, shown, and of pages that exist. `make screenshots` makes them anew; tests do not, since times differ each time."""
 
 import re
 import time
