@@ -30,7 +30,7 @@ SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state", "on_
 rate_limit a RateLimit, fairness_weights a dict by key, payload_schema a dict or JSON text."""
 
 
-class AdminClient(AccessCalls, CertificateCalls, OperationCalls, ScheduleCalls, UserCalls):
+class AdminClient(AccessCalls, CertificateCalls, ScheduleCalls, OperationCalls, UserCalls):
     """Calls over several jobs give a result for each. Errors are those of `headrace_client.errors`; a repeated call does no harm."""
 
     async def list_types(self) -> list[JobType]:

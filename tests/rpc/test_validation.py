@@ -123,40 +123,6 @@ SCHEDULES: list[tuple[str, Any, str]] = [
     ("Schedules.RunSchedule", schedules_pb2.RunScheduleRequest(name="s", request_id=BIG), "request_id"),
     ("Schedules.DeleteSchedule", schedules_pb2.DeleteScheduleRequest(name=BIG), "name"),
 ]
-LIFECYCLE: list[tuple[str, Any, str]] = [
-    *[
-        ("Lifecycle.UpdateJobs", lifecycle_pb2.UpdateJobsRequest(job_ids=ids, priority=1), "job_ids" if len(ids) in (0, 1001) else f"job_ids[{len(ids) - 1}]")
-        for ids in IDS
-    ],
-    ("Lifecycle.UpdateJobs", lifecycle_pb2.UpdateJobsRequest(job_ids=[1], hold=True, reason="x" * 1001), "reason"),
-    ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(), "job_id"),
-    ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(job_id=1, reason="x" * 1001), "reason"),
-    ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(job_id=1, payload=b"x" * (1024 * 1024 + 1)), "payload"),
-    ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(job_id=1, content_type="text/plain"), "content_type"),
-    ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(job_id=1, payload=b"", content_type="x" * 101), "content_type"),
-    ("Lifecycle.ListRuns", lifecycle_pb2.ListRunsRequest(), "job_id"),
-    ("Lifecycle.ListRuns", lifecycle_pb2.ListRunsRequest(job_id=1, page_size=101), "page_size"),
-    ("Lifecycle.ListPayloads", lifecycle_pb2.ListPayloadsRequest(), "job_id"),
-    ("Lifecycle.ListPayloads", lifecycle_pb2.ListPayloadsRequest(job_id=1, page_size=1001), "page_size"),
-    ("Lifecycle.GetPayload", lifecycle_pb2.GetPayloadRequest(), "job_id"),
-    ("Lifecycle.PreviewRetention", lifecycle_pb2.PreviewRetentionRequest(), "type"),
-    ("Lifecycle.ApplyRetention", lifecycle_pb2.ApplyRetentionRequest(), "type"),
-]
-USERS: list[tuple[str, Any, str]] = [
-    *[(f"Users.{name}", getattr(users_pb2, f"{name}Request")(), "name") for name in ("PutUser", "InviteUser", "DisableUser", "EnableUser", "EndUserSessions")],
-    *[(f"Users.{name}", getattr(users_pb2, f"{name}Request")(name="u", reason="x" * 1001), "reason") for name in ("InviteUser", "DisableUser", "EnableUser")],
-    ("Users.EndUserSessions", users_pb2.EndUserSessionsRequest(name="u", reason="\x00"), "reason"),
-    ("Users.PutUser", users_pb2.PutUserRequest(name="two words", role=access_pb2.ROLE_VIEWER), "name"),
-    ("Users.PutUser", users_pb2.PutUserRequest(name="x" * 101, role=access_pb2.ROLE_VIEWER), "name"),
-    ("Users.PutUser", users_pb2.PutUserRequest(name="u"), "role"),
-    ("Users.PutUser", users_pb2.PutUserRequest(name="u", role=access_pb2.ROLE_AGENT), "role"),
-    ("Users.PutUser", users_pb2.PutUserRequest(name="u", role=99), "role"),  # type: ignore[arg-type]
-    ("Users.InviteUser", users_pb2.InviteUserRequest(name="u", valid_for=Duration(seconds=59)), "valid_for"),
-    ("Users.InviteUser", users_pb2.InviteUserRequest(name="u", valid_for=Duration(seconds=31 * 86_400)), "valid_for"),
-    ("Users.SetUserPassword", users_pb2.SetUserPasswordRequest(name="a/b", password="x" * 20), "name"),
-    ("Users.SetUserPassword", users_pb2.SetUserPasswordRequest(name="u", password="x" * 14), "password"),
-    ("Users.SetUserPassword", users_pb2.SetUserPasswordRequest(name="u", password="x" * 257), "password"),
-]
 
 
 def spec(**fields: Any) -> operations_pb2.OperationSpec:
@@ -201,11 +167,45 @@ OPERATIONS: list[tuple[str, Any, str]] = [
     ("Operations.StopOperation", operations_pb2.StopOperationRequest(operation_id=1, reason="\x00"), "reason"),
     ("Operations.ResumeOperation", operations_pb2.ResumeOperationRequest(operation_id=-1), "operation_id"),
 ]
+LIFECYCLE: list[tuple[str, Any, str]] = [
+    *[
+        ("Lifecycle.UpdateJobs", lifecycle_pb2.UpdateJobsRequest(job_ids=ids, priority=1), "job_ids" if len(ids) in (0, 1001) else f"job_ids[{len(ids) - 1}]")
+        for ids in IDS
+    ],
+    ("Lifecycle.UpdateJobs", lifecycle_pb2.UpdateJobsRequest(job_ids=[1], hold=True, reason="x" * 1001), "reason"),
+    ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(), "job_id"),
+    ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(job_id=1, reason="x" * 1001), "reason"),
+    ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(job_id=1, payload=b"x" * (1024 * 1024 + 1)), "payload"),
+    ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(job_id=1, content_type="text/plain"), "content_type"),
+    ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(job_id=1, payload=b"", content_type="x" * 101), "content_type"),
+    ("Lifecycle.ListRuns", lifecycle_pb2.ListRunsRequest(), "job_id"),
+    ("Lifecycle.ListRuns", lifecycle_pb2.ListRunsRequest(job_id=1, page_size=101), "page_size"),
+    ("Lifecycle.ListPayloads", lifecycle_pb2.ListPayloadsRequest(), "job_id"),
+    ("Lifecycle.ListPayloads", lifecycle_pb2.ListPayloadsRequest(job_id=1, page_size=1001), "page_size"),
+    ("Lifecycle.GetPayload", lifecycle_pb2.GetPayloadRequest(), "job_id"),
+    ("Lifecycle.PreviewRetention", lifecycle_pb2.PreviewRetentionRequest(), "type"),
+    ("Lifecycle.ApplyRetention", lifecycle_pb2.ApplyRetentionRequest(), "type"),
+]
+USERS: list[tuple[str, Any, str]] = [
+    *[(f"Users.{name}", getattr(users_pb2, f"{name}Request")(), "name") for name in ("PutUser", "InviteUser", "DisableUser", "EnableUser", "EndUserSessions")],
+    *[(f"Users.{name}", getattr(users_pb2, f"{name}Request")(name="u", reason="x" * 1001), "reason") for name in ("InviteUser", "DisableUser", "EnableUser")],
+    ("Users.EndUserSessions", users_pb2.EndUserSessionsRequest(name="u", reason="\x00"), "reason"),
+    ("Users.PutUser", users_pb2.PutUserRequest(name="two words", role=access_pb2.ROLE_VIEWER), "name"),
+    ("Users.PutUser", users_pb2.PutUserRequest(name="x" * 101, role=access_pb2.ROLE_VIEWER), "name"),
+    ("Users.PutUser", users_pb2.PutUserRequest(name="u"), "role"),
+    ("Users.PutUser", users_pb2.PutUserRequest(name="u", role=access_pb2.ROLE_AGENT), "role"),
+    ("Users.PutUser", users_pb2.PutUserRequest(name="u", role=99), "role"),  # type: ignore[arg-type]
+    ("Users.InviteUser", users_pb2.InviteUserRequest(name="u", valid_for=Duration(seconds=59)), "valid_for"),
+    ("Users.InviteUser", users_pb2.InviteUserRequest(name="u", valid_for=Duration(seconds=31 * 86_400)), "valid_for"),
+    ("Users.SetUserPassword", users_pb2.SetUserPasswordRequest(name="a/b", password="x" * 20), "name"),
+    ("Users.SetUserPassword", users_pb2.SetUserPasswordRequest(name="u", password="x" * 14), "password"),
+    ("Users.SetUserPassword", users_pb2.SetUserPasswordRequest(name="u", password="x" * 257), "password"),
+]
 REFUSED: list[tuple[str, Any, str]] = [
     *SCHEDULES,
+    *OPERATIONS,
     *LIFECYCLE,
     *USERS,
-    *OPERATIONS,
     ("Jobs.Submit", jobs_pb2.SubmitRequest(), "job"),
     *[("Jobs.Submit", submit(**fields), field) for fields, field in SPEC_ROWS],
     ("Jobs.SubmitMany", jobs_pb2.SubmitManyRequest(), "jobs"),

@@ -124,12 +124,12 @@ READS: list[tuple[str, list[Any], int]] = [
     ("graph_descendants", [[_job(5)], 15], 400),
     ("graph_ties", [[_job(5), _job(6), _job(77)], 100], 20),
     ("graph_instance", [[1, 2, 3, 4, 5], "i10", 0, 50], 400),
-    ("payload_list", [_job(5), DEFAULT_CLASS, None, 100, 50], 10),
     ("operation_get", ["default", 7], 10),
     ("operation_list", ["default", NEWEST, 50], 200),
     ("operation_running", [1000], 20),
     ("operation_standing", [7], 5),
     ("operation_skips", [2, 5000, 100], 120),
+    ("payload_list", [_job(5), DEFAULT_CLASS, None, 100, 50], 10),
     ("recover_heads", [[_job(5), _job(77)], DEFAULT_CLASS], 20),
 ]
 

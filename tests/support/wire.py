@@ -27,8 +27,8 @@ SERVICES = [
 ]
 SERVICES.append(certificates_pb2.DESCRIPTOR.services_by_name["Certificates"])
 SERVICES.append(instances_pb2.DESCRIPTOR.services_by_name["Instances"])
-SERVICES.append(users_pb2.DESCRIPTOR.services_by_name["Users"])
 SERVICES.append(operations_pb2.DESCRIPTOR.services_by_name["Operations"])
+SERVICES.append(users_pb2.DESCRIPTOR.services_by_name["Users"])
 SERVICES.append(testing_pb2.DESCRIPTOR.services_by_name["Testing"])
 SERVICES.append(lifecycle_pb2.DESCRIPTOR.services_by_name["Lifecycle"])
 

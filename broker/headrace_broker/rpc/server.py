@@ -91,6 +91,7 @@ SERVICES = [
             schedules_pb2,
             graph_pb2,
             lifecycle_pb2,
+            operations_pb2,
             certificates_pb2,
             users_pb2,
             operations_pb2,
