@@ -94,7 +94,6 @@ SERVICES = [
             operations_pb2,
             certificates_pb2,
             users_pb2,
-            operations_pb2,
         )
         for name in module.DESCRIPTOR.services_by_name
     ),
