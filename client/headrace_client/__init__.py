@@ -6,6 +6,7 @@ async with Client("broker:7233") as client:
 """
 
 from headrace_client.admin import AdminClient
+from headrace_client.alerts import AlertChannel, AlertGroup, AlertRule, AlertSilence, EmailChannel, WebhookChannel
 from headrace_client.client import Client
 from headrace_client.codecs import AesGcm, Zstd
 from headrace_client.credentials import TokenFile
@@ -42,6 +43,10 @@ __all__ = [
     "Action",
     "AdminClient",
     "AesGcm",
+    "AlertChannel",
+    "AlertGroup",
+    "AlertRule",
+    "AlertSilence",
     "Batch",
     "BatchStatus",
     "BrokerFault",
@@ -53,6 +58,7 @@ __all__ = [
     "Conflict",
     "Dependency",
     "Edge",
+    "EmailChannel",
     "ForkError",
     "HeadraceError",
     "InvalidRequest",
@@ -81,5 +87,6 @@ __all__ = [
     "Unavailable",
     "UniqueKeyTaken",
     "WaitTimeout",
+    "WebhookChannel",
     "Zstd",
 ]

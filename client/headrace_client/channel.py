@@ -13,6 +13,7 @@ from headrace_proto.v1 import (
     access_pb2_grpc,
     admin_pb2_grpc,
     agents_pb2_grpc,
+    alerts_pb2_grpc,
     certificates_pb2_grpc,
     doors_pb2_grpc,
     graph_pb2_grpc,
@@ -99,6 +100,7 @@ class Stubs:
         self.logs: Any = logs_pb2_grpc.LogsStub(channel)  # type: ignore[no-untyped-call]
         self.operations: Any = operations_pb2_grpc.OperationsStub(channel)  # type: ignore[no-untyped-call]
         self.schedules: Any = schedules_pb2_grpc.SchedulesStub(channel)  # type: ignore[no-untyped-call]
+        self.alerts: Any = alerts_pb2_grpc.AlertsStub(channel)  # type: ignore[no-untyped-call]
         self.stats: Any = stats_pb2_grpc.StatsStub(channel)  # type: ignore[no-untyped-call]
         self.users: Any = users_pb2_grpc.UsersStub(channel)  # type: ignore[no-untyped-call]
         self.testing: Any = testing_pb2_grpc.TestingStub(channel)  # type: ignore[no-untyped-call]

@@ -118,6 +118,7 @@ CLASSES: dict[Reason, type[HeadraceError]] = {
     Reason.AGENT_NOT_FOUND: NotFound,
     Reason.SCHEDULE_NOT_FOUND: NotFound,
     Reason.OPERATION_NOT_FOUND: NotFound,
+    Reason.ALERT_PART_NOT_FOUND: NotFound,
     Reason.TOKEN_NOT_FOUND: NotFound,
     Reason.TOKEN_NAME_TAKEN: Conflict,
     Reason.USER_NOT_FOUND: NotFound,

@@ -9,6 +9,7 @@ from google.rpc.status_pb2 import Status
 from headrace_proto.v1 import (
     admin_pb2,
     agents_pb2,
+    alerts_pb2,
     certificates_pb2,
     instances_pb2,
     jobs_pb2,
@@ -23,7 +24,15 @@ from headrace_proto.v1 import (
 
 SERVICES = [
     file.DESCRIPTOR.services_by_name[name]
-    for file, name in ((jobs_pb2, "Jobs"), (admin_pb2, "Admin"), (agents_pb2, "Agents"), (stats_pb2, "Stats"), (logs_pb2, "Logs"), (schedules_pb2, "Schedules"))
+    for file, name in (
+        (jobs_pb2, "Jobs"),
+        (admin_pb2, "Admin"),
+        (agents_pb2, "Agents"),
+        (stats_pb2, "Stats"),
+        (logs_pb2, "Logs"),
+        (schedules_pb2, "Schedules"),
+        (alerts_pb2, "Alerts"),
+    )
 ]
 SERVICES.append(certificates_pb2.DESCRIPTOR.services_by_name["Certificates"])
 SERVICES.append(instances_pb2.DESCRIPTOR.services_by_name["Instances"])

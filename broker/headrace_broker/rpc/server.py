@@ -14,6 +14,8 @@ from headrace_proto.v1 import (
     admin_pb2_grpc,
     agents_pb2,
     agents_pb2_grpc,
+    alerts_pb2,
+    alerts_pb2_grpc,
     certificates_pb2,
     certificates_pb2_grpc,
     doors_pb2,
@@ -41,10 +43,12 @@ from headrace_proto.v1 import (
 from headrace_broker.actions.certificates import Revocations
 from headrace_broker.actions.tokens import TokenTable
 from headrace_broker.actions.users import Users
+from headrace_broker.alerts.desk import AlertDesk
 from headrace_broker.metrics import Metrics
 from headrace_broker.rpc.access import Gate
 from headrace_broker.rpc.admin import AdminService
 from headrace_broker.rpc.agents import AgentsService
+from headrace_broker.rpc.alerts import AlertsService
 from headrace_broker.rpc.certificates import CertificatesService
 from headrace_broker.rpc.connections import ConnectionLimits, server_options
 from headrace_broker.rpc.graph import GraphService
@@ -92,6 +96,7 @@ SERVICES = [
             graph_pb2,
             lifecycle_pb2,
             operations_pb2,
+            alerts_pb2,
             certificates_pb2,
             users_pb2,
         )
@@ -107,7 +112,7 @@ class RpcServer:
     def __init__(
         self, *, ownership: Ownership, reads: Reads, finder: Finder, graph: GraphReads, settings: SettingsStore, statistics: Statistics, logs: LogWriter,
         audit: AuditStore, metrics: Metrics, payload_limit: int, version: str, postgres_version: str, tasks: asyncio.TaskGroup, tokens: TokenTable, users: Users,
-        auth: bool, revocations: Revocations, certificates: bool, connections: ConnectionLimits, quotas: QuotaLimits,
+        auth: bool, alerts: AlertDesk, revocations: Revocations, certificates: bool, connections: ConnectionLimits, quotas: QuotaLimits,
     ) -> None:  # fmt: skip
         gate = Gate(tokens, Peers(revocations) if certificates else None, required=auth) if auth or certificates else None
         guard = Guard(metrics, gate, Quotas(quotas, metrics, asyncio.get_running_loop().time) if quotas else None)
@@ -127,6 +132,7 @@ class RpcServer:
         add_instances(self._server, ownership)
         doors_pb2_grpc.add_DoorsServicer_to_server(DoorsService(ownership), self._server)  # type: ignore[no-untyped-call]
         add_testing(self._server, ownership, audit)
+        alerts_pb2_grpc.add_AlertsServicer_to_server(AlertsService(alerts), self._server)  # type: ignore[no-untyped-call]
         access_pb2_grpc.add_AccessServicer_to_server(AccessService(tokens, audit), self._server)  # type: ignore[no-untyped-call]
         certificates_pb2_grpc.add_CertificatesServicer_to_server(CertificatesService(revocations), self._server)  # type: ignore[no-untyped-call]
         users_pb2_grpc.add_UsersServicer_to_server(UsersService(users), self._server)  # type: ignore[no-untyped-call]

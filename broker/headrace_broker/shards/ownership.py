@@ -24,6 +24,7 @@ from headrace_broker.shards.checkpoint import Checkpoints
 from headrace_broker.shards.clock import DatabaseClock
 from headrace_broker.shards.doors import Reader, take_inbox
 from headrace_broker.shards.flusher import PROOF_S, Flusher
+from headrace_broker.shards.health import FlushHealth
 from headrace_broker.shards.operations import FindIds, Operations
 from headrace_broker.shards.owner import Owner, OwnerLimits
 from headrace_broker.shards.recover import recover
@@ -66,6 +67,7 @@ class Ownership:
         self._version = version
         self._owner: Owner | None = None
         self._flusher: Flusher | None = None
+        self.health = FlushHealth()
         self._draining = False
         self.heads = Heads(pool)
         self.inbox = Inbox(pool)
@@ -186,7 +188,7 @@ class Ownership:
         checkpoints = Checkpoints(CheckpointStore(self._pool), floor)
         seconds = round(loop.time() - started, 3)
         log.info("serving", life_id=ledger.life_id, unsettled=len(owner.live_jobs), from_checkpoint=floor is not None, seconds=seconds)
-        self._flusher = Flusher(owner, ledger, self._succeed, checkpoints, self._metrics)
+        self._flusher = Flusher(owner, ledger, self._succeed, checkpoints, self._metrics, self.health)
         rescores = self._rescores = Rescores(owner, self.instances)
         rescores.again()
         self._operations = Operations(owner, self.heads, self.operation_store, self.find_ids(owner)) if self.find_ids is not None else None
