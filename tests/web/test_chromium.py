@@ -110,6 +110,8 @@ async def test_pages_of_an_empty_and_of_a_full_broker(page: Page, base: str, cli
         "/agents",
         "/types/permanent",
         "/type-preview/nobody?name=depth_limit&value=1",
+        "/operations",
+        "/operations/new?deed=requeue&state=error",
         "/schedules",
         "/schedules/nightly/" + "long." * 20,
         "/schedules/poll",

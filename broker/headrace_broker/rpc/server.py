@@ -95,9 +95,8 @@ SERVICES = [
             schedules_pb2,
             graph_pb2,
             lifecycle_pb2,
-            users_pb2,
-            alerts_pb2,
             operations_pb2,
+            alerts_pb2,
             certificates_pb2,
             users_pb2,
         )

@@ -168,6 +168,7 @@ class Manager:
             job_changes,
             jobs,
             login,
+            operations,
             overview,
             schedules,
             statistics,
@@ -182,7 +183,7 @@ class Manager:
             *login.Login(services, self._doors, self._html).routes,
             Mount("/static", StaticFiles(directory=render.HERE / "static")),
         ]
-        for module in (overview, jobs, job, job_changes, types, agents, alerts, schedules, statistics, audit, access, account):
+        for module in (overview, jobs, job, job_changes, types, agents, operations, alerts, schedules, statistics, audit, access, account):
             for path, page in module.PAGES.items():
                 self.routes.append(Route(_known(path), functools.partial(self._page, page, path)))
             for path, action in module.ACTIONS.items():
