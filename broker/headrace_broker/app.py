@@ -69,6 +69,7 @@ from headrace_broker.store.tokens import TokenStore
 from headrace_broker.store.users import UserStore
 from headrace_broker.tls import Files, Tls
 from headrace_broker.type_series import MOST_TYPES, TypeSeries
+from headrace_broker.web.documents import secret_names
 from headrace_broker.web.manager import Manager, Services
 from headrace_broker.web.sessions import Sessions
 from headrace_broker.web.watch import watch
@@ -171,7 +172,9 @@ class _App:
             if options.http_listen != "off":
                 monotonic = asyncio.get_running_loop().time
                 sessions = Sessions(monotonic)
-                services = Services(ownership, reads, statistics, audit, finder, users, tokens, options.payload_limit_bytes)
+                services = Services(
+                    ownership, reads, statistics, audit, finder, GraphReads(pool), users, tokens, options.payload_limit_bytes, secret_names(options.redact)
+                )
                 manager = Manager(services, sessions, __version__, LEAST, monotonic)
                 side.append(tasks.create_task(watch(sessions, users, tokens, refresh_tokens=not auth)))
                 http = self._open_http(ownership, manager)

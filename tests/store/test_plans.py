@@ -90,6 +90,7 @@ READS: list[tuple[str, list[Any], int]] = [
     ("endings", [[_job(5), _job(77)], [1, 1], DEFAULT_CLASS], 20),
     ("event_list", [_job(5), DEFAULT_CLASS], 20),
     ("log_list", [_job(5), DEFAULT_CLASS, 0, 0, 0, 0, 100], 20),
+    ("log_last", [_job(5), DEFAULT_CLASS, 0, 0, 1 << 30, 0, 100], 20),
     ("log_usage", [[_job(5)], [DEFAULT_CLASS], [1]], 20),
     ("log_mark", [_job(5), DEFAULT_CLASS, 1, 1, "… 1 more lines"], 20),
     ("search_jobs", [_job(29_000, SECOND), NEWEST, TYPES, None, None, -1, 50], 1100),

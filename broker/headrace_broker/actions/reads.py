@@ -102,6 +102,10 @@ class JobReads:
         await self.get(job_id, domain)
         return await answered(self._reads.logs(job_id, lease_epoch=lease_epoch, min_level=min_level, after=after, limit=limit))
 
+    async def last_logs(self, job_id: int, *, lease_epoch: int, min_level: int, before: tuple[int, int], limit: int) -> list[LogRow]:
+        """The newest lines before (lease epoch, line number), oldest first, of a job that was read in its domain."""
+        return await answered(self._reads.last_logs(job_id, lease_epoch=lease_epoch, min_level=min_level, before=before, limit=limit))
+
     async def alerts(self, domain: str, *, below: int, limit: int) -> list[AlertRow]:
         """Alerts of a domain, newest first."""
         return await answered(self._reads.alerts([entry.type_id for entry in self._owner.types.of_domain(domain)], below=below, limit=limit))
