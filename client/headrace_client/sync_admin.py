@@ -1,5 +1,6 @@
 """The administrator's client for code without asyncio."""
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -88,3 +89,8 @@ class SyncAdminClient(Blocking[AdminClient]):
 
     list_revoked_certificates = Call(AdminClient.list_revoked_certificates)
     revoke_certificate = Call(AdminClient.revoke_certificate)
+
+
+for _name, _method in inspect.getmembers(AdminClient, inspect.isfunction):  # those without a line above are there too, though type checkers do not see them
+    if not (_name.startswith("_") or hasattr(SyncAdminClient, _name)):
+        setattr(SyncAdminClient, _name, Stream(_method) if inspect.isasyncgenfunction(_method) else Call(_method))

@@ -180,6 +180,21 @@ async def test_a_new_run_that_fails_fails_those_that_wait_for_it(machine: Machin
     assert _unmet(machine) == {after: {first}}
 
 
+async def test_what_was_requeued_by_itself_before_is_waited_for(machine: Machine) -> None:
+    first = await _one(machine)
+    after = await _submit(machine, [first])
+    await _run(machine, first)
+    await _end(machine, first)
+    await _run(machine, after)
+    await _end(machine, after, failed=True)
+    assert (await end(machine, await begin(machine, Verb.REQUEUE, first))).error is None
+    done = await _requeue(machine, first)
+    assert isinstance(done[0].error, InvalidState) and done[1].error is None
+    await _told(machine)
+    assert _unmet(machine) == {after: {first}}, "although it had its turn"
+    await _run(machine, first)
+
+
 async def test_what_could_not_be_requeued_leaves_those_that_depend_on_it(machine: Machine) -> None:
     first = await _submit(machine, unique_key="u")
     after = await _submit(machine, [first])

@@ -5,7 +5,7 @@ import asyncio
 from headrace_broker.model.amended import Amended
 from headrace_broker.model.job import Kind, State
 from headrace_broker.shards import replacing
-from headrace_broker.shards.intents import Change, Ending, NewJob, Verb
+from headrace_broker.shards.intents import Change, Completions, Ending, NewJob, Verb
 from headrace_broker.store.batch import FullBody
 
 from tests.fire.steps import begin, end, kinds, room
@@ -72,6 +72,19 @@ async def test_a_job_that_is_settled_before_its_turn_is_not_replaced(machine: Ma
     assert (await end(machine, abort)).error is None
     assert await late == [None] and await _replace(machine, job_id, 2) == [None]
     assert not await _versions(machine, job_id) and await kinds(machine, job_id) == ["aborted"]
+
+
+async def test_a_replaced_job_is_granted_once(machine: Machine) -> None:
+    job_id = await _submit(machine)
+    replaced = _replace(machine, job_id, 5)  # at another priority
+    await _queued(machine, 1)
+    await machine.flush()
+    assert (await replaced)[0] is not None
+    await machine.connect({})
+    assert await room(machine) == {job_id}
+    machine.owner.end([Completions([job_id], [2], None, machine)])
+    await machine.flush()
+    assert await room(machine) == set() and await kinds(machine, job_id) == ["updated", "granted", "completed"]
 
 
 async def test_what_waits_for_a_retry_does_not_start_before_it(machine: Machine) -> None:

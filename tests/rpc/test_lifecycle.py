@@ -98,6 +98,12 @@ async def test_a_report_under_another_lease_is_not_noted(client: Client, hand: S
     job = await running(client, hand)
     await tell(hand, job, DELIVERED)  # nobody asked for anything
     assert await history(client, job.job_id) == ["granted"]
+    await client.abort([job.job_id])
+    await hand.until(lambda: hand.aborts == [job.job_id], "the abort")
+    other = agents_pb2.LeaseRef(job_id=job.job_id, lease_epoch=job.lease_epoch + 2)
+    await hand.send(aborts=[agents_pb2.AbortReport(lease=other, phase=DELIVERED)])
+    await hand.proven()
+    assert await history(client, job.job_id) == ["granted", "(abort_requested)"]
 
 
 async def test_a_requeue_with_another_payload_keeps_every_version(client: Client, hand: ScriptedAgent, database: str) -> None:
