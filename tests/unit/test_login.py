@@ -57,9 +57,9 @@ async def test_a_name_that_nobody_has_takes_as_long_as_a_wrong_password() -> Non
     computed: list[str] = []
     compute = passwords._compute
 
-    def recorded(password: str, against: str | None) -> str:
-        computed.append("$".join((against or "").split("$")[:4]))
-        return compute(password, against)
+    def recorded(password: str, kept: str | None) -> str:
+        computed.append("$".join((kept or "").split("$")[:4]))
+        return compute(password, kept)
 
     passwords._compute = recorded  # type: ignore[method-assign]
     for stored in (kept, None):
