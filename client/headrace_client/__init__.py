@@ -32,12 +32,14 @@ from headrace_client.errors import (
 from headrace_client.graph import Batch, BatchStatus, Dependency, Edge, JobGraph
 from headrace_client.limits import RateLimit
 from headrace_client.models import Job, JobFilter, JobSpec, Order, State, Submitted
+from headrace_client.operations import Action, Operation, OperationState
 from headrace_client.schedules import Schedule, ScheduleSpec
 from headrace_client.sync import SyncBatch, SyncClient
 from headrace_client.sync_admin import SyncAdminClient
 
 __version__ = "0.1.0"
 __all__ = [
+    "Action",
     "AdminClient",
     "AesGcm",
     "Batch",
@@ -60,6 +62,8 @@ __all__ = [
     "JobGraph",
     "JobSpec",
     "NotFound",
+    "Operation",
+    "OperationState",
     "Order",
     "PermissionDenied",
     "QueueFull",

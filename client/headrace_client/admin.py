@@ -16,6 +16,7 @@ from headrace_client.errors import InvalidRequest
 from headrace_client.lifecycle import RetentionPreview, retention_preview
 from headrace_client.limits import Domain, Pause
 from headrace_client.models import AgentInfo, Alert, Door, InstancePriority, JobType, Overview, Rescore
+from headrace_client.operations import OperationCalls
 from headrace_client.schedules import ScheduleCalls
 from headrace_client.trends import Trend, TypeCapacity
 from headrace_client.users import UserCalls
@@ -29,7 +30,7 @@ SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state", "on_
 rate_limit a RateLimit, fairness_weights a dict by key, payload_schema a dict or JSON text."""
 
 
-class AdminClient(AccessCalls, CertificateCalls, ScheduleCalls, UserCalls):
+class AdminClient(AccessCalls, CertificateCalls, ScheduleCalls, OperationCalls, UserCalls):
     """Calls over several jobs give a result for each. Errors are those of `headrace_client.errors`; a repeated call does no harm."""
 
     async def list_types(self) -> list[JobType]:

@@ -18,6 +18,7 @@ from headrace_proto.v1 import (
     jobs_pb2,
     lifecycle_pb2,
     logs_pb2,
+    operations_pb2,
     schedules_pb2,
     stats_pb2,
     testing_pb2,
@@ -122,6 +123,50 @@ SCHEDULES: list[tuple[str, Any, str]] = [
     ("Schedules.RunSchedule", schedules_pb2.RunScheduleRequest(name="s", request_id=BIG), "request_id"),
     ("Schedules.DeleteSchedule", schedules_pb2.DeleteScheduleRequest(name=BIG), "name"),
 ]
+
+
+def spec(**fields: Any) -> operations_pb2.OperationSpec:
+    """A bulk operation that is good but for these fields."""
+    good: dict[str, Any] = {"filter": jobs_pb2.JobFilter(types=["t"]), "action": operations_pb2.OPERATION_ACTION_REQUEUE}
+    return operations_pb2.OperationSpec(**(good | fields))
+
+
+SPECS = [
+    (spec(filter=None), "spec.filter"),
+    (spec(all_jobs=True), "spec.all_jobs"),
+    (spec(filter=jobs_pb2.JobFilter(types=["a b"])), "spec.filter.types[0]"),
+    (spec(filter=jobs_pb2.JobFilter(settled_to=Timestamp(seconds=FAR))), "spec.filter.settled_to"),
+    (spec(action=0), "spec.action"),
+    (spec(action=7), "spec.action"),
+    (spec(action=2, include_completed=True), "spec.include_completed"),
+    (spec(grace=Duration()), "spec.grace"),
+    (spec(action=2, grace=Duration(seconds=86_401)), "spec.grace"),
+    (spec(force=True), "spec.force"),
+    (spec(priority=0), "spec.priority"),
+    (spec(action=4), "spec.priority"),
+    (spec(action=4, priority=1_000_001), "spec.priority"),
+]
+OPERATIONS: list[tuple[str, Any, str]] = [
+    *[("Operations.PreviewOperation", operations_pb2.PreviewOperationRequest(spec=item), field) for item, field in SPECS],
+    ("Operations.PreviewOperation", operations_pb2.PreviewOperationRequest(spec=spec(), sample=101), "sample"),
+    ("Operations.PreviewOperation", operations_pb2.PreviewOperationRequest(spec=spec(), page_token="x"), "page_token"),
+    *[("Operations.StartOperation", operations_pb2.StartOperationRequest(spec=item), field) for item, field in SPECS],
+    ("Operations.StartOperation", operations_pb2.StartOperationRequest(spec=spec(), reason="x" * 1001), "reason"),
+    ("Operations.StartOperation", operations_pb2.StartOperationRequest(spec=spec(), request_id=BIG), "request_id"),
+    *[("Operations.StartOperation", operations_pb2.StartOperationRequest(spec=spec(), rate=rate), "rate") for rate in (-1.0, 1e7, float("nan"))],
+    ("Operations.GetOperation", operations_pb2.GetOperationRequest(), "operation_id"),
+    ("Operations.GetOperation", operations_pb2.GetOperationRequest(operation_id=1, wait=Duration(seconds=3601)), "wait"),
+    ("Operations.ListOperations", operations_pb2.ListOperationsRequest(page_size=1001), "page_size"),
+    ("Operations.ListOperations", operations_pb2.ListOperationsRequest(page_token="?"), "page_token"),
+    ("Operations.ListSkippedJobs", operations_pb2.ListSkippedJobsRequest(operation_id=-1), "operation_id"),
+    ("Operations.ListSkippedJobs", operations_pb2.ListSkippedJobsRequest(operation_id=1, page_size=10_001), "page_size"),
+    ("Operations.ListSkippedJobs", operations_pb2.ListSkippedJobsRequest(operation_id=1, page_token="?"), "page_token"),
+    ("Operations.SetOperationRate", operations_pb2.SetOperationRateRequest(), "operation_id"),
+    ("Operations.SetOperationRate", operations_pb2.SetOperationRateRequest(operation_id=1, rate=-0.1), "rate"),
+    ("Operations.StopOperation", operations_pb2.StopOperationRequest(), "operation_id"),
+    ("Operations.StopOperation", operations_pb2.StopOperationRequest(operation_id=1, reason="\x00"), "reason"),
+    ("Operations.ResumeOperation", operations_pb2.ResumeOperationRequest(operation_id=-1), "operation_id"),
+]
 LIFECYCLE: list[tuple[str, Any, str]] = [
     *[
         ("Lifecycle.UpdateJobs", lifecycle_pb2.UpdateJobsRequest(job_ids=ids, priority=1), "job_ids" if len(ids) in (0, 1001) else f"job_ids[{len(ids) - 1}]")
@@ -158,6 +203,7 @@ USERS: list[tuple[str, Any, str]] = [
 ]
 REFUSED: list[tuple[str, Any, str]] = [
     *SCHEDULES,
+    *OPERATIONS,
     *LIFECYCLE,
     *USERS,
     ("Jobs.Submit", jobs_pb2.SubmitRequest(), "job"),

@@ -14,6 +14,7 @@ from headrace_proto.v1 import (
     jobs_pb2,
     lifecycle_pb2,
     logs_pb2,
+    operations_pb2,
     schedules_pb2,
     stats_pb2,
     testing_pb2,
@@ -26,6 +27,7 @@ SERVICES = [
 ]
 SERVICES.append(certificates_pb2.DESCRIPTOR.services_by_name["Certificates"])
 SERVICES.append(instances_pb2.DESCRIPTOR.services_by_name["Instances"])
+SERVICES.append(operations_pb2.DESCRIPTOR.services_by_name["Operations"])
 SERVICES.append(users_pb2.DESCRIPTOR.services_by_name["Users"])
 SERVICES.append(testing_pb2.DESCRIPTOR.services_by_name["Testing"])
 SERVICES.append(lifecycle_pb2.DESCRIPTOR.services_by_name["Lifecycle"])

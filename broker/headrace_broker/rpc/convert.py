@@ -43,10 +43,10 @@ def domain_of(context: Any) -> str:
 text, type_name = fields.text, fields.type_name
 
 
-def job_id(field: str, value: int) -> int:
-    """A job's id."""
+def job_id(field: str, value: int, what: str = "a job id") -> int:
+    """A job's id, or one of the kind."""
     if not 0 < value <= MAX_ID:
-        raise InvalidField(field, f"a job id is a positive number, found {value}")
+        raise InvalidField(field, f"{what} is a positive number, found {value}")
     return value
 
 
@@ -80,10 +80,10 @@ def unix_s(field: str, timestamp: Timestamp) -> float:
     return value
 
 
-def page_size(value: int, default: int, most: int) -> int:
+def page_size(value: int, default: int, most: int, *, field: str = "page_size") -> int:
     """A page's size; 0 means the default."""
     if value > most:
-        raise InvalidField("page_size", f"at most {most}, found {value}")
+        raise InvalidField(field, f"at most {most}, found {value}")
     return value or default
 
 

@@ -28,6 +28,8 @@ from headrace_proto.v1 import (
     limits_pb2_grpc,
     logs_pb2,
     logs_pb2_grpc,
+    operations_pb2,
+    operations_pb2_grpc,
     schedules_pb2,
     schedules_pb2_grpc,
     stats_pb2,
@@ -53,6 +55,7 @@ from headrace_broker.rpc.lifecycle import LifecycleService
 from headrace_broker.rpc.limits import LimitsService
 from headrace_broker.rpc.logs import LogsService
 from headrace_broker.rpc.open_doors import DoorsService
+from headrace_broker.rpc.operations import OperationsService
 from headrace_broker.rpc.peers import Peers
 from headrace_broker.rpc.quotas import QuotaLimits, Quotas
 from headrace_broker.rpc.schedules import SchedulesService
@@ -88,6 +91,7 @@ SERVICES = [
             schedules_pb2,
             graph_pb2,
             lifecycle_pb2,
+            operations_pb2,
             certificates_pb2,
             users_pb2,
         )
@@ -119,6 +123,7 @@ class RpcServer:
         graph_pb2_grpc.add_GraphServicer_to_server(GraphService(ownership, reads, graph, jobs), self._server)  # type: ignore[no-untyped-call]
         logs_pb2_grpc.add_LogsServicer_to_server(LogsService(ownership, reads, logs), self._server)  # type: ignore[no-untyped-call]
         lifecycle_pb2_grpc.add_LifecycleServicer_to_server(LifecycleService(ownership, reads, graph, payload_limit), self._server)  # type: ignore[no-untyped-call]
+        operations_pb2_grpc.add_OperationsServicer_to_server(OperationsService(ownership, reads, finder), self._server)  # type: ignore[no-untyped-call]
         add_instances(self._server, ownership)
         doors_pb2_grpc.add_DoorsServicer_to_server(DoorsService(ownership), self._server)  # type: ignore[no-untyped-call]
         add_testing(self._server, ownership, audit)
