@@ -22,12 +22,12 @@ from demo.sights import Seen
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 MOST_BYTES = 150_000
 CHROMIUM = next((path for path in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if os.path.exists(path)), None)
-SIZE = (1280, 800)
+SIZE = (1280, 720)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """`address` may name {graph}, {repaired} and {runs}, jobs of `sights.fill`."""
+    """`address` may name {graph}, {repaired}, {runs} and {operation} of `sights.fill`."""
 
     name: str
     address: str
@@ -40,6 +40,7 @@ PICTURES = (
     Picture("graph", "/jobs/{graph}?tab=graph"),
     Picture("log", "/jobs/{runs}?tab=log", "dark"),
     Picture("data", "/jobs/{repaired}?tab=data&from=0&to=VERSION"),
+    Picture("operation", "/operations/{operation}"),
     Picture("type", "/types/import.rows", "dark"),
 )
 
@@ -49,7 +50,7 @@ async def take(page: Page, base: str, seen: Seen, folder: Path) -> None:
     for picture in PICTURES:
         await page.set_viewport_size({"width": picture.size[0], "height": picture.size[1]})
         await page.emulate_media(color_scheme="dark" if picture.scheme == "dark" else "light")
-        address = picture.address.format(graph=seen.graph, repaired=seen.repaired, runs=seen.runs).replace("VERSION", str(seen.version))
+        address = picture.address.format(graph=seen.graph, repaired=seen.repaired, runs=seen.runs, operation=seen.operation).replace("VERSION", str(seen.version))
         answer = await page.goto(base + address)
         if answer is None or not answer.ok:
             raise SystemExit(f"{address} cannot be shown: {answer.status if answer else 'no answer'}")

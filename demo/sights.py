@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from headrace_client import AdminClient, Client, ScheduleSpec
+from headrace_client import AdminClient, Client, JobFilter, JobSpec, ScheduleSpec
 
 COUNTRIES = ("DE", "FR", "NL", "AT", "XX")
 SETTLED_S = 30.0
@@ -14,12 +14,13 @@ SETTLED_S = 30.0
 @dataclass(frozen=True)
 class Seen:
     """Jobs that are good to look at: one that depends on others, one that failed and was requeued with another payload
-    (`version` of it), and one that runs and logs."""
+    (`version` of it), one that runs and logs; and an operation on many."""
 
     graph: int
     repaired: int
     version: int
     runs: int
+    operation: int
 
 
 async def go_on(client: Client, *, every_s: float = 5.0) -> None:
@@ -53,8 +54,8 @@ async def fill(client: Client, admin: AdminClient, *, pause_s: float = 1.0) -> S
     async with asyncio.timeout(SETTLED_S):
         for job_id in (*imports, orders[0][-1], orders[4][-1]):
             await client.wait(job_id)
-    await _people(client, admin, imports)
-    return Seen(orders[4][-1], imports[0], (await client.get(imports[0])).payload_version, runs[0])
+    operation = await _people(client, admin, imports)
+    return Seen(orders[4][-1], imports[0], (await client.get(imports[0])).payload_version, runs[0], operation)
 
 
 async def _order(client: Client, number: int, country: str) -> list[int]:
@@ -80,10 +81,15 @@ async def _schedules(admin: AdminClient) -> None:
     await admin.pause_schedule("close-month", reason="until the new chart of accounts is there")
 
 
-async def _people(client: Client, admin: AdminClient, imports: list[int]) -> None:
-    """Changes that leave their traces: another payload, a hold, a priority, an abort."""
+async def _people(client: Client, admin: AdminClient, imports: list[int]) -> int:
+    """Changes that leave their traces: another payload, a hold, an operation on many jobs, whose id is returned."""
     await admin.requeue(
         [imports[0]], reason="the file was repaired", payload=b'{"file": "s3://imports/0000-repaired.csv", "rows": 120, "fault": "", "apiToken": "tok-0"}'
     )
     await client.wait(imports[0])
     await admin.update([imports[2]], hold=True, reason="kept for the supplier")
+    await client.submit_many([JobSpec("label.print", {"parcel": f"R{number:06}"}, labels={"batch": "returns"}) for number in range(400)])
+    await admin.abort([(await client.submit("label.print", labels={"batch": "returns"})).job_id], reason="printed by hand")
+    found = JobFilter(types=["label.print"], labels={"batch": "returns"})
+    operation = await admin.start_operation("abort", found, reason="these parcels came back", rate=5)
+    return operation.operation_id

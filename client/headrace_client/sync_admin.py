@@ -64,6 +64,18 @@ class SyncAdminClient(Blocking[AdminClient]):
     list_instance_priorities = Call(AdminClient.list_instance_priorities)
     list_rescores = Call(AdminClient.list_rescores)
 
+    put_alert_channel = Call(AdminClient.put_alert_channel)
+    list_alert_channels = Call(AdminClient.list_alert_channels)
+    delete_alert_channel = Call(AdminClient.delete_alert_channel)
+    test_alert_channel = Call(AdminClient.test_alert_channel)
+    put_alert_rule = Call(AdminClient.put_alert_rule)
+    list_alert_rules = Call(AdminClient.list_alert_rules)
+    delete_alert_rule = Call(AdminClient.delete_alert_rule)
+    add_alert_silence = Call(AdminClient.add_alert_silence)
+    list_alert_silences = Call(AdminClient.list_alert_silences)
+    end_alert_silence = Call(AdminClient.end_alert_silence)
+    list_alert_groups = Call(AdminClient.list_alert_groups)
+
     put_schedule = Call(AdminClient.put_schedule)
     get_schedule = Call(AdminClient.get_schedule)
     list_schedules = Call(AdminClient.list_schedules)

@@ -81,4 +81,18 @@ MUTANTS = (
         "if False:",
         f"{LISTS} -k setting_would_do",
     ),
+    Mutant(
+        "all jobs are meant by an empty filter",
+        f"{WEB}/operations.py",
+        'if wanted == JobFilter() and visit.field("all_jobs") != "true":',
+        "if False:",
+        "tests/web/test_operations.py -k only_by_name",
+    ),
+    Mutant(
+        "a form that is sent twice starts two operations",
+        f"{WEB}/operations.py",
+        'request_id=forms.text("request_id", visit.field("request_id"), 100)',
+        'request_id=""',
+        "tests/web/test_operations.py -k done_once",
+    ),
 )

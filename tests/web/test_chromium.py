@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from headrace_client import AdminClient, Client, ScheduleSpec
@@ -37,6 +38,22 @@ async def page(broker: BrokerProcess) -> AsyncIterator[Page]:
         assert not wrong, wrong
 
 
+async def fill_alerts(base: str, page: Page) -> None:
+    """A channel, a rule and a silence with hostile texts, made by the forms of the page."""
+    await page.goto(f"{base}/alerts")
+    for summary, fields in (
+        ("Webhook: make", {"name": "hook", "url": "http://127.0.0.1:9/" + "x" * 300, "secret": "whsec_" + "a2tr" * 12}),
+        ("Make or replace a rule", {"name": "late", "threshold": "10m", "type": "permanent"}),
+        ("Silence something", {"lasts": "2h", "reason": HOSTILE, "fingerprint": HOSTILE}),
+    ):
+        form = page.locator("details", has=page.locator("summary", has_text=summary))
+        await form.locator("summary").click()
+        for name, value in fields.items():
+            await form.locator(f'[name="{name}"]').fill(value)
+        await form.locator("button").click()
+        await page.wait_for_selector(".notice.done")
+
+
 async def look(page: Page, base: str, path: str) -> None:
     """Opens a page narrow and wide, dark and light, and judges it."""
     for width, scheme in LOOKS:
@@ -54,7 +71,7 @@ async def look(page: Page, base: str, path: str) -> None:
 
 @pytest.mark.timeout(300)
 async def test_pages_of_an_empty_and_of_a_full_broker(page: Page, base: str, client: Client, admin: AdminClient, agent: Process, directory: Path) -> None:
-    for path in ("/", "/jobs", "/agents", "/schedules", "/schedule-new", "/access", "/access?tab=users", "/audit"):
+    for path in ("/", "/jobs", "/agents", "/alerts", "/schedules", "/schedule-new", "/access", "/access?tab=users", "/audit"):
         await look(page, base, path)
     hostile = (await client.submit("nobody", {HOSTILE: HOSTILE}, instance_id=HOSTILE, labels={"a": HOSTILE})).job_id
     await client.abort([hostile], reason=HOSTILE)
@@ -73,6 +90,7 @@ async def test_pages_of_an_empty_and_of_a_full_broker(page: Page, base: str, cli
     await admin.put_user("ada." + "long." * 15, "operator")
     await admin.invite_user("ada." + "long." * 15)
     await admin.disable_user((await admin.put_user("gone", "viewer"))[0].name)
+    await fill_alerts(base, page)
     for path in (
         "/",
         "/jobs",
@@ -80,6 +98,8 @@ async def test_pages_of_an_empty_and_of_a_full_broker(page: Page, base: str, cli
         "/types/echo",
         "/trend?period=1h&by=type",
         "/capacity",
+        "/alerts",
+        f"/alerts?type=echo&source=job_error&fingerprint={quote(HOSTILE)}",
         f"/jobs/{hostile}",
         f"/jobs/{hostile}?tab=data",
         f"/jobs/{failed}",
@@ -90,6 +110,8 @@ async def test_pages_of_an_empty_and_of_a_full_broker(page: Page, base: str, cli
         "/agents",
         "/types/permanent",
         "/type-preview/nobody?name=depth_limit&value=1",
+        "/operations",
+        "/operations/new?deed=requeue&state=error",
         "/schedules",
         "/schedules/nightly/" + "long." * 20,
         "/schedules/poll",

@@ -59,6 +59,20 @@ class ScheduleNotFound(NotFound):
         super().__init__(f"no schedule {name!r} in this domain; `headrace schedules list` shows those that are")
 
 
+class OperationNotFound(NotFound):
+    """No such bulk operation in this domain, or it was forgotten."""
+
+    def __init__(self, operation_id: int) -> None:
+        super().__init__(f"no operation {operation_id} in this domain; `headrace operations list` shows those that are")
+
+
+class AlertPartNotFound(NotFound):
+    """No such channel, rule or silence in this domain; or the silence has ended."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"no alert {kind} {name!r} in this domain; `headrace alerts {kind}s list` shows those that are")
+
+
 class TokenNotFound(NotFound):
     """No valid token of that name in this domain."""
 

@@ -43,10 +43,10 @@ def domain_of(context: Any) -> str:
 text, type_name = fields.text, fields.type_name
 
 
-def job_id(field: str, value: int) -> int:
-    """A job's id."""
+def job_id(field: str, value: int, what: str = "a job id") -> int:
+    """A job's id, or one of the kind."""
     if not 0 < value <= MAX_ID:
-        raise InvalidField(field, f"a job id is a positive number, found {value}")
+        raise InvalidField(field, f"{what} is a positive number, found {value}")
     return value
 
 
@@ -80,10 +80,10 @@ def unix_s(field: str, timestamp: Timestamp) -> float:
     return value
 
 
-def page_size(value: int, default: int, most: int) -> int:
+def page_size(value: int, default: int, most: int, *, field: str = "page_size") -> int:
     """A page's size; 0 means the default."""
     if value > most:
-        raise InvalidField("page_size", f"at most {most}, found {value}")
+        raise InvalidField(field, f"at most {most}, found {value}")
     return value or default
 
 
@@ -327,7 +327,11 @@ _PLAIN = (
     "concurrency_per_key", "depth_limit",
 )  # fmt: skip
 _ENUMS = ("exhausted_state", "on_dependency_failed")
-_DURATIONS = ("timeout", "delete_completed_after", "delete_aborted_after", "delete_error_after", "start_within", "ageing")
+_DURATIONS = (
+    "timeout", "delete_completed_after", "delete_aborted_after", "delete_error_after", "start_within", "ageing",
+    "alert_group_wait", "alert_group_interval", "alert_repeat_interval",
+    "alert_resolve_after",
+)  # fmt: skip
 CLEARABLE = {
     **{name: (name,) for name in (*_PLAIN, *TEXTS, *_ENUMS, "fairness_weights")},
     **{name: (f"{name}_s",) for name in _DURATIONS},
@@ -356,6 +360,8 @@ def settings_values(field: str, message: types_pb2.JobTypeSettings) -> dict[str,
     values |= {name: int(getattr(message, name)) for name in _ENUMS if message.HasField(name)}
     if message.HasField("payload_schema"):
         values["payload_schema"] = Schema(message.payload_schema, f"{field}.payload_schema").text
+    if message.HasField("alert_channels"):
+        values["alert_channels"] = message.alert_channels
     if message.HasField("retry"):
         retry = message.retry
         if retry.HasField("delay"):

@@ -5,7 +5,8 @@ read. A job that moved between the read and the decision is read again, so nothi
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headrace_broker.model import starting
@@ -40,50 +41,72 @@ async def request(
 
     Cancellation: changes that were queued happen all the same.
     """
+
+    def intent(read: Read) -> ChangeIntent | None:
+        if descent is not None:
+            for job_id in read.gone:
+                descent.left(job_id, State.GONE)
+        if not read.found:
+            return None
+        return ChangeIntent(
+            verb, read.found, caller, reason, read.moved, read.done, include_completed, grace_s, force, abort_first, payload, content_type, update, read.holders,
+            read.keys_moved, descent,
+        )  # fmt: skip
+
     results: dict[int, Change] = {}
     todo = list(dict.fromkeys(job_ids))
+    for _ in range(TRIES):
+        results.update((change.job_id, change) for change in await ask(owner, heads, todo, caller.domain, intent) if change is not None)
+        todo = [job_id for job_id in todo if job_id not in results]
+        if not todo:
+            return [results[job_id] for job_id in job_ids]
+    raise Busy(f"jobs {todo[:5]} move too fast to be changed; try again", retry_after_s=1.0)
+
+
+@dataclass(slots=True, eq=False)
+class Read:
+    """Where jobs stood: those `found`, and those that are not there (`gone`). `moved` and `keys_moved` grow until the intent that is made of it is decided."""
+
+    found: list[StoredHead]
+    gone: list[int]
+    holders: dict[UniqueName, int]
+    moved: set[int]
+    keys_moved: set[UniqueName]
+    done: "asyncio.Future[list[Change | None]]"
+
+
+async def ask(owner: "Owner", heads: Heads, job_ids: Sequence[int], domain: str, make: Callable[[Read], ChangeIntent | None]) -> list[Change | None]:
+    """One try: reads where these jobs stand, queues the intent that `make` makes of it (None: there is nothing to ask), and returns what became of each job, in no
+    order; None stands for one that moved meanwhile: ask again. Raises as `request`.
+    """
     moved: set[int] = set()
     keys_moved: set[UniqueName] = set()
     owner.readers.append(moved)
     owner.keyed.readers.append(keys_moved)
     try:
-        for _ in range(TRIES):
-            moved.clear()
-            keys_moved.clear()
-            if owner.in_flight is not None:  # what is being stored now may or may not be in what is read now
-                moved.update(owner.in_flight.event_job)
-                keys_moved.update(owner.in_flight.claims)
-            try:
-                stored = await heads.heads(todo)
-                holders = await heads.unique_holders({name for head in stored.values() if (name := _unique_name(owner, head)) is not None})
-            except ReadFailed as error:
-                raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
-            for job_id in todo:
-                if not visible(owner, stored.get(job_id), caller.domain):
-                    results[job_id] = Change(job_id, None, JobNotFound(job_id))
-                    if descent is not None:
-                        descent.left(job_id, State.GONE)
-            todo = [job_id for job_id in todo if job_id not in results]
-            if not todo:
-                break
-            if owner.refusing is not None:
-                raise owner.refusing
-            done: asyncio.Future[list[Change | None]] = asyncio.get_running_loop().create_future()
-            found = [stored[job_id] for job_id in todo]
-            intent = ChangeIntent(
-                verb, found, caller, reason, moved, done, include_completed, grace_s, force, abort_first, payload, content_type, update, holders, keys_moved, descent
-            )
-            owner.change(intent)
-            results.update({change.job_id: change for change in await done if change is not None})
-            todo = [job_id for job_id in todo if job_id not in results]
-            if not todo:
-                break
-        else:
-            raise Busy(f"jobs {todo[:5]} move too fast to be changed; try again", retry_after_s=1.0)
+        if owner.in_flight is not None:  # what is being stored now may or may not be in what is read now
+            moved.update(owner.in_flight.event_job)
+            keys_moved.update(owner.in_flight.claims)
+        try:
+            stored = await heads.heads(job_ids)
+            holders = await heads.unique_holders({name for head in stored.values() if (name := _unique_name(owner, head)) is not None})
+        except ReadFailed as error:
+            raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
+        found = [stored[job_id] for job_id in job_ids if visible(owner, stored.get(job_id), domain)]
+        there = {head.job_id for head in found}
+        gone = [job_id for job_id in job_ids if job_id not in there]
+        read = Read(found, gone, holders, moved, keys_moved, asyncio.get_running_loop().create_future())
+        missing: list[Change | None] = [Change(job_id, None, JobNotFound(job_id)) for job_id in gone]
+        intent = make(read)
+        if intent is None:
+            return missing
+        if owner.refusing is not None:
+            raise owner.refusing
+        owner.change(intent)
+        return missing + await read.done
     finally:
         owner.readers = [other for other in owner.readers if other is not moved]  # by identity: the sets of two calls may be equal
         owner.keyed.readers = [other for other in owner.keyed.readers if other is not keys_moved]
-    return [results[job_id] for job_id in job_ids]
 
 
 def _unique_name(owner: "Owner", head: StoredHead) -> UniqueName | None:
@@ -130,19 +153,26 @@ def decide(owner: "Owner", round_: Round, intent: ChangeIntent, now: float) -> N
         if intent.descent is not None and intent.descent.must_wait(head.job_id):
             results.append(None)
             continue
-        before, facts = _stands(live or head), round_.batch.rows()
+        before, facts, page = _stands(live or head), round_.batch.rows(), intent.page
         if intent.verb is Verb.UPDATE:
             before |= updates.said(owner.amended.get(head.job_id) or head.amended)
         try:
+            if page is not None:
+                page.check(head.job_id, live.state if live is not None else head.state)
             state = _DECIDE[intent.verb](owner, round_, intent, head, live, now)
-            results.append(Change(head.job_id, state))
-            if round_.batch.rows() > facts:  # an update may find everything as it is asked to be
+            changed = round_.batch.rows() > facts  # an update may find everything as it is asked to be
+            if page is not None:
+                page.sign(round_, head.job_id, live.seq if live is not None else head.seq, changed=changed)
+            elif changed:
                 _audit(round_, intent, head, before, state)
+            results.append(Change(head.job_id, state))
         except BrokerError as error:
             stands = live.state if live is not None else head.state
             results.append(Change(head.job_id, stands, error))
             if intent.descent is not None:
                 intent.descent.left(head.job_id, stands)
+    if intent.page is not None:
+        intent.page.decided(round_, results)
     round_.answers.append((intent.done, results))
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from headrace_broker.model.amended import Update
 from headrace_broker.model.audit import Caller
@@ -15,6 +15,9 @@ from headrace_broker.shards.descents import Descent
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.batch import Body, KeyedRow, UniqueName
 from headrace_broker.store.heads import StoredHead
+
+if TYPE_CHECKING:
+    from headrace_broker.shards.pages import Page
 
 NewJob = tuple[TypeEntry, int, float, Body]
 """(type, priority, available_at in seconds since 1970 by the database's clock or 0 for at once, body)"""
@@ -192,6 +195,7 @@ class ChangeIntent:
     descent: Descent | None = None  # requeue: of jobs that hang together
     replacement: NewJob | None = None  # replace: what the job is to become
     asked: bool = False  # the locks of the jobs that it ends by force were asked for
+    page: "Page | None" = None  # of a bulk operation, which has its own rows in the audit
 
     @property
     def actor(self) -> str:

@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 from headrace_broker.actions.reads import JobReads
 from headrace_broker.actions.tokens import TokenTable
 from headrace_broker.actions.users import Users
+from headrace_broker.alerts.desk import AlertDesk
 from headrace_broker.model.access import Role
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError, NotFound
@@ -58,6 +59,7 @@ class Services:
     users: Users
     tokens: TokenTable
     payload_limit: int
+    alerts: AlertDesk
     redact: tuple[str, ...] = ()  # names of fields that only operators see, as `documents.squeezed`
 
 
@@ -160,11 +162,13 @@ class Manager:
             access,
             account,
             agents,
+            alerts,
             audit,
             job,
             job_changes,
             jobs,
             login,
+            operations,
             overview,
             schedules,
             statistics,
@@ -179,7 +183,7 @@ class Manager:
             *login.Login(services, self._doors, self._html).routes,
             Mount("/static", StaticFiles(directory=render.HERE / "static")),
         ]
-        for module in (overview, jobs, job, job_changes, types, agents, schedules, statistics, audit, access, account):
+        for module in (overview, jobs, job, job_changes, types, agents, operations, alerts, schedules, statistics, audit, access, account):
             for path, page in module.PAGES.items():
                 self.routes.append(Route(_known(path), functools.partial(self._page, page, path)))
             for path, action in module.ACTIONS.items():

@@ -166,6 +166,8 @@ def _value(name: str, text: str) -> model.Value:
         if text.upper() not in type(default).__members__:
             raise InvalidField(name, f"one of {', '.join(member.lower() for member in type(default).__members__)}, found {text!r}")
         return int(type(default)[text.upper()])
+    if name == "alert_channels":
+        return text
     if name in (*model.TEXTS, "fairness_weights"):
         raise InvalidField(name, "`headrace types set` sets it: it is more than fits here")
     if text in ("true", "false"):

@@ -137,7 +137,10 @@ def events(job: Annotated[str, Parameter(help="job id")], *, common: Common | No
     """Show the timeline of a job: who did what, when and why."""
 
     async def command(client: Client, output: Output) -> None:
-        output.rows(await client.events(_one(job)), ["seq", "kind", "at", "state", "run", "attempt", "agent", "actor", "reason", "available_at", "error"])
+        found = await client.events(_one(job))
+        columns = ["seq", "kind", "at", "state", "run", "attempt", "agent", "actor", "reason", "available_at", "error"]
+        told = any(event.kind == "operation" for event in found)
+        output.rows(found, [*columns, "detail"] if told else columns, titles={"detail": "operation, or what holds"})
 
     return run(common or Common(), command)
 
