@@ -11,7 +11,7 @@ NODE_AXE := $(if $(HAS_NODE),tests/web/node_modules/.set-up)
 NODE_PEERS := $(if $(HAS_NODE),benchmarks/node/node_modules/.set-up)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-fast mutants chaos bench fill soak lint format types protos verify lock wheel clean
+.PHONY: help setup demo up screenshots test test-fast mutants chaos bench fill soak lint format types protos verify lock wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ demo: $(STAMP) ## Run the main job: a broker, two agents and a real workload, to
 
 up: $(STAMP) ## Start the same and stay, to look around
 	@$(BIN)/python -m demo --stay
+
+screenshots: $(STAMP) ## Make the pictures of the README anew
+	@$(BIN)/python -m demo.screenshots
 
 # Hundreds of processes are started: without bytecode each would compile everything again.
 test: $(STAMP) $(NODE_EXAMPLE) $(NODE_AXE) ## Run all tests

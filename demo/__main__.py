@@ -13,6 +13,7 @@ from pathlib import Path
 from headrace_client import AdminClient, Client
 from rich.console import Console
 
+from demo import sights
 from demo.servers import MailServer, start_agent, start_broker
 from demo.story import REFUSED_MAILS, Story
 
@@ -55,13 +56,24 @@ async def _main(stay: bool, listen: str) -> int:
         else:
             console.print("[green bold]nothing was lost, doubled or wrong[/green bold]: every result agrees with an independent computation")
         if stay:
-            console.print("it stays up until Ctrl-C")
-            stop = asyncio.Event()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                asyncio.get_running_loop().add_signal_handler(number, stop.set)
-            await stop.wait()
+            shop = await start_agent(directory, address, 3, "demo.orders:agent")
+            stack.push_async_callback(shop.stop)
+            await sights.fill(client, admin)
+            console.print(f"a shop has opened: orders, imports, schedules. It stays up until Ctrl-C; the manager: {ready['web']}")
+            await _until_told(client)
         console.print(f"ended after {time.monotonic() - started:.0f} s; shutting down")
         return 1 if story.problems else 0
+
+
+async def _until_told(client: Client) -> None:
+    """Orders keep coming until Ctrl-C."""
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with asyncio.TaskGroup() as tasks:
+        orders = tasks.create_task(sights.go_on(client))
+        await stop.wait()
+        orders.cancel()
 
 
 def main() -> None:

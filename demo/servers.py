@@ -61,11 +61,11 @@ async def start_broker(directory: Path, listen: str) -> tuple[Server, dict[str, 
     return Server("broker", process), json.loads(line)
 
 
-async def start_agent(directory: Path, broker: str, number: int) -> Server:
+async def start_agent(directory: Path, broker: str, number: int, agent: str = "demo.handlers:agent") -> Server:
     """An agent with the demo's handlers."""
     log = open(directory / f"agent-{number}.log", "wb")  # noqa: SIM115
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "headrace_agent", "run", "demo.handlers:agent", "--broker", broker, stdout=log, stderr=log,
+        sys.executable, "-m", "headrace_agent", "run", agent, "--broker", broker, stdout=log, stderr=log,
         env={**os.environ, "HEADRACE_DEMO_DIR": str(directory)}, cwd=Path(__file__).parent.parent,
     )  # fmt: skip
     log.close()

@@ -25,17 +25,22 @@ import structlog
 from headrace_broker import __version__
 from headrace_broker.actions.certificates import Revocations
 from headrace_broker.actions.passwords import Passwords
+from headrace_broker.actions.search import Search
 from headrace_broker.actions.tokens import TokenTable
 from headrace_broker.actions.users import Users
+from headrace_broker.alerts.desk import AlertDesk
+from headrace_broker.alerts.duty import Alerting
+from headrace_broker.alerts.facts import Watch
 from headrace_broker.config import Config, masked
 from headrace_broker.http import HttpServer, http_app
-from headrace_broker.maintenance import tidy_inbox
+from headrace_broker.maintenance import tidy_inbox, tidy_operations
 from headrace_broker.maintenance.index_logs import IndexLogs
 from headrace_broker.maintenance.loop import repeat
 from headrace_broker.maintenance.retention import Retention
 from headrace_broker.maintenance.rollup import PERIOD_S as ROLLUP_PERIOD_S
 from headrace_broker.maintenance.rollup import Rollup
 from headrace_broker.maintenance.tidy_inbox import TidyInbox
+from headrace_broker.maintenance.tidy_operations import TidyOperations
 from headrace_broker.maintenance.watch_doors import WatchDoors
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.access import hash_of, new_secret
@@ -49,8 +54,10 @@ from headrace_broker.rpc.server import RpcServer
 from headrace_broker.shards import reception
 from headrace_broker.shards.owner import OwnerLimits
 from headrace_broker.shards.ownership import Ownership
+from headrace_broker.shards.type_figures import type_figures
 from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import partitions
+from headrace_broker.store.alerts import AlertStore
 from headrace_broker.store.audit import AuditStore
 from headrace_broker.store.certificates import CertificateStore
 from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
@@ -67,6 +74,8 @@ from headrace_broker.store.statistics import Statistics
 from headrace_broker.store.tokens import TokenStore
 from headrace_broker.store.users import UserStore
 from headrace_broker.tls import Files, Tls
+from headrace_broker.type_series import MOST_TYPES, TypeSeries
+from headrace_broker.web.documents import secret_names
 from headrace_broker.web.manager import Manager, Services
 from headrace_broker.web.sessions import Sessions
 from headrace_broker.web.watch import watch
@@ -151,7 +160,11 @@ class _App:
         ownership = Ownership(dsn=self._dsn, pool=pool, types=types, limits=limits, metrics=self._metrics, address=address, version=__version__)
         ownership.testing = options.testing
         ownership.reader = DoorReader(options.payload_limit_bytes)
+        ownership.find_ids = lambda owner: Search(owner, finder).ids
         self._metrics.gauges(lambda: _gauges(ownership, pool))
+        alert_store = AlertStore(pool)
+        desk = AlertDesk(alert_store, ownership)
+        self._metrics.registry.register(TypeSeries(lambda: type_figures(ownership.owner, MOST_TYPES) if ownership.ready.is_set() else ()))
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as exits:
             exits.callback(passwords.close)
             server = RpcServer(
@@ -161,6 +174,7 @@ class _App:
                 revocations=revocations, certificates=options.tls_client_ca is not None,
                 connections=ConnectionLimits(**{name: getattr(options, name) for name in ConnectionLimits.__slots__}),
                 quotas=QuotaLimits(**{name: getattr(options, f"quota_{name}") for name in QuotaLimits.__slots__}),
+                alerts=desk,
             )  # fmt: skip
             exits.push_async_callback(server.stop, 0)
             bound = await server.start(options.listen, _keys(self._tls) if self._tls is not None else None)
@@ -168,7 +182,9 @@ class _App:
             if options.http_listen != "off":
                 monotonic = asyncio.get_running_loop().time
                 sessions = Sessions(monotonic)
-                services = Services(ownership, reads, statistics, audit, finder, users, tokens, options.payload_limit_bytes)
+                services = Services(
+                    ownership, reads, statistics, audit, finder, GraphReads(pool), users, tokens, options.payload_limit_bytes, desk, secret_names(options.redact)
+                )
                 manager = Manager(services, sessions, __version__, LEAST, monotonic)
                 side.append(tasks.create_task(watch(sessions, users, tokens, refresh_tokens=not auth)))
                 http = self._open_http(ownership, manager)
@@ -178,10 +194,14 @@ class _App:
             retention = Retention(Retirement(pool), functools.partial(partitions.ranges, pool), lambda: ownership.owner.clock.now_s(), self._metrics)
             index_logs = IndexLogs(LogIndexes(pool), lambda: ownership.owner.clock.now_s())
             rollup = Rollup(statistics, lambda: ownership.owner)
+            forget = TidyOperations(ownership.operation_store)
             tidy = TidyInbox(ownership.inbox, lambda: ownership.owner.doors.cursor.done)
+            alerting = Alerting(alert_store, ownership, Watch(statistics, ownership.inbox, ownership.health, asyncio.get_running_loop().time))
             side += [
+                tasks.create_task(alerting.run()),
                 tasks.create_task(repeat("doors", WatchDoors(ownership.inbox, lambda job_id: ownership.owner.live(job_id)).run_once, period_s=10.0, ownership=ownership)),
                 tasks.create_task(repeat("inbox", tidy.run_once, period_s=tidy_inbox.PERIOD_S, ownership=ownership)),
+                tasks.create_task(repeat("operations", forget.run_once, period_s=tidy_operations.PERIOD_S, ownership=ownership)),
                 tasks.create_task(self._report_health(server, ownership)),
                 tasks.create_task(self._refresh(types, ownership)),
                 tasks.create_task(repeat("retention", retention.run_once, period_s=options.retention_period_s, ownership=ownership)),

@@ -25,6 +25,10 @@ class Options(BaseModel):
     http_listen: str = Field("127.0.0.1:7280", description="HOST:PORT for the manager's pages, /metrics, /healthz and /readyz, or off")
     behind_proxy: bool = Field(False, description="the HTTP listener is reached through a proxy alone: believe its X-Forwarded-Prefix, -Proto, -Host and -For")
     login_link: bool = Field(False, description="print a link at start that logs in to the manager once; without --database-url there is always one")
+    redact: str = Field(
+        "password,passwd,passphrase,secret,token,apikey,authorization,credential,privatekey,cookie",
+        description="names, with commas, of payload and result fields and of labels whose values the manager's pages mask for everybody below the role operator",
+    )
     lease_s: float = Field(30.0, ge=3, le=3600, description="seconds until the lease of a silent agent ends; at least 3 heartbeats")
     heartbeat_s: float = Field(5.0, ge=1, le=600, description="seconds between heartbeats of an agent")
     disconnect_grace_s: float = Field(3.0, ge=1, le=3600, description="seconds an agent has to come back after its connection was seen to close")

@@ -9,7 +9,10 @@ import structlog
 def set_up(level: str, form: str) -> None:
     """Configures structlog, and the standard library's logging for what libraries say."""
     number = getattr(logging, level.upper())
-    renderer = structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    console = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+    )  # with locals it takes seconds of the event loop
+    renderer = structlog.processors.JSONRenderer() if form == "json" else console
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

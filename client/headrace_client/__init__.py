@@ -6,6 +6,7 @@ async with Client("broker:7233") as client:
 """
 
 from headrace_client.admin import AdminClient
+from headrace_client.alerts import AlertChannel, AlertGroup, AlertRule, AlertSilence, EmailChannel, WebhookChannel
 from headrace_client.client import Client
 from headrace_client.codecs import AesGcm, Zstd
 from headrace_client.credentials import TokenFile
@@ -32,13 +33,20 @@ from headrace_client.errors import (
 from headrace_client.graph import Batch, BatchStatus, Dependency, Edge, JobGraph
 from headrace_client.limits import RateLimit
 from headrace_client.models import Job, JobFilter, JobSpec, Order, State, Submitted
+from headrace_client.operations import Action, Operation, OperationState
 from headrace_client.schedules import Schedule, ScheduleSpec
-from headrace_client.sync import SyncClient
+from headrace_client.sync import SyncBatch, SyncClient
+from headrace_client.sync_admin import SyncAdminClient
 
 __version__ = "0.1.0"
 __all__ = [
+    "Action",
     "AdminClient",
     "AesGcm",
+    "AlertChannel",
+    "AlertGroup",
+    "AlertRule",
+    "AlertSilence",
     "Batch",
     "BatchStatus",
     "BrokerFault",
@@ -50,6 +58,7 @@ __all__ = [
     "Conflict",
     "Dependency",
     "Edge",
+    "EmailChannel",
     "ForkError",
     "HeadraceError",
     "InvalidRequest",
@@ -59,6 +68,8 @@ __all__ = [
     "JobGraph",
     "JobSpec",
     "NotFound",
+    "Operation",
+    "OperationState",
     "Order",
     "PermissionDenied",
     "QueueFull",
@@ -68,11 +79,14 @@ __all__ = [
     "ScheduleSpec",
     "State",
     "Submitted",
+    "SyncAdminClient",
+    "SyncBatch",
     "SyncClient",
     "TokenFile",
     "Unauthenticated",
     "Unavailable",
     "UniqueKeyTaken",
     "WaitTimeout",
+    "WebhookChannel",
     "Zstd",
 ]

@@ -10,26 +10,31 @@ from headrace_proto.wire import DEPENDENCY_POLICY_NUMBERS, STATE_NUMBERS, to_dat
 
 from headrace_client import limits, models, trends
 from headrace_client.access import AccessCalls
+from headrace_client.alerts import AlertCalls
 from headrace_client.certificates import CertificateCalls
 from headrace_client.encode import build, duration, timestamp
 from headrace_client.errors import InvalidRequest
 from headrace_client.lifecycle import RetentionPreview, retention_preview
 from headrace_client.limits import Domain, Pause
 from headrace_client.models import AgentInfo, Alert, Door, InstancePriority, JobType, Overview, Rescore
+from headrace_client.operations import OperationCalls
 from headrace_client.schedules import ScheduleCalls
 from headrace_client.trends import Trend, TypeCapacity
 from headrace_client.users import UserCalls
 
-_DURATIONS = ("timeout_s", "delete_completed_after_s", "delete_aborted_after_s", "delete_error_after_s", "start_within_s", "ageing_s")
+_DURATIONS = (
+    "timeout_s", "delete_completed_after_s", "delete_aborted_after_s", "delete_error_after_s", "start_within_s", "ageing_s", "alert_group_wait_s",
+    "alert_group_interval_s", "alert_repeat_interval_s", "alert_resolve_after_s",
+)  # fmt: skip
 _RETRY = ("retry_delay_s", "retry_factor", "retry_max_s", "retry_jitter")
 _NUMBERS = ("priority", "ageing_max", "max_attempts", "max_losses", "log_limit_lines", "log_limit_bytes", "concurrency", "concurrency_per_key", "depth_limit")
 _SWITCHES = ("paused", "alert_on_error", "alert_on_abort")
-SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state", "on_dependency_failed", "rate_limit", "fairness_weights", "payload_schema")
+SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state", "on_dependency_failed", "rate_limit", "fairness_weights", "payload_schema", "alert_channels")
 """Names of job type settings: seconds as float, numbers, true or false; exhausted_state "error" or "aborted", on_dependency_failed "abort", "error" or "wait",
-rate_limit a RateLimit, fairness_weights a dict by key, payload_schema a dict or JSON text."""
+rate_limit a RateLimit, fairness_weights a dict by key, payload_schema a dict or JSON text, alert_channels names with commas between them."""
 
 
-class AdminClient(AccessCalls, CertificateCalls, ScheduleCalls, UserCalls):
+class AdminClient(AccessCalls, CertificateCalls, ScheduleCalls, OperationCalls, UserCalls, AlertCalls):
     """Calls over several jobs give a result for each. Errors are those of `headrace_client.errors`; a repeated call does no harm."""
 
     async def list_types(self) -> list[JobType]:

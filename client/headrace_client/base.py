@@ -16,7 +16,7 @@ from headrace_client.channel import Brokers, Stubs, backoff_s, metadata
 from headrace_client.codecs import Codec, Codecs
 from headrace_client.credentials import Pairs, Token, refuse_plaintext
 from headrace_client.encode import build, duration, new_payload
-from headrace_client.errors import NotFound, QuotaExceeded, ResultUnknown, Unavailable, connect_problem, from_rpc, left_nothing, never_sent
+from headrace_client.errors import InvalidRequest, NotFound, QuotaExceeded, ResultUnknown, Unavailable, connect_problem, from_rpc, left_nothing, never_sent
 from headrace_client.models import JobResult
 from headrace_client.tls import Tls
 
@@ -70,7 +70,7 @@ class Base:
 
     async def requeue(
         self, job_ids: Sequence[int], *, reason: str = "", include_completed: bool = False, data: Any = None, payload: bytes | None = None, content_type: str = "",
-        abort_first: bool = False, grace_s: float | None = None,
+        abort_first: bool = False, grace_s: float | None = None, descendants: bool = False,
     ) -> list[JobResult]:  # fmt: skip
         """Starts a new run of settled jobs, of completed ones only with `include_completed`; one result for each, in order.
 
@@ -78,7 +78,14 @@ class Base:
             data, payload: input of the new run, as in `submit`; without them the same again.
             abort_first: jobs that are not settled are aborted first, and run again once they have ended; this does not wait for it. What completes meanwhile stays
                 completed, unless `include_completed`. `grace_s`: how long their handlers may take.
+            descendants: with each job whatever failed below it, in the graph, is requeued; the result of the job is followed by theirs. Each waits for those of its
+                dependencies that run again. A new input, and `include_completed`, concern the jobs that are named.
         """
+        if descendants:
+            if abort_first or grace_s is not None:
+                message = "abort_first does not go together with descendants: abort the job, wait until it has ended, and requeue it then"
+                raise InvalidRequest(message, details={"field": "abort_first"})
+            return await self._requeue_descendants(job_ids, reason, include_completed, new_payload(data, payload), content_type)
         results: dict[int, JobResult] = {}
         for ids, encoded in await self._new_payloads(job_ids, new_payload(data, payload)):
             request = build(
@@ -87,6 +94,18 @@ class Base:
             )  # fmt: skip
             results.update((item.job_id, models.result(item)) for item in (await self._call(lambda stubs: stubs.admin.RequeueJobs, request)).results)
         return [results[job_id] for job_id in job_ids]
+
+    async def _requeue_descendants(
+        self, job_ids: Sequence[int], reason: str, include_completed: bool, payload: bytes | None, content_type: str
+    ) -> list[JobResult]:  # fmt: skip
+        found: list[JobResult] = []
+        for ids, encoded in await self._new_payloads(job_ids, payload):
+            for job_id in ids:
+                request = build(
+                    lifecycle_pb2.RequeueDescendantsRequest, job_id=job_id, reason=reason, include_completed=include_completed, payload=encoded, content_type=content_type
+                )
+                found += [models.result(item) for item in (await self._call(lambda stubs: stubs.lifecycle.RequeueDescendants, request)).results]
+        return found
 
     async def abort(self, job_ids: Sequence[int], *, reason: str = "", grace_s: float | None = None, force: bool = False) -> list[JobResult]:
         """Ends waiting jobs and has running ones stopped; `force` ends those at once, without waiting for their agents."""

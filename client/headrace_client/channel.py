@@ -13,6 +13,7 @@ from headrace_proto.v1 import (
     access_pb2_grpc,
     admin_pb2_grpc,
     agents_pb2_grpc,
+    alerts_pb2_grpc,
     certificates_pb2_grpc,
     doors_pb2_grpc,
     graph_pb2_grpc,
@@ -21,6 +22,7 @@ from headrace_proto.v1 import (
     lifecycle_pb2_grpc,
     limits_pb2_grpc,
     logs_pb2_grpc,
+    operations_pb2_grpc,
     schedules_pb2_grpc,
     stats_pb2_grpc,
     testing_pb2_grpc,
@@ -96,7 +98,9 @@ class Stubs:
         self.access: Any = access_pb2_grpc.AccessStub(channel)  # type: ignore[no-untyped-call]
         self.certificates: Any = certificates_pb2_grpc.CertificatesStub(channel)  # type: ignore[no-untyped-call]
         self.logs: Any = logs_pb2_grpc.LogsStub(channel)  # type: ignore[no-untyped-call]
+        self.operations: Any = operations_pb2_grpc.OperationsStub(channel)  # type: ignore[no-untyped-call]
         self.schedules: Any = schedules_pb2_grpc.SchedulesStub(channel)  # type: ignore[no-untyped-call]
+        self.alerts: Any = alerts_pb2_grpc.AlertsStub(channel)  # type: ignore[no-untyped-call]
         self.stats: Any = stats_pb2_grpc.StatsStub(channel)  # type: ignore[no-untyped-call]
         self.users: Any = users_pb2_grpc.UsersStub(channel)  # type: ignore[no-untyped-call]
         self.testing: Any = testing_pb2_grpc.TestingStub(channel)  # type: ignore[no-untyped-call]

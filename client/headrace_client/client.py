@@ -17,7 +17,7 @@ from headrace_client.channel import backoff_s
 from headrace_client.encode import Spec, batches, build, check_id, encode_fields, filter_message, put
 from headrace_client.errors import HeadraceError, InvalidRequest, NotFound, QueueFull, Unavailable, WaitTimeout, from_rpc
 from headrace_client.graph import GraphCalls
-from headrace_client.lifecycle import Run, run_of
+from headrace_client.lifecycle import PayloadVersion, Run, payload_version, run_of
 from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobFilter, JobPage, JobSpec, LogLine, Order, State, Submitted
 from headrace_client.submitter import Submitter, failure_error
 
@@ -59,9 +59,9 @@ class Client(GraphCalls):
         `delete_after_s`: it is deleted this long after it has settled, whatever its type says.
 
         With a `key` the call is repeated safely: the same key and body give the same job. Without one it is repeated only when surely nothing was stored.
-        At most one waiting or processing job has a `unique_key`: when another one has it, `on_conflict` "return" (the default) gives that job, as existing, and "reject"
-        raises UniqueKeyTaken. A job that `depends_on` others is granted when all of them have completed. `wait_for_room`: where a depth limit is reached, try again after
-        the broker's delay, as long as the time lasts.
+        At most one waiting or processing job has a `unique_key`: when another one has it, `on_conflict` "return" (the default) gives that job, as existing, "reject"
+        raises UniqueKeyTaken, and "replace" gives that job the payload, priority, labels, start time and deletion of this call, if it waits. A job that `depends_on`
+        others is granted when all of them have completed. `wait_for_room`: where a depth limit is reached, try again after the broker's delay, as long as the time lasts.
 
         `batch_id`: it becomes a member of this batch. `parent_id`: the job whose handler submits it; `JobContext.submit` sets it.
 
@@ -146,9 +146,9 @@ class Client(GraphCalls):
             for place in places:
                 results[place] = error
             return results
-        existing, self._pressure = set(answer.existing), answer.pressure
+        existing, replaced, self._pressure = set(answer.existing), set(answer.replaced), answer.pressure
         for index, (place, job_id) in enumerate(zip(places, answer.job_ids, strict=True)):
-            results[place] = Submitted(job_id, index in existing, answer.pressure)
+            results[place] = Submitted(job_id, index in existing, answer.pressure, index in replaced)
         for failure in answer.failures:
             results[places[failure.index]] = failure_error(failure)
         return results
@@ -282,6 +282,17 @@ class Client(GraphCalls):
         request = build(lifecycle_pb2.ListRunsRequest, job_id=check_id(job_id), view=_VIEWS[full], before_run=before_run, page_size=limit)
         answer = await self._call(lambda stubs: stubs.lifecycle.ListRuns, request)
         return [self._read_run(run_of(item), answer.type) for item in answer.runs]
+
+    async def payloads(self, job_id: int, *, before_version: int = 0, limit: int = 50) -> "builtins_list[PayloadVersion]":
+        """The versions of a job's payload (below one), newest first, without the payloads."""
+        request = build(lifecycle_pb2.ListPayloadsRequest, job_id=check_id(job_id), before_version=before_version, page_size=limit)
+        return [payload_version(item) for item in (await self._call(lambda stubs: stubs.lifecycle.ListPayloads, request)).versions]
+
+    async def payload(self, job_id: int, version: int) -> PayloadVersion:
+        """One version of a job's payload. Raises NotFound, InvalidRequest for a version that it never had, and CodecError when the client's codecs cannot read it."""
+        answer = await self._call(lambda stubs: stubs.lifecycle.GetPayload, build(lifecycle_pb2.GetPayloadRequest, job_id=check_id(job_id), version=version))
+        payload = self._codecs.decode(answer.payload, answer.type, "payload") if self._codecs is not None and answer.payload else answer.payload
+        return payload_version(answer.version, payload)
 
     async def logs(self, job_id: int, *, lease_epoch: int = 0, min_level: str = "debug") -> AsyncGenerator[LogLine, None]:
         """What handlers logged for a job, oldest first; of one attempt when `lease_epoch` is given."""

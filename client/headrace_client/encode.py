@@ -22,6 +22,7 @@ _to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 UNIQUE_CONFLICTS: dict[str, types_pb2.UniqueConflict] = {
     "": types_pb2.UNIQUE_CONFLICT_UNSPECIFIED, "return": types_pb2.UNIQUE_CONFLICT_RETURN, "reject": types_pb2.UNIQUE_CONFLICT_REJECT,
+    "replace": types_pb2.UNIQUE_CONFLICT_REPLACE,
 }  # fmt: skip
 """What callers write, and the number on the wire."""
 

@@ -26,7 +26,7 @@ class InvalidRequest(HeadraceError):
 
 
 class NotFound(HeadraceError):
-    """No such job, type, agent or schedule in this domain."""
+    """No such job, type, agent, schedule or operation in this domain."""
 
 
 class Unauthenticated(HeadraceError):
@@ -117,6 +117,8 @@ CLASSES: dict[Reason, type[HeadraceError]] = {
     Reason.TYPE_NOT_FOUND: NotFound,
     Reason.AGENT_NOT_FOUND: NotFound,
     Reason.SCHEDULE_NOT_FOUND: NotFound,
+    Reason.OPERATION_NOT_FOUND: NotFound,
+    Reason.ALERT_PART_NOT_FOUND: NotFound,
     Reason.TOKEN_NOT_FOUND: NotFound,
     Reason.TOKEN_NAME_TAKEN: Conflict,
     Reason.USER_NOT_FOUND: NotFound,

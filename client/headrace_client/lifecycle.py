@@ -43,6 +43,18 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class PayloadVersion:
+    """A version of a job's payload: 0 is that of the submission, the others are the events that brought them. `payload` only where one was asked for."""
+
+    version: int
+    at: datetime
+    actor: str
+    content_type: str
+    payload_bytes: int
+    payload: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class DueJobs:
     """How many jobs are gone by a time."""
 
@@ -84,6 +96,11 @@ def run_of(message: lifecycle_pb2.Run) -> Run:
         message.losses, models._time(message, "started_at"), message.agent, models.error(message), message.payload_version, message.payload_bytes, message.payload,
         message.result_bytes, message.result,
     )  # fmt: skip
+
+
+def payload_version(message: lifecycle_pb2.PayloadVersion, payload: bytes = b"") -> PayloadVersion:
+    """A version of a payload from its message."""
+    return PayloadVersion(message.version, to_datetime(message.at), message.actor, message.content_type, message.payload_bytes, payload)
 
 
 def retention_preview(message: lifecycle_pb2.PreviewRetentionResponse) -> RetentionPreview:

@@ -62,12 +62,14 @@ class JobSpec:
 class Submitted:
     """A stored job. `existing`: an earlier call had stored it, and its idempotency key was known or it has the unique key.
 
+    `replaced` (`on_conflict="replace"`): the existing job waited, and is as this call says now; False: it runs, and stays as it is.
     `pressure`: how full a depth limit is that it met, from 0.8 on: submit slower. 0: there is room, or no limit.
     """
 
     job_id: int
     existing: bool = False
     pressure: float = 0.0
+    replaced: bool = False
 
 
 @dataclass(frozen=True, slots=True)

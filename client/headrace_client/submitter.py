@@ -270,10 +270,10 @@ class Submitter:
             else:
                 _fail(waiting, error)
         refused = {failure.index for failure in results.failures}
-        existing, pressure = set(results.existing), results.pressure
+        existing, replaced, pressure = set(results.existing), set(results.replaced), results.pressure
         for index, (waiting, job_id) in enumerate(zip(batch, results.job_ids, strict=False)):
             if index not in refused and not waiting.done.done():
-                waiting.done.set_result(Submitted(job_id, index in existing, pressure))
+                waiting.done.set_result(Submitted(job_id, index in existing, pressure, index in replaced))
 
     def _broken(self, error: HeadraceError, *, connected: bool) -> None:
         """Decides what becomes of what was sent and not answered."""

@@ -1,27 +1,22 @@
 """The clients for code without asyncio: the same methods, blocking, over one event loop in a thread of its own. Safe to use from several threads."""
 
-import asyncio
-import os
-import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
+from headrace_client.blocking import Blocking
 from headrace_client.client import Client
 from headrace_client.codecs import Codec
 from headrace_client.credentials import Token
-from headrace_client.errors import ClientClosed, ForkError, HeadraceError
+from headrace_client.errors import HeadraceError
 from headrace_client.graph import BatchStatus, Dependency, JobGraph
-from headrace_client.lifecycle import Run
+from headrace_client.lifecycle import PayloadVersion, Run
 from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobFilter, JobPage, JobResult, JobSpec, LogLine, Order, State, Submitted
 
-T = TypeVar("T")
 
-
-class SyncClient:
+class SyncClient(Blocking[Client]):
     """See `Client` for what each method does and raises. Use as a context manager, or call `close`."""
 
     def __init__(
@@ -29,40 +24,13 @@ class SyncClient:
         tls_client_cert: str | Path | None = None, tls_client_key: str | Path | None = None, actor: str | None = None, on_behalf_of: str | None = None,
         timeout_s: float = 30.0, codecs: Sequence[Codec] = (),
     ) -> None:  # fmt: skip
-        self._pid = os.getpid()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="headrace-client", daemon=True)
-        self._thread.start()
-
-        async def make() -> Client:
-            return Client(
+        """See `Client`."""
+        super().__init__(
+            lambda: Client(
                 broker, domain=domain, token=token, tls_ca=tls_ca, tls_client_cert=tls_client_cert, tls_client_key=tls_client_key, actor=actor,
                 on_behalf_of=on_behalf_of, timeout_s=timeout_s, codecs=codecs,
-            )  # fmt: skip
-
-        try:
-            self._client = self._run(make())
-        except HeadraceError:
-            self._stop()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes all connections and ends the thread."""
-        if self._loop.is_closed() or os.getpid() != self._pid:
-            return
-        self._run(self._client.close())
-        self._stop()
-
-    def _stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+            )
+        )  # fmt: skip
 
     def submit(
         self, type: str, data: Any = None, *, payload: bytes | None = None, content_type: str = "", instance_id: str = "", key: str = "",  # noqa: A002
@@ -93,9 +61,27 @@ class SyncClient:
         """The jobs that a job depends on, with their results."""
         return self._run(self._client.dependencies(job_id, max_bytes=max_bytes))
 
-    def create_batch(self, type: str, data: Any = None, *, instance_id: str = "", key: str = "") -> Submitted:  # noqa: A002
+    def submit_stream(
+        self, specs: Iterable[JobSpec], *, batch: int = 500, in_hand: int = 4, wait_for_room: bool = False
+    ) -> Iterator[Submitted | HeadraceError]:  # fmt: skip
+        """Stores jobs as they come; `specs` is read in the client's own thread."""
+        return self._iterate(lambda: self._client.submit_stream(specs, batch=batch, in_hand=in_hand, wait_for_room=wait_for_room))
+
+    def create_batch(
+        self, type: str, data: Any = None, *, payload: bytes | None = None, content_type: str = "", instance_id: str = "", key: str = "",  # noqa: A002
+        priority: int = 0, delay_s: float = 0.0, start_at: datetime | None = None, labels: Mapping[str, str] | None = None, trace_context: str = "",
+    ) -> Submitted:  # fmt: skip
         """Stores the callback of a new batch."""
-        return self._run(self._client.create_batch(type, data, instance_id=instance_id, key=key))
+        return self._run(
+            self._client.create_batch(
+                type, data, payload=payload, content_type=content_type, instance_id=instance_id, key=key, priority=priority, delay_s=delay_s, start_at=start_at,
+                labels=labels, trace_context=trace_context,
+            )
+        )  # fmt: skip
+
+    def batch(self, type: str, data: Any = None, **options: Any) -> "SyncBatch":  # noqa: A002
+        """A batch that is sealed at the end of the block."""
+        return SyncBatch(self, type, data, options)
 
     def seal_batch(self, batch_id: int) -> None:
         """Ends the adding of members."""
@@ -127,12 +113,12 @@ class SyncClient:
 
     def iter_jobs(
         self, *, types: Sequence[str] = (), states: Sequence[State | str] = (), instance_id: str = "", created_from: datetime | None = None,
-        created_to: datetime | None = None, where: JobFilter | None = None, order: Order | str = Order.NEWEST,
+        created_to: datetime | None = None, where: JobFilter | None = None, order: Order | str = Order.NEWEST, page_size: int = 200,
     ) -> Iterator[Job]:  # fmt: skip
         """All jobs that match."""
         return self._iterate(
             lambda: self._client.iter_jobs(
-                types=types, states=states, instance_id=instance_id, created_from=created_from, created_to=created_to, where=where, order=order
+                types=types, states=states, instance_id=instance_id, created_from=created_from, created_to=created_to, where=where, order=order, page_size=page_size
             )
         )
 
@@ -160,6 +146,14 @@ class SyncClient:
         """The runs of a job."""
         return self._run(self._client.runs(job_id, full=full, before_run=before_run, limit=limit))
 
+    def payloads(self, job_id: int, *, before_version: int = 0, limit: int = 50) -> "builtins_list[PayloadVersion]":
+        """The versions of a job's payload."""
+        return self._run(self._client.payloads(job_id, before_version=before_version, limit=limit))
+
+    def payload(self, job_id: int, version: int) -> PayloadVersion:
+        """One of them."""
+        return self._run(self._client.payload(job_id, version))
+
     def events(self, job_id: int) -> "builtins_list[Event]":
         """A job's timeline."""
         return self._run(self._client.events(job_id))
@@ -174,13 +168,13 @@ class SyncClient:
 
     def requeue(
         self, job_ids: Sequence[int], *, reason: str = "", include_completed: bool = False, data: Any = None, payload: bytes | None = None, content_type: str = "",
-        abort_first: bool = False, grace_s: float | None = None,
+        abort_first: bool = False, grace_s: float | None = None, descendants: bool = False,
     ) -> "builtins_list[JobResult]":  # fmt: skip
         """Starts a new run of settled jobs."""
         return self._run(
             self._client.requeue(
                 job_ids, reason=reason, include_completed=include_completed, data=data, payload=payload, content_type=content_type, abort_first=abort_first,
-                grace_s=grace_s,
+                grace_s=grace_s, descendants=descendants,
             )
         )  # fmt: skip
 
@@ -213,40 +207,36 @@ class SyncClient:
         """Deletes settled jobs."""
         return self._run(self._client.purge(job_ids, reason=reason))
 
-    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        if os.getpid() != self._pid or self._loop.is_closed():
-            coroutine.close()
-            if os.getpid() != self._pid:
-                raise ForkError("this client was made before the process was forked; neither its thread nor gRPC survives that: make a new client in the child")
-            raise ClientClosed("this client is closed: make a new one")
-        future: Future[T] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
 
-    def _iterate(self, make: Callable[[], AsyncGenerator[T, None]]) -> Iterator[T]:
-        iterator = make()
+class SyncBatch:
+    """See `Batch`; a plain context manager."""
 
-        async def step() -> tuple[bool, Any]:
-            try:
-                return True, await anext(iterator)
-            except StopAsyncIteration:
-                return False, None
+    def __init__(self, client: SyncClient, type_: str, data: Any, options: dict[str, Any]) -> None:
+        self._client = client
+        self._type = type_
+        self._data = data
+        self._options = options
+        self.batch_id = 0
 
-        async def end() -> None:
-            await iterator.aclose()
+    def __enter__(self) -> Self:
+        self.batch_id = self._client.create_batch(self._type, self._data, **self._options).job_id
+        return self
 
-        try:
-            while True:
-                more, item = self._run(step())
-                if not more:
-                    return
-                yield item
-        finally:
-            if not self._loop.is_closed():
-                self._run(end())
+    def __exit__(self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if error is None:
+            self.seal()
+
+    def submit(self, type: str, data: Any = None, **options: Any) -> Submitted:  # noqa: A002
+        """Stores a member, with the options of `Client.submit`."""
+        return self._client.submit(type, data, batch_id=self.batch_id, **options)
+
+    def seal(self) -> None:
+        """Ends the adding of members."""
+        self._client.seal_batch(self.batch_id)
+
+    def status(self) -> BatchStatus:
+        """How it stands."""
+        return self._client.batch_status(self.batch_id)
 
 
 builtins_list = list

@@ -161,7 +161,7 @@ async def test_a_blocking_client_and_the_command_line_take_unique_keys(broker: B
         return run_command("headrace", "submit", "t", "--unique-key", "u", *words, "-o", "json", environment={"HEADRACE_BROKER": broker.address})
 
     done = await asyncio.to_thread(headrace)
-    assert (done.returncode, json.loads(done.stdout)) == (0, {"job_id": str(first.job_id), "existing": True, "pressure": 0.0})
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"job_id": str(first.job_id), "existing": True, "pressure": 0.0, "replaced": False})
     done = await asyncio.to_thread(headrace, "--on-conflict", "reject")
     told = json.loads(done.stderr)
     assert (done.returncode, told["code"], told["reason"], told["details"]) == (4, "ALREADY_EXISTS", "UNIQUE_KEY_TAKEN", {"job_id": str(first.job_id)})

@@ -9,6 +9,7 @@ from headrace_broker.metrics import Metrics
 from headrace_broker.model.job import Kind, State
 from headrace_broker.shards.checkpoint import Checkpoints
 from headrace_broker.shards.flusher import Flusher
+from headrace_broker.shards.health import FlushHealth
 from headrace_broker.shards.intents import Ending, Verb
 from headrace_broker.store.checkpoints import CheckpointStore
 from headrace_broker.store.ledger import ResultUnknown
@@ -186,7 +187,7 @@ async def test_a_snapshot_is_not_taken_while_keyed_jobs_are_being_stored(machine
     assert machine.ledger is not None
     machine.owner.accept_work()
     checkpoints = Checkpoints(CheckpointStore(machine.pool), None)
-    flusher = Flusher(machine.owner, machine.ledger, never, checkpoints, Metrics())
+    flusher = Flusher(machine.owner, machine.ledger, never, checkpoints, Metrics(), FlushHealth())
     done = machine.owner.submit_keyed((machine.type, 0, 0.0, b"{}"), machine.type.domain_id, "key", b"hash", 2)
     tasks = [asyncio.ensure_future(flusher.run()), asyncio.ensure_future(checkpoints.run())]
     job_id, existing = await done

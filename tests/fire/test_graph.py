@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from headrace_broker.model.amended import Update
 from headrace_broker.model.errors import InvalidState
 from headrace_broker.model.job import Kind, State
 from headrace_broker.model.settings import OnDependencyFailed
-from headrace_broker.shards import graph, reception
-from headrace_broker.shards.intents import Completions, Ending, Verb
+from headrace_broker.shards import changes, graph, reception
+from headrace_broker.shards.intents import Change, Completions, Ending, Verb
 from headrace_broker.store.batch import FullBody
 
 from tests.fire.steps import begin, end, granted, kinds, room
@@ -180,10 +181,12 @@ async def test_a_held_job_that_is_aborted_waits_no_more_and_one_that_had_its_tur
     aborted, released = await _hold(machine, [parent], 2)
     await _change(machine, Verb.ABORT, aborted)
     assert list(machine.owner.graph.waiters[parent]) == [released]
-    assert not machine.owner.lanes.is_stale(aborted)
+    [updated] = await _asked(machine, Verb.UPDATE, released, update=Update(priority=2))
+    assert updated.error is None
+    assert not machine.owner.lanes.is_stale(aborted) and not machine.owner.lanes.is_stale(released), "they were in no lane"
     await _complete(machine, parent)
     assert await room(machine) == {released}
-    machine.owner.end([Ending(released, 2, Kind.FAILED, machine, error="{}", permanent=True)])
+    machine.owner.end([Ending(released, 3, Kind.FAILED, machine, error="{}", permanent=True)])
     await machine.flush()
     await _change(machine, Verb.PURGE, parent)
     await _change(machine, Verb.REQUEUE, released)
@@ -221,7 +224,7 @@ async def test_a_job_that_has_an_event_in_the_same_round_is_released_in_the_next
     live, round_ = machine.owner.live_jobs[other], machine.owner.build(grant=False)
     [waited_for] = machine.owner.graph.unmet[other]
     live.round = round_.number
-    machine.owner.graph.learn(waited_for, State.COMPLETED, completed=True)
+    machine.owner.graph.learn(waited_for, State.COMPLETED, completed=1, moved=False)
     machine.owner.graph.advance(round_)
     assert not round_.batch.event_job and machine.owner.graph, "it is kept for the next"
 
@@ -257,7 +260,7 @@ async def test_a_standing_that_changes_while_it_is_read_is_read_again(machine: M
     go_on = asyncio.Event()
     standings = machine.heads.standings
 
-    async def slowly(job_ids: Sequence[int]) -> dict[int, tuple[State, bool]]:
+    async def slowly(job_ids: Sequence[int]) -> dict[int, tuple[State, int]]:
         found = await standings(job_ids)
         reading.set()
         await go_on.wait()
@@ -341,6 +344,45 @@ async def test_an_aborted_callback_lets_its_members_go_and_may_be_requeued(machi
     await _change(machine, Verb.REQUEUE, batch_id)
     await machine.read_standings()
     assert machine.owner.graph.unmet == {batch_id: {first}} and machine.owner.graph.is_open(batch_id)
+
+
+async def test_a_callback_that_is_aborted_and_runs_again_waits_for_its_batch_and_not_for_what_its_members_achieve(machine: Machine) -> None:
+    batch_id, [only] = await _batch(machine, 1)
+    await _change(machine, Verb.SEAL, batch_id)
+    [again] = await _asked(machine, Verb.REQUEUE, batch_id, abort_first=True)
+    assert again.error is None
+    await machine.read_standings()
+    assert machine.owner.graph.unmet == {batch_id: {only}} and not machine.owner.graph.is_open(batch_id)
+    await _change(machine, Verb.ABORT, only)
+    await machine.flush()
+    assert await kinds(machine, batch_id) == ["aborted", "requeued", "dependencies_met"]
+
+
+async def test_a_callback_waits_for_a_member_that_runs_again_although_it_had_completed_once(machine: Machine) -> None:
+    batch_id, [only] = await _batch(machine, 1)
+    await machine.connect({})
+    assert await room(machine) == {only}
+    machine.owner.end([Completions([only], [1], None, machine)])
+    await machine.flush()
+    await _change(machine, Verb.REQUEUE, only)
+    await _change(machine, Verb.SEAL, batch_id)
+    other = machine.put_held([only])  # it has completed once: that is enough for this one
+    await machine.store_keyed()
+    await machine.read_standings()
+    await machine.flush()
+    assert machine.owner.graph.unmet == {batch_id: {only}} and await kinds(machine, other.result()[0]) == ["dependencies_met"]
+    await _change(machine, Verb.ABORT, only)
+    await machine.flush()
+    assert await kinds(machine, batch_id) == ["dependencies_met"]
+
+
+async def _asked(machine: Machine, verb: Verb, job_id: int, **options: Any) -> list[Change]:
+    task = asyncio.ensure_future(changes.request(machine.owner, machine.heads, verb, [job_id], caller=TESTER, reason="", **options))
+    while not task.done():
+        if machine.owner.has_intents:
+            await machine.flush()
+        await asyncio.sleep(0)
+    return task.result()
 
 
 async def test_a_callback_waits_for_the_seal_when_all_members_have_settled(machine: Machine) -> None:

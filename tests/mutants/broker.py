@@ -73,7 +73,7 @@ MUTANTS = (
     Mutant(
         "a completed job is requeued unasked",
         CHANGES,
-        "if state is State.COMPLETED and not intent.include_completed:",
+        "if state is State.COMPLETED and not include_completed:",
         "if False:",
         "tests/e2e/test_life.py -k requeue_and_purge",
     ),

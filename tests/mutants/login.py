@@ -11,13 +11,6 @@ USERS = "tests/rpc/test_users.py"
 MUTANTS = (
     Mutant("any password lets in", f"{ACTIONS}/users.py", "if row is None or not right:", "if row is None:", f"{LOGIN} -k answered_alike"),
     Mutant(
-        "a disabled user logs in",
-        f"{ACTIONS}/users.py",
-        "row.password if row is not None and row.disabled_at is None else None, password)",
-        "row.password if row is not None else None, password)",
-        f"{LOGIN} -k answered_alike",
-    ),
-    Mutant(
         "a login outlives the change of its password",
         f"{ACTIONS}/users.py",
         "return logged_in if logged_in is not None and logged_in.epoch == row.epoch and logged_in.disabled_at is None else None",

@@ -4,6 +4,9 @@ from tests.mutants.mutant import Mutant
 
 WEB = "broker/headrace_broker/web"
 TESTS = "tests/web/test_manager.py"
+JOB = "tests/web/test_job_page.py"
+LISTS = "tests/web/test_lists.py"
+PAGES = "tests/unit/test_pages.py"
 
 MUTANTS = (
     Mutant(
@@ -18,4 +21,78 @@ MUTANTS = (
     Mutant("a form may come from elsewhere", f"{WEB}/manager.py", "if not same_origin(request) or form", "if form", f"{TESTS} -k needs_the_form"),
     Mutant("stored text is not escaped", f"{WEB}/render.py", "autoescape=True", "autoescape=False", f"{TESTS} -k others_stored"),
     Mutant("pages may be cached", f"{WEB}/manager.py", '    "Cache-Control": "no-store",\n', "", f"{TESTS} -k headers_are_strict"),
+    Mutant(
+        "numbers are rounded", f"{WEB}/documents.py", "parse_int=Written, parse_float=Written", "parse_int=float, parse_float=float", f"{PAGES} -k as_they_were_written"
+    ),
+    Mutant("secret fields are shown", f"{WEB}/documents.py", "if is_secret(name, secret):", "if False:", f"{PAGES} -k secret_fields"),
+    Mutant(
+        "a secret is only masked where its whole name is one",
+        f"{WEB}/documents.py",
+        "any(part in short for part in secret)",
+        "short in secret",
+        f"{PAGES} -k secret_fields",
+    ),
+    Mutant(
+        "text with a secret field is shown", f"{WEB}/documents.py", "if secret and any(name in squeezed(text) for name in secret):", "if False:", f"{PAGES} -k told_apart"
+    ),
+    Mutant("a tree has no bound", f"{WEB}/documents.py", "    if room[0] <= 0:\n        return False\n", "", f"{PAGES} -k bounded"),
+    Mutant("a text has no bound", f"{WEB}/documents.py", "    if self._room < 0:\n", "    if False:\n", f"{PAGES} -k bounded"),
+    Mutant(
+        "what was searched for is not escaped",
+        f"{WEB}/job_log.py",
+        'Markup("<mark>{}</mark>").format(match[0])',
+        'Markup(f"<mark>{match[0]}</mark>")',
+        f"{PAGES} -k escaped",
+    ),
+    Mutant(
+        "a circle of jobs is not drawn",
+        f"{WEB}/drawing.py",
+        "depth[job_id] if job_id in done else below",
+        "depth[job_id] if job_id in done else None",
+        f"{PAGES} -k circle",
+    ),
+    Mutant("a change of a job needs no reason", f"{WEB}/forms.py", "if required and not said:", "if False:", f"{JOB} -k every_form"),
+    Mutant("a viewer sees secrets", f"{WEB}/job.py", "() if visit.may(SEES_SECRETS) else", "() if True else", f"{JOB} -k no_secrets"),
+    Mutant("a payload that is not JSON is taken", f"{WEB}/job_changes.py", "return forms.json_bytes(", "return text.encode() or forms.json_bytes(", f"{JOB} -k not_json"),
+    Mutant("a text may hold NUL", f"{WEB}/forms.py", 'if "\\x00" in value:', "if False:", f"{JOB} -k nonsense"),
+    Mutant(
+        "a part of a page takes the notices", f"{WEB}/manager.py", "if session is not None and not part else []", "if session is not None else []", f"{JOB} -k notice"
+    ),
+    Mutant("a part is sent again and again", f"{WEB}/parts.py", 'if digest == visit.query("seen"):', "if False:", f"{JOB} -k not_changed"),
+    Mutant("a graph has no bound", f"{WEB}/job_graph.py", "            if len(jobs) < MOST:\n", "            if True:\n", f"{JOB} -k is_bounded"),
+    Mutant(
+        "a change leads to wherever it is told",
+        f"{WEB}/manager.py",
+        '        if not ours or not target.path.startswith(self.prefix + "/"):',
+        "        if False:",
+        f"{LISTS} -k chosen",
+    ),
+    Mutant(
+        "a page back shows the same again",
+        f"{WEB}/jobs.py",
+        "job.row.job_id if order is Order.NEWEST_FIRST else",
+        "job.row.job_id + 1 if order is Order.NEWEST_FIRST else",
+        f"{LISTS} -k both_ends",
+    ),
+    Mutant(
+        "a priority that the page sets scores nothing anew",
+        f"{WEB}/types.py",
+        'if "priority" in values or "priority" in clear:',
+        "if False:",
+        f"{LISTS} -k setting_would_do",
+    ),
+    Mutant(
+        "all jobs are meant by an empty filter",
+        f"{WEB}/operations.py",
+        'if wanted == JobFilter() and visit.field("all_jobs") != "true":',
+        "if False:",
+        "tests/web/test_operations.py -k only_by_name",
+    ),
+    Mutant(
+        "a form that is sent twice starts two operations",
+        f"{WEB}/operations.py",
+        'request_id=forms.text("request_id", visit.field("request_id"), 100)',
+        'request_id=""',
+        "tests/web/test_operations.py -k done_once",
+    ),
 )

@@ -36,6 +36,8 @@ THIRD_PARTY = {
         "structlog",
         "uvicorn",
         "jsonschema_rs",
+        "aiosmtplib",
+        "httpx",
         "cronsim",
         "cryptography",
     },
@@ -48,10 +50,11 @@ BROKER_LAYERS = {
     "shards": {"model", "store", "metrics"},
     "actions": {"model", "store", "shards"},
     "maintenance": {"model", "store", "shards", "metrics"},
-    "rpc": {"model", "store", "shards", "actions", "metrics"},
-    "web": {"model", "store", "shards", "actions"},
+    "alerts": {"model", "store", "shards"},
+    "rpc": {"model", "store", "shards", "actions", "alerts", "metrics"},
+    "web": {"model", "store", "shards", "actions", "alerts"},
 }
-ONLY_IN = {"asyncpg": {"store", "shards", "app", "__main__"}, "grpc": {"rpc"}, "headrace_proto": {"rpc"}}
+ONLY_IN = {"aiosmtplib": {"alerts"}, "httpx": {"alerts"}, "asyncpg": {"store", "shards", "app", "__main__"}, "grpc": {"rpc"}, "headrace_proto": {"rpc"}}
 """Third parties that only some parts of the broker may touch; shards, app and main name asyncpg's errors."""
 
 

@@ -98,6 +98,12 @@ async def test_a_report_under_another_lease_is_not_noted(client: Client, hand: S
     job = await running(client, hand)
     await tell(hand, job, DELIVERED)  # nobody asked for anything
     assert await history(client, job.job_id) == ["granted"]
+    await client.abort([job.job_id])
+    await hand.until(lambda: hand.aborts == [job.job_id], "the abort")
+    other = agents_pb2.LeaseRef(job_id=job.job_id, lease_epoch=job.lease_epoch + 2)
+    await hand.send(aborts=[agents_pb2.AbortReport(lease=other, phase=DELIVERED)])
+    await hand.proven()
+    assert await history(client, job.job_id) == ["granted", "(abort_requested)"]
 
 
 async def test_a_requeue_with_another_payload_keeps_every_version(client: Client, hand: ScriptedAgent, database: str) -> None:
@@ -169,10 +175,11 @@ async def test_what_completes_before_its_abort_is_run_again_only_by_name(
 
 async def test_a_waiting_job_that_is_aborted_and_requeued_has_a_new_run_at_once(client: Client, database: str) -> None:
     job_id = (await client.submit("unserved", 1)).job_id
+    await client.update([job_id], priority=4)
     [result] = await client.requeue([job_id], abort_first=True, data=2)
     assert result.ok and result.state is State.WAITING
     job = await client.get(job_id, full=True)
-    assert (job.run, job.payload) == (2, b"2")
+    assert (job.run, job.payload, job.priority) == (2, b"2", 4)
     await agree(client, database)
 
 

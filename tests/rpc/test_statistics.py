@@ -3,6 +3,8 @@
 import asyncio
 import csv
 import io
+import json
+import urllib.request
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -12,6 +14,7 @@ from headrace_broker.shards.owner import Owner
 from headrace_broker.store.statistics import DAY, HOUR, MINUTE, Statistics
 from headrace_client import AdminClient, Client, InvalidRequest, JobSpec, NotFound, Submitted
 from headrace_client.trends import TrendPoint
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.processes import BrokerProcess, Process, run_command, until
 
@@ -77,6 +80,20 @@ async def test_rpc_command_line_and_rows_say_the_same(broker: BrokerProcess, cli
         assert await con.fetchval("select sum((numbers->>'completed')::int) from headrace.stat where agent_id = 0") == 1
     finally:
         await con.close()
+    whole, scraped = await total(admin), await asyncio.to_thread(_scraped, broker.ready["http"])
+    labels = '{domain="default",type="echo"'
+    shown = {name: scraped[f"headrace_type_{name}{labels}}}"] for name in ("submitted_total", "started_total", "wait_seconds_count", "run_seconds_count", "waiting")}
+    shown["completed"] = scraped['headrace_type_outcomes_total{domain="default",outcome="completed",type="echo"}']
+    wanted = {"submitted_total": whole.submitted, "started_total": whole.granted, "wait_seconds_count": whole.wait.count, "run_seconds_count": whole.run.count}
+    assert shown == {**wanted, "waiting": 0, "completed": whole.completed}
+
+
+def _scraped(address: str) -> dict[str, float]:
+    """The samples at /metrics, by name with the labels in their order."""
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+        samples = [sample for family in families for sample in family.samples]
+    return {f"{s.name}{{{','.join(f'{name}={json.dumps(value)}' for name, value in sorted(s.labels.items()))}}}": s.value for s in samples}
 
 
 async def test_capacity_names_demand_and_the_agents_that_a_wait_asks_for(client: Client, admin: AdminClient, agent: Process) -> None:

@@ -52,6 +52,8 @@ async def test_what_waits_for_its_time_comes_as_if_it_had_passed(clients: tuple[
         await agent.kill()
     with pytest.raises(InvalidRequest, match="time does not go back"):
         await admin.advance_clock(0)
+    rows, _ = await admin.list_audit(action="testing.advance_clock", all_domains=True)
+    assert [(row.target, row.after) for row in rows] == [("broker/clock", {"seconds": 297 * DAY_S}), ("broker/clock", {"seconds": 3 * DAY_S})]
 
 
 async def test_delete_dates_pass_and_jobs_of_the_shortest_class_find_their_partitions(

@@ -13,10 +13,13 @@ from headrace_proto.v1 import (
     access_pb2,
     admin_pb2,
     agents_pb2,
+    alerts_pb2,
     certificates_pb2,
     instances_pb2,
     jobs_pb2,
+    lifecycle_pb2,
     logs_pb2,
+    operations_pb2,
     schedules_pb2,
     stats_pb2,
     testing_pb2,
@@ -121,6 +124,69 @@ SCHEDULES: list[tuple[str, Any, str]] = [
     ("Schedules.RunSchedule", schedules_pb2.RunScheduleRequest(name="s", request_id=BIG), "request_id"),
     ("Schedules.DeleteSchedule", schedules_pb2.DeleteScheduleRequest(name=BIG), "name"),
 ]
+
+
+def spec(**fields: Any) -> operations_pb2.OperationSpec:
+    """A bulk operation that is good but for these fields."""
+    good: dict[str, Any] = {"filter": jobs_pb2.JobFilter(types=["t"]), "action": operations_pb2.OPERATION_ACTION_REQUEUE}
+    return operations_pb2.OperationSpec(**(good | fields))
+
+
+SPECS = [
+    (spec(filter=None), "spec.filter"),
+    (spec(all_jobs=True), "spec.all_jobs"),
+    (spec(filter=jobs_pb2.JobFilter(types=["a b"])), "spec.filter.types[0]"),
+    (spec(filter=jobs_pb2.JobFilter(settled_to=Timestamp(seconds=FAR))), "spec.filter.settled_to"),
+    (spec(action=0), "spec.action"),
+    (spec(action=7), "spec.action"),
+    (spec(action=2, include_completed=True), "spec.include_completed"),
+    (spec(grace=Duration()), "spec.grace"),
+    (spec(action=2, grace=Duration(seconds=86_401)), "spec.grace"),
+    (spec(force=True), "spec.force"),
+    (spec(priority=0), "spec.priority"),
+    (spec(action=4), "spec.priority"),
+    (spec(action=4, priority=1_000_001), "spec.priority"),
+]
+OPERATIONS: list[tuple[str, Any, str]] = [
+    *[("Operations.PreviewOperation", operations_pb2.PreviewOperationRequest(spec=item), field) for item, field in SPECS],
+    ("Operations.PreviewOperation", operations_pb2.PreviewOperationRequest(spec=spec(), sample=101), "sample"),
+    ("Operations.PreviewOperation", operations_pb2.PreviewOperationRequest(spec=spec(), page_token="x"), "page_token"),
+    *[("Operations.StartOperation", operations_pb2.StartOperationRequest(spec=item), field) for item, field in SPECS],
+    ("Operations.StartOperation", operations_pb2.StartOperationRequest(spec=spec(), reason="x" * 1001), "reason"),
+    ("Operations.StartOperation", operations_pb2.StartOperationRequest(spec=spec(), request_id=BIG), "request_id"),
+    *[("Operations.StartOperation", operations_pb2.StartOperationRequest(spec=spec(), rate=rate), "rate") for rate in (-1.0, 1e7, float("nan"))],
+    ("Operations.GetOperation", operations_pb2.GetOperationRequest(), "operation_id"),
+    ("Operations.GetOperation", operations_pb2.GetOperationRequest(operation_id=1, wait=Duration(seconds=3601)), "wait"),
+    ("Operations.ListOperations", operations_pb2.ListOperationsRequest(page_size=1001), "page_size"),
+    ("Operations.ListOperations", operations_pb2.ListOperationsRequest(page_token="?"), "page_token"),
+    ("Operations.ListSkippedJobs", operations_pb2.ListSkippedJobsRequest(operation_id=-1), "operation_id"),
+    ("Operations.ListSkippedJobs", operations_pb2.ListSkippedJobsRequest(operation_id=1, page_size=10_001), "page_size"),
+    ("Operations.ListSkippedJobs", operations_pb2.ListSkippedJobsRequest(operation_id=1, page_token="?"), "page_token"),
+    ("Operations.SetOperationRate", operations_pb2.SetOperationRateRequest(), "operation_id"),
+    ("Operations.SetOperationRate", operations_pb2.SetOperationRateRequest(operation_id=1, rate=-0.1), "rate"),
+    ("Operations.StopOperation", operations_pb2.StopOperationRequest(), "operation_id"),
+    ("Operations.StopOperation", operations_pb2.StopOperationRequest(operation_id=1, reason="\x00"), "reason"),
+    ("Operations.ResumeOperation", operations_pb2.ResumeOperationRequest(operation_id=-1), "operation_id"),
+]
+LIFECYCLE: list[tuple[str, Any, str]] = [
+    *[
+        ("Lifecycle.UpdateJobs", lifecycle_pb2.UpdateJobsRequest(job_ids=ids, priority=1), "job_ids" if len(ids) in (0, 1001) else f"job_ids[{len(ids) - 1}]")
+        for ids in IDS
+    ],
+    ("Lifecycle.UpdateJobs", lifecycle_pb2.UpdateJobsRequest(job_ids=[1], hold=True, reason="x" * 1001), "reason"),
+    ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(), "job_id"),
+    ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(job_id=1, reason="x" * 1001), "reason"),
+    ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(job_id=1, payload=b"x" * (1024 * 1024 + 1)), "payload"),
+    ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(job_id=1, content_type="text/plain"), "content_type"),
+    ("Lifecycle.RequeueDescendants", lifecycle_pb2.RequeueDescendantsRequest(job_id=1, payload=b"", content_type="x" * 101), "content_type"),
+    ("Lifecycle.ListRuns", lifecycle_pb2.ListRunsRequest(), "job_id"),
+    ("Lifecycle.ListRuns", lifecycle_pb2.ListRunsRequest(job_id=1, page_size=101), "page_size"),
+    ("Lifecycle.ListPayloads", lifecycle_pb2.ListPayloadsRequest(), "job_id"),
+    ("Lifecycle.ListPayloads", lifecycle_pb2.ListPayloadsRequest(job_id=1, page_size=1001), "page_size"),
+    ("Lifecycle.GetPayload", lifecycle_pb2.GetPayloadRequest(), "job_id"),
+    ("Lifecycle.PreviewRetention", lifecycle_pb2.PreviewRetentionRequest(), "type"),
+    ("Lifecycle.ApplyRetention", lifecycle_pb2.ApplyRetentionRequest(), "type"),
+]
 USERS: list[tuple[str, Any, str]] = [
     *[(f"Users.{name}", getattr(users_pb2, f"{name}Request")(), "name") for name in ("PutUser", "InviteUser", "DisableUser", "EnableUser", "EndUserSessions")],
     *[(f"Users.{name}", getattr(users_pb2, f"{name}Request")(name="u", reason="x" * 1001), "reason") for name in ("InviteUser", "DisableUser", "EnableUser")],
@@ -136,9 +202,86 @@ USERS: list[tuple[str, Any, str]] = [
     ("Users.SetUserPassword", users_pb2.SetUserPasswordRequest(name="u", password="x" * 14), "password"),
     ("Users.SetUserPassword", users_pb2.SetUserPasswordRequest(name="u", password="x" * 257), "password"),
 ]
+
+
+def mail(**fields: Any) -> alerts_pb2.PutChannelRequest:
+    """A channel that is good but for these fields."""
+    good: dict[str, Any] = {"host": "mx", "sender": "a@example.org", "recipients": ["b@example.org"]}
+    return alerts_pb2.PutChannelRequest(channel=alerts_pb2.Channel(name="c", email=alerts_pb2.EmailChannel(**{**good, **fields})))
+
+
+def rule(**fields: Any) -> alerts_pb2.PutRuleRequest:
+    """A rule that is good but for these fields."""
+    return alerts_pb2.PutRuleRequest(rule=alerts_pb2.Rule(**{"name": "r", "kind": alerts_pb2.RULE_KIND_NO_AGENT, **fields}))
+
+
+def silence(lasts: int | None = 60, **fields: Any) -> alerts_pb2.AddSilenceRequest:
+    """A silence that is good but for these fields."""
+    message = alerts_pb2.Silence(**{"reason": "deploy", **fields})
+    return alerts_pb2.AddSilenceRequest(silence=message, lasts=Duration(seconds=lasts) if lasts is not None else None)
+
+
+ALERTS: list[tuple[str, Any, str]] = [
+    ("Alerts.PutChannel", alerts_pb2.PutChannelRequest(), "channel.kind"),
+    ("Alerts.PutChannel", alerts_pb2.PutChannelRequest(channel=alerts_pb2.Channel(name="a b", webhook=alerts_pb2.WebhookChannel(url="http://x"))), "channel.name"),
+    (
+        "Alerts.PutChannel",
+        alerts_pb2.PutChannelRequest(channel=alerts_pb2.Channel(name="c", webhook=alerts_pb2.WebhookChannel(url="x")), secret="s"),
+        "channel.webhook.url",
+    ),
+    ("Alerts.PutChannel", alerts_pb2.PutChannelRequest(channel=alerts_pb2.Channel(name="c", webhook=alerts_pb2.WebhookChannel(url="http://x"))), "secret"),
+    (
+        "Alerts.PutChannel",
+        alerts_pb2.PutChannelRequest(channel=alerts_pb2.Channel(name="c", webhook=alerts_pb2.WebhookChannel(url="http://x")), secret="x" * 1001),
+        "secret",
+    ),
+    ("Alerts.PutChannel", alerts_pb2.PutChannelRequest(channel=alerts_pb2.Channel(name="c", cap_per_hour=1001, email=mail().channel.email)), "channel.cap_per_hour"),
+    ("Alerts.PutChannel", mail(host=""), "channel.email.host"),
+    ("Alerts.PutChannel", mail(port=70_000), "channel.email.port"),
+    ("Alerts.PutChannel", mail(tls=4), "channel.email.tls"),
+    ("Alerts.PutChannel", mail(username="u"), "channel.email.username"),
+    ("Alerts.PutChannel", mail(username=BIG), "channel.email.username"),
+    ("Alerts.PutChannel", mail(sender="x"), "channel.email.sender"),
+    ("Alerts.PutChannel", mail(recipients=["b@example.org", "c"]), "channel.email.recipients[1]"),
+    ("Alerts.DeleteChannel", alerts_pb2.DeleteChannelRequest(), "name"),
+    ("Alerts.TestChannel", alerts_pb2.TestChannelRequest(name="c", reason="x" * 1001), "reason"),
+    ("Alerts.PutRule", rule(name=""), "rule.name"),
+    ("Alerts.PutRule", rule(kind=0), "rule.kind"),
+    ("Alerts.PutRule", rule(kind=7), "rule.kind"),
+    ("Alerts.PutRule", rule(type="a b"), "rule.type"),
+    ("Alerts.PutRule", rule(kind=alerts_pb2.RULE_KIND_DATABASE, type="t"), "rule.type"),
+    ("Alerts.PutRule", rule(threshold=float("nan")), "rule.threshold"),
+    ("Alerts.PutRule", rule(kind=alerts_pb2.RULE_KIND_ERROR_RATE, threshold=2.0), "rule.threshold"),
+    ("Alerts.PutRule", rule(window=Duration(seconds=86_401)), "rule.window"),
+    ("Alerts.PutRule", rule(minimum=2**31), "rule.minimum"),
+    ("Alerts.PutRule", rule(lasting=Duration(seconds=-1)), "rule.lasting"),
+    ("Alerts.PutRule", rule(channels=["a b"]), "rule.channels"),
+    ("Alerts.PutRule", rule(channels=["c"] * 21), "rule.channels"),
+    ("Alerts.PutRule", rule(group_wait=Duration(seconds=86_401)), "rule.group_wait"),
+    ("Alerts.PutRule", rule(group_interval=Duration()), "rule.group_interval"),
+    ("Alerts.PutRule", rule(repeat_interval=Duration()), "rule.repeat_interval"),
+    ("Alerts.DeleteRule", alerts_pb2.DeleteRuleRequest(name=BIG), "name"),
+    ("Alerts.AddSilence", silence(None), "lasts"),
+    ("Alerts.AddSilence", silence(60, ends_at=Timestamp(seconds=9)), "lasts"),
+    ("Alerts.AddSilence", silence(0), "lasts"),
+    ("Alerts.AddSilence", silence(None, ends_at=Timestamp(seconds=9)), "silence.ends_at"),
+    ("Alerts.AddSilence", silence(source="moon"), "silence.source"),
+    ("Alerts.AddSilence", silence(type="a b"), "silence.type"),
+    ("Alerts.AddSilence", silence(rule=BIG), "silence.rule"),
+    ("Alerts.AddSilence", silence(fingerprint=BIG), "silence.fingerprint"),
+    ("Alerts.AddSilence", silence(starts_at=Timestamp(seconds=-1)), "silence.starts_at"),
+    ("Alerts.AddSilence", silence(reason=""), "silence.reason"),
+    ("Alerts.EndSilence", alerts_pb2.EndSilenceRequest(), "silence_id"),
+    ("Alerts.ListAlertGroups", alerts_pb2.ListAlertGroupsRequest(state=3), "state"),  # type: ignore[arg-type]
+    ("Alerts.ListAlertGroups", alerts_pb2.ListAlertGroupsRequest(page_size=1001), "page_size"),
+    ("Alerts.ListAlertGroups", alerts_pb2.ListAlertGroupsRequest(page_token="x"), "page_token"),
+]
 REFUSED: list[tuple[str, Any, str]] = [
     *SCHEDULES,
+    *OPERATIONS,
+    *LIFECYCLE,
     *USERS,
+    *ALERTS,
     ("Jobs.Submit", jobs_pb2.SubmitRequest(), "job"),
     *[("Jobs.Submit", submit(**fields), field) for fields, field in SPEC_ROWS],
     ("Jobs.SubmitMany", jobs_pb2.SubmitManyRequest(), "jobs"),
@@ -277,7 +420,16 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("Stats.GetCapacity", stats_pb2.GetCapacityRequest(window=Duration(seconds=30)), "window"),
     ("Stats.GetCapacity", stats_pb2.GetCapacityRequest(wished_wait=Duration(seconds=-1)), "wished_wait"),
 ]
-NOTHING_TO_REFUSE = {"Admin.ListJobTypes", "Admin.ListAgents", "Stats.GetOverview", "Users.ListUsers", "Certificates.ListRevokedCertificates"}
+NOTHING_TO_REFUSE = {
+    "Admin.ListJobTypes",
+    "Admin.ListAgents",
+    "Stats.GetOverview",
+    "Users.ListUsers",
+    "Alerts.ListChannels",
+    "Alerts.ListRules",
+    "Alerts.ListSilences",
+    "Certificates.ListRevokedCertificates",
+}
 STREAMS = {"Jobs.SubmitStream", "Jobs.WatchJobs", "Agents.Connect", "Logs.TailLogs"}
 
 
@@ -316,14 +468,14 @@ async def test_in_a_batch_each_wrong_job_is_named_and_the_others_are_stored(wire
     assert sum((await client.count()).totals.values()) == 2
 
 
-@pytest.mark.parametrize("method", sorted({method for method, _, _ in REFUSED} | NOTHING_TO_REFUSE))
-async def test_bytes_that_are_no_message_and_wrong_domains_are_refused(wire: Wire, method: str) -> None:
-    garbage = await wire.refused(method, b"\xff\xff\xff\xff\x0fnot a message")
-    assert (garbage.code, garbage.reason, garbage.field) == ("INVALID_ARGUMENT", "INVALID_FIELD", "request")
-    good = next((request for name, request, _ in REFUSED if name == method), b"")
-    for domain in ("", "a b", "x" * 101):
-        refusal = await wire.refused(method, good if method.startswith("Agents.") else b"", domain=domain)
-        assert refusal.code == "INVALID_ARGUMENT"
+async def test_bytes_that_are_no_message_and_wrong_domains_are_refused(wire: Wire) -> None:
+    for method in sorted({method for method, _, _ in REFUSED} | NOTHING_TO_REFUSE):
+        garbage = await wire.refused(method, b"\xff\xff\xff\xff\x0fnot a message")
+        assert (garbage.code, garbage.reason, garbage.field) == ("INVALID_ARGUMENT", "INVALID_FIELD", "request"), method
+        good = next((request for name, request, _ in REFUSED if name == method), b"")
+        for domain in ("", "a b", "x" * 101):
+            refusal = await wire.refused(method, good if method.startswith("Agents.") else b"", domain=domain)
+            assert refusal.code == "INVALID_ARGUMENT", method
 
 
 async def stream_refusal(call: Any) -> Refusal:

@@ -62,6 +62,14 @@ async def _fill(con: "asyncpg.Connection[Any]") -> None:
     await con.execute("insert into headrace.edge select job_id, $1, 3 from headrace.job order by job_id limit 30", _job(100))
     await con.execute("insert into headrace.unique_key select 1, 'u' || (job_id >> 20 & 1023), min(job_id) from headrace.job group by 2")
     await con.execute("insert into headrace.unique_key select 1, 'u', min(job_id) from headrace.job")
+    await con.execute(
+        "insert into headrace.operation (domain_id, action, options, filter, all_jobs, reason, actor, on_behalf_of, request_id, frozen_id, expected,"
+        " expected_complete, rate, state, finished_at)"
+        " select 1, 'hold', '{}', '{\"types\": [\"t\"]}', false, '', 'a', '', 'r', 0, 0, true, 0, case when i % 1000 = 0 then 'running' else 'finished' end,"
+        " case when i % 1000 > 0 then now() end from generate_series(1, 5000) i"
+    )
+    await con.execute("insert into headrace.operation_page select i / 10 + 1, i % 10 + 1, 0, '{}', false, 0, 0, 0, 0 from generate_series(0, 49999) i")
+    await con.execute("insert into headrace.operation_skip select i / 10000 + 1, i % 10000, false, 'BUSY', '' from generate_series(0, 29999) i")
     await con.execute("insert into headrace.life (backend_pid, backend_start, address, version) values (1, now(), 'old', '0'), (2, now(), 'new', '0')")
     await con.execute(
         "insert into headrace.flush (life_id, slot, n, max_id, count_type, count_state, count_minute, count_delta)"
@@ -90,6 +98,7 @@ READS: list[tuple[str, list[Any], int]] = [
     ("endings", [[_job(5), _job(77)], [1, 1], DEFAULT_CLASS], 20),
     ("event_list", [_job(5), DEFAULT_CLASS], 20),
     ("log_list", [_job(5), DEFAULT_CLASS, 0, 0, 0, 0, 100], 20),
+    ("log_last", [_job(5), DEFAULT_CLASS, 0, 0, 1 << 30, 0, 100], 20),
     ("log_usage", [[_job(5)], [DEFAULT_CLASS], [1]], 20),
     ("log_mark", [_job(5), DEFAULT_CLASS, 1, 1, "… 1 more lines"], 20),
     ("search_jobs", [_job(29_000, SECOND), NEWEST, TYPES, None, None, -1, 50], 1100),
@@ -112,7 +121,15 @@ READS: list[tuple[str, list[Any], int]] = [
     ("batch_read", [_job(100), DEFAULT_CLASS], 200),
     ("batch_members", [_job(100), 0, 10], 60),
     ("graph_edges", [[_job(5), _job(77)], 100], 10),
+    ("graph_descendants", [[_job(5)], 15], 400),
+    ("graph_ties", [[_job(5), _job(6), _job(77)], 100], 20),
     ("graph_instance", [[1, 2, 3, 4, 5], "i10", 0, 50], 400),
+    ("operation_get", ["default", 7], 10),
+    ("operation_list", ["default", NEWEST, 50], 200),
+    ("operation_running", [1000], 20),
+    ("operation_standing", [7], 5),
+    ("operation_skips", [2, 5000, 100], 120),
+    ("payload_list", [_job(5), DEFAULT_CLASS, None, 100, 50], 10),
     ("recover_heads", [[_job(5), _job(77)], DEFAULT_CLASS], 20),
 ]
 
@@ -132,7 +149,7 @@ async def test_a_read_uses_its_index(filled: "asyncpg.Connection[Any]", name: st
         relation = node.get("Relation Name", "")
         if relation == "edge":
             assert node["Node Type"] != "Seq Scan" and node["Actual Rows"] * node["Actual Loops"] <= 40, node
-        if relation.startswith(("job_2", "event_2", "note_2", "log_line_2")):
+        if relation.startswith(("job_2", "event_2", "note_2", "log_line_2", "operation")):
             read += round((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
             assert node["Node Type"] != "Seq Scan" or node["Actual Loops"] == 0 or node["Actual Rows"] + node.get("Rows Removed by Filter", 0) < 10, node
     assert read <= most, f"{name} read {read} rows"

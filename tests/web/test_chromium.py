@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from headrace_client import AdminClient, Client, ScheduleSpec
@@ -15,19 +16,21 @@ from tests.web.test_manager import HOSTILE
 CHROMIUM = next((path for path in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if os.path.exists(path)), None)
 AXE = ROOT / "tests" / "web" / "node_modules" / "axe-core" / "axe.min.js"
 pytestmark = pytest.mark.skipif(CHROMIUM is None or not AXE.exists(), reason="needs Debian's chromium, and axe-core from npm (make tests/web/node_modules/.set-up)")
-WIDTHS = (390, 1400)
+LOOKS = ((390, "dark"), (1400, "light"))
+"""Each width and each colour scheme once."""
 
 
 @pytest.fixture
 async def page(broker: BrokerProcess) -> AsyncIterator[Page]:
-    """A logged-in browser; what a page logs as an error, or throws, fails the test."""
+    """A logged-in browser; what a page logs as an error, or throws, fails the test; but a form may be refused (400)."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         context = await browser.new_context()
         page = await context.new_page()
         wrong: list[str] = []
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        refused = "status of 400"  # of a form that comes back with what is wrong in it
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" and refused not in message.text else None)
         page.on("dialog", lambda dialog: wrong.append(f"a dialog: {dialog.message}"))
         await page.goto(broker.ready["web"])
         yield page
@@ -35,30 +38,50 @@ async def page(broker: BrokerProcess) -> AsyncIterator[Page]:
         assert not wrong, wrong
 
 
+async def fill_alerts(base: str, page: Page) -> None:
+    """A channel, a rule and a silence with hostile texts, made by the forms of the page."""
+    await page.goto(f"{base}/alerts")
+    for summary, fields in (
+        ("Webhook: make", {"name": "hook", "url": "http://127.0.0.1:9/" + "x" * 300, "secret": "whsec_" + "a2tr" * 12}),
+        ("Make or replace a rule", {"name": "late", "threshold": "10m", "type": "permanent"}),
+        ("Silence something", {"lasts": "2h", "reason": HOSTILE, "fingerprint": HOSTILE}),
+    ):
+        form = page.locator("details", has=page.locator("summary", has_text=summary))
+        await form.locator("summary").click()
+        for name, value in fields.items():
+            await form.locator(f'[name="{name}"]').fill(value)
+        await form.locator("button").click()
+        await page.wait_for_selector(".notice.done")
+
+
 async def look(page: Page, base: str, path: str) -> None:
-    """Opens a page in every width and theme, and judges it."""
-    for width in WIDTHS:
-        for scheme in ("light", "dark"):
-            await page.set_viewport_size({"width": width, "height": 900})
-            await page.emulate_media(color_scheme=scheme)
-            answer = await page.goto(base + path)
-            assert answer is not None and answer.ok, path
-            over = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-            assert over <= 0, f"{path} is {over} px wider than {width}"
-            await page.evaluate(AXE.read_text())  # the page's policy lets no script in, the debugger does
-            found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-            faults = [(fault["id"], [node["target"] for node in fault["nodes"]][:3]) for fault in found["violations"]]
-            assert not faults, f"{path} at {width} px, {scheme}: {faults}"
+    """Opens a page narrow and wide, dark and light, and judges it."""
+    for width, scheme in LOOKS:
+        await page.set_viewport_size({"width": width, "height": 900})
+        await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        answer = await page.goto(base + path)
+        assert answer is not None and answer.ok, path
+        over = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert over <= 0, f"{path} is {over} px wider than {width}"
+        await page.evaluate(AXE.read_text())  # the page's policy lets no script in, the debugger does
+        found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        faults = [(fault["id"], [node["target"] for node in fault["nodes"]][:3]) for fault in found["violations"]]
+        assert not faults, f"{path} at {width} px, {scheme}: {faults}"
 
 
 @pytest.mark.timeout(300)
 async def test_pages_of_an_empty_and_of_a_full_broker(page: Page, base: str, client: Client, admin: AdminClient, agent: Process, directory: Path) -> None:
-    for path in ("/", "/jobs", "/agents", "/schedules", "/schedule-new", "/access", "/access?tab=users", "/access?tab=sessions", "/account", "/audit"):
+    for path in ("/", "/jobs", "/agents", "/alerts", "/schedules", "/schedule-new", "/access", "/access?tab=users", "/audit"):
         await look(page, base, path)
     hostile = (await client.submit("nobody", {HOSTILE: HOSTILE}, instance_id=HOSTILE, labels={"a": HOSTILE})).job_id
     await client.abort([hostile], reason=HOSTILE)
-    failed = (await client.submit("permanent")).job_id
+    failed = (await client.submit("permanent", {"a": 1}, instance_id="case")).job_id
     await client.wait(failed)
+    await admin.requeue([failed], reason=HOSTILE, data={HOSTILE: 2})
+    version = (await client.wait(failed)).payload_version
+    talk = (await client.submit("fail", HOSTILE, instance_id="case")).job_id
+    await client.submit("nobody", 1, depends_on=[talk], instance_id=HOSTILE)
+    await client.wait(talk)
     await admin.put_schedule("nightly/" + "long." * 20, ScheduleSpec("nobody", cron="30 2 * * *", time_zone="Europe/Berlin", instance_id=HOSTILE, labels={"a": HOSTILE}))
     await admin.pause_schedule("nightly/" + "long." * 20, reason=HOSTILE)
     await admin.put_schedule("poll", ScheduleSpec("echo", interval_s=60, overlap="skip"))
@@ -67,6 +90,7 @@ async def test_pages_of_an_empty_and_of_a_full_broker(page: Page, base: str, cli
     await admin.put_user("ada." + "long." * 15, "operator")
     await admin.invite_user("ada." + "long." * 15)
     await admin.disable_user((await admin.put_user("gone", "viewer"))[0].name)
+    await fill_alerts(base, page)
     for path in (
         "/",
         "/jobs",
@@ -74,9 +98,20 @@ async def test_pages_of_an_empty_and_of_a_full_broker(page: Page, base: str, cli
         "/types/echo",
         "/trend?period=1h&by=type",
         "/capacity",
+        "/alerts",
+        f"/alerts?type=echo&source=job_error&fingerprint={quote(HOSTILE)}",
         f"/jobs/{hostile}",
         f"/jobs/{hostile}?tab=data",
         f"/jobs/{failed}",
+        f"/jobs/{failed}?tab=data&from=0&to={version}",
+        f"/jobs/{talk}?tab=log&find=fail",
+        f"/jobs/{talk}?tab=graph",
+        f"/jobs/{hostile}?tab=graph",
+        "/agents",
+        "/types/permanent",
+        "/type-preview/nobody?name=depth_limit&value=1",
+        "/operations",
+        "/operations/new?deed=requeue&state=error",
         "/schedules",
         "/schedules/nightly/" + "long." * 20,
         "/schedules/poll",
@@ -108,9 +143,44 @@ async def test_keys_move_choose_and_open_and_live_update_can_be_paused(page: Pag
     await page.wait_for_url(f"**/jobs/{first}")
     await page.goto(f"{base}/jobs")
     await page.check("#all")
+    await page.click("text=Abort …")
     await page.fill('input[name="reason"]', "not wanted")
-    await page.click("text=Abort chosen")
+    await page.click("text=Abort 2 jobs")
     await page.wait_for_selector("text=2 of 2 jobs were told to end.")
+
+
+@pytest.mark.timeout(180)
+async def test_a_log_a_graph_and_forms_live_while_somebody_looks(page: Page, base: str, client: Client, agent: Process, directory: Path) -> None:
+    job_id = (await client.submit("gate", "go", instance_id="seen")).job_id
+    fails = (await client.submit("fail", 1, depends_on=[job_id], instance_id="seen")).job_id
+    await page.goto(f"{base}/jobs/{fails}?tab=log")
+    await page.wait_for_selector("text=lines come here as they are logged")
+    graph = await page.context.new_page()
+    await graph.goto(f"{base}/jobs/{job_id}?tab=graph")
+    await graph.wait_for_selector("svg .job.processing")
+    await graph.click("text=Priority …")
+    await graph.fill('input[name="priority"]', "41")
+    (directory / "go").touch()
+    await client.wait(job_id)
+    await graph.wait_for_selector("svg .job.completed")
+    await client.wait(fails)
+    await page.wait_for_selector("text=about to fail")
+    assert await page.locator("#lines tr").count() >= 1 and await page.locator("#no-lines").count() == 0
+    await page.click("#live")
+    assert await page.inner_text("#live") == "Paused"
+    await page.goto(f"{base}/jobs/{fails}?tab=data")
+    await page.click("text=Requeue with another payload …")
+    await page.fill("textarea", '{"mine": 7,}')
+    await page.fill('.payload-form input[name="reason"]', "try")
+    await page.click("text=Start run 2 with this payload")
+    await page.wait_for_selector("text=Nothing was changed.")
+    assert await page.input_value("textarea") == '{"mine": 7,}'
+    await page.fill("textarea", '{"mine": 7}')
+    await page.fill('.payload-form input[name="reason"]', "try")
+    await page.click("text=Start run 2 with this payload")
+    await page.wait_for_selector("text=starts anew")
+    assert (await client.get(fails, full=True)).payload == b'{"mine": 7}'
+    await graph.close()
 
 
 @pytest.mark.timeout(180)

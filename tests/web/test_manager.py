@@ -10,10 +10,11 @@ import httpx
 import pytest
 from headrace_client import AdminClient, Client, State
 
+from tests.support.mailbox import serving
 from tests.support.processes import BrokerProcess, Process, running, start_broker, until
 from tests.support.web import Browser
 
-PAGES = ["/", "/jobs", "/types", "/agents", "/schedules", "/schedule-new", "/trend", "/capacity", "/audit", "/access", "/account"]
+PAGES = ["/", "/jobs", "/types", "/agents", "/alerts", "/schedules", "/schedule-new", "/trend", "/capacity", "/audit", "/access", "/account"]
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'{{7*7}}"
 
 
@@ -121,6 +122,50 @@ async def test_what_others_stored_is_text(browser: Browser, client: Client, agen
         text = (await browser.client.get(path)).text
         assert "<script>alert" not in text and "<img src=x" not in text and "49" not in text.partition("{{7")[0][-3:], path
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in await browser.get(f"/jobs/{job_id}")
+
+
+async def test_alerts_are_listed_and_channels_rules_and_silences_are_made_and_ended(browser: Browser, client: Client, admin: AdminClient, agent: Process) -> None:
+    async with serving() as box:
+        await browser.post(
+            "/alert-channel-put", kind="email", name="ops", recipients="ops@example.org, b@example.org", sender="headrace@example.org", host="127.0.0.1",
+            port=str(box.port), tls="none", default="1", send_resolved="1", cap="9",
+        )  # fmt: skip
+        await browser.post("/alert-channel-test", name="ops")
+        text = await browser.get("/alerts")
+        assert "The test message to ops was taken." in text and "not set" in text and len(box.mails) == 1
+        await browser.post("/alert-channel-put", kind="webhook", name="hook", url="http://127.0.0.1:9/", secret="whsec_" + "a2tr" * 12)
+        await browser.post("/alert-channel-test", name="hook")
+        text = await browser.get("/alerts")
+        assert "The test message to hook was not taken" in text and "a2tra2tr" not in text
+        await browser.post("/alert-channel-put", kind="webhook", name="bad", url="ftp://x")
+        assert "an address such as https://example.org/alerts" in await browser.get("/alerts")
+        await browser.post("/alert-rule-put", name="failing", kind="error_rate", threshold="5%", window="15m", minimum="50", channels="ops, hook", reason="month end")
+        await browser.post("/alert-rule-put", name="odd", kind="oldest_waiting", threshold="soon")
+        text = await browser.get("/alerts")
+        assert "such as 90s, 10m" in text and "ops, hook" in text
+        [rule] = await admin.list_alert_rules()
+        assert (rule.threshold, rule.window_s, rule.minimum, list(rule.channels)) == (0.05, 900, 50, ["ops", "hook"])
+        await admin.set_type("permanent", alert_group_wait_s=0, alert_channels="ops")
+        await client.wait((await client.submit("permanent")).job_id)
+        await box.until(2)
+
+        async def listed() -> bool:
+            text = await browser.get("/alerts")
+            return "firing</span>" in text and "permanent" in text and "1 notice<" in text
+
+        await until(listed)
+        await browser.post("/alert-silence-add", lasts="2h", reason=HOSTILE, type="permanent")
+        text = await browser.get("/alerts")
+        assert "silenced</span>" in text and "manager" in text and "<script>alert" not in text
+        [silence] = await admin.list_alert_silences()
+        await browser.post("/alert-silence-end", silence_id=str(silence.silence_id))
+        await browser.post("/alert-rule-delete", name="failing")
+        await browser.post("/alert-channel-delete", name="hook")
+        await browser.post("/alert-channel-delete", 404, name="hook")
+        text = await browser.get("/alerts")
+        assert "Nothing is silenced." in text and "There are no rules" in text
+        actions = await browser.get("/audit?action=alert_channel.put")
+        assert actions.count("alert_channel/hook") == 1 and "a2tra2tr" not in actions
 
 
 async def test_page_file_and_rpc_tell_the_same(browser: Browser, client: Client, admin: AdminClient, agent: Process) -> None:

@@ -90,6 +90,8 @@ async def test_a_schedule_is_made_changed_paused_run_and_deleted(browser: Browse
         answer = await browser.post("/schedule-put", 400, **form(**fields))
         assert said in answer.text and 'aria-invalid="true"' in answer.text, fields
         assert html.escape(next(iter(fields.values()))) in answer.text, "what was typed stays"
+    answer = await browser.post("/schedule-put", 400, **form(cron="* * *", type="a b", data="{", priority="high", jitter="-1"))
+    assert answer.text.count('aria-invalid="true"') == 5 and "5 fields need another look" in answer.text, "all are told at once"
     assert await boss.list_schedules() == []
     answer = await browser.post("/schedule-put", **form(name="nightly", type="report", data='{"kind": "daily"}', labels="team=a", reason="asked for"))
     assert answer.headers["location"] == "/schedules/nightly"

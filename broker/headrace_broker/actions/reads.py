@@ -13,7 +13,7 @@ from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.session import Session
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.pool import READ_FAILURES
-from headrace_broker.store.reads import AlertRow, EventRow, JobRow, LogRow, Reads, RunRow
+from headrace_broker.store.reads import AlertRow, EventRow, JobRow, LogRow, PayloadRow, Reads, RunRow
 
 T = TypeVar("T")
 
@@ -85,6 +85,11 @@ class JobReads:
         job = await self.get(job_id, domain, full=full)
         return job, await answered(self._reads.runs(job_id, full=full, below=below, limit=limit))
 
+    async def payloads(self, job_id: int, domain: str, *, version: int | None, below: int, limit: int) -> tuple[JobRead, list[PayloadRow]]:
+        """The job and versions of its payload, newest first: the one that is named, with its bytes, or else those below one."""
+        job = await self.get(job_id, domain)
+        return job, await answered(self._reads.payloads(job_id, version=version, below=below, limit=limit))
+
     async def oldest(self, entry: TypeEntry, above: int, limit: int) -> tuple[list[JobRead], int]:
         """(the next jobs of a type above an id that are there, oldest first; the id to go on above, 0: there are no more)."""
         ids = await answered(self._reads.oldest(entry.type_id, above, limit))
@@ -96,6 +101,10 @@ class JobReads:
         """Log lines, oldest first."""
         await self.get(job_id, domain)
         return await answered(self._reads.logs(job_id, lease_epoch=lease_epoch, min_level=min_level, after=after, limit=limit))
+
+    async def last_logs(self, job_id: int, *, lease_epoch: int, min_level: int, before: tuple[int, int], limit: int) -> list[LogRow]:
+        """The newest lines before (lease epoch, line number), oldest first, of a job that was read in its domain."""
+        return await answered(self._reads.last_logs(job_id, lease_epoch=lease_epoch, min_level=min_level, before=before, limit=limit))
 
     async def alerts(self, domain: str, *, below: int, limit: int) -> list[AlertRow]:
         """Alerts of a domain, newest first."""

@@ -59,6 +59,20 @@ class ScheduleNotFound(NotFound):
         super().__init__(f"no schedule {name!r} in this domain; `headrace schedules list` shows those that are")
 
 
+class OperationNotFound(NotFound):
+    """No such bulk operation in this domain, or it was forgotten."""
+
+    def __init__(self, operation_id: int) -> None:
+        super().__init__(f"no operation {operation_id} in this domain; `headrace operations list` shows those that are")
+
+
+class AlertPartNotFound(NotFound):
+    """No such channel, rule or silence in this domain; or the silence has ended."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(f"no alert {kind} {name!r} in this domain; `headrace alerts {kind}s list` shows those that are")
+
+
 class TokenNotFound(NotFound):
     """No valid token of that name in this domain."""
 
@@ -126,10 +140,11 @@ class IdempotencyConflict(BrokerError):
 
 
 class UniqueKeyTaken(BrokerError):
-    """A live job of the domain holds the unique key."""
+    """A live job of the domain holds the unique key. `differs`: what keeps it from being replaced."""
 
-    def __init__(self, key: str, job_id: int) -> None:
-        super().__init__(f"job {job_id} holds the unique key {key!r} until it has settled; wait for it, abort it, or ask to be given it instead")
+    def __init__(self, key: str, job_id: int, differs: str = "") -> None:
+        kept = f" and cannot be replaced, since it has another {differs}" if differs else ""
+        super().__init__(f"job {job_id} holds the unique key {key!r} until it has settled{kept}; wait for it, abort it, or ask to be given it instead")
         self.job_id = job_id
 
 

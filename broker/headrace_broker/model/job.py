@@ -63,6 +63,8 @@ class NoteKind(IntEnum):
     ABORT_STEP = 6  # how far an abort came: see `AbortStep`
     AMENDED = 7  # what holds beside the submission from the event of this seq on (`model/amended.py`); 0: from the submission on
     PAYLOAD = 8  # the payload from the event of this seq on
+    OPERATION = 12  # the bulk operation, by its id, that made the event of this seq, or asked for the abort of this lease
+    WAITS_FOR = 13  # the run that the event of this seq began waits for these jobs (JSON: id -> run in which that must have completed; of a batch's callback: none)
 
 
 class AbortStep(StrEnum):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import IntEnum
 
+from headrace_broker.model.alert_channel import NAME
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.job import State
 
@@ -38,6 +39,11 @@ class Settings:
     paused: bool = False
     alert_on_error: bool = True
     alert_on_abort: bool = False
+    alert_channels: str | None = None  # names of channels, with commas between them; None or empty: the default ones of the domain
+    alert_group_wait_s: float = 30.0
+    alert_group_interval_s: float = 300.0
+    alert_repeat_interval_s: float = 4 * 3600.0
+    alert_resolve_after_s: float = 900.0
     log_limit_lines: int = 10_000
     log_limit_bytes: int = 4 * 1024 * 1024
     on_dependency_failed: OnDependencyFailed = OnDependencyFailed.ABORT
@@ -81,8 +87,9 @@ class Settings:
 
 Value = int | float | bool | str | Mapping[str, float]
 MAX_WEIGHTS = 1000
+MAX_CHANNELS = 20
 
-TEXTS = frozenset({"payload_schema"})
+TEXTS = frozenset({"payload_schema", "alert_channels"})
 """Settings that are texts; whoever takes them over the wire checks what they say."""
 
 _BOUNDS: dict[str, tuple[float, float]] = {
@@ -110,6 +117,10 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "ageing_s": (0, YEARS_10_S),
     "ageing_max": (0, 2_000_000),
     "on_dependency_failed": (OnDependencyFailed.ABORT, OnDependencyFailed.WAIT),
+    "alert_group_wait_s": (0, 86_400),
+    "alert_group_interval_s": (1, 7 * 86_400),
+    "alert_repeat_interval_s": (1, 366 * 86_400),
+    "alert_resolve_after_s": (1, 7 * 86_400),
 }
 _WHOLE = frozenset({"concurrency", "concurrency_per_key", "rate_limit_count", "rate_limit_burst", "depth_limit"})
 """Whole numbers whose default is None: no limit. 0 says the same, so that a person can lift what code declares."""
@@ -125,6 +136,8 @@ def check(values: Mapping[str, Value]) -> None:
         if name in TEXTS:
             if not isinstance(value, str):
                 raise InvalidField(name, f"setting {name} is a text, found {value!r}")
+            if name == "alert_channels":
+                _check_channels(value)
             continue
         if name == "fairness_weights":
             _check_weights(value)
@@ -139,6 +152,12 @@ def check(values: Mapping[str, Value]) -> None:
         low, high = _BOUNDS.get(name, (0, 1))
         if not low <= value <= high:
             raise InvalidField(name, f"setting {name} lies between {low:g} and {high:g}, found {value!r}")
+
+
+def _check_channels(value: str) -> None:
+    names = value.split(",") if value else []
+    if len(names) > MAX_CHANNELS or not all(NAME.fullmatch(channel) for channel in names):
+        raise InvalidField("alert_channels", f"at most {MAX_CHANNELS} names of channels with commas between them, found {value[:100]!r}")
 
 
 def _check_weights(value: Value) -> None:

@@ -51,6 +51,17 @@ LEAST: dict[str, frozenset[Role]] = {
     "/headrace.v1.Admin/ResumeAgents": OPERATE,
     "/headrace.v1.Admin/ListAlerts": OVERSEE,
     "/headrace.v1.Doors/ListDoors": OVERSEE,
+    "/headrace.v1.Alerts/PutChannel": ADMINISTER,
+    "/headrace.v1.Alerts/ListChannels": OVERSEE,
+    "/headrace.v1.Alerts/DeleteChannel": ADMINISTER,
+    "/headrace.v1.Alerts/TestChannel": OPERATE,
+    "/headrace.v1.Alerts/PutRule": OPERATE,
+    "/headrace.v1.Alerts/ListRules": OVERSEE,
+    "/headrace.v1.Alerts/DeleteRule": OPERATE,
+    "/headrace.v1.Alerts/AddSilence": OPERATE,
+    "/headrace.v1.Alerts/ListSilences": OVERSEE,
+    "/headrace.v1.Alerts/EndSilence": OPERATE,
+    "/headrace.v1.Alerts/ListAlertGroups": OVERSEE,
     "/headrace.v1.Stats/GetOverview": OVERSEE,
     "/headrace.v1.Stats/GetTrend": OVERSEE,
     "/headrace.v1.Stats/GetCapacity": OVERSEE,
@@ -61,7 +72,10 @@ LEAST: dict[str, frozenset[Role]] = {
     "/headrace.v1.Graph/SealBatch": SUBMIT,
     "/headrace.v1.Graph/GetBatch": READ,
     "/headrace.v1.Lifecycle/UpdateJobs": OPERATE,
+    "/headrace.v1.Lifecycle/RequeueDescendants": OPERATE,
     "/headrace.v1.Lifecycle/ListRuns": READ,
+    "/headrace.v1.Lifecycle/ListPayloads": READ,
+    "/headrace.v1.Lifecycle/GetPayload": READ,
     "/headrace.v1.Lifecycle/PreviewRetention": OVERSEE,
     "/headrace.v1.Lifecycle/ApplyRetention": OPERATE,
     "/headrace.v1.Limits/Pause": OPERATE,
@@ -76,6 +90,14 @@ LEAST: dict[str, frozenset[Role]] = {
     "/headrace.v1.Schedules/ResumeSchedule": OPERATE,
     "/headrace.v1.Schedules/RunSchedule": OPERATE,
     "/headrace.v1.Schedules/DeleteSchedule": OPERATE,
+    "/headrace.v1.Operations/PreviewOperation": OVERSEE,
+    "/headrace.v1.Operations/StartOperation": OPERATE,
+    "/headrace.v1.Operations/GetOperation": OVERSEE,
+    "/headrace.v1.Operations/ListOperations": OVERSEE,
+    "/headrace.v1.Operations/ListSkippedJobs": OVERSEE,
+    "/headrace.v1.Operations/SetOperationRate": OPERATE,
+    "/headrace.v1.Operations/StopOperation": OPERATE,
+    "/headrace.v1.Operations/ResumeOperation": OPERATE,
     "/headrace.v1.Testing/AdvanceClock": ADMINISTER,
     "/headrace.v1.Instances/SetInstancePriority": OPERATE,
     "/headrace.v1.Instances/ListInstancePriorities": OVERSEE,
@@ -98,7 +120,7 @@ LEAST: dict[str, frozenset[Role]] = {
 }
 """The roles that may make each call. A call without a row is refused to all of them; a test sees to it that there is none."""
 
-LONG = frozenset({"/headrace.v1.Jobs/WaitJob"})
+LONG = frozenset({"/headrace.v1.Jobs/WaitJob", "/headrace.v1.Operations/GetOperation"})
 """Calls with one answer that may be long in coming: they end with their token, as streams do."""
 
 TOKEN: ContextVar[TokenRow | Identity | None] = ContextVar("TOKEN", default=None)

@@ -6,8 +6,9 @@ from typing import Any
 from headrace_proto.v1 import admin_pb2, types_pb2
 from headrace_proto.wire import to_duration, to_timestamp
 
+from headrace_broker.actions.agents import hold_back
 from headrace_broker.actions.reads import JobReads
-from headrace_broker.model.errors import AgentNotFound, DatabaseUnavailable, InvalidField, TypeNotFound
+from headrace_broker.model.errors import InvalidField, TypeNotFound
 from headrace_broker.model.ids import MAX_ID
 from headrace_broker.model.job import State
 from headrace_broker.rpc import convert
@@ -22,7 +23,6 @@ from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.session import Session
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.audit import AuditStore
-from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.reads import Reads
 
 MAX_GRACE_S = 86_400.0
@@ -39,11 +39,7 @@ class AdminService:
         self._payload_limit = payload_limit
 
     async def RequeueJobs(self, request: admin_pb2.RequeueJobsRequest, context: Any) -> admin_pb2.RequeueJobsResponse:  # noqa: N802
-        payload = request.payload if request.HasField("payload") else None
-        if payload is not None and len(payload) > self._payload_limit:
-            raise convert.payload_too_large(payload, self._payload_limit)
-        if request.content_type and payload is None:
-            raise InvalidField("content_type", "it is that of a payload; set both")
+        payload = convert.new_payload(request, self._payload_limit)
         if request.HasField("grace") and not request.abort_first:
             raise InvalidField("grace", "it belongs to abort_first; set both")
         done = await self._change(
@@ -100,41 +96,15 @@ class AdminService:
         return admin_pb2.ListAgentsResponse(agents=[_agent(owner, session) for session in sessions])
 
     async def DrainAgents(self, request: admin_pb2.DrainAgentsRequest, context: Any) -> admin_pb2.DrainAgentsResponse:  # noqa: N802
-        found = await self._switch(request.agent, request.reason, context, "agent.drain")
-        for session in found:
-            session.held_back = True
-        return admin_pb2.DrainAgentsResponse(agents=len(found))
+        return admin_pb2.DrainAgentsResponse(agents=await self._hold_back(request, context, held_back=True))
 
     async def ResumeAgents(self, request: admin_pb2.ResumeAgentsRequest, context: Any) -> admin_pb2.ResumeAgentsResponse:  # noqa: N802
-        found = await self._switch(request.agent, request.reason, context, "agent.resume")
-        owner = self._ownership.owner
-        for session in found:
-            session.held_back = False
-            owner.hungry[session] = None
-        owner.wake.set()
-        return admin_pb2.ResumeAgentsResponse(agents=len(found))
+        return admin_pb2.ResumeAgentsResponse(agents=await self._hold_back(request, context, held_back=False))
 
-    async def _switch(self, name: str, reason: str, context: Any, action: str) -> list[Session]:
-        """The agents to be drained or resumed, each with its row in the audit. That they are drained is known to memory only, so the rows come first."""
-        caller, reason = caller_of(context), convert.text("reason", reason, convert.MAX_REASON)
-        found = self._agents(name, caller.domain)
-        rows = []
-        for session in found:
-            after = {"draining": action == "agent.drain", "incarnation_id": session.facts.incarnation_id}
-            rows.append(caller.entry(action, f"agent/{session.facts.name}", reason=reason, before={"draining": session.held_back}, after=after))
-        try:
-            await self._audit.add(rows)
-        except READ_FAILURES as error:
-            raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
-        return found
-
-    def _agents(self, name: str, domain: str) -> list[Session]:
-        convert.text("agent", name, required=True)
-        sessions = self._ownership.owner.sessions()
-        found = [s for s in sessions if s.facts.domain == domain and name in (s.facts.name, s.facts.incarnation_id)]
-        if not found:
-            raise AgentNotFound(name)
-        return found
+    async def _hold_back(self, request: admin_pb2.DrainAgentsRequest | admin_pb2.ResumeAgentsRequest, context: Any, *, held_back: bool) -> int:
+        caller, reason = caller_of(context), convert.text("reason", request.reason, convert.MAX_REASON)
+        name = convert.text("agent", request.agent, required=True)
+        return len(await hold_back(self._ownership.owner, self._audit, name, held_back=held_back, caller=caller, reason=reason))
 
     async def ListAlerts(self, request: admin_pb2.ListAlertsRequest, context: Any) -> admin_pb2.ListAlertsResponse:  # noqa: N802
         owner = self._ownership.owner

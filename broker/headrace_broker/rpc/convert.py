@@ -9,7 +9,7 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from headrace_proto.v1 import lifecycle_pb2, types_pb2
+from headrace_proto.v1 import admin_pb2, lifecycle_pb2, types_pb2
 from headrace_proto.wire import DEFAULT_DOMAIN, DOMAIN_KEY, DOMAIN_NAME, to_duration, to_seconds
 
 from headrace_broker.model import fields
@@ -43,10 +43,10 @@ def domain_of(context: Any) -> str:
 text, type_name = fields.text, fields.type_name
 
 
-def job_id(field: str, value: int) -> int:
-    """A job's id."""
+def job_id(field: str, value: int, what: str = "a job id") -> int:
+    """A job's id, or one of the kind."""
     if not 0 < value <= MAX_ID:
-        raise InvalidField(field, f"a job id is a positive number, found {value}")
+        raise InvalidField(field, f"{what} is a positive number, found {value}")
     return value
 
 
@@ -80,10 +80,10 @@ def unix_s(field: str, timestamp: Timestamp) -> float:
     return value
 
 
-def page_size(value: int, default: int, most: int) -> int:
+def page_size(value: int, default: int, most: int, *, field: str = "page_size") -> int:
     """A page's size; 0 means the default."""
     if value > most:
-        raise InvalidField("page_size", f"at most {most}, found {value}")
+        raise InvalidField(field, f"at most {most}, found {value}")
     return value or default
 
 
@@ -173,6 +173,17 @@ def payload_too_large(payload: bytes, limit: int) -> TooLarge:
     return TooLarge("payload", f"at most {limit} bytes, found {len(payload)}; store it elsewhere and submit where it is")
 
 
+def new_payload(request: lifecycle_pb2.UpdateJobsRequest | lifecycle_pb2.RequeueDescendantsRequest | admin_pb2.RequeueJobsRequest, limit: int) -> bytes | None:
+    """The input that jobs are to have from now on; None: what they have."""
+    if not request.HasField("payload"):
+        if request.content_type:
+            raise InvalidField("content_type", "it is that of a payload; set both")
+        return None
+    if len(request.payload) > limit:
+        raise payload_too_large(request.payload, limit)
+    return request.payload
+
+
 def priority(spec: types_pb2.JobSpec | types_pb2.PlainSpecs | lifecycle_pb2.UpdateJobsRequest) -> int:
     """The job's own part of the score."""
     value = spec.priority
@@ -258,11 +269,18 @@ def depends_on(spec: types_pb2.JobSpec) -> list[int]:
 
 def returns_holder(spec: types_pb2.JobSpec) -> bool:
     """Whether the job that has the unique key is the answer, instead of a refusal."""
-    if spec.on_conflict not in (0, 1, 2):
-        raise InvalidField("on_conflict", f"return (1) or reject (2), found {spec.on_conflict}")
+    if spec.on_conflict not in (0, 1, 2, 3):
+        raise InvalidField("on_conflict", f"return (1), reject (2) or replace (3), found {spec.on_conflict}")
     if spec.on_conflict and not spec.unique_key:
         raise InvalidField("on_conflict", "says something about unique_key, which is not set")
-    return spec.on_conflict != types_pb2.UNIQUE_CONFLICT_REJECT
+    if replaces(spec) and (spec.depends_on or spec.batch_id):
+        raise InvalidField("on_conflict", "what a job depends on, and its batch, cannot be replaced: leave out depends_on and batch_id, or choose return or reject")
+    return spec.on_conflict not in (types_pb2.UNIQUE_CONFLICT_REJECT, types_pb2.UNIQUE_CONFLICT_REPLACE)
+
+
+def replaces(spec: types_pb2.JobSpec) -> bool:
+    """Whether the job that has the unique key is to become as this one, while it waits."""
+    return spec.on_conflict == types_pb2.UNIQUE_CONFLICT_REPLACE
 
 
 def _labels(field: str, values: Any) -> str:
@@ -309,7 +327,11 @@ _PLAIN = (
     "concurrency_per_key", "depth_limit",
 )  # fmt: skip
 _ENUMS = ("exhausted_state", "on_dependency_failed")
-_DURATIONS = ("timeout", "delete_completed_after", "delete_aborted_after", "delete_error_after", "start_within", "ageing")
+_DURATIONS = (
+    "timeout", "delete_completed_after", "delete_aborted_after", "delete_error_after", "start_within", "ageing",
+    "alert_group_wait", "alert_group_interval", "alert_repeat_interval",
+    "alert_resolve_after",
+)  # fmt: skip
 CLEARABLE = {
     **{name: (name,) for name in (*_PLAIN, *TEXTS, *_ENUMS, "fairness_weights")},
     **{name: (f"{name}_s",) for name in _DURATIONS},
@@ -338,6 +360,8 @@ def settings_values(field: str, message: types_pb2.JobTypeSettings) -> dict[str,
     values |= {name: int(getattr(message, name)) for name in _ENUMS if message.HasField(name)}
     if message.HasField("payload_schema"):
         values["payload_schema"] = Schema(message.payload_schema, f"{field}.payload_schema").text
+    if message.HasField("alert_channels"):
+        values["alert_channels"] = message.alert_channels
     if message.HasField("retry"):
         retry = message.retry
         if retry.HasField("delay"):

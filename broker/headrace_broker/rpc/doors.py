@@ -28,6 +28,8 @@ class DoorReader(SubmitCalls):
         except ParseError as error:
             raise InvalidField("more", str(error)) from error
         spec.payload = row.payload
+        if convert.replaces(spec):
+            raise InvalidField("on_conflict", "jobs of the SQL door replace no others: choose return or reject, or submit over gRPC")
         job, size = await self._read(owner, row.domain, spec)
         if not convert.is_keyed(spec):
             return DoorJob(job, None)

@@ -17,6 +17,8 @@ REASONS: dict[type[errors.BrokerError], Reason] = {
     errors.TypeNotFound: Reason.TYPE_NOT_FOUND,
     errors.AgentNotFound: Reason.AGENT_NOT_FOUND,
     errors.ScheduleNotFound: Reason.SCHEDULE_NOT_FOUND,
+    errors.OperationNotFound: Reason.OPERATION_NOT_FOUND,
+    errors.AlertPartNotFound: Reason.ALERT_PART_NOT_FOUND,
     errors.TokenNotFound: Reason.TOKEN_NOT_FOUND,
     errors.TokenNameTaken: Reason.TOKEN_NAME_TAKEN,
     errors.UserNotFound: Reason.USER_NOT_FOUND,

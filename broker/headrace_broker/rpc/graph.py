@@ -73,7 +73,9 @@ class GraphService:
             raise InvalidField("callback", "must be set")
         if request.callback.depends_on:
             raise InvalidField("callback.depends_on", "a callback depends on the members of its batch and on no other job")
-        stored = await self._jobs.submit_one(convert.domain_of(context), request.callback, callback=True)
+        if convert.replaces(request.callback):
+            raise InvalidField("callback.on_conflict", "the callback of a batch replaces no other job; choose return or reject")
+        stored = await self._jobs.submit_one(convert.domain_of(context), request.callback, context, callback=True)
         return graph_pb2.CreateBatchResponse(batch_id=stored.job_id, existing=stored.existing)
 
     async def SealBatch(self, request: graph_pb2.SealBatchRequest, context: Any) -> graph_pb2.SealBatchResponse:  # noqa: N802

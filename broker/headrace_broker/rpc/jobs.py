@@ -236,7 +236,7 @@ def _event(event: EventRow) -> jobs_pb2.Event:
     )  # fmt: skip
     if event.kind is NoteKind.ABORT_STEP:
         message.kind = f"abort_{(event.data or b'').decode()}"
-    elif event.kind is NoteKind.AMENDED:
+    elif event.kind in (NoteKind.AMENDED, NoteKind.OPERATION):
         message.detail = (event.data or b"").decode()
     if event.available_at is not None:
         message.available_at.CopyFrom(to_timestamp(event.available_at))

@@ -5,7 +5,7 @@ from typing import Any
 from headrace_proto.v1 import lifecycle_pb2
 from headrace_proto.wire import to_duration, to_timestamp
 
-from headrace_broker.actions import retention
+from headrace_broker.actions import descents, retention
 from headrace_broker.actions.reads import JobRead, JobReads
 from headrace_broker.actions.retention import Curve, StatePreview
 from headrace_broker.model.amended import Update
@@ -21,18 +21,21 @@ from headrace_broker.shards import changes
 from headrace_broker.shards.intents import Verb
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.types import TypeEntry
-from headrace_broker.store.reads import Reads, RunRow
+from headrace_broker.store.graph import GraphReads
+from headrace_broker.store.reads import PayloadRow, Reads, RunRow
 
 RETENTION = ("delete_completed_after", "delete_aborted_after", "delete_error_after")
 MAX_RUN = 32_767
+MAX_VERSION = 2**31 - 1
 
 
 class LifecycleService:
     """See the module."""
 
-    def __init__(self, ownership: Ownership, reads: Reads, payload_limit: int) -> None:
+    def __init__(self, ownership: Ownership, reads: Reads, graph: GraphReads, payload_limit: int) -> None:
         self._ownership = ownership
         self._stored = reads
+        self._graph = graph
         self._payload_limit = payload_limit
 
     @property
@@ -46,6 +49,14 @@ class LifecycleService:
         )  # fmt: skip
         return lifecycle_pb2.UpdateJobsResponse(results=results(done))
 
+    async def RequeueDescendants(self, request: lifecycle_pb2.RequeueDescendantsRequest, context: Any) -> lifecycle_pb2.RequeueDescendantsResponse:  # noqa: N802
+        done = await descents.requeue(
+            self._ownership.owner, self._ownership.heads, self._graph, convert.job_id("job_id", request.job_id), caller=caller_of(context),
+            reason=convert.text("reason", request.reason, convert.MAX_REASON), include_completed=request.include_completed,
+            payload=convert.new_payload(request, self._payload_limit), content_type=convert.text("content_type", request.content_type, 100),
+        )  # fmt: skip
+        return lifecycle_pb2.RequeueDescendantsResponse(results=results(done))
+
     async def ListRuns(self, request: lifecycle_pb2.ListRunsRequest, context: Any) -> lifecycle_pb2.ListRunsResponse:  # noqa: N802
         job_id = convert.job_id("job_id", request.job_id)
         limit = convert.page_size(request.page_size, 20, 100)
@@ -55,6 +66,19 @@ class LifecycleService:
         if job.row.run == 1 and not rows and below > 1:
             runs = [_first_run(job)]
         return lifecycle_pb2.ListRunsResponse(runs=runs, more=bool(runs) and runs[0].run > 1, type=job.type)
+
+    async def ListPayloads(self, request: lifecycle_pb2.ListPayloadsRequest, context: Any) -> lifecycle_pb2.ListPayloadsResponse:  # noqa: N802
+        job_id, limit = convert.job_id("job_id", request.job_id), convert.page_size(request.page_size, 50, 1000)
+        below = min(request.before_version or MAX_VERSION, MAX_VERSION)
+        _, rows = await self._reads.payloads(job_id, convert.domain_of(context), version=None, below=below, limit=limit)
+        return lifecycle_pb2.ListPayloadsResponse(versions=[_version(row, job_id) for row in rows], more=bool(rows) and rows[-1].version > 0)
+
+    async def GetPayload(self, request: lifecycle_pb2.GetPayloadRequest, context: Any) -> lifecycle_pb2.GetPayloadResponse:  # noqa: N802
+        job_id, version = convert.job_id("job_id", request.job_id), min(request.version, MAX_VERSION)
+        job, rows = await self._reads.payloads(job_id, convert.domain_of(context), version=version, below=MAX_VERSION, limit=1)
+        if not rows:
+            raise InvalidField("version", f"job {job_id} has no payload of version {request.version}; ListPayloads names those that it has")
+        return lifecycle_pb2.GetPayloadResponse(version=_version(rows[0], job_id), payload=rows[0].payload or b"", type=job.type)
 
     async def PreviewRetention(self, request: lifecycle_pb2.PreviewRetentionRequest, context: Any) -> lifecycle_pb2.PreviewRetentionResponse:  # noqa: N802
         entry = self._entry(request.type, context)
@@ -87,16 +111,13 @@ class LifecycleService:
 
 
 def _update(request: lifecycle_pb2.UpdateJobsRequest, payload_limit: int) -> Update:
-    if request.HasField("payload") and len(request.payload) > payload_limit:
-        raise convert.payload_too_large(request.payload, payload_limit)
-    if request.content_type and not request.HasField("payload"):
-        raise InvalidField("content_type", "it is that of a payload; set both")
+    payload = convert.new_payload(request, payload_limit)
     ways = [name for name in ("delete_after", "delete_at") if request.HasField(name)] + ["delete_by_type"] * request.delete_by_type
     if len(ways) > 1:
         raise InvalidField(ways[1], f"{' and '.join(ways)} are set; set one of them")
     update = Update(
         priority=convert.priority(request) if request.HasField("priority") else None,
-        payload=request.payload if request.HasField("payload") else None,
+        payload=payload,
         content_type=convert.text("content_type", request.content_type, 100),
         hold=request.hold if request.HasField("hold") else None,
         delete_after_s=convert.seconds("delete_after", request.delete_after) if request.HasField("delete_after") else None,
@@ -131,6 +152,11 @@ def _run(row: RunRow, job: JobRead) -> lifecycle_pb2.Run:
     if row.started_at is not None:
         message.started_at.CopyFrom(to_timestamp(row.started_at))
     return message
+
+
+def _version(row: PayloadRow, job_id: int) -> lifecycle_pb2.PayloadVersion:
+    at = to_timestamp(row.at if row.at is not None else created_at_s(job_id))
+    return lifecycle_pb2.PayloadVersion(version=row.version, at=at, actor=row.actor, content_type=row.content_type, payload_bytes=row.payload_bytes)
 
 
 def _first_run(job: JobRead) -> lifecycle_pb2.Run:

@@ -14,6 +14,8 @@ from headrace_proto.v1 import (
     admin_pb2_grpc,
     agents_pb2,
     agents_pb2_grpc,
+    alerts_pb2,
+    alerts_pb2_grpc,
     certificates_pb2,
     certificates_pb2_grpc,
     doors_pb2,
@@ -28,6 +30,8 @@ from headrace_proto.v1 import (
     limits_pb2_grpc,
     logs_pb2,
     logs_pb2_grpc,
+    operations_pb2,
+    operations_pb2_grpc,
     schedules_pb2,
     schedules_pb2_grpc,
     stats_pb2,
@@ -39,10 +43,12 @@ from headrace_proto.v1 import (
 from headrace_broker.actions.certificates import Revocations
 from headrace_broker.actions.tokens import TokenTable
 from headrace_broker.actions.users import Users
+from headrace_broker.alerts.desk import AlertDesk
 from headrace_broker.metrics import Metrics
 from headrace_broker.rpc.access import Gate
 from headrace_broker.rpc.admin import AdminService
 from headrace_broker.rpc.agents import AgentsService
+from headrace_broker.rpc.alerts import AlertsService
 from headrace_broker.rpc.certificates import CertificatesService
 from headrace_broker.rpc.connections import ConnectionLimits, server_options
 from headrace_broker.rpc.graph import GraphService
@@ -53,6 +59,7 @@ from headrace_broker.rpc.lifecycle import LifecycleService
 from headrace_broker.rpc.limits import LimitsService
 from headrace_broker.rpc.logs import LogsService
 from headrace_broker.rpc.open_doors import DoorsService
+from headrace_broker.rpc.operations import OperationsService
 from headrace_broker.rpc.peers import Peers
 from headrace_broker.rpc.quotas import QuotaLimits, Quotas
 from headrace_broker.rpc.schedules import SchedulesService
@@ -88,6 +95,8 @@ SERVICES = [
             schedules_pb2,
             graph_pb2,
             lifecycle_pb2,
+            operations_pb2,
+            alerts_pb2,
             certificates_pb2,
             users_pb2,
         )
@@ -103,7 +112,7 @@ class RpcServer:
     def __init__(
         self, *, ownership: Ownership, reads: Reads, finder: Finder, graph: GraphReads, settings: SettingsStore, statistics: Statistics, logs: LogWriter,
         audit: AuditStore, metrics: Metrics, payload_limit: int, version: str, postgres_version: str, tasks: asyncio.TaskGroup, tokens: TokenTable, users: Users,
-        auth: bool, revocations: Revocations, certificates: bool, connections: ConnectionLimits, quotas: QuotaLimits,
+        auth: bool, alerts: AlertDesk, revocations: Revocations, certificates: bool, connections: ConnectionLimits, quotas: QuotaLimits,
     ) -> None:  # fmt: skip
         gate = Gate(tokens, Peers(revocations) if certificates else None, required=auth) if auth or certificates else None
         guard = Guard(metrics, gate, Quotas(quotas, metrics, asyncio.get_running_loop().time) if quotas else None)
@@ -118,10 +127,12 @@ class RpcServer:
         stats_pb2_grpc.add_StatsServicer_to_server(StatsService(ownership, statistics, version, postgres_version), self._server)  # type: ignore[no-untyped-call]
         graph_pb2_grpc.add_GraphServicer_to_server(GraphService(ownership, reads, graph, jobs), self._server)  # type: ignore[no-untyped-call]
         logs_pb2_grpc.add_LogsServicer_to_server(LogsService(ownership, reads, logs), self._server)  # type: ignore[no-untyped-call]
-        lifecycle_pb2_grpc.add_LifecycleServicer_to_server(LifecycleService(ownership, reads, payload_limit), self._server)  # type: ignore[no-untyped-call]
+        lifecycle_pb2_grpc.add_LifecycleServicer_to_server(LifecycleService(ownership, reads, graph, payload_limit), self._server)  # type: ignore[no-untyped-call]
+        operations_pb2_grpc.add_OperationsServicer_to_server(OperationsService(ownership, reads, finder), self._server)  # type: ignore[no-untyped-call]
         add_instances(self._server, ownership)
         doors_pb2_grpc.add_DoorsServicer_to_server(DoorsService(ownership), self._server)  # type: ignore[no-untyped-call]
-        add_testing(self._server, ownership)
+        add_testing(self._server, ownership, audit)
+        alerts_pb2_grpc.add_AlertsServicer_to_server(AlertsService(alerts), self._server)  # type: ignore[no-untyped-call]
         access_pb2_grpc.add_AccessServicer_to_server(AccessService(tokens, audit), self._server)  # type: ignore[no-untyped-call]
         certificates_pb2_grpc.add_CertificatesServicer_to_server(CertificatesService(revocations), self._server)  # type: ignore[no-untyped-call]
         users_pb2_grpc.add_UsersServicer_to_server(UsersService(users), self._server)  # type: ignore[no-untyped-call]

@@ -1,16 +1,20 @@
 """The Submit calls: the way in, and half of the hot path."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import functools
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from headrace_proto.v1 import jobs_pb2, types_pb2
 from headrace_proto.wire import to_duration
 
 from headrace_broker.actions.ties import find_missing
+from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError, Busy, InvalidField, JobNotFound, PayloadRefused, QueueFull
 from headrace_broker.rpc import convert
+from headrace_broker.rpc.callers import caller_of
 from headrace_broker.rpc.errors import reason_of, status_code
+from headrace_broker.rpc.replacing import Stored, Wish, in_turn
 from headrace_broker.shards.intents import NewJob, PlainJobs
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
@@ -20,6 +24,7 @@ from headrace_broker.shards.types import TypeEntry
 CHUNK = 1000  # jobs of one call that go into one flush
 STREAM_WINDOW = 32  # requests of a stream that are in hand; a client that sends more waits
 BUSY_WAITS_S = 0.02
+KEYS_AT_ONCE = 64  # unique keys of a request whose holders are replaced at a time
 LET_OTHERS_S = 0.005  # of payloads held against schemas in a row
 
 Batched = jobs_pb2.SubmitManyRequest | jobs_pb2.SubmitStreamRequest
@@ -35,13 +40,19 @@ class SubmitCalls:
     async def Submit(self, request: jobs_pb2.SubmitRequest, context: Any) -> jobs_pb2.SubmitResponse:  # noqa: N802
         if not request.HasField("job"):
             raise InvalidField("job", "must be set")
-        return await self.submit_one(convert.domain_of(context), request.job)
+        return await self.submit_one(convert.domain_of(context), request.job, context)
 
-    async def submit_one(self, domain: str, spec: types_pb2.JobSpec, *, callback: bool = False) -> jobs_pb2.SubmitResponse:
+    async def submit_one(self, domain: str, spec: types_pb2.JobSpec, context: Any, *, callback: bool = False) -> jobs_pb2.SubmitResponse:
         """Stores one job. `callback`: of a new batch, whose members it waits for."""
         owner = self._ownership.owner
         job, size = await self._read(owner, domain, spec, callback=callback)
         await self._find_tied(owner, domain, [spec])
+        if convert.replaces(spec):
+            [stored] = await in_turn(self, owner, self._ownership.heads, caller_of(context), [Wish(0, spec, job, size)], wait=False)
+            if isinstance(stored, BrokerError):
+                raise stored
+            pressure = owner.depth.pressure([job[0]])
+            return jobs_pb2.SubmitResponse(job_id=stored.job_id, existing=stored.existing, replaced=stored.replaced, pressure=pressure)
         if callback or convert.is_keyed(spec):
             job_id, existing = await (await self._queue_keyed(owner, spec, job, size, wait=False, callback=callback))
             return jobs_pb2.SubmitResponse(job_id=job_id, existing=existing, pressure=owner.depth.pressure([job[0]]))
@@ -49,7 +60,7 @@ class SubmitCalls:
         return jobs_pb2.SubmitResponse(job_id=job_id, pressure=owner.depth.pressure([job[0]]))
 
     async def SubmitMany(self, request: jobs_pb2.SubmitManyRequest, context: Any) -> jobs_pb2.SubmitManyResponse:  # noqa: N802
-        results = await self._submit_batch(convert.domain_of(context), request, wait=False)
+        results = await self._submit_batch(convert.domain_of(context), request, lambda: caller_of(context), wait=False)
         return jobs_pb2.SubmitManyResponse(results=results)
 
     async def SubmitStream(self, requests: AsyncIterator[jobs_pb2.SubmitStreamRequest], context: Any) -> AsyncIterator[jobs_pb2.SubmitStreamResponse]:  # noqa: N802
@@ -57,10 +68,10 @@ class SubmitCalls:
 
         Whatever happens to one request is said in its answer, job by job: an error of the whole stream would leave open what became of the others.
         """
-        domain = convert.domain_of(context)
+        domain, caller = convert.domain_of(context), functools.cache(lambda: caller_of(context))
         answers: asyncio.Queue[jobs_pb2.SubmitStreamResponse | Exception | None] = asyncio.Queue(STREAM_WINDOW)
         room = asyncio.Semaphore(STREAM_WINDOW)
-        reader = asyncio.ensure_future(self._read_stream(domain, requests, answers, room))
+        reader = asyncio.ensure_future(self._read_stream(domain, caller, requests, answers, room))
         try:
             while (answer := await answers.get()) is not None:
                 if isinstance(answer, Exception):
@@ -71,12 +82,12 @@ class SubmitCalls:
             reader.cancel()
 
     async def _read_stream(
-        self, domain: str, requests: AsyncIterator[jobs_pb2.SubmitStreamRequest],
+        self, domain: str, caller: Callable[[], Caller], requests: AsyncIterator[jobs_pb2.SubmitStreamRequest],
         answers: "asyncio.Queue[jobs_pb2.SubmitStreamResponse | Exception | None]", room: asyncio.Semaphore,
     ) -> None:  # fmt: skip
         async def serve(request: jobs_pb2.SubmitStreamRequest) -> None:
             try:
-                results = await self._submit_batch(domain, request, wait=True)
+                results = await self._submit_batch(domain, request, caller, wait=True)
             except InvalidField as error:  # a batch of the wrong size: not something that a job's answer can say
                 await answers.put(error)
                 return
@@ -98,8 +109,8 @@ class SubmitCalls:
                 await answers.put(error)
         await answers.put(None)
 
-    async def _submit_batch(self, domain: str, request: Batched, *, wait: bool) -> jobs_pb2.SubmitResults:
-        """Stores each job that can be stored. `wait`: a busy broker makes the caller wait instead of refusing the rest."""
+    async def _submit_batch(self, domain: str, request: Batched, caller: Callable[[], Caller], *, wait: bool) -> jobs_pb2.SubmitResults:
+        """Stores each job that can be stored. `wait`: a busy broker makes the caller wait instead of refusing the rest. `caller` is asked where jobs are replaced."""
         count = _count(request)
         if not 1 <= count <= convert.MAX_BATCH:
             raise InvalidField("jobs", f"1 to {convert.MAX_BATCH} jobs, found {count}")
@@ -115,6 +126,8 @@ class SubmitCalls:
             except BrokerError as error:
                 batch.refuse(places, error)
             start = places.stop
+        if batch.wishes:
+            await self._replace(owner, caller(), batch, wait=wait)
         results = await batch.results()
         if batch.entries and owner.types.depth_limited:
             results.pressure = owner.depth.pressure(batch.entries)
@@ -150,6 +163,9 @@ class SubmitCalls:
                 job, job_size = await self._read(owner, domain, spec)
                 if convert.is_keyed(spec):
                     batch.entries.add(job[0])
+                    if convert.replaces(spec):
+                        batch.wishes.setdefault(spec.unique_key, []).append(Wish(index, spec, job, job_size))
+                        continue
                     batch.keyed.append((index, await self._queue_keyed(owner, spec, job, job_size, wait=wait)))
                     continue
             except BrokerError as error:
@@ -161,6 +177,19 @@ class SubmitCalls:
         for start in range(0, len(unkeyed), CHUNK):
             chunk = unkeyed[start : start + CHUNK]
             await self._queue(owner, chunk, size * len(chunk) // len(unkeyed), places[start : start + CHUNK], batch, wait=wait)
+
+    async def _replace(self, owner: Owner, caller: Caller, batch: "_Batch", *, wait: bool) -> None:
+        """Decides the jobs of a batch that replace others, some unique keys at a time."""
+        room = asyncio.Semaphore(KEYS_AT_ONCE)
+
+        async def decide(wishes: list[Wish]) -> None:
+            async with room:
+                for wish, stored in zip(wishes, await in_turn(self, owner, self._ownership.heads, caller, wishes, wait=wait), strict=True):
+                    batch.decided(wish.index, stored)
+
+        async with asyncio.TaskGroup() as tasks:
+            for wishes in batch.wishes.values():
+                tasks.create_task(decide(wishes))
 
     async def _read(self, owner: Owner, domain: str, spec: types_pb2.JobSpec, *, callback: bool = False) -> tuple[NewJob, int]:
         name = spec.type
@@ -264,9 +293,11 @@ class _Batch:
     def __init__(self, count: int) -> None:
         self.unkeyed: list[tuple[Sequence[int], asyncio.Future[list[int]]]] = []  # (positions, their ids)
         self.keyed: list[tuple[int, asyncio.Future[tuple[int, bool]]]] = []
+        self.wishes: dict[str, list[Wish]] = {}  # by unique key: jobs that replace the one that has it
         self.entries: set[TypeEntry] = set()  # types of jobs that met depth limits
         self._job_ids = [0] * count
         self._existing: list[int] = []
+        self._replaced: list[int] = []
         self._failures: list[jobs_pb2.SubmitFailure] = []
         self.refused: set[int] = set()
 
@@ -282,6 +313,17 @@ class _Batch:
             named = field if field.startswith("plain[") or not field else f"jobs[{index}].{field}"
             failure = jobs_pb2.SubmitFailure(index=index, code=code, reason=reason, message=text, field=named, job_id=holder, retry_after=retry_after)
             self._failures.append(failure)
+
+    def decided(self, place: int, stored: Stored | BrokerError) -> None:
+        """What became of a job that was to replace another."""
+        if isinstance(stored, BrokerError):
+            self.refuse([place], stored)
+            return
+        self._job_ids[place] = stored.job_id
+        if stored.existing:
+            self._existing.append(place)
+        if stored.replaced:
+            self._replaced.append(place)
 
     async def results(self) -> jobs_pb2.SubmitResults:
         """Waits until everything is decided."""
@@ -303,7 +345,7 @@ class _Batch:
                     self._existing.append(index)
             except BrokerError as error:
                 self.refuse([index], error)
-        return jobs_pb2.SubmitResults(job_ids=self._job_ids, existing=self._existing, failures=self._failures)
+        return jobs_pb2.SubmitResults(job_ids=self._job_ids, existing=self._existing, failures=self._failures, replaced=self._replaced)
 
 
 def _parts(jobs: list[NewJob] | PlainJobs, room: int) -> list[tuple[list[NewJob] | PlainJobs, int]]:

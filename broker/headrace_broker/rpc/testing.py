@@ -6,9 +6,12 @@ import grpc
 from headrace_proto.v1 import testing_pb2, testing_pb2_grpc
 from headrace_proto.wire import to_timestamp
 
-from headrace_broker.model.errors import InvalidField, InvalidState
+from headrace_broker.model.errors import DatabaseUnavailable, InvalidField, InvalidState
 from headrace_broker.rpc import convert
+from headrace_broker.rpc.callers import caller_of
 from headrace_broker.shards.ownership import Ownership
+from headrace_broker.store.audit import AuditStore
+from headrace_broker.store.pool import READ_FAILURES
 
 TESTING = testing_pb2.DESCRIPTOR.services_by_name["Testing"].full_name
 MAX_ADVANCE_S = 1000 * 86_400.0
@@ -19,8 +22,9 @@ class TestingService:
 
     __test__ = False  # no test, whatever its name looks like
 
-    def __init__(self, ownership: Ownership) -> None:
+    def __init__(self, ownership: Ownership, audit: AuditStore) -> None:
         self._ownership = ownership
+        self._audit = audit
 
     async def AdvanceClock(self, request: testing_pb2.AdvanceClockRequest, context: Any) -> testing_pb2.AdvanceClockResponse:  # noqa: N802
         by_s = convert.seconds("by", request.by, MAX_ADVANCE_S)
@@ -28,9 +32,14 @@ class TestingService:
             raise InvalidField("by", "more than 0 s: time does not go back")
         if not self._ownership.testing:
             raise InvalidState("this broker does not run with --testing: its clock is the database's")
+        row = caller_of(context).entry("testing.advance_clock", "broker/clock", after={"seconds": by_s}, everywhere=True)
+        try:
+            await self._audit.add([row])  # the clock is known to memory only, so the row comes first
+        except READ_FAILURES as error:
+            raise DatabaseUnavailable("the database cannot be reached; the clock shows what it showed") from error
         return testing_pb2.AdvanceClockResponse(now=to_timestamp(await self._ownership.advance_clock(by_s)))
 
 
-def add_testing(server: grpc.aio.Server, ownership: Ownership) -> None:
+def add_testing(server: grpc.aio.Server, ownership: Ownership, audit: AuditStore) -> None:
     """Adds the service to a server."""
-    testing_pb2_grpc.add_TestingServicer_to_server(TestingService(ownership), server)  # type: ignore[no-untyped-call]
+    testing_pb2_grpc.add_TestingServicer_to_server(TestingService(ownership, audit), server)  # type: ignore[no-untyped-call]

@@ -17,6 +17,7 @@ from headrace_broker.shards import requeues, turns
 from headrace_broker.shards.intents import ChangeIntent, Ending, Note, Requeue
 from headrace_broker.shards.live import Abort, Live
 from headrace_broker.shards.round import Round
+from headrace_broker.store.heads import WaitsFor
 from headrace_broker.store.recovery import StoredAbort
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Pending:
     epoch: int
     agent: str
     amended: Amended | None
-    waits_for: set[int] | None  # jobs that it waited for
+    waits_for: WaitsFor | None  # what it waited for
 
     @property
     def again(self) -> bool:
@@ -88,7 +89,7 @@ def before_end(owner: "Owner", live: Live) -> Pending | None:
     """To be called before the event that settles the job, which forgets it."""
     if live.abort is None:
         return None
-    return Pending(live.abort, live.seq, live.session.facts.name if live.session is not None else "", owner.amended.get(live.job_id), owner.graph.unmet.get(live.job_id))
+    return Pending(live.abort, live.seq, live.session.facts.name if live.session is not None else "", owner.amended.get(live.job_id), owner.graph.waits_for(live.job_id))
 
 
 def after_end(owner: "Owner", round_: Round, live: Live, pending: Pending, minute: int | None, step: AbortStep) -> State:
@@ -100,8 +101,7 @@ def after_end(owner: "Owner", round_: Round, live: Live, pending: Pending, minut
         return live.state
     again = requeues.copy_of(owner, live)
     again.not_before = owner.not_before.get(live.job_id, 0.0)
-    requeues.begin(owner, round_, again, minute, pending.amended, wish)
-    requeues.hold(owner, again.job_id, pending.waits_for)
+    requeues.begin(owner, round_, again, minute, pending.amended, wish, pending.waits_for)
     return State.WAITING
 
 

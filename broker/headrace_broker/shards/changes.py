@@ -5,7 +5,8 @@ read. A job that moved between the read and the decision is read again, so nothi
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from headrace_broker.model import starting
@@ -14,10 +15,11 @@ from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError, Busy, DatabaseUnavailable, InvalidState, JobNotFound, UniqueKeyTaken
 from headrace_broker.model.job import SETTLED, Head, Kind, State
 from headrace_broker.shards import aborts, requeues, turns, updates
+from headrace_broker.shards.descents import Descent
 from headrace_broker.shards.intents import Change, ChangeIntent, Requeue, Verb
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
-from headrace_broker.store.batch import UniqueName
+from headrace_broker.store.batch import UniqueName, payload_of
 from headrace_broker.store.heads import Heads, ReadFailed, StoredHead
 
 if TYPE_CHECKING:
@@ -29,57 +31,82 @@ TRIES = 20
 async def request(
     owner: "Owner", heads: Heads, verb: Verb, job_ids: Sequence[int], *, caller: Caller, reason: str,
     include_completed: bool = False, grace_s: float = 30.0, force: bool = False, abort_first: bool = False, payload: bytes | None = None, content_type: str = "",
-    update: Update | None = None,
+    update: Update | None = None, descent: Descent | None = None,
 ) -> list[Change]:  # fmt: skip
     """Changes jobs and returns what became of each, in order, once it is durable. A job of another domain than the caller's is not found; an id that comes
-    twice is changed once. Each job that was changed has a row in the audit, in the same commit.
+    twice is changed once. Each job that was changed has a row in the audit, in the same commit; a `descent` has one for all of them.
 
     Raises:
         Unavailable: nothing was changed, or (ResultUnknown) it is not known what was.
 
     Cancellation: changes that were queued happen all the same.
     """
+
+    def intent(read: Read) -> ChangeIntent | None:
+        if descent is not None:
+            for job_id in read.gone:
+                descent.left(job_id, State.GONE)
+        if not read.found:
+            return None
+        return ChangeIntent(
+            verb, read.found, caller, reason, read.moved, read.done, include_completed, grace_s, force, abort_first, payload, content_type, update, read.holders,
+            read.keys_moved, descent,
+        )  # fmt: skip
+
     results: dict[int, Change] = {}
     todo = list(dict.fromkeys(job_ids))
+    for _ in range(TRIES):
+        results.update((change.job_id, change) for change in await ask(owner, heads, todo, caller.domain, intent) if change is not None)
+        todo = [job_id for job_id in todo if job_id not in results]
+        if not todo:
+            return [results[job_id] for job_id in job_ids]
+    raise Busy(f"jobs {todo[:5]} move too fast to be changed; try again", retry_after_s=1.0)
+
+
+@dataclass(slots=True, eq=False)
+class Read:
+    """Where jobs stood: those `found`, and those that are not there (`gone`). `moved` and `keys_moved` grow until the intent that is made of it is decided."""
+
+    found: list[StoredHead]
+    gone: list[int]
+    holders: dict[UniqueName, int]
+    moved: set[int]
+    keys_moved: set[UniqueName]
+    done: "asyncio.Future[list[Change | None]]"
+
+
+async def ask(owner: "Owner", heads: Heads, job_ids: Sequence[int], domain: str, make: Callable[[Read], ChangeIntent | None]) -> list[Change | None]:
+    """One try: reads where these jobs stand, queues the intent that `make` makes of it (None: there is nothing to ask), and returns what became of each job, in no
+    order; None stands for one that moved meanwhile: ask again. Raises as `request`.
+    """
     moved: set[int] = set()
     keys_moved: set[UniqueName] = set()
     owner.readers.append(moved)
     owner.keyed.readers.append(keys_moved)
     try:
-        for _ in range(TRIES):
-            moved.clear()
-            keys_moved.clear()
-            if owner.in_flight is not None:  # what is being stored now may or may not be in what is read now
-                moved.update(owner.in_flight.event_job)
-                keys_moved.update(owner.in_flight.claims)
-            try:
-                stored = await heads.heads(todo)
-                holders = await heads.unique_holders({name for head in stored.values() if (name := _unique_name(owner, head)) is not None})
-            except ReadFailed as error:
-                raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
-            for job_id in todo:
-                if not visible(owner, stored.get(job_id), caller.domain):
-                    results[job_id] = Change(job_id, None, JobNotFound(job_id))
-            todo = [job_id for job_id in todo if job_id not in results]
-            if not todo:
-                break
-            if owner.refusing is not None:
-                raise owner.refusing
-            done: asyncio.Future[list[Change | None]] = asyncio.get_running_loop().create_future()
-            found = [stored[job_id] for job_id in todo]
-            owner.change(
-                ChangeIntent(verb, found, caller, reason, moved, done, include_completed, grace_s, force, abort_first, payload, content_type, update, holders, keys_moved)
-            )
-            results.update({change.job_id: change for change in await done if change is not None})
-            todo = [job_id for job_id in todo if job_id not in results]
-            if not todo:
-                break
-        else:
-            raise Busy(f"jobs {todo[:5]} move too fast to be changed; try again", retry_after_s=1.0)
+        if owner.in_flight is not None:  # what is being stored now may or may not be in what is read now
+            moved.update(owner.in_flight.event_job)
+            keys_moved.update(owner.in_flight.claims)
+        try:
+            stored = await heads.heads(job_ids)
+            holders = await heads.unique_holders({name for head in stored.values() if (name := _unique_name(owner, head)) is not None})
+        except ReadFailed as error:
+            raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
+        found = [stored[job_id] for job_id in job_ids if visible(owner, stored.get(job_id), domain)]
+        there = {head.job_id for head in found}
+        gone = [job_id for job_id in job_ids if job_id not in there]
+        read = Read(found, gone, holders, moved, keys_moved, asyncio.get_running_loop().create_future())
+        missing: list[Change | None] = [Change(job_id, None, JobNotFound(job_id)) for job_id in gone]
+        intent = make(read)
+        if intent is None:
+            return missing
+        if owner.refusing is not None:
+            raise owner.refusing
+        owner.change(intent)
+        return missing + await read.done
     finally:
         owner.readers = [other for other in owner.readers if other is not moved]  # by identity: the sets of two calls may be equal
         owner.keyed.readers = [other for other in owner.keyed.readers if other is not keys_moved]
-    return [results[job_id] for job_id in job_ids]
 
 
 def _unique_name(owner: "Owner", head: StoredHead) -> UniqueName | None:
@@ -123,16 +150,29 @@ def decide(owner: "Owner", round_: Round, intent: ChangeIntent, now: float) -> N
         if intent.verb is Verb.REQUEUE and _unique_name(owner, head) in intent.keys_moved:
             results.append(None)  # another job took its unique key, or is about to
             continue
-        before, facts = _stands(live or head), round_.batch.rows()
+        if intent.descent is not None and intent.descent.must_wait(head.job_id):
+            results.append(None)
+            continue
+        before, facts, page = _stands(live or head), round_.batch.rows(), intent.page
         if intent.verb is Verb.UPDATE:
             before |= updates.said(owner.amended.get(head.job_id) or head.amended)
         try:
+            if page is not None:
+                page.check(head.job_id, live.state if live is not None else head.state)
             state = _DECIDE[intent.verb](owner, round_, intent, head, live, now)
-            results.append(Change(head.job_id, state))
-            if round_.batch.rows() > facts:  # an update may find everything as it is asked to be
+            changed = round_.batch.rows() > facts  # an update may find everything as it is asked to be
+            if page is not None:
+                page.sign(round_, head.job_id, live.seq if live is not None else head.seq, changed=changed)
+            elif changed:
                 _audit(round_, intent, head, before, state)
+            results.append(Change(head.job_id, state))
         except BrokerError as error:
-            results.append(Change(head.job_id, live.state if live is not None else head.state, error))
+            stands = live.state if live is not None else head.state
+            results.append(Change(head.job_id, stands, error))
+            if intent.descent is not None:
+                intent.descent.left(head.job_id, stands)
+    if intent.page is not None:
+        intent.page.decided(round_, results)
     round_.answers.append((intent.done, results))
 
 
@@ -143,7 +183,7 @@ def _stands(job: Live | StoredHead) -> dict[str, object]:
 
 def _audit(round_: Round, intent: ChangeIntent, head: StoredHead, before: dict[str, object], state: State) -> None:
     """The row of a change that was decided: it is stored by the flush that stores the change."""
-    if intent.verb is Verb.EXPIRE:  # nobody asked for it, and the event says why
+    if intent.verb is Verb.EXPIRE or intent.descent is not None:  # nobody asked for it, and the event says why; the call as a whole has a row
         return
     after: dict[str, object] = {"state": state.name.lower()}
     if intent.update is not None:
@@ -152,7 +192,9 @@ def _audit(round_: Round, intent: ChangeIntent, head: StoredHead, before: dict[s
         after |= {"abort": "requested", "grace_s": intent.grace_s, "requeue": intent.verb is Verb.REQUEUE}
     elif intent.force:
         after["force"] = True
-    if intent.payload is not None:
+    if intent.replacement is not None:
+        after |= {"priority": intent.replacement[1], "payload_bytes": len(payload_of(intent.replacement[3]))}
+    elif intent.payload is not None:
         after["payload_bytes"] = len(intent.payload)
     round_.batch.audit.append(intent.caller.entry(f"job.{intent.verb.value}", f"job/{head.job_id}", reason=intent.reason, before=before, after=after))
 
@@ -174,15 +216,18 @@ def _revive(owner: "Owner", head: StoredHead, live: Live | None) -> Live:
 
 
 def _requeue(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live | None, now: float) -> State:
-    state = live.state if live is not None else head.state
-    _check_payload(owner, head, intent.payload, intent.content_type)
-    wish = Requeue(intent.actor, intent.reason, intent.payload, intent.content_type, intent.include_completed)
+    state, descent = live.state if live is not None else head.state, intent.descent
+    named = descent is None or descent.root == head.job_id  # not merely below the job that was
+    payload, include_completed = intent.payload if named else None, intent.include_completed and named
+    _check_payload(owner, head, payload, intent.content_type)
+    wish = Requeue(intent.actor, intent.reason, payload, intent.content_type, include_completed)
     if state not in SETTLED:
         if not intent.abort_first:
             raise InvalidState(f"job {head.job_id} is {state.name.lower()}: only settled jobs can be requeued; have it aborted first (abort_first), or wait")
         return _stop(owner, round_, intent, _revive(owner, head, live), wish, now)
-    if state is State.COMPLETED and not intent.include_completed:
+    if state is State.COMPLETED and not include_completed:
         raise InvalidState(f"job {head.job_id} has completed: say so by name (include_completed) to run it again")
+    waits_for = head.waits_for if descent is None else descent.waits_for(owner, head)
     name = _unique_name(owner, head)
     if name is not None:
         holder = intent.unique_holders.get(name)
@@ -194,8 +239,9 @@ def _requeue(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHe
     live.not_before = owner.not_before.get(head.job_id, 0.0)
     if head.kind in (Kind.ABORTED, Kind.UPDATED) and head.agent_id is not None:  # a takeover forgets when the old lease ends: wait for the longest it can be
         live.not_before = max(live.not_before, owner.taken_over_at + owner.limits.lease_s)
-    requeues.begin(owner, round_, live, head.delete_minute, head.amended, wish)
-    requeues.hold(owner, head.job_id, head.waits_for)
+    requeues.begin(owner, round_, live, head.delete_minute, head.amended, wish, waits_for)
+    if descent is not None:
+        descent.requeued(round_, live, head, waits_for, intent.actor)
     return State.WAITING
 
 
@@ -226,6 +272,10 @@ def _update(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHea
     assert intent.update is not None  # the verb says so
     _check_payload(owner, head, intent.update.payload, intent.update.content_type)
     return updates.decide(owner, round_, intent, head, _revive(owner, head, live))
+
+
+def _replace(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live | None, now: float) -> State:
+    return updates.replace(owner, round_, intent, head, _revive(owner, head, live))
 
 
 def _purge(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live | None, now: float) -> State:
@@ -269,5 +319,5 @@ def _expire(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHea
 
 
 _DECIDE = {
-    Verb.SEAL: _seal, Verb.REQUEUE: _requeue, Verb.ABORT: _abort, Verb.PURGE: _purge, Verb.UPDATE: _update, Verb.EXPIRE: _expire,
+    Verb.SEAL: _seal, Verb.REQUEUE: _requeue, Verb.ABORT: _abort, Verb.PURGE: _purge, Verb.UPDATE: _update, Verb.REPLACE: _replace, Verb.EXPIRE: _expire,
 }  # fmt: skip

@@ -21,6 +21,7 @@ from headrace_broker.metrics import Metrics
 from headrace_broker.model.errors import DatabaseUnavailable, NotOwner, ResultUnknown
 from headrace_broker.shards import sweep
 from headrace_broker.shards.checkpoint import Checkpoints
+from headrace_broker.shards.health import FlushHealth
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.round import KeyedRound, Round
 from headrace_broker.shards.schedules import FireRound
@@ -49,8 +50,11 @@ log = structlog.get_logger("headrace.flusher")
 class Flusher:
     """Owns the ledger's connection. `succeed` opens a new life that has taken over from the given dead one, or raises Fenced."""
 
-    def __init__(self, owner: Owner, ledger: Ledger, succeed: Callable[[Ledger], Awaitable[Ledger]], checkpoints: Checkpoints, metrics: Metrics) -> None:
+    def __init__(
+        self, owner: Owner, ledger: Ledger, succeed: Callable[[Ledger], Awaitable[Ledger]], checkpoints: Checkpoints, metrics: Metrics, health: FlushHealth,
+    ) -> None:  # fmt: skip
         self._owner = owner
+        self._health = health
         self.ledger = ledger
         ledger.on_lost = owner.wake.set  # an idle flusher finds out at once, and not with the next job
         self._succeed = succeed
@@ -183,10 +187,12 @@ class Flusher:
 
     async def _send_until_stored(self, round_: AnyRound, send: Callable[[Ledger], Awaitable[Flushed]]) -> Flushed | None:
         """Sends until it is stored; None: it was stored, but the answer was lost."""
-        blocked = 0
+        blocked, time = 0, asyncio.get_running_loop().time
+        self._health.begin(time())
         while True:
             try:
                 flushed = await self._send(round_, send)
+                self._health.stored(time())
                 if self._owner.refusing is not None:
                     self._owner.accept_work()
                 self._checkpoints.flushed(flushed.at, changed=round_.batch.rows() > 0)
@@ -199,12 +205,15 @@ class Flusher:
                 if blocked == BLOCKED_TWICE:  # an ending that nobody announced: after reading the ledger again all endings of open leases are asked for
                     raise store.KeyTaken(f"uncommitted facts of somebody else are in the way: {error}") from error
             except store.NothingStored as error:
+                self._health.failed(time(), str(error))
                 log.error("flush refused", error=str(error))
                 self._owner.refuse(DatabaseUnavailable(f"the database refuses to store facts: {error}"))
                 await asyncio.sleep(REPEAT_S)
             except store.ResultUnknown as error:
+                self._health.failed(time(), str(error))
                 log.warning("answer to a flush lost", error=str(error), life_id=self.ledger.life_id, n=self.ledger.n)
                 if await self._recover_connection(round_):
+                    self._health.stored(time())
                     return None
 
     async def _send(self, round_: AnyRound, send: Callable[[Ledger], Awaitable[Flushed]]) -> Flushed:

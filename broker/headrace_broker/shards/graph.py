@@ -2,7 +2,8 @@
 
 A job that waits so is **held**: it is live, in no lane and no timer. What it still waits for is `unmet`; who waits for a job is `waiters`. Both are memory: the facts are
 the submission (`depends_on`, the members' edges) and one event when the wait is over, `dependencies_met`, so a held job is one that has ties and not that event, and
-whoever takes over holds it again. A dependency that has completed once is met, whatever is done to it later.
+whoever takes over holds it again. A dependency that has completed once is met, whatever is done to it later; but a job that is requeued together with what it depends on
+waits for the new run of that (descents.py), and a note says so.
 
 A **batch** is its callback job: that is held until the batch is sealed (a note) and every member has settled, however. Members may be added until then. A member that is
 requeued before the callback was released is waited for again.
@@ -24,6 +25,7 @@ from headrace_broker.model.job import Kind, NoteKind, State
 from headrace_broker.model.settings import OnDependencyFailed
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
+from headrace_broker.store.heads import WaitsFor
 
 if TYPE_CHECKING:
     from headrace_broker.shards.owner import Owner
@@ -48,6 +50,7 @@ class Graph:
     def __init__(self, owner: "Owner") -> None:
         self._owner = owner
         self.unmet: dict[int, set[int]] = {}  # held job -> what it still waits for
+        self._runs: dict[int, WaitsFor] = {}  # held job -> the run in which each must have completed, where one is not the first
         self.waiters: dict[int, dict[int, set[int]]] = {}  # what is waited for -> held jobs, each with its unmet set
         self.sealed: dict[int, bool] = {}  # callbacks of batches that are held: whether the batch is sealed
         self.members: dict[int, set[int]] = {}  # the same: all members of the batch
@@ -63,9 +66,14 @@ class Graph:
 
     # What changes ------------------------------------------------------------------------------------------------------------------------------
 
-    def hold(self, job_id: int, waits_for: Iterable[int]) -> None:
-        """The job waits for these from now on."""
+    def hold(self, job_id: int, waits_for: WaitsFor) -> None:
+        """The job waits for these from now on; for none: for its batch, which may have members, and be sealed."""
+        if not waits_for:
+            self.hold_batch(job_id, read=True)
+            return
         unmet = self.unmet[job_id] = set(waits_for)
+        if max(waits_for.values()) > 1:
+            self._runs[job_id] = dict(waits_for)
         for other in unmet:
             self.waiters.setdefault(other, {})[job_id] = unmet
             self.unread[other] = None
@@ -134,8 +142,17 @@ class Graph:
             if not self.unmet[live.job_id] and live.job_id not in self.unread_batches:
                 self._release(round_, live)
 
+    def waits_for(self, job_id: int) -> WaitsFor | None:
+        """What a job still waits for, to be held for it again; None: it does not wait."""
+        unmet = self.unmet.get(job_id)
+        if unmet is None or job_id in self.sealed:
+            return None if unmet is None else {}
+        runs = self._runs.get(job_id, {})
+        return {other: runs.get(other, 1) for other in unmet}
+
     def leave(self, job_id: int) -> None:
         """The job waits no more."""
+        self._runs.pop(job_id, None)
         self.sealed.pop(job_id, None)
         self.unread_batches.pop(job_id, None)
         for member in self.members.pop(job_id, ()):
@@ -166,10 +183,27 @@ class Graph:
             self.unread[job_id] = None
             self.read_wake.set()
 
-    def learn(self, job_id: int, state: State, *, completed: bool) -> None:
-        """How a job stands, as it was read; `completed`: it has completed at some time."""
-        if job_id in self.waiters and (completed or state in ENDED):
-            self._tell_later(job_id, State.COMPLETED if completed else state)
+    def learn(self, job_id: int, state: State, *, completed: int, moved: bool) -> None:
+        """How a job stands, as it was read; `completed`: the last run in which it has, 0: none. `moved`: it may stand otherwise by now, and has to be read again
+        for whom it had not completed.
+        """
+        met: list[tuple[int, set[int]]] = []
+        ended: list[tuple[int, set[int]]] = []
+        left: dict[int, set[int]] = {}
+        for waiter, unmet in self.waiters.pop(job_id, {}).items():
+            batch = waiter in self.sealed  # waits until the job has settled, however
+            if not batch and completed >= self._runs.get(waiter, {}).get(job_id, 1):
+                met.append((waiter, unmet))
+            elif not moved and (state in ENDED or (batch and state is State.COMPLETED)):
+                ended.append((waiter, unmet))
+            else:
+                left[waiter] = unmet
+        if left:
+            self.waiters[job_id] = left
+            if moved:
+                self.unread[job_id] = None
+        self._news.extend(_News(job_id, how, told) for how, told in ((State.COMPLETED, met), (state, ended)) if told)
+        if self._news:
             self._owner.wake.set()
 
     def _tell_later(self, job_id: int, state: State) -> None:

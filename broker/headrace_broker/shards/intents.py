@@ -5,15 +5,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from headrace_broker.model.amended import Update
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError
 from headrace_broker.model.job import Disposition, Kind, NoteKind, State
+from headrace_broker.shards.descents import Descent
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.batch import Body, KeyedRow, UniqueName
 from headrace_broker.store.heads import StoredHead
+
+if TYPE_CHECKING:
+    from headrace_broker.shards.pages import Page
 
 NewJob = tuple[TypeEntry, int, float, Body]
 """(type, priority, available_at in seconds since 1970 by the database's clock or 0 for at once, body)"""
@@ -132,6 +136,7 @@ class Verb(Enum):
     ABORT = "abort"
     PURGE = "purge"
     UPDATE = "update"
+    REPLACE = "replace"  # asked for by a submit that meets its unique key
     SEAL = "seal"
     EXPIRE = "expire"  # asked for by the broker itself: it did not start in time
 
@@ -187,7 +192,10 @@ class ChangeIntent:
     update: Update | None = None
     unique_holders: dict[UniqueName, int] = field(default_factory=dict)  # of the unique keys of these jobs, where a live job has it
     keys_moved: set[UniqueName] = field(default_factory=set)  # unique keys that changed hands after that was read; grows until the intent is decided
+    descent: Descent | None = None  # requeue: of jobs that hang together
+    replacement: NewJob | None = None  # replace: what the job is to become
     asked: bool = False  # the locks of the jobs that it ends by force were asked for
+    page: "Page | None" = None  # of a bulk operation, which has its own rows in the audit
 
     @property
     def actor(self) -> str:

@@ -159,7 +159,7 @@ class Keyed:
             if live.line is not None:
                 live.line.jobs += 1
             if keyed.depends_on:
-                owner.graph.hold(job_id, keyed.depends_on)
+                owner.graph.hold(job_id, dict.fromkeys(keyed.depends_on, 1))
             else:
                 owner.graph.hold_batch(job_id)
         if owner.hub.active:

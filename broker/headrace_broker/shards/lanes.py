@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
 _COMPACT_AT = 4096  # taken entries at the front of a lane, before it is copied down
+_LOOKED_AT = 4096  # entries at the front of a lane, to find one that counts
 
 
 class Lane:
@@ -65,6 +66,11 @@ class Lane:
             if self.spans and self.spans[0][0] <= at:
                 return self.spans[0][2]
         return self.ids[self.head]
+
+    def since_at(self, place: int) -> int:
+        """The same of the entry at a place of `ids`, any that is left."""
+        at = self.gone + place
+        return next((since for first, end, since in self.spans or () if first <= at < end), self.ids[place])
 
     def take_out(self, places: list[int]) -> None:
         """Removes the entries at these places of `ids`, which rise; the others keep their times."""
@@ -135,6 +141,17 @@ class Lanes:
         """The same, or None when the lane is empty."""
         lane = self._by_type.get(type_id, {}).get(priority)
         return None if lane is None else lane.since()
+
+    def oldest(self, type_id: int) -> int | None:
+        """Since when the job of a type that is ready longest has been, as an id. Entries that may not count are passed over; None: no other is near the fronts."""
+        found: int | None = None
+        for lane in self._by_type.get(type_id, {}).values():
+            front = range(lane.head, min(len(lane.ids), lane.head + _LOOKED_AT))
+            place = next((place for place in front if lane.ids[place] not in self.marks), None)
+            if place is not None:
+                since = lane.since_at(place)
+                found = since if found is None else min(found, since)
+        return found
 
     def priorities(self, type_id: int) -> list[int]:
         """Priorities at which the type has entries."""

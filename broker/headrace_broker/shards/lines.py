@@ -429,6 +429,15 @@ class Lines:
             if type_id is None or line.entry.type_id == type_id:
                 yield line, priority, ids
 
+    def oldest(self) -> dict[int, int]:
+        """Since when the job that is ready longest has been, as an id, of each type that has ready ones here. Takes time for each line, not for each job."""
+        found: dict[int, int] = {}
+        for line_id in self.lanes.types():
+            since, type_id = self.lanes.oldest(line_id), self._by_id[line_id].entry.type_id
+            if since is not None and since < found.get(type_id, since + 1):
+                found[type_id] = since
+        return found
+
     def timed(self) -> "Iterator[tuple[Line | None, int, int, float]]":
         """(line, priority, job_id, due) of jobs that wait for a time; None: the job does not count any more."""
         for job_id, what, due in zip(*self.timers.columns(), strict=True):

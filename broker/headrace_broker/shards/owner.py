@@ -19,7 +19,7 @@ from headrace_broker.model.amended import Amended
 from headrace_broker.model.amended import delete_minute as minute_of
 from headrace_broker.model.errors import Busy, Draining
 from headrace_broker.model.job import Kind, NoteKind, State
-from headrace_broker.shards import changes, dispatcher, endings, sweep, turns
+from headrace_broker.shards import changes, dispatcher, endings, replacing, sweep, turns
 from headrace_broker.shards.bodies import BodyCache
 from headrace_broker.shards.caps import Caps
 from headrace_broker.shards.clock import DatabaseClock
@@ -413,8 +413,14 @@ class Owner:
                 round_.answers.append((note.done, None))
 
     def _take_changes(self, round_: Round, now: float) -> None:
+        later: list[ChangeIntent] = []
         while self._changes and round_.batch.rows() < MAX_ROWS:
-            changes.decide(self, round_, self._changes.popleft(), now)
+            intent = self._changes.popleft()
+            if replacing.must_wait(self, round_, intent):
+                later.append(intent)
+            else:
+                changes.decide(self, round_, intent, now)
+        self._changes.extendleft(reversed(later))
 
     # Reads -------------------------------------------------------------------------------------------------------------------------------------
 

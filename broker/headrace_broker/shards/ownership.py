@@ -9,7 +9,7 @@ flush is fenced, or facts turn up that it did not write, it forgets everything a
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -24,6 +24,8 @@ from headrace_broker.shards.checkpoint import Checkpoints
 from headrace_broker.shards.clock import DatabaseClock
 from headrace_broker.shards.doors import Reader, take_inbox
 from headrace_broker.shards.flusher import PROOF_S, Flusher
+from headrace_broker.shards.health import FlushHealth
+from headrace_broker.shards.operations import FindIds, Operations
 from headrace_broker.shards.owner import Owner, OwnerLimits
 from headrace_broker.shards.recover import recover
 from headrace_broker.shards.refill import judge_stale, refill_bodies
@@ -38,6 +40,7 @@ from headrace_broker.store.heads import Heads
 from headrace_broker.store.inbox import Inbox, listen
 from headrace_broker.store.instances import InstanceStore
 from headrace_broker.store.ledger import Fenced, KeyTaken, Ledger, NothingStored, ResultUnknown
+from headrace_broker.store.operations import OperationStore
 from headrace_broker.store.pool import ANY_FAILURE
 from headrace_broker.store.recovery import Recovery
 from headrace_broker.store.schedules import ScheduleStore
@@ -64,12 +67,16 @@ class Ownership:
         self._version = version
         self._owner: Owner | None = None
         self._flusher: Flusher | None = None
+        self.health = FlushHealth()
         self._draining = False
         self.heads = Heads(pool)
         self.inbox = Inbox(pool)
         self.reader: Reader | None = None  # None: nothing is taken from the SQL doors
         self.instances = InstanceStore(pool)
         self._rescores: Rescores | None = None
+        self.operation_store = OperationStore(pool)
+        self.find_ids: Callable[[Owner], FindIds] | None = None  # how an owner's jobs are searched; None: no bulk operations are run
+        self._operations: Operations | None = None
         self.testing = False  # the clock may be set forward
         self.role = "starting"
         self.listening = asyncio.Event()  # standing by or active: the role is known
@@ -97,6 +104,13 @@ class Ownership:
         rescores, _ = self._rescores, self.owner
         assert rescores is not None  # there is an owner
         return rescores
+
+    @property
+    def operations(self) -> Operations:
+        """Bulk operations at the owner that serves now. Raises as `owner` does."""
+        operations, _ = self._operations, self.owner
+        assert operations is not None  # there is an owner
+        return operations
 
     async def run(self) -> None:
         """Stands by, takes over, serves; again after every life. Returns after `drain`."""
@@ -174,9 +188,10 @@ class Ownership:
         checkpoints = Checkpoints(CheckpointStore(self._pool), floor)
         seconds = round(loop.time() - started, 3)
         log.info("serving", life_id=ledger.life_id, unsettled=len(owner.live_jobs), from_checkpoint=floor is not None, seconds=seconds)
-        self._flusher = Flusher(owner, ledger, self._succeed, checkpoints, self._metrics)
+        self._flusher = Flusher(owner, ledger, self._succeed, checkpoints, self._metrics, self.health)
         rescores = self._rescores = Rescores(owner, self.instances)
         rescores.again()
+        self._operations = Operations(owner, self.heads, self.operation_store, self.find_ids(owner)) if self.find_ids is not None else None
         self._owner, self.role = owner, "active"
         self.left = asyncio.Event()
         self.ready.set()
@@ -194,6 +209,8 @@ class Ownership:
                     Starting(owner, self.heads).run(),
                     rescores.run(),
                 ]
+                if self._operations is not None:
+                    duties.append(self._operations.run())
                 if self.reader is not None:
                     duties += [take_inbox(owner, self.inbox, self.reader), listen(self._dsn, owner.doors.wake.set)]
                 side = [tasks.create_task(duty) for duty in duties]

@@ -89,10 +89,8 @@ async def _add_live(owner: Owner, recovery: Recovery, found: list[StoredLive]) -
     amended = await recovery.amended(stored.job_id for stored in found)
     owner.amended.update(amended)
     for stored in found:
-        if stored.waits_for and stored.state is State.WAITING:
+        if stored.waits_for is not None and stored.state is State.WAITING:
             owner.graph.hold(stored.job_id, stored.waits_for)
-        elif stored.waits_for is not None and stored.state is State.WAITING:
-            owner.graph.hold_batch(stored.job_id, read=True)
         _enter(owner, _live(owner, stored, amended.get(stored.job_id)))
 
 

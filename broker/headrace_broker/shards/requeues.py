@@ -3,7 +3,6 @@
 A payload that is given is a note of the event that brings it, and so a version of its own: older runs keep theirs. The job row stays as it was submitted.
 """
 
-from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,13 +11,16 @@ from headrace_broker.model.job import Kind, NoteKind, State
 from headrace_broker.shards.intents import Requeue
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
+from headrace_broker.store.heads import WaitsFor
 
 if TYPE_CHECKING:
     from headrace_broker.shards.owner import Owner
 
 
-def begin(owner: "Owner", round_: Round, live: Live, minute: int | None, amended: Amended | None, wish: Requeue) -> None:
-    """Starts a new run of a job that is settled under the delete date `minute`; `live` says where it stands, and is what memory knows of it from now on."""
+def begin(owner: "Owner", round_: Round, live: Live, minute: int | None, amended: Amended | None, wish: Requeue, waits_for: WaitsFor | None) -> None:
+    """Starts a new run of a job that is settled under the delete date `minute`; `live` says where it stands, and is what memory knows of it from now on. The run is
+    held until what it waits for has completed.
+    """
     live.run, live.attempt, live.losses, live.owner_changes, live.available_at_s = live.run + 1, 0, 0, 0, 0.0
     live.agent_id = None
     owner.record(round_, live, Kind.REQUEUED, State.WAITING, old_minute=minute)
@@ -31,15 +33,9 @@ def begin(owner: "Owner", round_: Round, live: Live, minute: int | None, amended
         owner.amended[live.job_id] = amended
     owner.live_jobs[live.job_id] = live
     owner.graph.requeued(live.job_id)
+    if waits_for is not None:
+        owner.graph.hold(live.job_id, waits_for)
     round_.waiting_again.append(live)
-
-
-def hold(owner: "Owner", job_id: int, waits_for: Collection[int] | None) -> None:
-    """The new run waits for these jobs, as the one before did; empty: for its batch; None: for nobody."""
-    if waits_for:
-        owner.graph.hold(job_id, waits_for)
-    elif waits_for is not None:
-        owner.graph.hold_batch(job_id, read=True)
 
 
 def put_payload(round_: Round, live: Live, payload: bytes, actor: str) -> None:

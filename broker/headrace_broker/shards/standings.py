@@ -19,7 +19,7 @@ AT_ONCE = 1000
 async def read_standings(owner: "Owner", heads: Heads) -> None:
     """Runs until cancelled; while the database is away, what is held stays held.
 
-    A job that moves while it is read is read again: what is read may be older than what was decided. What is not stored is gone.
+    A job that moves while it is read is read again, unless it had completed by then: what is read may be older than what was decided. What is not stored is gone.
     """
     graph = owner.graph
     while True:
@@ -34,11 +34,8 @@ async def read_standings(owner: "Owner", heads: Heads) -> None:
             with _watching(owner) as moved:
                 standings = await persist(functools.partial(heads.standings, chunk))
             for job_id in chunk:
-                state, completed = standings.get(job_id, (State.GONE, False))
-                if job_id in moved and not completed:
-                    graph.unread[job_id] = None
-                else:
-                    graph.learn(job_id, state, completed=completed)
+                state, completed = standings.get(job_id, (State.GONE, 0))
+                graph.learn(job_id, state, completed=completed, moved=job_id in moved)
 
 
 async def _read_batch(owner: "Owner", heads: Heads, batch_id: int) -> None:

@@ -34,9 +34,10 @@ NUMBERS = ("submitted", "granted", "completed", "failed", "timed_out", "lost", "
 class Line:
     """One type, or one type at one agent, in one minute."""
 
-    __slots__ = ("numbers", "run", "run_s", "slots", "wait", "wait_s", "waiting")
+    __slots__ = ("kept", "numbers", "run", "run_s", "slots", "wait", "wait_s", "waiting")
 
     def __init__(self) -> None:
+        self.kept = False  # it is part of the totals
         self.numbers: Counter[str] = Counter()
         self.wait: histogram.Counts = {}
         self.run: histogram.Counts = {}
@@ -57,6 +58,14 @@ class Line:
         self.run[bucket] = self.run.get(bucket, 0) + weight
         self.run_s += max(0.0, seconds) * weight
 
+    def add(self, other: "Line") -> None:
+        """Adds what another line counted; what was merely looked at stays."""
+        self.numbers.update(other.numbers)
+        histogram.add(self.wait, other.wait)
+        histogram.add(self.run, other.run)
+        self.wait_s += other.wait_s
+        self.run_s += other.run_s
+
 
 Key = tuple[int, int, int]
 """(minute since 1970, type_id, agent_id or 0 for all)"""
@@ -72,6 +81,7 @@ class Tally:
         self.pace = Pace()
         self.forgetful = False  # some delayed jobs are not in `due`
         self._newest = 0
+        self._past: dict[int, Line] = {}  # by type: minutes that have ended
 
     def _minute(self, now_s: float) -> int:
         """The present minute; never one that was counted to its end, even if the database's clock is set back."""
@@ -168,8 +178,18 @@ class Tally:
         self.changed.clear()
         present = self._minute(now_s)
         for key in [key for key in self.lines if key[0] < present]:
-            del self.lines[key]
+            line = self.lines.pop(key)
+            if not key[2] and not line.kept:  # one that comes back, because it could not be stored, is not added again
+                line.kept = True
+                self._past.setdefault(key[1], Line()).add(line)
         return taken
+
+    def totals(self) -> dict[int, Line]:
+        """By type: all that was counted since this owner began."""
+        found: dict[int, Line] = {}
+        for type_id, line in (*self._past.items(), *((key[1], line) for key, line in self.lines.items() if not key[2] and not line.kept)):
+            found.setdefault(type_id, Line()).add(line)
+        return found
 
     def give_back(self, lines: "Iterable[tuple[Key, Line]]") -> None:
         """What was taken could not be stored: it is taken again, at most `MOST_KEPT` lines of it."""

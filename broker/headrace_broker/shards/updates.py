@@ -12,13 +12,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from headrace_broker.model.amended import Amended, Update, delete_minute, same_date
-from headrace_broker.model.errors import InvalidState
+from headrace_broker.model.errors import InvalidState, UniqueKeyTaken
 from headrace_broker.model.job import SETTLED, Kind, State
+from headrace_broker.model.terms import parse
 from headrace_broker.shards import turns
 from headrace_broker.shards.intents import ChangeIntent
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.requeues import put_amended, put_payload
 from headrace_broker.shards.round import Round
+from headrace_broker.store.batch import FullBody, keep_s_of
 from headrace_broker.store.heads import StoredHead
 
 _NOTHING = Update()
@@ -48,6 +50,30 @@ def decide(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead
     put_amended(round_, live, wanted, intent.actor, intent.reason)
     round_.noted.add(head.job_id)
     return live.state
+
+
+def replace(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live) -> State:
+    """Makes a waiting job what another submission says; one that runs stays as it is. Raises UniqueKeyTaken where they differ in what cannot be changed."""
+    assert intent.replacement is not None  # the verb says so
+    entry, priority, available_at_s, body = intent.replacement
+    full = FullBody(body) if isinstance(body, bytes) else body
+    terms = parse(full.more) if full.more else None
+    differs = "type" if entry is not live.entry else "instance" if full.instance_id != head.instance_id else "limit key, fairness key or required label"
+    if (entry, full.instance_id, terms) != (live.entry, head.instance_id, head.terms):
+        raise UniqueKeyTaken(head.unique_key or "", head.job_id, differs)
+    if live.state is not State.WAITING:
+        return live.state
+    held = (owner.amended.get(head.job_id) or head.amended or Amended()).hold
+    wanted = Amended(priority, json.loads(full.labels or "{}"), full.content_type or "", keep_s_of(full), held)
+    owner.amended[head.job_id] = wanted
+    live.priority = priority
+    tried = live.attempt or live.losses  # it waits for a retry: not before that
+    live.available_at_s = max(available_at_s, live.available_at_s) if tried else available_at_s
+    _waiting(owner, round_, intent, live)
+    put_payload(round_, live, full.payload, intent.actor)
+    put_amended(round_, live, wanted, intent.actor, intent.reason)
+    round_.noted.add(head.job_id)
+    return State.WAITING
 
 
 def said(amended: Amended | None) -> dict[str, object]:

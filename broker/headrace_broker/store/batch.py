@@ -14,6 +14,7 @@ from headrace_broker.model.amended import submitted
 from headrace_broker.model.audit import AuditEntry
 from headrace_broker.model.job import Kind, NoteKind, State
 from headrace_broker.store.inbox import InboxTaken
+from headrace_broker.store.operations import PageRow
 
 MAX_ROWS = 2000
 """Facts in one flush, about: more would make everyone wait longer and gains no throughput (1,000 jobs a flush are 98 % of the best measured)."""
@@ -97,6 +98,12 @@ class Batch:
     alert_error: list[str | None] = field(default_factory=list)
     # who asked for some of this: stored in a statement of its own, in the same transaction
     audit: list[AuditEntry] = field(default_factory=list)
+    pages: list[PageRow] = field(default_factory=list)  # of bulk operations, likewise
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something is to be stored beside the facts, in the same transaction."""
+        return bool(self.claims or self.audit or self.pages or self.inbox is not None)
 
     def kinds(self) -> Counter[int]:
         """How many events there are of each kind."""

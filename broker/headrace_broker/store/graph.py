@@ -38,6 +38,14 @@ class GraphReads:
         """At most `limit` edges that touch these jobs."""
         return [Edge(r["parent_id"], r["child_id"], EdgeKind(r["kind"])) for r in await self._pool.fetch(sql("graph_edges"), list(job_ids), limit)]
 
+    async def descendants(self, job_ids: Sequence[int], limit: int) -> list[int]:
+        """At most `limit` ids: these jobs and all that is below them, along edges of every kind."""
+        return [r["job_id"] for r in await self._pool.fetch(sql("graph_descendants"), list(job_ids), limit)]
+
+    async def ties(self, job_ids: Sequence[int], limit: int) -> list[Edge]:
+        """At most `limit` edges between these jobs of which one waits for the other."""
+        return [Edge(r["parent_id"], r["child_id"], EdgeKind(r["kind"])) for r in await self._pool.fetch(sql("graph_ties"), list(job_ids), limit)]
+
     async def of_instance(self, type_ids: Sequence[int], instance_id: str, above: int, limit: int) -> list[int]:
         """Ids of the jobs of an instance above an id, oldest first."""
         return [r["job_id"] for r in await self._pool.fetch(sql("graph_instance"), list(type_ids), instance_id, above, limit)]

@@ -21,6 +21,9 @@ from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.statements import sql
 
 READ_TIMEOUT_S = 10.0
+WaitsFor = dict[int, int]
+"""What a job waits for: jobs, each with the run in which, or after which, it must have completed. Empty: the job is a callback, and waits for its batch."""
+
 _NO_DETAILS = [None] * 5
 
 
@@ -46,7 +49,7 @@ class StoredHead:
     available_at: datetime | None
     agent_id: int | None
     unique_key: str | None = None
-    waits_for: list[int] | None = None  # what it depends on, unless it has waited for it already; empty: the members of its batch
+    waits_for: WaitsFor | None = None  # None: it waits for no other, or has waited already
     at: datetime | None = None  # of the newest event that moved it
     terms: Terms | None = None
     labels: str | None = None  # JSON
@@ -77,7 +80,7 @@ class Heads:
             r["job_id"]: StoredHead(
                 r["job_id"], r["type_id"], r["priority"], r["instance_id"], r["seq"], Kind(r["kind"]) if r["kind"] else None, State(r["state"]),
                 r["run"], r["attempt"], r["losses"], r["delete_minute"], r["available_at"], r["agent_id"],
-                r["unique_key"], _ids(r["waits_for"]), r["at"], terms_of(r), r["labels"], effective(r["amended"], r["more"]),
+                r["unique_key"], waits_for(r["waits_for"]), r["at"], terms_of(r), r["labels"], effective(r["amended"], r["more"]),
             )
             for r in rows
         }  # fmt: skip
@@ -87,8 +90,8 @@ class Heads:
         [row] = await self._fetch(sql("batch_read"), batch_id, class_of(batch_id))
         return row["sealed"], row["members"], row["unsettled"]
 
-    async def standings(self, job_ids: Sequence[int]) -> dict[int, tuple[State, bool]]:
-        """(state, whether it has completed at some time) of these jobs; ids that are not stored are absent."""
+    async def standings(self, job_ids: Sequence[int]) -> dict[int, tuple[State, int]]:
+        """(state, last run in which it completed, 0: none) of these jobs; ids that are not stored are absent."""
         rows = [row for class_, ids in _by_class(job_ids) for row in await self._fetch(sql("standings"), ids, class_)]
         return {r["job_id"]: (State(r["state"]), r["completed"]) for r in rows}
 
@@ -128,5 +131,9 @@ def _by_class(job_ids: Sequence[int]) -> list[tuple[int, list[int]]]:
     return [(class_, list(group)) for class_, group in itertools.groupby(sorted(job_ids, key=class_of), key=class_of)]
 
 
-def _ids(text: str | None) -> list[int] | None:
-    return None if text is None else json.loads(text)
+def waits_for(text: str | None) -> WaitsFor | None:
+    """What a job waits for, as it is stored: ids as they were submitted, or ids with runs."""
+    if text is None:
+        return None
+    stored: list[int] | dict[str, int] = json.loads(text)
+    return {int(job_id): run for job_id, run in stored.items()} if isinstance(stored, dict) else dict.fromkeys(stored, 1)

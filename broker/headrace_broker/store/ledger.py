@@ -159,7 +159,7 @@ class Ledger:
             batch.event_error,
             batch.note_job, batch.note_epoch, batch.note_kind, batch.note_actor, batch.note_reason, batch.note_data,
             batch.alert_job, batch.alert_type, batch.alert_seq, batch.alert_kind, batch.alert_error,
-            beside=batch if batch.claims or batch.audit or batch.inbox is not None else None,
+            beside=batch if batch.has_more else None,
         )  # fmt: skip
         return Flushed(row["at"])
 
@@ -310,6 +310,8 @@ class Ledger:
                     await self._claim(beside)
                     if beside.audit:
                         await write_audit(self._con, beside.audit)
+                    for page in beside.pages:
+                        await self._con.execute(sql("operation_page"), *page.columns())
                     if beside.inbox is not None:
                         await self._con.execute(sql("inbox_take"), *beside.inbox.columns())
                     row = self._alive(await statement.fetchrow(*args))

@@ -123,6 +123,18 @@ class RunRow:
     result_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class PayloadRow:
+    """A version of a job's payload; `at` None: with the submission, whose version is 0."""
+
+    version: int
+    at: datetime | None
+    actor: str
+    content_type: str
+    payload_bytes: int
+    payload: bytes | None
+
+
 class Reads:
     """Reads on the pool; each raises what asyncpg raises when Postgres is away or too slow."""
 
@@ -155,6 +167,11 @@ class Reads:
             for r in await self._pool.fetch(sql("run_list"), job_id, class_of(job_id), full, below, limit)
         ]  # fmt: skip
 
+    async def payloads(self, job_id: int, *, version: int | None, below: int, limit: int) -> list[PayloadRow]:
+        """Versions of a job's payload, newest first: the one that is named, with its bytes, or else those below one."""
+        rows = await self._pool.fetch(sql("payload_list"), job_id, class_of(job_id), version, below, limit)
+        return [PayloadRow(r["version"], r["at"], r["actor"] or "", r["content_type"] or "", r["payload_bytes"], r["payload"]) for r in rows]
+
     async def oldest(self, type_id: int, above: int, limit: int) -> list[int]:
         """Ids of jobs of a type above one, oldest first."""
         return [row["job_id"] for row in await self._pool.fetch(sql("job_oldest"), type_id, above, limit)]
@@ -162,12 +179,20 @@ class Reads:
     async def logs(self, job_id: int, *, lease_epoch: int, min_level: int, after: tuple[int, int], limit: int) -> list[LogRow]:
         """Lines after (lease epoch, line number), oldest first; of one attempt when `lease_epoch` is not 0."""
         rows = await self._pool.fetch(sql("log_list"), job_id, class_of(job_id), lease_epoch, min_level, after[0], after[1], limit)
-        return [LogRow(r["lease_epoch"], r["line_no"], r["at"], r["level"], r["text"], r["run"] or 0, r["attempt"] or 0) for r in rows]
+        return [_log(row) for row in rows]
+
+    async def last_logs(self, job_id: int, *, lease_epoch: int, min_level: int, before: tuple[int, int], limit: int) -> list[LogRow]:
+        """The newest lines before (lease epoch, line number), oldest first; of one attempt when `lease_epoch` is not 0."""
+        return [_log(row) for row in await self._pool.fetch(sql("log_last"), job_id, class_of(job_id), lease_epoch, min_level, before[0], before[1], limit)]
 
     async def alerts(self, type_ids: Sequence[int], *, below: int, limit: int) -> list[AlertRow]:
         """Alerts of these types, newest first, with ids below `below`."""
         rows = await self._pool.fetch(sql("alert_list"), list(type_ids), below, limit)
         return [AlertRow(r["alert_id"], r["at"], r["kind"], r["job_id"], r["type_id"], r["instance_id"], _json(r["error"])) for r in rows]
+
+
+def _log(row: Any) -> LogRow:
+    return LogRow(row["lease_epoch"], row["line_no"], row["at"], row["level"], row["text"], row["run"] or 0, row["attempt"] or 0)
 
 
 def _json(value: str | None) -> Any:

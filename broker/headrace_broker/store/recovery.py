@@ -1,7 +1,6 @@
 """Reads what is not settled, for a broker that takes shards over. Open leases come first, so that nothing is granted before they are known."""
 
 import itertools
-import json
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +12,7 @@ from headrace_broker.model.amended import Amended, effective
 from headrace_broker.model.ids import class_of
 from headrace_broker.model.job import Kind, NoteKind, State
 from headrace_broker.model.terms import Terms
-from headrace_broker.store.heads import terms_of
+from headrace_broker.store.heads import WaitsFor, terms_of, waits_for
 from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.statements import sql
 
@@ -38,7 +37,7 @@ class StoredLive:
     losses: int
     agent_id: int | None
     lease_s: float | None
-    waits_for: list[int] | None  # it is held until these have completed; empty: it is the callback of a batch
+    waits_for: WaitsFor | None  # it is held until these have completed; empty: it is the callback of a batch
     owner_changes: int  # leases of this run that ended unclaimed; counted for open leases only
     terms: Terms | None
 
@@ -138,6 +137,6 @@ def _stored(row: Any) -> StoredLive:
     return StoredLive(
         row["job_id"], row["type_id"], row["priority"], row["instance_id"], row["available_at"],
         row["seq"], Kind(row["kind"]) if row["kind"] else None, State(row["state"]),
-        row["run"], row["attempt"], row["losses"], row["agent_id"], row["lease_s"], json.loads(row["waits_for"]) if row["waits_for"] is not None else None,
+        row["run"], row["attempt"], row["losses"], row["agent_id"], row["lease_s"], waits_for(row["waits_for"]),
         row["owner_changes"], terms_of(row),
     )  # fmt: skip

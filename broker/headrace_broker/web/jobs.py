@@ -1,110 +1,97 @@
-"""The list of jobs, with its filters in the address, and the page of one job; requeue, abort and purge."""
+"""The list of jobs, with its filters in the address, and what is done to those chosen in it: a page says what it would do, then does it."""
 
-import dataclasses
 import functools
-from datetime import UTC, datetime, timedelta
+from collections import Counter
 from typing import Any
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
-from headrace_broker.actions.explain import explain
-from headrace_broker.actions.lists import JobLists
-from headrace_broker.actions.reads import attempts
+from headrace_broker.actions.lists import JobLists, JobPage
+from headrace_broker.actions.reads import JobRead
+from headrace_broker.model.amended import Update
 from headrace_broker.model.errors import InvalidField
-from headrace_broker.model.filter import JobFilter, Order, Period
-from headrace_broker.model.ids import created_at_s
-from headrace_broker.model.job import SETTLED
+from headrace_broker.model.filter import JobFilter, Order
+from headrace_broker.model.job import State
 from headrace_broker.shards import changes
 from headrace_broker.shards.intents import Verb
-from headrace_broker.web import render
+from headrace_broker.web import filters, forms, render
+from headrace_broker.web.deeds import DEEDS, takes
 from headrace_broker.web.manager import Page, Visit, html
 
 PAGE = 50
 MOST_IDS = 1000
-TABS = ("details", "log", "data")
-ORDERS = {"newest": Order.NEWEST_FIRST, "oldest": Order.OLDEST_FIRST, "score": Order.SCORE}
-FILTERS = (
-    "type", "state", "instance", "agent", "fingerprint", "label", "log", "created_from", "created_to", "started_from", "started_to", "settled_from", "settled_to",
-    "order",
-)  # fmt: skip
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-def wanted(visit: Visit) -> tuple[JobFilter, Order]:
-    """The filter and order that the address names. Raises InvalidField."""
-    ask = visit.query
-    names = {name: state for state, name in render.STATE_NAMES.items()}
-    if ask("state") and ask("state") not in names:
-        raise InvalidField("state", f"one of {', '.join(names)}")
-    if (ask("order") or "newest") not in ORDERS:
-        raise InvalidField("order", f"one of {', '.join(ORDERS)}")
-    label, equals, value = ask("label").partition("=")
-    if ask("label") and not (equals and label):
-        raise InvalidField("label", "KEY=VALUE")
-    periods = {name: Period(_time(f"{name}_from", ask(f"{name}_from")), _time(f"{name}_to", ask(f"{name}_to"))) for name in ("created", "started", "settled")}
-    found = JobFilter(
-        types=(ask("type"),) if ask("type") else (), states=frozenset({names[ask("state")]}) if ask("state") else frozenset(), instance_id=ask("instance") or None,
-        agent=ask("agent") or None, fingerprint=ask("fingerprint") or None, labels=((label, value),) if label else (), log_text=ask("log") or None, **periods,
-    )  # fmt: skip
-    return found, ORDERS[ask("order") or "newest"]
+SHOWN = 20
+"""Chosen jobs that are named before something is done to them."""
+OPPOSITE = {Order.NEWEST_FIRST: Order.OLDEST_FIRST, Order.OLDEST_FIRST: Order.NEWEST_FIRST}
+ALWAYS_SEEN = frozenset({"state", "type", "order", "instance", "log"})
+"""Filters that are not folded away."""
 
 
 async def page(visit: Visit) -> Response:
     """Jobs that match."""
-    services, owner = visit.services, visit.owner
-    lists = JobLists(owner, services.reads, services.finder)
-    jobs_wanted, order = wanted(visit)
-    after = tuple(int(part) for part in visit.query("after").split(".") if part.isdigit())
-    found = await lists.page(visit.domain, jobs_wanted, order=order, limit=PAGE, after=after)
-    counts = owner.counts(visit.domain)
-    named = {name: by_state for name, by_state in counts.items() if not jobs_wanted.types or name in jobs_wanted.types}
-    totals = {state: sum(by_state.get(state, 0) for by_state in named.values()) for state in render.STATE_NAMES}
-    query = {name: visit.query(name) for name in FILTERS}
-    values: dict[str, Any] = {
-        "jobs": found.jobs, "complete": found.complete, "searched_until_s": found.searched_until_s, "totals": totals, "query": query,
-        "link": functools.partial(_link, visit, query),
-        "first": not after,
-        "next": visit.address("/jobs", **query, after=".".join(map(str, found.next))) if found.next else "", "created_at_s": created_at_s,
-        "types": [entry.name for entry in owner.types.of_domain(visit.domain)], "here": visit.address("/jobs", **query, after=visit.query("after")),
-    }  # fmt: skip
+    owner, wanted, order = visit.owner, filters.wanted(visit.query), filters.order(visit.query)
+    after = tuple(int(part) for part in visit.query("after").split(".") if part.isascii() and part.isdigit() and len(part) < 20)
+    back = visit.query("dir") == "back" and order in OPPOSITE
+    found = await JobLists(owner, visit.services.reads, visit.services.finder).page(
+        visit.domain, wanted, order=OPPOSITE[order] if back else order, limit=PAGE, after=after
+    )  # fmt: skip
+    query = {name: visit.query(name) for name in (*filters.NAMES, "order")}
+    link = functools.partial(_link, visit, query)
+    if back and after and not found.next:  # the beginning: as a whole page
+        return RedirectResponse(link(), 303)
+    jobs = found.jobs[::-1] if back else found.jobs
+    counts = {name: by_state for name, by_state in owner.counts(visit.domain).items() if not wanted.types or name in wanted.types}
+    totals = {state: sum(by_state.get(state, 0) for by_state in counts.values()) for state in render.STATE_NAMES}
     asked = {name for name, value in query.items() if value}
-    narrowed = bool(asked - {"state", "type", "order", "instance", "log"})
-    return html(visit, "jobs_rows.html" if visit.request.headers.get("hx-request") else "jobs.html", title="Jobs", narrowed=narrowed, asked=asked, **values)
-
-
-async def one(visit: Visit) -> Response:
-    """One job."""
-    job_id = _job_id(visit.request.path_params["job_id"])
-    tab = visit.query("tab") or "details"
-    if tab not in TABS:
-        raise InvalidField("tab", f"one of {', '.join(TABS)}")
-    reads = visit.jobs
-    job = await reads.get(job_id, visit.domain, full=tab == "data")
     values: dict[str, Any] = {
-        "job": job, "row": job.row, "tab": tab, "tabs": TABS, "created_at_s": created_at_s(job_id), "settled": job.row.state in SETTLED,
-        "delete_at": job.row.delete_minute * 60.0 if job.row.delete_minute is not None and job.row.state in SETTLED else None,
+        "jobs": jobs, "query": query, "link": link, "asked": asked, "narrowed": bool(asked - ALWAYS_SEEN), "filtered": bool(asked - {"order"}),
+        "first": not after and not back,
+        "short": len(jobs) < PAGE and not found.complete, "searched_until_s": found.searched_until_s, "totals": totals if _only_types(wanted) else {},
+        "matched": sum(totals[state] for state in wanted.wanted_states) if wanted.counted else None, "by_score": _only_types(wanted),
+        "types": [entry.name for entry in owner.types.of_domain(visit.domain)], "here": link(), **_places(link, found, jobs, order, after, back),
     }  # fmt: skip
-    if tab == "details":
-        _, events = await reads.events(job_id, visit.domain)
-        entry = visit.owner.types.by_id[job.row.type_id]
-        values |= {
-            "why": (await explain(visit.owner, reads, job)).text,
-            "events": events,
-            "attempts": attempts(events),
-            "entry": entry,
-            "settings": dataclasses.asdict(entry.settings),
-        }
-    elif tab == "log":
-        level = int(visit.query("level")) if visit.query("level") in ("1", "2", "3", "4") else 1
-        after = [int(part) for part in visit.query("after").split(".") if part.isdigit()]
-        lines = await reads.logs(job_id, visit.domain, lease_epoch=0, min_level=level, after=(after[0], after[1]) if len(after) == 2 else (0, 0), limit=500)
-        text = visit.query("find").lower()
-        values |= {"lines": [line for line in lines if text in line.text.lower()], "level": level, "find": visit.query("find"), "more": ""}
-        if len(lines) == 500:
-            values["more"] = visit.address(f"/jobs/{job_id}", tab="log", level=str(level), find=visit.query("find"), after=f"{lines[-1].lease_epoch}.{lines[-1].line_no}")
+    return html(visit, "jobs_rows.html" if visit.request.headers.get("hx-request") else "jobs.html", title="Jobs", **values)
+
+
+def _places(link: "functools.partial[str]", found: JobPage, jobs: list[JobRead], order: Order, after: tuple[int, ...], back: bool) -> dict[str, str]:
+    """Addresses of the pages before and after, and of the last one; empty: there is none. A page is named by where it begins, so each costs the same."""
+    on, opposite = ".".join(map(str, found.next)), OPPOSITE.get(order)
+    before, next_ = "", ""
+    if back:
+        before = link(dir="back", after=on) if on else ""
+        next_ = link(after=_beyond(jobs[-1], order)) if after and jobs else ""
     else:
-        values |= {"payload": render.content(job.row.payload, job.row.content_type), "result": render.content(job.row.result, job.row.content_type)}
-    return html(visit, "job.html", title=f"Job {job_id}", **values)
+        before = link(dir="back", after=_beyond(jobs[0], opposite)) if after and jobs and opposite is not None else ""
+        next_ = link(after=on) if on else ""
+    return {"before": before, "next": next_, "last": link(dir="back") if opposite is not None and next_ else ""}
+
+
+def _beyond(job: JobRead, order: Order) -> str:
+    """Where a search in this order goes on behind a job (see `search.Position`)."""
+    return str(job.row.job_id if order is Order.NEWEST_FIRST else job.row.job_id + 1)
+
+
+def _only_types(wanted: JobFilter) -> bool:
+    return wanted == JobFilter(types=wanted.types, states=wanted.states)
+
+
+async def chosen(visit: Visit) -> Response:
+    """What a deed would do to the chosen jobs, and the form that does it."""
+    ids = _ids(visit)
+    deed = DEEDS.get(visit.field("deed"))
+    if deed is None:
+        raise InvalidField("deed", f"one of {', '.join(DEEDS)}")
+    jobs = await visit.jobs.find(ids, visit.domain)
+    if not jobs:
+        visit.session.tell("failed", "No job was chosen.")
+        return visit.back("/jobs")
+    states = Counter(job.row.state for job in jobs)
+    taking = sum(states[state] for state in takes(deed, include_completed=False))
+    again = visit.request.headers.get("referer", "")
+    return html(
+        visit, "chosen.html", title=f"{deed.verb} {len(jobs)} jobs", deed=deed, jobs=jobs, shown=SHOWN, states=sorted(states.items()), taking=taking,
+        completed=states[State.COMPLETED] if deed.name == "requeue" else 0, back=visit.local(again) or visit.address("/jobs"),
+    )  # fmt: skip
 
 
 async def requeue(visit: Visit) -> Response:
@@ -114,7 +101,8 @@ async def requeue(visit: Visit) -> Response:
 
 async def abort(visit: Visit) -> Response:
     """Ends the chosen jobs."""
-    return await _change(visit, Verb.ABORT, "told to end", force=visit.field("force") == "true")
+    grace_s = forms.duration_s("grace", visit.field("grace") or "30", 86_400.0)
+    return await _change(visit, Verb.ABORT, "told to end", force=visit.field("force") == "true", grace_s=grace_s)
 
 
 async def purge(visit: Visit) -> Response:
@@ -122,14 +110,29 @@ async def purge(visit: Visit) -> Response:
     return await _change(visit, Verb.PURGE, "deleted")
 
 
+async def priority(visit: Visit) -> Response:
+    """Gives the chosen jobs another priority."""
+    wanted = forms.whole("priority", visit.field("priority"), -forms.MAX_PRIORITY, forms.MAX_PRIORITY)
+    return await _change(visit, Verb.UPDATE, f"given priority {wanted:,}", update=Update(priority=wanted))
+
+
+async def hold(visit: Visit) -> Response:
+    """Keeps the chosen jobs from being deleted."""
+    return await _change(visit, Verb.UPDATE, "held", update=Update(hold=True))
+
+
+async def release(visit: Visit) -> Response:
+    """Takes that back."""
+    return await _change(visit, Verb.UPDATE, "released", update=Update(hold=False))
+
+
 async def _change(visit: Visit, verb: Verb, word: str, **options: Any) -> Response:
-    ids = [_job_id(str(value)) for value in (visit.form.getlist("job_id") if visit.form is not None else [])]
+    ids = _ids(visit)
     if not ids:
         visit.session.tell("failed", "No job was chosen.")
         return visit.back("/jobs")
-    if len(ids) > MOST_IDS:
-        raise InvalidField("job_id", f"at most {MOST_IDS} jobs at a time")
-    done = await changes.request(visit.owner, visit.services.ownership.heads, verb, ids, caller=visit.caller(), reason=visit.field("reason")[:1000], **options)
+    reason = forms.reason(visit, required=False)
+    done = await changes.request(visit.owner, visit.services.ownership.heads, verb, ids, caller=visit.caller(), reason=reason, **options)
     refused = [change for change in done if change.error is not None]
     if len(done) > len(refused):
         count = len(done) - len(refused)
@@ -138,7 +141,15 @@ async def _change(visit: Visit, verb: Verb, word: str, **options: Any) -> Respon
         visit.session.tell("failed", f"Job {change.job_id}: {change.error}")
     if len(refused) > 5:
         visit.session.tell("failed", f"... and {len(refused) - 5:,} more were refused.")
-    return visit.back("/jobs")
+    target = visit.local(visit.field("back"))
+    return RedirectResponse(target, 303) if target else visit.back("/jobs")
+
+
+def _ids(visit: Visit) -> list[int]:
+    ids = [forms.job_id(str(value)) for value in (visit.form.getlist("job_id") if visit.form is not None else [])]
+    if len(ids) > MOST_IDS:
+        raise InvalidField("job_id", f"at most {MOST_IDS} jobs at a time")
+    return ids
 
 
 def _link(visit: Visit, query: dict[str, str], **changed: str) -> str:
@@ -146,24 +157,12 @@ def _link(visit: Visit, query: dict[str, str], **changed: str) -> str:
     return visit.address("/jobs", **{**query, **changed})
 
 
-def _job_id(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) < 1 << 63):
-        raise InvalidField("job_id", "a positive number")
-    return int(text)
+async def to_list(visit: Visit) -> Response:
+    """Where a form was sent there is no page; a browser that comes back to it is led to the list."""
+    return RedirectResponse(visit.address("/jobs"), 303)
 
 
-def _time(field: str, text: str) -> float | None:
-    """A date or time (UTC where it has no zone), or an age such as 15m."""
-    if not text:
-        return None
-    if text[-1] in UNITS and text[:-1].replace(".", "", 1).isdigit():
-        return (datetime.now(UTC) - timedelta(seconds=float(text[:-1]) * UNITS[text[-1]])).timestamp()
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidField(field, f"2026-01-31, 2026-01-31T12:00, or an age such as 15m, 2h, 7d; found {text!r}") from None
-    return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
-
-
-PAGES: dict[str, Page] = {"/jobs": page, "/jobs/{job_id}": one}
-ACTIONS: dict[str, Page] = {"/job-requeue": requeue, "/job-abort": abort, "/job-purge": purge}
+PAGES: dict[str, Page] = {"/jobs": page, "/jobs-chosen": to_list}
+ACTIONS: dict[str, Page] = {
+    "/jobs-chosen": chosen, "/job-requeue": requeue, "/job-abort": abort, "/job-purge": purge, "/job-priority": priority, "/job-hold": hold, "/job-release": release,
+}  # fmt: skip

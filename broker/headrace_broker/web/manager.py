@@ -17,12 +17,14 @@ from starlette.staticfiles import StaticFiles
 from headrace_broker.actions.reads import JobReads
 from headrace_broker.actions.tokens import TokenTable
 from headrace_broker.actions.users import Users
+from headrace_broker.alerts.desk import AlertDesk
 from headrace_broker.model.access import Role
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError, NotFound
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.audit import AuditStore
+from headrace_broker.store.graph import GraphReads
 from headrace_broker.store.reads import Reads
 from headrace_broker.store.search import Finder
 from headrace_broker.store.statistics import Statistics
@@ -53,9 +55,12 @@ class Services:
     statistics: Statistics
     audit: AuditStore
     finder: Finder
+    graph: GraphReads
     users: Users
     tokens: TokenTable
     payload_limit: int
+    alerts: AlertDesk
+    redact: tuple[str, ...] = ()  # names of fields that only operators see, as `documents.squeezed`
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +137,17 @@ class Visit:
         asked = urlencode({name: value for name, value in query.items() if value})
         return f"{self.prefix}{path}{'?' + asked if asked else ''}"
 
+    def local(self, address: str) -> str:
+        """The path and query of an address if it is one of this manager's; else nothing. An address without a host must begin with one slash."""
+        target = urlsplit(address)
+        ours = target.netloc == self.request.headers.get("host", "") if target.netloc else address.startswith("/") and not address.startswith(("//", "/\\"))
+        if not ours or not target.path.startswith(self.prefix + "/"):
+            return ""
+        return f"{target.path}?{target.query}" if target.query else target.path
+
     def back(self, path: str) -> Response:
         """After a change: to the page that it came from, if that is ours, else to `path`."""
-        target = urlsplit(self.request.headers.get("referer", ""))
-        same = target.netloc == self.request.headers.get("host", "") and target.path.startswith(self.prefix + "/")
-        return RedirectResponse(f"{target.path}?{target.query}" if same and target.query else target.path if same else self.address(path), 303)
+        return RedirectResponse(self.local(self.request.headers.get("referer", "")) or self.address(path), 303)
 
 
 Page = Callable[[Visit], Awaitable[Response]]
@@ -147,7 +158,22 @@ class Manager:
 
     def __init__(self, services: Services, sessions: Sessions, version: str, least: Mapping[str, frozenset[Role]], monotonic: Callable[[], float]) -> None:
         """`least`: the roles that may make each call of the RPC interface; `monotonic`: a clock in seconds."""
-        from headrace_broker.web import access, account, agents, audit, jobs, login, overview, schedules, statistics, types  # they need this module
+        from headrace_broker.web import (  # they need this module
+            access,
+            account,
+            agents,
+            alerts,
+            audit,
+            job,
+            job_changes,
+            jobs,
+            login,
+            operations,
+            overview,
+            schedules,
+            statistics,
+            types,
+        )  # fmt: skip
 
         self._services = services
         self._sessions = sessions
@@ -157,7 +183,7 @@ class Manager:
             *login.Login(services, self._doors, self._html).routes,
             Mount("/static", StaticFiles(directory=render.HERE / "static")),
         ]
-        for module in (overview, jobs, types, agents, schedules, statistics, audit, access, account):
+        for module in (overview, jobs, job, job_changes, types, agents, operations, alerts, schedules, statistics, audit, access, account):
             for path, page in module.PAGES.items():
                 self.routes.append(Route(_known(path), functools.partial(self._page, page, path)))
             for path, action in module.ACTIONS.items():
@@ -222,8 +248,10 @@ class Manager:
     def _html(self, request: Request, template: str, values: Mapping[str, Any], status: int = 200) -> Response:
         visit: Visit | None = getattr(request.state, "visit", None)
         session = visit.session if visit is not None else None
+        part = request.headers.get("hx-request")  # it shows no notices, so it takes none
+        notices = session.take_notices() if session is not None and not part else []
         known = {
-            "prefix": prefix_of(request), "path": request.url.path, "session": session, "notices": session.take_notices() if session is not None else [],
+            "prefix": prefix_of(request), "path": request.url.path, "session": session, "notices": notices,
             "may": visit.may if visit is not None else lambda path: False, "domains": visit.domains() if visit is not None else [],
             "everywhere": visit is not None and visit.everywhere,
             "operator": session is not None and session.role in (Role.OPERATOR, Role.ADMIN), "admin": session is not None and session.role is Role.ADMIN,

@@ -1,20 +1,20 @@
 """Values as people read them: times relative with the exact one on hover, numbers grouped, big ids whole."""
 
-import json
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import jinja2
 from markupsafe import Markup
 
+from headrace_broker.model.ids import created_at_s
 from headrace_broker.model.job import State
 
 NOTHING = "\N{EN DASH}"  # where there is no value
 HERE = Path(__file__).parent
 STATE_NAMES = {State.WAITING: "waiting", State.PROCESSING: "processing", State.COMPLETED: "completed", State.ERROR: "error", State.ABORTED: "aborted"}
+SIGNS = {State.WAITING: "○", State.PROCESSING: "▶", State.COMPLETED: "✓", State.ERROR: "✕", State.ABORTED: "■"}
 LEVELS = {1: "debug", 2: "info", 3: "warning", 4: "error"}
 
 
@@ -23,8 +23,8 @@ def environment(version: str) -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    made.filters.update(ago=ago, number=number, seconds=seconds, percent=percent, state=state, span=span_s, size=size, wall=wall)
-    made.globals.update(version=version, new_id=lambda: secrets.token_hex(8), STATES=STATE_NAMES, LEVELS=LEVELS)
+    made.filters.update(ago=ago, number=number, seconds=seconds, percent=percent, state=state, span=span_s, size=size, wall=wall, created=created_at_s)
+    made.globals.update(version=version, new_id=lambda: secrets.token_hex(8), STATES=STATE_NAMES, SIGNS=SIGNS, LEVELS=LEVELS)
     return made
 
 
@@ -36,7 +36,7 @@ def ago(at: datetime | float | None) -> Markup | str:
     away_s = (datetime.now(UTC) - when).total_seconds()
     words = "now" if abs(away_s) < 1 else f"in {span_s(-away_s)}" if away_s < 0 else f"{span_s(away_s)} ago"
     exact = when.astimezone(UTC).isoformat(sep=" ", timespec="milliseconds").replace("+00:00", " UTC")
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(when.astimezone(UTC).isoformat(), exact, words)
+    return Markup('<time datetime="{}" title="{}" data-ago>{}</time>').format(when.astimezone(UTC).isoformat(), exact, words)
 
 
 def wall(at: datetime, zone: str) -> str:
@@ -89,18 +89,3 @@ def state(value: State) -> Markup:
     """A state by sign, colour and word."""
     name = STATE_NAMES.get(value, "gone")
     return Markup('<span class="state {0}">{0}</span>').format(name)
-
-
-def content(data: bytes | None, content_type: str | None) -> dict[str, Any]:
-    """What to show of a payload or result: `kind` is none, json (with `value`), text or binary (with `text`)."""
-    if not data:
-        return {"kind": "none", "text": "", "value": None}
-    try:
-        value = json.loads(data)
-        return {"kind": "json", "text": json.dumps(value, indent=2, ensure_ascii=False), "value": value}
-    except (ValueError, RecursionError):
-        pass
-    try:
-        return {"kind": "text", "text": data.decode(), "value": None}
-    except UnicodeDecodeError:
-        return {"kind": "binary", "text": f"{size(len(data))} of {content_type or 'bytes'}, not text", "value": None}

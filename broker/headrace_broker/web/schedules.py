@@ -16,7 +16,6 @@ from headrace_broker.model.errors import InvalidField, PayloadRefused
 from headrace_broker.model.fields import MAX_REASON, text, type_name
 from headrace_broker.model.schedule import Schedule, Spec, When
 from headrace_broker.web.manager import Page, Visit, html
-from headrace_broker.web.render import span_s
 
 PAGE = 50
 OVERLAP_TEXT = {
@@ -30,6 +29,8 @@ FIELDS = (
     "name", "type", "kind", "cron", "time_zone", "interval", "anchor", "at", "start_at", "end_at", "data", "instance_id", "priority", "labels", "overlap", "missed",
     "max_missed", "jitter",
 )  # fmt: skip
+GOOD = {**dict.fromkeys(FIELDS, ""), "name": "s", "type": "t", "kind": "cron", "cron": "* * * * *", "interval": "1 d", "at": "2090-01-01"}
+"""Values against which nobody has anything."""
 PARTS = {"interval": "interval", "payload": "data", "when": "kind", "jitter": "jitter"}
 """Fields of a spec whose names in the form are others."""
 UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
@@ -85,9 +86,11 @@ async def put(visit: Visit) -> Response:
     """Makes or changes a schedule; the form comes back with what is wrong."""
     values = _sent(visit)
     known = visit.field("known") == "true"
+    wrong = problems(values, visit.services.payload_limit)
+    if wrong:
+        return _form(visit, values, known=known, wrong=wrong, status=400)
     try:
-        name = type_name("name", values["name"])
-        spec = check(spec_of(values), visit.services.payload_limit)
+        name, spec = values["name"], spec_of(values)
         before = visit.owner.schedules.find(visit.domain, name)
         if before is not None and not known:
             raise InvalidField("name", "there is one of this name already; open it to change it")
@@ -134,7 +137,7 @@ def when_text(when: When) -> str:
     if when.cron is not None:
         return f"{when.cron} {when.time_zone}"
     if when.interval_s is not None:
-        return f"every {span_s(float(when.interval_s))}" if when.interval_s % 60 else f"every {_interval(when.interval_s)}"
+        return f"every {_interval(when.interval_s)}"
     return f"once, {_instant(when.at).replace('T', ' ')}"
 
 
@@ -171,6 +174,23 @@ def spec_of(values: Mapping[str, str]) -> Spec:
         when_of(values), values["type"], payload, "", values["instance_id"], _whole("spec.priority", values["priority"], 0), labels, values["overlap"] or "allow",
         values["missed"] or "once", _whole("spec.max_missed", values["max_missed"], 10), _seconds("spec.jitter", values["jitter"] or "0 s"),
     )  # fmt: skip
+
+
+def problems(values: Mapping[str, str], payload_limit: int) -> dict[str, str]:
+    """What is wrong with a form, by its fields: each is told, and then taken for one that is good."""
+    wrong: dict[str, str] = {}
+    tried = dict(values)
+    while True:
+        try:
+            type_name("name", tried["name"])
+            check(spec_of(tried), payload_limit)
+            return wrong
+        except InvalidField as error:
+            field, said = _said(error)
+            if field in wrong or field not in GOOD:
+                return {**wrong, field: wrong.get(field, said)}
+            wrong[field] = said
+            tried |= {field: GOOD[field]} | ({"cron": GOOD["cron"]} if field == "kind" else {})
 
 
 def values_of(schedule: Schedule) -> dict[str, str]:

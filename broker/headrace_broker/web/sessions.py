@@ -150,7 +150,7 @@ class Sessions:
 
     def _lives(self, session: Session) -> bool:
         now = self._monotonic()
-        return not session.ended and now < session.began + SESSION_S and now < session.seen + IDLE_S and not (session.secret is not None and session.secret.ended)
+        return not session.ended and now < session.began + SESSION_S and now < session.seen + IDLE_S
 
     def _tidy(self) -> None:
         for value, session in list(self._sessions.items()):

@@ -1,16 +1,30 @@
-"""Job types: counts, agents, the last hour; the settings in force, where each comes from, and a form that changes them."""
+"""Job types: counts, agents, rates; of each one its percentiles, recent errors and settings, with a form that says what a change does before it is made."""
 
 import dataclasses
+from dataclasses import dataclass
+from datetime import datetime
 from enum import IntEnum
+from urllib.parse import quote
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from headrace_broker.actions import statistics
+from headrace_broker.actions.lists import JobLists
+from headrace_broker.actions.reads import JobRead
 from headrace_broker.model import histogram
 from headrace_broker.model import settings as model
-from headrace_broker.model.errors import InvalidField, TypeNotFound
+from headrace_broker.model.errors import BrokerError, InvalidField, TypeNotFound
+from headrace_broker.model.filter import JobFilter, Order
+from headrace_broker.model.job import State
 from headrace_broker.shards.types import TypeEntry
+from headrace_broker.web import forms, render
+from headrace_broker.web.effects import effects
 from headrace_broker.web.manager import Page, Visit, html
+from headrace_broker.web.statistics import outcome_chart
+
+MOST_ERRORS = 200
+"""Newest jobs in error that are grouped."""
+SHARES = ((0.5, "half"), (0.95, "95 %"), (0.99, "99 %"))
 
 
 async def page(visit: Visit) -> Response:
@@ -22,41 +36,117 @@ async def page(visit: Visit) -> Response:
     hour = {series.name: series.total() for series in trend.series}
     serving = {entry.type_id: sum(1 for s in owner.sessions() if s.stream is not None and entry.type_id in s.served) for entry in owner.types.of_domain(visit.domain)}
     rows = [(entry, counts.get(entry.name, {}), serving[entry.type_id], hour.get(entry.name)) for entry in owner.types.of_domain(visit.domain)]
-    return html(visit, "types.html", title="Job types", types=rows, p=lambda counts: histogram.percentile_s(counts, 0.95))
+    return html(visit, "types.html", title="Job types", types=rows, p=histogram.percentile_s)
+
+
+@dataclass(slots=True)
+class ErrorGroup:
+    """Jobs that ended in the same error: how many of those looked at, the newest of them, and when the first of them ended."""
+
+    fingerprint: str
+    code: str
+    count: int
+    newest: JobRead
+    first_at: datetime | None
 
 
 async def one(visit: Visit) -> Response:
     """One type."""
-    entry = _entry(visit)
+    entry, owner = _entry(visit), visit.owner
+    minute = int(owner.clock.now_s() // 60) + 1
+    day = await statistics.trend(visit.services.statistics, owner, visit.domain, types=[entry.name], from_minute=minute - 1440, to_minute=minute, step=15)
+    hour = await statistics.trend(visit.services.statistics, owner, visit.domain, types=[entry.name], from_minute=minute - 60, to_minute=minute, step=60)
+    groups, problem, looked = await _errors(visit, entry)
+    serving = [s for s in owner.sessions() if s.stream is not None and entry.type_id in s.served]
+    periods = [("last hour", hour.series[0].total(), 60), ("last 24 h", day.series[0].total(), 1440), ("24 h a week before", day.before[0].total(), 1440)]
+    return html(
+        visit, "type.html", title=entry.name, entry=entry, counts=owner.counts(visit.domain).get(entry.name, {}), settings=setting_rows(entry), periods=periods,
+        bars=outcome_chart(day.series[0]), shares=SHARES, p=histogram.percentile_s, groups=groups, problem=problem, looked=looked, most=MOST_ERRORS,
+        agents=len(serving), slots=sum(s.served[entry.type_id].slots or s.slots for s in serving), running=owner.caps.running(owner, entry),
+    )  # fmt: skip
+
+
+async def _errors(visit: Visit, entry: TypeEntry) -> tuple[list[ErrorGroup], str, int]:
+    """(groups of the newest jobs in error, those with the most jobs first; why they cannot be told, if so; how many were looked at)."""
+    lists = JobLists(visit.owner, visit.services.reads, visit.services.finder)
+    wanted = JobFilter(types=(entry.name,), states=frozenset({State.ERROR}))
+    try:
+        found = await lists.page(visit.domain, wanted, order=Order.NEWEST_FIRST, limit=MOST_ERRORS)
+    except BrokerError as error:  # such as searches that have no turn: the rest of the page is there
+        return [], str(error), 0
+    groups: dict[str, ErrorGroup] = {}
+    for job in found.jobs:
+        error_ = job.row.error or {}
+        name = error_.get("fingerprint") or error_.get("code") or ""
+        group = groups.setdefault(name, ErrorGroup(error_.get("fingerprint", ""), error_.get("code", ""), 0, job, job.row.at))
+        group.count += 1
+        group.first_at = job.row.at
+    return sorted(groups.values(), key=lambda group: -group.count), "", len(found.jobs)
+
+
+def setting_rows(entry: TypeEntry) -> list[tuple[str, str, str, str]]:
+    """(name, what is in force, where it comes from, default) of each setting, as texts; the origin is person, code or default."""
     rows = []
     for field in dataclasses.fields(model.Settings):
         origin = "person" if field.name in entry.overrides else "code" if field.name in entry.declared else "default"
-        rows.append((field.name, getattr(entry.settings, field.name), origin, field.default))
-    return html(visit, "type.html", title=entry.name, entry=entry, counts=visit.owner.counts(visit.domain).get(entry.name, {}), settings=rows)
+        rows.append((field.name, shown(field.name, getattr(entry.settings, field.name)), origin, shown(field.name, field.default)))
+    return rows
+
+
+def shown(name: str, value: object) -> str:
+    """A setting's value as people read it."""
+    if value is None:
+        return "never" if name.startswith("delete") else render.NOTHING
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, IntEnum):
+        return value.name.lower()
+    if isinstance(value, float):
+        return f"{value:,g}" + (f" ({render.span_s(value)})" if name.endswith("_s") and value >= 120 else "")
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+async def preview(visit: Visit) -> Response:
+    """What a change would do, and the form that makes it."""
+    entry, name, text, clear = _entry(visit), visit.query("name"), visit.query("value"), bool(visit.query("clear"))
+    if name not in model.FIELDS:
+        raise InvalidField("name", "there is no such setting")
+    values = {} if clear else {name: _value(name, text)}
+    model.check(values)
+    then = model.effective({key: value for key, value in entry.overrides.items() if key != name} | values, entry.declared)
+    return html(
+        visit, "type_preview.html", title=f"{name} of {entry.name}", entry=entry, name=name, value=text, clear=clear, now=shown(name, getattr(entry.settings, name)),
+        then=shown(name, getattr(then, name)), effects=effects(visit.owner, entry, values, [name] if clear else []),
+    )  # fmt: skip
 
 
 async def change(visit: Visit) -> Response:
     """Sets or takes back one setting."""
-    entry, name, text = _entry(visit), visit.field("name"), visit.field("value")
-    if visit.field("clear"):
-        await visit.owner.types.override(entry, {}, [name], caller=visit.caller(), reason=visit.field("reason"))
-        visit.session.tell("done", f"{name} of {entry.name} is what code or the default says again.")
-    else:
-        values = {name: _value(name, text)}
-        model.check(values)
-        await visit.owner.types.override(entry, values, [], caller=visit.caller(), reason=visit.field("reason"))
-        visit.session.tell("done", f"{name} of {entry.name} is {text} now.")
-    visit.owner.wake.set()
-    return visit.back("/types")
+    entry, name, text, clear = _entry(visit), visit.field("name"), visit.field("value"), bool(visit.field("clear"))
+    if name not in model.FIELDS:
+        raise InvalidField("name", "there is no such setting")
+    values = {} if clear else {name: _value(name, text)}
+    model.check(values)
+    await _override(visit, entry, values, [name] if clear else [])
+    visit.session.tell("done", f"{name} of {entry.name} is {'what code or the default says again' if clear else f'{text} now'}.")
+    return RedirectResponse(visit.address(f"/types/{quote(entry.name)}"), 303)
 
 
 async def pause(visit: Visit) -> Response:
     """Pauses or resumes a type."""
     entry, paused = _entry(visit), visit.field("paused") == "true"
-    await visit.owner.types.override(entry, {"paused": paused}, [], caller=visit.caller(), reason=visit.field("reason"))
-    visit.owner.wake.set()
+    await _override(visit, entry, {"paused": paused}, [])
     visit.session.tell("done", f"{entry.name} is paused: its jobs wait until it is resumed." if paused else f"{entry.name} runs again.")
     return visit.back("/types")
+
+
+async def _override(visit: Visit, entry: TypeEntry, values: dict[str, model.Value], clear: list[str]) -> None:
+    """As SetJobType does it."""
+    owner = visit.owner
+    await owner.types.override(entry, values, clear, caller=visit.caller(), reason=forms.reason(visit, required=False))
+    owner.wake.set()
+    if "priority" in values or "priority" in clear:
+        visit.services.ownership.rescores.type(entry, owner.counts(entry.domain).get(entry.name, {}).get(State.WAITING, 0))
 
 
 def _entry(visit: Visit) -> TypeEntry:
@@ -76,6 +166,8 @@ def _value(name: str, text: str) -> model.Value:
         if text.upper() not in type(default).__members__:
             raise InvalidField(name, f"one of {', '.join(member.lower() for member in type(default).__members__)}, found {text!r}")
         return int(type(default)[text.upper()])
+    if name == "alert_channels":
+        return text
     if name in (*model.TEXTS, "fairness_weights"):
         raise InvalidField(name, "`headrace types set` sets it: it is more than fits here")
     if text in ("true", "false"):
@@ -86,5 +178,5 @@ def _value(name: str, text: str) -> model.Value:
         raise InvalidField(name, f"a number, found {text!r}") from None
 
 
-PAGES: dict[str, Page] = {"/types": page, "/types/{name:path}": one}
+PAGES: dict[str, Page] = {"/types": page, "/types/{name:path}": one, "/type-preview/{name:path}": preview}
 ACTIONS: dict[str, Page] = {"/type-settings/{name:path}": change, "/type-pause/{name:path}": pause}

@@ -1,9 +1,8 @@
-"""`headrace agents`, `headrace alerts`: who works, and what went wrong."""
+"""`headrace agents`: who works."""
 
 from typing import Annotated
 
 from cyclopts import App, Parameter
-from cyclopts.validators import Number
 
 from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, Reason, run_admin
@@ -12,7 +11,6 @@ from headrace_client.errors import NotFound
 from headrace_client.models import AgentInfo
 
 app = App(name="agents", help="Agents: programs that run jobs.")
-alerts_app = App(name="alerts", help="Alerts: failures that people should know of.")
 Name = Annotated[str, Parameter(help="name or incarnation of the agent")]
 
 
@@ -81,19 +79,5 @@ def resume(name: Name, *, reason: Reason = "", common: Common | None = None) -> 
             if not paused:
                 raise
             errors.print(f"agents called {name} take jobs again once they connect")
-
-    return run_admin(common or Common(), command)
-
-
-@alerts_app.command(name="list")
-def list_alerts(*, limit: Annotated[int, Parameter(name=["--limit", "-n"], validator=Number(gte=0), help="at most so many")] = 50, common: Common | None = None) -> int:
-    """List alerts, newest first."""
-
-    async def command(client: AdminClient, output: Output) -> None:
-        found, token = await client.list_alerts(page_size=min(limit, 1000))
-        while token and len(found) < limit:
-            more, token = await client.list_alerts(page_size=min(limit - len(found), 1000), page_token=token)
-            found += more
-        output.rows(found, ["alert_id", "at", "kind", "job_id", "type", "instance_id", "error"], empty="no alerts")
 
     return run_admin(common or Common(), command)

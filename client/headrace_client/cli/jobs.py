@@ -137,7 +137,10 @@ def events(job: Annotated[str, Parameter(help="job id")], *, common: Common | No
     """Show the timeline of a job: who did what, when and why."""
 
     async def command(client: Client, output: Output) -> None:
-        output.rows(await client.events(_one(job)), ["seq", "kind", "at", "state", "run", "attempt", "agent", "actor", "reason", "available_at", "error"])
+        found = await client.events(_one(job))
+        columns = ["seq", "kind", "at", "state", "run", "attempt", "agent", "actor", "reason", "available_at", "error"]
+        told = any(event.kind == "operation" for event in found)
+        output.rows(found, [*columns, "detail"] if told else columns, titles={"detail": "operation, or what holds"})
 
     return run(common or Common(), command)
 
@@ -217,6 +220,7 @@ def requeue(
     data: Annotated[str | None, Parameter(allow_leading_hyphen=True, help="input of the new run: JSON, @FILE, or -; without it the same again")] = None,
     abort_first: Annotated[bool, Parameter(negative="", help="abort what is not settled, and run it again once it has ended")] = False,
     grace: Annotated[float | None, Parameter(help="with --abort-first: seconds that a handler may take to stop by itself")] = None,
+    descendants: Annotated[bool, Parameter(negative="", help="with each job whatever failed below it: its children, what depends on it, and so on")] = False,
     yes: Yes = False,
     common: Common | None = None,
 ) -> int:
@@ -224,7 +228,9 @@ def requeue(
     payload = read_json(data) if data is not None else None
 
     async def again(client: AdminClient, ids: list[int]) -> list[JobResult]:
-        return await client.requeue(ids, reason=reason, include_completed=include_completed, payload=payload, abort_first=abort_first, grace_s=grace)
+        return await client.requeue(
+            ids, reason=reason, include_completed=include_completed, payload=payload, abort_first=abort_first, grace_s=grace, descendants=descendants
+        )
 
     async def command(client: AdminClient, output: Output) -> int:
         return await change(read_ids(job), "requeue", yes, lambda ids: again(client, ids), output)

@@ -6,7 +6,7 @@ import sys
 from cyclopts import App
 
 from headrace_client import __version__
-from headrace_client.cli import access, agents, domains, doors, instances, jobs, outbox, schedules, stats, testing, tls, types, updates, users
+from headrace_client.cli import access, agents, alerts, bulk, domains, doors, instances, jobs, outbox, schedules, stats, testing, tls, types, updates, users
 from headrace_client.cli.bench import bench
 from headrace_client.cli.output import Done, errors
 from headrace_client.cli.submit import submit
@@ -18,13 +18,15 @@ app = App(
 )  # fmt: skip
 app.command(submit)
 app.command(jobs.app)
-for command in (updates.update, updates.hold, updates.release, updates.runs):
+for command in (updates.update, updates.hold, updates.release, updates.runs, updates.payloads):
     jobs.app.command(command)
+app.command(bulk.app)
+app.command(bulk.operations_app)
 app.command(types.app)
 app.command(instances.app)
 app.command(agents.app)
 app.command(domains.app)
-app.command(agents.alerts_app)
+app.command(alerts.app)
 app.command(schedules.app)
 app.command(stats.app)
 app.command(outbox.app)

@@ -37,7 +37,7 @@ Format = Literal["table", "json", "jsonl"]
 STATE_STYLE = {"waiting": "cyan", "processing": "blue", "completed": "green", "error": "red bold", "aborted": "yellow"}
 LONG = frozenset({"error", "message", "reason", "types", "labels", "instance_id", "value", "type"})
 """Columns whose text may be broken over lines."""
-ID_FIELDS = frozenset({"job_id", "last_job_id", "alert_id", "audit_id", "parent_id", "child_id", "batch_id"})
+ID_FIELDS = frozenset({"job_id", "last_job_id", "alert_id", "audit_id", "parent_id", "child_id", "batch_id", "operation_id", "frozen_id"})
 ID_LISTS = frozenset({"depends_on", "failed_ids"})
 
 errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)

@@ -45,7 +45,9 @@ def submit(
     require: Annotated[list[str] | None, Parameter(help="KEY=VALUE: a label that its agent must have; may be repeated")] = None,
     wait_for_room: Annotated[bool, Parameter(negative="", help="where a depth limit is reached, try again instead of failing")] = False,
     unique_key: Annotated[str, Parameter(help="at most one waiting or processing job has this key")] = "",
-    on_conflict: Annotated[Literal["return", "reject"] | None, Parameter(help="when another job has the unique key: answer with it, or refuse")] = None,
+    on_conflict: Annotated[
+        Literal["return", "reject", "replace"] | None, Parameter(help="when another job has the unique key: answer with it, refuse, or make it this one while it waits")
+    ] = None,
     depends_on: Annotated[list[str] | None, Parameter(help="id of a job that must have completed first; may be repeated")] = None,
     batch: Annotated[str | None, Parameter(help="id of the batch that it becomes a member of")] = None,
     wait: Annotated[bool, Parameter(negative="", help="wait until the job has settled; exit code 1 unless it completed")] = False,
@@ -72,6 +74,8 @@ def submit(
             delete_after_s=delete_after, wait_for_room=wait_for_room,
         )  # fmt: skip
         if not wait:
+            if on_conflict == "replace" and submitted.existing and not submitted.replaced:
+                errors.print(f"job {submitted.job_id} has the unique key and runs: it stays as it is")
             if output.form == "table":
                 print(submitted.job_id)
             else:
@@ -162,7 +166,7 @@ def _print_result(output: Output, result: Submitted) -> None:
     if output.form == "table":
         print(result.job_id)
     else:
-        print(json.dumps({"job_id": str(result.job_id), "existing": result.existing}))
+        print(json.dumps({"job_id": str(result.job_id), "existing": result.existing, "replaced": result.replaced}))
 
 
 def parse_line(line: bytes) -> JobSpec:

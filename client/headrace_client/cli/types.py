@@ -208,7 +208,7 @@ def _show(found: JobType, output: Output) -> None:
 def _shown(name: str, effective: dict[str, Any]) -> str:
     if name == "payload_schema":
         return json.dumps(effective[name])[:MAX_SHOWN] if name in effective else "none"
-    value = effective.get(name, "none" if name in UNLIMITED else "never")
+    value = effective.get(name, "none" if name in UNLIMITED else "default" if name == "alert_channels" else "never")
     return " ".join(f"{key}={weight:g}" for key, weight in value.items()) if isinstance(value, dict) else str(value)
 
 
@@ -227,6 +227,6 @@ def _value(name: str, text: str) -> Any:
         if text not in ("error", "aborted"):
             raise ValueError(text)
         return text
-    if name == "on_dependency_failed":
+    if name in ("on_dependency_failed", "alert_channels"):
         return text
     return float(text) if name.endswith(("_s", "_factor", "_jitter")) else int(text)

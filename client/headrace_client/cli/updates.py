@@ -1,5 +1,6 @@
-"""`headrace jobs update|hold|release|runs`: changes that leave jobs where they are, and what jobs went through."""
+"""`headrace jobs update|hold|release|runs|payloads`: changes that leave jobs where they are, and what jobs went through."""
 
+import sys
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -101,6 +102,29 @@ def runs(
         found = await client.runs(read_ids([job])[0], full=full, limit=limit)
         used = [column for column in RUN_COLUMNS if column in ("run", "state") or any(getattr(run_, column) not in (None, "", 0) for run_ in found)]
         output.rows(found, used)
+
+    return run(common or Common(), command)
+
+
+def payloads(
+    job: Annotated[str, Parameter(help="job id")],
+    *,
+    version: Annotated[int | None, Parameter(help="print the payload of this version, byte for byte; 0 is that of the submission")] = None,
+    limit: Annotated[int, Parameter(name=["--limit", "-n"], help="the newest so many")] = 50,
+    common: Common | None = None,
+) -> int:
+    """Show the versions of a job's payload, newest first, or one of them."""
+
+    async def command(client: Client, output: Output) -> None:
+        [job_id] = read_ids([job])
+        if version is None:
+            output.rows(await client.payloads(job_id, limit=limit), ["version", "at", "actor", "content_type", "payload_bytes"])
+        elif output.form == "table":
+            found = await client.payload(job_id, version)
+            sys.stdout.buffer.write(found.payload)
+            sys.stdout.buffer.flush()
+        else:
+            output.one(await client.payload(job_id, version))
 
     return run(common or Common(), command)
 

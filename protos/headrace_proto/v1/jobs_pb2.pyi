@@ -40,14 +40,16 @@ class SubmitRequest(_message.Message):
     def __init__(self, job: _Optional[_Union[_types_pb2.JobSpec, _Mapping]] = ...) -> None: ...
 
 class SubmitResponse(_message.Message):
-    __slots__ = ("job_id", "existing", "pressure")
+    __slots__ = ("job_id", "existing", "replaced", "pressure")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     EXISTING_FIELD_NUMBER: _ClassVar[int]
+    REPLACED_FIELD_NUMBER: _ClassVar[int]
     PRESSURE_FIELD_NUMBER: _ClassVar[int]
     job_id: int
     existing: bool
+    replaced: bool
     pressure: float
-    def __init__(self, job_id: _Optional[int] = ..., existing: bool = ..., pressure: _Optional[float] = ...) -> None: ...
+    def __init__(self, job_id: _Optional[int] = ..., existing: bool = ..., replaced: bool = ..., pressure: _Optional[float] = ...) -> None: ...
 
 class SubmitManyRequest(_message.Message):
     __slots__ = ("jobs", "plain")
@@ -82,16 +84,18 @@ class SubmitStreamResponse(_message.Message):
     def __init__(self, request_no: _Optional[int] = ..., results: _Optional[_Union[SubmitResults, _Mapping]] = ...) -> None: ...
 
 class SubmitResults(_message.Message):
-    __slots__ = ("job_ids", "existing", "failures", "pressure")
+    __slots__ = ("job_ids", "existing", "failures", "replaced", "pressure")
     JOB_IDS_FIELD_NUMBER: _ClassVar[int]
     EXISTING_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
+    REPLACED_FIELD_NUMBER: _ClassVar[int]
     PRESSURE_FIELD_NUMBER: _ClassVar[int]
     job_ids: _containers.RepeatedScalarFieldContainer[int]
     existing: _containers.RepeatedScalarFieldContainer[int]
     failures: _containers.RepeatedCompositeFieldContainer[SubmitFailure]
+    replaced: _containers.RepeatedScalarFieldContainer[int]
     pressure: float
-    def __init__(self, job_ids: _Optional[_Iterable[int]] = ..., existing: _Optional[_Iterable[int]] = ..., failures: _Optional[_Iterable[_Union[SubmitFailure, _Mapping]]] = ..., pressure: _Optional[float] = ...) -> None: ...
+    def __init__(self, job_ids: _Optional[_Iterable[int]] = ..., existing: _Optional[_Iterable[int]] = ..., failures: _Optional[_Iterable[_Union[SubmitFailure, _Mapping]]] = ..., replaced: _Optional[_Iterable[int]] = ..., pressure: _Optional[float] = ...) -> None: ...
 
 class SubmitFailure(_message.Message):
     __slots__ = ("index", "code", "reason", "message", "field", "job_id", "retry_after")

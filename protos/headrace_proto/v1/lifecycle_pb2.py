@@ -18,7 +18,7 @@ from headrace_proto.v1 import admin_pb2 as headrace__proto_dot_v1_dot_admin__pb2
 from headrace_proto.v1 import types_pb2 as headrace__proto_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headrace_proto/v1/lifecycle.proto\x12\x0bheadrace.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dheadrace_proto/v1/admin.proto\x1a\x1dheadrace_proto/v1/types.proto\"\xb0\x03\n\x11UpdateJobsRequest\x12\x0f\n\x07job_ids\x18\x01 \x03(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x15\n\x08priority\x18\x03 \x01(\x11H\x00\x88\x01\x01\x12\x14\n\x07payload\x18\x04 \x01(\x0cH\x01\x88\x01\x01\x12\x14\n\x0c\x63ontent_type\x18\x05 \x01(\t\x12\x11\n\x04hold\x18\x06 \x01(\x08H\x02\x88\x01\x01\x12/\n\x0c\x64\x65lete_after\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\tdelete_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x64\x65lete_by_type\x18\t \x01(\x08\x12\x41\n\nset_labels\x18\n \x03(\x0b\x32-.headrace.v1.UpdateJobsRequest.SetLabelsEntry\x12\x15\n\rremove_labels\x18\x0b \x03(\t\x1a\x30\n\x0eSetLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_priorityB\n\n\x08_payloadB\x07\n\x05_hold\"=\n\x12UpdateJobsResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.headrace.v1.JobResult\"l\n\x0fListRunsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\x12\"\n\x04view\x18\x02 \x01(\x0e\x32\x14.headrace.v1.JobView\x12\x12\n\nbefore_run\x18\x03 \x01(\r\x12\x11\n\tpage_size\x18\x04 \x01(\r\"\xb1\x03\n\x03Run\x12\x0b\n\x03run\x18\x01 \x01(\r\x12,\n\x08\x62\x65gan_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12$\n\x05state\x18\x05 \x01(\x0e\x32\x15.headrace.v1.JobState\x12\x0e\n\x06\x65nding\x18\x06 \x01(\t\x12,\n\x08\x65nded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61ttempts\x18\x08 \x01(\r\x12\x0e\n\x06losses\x18\t \x01(\r\x12.\n\nstarted_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61gent\x18\x0b \x01(\t\x12$\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x15.headrace.v1.JobError\x12\x17\n\x0fpayload_version\x18\r \x01(\r\x12\x15\n\rpayload_bytes\x18\x0e \x01(\x04\x12\x0f\n\x07payload\x18\x0f \x01(\x0c\x12\x14\n\x0cresult_bytes\x18\x10 \x01(\x04\x12\x0e\n\x06result\x18\x11 \x01(\x0c\"N\n\x10ListRunsResponse\x12\x1e\n\x04runs\x18\x01 \x03(\x0b\x32\x10.headrace.v1.Run\x12\x0c\n\x04more\x18\x02 \x01(\x08\x12\x0c\n\x04type\x18\x03 \x01(\t\"v\n\x17PreviewRetentionRequest\x12\x0c\n\x04type\x18\x01 \x01(\t\x12.\n\x08settings\x18\x02 \x01(\x0b\x32\x1c.headrace.v1.JobTypeSettings\x12\r\n\x05\x63lear\x18\x03 \x03(\t\x12\x0e\n\x06sample\x18\x04 \x01(\r\"\x8f\x02\n\x10RetentionOfState\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.headrace.v1.JobState\x12\'\n\x04keep\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tkeep_then\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04jobs\x18\x04 \x01(\x04\x12\x0f\n\x07undated\x18\x05 \x01(\x04\x12!\n\x03\x64ue\x18\x06 \x03(\x0b\x32\x14.headrace.v1.DueJobs\x12&\n\x08\x64ue_then\x18\x07 \x03(\x0b\x32\x14.headrace.v1.DueJobs\x12\x14\n\x0cgone_at_once\x18\x08 \x01(\x04\"?\n\x07\x44ueJobs\x12&\n\x02\x62y\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04jobs\x18\x02 \x01(\x04\"\x96\x01\n\x18PreviewRetentionResponse\x12)\n\x05\x61s_of\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x06states\x18\x02 \x03(\x0b\x32\x1d.headrace.v1.RetentionOfState\x12 \n\x06sample\x18\x03 \x03(\x0b\x32\x10.headrace.v1.Job\"\\\n\x15\x41pplyRetentionRequest\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\r\"U\n\x16\x41pplyRetentionResponse\x12\x11\n\tlooked_at\x18\x01 \x01(\r\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\r\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t2\xdf\x02\n\tLifecycle\x12M\n\nUpdateJobs\x12\x1e.headrace.v1.UpdateJobsRequest\x1a\x1f.headrace.v1.UpdateJobsResponse\x12G\n\x08ListRuns\x12\x1c.headrace.v1.ListRunsRequest\x1a\x1d.headrace.v1.ListRunsResponse\x12_\n\x10PreviewRetention\x12$.headrace.v1.PreviewRetentionRequest\x1a%.headrace.v1.PreviewRetentionResponse\x12Y\n\x0e\x41pplyRetention\x12\".headrace.v1.ApplyRetentionRequest\x1a#.headrace.v1.ApplyRetentionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headrace_proto/v1/lifecycle.proto\x12\x0bheadrace.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dheadrace_proto/v1/admin.proto\x1a\x1dheadrace_proto/v1/types.proto\"\xb0\x03\n\x11UpdateJobsRequest\x12\x0f\n\x07job_ids\x18\x01 \x03(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x15\n\x08priority\x18\x03 \x01(\x11H\x00\x88\x01\x01\x12\x14\n\x07payload\x18\x04 \x01(\x0cH\x01\x88\x01\x01\x12\x14\n\x0c\x63ontent_type\x18\x05 \x01(\t\x12\x11\n\x04hold\x18\x06 \x01(\x08H\x02\x88\x01\x01\x12/\n\x0c\x64\x65lete_after\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\tdelete_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x64\x65lete_by_type\x18\t \x01(\x08\x12\x41\n\nset_labels\x18\n \x03(\x0b\x32-.headrace.v1.UpdateJobsRequest.SetLabelsEntry\x12\x15\n\rremove_labels\x18\x0b \x03(\t\x1a\x30\n\x0eSetLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0b\n\t_priorityB\n\n\x08_payloadB\x07\n\x05_hold\"=\n\x12UpdateJobsResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.headrace.v1.JobResult\"\x8e\x01\n\x19RequeueDescendantsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x19\n\x11include_completed\x18\x03 \x01(\x08\x12\x14\n\x07payload\x18\x04 \x01(\x0cH\x00\x88\x01\x01\x12\x14\n\x0c\x63ontent_type\x18\x05 \x01(\tB\n\n\x08_payload\"E\n\x1aRequeueDescendantsResponse\x12\'\n\x07results\x18\x01 \x03(\x0b\x32\x16.headrace.v1.JobResult\"l\n\x0fListRunsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\x12\"\n\x04view\x18\x02 \x01(\x0e\x32\x14.headrace.v1.JobView\x12\x12\n\nbefore_run\x18\x03 \x01(\r\x12\x11\n\tpage_size\x18\x04 \x01(\r\"\xb1\x03\n\x03Run\x12\x0b\n\x03run\x18\x01 \x01(\r\x12,\n\x08\x62\x65gan_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12$\n\x05state\x18\x05 \x01(\x0e\x32\x15.headrace.v1.JobState\x12\x0e\n\x06\x65nding\x18\x06 \x01(\t\x12,\n\x08\x65nded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61ttempts\x18\x08 \x01(\r\x12\x0e\n\x06losses\x18\t \x01(\r\x12.\n\nstarted_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61gent\x18\x0b \x01(\t\x12$\n\x05\x65rror\x18\x0c \x01(\x0b\x32\x15.headrace.v1.JobError\x12\x17\n\x0fpayload_version\x18\r \x01(\r\x12\x15\n\rpayload_bytes\x18\x0e \x01(\x04\x12\x0f\n\x07payload\x18\x0f \x01(\x0c\x12\x14\n\x0cresult_bytes\x18\x10 \x01(\x04\x12\x0e\n\x06result\x18\x11 \x01(\x0c\"N\n\x10ListRunsResponse\x12\x1e\n\x04runs\x18\x01 \x03(\x0b\x32\x10.headrace.v1.Run\x12\x0c\n\x04more\x18\x02 \x01(\x08\x12\x0c\n\x04type\x18\x03 \x01(\t\"P\n\x13ListPayloadsRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\x12\x16\n\x0e\x62\x65\x66ore_version\x18\x02 \x01(\r\x12\x11\n\tpage_size\x18\x03 \x01(\r\"\x85\x01\n\x0ePayloadVersion\x12\x0f\n\x07version\x18\x01 \x01(\r\x12&\n\x02\x61t\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x14\n\x0c\x63ontent_type\x18\x04 \x01(\t\x12\x15\n\rpayload_bytes\x18\x05 \x01(\x04\"S\n\x14ListPayloadsResponse\x12-\n\x08versions\x18\x01 \x03(\x0b\x32\x1b.headrace.v1.PayloadVersion\x12\x0c\n\x04more\x18\x02 \x01(\x08\"4\n\x11GetPayloadRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\x12\x0f\n\x07version\x18\x02 \x01(\r\"a\n\x12GetPayloadResponse\x12,\n\x07version\x18\x01 \x01(\x0b\x32\x1b.headrace.v1.PayloadVersion\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x12\x0c\n\x04type\x18\x03 \x01(\t\"v\n\x17PreviewRetentionRequest\x12\x0c\n\x04type\x18\x01 \x01(\t\x12.\n\x08settings\x18\x02 \x01(\x0b\x32\x1c.headrace.v1.JobTypeSettings\x12\r\n\x05\x63lear\x18\x03 \x03(\t\x12\x0e\n\x06sample\x18\x04 \x01(\r\"\x8f\x02\n\x10RetentionOfState\x12$\n\x05state\x18\x01 \x01(\x0e\x32\x15.headrace.v1.JobState\x12\'\n\x04keep\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tkeep_then\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0c\n\x04jobs\x18\x04 \x01(\x04\x12\x0f\n\x07undated\x18\x05 \x01(\x04\x12!\n\x03\x64ue\x18\x06 \x03(\x0b\x32\x14.headrace.v1.DueJobs\x12&\n\x08\x64ue_then\x18\x07 \x03(\x0b\x32\x14.headrace.v1.DueJobs\x12\x14\n\x0cgone_at_once\x18\x08 \x01(\x04\"?\n\x07\x44ueJobs\x12&\n\x02\x62y\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04jobs\x18\x02 \x01(\x04\"\x96\x01\n\x18PreviewRetentionResponse\x12)\n\x05\x61s_of\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x06states\x18\x02 \x03(\x0b\x32\x1d.headrace.v1.RetentionOfState\x12 \n\x06sample\x18\x03 \x03(\x0b\x32\x10.headrace.v1.Job\"\\\n\x15\x41pplyRetentionRequest\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\r\"U\n\x16\x41pplyRetentionResponse\x12\x11\n\tlooked_at\x18\x01 \x01(\r\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\r\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t2\xea\x04\n\tLifecycle\x12M\n\nUpdateJobs\x12\x1e.headrace.v1.UpdateJobsRequest\x1a\x1f.headrace.v1.UpdateJobsResponse\x12\x65\n\x12RequeueDescendants\x12&.headrace.v1.RequeueDescendantsRequest\x1a\'.headrace.v1.RequeueDescendantsResponse\x12G\n\x08ListRuns\x12\x1c.headrace.v1.ListRunsRequest\x1a\x1d.headrace.v1.ListRunsResponse\x12S\n\x0cListPayloads\x12 .headrace.v1.ListPayloadsRequest\x1a!.headrace.v1.ListPayloadsResponse\x12M\n\nGetPayload\x12\x1e.headrace.v1.GetPayloadRequest\x1a\x1f.headrace.v1.GetPayloadResponse\x12_\n\x10PreviewRetention\x12$.headrace.v1.PreviewRetentionRequest\x1a%.headrace.v1.PreviewRetentionResponse\x12Y\n\x0e\x41pplyRetention\x12\".headrace.v1.ApplyRetentionRequest\x1a#.headrace.v1.ApplyRetentionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,24 +33,38 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_UPDATEJOBSREQUEST_SETLABELSENTRY']._serialized_end=576
   _globals['_UPDATEJOBSRESPONSE']._serialized_start=612
   _globals['_UPDATEJOBSRESPONSE']._serialized_end=673
-  _globals['_LISTRUNSREQUEST']._serialized_start=675
-  _globals['_LISTRUNSREQUEST']._serialized_end=783
-  _globals['_RUN']._serialized_start=786
-  _globals['_RUN']._serialized_end=1219
-  _globals['_LISTRUNSRESPONSE']._serialized_start=1221
-  _globals['_LISTRUNSRESPONSE']._serialized_end=1299
-  _globals['_PREVIEWRETENTIONREQUEST']._serialized_start=1301
-  _globals['_PREVIEWRETENTIONREQUEST']._serialized_end=1419
-  _globals['_RETENTIONOFSTATE']._serialized_start=1422
-  _globals['_RETENTIONOFSTATE']._serialized_end=1693
-  _globals['_DUEJOBS']._serialized_start=1695
-  _globals['_DUEJOBS']._serialized_end=1758
-  _globals['_PREVIEWRETENTIONRESPONSE']._serialized_start=1761
-  _globals['_PREVIEWRETENTIONRESPONSE']._serialized_end=1911
-  _globals['_APPLYRETENTIONREQUEST']._serialized_start=1913
-  _globals['_APPLYRETENTIONREQUEST']._serialized_end=2005
-  _globals['_APPLYRETENTIONRESPONSE']._serialized_start=2007
-  _globals['_APPLYRETENTIONRESPONSE']._serialized_end=2092
-  _globals['_LIFECYCLE']._serialized_start=2095
-  _globals['_LIFECYCLE']._serialized_end=2446
+  _globals['_REQUEUEDESCENDANTSREQUEST']._serialized_start=676
+  _globals['_REQUEUEDESCENDANTSREQUEST']._serialized_end=818
+  _globals['_REQUEUEDESCENDANTSRESPONSE']._serialized_start=820
+  _globals['_REQUEUEDESCENDANTSRESPONSE']._serialized_end=889
+  _globals['_LISTRUNSREQUEST']._serialized_start=891
+  _globals['_LISTRUNSREQUEST']._serialized_end=999
+  _globals['_RUN']._serialized_start=1002
+  _globals['_RUN']._serialized_end=1435
+  _globals['_LISTRUNSRESPONSE']._serialized_start=1437
+  _globals['_LISTRUNSRESPONSE']._serialized_end=1515
+  _globals['_LISTPAYLOADSREQUEST']._serialized_start=1517
+  _globals['_LISTPAYLOADSREQUEST']._serialized_end=1597
+  _globals['_PAYLOADVERSION']._serialized_start=1600
+  _globals['_PAYLOADVERSION']._serialized_end=1733
+  _globals['_LISTPAYLOADSRESPONSE']._serialized_start=1735
+  _globals['_LISTPAYLOADSRESPONSE']._serialized_end=1818
+  _globals['_GETPAYLOADREQUEST']._serialized_start=1820
+  _globals['_GETPAYLOADREQUEST']._serialized_end=1872
+  _globals['_GETPAYLOADRESPONSE']._serialized_start=1874
+  _globals['_GETPAYLOADRESPONSE']._serialized_end=1971
+  _globals['_PREVIEWRETENTIONREQUEST']._serialized_start=1973
+  _globals['_PREVIEWRETENTIONREQUEST']._serialized_end=2091
+  _globals['_RETENTIONOFSTATE']._serialized_start=2094
+  _globals['_RETENTIONOFSTATE']._serialized_end=2365
+  _globals['_DUEJOBS']._serialized_start=2367
+  _globals['_DUEJOBS']._serialized_end=2430
+  _globals['_PREVIEWRETENTIONRESPONSE']._serialized_start=2433
+  _globals['_PREVIEWRETENTIONRESPONSE']._serialized_end=2583
+  _globals['_APPLYRETENTIONREQUEST']._serialized_start=2585
+  _globals['_APPLYRETENTIONREQUEST']._serialized_end=2677
+  _globals['_APPLYRETENTIONRESPONSE']._serialized_start=2679
+  _globals['_APPLYRETENTIONRESPONSE']._serialized_end=2764
+  _globals['_LIFECYCLE']._serialized_start=2767
+  _globals['_LIFECYCLE']._serialized_end=3385
 # @@protoc_insertion_point(module_scope)

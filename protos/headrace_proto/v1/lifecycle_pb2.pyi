@@ -48,6 +48,26 @@ class UpdateJobsResponse(_message.Message):
     results: _containers.RepeatedCompositeFieldContainer[_admin_pb2.JobResult]
     def __init__(self, results: _Optional[_Iterable[_Union[_admin_pb2.JobResult, _Mapping]]] = ...) -> None: ...
 
+class RequeueDescendantsRequest(_message.Message):
+    __slots__ = ("job_id", "reason", "include_completed", "payload", "content_type")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    INCLUDE_COMPLETED_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    job_id: int
+    reason: str
+    include_completed: bool
+    payload: bytes
+    content_type: str
+    def __init__(self, job_id: _Optional[int] = ..., reason: _Optional[str] = ..., include_completed: bool = ..., payload: _Optional[bytes] = ..., content_type: _Optional[str] = ...) -> None: ...
+
+class RequeueDescendantsResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[_admin_pb2.JobResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[_admin_pb2.JobResult, _Mapping]]] = ...) -> None: ...
+
 class ListRunsRequest(_message.Message):
     __slots__ = ("job_id", "view", "before_run", "page_size")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
@@ -107,6 +127,56 @@ class ListRunsResponse(_message.Message):
     more: bool
     type: str
     def __init__(self, runs: _Optional[_Iterable[_Union[Run, _Mapping]]] = ..., more: bool = ..., type: _Optional[str] = ...) -> None: ...
+
+class ListPayloadsRequest(_message.Message):
+    __slots__ = ("job_id", "before_version", "page_size")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    job_id: int
+    before_version: int
+    page_size: int
+    def __init__(self, job_id: _Optional[int] = ..., before_version: _Optional[int] = ..., page_size: _Optional[int] = ...) -> None: ...
+
+class PayloadVersion(_message.Message):
+    __slots__ = ("version", "at", "actor", "content_type", "payload_bytes")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    at: _timestamp_pb2.Timestamp
+    actor: str
+    content_type: str
+    payload_bytes: int
+    def __init__(self, version: _Optional[int] = ..., at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[str] = ..., content_type: _Optional[str] = ..., payload_bytes: _Optional[int] = ...) -> None: ...
+
+class ListPayloadsResponse(_message.Message):
+    __slots__ = ("versions", "more")
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    MORE_FIELD_NUMBER: _ClassVar[int]
+    versions: _containers.RepeatedCompositeFieldContainer[PayloadVersion]
+    more: bool
+    def __init__(self, versions: _Optional[_Iterable[_Union[PayloadVersion, _Mapping]]] = ..., more: bool = ...) -> None: ...
+
+class GetPayloadRequest(_message.Message):
+    __slots__ = ("job_id", "version")
+    JOB_ID_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    job_id: int
+    version: int
+    def __init__(self, job_id: _Optional[int] = ..., version: _Optional[int] = ...) -> None: ...
+
+class GetPayloadResponse(_message.Message):
+    __slots__ = ("version", "payload", "type")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    version: PayloadVersion
+    payload: bytes
+    type: str
+    def __init__(self, version: _Optional[_Union[PayloadVersion, _Mapping]] = ..., payload: _Optional[bytes] = ..., type: _Optional[str] = ...) -> None: ...
 
 class PreviewRetentionRequest(_message.Message):
     __slots__ = ("type", "settings", "clear", "sample")

@@ -20,10 +20,25 @@ class LifecycleStub(object):
                 request_serializer=headrace__proto_dot_v1_dot_lifecycle__pb2.UpdateJobsRequest.SerializeToString,
                 response_deserializer=headrace__proto_dot_v1_dot_lifecycle__pb2.UpdateJobsResponse.FromString,
                 )
+        self.RequeueDescendants = channel.unary_unary(
+                '/headrace.v1.Lifecycle/RequeueDescendants',
+                request_serializer=headrace__proto_dot_v1_dot_lifecycle__pb2.RequeueDescendantsRequest.SerializeToString,
+                response_deserializer=headrace__proto_dot_v1_dot_lifecycle__pb2.RequeueDescendantsResponse.FromString,
+                )
         self.ListRuns = channel.unary_unary(
                 '/headrace.v1.Lifecycle/ListRuns',
                 request_serializer=headrace__proto_dot_v1_dot_lifecycle__pb2.ListRunsRequest.SerializeToString,
                 response_deserializer=headrace__proto_dot_v1_dot_lifecycle__pb2.ListRunsResponse.FromString,
+                )
+        self.ListPayloads = channel.unary_unary(
+                '/headrace.v1.Lifecycle/ListPayloads',
+                request_serializer=headrace__proto_dot_v1_dot_lifecycle__pb2.ListPayloadsRequest.SerializeToString,
+                response_deserializer=headrace__proto_dot_v1_dot_lifecycle__pb2.ListPayloadsResponse.FromString,
+                )
+        self.GetPayload = channel.unary_unary(
+                '/headrace.v1.Lifecycle/GetPayload',
+                request_serializer=headrace__proto_dot_v1_dot_lifecycle__pb2.GetPayloadRequest.SerializeToString,
+                response_deserializer=headrace__proto_dot_v1_dot_lifecycle__pb2.GetPayloadResponse.FromString,
                 )
         self.PreviewRetention = channel.unary_unary(
                 '/headrace.v1.Lifecycle/PreviewRetention',
@@ -48,8 +63,30 @@ class LifecycleServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RequeueDescendants(self, request, context):
+        """Starts a new run of a settled job and of everything below it that failed: what it submitted, what depends on it, and the same of those in turn.
+        Each waits for those of its dependencies that run again. Safe to repeat.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListRuns(self, request, context):
         """The runs of a job with their results, errors and payloads, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPayloads(self, request, context):
+        """The versions of a job's payload, newest first, without the payloads.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPayload(self, request, context):
+        """One version of a job's payload.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -77,10 +114,25 @@ def add_LifecycleServicer_to_server(servicer, server):
                     request_deserializer=headrace__proto_dot_v1_dot_lifecycle__pb2.UpdateJobsRequest.FromString,
                     response_serializer=headrace__proto_dot_v1_dot_lifecycle__pb2.UpdateJobsResponse.SerializeToString,
             ),
+            'RequeueDescendants': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequeueDescendants,
+                    request_deserializer=headrace__proto_dot_v1_dot_lifecycle__pb2.RequeueDescendantsRequest.FromString,
+                    response_serializer=headrace__proto_dot_v1_dot_lifecycle__pb2.RequeueDescendantsResponse.SerializeToString,
+            ),
             'ListRuns': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRuns,
                     request_deserializer=headrace__proto_dot_v1_dot_lifecycle__pb2.ListRunsRequest.FromString,
                     response_serializer=headrace__proto_dot_v1_dot_lifecycle__pb2.ListRunsResponse.SerializeToString,
+            ),
+            'ListPayloads': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPayloads,
+                    request_deserializer=headrace__proto_dot_v1_dot_lifecycle__pb2.ListPayloadsRequest.FromString,
+                    response_serializer=headrace__proto_dot_v1_dot_lifecycle__pb2.ListPayloadsResponse.SerializeToString,
+            ),
+            'GetPayload': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPayload,
+                    request_deserializer=headrace__proto_dot_v1_dot_lifecycle__pb2.GetPayloadRequest.FromString,
+                    response_serializer=headrace__proto_dot_v1_dot_lifecycle__pb2.GetPayloadResponse.SerializeToString,
             ),
             'PreviewRetention': grpc.unary_unary_rpc_method_handler(
                     servicer.PreviewRetention,
@@ -121,6 +173,23 @@ class Lifecycle(object):
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
     @staticmethod
+    def RequeueDescendants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/headrace.v1.Lifecycle/RequeueDescendants',
+            headrace__proto_dot_v1_dot_lifecycle__pb2.RequeueDescendantsRequest.SerializeToString,
+            headrace__proto_dot_v1_dot_lifecycle__pb2.RequeueDescendantsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
     def ListRuns(request,
             target,
             options=(),
@@ -134,6 +203,40 @@ class Lifecycle(object):
         return grpc.experimental.unary_unary(request, target, '/headrace.v1.Lifecycle/ListRuns',
             headrace__proto_dot_v1_dot_lifecycle__pb2.ListRunsRequest.SerializeToString,
             headrace__proto_dot_v1_dot_lifecycle__pb2.ListRunsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListPayloads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/headrace.v1.Lifecycle/ListPayloads',
+            headrace__proto_dot_v1_dot_lifecycle__pb2.ListPayloadsRequest.SerializeToString,
+            headrace__proto_dot_v1_dot_lifecycle__pb2.ListPayloadsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetPayload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/headrace.v1.Lifecycle/GetPayload',
+            headrace__proto_dot_v1_dot_lifecycle__pb2.GetPayloadRequest.SerializeToString,
+            headrace__proto_dot_v1_dot_lifecycle__pb2.GetPayloadResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -35,6 +35,7 @@ class UniqueConflict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     UNIQUE_CONFLICT_UNSPECIFIED: _ClassVar[UniqueConflict]
     UNIQUE_CONFLICT_RETURN: _ClassVar[UniqueConflict]
     UNIQUE_CONFLICT_REJECT: _ClassVar[UniqueConflict]
+    UNIQUE_CONFLICT_REPLACE: _ClassVar[UniqueConflict]
 
 class JobView(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -67,6 +68,7 @@ WAIT_REASON_DEPENDENCY: WaitReason
 UNIQUE_CONFLICT_UNSPECIFIED: UniqueConflict
 UNIQUE_CONFLICT_RETURN: UniqueConflict
 UNIQUE_CONFLICT_REJECT: UniqueConflict
+UNIQUE_CONFLICT_REPLACE: UniqueConflict
 JOB_VIEW_UNSPECIFIED: JobView
 JOB_VIEW_BASIC: JobView
 JOB_VIEW_FULL: JobView
@@ -302,7 +304,7 @@ class RetryPolicy(_message.Message):
     def __init__(self, delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., factor: _Optional[float] = ..., max: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., jitter: _Optional[float] = ...) -> None: ...
 
 class JobTypeSettings(_message.Message):
-    __slots__ = ("priority", "timeout", "max_attempts", "retry", "exhausted_state", "max_losses", "delete_completed_after", "delete_aborted_after", "delete_error_after", "paused", "alert_on_error", "alert_on_abort", "log_limit_lines", "log_limit_bytes", "start_within", "concurrency", "concurrency_per_key", "rate_limit", "depth_limit", "fairness_weights", "on_dependency_failed", "payload_schema", "ageing", "ageing_max")
+    __slots__ = ("priority", "timeout", "max_attempts", "retry", "exhausted_state", "max_losses", "delete_completed_after", "delete_aborted_after", "delete_error_after", "paused", "alert_on_error", "alert_on_abort", "log_limit_lines", "log_limit_bytes", "start_within", "concurrency", "concurrency_per_key", "rate_limit", "depth_limit", "fairness_weights", "on_dependency_failed", "payload_schema", "ageing", "ageing_max", "alert_channels", "alert_group_wait", "alert_group_interval", "alert_repeat_interval", "alert_resolve_after")
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     MAX_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
@@ -327,6 +329,11 @@ class JobTypeSettings(_message.Message):
     PAYLOAD_SCHEMA_FIELD_NUMBER: _ClassVar[int]
     AGEING_FIELD_NUMBER: _ClassVar[int]
     AGEING_MAX_FIELD_NUMBER: _ClassVar[int]
+    ALERT_CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    ALERT_GROUP_WAIT_FIELD_NUMBER: _ClassVar[int]
+    ALERT_GROUP_INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    ALERT_REPEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    ALERT_RESOLVE_AFTER_FIELD_NUMBER: _ClassVar[int]
     priority: int
     timeout: _duration_pb2.Duration
     max_attempts: int
@@ -351,7 +358,12 @@ class JobTypeSettings(_message.Message):
     payload_schema: str
     ageing: _duration_pb2.Duration
     ageing_max: int
-    def __init__(self, priority: _Optional[int] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., max_attempts: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., exhausted_state: _Optional[_Union[JobState, str]] = ..., max_losses: _Optional[int] = ..., delete_completed_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., delete_aborted_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., delete_error_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., paused: bool = ..., alert_on_error: bool = ..., alert_on_abort: bool = ..., log_limit_lines: _Optional[int] = ..., log_limit_bytes: _Optional[int] = ..., start_within: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., concurrency: _Optional[int] = ..., concurrency_per_key: _Optional[int] = ..., rate_limit: _Optional[_Union[RateLimit, _Mapping]] = ..., depth_limit: _Optional[int] = ..., fairness_weights: _Optional[_Union[FairnessWeights, _Mapping]] = ..., on_dependency_failed: _Optional[_Union[OnDependencyFailed, str]] = ..., payload_schema: _Optional[str] = ..., ageing: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., ageing_max: _Optional[int] = ...) -> None: ...
+    alert_channels: str
+    alert_group_wait: _duration_pb2.Duration
+    alert_group_interval: _duration_pb2.Duration
+    alert_repeat_interval: _duration_pb2.Duration
+    alert_resolve_after: _duration_pb2.Duration
+    def __init__(self, priority: _Optional[int] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., max_attempts: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., exhausted_state: _Optional[_Union[JobState, str]] = ..., max_losses: _Optional[int] = ..., delete_completed_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., delete_aborted_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., delete_error_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., paused: bool = ..., alert_on_error: bool = ..., alert_on_abort: bool = ..., log_limit_lines: _Optional[int] = ..., log_limit_bytes: _Optional[int] = ..., start_within: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., concurrency: _Optional[int] = ..., concurrency_per_key: _Optional[int] = ..., rate_limit: _Optional[_Union[RateLimit, _Mapping]] = ..., depth_limit: _Optional[int] = ..., fairness_weights: _Optional[_Union[FairnessWeights, _Mapping]] = ..., on_dependency_failed: _Optional[_Union[OnDependencyFailed, str]] = ..., payload_schema: _Optional[str] = ..., ageing: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., ageing_max: _Optional[int] = ..., alert_channels: _Optional[str] = ..., alert_group_wait: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., alert_group_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., alert_repeat_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., alert_resolve_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class RateLimit(_message.Message):
     __slots__ = ("count", "per", "burst")

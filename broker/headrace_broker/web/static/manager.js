@@ -2,7 +2,8 @@
 "use strict";
 
 const $ = (selector) => document.querySelector(selector);
-const rows = () => Array.from(document.querySelectorAll("#rows tr, main tbody:not(#rows) tr")).filter((row) => row.querySelector("a"));
+const rows = () => Array.from(document.querySelectorAll("#rows tr, main tbody:not(#rows):not(#lines) tr")).filter((row) => row.querySelector("a"));
+const boxes = () => Array.from(document.querySelectorAll('input[name="job_id"][type="checkbox"]'));
 let here = -1;
 
 function move(step) {
@@ -13,7 +14,9 @@ function move(step) {
   all[here].scrollIntoView({ block: "nearest" });
 }
 
-function chosen() { return Array.from(document.querySelectorAll('input[name="job_id"][type="checkbox"]:checked')); }
+// The choice of rows -----------------------------------------------------------------------------------------------------------------------
+
+const chosen = () => boxes().filter((box) => box.checked);
 
 function showChoice() {
   const count = chosen().length;
@@ -23,20 +26,79 @@ function showChoice() {
 }
 
 let kept = new Set();
-document.addEventListener("htmx:beforeSwap", () => { kept = new Set(chosen().map((box) => box.value)); });
-document.addEventListener("htmx:afterSwap", () => {
-  document.querySelectorAll('input[name="job_id"][type="checkbox"]').forEach((box) => { box.checked = kept.has(box.value); });
-  move(0);
-  showChoice();
-});
 
-function live() { return $("#live"); }
-function isLive() { return live() && live().getAttribute("aria-pressed") === "true"; }
+// Live update ------------------------------------------------------------------------------------------------------------------------------
+// What has data-live asks for itself anew. It pauses by the button or the key, stays paused for this tab of the browser, and rests while nobody looks.
+
+let tailAt = "", ended = false;
+const live = () => $("#live");
+const isLive = () => live() && live().getAttribute("aria-pressed") === "true" && !ended;
+
 function setLive(on) {
-  if (!live()) return;
+  if (!live() || ended) return;
   live().setAttribute("aria-pressed", on ? "true" : "false");
   live().textContent = on ? "Live" : "Paused";
   try { sessionStorage.setItem("headrace-live", on ? "on" : "off"); } catch (_) { /* no storage: the choice lasts for this page */ }
+}
+
+function refresh() {
+  if (!isLive() || document.hidden || !window.htmx) return;
+  document.querySelectorAll("[data-live]").forEach((part) => {
+    if (!part.querySelector("details.act[open]")) window.htmx.trigger(part, "headrace:refresh"); // somebody fills in a form
+  });
+}
+
+let scrolled = {}, atEnd = false;
+const scrollers = () => Array.from(document.querySelectorAll(".scroll[id]"));
+document.addEventListener("htmx:configRequest", (event) => {
+  if (event.detail.elt.id === "lines") event.detail.parameters.after = tailAt || event.detail.elt.dataset.after;
+});
+document.addEventListener("htmx:beforeSwap", () => {
+  kept = new Set(chosen().map((box) => box.value));
+  scrolled = Object.fromEntries(scrollers().map((box) => [box.id, [box.scrollLeft, box.scrollTop]]));
+  const log = $("#log-box");
+  atEnd = Boolean(log) && log.scrollTop + log.clientHeight >= log.scrollHeight - 30;
+});
+document.addEventListener("htmx:afterSwap", () => {
+  boxes().forEach((box) => { box.checked = kept.has(box.value); });
+  scrollers().forEach((box) => { if (scrolled[box.id]) [box.scrollLeft, box.scrollTop] = scrolled[box.id]; });
+  const log = $("#log-box");
+  if (log) {
+    const lines = $("#lines").rows;
+    while (lines.length > 5000) lines[0].remove();
+    if (lines.length && $("#no-lines")) $("#no-lines").remove();
+    if (atEnd) log.scrollTop = log.scrollHeight;
+  }
+  if (here >= 0) move(0);
+  showChoice();
+});
+document.addEventListener("headrace:tail", (event) => {
+  tailAt = event.detail.at;
+  if (event.detail.ended && live()) {
+    ended = true;
+    live().textContent = "Ended";
+    live().title = "The job has settled: its log is whole";
+    live().disabled = true;
+  }
+});
+
+// Times ------------------------------------------------------------------------------------------------------------------------------------
+
+function span(seconds) {
+  if (seconds < 0.00995) return (seconds * 1000).toFixed(1) + " ms";
+  if (seconds < 0.0995) return (seconds * 1000).toFixed(0) + " ms";
+  for (const [limit, unit, name] of [[10, 1, "s"], [120, 1, "s"], [7200, 60, "min"], [172800, 3600, "h"], [Infinity, 86400, "d"]]) {
+    if (seconds < limit) return (seconds / unit).toFixed(limit === 10 ? 2 : 0) + " " + name;
+  }
+  return "";
+}
+
+function tellTimes() {
+  document.querySelectorAll("time[data-ago]").forEach((time) => {
+    const away = (Date.now() - Date.parse(time.dateTime)) / 1000;
+    if (Math.abs(away) < 10) return;
+    time.textContent = away < 0 ? "in " + span(-away) : span(away) + " ago";
+  });
 }
 
 document.addEventListener("DOMContentLoaded", () => {
@@ -45,11 +107,13 @@ document.addEventListener("DOMContentLoaded", () => {
   if (live()) {
     setLive(before !== "off");
     live().addEventListener("click", () => setLive(!isLive()));
-    setInterval(() => { if (isLive() && !document.hidden && window.htmx) window.htmx.trigger("#rows", "headrace:refresh"); }, 2000);
+    setInterval(refresh, 2000);
   }
+  setInterval(tellTimes, 10000);
+  if ($("#log-box")) $("#log-box").scrollTop = $("#log-box").scrollHeight;
   const all = $("#all");
   if (all) all.addEventListener("change", () => {
-    document.querySelectorAll('input[name="job_id"][type="checkbox"]').forEach((box) => { box.checked = all.checked; });
+    boxes().forEach((box) => { box.checked = all.checked; });
     showChoice();
   });
   document.addEventListener("change", (event) => { if (event.target.name === "job_id") showChoice(); });
@@ -61,7 +125,10 @@ document.addEventListener("DOMContentLoaded", () => {
     copy.addEventListener("click", () => navigator.clipboard.writeText($("#secret").value).then(() => { copy.textContent = "Copied"; }));
   }
   const domain = $("#domain select");
-  if (domain) domain.addEventListener("change", () => domain.form.requestSubmit());
+  if (domain) {
+    domain.form.querySelector("button").hidden = true;  // the choice itself is enough
+    domain.addEventListener("change", () => domain.form.requestSubmit());
+  }
   showChoice();
 });
 

@@ -1,0 +1,33 @@
+"""Draining agents and having them go on: a drained agent finishes what it has and is granted nothing more."""
+
+from headrace_broker.model.audit import Caller
+from headrace_broker.model.errors import AgentNotFound, DatabaseUnavailable
+from headrace_broker.shards.owner import Owner
+from headrace_broker.shards.session import Session
+from headrace_broker.store.audit import AuditStore
+from headrace_broker.store.pool import READ_FAILURES
+
+
+async def hold_back(owner: Owner, audit: AuditStore, name: str, *, held_back: bool, caller: Caller, reason: str) -> list[Session]:
+    """Drains the agents of this name or incarnation in the caller's domain, or has them go on; returns them.
+
+    That they are drained is known to memory only, so their rows in the audit come first. Raises AgentNotFound, DatabaseUnavailable (nothing was changed).
+    """
+    found = [s for s in owner.sessions() if s.facts.domain == caller.domain and name in (s.facts.name, s.facts.incarnation_id)]
+    if not found:
+        raise AgentNotFound(name)
+    rows = []
+    for session in found:
+        after = {"draining": held_back, "incarnation_id": session.facts.incarnation_id}
+        action = "agent.drain" if held_back else "agent.resume"
+        rows.append(caller.entry(action, f"agent/{session.facts.name}", reason=reason, before={"draining": session.held_back}, after=after))
+    try:
+        await audit.add(rows)
+    except READ_FAILURES as error:
+        raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
+    for session in found:
+        session.held_back = held_back
+        if not held_back:
+            owner.hungry[session] = None
+    owner.wake.set()
+    return found

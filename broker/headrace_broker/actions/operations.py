@@ -1,0 +1,139 @@
+"""Bulk operations, for whoever starts and watches them: what one would do, its start, its progress, its end."""
+
+import asyncio
+from dataclasses import dataclass
+
+from headrace_broker.actions.lists import JobCount, JobLists
+from headrace_broker.actions.reads import JobRead, answered
+from headrace_broker.actions.search import Search
+from headrace_broker.model.audit import Caller
+from headrace_broker.model.errors import Busy, DatabaseUnavailable
+from headrace_broker.model.filter import JobFilter, Order
+from headrace_broker.model.ids import MAX_ID
+from headrace_broker.model.operation import Deed, Operation, OperationState, Plan, Skip, check_rate, refuse_empty
+from headrace_broker.shards.ownership import Ownership
+from headrace_broker.store.pool import READ_FAILURES
+from headrace_broker.store.reads import Reads
+from headrace_broker.store.search import Finder
+
+POLL_S = 1.0
+"""How often whoever waits for an operation looks at it, whether or not it was told of a page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a deed would be done to, as of `count.as_of_s`. `matched`: jobs that match; `acted_on`: those of them in a state that takes the deed; both exact if
+    `complete`, else there are at least so many. `sample`: some that match, newest first."""
+
+    count: JobCount
+    complete: bool
+    matched: int
+    acted_on: int
+    sample: list[JobRead]
+
+
+class Operations:
+    """See the module. Every call raises what `Ownership.owner` raises when this broker serves nobody, and DatabaseUnavailable."""
+
+    def __init__(self, ownership: Ownership, reads: Reads, finder: Finder) -> None:
+        self._ownership = ownership
+        self._reads = reads
+        self._finder = finder
+        self._store = ownership.operation_store
+
+    async def preview(
+        self, domain: str, wanted: JobFilter, deed: Deed, *, all_jobs: bool = False, sample: int = 10, after: tuple[int, ...] = ()
+    ) -> Preview:  # fmt: skip
+        """Counts and shows what matches, and changes nothing. `after`: `count.next` of an answer that was not complete; the numbers are of what comes from there on.
+
+        Raises:
+            InvalidField: the filter is empty, and all jobs were not asked for by name.
+        """
+        refuse_empty(wanted, all_jobs=all_jobs)
+        lists = self._lists
+        count = await lists.count(domain, wanted, after=after)
+        jobs = (await lists.page(domain, wanted, order=Order.NEWEST_FIRST, limit=sample)).jobs if sample else []
+        return Preview(count, not count.next, _sum(count), _sum(count, deed), jobs)
+
+    async def start(self, wanted: JobFilter, deed: Deed, *, caller: Caller, reason: str, rate: float = 0.0, all_jobs: bool = False, request_id: str = "") -> Operation:
+        """Starts an operation in the caller's domain; it is durable when this answers. The same `request_id` (empty: none) again answers with the same operation.
+
+        Jobs that are submitted from now on are never touched. Raises InvalidField.
+        """
+        plan = Plan(wanted, deed, reason, rate, all_jobs)
+        plan.check()
+        frozen_id = Search(self._ownership.owner, self._finder).frozen_id()
+        expected, complete = await self._expected(caller.domain, wanted)
+        try:
+            operation = await self._store.add(plan, frozen_id=frozen_id, expected=expected, expected_complete=complete, start_key=request_id, caller=caller)
+        except READ_FAILURES as error:
+            raise DatabaseUnavailable("the database cannot be reached; ask again with the same request id") from error
+        self._ownership.operations.wake()
+        return operation
+
+    async def get(self, domain: str, operation_id: int, *, wait_s: float = 0.0) -> Operation:
+        """An operation as it stands; with `wait_s` once it is not running any more, or after that time. Raises OperationNotFound."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + wait_s
+        while True:
+            moved = self._ownership.operations.moved  # taken before it is read, so that no page is missed
+            operation = await answered(self._store.find(domain, operation_id))
+            left_s = until - loop.time()
+            if operation.state is not OperationState.RUNNING or left_s <= 0:
+                return operation
+            try:
+                async with asyncio.timeout(min(left_s, POLL_S)):
+                    await moved.wait()
+            except TimeoutError:
+                pass
+
+    async def list(self, domain: str, *, below: int | None = None, limit: int = 50) -> list[Operation]:
+        """Operations of the domain, newest first; `below`: the last `operation_id` of the page before."""
+        _ = self._ownership.owner
+        return await answered(self._store.page(domain, below=MAX_ID if below is None else below, limit=limit))
+
+    async def skipped(self, domain: str, operation_id: int, *, after: int = 0, limit: int = 100) -> "builtins_list[Skip]":
+        """Jobs that were not changed, and why, by id; `after`: the last `job_id` of the page before. Raises OperationNotFound."""
+        await self.get(domain, operation_id)
+        return await answered(self._store.skips(operation_id, after=after, limit=limit))
+
+    async def set_rate(self, operation_id: int, rate: float, *, caller: Caller, reason: str) -> Operation:
+        """Changes how many jobs a second are done, 0: as fast as it goes; from the next page on. Raises as `stop`."""
+        check_rate(rate)
+        return await self._set(operation_id, "set_rate", rate=rate, caller=caller, reason=reason)
+
+    async def stop(self, operation_id: int, *, caller: Caller, reason: str) -> Operation:
+        """Stops an operation; once this answers, nothing more is done until it is resumed. Raises OperationNotFound, InvalidState (it has finished)."""
+        return await self._set(operation_id, "stop", state=OperationState.STOPPED, caller=caller, reason=reason)
+
+    async def resume(self, operation_id: int, *, caller: Caller, reason: str) -> Operation:
+        """Goes on with a stopped operation where it stopped. Raises as `stop`."""
+        return await self._set(operation_id, "resume", state=OperationState.RUNNING, caller=caller, reason=reason)
+
+    async def _set(
+        self, operation_id: int, verb: str, *, state: OperationState | None = None, rate: float | None = None, caller: Caller, reason: str
+    ) -> Operation:  # fmt: skip
+        try:
+            async with self._ownership.operations.at_rest():
+                return await self._store.set(operation_id, verb, state=state, rate=rate, caller=caller, reason=reason)
+        except READ_FAILURES as error:
+            raise DatabaseUnavailable("the database cannot be reached; it may have been changed: ask again") from error
+
+    async def _expected(self, domain: str, wanted: JobFilter) -> tuple[int, bool]:
+        """(how many jobs match now, whether that is all), as far as the time of one search goes."""
+        try:
+            count = await self._lists.count(domain, wanted)
+        except Busy:
+            return 0, False
+        return _sum(count), not count.next
+
+    @property
+    def _lists(self) -> JobLists:
+        return JobLists(self._ownership.owner, self._reads, self._finder)
+
+
+builtins_list = list
+
+
+def _sum(count: JobCount, deed: Deed | None = None) -> int:
+    return sum(jobs for by_state in count.types.values() for state, jobs in by_state.items() if deed is None or state in deed.states)

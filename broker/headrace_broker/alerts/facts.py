@@ -1,0 +1,114 @@
+"""What rules look at: the owner's memory, the minutes of the statistics, the flushes, the agents that went away. Nothing here scans jobs."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from headrace_broker.model.alert_rules import DatabaseFacts, Facts, LostAgent, OpenDoor, Rule, TypeFacts
+from headrace_broker.model.alerting import Source
+from headrace_broker.model.ids import created_at_s
+from headrace_broker.shards.health import FlushHealth
+from headrace_broker.shards.owner import Owner
+from headrace_broker.shards.session import Session
+from headrace_broker.store.inbox import Inbox
+from headrace_broker.store.statistics import MINUTE, Statistics
+
+FAILED = ("failed", "timed_out", "lost")
+ENDED = ("completed", *FAILED)
+
+
+@dataclass
+class Watch:
+    """Gathers the facts for the rules of a pass. `monotonic`: the clock of `health`."""
+
+    statistics: Statistics
+    inbox: Inbox
+    health: FlushHealth
+    monotonic: Callable[[], float]
+    roster: "Roster" = field(default_factory=lambda: Roster())
+
+    async def look(self, owner: Owner, rules: Iterable[Rule], now: float) -> dict[int, Facts]:
+        """What each rule looks at now, by its id. Raises what asyncpg raises when Postgres is away."""
+        wanted = list(rules)
+        self.roster.see(owner.sessions(), now)
+        kinds = {rule.kind for rule in wanted}
+        types = _types(owner, now) if kinds & {Source.OLDEST_WAITING, Source.NO_AGENT} else {}
+        doors = await self._doors(owner) if Source.DOOR_OPEN in kinds else {}
+        found = {}
+        for rule in wanted:
+            ended = await self._ended(owner, rule, now) if rule.kind is Source.ERROR_RATE else {}
+            lost = self.roster.lost(rule.domain, now) if rule.kind is Source.AGENT_LOST else []
+            database = DatabaseFacts(*self.health.recent(self.monotonic(), rule.window_s)) if rule.kind is Source.DATABASE else DatabaseFacts(0.0, 0, "")
+            found[rule.rule_id] = Facts(types.get(rule.domain, []), ended, lost, database, doors.get(rule.domain, []))
+        return found
+
+    async def _ended(self, owner: Owner, rule: Rule, now: float) -> dict[str, tuple[int, int]]:
+        """Attempts by type in whole minutes: those of the window, and what there is of the present one."""
+        entries = {entry.type_id: entry.name for entry in owner.types.of_domain(rule.domain) if not rule.type or entry.name == rule.type}
+        minute = int(now // 60)
+        rows = await self.statistics.rows(MINUTE, minute - int(rule.window_s // 60), minute + 1, list(entries)) if entries else []
+        found: dict[str, tuple[int, int]] = {}
+        for row in rows:
+            ended, failed = found.get(entries[row.type_id], (0, 0))
+            numbers = row.numbers
+            found[entries[row.type_id]] = (ended + sum(numbers.get(name, 0) for name in ENDED), failed + sum(numbers.get(name, 0) for name in FAILED))
+        return found
+
+    async def _doors(self, owner: Owner) -> dict[str, list[OpenDoor]]:
+        found: dict[str, list[OpenDoor]] = {}
+        for door in await self.inbox.open_doors():
+            live = owner.live(door.job_id)
+            if live is not None:
+                who = f"backend {door.pid} ({door.application or 'no application_name'})"
+                found.setdefault(live.entry.domain, []).append(OpenDoor(door.job_id, live.entry.name, door.open_s, who))
+        return found
+
+
+@dataclass
+class Roster:
+    """Agents that were seen, and which of them are gone without a word. In memory: an agent that dies while no broker owns the queue is not known to be missing."""
+
+    _seen: dict[str, tuple[Session, float]] = field(default_factory=dict)  # incarnation -> (its session, when it was there last)
+    _come: dict[tuple[str, str], float] = field(default_factory=dict)  # (domain, name) -> when an agent of the name came last
+
+    def see(self, sessions: Iterable[Session], now: float) -> None:
+        """The agents of this moment."""
+        for session in sessions:
+            facts = session.facts
+            if facts.incarnation_id not in self._seen:
+                self._come[facts.domain, facts.name] = now
+            if session.stream is not None or facts.incarnation_id not in self._seen:
+                self._seen[facts.incarnation_id] = (session, now)
+        for incarnation, (session, seen_s) in list(self._seen.items()):
+            gone = seen_s < now
+            if gone and (session.draining or now - seen_s > KEPT_S or self._come.get((session.facts.domain, session.facts.name), 0.0) > seen_s):
+                del self._seen[incarnation]
+        self._come = {name: at for name, at in self._come.items() if now - at < KEPT_S}
+
+    def lost(self, domain: str, now: float) -> list[LostAgent]:
+        """Agents of a domain that went away without having said so, and whose name nobody has taken since."""
+        return [
+            LostAgent(session.facts.name, session.facts.host, now - seen_s)
+            for session, seen_s in self._seen.values() if session.facts.domain == domain and seen_s < now
+        ]  # fmt: skip
+
+
+KEPT_S = 86_400.0
+"""An agent that has not come back for so long is forgotten."""
+
+
+def _types(owner: Owner, now: float) -> dict[str, list[TypeFacts]]:
+    """By domain."""
+    serving: dict[int, int] = {}
+    for session in owner.sessions():
+        if session.stream is not None:
+            for type_id in session.served:
+                serving[type_id] = serving.get(type_id, 0) + 1
+    in_lines = owner.lines.oldest()
+    found: dict[str, list[TypeFacts]] = {}
+    for type_id, entry in owner.types.by_id.items():
+        times = [since for since in (owner.lanes.oldest(type_id), in_lines.get(type_id)) if since is not None]
+        crowd = owner.lines.crowds.get(type_id)
+        ready = owner.lanes.ready(type_id) + (crowd.waiting if crowd is not None else 0)
+        oldest_s = max(0.0, now - created_at_s(min(times))) if times else 0.0
+        found.setdefault(entry.domain, []).append(TypeFacts(entry.name, oldest_s, ready if times else 0, serving.get(type_id, 0), entry.halted))
+    return found

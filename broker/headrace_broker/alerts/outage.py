@@ -1,0 +1,80 @@
+"""The database does not answer: nothing can be recorded, so rules of kind `database` tell their channels directly, from what is known of them in memory."""
+
+from collections.abc import Sequence
+
+import structlog
+
+from headrace_broker.alerts import words
+from headrace_broker.alerts.errors import Undelivered
+from headrace_broker.alerts.sending import Send
+from headrace_broker.model.alert_channel import Channel
+from headrace_broker.model.alert_rules import Rule
+from headrace_broker.model.alerting import Source
+
+log = structlog.get_logger("headrace.alerts")
+
+
+class Outage:
+    """One outage after another. Told once it has lasted for a rule's `for_s`, again after its repeat_interval, and when it is over; what fails is tried again."""
+
+    def __init__(self, deliver: Send) -> None:
+        self._deliver = deliver
+        self._rules: list[Rule] = []
+        self._channels: list[Channel] = []
+        self._secrets: dict[int, str] = {}
+        self._since: float | None = None
+        self._now = 0.0
+        self._over_s: float | None = None  # when it ended that is still to be told of
+        self._error = ""
+        self._told: dict[int, float] = {}  # channel_id -> when it was told last
+
+    def know(self, rules: Sequence[Rule], channels: Sequence[Channel], secrets: dict[int, str]) -> None:
+        """What holds from now on."""
+        self._rules = [rule for rule in rules if rule.kind is Source.DATABASE]
+        self._channels, self._secrets = list(channels), dict(secrets)
+
+    def failed(self, now: float, why: str) -> None:
+        """A pass could not be stored."""
+        self._now, self._error = now, why
+        if self._since is None:
+            self._since = now
+
+    def answered(self, now: float) -> bool:
+        """A pass was stored; returns whether somebody was told of the outage that is over with it."""
+        self._now = now
+        if self._since is None or self._over_s is not None:
+            return False
+        if not self._told:
+            self._since = None
+            return False
+        self._over_s = now
+        return True
+
+    async def tell(self) -> None:
+        """Sends what is due."""
+        if self._since is None:
+            return
+        for rule in self._rules:
+            for channel in self._channels:
+                if channel.domain == rule.domain and (channel.name in rule.channels if rule.channels else channel.default):
+                    await self._tell(rule, channel, self._since)
+        if self._over_s is not None and not self._told:
+            self._since = self._over_s = None
+
+    async def _tell(self, rule: Rule, channel: Channel, since_s: float) -> None:
+        now, told, over = self._now, self._told.get(channel.channel_id), self._over_s is not None
+        if over and told is None:
+            return
+        if not over and (now - since_s < rule.for_s or (told is not None and now - told < rule.timing.repeat_interval_s)):
+            return
+        name = f"headrace-outage-{int(since_s)}-{'over' if over else int(now)}"
+        message = words.outage(name, rule.domain, now, since_s=since_s, over=over, why="" if over else self._error)
+        try:
+            await self._deliver(channel, self._secrets.get(channel.channel_id), message, now)
+        except Undelivered as error:
+            log.warning("nobody could be told of the outage", domain=channel.domain, channel=channel.name, reason=str(error))
+            return
+        if over:
+            del self._told[channel.channel_id]
+        else:
+            self._told[channel.channel_id] = now

@@ -1,0 +1,346 @@
+"""The duty of alerts on a real ledger, with time under control: what fails is told once, whatever dies or does not answer in between."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+from headrace_broker.alerts.duty import Alerting
+from headrace_broker.alerts.errors import Undelivered
+from headrace_broker.alerts.facts import Roster, Watch
+from headrace_broker.alerts.outage import Outage
+from headrace_broker.alerts.words import Message
+from headrace_broker.model.alert_channel import Channel
+from headrace_broker.model.alert_rules import DEFAULTS, Rule
+from headrace_broker.model.alerting import Silence, Source, Timing
+from headrace_broker.model.job import Kind
+from headrace_broker.shards.health import FlushHealth
+from headrace_broker.shards.intents import Ending
+from headrace_broker.shards.session import AgentFacts, Session
+from headrace_broker.store.alerts import AlertStore, LostDuty, Move
+from headrace_broker.store.inbox import Inbox
+from headrace_broker.store.statistics import Statistics
+
+from tests.fire.steps import granted
+from tests.property.machine import TESTER, Machine
+
+MAIL = {"host": "localhost", "port": 25, "tls": "none", "username": "", "sender": "a@example.org", "recipients": ["b@example.org"]}
+
+
+class Receiver:
+    """Where all channels of a test send to. `away`: nothing is taken. `hold`: what is taken is never acknowledged."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[str, Message]] = []
+        self.tries = 0
+        self.away = False
+        self.hold = False
+        self.taken = asyncio.Event()
+
+    async def __call__(self, channel: Channel, secret: str | None, message: Message, now: float) -> str:
+        self.tries += 1
+        if self.away:
+            raise Undelivered("the server is away")
+        self.got.append((channel.name, message))
+        if self.hold:
+            self.taken.set()
+            await asyncio.Event().wait()
+        return ""
+
+    @property
+    def count(self) -> int:
+        """The failures of all messages, each message once."""
+        return sum({message.message_id: message.count for _, message in self.got}.values())
+
+
+class Bench:
+    """A broker's duty beside a machine. `step` lets time pass and makes a pass."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.store = AlertStore(machine.pool)
+        self.receiver = Receiver()
+        self.health = FlushHealth()
+        self.duty = self.new()
+
+    def new(self) -> Alerting:
+        """The duty of a broker that has just started."""
+        watch = Watch(Statistics(self.machine.pool), Inbox(self.machine.pool), self.health, lambda: self.machine.now)
+        return Alerting(self.store, cast(Any, None), watch, deliver=self.receiver, chance=lambda: 0.5)
+
+    async def step(self, seconds: float = 0.0, duty: Alerting | None = None) -> None:
+        """Time passes, then one pass and what it sends."""
+        self.machine.pass_time(seconds)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                while await (duty or self.duty).run_once(self.machine.owner, tasks):
+                    pass
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from group
+
+    async def run(self, seconds: float, step_s: float = 30.0) -> None:
+        """Passes for so long."""
+        for _ in range(round(seconds / step_s)):
+            await self.step(step_s)
+
+    async def channel(self, name: str = "ops", **fields: Any) -> None:
+        """A channel."""
+        await self.store.put_channel(Channel(name, "default", "email", MAIL, **fields), None, caller=TESTER, reason="")
+
+    async def rule(self, kind: Source, **fields: Any) -> None:
+        """A rule with the defaults of its kind."""
+        default, fields = DEFAULTS[kind], {"timing": Timing(0.0, 60.0, 3600.0), **fields}
+        values = {"threshold": default.threshold, "window_s": default.window_s, "minimum": default.minimum, "for_s": default.for_s, "channels": (), **fields}
+        await self.store.put_rule(Rule(0, "default", str(kind), kind, "", **values), caller=TESTER, reason="")
+
+    async def fail(self, count: int, fingerprint: str = "a") -> None:
+        """So many jobs fail for good, in one flush."""
+        machine = self.machine
+        ids = await granted(machine, count)
+        error = json.dumps({"code": "Boom", "message": "it broke", "fingerprint": fingerprint})
+        machine.owner.end([Ending(job_id, machine.jobs[job_id].seq, Kind.FAILED, None, None, error, True) for job_id in ids])
+        await machine.flush()
+        for job_id in ids:
+            machine._end(machine.jobs[job_id], Kind.FAILED, permanent=True)
+
+
+@pytest.fixture
+async def bench(machine: Machine) -> Bench:
+    """With a channel, and the duty taken up."""
+    bench = Bench(machine)
+    await bench.channel()
+    await bench.step()
+    return bench
+
+
+async def test_ten_thousand_failures_of_a_minute_are_few_messages_that_sum_to_them(bench: Bench) -> None:
+    for number in range(20):
+        await bench.fail(100, "ab"[number % 2])
+        await bench.step(3)
+    # the machine's agent runs 100 at once; the rest comes as rows, as a flush writes them
+    await bench.machine.pool.execute(
+        """insert into headrace.alert (job_id, type_id, seq, kind, error)
+        select job_id, type_id, seq, kind, error from headrace.alert a, generate_series(1, 4) where a.alert_id <= 2000"""
+    )
+    await bench.run(3600)
+    assert bench.receiver.count == 10_000
+    assert len(bench.receiver.got) <= 8 and {message.payload["data"]["status"] for _, message in bench.receiver.got} == {"firing", "resolved"}
+    groups = await bench.store.groups("default", is_open=None, below=1 << 62, limit=10)
+    assert sorted((group.key.fingerprint, group.total, group.pending) for group in groups) == [("a", 5000, 0), ("b", 5000, 0)]
+    assert all(group.resolved_s is not None and group.summary == "Boom: it broke" and group.first_job_id for group in groups)
+
+
+async def test_a_server_that_is_away_for_ten_minutes_loses_none(bench: Bench) -> None:
+    bench.receiver.away = True
+    for _ in range(20):
+        await bench.fail(50)
+        await bench.step(30)
+    assert not bench.receiver.got and bench.receiver.tries < 25, "it is not called again and again"
+    [standing] = await bench.store.channels("default")
+    assert standing.waiting >= 2 and standing.error == "the server is away"
+    bench.receiver.away = False
+    await bench.run(1800)
+    assert bench.receiver.count == 1000 and (await bench.store.channels("default"))[0].waiting == 0
+
+
+async def test_a_broker_that_dies_between_sending_and_recording_sends_once_more_under_the_same_id(bench: Bench) -> None:
+    await bench.fail(7)
+    await bench.step()
+    bench.receiver.hold = True
+    sending = asyncio.ensure_future(bench.step(31))
+    await bench.receiver.taken.wait()
+    sending.cancel()
+    await asyncio.wait([sending])
+    bench.receiver.hold = False
+    await bench.machine.crash(check=False)
+    bench.duty = bench.new()
+    await bench.step()
+    assert len(bench.receiver.got) == 1, "not at once: if it was the message that killed the broker, it would kill the next one too"
+    await bench.run(120)
+    assert [message.message_id for _, message in bench.receiver.got] == ["headrace-1"] * 2 and bench.receiver.count == 7
+
+
+async def test_a_broker_that_has_lost_the_duty_stores_and_sends_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    await bench.fail(3)
+
+    async def broken(*_: object) -> None:
+        raise OSError("the connection broke")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Move, "put", broken)
+        with pytest.raises(OSError, match="broke"):
+            await bench.step()
+    await bench.step()
+    other = bench.new()
+    await bench.step(duty=other)
+    await bench.fail(4)
+    with pytest.raises(LostDuty):
+        await bench.step(31)
+    await bench.step(duty=other)
+    await bench.step(600, duty=other)
+    assert bench.receiver.count == 7 and bench.receiver.tries == 1
+    bench.receiver.away = True
+    await bench.fail(1, "b")
+    await bench.step(duty=other)
+    await bench.step(31, duty=other)
+    term, _, _ = await bench.store.poll()
+    now = bench.machine.owner.clock.now_s()
+    assert await bench.store.trying([2], 2, now, term - 1) == [], "a message of an older term is not sent"
+    assert await bench.store.trying([2], 2, now, term) == [2]
+    await bench.store.sent([2], now)
+    assert await bench.store.trying([2], 2, now, term) == [], "what was delivered is not sent again"
+    await bench.machine.pool.execute("update headrace.life set dead = true where life_id = $1", bench.machine.owner.life_id)
+    with pytest.raises(LostDuty, match="has ended"):
+        await bench.step(duty=bench.new())
+
+
+async def test_a_cap_holds_back_and_says_how_many(bench: Bench) -> None:
+    await bench.channel(cap_per_hour=3)
+    for number in range(12):
+        await bench.fail(number + 1, f"f{number}")
+    await bench.step()
+    await bench.run(120, 1)
+    assert len(bench.receiver.got) == 3, "two by themselves, the others in one"
+    last = bench.receiver.got[-1][1]
+    assert bench.receiver.count == sum(range(1, 13)) and "10 more notices were held back" in last.text and "The cap of 3 messages an hour is reached" in last.text
+    await bench.fail(100, "late")
+    await bench.run(3400)
+    assert len(bench.receiver.got) == 3
+    await bench.run(600)
+    assert bench.receiver.count == sum(range(1, 13)) + 100 and len(bench.receiver.got) <= 6
+
+
+async def test_who_is_told_and_silences(bench: Bench) -> None:
+    machine = bench.machine
+    await bench.channel("oncall", default=False, send_resolved=False)
+    await machine.types.override(
+        machine.type, {"alert_channels": "oncall", "alert_group_wait_s": 5.0, "alert_group_interval_s": 60.0, "alert_resolve_after_s": 10.0}, [], caller=TESTER
+    )
+    await bench.fail(1)
+    await bench.step()
+    await bench.step(6)
+    assert [name for name, _ in bench.receiver.got] == ["oncall"]
+    await bench.run(600)
+    assert len(bench.receiver.got) == 1, "it wants nothing of what is over"
+    now = machine.owner.clock.now_s()
+    await bench.store.add_silence(Silence(0, "default", "work", "job_error", "", "", now, now + 3600, "ada", "deploy"), caller=TESTER)
+    await bench.fail(2)
+    await bench.step()
+    await bench.run(1200)
+    assert len(bench.receiver.got) == 1
+    newest = (await bench.store.groups("default", is_open=False, below=1 << 62, limit=1))[0]
+    assert (newest.total, newest.silenced) == (2, 2)
+    await bench.step(3600)
+    bench.receiver.got.clear()
+    await bench.fail(1)
+    await bench.step()
+    await bench.step(6)
+    await bench.fail(2)
+    await bench.step()
+    await bench.step(90)
+    told = [(message.count, message.payload["data"]["status"]) for _, message in bench.receiver.got]
+    assert told == [(1, "firing"), (2, "resolved")], "what is over has failures that the channel does not know of"
+
+
+async def test_rules_fire_when_it_has_lasted_and_end_when_it_is_over(bench: Bench) -> None:
+    machine = bench.machine
+    await bench.rule(Source.NO_AGENT, for_s=60.0)
+    await bench.rule(Source.OLDEST_WAITING, threshold=300.0)
+    await machine.submit(3)
+    await bench.run(50, 10)
+    assert not bench.receiver.got
+    await bench.run(20, 10)
+    assert [message.payload["data"]["alerts"][0]["source"] for _, message in bench.receiver.got] == ["no_agent"]
+    assert "3 jobs wait" in bench.receiver.got[0][1].text
+    await bench.run(300, 10)
+    assert [message.payload["data"]["alerts"][0]["source"] for _, message in bench.receiver.got] == ["no_agent", "oldest_waiting"]
+    await machine.grant(3)
+    await bench.run(120, 10)
+    over = [message.payload["data"]["alerts"][0] for _, message in bench.receiver.got[2:]]
+    assert sorted((alert["source"], alert["status"]) for alert in over) == [("no_agent", "resolved"), ("oldest_waiting", "resolved")]
+    assert "work" in bench.receiver.got[0][1].subject
+    await bench.rule(Source.ERROR_RATE, threshold=0.5, minimum=10)
+    await bench.rule(Source.DATABASE, for_s=0.0)
+    bench.receiver.got.clear()
+    bench.health.begin(machine.now)
+    bench.health.stored(machine.now + 0.5)
+    await bench.run(20, 5)
+    assert not bench.receiver.got
+    bench.health.failed(machine.now, "no space left on device")
+    numbers = {"completed": 4, "failed": 6}
+    row = {"at": int(machine.owner.clock.now_s() // 60), "type_id": machine.type.type_id, "agent_id": 0, "numbers": numbers, "wait": {}, "run": {}}
+    await Statistics(machine.pool).put(machine.owner.life_id, [{**row, "wait_s": 0, "run_s": 0, "slots": 0, "waiting": 0}])
+    await bench.run(20, 5)
+    texts = sorted(message.text for _, message in bench.receiver.got)
+    assert len(texts) == 2 and any("6 of 10 attempts failed" in text for text in texts) and any("no space left on device" in text for text in texts)
+
+
+async def test_an_agent_that_goes_without_a_word_is_missed_until_its_name_is_back(bench: Bench) -> None:
+    machine = bench.machine
+    await bench.rule(Source.AGENT_LOST, for_s=30.0)
+    await machine.submit(1)
+    await machine.grant(1)
+    await bench.run(60, 5)
+    assert not bench.receiver.got
+    await machine.lose()
+    for _ in range(12):
+        machine.now += 5
+        await bench.step()
+    assert ["agent lost: agent" in message.subject for _, message in bench.receiver.got] == [True]
+    await machine.connect({})
+    await bench.run(120, 5)
+    assert [message.payload["data"]["status"] for _, message in bench.receiver.got] == ["firing", "resolved"]
+
+
+async def test_fingerprints_without_end_do_not_make_groups_without_end(bench: Bench) -> None:
+    await bench.fail(1)
+    await bench.machine.pool.execute(
+        """insert into headrace.alert (job_id, type_id, seq, kind, error)
+        select job_id, type_id, seq, kind, jsonb_build_object('fingerprint', n::text) from headrace.alert, generate_series(1, 400) n"""
+    )
+    await bench.step()
+    groups = await bench.store.groups("default", is_open=True, below=1 << 62, limit=1000)
+    assert len(groups) == 101 and sum(group.total for group in groups) == 401
+    await bench.run(60, 1)
+    assert bench.receiver.count == 401 and len(bench.receiver.got) <= 20
+
+
+def test_an_agent_that_said_that_it_goes_is_not_missed() -> None:
+    roster = Roster()
+    session = Session(AgentFacts(1, "agent", "i" * 16, "default", "host", 1, "", "", {}, datetime.now(UTC)), [], 1, 0.0)
+    session.stream = object()
+    roster.see([session], 100)
+    roster.see([], 105)
+    assert [agent.name for agent in roster.lost("default", 105)] == ["agent"] and roster.lost("other", 105) == []
+    session.draining = True
+    roster.see([], 110)
+    assert roster.lost("default", 110) == []
+
+
+async def test_an_outage_of_the_database_is_told_directly_and_its_end_too() -> None:
+    receiver = Receiver()
+    outage = Outage(receiver)
+    default = DEFAULTS[Source.DATABASE]
+    rule = Rule(1, "default", "db", Source.DATABASE, "", default.threshold, default.window_s, 0, 30.0, (), Timing(repeat_interval_s=600))
+    other = Channel("other", "default", "email", MAIL, default=False, channel_id=2)
+    outage.know([rule], [Channel("ops", "default", "email", MAIL, channel_id=1), other], {})
+    for now in range(0, 100, 10):
+        outage.failed(float(now), "connection refused")
+        await outage.tell()
+        assert len(receiver.got) == (now >= 30), now
+    assert receiver.got[0][0] == "ops" and "connection refused" in receiver.got[0][1].text
+    outage.failed(640.0, "connection refused")
+    await outage.tell()
+    assert len(receiver.got) == 2, "again after the repeat interval"
+    receiver.away = True
+    assert outage.answered(700.0)
+    await outage.tell()
+    receiver.away = False
+    assert not outage.answered(701.0)
+    await outage.tell()
+    await outage.tell()
+    assert len(receiver.got) == 3 and "answers again" in receiver.got[2][1].subject
+    outage.failed(800.0, "once")
+    await outage.tell()
+    assert not outage.answered(801.0) and len(receiver.got) == 3, "what is short is told to nobody"

@@ -1,0 +1,64 @@
+"""Guards of the alerts."""
+
+from tests.mutants.mutant import Mutant
+
+B = "broker/headrace_broker/"
+MODEL, QUEUE, RULES, CHANNEL = B + "model/alerting.py", B + "model/alert_queue.py", B + "model/alert_rules.py", B + "model/alert_channel.py"
+DUTY, FACTS, STORE, OUTAGE = B + "alerts/duty.py", B + "alerts/facts.py", B + "store/alerts.py", B + "alerts/outage.py"
+TRY, PUT, CLAIM = B + "store/sql/queries/alert_notices_try.sql", B + "alerts/desk.py", B + "store/sql/queries/alert_claim_duty.sql"
+UNIT, FIRE, SERVED = "tests/unit/test_alerting.py", "tests/fire/test_alerts.py", "tests/rpc/test_alerts.py"
+
+MUTANTS = (
+    Mutant("alerts: a notice before the group wait", MODEL, "if now < group.next_s:", "if False:", f"{UNIT} -k waits_then"),
+    Mutant("alerts: what was told is told again", MODEL, "group = replace(group, pending=0, notified_s", "group = replace(group, notified_s", f"{UNIT} -k one_notice"),
+    Mutant("alerts: no repeat", MODEL, "elif now - group.notified_s >= timing.repeat_interval_s:", "elif False:", f"{UNIT} -k waits_then"),
+    Mutant("alerts: a group never ends", MODEL, "now - group.changed_s >= timing.resolve_after_s", "False", f"{UNIT} -k one_notice"),
+    Mutant("alerts: a passing condition is told", MODEL, "told = group.notified_s is not None or", "told = True or", f"{UNIT} -k group_wait"),
+    Mutant("alerts: silences are not looked at", MODEL, "    if silenced:\n", "    if False:\n", f"{UNIT} -k silence"),
+    Mutant("alerts: a silence has no end", MODEL, "self.starts_s <= now < self.ends_s", "self.starts_s <= now", f"{UNIT} -k silence"),
+    Mutant("alerts: a group for each fingerprint", MODEL, "or alike < MAX_FINGERPRINTS", "or True", f"{UNIT} -k fingerprints"),
+    Mutant("alerts: no cap", QUEUE, "    if room <= 0:\n", "    if False:\n", f"{UNIT} -k cap"),
+    Mutant("alerts: what is held back comes one by one", QUEUE, "tuple(fresh if room == 1 else fresh[:1])", "tuple(fresh[:1])", f"{UNIT} -k last_message"),
+    Mutant("alerts: no pause before the next try", QUEUE, "if notice.next_try_s <= now]", "]", f"{UNIT} -k growing"),
+    Mutant(
+        "alerts: another message under the same id", QUEUE, "for notice in again if notice.batch_id == due[0].batch_id", "for notice in waiting", f"{UNIT} -k growing"
+    ),
+    Mutant("alerts: what was never tried is given up", QUEUE, "if notice.tries and now", "if now", f"{UNIT} -k growing"),
+    Mutant("alerts: paused types wait too long", RULES, "if not t.halted and t.oldest_s > rule.threshold", "if t.oldest_s > rule.threshold", f"{UNIT} -k rules_find"),
+    Mutant("alerts: a rate of few attempts", RULES, "and ended >= max(1, rule.minimum)", "and ended", f"{UNIT} -k rules_find"),
+    Mutant("alerts: a password in the clear", CHANNEL, 'if settings["tls"] == "none" and', "if False and", f"{UNIT} -k cannot_work"),
+    Mutant(
+        "alerts: recipients are not looked at", CHANNEL, '        _check_address(f"{where}.recipients[{index}]", recipient)\n', "        pass\n", f"{UNIT} -k cannot_work"
+    ),
+    Mutant("alerts: a secret of two bytes", CHANNEL, "or not low <= len(key) <= high", "", f"{UNIT} -k cannot_work"),
+    Mutant("alerts: the time is not signed", CHANNEL, 'f"{message_id}.{timestamp}."', 'f"{message_id}."', f"{UNIT} -k signature"),
+    Mutant("alerts: an older term goes on", STORE, 'if row["term"] != term:', "if False:", f"{FIRE} -k lost_the_duty"),
+    Mutant(
+        "alerts: a message of an older term is sent",
+        TRY,
+        "and exists (select from headrace.alert_state s where s.term = $4)",
+        "and $4::bigint is not null",
+        f"{FIRE} -k lost_the_duty",
+    ),
+    Mutant("alerts: a dead life takes the duty up", CLAIM, "and not dead)", ")", f"{FIRE} -k lost_the_duty"),
+    Mutant("alerts: the cursor stays", STORE, "if cursor > self.cursor:", "if False:", f"{FIRE} -k ten_thousand"),
+    Mutant("alerts: notices wait until somebody changes something", DUTY, "held.stale = held.stale or bool(notices)", "pass", f"{FIRE} -k ten_thousand"),
+    Mutant("alerts: a rule fires at once", DUTY, ">= rule.for_s:", ">= 0:", f"{FIRE} -k has_lasted"),
+    Mutant("alerts: what a rule no longer finds goes on", DUTY, "            groups[key] = ended(group, now)\n", "", f"{FIRE} -k has_lasted"),
+    Mutant(
+        "alerts: failures are kept from a channel that wants nothing of the end",
+        DUTY,
+        "or not notice.resolved or notice.count]",
+        "or not notice.resolved]",
+        f"{FIRE} -k who_is_told",
+    ),
+    Mutant("alerts: an agent that said goodbye is missed", FACTS, "session.draining or", "", f"{FIRE} -k said_that_it_goes"),
+    Mutant("alerts: an outage is told at once", OUTAGE, "now - since_s < rule.for_s or", "", f"{FIRE} -k outage"),
+    Mutant(
+        "alerts: what one kind keeps secret serves the other",
+        PUT,
+        "if old is not None and old.kind != channel.kind and secret is None:",
+        "if False:",
+        f"{SERVED} -k shown_audited",
+    ),
+)

@@ -1,0 +1,152 @@
+"""The pure parts of the manager's pages: documents, drawings, what people type, how filters are written."""
+
+import functools
+import itertools
+import json
+
+import pytest
+from headrace_broker.model.errors import InvalidField
+from headrace_broker.model.filter import JobFilter, Period
+from headrace_broker.model.job import State
+from headrace_broker.web import documents, filters, forms
+from headrace_broker.web.deeds import DEEDS, takes
+from headrace_broker.web.documents import difference, document, secret_names
+from headrace_broker.web.drawing import BOX_HEIGHT, BOX_WIDTH, PER_ROW, picture
+from headrace_broker.web.job_log import marked
+
+SECRET = secret_names("password, api_key,Token")
+
+
+def test_numbers_and_order_stand_as_they_were_written() -> None:
+    data = b'{"z": 12345678901234567890123, "a": 1.10, "a": 1e400, "n": [null, true, -0.0]}'
+    shown = document(data, None, ())
+    assert shown.text == '{\n  "z": 12345678901234567890123,\n  "a": 1.10,\n  "a": 1e400,\n  "n": [\n    null,\n    true,\n    -0.0\n  ]\n}'
+    assert "12345678901234567890123" in shown.tree and "1.10" in shown.tree and shown.masked == 0
+
+
+def test_secret_fields_are_masked_at_any_depth_and_in_differences() -> None:
+    data = json.dumps({"user": "ada", "userPassword": "p1", "deep": [{"API-key": {"id": 7}}], "accessToken": [1]}).encode()
+    shown = document(data, None, SECRET)
+    assert shown.masked == 3 and "ada" in shown.text
+    for secret in ("p1", "7", '"id"'):
+        assert secret not in shown.text and secret not in shown.tree
+    assert "p1" in document(data, None, ()).text
+    changed = difference(b'{"password": "old"}', b'{"password": "new", "a": 1}', SECRET)
+    assert "old" not in str(changed.lines) and "new" not in str(changed.lines) and changed.lines
+
+
+def test_what_is_not_json_is_told_apart() -> None:
+    assert document(None, None, ()).kind == document(b"", None, ()).kind == "none"
+    assert document(b"caf\xc3\xa9", None, ()).text == "café"
+    binary = document(b"\xff\xfe\x00x", "image/png", ())
+    assert binary.kind == "binary" and "4 B of image/png" in binary.says and not binary.text
+    encoded = document(b"\x00HRC\x01\x02\x04zstd\x00\x07aes-gcm\x072026-01xxx", None, ())
+    assert encoded.kind == "encoded" and "zstd, then aes-gcm (2026-01)" in encoded.says
+    assert document(b"\x00HRC\x01\x09", None, ()).kind == "encoded"
+    assert document(b"api_key=hunter2", None, SECRET).kind == "hidden" and document(b"api_key=hunter2", None, ()).text == "api_key=hunter2"
+    assert document(b"nothing to see", None, SECRET).kind == "text"
+
+
+def test_documents_are_bounded_whatever_they_hold() -> None:
+    wide = document(b"[" + b"1," * 100_000 + b"1]", None, ())
+    assert wide.tree.count("<div>") <= documents.MOST_DRAWN and "not drawn" in wide.tree and wide.cut
+    deep = document(b"[" * 300 + b"1," * 50_000 + b"1" + b"]" * 300, None, ())
+    assert deep.cut and len(deep.text) <= documents.MOST_TEXT
+    assert document(b"[" * 200_000, None, ()).kind == "text"
+    leaf = document(json.dumps("x" * 50_000).encode(), None, ())
+    assert len(leaf.tree) < 2 * documents.MOST_LEAF and "50,002 characters" in leaf.tree
+    long = b"[" + b",\n".join(b"%d" % number for number in range(5000)) + b"]"
+    assert difference(long, long[:-1] + b", 1]", ()).cut
+
+
+def test_stored_text_is_escaped_and_half_a_surrogate_pair_can_be_sent() -> None:
+    shown = document(rb'{"<b>": "<script>\ud800\u202e"}', None, ())
+    assert "<script>" not in shown.tree and "<b>" not in shown.tree
+    (shown.tree + shown.text).encode()
+    assert marked("a <B> b <b>", "<b>") == "a <mark>&lt;B&gt;</mark> b <mark>&lt;b&gt;</mark>"
+
+
+def test_a_difference_tells_lines_apart() -> None:
+    changed = difference(b'{"a": 1, "b": 2}', b'{"a": 1, "b": 3}', ())
+    assert ("-", '  "b": 2') in changed.lines and ("+", '  "b": 3') in changed.lines and ("\x20", '  "a": 1,') in changed.lines
+    assert difference(b"[1]", b"[ 1 ]", ()).lines == []
+    assert "Not compared" in difference(b"\xff", b"[1]", ()).says
+
+
+def test_a_job_stands_below_what_it_comes_from() -> None:
+    ties = [(1, 3), (2, 3), (3, 4), (1, 4)]
+    drawn = picture([1, 2, 3, 4, 9], ties)
+    y = {job_id: place[1] for job_id, place in drawn.places.items()}
+    assert y[1] == y[2] < y[3] < y[4] < y[9], "9 is tied to nobody"
+    assert len(drawn.paths) == 4 and all(path.startswith("M") for path in drawn.paths)
+    for x, top in drawn.places.values():
+        assert 0 <= x <= drawn.width - BOX_WIDTH and 0 <= top <= drawn.height - BOX_HEIGHT
+
+
+def test_boxes_never_overlap_and_wide_layers_go_on_in_rows() -> None:
+    drawn = picture([1, *range(2, 52)], [(1, child) for child in range(2, 52)])
+    places = sorted(drawn.places.values())
+    assert len(set(places)) == 51 and drawn.width < (PER_ROW + 1) * (BOX_WIDTH + 20)
+    rows: dict[int, list[int]] = {}
+    for x, y in places:
+        rows.setdefault(y, []).append(x)
+    assert all(b - a >= BOX_WIDTH for xs in rows.values() for a, b in itertools.pairwise(xs))
+    levels = sorted(rows)
+    assert all(b - a >= BOX_HEIGHT for a, b in itertools.pairwise(levels))
+
+
+def test_a_circle_is_drawn_too() -> None:
+    drawn = picture([1, 2, 3], [(1, 2), (2, 3), (3, 2), (1, 1)])
+    assert set(drawn.places) == {1, 2, 3} and len(drawn.paths) == 4
+    assert picture([], []).places == {}
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("1.5h", 5400), ("7d", 604_800), ("2w", 1_209_600)])
+def test_durations(text: str, seconds: float) -> None:
+    assert forms.duration_s("x", text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "-1h", "1y", "1e3", "99999999999999999999d", "\u0663d", "1.2.3s"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(InvalidField):
+        forms.duration_s("x", text)
+
+
+@pytest.mark.parametrize("text", ["yesterday", "0001-01-01", "9999-12-31", "2026-13-01", "\u0663d"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(InvalidField):
+        forms.time_s("x", text)
+
+
+def test_json_is_taken_as_it_was_typed_or_refused_with_its_place() -> None:
+    assert forms.json_bytes("p", ' {"a": 1.10} ', 100) == b' {"a": 1.10} '
+    for text, why in (('{"a": 1,}', "line 1, column"), ("[\n1,\n]", "line 3"), ("NaN", "not JSON"), ("[" * 100_000, "too deep"), ("[1, 2]", "at most 5 bytes")):
+        with pytest.raises(InvalidField, match=why):
+            forms.json_bytes("p", text, 5 if "bytes" in why else 1_000_000)
+
+
+def _only(name: str, text: str, field: str) -> str:
+    return text if field == name else ""
+
+
+def test_a_filter_is_the_same_after_its_way_through_an_address() -> None:
+    asked = {
+        "type": "mail.send", "state": "error", "instance": "case 7", "agent": "mailer", "fingerprint": "f", "label": "a=b c==d", "log": "50 %",
+        "created_from": "2026-01-31", "settled_to": "2026-02-01T12:00:00.5+01:00",
+    }  # fmt: skip
+    found = filters.wanted(lambda name: asked.get(name, ""))
+    assert found.labels == (("a", "b"), ("c", "=d")) and found.states == {State.ERROR} and found.created.from_s == 1_769_817_600
+    again = filters.address(found)
+    assert filters.wanted(lambda name: again.get(name, "")) == found
+    assert filters.words(found)[:2] == ["error", "type mail.send"] and filters.words(JobFilter()) == []
+    assert filters.address(JobFilter(types=("a", "b"), created=Period(1.0))) == {}
+    assert filters.wanted(lambda name: "a=b c d" if name == "label" else "").labels == (("a", "b c d"),)
+    for name, text in (("state", "sleeping"), ("label", "alone"), ("instance", "\x00"), ("created_to", "soon")):
+        with pytest.raises(InvalidField):
+            filters.wanted(functools.partial(_only, name, text))
+
+
+def test_completed_jobs_are_requeued_only_by_name() -> None:
+    assert State.COMPLETED not in takes(DEEDS["requeue"], include_completed=False)
+    assert State.COMPLETED in takes(DEEDS["requeue"], include_completed=True)
+    assert State.WAITING not in takes(DEEDS["purge"], include_completed=True)
