@@ -125,6 +125,8 @@ async def test_an_outcome_is_answered_by_what_became_of_it(channel: grpc.aio.Cha
     [
         {"heartbeat": agents_pb2.Heartbeat(job_ids=[1], lease_epochs=[])},
         {"outcomes": [agents_pb2.Outcome(job_id=1, lease_epoch=1)]},
+        {"outcomes": [agents_pb2.Outcome(job_id=5, lease_epoch=2**32 - 1, kind=agents_pb2.OUTCOME_KIND_FAILED)]},
+        {"completions": agents_pb2.Completions(job_ids=[5], lease_epochs=[2**31])},
         {"logs": [agents_pb2.LogBatch(lines=[jobs_pb2.LogLine(line_no=1, text="x")])]},
         {"logs": [agents_pb2.LogBatch(lease=agents_pb2.LeaseRef(job_id=5, lease_epoch=1), lines=[jobs_pb2.LogLine(line_no=1, at=Timestamp(seconds=2**62), text="x")])]},
     ],

@@ -376,6 +376,11 @@ REFUSED: list[tuple[str, Any, str]] = [
         agents_pb2.ReportOutcomesRequest(outcomes=[agents_pb2.Outcome(job_id=1, lease_epoch=1, kind=agents_pb2.OUTCOME_KIND_FAILED, retry_after=Duration(seconds=-1))]),
         "outcomes[0].retry_after",
     ),
+    (
+        "Agents.ReportOutcomes",
+        agents_pb2.ReportOutcomesRequest(outcomes=[agents_pb2.Outcome(job_id=1, lease_epoch=2**31, kind=agents_pb2.OUTCOME_KIND_COMPLETED)]),
+        "outcomes[0].lease_epoch",
+    ),
     ("Agents.UploadLogs", agents_pb2.UploadLogsRequest(logs=[agents_pb2.LogBatch()]), "logs[0].lease.job_id"),
     (
         "Agents.UploadLogs",

@@ -37,6 +37,8 @@ def endings(outcomes: Iterable[agents_pb2.Outcome], sink: AckSink, result_limit:
             raise InvalidField(f"outcomes[{index}].kind", f"an outcome's kind is 1 to 6, found {outcome.kind}")
         if outcome.job_id <= 0:
             raise InvalidField(f"outcomes[{index}].job_id", f"a job id is a positive number, found {outcome.job_id}")
+        if outcome.lease_epoch > convert.MAX_EPOCH:
+            raise InvalidField(f"outcomes[{index}].lease_epoch", f"at most {convert.MAX_EPOCH}, found {outcome.lease_epoch}")
         ending = Ending(outcome.job_id, outcome.lease_epoch, kind, sink, door=outcome.door, settled=outcome.kind == agents_pb2.OUTCOME_KIND_SETTLED)
         if kind is not Kind.COMPLETED:
             ending.error = convert.job_error(outcome.error) if outcome.HasField("error") else None
@@ -67,6 +69,8 @@ def completions(message: agents_pb2.Completions, sink: AckSink, result_limit: in
         raise InvalidField("completions", f"columns of equal length, found {len(job_ids)} job_ids, {len(epochs)} lease_epochs and {len(message.results)} results")
     if job_ids and min(job_ids) <= 0:
         raise InvalidField("completions.job_ids", "a job id is a positive number")
+    if epochs and max(epochs) > convert.MAX_EPOCH:  # more than the database holds: it would be asked, and the owner would fall
+        raise InvalidField("completions.lease_epochs", f"at most {convert.MAX_EPOCH}, found {max(epochs)}")
     if results is None or max(map(len, results)) <= result_limit:
         return [Completions(job_ids, epochs, results, sink)]
     outcomes = [agents_pb2.Outcome(job_id=i, lease_epoch=e, kind=agents_pb2.OUTCOME_KIND_COMPLETED, result=r) for i, e, r in zip(job_ids, epochs, results, strict=True)]

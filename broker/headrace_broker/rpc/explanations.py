@@ -13,7 +13,7 @@ def explanation_message(found: Explanation) -> jobs_pb2.ExplainJobResponse:
     """The answer of ExplainJob."""
     row, obstacles = found.job.row, found.obstacles
     message = jobs_pb2.ExplainJobResponse(
-        state=int(row.state), wait_reason=_REASON_NUMBERS[found.job.wait_reason], text=found.text, ahead=found.ahead, agents=found.agents,  # type: ignore[arg-type]
+        state=int(row.state), wait_reason=_REASON_NUMBERS[found.job.wait_reason], text=found.text, ahead=max(0, found.ahead), agents=found.agents,  # type: ignore[arg-type]
         slots=found.slots, slots_free=found.slots_free, score=found.job.score + found.age_points, type_priority=found.type_priority,
         instance_priority=found.instance_priority, job_priority=row.priority, age_points=found.age_points, blockers_total=obstacles.blockers_total,
         limit_key=obstacles.limit_key, estimate_basis=obstacles.basis,
