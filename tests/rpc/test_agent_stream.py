@@ -130,7 +130,7 @@ async def test_an_outcome_is_answered_by_what_became_of_it(channel: grpc.aio.Cha
         {"logs": [agents_pb2.LogBatch(lines=[jobs_pb2.LogLine(line_no=1, text="x")])]},
         {"logs": [agents_pb2.LogBatch(lease=agents_pb2.LeaseRef(job_id=5, lease_epoch=1), lines=[jobs_pb2.LogLine(line_no=1, at=Timestamp(seconds=2**62), text="x")])]},
     ],
-    ids=["heartbeat", "outcome", "log without job", "log of no time"],
+    ids=["heartbeat", "outcome", "epoch of an outcome", "epoch of a completion", "log without job", "log of no time"],
 )
 async def test_a_stream_that_breaks_the_rules_is_told_why_and_its_session_goes_on(
     channel: grpc.aio.Channel, stack: AsyncExitStack, client: Client, parts: dict[str, Any]
