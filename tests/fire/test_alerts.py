@@ -188,6 +188,9 @@ async def test_a_broker_that_has_lost_the_duty_stores_and_sends_nothing(bench: B
     now = bench.machine.owner.clock.now_s()
     assert await bench.store.trying([2], 2, now, term - 1) == [], "a message of an older term is not sent"
     assert await bench.store.trying([2], 2, now, term) == [2]
+    with pytest.raises(LostDuty):  # also when it was lost after the pass had begun
+        async with bench.store.moving(term - 1):
+            pass
     await bench.store.sent([2], now)
     assert await bench.store.trying([2], 2, now, term) == [], "what was delivered is not sent again"
     await bench.machine.pool.execute("update headrace.life set dead = true where life_id = $1", bench.machine.owner.life_id)
