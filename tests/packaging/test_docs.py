@@ -25,24 +25,40 @@ LINK = re.compile(r"\]\(([^)#]+)\)")
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of a reader's own environment."""
-    place = tmp_path_factory.mktemp("reader")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of an environment with headrace in it, for the documents that take it as installed."""
+    place, sources = tmp_path_factory.mktemp("reader"), tmp_path_factory.mktemp("sources")
     venv.create(place, with_pip=True)
+    _check_out(sources)
+    subprocess.run([place / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check", f"{sources}[all]"], check=True)
     return place / "bin"
+
+
+@pytest.fixture
+def programs(document: str, request: pytest.FixtureRequest, directory: Path) -> Path:
+    """The programs of a reader's own environment: an empty one for the README, which tells how to install."""
+    if document != "README.md":
+        found: Path = request.getfixturevalue("installed")
+        return found
+    venv.create(directory / "reader", with_pip=True)
+    return directory / "reader" / "bin"
 
 
 @pytest.fixture
 def checkout(directory: Path) -> Path:
     """What a reader has after a clone."""
+    _check_out(directory / "headrace")
+    return directory / "headrace"
+
+
+def _check_out(place: Path) -> None:
     listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, listed.split("\0")):
-        source, target = ROOT / name, directory / "headrace" / name
+        source, target = ROOT / name, place / name
         if source.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(source.read_bytes())
             target.chmod(source.stat().st_mode)
-    return directory / "headrace"
 
 
 def _free_port() -> int:
@@ -79,15 +95,11 @@ def background() -> Iterator[list["subprocess.Popen[bytes]"]]:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("document", [pytest.param(document, marks=needs_node) if document == NODE_DOC else document for document in DOCS])
-def test_the_commands_of_a_document_run(
-    document: str, checkout: Path, programs: Path, environment: dict[str, str], directory: Path, background: list["subprocess.Popen[bytes]"]
-) -> None:
+def test_the_commands_of_a_document_run(document: str, checkout: Path, environment: dict[str, str], directory: Path, background: list["subprocess.Popen[bytes]"]) -> None:
     blocks = BLOCK.findall((ROOT / document).read_text())
     assert blocks
     if document == NODE_DOC:  # its first command, which make has run here
         shutil.copytree(EXAMPLE / "node_modules", checkout / "examples" / "node" / "node_modules", symlinks=True)
-    if document != "README.md":  # which tells how to install it
-        subprocess.run([programs / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check", f"{checkout}[all]"], check=True)
     for language, text in blocks:
         first = text.splitlines()[0]
         if language == "python":
