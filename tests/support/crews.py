@@ -1,9 +1,10 @@
 """Several agents of one machine (`tests.property.machine`): sessions that are driven by hand."""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
-from headrace_broker.model.job import Kind
+from headrace_broker.model.job import Disposition, Kind
 from headrace_broker.shards import reception
 from headrace_broker.shards.intents import Ending, PlainJobs
 from headrace_broker.shards.session import AgentFacts, Served, Session
@@ -59,6 +60,20 @@ async def submit(machine: Machine, count: int, *, entry: TypeEntry | None = None
     return done.result()
 
 
+@dataclass(frozen=True)
+class Reporter:
+    """One of the agents: its outcomes are answered to the machine."""
+
+    machine: Machine
+    agent_id: int
+
+    def ack(self, job_ids: list[int], epochs: list[int], disposition: Disposition) -> None:
+        """As the machine takes it."""
+        self.machine.ack(job_ids, epochs, disposition)
+
+
 def complete(machine: Machine, *job_ids: int) -> None:
     """Their agents report that they completed; decided in the next round."""
-    machine.owner.end([Ending(job_id, machine.owner.live_jobs[job_id].seq, Kind.COMPLETED, machine, b"") for job_id in job_ids])
+    for job_id in job_ids:
+        live = machine.owner.live_jobs[job_id]
+        machine.owner.end([Ending(job_id, live.seq, Kind.COMPLETED, Reporter(machine, live.agent_id or 0), b"")])
