@@ -37,7 +37,7 @@ screenshots: $(STAMP) ## Make the pictures of the README anew
 
 # Hundreds of processes are started: without bytecode each would compile everything again.
 test: $(STAMP) $(NODE_EXAMPLE) $(NODE_AXE) ## Run all tests
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(WORKERS) -q
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -q
 
 # Node is optional: where its packages cannot be had, the tests of the example say so and are skipped.
 examples/node/node_modules/.set-up: examples/node/package-lock.json
