@@ -29,7 +29,6 @@ THIRD_PARTY = {
         "argon2",
         "uvloop",
         "prometheus_client",
-        "pydantic",
         "jinja2",
         "markupsafe",
         "starlette",
