@@ -139,9 +139,15 @@ class Ownership:
             finally:
                 self._leave()
 
+    @property
+    def draining(self) -> bool:
+        """Whether this broker is about to end."""
+        return self._draining
+
     async def drain(self) -> None:
         """Takes no more work, stores what is pending, closes all streams, gives the life up. Ends `run`."""
         self._draining = True
+        self._say_changed()
         if self._owner is not None and self._flusher is not None:
             self._owner.refuse(Draining("this broker is shutting down; nothing was stored, ask another one"))
             for session in self._owner.sessions():
