@@ -155,7 +155,7 @@ class Session:
             await channel.close()
 
     async def _stand_by(self, call: Any) -> Any:
-        """Waits until this broker owns the queue, greets it then, and returns its answer. None: no broker of this agent owns it, and this one is to pass the stream on."""
+        """Waits until this broker owns the queue, greets it then, and returns its answer. None: no broker of this agent owns it, so this one is to pass it on."""
         self.waiting, alone = True, 0
         try:
             while True:
