@@ -59,7 +59,7 @@ chaos: export HEADRACE_SEED ?= $(shell date +%s)
 chaos: $(STAMP) ## Kill brokers, agents and submitters at random under load; cut and stall connections
 	$(BIN)/python -m pytest -q -s tests/chaos
 
-BENCHMARKS := flush capacity caps submit latency depth held streams recovery search graph peers
+BENCHMARKS := flush capacity caps submit latency depth held streams recovery rolling search graph peers
 bench: $(STAMP) .venv-peers/.set-up $(NODE_PEERS) ## Measure everything (more than an hour), one after another, and write the tables of benchmarks/README.md
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; PYTHONPATH=. $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json; done
 	PYTHONPATH=. $(BIN)/python benchmarks/report.py

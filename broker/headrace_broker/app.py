@@ -184,7 +184,8 @@ class _App:
             )  # fmt: skip
             exits.push_async_callback(server.stop, 0)
             bound = await server.start(options.listen)
-            http, web, side = None, None, [tasks.create_task(server.routes.run())]
+            http, web, side = None, None, list[asyncio.Task[None]]()
+            passing_on = tasks.create_task(server.routes.run())
             if options.http_listen != "off":
                 monotonic = asyncio.get_running_loop().time
                 sessions = Sessions(monotonic)
@@ -236,6 +237,7 @@ class _App:
                 task.cancel()
             rollup.before_the_end()
             await self._drain(server, ownership, owning)
+            passing_on.cancel()
             with contextlib.suppress(*ANY_FAILURE):
                 async with asyncio.timeout(1.0):
                     await rollup.write_last()

@@ -25,7 +25,6 @@ OPTIONS = [
     ("grpc.min_reconnect_backoff_ms", 1_000),  # despite its name, how long one try to connect may take
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.enable_retries", 0),  # what may be made again is decided by who knows what the call does
 ]
 
 
