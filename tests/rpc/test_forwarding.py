@@ -218,7 +218,7 @@ async def test_a_call_to_an_owner_that_hangs_ends_when_another_one_owns_the_queu
 async def test_a_call_is_held_until_somebody_owns_the_queue(scene: Scene) -> None:
     scene.standing.become("standby", None)
     held = asyncio.ensure_future(scene.get())
-    while not scene.standing.changed._waiters:  # type: ignore[attr-defined]
+    while not scene.standing.changed._waiters:
         await asyncio.sleep(0.01)
     heir = await scene.another("heir")
     scene.standing.become("standby", heir.holder(2))

@@ -64,13 +64,12 @@ class Routes:
 
     def now(self) -> Route | None:
         """The way to the present owner; None: there is no owner, or no way to it that is known."""
-        holder = self._ownership.holder
+        holder, self._problem = self._ownership.holder, ""
         if holder is None or holder.peer is None:
             return None
         route = self._route
         if route is not None and not route.left and (route.holder.life_id, route.holder.peer) == (holder.life_id, holder.peer):
             return route
-        self._problem = ""
         channel = self._open(holder)
         if channel is None:
             return None
