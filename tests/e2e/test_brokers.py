@@ -11,7 +11,7 @@ from headrace_client import AdminClient, Client, HeadraceError, JobFilter, Opera
 
 from tests.support.agreement import agree
 from tests.support.cluster import free_ports
-from tests.support.processes import BrokerProcess, start_agent, start_broker, until
+from tests.support.processes import start_agent, start_broker, until
 
 LONGEST_PAUSE_S = 5.0
 """Between two starts of handlers, on a machine that is busy with other tests; benchmarks/rolling.py measures it on one that is not."""
@@ -48,10 +48,11 @@ def _starts(directory: Path) -> list[tuple[float, int, int]]:
 
 async def test_brokers_are_restarted_one_after_another_under_load(database: str, directory: Path, stack: AsyncExitStack) -> None:
     addresses = [f"127.0.0.1:{port}" for port in free_ports(3)]
-    brokers: list[BrokerProcess] = []
-    for number, address in enumerate(addresses):
-        brokers.append(await start_broker(directory, database=database, listen=address, name=f"broker{number}"))
-        stack.push_async_callback(brokers[-1].kill)
+    async with asyncio.TaskGroup() as starting:
+        begun = [starting.create_task(start_broker(directory, database=database, listen=address, name=f"broker{n}")) for n, address in enumerate(addresses)]
+    brokers = [task.result() for task in begun]
+    for broker in brokers:
+        stack.push_async_callback(broker.kill)
     for number in range(2):
         agent = await start_agent(directory, ",".join(addresses), name=f"agent{number}")
         stack.push_async_callback(agent.kill)
@@ -89,12 +90,15 @@ async def test_brokers_are_restarted_one_after_another_under_load(database: str,
         await agree(client, database)
 
 
-async def test_a_frozen_owner_does_none_of_its_duties_once_it_is_succeeded(database: str, directory: Path, stack: AsyncExitStack) -> None:
+async def test_a_frozen_owner_is_replaced_and_does_none_of_its_duties_when_it_wakes(database: str, directory: Path, stack: AsyncExitStack) -> None:
     """Schedules, bulk operations, alerts, roll-ups, retention, and what tidies up: each duty writes, and none of what it writes is the old owner's."""
     options = ["--retention-period-s", "1"]
-    first, second = [await start_broker(directory, *options, "--log-format", "json", database=database, name=name) for name in ("first", "second")]
-    for broker in (first, second):
-        stack.push_async_callback(broker.kill)
+    first = await start_broker(directory, *options, "--log-format", "json", database=database, name="first")
+    stack.push_async_callback(first.kill)
+    second = await start_broker(directory, *options, "--log-format", "json", database=database, name="second")
+    stack.push_async_callback(second.kill)
+    agent = await start_agent(directory, f"{first.address},{second.address}")
+    stack.push_async_callback(agent.kill)
     admin = await stack.enter_async_context(AdminClient(second.address, timeout_s=30))
     client = await stack.enter_async_context(Client(second.address, timeout_s=30))
     con = await asyncpg.connect(database)
@@ -108,13 +112,15 @@ async def test_a_frozen_owner_does_none_of_its_duties_once_it_is_succeeded(datab
         return (await client.count(["fired"])).totals.get(State.WAITING, 0) >= 1
 
     await until(fired, what="the schedule")
+    await client.wait((await client.submit("echo", 1)).job_id, timeout_s=30)
     first.signal(signal.SIGSTOP)
 
     async def took_over() -> bool:
         return bool(await con.fetchval("select bool_and(life_id <> $1) from headrace.shard", old_life))
 
     await until(took_over, what="the takeover")
-    await until(fired, what="an answer of the new owner")
+    job_id = (await client.submit("echo", 2)).job_id
+    assert (await client.wait(job_id, timeout_s=30)).state is State.COMPLETED
     last = {
         "flushes": await con.fetchval("select max(n) from headrace.flush where life_id = $1", old_life),
         "roll-ups": await con.fetchval("select count(*) from headrace.stat where life_id = $1", old_life),
@@ -140,5 +146,6 @@ async def test_a_frozen_owner_does_none_of_its_duties_once_it_is_succeeded(datab
     assert '"event": "done"' not in woken, "retention, index of logs, inbox and operations: no pass of the woken broker did anything"
     fires = await con.fetch("select nominal_at, count(*) as n from headrace.schedule_fire group by nominal_at having count(*) > 1")
     assert not fires, "no tick fired twice"
-    assert {(await client.get(job_id)).priority for job_id in ids} == {5}
+    await admin.pause_schedule("often", reason="seen enough")
+    assert {(await client.get(each)).priority for each in ids} == {5} and (await client.get(job_id)).lease_epoch == 1
     await agree(client, database)
