@@ -11,7 +11,7 @@ NODE_AXE := $(if $(HAS_NODE),tests/web/node_modules/.set-up)
 NODE_PEERS := $(if $(HAS_NODE),benchmarks/node/node_modules/.set-up)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up screenshots test test-fast mutants chaos bench fill soak lint format types protos verify lock wheel clean
+.PHONY: help setup demo up screenshots test test-fast mutants chaos fuzz bench fill soak lint format types protos verify lock wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -58,6 +58,11 @@ chaos: export HEADRACE_JOBS ?= 50000
 chaos: export HEADRACE_SEED ?= $(shell date +%s)
 chaos: $(STAMP) ## Kill brokers, agents and submitters at random under load; cut and stall connections
 	$(BIN)/python -m pytest -q -s tests/chaos
+
+fuzz: export HEADRACE_FUZZ_S ?= 600
+fuzz: export HEADRACE_SEED ?= $(shell date +%s)
+fuzz: $(STAMP) ## Send a broker what nobody would send: messages, bytes, queries, for HEADRACE_FUZZ_S seconds
+	$(BIN)/python -m pytest -q -s tests/rpc/test_fuzz.py
 
 BENCHMARKS := flush capacity caps submit latency depth held streams recovery search graph peers
 bench: $(STAMP) .venv-peers/.set-up $(NODE_PEERS) ## Measure everything (more than an hour), one after another, and write the tables of benchmarks/README.md
