@@ -59,9 +59,10 @@ chaos: export HEADRACE_SEED ?= $(shell date +%s)
 chaos: $(STAMP) ## Kill brokers, agents and submitters at random under load; cut and stall connections
 	$(BIN)/python -m pytest -q -s tests/chaos
 
-fuzz: export HEADRACE_FUZZ_S ?= 600
-fuzz: export HEADRACE_SEED ?= $(shell date +%s)
-fuzz: $(STAMP) ## Send a broker what nobody would send: messages, bytes, queries, for HEADRACE_FUZZ_S seconds
+fuzz: export HEADRACE_FUZZ_N = $(or $(N),100000)
+fuzz: export HEADRACE_FUZZ_S = 0
+fuzz: export HEADRACE_SEED = $(or $(SEED),$(shell date +%s))
+fuzz: $(STAMP) ## Send a broker what nobody would send, N= inputs made from SEED=: messages, bytes, frames, filters, page tokens, log text
 	$(BIN)/python -m pytest -q -s tests/rpc/test_fuzz.py
 
 BENCHMARKS := flush capacity caps submit latency depth held streams recovery search graph peers

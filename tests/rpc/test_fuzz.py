@@ -1,211 +1,97 @@
-"""Whatever comes, every call is answered with a status that says what was wrong, and the broker goes on. `make fuzz` does it for longer, with another seed each time.
+"""Whatever comes, every call is answered with a status that says what was wrong, and the broker goes on. `make fuzz N=100000 SEED=7` does it for longer.
 
-Environment: HEADRACE_FUZZ_S (seconds, default 6), HEADRACE_SEED (default 1).
+Environment: HEADRACE_FUZZ_N (inputs; 0: as many as there is time for), HEADRACE_FUZZ_S (seconds, 0: no end but that of the inputs), HEADRACE_SEED (default 1).
 """
 
 import asyncio
+import json
 import os
-from collections import Counter
+import subprocess
+import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import grpc
 import httpx
 import pytest
-from google.protobuf import descriptor_pool
-from google.protobuf.message_factory import GetMessageClass
-from headrace_broker.rpc.server import SERVICES
 from headrace_client import Client
 from headrace_proto.v1 import agents_pb2
 from headrace_proto.v1.agents_pb2_grpc import AgentsStub
 
-from tests.support.fuzz import Fuzz
-from tests.support.processes import BrokerProcess, start_broker
+from tests.support.fuzz_drive import SHARES
+from tests.support.processes import ROOT, BrokerProcess, start_broker, until
 
-SECONDS = float(os.environ.get("HEADRACE_FUZZ_S", "6"))
+INPUTS = int(os.environ.get("HEADRACE_FUZZ_N", "3000"))
+SECONDS = float(os.environ.get("HEADRACE_FUZZ_S", "7"))
 SEED = int(os.environ.get("HEADRACE_SEED", "1"))
-WRONG = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.DATA_LOSS}
-OF_THE_CLIENT = "Internal error from Core"
-"""What gRPC says here when it could not send: the broker had ended the call."""
-AT_ONCE = 12
-PAGES = (
-    "", "jobs", "jobs/rows", "jobs/{}", "types", "types/{}", "agents", "audit", "overview", "trend", "capacity", "statistics", "login", "metrics", "healthz", "readyz",
-    "static/{}", "{}",
-)  # fmt: skip
-QUERIES = (
-    "state", "type", "instance", "instance_id", "label", "labels", "text", "q", "from", "to", "since", "until", "page", "page_token", "token", "below", "order",
-    "limit", "step", "by", "key", "actor", "action", "target", "range", "sort", "domain", "view", "window", "wait",
-)  # fmt: skip
-
-
-class Run:
-    """What was sent, and what was answered."""
-
-    def __init__(self, broker: BrokerProcess, fuzz: Fuzz) -> None:
-        self.broker = broker
-        self.fuzz = fuzz
-        self.sent: Counter[str] = Counter()
-        self.codes: Counter[str] = Counter()
-        self.refusals: Counter[str] = Counter()
-        self.wrong: list[str] = []
-        pool = descriptor_pool.Default()
-        found = [pool.FindServiceByName(name) for name in SERVICES if name.startswith("headrace.")]
-        self.methods = [(f"/{service.full_name}/{method.name}", method) for service in found for method in service.methods]
-        self.until = asyncio.get_running_loop().time() + SECONDS
-
-    @property
-    def over(self) -> bool:
-        """Whether the time is."""
-        return asyncio.get_running_loop().time() > self.until
-
-    def metadata(self) -> tuple[tuple[str, str], ...]:
-        """Mostly a good domain; now and then what no client sends."""
-        pairs = [("headrace-domain", self.fuzz.choice(["default", "fuzz"]))]
-        for key in ("headrace-domain", "headrace-actor", "headrace-request-id", "headrace-on-behalf-of", "authorization", "grpc-trace-bin", "traceparent"):
-            if self.fuzz.random() < 0.03:
-                text = "".join(character for character in self.fuzz.text() if character.isprintable() and character.isascii())[:2000].strip()
-                pairs.append((key, text.encode() if key.endswith("-bin") else text))  # type: ignore[arg-type]  # gRPC takes bytes there
-        return tuple(pairs)
-
-    def answered(self, what: str, code: Any, details: str, data: bytes) -> None:
-        """Notes it, and what should not be."""
-        if details == OF_THE_CLIENT:
-            return
-        self.codes[code.name] += 1
-        if code is grpc.StatusCode.UNAVAILABLE:
-            self.refusals[details[:120]] += 1
-        if code in WRONG:
-            self.wrong.append(f"{what}: {code.name} {details[:200]} for {data[:300]!r} ({len(data)} bytes)")
-
-    async def calls(self) -> None:
-        """Calls of every kind, one after another."""
-        async with grpc.aio.insecure_channel(self.broker.address) as channel:
-            while not self.over:
-                path, method = self.fuzz.choice(self.methods)
-                data = self.fuzz.request(method.input_type)
-                self.sent[path] += 1
-                if method.server_streaming or method.client_streaming:
-                    await self._stream(channel, path, method, data)
-                    continue
-                call = channel.unary_unary(path)(data, metadata=self.metadata(), timeout=1.0)
-                self.answered(path, await call.code(), str(await call.details()), data)
-                if path.endswith(("/ListJobs", "/ListAudit", "/ListLogs")) and await call.code() is grpc.StatusCode.OK:
-                    self.learn(GetMessageClass(method.output_type).FromString(await call))
-
-    def learn(self, answer: Any) -> None:
-        """A page token that is good, to be spoiled."""
-        if answer.next_page_token:
-            self.fuzz.texts.append(answer.next_page_token)
-
-    async def _stream(self, channel: grpc.aio.Channel, path: str, method: Any, data: bytes) -> None:
-        if not method.client_streaming:
-            call = channel.unary_stream(path)(data, metadata=self.metadata(), timeout=0.3)
-        else:
-            rest = [self.fuzz.request(method.input_type) for _ in range(3)]
-            first = self._good_first(path)
-            call = channel.stream_stream(path)(iter([*first, data, *rest]), metadata=self.metadata(), timeout=0.3)
-            self.sent[path] += len(rest)
-        self.answered(path, await call.code(), str(await call.details()), data)
-
-    def _good_first(self, path: str) -> list[bytes]:
-        """An agent is heard only after its hello."""
-        if not path.endswith("/Connect") or self.fuzz.random() < 0.1:
-            return []
-        hello = agents_pb2.Hello(agent_name="f", incarnation_id=f"{self.fuzz.randrange(50):016}", slots=5, types=[agents_pb2.ServedType(type="t")], columns=True)
-        return [agents_pb2.ConnectRequest(number=1, hello=hello, credit=agents_pb2.Credit(free=3)).SerializeToString()]
-
-    async def agents(self) -> None:
-        """Streams of an agent that gets jobs, and says everything about them."""
-        async with grpc.aio.insecure_channel(self.broker.address) as channel:
-            stub: Any = AgentsStub(channel)  # type: ignore[no-untyped-call]
-            while not self.over:
-                call = stub.Connect(metadata=(("headrace-domain", "fuzz"),), timeout=3)
-                first = self._good_first("/Connect")
-                try:
-                    await call.write(agents_pb2.ConnectRequest.FromString(first[0] if first else b""))
-                    for number in range(2, 30):
-                        message = self.fuzz.message(agents_pb2.ConnectRequest.DESCRIPTOR)
-                        message.ClearField("hello")
-                        message.number = number if self.fuzz.random() < 0.97 else self.fuzz.randrange(2**64)
-                        await call.write(message)
-                        self.sent["agent's message"] += 1
-                        if self.over:
-                            break
-                    call.cancel()
-                except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-                    pass
-                code = await call.code()
-                self.answered("agent's stream", code, str(await call.details()), b"")
-
-    async def pages(self) -> None:
-        """Addresses and queries of the manager, logged in."""
-        base = f"http://{self.broker.ready['http']}"
-        async with httpx.AsyncClient(base_url=base, timeout=10) as web:
-            await web.get(self.broker.ready["web"])
-            while not self.over:
-                path = self.fuzz.choice(PAGES).replace("{}", quote(self.fuzz.choice([self.fuzz.text(), str(self.fuzz.number())])[:300], safe=""))
-                query = "&".join(f"{self.fuzz.choice(QUERIES)}={quote(self.fuzz.text()[:2000])}" for _ in range(self.fuzz.randrange(4)))
-                self.sent["page"] += 1
-                answer = await web.get(f"/{path}?{query}")
-                self.codes[f"HTTP {answer.status_code}"] += 1
-                if answer.status_code >= 500:
-                    self.wrong.append(f"page /{path}?{query[:300]}: {answer.status_code} {answer.text[:200]}")
-
-    async def raw_http(self) -> None:
-        """Bytes that are hardly HTTP."""
-        host, _, port = str(self.broker.ready["http"]).rpartition(":")
-        good = b"GET /jobs?state=error HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nCookie: headrace_session=x\r\n\r\nabc"
-        while not self.over:
-            reader, writer = await asyncio.open_connection(host, int(port))
-            self.sent["HTTP bytes"] += 1
-            writer.write(self.fuzz.spoiled(good))
-            writer.write_eof()
-            try:
-                async with asyncio.timeout(5):
-                    status = (await reader.readline()).split(b" ")[1:2]
-            except (OSError, TimeoutError):
-                status = []
-            if status and status[0].startswith(b"5"):
-                self.wrong.append(f"bytes of HTTP were answered with {status[0]!r}")
-            writer.close()
+NO_END = 10**9
+LEFT_TASKS = 40
+"""More tasks than before that may be left in the broker: sessions that are awaited still, pages that are held open."""
+GROWTH_MB = 96
+"""More memory than after the first part, in which everything is used for the first time and caches fill."""
 
 
 @pytest.fixture
 async def broker(database: str, directory: Path, stack: AsyncExitStack) -> BrokerProcess:
     """Nobody needs a token, so that everything is reached."""
-    process = await start_broker(directory, "--login-link", database=database)
+    process = await start_broker(directory, "--login-link", "--cache-bytes", str(4 << 20), database=database)
     stack.push_async_callback(process.kill)
     return process
 
 
-@pytest.mark.timeout(max(120, SECONDS * 3))
-async def test_no_input_is_answered_by_an_internal_error(broker: BrokerProcess, stack: AsyncExitStack) -> None:
-    fuzz = Fuzz(SEED)
-    client = await stack.enter_async_context(Client(broker.address, domain="fuzz", timeout_s=20))
-    jobs = [(await client.submit("t", number, key=f"k{number}", instance_id="i")).job_id for number in range(30)]
-    fuzz.ids = [*jobs, 1, 2, 3]
-    fuzz.texts = ["t", "i", "k1", "f", f"{7:016}", "a=b"]
-    run = Run(broker, fuzz)
-    async with asyncio.TaskGroup() as tasks:
-        for _ in range(AT_ONCE):
-            tasks.create_task(run.calls())
-        for work in (run.agents, run.agents, run.pages, run.pages, run.raw_http):
-            tasks.create_task(work())
-    total = sum(run.sent.values())
-    print(
-        f"\n{total} inputs in {SECONDS:g} s (seed {SEED}), to {len(run.methods)} calls, pages and an agent's stream; answers: {dict(run.codes.most_common())}, {run.refusals}"
-    )
+@pytest.mark.timeout(max(120, SECONDS * 3) if SECONDS else 0)
+async def test_no_input_is_answered_by_an_internal_error(broker: BrokerProcess) -> None:
+    tasks = await _tasks(broker)
+    first = await _drive(broker, INPUTS // 3, SECONDS / 3, SEED)
+    memory = _rss_mb(broker.pid)
+    second = await _drive(broker, INPUTS - INPUTS // 3, SECONDS * 2 / 3, SEED + 1)
+    sent = {kind: first["sent"].get(kind, 0) + second["sent"].get(kind, 0) for kind in SHARES}
+    codes = {code: first["codes"].get(code, 0) + second["codes"].get(code, 0) for code in first["codes"] | second["codes"]}
+    grown = _rss_mb(broker.pid) - memory
+    print(f"\nseed {SEED}, {sum(sent.values())} inputs: {', '.join(f'{count} {kind}' for kind, count in sent.items())}; to {len(first['calls'])} calls")
+    print(f"answers: {', '.join(f'{count} {code}' for code, count in sorted(codes.items(), key=lambda item: -item[1]))}; memory {grown:+.1f} MB after the first third")
     text = broker.log.read_text()
-    assert not run.wrong, f"{len(run.wrong)} of {total}:\n" + "\n".join(run.wrong[:20]) + f"\n{text[-6000:]}"
+    wrong = [*first["wrong"], *second["wrong"]]
+    assert not wrong, f"{first['wrongs'] + second['wrongs']} of {sum(sent.values())}:\n" + "\n".join(wrong) + f"\n{text[-6000:]}"
     assert "Traceback" not in text and "never retrieved" not in text, text[-6000:]
-    assert not {path for path, _ in run.methods} - set(run.sent), "some call was never tried"
-    assert total > 100 * SECONDS
+    assert all(sent.values()), sent
+    if INPUTS - INPUTS // 3 <= second["inputs"]:
+        assert not set(first["calls"]) - set(first["by_call"]) - set(second["by_call"]), "some call was never tried"
     await _still_works(broker)
-    for task in asyncio.all_tasks():
-        if "_handle_status_once_received" in repr(task):  # gRPC's own, of calls that it could not send
-            task.cancel()
+    assert grown < GROWTH_MB, f"{grown:.0f} MB more"
+
+    async def gone() -> bool:
+        return await _tasks(broker) <= tasks + LEFT_TASKS
+
+    await until(gone, what="the end of what calls left behind")
+
+
+async def _drive(broker: BrokerProcess, inputs: int, seconds: float, seed: int) -> dict[str, Any]:
+    """What a driver's process tells of so many inputs."""
+    words = [broker.address, str(broker.ready["web"]), str(inputs or NO_END), str(seconds or NO_END), str(seed)]
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.support.fuzz_drive", *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    try:
+        out, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, errors.decode()[-4000:] + broker.log.read_text()[-4000:]
+    found: dict[str, Any] = json.loads(out)
+    return {**found, "inputs": sum(found["sent"].values())}
+
+
+async def _tasks(broker: BrokerProcess) -> int:
+    """Tasks of the broker's event loop."""
+    async with httpx.AsyncClient(timeout=20) as web:
+        text = (await web.get(f"http://{broker.ready['http']}/metrics")).text
+    return int(float(next(line.split()[1] for line in text.splitlines() if line.startswith("headrace_tasks "))))
+
+
+def _rss_mb(pid: int) -> float:
+    """Resident memory of a process, in MB."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 async def _still_works(broker: BrokerProcess) -> None:

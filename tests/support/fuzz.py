@@ -65,12 +65,17 @@ class Fuzz(random.Random):
         return bytes(found)
 
     def request(self, descriptor: Any) -> bytes:
-        """The bytes of a request: mostly of a message, some of them spoiled, a few that never were one."""
-        way = self.random()
-        if way < 0.05:
-            return self.randbytes(self.choice([0, 1, 7, 100, 5000]))
+        """The bytes of a request: mostly of a message."""
+        if self.random() < 0.4:
+            return self.spoiled_request(descriptor)
         data: bytes = self.message(descriptor).SerializeToString()
-        return self.spoiled(data) if way < 0.4 else data
+        return data
+
+    def spoiled_request(self, descriptor: Any) -> bytes:
+        """Bytes of a request with some of them spoiled, and a few that never were one."""
+        if self.random() < 0.1:
+            return self.randbytes(self.choice([0, 1, 7, 100, 5000]))
+        return self.spoiled(self.message(descriptor).SerializeToString())
 
     def _set(self, made: Message, field: FieldDescriptor, depth: int) -> None:
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
