@@ -1,7 +1,7 @@
 """Sends a broker what nobody would send: `python -m tests.support.fuzz_drive ADDRESS WEB_LINK INPUTS SECONDS SEED`.
 
-A process of its own, so that nothing which gRPC's client leaves behind is taken for the test's. It prints one line of JSON: inputs by kind and by call, answers by status, and
-what should not have been answered. Each kind has its share of the inputs, and all of them end when the time is over.
+A process of its own, so that nothing which gRPC's client leaves behind is taken for the test's. It prints one line of JSON: inputs by kind and by call, answers by
+status, and what should not have been answered. Each kind has its share of the inputs, and all of them end when the time is over.
 """
 
 import asyncio
