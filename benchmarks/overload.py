@@ -1,13 +1,13 @@
 """Five times what the broker can do, for two minutes.
 
-First the capacity is found: closed loop, every job submitted, granted, completed and settled durably. Then, on the same broker, requests of `BATCH` jobs fall due at a fixed
-rate, `--times` the capacity, whatever became of those before (open loop). A request that cannot be written within `GIVE_UP_S` was not sent; one that the broker refuses as
-busy is sent again as the client library does it: after the broker's delay with jitter, within the retry budget of its stream. All the while an agent completes what it is
-given, another one holds leases of jobs that go on, an administrator makes a call each `ADMIN_S`, and a million jobs of another type wait.
+First the capacity is found: closed loop, every job submitted, granted, completed and settled durably. Then, on the same broker, requests of `BATCH` jobs fall due at a
+fixed rate, `--times` the capacity, whatever became of those before (open loop). A request that cannot be written within `GIVE_UP_S` was not sent; one that the broker
+refuses as busy is sent again as the client library does it: after the broker's delay with jitter, within the retry budget of its stream. All the while an agent completes
+what it is given, another one holds leases of jobs that go on, an administrator makes a call each `ADMIN_S`, and a million jobs of another type wait.
 
 Told are: completed jobs per second over the capacity (goodput), what was offered, stored and refused, messages sent over messages due (amplification), times of the
-administrator's calls, leases and sessions that were lost, and the most memory that the broker had. Cases: no limit of depth, so that the intake refuses; and a depth limit,
-so that the type's limit does.
+administrator's calls, leases and sessions that were lost, and the most memory that the broker had. Cases: no limit of depth, so that the intake refuses; and a depth
+limit, so that the type's limit does.
 """
 
 import asyncio
@@ -126,16 +126,20 @@ async def flood(address: str, rate: float, seconds: float) -> dict[str, float]:
                     return
                 await asyncio.sleep(delay_s(to_seconds(failures[0].retry_after)))
 
+        under_way: set[asyncio.Task[None]] = set()
         began, due = time.monotonic(), 0
         while (passed := time.monotonic() - began) < seconds:
             for number in range(due, int(passed * rate / BATCH)):
                 due = number + 1
-                tasks.create_task(one(*pipes[number % STREAMS]))
+                task = tasks.create_task(one(*pipes[number % STREAMS]))
+                under_way.add(task)
+                task.add_done_callback(under_way.discard)
             await asyncio.sleep(0.005)
         over = time.monotonic() - began
-        await asyncio.wait([task for task in asyncio.all_tasks() if task is not asyncio.current_task() and task not in readers], timeout=5)
-        for reader in readers:
-            reader.cancel()
+        if under_way:
+            await asyncio.wait(under_way, timeout=5)
+        for task in [*readers, *under_way]:
+            task.cancel()
     return {"due": due, "seconds": over, **told}
 
 
