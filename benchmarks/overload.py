@@ -24,7 +24,7 @@ import grpc
 import uvloop
 from headrace_broker.store.embedded import EmbeddedPostgres
 from headrace_client import AdminClient, Client, JobFilter, State
-from headrace_client.retry import RetryBudget, delay_s
+from headrace_client.retry import RetryBudget, pause_s
 from headrace_proto.v1 import agents_pb2, jobs_pb2, types_pb2
 from headrace_proto.wire import to_seconds
 
@@ -124,7 +124,7 @@ async def flood(address: str, rate: float, seconds: float) -> dict[str, float]:
                     return
                 if not budget.refused():
                     return
-                await asyncio.sleep(delay_s(to_seconds(failures[0].retry_after)))
+                await asyncio.sleep(pause_s(to_seconds(failures[0].retry_after)))
 
         under_way: set[asyncio.Task[None]] = set()
         began, due = time.monotonic(), 0

@@ -18,7 +18,7 @@ from headrace_client.credentials import Pairs, Token, refuse_plaintext
 from headrace_client.encode import build, duration, new_payload
 from headrace_client.errors import Busy, InvalidRequest, NotFound, QuotaExceeded, ResultUnknown, Unavailable, connect_problem, from_rpc, left_nothing, never_sent
 from headrace_client.models import JobResult
-from headrace_client.retry import RetryBudget, delay_s
+from headrace_client.retry import RetryBudget, pause_s
 from headrace_client.tls import Tls
 
 T = TypeVar("T")
@@ -190,7 +190,7 @@ class Base:
                 if isinstance(error, QuotaExceeded):
                     pause = max(pause, error.retry_after_s)
                 elif isinstance(error, Busy):
-                    pause = max(pause, delay_s(error.retry_after_s))
+                    pause = max(pause, pause_s(error.retry_after_s))
                     again = self._budget.refused() and again
                 if not again or loop.time() + pause >= until:
                     if unknown and again and not isinstance(error, ResultUnknown):

@@ -18,7 +18,7 @@ from headrace_client.errors import Busy, HeadraceError, InvalidRequest, NotFound
 from headrace_client.graph import GraphCalls
 from headrace_client.lifecycle import PayloadVersion, Run, payload_version, run_of
 from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobFilter, JobPage, JobSpec, LogLine, Order, State, Submitted
-from headrace_client.retry import delay_s
+from headrace_client.retry import pause_s
 from headrace_client.submitter import Submitter, failure_error
 
 R = TypeVar("R", Job, Attempt, Event, Run)
@@ -83,7 +83,7 @@ class Client(GraphCalls):
             try:
                 return await self._stream().submit(spec, max(0.05, left))
             except (QueueFull, Busy) as error:
-                pause = delay_s(error.retry_after_s)
+                pause = pause_s(error.retry_after_s)
                 if left <= pause:
                     raise
                 await asyncio.sleep(pause)
@@ -129,7 +129,7 @@ class Client(GraphCalls):
     async def _submit_batch(self, specs: list[Spec | InvalidRequest], *, wait_for_room: bool) -> list[Submitted | HeadraceError]:
         results = await self._try_batch(specs)
         while wait_for_room and (full := [index for index, result in enumerate(results) if isinstance(result, QueueFull | Busy)]):
-            await asyncio.sleep(delay_s(max(result.retry_after_s for result in results if isinstance(result, QueueFull | Busy))))
+            await asyncio.sleep(pause_s(max(result.retry_after_s for result in results if isinstance(result, QueueFull | Busy))))
             for index, result in zip(full, await self._try_batch([specs[index] for index in full]), strict=True):
                 results[index] = result
         return results

@@ -29,6 +29,6 @@ class RetryBudget:
         return self._tokens > TOKENS / 2
 
 
-def delay_s(retry_after_s: float) -> float:
+def pause_s(retry_after_s: float) -> float:
     """When to ask again that was told to come back after so many seconds: not sooner, and not all at once."""
     return retry_after_s * (1 + JITTER * random.random())

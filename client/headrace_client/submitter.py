@@ -25,7 +25,7 @@ from headrace_client.credentials import Metadata, Pairs
 from headrace_client.encode import Spec, payload_of, put
 from headrace_client.errors import Busy, HeadraceError, ResultUnknown, Unavailable, from_rpc, left_nothing, make, never_sent
 from headrace_client.models import Submitted
-from headrace_client.retry import RetryBudget, delay_s
+from headrace_client.retry import RetryBudget, pause_s
 
 MAX_JOBS = 1000  # of one message
 MAX_BYTES = 2 * 1024 * 1024
@@ -302,7 +302,7 @@ class Submitter:
 
     def _rest(self, batch: "list[_Waiting | _Many]", error: HeadraceError) -> None:
         """A broker has too much to do, and stored none of these: they are sent again after a while, to another broker if there is one, or their callers are told."""
-        loop, pause = asyncio.get_running_loop(), delay_s(error.retry_after_s if isinstance(error, Busy) else 0.0)
+        loop, pause = asyncio.get_running_loop(), pause_s(error.retry_after_s if isinstance(error, Busy) else 0.0)
         again, latest = self._budget.refused(), loop.time() + pause + LAST_TRY_S
         resting = [waiting for waiting in batch if again and waiting.deadline >= latest]
         for waiting in batch:

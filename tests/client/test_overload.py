@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from headrace_client import AdminClient, Busy, Client, JobSpec, QueueFull, Submitted, Unavailable
-from headrace_client.retry import JITTER, RATIO, TOKENS, RetryBudget, delay_s
+from headrace_client.retry import JITTER, RATIO, TOKENS, RetryBudget, pause_s
 from headrace_proto.v1 import jobs_pb2
 from headrace_proto.wire import to_duration
 
@@ -40,7 +40,7 @@ def test_the_budget_is_that_of_grpc() -> None:
 
 
 def test_nobody_comes_back_sooner_than_told_nor_all_at_once() -> None:
-    delays = [delay_s(2.0) for _ in range(1000)]
+    delays = [pause_s(2.0) for _ in range(1000)]
     assert min(delays) >= 2.0 and max(delays) <= 2.0 * (1 + JITTER) and max(delays) - min(delays) > 0.5
 
 
@@ -188,7 +188,7 @@ async def refusing(reason: str, text: str = "too much to do") -> AsyncIterator[t
 
 @pytest.mark.parametrize(("reason", "text"), [("BUSY", "too much to do"), ("", "Too many pending requests for this server")], ids=["the broker", "its gRPC server"])
 async def test_unary_calls_share_the_budget(reason: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("headrace_client.base.delay_s", lambda _: 0.001)
+    monkeypatch.setattr("headrace_client.base.pause_s", lambda _: 0.001)
     monkeypatch.setattr("headrace_client.base.backoff_s", lambda _: 0.001)
     async with refusing(reason, text) as (address, handler), AdminClient(address, timeout_s=20) as admin:
         for _ in range(CALLS):

@@ -23,7 +23,7 @@ from tests.support.fuzz_drive import SHARES
 from tests.support.processes import ROOT, BrokerProcess, start_broker, until
 
 INPUTS = int(os.environ.get("HEADRACE_FUZZ_N", "3000"))
-SECONDS = float(os.environ.get("HEADRACE_FUZZ_S", "7"))
+SECONDS = float(os.environ.get("HEADRACE_FUZZ_S", "5"))
 SEED = int(os.environ.get("HEADRACE_SEED", "1"))
 NO_END = 10**9
 LEFT_TASKS = 40
@@ -51,7 +51,7 @@ async def test_no_input_is_answered_by_an_internal_error(broker: BrokerProcess) 
     grown = _rss_mb(broker.pid) - memory
     print(f"\nseed {SEED}, {sum(sent.values())} inputs: {', '.join(f'{count} {kind}' for kind, count in sent.items())}; to {len(first['calls'])} calls")
     print(f"answers: {', '.join(f'{count} {code}' for code, count in sorted(codes.items(), key=lambda item: -item[1]))}; memory {grown:+.1f} MB after the first third")
-    text = broker.log.read_text()
+    text = broker.log.read_text(errors="replace")  # gRPC writes what it got, whatever it is
     wrong = [*first["wrong"], *second["wrong"]]
     assert not wrong, f"{first['wrongs'] + second['wrongs']} of {sum(sent.values())}:\n" + "\n".join(wrong) + f"\n{text[-6000:]}"
     assert "Traceback" not in text and "never retrieved" not in text, text[-6000:]
@@ -77,7 +77,7 @@ async def _drive(broker: BrokerProcess, inputs: int, seconds: float, seed: int) 
         if process.returncode is None:
             process.kill()
             await process.wait()
-    assert process.returncode == 0, errors.decode()[-4000:] + broker.log.read_text()[-4000:]
+    assert process.returncode == 0, errors.decode()[-4000:] + broker.log.read_text(errors="replace")[-4000:]
     found: dict[str, Any] = json.loads(out)
     return found
 
