@@ -15,6 +15,8 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from headrace_broker.model.errors import InvalidField
+from headrace_broker.rpc.errors import trailing_metadata
 from headrace_client import Client
 from headrace_proto.v1 import agents_pb2
 from headrace_proto.v1.agents_pb2_grpc import AgentsStub
@@ -109,3 +111,9 @@ async def _still_works(broker: BrokerProcess) -> None:
         await call.write(agents_pb2.ConnectRequest(number=2, outcomes=[done]))
         assert (await client.wait(job_id, timeout_s=10)).result == b"1"
         call.cancel()
+
+
+def test_the_name_of_a_field_can_travel_in_a_header_whatever_a_caller_sent() -> None:
+    metadata = dict(trailing_metadata(InvalidField("labels[\x1b[31m\r\n\u00e9" + "x" * 5000, "no")))
+    name = metadata["headrace-field"]
+    assert isinstance(name, str) and name.startswith("labels[?[31m???xxx") and len(name) == 200
