@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -191,9 +192,10 @@ async def administer(address: str, seconds: float) -> dict[str, float]:
     times: list[float] = []
     async with Client(address, timeout_s=60) as client, AdminClient(address, timeout_s=60) as admin:
         job = (await client.list(types=[LATER], states=[State.WAITING], page_size=1)).jobs[0]
-        calls = [
-            lambda: client.count(), lambda: client.list(where=JobFilter(types=[LATER]), page_size=20), lambda: client.get(job.job_id),
-            lambda: admin.update([job.job_id], priority=len(times) % 5, reason="bench"), lambda: admin.list_types(), lambda: admin.list_agents(),
+        calls: list[Callable[[], Awaitable[object]]] = [
+            client.count, admin.list_types, admin.list_agents,
+            lambda: client.list(where=JobFilter(types=[LATER]), page_size=20), lambda: client.get(job.job_id),
+            lambda: admin.update([job.job_id], priority=len(times) % 5, reason="bench"),
         ]  # fmt: skip
         until, number = time.monotonic() + seconds, 0
         while time.monotonic() < until:

@@ -18,7 +18,7 @@ BLOCK = re.compile(r"(<!-- (?P<name>[a-z]+) -->\n)(?P<text>.*?)(<!-- end -->)", 
 NOT_MEASURED = "*Not measured yet.*\n"
 LONG = {"capacity", "caps", "depth", "graph", "overload", "pairs", "soak", "streams"}
 """Benchmarks whose cases share no figures, or that have one case only: a line for each figure. The others have a column for each case."""
-LINES = {"recovery", "search"}
+LINES = {"recovery", "rolling", "search"}
 """Those that have many cases: a line for each."""
 TITLES = {
     "jobs_per_s": "jobs/s",
@@ -86,6 +86,7 @@ TITLES = {
     "first_grant_s": "process start to first grant, s",
     "first_start_s": "first job started, s",
     "last_start_s": "last job started, s",
+    "pause_ms": "longest pause of handler starts, ms",
     "welcome_s": "first welcome, s",
     "grant_s": "first grant, s",
     "handler_s": "next handler start, s",

@@ -144,7 +144,7 @@ class Drive:
             self.tokens.append(answer.next_page_token)
 
     def _filter(self, method: Any) -> bytes:
-        made = GetMessageClass(method.input_type)()
+        made: Any = GetMessageClass(method.input_type)()
         made.filter.CopyFrom(self.fuzz.message(method.input_type.fields_by_name["filter"].message_type))
         if "page_size" in method.input_type.fields_by_name:
             made.page_size = self.fuzz.choice([1, 3, 50])
@@ -152,7 +152,7 @@ class Drive:
         return data
 
     def _page(self, method: Any) -> bytes:
-        made = GetMessageClass(method.input_type)()
+        made: Any = GetMessageClass(method.input_type)()
         fields = method.input_type.fields_by_name
         for name in fields:
             if name.endswith("job_id"):

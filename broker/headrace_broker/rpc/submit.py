@@ -366,13 +366,13 @@ class _Batch:
                     self._existing.append(index)
             except BrokerError as error:
                 self.refuse([index], error)
-        for places, error in self._refusals:
-            if isinstance(error, Busy | QueueFull):
-                metrics.submits_refused.labels(str(reason_of(error))).inc(len(places))
+        for places, refusal in self._refusals:
+            if isinstance(refusal, Busy | QueueFull):
+                metrics.submits_refused.labels(str(reason_of(refusal))).inc(len(places))
         if at_once and len(self._refusals) == 1 and len(self._refusals[0][0]) == len(self._job_ids):
             [failure] = _failures(range(1), self._refusals[0][1])
             return jobs_pb2.SubmitResults(refused=failure)
-        failures = [failure for places, error in self._refusals for failure in _failures(places, error)]
+        failures = [failure for places, refusal in self._refusals for failure in _failures(places, refusal)]
         return jobs_pb2.SubmitResults(job_ids=self._job_ids, existing=self._existing, failures=failures, replaced=self._replaced)
 
 
