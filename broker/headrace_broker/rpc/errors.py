@@ -78,7 +78,7 @@ def trailing_metadata(error: errors.BrokerError) -> tuple[tuple[str, str | bytes
 
 
 def _header(text: str) -> str:
-    """What of a text may stand in a header. A field's name may hold what a caller sent, such as a label; gRPC sends no other characters, and then not the answer either."""
+    """What of a text may stand in a header. A field's name may hold what a caller sent, such as a label; gRPC sends no other characters, nor the answer then."""
     return "".join(character if character.isascii() and character.isprintable() else "?" for character in text[:MAX_FIELD])
 
 
