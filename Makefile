@@ -59,7 +59,6 @@ chaos: export HEADRACE_SEED ?= $(shell date +%s)
 chaos: $(STAMP) ## Kill brokers, agents and submitters at random under load; cut and stall connections
 	$(BIN)/python -m pytest -q -s tests/chaos
 
-<<<<<<< HEAD
 fuzz: export HEADRACE_FUZZ_N = $(or $(N),100000)
 fuzz: export HEADRACE_FUZZ_S = 0
 fuzz: export HEADRACE_SEED = $(or $(SEED),$(shell date +%s))
@@ -67,9 +66,8 @@ fuzz: $(STAMP) ## Send a broker what nobody would send, N= inputs made from SEED
 	$(BIN)/python -m pytest -q -s tests/rpc/test_fuzz.py
 
 BENCHMARKS := flush capacity caps submit latency depth held streams overload recovery search graph peers
-=======
+
 BENCHMARKS := flush capacity caps submit latency depth held streams recovery rolling search graph peers
->>>>>>> main
 bench: $(STAMP) .venv-peers/.set-up $(NODE_PEERS) ## Measure everything (more than an hour), one after another, and write the tables of benchmarks/README.md
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; PYTHONPATH=. $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json; done
 	PYTHONPATH=. $(BIN)/python benchmarks/report.py
