@@ -61,6 +61,17 @@ async def test_beside_a_full_intake_outcomes_heartbeats_and_changes_are_decided_
     assert not agent.beats and agent.out.proven_no == 7
 
 
+@pytest.mark.parametrize("room", [0, 10])
+async def test_what_agents_can_do_now_goes_before_what_would_only_be_stored(machine: Machine, room: int) -> None:
+    agent = await join(machine)
+    await submit(machine, 3000)
+    fill(machine, owner_module.MAX_PENDING_JOBS // 2, chunk=500)
+    waiting = machine.owner.counted[machine.type.type_id, State.WAITING, 0]
+    [granted] = await grants(machine, agent, room=room)
+    stored = machine.owner.counted[machine.type.type_id, State.WAITING, 0] - waiting + len(granted)
+    assert (len(granted), stored) == (room, 500 if room else 1000)
+
+
 # Over gRPC ---------------------------------------------------------------------------------------------------------------------------------------
 
 

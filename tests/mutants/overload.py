@@ -15,6 +15,14 @@ FIRE = "tests/fire/test_overload.py"
 CLIENT = "tests/client/test_overload.py"
 
 MUTANTS = (
+    Mutant("what is only stored goes first", OWNER, "most //= 2  #", "pass  #", f"{FIRE} -k only_be_stored"),
+    Mutant(
+        "submits are held back for agents that have no room",
+        "broker/headrace_broker/shards/dispatcher.py",
+        "session.room > 0 and not by_id",
+        "not by_id",
+        f"{FIRE} -k only_be_stored",
+    ),
     Mutant("changes have no lane of their own", OWNER, "most = max(MAX_ROWS, round_.batch.rows() + CHANGE_ROWS)", "most = MAX_ROWS", f"{FIRE} -k beside_a_full_intake"),
     Mutant("large submissions are never taken", OWNER, "if self._pending_jobs and (self", "if (self", f"{FIRE} -k comes_alone"),
     Mutant("there is always room to wait in", ADMISSION, "if lobby.full or self._request is None:", "if self._request is None:", f"{FIRE} -k understands_it"),

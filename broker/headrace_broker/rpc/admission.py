@@ -11,10 +11,11 @@ from typing import Protocol
 
 from headrace_broker.model.errors import Busy
 
-PATIENCE_S = 2.0
+PATIENCE_S = 1.0
 LOOK_S = 0.02
 MAX_REQUESTS = 500
-MAX_BYTES = 32 * 1024 * 1024
+MAX_BYTES = 8 * 1024 * 1024
+"""On the wire; in memory a request takes about three times as much."""
 MAX_CALLS = 2000
 RETRY_S = 0.5
 """When to try again that was refused for want of room: as long as the owner needs for about what it may have in hand."""

@@ -384,7 +384,10 @@ class Owner:
     def _take_submissions(self, round_: Round) -> None:
         batch = round_.batch
         self.numbering.begin(self.rounds)
-        while self._submissions and len(batch.job_id) < MAX_ROWS // 2:
+        most = MAX_ROWS // 2
+        if self._pending_jobs >= MAX_PENDING_JOBS // 2 and dispatcher.behind(self):
+            most //= 2  # under a load that lasts, what can be done now goes before what would only be stored
+        while self._submissions and len(batch.job_id) < most:
             submission = self._submissions.pop()
             self.depth.release(submission.reserved)
             first = len(batch.job_id)
