@@ -2,6 +2,7 @@
 
 from tests.mutants.mutant import Mutant
 
+DISPATCHER = "broker/headrace_broker/shards/dispatcher.py"
 OWNER = "broker/headrace_broker/shards/owner.py"
 DEPTH = "broker/headrace_broker/shards/depth.py"
 ADMISSION = "broker/headrace_broker/rpc/admission.py"

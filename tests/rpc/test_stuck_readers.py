@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import httpx
+import pytest
 from google.protobuf.message import Message
 from headrace_client import Client, JobSpec
 from headrace_proto.v1 import agents_pb2, jobs_pb2, logs_pb2, types_pb2
@@ -15,7 +16,7 @@ from headrace_proto.v1.agents_pb2_grpc import AgentsStub
 from headrace_proto.v1.jobs_pb2_grpc import JobsStub
 from headrace_proto.v1.logs_pb2_grpc import LogsStub
 
-from tests.support.processes import BrokerProcess, until
+from tests.support.processes import BrokerProcess, start_broker, until
 
 OF_EACH = 12  # streams of each kind
 JOBS = 2000
@@ -23,6 +24,14 @@ ROUNDS = 4
 LARGE = b'"' + b"x" * 4000 + b'"'
 GROWTH_MB = 24
 """More memory after all rounds than after the first, in which everything is used for the first time. What one round keeps while it lasts is several times that."""
+
+
+@pytest.fixture
+async def broker(database: str, directory: Path, stack: AsyncExitStack) -> BrokerProcess:
+    """Keeps no payloads of waiting jobs, so that what it keeps is the streams'."""
+    process = await start_broker(directory, "--cache-bytes", "0", database=database)
+    stack.push_async_callback(process.kill)
+    return process
 
 
 async def _gauges(broker: BrokerProcess) -> dict[str, float]:
@@ -45,7 +54,7 @@ async def _write(call: Any, *messages: Message) -> None:
         pass
 
 
-async def _round(broker: BrokerProcess, client: Client, stack: AsyncExitStack) -> None:
+async def _round(broker: BrokerProcess, client: Client) -> None:
     """Streams of all kinds whose answers nobody reads; work goes on meanwhile, and then they are given up, some by a word and some with their connections."""
     async with AsyncExitStack() as exits:
         channels = [await exits.enter_async_context(grpc.aio.insecure_channel(broker.address, options=[("grpc.use_local_subchannel_pool", 1)])) for _ in range(3)]
@@ -75,7 +84,7 @@ async def _round(broker: BrokerProcess, client: Client, stack: AsyncExitStack) -
     await client.count()
 
 
-async def test_streams_that_nobody_reads_or_that_are_given_up_leave_nothing_behind(broker: BrokerProcess, client: Client, stack: AsyncExitStack) -> None:
+async def test_streams_that_nobody_reads_or_that_are_given_up_leave_nothing_behind(broker: BrokerProcess, client: Client) -> None:
     await client.submit("first", 1)  # the client's own stream stays
     before = await _gauges(broker)
 
@@ -86,11 +95,11 @@ async def test_streams_that_nobody_reads_or_that_are_given_up_leave_nothing_behi
         now = await _gauges(broker)
         return now["headrace_sessions"] == 0 and now["headrace_tasks"] <= before["headrace_tasks"] + 2
 
-    await _round(broker, client, stack)
+    await _round(broker, client)
     await until(gone, what=f"the end of what the first round left of {before}")
     memory = _rss_mb(broker.pid)
     for _ in range(ROUNDS - 1):
-        await _round(broker, client, stack)
+        await _round(broker, client)
     await until(gone, what=f"the end of what they left of {before}")
     assert _rss_mb(broker.pid) - memory < GROWTH_MB
     assert "Traceback" not in broker.log.read_text()
