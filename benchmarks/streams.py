@@ -23,7 +23,7 @@ from headrace_client.channel import backoff_s
 from headrace_proto.v1 import agents_pb2
 
 from benchmarks import support
-from benchmarks.stream import Stream
+from benchmarks.stream import Stream, channel
 
 OPENING = 32
 BEAT_S = 5.0
@@ -49,9 +49,13 @@ class Idle(Stream):
         except (grpc.aio.AioRpcError, EOFError):
             self.broken = True
 
+    def connect_over(self, connection: Any) -> None:
+        """The next stream goes over this connection."""
+        self._channel = connection
+
     async def come_back(self) -> None:
-        """Opens the stream anew, over a new connection, as an agent does."""
-        self._channel, failures = None, 0
+        """Opens the stream anew, as an agent does."""
+        failures = 0
         while True:
             failures += 1
             await asyncio.sleep(backoff_s(failures))
@@ -74,9 +78,10 @@ class Idle(Stream):
             self.broken = True
 
 
-async def drive(address: str, count: int) -> None:
+async def drive(address: str, count: int, per_connection: int) -> None:
     """Opens so many streams, says so, keeps them alive until it hears a line, tells what became of them, drops them all, and says when all are back, until input ends."""
     streams = [Idle(address, ["bench.idle"], name=f"idle-{number}") for number in range(count)]
+    _spread(address, streams, per_connection)
     opening = asyncio.Semaphore(OPENING)
     loop = asyncio.get_running_loop()
     over = loop.run_in_executor(None, sys.stdin.readline)
@@ -98,10 +103,19 @@ async def drive(address: str, count: int) -> None:
         for task in hearing:
             task.cancel()
         await asyncio.gather(*(stream.close() for stream in streams))
+        _spread(address, streams, per_connection)
         began = time.monotonic()
         await asyncio.gather(*(stream.come_back() for stream in streams))
         print(json.dumps({"back": time.monotonic() - began}), flush=True)
         await loop.run_in_executor(None, sys.stdin.read)
+
+
+def _spread(address: str, streams: list[Idle], per_connection: int) -> None:
+    """Gives the streams new connections."""
+    for number in range(0, len(streams), per_connection):
+        connection = channel(address)
+        for stream in streams[number : number + per_connection]:
+            stream.connect_over(connection)
 
 
 async def _beat(streams: list[Idle]) -> None:
@@ -188,10 +202,11 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=10_000)
     parser.add_argument("--drivers", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--per-connection", type=int, default=1, metavar="N", help="of a driver: streams over one connection")
     parser.add_argument("--drive", metavar="ADDRESS", help="be a driver")
     arguments = parser.parse_args()
     if arguments.drive:
-        uvloop.run(drive(arguments.drive, arguments.streams))
+        uvloop.run(drive(arguments.drive, arguments.streams, arguments.per_connection))
         return
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < arguments.streams + 500:
