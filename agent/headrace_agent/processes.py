@@ -1,7 +1,7 @@
 """Handlers in processes of their own: killable one by one, with a memory cap. Workers are spawned, never forked, and used again; one that is killed or dies is replaced.
 
-A worker ends by itself when its agent dies: its end of the pipe closes. It leads a session of its own, so what its handler has started ends with it, when it is killed, dies,
-or is not needed any more; only who leaves the process group, as a daemon does, escapes.
+A worker ends by itself when its agent dies: its end of the pipe closes. It leads a session of its own, so what its handler has started ends with it, when it is killed,
+dies, or is not needed any more; only who leaves the process group, as a daemon does, escapes.
 """
 
 import contextlib

@@ -29,7 +29,7 @@ def fork_and(directory: str) -> None:
 
 
 def _run(worker: WorkerProcess, directory: Path) -> None:
-    job = Job((1, 1), f'"{directory}"'.encode(), Terms("fork", 0, 60.0, 1))
+    job = Job((1, 1), f'"{directory}"'.encode(), Terms("fork", 0, 60.0, 1, 100, 100_000))
     nothing: Any = None
     worker.run(fork_and, (False, True), job, nothing, nothing)
 

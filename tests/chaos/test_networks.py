@@ -1,4 +1,4 @@
-"""Networks that drop packets without telling anybody, in one direction or both: between agent and broker, client and broker, broker and Postgres; and lines that delay and reorder.
+"""Networks that drop packets without telling anybody, in one direction or both: between agent and broker, client and broker, broker and Postgres; and lines that delay.
 
 Each is a network namespace with a link to this machine, whose packets go to an address that nobody has: connections stay half open, and only silence tells.
 """
@@ -112,7 +112,7 @@ def postgres(space: Namespace, directory: Path) -> Iterator[tuple[Server, Link]]
 async def test_a_broker_behind_a_network_that_drops(
     way: str, standby: bool, space: Namespace, postgres: tuple[Server, Link], directory: Path, stack: AsyncExitStack, record_property: Record
 ) -> None:
-    """Its link to Postgres drops; clients and agents reach it by another one. A standby takes over; without one, the broker says so until the network heals, and goes on."""
+    """Its link to Postgres drops; clients and agents reach it by another one. A standby takes over; without one, the broker says so until it heals."""
     made, database_link = postgres
     clients_link = space.link()
     dsn = f"postgresql://headrace@{database_link.here}:5432/headrace"

@@ -1,6 +1,6 @@
 """Handlers that kill their agent, block it, do not listen, take all memory, flood, or fork: each harms itself at most, as docs/agents.md says."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -16,11 +16,11 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
 
 
 @pytest.fixture
-async def rogue(broker: BrokerProcess, directory: Path, stack: AsyncExitStack) -> AsyncIterator[Process]:
+async def rogue(broker: BrokerProcess, directory: Path, stack: AsyncExitStack) -> Process:
     """An agent of such handlers."""
     process = await start_agent(directory, broker.address, "--slots", "30", agent="tests.support.rogues:agent", name="rogue")
     stack.push_async_callback(process.kill)
-    yield process
+    return process
 
 
 async def _running(directory: Path, *jobs: Submitted) -> None:
@@ -83,7 +83,7 @@ async def test_blocked_loops_leaks_and_floods_harm_only_themselves(client: Clien
     assert "MemoryError" in str(ended[leak.job_id].error)
     for job in (output, log, block, *innocent):
         assert (ended[job.job_id].state, ended[job.job_id].lease_epoch, ended[job.job_id].losses) == (State.COMPLETED, 1, 0)
-    lines = [line async for line in client.iter_logs(log.job_id)]
+    lines = [line async for line in client.logs(log.job_id)]
     assert len(lines) <= LINE_LIMIT + 1
     assert "a handler blocks the event loop" in rogue.log.read_text()[-100_000_000:]
     assert rogue.process.returncode is None
