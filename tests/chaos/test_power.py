@@ -8,7 +8,7 @@ must be missing: else this test would show nothing.
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
@@ -76,7 +76,7 @@ def test_a_power_cut(synced: bool, directory: Path, record_property: Callable[[s
             assert lost, "nothing was lost although nothing was synced: this way of cutting the power shows nothing"
 
 
-def _unmounted(disk: PowerDisk) -> Callable[[], object]:
+def _unmounted(disk: PowerDisk) -> Callable[[], Awaitable[bool]]:
     async def check() -> bool:
         try:
             disk.unmount()

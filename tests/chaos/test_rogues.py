@@ -1,6 +1,6 @@
 """Handlers that kill their agent, block it, do not listen, take all memory, flood, or fork: each harms itself at most, as docs/agents.md says."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -108,14 +108,14 @@ async def test_what_a_handler_has_started_ends_with_its_process(client: Client, 
     await agree(client, database)
 
 
-def _there(path: Path) -> Callable[[], object]:
+def _there(path: Path) -> Callable[[], Awaitable[bool]]:
     async def check() -> bool:
         return path.exists() and bool(path.read_text())
 
     return check
 
 
-def _gone(path: Path) -> Callable[[], object]:
+def _gone(path: Path) -> Callable[[], Awaitable[bool]]:
     async def check() -> bool:
         return not alive(int(path.read_text()))
 

@@ -43,18 +43,19 @@ mtype = { standby, opened, marked, reading, serving, sent, unknown };      /* wh
 
 /* The database. */
 mtype ev[MAXSEQ + 2];
-byte n;                         /* events of the job */
+byte n; /* events of the job */
 byte lives, owner;              /* lives opened so far; whose the shard is, 0: nobody's yet */
 bool dead[LIVES + 1], conn[LIVES + 1], lock[LIVES + 1];      /* conn: the backend runs; lock: it holds the life's lock */
 byte fplace[LIVES + 1];         /* a flush that the backend has got and not executed; 0: none */
 mtype fkind[LIVES + 1];
 bool landed[LIVES + 1];         /* the row of the life's newest flush is there */
-byte door;                      /* place of a completion that somebody has not committed; 0: none */
+byte door; /* place of a completion that somebody has not committed; 0: none */
 byte aborts, doors, requeues;
 
 /* Brokers 1 and 2: memory is a prefix of the events. */
 mtype st[3], reply[3], mst[3], pkind[3];
 byte life[3], from[3], before[3];      /* its life; whose shard it takes; its own dead life whose flush it asks about */
+bool answer[3]; /* whether that flush is there */
 byte mlen[3], pplace[3], pagent[3], hold[3];
 byte proof[3], olease[3];              /* what is left of the newest proof of ownership; of the lease, by the owner's clock */
 
@@ -69,7 +70,7 @@ byte kept[3], sentout[3];              /* outcome that is not acknowledged; the 
 #define DROP(b)      pplace[b] = 0; pagent[b] = 0; pkind[b] = none; reply[b] = none
 
 inline store(place, kind) {            /* an event becomes durable */
-  assert(place == n + 1);                                                         /* no gap, no second successor */
+  assert(place == n + 1); /* no gap, no second successor */
   assert(n == 0 || (ev[n] != completed && ev[n] != aborted) || kind == requeued); /* settled stays settled */
   assert(kind != lost || ev[n] == granted);
   assert(kind != completed || ev[n] == granted || ev[n] == lost);                 /* never by a stale lease */
@@ -84,7 +85,7 @@ inline send(b, kind, agent) {
   if :: conn[life[b]] -> fplace[life[b]] = pplace[b]; fkind[life[b]] = kind :: else fi
 }
 inline acknowledge(a) { sentout[a] = kept[a]; kept[a] = 0 }
-inline settle(b) {                     /* the flush is durable: memory follows, and whoever waits is told */
+inline settle(b) { /* the flush is durable: memory follows, and whoever waits is told */
   tell(pplace[b], pkind[b]);
   mlen[b] = pplace[b]; mst[b] = pkind[b];
   if
@@ -94,7 +95,10 @@ inline settle(b) {                     /* the flush is durable: memory follows, 
   fi;
   DROP(b); st[b] = serving; IS_PREFIX(b); KNOWS_ALL(b)
 }
-inline forget(b) { DROP(b); mlen[b] = 0; mst[b] = none; hold[b] = 0; st[b] = standby; life[b] = 0; before[b] = 0; from[b] = 0 }
+inline forget(b) {
+  if :: life[b] != 0 -> lock[life[b]] = false :: else fi;
+  DROP(b); mlen[b] = 0; mst[b] = none; hold[b] = 0; st[b] = standby; life[b] = 0; before[b] = 0; from[b] = 0
+}
 
 proctype Broker(byte b) {
   byte a, k;
@@ -103,22 +107,15 @@ proctype Broker(byte b) {
   :: atomic { (st[b] == standby || st[b] == unknown) && lives < LIVES && (owner == 0 || !lock[owner]) ->
        lives++; from[b] = owner;
        if :: st[b] == unknown -> before[b] = life[b]; from[b] = life[b] :: else -> before[b] = 0 fi;
-       life[b] = lives; conn[lives] = true; lock[lives] = true; st[b] = opened }
-#ifndef TAKE_BEFORE_DEAD
 #ifdef ASK_BEFORE_DEAD
-  :: atomic { st[b] == opened && before[b] != 0 ->
-       if
-       :: owner != before[b] || lock[before[b]] -> forget(b)
-       :: else -> if :: landed[before[b]] -> settle(b) :: else -> DROP(b); st[b] = serving; IS_PREFIX(b) fi;
-                  dead[before[b]] = true; owner = life[b]; before[b] = 0; from[b] = 0; KNOWS_ALL(b)
-       fi }
-  :: atomic { st[b] == opened && before[b] == 0 && (from[b] == 0 || !lock[from[b]]) -> if :: from[b] != 0 -> dead[from[b]] = true :: else fi; st[b] = marked }
-#else
-  :: atomic { st[b] == opened && (from[b] == 0 || !lock[from[b]]) -> if :: from[b] != 0 -> dead[from[b]] = true :: else fi; st[b] = marked }
+       answer[b] = landed[before[b]];
 #endif
-#else
-  :: atomic { st[b] == opened -> st[b] = marked }
+       life[b] = lives; conn[lives] = true; lock[lives] = true; st[b] = opened }
+  :: atomic { st[b] == opened && (from[b] == 0 || !lock[from[b]]) -> st[b] = marked;
+#ifndef TAKE_BEFORE_DEAD
+       if :: from[b] != 0 -> dead[from[b]] = true :: else fi
 #endif
+     }
   :: atomic { st[b] == marked ->
        if :: owner == from[b] -> owner = life[b]; st[b] = reading :: else -> forget(b) fi }      /* another one was faster: fenced */
   :: atomic { st[b] == reading ->
@@ -135,14 +132,25 @@ proctype Broker(byte b) {
             if :: n > 0 && ev[n] == requeued -> mlen[b] = n - 1; mst[b] = ev[n - 1] :: else fi;
 #endif
             IS_PREFIX(b)
-       :: before[b] != 0 && landed[before[b]] -> settle(b)
-       :: before[b] != 0 && !landed[before[b]] -> DROP(b); st[b] = serving
-       fi;
-#ifdef TAKE_BEFORE_DEAD
-       if :: from[b] != 0 -> dead[from[b]] = true :: else fi;
+       :: else -> /* memory is as it was, but for the flush that nobody knew of */
+#ifndef ASK_BEFORE_DEAD
+            answer[b] = landed[before[b]];
 #endif
-       before[b] = 0; from[b] = 0; KNOWS_ALL(b) }
+            if :: answer[b] -> settle(b) :: else -> DROP(b); st[b] = serving fi;
+            answer[b] = false
+       fi;
+#ifndef TAKE_BEFORE_DEAD
+       from[b] = 0;
+#endif
+       before[b] = 0; KNOWS_ALL(b) }
+#ifdef TAKE_BEFORE_DEAD
+  :: atomic { st[b] == serving && from[b] != 0 -> dead[from[b]] = true; from[b] = 0 }
+#endif
+  /* The new connection is lost too. */
   :: atomic { (st[b] == opened || st[b] == marked || st[b] == reading) && !conn[life[b]] && before[b] == 0 -> forget(b) }
+  :: atomic { (st[b] == opened || st[b] == marked || st[b] == reading) && !conn[life[b]] && before[b] != 0 && lives < LIVES ->
+       if :: st[b] == reading -> from[b] = life[b] :: else fi;
+       lives++; life[b] = lives; conn[lives] = true; lock[lives] = true; st[b] = opened }
 
   /* Deciding. */
   :: atomic { st[b] == serving && mlen[b] < MAXSEQ - 1 && (mst[b] == none || mst[b] == lost || (mst[b] == requeued
@@ -188,12 +196,12 @@ proctype Broker(byte b) {
        fi; a = 0; k = 0 }
 
   /* The answer to a flush. */
-  :: atomic { st[b] == sent && reply[b] == stored -> proof[b] = L; settle(b) }
-  :: atomic { st[b] == sent && reply[b] == taken -> forget(b) }                                             /* somebody else wrote: read the ledger again, in a new life */
-  :: atomic { st[b] == sent && reply[b] == blocked -> DROP(b); st[b] = serving }                              /* nothing was stored: decide anew */
+  :: atomic { st[b] == sent && reply[b] == stored -> settle(b) }
+  :: atomic { st[b] == sent && reply[b] == taken -> forget(b) } /* somebody else wrote: read the ledger again, in a new life */
+  :: atomic { st[b] == sent && reply[b] == blocked -> DROP(b); st[b] = serving } /* nothing was stored: decide anew */
   :: atomic { st[b] == sent && reply[b] == fenced -> forget(b) }
   :: atomic { st[b] == sent && (reply[b] == none || reply[b] == stored) -> reply[b] = none; st[b] = unknown }   /* the answer is lost, the flush may be or come */
-  :: atomic { st[b] == unknown && owner != life[b] -> forget(b) }                                            /* fenced meanwhile: those who wait are told that it is unknown */
+  :: atomic { st[b] == unknown && owner != life[b] -> forget(b) } /* fenced meanwhile: those who wait are told that it is unknown */
   od
 }
 
@@ -216,13 +224,13 @@ proctype Backend(byte l) {
 #ifndef NO_KEY
             :: fplace[l] <= n -> reply[b] = taken
 #endif
-            :: else -> store(fplace[l], fkind[l]); landed[l] = true; reply[b] = stored
+            :: else -> store(fplace[l], fkind[l]); landed[l] = true; reply[b] = stored; if :: st[b] == sent -> proof[b] = L :: else fi     /* each flush is a proof too */
             fi
        fi;
        fplace[l] = 0; fkind[l] = none;
        if :: b == 0 || st[b] != sent -> reply[b] = none :: else fi; b = 0 }
   :: atomic { conn[l] && lives < LIVES -> conn[l] = false; lock[l] = false; fplace[l] = 0; fkind[l] = none }     /* it ends: died, terminated, the server restarted */
-  :: atomic { conn[l] && lock[l] && lives < LIVES -> lock[l] = false }                                         /* the lock goes, the backend lives on: only the fence is left */
+  :: atomic { conn[l] && lock[l] && lives < LIVES -> lock[l] = false } /* the lock goes, the backend lives on: only the fence is left */
   od
 }
 
@@ -240,8 +248,8 @@ proctype Agent(byte a) {
             aplace[b] = 0; aagent[b] = 0; aleft[b] = 0; ONE_RUNS
        :: else
        fi; b = 0 }
-  :: atomic { has[a] != 0 -> kept[a] = has[a]; has[a] = 0; left[a] = 0 }                     /* done: the outcome is kept until somebody acknowledges it */
-  :: atomic { has[a] != 0 -> has[a] = 0; left[a] = 0 }                                      /* crashed */
+  :: atomic { has[a] != 0 -> kept[a] = has[a]; has[a] = 0; left[a] = 0 } /* done: the outcome is kept until somebody acknowledges it */
+  :: atomic { has[a] != 0 -> has[a] = 0; left[a] = 0 } /* crashed */
   od
 }
 
@@ -252,11 +260,11 @@ proctype Door() {
 #ifdef DOOR_NO_CHECK
        doors++; store(n + 1, completed)
 #else
-       if :: ev[n] == granted -> doors++; door = n + 1 :: else fi                        /* or it raises */
+       if :: ev[n] == granted -> doors++; door = n + 1 :: else fi /* or it raises */
 #endif
      }
   :: atomic { door != 0 -> store(door, completed); door = 0 }
-  :: atomic { door != 0 -> door = 0 }                                                   /* rolled back */
+  :: atomic { door != 0 -> door = 0 } /* rolled back */
   od
 }
 
