@@ -6,11 +6,12 @@ as docs/schedules.md and docs/lifecycle.md say; the clocks of brokers and agents
 
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
+from datetime import datetime
 from pathlib import Path
 
 import asyncpg
 import pytest
-from headrace_client import AdminClient, Client, JobSpec, ScheduleSpec, State
+from headrace_client import AdminClient, Client, ScheduleSpec, State
 
 from tests.support.processes import BrokerProcess, start_agent, start_broker, until
 from tests.support.scene import Scene
@@ -61,7 +62,7 @@ async def test_a_step_of_an_hour(
     await admin.put_schedule("often", ScheduleSpec("echo", interval_s=2, missed="once"), reason="test")
     await _fired(con, 2)
     before = await _newest(con)
-    later = (await client.submit_many([JobSpec("echo", 2, delay_s=HOUR_S / 2)]))[0].job_id
+    later = (await client.submit("echo", 2, delay_s=HOUR_S / 2)).job_id
 
     clock.step(step_s)
     passing = (await client.submit("thread", LEASES_S)).job_id  # takes longer than two leases
@@ -113,7 +114,7 @@ async def _started(directory: Path, job_id: int) -> None:
     await until(check, what="the start of a handler")
 
 
-async def _ticks(con: "asyncpg.Connection[object]") -> list[object]:
+async def _ticks(con: "asyncpg.Connection[object]") -> list[datetime]:
     return [row["nominal_at"] for row in await con.fetch("select nominal_at from headrace.schedule_fire where outcome = 'fired' order by nominal_at")]
 
 
