@@ -17,7 +17,7 @@ from pathlib import Path
 MODEL = Path(__file__).with_name("protocol.pml")
 MEMORY_MB = 3000
 DEPTH = 3_000_000
-WHOLE = ({"LIVES": 2, "MAXSEQ": 3}, {"LIVES": 2, "MAXSEQ": 4, "ABORTS": 0, "DOORS": 0}, {"LIVES": 3, "MAXSEQ": 2})
+WHOLE = ({"LIVES": 2, "MAXSEQ": 3}, {"LIVES": 2, "MAXSEQ": 4, "ABORTS": 0, "DOORS": 0}, {"LIVES": 3, "MAXSEQ": 2, "ABORTS": 0, "DOORS": 0})
 """Bounds that are searched completely: one takeover with everything; a job that is lost twice; two takeovers."""
 VARIANTS = {
     "NO_FENCE": {"LIVES": 2, "MAXSEQ": 3},
@@ -63,7 +63,7 @@ def search(bounds: dict[str, int], variant: str = "") -> Search:
         said = subprocess.run(["./pan", f"-m{DEPTH}"], cwd=directory, capture_output=True, text=True, check=False).stdout
         seconds = time.monotonic() - began
     states = re.search(r"([\d.e+]+) states, stored", said)
-    error = re.search(r"pan:1: (.*)", said)
+    error = re.search(r"pan:1: (.*?) \(at depth", said)
     complete = "Search not completed" not in said and "max search depth too small" not in said and "errors: 0" in said
     return Search(int(float(states[1])) if states else 0, seconds, error[1] if error else "", complete)
 
