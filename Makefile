@@ -11,7 +11,7 @@ NODE_AXE := $(if $(HAS_NODE),tests/web/node_modules/.set-up)
 NODE_PEERS := $(if $(HAS_NODE),benchmarks/node/node_modules/.set-up)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up screenshots test test-fast mutants chaos model bench fill soak lint format types protos verify lock wheel clean
+.PHONY: help setup demo up screenshots test test-fast mutants chaos model fuzz bench fill soak lint format types protos verify lock wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -63,7 +63,13 @@ chaos: $(STAMP) ## Break processes, connections, networks, clocks, disks and the
 model: $(STAMP) ## Search all states of the ledger's protocol with Spin, whole and with each rule left out
 	$(BIN)/python -m tests.model.check
 
-BENCHMARKS := flush capacity caps submit latency depth held streams recovery search graph peers
+fuzz: export HEADRACE_FUZZ_N = $(or $(N),100000)
+fuzz: export HEADRACE_FUZZ_S = 0
+fuzz: export HEADRACE_SEED = $(or $(SEED),$(shell date +%s))
+fuzz: $(STAMP) ## Send a broker what nobody would send, N= inputs made from SEED=: messages, bytes, frames, filters, page tokens, log text
+	$(BIN)/python -m pytest -q -s tests/rpc/test_fuzz.py
+
+BENCHMARKS := flush capacity caps submit latency depth held streams overload recovery rolling search graph peers
 bench: $(STAMP) .venv-peers/.set-up $(NODE_PEERS) ## Measure everything (more than an hour), one after another, and write the tables of benchmarks/README.md
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; PYTHONPATH=. $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json; done
 	PYTHONPATH=. $(BIN)/python benchmarks/report.py

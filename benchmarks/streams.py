@@ -2,8 +2,9 @@
 
 The agents are bare gRPC streams in a few driver processes, which open them at most `OPENING` at a time each and spread their heartbeats evenly. Told are the time until
 all are connected, and then, over `--seconds`, the share of one core of the broker, of Postgres and of the drivers, the broker's resident memory with and without the
-streams, and how many streams broke and how often the broker was silent for more than `SILENT_S` (both must be 0). Beside it the same streams are opened to a gRPC service
-that does nothing (empty_service.py): what gRPC for Python takes itself.
+streams, and how many streams broke and how often the broker was silent for more than `SILENT_S` (both must be 0). At the end all streams and their connections are
+dropped at once, and come back as agents do, each after a pause with jitter that grows with its failures: how long until the last one is welcome, and the memory then.
+Beside it the same streams are opened to a gRPC service that does nothing (empty_service.py): what gRPC for Python takes itself.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from typing import Any
 import grpc
 import uvloop
 from headrace_broker.store.embedded import EmbeddedPostgres
+from headrace_client.channel import backoff_s
 from headrace_proto.v1 import agents_pb2
 
 from benchmarks import support
@@ -47,6 +49,19 @@ class Idle(Stream):
         except (grpc.aio.AioRpcError, EOFError):
             self.broken = True
 
+    async def come_back(self) -> None:
+        """Opens the stream anew, over a new connection, as an agent does."""
+        self._channel, failures = None, 0
+        while True:
+            failures += 1
+            await asyncio.sleep(backoff_s(failures))
+            try:
+                await self.open()
+            except (grpc.aio.AioRpcError, EOFError):
+                continue
+            self.heard_at, self.broken = 0.0, False
+            return
+
     async def beat(self) -> None:
         """One heartbeat."""
         if self.broken:
@@ -60,11 +75,11 @@ class Idle(Stream):
 
 
 async def drive(address: str, count: int) -> None:
-    """Opens so many streams, says so, keeps them alive until standard input ends, and tells what became of them."""
+    """Opens so many streams, says so, keeps them alive until it hears a line, tells what became of them, drops them all, and says when all are back, until input ends."""
     streams = [Idle(address, ["bench.idle"], name=f"idle-{number}") for number in range(count)]
     opening = asyncio.Semaphore(OPENING)
     loop = asyncio.get_running_loop()
-    over = loop.run_in_executor(None, sys.stdin.read)
+    over = loop.run_in_executor(None, sys.stdin.readline)
     async with asyncio.TaskGroup() as tasks:
 
         async def open_one(stream: Idle) -> asyncio.Task[None]:
@@ -82,6 +97,11 @@ async def drive(address: str, count: int) -> None:
         print(json.dumps({"broken": sum(stream.broken for stream in streams), "late": sum(stream.late for stream in streams)}), flush=True)
         for task in hearing:
             task.cancel()
+        await asyncio.gather(*(stream.close() for stream in streams))
+        began = time.monotonic()
+        await asyncio.gather(*(stream.come_back() for stream in streams))
+        print(json.dumps({"back": time.monotonic() - began}), flush=True)
+        await loop.run_in_executor(None, sys.stdin.read)
 
 
 async def _beat(streams: list[Idle]) -> None:
@@ -126,11 +146,14 @@ def _run(address: str, pid: int, streams: int, drivers: int, seconds: float) -> 
         time.sleep(seconds)
         used = cpu.used()
         rss = support.rss_mb(pid)
-        found = []
         for process in running:
             assert process.stdin is not None
-            process.stdin.close()
-            found.append(_line(process))
+            print("drop", file=process.stdin, flush=True)
+        began = time.monotonic()
+        found = [_line(process) for process in running]
+        for process in running:
+            _line(process)
+        back, rss_back = time.monotonic() - began, support.rss_mb(pid)
     finally:
         for process in running:
             process.kill()
@@ -138,7 +161,7 @@ def _run(address: str, pid: int, streams: int, drivers: int, seconds: float) -> 
     return {
         "connect_s": connected, "core_percent": used.pop("server") / seconds * 100, "drivers_core_percent": sum(used.values()) / seconds * 100,
         "rss_mb": rss, "rss_without_mb": base, "kb_per_stream": (rss - base) * 1e3 / streams,
-        "broken": sum(one["broken"] for one in found), "late_heartbeats": sum(one["late"] for one in found),
+        "back_s": back, "back_rss_mb": rss_back, "broken": sum(one["broken"] for one in found), "late_heartbeats": sum(one["late"] for one in found),
     }  # fmt: skip
 
 
