@@ -181,9 +181,8 @@ class Session:
 
     def _overtake(self) -> None:
         """This broker owns the queue, and its Hello names what is held now: what another one still assigns, from its buffers, is granted again: it must not start."""
-        for other in self._desk.sessions:
-            if other is not self:
-                other.overtaken = True
+        for session in self._desk.sessions:
+            session.overtaken = session is not self
 
     def _alone(self) -> bool:
         """Whether no session is up, and this is the first of those that wait."""
