@@ -192,7 +192,7 @@ async def settle(address: str, type_: str, slots: int, complete: bool) -> None:
 
 
 async def administer(address: str, seconds: float) -> dict[str, float]:
-    """One call after another, each `ADMIN_S` at most: counts, a page of waiting jobs, one job, a change of it, types, agents. Searches of the past have their own time."""
+    """A call each `ADMIN_S` at most: counts, a page of waiting jobs, one job, a change of it, types, agents. Searches of the past have a time of their own."""
     times: list[float] = []
     async with Client(address, timeout_s=60) as client, AdminClient(address, timeout_s=60) as admin:
         job = (await client.list(types=[LATER], states=[State.WAITING], page_size=1)).jobs[0]

@@ -98,8 +98,9 @@ class SubmitCalls:
     ) -> None:  # fmt: skip
         async def serve(request: jobs_pb2.SubmitStreamRequest) -> None:
             number, count, at_once = request.request_no, _count(request), request.refusal_at_once
-            owner = self._ownership.owner
+            owner: Owner | None = None
             try:
+                owner = self._ownership.owner
                 self._turn_away(request)
                 with self._lobby.patience(request) as patience:
                     batch = await self._queue_batch(owner, domain, request, caller, patience)
@@ -347,14 +348,14 @@ class _Batch:
         if stored.replaced:
             self._replaced.append(place)
 
-    async def told(self, owner: Owner, *, at_once: bool) -> jobs_pb2.SubmitResults:
-        """What became of each job, once that is decided. `at_once`: see SubmitStreamRequest.refusal_at_once."""
-        results = await self._results(owner.metrics, at_once=at_once)
-        if self.entries and owner.types.depth_limited:
+    async def told(self, owner: Owner | None, *, at_once: bool) -> jobs_pb2.SubmitResults:
+        """What became of each job, once that is decided; `owner` None: this broker owns no queue. `at_once`: see SubmitStreamRequest.refusal_at_once."""
+        results = await self._results(owner.metrics if owner is not None else None, at_once=at_once)
+        if owner is not None and self.entries and owner.types.depth_limited:
             results.pressure = owner.depth.pressure(self.entries)
         return results
 
-    async def _results(self, metrics: Metrics, *, at_once: bool) -> jobs_pb2.SubmitResults:
+    async def _results(self, metrics: Metrics | None, *, at_once: bool) -> jobs_pb2.SubmitResults:
         for places, ids in self.unkeyed:
             try:
                 found = await ids
@@ -374,7 +375,7 @@ class _Batch:
             except BrokerError as error:
                 self.refuse([index], error)
         for places, refusal in self._refusals:
-            if isinstance(refusal, Busy | QueueFull):
+            if metrics is not None and isinstance(refusal, Busy | QueueFull):
                 metrics.submits_refused.labels(str(reason_of(refusal))).inc(len(places))
         if at_once and len(self._refusals) == 1 and len(self._refusals[0][0]) == len(self._job_ids):
             [failure] = _failures(range(1), self._refusals[0][1])
