@@ -393,14 +393,8 @@ class Machine:
 
     def _updated(self, job: Job, update: Update) -> None:
         """An event for what is changed, but for a job that runs."""
-        wanted = replace(
-            job.amended, hold=update.hold if update.hold is not None else job.amended.hold,
-            priority=update.priority if update.priority is not None else job.amended.priority,
-            content_type="" if update.payload is not None else job.amended.content_type,
-        )  # fmt: skip
-        changed = wanted != job.amended or (update.payload is not None)
-        job.amended = wanted
-        if changed and job.state is not State.PROCESSING:
+        before, job.amended = job.amended, update.applied(job.amended, job.amended.labels or {}, 0.0)
+        if (job.amended != before or update.payload is not None) and job.state is not State.PROCESSING:
             job.seq, job.lost_epoch = job.seq + 1, 0
         job.payload = update.payload if update.payload is not None else job.payload
 
@@ -514,9 +508,12 @@ class Machine:
             view = {row["job_id"]: row for row in await con.fetch("select job_id, priority, hold, delete_at, state from headrace.job_state")}
         finally:
             await con.close()
+        stored = await self.heads.heads(list(self.jobs))
         for job_id, job in self.jobs.items():
             head = heads[job_id]
             assert (head.state, head.seq, head.run, head.attempt, head.losses) == (job.state, job.seq, job.run, job.attempt, job.losses)
             row = view[job_id]
             assert (row["priority"], row["hold"]) == (job.amended.priority or 0, job.amended.hold)
-            assert (row["delete_at"] is None) == (job.amended.hold or job.state not in (State.COMPLETED, State.ABORTED))
+            dated = job.state in SETTLED and not job.amended.hold and (job.state is not State.ERROR or job.amended.delete_after_s is not None)
+            assert (row["delete_at"] is not None) == dated
+            assert (stored[job_id].amended or Amended()) == job.amended

@@ -7,12 +7,13 @@ from headrace_broker.model.job import Kind, State
 from headrace_broker.shards.intents import Verb
 from headrace_broker.store.embedded import EmbeddedPostgres
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, invariant, precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
 
 from tests.property import case
+from tests.property.machine import Machine
 
 KINDS = st.sampled_from([Kind.COMPLETED, Kind.FAILED, Kind.TIMED_OUT, Kind.RELEASED, Kind.ABORTED])
-KEEP_S = st.none() | st.sampled_from([0.0, 600.0])
+KEEP_S = st.none() | st.sampled_from([3600.0, 7200.0])
 
 
 class Lives(case.Case):
@@ -66,11 +67,16 @@ class Lives(case.Case):
             self.machine.check_memory()
 
 
+class WithTerms(Machine):
+    """Some of its jobs have terms."""
+
+    def __init__(self, dsn: str) -> None:
+        super().__init__(dsn)
+        self.terms = True
+
+
 class Jobs(Lives):
-    @initialize()
-    def with_terms(self) -> None:
-        if hasattr(self, "machine"):
-            self.machine.terms = True
+    driver = WithTerms
 
     @precondition(lambda self: self.machine.jobs)
     @rule(data=st.data(), count=st.integers(1, 3))
