@@ -405,6 +405,7 @@ class Machine:
         aborted, job.abort = job.abort, False
         if kind is Kind.COMPLETED:
             job.state = State.COMPLETED
+            self.has_completed(job)
         elif aborted or kind is Kind.ABORTED:
             job.state = State.ABORTED
         elif kind in (Kind.FAILED, Kind.TIMED_OUT):
@@ -420,6 +421,14 @@ class Machine:
         if aborted and again is not None and (again or job.state is State.ABORTED):
             self._run_again(job)
         job.next_payload = None
+
+    def id_of(self, job: Job) -> int:
+        """The job's id."""
+        return next(job_id for job_id, other in self.jobs.items() if other is job)
+
+    def has_completed(self, job: Job) -> None:
+        """Whoever depends on it hears of it, even if it runs again at once."""
+        self.completed.add(self.id_of(job))
 
     def ack(self, job_ids: list[int], epochs: list[int], disposition: Disposition) -> None:
         """What became of outcomes."""

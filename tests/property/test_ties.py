@@ -134,8 +134,10 @@ class Ties(Machine):
 
     def _run_again(self, job: Job) -> None:
         super()._run_again(job)
-        job_id = next(job_id for job_id, other in self.jobs.items() if other is job)
-        job.held = job_id in self.waits
+        job.held = self.id_of(job) in self.waits
+
+    def has_completed(self, job: Job) -> None:
+        self.last_completed[self.id_of(job)] = job.run
 
     async def settle_ties(self) -> None:
         self.last_completed |= {job_id: job.run for job_id, job in self.jobs.items() if job.state is State.COMPLETED}
