@@ -1,6 +1,7 @@
 """What the cases of all machines share: a database and an event loop for each example, brokers that die, and the checks on the way and at the end.
 
-`HEADRACE_EXAMPLES` multiplies the examples (`make chaos` sets it), `HEADRACE_SEED` chooses them. Without either they are the same each time.
+`HEADRACE_EXAMPLES` multiplies the examples (`make chaos` sets it), `HEADRACE_SEED` chooses them. Without either they are the same each time. An example that fails is shown
+as it is; with `HEADRACE_SHRINK=1` a shorter one is looked for, which takes minutes.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 import asyncpg
 from headrace_broker.model.job import State
 from headrace_broker.store.embedded import EmbeddedPostgres
-from hypothesis import HealthCheck, seed, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, run_state_machine_as_test
 
@@ -21,6 +22,7 @@ from tests.property.machine import Machine
 T = TypeVar("T")
 FACTOR = int(os.environ.get("HEADRACE_EXAMPLES", "1"))
 SEED = os.environ.get("HEADRACE_SEED")
+SHRINK = bool(os.environ.get("HEADRACE_SHRINK"))
 _numbers = itertools.count()
 
 
@@ -90,6 +92,6 @@ def check(case: type[Case], postgres: EmbeddedPostgres, *, examples: int, steps:
         bound,
         settings=settings(
             max_examples=examples * FACTOR, stateful_step_count=steps, deadline=None, derandomize=FACTOR == 1 and SEED is None, database=None,
-            suppress_health_check=list(HealthCheck), print_blob=True,
+            phases=[Phase.generate, Phase.shrink] if SHRINK else [Phase.generate], suppress_health_check=list(HealthCheck), print_blob=True,
         ),
     )  # fmt: skip

@@ -132,7 +132,8 @@ class Machine:
             while not await self.ledger.take_over(holder.life_id):
                 await asyncio.sleep(0.005)
         clock = DatabaseClock(lambda: self.now)
-        clock.set(await self.ledger.database_time(), self.now, self.now)
+        told = await self.ledger.database_time()  # the time that passed here does not pass there
+        clock.set(max(told, self.owner.clock.now()) if old is not None else told, self.now, self.now)
         limits = OwnerLimits(LEASE_S, 1.0, 2.0, 5.0, 1 << 20, 1 << 20)
         self.owner = Owner(life_id=self.ledger.life_id, types=self.types, clock=clock, limits=limits, metrics=Metrics(), monotonic=lambda: self.now, random=lambda: 0.5)
         self.owner.lines.boosts = await InstanceStore(self.pool).priorities()

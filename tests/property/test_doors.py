@@ -252,7 +252,7 @@ class Doors(Machine):
             door.pending = kind
 
     async def change(self, verb: Verb, job_id: int, *, force: bool = False, **options: Any) -> None:
-        """A lease that somebody's transaction may end cannot be ended by force; when the transaction is committed, nothing can be done to the job before it is taken up."""
+        """A lease that somebody's transaction may end cannot be ended by force; when it is committed, nothing can be done to the job before that is taken up."""
         door = self.doors.get(job_id)
         ends = verb is Verb.ABORT or (verb is Verb.REQUEUE and options.get("abort_first", False))
         if door is None or (not door.committed and not (force and ends)):

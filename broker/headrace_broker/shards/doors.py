@@ -27,7 +27,7 @@ from headrace_broker.shards.intents import Completions, Ending, NewJob, Submissi
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
 from headrace_broker.shards.types import TypeEntry
-from headrace_broker.store.heads import Heads
+from headrace_broker.store.heads import Heads, ReadFailed
 from headrace_broker.store.inbox import COMPLETED, Cursor, DoorCompletion, Inbox, InboxResult, InboxRow, InboxTaken
 from headrace_broker.store.pool import ANY_FAILURE
 
@@ -218,7 +218,7 @@ async def take_inbox(owner: "Owner", inbox: Inbox, reader: Reader, heads: Heads)
             if not known:
                 doors.cursor, known = await inbox.cursor(), True
             more = await _take_chunk(owner, inbox, reader, heads)
-        except (Busy, Unavailable, *ANY_FAILURE) as error:
+        except (Busy, Unavailable, ReadFailed, *ANY_FAILURE) as error:
             log.debug("inbox not taken; trying again", reason=f"{type(error).__name__}: {error}")
             await asyncio.sleep(RETRY_S)
             continue
@@ -241,7 +241,7 @@ async def _take_chunk(owner: "Owner", inbox: Inbox, reader: Reader, heads: Heads
         return False
     completed = [row for row in rows if row.kind == COMPLETED]
     chunk = Chunk(cursor, [], [], await inbox.completions(completed) if completed else [], [], asyncio.get_running_loop().create_future())
-    await _run_again(owner, inbox, heads, chunk.completions)
+    await _run_again(owner, heads, chunk.completions)
     keyed: list[tuple[int, asyncio.Future[tuple[int, bool]]]] = []
     for row in rows:
         if row.kind == COMPLETED:
@@ -269,13 +269,14 @@ async def _take_chunk(owner: "Owner", inbox: Inbox, reader: Reader, heads: Heads
     return True
 
 
-async def _run_again(owner: "Owner", inbox: Inbox, heads: Heads, completions: list[DoorCompletion]) -> None:
+async def _run_again(owner: "Owner", heads: Heads, completions: list[DoorCompletion]) -> None:
     """New runs of jobs that were completed before a takeover, where somebody had asked for one whatever became of the old. The owner that asked would have begun them in
     the round that takes the completion up; whoever took over knows of no lease, and begins them before that: a broker that dies in between finds that something happened
     to the job since, and does not begin another.
     """
     unknown = {done.job_id: done for done in completions if done.newest and done.job_id not in owner.live_jobs}
-    wishes = {stored.job_id: aborts.asked_for(stored).requeue for stored in await inbox.aborts([(done.job_id, done.epoch) for done in unknown.values()])} if unknown else {}
+    asked = await heads.abort_requests([(done.job_id, done.epoch) for done in unknown.values()]) if unknown else []
+    wishes = {job_id: aborts.asked_for(actor, reason, data).requeue for job_id, actor, reason, data in asked}
     for job_id, wish in wishes.items():
         if wish is None or not wish.include_completed:
             continue

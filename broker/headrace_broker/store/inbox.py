@@ -16,9 +16,7 @@ from typing import Any
 import asyncpg
 import structlog
 
-from headrace_broker.model.job import NoteKind
 from headrace_broker.store.pool import ANY_FAILURE
-from headrace_broker.store.recovery import StoredAbort
 from headrace_broker.store.statements import sql
 
 CHANNEL = "headrace_inbox"
@@ -135,11 +133,6 @@ class Inbox:
         """What the rows of kind COMPLETED are about."""
         found = await self._pool.fetch(sql("inbox_completions"), [r.job_id for r in rows], [r.lease_epoch for r in rows])
         return [DoorCompletion(*r.values()) for r in found]
-
-    async def aborts(self, leases: list[tuple[int, int]]) -> list[StoredAbort]:
-        """Requests to abort that concern these leases (job_id, epoch), newest last."""
-        rows = await self._pool.fetch(sql("recover_aborts"), [job_id for job_id, _ in leases], [epoch for _, epoch in leases])
-        return [StoredAbort(r["job_id"], NoteKind(r["kind"]), r["actor"] or "", r["reason"] or "", r["data"] or b"") for r in rows if r["kind"] == NoteKind.ABORT_REQUESTED]
 
     async def open_doors(self, rows: int = 100) -> list[OpenDoor]:
         """Transactions that have completed a job and are not committed, the oldest first."""
