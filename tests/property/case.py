@@ -11,6 +11,7 @@ from collections.abc import Awaitable
 from typing import Any, ClassVar, TypeVar
 
 import asyncpg
+import pytest
 from headrace_broker.model.job import State
 from headrace_broker.store.embedded import EmbeddedPostgres
 from hypothesis import HealthCheck, Phase, seed, settings
@@ -81,6 +82,10 @@ def crash(case: Case, *, back: bool, full: bool) -> None:
         assert set(machine.session.leases) == set(held)
     else:
         case.run(machine.wait_for_orphans())
+
+
+LONG = pytest.mark.timeout(120 * FACTOR)
+"""For each test that runs a case."""
 
 
 def check(case: type[Case], postgres: EmbeddedPostgres, *, examples: int, steps: int) -> None:

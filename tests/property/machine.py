@@ -80,6 +80,7 @@ class Machine:
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
+        self.owner: Owner
         self.now = 1000.0
         self.terms = False  # whether some of its jobs have terms
         self.jobs: dict[int, Job] = {}
@@ -133,7 +134,7 @@ class Machine:
                 await asyncio.sleep(0.005)
         clock = DatabaseClock(lambda: self.now)
         told = await self.ledger.database_time()  # the time that passed here does not pass there
-        clock.set(max(told, self.owner.clock.now()) if old is not None else told, self.now, self.now)
+        clock.set(max(told, self.owner.clock.now_s()) if old is not None else told, self.now, self.now)
         limits = OwnerLimits(LEASE_S, 1.0, 2.0, 5.0, 1 << 20, 1 << 20)
         self.owner = Owner(life_id=self.ledger.life_id, types=self.types, clock=clock, limits=limits, metrics=Metrics(), monotonic=lambda: self.now, random=lambda: 0.5)
         self.owner.lines.boosts = await InstanceStore(self.pool).priorities()

@@ -13,7 +13,7 @@ from headrace_broker.model.errors import Busy, IdempotencyConflict, UniqueKeyTak
 from headrace_broker.model.job import Kind, State
 from headrace_broker.rpc.doors import DoorReader
 from headrace_broker.rpc.replacing import Stored, Wish, in_turn
-from headrace_broker.shards import doors
+from headrace_broker.shards import changes, doors
 from headrace_broker.shards.intents import Verb
 from headrace_broker.store.embedded import EmbeddedPostgres
 from headrace_broker.store.inbox import Inbox
@@ -188,7 +188,7 @@ class Doors(Machine):
 
     async def submit_unique(self, payload: bytes, unique: str, how: str) -> None:
         """A submit over gRPC whose unique key may have a holder: that is returned, the submit is refused, or the holder is replaced while it waits."""
-        spec = types_pb2.JobSpec(type="work", payload=payload, unique_key=unique, on_conflict=types_pb2.UniqueConflict.Value(how) if how else 0)
+        spec = types_pb2.JobSpec(type="work", payload=payload, unique_key=unique, on_conflict=how or "UNIQUE_CONFLICT_UNSPECIFIED")
         job, size = await self.reader._read(self.owner, "default", spec)
         holder = self.holder(unique)
         found: Any
@@ -281,10 +281,10 @@ class Doors(Machine):
         await super().close()
 
 
-async def doors_change(machine: Doors, verb: Verb, job_id: int, force: bool, options: dict[str, Any]) -> Exception | None:
+async def doors_change(machine: Doors, verb: Verb, job_id: int, force: bool, options: dict[str, Any]) -> object:
     """The error of a change."""
     try:
-        [change] = await doors.changes.request(machine.owner, machine.heads, verb, [job_id], caller=TESTER, reason="", force=force, **options)
+        [change] = await changes.request(machine.owner, machine.heads, verb, [job_id], caller=TESTER, reason="", force=force, **options)
     except Busy as error:
         return error
     return change.error
@@ -341,5 +341,6 @@ class Outside(Lives):
             self.run(self.machine.report(job_id, epochs[-1 if newest else data.draw(st.integers(0, len(epochs) - 1))], kind, permanent=permanent, door=door))
 
 
+@case.LONG
 def test_every_sequence_of_transactions_and_keys_is_one_that_the_model_allows(postgres: EmbeddedPostgres) -> None:
     case.check(Outside, postgres, examples=12, steps=25)

@@ -104,5 +104,6 @@ class Jobs(Lives):
             self.run(self.machine.change(Verb.EXPIRE, job_id))
 
 
+@case.LONG
 def test_every_sequence_of_events_is_one_that_the_model_allows(postgres: EmbeddedPostgres) -> None:
     case.check(Jobs, postgres, examples=25, steps=30)

@@ -9,6 +9,7 @@ from headrace_broker.actions import descents
 from headrace_broker.model.errors import InvalidState
 from headrace_broker.model.job import SETTLED, State
 from headrace_broker.model.settings import OnDependencyFailed
+from headrace_broker.shards import changes
 from headrace_broker.shards.intents import Verb
 from headrace_broker.store.batch import FullBody
 from headrace_broker.store.embedded import EmbeddedPostgres
@@ -79,7 +80,7 @@ class Ties(Machine):
     async def seal(self, batch_id: int) -> None:
         """No more members; refused where the callback does not wait."""
         held = self.jobs[batch_id].held
-        asking = descents.changes.request(self.owner, self.heads, Verb.SEAL, [batch_id], caller=TESTER, reason="")
+        asking = changes.request(self.owner, self.heads, Verb.SEAL, [batch_id], caller=TESTER, reason="")
         [change] = await self.until_done(asyncio.ensure_future(asking))
         assert (change.error is None) == held
         if held:
@@ -208,5 +209,6 @@ class Graph(Lives):
             self.run(self.machine.requeue_below(job_id))
 
 
+@case.LONG
 def test_every_sequence_of_jobs_that_wait_for_others_is_one_that_the_model_allows(postgres: EmbeddedPostgres) -> None:
     case.check(Graph, postgres, examples=15, steps=30)
