@@ -1,7 +1,7 @@
 """What the cases of all machines share: a database and an event loop for each example, brokers that die, and the checks on the way and at the end.
 
-`HEADRACE_EXAMPLES` multiplies the examples (`make chaos` sets it), `HEADRACE_SEED` chooses them. Without either they are the same each time. An example that fails is shown
-as it is; with `HEADRACE_SHRINK=1` a shorter one is looked for, which takes minutes.
+`HEADRACE_EXAMPLES` multiplies the examples (`make chaos` sets it), `HEADRACE_SEED` chooses them. Without either they are the same each time. An example that fails is
+shown as it is; with `HEADRACE_SHRINK=1` a shorter one is looked for, which takes minutes.
 """
 
 import asyncio
