@@ -193,7 +193,7 @@ class Doors(Machine):
         holder = self.holder(unique)
         found: Any
         if how == REPLACE:
-            wish = in_turn(self.reader, self.owner, self.heads, TESTER, [Wish(0, spec, job, size)], wait=False)
+            wish = in_turn(self.reader, self.owner, self.heads, TESTER, [Wish(0, spec, job, size)], None)
             [found] = await self.until_done(asyncio.ensure_future(wish))
         else:
             found = await self.until_done(asyncio.ensure_future(self._queued(spec, job, size)))
@@ -225,7 +225,7 @@ class Doors(Machine):
 
     async def _queued(self, spec: types_pb2.JobSpec, job: Any, size: int) -> Any:
         try:
-            return Stored(*await (await self.reader._queue_keyed(self.owner, spec, job, size, wait=False)))
+            return Stored(*await (await self.reader._queue_keyed(self.owner, spec, job, size, None)))
         except (UniqueKeyTaken, IdempotencyConflict) as error:
             return error
 
