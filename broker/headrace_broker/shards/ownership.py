@@ -267,7 +267,7 @@ class Ownership:
                 if self._operations is not None:
                     duties.append(self._operations.run())
                 if self.reader is not None:
-                    duties += [take_inbox(owner, self.inbox, self.reader), listen(self._dsn, owner.doors.wake.set)]
+                    duties += [take_inbox(owner, self.inbox, self.reader, self.heads), listen(self._dsn, owner.doors.wake.set)]
                 side = [tasks.create_task(duty) for duty in duties]
                 await self._flusher.run()
                 for task in side:
