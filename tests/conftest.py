@@ -14,8 +14,6 @@ from headrace_broker.store.embedded import EmbeddedPostgres
 from headrace_broker.store.migrate import migrate
 from headrace_client import AdminClient, Client
 
-from tests.support import processes
-from tests.support.fork_server import ForkServer
 from tests.support.processes import BrokerProcess, Process, start_agent, start_broker
 
 LOG_TAIL = 4000  # characters
@@ -38,15 +36,6 @@ def directory() -> Iterator[Path]:
     path.chmod(0o755)
     yield path
     shutil.rmtree(path, ignore_errors=True)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def fork_server() -> Iterator[None]:
-    """Programs start in a hundredth of the time; the first test does not wait for it."""
-    processes.fork_server = ForkServer()
-    yield
-    processes.fork_server.close()
-    processes.fork_server = None
 
 
 @pytest.fixture(scope="session")

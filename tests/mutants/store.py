@@ -13,6 +13,13 @@ FENCES = "tests/store/test_fences.py"
 GONE = "tests/store/test_retire.py -k what_is_gone"
 
 MUTANTS = (
+    Mutant(
+        "what makes a new cluster start is not synced",
+        "broker/headrace_broker/store/embedded.py",
+        "self._sync(conf.fileno())",
+        "conf.fileno()",
+        "tests/chaos/test_power.py -k new_cluster",
+    ),
     Mutant("flush: a dead life may write", FLUSH, " and not dead", "", f"{FENCES} -k dead_life_stores"),
     Mutant("flush: any connection may write for a life", FLUSH, " and backend_pid = pg_backend_pid()", "", f"{FENCES} -k name_of_another"),
     Mutant("flush: any life of the connection will do", FLUSH, "life_id = $1 and not dead", "not dead", f"{FENCES} -k name_of_another"),

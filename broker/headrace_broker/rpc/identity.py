@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from headrace_proto.wire import IDENTITY_SCHEME, IDENTITY_URI, ROLE_NUMBERS
+from headrace_proto.wire import IDENTITY_SCHEME
 
-from headrace_broker.model.access import Identity, Role
+from headrace_broker.model.access import Identity
 from headrace_broker.model.errors import CertificateInvalid
-from headrace_broker.rpc.peers import Holder
+from headrace_broker.rpc.peers import Holder, identity_of
 
 
 def read(pem: bytes) -> Holder:
@@ -41,8 +41,4 @@ def _identity(certificate: x509.Certificate) -> Identity | None:
         return None
     if len(found) > 1:
         raise CertificateInvalid(f"it names {len(found)} identities, and must name one")
-    match = IDENTITY_URI.fullmatch(found[0])
-    if match is None or match[2] not in ROLE_NUMBERS:
-        raise CertificateInvalid(f"{found[0][:100]!r} is not headrace://DOMAIN/ROLE/NAME with one of the roles {', '.join(ROLE_NUMBERS)}")
-    domain = None if match[1] == "*" else match[1]
-    return Identity(found[0], match[3], domain, Role(ROLE_NUMBERS[match[2]]))
+    return identity_of(found[0])

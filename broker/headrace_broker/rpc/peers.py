@@ -7,9 +7,11 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
+from headrace_proto.wire import IDENTITY_URI, ROLE_NUMBERS
+
 from headrace_broker.actions.certificates import Revocations
 from headrace_broker.actions.tokens import Credential
-from headrace_broker.model.access import Identity
+from headrace_broker.model.access import Identity, Role
 from headrace_broker.model.errors import CertificateInvalid
 
 REMEMBERED = 10_000
@@ -75,3 +77,12 @@ class Peers:
                 break
             del self._holders[oldest]
         return holder
+
+
+def identity_of(uri: str) -> Identity:
+    """Whom a URI names. Raises CertificateInvalid."""
+    match = IDENTITY_URI.fullmatch(uri)
+    if match is None or match[2] not in ROLE_NUMBERS:
+        raise CertificateInvalid(f"{uri[:100]!r} is not headrace://DOMAIN/ROLE/NAME with one of the roles {', '.join(ROLE_NUMBERS)}")
+    domain = None if match[1] == "*" else match[1]
+    return Identity(uri, match[3], domain, Role(ROLE_NUMBERS[match[2]]))
