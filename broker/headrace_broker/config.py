@@ -3,81 +3,88 @@
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
 from headrace_broker.model.addresses import is_loopback
-from headrace_broker.options import option, values
 
 
 class ConfigError(Exception):
     """One line for each option that is wrong."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Options:
+class Options(BaseModel):
     """Every option, with its default and meaning. Environment: HEADRACE_<OPTION>."""
 
-    database_url: str | None = option(None, description="Postgres to use, as a URL; without it the broker starts one of its own in --data-dir")
-    data_dir: Path | None = option(None, description="directory of the embedded Postgres (default: below the user's state directory; for root /var/lib/headrace)")
-    listen: list[str] = option(["127.0.0.1:7233"], description="HOST:PORT or unix:PATH to serve gRPC on; may be repeated; port 0 picks a free one")
-    http_listen: str = option("127.0.0.1:7280", description="HOST:PORT for the manager's pages, /metrics, /healthz and /readyz, or off")
-    advertise: str | None = option(
+    database_url: str | None = Field(None, description="Postgres to use, as a URL; without it the broker starts one of its own in --data-dir")
+    data_dir: Path | None = Field(None, description="directory of the embedded Postgres (default: below the user's state directory; for root /var/lib/headrace)")
+    listen: list[str] = Field(["127.0.0.1:7233"], description="HOST:PORT or unix:PATH to serve gRPC on; may be repeated; port 0 picks a free one")
+    http_listen: str = Field("127.0.0.1:7280", description="HOST:PORT for the manager's pages, /metrics, /healthz and /readyz, or off")
+    advertise: str | None = Field(
         None, description="HOST:PORT at which other brokers on the same database reach this one; unset: that of --listen, with the host's name in place of all addresses"
     )
-    advertise_http: str | None = option(
+    advertise_http: str | None = Field(
         None, description="URL to which a broker that stands by sends browsers while this one owns the queue; unset: that of --http-listen, in the same way"
     )
-    behind_proxy: bool = option(False, description="the HTTP listener is reached through a proxy alone: believe its X-Forwarded-Prefix, -Proto, -Host and -For")
-    login_link: bool = option(False, description="print a link at start that logs in to the manager once; without --database-url there is always one")
-    redact: str = option(
+    behind_proxy: bool = Field(False, description="the HTTP listener is reached through a proxy alone: believe its X-Forwarded-Prefix, -Proto, -Host and -For")
+    login_link: bool = Field(False, description="print a link at start that logs in to the manager once; without --database-url there is always one")
+    redact: str = Field(
         "password,passwd,passphrase,secret,token,apikey,authorization,credential,privatekey,cookie",
         description="names, with commas, of payload and result fields and of labels whose values the manager's pages mask for everybody below the role operator",
     )
-    lease_s: float = option(30.0, ge=3, le=3600, description="seconds until the lease of a silent agent ends; at least 3 heartbeats")
-    heartbeat_s: float = option(5.0, ge=1, le=600, description="seconds between heartbeats of an agent")
-    disconnect_grace_s: float = option(3.0, ge=1, le=3600, description="seconds an agent has to come back after its connection was seen to close")
-    accept_timeout_s: float = option(5.0, ge=1, le=600, description="seconds an agent has to accept what it was sent")
-    payload_limit_bytes: int = option(1024 * 1024, ge=1024, le=8 * 1024 * 1024, description="largest payload, result or checkpoint")
-    cache_bytes: int = option(64 * 1024 * 1024, ge=0, description="memory for payloads of waiting jobs")
-    retention_period_s: float = option(60.0, ge=1, le=86_400, description="seconds between passes that remove jobs past their delete date")
-    drain_timeout_s: float = option(20.0, ge=0, le=3600, description="seconds to store what is pending at shutdown")
-    tls_cert: Path | None = option(None, description="certificate chain of the server (PEM), the server's own first; read again when it changes")
-    tls_key: Path | None = option(None, description="its private key (PEM)")
-    tls_client_ca: Path | None = option(None, description="CAs that clients' certificates must come from (PEM); gRPC clients without a certificate are refused")
-    tls_require_client_cert: str = option(
+    lease_s: float = Field(30.0, ge=3, le=3600, description="seconds until the lease of a silent agent ends; at least 3 heartbeats")
+    heartbeat_s: float = Field(5.0, ge=1, le=600, description="seconds between heartbeats of an agent")
+    disconnect_grace_s: float = Field(3.0, ge=1, le=3600, description="seconds an agent has to come back after its connection was seen to close")
+    accept_timeout_s: float = Field(5.0, ge=1, le=600, description="seconds an agent has to accept what it was sent")
+    payload_limit_bytes: int = Field(1024 * 1024, ge=1024, le=8 * 1024 * 1024, description="largest payload, result or checkpoint")
+    cache_bytes: int = Field(64 * 1024 * 1024, ge=0, description="memory for payloads of waiting jobs")
+    retention_period_s: float = Field(60.0, ge=1, le=86_400, description="seconds between passes that remove jobs past their delete date")
+    drain_timeout_s: float = Field(20.0, ge=0, le=3600, description="seconds to store what is pending at shutdown")
+    tls_cert: Path | None = Field(None, description="certificate chain of the server (PEM), the server's own first; read again when it changes")
+    tls_key: Path | None = Field(None, description="its private key (PEM)")
+    tls_client_ca: Path | None = Field(None, description="CAs that clients' certificates must come from (PEM); gRPC clients without a certificate are refused")
+    tls_require_client_cert: str = Field(
         "grpc", pattern="^(grpc|all)$", description="with --tls-client-ca, who must show a certificate: grpc clients, or all, browsers and scrapers of --http-listen too"
     )
-    http_tls: str | None = option(None, pattern="^(on|off)$", description="whether --http-listen is encrypted; unset: on with --tls-cert, else off")
-    message_limit_bytes: int = option(16 * 1024 * 1024, ge=64 * 1024, le=256 * 1024 * 1024, description="largest message from a client, of a stream or a call")
-    metadata_limit_bytes: int = option(16 * 1024, ge=2048, le=1024 * 1024, description="largest metadata (headers) of a call")
-    streams_limit: int = option(2000, ge=1, le=1_000_000, description="calls at the same time over one connection; others wait at the client")
-    connections_limit: int = option(20_000, ge=0, le=10_000_000, description="gRPC connections at the same time to one listener; 0: no limit")
-    ping_interval_s: float = option(5.0, ge=0.1, le=3600, description="a connection whose pings come closer together than this, without calls, is closed")
-    handshake_timeout_s: float = option(10.0, ge=0.1, le=3600, description="seconds that a new connection has to become one, encryption included")
-    connection_idle_s: float = option(600.0, ge=0, le=1_000_000, description="a connection without calls is closed after these seconds; 0: never")
-    connection_age_s: float = option(
+    http_tls: str | None = Field(None, pattern="^(on|off)$", description="whether --http-listen is encrypted; unset: on with --tls-cert, else off")
+    message_limit_bytes: int = Field(16 * 1024 * 1024, ge=64 * 1024, le=256 * 1024 * 1024, description="largest message from a client, of a stream or a call")
+    metadata_limit_bytes: int = Field(16 * 1024, ge=2048, le=1024 * 1024, description="largest metadata (headers) of a call")
+    streams_limit: int = Field(2000, ge=1, le=1_000_000, description="calls at the same time over one connection; others wait at the client")
+    connections_limit: int = Field(20_000, ge=0, le=10_000_000, description="gRPC connections at the same time to one listener; 0: no limit")
+    ping_interval_s: float = Field(5.0, ge=0.1, le=3600, description="a connection whose pings come closer together than this, without calls, is closed")
+    handshake_timeout_s: float = Field(10.0, ge=0.1, le=3600, description="seconds that a new connection has to become one, encryption included")
+    connection_idle_s: float = Field(600.0, ge=0, le=1_000_000, description="a connection without calls is closed after these seconds; 0: never")
+    connection_age_s: float = Field(
         0.0, ge=0, le=1_000_000, description="a connection is closed after so many seconds, 10 % more or less; clients connect anew; 0: never"
     )
-    connection_age_grace_s: float = option(30.0, ge=0, le=1_000_000, description="seconds that calls over a connection have to end when it is closed for its age")
-    quota_token_calls_per_s: float = option(0.0, ge=0, description="calls per second that one token, or certificate, may make; 0: no quota")
-    quota_token_bytes_per_s: float = option(0.0, ge=0, description="bytes per second of the messages of one token; 0: no quota")
-    quota_domain_calls_per_s: float = option(0.0, ge=0, description="calls per second that all of one domain may make; 0: no quota")
-    quota_domain_bytes_per_s: float = option(0.0, ge=0, description="bytes per second of the messages of one domain; 0: no quota")
-    insecure: bool = option(False, description="allow listeners beyond loopback without TLS")
-    auth: str | None = option(
+    connection_age_grace_s: float = Field(30.0, ge=0, le=1_000_000, description="seconds that calls over a connection have to end when it is closed for its age")
+    quota_token_calls_per_s: float = Field(0.0, ge=0, description="calls per second that one token, or certificate, may make; 0: no quota")
+    quota_token_bytes_per_s: float = Field(0.0, ge=0, description="bytes per second of the messages of one token; 0: no quota")
+    quota_domain_calls_per_s: float = Field(0.0, ge=0, description="calls per second that all of one domain may make; 0: no quota")
+    quota_domain_bytes_per_s: float = Field(0.0, ge=0, description="bytes per second of the messages of one domain; 0: no quota")
+    insecure: bool = Field(False, description="allow listeners beyond loopback without TLS")
+    auth: str | None = Field(
         None,
         pattern="^(off|required)$",
         description="required: calls need a token, or a certificate that says who calls; off: none does; unset: required where other machines can reach the broker",
     )
-    testing: bool = option(False, description="for tests only: the clock may be set forward, and the embedded Postgres does not wait for the disk")
-    log_level: str = option("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error")
-    log_format: str = option("console", pattern="^(console|json)$", description="console or json")
+    testing: bool = Field(False, description="for tests only: the clock may be set forward, and the embedded Postgres does not wait for the disk")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="debug, info, warning or error")
+    log_format: str = Field("console", pattern="^(console|json)$", description="console or json")
 
-    def problems(self) -> list[str]:
-        """What does not fit together. Decides what depends on other options: `http_tls` and `auth`."""
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(values.get("listen"), str):
+            values["listen"] = [address.strip() for address in values["listen"].split(",") if address.strip()]
+        return values
+
+    @model_validator(mode="after")
+    def _check(self) -> "Options":
         problems = []
         if self.lease_s < 3 * self.heartbeat_s:
             problems.append(f"lease_s must be at least 3 heartbeats: {self.lease_s:g} < 3 x {self.heartbeat_s:g}; raise --lease-s or lower --heartbeat-s")
@@ -105,10 +112,12 @@ class Options:
             problem = self._listener_problem(address, encrypted=encrypted)
             if problem:
                 problems.append(problem)
+        if problems:
+            raise ValueError("; ".join(problems))
         if self.auth is None:
             beyond = any(not address.startswith("unix:") and not is_loopback(address.rpartition(":")[0]) for address in self.listen)
             self.auth = "required" if beyond and not self.insecure else "off"
-        return problems
+        return self
 
     def _listener_problem(self, address: str, *, encrypted: bool) -> str | None:
         if address.startswith("unix:"):
@@ -131,7 +140,7 @@ class Config:
     def lines(self) -> list[str]:
         """One line for each option, secrets masked."""
         shown = []
-        for name in self.origins:
+        for name in Options.model_fields:
             value = getattr(self.options, name)
             if name == "database_url" and value:
                 value = masked(value)
@@ -151,12 +160,11 @@ def masked(url: str) -> str:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds a flag for each option."""
-    for field in fields(Options):
-        name = field.name
-        flag, default = f"--{name.replace('_', '-')}", field.metadata["default"]
-        help_ = f"{field.metadata['description']} (environment: HEADRACE_{name.upper()}; default: {_shown(default)})".replace("%", "%%")
-        if field.type is bool:
-            parser.add_argument(flag, action="store_const", const="true", help=help_)
+    for name, field in Options.model_fields.items():
+        flag = f"--{name.replace('_', '-')}"
+        help_ = f"{field.description} (environment: HEADRACE_{name.upper()}; default: {_shown(field.default)})".replace("%", "%%")
+        if field.annotation is bool:
+            parser.add_argument(flag, action="store_const", const=True, help=help_)
         elif name == "listen":
             parser.add_argument(flag, action="append", metavar="ADDRESS", help=help_)
         else:
@@ -169,16 +177,14 @@ def read(arguments: argparse.Namespace) -> Config:
     Raises:
         ConfigError: with a line for each option that is wrong.
     """
-    names = [field.name for field in fields(Options)]
-    given = {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
-    environment = {name: os.environ[f"HEADRACE_{name.upper()}"] for name in names if f"HEADRACE_{name.upper()}" in os.environ}
-    found, problems = values(Options, {**environment, **given})
-    if problems:
-        raise ConfigError("\n".join(problems))
-    options = Options(**found)
-    if problems := options.problems():
-        raise ConfigError("\n".join(problems))
-    return Config(options, {name: "flag" if name in given else "environment" if name in environment else "default" for name in names})
+    given = {name: value for name in Options.model_fields if (value := getattr(arguments, name, None)) is not None}
+    environment = {name: os.environ[f"HEADRACE_{name.upper()}"] for name in Options.model_fields if f"HEADRACE_{name.upper()}" in os.environ}
+    try:
+        options = Options.model_validate({**environment, **given})
+    except ValidationError as error:
+        raise ConfigError("\n".join(_problem(item) for item in error.errors())) from error
+    origins = {name: "flag" if name in given else "environment" if name in environment else "default" for name in Options.model_fields}
+    return Config(options, origins)
 
 
 def parse(argv: Sequence[str]) -> Config:
@@ -186,6 +192,12 @@ def parse(argv: Sequence[str]) -> Config:
     parser = argparse.ArgumentParser()
     add_options(parser)
     return read(parser.parse_args(argv))
+
+
+def _problem(item: Any) -> str:
+    where = "--" + str(item["loc"][0]).replace("_", "-") + ": " if item["loc"] else ""
+    found = f", found {item['input']!r}" if item["loc"] else ""
+    return f"{where}{item['msg'].removeprefix('Value error, ')}{found}"
 
 
 def _shown(default: Any) -> str:

@@ -29,6 +29,7 @@ THIRD_PARTY = {
         "argon2",
         "uvloop",
         "prometheus_client",
+        "pydantic",
         "jinja2",
         "markupsafe",
         "starlette",

@@ -1,6 +1,7 @@
 """Who calls, as a certificate says: what it may do, beside a token too, and until when."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -103,7 +104,8 @@ async def greet(channel: grpc.aio.Channel, name: str, domain: str = "default") -
     """An agent's stream, its hello sent."""
     call = AgentsStub(channel).Connect(metadata=(("headrace-domain", domain),))  # type: ignore[no-untyped-call]
     hello = agents_pb2.Hello(agent_name=name, incarnation_id=f"{name:x>16}", slots=1, types=[agents_pb2.ServedType(type="t")])
-    await call.write(agents_pb2.ConnectRequest(number=1, hello=hello))
+    with contextlib.suppress(grpc.aio.AioRpcError):  # refused before it could be sent: its code says why
+        await call.write(agents_pb2.ConnectRequest(number=1, hello=hello))
     return call
 
 
