@@ -95,7 +95,7 @@ async def test_streams_that_nobody_reads_or_that_are_given_up_leave_nothing_behi
         now = await _gauges(broker)
         return now["headrace_sessions"] == 0 and now["headrace_tasks"] <= before["headrace_tasks"] + 2
 
-    grown = []
+    grown: list[float] = []
     while not grown or (grown[-1] >= GROWTH_MB and len(grown) < ROUNDS):
         memory = _rss_mb(broker.pid)
         await _round(broker, client)
