@@ -87,7 +87,7 @@ class Hogs:
                 self._taken.append(await asyncpg.connect(self._dsn))
             except (asyncpg.PostgresError, OSError):
                 self.full.set()
-                await asyncio.sleep(0.005)
+                await pause()
 
     async def start(self) -> None:
         """Takes them all."""
