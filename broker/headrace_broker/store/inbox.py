@@ -16,6 +16,7 @@ from typing import Any
 import asyncpg
 import structlog
 
+from headrace_broker.store.database import Database
 from headrace_broker.store.pool import ANY_FAILURE
 from headrace_broker.store.statements import sql
 
