@@ -1,7 +1,7 @@
 """Hosts: which of them only this machine reaches; and the servers that a database URL names."""
 
 from ipaddress import ip_address
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 READ_WRITE = "read-write"
 
@@ -33,7 +33,7 @@ def each_server(dsn: str) -> list[str]:
             own["port"] = port
         if not before:
             own["host"] = host
-        found.append(urlunsplit(parts._replace(netloc=user + at + (host if before else ""), query=urlencode(own))))
+        found.append(f"{parts.scheme}://{user}{at}{host if before else ''}{parts.path}?{urlencode(own)}".rstrip("?"))
     return found
 
 

@@ -118,7 +118,7 @@ class Ledger:
         self._con = con
         self.life_id = life_id
         self.n = 0  # flushes sent
-        self.stored: tuple[int, int] | None = None
+        self.acknowledged: tuple[int, int] | None = None
         """(life_id, n) of the newest flush that is known to be stored, of this life or of the one that it follows; None: there is none yet."""
         self._warned = False
         self.on_lost: Callable[[], None] = _nothing
@@ -281,10 +281,10 @@ class Ledger:
         Raises:
             FactsLost: it is not. ResultUnknown.
         """
-        if dead.stored is not None and self.stored is None:
-            if await self.landed(*dead.stored) is None:
-                raise FactsLost(f"flush {dead.stored[1]} of life {dead.stored[0]} was stored and acknowledged, and is not there any more")
-            self.stored = dead.stored
+        if dead.acknowledged is not None and self.acknowledged is None:
+            if await self.landed(*dead.acknowledged) is None:
+                raise FactsLost(f"flush {dead.acknowledged[1]} of life {dead.acknowledged[0]} was stored and acknowledged, and is not there any more")
+            self.acknowledged = dead.acknowledged
 
     async def database_time(self) -> float:
         """The database's clock now, in seconds since 1970."""
@@ -354,7 +354,7 @@ class Ledger:
                     row = self._alive(await statement.fetchrow(*args))
         if self._warned:
             raise ResultUnknown("Postgres warned at the commit: it may not be on the standby")
-        self.stored = (self.life_id, self.n)
+        self.acknowledged = (self.life_id, self.n)
         return row
 
     async def _claim(self, batch: Batch) -> None:
