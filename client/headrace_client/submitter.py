@@ -183,8 +183,8 @@ class Submitter:
             if self._refused:
                 self._brokers.failed(stubs)
         except grpc.aio.AioRpcError as raised:
-            error = await end.instead_of(raised)
-            self._broken(from_rpc(error), connected=not never_sent(error))
+            refusal = await end.instead_of(raised)
+            self._broken(from_rpc(refusal), connected=not never_sent(refusal))
             self._brokers.failed(stubs)
         return (self._answered or self._outdated) and not self._refused
 

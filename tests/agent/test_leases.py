@@ -72,28 +72,6 @@ async def test_a_broker_that_falls_silent_is_greeted_anew_although_its_stream_st
     await broker.until(lambda: broker.hellos > 1, "another Hello")
 
 
-async def test_why_a_broker_refuses_an_agent_is_told_although_the_hello_was_on_its_way(caplog: pytest.LogCaptureFixture) -> None:
-    def told() -> list[str]:
-        return [record.getMessage() for record in caplog.records if record.getMessage().startswith("no session")]
-
-    async def twice() -> bool:
-        return len(told()) > 1
-
-    agent, drain = Agent("refused", labels={"large": "x" * (3 << 20)}), asyncio.Event()  # more than is sent before somebody reads
-
-    @agent.job("t")
-    async def work(_ctx: JobContext) -> None: ...
-
-    async with scripted_sessions() as (address, broker):
-        broker.refusal = "the token was revoked"
-        task = asyncio.create_task(agent.run(address, drain=drain))
-        await until(twice, what="two refusals")
-        drain.set()
-        await asyncio.wait_for(task, 20)
-    assert set(told()) == {f"no session with {address}: the token was revoked"}
-    assert "never retrieved" not in caplog.text
-
-
 async def test_a_lease_counts_from_the_agents_own_sending_however_late_the_assign_comes(running: Running) -> None:
     broker, began = running.broker, await running.first()
     await broker.until(lambda: broker.messages("heartbeat"), "the first heartbeat, about a second later")

@@ -5,10 +5,9 @@ from typing import Any
 
 import grpc
 import pytest
-from headrace_client import Client, JobSpec, ResultUnknown, Unauthenticated, Unavailable
+from headrace_client import Client, JobSpec, ResultUnknown, Unavailable
 from headrace_proto.v1 import jobs_pb2
 
-from tests.support.processes import pause
 from tests.support.scripted_broker import EndStream, payloads, refused, scripted_broker, stored
 
 
@@ -37,28 +36,6 @@ async def test_a_submit_without_key_is_not_sent_again_after_its_stream_broke(cod
         with pytest.raises(ResultUnknown):
             await client.submit("t", 1)
         assert len(service.received) == 1
-
-
-async def test_why_a_stream_was_ended_is_told_although_a_message_was_on_its_way(caplog: pytest.LogCaptureFixture) -> None:
-    ends = asyncio.Event()
-
-    async def answer(_request: jobs_pb2.SubmitStreamRequest, context: Any) -> None:
-        await ends.wait()
-        await context.abort(grpc.StatusCode.UNAUTHENTICATED, "not this token", (("headrace-reason", "TOKEN_INVALID"),))
-
-    async with scripted_broker(answer) as (address, service), Client(address, timeout_s=20) as client:
-        small = asyncio.ensure_future(client.submit("t", 1))
-        while not service.received:
-            await pause()
-        large = asyncio.ensure_future(client.submit("t", payload=bytes(3 << 20)))  # more than is sent before somebody reads
-        while client._submitter is None or len(client._submitter._sent) < 2:
-            await pause()
-        ends.set()
-        for submit in (small, large):
-            with pytest.raises(Unauthenticated, match="not this token") as refused:
-                await submit
-            assert refused.value.reason == "TOKEN_INVALID"
-    assert "never retrieved" not in caplog.text
 
 
 async def test_a_submit_with_key_is_sent_again_until_it_is_answered() -> None:

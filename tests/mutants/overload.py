@@ -57,6 +57,6 @@ MUTANTS = (
     Mutant("who rests is forgotten when the client is closed", SUBMITTER, "            self._wake_up(list(self._resting))\n", "", f"{CLIENT} -k closed"),
     Mutant("a full gRPC server is taken for a message that is too large", CLIENT_ERRORS, 'if "pending requests" in message else', "if False else", f"{CLIENT} -k unary"),
     Mutant(
-        "why a stream of submits was ended is hidden", SUBMITTER, "error = await end.instead_of(raised)", "error = raised", "tests/client/test_submitter.py -k on_its_way"
+        "why a stream of submits was ended is hidden", SUBMITTER, "refusal = await end.instead_of(raised)", "refusal = raised", "tests/rpc/test_stream_ends.py -k submits"
     ),
 )

@@ -26,14 +26,11 @@ class ScriptedSessions(agents_pb2_grpc.AgentsServicer):
         self.assigned = 0
         self.stands_by: asyncio.Event | None = None  # set: it takes over from then on
         self.confirming = False  # whether each heartbeat is confirmed at once
-        self.refusal = ""  # why it refuses every stream, before it has read anything
         self.silent = False  # whether heartbeats are not answered at all
         self._out: asyncio.Queue[agents_pb2.ConnectResponse | None] = asyncio.Queue()
         self._news = asyncio.Event()
 
     async def Connect(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
-        if self.refusal:
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, self.refusal, (("headrace-reason", "TOKEN_INVALID"),))
         first = await anext(aiter(requests))
         if self.stands_by is not None:
             yield agents_pb2.ConnectResponse(stand_by=agents_pb2.StandBy(owner="the other"))
