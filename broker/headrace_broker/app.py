@@ -24,6 +24,7 @@ import structlog
 
 from headrace_broker import __version__
 from headrace_broker.actions.certificates import Revocations
+from headrace_broker.actions.grants import GrantTable
 from headrace_broker.actions.passwords import Passwords
 from headrace_broker.actions.search import Search
 from headrace_broker.actions.tokens import TokenTable
@@ -49,6 +50,7 @@ from headrace_broker.model.job import State
 from headrace_broker.rpc.access import LEAST
 from headrace_broker.rpc.connections import ConnectionLimits
 from headrace_broker.rpc.doors import DoorReader
+from headrace_broker.rpc.peers import identity_of
 from headrace_broker.rpc.quotas import QuotaLimits
 from headrace_broker.rpc.server import RpcServer
 from headrace_broker.shards import reception
@@ -61,6 +63,7 @@ from headrace_broker.store.alerts import AlertStore
 from headrace_broker.store.audit import AuditStore
 from headrace_broker.store.certificates import CertificateStore
 from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
+from headrace_broker.store.grants import GrantStore
 from headrace_broker.store.graph import GraphReads
 from headrace_broker.store.log_index import LogIndexes
 from headrace_broker.store.logs import LogWriter
@@ -147,9 +150,10 @@ class _App:
         version, off = await durability(pool)
         if off and not options.testing:
             log.error("the database can lose acknowledged jobs in a crash: these settings are off", settings=off)
-        settings, tokens, auth = SettingsStore(pool), TokenTable(TokenStore(pool)), options.auth == "required"
-        passwords = Passwords()
-        users = Users(UserStore(pool), passwords)
+        settings, auth, token_store, user_store = SettingsStore(pool), options.auth == "required", TokenStore(pool), UserStore(pool)
+        grants = GrantTable(GrantStore(pool), token_store, user_store, identity_of)
+        tokens, passwords = TokenTable(token_store, grants.check_token), Passwords()
+        users = Users(user_store, passwords, grants.check_user)
         statistics, reads, finder, audit = Statistics(pool), Reads(pool), Finder(searching), AuditStore(pool)
         types, revocations = TypeTable(settings), Revocations(CertificateStore(pool))
         limits = OwnerLimits(
@@ -170,7 +174,7 @@ class _App:
             server = RpcServer(
                 ownership=ownership, reads=reads, finder=finder, graph=GraphReads(pool), settings=settings, statistics=statistics,
                 logs=LogWriter(pool, types.log_limits, self._metrics), audit=audit, metrics=self._metrics,
-                payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks, tokens=tokens, users=users, auth=auth,
+                payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks, tokens=tokens, grants=grants, users=users, auth=auth,
                 revocations=revocations, certificates=options.tls_client_ca is not None,
                 connections=ConnectionLimits(**{name: getattr(options, name) for name in ConnectionLimits.__slots__}),
                 quotas=QuotaLimits(**{name: getattr(options, f"quota_{name}") for name in QuotaLimits.__slots__}),
@@ -214,6 +218,7 @@ class _App:
                 side.append(tasks.create_task(revocations.keep_fresh()))
             if auth:
                 await self._first_token(pool)
+                side.append(tasks.create_task(grants.keep_fresh()))
                 side.append(tasks.create_task(tokens.keep_fresh()))
             if self._embedded is not None:
                 side.append(tasks.create_task(self._watch_embedded(self._embedded)))

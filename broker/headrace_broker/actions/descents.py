@@ -4,10 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from graphlib import TopologicalSorter
 
+from headrace_broker.actions.reach import refusals
 from headrace_broker.actions.reads import answered
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import DatabaseUnavailable, InvalidState, JobNotFound
 from headrace_broker.model.job import State
+from headrace_broker.model.permissions import Act
 from headrace_broker.shards import changes
 from headrace_broker.shards.descents import Descent
 from headrace_broker.shards.intents import Change, Verb
@@ -33,7 +35,7 @@ async def requeue(
     `payload` and `include_completed` concern the job alone. Safe to repeat: what was requeued has not failed any more.
 
     Raises:
-        JobNotFound: the job is not there. InvalidState: there are more than 10,000 descendants. Unavailable: as for `changes.request`; some may have been requeued.
+        JobNotFound: the job is not there. TypeDenied: it may not be requeued by this call; descendants that may not are left out. InvalidState: there are more than 10,000 descendants. Unavailable: as for `changes.request`; some may have been requeued.
     """
     below = [other for other in await answered(graph.descendants([job_id], MAX_DESCENDANTS + 2)) if other != job_id]
     if len(below) > MAX_DESCENDANTS:
@@ -66,6 +68,10 @@ async def _failed(owner: Owner, heads: Heads, job_id: int, below: Sequence[int],
         raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
     if not changes.visible(owner, found.get(job_id), domain):
         raise JobNotFound(job_id)
+    refused = await refusals(owner, heads, [job_id, *below], domain, Act.REQUEUE)
+    if job_id in refused:
+        raise refused[job_id]
+    below = [other for other in below if other not in refused]
     return [other for other in below if (head := found.get(other)) is not None and head.state in _FAILED and changes.visible(owner, head, domain)]
 
 
