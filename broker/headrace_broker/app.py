@@ -174,8 +174,8 @@ class _App:
             server = RpcServer(
                 ownership=ownership, reads=reads, finder=finder, graph=GraphReads(pool), settings=settings, statistics=statistics,
                 logs=LogWriter(pool, types.log_limits, self._metrics), audit=audit, metrics=self._metrics,
-                payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks, tokens=tokens, grants=grants, users=users, auth=auth,
-                revocations=revocations, certificates=options.tls_client_ca is not None,
+                payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks, tokens=tokens, users=users, auth=auth,
+                grants=grants, revocations=revocations, certificates=options.tls_client_ca is not None,
                 connections=ConnectionLimits(**{name: getattr(options, name) for name in ConnectionLimits.__slots__}),
                 quotas=QuotaLimits(**{name: getattr(options, f"quota_{name}") for name in QuotaLimits.__slots__}),
                 alerts=desk,
@@ -187,7 +187,18 @@ class _App:
                 monotonic = asyncio.get_running_loop().time
                 sessions = Sessions(monotonic)
                 services = Services(
-                    ownership, reads, statistics, audit, finder, GraphReads(pool), users, tokens, options.payload_limit_bytes, desk, secret_names(options.redact)
+                    ownership,
+                    reads,
+                    statistics,
+                    audit,
+                    finder,
+                    GraphReads(pool),
+                    users,
+                    tokens,
+                    options.payload_limit_bytes,
+                    desk,
+                    grants,
+                    secret_names(options.redact),
                 )
                 manager = Manager(services, sessions, __version__, LEAST, monotonic)
                 side.append(tasks.create_task(watch(sessions, users, tokens, refresh_tokens=not auth)))
@@ -216,9 +227,9 @@ class _App:
                 side.append(tasks.create_task(self._tls.keep_fresh()))
             if options.tls_client_ca is not None:
                 side.append(tasks.create_task(revocations.keep_fresh()))
+            side.append(tasks.create_task(grants.keep_fresh()))
             if auth:
                 await self._first_token(pool)
-                side.append(tasks.create_task(grants.keep_fresh()))
                 side.append(tasks.create_task(tokens.keep_fresh()))
             if self._embedded is not None:
                 side.append(tasks.create_task(self._watch_embedded(self._embedded)))

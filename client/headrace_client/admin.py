@@ -14,6 +14,7 @@ from headrace_client.alerts import AlertCalls
 from headrace_client.certificates import CertificateCalls
 from headrace_client.encode import build, duration, timestamp
 from headrace_client.errors import InvalidRequest
+from headrace_client.grants import GrantCalls
 from headrace_client.lifecycle import RetentionPreview, retention_preview
 from headrace_client.limits import Domain, Pause
 from headrace_client.models import AgentInfo, Alert, Door, InstancePriority, JobType, Overview, Rescore
@@ -34,7 +35,7 @@ SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state", "on_
 rate_limit a RateLimit, fairness_weights a dict by key, payload_schema a dict or JSON text, alert_channels names with commas between them."""
 
 
-class AdminClient(AccessCalls, CertificateCalls, ScheduleCalls, OperationCalls, UserCalls, AlertCalls):
+class AdminClient(AccessCalls, CertificateCalls, ScheduleCalls, OperationCalls, UserCalls, AlertCalls, GrantCalls):
     """Calls over several jobs give a result for each. Errors are those of `headrace_client.errors`; a repeated call does no harm."""
 
     async def list_types(self) -> list[JobType]:

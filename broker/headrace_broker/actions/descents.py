@@ -35,7 +35,8 @@ async def requeue(
     `payload` and `include_completed` concern the job alone. Safe to repeat: what was requeued has not failed any more.
 
     Raises:
-        JobNotFound: the job is not there. TypeDenied: it may not be requeued by this call; descendants that may not are left out. InvalidState: there are more than 10,000 descendants. Unavailable: as for `changes.request`; some may have been requeued.
+        TypeDenied: the call may not requeue it; descendants that it may not requeue are left out.
+        JobNotFound: the job is not there. InvalidState: there are more than 10,000 descendants. Unavailable: as for `changes.request`; some may have been requeued.
     """
     below = [other for other in await answered(graph.descendants([job_id], MAX_DESCENDANTS + 2)) if other != job_id]
     if len(below) > MAX_DESCENDANTS:

@@ -135,7 +135,7 @@ async def refusals(owner: Owner, heads: Heads, job_ids: Iterable[int], domain: s
 
 
 def require_cover(sources: Iterable[Source], doing: str) -> None:
-    """Raises RightDenied unless the call may itself do all that these allow, and may pass on rights wherever they count: nobody gives, takes or takes over more than that."""
+    """Raises RightDenied unless the call may itself do all that these allow, and pass it on: nobody gives, takes or takes over more than that."""
     may = MAY.get()
     if may is None:
         return

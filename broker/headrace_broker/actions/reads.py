@@ -39,7 +39,8 @@ class JobRead:
 
 
 class JobReads:
-    """Reads for one owner; every call raises DatabaseUnavailable when Postgres does not answer, and JobNotFound for what is not in the domain, or not for the call to see."""
+    """Reads for one owner; every call raises DatabaseUnavailable when Postgres does not answer, and JobNotFound for what is not in the domain, or not for
+    the call to see."""
 
     def __init__(self, owner: Owner, reads: Reads) -> None:
         self._owner = owner

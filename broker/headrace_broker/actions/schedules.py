@@ -82,7 +82,7 @@ class ScheduleActions:
             raise ScheduleNotFound(name)
         return found
 
-    def list(self, domain: str) -> Sequence[Schedule]:
+    def of_domain(self, domain: str) -> Sequence[Schedule]:
         """Schedules of the domain, of the types whose schedules the call may see, in no order."""
         seen, found = types_for(Act.OVERSEE), self._ownership.owner.schedules.of_domain(domain)
         return [schedule for schedule in found if seen.everything or seen.allow(schedule.spec.type)]

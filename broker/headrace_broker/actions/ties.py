@@ -13,7 +13,8 @@ AT_ONCE = 5000  # jobs of one read
 
 
 async def find_missing(owner: Owner, heads: Heads, domain: str, job_ids: Sequence[int]) -> set[int]:
-    """Which of these jobs are not there in the domain: never stored, deleted, another domain's, or of types that the call has nothing to do with. Raises DatabaseUnavailable."""
+    """Which of these jobs are not there in the domain: never stored, deleted, another domain's, or of types that the call has
+    nothing to do with. Raises DatabaseUnavailable."""
     missing: set[int] = set()
     for at in range(0, len(job_ids), AT_ONCE):
         chunk = [job_id for job_id in job_ids[at : at + AT_ONCE] if not _is_live(owner, job_id, domain)]

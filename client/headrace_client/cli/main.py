@@ -6,7 +6,7 @@ import sys
 from cyclopts import App
 
 from headrace_client import __version__
-from headrace_client.cli import access, agents, alerts, bulk, domains, doors, instances, jobs, outbox, schedules, stats, testing, tls, types, updates, users
+from headrace_client.cli import access, agents, alerts, bulk, domains, doors, grants, instances, jobs, outbox, schedules, stats, testing, tls, types, updates, users
 from headrace_client.cli.bench import bench
 from headrace_client.cli.output import Done, errors
 from headrace_client.cli.submit import submit
@@ -35,6 +35,7 @@ app.command(access.tokens_app)
 app.command(access.audit_app)
 app.command(tls.app)
 app.command(users.app)
+app.command(grants.app)
 app.command(bench)
 app.command(testing.app)
 app.register_install_completion_command()
