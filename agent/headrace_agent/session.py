@@ -10,6 +10,7 @@ of the first of them, and how much room is left is said when the broker could no
 import asyncio
 import logging
 import os
+import random
 import socket
 from typing import Any
 
@@ -31,6 +32,8 @@ log = logging.getLogger("headrace.session")
 FINAL = frozenset({1, 2, 3, 4, 5})  # dispositions after which an outcome need not be kept
 TOO_LATE = frozenset({4, 5})
 SEND_AGAIN_S = 0.2
+ALONE_S = 0.7
+"""How often a session that waits looks whether another one is up; twice in a row none: the owner is none of this agent's brokers, or cannot be reached."""
 ACCEPT_S = 0.05  # the broker waits for at least a second
 
 
@@ -54,6 +57,8 @@ class Session:
             labels=labels, slots=desk.slots, columns=True,
             types=[agents_pb2.ServedType(type=h.name, slots=h.slots, executor=h.executor, declared=h.declared) for h in desk.handlers.values()],
         )  # fmt: skip
+        self.waiting = False  # at a broker that stands by
+        self._pass_on = False  # the next stream is to be passed on to the broker that owns the queue
         self._own = [handler for handler in desk.handlers.values() if handler.slots]  # types with slots of their own
         self.up = False
         self.wake = asyncio.Event()
@@ -105,12 +110,20 @@ class Session:
     async def _connect(self) -> float | None:
         """One stream from its start to its end; returns how long to wait before the next, if the broker said so. Raises AioRpcError."""
         self._reset()
+        passing_on, self._pass_on = self._pass_on or len(self._desk.sessions) == 1, False
+        self._hello.at_standby = agents_pb2.AT_STANDBY_PASS_ON if passing_on else agents_pb2.AT_STANDBY_WAIT
         channel = open_channel(self._address, self._tls)
         call = Stubs(channel).agents.Connect(metadata=self._metadata())
         tasks: list[asyncio.Future[Any]] = []
         try:
             await self._write(call, agents_pb2.ConnectRequest(hello=self._hello_now()))
             welcome = await call.read()
+            if welcome is not grpc.aio.EOF and welcome.HasField("stand_by"):
+                welcome = await self._stand_by(call)
+                if welcome is None:
+                    return 0.0
+            if welcome is not grpc.aio.EOF and welcome.HasField("go_away"):
+                return to_seconds(welcome.go_away.reconnect_after)
             if welcome is grpc.aio.EOF or not welcome.HasField("welcome"):
                 await self._raise_status(call)
                 return None
@@ -140,6 +153,34 @@ class Session:
                 self._accept_timer.cancel()
             call.cancel()
             await channel.close()
+
+    async def _stand_by(self, call: Any) -> Any:
+        """Waits until this broker owns the queue, greets it then, and returns its answer. None: no broker of this agent owns it, so this one is to pass it on."""
+        self.waiting, alone = True, 0
+        try:
+            while True:
+                reading = asyncio.ensure_future(call.read())
+                try:
+                    while not reading.done():
+                        await asyncio.wait([reading], timeout=ALONE_S * random.uniform(0.8, 1.2))
+                        alone = alone + 1 if self._alone() else 0
+                        if alone > 1 and not reading.done():
+                            self._pass_on = True
+                            return None
+                finally:
+                    reading.cancel()  # with it the whole call, unless it is done
+                message = reading.result()
+                if message is grpc.aio.EOF or not message.HasField("stand_by"):
+                    return message
+                if message.stand_by.over:
+                    await self._write(call, agents_pb2.ConnectRequest(hello=self._hello_now()))
+        finally:
+            self.waiting = False
+
+    def _alone(self) -> bool:
+        """Whether no session is up, and this is the first of those that wait."""
+        sessions = self._desk.sessions
+        return not any(session.up for session in sessions) and next(session for session in sessions if session.waiting) is self
 
     def _hello_now(self) -> agents_pb2.Hello:
         """With the leases that are still ours: running, or finished and not acknowledged.

@@ -6,6 +6,7 @@ there. Calls that last end with either, and with the right to make them.
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -19,9 +20,10 @@ from headrace_broker.actions.grants import GrantTable
 from headrace_broker.actions.reach import MAY, May, Principal, principal_of
 from headrace_broker.actions.tokens import Credential, TokenTable
 from headrace_broker.model.access import Identity, Role
-from headrace_broker.model.errors import BrokerError, DomainDenied, RoleDenied, TokenEnded, TokenMissing, TypeDenied
+from headrace_broker.model.errors import BrokerError, DomainDenied, NotOwner, RoleDenied, TokenEnded, TokenMissing, TypeDenied
 from headrace_broker.model.permissions import EVERY, ROLE_ACTS, Act
-from headrace_broker.rpc.peers import Holder, Peers
+from headrace_broker.rpc.attest import ATTESTED_KEY, attested
+from headrace_broker.rpc.peers import Holder, Peers, identity_of
 from headrace_broker.store.tokens import TokenRow
 
 
@@ -166,10 +168,12 @@ class Gate:
     `required` False: certificates that were revoked are refused, and nothing else is asked.
     """
 
-    def __init__(self, tokens: TokenTable, grants: GrantTable, peers: Peers | None = None, *, required: bool = True) -> None:
+    def __init__(self, tokens: TokenTable, grants: GrantTable, peers: Peers | None = None, *, required: bool = True, key: bytes = b"") -> None:
+        """`key`: with which other brokers attest whom they pass on calls of."""
         self._tokens = tokens
         self._grants = grants
         self._peers = peers
+        self._key = key
         self._required = required
 
     async def admit(self, method: str, context: Any) -> "Admitted":
@@ -181,12 +185,16 @@ class Gate:
         holder = self._peers.holder(context.auth_context()) if self._peers is not None else None
         if not self._required:
             return Admitted((holder,) if holder is not None else (), None, method, self._grants)
-        header, domain = "", DEFAULT_DOMAIN
-        for key, value in context.invocation_metadata() or ():
+        header, domain, sealed, metadata = "", DEFAULT_DOMAIN, None, context.invocation_metadata() or ()
+        for key, value in metadata:
             if key == TOKEN_KEY:
                 header = str(value)
             elif key == DOMAIN_KEY:
                 domain = str(value)
+            elif key == ATTESTED_KEY:
+                sealed = bytes(value)
+        if sealed is not None and self._peers is not None:
+            holder = self._passed_on(method, metadata, sealed)
         principals: list[Principal] = []
         credentials: list[Credential] = []
         if holder is not None:
@@ -200,6 +208,16 @@ class Gate:
         allow(may, need, method)
         MAY.set(may)
         return Admitted(tuple(credentials), may, method, self._grants)
+
+    def _passed_on(self, method: str, metadata: Any, sealed: bytes) -> Holder | None:
+        """Whom the caller's certificate named at the broker that passed the call on. That broker looks whether it stays good, and ends the call if it does not."""
+        uri = attested(self._key, method, metadata, sealed) if self._key else None
+        if uri is None:
+            raise NotOwner("the call was passed on by a broker that knows this one as it was before, or not at all; nothing was stored, try again")
+        if not uri:
+            return None
+        identity = identity_of(uri)
+        return Holder(identity.called, "", b"", identity, math.inf)
 
     async def _find(self, header: str, holder: Holder | None, principals: list[Principal], credentials: list[Credential]) -> None:
         scheme, _, secret = header.partition(" ")

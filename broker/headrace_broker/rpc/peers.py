@@ -112,7 +112,7 @@ def _identity(certificate: x509.Certificate) -> Identity | None:
 
 
 def identity_of(uri: str) -> Identity:
-    """Whom such a URI names. Raises CertificateInvalid."""
+    """Whom a URI names. Raises CertificateInvalid."""
     match = IDENTITY_URI.fullmatch(uri)
     if match is None or match[2] not in ROLE_NUMBERS:
         raise CertificateInvalid(f"{uri[:100]!r} is not headrace://DOMAIN/ROLE/NAME with one of the roles {', '.join(ROLE_NUMBERS)}")
