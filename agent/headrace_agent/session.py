@@ -69,6 +69,7 @@ class Session:
         self._reset()
 
     def _reset(self) -> None:
+        self.overtaken = False  # another broker of this agent owns the queue since this stream began
         self._number = 0
         self._sent_at: dict[int, float] = {}
         self._confirmed_at = 0.0
@@ -173,9 +174,15 @@ class Session:
                 if message is grpc.aio.EOF or not message.HasField("stand_by"):
                     return message
                 if message.stand_by.over:
+                    self._overtake()
                     await self._write(call, agents_pb2.ConnectRequest(hello=self._hello_now()))
         finally:
             self.waiting = False
+
+    def _overtake(self) -> None:
+        """This broker owns the queue, and its Hello names what is held now: what another one still assigns, from its buffers, is granted again: it must not start."""
+        for session in self._desk.sessions:
+            session.overtaken = session is not self
 
     def _alone(self) -> bool:
         """Whether no session is up, and this is the first of those that wait."""
@@ -203,8 +210,12 @@ class Session:
             self._desk.lose(job_id, epoch)
         named = {(ref.job_id, ref.lease_epoch) for ref in self._hello.held}
         for held in self._desk.leases.all():
-            if (held.job.job_id, held.job.lease_epoch) in named - lost:
+            key = held.job.job_id, held.job.lease_epoch
+            if key in named - lost:
                 held.session = self
+            elif key not in named and held.session is not self:  # another broker assigned it after the Hello: this one has given it back
+                self._desk.lose(*key)
+        self._overtake()
         self._desk.outbox.send_again()  # what went to another broker, or into the old stream, may never be answered
         self.up = True
         self._confirm(welcome.seen_no)
@@ -377,6 +388,8 @@ class Session:
         if self._accept_timer is None:
             self._accept_timer = asyncio.get_running_loop().call_later(ACCEPT_S, self._accept)
         reason = "its lease was over when it arrived" if now >= until else "the agent drains" if desk.draining else None
+        if self.overtaken:
+            reason = "another broker owns the queue since"
         taken = []
         for job in jobs:
             problem = reason or (None if job.type in desk.handlers else f"the agent does not serve {job.type}")

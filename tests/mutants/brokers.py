@@ -4,6 +4,7 @@ from tests.mutants.mutant import Mutant
 
 BROKER = "broker/headrace_broker"
 FORWARD, ATTEST, ROUTES, STANDBY, GATE, AGENTS = (f"{BROKER}/rpc/{name}.py" for name in ("forward", "attest", "routes", "standby", "access", "agents"))
+SESSION = "agent/headrace_agent/session.py"
 LOOP, LEDGER, OWNERSHIP = f"{BROKER}/maintenance/loop.py", f"{BROKER}/store/ledger.py", f"{BROKER}/shards/ownership.py"
 SCRIPTED, PAIR, FENCES = "tests/rpc/test_forwarding.py", "tests/rpc/test_brokers.py", "tests/store/test_fences.py"
 
@@ -30,6 +31,7 @@ MUTANTS = (
     Mutant(
         "an agent's second stream takes the first one's place for ever", AGENTS, "known is not None and known.stream is not None:", "False:", f"{PAIR} -k passed_on_once"
     ),
+    Mutant("an agent starts what a former owner assigns", SESSION, "        if self.overtaken:\n", "        if False:\n", "tests/agent/test_leases.py -k former_owner"),
     Mutant("a woken owner does its duties", LOOP, "if not await ownership.owns():", "if False:", f"{FENCES} -k a_duty"),
     Mutant(
         "a life that ends by itself wakes nobody", LEDGER, 'await self._con.execute(sql("life_leave"), LIFE_LOCKS, self.life_id)', "pass", f"{FENCES} -k ends_by_itself"

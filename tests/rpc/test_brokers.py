@@ -230,6 +230,21 @@ async def test_pages_are_those_of_the_owner(pair: Pair) -> None:
         assert counted, "and calls that were passed on are counted"
 
 
+async def test_a_new_certificate_of_the_owner_is_known_to_who_stands_by(pair: Pair, stack: AsyncExitStack) -> None:
+    con = await asyncpg.connect(pair.database)
+    stack.push_async_callback(con.close)
+    Authority.open(pair.tls).issue_broker(["127.0.0.1"], 30, replace=True)
+    pem = (pair.tls / "broker.pem").read_text()
+
+    async def told() -> bool:
+        return bool(await con.fetchval("select certificate = $1 from headrace.peer where life_id = (select life_id from headrace.shard limit 1)", pem))
+
+    await until(told, what="the new certificate")
+    async with pair.client() as client:
+        for _ in range(20):  # while the standby takes the new way
+            assert (await client.count()).totals is not None
+
+
 async def test_an_owner_without_a_way_to_it_is_named(pair: Pair, stack: AsyncExitStack) -> None:
     con = await asyncpg.connect(pair.database)
     stack.push_async_callback(con.close)

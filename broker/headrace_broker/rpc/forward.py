@@ -138,7 +138,7 @@ class Forwarder:
         """Until somebody else owns the queue, or it is time to look again. Raises NotOwner when that takes too long."""
         error = NotOwner(f"this broker stands by, and the one that owns the queue{f' ({route.holder.address})' if route else ''} did not take the call: {why}; try again")
         if self._held >= HELD:
-            raise error
+            raise NotOwner(f"this broker stands by, and {HELD} calls wait already until there is an owner that takes them; nothing was stored, try again")
         self._held += 1
         try:
             async with asyncio.timeout_at(min(until, asyncio.get_running_loop().time() + AGAIN_S)):
