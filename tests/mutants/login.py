@@ -63,14 +63,16 @@ MUTANTS = (
     Mutant(
         "a form is for every role",
         f"{WEB}/manager.py",
-        "        visit = Visit(self._services, self._doors, request, session, form)\n        MAY.set(visit.rights)\n        if not visit.may(path):\n            return self._denied(visit, path)\n",
+        "        visit = Visit(self._services, self._doors, request, session, form)\n"
+        "        MAY.set(visit.rights)\n        if not visit.may(path):\n            return self._denied(visit, path)\n",
         "        visit = Visit(self._services, self._doors, request, session, form)\n        MAY.set(visit.rights)\n",
         f"{LOGIN} -k forms_of_its_rights",
     ),
     Mutant(
         "a page is for every role",
         f"{WEB}/manager.py",
-        "        visit = Visit(self._services, self._doors, request, session)\n        MAY.set(visit.rights)\n        if not visit.may(path):\n            return self._denied(visit, path)\n",
+        "        visit = Visit(self._services, self._doors, request, session)\n"
+        "        MAY.set(visit.rights)\n        if not visit.may(path):\n            return self._denied(visit, path)\n",
         "        visit = Visit(self._services, self._doors, request, session)\n        MAY.set(visit.rights)\n",
         f"{LOGIN} -k forms_of_its_rights",
     ),
