@@ -57,8 +57,9 @@ chaos: export HEADRACE_KILLS ?= 300
 chaos: export HEADRACE_JOBS ?= 50000
 chaos: export HEADRACE_SEED ?= $(shell date +%s)
 chaos: export HEADRACE_CHAOS ?= long
+chaos: export HEADRACE_EXAMPLES ?= 20
 chaos: $(STAMP) ## Break processes, connections, networks, clocks, disks and the power under load; ends with what ran and what this machine lacks
-	$(BIN)/python -m pytest -q -s tests/chaos
+	$(BIN)/python -m pytest -q -s tests/chaos tests/property
 
 model: $(STAMP) ## Search all states of the ledger's protocol with Spin, whole and with each rule left out
 	$(BIN)/python -m tests.model.check

@@ -39,7 +39,7 @@ SLOTS = 6000
 HELD = 200  # leases of the agent that completes nothing
 GIVE_UP_S = 1.0
 ADMIN_S = 0.02
-BEAT_S = 2.0
+BEAT_S = 1.0
 LOOK_S = 0.5
 TYPE, LATER, LONG = "overload.work", "overload.later", "overload.long"
 OPTIONS = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20), ("grpc.use_local_subchannel_pool", 1)]
@@ -157,44 +157,48 @@ async def settle(address: str, type_: str, slots: int, complete: bool) -> None:
         )
         number = 1
         await call.write(agents_pb2.ConnectRequest(number=number, hello=hello, credit=agents_pb2.Credit(free=slots)))
-        beat = said = time.monotonic()
         print(json.dumps({"ready": True}), flush=True)
+        writing = asyncio.Lock()
+
+        async def say(**parts: Any) -> None:
+            nonlocal number
+            async with writing:
+                number += 1
+                await call.write(agents_pb2.ConnectRequest(number=number, **parts))
+
+        async def beat() -> None:
+            while True:
+                await asyncio.sleep(BEAT_S)
+                await say(heartbeat=agents_pb2.Heartbeat(job_ids=list(held), lease_epochs=list(held.values())))
+                print(json.dumps({"completed": completed, "lost": lost, "held": len(held)}), flush=True)
+
+        beating = asyncio.ensure_future(beat())
         while (message := await call.read()) is not grpc.aio.EOF:
             completed += sum([len(acked.job_ids) for acked in message.acked])
             lost += len(message.revoked) + len(message.heartbeat_ack.not_held)
-            now = time.monotonic()
-            if now - said >= 1:
-                said = now
-                print(json.dumps({"completed": completed, "lost": lost, "held": len(held)}), flush=True)
-            if not message.HasField("assign") and now - beat < BEAT_S:
+            if not message.HasField("assign"):
                 continue
-            number += 1
-            out = agents_pb2.ConnectRequest(number=number)
-            if message.HasField("assign"):
-                for plain in message.assign.plain:
-                    if complete:
-                        out.completions.job_ids.extend(plain.job_ids)
-                        out.completions.lease_epochs.extend(plain.lease_epochs)
-                    else:
-                        held.update(zip(plain.job_ids, plain.lease_epochs, strict=True))
-                out.accept.assign_no = message.assign.number
-                out.credit.assign_no, out.credit.free = message.assign.number, slots - len(held)
-            if now - beat >= BEAT_S:
-                beat = now
-                out.heartbeat.job_ids.extend(held)
-                out.heartbeat.lease_epochs.extend(held.values())
-                out.heartbeat.SetInParent()
-            await call.write(out)
+            done = agents_pb2.Completions()
+            for plain in message.assign.plain:
+                if complete:
+                    done.job_ids.extend(plain.job_ids)
+                    done.lease_epochs.extend(plain.lease_epochs)
+                else:
+                    held.update(zip(plain.job_ids, plain.lease_epochs, strict=True))
+            assign_no = message.assign.number
+            accept, credit = agents_pb2.Accept(assign_no=assign_no), agents_pb2.Credit(assign_no=assign_no, free=slots - len(held))
+            await say(completions=done if complete else None, accept=accept, credit=credit)
+        beating.cancel()
 
 
 async def administer(address: str, seconds: float) -> dict[str, float]:
-    """One call after another, each `ADMIN_S` at most: counts, a page of jobs, one job, a change of it, types, agents."""
+    """A call each `ADMIN_S` at most: counts, a page of waiting jobs, one job, a change of it, types, agents. Searches of the past have a time of their own."""
     times: list[float] = []
     async with Client(address, timeout_s=60) as client, AdminClient(address, timeout_s=60) as admin:
         job = (await client.list(types=[LATER], states=[State.WAITING], page_size=1)).jobs[0]
         calls: list[Callable[[], Awaitable[object]]] = [
             client.count, admin.list_types, admin.list_agents,
-            lambda: client.list(where=JobFilter(types=[LATER]), page_size=20), lambda: client.get(job.job_id),
+            lambda: client.list(where=JobFilter(types=[LATER], states=[State.WAITING]), page_size=20), lambda: client.get(job.job_id),
             lambda: admin.update([job.job_id], priority=len(times) % 5, reason="bench"),
         ]  # fmt: skip
         until, number = time.monotonic() + seconds, 0
@@ -259,7 +263,7 @@ def measure(directory: Path, dsn: str, depth: int, waiting: int, times: float, s
         try:
             Role("closed", broker.address, TYPE, capacity_s / 5, 0).result()  # warms up
             found = {"capacity_per_s": _rate(worker, lambda: Role("closed", broker.address, TYPE, capacity_s, 0).result())}
-            before, most = broker.metrics(), 0.0
+            before, most, found["rss_before_mb"] = broker.metrics(), 0.0, support.rss_mb(broker.pid)
             admin, load = Role("administer", broker.address, seconds), Role("flood", broker.address, found["capacity_per_s"] * times, seconds)
 
             def watch() -> None:

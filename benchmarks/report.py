@@ -78,6 +78,7 @@ TITLES = {
     "admin_p50_ms": "administrator's calls, p50, ms",
     "admin_p99_ms": "administrator's calls, p99, ms",
     "admin_max_ms": "administrator's calls, max, ms",
+    "rss_before_mb": "broker's RSS before it, MB",
     "most_rss_mb": "broker's most RSS, MB",
     "empty_mb": "RSS, empty database, MB",
     "waiting_mb": "RSS, 5 M waiting, MB",

@@ -310,14 +310,14 @@ class Session:
         """Whether an outcome goes through this session now; a checkpoint that has not gone yet goes first, since it is worth nothing after it."""
         return self._mine(lease) and lease not in self._desk.progress
 
-    async def _beat(self) -> None:
-        """Heartbeats, and an end of the stream when the broker has fallen silent."""
+    async def _beat(self) -> float:
+        """Heartbeats. Returns when the broker has fallen silent: the stream is to be ended, though it may live on and its call have no status yet."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._heartbeat_s * 0.9)
             if loop.time() - self._heard_at > max(self._lease_s, 3 * self._heartbeat_s):
                 log.warning("broker %s has fallen silent; connecting anew", self._address)
-                return
+                return 0.0
             self._beat_due = True
             self.wake.set()
 

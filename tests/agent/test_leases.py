@@ -66,6 +66,12 @@ async def running(stack: AsyncExitStack) -> AsyncIterator[Running]:
     await asyncio.wait_for(task, 20)
 
 
+async def test_a_broker_that_falls_silent_is_greeted_anew_although_its_stream_stays_open(running: Running) -> None:
+    broker = running.broker
+    broker.silent = True
+    await broker.until(lambda: broker.hellos > 1, "another Hello")
+
+
 async def test_a_lease_counts_from_the_agents_own_sending_however_late_the_assign_comes(running: Running) -> None:
     broker, began = running.broker, await running.first()
     await broker.until(lambda: broker.messages("heartbeat"), "the first heartbeat, about a second later")

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from headrace_broker.metrics import Metrics
-from headrace_broker.model.errors import Busy
+from headrace_broker.model.errors import Busy, NotOwner
 from headrace_broker.model.job import State
 from headrace_broker.rpc import admission
 from headrace_broker.rpc.interceptors import Guard
@@ -183,6 +183,25 @@ async def test_what_comes_alone_is_taken_however_large_it_is(served: Served) -> 
     call = served.stub.SubmitStream(iter([column(FULL + 5)]))
     answer = await served.answered(asyncio.ensure_future(call.read()))
     assert len(answer.results.job_ids) == FULL + 5 and all(answer.results.job_ids)
+    call.cancel()
+
+
+async def test_a_broker_that_lost_the_queue_answers_what_comes_over_an_open_stream(served: Served) -> None:
+    class Lost:
+        @property
+        def owner(self) -> Any:
+            raise NotOwner("this broker does not own the queue")
+
+    call = served.stub.SubmitStream()
+    await call.write(column(2))
+    assert all((await served.answered(asyncio.ensure_future(call.read()))).results.job_ids)
+    lost: Any = Lost()
+    served.service._ownership = lost
+    await call.write(column(2, 2))
+    await call.write(column(2, 3, at_once=False))
+    async with asyncio.timeout(20):
+        answers = {answer.request_no: answer.results for answer in (await call.read(), await call.read())}
+    assert answers[2].refused.reason == "NOT_OWNER" and [failure.reason for failure in answers[3].failures] == ["NOT_OWNER"] * 2
     call.cancel()
 
 

@@ -22,6 +22,13 @@ MUTANTS = (
     Mutant("a revoked job goes on", SESSION, "for ref in message.revoked:", "for ref in ():", f"{TESTS} -k takes_back"),
     Mutant("a job that the broker does not know of goes on", SESSION, "for ref in message.heartbeat_ack.not_held:", "for ref in ():", f"{TESTS} -k takes_back"),
     Mutant("a draining agent takes jobs", SESSION, '"the agent drains" if desk.draining', '"" if False', f"{TESTS} -k drains"),
+    Mutant(
+        "a stream whose broker is silent is waited for",
+        SESSION,
+        "                return 0.0\n            self._beat_due",
+        "                return None\n            self._beat_due",
+        f"{TESTS} -k falls_silent",
+    ),
     Mutant("a worker's end is told by its pipe alone", PROCESSES, "while not self._pipe.poll(LOOK_S):", "while False:", f"{WORKERS} -k noticed"),
     Mutant("what a dead worker has left lives on", PROCESSES, "self._signal(signal.SIGKILL)  # what it has left", "pass", f"{WORKERS} -k noticed"),
     Mutant("a stopped worker leaves its children", PROCESSES, "os.killpg(pid, number)", "os.kill(pid, number)", f"{WORKERS} -k stopped"),

@@ -26,6 +26,7 @@ class ScriptedSessions(agents_pb2_grpc.AgentsServicer):
         self.assigned = 0
         self.stands_by: asyncio.Event | None = None  # set: it takes over from then on
         self.confirming = False  # whether each heartbeat is confirmed at once
+        self.silent = False  # whether heartbeats are not answered at all
         self._out: asyncio.Queue[agents_pb2.ConnectResponse | None] = asyncio.Queue()
         self._news = asyncio.Event()
 
@@ -53,7 +54,7 @@ class ScriptedSessions(agents_pb2_grpc.AgentsServicer):
 
     async def _read(self, requests: AsyncIterator[Any]) -> None:
         async for message in requests:
-            if message.HasField("heartbeat"):
+            if message.HasField("heartbeat") and not self.silent:
                 self.confirm(message.number if self.confirming else 0)  # 0: it is there, and confirms nothing
             self._note(message)
 

@@ -175,6 +175,8 @@ def _cause(ending: Kind | None, earlier: Start, later: Start, killed_at: Mapping
     """Why a job was started again; None: there is no reason."""
     if earlier.end == "fail" and ending is Kind.FAILED:
         return "after a failure"
+    if ending is Kind.REJECTED and earlier.end == "stopped" and earlier.end_at <= later.at:
+        return "after its agent had stopped it"  # it could not renew the lease, and said so when it came back
     if ending not in (Kind.LOST, Kind.OWNER_CHANGED):
         return None
     if earlier.at <= killed_at.get(earlier.pid, 0.0) <= later.at:

@@ -72,7 +72,9 @@ class SubmitCalls:
 
     async def SubmitMany(self, request: jobs_pb2.SubmitManyRequest, context: Any) -> jobs_pb2.SubmitManyResponse:  # noqa: N802
         with self._unary:
-            results = await self._submit_batch(convert.domain_of(context), request, lambda: caller_of(context), None)
+            owner = self._ownership.owner
+            batch = await self._queue_batch(owner, convert.domain_of(context), request, lambda: caller_of(context), None)
+            results = await batch.told(owner, at_once=False)
         return jobs_pb2.SubmitManyResponse(results=results)
 
     async def SubmitStream(self, requests: AsyncIterator[jobs_pb2.SubmitStreamRequest], context: Any) -> AsyncIterator[jobs_pb2.SubmitStreamResponse]:  # noqa: N802
@@ -98,21 +100,27 @@ class SubmitCalls:
         answers: "asyncio.Queue[jobs_pb2.SubmitStreamResponse | Exception | None]", room: asyncio.Semaphore,
     ) -> None:  # fmt: skip
         async def serve(request: jobs_pb2.SubmitStreamRequest) -> None:
+            number, count, at_once = request.request_no, _count(request), request.refusal_at_once
+            owner: Owner | None = None
             try:
+                owner = self._ownership.owner
                 self._turn_away(request)
                 with self._lobby.patience(request) as patience:
-                    results = await self._submit_batch(domain, request, caller, patience, at_once=request.refusal_at_once)
+                    batch = await self._queue_batch(owner, domain, request, caller, patience)
+                del request  # what waits for the database is in the owner's hand
             except InvalidField as error:  # a batch of the wrong size: not something that a job's answer can say
                 await answers.put(error)
                 return
             except BrokerError as error:
-                batch = _Batch(_count(request))
-                batch.refuse(range(_count(request)), error)
-                results = await batch.results(self._ownership.owner.metrics, at_once=request.refusal_at_once)
+                batch = _Batch(count)
+                batch.refuse(range(count), error)
             except Exception as error:  # a defect: the guard around the call logs it
                 await answers.put(error)
                 return
-            await answers.put(jobs_pb2.SubmitStreamResponse(request_no=request.request_no, results=results))
+            try:
+                await answers.put(jobs_pb2.SubmitStreamResponse(request_no=number, results=await batch.told(owner, at_once=at_once)))
+            except Exception as error:
+                await answers.put(error)
 
         async with asyncio.TaskGroup() as tasks:
             try:
@@ -128,18 +136,15 @@ class SubmitCalls:
         if self._lobby.full:
             self._ownership.owner.require_room(_count(request))
 
-    async def _submit_batch(
-        self, domain: str, request: Batched, caller: Callable[[], Caller], patience: Patience | None, *, at_once: bool = False
-    ) -> jobs_pb2.SubmitResults:  # fmt: skip
-        """Stores each job that can be stored. `patience`: a busy broker makes the caller wait so long before it refuses the rest; None: not at all.
+    async def _queue_batch(self, owner: Owner, domain: str, request: Batched, caller: Callable[[], Caller], patience: Patience | None) -> "_Batch":
+        """Queues each job that can be queued. `patience`: a busy broker makes the caller wait so long before it refuses the rest; None: not at all.
 
-        `caller` is asked where jobs are replaced. `at_once`: see SubmitStreamRequest.refusal_at_once.
+        `caller` is asked where jobs are replaced.
         """
         count = _count(request)
         if not 1 <= count <= convert.MAX_BATCH:
             raise InvalidField("jobs", f"1 to {convert.MAX_BATCH} jobs, found {count}")
         batch = _Batch(count)
-        owner = self._ownership.owner
         if request.jobs:
             await self._queue_specs(owner, domain, request.jobs, batch, patience)
         start = len(request.jobs)
@@ -152,10 +157,7 @@ class SubmitCalls:
             start = places.stop
         if batch.wishes:
             await self._replace(owner, caller(), batch, patience)
-        results = await batch.results(owner.metrics, at_once=at_once)
-        if batch.entries and owner.types.depth_limited:
-            results.pressure = owner.depth.pressure(batch.entries)
-        return results
+        return batch
 
     async def _queue_plain(
         self, owner: Owner, domain: str, field: str, group: types_pb2.PlainSpecs, places: Sequence[int], batch: "_Batch", patience: Patience | None
@@ -358,8 +360,14 @@ class _Batch:
         if stored.replaced:
             self._replaced.append(place)
 
-    async def results(self, metrics: Metrics, *, at_once: bool) -> jobs_pb2.SubmitResults:
-        """Waits until everything is decided. `at_once`: a refusal of all jobs for one reason is told once."""
+    async def told(self, owner: Owner | None, *, at_once: bool) -> jobs_pb2.SubmitResults:
+        """What became of each job, once that is decided; `owner` None: this broker owns no queue. `at_once`: see SubmitStreamRequest.refusal_at_once."""
+        results = await self._results(owner.metrics if owner is not None else None, at_once=at_once)
+        if owner is not None and self.entries and owner.types.depth_limited:
+            results.pressure = owner.depth.pressure(self.entries)
+        return results
+
+    async def _results(self, metrics: Metrics | None, *, at_once: bool) -> jobs_pb2.SubmitResults:
         for places, ids in self.unkeyed:
             try:
                 found = await ids
@@ -379,7 +387,7 @@ class _Batch:
             except BrokerError as error:
                 self.refuse([index], error)
         for places, refusal in self._refusals:
-            if isinstance(refusal, Busy | QueueFull):
+            if metrics is not None and isinstance(refusal, Busy | QueueFull):
                 metrics.submits_refused.labels(str(reason_of(refusal))).inc(len(places))
         if at_once and len(self._refusals) == 1 and len(self._refusals[0][0]) == len(self._job_ids):
             [failure] = _failures(range(1), self._refusals[0][1])

@@ -168,10 +168,10 @@ class Ownership:
         """Returns once this life owns every shard."""
         loop = asyncio.get_running_loop()
         seen: dict[int, tuple[int, float]] = {}  # life -> (its flushes, when that number was first seen)
-        ended = asyncio.Event()
-        await ledger.hear_of_ends(ended.set)
+        ended: asyncio.Event | None = None  # set when a life has ended by itself; None: that is not listened for yet
         while not self._draining:
-            ended.clear()
+            if ended is not None:
+                ended.clear()
             holders = await ledger.holders()
             if not holders:
                 return
@@ -193,6 +193,10 @@ class Ownership:
                     await ledger.terminate(holder.life_id)
             if await ledger.owns_all_shards():
                 return
+            if ended is None:
+                ended = asyncio.Event()
+                await ledger.hear_of_ends(ended.set)
+                continue  # one may have ended meanwhile
             try:
                 async with asyncio.timeout(STANDBY_POLL_S * random.uniform(0.8, 1.2)):
                     await ended.wait()
@@ -263,7 +267,7 @@ class Ownership:
                 if self._operations is not None:
                     duties.append(self._operations.run())
                 if self.reader is not None:
-                    duties += [take_inbox(owner, self.inbox, self.reader), listen(self._dsn, owner.doors.wake.set)]
+                    duties += [take_inbox(owner, self.inbox, self.reader, self.heads), listen(self._dsn, owner.doors.wake.set)]
                 side = [tasks.create_task(duty) for duty in duties]
                 await self._flusher.run()
                 for task in side:

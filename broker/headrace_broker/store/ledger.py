@@ -128,15 +128,13 @@ class Ledger:
         """
         async with _translated(), asyncio.timeout(CONNECT_TIMEOUT_S):
             con = await asyncpg.connect(dsn, server_settings=SETTINGS, command_timeout=None, timeout=CONNECT_TIMEOUT_S)
-            life_id, backend_pid = await con.fetchrow(sql("life_begin"), address, version)
+            life_id, backend_pid = await con.fetchrow(sql("life_begin"), address, version, *(peer.columns() if peer is not None else [None] * 5))
             locked, pid_later = await con.fetchrow(sql("life_lock"), LIFE_LOCKS, life_id)
             if backend_pid != pid_later:
                 raise NothingStored("the broker needs a connection of its own to Postgres; this one goes through a transaction pooler")
             if not locked:
                 raise NothingStored(f"the lock of the new life {life_id} is taken")
             ledger = cls(con, life_id)
-            if peer is not None:
-                await con.execute(sql("peer_put"), life_id, *peer.columns())
             await arrays.register(con)
             ledger._flush = await con.prepare(sql("flush"))
             ledger._flush_keyed = await con.prepare(sql("flush_keyed"))
