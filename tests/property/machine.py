@@ -69,8 +69,14 @@ class Job:
     depends_on: frozenset[int] = frozenset()
     released: bool = False  # it had all that it depends on
     type: str = "work"
+    priority: int = 0  # with which it was submitted
     unique: str = ""  # its unique key
     epochs: list[int] = field(default_factory=list)
+
+    @property
+    def own_priority(self) -> int:
+        """Its part of the score."""
+        return self.amended.priority if self.amended.priority is not None else self.priority
 
 
 class Machine:
@@ -247,22 +253,36 @@ class Machine:
 
     async def grant(self, room: int) -> None:
         """The agent has room: the oldest waiting jobs are granted."""
-        if self.session is None:
-            await self.connect({})
-            await self.flush()
-            for job in self.jobs.values():
-                if job.state is State.PROCESSING:  # the agent does not know of them: given back
-                    self._end(job, Kind.REJECTED)
+        await self.come_back()
+        granted = await self.give_room(room)
+        waiting = [job_id for job_id, job in self.jobs.items() if job.state is State.WAITING and not job.held]
+        assert len(granted) == min(room, len(waiting))
+        left = [self.jobs[job_id].own_priority for job_id in waiting if job_id not in granted]
+        assert all(self.jobs[job_id].own_priority >= max(left, default=-9) for job_id in granted), "the highest priority goes first"
+        await self.take(granted)
+
+    async def come_back(self) -> None:
+        """An agent that was lost says hello, and knows of nothing."""
+        if self.session is not None:
+            return
+        await self.connect({})
+        await self.flush()
+        for job in self.jobs.values():
+            if job.state is State.PROCESSING:  # given back
+                self._end(job, Kind.REJECTED)
+
+    async def give_room(self, room: int) -> set[int]:
+        """The jobs that the agent is granted when it has room for so many."""
         assert self.session is not None
         before = set(self.session.leases)
         self.session.set_credit(self.session.assign_no, room, [])
         self.owner.hungry[self.session] = None
         await self.flush(grant=True)
-        granted = set(self.session.leases) - before
-        waiting = [job_id for job_id, job in self.jobs.items() if job.state is State.WAITING and not job.held]
-        assert len(granted) == min(room, len(waiting))
-        left = [self.jobs[job_id].amended.priority or 0 for job_id in waiting if job_id not in granted]
-        assert all((self.jobs[job_id].amended.priority or 0) >= max(left, default=-9) for job_id in granted), "the highest priority goes first"
+        return set(self.session.leases) - before
+
+    async def take(self, granted: set[int]) -> None:
+        """They are sent to the agent, which accepts them."""
+        assert self.session is not None
         for job_id in granted:
             job = self.jobs[job_id]
             assert job.state is State.WAITING
@@ -490,7 +510,7 @@ class Machine:
             live = self.owner.live(job_id)
             if live is not None:
                 assert (live.state, live.seq, live.run, live.attempt, live.losses) == (job.state, job.seq, job.run, job.attempt, job.losses), job_id
-                assert live.priority == (job.amended.priority or 0)
+                assert live.priority == job.own_priority
                 assert (live.abort is not None) == job.abort == (job_id in self.owner.aborting)
             else:
                 assert job.state not in (State.PROCESSING,) and not (job.state is State.WAITING and job.seq)
@@ -524,7 +544,7 @@ class Machine:
             head = heads[job_id]
             assert (head.state, head.seq, head.run, head.attempt, head.losses) == (job.state, job.seq, job.run, job.attempt, job.losses)
             row = view[job_id]
-            assert (row["priority"], row["hold"]) == (job.amended.priority or 0, job.amended.hold)
+            assert (row["priority"], row["hold"]) == (job.own_priority, job.amended.hold)
             dated = job.state in SETTLED and not job.amended.hold and (job.state is not State.ERROR or job.amended.delete_after_s is not None)
             assert (row["delete_at"] is not None) == dated
             assert (stored[job_id].amended or Amended()) == job.amended
