@@ -11,7 +11,7 @@ from headrace_client.cli.output import Output, errors
 from headrace_client.errors import PermissionDenied
 from headrace_client.grants import Grant
 
-app = App(name="access", help="Grants: who may do what, beside what the role says.")
+app = App(name="access")
 Who = Annotated[str, Parameter(help="token/NAME, user/NAME or certificate/URI")]
 COLUMNS = ["grant_id", "who", "actions", "types", "domains", "granted_at", "granted_by", "reason", "ended_at"]
 
