@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,10 +16,12 @@ from headrace_broker.rpc.access import LEAST
 from headrace_broker.rpc.server import SERVICES
 from headrace_broker.store.embedded import EmbeddedPostgres
 from headrace_client import AdminClient, Client, HeadraceError, JobFilter, NotFound, PermissionDenied
-from headrace_proto.v1 import agents_pb2, jobs_pb2, types_pb2
+from headrace_proto.v1 import agents_pb2, graph_pb2, jobs_pb2, types_pb2
 from headrace_proto.v1.agents_pb2_grpc import AgentsStub
+from headrace_proto.v1.graph_pb2_grpc import GraphStub
 from headrace_proto.v1.jobs_pb2_grpc import JobsStub
 
+from tests.support.processes import start_broker, until
 from tests.support.web import Shared, shared_broker
 
 _numbers = itertools.count()
@@ -88,26 +91,28 @@ async def _code(channel: grpc.aio.Channel, path: str, method: Any, secret: str, 
 
 
 async def test_each_action_opens_its_calls_in_its_domain_for_all_types_or_for_some(world: World, stack: AsyncExitStack) -> None:
-    """Each action x each call x this domain and another x all types and some: from the table and the descriptors."""
+    """Each call with its action alone, for all types and for some, in this domain and another; and with all actions but that one: from the table and the descriptors."""
     channel = await stack.enter_async_context(grpc.aio.insecure_channel(world.address))
     holders = {(act, types): (await world.token((act, types)))[1] for act in Act for types in ("*", "mail.*")}
+    others = {act: (await world.token((" ".join(other for other in Act if other is not act), "*")))[1] for act in Act}
     wrong = []
-    room = asyncio.Semaphore(16)
+    room = asyncio.Semaphore(8)
 
-    async def look(path: str, method: Any, act: Act, types: str, domain: str, secret: str) -> None:
-        need = LEAST[path]
-        allowed = domain == "default" and (need.act is None or (need.act is act and (types == "*" or need.by_type)))
+    async def look(path: str, method: Any, what: str, domain: str, secret: str, *, allowed: bool) -> None:
         async with room:
             code = await _code(channel, path, method, secret, domain)
         if code != ("INVALID_ARGUMENT" if allowed else "PERMISSION_DENIED"):
-            wrong.append((path, act, types, domain, code))
+            wrong.append((path, what, domain, code))
 
     async with asyncio.TaskGroup() as tasks:
         for path, method in _methods().items():
-            for (act, types), secret in holders.items():
-                domains = ("default", "other") if LEAST[path].act is act else ("default",)
-                for domain in domains:
-                    tasks.create_task(look(path, method, act, types, domain, secret))
+            need = LEAST[path]
+            act = need.act or Act.VIEW
+            for types in ("*", "mail.*"):
+                for domain in ("default", "other"):
+                    allowed = domain == "default" and (need.act is None or types == "*" or need.by_type)
+                    tasks.create_task(look(path, method, f"{act} {types}", domain, holders[act, types], allowed=allowed))
+            tasks.create_task(look(path, method, f"all but {act}", "default", others[act], allowed=need.act is None))
     assert not wrong
 
 
@@ -174,6 +179,50 @@ async def test_what_may_be_seen_and_not_changed_is_denied_and_the_rest_is_not_fo
         results = await change([first, second, third])
         assert [(one.ok, one.reason) for one in results] == [(True, ""), (False, "TYPE_DENIED"), (False, "JOB_NOT_FOUND")], results
     assert (await root.get(second)).state == (await root.get(third)).state == "waiting"
+
+
+async def test_a_requeue_with_another_payload_takes_the_right_to_change_it_too(world: World) -> None:
+    root = await world.client(world.secrets["admin"])
+    job_id = (await (await world.jobs(world.secrets["admin"])).submit("mail.again", 1)).job_id
+    await root.abort([job_id])
+    _, secret = await world.token(("view requeue", "mail.*"))
+    admin = await world.client(secret)
+    [result] = await admin.requeue([job_id], data=2)
+    assert (result.ok, result.reason) == (False, "TYPE_DENIED")
+    [result] = await admin.requeue([job_id])
+    assert result.ok, result
+
+
+async def test_whoever_submits_a_batch_seals_it_without_the_right_to_see_jobs(world: World) -> None:
+    _, secret = await world.token(("submit", "mail.*"))
+    stubs: Any = GraphStub(grpc.aio.insecure_channel(world.address))  # type: ignore[no-untyped-call]
+    metadata = (("authorization", f"Bearer {secret}"),)
+    made = await stubs.CreateBatch(graph_pb2.CreateBatchRequest(callback=types_pb2.JobSpec(type="mail.done", payload=b"1")), metadata=metadata, timeout=20)
+    await stubs.SealBatch(graph_pb2.SealBatchRequest(batch_id=made.batch_id), metadata=metadata, timeout=20)
+
+
+async def test_a_standby_answers_as_the_owner_does(world: World, shared: Shared, directory: Path, stack: AsyncExitStack) -> None:
+    root = await world.jobs(world.secrets["admin"])
+    mine, other = [(await root.submit(name, 1)).job_id for name in ("mail.far", "billing.far")]
+    name, secret = await world.token()
+    grant = await world.root.grant(f"token/{name}", ["view", "submit"], types="mail.*")
+    standby = await start_broker(directory, "--auth", "required", database=shared.database, name="standby")
+    stack.push_async_callback(standby.kill)
+    client = await stack.enter_async_context(Client(standby.address, token=secret, timeout_s=20))
+    assert (await client.get(mine, full=True)).data_withheld and (await client.count()).types.keys() <= {"mail.far", "mail.seen", "mail.send", "mail.again"}
+    with pytest.raises(NotFound):
+        await client.get(other)
+    await denied(client.submit("billing.far", 1), "TYPE_DENIED")
+    await world.root.end_grant(grant.grant_id)
+
+    async def refused() -> bool:
+        try:
+            await client.get(mine)
+        except PermissionDenied:
+            return True
+        return False
+
+    await until(refused, what="the standby knows that the grant has ended")
 
 
 async def test_an_operation_touches_the_types_that_its_starter_may_change(world: World) -> None:

@@ -20,7 +20,11 @@ async def change(owner: Owner, heads: Heads, verb: Verb, job_ids: Sequence[int],
 
     Raises as `changes.request`.
     """
-    acts = [ACTS[verb], Act.ABORT] if options.get("abort_first") else [ACTS[verb]]
+    acts = [ACTS[verb]]
+    if options.get("abort_first"):
+        acts.append(Act.ABORT)
+    if options.get("payload") is not None:  # a requeue with another payload
+        acts.append(Act.UPDATE)
     refused = await refusals(owner, heads, job_ids, caller.domain, *acts)
     if not refused:
         return await changes.request(owner, heads, verb, job_ids, caller=caller, reason=reason, **options)

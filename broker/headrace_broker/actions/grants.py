@@ -45,6 +45,9 @@ class GrantTable:
         self._of: dict[Holder, list[Source]] = {}
         self._permissions: dict[tuple[Principal, str], Permissions] = {}
         self._newest: datetime | None = None
+        self._known = False
+        self.version = 0
+        """Rises with each change."""
         self.watchers: set[Callable[[], None]] = set()
 
     # What is allowed ------------------------------------------------------------------------------------------------------------------------------
@@ -82,9 +85,19 @@ class GrantTable:
 
     # What changes it ------------------------------------------------------------------------------------------------------------------------------
 
+    async def known(self) -> None:
+        """Returns once the grants have been read, which they are at the start. Raises DatabaseUnavailable: they cannot be."""
+        if not self._known:
+            try:
+                await self.refresh()
+            except READ_FAILURES as error:
+                raise DatabaseUnavailable("the database did not answer in time: what was granted is not known yet") from error
+
     async def refresh(self) -> None:
         """Reads what was changed. Raises what asyncpg raises when Postgres is away."""
-        rows = await self._store.changed_since(self._newest - OVERLAP if self._newest is not None else None)
+        since = self._newest - OVERLAP if self._newest is not None else None
+        rows = await (self._store.in_force() if since is None else self._store.changed_since(since))
+        self._known = True
         changed = False
         for row in rows:
             changed = self._put(row) or changed
@@ -202,6 +215,7 @@ class GrantTable:
         for row in self._rows.values():
             self._of.setdefault(row.key, []).append(row.source)
         self._permissions.clear()
+        self.version += 1
         for watcher in list(self.watchers):
             watcher()
 

@@ -125,12 +125,11 @@ async def refusals(owner: Owner, heads: Heads, job_ids: Iterable[int], domain: s
         if not visible(owner, head, domain):
             continue
         name = owner.types.by_id[head.type_id].name
-        if not view.allow(name):
+        denied = next((act for act, types in allowed if not types.allow(name)), None)
+        if not view.allow(name) and (denied is not None or Act.SUBMIT not in acts):  # whoever submits such jobs may know of them
             refused[job_id] = JobNotFound(job_id)
-        else:
-            denied = next((act for act, types in allowed if not types.allow(name)), None)
-            if denied is not None:
-                refused[job_id] = TypeDenied(denied, name)
+        elif denied is not None:
+            refused[job_id] = TypeDenied(denied, name)
     return refused
 
 

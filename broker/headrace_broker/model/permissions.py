@@ -15,8 +15,8 @@ from headrace_broker.model.access import Role
 
 EVERY = "*"
 PATTERN = re.compile(r"[A-Za-z0-9._:/*?-]{1,200}", re.ASCII)
-REMEMBERED = 10_000
-"""Job types whose decision is remembered; more of them are decided anew."""
+REMEMBERED, LONGEST = 10_000, 200
+"""Job types whose decision is remembered; more of them, and longer names, are decided anew."""
 
 
 class Act(StrEnum):
@@ -131,11 +131,15 @@ class Types:
 
     def allow(self, name: str) -> bool:
         """Whether it is this one."""
+        if self.everything:
+            return True
         known = self._known.get(name)
         if known is None:
+            known = all(any(matches(pattern, name) for pattern in patterns) for patterns in self._sets)
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
-            known = self._known[name] = all(any(matches(pattern, name) for pattern in patterns) for patterns in self._sets)
+            if len(name) <= LONGEST:  # it is what a request says, and may be anything
+                self._known[name] = known
         return known
 
     def __and__(self, other: "Types") -> "Types":

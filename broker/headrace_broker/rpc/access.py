@@ -185,6 +185,7 @@ class Gate:
         holder = self._peers.holder(context.auth_context()) if self._peers is not None else None
         if not self._required:
             return Admitted((holder,) if holder is not None else (), None, method, self._grants)
+        await self._grants.known()
         header, domain, sealed, metadata = "", DEFAULT_DOMAIN, None, context.invocation_metadata() or ()
         for key, value in metadata:
             if key == TOKEN_KEY:
@@ -260,18 +261,21 @@ class Admitted:
     method: str
     grants: GrantTable
 
-    def check(self) -> None:
-        """Raises TokenEnded once one of its credentials has ended, and as `allow` when it may not be made any more."""
+    def check_credentials(self) -> None:
+        """Raises TokenEnded once one of its credentials has ended."""
         for credential in self.credentials:
             if credential.ended:
                 raise TokenEnded(f"{credential.called} was revoked, or has ended")
+
+    def check_rights(self) -> None:
+        """Raises as `allow` when it may not be made any more."""
         if self.may is not None:
             allow(self.may, LEAST.get(self.method), self.method)
 
 
 class Hold:
     """Around the service's part of a call that lasts: when what it came with ends, whatever the call waits for is cancelled, and it ends with TokenEnded; and likewise
-    when grants change and it may not be made any more, or one of its `conditions` raises.
+    when grants change and it may not be made any more, or a condition that was added raises.
 
     Entered and left in the task of the call. A stream sets `inside` to False while an answer is on its way to the reader, and calls `check` afterwards: gRPC's own
     waits must not be cancelled.
@@ -279,10 +283,11 @@ class Hold:
 
     def __init__(self, admitted: Admitted) -> None:
         self._admitted = admitted
+        self._version = -1  # of the grants that were looked at last
         self._ended = False
         self._task: asyncio.Task[Any] | None = None
         self.inside = True
-        self.conditions: list[Callable[[], None]] = []
+        self._conditions: list[Callable[[], None]] = []
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
@@ -304,9 +309,17 @@ class Hold:
 
     def check(self) -> None:
         """Raises once the call may not go on."""
-        self._admitted.check()
-        for condition in self.conditions:
-            condition()
+        self._admitted.check_credentials()
+        if self._version != self._admitted.grants.version:
+            self._admitted.check_rights()
+            for condition in self._conditions:
+                condition()
+            self._version = self._admitted.grants.version
+
+    def add(self, condition: Callable[[], None]) -> None:
+        """Checks this too, from now on: it raises when the call may not go on."""
+        condition()
+        self._conditions.append(condition)
 
     def _review(self) -> None:
         try:

@@ -58,7 +58,7 @@ class AgentsService:
         session, welcome = await self._greet(owner, first, caller_of(context), passed_on=passed_on)
         hold = HOLD.get()
         if hold is not None:  # a type that it may not serve any more ends the stream, and the next one is told why
-            hold.conditions.append(functools.partial(_may_serve, [served.entry.name for served in session.served.values()]))
+            hold.add(functools.partial(_may_serve, [served.entry.name for served in session.served.values()]))
         token = session.stream
         log.info("agent connected", agent=session.facts.name, incarnation_id=session.facts.incarnation_id, resumed=welcome.welcome.resumed)
         self._hear(owner, session, first)

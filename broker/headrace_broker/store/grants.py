@@ -55,8 +55,12 @@ class GrantStore:
     def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
         self._pool = pool
 
-    async def changed_since(self, since: datetime | None) -> list[GrantRow]:
-        """Grants that were made or ended since then; for None all that are in force."""
+    async def in_force(self) -> list[GrantRow]:
+        """All grants that have not ended."""
+        return [_row(row) for row in await self._pool.fetch(sql("grant_in_force"))]
+
+    async def changed_since(self, since: datetime) -> list[GrantRow]:
+        """Grants that were made or ended since then."""
         return [_row(row) for row in await self._pool.fetch(sql("grant_changed"), since)]
 
     async def page(self, *, ended: bool, below: int, limit: int) -> list[GrantRow]:

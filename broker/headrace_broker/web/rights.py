@@ -93,7 +93,8 @@ class Need(Protocol):
     """What a call needs, as the table of the RPC interface has it."""
 
     @property
-    def act(self) -> Act | None: ...
+    def act(self) -> Act | None:
+        """The action; None: any at all."""
 
     def __contains__(self, role: Role) -> bool: ...
 
