@@ -189,7 +189,8 @@ async def test_a_requeue_with_another_payload_takes_the_right_to_change_it_too(w
     admin = await world.client(secret)
     [result] = await admin.requeue([job_id], data=2)
     assert (result.ok, result.reason) == (False, "TYPE_DENIED")
-    [result] = await admin.requeue([job_id])
+    await denied(admin.requeue([job_id], data=2, descendants=True), "TYPE_DENIED")
+    [result] = await admin.requeue([job_id], descendants=True)
     assert result.ok, result
 
 
@@ -209,7 +210,7 @@ async def test_a_standby_answers_as_the_owner_does(world: World, shared: Shared,
     standby = await start_broker(directory, "--auth", "required", database=shared.database, name="standby")
     stack.push_async_callback(standby.kill)
     client = await stack.enter_async_context(Client(standby.address, token=secret, timeout_s=20))
-    assert (await client.get(mine, full=True)).data_withheld and (await client.count()).types.keys() <= {"mail.far", "mail.seen", "mail.send", "mail.again"}
+    assert (await client.get(mine, full=True)).data_withheld and all(name.startswith("mail.") for name in (await client.count()).types)
     with pytest.raises(NotFound):
         await client.get(other)
     await denied(client.submit("billing.far", 1), "TYPE_DENIED")
