@@ -440,8 +440,9 @@ class Machine:
         again, job.again = job.again, None
         if job.state is State.WAITING and kind in (Kind.LOST, Kind.OWNER_CHANGED):
             job.lost_epoch = epoch
-        if aborted and again is not None and (again or job.state is State.ABORTED):
+        if aborted and again is not None and (again or job.state is State.ABORTED) and self.key_is_free(job):
             self._run_again(job)
+            self.claimed(job)
         job.next_payload = None
 
     def id_of(self, job: Job) -> int:
