@@ -50,7 +50,7 @@ class Reruns:
 
     async def begin_unknown(self, heads: Heads, completions: list[DoorCompletion]) -> None:
         """Begins those of jobs that were completed before a takeover. The owner that was asked for them would begin them in the round that takes the completion up;
-        whoever took over knows of no lease, and begins them before that: a broker that dies in between finds that something happened to the job since, and begins no other.
+        whoever took over knows of no lease, and begins them before that: a broker that dies in between finds that something happened to the job since, and begins none.
         """
         owner = self._owner
         unknown = {done.job_id: done for done in completions if done.newest and done.job_id not in owner.live_jobs}
