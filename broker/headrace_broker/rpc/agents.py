@@ -52,7 +52,7 @@ class AgentsService:
         passed_on = any(key == FORWARDED_KEY for key, _ in context.invocation_metadata() or ())
         while (greeted := await self._greet(owner, first, caller_of(context), passed_on=passed_on)) is None:
             yield agents_pb2.ConnectResponse(stand_by=agents_pb2.StandBy(over=True))
-            first = await _hello(requests)
+            first, owner = await _hello(requests), self._ownership.owner
         session, welcome = greeted
         token = session.stream
         log.info("agent connected", agent=session.facts.name, incarnation_id=session.facts.incarnation_id, resumed=welcome.welcome.resumed)
@@ -115,7 +115,7 @@ class AgentsService:
     ) -> tuple[Session, agents_pb2.ConnectResponse] | None:  # fmt: skip
         """The session that a Hello begins, and the answer. None: the agent is to say it again, and hears with that who owns the queue.
 
-        An agent with several streams may take a job from another one while its first Hello is under way. From when it was told it takes none, and its Hello names them all.
+        An agent with several streams may take a job from another one while its first Hello is under way. Once it was told it takes none, and its Hello names them all.
         """
         hello, domain = first.hello, caller.domain
         served = await self._served(owner, caller, hello)
