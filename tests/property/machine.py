@@ -226,11 +226,11 @@ class Machine:
     async def until_done(self, task: "asyncio.Task[T]") -> T:
         """Stores what is pending, again and again, until somebody has the answer that they wait for."""
         while not task.done():
+            await asyncio.sleep(0)  # it says what it wants
             if self.owner.keyed:
                 await self.store_keyed()
             if self.owner.has_intents:
                 await self.flush()
-            await asyncio.sleep(0)
         return task.result()
 
     async def read_standings(self) -> None:
