@@ -8,11 +8,14 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import asyncpg
+import httpx
 import pytest
 from headrace_client import AdminClient, Client, HeadraceError, InvalidRequest, JobSpec, QueueFull, RateLimit, State, Submitted
 
 from tests.support.agreement import agree
 from tests.support.processes import BrokerProcess, Process, start_agent, start_broker, until
+
+LIVE_S = 5.0  # a second, and what a busy machine adds
 
 
 def overlap(directory: Path, of: dict[int, str] | None = None) -> dict[str, int]:
@@ -116,7 +119,13 @@ async def test_pressure_comes_before_a_limit_and_a_submitter_can_wait_for_room(c
     assert told[:7] == [0] * 7 and told[7:] == pytest.approx([0.8, 0.9, 1.0])
     waiting = asyncio.create_task(client.submit("deep", 11, wait_for_room=True, timeout_s=15))
     many = asyncio.create_task(client.submit_many([JobSpec("deep", 12)], wait_for_room=True))
-    await asyncio.sleep(0.1)
+
+    async def refused() -> bool:
+        async with httpx.AsyncClient() as web:
+            text = (await web.get(f"http://{broker.ready['http']}/metrics")).text
+        return sum(float(line.split()[1]) for line in text.splitlines() if line.startswith('headrace_submits_refused_total{reason="QUEUE_FULL"}')) >= 2
+
+    await until(refused, what="the refusals")
     assert not waiting.done() and not many.done()
     jobs = await client.list(types=["deep"])
     await client.abort([job.job_id for job in jobs.jobs[:2]])
@@ -165,12 +174,12 @@ async def test_a_setting_that_another_broker_stored_is_in_force_within_a_second(
         async def known() -> bool:
             return (await admin.get_type("gate")).effective.get("concurrency") == 2
 
-        await until(known, timeout_s=1.0, what="the setting")
+        await until(known, timeout_s=LIVE_S, what="the setting")
         third = (await client.submit("gate", "open")).job_id
         assert (await client.get(third)).wait_reason == "capped"
         assert "2 jobs of type gate" in (await client.explain(third)).text
         await con.execute("update headrace.job_type set overrides = $1, changed_at = clock_timestamp() where name = 'gate'", "{}")
-        await until(lambda: _processing(client, 3), timeout_s=2.0, what="the third")
+        await until(lambda: _processing(client, 3), timeout_s=LIVE_S, what="the third")
     finally:
         await con.close()
         (directory / "open").touch()

@@ -25,6 +25,7 @@ MUTANTS = (
     Mutant("a seal is good for any call", ATTEST, "(method.encode(), found", '(b"", found', f"{SCRIPTED} -k a_seal"),
     Mutant("the caller's certificate is not attested", FORWARD, 'identity.name if identity is not None else ""', '""', f"{PAIR} -k every_kind"),
     Mutant("a lost answer is taken for nothing done", FORWARD, "details.lower():", "details.lower() or True:", f"{SCRIPTED} -k answer_is_lost"),
+    Mutant("why an owner ended a stream is hidden", FORWARD, "error = await end.instead_of(raised)", "error = raised", "tests/rpc/test_stream_ends.py -k stands_by"),
     Mutant("calls to a former owner wait for ever", ROUTES, "            await route.channel.close()", "            pass", f"{SCRIPTED} -k hangs"),
     Mutant("a call that a former owner did not answer is merely cancelled", FORWARD, "    if route.left and not", "    if False and not", f"{SCRIPTED} -k hangs"),
     Mutant("any number of calls is held", FORWARD, "if self._held >= HELD:", "if False:", f"{SCRIPTED} -k room"),
@@ -32,6 +33,24 @@ MUTANTS = (
         "an agent's second stream takes the first one's place for ever", AGENTS, "known is not None and known.stream is not None:", "False:", f"{PAIR} -k passed_on_once"
     ),
     Mutant("an agent starts what a former owner assigns", SESSION, "        if self.overtaken:\n", "        if False:\n", "tests/agent/test_leases.py -k former_owner"),
+    Mutant(
+        "an agent that is asked again does not turn from its other streams",
+        SESSION,
+        "                    self._overtake()\n",
+        "",
+        "tests/agent/test_leases.py -k asks_again",
+    ),
+    Mutant(
+        "a broker that was wrong is believed for ever", SESSION, "            if self.doubted:\n", "            if False:\n", "tests/agent/test_leases.py -k was_wrong"
+    ),
+    Mutant(
+        "what a Hello does not name was not begun",
+        AGENTS,
+        "if not told and reception.unnamed(",
+        "if False and reception.unnamed(",
+        "tests/rpc/test_agent_stream.py -k asked_once",
+    ),
+    Mutant("an agent is asked for ever", AGENTS, "told = first.number > 1 or", "told =", "tests/rpc/test_agent_stream.py -k asked_once"),
     Mutant("a woken owner does its duties", LOOP, "if not await ownership.owns():", "if False:", f"{FENCES} -k a_duty"),
     Mutant(
         "a life that ends by itself wakes nobody", LEDGER, 'await self._con.execute(sql("life_leave"), LIFE_LOCKS, self.life_id)', "pass", f"{FENCES} -k ends_by_itself"

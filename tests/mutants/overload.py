@@ -26,10 +26,11 @@ MUTANTS = (
     ),
     Mutant("changes have no lane of their own", OWNER, "most = max(MAX_ROWS, round_.batch.rows() + CHANGE_ROWS)", "most = MAX_ROWS", f"{FIRE} -k beside_a_full_intake"),
     Mutant("large submissions are never taken", OWNER, "if self._pending_jobs and (self", "if (self", f"{FIRE} -k comes_alone"),
-    Mutant("there is always room to wait in", ADMISSION, "if lobby.full or self._request is None:", "if self._request is None:", f"{FIRE} -k understands_it"),
-    Mutant("a wait has no end", ADMISSION, "            elif now >= self._until:\n                raise error\n", "", f"{FIRE} -k a_wait_ends"),
+    Mutant("there is always room to wait in", ADMISSION, "        if lobby.full:\n", "        if False:\n", f"{FIRE} -k understands_it"),
+    Mutant("a wait has no end", ADMISSION, "        elif now >= self._until:\n            raise error\n", "", f"{FIRE} -k a_wait_ends"),
     Mutant("places to wait in are not given back", ADMISSION, "            self._lobby.requests -= 1\n", "", f"{FIRE} -k a_wait_ends"),
     Mutant("memory of who waits is not given back", ADMISSION, "            self._lobby.bytes -= self._size\n", "", f"{FIRE} -k a_wait_ends"),
+    Mutant("who waits for room is not told of it", OWNER, "        if self.room:\n", "        if False:\n", f"{FIRE} -k waits_for_room"),
     Mutant("unary submits have no limit", ADMISSION, "if self.count >= MAX_CALLS:", "if False:", f"{FIRE} -k unary_submits"),
     Mutant("unary submits are counted for ever", ADMISSION, "        self.count -= 1\n", "        pass\n", f"{FIRE} -k unary_submits"),
     Mutant(
@@ -56,4 +57,7 @@ MUTANTS = (
     Mutant("callers wait for a delay that is longer than their time", SUBMITTER, "if again and waiting.deadline >= latest]", "if again]", f"{CLIENT} -k time_ends"),
     Mutant("who rests is forgotten when the client is closed", SUBMITTER, "            self._wake_up(list(self._resting))\n", "", f"{CLIENT} -k closed"),
     Mutant("a full gRPC server is taken for a message that is too large", CLIENT_ERRORS, 'if "pending requests" in message else', "if False else", f"{CLIENT} -k unary"),
+    Mutant(
+        "why a stream of submits was ended is hidden", SUBMITTER, "refusal = await end.instead_of(raised)", "refusal = raised", "tests/rpc/test_stream_ends.py -k submits"
+    ),
 )
