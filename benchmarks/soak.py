@@ -7,8 +7,8 @@ descriptors, sessions, connections, what waits.
 
 A figure is level when its median over the last quarter is not above that of the second by more than a twentieth and a little; its slope is told beside it. No submit may
 take 100 ms because of retention, of partitions being made, or of the reader: it is bad when seconds with such a submit are more than twice as common near that work as at
-other times, since a shared machine stalls by itself. How much it does is told beside: twenty times a second one row is committed to a table apart on the same server, and the
-load process notes how late it wakes up; a line counts the seconds with a long submit that also have a long commit, or a late awakening.
+other times, since a shared machine stalls by itself. How much it does is told beside: twenty times a second one row is committed to a table apart, and the load process
+notes how late it wakes up; a line counts the seconds with a long submit that also have a long commit, or a late awakening.
 
 `--part K/N` runs the K-th of N equal parts, each with a broker process of its own on the same --data-dir, and adds it to the --json file. Exit code 1: a verdict is bad.
 """
