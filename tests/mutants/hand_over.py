@@ -22,6 +22,13 @@ MUTANTS = (
         f"{TESTS} -k too_long",
     ),
     Mutant("the life goes on until all else has ended", OWNERSHIP, "await self._flusher.ledger.leave()", "pass", f"{TESTS} -k waited_for"),
+    Mutant(
+        "lanes of a checkpoint whose jobs have all been granted are looked at",
+        f"{BROKER}/shards/lanes.py",
+        "        if not lane:  # what is looked at is never empty\n            self._empty(type_id, priority)\n",
+        "",
+        "tests/fire/test_checkpoints.py -k leaves_nothing",
+    ),
     Mutant("later ranges are read", RECOVER, "if range_.lo <= highest]", "if True]", f"{TESTS} -k later_ids"),
     Mutant("jobs ahead of the clock are forgotten", RECOVER, "highest = max(max_id, lowest_id_at(", "highest = max(0, lowest_id_at(", f"{TESTS} -k ahead_of_the_clock"),
     Mutant(
