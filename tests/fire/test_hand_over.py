@@ -18,6 +18,7 @@ from headrace_broker.store.checkpoints import CheckpointStore, Chunk
 from headrace_broker.store.pool import open_pool
 from headrace_broker.store.recovery import Recovery
 from headrace_broker.store.settings import SettingsStore
+from headrace_broker.store.statements import sql
 
 from tests.property.machine import Machine
 
@@ -190,8 +191,12 @@ async def test_ranges_that_are_there_are_not_asked_for(machine: Machine, monkeyp
     now_s = machine.owner.clock.now_s()
     there = await partitions.ranges(machine.pool)
     asked: list[str] = []
-    sql = partitions.sql
-    monkeypatch.setattr(partitions, "sql", lambda name: asked.append(name) or sql(name))
+
+    def noted(name: str) -> str:
+        asked.append(name)
+        return sql(name)
+
+    monkeypatch.setattr(partitions, "sql", noted)
     assert await partitions.ensure(machine.pool, {2}, now_s, there) == 0 and not asked
     assert await partitions.ensure(machine.pool, {2, 3}, now_s, there) == 3 and asked == ["range_add"] * 3
 
