@@ -134,7 +134,8 @@ class Checkpoints:
         if now < self._due or not self._changed or self._snapshot is not None or self._newest is None:
             return
         self._snapshot = Snapshot.take(owner, ledger.life_id, ledger.n)
-        self._next_floor, self._changed, self._taken_at = None, False, now
+        self._next_floor, self._changed = None, False
+        self._taken_at = now
         self._due = now + PERIOD_S + self._snapshot.jobs / JOBS_PER_S
         self._wake.set()
 
