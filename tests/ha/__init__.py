@@ -1,0 +1,1 @@
+"""Postgres as users run it: Patroni, etcd, pgbouncer. `make ha` runs this; `make test` does not."""
