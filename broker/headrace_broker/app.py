@@ -311,6 +311,8 @@ class _App:
         """Brings the schema up to date, however long the database takes to appear; False: told to stop meanwhile."""
         while not self._stopping.is_set():
             try:
+                if self._embedded is None:
+                    await self._servers.refuse_pooler()
                 for migration in await migrate(self._servers, version=__version__):
                     log.info("migrated", version=migration.version, name=migration.name)
                 return True

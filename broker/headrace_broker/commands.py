@@ -18,13 +18,14 @@ from headrace_broker.model.access import TOKEN_NAME, Role
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError
 from headrace_broker.model.settings import YEARS_10_S
+from headrace_broker.store.database import Database, Pooled
 from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
 from headrace_broker.store.migrate import MigrationError, load, migrate
 from headrace_broker.store.pg_binaries import NoBinaries, find
 from headrace_broker.store.pool import durability, open_pool
 from headrace_broker.store.tokens import TokenStore
 
-FAILURES = (EmbeddedError, NoBinaries, MigrationError, OSError, asyncpg.PostgresError)
+FAILURES = (EmbeddedError, NoBinaries, MigrationError, Pooled, OSError, asyncpg.PostgresError)
 """What may be wrong with the surroundings; the texts say what to do."""
 
 
@@ -136,7 +137,7 @@ def _doctor(config: Config) -> int:
         return int(problems > 0)
     try:
         version, off, missing = asyncio.run(_look(url))
-    except (OSError, TimeoutError, asyncpg.PostgresError, MigrationError) as error:
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InternalClientError, MigrationError, Pooled) as error:
         say(False, f"database {masked(url)}: {error}")
         return 1
     say(True, f"database {masked(url)}: Postgres {version}")
@@ -147,6 +148,7 @@ def _doctor(config: Config) -> int:
 
 
 async def _look(url: str) -> tuple[str, list[str], int]:
+    await Database(url).refuse_pooler()
     pool = await open_pool(url, size=1)
     try:
         version, off = await durability(pool)

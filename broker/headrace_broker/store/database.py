@@ -26,6 +26,12 @@ STAGGER_S = 0.3
 PROBE_S = 1.0
 SILENT_S = 2.0
 CONNECT_S = 5.0
+POOLER_TRIES = 3
+BACKEND = "select pg_backend_pid()"
+POOLED = (
+    "the database URL leads to a connection pooler in transaction mode. A broker needs sessions of its own (session locks, LISTEN, prepared statements): give it the"
+    " servers themselves; a pooler may serve reads and the SQL doors"
+)
 IDENTITY = "select pg_postmaster_start_time(), (select system_identifier from pg_control_system()), pg_walfile_name(pg_current_wal_lsn())"
 AWAY = (
     asyncpg.PostgresConnectionError,
@@ -46,6 +52,10 @@ class Nowhere(OSError):
 
 class Former(OSError):
     """This server takes writes, but another one was promoted since."""
+
+
+class Pooled(Exception):
+    """The URL leads to a pooler that gives a session's transactions to several backends; a broker cannot work behind it."""
 
 
 class Database:
@@ -79,6 +89,36 @@ class Database:
             self._server = reached.started
             self._let_go()
         return reached.con
+
+    async def refuse_pooler(self) -> None:
+        """Finds out whether transactions of two connections share a backend; costs a second connection only where a pooler lies between.
+
+        Raises:
+            Pooled: they do. What `connect` raises.
+        """
+        first = await self._plain()
+        try:
+            backend = await first.fetchval(BACKEND)
+            if backend == first.get_server_pid():
+                return  # poolers give pids of their own to their clients
+            second = await self._plain()
+            try:
+                for _ in range(POOLER_TRIES):
+                    async with second.transaction():
+                        if backend == await second.fetchval(BACKEND):
+                            raise Pooled(POOLED)
+                        if backend != await first.fetchval(BACKEND):
+                            raise Pooled(POOLED)
+            finally:
+                second.terminate()
+        except asyncpg.InvalidSQLStatementNameError as error:
+            raise Pooled(POOLED) from error  # what one backend has parsed another one was asked to run
+        finally:
+            first.terminate()
+
+    async def _plain(self) -> "asyncpg.Connection[Any]":
+        """Without settings and named statements, which a pooler may not know."""
+        return await self.connect(statement_cache_size=0)
 
     async def follow(self) -> None:
         """Asks whether the server is there until cancelled; connects anew when it is not, and so moves all connections when another one has become the primary."""
