@@ -38,7 +38,7 @@ async def test_doors_and_reads_go_through_a_transaction_pooler(database: str, di
                 wanted = CALLERS * len([n for n in range(EACH) if n % 3 != 2])
 
                 async def completed() -> bool:
-                    return (await client.count(type="pooled")).totals.get(State.COMPLETED, 0) == wanted
+                    return (await client.count(types=["pooled"])).totals.get(State.COMPLETED, 0) == wanted
 
                 await until(completed, timeout_s=90, what=f"the completion of {wanted} jobs")
                 assert await con.fetchval("select count(*) from effect") == wanted
