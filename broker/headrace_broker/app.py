@@ -8,6 +8,7 @@ pool -> embedded Postgres (20 s). A second signal ends the process at once; noth
 import asyncio
 import contextlib
 import functools
+import gc
 import json
 import os
 import secrets
@@ -251,6 +252,7 @@ class _App:
             if self._embedded is not None:
                 side.append(tasks.create_task(self._watch_embedded(self._embedded)))
             await self._first(ownership.listening.wait(), self._stopping.wait())
+            gc.freeze()  # what was imported and built stays: a full pass of the collector, which is the longest step of the event loop, need not look at it each time
             if not self._stopping.is_set():
                 await server.serving(ownership.ready.is_set())
                 self._say_ready(bound, http, web, ownership)
