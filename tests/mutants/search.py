@@ -28,7 +28,7 @@ MUTANTS = (
     Mutant(
         "search: the first window is a minute, however many wait",
         SEARCH,
-        "            if end is not None:\n",
+        "            if start is not None:\n",
         "            if False:\n",
         "tests/property/test_search.py -k many_wait",
     ),

@@ -216,8 +216,7 @@ def test_a_search_finds_what_a_look_at_every_job_finds(world: World, monkeypatch
     look()
 
 
-@pytest.mark.parametrize("oldest_first", [False, True])
-def test_where_many_wait_the_first_window_has_about_as_many_as_one_statement_returns(world: World, monkeypatch: pytest.MonkeyPatch, oldest_first: bool) -> None:
+def test_where_many_wait_the_first_window_has_about_as_many_as_one_statement_returns(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "IN_MEMORY", 0)
     monkeypatch.setattr(search, "CANDIDATES", 5)
     monkeypatch.setattr(search, "FIRST_WIDTH", 1 << 62)  # the jobs of this world lie minutes apart
@@ -226,7 +225,7 @@ def test_where_many_wait_the_first_window_has_about_as_many_as_one_statement_ret
     assert lanes.ready(type_id) > 10
     name = world.machine.types.by_id[type_id].name
     wanted = JobFilter(types=(name,), states=frozenset({State.WAITING}))
-    naive = sorted((job_id for job_id, seen in world.jobs.items() if seen.matches(wanted)), reverse=not oldest_first)
+    naive = sorted((job_id for job_id, seen in world.jobs.items() if seen.matches(wanted)), reverse=True)
     windows: list[tuple[int, int]] = []
     candidates = Finder.candidates
 
@@ -235,7 +234,7 @@ def test_where_many_wait_the_first_window_has_about_as_many_as_one_statement_ret
         return await candidates(finder, source, q, lo, hi, **options)
 
     monkeypatch.setattr(Finder, "candidates", noted)
-    page = world.run(search.Search(world.machine.owner, Finder(world.pool)).find("default", wanted, limit=2, oldest_first=oldest_first))
+    page = world.run(search.Search(world.machine.owner, Finder(world.pool)).find("default", wanted, limit=2))
     assert [match.job_id for match in page.matches] == naive[:2]
     lo, hi = windows[0]
     assert len([job_id for job_id in naive if lo <= job_id < hi]) <= 10 < len(naive), "about five: lanes are by priority, and in order of ids nearly"

@@ -123,10 +123,10 @@ class Search:
     def _first_width(self, walk: "_Walk", wanted: JobFilter, type_ids: Sequence[int]) -> int:
         """Of a window that is answered quickly: where many jobs wait, memory knows where CANDIDATES of them lie."""
         width = FIRST_WIDTH
-        for type_id in type_ids if wanted.wanted_states <= UNSETTLED else ():
-            end = self._owner.lanes.nth(type_id, CANDIDATES, oldest_first=walk.oldest_first)
-            if end is not None:
-                width = min(width, max(LEAST_WIDTH, end + 1 - walk.lowest if walk.oldest_first else walk.above - end))
+        for type_id in type_ids if wanted.wanted_states <= UNSETTLED and not walk.oldest_first else ():
+            start = self._owner.lanes.newest_from(type_id, CANDIDATES)
+            if start is not None:
+                width = min(width, max(LEAST_WIDTH, walk.above - start))
         return width
 
     async def _through_memory(self, walk: "_Walk", q: Query, wanted: JobFilter) -> None:
