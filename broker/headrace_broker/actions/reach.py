@@ -146,6 +146,15 @@ def require_cover(sources: Iterable[Source], doing: str) -> None:
                     raise RightDenied(f"{doing} takes the right {needed} itself ({where}): nobody can give, take or take over more than they have")
 
 
+def covered(source: Source) -> bool:
+    """Whether the call could give, or take, what this allows."""
+    try:
+        require_cover([source], "")
+    except RightDenied:
+        return False
+    return True
+
+
 def require_role(role: Role, domain: str | None, doing: str) -> None:
     """Raises RightDenied unless the call may pass on what this role allows in this domain, or in all of them (None)."""
     acts = ROLE_ACTS[role] or frozenset({Act.MANAGE_ACCESS})  # whoever makes a guest must still have a say there

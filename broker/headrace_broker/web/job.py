@@ -43,6 +43,7 @@ async def show(visit: Visit, job_id: int, tab: str, *, draft: str = "", problem:
     row = job.row
     secret = () if types_for(SEES_SECRETS).allow(job.type) else visit.services.redact
     fragment = parts.follows(visit)
+    can = {str(act): types_for(act).allow(job.type) for act in (Act.REQUEUE, Act.ABORT, Act.UPDATE, Act.PURGE)}
     values: dict[str, Any] = {
         "job": job, "row": row, "tab": tab, "tabs": TABS, "live": tab in LIVE, "created_at_s": created_at_s(job_id), "settled": row.state in SETTLED,
         "delete_at": row.delete_minute * 60.0 if row.delete_minute is not None and row.state in SETTLED else None, "held": row.amended is not None and row.amended.hold,
@@ -50,6 +51,7 @@ async def show(visit: Visit, job_id: int, tab: str, *, draft: str = "", problem:
         "moved": fragment and visit.query("was") != row.state.name.lower(), "aborting": row.state is State.PROCESSING and row.abort is not None,
         "labels": [(key, MASK if is_secret(key, secret) else value) for key, value in row.labels.items()],
         "address": functools.partial(visit.address, f"/jobs/{job_id}"), "entry": visit.owner.types.by_id[row.type_id],
+        "can": can, "operator": any(can.values()),
     }  # fmt: skip
     return parts.page(visit, "job", title=f"Job {job_id}", **values, **await TABS[tab](visit, job, secret))
 

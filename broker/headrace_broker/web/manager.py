@@ -173,6 +173,7 @@ class Manager:
             agents,
             alerts,
             audit,
+            grants,
             job,
             job_changes,
             jobs,
@@ -192,7 +193,7 @@ class Manager:
             *login.Login(services, self._doors, self._html).routes,
             Mount("/static", StaticFiles(directory=render.HERE / "static")),
         ]
-        for module in (overview, jobs, job, job_changes, types, agents, operations, alerts, schedules, statistics, audit, access, account):
+        for module in (overview, jobs, job, job_changes, types, agents, operations, alerts, schedules, statistics, audit, access, grants, account):
             for path, page in module.PAGES.items():
                 self.routes.append(Route(_known(path), functools.partial(self._page, page, path)))
             for path, action in module.ACTIONS.items():
