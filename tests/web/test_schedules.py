@@ -223,7 +223,7 @@ async def _grants(browser: Browser, path: str, **fields: str | list[str]) -> str
 async def test_a_right_is_given_explained_and_ended(browser: Browser, boss: AdminClient) -> None:
     await boss.create_token("letters", "guest")
     assert '<option value="token/letters">' in await browser.get("/grants")
-    given = {"who": "token/letters", "actions": ["view", "view_data"], "types": "mail.*", "domains": "default"}
+    given: dict[str, str | list[str]] = {"who": "token/letters", "actions": ["view", "view_data"], "types": "mail.*", "domains": "default"}
     assert "token/letters may view, view data from now on" in await _grants(browser, "/grant-add", **given, reason="letters")
     [grant] = (await boss.list_grants("token/letters"))[0]
     assert (grant.actions, grant.types, grant.domains, grant.reason, grant.granted_by) == (("view", "view_data"), "mail.*", "default", "letters", "admin@all")

@@ -35,8 +35,10 @@ log = structlog.get_logger("headrace.grants")
 class GrantTable:
     """All grants in force. Only the event loop's own thread uses it. `watchers` are told of each change."""
 
-    def __init__(self, store: GrantStore, tokens: TokenStore, users: UserStore, read_uri: Callable[[str], Identity]) -> None:
-        """`read_uri` gives the holder that the URI of a certificate names, or raises CertificateInvalid."""
+    def __init__(self, store: GrantStore, tokens: TokenStore, users: UserStore, read_uri: Callable[[str], Identity], redact: Sequence[str] = ()) -> None:
+        """`read_uri` gives the holder that the URI of a certificate names, or raises CertificateInvalid. `redact`: names of fields, as `redaction.secret_names`, that
+        only who may see secrets sees."""
+        self.redact = redact
         self._read_uri = read_uri
         self._store = store
         self._tokens = tokens

