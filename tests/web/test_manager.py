@@ -191,9 +191,18 @@ async def test_page_file_and_rpc_tell_the_same(browser: Browser, client: Client,
 async def test_a_broker_that_stands_by_sends_on_to_the_owner_or_says_that_it_cannot(browser: Browser, database: str, directory: Path, stack: AsyncExitStack) -> None:
     standby = await start_broker(directory, "--login-link", database=database, name="standby")
     await stack.enter_async_context(running(standby))
-    async with httpx.AsyncClient(base_url=f"http://{standby.ready['http']}") as client:
+    base = f"http://{standby.ready['http']}"
+    async with httpx.AsyncClient(base_url=base) as client:
         await client.get(standby.ready["web"])
         assert (await client.get("/jobs")).headers["location"].endswith("/jobs")
+        form = {"csrf": Browser.token((await client.post("/job-abort", data={}, headers={"Origin": base})).text), "name": "ada", "role": "viewer", "everywhere": "true"}
+        assert (await client.post("/user-put", data=form, headers={"Origin": base})).status_code == 200
+        assert (await client.post("/user-disable", data=form, headers={"Origin": base})).status_code == 303
+        said = (await client.get("/access?tab=users")).text  # what was done here would be lost on the way there
+        assert "User ada is disabled" in said and f'href="{browser.base}/access?tab=users"' in said
+        assert (await client.get("/access?tab=users")).status_code == 307
+        refused = await client.post("/alert-rule-put", data={**form, "kind": "no_agent", "reason": "kept here"}, headers={"Origin": base})
+        assert refused.status_code == 503 and 'value="kept here"' in refused.text and browser.base in refused.text
         con = await asyncpg.connect(database)
         await con.execute("update headrace.peer set web = ''")
         await con.close()
