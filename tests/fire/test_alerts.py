@@ -11,6 +11,7 @@ from headrace_broker.alerts.errors import Undelivered
 from headrace_broker.alerts.facts import Roster, Watch
 from headrace_broker.alerts.outage import Outage
 from headrace_broker.alerts.words import Message
+from headrace_broker.metrics import Metrics
 from headrace_broker.model.alert_channel import Channel
 from headrace_broker.model.alert_rules import DEFAULTS, Rule
 from headrace_broker.model.alerting import Silence, Source, Timing
@@ -62,12 +63,17 @@ class Bench:
         self.store = AlertStore(machine.pool)
         self.receiver = Receiver()
         self.health = FlushHealth()
+        self.metrics = Metrics()
         self.duty = self.new()
 
     def new(self) -> Alerting:
         """The duty of a broker that has just started."""
         watch = Watch(Statistics(self.machine.pool), Inbox(self.machine.pool), self.health, lambda: self.machine.now)
-        return Alerting(self.store, cast(Any, None), watch, deliver=self.receiver, chance=lambda: 0.5)
+        return Alerting(self.store, cast(Any, None), watch, self.metrics, deliver=self.receiver, chance=lambda: 0.5)
+
+    def measured(self, name: str, **labels: str) -> float:
+        """A series of the metrics, its name without the prefix."""
+        return self.metrics.registry.get_sample_value(f"headrace_alert_{name}", labels) or 0.0
 
     async def step(self, seconds: float = 0.0, duty: Alerting | None = None) -> None:
         """Time passes, then one pass and what it sends."""
@@ -139,9 +145,16 @@ async def test_a_server_that_is_away_for_ten_minutes_loses_none(bench: Bench) ->
     assert not bench.receiver.got and bench.receiver.tries < 25, "it is not called again and again"
     [standing] = await bench.store.channels("default")
     assert standing.waiting >= 2 and standing.error == "the server is away"
+    assert bench.measured("notices_waiting", kind="email") == standing.waiting and bench.measured("oldest_notice_seconds") > 400
+    assert bench.measured("groups_firing") == 1 and bench.measured("failures_total") == 1000
+    failed = bench.measured("messages_total", kind="email", result="failed")
+    assert failed == bench.receiver.tries and bench.measured("messages_total", kind="email", result="delivered") == 0
     bench.receiver.away = False
     await bench.run(1800)
     assert bench.receiver.count == 1000 and (await bench.store.channels("default"))[0].waiting == 0
+    assert bench.measured("messages_total", kind="email", result="delivered") == len(bench.receiver.got) and bench.measured("notices_waiting", kind="email") == 0
+    assert bench.measured("notices_total", result="made") == bench.measured("notices_total", result="delivered") >= 2
+    assert bench.measured("message_seconds_count", kind="email") == bench.receiver.tries and bench.measured("oldest_notice_seconds") == 0
 
 
 async def test_a_broker_that_dies_between_sending_and_recording_sends_once_more_under_the_same_id(bench: Bench) -> None:

@@ -16,6 +16,7 @@ from headrace_broker.alerts.errors import Undelivered
 from headrace_broker.alerts.facts import Watch
 from headrace_broker.alerts.outage import Outage
 from headrace_broker.alerts.sending import LONGEST_S, Send, send
+from headrace_broker.metrics import Metrics
 from headrace_broker.model import alert_queue
 from headrace_broker.model.alert_channel import Channel
 from headrace_broker.model.alert_rules import Rule, evaluate
@@ -87,10 +88,13 @@ class Held:
 class Alerting:
     """See the module. `chance` gives floats in [0, 1)."""
 
-    def __init__(self, store: AlertStore, ownership: Ownership, watch: Watch, *, deliver: Send = send, chance: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self, store: AlertStore, ownership: Ownership, watch: Watch, metrics: Metrics, *, deliver: Send = send, chance: Callable[[], float] = random.random
+    ) -> None:
         self._store = store
         self._ownership = ownership
         self._watch = watch
+        self._metrics = metrics
         self._deliver = deliver
         self._chance = chance
         self._held: Held | None = None
@@ -104,6 +108,7 @@ class Alerting:
                 await asyncio.sleep(PASS_S * random.uniform(0.9, 1.1))
                 if not self._ownership.ready.is_set():
                     self._held = None
+                    self._metrics.alerting(0, {}, 0.0)
                     continue
                 owner = self._ownership.owner
                 try:
@@ -137,10 +142,19 @@ class Alerting:
         if fresh or held.rules_moved or any(group.next_s <= now for group in held.groups.values()):
             more = await self._move(held, now, fresh=fresh)
         await self._send_waiting(held, now, tasks)
+        self._measure(held, now)
         if self._watch.monotonic() >= held.next_trim:
             held.next_trim = self._watch.monotonic() + TRIM_S
             await self._store.trim()
         return more
+
+    def _measure(self, held: Held, now: float) -> None:
+        waiting: Counter[str] = Counter()
+        for channel_id, notices in held.waiting.items():
+            if channel_id in held.channels:
+                waiting[held.channels[channel_id].kind] += len(notices)
+        oldest_s = min((notices[0].waiting.made_s for notices in held.waiting.values()), default=now)
+        self._metrics.alerting(sum(group.ended_s is None for group in held.groups.values()), waiting, max(0.0, now - oldest_s))
 
     async def _take_up(self, owner: Owner) -> Held:
         held = self._held
@@ -188,6 +202,7 @@ class Alerting:
                 _take_findings(held, groups, changed, now, held.lasting)
             notices = _look(held, groups, changed, now)
             ids = await move.put([groups[key] for key in changed], notices, cursor) if changed or notices or cursor > move.cursor else {}
+        self._metrics.alert_notices.labels("made").inc(len(notices))
         for key, group_id in ids.items():
             groups[key] = replace(groups[key], group_id=group_id)
         held.groups = {key: group for key, group in groups.items() if group.resolved_s is None}
@@ -202,6 +217,7 @@ class Alerting:
             cursor, taken = max(cursor, signal.newest), taken + signal.failures
             if signal.kind not in JOBS:
                 continue  # doors are watched by rules
+            self._metrics.alert_failures.inc(signal.failures)
             entry = held.owner.types.by_id[signal.type_id]
             own = GroupKey(entry.domain, Source(signal.kind), "", entry.name, signal.fingerprint[:200])
             key = place(own, is_open=own in groups, alike=alike[own.domain, own.source, own.type])
@@ -236,6 +252,7 @@ class Alerting:
             if plan.given_up:
                 log.error("notices are given up: they could not be delivered for days", domain=channel.domain, channel=channel.name, notices=len(plan.given_up))
                 await self._store.give_up(plan.given_up, now)
+                self._metrics.alert_notices.labels("given_up").inc(len(plan.given_up))
                 held.stale = True
             if plan.notices:
                 held.sending.add(channel_id)
@@ -254,12 +271,16 @@ class Alerting:
             if len(allowed) < len(ids):
                 return  # the duty was lost, or the channel deleted
             try:
-                remark = await self._deliver(channel, held.secrets.get(channel.channel_id), message, clock.now_s())
+                with self._metrics.alert_message_seconds.labels(channel.kind).time():
+                    remark = await self._deliver(channel, held.secrets.get(channel.channel_id), message, clock.now_s())
             except Undelivered as error:
+                self._metrics.alert_messages.labels(channel.kind, "failed").inc()
                 log.warning("a message was not delivered", domain=channel.domain, channel=channel.name, reason=str(error), again_in_s=round(wait_s, 1))
                 await self._store.failed(ids, str(error), clock.now_s() + wait_s)
                 return
             now = clock.now_s()
+            self._metrics.alert_messages.labels(channel.kind, "delivered").inc()
+            self._metrics.alert_notices.labels("delivered").inc(len(ids))
             held.sent_s.setdefault(channel.channel_id, []).append(now)
             self._delivered.update(dict.fromkeys(ids, now))
             log.info("a message was sent", domain=channel.domain, channel=channel.name, notices=len(ids), failures=message.count)
