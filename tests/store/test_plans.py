@@ -112,6 +112,8 @@ READS: list[tuple[str, list[Any], int]] = [
     ("search_match", [[_job(5), _job(77), _job(123, SECOND)], [DEFAULT_CLASS], TYPES, [3], 0.0, *[None] * 8], 40),
     ("search_match", [[_job(5), _job(77)], [DEFAULT_CLASS], TYPES, [1, 2, 3, 4, 5], 0.0, "i10", '{"a": "b"}', [7], *[DAY_TWO] * 4, "f1"], 40),
     ("search_match_text", [[_job(5), _job(77)], [DEFAULT_CLASS], "%x%"], 40),
+    ("error_groups", [4, 5000, 0.0, 50], 60),
+    ("error_groups", [4, 3, 0.0, 50], 20),
     ("agent_ids", ["default", "worker"], 10),
     ("alert_list", [[1, 2], NEWEST, 50], 20),
     ("key_holders", [[1], ["k"]], 10),
