@@ -201,7 +201,7 @@ async def test_a_broker_that_stands_by_sends_on_to_the_owner_or_says_that_it_can
         said = (await client.get("/access?tab=users")).text  # what was done here would be lost on the way there
         assert "User ada is disabled" in said and f'href="{browser.base}/access?tab=users"' in said
         assert (await client.get("/access?tab=users")).status_code == 307
-        refused = await client.post("/alert-rule-put", data={**form, "kind": "no_agent", "reason": "kept here"}, headers={"Origin": base})
+        refused = await client.post("/job-abort", data={**form, "job_id": "7", "reason": "kept here"}, headers={"Origin": base})
         assert refused.status_code == 503 and 'value="kept here"' in refused.text and browser.base in refused.text
         con = await asyncpg.connect(database)
         await con.execute("update headrace.peer set web = ''")

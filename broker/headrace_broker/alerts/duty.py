@@ -13,7 +13,7 @@ import structlog
 
 from headrace_broker.alerts import words
 from headrace_broker.alerts.errors import Undelivered
-from headrace_broker.alerts.facts import Watch
+from headrace_broker.alerts.facts import Roster, Watch
 from headrace_broker.alerts.outage import Outage
 from headrace_broker.alerts.sending import LONGEST_S, Send, send
 from headrace_broker.metrics import Metrics
@@ -98,6 +98,7 @@ class Alerting:
         self._deliver = deliver
         self._chance = chance
         self._held: Held | None = None
+        self._roster_of: Owner | None = None
         self._delivered: dict[int, float] = {}  # notices whose delivery could not be recorded yet -> when it was
         self._outage = Outage(deliver)
 
@@ -162,6 +163,9 @@ class Alerting:
             held = Held(owner, await self._store.claim(owner.life_id))
             held.groups = {group.key: group for group in await self._store.open_groups()}
             held.sent_s = await self._store.messages_sent(owner.clock.now_s())
+            if self._roster_of is not owner:  # after an outage the memory of the same owner knows more
+                self._watch.roster = Roster(await self._store.agents(), owner.clock.now_s())
+                self._roster_of = owner
             self._held = held
         return held
 
@@ -180,6 +184,10 @@ class Alerting:
         if began < held.next_rules:
             return
         facts = await self._watch.look(held.owner, held.rules, now)
+        put, dropped = self._watch.roster.unsaved(now)
+        if put or dropped:
+            await self._store.save_agents(put, dropped, held.term)
+            self._watch.roster.saved(put, dropped)
         found: dict[GroupKey, str] = {}
         lasting: dict[GroupKey, str] = {}
         for rule in held.rules:

@@ -129,6 +129,8 @@ def told(ownership: Ownership, error: BrokerError, *, now: float, form: bool) ->
         values["happened"] = f"{'This form' if form else 'This page'} had {error}."
         if form:
             values["unknown"] = "It is not known whether it was done: look first, then send it again."
+    elif isinstance(error, Busy) and trouble(ownership):
+        values["happened"] = trouble(ownership)  # connections that wait for the database are what keeps others busy
     if ownership.holder is not None:
         values["title"] = "Another broker owns the queue"
         values["facts"] = [("the queue is owned by", ownership.holder.address)]
