@@ -207,10 +207,10 @@ class Manager:
             return away
         if session is None:
             return to_login(request)
-        visit = Visit(self._services, self._doors, request, session)
         if away is not None:  # what there is to say would be lost on the way
-            request.state.visit = visit
+            request.state.visit = Visit(self._services, self._doors, request, session)
             return self._html(request, "elsewhere.html", {"title": "Done here", "there": away.headers["location"]})
+        visit = Visit(self._services, self._doors, request, session)
         if not visit.may(path):
             return self._denied(visit, path)
         return await self._answer(page, visit, path)
