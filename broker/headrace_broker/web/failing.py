@@ -5,7 +5,7 @@ connection until the database goes on. So it is the pool that bounds how much is
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -41,11 +41,11 @@ class Patience:
     """Runs what has a time budget. Owns the tasks that it has given up and that have not ended yet."""
 
     def __init__(self) -> None:
-        self._left: set[asyncio.Task[Any]] = set()
+        self._left: set[asyncio.Future[Any]] = set()
 
-    async def within(self, limit_s: float, work: Coroutine[Any, Any, T]) -> T:
+    async def within(self, limit_s: float, work: Awaitable[T]) -> T:
         """Its result. Raises TooSlow after the time."""
-        task = asyncio.create_task(work)
+        task = asyncio.ensure_future(work)
         try:
             done, _ = await asyncio.wait({task}, timeout=limit_s)
         except asyncio.CancelledError:
@@ -56,12 +56,12 @@ class Patience:
             raise TooSlow(f"no answer within {limit_s:g} s")
         return task.result()
 
-    def _leave(self, task: "asyncio.Task[Any]") -> None:
+    def _leave(self, task: "asyncio.Future[Any]") -> None:
         self._left.add(task)
         task.add_done_callback(self._ended)
         task.cancel()
 
-    def _ended(self, task: "asyncio.Task[Any]") -> None:
+    def _ended(self, task: "asyncio.Future[Any]") -> None:
         self._left.discard(task)
         if not task.cancelled():
             task.exception()  # it was told that there was no answer
