@@ -171,8 +171,10 @@ class AlertStore:
     # What people look at -----------------------------------------------------------------------------------------------------------------------
 
     async def groups(self, domain: str, *, is_open: bool | None, below: int, limit: int) -> list[Group]:
-        """Groups of a domain, newest first, with ids below `below`."""
-        return [_group(row) for row in await self._pool.fetch(sql("alert_groups_page"), domain, is_open, below, limit)]
+        """Groups of a domain, newest first, with ids below `below`. `is_open` None: all."""
+        if is_open:
+            return [_group(row) for row in await self._pool.fetch(sql("alert_groups_firing"), domain, below, limit)]
+        return [_group(row) for row in await self._pool.fetch(sql("alert_groups_page"), domain, is_open is None, below, limit)]
 
     async def channels(self, domain: str | None) -> list[Standing]:
         """Channels of a domain, or of all, by name."""
