@@ -18,7 +18,7 @@ BLOCK = re.compile(r"(<!-- (?P<name>[a-z]+) -->\n)(?P<text>.*?)(<!-- end -->)", 
 NOT_MEASURED = "*Not measured yet.*\n"
 LONG = {"capacity", "caps", "depth", "graph", "overload", "pairs", "soak", "streams"}
 """Benchmarks whose cases share no figures, or that have one case only: a line for each figure. The others have a column for each case."""
-LINES = {"recovery", "rolling", "search"}
+LINES = {"pages", "recovery", "rolling", "search"}
 """Those that have many cases: a line for each."""
 TITLES = {
     "jobs_per_s": "jobs/s",
@@ -78,6 +78,12 @@ TITLES = {
     "admin_p50_ms": "administrator's calls, p50, ms",
     "admin_p99_ms": "administrator's calls, p99, ms",
     "admin_max_ms": "administrator's calls, max, ms",
+    "admin_counts_p99_ms": "counts, p99, ms",
+    "admin_types_p99_ms": "types, p99, ms",
+    "admin_agents_p99_ms": "agents, p99, ms",
+    "admin_list_p99_ms": "a page of waiting jobs, p99, ms",
+    "admin_job_p99_ms": "one job, p99, ms",
+    "admin_change_p99_ms": "a change of a job, p99, ms",
     "rss_before_mb": "broker's RSS before it, MB",
     "most_rss_mb": "broker's most RSS, MB",
     "empty_mb": "RSS, empty database, MB",
@@ -100,6 +106,7 @@ TITLES = {
     "us_per_line": "build, us a line",
     "lines_mb": "lines, MB",
     "index_mb": "indexes, MB",
+    "page_of_raw": "page : raw",
 }
 UNITS = {"us": "CPU per job: {}, us", "core_percent": "{}, share of one core, %", "ms": "{}, ms", "s": "{}, s", "mb": "{}, MB"}
 

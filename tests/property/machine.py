@@ -148,7 +148,8 @@ class Machine:
             await self.pool.execute("delete from headrace.checkpoint")
         await partitions.ensure(self.pool, {2}, clock.now_s())
         self.owner.numbering.open_classes = {2}
-        floor = await recover(self.owner, Recovery(self.pool), CheckpointStore(self.pool), await partitions.ranges(self.pool))
+        async with Recovery(self.pool) as recovery:
+            floor = await recover(self.owner, recovery, CheckpointStore(self.pool), await partitions.ranges(self.pool))
         await self.owner.schedules.load(ScheduleStore(self.pool))
         self.checkpoints = Checkpoints(CheckpointStore(self.pool), floor)
         self.session: Session | None = None
@@ -226,11 +227,11 @@ class Machine:
     async def until_done(self, task: "asyncio.Task[T]") -> T:
         """Stores what is pending, again and again, until somebody has the answer that they wait for."""
         while not task.done():
+            await asyncio.sleep(0)  # it says what it wants
             if self.owner.keyed:
                 await self.store_keyed()
             if self.owner.has_intents:
                 await self.flush()
-            await asyncio.sleep(0)
         return task.result()
 
     async def read_standings(self) -> None:
@@ -440,8 +441,9 @@ class Machine:
         again, job.again = job.again, None
         if job.state is State.WAITING and kind in (Kind.LOST, Kind.OWNER_CHANGED):
             job.lost_epoch = epoch
-        if aborted and again is not None and (again or job.state is State.ABORTED):
+        if aborted and again is not None and (again or job.state is State.ABORTED) and self.key_is_free(job):
             self._run_again(job)
+            self.claimed(job)
         job.next_payload = None
 
     def id_of(self, job: Job) -> int:

@@ -8,8 +8,9 @@ flush is fenced, or facts turn up that it did not write, it forgets everything a
 """
 
 import asyncio
+import contextlib
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -42,6 +43,7 @@ from headrace_broker.store.inbox import Inbox, listen
 from headrace_broker.store.instances import InstanceStore
 from headrace_broker.store.ledger import Fenced, Holder, KeyTaken, Ledger, NothingStored, ResultUnknown
 from headrace_broker.store.operations import OperationStore
+from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.peers import Peer, PeerStore
 from headrace_broker.store.pool import ANY_FAILURE
 from headrace_broker.store.recovery import Recovery
@@ -145,7 +147,12 @@ class Ownership:
         return self._draining
 
     async def drain(self) -> None:
-        """Takes no more work, stores what is pending, closes all streams, gives the life up. Ends `run`."""
+        """Writes down what a successor reads; then takes no more work, stores what is pending, closes all streams, gives the life up. Ends `run`.
+
+        Work stands still from the second of these steps until another broker has taken over, so the first one, which takes longest, comes while it goes on.
+        """
+        if self._flusher is not None and self._owner is not None and self._owner.refusing is None:
+            await self._flusher.prepare()
         self._draining = True
         self._say_changed()
         if self._owner is not None and self._flusher is not None:
@@ -270,6 +277,8 @@ class Ownership:
                     duties += [take_inbox(owner, self.inbox, self.reader, self.heads), listen(self._dsn, owner.doors.wake.set)]
                 side = [tasks.create_task(duty) for duty in duties]
                 await self._flusher.run()
+                with contextlib.suppress(ResultUnknown, NothingStored):  # then its connection has to end first
+                    await self._flusher.ledger.leave()  # what else runs here may take its time
                 for task in side:
                     task.cancel()
         except BaseExceptionGroup as group:
@@ -286,13 +295,15 @@ class Ownership:
         try:
             async with asyncio.TaskGroup() as tasks:
                 proof = tasks.create_task(prove())
-                await self._open_classes(owner)
-                floor = await recover(owner, Recovery(self._pool), CheckpointStore(self._pool), await partitions.ranges(self._pool))
+                ranges = await partitions.ranges(self._pool)
+                if await self._open_classes(owner, known=ranges):
+                    ranges = await partitions.ranges(self._pool)
+                async with Recovery(self._pool) as recovery:
+                    floor = await recover(owner, recovery, CheckpointStore(self._pool), ranges)
                 await owner.schedules.load(self.schedules)
                 proof.cancel()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from group
-        await ledger.base_counts(dict(owner.counted), owner.numbering.newest, absorb=True, floor=floor)
         return floor
 
     async def advance_clock(self, seconds: float) -> float:
@@ -312,12 +323,14 @@ class Ownership:
         owner.wake.set()
         return owner.clock.now_s()
 
-    async def _open_classes(self, owner: Owner, *, ahead_s: float = 0.0) -> None:
+    async def _open_classes(self, owner: Owner, *, ahead_s: float = 0.0, known: Sequence[FactRange] = ()) -> int:
+        """Sees to the partitions that are needed now and next; returns how many were missing. `known`: those that are there."""
         wanted = {DEFAULT_CLASS} | {entry.class_ for entry in self._types.by_id.values()}
-        made = await partitions.ensure(self._pool, wanted, owner.clock.now_s() + ahead_s)
+        made = await partitions.ensure(self._pool, wanted, owner.clock.now_s() + ahead_s, known)
         owner.numbering.open_classes = wanted
         if made:
             log.info("made partitions", ranges=made)
+        return made
 
     async def _keep_ranges(self, owner: Owner) -> None:
         """Makes the partitions that are needed next. A failure is tried again: ranges exist far enough ahead."""

@@ -34,6 +34,7 @@ LIFE_CHANNEL = "headrace_life"
 LIFE_LOCKS = 0x4852_4C46  # "HRLF": first key of the advisory locks of lives; the second is the life's id
 FLUSHES_PER_SLOT = 200_000  # flush rows of one life that share a slot; the slot before the last may be truncated once counts are based above it
 CONNECT_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 2.0
 
 SETTINGS = {
     "application_name": "headrace flush",
@@ -113,6 +114,7 @@ class Ledger:
         self.life_id = life_id
         self.n = 0  # flushes sent
         self._warned = False
+        self._left = False
         self.on_lost: Callable[[], None] = _nothing
         """Called when the connection has ended, whoever ended it."""
         con.add_log_listener(self._on_log)
@@ -285,14 +287,20 @@ class Ledger:
                 [k[0] for k in keys], [int(k[1]) for k in keys], [k[2] for k in keys], [counts[k] for k in keys],
             )  # fmt: skip
 
+    async def leave(self) -> None:
+        """Gives up the life: it stores nothing more, its lock falls, and a standby takes its shards at once. Raises ResultUnknown, NothingStored."""
+        async with _translated(), asyncio.timeout(CLOSE_TIMEOUT_S):
+            await self._con.execute(sql("life_leave"), LIFE_LOCKS, self.life_id)
+        self._left = True
+
     async def close(self) -> None:
-        """Gives up the life: it stores nothing more, its lock falls, and a standby takes its shards at once."""
+        """Ends the connection, and with it the life."""
         self._con.remove_log_listener(self._on_log)
         try:
-            async with asyncio.timeout(2):
-                await self._con.execute(sql("life_leave"), LIFE_LOCKS, self.life_id)
-            await self._con.close(timeout=2)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+            if not self._left:
+                await self.leave()
+            await self._con.close(timeout=CLOSE_TIMEOUT_S)
+        except (ResultUnknown, NothingStored, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
             self._con.terminate()
 
     def abandon(self) -> None:
