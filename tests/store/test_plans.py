@@ -89,7 +89,9 @@ async def _fill(con: "asyncpg.Connection[Any]") -> None:
 async def _fill_desks(con: "asyncpg.Connection[Any]") -> None:
     """Alerts, the audit, schedules, people and statistics of a domain that is busy, and of one that is not. Types 1 and 2 never fail."""
     await con.execute("insert into headrace.domain (name) values ('quiet')")
-    await con.execute("insert into headrace.alert (job_id, type_id, seq, kind) select $1::bigint + (i::bigint << 20), 3 + i % 3, 1, 'job_error' from generate_series(1, 50000) i", FIRST)
+    await con.execute(
+        "insert into headrace.alert (job_id, type_id, seq, kind) select $1::bigint + (i::bigint << 20), 3 + i % 3, 1, 'job_error' from generate_series(1, 50000) i", FIRST
+    )
     await con.execute(
         "insert into headrace.alert_group (domain, source, rule, type, fingerprint, started_at, changed_at, next_at, resolved_at, total, pending, silenced, notices,"
         " summary) select case when i % 100 = 0 then 'quiet' else 'default' end, 'job_error', '', 't1', 'f' || i, now(), now(), now(),"
