@@ -38,10 +38,11 @@ from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import partitions
 from headrace_broker.store.batch import Batch
 from headrace_broker.store.checkpoints import CheckpointStore
+from headrace_broker.store.database import Database
 from headrace_broker.store.heads import Heads
 from headrace_broker.store.inbox import Inbox, listen
 from headrace_broker.store.instances import InstanceStore
-from headrace_broker.store.ledger import Fenced, Holder, KeyTaken, Ledger, NothingStored, ResultUnknown
+from headrace_broker.store.ledger import FactsLost, Fenced, Holder, KeyTaken, Ledger, NothingStored, ResultUnknown
 from headrace_broker.store.operations import OperationStore
 from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.peers import Peer, PeerStore
@@ -60,8 +61,8 @@ log = structlog.get_logger("headrace.ownership")
 class Ownership:
     """Runs one broker's lives. `run` serves until `drain`; `ready` is set while this broker is active."""
 
-    def __init__(self, *, dsn: str, pool: "asyncpg.Pool[Any]", types: TypeTable, limits: OwnerLimits, metrics: Metrics, address: str, version: str) -> None:
-        self._dsn = dsn
+    def __init__(self, *, dsn: str | Database, pool: "asyncpg.Pool[Any]", types: TypeTable, limits: OwnerLimits, metrics: Metrics, address: str, version: str) -> None:
+        self._dsn = Database.of(dsn)
         self._pool = pool
         self._types = types
         self._peers = PeerStore(pool)
@@ -135,6 +136,9 @@ class Ownership:
                 log.warning("fenced: another broker owns the shards", reason=str(error))
             except KeyTaken as error:
                 log.error("facts of this broker's shards were written by somebody else; reading the ledger again", reason=str(error))
+            except FactsLost as error:
+                self._metrics.facts_lost.inc()
+                log.error("acknowledged facts are lost: the database is not the one that stored them, or was set back; reading the ledger again", reason=str(error))
             except (ResultUnknown, NothingStored, *ANY_FAILURE) as error:
                 log.warning("database not available", reason=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(random.uniform(*RECONNECT_S))
@@ -342,11 +346,16 @@ class Ownership:
                 log.warning("partitions not made", reason=str(error))
 
     async def _succeed(self, dead: Ledger) -> Ledger:
-        """A new life that has taken over from this broker's own dead one. Waits for the database as long as it takes; raises Fenced if another broker was faster."""
+        """A new life that has taken over from this broker's own dead one. Waits for the database as long as it takes.
+
+        Raises:
+            Fenced: another broker was faster. FactsLost: what the dead life had stored is not there any more.
+        """
         wait_s, longest_s = RECONNECT_S
         while True:
             try:
                 ledger = await Ledger.open(self._dsn, address=self._address, version=self._version, peer=self.peer)
+                await self._go_on_from(ledger, dead)
                 await ledger.terminate(dead.life_id)
                 while not await ledger.take_over(dead.life_id):
                     await asyncio.sleep(0.02)
@@ -357,6 +366,13 @@ class Ownership:
             except (ResultUnknown, NothingStored):
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
                 wait_s = min(longest_s, wait_s * 2)
+
+    async def _go_on_from(self, ledger: Ledger, dead: Ledger) -> None:
+        try:
+            await ledger.succeed(dead)
+        except FactsLost:
+            await ledger.close()
+            raise
 
     def _leave(self) -> None:
         owner, self._owner, self._flusher = self._owner, None, None
