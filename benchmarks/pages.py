@@ -74,7 +74,7 @@ async def cases(dsn: str) -> dict[str, Case]:
     """All pages, by what they are called in the table."""
     con = await asyncpg.connect(dsn)
     try:
-        types = [row["type_id"] for row in await con.fetch("select type_id from headrace.job_type join headrace.domain using (domain_id) where name = 'default'")]
+        types = [row["type_id"] for row in await con.fetch("select type_id from headrace.job_type t join headrace.domain d using (domain_id) where d.name = 'default'")]
         busiest = await con.fetchrow("select t.name, t.type_id from headrace.job_type t order by type_id limit 1")
         instance = await con.fetchval("select instance_id from headrace.job where instance_id is not null order by job_id limit 1")
         failed = await con.fetchval("select job_id from headrace.event where state in (4, 5) and state = 4 order by job_id desc limit 1")
