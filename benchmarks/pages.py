@@ -168,7 +168,7 @@ async def measure(client: httpx.AsyncClient, con: "asyncpg.Connection[Any]", cas
     for _ in range(WARM_UP):
         answer = await client.get(case.path)
         if answer.status_code != 200:
-            raise SystemExit(f"{case.path} gave {answer.status_code}: {answer.text[:500]}")
+            raise SystemExit(f"{case.path} gave {answer.status_code}: {re.sub('<[^>]*>', ' ', answer.text)[:1500]}")
     times = []
     for _ in range(REQUESTS):
         began = time.perf_counter()

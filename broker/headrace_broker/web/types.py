@@ -75,7 +75,7 @@ def shown(name: str, value: object) -> str:
     if isinstance(value, IntEnum):
         return value.name.lower()
     if isinstance(value, float):
-        return f"{value:,g}" + (f" ({render.span_s(value)})" if name.endswith("_s") and value >= 120 else "")
+        return f"{value:,.10g}" + (f" ({render.span_s(value)})" if name.endswith("_s") and value >= 120 else "")
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
