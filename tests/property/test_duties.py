@@ -14,7 +14,7 @@ from headrace_broker.model.amended import Update
 from headrace_broker.model.errors import InvalidState
 from headrace_broker.model.filter import JobFilter
 from headrace_broker.model.ids import lowest_id_at
-from headrace_broker.model.job import SETTLED, State
+from headrace_broker.model.job import SETTLED, Kind, State
 from headrace_broker.model.operation import Action, Deed, OperationState, Plan
 from headrace_broker.model.schedule import Spec, When
 from headrace_broker.shards import operations
@@ -28,11 +28,11 @@ from headrace_broker.store.retire import LockBusy, Retirement
 from headrace_broker.store.schedules import ScheduleStore
 from headrace_broker.store.search import Finder
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
 
 from tests.property import case
 from tests.property.machine import TESTER, Job, Machine
-from tests.property.test_machine import Lives
+from tests.property.test_machine import KINDS
 from tests.support.memory import Came
 
 START_WITHIN_S = 50.0
@@ -342,62 +342,85 @@ class Duties(Machine):
             await self.run_bulks()
 
 
-class ByItself(Lives):
+class ByItself(case.Case):
+    """Each rule does several things, so that few steps come far."""
+
     driver = Duties
     machine: Duties
 
-    @rule(count=st.integers(1, 2))
-    def submit_late(self, count: int) -> None:
-        self.run(self.machine.submit_late(count))
+    @rule(data=st.data(), count=st.integers(1, 4), room=st.integers(0, 3), kinds=st.lists(KINDS, max_size=3))
+    def work(self, data: Any, count: int, room: int, kinds: list[Kind]) -> None:
+        machine = self.machine
+        self.run(machine.submit(count))
+        self.run(machine.grant(room))
+        for kind in kinds:
+            job_id = self.pick(data, State.PROCESSING)
+            if job_id is not None:
+                self.run(machine.report(job_id, machine.jobs[job_id].seq, kind, permanent=True))
 
-    @rule(young=st.integers(0, 1))
-    def end_late(self, young: int) -> None:
-        self.run(self.machine.end_late(young))
+    @rule()
+    def lose(self) -> None:
+        self.run(self.machine.lose())
 
-    @rule(data=st.data(), keep_s=st.sampled_from([3600.0, 7200.0]), hold=st.booleans())
-    def keep(self, data: Any, keep_s: float, hold: bool) -> None:
+    @rule(data=st.data(), verb=st.sampled_from([Verb.REQUEUE, Verb.ABORT, Verb.PURGE]), force=st.booleans())
+    def change(self, data: Any, verb: Verb, force: bool) -> None:
         job_id = self.pick(data)
         if job_id is not None:
-            self.run(self.machine.change(Verb.UPDATE, job_id, update=Update(delete_after_s=keep_s, hold=hold)))
+            self.run(self.machine.change(verb, job_id, force=force))
 
-    @rule(hours=st.sampled_from([0.5, 1.5, 4.0]), retire=st.booleans())
-    def grow_old(self, hours: float, retire: bool) -> None:
+    @rule(late=st.integers(0, 2), young=st.integers(0, 1))
+    def end_late(self, late: int, young: int) -> None:
+        self.run(self.machine.submit_late(late) if late else self.machine.flush())
+        self.run(self.machine.end_late(young))
+
+    @rule(data=st.data(), keep_s=st.sampled_from([3600.0, 7200.0]), hold=st.booleans(), hours=st.sampled_from([0.0, 1.5, 4.0]), retire=st.booleans())
+    def keep(self, data: Any, keep_s: float, hold: bool, hours: float, retire: bool) -> None:
+        for states in (SETTLED, LIVE):
+            job_id = self.pick(data, *states)
+            if job_id is not None:
+                self.run(self.machine.change(Verb.UPDATE, job_id, update=Update(delete_after_s=keep_s, hold=hold)))
         self.run(self.machine.grow_old(hours * 3600.0))
         if retire:
             self.run(self.machine.retire())
 
-    @rule(name=st.sampled_from(sorted(SCHEDULES)))
-    def put_schedule(self, name: str) -> None:
+    @rule(name=st.sampled_from(sorted(SCHEDULES)), seconds=st.sampled_from([30.0, 200.0, 700.0]), end=st.sampled_from(["", "before", "after", "lost"]))
+    def tick(self, name: str, seconds: float, end: str) -> None:
         if name not in self.machine.schedules:
             self.run(self.machine.put_schedule(name))
+        self.run(self.machine.tick(seconds, end))
 
     @precondition(lambda self: self.machine.schedules)
     @rule(data=st.data(), paused=st.booleans())
     def pause_schedule(self, data: Any, paused: bool) -> None:
         self.run(self.machine.pause_schedule(data.draw(st.sampled_from(sorted(self.machine.schedules))), paused))
 
-    @precondition(lambda self: self.machine.schedules)
-    @rule(seconds=st.sampled_from([30.0, 200.0, 700.0]), end=st.sampled_from(["", "", "before", "after", "lost"]))
-    def tick(self, seconds: float, end: str) -> None:
-        self.run(self.machine.tick(seconds, end))
-
-    @rule(deed=st.sampled_from(DEEDS), states=st.sampled_from(FILTERS))
-    def start_bulk(self, deed: Deed, states: frozenset[State]) -> None:
-        if sum(bulk.state is not OperationState.FINISHED for bulk in self.machine.bulks) < 3:
-            self.run(self.machine.start_bulk(deed, states))
+    @rule(deed=st.sampled_from(DEEDS), states=st.sampled_from(FILTERS), pages=st.integers(1, 2))
+    def bulk(self, deed: Deed, states: frozenset[State], pages: int) -> None:
+        self.run(self.machine.start_bulk(deed, states))
+        for _ in range(pages):
+            self.run(self.machine.run_bulks())
 
     @precondition(lambda self: any(bulk.state is not OperationState.FINISHED for bulk in self.machine.bulks))
     @rule(data=st.data(), state=st.sampled_from([OperationState.STOPPED, OperationState.RUNNING]))
     def set_bulk(self, data: Any, state: OperationState) -> None:
         open_ones = [bulk for bulk in self.machine.bulks if bulk.state is not OperationState.FINISHED]
         self.run(self.machine.set_bulk(open_ones[data.draw(st.integers(0, len(open_ones) - 1))], state))
-
-    @rule()
-    def run_bulks(self) -> None:
         self.run(self.machine.run_bulks())
+
+    @rule(checkpoint=st.booleans(), back=st.booleans(), full=st.booleans())
+    def crash(self, checkpoint: bool, back: bool, full: bool) -> None:
+        if checkpoint:
+            self.run(self.machine.checkpoint(store=True, publish=True))
+        case.crash(self, back=back, full=full)
+
+    @invariant()
+    def memory_agrees(self) -> None:
+        if hasattr(self, "machine"):
+            self.run(self.machine.settle_ties())
+            self.machine.check_memory()
 
 
 @case.LONG
 def test_every_sequence_of_what_the_broker_does_by_itself_is_one_that_the_model_allows(postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operations, "PAGE", PAGE)
-    case.check(ByItself, postgres, examples=8, steps=30)
+    case.check(ByItself, postgres, examples=6, steps=30)
