@@ -14,6 +14,7 @@ from typing import Any
 
 import asyncpg
 
+from headrace_broker.store.database import Database
 from headrace_broker.store.statements import sql
 
 LOCK = 0x4852_4D49  # "HRMI"
@@ -48,7 +49,7 @@ def load(directory: Path | None = None) -> list[Migration]:
     return found
 
 
-async def migrate(dsn: str, *, dry_run: bool = False, directory: Path | None = None, version: str = "") -> list[Migration]:
+async def migrate(dsn: str | Database, *, dry_run: bool = False, directory: Path | None = None, version: str = "") -> list[Migration]:
     """Applies what is missing and returns it; with `dry_run` only returns it.
 
     Raises:
@@ -69,8 +70,8 @@ async def migrate(dsn: str, *, dry_run: bool = False, directory: Path | None = N
 
 
 @asynccontextmanager
-async def _locked(dsn: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
-    con = await asyncpg.connect(dsn, timeout=10, server_settings={"application_name": "headrace migrate"})
+async def _locked(dsn: str | Database) -> AsyncIterator["asyncpg.Connection[Any]"]:
+    con = await Database.of(dsn).connect(timeout=10, server_settings={"application_name": "headrace migrate"})
     try:
         await con.execute("select pg_advisory_lock($1)", LOCK)
         yield con
