@@ -61,7 +61,7 @@ async def read_progress(con: "asyncpg.Connection[Any]", *, retired: bool = False
     found = {}
     for row in await con.fetch(PROGRESS):
         number = row["operation_id"]
-        came = found[number] = Came(row["state"], *(row[name] or 0 for name in ("matched", "done", "skipped", "failed")), tuple(row["todo"] or ()))
+        came = found[number] = Came(row["state"], row["matched"] or 0, row["done"] or 0, row["skipped"] or 0, row["failed"] or 0, tuple(row["todo"] or ()))
         bear = signed.get(number, 0)
         assert bear <= came.done if retired else bear == came.done, f"operation {number} says that it did {came.done} jobs, {bear} bear its name"
         assert skips.get(number, (0, 0)) == (came.skipped, came.failed), f"operation {number} says {came}, and skipped {skips.get(number)}"
