@@ -15,7 +15,7 @@ from tests.support.mailbox import serving
 from tests.support.processes import BrokerProcess, Process, running, start_broker, until
 from tests.support.web import Browser
 
-PAGES = ["/", "/jobs", "/types", "/agents", "/alerts", "/schedules", "/schedule-new", "/trend", "/capacity", "/audit", "/access", "/account"]
+PAGES = ["/", "/jobs", "/types", "/agents", "/alerts", "/schedules", "/schedule-new", "/trend", "/capacity", "/audit", "/access", "/grants", "/account"]
 HOSTILE = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'{{7*7}}"
 
 

@@ -63,7 +63,6 @@ class Services:
     payload_limit: int
     alerts: AlertDesk
     grants: GrantTable
-    redact: tuple[str, ...] = ()  # names of fields that only operators see, as `documents.squeezed`
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +101,8 @@ class Visit:
 
     @property
     def jobs(self) -> JobReads:
-        """Reads of jobs."""
-        return JobReads(self.owner, self.services.reads)
+        """Reads of jobs, for pages that mask what they draw."""
+        return JobReads(self.owner, self.services.reads, masks=False)
 
     @property
     def prefix(self) -> str:
@@ -173,6 +172,7 @@ class Manager:
             agents,
             alerts,
             audit,
+            grants,
             job,
             job_changes,
             jobs,
@@ -192,7 +192,7 @@ class Manager:
             *login.Login(services, self._doors, self._html).routes,
             Mount("/static", StaticFiles(directory=render.HERE / "static")),
         ]
-        for module in (overview, jobs, job, job_changes, types, agents, operations, alerts, schedules, statistics, audit, access, account):
+        for module in (overview, jobs, job, job_changes, types, agents, operations, alerts, schedules, statistics, audit, access, grants, account):
             for path, page in module.PAGES.items():
                 self.routes.append(Route(_known(path), functools.partial(self._page, page, path)))
             for path, action in module.ACTIONS.items():
