@@ -21,6 +21,9 @@ class Options(BaseModel):
 
     database_url: str | None = Field(None, description="Postgres to use, as a URL; without it the broker starts one of its own in --data-dir")
     data_dir: Path | None = Field(None, description="directory of the embedded Postgres (default: below the user's state directory; for root /var/lib/headrace)")
+    migrate: str = Field(
+        "on", pattern="^(on|off)$", description="on: run brings the schema up to date by what only adds to it; off: it refuses to start where something is missing"
+    )
     listen: list[str] = Field(["127.0.0.1:7233"], description="HOST:PORT or unix:PATH to serve gRPC on; may be repeated; port 0 picks a free one")
     http_listen: str = Field("127.0.0.1:7280", description="HOST:PORT for the manager's pages, /metrics, /healthz and /readyz, or off")
     behind_proxy: bool = Field(False, description="the HTTP listener is reached through a proxy alone: believe its X-Forwarded-Prefix, -Proto, -Host and -For")
