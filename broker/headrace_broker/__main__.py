@@ -45,11 +45,9 @@ def main(argv: Sequence[str] | None = None) -> None:
                 "--phase",
                 choices=[*Phase, "all"],
                 default="all",
-                help="pre: what only adds, before the first new broker; post: what old brokers need, after the last of them",
+                help="pre: what only adds; post: what takes away (default: both)",
             )
-            command.add_argument(
-                "--roles", action="store_true", help="make the roles of least privilege too, and give each what it needs (as a superuser, or who may make roles)"
-            )
+            command.add_argument("--roles", action="store_true", help="make the roles of least privilege too")
             command.add_argument("--print", action="store_true", dest="print_sql", help="print the SQL of all migrations, and connect to nothing")
         if name == "doctor":
             command.add_argument("-o", "--output", choices=["text", "json"], default="text", help="how to print what was found (default: text)")
