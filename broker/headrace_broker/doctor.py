@@ -18,14 +18,13 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-import asyncpg
-
 from headrace_broker.config import Config, Options, masked
 from headrace_broker.model.ids import lowest_id_at
 from headrace_broker.store.embedded import default_data_dir
 from headrace_broker.store.inspection import SchemaFacts, ServerFacts, is_pooled, look
 from headrace_broker.store.migrate import MigrationError, Phase, migrate
 from headrace_broker.store.pg_binaries import NoBinaries, find
+from headrace_broker.store.pool import ANY_FAILURE
 from headrace_broker.tls import Files, TlsError
 from headrace_broker.tls import load as load_tls
 
@@ -134,11 +133,7 @@ def _listener(address: str) -> Finding:
     if address.startswith("unix:"):
         directory = Path(address[5:]).parent
         good = os.access(directory, os.W_OK)
-        return (
-            ok("listen", f"{address}")
-            if good
-            else fail("listen", f"{address}: {directory} is not a directory that this user may write", "choose another path, or make it")
-        )
+        return ok("listen", f"{address}") if good else fail("listen", f"{address}: this user may not write {directory}", "choose another path, or make it")
     host, _, port = address.rpartition(":")
     try:
         family, kind, protocol, _, place = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -187,14 +182,12 @@ async def _database(url: str) -> list[Finding]:
         asked = time.time()
         server, schema = await look(url)
         apart_s = server.now_s - (asked + time.time()) / 2
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        return [
-            fail("database", f"{masked(url)}: {error or type(error).__name__}", "see that it runs, that this machine may connect, and that user and password are right")
-        ]
+    except ANY_FAILURE as error:
+        return [fail("database", f"{masked(url)}: {error or type(error).__name__}", "see that it runs, and that this machine and user may connect")]
     findings = [ok("database", f"{name.removeprefix('database ')}: Postgres {server.version}, as {server.user_name}"), *judge_server(server, apart_s)]
     try:
         findings.append(judge_pooler(await is_pooled(url)))
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except ANY_FAILURE as error:
         findings.append(fail("connection", f"two at a time did not work: {error}", "see the server's log"))
     if schema is not None:
         findings += judge_schema(schema, lowest_id_at(time.time()))
@@ -206,9 +199,7 @@ async def _database(url: str) -> list[Finding]:
 def judge_pooler(pooled: bool) -> Finding:
     """Whether connections are the broker's own."""
     if pooled:
-        return fail(
-            "connection", "goes through a pooler that changes backends between transactions", "give the broker a direct one; poolers are for reads and the SQL doors"
-        )
+        return fail("connection", "goes through a pooler that changes backends between transactions", "give the broker a direct one; poolers may serve reads and doors")
     return ok("connection", "is a direct one")
 
 
@@ -303,7 +294,7 @@ async def _migrations(url: str) -> Finding:
         missing = await migrate(url, dry_run=True)
     except MigrationError as error:
         return fail("schema", str(error), "")
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except ANY_FAILURE as error:
         return fail("schema", str(error), "connect as a user who may read headrace.migration")
     return judge_migrations([migration.phase for migration in missing])
 

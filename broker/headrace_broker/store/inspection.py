@@ -34,7 +34,7 @@ class ServerFacts:
 
 @dataclass(frozen=True, slots=True)
 class SchemaFacts:
-    """A schema that is there. `missing_rights`: what a broker must be able to do and this user may not; `reach`: for each retention class the id at which partitions end."""
+    """A schema that is there. `missing_rights`: what a broker needs and this user may not; `reach`: for each retention class the id at which partitions end."""
 
     missing_rights: tuple[str, ...] = ()
     brokers: tuple[str, ...] = ()

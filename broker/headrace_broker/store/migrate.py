@@ -4,8 +4,8 @@ May be run twice, by several at once, or be killed: one runner at a time holds a
 must not have changed since.
 
 Files belong to one of two phases. `NNNN_name.sql` (pre) only adds: the release before goes on working, so it is applied before the first new broker starts.
-`NNNN_name.post.sql` (post) takes away what only older brokers need. It is refused while one of these lives, and no such broker gets in afterwards: a life begins only where
-every post migration is known. The order of the numbers is kept: a post migration that is pending comes before the pre ones of the next release.
+`NNNN_name.post.sql` (post) takes away what only older brokers need. It is refused while one of these lives, and no such broker gets in afterwards: a life begins only
+where every post migration is known. The order of the numbers is kept: a post migration that is pending comes before the pre ones of the next release.
 
 Locks are asked for with a short timeout, again and again, so that no flush waits long behind a migration that waits for somebody's long transaction.
 """
@@ -80,7 +80,7 @@ async def migrate(dsn: str, *, dry_run: bool = False, directory: Path | None = N
     `phase` PRE leaves out post migrations at the end, which wait for older brokers to go; a new database gets all. POST applies these; None applies both.
 
     Raises:
-        MigrationError: an applied file has changed, the database is newer than this broker or may not be changed by this user, an older broker lives, or a lock is not to be had.
+        MigrationError: an applied file has changed, the database is too new or may not be changed by this user, an older broker lives, or a lock is not to be had.
         OSError, asyncpg errors: Postgres is away.
     """
     migrations = load(directory)
@@ -101,7 +101,7 @@ async def migrate(dsn: str, *, dry_run: bool = False, directory: Path | None = N
 
 
 async def make_roles(dsn: str) -> None:
-    """Makes the roles of least privilege and gives each what it needs; the schema is there. Safe to repeat. Needs a superuser, or who may make roles and owns the schema."""
+    """Makes the roles of least privilege and gives each what it needs; the schema is there. Safe to repeat. For a superuser, or who may make roles and owns the schema."""
     async with _locked(dsn) as con, con.transaction():
         await con.execute(sql("roles_make"))
         await con.execute(sql("roles_grant"))
