@@ -100,7 +100,7 @@ def test_units_start_programs_that_there_are(unit: Path) -> None:
     command = next(value for name, value in settings if name == "ExecStart").split()
     assert command[0].removeprefix("/opt/headrace/bin/") in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     if "broker" in command[0]:
-        _parses(command[1], command[2:], {name: value for name, value in (v.split("=", 1) for k, v in settings if k == "Environment")})
+        _parses(command[1], command[2:], dict([tuple(v.split("=", 1)) for k, v in settings if k == "Environment"]))
     assert {"NoNewPrivileges", "ProtectSystem", "CapabilityBoundingSet", "User"} <= {name for name, _ in settings}
 
 
@@ -111,7 +111,7 @@ def test_systemd_knows_every_setting_of_the_units(tmp_path: Path) -> None:
         text = re.sub(r"^(ExecStart=/bin/true) .*$", r"\1", text, flags=re.MULTILINE)
         (tmp_path / unit.name.replace("@", "@x" if "@" in unit.name else "")).write_text(text)
     done = subprocess.run(["systemd-analyze", "verify", *sorted(map(str, tmp_path.iterdir()))], capture_output=True, text=True, timeout=60, check=False)
-    wrong = [line for line in done.stderr.splitlines() if str(tmp_path) in line or ".service" in line and "headrace" in line]
+    wrong = [line for line in done.stderr.splitlines() if "headrace" in line]
     assert not [line for line in wrong if re.search("[Uu]nknown|Failed|[Ii]nvalid|ignoring|not executable", line)], done.stderr
 
 

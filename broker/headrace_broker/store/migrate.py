@@ -101,7 +101,7 @@ async def migrate(dsn: str, *, dry_run: bool = False, directory: Path | None = N
 
 
 async def make_roles(dsn: str) -> None:
-    """Makes the roles of least privilege and gives each what it needs; the schema is there. Safe to repeat. For a superuser, or who may make roles and owns the schema."""
+    """Makes the roles of least privilege and gives each what it needs; the schema is there. Safe to repeat. For superusers, or who may make roles and owns the schema."""
     async with _locked(dsn) as con, con.transaction():
         await con.execute(sql("roles_make"))
         await con.execute(sql("roles_grant"))
