@@ -30,9 +30,9 @@ async def test_a_database_that_serves_is_looked_at_and_what_is_broken_is_named(d
         assert {name for name, check in checks.items() if check["status"] == "ok"} >= {
             "Python", "database", "version", "writes", "encoding", "autovacuum", "clock", "connection", "rights", "partitions", "schema",
         }  # fmt: skip
-        await con.execute("update headrace.fact_range set hi = lo + 1; insert into headrace.migration values (999, 'gone', 'x', '99', now(), 'post')")
+        await con.execute("insert into headrace.migration values (999, 'gone', 'x', '99', now(), 'post')")
         code, checks = await doctor(database)
-        assert code == 1 and checks["partitions"]["status"] == checks["schema"]["status"] == "FAIL"
+        assert code == 1 and checks["schema"]["status"] == "FAIL"
     finally:
         await con.execute("delete from headrace.migration where version = 999")
         await con.close()
