@@ -11,7 +11,7 @@ NODE_AXE := $(if $(HAS_NODE),tests/web/node_modules/.set-up)
 NODE_PEERS := $(if $(HAS_NODE),benchmarks/node/node_modules/.set-up)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up screenshots test test-fast mutants chaos bench fill soak lint format types protos verify lock wheel clean
+.PHONY: help setup demo up screenshots test test-fast mutants chaos model fuzz bench fill soak lint format types protos verify lock wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -56,10 +56,21 @@ mutants: $(STAMP) ## Take every guard away, one at a time: some test must turn r
 chaos: export HEADRACE_KILLS ?= 300
 chaos: export HEADRACE_JOBS ?= 50000
 chaos: export HEADRACE_SEED ?= $(shell date +%s)
-chaos: $(STAMP) ## Kill brokers, agents and submitters at random under load; cut and stall connections
-	$(BIN)/python -m pytest -q -s tests/chaos
+chaos: export HEADRACE_CHAOS ?= long
+chaos: export HEADRACE_EXAMPLES ?= 20
+chaos: $(STAMP) ## Break processes, connections, networks, clocks, disks and the power under load; ends with what ran and what this machine lacks
+	$(BIN)/python -m pytest -q -s tests/chaos tests/property
 
-BENCHMARKS := flush capacity caps submit latency depth held streams recovery search graph peers
+model: $(STAMP) ## Search all states of the ledger's protocol with Spin, whole and with each rule left out
+	$(BIN)/python -m tests.model.check
+
+fuzz: export HEADRACE_FUZZ_N = $(or $(N),100000)
+fuzz: export HEADRACE_FUZZ_S = 0
+fuzz: export HEADRACE_SEED = $(or $(SEED),$(shell date +%s))
+fuzz: $(STAMP) ## Send a broker what nobody would send, N= inputs made from SEED=: messages, bytes, frames, filters, page tokens, log text
+	$(BIN)/python -m pytest -q -s tests/rpc/test_fuzz.py
+
+BENCHMARKS := flush capacity caps submit latency depth held streams overload recovery rolling search graph peers
 bench: $(STAMP) .venv-peers/.set-up $(NODE_PEERS) ## Measure everything (more than an hour), one after another, and write the tables of benchmarks/README.md
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; PYTHONPATH=. $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json; done
 	PYTHONPATH=. $(BIN)/python benchmarks/report.py

@@ -16,9 +16,9 @@ from typing import Any
 HERE = Path(__file__).parent
 BLOCK = re.compile(r"(<!-- (?P<name>[a-z]+) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
 NOT_MEASURED = "*Not measured yet.*\n"
-LONG = {"capacity", "caps", "depth", "graph", "pairs", "soak", "streams"}
+LONG = {"capacity", "caps", "depth", "graph", "overload", "pairs", "soak", "streams"}
 """Benchmarks whose cases share no figures, or that have one case only: a line for each figure. The others have a column for each case."""
-LINES = {"recovery", "search"}
+LINES = {"recovery", "rolling", "search"}
 """Those that have many cases: a line for each."""
 TITLES = {
     "jobs_per_s": "jobs/s",
@@ -65,6 +65,21 @@ TITLES = {
     "core_percent_of_empty": "broker : empty service, CPU",
     "kb_per_stream_of_empty": "broker : empty service, RSS per stream",
     "connect_s": "until all are connected, s",
+    "back_s": "dropped at once: until all are back, s",
+    "back_rss_mb": "RSS then, MB",
+    "capacity_per_s": "capacity: completed, jobs/s",
+    "goodput_per_s": "under the overload: completed, jobs/s",
+    "goodput_of_capacity": "goodput : capacity",
+    "offered_per_s": "offered, jobs/s",
+    "stored_per_s": "stored, jobs/s",
+    "refused_per_s": "refused, jobs/s",
+    "unsent_per_s": "not written in time, jobs/s",
+    "amplification": "messages sent : messages due",
+    "admin_p50_ms": "administrator's calls, p50, ms",
+    "admin_p99_ms": "administrator's calls, p99, ms",
+    "admin_max_ms": "administrator's calls, max, ms",
+    "rss_before_mb": "broker's RSS before it, MB",
+    "most_rss_mb": "broker's most RSS, MB",
     "empty_mb": "RSS, empty database, MB",
     "waiting_mb": "RSS, 5 M waiting, MB",
     "waiting_peak_mb": "most RSS, 5 M waiting, MB",
@@ -72,6 +87,7 @@ TITLES = {
     "first_grant_s": "process start to first grant, s",
     "first_start_s": "first job started, s",
     "last_start_s": "last job started, s",
+    "pause_ms": "longest pause of handler starts, ms",
     "welcome_s": "first welcome, s",
     "grant_s": "first grant, s",
     "handler_s": "next handler start, s",

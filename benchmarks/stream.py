@@ -36,7 +36,10 @@ class Stream:
 
     def __init__(self, address: str, types: Sequence[str], slots: int = 1, name: str = "stream") -> None:
         self._address = address
-        self._hello = agents_pb2.Hello(agent_name=name, incarnation_id=os.urandom(16).hex(), slots=slots, types=[agents_pb2.ServedType(type=type_) for type_ in types])
+        self._hello = agents_pb2.Hello(
+            agent_name=name, incarnation_id=os.urandom(16).hex(), slots=slots, types=[agents_pb2.ServedType(type=type_) for type_ in types],
+            at_standby=agents_pb2.AT_STANDBY_WAIT,
+        )  # fmt: skip
         self._slots = slots
         self._channel: Any = None
         self._call: Any = None
@@ -44,14 +47,19 @@ class Stream:
         self.welcome = agents_pb2.Welcome()
 
     async def open(self) -> None:
-        """Says hello and waits for the welcome. Raises grpc.aio.AioRpcError or EOFError."""
+        """Says hello and waits for the welcome, at a broker that stands by until it owns the queue. Raises grpc.aio.AioRpcError or EOFError."""
         self._channel = self._channel or channel(self._address)
         method = self._channel.stream_stream(
             CONNECT, request_serializer=agents_pb2.ConnectRequest.SerializeToString, response_deserializer=agents_pb2.ConnectResponse.FromString
         )
         self._call, self._number = method(), 0
         await self.send(hello=self._hello, credit=agents_pb2.Credit(free=self._slots))
-        self.welcome = (await self.read()).welcome
+        first = await self.read()
+        while first.HasField("stand_by"):
+            if first.stand_by.over:
+                await self.send(hello=self._hello, credit=agents_pb2.Credit(free=self._slots))
+            first = await self.read()
+        self.welcome = first.welcome
 
     async def connect(self) -> float:
         """As `open`, until it succeeds; returns when it did."""

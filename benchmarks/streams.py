@@ -2,8 +2,9 @@
 
 The agents are bare gRPC streams in a few driver processes, which open them at most `OPENING` at a time each and spread their heartbeats evenly. Told are the time until
 all are connected, and then, over `--seconds`, the share of one core of the broker, of Postgres and of the drivers, the broker's resident memory with and without the
-streams, and how many streams broke and how often the broker was silent for more than `SILENT_S` (both must be 0). Beside it the same streams are opened to a gRPC service
-that does nothing (empty_service.py): what gRPC for Python takes itself.
+streams, and how many streams broke and how often the broker was silent for more than `SILENT_S` (both must be 0). At the end all streams and their connections are
+dropped at once, and come back as agents do, each after a pause with jitter that grows with its failures: how long until the last one is welcome, and the memory then.
+Beside it the same streams are opened to a gRPC service that does nothing (empty_service.py): what gRPC for Python takes itself.
 """
 
 import asyncio
@@ -18,10 +19,11 @@ from typing import Any
 import grpc
 import uvloop
 from headrace_broker.store.embedded import EmbeddedPostgres
+from headrace_client.channel import backoff_s
 from headrace_proto.v1 import agents_pb2
 
 from benchmarks import support
-from benchmarks.stream import Stream
+from benchmarks.stream import Stream, channel
 
 OPENING = 32
 BEAT_S = 5.0
@@ -47,6 +49,23 @@ class Idle(Stream):
         except (grpc.aio.AioRpcError, EOFError):
             self.broken = True
 
+    def connect_over(self, connection: Any) -> None:
+        """The next stream goes over this connection."""
+        self._channel = connection
+
+    async def come_back(self) -> None:
+        """Opens the stream anew, as an agent does."""
+        failures = 0
+        while True:
+            failures += 1
+            await asyncio.sleep(backoff_s(failures))
+            try:
+                await self.open()
+            except (grpc.aio.AioRpcError, EOFError):
+                continue
+            self.heard_at, self.broken = 0.0, False
+            return
+
     async def beat(self) -> None:
         """One heartbeat."""
         if self.broken:
@@ -59,12 +78,13 @@ class Idle(Stream):
             self.broken = True
 
 
-async def drive(address: str, count: int) -> None:
-    """Opens so many streams, says so, keeps them alive until standard input ends, and tells what became of them."""
+async def drive(address: str, count: int, per_connection: int) -> None:
+    """Opens so many streams, says so, keeps them alive until it hears a line, tells what became of them, drops them all, and says when all are back, until input ends."""
     streams = [Idle(address, ["bench.idle"], name=f"idle-{number}") for number in range(count)]
+    _spread(address, streams, per_connection)
     opening = asyncio.Semaphore(OPENING)
     loop = asyncio.get_running_loop()
-    over = loop.run_in_executor(None, sys.stdin.read)
+    over = loop.run_in_executor(None, sys.stdin.readline)
     async with asyncio.TaskGroup() as tasks:
 
         async def open_one(stream: Idle) -> asyncio.Task[None]:
@@ -82,6 +102,20 @@ async def drive(address: str, count: int) -> None:
         print(json.dumps({"broken": sum(stream.broken for stream in streams), "late": sum(stream.late for stream in streams)}), flush=True)
         for task in hearing:
             task.cancel()
+        await asyncio.gather(*(stream.close() for stream in streams))
+        _spread(address, streams, per_connection)
+        began = time.monotonic()
+        await asyncio.gather(*(stream.come_back() for stream in streams))
+        print(json.dumps({"back": time.monotonic() - began}), flush=True)
+        await loop.run_in_executor(None, sys.stdin.read)
+
+
+def _spread(address: str, streams: list[Idle], per_connection: int) -> None:
+    """Gives the streams new connections."""
+    for number in range(0, len(streams), per_connection):
+        connection = channel(address)
+        for stream in streams[number : number + per_connection]:
+            stream.connect_over(connection)
 
 
 async def _beat(streams: list[Idle]) -> None:
@@ -126,11 +160,14 @@ def _run(address: str, pid: int, streams: int, drivers: int, seconds: float) -> 
         time.sleep(seconds)
         used = cpu.used()
         rss = support.rss_mb(pid)
-        found = []
         for process in running:
             assert process.stdin is not None
-            process.stdin.close()
-            found.append(_line(process))
+            print("drop", file=process.stdin, flush=True)
+        began = time.monotonic()
+        found = [_line(process) for process in running]
+        for process in running:
+            _line(process)
+        back, rss_back = time.monotonic() - began, support.rss_mb(pid)
     finally:
         for process in running:
             process.kill()
@@ -138,7 +175,7 @@ def _run(address: str, pid: int, streams: int, drivers: int, seconds: float) -> 
     return {
         "connect_s": connected, "core_percent": used.pop("server") / seconds * 100, "drivers_core_percent": sum(used.values()) / seconds * 100,
         "rss_mb": rss, "rss_without_mb": base, "kb_per_stream": (rss - base) * 1e3 / streams,
-        "broken": sum(one["broken"] for one in found), "late_heartbeats": sum(one["late"] for one in found),
+        "back_s": back, "back_rss_mb": rss_back, "broken": sum(one["broken"] for one in found), "late_heartbeats": sum(one["late"] for one in found),
     }  # fmt: skip
 
 
@@ -165,10 +202,11 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=10_000)
     parser.add_argument("--drivers", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--per-connection", type=int, default=1, metavar="N", help="of a driver: streams over one connection")
     parser.add_argument("--drive", metavar="ADDRESS", help="be a driver")
     arguments = parser.parse_args()
     if arguments.drive:
-        uvloop.run(drive(arguments.drive, arguments.streams))
+        uvloop.run(drive(arguments.drive, arguments.streams, arguments.per_connection))
         return
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < arguments.streams + 500:

@@ -1,6 +1,7 @@
 """Handlers in processes of their own: killable one by one, with a memory cap. Workers are spawned, never forked, and used again; one that is killed or dies is replaced.
 
-A worker ends by itself when its agent dies: its end of the pipe closes.
+A worker ends by itself when its agent dies: its end of the pipe closes. It leads a session of its own, so what its handler has started ends with it, when it is killed,
+dies, or is not needed any more; only who leaves the process group, as a daemon does, escapes.
 """
 
 import contextlib
@@ -29,6 +30,7 @@ from headrace_agent.errors import Aborted, Fail, InvalidPayload, LeaseLost, Proc
 from headrace_agent.job import Job
 
 KILL_AFTER_S = 1.0
+LOOK_S = 1.0  # a worker that died is noticed by then, although a child that its handler has forked holds its pipe open
 _spawn = multiprocessing.get_context("spawn")
 
 
@@ -57,9 +59,10 @@ class WorkerProcess:
         self._send(("run", function.__module__, function.__qualname__, how, job))
         while True:
             try:
-                kind, *rest = self._pipe.recv()
+                kind, *rest = self._receive()
             except (EOFError, OSError):
                 self._process.join(5)
+                self._signal(signal.SIGKILL)  # what it has left
                 raise ProcessDied(f"the process that ran the handler ended with exit code {self._process.exitcode}") from None
             if kind == "result":
                 return bytes(rest[0])
@@ -83,16 +86,29 @@ class WorkerProcess:
     def stop(self) -> None:
         """Ends the process: SIGTERM, then SIGKILL after a second."""
         self._stopping = True
-        if not self._process.is_alive():
-            return
-        self._process.terminate()
+        self._signal(signal.SIGTERM)
         self._process.join(KILL_AFTER_S)
-        if self._process.is_alive():
-            self._process.kill()
+        self._signal(signal.SIGKILL)
 
     def close(self) -> None:
         """Lets an idle worker end."""
         self._pipe.close()
+
+    def _receive(self) -> Any:
+        while not self._pipe.poll(LOOK_S):
+            if not self._process.is_alive() and not self._pipe.poll():
+                raise EOFError
+        return self._pipe.recv()
+
+    def _signal(self, number: signal.Signals) -> None:
+        """To the worker and all that its handler has started."""
+        pid = self._process.pid
+        assert pid is not None  # it was started
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, number)
+            return
+        if self._process.is_alive():  # it has no session of its own yet
+            os.kill(pid, number)
 
     def _send(self, message: tuple[Any, ...]) -> None:
         with contextlib.suppress(OSError, ValueError):  # a dead worker is noticed by `run`
@@ -214,6 +230,7 @@ class _PipeSink:
 
 def _serve(pipe: "Connection[Any, Any]", memory_bytes: int | None, client_options: dict[str, Any]) -> None:
     """The worker's main: one attempt after the other, until the pipe closes."""
+    os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the agent's business
     if memory_bytes is not None:
         import resource
@@ -231,7 +248,7 @@ def _serve(pipe: "Connection[Any, Any]", memory_bytes: int | None, client_option
             try:
                 message = pipe.recv()
             except (EOFError, OSError):
-                os._exit(1)  # the agent is gone, and nobody waits for this attempt
+                os.killpg(0, signal.SIGKILL)  # the agent is gone, and nobody waits for this attempt
             if message[0] == "abort":
                 for ctx in running:
                     ctx.mark_aborted()

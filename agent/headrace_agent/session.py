@@ -10,6 +10,7 @@ of the first of them, and how much room is left is said when the broker could no
 import asyncio
 import logging
 import os
+import random
 import socket
 from typing import Any
 
@@ -31,6 +32,8 @@ log = logging.getLogger("headrace.session")
 FINAL = frozenset({1, 2, 3, 4, 5})  # dispositions after which an outcome need not be kept
 TOO_LATE = frozenset({4, 5})
 SEND_AGAIN_S = 0.2
+ALONE_S = 0.7
+"""How often a session that waits looks whether another one is up; twice in a row none: the owner is none of this agent's brokers, or cannot be reached."""
 ACCEPT_S = 0.05  # the broker waits for at least a second
 
 
@@ -54,6 +57,8 @@ class Session:
             labels=labels, slots=desk.slots, columns=True,
             types=[agents_pb2.ServedType(type=h.name, slots=h.slots, executor=h.executor, declared=h.declared) for h in desk.handlers.values()],
         )  # fmt: skip
+        self.waiting = False  # at a broker that stands by
+        self._pass_on = False  # the next stream is to be passed on to the broker that owns the queue
         self._own = [handler for handler in desk.handlers.values() if handler.slots]  # types with slots of their own
         self.up = False
         self.wake = asyncio.Event()
@@ -64,6 +69,7 @@ class Session:
         self._reset()
 
     def _reset(self) -> None:
+        self.overtaken = False  # another broker of this agent owns the queue since this stream began
         self._number = 0
         self._sent_at: dict[int, float] = {}
         self._confirmed_at = 0.0
@@ -105,12 +111,20 @@ class Session:
     async def _connect(self) -> float | None:
         """One stream from its start to its end; returns how long to wait before the next, if the broker said so. Raises AioRpcError."""
         self._reset()
+        passing_on, self._pass_on = self._pass_on or len(self._desk.sessions) == 1, False
+        self._hello.at_standby = agents_pb2.AT_STANDBY_PASS_ON if passing_on else agents_pb2.AT_STANDBY_WAIT
         channel = open_channel(self._address, self._tls)
         call = Stubs(channel).agents.Connect(metadata=self._metadata())
         tasks: list[asyncio.Future[Any]] = []
         try:
             await self._write(call, agents_pb2.ConnectRequest(hello=self._hello_now()))
             welcome = await call.read()
+            if welcome is not grpc.aio.EOF and welcome.HasField("stand_by"):
+                welcome = await self._stand_by(call)
+                if welcome is None:
+                    return 0.0
+            if welcome is not grpc.aio.EOF and welcome.HasField("go_away"):
+                return to_seconds(welcome.go_away.reconnect_after)
             if welcome is grpc.aio.EOF or not welcome.HasField("welcome"):
                 await self._raise_status(call)
                 return None
@@ -141,6 +155,40 @@ class Session:
             call.cancel()
             await channel.close()
 
+    async def _stand_by(self, call: Any) -> Any:
+        """Waits until this broker owns the queue, greets it then, and returns its answer. None: no broker of this agent owns it, so this one is to pass it on."""
+        self.waiting, alone = True, 0
+        try:
+            while True:
+                reading = asyncio.ensure_future(call.read())
+                try:
+                    while not reading.done():
+                        await asyncio.wait([reading], timeout=ALONE_S * random.uniform(0.8, 1.2))
+                        alone = alone + 1 if self._alone() else 0
+                        if alone > 1 and not reading.done():
+                            self._pass_on = True
+                            return None
+                finally:
+                    reading.cancel()  # with it the whole call, unless it is done
+                message = reading.result()
+                if message is grpc.aio.EOF or not message.HasField("stand_by"):
+                    return message
+                if message.stand_by.over:
+                    self._overtake()
+                    await self._write(call, agents_pb2.ConnectRequest(hello=self._hello_now()))
+        finally:
+            self.waiting = False
+
+    def _overtake(self) -> None:
+        """This broker owns the queue, and its Hello names what is held now: what another one still assigns, from its buffers, is granted again: it must not start."""
+        for session in self._desk.sessions:
+            session.overtaken = session is not self
+
+    def _alone(self) -> bool:
+        """Whether no session is up, and this is the first of those that wait."""
+        sessions = self._desk.sessions
+        return not any(session.up for session in sessions) and next(session for session in sessions if session.waiting) is self
+
     def _hello_now(self) -> agents_pb2.Hello:
         """With the leases that are still ours: running, or finished and not acknowledged.
 
@@ -162,8 +210,12 @@ class Session:
             self._desk.lose(job_id, epoch)
         named = {(ref.job_id, ref.lease_epoch) for ref in self._hello.held}
         for held in self._desk.leases.all():
-            if (held.job.job_id, held.job.lease_epoch) in named - lost:
+            key = held.job.job_id, held.job.lease_epoch
+            if key in named - lost:
                 held.session = self
+            elif key not in named and held.session is not self:  # another broker assigned it after the Hello: this one has given it back
+                self._desk.lose(*key)
+        self._overtake()
         self._desk.outbox.send_again()  # what went to another broker, or into the old stream, may never be answered
         self.up = True
         self._confirm(welcome.seen_no)
@@ -258,14 +310,14 @@ class Session:
         """Whether an outcome goes through this session now; a checkpoint that has not gone yet goes first, since it is worth nothing after it."""
         return self._mine(lease) and lease not in self._desk.progress
 
-    async def _beat(self) -> None:
-        """Heartbeats, and an end of the stream when the broker has fallen silent."""
+    async def _beat(self) -> float:
+        """Heartbeats. Returns when the broker has fallen silent: the stream is to be ended, though it may live on and its call have no status yet."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._heartbeat_s * 0.9)
             if loop.time() - self._heard_at > max(self._lease_s, 3 * self._heartbeat_s):
                 log.warning("broker %s has fallen silent; connecting anew", self._address)
-                return
+                return 0.0
             self._beat_due = True
             self.wake.set()
 
@@ -336,6 +388,8 @@ class Session:
         if self._accept_timer is None:
             self._accept_timer = asyncio.get_running_loop().call_later(ACCEPT_S, self._accept)
         reason = "its lease was over when it arrived" if now >= until else "the agent drains" if desk.draining else None
+        if self.overtaken:
+            reason = "another broker owns the queue since"
         taken = []
         for job in jobs:
             problem = reason or (None if job.type in desk.handlers else f"the agent does not serve {job.type}")

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -28,6 +29,7 @@ from headrace_broker.actions.passwords import Passwords
 from headrace_broker.actions.search import Search
 from headrace_broker.actions.tokens import TokenTable
 from headrace_broker.actions.users import Users
+from headrace_broker.advertise import advertised, web_url
 from headrace_broker.alerts.desk import AlertDesk
 from headrace_broker.alerts.duty import Alerting
 from headrace_broker.alerts.facts import Watch
@@ -47,6 +49,7 @@ from headrace_broker.model.access import hash_of, new_secret
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.job import State
 from headrace_broker.rpc.access import LEAST
+from headrace_broker.rpc.attest import KEY_BYTES
 from headrace_broker.rpc.connections import ConnectionLimits
 from headrace_broker.rpc.doors import DoorReader
 from headrace_broker.rpc.quotas import QuotaLimits
@@ -65,6 +68,7 @@ from headrace_broker.store.graph import GraphReads
 from headrace_broker.store.log_index import LogIndexes
 from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.migrate import MigrationError, Phase, migrate
+from headrace_broker.store.peers import Peer
 from headrace_broker.store.pool import ANY_FAILURE, durability, open_pool, open_search_pool
 from headrace_broker.store.reads import Reads
 from headrace_broker.store.retire import Retirement
@@ -85,6 +89,7 @@ TYPES_REFRESH_S = 0.5
 HEALTH_S = 0.25
 INDEX_LOGS_S = 60.0
 WAIT_FOR_DATABASE_S = 1.0
+SHOW_CERTIFICATE_S = 0.5
 
 log = structlog.get_logger("headrace.app")
 
@@ -159,6 +164,7 @@ class _App:
         address = f"{socket.gethostname()} pid {os.getpid()} {','.join(options.listen)}"
         ownership = Ownership(dsn=self._dsn, pool=pool, types=types, limits=limits, metrics=self._metrics, address=address, version=__version__)
         ownership.testing = options.testing
+        key = secrets.token_bytes(KEY_BYTES)
         ownership.reader = DoorReader(options.payload_limit_bytes)
         ownership.find_ids = lambda owner: Search(owner, finder).ids
         self._metrics.gauges(lambda: _gauges(ownership, pool))
@@ -174,11 +180,12 @@ class _App:
                 revocations=revocations, certificates=options.tls_client_ca is not None,
                 connections=ConnectionLimits(**{name: getattr(options, name) for name in ConnectionLimits.__slots__}),
                 quotas=QuotaLimits(**{name: getattr(options, f"quota_{name}") for name in QuotaLimits.__slots__}),
-                alerts=desk,
+                alerts=desk, tls=_keys(self._tls) if self._tls is not None else None, key=key, named=address,
             )  # fmt: skip
             exits.push_async_callback(server.stop, 0)
-            bound = await server.start(options.listen, _keys(self._tls) if self._tls is not None else None)
+            bound = await server.start(options.listen)
             http, web, side = None, None, list[asyncio.Task[None]]()
+            passing_on = tasks.create_task(server.routes.run())
             if options.http_listen != "off":
                 monotonic = asyncio.get_running_loop().time
                 sessions = Sessions(monotonic)
@@ -190,6 +197,10 @@ class _App:
                 http = self._open_http(ownership, manager)
                 web = self._web_address(http, manager)
                 tasks.create_task(http.run_until_told())
+            ownership.peer = Peer(
+                socket.gethostname(), options.advertise or advertised(bound), options.advertise_http or (web_url(http) if http is not None else ""), key,
+                self._tls.loaded.chain.decode() if self._tls is not None else "",
+            )  # fmt: skip
             owning = tasks.create_task(ownership.run())
             retention = Retention(Retirement(pool), functools.partial(partitions.ranges, pool), lambda: ownership.owner.clock.now_s(), self._metrics)
             index_logs = IndexLogs(LogIndexes(pool), lambda: ownership.owner.clock.now_s())
@@ -209,7 +220,7 @@ class _App:
                 tasks.create_task(repeat("statistics", rollup.run_once, period_s=ROLLUP_PERIOD_S, ownership=ownership)),
             ]
             if self._tls is not None:
-                side.append(tasks.create_task(self._tls.keep_fresh()))
+                side += [tasks.create_task(self._tls.keep_fresh()), tasks.create_task(self._show_certificate(ownership, self._tls))]
             if options.tls_client_ca is not None:
                 side.append(tasks.create_task(revocations.keep_fresh()))
             if auth:
@@ -226,6 +237,7 @@ class _App:
                 task.cancel()
             rollup.before_the_end()
             await self._drain(server, ownership, owning)
+            passing_on.cancel()
             with contextlib.suppress(*ANY_FAILURE):
                 async with asyncio.timeout(1.0):
                     await rollup.write_last()
@@ -314,6 +326,15 @@ class _App:
                     reception.review_pauses(ownership.owner)
             except ANY_FAILURE as error:
                 log.debug("settings not refreshed", reason=str(error))
+
+    async def _show_certificate(self, ownership: Ownership, tls: Tls) -> None:
+        """Tells brokers that stand by which certificate they meet here."""
+        while True:
+            await asyncio.sleep(SHOW_CERTIFICATE_S)
+            try:
+                await ownership.show_certificate(tls.loaded.chain.decode())
+            except ANY_FAILURE as error:
+                log.debug("other brokers do not know the new certificate yet", reason=str(error))
 
     async def _watch_embedded(self, embedded: EmbeddedPostgres) -> None:
         """Starts the server again when it has ended. Runs on the main thread, as it must."""

@@ -26,6 +26,12 @@ class Options(BaseModel):
     )
     listen: list[str] = Field(["127.0.0.1:7233"], description="HOST:PORT or unix:PATH to serve gRPC on; may be repeated; port 0 picks a free one")
     http_listen: str = Field("127.0.0.1:7280", description="HOST:PORT for the manager's pages, /metrics, /healthz and /readyz, or off")
+    advertise: str | None = Field(
+        None, description="HOST:PORT at which other brokers on the same database reach this one; unset: that of --listen, with the host's name in place of all addresses"
+    )
+    advertise_http: str | None = Field(
+        None, description="URL to which a broker that stands by sends browsers while this one owns the queue; unset: that of --http-listen, in the same way"
+    )
     behind_proxy: bool = Field(False, description="the HTTP listener is reached through a proxy alone: believe its X-Forwarded-Prefix, -Proto, -Host and -For")
     login_link: bool = Field(False, description="print a link at start that logs in to the manager once; without --database-url there is always one")
     redact: str = Field(
@@ -92,6 +98,10 @@ class Options(BaseModel):
             problems.append("tls_require_client_cert=all needs tls_client_ca: the CAs whose certificates are taken")
         if self.http_tls == "on" and self.tls_cert is None:
             problems.append("http_tls=on needs tls_cert and tls_key")
+        if self.advertise is not None and not self.advertise.startswith("unix:") and not _is_address(self.advertise):
+            problems.append(f"advertise: {self.advertise!r} is not an address: give HOST:PORT")
+        if self.advertise_http is not None and not self.advertise_http.startswith(("http://", "https://")):
+            problems.append(f"advertise_http: {self.advertise_http!r} is not an address of pages: give http://HOST:PORT or https://HOST:PORT")
         if self.message_limit_bytes < 2 * self.payload_limit_bytes:
             problems.append(f"message_limit_bytes must be at least twice payload_limit_bytes: {self.message_limit_bytes} < 2 x {self.payload_limit_bytes}")
         if self.database_url is not None and not self.database_url.startswith(("postgresql://", "postgres://")):
@@ -114,9 +124,9 @@ class Options(BaseModel):
     def _listener_problem(self, address: str, *, encrypted: bool) -> str | None:
         if address.startswith("unix:"):
             return None
-        host, colon, port = address.rpartition(":")
-        if not colon or not port.isdigit() or int(port) > 65535 or not host:
+        if not _is_address(address):
             return f"{address!r} is not an address: give HOST:PORT or unix:PATH"
+        host = address.rpartition(":")[0]
         if _is_loopback(host) or self.insecure or encrypted:
             return None
         return f"{address} can be reached from other machines: give --tls-cert and --tls-key, or --insecure if something else protects it"
@@ -194,6 +204,11 @@ def _problem(item: Any) -> str:
 
 def _shown(default: Any) -> str:
     return "none" if default is None else ",".join(default) if isinstance(default, list) else str(default)
+
+
+def _is_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isdigit() and int(port) <= 65535
 
 
 def _is_loopback(host: str) -> bool:

@@ -154,7 +154,7 @@ def judge_disk(path: Path, free: int, total: int) -> Finding:
     if free < DISK_LEAST_BYTES:
         return fail("disk", text, "make room: without it commits fail and nothing is taken or granted")
     soon = free < max(DISK_SOON_BYTES, total * DISK_SOON_SHARE)
-    return warn("disk", text, "make room, or shorten how long settled jobs are kept (docs/deploy.md, Sizing)") if soon else ok("disk", text)
+    return warn("disk", text, "make room, or shorten how long settled jobs are kept") if soon else ok("disk", text)
 
 
 def _disk(path: Path) -> Finding:

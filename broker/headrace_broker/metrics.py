@@ -28,6 +28,8 @@ class Metrics:
         self.sessions_lost = PCounter("headrace_sessions_lost_total", "Agents that were given up", registry=self.registry)
         self.jobs_deleted = PCounter("headrace_jobs_deleted_total", "Jobs removed from storage after their delete date or a purge", registry=self.registry)
         self.quota_refusals = PCounter("headrace_quota_refusals_total", "Calls that a quota refused", ["quota"], registry=self.registry)
+        self.submits_refused = PCounter("headrace_submits_refused_total", "Jobs that were not taken for want of room, by reason", ["reason"], registry=self.registry)
+        self.forwarded = PCounter("headrace_forwarded_calls_total", "Calls that this broker, standing by, passed on to the owner", ["method"], registry=self.registry)
         self.foreign_leases = PCounter(
             "headrace_foreign_leases_total", "What agents said of leases that are not theirs, and was passed over", ["what"], registry=self.registry
         )

@@ -16,8 +16,9 @@ from headrace_client.channel import Brokers, Stubs, backoff_s, metadata
 from headrace_client.codecs import Codec, Codecs
 from headrace_client.credentials import Pairs, Token, refuse_plaintext
 from headrace_client.encode import build, duration, new_payload
-from headrace_client.errors import InvalidRequest, NotFound, QuotaExceeded, ResultUnknown, Unavailable, connect_problem, from_rpc, left_nothing, never_sent
+from headrace_client.errors import Busy, InvalidRequest, NotFound, QuotaExceeded, ResultUnknown, Unavailable, connect_problem, from_rpc, left_nothing, never_sent
 from headrace_client.models import JobResult
+from headrace_client.retry import RetryBudget, pause_s
 from headrace_client.tls import Tls
 
 T = TypeVar("T")
@@ -46,6 +47,7 @@ class Base:
         if self._call_metadata.has_token:
             refuse_plaintext(self._brokers.addresses, encrypted=self._brokers.tls.encrypted)
         self._timeout_s = timeout_s
+        self._budget = RetryBudget()
         self._codecs = Codecs(codecs, dict(self._metadata)[DOMAIN_KEY]) if codecs else None
 
     async def __aenter__(self) -> Self:
@@ -165,6 +167,7 @@ class Base:
     async def _call(self, make_call: Callable[[Stubs], Callable[..., Awaitable[T]]], request: Any, *, repeatable: bool = True, timeout_s: float | None = None) -> T:
         """One unary call, made again at the next broker while the time lasts: always when nothing was stored, and after an unknown result only if `repeatable`.
 
+        A broker that has too much to do is asked again after the delay that it gave, and only as often as the budget allows (retry.py).
         Once a try had an unknown result, so has the call, unless a later one is answered.
         """
         loop = asyncio.get_running_loop()
@@ -175,13 +178,20 @@ class Base:
             stubs = self._brokers.current()
             left = max(0.001, until - loop.time())
             try:
-                return await make_call(stubs)(request, timeout=left, metadata=self._metadata)
+                answer = await make_call(stubs)(request, timeout=left, metadata=self._metadata)
+                self._budget.answered()
+                return answer
             except grpc.aio.AioRpcError as rpc_error:
                 error = from_rpc(rpc_error)
                 refused = never_sent(rpc_error)
                 unknown = unknown or not (refused or left_nothing(error))
                 again = refused or left_nothing(error) or (repeatable and isinstance(error, Unavailable))
-                pause = max(backoff_s(failures), error.retry_after_s if isinstance(error, QuotaExceeded) else 0.0)
+                pause = backoff_s(failures)
+                if isinstance(error, QuotaExceeded):
+                    pause = max(pause, error.retry_after_s)
+                elif isinstance(error, Busy):
+                    pause = max(pause, pause_s(error.retry_after_s))
+                    again = self._budget.refused() and again
                 if not again or loop.time() + pause >= until:
                     if unknown and again and not isinstance(error, ResultUnknown):
                         raise ResultUnknown(f"{error.message}; an earlier try was not answered, it may have been carried out", reason=error.reason) from rpc_error

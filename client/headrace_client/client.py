@@ -1,7 +1,6 @@
 """The asyncio client: submit jobs, read them, wait for them."""
 
 import asyncio
-import random
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -15,10 +14,11 @@ from headrace_proto.wire import LEVEL_NUMBERS, Reason, to_datetime, to_duration
 from headrace_client import models, tracing
 from headrace_client.channel import backoff_s
 from headrace_client.encode import Spec, batches, build, check_id, encode_fields, filter_message, put
-from headrace_client.errors import HeadraceError, InvalidRequest, NotFound, QueueFull, Unavailable, WaitTimeout, from_rpc
+from headrace_client.errors import Busy, HeadraceError, InvalidRequest, NotFound, QueueFull, Unavailable, WaitTimeout, from_rpc
 from headrace_client.graph import GraphCalls
 from headrace_client.lifecycle import PayloadVersion, Run, payload_version, run_of
 from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobFilter, JobPage, JobSpec, LogLine, Order, State, Submitted
+from headrace_client.retry import pause_s
 from headrace_client.submitter import Submitter, failure_error
 
 R = TypeVar("R", Job, Attempt, Event, Run)
@@ -61,7 +61,8 @@ class Client(GraphCalls):
         With a `key` the call is repeated safely: the same key and body give the same job. Without one it is repeated only when surely nothing was stored.
         At most one waiting or processing job has a `unique_key`: when another one has it, `on_conflict` "return" (the default) gives that job, as existing, "reject"
         raises UniqueKeyTaken, and "replace" gives that job the payload, priority, labels, start time and deletion of this call, if it waits. A job that `depends_on`
-        others is granted when all of them have completed. `wait_for_room`: where a depth limit is reached, try again after the broker's delay, as long as the time lasts.
+        others is granted when all of them have completed. `wait_for_room`: where a depth limit is reached, or the broker
+        has too much to do, try again after its delay, as long as the time lasts.
 
         `batch_id`: it becomes a member of this batch. `parent_id`: the job whose handler submits it; `JobContext.submit` sets it.
 
@@ -91,10 +92,11 @@ class Client(GraphCalls):
             left = until - asyncio.get_running_loop().time()
             try:
                 return await self._stream().submit(spec, max(0.05, left))
-            except QueueFull as error:
-                if left <= error.retry_after_s:
+            except (QueueFull, Busy) as error:
+                pause = pause_s(error.retry_after_s)
+                if left <= pause:
                     raise
-                await asyncio.sleep(random.uniform(0.5, 1.0) * error.retry_after_s)
+                await asyncio.sleep(pause)
 
     async def submit_many(self, specs: Sequence[JobSpec], *, wait_for_room: bool = False) -> list[Submitted | HeadraceError]:
         """Stores many jobs; one result for each, in order: a job that was refused gives its error, and the others are stored all the same."""
@@ -108,8 +110,8 @@ class Client(GraphCalls):
     ) -> AsyncGenerator[Submitted | HeadraceError, None]:
         """Stores jobs as they come; yields one result for each, in order. At most `in_hand` batches are under way, so memory is bounded however many there are.
 
-        From 80 % of a depth limit on it slows down, the more the fuller. `wait_for_room`: jobs that are refused then are sent again until they are stored; else they
-        give QueueFull.
+        From 80 % of a depth limit on it slows down, the more the fuller. `wait_for_room`: jobs that are refused then, or because the broker has too much to do,
+        are sent again until they are stored; else they give QueueFull or Busy.
 
         Stopping early cancels the batches under way; they may have been stored.
         """
@@ -136,8 +138,8 @@ class Client(GraphCalls):
 
     async def _submit_batch(self, specs: list[Spec | InvalidRequest], *, wait_for_room: bool) -> list[Submitted | HeadraceError]:
         results = await self._try_batch(specs)
-        while wait_for_room and (full := [index for index, result in enumerate(results) if isinstance(result, QueueFull)]):
-            await asyncio.sleep(random.uniform(0.5, 1.0) * max(result.retry_after_s for result in results if isinstance(result, QueueFull)))
+        while wait_for_room and (full := [index for index, result in enumerate(results) if isinstance(result, QueueFull | Busy)]):
+            await asyncio.sleep(pause_s(max(result.retry_after_s for result in results if isinstance(result, QueueFull | Busy))))
             for index, result in zip(full, await self._try_batch([specs[index] for index in full]), strict=True):
                 results[index] = result
         return results
@@ -372,7 +374,7 @@ class Client(GraphCalls):
     def _stream(self) -> Submitter:
         self._brokers.current()  # raises when it cannot be used here: closed, forked, another event loop
         if self._submitter is None:
-            self._submitter = Submitter(self._brokers, self._call_metadata)
+            self._submitter = Submitter(self._brokers, self._call_metadata, self._budget)
             self._sending = asyncio.get_running_loop().create_task(self._submitter.run())
         return self._submitter
 

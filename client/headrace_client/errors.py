@@ -175,8 +175,8 @@ def from_rpc(error: grpc.aio.AioRpcError) -> HeadraceError:
 
 def make(reason: str, status: str, message: str, details: dict[str, Any] | None = None) -> HeadraceError:
     """The library's error for a reason, or without one for a gRPC status."""
-    if not reason and status == "RESOURCE_EXHAUSTED":  # gRPC's own: the message is larger than a broker takes
-        reason = Reason.TOO_LARGE
+    if not reason and status == "RESOURCE_EXHAUSTED":  # gRPC's own: more calls than its server takes up, or a message that is larger than a broker takes
+        reason = Reason.BUSY if "pending requests" in message else Reason.TOO_LARGE
     class_ = CLASSES[Reason(reason)] if reason in Reason.__members__ else _BY_STATUS.get(status, BrokerFault)
     return class_(message, reason=reason, details=details)
 

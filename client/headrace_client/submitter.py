@@ -4,7 +4,11 @@ A unary call costs the broker some 150 us whatever it carries, a message on a st
 write is under way.
 
 When the stream breaks, what was sent and not answered may have been stored. Jobs with a key are sent again: the broker knows the key. Jobs without one fail with
-ResultUnknown, unless there was no connection to send them on. Whether a broker stored nothing it says job by job, in an answer; such jobs are sent again.
+ResultUnknown, unless there was no connection to send them on. Whether a broker stored nothing it says in an answer, job by job or once for all; such jobs are sent
+again.
+
+What a broker refused because it has too much to do is sent again after the delay that it gave, and only as often as the budget allows (retry.py); else its callers are
+told so.
 """
 
 import asyncio
@@ -19,8 +23,9 @@ from headrace_proto.wire import Reason, to_seconds
 from headrace_client.channel import Brokers, backoff_s
 from headrace_client.credentials import Metadata, Pairs
 from headrace_client.encode import Spec, payload_of, put
-from headrace_client.errors import HeadraceError, ResultUnknown, Unavailable, from_rpc, left_nothing, make, never_sent
+from headrace_client.errors import Busy, HeadraceError, ResultUnknown, Unavailable, from_rpc, left_nothing, make, never_sent
 from headrace_client.models import Submitted
+from headrace_client.retry import RetryBudget, pause_s
 
 MAX_JOBS = 1000  # of one message
 MAX_BYTES = 2 * 1024 * 1024
@@ -65,9 +70,11 @@ class _Many:
 class Submitter:
     """One stream of one client. `run` serves until cancelled; it connects when there is something to send."""
 
-    def __init__(self, brokers: Brokers, metadata: Metadata) -> None:
+    def __init__(self, brokers: Brokers, metadata: Metadata, budget: RetryBudget) -> None:
         self._brokers = brokers
         self._metadata = metadata
+        self._budget = budget
+        self._resting: dict[_Waiting | _Many, None] = {}  # refused by a busy broker; sent again later
         self._waiting: deque[_Waiting | _Many] = deque()
         self._sent: dict[int, list[_Waiting] | _Many] = {}
         self._wake = asyncio.Event()
@@ -155,6 +162,7 @@ class Submitter:
                     await asyncio.sleep(backoff_s(failures))
         finally:
             self._broken(Unavailable("the client was closed"), connected=True)
+            self._wake_up(list(self._resting))
             self._fail_waiting(Unavailable("the client was closed; nothing was stored"))
 
     async def _run_once(self) -> bool:
@@ -197,10 +205,10 @@ class Submitter:
                 self._request_no += 1
                 if isinstance(batch, _Many):
                     request = batch.request
-                    request.request_no = self._request_no
+                    request.request_no, request.refusal_at_once = self._request_no, True
                     self._sent[self._request_no] = batch
                 else:
-                    request = jobs_pb2.SubmitStreamRequest(request_no=self._request_no)
+                    request = jobs_pb2.SubmitStreamRequest(request_no=self._request_no, refusal_at_once=True)
                     order = put(request, [waiting.spec for waiting in batch])
                     self._sent[self._request_no] = [batch[index] for index in order]
                 await call.write(request)
@@ -254,26 +262,65 @@ class Submitter:
         return batch
 
     def _answer_many(self, many: _Many, results: jobs_pb2.SubmitResults) -> None:
+        if results.HasField("refused"):
+            results = _spread(results.refused, _count(many.request))
         errors = [failure_error(failure) for failure in results.failures]
-        if errors and not any(results.job_ids) and all(map(left_nothing, errors)):  # a broker that stores nothing now: another one may
+        if errors and not any(results.job_ids) and all(map(_too_busy, errors)):
+            self._rest([many], errors[0])
+        elif errors and not any(results.job_ids) and all(map(left_nothing, errors)):  # a broker that stores nothing now: another one may
             self._refused = True
             self._again(many, errors[0])
-        elif not many.done.done():
-            many.done.set_result(results)
+        else:
+            self._budget.answered()
+            if not many.done.done():
+                many.done.set_result(results)
 
     def _answer(self, batch: list[_Waiting], results: jobs_pb2.SubmitResults) -> None:
+        if results.HasField("refused"):
+            results = _spread(results.refused, len(batch))
+        busy: list[_Waiting | _Many] = []
+        why: HeadraceError | None = None
         for failure in results.failures:
             waiting, error = batch[failure.index], failure_error(failure)
-            if left_nothing(error) or (isinstance(error, ResultUnknown) and waiting.keyed):
+            if _too_busy(error):
+                busy.append(waiting)
+                why = error
+            elif left_nothing(error) or (isinstance(error, ResultUnknown) and waiting.keyed):
                 self._refused = True
                 self._again(waiting, error)
             else:
                 _fail(waiting, error)
+        if why is not None:
+            self._rest(busy, why)
+        else:
+            self._budget.answered()
         refused = {failure.index for failure in results.failures}
         existing, replaced, pressure = set(results.existing), set(results.replaced), results.pressure
         for index, (waiting, job_id) in enumerate(zip(batch, results.job_ids, strict=False)):
             if index not in refused and not waiting.done.done():
                 waiting.done.set_result(Submitted(job_id, index in existing, pressure, index in replaced))
+
+    def _rest(self, batch: "list[_Waiting | _Many]", error: HeadraceError) -> None:
+        """A broker has too much to do, and stored none of these: they are sent again after a while, to another broker if there is one, or their callers are told."""
+        loop, pause = asyncio.get_running_loop(), pause_s(error.retry_after_s if isinstance(error, Busy) else 0.0)
+        again, latest = self._budget.refused(), loop.time() + pause + LAST_TRY_S
+        resting = [waiting for waiting in batch if again and waiting.deadline >= latest]
+        for waiting in batch:
+            waiting.sent, waiting.refusal = False, error
+        for waiting in batch if not resting else [waiting for waiting in batch if waiting.deadline < latest]:
+            _fail(waiting, self._overdue(waiting) if waiting.unknown else error)
+        if resting:
+            self._resting.update(dict.fromkeys(resting))
+            self._refused = self._refused or len(self._brokers.addresses) > 1
+            loop.call_later(pause, self._wake_up, resting)
+
+    def _wake_up(self, rested: "list[_Waiting | _Many]") -> None:
+        """They may be sent again."""
+        for waiting in rested:
+            if waiting in self._resting:
+                del self._resting[waiting]
+                self._waiting.append(waiting)
+        self._wake.set()
 
     def _broken(self, error: HeadraceError, *, connected: bool) -> None:
         """Decides what becomes of what was sent and not answered."""
@@ -303,6 +350,24 @@ class Submitter:
         waiting.refusal = error
         self._waiting.append(waiting)
         self._wake.set()
+
+
+def _count(request: jobs_pb2.SubmitStreamRequest) -> int:
+    return len(request.jobs) + sum([len(column.payloads) for column in request.plain])
+
+
+def _spread(refused: jobs_pb2.SubmitFailure, count: int) -> jobs_pb2.SubmitResults:
+    """What was said once for all jobs of a request, said of each."""
+    results = jobs_pb2.SubmitResults(job_ids=[0] * count)
+    for index in range(count):
+        failure = results.failures.add()
+        failure.CopyFrom(refused)
+        failure.index = index
+    return results
+
+
+def _too_busy(error: HeadraceError) -> bool:
+    return error.reason == Reason.BUSY
 
 
 def failure_error(failure: jobs_pb2.SubmitFailure) -> HeadraceError:

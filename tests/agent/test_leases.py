@@ -66,6 +66,12 @@ async def running(stack: AsyncExitStack) -> AsyncIterator[Running]:
     await asyncio.wait_for(task, 20)
 
 
+async def test_a_broker_that_falls_silent_is_greeted_anew_although_its_stream_stays_open(running: Running) -> None:
+    broker = running.broker
+    broker.silent = True
+    await broker.until(lambda: broker.hellos > 1, "another Hello")
+
+
 async def test_a_lease_counts_from_the_agents_own_sending_however_late_the_assign_comes(running: Running) -> None:
     broker, began = running.broker, await running.first()
     await broker.until(lambda: broker.messages("heartbeat"), "the first heartbeat, about a second later")
@@ -182,3 +188,39 @@ async def test_that_a_job_arrived_is_said_soon_when_its_handler_goes_on(running:
     [with_accept] = [message for _, message in broker.received if message.HasField("accept")]
     assert (with_accept.credit.assign_no, with_accept.credit.free) == (1, 3)
     assert not any(message.HasField("heartbeat") for _, message in broker.received), "it did not wait for a heartbeat"
+
+
+async def test_what_a_former_owner_still_assigns_is_not_started_once_another_broker_took_over(stack: AsyncExitStack) -> None:
+    old_address, old = await stack.enter_async_context(scripted_sessions())
+    new_address, new = await stack.enter_async_context(scripted_sessions())
+    new.stands_by = asyncio.Event()
+    agent, started, drain = Agent("scripted", slots=4), [], asyncio.Event()
+
+    @agent.job("t")
+    async def work(ctx: JobContext) -> None:
+        started.append(ctx.job_id)
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(agent.run(f"{old_address},{new_address}", drain=drain, drain_timeout_s=0.1))
+    stack.push_async_callback(asyncio.wait, [task])
+    stack.callback(drain.set)
+    await old.until(lambda: old.hellos, "the Hello")
+    old.assign(7, 1, seen_no=1)
+    await old.until(lambda: old.messages("accept"), "the accept")
+    new.stands_by.set()
+    await new.until(lambda: new.hellos, "the Hello of the takeover")
+    assert [(ref.job_id, ref.lease_epoch) for ref in new.messages("hello")[0].held] == [(7, 1)] and new.received[0][1].number == 2
+    newest = old.received[-1][1].number
+    old.assign(8, 1, seen_no=newest)  # it lay in a buffer
+    new.assign(9, 1, seen_no=2)
+    await old.until(lambda: any(accept.rejected for accept in old.messages("accept")), "the rejection")
+
+    async def second() -> bool:
+        return len(started) > 1
+
+    await until(second, what="the job of the new owner")
+    assert started == [7, 9], "the new owner grants job 8 to somebody, since the Hello did not name it"
+    drain.set()
+    new.answer(7, 1, ACCEPTED)
+    new.answer(9, 1, ACCEPTED)
+    await asyncio.wait_for(task, 30)

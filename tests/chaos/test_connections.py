@@ -141,7 +141,7 @@ async def test_a_half_open_session_does_not_double_work_when_its_broker_is_repla
 
 
 async def test_submits_over_a_connection_that_is_cut_again_and_again(
-    client: Client, broker: BrokerProcess, proxy: Proxy, agent: Process, database: str, directory: Path
+    client: Client, broker: BrokerProcess, proxy: Proxy, agent: Process, database: str, directory: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """With keys, without, one by one and by the batch."""
     con = await asyncpg.connect(database)
@@ -161,6 +161,7 @@ async def test_submits_over_a_connection_that_is_cut_again_and_again(
     counts = await drained(broker.address)
     verdict = await judge(con, directory / "submitted.txt", directory / "ran.txt", {})
     print(f"\ncut connections of submitters: {cut}; {verdict}")
+    record_property("jobs", verdict.jobs)
     assert counts == {"completed": verdict.jobs}
     assert not verdict.faults(), verdict.faults()
     await con.close()

@@ -229,7 +229,9 @@ def _ran(directory: Path, line: str) -> Callable[[], Awaitable[bool]]:
     return check
 
 
-async def test_random_cuts_under_load_lose_and_double_nothing(proxy: PgProxy, broker: BrokerProcess, database: str, directory: Path, stack: AsyncExitStack) -> None:
+async def test_random_cuts_under_load_lose_and_double_nothing(
+    proxy: PgProxy, broker: BrokerProcess, database: str, directory: Path, stack: AsyncExitStack, record_property: Callable[[str, object], None]
+) -> None:
     chance = random.Random(SEED)
     con = await asyncpg.connect(database)
     agent = await start_agent(directory, broker.address, "--slots", "50", "--log-level", "warning")
@@ -253,6 +255,7 @@ async def test_random_cuts_under_load_lose_and_double_nothing(proxy: PgProxy, br
     counts = await drained(broker.address)
     verdict = await judge(con, directory / "submitted.txt", directory / "ran.txt", {})
     print(f"\ncut commits: seed {SEED}, {', '.join(f'{proxy.done[fate]} {fate.value}' for fate in CUTS)}; {verdict}")
+    record_property("jobs", verdict.jobs)
     assert counts == {"completed": verdict.jobs}
     assert not verdict.faults(), verdict.faults()
     await con.close()

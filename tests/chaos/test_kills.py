@@ -9,6 +9,7 @@ import asyncio
 import os
 import random
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -28,7 +29,9 @@ REST_S = (0.0, 0.05, 0.3)  # between a kill and the victim's next start
 
 
 @pytest.mark.timeout(90 + KILLS * 10 + JOBS / 50)
-async def test_nothing_is_lost_or_doubled_under_random_kills(database: str, directory: Path, stack: AsyncExitStack) -> None:
+async def test_nothing_is_lost_or_doubled_under_random_kills(
+    database: str, directory: Path, stack: AsyncExitStack, record_property: Callable[[str, object], None]
+) -> None:
     chance = random.Random(SEED)
     con = await asyncpg.connect(database)
     stack.push_async_callback(con.close)
@@ -55,6 +58,8 @@ async def test_nothing_is_lost_or_doubled_under_random_kills(database: str, dire
         await cluster.kill(name)
     await cluster.start("broker 0")
     assert await count(cluster.brokers) == counts, "a broker that reads the ledger anew counts otherwise"
+    for name, number in (("kills", kills), ("kills in flight", in_flight), ("jobs", verdict.jobs)):
+        record_property(name, number)
     print(f"\nchaos: seed {SEED}, {seconds:.0f} s, {kills} kills, {in_flight} with work in flight: {hit}; {verdict}")
     assert not verdict.faults(), f"{verdict}\n{verdict.faults()}"
     assert in_flight > kills / 4, "most kills hit nobody at work: this run shows little"

@@ -117,29 +117,6 @@ async def test_a_standby_takes_over_and_the_agent_goes_on_with_what_it_holds(dat
     await agree(client, database)
 
 
-async def test_a_frozen_broker_is_replaced_and_fenced_when_it_wakes(database: str, directory: Path, stack: AsyncExitStack) -> None:
-    first = await start_broker(directory, database=database, name="first")
-    stack.push_async_callback(first.kill)
-    second = await start_broker(directory, database=database, name="second")
-    stack.push_async_callback(second.kill)
-    agent = await start_agent(directory, f"{first.address},{second.address}")
-    stack.push_async_callback(agent.kill)
-    on_first = await stack.enter_async_context(Client(first.address, timeout_s=3))
-    on_second = await stack.enter_async_context(Client(second.address, timeout_s=30))
-    await on_first.wait((await on_first.submit("echo", 1)).job_id, timeout_s=20)
-    first.signal(signal.SIGSTOP)
-    job_id = (await on_second.submit("echo", 2)).job_id
-    assert (await on_second.wait(job_id, timeout_s=30)).state is State.COMPLETED
-    first.signal(signal.SIGCONT)
-
-    async def stands_by() -> bool:
-        return "standing by" in first.log.read_text()
-
-    await until(stands_by, what="the woken broker to stand by")
-    assert (await on_second.get(job_id)).lease_epoch == 1
-    await agree(on_second, database)
-
-
 async def test_an_agent_stopped_past_its_lease_settles_nothing_afterwards(
     client: Client, database: str, broker: BrokerProcess, agent: Process, directory: Path, stack: AsyncExitStack
 ) -> None:

@@ -114,3 +114,13 @@ async def test_a_lease_that_was_granted_again_and_not_sent_is_charged_nothing(ma
     machine.now += LEASE_S + 1
     await machine.flush()
     assert await kinds(machine, job_id) == ["granted", "released", "granted", "rejected"]
+
+
+async def test_completions_of_a_column_free_their_limit_keys(machine: Machine) -> None:
+    machine.terms = True
+    jobs = await granted(machine, 2)
+    [crowd] = machine.owner.lines.crowds.values()
+    assert crowd.cells["a"].running == machine.owner.lines.leased == 2
+    machine.owner.end([Completions(jobs, [1, 1], None, machine)])
+    await machine.flush()
+    assert not crowd.cells and not machine.owner.lines.leased, "nothing is left of the key"

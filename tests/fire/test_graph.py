@@ -392,3 +392,28 @@ async def test_a_callback_waits_for_the_seal_when_all_members_have_settled(machi
     assert await kinds(machine, batch_id) == [] and machine.owner.graph.unmet[batch_id] == set()
     await _change(machine, Verb.SEAL, batch_id)
     assert await kinds(machine, batch_id) == ["dependencies_met"]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_callback_waits_for_a_member_that_runs_again_before_it_was_told_of_its_end(machine: Machine, monkeypatch: pytest.MonkeyPatch, at_once: bool) -> None:
+    batch_id, [only] = await _batch(machine, 1)
+    await _change(machine, Verb.SEAL, batch_id)
+    await machine.connect({})
+    assert await room(machine) == {only}
+    if at_once:  # the new run begins in the round in which the old one ends
+        [asked] = await _asked(machine, Verb.REQUEUE, only, abort_first=True, include_completed=True)
+        assert asked.error is None
+        machine.owner.end([Completions([only], [1], None, machine)])
+        await machine.flush()
+    else:
+        monkeypatch.setattr(graph, "AT_ONCE", 0)  # the callback is not told for now
+        machine.owner.end([Completions([only], [1], None, machine)])
+        await machine.flush()
+        await _change(machine, Verb.REQUEUE, only)
+        monkeypatch.undo()
+    await machine.flush()
+    assert await kinds(machine, only) == ["granted", "completed", "requeued"]
+    assert await kinds(machine, batch_id) == [] and machine.owner.graph.unmet == {batch_id: {only}}
+    await _change(machine, Verb.ABORT, only)
+    await machine.flush()
+    assert await kinds(machine, batch_id) == ["dependencies_met"]

@@ -5,6 +5,7 @@ from tests.mutants.mutant import Mutant
 PLACE = "agent/headrace_agent"
 SESSION, LEASES, WORK = f"{PLACE}/session.py", f"{PLACE}/leases.py", f"{PLACE}/work.py"
 TESTS = "tests/agent/test_leases.py"
+PROCESSES, WORKERS = f"{PLACE}/processes.py", "tests/agent/test_workers.py"
 
 MUTANTS = (
     Mutant("a lease counts from its arrival", SESSION, "base = self._sent_at.get(assign.seen_no, self._confirmed_at)", "base = now", f"{TESTS} -k own_sending"),
@@ -21,5 +22,15 @@ MUTANTS = (
     Mutant("a revoked job goes on", SESSION, "for ref in message.revoked:", "for ref in ():", f"{TESTS} -k takes_back"),
     Mutant("a job that the broker does not know of goes on", SESSION, "for ref in message.heartbeat_ack.not_held:", "for ref in ():", f"{TESTS} -k takes_back"),
     Mutant("a draining agent takes jobs", SESSION, '"the agent drains" if desk.draining', '"" if False', f"{TESTS} -k drains"),
+    Mutant(
+        "a stream whose broker is silent is waited for",
+        SESSION,
+        "                return 0.0\n            self._beat_due",
+        "                return None\n            self._beat_due",
+        f"{TESTS} -k falls_silent",
+    ),
+    Mutant("a worker's end is told by its pipe alone", PROCESSES, "while not self._pipe.poll(LOOK_S):", "while False:", f"{WORKERS} -k noticed"),
+    Mutant("what a dead worker has left lives on", PROCESSES, "self._signal(signal.SIGKILL)  # what it has left", "pass", f"{WORKERS} -k noticed"),
+    Mutant("a stopped worker leaves its children", PROCESSES, "os.killpg(pid, number)", "os.kill(pid, number)", f"{WORKERS} -k stopped"),
     Mutant("a draining agent offers slots", f"{PLACE}/desk.py", "        if self.draining:\n            return 0\n", "", f"{TESTS} -k drains"),
 )

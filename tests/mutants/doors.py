@@ -19,6 +19,27 @@ KILLS = "tests/doors/test_submit_kills.py"
 
 MUTANTS = (
     Mutant(
+        "a job that was to run again is forgotten with the broker that knew of it",
+        "broker/headrace_broker/shards/doors.py",
+        "    await _run_again(owner, heads, chunk.completions)\n",
+        "",
+        "tests/fire/test_doors.py",
+    ),
+    Mutant(
+        "what runs again after its completion does so although only a failed run was to",
+        "broker/headrace_broker/shards/doors.py",
+        "        if wish is None or not wish.include_completed:",
+        "        if wish is None:",
+        "tests/fire/test_doors.py",
+    ),
+    Mutant(
+        "a job is changed between its completion by a transaction and the broker's notice of it",
+        "broker/headrace_broker/shards/changes.py",
+        "        if live is not None and head.seq > live.seq:",
+        "        if False:",
+        "tests/fire/test_doors.py",
+    ),
+    Mutant(
         "inbox: what was taken is not stored with the jobs",
         LEDGER,
         'await self._con.execute(sql("inbox_take"), *beside.inbox.columns())',

@@ -64,7 +64,7 @@ MUTANTS = (
         "room = count if crowd.listed == 1 else 1",
         f"{LIMITS} -k raised_limit",
     ),
-    Mutant("completions in columns do not free their keys", ENDINGS, "    if owner.lines.leased:\n", "    if False:\n", "tests/property/test_machine.py"),
+    Mutant("completions in columns do not free their keys", ENDINGS, "    if owner.lines.leased:\n", "    if False:\n", "tests/fire/test_columns.py -k free"),
     Mutant("an ending wakes nothing that is parked", LINES, "        self._unpark(self._crowd(entry), cell)\n", "", f"{LIMITS} -k own_count"),
     Mutant(
         "a full line is looked at again and again",

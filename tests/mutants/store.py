@@ -7,11 +7,19 @@ KEYED = "broker/headrace_broker/store/sql/queries/flush_keyed.sql"
 LEDGER = "broker/headrace_broker/store/ledger.py"
 OWNERSHIP = "broker/headrace_broker/shards/ownership.py"
 RETIRE = "broker/headrace_broker/store/sql/migrations/0002_retention.sql"
+LOOK = "broker/headrace_broker/store/retire.py"
 QUERIES = "broker/headrace_broker/store/sql/queries"
 FENCES = "tests/store/test_fences.py"
 GONE = "tests/store/test_retire.py -k what_is_gone"
 
 MUTANTS = (
+    Mutant(
+        "what makes a new cluster start is not synced",
+        "broker/headrace_broker/store/embedded.py",
+        "self._sync(conf.fileno())",
+        "conf.fileno()",
+        "tests/chaos/test_power.py -k new_cluster",
+    ),
     Mutant("flush: a dead life may write", FLUSH, " and not dead", "", f"{FENCES} -k dead_life_stores"),
     Mutant("flush: any connection may write for a life", FLUSH, " and backend_pid = pg_backend_pid()", "", f"{FENCES} -k name_of_another"),
     Mutant("flush: any life of the connection will do", FLUSH, "life_id = $1 and not dead", "not dead", f"{FENCES} -k name_of_another"),
@@ -81,6 +89,7 @@ MUTANTS = (
     Mutant("retiring: jobs that are not due go", RETIRE, "(e.delete_minute is null or e.delete_minute >= $1)", "(e.delete_minute is null)", GONE),
     Mutant("retiring: keys go before their time", RETIRE, " or (j.idempotency_key is not null and j.job_id >= $2)", "", GONE),
     Mutant("retiring: keys of jobs that stay go", RETIRE, "\n          and not exists (select from survivor s where s.job_id = j.job_id)", "", GONE),
+    Mutant("a range is looked through though too much stays", LOOK, " and kept <= most_kept", "", "tests/store/test_retire.py -k too_much_stays"),
     Mutant("flush rows go that the counts still need", RETIRE, "f.n <= coalesce(b.n, 0) and ", "", "tests/store/test_retire.py -k dead_life"),
     Mutant("flush rows of the slot in use go", RETIRE, " or f.n <= b.n - per_slot", " or true", "tests/store/test_retire.py -k nobody_needs"),
     Mutant(

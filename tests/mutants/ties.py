@@ -23,6 +23,13 @@ MUTANTS = (
         "            if self.sealed.get(live.job_id, True):",
         f"{STEPS} -k last_of",
     ),
+    Mutant(
+        "a callback does not wait for a member that runs again",
+        GRAPH,
+        "        if batch and news.job_id != live.job_id and news.job_id in self._owner.live_jobs:\n            return  # a member that runs again by now\n",
+        "",
+        f"{STEPS} -k runs_again_before",
+    ),
     Mutant("completions in columns release nobody", ENDINGS, "            owner.graph.completed(job_ids)\n", "            pass\n", f"{STEPS} -k last_of"),
     Mutant("a failed dependency is one that completed", GRAPH, "if batch or news.state is State.COMPLETED:", "if True:", f"{STEPS} -k said_by"),
     Mutant(

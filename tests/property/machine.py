@@ -2,6 +2,8 @@
 
 Commands are what the outside can do: submit, grant, complete, fail, release, lose, abort, requeue, update, purge, let time pass, crash. After every step the owner's
 memory and the model agree; a crash reads everything anew from the ledger.
+
+This is the core: what happens to a single job. Machines beside it (`test_ties.py`, `test_doors.py`, ...) derive from it and know one topic more each.
 """
 
 import asyncio
@@ -10,7 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 from headrace_broker.metrics import Metrics
@@ -32,11 +34,14 @@ from headrace_broker.store import partitions
 from headrace_broker.store.batch import FullBody, payload_of
 from headrace_broker.store.checkpoints import CheckpointStore
 from headrace_broker.store.heads import Heads
+from headrace_broker.store.instances import InstanceStore
 from headrace_broker.store.ledger import Ledger
 from headrace_broker.store.pool import open_pool
 from headrace_broker.store.recovery import Recovery
+from headrace_broker.store.schedules import ScheduleStore
 from headrace_broker.store.settings import SettingsStore
 
+T = TypeVar("T")
 TESTER = Caller("test", "default", "tested")
 MAX_ATTEMPTS = 2
 MAX_LOSSES = 2
@@ -63,7 +68,15 @@ class Job:
     held: bool = False  # it waits for others
     depends_on: frozenset[int] = frozenset()
     released: bool = False  # it had all that it depends on
+    type: str = "work"
+    priority: int = 0  # with which it was submitted
+    unique: str = ""  # its unique key
     epochs: list[int] = field(default_factory=list)
+
+    @property
+    def own_priority(self) -> int:
+        """Its part of the score."""
+        return self.amended.priority if self.amended.priority is not None else self.priority
 
 
 class Machine:
@@ -73,6 +86,7 @@ class Machine:
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
+        self.owner: Owner
         self.now = 1000.0
         self.terms = False  # whether some of its jobs have terms
         self.jobs: dict[int, Job] = {}
@@ -90,18 +104,34 @@ class Machine:
         self.type: TypeEntry = await self.types.ensure("default", "work")
         await self.types.override(self.type, SETTINGS, [], caller=TESTER)
         assert self.type.settings == Settings(max_attempts=MAX_ATTEMPTS, max_losses=MAX_LOSSES, retry_delay_s=0.0, retry_jitter=0.0)
+        self.served = [self.type]
         self.heads = Heads(self.pool)
         self.ledger: Ledger | None = None
+        await self.prepare()
         await self.crash()
+
+    async def prepare(self) -> None:
+        """What a machine needs before its first broker: more types, for one."""
+
+    async def add_type(self, name: str, **settings: Any) -> TypeEntry:
+        """A further type, which the agent serves too."""
+        entry = await self.types.ensure("default", name)
+        await self.types.override(entry, {**SETTINGS, **settings}, [], caller=TESTER)
+        self.served.append(entry)
+        return entry
 
     async def close(self) -> None:
         """Ends everything."""
+        if not hasattr(self, "ledger"):
+            return
         assert self.ledger is not None
         await self.ledger.close()
         await self.pool.close()
 
-    async def crash(self, *, check: bool = True) -> None:
-        """The broker dies and another one reads the ledger; agents are not told. `check` False: the test did things that the model does not know of."""
+    async def crash(self, *, check: bool = True, full: bool = False) -> None:
+        """The broker dies and another one reads the ledger; agents are not told. `check` False: the test did things that the model does not know of. `full`: the
+        checkpoint is lost, so all of history is read.
+        """
         old, self.ledger = self.ledger, await Ledger.open(self._dsn, address="test", version="test")
         if old is not None:
             await old.close()
@@ -109,12 +139,17 @@ class Machine:
             while not await self.ledger.take_over(holder.life_id):
                 await asyncio.sleep(0.005)
         clock = DatabaseClock(lambda: self.now)
-        clock.set(await self.ledger.database_time(), self.now, self.now)
+        told = await self.ledger.database_time()  # the time that passed here does not pass there
+        clock.set(max(told, self.owner.clock.now_s()) if old is not None else told, self.now, self.now)
         limits = OwnerLimits(LEASE_S, 1.0, 2.0, 5.0, 1 << 20, 1 << 20)
         self.owner = Owner(life_id=self.ledger.life_id, types=self.types, clock=clock, limits=limits, metrics=Metrics(), monotonic=lambda: self.now, random=lambda: 0.5)
+        self.owner.lines.boosts = await InstanceStore(self.pool).priorities()
+        if full:
+            await self.pool.execute("delete from headrace.checkpoint")
         await partitions.ensure(self.pool, {2}, clock.now_s())
         self.owner.numbering.open_classes = {2}
         floor = await recover(self.owner, Recovery(self.pool), CheckpointStore(self.pool), await partitions.ranges(self.pool))
+        await self.owner.schedules.load(ScheduleStore(self.pool))
         self.checkpoints = Checkpoints(CheckpointStore(self.pool), floor)
         self.session: Session | None = None
         if check:
@@ -142,7 +177,7 @@ class Machine:
         """The agent says hello with the leases that it has."""
         self.agent_id, seen = await self.settings.agent("default", "agent", "incarnation-0000", "host", 1, "", "", {})
         facts = AgentFacts(self.agent_id, "agent", "incarnation-0000", "default", "host", 1, "", "", {}, seen)
-        self.session, _, _ = reception.welcome(self.owner, facts, [Served(self.type, 0, "async")], 100, held, object(), self.now)
+        self.session, _, _ = reception.welcome(self.owner, facts, [Served(entry, 0, "async") for entry in self.served], 100, held, object(), self.now)
 
     async def checkpoint(self, *, store: bool, publish: bool) -> None:
         """A snapshot of this moment; written to its end, and made the newest checkpoint, or left as it is for whatever comes next."""
@@ -179,11 +214,24 @@ class Machine:
         """What the flusher does with a keyed round."""
         assert self.ledger is not None
         round_ = self.owner.keyed.build()
-        assert round_ is not None
+        if round_ is None:
+            return
         flushed = await self.ledger.flush_keyed(round_.batch, round_.rows())
         self.checkpoints.flushed(flushed.at, changed=True)
-        names = [job.unique_name for job in round_.refused(flushed.stored) if job.unique_key]
-        self.owner.keyed.settle(round_, flushed, {}, await self.ledger.unique_holders(names))
+        refused = round_.refused(flushed.stored)
+        keys = [job.key_name for job in (*refused, *round_.closed) if job.key]
+        names = [job.unique_name for job in refused if job.unique_key]
+        self.owner.keyed.settle(round_, flushed, await self.ledger.key_holders(keys) if keys else {}, await self.ledger.unique_holders(names))
+
+    async def until_done(self, task: "asyncio.Task[T]") -> T:
+        """Stores what is pending, again and again, until somebody has the answer that they wait for."""
+        while not task.done():
+            if self.owner.keyed:
+                await self.store_keyed()
+            if self.owner.has_intents:
+                await self.flush()
+            await asyncio.sleep(0)
+        return task.result()
 
     async def read_standings(self) -> None:
         """Lets the side task read how jobs stand that others wait for."""
@@ -205,22 +253,36 @@ class Machine:
 
     async def grant(self, room: int) -> None:
         """The agent has room: the oldest waiting jobs are granted."""
-        if self.session is None:
-            await self.connect({})
-            await self.flush()
-            for job in self.jobs.values():
-                if job.state is State.PROCESSING:  # the agent does not know of them: given back
-                    self._end(job, Kind.REJECTED)
+        await self.come_back()
+        granted = await self.give_room(room)
+        waiting = [job_id for job_id, job in self.jobs.items() if job.state is State.WAITING and not job.held]
+        assert len(granted) == min(room, len(waiting))
+        left = [self.jobs[job_id].own_priority for job_id in waiting if job_id not in granted]
+        assert all(self.jobs[job_id].own_priority >= max(left, default=-9) for job_id in granted), "the highest priority goes first"
+        await self.take(granted)
+
+    async def come_back(self) -> None:
+        """An agent that was lost says hello, and knows of nothing."""
+        if self.session is not None:
+            return
+        await self.connect({})
+        await self.flush()
+        for job in self.jobs.values():
+            if job.state is State.PROCESSING:  # given back
+                self._end(job, Kind.REJECTED)
+
+    async def give_room(self, room: int) -> set[int]:
+        """The jobs that the agent is granted when it has room for so many."""
         assert self.session is not None
         before = set(self.session.leases)
         self.session.set_credit(self.session.assign_no, room, [])
         self.owner.hungry[self.session] = None
         await self.flush(grant=True)
-        granted = set(self.session.leases) - before
-        waiting = [job_id for job_id, job in self.jobs.items() if job.state is State.WAITING and not job.held]
-        assert len(granted) == min(room, len(waiting))
-        left = [self.jobs[job_id].amended.priority or 0 for job_id in waiting if job_id not in granted]
-        assert all((self.jobs[job_id].amended.priority or 0) >= max(left, default=-9) for job_id in granted), "the highest priority goes first"
+        return set(self.session.leases) - before
+
+    async def take(self, granted: set[int]) -> None:
+        """They are sent to the agent, which accepts them."""
+        assert self.session is not None
         for job_id in granted:
             job = self.jobs[job_id]
             assert job.state is State.WAITING
@@ -233,14 +295,14 @@ class Machine:
         assert assigned == {job_id: self.jobs[job_id].payload for job_id in granted}
         self.session.accept(self.session.assign_no)
 
-    async def report(self, job_id: int, epoch: int, kind: Kind, *, permanent: bool = False) -> None:
-        """An outcome for any lease that was ever granted."""
+    async def report(self, job_id: int, epoch: int, kind: Kind, *, permanent: bool = False, door: bool = False) -> None:
+        """An outcome for any lease that was ever granted. `door`: its agent says that the handler has used a transaction which may complete the job."""
         job = self.jobs[job_id]
         self._acks.clear()
-        if kind is Kind.COMPLETED and job_id >> 9 & 1:
+        if kind is Kind.COMPLETED and job_id >> 9 & 1 and not door:
             self.owner.end([Completions([job_id], [epoch], None, self)])
         else:
-            self.owner.end([Ending(job_id, epoch, kind, self, b"" if kind is Kind.COMPLETED else None, "{}", permanent)])
+            self.owner.end([Ending(job_id, epoch, kind, self, b"" if kind is Kind.COMPLETED else None, "{}", permanent, door=door)])
         await self.flush()
         if not self._acks:
             await self._judge()
@@ -293,12 +355,8 @@ class Machine:
             self.type.settings = dataclasses.replace(self.type.settings, start_within_s=1.0)
             self.pass_time(2.0)
         options = {"include_completed": True, **options}
-        task = asyncio.ensure_future(changes.request(self.owner, self.heads, verb, [job_id], caller=TESTER, reason="", force=force, **options))
-        while not task.done():
-            if self.owner.has_intents:
-                await self.flush()
-            await asyncio.sleep(0)
-        [change] = task.result()
+        asking = changes.request(self.owner, self.heads, verb, [job_id], caller=TESTER, reason="", force=force, **options)
+        [change] = await self.until_done(asyncio.ensure_future(asking))
         self.type.settings = dataclasses.replace(self.type.settings, start_within_s=None)
         self._changed(job, verb, change, force, options)
         if job.state is State.GONE:
@@ -311,7 +369,7 @@ class Machine:
         elif verb is Verb.UPDATE:
             allowed = job.state is State.WAITING or options["update"].payload is None
         elif verb is Verb.REQUEUE:
-            allowed = first if not settled else (job.state is not State.COMPLETED or options["include_completed"])
+            allowed = first if not settled else (job.state is not State.COMPLETED or options["include_completed"]) and self.key_is_free(job)
         else:
             allowed = settled and not job.amended.hold if verb is Verb.PURGE else not settled
         assert (change.error is None) == allowed, change.error
@@ -338,7 +396,15 @@ class Machine:
         if verb is Verb.REQUEUE:
             job.next_payload = options.get("payload")
             self._run_again(job)
+            self.claimed(job)
             self._pass_a_lease()  # a forced abort keeps the next lease back until the old one has ended
+
+    def key_is_free(self, job: Job) -> bool:
+        """Whether no other live job has its unique key."""
+        return True
+
+    def claimed(self, job: Job) -> None:
+        """It has its unique key now."""
 
     def _run_again(self, job: Job) -> None:
         job.seq += 1
@@ -349,14 +415,8 @@ class Machine:
 
     def _updated(self, job: Job, update: Update) -> None:
         """An event for what is changed, but for a job that runs."""
-        wanted = replace(
-            job.amended, hold=update.hold if update.hold is not None else job.amended.hold,
-            priority=update.priority if update.priority is not None else job.amended.priority,
-            content_type="" if update.payload is not None else job.amended.content_type,
-        )  # fmt: skip
-        changed = wanted != job.amended or (update.payload is not None)
-        job.amended = wanted
-        if changed and job.state is not State.PROCESSING:
+        before, job.amended = job.amended, update.applied(job.amended, job.amended.labels or {}, 0.0)
+        if (job.amended != before or update.payload is not None) and job.state is not State.PROCESSING:
             job.seq, job.lost_epoch = job.seq + 1, 0
         job.payload = update.payload if update.payload is not None else job.payload
 
@@ -367,6 +427,7 @@ class Machine:
         aborted, job.abort = job.abort, False
         if kind is Kind.COMPLETED:
             job.state = State.COMPLETED
+            self.has_completed(job)
         elif aborted or kind is Kind.ABORTED:
             job.state = State.ABORTED
         elif kind in (Kind.FAILED, Kind.TIMED_OUT):
@@ -382,6 +443,14 @@ class Machine:
         if aborted and again is not None and (again or job.state is State.ABORTED):
             self._run_again(job)
         job.next_payload = None
+
+    def id_of(self, job: Job) -> int:
+        """The job's id."""
+        return next(job_id for job_id, other in self.jobs.items() if other is job)
+
+    def has_completed(self, job: Job) -> None:
+        """Whoever depends on it hears of it, even if it runs again at once."""
+        self.completed.add(self.id_of(job))
 
     def ack(self, job_ids: list[int], epochs: list[int], disposition: Disposition) -> None:
         """What became of outcomes."""
@@ -441,7 +510,7 @@ class Machine:
             live = self.owner.live(job_id)
             if live is not None:
                 assert (live.state, live.seq, live.run, live.attempt, live.losses) == (job.state, job.seq, job.run, job.attempt, job.losses), job_id
-                assert live.priority == (job.amended.priority or 0)
+                assert live.priority == job.own_priority
                 assert (live.abort is not None) == job.abort == (job_id in self.owner.aborting)
             else:
                 assert job.state not in (State.PROCESSING,) and not (job.state is State.WAITING and job.seq)
@@ -452,23 +521,30 @@ class Machine:
             for cell in crowd.cells.values():
                 owed = sum(count for *_, cell_, count in self.owner.caps._debts if cell_ is cell)
                 assert cell.running == sum(line.cell is cell for line in held) + owed
-        wanted = Counter(job.state for job in self.jobs.values())
-        counted = self.owner.counts("default").get("work", {})
-        assert {state: n for state, n in counted.items() if n} == dict(wanted)
+        wanted = Counter((job.type, job.state) for job in self.jobs.values())
+        assert {(name, state): n for name, by_state in self.owner.counts("default").items() for state, n in by_state.items() if n} == dict(wanted)
+
+    async def finish(self) -> None:
+        """Whatever is half done at the end of a sequence comes to its end."""
 
     async def check_store(self) -> None:
-        """The ledger, folded by the model's rules, and the SQL view say the same."""
+        """The ledger, folded by the model's rules, and the SQL view say the same; and of ties, keys, operations and limits the owner's memory and SQL do."""
         from tests.support.ledger import check_ledger
+        from tests.support.memory import differences
 
         con = await asyncpg.connect(self._dsn)
         try:
             heads = await check_ledger(con)
+            assert await differences(self.owner, con) == []
             view = {row["job_id"]: row for row in await con.fetch("select job_id, priority, hold, delete_at, state from headrace.job_state")}
         finally:
             await con.close()
+        stored = await self.heads.heads(list(self.jobs))
         for job_id, job in self.jobs.items():
             head = heads[job_id]
             assert (head.state, head.seq, head.run, head.attempt, head.losses) == (job.state, job.seq, job.run, job.attempt, job.losses)
             row = view[job_id]
-            assert (row["priority"], row["hold"]) == (job.amended.priority or 0, job.amended.hold)
-            assert (row["delete_at"] is None) == (job.amended.hold or job.state not in (State.COMPLETED, State.ABORTED))
+            assert (row["priority"], row["hold"]) == (job.own_priority, job.amended.hold)
+            dated = job.state in SETTLED and not job.amended.hold and (job.state is not State.ERROR or job.amended.delete_after_s is not None)
+            assert (row["delete_at"] is not None) == dated
+            assert (stored[job_id].amended or Amended()) == job.amended

@@ -2,9 +2,11 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
 
 import asyncpg
 import pytest
+from headrace_broker.maintenance.loop import repeat
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.job import NoteKind
 from headrace_broker.shards.owner import OwnerLimits
@@ -139,3 +141,46 @@ async def test_a_broker_whose_shards_were_taken_meanwhile_is_fenced(bench: Bench
         async with asyncio.timeout(10):
             await ownership._succeed(old)
     await other.flush(Batch())
+
+
+async def test_a_duty_asks_whether_it_is_still_its_owners(bench: Bench, stack: AsyncExitStack, ownership: Ownership) -> None:
+    old, other = await bench.owner(stack), await bench.life(stack)
+    ownership._owner = SimpleNamespace(life_id=old.life_id)  # type: ignore[assignment]  # what is asked of it
+    ownership.ready.set()
+    passes = asyncio.Queue[None]()
+
+    async def run_once() -> None:
+        passes.put_nowait(None)
+
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        duty = tasks.create_task(repeat("a duty", run_once, period_s=0.01, ownership=ownership))
+        await passes.get()
+        await old.close()
+        while not await other.take_over(old.life_id):
+            await asyncio.sleep(0)
+        assert not await ownership.owns()
+        while not passes.empty():  # of passes that were on their way
+            passes.get_nowait()
+        asked, owns = asyncio.Queue[None](), ownership.owns
+
+        async def count() -> bool:
+            asked.put_nowait(None)
+            return await owns()
+
+        ownership.owns = count  # type: ignore[method-assign]
+        for _ in range(4):
+            await asked.get()
+        assert passes.empty(), "the woken owner believes that it owns the queue, and does nothing of what its duties are"
+        duty.cancel()
+
+
+async def test_a_life_that_ends_by_itself_is_dead_at_once_and_wakes_who_stands_by(bench: Bench, stack: AsyncExitStack) -> None:
+    old, other = await bench.owner(stack), await bench.life(stack)
+    woken = asyncio.Event()
+    await other.hear_of_ends(woken.set)
+    await old.flush(Batch())
+    await old.close()
+    async with asyncio.timeout(10):
+        await woken.wait()
+    assert await bench.pool.fetchval("select dead from headrace.life where life_id = $1", old.life_id)
+    assert await other.take_over(old.life_id) and await other.owns_all_shards()

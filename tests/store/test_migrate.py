@@ -111,7 +111,7 @@ async def test_the_command_lists_applies_and_prints(empty: str) -> None:
 async def live(dsn: str, schema: int) -> tuple[Any, int]:
     """A connection that holds a life of a broker that knows the migrations up to `schema`; and the life's id."""
     con: Any = await asyncpg.connect(dsn)
-    life_id, _ = await con.fetchrow(sql("life_begin"), "old broker", "0.0.9", schema)
+    life_id, _ = await con.fetchrow(sql("life_begin"), "old broker", "0.0.9", schema, *[None] * 5)
     await con.fetchrow(sql("life_lock"), LIFE_LOCKS, life_id)
     return con, life_id
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from headrace_broker.maintenance.retention import Retention, due_from
+from headrace_broker.maintenance.retention import MOST_KEPT, Retention, due_from
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.ids import DEFAULT_CLASS, class_for, lowest_id_at
 from headrace_broker.store import partitions
@@ -92,7 +92,7 @@ async def test_what_is_gone_goes_with_everything_and_the_rest_stays_as_it_was(st
         table: await store.pool.fetch(f"select * from headrace.{table} where job_id = any ($1) order by 1, 2, 3, 4", list(store.stays)) for table in ("job", "event")
     }
     wanted = Retired(len(store.stays), len(store.goes))
-    assert await store.retirement.look(RANGE, **BOUNDS) == wanted
+    assert await store.retirement.look(RANGE, most_kept=MOST_KEPT, **BOUNDS) == wanted
     assert await store.retirement.retire(RANGE, **BOUNDS) == wanted
     for table in ("job", "note", "log_line"):
         assert await store.ids(table) == store.stays, table
@@ -104,6 +104,12 @@ async def test_what_is_gone_goes_with_everything_and_the_rest_stays_as_it_was(st
     assert await store.retirement.retire(RANGE, **BOUNDS) == Retired(len(store.stays), 0)
 
 
+async def test_a_range_where_too_much_stays_is_not_looked_through_to_its_end(store: Store) -> None:
+    early = [job_id for job_id in store.stays if job_id < BOUNDS["keyed_from"]]
+    found = await store.retirement.look(RANGE, most_kept=len(early) - 1, **BOUNDS)
+    assert found.kept == len(early) < len(store.stays)
+
+
 async def test_what_a_live_job_depends_on_stays_and_the_ties_of_what_is_gone_go(store: Store) -> None:
     due = sorted(store.goes)
     waits = min(store.stays)  # since its submission
@@ -113,7 +119,7 @@ async def test_what_a_live_job_depends_on_stays_and_the_ties_of_what_is_gone_go(
     )
     await store.pool.execute("insert into headrace.unique_key select 1, 'u' || j, j from unnest($1::bigint[]) j", [due[0], due[2], waits])
     wanted = Retired(len(store.stays) + 2, len(due) - 2)
-    assert await store.retirement.look(RANGE, **BOUNDS) == wanted == await store.retirement.retire(RANGE, **BOUNDS)
+    assert await store.retirement.look(RANGE, most_kept=MOST_KEPT, **BOUNDS) == wanted == await store.retirement.retire(RANGE, **BOUNDS)
     assert await store.ids("job") == store.stays | {due[0], due[1]}
     left = {(row["parent_id"], row["child_id"]) for row in await store.pool.fetch("select parent_id, child_id from headrace.edge")}
     assert left == {(due[0], waits), (due[1], waits)}

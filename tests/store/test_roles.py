@@ -43,7 +43,7 @@ async def test_a_broker_works_under_its_role(roles: str, directory: Path, stack:
     stack.push_async_callback(agent.kill)
     submitted = [await client.submit("echo", number, key=f"k{number}", unique_key=f"u{number}") for number in range(3)]
     assert [(await client.wait(job.job_id, timeout_s=30)).state for job in submitted] == [State.COMPLETED] * 3
-    assert [result.changed for result in await admin.requeue([submitted[0].job_id])] == [True]
+    assert [result.ok for result in await admin.requeue([submitted[0].job_id])] == [True]
     door: Any = await asyncpg.connect(as_role(roles, "headrace_door"))
     stack.push_async_callback(door.close)
     inbox_id = await door.fetchval("select headrace.submit_job('echo', '7')")

@@ -1,4 +1,7 @@
-"""Whether everybody says the same of every job: the ledger folded by the model, the SQL view, the RPCs, the owner's memory and its counts."""
+"""Whether everybody says the same of every job: the ledger folded by the model, the SQL view, the RPCs, the owner's memory and its counts.
+
+Beside where each job stands: whom it waits for, how batches stand, and that no two live jobs hold one unique key.
+"""
 
 import asyncio
 from collections import Counter
@@ -7,9 +10,10 @@ from typing import Any
 
 import asyncpg
 from headrace_broker.model.job import Head
-from headrace_client import Client, JobFilter, Order, State
+from headrace_client import Client, HeadraceError, JobFilter, Order, State
 
 from tests.support.ledger import check_ledger
+from tests.support.memory import Ties, read_ties
 from tests.support.processes import pause
 
 STATES = (State.WAITING, State.PROCESSING, State.COMPLETED, State.ERROR, State.ABORTED)
@@ -26,8 +30,8 @@ async def agree(client: Client, database: str) -> dict[int, Head]:
     try:
         end = loop.time() + PATIENCE_S
         while True:
-            heads, view = await _ledger(con)
-            wrong = await _differences(client, heads, view)
+            heads, view, ties = await _ledger(con)
+            wrong = await _differences(client, view, ties) + await _untied(client, ties)
             if not wrong and (await _ledger(con))[0] == heads:
                 return heads
             assert loop.time() < end, "\n".join(wrong) or "the jobs do not come to rest"
@@ -41,17 +45,35 @@ async def history(client: Client, job_id: int) -> list[str]:
     return [f"({event.kind})" if event.note else event.kind for event in (await client.events(job_id))[1:]]
 
 
-async def _ledger(con: "asyncpg.Connection[Any]") -> tuple[dict[int, Head], dict[int, Any]]:
-    """The folded ledger (checked against the view and the stored counts) and the view, of one moment."""
+async def _ledger(con: "asyncpg.Connection[Any]") -> tuple[dict[int, Head], dict[int, Any], Ties]:
+    """The folded ledger (checked against the view and the stored counts), the view, and who is tied to whom, of one moment."""
     async with con.transaction(isolation="repeatable_read", readonly=True):
         heads = await check_ledger(con)
         rows = await con.fetch(
             "select v.*, (select coalesce(max(e.seq), 0) from headrace.event e where e.job_id = v.job_id and e.kind = 1) as lease_epoch from headrace.job_state v"
         )
-        return heads, {row["job_id"]: row for row in rows}
+        return heads, {row["job_id"]: row for row in rows}, await read_ties(con)
 
 
-async def _differences(client: Client, heads: dict[int, Head], view: dict[int, Any]) -> list[str]:
+async def _untied(client: Client, ties: Ties) -> list[str]:
+    """The same for what held jobs wait for, by the owner's memory, and for batches."""
+    wrong = []
+    for job_id, unmet in ties.unmet.items():
+        try:
+            explained = await client.explain(job_id)
+        except HeadraceError:  # it moved, or is gone: what follows says so
+            continue
+        named = {blocker.job_id for blocker in explained.blockers}
+        if explained.blockers_total != len(unmet) or not named <= unmet:
+            wrong.append(f"job {job_id} waits for {explained.blockers_total} others, {sorted(named)} among them; by the tables for {sorted(unmet)}")
+    for batch_id, members in ties.members.items():
+        status = await client.batch_status(batch_id)
+        if (status.open, status.total) != (batch_id not in ties.sealed, len(members)):
+            wrong.append(f"batch {batch_id} stands so: {status}; by the tables it has {sorted(members)}")
+    return wrong
+
+
+async def _differences(client: Client, view: dict[int, Any], ties: Ties) -> list[str]:
     """One line for each word that differs from the ledger's."""
     wrong = []
     for job_id, row in view.items():
@@ -60,6 +82,8 @@ async def _differences(client: Client, heads: dict[int, Head], view: dict[int, A
         wanted = None if row["state"] == "gone" else (row["state"], row["run"], row["attempt"], row["losses"], row["lease_epoch"])
         if said != wanted:
             wrong.append(f"job {job_id}: GetJob says {said}, the ledger {wanted}")
+        if job is not None and (job.wait_reason == "dependency") != (job_id in ties.unmet):
+            wrong.append(f"job {job_id} waits because of {job.wait_reason}, by the tables for {ties.unmet.get(job_id)}")
     ids = {state: {job_id for job_id, row in view.items() if row["state"] == state.value} for state in STATES}
     for state in STATES:
         listed = [job.job_id async for job in client.iter_jobs(states=[state])]

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -62,16 +62,20 @@ class BrokerProcess(Process):
         return int(self.address.rpartition(":")[2])
 
 
-async def start_broker(directory: Path, *options: str, database: str | None = None, listen: str = "127.0.0.1:0", name: str = "broker") -> BrokerProcess:
-    """A broker that listens; with short leases unless options say otherwise."""
+async def start_broker(
+    directory: Path, *options: str, database: str | None = None, listen: str = "127.0.0.1:0", name: str = "broker",
+    wrap: Sequence[str] = (), environment: Mapping[str, str] | None = None,
+) -> BrokerProcess:  # fmt: skip
+    """A broker that listens; with short leases unless options say otherwise. `wrap`: the command that it is run by; `environment`: what is added to ours."""
     arguments = ["--listen", listen, "--http-listen", "127.0.0.1:0", "--lease-s", "3", "--heartbeat-s", "1", "--disconnect-grace-s", "1"]
     if database is not None:
         arguments += ["--database-url", database]
     log = directory / f"{name}.log"
     with open(log, "ab") as output:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "headrace_broker", "run", *arguments, *options, stdout=subprocess.PIPE, stderr=output, cwd=ROOT
-        )
+            *wrap, sys.executable, "-m", "headrace_broker", "run", *arguments, *options, stdout=subprocess.PIPE, stderr=output, cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+        )  # fmt: skip
     broker = BrokerProcess(process, log)
     assert process.stdout is not None
     async with asyncio.timeout(START_S):
@@ -83,13 +87,16 @@ async def start_broker(directory: Path, *options: str, database: str | None = No
     return broker
 
 
-async def start_agent(directory: Path, broker: str, *options: str, agent: str = "tests.support.handlers:agent", name: str = "agent", cwd: Path = ROOT) -> Process:
-    """An agent process with the handlers of `tests.support.handlers`."""
+async def start_agent(
+    directory: Path, broker: str, *options: str, agent: str = "tests.support.handlers:agent", name: str = "agent", cwd: Path = ROOT,
+    wrap: Sequence[str] = (), environment: Mapping[str, str] | None = None,
+) -> Process:  # fmt: skip
+    """An agent process with the handlers of `tests.support.handlers`. `wrap` and `environment` as for `start_broker`."""
     log = directory / f"{name}.log"
     with open(log, "ab") as output:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "headrace_agent", "run", agent, "--broker", broker, *options, stdout=output, stderr=output, cwd=cwd,
-            env={**os.environ, "HEADRACE_TEST_DIR": str(directory)},
+            *wrap, sys.executable, "-m", "headrace_agent", "run", agent, "--broker", broker, *options, stdout=output, stderr=output, cwd=cwd,
+            env={**os.environ, "HEADRACE_TEST_DIR": str(directory), **(environment or {})},
         )  # fmt: skip
     return Process(process, log)
 

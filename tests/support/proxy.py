@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ class Way:
         self.open = asyncio.Event()
         self.open.set()
         self.delay_s = 0.0
+        self.jitter_s = 0.0  # up to this much longer, each chunk by chance; those of one connection stay in order
 
 
 class Proxy:
@@ -121,7 +123,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way:
                 chunk = await reader.read(CHUNK_BYTES)
             except OSError:
                 chunk = b""
-            await on_the_way.put((loop.time() + way.delay_s, chunk))
+            await on_the_way.put((loop.time() + way.delay_s + random.uniform(0, way.jitter_s), chunk))
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(take_in())

@@ -24,12 +24,19 @@ class ScriptedSessions(agents_pb2_grpc.AgentsServicer):
         self.received: list[tuple[float, agents_pb2.ConnectRequest]] = []
         self.hellos = 0
         self.assigned = 0
+        self.stands_by: asyncio.Event | None = None  # set: it takes over from then on
         self.confirming = False  # whether each heartbeat is confirmed at once
+        self.silent = False  # whether heartbeats are not answered at all
         self._out: asyncio.Queue[agents_pb2.ConnectResponse | None] = asyncio.Queue()
         self._news = asyncio.Event()
 
     async def Connect(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
         first = await anext(aiter(requests))
+        if self.stands_by is not None:
+            yield agents_pb2.ConnectResponse(stand_by=agents_pb2.StandBy(owner="the other"))
+            await self.stands_by.wait()
+            yield agents_pb2.ConnectResponse(stand_by=agents_pb2.StandBy(over=True))
+            first = await anext(aiter(requests))
         self._out = asyncio.Queue()
         self._note(first)
         self.hellos += 1
@@ -47,7 +54,7 @@ class ScriptedSessions(agents_pb2_grpc.AgentsServicer):
 
     async def _read(self, requests: AsyncIterator[Any]) -> None:
         async for message in requests:
-            if message.HasField("heartbeat"):
+            if message.HasField("heartbeat") and not self.silent:
                 self.confirm(message.number if self.confirming else 0)  # 0: it is there, and confirms nothing
             self._note(message)
 

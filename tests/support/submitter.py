@@ -67,7 +67,7 @@ class Submitter:
                     if kind == "keyed":
                         again.append(name)
                 elif isinstance(result, Unavailable):
-                    lines.append(("none", name, str(result).replace(" ", "_")))
+                    lines.append(("none", name, "_".join(str(result).split())))
                 else:
                     raise result
             self._writer.write(*lines)

@@ -114,19 +114,25 @@ class Verdict:
 
 
 async def judge(con: "asyncpg.Connection[Any]", submitted_path: Path, ran_path: Path, killed_at: Mapping[int, float]) -> Verdict:
-    """Reads everything; all jobs must be settled. `killed_at`: pid of a killed process -> when. Fails where the ledger contradicts itself (`check_ledger`)."""
-    heads = await check_ledger(con)
+    """Reads everything; all jobs must be settled. `killed_at`: pid of a killed process -> when. Fails where the ledger contradicts itself (`check_ledger`).
+
+    The whole ledger is checked; what submitters were told and handlers wrote down is held against the jobs of the submitters' type.
+    """
+    everything = await check_ledger(con)
+    rows = await con.fetch("select j.job_id, j.idempotency_key, j.payload from headrace.job j join headrace.job_type t using (type_id) where t.name = 'chaos'")
+    heads = {row["job_id"]: everything[row["job_id"]] for row in rows}
     submitted = Submitted.read(submitted_path)
     verdict = Verdict(jobs=len(heads), acknowledged=len(submitted.got))
-    judge_submits(verdict, submitted, await con.fetch("select job_id, idempotency_key, payload from headrace.job"))
+    judge_submits(verdict, submitted, rows)
     verdict.lost += [f"job {job_id} is {head.state.name}" for job_id, head in heads.items() if head.state is not State.COMPLETED]
     histories: dict[int, list[tuple[int, Kind, bytes | None]]] = defaultdict(list)
     for row in await con.fetch("select job_id, seq, kind, result from headrace.event order by job_id, seq"):
         histories[row["job_id"]].append((row["seq"], Kind(row["kind"]), row["result"]))
     starts = read_starts(ran_path)
-    verdict.without_lease += [f"job {job_id} ran and is not stored" for job_id in starts.keys() - heads.keys()]
+    verdict.without_lease += [f"job {job_id} ran and is not stored" for job_id in starts.keys() - everything.keys()]
     for job_id, history in histories.items():
-        judge_job(verdict, job_id, history, starts.get(job_id, []), killed_at)
+        if job_id in heads:
+            judge_job(verdict, job_id, history, starts.get(job_id, []), killed_at)
     return verdict
 
 
@@ -169,6 +175,8 @@ def _cause(ending: Kind | None, earlier: Start, later: Start, killed_at: Mapping
     """Why a job was started again; None: there is no reason."""
     if earlier.end == "fail" and ending is Kind.FAILED:
         return "after a failure"
+    if ending is Kind.REJECTED and earlier.end == "stopped" and earlier.end_at <= later.at:
+        return "after its agent had stopped it"  # it could not renew the lease, and said so when it came back
     if ending not in (Kind.LOST, Kind.OWNER_CHANGED):
         return None
     if earlier.at <= killed_at.get(earlier.pid, 0.0) <= later.at:

@@ -57,6 +57,7 @@ def test_what_handlers_did_is_held_against_the_events(history: History, starts: 
         (L, "stopped", {}, "after its lease's end"),
         (L, "", {7: 9.0}, "after its lease's end"),
         (F, "fail", {}, "after a failure"),
+        (Kind.REJECTED, "stopped", {}, "after its agent had stopped it"),
     ],
 )
 def test_a_further_start_is_explained(ending: Kind, end: str, killed_at: dict[int, float], cause: str) -> None:

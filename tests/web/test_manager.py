@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import urlencode
 
+import asyncpg
 import httpx
 import pytest
 from headrace_client import AdminClient, Client, State
@@ -182,10 +183,18 @@ async def test_page_file_and_rpc_tell_the_same(browser: Browser, client: Client,
     assert "<dt>completed</dt><dd>7</dd>" in whole
 
 
-async def test_a_broker_that_stands_by_says_so(browser: Browser, database: str, directory: Path, stack: AsyncExitStack) -> None:
+async def test_a_broker_that_stands_by_sends_on_to_the_owner_or_says_that_it_cannot(browser: Browser, database: str, directory: Path, stack: AsyncExitStack) -> None:
     standby = await start_broker(directory, "--login-link", database=database, name="standby")
     await stack.enter_async_context(running(standby))
     async with httpx.AsyncClient(base_url=f"http://{standby.ready['http']}") as client:
         await client.get(standby.ready["web"])
-        answer = await client.get("/jobs")
-        assert answer.status_code == 503 and "stands by" in answer.text
+        assert (await client.get("/jobs")).headers["location"].endswith("/jobs")
+        con = await asyncpg.connect(database)
+        await con.execute("update headrace.peer set web = ''")
+        await con.close()
+
+        async def told() -> bool:
+            answer = await client.get("/jobs")
+            return answer.status_code == 503 and "stands by" in answer.text
+
+        await until(told)

@@ -1,4 +1,8 @@
-"""The shape of every duty: one pass after another, while this broker owns the queue; a pass that fails is logged and tried again."""
+"""The shape of every duty: one pass after another, while this broker owns the queue; a pass that fails is logged and tried again.
+
+A process that is stopped and goes on believes for a moment what it believed before. So the database is asked before each pass, and nothing is done by an owner that
+has been succeeded. (Schedules and bulk operations are flushes, and fenced as such; alerts have terms of their own.)
+"""
 
 import asyncio
 import random
@@ -18,6 +22,9 @@ async def repeat(name: str, run_once: Callable[[], Awaitable[object]], *, period
         if not ownership.ready.is_set():
             continue
         try:
+            if not await ownership.owns():
+                log.info("not done: another broker owns the queue", duty=name)
+                continue
             done = await run_once()
         except Exception as error:
             log.warning("a pass failed; it will be tried again", duty=name, reason=f"{type(error).__name__}: {error}")

@@ -63,7 +63,7 @@ class Retention:
 
     async def _retire(self, range_: FactRange, now: float) -> Retired:
         bounds = {"due_minute": int((now - MARGIN_S) // 60), "keyed_from": lowest_id_at(now - KEYS_KEPT_S)}
-        found = await self.store.look(range_, **bounds)
+        found = await self.store.look(range_, most_kept=MOST_KEPT, **bounds)
         if not found.gone or found.kept > MOST_KEPT or found.gone < WORTH * (found.gone + found.kept):
             return Retired(found.kept, 0)
         return await self.store.retire(range_, **bounds)

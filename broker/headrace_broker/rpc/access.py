@@ -5,6 +5,7 @@ that was stolen is worth nothing on another machine, and a machine's certificate
 """
 
 import asyncio
+import math
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Self
@@ -13,8 +14,9 @@ from headrace_proto.wire import DEFAULT_DOMAIN, DOMAIN_KEY, TOKEN_KEY
 
 from headrace_broker.actions.tokens import Credential, TokenTable
 from headrace_broker.model.access import Identity, Role
-from headrace_broker.model.errors import DomainDenied, RoleDenied, TokenEnded, TokenMissing
-from headrace_broker.rpc.peers import Holder, Peers
+from headrace_broker.model.errors import DomainDenied, NotOwner, RoleDenied, TokenEnded, TokenMissing
+from headrace_broker.rpc.attest import ATTESTED_KEY, attested
+from headrace_broker.rpc.peers import Holder, Peers, identity_of
 from headrace_broker.store.tokens import TokenRow
 
 READ = frozenset(Role)
@@ -135,9 +137,11 @@ class Gate:
     `required` False: certificates that were revoked are refused, and nothing else is asked.
     """
 
-    def __init__(self, tokens: TokenTable, peers: Peers | None = None, *, required: bool = True) -> None:
+    def __init__(self, tokens: TokenTable, peers: Peers | None = None, *, required: bool = True, key: bytes = b"") -> None:
+        """`key`: with which other brokers attest whom they pass on calls of."""
         self._tokens = tokens
         self._peers = peers
+        self._key = key
         self._required = required
 
     async def admit(self, method: str, context: Any) -> tuple[Credential, ...]:
@@ -149,16 +153,30 @@ class Gate:
         holder = self._peers.holder(context.auth_context()) if self._peers is not None else None
         if not self._required:
             return (holder,) if holder is not None else ()
-        header, domain = "", DEFAULT_DOMAIN
-        for key, value in context.invocation_metadata() or ():
+        header, domain, sealed, metadata = "", DEFAULT_DOMAIN, None, context.invocation_metadata() or ()
+        for key, value in metadata:
             if key == TOKEN_KEY:
                 header = str(value)
             elif key == DOMAIN_KEY:
                 domain = str(value)
+            elif key == ATTESTED_KEY:
+                sealed = bytes(value)
+        if sealed is not None and self._peers is not None:
+            holder = self._passed_on(method, metadata, sealed)
         if holder is not None and holder.identity is not None:
             _allow(holder.identity, method, domain)
             IDENTITY.set(holder.identity)
         return await self._admit(header, method, domain, holder)
+
+    def _passed_on(self, method: str, metadata: Any, sealed: bytes) -> Holder | None:
+        """Whom the caller's certificate named at the broker that passed the call on. That broker looks whether it stays good, and ends the call if it does not."""
+        uri = attested(self._key, method, metadata, sealed) if self._key else None
+        if uri is None:
+            raise NotOwner("the call was passed on by a broker that knows this one as it was before, or not at all; nothing was stored, try again")
+        if not uri:
+            return None
+        identity = identity_of(uri)
+        return Holder(identity.called, "", b"", identity, math.inf)
 
     async def _admit(self, header: str, method: str, domain: str, holder: Holder | None) -> tuple[Credential, ...]:
         scheme, _, secret = header.partition(" ")

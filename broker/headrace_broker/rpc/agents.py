@@ -20,6 +20,7 @@ from headrace_broker.model.job import Disposition
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.access import IDENTITY
 from headrace_broker.rpc.agent_messages import MAX_OUTCOMES, abort_step, completions, endings, log_batches, refs, response
+from headrace_broker.rpc.attest import FORWARDED_KEY
 from headrace_broker.rpc.callers import caller_of
 from headrace_broker.rpc.log_intake import LogIntake
 from headrace_broker.shards import aborts, reception
@@ -50,7 +51,8 @@ class AgentsService:
         first = await anext(aiter(requests), None)
         if first is None or not first.HasField("hello"):
             raise InvalidField("hello", "the first message of an agent must carry it")
-        session, welcome = await self._greet(owner, first, caller_of(context))
+        passed_on = any(key == FORWARDED_KEY for key, _ in context.invocation_metadata() or ())
+        session, welcome = await self._greet(owner, first, caller_of(context), passed_on=passed_on)
         token = session.stream
         log.info("agent connected", agent=session.facts.name, incarnation_id=session.facts.incarnation_id, resumed=welcome.welcome.resumed)
         self._hear(owner, session, first)
@@ -107,7 +109,7 @@ class AgentsService:
         except READ_FAILURES as error:
             raise DatabaseUnavailable("the database cannot be reached; nothing was stored") from error
 
-    async def _greet(self, owner: Owner, first: agents_pb2.ConnectRequest, caller: Caller) -> tuple[Session, agents_pb2.ConnectResponse]:
+    async def _greet(self, owner: Owner, first: agents_pb2.ConnectRequest, caller: Caller, *, passed_on: bool) -> tuple[Session, agents_pb2.ConnectResponse]:
         hello, domain = first.hello, caller.domain
         served = await self._served(owner, caller, hello)
         if not 1 <= hello.slots <= 100_000:
@@ -130,6 +132,10 @@ class AgentsService:
         facts = AgentFacts(agent_id, name, incarnation_id, domain, host, hello.pid, build, sdk, labels, first_seen)
         if owner.refusing is not None:
             raise owner.refusing
+        if passed_on and hello.at_standby != agents_pb2.AT_STANDBY_PASS_ON:
+            known = owner.by_incarnation.get(incarnation_id)
+            if known is not None and known.stream is not None:  # an agent with a stream to each broker would take one away from the other for ever
+                raise NotOwner("this broker stands by, and the agent has a stream to the one that owns the queue already")
         held = {lease.job_id: lease.lease_epoch for lease in hello.held}
         session, not_held, resumed = reception.welcome(owner, facts, served, hello.slots, held, object(), asyncio.get_running_loop().time())
         session.last_no, session.columns = first.number, hello.columns

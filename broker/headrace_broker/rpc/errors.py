@@ -8,6 +8,7 @@ from headrace_proto.wire import FIELD_KEY, JOB_ID_KEY, REASON_KEY, RETRY_AFTER_K
 
 from headrace_broker.model import errors
 
+MAX_FIELD = 200
 REASONS: dict[type[errors.BrokerError], Reason] = {
     errors.InvalidField: Reason.INVALID_FIELD,
     errors.TooLarge: Reason.TOO_LARGE,
@@ -65,7 +66,7 @@ def trailing_metadata(error: errors.BrokerError) -> tuple[tuple[str, str | bytes
         metadata.append((JOB_ID_KEY, str(holder)))
     if field is not None:
         details.append(BadRequest(field_violations=[BadRequest.FieldViolation(field=field, description=str(error))]))
-        metadata.append((FIELD_KEY, field.encode("ascii", "replace").decode()))
+        metadata.append((FIELD_KEY, _header(field)))
     if retry_after_s is not None:
         details.append(RetryInfo(retry_delay=to_duration(retry_after_s)))
         metadata.append((RETRY_AFTER_KEY, str(round(retry_after_s * 1000))))
@@ -74,6 +75,11 @@ def trailing_metadata(error: errors.BrokerError) -> tuple[tuple[str, str | bytes
         status.details.append(_packed(detail))
     metadata.append(("grpc-status-details-bin", status.SerializeToString()))
     return tuple(metadata)
+
+
+def _header(text: str) -> str:
+    """What of a text may stand in a header. A field's name may hold what a caller sent, such as a label; gRPC sends no other characters, nor the answer then."""
+    return "".join(character if character.isascii() and character.isprintable() else "?" for character in text[:MAX_FIELD])
 
 
 def _packed(message: ErrorInfo | BadRequest | RetryInfo) -> AnyMessage:

@@ -15,15 +15,21 @@ from headrace_broker.model.errors import BrokerError, InvalidField
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.access import LONG, TOKEN, Gate, Hold
 from headrace_broker.rpc.errors import reason_of, status_code, trailing_metadata
+from headrace_broker.rpc.forward import ANYWHERE, Forwarder, Relayed
 from headrace_broker.rpc.quotas import FREE, Quotas
+from headrace_broker.rpc.standby import CONNECT, at_standby
 
 log = structlog.get_logger("headrace.rpc")
 
 
 class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships no types
-    """Metrics, errors, tokens and quotas in one wrapper: a unary call is dear enough without several. `gate` None: nobody needs a token."""
+    """Metrics, errors, tokens and quotas in one wrapper: a unary call is dear enough without several. `gate` None: nobody needs a token.
 
-    def __init__(self, metrics: Metrics, gate: Gate | None = None, quotas: Quotas | None = None) -> None:
+    `forwarder`: where calls go while this broker stands by. Quotas are then those of the owner.
+    """
+
+    def __init__(self, metrics: Metrics, gate: Gate | None = None, quotas: Quotas | None = None, forwarder: Forwarder | None = None) -> None:
+        self._forwarder = forwarder
         self._metrics = metrics
         self._gate = gate
         self._quotas = quotas
@@ -44,17 +50,18 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships n
         read = _tolerant(handler.request_deserializer) if quotas is None else _sized(_tolerant(handler.request_deserializer))
         if handler.response_streaming:
             make = grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
-            return make(self._stream(handler.stream_stream or handler.unary_stream, details.method, quotas), read, handler.response_serializer)
-        return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary, details.method, quotas), read, handler.response_serializer)
+            return make(self._stream(handler, details.method, quotas), read, handler.response_serializer)
+        return grpc.unary_unary_rpc_method_handler(self._unary(handler, details.method, quotas), read, handler.response_serializer)
 
-    def _unary(self, behaviour: Callable[[Any, Any], Awaitable[Any]], method: str, quotas: Quotas | None) -> Callable[[Any, Any], Awaitable[Any]]:
-        observe, gate = self._metrics.rpc_seconds, self._gate
+    def _unary(self, handler: Any, method: str, quotas: Quotas | None) -> Callable[[Any, Any], Awaitable[Any]]:
+        observe, gate, forwarder = self._metrics.rpc_seconds, self._gate, self._forwarder if not method.startswith(ANYWHERE) else None
         done = observe.labels(method, "OK").observe
-        if quotas is not None:
-            behaviour = _paid(behaviour, quotas)
+        here = handler.unary_unary if quotas is None else _paid(handler.unary_unary, quotas)
+        elsewhere = forwarder.unary(method, here, _bytes_of) if forwarder is not None else here
 
         async def call(request: Any, context: Any) -> Any:
             started = time.perf_counter()
+            behaviour = here if forwarder is None or not forwarder.away else elsewhere
             try:
                 if gate is None:
                     answer = await behaviour(_parsed(request), context)
@@ -74,12 +81,17 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships n
 
         return call
 
-    def _stream(self, behaviour: Callable[[Any, Any], AsyncIterator[Any]], method: str, quotas: Quotas | None) -> Callable[[Any, Any], AsyncIterator[Any]]:
-        gate = self._gate
+    def _stream(self, handler: Any, method: str, quotas: Quotas | None) -> Callable[[Any, Any], AsyncIterator[Any]]:
+        gate, forwarder = self._gate, self._forwarder if not method.startswith(ANYWHERE) else None
+        here = handler.stream_stream or handler.unary_stream
         if quotas is not None:
-            behaviour = _paid_stream(behaviour, quotas)
+            here = _paid_stream(here, quotas)
+        elsewhere = forwarder.stream(method, here, _bytes_of, many=handler.request_streaming) if forwarder is not None else here
+        if forwarder is not None and method == CONNECT:
+            elsewhere = at_standby(forwarder.ownership, here, elsewhere)
 
         async def call(requests: Any, context: Any) -> AsyncIterator[Any]:
+            behaviour = here if forwarder is None or not forwarder.away else elsewhere
             try:
                 if gate is None:
                     async for answer in behaviour(_each_parsed(requests) if isinstance(requests, AsyncIterator) else _parsed(requests), context):
@@ -108,6 +120,11 @@ class _Sized:
     def __init__(self, request: Any, size: int) -> None:
         self.request = request
         self.size = size
+
+
+def _bytes_of(request: Any) -> bytes:
+    """A request as it came, for the broker that it is passed on to."""
+    return bytes(_parsed(request.request if isinstance(request, _Sized) else request).SerializeToString())
 
 
 def _sized(parse: Callable[[bytes], Any]) -> Callable[[bytes], _Sized]:
@@ -174,6 +191,8 @@ async def _each_parsed(requests: AsyncIterator[Any], hold: Hold | None = None) -
 
 
 def _translate(error: Exception, method: str) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]:
+    if isinstance(error, Relayed):
+        return error.code, error.message, tuple(error.metadata)
     if isinstance(error, BrokerError):
         return status_code(reason_of(error)), str(error), trailing_metadata(error)
     if isinstance(error, grpc.aio.AbortError):

@@ -17,6 +17,7 @@ from headrace_broker.model.errors import InvalidField, JobNotFound
 from headrace_broker.model.ids import created_at_s
 from headrace_broker.model.job import SETTLED, AbortStep, Kind, NoteKind, State
 from headrace_broker.rpc import convert, filters
+from headrace_broker.rpc.admission import Lobby, UnaryCalls
 from headrace_broker.rpc.explanations import explanation_message
 from headrace_broker.rpc.filters import job_filter
 from headrace_broker.rpc.logs import log_line, min_level
@@ -37,6 +38,8 @@ class JobsService(SubmitCalls):
         self._stored = reads
         self._finder = finder
         self._payload_limit = payload_limit
+        self._lobby = Lobby()
+        self._unary = UnaryCalls()
 
     @property
     def _reads(self) -> JobReads:

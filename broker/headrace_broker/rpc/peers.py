@@ -108,8 +108,13 @@ def _identity(certificate: x509.Certificate) -> Identity | None:
         return None
     if len(found) > 1:
         raise CertificateInvalid(f"it names {len(found)} identities, and must name one")
-    match = IDENTITY_URI.fullmatch(found[0])
+    return identity_of(found[0])
+
+
+def identity_of(uri: str) -> Identity:
+    """Whom a URI names. Raises CertificateInvalid."""
+    match = IDENTITY_URI.fullmatch(uri)
     if match is None or match[2] not in ROLE_NUMBERS:
-        raise CertificateInvalid(f"{found[0][:100]!r} is not headrace://DOMAIN/ROLE/NAME with one of the roles {', '.join(ROLE_NUMBERS)}")
+        raise CertificateInvalid(f"{uri[:100]!r} is not headrace://DOMAIN/ROLE/NAME with one of the roles {', '.join(ROLE_NUMBERS)}")
     domain = None if match[1] == "*" else match[1]
-    return Identity(found[0], match[3], domain, Role(ROLE_NUMBERS[match[2]]))
+    return Identity(uri, match[3], domain, Role(ROLE_NUMBERS[match[2]]))

@@ -15,6 +15,7 @@ from headrace_broker.shards.owner import Owner
 from headrace_broker.store.heads import Heads, ReadFailed
 
 if TYPE_CHECKING:
+    from headrace_broker.rpc.admission import Patience
     from headrace_broker.rpc.submit import SubmitCalls
 
 TRIES = 20
@@ -39,15 +40,15 @@ class Stored:
     replaced: bool = False
 
 
-async def in_turn(calls: "SubmitCalls", owner: Owner, heads: Heads, caller: Caller, wishes: Sequence[Wish], *, wait: bool) -> list[Stored | BrokerError]:
-    """Jobs with one unique key, in order: the first is stored if the key is free, and whoever has the key becomes each of the others. `wait`: as for any submit."""
+async def in_turn(calls: "SubmitCalls", owner: Owner, heads: Heads, caller: Caller, wishes: Sequence[Wish], patience: "Patience | None") -> list[Stored | BrokerError]:
+    """Jobs with one unique key, in order: the first is stored if the key is free, and whoever has the key becomes each of the others."""
     found: list[Stored | BrokerError] = []
     tries = 0
     while len(found) < len(wishes):
         wish = wishes[len(found)]
         try:
             holder = 0
-            job_id, existing = await (await calls._queue_keyed(owner, wish.spec, wish.job, wish.size, wait=wait))
+            job_id, existing = await (await calls._queue_keyed(owner, wish.spec, wish.job, wish.size, patience))
             found.append(Stored(job_id, existing))
         except UniqueKeyTaken as taken:
             holder = taken.job_id

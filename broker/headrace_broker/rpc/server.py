@@ -51,6 +51,7 @@ from headrace_broker.rpc.agents import AgentsService
 from headrace_broker.rpc.alerts import AlertsService
 from headrace_broker.rpc.certificates import CertificatesService
 from headrace_broker.rpc.connections import ConnectionLimits, server_options
+from headrace_broker.rpc.forward import Forwarder
 from headrace_broker.rpc.graph import GraphService
 from headrace_broker.rpc.instances import INSTANCES, add_instances
 from headrace_broker.rpc.interceptors import Guard
@@ -62,6 +63,7 @@ from headrace_broker.rpc.open_doors import DoorsService
 from headrace_broker.rpc.operations import OperationsService
 from headrace_broker.rpc.peers import Peers
 from headrace_broker.rpc.quotas import QuotaLimits, Quotas
+from headrace_broker.rpc.routes import Keys, Routes
 from headrace_broker.rpc.schedules import SchedulesService
 from headrace_broker.rpc.stats import StatsService
 from headrace_broker.rpc.testing import TESTING, add_testing
@@ -76,8 +78,6 @@ from headrace_broker.store.search import Finder
 from headrace_broker.store.settings import SettingsStore
 from headrace_broker.store.statistics import Statistics
 
-Keys = tuple[bytes, bytes, bytes | None]
-"""(private key, certificate chain, CAs of clients' certificates or None), all PEM."""
 SERVICES = [
     INSTANCES,
     TESTING,
@@ -113,9 +113,16 @@ class RpcServer:
         self, *, ownership: Ownership, reads: Reads, finder: Finder, graph: GraphReads, settings: SettingsStore, statistics: Statistics, logs: LogWriter,
         audit: AuditStore, metrics: Metrics, payload_limit: int, version: str, postgres_version: str, tasks: asyncio.TaskGroup, tokens: TokenTable, users: Users,
         auth: bool, alerts: AlertDesk, revocations: Revocations, certificates: bool, connections: ConnectionLimits, quotas: QuotaLimits,
+        tls: Callable[[], Keys] | None, key: bytes, named: str,
     ) -> None:  # fmt: skip
-        gate = Gate(tokens, Peers(revocations) if certificates else None, required=auth) if auth or certificates else None
-        guard = Guard(metrics, gate, Quotas(quotas, metrics, asyncio.get_running_loop().time) if quotas else None)
+        """`tls` gives what new connections are met with, in any thread; None: they are not encrypted. `key`: with which other brokers attest whose calls they pass on;
+        `named`: what they call this one."""
+        self._tls = tls
+        self.routes = Routes(ownership, tls)
+        """To the owner, while this broker stands by; its `run` is the caller's to start."""
+        gate = Gate(tokens, Peers(revocations) if certificates else None, required=auth, key=key) if auth or certificates else None
+        forwarder = Forwarder(ownership, self.routes, metrics, named)
+        guard = Guard(metrics, gate, Quotas(quotas, metrics, asyncio.get_running_loop().time) if quotas else None, forwarder)
         self._server = grpc.aio.server(interceptors=[guard], options=server_options(connections))
         self._health = health.aio.HealthServicer()
         schedules_pb2_grpc.add_SchedulesServicer_to_server(SchedulesService(ownership, payload_limit), self._server)  # type: ignore[no-untyped-call]
@@ -139,12 +146,9 @@ class RpcServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*SERVICES, reflection.SERVICE_NAME], self._server)
 
-    async def start(self, addresses: Sequence[str], tls: Callable[[], Keys] | None) -> list[str]:
-        """Listens; returns the addresses with the ports that were picked. `tls` gives what new connections are met with, in any thread; None: they are not encrypted.
-
-        Raises OSError for an address that cannot be had.
-        """
-        bound = []
+    async def start(self, addresses: Sequence[str]) -> list[str]:
+        """Listens; returns the addresses with the ports that were picked. Raises OSError for an address that cannot be had."""
+        bound, tls = [], self._tls
         for address in addresses:
             try:
                 port = self._server.add_secure_port(address, _credentials(tls)) if tls is not None else self._server.add_insecure_port(address)

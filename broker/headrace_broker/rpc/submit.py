@@ -2,16 +2,18 @@
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 from headrace_proto.v1 import jobs_pb2, types_pb2
 from headrace_proto.wire import to_duration
 
 from headrace_broker.actions.ties import find_missing
+from headrace_broker.metrics import Metrics
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError, Busy, InvalidField, JobNotFound, PayloadRefused, QueueFull
 from headrace_broker.rpc import convert
+from headrace_broker.rpc.admission import Lobby, Patience, UnaryCalls
 from headrace_broker.rpc.callers import caller_of
 from headrace_broker.rpc.errors import reason_of, status_code
 from headrace_broker.rpc.replacing import Stored, Wish, in_turn
@@ -23,7 +25,6 @@ from headrace_broker.shards.types import TypeEntry
 
 CHUNK = 1000  # jobs of one call that go into one flush
 STREAM_WINDOW = 32  # requests of a stream that are in hand; a client that sends more waits
-BUSY_WAITS_S = 0.02
 KEYS_AT_ONCE = 64  # unique keys of a request whose holders are replaced at a time
 LET_OTHERS_S = 0.005  # of payloads held against schemas in a row
 
@@ -35,12 +36,19 @@ class SubmitCalls:
 
     _ownership: Ownership
     _payload_limit: int
+    _lobby: Lobby
+    _unary: UnaryCalls
     _let_others_at = 0.0
 
     async def Submit(self, request: jobs_pb2.SubmitRequest, context: Any) -> jobs_pb2.SubmitResponse:  # noqa: N802
         if not request.HasField("job"):
             raise InvalidField("job", "must be set")
-        return await self.submit_one(convert.domain_of(context), request.job, context)
+        try:
+            with self._unary:
+                return await self.submit_one(convert.domain_of(context), request.job, context)
+        except (Busy, QueueFull) as error:
+            self._ownership.owner.metrics.submits_refused.labels(str(reason_of(error))).inc()
+            raise
 
     async def submit_one(self, domain: str, spec: types_pb2.JobSpec, context: Any, *, callback: bool = False) -> jobs_pb2.SubmitResponse:
         """Stores one job. `callback`: of a new batch, whose members it waits for."""
@@ -48,19 +56,22 @@ class SubmitCalls:
         job, size = await self._read(owner, domain, spec, callback=callback)
         await self._find_tied(owner, domain, [spec])
         if convert.replaces(spec):
-            [stored] = await in_turn(self, owner, self._ownership.heads, caller_of(context), [Wish(0, spec, job, size)], wait=False)
+            [stored] = await in_turn(self, owner, self._ownership.heads, caller_of(context), [Wish(0, spec, job, size)], None)
             if isinstance(stored, BrokerError):
                 raise stored
             pressure = owner.depth.pressure([job[0]])
             return jobs_pb2.SubmitResponse(job_id=stored.job_id, existing=stored.existing, replaced=stored.replaced, pressure=pressure)
         if callback or convert.is_keyed(spec):
-            job_id, existing = await (await self._queue_keyed(owner, spec, job, size, wait=False, callback=callback))
+            job_id, existing = await (await self._queue_keyed(owner, spec, job, size, None, callback=callback))
             return jobs_pb2.SubmitResponse(job_id=job_id, existing=existing, pressure=owner.depth.pressure([job[0]]))
         [job_id] = await owner.submit([job], size)
         return jobs_pb2.SubmitResponse(job_id=job_id, pressure=owner.depth.pressure([job[0]]))
 
     async def SubmitMany(self, request: jobs_pb2.SubmitManyRequest, context: Any) -> jobs_pb2.SubmitManyResponse:  # noqa: N802
-        results = await self._submit_batch(convert.domain_of(context), request, lambda: caller_of(context), wait=False)
+        with self._unary:
+            owner = self._ownership.owner
+            batch = await self._queue_batch(owner, convert.domain_of(context), request, lambda: caller_of(context), None)
+            results = await batch.told(owner, at_once=False)
         return jobs_pb2.SubmitManyResponse(results=results)
 
     async def SubmitStream(self, requests: AsyncIterator[jobs_pb2.SubmitStreamRequest], context: Any) -> AsyncIterator[jobs_pb2.SubmitStreamResponse]:  # noqa: N802
@@ -86,19 +97,27 @@ class SubmitCalls:
         answers: "asyncio.Queue[jobs_pb2.SubmitStreamResponse | Exception | None]", room: asyncio.Semaphore,
     ) -> None:  # fmt: skip
         async def serve(request: jobs_pb2.SubmitStreamRequest) -> None:
+            number, count, at_once = request.request_no, _count(request), request.refusal_at_once
+            owner: Owner | None = None
             try:
-                results = await self._submit_batch(domain, request, caller, wait=True)
+                owner = self._ownership.owner
+                self._turn_away(request)
+                with self._lobby.patience(request) as patience:
+                    batch = await self._queue_batch(owner, domain, request, caller, patience)
+                del request  # what waits for the database is in the owner's hand
             except InvalidField as error:  # a batch of the wrong size: not something that a job's answer can say
                 await answers.put(error)
                 return
             except BrokerError as error:
-                batch = _Batch(_count(request))
-                batch.refuse(range(_count(request)), error)
-                results = await batch.results()
+                batch = _Batch(count)
+                batch.refuse(range(count), error)
             except Exception as error:  # a defect: the guard around the call logs it
                 await answers.put(error)
                 return
-            await answers.put(jobs_pb2.SubmitStreamResponse(request_no=request.request_no, results=results))
+            try:
+                await answers.put(jobs_pb2.SubmitStreamResponse(request_no=number, results=await batch.told(owner, at_once=at_once)))
+            except Exception as error:
+                await answers.put(error)
 
         async with asyncio.TaskGroup() as tasks:
             try:
@@ -109,34 +128,43 @@ class SubmitCalls:
                 await answers.put(error)
         await answers.put(None)
 
-    async def _submit_batch(self, domain: str, request: Batched, caller: Callable[[], Caller], *, wait: bool) -> jobs_pb2.SubmitResults:
-        """Stores each job that can be stored. `wait`: a busy broker makes the caller wait instead of refusing the rest. `caller` is asked where jobs are replaced."""
+    def _turn_away(self, request: jobs_pb2.SubmitStreamRequest) -> None:
+        """Raises Busy when the owner could not take the request now and there is no room to wait in: before anything is made of its jobs."""
+        if self._lobby.full:
+            self._ownership.owner.require_room(_count(request))
+
+    async def _queue_batch(self, owner: Owner, domain: str, request: Batched, caller: Callable[[], Caller], patience: Patience | None) -> "_Batch":
+        """Queues each job that can be queued. `patience`: a busy broker makes the caller wait so long before it refuses the rest; None: not at all.
+
+        `caller` is asked where jobs are replaced.
+        """
         count = _count(request)
         if not 1 <= count <= convert.MAX_BATCH:
             raise InvalidField("jobs", f"1 to {convert.MAX_BATCH} jobs, found {count}")
         batch = _Batch(count)
-        owner = self._ownership.owner
         if request.jobs:
-            await self._queue_specs(owner, domain, request.jobs, batch, wait=wait)
+            await self._queue_specs(owner, domain, request.jobs, batch, patience)
         start = len(request.jobs)
         for column, group in enumerate(request.plain):
             places = range(start, start + len(group.payloads))
             try:
-                await self._queue_plain(owner, domain, f"plain[{column}].", group, places, batch, wait=wait)
+                await self._queue_plain(owner, domain, f"plain[{column}].", group, places, batch, patience)
             except BrokerError as error:
                 batch.refuse(places, error)
             start = places.stop
         if batch.wishes:
-            await self._replace(owner, caller(), batch, wait=wait)
-        results = await batch.results()
-        if batch.entries and owner.types.depth_limited:
-            results.pressure = owner.depth.pressure(batch.entries)
-        return results
+            await self._replace(owner, caller(), batch, patience)
+        return batch
 
-    async def _queue_plain(self, owner: Owner, domain: str, field: str, group: types_pb2.PlainSpecs, places: Sequence[int], batch: "_Batch", *, wait: bool) -> None:
+    async def _queue_plain(
+        self, owner: Owner, domain: str, field: str, group: types_pb2.PlainSpecs, places: Sequence[int], batch: "_Batch", patience: Patience | None
+    ) -> None:  # fmt: skip
         """Queues jobs that came as columns. Raises BrokerError for what concerns all of them."""
         entry = owner.types.find(domain, group.type) or await owner.types.ensure(domain, convert.type_name(f"{field}type", group.type))
         priority = convert.priority(group)
+        if owner.types.depth_limited:
+            batch.entries.add(entry)
+            owner.depth.require_room(entry)  # before their payloads are looked at
         payloads = list(group.payloads)
         if payloads and max(map(len, payloads)) > self._payload_limit:
             large = {index for index, payload in zip(places, payloads, strict=True) if len(payload) > self._payload_limit}
@@ -148,9 +176,9 @@ class SubmitCalls:
             payloads, places = await self._that_fit(entry.schema, payloads, places, batch)
         for at in range(0, len(payloads), CHUNK):
             chunk = PlainJobs(entry, priority, payloads[at : at + CHUNK])
-            await self._queue(owner, chunk, sum(map(len, chunk.payloads)), places[at : at + CHUNK], batch, wait=wait)
+            await self._queue(owner, chunk, sum(map(len, chunk.payloads)), places[at : at + CHUNK], batch, patience)
 
-    async def _queue_specs(self, owner: Owner, domain: str, specs: Sequence[types_pb2.JobSpec], batch: "_Batch", *, wait: bool) -> None:
+    async def _queue_specs(self, owner: Owner, domain: str, specs: Sequence[types_pb2.JobSpec], batch: "_Batch", patience: Patience | None) -> None:
         """Queues jobs that came one by one."""
         unkeyed: list[NewJob] = []
         places: list[int] = []
@@ -166,7 +194,7 @@ class SubmitCalls:
                     if convert.replaces(spec):
                         batch.wishes.setdefault(spec.unique_key, []).append(Wish(index, spec, job, job_size))
                         continue
-                    batch.keyed.append((index, await self._queue_keyed(owner, spec, job, job_size, wait=wait)))
+                    batch.keyed.append((index, await self._queue_keyed(owner, spec, job, job_size, patience)))
                     continue
             except BrokerError as error:
                 batch.refuse([index], error)
@@ -176,15 +204,15 @@ class SubmitCalls:
             size += job_size
         for start in range(0, len(unkeyed), CHUNK):
             chunk = unkeyed[start : start + CHUNK]
-            await self._queue(owner, chunk, size * len(chunk) // len(unkeyed), places[start : start + CHUNK], batch, wait=wait)
+            await self._queue(owner, chunk, size * len(chunk) // len(unkeyed), places[start : start + CHUNK], batch, patience)
 
-    async def _replace(self, owner: Owner, caller: Caller, batch: "_Batch", *, wait: bool) -> None:
+    async def _replace(self, owner: Owner, caller: Caller, batch: "_Batch", patience: Patience | None) -> None:
         """Decides the jobs of a batch that replace others, some unique keys at a time."""
         room = asyncio.Semaphore(KEYS_AT_ONCE)
 
         async def decide(wishes: list[Wish]) -> None:
             async with room:
-                for wish, stored in zip(wishes, await in_turn(self, owner, self._ownership.heads, caller, wishes, wait=wait), strict=True):
+                for wish, stored in zip(wishes, await in_turn(self, owner, self._ownership.heads, caller, wishes, patience), strict=True):
                     batch.decided(wish.index, stored)
 
         async with asyncio.TaskGroup() as tasks:
@@ -239,7 +267,7 @@ class SubmitCalls:
             self._let_others_at = now + LET_OTHERS_S
 
     async def _queue_keyed(
-        self, owner: Owner, spec: types_pb2.JobSpec, job: NewJob, size: int, *, wait: bool, callback: bool = False
+        self, owner: Owner, spec: types_pb2.JobSpec, job: NewJob, size: int, patience: Patience | None, *, callback: bool = False
     ) -> "asyncio.Future[tuple[int, bool]]":
         key = convert.text("idempotency_key", spec.idempotency_key)
         return_holder, hashes, depends_on = convert.returns_holder(spec), convert.body_hashes(spec), () if callback else tuple(convert.depends_on(spec)) or None
@@ -257,12 +285,12 @@ class SubmitCalls:
                     other_hashes=hashes[1:],
                     batch_id=spec.batch_id,
                 )
-            except Busy:
-                if not wait:
+            except Busy as error:
+                if patience is None:
                     raise
-                await asyncio.sleep(BUSY_WAITS_S)
+                await patience.wait(error)
 
-    async def _queue(self, owner: Owner, jobs: list[NewJob] | PlainJobs, size: int, places: Sequence[int], batch: "_Batch", *, wait: bool) -> None:
+    async def _queue(self, owner: Owner, jobs: list[NewJob] | PlainJobs, size: int, places: Sequence[int], batch: "_Batch", patience: Patience | None) -> None:
         """Queues one chunk; the batch knows whether and where its ids belong."""
         if owner.types.depth_limited:
             batch.entries.update([jobs.entry] if isinstance(jobs, PlainJobs) else [job[0] for job in jobs])
@@ -275,13 +303,16 @@ class SubmitCalls:
                     batch.refuse(places, error)
                     return
                 for part, at in _parts(jobs, error.room):  # as many as there is room for, in order
-                    await self._queue(owner, part, size * len(part) // len(jobs), places[at : at + len(part)], batch, wait=wait)
+                    await self._queue(owner, part, size * len(part) // len(jobs), places[at : at + len(part)], batch, patience)
                 return
             except Busy as error:
-                if not wait:
+                try:
+                    if patience is None:
+                        raise
+                    await patience.wait(error)
+                except Busy:
                     batch.refuse(places, error)
                     return
-                await asyncio.sleep(BUSY_WAITS_S)
             except BrokerError as error:
                 batch.refuse(places, error)
                 return
@@ -298,21 +329,13 @@ class _Batch:
         self._job_ids = [0] * count
         self._existing: list[int] = []
         self._replaced: list[int] = []
-        self._failures: list[jobs_pb2.SubmitFailure] = []
+        self._refusals: list[tuple[Sequence[int], BrokerError]] = []
         self.refused: set[int] = set()
 
     def refuse(self, places: Sequence[int], error: BrokerError) -> None:
         """The jobs at these positions are not stored."""
-        reason = reason_of(error)
-        retry_after_s = getattr(error, "retry_after_s", None)
-        retry_after = to_duration(retry_after_s) if retry_after_s is not None else None
-        code, text, field = status_code(reason).value[0], str(error), getattr(error, "field", None) or ""
-        holder = getattr(error, "job_id", 0)
+        self._refusals.append((places, error))
         self.refused.update(places)
-        for index in places:
-            named = field if field.startswith("plain[") or not field else f"jobs[{index}].{field}"
-            failure = jobs_pb2.SubmitFailure(index=index, code=code, reason=reason, message=text, field=named, job_id=holder, retry_after=retry_after)
-            self._failures.append(failure)
 
     def decided(self, place: int, stored: Stored | BrokerError) -> None:
         """What became of a job that was to replace another."""
@@ -325,8 +348,14 @@ class _Batch:
         if stored.replaced:
             self._replaced.append(place)
 
-    async def results(self) -> jobs_pb2.SubmitResults:
-        """Waits until everything is decided."""
+    async def told(self, owner: Owner | None, *, at_once: bool) -> jobs_pb2.SubmitResults:
+        """What became of each job, once that is decided; `owner` None: this broker owns no queue. `at_once`: see SubmitStreamRequest.refusal_at_once."""
+        results = await self._results(owner.metrics if owner is not None else None, at_once=at_once)
+        if owner is not None and self.entries and owner.types.depth_limited:
+            results.pressure = owner.depth.pressure(self.entries)
+        return results
+
+    async def _results(self, metrics: Metrics | None, *, at_once: bool) -> jobs_pb2.SubmitResults:
         for places, ids in self.unkeyed:
             try:
                 found = await ids
@@ -345,7 +374,26 @@ class _Batch:
                     self._existing.append(index)
             except BrokerError as error:
                 self.refuse([index], error)
-        return jobs_pb2.SubmitResults(job_ids=self._job_ids, existing=self._existing, failures=self._failures, replaced=self._replaced)
+        for places, refusal in self._refusals:
+            if metrics is not None and isinstance(refusal, Busy | QueueFull):
+                metrics.submits_refused.labels(str(reason_of(refusal))).inc(len(places))
+        if at_once and len(self._refusals) == 1 and len(self._refusals[0][0]) == len(self._job_ids):
+            [failure] = _failures(range(1), self._refusals[0][1])
+            return jobs_pb2.SubmitResults(refused=failure)
+        failures = [failure for places, refusal in self._refusals for failure in _failures(places, refusal)]
+        return jobs_pb2.SubmitResults(job_ids=self._job_ids, existing=self._existing, failures=failures, replaced=self._replaced)
+
+
+def _failures(places: Sequence[int], error: BrokerError) -> Iterator[jobs_pb2.SubmitFailure]:
+    """What is said of each of the jobs at these positions."""
+    reason = reason_of(error)
+    retry_after_s = getattr(error, "retry_after_s", None)
+    retry_after = to_duration(retry_after_s) if retry_after_s is not None else None
+    code, text, field = status_code(reason).value[0], str(error), getattr(error, "field", None) or ""
+    holder = getattr(error, "job_id", 0)
+    for index in places:
+        named = field if field.startswith("plain[") or not field else f"jobs[{index}].{field}"
+        yield jobs_pb2.SubmitFailure(index=index, code=code, reason=reason, message=text, field=named, job_id=holder, retry_after=retry_after)
 
 
 def _parts(jobs: list[NewJob] | PlainJobs, room: int) -> list[tuple[list[NewJob] | PlainJobs, int]]:

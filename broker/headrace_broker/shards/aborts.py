@@ -121,15 +121,20 @@ def recover(owner: "Owner", stored: StoredAbort) -> None:
         if live.abort is not None:
             live.abort.steps.add(AbortStep(stored.data.decode()))
         return
-    asked: Any = json.loads(stored.data or b"30")
+    live.abort = asked_for(stored.actor, stored.reason, stored.data)
+    owner.aborting[live.job_id] = live
+
+
+def asked_for(actor: str, reason: str, data: bytes) -> Abort:
+    """The request that a note of the kind ABORT_REQUESTED stores."""
+    asked: Any = json.loads(data or b"30")
     if not isinstance(asked, dict):
         asked = {"grace_s": asked}
     again, requeue = asked.get("requeue"), None
     if again is not None:
         payload = base64.b64decode(again["payload"]) if "payload" in again else None
-        requeue = Requeue(stored.actor, stored.reason, payload, again.get("content_type", ""), again.get("include_completed", False))
-    live.abort = Abort(stored.actor, stored.reason, float(asked["grace_s"]), requeue)
-    owner.aborting[live.job_id] = live
+        requeue = Requeue(actor, reason, payload, again.get("content_type", ""), again.get("include_completed", False))
+    return Abort(actor, reason, float(asked["grace_s"]), requeue)
 
 
 def _note_request(round_: Round, intent: ChangeIntent, job_id: int, epoch: int, requeue: Requeue | None, *, force: bool = False) -> None:

@@ -144,6 +144,10 @@ def decide(owner: "Owner", round_: Round, intent: ChangeIntent, now: float) -> N
         if intent.force and not intent.asked and live is not None and live.state is State.PROCESSING:
             results.append(None)  # it came after the locks were asked for
             continue
+        if live is not None and head.seq > live.seq:
+            owner.doors.wake.set()
+            results.append(None)  # somebody's transaction has completed it, which memory learns from the inbox
+            continue
         if live is None and head.state is State.PROCESSING:
             results.append(None)  # it was settled before this call began to take note
             continue

@@ -46,6 +46,14 @@ class Depth:
         self._reserved.update(wanted)
         return wanted
 
+    def require_room(self, entry: TypeEntry) -> None:
+        """Raises QueueFull when not even one job of the type would be admitted."""
+        limit, domain = entry.settings.depth_limit, entry.domain_entry
+        if limit and self.waiting(entry) >= limit:
+            raise QueueFull(f"job type {entry.name}", limit, 0, RETRY_S)
+        if domain.depth_limit and self.waiting_in(domain) >= domain.depth_limit:
+            raise QueueFull(f"domain {domain.name}", domain.depth_limit, 0, RETRY_S)
+
     def release(self, reserved: Counter[TypeEntry] | None) -> None:
         """The jobs are counted, or refused."""
         if reserved is not None:

@@ -8,6 +8,7 @@ is not looked at (see `caps`).
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from headrace_broker.model.amended import submitted
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from headrace_broker.shards.domains import DomainEntry
     from headrace_broker.shards.owner import Owner
 
+LOOKED_AT = 8  # agents
 Candidate = tuple[int, int, int, int, Choice | None]
 """(-score, since when it is ready as an id, type, priority, what is next of the jobs that have terms; None: a lane of those that have none)"""
 Next = tuple[int, int, int]
@@ -62,6 +64,15 @@ def grant(owner: "Owner", round_: Round, now: float) -> None:
                 return
         if not given:
             return
+
+
+def behind(owner: "Owner") -> bool:
+    """Whether there are agents with room, and more that they serve is ready than a round can grant. Only some of them are looked at."""
+    lanes, by_id = owner.lanes, owner.types.by_id
+    return any(
+        session.room > 0 and not by_id[type_id].halted and not by_id[type_id].limited and lanes.ready(type_id) >= MAX_ROWS
+        for session in islice(owner.hungry, LOOKED_AT) for type_id in session.served
+    )  # fmt: skip
 
 
 def _ready(owner: "Owner", round_: Round, now: float) -> dict[int, int]:

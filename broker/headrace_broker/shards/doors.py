@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError, Busy, QueueFull, Unavailable
 from headrace_broker.model.job import AbortStep, Kind, State
-from headrace_broker.shards import aborts, turns
-from headrace_broker.shards.intents import Completions, Ending, NewJob, Submission
+from headrace_broker.shards import aborts, changes, turns
+from headrace_broker.shards.intents import Completions, Ending, NewJob, Submission, Verb
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import Round
 from headrace_broker.shards.types import TypeEntry
+from headrace_broker.store.heads import Heads, ReadFailed
 from headrace_broker.store.inbox import COMPLETED, Cursor, DoorCompletion, Inbox, InboxResult, InboxRow, InboxTaken
 from headrace_broker.store.pool import ANY_FAILURE
 
@@ -206,7 +208,7 @@ class Doors:
             chunk.done.set_result(False)
 
 
-async def take_inbox(owner: "Owner", inbox: Inbox, reader: Reader) -> None:
+async def take_inbox(owner: "Owner", inbox: Inbox, reader: Reader, heads: Heads) -> None:
     """Takes up what comes, until cancelled. While the database is away, or the owner takes nothing, it waits."""
     doors = owner.doors
     known = False
@@ -215,8 +217,8 @@ async def take_inbox(owner: "Owner", inbox: Inbox, reader: Reader) -> None:
         try:
             if not known:
                 doors.cursor, known = await inbox.cursor(), True
-            more = await _take_chunk(owner, inbox, reader)
-        except (Busy, Unavailable, *ANY_FAILURE) as error:
+            more = await _take_chunk(owner, inbox, reader, heads)
+        except (Busy, Unavailable, ReadFailed, *ANY_FAILURE) as error:
             log.debug("inbox not taken; trying again", reason=f"{type(error).__name__}: {error}")
             await asyncio.sleep(RETRY_S)
             continue
@@ -228,7 +230,7 @@ async def take_inbox(owner: "Owner", inbox: Inbox, reader: Reader) -> None:
                 continue
 
 
-async def _take_chunk(owner: "Owner", inbox: Inbox, reader: Reader) -> bool:
+async def _take_chunk(owner: "Owner", inbox: Inbox, reader: Reader, heads: Heads) -> bool:
     """Takes one chunk and returns once it is durable; whether there may be more."""
     if owner.refusing is not None:
         raise owner.refusing
@@ -239,6 +241,7 @@ async def _take_chunk(owner: "Owner", inbox: Inbox, reader: Reader) -> bool:
         return False
     completed = [row for row in rows if row.kind == COMPLETED]
     chunk = Chunk(cursor, [], [], await inbox.completions(completed) if completed else [], [], asyncio.get_running_loop().create_future())
+    await _run_again(owner, heads, chunk.completions)
     keyed: list[tuple[int, asyncio.Future[tuple[int, bool]]]] = []
     for row in rows:
         if row.kind == COMPLETED:
@@ -264,6 +267,25 @@ async def _take_chunk(owner: "Owner", inbox: Inbox, reader: Reader) -> bool:
     if not await chunk.done:
         raise Busy("the owner takes nothing now", retry_after_s=RETRY_S)
     return True
+
+
+async def _run_again(owner: "Owner", heads: Heads, completions: list[DoorCompletion]) -> None:
+    """New runs of jobs that were completed before a takeover, where somebody had asked for one whatever became of the old. The owner that asked would have begun them in
+    the round that takes the completion up; whoever took over knows of no lease, and begins them before that: a broker that dies in between finds that something happened
+    to the job since, and does not begin another.
+    """
+    unknown = {done.job_id: done for done in completions if done.newest and done.job_id not in owner.live_jobs}
+    asked = await heads.abort_requests([(done.job_id, done.epoch) for done in unknown.values()]) if unknown else []
+    wishes = {job_id: aborts.asked_for(actor, reason, data).requeue for job_id, actor, reason, data in asked}
+    for job_id, wish in wishes.items():
+        if wish is None or not wish.include_completed:
+            continue
+        caller = Caller(wish.actor, owner.types.by_id[unknown[job_id].type_id].domain, "")
+        [change] = await changes.request(
+            owner, heads, Verb.REQUEUE, [job_id], caller=caller, reason=wish.reason, include_completed=True, payload=wish.payload, content_type=wish.content_type
+        )  # fmt: skip
+        if change.error is not None:
+            log.warning("a job that was to run again after its completion does not", job_id=job_id, reason=str(change.error))
 
 
 def _is_foreign(owner: "Owner", ending: Ending) -> bool:

@@ -238,6 +238,8 @@ class Graph:
 
     def _tell(self, round_: Round, live: Live, unmet: set[int], news: _News) -> None:
         batch = live.job_id in self.sealed
+        if batch and news.job_id != live.job_id and news.job_id in self._owner.live_jobs:
+            return  # a member that runs again by now
         if batch or news.state is State.COMPLETED:
             unmet.discard(news.job_id)
             if not unmet and self.sealed.get(live.job_id, True):

@@ -44,7 +44,11 @@ from headrace_broker.store.batch import MAX_ROWS, Batch, payload_of
 
 MAX_PENDING_JOBS = 50_000
 """Submitted jobs that wait for their flush; beyond, callers are told to come back. About half a second of work."""
-MAX_PENDING_BYTES = 128 * 1024 * 1024
+MAX_PENDING_BYTES = 64 * 1024 * 1024
+BUSY_RETRY_S = 0.5
+"""When to try again then: they are stored in about that time."""
+CHANGE_ROWS = 500
+"""Rows of a round that are for what people and programs change, however full it is of jobs and outcomes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,7 @@ class Owner:
         """
         domain = domain_of(jobs)
         if len(self.types.domains) > 1 and self._submissions.jobs(domain) + len(jobs) > MAX_PENDING_JOBS // 2:  # the rest is for the other domains
-            raise Busy(f"{self._submissions.jobs(domain)} submitted jobs of domain {domain.name} wait for the database; try again shortly", retry_after_s=0.1)
+            raise Busy(f"{self._submissions.jobs(domain)} submitted jobs of domain {domain.name} wait for the database; try again shortly", BUSY_RETRY_S)
         reserved = self._admit(jobs, len(jobs), size_bytes)
         done: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
         self._submissions.put(Submission(jobs, done, reserved))
@@ -186,12 +190,16 @@ class Owner:
     def _admit(self, jobs: list[NewJob] | PlainJobs, count: int, size_bytes: int) -> Counter[TypeEntry] | None:
         if self.refusing is not None:
             raise self.refusing
-        if self._pending_jobs + count > MAX_PENDING_JOBS or self._pending_bytes + size_bytes > MAX_PENDING_BYTES:
-            raise Busy(f"{self._pending_jobs} submitted jobs wait for the database; try again shortly", retry_after_s=0.1)
+        self.require_room(count, size_bytes)
         reserved = self.depth.reserve(jobs)
         self._pending_jobs += count
         self._pending_bytes += size_bytes
         return reserved
+
+    def require_room(self, jobs: int, size_bytes: int = 0) -> None:
+        """Raises Busy when so many jobs would be more than may wait for their flush. What comes alone is taken, however large it is."""
+        if self._pending_jobs and (self._pending_jobs + jobs > MAX_PENDING_JOBS or self._pending_bytes + size_bytes > MAX_PENDING_BYTES):
+            raise Busy(f"{self._pending_jobs} submitted jobs wait for the database; try again shortly", BUSY_RETRY_S)
 
     def admitted(self, jobs: int, size_bytes: int) -> None:
         """So many jobs that were queued are on their way to the database."""
@@ -376,7 +384,10 @@ class Owner:
     def _take_submissions(self, round_: Round) -> None:
         batch = round_.batch
         self.numbering.begin(self.rounds)
-        while self._submissions and len(batch.job_id) < MAX_ROWS // 2:
+        most = MAX_ROWS // 2
+        if self._pending_jobs >= MAX_PENDING_JOBS // 2 and dispatcher.behind(self):
+            most //= 2  # under a load that lasts, what can be done now goes before what would only be stored
+        while self._submissions and len(batch.job_id) < most:
             submission = self._submissions.pop()
             self.depth.release(submission.reserved)
             first = len(batch.job_id)
@@ -414,7 +425,8 @@ class Owner:
 
     def _take_changes(self, round_: Round, now: float) -> None:
         later: list[ChangeIntent] = []
-        while self._changes and round_.batch.rows() < MAX_ROWS:
+        most = max(MAX_ROWS, round_.batch.rows() + CHANGE_ROWS)  # a lane of their own: under load jobs and outcomes fill every round
+        while self._changes and round_.batch.rows() < most:
             intent = self._changes.popleft()
             if replacing.must_wait(self, round_, intent):
                 later.append(intent)

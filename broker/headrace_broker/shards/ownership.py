@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -39,8 +40,9 @@ from headrace_broker.store.checkpoints import CheckpointStore
 from headrace_broker.store.heads import Heads
 from headrace_broker.store.inbox import Inbox, listen
 from headrace_broker.store.instances import InstanceStore
-from headrace_broker.store.ledger import Fenced, KeyTaken, Ledger, NothingStored, ResultUnknown
+from headrace_broker.store.ledger import Fenced, Holder, KeyTaken, Ledger, NothingStored, ResultUnknown
 from headrace_broker.store.operations import OperationStore
+from headrace_broker.store.peers import Peer, PeerStore
 from headrace_broker.store.pool import ANY_FAILURE
 from headrace_broker.store.recovery import Recovery
 from headrace_broker.store.schedules import ScheduleStore
@@ -60,11 +62,18 @@ class Ownership:
         self._dsn = dsn
         self._pool = pool
         self._types = types
+        self._peers = PeerStore(pool)
         self.schedules = ScheduleStore(pool)
         self._limits = limits
         self._metrics = metrics
         self._address = address
         self._version = version
+        self.peer: Peer | None = None
+        """How other brokers reach this one; to be set before `run`."""
+        self.holder: Holder | None = None
+        """While this broker stands by: who owns the queue, as far as it knows; None: nobody does, or this broker is about to."""
+        self.changed = asyncio.Event()
+        """Set, and replaced, whenever `role` or `holder` is another."""
         self._owner: Owner | None = None
         self._flusher: Flusher | None = None
         self.health = FlushHealth()
@@ -130,9 +139,15 @@ class Ownership:
             finally:
                 self._leave()
 
+    @property
+    def draining(self) -> bool:
+        """Whether this broker is about to end."""
+        return self._draining
+
     async def drain(self) -> None:
         """Takes no more work, stores what is pending, closes all streams, gives the life up. Ends `run`."""
         self._draining = True
+        self._say_changed()
         if self._owner is not None and self._flusher is not None:
             self._owner.refuse(Draining("this broker is shutting down; nothing was stored, ask another one"))
             for session in self._owner.sessions():
@@ -142,7 +157,7 @@ class Ownership:
 
     @asynccontextmanager
     async def _life(self) -> AsyncIterator[Ledger]:
-        ledger = await Ledger.open(self._dsn, address=self._address, version=self._version)
+        ledger = await Ledger.open(self._dsn, address=self._address, version=self._version, peer=self.peer)
         try:
             yield ledger
         finally:
@@ -153,18 +168,23 @@ class Ownership:
         """Returns once this life owns every shard."""
         loop = asyncio.get_running_loop()
         seen: dict[int, tuple[int, float]] = {}  # life -> (its flushes, when that number was first seen)
+        ended: asyncio.Event | None = None  # set when a life has ended by itself; None: that is not listened for yet
         while not self._draining:
+            if ended is not None:
+                ended.clear()
             holders = await ledger.holders()
             if not holders:
                 return
             for holder in holders:
                 if await ledger.take_over(holder.life_id):
                     log.info("took shards over", from_life=holder.life_id, life_id=ledger.life_id)
+                    self._know(None)
                     continue
                 if self.role != "standby":
                     log.info("standing by", owner_life=holder.life_id, owner_address=holder.address)
                     self.role = "standby"
                     self.listening.set()
+                self._know(holder)
                 flushes, since = seen.get(holder.life_id, (-1, 0.0))
                 if holder.flushes != flushes:
                     seen[holder.life_id] = (holder.flushes, loop.time())
@@ -173,7 +193,41 @@ class Ownership:
                     await ledger.terminate(holder.life_id)
             if await ledger.owns_all_shards():
                 return
-            await asyncio.sleep(STANDBY_POLL_S * random.uniform(0.8, 1.2))
+            if ended is None:
+                ended = asyncio.Event()
+                await ledger.hear_of_ends(ended.set)
+                continue  # one may have ended meanwhile
+            try:
+                async with asyncio.timeout(STANDBY_POLL_S * random.uniform(0.8, 1.2)):
+                    await ended.wait()
+            except TimeoutError:
+                pass
+
+    def _know(self, holder: Holder | None) -> None:
+        """Who owns the queue now. Whoever waits for that is woken when it is another, or is reached in another way."""
+        known, self.holder = self.holder, holder
+        if (known is None) != (holder is None) or (known is not None and holder is not None and (known.life_id, known.peer) != (holder.life_id, holder.peer)):
+            self._say_changed()
+
+    def _say_changed(self) -> None:
+        changed, self.changed = self.changed, asyncio.Event()
+        changed.set()
+
+    async def owns(self) -> bool:
+        """Asks the database whether this broker owns the queue: what a duty wants to know before a pass, since its process may just have been woken after hours.
+
+        Raises what asyncpg raises, and what `owner` does.
+        """
+        return await self._peers.owns(self.owner.life_id)
+
+    async def show_certificate(self, certificate: str) -> None:
+        """The gRPC listener shows another certificate from now on: brokers that stand by are told. Raises what asyncpg raises."""
+        if self.peer is None or self.peer.certificate == certificate:
+            return
+        peer = replace(self.peer, certificate=certificate)
+        if self._owner is not None:
+            await self._peers.put(self._owner.life_id, peer)
+        self.peer = peer
 
     async def _serve(self, ledger: Ledger) -> None:
         loop = asyncio.get_running_loop()
@@ -192,7 +246,8 @@ class Ownership:
         rescores = self._rescores = Rescores(owner, self.instances)
         rescores.again()
         self._operations = Operations(owner, self.heads, self.operation_store, self.find_ids(owner)) if self.find_ids is not None else None
-        self._owner, self.role = owner, "active"
+        self._owner, self.role, self.holder = owner, "active", None
+        self._say_changed()
         self.left = asyncio.Event()
         self.ready.set()
         self.listening.set()
@@ -212,7 +267,7 @@ class Ownership:
                 if self._operations is not None:
                     duties.append(self._operations.run())
                 if self.reader is not None:
-                    duties += [take_inbox(owner, self.inbox, self.reader), listen(self._dsn, owner.doors.wake.set)]
+                    duties += [take_inbox(owner, self.inbox, self.reader, self.heads), listen(self._dsn, owner.doors.wake.set)]
                 side = [tasks.create_task(duty) for duty in duties]
                 await self._flusher.run()
                 for task in side:
@@ -278,7 +333,7 @@ class Ownership:
         wait_s, longest_s = RECONNECT_S
         while True:
             try:
-                ledger = await Ledger.open(self._dsn, address=self._address, version=self._version)
+                ledger = await Ledger.open(self._dsn, address=self._address, version=self._version, peer=self.peer)
                 await ledger.terminate(dead.life_id)
                 while not await ledger.take_over(dead.life_id):
                     await asyncio.sleep(0.02)
@@ -300,6 +355,7 @@ class Ownership:
         owner.refuse(NotOwner("this broker no longer owns the queue; ask another one"))
         owner.hub.close()
         self.left.set()
+        self._say_changed()
         for session in owner.sessions():
             session.out.go_away = "the broker is draining" if self._draining else "this broker no longer owns the queue"
             session.wake.set()

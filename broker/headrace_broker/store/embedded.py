@@ -224,10 +224,20 @@ class EmbeddedPostgres:
             raise EmbeddedError(f"initdb failed: {made.stderr.decode(errors='replace').strip()[-2000:]}")
         with open(fresh / "postgresql.conf", "a") as conf:
             conf.write("\ninclude_if_exists = 'headrace.conf'\n")
+            conf.flush()
+            self._sync(conf.fileno())  # initdb has synced what it wrote; without this line the server would not start after a power cut
         made = self._run([str(self._binaries.directory / "postgres"), "--single", "-D", str(fresh), "postgres"], stdin=b"create database headrace\n")
         if made.returncode:
             raise EmbeddedError(f"the new cluster does not start: {made.stderr.decode(errors='replace').strip()[-2000:]}")
         fresh.rename(self.data_dir / "pg")
+        for directory in (self.data_dir, self.data_dir.parent):
+            opened = os.open(directory, os.O_RDONLY)
+            self._sync(opened)
+            os.close(opened)
+
+    def _sync(self, file: int) -> None:
+        if self._durable:
+            os.fsync(file)
 
     def _launch(self) -> None:
         """Starts the server; again for a while when it ends at once, as it does while backends of a killed one still hold its shared memory."""

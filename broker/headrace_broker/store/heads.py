@@ -14,7 +14,7 @@ import asyncpg
 
 from headrace_broker.model.amended import Amended, effective
 from headrace_broker.model.ids import class_of
-from headrace_broker.model.job import Kind, State
+from headrace_broker.model.job import Kind, NoteKind, State
 from headrace_broker.model.terms import Terms, make
 from headrace_broker.store.batch import Body, FullBody, UniqueName
 from headrace_broker.store.pool import READ_FAILURES
@@ -118,6 +118,11 @@ class Heads:
             rows = await self._fetch(sql("endings"), [c[0] for c in chunk], [c[1] for c in chunk], class_)
             found.update({(r["job_id"], r["lease_epoch"]): (r["kind"], r["abort_requested"], r["agent_id"]) for r in rows})
         return found
+
+    async def abort_requests(self, leases: Sequence[tuple[int, int]]) -> list[tuple[int, str, str, bytes]]:
+        """Requests to abort these leases (job_id, epoch): (job_id, who, why, what was asked for; see shards/aborts.py), newest last."""
+        rows = await self._fetch(sql("recover_aborts"), [job_id for job_id, _ in leases], [epoch for _, epoch in leases])
+        return [(r["job_id"], r["actor"] or "", r["reason"] or "", r["data"] or b"") for r in rows if r["kind"] == NoteKind.ABORT_REQUESTED]
 
     async def _fetch(self, query: str, *args: Any) -> list[Any]:
         try:

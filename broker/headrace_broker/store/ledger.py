@@ -28,8 +28,10 @@ from headrace_broker.store import arrays
 from headrace_broker.store.audit import write_audit
 from headrace_broker.store.batch import Batch, FireRow, KeyedRow, UniqueName, body_columns
 from headrace_broker.store.migrate import LIFE_LOCKS, MigrationError, newest
+from headrace_broker.store.peers import Peer, peer_of
 from headrace_broker.store.statements import sql
 
+LIFE_CHANNEL = "headrace_life"
 FLUSHES_PER_SLOT = 200_000  # flush rows of one life that share a slot; the slot before the last may be truncated once counts are based above it
 CONNECT_TIMEOUT_S = 5.0
 
@@ -95,11 +97,12 @@ class KeyHolder:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A life that owns shards, and how many flushes it has stored: what does not rise any more hangs."""
+    """A life that owns shards, and how many flushes it has stored: what does not rise any more hangs. `peer` None: it does not say how it is reached."""
 
     life_id: int
     address: str
     flushes: int
+    peer: Peer | None = None
 
 
 class Ledger:
@@ -116,8 +119,8 @@ class Ledger:
         con.add_termination_listener(lambda _: self.on_lost())
 
     @classmethod
-    async def open(cls, dsn: str, *, address: str, version: str) -> "Ledger":
-        """Starts a new life.
+    async def open(cls, dsn: str, *, address: str, version: str, peer: Peer | None = None) -> "Ledger":
+        """Starts a new life. `peer`: how other brokers reach it.
 
         Raises:
             ResultUnknown: Postgres cannot be reached, or broke off; the new life owns nothing, so nothing is lost.
@@ -126,7 +129,7 @@ class Ledger:
         """
         async with _translated(), asyncio.timeout(CONNECT_TIMEOUT_S):
             con = await asyncpg.connect(dsn, server_settings=SETTINGS, command_timeout=None, timeout=CONNECT_TIMEOUT_S)
-            begun = await con.fetchrow(sql("life_begin"), address, version, newest())
+            begun = await con.fetchrow(sql("life_begin"), address, version, newest(), *(peer.columns() if peer is not None else [None] * 5))
             if begun is None:
                 await con.close(timeout=2)
                 raise MigrationError("the database was migrated to a schema that this broker is too old for: run a newer headrace")
@@ -226,7 +229,12 @@ class Ledger:
         """Other lives that own shards and are not known to be dead."""
         async with _translated():
             rows = await self._con.fetch(sql("life_holders"), self.life_id)
-        return [Holder(r["life_id"], r["address"], r["flushes"]) for r in rows]
+        return [Holder(r["life_id"], r["address"], r["flushes"], peer_of(r)) for r in rows]
+
+    async def hear_of_ends(self, wake: Callable[[], None]) -> None:
+        """Calls `wake` whenever a life has ended by itself. That of a broker that was killed tells nobody: it is found by looking."""
+        async with _translated():
+            await self._con.add_listener(LIFE_CHANNEL, lambda *_: wake())
 
     async def terminate(self, life_id: int) -> None:
         """Ends the backend of another life, if it still runs; its lock falls with it. No effect on a backend that merely has the same pid."""
@@ -283,9 +291,11 @@ class Ledger:
             )  # fmt: skip
 
     async def close(self) -> None:
-        """Gives up the life: its lock falls, and a standby takes its shards at once."""
+        """Gives up the life: it stores nothing more, its lock falls, and a standby takes its shards at once."""
         self._con.remove_log_listener(self._on_log)
         try:
+            async with asyncio.timeout(2):
+                await self._con.execute(sql("life_leave"), LIFE_LOCKS, self.life_id)
             await self._con.close(timeout=2)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
             self._con.terminate()

@@ -22,12 +22,12 @@ ANY_FAILURE = (asyncpg.PostgresError, *READ_FAILURES)
 
 
 async def open_pool(dsn: str, *, size: int = 6) -> "asyncpg.Pool[Any]":
-    """A pool of up to `size` connections; none is opened before it is needed, so Postgres may be away."""
+    """A pool of up to `size` connections; opened when needed, so Postgres may be away. A statement uses one process of the server, since flushes need the others."""
     return await asyncpg.create_pool(
         dsn, min_size=0, max_size=size, timeout=5, command_timeout=30,
         server_settings={
             "application_name": "headrace reads", "statement_timeout": str(STATEMENT_TIMEOUT_MS), "jit": "off",
-            "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION,
+            "max_parallel_workers_per_gather": "0", "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION,
         },
     )  # fmt: skip
 

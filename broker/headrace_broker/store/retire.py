@@ -4,6 +4,8 @@ Everything here runs beside the flushes. A lock that flushes would have to wait 
 cannot be had, nothing has happened and the caller tries again later. Interrupted at any point, the next run finds what is left to do in the catalogue.
 """
 
+import asyncio
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,10 @@ from headrace_broker.store.statements import sql
 
 LOCK_TIMEOUT = "100ms"
 LONGEST = "120s"
+PIECES = 64
+"""How many pieces of a range `look` begins with."""
+PIECE_S = 0.05
+"""How long it should take to look at one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +41,26 @@ class Retirement:
     def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
         self._pool = pool
 
-    async def look(self, range_: FactRange, *, due_minute: int, keyed_from: int) -> Retired:
-        """How many jobs of a range would stay and go."""
+    async def look(self, range_: FactRange, *, due_minute: int, keyed_from: int, most_kept: int) -> Retired:
+        """How many jobs of a range would stay and go; what lies beyond the job that is one too many to keep is not looked at.
+
+        A range is looked at in pieces, with a pause as long as the piece took after each: work on a million jobs leaves the processors to those who wait for an answer.
+        """
+        kept = gone = 0
+        low, width = range_.lo, max(1, (range_.hi - range_.lo) // PIECES)
+        while low < range_.hi and kept <= most_kept:
+            began = time.monotonic()
+            row = await self._piece(range_.class_, low, min(low + width, range_.hi), due_minute, keyed_from)
+            seconds = time.monotonic() - began
+            kept, gone, low = kept + row["kept"], gone + row["gone"], low + width
+            width = max(1, int(width * min(2.0, max(0.5, PIECE_S / max(seconds, 0.001)))))
+            await asyncio.sleep(seconds)
+        return Retired(kept, gone)
+
+    async def _piece(self, class_: int, low: int, high: int, due_minute: int, keyed_from: int) -> asyncpg.Record:
         async with self._pool.acquire() as con, con.transaction(readonly=True):
             await con.execute(f"set local statement_timeout = '{LONGEST}'")
-            row = await con.fetchrow(sql("range_gone"), range_.class_, range_.lo, range_.hi, due_minute, keyed_from, timeout=150)
-        return Retired(row["kept"], row["gone"])
+            return await con.fetchrow(sql("range_gone"), class_, low, high, due_minute, keyed_from, timeout=150)
 
     async def retire(self, range_: FactRange, *, due_minute: int, keyed_from: int) -> Retired:
         """Removes the jobs of a range that are gone, with their events, notes, log lines and keys. Raises LockBusy."""

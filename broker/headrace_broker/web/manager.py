@@ -194,6 +194,9 @@ class Manager:
         return f"/login?key={self._sessions.link()}"
 
     async def _page(self, page: Page, path: str, request: Request) -> Response:
+        away = at_the_owner(self._services.ownership, request)
+        if away is not None:
+            return away
         live = "hx-request" in request.headers
         session = self._sessions.find(request.cookies.get(COOKIE), used=not live)
         if session is None:
@@ -257,6 +260,20 @@ class Manager:
             "operator": session is not None and session.role in (Role.OPERATOR, Role.ADMIN), "admin": session is not None and session.role is Role.ADMIN,
         }  # fmt: skip
         return HTMLResponse(self._templates.get_template(template).render({**known, **values}), status, headers=HEADERS)
+
+
+def at_the_owner(ownership: Ownership, request: Request) -> Response | None:
+    """To the same page at the broker that owns the queue, if this one stands by and knows where that has its pages; a part of a page has the whole of it replaced."""
+    holder = ownership.holder
+    if holder is None or holder.peer is None or not holder.peer.web:
+        return None
+    host = urlsplit(holder.peer.web).hostname or ""
+    if (host == "localhost" or host.startswith("127.") or host == "::1") and ownership.peer is not None and ownership.peer.host != holder.peer.host:
+        return None  # only its own machine reaches that
+    there = holder.peer.web.rstrip("/") + request.url.path.removeprefix(prefix_of(request)) + (f"?{request.url.query}" if request.url.query else "")
+    if "hx-request" in request.headers:
+        return Response(status_code=204, headers={**HEADERS, "HX-Redirect": urlsplit(there)._replace(path="/", query="").geturl()})
+    return RedirectResponse(there, 307, headers=HEADERS)
 
 
 Show = Callable[[Request, str, Mapping[str, Any], int], Response]

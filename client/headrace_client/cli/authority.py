@@ -21,6 +21,8 @@ from headrace_proto.wire import IDENTITY_SCHEME
 
 SKEW = timedelta(minutes=5)
 """Certificates are valid a little earlier than now: clocks differ."""
+_BROKER = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
+"""A broker that stands by passes calls on to the one that owns the queue, as a client of it."""
 
 
 class AuthorityError(Exception):
@@ -87,7 +89,7 @@ class Authority:
     def issue_broker(self, hosts: Sequence[str], days: int, *, replace: bool = False) -> tuple[Path, Path]:
         """(certificate, key) of a broker that clients reach under these names and addresses."""
         names = [_host(host) for host in dict.fromkeys(hosts)]
-        return self._issue("broker", hosts[0], names, ExtendedKeyUsageOID.SERVER_AUTH, days, replace)
+        return self._issue("broker", hosts[0], names, _BROKER, days, replace)
 
     def issue_client(self, domain: str, role: str, name: str, days: int, *, replace: bool = False) -> tuple[Path, Path]:
         """(certificate, key) of a client, or an agent, that is known by this name."""
@@ -95,10 +97,10 @@ class Authority:
         if file in ("ca", "broker"):
             raise AuthorityError(f"{name!r} would take the place of the authority's or the broker's files: choose another name")
         uri = x509.UniformResourceIdentifier(identity_uri(domain, role, name))
-        return self._issue(file, name, [uri], ExtendedKeyUsageOID.CLIENT_AUTH, days, replace)
+        return self._issue(file, name, [uri], [ExtendedKeyUsageOID.CLIENT_AUTH], days, replace)
 
     def _issue(
-        self, file: str, name: str, names: Sequence[x509.GeneralName], usage: x509.ObjectIdentifier, days: int, replace: bool
+        self, file: str, name: str, names: Sequence[x509.GeneralName], usage: Sequence[x509.ObjectIdentifier], days: int, replace: bool
     ) -> tuple[Path, Path]:  # fmt: skip
         cert_path, key_path = self.directory / f"{file}.pem", self.directory / f"{file}.key"
         if not replace:
@@ -115,7 +117,7 @@ class Authority:
         builder = (
             builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(usage), critical=False)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )

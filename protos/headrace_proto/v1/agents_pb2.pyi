@@ -10,6 +10,12 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class AtStandby(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    AT_STANDBY_UNSPECIFIED: _ClassVar[AtStandby]
+    AT_STANDBY_WAIT: _ClassVar[AtStandby]
+    AT_STANDBY_PASS_ON: _ClassVar[AtStandby]
+
 class OutcomeKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     OUTCOME_KIND_UNSPECIFIED: _ClassVar[OutcomeKind]
@@ -35,6 +41,9 @@ class AbortPhase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ABORT_PHASE_UNSPECIFIED: _ClassVar[AbortPhase]
     ABORT_PHASE_DELIVERED: _ClassVar[AbortPhase]
     ABORT_PHASE_IGNORED: _ClassVar[AbortPhase]
+AT_STANDBY_UNSPECIFIED: AtStandby
+AT_STANDBY_WAIT: AtStandby
+AT_STANDBY_PASS_ON: AtStandby
 OUTCOME_KIND_UNSPECIFIED: OutcomeKind
 OUTCOME_KIND_COMPLETED: OutcomeKind
 OUTCOME_KIND_FAILED: OutcomeKind
@@ -80,7 +89,7 @@ class ConnectRequest(_message.Message):
     def __init__(self, number: _Optional[int] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., credit: _Optional[_Union[Credit, _Mapping]] = ..., accept: _Optional[_Union[Accept, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., outcomes: _Optional[_Iterable[_Union[Outcome, _Mapping]]] = ..., logs: _Optional[_Iterable[_Union[LogBatch, _Mapping]]] = ..., draining: bool = ..., progress: _Optional[_Iterable[_Union[ProgressReport, _Mapping]]] = ..., completions: _Optional[_Union[Completions, _Mapping]] = ..., aborts: _Optional[_Iterable[_Union[AbortReport, _Mapping]]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("agent_name", "incarnation_id", "host", "pid", "build", "sdk", "labels", "types", "slots", "held", "columns")
+    __slots__ = ("agent_name", "incarnation_id", "host", "pid", "build", "sdk", "labels", "types", "slots", "held", "columns", "at_standby")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -99,6 +108,7 @@ class Hello(_message.Message):
     SLOTS_FIELD_NUMBER: _ClassVar[int]
     HELD_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    AT_STANDBY_FIELD_NUMBER: _ClassVar[int]
     agent_name: str
     incarnation_id: str
     host: str
@@ -110,7 +120,8 @@ class Hello(_message.Message):
     slots: int
     held: _containers.RepeatedCompositeFieldContainer[LeaseRef]
     columns: bool
-    def __init__(self, agent_name: _Optional[str] = ..., incarnation_id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., build: _Optional[str] = ..., sdk: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., types: _Optional[_Iterable[_Union[ServedType, _Mapping]]] = ..., slots: _Optional[int] = ..., held: _Optional[_Iterable[_Union[LeaseRef, _Mapping]]] = ..., columns: bool = ...) -> None: ...
+    at_standby: AtStandby
+    def __init__(self, agent_name: _Optional[str] = ..., incarnation_id: _Optional[str] = ..., host: _Optional[str] = ..., pid: _Optional[int] = ..., build: _Optional[str] = ..., sdk: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., types: _Optional[_Iterable[_Union[ServedType, _Mapping]]] = ..., slots: _Optional[int] = ..., held: _Optional[_Iterable[_Union[LeaseRef, _Mapping]]] = ..., columns: bool = ..., at_standby: _Optional[_Union[AtStandby, str]] = ...) -> None: ...
 
 class ServedType(_message.Message):
     __slots__ = ("type", "slots", "executor", "declared")
@@ -225,7 +236,7 @@ class LogBatch(_message.Message):
     def __init__(self, lease: _Optional[_Union[LeaseRef, _Mapping]] = ..., lines: _Optional[_Iterable[_Union[_jobs_pb2.LogLine, _Mapping]]] = ...) -> None: ...
 
 class ConnectResponse(_message.Message):
-    __slots__ = ("welcome", "assign", "outcome_acks", "heartbeat_ack", "aborts", "revoked", "go_away", "logs_stored_no", "acked")
+    __slots__ = ("welcome", "assign", "outcome_acks", "heartbeat_ack", "aborts", "revoked", "go_away", "logs_stored_no", "acked", "stand_by")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     ASSIGN_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_ACKS_FIELD_NUMBER: _ClassVar[int]
@@ -235,6 +246,7 @@ class ConnectResponse(_message.Message):
     GO_AWAY_FIELD_NUMBER: _ClassVar[int]
     LOGS_STORED_NO_FIELD_NUMBER: _ClassVar[int]
     ACKED_FIELD_NUMBER: _ClassVar[int]
+    STAND_BY_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     assign: Assign
     outcome_acks: _containers.RepeatedCompositeFieldContainer[OutcomeAck]
@@ -244,7 +256,16 @@ class ConnectResponse(_message.Message):
     go_away: GoAway
     logs_stored_no: int
     acked: _containers.RepeatedCompositeFieldContainer[AckedOutcomes]
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assign: _Optional[_Union[Assign, _Mapping]] = ..., outcome_acks: _Optional[_Iterable[_Union[OutcomeAck, _Mapping]]] = ..., heartbeat_ack: _Optional[_Union[HeartbeatAck, _Mapping]] = ..., aborts: _Optional[_Iterable[_Union[AbortCommand, _Mapping]]] = ..., revoked: _Optional[_Iterable[_Union[LeaseRef, _Mapping]]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ..., logs_stored_no: _Optional[int] = ..., acked: _Optional[_Iterable[_Union[AckedOutcomes, _Mapping]]] = ...) -> None: ...
+    stand_by: StandBy
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., assign: _Optional[_Union[Assign, _Mapping]] = ..., outcome_acks: _Optional[_Iterable[_Union[OutcomeAck, _Mapping]]] = ..., heartbeat_ack: _Optional[_Union[HeartbeatAck, _Mapping]] = ..., aborts: _Optional[_Iterable[_Union[AbortCommand, _Mapping]]] = ..., revoked: _Optional[_Iterable[_Union[LeaseRef, _Mapping]]] = ..., go_away: _Optional[_Union[GoAway, _Mapping]] = ..., logs_stored_no: _Optional[int] = ..., acked: _Optional[_Iterable[_Union[AckedOutcomes, _Mapping]]] = ..., stand_by: _Optional[_Union[StandBy, _Mapping]] = ...) -> None: ...
+
+class StandBy(_message.Message):
+    __slots__ = ("owner", "over")
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    OVER_FIELD_NUMBER: _ClassVar[int]
+    owner: str
+    over: bool
+    def __init__(self, owner: _Optional[str] = ..., over: bool = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("session_id", "broker_id", "lease", "heartbeat", "not_held", "payload_limit_bytes", "seen_no", "resumed")

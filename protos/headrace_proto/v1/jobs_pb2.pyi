@@ -66,14 +66,16 @@ class SubmitManyResponse(_message.Message):
     def __init__(self, results: _Optional[_Union[SubmitResults, _Mapping]] = ...) -> None: ...
 
 class SubmitStreamRequest(_message.Message):
-    __slots__ = ("request_no", "jobs", "plain")
+    __slots__ = ("request_no", "jobs", "plain", "refusal_at_once")
     REQUEST_NO_FIELD_NUMBER: _ClassVar[int]
     JOBS_FIELD_NUMBER: _ClassVar[int]
     PLAIN_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_AT_ONCE_FIELD_NUMBER: _ClassVar[int]
     request_no: int
     jobs: _containers.RepeatedCompositeFieldContainer[_types_pb2.JobSpec]
     plain: _containers.RepeatedCompositeFieldContainer[_types_pb2.PlainSpecs]
-    def __init__(self, request_no: _Optional[int] = ..., jobs: _Optional[_Iterable[_Union[_types_pb2.JobSpec, _Mapping]]] = ..., plain: _Optional[_Iterable[_Union[_types_pb2.PlainSpecs, _Mapping]]] = ...) -> None: ...
+    refusal_at_once: bool
+    def __init__(self, request_no: _Optional[int] = ..., jobs: _Optional[_Iterable[_Union[_types_pb2.JobSpec, _Mapping]]] = ..., plain: _Optional[_Iterable[_Union[_types_pb2.PlainSpecs, _Mapping]]] = ..., refusal_at_once: bool = ...) -> None: ...
 
 class SubmitStreamResponse(_message.Message):
     __slots__ = ("request_no", "results")
@@ -84,18 +86,20 @@ class SubmitStreamResponse(_message.Message):
     def __init__(self, request_no: _Optional[int] = ..., results: _Optional[_Union[SubmitResults, _Mapping]] = ...) -> None: ...
 
 class SubmitResults(_message.Message):
-    __slots__ = ("job_ids", "existing", "failures", "replaced", "pressure")
+    __slots__ = ("job_ids", "existing", "failures", "replaced", "refused", "pressure")
     JOB_IDS_FIELD_NUMBER: _ClassVar[int]
     EXISTING_FIELD_NUMBER: _ClassVar[int]
     FAILURES_FIELD_NUMBER: _ClassVar[int]
     REPLACED_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
     PRESSURE_FIELD_NUMBER: _ClassVar[int]
     job_ids: _containers.RepeatedScalarFieldContainer[int]
     existing: _containers.RepeatedScalarFieldContainer[int]
     failures: _containers.RepeatedCompositeFieldContainer[SubmitFailure]
     replaced: _containers.RepeatedScalarFieldContainer[int]
+    refused: SubmitFailure
     pressure: float
-    def __init__(self, job_ids: _Optional[_Iterable[int]] = ..., existing: _Optional[_Iterable[int]] = ..., failures: _Optional[_Iterable[_Union[SubmitFailure, _Mapping]]] = ..., replaced: _Optional[_Iterable[int]] = ..., pressure: _Optional[float] = ...) -> None: ...
+    def __init__(self, job_ids: _Optional[_Iterable[int]] = ..., existing: _Optional[_Iterable[int]] = ..., failures: _Optional[_Iterable[_Union[SubmitFailure, _Mapping]]] = ..., replaced: _Optional[_Iterable[int]] = ..., refused: _Optional[_Union[SubmitFailure, _Mapping]] = ..., pressure: _Optional[float] = ...) -> None: ...
 
 class SubmitFailure(_message.Message):
     __slots__ = ("index", "code", "reason", "message", "field", "job_id", "retry_after")

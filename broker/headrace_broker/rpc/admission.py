@@ -1,0 +1,96 @@
+"""What is submitted while the owner has enough in hand: it waits a little, or is refused at once.
+
+The owner says that it is full (`Busy`). Who asked over a stream then waits beside others who do, so that a burst costs time and not errors. That room is small and the
+wait is short: under a load that lasts, all the rest is refused before anything is made of it, and costs next to nothing. Unary submits do not wait; there are at most
+MAX_CALLS of them at a time, since each costs some 20 kB until it is answered. What is not submitted (outcomes, heartbeats, changes, reads) passes by all of this.
+"""
+
+import asyncio
+from types import TracebackType
+from typing import Protocol
+
+from headrace_broker.model.errors import Busy
+
+PATIENCE_S = 1.0
+LOOK_S = 0.02
+MAX_REQUESTS = 500
+MAX_BYTES = 8 * 1024 * 1024
+"""On the wire; in memory a request takes about three times as much."""
+MAX_CALLS = 2000
+RETRY_S = 0.5
+"""When to try again that was refused for want of room: as long as the owner needs for about what it may have in hand."""
+
+
+class Sized(Protocol):
+    """A message."""
+
+    def ByteSize(self) -> int:  # noqa: N802  # protobuf's own name
+        """How large it is on the wire."""
+
+
+class Lobby:
+    """Requests of streams that wait until the owner takes them. One for each broker."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.bytes = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether nobody else may wait."""
+        return self.requests >= MAX_REQUESTS or self.bytes >= MAX_BYTES
+
+    def patience(self, request: Sized) -> "Patience":
+        """That of one request; use as a context manager."""
+        return Patience(self, request)
+
+
+class Patience:
+    """How long one request waits, over all of its jobs. `lobby` None: without end, and of no lobby."""
+
+    def __init__(self, lobby: Lobby | None, request: Sized | None = None) -> None:
+        self._lobby = lobby
+        self._request = request
+        self._size = -1  # in the lobby: how large it is
+        self._until = 0.0
+
+    def __enter__(self) -> "Patience":
+        return self
+
+    def __exit__(self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if self._lobby is not None and self._size >= 0:
+            self._lobby.requests -= 1
+            self._lobby.bytes -= self._size
+
+    async def wait(self, error: Busy) -> None:
+        """Comes back when it is worth asking again. Raises `error` when this has waited for long enough, or there is no room to wait in."""
+        if self._lobby is not None:
+            now = asyncio.get_running_loop().time()
+            if self._size < 0:
+                self._enter(self._lobby, now, error)
+            elif now >= self._until:
+                raise error
+        await asyncio.sleep(LOOK_S)
+
+    def _enter(self, lobby: Lobby, now: float, error: Busy) -> None:
+        if lobby.full or self._request is None:
+            raise error
+        self._size = self._request.ByteSize()
+        self._until = now + PATIENCE_S
+        lobby.requests += 1
+        lobby.bytes += self._size
+
+
+class UnaryCalls:
+    """Unary submits that are under way. Enter it for each; raises Busy when there are too many."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __enter__(self) -> None:
+        if self.count >= MAX_CALLS:
+            raise Busy(f"{self.count} calls that submit are under way; try again shortly, or submit over a stream", retry_after_s=RETRY_S)
+        self.count += 1
+
+    def __exit__(self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.count -= 1

@@ -1,0 +1,65 @@
+"""Worker processes by themselves, without an agent: what their handlers leave behind."""
+
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from headrace_agent.errors import ProcessDied
+from headrace_agent.job import Job, Terms
+from headrace_agent.processes import WorkerProcess
+
+from tests.support.processes import alive
+
+
+def fork_and(directory: str) -> None:
+    """Leaves a child, which has all that this process has open; then ends, or not."""
+    if os.fork() == 0:
+        (Path(directory) / "child.new").write_text(str(os.getpid()))
+        (Path(directory) / "child.new").rename(Path(directory) / "child")
+        time.sleep(60)
+        os._exit(0)
+    while not (Path(directory) / "child").exists():
+        time.sleep(0.01)
+    if not (Path(directory) / "hang").exists():
+        os._exit(3)
+    time.sleep(60)
+
+
+def _run(worker: WorkerProcess, directory: Path) -> None:
+    job = Job((1, 1), f'"{directory}"'.encode(), Terms("fork", 0, 60.0, 1, 100, 100_000))
+    nothing: Any = None
+    worker.run(fork_and, (False, True), job, nothing, nothing)
+
+
+def _ended(directory: Path) -> bool:
+    end = time.monotonic() + 10
+    while alive(int((directory / "child").read_text())):
+        assert time.monotonic() < end, "the child lives on"
+        time.sleep(0.02)
+    return True
+
+
+def test_a_worker_that_died_is_noticed_although_its_child_holds_the_pipe_and_the_child_ends_too(directory: Path) -> None:
+    with pytest.raises(ProcessDied, match="exit code 3"):
+        _run(WorkerProcess(None, {}), directory)
+    assert _ended(directory)
+
+
+def test_a_worker_that_is_stopped_takes_its_children_with_it(directory: Path) -> None:
+    (directory / "hang").touch()
+    worker = WorkerProcess(None, {})
+
+    def stop() -> None:
+        while not (directory / "child").exists():
+            time.sleep(0.01)
+        worker.stop()
+
+    stopping = threading.Thread(target=stop)
+    stopping.start()
+    with pytest.raises(ProcessDied):
+        _run(worker, directory)
+    stopping.join()
+    assert _ended(directory)

@@ -1,0 +1,237 @@
+"""A broker that has more to do than it can: submits are refused early, all else goes on. The owner is driven step by step on a real ledger; calls come over gRPC."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+import pytest
+from headrace_broker.metrics import Metrics
+from headrace_broker.model.errors import Busy, NotOwner
+from headrace_broker.model.job import State
+from headrace_broker.rpc import admission
+from headrace_broker.rpc.interceptors import Guard
+from headrace_broker.rpc.jobs import JobsService
+from headrace_broker.shards import owner as owner_module
+from headrace_broker.shards import reception
+from headrace_broker.shards.intents import Completions, PlainJobs, Verb
+from headrace_proto.v1 import jobs_pb2, jobs_pb2_grpc, types_pb2
+from headrace_proto.wire import to_seconds
+
+from tests.fire.steps import begin
+from tests.property.machine import TESTER, Machine
+from tests.support.crews import Reporter, grants, join, submit
+from tests.support.wire import refusal_of
+
+FULL = 20
+"""Jobs that may wait for their flush, in the tests with calls."""
+
+
+def fill(machine: Machine, jobs: int, chunk: int = 1000) -> None:
+    """Submits that wait for their flush."""
+    for _ in range(jobs // chunk):
+        machine.owner.submit(PlainJobs(machine.type, 0, [b"{}"] * chunk), 2 * chunk)
+
+
+async def test_beside_a_full_intake_outcomes_heartbeats_and_changes_are_decided_in_the_next_round(machine: Machine) -> None:
+    [waiting] = await submit(machine, 1, entry=await machine.types.ensure("default", "other"))
+    await submit(machine, 1500)
+    agent = await join(machine)
+    [running] = await grants(machine, agent, room=1500)
+    fill(machine, owner_module.MAX_PENDING_JOBS)
+    with pytest.raises(Busy) as refused:
+        fill(machine, 1000)
+    assert refused.value.retry_after_s == owner_module.BUSY_RETRY_S
+    done, left = running[:1200], running[1200:]
+    leases = machine.owner.live_jobs
+    machine.owner.end([Completions(done, [leases[job_id].seq for job_id in done], None, Reporter(machine, agent.agent_id))])
+    reception.heartbeat(machine.owner, agent, 7, {job_id: leases[job_id].seq for job_id in left}, machine.now)
+    abort = await begin(machine, Verb.ABORT, waiting)
+    await machine.flush()
+    while not abort.done():
+        await asyncio.sleep(0)  # it is decided: only its caller has to run
+        assert machine.owner.rounds < 10, "the change waited for a round of its own"
+    assert abort.result()[0].error is None
+    head = await machine.pool.fetchrow("select state from headrace.job_state where job_id = $1", waiting)
+    assert head is not None and head["state"] == "aborted"
+    assert machine.owner.counted[machine.type.type_id, State.PROCESSING, 0] == len(left)
+    assert all(machine.owner.live_jobs[job_id].missed == 0 for job_id in left) and agent.renewed_at == machine.now
+    await machine.flush()  # a heartbeat is confirmed by the first flush that began after it
+    assert not agent.beats and agent.out.proven_no == 7
+
+
+@pytest.mark.parametrize("room", [0, 10])
+async def test_what_agents_can_do_now_goes_before_what_would_only_be_stored(machine: Machine, room: int) -> None:
+    agent = await join(machine)
+    await submit(machine, 3000)
+    fill(machine, owner_module.MAX_PENDING_JOBS // 2, chunk=500)
+    waiting = machine.owner.counted[machine.type.type_id, State.WAITING, 0]
+    [granted] = await grants(machine, agent, room=room)
+    stored = machine.owner.counted[machine.type.type_id, State.WAITING, 0] - waiting + len(granted)
+    assert (len(granted), stored) == (room, 500 if room else 1000)
+
+
+# Over gRPC ---------------------------------------------------------------------------------------------------------------------------------------
+
+
+class Served:
+    """The Jobs service of a machine's owner."""
+
+    def __init__(self, machine: Machine, service: JobsService, stub: Any) -> None:
+        self.machine = machine
+        self.service = service
+        self.stub = stub
+
+    async def answered(self, work: "asyncio.Future[Any]") -> Any:
+        """The answer of a call, with the rounds that it takes."""
+        async with asyncio.timeout(20):
+            while not work.done():
+                if self.machine.owner.has_intents:
+                    await self.machine.flush()
+                await asyncio.sleep(0.005)
+        return work.result()
+
+
+@pytest.fixture
+async def served(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
+    """With an intake of FULL jobs."""
+    monkeypatch.setattr(owner_module, "MAX_PENDING_JOBS", FULL)
+    ownership: Any = SimpleNamespace(owner=machine.owner, heads=machine.heads)
+    nothing: Any = None
+    service = JobsService(ownership, nothing, nothing, 1 << 20)
+    server = grpc.aio.server(interceptors=[Guard(Metrics())])
+    jobs_pb2_grpc.add_JobsServicer_to_server(service, server)  # type: ignore[no-untyped-call]
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield Served(machine, service, jobs_pb2_grpc.JobsStub(channel))  # type: ignore[no-untyped-call]
+    await server.stop(0)
+
+
+def column(count: int, number: int = 1, *, at_once: bool = True, type_: str = "work") -> jobs_pb2.SubmitStreamRequest:
+    """A request of plain jobs."""
+    return jobs_pb2.SubmitStreamRequest(request_no=number, plain=[types_pb2.PlainSpecs(type=type_, payloads=[b"{}"] * count)], refusal_at_once=at_once)
+
+
+@pytest.fixture
+def nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no room to wait in."""
+    monkeypatch.setattr(admission, "MAX_REQUESTS", 0)
+
+
+async def test_a_refused_submit_carries_the_delay(served: Served) -> None:
+    fill(served.machine, FULL, chunk=FULL)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await served.stub.Submit(jobs_pb2.SubmitRequest(job=types_pb2.JobSpec(type="work", payload=b"1")), timeout=10)
+    refusal = refusal_of(refused.value)
+    assert (refusal.code, refusal.reason, refusal.retry_after_s) == ("RESOURCE_EXHAUSTED", "BUSY", owner_module.BUSY_RETRY_S)
+    assert b'headrace_submits_refused_total{reason="BUSY"} 1.0' in served.machine.owner.metrics.text()
+
+
+@pytest.mark.usefixtures("nobody_waits")
+async def test_a_batch_is_refused_at_once_and_by_one_word_where_the_caller_understands_it(served: Served) -> None:
+    fill(served.machine, FULL, chunk=FULL)
+    call = served.stub.SubmitStream(iter([column(5), column(5, 2, at_once=False)]))
+    first, second = await call.read(), await call.read()
+    refused = first.results.refused
+    assert (first.request_no, refused.reason, to_seconds(refused.retry_after)) == (1, "BUSY", owner_module.BUSY_RETRY_S)
+    assert not first.results.job_ids and not first.results.failures
+    assert not second.results.HasField("refused") and len(second.results.job_ids) == 5
+    assert {(failure.reason, to_seconds(failure.retry_after)) for failure in second.results.failures} == {("BUSY", owner_module.BUSY_RETRY_S)}
+    assert b'headrace_submits_refused_total{reason="BUSY"} 10.0' in served.machine.owner.metrics.text()
+    call.cancel()
+
+
+async def test_who_submits_over_a_stream_waits_for_room_while_there_is_room_to_wait_in(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "MAX_REQUESTS", 1)
+    monkeypatch.setattr(admission, "PATIENCE_S", 3600.0)
+    fill(served.machine, FULL, chunk=FULL)
+    call = served.stub.SubmitStream()
+    await call.write(column(5))
+    async with asyncio.timeout(10):
+        while not served.service._lobby.requests:
+            await asyncio.sleep(0.005)
+    await call.write(column(6, 2))
+    refused = await call.read()
+    assert refused.request_no == 2 and refused.results.refused.reason == "BUSY"
+    stored = await served.answered(asyncio.ensure_future(call.read()))
+    assert stored.request_no == 1 and len(stored.results.job_ids) == 5 and all(stored.results.job_ids)
+    assert (served.service._lobby.requests, served.service._lobby.bytes) == (0, 0)
+    call.cancel()
+
+
+async def test_a_wait_ends_and_one_that_is_cancelled_gives_its_place_back(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(served.machine, FULL, chunk=FULL)
+    monkeypatch.setattr(admission, "PATIENCE_S", 0.0)
+    call = served.stub.SubmitStream(iter([column(5)]))
+    assert (await call.read()).results.refused.reason == "BUSY"
+    monkeypatch.setattr(admission, "PATIENCE_S", 3600.0)
+    leaving = served.stub.SubmitStream(iter([column(5), column(6, 2)]))
+    async with asyncio.timeout(10):
+        while served.service._lobby.requests < 2:
+            await asyncio.sleep(0.005)
+        assert served.service._lobby.bytes == column(5).ByteSize() + column(6, 2).ByteSize()
+        leaving.cancel()
+        while served.service._lobby.requests:
+            await asyncio.sleep(0.005)
+    assert served.service._lobby.bytes == 0
+    call.cancel()
+
+
+async def test_what_comes_alone_is_taken_however_large_it_is(served: Served) -> None:
+    call = served.stub.SubmitStream(iter([column(FULL + 5)]))
+    answer = await served.answered(asyncio.ensure_future(call.read()))
+    assert len(answer.results.job_ids) == FULL + 5 and all(answer.results.job_ids)
+    call.cancel()
+
+
+async def test_a_broker_that_lost_the_queue_answers_what_comes_over_an_open_stream(served: Served) -> None:
+    class Lost:
+        @property
+        def owner(self) -> Any:
+            raise NotOwner("this broker does not own the queue")
+
+    call = served.stub.SubmitStream()
+    await call.write(column(2))
+    assert all((await served.answered(asyncio.ensure_future(call.read()))).results.job_ids)
+    lost: Any = Lost()
+    served.service._ownership = lost
+    await call.write(column(2, 2))
+    await call.write(column(2, 3, at_once=False))
+    async with asyncio.timeout(20):
+        answers = {answer.request_no: answer.results for answer in (await call.read(), await call.read())}
+    assert answers[2].refused.reason == "NOT_OWNER" and [failure.reason for failure in answers[3].failures] == ["NOT_OWNER"] * 2
+    call.cancel()
+
+
+async def test_unary_submits_are_refused_beyond_as_many_as_may_be_under_way(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "MAX_CALLS", 2)
+    request = jobs_pb2.SubmitRequest(job=types_pb2.JobSpec(type="work", payload=b"1"))
+    async with asyncio.TaskGroup() as tasks:
+        under_way = [tasks.create_task(_answer(served.stub.Submit(request, timeout=20))) for _ in range(2)]
+        async with asyncio.timeout(10):
+            while served.service._unary.count < 2:
+                await asyncio.sleep(0.005)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await served.stub.Submit(request, timeout=20)
+        assert (refusal_of(refused.value).reason, refusal_of(refused.value).retry_after_s) == ("BUSY", admission.RETRY_S)
+        for task in under_way:
+            assert (await served.answered(task)).job_id
+    assert served.service._unary.count == 0
+
+
+async def _answer(call: Any) -> Any:
+    return await call
+
+
+async def test_at_a_depth_limit_a_batch_is_refused_before_its_payloads_are_looked_at(served: Served) -> None:
+    await served.machine.types.override(served.machine.type, {"depth_limit": 3}, [], caller=TESTER)
+    call = served.stub.SubmitStream(iter([column(5), column(5, 2)]))
+    answers = {}
+    for _ in range(2):
+        answer = await served.answered(asyncio.ensure_future(call.read()))
+        answers[answer.request_no] = answer.results
+    assert sum(map(bool, answers[1].job_ids)) == 3 and [failure.reason for failure in answers[1].failures] == ["QUEUE_FULL"] * 2
+    assert answers[2].refused.reason == "QUEUE_FULL" and to_seconds(answers[2].refused.retry_after) == 1.0
+    call.cancel()

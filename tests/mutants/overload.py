@@ -1,0 +1,59 @@
+"""What a broker that has too much to do still does, and what its clients do not."""
+
+from tests.mutants.mutant import Mutant
+
+DISPATCHER = "broker/headrace_broker/shards/dispatcher.py"
+OWNER = "broker/headrace_broker/shards/owner.py"
+DEPTH = "broker/headrace_broker/shards/depth.py"
+ADMISSION = "broker/headrace_broker/rpc/admission.py"
+SUBMIT = "broker/headrace_broker/rpc/submit.py"
+ERRORS = "broker/headrace_broker/rpc/errors.py"
+RETRY = "client/headrace_client/retry.py"
+SUBMITTER = "client/headrace_client/submitter.py"
+BASE = "client/headrace_client/base.py"
+CLIENT_ERRORS = "client/headrace_client/errors.py"
+FIRE = "tests/fire/test_overload.py"
+CLIENT = "tests/client/test_overload.py"
+
+MUTANTS = (
+    Mutant("what is only stored goes first", OWNER, "most //= 2  #", "pass  #", f"{FIRE} -k only_be_stored"),
+    Mutant(
+        "submits are held back for agents that have no room",
+        "broker/headrace_broker/shards/dispatcher.py",
+        "session.room > 0 and not by_id",
+        "not by_id",
+        f"{FIRE} -k only_be_stored",
+    ),
+    Mutant("changes have no lane of their own", OWNER, "most = max(MAX_ROWS, round_.batch.rows() + CHANGE_ROWS)", "most = MAX_ROWS", f"{FIRE} -k beside_a_full_intake"),
+    Mutant("large submissions are never taken", OWNER, "if self._pending_jobs and (self", "if (self", f"{FIRE} -k comes_alone"),
+    Mutant("there is always room to wait in", ADMISSION, "if lobby.full or self._request is None:", "if self._request is None:", f"{FIRE} -k understands_it"),
+    Mutant("a wait has no end", ADMISSION, "            elif now >= self._until:\n                raise error\n", "", f"{FIRE} -k a_wait_ends"),
+    Mutant("places to wait in are not given back", ADMISSION, "            self._lobby.requests -= 1\n", "", f"{FIRE} -k a_wait_ends"),
+    Mutant("memory of who waits is not given back", ADMISSION, "            self._lobby.bytes -= self._size\n", "", f"{FIRE} -k a_wait_ends"),
+    Mutant("unary submits have no limit", ADMISSION, "if self.count >= MAX_CALLS:", "if False:", f"{FIRE} -k unary_submits"),
+    Mutant("unary submits are counted for ever", ADMISSION, "        self.count -= 1\n", "        pass\n", f"{FIRE} -k unary_submits"),
+    Mutant(
+        "all are told once, whether they understand it or not",
+        SUBMIT,
+        "if at_once and len(self._refusals) == 1 and",
+        "if len(self._refusals) == 1 and",
+        f"{FIRE} -k understands",
+    ),
+    Mutant("some that were refused are all", SUBMIT, "and len(self._refusals[0][0]) == len(self._job_ids):", "and True:", f"{FIRE} -k before_its_payloads"),
+    Mutant("the room of a type is not asked for first", DEPTH, "if limit and self.waiting(entry) >= limit:", "if False:", f"{FIRE} -k before_its_payloads"),
+    Mutant(
+        "names of fields go into headers as they are",
+        ERRORS,
+        "metadata.append((FIELD_KEY, _header(field)))",
+        "metadata.append((FIELD_KEY, field))",
+        "tests/rpc/test_fuzz.py -k header",
+    ),
+    Mutant("a refusal costs nothing", RETRY, "self._tokens = max(0.0, self._tokens - 1)", "pass", f"{CLIENT} -k budget"),
+    Mutant("answers earn a whole retry", RETRY, "self._tokens + RATIO)", "self._tokens + 1)", f"{CLIENT} -k budget"),
+    Mutant("retries come sooner than told", RETRY, "retry_after_s * (1 + JITTER * random.random())", "retry_after_s * random.random()", f"{CLIENT} -k sooner"),
+    Mutant("the submit stream has no budget", SUBMITTER, "again, latest = self._budget.refused(), loop", "again, latest = True, loop", f"{CLIENT} -k few_messages"),
+    Mutant("unary calls have no budget", BASE, "again = self._budget.refused() and again", "pass", f"{CLIENT} -k unary"),
+    Mutant("callers wait for a delay that is longer than their time", SUBMITTER, "if again and waiting.deadline >= latest]", "if again]", f"{CLIENT} -k time_ends"),
+    Mutant("who rests is forgotten when the client is closed", SUBMITTER, "            self._wake_up(list(self._resting))\n", "", f"{CLIENT} -k closed"),
+    Mutant("a full gRPC server is taken for a message that is too large", CLIENT_ERRORS, 'if "pending requests" in message else', "if False else", f"{CLIENT} -k unary"),
+)
