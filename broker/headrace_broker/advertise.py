@@ -3,8 +3,6 @@
 import socket
 from collections.abc import Sequence
 
-from headrace_broker.http import HttpServer
-
 ALL = ("0.0.0.0", "[::]", "::")  # noqa: S104  # what is looked for, not listened on
 
 
@@ -14,9 +12,9 @@ def advertised(bound: Sequence[str]) -> str:
     return next((address for address in found if not address.startswith(("unix:", "127.", "[::1]", "localhost:"))), found[0] if found else "")
 
 
-def web_url(http: HttpServer) -> str:
-    """The URL of the pages."""
-    scheme, _, address = http.url.partition("://")
+def web_url(url: str) -> str:
+    """The URL of the pages, of that on which they are served."""
+    scheme, _, address = url.partition("://")
     return f"{scheme}://{_named(address)}"
 
 

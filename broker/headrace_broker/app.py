@@ -18,7 +18,7 @@ import sys
 import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import structlog
@@ -34,7 +34,6 @@ from headrace_broker.alerts.desk import AlertDesk
 from headrace_broker.alerts.duty import Alerting
 from headrace_broker.alerts.facts import Watch
 from headrace_broker.config import Config, masked
-from headrace_broker.http import HttpServer, http_app
 from headrace_broker.maintenance import tidy_inbox, tidy_operations
 from headrace_broker.maintenance.index_logs import IndexLogs
 from headrace_broker.maintenance.loop import repeat
@@ -77,12 +76,12 @@ from headrace_broker.store.settings import SettingsStore
 from headrace_broker.store.statistics import Statistics
 from headrace_broker.store.tokens import TokenStore
 from headrace_broker.store.users import UserStore
-from headrace_broker.tls import Files, Tls
 from headrace_broker.type_series import MOST_TYPES, TypeSeries
-from headrace_broker.web.documents import secret_names
-from headrace_broker.web.manager import Manager, Services
-from headrace_broker.web.sessions import Sessions
-from headrace_broker.web.watch import watch
+
+if TYPE_CHECKING:  # imported where they are started: not every broker serves pages, or speaks TLS
+    from headrace_broker.http import HttpServer
+    from headrace_broker.tls import Tls
+    from headrace_broker.web.manager import Manager
 
 WATCH_EMBEDDED_S = 0.5
 TYPES_REFRESH_S = 0.5
@@ -100,6 +99,8 @@ def run(config: Config) -> int:
     metrics = Metrics()
     tls = None
     if options.tls_cert is not None and options.tls_key is not None:
+        from headrace_broker.tls import Files, Tls
+
         tls = Tls(Files(options.tls_cert, options.tls_key, options.tls_client_ca), metrics, http_clients=options.tls_require_client_cert == "all")
     embedded = None
     if options.database_url is None:
@@ -119,7 +120,7 @@ def run(config: Config) -> int:
 class _App:
     """The parts of one broker process."""
 
-    def __init__(self, config: Config, embedded: EmbeddedPostgres | None, metrics: Metrics, tls: Tls | None) -> None:
+    def __init__(self, config: Config, embedded: EmbeddedPostgres | None, metrics: Metrics, tls: "Tls | None") -> None:
         self._config = config
         self._tls = tls
         self._embedded = embedded
@@ -187,6 +188,11 @@ class _App:
             http, web, side = None, None, list[asyncio.Task[None]]()
             passing_on = tasks.create_task(server.routes.run())
             if options.http_listen != "off":
+                from headrace_broker.web.documents import secret_names
+                from headrace_broker.web.manager import Manager, Services
+                from headrace_broker.web.sessions import Sessions
+                from headrace_broker.web.watch import watch
+
                 monotonic = asyncio.get_running_loop().time
                 sessions = Sessions(monotonic)
                 services = Services(
@@ -198,7 +204,7 @@ class _App:
                 web = self._web_address(http, manager)
                 tasks.create_task(http.run_until_told())
             ownership.peer = Peer(
-                socket.gethostname(), options.advertise or advertised(bound), options.advertise_http or (web_url(http) if http is not None else ""), key,
+                socket.gethostname(), options.advertise or advertised(bound), options.advertise_http or (web_url(http.url) if http is not None else ""), key,
                 self._tls.loaded.chain.decode() if self._tls is not None else "",
             )  # fmt: skip
             owning = tasks.create_task(ownership.run())
@@ -265,8 +271,10 @@ class _App:
             owning.cancel()
         await server.stop(1.0)
 
-    def _open_http(self, ownership: Ownership, manager: Manager) -> HttpServer:
+    def _open_http(self, ownership: Ownership, manager: "Manager") -> "HttpServer":
         """The HTTP listener. Where nobody chose the port and it is taken, as by another broker on this machine, a free one serves."""
+        from headrace_broker.http import HttpServer, http_app
+
         host, _, port = self._config.options.http_listen.rpartition(":")
         app = http_app(self._metrics, ownership, manager.routes, behind_proxy=self._config.options.behind_proxy)
         tls = self._tls.context if self._tls is not None and self._config.options.http_tls == "on" else None
@@ -327,7 +335,7 @@ class _App:
             except ANY_FAILURE as error:
                 log.debug("settings not refreshed", reason=str(error))
 
-    async def _show_certificate(self, ownership: Ownership, tls: Tls) -> None:
+    async def _show_certificate(self, ownership: Ownership, tls: "Tls") -> None:
         """Tells brokers that stand by which certificate they meet here."""
         while True:
             await asyncio.sleep(SHOW_CERTIFICATE_S)
@@ -346,7 +354,7 @@ class _App:
             except (EmbeddedError, OSError, subprocess.SubprocessError) as error:
                 log.error("the embedded Postgres has ended and does not start; trying again", reason=str(error))
 
-    def _web_address(self, http: HttpServer, manager: Manager) -> str:
+    def _web_address(self, http: "HttpServer", manager: "Manager") -> str:
         """Where the pages are; with a link that logs in once, where this broker is tried out or its operator asked for it."""
         address = f"{http.url}/"
         if self._embedded is None and not self._config.options.login_link:
@@ -355,7 +363,7 @@ class _App:
         log.info("the manager, with a link that logs in once", manager=link)
         return link
 
-    def _say_ready(self, bound: list[str], http: HttpServer | None, web: str | None, ownership: Ownership) -> None:
+    def _say_ready(self, bound: list[str], http: "HttpServer | None", web: str | None, ownership: Ownership) -> None:
         line = {
             "event": "ready", "grpc": bound, "http": http.address if http is not None else None, "web": web, "database": self._database, "pid": os.getpid(),
             "version": __version__, "role": ownership.role,
@@ -390,7 +398,7 @@ def _gauges(ownership: Ownership, pool: "asyncpg.Pool[Any]") -> dict[str, float]
     }
 
 
-def _keys(tls: Tls) -> Callable[[], tuple[bytes, bytes, bytes | None]]:
+def _keys(tls: "Tls") -> Callable[[], tuple[bytes, bytes, bytes | None]]:
     def now() -> tuple[bytes, bytes, bytes | None]:
         loaded = tls.loaded
         return loaded.key, loaded.chain, loaded.client_ca

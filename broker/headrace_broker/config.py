@@ -4,12 +4,13 @@ import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from headrace_broker.model.addresses import is_loopback
 
 
 class ConfigError(Exception):
@@ -117,7 +118,7 @@ class Options(BaseModel):
         if problems:
             raise ValueError("; ".join(problems))
         if self.auth is None:
-            beyond = any(not address.startswith("unix:") and not _is_loopback(address.rpartition(":")[0]) for address in self.listen)
+            beyond = any(not address.startswith("unix:") and not is_loopback(address.rpartition(":")[0]) for address in self.listen)
             self.auth = "required" if beyond and not self.insecure else "off"
         return self
 
@@ -127,7 +128,7 @@ class Options(BaseModel):
         if not _is_address(address):
             return f"{address!r} is not an address: give HOST:PORT or unix:PATH"
         host = address.rpartition(":")[0]
-        if _is_loopback(host) or self.insecure or encrypted:
+        if is_loopback(host) or self.insecure or encrypted:
             return None
         return f"{address} can be reached from other machines: give --tls-cert and --tls-key, or --insecure if something else protects it"
 
@@ -209,12 +210,3 @@ def _shown(default: Any) -> str:
 def _is_address(text: str) -> bool:
     host, _, port = text.rpartition(":")
     return bool(host) and port.isdigit() and int(port) <= 65535
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

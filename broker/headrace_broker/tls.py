@@ -20,6 +20,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from headrace_broker.config import ConfigError
 from headrace_broker.metrics import Metrics
 
 E = TypeVar("E", bound=x509.ExtensionType)
@@ -30,7 +31,7 @@ SOON = timedelta(days=14)
 log = structlog.get_logger("headrace.tls")
 
 
-class TlsError(Exception):
+class TlsError(ConfigError):
     """The files are no good; the text says which, why, and what to do."""
 
 

@@ -18,7 +18,7 @@ def agent() -> None:
 
 def broker() -> None:
     """The broker."""
-    needs = ("asyncpg", "cryptography", "grpc_health", "grpc_reflection", "prometheus_client", "pydantic", "starlette", "structlog", "uvicorn", "uvloop")
+    needs = ("asyncpg", "cryptography", "grpc_health", "grpc_reflection", "prometheus_client", "starlette", "structlog", "uvicorn", "uvloop")
     _run("headrace-broker", "broker", needs, "headrace_broker.__main__")
 
 

@@ -5,8 +5,7 @@ import contextlib
 import functools
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +14,13 @@ import pytest
 
 from tests.support import needs
 from tests.support.disks import small_disk
-from tests.support.processes import pause, start_agent, start_broker, until
-from tests.support.scene import Scene
+from tests.support.processes import pause, until
+from tests.support.scene import at_work
 from tests.support.servers import server
 
 pytestmark = pytest.mark.long
 Record = Callable[[str, object], None]
 LOCKED_S = 30.0
-
-
-@asynccontextmanager
-async def at_work(directory: Path, database: str, *options: str) -> AsyncIterator[Scene]:
-    """A broker, an agent and submitters."""
-    async with AsyncExitStack() as stack:
-        broker = await start_broker(directory, "--log-level", "warning", *options, database=database)
-        stack.push_async_callback(broker.kill)
-        agent = await start_agent(directory, broker.address, "--slots", "40", "--log-level", "error")
-        stack.push_async_callback(agent.kill)
-        scene = Scene(broker.address, directory)
-        stack.push_async_callback(scene.stop)
-        await scene.start()
-        yield scene
 
 
 @pytest.mark.timeout(300)
@@ -102,7 +87,7 @@ class Hogs:
                 self._taken.append(await asyncpg.connect(self._dsn))
             except (asyncpg.PostgresError, OSError):
                 self.full.set()
-                await asyncio.sleep(0.005)
+                await pause()
 
     async def start(self) -> None:
         """Takes them all."""

@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -18,9 +18,9 @@ import pytest
 
 from tests.support import needs
 from tests.support.disks import PowerDisk, power_disk
-from tests.support.processes import children, start_agent, start_broker
+from tests.support.processes import children
 from tests.support.record import Reader
-from tests.support.scene import Scene
+from tests.support.scene import at_work
 from tests.support.servers import Server, server
 
 CUTS = 3
@@ -57,14 +57,7 @@ def test_a_power_cut(synced: bool, directory: Path, record_property: Callable[[s
 
         async def run() -> int:
             lost = 0
-            async with AsyncExitStack() as stack:
-                broker = await start_broker(directory, "--log-level", "warning", database=postgres.dsn)
-                stack.push_async_callback(broker.kill)
-                agent = await start_agent(directory, broker.address, "--slots", "40", "--log-level", "error")
-                stack.push_async_callback(agent.kill)
-                scene = Scene(broker.address, directory)
-                stack.push_async_callback(scene.stop)
-                await scene.start()
+            async with at_work(directory, postgres.dsn) as scene:
                 for _ in range(CUTS):
                     await scene.acknowledged(150)
                     cut(disk, postgres)

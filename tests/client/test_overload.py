@@ -12,6 +12,7 @@ from headrace_client.retry import JITTER, RATIO, TOKENS, RetryBudget, pause_s
 from headrace_proto.v1 import jobs_pb2
 from headrace_proto.wire import to_duration
 
+from tests.support.processes import pause
 from tests.support.scripted_broker import payloads, scripted_broker, stored
 
 CALLS = 60
@@ -136,7 +137,7 @@ async def test_a_client_that_is_closed_leaves_nobody_waiting_for_a_busy_broker()
         await refused.wait()
         async with asyncio.timeout(10):
             while client._submitter is None or not client._submitter._resting:
-                await asyncio.sleep(0.005)
+                await pause()
         await client.close()
         with pytest.raises(Unavailable, match="nothing was stored"):
             await submit

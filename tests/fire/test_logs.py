@@ -194,13 +194,14 @@ async def test_the_next_attempt_has_room_of_its_own(hand: ScriptedAgent, client:
     await hand.send(logs=[batch(first, range(1, 6))])
     assert await hand.report(outcome(first, "failed", after_s=0)) == ["accepted"]
     [second] = await hand.take(1)
-    await hand.send(logs=[batch(second, [1]), batch(second, [2])])
+    await hand.send(logs=[batch(second, [1]), batch(second, [2, 3, 4])])
 
     async def both() -> bool:
-        return len(await numbers(client, job_id)) == 5
+        return len(await numbers(client, job_id)) == 6
 
     await until(both)
-    assert [(line.lease_epoch, line.line_no) async for line in client.logs(job_id)] == [(1, 1), (1, 2), (1, 3), (3, 1), (3, 2)]
+    found = [(line.lease_epoch, line.line_no) async for line in client.logs(job_id)]
+    assert found == [(1, 1), (1, 2), (1, 3), (3, 1), (3, 2), (3, 3)], "each with a mark of its own where the lines end"
 
 
 async def test_lines_that_the_database_refused_for_a_moment_are_stored_before_later_ones_are_confirmed(hand: ScriptedAgent, client: Client, database: str) -> None:

@@ -22,6 +22,7 @@ from headrace_proto.wire import to_seconds
 from tests.fire.steps import begin
 from tests.property.machine import TESTER, Machine
 from tests.support.crews import Reporter, grants, join, submit
+from tests.support.processes import pause
 from tests.support.wire import refusal_of
 
 FULL = 20
@@ -89,7 +90,7 @@ class Served:
             while not work.done():
                 if self.machine.owner.has_intents:
                     await self.machine.flush()
-                await asyncio.sleep(0.005)
+                await pause()
         return work.result()
 
 
@@ -151,7 +152,7 @@ async def test_who_submits_over_a_stream_waits_for_room_while_there_is_room_to_w
     await call.write(column(5))
     async with asyncio.timeout(10):
         while not served.service._lobby.requests:
-            await asyncio.sleep(0.005)
+            await pause()
     await call.write(column(6, 2))
     refused = await call.read()
     assert refused.request_no == 2 and refused.results.refused.reason == "BUSY"
@@ -170,11 +171,11 @@ async def test_a_wait_ends_and_one_that_is_cancelled_gives_its_place_back(served
     leaving = served.stub.SubmitStream(iter([column(5), column(6, 2)]))
     async with asyncio.timeout(10):
         while served.service._lobby.requests < 2:
-            await asyncio.sleep(0.005)
+            await pause()
         assert served.service._lobby.bytes == column(5).ByteSize() + column(6, 2).ByteSize()
         leaving.cancel()
         while served.service._lobby.requests:
-            await asyncio.sleep(0.005)
+            await pause()
     assert served.service._lobby.bytes == 0
     call.cancel()
 
@@ -212,7 +213,7 @@ async def test_unary_submits_are_refused_beyond_as_many_as_may_be_under_way(serv
         under_way = [tasks.create_task(_answer(served.stub.Submit(request, timeout=20))) for _ in range(2)]
         async with asyncio.timeout(10):
             while served.service._unary.count < 2:
-                await asyncio.sleep(0.005)
+                await pause()
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await served.stub.Submit(request, timeout=20)
         assert (refusal_of(refused.value).reason, refusal_of(refused.value).retry_after_s) == ("BUSY", admission.RETRY_S)

@@ -75,6 +75,7 @@ async def test_a_request_to_abort_outlives_its_broker(machine: Machine) -> None:
     machine.owner.end([Ending(job_id, 1, Kind.FAILED, machine)])
     await machine.flush()
     assert await kinds(machine, job_id) == ["granted", "aborted"]
+    assert not machine.session.leases, "a settled job holds no lease"
 
 
 async def test_leases_that_nobody_ever_claims_are_charged_in_the_end(machine: Machine) -> None:

@@ -27,7 +27,7 @@ MUTANTS = (
     Mutant("attempts have no budget", ENDINGS, "live.attempt >= settings.max_attempts", "False", ONCE),
     Mutant("a permanent failure is tried again", ENDINGS, "(ending.permanent or ", "(", ONCE),
     Mutant("every ending is charged", ENDINGS, "charged = kind in (Kind.FAILED, Kind.TIMED_OUT)", "charged = True", f"{REORDERED} -k no_retry"),
-    Mutant("a settled job keeps its lease", OWNER, "        self.release_lease(live)\n", "", f"{TIMES} -k after_its_date"),
+    Mutant("a settled job keeps its lease", OWNER, "        self.release_lease(live)\n", "", f"{TIMES} -k request_to_abort_outlives"),
     Mutant("a late outcome counts after any ending", ENDINGS, " and live.kind in (Kind.LOST, Kind.OWNER_CHANGED)", "", f"{REORDERED} -k given_back_takes"),
     Mutant("a late outcome of any lease counts", ENDINGS, " and live.seq == ending.epoch + 1", "", f"{ROUNDS} -k lost_last"),
     Mutant(

@@ -6,6 +6,7 @@ BROKER = "broker/headrace_broker"
 TLS = f"{BROKER}/tls.py"
 SERVER = f"{BROKER}/rpc/server.py"
 PEERS = f"{BROKER}/rpc/peers.py"
+NAMED = f"{BROKER}/rpc/identity.py"
 GATE = f"{BROKER}/rpc/access.py"
 CONNECTIONS = f"{BROKER}/rpc/connections.py"
 QUOTAS = f"{BROKER}/rpc/quotas.py"
@@ -39,7 +40,7 @@ MUTANTS = (
         f"{IDENTITY} -k revoked_or_has_expired",
     ),
     Mutant("streams outlive their certificate", PEERS, "if holder.watchers and (holder.until", "if False and (holder.until", f"{IDENTITY} -k revoked_or_has_expired"),
-    Mutant("a certificate may name several", PEERS, "if len(found) > 1:", "if False:", f"{IDENTITY} -k says_who_calls"),
+    Mutant("a certificate may name several", NAMED, "if len(found) > 1:", "if False:", f"{IDENTITY} -k says_who_calls"),
     Mutant("a token does more than the certificate", GATE, "            _allow(holder.identity, method, domain)\n", "", f"{IDENTITY} -k token_too"),
     Mutant("a certificate does more than the token", GATE, "        _allow(found.token, method, domain)\n", "", f"{IDENTITY} -k token_too"),
     Mutant("an agent takes any name", f"{BROKER}/rpc/agents.py", "and not identity.is_agent(name):", "and False:", f"{IDENTITY} -k says_who_calls"),

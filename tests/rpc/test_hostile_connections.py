@@ -26,7 +26,7 @@ from tests.support.scripted_agent import ScriptedAgent
 from tests.support.tokens import make_tokens
 
 LIMITS = {
-    "metadata-limit-bytes": 4096, "streams-limit": 5, "ping-interval-s": 1, "handshake-timeout-s": 1, "connection-idle-s": 2, "message-limit-bytes": 128 * 1024,
+    "metadata-limit-bytes": 4096, "streams-limit": 5, "ping-interval-s": 1, "handshake-timeout-s": 1, "connection-idle-s": 4, "message-limit-bytes": 128 * 1024,
     "payload-limit-bytes": 64 * 1024,
 }  # fmt: skip
 COUNT = "/headrace.v1.Jobs/CountJobs"
@@ -223,7 +223,7 @@ async def _idle(address: str) -> None:
         raw.call(stream)
         await raw.flush()
         await raw.until(lambda: raw.ended(stream))
-        await raw.until(lambda: raw.go_away is not None)
+        await raw.until(lambda: raw.go_away is not None, timeout_s=20)  # after once to twice the time
 
 
 async def _large_message(address: str) -> None:

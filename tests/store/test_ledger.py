@@ -181,6 +181,7 @@ async def test_a_unique_key_is_taken_from_a_holder_that_is_settled_and_from_no_o
     [second] = await submit("u", key="k")  # the key of a job that was refused is free
     assert await ledger.unique_holders([(bench.domain_id, "u")]) == {(bench.domain_id, "u"): second}
     assert await submit("w", key="k") == [] and await ledger.unique_holders([(bench.domain_id, "w")]) == {}
+    assert await bench.count("unique_key") == 1, "whoever brings a known idempotency key takes no other"
     assert await ledger.stored([first, second, second + 8]) == {first, second}
 
 

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import asyncpg
@@ -11,7 +11,7 @@ from headrace_client import Client
 
 from tests.support import submitter
 from tests.support.agreement import agree
-from tests.support.processes import until
+from tests.support.processes import start_agent, start_broker, until
 from tests.support.record import Reader
 from tests.support.verdict import Verdict, count, drained, judge
 
@@ -92,3 +92,17 @@ class Scene:
     def _alive(self) -> None:
         if self._load is not None and self._load.done():
             self._load.result()
+
+
+@asynccontextmanager
+async def at_work(directory: Path, database: str, *options: str) -> AsyncIterator[Scene]:
+    """Submitters with a broker and an agent of their own, as processes; all end with it."""
+    async with AsyncExitStack() as stack:
+        broker = await start_broker(directory, "--log-level", "warning", *options, database=database)
+        stack.push_async_callback(broker.kill)
+        agent = await start_agent(directory, broker.address, "--slots", "40", "--log-level", "error")
+        stack.push_async_callback(agent.kill)
+        scene = Scene(broker.address, directory)
+        stack.push_async_callback(scene.stop)
+        await scene.start()
+        yield scene

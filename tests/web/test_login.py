@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
+import asyncpg
 import httpx
 import pytest
 from headrace_broker.model.access import USER_ROLES, Role
@@ -301,6 +302,9 @@ async def test_what_a_proxy_says_counts_only_where_that_is_configured(browsers: 
     from pathlib import Path
 
     assert isinstance(directory, Path)
+    con = await asyncpg.connect(shared.database)
+    await con.execute("update headrace.peer set web = ''")  # or this broker, which stands by, would send on to the owner's pages
+    await con.close()
     broker = await start_broker(directory, "--login-link", "--behind-proxy", database=shared.database)
     stack.push_async_callback(broker.kill)
     async with httpx.AsyncClient(base_url=f"http://{broker.ready['http']}", headers=said) as client:

@@ -140,12 +140,17 @@ async def test_alerts_are_listed_and_channels_rules_and_silences_are_made_and_en
         assert "The test message to hook was not taken" in text and "a2tra2tr" not in text
         await browser.post("/alert-channel-put", kind="webhook", name="bad", url="ftp://x")
         assert "an address such as https://example.org/alerts" in await browser.get("/alerts")
-        await browser.post("/alert-rule-put", name="failing", kind="error_rate", threshold="5%", window="15m", minimum="50", channels="ops, hook", reason="month end")
+        failing = {"name": "failing", "kind": "error_rate", "threshold": "5%", "window": "15m", "minimum": "50", "channels": "ops, hook"}
+        timers = {"group_wait": "10s", "group_interval": "2m", "repeat_interval": "2h"}
+        await browser.post("/alert-rule-put", reason="month end", **failing, **timers)
         await browser.post("/alert-rule-put", name="odd", kind="oldest_waiting", threshold="soon")
+        assert "such as 90s, 10m" in await browser.get("/alerts")
+        await browser.post("/alert-rule-put", name="odd", kind="oldest_waiting", repeat_interval="0")
         text = await browser.get("/alerts")
-        assert "such as 90s, 10m" in text and "ops, hook" in text
+        assert "from 1 to 31,622,400 s" in text and "ops, hook" in text
         [rule] = await admin.list_alert_rules()
         assert (rule.threshold, rule.window_s, rule.minimum, list(rule.channels)) == (0.05, 900, 50, ["ops", "hook"])
+        assert (rule.group_wait_s, rule.group_interval_s, rule.repeat_interval_s) == (10, 120, 7200)
         await admin.set_type("permanent", alert_group_wait_s=0, alert_channels="ops")
         await client.wait((await client.submit("permanent")).job_id)
         await box.until(2)

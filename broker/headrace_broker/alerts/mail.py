@@ -7,8 +7,6 @@ from email.policy import SMTP
 from email.utils import format_datetime
 from typing import Any
 
-import aiosmtplib
-
 from headrace_broker.alerts.errors import Undelivered
 from headrace_broker.alerts.words import Message
 
@@ -17,6 +15,8 @@ TIMEOUT_S = 30.0
 
 async def send(settings: Mapping[str, Any], secret: str | None, message: Message, now: float) -> str:
     """Hands a message to the channel's server; returns which recipients it refused, if others had it. Raises Undelivered when nobody had."""
+    import aiosmtplib  # like httpx for webhooks: only brokers that send mail pay for it
+
     try:
         refused, _ = await aiosmtplib.send(
             compose(settings, message, now), hostname=settings["host"], port=settings["port"], username=settings["username"] or None, password=secret or None,

@@ -8,10 +8,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.headerregistry import Address
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
+from headrace_broker.model.addresses import is_loopback
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.fields import text
 
@@ -69,7 +69,7 @@ def _check_email(settings: Mapping[str, Any], has_secret: bool) -> None:
         raise InvalidField(f"{where}.host", f"the name or address of an SMTP server, found {settings['host'][:60]!r}")
     if not 1 <= settings["port"] <= 65_535:
         raise InvalidField(f"{where}.port", f"1 to 65535, found {settings['port']}")
-    if settings["tls"] == "none" and settings["username"] and not _is_loopback(settings["host"]):
+    if settings["tls"] == "none" and settings["username"] and not is_loopback(settings["host"]):
         raise InvalidField(f"{where}.tls", "a password is not sent to another machine in the clear: choose starttls or tls, or no username")
     text(f"{where}.username", settings["username"])
     if bool(settings["username"]) != has_secret:
@@ -121,12 +121,3 @@ def signature(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
     """The header `webhook-signature` (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md): HMAC-SHA256 of id.timestamp.body."""
     signed = f"{message_id}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

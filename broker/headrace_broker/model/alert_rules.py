@@ -149,6 +149,13 @@ def check(rule: Rule) -> None:
         raise InvalidField("rule.threshold", f"between 0 and {most:g} for {rule.kind}, found {rule.threshold:g}")
     if rule.kind is Source.ERROR_RATE and not 60 <= rule.window_s <= DAY_S:
         raise InvalidField("rule.window", f"one minute to one day, found {rule.window_s:g} s")
+    timing = rule.timing
+    for name, found, least, longest in (
+        ("window", rule.window_s, 0.0, DAY_S), ("lasting", rule.for_s, 0.0, DAY_S), ("group_wait", timing.group_wait_s, 0.0, DAY_S),
+        ("group_interval", timing.group_interval_s, 1.0, 7 * DAY_S), ("repeat_interval", timing.repeat_interval_s, 1.0, 366 * DAY_S),
+    ):  # fmt: skip
+        if not least <= found <= longest:
+            raise InvalidField(f"rule.{name}", f"a duration from {least:g} to {longest:,.0f} s, found {found:g} s")
 
 
 def span(seconds: float) -> str:

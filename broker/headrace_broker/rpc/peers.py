@@ -4,15 +4,10 @@ gRPC has checked by then that the certificate comes from a CA of `--tls-client-c
 """
 
 import asyncio
-import hashlib
-import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-from headrace_proto.wire import IDENTITY_SCHEME, IDENTITY_URI, ROLE_NUMBERS
+from headrace_proto.wire import IDENTITY_URI, ROLE_NUMBERS
 
 from headrace_broker.actions.certificates import Revocations
 from headrace_broker.actions.tokens import Credential
@@ -72,7 +67,9 @@ class Peers:
                 holder.end()
 
     def _remember(self, pem: bytes) -> Holder:
-        holder = self._holders[pem] = _read(pem)
+        from headrace_broker.rpc.identity import read  # imports cryptography, which only brokers whose clients show certificates need
+
+        holder = self._holders[pem] = read(pem)
         while len(self._holders) > REMEMBERED:
             oldest = next(iter(self._holders))
             if self._holders[oldest].watchers:
@@ -80,35 +77,6 @@ class Peers:
                 break
             del self._holders[oldest]
         return holder
-
-
-def _read(pem: bytes) -> Holder:
-    try:
-        certificate = x509.load_pem_x509_certificate(pem)
-    except ValueError as error:
-        return Holder("the certificate", "", b"", None, math.inf, f"the certificate of the connection cannot be read: {error}")
-    serial, fingerprint = f"{certificate.serial_number:x}", hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest()
-    left_s = (certificate.not_valid_after_utc - datetime.now(UTC)).total_seconds()
-    until = asyncio.get_running_loop().time() + left_s
-    called = f"the certificate with serial number {serial}"
-    try:
-        identity = _identity(certificate)
-    except (CertificateInvalid, ValueError) as error:
-        return Holder(called, serial, fingerprint, None, until, f"{called} says not well who its holder is: {error}")
-    return Holder(f"the certificate {identity.name!r}" if identity is not None else called, serial, fingerprint, identity, until)
-
-
-def _identity(certificate: x509.Certificate) -> Identity | None:
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return None
-    found = [uri for uri in names.get_values_for_type(x509.UniformResourceIdentifier) if uri.startswith(IDENTITY_SCHEME)]
-    if not found:
-        return None
-    if len(found) > 1:
-        raise CertificateInvalid(f"it names {len(found)} identities, and must name one")
-    return identity_of(found[0])
 
 
 def identity_of(uri: str) -> Identity:

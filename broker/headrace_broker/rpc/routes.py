@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Callable
 
 import grpc
-from cryptography import x509
 
 from headrace_broker.rpc.connections import SEND_LIMIT
 from headrace_broker.shards.ownership import Ownership
@@ -116,6 +115,8 @@ def _local(endpoint: str) -> bool:
 
 def _name(pem: str) -> str:
     """A name that the certificate is for: it is this very certificate that is trusted, whatever the address is that leads to it."""
+    from cryptography import x509  # only brokers with TLS need it
+
     names = x509.load_pem_x509_certificate(pem.encode()).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     hosts = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
     return str(hosts[0]).replace("*", "any", 1)

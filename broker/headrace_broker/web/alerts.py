@@ -78,7 +78,7 @@ async def put_rule(visit: Visit) -> Response:
     rule = Rule(
         0, visit.domain, visit.field("name"), kind, visit.field("type"), threshold, _span("window", visit.field("window"), default.window_s),
         _number("minimum", visit.field("minimum"), default.minimum), _span("lasting", visit.field("lasting"), default.for_s),
-        tuple(visit.field("channels").replace(",", " ").split()), Timing(),
+        tuple(visit.field("channels").replace(",", " ").split()), _timing(visit),
     )  # fmt: skip
     await _desk(visit).put_rule(rule, caller=visit.caller(), reason=visit.field("reason"))
     visit.session.tell("done", f"The rule {rule.name} is in force.")
@@ -111,6 +111,14 @@ async def end_silence(visit: Visit) -> Response:
 
 def _desk(visit: Visit) -> AlertDesk:
     return visit.services.alerts
+
+
+def _timing(visit: Visit) -> Timing:
+    default = Timing()
+    return Timing(
+        _span("group_wait", visit.field("group_wait"), default.group_wait_s), _span("group_interval", visit.field("group_interval"), default.group_interval_s),
+        _span("repeat_interval", visit.field("repeat_interval"), default.repeat_interval_s),
+    )  # fmt: skip
 
 
 def _number(name: str, text: str, default: int) -> int:

@@ -11,8 +11,8 @@ from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.output import Output, errors
 
-tokens_app = App(name="tokens", help="Tokens: who may do what.")
-audit_app = App(name="audit", help="The audit: who changed what.")
+tokens_app = App(name="tokens")
+audit_app = App(name="audit")
 Name = Annotated[str, Parameter(help="name of the token")]
 Role = Literal["viewer", "submitter", "agent", "operator", "admin"]
 AllDomains = Annotated[bool, Parameter(negative=(), help="tokens that are valid in all domains, instead of those of one")]

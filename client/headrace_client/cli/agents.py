@@ -10,7 +10,7 @@ from headrace_client.cli.output import Output, errors
 from headrace_client.errors import NotFound
 from headrace_client.models import AgentInfo
 
-app = App(name="agents", help="Agents: programs that run jobs.")
+app = App(name="agents")
 Name = Annotated[str, Parameter(help="name or incarnation of the agent")]
 
 

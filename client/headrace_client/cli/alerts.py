@@ -15,7 +15,7 @@ from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.output import Done, Output, errors
 from headrace_client.cli.updates import duration_s
 
-app = App(name="alerts", help="Alerts: failures that people should know of, and who is told.")
+app = App(name="alerts")
 channels_app = App(name="channels", help="Where notices go: e-mail and webhooks.")
 rules_app = App(name="rules", help="What is watched beside the failures of jobs.")
 silences_app = App(name="silences", help="What nobody is told of for a while.")

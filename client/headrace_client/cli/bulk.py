@@ -1,22 +1,20 @@
 """`headrace bulk`: one deed to all jobs that match a filter; `headrace operations`: look after those that were started."""
 
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
-from rich.prompt import Confirm
 
 from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.find import Find
-from headrace_client.cli.output import Output, errors
+from headrace_client.cli.output import Output, confirmed, errors
 from headrace_client.operations import Action, Operation, OperationState, Preview, SkippedJob
 
-app = App(name="bulk", help="Do one thing to all jobs that match a filter, as a durable operation.")
-operations_app = App(name="operations", help="Bulk operations: what was started, how far it came, and what it skipped.")
+app = App(name="bulk")
+operations_app = App(name="operations")
 COLUMNS = ["operation_id", "action", "state", "expected", "matched", "done", "skipped", "failed", "rate", "actor", "created_at", "finished_at", "reason"]
 SAMPLE = ["job_id", "type", "state", "instance_id", "created_at", "error"]
 TELL_S = 2.0
@@ -181,7 +179,7 @@ def _bulk(action: Action, find: Find | None, bulk: Bulk | None, common: Common |
                 _show(preview, action, output)
                 return 0
             errors.print(_told(preview, action))
-            if not sys.stdin.isatty() or not Confirm.ask(f"{action} them?", console=errors):
+            if not confirmed(f"{action} them?"):
                 errors.print(f"headrace: nothing was done; give --yes to {action} them without being asked, --preview to see some of them")
                 return 2
         operation = await client.start_operation(

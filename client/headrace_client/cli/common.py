@@ -7,20 +7,23 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import Parameter
-from rich.prompt import Confirm
 
-from headrace_client.admin import AdminClient
-from headrace_client.cli.output import Done, Format, Output, errors, fail
+from headrace_client.cli.output import Done, Format, Output, confirmed, errors, fail
 from headrace_client.client import Client
 from headrace_client.codecs import Codec
 from headrace_client.credentials import Token, TokenFile
 from headrace_client.errors import HeadraceError
 from headrace_client.models import JobResult
 
+if TYPE_CHECKING:
+    from headrace_client.admin import AdminClient
+
 T = TypeVar("T")
+Ids = Annotated[list[str], Parameter(allow_leading_hyphen=True, help="job ids; - reads them from standard input")]
+Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="do not ask")]
 Reason = Annotated[str, Parameter(help="why; kept in the audit")]
 
 
@@ -58,8 +61,10 @@ class Common:
             codecs=_codecs(self.codecs),
         )
 
-    def admin(self) -> AdminClient:
+    def admin(self) -> "AdminClient":
         """The administrator's client that these options describe."""
+        from headrace_client.admin import AdminClient
+
         return AdminClient(
             self.broker,
             domain=self.domain,
@@ -100,7 +105,7 @@ def run(common: Common, command: Callable[[Client, Output], Coroutine[Any, Any, 
     return _guarded(common, go)
 
 
-def run_admin(common: Common, command: Callable[[AdminClient, Output], Coroutine[Any, Any, int | None]]) -> int:
+def run_admin(common: Common, command: Callable[["AdminClient", Output], Coroutine[Any, Any, int | None]]) -> int:
     """Runs a command with an administrator's client; returns its exit code."""
 
     async def go() -> int | None:
@@ -139,7 +144,7 @@ async def change(ids: Sequence[int], verb: str, yes: bool, call: Callable[[list[
     """Changes jobs, asking first when there are several; returns the exit code: 0 when all were changed, 3 or 4 when some were not."""
     if len(ids) > 1:
         errors.print(f"{len(ids)} jobs to {verb}")
-        if not yes and (not sys.stdin.isatty() or not Confirm.ask(f"{verb} them?", console=errors)):
+        if not yes and not confirmed(f"{verb} them?"):
             errors.print(f"headrace: nothing was done; give --yes to {verb} several jobs without being asked")
             return 2
     results: list[JobResult] = []

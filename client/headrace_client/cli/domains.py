@@ -9,7 +9,7 @@ from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, run_admin
 from headrace_client.cli.output import Output, errors
 
-app = App(name="domains", help="Domains: their limits, and what is paused in them.")
+app = App(name="domains")
 Name = Annotated[str | None, Parameter(help="domain; that of --domain when it is left out")]
 
 

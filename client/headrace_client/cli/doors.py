@@ -6,7 +6,7 @@ from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, run_admin
 from headrace_client.cli.output import Output
 
-app = App(name="doors", help="Doors: transactions that complete jobs and are not committed yet.")
+app = App(name="doors")
 
 
 @app.command(name="list")

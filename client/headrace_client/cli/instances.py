@@ -9,7 +9,7 @@ from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, run_admin
 from headrace_client.cli.output import Output, errors
 
-app = App(name="instances", help="Priorities of business cases.")
+app = App(name="instances")
 POLL_S = 0.1
 
 

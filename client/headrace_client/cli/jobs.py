@@ -3,29 +3,28 @@
 import asyncio
 import json
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from headrace_client.admin import AdminClient
-from headrace_client.cli import graph
-from headrace_client.cli.common import Common, Reason, change, read_ids, run, run_admin
+from headrace_client.cli.common import Common, Ids, Reason, Yes, change, read_ids, run, run_admin
 from headrace_client.cli.find import Find
+from headrace_client.cli.graph import batch, graph
 from headrace_client.cli.output import Output, errors, plain
 from headrace_client.cli.submit import read_json
+from headrace_client.cli.updates import hold, payloads, release, runs, update
 from headrace_client.client import Client
 from headrace_client.errors import WaitTimeout
 from headrace_client.models import Job, JobResult, Order, State
 
-app = App(name="jobs", help="Find, read, watch and change jobs.")
-Ids = Annotated[list[str], Parameter(allow_leading_hyphen=True, help="job ids; - reads them from standard input")]
-Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="do not ask")]
+if TYPE_CHECKING:
+    from headrace_client.admin import AdminClient
+
+app = App(name="jobs")
 COLUMNS = ["job_id", "type", "state", "wait_reason", "instance_id", "run", "attempt", "score", "created_at", "settled_at", "agent", "error"]
-
-
-app.command(graph.graph)
-app.command(graph.batch)
+for elsewhere in (graph, batch, update, hold, release, runs, payloads):
+    app.command(elsewhere)
 
 
 @app.command(name="list")
@@ -227,12 +226,12 @@ def requeue(
     """Start a new run of settled jobs."""
     payload = read_json(data) if data is not None else None
 
-    async def again(client: AdminClient, ids: list[int]) -> list[JobResult]:
+    async def again(client: "AdminClient", ids: list[int]) -> list[JobResult]:
         return await client.requeue(
             ids, reason=reason, include_completed=include_completed, payload=payload, abort_first=abort_first, grace_s=grace, descendants=descendants
         )
 
-    async def command(client: AdminClient, output: Output) -> int:
+    async def command(client: "AdminClient", output: Output) -> int:
         return await change(read_ids(job), "requeue", yes, lambda ids: again(client, ids), output)
 
     return run_admin(common or Common(), command)
@@ -250,7 +249,7 @@ def abort(
 ) -> int:
     """End waiting jobs, and have processing ones stopped."""
 
-    async def command(client: AdminClient, output: Output) -> int:
+    async def command(client: "AdminClient", output: Output) -> int:
         return await change(read_ids(job), "abort", yes, lambda ids: client.abort(ids, reason=reason, grace_s=grace, force=force), output)
 
     return run_admin(common or Common(), command)
@@ -260,7 +259,7 @@ def abort(
 def purge(job: Ids, *, reason: Reason = "", yes: Yes = False, common: Common | None = None) -> int:
     """Delete settled jobs now."""
 
-    async def command(client: AdminClient, output: Output) -> int:
+    async def command(client: "AdminClient", output: Output) -> int:
         return await change(read_ids(job), "purge", yes, lambda ids: client.purge(ids, reason=reason), output)
 
     return run_admin(common or Common(), command)

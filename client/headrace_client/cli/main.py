@@ -6,8 +6,6 @@ import sys
 from cyclopts import App
 
 from headrace_client import __version__
-from headrace_client.cli import access, agents, alerts, bulk, domains, doors, instances, jobs, outbox, schedules, stats, testing, tls, types, updates, users
-from headrace_client.cli.bench import bench
 from headrace_client.cli.output import Done, errors
 from headrace_client.cli.submit import submit
 
@@ -16,27 +14,30 @@ app = App(
     help="Submit jobs and look after them. The broker is named by --broker or HEADRACE_BROKER. "
     "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 refused, 5 no broker reached.",
 )  # fmt: skip
+COMMANDS = {
+    "jobs": ("jobs:app", "Find, read, watch and change jobs."),
+    "bulk": ("bulk:app", "Do one thing to all jobs that match a filter, as a durable operation."),
+    "operations": ("bulk:operations_app", "Bulk operations: what was started, how far it came, and what it skipped."),
+    "types": ("types:app", "Job types and their settings."),
+    "instances": ("instances:app", "Priorities of business cases."),
+    "agents": ("agents:app", "Agents: programs that run jobs."),
+    "domains": ("domains:app", "Domains: their limits, and what is paused in them."),
+    "alerts": ("alerts:app", "Alerts: failures that people should know of, and who is told."),
+    "schedules": ("schedules:app", "Schedules: jobs that are submitted at times."),
+    "stats": ("stats:app", "The whole at a glance; trend and capacity."),
+    "outbox": ("outbox:app", "Outbox: jobs of services whose data is in another Postgres database."),
+    "doors": ("doors:app", "Doors: transactions that complete jobs and are not committed yet."),
+    "tokens": ("access:tokens_app", "Tokens: who may do what."),
+    "audit": ("access:audit_app", "The audit: who changed what."),
+    "tls": ("tls:app", "Certificates from a private authority of your own: for brokers, agents and clients."),
+    "users": ("users:app", "Users: people who log in to the manager."),
+    "bench": ("bench:bench", "Put load on a broker, measure latencies and check that nothing is lost or doubled."),
+    "testing": ("testing:app", "For tests: a broker that runs with --testing."),
+}
+"""Where each command is, and what it is for. Only the module of the one that was called is imported: scripts start many commands, and each is to start quickly."""
 app.command(submit)
-app.command(jobs.app)
-for command in (updates.update, updates.hold, updates.release, updates.runs, updates.payloads):
-    jobs.app.command(command)
-app.command(bulk.app)
-app.command(bulk.operations_app)
-app.command(types.app)
-app.command(instances.app)
-app.command(agents.app)
-app.command(domains.app)
-app.command(alerts.app)
-app.command(schedules.app)
-app.command(stats.app)
-app.command(outbox.app)
-app.command(doors.app)
-app.command(access.tokens_app)
-app.command(access.audit_app)
-app.command(tls.app)
-app.command(users.app)
-app.command(bench)
-app.command(testing.app)
+for name, (place, purpose) in COMMANDS.items():
+    app.command(f"headrace_client.cli.{place}", name=name, help=purpose)
 app.register_install_completion_command()
 
 

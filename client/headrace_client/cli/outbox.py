@@ -13,7 +13,7 @@ from headrace_client.cli.output import Output, errors
 from headrace_client.client import Client
 from headrace_client.outbox import TABLE, Relay
 
-app = App(name="outbox", help="Outbox: jobs of services whose data is in another Postgres database.")
+app = App(name="outbox")
 
 
 @app.command

@@ -5,14 +5,9 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum
-from typing import Any, Literal
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-from rich.tree import Tree
+from typing import TYPE_CHECKING, Any, Literal
 
 from headrace_client.errors import (
     BrokerFault,
@@ -31,16 +26,34 @@ from headrace_client.errors import (
     UniqueKeyTaken,
     WaitTimeout,
 )
-from headrace_client.models import JobError
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
 
 Format = Literal["table", "json", "jsonl"]
-STATE_STYLE = {"waiting": "cyan", "processing": "blue", "completed": "green", "error": "red bold", "aborted": "yellow"}
-LONG = frozenset({"error", "message", "reason", "types", "labels", "instance_id", "value", "type"})
-"""Columns whose text may be broken over lines."""
 ID_FIELDS = frozenset({"job_id", "last_job_id", "alert_id", "audit_id", "parent_id", "child_id", "batch_id", "operation_id", "frozen_id"})
 ID_LISTS = frozenset({"depends_on", "failed_ids"})
 
-errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+class Errors:
+    """Standard error: what is said to a person beside the results."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether somebody looks."""
+        return sys.stderr.isatty()
+
+    def print(self, text: str, *, style: str = "") -> None:
+        """One line, or several."""
+        if not self.is_terminal:
+            print(text, file=sys.stderr)
+            return
+        from headrace_client.cli import tables
+
+        tables.say(text, style)
+
+
+errors = Errors()
 
 
 class Done(Exception):  # ends a command with an exit code
@@ -56,7 +69,6 @@ class Output:
 
     def __init__(self, form: Format) -> None:
         self.form = form
-        self._console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
     def rows(self, rows: Iterable[Any], columns: Sequence[str], *, titles: dict[str, str] | None = None, empty: str = "nothing found") -> None:
         """Several results: a table of these columns, a JSON array of whole objects, or one object a line."""
@@ -71,73 +83,41 @@ class Output:
         if not found:
             errors.print(empty)
             return
-        table = Table(box=None, header_style="bold", pad_edge=False, show_edge=False)
-        for column in columns:
-            numeric = all(isinstance(_value(row, column), (int, float)) and not isinstance(_value(row, column), bool) for row in found) and column not in ID_FIELDS
-            title = (titles or {}).get(column, column.removesuffix("_at").replace("_", " "))
-            table.add_column(title, justify="right" if numeric else "left", no_wrap=column not in LONG, overflow="fold")
-        for row in found:
-            table.add_row(*(cell(column, _value(row, column)) for column in columns))
-        self._console.print(table)
+        from headrace_client.cli import tables
+
+        tables.show(tables.table([{column: _value(row, column) for column in columns} for row in found], titles or {}))
 
     def one(self, row: Any, *, hide: Sequence[str] = ()) -> None:
         """One result: a line for each field that says something, or a JSON object."""
         if self.form != "table":
             print(json.dumps(plain(row), ensure_ascii=False, indent=2 if self.form == "json" else None))
             return
-        table = Table(box=None, show_header=False, pad_edge=False, show_edge=False)
-        table.add_column(style="dim", no_wrap=True)
-        table.add_column(overflow="fold")
-        for name, value in _items(row):
-            if value not in (None, "", b"", {}, []) and name not in hide:
-                table.add_row(name.replace("_", " "), cell(name, value, exact=True))
-        self._console.print(table)
+        from headrace_client.cli import tables
 
-    def tree(self, tree: Tree) -> None:
+        tables.show(tables.fields((name, value) for name, value in _items(row) if value not in (None, "", b"", {}, []) and name not in hide))
+
+    def tree(self, tree: "Tree") -> None:
         """A tree for people; nothing in the other forms."""
-        if self.form == "table":
-            self._console.print(tree)
+        self._show(tree)
 
     def text(self, text: str) -> None:
         """A line for people; nothing in the other forms."""
+        self._show(text)
+
+    def _show(self, item: "Tree | str") -> None:
         if self.form == "table":
-            self._console.print(text)
+            from headrace_client.cli import tables
+
+            tables.show(item)
 
 
-def cell(name: str, value: Any, *, exact: bool = False) -> Text:
-    """A value as people read it."""
-    if value is None:
-        return Text("")
-    if isinstance(value, datetime):
-        return Text(f"{value.isoformat(timespec='milliseconds').replace('+00:00', 'Z')} ({relative(value)})" if exact else relative(value))
-    if isinstance(value, Enum) or name in ("state", "ending"):
-        return Text(str(value), style=STATE_STYLE.get(str(value), ""))
-    if isinstance(value, bytes):
-        try:
-            return Text(value.decode())
-        except UnicodeDecodeError:
-            return Text(f"{len(value)} bytes, not text")
-    if isinstance(value, JobError):
-        return Text(f"{value.code}: {value.message}".splitlines()[0][:200] if not exact else f"{value.code}: {value.message}\n{value.traceback}".strip())
-    if name == "progress":
-        return Text(f"{value[0]:.0f} % {value[1]}".strip())
-    if is_dataclass(value) or isinstance(value, (dict, list)):
-        return Text(_short(value))
-    if isinstance(value, bool):
-        return Text("yes" if value else "no")
-    if isinstance(value, float):
-        return Text(f"{value:g}")
-    return Text(str(value))
+def confirmed(question: str) -> bool:
+    """Whether a person at the terminal says yes; False where nobody can be asked."""
+    if not sys.stdin.isatty():
+        return False
+    from headrace_client.cli import tables
 
-
-def relative(at: datetime) -> str:
-    """Such as "3 min ago" or "in 2 h"."""
-    seconds = (datetime.now(UTC) - at).total_seconds()
-    size, words = abs(seconds), "in {}" if seconds < 0 else "{} ago"
-    for limit, unit, name in ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h"), (float("inf"), 86_400, "d")):
-        if size < limit:
-            return words.format(f"{size / unit:.0f} {name}")
-    return ""
+    return tables.ask(question)
 
 
 def plain(value: Any) -> Any:
@@ -164,10 +144,20 @@ def _id(name: str, value: Any) -> Any:
     return [str(item) for item in value] if name in ID_LISTS else plain(value)
 
 
+def short(value: Any) -> str:
+    """A value on one line."""
+    value = plain(value)
+    if isinstance(value, dict):
+        return " ".join(f"{key}={short(item) if isinstance(item, (dict, list)) else item}" for key, item in value.items())
+    if isinstance(value, list):
+        return " ".join(short(item) if isinstance(item, (dict, list)) else str(item) for item in value)
+    return str(value)
+
+
 def fail(error: HeadraceError, form: Format) -> int:
     """Says what went wrong on stderr; returns the exit code."""
     if form == "table":
-        errors.print(Text(f"headrace: {error.message}", style="red"))
+        errors.print(f"headrace: {error.message}", style="red")
     else:
         print(json.dumps({"code": exit_name(error), "reason": error.reason, "message": error.message, "details": plain(error.details)}), file=sys.stderr)
     return exit_code(error)
@@ -205,15 +195,6 @@ def _items(row: Any) -> list[tuple[str, Any]]:
 
 def _value(row: Any, column: str) -> Any:
     return row.get(column) if isinstance(row, dict) else getattr(row, column)
-
-
-def _short(value: Any) -> str:
-    value = plain(value)
-    if isinstance(value, dict):
-        return " ".join(f"{key}={_short(item) if isinstance(item, (dict, list)) else item}" for key, item in value.items())
-    if isinstance(value, list):
-        return " ".join(_short(item) if isinstance(item, (dict, list)) else str(item) for item in value)
-    return str(value)
 
 
 def _bytes(value: bytes) -> Any:

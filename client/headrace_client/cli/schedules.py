@@ -15,7 +15,7 @@ from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.output import Done, Output, errors
 from headrace_client.schedules import Schedule, ScheduleSpec
 
-app = App(name="schedules", help="Schedules: jobs that are submitted at times.")
+app = App(name="schedules")
 Name = Annotated[str, Parameter(help="name of the schedule")]
 TIMES = ("at", "anchor", "start_at", "end_at")
 FIELDS = tuple(item.name for item in fields(ScheduleSpec) if item.name != "payload")

@@ -12,7 +12,7 @@ from headrace_client.cli.common import Common, read_time, run_admin
 from headrace_client.cli.output import Output
 from headrace_client.trends import TrendPoint, TrendSeries
 
-app = App(name="stats", help="The whole at a glance; trend and capacity.")
+app = App(name="stats")
 Types = Annotated[list[str] | None, Parameter(name=["--type", "-t"], help="only this type; may be repeated")]
 Csv = Annotated[bool, Parameter(name="--csv", negative="", help="comma-separated values with a header, seconds as numbers")]
 

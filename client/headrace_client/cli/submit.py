@@ -3,14 +3,13 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from headrace_client.cli.common import Common, read_ids, run
 from headrace_client.cli.json_text import check_json, members
@@ -142,10 +141,7 @@ async def _many(client: Client, output: Output, source: str, wait_for_room: bool
         except OSError as error:
             errors.print(f"headrace: cannot read {source}: {error.strerror}")
             raise Done(2) from error
-        bar = stack.enter_context(
-            Progress(TextColumn("submitting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=errors, disable=not errors.is_terminal, transient=True)
-        )
-        task = bar.add_task("submit", total=None)
+        show = stack.enter_context(_bar())
         async for result in client.submit_stream(specs(lines), wait_for_room=wait_for_room):
             number = numbers[position]
             position += 1
@@ -157,9 +153,24 @@ async def _many(client: Client, output: Output, source: str, wait_for_room: bool
             else:
                 stored += 1
                 _print_result(output, result)
-            bar.update(task, completed=position)
+            show(position)
     errors.print(f"{stored} jobs submitted, {bad} lines refused")
     return 4 if bad else 0
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int], object]]:
+    """Shows a person how many were submitted."""
+    if not errors.is_terminal:
+        yield lambda _done: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from headrace_client.cli import tables
+
+    with Progress(TextColumn("submitting"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=tables.stderr, transient=True) as bar:
+        task = bar.add_task("submit", total=None)
+        yield lambda done: bar.update(task, completed=done)
 
 
 def _print_result(output: Output, result: Submitted) -> None:

@@ -8,7 +8,7 @@ from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, run_admin
 from headrace_client.cli.output import Done, Output, errors
 
-app = App(name="testing", help="For tests: a broker that runs with --testing.")
+app = App(name="testing")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 

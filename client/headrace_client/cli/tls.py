@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from headrace_client.cli.authority import Authority
 
 T = TypeVar("T")
-app = App(name="tls", help="Certificates from a private authority of your own: for brokers, agents and clients.")
+app = App(name="tls")
 Dir = Annotated[Path, Parameter(name=["--dir", "-d"], help="directory of the authority")]
 Host = Annotated[tuple[str, ...], Parameter(name="--host", help="name or address under which clients reach the broker; may be repeated (default: those of this machine)")]
 Days = Annotated[int, Parameter(validator=Number(gte=1, lte=3650), help="days that certificates are valid; browsers take at most 398")]

@@ -1,22 +1,20 @@
 """`headrace types`: job types and their settings."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
-from rich.prompt import Confirm
 
 from headrace_client.admin import SETTINGS, AdminClient
 from headrace_client.cli.common import Common, Reason, run_admin
-from headrace_client.cli.output import Output, errors
+from headrace_client.cli.output import Output, confirmed, errors
 from headrace_client.cli.updates import duration_s
 from headrace_client.limits import RateLimit
 from headrace_client.models import JobType
 
 MAX_SHOWN = 200  # characters of a schema in a table
-app = App(name="types", help="Job types and their settings.")
+app = App(name="types")
 UNLIMITED = ("concurrency", "concurrency_per_key", "rate_limit", "depth_limit", "fairness_weights")
 Name = Annotated[str, Parameter(help="job type")]
 
@@ -164,7 +162,7 @@ def apply_retention(
     async def command(client: AdminClient, output: Output) -> int:
         preview = await client.preview_retention(name)
         errors.print(f"{sum(item.jobs for item in preview.states)} settled jobs to look at")
-        if not yes and (not sys.stdin.isatty() or not Confirm.ask("move their delete dates?", console=errors)):
+        if not yes and not confirmed("move their delete dates?"):
             errors.print("headrace: nothing was done; give --yes to move them without being asked")
             return 2
         looked_at = changed = 0

@@ -2,17 +2,18 @@
 
 import sys
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from headrace_client.admin import AdminClient
-from headrace_client.cli.common import Common, Reason, change, read_ids, run, run_admin
-from headrace_client.cli.jobs import Ids, Yes
+from headrace_client.cli.common import Common, Ids, Reason, Yes, change, read_ids, run, run_admin
 from headrace_client.cli.output import Output, errors
 from headrace_client.cli.submit import read_json, read_labels
 from headrace_client.client import Client
 from headrace_client.models import JobResult
+
+if TYPE_CHECKING:
+    from headrace_client.admin import AdminClient
 
 RUN_COLUMNS = [
     "run",
@@ -59,7 +60,7 @@ def update(
         errors.print("headrace: nothing is to be changed: give --priority, --data, --delete-after, --delete-at, --label or --remove-label")
         return 2
 
-    async def command(client: AdminClient, output: Output) -> int:
+    async def command(client: "AdminClient", output: Output) -> int:
         async def call(ids: list[int]) -> list[JobResult]:
             return await client.update(
                 ids, reason=reason, priority=priority, payload=payload, delete_after_s=keep_s, delete_at=until, delete_by_type=by_type, set_labels=labels,
@@ -74,7 +75,7 @@ def update(
 def hold(job: Ids, *, reason: Reason = "", yes: Yes = False, common: Common | None = None) -> int:
     """Keep jobs from deletion until they are released."""
 
-    async def command(client: AdminClient, output: Output) -> int:
+    async def command(client: "AdminClient", output: Output) -> int:
         return await change(read_ids(job), "hold", yes, lambda ids: client.hold(ids, reason=reason), output)
 
     return run_admin(common or Common(), command)
@@ -83,7 +84,7 @@ def hold(job: Ids, *, reason: Reason = "", yes: Yes = False, common: Common | No
 def release(job: Ids, *, reason: Reason = "", yes: Yes = False, common: Common | None = None) -> int:
     """End the hold of jobs: they are deleted when they would have been without it."""
 
-    async def command(client: AdminClient, output: Output) -> int:
+    async def command(client: "AdminClient", output: Output) -> int:
         return await change(read_ids(job), "release", yes, lambda ids: client.release(ids, reason=reason), output)
 
     return run_admin(common or Common(), command)

@@ -12,7 +12,7 @@ from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.output import Done, Output, errors
 from headrace_client.users import Invitation, User
 
-app = App(name="users", help="Users: people who log in to the manager.")
+app = App(name="users")
 Name = Annotated[str, Parameter(help="name of the user")]
 Role = Literal["viewer", "operator", "admin"]
 AllDomains = Annotated[bool, Parameter(negative=(), help="a user of all domains, instead of one of one")]

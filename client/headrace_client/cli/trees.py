@@ -1,0 +1,46 @@
+"""The graph of jobs as trees, for people."""
+
+from rich.text import Text
+from rich.tree import Tree
+
+from headrace_client.cli.tables import STATE_STYLE
+from headrace_client.graph import JobGraph
+from headrace_client.models import Job
+
+HOW = {"depends": "then", "submitted": "child", "member": "callback"}
+"""What a line says of the job above it."""
+
+
+def trees(found: JobGraph) -> list[Tree]:
+    """One tree for each job that has nothing above it. A job that is below several is shown with all that is below it the first time, and named at the others."""
+    jobs = {job.job_id: job for job in found.jobs}
+    below: dict[int, list[tuple[int, str]]] = {}
+    for edge in found.edges:
+        if edge.parent_id in jobs and edge.child_id in jobs:
+            below.setdefault(edge.parent_id, []).append((edge.child_id, HOW[edge.kind]))
+    inner = {child for children in below.values() for child, _ in children}
+    shown: set[int] = set()
+
+    def grow(job_id: int, how: str, tree: Tree | None) -> Tree:
+        label = _label(jobs[job_id], how, again=job_id in shown and bool(below.get(job_id)))
+        branch = Tree(label) if tree is None else tree.add(label)
+        if job_id not in shown:
+            shown.add(job_id)
+            for child, word in below.get(job_id, []):
+                grow(child, word, branch)
+        return branch
+
+    return [grow(job_id, "", None) for job_id in sorted(jobs) if job_id not in inner]
+
+
+def _label(job: Job, how: str, *, again: bool) -> Text:
+    text = Text(f"{how} " if how else "", style="dim")
+    text.append(f"{job.job_id} {job.type} ", style="default")
+    text.append(str(job.state), style=STATE_STYLE.get(str(job.state), ""))
+    if job.wait_reason:
+        text.append(f" ({job.wait_reason})", style="dim")
+    if job.error is not None:
+        text.append(f" {job.error.code}: {job.error.message}".splitlines()[0][:80], style="dim")
+    if again:
+        text.append(" ... as above", style="dim")
+    return text
