@@ -25,6 +25,7 @@ import structlog
 
 from headrace_broker import __version__
 from headrace_broker.actions.certificates import Revocations
+from headrace_broker.actions.grants import GrantTable
 from headrace_broker.actions.passwords import Passwords
 from headrace_broker.actions.search import Search
 from headrace_broker.actions.tokens import TokenTable
@@ -51,6 +52,7 @@ from headrace_broker.rpc.access import LEAST
 from headrace_broker.rpc.attest import KEY_BYTES
 from headrace_broker.rpc.connections import ConnectionLimits
 from headrace_broker.rpc.doors import DoorReader
+from headrace_broker.rpc.peers import identity_of
 from headrace_broker.rpc.quotas import QuotaLimits
 from headrace_broker.rpc.server import RpcServer
 from headrace_broker.shards import reception
@@ -63,6 +65,7 @@ from headrace_broker.store.alerts import AlertStore
 from headrace_broker.store.audit import AuditStore
 from headrace_broker.store.certificates import CertificateStore
 from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
+from headrace_broker.store.grants import GrantStore
 from headrace_broker.store.graph import GraphReads
 from headrace_broker.store.log_index import LogIndexes
 from headrace_broker.store.logs import LogWriter
@@ -153,9 +156,10 @@ class _App:
         version, off = await durability(pool)
         if off and not options.testing:
             log.error("the database can lose acknowledged jobs in a crash: these settings are off", settings=off)
-        settings, tokens, auth = SettingsStore(pool), TokenTable(TokenStore(pool)), options.auth == "required"
-        passwords = Passwords()
-        users = Users(UserStore(pool), passwords)
+        settings, auth, token_store, user_store = SettingsStore(pool), options.auth == "required", TokenStore(pool), UserStore(pool)
+        grants = GrantTable(GrantStore(pool), token_store, user_store, identity_of)
+        tokens, passwords = TokenTable(token_store, grants.check_token), Passwords()
+        users = Users(user_store, passwords, grants.check_user)
         statistics, reads, finder, audit = Statistics(pool), Reads(pool), Finder(searching), AuditStore(pool)
         types, revocations = TypeTable(settings), Revocations(CertificateStore(pool))
         limits = OwnerLimits(
@@ -178,7 +182,7 @@ class _App:
                 ownership=ownership, reads=reads, finder=finder, graph=GraphReads(pool), settings=settings, statistics=statistics,
                 logs=LogWriter(pool, types.log_limits, self._metrics), audit=audit, metrics=self._metrics,
                 payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks, tokens=tokens, users=users, auth=auth,
-                revocations=revocations, certificates=options.tls_client_ca is not None,
+                grants=grants, revocations=revocations, certificates=options.tls_client_ca is not None,
                 connections=ConnectionLimits(**{name: getattr(options, name) for name in ConnectionLimits.__slots__}),
                 quotas=QuotaLimits(**{name: getattr(options, f"quota_{name}") for name in QuotaLimits.__slots__}),
                 alerts=desk, tls=_keys(self._tls) if self._tls is not None else None, key=key, named=address,
@@ -196,7 +200,18 @@ class _App:
                 monotonic = asyncio.get_running_loop().time
                 sessions = Sessions(monotonic)
                 services = Services(
-                    ownership, reads, statistics, audit, finder, GraphReads(pool), users, tokens, options.payload_limit_bytes, desk, secret_names(options.redact)
+                    ownership,
+                    reads,
+                    statistics,
+                    audit,
+                    finder,
+                    GraphReads(pool),
+                    users,
+                    tokens,
+                    options.payload_limit_bytes,
+                    desk,
+                    grants,
+                    secret_names(options.redact),
                 )
                 manager = Manager(services, sessions, __version__, LEAST, monotonic)
                 side.append(tasks.create_task(watch(sessions, users, tokens, refresh_tokens=not auth)))
@@ -229,6 +244,7 @@ class _App:
                 side += [tasks.create_task(self._tls.keep_fresh()), tasks.create_task(self._show_certificate(ownership, self._tls))]
             if options.tls_client_ca is not None:
                 side.append(tasks.create_task(revocations.keep_fresh()))
+            side.append(tasks.create_task(grants.keep_fresh()))
             if auth:
                 await self._first_token(pool)
                 side.append(tasks.create_task(tokens.keep_fresh()))

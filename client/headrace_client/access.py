@@ -60,7 +60,8 @@ class AccessCalls(Base):
     """Mixed into `AdminClient`."""
 
     async def create_token(self, name: str, role: str, *, expires_in_s: float | None = None, all_domains: bool = False, reason: str = "") -> NewToken:
-        """A new token, of this client's domain or of all, with its secret, which is never shown again. Roles: viewer, submitter, agent, operator, admin.
+        """A new token, of this client's domain or of all, with its secret, which is never shown again. Roles: viewer, submitter, agent, operator, admin, guest
+        (nothing but what it is granted).
 
         Raises:
             Conflict: a token of that name is valid. ResultUnknown: it may have been made, and its secret is lost: rotate or revoke it.

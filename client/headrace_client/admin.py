@@ -8,15 +8,17 @@ from typing import Any
 from headrace_proto.v1 import admin_pb2, doors_pb2, instances_pb2, lifecycle_pb2, limits_pb2, stats_pb2, testing_pb2, types_pb2
 from headrace_proto.wire import DEPENDENCY_POLICY_NUMBERS, STATE_NUMBERS, to_datetime, to_duration
 
-from headrace_client import limits, models, trends
+from headrace_client import instances, limits, models, trends
 from headrace_client.access import AccessCalls
 from headrace_client.alerts import AlertCalls
 from headrace_client.certificates import CertificateCalls
 from headrace_client.encode import build, duration, timestamp
 from headrace_client.errors import InvalidRequest
+from headrace_client.grants import GrantCalls
+from headrace_client.instances import InstancePriority, Rescore
 from headrace_client.lifecycle import RetentionPreview, retention_preview
 from headrace_client.limits import Domain, Pause
-from headrace_client.models import AgentInfo, Alert, Door, InstancePriority, JobType, Overview, Rescore
+from headrace_client.models import AgentInfo, Alert, Door, JobType, Overview
 from headrace_client.operations import OperationCalls
 from headrace_client.schedules import ScheduleCalls
 from headrace_client.trends import Trend, TypeCapacity
@@ -34,7 +36,7 @@ SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state", "on_
 rate_limit a RateLimit, fairness_weights a dict by key, payload_schema a dict or JSON text, alert_channels names with commas between them."""
 
 
-class AdminClient(AccessCalls, CertificateCalls, ScheduleCalls, OperationCalls, UserCalls, AlertCalls):
+class AdminClient(AccessCalls, CertificateCalls, ScheduleCalls, OperationCalls, UserCalls, AlertCalls, GrantCalls):
     """Calls over several jobs give a result for each. Errors are those of `headrace_client.errors`; a repeated call does no harm."""
 
     async def list_types(self) -> list[JobType]:
@@ -165,18 +167,18 @@ class AdminClient(AccessCalls, CertificateCalls, ScheduleCalls, OperationCalls, 
     async def set_instance_priority(self, instance_id: str, priority: int, *, reason: str = "") -> Rescore:
         """Sets what an instance adds to the score of its jobs; 0: nothing. How far its waiting jobs have followed; ask on with `list_rescores`."""
         request = build(instances_pb2.SetInstancePriorityRequest, instance_id=instance_id, priority=priority, reason=reason)
-        return models.rescore((await self._call(lambda stubs: stubs.instances.SetInstancePriority, request)).rescore)
+        return instances.rescore((await self._call(lambda stubs: stubs.instances.SetInstancePriority, request)).rescore)
 
     async def list_instance_priorities(self, *, page_size: int = 50, page_token: str = "") -> tuple[list[InstancePriority], str]:
         """(instances that have a priority, by name; token of the next page or empty)."""
         request = build(instances_pb2.ListInstancePrioritiesRequest, page_size=page_size, page_token=page_token)
         answer = await self._call(lambda stubs: stubs.instances.ListInstancePriorities, request)
-        return [models.instance_priority(item) for item in answer.instances], answer.next_page_token
+        return [instances.instance_priority(item) for item in answer.instances], answer.next_page_token
 
     async def list_rescores(self, *, number: int = 0, page_size: int = 50) -> list[Rescore]:
         """The newest changes of priorities of types and instances, and how many of the jobs that waited have followed; or one of them."""
         request = build(instances_pb2.ListRescoresRequest, number=number, page_size=page_size)
-        return [models.rescore(item) for item in (await self._call(lambda stubs: stubs.instances.ListRescores, request)).rescores]
+        return [instances.rescore(item) for item in (await self._call(lambda stubs: stubs.instances.ListRescores, request)).rescores]
 
     async def _retry_now(self, name: str, settings: dict[str, Any]) -> dict[str, Any]:
         """The retry rule in force, when some but not all of it is to change: the wire takes the rule as a whole."""

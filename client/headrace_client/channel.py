@@ -16,6 +16,7 @@ from headrace_proto.v1 import (
     alerts_pb2_grpc,
     certificates_pb2_grpc,
     doors_pb2_grpc,
+    grants_pb2_grpc,
     graph_pb2_grpc,
     instances_pb2_grpc,
     jobs_pb2_grpc,
@@ -102,6 +103,7 @@ class Stubs:
         self.schedules: Any = schedules_pb2_grpc.SchedulesStub(channel)  # type: ignore[no-untyped-call]
         self.alerts: Any = alerts_pb2_grpc.AlertsStub(channel)  # type: ignore[no-untyped-call]
         self.stats: Any = stats_pb2_grpc.StatsStub(channel)  # type: ignore[no-untyped-call]
+        self.grants: Any = grants_pb2_grpc.GrantsStub(channel)  # type: ignore[no-untyped-call]
         self.users: Any = users_pb2_grpc.UsersStub(channel)  # type: ignore[no-untyped-call]
         self.testing: Any = testing_pb2_grpc.TestingStub(channel)  # type: ignore[no-untyped-call]
 

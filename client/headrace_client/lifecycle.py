@@ -16,7 +16,7 @@ from headrace_client.models import Job, JobError, State
 class Run:
     """One run of a job. `ending`: the event that it ended or stands with; `payload_version`: that of its newest payload, 0 is that of the submission.
 
-    `payload` and `result` only when they were asked for.
+    `payload` and `result` only when they were asked for; `data_withheld`: they are not for this caller to see.
     """
 
     run: int
@@ -36,6 +36,7 @@ class Run:
     payload: bytes
     result_bytes: int
     result: bytes
+    data_withheld: bool = False
 
     def json_result(self) -> Any:
         """The result decoded as JSON; None when there is none."""
@@ -94,7 +95,7 @@ def run_of(message: lifecycle_pb2.Run) -> Run:
         message.run, to_datetime(message.began_at), message.actor, message.reason, models._state(message.state), message.ending, models._time(message, "ended_at"),
         message.attempts,
         message.losses, models._time(message, "started_at"), message.agent, models.error(message), message.payload_version, message.payload_bytes, message.payload,
-        message.result_bytes, message.result,
+        message.result_bytes, message.result, message.data_withheld,
     )  # fmt: skip
 
 

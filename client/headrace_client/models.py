@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from headrace_proto.encoding import ENCODED_ERROR, MAGIC
-from headrace_proto.v1 import admin_pb2, doors_pb2, instances_pb2, jobs_pb2, stats_pb2, types_pb2
+from headrace_proto.v1 import admin_pb2, doors_pb2, jobs_pb2, stats_pb2, types_pb2
 from headrace_proto.wire import LEVEL_NAMES, STATE_NAMES, WAIT_REASONS, to_datetime, to_seconds
 
 from headrace_client import job_settings, limits
@@ -126,6 +126,7 @@ class Job:
     limit_key: str = ""
     fairness_key: str = ""
     required_labels: dict[str, str] = field(default_factory=dict)
+    data_withheld: bool = False
 
     def json_result(self) -> Any:
         """The result decoded as JSON; None when there is none. Raises CodecMissing when it went through codecs that this client was not given."""
@@ -415,32 +416,6 @@ class Overview:
     postgres_version: str
 
 
-@dataclass(frozen=True, slots=True)
-class InstancePriority:
-    """An instance that has a priority."""
-
-    instance_id: str
-    priority: int
-    changed_at: datetime
-    actor: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rescore:
-    """How far waiting jobs have followed a changed priority. `kind`: type or instance; `state`: waiting, reading, moving or done; `total` is known once it is moving."""
-
-    number: int
-    kind: str
-    name: str
-    priority: int
-    state: str
-    done: int
-    total: int
-    started_at: datetime
-    ended_at: datetime | None
-
-
 # From messages ---------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -457,6 +432,7 @@ def job(message: types_pb2.Job) -> Job:
         message.payload_bytes, message.content_type, message.payload, message.result,
         message.unique_key, tuple(message.depends_on), message.parent_id, message.batch_id, message.hold, _seconds(message, "delete_after"), message.payload_version,
         message.encoding, message.result_encoding, message.limit_key, message.fairness_key, dict(message.required_labels),
+        message.data_withheld,
     )  # fmt: skip
 
 
@@ -573,19 +549,6 @@ def overview(message: stats_pb2.GetOverviewResponse) -> Overview:
 
 def _pause(message: Any) -> limits.Pause | None:
     return limits.pause(message.pause) if message.HasField("pause") else None
-
-
-def instance_priority(message: instances_pb2.InstancePriority) -> InstancePriority:
-    """An instance's priority from its message."""
-    return InstancePriority(message.instance_id, message.priority, to_datetime(message.changed_at), message.actor, message.reason)
-
-
-def rescore(message: instances_pb2.Rescore) -> Rescore:
-    """A change of a priority from its message."""
-    return Rescore(
-        message.number, message.kind, message.name, message.priority, message.state, message.done, message.total, to_datetime(message.started_at),
-        _time(message, "ended_at"),
-    )  # fmt: skip
 
 
 def _state(number: int) -> State | None:

@@ -10,7 +10,7 @@ from headrace_client.base import Base
 from headrace_client.encode import build, duration
 from headrace_client.errors import InvalidRequest
 
-USER_ROLES = ("viewer", "operator", "admin")
+USER_ROLES = ("viewer", "operator", "admin", "guest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class UserCalls(Base):
     """Mixed into `AdminClient`."""
 
     async def put_user(self, name: str, role: str, *, all_domains: bool = False, reason: str = "") -> tuple[User, bool]:
-        """(the user, whether it is new). Makes a user, or changes its role. Roles: viewer, operator, admin. Raises Conflict: somebody of another domain has the name."""
+        """(the user, whether it is new). Makes a user, or changes its role: viewer, operator, admin or guest. Raises Conflict: another domain's user has the name."""
         if role not in USER_ROLES:
             raise InvalidRequest(f"a user is one of {', '.join(USER_ROLES)}, found {role!r}", details={"field": "role"})
         request = build(

@@ -45,12 +45,15 @@ class Reason(StrEnum):
     TOKEN_NOT_FOUND = "TOKEN_NOT_FOUND"  # noqa: S105
     TOKEN_NAME_TAKEN = "TOKEN_NAME_TAKEN"  # noqa: S105
     USER_NOT_FOUND = "USER_NOT_FOUND"
+    GRANT_NOT_FOUND = "GRANT_NOT_FOUND"
     USER_NAME_TAKEN = "USER_NAME_TAKEN"
     TOKEN_MISSING = "TOKEN_MISSING"  # noqa: S105
     TOKEN_INVALID = "TOKEN_INVALID"  # noqa: S105
     TOKEN_ENDED = "TOKEN_ENDED"  # noqa: S105
     CERTIFICATE_INVALID = "CERTIFICATE_INVALID"
     ROLE_DENIED = "ROLE_DENIED"
+    RIGHT_DENIED = "RIGHT_DENIED"
+    TYPE_DENIED = "TYPE_DENIED"
     DOMAIN_DENIED = "DOMAIN_DENIED"
     IDEMPOTENCY_CONFLICT = "IDEMPOTENCY_CONFLICT"
     UNIQUE_KEY_TAKEN = "UNIQUE_KEY_TAKEN"
@@ -83,12 +86,15 @@ STATUS_OF = {
     Reason.TOKEN_NOT_FOUND: "NOT_FOUND",
     Reason.TOKEN_NAME_TAKEN: "ALREADY_EXISTS",
     Reason.USER_NOT_FOUND: "NOT_FOUND",
+    Reason.GRANT_NOT_FOUND: "NOT_FOUND",
     Reason.USER_NAME_TAKEN: "ALREADY_EXISTS",
     Reason.TOKEN_MISSING: "UNAUTHENTICATED",
     Reason.TOKEN_INVALID: "UNAUTHENTICATED",
     Reason.TOKEN_ENDED: "UNAUTHENTICATED",
     Reason.CERTIFICATE_INVALID: "UNAUTHENTICATED",
     Reason.ROLE_DENIED: "PERMISSION_DENIED",
+    Reason.RIGHT_DENIED: "PERMISSION_DENIED",
+    Reason.TYPE_DENIED: "PERMISSION_DENIED",
     Reason.DOMAIN_DENIED: "PERMISSION_DENIED",
     Reason.IDEMPOTENCY_CONFLICT: "ALREADY_EXISTS",
     Reason.UNIQUE_KEY_TAKEN: "ALREADY_EXISTS",
@@ -105,7 +111,7 @@ STATUS_OF = {
 }
 """The gRPC status, by name, that goes with each reason."""
 
-ROLE_NAMES = {1: "viewer", 2: "submitter", 3: "agent", 4: "operator", 5: "admin"}
+ROLE_NAMES = {1: "viewer", 2: "submitter", 3: "agent", 4: "operator", 5: "admin", 6: "guest"}
 ROLE_NUMBERS = {name: number for number, name in ROLE_NAMES.items()}
 STATE_NAMES = {1: "waiting", 2: "processing", 3: "completed", 4: "error", 5: "aborted"}
 STATE_NUMBERS = {name: number for number, name in STATE_NAMES.items()}

@@ -13,8 +13,8 @@ ACCESS = "tests/rpc/test_access.py"
 AUDIT = "tests/rpc/test_audit.py"
 
 MUTANTS = (
-    Mutant("any role may call anything", GATE, "if who.role not in LEAST.get(method, ()):", "if False:", f"{ACCESS} -k each_role"),
-    Mutant("any domain will do", GATE, "if who.domain is not None and who.domain != domain:", "if False:", f"{ACCESS} -k denied_in_others"),
+    Mutant("any role may call anything", GATE, "    if not types:\n", "    if False:\n", f"{ACCESS} -k each_role"),
+    Mutant("any domain will do", GATE, "if stranger is not None and stranger.domain not in (None, may.domain):", "if False:", f"{ACCESS} -k denied_in_others"),
     Mutant("no token will do", GATE, "            raise TokenMissing\n", '            secret = secret or "hr_"\n', f"{ACCESS} -k without_a_valid"),
     Mutant("expired tokens are taken", TABLE, "if found.until <= asyncio.get_running_loop().time():", "if False:", f"{ACCESS} -k rotated_token_has"),
     Mutant("revoked tokens are taken", TABLE, "        if row.revoked_at is None:\n", "        if True:\n", f"{ACCESS} -k every_broker"),
@@ -41,11 +41,11 @@ MUTANTS = (
     Mutant(
         "the request is read before the token",
         GUARD,
-        "credentials = await gate.admit(method, context)",
-        "_parsed(request)\n                    credentials = await gate.admit(method, context)",
+        "admitted = await gate.admit(method, context)",
+        "_parsed(request)\n                    admitted = await gate.admit(method, context)",
         f"{ACCESS} -k without_a_valid",
     ),
-    Mutant("anybody acts for somebody else", CALLERS, "if on_behalf_of and token.role not in OPERATE:", "if False:", f"{ACCESS} -k act_for_somebody"),
+    Mutant("anybody acts for somebody else", CALLERS, "if on_behalf_of and not reach.types_for(Act.ACT_FOR):", "if False:", f"{ACCESS} -k act_for_somebody"),
     Mutant("with a token the caller chooses its name", CALLERS, "return Caller(token.name, ", "return Caller(actor, ", f"{ACCESS} -k names_tokens"),
     Mutant("one domain's administrator makes tokens for all", CALLERS, "if not sees_all_domains():", "if False:", f"{ACCESS} -k only_administrators"),
     Mutant(

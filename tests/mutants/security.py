@@ -41,8 +41,8 @@ MUTANTS = (
     ),
     Mutant("streams outlive their certificate", PEERS, "if holder.watchers and (holder.until", "if False and (holder.until", f"{IDENTITY} -k revoked_or_has_expired"),
     Mutant("a certificate may name several", NAMED, "if len(found) > 1:", "if False:", f"{IDENTITY} -k says_who_calls"),
-    Mutant("a token does more than the certificate", GATE, "            _allow(holder.identity, method, domain)\n", "", f"{IDENTITY} -k token_too"),
-    Mutant("a certificate does more than the token", GATE, "        _allow(found.token, method, domain)\n", "", f"{IDENTITY} -k token_too"),
+    Mutant("a token does more than the certificate", GATE, "                principals.append(principal_of(holder.identity))\n", "", f"{IDENTITY} -k token_too"),
+    Mutant("a certificate does more than the token", GATE, "        principals.append(found.principal)\n", "", f"{IDENTITY} -k token_too"),
     Mutant("an agent takes any name", f"{BROKER}/rpc/agents.py", "and not identity.is_agent(name):", "and False:", f"{IDENTITY} -k says_who_calls"),
     Mutant(
         "one domain's administrator revokes certificates", f"{BROKER}/rpc/certificates.py", "    if not sees_all_domains():", "    if False:", f"{IDENTITY} -k token_too"

@@ -52,7 +52,7 @@ MUTANTS = (
         f"{PAGES} -k circle",
     ),
     Mutant("a change of a job needs no reason", f"{WEB}/forms.py", "if required and not said:", "if False:", f"{JOB} -k every_form"),
-    Mutant("a viewer sees secrets", f"{WEB}/job.py", "() if visit.may(SEES_SECRETS) else", "() if True else", f"{JOB} -k no_secrets"),
+    Mutant("a viewer sees secrets", f"{WEB}/job.py", "() if types_for(SEES_SECRETS).allow(job.type) else", "() if True else", f"{JOB} -k no_secrets"),
     Mutant("a payload that is not JSON is taken", f"{WEB}/job_changes.py", "return forms.json_bytes(", "return text.encode() or forms.json_bytes(", f"{JOB} -k not_json"),
     Mutant("a text may hold NUL", f"{WEB}/forms.py", 'if "\\x00" in value:', "if False:", f"{JOB} -k nonsense"),
     Mutant(

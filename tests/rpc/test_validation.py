@@ -15,6 +15,7 @@ from headrace_proto.v1 import (
     agents_pb2,
     alerts_pb2,
     certificates_pb2,
+    grants_pb2,
     instances_pb2,
     jobs_pb2,
     lifecycle_pb2,
@@ -187,6 +188,20 @@ LIFECYCLE: list[tuple[str, Any, str]] = [
     ("Lifecycle.PreviewRetention", lifecycle_pb2.PreviewRetentionRequest(), "type"),
     ("Lifecycle.ApplyRetention", lifecycle_pb2.ApplyRetentionRequest(), "type"),
 ]
+GRANTS: list[tuple[str, Any, str]] = [
+    ("Grants.AddGrant", grants_pb2.AddGrantRequest(actions=["view"]), "who"),
+    ("Grants.AddGrant", grants_pb2.AddGrantRequest(who="nobody", actions=["view"]), "who"),
+    ("Grants.AddGrant", grants_pb2.AddGrantRequest(who="certificate/x", actions=["view"]), "who"),
+    ("Grants.AddGrant", grants_pb2.AddGrantRequest(who="token/x"), "actions"),
+    ("Grants.AddGrant", grants_pb2.AddGrantRequest(who="token/x", actions=["view", "fly"]), "actions[1]"),
+    ("Grants.AddGrant", grants_pb2.AddGrantRequest(who="token/x", actions=["view"], domains="[a]"), "domains"),
+    ("Grants.AddGrant", grants_pb2.AddGrantRequest(who="token/x", actions=["view"], types=BIG), "types"),
+    ("Grants.EndGrant", grants_pb2.EndGrantRequest(grant_id=0), "grant_id"),
+    ("Grants.ListGrants", grants_pb2.ListGrantsRequest(page_size=1001), "page_size"),
+    ("Grants.ListGrants", grants_pb2.ListGrantsRequest(page_token="x"), "page_token"),
+    ("Grants.CheckAccess", grants_pb2.CheckAccessRequest(action="fly"), "action"),
+    ("Grants.CheckAccess", grants_pb2.CheckAccessRequest(action="view", type="a b"), "type"),
+]
 USERS: list[tuple[str, Any, str]] = [
     *[(f"Users.{name}", getattr(users_pb2, f"{name}Request")(), "name") for name in ("PutUser", "InviteUser", "DisableUser", "EnableUser", "EndUserSessions")],
     *[(f"Users.{name}", getattr(users_pb2, f"{name}Request")(name="u", reason="x" * 1001), "reason") for name in ("InviteUser", "DisableUser", "EnableUser")],
@@ -281,6 +296,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     *OPERATIONS,
     *LIFECYCLE,
     *USERS,
+    *GRANTS,
     *ALERTS,
     ("Jobs.Submit", jobs_pb2.SubmitRequest(), "job"),
     *[("Jobs.Submit", submit(**fields), field) for fields, field in SPEC_ROWS],

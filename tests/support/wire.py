@@ -11,6 +11,7 @@ from headrace_proto.v1 import (
     agents_pb2,
     alerts_pb2,
     certificates_pb2,
+    grants_pb2,
     instances_pb2,
     jobs_pb2,
     lifecycle_pb2,
@@ -37,6 +38,7 @@ SERVICES = [
 SERVICES.append(certificates_pb2.DESCRIPTOR.services_by_name["Certificates"])
 SERVICES.append(instances_pb2.DESCRIPTOR.services_by_name["Instances"])
 SERVICES.append(operations_pb2.DESCRIPTOR.services_by_name["Operations"])
+SERVICES.append(grants_pb2.DESCRIPTOR.services_by_name["Grants"])
 SERVICES.append(users_pb2.DESCRIPTOR.services_by_name["Users"])
 SERVICES.append(testing_pb2.DESCRIPTOR.services_by_name["Testing"])
 SERVICES.append(lifecycle_pb2.DESCRIPTOR.services_by_name["Lifecycle"])

@@ -1,7 +1,9 @@
 """Draining agents and having them go on: a drained agent finishes what it has and is granted nothing more."""
 
+from headrace_broker.actions.reach import require, types_for
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import AgentNotFound, DatabaseUnavailable
+from headrace_broker.model.permissions import Act
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.session import Session
 from headrace_broker.store.audit import AuditStore
@@ -11,11 +13,17 @@ from headrace_broker.store.pool import READ_FAILURES
 async def hold_back(owner: Owner, audit: AuditStore, name: str, *, held_back: bool, caller: Caller, reason: str) -> list[Session]:
     """Drains the agents of this name or incarnation in the caller's domain, or has them go on; returns them.
 
-    That they are drained is known to memory only, so their rows in the audit come first. Raises AgentNotFound, DatabaseUnavailable (nothing was changed).
+    That they are drained is known to memory only, so their rows in the audit come first. Raises AgentNotFound, TypeDenied (they serve types whose agents the
+    caller may not drain), DatabaseUnavailable (nothing was changed).
     """
-    found = [s for s in owner.sessions() if s.facts.domain == caller.domain and name in (s.facts.name, s.facts.incarnation_id)]
+    seen = types_for(Act.OVERSEE)
+    named = [s for s in owner.sessions() if s.facts.domain == caller.domain and name in (s.facts.name, s.facts.incarnation_id)]
+    found = [session for session in named if seen.everything or any(seen.allow(served.entry.name) for served in session.served.values())]
     if not found:
         raise AgentNotFound(name)
+    for session in found:
+        for served in session.served.values():
+            require(Act.MANAGE_AGENTS, served.entry.name)
     rows = []
     for session in found:
         after = {"draining": held_back, "incarnation_id": session.facts.incarnation_id}

@@ -4,10 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from graphlib import TopologicalSorter
 
+from headrace_broker.actions.reach import refusals
 from headrace_broker.actions.reads import answered
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import DatabaseUnavailable, InvalidState, JobNotFound
 from headrace_broker.model.job import State
+from headrace_broker.model.permissions import Act
 from headrace_broker.shards import changes
 from headrace_broker.shards.descents import Descent
 from headrace_broker.shards.intents import Change, Verb
@@ -33,6 +35,7 @@ async def requeue(
     `payload` and `include_completed` concern the job alone. Safe to repeat: what was requeued has not failed any more.
 
     Raises:
+        TypeDenied: the call may not requeue it; descendants that it may not requeue are left out.
         JobNotFound: the job is not there. InvalidState: there are more than 10,000 descendants. Unavailable: as for `changes.request`; some may have been requeued.
     """
     below = [other for other in await answered(graph.descendants([job_id], MAX_DESCENDANTS + 2)) if other != job_id]
@@ -41,7 +44,7 @@ async def requeue(
     ties = await answered(graph.ties([job_id, *below], MAX_TIES + 1)) if below else []
     if len(ties) > MAX_TIES:
         raise InvalidState(f"job {job_id} and its descendants depend on each other in more than {MAX_TIES:,} ways: requeue them one by one")
-    chosen = {job_id, *await _failed(owner, heads, job_id, below, caller.domain)}
+    chosen = {job_id, *await _failed(owner, heads, job_id, below, caller.domain, with_payload=payload is not None)}
     depends_on, members = _by_child(ties, EdgeKind.DEPENDS), _by_child(ties, EdgeKind.MEMBER)
     descendants = sorted(chosen - {job_id})
     named = {"descendants": len(descendants), "job_ids": [str(other) for other in descendants[:NAMED]]}
@@ -58,14 +61,19 @@ async def requeue(
     return [results[job_id], *(results[other] for other in descendants)]
 
 
-async def _failed(owner: Owner, heads: Heads, job_id: int, below: Sequence[int], domain: str) -> list[int]:
-    """Those below a job that failed. Raises JobNotFound when the job itself is not there."""
+async def _failed(owner: Owner, heads: Heads, job_id: int, below: Sequence[int], domain: str, *, with_payload: bool) -> list[int]:
+    """Those below a job that failed. Raises JobNotFound when the job itself is not there, TypeDenied when the call may not requeue it, with another payload."""
     try:
         found = await heads.heads([job_id, *below])
     except ReadFailed as error:
         raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
     if not changes.visible(owner, found.get(job_id), domain):
         raise JobNotFound(job_id)
+    own = await refusals(owner, heads, [job_id], domain, Act.REQUEUE, *([Act.UPDATE] if with_payload else []))
+    if own:
+        raise own[job_id]
+    refused = await refusals(owner, heads, below, domain, Act.REQUEUE)
+    below = [other for other in below if other not in refused]
     return [other for other in below if (head := found.get(other)) is not None and head.state in _FAILED and changes.visible(owner, head, domain)]
 
 

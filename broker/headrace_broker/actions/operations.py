@@ -1,21 +1,27 @@
 """Bulk operations, for whoever starts and watches them: what one would do, its start, its progress, its end."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headrace_broker.actions.lists import JobCount, JobLists
+from headrace_broker.actions.reach import types_for
 from headrace_broker.actions.reads import JobRead, answered
 from headrace_broker.actions.search import Search
 from headrace_broker.model.audit import Caller
-from headrace_broker.model.errors import Busy, DatabaseUnavailable
+from headrace_broker.model.errors import Busy, DatabaseUnavailable, OperationNotFound, TypeDenied
 from headrace_broker.model.filter import JobFilter, Order
 from headrace_broker.model.ids import MAX_ID
-from headrace_broker.model.operation import Deed, Operation, OperationState, Plan, Skip, check_rate, refuse_empty
+from headrace_broker.model.operation import Action, Deed, Operation, OperationState, Plan, Skip, check_rate, refuse_empty
+from headrace_broker.model.permissions import EVERY, Act
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.reads import Reads
 from headrace_broker.store.search import Finder
 
+ACTS = {
+    Action.REQUEUE: Act.REQUEUE, Action.ABORT: Act.ABORT, Action.PURGE: Act.PURGE, Action.PRIORITY: Act.UPDATE, Action.HOLD: Act.UPDATE, Action.RELEASE: Act.UPDATE,
+}  # fmt: skip
+"""What each deed takes."""
 POLL_S = 1.0
 """How often whoever waits for an operation looks at it, whether or not it was told of a page."""
 
@@ -47,9 +53,10 @@ class Operations:
         """Counts and shows what matches, and changes nothing. `after`: `count.next` of an answer that was not complete; the numbers are of what comes from there on.
 
         Raises:
-            InvalidField: the filter is empty, and all jobs were not asked for by name.
+            InvalidField: the filter is empty, and all jobs were not asked for by name. TypeDenied: the call may do the deed to none of the types.
         """
         refuse_empty(wanted, all_jobs=all_jobs)
+        wanted = self._narrowed(domain, wanted, deed)
         lists = self._lists
         count = await lists.count(domain, wanted, after=after)
         jobs = (await lists.page(domain, wanted, order=Order.NEWEST_FIRST, limit=sample)).jobs if sample else []
@@ -58,10 +65,14 @@ class Operations:
     async def start(self, wanted: JobFilter, deed: Deed, *, caller: Caller, reason: str, rate: float = 0.0, all_jobs: bool = False, request_id: str = "") -> Operation:
         """Starts an operation in the caller's domain; it is durable when this answers. The same `request_id` (empty: none) again answers with the same operation.
 
-        Jobs that are submitted from now on are never touched. Raises InvalidField.
+        Jobs that are submitted from now on are never touched, nor are those of types that the call may not do the deed to: the filter is narrowed to the types of the
+        domain that it may. Raises InvalidField, TypeDenied (there are none).
         """
         plan = Plan(wanted, deed, reason, rate, all_jobs)
         plan.check()
+        narrowed = self._narrowed(caller.domain, wanted, deed, Act.OPERATE)
+        if narrowed is not wanted:  # it runs by itself, and must know by then what it may touch
+            wanted, plan = narrowed, replace(plan, wanted=narrowed, all_jobs=False)
         frozen_id = Search(self._ownership.owner, self._finder).frozen_id()
         expected, complete = await self._expected(caller.domain, wanted)
         try:
@@ -78,6 +89,8 @@ class Operations:
         while True:
             moved = self._ownership.operations.moved  # taken before it is read, so that no page is missed
             operation = await answered(self._store.find(domain, operation_id))
+            if not _seen(operation, Act.OVERSEE):
+                raise OperationNotFound(operation_id)
             left_s = until - loop.time()
             if operation.state is not OperationState.RUNNING or left_s <= 0:
                 return operation
@@ -90,7 +103,15 @@ class Operations:
     async def list(self, domain: str, *, below: int | None = None, limit: int = 50) -> list[Operation]:
         """Operations of the domain, newest first; `below`: the last `operation_id` of the page before."""
         _ = self._ownership.owner
-        return await answered(self._store.page(domain, below=MAX_ID if below is None else below, limit=limit))
+        found: builtins_list[Operation] = []
+        below = MAX_ID if below is None else below
+        while len(found) < limit:
+            rows = await answered(self._store.page(domain, below=below, limit=limit))
+            found += [operation for operation in rows if _seen(operation, Act.OVERSEE)]
+            if len(rows) < limit:
+                break
+            below = rows[-1].operation_id
+        return found[:limit]
 
     async def skipped(self, domain: str, operation_id: int, *, after: int = 0, limit: int = 100) -> "builtins_list[Skip]":
         """Jobs that were not changed, and why, by id; `after`: the last `job_id` of the page before. Raises OperationNotFound."""
@@ -113,11 +134,34 @@ class Operations:
     async def _set(
         self, operation_id: int, verb: str, *, state: OperationState | None = None, rate: float | None = None, caller: Caller, reason: str
     ) -> Operation:  # fmt: skip
+        await self._steered(operation_id, caller.domain)
         try:
             async with self._ownership.operations.at_rest():
                 return await self._store.set(operation_id, verb, state=state, rate=rate, caller=caller, reason=reason)
         except READ_FAILURES as error:
             raise DatabaseUnavailable("the database cannot be reached; it may have been changed: ask again") from error
+
+    async def _steered(self, operation_id: int, domain: str) -> None:
+        """Raises OperationNotFound, TypeDenied unless the call may steer the operation: it may do its deed to all that it touches."""
+        if all(types_for(act).everything for act in (Act.OVERSEE, Act.OPERATE, *ACTS.values())):
+            return
+        operation = await answered(self._store.find(domain, operation_id))
+        if not _seen(operation, Act.OVERSEE):
+            raise OperationNotFound(operation_id)
+        for act in (Act.OPERATE, ACTS[operation.plan.deed.action]):
+            if not _seen(operation, act):
+                raise TypeDenied(act, ", ".join(operation.plan.wanted.types[:5]) or EVERY)
+
+    def _narrowed(self, domain: str, wanted: JobFilter, deed: Deed, *also: Act) -> JobFilter:
+        """The filter with the types, of those that are there, that the call may see and do the deed to; as it is when these are all. Raises TypeDenied for none."""
+        acts = (Act.VIEW, ACTS[deed.action], *also)
+        if all(types_for(act).everything for act in acts):
+            return wanted
+        entries = self._ownership.owner.types.of_domain(domain)
+        names = [entry.name for entry in entries if all(types_for(act).allow(entry.name) for act in acts) and (not wanted.types or entry.name in wanted.types)]
+        if not names:
+            raise TypeDenied(ACTS[deed.action], ", ".join(wanted.types[:5]) or EVERY)
+        return replace(wanted, types=tuple(names))
 
     async def _expected(self, domain: str, wanted: JobFilter) -> tuple[int, bool]:
         """(how many jobs match now, whether that is all), as far as the time of one search goes."""
@@ -133,6 +177,12 @@ class Operations:
 
 
 builtins_list = list
+
+
+def _seen(operation: Operation, act: Act) -> bool:
+    """Whether the call may do this to every type that the operation touches."""
+    types, named = types_for(act), operation.plan.wanted.types
+    return types.everything or (bool(named) and all(types.allow(name) for name in named))
 
 
 def _sum(count: JobCount, deed: Deed | None = None) -> int:

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from headrace_broker.actions.reach import entries, require, types_for
 from headrace_broker.model.errors import DatabaseUnavailable, JobNotFound
 from headrace_broker.model.ids import created_at_s
 from headrace_broker.model.job import SETTLED, Kind, NoteKind, State
+from headrace_broker.model.permissions import Act
 from headrace_broker.shards.lines import Line
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.session import Session
@@ -28,6 +30,7 @@ class JobRead:
     score: int
     wait_reason: str | None
     progress: tuple[float, str] | None
+    withheld: bool = False  # payload and result are not for this reader, whatever they are
 
     def ready_since_s(self, now_s: float) -> float:
         """Since when the job could have started, in seconds since 1970; now when its time has not come."""
@@ -36,7 +39,8 @@ class JobRead:
 
 
 class JobReads:
-    """Reads for one owner; every call raises DatabaseUnavailable when Postgres does not answer, and JobNotFound for what is not in the domain."""
+    """Reads for one owner; every call raises DatabaseUnavailable when Postgres does not answer, and JobNotFound for what is not in the domain, or not for
+    the call to see."""
 
     def __init__(self, owner: Owner, reads: Reads) -> None:
         self._owner = owner
@@ -52,13 +56,15 @@ class JobReads:
     async def shown(self, job_ids: Sequence[int]) -> list[JobRead]:
         """These jobs in this order, without those that are gone. For ids that were found in the domain."""
         rows = await answered(self._reads.jobs(job_ids)) if job_ids else []
-        return [self._read(row, self._owner.types.by_id[row.type_id].domain) for row in rows if not self._gone(row)]
+        types, seen = self._owner.types.by_id, types_for(Act.VIEW)
+        return [self._read(row, types[row.type_id].domain) for row in rows if not self._gone(row) and seen.allow(types[row.type_id].name)]
 
     async def find(self, job_ids: Sequence[int], domain: str, *, full: bool = False, expired: bool = False) -> list[JobRead]:
         """Those of these jobs that are there in the domain, in this order. `expired`: also those past their delete date that are stored, as others wait for them."""
         rows = await answered(self._reads.jobs(job_ids, full=full)) if job_ids else []
-        entries = self._owner.types.by_id
-        return [self._read(row, domain) for row in rows if entries[row.type_id].domain == domain and (expired or not self._gone(row))]
+        types, seen = self._owner.types.by_id, types_for(Act.VIEW)
+        there = [row for row in rows if types[row.type_id].domain == domain and (expired or not self._gone(row))]
+        return [self._read(row, domain) for row in there if seen.allow(types[row.type_id].name)]
 
     async def wait(self, job_id: int, domain: str, *, wait_s: float, full: bool) -> JobRead:
         """The job when it has settled, or as it is when the time is over."""
@@ -83,11 +89,14 @@ class JobReads:
     async def runs(self, job_id: int, domain: str, *, full: bool, below: int, limit: int) -> tuple[JobRead, list[RunRow]]:
         """The job and its runs below one, oldest first, the newest `limit` of them; a first run to which nothing happened yet has no row."""
         job = await self.get(job_id, domain, full=full)
-        return job, await answered(self._reads.runs(job_id, full=full, below=below, limit=limit))
+        return job, await answered(self._reads.runs(job_id, full=full and not job.withheld, below=below, limit=limit))
 
     async def payloads(self, job_id: int, domain: str, *, version: int | None, below: int, limit: int) -> tuple[JobRead, list[PayloadRow]]:
-        """The job and versions of its payload, newest first: the one that is named, with its bytes, or else those below one."""
+        """The job and versions of its payload, newest first: the one that is named, with its bytes, or else those below one. Raises TypeDenied for the
+        bytes of a job whose data the call may not see."""
         job = await self.get(job_id, domain)
+        if version is not None:
+            require(Act.VIEW_DATA, job.type)
         return job, await answered(self._reads.payloads(job_id, version=version, below=below, limit=limit))
 
     async def oldest(self, entry: TypeEntry, above: int, limit: int) -> tuple[list[JobRead], int]:
@@ -108,11 +117,11 @@ class JobReads:
 
     async def alerts(self, domain: str, *, below: int, limit: int) -> list[AlertRow]:
         """Alerts of a domain, newest first."""
-        return await answered(self._reads.alerts([entry.type_id for entry in self._owner.types.of_domain(domain)], below=below, limit=limit))
+        return await answered(self._reads.alerts([entry.type_id for entry in entries(self._owner, domain, Act.VIEW)], below=below, limit=limit))
 
     def _visible(self, row: JobRow, domain: str) -> JobRead:
         entry = self._owner.types.by_id.get(row.type_id)
-        if self._gone(row) or entry is None or entry.domain != domain:
+        if self._gone(row) or entry is None or entry.domain != domain or not types_for(Act.VIEW).allow(entry.name):
             raise JobNotFound(row.job_id)
         return self._read(row, domain)
 
@@ -125,7 +134,10 @@ class JobReads:
         live = self._owner.live(row.job_id)
         boost = self._owner.lines.boosts.get((entry.domain_id, row.instance_id), 0) if row.instance_id is not None else 0
         score = entry.settings.priority + boost + row.priority
-        return JobRead(row, domain, entry.name, score, self._wait_reason(row), live.progress if live is not None else None)
+        withheld = not types_for(Act.VIEW_DATA).allow(entry.name)
+        if withheld and (row.payload or row.result):
+            row = replace(row, payload=None, result=None)
+        return JobRead(row, domain, entry.name, score, self._wait_reason(row), live.progress if live is not None else None, withheld)
 
     def _wait_reason(self, row: JobRow) -> str | None:
         if row.state is not State.WAITING:

@@ -1,13 +1,16 @@
 """What is done with schedules, by calls and by forms alike."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
+from headrace_broker.actions.reach import require, types_for
 from headrace_broker.model import fields
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import Busy, DatabaseUnavailable, InvalidField, ScheduleNotFound, TooLarge
+from headrace_broker.model.permissions import Act
 from headrace_broker.model.schedule import LABELS, MAX_MISSED, MISSED, OVERLAPS, Schedule, Spec, When, first_tick
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.pool import READ_FAILURES
@@ -75,15 +78,30 @@ class ScheduleActions:
     def find(self, domain: str, name: str) -> Schedule:
         """The schedule of this name. Raises ScheduleNotFound."""
         found = self._ownership.owner.schedules.find(domain, name)
-        if found is None:
+        if found is None or not types_for(Act.OVERSEE).allow(found.spec.type):
             raise ScheduleNotFound(name)
         return found
 
+    def of_domain(self, domain: str) -> Sequence[Schedule]:
+        """Schedules of the domain, of the types whose schedules the call may see, in no order."""
+        seen, found = types_for(Act.OVERSEE), self._ownership.owner.schedules.of_domain(domain)
+        return [schedule for schedule in found if seen.everything or seen.allow(schedule.spec.type)]
+
+    def _changeable(self, domain: str, name: str) -> None:
+        """Raises ScheduleNotFound, TypeDenied: the call may not change schedules of its type."""
+        require(Act.MANAGE_SCHEDULES, self.find(domain, name).spec.type)
+
     async def put(self, name: str, spec: Spec, *, caller: Caller, reason: str) -> tuple[Schedule, bool]:
-        """(the schedule, whether anything changed). Makes it, or replaces what it does and when. Raises InvalidField, TooLarge, PayloadRefused, Busy."""
+        """(the schedule, whether anything changed). Makes it, or replaces what it does and when. Raises InvalidField, TooLarge, PayloadRefused, Busy,
+        TypeDenied: the call may not make schedules, or jobs, of this type."""
         owner = self._ownership.owner
         check(spec, self.payload_limit)
-        if owner.schedules.find(caller.domain, name) is None and len(owner.schedules.by_id) >= MAX_SCHEDULES:
+        for act in (Act.MANAGE_SCHEDULES, Act.SUBMIT):
+            require(act, spec.type, "spec.type")
+        there = owner.schedules.find(caller.domain, name)
+        if there is not None:
+            require(Act.MANAGE_SCHEDULES, there.spec.type, "name")
+        if there is None and len(owner.schedules.by_id) >= MAX_SCHEDULES:
             raise Busy(f"there are {MAX_SCHEDULES} schedules already; are ids part of their names?", retry_after_s=60)
         entry = await owner.types.ensure(caller.domain, spec.type)
         if entry.schema is not None:
@@ -113,8 +131,9 @@ class ScheduleActions:
         return following(when, when.following(now), count)
 
     async def pause(self, name: str, paused: bool, *, caller: Caller, reason: str) -> Schedule:
-        """Pauses or resumes. Raises ScheduleNotFound."""
+        """Pauses or resumes. Raises ScheduleNotFound, TypeDenied."""
         owner = self._ownership.owner
+        self._changeable(caller.domain, name)
         try:
             schedule = await self._ownership.schedules.pause(name, paused, owner.clock.now(), caller=caller, reason=reason)
         except READ_FAILURES as error:
@@ -123,8 +142,9 @@ class ScheduleActions:
         return schedule
 
     async def run(self, name: str, request_id: str, *, caller: Caller, reason: str) -> int:
-        """The job that a run made; the same one for the same request id. Raises ScheduleNotFound, Busy."""
+        """The job that a run made; the same one for the same request id. Raises ScheduleNotFound, TypeDenied, Busy."""
         owner, store = self._ownership.owner, self._ownership.schedules
+        self._changeable(caller.domain, name)
         try:
             for _ in range(TRIES):
                 schedule = self.find(caller.domain, name)
@@ -137,8 +157,9 @@ class ScheduleActions:
         raise Busy(f"schedule {name} changes too fast to be run; try again", retry_after_s=1.0)
 
     async def delete(self, name: str, *, caller: Caller, reason: str) -> None:
-        """Ends a schedule; its jobs stay. Raises ScheduleNotFound."""
+        """Ends a schedule; its jobs stay. Raises ScheduleNotFound, TypeDenied."""
         owner = self._ownership.owner
+        self._changeable(caller.domain, name)
         try:
             schedule = await self._ownership.schedules.delete(name, caller=caller, reason=reason)
         except READ_FAILURES as error:

@@ -12,9 +12,11 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from headrace_broker.actions import reach
 from headrace_broker.model.errors import Busy, DatabaseUnavailable
 from headrace_broker.model.filter import UNSETTLED, JobFilter, Source, source_of
 from headrace_broker.model.ids import MAX_ID, MS_SHIFT, TICK_SHIFT, created_at_s
+from headrace_broker.model.permissions import Act
 from headrace_broker.shards import listing
 from headrace_broker.shards.owner import Owner
 from headrace_broker.store.pool import READ_FAILURES
@@ -74,7 +76,7 @@ class Search:
         above = min(above, (until_id if until_id is not None else self.frozen_id()) + 1)
         if position is not None:
             lowest, above = (max(lowest, position.at), above) if oldest_first else (lowest, min(above, position.at))
-        entries = [entry.type_id for entry in self._owner.types.of_domain(domain) if not wanted.types or entry.name in wanted.types]
+        entries = [entry.type_id for entry in reach.entries(self._owner, domain, Act.VIEW) if not wanted.types or entry.name in wanted.types]
         loop = asyncio.get_running_loop()
         walk = _Walk(lowest, max(lowest, above), oldest_first, loop.time() + budget_s, limit)
         if not entries or not wanted.wanted_states:

@@ -6,8 +6,10 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from headrace_broker.actions import reach
 from headrace_broker.model import erlang, histogram
 from headrace_broker.model.errors import DatabaseUnavailable, InvalidField, TypeNotFound
+from headrace_broker.model.permissions import Act
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.tally import NUMBERS as NUMBERS
 from headrace_broker.store.pool import READ_FAILURES
@@ -235,11 +237,11 @@ async def _read(reading: Awaitable[T]) -> T:
 
 def _type_names(owner: Owner, domain: str, types: Sequence[str]) -> dict[int, str]:
     if not types:
-        return {entry.type_id: entry.name for entry in owner.types.of_domain(domain)}
+        return {entry.type_id: entry.name for entry in reach.entries(owner, domain, Act.OVERSEE)}
     found = {}
     for name in types:
         entry = owner.types.find(domain, name)
-        if entry is None:
+        if entry is None or not reach.types_for(Act.OVERSEE).allow(name):
             raise TypeNotFound(name)
         found[entry.type_id] = name
     return found

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from headrace_broker.actions.reach import principal_of, require_role
 from headrace_broker.model.access import Role, hash_of, new_secret
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import DatabaseUnavailable, ResultUnknown, TokenInvalid, TokenNameTaken, TokenNotFound
@@ -48,18 +49,21 @@ class Credential:
 class Secret(Credential):
     """One secret of a token."""
 
-    __slots__ = ("token",)
+    __slots__ = ("principal", "token")
 
     def __init__(self, token: TokenRow, until: float) -> None:
         super().__init__(token.called, until)
         self.token = token
+        self.principal = principal_of(token)
 
 
 class TokenTable:
     """All tokens. Only the event loop's own thread uses it."""
 
-    def __init__(self, store: TokenStore) -> None:
+    def __init__(self, store: TokenStore, check: Callable[[TokenRow], None] = lambda row: None) -> None:
+        """`check` raises when the caller may not change a token."""
         self._store = store
+        self._check = check
         self._secrets: dict[bytes, Secret] = {}
         self._of_token: dict[int, tuple[datetime, list[bytes]]] = {}  # when it was changed, hashes of its valid secrets
         self._newest: datetime | None = None
@@ -119,7 +123,8 @@ class TokenTable:
             raise DatabaseUnavailable("the database did not answer in time") from error
 
     async def create(self, name: str, domain: str | None, role: Role, expires_in_s: float | None, *, caller: Caller, reason: str) -> tuple[TokenRow, str]:
-        """A new token and its secret. Raises TokenNameTaken."""
+        """A new token and its secret. Raises TokenNameTaken, RightDenied (the caller may not do all that it would allow)."""
+        require_role(role, domain, f"making a token with the role {role.name.lower()}")
         secret = new_secret()
         try:
             row = await self._store.add(name, domain, role, hash_of(secret), expires_in_s, caller=caller, reason=reason)
@@ -132,10 +137,10 @@ class TokenTable:
     async def rotate(
         self, name: str, domain: str | None, overlap_s: float, expires_in_s: float | None, *, caller: Caller, reason: str
     ) -> tuple[TokenRow, str]:  # fmt: skip
-        """A token and its new secret; the old one is valid for `overlap_s` more. Raises TokenNotFound."""
+        """A token and its new secret; the old one is valid for `overlap_s` more. Raises TokenNotFound, RightDenied."""
         secret = new_secret()
         try:
-            row = await self._store.rotate(domain, name, hash_of(secret), overlap_s, expires_in_s, caller=caller, reason=reason)
+            row = await self._store.rotate(domain, name, hash_of(secret), overlap_s, expires_in_s, check=self._check, caller=caller, reason=reason)
         except READ_FAILURES as error:
             raise _unknown() from error
         if row is None:
@@ -143,9 +148,9 @@ class TokenTable:
         return self._known(row), secret
 
     async def revoke(self, name: str, domain: str | None, *, caller: Caller, reason: str) -> TokenRow:
-        """Ends a token: here at once, at other brokers within a second. Raises TokenNotFound."""
+        """Ends a token: here at once, at other brokers within a second. Raises TokenNotFound, RightDenied."""
         try:
-            row = await self._store.revoke(domain, name, caller=caller, reason=reason)
+            row = await self._store.revoke(domain, name, check=self._check, caller=caller, reason=reason)
         except READ_FAILURES as error:
             raise _unknown() from error
         if row is None:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from headrace_broker.actions.passwords import Passwords, check_password
+from headrace_broker.actions.reach import require_role
 from headrace_broker.model.access import USER_NAME, Role, hash_of, new_secret
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import DatabaseUnavailable, InvalidState, ResultUnknown, UserNameTaken, UserNotFound
@@ -25,8 +26,10 @@ T = TypeVar("T")
 class Users:
     """See the module. `domain` None stands for users of all domains."""
 
-    def __init__(self, store: UserStore, passwords: Passwords) -> None:
+    def __init__(self, store: UserStore, passwords: Passwords, check: Callable[[UserRow], None] = lambda row: None) -> None:
+        """`check` raises when the caller may not change a user."""
         self._store = store
+        self._check = check
         self._passwords = passwords
 
     # What administrators do ------------------------------------------------------------------------------------------------------------------------
@@ -36,9 +39,12 @@ class Users:
         return await _read(self._store.of_domain(domain, disabled=disabled))
 
     async def put(self, name: str, domain: str | None, role: Role, *, caller: Caller, reason: str) -> tuple[UserRow, bool]:
-        """(the user, whether it is new). Makes a user, or changes its role, which ends its sessions. Raises UserNameTaken: somebody of another domain has the name."""
+        """(the user, whether it is new). Makes a user, or changes its role, which ends its sessions. Raises UserNameTaken: somebody of another domain has the name;
+        RightDenied: the caller may not do all that the user may, or would."""
+        require_role(role, domain, f"making a user with the role {role.name.lower()}")
 
         def change(row: UserRow) -> UserRow:
+            self._check(row)
             return row if row.role is role else replace(ending_sessions(row), role=role)
 
         row = await _write(self._store.change(named(domain, name), change, "user.role", caller=caller, reason=reason))
@@ -128,7 +134,11 @@ class Users:
         return await _read(self._store.epochs(user_ids))
 
     async def _change(self, which: Lock, name: str, change: Callable[[UserRow], UserRow], action: str, caller: Caller, reason: str) -> UserRow:
-        row = await _write(self._store.change(which, change, action, caller=caller, reason=reason))
+        def checked(row: UserRow) -> UserRow:
+            self._check(row)
+            return change(row)
+
+        row = await _write(self._store.change(which, checked, action, caller=caller, reason=reason))
         if row is None:
             raise UserNotFound(name)
         return row

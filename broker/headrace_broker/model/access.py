@@ -21,9 +21,10 @@ class Role(IntEnum):
     AGENT = 3
     OPERATOR = 4
     ADMIN = 5
+    GUEST = 6  # nothing but what it is granted
 
 
-USER_ROLES = (Role.VIEWER, Role.OPERATOR, Role.ADMIN)
+USER_ROLES = (Role.VIEWER, Role.OPERATOR, Role.ADMIN, Role.GUEST)
 """What people may be; the other roles are those of programs."""
 
 

@@ -87,6 +87,13 @@ class TokenNameTaken(BrokerError):
         super().__init__(f"a token {name!r} is valid already; rotate it for a new secret, revoke it first, or choose another name")
 
 
+class GrantNotFound(NotFound):
+    """No such grant is in force in this domain."""
+
+    def __init__(self, grant_id: int) -> None:
+        super().__init__(f"no grant {grant_id} is in force here; `headrace access list` shows those that are")
+
+
 class UserNotFound(NotFound):
     """No user of that name in this domain."""
 
@@ -125,6 +132,19 @@ class TokenEnded(BrokerError):
 
 class RoleDenied(BrokerError):
     """The token's role does not allow this."""
+
+
+class RightDenied(BrokerError):
+    """The call may not do itself what it would give, take or take over."""
+
+
+class TypeDenied(BrokerError):
+    """The caller may do this to other job types only."""
+
+    def __init__(self, act: str, name: str, field: str | None = None) -> None:
+        what = "all job types" if name == "*" else f"job type {name!r}"
+        super().__init__(f"the right {act} is needed for {what}, and was not granted for it; `headrace access check` says what was")
+        self.field = field
 
 
 class DomainDenied(BrokerError):

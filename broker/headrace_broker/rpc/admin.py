@@ -6,17 +6,18 @@ from typing import Any
 from headrace_proto.v1 import admin_pb2, types_pb2
 from headrace_proto.wire import to_duration, to_timestamp
 
+from headrace_broker.actions import changing, reach
 from headrace_broker.actions.agents import hold_back
 from headrace_broker.actions.reads import JobReads
 from headrace_broker.model.errors import InvalidField, TypeNotFound
 from headrace_broker.model.ids import MAX_ID
 from headrace_broker.model.job import State
+from headrace_broker.model.permissions import Act
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.callers import caller_of
 from headrace_broker.rpc.errors import reason_of, status_code
 from headrace_broker.rpc.jobs import state_counts
 from headrace_broker.rpc.limits import pause_message
-from headrace_broker.shards import changes
 from headrace_broker.shards.intents import Change, Verb
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
@@ -56,7 +57,7 @@ class AdminService:
         return admin_pb2.PurgeJobsResponse(results=results(await self._change(Verb.PURGE, request.job_ids, request.reason, context)))
 
     async def _change(self, verb: Verb, job_ids: Any, reason: str, context: Any, **options: Any) -> list[Change]:
-        return await changes.request(
+        return await changing.change(
             self._ownership.owner, self._ownership.heads, verb, convert.job_ids("job_ids", job_ids), caller=caller_of(context),
             reason=convert.text("reason", reason, convert.MAX_REASON), **options,
         )  # fmt: skip
@@ -64,12 +65,12 @@ class AdminService:
     async def ListJobTypes(self, request: admin_pb2.ListJobTypesRequest, context: Any) -> admin_pb2.ListJobTypesResponse:  # noqa: N802
         owner, domain = self._ownership.owner, convert.domain_of(context)
         counts = owner.counts(domain)
-        return admin_pb2.ListJobTypesResponse(types=[_type(owner, entry, counts.get(entry.name, {})) for entry in owner.types.of_domain(domain)])
+        return admin_pb2.ListJobTypesResponse(types=[_type(owner, entry, counts.get(entry.name, {})) for entry in reach.entries(owner, domain, Act.OVERSEE)])
 
     async def GetJobType(self, request: admin_pb2.GetJobTypeRequest, context: Any) -> admin_pb2.GetJobTypeResponse:  # noqa: N802
         owner, domain = self._ownership.owner, convert.domain_of(context)
         entry = owner.types.find(domain, convert.type_name("name", request.name))
-        if entry is None:
+        if entry is None or not reach.types_for(Act.OVERSEE).allow(entry.name):
             raise TypeNotFound(request.name)
         return admin_pb2.GetJobTypeResponse(type=_type(owner, entry, owner.counts(domain).get(entry.name, {})))
 
@@ -77,6 +78,7 @@ class AdminService:
         owner, caller = self._ownership.owner, caller_of(context)
         domain, reason = caller.domain, convert.text("reason", request.reason, convert.MAX_REASON)
         name = convert.type_name("name", request.name)
+        reach.require(Act.EDIT_SETTINGS, name, "name")
         values = convert.settings_values("settings", request.settings)
         clear: list[str] = []
         for index, setting in enumerate(request.clear):
@@ -92,7 +94,7 @@ class AdminService:
 
     async def ListAgents(self, request: admin_pb2.ListAgentsRequest, context: Any) -> admin_pb2.ListAgentsResponse:  # noqa: N802
         owner, domain = self._ownership.owner, convert.domain_of(context)
-        sessions = sorted((s for s in owner.sessions() if s.facts.domain == domain), key=lambda s: (s.facts.name, s.facts.incarnation_id))
+        sessions = sorted((s for s in owner.sessions() if s.facts.domain == domain and _seen(s)), key=lambda s: (s.facts.name, s.facts.incarnation_id))
         return admin_pb2.ListAgentsResponse(agents=[_agent(owner, session) for session in sessions])
 
     async def DrainAgents(self, request: admin_pb2.DrainAgentsRequest, context: Any) -> admin_pb2.DrainAgentsResponse:  # noqa: N802
@@ -150,12 +152,18 @@ def _type(owner: Owner, entry: TypeEntry, counts: dict[State, int]) -> types_pb2
     )  # fmt: skip
 
 
+def _seen(session: Session) -> bool:
+    """Whether the call may see the agent: one that serves a type that it may see."""
+    types = reach.types_for(Act.OVERSEE)
+    return types.everything or any(types.allow(served.entry.name) for served in session.served.values())
+
+
 def _agent(owner: Owner, session: Session) -> admin_pb2.AgentInfo:
-    facts = session.facts
+    facts, seen = session.facts, reach.types_for(Act.OVERSEE)
     pause = owner.types.domain(facts.domain).pauses.get(("agent", facts.name))
     return admin_pb2.AgentInfo(
         name=facts.name, incarnation_id=facts.incarnation_id, host=facts.host, pid=facts.pid, build=facts.build, sdk=facts.sdk, labels=facts.labels,
-        types=[admin_pb2.AgentType(type=s.entry.name, slots=s.slots, executor=s.executor) for s in session.served.values()],
+        types=[admin_pb2.AgentType(type=s.entry.name, slots=s.slots, executor=s.executor) for s in session.served.values() if seen.allow(s.entry.name)],
         slots=session.slots, slots_in_use=len(session.leases), connected=session.stream is not None, draining=session.draining or session.held_back,
         connected_at=to_timestamp(facts.first_seen), silent_for=to_duration(max(0.0, owner.silent_s(session))),
         pause=pause_message(pause) if pause is not None else None,

@@ -5,6 +5,7 @@ session has something to say, and says everything due in one message.
 """
 
 import asyncio
+import functools
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any, TypeVar
@@ -13,12 +14,14 @@ import structlog
 from headrace_proto.v1 import agents_pb2
 from headrace_proto.wire import to_duration
 
+from headrace_broker.actions import reach
 from headrace_broker.model.access import Role
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError, DatabaseUnavailable, InvalidField, NotOwner, RoleDenied, SessionError
 from headrace_broker.model.job import Disposition
+from headrace_broker.model.permissions import Act
 from headrace_broker.rpc import convert
-from headrace_broker.rpc.access import IDENTITY
+from headrace_broker.rpc.access import HOLD, IDENTITY
 from headrace_broker.rpc.agent_messages import MAX_OUTCOMES, abort_step, completions, endings, log_batches, refs, response
 from headrace_broker.rpc.attest import FORWARDED_KEY
 from headrace_broker.rpc.callers import caller_of
@@ -53,6 +56,9 @@ class AgentsService:
             raise InvalidField("hello", "the first message of an agent must carry it")
         passed_on = any(key == FORWARDED_KEY for key, _ in context.invocation_metadata() or ())
         session, welcome = await self._greet(owner, first, caller_of(context), passed_on=passed_on)
+        hold = HOLD.get()
+        if hold is not None:  # a type that it may not serve any more ends the stream, and the next one is told why
+            hold.add(functools.partial(_may_serve, [served.entry.name for served in session.served.values()]))
         token = session.stream
         log.info("agent connected", agent=session.facts.name, incarnation_id=session.facts.incarnation_id, resumed=welcome.welcome.resumed)
         self._hear(owner, session, first)
@@ -159,7 +165,9 @@ class AgentsService:
         served = []
         for index, item in enumerate(hello.types):
             field = f"hello.types[{index}]"
-            entry = await owner.types.ensure(caller.domain, convert.type_name(f"{field}.type", item.type))
+            name = convert.type_name(f"{field}.type", item.type)
+            reach.require(Act.SERVE, name, f"{field}.type")
+            entry = await owner.types.ensure(caller.domain, name)
             await owner.types.declare(entry, convert.settings_values(f"{field}.declared", item.declared), caller=caller)
             served.append(Served(entry, item.slots, convert.text(f"{field}.executor", item.executor)))
         return served
@@ -229,6 +237,12 @@ class AgentsService:
             if len(report.checkpoint) > owner.limits.payload_limit_bytes:
                 raise InvalidField("progress.checkpoint", f"at most {owner.limits.payload_limit_bytes} bytes")
             owner.checkpoint(live.job_id, live.seq, report.checkpoint)
+
+
+def _may_serve(names: list[str]) -> None:
+    """Raises TypeDenied when the call may not serve all of these types."""
+    for name in names:
+        reach.require(Act.SERVE, name)
 
 
 async def _unless(left: asyncio.Event, done: "asyncio.Future[T]") -> T:

@@ -6,10 +6,12 @@ from typing import Any
 
 from headrace_proto.wire import ACTOR_KEY, ON_BEHALF_OF_KEY, REQUEST_ID_KEY
 
+from headrace_broker.actions import reach
 from headrace_broker.model.audit import MAX_NAME, Caller
 from headrace_broker.model.errors import DomainDenied, InvalidField, RoleDenied
+from headrace_broker.model.permissions import Act
 from headrace_broker.rpc import convert
-from headrace_broker.rpc.access import OPERATE, TOKEN, sees_all_domains
+from headrace_broker.rpc.access import TOKEN, sees_all_domains
 
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,100}")
 
@@ -18,7 +20,7 @@ def caller_of(context: Any) -> Caller:
     """Who asks for the change that this call makes. To be called once in each such call: the request id, the caller's own or a new one, goes back with the answer.
 
     Raises:
-        InvalidField: what the metadata says of it is too long or malformed. RoleDenied: only operators and administrators may act for somebody else.
+        InvalidField: what the metadata says of it is too long or malformed. RoleDenied: not everybody may act for somebody else.
     """
     token = TOKEN.get()
     said = {key: value if isinstance(value, str) else value.decode(errors="replace") for key, value in context.invocation_metadata() or ()}
@@ -30,8 +32,8 @@ def caller_of(context: Any) -> Caller:
     context.set_trailing_metadata(((REQUEST_ID_KEY, request_id),))
     if token is None:
         return Caller(actor, convert.domain_of(context), request_id, on_behalf_of)
-    if on_behalf_of and token.role not in OPERATE:
-        raise RoleDenied(f"{token.called} has the role {token.role.name.lower()}, which may not act on behalf of somebody else")
+    if on_behalf_of and not reach.types_for(Act.ACT_FOR):
+        raise RoleDenied(f"{token.called}, with the role {token.role.name.lower()}, may not act on behalf of somebody else: that takes the right {Act.ACT_FOR}")
     return Caller(token.name, convert.domain_of(context), request_id, on_behalf_of, token.token_id)
 
 

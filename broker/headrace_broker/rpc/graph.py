@@ -4,6 +4,7 @@ from typing import Any
 
 from headrace_proto.v1 import graph_pb2
 
+from headrace_broker.actions import changing
 from headrace_broker.actions.graph import Graphs
 from headrace_broker.actions.reads import JobReads
 from headrace_broker.model.errors import InvalidField, InvalidState
@@ -12,7 +13,6 @@ from headrace_broker.rpc import convert
 from headrace_broker.rpc.callers import caller_of
 from headrace_broker.rpc.jobs import job_message, state_counts
 from headrace_broker.rpc.submit import SubmitCalls
-from headrace_broker.shards import changes
 from headrace_broker.shards.intents import Verb
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.graph import GraphReads
@@ -80,7 +80,7 @@ class GraphService:
 
     async def SealBatch(self, request: graph_pb2.SealBatchRequest, context: Any) -> graph_pb2.SealBatchResponse:  # noqa: N802
         batch_id, caller, owner = convert.job_id("batch_id", request.batch_id), caller_of(context), self._ownership.owner
-        [change] = await changes.request(owner, self._ownership.heads, Verb.SEAL, [batch_id], caller=caller, reason="")
+        [change] = await changing.change(owner, self._ownership.heads, Verb.SEAL, [batch_id], caller=caller, reason="")
         if isinstance(change.error, InvalidState):  # sealed before, and released since: what was asked for is so
             batch = await self._graphs.batch(batch_id, caller.domain)
             if (not batch.open and batch.callback.row.state is not State.WAITING) or batch.callback.row.kind is not None:

@@ -66,11 +66,11 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships n
                 if gate is None:
                     answer = await behaviour(_parsed(request), context)
                 else:
-                    credentials = await gate.admit(method, context)
+                    admitted = await gate.admit(method, context)
                     if method not in LONG:
                         answer = await behaviour(_parsed(request), context)
                     else:
-                        with Hold(credentials):
+                        with Hold(admitted):
                             answer = await behaviour(_parsed(request), context)
             except Exception as error:
                 code, message, metadata = _translate(error, method)

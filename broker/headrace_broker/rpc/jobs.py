@@ -12,10 +12,12 @@ from headrace_proto.wire import WAIT_REASONS, to_duration, to_timestamp
 
 from headrace_broker.actions.explain import explain
 from headrace_broker.actions.lists import JobLists
+from headrace_broker.actions.reach import types_for
 from headrace_broker.actions.reads import AttemptRead, JobRead, JobReads, attempts
 from headrace_broker.model.errors import InvalidField, JobNotFound
 from headrace_broker.model.ids import created_at_s
 from headrace_broker.model.job import SETTLED, AbortStep, Kind, NoteKind, State
+from headrace_broker.model.permissions import Act
 from headrace_broker.rpc import convert, filters
 from headrace_broker.rpc.admission import Lobby, UnaryCalls
 from headrace_broker.rpc.explanations import explanation_message
@@ -114,7 +116,7 @@ class JobsService(SubmitCalls):
                 yield jobs_pb2.WatchJobsResponse(job_id=job_id, type=job.type, state=int(job.row.state), seq=job.row.seq, kind="")  # type: ignore[arg-type]  # enum numbers
             async for change in changes:
                 entry = owner.types.by_id[change.type_id]
-                if entry.domain != domain or (names and entry.name not in names):
+                if entry.domain != domain or (names and entry.name not in names) or not types_for(Act.VIEW).allow(entry.name):
                     continue
                 yield jobs_pb2.WatchJobsResponse(
                     job_id=change.job_id, type=entry.name, state=int(change.state) if change.state is not State.GONE else 0,  # type: ignore[arg-type]
@@ -188,7 +190,7 @@ def job_message(job: JobRead) -> types_pb2.Job:
         message.hold = row.amended.hold
         if row.amended.delete_after_s is not None:
             message.delete_after.CopyFrom(to_duration(row.amended.delete_after_s))
-    message.payload_version = row.payload_seq
+    message.payload_version, message.data_withheld = row.payload_seq, job.withheld
     return message
 
 

@@ -5,19 +5,19 @@ from typing import Any
 from headrace_proto.v1 import lifecycle_pb2
 from headrace_proto.wire import to_duration, to_timestamp
 
-from headrace_broker.actions import descents, retention
+from headrace_broker.actions import changing, descents, reach, retention
 from headrace_broker.actions.reads import JobRead, JobReads
 from headrace_broker.actions.retention import Curve, StatePreview
 from headrace_broker.model.amended import Update
 from headrace_broker.model.errors import InvalidField, TypeNotFound
 from headrace_broker.model.ids import created_at_s
 from headrace_broker.model.job import State
+from headrace_broker.model.permissions import Act
 from headrace_broker.model.settings import Value
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.admin import results
 from headrace_broker.rpc.callers import caller_of
 from headrace_broker.rpc.jobs import full_view, job_message
-from headrace_broker.shards import changes
 from headrace_broker.shards.intents import Verb
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.types import TypeEntry
@@ -43,7 +43,7 @@ class LifecycleService:
         return JobReads(self._ownership.owner, self._stored)
 
     async def UpdateJobs(self, request: lifecycle_pb2.UpdateJobsRequest, context: Any) -> lifecycle_pb2.UpdateJobsResponse:  # noqa: N802
-        done = await changes.request(
+        done = await changing.change(
             self._ownership.owner, self._ownership.heads, Verb.UPDATE, convert.job_ids("job_ids", request.job_ids), caller=caller_of(context),
             reason=convert.text("reason", request.reason, convert.MAX_REASON), update=_update(request, self._payload_limit),
         )  # fmt: skip
@@ -81,18 +81,18 @@ class LifecycleService:
         return lifecycle_pb2.GetPayloadResponse(version=_version(rows[0], job_id), payload=rows[0].payload or b"", type=job.type)
 
     async def PreviewRetention(self, request: lifecycle_pb2.PreviewRetentionRequest, context: Any) -> lifecycle_pb2.PreviewRetentionResponse:  # noqa: N802
-        entry = self._entry(request.type, context)
+        entry = self._entry(request.type, context, Act.OVERSEE)
         values, clear = _retention(request)
         sample = convert.page_size(request.sample, 0, 100)
         owner = self._ownership.owner
         then = retention.changed_settings(entry, values, clear)
-        jobs = await retention.sample(owner, self._reads, entry, then, sample) if sample else []
+        jobs = await retention.sample(owner, self._reads, entry, then, sample) if sample and reach.types_for(Act.VIEW).allow(entry.name) else []
         return lifecycle_pb2.PreviewRetentionResponse(
             as_of=to_timestamp(owner.clock.now_s()), states=[_state(state) for state in retention.preview(owner, entry, then)], sample=[job_message(job) for job in jobs]
         )
 
     async def ApplyRetention(self, request: lifecycle_pb2.ApplyRetentionRequest, context: Any) -> lifecycle_pb2.ApplyRetentionResponse:  # noqa: N802
-        entry = self._entry(request.type, context)
+        entry = self._entry(request.type, context, Act.EDIT_SETTINGS)
         limit = convert.page_size(request.page_size, 1000, 1000)
         filters = f"retention/{entry.type_id}"
         [above] = convert.page_token(request.page_token, filters) or [0]
@@ -103,10 +103,12 @@ class LifecycleService:
         token = convert.make_token(filters, last) if last else ""
         return lifecycle_pb2.ApplyRetentionResponse(looked_at=looked_at, changed=changed, next_page_token=token)
 
-    def _entry(self, name: str, context: Any) -> TypeEntry:
+    def _entry(self, name: str, context: Any, act: Act) -> TypeEntry:
+        """The type, which the call may do this to. Raises TypeNotFound, also for one that it may not see; TypeDenied."""
         entry = self._ownership.owner.types.find(convert.domain_of(context), convert.type_name("type", name))
-        if entry is None:
+        if entry is None or not any(reach.types_for(one).allow(name) for one in (Act.OVERSEE, act)):
             raise TypeNotFound(name)
+        reach.require(act, name, "type")
         return entry
 
 
@@ -148,6 +150,7 @@ def _run(row: RunRow, job: JobRead) -> lifecycle_pb2.Run:
         state=int(row.state) if row.state is not State.GONE else 0,  # type: ignore[arg-type]  # enum numbers
         ending=row.kind.name.lower(), ended_at=to_timestamp(row.at), attempts=row.attempt, losses=row.losses, agent=row.agent, error=convert.error_message(row.error),
         payload_version=row.payload_seq, payload_bytes=row.payload_bytes, payload=row.payload or b"", result_bytes=row.result_bytes, result=row.result or b"",
+        data_withheld=job.withheld,
     )  # fmt: skip
     if row.started_at is not None:
         message.started_at.CopyFrom(to_timestamp(row.started_at))
@@ -164,7 +167,7 @@ def _first_run(job: JobRead) -> lifecycle_pb2.Run:
     row = job.row
     return lifecycle_pb2.Run(
         run=1, began_at=to_timestamp(created_at_s(row.job_id)), state=int(row.state), payload_version=row.payload_seq,  # type: ignore[arg-type]  # enum numbers
-        payload_bytes=row.payload_bytes, payload=row.payload or b"",
+        payload_bytes=row.payload_bytes, payload=row.payload or b"", data_withheld=job.withheld,
     )  # fmt: skip
 
 

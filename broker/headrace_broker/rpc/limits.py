@@ -5,7 +5,9 @@ from typing import Any
 from headrace_proto.v1 import limits_pb2, types_pb2
 from headrace_proto.wire import to_timestamp
 
+from headrace_broker.actions import reach
 from headrace_broker.model.errors import InvalidField, TypeNotFound
+from headrace_broker.model.permissions import Act
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.callers import caller_of
 from headrace_broker.shards import reception
@@ -27,6 +29,7 @@ class LimitsService:
         owner, caller = self._ownership.owner, caller_of(context)
         domain, reason = caller.domain, convert.text("reason", request.reason, convert.MAX_REASON)
         kind, name = _target(request)
+        _allowed(kind, name)
         if kind == "type":
             entry = await owner.types.ensure(domain, name)
             await owner.types.override(entry, {"paused": True}, [], caller=caller, reason=reason)
@@ -39,6 +42,7 @@ class LimitsService:
         owner, caller = self._ownership.owner, caller_of(context)
         domain, reason = caller.domain, convert.text("reason", request.reason, convert.MAX_REASON)
         kind, name = _target(request)
+        _allowed(kind, name)
         if kind == "type":
             entry = owner.types.find(domain, name)
             if entry is None:
@@ -96,6 +100,14 @@ def _target(request: limits_pb2.PauseRequest | limits_pb2.ResumeRequest) -> tupl
     if kind == "domain" and request.domain:
         return kind, ""
     raise InvalidField("target", "name a type or an agent, or set domain to true")
+
+
+def _allowed(kind: str, name: str) -> None:
+    """Raises TypeDenied unless the call may pause and resume it: one type, or with a right for all types an agent or the domain."""
+    if kind == "type":
+        reach.require(Act.EDIT_SETTINGS, name, "type")
+    else:
+        reach.require_all(Act.MANAGE_AGENTS if kind == "agent" else Act.EDIT_SETTINGS)
 
 
 def _limits(domain: DomainEntry) -> limits_pb2.DomainLimits:

@@ -45,10 +45,9 @@ class SchedulesService:
         )  # fmt: skip
 
     async def ListSchedules(self, request: schedules_pb2.ListSchedulesRequest, context: Any) -> schedules_pb2.ListSchedulesResponse:  # noqa: N802
-        owner, domain = self._ownership.owner, convert.domain_of(context)
-        limit = convert.page_size(request.page_size, 100, 1000)
+        domain, limit = convert.domain_of(context), convert.page_size(request.page_size, 100, 1000)
         [above] = convert.page_token(request.page_token, f"schedules {domain}") or [0]
-        found = sorted((s for s in owner.schedules.of_domain(domain) if s.schedule_id > above), key=lambda s: s.schedule_id)[:limit]
+        found = sorted((s for s in self._actions.of_domain(domain) if s.schedule_id > above), key=lambda s: s.schedule_id)[:limit]
         token = convert.make_token(f"schedules {domain}", found[-1].schedule_id) if len(found) == limit else ""
         return schedules_pb2.ListSchedulesResponse(schedules=[_schedule(s) for s in sorted(found, key=lambda s: s.name)], next_page_token=token)
 

@@ -20,6 +20,8 @@ from headrace_proto.v1 import (
     certificates_pb2_grpc,
     doors_pb2,
     doors_pb2_grpc,
+    grants_pb2,
+    grants_pb2_grpc,
     graph_pb2,
     graph_pb2_grpc,
     jobs_pb2,
@@ -41,6 +43,7 @@ from headrace_proto.v1 import (
 )
 
 from headrace_broker.actions.certificates import Revocations
+from headrace_broker.actions.grants import GrantTable
 from headrace_broker.actions.tokens import TokenTable
 from headrace_broker.actions.users import Users
 from headrace_broker.alerts.desk import AlertDesk
@@ -52,6 +55,7 @@ from headrace_broker.rpc.alerts import AlertsService
 from headrace_broker.rpc.certificates import CertificatesService
 from headrace_broker.rpc.connections import ConnectionLimits, server_options
 from headrace_broker.rpc.forward import Forwarder
+from headrace_broker.rpc.grants import GrantsService
 from headrace_broker.rpc.graph import GraphService
 from headrace_broker.rpc.instances import INSTANCES, add_instances
 from headrace_broker.rpc.interceptors import Guard
@@ -99,6 +103,7 @@ SERVICES = [
             alerts_pb2,
             certificates_pb2,
             users_pb2,
+            grants_pb2,
         )
         for name in module.DESCRIPTOR.services_by_name
     ),
@@ -112,7 +117,7 @@ class RpcServer:
     def __init__(
         self, *, ownership: Ownership, reads: Reads, finder: Finder, graph: GraphReads, settings: SettingsStore, statistics: Statistics, logs: LogWriter,
         audit: AuditStore, metrics: Metrics, payload_limit: int, version: str, postgres_version: str, tasks: asyncio.TaskGroup, tokens: TokenTable, users: Users,
-        auth: bool, alerts: AlertDesk, revocations: Revocations, certificates: bool, connections: ConnectionLimits, quotas: QuotaLimits,
+        grants: GrantTable, auth: bool, alerts: AlertDesk, revocations: Revocations, certificates: bool, connections: ConnectionLimits, quotas: QuotaLimits,
         tls: Callable[[], Keys] | None, key: bytes, named: str,
     ) -> None:  # fmt: skip
         """`tls` gives what new connections are met with, in any thread; None: they are not encrypted. `key`: with which other brokers attest whose calls they pass on;
@@ -120,7 +125,7 @@ class RpcServer:
         self._tls = tls
         self.routes = Routes(ownership, tls)
         """To the owner, while this broker stands by; its `run` is the caller's to start."""
-        gate = Gate(tokens, Peers(revocations) if certificates else None, required=auth, key=key) if auth or certificates else None
+        gate = Gate(tokens, grants, Peers(revocations) if certificates else None, required=auth, key=key) if auth or certificates else None
         forwarder = Forwarder(ownership, self.routes, metrics, named)
         guard = Guard(metrics, gate, Quotas(quotas, metrics, asyncio.get_running_loop().time) if quotas else None, forwarder)
         self._server = grpc.aio.server(interceptors=[guard], options=server_options(connections))
@@ -142,6 +147,7 @@ class RpcServer:
         alerts_pb2_grpc.add_AlertsServicer_to_server(AlertsService(alerts), self._server)  # type: ignore[no-untyped-call]
         access_pb2_grpc.add_AccessServicer_to_server(AccessService(tokens, audit), self._server)  # type: ignore[no-untyped-call]
         certificates_pb2_grpc.add_CertificatesServicer_to_server(CertificatesService(revocations), self._server)  # type: ignore[no-untyped-call]
+        grants_pb2_grpc.add_GrantsServicer_to_server(GrantsService(grants), self._server)  # type: ignore[no-untyped-call]
         users_pb2_grpc.add_UsersServicer_to_server(UsersService(users), self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*SERVICES, reflection.SERVICE_NAME], self._server)

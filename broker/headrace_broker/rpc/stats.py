@@ -7,11 +7,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_proto.v1 import stats_pb2
 from headrace_proto.wire import to_duration, to_seconds, to_timestamp
 
-from headrace_broker.actions import statistics
+from headrace_broker.actions import reach, statistics
 from headrace_broker.actions.statistics import Capacity, Point, Series
 from headrace_broker.model import histogram
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.job import State
+from headrace_broker.model.permissions import Act
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.jobs import state_counts
 from headrace_broker.shards.ownership import Ownership
@@ -29,9 +30,12 @@ class StatsService:
 
     async def GetOverview(self, request: stats_pb2.GetOverviewRequest, context: Any) -> stats_pb2.GetOverviewResponse:  # noqa: N802
         owner, domain = self._ownership.owner, convert.domain_of(context)
+        types = reach.types_for(Act.OVERSEE)
         connected = [s for s in owner.sessions() if s.stream is not None and s.facts.domain == domain]
+        if not types.everything:
+            connected = [s for s in connected if any(types.allow(served.entry.name) for served in s.served.values())]
         totals: dict[State, int] = {}
-        for by_state in owner.counts(domain).values():
+        for by_state in reach.counts(owner, domain, Act.OVERSEE).values():
             for state, count in by_state.items():
                 totals[state] = totals.get(state, 0) + count
         return stats_pb2.GetOverviewResponse(

@@ -8,10 +8,12 @@ from typing import Any
 from headrace_proto.v1 import jobs_pb2, types_pb2
 from headrace_proto.wire import to_duration
 
+from headrace_broker.actions.reach import require, types_for
 from headrace_broker.actions.ties import find_missing
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.audit import Caller
-from headrace_broker.model.errors import BrokerError, Busy, InvalidField, JobNotFound, PayloadRefused, QueueFull
+from headrace_broker.model.errors import BrokerError, Busy, InvalidField, JobNotFound, PayloadRefused, QueueFull, TypeDenied
+from headrace_broker.model.permissions import Act, Types
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.admission import Lobby, Patience, UnaryCalls
 from headrace_broker.rpc.callers import caller_of
@@ -53,6 +55,7 @@ class SubmitCalls:
     async def submit_one(self, domain: str, spec: types_pb2.JobSpec, context: Any, *, callback: bool = False) -> jobs_pb2.SubmitResponse:
         """Stores one job. `callback`: of a new batch, whose members it waits for."""
         owner = self._ownership.owner
+        require(Act.SUBMIT, spec.type, "type")
         job, size = await self._read(owner, domain, spec, callback=callback)
         await self._find_tied(owner, domain, [spec])
         if convert.replaces(spec):
@@ -160,6 +163,7 @@ class SubmitCalls:
         self, owner: Owner, domain: str, field: str, group: types_pb2.PlainSpecs, places: Sequence[int], batch: "_Batch", patience: Patience | None
     ) -> None:  # fmt: skip
         """Queues jobs that came as columns. Raises BrokerError for what concerns all of them."""
+        require(Act.SUBMIT, group.type, f"{field}type")
         entry = owner.types.find(domain, group.type) or await owner.types.ensure(domain, convert.type_name(f"{field}type", group.type))
         priority = convert.priority(group)
         if owner.types.depth_limited:
@@ -183,12 +187,15 @@ class SubmitCalls:
         unkeyed: list[NewJob] = []
         places: list[int] = []
         size = 0
+        types: Types | None = types_for(Act.SUBMIT)
+        if types is not None and types.everything:
+            types = None
         await self._find_tied(owner, domain, specs, batch)
         for index, spec in enumerate(specs):
             if index in batch.refused:
                 continue
             try:
-                job, job_size = await self._read(owner, domain, spec)
+                job, job_size = await self._read(owner, domain, spec, types=types)
                 if convert.is_keyed(spec):
                     batch.entries.add(job[0])
                     if convert.replaces(spec):
@@ -219,8 +226,13 @@ class SubmitCalls:
             for wishes in batch.wishes.values():
                 tasks.create_task(decide(wishes))
 
-    async def _read(self, owner: Owner, domain: str, spec: types_pb2.JobSpec, *, callback: bool = False) -> tuple[NewJob, int]:
+    async def _read(
+        self, owner: Owner, domain: str, spec: types_pb2.JobSpec, *, types: Types | None = None, callback: bool = False
+    ) -> tuple[NewJob, int]:  # fmt: skip
+        """A checked job, and the size of its payload. `types`: those that it may be of; None: all."""
         name = spec.type
+        if types is not None and not types.allow(name):
+            raise TypeDenied(Act.SUBMIT, name, "type")
         entry = owner.types.find(domain, name)
         if entry is None:
             entry = await owner.types.ensure(domain, convert.type_name("type", name))

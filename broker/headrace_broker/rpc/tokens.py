@@ -31,8 +31,8 @@ class AccessService:
 
     async def CreateToken(self, request: access_pb2.CreateTokenRequest, context: Any) -> access_pb2.CreateTokenResponse:  # noqa: N802
         caller, name = caller_of(context), _name(request.name)
-        if request.role not in range(1, 6):
-            raise InvalidField("role", f"a role is 1 to 5, found {request.role}")
+        if request.role not in range(1, 7):
+            raise InvalidField("role", f"a role is 1 to 6, found {request.role}")
         domain, expires_in_s = scope(request.all_domains, context), _expires_in_s(request)
         row, secret = await self._tokens.create(name, domain, Role(request.role), expires_in_s, caller=caller, reason=_reason(request.reason))
         return access_pb2.CreateTokenResponse(token=_token(row), secret=secret)

@@ -23,7 +23,7 @@ class UsersService:
     async def PutUser(self, request: users_pb2.PutUserRequest, context: Any) -> users_pb2.PutUserResponse:  # noqa: N802
         caller, name, domain, reason = _begin(request, context)
         if int(request.role) not in USER_ROLES:
-            raise InvalidField("role", f"a user is a viewer (1), an operator (4) or an admin (5), found {request.role}")
+            raise InvalidField("role", f"a user is a viewer (1), an operator (4), an admin (5) or a guest (6), found {request.role}")
         row, created = await self._users.put(name, domain, Role(request.role), caller=caller, reason=reason)
         return users_pb2.PutUserResponse(user=_user(row), created=created)
 

@@ -1,6 +1,6 @@
 """Tokens in the database: a small table that changes, each change with its row in the audit in the same transaction."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,6 +47,9 @@ class TokenRow:
         }  # fmt: skip
 
 
+Check = Callable[[TokenRow], None]
+
+
 class TokenStore:
     """On the pool; raises what asyncpg raises when Postgres is away or too slow."""
 
@@ -80,21 +83,23 @@ class TokenStore:
         return found is not None
 
     async def rotate(
-        self, domain: str | None, name: str, hash_: bytes, overlap_s: float, expires_in_s: float | None, *, caller: Caller, reason: str
+        self, domain: str | None, name: str, hash_: bytes, overlap_s: float, expires_in_s: float | None, *, check: Check = lambda row: None, caller: Caller, reason: str
     ) -> TokenRow | None:  # fmt: skip
-        """Gives a token a new secret; None: there is none of that name."""
+        """Gives a token a new secret; None: there is none of that name. What `check` of the row raises is raised, and nothing is changed."""
         async with self._locked(domain, name) as (con, before):
             if before is None:
                 return None
+            check(before)
             row = _row(await con.fetchrow(sql("token_rotate"), before.token_id, hash_, overlap_s, expires_in_s))
             await _audit(con, "token.rotate", before, row, caller, reason)
         return row
 
-    async def revoke(self, domain: str | None, name: str, *, caller: Caller, reason: str) -> TokenRow | None:
-        """Ends a token; None: there is none of that name."""
+    async def revoke(self, domain: str | None, name: str, *, check: Check = lambda row: None, caller: Caller, reason: str) -> TokenRow | None:
+        """Ends a token; None: there is none of that name. `check` as for `rotate`."""
         async with self._locked(domain, name) as (con, before):
             if before is None:
                 return None
+            check(before)
             row = _row(await con.fetchrow(sql("token_revoke"), before.token_id))
             await _audit(con, "token.revoke", before, row, caller, reason)
         return row

@@ -7,10 +7,12 @@ from typing import Any
 from starlette.responses import Response
 
 from headrace_broker.actions.explain import explain
+from headrace_broker.actions.reach import types_for
 from headrace_broker.actions.reads import JobRead, answered, attempts
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.ids import created_at_s
 from headrace_broker.model.job import SETTLED, State
+from headrace_broker.model.permissions import Act
 from headrace_broker.shards.owner import Owner
 from headrace_broker.store.audit import AuditFilter
 from headrace_broker.web import forms, job_data, job_graph, job_log, parts
@@ -22,7 +24,7 @@ from headrace_broker.web.types import setting_rows
 MOST_RUNS = 20
 MOST_AUDIT = 20
 NEWEST_RUN = 32_767
-SEES_SECRETS = "/jobs/{job_id}/payload"
+SEES_SECRETS = Act.UPDATE
 """Whoever may change a payload sees all of it."""
 LIVE = ("details", "log", "graph")
 """Tabs that follow the job."""
@@ -39,7 +41,7 @@ async def show(visit: Visit, job_id: int, tab: str, *, draft: str = "", problem:
         raise InvalidField("tab", f"one of {', '.join(TABS)}")
     job = await visit.jobs.get(job_id, visit.domain, full=tab == "data")
     row = job.row
-    secret = () if visit.may(SEES_SECRETS) else visit.services.redact
+    secret = () if types_for(SEES_SECRETS).allow(job.type) else visit.services.redact
     fragment = parts.follows(visit)
     values: dict[str, Any] = {
         "job": job, "row": row, "tab": tab, "tabs": TABS, "live": tab in LIVE, "created_at_s": created_at_s(job_id), "settled": row.state in SETTLED,

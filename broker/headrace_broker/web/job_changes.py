@@ -4,9 +4,9 @@ from typing import Any
 
 from starlette.responses import RedirectResponse, Response
 
+from headrace_broker.actions import changing
 from headrace_broker.model.amended import Update
 from headrace_broker.model.errors import BrokerError, InvalidField
-from headrace_broker.shards import changes
 from headrace_broker.shards.intents import Verb
 from headrace_broker.web import forms, job
 from headrace_broker.web.manager import Page, Visit
@@ -103,7 +103,7 @@ async def _change(visit: Visit, verb: Verb, words: str, **options: Any) -> Respo
 
 async def _ask(visit: Visit, job_id: int, verb: Verb, **options: Any) -> BrokerError | None:
     reason = forms.reason(visit)
-    [done] = await changes.request(visit.owner, visit.services.ownership.heads, verb, [job_id], caller=visit.caller(), reason=reason, **options)
+    [done] = await changing.change(visit.owner, visit.services.ownership.heads, verb, [job_id], caller=visit.caller(), reason=reason, **options)
     return done.error
 
 

@@ -6,13 +6,14 @@ from typing import Any
 
 from starlette.responses import RedirectResponse, Response
 
+from headrace_broker.actions import changing, reach
 from headrace_broker.actions.lists import JobLists, JobPage
 from headrace_broker.actions.reads import JobRead
 from headrace_broker.model.amended import Update
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.filter import JobFilter, Order
 from headrace_broker.model.job import State
-from headrace_broker.shards import changes
+from headrace_broker.model.permissions import Act
 from headrace_broker.shards.intents import Verb
 from headrace_broker.web import filters, forms, render
 from headrace_broker.web.deeds import DEEDS, takes
@@ -40,7 +41,7 @@ async def page(visit: Visit) -> Response:
     if back and after and not found.next:  # the beginning: as a whole page
         return RedirectResponse(link(), 303)
     jobs = found.jobs[::-1] if back else found.jobs
-    counts = {name: by_state for name, by_state in owner.counts(visit.domain).items() if not wanted.types or name in wanted.types}
+    counts = {name: by_state for name, by_state in reach.counts(owner, visit.domain, Act.VIEW).items() if not wanted.types or name in wanted.types}
     totals = {state: sum(by_state.get(state, 0) for by_state in counts.values()) for state in render.STATE_NAMES}
     asked = {name for name, value in query.items() if value}
     values: dict[str, Any] = {
@@ -48,7 +49,7 @@ async def page(visit: Visit) -> Response:
         "first": not after and not back,
         "short": len(jobs) < PAGE and not found.complete, "searched_until_s": found.searched_until_s, "totals": totals if _only_types(wanted) else {},
         "matched": sum(totals[state] for state in wanted.wanted_states) if wanted.counted else None, "by_score": _only_types(wanted),
-        "types": [entry.name for entry in owner.types.of_domain(visit.domain)], "here": link(), **_places(link, found, jobs, order, after, back),
+        "types": [entry.name for entry in reach.entries(owner, visit.domain, Act.VIEW)], "here": link(), **_places(link, found, jobs, order, after, back),
     }  # fmt: skip
     return html(visit, "jobs_rows.html" if visit.request.headers.get("hx-request") else "jobs.html", title="Jobs", **values)
 
@@ -132,7 +133,7 @@ async def _change(visit: Visit, verb: Verb, word: str, **options: Any) -> Respon
         visit.session.tell("failed", "No job was chosen.")
         return visit.back("/jobs")
     reason = forms.reason(visit, required=False)
-    done = await changes.request(visit.owner, visit.services.ownership.heads, verb, ids, caller=visit.caller(), reason=reason, **options)
+    done = await changing.change(visit.owner, visit.services.ownership.heads, verb, ids, caller=visit.caller(), reason=reason, **options)
     refused = [change for change in done if change.error is not None]
     if len(done) > len(refused):
         count = len(done) - len(refused)

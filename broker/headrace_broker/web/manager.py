@@ -14,6 +14,8 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from headrace_broker.actions.grants import GrantTable
+from headrace_broker.actions.reach import MAY, May
 from headrace_broker.actions.reads import JobReads
 from headrace_broker.actions.tokens import TokenTable
 from headrace_broker.actions.users import Users
@@ -30,7 +32,7 @@ from headrace_broker.store.search import Finder
 from headrace_broker.store.statistics import Statistics
 from headrace_broker.web import render
 from headrace_broker.web.guesses import Guesses
-from headrace_broker.web.rights import RIGHTS, Rights
+from headrace_broker.web.rights import RIGHTS, Need, Rights
 from headrace_broker.web.sessions import COOKIE, SESSION_S, Session, Sessions
 
 log = structlog.get_logger("headrace.web")
@@ -60,6 +62,7 @@ class Services:
     tokens: TokenTable
     payload_limit: int
     alerts: AlertDesk
+    grants: GrantTable
     redact: tuple[str, ...] = ()  # names of fields that only operators see, as `documents.squeezed`
 
 
@@ -109,14 +112,20 @@ class Visit:
 
     def may(self, path: str) -> bool:
         """Whether the person may see the page, or send the form, of this route."""
-        return self.doors.rights.allow(self.session.role, path)
+        return self.doors.rights.permit(self.rights, path)
+
+    @property
+    def rights(self) -> May:
+        """What the person may do in the domain that is looked at."""
+        return May(self.services.grants, [self.session.person.principal], self.domain, None)
 
     def domains(self) -> list[str]:
         """The domains that the person may look at, by name."""
-        if not self.everywhere:
-            return [self.domain]
         ownership = self.services.ownership
-        known = ownership.owner.types.domains if ownership.ready.is_set() else ()
+        known = {*ownership.owner.types.domains} if ownership.ready.is_set() else set[str]()
+        if not self.everywhere:
+            principal = self.session.person.principal
+            return sorted({self.domain, *(name for name in known if self.services.grants.permissions(principal, name))})
         return sorted({self.domain, "default", *known})
 
     def query(self, name: str) -> str:
@@ -156,8 +165,8 @@ Page = Callable[[Visit], Awaitable[Response]]
 class Manager:
     """Makes the routes. Pages are in modules of their own, with a table PAGES of those that are read and ACTIONS of forms that change something, by route."""
 
-    def __init__(self, services: Services, sessions: Sessions, version: str, least: Mapping[str, frozenset[Role]], monotonic: Callable[[], float]) -> None:
-        """`least`: the roles that may make each call of the RPC interface; `monotonic`: a clock in seconds."""
+    def __init__(self, services: Services, sessions: Sessions, version: str, least: Mapping[str, Need], monotonic: Callable[[], float]) -> None:
+        """`least`: what each call of the RPC interface needs; `monotonic`: a clock in seconds."""
         from headrace_broker.web import (  # they need this module
             access,
             account,
@@ -202,6 +211,7 @@ class Manager:
         if session is None:
             return to_login(request)
         visit = Visit(self._services, self._doors, request, session)
+        MAY.set(visit.rights)
         if not visit.may(path):
             return self._denied(visit, path)
         return await self._answer(page, visit)
@@ -216,6 +226,7 @@ class Manager:
         if not same_origin(request) or form.get("csrf") != session.csrf:
             return self._refused(request, 403, "This form is not of your session: open the page again, then send it.")
         visit = Visit(self._services, self._doors, request, session, form)
+        MAY.set(visit.rights)
         if not visit.may(path):
             return self._denied(visit, path)
         return await self._answer(action, visit)

@@ -4,8 +4,11 @@
 """
 
 from collections.abc import Mapping
+from typing import Protocol
 
+from headrace_broker.actions.reach import May
 from headrace_broker.model.access import Role
+from headrace_broker.model.permissions import Act
 
 EVERYBODY = ""
 """Of the session alone: whoever is logged in may."""
@@ -82,14 +85,37 @@ RIGHTS: dict[str, str] = {
 }
 
 
-class Rights:
-    """`least`: the roles that may make each call, by its path, such as "/headrace.v1.Jobs/GetJob"."""
+BY_TYPE = frozenset({path for path in RIGHTS if path == "/jobs" or path.startswith(("/jobs/", "/job-")) or path == "/jobs-chosen"})
+"""Pages and forms that ask for the type of each job themselves: a right for some types is enough to see them. All others take a right for all types."""
 
-    def __init__(self, least: Mapping[str, frozenset[Role]]) -> None:
+
+class Need(Protocol):
+    """What a call needs, as the table of the RPC interface has it."""
+
+    @property
+    def act(self) -> Act | None:
+        """The action; None: any at all."""
+
+    def __contains__(self, role: Role) -> bool: ...
+
+
+class Rights:
+    """`least`: what each call needs, by its path, such as "/headrace.v1.Jobs/GetJob"."""
+
+    def __init__(self, least: Mapping[str, Need]) -> None:
         self._least = least
 
+    def permit(self, may: May, path: str) -> bool:
+        """Whether somebody with these rights may see the page, or send the form, of this route."""
+        call = RIGHTS.get(path)
+        need = self._least.get(f"/headrace.v1.{call}")
+        if call == EVERYBODY or need is None or need.act is None:
+            return call == EVERYBODY
+        types = may.types(need.act)
+        return types.everything or (bool(types) and path in BY_TYPE)
+
     def allow(self, role: Role, path: str) -> bool:
-        """Whether the role may see the page, or send the form, of this route."""
+        """Whether the role alone may see the page, or send the form, of this route."""
         call = RIGHTS.get(path)
         return call == EVERYBODY or (call is not None and role in self._least.get(f"/headrace.v1.{call}", ()))
 

@@ -9,8 +9,10 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from headrace_broker.actions.reach import Principal
 from headrace_broker.actions.tokens import Secret
 from headrace_broker.model.access import Role
+from headrace_broker.model.permissions import HolderKind
 
 __all__ = ["COOKIE", "Person", "Role", "Session", "Sessions"]
 COOKIE = "headrace_session"
@@ -33,6 +35,12 @@ class Person:
     user_id: int | None = None
     epoch: int = 0
     token_id: int | None = None
+
+    @property
+    def principal(self) -> Principal:
+        """Who can be granted something; whoever came with a link is nobody that can."""
+        key: tuple[HolderKind, int] = (HolderKind.TOKEN, self.token_id) if self.token_id is not None else (HolderKind.USER, self.user_id or 0)
+        return Principal(key, self.role, self.domain, self.name)
 
     @property
     def name(self) -> str:

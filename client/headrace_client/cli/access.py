@@ -14,7 +14,7 @@ from headrace_client.cli.output import Output, errors
 tokens_app = App(name="tokens")
 audit_app = App(name="audit")
 Name = Annotated[str, Parameter(help="name of the token")]
-Role = Literal["viewer", "submitter", "agent", "operator", "admin"]
+Role = Literal["viewer", "submitter", "agent", "operator", "admin", "guest"]
 AllDomains = Annotated[bool, Parameter(negative=(), help="tokens that are valid in all domains, instead of those of one")]
 ExpiresInS = Annotated[float | None, Parameter(name="--expires-in-s", validator=Number(gte=1), help="seconds that it is valid from now on")]
 Actor = Annotated[str, Parameter(help="only what this token, or person, did")]

@@ -30,6 +30,7 @@ COMMANDS = {
     "tokens": ("access:tokens_app", "Tokens: who may do what."),
     "audit": ("access:audit_app", "The audit: who changed what."),
     "tls": ("tls:app", "Certificates from a private authority of your own: for brokers, agents and clients."),
+    "access": ("grants:app", "Grants: who may do what, beside what the role says."),
     "users": ("users:app", "Users: people who log in to the manager."),
     "bench": ("bench:bench", "Put load on a broker, measure latencies and check that nothing is lost or doubled."),
     "testing": ("testing:app", "For tests: a broker that runs with --testing."),

@@ -14,7 +14,7 @@ from headrace_client.users import Invitation, User
 
 app = App(name="users")
 Name = Annotated[str, Parameter(help="name of the user")]
-Role = Literal["viewer", "operator", "admin"]
+Role = Literal["viewer", "operator", "admin", "guest"]
 AllDomains = Annotated[bool, Parameter(negative=(), help="a user of all domains, instead of one of one")]
 ValidForS = Annotated[float | None, Parameter(name="--valid-for-s", validator=Number(gte=60), help="seconds that the link is good (default 259200)")]
 

@@ -16,12 +16,14 @@ class Role(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ROLE_AGENT: _ClassVar[Role]
     ROLE_OPERATOR: _ClassVar[Role]
     ROLE_ADMIN: _ClassVar[Role]
+    ROLE_GUEST: _ClassVar[Role]
 ROLE_UNSPECIFIED: Role
 ROLE_VIEWER: Role
 ROLE_SUBMITTER: Role
 ROLE_AGENT: Role
 ROLE_OPERATOR: Role
 ROLE_ADMIN: Role
+ROLE_GUEST: Role
 
 class Token(_message.Message):
     __slots__ = ("token_id", "name", "domain", "role", "created_at", "created_by", "expires_at", "old_secret_until", "revoked_at")

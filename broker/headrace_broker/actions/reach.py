@@ -1,0 +1,159 @@
+"""What the call that is being served may reach: set where it is let in, and asked wherever the type of a job is known.
+
+A call's rights are those of what it came with, as they are at the moment that they are asked for: a grant that ends changes calls that last, too. Where nobody needs a
+token, everything is allowed. What runs by itself, such as schedules and operations, was allowed when it was asked for.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from headrace_broker.model.access import Identity, Role
+from headrace_broker.model.errors import BrokerError, DatabaseUnavailable, JobNotFound, RightDenied, TypeDenied
+from headrace_broker.model.job import State
+from headrace_broker.model.permissions import ALL_TYPES, EVERY, ROLE_ACTS, Act, Holder, HolderKind, Source, Types, role_source
+from headrace_broker.shards.changes import visible
+from headrace_broker.shards.owner import Owner
+from headrace_broker.shards.types import TypeEntry
+from headrace_broker.store.heads import Heads, ReadFailed
+from headrace_broker.store.tokens import TokenRow
+
+if TYPE_CHECKING:
+    from headrace_broker.actions.grants import GrantTable
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Somebody who can be granted something. `domain` None: the role counts in all domains; `called`: as messages name it."""
+
+    key: Holder
+    role: Role
+    domain: str | None
+    called: str
+
+
+class May:
+    """The rights of one call in its domain: what all of its principals may. `act`: what the call itself needs."""
+
+    __slots__ = ("_grants", "act", "domain", "principals")
+
+    def __init__(self, grants: "GrantTable", principals: Sequence[Principal], domain: str, act: Act | None) -> None:
+        self._grants = grants
+        self.principals = principals
+        self.domain = domain
+        self.act = act
+
+    def types(self, act: Act) -> Types:
+        """The job types that they may do this to."""
+        found = None
+        for principal in self.principals:
+            types = self._grants.permissions(principal, self.domain).types(act)
+            found = types if found is None else found & types
+        return ALL_TYPES if found is None else found
+
+    @property
+    def stranger(self) -> Principal | None:
+        """Who of them may do nothing in the domain."""
+        return next((principal for principal in self.principals if not self._grants.permissions(principal, self.domain)), None)
+
+    def covers(self, act: Act, domains: str, types: str) -> bool:
+        """Whether they all may do this wherever the patterns match."""
+        return all(any(source.covers(act, domains, types) for source in self._grants.sources(principal)) for principal in self.principals)
+
+
+MAY: ContextVar[May | None] = ContextVar("MAY", default=None)
+"""Of the call that is being served; None: everything is allowed."""
+
+
+def principal_of(who: TokenRow | Identity) -> Principal:
+    """The principal that a token or a certificate is."""
+    key: Holder = (HolderKind.CERTIFICATE, who.name) if isinstance(who, Identity) else (HolderKind.TOKEN, who.token_id)
+    return Principal(key, who.role, who.domain, who.called)
+
+
+def types_for(act: Act) -> Types:
+    """The job types that the call may do this to."""
+    may = MAY.get()
+    return ALL_TYPES if may is None else may.types(act)
+
+
+def require(act: Act, name: str, field: str | None = None) -> None:
+    """Raises TypeDenied when the call may not do this to the type. `field`: where the request names it."""
+    if not types_for(act).allow(name):
+        raise TypeDenied(act, name, field)
+
+
+def require_all(act: Act) -> None:
+    """Raises TypeDenied when the call may do this to some types only, or to none: for what is not about one type."""
+    if not types_for(act).everything:
+        raise TypeDenied(act, EVERY)
+
+
+def entries(owner: Owner, domain: str, act: Act) -> list[TypeEntry]:
+    """The types of a domain that the call may do this to."""
+    types = types_for(act)
+    return [entry for entry in owner.types.of_domain(domain) if types.everything or types.allow(entry.name)]
+
+
+def counts(owner: Owner, domain: str, act: Act) -> dict[str, dict[State, int]]:
+    """Jobs by type and state, of the types that the call may do this to."""
+    types, found = types_for(act), owner.counts(domain)
+    return found if types.everything else {name: by_state for name, by_state in found.items() if types.allow(name)}
+
+
+def everywhere() -> bool:
+    """Whether what the call does is allowed in all domains."""
+    may = MAY.get()
+    return may is None or may.act is None or may.covers(may.act, EVERY, EVERY)
+
+
+async def refusals(owner: Owner, heads: Heads, job_ids: Iterable[int], domain: str, *acts: Act) -> dict[int, BrokerError]:
+    """Those of these jobs that the call may not do all of this to, and why: a job that it may not see is answered like one that is not there.
+
+    Nothing is read where it may do so to all types. A job that is not there is not among them: whoever does the deed says so. Raises DatabaseUnavailable.
+    """
+    view, allowed = types_for(Act.VIEW), [(act, types_for(act)) for act in acts]
+    if view.everything and all(types.everything for _, types in allowed):
+        return {}
+    try:
+        found = await heads.heads(list(dict.fromkeys(job_ids)))
+    except ReadFailed as error:
+        raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
+    refused: dict[int, BrokerError] = {}
+    for job_id, head in found.items():
+        if not visible(owner, head, domain):
+            continue
+        name = owner.types.by_id[head.type_id].name
+        denied = next((act for act, types in allowed if not types.allow(name)), None)
+        if not view.allow(name) and (denied is not None or Act.SUBMIT not in acts):  # whoever submits such jobs may know of them
+            refused[job_id] = JobNotFound(job_id)
+        elif denied is not None:
+            refused[job_id] = TypeDenied(denied, name)
+    return refused
+
+
+def require_cover(sources: Iterable[Source], doing: str) -> None:
+    """Raises RightDenied unless the call may itself do all that these allow, and pass it on: nobody gives, takes or takes over more than that."""
+    may = MAY.get()
+    if may is None:
+        return
+    for source in sources:
+        for act in sorted(source.acts):
+            for needed in (Act.MANAGE_ACCESS, act):
+                if not may.covers(needed, source.domains, source.types):
+                    where = f"{'all domains' if source.domains == EVERY else f'domain {source.domains!r}'}, job types {source.types!r}"
+                    raise RightDenied(f"{doing} takes the right {needed} itself ({where}): nobody can give, take or take over more than they have")
+
+
+def require_role(role: Role, domain: str | None, doing: str) -> None:
+    """Raises RightDenied unless the call may pass on what this role allows in this domain, or in all of them (None)."""
+    acts = ROLE_ACTS[role] or frozenset({Act.MANAGE_ACCESS})  # whoever makes a guest must still have a say there
+    require_cover([Source("", role_source(role, domain).domains, EVERY, acts)], doing)
+
+
+def require_over(grants: "GrantTable", principal: Principal) -> None:
+    """Raises RightDenied unless the call has the rights of this principal: who could take it over would have them, and who could end it might be ended by it."""
+    doing = f"changing {principal.called}"
+    require_role(principal.role, principal.domain, doing)
+    require_cover(grants.granted(principal.key), doing)

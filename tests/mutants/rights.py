@@ -1,0 +1,68 @@
+"""Grants: domains, job types, actions."""
+
+from tests.mutants.mutant import Mutant
+
+GATE = "broker/headrace_broker/rpc/access.py"
+REACH = "broker/headrace_broker/actions/reach.py"
+READS = "broker/headrace_broker/actions/reads.py"
+TESTS = "tests/rpc/test_permissions.py"
+
+MUTANTS = (
+    Mutant("a right for some types opens calls about all", GATE, "if not need.by_type and not types.everything:", "if False:", f"{TESTS} -k each_action"),
+    Mutant(
+        "a grant counts in every domain",
+        "broker/headrace_broker/model/permissions.py",
+        "if source.acts and matches(source.domains, domain)]",
+        "if source.acts]",
+        f"{TESTS} -k each_action",
+    ),
+    Mutant("jobs of all types are seen", READS, " or not types_for(Act.VIEW).allow(entry.name):", ":", f"{TESTS} -k not_there"),
+    Mutant("all types are counted and searched", REACH, "if types.everything or types.allow(entry.name)]", "if True]", f"{TESTS} -k not_there"),
+    Mutant("data is shown to everybody", READS, "withheld = not types_for(Act.VIEW_DATA).allow(entry.name)", "withheld = False", f"{TESTS} -k withheld"),
+    Mutant("all jobs may be changed", "broker/headrace_broker/actions/changing.py", "    if not refused:\n", "    if True:\n", f"{TESTS} -k may_be_seen"),
+    Mutant(
+        "types that are not permitted are submitted",
+        "broker/headrace_broker/rpc/submit.py",
+        "if types is not None and not types.allow(name):",
+        "if False:",
+        f"{TESTS} -k by_type_and_name",
+    ),
+    Mutant(
+        "columns of any type are submitted",
+        "broker/headrace_broker/rpc/submit.py",
+        '        require(Act.SUBMIT, group.type, f"{field}type")\n',
+        "",
+        f"{TESTS} -k by_type_and_name",
+    ),
+    Mutant(
+        "an operation touches all types",
+        "broker/headrace_broker/actions/operations.py",
+        "return replace(wanted, types=tuple(names))",
+        "return wanted",
+        f"{TESTS} -k operation_touches",
+    ),
+    Mutant(
+        "an agent serves any type",
+        "broker/headrace_broker/rpc/agents.py",
+        '            reach.require(Act.SERVE, name, f"{field}.type")\n',
+        "",
+        f"{TESTS} -k until_the_grant",
+    ),
+    Mutant(
+        "an agent serves on when its grant ends",
+        GATE,
+        "            self._admitted.grants.watchers.add(self._review)\n",
+        "            pass\n",
+        f"{TESTS} -k until_the_grant",
+    ),
+    Mutant(
+        "anybody gives anything", REACH, "                if not may.covers(needed, source.domains, source.types):", "                if False:", f"{TESTS} -k never_more"
+    ),
+    Mutant(
+        "a delegate revokes an administrator",
+        "broker/headrace_broker/actions/grants.py",
+        "        require_over(self, Principal((HolderKind.TOKEN, row.token_id), row.role, row.domain, row.called))\n",
+        "        pass\n",
+        f"{TESTS} -k never_more",
+    ),
+)

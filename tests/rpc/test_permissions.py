@@ -1,0 +1,303 @@
+"""Grants: by domain, type pattern and action; one broker for the module, and a token of its own for each principal."""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import descriptor_pool
+from headrace_broker.model.access import Role
+from headrace_broker.model.permissions import ROLE_ACTS, Act
+from headrace_broker.rpc.access import LEAST
+from headrace_broker.rpc.server import SERVICES
+from headrace_broker.store.embedded import EmbeddedPostgres
+from headrace_client import AdminClient, Client, HeadraceError, JobFilter, NotFound, PermissionDenied
+from headrace_proto.v1 import agents_pb2, graph_pb2, jobs_pb2, types_pb2
+from headrace_proto.v1.agents_pb2_grpc import AgentsStub
+from headrace_proto.v1.graph_pb2_grpc import GraphStub
+from headrace_proto.v1.jobs_pb2_grpc import JobsStub
+
+from tests.support.processes import start_broker, until
+from tests.support.web import Shared, shared_broker
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def shared(postgres: EmbeddedPostgres) -> Iterator[Shared]:
+    """One broker that wants tokens."""
+    with shared_broker(postgres, "permissions", "--auth", "required", "--lease-s", "60") as found:
+        yield found
+
+
+class World:
+    """Clients of the broker."""
+
+    def __init__(self, shared: Shared, stack: AsyncExitStack) -> None:
+        self.address, self.secrets, self._stack = shared.broker.address, shared.secrets, stack
+        self.root: AdminClient
+
+    async def client(self, secret: str, domain: str = "default") -> AdminClient:
+        """An administrator's client with this secret; `submit` and reads are `jobs`."""
+        return await self._stack.enter_async_context(AdminClient(self.address, domain=domain, token=secret, timeout_s=20))
+
+    async def jobs(self, secret: str, domain: str = "default") -> Client:
+        """A client with this secret."""
+        return await self._stack.enter_async_context(Client(self.address, domain=domain, token=secret, timeout_s=20))
+
+    async def token(self, *grants: tuple[str, str], role: str = "guest") -> tuple[str, str]:
+        """(name, secret) of a token with grants of (actions, types) in the default domain."""
+        name = f"t{next(_numbers)}"
+        secret = (await self.root.create_token(name, role)).secret
+        for actions, types in grants:
+            await self.root.grant(f"token/{name}", actions.split(), types=types)
+        return name, secret
+
+
+@pytest.fixture
+async def world(shared: Shared, stack: AsyncExitStack) -> World:
+    found = World(shared, stack)
+    found.root = await found.client(shared.secrets["admin@all"])
+    return found
+
+
+async def denied(call: Awaitable[Any], reason: str) -> PermissionDenied:
+    """What a broker has against a call."""
+    with pytest.raises(PermissionDenied) as error:
+        await call
+    assert error.value.reason == reason, error.value
+    return error.value
+
+
+def _methods() -> dict[str, Any]:
+    pool = descriptor_pool.Default()
+    services = [pool.FindServiceByName(name) for name in SERVICES if name.startswith("headrace.")]
+    return {f"/{service.full_name}/{method.name}": method for service in services for method in service.methods}
+
+
+async def _code(channel: grpc.aio.Channel, path: str, method: Any, secret: str, domain: str) -> str:
+    """What is answered to bytes that are no message: INVALID_ARGUMENT for whoever is let in."""
+    kind = ("stream" if method.client_streaming else "unary") + ("_stream" if method.server_streaming else "_unary")
+    metadata = (("authorization", f"Bearer {secret}"), ("headrace-domain", domain))
+    while True:
+        call = getattr(channel, kind)(path)(iter([b"\xff"]) if method.client_streaming else b"\xff", metadata=metadata, timeout=20)
+        code: grpc.StatusCode = await call.code()
+        if await call.details() != "Internal error from Core":
+            return str(code.name)
+
+
+async def test_each_action_opens_its_calls_in_its_domain_for_all_types_or_for_some(world: World, stack: AsyncExitStack) -> None:
+    """Each call with its action alone, for all types and for some, in this domain and another; and with all actions but that one: from the table and the descriptors."""
+    channel = await stack.enter_async_context(grpc.aio.insecure_channel(world.address))
+    holders = {(act, types): (await world.token((act, types)))[1] for act in Act for types in ("*", "mail.*")}
+    others = {act: (await world.token((" ".join(other for other in Act if other is not act), "*")))[1] for act in Act}
+    wrong = []
+    room = asyncio.Semaphore(8)
+
+    async def look(path: str, method: Any, what: str, domain: str, secret: str, *, allowed: bool) -> None:
+        async with room:
+            code = await _code(channel, path, method, secret, domain)
+        if code != ("INVALID_ARGUMENT" if allowed else "PERMISSION_DENIED"):
+            wrong.append((path, what, domain, code))
+
+    async with asyncio.TaskGroup() as tasks:
+        for path, method in _methods().items():
+            need = LEAST[path]
+            act = need.act or Act.VIEW
+            for types in ("*", "mail.*"):
+                for domain in ("default", "other"):
+                    allowed = domain == "default" and (need.act is None or types == "*" or need.by_type)
+                    tasks.create_task(look(path, method, f"{act} {types}", domain, holders[act, types], allowed=allowed))
+            tasks.create_task(look(path, method, f"all but {act}", "default", others[act], allowed=need.act is None))
+    assert not wrong
+
+
+def test_roles_are_sets_of_actions_and_every_action_opens_something() -> None:
+    assert set(LEAST) == set(_methods())
+    assert ROLE_ACTS[Role.ADMIN] == set(Act) and not ROLE_ACTS[Role.GUEST]
+    assert {need.act for need in LEAST.values() if need.act is not None} | {Act.ACT_FOR} == set(Act)
+
+
+async def test_submits_are_refused_by_type_and_name_the_field(world: World, stack: AsyncExitStack) -> None:
+    _, secret = await world.token(("submit view", "mail.*"))
+    client = await world.jobs(secret)
+    await client.submit("mail.send", 1)
+    assert (await denied(client.submit("billing.pay", 1), "TYPE_DENIED")).details["field"] == "type"
+    stubs: Any = JobsStub(await stack.enter_async_context(grpc.aio.insecure_channel(world.address)))  # type: ignore[no-untyped-call]
+    jobs = [types_pb2.JobSpec(type=name, payload=b"1") for name in ("mail.send", "billing.pay")]
+    plain = [types_pb2.PlainSpecs(type=name, payloads=[b"1", b"2"]) for name in ("billing.pay", "mail.send")]
+    metadata = (("authorization", f"Bearer {secret}"),)
+    results = (await stubs.SubmitMany(jobs_pb2.SubmitManyRequest(jobs=jobs, plain=plain), metadata=metadata, timeout=20)).results
+    assert {(f.index, f.field, f.reason) for f in results.failures} == {
+        (1, "jobs[1].type", "TYPE_DENIED"), (2, "plain[0].type", "TYPE_DENIED"), (3, "plain[0].type", "TYPE_DENIED"),
+    }  # fmt: skip
+    assert [bool(job_id) for job_id in results.job_ids] == [True, False, False, False, True, True]
+
+
+async def test_jobs_of_other_types_are_not_there_and_lists_and_counts_show_none(world: World) -> None:
+    root = await world.jobs(world.secrets["admin"])
+    mine, other = (await root.submit("mail.seen", {"a": 1})).job_id, (await root.submit("billing.seen", {"b": 2})).job_id
+    _, secret = await world.token(("view view_data oversee", "mail.*"))
+    client, admin = await world.jobs(secret), await world.client(secret)
+    assert (await client.get(mine, full=True)).payload == b'{"a":1}'
+    for call in (client.get, client.wait, client.explain, client.attempts, client.events):
+        with pytest.raises(NotFound):
+            await call(other)
+    with pytest.raises(NotFound):
+        await anext(client.logs(other))
+    counted = await client.count()
+    assert set(counted.types) and all(name.startswith("mail.") for name in counted.types)
+    assert (await client.count(types=["billing.seen"])).totals == {}
+    assert all(job.type.startswith("mail.") for job in (await client.list(page_size=1000)).jobs)
+    assert (await client.list(types=["billing.seen"])).jobs == []
+    assert all(item.name.startswith("mail.") for item in await admin.list_types())
+    with pytest.raises(NotFound):
+        await admin.get_type("billing.seen")
+
+
+async def test_data_is_withheld_and_said_so(world: World) -> None:
+    job_id = (await (await world.jobs(world.secrets["admin"])).submit("mail.secret", {"a": 1})).job_id
+    _, secret = await world.token(("view", "*"))
+    client = await world.jobs(secret)
+    job = await client.get(job_id, full=True)
+    assert (job.data_withheld, job.payload, job.payload_bytes) == (True, b"", 7)
+    _, sees = await world.token(("view view_data", "mail.*"))
+    seen = await (await world.jobs(sees)).get(job_id, full=True)
+    assert (seen.data_withheld, seen.payload) == (False, b'{"a":1}')
+
+
+async def test_what_may_be_seen_and_not_changed_is_denied_and_the_rest_is_not_found(world: World) -> None:
+    root = await world.jobs(world.secrets["admin"])
+    first, second, third = [(await root.submit(name, 1)).job_id for name in ("mail.a", "order.a", "billing.a")]
+    _, secret = await world.token(("view abort update", "mail.*"), ("view", "order.*"))
+    admin = await world.client(secret)
+    for change in (admin.abort, admin.hold):
+        results = await change([first, second, third])
+        assert [(one.ok, one.reason) for one in results] == [(True, ""), (False, "TYPE_DENIED"), (False, "JOB_NOT_FOUND")], results
+    assert (await root.get(second)).state == (await root.get(third)).state == "waiting"
+
+
+async def test_a_requeue_with_another_payload_takes_the_right_to_change_it_too(world: World) -> None:
+    root = await world.client(world.secrets["admin"])
+    job_id = (await (await world.jobs(world.secrets["admin"])).submit("mail.again", 1)).job_id
+    await root.abort([job_id])
+    _, secret = await world.token(("view requeue", "mail.*"))
+    admin = await world.client(secret)
+    [result] = await admin.requeue([job_id], data=2)
+    assert (result.ok, result.reason) == (False, "TYPE_DENIED")
+    await denied(admin.requeue([job_id], data=2, descendants=True), "TYPE_DENIED")
+    [result] = await admin.requeue([job_id], descendants=True)
+    assert result.ok, result
+
+
+async def test_whoever_submits_a_batch_seals_it_without_the_right_to_see_jobs(world: World) -> None:
+    _, secret = await world.token(("submit", "mail.*"))
+    stubs: Any = GraphStub(grpc.aio.insecure_channel(world.address))  # type: ignore[no-untyped-call]
+    metadata = (("authorization", f"Bearer {secret}"),)
+    made = await stubs.CreateBatch(graph_pb2.CreateBatchRequest(callback=types_pb2.JobSpec(type="mail.done", payload=b"1")), metadata=metadata, timeout=20)
+    await stubs.SealBatch(graph_pb2.SealBatchRequest(batch_id=made.batch_id), metadata=metadata, timeout=20)
+
+
+async def test_a_standby_answers_as_the_owner_does(world: World, shared: Shared, directory: Path, stack: AsyncExitStack) -> None:
+    root = await world.jobs(world.secrets["admin"])
+    mine, other = [(await root.submit(name, 1)).job_id for name in ("mail.far", "billing.far")]
+    name, secret = await world.token()
+    grant = await world.root.grant(f"token/{name}", ["view", "submit"], types="mail.*")
+    standby = await start_broker(directory, "--auth", "required", database=shared.database, name="standby")
+    stack.push_async_callback(standby.kill)
+    client = await stack.enter_async_context(Client(standby.address, token=secret, timeout_s=20))
+    assert (await client.get(mine, full=True)).data_withheld and all(name.startswith("mail.") for name in (await client.count()).types)
+    with pytest.raises(NotFound):
+        await client.get(other)
+    await denied(client.submit("billing.far", 1), "TYPE_DENIED")
+    await world.root.end_grant(grant.grant_id)
+
+    async def refused() -> bool:
+        try:
+            await client.get(mine)
+        except PermissionDenied:
+            return True
+        return False
+
+    await until(refused, what="the standby knows that the grant has ended")
+
+
+async def test_an_operation_touches_the_types_that_its_starter_may_change(world: World) -> None:
+    root = await world.jobs(world.secrets["admin"])
+    ids = {name: (await root.submit(name, 1, instance_id="bulk")).job_id for name in ("mail.b", "billing.b")}
+    _, secret = await world.token(("view oversee operate abort", "mail.*"))
+    admin = await world.client(secret)
+    started = await admin.start_operation("abort", JobFilter(instance_id="bulk"), reason="test")
+    ended = await admin.wait_operation(started.operation_id)
+    assert (ended.done, (await root.get(ids["mail.b"])).state, (await root.get(ids["billing.b"])).state) == (1, "aborted", "waiting")
+
+
+async def test_an_agent_serves_its_types_until_the_grant_ends(world: World, stack: AsyncExitStack) -> None:
+    name, secret = await world.token()
+    grant = await world.root.grant(f"token/{name}", ["serve"], types="mail.*")
+    stub: Any = AgentsStub(await stack.enter_async_context(grpc.aio.insecure_channel(world.address)))  # type: ignore[no-untyped-call]
+
+    async def connect(number: str, types: list[str]) -> Any:
+        call = stub.Connect(metadata=(("authorization", f"Bearer {secret}"),))
+        served = [agents_pb2.ServedType(type=one) for one in types]
+        await call.write(agents_pb2.ConnectRequest(number=1, hello=agents_pb2.Hello(agent_name="a", incarnation_id=number * 16, slots=1, types=served)))
+        return call
+
+    refused = await connect("1", ["mail.x", "billing.x"])
+    assert await refused.code() is grpc.StatusCode.PERMISSION_DENIED
+    said = dict(await refused.trailing_metadata() or ())
+    assert (said["headrace-reason"], said["headrace-field"]) == ("TYPE_DENIED", "hello.types[1].type")
+    stream = await connect("2", ["mail.x"])
+    assert (await stream.read()).HasField("welcome")
+    await world.root.end_grant(grant.grant_id)
+    async with asyncio.timeout(10):
+        assert await stream.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_delegate_gives_what_it_has_in_its_domain_and_never_more(world: World) -> None:
+    name, secret = await world.token(("manage_access view submit", "mail.*"), ("manage_access view", "*"))
+    friend, _ = await world.token()
+    delegate = await world.client(secret)
+    made = await delegate.grant(f"token/{friend}", ["view", "submit"], types="mail.in.*", reason="helps out")
+    assert (made.who, made.domains, made.types, made.granted_by) == (f"token/{friend}", "default", "mail.in.*", name)
+    assert made in (await delegate.list_grants(f"token/{friend}"))[0]
+    attempts: list[Callable[[], Awaitable[Any]]] = [
+        lambda: delegate.grant(f"token/{name}", ["abort"]),  # raises itself
+        lambda: delegate.grant(f"token/{friend}", ["submit"], types="*"),  # wider types
+        lambda: delegate.grant(f"token/{friend}", ["submit"], types="m*"),
+        lambda: delegate.grant(f"token/{friend}", ["view"], domains="*"),  # other domains
+        lambda: delegate.grant(f"token/{friend}", ["view"], domains="other"),
+        lambda: delegate.create_token("boss", "admin"),
+        lambda: delegate.put_user("boss", "operator"),
+        lambda: delegate.revoke_token("admin@default"),
+        lambda: delegate.rotate_token("admin@default"),
+        lambda: delegate.rotate_token("operator@default"),
+    ]
+    for attempt in attempts:
+        await denied(attempt(), "RIGHT_DENIED")
+    admins = await world.root.grant("token/viewer@default", [str(act) for act in Act])
+    await denied(delegate.end_grant(admins.grant_id), "RIGHT_DENIED")
+    await denied(delegate.list_tokens(all_domains=True), "DOMAIN_DENIED")
+    elsewhere = await world.client(secret, "other")
+    await denied(elsewhere.list_grants(), "DOMAIN_DENIED")
+    assert (await delegate.end_grant(made.grant_id)).ended_by == name
+    with pytest.raises(NotFound):
+        await delegate.end_grant(made.grant_id)
+    await world.root.end_grant(admins.grant_id)
+    rows = [row for row in (await world.root.list_audit(target=f"token/{friend}"))[0] if row.action.startswith("access.")]
+    assert [(row.action, row.actor) for row in rows] == [("access.revoke", name), ("access.grant", name)]
+
+
+async def test_check_says_why(world: World) -> None:
+    name, secret = await world.token(("view", "mail.*"))
+    mine = await world.client(secret)
+    allowed, refused = await mine.check_access("Jobs/GetJob", type="mail.x"), await mine.check_access("view", type="billing.x")
+    assert (allowed.allowed, allowed.action, refused.allowed) == (True, "view", False)
+    assert any("mail.*" in text and "billing.x" in text for _, text in refused.reasons)
+    assert (await world.root.check_access("view", who=f"token/{name}", type="mail.x")).allowed
+    with pytest.raises(HeadraceError):
+        await mine.check_access("view", who="token/admin@default")
