@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 from headrace_broker.store.embedded import EmbeddedPostgres
-from headrace_broker.store.ledger import Ledger
+from headrace_broker.store.ledger import SETTINGS, Ledger
 from headrace_broker.store.migrate import LIFE_LOCKS, MigrationError, Phase, load, migrate
 from headrace_broker.store.statements import sql
 
@@ -109,10 +109,9 @@ async def test_the_command_lists_applies_and_prints(empty: str) -> None:
 
 
 async def live(dsn: str, schema: int) -> tuple[Any, int]:
-    """A connection that holds a life of a broker that knows the migrations up to `schema`; and the life's id."""
-    con: Any = await asyncpg.connect(dsn)
+    """A connection that begins the life of a broker that knows the migrations up to `schema`, and has not yet its lock; and the life's id."""
+    con: Any = await asyncpg.connect(dsn, server_settings=SETTINGS)
     life_id, _ = await con.fetchrow(sql("life_begin"), "old broker", "0.0.9", schema, *[None] * 5)
-    await con.fetchrow(sql("life_lock"), LIFE_LOCKS, life_id)
     return con, life_id
 
 
@@ -129,12 +128,16 @@ def release(directory: Path, *more: tuple[str, str]) -> int:
 async def test_what_takes_away_waits_until_every_broker_that_needs_it_has_gone(empty: str, directory: Path) -> None:
     await migrate(empty)
     own = release(directory, ("add", "create table headrace.fresh ()"), ("drop.post", "drop table headrace.fresh"))
-    old, _ = await live(empty, own)
+    old, life_id = await live(empty, own)
     new, _ = await live(empty, own + 2)
     with pytest.raises(MigrationError, match="--phase pre"):
         await migrate(empty, directory=directory, phase=Phase.POST)
     assert [done.name for done in await migrate(empty, directory=directory, phase=Phase.PRE)] == ["add"]
     assert await migrate(empty, directory=directory, phase=Phase.PRE) == []
+    with pytest.raises(MigrationError, match=r"old broker \(headrace 0.0.9\)"):
+        await migrate(empty, directory=directory, phase=Phase.POST)
+    await old.execute("set application_name = 'another'")  # its lock alone says that it lives
+    await old.fetchrow(sql("life_lock"), LIFE_LOCKS, life_id)
     with pytest.raises(MigrationError, match=r"old broker \(headrace 0.0.9\)"):
         await migrate(empty, directory=directory, phase=Phase.POST)
     assert "r fresh" in await tables(empty)
@@ -149,10 +152,10 @@ async def test_what_takes_away_waits_until_every_broker_that_needs_it_has_gone(e
 
 
 async def gone(dsn: str) -> bool:
-    """Only one life is left."""
+    """No life holds its lock."""
     con: Any = await asyncpg.connect(dsn)
     try:
-        return bool(await con.fetchval("select count(*) = 1 from pg_locks where locktype = 'advisory' and objsubid = 2 and classid = $1", LIFE_LOCKS))
+        return not await con.fetchval("select count(*) from pg_locks where locktype = 'advisory' and objsubid = 2 and classid = $1", LIFE_LOCKS)
     finally:
         await con.close()
 

@@ -2,7 +2,7 @@
 --
 -- headrace_owner owns the schema and what is in it. headrace_broker owns the partitioned tables that the broker keeps up while it runs, since only the owner of a table may attach,
 -- detach, truncate and index its partitions, the last three outside a transaction, where no function can lend its rights: facts with their leaves, flush rows, chunks of
--- checkpoints. Of the other tables it may change rows; the audit it may only add to. headrace_owner is a member of headrace_broker, so migrations may change the facts too.
+-- checkpoints. Of the other tables it may change rows; the audit and the grants of access it may only add to. headrace_owner is a member of headrace_broker, so migrations may change the facts too.
 -- headrace_reader may read the views. headrace_door may call the SQL doors, which act with their owner's rights.
 -- No parameters. Locks: what changes its owner, exclusively; nothing when all is as it should be.
 do $$
@@ -46,7 +46,7 @@ begin
             execute format('grant select on %s to headrace_broker, headrace_reader', item.name);
         elsif item.relname = 'migration' then
             execute format('grant select on %s to headrace_broker', item.name);
-        elsif item.relname = 'audit' then
+        elsif item.relname in ('audit', 'access_grant', 'access_grant_end') then
             execute format('grant select, insert on %s to headrace_broker', item.name);
         else
             execute format('grant select, insert, update, delete on %s to headrace_broker', item.name);
