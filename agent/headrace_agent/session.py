@@ -19,6 +19,7 @@ from headrace_client.channel import Stubs, backoff_s, open_channel
 from headrace_client.credentials import Metadata
 from headrace_client.errors import HeadraceError, from_rpc
 from headrace_client.tls import Tls
+from headrace_proto.streams import StreamEnd
 from headrace_proto.v1 import agents_pb2
 from headrace_proto.wire import to_seconds
 
@@ -115,6 +116,7 @@ class Session:
         self._hello.at_standby = agents_pb2.AT_STANDBY_PASS_ON if passing_on else agents_pb2.AT_STANDBY_WAIT
         channel = open_channel(self._address, self._tls)
         call = Stubs(channel).agents.Connect(metadata=self._metadata())
+        end = StreamEnd(call)
         tasks: list[asyncio.Future[Any]] = []
         try:
             await self._write(call, agents_pb2.ConnectRequest(hello=self._hello_now()))
@@ -126,7 +128,7 @@ class Session:
             if welcome is not grpc.aio.EOF and welcome.HasField("go_away"):
                 return to_seconds(welcome.go_away.reconnect_after)
             if welcome is grpc.aio.EOF or not welcome.HasField("welcome"):
-                await self._raise_status(call)
+                await self._raise_status(end)
                 return None
             self._welcome(welcome.welcome)
             self._receive(welcome)
@@ -137,8 +139,13 @@ class Session:
                     result = task.result()
                     if result is not None:
                         return float(result)
-            await self._raise_status(call)
+            await self._raise_status(end)
             return None
+        except asyncio.InvalidStateError:  # it ended between a message and the answer to it
+            await self._raise_status(end)
+            return None
+        except grpc.aio.AioRpcError as error:
+            raise await end.instead_of(error) from None
         finally:
             if self.up:
                 for other in self._desk.sessions:
@@ -149,7 +156,8 @@ class Session:
             self._desk.logs.send_again(self)
             self._desk.wake()
             for task in tasks:
-                task.cancel()
+                if not task.cancel() and not task.cancelled():
+                    task.exception()  # whichever failed first has told
             if self._accept_timer is not None:
                 self._accept_timer.cancel()
             call.cancel()
@@ -400,7 +408,7 @@ class Session:
                 self._rejected.append(agents_pb2.Rejection(lease=ref, reason=problem))
         desk.accept(taken)
 
-    async def _raise_status(self, call: Any) -> None:
-        code = await call.code()
-        if code is not grpc.StatusCode.OK:
-            raise grpc.aio.AioRpcError(code, await call.initial_metadata(), await call.trailing_metadata(), await call.details())
+    async def _raise_status(self, end: StreamEnd) -> None:
+        error = await end.error()
+        if error is not None:
+            raise error

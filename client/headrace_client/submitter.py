@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+from headrace_proto.streams import GRACE_S, StreamEnd
 from headrace_proto.v1 import jobs_pb2
 from headrace_proto.wire import Reason, to_seconds
 
@@ -173,14 +174,17 @@ class Submitter:
         except HeadraceError as error:  # no channel can be made at all, such as for a CA file that cannot be read
             self._fail_waiting(error)
             return True
+        carried = self._metadata()
+        call = stubs.jobs.SubmitStream(metadata=carried)
+        end = StreamEnd(call)
         try:
-            carried = self._metadata()
-            await self._stream(stubs.jobs.SubmitStream(metadata=carried), carried)
+            await self._stream(call, carried)
             self._broken(ResultUnknown("the broker ended the stream before it answered; the job may have been stored"), connected=True)
             if self._refused:
                 self._brokers.failed(stubs)
-        except grpc.aio.AioRpcError as error:
-            self._broken(from_rpc(error), connected=not never_sent(error))
+        except grpc.aio.AioRpcError as raised:
+            refusal = await end.instead_of(raised)
+            self._broken(from_rpc(refusal), connected=not never_sent(refusal))
             self._brokers.failed(stubs)
         return (self._answered or self._outdated) and not self._refused
 
@@ -215,6 +219,11 @@ class Submitter:
             await reader
         except asyncio.InvalidStateError:  # the stream ended while we wrote: the reader knows why
             await reader
+        except grpc.aio.AioRpcError:  # the same, while it was on its way: there may be answers to hear still
+            await asyncio.wait([reader], timeout=GRACE_S)
+            if reader.done():
+                await reader
+            raise
         finally:
             reader.cancel()
             call.cancel()

@@ -86,7 +86,7 @@ async def test_a_new_certificate_meets_new_connections_while_old_ones_go_on(data
         async def all_new() -> bool:
             return await serials() == [wanted, wanted]
 
-        await until(all_new, timeout_s=5, what="the new certificate on every listener")
+        await until(all_new, timeout_s=20, what="the new certificate on every listener")
 
     def renew() -> int:
         authority.issue_broker(["localhost", "127.0.0.1"], 30, replace=True)
@@ -108,7 +108,7 @@ async def test_a_new_certificate_meets_new_connections_while_old_ones_go_on(data
         async def refused() -> bool:
             return 'headrace_tls_reloads_total{result="refused"} 1.0' in (await web.get("/metrics")).text
 
-        await until(refused, timeout_s=10, what="the refusal of a key that does not fit")
+        await until(refused, timeout_s=20, what="the refusal of a key that does not fit")
     assert "the new certificate is refused" in broker.log.read_text() and "is not that of the first certificate" in broker.log.read_text()
     assert await serials() == [second, second]
     await met_with(renew())

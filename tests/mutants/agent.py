@@ -9,6 +9,7 @@ PROCESSES, WORKERS = f"{PLACE}/processes.py", "tests/agent/test_workers.py"
 
 MUTANTS = (
     Mutant("a lease counts from its arrival", SESSION, "base = self._sent_at.get(assign.seen_no, self._confirmed_at)", "base = now", f"{TESTS} -k own_sending"),
+    Mutant("why an agent is refused is hidden", SESSION, "raise await end.instead_of(error) from None", "raise", "tests/rpc/test_stream_ends.py -k agents"),
     Mutant("a lease that is over when it comes is taken", SESSION, '"its lease was over when it arrived" if now >= until', '"" if False', f"{TESTS} -k buffer"),
     Mutant("a confirmation counts from its arrival", SESSION, "at = self._sent_at.get(number)", "at = asyncio.get_running_loop().time()", f"{TESTS} -k old_confirmation"),
     Mutant("a lease is trusted to its end", LEASES, "return min(2.0, 0.1 + lease_s * 0.05)", "return 0.0", f"{TESTS} -k own_sending"),

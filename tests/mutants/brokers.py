@@ -25,6 +25,7 @@ MUTANTS = (
     Mutant("a seal is good for any call", ATTEST, "(method.encode(), found", '(b"", found', f"{SCRIPTED} -k a_seal"),
     Mutant("the caller's certificate is not attested", FORWARD, 'identity.name if identity is not None else ""', '""', f"{PAIR} -k every_kind"),
     Mutant("a lost answer is taken for nothing done", FORWARD, "details.lower():", "details.lower() or True:", f"{SCRIPTED} -k answer_is_lost"),
+    Mutant("why an owner ended a stream is hidden", FORWARD, "error = await end.instead_of(raised)", "error = raised", "tests/rpc/test_stream_ends.py -k stands_by"),
     Mutant("calls to a former owner wait for ever", ROUTES, "            await route.channel.close()", "            pass", f"{SCRIPTED} -k hangs"),
     Mutant("a call that a former owner did not answer is merely cancelled", FORWARD, "    if route.left and not", "    if False and not", f"{SCRIPTED} -k hangs"),
     Mutant("any number of calls is held", FORWARD, "if self._held >= HELD:", "if False:", f"{SCRIPTED} -k room"),

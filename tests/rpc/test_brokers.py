@@ -24,6 +24,7 @@ from headrace_proto.v1.jobs_pb2_grpc import JobsStub
 
 from tests.support.processes import BrokerProcess, start_broker, until
 from tests.support.tokens import make_tokens
+from tests.support.wire import heard, say
 
 
 @dataclass(frozen=True)
@@ -189,8 +190,8 @@ async def test_a_stream_of_an_agent_waits_at_the_standby_or_is_passed_on_once(pa
     async def connect(channel: grpc.aio.Channel, wish: agents_pb2.AtStandby) -> tuple[agents_pb2.ConnectResponse, object]:
         call = AgentsStub(channel).Connect()  # type: ignore[no-untyped-call]
         stack.callback(call.cancel)
-        await call.write(_hello(wish))
-        return await call.read(), call
+        end = await say(call, _hello(wish))
+        return await heard(call, end), call
 
     waits, _ = await connect(at_standby, agents_pb2.AT_STANDBY_WAIT)
     assert waits.HasField("stand_by") and f" pid {pair.owner.pid} " in waits.stand_by.owner and not waits.stand_by.over

@@ -12,9 +12,8 @@ from headrace_proto.v1 import admin_pb2, agents_pb2, jobs_pb2, types_pb2
 from headrace_proto.v1.agents_pb2_grpc import AgentsStub
 
 from tests.rpc.test_agent_stream import channel, connect
-from tests.rpc.test_validation import messages, stream_refusal
 from tests.support.processes import BrokerProcess, start_broker, until
-from tests.support.wire import Wire
+from tests.support.wire import Wire, stream_refusal
 
 __all__ = ["channel"]  # a fixture
 SCHEMA: dict[str, Any] = {
@@ -84,7 +83,7 @@ async def test_code_declares_a_schema_and_a_person_overrides_it(client: Client, 
     await client.submit("t", 5)
     bad = agents_pb2.ServedType(type="t", declared=types_pb2.JobTypeSettings(payload_schema='{"$ref": "file:///x"}'))
     hello = agents_pb2.Hello(agent_name="a", incarnation_id="i" * 20, slots=1, types=[bad])
-    refusal = await stream_refusal(AgentsStub(channel).Connect(messages(agents_pb2.ConnectRequest(number=1, hello=hello))))  # type: ignore[no-untyped-call]
+    refusal = await stream_refusal(AgentsStub(channel).Connect(), agents_pb2.ConnectRequest(number=1, hello=hello))  # type: ignore[no-untyped-call]
     assert refusal.field == "hello.types[0].declared.payload_schema" and "nothing is fetched" in refusal.message
 
 

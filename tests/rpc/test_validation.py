@@ -1,6 +1,5 @@
 """Every call refuses what is missing, too large, of the wrong kind or unknown, and names the field; the broker serves on."""
 
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -32,7 +31,7 @@ from headrace_proto.v1.jobs_pb2_grpc import JobsStub
 from headrace_proto.v1.logs_pb2_grpc import LogsStub
 
 from tests.support.processes import BrokerProcess
-from tests.support.wire import SERVICES, Refusal, Wire, refusal_of
+from tests.support.wire import SERVICES, Wire, stream_refusal
 
 BIG = "x" * 201
 FAR = 2**63 - 1
@@ -494,22 +493,6 @@ async def test_bytes_that_are_no_message_and_wrong_domains_are_refused(wire: Wir
             assert refusal.code == "INVALID_ARGUMENT", method
 
 
-async def stream_refusal(call: Any) -> Refusal:
-    """How a stream ends."""
-    try:
-        async for _ in call:
-            pass
-    except grpc.aio.AioRpcError as error:
-        return refusal_of(error)
-    raise AssertionError("the stream ended well")
-
-
-async def messages(*items: Any) -> AsyncIterator[Any]:
-    """A stream of these."""
-    for item in items:
-        yield item
-
-
 async def test_streams_refuse_wrong_first_messages(channel: grpc.aio.Channel) -> None:
     jobs, agents = JobsStub(channel), AgentsStub(channel)  # type: ignore[no-untyped-call]
     watch: list[tuple[dict[str, Any], str]] = [
@@ -527,7 +510,7 @@ async def test_streams_refuse_wrong_first_messages(channel: grpc.aio.Channel) ->
     ]  # fmt: skip
     for fields, field in tail:
         assert (await stream_refusal(logs.TailLogs(logs_pb2.TailLogsRequest(**{"job_id": 1, **fields})))).field == field
-    assert (await stream_refusal(jobs.SubmitStream(messages(jobs_pb2.SubmitStreamRequest(request_no=1))))).field == "jobs"
+    assert (await stream_refusal(jobs.SubmitStream(iter([jobs_pb2.SubmitStreamRequest(request_no=1)])))).field == "jobs"
     good: dict[str, Any] = {"agent_name": "a", "incarnation_id": "i" * 16, "slots": 1, "types": [agents_pb2.ServedType(type="t", slots=1)]}
     hello: list[tuple[dict[str, Any], str]] = [
         ({"agent_name": ""}, "hello.agent_name"), ({"agent_name": BIG}, "hello.agent_name"), ({"incarnation_id": "short"}, "hello.incarnation_id"),
@@ -537,10 +520,10 @@ async def test_streams_refuse_wrong_first_messages(channel: grpc.aio.Channel) ->
         ({"types": [agents_pb2.ServedType(type="t", declared=types_pb2.JobTypeSettings(max_attempts=0))]}, "hello.types[0].declared.max_attempts"),
     ]  # fmt: skip
     for fields, field in hello:
-        refusal = await stream_refusal(agents.Connect(messages(agents_pb2.ConnectRequest(number=1, hello=agents_pb2.Hello(**{**good, **fields})))))
+        refusal = await stream_refusal(agents.Connect(iter([agents_pb2.ConnectRequest(number=1, hello=agents_pb2.Hello(**{**good, **fields}))])))
         assert (refusal.code, refusal.field) == ("INVALID_ARGUMENT", field), refusal
-    assert (await stream_refusal(agents.Connect(messages(agents_pb2.ConnectRequest(number=1))))).field == "hello"
-    assert (await stream_refusal(agents.Connect(messages()))).field == "hello"
+    assert (await stream_refusal(agents.Connect(iter([agents_pb2.ConnectRequest(number=1)])))).field == "hello"
+    assert (await stream_refusal(agents.Connect(iter([])))).field == "hello"
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.message_factory import GetMessageClass
 from headrace_broker.rpc.server import SERVICES
 from headrace_client import Client
+from headrace_proto.streams import HIDDEN
 from headrace_proto.v1 import agents_pb2, jobs_pb2
 from headrace_proto.v1.agents_pb2_grpc import AgentsStub
 
@@ -29,8 +30,6 @@ SHARES = {
     "HTTP bytes": 0.02,
 }  # fmt: skip
 WRONG = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.DATA_LOSS}
-OF_THE_CLIENT = "Internal error from Core"
-"""What gRPC says here when it could not send: the broker had ended the call."""
 AT_ONCE = 4  # callers of a kind
 DOMAIN = "fuzz"
 PAGES = (
@@ -107,7 +106,7 @@ class Drive:
 
     def answered(self, what: str, code: Any, details: str, data: bytes) -> None:
         """Notes it, and what should not be."""
-        if details == OF_THE_CLIENT:
+        if details == HIDDEN:  # the broker had ended the call while something was sent
             return
         self.codes[code.name] += 1
         if code in WRONG:

@@ -11,8 +11,11 @@ from typing import Any
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
+from headrace_proto.streams import StreamEnd
 from headrace_proto.v1 import agents_pb2
 from headrace_proto.v1.agents_pb2_grpc import AgentsStub
+
+from tests.support.wire import heard, say
 
 KINDS = {"completed": 1, "failed": 2, "timed_out": 3, "aborted": 4, "released": 5}
 BEAT_S = 0.5
@@ -98,18 +101,16 @@ class ScriptedAgent:
         hello = agents_pb2.Hello(agent_name=self.name, incarnation_id=self.incarnation_id, slots=self.slots, types=served, held=refs, columns=self.columns)
         async with self._writing:  # nobody else writes before it
             self.number = 1
-            await call.write(agents_pb2.ConnectRequest(number=1, hello=hello))
+            end = await say(call, agents_pb2.ConnectRequest(number=1, hello=hello))
             self._call = call
         async with asyncio.timeout(PATIENCE_S):
-            first = await self._call.read()
+            first = await heard(call, end)
         if first is grpc.aio.EOF:
-            raise grpc.aio.AioRpcError(
-                await self._call.code(), await self._call.initial_metadata(), await self._call.trailing_metadata(), details=await self._call.details()
-            )
+            raise grpc.aio.AioRpcError(await call.code(), await call.initial_metadata(), await call.trailing_metadata(), "the stream ended without a word")
         self.welcome = first.welcome
         self._hear(first)
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._read(self._call)), loop.create_task(self._beat())]
+        self._tasks = [loop.create_task(self._read(call, end)), loop.create_task(self._beat())]
         return self.welcome
 
     async def close(self) -> None:
@@ -176,9 +177,9 @@ class ScriptedAgent:
                 self._news.clear()
                 await self._news.wait()
 
-    async def _read(self, call: Any) -> None:
+    async def _read(self, call: Any, end: StreamEnd) -> None:
         try:
-            while (message := await call.read()) is not grpc.aio.EOF:
+            while (message := await heard(call, end)) is not grpc.aio.EOF:
                 self._hear(message)
         except grpc.aio.AioRpcError as error:
             self.away = self.away or str(error.details())

@@ -1,11 +1,14 @@
 """Calls without the client library: requests as bytes or messages, refusals as the wire has them."""
 
+import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
+from headrace_proto.streams import StreamEnd
 from headrace_proto.v1 import (
     admin_pb2,
     agents_pb2,
@@ -69,6 +72,34 @@ def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
     assert (status.code, status.message) == (error.code().value[0], error.details())
     retry_s = retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None
     return Refusal(error.code().name, error.details(), info.reason, field, retry_s)
+
+
+async def say(call: Any, *messages: Any) -> StreamEnd:
+    """Writes to a stream that may be refused before all is said; its end, which alone says why: the call's own status may be one that gRPC's client made up."""
+    end = StreamEnd(call)
+    with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        for message in messages:
+            await call.write(message)
+    return end
+
+
+async def heard(call: Any, end: StreamEnd) -> Any:
+    """The next message of a stream, or EOF. Raises AioRpcError, as the other side said it."""
+    try:
+        return await call.read()
+    except grpc.aio.AioRpcError as error:
+        raise await end.instead_of(error) from None
+
+
+async def stream_refusal(call: Any, *messages: Any) -> Refusal:
+    """How a stream is refused on which this is said; messages may have been given with the call instead."""
+    end = await say(call, *messages)
+    try:
+        while await heard(call, end) is not grpc.aio.EOF:
+            pass
+    except grpc.aio.AioRpcError as error:
+        return refusal_of(error)
+    raise AssertionError("the stream ended well")
 
 
 class Wire:

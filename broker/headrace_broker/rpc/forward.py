@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pool, message_factory
+from headrace_proto.streams import StreamEnd
 from headrace_proto.wire import REASON_KEY, Reason
 
 from headrace_broker.metrics import Metrics
@@ -181,15 +182,16 @@ def _refuse_second_hop(context: Any) -> None:
 async def _relay(route: Route, call: Any, requests: AsyncIterator[bytes] | None, context: Any) -> AsyncIterator[Any]:
     """The owner's answers, as they come; `requests` go to it meanwhile."""
     problem: list[BrokerError] = []
+    end = StreamEnd(call)
     writer = asyncio.ensure_future(_pump(requests, call, problem)) if requests is not None else None
     try:
-        while (answer := await call.read()) is not grpc.aio.EOF:
+        async for answer in call:  # to the last one: `read` would raise once a write has failed
             yield answer
-        code = await call.code()
-        if code is not grpc.StatusCode.OK:
-            raise grpc.aio.AioRpcError(code, await call.initial_metadata(), await call.trailing_metadata(), await call.details())
+        if (ended := await end.error()) is not None:
+            raise ended
         context.set_trailing_metadata(_passed_back(await call.trailing_metadata()))
-    except grpc.aio.AioRpcError as error:
+    except grpc.aio.AioRpcError as raised:
+        error = await end.instead_of(raised)
         judged = _judged(error)
         if isinstance(judged, _NotTaken):
             judged = NotOwner(f"the broker that owned the queue does not any more: {judged}; try again")
