@@ -94,7 +94,8 @@ async def test_each_role_may_do_what_it_is_for_and_no_more(roles: str, stack: As
     broker: Any = await asyncpg.connect(as_role(roles, "headrace_broker"))
     stack.push_async_callback(broker.close)
     for text in (
-        "update headrace.audit set actor = ''", "delete from headrace.audit", "delete from headrace.access_grant", "update headrace.access_grant_end set ended_by = ''", "alter table headrace.audit disable trigger all", "delete from headrace.migration",
+        "update headrace.audit set actor = ''", "delete from headrace.audit", "delete from headrace.access_grant",
+        "update headrace.access_grant_end set ended_by = ''", "alter table headrace.audit disable trigger all", "delete from headrace.migration",
         "drop table headrace.token", "create or replace view headrace.job_state as select 1 as a", "set role headrace_owner", "create table public.t ()",
     ):  # fmt: skip
         with pytest.raises(NOT_ALLOWED):
