@@ -308,7 +308,7 @@ class Work:
 
 async def trace_attempts(ctx: JobContext, call_next: Callable[[JobContext], Awaitable[Any]]) -> Any:
     """The middleware around all others where spans are wanted."""
-    attributes = {"messaging.message.id": str(ctx.job_id), "headrace.attempt": ctx.attempt, "headrace.lease_epoch": ctx.lease_epoch}
+    attributes: dict[str, str | int] = {"messaging.message.id": str(ctx.job_id), "headrace.attempt": ctx.attempt, "headrace.lease_epoch": ctx.lease_epoch}
     with tracing.handling(ctx.type, ctx.trace_context, attributes, harmless=Snooze):
         return await call_next(ctx)
 

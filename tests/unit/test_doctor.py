@@ -90,17 +90,17 @@ def test_a_pooler_little_disk_and_few_files_are_named() -> None:
         [("disk", Status.WARN)],
         [],
     ]
-    assert broken(list(doctor.judge_files(Options(connections_limit=1000), 1024))) == [("open files", Status.WARN)]
-    assert broken(list(doctor.judge_files(Options(connections_limit=500), 1024))) == []
+    assert broken(list(doctor.judge_files(Options.model_validate({"connections_limit": 1000}), 1024))) == [("open files", Status.WARN)]
+    assert broken(list(doctor.judge_files(Options.model_validate({"connections_limit": 500}), 1024))) == []
 
 
 def test_a_certificate_is_named_before_it_expires_and_after(tmp_path: Path) -> None:
     Authority.create(tmp_path, "test authority", 100).issue_broker(["localhost"], 30)
-    options = Options(tls_cert=tmp_path / "broker.pem", tls_key=tmp_path / "broker.key")
+    options = Options.model_validate({"tls_cert": tmp_path / "broker.pem", "tls_key": tmp_path / "broker.key"})
     now = datetime.now(UTC)
     statuses = [[finding.status for finding in doctor.judge_certificate(options, now + timedelta(days=days))] for days in (0, 20, 40)]
     assert statuses == [[Status.OK], [Status.WARN], [Status.FAIL]]
-    assert list(doctor.judge_certificate(Options(), now)) == []
+    assert list(doctor.judge_certificate(Options.model_validate({}), now)) == []
 
 
 def test_findings_are_shown_as_lines_and_as_json() -> None:
