@@ -64,16 +64,19 @@ class BrokerProcess(Process):
 
 async def start_broker(
     directory: Path, *options: str, database: str | None = None, listen: str = "127.0.0.1:0", name: str = "broker",
-    wrap: Sequence[str] = (), environment: Mapping[str, str] | None = None,
+    wrap: Sequence[str] = (), environment: Mapping[str, str] | None = None, python: str = sys.executable,
 ) -> BrokerProcess:  # fmt: skip
-    """A broker that listens; with short leases unless options say otherwise. `wrap`: the command that it is run by; `environment`: what is added to ours."""
+    """A broker that listens; with short leases unless options say otherwise.
+
+    `wrap`: the command that it is run by; `environment`: what is added to ours; `python`: whose headrace it is.
+    """
     arguments = ["--listen", listen, "--http-listen", "127.0.0.1:0", "--lease-s", "3", "--heartbeat-s", "1", "--disconnect-grace-s", "1"]
     if database is not None:
         arguments += ["--database-url", database]
     log = directory / f"{name}.log"
     with open(log, "ab") as output:
         process = await asyncio.create_subprocess_exec(
-            *wrap, sys.executable, "-m", "headrace_broker", "run", *arguments, *options, stdout=subprocess.PIPE, stderr=output, cwd=ROOT,
+            *wrap, python, "-m", "headrace_broker", "run", *arguments, *options, stdout=subprocess.PIPE, stderr=output, cwd=ROOT,
             env={**os.environ, **(environment or {})},
         )  # fmt: skip
     broker = BrokerProcess(process, log)
@@ -89,13 +92,13 @@ async def start_broker(
 
 async def start_agent(
     directory: Path, broker: str, *options: str, agent: str = "tests.support.handlers:agent", name: str = "agent", cwd: Path = ROOT,
-    wrap: Sequence[str] = (), environment: Mapping[str, str] | None = None,
+    wrap: Sequence[str] = (), environment: Mapping[str, str] | None = None, python: str = sys.executable,
 ) -> Process:  # fmt: skip
-    """An agent process with the handlers of `tests.support.handlers`. `wrap` and `environment` as for `start_broker`."""
+    """An agent process with the handlers of `tests.support.handlers`. `wrap`, `environment` and `python` as for `start_broker`."""
     log = directory / f"{name}.log"
     with open(log, "ab") as output:
         process = await asyncio.create_subprocess_exec(
-            *wrap, sys.executable, "-m", "headrace_agent", "run", agent, "--broker", broker, *options, stdout=output, stderr=output, cwd=cwd,
+            *wrap, python, "-m", "headrace_agent", "run", agent, "--broker", broker, *options, stdout=output, stderr=output, cwd=cwd,
             env={**os.environ, "HEADRACE_TEST_DIR": str(directory), **(environment or {})},
         )  # fmt: skip
     return Process(process, log)
