@@ -71,6 +71,8 @@ class Session:
 
     def _reset(self) -> None:
         self.overtaken = False  # another broker of this agent owns the queue since this stream began
+        self.doubted = False  # and the stream to that one has ended: this one is to be asked anew whether it owns the queue
+        self._overtook = False  # this is the newest one to say that it owns the queue
         self._number = 0
         self._sent_at: dict[int, float] = {}
         self._confirmed_at = 0.0
@@ -122,7 +124,7 @@ class Session:
             await self._write(call, agents_pb2.ConnectRequest(hello=self._hello_now()))
             welcome = await call.read()
             if welcome is not grpc.aio.EOF and welcome.HasField("stand_by"):
-                welcome = await self._stand_by(call)
+                welcome = await self._stand_by(call, welcome)
                 if welcome is None:
                     return 0.0
             if welcome is not grpc.aio.EOF and welcome.HasField("go_away"):
@@ -151,8 +153,10 @@ class Session:
                 for other in self._desk.sessions:
                     if other is not self:
                         other._try_soon.set()  # a session's own
+            if self._overtook:
+                for other in self._desk.sessions:
+                    other.doubted = other.overtaken
             self.up = False
-            self._desk.outbox.send_again()
             self._desk.logs.send_again(self)
             self._desk.wake()
             for task in tasks:
@@ -163,11 +167,14 @@ class Session:
             call.cancel()
             await channel.close()
 
-    async def _stand_by(self, call: Any) -> Any:
+    async def _stand_by(self, call: Any, message: Any) -> Any:
         """Waits until this broker owns the queue, greets it then, and returns its answer. None: no broker of this agent owns it, so this one is to pass it on."""
         self.waiting, alone = True, 0
         try:
-            while True:
+            while message is not grpc.aio.EOF and message.HasField("stand_by"):
+                if message.stand_by.over:
+                    self._overtake()
+                    await self._write(call, agents_pb2.ConnectRequest(hello=self._hello_now()))
                 reading = asyncio.ensure_future(call.read())
                 try:
                     while not reading.done():
@@ -179,18 +186,17 @@ class Session:
                 finally:
                     reading.cancel()  # with it the whole call, unless it is done
                 message = reading.result()
-                if message is grpc.aio.EOF or not message.HasField("stand_by"):
-                    return message
-                if message.stand_by.over:
-                    self._overtake()
-                    await self._write(call, agents_pb2.ConnectRequest(hello=self._hello_now()))
+            return message
         finally:
             self.waiting = False
 
     def _overtake(self) -> None:
-        """This broker owns the queue, and its Hello names what is held now: what another one still assigns, from its buffers, is granted again: it must not start."""
+        """This broker owns the queue, and its Hello names what is held now: what another one still assigns, from its buffers, is granted again: it must not start.
+
+        So says also a broker that was stopped for a while, until it finds out that it was succeeded; then it ends its stream, and the others are asked anew (`doubted`).
+        """
         for session in self._desk.sessions:
-            session.overtaken = session is not self
+            session.overtaken, session.doubted, session._overtook = session is not self, False, session is self
 
     def _alone(self) -> bool:
         """Whether no session is up, and this is the first of those that wait."""
@@ -249,9 +255,11 @@ class Session:
         self._sent_at[self._number] = asyncio.get_running_loop().time()
         await call.write(message)
 
-    async def _write_all(self, call: Any) -> None:
-        """Says what is due, whenever something is, until cancelled."""
+    async def _write_all(self, call: Any) -> float | None:
+        """Says what is due, whenever something is. Returns when the stream has ended, or (0) is to be ended, since it may not be believed any more."""
         while True:
+            if self.doubted:
+                return 0.0
             message = self._next_message()
             if message is None:
                 self.wake.clear()
@@ -260,7 +268,7 @@ class Session:
             try:
                 await self._write(call, message)
             except asyncio.InvalidStateError:  # the stream has ended; the reader knows why
-                return
+                return None
 
     def _next_message(self) -> agents_pb2.ConnectRequest | None:
         desk = self._desk

@@ -11,7 +11,7 @@ from headrace_agent import Agent, JobContext
 from headrace_proto.v1 import agents_pb2
 
 from tests.support.processes import until
-from tests.support.scripted_sessions import LEASE_S, ScriptedSessions, scripted_sessions
+from tests.support.scripted_sessions import LEASE_S, PATIENCE_S, ScriptedSessions, scripted_sessions
 
 ACCEPTED, SUPERSEDED, NOT_OWNER = agents_pb2.DISPOSITION_ACCEPTED, agents_pb2.DISPOSITION_SUPERSEDED, agents_pb2.DISPOSITION_NOT_OWNER
 
@@ -190,23 +190,57 @@ async def test_that_a_job_arrived_is_said_soon_when_its_handler_goes_on(running:
     assert not any(message.HasField("heartbeat") for _, message in broker.received), "it did not wait for a heartbeat"
 
 
-async def test_what_a_former_owner_still_assigns_is_not_started_once_another_broker_took_over(stack: AsyncExitStack) -> None:
-    old_address, old = await stack.enter_async_context(scripted_sessions())
-    new_address, new = await stack.enter_async_context(scripted_sessions())
-    new.stands_by = asyncio.Event()
-    agent, started, drain = Agent("scripted", slots=4), [], asyncio.Event()
+class Two:
+    """An agent that has a stream to each of two brokers. `started`: jobs, in order; `stopped`: those whose handler was stopped."""
+
+    def __init__(self, old: ScriptedSessions, new: ScriptedSessions) -> None:
+        self.old = old
+        self.new = new
+        self.started: list[int] = []
+        self.stopped: list[int] = []
+        self.drain = asyncio.Event()
+
+    async def until_started(self, *job_ids: int) -> None:
+        """Waits until the handlers of these jobs, and of no others, have begun, in this order."""
+
+        async def began() -> bool:
+            return len(self.started) >= len(job_ids)
+
+        await until(began, what="the starts")
+        assert self.started == list(job_ids)
+
+
+@pytest.fixture
+async def two(stack: AsyncExitStack, request: pytest.FixtureRequest) -> AsyncIterator[Two]:
+    """The old one owns the queue; the new one stands by. With the parameter False it does not say so, and leaves the Hello without an answer."""
+    (old_address, old), (new_address, new) = [await stack.enter_async_context(scripted_sessions()) for _ in range(2)]
+    new.stands_by, new.says_so = asyncio.Event(), getattr(request, "param", True)
+    it, agent = Two(old, new), Agent("scripted", slots=4)
 
     @agent.job("t")
     async def work(ctx: JobContext) -> None:
-        started.append(ctx.job_id)
-        await asyncio.Event().wait()
+        it.started.append(ctx.job_id)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            it.stopped.append(ctx.job_id)
 
-    task = asyncio.create_task(agent.run(f"{old_address},{new_address}", drain=drain, drain_timeout_s=0.1))
-    stack.push_async_callback(asyncio.wait, [task])
-    stack.callback(drain.set)
+    task = asyncio.create_task(agent.run(f"{old_address},{new_address}", drain=it.drain, drain_timeout_s=0.1))
     await old.until(lambda: old.hellos, "the Hello")
+    yield it
+    new.stands_by.set()
+    it.drain.set()
+    for broker in (old, new):
+        for job_id in it.started:
+            broker.answer(job_id, 1, ACCEPTED)
+    await asyncio.wait_for(task, 30)
+
+
+async def test_what_a_former_owner_still_assigns_is_not_started_once_another_broker_took_over(two: Two) -> None:
+    old, new = two.old, two.new
     old.assign(7, 1, seen_no=1)
     await old.until(lambda: old.messages("accept"), "the accept")
+    assert new.stands_by is not None
     new.stands_by.set()
     await new.until(lambda: new.hellos, "the Hello of the takeover")
     assert [(ref.job_id, ref.lease_epoch) for ref in new.messages("hello")[0].held] == [(7, 1)] and new.received[0][1].number == 2
@@ -214,13 +248,33 @@ async def test_what_a_former_owner_still_assigns_is_not_started_once_another_bro
     old.assign(8, 1, seen_no=newest)  # it lay in a buffer
     new.assign(9, 1, seen_no=2)
     await old.until(lambda: any(accept.rejected for accept in old.messages("accept")), "the rejection")
+    await two.until_started(7, 9)  # the new owner grants job 8 to somebody, since the Hello did not name it
 
-    async def second() -> bool:
-        return len(started) > 1
 
-    await until(second, what="the job of the new owner")
-    assert started == [7, 9], "the new owner grants job 8 to somebody, since the Hello did not name it"
-    drain.set()
-    new.answer(7, 1, ACCEPTED)
-    new.answer(9, 1, ACCEPTED)
-    await asyncio.wait_for(task, 30)
+@pytest.mark.parametrize("two", [False], indirect=True)
+async def test_an_owner_that_asks_again_hears_what_a_former_one_assigned_while_the_hello_was_under_way(two: Two) -> None:
+    old, new = two.old, two.new
+    await asyncio.wait_for(new.greeted.wait(), PATIENCE_S)  # by a first Hello, which names nothing
+    old.assign(7, 1, seen_no=1)
+    await two.until_started(7)
+    assert new.stands_by is not None
+    new.stands_by.set()
+    await new.until(lambda: new.hellos, "the second Hello")
+    assert [(ref.job_id, ref.lease_epoch) for ref in new.messages("hello")[0].held] == [(7, 1)]
+    old.assign(8, 1, seen_no=old.received[-1][1].number)
+    await old.until(lambda: any(accept.rejected for accept in old.messages("accept")), "the rejection")
+    new.assign(9, 1, seen_no=2)
+    await two.until_started(7, 9)
+    assert two.stopped == []
+
+
+async def test_a_broker_that_was_wrong_about_owning_the_queue_is_not_believed_beyond_its_stream(two: Two) -> None:
+    old, new = two.old, two.new
+    assert new.stands_by is not None
+    new.stands_by.set()
+    await new.until(lambda: new.hellos, "the Hello of the takeover")
+    new.stands_by = asyncio.Event()
+    new.end()
+    await old.until(lambda: old.hellos == 2, "another Hello: which of them owns the queue is to be found out")
+    old.assign(7, 1, seen_no=1)
+    await two.until_started(7)

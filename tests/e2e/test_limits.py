@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import asyncpg
+import httpx
 import pytest
 from headrace_client import AdminClient, Client, HeadraceError, InvalidRequest, JobSpec, QueueFull, RateLimit, State, Submitted
 
@@ -118,7 +119,13 @@ async def test_pressure_comes_before_a_limit_and_a_submitter_can_wait_for_room(c
     assert told[:7] == [0] * 7 and told[7:] == pytest.approx([0.8, 0.9, 1.0])
     waiting = asyncio.create_task(client.submit("deep", 11, wait_for_room=True, timeout_s=15))
     many = asyncio.create_task(client.submit_many([JobSpec("deep", 12)], wait_for_room=True))
-    await asyncio.sleep(0.1)
+
+    async def refused() -> bool:
+        async with httpx.AsyncClient() as web:
+            text = (await web.get(f"http://{broker.ready['http']}/metrics")).text
+        return sum(float(line.split()[1]) for line in text.splitlines() if line.startswith('headrace_submits_refused_total{reason="QUEUE_FULL"}')) >= 2
+
+    await until(refused, what="the refusals")
     assert not waiting.done() and not many.done()
     jobs = await client.list(types=["deep"])
     await client.abort([job.job_id for job in jobs.jobs[:2]])

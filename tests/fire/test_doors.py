@@ -1,14 +1,18 @@
 """Completions in somebody's transaction that is committed, while the owner does not know of it yet."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
 from headrace_broker.model.amended import Update
 from headrace_broker.model.job import State
+from headrace_broker.shards import doors
 from headrace_broker.shards.intents import Verb
+from headrace_broker.store.inbox import Inbox
 
 from tests.fire.steps import granted, kinds
-from tests.property.test_doors import Doors
+from tests.property.test_doors import REJECT, Doors
 
 
 @pytest.fixture
@@ -49,4 +53,50 @@ async def test_nothing_is_done_to_a_job_before_its_completion_is_taken_up(machin
     await machine.take_inbox()
     assert machine.jobs[job_id].state is State.COMPLETED
     await machine.change(Verb.UPDATE, job_id, update=Update(hold=True))
+    await machine.check_store()
+
+
+async def _to_run_again(machine: Doors) -> int:
+    """A job with a unique key that is to run again whatever becomes of it, and has been completed in a transaction of which the owner has not heard."""
+    await machine.submit_unique(b"1", "u", "")
+    await machine.grant(1)
+    [job_id] = machine.jobs
+    await machine.change(Verb.REQUEUE, job_id, abort_first=True, include_completed=True)
+    await _completed(machine, job_id)
+    return job_id
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile", "a broker died"])
+async def test_a_job_does_not_run_again_when_another_took_its_unique_key_since_it_completed(machine: Doors, when: str) -> None:
+    job_id = await _to_run_again(machine)
+    if when == "meanwhile":
+        inbox, owner = Inbox(machine.pool), machine.owner
+        owner.doors.cursor = await inbox.cursor()
+        taking = asyncio.ensure_future(doors._take_chunk(owner, inbox, machine.reader, machine.heads))
+        while not owner.doors:  # it was read who has the key: nobody
+            await asyncio.sleep(0.001)
+        await machine.submit_unique(b"2", "u", REJECT)
+        await machine.until_done(taking)
+    else:
+        await machine.submit_unique(b"2", "u", REJECT)
+    if when == "a broker died":
+        await machine.crash()
+    await machine.take_inbox()
+    assert await kinds(machine, job_id) == ["granted", "completed"]
+    [other] = machine.jobs.keys() - {job_id}
+    assert machine.jobs[other].state is State.WAITING
+    [told] = await machine.pool.fetch("select target, reason, after from headrace.audit where after ? 'refused'")
+    assert told["target"] == f"job/{job_id}" and "unique key 'u'" in json.loads(told["after"])["refused"]
+    machine.check_memory()
+    await machine.check_store()
+
+
+async def test_a_new_run_after_a_completion_takes_its_unique_key_back_from_a_holder_that_has_settled(machine: Doors) -> None:
+    job_id = await _to_run_again(machine)
+    await machine.submit_unique(b"2", "u", REJECT)
+    [other] = machine.jobs.keys() - {job_id}
+    await machine.change(Verb.ABORT, other)
+    await machine.take_inbox()
+    assert await kinds(machine, job_id) == ["granted", "completed", "requeued"]
+    await machine.submit_unique(b"3", "u", REJECT)  # is refused
     await machine.check_store()

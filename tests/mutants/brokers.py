@@ -33,6 +33,24 @@ MUTANTS = (
         "an agent's second stream takes the first one's place for ever", AGENTS, "known is not None and known.stream is not None:", "False:", f"{PAIR} -k passed_on_once"
     ),
     Mutant("an agent starts what a former owner assigns", SESSION, "        if self.overtaken:\n", "        if False:\n", "tests/agent/test_leases.py -k former_owner"),
+    Mutant(
+        "an agent that is asked again does not turn from its other streams",
+        SESSION,
+        "                    self._overtake()\n",
+        "",
+        "tests/agent/test_leases.py -k asks_again",
+    ),
+    Mutant(
+        "a broker that was wrong is believed for ever", SESSION, "            if self.doubted:\n", "            if False:\n", "tests/agent/test_leases.py -k was_wrong"
+    ),
+    Mutant(
+        "what a Hello does not name was not begun",
+        AGENTS,
+        "if not told and reception.unnamed(",
+        "if False and reception.unnamed(",
+        "tests/rpc/test_agent_stream.py -k asked_once",
+    ),
+    Mutant("an agent is asked for ever", AGENTS, "told = first.number > 1 or", "told =", "tests/rpc/test_agent_stream.py -k asked_once"),
     Mutant("a woken owner does its duties", LOOP, "if not await ownership.owns():", "if False:", f"{FENCES} -k a_duty"),
     Mutant(
         "a life that ends by itself wakes nobody", LEDGER, 'await self._con.execute(sql("life_leave"), LIFE_LOCKS, self.life_id)', "pass", f"{FENCES} -k ends_by_itself"

@@ -9,6 +9,7 @@ MIGRATION = "broker/headrace_broker/store/sql/migrations/0014_inbox.sql"
 READER = "broker/headrace_broker/rpc/doors.py"
 COMPLETE = "broker/headrace_broker/store/sql/migrations/0015_complete.sql"
 DOORS = "broker/headrace_broker/shards/doors.py"
+RERUNS, FIRE = "broker/headrace_broker/shards/reruns.py", "tests/fire/test_doors.py"
 OUTCOMES = "agent/headrace_agent/outcomes.py"
 WATCH = "broker/headrace_broker/maintenance/watch_doors.py"
 OUTBOX = "client/headrace_client/outbox.py"
@@ -21,17 +22,33 @@ MUTANTS = (
     Mutant(
         "a job that was to run again is forgotten with the broker that knew of it",
         "broker/headrace_broker/shards/doors.py",
-        "    await _run_again(owner, heads, chunk.completions)\n",
+        "    await chunk.reruns.begin_unknown(heads, chunk.completions)\n",
         "",
         "tests/fire/test_doors.py",
     ),
     Mutant(
         "what runs again after its completion does so although only a failed run was to",
-        "broker/headrace_broker/shards/doors.py",
-        "        if wish is None or not wish.include_completed:",
-        "        if wish is None:",
+        RERUNS,
+        "            if wish is None or not wish.include_completed:",
+        "            if wish is None:",
         "tests/fire/test_doors.py",
     ),
+    Mutant(
+        "a job runs again although another one has its unique key since it completed",
+        RERUNS,
+        "if holder is not None or name in self._moved:",
+        "if name in self._moved:",
+        f"{FIRE} -k took_its_unique_key",
+    ),
+    Mutant(
+        "a unique key that is taken while the inbox is read is overlooked",
+        RERUNS,
+        "if holder is not None or name in self._moved:",
+        "if holder is not None:",
+        f"{FIRE} -k took_its_unique_key",
+    ),
+    Mutant("a new run after a completion does not hold its unique key", RERUNS, "        round_.batch.claims[name] = done.job_id\n", "", f"{FIRE} -k back_from_a_holder"),
+    Mutant("nobody is told that a job does not run again", RERUNS, "        self.refused.append(", "        bool(", f"{FIRE} -k took_its_unique_key"),
     Mutant(
         "a job is changed between its completion by a transaction and the broker's notice of it",
         "broker/headrace_broker/shards/changes.py",

@@ -26,10 +26,11 @@ MUTANTS = (
     ),
     Mutant("changes have no lane of their own", OWNER, "most = max(MAX_ROWS, round_.batch.rows() + CHANGE_ROWS)", "most = MAX_ROWS", f"{FIRE} -k beside_a_full_intake"),
     Mutant("large submissions are never taken", OWNER, "if self._pending_jobs and (self", "if (self", f"{FIRE} -k comes_alone"),
-    Mutant("there is always room to wait in", ADMISSION, "if lobby.full or self._request is None:", "if self._request is None:", f"{FIRE} -k understands_it"),
-    Mutant("a wait has no end", ADMISSION, "            elif now >= self._until:\n                raise error\n", "", f"{FIRE} -k a_wait_ends"),
+    Mutant("there is always room to wait in", ADMISSION, "        if lobby.full:\n", "        if False:\n", f"{FIRE} -k understands_it"),
+    Mutant("a wait has no end", ADMISSION, "        elif now >= self._until:\n            raise error\n", "", f"{FIRE} -k a_wait_ends"),
     Mutant("places to wait in are not given back", ADMISSION, "            self._lobby.requests -= 1\n", "", f"{FIRE} -k a_wait_ends"),
     Mutant("memory of who waits is not given back", ADMISSION, "            self._lobby.bytes -= self._size\n", "", f"{FIRE} -k a_wait_ends"),
+    Mutant("who waits for room is not told of it", OWNER, "        if self.room:\n", "        if False:\n", f"{FIRE} -k waits_for_room"),
     Mutant("unary submits have no limit", ADMISSION, "if self.count >= MAX_CALLS:", "if False:", f"{FIRE} -k unary_submits"),
     Mutant("unary submits are counted for ever", ADMISSION, "        self.count -= 1\n", "        pass\n", f"{FIRE} -k unary_submits"),
     Mutant(

@@ -226,11 +226,11 @@ class Machine:
     async def until_done(self, task: "asyncio.Task[T]") -> T:
         """Stores what is pending, again and again, until somebody has the answer that they wait for."""
         while not task.done():
+            await asyncio.sleep(0)  # it says what it wants
             if self.owner.keyed:
                 await self.store_keyed()
             if self.owner.has_intents:
                 await self.flush()
-            await asyncio.sleep(0)
         return task.result()
 
     async def read_standings(self) -> None:
@@ -440,8 +440,9 @@ class Machine:
         again, job.again = job.again, None
         if job.state is State.WAITING and kind in (Kind.LOST, Kind.OWNER_CHANGED):
             job.lost_epoch = epoch
-        if aborted and again is not None and (again or job.state is State.ABORTED):
+        if aborted and again is not None and (again or job.state is State.ABORTED) and self.key_is_free(job):
             self._run_again(job)
+            self.claimed(job)
         job.next_payload = None
 
     def id_of(self, job: Job) -> int:

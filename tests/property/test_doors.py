@@ -11,6 +11,7 @@ import asyncpg
 from headrace_broker.model.amended import Amended
 from headrace_broker.model.errors import Busy, IdempotencyConflict, UniqueKeyTaken
 from headrace_broker.model.job import Kind, State
+from headrace_broker.rpc.admission import Patience
 from headrace_broker.rpc.doors import DoorReader
 from headrace_broker.rpc.replacing import Stored, Wish, in_turn
 from headrace_broker.shards import changes, doors
@@ -193,7 +194,7 @@ class Doors(Machine):
         holder = self.holder(unique)
         found: Any
         if how == REPLACE:
-            wish = in_turn(self.reader, self.owner, self.heads, TESTER, [Wish(0, spec, job, size)], None)
+            wish = in_turn(self.reader, self.owner, self.heads, TESTER, [Wish(0, spec, job, size)], Patience())
             [found] = await self.until_done(asyncio.ensure_future(wish))
         else:
             found = await self.until_done(asyncio.ensure_future(self._queued(spec, job, size)))
@@ -225,7 +226,7 @@ class Doors(Machine):
 
     async def _queued(self, spec: types_pb2.JobSpec, job: Any, size: int) -> Any:
         try:
-            return Stored(*await (await self.reader._queue_keyed(self.owner, spec, job, size, None)))
+            return Stored(*await (await self.reader._queue_keyed(self.owner, spec, job, size, Patience())))
         except (UniqueKeyTaken, IdempotencyConflict) as error:
             return error
 

@@ -153,6 +153,27 @@ async def test_a_stream_that_breaks_the_rules_is_told_why_and_its_session_goes_o
     assert ack.disposition == agents_pb2.DISPOSITION_ACCEPTED
 
 
+async def test_an_agent_that_does_not_name_a_lease_is_asked_once_whether_it_has_it(channel: grpc.aio.Channel, stack: AsyncExitStack, client: Client) -> None:
+    agent = await connect(channel, stack)
+    await client.submit("t")
+    job = await agent.job()
+    served = [agents_pb2.ServedType(type="t")]
+    for named in ([lease(job)], []):
+        call = AgentsStub(channel).Connect()  # type: ignore[no-untyped-call]
+        stack.callback(call.cancel)
+        again = HandMade(call)
+        hello = agents_pb2.Hello(agent_name="hand", incarnation_id="i" * 16, slots=4, types=served, at_standby=agents_pb2.AT_STANDBY_WAIT)
+        await again.send(hello=hello)
+        assert (await again.until("stand_by")).over, "it may have come over the other stream while this Hello was under way"
+        hello.held.extend(named)
+        await again.send(hello=hello)
+        welcome = await again.until("welcome")
+        assert (welcome.resumed, len(welcome.not_held), welcome.seen_no) == (True, 0, 2)
+        if named:
+            assert [event.kind for event in await client.events(job.job_id)][1:] == ["granted"]
+    assert (await again.job()).lease_epoch > job.lease_epoch, "it has said that it has nothing: the job was given back"
+
+
 async def test_message_numbers_must_rise(channel: grpc.aio.Channel, stack: AsyncExitStack) -> None:
     agent = await connect(channel, stack)
     await agent.call.write(agents_pb2.ConnectRequest(number=1, credit=agents_pb2.Credit(free=1)))

@@ -25,6 +25,8 @@ class ScriptedSessions(agents_pb2_grpc.AgentsServicer):
         self.hellos = 0
         self.assigned = 0
         self.stands_by: asyncio.Event | None = None  # set: it takes over from then on
+        self.says_so = True  # that it stands by; False: it leaves the first Hello without an answer until it takes over
+        self.greeted = asyncio.Event()  # by a first Hello, while it stands by
         self.confirming = False  # whether each heartbeat is confirmed at once
         self.silent = False  # whether heartbeats are not answered at all
         self._out: asyncio.Queue[agents_pb2.ConnectResponse | None] = asyncio.Queue()
@@ -33,7 +35,9 @@ class ScriptedSessions(agents_pb2_grpc.AgentsServicer):
     async def Connect(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
         first = await anext(aiter(requests))
         if self.stands_by is not None:
-            yield agents_pb2.ConnectResponse(stand_by=agents_pb2.StandBy(owner="the other"))
+            if self.says_so:
+                yield agents_pb2.ConnectResponse(stand_by=agents_pb2.StandBy(owner="the other"))
+            self.greeted.set()
             await self.stands_by.wait()
             yield agents_pb2.ConnectResponse(stand_by=agents_pb2.StandBy(over=True))
             first = await anext(aiter(requests))

@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Protocol
 
 from headrace_broker.model.errors import Busy
+from headrace_broker.shards.owner import Owner
 
 PATIENCE_S = 1.0
-LOOK_S = 0.02
 MAX_REQUESTS = 500
 MAX_BYTES = 8 * 1024 * 1024
 """On the wire; in memory a request takes about three times as much."""
@@ -40,40 +40,54 @@ class Lobby:
         """Whether nobody else may wait."""
         return self.requests >= MAX_REQUESTS or self.bytes >= MAX_BYTES
 
-    def patience(self, request: Sized) -> "Patience":
+    def patience(self, request: Sized) -> "LobbyPatience":
         """That of one request; use as a context manager."""
-        return Patience(self, request)
+        return LobbyPatience(self, request)
 
 
 class Patience:
-    """How long one request waits, over all of its jobs. `lobby` None: without end, and of no lobby."""
+    """How long one request waits, over all of its jobs, while the owner has enough in hand: not at all."""
 
-    def __init__(self, lobby: Lobby | None, request: Sized | None = None) -> None:
+    async def wait(self, owner: Owner, jobs: int, error: Busy) -> None:
+        """Comes back when it is worth asking again for so many jobs. Raises `error` when this has waited for long enough, or may not wait."""
+        raise error
+
+
+class EndlessPatience(Patience):
+    """Waits for as long as it takes."""
+
+    async def wait(self, owner: Owner, jobs: int, error: Busy) -> None:
+        await owner.room.wait(jobs, None)
+
+
+class LobbyPatience(Patience):
+    """Waits for PATIENCE_S, if there is room in the lobby. To be entered for as long as the request is in hand."""
+
+    def __init__(self, lobby: Lobby, request: Sized) -> None:
         self._lobby = lobby
         self._request = request
         self._size = -1  # in the lobby: how large it is
         self._until = 0.0
 
-    def __enter__(self) -> "Patience":
+    def __enter__(self) -> "LobbyPatience":
         return self
 
     def __exit__(self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        if self._lobby is not None and self._size >= 0:
+        if self._size >= 0:
             self._lobby.requests -= 1
             self._lobby.bytes -= self._size
 
-    async def wait(self, error: Busy) -> None:
-        """Comes back when it is worth asking again. Raises `error` when this has waited for long enough, or there is no room to wait in."""
-        if self._lobby is not None:
-            now = asyncio.get_running_loop().time()
-            if self._size < 0:
-                self._enter(self._lobby, now, error)
-            elif now >= self._until:
-                raise error
-        await asyncio.sleep(LOOK_S)
+    async def wait(self, owner: Owner, jobs: int, error: Busy) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._size < 0:
+            self._enter(now, error)
+        elif now >= self._until:
+            raise error
+        await owner.room.wait(jobs, self._until)
 
-    def _enter(self, lobby: Lobby, now: float, error: Busy) -> None:
-        if lobby.full or self._request is None:
+    def _enter(self, now: float, error: Busy) -> None:
+        lobby = self._lobby
+        if lobby.full:
             raise error
         self._size = self._request.ByteSize()
         self._until = now + PATIENCE_S

@@ -51,11 +51,12 @@ class AgentsService:
     async def Connect(self, requests: AsyncIterator[agents_pb2.ConnectRequest], context: Any) -> AsyncIterator[agents_pb2.ConnectResponse]:  # noqa: N802
         owner = self._ownership.owner
         loop = asyncio.get_running_loop()
-        first = await anext(aiter(requests), None)
-        if first is None or not first.HasField("hello"):
-            raise InvalidField("hello", "the first message of an agent must carry it")
+        first = await _hello(requests)
         passed_on = any(key == FORWARDED_KEY for key, _ in context.invocation_metadata() or ())
-        session, welcome = await self._greet(owner, first, caller_of(context), passed_on=passed_on)
+        while (greeted := await self._greet(owner, first, caller_of(context), passed_on=passed_on)) is None:
+            yield agents_pb2.ConnectResponse(stand_by=agents_pb2.StandBy(over=True))
+            first, owner = await _hello(requests), self._ownership.owner
+        session, welcome = greeted
         hold = HOLD.get()
         if hold is not None:  # a type that it may not serve any more ends the stream, and the next one is told why
             hold.add(functools.partial(_may_serve, [served.entry.name for served in session.served.values()]))
@@ -115,7 +116,13 @@ class AgentsService:
         except READ_FAILURES as error:
             raise DatabaseUnavailable("the database cannot be reached; nothing was stored") from error
 
-    async def _greet(self, owner: Owner, first: agents_pb2.ConnectRequest, caller: Caller, *, passed_on: bool) -> tuple[Session, agents_pb2.ConnectResponse]:
+    async def _greet(
+        self, owner: Owner, first: agents_pb2.ConnectRequest, caller: Caller, *, passed_on: bool
+    ) -> tuple[Session, agents_pb2.ConnectResponse] | None:  # fmt: skip
+        """The session that a Hello begins, and the answer. None: the agent is to say it again, and hears with that who owns the queue.
+
+        An agent with several streams may take a job from another one while its first Hello is under way. Once it was told it takes none, and its Hello names them all.
+        """
         hello, domain = first.hello, caller.domain
         served = await self._served(owner, caller, hello)
         if not 1 <= hello.slots <= 100_000:
@@ -143,6 +150,9 @@ class AgentsService:
             if known is not None and known.stream is not None:  # an agent with a stream to each broker would take one away from the other for ever
                 raise NotOwner("this broker stands by, and the agent has a stream to the one that owns the queue already")
         held = {lease.job_id: lease.lease_epoch for lease in hello.held}
+        told = first.number > 1 or hello.at_standby == agents_pb2.AT_STANDBY_UNSPECIFIED
+        if not told and reception.unnamed(owner, facts, held):
+            return None
         session, not_held, resumed = reception.welcome(owner, facts, served, hello.slots, held, object(), asyncio.get_running_loop().time())
         session.last_no, session.columns = first.number, hello.columns
         limits = owner.limits
@@ -237,6 +247,13 @@ class AgentsService:
             if len(report.checkpoint) > owner.limits.payload_limit_bytes:
                 raise InvalidField("progress.checkpoint", f"at most {owner.limits.payload_limit_bytes} bytes")
             owner.checkpoint(live.job_id, live.seq, report.checkpoint)
+
+
+async def _hello(requests: AsyncIterator[agents_pb2.ConnectRequest]) -> agents_pb2.ConnectRequest:
+    message = await anext(aiter(requests), None)
+    if message is None or not message.HasField("hello"):
+        raise InvalidField("hello", "the first message of an agent must carry it")
+    return message
 
 
 def _may_serve(names: list[str]) -> None:

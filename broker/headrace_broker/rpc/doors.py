@@ -7,7 +7,7 @@ from headrace_proto.v1 import types_pb2
 
 from headrace_broker.model.errors import BrokerError, InvalidField
 from headrace_broker.rpc import convert
-from headrace_broker.rpc.admission import Patience
+from headrace_broker.rpc.admission import EndlessPatience
 from headrace_broker.rpc.errors import reason_of
 from headrace_broker.rpc.submit import SubmitCalls
 from headrace_broker.shards.doors import DoorJob
@@ -36,7 +36,7 @@ class DoorReader(SubmitCalls):
             return DoorJob(job, None)
         if not spec.idempotency_key:
             spec.idempotency_key = f"inbox:{row.inbox_id}"
-        answer: asyncio.Future[tuple[int, bool]] = await self._queue_keyed(owner, spec, job, size, Patience(None))
+        answer: asyncio.Future[tuple[int, bool]] = await self._queue_keyed(owner, spec, job, size, EndlessPatience())
         answer.add_done_callback(_looked_at)
         return DoorJob(job, answer)
 

@@ -40,7 +40,7 @@ class Stored:
     replaced: bool = False
 
 
-async def in_turn(calls: "SubmitCalls", owner: Owner, heads: Heads, caller: Caller, wishes: Sequence[Wish], patience: "Patience | None") -> list[Stored | BrokerError]:
+async def in_turn(calls: "SubmitCalls", owner: Owner, heads: Heads, caller: Caller, wishes: Sequence[Wish], patience: "Patience") -> list[Stored | BrokerError]:
     """Jobs with one unique key, in order: the first is stored if the key is free, and whoever has the key becomes each of the others."""
     found: list[Stored | BrokerError] = []
     tries = 0

@@ -59,13 +59,13 @@ class SubmitCalls:
         job, size = await self._read(owner, domain, spec, callback=callback)
         await self._find_tied(owner, domain, [spec])
         if convert.replaces(spec):
-            [stored] = await in_turn(self, owner, self._ownership.heads, caller_of(context), [Wish(0, spec, job, size)], None)
+            [stored] = await in_turn(self, owner, self._ownership.heads, caller_of(context), [Wish(0, spec, job, size)], Patience())
             if isinstance(stored, BrokerError):
                 raise stored
             pressure = owner.depth.pressure([job[0]])
             return jobs_pb2.SubmitResponse(job_id=stored.job_id, existing=stored.existing, replaced=stored.replaced, pressure=pressure)
         if callback or convert.is_keyed(spec):
-            job_id, existing = await (await self._queue_keyed(owner, spec, job, size, None, callback=callback))
+            job_id, existing = await (await self._queue_keyed(owner, spec, job, size, Patience(), callback=callback))
             return jobs_pb2.SubmitResponse(job_id=job_id, existing=existing, pressure=owner.depth.pressure([job[0]]))
         [job_id] = await owner.submit([job], size)
         return jobs_pb2.SubmitResponse(job_id=job_id, pressure=owner.depth.pressure([job[0]]))
@@ -73,7 +73,7 @@ class SubmitCalls:
     async def SubmitMany(self, request: jobs_pb2.SubmitManyRequest, context: Any) -> jobs_pb2.SubmitManyResponse:  # noqa: N802
         with self._unary:
             owner = self._ownership.owner
-            batch = await self._queue_batch(owner, convert.domain_of(context), request, lambda: caller_of(context), None)
+            batch = await self._queue_batch(owner, convert.domain_of(context), request, lambda: caller_of(context), Patience())
             results = await batch.told(owner, at_once=False)
         return jobs_pb2.SubmitManyResponse(results=results)
 
@@ -112,7 +112,7 @@ class SubmitCalls:
                 await answers.put(error)
                 return
             except BrokerError as error:
-                batch = _Batch(count)
+                batch = _Batch(count, Patience())
                 batch.refuse(range(count), error)
             except Exception as error:  # a defect: the guard around the call logs it
                 await answers.put(error)
@@ -136,32 +136,29 @@ class SubmitCalls:
         if self._lobby.full:
             self._ownership.owner.require_room(_count(request))
 
-    async def _queue_batch(self, owner: Owner, domain: str, request: Batched, caller: Callable[[], Caller], patience: Patience | None) -> "_Batch":
-        """Queues each job that can be queued. `patience`: a busy broker makes the caller wait so long before it refuses the rest; None: not at all.
-
-        `caller` is asked where jobs are replaced.
+    async def _queue_batch(self, owner: Owner, domain: str, request: Batched, caller: Callable[[], Caller], patience: Patience) -> "_Batch":
+        """Queues each job that can be queued. `patience`: how long a busy broker makes the caller wait before it refuses the rest. `caller` is asked where jobs are
+        replaced.
         """
         count = _count(request)
         if not 1 <= count <= convert.MAX_BATCH:
             raise InvalidField("jobs", f"1 to {convert.MAX_BATCH} jobs, found {count}")
-        batch = _Batch(count)
+        batch = _Batch(count, patience)
         if request.jobs:
-            await self._queue_specs(owner, domain, request.jobs, batch, patience)
+            await self._queue_specs(owner, domain, request.jobs, batch)
         start = len(request.jobs)
         for column, group in enumerate(request.plain):
             places = range(start, start + len(group.payloads))
             try:
-                await self._queue_plain(owner, domain, f"plain[{column}].", group, places, batch, patience)
+                await self._queue_plain(owner, domain, f"plain[{column}].", group, places, batch)
             except BrokerError as error:
                 batch.refuse(places, error)
             start = places.stop
         if batch.wishes:
-            await self._replace(owner, caller(), batch, patience)
+            await self._replace(owner, caller(), batch)
         return batch
 
-    async def _queue_plain(
-        self, owner: Owner, domain: str, field: str, group: types_pb2.PlainSpecs, places: Sequence[int], batch: "_Batch", patience: Patience | None
-    ) -> None:  # fmt: skip
+    async def _queue_plain(self, owner: Owner, domain: str, field: str, group: types_pb2.PlainSpecs, places: Sequence[int], batch: "_Batch") -> None:
         """Queues jobs that came as columns. Raises BrokerError for what concerns all of them."""
         require(Act.SUBMIT, group.type, f"{field}type")
         entry = owner.types.find(domain, group.type) or await owner.types.ensure(domain, convert.type_name(f"{field}type", group.type))
@@ -180,9 +177,9 @@ class SubmitCalls:
             payloads, places = await self._that_fit(entry.schema, payloads, places, batch)
         for at in range(0, len(payloads), CHUNK):
             chunk = PlainJobs(entry, priority, payloads[at : at + CHUNK])
-            await self._queue(owner, chunk, sum(map(len, chunk.payloads)), places[at : at + CHUNK], batch, patience)
+            await self._queue(owner, chunk, sum(map(len, chunk.payloads)), places[at : at + CHUNK], batch)
 
-    async def _queue_specs(self, owner: Owner, domain: str, specs: Sequence[types_pb2.JobSpec], batch: "_Batch", patience: Patience | None) -> None:
+    async def _queue_specs(self, owner: Owner, domain: str, specs: Sequence[types_pb2.JobSpec], batch: "_Batch") -> None:
         """Queues jobs that came one by one."""
         unkeyed: list[NewJob] = []
         places: list[int] = []
@@ -201,7 +198,7 @@ class SubmitCalls:
                     if convert.replaces(spec):
                         batch.wishes.setdefault(spec.unique_key, []).append(Wish(index, spec, job, job_size))
                         continue
-                    batch.keyed.append((index, await self._queue_keyed(owner, spec, job, job_size, patience)))
+                    batch.keyed.append((index, await self._queue_keyed(owner, spec, job, job_size, batch.patience)))
                     continue
             except BrokerError as error:
                 batch.refuse([index], error)
@@ -211,15 +208,15 @@ class SubmitCalls:
             size += job_size
         for start in range(0, len(unkeyed), CHUNK):
             chunk = unkeyed[start : start + CHUNK]
-            await self._queue(owner, chunk, size * len(chunk) // len(unkeyed), places[start : start + CHUNK], batch, patience)
+            await self._queue(owner, chunk, size * len(chunk) // len(unkeyed), places[start : start + CHUNK], batch)
 
-    async def _replace(self, owner: Owner, caller: Caller, batch: "_Batch", patience: Patience | None) -> None:
+    async def _replace(self, owner: Owner, caller: Caller, batch: "_Batch") -> None:
         """Decides the jobs of a batch that replace others, some unique keys at a time."""
         room = asyncio.Semaphore(KEYS_AT_ONCE)
 
         async def decide(wishes: list[Wish]) -> None:
             async with room:
-                for wish, stored in zip(wishes, await in_turn(self, owner, self._ownership.heads, caller, wishes, patience), strict=True):
+                for wish, stored in zip(wishes, await in_turn(self, owner, self._ownership.heads, caller, wishes, batch.patience), strict=True):
                     batch.decided(wish.index, stored)
 
         async with asyncio.TaskGroup() as tasks:
@@ -279,7 +276,7 @@ class SubmitCalls:
             self._let_others_at = now + LET_OTHERS_S
 
     async def _queue_keyed(
-        self, owner: Owner, spec: types_pb2.JobSpec, job: NewJob, size: int, patience: Patience | None, *, callback: bool = False
+        self, owner: Owner, spec: types_pb2.JobSpec, job: NewJob, size: int, patience: Patience, *, callback: bool = False
     ) -> "asyncio.Future[tuple[int, bool]]":
         key = convert.text("idempotency_key", spec.idempotency_key)
         return_holder, hashes, depends_on = convert.returns_holder(spec), convert.body_hashes(spec), () if callback else tuple(convert.depends_on(spec)) or None
@@ -298,11 +295,9 @@ class SubmitCalls:
                     batch_id=spec.batch_id,
                 )
             except Busy as error:
-                if patience is None:
-                    raise
-                await patience.wait(error)
+                await patience.wait(owner, 1, error)
 
-    async def _queue(self, owner: Owner, jobs: list[NewJob] | PlainJobs, size: int, places: Sequence[int], batch: "_Batch", patience: Patience | None) -> None:
+    async def _queue(self, owner: Owner, jobs: list[NewJob] | PlainJobs, size: int, places: Sequence[int], batch: "_Batch") -> None:
         """Queues one chunk; the batch knows whether and where its ids belong."""
         if owner.types.depth_limited:
             batch.entries.update([jobs.entry] if isinstance(jobs, PlainJobs) else [job[0] for job in jobs])
@@ -315,13 +310,11 @@ class SubmitCalls:
                     batch.refuse(places, error)
                     return
                 for part, at in _parts(jobs, error.room):  # as many as there is room for, in order
-                    await self._queue(owner, part, size * len(part) // len(jobs), places[at : at + len(part)], batch, patience)
+                    await self._queue(owner, part, size * len(part) // len(jobs), places[at : at + len(part)], batch)
                 return
             except Busy as error:
                 try:
-                    if patience is None:
-                        raise
-                    await patience.wait(error)
+                    await batch.patience.wait(owner, len(jobs), error)
                 except Busy:
                     batch.refuse(places, error)
                     return
@@ -333,7 +326,8 @@ class SubmitCalls:
 class _Batch:
     """What becomes of the jobs of one request: futures of those that wait for their flush, and refusals."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, patience: Patience) -> None:
+        self.patience = patience
         self.unkeyed: list[tuple[Sequence[int], asyncio.Future[list[int]]]] = []  # (positions, their ids)
         self.keyed: list[tuple[int, asyncio.Future[tuple[int, bool]]]] = []
         self.wishes: dict[str, list[Wish]] = {}  # by unique key: jobs that replace the one that has it

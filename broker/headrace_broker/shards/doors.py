@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError, Busy, QueueFull, Unavailable
 from headrace_broker.model.job import AbortStep, Kind, State
-from headrace_broker.shards import aborts, changes, turns
-from headrace_broker.shards.intents import Completions, Ending, NewJob, Submission, Verb
+from headrace_broker.shards import aborts, turns
+from headrace_broker.shards.intents import Completions, Ending, NewJob, Submission
 from headrace_broker.shards.live import Live
+from headrace_broker.shards.reruns import Reruns
 from headrace_broker.shards.round import Round
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.heads import Heads, ReadFailed
@@ -70,6 +70,7 @@ class Chunk:
     jobs: list[tuple[int, NewJob]]
     results: list[InboxResult]
     completions: list[DoorCompletion]
+    reruns: Reruns
     reserved: list[Counter[TypeEntry] | None]  # what the depth limits hold for the jobs, until the round counts them
     done: "asyncio.Future[bool]"
 
@@ -116,7 +117,8 @@ class Doors:
             told.set_result(job_ids)  # nobody asks; watchers hear of it
             round_.submissions.append((Submission([job for _, job in chunk.jobs], told), job_ids))
         for completion in chunk.completions:
-            _complete(owner, round_, completion)
+            _complete(owner, round_, chunk.reruns, completion)
+        batch.audit += chunk.reruns.refused
         batch.inbox = InboxTaken(chunk.cursor, results)
 
     def contested(self, owner: "Owner", now: float) -> list[tuple[int, int]]:
@@ -239,9 +241,17 @@ async def _take_chunk(owner: "Owner", inbox: Inbox, reader: Reader, heads: Heads
     if not rows:
         doors.cursor = cursor  # not worth a commit
         return False
+    with Reruns(owner) as reruns:
+        await _take_rows(owner, inbox, reader, heads, Chunk(cursor, [], [], [], reruns, [], asyncio.get_running_loop().create_future()), rows)
+    return True
+
+
+async def _take_rows(owner: "Owner", inbox: Inbox, reader: Reader, heads: Heads, chunk: Chunk, rows: list[InboxRow]) -> None:
+    """Makes the rows a chunk, and returns once it is durable."""
     completed = [row for row in rows if row.kind == COMPLETED]
-    chunk = Chunk(cursor, [], [], await inbox.completions(completed) if completed else [], [], asyncio.get_running_loop().create_future())
-    await _run_again(owner, heads, chunk.completions)
+    if completed:
+        chunk.completions = await inbox.completions(completed)
+        await chunk.reruns.read(heads, chunk.completions)
     keyed: list[tuple[int, asyncio.Future[tuple[int, bool]]]] = []
     for row in rows:
         if row.kind == COMPLETED:
@@ -259,33 +269,14 @@ async def _take_chunk(owner: "Owner", inbox: Inbox, reader: Reader, heads: Heads
             chunk.jobs.append((row.inbox_id, found.job))
     for inbox_id, answer in keyed:
         chunk.results.append(await _result(inbox_id, answer, reader))
+    await chunk.reruns.begin_unknown(heads, chunk.completions)
     if owner.refusing is not None:
         raise owner.refusing
     chunk.jobs = [(inbox_id, job) for inbox_id, job in chunk.jobs if _admitted(owner, chunk, inbox_id, job, reader)]
-    doors.put(chunk)
+    owner.doors.put(chunk)
     owner.wake.set()
     if not await chunk.done:
         raise Busy("the owner takes nothing now", retry_after_s=RETRY_S)
-    return True
-
-
-async def _run_again(owner: "Owner", heads: Heads, completions: list[DoorCompletion]) -> None:
-    """New runs of jobs that were completed before a takeover, where somebody had asked for one whatever became of the old. The owner that asked would have begun them in
-    the round that takes the completion up; whoever took over knows of no lease, and begins them before that: a broker that dies in between finds that something happened
-    to the job since, and does not begin another.
-    """
-    unknown = {done.job_id: done for done in completions if done.newest and done.job_id not in owner.live_jobs}
-    asked = await heads.abort_requests([(done.job_id, done.epoch) for done in unknown.values()]) if unknown else []
-    wishes = {job_id: aborts.asked_for(actor, reason, data).requeue for job_id, actor, reason, data in asked}
-    for job_id, wish in wishes.items():
-        if wish is None or not wish.include_completed:
-            continue
-        caller = Caller(wish.actor, owner.types.by_id[unknown[job_id].type_id].domain, "")
-        [change] = await changes.request(
-            owner, heads, Verb.REQUEUE, [job_id], caller=caller, reason=wish.reason, include_completed=True, payload=wish.payload, content_type=wish.content_type
-        )  # fmt: skip
-        if change.error is not None:
-            log.warning("a job that was to run again after its completion does not", job_id=job_id, reason=str(change.error))
 
 
 def _is_foreign(owner: "Owner", ending: Ending) -> bool:
@@ -298,7 +289,7 @@ def _is_contested(ending: Ending) -> bool:
     return ending.door or (ending.sink is None and not ending.settled)
 
 
-def _complete(owner: "Owner", round_: Round, done: DoorCompletion) -> None:
+def _complete(owner: "Owner", round_: Round, reruns: Reruns, done: DoorCompletion) -> None:
     """A job was completed in somebody's transaction: the event is stored, all else happens now. It is counted with its row, whatever memory knows of the job."""
     live = owner.live_jobs.get(done.job_id)
     entry = owner.types.by_id[done.type_id]
@@ -319,6 +310,9 @@ def _complete(owner: "Owner", round_: Round, done: DoorCompletion) -> None:
     counts[done.type_id, State.COMPLETED, minute] -= 1
     counts[done.type_id, State.COMPLETED, done.delete_minute or 0] += 1
     if pending is not None:
+        wish = pending.abort.requeue
+        if wish is not None and wish.include_completed and not reruns.may_begin(round_, done, wish):
+            pending.abort.requeue = None
         aborts.after_end(owner, round_, live, pending, done.delete_minute, AbortStep.FINISHED)
 
 

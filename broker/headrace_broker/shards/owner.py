@@ -34,6 +34,7 @@ from headrace_broker.shards.lanes import Lanes
 from headrace_broker.shards.lines import Lines
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.numbering import Numbering
+from headrace_broker.shards.room import Room
 from headrace_broker.shards.round import Round
 from headrace_broker.shards.schedules import Schedules
 from headrace_broker.shards.session import Session
@@ -81,6 +82,7 @@ class Owner:
         self.lines = Lines(self.lanes.marks, functools.partial(turns.waits, self))  # what has terms
         self.caps = Caps()
         self.depth = Depth(self)
+        self.room = Room()  # for submits that came when it was full
         self.live_jobs: dict[int, Live] = {}
         self.bodies = BodyCache(limits.cache_bytes)
         self.by_incarnation: dict[str, Session] = {}
@@ -229,6 +231,8 @@ class Owner:
             turns.await_turn(self, live, now)
         round_.batch.max_id = self.numbering.highest
         self.in_flight = round_.batch
+        if self.room:
+            self.room.free(MAX_PENDING_JOBS - self._pending_jobs)
         return round_
 
     def contested(self, now: float) -> list[tuple[int, int]]:
@@ -279,6 +283,7 @@ class Owner:
         self._changes.clear()
         self._pending_jobs = self._pending_bytes = 0
         self.depth.forget()
+        self.room.free(math.inf)
 
     def accept_work(self) -> None:
         """New work is taken again, after the database was away: leases begin anew, since nobody could renew them."""

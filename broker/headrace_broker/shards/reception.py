@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from headrace_broker.model.job import Kind, State
 from headrace_broker.shards.intents import Ending
-from headrace_broker.shards.live import CLAIMED
+from headrace_broker.shards.live import CLAIMED, Live
 from headrace_broker.shards.session import AgentFacts, Served, Session
 
 if TYPE_CHECKING:
@@ -40,10 +40,18 @@ def welcome(
         session.leases[job_id] = live
         if live.abort is not None:
             session.out.aborts.append((job_id, epoch, live.abort))
-    forgotten = [live for live in session.leases.values() if live.job_id not in held]
-    forgotten += [live for live in owner.orphans.pop(facts.agent_id, []) if live.session is None and live.state is State.PROCESSING]
+    forgotten = unnamed(owner, facts, held)
+    owner.orphans.pop(facts.agent_id, None)
     owner.end(Ending(live.job_id, live.seq, Kind.REJECTED, reason="the agent came back without it") for live in forgotten)
     return session, not_held, resumed
+
+
+def unnamed(owner: "Owner", facts: AgentFacts, held: dict[int, int]) -> list[Live]:
+    """Leases that an incarnation has, and of which it says nothing: those of its session, and those that a takeover found open. `held`: what it says that it has."""
+    session = owner.by_incarnation.get(facts.incarnation_id)
+    found = [live for live in session.leases.values() if live.job_id not in held] if session is not None else []
+    orphans = [live for live in owner.orphans.get(facts.agent_id, ()) if live.session is None and live.state is State.PROCESSING]
+    return found + [live for live in orphans if held.get(live.job_id) != live.seq]
 
 
 def reject(owner: "Owner", session: Session, refused: Iterable[tuple[int, int, str]]) -> None:

@@ -65,6 +65,7 @@ class DoorCompletion:
     agent_id: int | None
     delete_minute: int | None
     newest: bool
+    unique_key: str | None
 
 
 @dataclass(frozen=True, slots=True)

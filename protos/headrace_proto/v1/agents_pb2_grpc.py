@@ -37,7 +37,7 @@ class AgentsServicer(object):
     """
 
     def Connect(self, request_iterator, context):
-        """The session: one stream per agent and broker. The first message of the agent is a Hello, the broker's first a Welcome (or StandBy, if the Hello asked for that).
+        """The session: one stream per agent and broker. The first message of the agent is a Hello, the broker's first a Welcome (or StandBy, if the Hello has `at_standby`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
