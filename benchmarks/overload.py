@@ -11,6 +11,7 @@ limit, so that the type's limit does.
 """
 
 import asyncio
+import itertools
 import json
 import subprocess
 import sys
@@ -41,6 +42,7 @@ GIVE_UP_S = 1.0
 ADMIN_S = 0.02
 BEAT_S = 1.0
 LOOK_S = 0.5
+CALLS = ("counts", "types", "agents", "list", "job", "change")
 TYPE, LATER, LONG = "overload.work", "overload.later", "overload.long"
 OPTIONS = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20), ("grpc.use_local_subchannel_pool", 1)]
 
@@ -193,22 +195,22 @@ async def settle(address: str, type_: str, slots: int, complete: bool) -> None:
 
 async def administer(address: str, seconds: float) -> dict[str, float]:
     """A call each `ADMIN_S` at most: counts, a page of waiting jobs, one job, a change of it, types, agents. Searches of the past have a time of their own."""
-    times: list[float] = []
+    times: dict[str, list[float]] = {name: [] for name in CALLS}
     async with Client(address, timeout_s=60) as client, AdminClient(address, timeout_s=60) as admin:
         job = (await client.list(types=[LATER], states=[State.WAITING], page_size=1)).jobs[0]
-        calls: list[Callable[[], Awaitable[object]]] = [
-            client.count, admin.list_types, admin.list_agents,
-            lambda: client.list(where=JobFilter(types=[LATER], states=[State.WAITING]), page_size=20), lambda: client.get(job.job_id),
-            lambda: admin.update([job.job_id], priority=len(times) % 5, reason="bench"),
-        ]  # fmt: skip
-        until, number = time.monotonic() + seconds, 0
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
+            "counts": client.count, "types": admin.list_types, "agents": admin.list_agents,
+            "list": lambda: client.list(where=JobFilter(types=[LATER], states=[State.WAITING]), page_size=20), "job": lambda: client.get(job.job_id),
+            "change": lambda: admin.update([job.job_id], priority=len(times["change"]) % 5, reason="bench"),
+        }  # fmt: skip
+        until = time.monotonic() + seconds
         while time.monotonic() < until:
-            began = time.monotonic()
-            await calls[number % len(calls)]()
-            times.append(time.monotonic() - began)
-            number += 1
-            await asyncio.sleep(max(0.0, ADMIN_S - times[-1]))
-    return {"calls": len(times), **support.percentiles(times)}
+            for name, call in calls.items():
+                began = time.monotonic()
+                await call()
+                times[name].append(time.monotonic() - began)
+                await asyncio.sleep(max(0.0, ADMIN_S - times[name][-1]))
+    return {**support.percentiles(list(itertools.chain(*times.values()))), **{name: support.percentiles(found)["p99_ms"] for name, found in times.items()}}
 
 
 class Role:
@@ -283,7 +285,8 @@ def measure(directory: Path, dsn: str, depth: int, waiting: int, times: float, s
         **found, "goodput_of_capacity": found["goodput_per_s"] / found["capacity_per_s"], "offered_per_s": requests * BATCH / over,
         "stored_per_s": told.get("stored", 0) / over, "refused_per_s": (told.get("busy", 0) + told.get("queue_full", 0)) / over,
         "unsent_per_s": told.get("unsent", 0) * BATCH / over, "amplification": told.get("sent", 0) / max(1, requests - told.get("unsent", 0)),
-        "admin_p50_ms": calls["p50_ms"], "admin_p99_ms": calls["p99_ms"], "admin_max_ms": calls["max_ms"], "lost_leases": lost,
+        "admin_p50_ms": calls["p50_ms"], "admin_p99_ms": calls["p99_ms"], "admin_max_ms": calls["max_ms"],
+        **{f"admin_{name}_p99_ms": calls[name] for name in CALLS}, "lost_leases": lost,
         "lost_sessions": after["headrace_sessions_lost_total"] - before["headrace_sessions_lost_total"], "most_rss_mb": most,
     }  # fmt: skip
 

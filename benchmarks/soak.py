@@ -7,7 +7,8 @@ descriptors, sessions, connections, what waits.
 
 A figure is level when its median over the last quarter is not above that of the second by more than a twentieth and a little; its slope is told beside it. No submit may
 take 100 ms because of retention, of partitions being made, or of the reader: it is bad when seconds with such a submit are more than twice as common near that work as at
-other times, since a shared machine stalls by itself.
+other times, since a shared machine stalls by itself. How much it does is told beside: twenty times a second one row is committed to a table apart, and the load process
+notes how late it wakes up; a line counts the seconds with a long submit that also have a long commit, or a late awakening.
 
 `--part K/N` runs the K-th of N equal parts, each with a broker process of its own on the same --data-dir, and adds it to the --json file. Exit code 1: a verdict is bad.
 """
@@ -45,6 +46,8 @@ AGENT_PERIOD = 6  # samples
 RETENTION_FROM_S = 25 * 60.0  # after which a part, or an earlier one, must have seen jobs removed
 NEAR_S = (3.0, 0.5)  # before and after the end of a pass: what counts as near
 STALL_MS = 100.0
+ALSO_MS = 50.0  # of a bare commit or of an awakening: long enough to explain a submit of STALL_MS, which waits for one commit and starts the next
+BARE_S = 0.05
 OTHERWISE = "otherwise"
 DRAIN_S = 150.0
 OPTIONS = ("--retention-period-s", "10", "--log-level", "info", "--log-format", "json")
@@ -63,6 +66,7 @@ class Watched:
     seconds: list[dict[str, Any]] = field(default_factory=list)  # what the load says of each second
     held: list[tuple[float, float]] = field(default_factory=list)
     work: list[tuple[float, str]] = field(default_factory=list)  # ends of passes that did something
+    bare: list[tuple[float, float]] = field(default_factory=list)  # ends of bare commits, and the milliseconds they took
 
 
 @dataclass
@@ -104,7 +108,7 @@ class Part:
             exits.callback(support.end, steady)
             rate = rate or calibrate(broker)
             print(f"{rate:,.0f} jobs/s for {self._seconds:,.0f} s", file=sys.stderr)
-            with _load(broker.address, rate, self._seconds, self.seen.seconds):
+            with _load(broker.address, rate, self._seconds, self.seen.seconds), self._bare_commits():
                 self._watch(broker)
             drained = _drained(broker)
             self.seen.work = _work(broker.log)
@@ -151,6 +155,45 @@ class Part:
 
         asyncio.run(hold())
 
+    @contextlib.contextmanager
+    def _bare_commits(self) -> Iterator[None]:
+        """One row after another into a table of their own, each a commit."""
+        over = threading.Event()
+
+        async def commit() -> None:
+            con = await asyncpg.connect(self._server.dsn)
+            await con.execute("create table if not exists bare_commit (at timestamptz)")
+            while not over.is_set():
+                began = time.monotonic()
+                await con.execute("insert into bare_commit values (now())")
+                self.seen.bare.append((time.monotonic(), (time.monotonic() - began) * 1000))
+                await asyncio.sleep(BARE_S)
+            await con.close()
+
+        thread = threading.Thread(target=lambda: asyncio.run(commit()), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def explained(self) -> str:
+        """How many of the seconds with a long submit the machine explains, and how many such seconds there are without one."""
+        commits = {int(at) for at, ms in self.seen.bare if ms >= ALSO_MS}
+        found: dict[bool, list[tuple[bool, bool]]] = {True: [], False: []}
+        for second in self.seen.seconds:
+            stalled = max(second["calls_max_ms"], second["probe_max_ms"]) >= STALL_MS
+            found[stalled].append((bool(commits & {int(second["at"]) - 1, int(second["at"])}), second["lag_max_ms"] >= ALSO_MS))
+        told = []
+        for stalled, name in ((True, "a submit"), (False, "no submit")):
+            seconds = found[stalled]
+            told.append(
+                f"of {len(seconds)} s with {name} of {STALL_MS:g} ms, {sum(commit for commit, _ in seconds)} have a bare commit of {ALSO_MS:g} ms, "
+                f"{sum(late for _, late in seconds)} a late awakening, {sum(commit or late for commit, late in seconds)} either"
+            )
+        return "; ".join(told)
+
     def _verdicts(self, drained: bool, deleted: float) -> list[Verdict]:
         found = [_level(name, [sample[name] for sample in self.seen.samples], slack, self._seconds) for name, slack in LEVEL.items()]
         ranges = max(sample["short_ranges"] for sample in self.seen.samples)
@@ -162,6 +205,7 @@ class Part:
         found.append(("settled", drained, "all jobs" if drained else f"not all jobs within {DRAIN_S:g} s"))
         stalls = self.stalls()
         away = stalls.pop(OTHERWISE)
+        found.append(("the machine", True, self.explained()))
         found += [(f"submits, {name}", not near.worse_than(away), f"{near}; at other times {away}") for name, near in stalls.items()]
         return found
 

@@ -20,6 +20,7 @@ from headrace_client import Client, HeadraceError, JobSpec, Submitted
 CALL = 25  # jobs in a call
 PROBES_PER_S = 100.0  # of the rate
 MOST_OPEN = 200  # calls
+STEP_S = 0.002
 PAYLOADS = [b'"' + b"x" * size + b'"' for size in (100, 2_000, 50_000)]
 
 
@@ -34,6 +35,7 @@ class Mix:
         self.calls: list[float] = []  # seconds of the calls of this second
         self.probes: list[float] = []
         self.stored = 0
+        self.lag_s = 0.0  # longest time that this process itself came too late
         self.refused: Counter[str] = Counter()
 
     def spec(self) -> JobSpec:
@@ -73,10 +75,10 @@ class Mix:
         line = {
             "at": time.monotonic(), "stored": self.stored, "calls_max_ms": max(self.calls, default=0.0) * 1000, "probes": len(self.probes),
             "probe_p50_ms": sorted(self.probes)[len(self.probes) // 2] * 1000 if self.probes else 0.0, "probe_max_ms": max(self.probes, default=0.0) * 1000,
-            "refused": dict(self.refused), "open": len(self.running),
+            "refused": dict(self.refused), "open": len(self.running), "lag_max_ms": self.lag_s * 1000,
         }  # fmt: skip
         print(json.dumps(line), flush=True)
-        self.calls, self.probes, self.stored, self.refused = [], [], 0, Counter()
+        self.calls, self.probes, self.stored, self.lag_s, self.refused = [], [], 0, 0.0, Counter()
 
 
 async def load(address: str, rate: float, seconds: float, delays: bool) -> None:
@@ -96,7 +98,9 @@ async def load(address: str, rate: float, seconds: float, delays: bool) -> None:
             if elapsed >= said + 1:
                 said += 1
                 mix.say()
-            await asyncio.sleep(0.002)
+            before = loop.time()
+            await asyncio.sleep(STEP_S)
+            mix.lag_s = max(mix.lag_s, loop.time() - before - STEP_S)
 
 
 def _start(tasks: asyncio.TaskGroup, running: "set[asyncio.Task[None]]", coroutine: Coroutine[Any, Any, None]) -> None:

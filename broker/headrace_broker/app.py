@@ -64,6 +64,7 @@ from headrace_broker.store import partitions
 from headrace_broker.store.alerts import AlertStore
 from headrace_broker.store.audit import AuditStore
 from headrace_broker.store.certificates import CertificateStore
+from headrace_broker.store.database import AWAY, Database
 from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
 from headrace_broker.store.grants import GrantStore
 from headrace_broker.store.graph import GraphReads
@@ -128,6 +129,7 @@ class _App:
         self._tls = tls
         self._embedded = embedded
         self._dsn = embedded.dsn if embedded is not None else config.options.database_url or ""
+        self._servers = Database(self._dsn)
         self._database = embedded.description if embedded is not None else masked(self._dsn)
         self._stopping = asyncio.Event()
         self._metrics = metrics
@@ -138,7 +140,7 @@ class _App:
             loop.add_signal_handler(number, self._on_signal)
         if not await self._migrate():
             return 0
-        pool, searching = await open_pool(self._dsn), await open_search_pool(self._dsn)
+        pool, searching = await open_pool(self._servers), await open_search_pool(self._servers)
         try:
             await self._serve(pool, searching)
         except BaseExceptionGroup as group:  # what one task could not deal with, such as a port that is taken
@@ -167,7 +169,7 @@ class _App:
             payload_limit_bytes=options.payload_limit_bytes, cache_bytes=options.cache_bytes,
         )  # fmt: skip
         address = f"{socket.gethostname()} pid {os.getpid()} {','.join(options.listen)}"
-        ownership = Ownership(dsn=self._dsn, pool=pool, types=types, limits=limits, metrics=self._metrics, address=address, version=__version__)
+        ownership = Ownership(dsn=self._servers, pool=pool, types=types, limits=limits, metrics=self._metrics, address=address, version=__version__)
         ownership.testing = options.testing
         key = secrets.token_bytes(KEY_BYTES)
         ownership.reader = DoorReader(options.payload_limit_bytes)
@@ -250,6 +252,8 @@ class _App:
                 side.append(tasks.create_task(tokens.keep_fresh()))
             if self._embedded is not None:
                 side.append(tasks.create_task(self._watch_embedded(self._embedded)))
+            else:
+                side.append(tasks.create_task(self._servers.follow()))
             await self._first(ownership.listening.wait(), self._stopping.wait())
             if not self._stopping.is_set():
                 await server.serving(ownership.ready.is_set())
@@ -311,14 +315,14 @@ class _App:
         phase, look_only = None if self._embedded is not None else Phase.PRE, self._config.options.migrate == "off"
         while not self._stopping.is_set():
             try:
-                found = await migrate(self._dsn, version=__version__, phase=phase, dry_run=look_only)
+                found = await migrate(self._servers, version=__version__, phase=phase, dry_run=look_only)
                 if found and look_only:
                     missing = ", ".join(f"{migration.version} ({migration.name})" for migration in found)
                     raise MigrationError(f"the schema lacks {missing}: run headrace-broker migrate --phase pre, or this broker without --migrate off")
                 for migration in found:
                     log.info("migrated", version=migration.version, name=migration.name)
                 return True
-            except (OSError, TimeoutError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError) as error:
+            except AWAY as error:
                 log.warning("waiting for the database", database=self._database, reason=f"{type(error).__name__}: {error}")
                 await self._first(self._stopping.wait(), asyncio.sleep(WAIT_FOR_DATABASE_S))
         return False

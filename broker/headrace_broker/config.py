@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from headrace_broker.model.addresses import is_loopback
+from headrace_broker.model.addresses import asked_for, is_loopback
 
 
 class ConfigError(Exception):
@@ -20,7 +20,9 @@ class ConfigError(Exception):
 class Options(BaseModel):
     """Every option, with its default and meaning. Environment: HEADRACE_<OPTION>."""
 
-    database_url: str | None = Field(None, description="Postgres to use, as a URL; without it the broker starts one of its own in --data-dir")
+    database_url: str | None = Field(
+        None, description="Postgres to use, as a URL; all its servers, with commas, when it fails over; without it the broker starts one of its own in --data-dir"
+    )
     data_dir: Path | None = Field(None, description="directory of the embedded Postgres (default: below the user's state directory; for root /var/lib/headrace)")
     migrate: str = Field(
         "on", pattern="^(on|off)$", description="on: run brings the schema up to date by what only adds to it; off: it refuses to start where something is missing"
@@ -107,6 +109,8 @@ class Options(BaseModel):
             problems.append(f"message_limit_bytes must be at least twice payload_limit_bytes: {self.message_limit_bytes} < 2 x {self.payload_limit_bytes}")
         if self.database_url is not None and not self.database_url.startswith(("postgresql://", "postgres://")):
             problems.append("database_url must look like postgresql://USER@HOST/DATABASE")
+        elif self.database_url is not None and asked_for(self.database_url) not in ("read-write", "primary", "any"):
+            problems.append(f"database_url asks for a server that is {asked_for(self.database_url)} (target_session_attrs); a broker needs read-write")
         self.http_tls = self.http_tls or ("on" if self.tls_cert is not None else "off")
         listeners = [(address, self.tls_cert is not None) for address in self.listen]
         if self.http_listen != "off":

@@ -186,7 +186,7 @@ class Base:
                 refused = never_sent(rpc_error)
                 unknown = unknown or not (refused or left_nothing(error))
                 again = refused or left_nothing(error) or (repeatable and isinstance(error, Unavailable))
-                pause = backoff_s(failures)
+                pause = backoff_s(self._brokers.rounds(failures))
                 if isinstance(error, QuotaExceeded):
                     pause = max(pause, error.retry_after_s)
                 elif isinstance(error, Busy):

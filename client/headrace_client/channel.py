@@ -160,6 +160,10 @@ class Brokers:
         if self._stubs.get(self._current) is stubs:
             self._current = (self._current + 1) % len(self.addresses)
 
+    def rounds(self, failures: int) -> int:
+        """How often all of them have failed, for the next pause: while one broker is restarted, another one is asked at once, and its successor soon."""
+        return failures // len(self.addresses)
+
     async def close(self) -> None:
         """Closes all connections for good."""
         self._closed = True

@@ -277,7 +277,7 @@ class Client(GraphCalls):
                 call.cancel()
             gap = True
             failures += 1
-            await asyncio.sleep(backoff_s(failures))
+            await asyncio.sleep(backoff_s(self._brokers.rounds(failures)))
 
     async def attempts(self, job_id: int) -> "builtins_list[Attempt]":
         """All executions of a job, oldest first."""
@@ -349,7 +349,7 @@ class Client(GraphCalls):
             finally:
                 call.cancel()
             failures += 1
-            await asyncio.sleep(backoff_s(failures))
+            await asyncio.sleep(backoff_s(self._brokers.rounds(failures)))
 
     def _read(self, job: Job) -> Job:
         """What the codecs say that the job holds. Raises CodecError for what they cannot read."""

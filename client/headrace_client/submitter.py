@@ -160,7 +160,7 @@ class Submitter:
                     continue
                 failures = 0 if await self._run_once() else failures + 1
                 if failures:
-                    await asyncio.sleep(backoff_s(failures))
+                    await asyncio.sleep(backoff_s(self._brokers.rounds(failures)))
         finally:
             self._broken(Unavailable("the client was closed"), connected=True)
             self._wake_up(list(self._resting))

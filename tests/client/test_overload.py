@@ -196,3 +196,27 @@ async def test_unary_calls_share_the_budget(reason: str, text: str, monkeypatch:
             with pytest.raises(Busy):
                 await admin.list_types()
     assert CALLS < handler.calls <= CALLS + FREE
+
+
+async def test_a_round_through_all_brokers_is_one_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one broker is restarted another one is asked at once, and whoever takes over is not met late."""
+    counted: list[int] = []
+
+    def noted(failures: int) -> float:
+        counted.append(failures)
+        return 0.001 if len(counted) < 6 else 1000.0
+
+    monkeypatch.setattr("headrace_client.base.backoff_s", noted)
+    monkeypatch.setattr("headrace_client.submitter.backoff_s", noted)
+    async with refusing("DRAINING") as (one, first), refusing("DRAINING") as (two, second):
+        async with AdminClient([one, two], timeout_s=20) as admin:
+            with pytest.raises(Unavailable):
+                await admin.list_types()
+        assert (counted, first.calls, second.calls) == ([0, 0, 1, 1, 2, 2], 3, 3)
+    counted.clear()
+    async with Client(["127.0.0.1:1", "127.0.0.1:2"], timeout_s=60) as client, asyncio.timeout(60):
+        submitting = asyncio.ensure_future(client.submit("t", 1))
+        while len(counted) < 4:
+            await pause()
+        submitting.cancel()
+    assert counted[:4] == [0, 1, 1, 2]

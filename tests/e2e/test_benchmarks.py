@@ -51,3 +51,16 @@ def test_the_soak_blames_work_only_for_stalls_that_are_more_common_near_it() -> 
     for _ in range(15):
         near.add(120.0)
     assert near.worse_than(away) and near.longest_ms == 150
+
+
+def test_the_soak_says_which_stalls_the_machine_had_too() -> None:
+    part = soak.Part(None, Path(), 60, 10)  # type: ignore[arg-type]
+    part.seen.bare = [(10.4, 80.0), (11.5, 3.0), (20.2, 60.0)]
+    part.seen.seconds = [
+        {"at": at, "calls_max_ms": calls_ms, "probe_max_ms": 1.0, "lag_max_ms": lag_ms}
+        for at, calls_ms, lag_ms in ((11.0, 150, 0), (14.0, 150, 70), (16.0, 150, 0), (20.9, 20, 0), (30.0, 20, 0))
+    ]
+    assert part.explained() == (
+        "of 3 s with a submit of 100 ms, 1 have a bare commit of 50 ms, 1 a late awakening, 2 either; "
+        "of 2 s with no submit of 100 ms, 1 have a bare commit of 50 ms, 0 a late awakening, 1 either"
+    )

@@ -79,6 +79,16 @@ async def test_a_takeover_knows_every_job_whatever_happened_before_the_checkpoin
     assert early in await room(machine, 20) and late not in machine.session.leases
 
 
+async def test_a_checkpoint_of_jobs_that_have_all_been_granted_since_leaves_nothing_to_look_at(machine: Machine) -> None:
+    await machine.submit(3)
+    await machine.checkpoint(store=True, publish=True)
+    await machine.grant(3)
+    await machine.crash()
+    assert machine.owner.lanes.types() == []
+    await machine.connect(dict.fromkeys(machine.jobs, 1))
+    assert await room(machine, 1) == set()
+
+
 async def test_a_checkpoint_that_is_not_whole_is_not_used(machine: Machine) -> None:
     await machine.submit(3)
     await machine.checkpoint(store=True, publish=True)

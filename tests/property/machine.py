@@ -148,7 +148,8 @@ class Machine:
             await self.pool.execute("delete from headrace.checkpoint")
         await partitions.ensure(self.pool, {2}, clock.now_s())
         self.owner.numbering.open_classes = {2}
-        floor = await recover(self.owner, Recovery(self.pool), CheckpointStore(self.pool), await partitions.ranges(self.pool))
+        async with Recovery(self.pool) as recovery:
+            floor = await recover(self.owner, recovery, CheckpointStore(self.pool), await partitions.ranges(self.pool))
         await self.owner.schedules.load(ScheduleStore(self.pool))
         self.checkpoints = Checkpoints(CheckpointStore(self.pool), floor)
         self.session: Session | None = None

@@ -13,7 +13,7 @@ from headrace_broker.shards.owner import OwnerLimits
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.types import TypeTable
 from headrace_broker.store.batch import Batch
-from headrace_broker.store.ledger import Fenced, Ledger, ResultUnknown
+from headrace_broker.store.ledger import FactsLost, Fenced, Ledger, ResultUnknown
 from headrace_broker.store.settings import SettingsStore
 
 from tests.store.test_ledger import Bench, bench
@@ -88,6 +88,15 @@ async def test_a_warning_at_the_commit_leaves_the_result_unknown(bench: Bench, s
     assert await ledger.landed(ledger.life_id, 1)
 
 
+@pytest.mark.parametrize("keyed", [False, True], ids=["plain", "keyed"])
+async def test_a_server_that_has_become_read_only_is_a_lost_connection(bench: Bench, stack: AsyncExitStack, keyed: bool) -> None:
+    ledger = await bench.owner(stack)
+    await ledger._con.execute("set default_transaction_read_only = on")
+    with pytest.raises(ResultUnknown, match="ReadOnly"):
+        await _store(bench, ledger, keyed=keyed)
+    await ledger._con.execute("set default_transaction_read_only = off")
+
+
 async def test_a_taker_ends_the_old_lifes_right_to_write_and_not_only_its_ownership(bench: Bench, stack: AsyncExitStack) -> None:
     old, new = await bench.owner(stack), await bench.life(stack)
     assert not await new.take_over(old.life_id), "its lock is held"
@@ -130,6 +139,17 @@ async def test_a_broker_ends_its_own_old_life_before_it_asks_what_became_of_its_
         await old.flush(Batch())
     assert await bench.pool.fetchval("select dead from headrace.life where life_id = $1", old.life_id)
     assert await new.owns_all_shards()
+
+
+async def test_a_broker_notices_that_what_it_had_acknowledged_is_gone(bench: Bench, stack: AsyncExitStack, ownership: Ownership) -> None:
+    """As after a failover to a server that did not have it. The newest flush may be missing: its answer was lost; the last one that was answered may not."""
+    first = await bench.owner(stack)
+    await first.flush(Batch())
+    second = await ownership._succeed(first)  # and stores nothing yet: what it follows counts
+    await bench.pool.execute("delete from headrace.flush where life_id = $1", first.life_id)
+    with pytest.raises(FactsLost, match=f"flush 1 of life {first.life_id}"):
+        await ownership._succeed(second)
+    await second.close()
 
 
 async def test_a_broker_whose_shards_were_taken_meanwhile_is_fenced(bench: Bench, stack: AsyncExitStack, ownership: Ownership) -> None:

@@ -200,7 +200,7 @@ async def test_a_job_that_is_live_again_does_not_take_a_unique_key_from_a_live_o
 
 
 async def test_counts_are_those_of_all_lives_and_are_not_read_twice_once_based(bench: Bench, stack: AsyncExitStack) -> None:
-    recovery = Recovery(bench.pool)
+    recovery = await stack.enter_async_context(Recovery(bench.pool))
     old = await bench.owner(stack)
     batch = Batch()
     jobs = [bench.job(batch) for _ in range(3)]
@@ -236,7 +236,8 @@ async def test_the_counts_of_a_life_that_ended_before_its_first_flush_are_taken_
         heir = await bench.life(stack)
         await until(functools.partial(heir.take_over, ledger.life_id), what="the lock of the life that ended")
         ledger = heir
-        counts, max_id = await Recovery(bench.pool).counts()
+        async with Recovery(bench.pool) as recovery:
+            counts, max_id = await recovery.counts()
         assert counts == wanted
         await ledger.base_counts(counts, max_id, absorb=True)
 

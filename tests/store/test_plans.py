@@ -103,6 +103,8 @@ READS: list[tuple[str, list[Any], int]] = [
     ("log_mark", [_job(5), DEFAULT_CLASS, 1, 1, "… 1 more lines"], 20),
     ("search_jobs", [_job(29_000, SECOND), NEWEST, TYPES, None, None, -1, 50], 1100),
     ("search_jobs", [0, NEWEST, TYPES, "i10", None, 1, 2000], 700),
+    ("search_type_newest", [0, NEWEST, 3, 50], 60),
+    ("search_type_oldest", [0, NEWEST, 3, 50], 60),
     ("search_grants", [_job(29_000, SECOND), NEWEST, TYPES, [7], None, None, -1, 50], 2200),
     ("search_endings", [_job(29_000, SECOND), NEWEST, TYPES, [3], None, None, -1, 50], 2200),
     ("search_endings", [0, NEWEST, TYPES, [3, 4, 5], DAY_TWO, DAY_TWO + timedelta(milliseconds=100), 1, 2000], 6000),

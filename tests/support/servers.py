@@ -13,8 +13,8 @@ from headrace_broker.store.migrate import migrate
 class Server(EmbeddedPostgres):
     """A server whose processes have an environment of the test's own."""
 
-    def __init__(self, data_dir: Path, environment: Mapping[str, str] | None = None) -> None:
-        super().__init__(data_dir, shared_buffers="64MB")
+    def __init__(self, data_dir: Path, environment: Mapping[str, str] | None = None, *, durable: bool = True) -> None:
+        super().__init__(data_dir, durable=durable, shared_buffers="64MB")
         self._environment = dict(environment or {})
 
     def _as_user(self) -> dict[str, object]:

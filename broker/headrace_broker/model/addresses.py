@@ -1,6 +1,9 @@
-"""Hosts: which of them only this machine reaches."""
+"""Hosts: which of them only this machine reaches; and the servers that a database URL names."""
 
 from ipaddress import ip_address
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+READ_WRITE = "read-write"
 
 
 def is_loopback(host: str) -> bool:
@@ -11,3 +14,37 @@ def is_loopback(host: str) -> bool:
         return ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def each_server(dsn: str) -> list[str]:
+    """A URL for each host that a URL names, as libpq reads them: `HOST:PORT,HOST:PORT` before the path, or `host=` and `port=` with commas behind it."""
+    parts = urlsplit(dsn)
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    user, at, before = parts.netloc.rpartition("@")
+    hosts = (before or query.get("host", "")).split(",")
+    ports = query.get("port", "").split(",")
+    if len(hosts) == 1:
+        return [dsn]
+    found = []
+    for number, host in enumerate(hosts):
+        own = {name: value for name, value in query.items() if name not in ("host", "port")}
+        port = ports[number if len(ports) == len(hosts) else 0]
+        if port:
+            own["port"] = port
+        if not before:
+            own["host"] = host
+        found.append(f"{parts.scheme}://{user}{at}{host if before else ''}{parts.path}?{urlencode(own)}".rstrip("?"))
+    return found
+
+
+def asked_for(dsn: str) -> str:
+    """Which kind of server the URL asks for (`target_session_attrs`); a broker needs one that takes writes, which is also what no word means."""
+    return dict(parse_qsl(urlsplit(dsn).query)).get("target_session_attrs", READ_WRITE)
+
+
+def shown(server: str) -> str:
+    """Of a URL with one host: where it is, and nothing secret."""
+    parts = urlsplit(server)
+    query = dict(parse_qsl(parts.query))
+    host = parts.netloc.rpartition("@")[2] or query.get("host", "")
+    return f"{host}:{query['port']}" if "port" in query else host

@@ -9,8 +9,9 @@ may be set back: so `floor` is the earliest time of any flush after the snapshot
 
 import asyncio
 import itertools
+import math
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -87,6 +88,10 @@ class Snapshot:
             yield Chunk(ChunkKind.TERMS, array("q", [job[3] for job in part]), what=what, due=array("d", [job[4] for job in part]), terms=list(places))
 
 
+def _nothing() -> None:
+    return None
+
+
 def _parts(ids: "array[int]") -> "Iterator[array[int]]":
     for at in range(0, len(ids), CHUNK_JOBS):
         yield ids[at : at + CHUNK_JOBS]
@@ -102,6 +107,10 @@ class Checkpoints:
         self._snapshot: Snapshot | None = None  # being written
         self._written: tuple[int, int] | None = None  # (side, chunks) of the snapshot, once it is stored
         self._wake = asyncio.Event()
+        self.on_written: Callable[[], object] = _nothing
+        """Called when a snapshot is stored and can be published."""
+        self._published = asyncio.Event()
+        self._taken_at = self._newest_at = -math.inf  # when the snapshot that is being written was taken, and that of the newest checkpoint
         self._due = 0.0
         self._changed = True
         self._newest: datetime | None = None  # time of the newest flush
@@ -126,6 +135,7 @@ class Checkpoints:
             return
         self._snapshot = Snapshot.take(owner, ledger.life_id, ledger.n)
         self._next_floor, self._changed = None, False
+        self._taken_at = now
         self._due = now + PERIOD_S + self._snapshot.jobs / JOBS_PER_S
         self._wake.set()
 
@@ -138,7 +148,15 @@ class Checkpoints:
         assert snapshot is not None
         assert floor is not None  # snapshots are taken after a flush
         await ledger.put_checkpoint(snapshot.life_id, snapshot.n, side, chunks, snapshot.max_id, floor)
-        self.floor, self._snapshot, self._written = floor, None, None
+        self.floor, self._snapshot, self._written, self._newest_at = floor, None, None, self._taken_at
+        self._published.set()
+
+    async def renew(self, now: float) -> None:
+        """Returns when the newest checkpoint says what was unsettled `now` or later; the flusher goes on meanwhile, and is to be woken by the caller, once."""
+        self._due = now
+        while self._newest_at < now and (self._changed or self._snapshot is not None):
+            self._published.clear()
+            await self._published.wait()
 
     async def write_last(self, owner: "Owner", ledger: Ledger, now: float) -> None:
         """Writes a snapshot of this moment, whatever is due; `publish` it then. While `run` is writing one, that one has to do."""
@@ -156,6 +174,8 @@ class Checkpoints:
                 self._written = await self._write(self._snapshot)
                 if self._written is None:
                     self._snapshot, self._changed = None, True
+                else:
+                    self.on_written()
 
     async def _write(self, snapshot: Snapshot) -> tuple[int, int] | None:
         try:

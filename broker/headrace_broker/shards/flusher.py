@@ -11,6 +11,7 @@ told, or stored again: memory stays right either way.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TypeVar
@@ -35,7 +36,10 @@ GAP_S = 0.002
 BUSY_ROWS = 16  # facts in a round from which on the broker counts as busy
 PROOF_S = 1.0
 BASE_COUNTS_S = 60.0
+FIRST_BASE_S = 1.0  # after a takeover: later than the first grants, which wait for nothing that is not needed
 CLOCK_S = 60.0
+PREPARE_S = 2.0  # for writing down, before the end, what a successor reads
+PREPARED_FOR_S = 5.0  # so much later it is to be written anew
 LAST_CHECKPOINT_S = 5.0
 PATIENCE_S = 1.0  # a connection that is lost is replaced within some 30 ms: new work waits that long before it is refused
 UNKNOWN_AFTER_S = 5.0  # callers wait this long for a lost answer, then are told that it is unknown
@@ -64,6 +68,8 @@ class Flusher:
         self._next_base = 0.0
         self._next_clock = 0.0
         self._checkpoints = checkpoints
+        checkpoints.on_written = owner.wake.set
+        self._prepared_at = -math.inf
         self._stopping = False
         self.stopped = asyncio.Event()
 
@@ -74,7 +80,7 @@ class Flusher:
             Fenced: another broker owns the shards. KeyTaken: somebody else wrote facts of these shards. The owner must be thrown away after either.
         """
         loop = asyncio.get_running_loop()
-        self._next_base = loop.time() + BASE_COUNTS_S
+        self._next_base = loop.time() + FIRST_BASE_S
         while not self._stopping or self._owner.has_intents:
             await self._pause(loop)
             self._started = loop.time()
@@ -96,9 +102,22 @@ class Flusher:
                 await self._housekeeping(loop.time())
             finally:
                 silent.cancel()
-        await self._base_counts()
-        await self._last_checkpoint(loop)
+        if loop.time() - self._prepared_at > PREPARED_FOR_S:
+            await self._base_counts()
+            await self._last_checkpoint(loop)
         self.stopped.set()
+
+    async def prepare(self) -> None:
+        """Before `stop`, while everything goes on: writes down what a successor reads, so that nobody waits for that later. What takes too long is left to `stop`."""
+        now = self._next_base = asyncio.get_running_loop().time()
+        self._owner.wake.set()
+        try:
+            async with asyncio.timeout(PREPARE_S):
+                await self._checkpoints.renew(now)
+        except TimeoutError:
+            log.warning("no checkpoint before the end: it takes too long")
+            return
+        self._prepared_at = now
 
     def stop(self) -> None:
         """Stores what is pending, grants nothing more, and ends `run`."""

@@ -110,8 +110,11 @@ class Lanes:
             lane.mark(since)
 
     def extend(self, type_id: int, priority: int, job_ids: Iterable[int]) -> None:
-        """Adds many ready jobs, in this order."""
-        self._lane(type_id, priority).ids.extend(job_ids)
+        """Adds many ready jobs, in this order; or none."""
+        lane = self._lane(type_id, priority)
+        lane.ids.extend(job_ids)
+        if not lane:  # what is looked at is never empty
+            self._empty(type_id, priority)
 
     def discard(self, job_id: int) -> None:
         """The job's present entry, here or still to come from a timer, does not count any more."""

@@ -8,8 +8,9 @@ flush is fenced, or facts turn up that it did not write, it forgets everything a
 """
 
 import asyncio
+import contextlib
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -37,11 +38,13 @@ from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import partitions
 from headrace_broker.store.batch import Batch
 from headrace_broker.store.checkpoints import CheckpointStore
+from headrace_broker.store.database import Database
 from headrace_broker.store.heads import Heads
 from headrace_broker.store.inbox import Inbox, listen
 from headrace_broker.store.instances import InstanceStore
-from headrace_broker.store.ledger import Fenced, Holder, KeyTaken, Ledger, NothingStored, ResultUnknown
+from headrace_broker.store.ledger import FactsLost, Fenced, Holder, KeyTaken, Ledger, NothingStored, ResultUnknown
 from headrace_broker.store.operations import OperationStore
+from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.peers import Peer, PeerStore
 from headrace_broker.store.pool import ANY_FAILURE
 from headrace_broker.store.recovery import Recovery
@@ -58,8 +61,8 @@ log = structlog.get_logger("headrace.ownership")
 class Ownership:
     """Runs one broker's lives. `run` serves until `drain`; `ready` is set while this broker is active."""
 
-    def __init__(self, *, dsn: str, pool: "asyncpg.Pool[Any]", types: TypeTable, limits: OwnerLimits, metrics: Metrics, address: str, version: str) -> None:
-        self._dsn = dsn
+    def __init__(self, *, dsn: str | Database, pool: "asyncpg.Pool[Any]", types: TypeTable, limits: OwnerLimits, metrics: Metrics, address: str, version: str) -> None:
+        self._dsn = Database.of(dsn)
         self._pool = pool
         self._types = types
         self._peers = PeerStore(pool)
@@ -133,6 +136,9 @@ class Ownership:
                 log.warning("fenced: another broker owns the shards", reason=str(error))
             except KeyTaken as error:
                 log.error("facts of this broker's shards were written by somebody else; reading the ledger again", reason=str(error))
+            except FactsLost as error:
+                self._metrics.facts_lost.inc()
+                log.error("acknowledged facts are lost: the database is not the one that stored them, or was set back; reading the ledger again", reason=str(error))
             except (ResultUnknown, NothingStored, *ANY_FAILURE) as error:
                 log.warning("database not available", reason=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(random.uniform(*RECONNECT_S))
@@ -145,7 +151,12 @@ class Ownership:
         return self._draining
 
     async def drain(self) -> None:
-        """Takes no more work, stores what is pending, closes all streams, gives the life up. Ends `run`."""
+        """Writes down what a successor reads; then takes no more work, stores what is pending, closes all streams, gives the life up. Ends `run`.
+
+        Work stands still from the second of these steps until another broker has taken over, so the first one, which takes longest, comes while it goes on.
+        """
+        if self._flusher is not None and self._owner is not None and self._owner.refusing is None:
+            await self._flusher.prepare()
         self._draining = True
         self._say_changed()
         if self._owner is not None and self._flusher is not None:
@@ -270,6 +281,8 @@ class Ownership:
                     duties += [take_inbox(owner, self.inbox, self.reader, self.heads), listen(self._dsn, owner.doors.wake.set)]
                 side = [tasks.create_task(duty) for duty in duties]
                 await self._flusher.run()
+                with contextlib.suppress(ResultUnknown, NothingStored):  # then its connection has to end first
+                    await self._flusher.ledger.leave()  # what else runs here may take its time
                 for task in side:
                     task.cancel()
         except BaseExceptionGroup as group:
@@ -286,13 +299,15 @@ class Ownership:
         try:
             async with asyncio.TaskGroup() as tasks:
                 proof = tasks.create_task(prove())
-                await self._open_classes(owner)
-                floor = await recover(owner, Recovery(self._pool), CheckpointStore(self._pool), await partitions.ranges(self._pool))
+                ranges = await partitions.ranges(self._pool)
+                if await self._open_classes(owner, known=ranges):
+                    ranges = await partitions.ranges(self._pool)
+                async with Recovery(self._pool) as recovery:
+                    floor = await recover(owner, recovery, CheckpointStore(self._pool), ranges)
                 await owner.schedules.load(self.schedules)
                 proof.cancel()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from group
-        await ledger.base_counts(dict(owner.counted), owner.numbering.newest, absorb=True, floor=floor)
         return floor
 
     async def advance_clock(self, seconds: float) -> float:
@@ -312,12 +327,14 @@ class Ownership:
         owner.wake.set()
         return owner.clock.now_s()
 
-    async def _open_classes(self, owner: Owner, *, ahead_s: float = 0.0) -> None:
+    async def _open_classes(self, owner: Owner, *, ahead_s: float = 0.0, known: Sequence[FactRange] = ()) -> int:
+        """Sees to the partitions that are needed now and next; returns how many were missing. `known`: those that are there."""
         wanted = {DEFAULT_CLASS} | {entry.class_ for entry in self._types.by_id.values()}
-        made = await partitions.ensure(self._pool, wanted, owner.clock.now_s() + ahead_s)
+        made = await partitions.ensure(self._pool, wanted, owner.clock.now_s() + ahead_s, known)
         owner.numbering.open_classes = wanted
         if made:
             log.info("made partitions", ranges=made)
+        return made
 
     async def _keep_ranges(self, owner: Owner) -> None:
         """Makes the partitions that are needed next. A failure is tried again: ranges exist far enough ahead."""
@@ -329,11 +346,16 @@ class Ownership:
                 log.warning("partitions not made", reason=str(error))
 
     async def _succeed(self, dead: Ledger) -> Ledger:
-        """A new life that has taken over from this broker's own dead one. Waits for the database as long as it takes; raises Fenced if another broker was faster."""
+        """A new life that has taken over from this broker's own dead one. Waits for the database as long as it takes.
+
+        Raises:
+            Fenced: another broker was faster. FactsLost: what the dead life had stored is not there any more.
+        """
         wait_s, longest_s = RECONNECT_S
         while True:
             try:
                 ledger = await Ledger.open(self._dsn, address=self._address, version=self._version, peer=self.peer)
+                await self._go_on_from(ledger, dead)
                 await ledger.terminate(dead.life_id)
                 while not await ledger.take_over(dead.life_id):
                     await asyncio.sleep(0.02)
@@ -344,6 +366,13 @@ class Ownership:
             except (ResultUnknown, NothingStored):
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
                 wait_s = min(longest_s, wait_s * 2)
+
+    async def _go_on_from(self, ledger: Ledger, dead: Ledger) -> None:
+        try:
+            await ledger.succeed(dead)
+        except FactsLost:
+            await ledger.close()
+            raise
 
     def _leave(self) -> None:
         owner, self._owner, self._flusher = self._owner, None, None

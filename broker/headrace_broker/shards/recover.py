@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from headrace_broker.model.amended import Amended
+from headrace_broker.model.ids import lowest_id_at
 from headrace_broker.model.job import State
 from headrace_broker.shards import aborts, turns
 from headrace_broker.shards.live import Live
@@ -20,12 +21,14 @@ from headrace_broker.store.recovery import Recovery, StoredLive
 async def recover(owner: Owner, recovery: Recovery, checkpoints: CheckpointStore, ranges: list[FactRange]) -> datetime | None:
     """Fills the memory of an owner that serves nobody yet. A lease that was open stays its agent's: whoever held it may claim it for a full lease from now.
 
-    Returns the time before which no event since the newest checkpoint was stored, or None when there is no checkpoint. Raises whatever asyncpg raises; the owner is then
-    of no use.
+    Ranges in which nothing can be yet, those of later ids, are not asked. Returns the time before which no event since the newest checkpoint was stored, or None when
+    there is no checkpoint. Raises whatever asyncpg raises; the owner is then of no use.
     """
     counts, max_id = await recovery.counts()
     owner.counted.update(counts)
     owner.numbering.recover(max_id)
+    highest = max(max_id, lowest_id_at(owner.clock.now_s()))
+    ranges = [range_ for range_ in ranges if range_.lo <= highest]
     stored = await checkpoints.find()
     above = 0
     if stored is None:

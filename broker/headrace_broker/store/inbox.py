@@ -16,6 +16,7 @@ from typing import Any
 import asyncpg
 import structlog
 
+from headrace_broker.store.database import Database
 from headrace_broker.store.pool import ANY_FAILURE
 from headrace_broker.store.statements import sql
 
@@ -158,11 +159,12 @@ class Inbox:
         return int(await self._pool.fetchval(sql("inbox_cursor_trim"), rows))
 
 
-async def listen(dsn: str, wake: Callable[[], None]) -> None:
+async def listen(dsn: str | Database, wake: Callable[[], None]) -> None:
     """Calls `wake` whenever something was committed to the inbox, until cancelled. What is missed while the connection is away is found by looking, a little later."""
+    database = Database.of(dsn)
     while True:
         try:
-            con = await asyncpg.connect(dsn, timeout=5, server_settings={"application_name": "headrace inbox"})
+            con = await database.connect(timeout=5, server_settings={"application_name": "headrace inbox"})
             ended = asyncio.Event()
             con.add_termination_listener(lambda _, ended=ended: ended.set())
             try:

@@ -27,6 +27,7 @@ from headrace_broker.model.job import State
 from headrace_broker.store import arrays
 from headrace_broker.store.audit import write_audit
 from headrace_broker.store.batch import Batch, FireRow, KeyedRow, UniqueName, body_columns
+from headrace_broker.store.database import Database
 from headrace_broker.store.migrate import LIFE_LOCKS, MigrationError, newest
 from headrace_broker.store.peers import Peer, peer_of
 from headrace_broker.store.statements import sql
@@ -34,6 +35,7 @@ from headrace_broker.store.statements import sql
 LIFE_CHANNEL = "headrace_life"
 FLUSHES_PER_SLOT = 200_000  # flush rows of one life that share a slot; the slot before the last may be truncated once counts are based above it
 CONNECT_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 2.0
 
 SETTINGS = {
     "application_name": "headrace flush",
@@ -51,6 +53,7 @@ SETTINGS = {
 LOST_CONNECTION = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
+    asyncpg.ReadOnlySQLTransactionError,  # the server has become a standby: another one takes writes
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     OSError,
@@ -63,7 +66,11 @@ class Fenced(Exception):
 
 
 class ResultUnknown(Exception):
-    """The connection was lost: what was sent may or may not have been stored."""
+    """The connection was lost, or its server takes writes no more: what was sent may or may not have been stored."""
+
+
+class FactsLost(Exception):
+    """What was stored and acknowledged is not there any more: another server took over that did not have it, or the database was set back. Read the ledger again."""
 
 
 class NothingStored(Exception):
@@ -112,15 +119,18 @@ class Ledger:
         self._con = con
         self.life_id = life_id
         self.n = 0  # flushes sent
+        self.acknowledged: tuple[int, int] | None = None
+        """(life_id, n) of the newest flush that is known to be stored, of this life or of the one that it follows; None: there is none yet."""
         self._warned = False
+        self._left = False
         self.on_lost: Callable[[], None] = _nothing
         """Called when the connection has ended, whoever ended it."""
         con.add_log_listener(self._on_log)
         con.add_termination_listener(lambda _: self.on_lost())
 
     @classmethod
-    async def open(cls, dsn: str, *, address: str, version: str, peer: Peer | None = None) -> "Ledger":
-        """Starts a new life. `peer`: how other brokers reach it.
+    async def open(cls, dsn: str | Database, *, address: str, version: str, peer: Peer | None = None) -> "Ledger":
+        """Starts a new life, at the server that takes writes. `peer`: how other brokers reach it.
 
         Raises:
             ResultUnknown: Postgres cannot be reached, or broke off; the new life owns nothing, so nothing is lost.
@@ -128,23 +138,30 @@ class Ledger:
             MigrationError: the schema has gone on without this broker, which must not try again.
         """
         async with _translated(), asyncio.timeout(CONNECT_TIMEOUT_S):
-            con = await asyncpg.connect(dsn, server_settings=SETTINGS, command_timeout=None, timeout=CONNECT_TIMEOUT_S)
-            begun = await con.fetchrow(sql("life_begin"), address, version, newest(), *(peer.columns() if peer is not None else [None] * 5))
-            if begun is None:
-                await con.close(timeout=2)
-                raise MigrationError("the database was migrated to a schema that this broker is too old for: run a newer headrace")
-            life_id, backend_pid = begun
-            locked, pid_later = await con.fetchrow(sql("life_lock"), LIFE_LOCKS, life_id)
-            if backend_pid != pid_later:
-                raise NothingStored("the broker needs a connection of its own to Postgres; this one goes through a transaction pooler")
-            if not locked:
-                raise NothingStored(f"the lock of the new life {life_id} is taken")
-            ledger = cls(con, life_id)
-            await arrays.register(con)
-            ledger._flush = await con.prepare(sql("flush"))
-            ledger._flush_keyed = await con.prepare(sql("flush_keyed"))
-            ledger._flush_fires = await con.prepare(sql("flush_fires"))
-            return ledger
+            con = await Database.of(dsn).connect(server_settings=SETTINGS, command_timeout=None, timeout=CONNECT_TIMEOUT_S)
+            try:
+                return await cls._begin(con, address, version, peer)
+            except BaseException:
+                con.terminate()
+                raise
+
+    @classmethod
+    async def _begin(cls, con: "asyncpg.Connection[Any]", address: str, version: str, peer: Peer | None) -> "Ledger":
+        begun = await con.fetchrow(sql("life_begin"), address, version, newest(), *(peer.columns() if peer is not None else [None] * 5))
+        if begun is None:
+            raise MigrationError("the database was migrated to a schema that this broker is too old for: run a newer headrace")
+        life_id, backend_pid = begun
+        locked, pid_later = await con.fetchrow(sql("life_lock"), LIFE_LOCKS, life_id)
+        if backend_pid != pid_later:
+            raise NothingStored("the broker needs a connection of its own to Postgres; this one goes through a transaction pooler")
+        if not locked:
+            raise NothingStored(f"the lock of the new life {life_id} is taken")
+        ledger = cls(con, life_id)
+        await arrays.register(con)
+        ledger._flush = await con.prepare(sql("flush"))
+        ledger._flush_keyed = await con.prepare(sql("flush_keyed"))
+        ledger._flush_fires = await con.prepare(sql("flush_fires"))
+        return ledger
 
     _flush: "asyncpg.prepared_stmt.PreparedStatement[Any]"
     _flush_keyed: "asyncpg.prepared_stmt.PreparedStatement[Any]"
@@ -264,6 +281,17 @@ class Ledger:
             at: datetime | None = await self._con.fetchval(sql("flush_landed"), life_id, n)
         return at
 
+    async def succeed(self, dead: "Ledger") -> None:
+        """What the dead life of this broker knew to be stored must be there, and this life goes on from it.
+
+        Raises:
+            FactsLost: it is not. ResultUnknown.
+        """
+        if dead.acknowledged is not None and self.acknowledged is None:
+            if await self.landed(*dead.acknowledged) is None:
+                raise FactsLost(f"flush {dead.acknowledged[1]} of life {dead.acknowledged[0]} was stored and acknowledged, and is not there any more")
+            self.acknowledged = dead.acknowledged
+
     async def database_time(self) -> float:
         """The database's clock now, in seconds since 1970."""
         async with _translated():
@@ -290,14 +318,20 @@ class Ledger:
                 [k[0] for k in keys], [int(k[1]) for k in keys], [k[2] for k in keys], [counts[k] for k in keys],
             )  # fmt: skip
 
+    async def leave(self) -> None:
+        """Gives up the life: it stores nothing more, its lock falls, and a standby takes its shards at once. Raises ResultUnknown, NothingStored."""
+        async with _translated(), asyncio.timeout(CLOSE_TIMEOUT_S):
+            await self._con.execute(sql("life_leave"), LIFE_LOCKS, self.life_id)
+        self._left = True
+
     async def close(self) -> None:
-        """Gives up the life: it stores nothing more, its lock falls, and a standby takes its shards at once."""
+        """Ends the connection, and with it the life."""
         self._con.remove_log_listener(self._on_log)
         try:
-            async with asyncio.timeout(2):
-                await self._con.execute(sql("life_leave"), LIFE_LOCKS, self.life_id)
-            await self._con.close(timeout=2)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+            if not self._left:
+                await self.leave()
+            await self._con.close(timeout=CLOSE_TIMEOUT_S)
+        except (ResultUnknown, NothingStored, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
             self._con.terminate()
 
     def abandon(self) -> None:
@@ -332,6 +366,7 @@ class Ledger:
                     row = self._alive(await statement.fetchrow(*args))
         if self._warned:
             raise ResultUnknown("Postgres warned at the commit: it may not be on the standby")
+        self.acknowledged = (self.life_id, self.n)
         return row
 
     async def _claim(self, batch: Batch) -> None:

@@ -24,6 +24,7 @@ from typing import Any
 
 import asyncpg
 
+from headrace_broker.store.database import Database
 from headrace_broker.store.statements import sql
 
 LOCK = 0x4852_4D49  # "HRMI"
@@ -74,7 +75,7 @@ def newest() -> int:
     return load()[-1].version
 
 
-async def migrate(dsn: str, *, dry_run: bool = False, directory: Path | None = None, version: str = "", phase: Phase | None = None) -> list[Migration]:
+async def migrate(dsn: str | Database, *, dry_run: bool = False, directory: Path | None = None, version: str = "", phase: Phase | None = None) -> list[Migration]:
     """Applies what is missing and returns it; with `dry_run` only returns it.
 
     `phase` PRE leaves out post migrations at the end, which wait for older brokers to go; a new database gets all. POST applies these; None applies both.
@@ -155,8 +156,8 @@ async def _refuse_old_brokers(con: "asyncpg.Connection[Any]", migration: Migrati
 
 
 @asynccontextmanager
-async def _locked(dsn: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
-    con = await asyncpg.connect(dsn, timeout=10, server_settings={"application_name": "headrace migrate"})
+async def _locked(dsn: str | Database) -> AsyncIterator["asyncpg.Connection[Any]"]:
+    con = await Database.of(dsn).connect(timeout=10, server_settings={"application_name": "headrace migrate"})
     try:
         await con.execute("select pg_advisory_lock($1)", LOCK)
         yield con

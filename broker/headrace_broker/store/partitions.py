@@ -22,14 +22,20 @@ class FactRange:
     hi: int
 
 
-async def ensure(pool: "asyncpg.Pool[Any]", classes: Iterable[int], now_s: float) -> int:
-    """Makes the ranges of these classes that hold ids of now and of the next ranges; returns how many were missing. Safe to repeat, also at once elsewhere."""
+async def ensure(pool: "asyncpg.Pool[Any]", classes: Iterable[int], now_s: float, known: Iterable[FactRange] = ()) -> int:
+    """Makes the ranges of these classes that hold ids of now and of the next ranges; returns how many were missing. Safe to repeat, also at once elsewhere.
+
+    `known` are not asked for.
+    """
     made = 0
+    there = {(range_.class_, range_.lo) for range_ in known}
     for class_ in RETENTION_CLASSES:
         if class_.number not in set(classes):
             continue
         first = int(now_s) // class_.range_s * class_.range_s
         for start in range(first, first + (AHEAD + 1) * class_.range_s, class_.range_s):
+            if (class_.number, lowest_id_at(start)) in there:
+                continue
             suffix = datetime.fromtimestamp(start, UTC).strftime("%Y%m%d_%H%M")
             made += bool(await pool.fetchval(sql("range_add"), class_.number, lowest_id_at(start), lowest_id_at(start + class_.range_s), suffix))
     return made

@@ -4,12 +4,15 @@ from typing import Any
 
 import asyncpg
 
+from headrace_broker.store.database import Database
+
 STATEMENT_TIMEOUT_MS = 10_000
 IDLE_IN_TRANSACTION = "2s"
 """A broker that freezes in the middle of a transaction holds its locks no longer: whoever takes over may need them."""
 READ_FAILURES = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
+    asyncpg.ReadOnlySQLTransactionError,  # of a server that has become a standby
     asyncpg.InsufficientResourcesError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
@@ -21,10 +24,10 @@ ANY_FAILURE = (asyncpg.PostgresError, *READ_FAILURES)
 """The same, and whatever Postgres refuses: what side work is given up for and tried again."""
 
 
-async def open_pool(dsn: str, *, size: int = 6) -> "asyncpg.Pool[Any]":
+async def open_pool(dsn: str | Database, *, size: int = 6) -> "asyncpg.Pool[Any]":
     """A pool of up to `size` connections; opened when needed, so Postgres may be away. A statement uses one process of the server, since flushes need the others."""
     return await asyncpg.create_pool(
-        dsn, min_size=0, max_size=size, timeout=5, command_timeout=30,
+        connect=Database.of(dsn).connect, min_size=0, max_size=size, timeout=5, command_timeout=30,
         server_settings={
             "application_name": "headrace reads", "statement_timeout": str(STATEMENT_TIMEOUT_MS), "jit": "off",
             "max_parallel_workers_per_gather": "0", "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION,
@@ -32,10 +35,10 @@ async def open_pool(dsn: str, *, size: int = 6) -> "asyncpg.Pool[Any]":
     )  # fmt: skip
 
 
-async def open_search_pool(dsn: str, *, size: int = 3) -> "asyncpg.Pool[Any]":
+async def open_search_pool(dsn: str | Database, *, size: int = 3) -> "asyncpg.Pool[Any]":
     """A pool for searches alone: each statement is planned for its parameters, uses one process of the server, and ends soon whatever happens here."""
     return await asyncpg.create_pool(
-        dsn, min_size=0, max_size=size, timeout=5, command_timeout=30,
+        connect=Database.of(dsn).connect, min_size=0, max_size=size, timeout=5, command_timeout=30,
         server_settings={
             "application_name": "headrace search", "statement_timeout": str(STATEMENT_TIMEOUT_MS), "jit": "off", "plan_cache_mode": "force_custom_plan",
             "max_parallel_workers_per_gather": "0", "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION,

@@ -2,9 +2,11 @@
 
 import itertools
 from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import asyncpg
 
@@ -66,10 +68,26 @@ class StoredAbort:
 
 
 class Recovery:
-    """The reads of one takeover."""
+    """The reads of one takeover, on one connection and in one transaction, of which each statement sees what is stored by then; use as an async context manager.
+
+    Work stands still during a takeover, so what counts on a busy machine are round trips.
+    """
 
     def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
         self._pool = pool
+        self._exits = AsyncExitStack()
+        self._con: Any = None
+
+    async def __aenter__(self) -> Self:
+        async with self._exits:
+            con = await self._exits.enter_async_context(self._pool.acquire(timeout=10))
+            await self._exits.enter_async_context(con.transaction(readonly=True))
+            await con.execute(sql("recover_settings"))
+            self._exits, self._con = self._exits.pop_all(), con
+        return self
+
+    async def __aexit__(self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        await self._exits.__aexit__(type_, error, traceback)
 
     async def live(self, range_: FactRange) -> list[StoredLive]:
         """Unsettled jobs of a range to which something happened. Reads all its events."""
@@ -92,7 +110,7 @@ class Recovery:
     async def waiting(self, range_: FactRange, above: int) -> AsyncIterator[StoredWaiting]:
         """Jobs of a range above an id to which nothing happened yet, grouped, lower ids first; a window at a time, so that memory is bounded."""
         first = max(range_.lo, above + 1)
-        while True:
+        while first < range_.hi:
             [window] = await self._read("recover_window", range_.class_, first - 1, range_.hi, AT_ONCE)
             if window["last"] is None:
                 return
@@ -127,10 +145,8 @@ class Recovery:
         return counts, next((r["n"] or 0 for r in rows if r["type_id"] is None), 0)
 
     async def _read(self, name: str, *args: Any) -> list[Any]:
-        async with self._pool.acquire(timeout=10) as con, con.transaction(readonly=True):
-            await con.execute(sql("recover_settings"))
-            rows: list[Any] = await con.fetch(sql(name), *args, timeout=TIMEOUT_S)
-            return rows
+        rows: list[Any] = await self._con.fetch(sql(name), *args, timeout=TIMEOUT_S)
+        return rows
 
 
 def _stored(row: Any) -> StoredLive:

@@ -67,6 +67,9 @@ class Finder:
 
     async def candidates(self, source: Source, q: Query, lo: int, hi: int, *, rows: int, oldest_first: bool, timeout_s: float) -> list[int]:
         """The first `rows` ids with `lo` <= id < `hi` that the source has."""
+        if source is Source.JOBS and len(q.type_ids) == 1 and q.instance_id is None and q.labels is None:
+            statement = sql("search_type_oldest" if oldest_first else "search_type_newest")
+            return [row["job_id"] for row in await self._fetch(timeout_s, statement, lo, hi, q.type_ids[0], rows)]
         order = 1 if oldest_first else -1
         name, arguments = {
             Source.JOBS: ("search_jobs", (q.type_ids, q.instance_id, q.labels)),

@@ -1,0 +1,224 @@
+"""The queue changes hands while work goes on: what a successor reads is written before anybody has to wait for it, and a takeover asks the database for little."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+from headrace_broker.metrics import Metrics
+from headrace_broker.model.ids import lowest_id_at
+from headrace_broker.shards import flusher as flusher_module
+from headrace_broker.shards.intents import PlainJobs
+from headrace_broker.shards.owner import Owner, OwnerLimits
+from headrace_broker.shards.ownership import Ownership
+from headrace_broker.shards.types import TypeTable
+from headrace_broker.store import partitions
+from headrace_broker.store.checkpoints import CheckpointStore, Chunk
+from headrace_broker.store.pool import open_pool
+from headrace_broker.store.recovery import Recovery
+from headrace_broker.store.settings import SettingsStore
+from headrace_broker.store.statements import sql
+
+from tests.property.machine import Machine
+
+DAY_S = 86_400.0
+
+
+class Held:
+    """Checkpoints that are written when the test lets them be, and how many were."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.begun, self.free, self.times = asyncio.Event(), asyncio.Event(), 0
+        write = CheckpointStore.write
+
+        async def held(store: CheckpointStore, life_id: int, n: int, chunks: Iterable[Chunk]) -> tuple[int, int] | None:
+            self.times += 1
+            self.begun.set()
+            await self.free.wait()
+            return await write(store, life_id, n, chunks)
+
+        monkeypatch.setattr(CheckpointStore, "write", held)
+
+
+class Broker:
+    """What owns the queue in a broker, or stands by."""
+
+    def __init__(self, ownership: Ownership, running: "asyncio.Task[None]", pool: Any) -> None:
+        self.ownership = ownership
+        self.running = running
+        self.pool = pool
+
+    async def submit(self, count: int) -> list[int]:
+        """Ids of so many jobs, once they are stored."""
+        entry = await self.ownership.owner.types.ensure("default", "work")
+        return await self.ownership.owner.submit(PlainJobs(entry, 0, [b"{}"] * count), 2 * count)
+
+
+@asynccontextmanager
+async def broker(database: str) -> AsyncIterator[Broker]:
+    """One that has found its role."""
+    pool = await open_pool(database, size=3)
+    limits = OwnerLimits(30.0, 1.0, 1.0, 5.0, 1 << 20, 1 << 20)
+    ownership = Ownership(dsn=database, pool=pool, types=TypeTable(SettingsStore(pool)), limits=limits, metrics=Metrics(), address="test", version="0")
+    running = asyncio.create_task(ownership.run())
+    try:
+        async with asyncio.timeout(30):
+            await ownership.listening.wait()
+        yield Broker(ownership, running, pool)
+    finally:
+        await ownership.drain()
+        async with asyncio.timeout(30):
+            await running
+        await pool.close()
+
+
+@pytest.fixture
+async def two(database: str, stack: AsyncExitStack) -> tuple[Broker, Broker]:
+    """The owner, and one that stands by."""
+    first = await stack.enter_async_context(broker(database))
+    second = await stack.enter_async_context(broker(database))
+    assert (first.ownership.role, second.ownership.role) == ("active", "standby")
+    return first, second
+
+
+async def test_jobs_are_taken_until_all_is_written_that_a_successor_reads(two: tuple[Broker, Broker], monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = two
+    early = await first.submit(3)
+    async with asyncio.timeout(60):
+        while await CheckpointStore(first.pool).find() is None:  # the one of every 15 s
+            await asyncio.sleep(0.01)
+        held = Held(monkeypatch)
+        draining = asyncio.create_task(first.ownership.drain())
+        await held.begun.wait()
+        late = await first.submit(2)
+        assert not draining.done() and first.ownership.role == "active" and second.ownership.role == "standby"
+        held.free.set()
+        await draining
+        await first.running
+        await second.ownership.ready.wait()
+    assert held.times == 1, "nobody waits for another one"
+    owner = second.ownership.owner
+    assert sorted(job_id for _, _, ids in owner.lanes.copies() for job_id in ids) == sorted(early + late)
+
+
+async def test_a_checkpoint_that_takes_too_long_is_written_when_nothing_else_is_left(two: tuple[Broker, Broker], monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = two
+    monkeypatch.setattr(flusher_module, "PREPARE_S", 0.02)
+    held = Held(monkeypatch)
+    jobs = await first.submit(3)
+    life_id = first.ownership.owner.life_id
+    async with asyncio.timeout(60):
+        await first.ownership.drain()
+        assert not first.running.done()
+        held.free.set()
+        await first.running
+        await second.ownership.ready.wait()
+    stored = await CheckpointStore(second.pool).find()
+    assert stored is not None and (stored.life_id, stored.max_id >= max(jobs)) == (life_id, True)
+
+
+async def test_what_else_ends_with_a_broker_is_not_waited_for_by_its_successor(two: tuple[Broker, Broker], monkeypatch: pytest.MonkeyPatch, database: str) -> None:
+    first, second = two
+    lingers, over = asyncio.Event(), asyncio.Event()
+
+    async def lingering(_ownership: Ownership, _owner: Owner) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            lingers.set()
+            await over.wait()
+
+    monkeypatch.setattr(Ownership, "_keep_ranges", lingering)
+    async with asyncio.timeout(60):
+        await first.ownership.drain()
+        await second.ownership.ready.wait()
+        async with broker(database) as third:
+            await second.ownership.drain()
+            await third.ownership.ready.wait()  # its own side tasks are those of the test as well
+            await lingers.wait()
+            assert not second.running.done()
+            over.set()
+            await second.running
+
+
+# What a takeover reads -----------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the statements of takeovers."""
+    names: list[str] = []
+    read = Recovery._read
+
+    async def noted(recovery: Recovery, name: str, *arguments: Any) -> list[Any]:
+        names.append(name)
+        return await read(recovery, name, *arguments)
+
+    monkeypatch.setattr(Recovery, "_read", noted)
+    return names
+
+
+async def test_ranges_of_later_ids_are_not_read(machine: Machine, reads: list[str]) -> None:
+    await machine.submit(3)
+    assert len(await partitions.ranges(machine.pool)) >= 3
+    await machine.crash(full=True)
+    assert (reads.count("recover_live"), reads.count("recover_window")) == (1, 2), "and one window more, in which nothing is"
+    await machine.flush()
+    await machine.checkpoint(store=True, publish=True)
+    reads.clear()
+    await machine.crash()
+    assert (reads.count("recover_touched"), reads.count("recover_window")) == (1, 1)
+
+
+@pytest.mark.parametrize("based", [False, True], ids=["told by the flush rows", "told by the base"])
+async def test_jobs_whose_ids_are_ahead_of_the_clock_are_read(machine: Machine, based: bool) -> None:
+    now_s = machine.owner.clock.now_s()
+    await partitions.ensure(machine.pool, {2}, now_s + DAY_S)
+    machine.owner.clock.advance(DAY_S)
+    await machine.submit(2)
+    assert min(machine.jobs) > lowest_id_at(now_s + DAY_S / 2)
+    if based:
+        assert machine.ledger is not None
+        await machine.ledger.base_counts(dict(machine.owner.counted), machine.owner.numbering.newest, absorb=True)
+    machine.owner.clock.advance(-DAY_S)
+    await machine.crash(full=True)  # each job that waits is in one lane, once
+    await machine.submit(1)
+    assert sorted(machine.jobs) == list(machine.jobs), "ids rise all the same"
+
+
+async def test_ranges_that_are_there_are_not_asked_for(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = machine.owner.clock.now_s()
+    there = await partitions.ranges(machine.pool)
+    asked: list[str] = []
+
+    def noted(name: str) -> str:
+        asked.append(name)
+        return sql(name)
+
+    monkeypatch.setattr(partitions, "sql", noted)
+    assert await partitions.ensure(machine.pool, {2}, now_s, there) == 0 and not asked
+    assert await partitions.ensure(machine.pool, {2, 3}, now_s, there) == 3 and asked == ["range_add"] * 3
+
+
+async def test_an_agent_that_comes_back_writes_nothing(machine: Machine) -> None:
+    async def hello(build: str) -> tuple[int, Any]:
+        agent_id, _ = await machine.settings.agent("default", "worker", "incarnation-0007", "host", 1, build, "", {"a": "b"})
+        return agent_id, await machine.pool.fetchval("select xmin from headrace.agent where agent_id = $1", agent_id)
+
+    first = await hello("1")
+    assert await hello("1") == first
+    again = await hello("2")
+    assert again[0] == first[0] and again[1] != first[1]
+
+
+async def test_a_recovery_that_fails_gives_its_connection_back(machine: Machine) -> None:
+    async def fails() -> None:
+        async with Recovery(machine.pool) as recovery:
+            await recovery.counts()
+            raise ZeroDivisionError
+
+    for _ in range(4):  # one more than there are
+        with pytest.raises(ZeroDivisionError):
+            await fails()
+    await machine.crash()

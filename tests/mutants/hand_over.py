@@ -1,0 +1,48 @@
+"""What is done before work stands still, and what a takeover leaves out."""
+
+from tests.mutants.mutant import Mutant
+
+BROKER = "broker/headrace_broker"
+CHECKPOINT, FLUSHER, OWNERSHIP, RECOVER = (f"{BROKER}/shards/{name}.py" for name in ("checkpoint", "flusher", "ownership", "recover"))
+TESTS = "tests/fire/test_hand_over.py"
+
+MUTANTS = (
+    Mutant(
+        "work stops before the checkpoint is written", OWNERSHIP, "            await self._flusher.prepare()\n", "            pass\n", f"{TESTS} -k until_all_is_written"
+    ),
+    Mutant(
+        "a checkpoint of before counts as one of now", CHECKPOINT, "while self._newest_at < now and", "while self._newest_at < -1 and", f"{TESTS} -k until_all_is_written"
+    ),
+    Mutant("two checkpoints are written at the end", FLUSHER, "        self._prepared_at = now\n", "", f"{TESTS} -k until_all_is_written"),
+    Mutant(
+        "a checkpoint that takes too long is not written",
+        FLUSHER,
+        "            return\n        self._prepared_at = now\n",
+        "        self._prepared_at = now\n",
+        f"{TESTS} -k too_long",
+    ),
+    Mutant("the life goes on until all else has ended", OWNERSHIP, "await self._flusher.ledger.leave()", "pass", f"{TESTS} -k waited_for"),
+    Mutant(
+        "lanes of a checkpoint whose jobs have all been granted are looked at",
+        f"{BROKER}/shards/lanes.py",
+        "        if not lane:  # what is looked at is never empty\n            self._empty(type_id, priority)\n",
+        "",
+        "tests/fire/test_checkpoints.py -k leaves_nothing",
+    ),
+    Mutant("later ranges are read", RECOVER, "if range_.lo <= highest]", "if True]", f"{TESTS} -k later_ids"),
+    Mutant("jobs ahead of the clock are forgotten", RECOVER, "highest = max(max_id, lowest_id_at(", "highest = max(0, lowest_id_at(", f"{TESTS} -k ahead_of_the_clock"),
+    Mutant(
+        "who comes back is written again",
+        f"{BROKER}/store/sql/queries/agent_add.sql",
+        "where name = $1 and not exists (select from known)",
+        "where name = $1",
+        f"{TESTS} -k writes_nothing",
+    ),
+    Mutant(
+        "a client waits for longer the more brokers it knows",
+        "client/headrace_client/channel.py",
+        "return failures // len(self.addresses)",
+        "return failures",
+        "tests/client/test_overload.py -k one_failure",
+    ),
+)
