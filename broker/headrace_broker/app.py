@@ -48,6 +48,7 @@ from headrace_broker.metrics import Metrics
 from headrace_broker.model.access import hash_of, new_secret
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.job import State
+from headrace_broker.model.redaction import secret_names
 from headrace_broker.rpc.access import LEAST
 from headrace_broker.rpc.attest import KEY_BYTES
 from headrace_broker.rpc.connections import ConnectionLimits
@@ -159,7 +160,7 @@ class _App:
         if off and not options.testing:
             log.error("the database can lose acknowledged jobs in a crash: these settings are off", settings=off)
         settings, auth, token_store, user_store = SettingsStore(pool), options.auth == "required", TokenStore(pool), UserStore(pool)
-        grants = GrantTable(GrantStore(pool), token_store, user_store, identity_of)
+        grants = GrantTable(GrantStore(pool), token_store, user_store, identity_of, secret_names(options.redact))
         tokens, passwords = TokenTable(token_store, grants.check_token), Passwords()
         users = Users(user_store, passwords, grants.check_user)
         statistics, reads, finder, audit = Statistics(pool), Reads(pool), Finder(searching), AuditStore(pool)
@@ -194,7 +195,6 @@ class _App:
             http, web, side = None, None, list[asyncio.Task[None]]()
             passing_on = tasks.create_task(server.routes.run())
             if options.http_listen != "off":
-                from headrace_broker.web.documents import secret_names
                 from headrace_broker.web.manager import Manager, Services
                 from headrace_broker.web.sessions import Sessions
                 from headrace_broker.web.watch import watch
@@ -213,7 +213,6 @@ class _App:
                     options.payload_limit_bytes,
                     desk,
                     grants,
-                    secret_names(options.redact),
                 )
                 manager = Manager(services, sessions, __version__, LEAST, monotonic)
                 side.append(tasks.create_task(watch(sessions, users, tokens, refresh_tokens=not auth)))
@@ -230,7 +229,7 @@ class _App:
             rollup = Rollup(statistics, lambda: ownership.owner)
             forget = TidyOperations(ownership.operation_store)
             tidy = TidyInbox(ownership.inbox, lambda: ownership.owner.doors.cursor.done)
-            alerting = Alerting(alert_store, ownership, Watch(statistics, ownership.inbox, ownership.health, asyncio.get_running_loop().time))
+            alerting = Alerting(alert_store, ownership, Watch(statistics, ownership.inbox, ownership.health, asyncio.get_running_loop().time), self._metrics)
             side += [
                 tasks.create_task(alerting.run()),
                 tasks.create_task(repeat("doors", WatchDoors(ownership.inbox, lambda job_id: ownership.owner.live(job_id)).run_once, period_s=10.0, ownership=ownership)),

@@ -39,7 +39,7 @@ class Options(BaseModel):
     login_link: bool = Field(False, description="print a link at start that logs in to the manager once; without --database-url there is always one")
     redact: str = Field(
         "password,passwd,passphrase,secret,token,apikey,authorization,credential,privatekey,cookie",
-        description="names, with commas, of payload and result fields and of labels whose values the manager's pages mask for everybody below the role operator",
+        description="names, with commas, of payload and result fields and of labels whose values are masked for whoever may not see secrets",
     )
     lease_s: float = Field(30.0, ge=3, le=3600, description="seconds until the lease of a silent agent ends; at least 3 heartbeats")
     heartbeat_s: float = Field(5.0, ge=1, le=600, description="seconds between heartbeats of an agent")
