@@ -72,7 +72,7 @@ from headrace_broker.store.grants import GrantStore
 from headrace_broker.store.graph import GraphReads
 from headrace_broker.store.log_index import LogIndexes
 from headrace_broker.store.logs import LogWriter
-from headrace_broker.store.migrate import migrate
+from headrace_broker.store.migrate import MigrationError, Phase, migrate
 from headrace_broker.store.peers import Peer
 from headrace_broker.store.pool import ANY_FAILURE, durability, open_pool, open_search_pool
 from headrace_broker.store.reads import Reads
@@ -309,10 +309,18 @@ class _App:
             return http
 
     async def _migrate(self) -> bool:
-        """Brings the schema up to date, however long the database takes to appear; False: told to stop meanwhile."""
+        """Brings the schema up to date, however long the database takes to appear; False: told to stop meanwhile.
+
+        Nobody else uses an embedded database, so nothing has to wait there for older brokers to go.
+        """
+        phase, look_only = None if self._embedded is not None else Phase.PRE, self._config.options.migrate == "off"
         while not self._stopping.is_set():
             try:
-                for migration in await migrate(self._servers, version=__version__):
+                found = await migrate(self._servers, version=__version__, phase=phase, dry_run=look_only)
+                if found and look_only:
+                    missing = ", ".join(f"{migration.version} ({migration.name})" for migration in found)
+                    raise MigrationError(f"the schema lacks {missing}: run headrace-broker migrate --phase pre, or this broker without --migrate off")
+                for migration in found:
                     log.info("migrated", version=migration.version, name=migration.name)
                 return True
             except AWAY as error:
