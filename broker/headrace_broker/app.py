@@ -229,7 +229,7 @@ class _App:
             rollup = Rollup(statistics, lambda: ownership.owner)
             forget = TidyOperations(ownership.operation_store)
             tidy = TidyInbox(ownership.inbox, lambda: ownership.owner.doors.cursor.done)
-            alerting = Alerting(alert_store, ownership, Watch(statistics, ownership.inbox, ownership.health, asyncio.get_running_loop().time))
+            alerting = Alerting(alert_store, ownership, Watch(statistics, ownership.inbox, ownership.health, asyncio.get_running_loop().time), self._metrics)
             side += [
                 tasks.create_task(alerting.run()),
                 tasks.create_task(repeat("doors", WatchDoors(ownership.inbox, lambda job_id: ownership.owner.live(job_id)).run_once, period_s=10.0, ownership=ownership)),

@@ -50,7 +50,7 @@ BROKER_LAYERS = {
     "shards": {"model", "store", "metrics"},
     "actions": {"model", "store", "shards"},
     "maintenance": {"model", "store", "shards", "metrics"},
-    "alerts": {"model", "store", "shards"},
+    "alerts": {"model", "store", "shards", "metrics"},
     "rpc": {"model", "store", "shards", "actions", "alerts", "metrics"},
     "web": {"model", "store", "shards", "actions", "alerts"},
 }

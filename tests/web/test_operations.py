@@ -59,6 +59,8 @@ async def test_everything_that_matches_is_counted_first_and_done_once(browser: B
 
     await until(finished)
     said = text_of(await browser.get(at))
+    series = (await browser.client.get("/metrics")).text
+    assert 'headrace_operation_jobs_total{action="abort",result="done"} 60.0' in series and 'headrace_operation_finished_total{action="abort"} 1.0' in series
     assert "60 of 60 jobs" in said and "done 60" in said and "not wanted any more" in said and "100 %" in said
     assert (await client.count(types=["swept"])).totals == {State.WAITING: 30, State.ABORTED: 60}
     listed = text_of(await browser.get("/operations"))
