@@ -16,8 +16,8 @@ OURS = {
 }
 THIRD_PARTY = {
     "headrace_proto": {"google", "grpc"},
-    "headrace_client": {"google", "grpc"},
-    "headrace_client.cli": {"google", "grpc", "asyncpg", "cryptography", "cyclopts", "rich"},
+    "headrace_client": {"google", "grpc", "opentelemetry"},
+    "headrace_client.cli": {"google", "grpc", "opentelemetry", "asyncpg", "cryptography", "cyclopts", "rich"},
     "headrace_agent": {"google", "grpc", "uvloop", "msgspec", "prometheus_client"},
     "headrace_pytest": {"pytest"},
     "headrace_broker": {
