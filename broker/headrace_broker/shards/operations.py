@@ -30,6 +30,8 @@ PAGE = 500
 """Jobs of one page, and so of one flush, at most."""
 FOUND = 2000
 """Jobs that one search finds for an operation without a rate."""
+PAGE_BYTES = 4 * 1024 * 1024
+"""Of the payloads that one flush gives to jobs, about."""
 PAGES_A_SECOND = 4
 """Of an operation with a rate: smaller pages would cost more, larger ones come in gusts."""
 POLL_S = 10.0
@@ -151,7 +153,8 @@ class Operations:
         if standing.todo or standing.searched:
             return Page(operation, standing, list(standing.todo), standing.after, standing.searched, 0)
         rate, wanted = operation.plan.rate, operation.plan.wanted
-        size = min(PAGE, max(1, math.ceil(rate / PAGES_A_SECOND))) if rate else PAGE
+        most = min(PAGE, PAGE_BYTES // max(1, len(operation.plan.deed.payload or b"")))
+        size = min(most, max(1, math.ceil(rate / PAGES_A_SECOND))) if rate else most
         pace.found = pace.found[bisect_right(pace.found, standing.after) :]
         if not pace.found and pace.until <= standing.after:
             limit = size if rate else FOUND
@@ -170,7 +173,7 @@ class Operations:
             page.gone = tuple(read.gone)
             return ChangeIntent(
                 verb, read.found, caller, plan.reason, read.moved, read.done, plan.deed.include_completed, plan.deed.grace_s, plan.deed.force, update=update,
-                unique_holders=read.holders, keys_moved=read.keys_moved, page=page,
+                payload=plan.deed.payload, content_type=plan.deed.content_type, unique_holders=read.holders, keys_moved=read.keys_moved, page=page,
             )  # fmt: skip
 
         try:
