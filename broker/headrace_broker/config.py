@@ -24,6 +24,9 @@ class Options(BaseModel):
         None, description="Postgres to use, as a URL; all its servers, with commas, when it fails over; without it the broker starts one of its own in --data-dir"
     )
     data_dir: Path | None = Field(None, description="directory of the embedded Postgres (default: below the user's state directory; for root /var/lib/headrace)")
+    migrate: str = Field(
+        "on", pattern="^(on|off)$", description="on: run brings the schema up to date by what only adds to it; off: it refuses to start where something is missing"
+    )
     listen: list[str] = Field(["127.0.0.1:7233"], description="HOST:PORT or unix:PATH to serve gRPC on; may be repeated; port 0 picks a free one")
     http_listen: str = Field("127.0.0.1:7280", description="HOST:PORT for the manager's pages, /metrics, /healthz and /readyz, or off")
     advertise: str | None = Field(
@@ -36,7 +39,7 @@ class Options(BaseModel):
     login_link: bool = Field(False, description="print a link at start that logs in to the manager once; without --database-url there is always one")
     redact: str = Field(
         "password,passwd,passphrase,secret,token,apikey,authorization,credential,privatekey,cookie",
-        description="names, with commas, of payload and result fields and of labels whose values the manager's pages mask for everybody below the role operator",
+        description="names, with commas, of payload and result fields and of labels whose values are masked for whoever may not see secrets",
     )
     lease_s: float = Field(30.0, ge=3, le=3600, description="seconds until the lease of a silent agent ends; at least 3 heartbeats")
     heartbeat_s: float = Field(5.0, ge=1, le=600, description="seconds between heartbeats of an agent")

@@ -37,6 +37,7 @@ class Run:
     result_bytes: int
     result: bytes
     data_withheld: bool = False
+    secrets_masked: bool = False
 
     def json_result(self) -> Any:
         """The result decoded as JSON; None when there is none."""
@@ -95,7 +96,7 @@ def run_of(message: lifecycle_pb2.Run) -> Run:
         message.run, to_datetime(message.began_at), message.actor, message.reason, models._state(message.state), message.ending, models._time(message, "ended_at"),
         message.attempts,
         message.losses, models._time(message, "started_at"), message.agent, models.error(message), message.payload_version, message.payload_bytes, message.payload,
-        message.result_bytes, message.result, message.data_withheld,
+        message.result_bytes, message.result, message.data_withheld, message.secrets_masked,
     )  # fmt: skip
 
 

@@ -127,6 +127,7 @@ class Job:
     fairness_key: str = ""
     required_labels: dict[str, str] = field(default_factory=dict)
     data_withheld: bool = False
+    secrets_masked: bool = False
 
     def json_result(self) -> Any:
         """The result decoded as JSON; None when there is none. Raises CodecMissing when it went through codecs that this client was not given."""
@@ -432,7 +433,7 @@ def job(message: types_pb2.Job) -> Job:
         message.payload_bytes, message.content_type, message.payload, message.result,
         message.unique_key, tuple(message.depends_on), message.parent_id, message.batch_id, message.hold, _seconds(message, "delete_after"), message.payload_version,
         message.encoding, message.result_encoding, message.limit_key, message.fairness_key, dict(message.required_labels),
-        message.data_withheld,
+        message.data_withheld, message.secrets_masked,
     )  # fmt: skip
 
 

@@ -58,7 +58,8 @@ class ScheduleFire:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A schedule as it stands. `spec.payload` are the bytes that each job gets. `next` and `fires` are told by get_schedule alone."""
+    """A schedule as it stands. `spec.payload` are the bytes that each job gets. `next` and `fires` are told by get_schedule alone.
+    `data_withheld`: the payload is not for this caller to see; `secrets_masked`: nor are values of fields and labels with secret names."""
 
     name: str
     spec: ScheduleSpec
@@ -75,6 +76,8 @@ class Schedule:
     created_at: datetime
     next: tuple[datetime, ...] = ()
     fires: tuple[ScheduleFire, ...] = ()
+    data_withheld: bool = False
+    secrets_masked: bool = False
 
 
 class ScheduleCalls(Base):
@@ -160,4 +163,5 @@ def _schedule(message: schedules_pb2.Schedule) -> Schedule:
     return Schedule(
         message.name, spec, message.HasField("paused_at"), _time(message, "paused_at"), message.paused_by, message.paused_reason, _time(message, "next_at"),
         _time(message, "fired_at"), message.last_job_id or None, _time(message, "queued_at"), message.fired, message.skipped, to_datetime(message.created_at),
+        data_withheld=message.data_withheld, secrets_masked=message.secrets_masked,
     )  # fmt: skip

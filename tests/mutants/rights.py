@@ -6,6 +6,7 @@ GATE = "broker/headrace_broker/rpc/access.py"
 REACH = "broker/headrace_broker/actions/reach.py"
 READS = "broker/headrace_broker/actions/reads.py"
 TESTS = "tests/rpc/test_permissions.py"
+PAGES = "tests/web/test_schedules.py"
 
 MUTANTS = (
     Mutant("a right for some types opens calls about all", GATE, "if not need.by_type and not types.everything:", "if False:", f"{TESTS} -k each_action"),
@@ -19,6 +20,30 @@ MUTANTS = (
     Mutant("jobs of all types are seen", READS, " or not types_for(Act.VIEW).allow(entry.name):", ":", f"{TESTS} -k not_there"),
     Mutant("all types are counted and searched", REACH, "if types.everything or types.allow(entry.name)]", "if True]", f"{TESTS} -k not_there"),
     Mutant("data is shown to everybody", READS, "withheld = not types_for(Act.VIEW_DATA).allow(entry.name)", "withheld = False", f"{TESTS} -k withheld"),
+    Mutant(
+        "secrets are given",
+        READS,
+        "await asyncio.to_thread(redacted, data, secrets(job.type)) if data and job.masked and self._masks else data",
+        "data",
+        f"{TESTS} -k secrets_are_masked",
+    ),
+    Mutant("a label tells a secret", READS, "row = replace(row, labels=masked_labels(row.labels, secret))", "pass", f"{TESTS} -k secrets_are_masked"),
+    Mutant("an event tells a secret", READS, " if self._masks and job.masked else events", " if False else events", f"{TESTS} -k secrets_are_masked"),
+    Mutant("a schedule tells a secret", "broker/headrace_broker/rpc/schedules.py", "    if withheld or secret:\n", "    if False:\n", f"{TESTS} -k secrets_are_masked"),
+    Mutant(
+        "encoded data is given", "broker/headrace_broker/model/redaction.py", "if data.startswith(ENCODED):", "if False:", "tests/unit/test_pages.py -k without_secrets"
+    ),
+    Mutant(
+        "a new payload takes no right", "broker/headrace_broker/actions/changing.py", 'if options.get("payload") is not None:', "if False:", f"{TESTS} -k another_payload"
+    ),
+    Mutant("a page offers what may not be done", "broker/headrace_broker/web/job.py", "types_for(act).allow(job.type) for act", "True for act", f"{PAGES} -k delegate"),
+    Mutant(
+        "the page of grants takes a right for all types",
+        "broker/headrace_broker/web/rights.py",
+        '("/jobs/", "/job-", "/grant")',
+        '("/jobs/", "/job-")',
+        f"{PAGES} -k delegate",
+    ),
     Mutant("all jobs may be changed", "broker/headrace_broker/actions/changing.py", "    if not refused:\n", "    if True:\n", f"{TESTS} -k may_be_seen"),
     Mutant(
         "types that are not permitted are submitted",

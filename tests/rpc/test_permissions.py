@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,10 +13,11 @@ import pytest
 from google.protobuf import descriptor_pool
 from headrace_broker.model.access import Role
 from headrace_broker.model.permissions import ROLE_ACTS, Act
+from headrace_broker.model.redaction import MASK
 from headrace_broker.rpc.access import LEAST
 from headrace_broker.rpc.server import SERVICES
 from headrace_broker.store.embedded import EmbeddedPostgres
-from headrace_client import AdminClient, Client, HeadraceError, JobFilter, NotFound, PermissionDenied
+from headrace_client import AdminClient, Client, HeadraceError, JobFilter, NotFound, PermissionDenied, ScheduleSpec
 from headrace_proto.v1 import agents_pb2, graph_pb2, jobs_pb2, types_pb2
 from headrace_proto.v1.agents_pb2_grpc import AgentsStub
 from headrace_proto.v1.graph_pb2_grpc import GraphStub
@@ -119,7 +121,7 @@ async def test_each_action_opens_its_calls_in_its_domain_for_all_types_or_for_so
 def test_roles_are_sets_of_actions_and_every_action_opens_something() -> None:
     assert set(LEAST) == set(_methods())
     assert ROLE_ACTS[Role.ADMIN] == set(Act) and not ROLE_ACTS[Role.GUEST]
-    assert {need.act for need in LEAST.values() if need.act is not None} | {Act.ACT_FOR} == set(Act)
+    assert {need.act for need in LEAST.values() if need.act is not None} | {Act.ACT_FOR, Act.VIEW_SECRETS} == set(Act)
 
 
 async def test_submits_are_refused_by_type_and_name_the_field(world: World, stack: AsyncExitStack) -> None:
@@ -168,6 +170,37 @@ async def test_data_is_withheld_and_said_so(world: World) -> None:
     _, sees = await world.token(("view view_data", "mail.*"))
     seen = await (await world.jobs(sees)).get(job_id, full=True)
     assert (seen.data_withheld, seen.payload) == (False, b'{"a":1}')
+
+
+async def test_secrets_are_masked_wherever_data_is_given(world: World) -> None:
+    secret, labels = {"user": "ada", "API-key": "hunter2"}, {"authToken": "hunter2", "who": "ada"}
+    boss = await world.client(world.secrets["admin"])
+    root = await world.jobs(world.secrets["admin"])
+    job_id = (await root.submit("mail.key", secret, labels=labels)).job_id
+    await boss.abort([job_id])
+    await boss.requeue([job_id], data={**secret, "n": 2})
+    await boss.update([job_id], set_labels={"more": "1"})
+    text = (await root.submit("mail.key", payload=b"password=hunter2", content_type="text/plain")).job_id
+    await boss.put_schedule("mail.key", ScheduleSpec("mail.key", cron="0 0 1 1 *", data=secret, labels=labels))
+
+    async def given(reader: str) -> list[Any]:
+        client, admin = await world.jobs(reader), await world.client(reader)
+        job, schedule = await client.get(job_id, full=True), await admin.get_schedule("mail.key")
+        runs = await client.runs(job_id, full=True)
+        versions = [(await client.payload(job_id, version)).payload for version in (0, job.payload_version)]
+        details = [event.detail for event in await client.events(job_id)]
+        listed = [one.labels for one in (await client.list(types=["mail.key"])).jobs]
+        other = await client.get(text, full=True)
+        return [job, runs, versions, details, listed, other.payload, schedule, await admin.list_schedules()]
+
+    masked = await given((await world.token(("view view_data oversee", "mail.*")))[1])
+    assert "hunter2" not in str(masked) and masked[0].secrets_masked and masked[6].secrets_masked and masked[5] == b""
+    assert json.loads(masked[0].payload) == {"user": "ada", "API-key": MASK, "n": 2} and masked[0].labels == {"authToken": MASK, "who": "ada", "more": "1"}
+    assert masked[2] == [f'{{"user":"ada","API-key":"{MASK}"}}'.encode(), f'{{"user":"ada","API-key":"{MASK}","n":2}}'.encode()]
+    everything = await given((await world.token(("view view_data view_secrets oversee", "mail.*")))[1])
+    assert not everything[0].secrets_masked and all("hunter2" in str(part) for part in everything)
+    withheld = await (await world.client((await world.token(("oversee", "mail.*")))[1])).get_schedule("mail.key")
+    assert (withheld.data_withheld, withheld.spec.payload) == (True, b"")
 
 
 async def test_what_may_be_seen_and_not_changed_is_denied_and_the_rest_is_not_found(world: World) -> None:

@@ -8,9 +8,10 @@ import pytest
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.filter import JobFilter, Period
 from headrace_broker.model.job import State
-from headrace_broker.web import documents, filters, forms
+from headrace_broker.model.redaction import MASK, masked_labels, redacted, secret_names
+from headrace_broker.web import documents, filters, forms, render
 from headrace_broker.web.deeds import DEEDS, takes
-from headrace_broker.web.documents import difference, document, secret_names
+from headrace_broker.web.documents import difference, document
 from headrace_broker.web.drawing import BOX_HEIGHT, BOX_WIDTH, PER_ROW, picture
 from headrace_broker.web.job_log import marked
 
@@ -33,6 +34,16 @@ def test_secret_fields_are_masked_at_any_depth_and_in_differences() -> None:
     assert "p1" in document(data, None, ()).text
     changed = difference(b'{"password": "old"}', b'{"password": "new", "a": 1}', SECRET)
     assert "old" not in str(changed.lines) and "new" not in str(changed.lines) and changed.lines
+
+
+def test_readers_without_secrets_get_the_same_bytes_with_masks() -> None:
+    data = b'{"z": 12345678901234567890123, "password": {"a": 1}, "n": [1.10, {"API-key": "x", "q": "a\\"b"}], "n": null, "t": true}'
+    assert redacted(data, SECRET).decode() == f'{{"z":12345678901234567890123,"password":"{MASK}","n":[1.10,{{"API-key":"{MASK}","q":"a\\"b"}}],"n":null,"t":true}}'
+    for same in (b'{ "user": 1.0 }', b"caf\xc3\xa9", b"\xff\xfe", b"[1"):
+        assert redacted(same, SECRET) is same
+    for hidden in (b"api_key=hunter2", b"\xffPassWord\x00hunter2", b"\x00HRC\x01\x01\x04zstd\x00xxxx", b"[" * 100_000 + b'"token"'):
+        assert redacted(hidden, SECRET) == b""
+    assert masked_labels({"authToken": "x", "who": "ada"}, SECRET) == {"authToken": MASK, "who": "ada"}
 
 
 def test_what_is_not_json_is_told_apart() -> None:
@@ -150,3 +161,21 @@ def test_completed_jobs_are_requeued_only_by_name() -> None:
     assert State.COMPLETED not in takes(DEEDS["requeue"], include_completed=False)
     assert State.COMPLETED in takes(DEEDS["requeue"], include_completed=True)
     assert State.WAITING not in takes(DEEDS["purge"], include_completed=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ('{"rate": 0.0, "state": "running"}', '{"rate": 5.0, "state": "running"}', [("rate", "0.0", "5.0")]),
+        (
+            None,
+            '{"job_id": 252646167836361674, "labels": {}, "rule": "", "to": ["a"], "on": false}',
+            [("job_id", "", "252646167836361674"), ("to", "", '["a"]'), ("on", "", "false")],
+        ),
+        ('{"key": "x"}', None, [("key", "x", "")]),
+        ("[1]", "[2]", [("", "[1]", "[2]")]),
+        (None, None, []),
+    ],
+)
+def test_the_audit_tells_what_has_changed(before: str | None, after: str | None, told: list[tuple[str, str, str]]) -> None:
+    assert render.changed(before, after) == told

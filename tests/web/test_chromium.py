@@ -71,7 +71,7 @@ async def look(page: Page, base: str, path: str) -> None:
 
 @pytest.mark.timeout(300)
 async def test_pages_of_an_empty_and_of_a_full_broker(page: Page, base: str, client: Client, admin: AdminClient, agent: Process, directory: Path) -> None:
-    for path in ("/", "/jobs", "/agents", "/alerts", "/schedules", "/schedule-new", "/access", "/access?tab=users", "/audit"):
+    for path in ("/", "/jobs", "/agents", "/alerts", "/schedules", "/schedule-new", "/access", "/access?tab=users", "/grants", "/audit"):
         await look(page, base, path)
     hostile = (await client.submit("nobody", {HOSTILE: HOSTILE}, instance_id=HOSTILE, labels={"a": HOSTILE})).job_id
     await client.abort([hostile], reason=HOSTILE)
@@ -90,6 +90,9 @@ async def test_pages_of_an_empty_and_of_a_full_broker(page: Page, base: str, cli
     await admin.put_user("ada." + "long." * 15, "operator")
     await admin.invite_user("ada." + "long." * 15)
     await admin.disable_user((await admin.put_user("gone", "viewer"))[0].name)
+    for types in ("*", "mail." * 30 + "*"):
+        made = await admin.grant("user/ada." + "long." * 15, ["view", "manage_schedules"], types=types, reason=HOSTILE)
+    await admin.end_grant(made.grant_id)
     await fill_alerts(base, page)
     for path in (
         "/",
@@ -119,6 +122,7 @@ async def test_pages_of_an_empty_and_of_a_full_broker(page: Page, base: str, cli
         "/access",
         "/access?tab=users",
         "/access?tab=sessions",
+        "/grants?ended=true&whose=user/gone&act=view_data&type=x",
         "/account",
         "/audit",
     ):

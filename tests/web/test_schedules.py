@@ -215,15 +215,91 @@ async def test_a_user_is_made_invited_changed_and_disabled_and_sessions_are_ende
     assert [row.action.removeprefix("user.") for row in reversed(rows)] == ["create", "invite", "accept", "role", "logout", "disable", "enable", "invite"]
 
 
+async def _grants(browser: Browser, path: str, **fields: str | list[str]) -> str:
+    await browser.post(path, **fields)
+    return await browser.get("/grants")
+
+
+async def test_a_right_is_given_explained_and_ended(browser: Browser, boss: AdminClient) -> None:
+    await boss.create_token("letters", "guest")
+    assert '<option value="token/letters">' in await browser.get("/grants")
+    given: dict[str, str | list[str]] = {"who": "token/letters", "actions": ["view", "view_data"], "types": "mail.*", "domains": "default"}
+    assert "token/letters may view, view data from now on" in await _grants(browser, "/grant-add", **given, reason="letters")
+    [grant] = (await boss.list_grants("token/letters"))[0]
+    assert (grant.actions, grant.types, grant.domains, grant.reason, grant.granted_by) == (("view", "view_data"), "mail.*", "default", "letters", "admin@all")
+    why = await browser.get("/grants?whose=token/letters&act=view&type=mail.in")
+    assert ">allowed<" in why and f"grant {grant.grant_id} has view for job types" in why
+    assert ">denied<" in await browser.get("/grants?whose=token/letters&act=view&type=billing")
+    assert "was granted nothing that counts here" in await browser.get("/grants?who=token/nobody")
+    assert "has ended, at every broker" in await _grants(browser, "/grant-end", grant_id=str(grant.grant_id), reason="over")
+    assert f"End grant {grant.grant_id} of" not in await browser.get("/grants?who=token/letters")
+    assert "by admin@all" in await browser.get("/grants?who=token/letters&ended=true")
+    wrong: tuple[tuple[str, dict[str, str | list[str]], str], ...] = (
+        ("/grant-add", {**given, "who": "nobody"}, "user/NAME or certificate/URI"),
+        ("/grant-add", {**given, "who": "user/nobody-here"}, ""),  # 404
+        ("/grant-add", {**given, "actions": []}, "at least one of view"),
+        ("/grant-add", {**given, "actions": ["fly"]}, "actions[0]"),
+        ("/grant-add", {**given, "types": "[a]"}, "a pattern is"),
+        ("/grant-end", {"grant_id": "x"}, "a whole number"),
+    )
+    for path, fields, said in wrong:
+        if said:
+            assert said in await _grants(browser, path, **fields), fields
+        else:
+            assert "nobody-here" in (await browser.post(path, 404, **fields)).text
+    rows = [row for row in (await boss.list_audit(target="token/letters"))[0] if row.action.startswith("access.")]
+    assert [(row.action, row.actor, row.reason) for row in reversed(rows)] == [("access.grant", "admin@all", "letters"), ("access.revoke", "admin@all", "over")]
+
+
+async def test_a_delegate_gives_what_it_has_and_sees_the_jobs_of_its_types(boss: AdminClient, shared: Shared, stack: AsyncExitStack) -> None:
+    jobs = await stack.enter_async_context(Client(shared.broker.address, timeout_s=20))
+    mine, other = [(await jobs.submit(name, {"to": "ada"})).job_id for name in ("mail.page", "billing.page")]
+    secret = (await boss.create_token("delegate", "guest")).secret
+    await boss.create_token("friend", "guest")
+    await boss.grant("token/delegate", ["view", "abort", "manage_access"], types="mail.*")
+    wide = await boss.grant("token/friend", ["view"])
+    client = await stack.enter_async_context(httpx.AsyncClient(base_url=shared.base, timeout=20))
+    browser = Browser(client, shared.base)
+    await browser.log_in(token=secret)
+    assert "this is for the role admin" in await browser.get("/access", 403)
+    text = await browser.get("/grants")
+    assert 'href="/grants" aria-current="page"' in text and "not yours to end" in text and 'href="/access' not in text and "<datalist" not in text
+    assert 'value="abort"' in text.partition("<fieldset")[2].partition("</fieldset>")[0] and 'value="purge"' not in text.partition("</fieldset>")[0]
+    assert "may view from now on" in await _grants(browser, "/grant-add", who="token/friend", actions="view", types="mail.in", domains="default")
+    for fields in ({"actions": "purge"}, {"types": "*"}, {"domains": "*"}):
+        given = {"who": "token/friend", "actions": "view", "types": "mail.in", "domains": "default", **fields}
+        assert "nobody can give, take or take over more" in await _grants(browser, "/grant-add", **given), fields
+    assert "nobody can give, take or take over more" in await _grants(browser, "/grant-end", grant_id=str(wide.grant_id))
+    text = await browser.get(f"/jobs/{mine}")
+    assert f'action="/jobs/{mine}/abort"' in text and f"/jobs/{mine}/priority" not in text and f"/jobs/{mine}/hold" not in text and "/types/mail.page" not in text
+    data = await browser.get(f"/jobs/{mine}?tab=data")
+    assert "you may see this job, and not its data" in data and "ada" not in data and "<textarea" not in data
+    await browser.get(f"/jobs/{other}", 404)
+    assert "billing.page" not in await browser.get("/jobs")
+    await browser.post(f"/jobs/{mine}/priority", 403, priority="1", reason="x")
+    await browser.post(f"/jobs/{mine}/abort", reason="not needed")
+    assert (await jobs.get(mine)).state == "aborted"
+
+
 async def test_what_others_stored_is_text(browser: Browser, boss: AdminClient, shared: Shared, stack: AsyncExitStack) -> None:
     client = await stack.enter_async_context(Client(shared.broker.address, timeout_s=20))
     await client.submit("hostile", instance_id=HOSTILE)
     spec = ScheduleSpec("hostile", at=AT, data={HOSTILE: HOSTILE}, instance_id=HOSTILE, labels={"a": HOSTILE})
     await boss.put_schedule("hostile", spec, reason=HOSTILE)
     await boss.pause_schedule("hostile", reason=HOSTILE)
+    await boss.put_user("hostile", "guest")
+    await boss.grant("user/hostile", ["view"], reason=HOSTILE)
     hostile = await stack.enter_async_context(httpx.AsyncClient(base_url=shared.base, headers={"User-Agent": HOSTILE}))
     await Browser(hostile, shared.base).log_in(token=shared.secrets["viewer"])
-    for path in ("/schedules?find=hostile", "/schedules/hostile", "/schedule-new?name=hostile", "/access?tab=sessions", "/audit", "/login?next=/%22%3E%3Cscript%3E"):
+    for path in (
+        "/schedules?find=hostile",
+        "/schedules/hostile",
+        "/schedule-new?name=hostile",
+        "/access?tab=sessions",
+        "/grants",
+        "/audit",
+        "/login?next=/%22%3E%3Cscript%3E",
+    ):
         text = (await browser.client.get(path)).text
         assert "<script>alert" not in text and "<img src=x" not in text, path
     answer = await browser.post("/schedule-put", 400, **form(**dict.fromkeys(FIELDS, HOSTILE)))

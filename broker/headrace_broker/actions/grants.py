@@ -14,7 +14,7 @@ from headrace_broker.actions.reach import Principal, principal_of, require_cover
 from headrace_broker.model.access import Identity
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import CertificateInvalid, DatabaseUnavailable, GrantNotFound, InvalidField, ResultUnknown, TokenNotFound, UserNotFound
-from headrace_broker.model.permissions import Act, Holder, HolderKind, Permissions, Source, matches, role_source
+from headrace_broker.model.permissions import EVERY, PATTERN, Act, Holder, HolderKind, Permissions, Source, matches, role_source
 from headrace_broker.store.grants import GrantRow, GrantStore
 from headrace_broker.store.pool import ANY_FAILURE, READ_FAILURES
 from headrace_broker.store.tokens import TokenRow, TokenStore
@@ -27,6 +27,7 @@ REMEMBERED = 20_000
 """Decisions by principal and domain."""
 MAX_ID = 2**31 - 1
 KINDS = {kind.name.lower(): kind for kind in HolderKind}
+ACTS = {str(act): act for act in Act}
 
 log = structlog.get_logger("headrace.grants")
 
@@ -34,8 +35,10 @@ log = structlog.get_logger("headrace.grants")
 class GrantTable:
     """All grants in force. Only the event loop's own thread uses it. `watchers` are told of each change."""
 
-    def __init__(self, store: GrantStore, tokens: TokenStore, users: UserStore, read_uri: Callable[[str], Identity]) -> None:
-        """`read_uri` gives the holder that the URI of a certificate names, or raises CertificateInvalid."""
+    def __init__(self, store: GrantStore, tokens: TokenStore, users: UserStore, read_uri: Callable[[str], Identity], redact: Sequence[str] = ()) -> None:
+        """`read_uri` gives the holder that the URI of a certificate names, or raises CertificateInvalid. `redact`: names of fields, as `redaction.secret_names`, that
+        only who may see secrets sees."""
+        self.redact = redact
         self._read_uri = read_uri
         self._store = store
         self._tokens = tokens
@@ -218,6 +221,27 @@ class GrantTable:
         self.version += 1
         for watcher in list(self.watchers):
             watcher()
+
+
+def source_of(actions: Sequence[str], domains: str, types: str, domain: str) -> Source:
+    """What a grant is to allow. Empty patterns stand for the domain of the call, and for all job types. Raises InvalidField."""
+    if not actions:
+        raise InvalidField("actions", f"at least one of {', '.join(ACTS)}")
+    acts = [act_named(f"actions[{index}]", name) for index, name in enumerate(actions)]
+    return Source("", _pattern("domains", domains or domain), _pattern("types", types or EVERY), frozenset(acts))
+
+
+def act_named(field: str, name: str) -> Act:
+    """The action of this name. Raises InvalidField."""
+    if name not in ACTS:
+        raise InvalidField(field, f"one of {', '.join(ACTS)}, found {name[:60]!r}")
+    return ACTS[name]
+
+
+def _pattern(field: str, pattern: str) -> str:
+    if not PATTERN.fullmatch(pattern):
+        raise InvalidField(field, f"a pattern is 1 to 200 characters of A-Z a-z 0-9 . _ : / - * ?, found {pattern[:60]!r}")
+    return pattern
 
 
 def principal_of_user(user: UserRow) -> Principal:

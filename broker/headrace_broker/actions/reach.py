@@ -57,6 +57,11 @@ class May:
         """Who of them may do nothing in the domain."""
         return next((principal for principal in self.principals if not self._grants.permissions(principal, self.domain)), None)
 
+    @property
+    def redact(self) -> Sequence[str]:
+        """Names of fields that only who may see secrets sees."""
+        return self._grants.redact
+
     def covers(self, act: Act, domains: str, types: str) -> bool:
         """Whether they all may do this wherever the patterns match."""
         return all(any(source.covers(act, domains, types) for source in self._grants.sources(principal)) for principal in self.principals)
@@ -76,6 +81,12 @@ def types_for(act: Act) -> Types:
     """The job types that the call may do this to."""
     may = MAY.get()
     return ALL_TYPES if may is None else may.types(act)
+
+
+def secrets(name: str) -> Sequence[str]:
+    """Names of fields whose values the call may not see in jobs of this type; empty: it may see all of them."""
+    may = MAY.get()
+    return () if may is None or may.types(Act.VIEW_SECRETS).allow(name) else may.redact
 
 
 def require(act: Act, name: str, field: str | None = None) -> None:
@@ -144,6 +155,15 @@ def require_cover(sources: Iterable[Source], doing: str) -> None:
                 if not may.covers(needed, source.domains, source.types):
                     where = f"{'all domains' if source.domains == EVERY else f'domain {source.domains!r}'}, job types {source.types!r}"
                     raise RightDenied(f"{doing} takes the right {needed} itself ({where}): nobody can give, take or take over more than they have")
+
+
+def covered(source: Source) -> bool:
+    """Whether the call could give, or take, what this allows."""
+    try:
+        require_cover([source], "")
+    except RightDenied:
+        return False
+    return True
 
 
 def require_role(role: Role, domain: str | None, doing: str) -> None:

@@ -1,15 +1,17 @@
 """Reading jobs: what is stored, joined with what the owner remembers of jobs that are not settled."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from headrace_broker.actions.reach import entries, require, types_for
+from headrace_broker.actions.reach import entries, require, secrets, types_for
 from headrace_broker.model.errors import DatabaseUnavailable, JobNotFound
 from headrace_broker.model.ids import created_at_s
 from headrace_broker.model.job import SETTLED, Kind, NoteKind, State
 from headrace_broker.model.permissions import Act
+from headrace_broker.model.redaction import masked_labels, redacted
 from headrace_broker.shards.lines import Line
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.session import Session
@@ -31,6 +33,7 @@ class JobRead:
     wait_reason: str | None
     progress: tuple[float, str] | None
     withheld: bool = False  # payload and result are not for this reader, whatever they are
+    masked: bool = False  # values of fields with secret names are not for this reader
 
     def ready_since_s(self, now_s: float) -> float:
         """Since when the job could have started, in seconds since 1970; now when its time has not come."""
@@ -42,7 +45,9 @@ class JobReads:
     """Reads for one owner; every call raises DatabaseUnavailable when Postgres does not answer, and JobNotFound for what is not in the domain, or not for
     the call to see."""
 
-    def __init__(self, owner: Owner, reads: Reads) -> None:
+    def __init__(self, owner: Owner, reads: Reads, *, masks: bool = True) -> None:
+        """`masks`: what is masked for the call is given that way; else whoever draws it has to do so (`reach.secrets`)."""
+        self._masks = masks
         self._owner = owner
         self._reads = reads
 
@@ -51,7 +56,7 @@ class JobReads:
         rows = await answered(self._reads.jobs([job_id], full=full))
         if not rows:
             raise JobNotFound(job_id)
-        return self._visible(rows[0], domain)
+        return await self._redacted(self._visible(rows[0], domain))
 
     async def shown(self, job_ids: Sequence[int]) -> list[JobRead]:
         """These jobs in this order, without those that are gone. For ids that were found in the domain."""
@@ -64,7 +69,7 @@ class JobReads:
         rows = await answered(self._reads.jobs(job_ids, full=full)) if job_ids else []
         types, seen = self._owner.types.by_id, types_for(Act.VIEW)
         there = [row for row in rows if types[row.type_id].domain == domain and (expired or not self._gone(row))]
-        return [self._read(row, domain) for row in there if seen.allow(types[row.type_id].name)]
+        return [await self._redacted(self._read(row, domain)) for row in there if seen.allow(types[row.type_id].name)]
 
     async def wait(self, job_id: int, domain: str, *, wait_s: float, full: bool) -> JobRead:
         """The job when it has settled, or as it is when the time is over."""
@@ -84,12 +89,18 @@ class JobReads:
     async def events(self, job_id: int, domain: str) -> tuple[JobRead, list[EventRow]]:
         """The job and its timeline, oldest first."""
         job = await self.get(job_id, domain)
-        return job, await answered(self._reads.events(job_id))
+        events = await answered(self._reads.events(job_id))
+        return job, [_masked_event(event, secrets(job.type)) for event in events] if self._masks and job.masked else events
 
     async def runs(self, job_id: int, domain: str, *, full: bool, below: int, limit: int) -> tuple[JobRead, list[RunRow]]:
         """The job and its runs below one, oldest first, the newest `limit` of them; a first run to which nothing happened yet has no row."""
         job = await self.get(job_id, domain, full=full)
-        return job, await answered(self._reads.runs(job_id, full=full and not job.withheld, below=below, limit=limit))
+        rows = await answered(self._reads.runs(job_id, full=full and not job.withheld, below=below, limit=limit))
+        for index, row in enumerate(rows):
+            payload, result = await self._bytes(job, row.payload), await self._bytes(job, row.result)
+            if payload is not row.payload or result is not row.result:
+                rows[index] = replace(row, payload=payload, result=result)
+        return job, rows
 
     async def payloads(self, job_id: int, domain: str, *, version: int | None, below: int, limit: int) -> tuple[JobRead, list[PayloadRow]]:
         """The job and versions of its payload, newest first: the one that is named, with its bytes, or else those below one. Raises TypeDenied for the
@@ -97,7 +108,8 @@ class JobReads:
         job = await self.get(job_id, domain)
         if version is not None:
             require(Act.VIEW_DATA, job.type)
-        return job, await answered(self._reads.payloads(job_id, version=version, below=below, limit=limit))
+        rows = await answered(self._reads.payloads(job_id, version=version, below=below, limit=limit))
+        return job, [row if row.payload is None else replace(row, payload=await self._bytes(job, row.payload)) for row in rows]
 
     async def oldest(self, entry: TypeEntry, above: int, limit: int) -> tuple[list[JobRead], int]:
         """(the next jobs of a type above an id that are there, oldest first; the id to go on above, 0: there are no more)."""
@@ -137,7 +149,20 @@ class JobReads:
         withheld = not types_for(Act.VIEW_DATA).allow(entry.name)
         if withheld and (row.payload or row.result):
             row = replace(row, payload=None, result=None)
-        return JobRead(row, domain, entry.name, score, self._wait_reason(row), live.progress if live is not None else None, withheld)
+        secret = secrets(entry.name)
+        if secret and self._masks and row.labels:
+            row = replace(row, labels=masked_labels(row.labels, secret))
+        return JobRead(row, domain, entry.name, score, self._wait_reason(row), live.progress if live is not None else None, withheld, bool(secret))
+
+    async def _redacted(self, job: JobRead) -> JobRead:
+        """The job as the call may see it, payload and result with it."""
+        row = job.row
+        payload, result = await self._bytes(job, row.payload), await self._bytes(job, row.result)
+        return job if payload is row.payload and result is row.result else replace(job, row=replace(row, payload=payload, result=result))
+
+    async def _bytes(self, job: JobRead, data: bytes | None) -> bytes | None:
+        """A payload or result of the job as the call may see it: in a thread, since it may be large."""
+        return await asyncio.to_thread(redacted, data, secrets(job.type)) if data and job.masked and self._masks else data
 
     def _wait_reason(self, row: JobRow) -> str | None:
         if row.state is not State.WAITING:
@@ -208,3 +233,13 @@ async def answered(reading: Awaitable[T]) -> T:
         return await reading
     except READ_FAILURES as error:
         raise DatabaseUnavailable(f"the database did not answer in time: {type(error).__name__}") from error
+
+
+def _masked_event(event: EventRow, secret: Sequence[str]) -> EventRow:
+    """An event whose detail names no secret label."""
+    if event.kind is not NoteKind.AMENDED or not event.data:
+        return event
+    values = json.loads(event.data)
+    if "labels" not in values:
+        return event
+    return replace(event, data=json.dumps({**values, "labels": masked_labels(values["labels"], secret)}).encode())

@@ -24,6 +24,7 @@ class Act(StrEnum):
 
     VIEW = "view"
     VIEW_DATA = "view_data"
+    VIEW_SECRETS = "view_secrets"
     SUBMIT = "submit"
     SERVE = "serve"
     OVERSEE = "oversee"
@@ -46,6 +47,7 @@ class Act(StrEnum):
 MEANS: Mapping[Act, str] = {
     Act.VIEW: "see jobs, their events and logs",
     Act.VIEW_DATA: "see payloads and results too",
+    Act.VIEW_SECRETS: "see fields and labels with secret names in them",
     Act.SUBMIT: "submit jobs",
     Act.SERVE: "run jobs, as an agent",
     Act.OVERSEE: "see job types, agents, schedules, limits, alerts, operations and statistics",
@@ -67,7 +69,7 @@ MEANS: Mapping[Act, str] = {
 """In words."""
 
 _VIEWER = frozenset({Act.VIEW, Act.VIEW_DATA, Act.OVERSEE})
-_SUBMITTER = frozenset({Act.VIEW, Act.VIEW_DATA, Act.SUBMIT})
+_SUBMITTER = frozenset({Act.VIEW, Act.VIEW_DATA, Act.VIEW_SECRETS, Act.SUBMIT})
 ROLE_ACTS: Mapping[Role, frozenset[Act]] = {
     Role.VIEWER: _VIEWER,
     Role.SUBMITTER: _SUBMITTER,

@@ -6,16 +6,14 @@ from typing import Any
 from headrace_proto.v1 import grants_pb2
 from headrace_proto.wire import to_timestamp
 
-from headrace_broker.actions.grants import MAX_ID, GrantTable
+from headrace_broker.actions.grants import MAX_ID, GrantTable, act_named, source_of
 from headrace_broker.actions.reach import MAY, Principal, types_for
 from headrace_broker.model.errors import InvalidField, RoleDenied
-from headrace_broker.model.permissions import EVERY, PATTERN, Act, Source
+from headrace_broker.model.permissions import Act
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.access import LEAST
 from headrace_broker.rpc.callers import caller_of, scope
 from headrace_broker.store.grants import GrantRow
-
-ACTS = {str(act): act for act in Act}
 
 
 class GrantsService:
@@ -27,10 +25,7 @@ class GrantsService:
     async def AddGrant(self, request: grants_pb2.AddGrantRequest, context: Any) -> grants_pb2.AddGrantResponse:  # noqa: N802
         caller = caller_of(context)
         who = convert.text("who", request.who, 300, required=True)
-        if not request.actions:
-            raise InvalidField("actions", f"at least one of {', '.join(ACTS)}")
-        acts = [_act(f"actions[{index}]", name) for index, name in enumerate(request.actions)]
-        source = Source("", _pattern("domains", request.domains or caller.domain), _pattern("types", request.types or EVERY), frozenset(acts))
+        source = source_of(request.actions, request.domains, request.types, caller.domain)
         reason = convert.text("reason", request.reason, convert.MAX_REASON)
         return grants_pb2.AddGrantResponse(grant=_grant(await self._grants.add(who, source, caller=caller, reason=reason)))
 
@@ -66,23 +61,11 @@ class GrantsService:
         return grants_pb2.CheckAccessResponse(allowed=allowed, action=str(act), reasons=reasons, who=[one.called for one in principals])
 
 
-def _act(field: str, name: str) -> Act:
-    if name not in ACTS:
-        raise InvalidField(field, f"one of {', '.join(ACTS)}, found {name[:60]!r}")
-    return ACTS[name]
-
-
 def _act_or_call(name: str) -> Act:
     need = LEAST.get(f"/headrace.v1.{name}")
     if need is not None and need.act is not None:
         return need.act
-    return _act("action", name)
-
-
-def _pattern(field: str, pattern: str) -> str:
-    if not PATTERN.fullmatch(pattern):
-        raise InvalidField(field, f"a pattern is 1 to 200 characters of A-Z a-z 0-9 . _ : / - * ?, found {pattern[:60]!r}")
-    return pattern
+    return act_named("action", name)
 
 
 def _grant(row: GrantRow) -> grants_pb2.Grant:

@@ -190,7 +190,7 @@ def job_message(job: JobRead) -> types_pb2.Job:
         message.hold = row.amended.hold
         if row.amended.delete_after_s is not None:
             message.delete_after.CopyFrom(to_duration(row.amended.delete_after_s))
-    message.payload_version, message.data_withheld = row.payload_seq, job.withheld
+    message.payload_version, message.data_withheld, message.secrets_masked = row.payload_seq, job.withheld, job.masked
     return message
 
 

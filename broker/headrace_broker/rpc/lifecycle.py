@@ -150,7 +150,7 @@ def _run(row: RunRow, job: JobRead) -> lifecycle_pb2.Run:
         state=int(row.state) if row.state is not State.GONE else 0,  # type: ignore[arg-type]  # enum numbers
         ending=row.kind.name.lower(), ended_at=to_timestamp(row.at), attempts=row.attempt, losses=row.losses, agent=row.agent, error=convert.error_message(row.error),
         payload_version=row.payload_seq, payload_bytes=row.payload_bytes, payload=row.payload or b"", result_bytes=row.result_bytes, result=row.result or b"",
-        data_withheld=job.withheld,
+        data_withheld=job.withheld, secrets_masked=job.masked,
     )  # fmt: skip
     if row.started_at is not None:
         message.started_at.CopyFrom(to_timestamp(row.started_at))
@@ -167,7 +167,7 @@ def _first_run(job: JobRead) -> lifecycle_pb2.Run:
     row = job.row
     return lifecycle_pb2.Run(
         run=1, began_at=to_timestamp(created_at_s(row.job_id)), state=int(row.state), payload_version=row.payload_seq,  # type: ignore[arg-type]  # enum numbers
-        payload_bytes=row.payload_bytes, payload=row.payload or b"", data_withheld=job.withheld,
+        payload_bytes=row.payload_bytes, payload=row.payload or b"", data_withheld=job.withheld, secrets_masked=job.masked,
     )  # fmt: skip
 
 

@@ -1,6 +1,8 @@
 """The Schedules service: jobs that are submitted at times."""
 
+import asyncio
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,9 +10,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_proto.v1 import schedules_pb2
 from headrace_proto.wire import to_duration, to_timestamp
 
+from headrace_broker.actions.reach import secrets, types_for
 from headrace_broker.actions.schedules import DAY_S, ScheduleActions
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import InvalidField
+from headrace_broker.model.permissions import Act
+from headrace_broker.model.redaction import masked_labels, redacted
 from headrace_broker.model.schedule import MAX_MISSED, MISSED, OVERLAPS, Schedule, Spec, When
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.callers import caller_of
@@ -29,7 +34,7 @@ class SchedulesService:
     async def PutSchedule(self, request: schedules_pb2.PutScheduleRequest, context: Any) -> schedules_pb2.PutScheduleResponse:  # noqa: N802
         caller, name, reason = self._begin(request, context)
         schedule, changed = await self._actions.put(name, _spec(request.spec), caller=caller, reason=reason)
-        return schedules_pb2.PutScheduleResponse(schedule=_schedule(schedule), changed=changed)
+        return schedules_pb2.PutScheduleResponse(schedule=await _shown(schedule), changed=changed)
 
     async def GetSchedule(self, request: schedules_pb2.GetScheduleRequest, context: Any) -> schedules_pb2.GetScheduleResponse:  # noqa: N802
         domain = convert.domain_of(context)
@@ -37,7 +42,7 @@ class SchedulesService:
             raise InvalidField("next", f"at most {MAX_NEXT}, found {request.next}")
         found = await self._actions.view(domain, convert.type_name("name", request.name), request.next or 5)
         return schedules_pb2.GetScheduleResponse(
-            schedule=_schedule(found.schedule), next=[to_timestamp(tick) for tick in found.next],
+            schedule=await _shown(found.schedule), next=[to_timestamp(tick) for tick in found.next],
             fires=[
                 schedules_pb2.ScheduleFire(nominal_at=_at(fire.nominal_at), outcome=fire.outcome, job_id=fire.job_id or 0, fired_at=_at(fire.fired_at))
                 for fire in found.fires
@@ -49,15 +54,15 @@ class SchedulesService:
         [above] = convert.page_token(request.page_token, f"schedules {domain}") or [0]
         found = sorted((s for s in self._actions.of_domain(domain) if s.schedule_id > above), key=lambda s: s.schedule_id)[:limit]
         token = convert.make_token(f"schedules {domain}", found[-1].schedule_id) if len(found) == limit else ""
-        return schedules_pb2.ListSchedulesResponse(schedules=[_schedule(s) for s in sorted(found, key=lambda s: s.name)], next_page_token=token)
+        return schedules_pb2.ListSchedulesResponse(schedules=[await _shown(s) for s in sorted(found, key=lambda s: s.name)], next_page_token=token)
 
     async def PauseSchedule(self, request: schedules_pb2.PauseScheduleRequest, context: Any) -> schedules_pb2.PauseScheduleResponse:  # noqa: N802
         caller, name, reason = self._begin(request, context)
-        return schedules_pb2.PauseScheduleResponse(schedule=_schedule(await self._actions.pause(name, True, caller=caller, reason=reason)))
+        return schedules_pb2.PauseScheduleResponse(schedule=await _shown(await self._actions.pause(name, True, caller=caller, reason=reason)))
 
     async def ResumeSchedule(self, request: schedules_pb2.ResumeScheduleRequest, context: Any) -> schedules_pb2.ResumeScheduleResponse:  # noqa: N802
         caller, name, reason = self._begin(request, context)
-        return schedules_pb2.ResumeScheduleResponse(schedule=_schedule(await self._actions.pause(name, False, caller=caller, reason=reason)))
+        return schedules_pb2.ResumeScheduleResponse(schedule=await _shown(await self._actions.pause(name, False, caller=caller, reason=reason)))
 
     async def RunSchedule(self, request: schedules_pb2.RunScheduleRequest, context: Any) -> schedules_pb2.RunScheduleResponse:  # noqa: N802
         caller, name, reason = self._begin(request, context)
@@ -105,6 +110,18 @@ def _time(field: str, message: schedules_pb2.ScheduleSpec, name: str) -> datetim
 
 def _at(time: datetime | None) -> Timestamp | None:
     return None if time is None else to_timestamp(time)
+
+
+async def _shown(schedule: Schedule) -> schedules_pb2.Schedule:
+    """The schedule as the call may see it."""
+    name, spec = schedule.spec.type, schedule.spec
+    withheld, secret = not types_for(Act.VIEW_DATA).allow(name), secrets(name)
+    if withheld or secret:
+        payload = b"" if withheld else await asyncio.to_thread(redacted, spec.payload, secret)
+        schedule = replace(schedule, spec=replace(spec, payload=payload, labels=masked_labels(spec.labels or {}, secret)))
+    message = _schedule(schedule)
+    message.data_withheld, message.secrets_masked = withheld, bool(secret)
+    return message
 
 
 def _schedule(schedule: Schedule) -> schedules_pb2.Schedule:

@@ -12,7 +12,7 @@ from headrace_broker.web.login import address_of, person_of
 from headrace_broker.web.manager import Page, Visit, html, set_cookie
 from headrace_broker.web.sessions import COOKIE, Session
 
-STAY = frozenset({"/jobs", "/types", "/agents", "/trend", "/capacity", "/schedules", "/operations", "/alerts", "/audit", "/access"})
+STAY = frozenset({"/jobs", "/types", "/agents", "/trend", "/capacity", "/schedules", "/operations", "/alerts", "/audit", "/access", "/grants"})
 """Lists that are shown again, of the other domain."""
 DOMAIN = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
 

@@ -6,13 +6,12 @@ characters of text, lines compared. All of it is pure and may take a tenth of a 
 
 import difflib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
 
 from markupsafe import Markup, escape
 
+from headrace_broker.model.redaction import ENCODED, MASK, Masked, Members, Node, Written, masked_node, parse, quoted, squeezed
 from headrace_broker.web.render import size
 
 MOST_DRAWN = 3000
@@ -25,25 +24,6 @@ OPEN_DEPTH, OPEN_MEMBERS = 3, 40
 """What is open at first: down to this depth, unless it has more members."""
 MOST_LEAF = 5000
 """Characters of one text in a tree."""
-MASK = "\N{BULLET}" * 5
-ENCODED = b"\x00HRC"
-"""How encoded payloads begin; no JSON does."""
-
-
-class Written(str):
-    """A number, as it was written."""
-
-
-class Masked(str):
-    """A value that this reader does not see."""
-
-
-class Members(list[tuple[str, Any]]):
-    """An object, in its order."""
-
-
-Node: TypeAlias = Any
-"""Members, a list, Masked, Written, str, bool or None."""
 
 
 _EMPTY = Markup("")
@@ -73,7 +53,7 @@ def document(data: bytes | None, content_type: str | None, secret: Sequence[str]
         layers = _layers(data)
         return Document("encoded", len(data), f"{size(len(data))}, encoded with {layers}: only who has the codecs and their keys can read it.")
     try:
-        node, masked = _masked(parse(data), secret)
+        node, masked = masked_node(parse(data), secret)
         text, whole = pretty(node)
         return Document("json", len(data), tree=tree(node), text=text, masked=masked, cut=not whole)
     except (ValueError, RecursionError):
@@ -85,49 +65,6 @@ def document(data: bytes | None, content_type: str | None, secret: Sequence[str]
     if secret and any(name in squeezed(text) for name in secret):
         return Document("hidden", len(data), f"{size(len(data))} of text that is not JSON and names a field that is masked: operators see it.")
     return Document("text", len(data), text=text[:MOST_TEXT], cut=len(text) > MOST_TEXT)
-
-
-def parse(data: bytes) -> Node:
-    """JSON with numbers as written and members in order. Raises ValueError, RecursionError."""
-    return json.loads(data, parse_int=Written, parse_float=Written, parse_constant=Written, object_pairs_hook=Members)
-
-
-def squeezed(name: str) -> str:
-    """A name as names are compared: small letters and digits alone."""
-    return re.sub(r"[^a-z0-9]", "", name.casefold())
-
-
-def secret_names(option: str) -> tuple[str, ...]:
-    """The names of a list with commas, as they are compared."""
-    return tuple(name for name in map(squeezed, option.split(",")) if name)
-
-
-def is_secret(name: str, secret: Sequence[str]) -> bool:
-    """Whether a field of this name holds what is masked: one of the names is part of it."""
-    short = squeezed(name)
-    return any(part in short for part in secret)
-
-
-def _masked(node: Node, secret: Sequence[str]) -> tuple[Node, int]:
-    """The node with the values of secret fields masked, and how many that were."""
-    if not secret:
-        return node, 0
-    count = 0
-
-    def visit(one: Node) -> Node:
-        nonlocal count
-        if isinstance(one, Members):
-            made = Members()
-            for name, value in one:
-                if is_secret(name, secret):
-                    count += 1
-                    made.append((name, Masked(MASK)))
-                else:
-                    made.append((name, visit(value)))
-            return made
-        return [visit(value) for value in one] if isinstance(one, list) else one
-
-    return visit(node), count
 
 
 class _Full(Exception):
@@ -163,7 +100,7 @@ def _write(node: Node, indent: str, out: _Text) -> None:
     deeper = indent + "  "
     if isinstance(node, Members):
         for index, (name, value) in enumerate(node):
-            out.add(f"{',' if index else '{'}\n{deeper}{_quoted(name)}: ")
+            out.add(f"{',' if index else '{'}\n{deeper}{quoted(name)}: ")
             _write(value, deeper, out)
         out.add(f"\n{indent}}}" if node else "{}")
     elif isinstance(node, list):
@@ -178,12 +115,7 @@ def _write(node: Node, indent: str, out: _Text) -> None:
 def _leaf(node: Node) -> str:
     if isinstance(node, Written):
         return str(node)
-    return _quoted(node) if isinstance(node, str) else json.dumps(node)
-
-
-def _quoted(text: str) -> str:
-    """A JSON text as people read it; half a surrogate pair, which cannot be sent, as its escape."""
-    return json.dumps(text, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+    return quoted(node) if isinstance(node, str) else json.dumps(node)
 
 
 def tree(node: Node) -> Markup:
@@ -211,7 +143,7 @@ def _draw(node: Node, label: str, depth: int, room: list[int], out: list[str]) -
     whole = True
     for index, item in enumerate(node):
         name, value = item if named else (str(index), item)
-        key = f'<span class="key-name">{escape(_quoted(name) if named else name)}</span>: '
+        key = f'<span class="key-name">{escape(quoted(name) if named else name)}</span>: '
         if not _draw(value, key, depth + 1, room, out):
             whole = False
             break

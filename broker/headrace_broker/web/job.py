@@ -7,16 +7,16 @@ from typing import Any
 from starlette.responses import Response
 
 from headrace_broker.actions.explain import explain
-from headrace_broker.actions.reach import types_for
+from headrace_broker.actions.reach import secrets, types_for
 from headrace_broker.actions.reads import JobRead, answered, attempts
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.ids import created_at_s
 from headrace_broker.model.job import SETTLED, State
 from headrace_broker.model.permissions import Act
+from headrace_broker.model.redaction import masked_labels
 from headrace_broker.shards.owner import Owner
 from headrace_broker.store.audit import AuditFilter
 from headrace_broker.web import forms, job_data, job_graph, job_log, parts
-from headrace_broker.web.documents import MASK, is_secret
 from headrace_broker.web.manager import Page, Visit
 from headrace_broker.web.timeline import abort_told, timeline
 from headrace_broker.web.types import setting_rows
@@ -24,8 +24,6 @@ from headrace_broker.web.types import setting_rows
 MOST_RUNS = 20
 MOST_AUDIT = 20
 NEWEST_RUN = 32_767
-SEES_SECRETS = Act.UPDATE
-"""Whoever may change a payload sees all of it."""
 LIVE = ("details", "log", "graph")
 """Tabs that follow the job."""
 
@@ -41,15 +39,17 @@ async def show(visit: Visit, job_id: int, tab: str, *, draft: str = "", problem:
         raise InvalidField("tab", f"one of {', '.join(TABS)}")
     job = await visit.jobs.get(job_id, visit.domain, full=tab == "data")
     row = job.row
-    secret = () if types_for(SEES_SECRETS).allow(job.type) else visit.services.redact
+    secret = tuple(secrets(job.type))
     fragment = parts.follows(visit)
+    can = {str(act): types_for(act).allow(job.type) for act in (Act.REQUEUE, Act.ABORT, Act.UPDATE, Act.PURGE)}
     values: dict[str, Any] = {
         "job": job, "row": row, "tab": tab, "tabs": TABS, "live": tab in LIVE, "created_at_s": created_at_s(job_id), "settled": row.state in SETTLED,
         "delete_at": row.delete_minute * 60.0 if row.delete_minute is not None and row.state in SETTLED else None, "held": row.amended is not None and row.amended.hold,
         "kept_s": row.amended.delete_after_s if row.amended is not None else None, "draft": draft, "problem": problem, "fragment": fragment,
         "moved": fragment and visit.query("was") != row.state.name.lower(), "aborting": row.state is State.PROCESSING and row.abort is not None,
-        "labels": [(key, MASK if is_secret(key, secret) else value) for key, value in row.labels.items()],
+        "labels": list(masked_labels(row.labels, secret).items()),
         "address": functools.partial(visit.address, f"/jobs/{job_id}"), "entry": visit.owner.types.by_id[row.type_id],
+        "can": can, "operator": any(can.values()),
     }  # fmt: skip
     return parts.page(visit, "job", title=f"Job {job_id}", **values, **await TABS[tab](visit, job, secret))
 

@@ -45,6 +45,7 @@ async def page(visit: Visit) -> Response:
     totals = {state: sum(by_state.get(state, 0) for by_state in counts.values()) for state in render.STATE_NAMES}
     asked = {name for name, value in query.items() if value}
     values: dict[str, Any] = {
+        "operator": visit.may("/jobs-chosen"),
         "jobs": jobs, "query": query, "link": link, "asked": asked, "narrowed": bool(asked - ALWAYS_SEEN), "filtered": bool(asked - {"order"}),
         "first": not after and not back,
         "short": len(jobs) < PAGE and not found.complete, "searched_until_s": found.searched_until_s, "totals": totals if _only_types(wanted) else {},

@@ -68,6 +68,9 @@ RIGHTS: dict[str, str] = {
     "/schedule-run/{name:path}": "Schedules/RunSchedule",
     "/schedule-delete/{name:path}": "Schedules/DeleteSchedule",
     "/audit": "Access/ListAudit",
+    "/grants": "Grants/ListGrants",
+    "/grant-add": "Grants/AddGrant",
+    "/grant-end": "Grants/EndGrant",
     "/access": "Access/ListTokens",
     "/token-create": "Access/CreateToken",
     "/token-rotate": "Access/RotateToken",
@@ -85,8 +88,8 @@ RIGHTS: dict[str, str] = {
 }
 
 
-BY_TYPE = frozenset({path for path in RIGHTS if path == "/jobs" or path.startswith(("/jobs/", "/job-")) or path == "/jobs-chosen"})
-"""Pages and forms that ask for the type of each job themselves: a right for some types is enough to see them. All others take a right for all types."""
+BY_TYPE = frozenset(path for path in RIGHTS if path in ("/jobs", "/jobs-chosen") or path.startswith(("/jobs/", "/job-", "/grant")))
+"""Pages and forms that ask for the types themselves: a right for some types is enough to see them. All others take a right for all types."""
 
 
 class Need(Protocol):

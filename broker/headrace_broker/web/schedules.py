@@ -10,10 +10,13 @@ from typing import Any
 
 from starlette.responses import RedirectResponse, Response
 
+from headrace_broker.actions.reach import secrets, types_for
 from headrace_broker.actions.reads import JobReads
 from headrace_broker.actions.schedules import ScheduleActions, check
-from headrace_broker.model.errors import InvalidField, PayloadRefused
+from headrace_broker.model.errors import InvalidField, PayloadRefused, TypeDenied
 from headrace_broker.model.fields import MAX_REASON, text, type_name
+from headrace_broker.model.permissions import Act
+from headrace_broker.model.redaction import masked_labels
 from headrace_broker.model.schedule import Schedule, Spec, When
 from headrace_broker.web.manager import Page, Visit, html
 
@@ -63,6 +66,7 @@ async def one(visit: Visit) -> Response:
     return html(
         visit, "schedule.html", title=found.schedule.name, schedule=found.schedule, spec=found.schedule.spec, when=when_text(found.schedule.spec.when), next=found.next,
         fires=[(fire, jobs.get(fire.job_id or 0)) for fire in found.fires], overlaps=OVERLAP_TEXT, missed=MISSED_TEXT,
+        labels=masked_labels(found.schedule.spec.labels or {}, secrets(found.schedule.spec.type)),
     )  # fmt: skip
 
 
@@ -197,6 +201,8 @@ def values_of(schedule: Schedule) -> dict[str, str]:
     """What the form holds for a schedule."""
     spec, when = schedule.spec, schedule.spec.when
     kind = "cron" if when.cron is not None else "interval" if when.interval_s is not None else "at"
+    if not types_for(Act.VIEW_DATA).allow(spec.type) or secrets(spec.type):
+        raise TypeDenied(Act.VIEW_SECRETS, spec.type, "payload")
     try:
         data = json.dumps(json.loads(spec.payload or b"null"), ensure_ascii=False, indent=2)
     except ValueError:

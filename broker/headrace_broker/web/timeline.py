@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from headrace_broker.model.job import Kind, NoteKind, State
+from headrace_broker.model.redaction import masked_labels
 from headrace_broker.store.reads import EventRow, JsonObject
 from headrace_broker.web import render
-from headrace_broker.web.documents import MASK, is_secret
 
 WORDS = {
     Kind.GRANTED: "attempt {attempt} began",
@@ -113,7 +113,7 @@ def _details(event: EventRow, secret: Sequence[str]) -> list[str]:
     if "delete_after_s" in values:
         said.append(f"kept {render.span_s(values['delete_after_s'])} after it has settled")
     if "labels" in values:
-        said.append("labels " + (", ".join(f"{key}={MASK if is_secret(key, secret) else value}" for key, value in values["labels"].items()) or "none"))
+        said.append("labels " + (", ".join(f"{key}={value}" for key, value in masked_labels(values["labels"], secret).items()) or "none"))
     return said
 
 

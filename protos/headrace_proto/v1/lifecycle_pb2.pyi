@@ -81,7 +81,7 @@ class ListRunsRequest(_message.Message):
     def __init__(self, job_id: _Optional[int] = ..., view: _Optional[_Union[_types_pb2.JobView, str]] = ..., before_run: _Optional[int] = ..., page_size: _Optional[int] = ...) -> None: ...
 
 class Run(_message.Message):
-    __slots__ = ("run", "began_at", "actor", "reason", "state", "ending", "ended_at", "attempts", "losses", "started_at", "agent", "error", "payload_version", "payload_bytes", "payload", "result_bytes", "result", "data_withheld")
+    __slots__ = ("run", "began_at", "actor", "reason", "state", "ending", "ended_at", "attempts", "losses", "started_at", "agent", "error", "payload_version", "payload_bytes", "payload", "result_bytes", "result", "data_withheld", "secrets_masked")
     RUN_FIELD_NUMBER: _ClassVar[int]
     BEGAN_AT_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
@@ -100,6 +100,7 @@ class Run(_message.Message):
     RESULT_BYTES_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     DATA_WITHHELD_FIELD_NUMBER: _ClassVar[int]
+    SECRETS_MASKED_FIELD_NUMBER: _ClassVar[int]
     run: int
     began_at: _timestamp_pb2.Timestamp
     actor: str
@@ -118,7 +119,8 @@ class Run(_message.Message):
     result_bytes: int
     result: bytes
     data_withheld: bool
-    def __init__(self, run: _Optional[int] = ..., began_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., state: _Optional[_Union[_types_pb2.JobState, str]] = ..., ending: _Optional[str] = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., attempts: _Optional[int] = ..., losses: _Optional[int] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., agent: _Optional[str] = ..., error: _Optional[_Union[_types_pb2.JobError, _Mapping]] = ..., payload_version: _Optional[int] = ..., payload_bytes: _Optional[int] = ..., payload: _Optional[bytes] = ..., result_bytes: _Optional[int] = ..., result: _Optional[bytes] = ..., data_withheld: bool = ...) -> None: ...
+    secrets_masked: bool
+    def __init__(self, run: _Optional[int] = ..., began_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., state: _Optional[_Union[_types_pb2.JobState, str]] = ..., ending: _Optional[str] = ..., ended_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., attempts: _Optional[int] = ..., losses: _Optional[int] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., agent: _Optional[str] = ..., error: _Optional[_Union[_types_pb2.JobError, _Mapping]] = ..., payload_version: _Optional[int] = ..., payload_bytes: _Optional[int] = ..., payload: _Optional[bytes] = ..., result_bytes: _Optional[int] = ..., result: _Optional[bytes] = ..., data_withheld: bool = ..., secrets_masked: bool = ...) -> None: ...
 
 class ListRunsResponse(_message.Message):
     __slots__ = ("runs", "more", "type")

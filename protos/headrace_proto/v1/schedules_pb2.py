@@ -16,7 +16,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headrace_proto/v1/schedules.proto\x12\x0bheadrace.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe5\x04\n\x0cScheduleSpec\x12\x0e\n\x04\x63ron\x18\x01 \x01(\tH\x00\x12-\n\x08interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12(\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12*\n\x06\x61nchor\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08start_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x65nd_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04type\x18\x08 \x01(\t\x12\x0f\n\x07payload\x18\t \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\n \x01(\t\x12\x13\n\x0binstance_id\x18\x0b \x01(\t\x12\x10\n\x08priority\x18\x0c \x01(\x05\x12\x35\n\x06labels\x18\r \x03(\x0b\x32%.headrace.v1.ScheduleSpec.LabelsEntry\x12%\n\x07overlap\x18\x0e \x01(\x0e\x32\x14.headrace.v1.Overlap\x12#\n\x06missed\x18\x0f \x01(\x0e\x32\x13.headrace.v1.Missed\x12\x12\n\nmax_missed\x18\x10 \x01(\r\x12)\n\x06jitter\x18\x11 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x06\n\x04when\"\x89\x03\n\x08Schedule\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x04spec\x18\x02 \x01(\x0b\x32\x19.headrace.v1.ScheduleSpec\x12-\n\tpaused_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpaused_by\x18\x04 \x01(\t\x12\x15\n\rpaused_reason\x18\x05 \x01(\t\x12+\n\x07next_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x66ired_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0blast_job_id\x18\x08 \x01(\x04\x12-\n\tqueued_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x66ired\x18\n \x01(\x04\x12\x0f\n\x07skipped\x18\x0b \x01(\x04\x12.\n\ncreated_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8d\x01\n\x0cScheduleFire\x12.\n\nnominal_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07outcome\x18\x02 \x01(\t\x12\x0e\n\x06job_id\x18\x03 \x01(\x04\x12,\n\x08\x66ired_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"[\n\x12PutScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x04spec\x18\x02 \x01(\x0b\x32\x19.headrace.v1.ScheduleSpec\x12\x0e\n\x06reason\x18\x03 \x01(\t\"O\n\x13PutScheduleResponse\x12\'\n\x08schedule\x18\x01 \x01(\x0b\x32\x15.headrace.v1.Schedule\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"0\n\x12GetScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04next\x18\x02 \x01(\r\"\x92\x01\n\x13GetScheduleResponse\x12\'\n\x08schedule\x18\x01 \x01(\x0b\x32\x15.headrace.v1.Schedule\x12(\n\x04next\x18\x02 \x03(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x05\x66ires\x18\x03 \x03(\x0b\x32\x19.headrace.v1.ScheduleFire\"=\n\x14ListSchedulesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"Z\n\x15ListSchedulesResponse\x12(\n\tschedules\x18\x01 \x03(\x0b\x32\x15.headrace.v1.Schedule\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x14PauseScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"@\n\x15PauseScheduleResponse\x12\'\n\x08schedule\x18\x01 \x01(\x0b\x32\x15.headrace.v1.Schedule\"5\n\x15ResumeScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"A\n\x16ResumeScheduleResponse\x12\'\n\x08schedule\x18\x01 \x01(\x0b\x32\x15.headrace.v1.Schedule\"F\n\x12RunScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"%\n\x13RunScheduleResponse\x12\x0e\n\x06job_id\x18\x01 \x01(\x04\"5\n\x15\x44\x65leteScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x18\n\x16\x44\x65leteScheduleResponse*m\n\x07Overlap\x12\x17\n\x13OVERLAP_UNSPECIFIED\x10\x00\x12\x11\n\rOVERLAP_ALLOW\x10\x01\x12\x10\n\x0cOVERLAP_SKIP\x10\x02\x12\x11\n\rOVERLAP_QUEUE\x10\x03\x12\x11\n\rOVERLAP_ABORT\x10\x04*R\n\x06Missed\x12\x16\n\x12MISSED_UNSPECIFIED\x10\x00\x12\x0f\n\x0bMISSED_SKIP\x10\x01\x12\x0f\n\x0bMISSED_ONCE\x10\x02\x12\x0e\n\nMISSED_ALL\x10\x03\x32\xe7\x04\n\tSchedules\x12P\n\x0bPutSchedule\x12\x1f.headrace.v1.PutScheduleRequest\x1a .headrace.v1.PutScheduleResponse\x12P\n\x0bGetSchedule\x12\x1f.headrace.v1.GetScheduleRequest\x1a .headrace.v1.GetScheduleResponse\x12V\n\rListSchedules\x12!.headrace.v1.ListSchedulesRequest\x1a\".headrace.v1.ListSchedulesResponse\x12V\n\rPauseSchedule\x12!.headrace.v1.PauseScheduleRequest\x1a\".headrace.v1.PauseScheduleResponse\x12Y\n\x0eResumeSchedule\x12\".headrace.v1.ResumeScheduleRequest\x1a#.headrace.v1.ResumeScheduleResponse\x12P\n\x0bRunSchedule\x12\x1f.headrace.v1.RunScheduleRequest\x1a .headrace.v1.RunScheduleResponse\x12Y\n\x0e\x44\x65leteSchedule\x12\".headrace.v1.DeleteScheduleRequest\x1a#.headrace.v1.DeleteScheduleResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headrace_proto/v1/schedules.proto\x12\x0bheadrace.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe5\x04\n\x0cScheduleSpec\x12\x0e\n\x04\x63ron\x18\x01 \x01(\tH\x00\x12-\n\x08interval\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12(\n\x02\x61t\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x11\n\ttime_zone\x18\x04 \x01(\t\x12*\n\x06\x61nchor\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08start_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x65nd_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04type\x18\x08 \x01(\t\x12\x0f\n\x07payload\x18\t \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\n \x01(\t\x12\x13\n\x0binstance_id\x18\x0b \x01(\t\x12\x10\n\x08priority\x18\x0c \x01(\x05\x12\x35\n\x06labels\x18\r \x03(\x0b\x32%.headrace.v1.ScheduleSpec.LabelsEntry\x12%\n\x07overlap\x18\x0e \x01(\x0e\x32\x14.headrace.v1.Overlap\x12#\n\x06missed\x18\x0f \x01(\x0e\x32\x13.headrace.v1.Missed\x12\x12\n\nmax_missed\x18\x10 \x01(\r\x12)\n\x06jitter\x18\x11 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x06\n\x04when\"\xb8\x03\n\x08Schedule\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x04spec\x18\x02 \x01(\x0b\x32\x19.headrace.v1.ScheduleSpec\x12-\n\tpaused_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpaused_by\x18\x04 \x01(\t\x12\x15\n\rpaused_reason\x18\x05 \x01(\t\x12+\n\x07next_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x66ired_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0blast_job_id\x18\x08 \x01(\x04\x12-\n\tqueued_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05\x66ired\x18\n \x01(\x04\x12\x0f\n\x07skipped\x18\x0b \x01(\x04\x12.\n\ncreated_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rdata_withheld\x18\r \x01(\x08\x12\x16\n\x0esecrets_masked\x18\x0e \x01(\x08\"\x8d\x01\n\x0cScheduleFire\x12.\n\nnominal_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07outcome\x18\x02 \x01(\t\x12\x0e\n\x06job_id\x18\x03 \x01(\x04\x12,\n\x08\x66ired_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"[\n\x12PutScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x04spec\x18\x02 \x01(\x0b\x32\x19.headrace.v1.ScheduleSpec\x12\x0e\n\x06reason\x18\x03 \x01(\t\"O\n\x13PutScheduleResponse\x12\'\n\x08schedule\x18\x01 \x01(\x0b\x32\x15.headrace.v1.Schedule\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"0\n\x12GetScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04next\x18\x02 \x01(\r\"\x92\x01\n\x13GetScheduleResponse\x12\'\n\x08schedule\x18\x01 \x01(\x0b\x32\x15.headrace.v1.Schedule\x12(\n\x04next\x18\x02 \x03(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x05\x66ires\x18\x03 \x03(\x0b\x32\x19.headrace.v1.ScheduleFire\"=\n\x14ListSchedulesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\"Z\n\x15ListSchedulesResponse\x12(\n\tschedules\x18\x01 \x03(\x0b\x32\x15.headrace.v1.Schedule\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x14PauseScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"@\n\x15PauseScheduleResponse\x12\'\n\x08schedule\x18\x01 \x01(\x0b\x32\x15.headrace.v1.Schedule\"5\n\x15ResumeScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"A\n\x16ResumeScheduleResponse\x12\'\n\x08schedule\x18\x01 \x01(\x0b\x32\x15.headrace.v1.Schedule\"F\n\x12RunScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"%\n\x13RunScheduleResponse\x12\x0e\n\x06job_id\x18\x01 \x01(\x04\"5\n\x15\x44\x65leteScheduleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x18\n\x16\x44\x65leteScheduleResponse*m\n\x07Overlap\x12\x17\n\x13OVERLAP_UNSPECIFIED\x10\x00\x12\x11\n\rOVERLAP_ALLOW\x10\x01\x12\x10\n\x0cOVERLAP_SKIP\x10\x02\x12\x11\n\rOVERLAP_QUEUE\x10\x03\x12\x11\n\rOVERLAP_ABORT\x10\x04*R\n\x06Missed\x12\x16\n\x12MISSED_UNSPECIFIED\x10\x00\x12\x0f\n\x0bMISSED_SKIP\x10\x01\x12\x0f\n\x0bMISSED_ONCE\x10\x02\x12\x0e\n\nMISSED_ALL\x10\x03\x32\xe7\x04\n\tSchedules\x12P\n\x0bPutSchedule\x12\x1f.headrace.v1.PutScheduleRequest\x1a .headrace.v1.PutScheduleResponse\x12P\n\x0bGetSchedule\x12\x1f.headrace.v1.GetScheduleRequest\x1a .headrace.v1.GetScheduleResponse\x12V\n\rListSchedules\x12!.headrace.v1.ListSchedulesRequest\x1a\".headrace.v1.ListSchedulesResponse\x12V\n\rPauseSchedule\x12!.headrace.v1.PauseScheduleRequest\x1a\".headrace.v1.PauseScheduleResponse\x12Y\n\x0eResumeSchedule\x12\".headrace.v1.ResumeScheduleRequest\x1a#.headrace.v1.ResumeScheduleResponse\x12P\n\x0bRunSchedule\x12\x1f.headrace.v1.RunScheduleRequest\x1a .headrace.v1.RunScheduleResponse\x12Y\n\x0e\x44\x65leteSchedule\x12\".headrace.v1.DeleteScheduleRequest\x1a#.headrace.v1.DeleteScheduleResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -25,46 +25,46 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
   _globals['_SCHEDULESPEC_LABELSENTRY']._options = None
   _globals['_SCHEDULESPEC_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_OVERLAP']._serialized_start=2233
-  _globals['_OVERLAP']._serialized_end=2342
-  _globals['_MISSED']._serialized_start=2344
-  _globals['_MISSED']._serialized_end=2426
+  _globals['_OVERLAP']._serialized_start=2280
+  _globals['_OVERLAP']._serialized_end=2389
+  _globals['_MISSED']._serialized_start=2391
+  _globals['_MISSED']._serialized_end=2473
   _globals['_SCHEDULESPEC']._serialized_start=116
   _globals['_SCHEDULESPEC']._serialized_end=729
   _globals['_SCHEDULESPEC_LABELSENTRY']._serialized_start=676
   _globals['_SCHEDULESPEC_LABELSENTRY']._serialized_end=721
   _globals['_SCHEDULE']._serialized_start=732
-  _globals['_SCHEDULE']._serialized_end=1125
-  _globals['_SCHEDULEFIRE']._serialized_start=1128
-  _globals['_SCHEDULEFIRE']._serialized_end=1269
-  _globals['_PUTSCHEDULEREQUEST']._serialized_start=1271
-  _globals['_PUTSCHEDULEREQUEST']._serialized_end=1362
-  _globals['_PUTSCHEDULERESPONSE']._serialized_start=1364
-  _globals['_PUTSCHEDULERESPONSE']._serialized_end=1443
-  _globals['_GETSCHEDULEREQUEST']._serialized_start=1445
-  _globals['_GETSCHEDULEREQUEST']._serialized_end=1493
-  _globals['_GETSCHEDULERESPONSE']._serialized_start=1496
-  _globals['_GETSCHEDULERESPONSE']._serialized_end=1642
-  _globals['_LISTSCHEDULESREQUEST']._serialized_start=1644
-  _globals['_LISTSCHEDULESREQUEST']._serialized_end=1705
-  _globals['_LISTSCHEDULESRESPONSE']._serialized_start=1707
-  _globals['_LISTSCHEDULESRESPONSE']._serialized_end=1797
-  _globals['_PAUSESCHEDULEREQUEST']._serialized_start=1799
-  _globals['_PAUSESCHEDULEREQUEST']._serialized_end=1851
-  _globals['_PAUSESCHEDULERESPONSE']._serialized_start=1853
-  _globals['_PAUSESCHEDULERESPONSE']._serialized_end=1917
-  _globals['_RESUMESCHEDULEREQUEST']._serialized_start=1919
-  _globals['_RESUMESCHEDULEREQUEST']._serialized_end=1972
-  _globals['_RESUMESCHEDULERESPONSE']._serialized_start=1974
-  _globals['_RESUMESCHEDULERESPONSE']._serialized_end=2039
-  _globals['_RUNSCHEDULEREQUEST']._serialized_start=2041
-  _globals['_RUNSCHEDULEREQUEST']._serialized_end=2111
-  _globals['_RUNSCHEDULERESPONSE']._serialized_start=2113
-  _globals['_RUNSCHEDULERESPONSE']._serialized_end=2150
-  _globals['_DELETESCHEDULEREQUEST']._serialized_start=2152
-  _globals['_DELETESCHEDULEREQUEST']._serialized_end=2205
-  _globals['_DELETESCHEDULERESPONSE']._serialized_start=2207
-  _globals['_DELETESCHEDULERESPONSE']._serialized_end=2231
-  _globals['_SCHEDULES']._serialized_start=2429
-  _globals['_SCHEDULES']._serialized_end=3044
+  _globals['_SCHEDULE']._serialized_end=1172
+  _globals['_SCHEDULEFIRE']._serialized_start=1175
+  _globals['_SCHEDULEFIRE']._serialized_end=1316
+  _globals['_PUTSCHEDULEREQUEST']._serialized_start=1318
+  _globals['_PUTSCHEDULEREQUEST']._serialized_end=1409
+  _globals['_PUTSCHEDULERESPONSE']._serialized_start=1411
+  _globals['_PUTSCHEDULERESPONSE']._serialized_end=1490
+  _globals['_GETSCHEDULEREQUEST']._serialized_start=1492
+  _globals['_GETSCHEDULEREQUEST']._serialized_end=1540
+  _globals['_GETSCHEDULERESPONSE']._serialized_start=1543
+  _globals['_GETSCHEDULERESPONSE']._serialized_end=1689
+  _globals['_LISTSCHEDULESREQUEST']._serialized_start=1691
+  _globals['_LISTSCHEDULESREQUEST']._serialized_end=1752
+  _globals['_LISTSCHEDULESRESPONSE']._serialized_start=1754
+  _globals['_LISTSCHEDULESRESPONSE']._serialized_end=1844
+  _globals['_PAUSESCHEDULEREQUEST']._serialized_start=1846
+  _globals['_PAUSESCHEDULEREQUEST']._serialized_end=1898
+  _globals['_PAUSESCHEDULERESPONSE']._serialized_start=1900
+  _globals['_PAUSESCHEDULERESPONSE']._serialized_end=1964
+  _globals['_RESUMESCHEDULEREQUEST']._serialized_start=1966
+  _globals['_RESUMESCHEDULEREQUEST']._serialized_end=2019
+  _globals['_RESUMESCHEDULERESPONSE']._serialized_start=2021
+  _globals['_RESUMESCHEDULERESPONSE']._serialized_end=2086
+  _globals['_RUNSCHEDULEREQUEST']._serialized_start=2088
+  _globals['_RUNSCHEDULEREQUEST']._serialized_end=2158
+  _globals['_RUNSCHEDULERESPONSE']._serialized_start=2160
+  _globals['_RUNSCHEDULERESPONSE']._serialized_end=2197
+  _globals['_DELETESCHEDULEREQUEST']._serialized_start=2199
+  _globals['_DELETESCHEDULEREQUEST']._serialized_end=2252
+  _globals['_DELETESCHEDULERESPONSE']._serialized_start=2254
+  _globals['_DELETESCHEDULERESPONSE']._serialized_end=2278
+  _globals['_SCHEDULES']._serialized_start=2476
+  _globals['_SCHEDULES']._serialized_end=3091
 # @@protoc_insertion_point(module_scope)

@@ -158,7 +158,7 @@ class JobError(_message.Message):
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., fingerprint: _Optional[str] = ..., traceback: _Optional[str] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("job_id", "domain", "type", "instance_id", "state", "wait_reason", "run", "attempt", "losses", "lease_epoch", "priority", "score", "created_at", "available_at", "started_at", "settled_at", "delete_at", "idempotency_key", "labels", "trace_context", "progress", "error", "agent", "abort", "payload_bytes", "content_type", "payload", "result", "hold", "delete_after", "payload_version", "data_withheld", "limit_key", "fairness_key", "required_labels", "unique_key", "parent_id", "depends_on", "batch_id", "encoding", "result_encoding")
+    __slots__ = ("job_id", "domain", "type", "instance_id", "state", "wait_reason", "run", "attempt", "losses", "lease_epoch", "priority", "score", "created_at", "available_at", "started_at", "settled_at", "delete_at", "idempotency_key", "labels", "trace_context", "progress", "error", "agent", "abort", "payload_bytes", "content_type", "payload", "result", "hold", "delete_after", "payload_version", "data_withheld", "secrets_masked", "limit_key", "fairness_key", "required_labels", "unique_key", "parent_id", "depends_on", "batch_id", "encoding", "result_encoding")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -205,6 +205,7 @@ class Job(_message.Message):
     DELETE_AFTER_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_VERSION_FIELD_NUMBER: _ClassVar[int]
     DATA_WITHHELD_FIELD_NUMBER: _ClassVar[int]
+    SECRETS_MASKED_FIELD_NUMBER: _ClassVar[int]
     LIMIT_KEY_FIELD_NUMBER: _ClassVar[int]
     FAIRNESS_KEY_FIELD_NUMBER: _ClassVar[int]
     REQUIRED_LABELS_FIELD_NUMBER: _ClassVar[int]
@@ -246,6 +247,7 @@ class Job(_message.Message):
     delete_after: _duration_pb2.Duration
     payload_version: int
     data_withheld: bool
+    secrets_masked: bool
     limit_key: str
     fairness_key: str
     required_labels: _containers.ScalarMap[str, str]
@@ -255,7 +257,7 @@ class Job(_message.Message):
     batch_id: int
     encoding: str
     result_encoding: str
-    def __init__(self, job_id: _Optional[int] = ..., domain: _Optional[str] = ..., type: _Optional[str] = ..., instance_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., wait_reason: _Optional[_Union[WaitReason, str]] = ..., run: _Optional[int] = ..., attempt: _Optional[int] = ..., losses: _Optional[int] = ..., lease_epoch: _Optional[int] = ..., priority: _Optional[int] = ..., score: _Optional[int] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., available_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., settled_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., delete_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., agent: _Optional[str] = ..., abort: _Optional[_Union[AbortRequest, _Mapping]] = ..., payload_bytes: _Optional[int] = ..., content_type: _Optional[str] = ..., payload: _Optional[bytes] = ..., result: _Optional[bytes] = ..., hold: bool = ..., delete_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., payload_version: _Optional[int] = ..., data_withheld: bool = ..., limit_key: _Optional[str] = ..., fairness_key: _Optional[str] = ..., required_labels: _Optional[_Mapping[str, str]] = ..., unique_key: _Optional[str] = ..., parent_id: _Optional[int] = ..., depends_on: _Optional[_Iterable[int]] = ..., batch_id: _Optional[int] = ..., encoding: _Optional[str] = ..., result_encoding: _Optional[str] = ...) -> None: ...
+    def __init__(self, job_id: _Optional[int] = ..., domain: _Optional[str] = ..., type: _Optional[str] = ..., instance_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., wait_reason: _Optional[_Union[WaitReason, str]] = ..., run: _Optional[int] = ..., attempt: _Optional[int] = ..., losses: _Optional[int] = ..., lease_epoch: _Optional[int] = ..., priority: _Optional[int] = ..., score: _Optional[int] = ..., created_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., available_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., settled_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., delete_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., idempotency_key: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., trace_context: _Optional[str] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., error: _Optional[_Union[JobError, _Mapping]] = ..., agent: _Optional[str] = ..., abort: _Optional[_Union[AbortRequest, _Mapping]] = ..., payload_bytes: _Optional[int] = ..., content_type: _Optional[str] = ..., payload: _Optional[bytes] = ..., result: _Optional[bytes] = ..., hold: bool = ..., delete_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., payload_version: _Optional[int] = ..., data_withheld: bool = ..., secrets_masked: bool = ..., limit_key: _Optional[str] = ..., fairness_key: _Optional[str] = ..., required_labels: _Optional[_Mapping[str, str]] = ..., unique_key: _Optional[str] = ..., parent_id: _Optional[int] = ..., depends_on: _Optional[_Iterable[int]] = ..., batch_id: _Optional[int] = ..., encoding: _Optional[str] = ..., result_encoding: _Optional[str] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("percent", "text")
