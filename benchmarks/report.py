@@ -16,7 +16,7 @@ from typing import Any
 HERE = Path(__file__).parent
 BLOCK = re.compile(r"(<!-- (?P<name>[a-z]+) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
 NOT_MEASURED = "*Not measured yet.*\n"
-LONG = {"capacity", "caps", "depth", "graph", "overload", "pairs", "soak", "streams"}
+LONG = {"capacity", "caps", "depth", "forward", "graph", "overload", "pairs", "soak", "streams"}
 """Benchmarks whose cases share no figures, or that have one case only: a line for each figure. The others have a column for each case."""
 LINES = {"pages", "recovery", "rolling", "search"}
 """Those that have many cases: a line for each."""
@@ -93,6 +93,9 @@ TITLES = {
     "first_grant_s": "process start to first grant, s",
     "first_start_s": "first job started, s",
     "last_start_s": "last job started, s",
+    "of_one": "jobs/s : those of one broker",
+    "owner_us": "CPU per job: the owner, us",
+    "other_us": "CPU per job: the broker that stands by, us",
     "pause_ms": "longest pause of handler starts, ms",
     "welcome_s": "first welcome, s",
     "grant_s": "first grant, s",

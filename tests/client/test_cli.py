@@ -159,7 +159,7 @@ async def test_jobs_are_aborted_requeued_and_purged_with_a_question_for_several(
 
 
 async def test_a_watch_ends_when_all_its_jobs_have_settled(shell: Shell, agent: Process) -> None:
-    job_id = (await shell("submit", "echo", "--data", "1", "--delay", "10")).stdout.strip()  # for longer than a command takes to start
+    job_id = (await shell("submit", "echo", "--data", "1", "--delay", "5")).stdout.strip()  # for longer than a command takes to start
     seen = await shell("jobs", "watch", job_id)
     assert f"{job_id} echo completed -> completed" in seen.stdout
 

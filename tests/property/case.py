@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, run_state_machine_as_test
 
 from tests.property.machine import Machine
+from tests.support.databases import clone
 
 T = TypeVar("T")
 FACTOR = int(os.environ.get("HEADRACE_EXAMPLES", "1"))
@@ -50,7 +51,7 @@ class Case(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.run(self._database(f"create database {self.name} template headrace"))
+        self.run(self._database(clone(self.name)))
         self.machine = self.driver(self.postgres.dsn.replace("/headrace?", f"/{self.name}?"))
         self.run(self.machine.open())
 

@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 
 from benchmarks.fill import Plan, fill
 from tests.property.machine import Machine
+from tests.support.databases import clone
 from tests.support.ledger import check_ledger
 
 JOBS = 700
@@ -184,7 +185,7 @@ def world(postgres: EmbeddedPostgres) -> Iterator[World]:
         await con.execute(text)
         await con.close()
 
-    found.run(statement("create database search_world template headrace"))
+    found.run(statement(clone("search_world")))
     found.run(found.open())
     yield found
     found.run(found.close())

@@ -22,6 +22,7 @@ from headrace_proto.v1 import agents_pb2, jobs_pb2
 from headrace_proto.v1.agents_pb2_grpc import AgentsStub
 from headrace_proto.v1.jobs_pb2_grpc import JobsStub
 
+from tests.support.databases import clone
 from tests.support.processes import BrokerProcess, start_broker, until
 from tests.support.tokens import make_tokens
 from tests.support.wire import heard, say
@@ -74,7 +75,7 @@ def pair(postgres: EmbeddedPostgres) -> Iterator[Pair]:
         await con.close()
 
     with asyncio.Runner() as runner:
-        runner.run(administer("create database brokers template headrace"))
+        runner.run(administer(clone("brokers")))
         secrets = runner.run(make_tokens(dsn))
         owner = runner.run(start_broker(directory, *options, database=dsn, name="owner"))
         standby = runner.run(start_broker(directory, *options, database=dsn, name="standby"))

@@ -19,6 +19,7 @@ from headrace_client import Action, AdminClient, Client, InvalidRequest, Invalid
 from headrace_client.cli import main as command_line
 from headrace_client.cli.output import Done
 
+from tests.support.databases import clone
 from tests.support.ledger import check_ledger
 from tests.support.pg_proxy import Fate, PgProxy, Request
 from tests.support.processes import BrokerProcess, start_broker, until
@@ -45,7 +46,7 @@ def served(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory)
         await con.close()
 
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        runner.run(statement("create database operations template headrace"))
+        runner.run(statement(clone("operations")))
         broker: BrokerProcess = runner.run(start_broker(place, database=dsn))
         yield broker.address, dsn
         runner.run(broker.kill())

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from headrace_broker.store.ledger import SETTINGS, Ledger
 from headrace_broker.store.migrate import LIFE_LOCKS, MigrationError, Phase, load, migrate
 from headrace_broker.store.statements import sql
 
-from tests.support.processes import ROOT, run_command, until
+from tests.support.processes import PATIENCE_S, ROOT, run_command, start_broker, until
 
 
 @pytest.fixture
@@ -201,3 +202,21 @@ async def test_a_migration_asks_for_its_locks_again_and_again_and_lets_others_pa
 async def test_run_adds_what_is_missing_or_refuses_where_it_may_not(empty: str) -> None:
     done = await asyncio.to_thread(run_command, "headrace-broker", "run", "--listen", "127.0.0.1:0", "--http-listen", "off", "--database-url", empty, "--migrate", "off")
     assert done.returncode == 1 and "the schema lacks 1 (ledger), 2" in done.stderr and await tables(empty) == []
+
+
+@pytest.mark.parametrize("standby", [False, True], ids=["owner", "standby"])
+async def test_a_broker_that_the_schema_has_left_behind_ends_and_says_why(database: str, directory: Path, stack: AsyncExitStack, standby: bool) -> None:
+    """It lost its connection, and what it needs was taken away before it was back."""
+    owner = await start_broker(directory, database=database)
+    stack.push_async_callback(owner.kill)
+    left = await start_broker(directory, database=database, name="standby") if standby else owner
+    stack.push_async_callback(left.kill)
+    con: Any = await asyncpg.connect(database)
+    stack.push_async_callback(con.close)
+    await con.execute("insert into headrace.migration values (999, 'gone', 'x', '99', now(), 'post')")
+    await con.execute("select pg_terminate_backend(l.backend_pid) from headrace.life l where l.address like $1 and not l.dead", f"% pid {left.pid} %")
+    async with asyncio.timeout(PATIENCE_S):
+        assert await left.process.wait() == 1
+    assert "the database was migrated to a schema that this broker is too old for: run a newer headrace" in left.log.read_text()
+    assert standby is (owner.process.returncode is None)
+    await con.execute("delete from headrace.migration where version = 999")

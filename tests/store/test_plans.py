@@ -12,6 +12,8 @@ from headrace_broker.model.ids import DEFAULT_CLASS, lowest_id_at
 from headrace_broker.store.embedded import EmbeddedPostgres
 from headrace_broker.store.statements import sql
 
+from tests.support.databases import clone
+
 JOBS = 30_000  # of each range
 FLUSHES = 60_000  # of two lives, in one slot: 900 blocks
 
@@ -22,7 +24,7 @@ async def filled(postgres: EmbeddedPostgres) -> AsyncIterator["asyncpg.Connectio
     admin = await asyncpg.connect(postgres.dsn.replace("/headrace?", "/postgres?"))
     exists = await admin.fetchval("select 1 from pg_database where datname = $1", "filled")
     if not exists:
-        await admin.execute("create database filled template headrace")
+        await admin.execute(clone("filled"))
     await admin.close()
     con = await asyncpg.connect(postgres.dsn.replace("/headrace?", "/filled?"), server_settings={"jit": "off"})
     if not exists:

@@ -15,6 +15,8 @@ from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.pool import open_pool
 from headrace_broker.store.retire import LockBusy, Retired, Retirement
 
+from tests.support.databases import clone
+
 OLD_S = 1_750_000_000
 RANGE = FactRange(DEFAULT_CLASS, lowest_id_at(OLD_S), lowest_id_at(OLD_S + 86_400))
 DUE = 30_000_000  # minutes since 1970
@@ -78,7 +80,7 @@ async def store(postgres: Any, stack: AsyncExitStack) -> Store:
     admin = await asyncpg.connect(postgres.dsn.replace("/headrace?", "/postgres?"))
     stack.push_async_callback(admin.close)
     await admin.execute("drop database if exists retiring with (force)")
-    await admin.execute("create database retiring template headrace")
+    await admin.execute(clone("retiring"))
     dsn = postgres.dsn.replace("/headrace?", "/retiring?")
     pool = await open_pool(dsn)
     stack.push_async_callback(pool.close)

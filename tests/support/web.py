@@ -13,6 +13,7 @@ import asyncpg
 import httpx
 from headrace_broker.store.embedded import EmbeddedPostgres
 
+from tests.support.databases import clone
 from tests.support.processes import BrokerProcess, start_broker
 from tests.support.tokens import make_tokens
 
@@ -83,7 +84,7 @@ def shared_broker(postgres: EmbeddedPostgres, name: str, *options: str) -> Itera
         await con.close()
 
     with asyncio.Runner() as runner:
-        runner.run(administer(f"create database {name} template headrace"))
+        runner.run(administer(clone(name)))
         secrets = runner.run(make_tokens(dsn))
         secrets |= {f"{role}@all": secret for role, secret in runner.run(make_tokens(dsn, None)).items()}
         broker = runner.run(start_broker(directory, "--login-link", *options, database=dsn))
