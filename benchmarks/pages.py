@@ -26,6 +26,7 @@ from urllib.parse import quote, urlencode
 
 import asyncpg
 import httpx
+from headrace_broker.actions.error_groups import MOST_JOBS
 from headrace_broker.model.ids import class_of
 from headrace_broker.store.migrate import migrate
 from headrace_broker.store.statements import sql
@@ -107,7 +108,7 @@ async def cases(dsn: str) -> dict[str, Case]:
         "job: data": Case(f"{job}?tab=data", "jobs", (failed,), False),
         "job: graph": Case(f"{job}?tab=graph", "jobs", (failed,), False),
         "types": Case("/types", "stat_list", (1, minute - 60, minute, types)),
-        "type": Case("/types/" + quote(busiest["name"]), "error_groups", (busiest["type_id"], 5000, float(minute), 50), False),
+        "type": Case("/types/" + quote(busiest["name"]), "error_groups", (busiest["type_id"], MOST_JOBS, float(minute), 50), False),
         "agents": Case("/agents"),
         "operations": Case("/operations", "operation_list", ("default", NEWEST, 50)),
         "operations, last page": Case(f"/operations?below={operation}", "operation_list", ("default", operation, 50)),
