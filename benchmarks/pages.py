@@ -119,7 +119,7 @@ async def cases(dsn: str) -> dict[str, Case]:
         "trend, an hour": Case("/trend?period=1h", "stat_list", (1, minute - 60, minute, types), False),
         "trend, a day": Case("/trend?period=1d", trend[0], trend[1:], False),
         "trend, a week by type": Case("/trend?period=7d&by=type", "stat_list", (60, minute - 10080, minute, types), False),
-        "trend, a day by agent": Case("/trend?period=1d&by=agent", "stat_list_agents", trend[1:], False),
+        "trend, an hour by agent": Case("/trend?period=1h&by=agent", "stat_list_agents", (1, minute - 60, minute, types), False),
         "capacity": Case("/capacity", "stat_list", (1, minute - 60, minute, types), False),
         "audit": Case("/audit", "audit_list_domain", (*audits, LATE, NEWEST, 51)),
         "audit, last page": Case(f"/audit?{urlencode({'before': before})}", "audit_list_domain", (*audits, audit["at"], audit["audit_id"], 51)),
