@@ -26,6 +26,7 @@ from urllib.parse import quote, urlencode
 
 import asyncpg
 import httpx
+from headrace_broker.actions.error_groups import MOST_JOBS
 from headrace_broker.model.ids import class_of
 from headrace_broker.store.migrate import migrate
 from headrace_broker.store.statements import sql
@@ -107,7 +108,7 @@ async def cases(dsn: str) -> dict[str, Case]:
         "job: data": Case(f"{job}?tab=data", "jobs", (failed,), False),
         "job: graph": Case(f"{job}?tab=graph", "jobs", (failed,), False),
         "types": Case("/types", "stat_list", (1, minute - 60, minute, types)),
-        "type": Case("/types/" + quote(busiest["name"]), "error_groups", (busiest["type_id"], 5000, float(minute), 50), False),
+        "type": Case("/types/" + quote(busiest["name"]), "error_groups", (busiest["type_id"], MOST_JOBS, float(minute), 50), False),
         "agents": Case("/agents"),
         "operations": Case("/operations", "operation_list", ("default", NEWEST, 50)),
         "operations, last page": Case(f"/operations?below={operation}", "operation_list", ("default", operation, 50)),
@@ -118,7 +119,7 @@ async def cases(dsn: str) -> dict[str, Case]:
         "trend, an hour": Case("/trend?period=1h", "stat_list", (1, minute - 60, minute, types), False),
         "trend, a day": Case("/trend?period=1d", trend[0], trend[1:], False),
         "trend, a week by type": Case("/trend?period=7d&by=type", "stat_list", (60, minute - 10080, minute, types), False),
-        "trend, a day by agent": Case("/trend?period=1d&by=agent", "stat_list_agents", trend[1:], False),
+        "trend, an hour by agent": Case("/trend?period=1h&by=agent", "stat_list_agents", (1, minute - 60, minute, types), False),
         "capacity": Case("/capacity", "stat_list", (1, minute - 60, minute, types), False),
         "audit": Case("/audit", "audit_list_domain", (*audits, LATE, NEWEST, 51)),
         "audit, last page": Case(f"/audit?{urlencode({'before': before})}", "audit_list_domain", (*audits, audit["at"], audit["audit_id"], 51)),

@@ -50,4 +50,4 @@ async def test_what_takes_too_long_is_tried_with_fewer_jobs(machine: Machine) ->
 
     with pytest.raises(DatabaseUnavailable):
         await error_groups(machine.owner, Slow(machine.pool), machine.type)
-    assert asked == [5000, 500]
+    assert asked == [2000, 250]
