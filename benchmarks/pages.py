@@ -192,9 +192,8 @@ async def rounds_of(dsn: str, broker: support.Broker, rounds: int) -> tuple[list
             round_: support.Round = {}
             for name, case in pages.items():
                 round_[name], most[name] = await measure(client, con, case)
+                print(f"round {number + 1}: {name}, {round_[name]['p50_ms']:.0f} ms", file=sys.stderr, flush=True)
             measured.append(round_)
-            slowest = max(round_, key=lambda name: round_[name]["p50_ms"])
-            print(f"round {number + 1}: slowest {slowest}, {round_[slowest]['p50_ms']:.0f} ms", file=sys.stderr)
     await con.close()
     return measured, most, pages
 

@@ -35,7 +35,8 @@ QUICK_S, SLOW_S = 0.05, 0.25
 CANDIDATES = 2000
 """Of one window; where there are more, the window ends at the last of them."""
 AT_ONCE = 500
-"""Candidates that are held against the filter in one statement."""
+"""Candidates that are held against the filter in one statement, at most."""
+FEW_AT_ONCE = 50
 IN_MEMORY = 100_000
 """Waiting jobs, at most, that are candidates from memory: copying and sorting them takes about 30 ms of the event loop. More of them lie densely in the ledger."""
 
@@ -77,6 +78,8 @@ class Search:
         if position is not None:
             lowest, above = (max(lowest, position.at), above) if oldest_first else (lowest, min(above, position.at))
         entries = [entry.type_id for entry in reach.entries(self._owner, domain, Act.VIEW) if not wanted.types or entry.name in wanted.types]
+        if oldest_first and wanted.wanted_states <= UNSETTLED and not self._few_wait(entries):  # or all of history would be passed first
+            lowest = max(lowest, listing.lowest(self._owner))
         loop = asyncio.get_running_loop()
         walk = _Walk(lowest, max(lowest, above), oldest_first, loop.time() + budget_s, limit)
         if not entries or not wanted.wanted_states:
@@ -90,6 +93,8 @@ class Search:
             if wanted.wanted_states <= UNSETTLED and wanted.instance_id is None and self._few_wait(entries):
                 await self._through_memory(walk, q, wanted)
             else:
+                if oldest_first and walk.lowest < FIRST_WIDTH:  # of its first page: windows that are empty would grow until one of them holds all there is
+                    walk.lowest = min(walk.above, max(walk.lowest, await self._finder.first_id(timeout_s=budget_s)))
                 source, indexed = source_of(wanted)
                 walk.width = position.width if position is not None and position.width else INDEXED_WIDTH if indexed else self._first_width(walk, wanted, entries)
                 await self._through_ledger(walk, q, source)
@@ -163,7 +168,7 @@ class Search:
     async def _match(self, walk: "_Walk", q: Query, ids: Sequence[int], *, text_known: bool) -> bool:
         """Holds candidates against the filter, in order; False: the page is full, or the time is over, before the last of them."""
         loop = asyncio.get_running_loop()
-        size = AT_ONCE
+        size = AT_ONCE if walk.limit is None else min(AT_ONCE, max(FEW_AT_ONCE, 2 * walk.limit))  # mostly all of the first match
         start = 0
         while start < len(ids):
             chunk = ids[start : start + size]
@@ -184,6 +189,8 @@ class Search:
                     return False
             walk.pass_id(chunk[-1])
             start += len(chunk)
+            if len(chunk) == size:
+                size = min(AT_ONCE, 4 * size)
         return True
 
 

@@ -26,3 +26,10 @@ def newest(owner: "Owner", type_ids: set[int] | None, states: set[State], below:
             if (type_ids is None or type_id in type_ids) and from_id <= job_id < below and job_id not in live_jobs and not lanes.is_stale(job_id)
         )  # fmt: skip
     return sorted(set(found), reverse=True)[:limit]
+
+
+def lowest(owner: "Owner") -> int:
+    """No job that waits or is processed has a lower id. Takes about 20 ns for each that waits, since ids are compared in their arrays."""
+    columns = [ids for _, _, ids in owner.lanes.copies()] + [ids for _, _, ids in owner.lines.entries()]
+    columns += [owner.timers.columns()[0], owner.lines.timers.columns()[0]]
+    return min([*(min(ids) for ids in columns if ids), *owner.live_jobs], default=owner.numbering.newest + 1)

@@ -78,6 +78,11 @@ class Finder:
         """All lives of the agents of this name."""
         return [row["agent_id"] for row in await self._fetch(timeout_s, sql("agent_ids"), domain, name)]
 
+    async def first_id(self, *, timeout_s: float) -> int:
+        """No job that is stored has a lower id."""
+        [row] = await self._fetch(timeout_s, sql("search_first"))
+        return row["lo"] or 0
+
     async def candidates(self, source: Source, q: Query, lo: int, hi: int, *, rows: int, oldest_first: bool, timeout_s: float) -> list[int]:
         """The first `rows` ids with `lo` <= id < `hi` that the source has."""
         if source is Source.JOBS and len(q.type_ids) == 1 and q.instance_id is None and q.labels is None:
