@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from headrace_broker.actions.search import Search
 from headrace_broker.model.amended import Update
-from headrace_broker.model.errors import InvalidState
+from headrace_broker.model.errors import Busy, DatabaseUnavailable, InvalidState
 from headrace_broker.model.filter import JobFilter
 from headrace_broker.model.ids import lowest_id_at
 from headrace_broker.model.job import SETTLED, Kind, State
@@ -105,7 +105,10 @@ class Duties(Machine):
         """A search goes on until it is complete, however slow this machine is."""
         search, found, at = Search(self.owner, Finder(self.pool)), list[int](), after
         while True:
-            more, follows = await search.ids(domain, wanted, after=at, until_id=until_id, limit=limit - len(found))
+            try:
+                more, follows = await search.ids(domain, wanted, after=at, until_id=until_id, limit=limit - len(found))
+            except (Busy, DatabaseUnavailable):  # there was no time to look at anything
+                continue
             found += more
             if follows is None or len(found) >= limit:
                 return found, follows
