@@ -21,7 +21,8 @@ def test_a_pattern_within_another_matches_nothing_that_the_other_does_not() -> N
 
 def test_types_are_what_all_of_their_sets_match_and_long_names_are_not_kept() -> None:
     both = Types(["mail.*", "order.*"]) & Types(["*.in"])
-    assert (both.allow("mail.in"), both.allow("mail.out"), both.allow("in"), both.everything, bool(both)) == (True, False, False, False, True)
+    assert [both.allow(name) for name in ("mail.in", "mail.out", "billing.in", "in")] == [True, False, False, False]
+    assert bool(both) and not both.everything
     assert not Types(["*"]) & Types([]) and Types(["*", "a"]).everything and not Types([]).everything
     assert Types(["a*"]).allow("a" * 10_000) and not Types(["b*"]).allow("a" * 10_000)
     kept = Types(["a*"])
