@@ -70,7 +70,7 @@ fuzz: export HEADRACE_SEED = $(or $(SEED),$(shell date +%s))
 fuzz: $(STAMP) ## Send a broker what nobody would send, N= inputs made from SEED=: messages, bytes, frames, filters, page tokens, log text
 	$(BIN)/python -m pytest -q -s tests/rpc/test_fuzz.py
 
-BENCHMARKS := flush capacity caps submit latency depth held streams overload recovery rolling search graph peers
+BENCHMARKS := flush capacity caps submit latency depth held streams overload recovery rolling search pages graph peers
 bench: $(STAMP) .venv-peers/.set-up $(NODE_PEERS) ## Measure everything (more than an hour), one after another, and write the tables of benchmarks/README.md
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; PYTHONPATH=. $(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json; done
 	PYTHONPATH=. $(BIN)/python benchmarks/report.py

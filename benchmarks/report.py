@@ -18,7 +18,7 @@ BLOCK = re.compile(r"(<!-- (?P<name>[a-z]+) -->\n)(?P<text>.*?)(<!-- end -->)", 
 NOT_MEASURED = "*Not measured yet.*\n"
 LONG = {"capacity", "caps", "depth", "graph", "overload", "pairs", "soak", "streams"}
 """Benchmarks whose cases share no figures, or that have one case only: a line for each figure. The others have a column for each case."""
-LINES = {"recovery", "rolling", "search"}
+LINES = {"pages", "recovery", "rolling", "search"}
 """Those that have many cases: a line for each."""
 TITLES = {
     "jobs_per_s": "jobs/s",
@@ -106,6 +106,7 @@ TITLES = {
     "us_per_line": "build, us a line",
     "lines_mb": "lines, MB",
     "index_mb": "indexes, MB",
+    "page_of_raw": "page : raw",
 }
 UNITS = {"us": "CPU per job: {}, us", "core_percent": "{}, share of one core, %", "ms": "{}, ms", "s": "{}, s", "mb": "{}, MB"}
 

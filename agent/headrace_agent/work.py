@@ -18,13 +18,14 @@ from types import SimpleNamespace
 from typing import Any, Protocol
 
 import uvloop
+from headrace_client import tracing
 from headrace_client.codecs import Codecs
 from headrace_proto.encoding import MAGIC
 from headrace_proto.v1 import agents_pb2
 
 from headrace_agent import codec, outcomes
 from headrace_agent.context import CaptureHandler, JobContext, Sink, current
-from headrace_agent.errors import Aborted, LeaseLost, UndecodablePayload
+from headrace_agent.errors import Aborted, LeaseLost, Snooze, UndecodablePayload
 from headrace_agent.job import Job
 from headrace_agent.processes import WorkerPool, WorkerProcess
 from headrace_agent.registry import Handler
@@ -98,7 +99,7 @@ class Work:
         self.state = SimpleNamespace()
         self.payload_limit_bytes = 1024 * 1024
         call: Callable[[JobContext], Awaitable[Any]] = self._execute
-        for layer in reversed(middleware):
+        for layer in reversed([trace_attempts, *middleware] if tracing.enabled() else middleware):
             call = functools.partial(_layered, layer, call)
         self._call = call
 
@@ -303,6 +304,13 @@ class Work:
     def _report_unstoppable(self, attempt: _Attempt) -> None:
         if attempt.task is not None and not attempt.task.done():
             self._reports.unstoppable(attempt.job, aborted=attempt.stop is Stop.ABORT)
+
+
+async def trace_attempts(ctx: JobContext, call_next: Callable[[JobContext], Awaitable[Any]]) -> Any:
+    """The middleware around all others where spans are wanted."""
+    attributes: dict[str, str | int] = {"messaging.message.id": str(ctx.job_id), "headrace.attempt": ctx.attempt, "headrace.lease_epoch": ctx.lease_epoch}
+    with tracing.handling(ctx.type, ctx.trace_context, attributes, harmless=Snooze):
+        return await call_next(ctx)
 
 
 async def _layered(layer: Middleware, inner: Callable[[JobContext], Awaitable[Any]], ctx: JobContext) -> Any:

@@ -24,7 +24,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         add_options(command)
         if name == "migrate":
             command.add_argument("--dry-run", action="store_true", help="only list what is missing")
+            command.add_argument("--phase", choices=["pre", "post", "all"], default="all", help="pre: what only adds; post: what takes away (default: both)")
+            command.add_argument("--roles", action="store_true", help="make the roles of least privilege too")
             command.add_argument("--print", action="store_true", dest="print_sql", help="print the SQL of all migrations, and connect to nothing")
+        if name == "doctor":
+            command.add_argument("-o", "--output", choices=["text", "json"], default="text", help="how to print what was found (default: text)")
         if name == "token":
             command.add_argument("action", choices=["create"])
             command.add_argument("name", help="its name, which the audit shows")

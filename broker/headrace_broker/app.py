@@ -8,6 +8,7 @@ pool -> embedded Postgres (20 s). A second signal ends the process at once; noth
 import asyncio
 import contextlib
 import functools
+import gc
 import json
 import os
 import secrets
@@ -71,7 +72,7 @@ from headrace_broker.store.grants import GrantStore
 from headrace_broker.store.graph import GraphReads
 from headrace_broker.store.log_index import LogIndexes
 from headrace_broker.store.logs import LogWriter
-from headrace_broker.store.migrate import migrate
+from headrace_broker.store.migrate import MigrationError, Phase, migrate
 from headrace_broker.store.peers import Peer
 from headrace_broker.store.pool import ANY_FAILURE, durability, open_pool, open_search_pool
 from headrace_broker.store.reads import Reads
@@ -229,7 +230,7 @@ class _App:
             rollup = Rollup(statistics, lambda: ownership.owner)
             forget = TidyOperations(ownership.operation_store)
             tidy = TidyInbox(ownership.inbox, lambda: ownership.owner.doors.cursor.done)
-            alerting = Alerting(alert_store, ownership, Watch(statistics, ownership.inbox, ownership.health, asyncio.get_running_loop().time))
+            alerting = Alerting(alert_store, ownership, Watch(statistics, ownership.inbox, ownership.health, asyncio.get_running_loop().time), self._metrics)
             side += [
                 tasks.create_task(alerting.run()),
                 tasks.create_task(repeat("doors", WatchDoors(ownership.inbox, lambda job_id: ownership.owner.live(job_id)).run_once, period_s=10.0, ownership=ownership)),
@@ -254,6 +255,7 @@ class _App:
             else:
                 side.append(tasks.create_task(self._servers.follow()))
             await self._first(ownership.listening.wait(), self._stopping.wait())
+            gc.freeze()  # what was imported and built stays: a full pass of the collector, which is the longest step of the event loop, need not look at it each time
             if not self._stopping.is_set():
                 await server.serving(ownership.ready.is_set())
                 self._say_ready(bound, http, web, ownership)
@@ -307,10 +309,18 @@ class _App:
             return http
 
     async def _migrate(self) -> bool:
-        """Brings the schema up to date, however long the database takes to appear; False: told to stop meanwhile."""
+        """Brings the schema up to date, however long the database takes to appear; False: told to stop meanwhile.
+
+        Nobody else uses an embedded database, so nothing has to wait there for older brokers to go.
+        """
+        phase, look_only = None if self._embedded is not None else Phase.PRE, self._config.options.migrate == "off"
         while not self._stopping.is_set():
             try:
-                for migration in await migrate(self._servers, version=__version__):
+                found = await migrate(self._servers, version=__version__, phase=phase, dry_run=look_only)
+                if found and look_only:
+                    missing = ", ".join(f"{migration.version} ({migration.name})" for migration in found)
+                    raise MigrationError(f"the schema lacks {missing}: run headrace-broker migrate --phase pre, or this broker without --migrate off")
+                for migration in found:
                     log.info("migrated", version=migration.version, name=migration.name)
                 return True
             except AWAY as error:

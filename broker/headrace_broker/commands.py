@@ -12,16 +12,16 @@ import asyncpg
 
 from headrace_broker import __version__
 from headrace_broker.actions.tokens import TokenTable
-from headrace_broker.config import Config, masked
+from headrace_broker.config import Config
 from headrace_broker.logs import set_up
 from headrace_broker.model.access import TOKEN_NAME, Role
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError
 from headrace_broker.model.settings import YEARS_10_S
 from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
-from headrace_broker.store.migrate import MigrationError, load, migrate
-from headrace_broker.store.pg_binaries import NoBinaries, find
-from headrace_broker.store.pool import durability, open_pool
+from headrace_broker.store.migrate import MigrationError, Phase, load, make_roles, migrate
+from headrace_broker.store.pg_binaries import NoBinaries
+from headrace_broker.store.pool import open_pool
 from headrace_broker.store.tokens import TokenStore
 
 FAILURES = (EmbeddedError, NoBinaries, MigrationError, OSError, asyncpg.PostgresError)
@@ -46,14 +46,14 @@ def _call(arguments: argparse.Namespace, config: Config) -> int:
 
         return run(config)
     if arguments.command == "doctor":
-        return _doctor(config)
+        return _doctor(config, arguments.output)
     if arguments.command == "token":
         return _create_token(arguments, config)
     if arguments.print_sql:
         for migration in load():
-            print(f"-- {migration.version:04} {migration.name}\n{migration.text}")
+            print(f"-- {migration.version:04} {migration.name} ({migration.phase})\n{migration.text}")
         return 0
-    return _migrate(config, dry_run=arguments.dry_run)
+    return _migrate(arguments, config)
 
 
 @contextmanager
@@ -70,12 +70,19 @@ def _database(config: Config) -> Iterator[str]:
         embedded.stop()
 
 
-def _migrate(config: Config, *, dry_run: bool) -> int:
+def _migrate(arguments: argparse.Namespace, config: Config) -> int:
+    phases = list(Phase) if arguments.phase == "all" else [Phase(arguments.phase)]
+    count = 0
     with _database(config) as url:
-        done = asyncio.run(migrate(url, dry_run=dry_run, version=__version__))
-    for migration in done:
-        print(f"{'missing' if dry_run else 'applied'} {migration.version:04} {migration.name}")
-    if not done:
+        for phase in [None] if arguments.dry_run and len(phases) > 1 else phases:
+            for migration in asyncio.run(migrate(url, dry_run=arguments.dry_run, version=__version__, phase=phase)):
+                after = " (post)" if migration.phase is Phase.POST else ""
+                print(f"{'missing' if arguments.dry_run else 'applied'} {migration.version:04} {migration.name}{after}", flush=True)
+                count += 1
+        if arguments.roles and not arguments.dry_run:
+            asyncio.run(make_roles(url))
+            print("roles made: headrace_owner, headrace_migrator, headrace_broker, headrace_reader, headrace_door")
+    if not count and not arguments.roles:
         print("up to date")
     return 0
 
@@ -87,7 +94,7 @@ def _create_token(arguments: argparse.Namespace, config: Config) -> int:
         return 2
 
     async def create(url: str) -> str:
-        await migrate(url, version=__version__)
+        await migrate(url, version=__version__, phase=Phase.PRE)
         pool = await open_pool(url, size=1)
         try:
             caller = Caller(f"headrace-broker token, {getpass.getuser()}", arguments.domain or "", uuid.uuid4().hex)
@@ -107,49 +114,10 @@ def _create_token(arguments: argparse.Namespace, config: Config) -> int:
     return 0
 
 
-def _doctor(config: Config) -> int:
-    """Prints a line for each thing looked at; exit code 1 when something is wrong."""
-    problems = 0
+def _doctor(config: Config, form: str) -> int:
+    """Prints a finding for each thing looked at; exit code 1 when one says FAIL."""
+    from headrace_broker import doctor
 
-    def say(ok: bool, text: str) -> None:
-        nonlocal problems
-        problems += not ok
-        print(f"{'ok  ' if ok else 'FAIL'} {text}")
-
-    say(sys.version_info >= (3, 11), f"Python {sys.version.split()[0]}")
-    options, url = config.options, config.options.database_url
-    if options.tls_cert is not None and options.tls_key is not None:
-        from headrace_broker.tls import Files, TlsError
-        from headrace_broker.tls import load as load_tls
-
-        try:
-            loaded = load_tls(Files(options.tls_cert, options.tls_key, options.tls_client_ca))
-            say(True, f"TLS: the certificate in {options.tls_cert} and what belongs to it are good until {loaded.not_after:%Y-%m-%d}")
-        except TlsError as error:
-            say(False, f"TLS: {error}")
-    if url is None:
-        try:
-            binaries = find()
-            say(True, f"embedded Postgres {binaries.version} from {binaries.directory}; data in {config.options.data_dir or default_data_dir()}")
-        except NoBinaries as error:
-            say(False, str(error))
-        return int(problems > 0)
-    try:
-        version, off, missing = asyncio.run(_look(url))
-    except (OSError, TimeoutError, asyncpg.PostgresError, MigrationError) as error:
-        say(False, f"database {masked(url)}: {error}")
-        return 1
-    say(True, f"database {masked(url)}: Postgres {version}")
-    say(int(version.split(".")[0]) >= 14, "Postgres 14 or newer")
-    say(not off, f"durable: {', '.join(off) + ' off' if off else 'fsync, full_page_writes and synchronous_commit are on'}")
-    say(not missing, f"schema: {f'{missing} migrations missing; headrace-broker migrate applies them, and so does run' if missing else 'up to date'}")
-    return int(problems > 0)
-
-
-async def _look(url: str) -> tuple[str, list[str], int]:
-    pool = await open_pool(url, size=1)
-    try:
-        version, off = await durability(pool)
-    finally:
-        await pool.close()
-    return version, off, len(await migrate(url, dry_run=True))
+    findings = asyncio.run(doctor.examine(config))
+    print(doctor.shown(findings, form))
+    return int(doctor.failed(findings) > 0)

@@ -24,6 +24,9 @@ class Options(BaseModel):
         None, description="Postgres to use, as a URL; all its servers, with commas, when it fails over; without it the broker starts one of its own in --data-dir"
     )
     data_dir: Path | None = Field(None, description="directory of the embedded Postgres (default: below the user's state directory; for root /var/lib/headrace)")
+    migrate: str = Field(
+        "on", pattern="^(on|off)$", description="on: run brings the schema up to date by what only adds to it; off: it refuses to start where something is missing"
+    )
     listen: list[str] = Field(["127.0.0.1:7233"], description="HOST:PORT or unix:PATH to serve gRPC on; may be repeated; port 0 picks a free one")
     http_listen: str = Field("127.0.0.1:7280", description="HOST:PORT for the manager's pages, /metrics, /healthz and /readyz, or off")
     advertise: str | None = Field(

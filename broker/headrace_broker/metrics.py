@@ -1,6 +1,6 @@
 """Every metric of the broker: name, unit, labels, meaning. Labels are of bounded cardinality: never an id."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Counter as PCounter
@@ -9,10 +9,13 @@ from prometheus_client import Histogram as PHistogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from headrace_broker.model.alert_channel import KINDS as CHANNELS
 from headrace_broker.model.job import Kind
+from headrace_broker.model.operation import Action
 from headrace_broker.store.batch import Batch
 
 SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+MESSAGE_SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 45)
 
 
 class Metrics:
@@ -38,6 +41,30 @@ class Metrics:
             "headrace_tls_reloads_total", "Changes of the certificate's files: taken, or refused and passed over", ["result"], registry=self.registry
         )
         self.tls_not_after = PGauge("headrace_tls_not_after_seconds", "When the certificate in use expires, in seconds since 1970; 0: no TLS", registry=self.registry)
+        self.alert_failures = PCounter("headrace_alert_failures_total", "Failures of jobs that were added to groups of alerts", registry=self.registry)
+        self.alert_notices = PCounter("headrace_alert_notices_total", "Notices for channels: made, delivered, given up", ["result"], registry=self.registry)
+        self.alert_messages = PCounter("headrace_alert_messages_total", "Tries to send a message to a channel, by its kind", ["kind", "result"], registry=self.registry)
+        self.alert_message_seconds = PHistogram(
+            "headrace_alert_message_seconds", "Time of one try to send a message to a channel", ["kind"], registry=self.registry, buckets=MESSAGE_SECONDS
+        )
+        self.alert_groups = PGauge("headrace_alert_groups_firing", "Groups of alerts that are not over, silenced ones included", registry=self.registry)
+        self.alert_waiting = PGauge("headrace_alert_notices_waiting", "Notices that wait to be delivered, by kind of channel", ["kind"], registry=self.registry)
+        self.alert_oldest = PGauge("headrace_alert_oldest_notice_seconds", "How long the oldest notice has waited to be delivered; 0: none waits", registry=self.registry)
+        for kind in CHANNELS:
+            self.alert_waiting.labels(kind)
+            self.alert_message_seconds.labels(kind)
+            for result in ("delivered", "failed"):
+                self.alert_messages.labels(kind, result)
+        for result in ("made", "delivered", "given_up"):
+            self.alert_notices.labels(result)
+        told = "Jobs that bulk operations came to: changed, passed over, or not to be changed now"
+        self.operation_jobs = PCounter("headrace_operation_jobs_total", told, ["action", "result"], registry=self.registry)
+        self.operations_ended = PCounter("headrace_operation_finished_total", "Bulk operations that came to their end", ["action"], registry=self.registry)
+        self.operations_running = PGauge("headrace_operation_running", "Bulk operations that go on", registry=self.registry)
+        for action in Action:
+            self.operations_ended.labels(action)
+            for result in ("done", "skipped", "failed"):
+                self.operation_jobs.labels(action, result)
         self.log_lines = PCounter("headrace_log_lines_total", "Lines of handlers' logs stored", registry=self.registry)
 
     def flushed(self, batch: Batch) -> None:
@@ -51,6 +78,13 @@ class Metrics:
                 self.events.labels(Kind(kind).name.lower()).inc(count)
         if batch.note_job:
             self.flush_rows.labels("note").inc(len(batch.note_job))
+
+    def alerting(self, firing: int, waiting: Mapping[str, int], oldest_s: float) -> None:
+        """How alerts stand at the broker that tells of them; `waiting` by kind of channel. All zero at any other."""
+        self.alert_groups.set(firing)
+        self.alert_oldest.set(oldest_s)
+        for kind in CHANNELS:
+            self.alert_waiting.labels(kind).set(waiting.get(kind, 0))
 
     def gauges(self, read: Callable[[], dict[str, float]]) -> None:
         """Adds gauges whose values `read` gives when scraped, by name without the prefix."""

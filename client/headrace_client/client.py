@@ -11,7 +11,7 @@ import grpc
 from headrace_proto.v1 import jobs_pb2, lifecycle_pb2, logs_pb2, types_pb2
 from headrace_proto.wire import LEVEL_NUMBERS, Reason, to_datetime, to_duration
 
-from headrace_client import models
+from headrace_client import models, tracing
 from headrace_client.channel import backoff_s
 from headrace_client.encode import Spec, batches, build, check_id, encode_fields, filter_message, put
 from headrace_client.errors import Busy, HeadraceError, InvalidRequest, NotFound, QueueFull, Unavailable, WaitTimeout, from_rpc
@@ -70,11 +70,21 @@ class Client(GraphCalls):
             InvalidRequest, NotFound (a job that it depends on), Conflict (the key was used with another body), UniqueKeyTaken, QueueFull (a depth limit is reached),
             Busy, Unavailable, ResultUnknown.
         """
+        span = tracing.Submitting(type) if not trace_context and tracing.enabled() else None
+        trace_context = trace_context if span is None else span.trace_context
         spec = encode_fields(
             type, data, payload, content_type, instance_id, key, priority, delay_s, start_at, labels or {}, trace_context, unique_key=unique_key,
             on_conflict=on_conflict, depends_on=depends_on, parent_id=parent_id, batch_id=batch_id, codecs=self._codecs, limit_key=limit_key,
             fairness_key=fairness_key, required_labels=required_labels, delete_after_s=delete_after_s,
         )  # fmt: skip
+        if span is None:
+            return await self._submit(spec, timeout_s, wait_for_room=wait_for_room)
+        with span:
+            submitted = await self._submit(spec, timeout_s, wait_for_room=wait_for_room)
+            span.stored(submitted.job_id, existing=submitted.existing)
+            return submitted
+
+    async def _submit(self, spec: Spec, timeout_s: float | None, *, wait_for_room: bool) -> Submitted:
         if not wait_for_room:
             return await self._stream().submit(spec, timeout_s or self._timeout_s)
         until = asyncio.get_running_loop().time() + (timeout_s or self._timeout_s)

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_proto.v1 import jobs_pb2, types_pb2
 from headrace_proto.wire import STATE_NUMBERS, to_duration, to_timestamp
 
+from headrace_client import tracing
 from headrace_client.codecs import Codecs
 from headrace_client.errors import InvalidRequest
 from headrace_client.models import JobFilter, JobSpec, State
@@ -55,6 +56,7 @@ def encode_fields(
     if codecs is not None:
         payload = codecs.encode(plain, type_, "payload")
     terms = limit_key or fairness_key or required_labels
+    trace_context = trace_context or tracing.current()
     details = content_type or instance_id or key or priority or labels or trace_context or terms
     ties = unique_key or on_conflict or depends_on or parent_id or batch_id
     bare = not (details or ties or delay_s or start_at is not None or delete_after_s is not None)

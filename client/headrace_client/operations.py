@@ -12,7 +12,7 @@ from headrace_proto.wire import STATE_NAMES, to_datetime, to_seconds
 
 from headrace_client import models
 from headrace_client.base import Base
-from headrace_client.encode import build, duration, filter_message
+from headrace_client.encode import build, duration, filter_message, new_payload
 from headrace_client.errors import InvalidRequest
 from headrace_client.models import Job, JobFilter, State
 
@@ -64,7 +64,8 @@ class Operation:
 
     `expected`: how many jobs matched when it started, exact if `expected_complete`, else at least so many. `matched` of them were found so far: `done`, `skipped` (their
     state or a rule forbids it, or they were so already), `failed` (possible later), and a few that are about to be decided. All jobs created before `searched_until` have
-    been looked at; none with an id above `frozen_id` is touched. `rate`: jobs a second, at most; 0: no limit. `where`: its filter.
+    been looked at; none with an id above `frozen_id` is touched. `rate`: jobs a second, at most; 0: no limit. `where`: its filter. `payload_bytes`: size of the input
+    that it gives to new runs; 0: they have their own.
     """
 
     operation_id: int
@@ -94,6 +95,7 @@ class Operation:
     grace_s: float | None
     force: bool
     priority: int | None
+    payload_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ class OperationCalls(Base):
 
         Counts of anything but types and states have to look at jobs: this asks on until all were looked at.
         """
-        spec = _spec(action, where, all_jobs, include_completed, None, False, 0 if action == Action.PRIORITY else None)
+        spec = _spec(action, where, all_jobs, include_completed, priority=0 if action == Action.PRIORITY else None)
         found: Preview | None = None
         token = ""
         while True:
@@ -129,7 +131,8 @@ class OperationCalls(Base):
 
     async def start_operation(
         self, action: Action | str, where: JobFilter, *, reason: str = "", all_jobs: bool = False, rate: float = 0.0, include_completed: bool = False,
-        grace_s: float | None = None, force: bool = False, priority: int | None = None, request_id: str = "",
+        grace_s: float | None = None, force: bool = False, priority: int | None = None, data: Any = None, payload: bytes | None = None, content_type: str = "",
+        request_id: str = "",
     ) -> Operation:  # fmt: skip
         """Starts an operation on the jobs that are there now and match; it is durable when this answers, and goes on by itself. Jobs submitted later are never touched.
 
@@ -137,13 +140,25 @@ class OperationCalls(Base):
             where: which jobs; an empty filter is refused without `all_jobs`.
             rate: jobs a second, at most; 0: no limit.
             include_completed: of requeue. grace_s, force: of abort. priority: of priority, which needs it.
+            data, payload: of requeue: input of the new runs, as in `submit`, at most 64 KiB; without them each has its own again. With codecs `where` names one type.
             request_id: calls with the same one start one operation; each call has its own by default.
         """
         request = build(
-            operations_pb2.StartOperationRequest, spec=_spec(action, where, all_jobs, include_completed, grace_s, force, priority), reason=reason, rate=rate,
-            request_id=request_id or uuid.uuid4().hex,
+            operations_pb2.StartOperationRequest, reason=reason, rate=rate, request_id=request_id or uuid.uuid4().hex,
+            spec=_spec(
+                action, where, all_jobs, include_completed, grace_s=grace_s, force=force, priority=priority, content_type=content_type,
+                payload=self._encoded(where, new_payload(data, payload)),
+            ),
         )  # fmt: skip
         return operation_of((await self._call(lambda stubs: stubs.operations.StartOperation, request)).operation)
+
+    def _encoded(self, where: JobFilter, payload: bytes | None) -> bytes | None:
+        """A payload for all jobs that match, as it is stored."""
+        if payload is None or self._codecs is None:
+            return payload
+        if len(where.types) != 1:
+            raise InvalidRequest("codecs encode a payload for the type of its jobs: name one type in the filter", details={"field": "types"})
+        return self._codecs.encode(payload, where.types[0], "payload")
 
     async def get_operation(self, operation_id: int, *, wait_s: float = 0.0) -> Operation:
         """An operation as it stands; with `wait_s` once it is not running any more, or after that time. Raises NotFound."""
@@ -191,14 +206,15 @@ class OperationCalls(Base):
 
 
 def _spec(
-    action: Action | str, where: JobFilter, all_jobs: bool, include_completed: bool, grace_s: float | None, force: bool, priority: int | None
-) -> operations_pb2.OperationSpec:
+    action: Action | str, where: JobFilter, all_jobs: bool, include_completed: bool, *, grace_s: float | None = None, force: bool = False, priority: int | None = None,
+    payload: bytes | None = None, content_type: str = "",
+) -> operations_pb2.OperationSpec:  # fmt: skip
     if action not in ACTIONS:
         raise InvalidRequest(f"an action is one of {', '.join(ACTIONS)}, found {action!r}", details={"field": "action"})
     number: Any = ACTIONS.index(Action(action)) + 1
     return build(
         operations_pb2.OperationSpec, filter=filter_message(where), all_jobs=all_jobs, action=number, include_completed=include_completed,
-        grace=duration("grace_s", grace_s), force=force, priority=priority,
+        grace=duration("grace_s", grace_s), force=force, priority=priority, payload=payload, content_type=content_type,
     )  # fmt: skip
 
 
@@ -224,7 +240,7 @@ def operation_of(message: operations_pb2.Operation) -> Operation:
         message.expected_complete, message.rate, message.reason, message.actor, message.on_behalf_of, message.request_id, to_datetime(message.created_at),
         models._time(message, "finished_at"), models._time(message, "stopped_at"), message.stopped_by, message.stopped_reason, models._time(message, "searched_until"),
         message.frozen_id, _where(spec.filter), spec.all_jobs, spec.include_completed, to_seconds(spec.grace) if spec.HasField("grace") else None, spec.force,
-        spec.priority if spec.HasField("priority") else None,
+        spec.priority if spec.HasField("priority") else None, spec.payload_bytes,
     )  # fmt: skip
 
 

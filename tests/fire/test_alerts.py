@@ -11,8 +11,9 @@ from headrace_broker.alerts.errors import Undelivered
 from headrace_broker.alerts.facts import Roster, Watch
 from headrace_broker.alerts.outage import Outage
 from headrace_broker.alerts.words import Message
+from headrace_broker.metrics import Metrics
 from headrace_broker.model.alert_channel import Channel
-from headrace_broker.model.alert_rules import DEFAULTS, Rule
+from headrace_broker.model.alert_rules import DEFAULTS, ExpectedAgent, Rule
 from headrace_broker.model.alerting import Silence, Source, Timing
 from headrace_broker.model.job import Kind
 from headrace_broker.shards.health import FlushHealth
@@ -62,12 +63,17 @@ class Bench:
         self.store = AlertStore(machine.pool)
         self.receiver = Receiver()
         self.health = FlushHealth()
+        self.metrics = Metrics()
         self.duty = self.new()
 
     def new(self) -> Alerting:
         """The duty of a broker that has just started."""
         watch = Watch(Statistics(self.machine.pool), Inbox(self.machine.pool), self.health, lambda: self.machine.now)
-        return Alerting(self.store, cast(Any, None), watch, deliver=self.receiver, chance=lambda: 0.5)
+        return Alerting(self.store, cast(Any, None), watch, self.metrics, deliver=self.receiver, chance=lambda: 0.5)
+
+    def measured(self, name: str, **labels: str) -> float:
+        """A series of the metrics, its name without the prefix."""
+        return self.metrics.registry.get_sample_value(f"headrace_alert_{name}", labels) or 0.0
 
     async def step(self, seconds: float = 0.0, duty: Alerting | None = None) -> None:
         """Time passes, then one pass and what it sends."""
@@ -139,9 +145,16 @@ async def test_a_server_that_is_away_for_ten_minutes_loses_none(bench: Bench) ->
     assert not bench.receiver.got and bench.receiver.tries < 25, "it is not called again and again"
     [standing] = await bench.store.channels("default")
     assert standing.waiting >= 2 and standing.error == "the server is away"
+    assert bench.measured("notices_waiting", kind="email") == standing.waiting and bench.measured("oldest_notice_seconds") > 400
+    assert bench.measured("groups_firing") == 1 and bench.measured("failures_total") == 1000
+    failed = bench.measured("messages_total", kind="email", result="failed")
+    assert failed == bench.receiver.tries and bench.measured("messages_total", kind="email", result="delivered") == 0
     bench.receiver.away = False
     await bench.run(1800)
     assert bench.receiver.count == 1000 and (await bench.store.channels("default"))[0].waiting == 0
+    assert bench.measured("messages_total", kind="email", result="delivered") == len(bench.receiver.got) and bench.measured("notices_waiting", kind="email") == 0
+    assert bench.measured("notices_total", result="made") == bench.measured("notices_total", result="delivered") >= 2
+    assert bench.measured("message_seconds_count", kind="email") == bench.receiver.tries and bench.measured("oldest_notice_seconds") == 0
 
 
 async def test_a_broker_that_dies_between_sending_and_recording_sends_once_more_under_the_same_id(bench: Bench) -> None:
@@ -309,10 +322,62 @@ async def test_fingerprints_without_end_do_not_make_groups_without_end(bench: Be
     assert bench.receiver.count == 401 and len(bench.receiver.got) <= 20
 
 
+async def test_an_agent_that_dies_while_nobody_owns_the_queue_is_missed_by_the_next_owner(bench: Bench) -> None:
+    machine = bench.machine
+    await bench.rule(Source.AGENT_LOST, for_s=10.0)
+    await machine.connect({})
+    await bench.run(15, 5)
+    [row] = await bench.store.agents()
+    assert (row.name, row.gone_s) == ("agent", None)
+    await machine.crash()  # the agent does not come to the new owner
+    bench.duty = bench.new()
+    await bench.run(10, 5)
+    assert not bench.receiver.got, "it has a while to come back"
+    await bench.run(30, 5)
+    assert ["agent lost: agent" in message.subject for _, message in bench.receiver.got] == [True]
+    [row] = await bench.store.agents()
+    assert row.gone_s is not None
+    await machine.crash()
+    bench.duty = bench.new()
+    await bench.run(30, 5)
+    assert len(bench.receiver.got) == 1, "the next owner goes on with it"
+    await machine.connect({})
+    await bench.run(120, 5)
+    assert [message.payload["data"]["status"] for _, message in bench.receiver.got] == ["firing", "resolved"]
+    assert [(row.name, row.gone_s) for row in await bench.store.agents()] == [("agent", None)]
+    await bench.store.save_agents([], [row.incarnation_id], 0)
+    assert len(await bench.store.agents()) == 1, "whoever has lost the duty stores nothing"
+
+
+def _session(name: str, incarnation: str) -> Session:
+    session = Session(AgentFacts(1, name, incarnation, "default", "host", 1, "", "", {}, datetime.now(UTC)), [], 1, 0.0)
+    session.stream = object()
+    return session
+
+
+def test_an_agent_that_came_back_or_was_replaced_or_said_that_it_goes_is_not_missed_by_the_next_owner() -> None:
+    roster = Roster([ExpectedAgent(name, "default", name, "host") for name in ("back", "new", "dead")] + [ExpectedAgent("old", "default", "old", "host", 900.0)], 1000.0)
+    roster.see([], 1001.0)
+    assert [agent.name for agent in roster.lost("default", 1001.0)] == ["old"] and roster.unsaved(1001.0) == ([], [])
+    back = _session("back", "back")
+    roster.see([back, _session("new", "another")], 1002.0)
+    put, dropped = roster.unsaved(1002.0)
+    assert ([row.incarnation_id for row in put], dropped) == (["another"], ["new"])
+    roster.saved(put, dropped)
+    assert roster.unsaved(1002.0) == ([], [])
+    roster.see([back], 1100.0)
+    assert sorted(agent.name for agent in roster.lost("default", 1100.0)) == ["dead", "new", "old"]
+    back.draining = True
+    assert roster.unsaved(1100.0)[1] == ["back"]
+    roster.see([], 1200.0)
+    assert sorted(agent.name for agent in roster.lost("default", 1200.0)) == ["dead", "new", "old"]
+    roster.see([], 900.0 + 86_401.0)
+    assert "old" not in [agent.name for agent in roster.lost("default", 900.0 + 86_401.0)]
+
+
 def test_an_agent_that_said_that_it_goes_is_not_missed() -> None:
     roster = Roster()
-    session = Session(AgentFacts(1, "agent", "i" * 16, "default", "host", 1, "", "", {}, datetime.now(UTC)), [], 1, 0.0)
-    session.stream = object()
+    session = _session("agent", "i" * 16)
     roster.see([session], 100)
     roster.see([], 105)
     assert [agent.name for agent in roster.lost("default", 105)] == ["agent"] and roster.lost("other", 105) == []

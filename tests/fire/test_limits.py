@@ -327,6 +327,16 @@ async def test_jobs_that_were_refused_with_the_database_away_leave_their_room(ma
 # Turns -----------------------------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("order", [("", "x"), ("x", "")])
+async def test_jobs_without_a_fairness_key_take_turns_with_those_of_a_single_one(machine: Machine, order: tuple[str, str]) -> None:
+    owners = {job_id: key for key in order for job_id in await (submit(machine, 9, fairness_key=key) if key else submit(machine, 9))}
+    agent = await join(machine)
+    for _ in range(3):
+        [granted] = await grants(machine, agent, room=4)
+        assert Counter(owners[job_id] for job_id in granted) == {"": 2, "x": 2}
+        complete(machine, *granted)
+
+
 async def test_fairness_keys_share_by_their_weights_within_one_job(machine: Machine) -> None:
     await settings(machine, fairness_weights={"big": 3.0, "": 1.0})
     owners = {job_id: key for key in ("big", "small") for job_id in await submit(machine, 60, fairness_key=key)}

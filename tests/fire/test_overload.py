@@ -1,6 +1,7 @@
 """A broker that has more to do than it can: submits are refused early, all else goes on. The owner is driven step by step on a real ledger; calls come over gRPC."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from headrace_broker.model.job import State
 from headrace_broker.rpc import admission
 from headrace_broker.rpc.interceptors import Guard
 from headrace_broker.rpc.jobs import JobsService
+from headrace_broker.rpc.submit import _Batch
 from headrace_broker.shards import owner as owner_module
 from headrace_broker.shards import reception
 from headrace_broker.shards.intents import Completions, PlainJobs, Verb
@@ -141,6 +143,31 @@ async def test_a_batch_is_refused_at_once_and_by_one_word_where_the_caller_under
     assert not second.results.HasField("refused") and len(second.results.job_ids) == 5
     assert {(failure.reason, to_seconds(failure.retry_after)) for failure in second.results.failures} == {("BUSY", owner_module.BUSY_RETRY_S)}
     assert b'headrace_submits_refused_total{reason="BUSY"} 10.0' in served.machine.owner.metrics.text()
+    call.cancel()
+
+
+@pytest.mark.parametrize("room", [0, 1], ids=["at once", "after a wait"])
+async def test_nothing_is_left_of_what_was_refused_without_the_collector(served: Served, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    """Else requests pile up until its next full pass, which holds up everybody: 150 MB of them within five seconds were measured."""
+    monkeypatch.setattr(admission, "MAX_REQUESTS", room)
+    monkeypatch.setattr(admission, "PATIENCE_S", 0.0)
+    fill(served.machine, FULL, chunk=FULL)
+
+    def batches() -> int:
+        return sum(type(found) is _Batch for found in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = batches()
+        call = served.stub.SubmitStream(iter([column(5, number) for number in range(1, 11)]))
+        for _ in range(10):
+            assert (await call.read()).results.refused.reason == "BUSY"
+        async with asyncio.timeout(10):
+            while batches() > before:
+                await pause()
+    finally:
+        gc.enable()
     call.cancel()
 
 

@@ -5,7 +5,7 @@ import asyncio
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from headrace_client import AdminClient, Client, State
+from headrace_client import AdminClient, Client, JobFilter, State
 from headrace_proto.v1 import agents_pb2, jobs_pb2, types_pb2
 
 from tests.fire.conftest import Connect
@@ -25,7 +25,7 @@ async def _again(hand: ScriptedAgent, client: Client) -> tuple[agents_pb2.Assign
     return old, new
 
 
-async def test_an_outcome_before_its_accept_counts_and_the_accept_does_no_harm(hand: ScriptedAgent, client: Client, database: str) -> None:
+async def test_an_outcome_before_its_accept_counts_and_the_accept_does_no_harm(hand: ScriptedAgent, client: Client, admin: AdminClient, database: str) -> None:
     job_id = (await client.submit("t")).job_id
     await hand.credit(1)
     await hand.until(lambda: hand.jobs, "the Assign")
@@ -34,6 +34,8 @@ async def test_an_outcome_before_its_accept_counts_and_the_accept_does_no_harm(h
     await hand.send(accept=agents_pb2.Accept(assign_no=hand.assign_no, rejected=[agents_pb2.Rejection(lease=lease(job), reason="late")]))
     await hand.proven()
     assert await history(client, job_id) == ["granted", "completed"]
+    held = await admin.start_operation("hold", JobFilter(types=["t"]))  # so that there is something to agree on of operations too
+    await admin.wait_operation(held.operation_id)
     await agree(client, database)
 
 

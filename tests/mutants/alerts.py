@@ -9,6 +9,7 @@ TRY, PUT, CLAIM = B + "store/sql/queries/alert_notices_try.sql", B + "alerts/des
 UNIT, FIRE, SERVED = "tests/unit/test_alerting.py", "tests/fire/test_alerts.py", "tests/rpc/test_alerts.py"
 
 MUTANTS = (
+    Mutant("alerts: agents that an owner knew are forgotten with it", DUTY, "Roster(await self._store.agents(), ", "Roster((), ", f"{FIRE} -k missed_by_the_next_owner"),
     Mutant("alerts: a notice before the group wait", MODEL, "if now < group.next_s:", "if False:", f"{UNIT} -k waits_then"),
     Mutant("alerts: what was told is told again", MODEL, "group = replace(group, pending=0, notified_s", "group = replace(group, notified_s", f"{UNIT} -k one_notice"),
     Mutant("alerts: no repeat", MODEL, "elif now - group.notified_s >= timing.repeat_interval_s:", "elif False:", f"{UNIT} -k waits_then"),
@@ -52,7 +53,7 @@ MUTANTS = (
         "or not notice.resolved]",
         f"{FIRE} -k who_is_told",
     ),
-    Mutant("alerts: an agent that said goodbye is missed", FACTS, "session.draining or", "", f"{FIRE} -k said_that_it_goes"),
+    Mutant("alerts: an agent that said goodbye is missed", FACTS, " or (known.session is not None and known.session.draining)", "", f"{FIRE} -k said_that_it_goes"),
     Mutant("alerts: an outage is told at once", OUTAGE, "now - since_s < rule.for_s or", "", f"{FIRE} -k outage"),
     Mutant(
         "alerts: what one kind keeps secret serves the other",

@@ -27,6 +27,8 @@ MUTANTS = (
     Mutant("each job has its own row in the audit", CHANGES, "            elif changed:\n", "            if changed:\n", f"{SERVED} -k says_so"),
     Mutant("a stopped operation goes on", RUNNER, "if not await self._store.is_running(operation.operation_id):", "if False:", "tests/fire/test_operations.py"),
     Mutant("jobs that come later are members", RUNNER, "until_id=operation.frozen_id, limit=limit", "until_id=(1 << 63) - 1, limit=limit", f"{SERVED} -k stopped"),
+    Mutant("new runs keep their payload whatever was asked", RUNNER, "payload=plan.deed.payload, content", "content", f"{SERVED} -k another_payload"),
+    Mutant("the audit keeps what a payload says", STORE, "**deed.told()}", "**deed.options()}", f"{SERVED} -k another_payload"),
     Mutant("the rate is not kept", RUNNER, "self.began + self.spent / rate if rate and self.spent else 0.0", "0.0", f"{SERVED} -k rate_bounds"),
     Mutant("a finished operation never ends", PAGE, "and $5 and cardinality", "and not $5 and cardinality", f"{SERVED} -k says_so"),
     Mutant(

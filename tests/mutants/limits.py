@@ -108,6 +108,13 @@ MUTANTS = (
         f"{E2E} -k racing_submitters",
     ),
     # turns
+    Mutant(
+        "a single key goes before jobs without one",
+        "broker/headrace_broker/shards/dispatcher.py",
+        "if owner.lanes.best(type_id) == choice.priority:",
+        "if False:",
+        f"{LIMITS} -k of_a_single_one",
+    ),
     Mutant("weights are not looked at", LINES, "self.passes[key] = self.now + 1 / weight", "self.passes[key] = self.now + 1", f"{LIMITS} -k by_their_weights"),
     Mutant("idleness earns turns", LINES, "max(self.passes.get(key, 0.0), self.now)", "self.passes.get(key, 0.0)", f"{LIMITS} -k earned_nothing"),
     Mutant(

@@ -12,7 +12,7 @@ LOGS = "tests/fire/test_logs.py"
 
 MUTANTS = (
     Mutant("search: jobs past their date are found", MATCH, "e.delete_minute > $5::float8", "true", "tests/fire/test_times.py -k after_its_date"),
-    Mutant("search: jobs of other domains are found", MATCH, " and j.type_id = any ($3)", "", PROPERTY),
+    Mutant("search: jobs of other domains are found", MATCH, " and j.type_id + 0 = any ($3)", "", PROPERTY),
     Mutant("search: older attempts count", MATCH, "g.kind = 1 order by g.seq desc limit 1", "g.kind = 1", "tests/property/test_search.py -k only_the_newest"),
     Mutant("search: what completed still has its error", MATCH, "(e.state <> 3 and exists", "(exists", PROPERTY),
     Mutant("search: the end of a period is included", MATCH, "g.at < $10", "g.at <= $10", "tests/property/test_search.py -k only_the_newest"),
@@ -24,6 +24,13 @@ MUTANTS = (
         "above = min(above, _first_id(later + MAX_BORROWED_MS / 1000))",
         "above = min(above, _first_id(later - 3600))",
         PROPERTY,
+    ),
+    Mutant(
+        "search: the first window is a minute, however many wait",
+        SEARCH,
+        "            if start is not None:\n",
+        "            if False:\n",
+        "tests/property/test_search.py -k many_wait",
     ),
     Mutant(
         "search: a window ends at its end although there are more candidates",

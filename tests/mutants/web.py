@@ -7,9 +7,20 @@ TESTS = "tests/web/test_manager.py"
 JOB = "tests/web/test_job_page.py"
 LISTS = "tests/web/test_lists.py"
 PAGES = "tests/unit/test_pages.py"
+FAILING = "tests/web/test_failing.py"
 REDACTION = "broker/headrace_broker/model/redaction.py"
 
 MUTANTS = (
+    Mutant("what has no answer is waited for", f"{WEB}/failing.py", "asyncio.wait({task}, timeout=limit_s)", "asyncio.wait({task})", f"{FAILING} -k given_up"),
+    Mutant("secrets that were typed are shown again", f"{WEB}/failing.py", '"" if kind == "secret" else value', "value", f"{FAILING} -k secrets"),
+    Mutant("a form that is refused is not kept", f"{WEB}/manager.py", "visit.session.returned = kept", "pass", f"{FAILING} -k refused"),
+    Mutant(
+        "what a broker that stands by has to say is lost",
+        f"{WEB}/manager.py",
+        "session is None or not (session.notices or session.returned)",
+        "True",
+        f"{TESTS} -k stands_by",
+    ),
     Mutant(
         "a page needs no session",
         f"{WEB}/sessions.py",
@@ -19,7 +30,7 @@ MUTANTS = (
     ),
     Mutant("a link is good twice", f"{WEB}/sessions.py", "self._links.pop(known)", "self._links[known]", f"{TESTS} -k begins_one"),
     Mutant("a form needs no token", f"{WEB}/manager.py", 'form.get("csrf") != session.csrf', "False", f"{TESTS} -k needs_the_form"),
-    Mutant("a form may come from elsewhere", f"{WEB}/manager.py", "if not same_origin(request) or form", "if form", f"{TESTS} -k needs_the_form"),
+    Mutant("a form may come from elsewhere", f"{WEB}/manager.py", " if same_origin(request) else FormData()", "", f"{TESTS} -k needs_the_form"),
     Mutant("stored text is not escaped", f"{WEB}/render.py", "autoescape=True", "autoescape=False", f"{TESTS} -k others_stored"),
     Mutant("pages may be cached", f"{WEB}/manager.py", '    "Cache-Control": "no-store",\n', "", f"{TESTS} -k headers_are_strict"),
     Mutant("numbers are rounded", REDACTION, "parse_int=Written, parse_float=Written", "parse_int=float, parse_float=float", f"{PAGES} -k as_they_were_written"),

@@ -16,8 +16,8 @@ OURS = {
 }
 THIRD_PARTY = {
     "headrace_proto": {"google", "grpc"},
-    "headrace_client": {"google", "grpc"},
-    "headrace_client.cli": {"google", "grpc", "asyncpg", "cryptography", "cyclopts", "rich"},
+    "headrace_client": {"google", "grpc", "opentelemetry"},
+    "headrace_client.cli": {"google", "grpc", "opentelemetry", "asyncpg", "cryptography", "cyclopts", "rich"},
     "headrace_agent": {"google", "grpc", "uvloop", "msgspec", "prometheus_client"},
     "headrace_pytest": {"pytest"},
     "headrace_broker": {
@@ -50,7 +50,7 @@ BROKER_LAYERS = {
     "shards": {"model", "store", "metrics"},
     "actions": {"model", "store", "shards"},
     "maintenance": {"model", "store", "shards", "metrics"},
-    "alerts": {"model", "store", "shards"},
+    "alerts": {"model", "store", "shards", "metrics"},
     "rpc": {"model", "store", "shards", "actions", "alerts", "metrics"},
     "web": {"model", "store", "shards", "actions", "alerts"},
 }

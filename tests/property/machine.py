@@ -93,6 +93,7 @@ class Machine:
         self.completed: set[int] = set()  # jobs that have completed at some time
         self.answers: Counter[Disposition] = Counter()
         self._acks: dict[tuple[int, int], Disposition] = {}
+        self.retired: Counter[tuple[int, int, int]] = Counter()  # jobs that are gone for good, as the counts have them
         self._due = 0.0  # when the next checkpoint is; later each time
 
     async def open(self) -> None:
@@ -526,18 +527,23 @@ class Machine:
         wanted = Counter((job.type, job.state) for job in self.jobs.values())
         assert {(name, state): n for name, by_state in self.owner.counts("default").items() for state, n in by_state.items() if n} == dict(wanted)
 
+    def check_progress(self, came: dict[int, Any]) -> None:
+        """What the tables say of bulk operations is what the owner remembers of them."""
+        assert not came
+
     async def finish(self) -> None:
         """Whatever is half done at the end of a sequence comes to its end."""
 
     async def check_store(self) -> None:
         """The ledger, folded by the model's rules, and the SQL view say the same; and of ties, keys, operations and limits the owner's memory and SQL do."""
         from tests.support.ledger import check_ledger
-        from tests.support.memory import differences
+        from tests.support.memory import differences, read_progress
 
         con = await asyncpg.connect(self._dsn)
         try:
-            heads = await check_ledger(con)
+            heads = await check_ledger(con, self.retired)
             assert await differences(self.owner, con) == []
+            self.check_progress(await read_progress(con, retired=bool(self.retired)))
             view = {row["job_id"]: row for row in await con.fetch("select job_id, priority, hold, delete_at, state from headrace.job_state")}
         finally:
             await con.close()

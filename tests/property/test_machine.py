@@ -106,4 +106,4 @@ class Jobs(Lives):
 
 @case.LONG
 def test_every_sequence_of_events_is_one_that_the_model_allows(postgres: EmbeddedPostgres) -> None:
-    case.check(Jobs, postgres, examples=25, steps=30)
+    case.check(Jobs, postgres, examples=22, steps=30)

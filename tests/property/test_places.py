@@ -1,4 +1,4 @@
-"""Random sequences of what decides which job is granted next: pauses, limits of types and keys, rates, depth, priorities of types, instances and jobs."""
+"""Random sequences of what decides which job is granted next: pauses, limits of types and keys, rates, depth, priorities of types, instances and jobs, fairness keys."""
 
 import asyncio
 import json
@@ -29,12 +29,13 @@ PAUSED = {"domain": "", "agent": "agent"}
 
 
 class Places(Machine):
-    """`placed`: (type, instance, limit key) of each job; `boosts`: priorities of instances; `paused`: what is, by kind."""
+    """`placed`: (type, instance, limit key) of each job, `shares`: its fairness key; `boosts`: priorities of instances; `paused`: what is, by kind."""
 
     async def prepare(self) -> None:
         await self.add_type("mail")
         self.instances = InstanceStore(self.pool)
         self.placed: dict[int, tuple[str, str, str]] = {}
+        self.shares: dict[int, str] = {}
         self.boosts: dict[str, int] = {}
         self.paused: set[str] = set()
 
@@ -85,11 +86,12 @@ class Places(Machine):
 
     # Jobs --------------------------------------------------------------------------------------------------------------------------------------
 
-    async def submit_to(self, name: str, count: int, priority: int, instance: str, key: str) -> None:
+    async def submit_to(self, name: str, count: int, priority: int, instance: str, key: str, share: str = "") -> None:
         """New jobs, all of them or, where they would be too many, none."""
         entry = self.types.find("default", name)
         assert entry is not None
-        body = FullBody(b"{}", instance_id=instance or None, more=json.dumps({"limit_key": key}) if key else None)
+        terms = {field: value for field, value in (("limit_key", key), ("fairness_key", share)) if value}
+        body = FullBody(b"{}", instance_id=instance or None, more=json.dumps(terms) if terms else None)
         limit = entry.settings.depth_limit
         full = bool(limit) and sum(job.state is State.WAITING and job.type == name for job in self.jobs.values()) + count > (limit or 0)
         try:
@@ -101,7 +103,7 @@ class Places(Machine):
         await self.flush()
         for job_id in done.result():
             self.jobs[job_id] = Job(type=name, priority=priority)
-            self.placed[job_id] = name, instance, key
+            self.placed[job_id], self.shares[job_id] = (name, instance, key), share
 
     async def grant(self, room: int) -> None:
         """The jobs with the highest scores that no pause and no limit holds back; of a type with a rate at most as many as it allows."""
@@ -118,6 +120,7 @@ class Places(Machine):
         assert len(granted) <= len(allowed)
         await self.take(granted)
         self._check_limits(granted)
+        self._check_turns(granted)
 
     def _score(self, job_id: int) -> int:
         name, instance, _ = self.placed[job_id]
@@ -164,6 +167,19 @@ class Places(Machine):
             assert running[name, None] <= (entry.settings.concurrency or 1000)
             assert not key or running[name, key] <= (entry.settings.concurrency_per_key or 1000)
 
+    def _check_turns(self, granted: set[int]) -> None:
+        """Fairness keys of one type and score that all had jobs left have had as many as each other: nearly, since one of them may have had its turn just before."""
+        for entry in self.served:
+            if any(getattr(entry.settings, name) for name in (*LIMITS[:2], *RATE)):
+                continue
+            mine = [job_id for job_id in self.jobs if self.jobs[job_id].type == entry.name]
+            for score in {self._score(job_id) for job_id in mine if job_id in granted}:
+                level = [job_id for job_id in mine if self._score(job_id) == score]
+                left = {self.shares[job_id] for job_id in level if self.jobs[job_id].state is State.WAITING}
+                had = Counter(dict.fromkeys(left, 0))
+                had.update(self.shares[job_id] for job_id in level if job_id in granted and self.shares[job_id] in left)
+                assert max(had.values(), default=0) - min(had.values(), default=0) <= 2, (entry.name, score, had)
+
     async def finish(self) -> None:
         """Nothing is stuck: without limits and pauses everything that waits is granted."""
         for kind in sorted(self.paused):
@@ -174,23 +190,28 @@ class Places(Machine):
         assert not any(job.state is State.WAITING for job in self.jobs.values())
 
 
-INSTANCES, KEYS = st.sampled_from(["", "a", "b"]), st.sampled_from(["", "k", "l"])
+INSTANCES, KEYS, SHARES = st.sampled_from(["", "a", "b"]), st.sampled_from(["", "k", "l"]), st.sampled_from(["", "x", "y"])
 
 
 class Queue(Lives):
     driver = Places
     machine: Places
 
-    @rule(
-        name=st.sampled_from(NAMES), count=st.integers(1, 3), priority=st.integers(-1, 1), instance=st.sampled_from(["", "a", "b"]), key=st.sampled_from(["", "k", "l"])
-    )
-    def submit_to(self, name: str, count: int, priority: int, instance: str, key: str) -> None:
+    @rule(name=st.sampled_from(NAMES), count=st.integers(1, 3), priority=st.integers(-1, 1), instance=INSTANCES, key=KEYS, share=SHARES)
+    def submit_to(self, name: str, count: int, priority: int, instance: str, key: str, share: str) -> None:
         if len(self.machine.jobs) < 80:
-            self.run(self.machine.submit_to(name, count, priority, instance, key))
+            self.run(self.machine.submit_to(name, count, priority, instance, key, share))
 
     @rule()
     def submit(self) -> None:
-        self.submit_to(name="work", count=2, priority=0, instance="", key="")
+        self.submit_to(name="work", count=2, priority=0, instance="", key="", share="")
+
+    @rule(name=st.sampled_from(NAMES), room=st.integers(2, 6), shares=st.sampled_from([("", "x"), ("x", "y"), ("", "x", "y")]))
+    def take_turns(self, name: str, room: int, shares: tuple[str, ...]) -> None:
+        if len(self.machine.jobs) < 80:
+            for share in shares:
+                self.run(self.machine.submit_to(name, 4, 0, "", "", share))
+        self.run(self.machine.grant(room))
 
     @rule(room=st.integers(5, 20))
     def grant_many(self, room: int) -> None:

@@ -13,7 +13,7 @@ import pytest
 from headrace_broker.actions import search
 from headrace_broker.actions.lists import JobLists
 from headrace_broker.model.errors import Busy
-from headrace_broker.model.filter import JobFilter, Order, Period
+from headrace_broker.model.filter import JobFilter, Order, Period, Source
 from headrace_broker.model.ids import created_at_s
 from headrace_broker.model.job import SETTLED, State
 from headrace_broker.shards import reception
@@ -21,7 +21,7 @@ from headrace_broker.shards.session import AgentFacts, Served
 from headrace_broker.store.embedded import EmbeddedPostgres
 from headrace_broker.store.pool import open_search_pool
 from headrace_broker.store.reads import JobRow, Reads
-from headrace_broker.store.search import Finder
+from headrace_broker.store.search import Finder, Query
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -214,6 +214,30 @@ def test_a_search_finds_what_a_look_at_every_job_finds(world: World, monkeypatch
             assert world.run(world.counted(wanted)) == rows
 
     look()
+
+
+def test_where_many_wait_the_first_window_has_about_as_many_as_one_statement_returns(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "IN_MEMORY", 0)
+    monkeypatch.setattr(search, "CANDIDATES", 5)
+    monkeypatch.setattr(search, "FIRST_WIDTH", 1 << 62)  # the jobs of this world lie minutes apart
+    lanes = world.machine.owner.lanes
+    type_id = max(lanes.types(), key=lanes.ready)
+    assert lanes.ready(type_id) > 10
+    name = world.machine.types.by_id[type_id].name
+    wanted = JobFilter(types=(name,), states=frozenset({State.WAITING}))
+    naive = sorted((job_id for job_id, seen in world.jobs.items() if seen.matches(wanted)), reverse=True)
+    windows: list[tuple[int, int]] = []
+    candidates = Finder.candidates
+
+    async def noted(finder: Finder, source: Source, q: Query, lo: int, hi: int, **options: Any) -> list[int]:
+        windows.append((lo, hi))
+        return await candidates(finder, source, q, lo, hi, **options)
+
+    monkeypatch.setattr(Finder, "candidates", noted)
+    page = world.run(search.Search(world.machine.owner, Finder(world.pool)).find("default", wanted, limit=2))
+    assert [match.job_id for match in page.matches] == naive[:2]
+    lo, hi = windows[0]
+    assert len([job_id for job_id in naive if lo <= job_id < hi]) <= 10 < len(naive), "about five: lanes are by priority, and in order of ids nearly"
 
 
 def test_of_several_attempts_only_the_newest_counts(world: World) -> None:

@@ -1,4 +1,6 @@
-"""Random sequences of what happens to jobs that wait for others: dependencies, batches with a callback, types with policies of their own, requeues with descendants."""
+"""Random sequences of what happens to jobs that are tied to others: dependencies, batches with a callback, types with policies of their own, what handlers submit,
+requeues with descendants.
+"""
 
 import asyncio
 import json
@@ -67,6 +69,16 @@ class Ties(Machine):
         if batch_id:
             self.batches[batch_id].add(job_id)
             self.edges.add((job_id, batch_id))
+
+    async def submit_child(self, name: str, parent_id: int) -> None:
+        """What the handler of a job submits: it waits for nobody."""
+        entry = self.named[name]
+        job = entry, 0, 0.0, FullBody(b"{}", more=json.dumps({"parent_id": parent_id}))
+        done = self.owner.submit_keyed(job, entry.domain_id, "", b"", 2)
+        job_id, _ = await self.until_done(asyncio.ensure_future(_answer(done)))
+        self.jobs[job_id] = Job(type=name)
+        self.parents[job_id] = ()
+        self.edges.add((parent_id, job_id))
 
     async def open_batch(self, name: str) -> None:
         """The callback of a new batch."""
@@ -180,6 +192,12 @@ class Graph(Lives):
         chosen = {self.pick(data) for _ in range(count)}
         self.run(self.machine.submit_to(name, [job_id for job_id in chosen if job_id is not None]))
 
+    @rule(data=st.data(), name=st.sampled_from(sorted(POLICIES)))
+    def submit_child(self, data: Any, name: str) -> None:
+        parent_id = self.pick(data, State.PROCESSING)
+        if parent_id is not None:
+            self.run(self.machine.submit_child(name, parent_id))
+
     @rule(name=st.sampled_from(sorted(POLICIES)))
     def open_batch(self, name: str) -> None:
         self.run(self.machine.open_batch(name))
@@ -211,4 +229,4 @@ class Graph(Lives):
 
 @case.LONG
 def test_every_sequence_of_jobs_that_wait_for_others_is_one_that_the_model_allows(postgres: EmbeddedPostgres) -> None:
-    case.check(Graph, postgres, examples=15, steps=30)
+    case.check(Graph, postgres, examples=13, steps=30)

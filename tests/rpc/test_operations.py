@@ -157,6 +157,22 @@ async def test_jobs_that_are_left_as_they_are_are_listed_with_the_reason(user: C
     assert risen.done == 4 and (await user.get(first)).priority == -5
 
 
+async def test_new_runs_get_another_payload_where_their_type_takes_it(user: Client, operator: AdminClient, con: "asyncpg.Connection[Any]", domain: str) -> None:
+    await operator.set_type("strict", payload_schema={"type": "object"})
+    plain, strict = await submitted(user, 3), (await user.submit("strict", {})).job_id
+    assert (await run(operator, "abort", JobFilter(types=["t", "strict"]))).done == 4
+    ended = await run(operator, "requeue", JobFilter(states=[State.ABORTED]), data=[1, 2], reason="other shops")
+    assert (ended.done, ended.skipped, ended.payload_bytes) == (3, 1, 5)
+    assert [(skip.job_id, skip.code) async for skip in operator.skipped_jobs(ended.operation_id)] == [(strict, "PAYLOAD_REFUSED")]
+    for job_id in plain:
+        job = await user.get(job_id, full=True)
+        assert (job.run, job.payload, job.content_type) == (2, b"[1,2]", "application/json")
+        assert [version.version for version in await user.payloads(job_id)] == [2, 0]
+    assert (await user.get(strict)).state is State.ABORTED
+    [told] = await con.fetch("select after::text from headrace.audit where domain = $1 and action = 'bulk.requeue'", domain)
+    assert '"payload_bytes": 5' in told["after"] and 'payload"' not in told["after"]
+
+
 async def test_jobs_that_run_and_jobs_that_have_completed(served: tuple[str, str]) -> None:
     agent = ScriptedAgent(served[0], types=["runs"])
     async with Client(served[0]) as user, AdminClient(served[0], actor="ada") as operator:

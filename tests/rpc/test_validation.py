@@ -146,6 +146,10 @@ SPECS = [
     (spec(priority=0), "spec.priority"),
     (spec(action=4), "spec.priority"),
     (spec(action=4, priority=1_000_001), "spec.priority"),
+    (spec(action=2, payload=b"1"), "spec.payload"),
+    (spec(payload=b"1" * (64 * 1024 + 1)), "spec.payload"),
+    (spec(content_type="text/plain"), "spec.content_type"),
+    (spec(payload=b"1", content_type="x" * 101), "spec.content_type"),
 ]
 OPERATIONS: list[tuple[str, Any, str]] = [
     *[("Operations.PreviewOperation", operations_pb2.PreviewOperationRequest(spec=item), field) for item, field in SPECS],

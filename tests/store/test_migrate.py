@@ -11,7 +11,9 @@ from typing import Any
 import asyncpg
 import pytest
 from headrace_broker.store.embedded import EmbeddedPostgres
-from headrace_broker.store.migrate import MigrationError, load, migrate
+from headrace_broker.store.ledger import SETTINGS, Ledger
+from headrace_broker.store.migrate import LIFE_LOCKS, MigrationError, Phase, load, migrate
+from headrace_broker.store.statements import sql
 
 from tests.support.processes import ROOT, run_command, until
 
@@ -59,8 +61,7 @@ async def test_a_changed_or_unknown_migration_is_refused(empty: str, directory: 
     with pytest.raises(MigrationError, match=r"2 .* was changed after it was applied"):
         await migrate(empty, directory=directory)
     (directory / "0002_step.sql").unlink()
-    with pytest.raises(MigrationError, match="older than the database"):
-        await migrate(empty, directory=directory)
+    assert await migrate(empty, directory=directory) == [], "what a newer release adds does not hurt"
     write(4, "select 1")
     with pytest.raises(MigrationError, match="numbered 1, 2, 3"):
         load(directory)
@@ -105,3 +106,98 @@ async def test_the_command_lists_applies_and_prints(empty: str) -> None:
     assert "create table headrace.event" in await run("--print")
     assert (await run()).startswith("applied 0001")
     assert await run() == "up to date\n"
+
+
+async def live(dsn: str, schema: int) -> tuple[Any, int]:
+    """A connection that begins the life of a broker that knows the migrations up to `schema`, and has not yet its lock; and the life's id."""
+    con: Any = await asyncpg.connect(dsn, server_settings=SETTINGS)
+    life_id, _ = await con.fetchrow(sql("life_begin"), "old broker", "0.0.9", schema, *[None] * 5)
+    return con, life_id
+
+
+def release(directory: Path, *more: tuple[str, str]) -> int:
+    """Writes this release's migrations, and further ones (the end of the file's name, text); returns how many there are of this release."""
+    own = load()
+    for migration in own:
+        (directory / f"{migration.version:04}_{migration.name}.sql").write_text(migration.text)
+    for number, (name, text) in enumerate(more, len(own) + 1):
+        (directory / f"{number:04}_{name}.sql").write_text(text)
+    return len(own)
+
+
+async def test_what_takes_away_waits_until_every_broker_that_needs_it_has_gone(empty: str, directory: Path) -> None:
+    await migrate(empty)
+    own = release(directory, ("add", "create table headrace.fresh ()"), ("drop.post", "drop table headrace.fresh"))
+    old, life_id = await live(empty, own)
+    new, _ = await live(empty, own + 2)
+    with pytest.raises(MigrationError, match="--phase pre"):
+        await migrate(empty, directory=directory, phase=Phase.POST)
+    assert [done.name for done in await migrate(empty, directory=directory, phase=Phase.PRE)] == ["add"]
+    assert await migrate(empty, directory=directory, phase=Phase.PRE) == []
+    with pytest.raises(MigrationError, match=r"old broker \(headrace 0.0.9\)"):
+        await migrate(empty, directory=directory, phase=Phase.POST)
+    await old.execute("set application_name = 'another'")  # its lock alone says that it lives
+    await old.fetchrow(sql("life_lock"), LIFE_LOCKS, life_id)
+    with pytest.raises(MigrationError, match=r"old broker \(headrace 0.0.9\)"):
+        await migrate(empty, directory=directory, phase=Phase.POST)
+    assert "r fresh" in await tables(empty)
+    await old.close()
+    await until(lambda: gone(empty))
+    assert [(done.name, done.phase) for done in await migrate(empty, directory=directory)] == [("drop", Phase.POST)]
+    await new.close()
+    with pytest.raises(MigrationError, match="older than the database"):
+        await migrate(empty)  # this release does not know what was taken away
+    with pytest.raises(MigrationError, match="too old for"):
+        await Ledger.open(empty, address="test", version="0.0.9")
+
+
+async def gone(dsn: str) -> bool:
+    """No life holds its lock."""
+    con: Any = await asyncpg.connect(dsn)
+    try:
+        return not await con.fetchval("select count(*) from pg_locks where locktype = 'advisory' and objsubid = 2 and classid = $1", LIFE_LOCKS)
+    finally:
+        await con.close()
+
+
+async def test_a_life_that_begins_meanwhile_waits_for_what_is_taken_away(empty: str, directory: Path) -> None:
+    await migrate(empty)
+    own = release(directory, ("drop.post", "select pg_sleep(0.5)"))
+    con: Any = await asyncpg.connect(empty)
+
+    async def locked() -> bool:
+        return bool(await con.fetchval("select count(*) from pg_locks where relation = 'headrace.life'::regclass and mode = 'ShareRowExclusiveLock'"))
+
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(migrate(empty, directory=directory))
+        await until(locked)
+        with pytest.raises(MigrationError, match="too old for"):
+            await Ledger.open(empty, address="test", version="0.0.9")
+        assert [done.version for done in await running] == [own + 1]
+    await con.close()
+
+
+async def test_a_migration_asks_for_its_locks_again_and_again_and_lets_others_pass(empty: str, directory: Path) -> None:
+    await migrate(empty)
+    release(directory, ("widen", "alter table headrace.domain add column fresh int"))
+    holder: Any = await asyncpg.connect(empty)
+    other: Any = await asyncpg.connect(empty, server_settings={"lock_timeout": "5s"})
+    async with asyncio.TaskGroup() as tasks:
+        async with holder.transaction():
+            await holder.execute("lock table headrace.domain in row exclusive mode")
+            running = tasks.create_task(migrate(empty, directory=directory))
+
+            async def waits() -> bool:
+                return bool(await other.fetchval("select count(*) from pg_locks where not granted and relation = 'headrace.domain'::regclass"))
+
+            await until(waits)
+            await other.execute("insert into headrace.domain (name) values ('meanwhile')")  # queued behind it, and let through when its time is over
+            assert not running.done()
+        assert [done.name for done in await running] == ["widen"]
+    await holder.close()
+    await other.close()
+
+
+async def test_run_adds_what_is_missing_or_refuses_where_it_may_not(empty: str) -> None:
+    done = await asyncio.to_thread(run_command, "headrace-broker", "run", "--listen", "127.0.0.1:0", "--http-listen", "off", "--database-url", empty, "--migrate", "off")
+    assert done.returncode == 1 and "the schema lacks 1 (ledger), 2" in done.stderr and await tables(empty) == []

@@ -1,6 +1,6 @@
 """Whether everybody says the same of every job: the ledger folded by the model, the SQL view, the RPCs, the owner's memory and its counts.
 
-Beside where each job stands: whom it waits for, how batches stand, and that no two live jobs hold one unique key.
+Beside where each job stands: whom it waits for, how batches stand, that no two live jobs hold one unique key, and how far bulk operations came.
 """
 
 import asyncio
@@ -10,10 +10,10 @@ from typing import Any
 
 import asyncpg
 from headrace_broker.model.job import Head
-from headrace_client import Client, HeadraceError, JobFilter, Order, State
+from headrace_client import AdminClient, Client, HeadraceError, JobFilter, Order, State
 
 from tests.support.ledger import check_ledger
-from tests.support.memory import Ties, read_ties
+from tests.support.memory import Came, Ties, read_progress, read_ties
 from tests.support.processes import pause
 
 STATES = (State.WAITING, State.PROCESSING, State.COMPLETED, State.ERROR, State.ABORTED)
@@ -30,8 +30,8 @@ async def agree(client: Client, database: str) -> dict[int, Head]:
     try:
         end = loop.time() + PATIENCE_S
         while True:
-            heads, view, ties = await _ledger(con)
-            wrong = await _differences(client, view, ties) + await _untied(client, ties)
+            heads, view, ties, came = await _ledger(con)
+            wrong = await _differences(client, view, ties) + await _untied(client, ties) + await _elsewhere(client, came)
             if not wrong and (await _ledger(con))[0] == heads:
                 return heads
             assert loop.time() < end, "\n".join(wrong) or "the jobs do not come to rest"
@@ -45,14 +45,28 @@ async def history(client: Client, job_id: int) -> list[str]:
     return [f"({event.kind})" if event.note else event.kind for event in (await client.events(job_id))[1:]]
 
 
-async def _ledger(con: "asyncpg.Connection[Any]") -> tuple[dict[int, Head], dict[int, Any], Ties]:
-    """The folded ledger (checked against the view and the stored counts), the view, and who is tied to whom, of one moment."""
+async def _ledger(con: "asyncpg.Connection[Any]") -> tuple[dict[int, Head], dict[int, Any], Ties, dict[int, Came]]:
+    """The folded ledger (checked against the view and the stored counts), the view, who is tied to whom, and how far operations came, of one moment."""
     async with con.transaction(isolation="repeatable_read", readonly=True):
         heads = await check_ledger(con)
         rows = await con.fetch(
             "select v.*, (select coalesce(max(e.seq), 0) from headrace.event e where e.job_id = v.job_id and e.kind = 1) as lease_epoch from headrace.job_state v"
         )
-        return heads, {row["job_id"]: row for row in rows}, await read_ties(con)
+        return heads, {row["job_id"]: row for row in rows}, await read_ties(con), await read_progress(con)
+
+
+async def _elsewhere(client: Client, came: dict[int, Came]) -> list[str]:
+    """One line for each bulk operation of which the broker says something else."""
+    if not came:
+        return []
+    wrong = []
+    async with AdminClient(client.brokers) as admin:
+        for number, stored in came.items():
+            told = await admin.get_operation(number)
+            said = Came(told.state.value, told.matched, told.done, told.skipped, told.failed, stored.todo)
+            if said != stored:
+                wrong.append(f"operation {number}: the broker says {said}, the tables {stored}")
+    return wrong
 
 
 async def _untied(client: Client, ties: Ties) -> list[str]:

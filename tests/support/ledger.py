@@ -17,8 +17,10 @@ PENDING = (
 """Completions in somebody's transaction that the owner has not taken up yet."""
 
 
-async def check_ledger(con: "asyncpg.Connection[Any]") -> dict[int, Head]:
-    """Folds every history (which checks every step), compares the result with the SQL view and with the counts; returns the heads."""
+async def check_ledger(con: "asyncpg.Connection[Any]", retired: Counter[tuple[int, int, int]] | None = None) -> dict[int, Head]:
+    """Folds every history (which checks every step), compares the result with the SQL view and with the counts; returns the heads. `retired`: (type_id, state, delete
+    minute) of jobs that are gone for good, which the counts still have.
+    """
     types = {row["job_id"]: row["type_id"] for row in await con.fetch("select job_id, type_id from headrace.job")}
     histories: dict[int, list[Any]] = {job_id: [] for job_id in types}
     for row in await con.fetch(EVENTS):
@@ -30,7 +32,7 @@ async def check_ledger(con: "asyncpg.Connection[Any]") -> dict[int, Head]:
         row = view[job_id]
         assert row["state"] in (head.state.name.lower(), "gone"), f"job {job_id}: the view says {row['state']}, the fold {head}"
         assert (row["seq"], row["run"], row["attempt"], row["losses"]) == (head.seq, head.run, head.attempt, head.losses)
-    wanted: Counter[tuple[int, int, int]] = Counter()
+    wanted: Counter[tuple[int, int, int]] = Counter(retired or {})
     for job_id, head in heads.items():
         minute = (histories[job_id][-1]["delete_minute"] or 0) if histories[job_id] and head.state is not State.GONE else 0
         wanted[types[job_id], int(head.state), minute] += 1

@@ -1,4 +1,4 @@
-"""What the owner remembers beside the jobs themselves, held against SQL: who waits for whom, batches, unique keys, leases under limits.
+"""What the owner remembers beside the jobs themselves, held against SQL: who waits for whom, batches, unique keys, leases under limits, how far bulk operations came.
 
 The same facts are told by the calls of a broker (`tests/support/agreement.py`); both hold them against `Ties`, which is read from the tables alone.
 """
@@ -32,6 +32,40 @@ class Ties:
     sealed: set[int]
     holders: dict[tuple[int, str], int]
     running: dict[tuple[int, str | None], int]
+
+
+PROGRESS = (
+    "select o.operation_id, o.state, p.* from headrace.operation o"
+    " left join lateral (select * from headrace.operation_page where operation_id = o.operation_id order by n desc limit 1) p using (operation_id)"
+)
+SIGNED = "select convert_from(data, 'UTF8')::bigint as operation_id, count(*) as n from headrace.note where kind = 12 group by 1"
+SKIPPED = "select operation_id, count(*) filter (where not failed) as skipped, count(*) filter (where failed) as failed from headrace.operation_skip group by 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """How far a bulk operation came; `todo`: members that were found and are not decided."""
+
+    state: str
+    matched: int
+    done: int
+    skipped: int
+    failed: int
+    todo: tuple[int, ...]
+
+
+async def read_progress(con: "asyncpg.Connection[Any]", *, retired: bool = False) -> dict[int, Came]:
+    """By operation. Fails when its numbers are not those of the jobs that bear its name and of those that it skipped. `retired`: some jobs are gone for good."""
+    signed = {row["operation_id"]: row["n"] for row in await con.fetch(SIGNED)}
+    skips = {row["operation_id"]: (row["skipped"], row["failed"]) for row in await con.fetch(SKIPPED)}
+    found = {}
+    for row in await con.fetch(PROGRESS):
+        number = row["operation_id"]
+        came = found[number] = Came(row["state"], row["matched"] or 0, row["done"] or 0, row["skipped"] or 0, row["failed"] or 0, tuple(row["todo"] or ()))
+        bear = signed.get(number, 0)
+        assert bear <= came.done if retired else bear == came.done, f"operation {number} says that it did {came.done} jobs, {bear} bear its name"
+        assert skips.get(number, (0, 0)) == (came.skipped, came.failed), f"operation {number} says {came}, and skipped {skips.get(number)}"
+    return found
 
 
 async def read_ties(con: "asyncpg.Connection[Any]") -> Ties:

@@ -141,11 +141,12 @@ class BrokerProcess(Process):
 
 async def start_broker(
     directory: Path, *options: str, database: str | None = None, listen: str = "127.0.0.1:0", name: str = "broker",
-    wrap: Sequence[str] = (), environment: Mapping[str, str] | None = None,
+    wrap: Sequence[str] = (), environment: Mapping[str, str] | None = None, python: str = sys.executable,
 ) -> BrokerProcess:  # fmt: skip
-    """A broker that listens; with short leases unless options say otherwise. `wrap`: the command that it is run by; `environment`: what is added to ours.
+    """A broker that listens; with short leases unless options say otherwise.
 
-    With either it is a program of its own from the start.
+    `wrap`: the command that it is run by; `environment`: what is added to ours; `python`: whose headrace it is. With any of them it is a program of
+    its own from the start.
     """
     arguments = ["--listen", listen, "--http-listen", "127.0.0.1:0", "--lease-s", "3", "--heartbeat-s", "1", "--disconnect-grace-s", "1"]
     if database is not None:
@@ -154,7 +155,7 @@ async def start_broker(
     said, theirs = os.pipe()
     try:
         command = ["headrace-broker", "run", *arguments, *options]
-        broker = BrokerProcess(await _start(command, log, stdout=theirs, environment=environment or {}, real=bool(wrap or environment), wrap=wrap), log)
+        broker = BrokerProcess(await _start(command, log, stdout=theirs, environment=environment or {}, real=bool(wrap or environment), wrap=wrap, python=python), log)
     finally:
         os.close(theirs)
     try:
@@ -171,24 +172,24 @@ async def start_broker(
 
 async def start_agent(
     directory: Path, broker: str, *options: str, agent: str = "tests.support.handlers:agent", name: str = "agent", cwd: Path = ROOT,
-    wrap: Sequence[str] = (), environment: Mapping[str, str] | None = None,
+    wrap: Sequence[str] = (), environment: Mapping[str, str] | None = None, python: str = sys.executable,
 ) -> Process:  # fmt: skip
-    """An agent process with the handlers of `tests.support.handlers`. `wrap` and `environment` as for `start_broker`."""
+    """An agent process with the handlers of `tests.support.handlers`. `wrap`, `environment` and `python` as for `start_broker`."""
     log = directory / f"{name}.log"
     command = ["headrace-agent", "run", agent, "--broker", broker, *options]
     whole = {"HEADRACE_TEST_DIR": str(directory), **(environment or {})}
-    return Process(await _start(command, log, cwd=cwd, environment=whole, real=bool(wrap or environment), wrap=wrap), log)
+    return Process(await _start(command, log, cwd=cwd, environment=whole, real=bool(wrap or environment), wrap=wrap, python=python), log)
 
 
 async def _start(
-    command: list[str], log: Path, *, environment: Mapping[str, str], real: bool, wrap: Sequence[str], stdout: int | None = None, cwd: Path = ROOT
+    command: list[str], log: Path, *, environment: Mapping[str, str], real: bool, wrap: Sequence[str], python: str, stdout: int | None = None, cwd: Path = ROOT,
 ) -> Started:  # fmt: skip
     """Starts a program of ours. Its output goes to the log, and to `stdout` what it writes there."""
     whole = {**os.environ, **environment}
     with open(log, "ab") as output:
-        server = forking.server() if not real else None
+        server = forking.server() if not real and python == sys.executable else None
         if server is None:
-            program = [*wrap, sys.executable, "-m", command[0].replace("-", "_"), *command[1:]]
+            program = [*wrap, python, "-m", command[0].replace("-", "_"), *command[1:]]
             said = output if stdout is None else stdout
             return await asyncio.create_subprocess_exec(*program, stdin=subprocess.DEVNULL, stdout=said, stderr=output, cwd=cwd, env=whole)
         with open(os.devnull) as nothing:

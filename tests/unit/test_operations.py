@@ -1,5 +1,6 @@
 """Bulk operations without a broker: what is asked for, how it is stored, and what a page decides."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -33,6 +34,13 @@ def page(standing: Standing, *job_ids: int, after: int = 100, searched: bool = F
 @pytest.mark.parametrize("wanted", [FULL, JobFilter(), JobFilter(states=frozenset({State.WAITING})), JobFilter(settled=Period(to_s=9.25))])
 def test_a_filter_is_read_as_it_was_stored(wanted: JobFilter) -> None:
     assert read_filter(stored_filter(wanted)) == wanted
+
+
+@pytest.mark.parametrize(
+    "deed", [Deed(Action.REQUEUE, True, payload=b"\x00", content_type="x"), Deed(Action.REQUEUE, payload=b""), Deed(Action.ABORT, grace_s=1.0, force=True)]
+)
+def test_a_deed_is_read_as_it_was_stored(deed: Deed) -> None:
+    assert Deed.read(deed.action.value, json.loads(json.dumps(deed.options()))) == deed
 
 
 def test_a_filter_in_words() -> None:

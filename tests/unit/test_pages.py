@@ -9,7 +9,7 @@ from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.filter import JobFilter, Period
 from headrace_broker.model.job import State
 from headrace_broker.model.redaction import MASK, masked_labels, redacted, secret_names
-from headrace_broker.web import documents, filters, forms
+from headrace_broker.web import documents, filters, forms, render
 from headrace_broker.web.deeds import DEEDS, takes
 from headrace_broker.web.documents import difference, document
 from headrace_broker.web.drawing import BOX_HEIGHT, BOX_WIDTH, PER_ROW, picture
@@ -161,3 +161,21 @@ def test_completed_jobs_are_requeued_only_by_name() -> None:
     assert State.COMPLETED not in takes(DEEDS["requeue"], include_completed=False)
     assert State.COMPLETED in takes(DEEDS["requeue"], include_completed=True)
     assert State.WAITING not in takes(DEEDS["purge"], include_completed=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ('{"rate": 0.0, "state": "running"}', '{"rate": 5.0, "state": "running"}', [("rate", "0.0", "5.0")]),
+        (
+            None,
+            '{"job_id": 252646167836361674, "labels": {}, "rule": "", "to": ["a"], "on": false}',
+            [("job_id", "", "252646167836361674"), ("to", "", '["a"]'), ("on", "", "false")],
+        ),
+        ('{"key": "x"}', None, [("key", "x", "")]),
+        ("[1]", "[2]", [("", "[1]", "[2]")]),
+        (None, None, []),
+    ],
+)
+def test_the_audit_tells_what_has_changed(before: str | None, after: str | None, told: list[tuple[str, str, str]]) -> None:
+    assert render.changed(before, after) == told

@@ -1,7 +1,11 @@
 """Who is let in, what pages show and do, and that what others stored executes nothing."""
 
+import asyncio
 import csv
 import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from urllib.parse import urlencode
@@ -12,7 +16,7 @@ import pytest
 from headrace_client import AdminClient, Client, State
 
 from tests.support.mailbox import serving
-from tests.support.processes import BrokerProcess, Process, running, start_broker, until
+from tests.support.processes import BrokerProcess, Process, run_command, running, start_agent, start_broker, until
 from tests.support.web import Browser
 
 PAGES = ["/", "/jobs", "/types", "/agents", "/alerts", "/schedules", "/schedule-new", "/trend", "/capacity", "/audit", "/access", "/grants", "/account"]
@@ -174,26 +178,68 @@ async def test_alerts_are_listed_and_channels_rules_and_silences_are_made_and_en
         assert actions.count("alert_channel/hook") == 1 and "a2tra2tr" not in actions
 
 
-async def test_page_file_and_rpc_tell_the_same(browser: Browser, client: Client, admin: AdminClient, agent: Process) -> None:
-    for number in range(7):
-        await client.wait((await client.submit("echo", number)).job_id)
+NUMBERS = ("submitted", "completed", "failed", "error")
 
-    async def told() -> bool:
-        lines = list(csv.DictReader(io.StringIO(await browser.get("/trend?period=1h&form=csv"))))
-        return sum(int(line["completed"]) for line in lines) == 7
+
+def _minutes(rows: Iterable[Mapping[str, object]]) -> dict[str, tuple[int, ...]]:
+    """The minutes in which something happened, by "YYYY-MM-DD HH:MM"."""
+    found = {str(row["at"])[:16].replace("T", " "): tuple(int(str(row[name])) for name in NUMBERS) for row in rows}
+    return {at: numbers for at, numbers in found.items() if any(numbers)}
+
+
+async def test_page_files_rpc_command_line_and_prometheus_tell_the_same_of_closed_minutes(database: str, directory: Path, stack: AsyncExitStack) -> None:
+    broker = await start_broker(directory, "--login-link", "--testing", database=database)
+    await stack.enter_async_context(running(broker))
+    await stack.enter_async_context(running(await start_agent(directory, broker.address)))
+    client = await stack.enter_async_context(Client(broker.address, timeout_s=20))
+    admin = await stack.enter_async_context(AdminClient(broker.address, timeout_s=20))
+    http = await stack.enter_async_context(httpx.AsyncClient(base_url=f"http://{broker.ready['http']}", timeout=20))
+    await http.get(broker.ready["web"])
+    ids = [(await client.submit("echo", number)).job_id for number in range(7)] + [(await client.submit("permanent")).job_id]
+    for job_id in ids:
+        await client.wait(job_id)
+
+    async def told() -> dict[str, tuple[int, ...]]:
+        answer = await http.get("/trend?period=1h&form=json")
+        minutes = _minutes(answer.json())
+        return minutes if sum(numbers[1] for numbers in minutes.values()) == 7 and sum(numbers[3] for numbers in minutes.values()) == 1 else {}
 
     await until(told)
-    assert (await admin.trend()).series[0].total.completed == 7
-    whole = await browser.get("/trend?period=1h")
-    assert "<dt>completed</dt><dd>7</dd>" in whole
+    await admin.advance_clock(120)  # the minutes are over: nothing more happens in them
+    wanted = await told()
+    assert [sum(column) for column in zip(*wanted.values(), strict=True)] == [8, 7, 1, 1]
+    assert _minutes(csv.DictReader(io.StringIO((await http.get("/trend?period=1h&form=csv")).text))) == wanted
+    points = (await admin.trend(step_s=60.0)).series[0].points
+    assert _minutes({"at": point.at.isoformat(), **{name: getattr(point, name) for name in NUMBERS}} for point in points) == wanted
+    done = await asyncio.to_thread(run_command, "headrace", "stats", "trend", "--since", "1h", "--step-s", "60", "--csv", environment={"HEADRACE_BROKER": broker.address})
+    assert done.returncode == 0 and _minutes(csv.DictReader(io.StringIO(done.stdout))) == wanted
+    page = (await http.get("/trend?period=1h")).text
+    cells = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in page.partition("<summary>Table")[2].split("</tr>")]
+    shown = {row[0]: tuple(int(row[column]) for column in (1, 2, 3, 6)) for row in cells if len(row) == 13}
+    assert {at: numbers for at, numbers in shown.items() if any(numbers)} == wanted
+    assert "<dt>completed</dt><dd>7</dd>" in page
+    scraped: Counter[str] = Counter()
+    for series, labels, value in re.findall(r"headrace_type_(\w+)_total\{([^}]*)\} (\d+)", (await http.get("/metrics")).text):
+        outcome = re.search(r'outcome="(\w+)"', labels)
+        scraped[outcome[1] if outcome else series] += int(value)
+    assert [scraped[name] for name in NUMBERS] == [8, 7, 1, 1]
 
 
 async def test_a_broker_that_stands_by_sends_on_to_the_owner_or_says_that_it_cannot(browser: Browser, database: str, directory: Path, stack: AsyncExitStack) -> None:
     standby = await start_broker(directory, "--login-link", database=database, name="standby")
     await stack.enter_async_context(running(standby))
-    async with httpx.AsyncClient(base_url=f"http://{standby.ready['http']}") as client:
+    base = f"http://{standby.ready['http']}"
+    async with httpx.AsyncClient(base_url=base) as client:
         await client.get(standby.ready["web"])
         assert (await client.get("/jobs")).headers["location"].endswith("/jobs")
+        form = {"csrf": Browser.token((await client.post("/job-abort", data={}, headers={"Origin": base})).text), "name": "ada", "role": "viewer", "everywhere": "true"}
+        assert (await client.post("/user-put", data=form, headers={"Origin": base})).status_code == 200
+        assert (await client.post("/user-disable", data=form, headers={"Origin": base})).status_code == 303
+        said = (await client.get("/access?tab=users")).text  # what was done here would be lost on the way there
+        assert "User ada is disabled" in said and f'href="{browser.base}/access?tab=users"' in said
+        assert (await client.get("/access?tab=users")).status_code == 307
+        refused = await client.post("/job-abort", data={**form, "job_id": "7", "reason": "kept here"}, headers={"Origin": base})
+        assert refused.status_code == 503 and 'value="kept here"' in refused.text and browser.base in refused.text
         con = await asyncpg.connect(database)
         await con.execute("update headrace.peer set web = ''")
         await con.close()

@@ -59,14 +59,21 @@ async def test_everything_that_matches_is_counted_first_and_done_once(browser: B
 
     await until(finished)
     said = text_of(await browser.get(at))
+    series = (await browser.client.get("/metrics")).text
+    assert 'headrace_operation_jobs_total{action="abort",result="done"} 60.0' in series and 'headrace_operation_finished_total{action="abort"} 1.0' in series
     assert "60 of 60 jobs" in said and "done 60" in said and "not wanted any more" in said and "100 %" in said
     assert (await client.count(types=["swept"])).totals == {State.WAITING: 30, State.ABORTED: 60}
     listed = text_of(await browser.get("/operations"))
     assert "abort instance left" in listed and "60" in listed
     job_id = re.search(r'name="job_id" value="(\d+)"', await browser.get("/jobs?state=aborted&instance=left"))
     assert job_id and f'href="{at}"' in await browser.get(f"/jobs/{job_id[1]}"), "the job's timeline leads to it"
+    page = await browser.get("/operations/new?deed=requeue&instance=left")
+    assert (await browser.post("/operation-start", 303, reason="again", payload="{", **form_of(page))).headers["location"] == "/", "that is no JSON"
+    at = (await browser.post("/operation-start", 303, reason="again", payload='{"n": 1}', **form_of(page))).headers["location"]
+    await until(finished)
+    assert (await client.get(int(job_id[1]), full=True)).payload == b'{"n": 1}'
     async with shop.browser("viewer") as viewer:
-        assert "Abort 30 jobs" not in await viewer.get("/operations/new?deed=abort&type=swept")
+        await viewer.get("/operations/new?deed=abort&type=swept", 400)
         await viewer.post("/operation-start", 403, **fields)
         await viewer.post(f"{at}/stop", 403, reason="x")
 

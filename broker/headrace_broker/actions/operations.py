@@ -8,7 +8,7 @@ from headrace_broker.actions.reach import types_for
 from headrace_broker.actions.reads import JobRead, answered
 from headrace_broker.actions.search import Search
 from headrace_broker.model.audit import Caller
-from headrace_broker.model.errors import Busy, DatabaseUnavailable, OperationNotFound, TypeDenied
+from headrace_broker.model.errors import Busy, DatabaseUnavailable, InvalidField, OperationNotFound, TypeDenied
 from headrace_broker.model.filter import JobFilter, Order
 from headrace_broker.model.ids import MAX_ID
 from headrace_broker.model.operation import Action, Deed, Operation, OperationState, Plan, Skip, check_rate, refuse_empty
@@ -21,7 +21,7 @@ from headrace_broker.store.search import Finder
 ACTS = {
     Action.REQUEUE: Act.REQUEUE, Action.ABORT: Act.ABORT, Action.PURGE: Act.PURGE, Action.PRIORITY: Act.UPDATE, Action.HOLD: Act.UPDATE, Action.RELEASE: Act.UPDATE,
 }  # fmt: skip
-"""What each deed takes."""
+"""What each deed takes, and `Act.UPDATE` one that gives jobs another payload."""
 POLL_S = 1.0
 """How often whoever waits for an operation looks at it, whether or not it was told of a page."""
 
@@ -70,6 +70,9 @@ class Operations:
         """
         plan = Plan(wanted, deed, reason, rate, all_jobs)
         plan.check()
+        most = self._ownership.owner.limits.payload_limit_bytes
+        if len(deed.payload or b"") > most:
+            raise InvalidField("payload", f"at most {most} bytes by the broker's configuration, found {len(deed.payload or b'')}")
         narrowed = self._narrowed(caller.domain, wanted, deed, Act.OPERATE)
         if narrowed is not wanted:  # it runs by itself, and must know by then what it may touch
             wanted, plan = narrowed, replace(plan, wanted=narrowed, all_jobs=False)
@@ -148,19 +151,19 @@ class Operations:
         operation = await answered(self._store.find(domain, operation_id))
         if not _seen(operation, Act.OVERSEE):
             raise OperationNotFound(operation_id)
-        for act in (Act.OPERATE, ACTS[operation.plan.deed.action]):
+        for act in (Act.OPERATE, *_acts(operation.plan.deed)):
             if not _seen(operation, act):
                 raise TypeDenied(act, ", ".join(operation.plan.wanted.types[:5]) or EVERY)
 
     def _narrowed(self, domain: str, wanted: JobFilter, deed: Deed, *also: Act) -> JobFilter:
         """The filter with the types, of those that are there, that the call may see and do the deed to; as it is when these are all. Raises TypeDenied for none."""
-        acts = (Act.VIEW, ACTS[deed.action], *also)
+        acts = (Act.VIEW, *_acts(deed), *also)
         if all(types_for(act).everything for act in acts):
             return wanted
         entries = self._ownership.owner.types.of_domain(domain)
         names = [entry.name for entry in entries if all(types_for(act).allow(entry.name) for act in acts) and (not wanted.types or entry.name in wanted.types)]
         if not names:
-            raise TypeDenied(ACTS[deed.action], ", ".join(wanted.types[:5]) or EVERY)
+            raise TypeDenied(next(act for act in acts if not types_for(act).everything), ", ".join(wanted.types[:5]) or EVERY)
         return replace(wanted, types=tuple(names))
 
     async def _expected(self, domain: str, wanted: JobFilter) -> tuple[int, bool]:
@@ -183,6 +186,10 @@ def _seen(operation: Operation, act: Act) -> bool:
     """Whether the call may do this to every type that the operation touches."""
     types, named = types_for(act), operation.plan.wanted.types
     return types.everything or (bool(named) and all(types.allow(name) for name in named))
+
+
+def _acts(deed: Deed) -> tuple[Act, ...]:
+    return ACTS[deed.action], *([Act.UPDATE] if deed.payload is not None else [])
 
 
 def _sum(count: JobCount, deed: Deed | None = None) -> int:

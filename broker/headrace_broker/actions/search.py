@@ -91,7 +91,7 @@ class Search:
                 await self._through_memory(walk, q, wanted)
             else:
                 source, indexed = source_of(wanted)
-                walk.width = position.width if position is not None and position.width else INDEXED_WIDTH if indexed else FIRST_WIDTH
+                walk.width = position.width if position is not None and position.width else INDEXED_WIDTH if indexed else self._first_width(walk, wanted, entries)
                 await self._through_ledger(walk, q, source)
         except NoTurn as error:
             if walk.position == begin:
@@ -119,6 +119,15 @@ class Search:
         ready = sum(owner.lanes.ready(type_id) for type_id in type_ids)
         in_lines = len(owner.lines.timers) + sum(crowd.waiting for type_id, crowd in owner.lines.crowds.items() if type_id in type_ids)
         return ready + in_lines + len(owner.timers) + len(owner.live_jobs) <= IN_MEMORY
+
+    def _first_width(self, walk: "_Walk", wanted: JobFilter, type_ids: Sequence[int]) -> int:
+        """Of a window that is answered quickly: where many jobs wait, memory knows where CANDIDATES of them lie."""
+        width = FIRST_WIDTH
+        for type_id in type_ids if wanted.wanted_states <= UNSETTLED and not walk.oldest_first else ():
+            start = self._owner.lanes.newest_from(type_id, CANDIDATES)
+            if start is not None:
+                width = min(width, max(LEAST_WIDTH, walk.above - start))
+        return width
 
     async def _through_memory(self, walk: "_Walk", q: Query, wanted: JobFilter) -> None:
         ids = listing.newest(self._owner, set(q.type_ids), set(wanted.wanted_states), walk.above, walk.lowest, IN_MEMORY)

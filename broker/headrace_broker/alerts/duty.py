@@ -13,9 +13,10 @@ import structlog
 
 from headrace_broker.alerts import words
 from headrace_broker.alerts.errors import Undelivered
-from headrace_broker.alerts.facts import Watch
+from headrace_broker.alerts.facts import Roster, Watch
 from headrace_broker.alerts.outage import Outage
 from headrace_broker.alerts.sending import LONGEST_S, Send, send
+from headrace_broker.metrics import Metrics
 from headrace_broker.model import alert_queue
 from headrace_broker.model.alert_channel import Channel
 from headrace_broker.model.alert_rules import Rule, evaluate
@@ -87,13 +88,17 @@ class Held:
 class Alerting:
     """See the module. `chance` gives floats in [0, 1)."""
 
-    def __init__(self, store: AlertStore, ownership: Ownership, watch: Watch, *, deliver: Send = send, chance: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self, store: AlertStore, ownership: Ownership, watch: Watch, metrics: Metrics, *, deliver: Send = send, chance: Callable[[], float] = random.random
+    ) -> None:
         self._store = store
         self._ownership = ownership
         self._watch = watch
+        self._metrics = metrics
         self._deliver = deliver
         self._chance = chance
         self._held: Held | None = None
+        self._roster_of: Owner | None = None
         self._delivered: dict[int, float] = {}  # notices whose delivery could not be recorded yet -> when it was
         self._outage = Outage(deliver)
 
@@ -104,6 +109,7 @@ class Alerting:
                 await asyncio.sleep(PASS_S * random.uniform(0.9, 1.1))
                 if not self._ownership.ready.is_set():
                     self._held = None
+                    self._metrics.alerting(0, {}, 0.0)
                     continue
                 owner = self._ownership.owner
                 try:
@@ -137,10 +143,19 @@ class Alerting:
         if fresh or held.rules_moved or any(group.next_s <= now for group in held.groups.values()):
             more = await self._move(held, now, fresh=fresh)
         await self._send_waiting(held, now, tasks)
+        self._measure(held, now)
         if self._watch.monotonic() >= held.next_trim:
             held.next_trim = self._watch.monotonic() + TRIM_S
             await self._store.trim()
         return more
+
+    def _measure(self, held: Held, now: float) -> None:
+        waiting: Counter[str] = Counter()
+        for channel_id, notices in held.waiting.items():
+            if channel_id in held.channels:
+                waiting[held.channels[channel_id].kind] += len(notices)
+        oldest_s = min((notices[0].waiting.made_s for notices in held.waiting.values()), default=now)
+        self._metrics.alerting(sum(group.ended_s is None for group in held.groups.values()), waiting, max(0.0, now - oldest_s))
 
     async def _take_up(self, owner: Owner) -> Held:
         held = self._held
@@ -148,6 +163,9 @@ class Alerting:
             held = Held(owner, await self._store.claim(owner.life_id))
             held.groups = {group.key: group for group in await self._store.open_groups()}
             held.sent_s = await self._store.messages_sent(owner.clock.now_s())
+            if self._roster_of is not owner:  # after an outage the memory of the same owner knows more
+                self._watch.roster = Roster(await self._store.agents(), owner.clock.now_s())
+                self._roster_of = owner
             self._held = held
         return held
 
@@ -166,6 +184,10 @@ class Alerting:
         if began < held.next_rules:
             return
         facts = await self._watch.look(held.owner, held.rules, now)
+        put, dropped = self._watch.roster.unsaved(now)
+        if put or dropped:
+            await self._store.save_agents(put, dropped, held.term)
+            self._watch.roster.saved(put, dropped)
         found: dict[GroupKey, str] = {}
         lasting: dict[GroupKey, str] = {}
         for rule in held.rules:
@@ -188,6 +210,7 @@ class Alerting:
                 _take_findings(held, groups, changed, now, held.lasting)
             notices = _look(held, groups, changed, now)
             ids = await move.put([groups[key] for key in changed], notices, cursor) if changed or notices or cursor > move.cursor else {}
+        self._metrics.alert_notices.labels("made").inc(len(notices))
         for key, group_id in ids.items():
             groups[key] = replace(groups[key], group_id=group_id)
         held.groups = {key: group for key, group in groups.items() if group.resolved_s is None}
@@ -202,6 +225,7 @@ class Alerting:
             cursor, taken = max(cursor, signal.newest), taken + signal.failures
             if signal.kind not in JOBS:
                 continue  # doors are watched by rules
+            self._metrics.alert_failures.inc(signal.failures)
             entry = held.owner.types.by_id[signal.type_id]
             own = GroupKey(entry.domain, Source(signal.kind), "", entry.name, signal.fingerprint[:200])
             key = place(own, is_open=own in groups, alike=alike[own.domain, own.source, own.type])
@@ -236,6 +260,7 @@ class Alerting:
             if plan.given_up:
                 log.error("notices are given up: they could not be delivered for days", domain=channel.domain, channel=channel.name, notices=len(plan.given_up))
                 await self._store.give_up(plan.given_up, now)
+                self._metrics.alert_notices.labels("given_up").inc(len(plan.given_up))
                 held.stale = True
             if plan.notices:
                 held.sending.add(channel_id)
@@ -254,12 +279,16 @@ class Alerting:
             if len(allowed) < len(ids):
                 return  # the duty was lost, or the channel deleted
             try:
-                remark = await self._deliver(channel, held.secrets.get(channel.channel_id), message, clock.now_s())
+                with self._metrics.alert_message_seconds.labels(channel.kind).time():
+                    remark = await self._deliver(channel, held.secrets.get(channel.channel_id), message, clock.now_s())
             except Undelivered as error:
+                self._metrics.alert_messages.labels(channel.kind, "failed").inc()
                 log.warning("a message was not delivered", domain=channel.domain, channel=channel.name, reason=str(error), again_in_s=round(wait_s, 1))
                 await self._store.failed(ids, str(error), clock.now_s() + wait_s)
                 return
             now = clock.now_s()
+            self._metrics.alert_messages.labels(channel.kind, "delivered").inc()
+            self._metrics.alert_notices.labels("delivered").inc(len(ids))
             held.sent_s.setdefault(channel.channel_id, []).append(now)
             self._delivered.update(dict.fromkeys(ids, now))
             log.info("a message was sent", domain=channel.domain, channel=channel.name, notices=len(ids), failures=message.count)

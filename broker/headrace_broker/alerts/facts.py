@@ -1,9 +1,9 @@
 """What rules look at: the owner's memory, the minutes of the statistics, the flushes, the agents that went away. Nothing here scans jobs."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
-from headrace_broker.model.alert_rules import DatabaseFacts, Facts, LostAgent, OpenDoor, Rule, TypeFacts
+from headrace_broker.model.alert_rules import DatabaseFacts, ExpectedAgent, Facts, LostAgent, OpenDoor, Rule, TypeFacts
 from headrace_broker.model.alerting import Source
 from headrace_broker.model.ids import created_at_s
 from headrace_broker.shards.health import FlushHealth
@@ -63,35 +63,66 @@ class Watch:
         return found
 
 
-@dataclass
-class Roster:
-    """Agents that were seen, and which of them are gone without a word. In memory: an agent that dies while no broker owns the queue is not known to be missing."""
+@dataclass(slots=True)
+class Known:
+    """An agent that was there at `seen_s`. `session` None: another owner saw it, and it has not come back to this one."""
 
-    _seen: dict[str, tuple[Session, float]] = field(default_factory=dict)  # incarnation -> (its session, when it was there last)
-    _come: dict[tuple[str, str], float] = field(default_factory=dict)  # (domain, name) -> when an agent of the name came last
+    agent: ExpectedAgent
+    seen_s: float
+    session: Session | None = None
+
+
+class Roster:
+    """Agents that were seen, and which of them are gone without a word. What is new of it goes into the database, so that who owns the queue next misses them too."""
+
+    def __init__(self, stored: Sequence[ExpectedAgent] = (), now: float = 0.0) -> None:
+        """`stored`: whom the owner before expected; they have BACK_S from `now` on to come back."""
+        self._seen = {agent.incarnation_id: Known(agent, agent.gone_s if agent.gone_s is not None else now + BACK_S) for agent in stored}
+        self._come: dict[tuple[str, str], float] = {}  # (domain, name) -> when an agent of the name came last
+        self._stored = {agent.incarnation_id: agent for agent in stored}
 
     def see(self, sessions: Iterable[Session], now: float) -> None:
         """The agents of this moment."""
         for session in sessions:
             facts = session.facts
-            if facts.incarnation_id not in self._seen:
+            known = self._seen.get(facts.incarnation_id)
+            if known is None:
                 self._come[facts.domain, facts.name] = now
-            if session.stream is not None or facts.incarnation_id not in self._seen:
-                self._seen[facts.incarnation_id] = (session, now)
-        for incarnation, (session, seen_s) in list(self._seen.items()):
-            gone = seen_s < now
-            if gone and (session.draining or now - seen_s > KEPT_S or self._come.get((session.facts.domain, session.facts.name), 0.0) > seen_s):
+            if session.stream is not None or known is None or known.session is None:
+                self._seen[facts.incarnation_id] = Known(ExpectedAgent(facts.incarnation_id, facts.domain, facts.name, facts.host), now, session)
+        for incarnation, known in list(self._seen.items()):
+            come_s = self._come.get((known.agent.domain, known.agent.name))
+            replaced = come_s is not None and (known.session is None or come_s > known.seen_s)
+            gone = known.session is None or known.seen_s < now
+            if gone and (replaced or now - known.seen_s > KEPT_S or (known.session is not None and known.session.draining)):
                 del self._seen[incarnation]
         self._come = {name: at for name, at in self._come.items() if now - at < KEPT_S}
 
     def lost(self, domain: str, now: float) -> list[LostAgent]:
         """Agents of a domain that went away without having said so, and whose name nobody has taken since."""
         return [
-            LostAgent(session.facts.name, session.facts.host, now - seen_s)
-            for session, seen_s in self._seen.values() if session.facts.domain == domain and seen_s < now
+            LostAgent(known.agent.name, known.agent.host, now - known.seen_s)
+            for known in self._seen.values() if known.agent.domain == domain and known.seen_s < now
         ]  # fmt: skip
 
+    def unsaved(self, now: float) -> tuple[list[ExpectedAgent], list[str]]:
+        """(agents whose rows are to be written, incarnations whose rows are to go), as of the look at `now`."""
+        wanted = {name: self._row(known, now) for name, known in self._seen.items() if known.session is None or not known.session.draining}
+        return [row for name, row in wanted.items() if self._stored.get(name) != row], [name for name in self._stored if name not in wanted]
 
+    def saved(self, put: Sequence[ExpectedAgent], dropped: Sequence[str]) -> None:
+        """That is stored now."""
+        self._stored.update({row.incarnation_id: row for row in put})
+        for name in dropped:
+            self._stored.pop(name, None)
+
+    @staticmethod
+    def _row(known: Known, now: float) -> ExpectedAgent:
+        return replace(known.agent, gone_s=known.seen_s if known.seen_s < now else None)
+
+
+BACK_S = 15.0
+"""How long agents have to come to a new owner before they are missed."""
 KEPT_S = 86_400.0
 """An agent that has not come back for so long is forgotten."""
 

@@ -84,6 +84,17 @@ class LostAgent:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpectedAgent:
+    """An agent that is missed when it goes without a word. `gone_s`: when it was there last, if it is not there now, in seconds since 1970."""
+
+    incarnation_id: str
+    domain: str
+    name: str
+    host: str
+    gone_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class OpenDoor:
     """A transaction that has completed a job and is not committed."""
 

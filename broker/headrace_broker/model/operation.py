@@ -8,6 +8,7 @@ Membership is frozen at the start: only jobs with ids up to `frozen_id` are look
 what it did, in one commit, so an operation goes on where it was, whichever broker dies.
 """
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ from headrace_broker.model.filter import JobFilter, Period
 from headrace_broker.model.job import SETTLED, State
 
 MAX_RATE = 1_000_000.0
+MAX_PAYLOAD_BYTES = 64 * 1024
+"""Of new runs: it is written down for each of them."""
 ALL = "all jobs"
 _PERIODS = ("created", "started", "settled")
 
@@ -37,13 +40,17 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """What is done to each job. `include_completed` is of requeue, `grace_s` and `force` are of abort, `priority` of priority, which needs it."""
+    """What is done to each job. `include_completed`, `payload` (of the new runs; None: the same again) and `content_type` are of requeue, `grace_s` and `force` of abort,
+    `priority` of priority, which needs it.
+    """
 
     action: Action
     include_completed: bool = False
     grace_s: float = 30.0
     force: bool = False
     priority: int | None = None
+    payload: bytes | None = None
+    content_type: str = ""
 
     @property
     def states(self) -> frozenset[State]:
@@ -56,7 +63,19 @@ class Deed:
 
     def options(self) -> dict[str, Any]:
         """What is stored beside the action: all that is not as it is by default."""
-        return {item.name: value for item in fields(self) if item.name != "action" and (value := getattr(self, item.name)) != item.default}
+        found = {item.name: value for item in fields(self) if item.name != "action" and (value := getattr(self, item.name)) != item.default}
+        return found if self.payload is None else found | {"payload": base64.b64encode(self.payload).decode()}
+
+    def told(self) -> dict[str, Any]:
+        """The same for the audit: of a payload its size."""
+        found = self.options()
+        return found if found.pop("payload", None) is None else found | {"payload_bytes": len(self.payload or b"")}
+
+    @classmethod
+    def read(cls, action: str, options: Mapping[str, Any]) -> "Deed":
+        """The deed that `options` told."""
+        payload = options.get("payload")
+        return cls(Action(action), **{**options, "payload": base64.b64decode(payload) if payload is not None else None})
 
 
 class OperationState(StrEnum):
@@ -93,6 +112,8 @@ class Plan:
         """Raises InvalidField."""
         refuse_empty(self.wanted, all_jobs=self.all_jobs)
         check_rate(self.rate)
+        if len(self.deed.payload or b"") > MAX_PAYLOAD_BYTES:
+            raise InvalidField("payload", f"at most {MAX_PAYLOAD_BYTES} bytes, since each job gets it; found {len(self.deed.payload or b'')}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,7 @@ class LobbyPatience(Patience):
         if self._size >= 0:
             self._lobby.requests -= 1
             self._lobby.bytes -= self._size
+        del self._request  # its jobs are queued or refused
 
     async def wait(self, owner: Owner, jobs: int, error: Busy) -> None:
         now = asyncio.get_running_loop().time()

@@ -10,7 +10,7 @@ from headrace_broker.actions.operations import Operations
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.filter import JobFilter, Period
 from headrace_broker.model.ids import created_at_s
-from headrace_broker.model.operation import Action, Deed, Operation, OperationState, refuse_empty
+from headrace_broker.model.operation import MAX_PAYLOAD_BYTES, Action, Deed, Operation, OperationState, refuse_empty
 from headrace_broker.rpc import convert, filters
 from headrace_broker.rpc.admin import DEFAULT_GRACE_S, MAX_GRACE_S
 from headrace_broker.rpc.callers import caller_of
@@ -102,22 +102,27 @@ def _spec(message: operations_pb2.OperationSpec) -> tuple[JobFilter, Deed]:
     if message.action not in range(1, len(ACTIONS) + 1):
         raise InvalidField("spec.action", f"one of 1 to {len(ACTIONS)}, found {message.action}")
     action = ACTIONS[message.action - 1]
-    of = {"include_completed": Action.REQUEUE, "grace": Action.ABORT, "force": Action.ABORT, "priority": Action.PRIORITY}
+    of = {"include_completed": Action.REQUEUE, "payload": Action.REQUEUE, "grace": Action.ABORT, "force": Action.ABORT, "priority": Action.PRIORITY}
     for name, owner in of.items():
-        given = message.HasField(name) if name in ("grace", "priority") else getattr(message, name)
+        given = message.HasField(name) if name in ("grace", "priority", "payload") else getattr(message, name)
         if given and action is not owner:
             raise InvalidField(f"spec.{name}", f"it belongs to the action {owner}, not to {action}")
     if action is Action.PRIORITY and not message.HasField("priority"):
         raise InvalidField("spec.priority", "the action priority needs it")
     if not -convert.MAX_PRIORITY <= message.priority <= convert.MAX_PRIORITY:
         raise InvalidField("spec.priority", f"between -{convert.MAX_PRIORITY:,} and {convert.MAX_PRIORITY:,}, found {message.priority}")
+    if message.content_type and not message.HasField("payload"):
+        raise InvalidField("spec.content_type", "it is that of a payload; set both")
+    if len(message.payload) > MAX_PAYLOAD_BYTES:
+        raise InvalidField("spec.payload", f"at most {MAX_PAYLOAD_BYTES} bytes, since each job gets it; found {len(message.payload)}")
+    payload, content_type = message.payload if message.HasField("payload") else None, convert.text("spec.content_type", message.content_type, 100)
     grace_s = convert.seconds("spec.grace", message.grace, MAX_GRACE_S) if message.HasField("grace") else DEFAULT_GRACE_S
     wanted = filters.job_filter("spec.filter", message.filter)
     try:
         refuse_empty(wanted, all_jobs=message.all_jobs)
     except InvalidField as error:
         raise InvalidField(f"spec.{error.field}", str(error).split(": ", 1)[1]) from error
-    deed = Deed(action, message.include_completed, grace_s, message.force, message.priority if action is Action.PRIORITY else None)
+    deed = Deed(action, message.include_completed, grace_s, message.force, message.priority if action is Action.PRIORITY else None, payload, content_type)
     return wanted, deed
 
 
@@ -141,7 +146,7 @@ def _operation(operation: Operation) -> operations_pb2.Operation:
 def _spec_message(wanted: JobFilter, deed: Deed, *, all_jobs: bool) -> operations_pb2.OperationSpec:
     message = operations_pb2.OperationSpec(
         filter=_filter_message(wanted), all_jobs=all_jobs, action=ACTIONS.index(deed.action) + 1,  # type: ignore[arg-type]  # enum numbers
-        include_completed=deed.include_completed, force=deed.force, priority=deed.priority,
+        include_completed=deed.include_completed, force=deed.force, priority=deed.priority, content_type=deed.content_type, payload_bytes=len(deed.payload or b""),
     )  # fmt: skip
     if deed.action is Action.ABORT:
         message.grace.CopyFrom(to_duration(deed.grace_s))

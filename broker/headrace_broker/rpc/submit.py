@@ -107,7 +107,6 @@ class SubmitCalls:
                 self._turn_away(request)
                 with self._lobby.patience(request) as patience:
                     batch = await self._queue_batch(owner, domain, request, caller, patience)
-                del request  # what waits for the database is in the owner's hand
             except InvalidField as error:  # a batch of the wrong size: not something that a job's answer can say
                 await answers.put(error)
                 return
@@ -117,6 +116,7 @@ class SubmitCalls:
             except Exception as error:  # a defect: the guard around the call logs it
                 await answers.put(error)
                 return
+            del request  # what waits for the database is in the owner's hand
             try:
                 await answers.put(jobs_pb2.SubmitStreamResponse(request_no=number, results=await batch.told(owner, at_once=at_once)))
             except Exception as error:
@@ -340,6 +340,7 @@ class _Batch:
 
     def refuse(self, places: Sequence[int], error: BrokerError) -> None:
         """The jobs at these positions are not stored."""
+        error.__traceback__ = None  # it holds frames, and they this batch and the request: a circle, which would stay until the collector's next full pass
         self._refusals.append((places, error))
         self.refused.update(places)
 

@@ -117,6 +117,8 @@ def _serve(owner: "Owner", round_: Round, session: Session, ready: dict[int, int
         if entry.limited:
             count = min(count, owner.caps.room(owner, entry, round_, now))
         if choice is not None:
+            if owner.lanes.best(type_id) == choice.priority:  # jobs without terms are one more key, and have their turns
+                count = min(count, 1)
             taken = _grant_of_line(owner, round_, session, choice, count, now)
         else:
             crowd = owner.lines.crowds.get(type_id)

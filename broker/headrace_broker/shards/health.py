@@ -38,6 +38,10 @@ class FlushHealth:
             slowest_s = max(slowest_s, now - self._began)
         return slowest_s, int(sum(bucket[2] for bucket in seen)), self._error
 
+    def under_way_s(self, now: float) -> float:
+        """How long the flush that is under way has taken so far; 0: there is none."""
+        return now - self._began if self._began is not None else 0.0
+
     def forget(self) -> None:
         """What went wrong so far was told."""
         self._buckets.clear()

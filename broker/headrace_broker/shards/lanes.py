@@ -124,6 +124,10 @@ class Lanes:
         """(priority, since when its next entry has been ready, as an id) of each lane of a type."""
         return [(priority, lane.since()) for priority, lane in self._by_type.get(type_id, {}).items()]
 
+    def newest_from(self, type_id: int, count: int) -> int | None:
+        """From about which id on there are `count` ready jobs of a type; None: no lane of it has so many."""
+        return max([lane.ids[-count] for lane in self._by_type.get(type_id, {}).values() if len(lane) >= count], default=None)
+
     def best(self, type_id: int) -> int | None:
         """The highest priority with an entry of the type; None: nothing is ready."""
         lanes = self._by_type.get(type_id)

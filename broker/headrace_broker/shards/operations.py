@@ -30,6 +30,8 @@ PAGE = 500
 """Jobs of one page, and so of one flush, at most."""
 FOUND = 2000
 """Jobs that one search finds for an operation without a rate."""
+PAGE_BYTES = 4 * 1024 * 1024
+"""Of the payloads that one flush gives to jobs, about."""
 PAGES_A_SECOND = 4
 """Of an operation with a rate: smaller pages would cost more, larger ones come in gusts."""
 POLL_S = 10.0
@@ -48,7 +50,7 @@ log = structlog.get_logger("headrace.operations")
 class Pace:
     """When the next page of an operation is due, on the owner's monotonic clock; and what a search found for it: `found`, of all ids up to `until`."""
 
-    __slots__ = ("began", "found", "not_before", "searched", "spent", "tries", "until")
+    __slots__ = ("began", "counted", "found", "not_before", "searched", "spent", "tries", "until")
 
     def __init__(self) -> None:
         self.found: list[int] = []
@@ -58,6 +60,7 @@ class Pace:
         self.spent = 0
         self.not_before = 0.0  # after something went wrong
         self.tries = 0  # pages in a row that decided nothing
+        self.counted: tuple[int, int, int] | None = None  # what the metrics have of it: done, skipped, failed
 
     def due(self, rate: float) -> float:
         """The time of the next page."""
@@ -118,10 +121,12 @@ class Operations:
             except (BrokerError, *ANY_FAILURE) as error:
                 log.warning("a page of an operation failed; trying again", operation_id=operation.operation_id, reason=f"{type(error).__name__}: {error}")
                 pace.not_before = self._owner.now() + RETRY_S
+            self._count(operation, pace)
         ended = {number for number, standing in self._standings.items() if standing.finished}  # and that is durable
         going_on = {op.operation_id: op.plan.rate for op in running if op.operation_id not in ended}
         self._standings = {number: standing for number, standing in self._standings.items() if number not in ended}
         self._paces = {number: self._paces[number] for number in going_on}
+        self._owner.metrics.operations_running.set(len(going_on))
         now = self._owner.now()
         return max(0.0, min([POLL_S, *(self._paces[number].due(rate) - now for number, rate in going_on.items())]))
 
@@ -129,6 +134,7 @@ class Operations:
         standing = self._standings.get(operation.operation_id)
         if standing is None:
             standing = self._standings[operation.operation_id] = await self._store.standing(operation.operation_id)
+            pace.counted = (standing.done, standing.skipped, standing.failed)
         page = await self._find(operation, standing, pace)
         page.last_try = pace.tries >= TRIES
         async with self._acting:
@@ -147,7 +153,8 @@ class Operations:
         if standing.todo or standing.searched:
             return Page(operation, standing, list(standing.todo), standing.after, standing.searched, 0)
         rate, wanted = operation.plan.rate, operation.plan.wanted
-        size = min(PAGE, max(1, math.ceil(rate / PAGES_A_SECOND))) if rate else PAGE
+        most = min(PAGE, PAGE_BYTES // max(1, len(operation.plan.deed.payload or b"")))
+        size = min(most, max(1, math.ceil(rate / PAGES_A_SECOND))) if rate else most
         pace.found = pace.found[bisect_right(pace.found, standing.after) :]
         if not pace.found and pace.until <= standing.after:
             limit = size if rate else FOUND
@@ -166,7 +173,7 @@ class Operations:
             page.gone = tuple(read.gone)
             return ChangeIntent(
                 verb, read.found, caller, plan.reason, read.moved, read.done, plan.deed.include_completed, plan.deed.grace_s, plan.deed.force, update=update,
-                unique_holders=read.holders, keys_moved=read.keys_moved, page=page,
+                payload=plan.deed.payload, content_type=plan.deed.content_type, unique_holders=read.holders, keys_moved=read.keys_moved, page=page,
             )  # fmt: skip
 
         try:
@@ -174,6 +181,18 @@ class Operations:
         except ResultUnknown:
             await self._durable()  # it is on its way, and whoever stops the operation waits for it
             raise
+
+    def _count(self, operation: Operation, pace: Pace) -> None:
+        """Adds what is new to the metrics."""
+        standing, metrics, action = self._standings.get(operation.operation_id), self._owner.metrics, operation.plan.deed.action
+        if standing is None:
+            return
+        now, before = (standing.done, standing.skipped, standing.failed), pace.counted or (0, 0, 0)
+        for result, new, old in zip(("done", "skipped", "failed"), now, before, strict=True):
+            metrics.operation_jobs.labels(action, result).inc(new - old)
+        pace.counted = now
+        if standing.finished:
+            metrics.operations_ended.labels(action).inc()
 
     async def _durable(self) -> None:
         """Returns once the round under way is stored: the next one begins after that. If it cannot be, this task ends with its owner."""

@@ -377,6 +377,7 @@ class Ownership:
     def _leave(self) -> None:
         owner, self._owner, self._flusher = self._owner, None, None
         self.ready.clear()
+        self._metrics.operations_running.set(0)
         if self.role != "standby":
             self.role = "starting"
         if owner is None:

@@ -15,7 +15,7 @@ import asyncpg
 
 from headrace_broker.model.alert_channel import Channel
 from headrace_broker.model.alert_queue import HOUR_S, Waiting
-from headrace_broker.model.alert_rules import Rule
+from headrace_broker.model.alert_rules import ExpectedAgent, Rule
 from headrace_broker.model.alerting import Group, GroupKey, Silence, Source, Timing
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import AlertPartNotFound
@@ -26,6 +26,7 @@ MOST_SIGNALS = 5000
 """Alerts that one pass adds up."""
 MOST_WAITING = 500
 """Notices of one channel that wait to be sent and are held in memory; also the most that one message tells of."""
+MOST_AGENTS = 50_000
 ALERTS_KEPT_DAYS, GROUPS_KEPT_DAYS = 400, 90
 TRIMMED = 2000
 
@@ -125,6 +126,15 @@ class AlertStore:
             StoredNotice(r["channel_id"], Waiting(r["notice_id"], r["made_s"], r["batch_id"], r["tries"], r["next_try_s"] or 0.0), json.loads(r["facts"])) for r in rows
         ]
 
+    async def agents(self) -> list[ExpectedAgent]:
+        """Agents that the owner before expected."""
+        rows = await self._pool.fetch(sql("alert_agents"), MOST_AGENTS)
+        return [ExpectedAgent(*(row[name] for name in ExpectedAgent.__slots__)) for row in rows]
+
+    async def save_agents(self, put: Sequence[ExpectedAgent], dropped: Sequence[str], term: int) -> None:
+        """Stores who is expected, and who is no more; nothing when the duty was lost."""
+        await self._pool.execute(sql("alert_agents_save"), json.dumps([asdict(agent) for agent in put]), list(dropped), term)
+
     async def messages_sent(self, now: float) -> dict[int, list[float]]:
         """When each channel sent its messages of the last hour."""
         found: dict[int, list[float]] = {}
@@ -161,8 +171,10 @@ class AlertStore:
     # What people look at -----------------------------------------------------------------------------------------------------------------------
 
     async def groups(self, domain: str, *, is_open: bool | None, below: int, limit: int) -> list[Group]:
-        """Groups of a domain, newest first, with ids below `below`."""
-        return [_group(row) for row in await self._pool.fetch(sql("alert_groups_page"), domain, is_open, below, limit)]
+        """Groups of a domain, newest first, with ids below `below`. `is_open` None: all."""
+        if is_open:
+            return [_group(row) for row in await self._pool.fetch(sql("alert_groups_firing"), domain, below, limit)]
+        return [_group(row) for row in await self._pool.fetch(sql("alert_groups_page"), domain, is_open is None, below, limit)]
 
     async def channels(self, domain: str | None) -> list[Standing]:
         """Channels of a domain, or of all, by name."""

@@ -88,17 +88,19 @@ class AuditStore:
         """Up to `limit` rows that match, newest first, below (at, audit_id)."""
         name = "audit_list_target" if wanted.target else "audit_list_actor" if wanted.actor else "audit_list_domain" if wanted.domain is not None else "audit_list"
         at, audit_id = below or (ALWAYS[1], MAX_ID)
-        found = await self._pool.fetch(
-            sql(name), wanted.domain, wanted.actor, wanted.target, wanted.action, wanted.from_, wanted.to, at, audit_id, SCAN_ROWS
-        )  # fmt: skip
         rows: list[AuditRow] = []
-        for row in found:
-            at, audit_id = row["at"], row["audit_id"]
-            if row["matches"]:
-                rows.append(_row(row))
+        seen_all = False
+        for most in (limit + 1, SCAN_ROWS - limit - 1):  # mostly every row matches; where few do, a second look goes further
+            found = await self._pool.fetch(sql(name), wanted.domain, wanted.actor, wanted.target, wanted.action, wanted.from_, wanted.to, at, audit_id, most)
+            for row in found:
                 if len(rows) == limit:
                     break
-        seen_all = len(found) < SCAN_ROWS and (not found or found[-1]["audit_id"] == audit_id)
+                at, audit_id = row["at"], row["audit_id"]
+                if row["matches"]:
+                    rows.append(_row(row))
+            seen_all = len(found) < most and (not found or found[-1]["audit_id"] == audit_id)
+            if seen_all or len(rows) == limit:
+                break
         return AuditPage(rows, (at, audit_id), seen_all)
 
 

@@ -28,11 +28,11 @@ from headrace_broker.store import arrays
 from headrace_broker.store.audit import write_audit
 from headrace_broker.store.batch import Batch, FireRow, KeyedRow, UniqueName, body_columns
 from headrace_broker.store.database import Database
+from headrace_broker.store.migrate import LIFE_LOCKS, MigrationError, newest
 from headrace_broker.store.peers import Peer, peer_of
 from headrace_broker.store.statements import sql
 
 LIFE_CHANNEL = "headrace_life"
-LIFE_LOCKS = 0x4852_4C46  # "HRLF": first key of the advisory locks of lives; the second is the life's id
 FLUSHES_PER_SLOT = 200_000  # flush rows of one life that share a slot; the slot before the last may be truncated once counts are based above it
 CONNECT_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 2.0
@@ -135,6 +135,7 @@ class Ledger:
         Raises:
             ResultUnknown: Postgres cannot be reached, or broke off; the new life owns nothing, so nothing is lost.
             NothingStored: the connection runs through a pooler that changes backends between transactions.
+            MigrationError: the schema has gone on without this broker, which must not try again.
         """
         async with _translated(), asyncio.timeout(CONNECT_TIMEOUT_S):
             con = await Database.of(dsn).connect(server_settings=SETTINGS, command_timeout=None, timeout=CONNECT_TIMEOUT_S)
@@ -146,7 +147,10 @@ class Ledger:
 
     @classmethod
     async def _begin(cls, con: "asyncpg.Connection[Any]", address: str, version: str, peer: Peer | None) -> "Ledger":
-        life_id, backend_pid = await con.fetchrow(sql("life_begin"), address, version, *(peer.columns() if peer is not None else [None] * 5))
+        begun = await con.fetchrow(sql("life_begin"), address, version, newest(), *(peer.columns() if peer is not None else [None] * 5))
+        if begun is None:
+            raise MigrationError("the database was migrated to a schema that this broker is too old for: run a newer headrace")
+        life_id, backend_pid = begun
         locked, pid_later = await con.fetchrow(sql("life_lock"), LIFE_LOCKS, life_id)
         if backend_pid != pid_later:
             raise NothingStored("the broker needs a connection of its own to Postgres; this one goes through a transaction pooler")

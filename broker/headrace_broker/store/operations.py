@@ -8,7 +8,7 @@ import asyncpg
 
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import InvalidField, InvalidState, OperationNotFound
-from headrace_broker.model.operation import Action, Deed, Operation, OperationState, Plan, Progress, Skip, described, read_filter, stored_filter
+from headrace_broker.model.operation import Deed, Operation, OperationState, Plan, Progress, Skip, described, read_filter, stored_filter
 from headrace_broker.store.audit import write_audit
 from headrace_broker.store.statements import sql
 
@@ -77,7 +77,7 @@ class OperationStore:
                 if replace(found.plan, rate=plan.rate) != plan:
                     raise InvalidField("request_id", f"it has started operation {found.operation_id}, which does something else; take a new one")
                 return found
-            after = {"operation_id": operation_id, "frozen_id": frozen_id, "expected": expected, "rate": plan.rate, **deed.options()}
+            after = {"operation_id": operation_id, "frozen_id": frozen_id, "expected": expected, "rate": plan.rate, **deed.told()}
             await write_audit(con, [caller.entry(f"bulk.{deed.action.value}", f"filter/{described(plan.wanted)}", reason=plan.reason, after=after)])
             return _operation(await con.fetchrow(sql("operation_get"), caller.domain, operation_id))
 
@@ -145,7 +145,7 @@ def told(operation: Operation) -> dict[str, Any]:
 
 
 def _operation(row: Any) -> Operation:
-    plan = Plan(read_filter(json.loads(row["filter"])), Deed(Action(row["action"]), **json.loads(row["options"])), row["reason"], row["rate"], row["all_jobs"])
+    plan = Plan(read_filter(json.loads(row["filter"])), Deed.read(row["action"], json.loads(row["options"])), row["reason"], row["rate"], row["all_jobs"])
     caller = Caller(row["actor"], row["domain"], row["request_id"], row["on_behalf_of"], row["token_id"])
     progress = Progress(row["after_id"], row["matched"], row["done"], row["skipped"], row["failed"], row["at"])
     return Operation(

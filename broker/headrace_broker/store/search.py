@@ -43,6 +43,19 @@ class Match:
     state: State
 
 
+@dataclass(frozen=True, slots=True)
+class ErrorGroup:
+    """Jobs in error that are alike: their fingerprint (or empty) and code, what the newest of them said, how many, the newest id, when it and the first of them ended."""
+
+    fingerprint: str
+    code: str
+    message: str
+    jobs: int
+    newest_id: int
+    newest_at: datetime | None
+    first_at: datetime | None
+
+
 def query(wanted: JobFilter, type_ids: Sequence[int], agent_ids: list[int] | None, now_s: float) -> Query:
     """The filter with the types that it may see and the lives of the agent that it names."""
     return Query(
@@ -92,6 +105,12 @@ class Finder:
             rows = await self._fetch(timeout_s, sql("search_match_text"), list(found), classes, q.log_pattern)
             found = {row["job_id"]: found[row["job_id"]] for row in rows}
         return [found[job_id] for job_id in job_ids if job_id in found]
+
+    async def error_groups(self, type_id: int, *, jobs: int, now_s: float, limit: int, timeout_s: float) -> tuple[list[ErrorGroup], int, int]:
+        """(the largest groups of the newest `jobs` that came into error, how many groups there are, how many jobs were looked at)."""
+        rows = await self._fetch(timeout_s, sql("error_groups"), type_id, jobs, now_s / 60, limit)
+        groups = [ErrorGroup(*(row[name] for name in ErrorGroup.__slots__)) for row in rows]
+        return groups, rows[0]["groups"] if rows else 0, rows[0]["looked"] if rows else 0
 
     async def _fetch(self, timeout_s: float, statement: str, *arguments: Any) -> list[Any]:
         try:

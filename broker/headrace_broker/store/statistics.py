@@ -61,7 +61,7 @@ class Statistics:
 
     async def rows(self, span: int, from_minute: int, to_minute: int, type_ids: Sequence[int], *, by_agent: bool = False) -> list[StatRow]:
         """Rows of a period, oldest first; MOST_ROWS + 1 of them mean that there are more."""
-        found = await self._pool.fetch(sql("stat_list"), span, from_minute, to_minute, list(type_ids), by_agent)
+        found = await self._pool.fetch(sql("stat_list_agents" if by_agent else "stat_list"), span, from_minute, to_minute, list(type_ids))
         return [
             StatRow(
                 r["at"], r["type_id"], r["agent"], json.loads(r["numbers"]),

@@ -20,7 +20,12 @@ STORED = frozenset(set(State) - {State.GONE})
 DEEDS = {
     deed.name: deed
     for deed in (
-        Deed("requeue", "Requeue", frozenset({State.ERROR, State.ABORTED}), "A new run of each begins, with the same payload; what earlier runs did stays readable."),
+        Deed(
+            "requeue",
+            "Requeue",
+            frozenset({State.ERROR, State.ABORTED}),
+            "A new run of each begins, with the same payload or another one; what earlier runs did stays readable.",
+        ),
         Deed("abort", "Abort", frozenset({State.WAITING, State.PROCESSING}), "Those that wait will not run; the handlers of those that run are told to stop.", True),
         Deed("purge", "Delete", SETTLED, "Payload, result, history and log of each go with it. This cannot be taken back. Those that are held stay.", True),
         Deed("priority", "Set priority of", STORED, "The own part of their score is another one; higher goes first."),

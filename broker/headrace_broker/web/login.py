@@ -17,11 +17,14 @@ from headrace_broker.model.access import USER_ROLES
 from headrace_broker.model.errors import BrokerError, InvalidField, TokenInvalid
 from headrace_broker.store.pool import ANY_FAILURE
 from headrace_broker.store.users import UserRow
+from headrace_broker.web.failing import Patience, TooSlow, budget_s
 from headrace_broker.web.manager import HEADERS, Doors, Services, Show, prefix_of, read_form, same_origin, set_cookie
 from headrace_broker.web.sessions import COOKIE, Person
 
 log = structlog.get_logger("headrace.web")
 FORM_BYTES = 16 * 1024
+REFRESH_S = 3.0
+"""What is known of tokens already serves when it cannot be read anew in that time."""
 WRONG = "This user name and password do not go together."
 SPENT = "This link was used already, or is not one of this broker's."
 TOO_MANY = "Too many people are logged in. Try again in a minute."
@@ -31,10 +34,11 @@ FOREIGN = "This request did not come from a page of this broker."
 class Login:
     """The routes of those who are not in yet. `show` makes a page."""
 
-    def __init__(self, services: Services, doors: Doors, show: Show) -> None:
+    def __init__(self, services: Services, doors: Doors, show: Show, patience: Patience) -> None:
         self._services = services
         self._doors = doors
         self._show = show
+        self._patience = patience
         self.routes = [
             Route("/login", self._ask),
             Route("/login", self._try, methods=["POST"]),
@@ -70,9 +74,9 @@ class Login:
         try:
             if token:
                 return await self._by_token(request, token, wanted)
-            user = await self._services.users.log_in(name, password) if name and password else None
+            user = await self._patience.within(self._budget_s(), self._services.users.log_in(name, password)) if name and password else None
         except BrokerError as error:
-            return self._page(request, 503, wanted, str(error), name=name)
+            return self._page(request, 503, wanted, f"{sentence(error)} Try again in a moment.", name=name, with_token=bool(token))
         if user is None:
             log.warning("a login was refused", by="password", address=address)
             return self._page(request, 403, wanted, WRONG, name=name)
@@ -81,14 +85,15 @@ class Login:
 
     async def _by_token(self, request: Request, token: str, wanted: str) -> Response:
         try:
-            await self._services.tokens.refresh()  # where calls need no token nobody else reads what became of them
-        except ANY_FAILURE as error:
+            # Where calls need no token nobody else reads what became of them.
+            await self._patience.within(min(REFRESH_S, self._budget_s()), self._services.tokens.refresh())
+        except (TooSlow, *ANY_FAILURE) as error:
             log.debug("tokens not read", reason=str(error))
         try:
-            secret = await self._services.tokens.find(token)
+            secret = await self._patience.within(self._budget_s(), self._services.tokens.find(token))
         except TokenInvalid as error:
             log.warning("a login was refused", by="token", address=address_of(request))
-            return self._page(request, 403, wanted, f"{str(error)[0].upper()}{str(error)[1:]}.", with_token=True)
+            return self._page(request, 403, wanted, sentence(error), with_token=True)
         if secret.token.role not in USER_ROLES:
             text = f"This token's role is {secret.token.role.name.lower()}: it is for programs. Viewers, operators and admins log in here."
             return self._page(request, 403, wanted, text, with_token=True)
@@ -110,11 +115,11 @@ class Login:
         if wait_s > 0:
             return self._choose(request, 429, key, f"Too many tries. The next one is looked at in {ceil(wait_s)} s.")
         try:
-            user = await self._services.users.accept(key, password)
+            user = await self._patience.within(self._budget_s(), self._services.users.accept(key, password))
         except InvalidField as error:
             return self._choose(request, 400, key, str(error).partition(": ")[2])
         except BrokerError as error:
-            return self._choose(request, 503, key, str(error))
+            return self._choose(request, 503, key, f"{sentence(error)} Try again in a moment.")
         if user is None:
             return self._page(request, 403, "", "This invitation was used already, or is over. Ask an administrator for another one.")
         self._doors.guesses.right("", address_of(request))
@@ -127,6 +132,9 @@ class Login:
         response = RedirectResponse(f"{prefix_of(request)}/login", 303, headers=HEADERS)
         response.delete_cookie(COOKIE, path=prefix_of(request) or "/")
         return response
+
+    def _budget_s(self) -> float:
+        return budget_s(self._services.ownership, "/login", form=True)
 
     def _enter(self, request: Request, person: Person, wanted: str, secret: Secret | None = None) -> Response:
         sessions = self._doors.sessions
@@ -144,6 +152,12 @@ class Login:
 
     def _choose(self, request: Request, status: int, key: str, wrong: str = "") -> Response:
         return self._show(request, "invitation.html", {"wrong": wrong, "key": key, "shortest": MIN_CHARACTERS, "longest": MAX_CHARACTERS}, status)
+
+
+def sentence(error: BrokerError) -> str:
+    """An error as a sentence of a page."""
+    text = str(error)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def person_of(user: UserRow) -> Person:

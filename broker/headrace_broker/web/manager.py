@@ -10,7 +10,7 @@ from urllib.parse import urlencode, urlsplit
 import structlog
 from starlette.datastructures import FormData
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -30,7 +30,8 @@ from headrace_broker.store.graph import GraphReads
 from headrace_broker.store.reads import Reads
 from headrace_broker.store.search import Finder
 from headrace_broker.store.statistics import Statistics
-from headrace_broker.web import render
+from headrace_broker.web import failing, render
+from headrace_broker.web.failing import Patience, Returned
 from headrace_broker.web.guesses import Guesses
 from headrace_broker.web.rights import RIGHTS, Need, Rights
 from headrace_broker.web.sessions import COOKIE, SESSION_S, Session, Sessions
@@ -45,6 +46,9 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 FORM_BYTES = 1024 * 1024
+LOST_FORM_BYTES = 64 * 1024
+"""Of the form of somebody whose session has ended, which is shown again."""
+RETRY_S = 2
 MOST_FIELDS = 5000
 
 
@@ -186,10 +190,12 @@ class Manager:
 
         self._services = services
         self._sessions = sessions
+        self._monotonic = monotonic
+        self._patience = Patience()
         self._doors = Doors(sessions, Guesses(monotonic), Rights(least))
         self._templates = render.environment(version)
         self.routes: list[Route | Mount] = [
-            *login.Login(services, self._doors, self._html).routes,
+            *login.Login(services, self._doors, self._html, self._patience).routes,
             Mount("/static", StaticFiles(directory=render.HERE / "static")),
         ]
         for module in (overview, jobs, job, job_changes, types, agents, operations, alerts, schedules, statistics, audit, access, grants, account):
@@ -204,50 +210,60 @@ class Manager:
 
     async def _page(self, page: Page, path: str, request: Request) -> Response:
         away = at_the_owner(self._services.ownership, request)
-        if away is not None:
-            return away
         live = "hx-request" in request.headers
         session = self._sessions.find(request.cookies.get(COOKIE), used=not live)
+        if away is not None and (live or session is None or not (session.notices or session.returned)):
+            return away
         if session is None:
             return to_login(request)
+        if away is not None:  # what there is to say would be lost on the way
+            request.state.visit = Visit(self._services, self._doors, request, session)
+            return self._html(request, "elsewhere.html", {"title": "Done here", "there": away.headers["location"]})
         visit = Visit(self._services, self._doors, request, session)
         MAY.set(visit.rights)
         if not visit.may(path):
             return self._denied(visit, path)
-        return await self._answer(page, visit)
+        return await self._answer(page, visit, path)
 
     async def _action(self, action: Page, path: str, request: Request) -> Response:
         session = self._sessions.find(request.cookies.get(COOKIE))
+        if session is None and "hx-request" in request.headers:
+            return to_login(request)
+        form = await read_form(request, FORM_BYTES if session is not None else LOST_FORM_BYTES) if same_origin(request) else FormData()
         if session is None:
-            return to_login(request) if "hx-request" in request.headers else self._refused(request, 403, "You are not logged in any more.")
-        form = await read_form(request, FORM_BYTES)
+            kept = failing.returned(request, form) if form is not None else None
+            return self._refused(request, 403, "You are not logged in any more.", kept)
         if form is None:
             return self._refused(request, 413, "This form is too large.")
-        if not same_origin(request) or form.get("csrf") != session.csrf:
-            return self._refused(request, 403, "This form is not of your session: open the page again, then send it.")
+        if form.get("csrf") != session.csrf:
+            request.state.visit = Visit(self._services, self._doors, request, session)
+            return self._refused(request, 403, "This form is not of your session: open the page again, then send it.", failing.returned(request, form))
         visit = Visit(self._services, self._doors, request, session, form)
         MAY.set(visit.rights)
         if not visit.may(path):
             return self._denied(visit, path)
-        return await self._answer(action, visit)
+        return await self._answer(action, visit, path)
 
-    async def _answer(self, page: Page, visit: Visit) -> Response:
-        request = visit.request
+    async def _answer(self, page: Page, visit: Visit, path: str) -> Response:
+        request, form = visit.request, visit.form
         request.state.visit, request.state.html = visit, self._html
+        kept = failing.returned(request, form) if form is not None else None
         try:
-            response = await page(visit)
+            response = await self._patience.within(failing.budget_s(self._services.ownership, path, form=form is not None), page(visit))
         except NotFound as error:
-            return self._refused(request, 404, str(error))
+            return self._refused(request, 404, str(error), kept)
         except BrokerError as error:
-            if visit.form is not None:
-                visit.session.tell("failed", str(error))
-                response = visit.back("/")
-            else:
-                return self._refused(request, 503 if _outage(error) else 400, str(error))
+            if failing.passes(error):
+                return self._not_now(request, error, kept)
+            if kept is None:
+                return self._refused(request, 400, str(error))
+            visit.session.tell("failed", str(error))
+            visit.session.returned = kept
+            response = visit.back("/")
         except Exception as error:  # a defect: told by an id that the log has too
             error_id = uuid.uuid4().hex[:12]
             log.error("a page failed", path=request.url.path, error_id=error_id, exc_info=error)
-            return self._refused(request, 500, f"This page failed; the broker's log has more under {error_id}.")
+            return self._refused(request, 500, f"This page failed; the broker's log has more under {error_id}.", kept)
         response.headers.update(HEADERS)
         return response
 
@@ -256,15 +272,32 @@ class Manager:
         roles = " or ".join(self._doors.rights.roles(path)) or "nobody"
         return self._refused(visit.request, 403, f"You are logged in as {visit.session.role.name.lower()}; this is for the role {roles}.")
 
-    def _refused(self, request: Request, status: int, text: str) -> Response:
-        return self._html(request, "error.html", {"status": status, "text": text}, status)
+    def _refused(self, request: Request, status: int, text: str, kept: Returned | None = None) -> Response:
+        if "hx-request" in request.headers:  # the page that asked for this part shows the words
+            return PlainTextResponse(text, status, headers=HEADERS)
+        return self._html(request, "error.html", {"status": status, "text": text, "returned": kept}, status)
+
+    def _not_now(self, request: Request, error: BrokerError, kept: Returned | None) -> Response:
+        """It may go well a little later: what failed, what goes on meanwhile, and another try, which a page makes by itself."""
+        values = failing.told(self._services.ownership, error, now=self._monotonic(), form=kept is not None)
+        headers = {**HEADERS, "Retry-After": str(RETRY_S)}
+        if "hx-request" in request.headers:
+            return PlainTextResponse(values["happened"], 503, headers=headers)
+        log.warning("a page could not be made", path=request.url.path, reason=str(error))
+        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        answer = self._html(request, "not_now.html", {"there": "", **values, "returned": kept, "form": kept is not None, "here": here}, 503)
+        answer.headers.update(headers)
+        return answer
 
     def _html(self, request: Request, template: str, values: Mapping[str, Any], status: int = 200) -> Response:
         visit: Visit | None = getattr(request.state, "visit", None)
         session = visit.session if visit is not None else None
         part = request.headers.get("hx-request")  # it shows no notices, so it takes none
         notices = session.take_notices() if session is not None and not part else []
+        kept = session.take_returned() if session is not None and not part else None
+        values = {**values, "returned": values.get("returned") or kept}
         known = {
+            "trouble": failing.trouble(self._services.ownership),
             "prefix": prefix_of(request), "path": request.url.path, "session": session, "notices": notices,
             "may": visit.may if visit is not None else lambda path: False, "domains": visit.domains() if visit is not None else [],
             "everywhere": visit is not None and visit.everywhere,
@@ -335,7 +368,3 @@ def _known(path: str) -> str:
     if path not in RIGHTS:
         raise LookupError(f"web/rights.py has no row for {path}: name the call that it stands for")
     return path
-
-
-def _outage(error: BrokerError) -> bool:
-    return type(error).__name__ in ("DatabaseUnavailable", "NotOwner", "Draining", "Busy")

@@ -9,7 +9,7 @@ from headrace_broker.actions.operations import Operations
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.filter import JobFilter
 from headrace_broker.model.ids import MAX_ID
-from headrace_broker.model.operation import Action, Deed, Operation, OperationState
+from headrace_broker.model.operation import MAX_PAYLOAD_BYTES, Action, Deed, Operation, OperationState
 from headrace_broker.web import filters, forms, parts
 from headrace_broker.web.deeds import DEEDS
 from headrace_broker.web.manager import Page, Visit, html
@@ -78,11 +78,13 @@ def _deed(visit: Visit, ask: filters.Ask) -> Deed:
     name = ask("deed")
     if name not in DEEDS:
         raise InvalidField("deed", f"one of {', '.join(DEEDS)}")
-    action = Action(name)
+    action, typed = Action(name), ask("payload").strip()
+    payload = forms.json_bytes("payload", typed, MAX_PAYLOAD_BYTES) if typed and action is Action.REQUEUE else None
     return Deed(
         action, include_completed=ask("include_completed") == "true", force=ask("force") == "true",
         grace_s=forms.duration_s("grace", ask("grace") or "30", 86_400.0),
         priority=forms.whole("priority", ask("priority") or "0", -forms.MAX_PRIORITY, forms.MAX_PRIORITY) if action is Action.PRIORITY else None,
+        payload=payload, content_type="application/json" if payload is not None else "",
     )  # fmt: skip
 
 

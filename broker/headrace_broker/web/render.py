@@ -1,5 +1,6 @@
 """Values as people read them: times relative with the exact one on hover, numbers grouped, big ids whole."""
 
+import json
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ NOTHING = "\N{EN DASH}"  # where there is no value
 HERE = Path(__file__).parent
 STATE_NAMES = {State.WAITING: "waiting", State.PROCESSING: "processing", State.COMPLETED: "completed", State.ERROR: "error", State.ABORTED: "aborted"}
 SIGNS = {State.WAITING: "○", State.PROCESSING: "▶", State.COMPLETED: "✓", State.ERROR: "✕", State.ABORTED: "■"}
+LONGEST_VALUE = 300  # characters
 LEVELS = {1: "debug", 2: "info", 3: "warning", 4: "error"}
 
 
@@ -23,9 +25,28 @@ def environment(version: str) -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    made.filters.update(ago=ago, number=number, seconds=seconds, percent=percent, state=state, span=span_s, size=size, wall=wall, created=created_at_s)
+    made.filters.update(ago=ago, number=number, seconds=seconds, percent=percent, state=state, span=span_s, size=size, wall=wall, created=created_at_s, changed=changed)
     made.globals.update(version=version, new_id=lambda: secrets.token_hex(8), STATES=STATE_NAMES, SIGNS=SIGNS, LEVELS=LEVELS)
     return made
+
+
+def changed(before: str | None, after: str | None) -> list[tuple[str, str, str]]:
+    """(name, what it was, what it is) of all that a row of the audit says has changed; both are JSON. What was not there and is empty now is no change."""
+    old, new = (_object(text) for text in (before, after))
+    rows = [(name, _brief(old.get(name)), _brief(new.get(name))) for name in dict.fromkeys([*new, *old])]
+    return [(name, was, is_) for name, was, is_ in rows if was != is_]
+
+
+def _object(text: str | None) -> dict[str, object]:
+    found = json.loads(text) if text else {}
+    return found if isinstance(found, dict) else {"": found}
+
+
+def _brief(value: object) -> str:
+    if value is None or value in ("", [], {}):
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST_VALUE else text[:LONGEST_VALUE] + "…"
 
 
 def ago(at: datetime | float | None) -> Markup | str:

@@ -13,6 +13,7 @@ from headrace_broker.actions.reach import Principal
 from headrace_broker.actions.tokens import Secret
 from headrace_broker.model.access import Role
 from headrace_broker.model.permissions import HolderKind
+from headrace_broker.web.failing import Returned
 
 __all__ = ["COOKIE", "Person", "Role", "Session", "Sessions"]
 COOKIE = "headrace_session"
@@ -50,7 +51,10 @@ class Person:
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """One browser. Times are monotonic; `csrf` has to come with every change; `notices` are shown once; `domain` is the one that is looked at."""
+    """One browser. Times are monotonic; `csrf` has to come with every change; `notices` are shown once, and `returned`, a form that came to nothing.
+
+    `domain` is the one that is looked at.
+    """
 
     person: Person
     began: float
@@ -61,6 +65,7 @@ class Session:
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     number: str = field(default_factory=lambda: secrets.token_hex(8))  # names it on pages, and is no secret
     notices: list[tuple[str, str]] = field(default_factory=list)
+    returned: Returned | None = None
     ended: bool = False
     secret: Secret | None = None
 
@@ -85,6 +90,11 @@ class Session:
     def take_notices(self) -> list[tuple[str, str]]:
         """The lines to show now."""
         taken, self.notices = self.notices, []
+        return taken
+
+    def take_returned(self) -> Returned | None:
+        """The form to show now."""
+        taken, self.returned = self.returned, None
         return taken
 
     def end(self) -> None:

@@ -1,20 +1,16 @@
 """Job types: counts, agents, rates; of each one its percentiles, recent errors and settings, with a form that says what a change does before it is made."""
 
 import dataclasses
-from dataclasses import dataclass
-from datetime import datetime
 from enum import IntEnum
 from urllib.parse import quote
 
 from starlette.responses import RedirectResponse, Response
 
 from headrace_broker.actions import statistics
-from headrace_broker.actions.lists import JobLists
-from headrace_broker.actions.reads import JobRead
+from headrace_broker.actions.error_groups import ErrorGroups, error_groups
 from headrace_broker.model import histogram
 from headrace_broker.model import settings as model
 from headrace_broker.model.errors import BrokerError, InvalidField, TypeNotFound
-from headrace_broker.model.filter import JobFilter, Order
 from headrace_broker.model.job import State
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.web import forms, render
@@ -22,8 +18,6 @@ from headrace_broker.web.effects import effects
 from headrace_broker.web.manager import Page, Visit, html
 from headrace_broker.web.statistics import outcome_chart
 
-MOST_ERRORS = 200
-"""Newest jobs in error that are grouped."""
 SHARES = ((0.5, "half"), (0.95, "95 %"), (0.99, "99 %"))
 
 
@@ -39,49 +33,28 @@ async def page(visit: Visit) -> Response:
     return html(visit, "types.html", title="Job types", types=rows, p=histogram.percentile_s)
 
 
-@dataclass(slots=True)
-class ErrorGroup:
-    """Jobs that ended in the same error: how many of those looked at, the newest of them, and when the first of them ended."""
-
-    fingerprint: str
-    code: str
-    count: int
-    newest: JobRead
-    first_at: datetime | None
-
-
 async def one(visit: Visit) -> Response:
     """One type."""
     entry, owner = _entry(visit), visit.owner
     minute = int(owner.clock.now_s() // 60) + 1
     day = await statistics.trend(visit.services.statistics, owner, visit.domain, types=[entry.name], from_minute=minute - 1440, to_minute=minute, step=15)
     hour = await statistics.trend(visit.services.statistics, owner, visit.domain, types=[entry.name], from_minute=minute - 60, to_minute=minute, step=60)
-    groups, problem, looked = await _errors(visit, entry)
+    errors, problem = await _errors(visit, entry)
     serving = [s for s in owner.sessions() if s.stream is not None and entry.type_id in s.served]
     periods = [("last hour", hour.series[0].total(), 60), ("last 24 h", day.series[0].total(), 1440), ("24 h a week before", day.before[0].total(), 1440)]
     return html(
         visit, "type.html", title=entry.name, entry=entry, counts=owner.counts(visit.domain).get(entry.name, {}), settings=setting_rows(entry), periods=periods,
-        bars=outcome_chart(day.series[0]), shares=SHARES, p=histogram.percentile_s, groups=groups, problem=problem, looked=looked, most=MOST_ERRORS,
+        bars=outcome_chart(day.series[0]), shares=SHARES, p=histogram.percentile_s, errors=errors, problem=problem,
         agents=len(serving), slots=sum(s.served[entry.type_id].slots or s.slots for s in serving), running=owner.caps.running(owner, entry),
     )  # fmt: skip
 
 
-async def _errors(visit: Visit, entry: TypeEntry) -> tuple[list[ErrorGroup], str, int]:
-    """(groups of the newest jobs in error, those with the most jobs first; why they cannot be told, if so; how many were looked at)."""
-    lists = JobLists(visit.owner, visit.services.reads, visit.services.finder)
-    wanted = JobFilter(types=(entry.name,), states=frozenset({State.ERROR}))
+async def _errors(visit: Visit, entry: TypeEntry) -> tuple[ErrorGroups | None, str]:
+    """(its errors; why they cannot be told, if so)."""
     try:
-        found = await lists.page(visit.domain, wanted, order=Order.NEWEST_FIRST, limit=MOST_ERRORS)
+        return await error_groups(visit.owner, visit.services.finder, entry), ""
     except BrokerError as error:  # such as searches that have no turn: the rest of the page is there
-        return [], str(error), 0
-    groups: dict[str, ErrorGroup] = {}
-    for job in found.jobs:
-        error_ = job.row.error or {}
-        name = error_.get("fingerprint") or error_.get("code") or ""
-        group = groups.setdefault(name, ErrorGroup(error_.get("fingerprint", ""), error_.get("code", ""), 0, job, job.row.at))
-        group.count += 1
-        group.first_at = job.row.at
-    return sorted(groups.values(), key=lambda group: -group.count), "", len(found.jobs)
+        return None, str(error)
 
 
 def setting_rows(entry: TypeEntry) -> list[tuple[str, str, str, str]]:
@@ -102,7 +75,7 @@ def shown(name: str, value: object) -> str:
     if isinstance(value, IntEnum):
         return value.name.lower()
     if isinstance(value, float):
-        return f"{value:,g}" + (f" ({render.span_s(value)})" if name.endswith("_s") and value >= 120 else "")
+        return f"{value:,.10g}" + (f" ({render.span_s(value)})" if name.endswith("_s") and value >= 120 else "")
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

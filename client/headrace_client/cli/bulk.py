@@ -11,6 +11,7 @@ from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.find import Find
 from headrace_client.cli.output import Output, confirmed, errors
+from headrace_client.cli.submit import read_json
 from headrace_client.operations import Action, Operation, OperationState, Preview, SkippedJob
 
 app = App(name="bulk")
@@ -41,11 +42,12 @@ def requeue(
     *,
     find: Find | None = None,
     include_completed: Annotated[bool, Parameter(negative="", help="also jobs that have completed")] = False,
+    data: Annotated[str | None, Parameter(allow_leading_hyphen=True, help="input of all new runs: JSON, @FILE, or -; without it each has its own again")] = None,
     bulk: Bulk | None = None,
     common: Common | None = None,
 ) -> int:
     """Start a new run of settled jobs."""
-    return _bulk(Action.REQUEUE, find, bulk, common, include_completed=include_completed)
+    return _bulk(Action.REQUEUE, find, bulk, common, include_completed=include_completed, payload=read_json(data) if data is not None else None)
 
 
 @app.command

@@ -39,7 +39,7 @@ OPERATION_STATE_STOPPED: OperationState
 OPERATION_STATE_FINISHED: OperationState
 
 class OperationSpec(_message.Message):
-    __slots__ = ("filter", "all_jobs", "action", "include_completed", "grace", "force", "priority")
+    __slots__ = ("filter", "all_jobs", "action", "include_completed", "grace", "force", "priority", "payload", "content_type", "payload_bytes")
     FILTER_FIELD_NUMBER: _ClassVar[int]
     ALL_JOBS_FIELD_NUMBER: _ClassVar[int]
     ACTION_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +47,9 @@ class OperationSpec(_message.Message):
     GRACE_FIELD_NUMBER: _ClassVar[int]
     FORCE_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     filter: _jobs_pb2.JobFilter
     all_jobs: bool
     action: OperationAction
@@ -54,7 +57,10 @@ class OperationSpec(_message.Message):
     grace: _duration_pb2.Duration
     force: bool
     priority: int
-    def __init__(self, filter: _Optional[_Union[_jobs_pb2.JobFilter, _Mapping]] = ..., all_jobs: bool = ..., action: _Optional[_Union[OperationAction, str]] = ..., include_completed: bool = ..., grace: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., force: bool = ..., priority: _Optional[int] = ...) -> None: ...
+    payload: bytes
+    content_type: str
+    payload_bytes: int
+    def __init__(self, filter: _Optional[_Union[_jobs_pb2.JobFilter, _Mapping]] = ..., all_jobs: bool = ..., action: _Optional[_Union[OperationAction, str]] = ..., include_completed: bool = ..., grace: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., force: bool = ..., priority: _Optional[int] = ..., payload: _Optional[bytes] = ..., content_type: _Optional[str] = ..., payload_bytes: _Optional[int] = ...) -> None: ...
 
 class Operation(_message.Message):
     __slots__ = ("operation_id", "spec", "actor", "on_behalf_of", "request_id", "reason", "frozen_id", "expected", "expected_complete", "rate", "state", "created_at", "finished_at", "stopped_at", "stopped_by", "stopped_reason", "matched", "done", "skipped", "failed", "searched_until")

@@ -41,8 +41,39 @@ function setLive(on) {
   try { sessionStorage.setItem("headrace-live", on ? "on" : "off"); } catch (_) { /* no storage: the choice lasts for this page */ }
 }
 
+// A page that could not be made asks whether it can be now, and loads itself anew then.
+let asking = false;
+
+function tryAgain() {
+  if (asking) return;
+  asking = true;
+  fetch(location.href, { method: "HEAD", headers: { "HX-Request": "true" }, cache: "no-store" })
+    .then((answer) => { if (answer.status < 500) location.reload(); })
+    .catch(() => { /* the broker itself is away */ })
+    .finally(() => { asking = false; });
+}
+
+// A part that could not be brought up to date stays as it is, and a line says since when and why.
+let fresh = new Date();
+
+function stale(why) {
+  const line = $("#stale");
+  if (!line) return;
+  line.textContent = "Not up to date since " + fresh.toLocaleTimeString() + ": " + why + " It is tried again.";
+  line.hidden = false;
+}
+
+document.addEventListener("htmx:responseError", (event) => stale(event.detail.xhr.responseText.slice(0, 300).replace(/[^.]$/, "$&.")));
+document.addEventListener("htmx:sendError", () => stale("the broker does not answer."));
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (!event.detail.successful) return;
+  fresh = new Date();
+  if ($("#stale")) $("#stale").hidden = true;
+});
+
 function refresh() {
   if (!isLive() || document.hidden || !window.htmx) return;
+  if ($("#retry")) return tryAgain();
   document.querySelectorAll("[data-live]").forEach((part) => {
     if (!part.querySelector("details.act[open]")) window.htmx.trigger(part, "headrace:refresh"); // somebody fills in a form
   });

@@ -2,7 +2,7 @@
 -- $1 job_id bigint[], $2 the retention classes of these ids int[], $3 type_id int[], $4 states smallint[], $5 present minute since 1970 (float8: jobs due before it are gone),
 -- $6 instance_id text or null, $7 labels text (JSON) or null, $8 agent_id int[] or null, $9 started from timestamptz or null, $10 started before timestamptz or null,
 -- $11 settled from timestamptz or null, $12 settled before timestamptz or null, $13 fingerprint text or null.
--- Indexes: primary keys of the job and event leaves, amendments of the note leaves. Locks: none.
+-- Indexes: primary keys of the job and event leaves, amendments of the note leaves; not that of types, of which there may be millions (+ 0). Locks: none.
 -- Returns: job_id bigint, type_id int, state smallint; in no order.
 select j.job_id, j.type_id, coalesce(e.state, 1::smallint) as state
 from headrace.job j
@@ -10,7 +10,7 @@ left join lateral (
     select e.seq, e.state, e.at, e.run, e.delete_minute from headrace.event e
     where e.job_id = j.job_id and (e.job_id & 7) = (j.job_id & 7) and (e.job_id & 7) = any ($2) order by e.seq desc limit 1
 ) e on true
-where j.job_id = any ($1) and (j.job_id & 7) = any ($2) and j.type_id = any ($3) and coalesce(e.state, 1) = any ($4::smallint[])
+where j.job_id = any ($1) and (j.job_id & 7) = any ($2) and j.type_id + 0 = any ($3) and coalesce(e.state, 1) = any ($4::smallint[])
   and (e.delete_minute is null or e.state < 3 or e.delete_minute > $5::float8)
   and ($6::text is null or j.instance_id = $6)
   and ($7::text is null or coalesce((

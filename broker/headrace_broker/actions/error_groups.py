@@ -1,0 +1,41 @@
+"""The errors of a type, by fingerprint: of the newest jobs that came into error, as many as there is time for."""
+
+from dataclasses import dataclass
+
+from headrace_broker.model.errors import Busy, DatabaseUnavailable
+from headrace_broker.shards.owner import Owner
+from headrace_broker.shards.types import TypeEntry
+from headrace_broker.store.pool import READ_FAILURES
+from headrace_broker.store.search import ErrorGroup, Finder, NoTurn
+
+MOST_JOBS = 5000
+"""Looked at: some 30 ms at ten million jobs."""
+FEWER_JOBS = 500
+"""Where that takes too long."""
+MOST_GROUPS = 50
+BUDGET_S = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorGroups:
+    """The largest groups first; `all_groups` is how many there are. `looked_at`: of how many jobs that came into error, the newest; `whole`: there are no more."""
+
+    groups: list[ErrorGroup]
+    all_groups: int
+    looked_at: int
+    whole: bool
+
+
+async def error_groups(owner: Owner, finder: Finder, entry: TypeEntry) -> ErrorGroups:
+    """Raises Busy (searches have no turn), DatabaseUnavailable."""
+    for jobs in (MOST_JOBS, FEWER_JOBS):
+        try:
+            groups, count, looked = await finder.error_groups(entry.type_id, jobs=jobs, now_s=owner.clock.now_s(), limit=MOST_GROUPS, timeout_s=BUDGET_S)
+        except TimeoutError:
+            continue
+        except NoTurn as error:
+            raise Busy("other searches use all the time that there is; try again shortly", retry_after_s=1.0) from error
+        except READ_FAILURES as error:
+            raise DatabaseUnavailable(f"the database did not answer in time: {type(error).__name__}") from error
+        return ErrorGroups(groups, count, looked, looked < jobs)
+    raise DatabaseUnavailable("the database did not answer in time")
