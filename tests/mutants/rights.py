@@ -7,6 +7,7 @@ REACH = "broker/headrace_broker/actions/reach.py"
 READS = "broker/headrace_broker/actions/reads.py"
 TESTS = "tests/rpc/test_permissions.py"
 PAGES = "tests/web/test_schedules.py"
+UNIT = "tests/unit/test_permissions.py"
 
 MUTANTS = (
     Mutant("a right for some types opens calls about all", GATE, "if not need.by_type and not types.everything:", "if False:", f"{TESTS} -k each_action"),
@@ -43,6 +44,56 @@ MUTANTS = (
         '("/jobs/", "/job-", "/grant")',
         '("/jobs/", "/job-")',
         f"{PAGES} -k delegate",
+    ),
+    Mutant(
+        "watches tell of all types",
+        "broker/headrace_broker/rpc/jobs.py",
+        " or not types_for(Act.VIEW).allow(entry.name):\n                    continue",
+        ":\n                    continue",
+        f"{TESTS} -k watches_graphs",
+    ),
+    Mutant(
+        "graphs show all types",
+        READS,
+        "for row in there if seen.allow(types[row.type_id].name)]",
+        "for row in there]",
+        f"{TESTS} -k watches_graphs",
+    ),
+    Mutant(
+        "jobs of any type can be depended on",
+        "broker/headrace_broker/actions/ties.py",
+        "    return types_for(Act.VIEW).allow(name) or types_for(Act.SUBMIT).allow(name)",
+        "    return True",
+        f"{TESTS} -k watches_graphs",
+    ),
+    Mutant(
+        "a new payload for a descent takes no right",
+        "broker/headrace_broker/actions/descents.py",
+        ", *([Act.UPDATE] if with_payload else []))",
+        ")",
+        f"{TESTS} -k another_payload",
+    ),
+    Mutant(
+        "a delegate takes an operator's place",
+        "broker/headrace_broker/actions/grants.py",
+        "        require_over(self, principal_of_user(row))\n",
+        "        pass\n",
+        f"{TESTS} -k never_more",
+    ),
+    Mutant(
+        "patterns that begin alike are taken to be within each other",
+        "broker/headrace_broker/model/permissions.py",
+        "[0].startswith(start)",
+        "[0].startswith(start[:1])",
+        f"{UNIT} -k within_another",
+    ),
+    Mutant("names of any length are kept", "broker/headrace_broker/model/permissions.py", "if len(name) <= LONGEST:", "if True:", f"{UNIT} -k long_names"),
+    Mutant(
+        "one of two holders is enough",
+        "broker/headrace_broker/model/permissions.py",
+        "return Types(*self._sets, *other._sets)",
+        "return other",
+        f"{UNIT} -k all_of_their_sets",
     ),
     Mutant("all jobs may be changed", "broker/headrace_broker/actions/changing.py", "    if not refused:\n", "    if True:\n", f"{TESTS} -k may_be_seen"),
     Mutant(

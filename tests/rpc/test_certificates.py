@@ -126,6 +126,12 @@ async def test_a_certificate_says_who_calls_and_what_they_may_do(place: Place, b
     assert await refused(place.admin(operator), counts) == "DOMAIN_DENIED"
     agent = place.issue("agent", name="mailer/host-7")
     assert await refused(place.admin(agent), counts) == "ROLE_DENIED"
+    async with place.admin("boss") as boss, place.admin(agent) as client:
+        grant = await boss.grant("certificate/headrace://default/agent/mailer/host-7", ["oversee"])
+        await client.list_types()
+        await boss.end_grant(grant.grant_id)
+        with pytest.raises(PermissionDenied):
+            await client.list_types()
     async with place.channel(agent) as channel:
         call = connect(channel)
         await call.write(hello("mailer"))

@@ -24,7 +24,7 @@ from headrace_proto.v1.graph_pb2_grpc import GraphStub
 from headrace_proto.v1.jobs_pb2_grpc import JobsStub
 
 from tests.support.processes import start_broker, until
-from tests.support.web import Shared, shared_broker
+from tests.support.web import PASSWORD, Shared, shared_broker
 
 _numbers = itertools.count()
 
@@ -159,6 +159,35 @@ async def test_jobs_of_other_types_are_not_there_and_lists_and_counts_show_none(
     assert all(item.name.startswith("mail.") for item in await admin.list_types())
     with pytest.raises(NotFound):
         await admin.get_type("billing.seen")
+
+
+async def test_watches_graphs_and_dependencies_know_no_jobs_of_other_types(world: World) -> None:
+    root = await world.jobs(world.secrets["admin"])
+    boss = await world.client(world.secrets["admin"])
+    mine = (await root.submit("mail.tied", instance_id="tied")).job_id
+    other = (await root.submit("billing.tied", instance_id="tied", depends_on=[mine])).job_id
+    name, secret = await world.token(("view submit", "mail.*"))
+    client = await world.jobs(secret)
+    for graph in (await client.graph(mine), await client.graph(instance_id="tied")):
+        assert [job.job_id for job in graph.jobs] == [mine]
+    assert [job.job_id for job in (await client.list(where=JobFilter(instance_id="tied"))).jobs] == [mine]
+    for call in (client.graph(other), client.dependencies(other), client.submit("mail.next", depends_on=[other]), client.submit("mail.next", parent_id=other)):
+        with pytest.raises(NotFound):
+            await call
+    changes = client.watch(job_ids=[mine, other])
+    async with asyncio.timeout(20):
+        assert (await anext(changes)).job_id == mine
+        await boss.hold([other])
+        await boss.hold([mine])
+        assert (await anext(changes)).job_id == mine
+    await changes.aclose()
+    tail = client.tail_logs(mine)
+    following = asyncio.ensure_future(anext(tail))
+    [grant] = (await world.root.list_grants(f"token/{name}"))[0]
+    await world.root.end_grant(grant.grant_id)
+    async with asyncio.timeout(20):
+        with pytest.raises(PermissionDenied):
+            await following
 
 
 async def test_data_is_withheld_and_said_so(world: World) -> None:
@@ -298,6 +327,7 @@ async def test_a_delegate_gives_what_it_has_in_its_domain_and_never_more(world: 
     made = await delegate.grant(f"token/{friend}", ["view", "submit"], types="mail.in.*", reason="helps out")
     assert (made.who, made.domains, made.types, made.granted_by) == (f"token/{friend}", "default", "mail.in.*", name)
     assert made in (await delegate.list_grants(f"token/{friend}"))[0]
+    await world.root.put_user("chief", "operator")
     attempts: list[Callable[[], Awaitable[Any]]] = [
         lambda: delegate.grant(f"token/{name}", ["abort"]),  # raises itself
         lambda: delegate.grant(f"token/{friend}", ["submit"], types="*"),  # wider types
@@ -309,6 +339,10 @@ async def test_a_delegate_gives_what_it_has_in_its_domain_and_never_more(world: 
         lambda: delegate.revoke_token("admin@default"),
         lambda: delegate.rotate_token("admin@default"),
         lambda: delegate.rotate_token("operator@default"),
+        lambda: delegate.disable_user("chief"),
+        lambda: delegate.invite_user("chief"),
+        lambda: delegate.set_user_password("chief", PASSWORD),
+        lambda: delegate.put_user("chief", "guest"),
     ]
     for attempt in attempts:
         await denied(attempt(), "RIGHT_DENIED")

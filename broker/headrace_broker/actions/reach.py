@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from headrace_broker.model.access import Identity, Role
 from headrace_broker.model.errors import BrokerError, DatabaseUnavailable, JobNotFound, RightDenied, TypeDenied
 from headrace_broker.model.job import State
-from headrace_broker.model.permissions import ALL_TYPES, EVERY, ROLE_ACTS, Act, Holder, HolderKind, Source, Types, role_source
+from headrace_broker.model.permissions import ALL_TYPES, EVERY, ROLE_ACTS, Act, Holder, HolderKind, Permissions, Source, Types, role_source
 from headrace_broker.shards.changes import visible
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.types import TypeEntry
@@ -36,10 +36,12 @@ class Principal:
 class May:
     """The rights of one call in its domain: what all of its principals may. `act`: what the call itself needs."""
 
-    __slots__ = ("_grants", "act", "domain", "principals")
+    __slots__ = ("_grants", "_known", "_version", "act", "domain", "principals")
 
     def __init__(self, grants: "GrantTable", principals: Sequence[Principal], domain: str, act: Act | None) -> None:
         self._grants = grants
+        self._known: list[Permissions] = []
+        self._version = -1  # of the grants that `_known` comes from
         self.principals = principals
         self.domain = domain
         self.act = act
@@ -47,15 +49,22 @@ class May:
     def types(self, act: Act) -> Types:
         """The job types that they may do this to."""
         found = None
-        for principal in self.principals:
-            types = self._grants.permissions(principal, self.domain).types(act)
+        for permissions in self._permissions():
+            types = permissions.types(act)
             found = types if found is None else found & types
         return ALL_TYPES if found is None else found
 
     @property
     def stranger(self) -> Principal | None:
         """Who of them may do nothing in the domain."""
-        return next((principal for principal in self.principals if not self._grants.permissions(principal, self.domain)), None)
+        return next((principal for principal, permissions in zip(self.principals, self._permissions(), strict=True) if not permissions), None)
+
+    def _permissions(self) -> list[Permissions]:
+        """Those of each principal, looked up once for as long as no grant changes."""
+        if self._version != self._grants.version:
+            self._known = [self._grants.permissions(principal, self.domain) for principal in self.principals]
+            self._version = self._grants.version
+        return self._known
 
     @property
     def redact(self) -> Sequence[str]:
