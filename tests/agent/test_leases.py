@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from headrace_agent import Agent, JobContext
+from headrace_agent import Agent, JobContext, session
 from headrace_proto.v1 import agents_pb2
 
 from tests.support.processes import until
@@ -171,7 +171,8 @@ async def test_an_agent_that_drains_takes_no_more(running: Running) -> None:
     assert 8 not in running.started and broker.messages("outcomes")[0].kind == agents_pb2.OUTCOME_KIND_RELEASED
 
 
-async def test_that_a_job_arrived_is_said_with_its_outcome_when_that_comes_soon(running: Running) -> None:
+async def test_that_a_job_arrived_is_said_with_its_outcome_when_that_comes_soon(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "ACCEPT_S", 5.0)  # soon, on any machine
     broker, _ = running.broker, await running.first()
     running.may_end = True
     broker.assign(7, 1, seen_no=1)

@@ -222,6 +222,8 @@ async def test_tokens_are_looked_after_by_any_broker(pair: Pair) -> None:
 
 
 async def test_pages_are_those_of_the_owner(pair: Pair) -> None:
+    async with pair.client() as client:
+        await client.count()  # passed on
     async with httpx.AsyncClient(base_url=f"http://{pair.standby.ready['http']}") as browser:
         answer = await browser.get("/jobs?state=error")
         assert (answer.status_code, answer.headers["location"]) == (307, f"http://{pair.owner.ready['http']}/jobs?state=error")
