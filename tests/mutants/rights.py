@@ -4,6 +4,7 @@ from tests.mutants.mutant import Mutant
 
 GATE = "broker/headrace_broker/rpc/access.py"
 REACH = "broker/headrace_broker/actions/reach.py"
+REACHABLE = "broker/headrace_broker/actions/reachable.py"
 READS = "broker/headrace_broker/actions/reads.py"
 TESTS = "tests/rpc/test_permissions.py"
 PAGES = "tests/web/test_schedules.py"
@@ -19,7 +20,7 @@ MUTANTS = (
         f"{TESTS} -k each_action",
     ),
     Mutant("jobs of all types are seen", READS, " or not types_for(Act.VIEW).allow(entry.name):", ":", f"{TESTS} -k not_there"),
-    Mutant("all types are counted and searched", REACH, "if types.everything or types.allow(entry.name)]", "if True]", f"{TESTS} -k not_there"),
+    Mutant("all types are counted and searched", REACHABLE, "if types.everything or types.allow(entry.name)]", "if True]", f"{TESTS} -k not_there"),
     Mutant("data is shown to everybody", READS, "withheld = not types_for(Act.VIEW_DATA).allow(entry.name)", "withheld = False", f"{TESTS} -k withheld"),
     Mutant(
         "secrets are given",

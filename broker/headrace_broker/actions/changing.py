@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from headrace_broker.actions.reach import refusals
+from headrace_broker.actions.reachable import refusals
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.permissions import Act
 from headrace_broker.shards import changes

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from graphlib import TopologicalSorter
 
-from headrace_broker.actions.reach import refusals
+from headrace_broker.actions.reachable import refusals
 from headrace_broker.actions.reads import answered
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import DatabaseUnavailable, InvalidState, JobNotFound

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from headrace_broker.actions import reach
+from headrace_broker.actions import reachable
 from headrace_broker.actions.reads import JobRead, JobReads, answered
 from headrace_broker.model.errors import InvalidState
 from headrace_broker.model.job import State
@@ -70,7 +70,7 @@ class Graphs:
 
     async def of_instance(self, instance_id: str, domain: str, above: int, limit: int) -> GraphRead:
         """A page of the jobs of an instance, oldest first, with every edge that touches one of them: the other end may be on another page, or of another instance."""
-        type_ids = [entry.type_id for entry in reach.entries(self._owner, domain, Act.VIEW)]
+        type_ids = [entry.type_id for entry in reachable.entries(self._owner, domain, Act.VIEW)]
         ids = await answered(self._reads.of_instance(type_ids, instance_id, above, limit + 1))
         page = ids[:limit]
         edges = await answered(self._reads.edges(page, MAX_EDGES + 1)) if page else []

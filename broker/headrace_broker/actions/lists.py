@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from headrace_broker.actions import reach
+from headrace_broker.actions import reachable
 from headrace_broker.actions.reads import JobRead, JobReads
 from headrace_broker.actions.search import Position, Search
 from headrace_broker.model.errors import InvalidField
@@ -60,7 +60,7 @@ class JobLists:
         owner = self._owner
         as_of_s = owner.clock.now_s()
         if wanted.counted:
-            counts = {name: by_state for name, by_state in reach.counts(owner, domain, Act.VIEW).items() if not wanted.types or name in wanted.types}
+            counts = {name: by_state for name, by_state in reachable.counts(owner, domain, Act.VIEW).items() if not wanted.types or name in wanted.types}
             kept = {name: {state: n for state, n in by_state.items() if n and state in wanted.wanted_states} for name, by_state in counts.items()}
             return JobCount({name: by_state for name, by_state in kept.items() if by_state}, as_of_s, (), 0.0)
         found = await self._search.find(domain, wanted, limit=None, position=Position(*after[:2]) if after else None)
@@ -74,7 +74,7 @@ class JobLists:
         owner = self._owner
         if wanted != JobFilter(types=wanted.types, states=frozenset({State.WAITING})):
             raise InvalidField("order", "the order by score is for filters of types and the state waiting alone")
-        weights = {entry.type_id: entry.settings.priority for entry in reach.entries(owner, domain, Act.VIEW) if not wanted.types or entry.name in wanted.types}
+        weights = {entry.type_id: entry.settings.priority for entry in reachable.entries(owner, domain, Act.VIEW) if not wanted.types or entry.name in wanted.types}
         places, left_out = by_score(owner, weights, (after[0] - SCORE_SHIFT, after[1]) if len(after) == 2 else None, limit + 1)
         jobs = [job for job in await self._reads.shown([job_id for _, job_id in places[:limit]]) if job.row.state is State.WAITING]
         more = len(places) > limit

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from headrace_broker.actions.reach import entries, require, secrets, types_for
+from headrace_broker.actions.reach import require, secrets, types_for
+from headrace_broker.actions.reachable import entries
 from headrace_broker.model.errors import DatabaseUnavailable, JobNotFound
 from headrace_broker.model.ids import created_at_s
 from headrace_broker.model.job import SETTLED, Kind, NoteKind, State

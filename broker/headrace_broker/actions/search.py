@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headrace_broker.actions import reach
+from headrace_broker.actions import reachable
 from headrace_broker.model.errors import Busy, DatabaseUnavailable
 from headrace_broker.model.filter import UNSETTLED, JobFilter, Source, source_of
 from headrace_broker.model.ids import MAX_ID, MS_SHIFT, TICK_SHIFT, created_at_s
@@ -77,7 +77,7 @@ class Search:
         above = min(above, (until_id if until_id is not None else self.frozen_id()) + 1)
         if position is not None:
             lowest, above = (max(lowest, position.at), above) if oldest_first else (lowest, min(above, position.at))
-        entries = [entry.type_id for entry in reach.entries(self._owner, domain, Act.VIEW) if not wanted.types or entry.name in wanted.types]
+        entries = [entry.type_id for entry in reachable.entries(self._owner, domain, Act.VIEW) if not wanted.types or entry.name in wanted.types]
         if oldest_first and wanted.wanted_states <= UNSETTLED and not self._few_wait(entries):  # or all of history would be passed first
             lowest = max(lowest, listing.lowest(self._owner))
         loop = asyncio.get_running_loop()

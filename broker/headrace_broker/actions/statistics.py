@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from headrace_broker.actions import reach
+from headrace_broker.actions import reach, reachable
 from headrace_broker.model import erlang, histogram
 from headrace_broker.model.errors import DatabaseUnavailable, InvalidField, TypeNotFound
 from headrace_broker.model.permissions import Act
@@ -237,7 +237,7 @@ async def _read(reading: Awaitable[T]) -> T:
 
 def _type_names(owner: Owner, domain: str, types: Sequence[str]) -> dict[int, str]:
     if not types:
-        return {entry.type_id: entry.name for entry in reach.entries(owner, domain, Act.OVERSEE)}
+        return {entry.type_id: entry.name for entry in reachable.entries(owner, domain, Act.OVERSEE)}
     found = {}
     for name in types:
         entry = owner.types.find(domain, name)

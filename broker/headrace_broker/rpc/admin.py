@@ -6,7 +6,7 @@ from typing import Any
 from headrace_proto.v1 import admin_pb2, types_pb2
 from headrace_proto.wire import to_duration, to_timestamp
 
-from headrace_broker.actions import changing, reach
+from headrace_broker.actions import changing, reach, reachable
 from headrace_broker.actions.agents import hold_back
 from headrace_broker.actions.reads import JobReads
 from headrace_broker.model.errors import InvalidField, TypeNotFound
@@ -65,7 +65,7 @@ class AdminService:
     async def ListJobTypes(self, request: admin_pb2.ListJobTypesRequest, context: Any) -> admin_pb2.ListJobTypesResponse:  # noqa: N802
         owner, domain = self._ownership.owner, convert.domain_of(context)
         counts = owner.counts(domain)
-        return admin_pb2.ListJobTypesResponse(types=[_type(owner, entry, counts.get(entry.name, {})) for entry in reach.entries(owner, domain, Act.OVERSEE)])
+        return admin_pb2.ListJobTypesResponse(types=[_type(owner, entry, counts.get(entry.name, {})) for entry in reachable.entries(owner, domain, Act.OVERSEE)])
 
     async def GetJobType(self, request: admin_pb2.GetJobTypeRequest, context: Any) -> admin_pb2.GetJobTypeResponse:  # noqa: N802
         owner, domain = self._ownership.owner, convert.domain_of(context)

@@ -7,7 +7,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_proto.v1 import stats_pb2
 from headrace_proto.wire import to_duration, to_seconds, to_timestamp
 
-from headrace_broker.actions import reach, statistics
+from headrace_broker.actions import reach, reachable, statistics
 from headrace_broker.actions.statistics import Capacity, Point, Series
 from headrace_broker.model import histogram
 from headrace_broker.model.errors import InvalidField
@@ -35,7 +35,7 @@ class StatsService:
         if not types.everything:
             connected = [s for s in connected if any(types.allow(served.entry.name) for served in s.served.values())]
         totals: dict[State, int] = {}
-        for by_state in reach.counts(owner, domain, Act.OVERSEE).values():
+        for by_state in reachable.counts(owner, domain, Act.OVERSEE).values():
             for state, count in by_state.items():
                 totals[state] = totals.get(state, 0) + count
         return stats_pb2.GetOverviewResponse(

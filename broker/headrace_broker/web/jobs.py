@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import RedirectResponse, Response
 
-from headrace_broker.actions import changing, reach
+from headrace_broker.actions import changing, reachable
 from headrace_broker.actions.lists import JobLists, JobPage
 from headrace_broker.actions.reads import JobRead
 from headrace_broker.model.amended import Update
@@ -41,7 +41,7 @@ async def page(visit: Visit) -> Response:
     if back and after and not found.next:  # the beginning: as a whole page
         return RedirectResponse(link(), 303)
     jobs = found.jobs[::-1] if back else found.jobs
-    counts = {name: by_state for name, by_state in reach.counts(owner, visit.domain, Act.VIEW).items() if not wanted.types or name in wanted.types}
+    counts = {name: by_state for name, by_state in reachable.counts(owner, visit.domain, Act.VIEW).items() if not wanted.types or name in wanted.types}
     totals = {state: sum(by_state.get(state, 0) for by_state in counts.values()) for state in render.STATE_NAMES}
     asked = {name for name, value in query.items() if value}
     values: dict[str, Any] = {
@@ -50,7 +50,7 @@ async def page(visit: Visit) -> Response:
         "first": not after and not back,
         "short": len(jobs) < PAGE and not found.complete, "searched_until_s": found.searched_until_s, "totals": totals if _only_types(wanted) else {},
         "matched": sum(totals[state] for state in wanted.wanted_states) if wanted.counted else None, "by_score": _only_types(wanted),
-        "types": [entry.name for entry in reach.entries(owner, visit.domain, Act.VIEW)], "here": link(), **_places(link, found, jobs, order, after, back),
+        "types": [entry.name for entry in reachable.entries(owner, visit.domain, Act.VIEW)], "here": link(), **_places(link, found, jobs, order, after, back),
     }  # fmt: skip
     return html(visit, "jobs_rows.html" if visit.request.headers.get("hx-request") else "jobs.html", title="Jobs", **values)
 
