@@ -26,5 +26,5 @@ async def test_a_page_that_was_found_before_a_stop_was_answered_is_not_done(mach
     await machine.until_done(asyncio.ensure_future(operations.run_once()))
     assert [job.state for job in machine.jobs.values()] == [State.WAITING] * 3
     machine.check_memory()
-    await machine.check_store()
-    assert (await store.find("default", operation.operation_id)).progress.matched == 0
+    found = await store.find("default", operation.operation_id)
+    assert (found.state, found.progress.matched) == (OperationState.STOPPED, 0)

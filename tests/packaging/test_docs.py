@@ -1,7 +1,6 @@
 """The README and the docs are run as written: python blocks that begin with a file name become files, sh blocks are run in order, and those that begin with
 "# terminal" go on in the background. Ports and directories come from the environment, so the commands stand as a reader would type them."""
 
-import fcntl
 import os
 import re
 import shutil
@@ -27,18 +26,11 @@ LINK = re.compile(r"\]\(([^)#]+)\)")
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment with headrace in it, for the documents that take it as installed; made by one of the workers, whichever needs it first."""
-    ours = tmp_path_factory.getbasetemp()
-    run = ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours  # of this run of pytest
-    place, sources, done = run / "reader", run / "sources", run / "reader.done"
-    with open(run / "reader.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not done.exists():
-            venv.create(place, clear=True, with_pip=True)
-            shutil.rmtree(sources, ignore_errors=True)
-            _check_out(sources)
-            subprocess.run([place / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check", f"{sources}[all]"], check=True)
-            done.touch()
+    """The programs of an environment with headrace in it, for the documents that take it as installed. One for each worker: some documents install it anew."""
+    place, sources = tmp_path_factory.mktemp("reader"), tmp_path_factory.mktemp("sources")
+    venv.create(place, with_pip=True)
+    _check_out(sources)
+    subprocess.run([place / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check", f"{sources}[all]"], check=True)
     return place / "bin"
 
 
