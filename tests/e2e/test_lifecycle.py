@@ -160,6 +160,12 @@ async def test_the_agent_says_how_each_kind_of_handler_ended(
 ) -> None:
     job_id = (await client.submit(type_, data)).job_id
     await _processing(client, job_id)
+    if type_ == "process":  # an abort that comes before the other process has begun stops it
+
+        async def hangs() -> bool:
+            return any([line.text.startswith("in process") async for line in client.logs(job_id)])
+
+        await until(hangs, what="the handler's first line")
     await client.abort([job_id], grace_s=grace_s)
     job = await client.wait(job_id, timeout_s=40)
     assert job.state is State.ABORTED and job.abort is not None
