@@ -31,7 +31,7 @@ SHARES = {
 }  # fmt: skip
 WRONG = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.DATA_LOSS}
 AT_ONCE = 4  # callers of a kind
-DOMAIN = "fuzz"
+
 PAGES = (
     "", "jobs", "jobs/rows", "jobs/{}", "types", "types/{}", "agents", "audit", "overview", "trend", "capacity", "statistics", "login", "metrics", "healthz", "readyz",
     "static/{}", "operations", "schedules", "alerts", "{}",
@@ -53,6 +53,7 @@ class Drive:
         self.address = address
         self.link = link
         self.fuzz = Fuzz(seed)
+        self.domain = f"fuzz-{seed}"  # of this drive: it may set its limits to anything
         self.quota = {kind: max(1, int(inputs * share)) for kind, share in SHARES.items()}
         self.sent: Counter[str] = Counter()
         self.by_call: Counter[str] = Counter()
@@ -73,7 +74,7 @@ class Drive:
 
     async def run(self) -> dict[str, Any]:
         """Everything side by side."""
-        async with Client(self.address, domain=DOMAIN, timeout_s=30) as client:
+        async with Client(self.address, domain=self.domain, timeout_s=30) as client:
             jobs = [(await client.submit("t", number, key=f"k{number}", instance_id="i")).job_id for number in range(30)]
             self.fuzz.ids = [*jobs, 1, 2, 3]
             self.fuzz.texts = ["t", "i", "k1", "f", f"{7:016}", "a=b"]
@@ -97,7 +98,7 @@ class Drive:
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """Mostly a good domain; now and then what no client sends."""
-        pairs = [("headrace-domain", self.fuzz.choice(["default", DOMAIN]))]
+        pairs = [("headrace-domain", self.fuzz.choice(["default", self.domain]))]
         for key in ("headrace-domain", "headrace-actor", "headrace-request-id", "headrace-on-behalf-of", "authorization", "grpc-trace-bin", "traceparent"):
             if self.fuzz.random() < 0.03:
                 text = "".join(character for character in self.fuzz.text() if character.isprintable() and character.isascii())[:2000].strip()
@@ -212,7 +213,7 @@ class Drive:
         """One stream; `messages` are made for the lease of a job that it got, if it got one. Returns whether another is wanted."""
         async with grpc.aio.insecure_channel(self.address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
             stub: Any = AgentsStub(channel)  # type: ignore[no-untyped-call]
-            call = stub.Connect(metadata=(("headrace-domain", DOMAIN),), timeout=3)
+            call = stub.Connect(metadata=(("headrace-domain", self.domain),), timeout=3)
             more = True
             try:
                 await call.write(self._hello())
