@@ -138,13 +138,17 @@ def to_seconds(duration: Duration) -> float:
     return duration.seconds + duration.nanos / 1e9
 
 
+EPOCH = datetime.fromtimestamp(0, UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+
 def to_timestamp(at: datetime | float) -> Timestamp:
     """An aware time, or seconds since 1970, as a protobuf Timestamp to the microsecond."""
     timestamp = Timestamp()
-    timestamp.FromMicroseconds(round((at.timestamp() if isinstance(at, datetime) else at) * 1e6))
+    timestamp.FromMicroseconds((at - EPOCH) // MICROSECOND if isinstance(at, datetime) else round(at * 1e6))
     return timestamp
 
 
 def to_datetime(timestamp: Timestamp) -> datetime:
     """A protobuf Timestamp as an aware time in UTC."""
-    return datetime.fromtimestamp(0, UTC) + timedelta(seconds=timestamp.seconds, microseconds=timestamp.nanos // 1000)
+    return EPOCH + timedelta(seconds=timestamp.seconds, microseconds=timestamp.nanos // 1000)

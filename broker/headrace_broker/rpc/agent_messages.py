@@ -3,10 +3,10 @@ turned into the failure that it is, since the agent cannot send it any better a 
 
 import json
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 
 from headrace_proto.v1 import agents_pb2, jobs_pb2
-from headrace_proto.wire import to_datetime, to_duration, to_timestamp
+from headrace_proto.wire import EPOCH, to_datetime, to_duration, to_timestamp
 
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.job import AbortStep, Kind
@@ -95,7 +95,9 @@ def _log_line(field: str, line: jobs_pb2.LogLine) -> tuple[int, datetime, int, s
     try:
         at = to_datetime(line.at)
     except OverflowError:
-        raise InvalidField(f"{field}.at", "a time between the years 1970 and 9999") from None
+        at = datetime.min.replace(tzinfo=UTC)
+    if at < EPOCH:
+        raise InvalidField(f"{field}.at", "a time between the years 1970 and 9999")
     if not 1 <= line.line_no <= convert.MAX_EPOCH:
         raise InvalidField(f"{field}.line_no", f"lines are numbered from 1 to {convert.MAX_EPOCH}, found {line.line_no}")
     return line.line_no, at, line.level if 1 <= line.level <= 4 else 2, line.text[:MAX_LINE].replace("\x00", "\ufffd")
