@@ -13,6 +13,7 @@ from headrace_broker.store.inbox import Inbox
 
 from tests.fire.steps import granted, kinds
 from tests.property.test_doors import REJECT, Doors
+from tests.support.processes import until
 
 
 @pytest.fixture
@@ -73,8 +74,11 @@ async def test_a_job_does_not_run_again_when_another_took_its_unique_key_since_i
         inbox, owner = Inbox(machine.pool), machine.owner
         owner.doors.cursor = await inbox.cursor()
         taking = asyncio.ensure_future(doors._take_chunk(owner, inbox, machine.reader, machine.heads))
-        while not owner.doors:  # it was read who has the key: nobody
-            await asyncio.sleep(0.001)
+
+        async def read() -> bool:
+            return bool(owner.doors)
+
+        await until(read, what="the look at who has the key: nobody")
         await machine.submit_unique(b"2", "u", REJECT)
         await machine.until_done(taking)
     else:

@@ -21,6 +21,7 @@ from headrace_broker.store.settings import SettingsStore
 from headrace_broker.store.statements import sql
 
 from tests.property.machine import Machine
+from tests.support.processes import until
 
 DAY_S = 86_400.0
 
@@ -86,8 +87,7 @@ async def test_jobs_are_taken_until_all_is_written_that_a_successor_reads(two: t
     first, second = two
     early = await first.submit(3)
     async with asyncio.timeout(60):
-        while await CheckpointStore(first.pool).find() is None:  # the one of every 15 s
-            await asyncio.sleep(0.01)
+        await until(CheckpointStore(first.pool).find, what="the checkpoint of every 15 s", timeout_s=60)
         held = Held(monkeypatch)
         draining = asyncio.create_task(first.ownership.drain())
         await held.begun.wait()

@@ -4,6 +4,7 @@ Brokers die between everything, and in the middle of it: with a tick that is dec
 """
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +25,7 @@ from headrace_broker.shards.starting import Starting
 from headrace_broker.store import partitions
 from headrace_broker.store.embedded import EmbeddedPostgres
 from headrace_broker.store.operations import OperationStore
+from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.retire import LockBusy, Retirement
 from headrace_broker.store.schedules import ScheduleStore
 from headrace_broker.store.search import Finder
@@ -34,6 +36,7 @@ from tests.property import case
 from tests.property.machine import TESTER, Job, Machine
 from tests.property.test_machine import KINDS
 from tests.support.memory import Came
+from tests.support.processes import until
 
 START_WITHIN_S = 50.0
 EVERY_S = 300
@@ -172,12 +175,14 @@ class Duties(Machine):
         due = int((self.now_s() - MARGIN_S) // 60)
         gone = [row for row in heads if row["state"] == State.GONE or (row["state"] in SETTLED and row["delete_minute"] is not None and row["delete_minute"] < due)]
         for range_ in await partitions.ranges(self.pool):
-            while True:
-                try:
+
+            async def retired(range_: FactRange = range_) -> bool:
+                with contextlib.suppress(LockBusy):
                     await Retirement(self.pool).retire(range_, due_minute=due, keyed_from=lowest_id_at(self.now_s() - 86_400))
-                    break
-                except LockBusy:
-                    await asyncio.sleep(0.05)
+                    return True
+                return False
+
+            await until(retired, what="the lock of a range")
         left = {row["job_id"] for row in await self.pool.fetch("select job_id from headrace.job")}
         assert left == {row["job_id"] for row in heads} - {row["job_id"] for row in gone} and self.jobs.keys() <= left
         for row in gone:

@@ -13,6 +13,8 @@ from headrace_broker.store import database as store
 from headrace_broker.store.database import Database, Former, Nowhere
 from headrace_broker.store.pool import open_pool
 
+from tests.support.processes import until
+
 
 @pytest.fixture
 async def silent(directory: Path) -> AsyncIterator[str]:
@@ -74,8 +76,11 @@ async def test_whoever_reaches_another_server_lets_go_of_the_former_one(database
     stack.push_async_callback(pool.close)
     asking = asyncio.ensure_future(pool.fetchval("select pg_sleep(60)"))
     first = await servers.connect()
-    while pool.get_size() < 1 or asking.done():
-        await asyncio.sleep(0)
+
+    async def asked() -> Any:
+        return await first.fetchval("select true from pg_stat_activity where query = 'select pg_sleep(60)' and state = 'active'")
+
+    await until(asked, what="the question")
     _pretend(monkeypatch, "another", 1, 1)
     second = await servers.connect()
     stack.push_async_callback(second.close)
