@@ -4,6 +4,7 @@ from tests.mutants.mutant import Mutant
 
 GATE = "broker/headrace_broker/rpc/access.py"
 TABLE = "broker/headrace_broker/actions/tokens.py"
+FRESH = "broker/headrace_broker/actions/fresh.py"
 GUARD = "broker/headrace_broker/rpc/interceptors.py"
 CALLERS = "broker/headrace_broker/rpc/callers.py"
 ENDINGS = "broker/headrace_broker/shards/endings.py"
@@ -21,9 +22,9 @@ MUTANTS = (
     Mutant("replaced secrets are taken", TABLE, "self._secrets.pop(hash_).end()", "pass", f"{ACCESS} -k rotated_token_has"),
     Mutant(
         "other brokers' changes are not read",
-        TABLE,
-        "            await asyncio.sleep(REFRESH_S)",
-        "            await asyncio.sleep(60)",
+        FRESH,
+        "        await asyncio.sleep(REFRESH_S)",
+        "        await asyncio.sleep(60)",
         f"{ACCESS} -k every_broker",
     ),
     Mutant("unknown secrets are not looked for", TABLE, "            await self._look_again()\n", "", f"{ACCESS} -k every_broker"),

@@ -50,8 +50,8 @@ MUTANTS = (
     Mutant(
         "revocations of other brokers are not read",
         f"{BROKER}/actions/certificates.py",
-        "await asyncio.sleep(REFRESH_S)",
-        "await asyncio.sleep(60)",
+        'await keep_fresh(self.refresh, "revoked certificates", log, away=self._tell)',
+        "pass",
         f"{IDENTITY} -k revoked_or",
     ),
     Mutant("handshakes may last", CONNECTIONS, '("grpc.server_handshake_timeout_ms", _ms(limits.handshake_timeout_s)),', "", f"{HOSTILE} -k misuse"),

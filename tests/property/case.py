@@ -13,10 +13,11 @@ from typing import Any, ClassVar, TypeVar
 import asyncpg
 import pytest
 from headrace_broker.model.job import State
+from headrace_broker.shards.intents import Verb
 from headrace_broker.store.embedded import EmbeddedPostgres
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from tests.property.machine import Machine
 from tests.support.databases import clone
@@ -29,7 +30,7 @@ _numbers = itertools.count()
 
 
 class Case(RuleBasedStateMachine):
-    """One example. Derived classes say which machine, and have the rules; those of several topics are mixed in below."""
+    """One example. Derived classes say which machine, and have its rules, beside those that all machines share."""
 
     postgres: ClassVar[EmbeddedPostgres]
     driver: ClassVar[type[Machine]] = Machine
@@ -54,6 +55,16 @@ class Case(RuleBasedStateMachine):
         self.run(self._database(clone(self.name)))
         self.machine = self.driver(self.postgres.dsn.replace("/headrace?", f"/{self.name}?"))
         self.run(self.machine.open())
+
+    @rule()
+    def lose(self) -> None:
+        self.run(self.machine.lose())
+
+    @rule(data=st.data(), verb=st.sampled_from([Verb.REQUEUE, Verb.ABORT, Verb.PURGE]), force=st.booleans())
+    def change(self, data: Any, verb: Verb, force: bool) -> None:
+        job_id = self.pick(data)
+        if job_id is not None:
+            self.run(self.machine.change(verb, job_id, force=force))
 
     def teardown(self) -> None:
         if hasattr(self, "machine"):

@@ -366,16 +366,6 @@ class ByItself(case.Case):
             if job_id is not None:
                 self.run(machine.report(job_id, machine.jobs[job_id].seq, kind, permanent=True))
 
-    @rule()
-    def lose(self) -> None:
-        self.run(self.machine.lose())
-
-    @rule(data=st.data(), verb=st.sampled_from([Verb.REQUEUE, Verb.ABORT, Verb.PURGE]), force=st.booleans())
-    def change(self, data: Any, verb: Verb, force: bool) -> None:
-        job_id = self.pick(data)
-        if job_id is not None:
-            self.run(self.machine.change(verb, job_id, force=force))
-
     @rule(late=st.integers(0, 2), young=st.integers(0, 1))
     def end_late(self, late: int, young: int) -> None:
         self.run(self.machine.submit_late(late) if late else self.machine.flush())

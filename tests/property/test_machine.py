@@ -36,16 +36,6 @@ class Lives(case.Case):
             epoch = epochs[-1 if newest else data.draw(st.integers(0, len(epochs) - 1))]
             self.run(self.machine.report(job_id, epoch, kind, permanent=permanent, door=door))
 
-    @rule()
-    def lose(self) -> None:
-        self.run(self.machine.lose())
-
-    @rule(data=st.data(), verb=st.sampled_from([Verb.REQUEUE, Verb.ABORT, Verb.PURGE]), force=st.booleans())
-    def change(self, data: Any, verb: Verb, force: bool) -> None:
-        job_id = self.pick(data)
-        if job_id is not None:
-            self.run(self.machine.change(verb, job_id, force=force))
-
     @rule(data=st.data(), force=st.booleans(), include_completed=st.booleans(), payload=st.none() | st.sampled_from([b"1", b"[]"]))
     def abort_and_requeue(self, data: Any, force: bool, include_completed: bool, payload: bytes | None) -> None:
         job_id = self.pick(data)

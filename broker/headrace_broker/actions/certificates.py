@@ -3,17 +3,16 @@
 The list is read again twice a second, so a certificate that is revoked at one broker is refused by all within a second. Until it was read once, no certificate is taken.
 """
 
-import asyncio
 from collections.abc import Callable
 from datetime import datetime
 
 import structlog
 
-from headrace_broker.actions.tokens import OVERLAP, REFRESH_S
+from headrace_broker.actions.fresh import OVERLAP, keep_fresh
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import DatabaseUnavailable, ResultUnknown
 from headrace_broker.store.certificates import CertificateStore, RevokedRow
-from headrace_broker.store.pool import ANY_FAILURE, READ_FAILURES
+from headrace_broker.store.pool import READ_FAILURES
 
 log = structlog.get_logger("headrace.certificates")
 
@@ -45,13 +44,7 @@ class Revocations:
 
     async def keep_fresh(self) -> None:
         """Refreshes until cancelled."""
-        while True:
-            try:
-                await self.refresh()
-            except ANY_FAILURE as error:
-                log.warning("revoked certificates not read; what is known stays in force", reason=f"{type(error).__name__}: {error}")
-                self._tell()
-            await asyncio.sleep(REFRESH_S)
+        await keep_fresh(self.refresh, "revoked certificates", log, away=self._tell)
 
     async def revoke(self, serial: str | None, fingerprint: bytes | None, *, caller: Caller, reason: str) -> RevokedRow:
         """Revokes one, here at once."""

@@ -4,25 +4,22 @@ They are read again twice a second, as tokens are: what is granted or revoked at
 known stays in force.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 
+from headrace_broker.actions.fresh import OVERLAP, keep_fresh
 from headrace_broker.actions.reach import Principal, principal_of, require_cover, require_over
 from headrace_broker.model.access import Identity
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import CertificateInvalid, DatabaseUnavailable, GrantNotFound, InvalidField, ResultUnknown, TokenNotFound, UserNotFound
 from headrace_broker.model.permissions import EVERY, PATTERN, Act, Holder, HolderKind, Permissions, Source, matches, role_source
 from headrace_broker.store.grants import GrantRow, GrantStore
-from headrace_broker.store.pool import ANY_FAILURE, READ_FAILURES
+from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.tokens import TokenRow, TokenStore
 from headrace_broker.store.users import UserRow, UserStore
 
-REFRESH_S = 0.5
-OVERLAP = timedelta(seconds=60)
-"""As for tokens: changes may become visible in another order than that of their times."""
 REMEMBERED = 20_000
 """Decisions by principal and domain."""
 MAX_ID = 2**31 - 1
@@ -111,12 +108,7 @@ class GrantTable:
 
     async def keep_fresh(self) -> None:
         """Refreshes until cancelled."""
-        while True:
-            try:
-                await self.refresh()
-            except ANY_FAILURE as error:
-                log.warning("grants not read; those that are known stay in force", reason=f"{type(error).__name__}: {error}")
-            await asyncio.sleep(REFRESH_S)
+        await keep_fresh(self.refresh, "grants", log)
 
     async def list_grants(self, domain: str | None, who: str, *, ended: bool, below: int, limit: int) -> list[GrantRow]:
         """Grants that count in a domain, or all of them (None), newest first; `who` as "token/NAME", empty: of everybody."""

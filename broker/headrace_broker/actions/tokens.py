@@ -7,22 +7,20 @@ clock from the moment it was read. While the database is away, what is known sta
 import asyncio
 import math
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 
+from headrace_broker.actions.fresh import OVERLAP, keep_fresh
 from headrace_broker.actions.reach import principal_of, require_role
 from headrace_broker.model.access import Role, hash_of, new_secret
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import DatabaseUnavailable, ResultUnknown, TokenInvalid, TokenNameTaken, TokenNotFound
-from headrace_broker.store.pool import ANY_FAILURE, READ_FAILURES
+from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.tokens import TokenRow, TokenStore
 
-REFRESH_S = 0.5
 AGAIN_S = 0.2
 """A secret that nobody knows is looked for in the database, since it may be new: so often at most, whatever is sent."""
-OVERLAP = timedelta(seconds=60)
-"""Tokens changed so long before the newest known change are read again: changes may become visible in another order than that of their times."""
 
 log = structlog.get_logger("headrace.tokens")
 
@@ -107,13 +105,7 @@ class TokenTable:
 
     async def keep_fresh(self) -> None:
         """Refreshes until cancelled."""
-        while True:
-            try:
-                await self.refresh()
-            except ANY_FAILURE as error:
-                log.warning("tokens not read; those that are known stay in force", reason=f"{type(error).__name__}: {error}")
-                self.expire()
-            await asyncio.sleep(REFRESH_S)
+        await keep_fresh(self.refresh, "tokens", log, away=self.expire)
 
     async def list_tokens(self, domain: str | None, *, revoked: bool) -> list[TokenRow]:
         """Tokens of a domain, or those of all domains (None), by name."""
