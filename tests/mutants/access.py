@@ -25,7 +25,7 @@ MUTANTS = (
         FRESH,
         "        await asyncio.sleep(REFRESH_S)",
         "        await asyncio.sleep(60)",
-        f"{ACCESS} -k every_broker",
+        f"{ACCESS} -k another_broker_revoked",
     ),
     Mutant("unknown secrets are not looked for", TABLE, "            await self._look_again()\n", "", f"{ACCESS} -k every_broker"),
     Mutant("unknown secrets are looked for without end", TABLE, "max(0.0, self._looked_at + AGAIN_S - loop.time())", "0.0", f"{ACCESS} -k no_call_reads"),

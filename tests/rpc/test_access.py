@@ -15,8 +15,11 @@ import pytest
 from google.protobuf import descriptor_pool
 from google.protobuf.duration_pb2 import Duration
 from headrace_broker.model.access import Role
+from headrace_broker.model.audit import Caller
 from headrace_broker.rpc.access import LEAST
 from headrace_broker.rpc.server import SERVICES
+from headrace_broker.store.pool import open_pool
+from headrace_broker.store.tokens import TokenStore
 from headrace_client import AdminClient, Client, NotFound, PermissionDenied, Unauthenticated
 from headrace_proto.streams import StreamEnd
 from headrace_proto.v1 import access_pb2, admin_pb2, agents_pb2, jobs_pb2, types_pb2
@@ -226,6 +229,24 @@ async def test_a_revoked_token_is_refused_by_every_broker_within_a_second(
     again = access_pb2.CreateTokenRequest(name="viewer@default", role=access_pb2.ROLE_VIEWER)
     fresh = (await stubs.access.CreateToken(again, metadata=bearer(secrets["admin"]), timeout=10)).secret  # the name is free again
     assert await other.jobs.CountJobs(jobs_pb2.CountJobsRequest(), metadata=bearer(fresh), timeout=10).code() is grpc.StatusCode.OK  # known at once
+
+
+async def test_what_another_broker_revoked_is_refused_by_the_owner_within_a_second(stubs: Stubs, secrets: dict[str, str], database: str) -> None:
+    async def code() -> grpc.StatusCode:
+        found: grpc.StatusCode = await stubs.jobs.CountJobs(jobs_pb2.CountJobsRequest(), metadata=bearer(secrets["viewer"]), timeout=10).code()
+        return found
+
+    assert await code() is grpc.StatusCode.OK
+    pool = await open_pool(database, size=1)  # as another broker would
+    revoked_at = time.monotonic()
+    assert await TokenStore(pool).revoke("default", "viewer@default", caller=Caller("other", "default", "r"), reason="") is not None
+    await pool.close()
+
+    async def refuses() -> bool:
+        return await code() is grpc.StatusCode.UNAUTHENTICATED
+
+    await until(refuses, what="the owner refuses the token")
+    assert time.monotonic() - revoked_at < LIVE_S
 
 
 async def _open(stubs: Stubs, secret: str) -> dict[str, Any]:
