@@ -77,7 +77,7 @@ def _cell(name: str, value: Any, *, exact: bool = False) -> Text:
         return Text(f"{value.code}: {value.message}".splitlines()[0][:200] if not exact else f"{value.code}: {value.message}\n{value.traceback}".strip())
     if name == "progress":
         return Text(f"{value[0]:.0f} % {value[1]}".strip())
-    if is_dataclass(value) or isinstance(value, (dict, list)):
+    if is_dataclass(value) or isinstance(value, (dict, list, tuple)):
         return Text(short(value))
     if isinstance(value, bool):
         return Text("yes" if value else "no")
