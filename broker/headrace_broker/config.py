@@ -2,15 +2,15 @@
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from headrace_broker.model.addresses import asked_for, is_loopback
+from headrace_broker.model.addresses import asked_for, is_loopback, split
 
 
 class ConfigError(Exception):
@@ -159,10 +159,10 @@ class Config:
 
 def masked(url: str) -> str:
     """A database URL without its password."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+    parts = split(url)
+    if parts.password is not None:
+        url = url.replace(f":{parts.password}@", ":***@", 1)
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", url)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

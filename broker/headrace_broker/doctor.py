@@ -16,9 +16,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from headrace_broker.config import Config, Options, masked
+from headrace_broker.model.addresses import split
 from headrace_broker.model.ids import lowest_id_at
 from headrace_broker.store.embedded import default_data_dir
 from headrace_broker.store.inspection import SchemaFacts, ServerFacts, is_pooled, look
@@ -311,7 +312,7 @@ def judge_migrations(missing: list[Phase]) -> Finding:
 
 def _data_directory(url: str) -> Path | None:
     """Where a server on this machine would keep its data, as far as one can tell: nothing is said of servers elsewhere."""
-    parts = urlsplit(url)
+    parts = split(url)
     host = parse_qs(parts.query).get("host", [parts.hostname or ""])[0]
     near = host.startswith("/") or host in ("localhost", "127.0.0.1", "::1")
     place = Path("/var/lib/postgresql")

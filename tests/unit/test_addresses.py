@@ -1,7 +1,7 @@
 """The servers that a database URL names."""
 
 import pytest
-from headrace_broker.config import ConfigError, parse
+from headrace_broker.config import ConfigError, masked, parse
 from headrace_broker.model.addresses import each_server, shown
 
 
@@ -35,3 +35,15 @@ def test_a_broker_takes_no_url_that_asks_for_a_standby(kind: str) -> None:
 def test_a_broker_takes_a_url_of_several_servers(kind: str) -> None:
     url = f"postgresql://u@a,b,c/db?target_session_attrs={kind}"
     assert parse(["--database-url", url]).options.database_url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "safe"),
+    [
+        ("postgresql://u@a,b/db", "postgresql://u@a,b/db"),
+        ("postgresql://u:p%40:@a:5,[::1]:6/db?sslmode=require", "postgresql://u:***@a:5,[::1]:6/db?sslmode=require"),
+        ("postgresql:///db?user=u&password=p@q&host=a,[::1]", "postgresql:///db?user=u&password=***&host=a,[::1]"),
+    ],
+)
+def test_a_database_url_is_shown_without_its_password(url: str, safe: str) -> None:
+    assert masked(url) == safe

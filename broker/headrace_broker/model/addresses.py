@@ -1,7 +1,7 @@
 """Hosts: which of them only this machine reaches; and the servers that a database URL names."""
 
 from ipaddress import ip_address
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode
 
 READ_WRITE = "read-write"
 
@@ -16,9 +16,17 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def split(dsn: str) -> SplitResult:
+    """The parts of a database URL, which may have several hosts: the library's own function refuses those of which the second has brackets."""
+    scheme, _, rest = dsn.partition("://")
+    before, question, query = rest.partition("?")
+    netloc, slash, path = before.partition("/")
+    return SplitResult(scheme, netloc, slash + path, query if question else "", "")
+
+
 def each_server(dsn: str) -> list[str]:
     """A URL for each host that a URL names, as libpq reads them: `HOST:PORT,HOST:PORT` before the path, or `host=` and `port=` with commas behind it."""
-    parts = urlsplit(dsn)
+    parts = split(dsn)
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     user, at, before = parts.netloc.rpartition("@")
     hosts = (before or query.get("host", "")).split(",")
@@ -39,12 +47,12 @@ def each_server(dsn: str) -> list[str]:
 
 def asked_for(dsn: str) -> str:
     """Which kind of server the URL asks for (`target_session_attrs`); a broker needs one that takes writes, which is also what no word means."""
-    return dict(parse_qsl(urlsplit(dsn).query)).get("target_session_attrs", READ_WRITE)
+    return dict(parse_qsl(split(dsn).query)).get("target_session_attrs", READ_WRITE)
 
 
 def shown(server: str) -> str:
     """Of a URL with one host: where it is, and nothing secret."""
-    parts = urlsplit(server)
+    parts = split(server)
     query = dict(parse_qsl(parts.query))
     host = parts.netloc.rpartition("@")[2] or query.get("host", "")
     return f"{host}:{query['port']}" if "port" in query else host
