@@ -19,6 +19,7 @@ import sys
 import uuid
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -50,6 +51,7 @@ from headrace_broker.model.access import hash_of, new_secret
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.job import State
 from headrace_broker.model.redaction import secret_names
+from headrace_broker.model.shard import Shard
 from headrace_broker.rpc.access import LEAST
 from headrace_broker.rpc.attest import KEY_BYTES
 from headrace_broker.rpc.connections import ConnectionLimits
@@ -60,6 +62,7 @@ from headrace_broker.rpc.server import RpcServer
 from headrace_broker.shards import reception
 from headrace_broker.shards.owner import OwnerLimits
 from headrace_broker.shards.ownership import Ownership
+from headrace_broker.shards.ownerships import Ownerships
 from headrace_broker.shards.type_figures import type_figures
 from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import partitions
@@ -79,6 +82,7 @@ from headrace_broker.store.reads import Reads
 from headrace_broker.store.retire import Retirement
 from headrace_broker.store.search import Finder
 from headrace_broker.store.settings import SettingsStore
+from headrace_broker.store.shards import shard_count
 from headrace_broker.store.statistics import Statistics
 from headrace_broker.store.tokens import TokenStore
 from headrace_broker.store.users import UserStore
@@ -171,30 +175,41 @@ class _App:
             payload_limit_bytes=options.payload_limit_bytes, cache_bytes=options.cache_bytes,
         )  # fmt: skip
         address = f"{socket.gethostname()} pid {os.getpid()} {','.join(options.listen)}"
-        ownership = Ownership(dsn=self._servers, pool=pool, types=types, limits=limits, metrics=self._metrics, address=address, version=__version__)
-        ownership.testing = options.testing
-        key = secrets.token_bytes(KEY_BYTES)
-        ownership.reader = DoorReader(options.payload_limit_bytes)
-        ownership.find_ids = lambda owner: Search(owner, finder).ids
-        self._metrics.gauges(lambda: _gauges(ownership, pool))
-        alert_store = AlertStore(pool)
-        desk = AlertDesk(alert_store, ownership)
-        self._metrics.registry.register(TypeSeries(lambda: type_figures(ownership.owner, MOST_TYPES) if ownership.ready.is_set() else ()))
+        of, broker = await shard_count(pool), uuid.uuid4().hex
+        limits = replace(limits, cache_bytes=limits.cache_bytes // of)
+        ownerships = Ownerships(
+            [
+                Ownership(
+                    dsn=self._servers, pool=pool, types=types, limits=limits, metrics=self._metrics, address=address, version=__version__, shard=Shard(number, of),
+                    broker=broker,
+                )
+                for number in range(of)
+            ],
+            types, settings,
+        )  # fmt: skip
+        for ownership in ownerships.each:
+            ownership.testing = options.testing
+            ownership.reader = DoorReader(options.payload_limit_bytes)
+            ownership.find_ids = lambda owner: Search(owner, finder).ids
+        first, key = ownerships.first, secrets.token_bytes(KEY_BYTES)
+        self._metrics.gauges(lambda: _gauges(ownerships, pool))
+        desks = [AlertDesk(AlertStore(pool), ownership) for ownership in ownerships.each]
+        self._metrics.registry.register(TypeSeries(lambda: type_figures([ownership.owner for ownership in ownerships.owned()], MOST_TYPES)))
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as exits:
             exits.callback(passwords.close)
             server = RpcServer(
-                ownership=ownership, reads=reads, finder=finder, graph=GraphReads(pool), settings=settings, statistics=statistics,
+                ownerships=ownerships, reads=reads, finder=finder, graph=GraphReads(pool), settings=settings, statistics=statistics,
                 logs=LogWriter(pool, types.log_limits, self._metrics), audit=audit, metrics=self._metrics,
                 payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks, tokens=tokens, users=users, auth=auth,
                 grants=grants, revocations=revocations, certificates=options.tls_client_ca is not None,
                 connections=ConnectionLimits(**{name: getattr(options, name) for name in ConnectionLimits.__slots__}),
                 quotas=QuotaLimits(**{name: getattr(options, f"quota_{name}") for name in QuotaLimits.__slots__}),
-                alerts=desk, tls=_keys(self._tls) if self._tls is not None else None, key=key, named=address,
+                alerts=desks, tls=_keys(self._tls) if self._tls is not None else None, key=key, named=address,
             )  # fmt: skip
             exits.push_async_callback(server.stop, 0)
             bound = await server.start(options.listen)
             http, web, side = None, None, list[asyncio.Task[None]]()
-            passing_on = tasks.create_task(server.routes.run())
+            passing_on = tasks.create_task(server.keep_routes())
             if options.http_listen != "off":
                 from headrace_broker.web.manager import Manager, Services
                 from headrace_broker.web.sessions import Sessions
@@ -202,48 +217,44 @@ class _App:
 
                 monotonic = asyncio.get_running_loop().time
                 sessions = Sessions(monotonic)
-                services = Services(
-                    ownership,
-                    reads,
-                    statistics,
-                    audit,
-                    finder,
-                    GraphReads(pool),
-                    users,
-                    tokens,
-                    options.payload_limit_bytes,
-                    desk,
-                    grants,
-                )
-                manager = Manager(services, sessions, __version__, LEAST, monotonic)
+                services = [
+                    Services(ownership, reads, statistics, audit, finder, GraphReads(pool), users, tokens, options.payload_limit_bytes, desk, grants)
+                    for ownership, desk in zip(ownerships.each, desks, strict=True)
+                ]
+                manager = Manager(lambda domain: services[ownerships.known(domain) or 0], sessions, __version__, LEAST, monotonic)
                 side.append(tasks.create_task(watch(sessions, users, tokens, refresh_tokens=not auth)))
-                http = self._open_http(ownership, manager)
+                http = self._open_http(ownerships, manager)
                 web = self._web_address(http, manager)
                 tasks.create_task(http.run_until_told())
-            ownership.peer = Peer(
+            peer = Peer(
                 socket.gethostname(), options.advertise or advertised(bound), options.advertise_http or (web_url(http.url) if http is not None else ""), key,
                 self._tls.loaded.chain.decode() if self._tls is not None else "",
             )  # fmt: skip
-            owning = tasks.create_task(ownership.run())
-            retention = Retention(Retirement(pool), functools.partial(partitions.ranges, pool), lambda: ownership.owner.clock.now_s(), self._metrics)
-            index_logs = IndexLogs(LogIndexes(pool), lambda: ownership.owner.clock.now_s())
-            rollup = Rollup(statistics, lambda: ownership.owner)
-            forget = TidyOperations(ownership.operation_store)
-            tidy = TidyInbox(ownership.inbox, lambda: ownership.owner.doors.cursor.done)
-            alerting = Alerting(alert_store, ownership, Watch(statistics, ownership.inbox, ownership.health, asyncio.get_running_loop().time), self._metrics)
+            for ownership in ownerships.each:
+                ownership.peer = peer
+            owning = tasks.create_task(ownerships.run())
+            retention = Retention(Retirement(pool), functools.partial(partitions.ranges, pool), lambda: first.owner.clock.now_s(), self._metrics)
+            index_logs = IndexLogs(LogIndexes(pool), lambda: first.owner.clock.now_s())
+            rollups = [_rollup(statistics, ownership) for ownership in ownerships.each]
+            forget = TidyOperations(first.operation_store)
+            tidy = TidyInbox(first.inbox, lambda: first.owner.doors.cursor.done)
             side += [
-                tasks.create_task(alerting.run()),
-                tasks.create_task(repeat("doors", WatchDoors(ownership.inbox, lambda job_id: ownership.owner.live(job_id)).run_once, period_s=10.0, ownership=ownership)),
-                tasks.create_task(repeat("inbox", tidy.run_once, period_s=tidy_inbox.PERIOD_S, ownership=ownership)),
-                tasks.create_task(repeat("operations", forget.run_once, period_s=tidy_operations.PERIOD_S, ownership=ownership)),
-                tasks.create_task(self._report_health(server, ownership)),
-                tasks.create_task(self._refresh(types, ownership)),
-                tasks.create_task(repeat("retention", retention.run_once, period_s=options.retention_period_s, ownership=ownership)),
-                tasks.create_task(repeat("log index", index_logs.run_once, period_s=INDEX_LOGS_S, ownership=ownership)),
-                tasks.create_task(repeat("statistics", rollup.run_once, period_s=ROLLUP_PERIOD_S, ownership=ownership)),
+                tasks.create_task(repeat("inbox", tidy.run_once, period_s=tidy_inbox.PERIOD_S, ownership=first)),
+                tasks.create_task(repeat("operations", forget.run_once, period_s=tidy_operations.PERIOD_S, ownership=first)),
+                tasks.create_task(self._report_health(server, ownerships)),
+                tasks.create_task(self._refresh(types, ownerships)),
+                tasks.create_task(repeat("retention", retention.run_once, period_s=options.retention_period_s, ownership=first)),
+                tasks.create_task(repeat("log index", index_logs.run_once, period_s=INDEX_LOGS_S, ownership=first)),
             ]
+            for ownership, rollup in zip(ownerships.each, rollups, strict=True):
+                watch_doors, watched = _watch_doors(ownership), Watch(statistics, ownership.inbox, ownership.health, asyncio.get_running_loop().time)
+                side += [
+                    tasks.create_task(Alerting(AlertStore(pool), ownership, watched, self._metrics).run()),
+                    tasks.create_task(repeat("doors", watch_doors.run_once, period_s=10.0, ownership=ownership)),
+                    tasks.create_task(repeat("statistics", rollup.run_once, period_s=ROLLUP_PERIOD_S, ownership=ownership)),
+                ]
             if self._tls is not None:
-                side += [tasks.create_task(self._tls.keep_fresh()), tasks.create_task(self._show_certificate(ownership, self._tls))]
+                side += [tasks.create_task(self._tls.keep_fresh()), tasks.create_task(self._show_certificate(ownerships, self._tls))]
             if options.tls_client_ca is not None:
                 side.append(tasks.create_task(revocations.keep_fresh()))
             side.append(tasks.create_task(grants.keep_fresh()))
@@ -254,20 +265,22 @@ class _App:
                 side.append(tasks.create_task(self._watch_embedded(self._embedded)))
             else:
                 side.append(tasks.create_task(self._servers.follow()))
-            await self._first(ownership.listening.wait(), self._stopping.wait())
+            await self._first(ownerships.listening(), self._stopping.wait())
             gc.freeze()  # what was imported and built stays: a full pass of the collector, which is the longest step of the event loop, need not look at it each time
             if not self._stopping.is_set():
-                await server.serving(ownership.ready.is_set())
-                self._say_ready(bound, http, web, ownership)
+                await server.serving(ownerships.serving)
+                self._say_ready(bound, http, web, ownerships)
             await self._stopping.wait()
             for task in side:
                 task.cancel()
-            rollup.before_the_end()
-            await self._drain(server, ownership, owning)
+            for rollup in rollups:
+                rollup.before_the_end()
+            await self._drain(server, ownerships, owning)
             passing_on.cancel()
             with contextlib.suppress(*ANY_FAILURE):
                 async with asyncio.timeout(1.0):
-                    await rollup.write_last()
+                    for rollup in rollups:
+                        await rollup.write_last()
             if http is not None:
                 http.should_exit = True
         log.info("stopped")
@@ -280,11 +293,11 @@ class _App:
         if await TokenStore(pool).add_first("first", hash_of(secret), caller=Caller("headrace-broker", "", uuid.uuid4().hex)):
             print(f"headrace-broker: the first token, an administrator's named first, shown this once: {secret}", file=sys.stderr, flush=True)
 
-    async def _drain(self, server: RpcServer, ownership: Ownership, owning: "asyncio.Task[None]") -> None:
+    async def _drain(self, server: RpcServer, ownerships: Ownerships, owning: "asyncio.Task[None]") -> None:
         """Ends gently: health first, then what is pending, then the streams."""
         log.info("draining")
         await server.serving(False)
-        await ownership.drain()
+        await ownerships.drain()
         try:
             async with asyncio.timeout(self._config.options.drain_timeout_s):
                 await asyncio.wait([owning])
@@ -292,12 +305,12 @@ class _App:
             owning.cancel()
         await server.stop(1.0)
 
-    def _open_http(self, ownership: Ownership, manager: "Manager") -> "HttpServer":
+    def _open_http(self, ownerships: Ownerships, manager: "Manager") -> "HttpServer":
         """The HTTP listener. Where nobody chose the port and it is taken, as by another broker on this machine, a free one serves."""
         from headrace_broker.http import HttpServer, http_app
 
         host, _, port = self._config.options.http_listen.rpartition(":")
-        app = http_app(self._metrics, ownership, manager.routes, behind_proxy=self._config.options.behind_proxy)
+        app = http_app(self._metrics, ownerships, manager.routes, behind_proxy=self._config.options.behind_proxy)
         tls = self._tls.context if self._tls is not None and self._config.options.http_tls == "on" else None
         try:
             return HttpServer(app, host, int(port), tls)
@@ -339,31 +352,33 @@ class _App:
             for task in tasks:
                 task.cancel()
 
-    async def _report_health(self, server: RpcServer, ownership: Ownership) -> None:
+    async def _report_health(self, server: RpcServer, ownerships: Ownerships) -> None:
         said = False
         while True:
-            serving = ownership.ready.is_set() and ownership.owner.refusing is None
+            serving = ownerships.serving
             if serving != said:
                 await server.serving(serving)
                 said = serving
             await asyncio.sleep(HEALTH_S)
 
-    async def _refresh(self, types: TypeTable, ownership: Ownership) -> None:
+    async def _refresh(self, types: TypeTable, ownerships: Ownerships) -> None:
         """Settings and pauses that another broker or a person changed in the database."""
         while True:
             await asyncio.sleep(TYPES_REFRESH_S)
             try:
-                if await types.load() and ownership.ready.is_set():
-                    reception.review_pauses(ownership.owner)
+                if await types.load():
+                    for ownership in ownerships.owned():
+                        reception.review_pauses(ownership.owner)
             except ANY_FAILURE as error:
                 log.debug("settings not refreshed", reason=str(error))
 
-    async def _show_certificate(self, ownership: Ownership, tls: "Tls") -> None:
+    async def _show_certificate(self, ownerships: Ownerships, tls: "Tls") -> None:
         """Tells brokers that stand by which certificate they meet here."""
         while True:
             await asyncio.sleep(SHOW_CERTIFICATE_S)
             try:
-                await ownership.show_certificate(tls.loaded.chain.decode())
+                for ownership in ownerships.each:
+                    await ownership.show_certificate(tls.loaded.chain.decode())
             except ANY_FAILURE as error:
                 log.debug("other brokers do not know the new certificate yet", reason=str(error))
 
@@ -386,10 +401,11 @@ class _App:
         log.info("the manager, with a link that logs in once", manager=link)
         return link
 
-    def _say_ready(self, bound: list[str], http: "HttpServer | None", web: str | None, ownership: Ownership) -> None:
+    def _say_ready(self, bound: list[str], http: "HttpServer | None", web: str | None, ownerships: Ownerships) -> None:
+        several = {"shards": {"owned": len(ownerships.owned()), "of": len(ownerships.each)}} if len(ownerships.each) > 1 else {}
         line = {
             "event": "ready", "grpc": bound, "http": http.address if http is not None else None, "web": web, "database": self._database, "pid": os.getpid(),
-            "version": __version__, "role": ownership.role,
+            "version": __version__, "role": ownerships.role, **several,
         }  # fmt: skip
         print(json.dumps(line), flush=True)
 
@@ -402,22 +418,31 @@ class _App:
         self._stopping.set()
 
 
-def _gauges(ownership: Ownership, pool: "asyncpg.Pool[Any]") -> dict[str, float]:
+def _rollup(statistics: Statistics, ownership: Ownership) -> Rollup:
+    return Rollup(statistics, lambda: ownership.owner, sums=ownership.shard.number == 0)
+
+
+def _watch_doors(ownership: Ownership) -> WatchDoors:
+    return WatchDoors(ownership.inbox, lambda job_id: ownership.owner.live(job_id))
+
+
+def _gauges(ownerships: Ownerships, pool: "asyncpg.Pool[Any]") -> dict[str, float]:
     process = {"tasks": len(asyncio.all_tasks()), "pool_connections": pool.get_size()}
-    if not ownership.ready.is_set():
-        return {"active": 0, **process}
-    owner = ownership.owner
-    connected = [session for session in owner.sessions() if session.stream is not None]
+    owners = [ownership.owner for ownership in ownerships.owned()]
+    if not owners:
+        return {"active": 0, "shards": 0, **process}
+    connected = [session for owner in owners for session in owner.sessions() if session.stream is not None]
     return {
         "active": 1,
+        "shards": len(owners),
         **process,
-        "sessions": len(owner.by_incarnation),
-        "jobs_waiting": sum(n for (_, state, _), n in owner.counted.items() if state is State.WAITING),
-        "jobs_processing": sum(n for (_, state, _), n in owner.counted.items() if state is State.PROCESSING),
+        "sessions": sum(len(owner.by_incarnation) for owner in owners),
+        "jobs_waiting": sum(n for owner in owners for (_, state, _), n in owner.counted.items() if state is State.WAITING),
+        "jobs_processing": sum(n for owner in owners for (_, state, _), n in owner.counted.items() if state is State.PROCESSING),
         "agents_connected": len(connected),
         "slots": sum(session.slots for session in connected),
         "slots_in_use": sum(len(session.leases) for session in connected),
-        "body_cache_bytes": owner.bodies.used_bytes,
+        "body_cache_bytes": sum(owner.bodies.used_bytes for owner in owners),
     }
 
 

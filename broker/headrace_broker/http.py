@@ -1,4 +1,4 @@
-"""The HTTP listener: /metrics for Prometheus, /healthz (the process lives), /readyz (it owns the queue and serves), and the manager's pages."""
+"""The HTTP listener: /metrics for Prometheus, /healthz (the process lives), /readyz (calls are best made here), and the manager's pages."""
 
 import socket
 import ssl
@@ -13,10 +13,10 @@ from starlette.routing import BaseRoute, Route
 
 from headrace_broker.metrics import Metrics
 from headrace_broker.proxied import Proxied
-from headrace_broker.shards.ownership import Ownership
+from headrace_broker.shards.ownerships import Ownerships
 
 
-def http_app(metrics: Metrics, ownership: Ownership, pages: Sequence[BaseRoute], *, behind_proxy: bool = False) -> Starlette:
+def http_app(metrics: Metrics, ownerships: Ownerships, pages: Sequence[BaseRoute], *, behind_proxy: bool = False) -> Starlette:
     """The application; `pages` are the routes of the manager. `behind_proxy`: what a proxy says of the request is believed."""
 
     async def scrape(_request: Request) -> Response:
@@ -26,8 +26,8 @@ def http_app(metrics: Metrics, ownership: Ownership, pages: Sequence[BaseRoute],
         return JSONResponse({"status": "ok"})
 
     async def readyz(_request: Request) -> Response:
-        ready = ownership.ready.is_set() and ownership.owner.refusing is None
-        return JSONResponse({"ready": ready, "role": ownership.role}, status_code=200 if ready else 503)
+        ready, several = ownerships.serving, {"shards": len(ownerships.owned())} if len(ownerships.each) > 1 else {}
+        return JSONResponse({"ready": ready, "role": ownerships.role, **several}, status_code=200 if ready else 503)
 
     return Starlette(
         routes=[Route("/metrics", scrape), Route("/healthz", healthz), Route("/readyz", readyz), *pages], middleware=[Middleware(Proxied)] if behind_proxy else []

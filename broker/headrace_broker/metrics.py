@@ -18,6 +18,19 @@ SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5
 MESSAGE_SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 45)
 
 
+class Parts:
+    """A gauge of which each shard's owner sets its part; it shows the sum."""
+
+    def __init__(self, gauge: PGauge) -> None:
+        self._gauge = gauge
+        self._parts: dict[int, float] = {}
+
+    def set(self, shard: int, value: float) -> None:
+        """Sets the part of a shard, by its number."""
+        self._parts[shard] = value
+        self._gauge.set(sum(self._parts.values()))
+
+
 class Metrics:
     """One set for each broker process. Handlers and the flusher count here; gauges are read when scraped."""
 
@@ -47,6 +60,7 @@ class Metrics:
         self.alert_message_seconds = PHistogram(
             "headrace_alert_message_seconds", "Time of one try to send a message to a channel", ["kind"], registry=self.registry, buckets=MESSAGE_SECONDS
         )
+        self._alerting: dict[int, tuple[int, Mapping[str, int], float]] = {}
         self.alert_groups = PGauge("headrace_alert_groups_firing", "Groups of alerts that are not over, silenced ones included", registry=self.registry)
         self.alert_waiting = PGauge("headrace_alert_notices_waiting", "Notices that wait to be delivered, by kind of channel", ["kind"], registry=self.registry)
         self.alert_oldest = PGauge("headrace_alert_oldest_notice_seconds", "How long the oldest notice has waited to be delivered; 0: none waits", registry=self.registry)
@@ -60,7 +74,7 @@ class Metrics:
         told = "Jobs that bulk operations came to: changed, passed over, or not to be changed now"
         self.operation_jobs = PCounter("headrace_operation_jobs_total", told, ["action", "result"], registry=self.registry)
         self.operations_ended = PCounter("headrace_operation_finished_total", "Bulk operations that came to their end", ["action"], registry=self.registry)
-        self.operations_running = PGauge("headrace_operation_running", "Bulk operations that go on", registry=self.registry)
+        self.operations_running = Parts(PGauge("headrace_operation_running", "Bulk operations that go on", registry=self.registry))
         for action in Action:
             self.operations_ended.labels(action)
             for result in ("done", "skipped", "failed"):
@@ -79,12 +93,14 @@ class Metrics:
         if batch.note_job:
             self.flush_rows.labels("note").inc(len(batch.note_job))
 
-    def alerting(self, firing: int, waiting: Mapping[str, int], oldest_s: float) -> None:
-        """How alerts stand at the broker that tells of them; `waiting` by kind of channel. All zero at any other."""
-        self.alert_groups.set(firing)
-        self.alert_oldest.set(oldest_s)
+    def alerting(self, shard: int, firing: int, waiting: Mapping[str, int], oldest_s: float) -> None:
+        """How alerts of a shard stand at the broker that tells of them; `waiting` by kind of channel. All zero at any other."""
+        self._alerting[shard] = (firing, waiting, oldest_s)
+        parts = self._alerting.values()
+        self.alert_groups.set(sum(part[0] for part in parts))
+        self.alert_oldest.set(max(part[2] for part in parts))
         for kind in CHANNELS:
-            self.alert_waiting.labels(kind).set(waiting.get(kind, 0))
+            self.alert_waiting.labels(kind).set(sum(part[1].get(kind, 0) for part in parts))
 
     def gauges(self, read: Callable[[], dict[str, float]]) -> None:
         """Adds gauges whose values `read` gives when scraped, by name without the prefix."""
@@ -102,7 +118,8 @@ class Metrics:
 
 
 GAUGES = {
-    "active": "1 when this broker owns the queue, 0 when it stands by or waits for its database",
+    "active": "1 when this broker owns the queue, or a shard of it; 0 when it stands by or waits for its database",
+    "shards": "Shards of the queue that this broker owns",
     "jobs_waiting": "Jobs that wait, all domains",
     "jobs_processing": "Jobs under a lease, all domains",
     "agents_connected": "Agents with an open stream",

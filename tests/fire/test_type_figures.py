@@ -11,7 +11,7 @@ from tests.property.machine import Machine
 
 
 def _of(machine: Machine, name: str = "work", most: int = 100) -> TypeFigures:
-    [found] = [figures for figures in type_figures(machine.owner, most) if figures.type == name]
+    [found] = [figures for figures in type_figures([machine.owner], most) if figures.type == name]
     return found
 
 
@@ -50,7 +50,7 @@ async def test_types_beyond_the_first_are_told_together(machine: Machine) -> Non
     other = await machine.types.ensure("default", "later")
     machine.owner.submit([(other, 0, 0.0, b"{}")], 2)
     await machine.flush()
-    assert [(figures.type, figures.waiting) for figures in type_figures(machine.owner, 2)] == [("work", 2), ("later", 1)]
-    assert [(figures.type, figures.waiting) for figures in type_figures(machine.owner, 1)] == [("work", 2), (OTHER, 1)]
-    [whole] = type_figures(machine.owner, 0)
+    assert [(figures.type, figures.waiting) for figures in type_figures([machine.owner], 2)] == [("work", 2), ("later", 1)]
+    assert [(figures.type, figures.waiting) for figures in type_figures([machine.owner], 1)] == [("work", 2), (OTHER, 1)]
+    [whole] = type_figures([machine.owner], 0)
     assert (whole.domain, whole.type, whole.waiting, whole.counted.numbers["submitted"]) == (OTHER, OTHER, 3, 3)

@@ -69,7 +69,7 @@ class JobReads:
         """Those of these jobs that are there in the domain, in this order. `expired`: also those past their delete date that are stored, as others wait for them."""
         rows = await answered(self._reads.jobs(job_ids, full=full)) if job_ids else []
         types, seen = self._owner.types.by_id, types_for(Act.VIEW)
-        there = [row for row in rows if types[row.type_id].domain == domain and (expired or not self._gone(row))]
+        there = [row for row in rows if (entry := types.get(row.type_id)) is not None and entry.domain == domain and (expired or not self._gone(row))]
         return [await self._redacted(self._read(row, domain)) for row in there if seen.allow(types[row.type_id].name)]
 
     async def wait(self, job_id: int, domain: str, *, wait_s: float, full: bool) -> JobRead:

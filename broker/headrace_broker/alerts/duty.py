@@ -109,7 +109,7 @@ class Alerting:
                 await asyncio.sleep(PASS_S * random.uniform(0.9, 1.1))
                 if not self._ownership.ready.is_set():
                     self._held = None
-                    self._metrics.alerting(0, {}, 0.0)
+                    self._metrics.alerting(self._ownership.shard.number, 0, {}, 0.0)
                     continue
                 owner = self._ownership.owner
                 try:
@@ -155,7 +155,8 @@ class Alerting:
             if channel_id in held.channels:
                 waiting[held.channels[channel_id].kind] += len(notices)
         oldest_s = min((notices[0].waiting.made_s for notices in held.waiting.values()), default=now)
-        self._metrics.alerting(sum(group.ended_s is None for group in held.groups.values()), waiting, max(0.0, now - oldest_s))
+        firing = sum(group.ended_s is None for group in held.groups.values())
+        self._metrics.alerting(self._ownership.shard.number, firing, waiting, max(0.0, now - oldest_s))
 
     async def _take_up(self, owner: Owner) -> Held:
         held = self._held

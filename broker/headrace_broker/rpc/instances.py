@@ -4,7 +4,6 @@ import base64
 import binascii
 from typing import Any
 
-import grpc
 from headrace_proto.v1 import instances_pb2, instances_pb2_grpc
 from headrace_proto.wire import to_timestamp
 
@@ -72,6 +71,6 @@ def _rescore(operation: Rescore) -> instances_pb2.Rescore:
     )  # fmt: skip
 
 
-def add_instances(server: grpc.aio.Server, ownership: Ownership) -> None:
+def add_instances(server: Any, ownership: Ownership) -> None:
     """Adds the service to a server."""
     instances_pb2_grpc.add_InstancesServicer_to_server(InstancesService(ownership), server)  # type: ignore[no-untyped-call]

@@ -14,6 +14,7 @@ from headrace_broker.metrics import Metrics
 from headrace_broker.model.errors import BrokerError, InvalidField
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.access import LONG, TOKEN, Gate, Hold
+from headrace_broker.rpc.choice import Choice
 from headrace_broker.rpc.errors import reason_of, status_code, trailing_metadata
 from headrace_broker.rpc.forward import ANYWHERE, Forwarder, Relayed
 from headrace_broker.rpc.quotas import FREE, Quotas
@@ -25,11 +26,14 @@ log = structlog.get_logger("headrace.rpc")
 class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships no types
     """Metrics, errors, tokens and quotas in one wrapper: a unary call is dear enough without several. `gate` None: nobody needs a token.
 
-    `forwarder`: where calls go while this broker stands by. Quotas are then those of the owner.
+    `forwarder`: where calls go while this broker stands by. Quotas are then those of the owner. `choice`: there are several shards, and it knows where calls of each go.
     """
 
-    def __init__(self, metrics: Metrics, gate: Gate | None = None, quotas: Quotas | None = None, forwarder: Forwarder | None = None) -> None:
+    def __init__(
+        self, metrics: Metrics, gate: Gate | None = None, quotas: Quotas | None = None, forwarder: Forwarder | None = None, choice: Choice | None = None
+    ) -> None:
         self._forwarder = forwarder
+        self._choice = choice
         self._metrics = metrics
         self._gate = gate
         self._quotas = quotas
@@ -57,6 +61,8 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships n
         observe, gate, forwarder = self._metrics.rpc_seconds, self._gate, self._forwarder if not method.startswith(ANYWHERE) else None
         done = observe.labels(method, "OK").observe
         here = handler.unary_unary if quotas is None else _paid(handler.unary_unary, quotas)
+        if self._choice is not None and forwarder is not None:
+            here, forwarder = self._choice.unary(method, handler, lambda behaviour: behaviour if quotas is None else _paid(behaviour, quotas), _bytes_of), None
         elsewhere = forwarder.unary(method, here, _bytes_of) if forwarder is not None else here
 
         async def call(request: Any, context: Any) -> Any:
@@ -86,6 +92,8 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships n
         here = handler.stream_stream or handler.unary_stream
         if quotas is not None:
             here = _paid_stream(here, quotas)
+        if self._choice is not None and forwarder is not None:
+            here, forwarder = self._choice.stream(method, handler, lambda behaviour: behaviour if quotas is None else _paid_stream(behaviour, quotas), _bytes_of), None
         elsewhere = forwarder.stream(method, here, _bytes_of, many=handler.request_streaming) if forwarder is not None else here
         if forwarder is not None and method == CONNECT:
             elsewhere = at_standby(forwarder.ownership, here, elsewhere)

@@ -53,6 +53,7 @@ from headrace_broker.rpc.admin import AdminService
 from headrace_broker.rpc.agents import AgentsService
 from headrace_broker.rpc.alerts import AlertsService
 from headrace_broker.rpc.certificates import CertificatesService
+from headrace_broker.rpc.choice import Choice, Handlers
 from headrace_broker.rpc.connections import ConnectionLimits, server_options
 from headrace_broker.rpc.forward import Forwarder
 from headrace_broker.rpc.grants import GrantsService
@@ -73,7 +74,7 @@ from headrace_broker.rpc.stats import StatsService
 from headrace_broker.rpc.testing import TESTING, add_testing
 from headrace_broker.rpc.tokens import AccessService
 from headrace_broker.rpc.users import UsersService
-from headrace_broker.shards.ownership import Ownership
+from headrace_broker.shards.ownerships import Ownerships
 from headrace_broker.store.audit import AuditStore
 from headrace_broker.store.graph import GraphReads
 from headrace_broker.store.logs import LogWriter
@@ -115,42 +116,50 @@ class RpcServer:
     """Serves on several addresses. `auth`: every call needs a token, or a certificate that says whose it is; `certificates`: connections show one."""
 
     def __init__(
-        self, *, ownership: Ownership, reads: Reads, finder: Finder, graph: GraphReads, settings: SettingsStore, statistics: Statistics, logs: LogWriter,
+        self, *, ownerships: Ownerships, reads: Reads, finder: Finder, graph: GraphReads, settings: SettingsStore, statistics: Statistics, logs: LogWriter,
         audit: AuditStore, metrics: Metrics, payload_limit: int, version: str, postgres_version: str, tasks: asyncio.TaskGroup, tokens: TokenTable, users: Users,
-        grants: GrantTable, auth: bool, alerts: AlertDesk, revocations: Revocations, certificates: bool, connections: ConnectionLimits, quotas: QuotaLimits,
+        grants: GrantTable, auth: bool, alerts: Sequence[AlertDesk], revocations: Revocations, certificates: bool, connections: ConnectionLimits, quotas: QuotaLimits,
         tls: Callable[[], Keys] | None, key: bytes, named: str,
     ) -> None:  # fmt: skip
         """`tls` gives what new connections are met with, in any thread; None: they are not encrypted. `key`: with which other brokers attest whose calls they pass on;
-        `named`: what they call this one."""
+        `named`: what they call this one. `alerts`: of each shard."""
         self._tls = tls
-        self.routes = Routes(ownership, tls)
-        """To the owner, while this broker stands by; its `run` is the caller's to start."""
+        self._routes = [Routes(ownership, tls) for ownership in ownerships.each]
         gate = Gate(tokens, grants, Peers(revocations) if certificates else None, required=auth, key=key) if auth or certificates else None
-        forwarder = Forwarder(ownership, self.routes, metrics, named)
-        guard = Guard(metrics, gate, Quotas(quotas, metrics, asyncio.get_running_loop().time) if quotas else None, forwarder)
+        forwarders = [Forwarder(ownership, routes, metrics, named) for ownership, routes in zip(ownerships.each, self._routes, strict=True)]
+        others = [Handlers() for _ in forwarders[1:]]
+        choice = Choice(ownerships, forwarders, others) if others else None
+        guard = Guard(metrics, gate, Quotas(quotas, metrics, asyncio.get_running_loop().time) if quotas else None, forwarders[0], choice)
         self._server = grpc.aio.server(interceptors=[guard], options=server_options(connections))
         self._health = health.aio.HealthServicer()
-        schedules_pb2_grpc.add_SchedulesServicer_to_server(SchedulesService(ownership, payload_limit), self._server)  # type: ignore[no-untyped-call]
-        jobs = JobsService(ownership, reads, finder, payload_limit)
-        jobs_pb2_grpc.add_JobsServicer_to_server(jobs, self._server)  # type: ignore[no-untyped-call]
-        agents_pb2_grpc.add_AgentsServicer_to_server(AgentsService(ownership, settings, logs, tasks), self._server)  # type: ignore[no-untyped-call]
-        admin_pb2_grpc.add_AdminServicer_to_server(AdminService(ownership, reads, audit, payload_limit), self._server)  # type: ignore[no-untyped-call]
-        limits_pb2_grpc.add_LimitsServicer_to_server(LimitsService(ownership), self._server)  # type: ignore[no-untyped-call]
-        stats_pb2_grpc.add_StatsServicer_to_server(StatsService(ownership, statistics, version, postgres_version), self._server)  # type: ignore[no-untyped-call]
-        graph_pb2_grpc.add_GraphServicer_to_server(GraphService(ownership, reads, graph, jobs), self._server)  # type: ignore[no-untyped-call]
-        logs_pb2_grpc.add_LogsServicer_to_server(LogsService(ownership, reads, logs), self._server)  # type: ignore[no-untyped-call]
-        lifecycle_pb2_grpc.add_LifecycleServicer_to_server(LifecycleService(ownership, reads, graph, payload_limit), self._server)  # type: ignore[no-untyped-call]
-        operations_pb2_grpc.add_OperationsServicer_to_server(OperationsService(ownership, reads, finder), self._server)  # type: ignore[no-untyped-call]
-        add_instances(self._server, ownership)
-        doors_pb2_grpc.add_DoorsServicer_to_server(DoorsService(ownership), self._server)  # type: ignore[no-untyped-call]
-        add_testing(self._server, ownership, audit)
-        alerts_pb2_grpc.add_AlertsServicer_to_server(AlertsService(alerts), self._server)  # type: ignore[no-untyped-call]
+        for ownership, desk, to in zip(ownerships.each, alerts, [self._server, *others], strict=True):  # a server knows one handler of a name, `Choice` the others
+            jobs = JobsService(ownership, reads, finder, payload_limit)
+            schedules_pb2_grpc.add_SchedulesServicer_to_server(SchedulesService(ownership, payload_limit), to)  # type: ignore[no-untyped-call]
+            jobs_pb2_grpc.add_JobsServicer_to_server(jobs, to)  # type: ignore[no-untyped-call]
+            agents_pb2_grpc.add_AgentsServicer_to_server(AgentsService(ownership, settings, logs, tasks), to)  # type: ignore[no-untyped-call]
+            admin_pb2_grpc.add_AdminServicer_to_server(AdminService(ownership, reads, audit, payload_limit), to)  # type: ignore[no-untyped-call]
+            limits_pb2_grpc.add_LimitsServicer_to_server(LimitsService(ownership), to)  # type: ignore[no-untyped-call]
+            stats_pb2_grpc.add_StatsServicer_to_server(StatsService(ownership, statistics, version, postgres_version), to)  # type: ignore[no-untyped-call]
+            graph_pb2_grpc.add_GraphServicer_to_server(GraphService(ownership, reads, graph, jobs), to)  # type: ignore[no-untyped-call]
+            logs_pb2_grpc.add_LogsServicer_to_server(LogsService(ownership, reads, logs), to)  # type: ignore[no-untyped-call]
+            lifecycle_pb2_grpc.add_LifecycleServicer_to_server(LifecycleService(ownership, reads, graph, payload_limit), to)  # type: ignore[no-untyped-call]
+            operations_pb2_grpc.add_OperationsServicer_to_server(OperationsService(ownership, reads, finder), to)  # type: ignore[no-untyped-call]
+            add_instances(to, ownership)
+            doors_pb2_grpc.add_DoorsServicer_to_server(DoorsService(ownership), to)  # type: ignore[no-untyped-call]
+            add_testing(to, ownerships, audit)
+            alerts_pb2_grpc.add_AlertsServicer_to_server(AlertsService(desk), to)  # type: ignore[no-untyped-call]
         access_pb2_grpc.add_AccessServicer_to_server(AccessService(tokens, audit), self._server)  # type: ignore[no-untyped-call]
         certificates_pb2_grpc.add_CertificatesServicer_to_server(CertificatesService(revocations), self._server)  # type: ignore[no-untyped-call]
         grants_pb2_grpc.add_GrantsServicer_to_server(GrantsService(grants), self._server)  # type: ignore[no-untyped-call]
         users_pb2_grpc.add_UsersServicer_to_server(UsersService(users), self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*SERVICES, reflection.SERVICE_NAME], self._server)
+
+    async def keep_routes(self) -> None:
+        """Ends calls that were passed on to owners that are none any more, until cancelled; then all. Runs as long as calls are served."""
+        async with asyncio.TaskGroup() as tasks:
+            for routes in self._routes:
+                tasks.create_task(routes.run())
 
     async def start(self, addresses: Sequence[str]) -> list[str]:
         """Listens; returns the addresses with the ports that were picked. Raises OSError for an address that cannot be had."""

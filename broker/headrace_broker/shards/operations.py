@@ -126,7 +126,7 @@ class Operations:
         going_on = {op.operation_id: op.plan.rate for op in running if op.operation_id not in ended}
         self._standings = {number: standing for number, standing in self._standings.items() if number not in ended}
         self._paces = {number: self._paces[number] for number in going_on}
-        self._owner.metrics.operations_running.set(len(going_on))
+        self._owner.metrics.operations_running.set(self._owner.shard.number, len(going_on))
         now = self._owner.now()
         return max(0.0, min([POLL_S, *(self._paces[number].due(rate) - now for number, rate in going_on.items())]))
 

@@ -19,6 +19,7 @@ from headrace_broker.model.amended import Amended
 from headrace_broker.model.amended import delete_minute as minute_of
 from headrace_broker.model.errors import Busy, Draining
 from headrace_broker.model.job import Kind, NoteKind, State
+from headrace_broker.model.shard import ONLY, Shard
 from headrace_broker.shards import changes, dispatcher, endings, replacing, sweep, turns
 from headrace_broker.shards.bodies import BodyCache
 from headrace_broker.shards.caps import Caps
@@ -69,9 +70,10 @@ class Owner:
 
     def __init__(
         self, *, life_id: int, types: TypeTable, clock: DatabaseClock, limits: OwnerLimits, metrics: Metrics,
-        monotonic: Callable[[], float], random: Callable[[], float],
+        monotonic: Callable[[], float], random: Callable[[], float], shard: Shard = ONLY,
     ) -> None:  # fmt: skip
         self.life_id = life_id
+        self.shard = shard
         self.types = types
         self.clock = clock
         self.limits = limits

@@ -22,6 +22,7 @@ import structlog
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.errors import DatabaseUnavailable, Draining, NotOwner
 from headrace_broker.model.ids import DEFAULT_CLASS
+from headrace_broker.model.shard import ONLY, Shard
 from headrace_broker.shards.checkpoint import Checkpoints
 from headrace_broker.shards.clock import DatabaseClock
 from headrace_broker.shards.doors import Reader, take_inbox
@@ -61,7 +62,11 @@ log = structlog.get_logger("headrace.ownership")
 class Ownership:
     """Runs one broker's lives. `run` serves until `drain`; `ready` is set while this broker is active."""
 
-    def __init__(self, *, dsn: str | Database, pool: "asyncpg.Pool[Any]", types: TypeTable, limits: OwnerLimits, metrics: Metrics, address: str, version: str) -> None:
+    def __init__(
+        self, *, dsn: str | Database, pool: "asyncpg.Pool[Any]", types: TypeTable, limits: OwnerLimits, metrics: Metrics, address: str, version: str,
+        shard: Shard = ONLY, broker: str = "",
+    ) -> None:  # fmt: skip
+        self.shard = shard
         self._dsn = Database.of(dsn)
         self._pool = pool
         self._types = types
@@ -246,7 +251,10 @@ class Ownership:
         before = loop.time()
         clock.set(await ledger.database_time(), before, loop.time())
         await self._types.load()
-        owner = Owner(life_id=ledger.life_id, types=self._types, clock=clock, limits=self._limits, metrics=self._metrics, monotonic=loop.time, random=random.random)
+        owner = Owner(
+            life_id=ledger.life_id, types=self._types, clock=clock, limits=self._limits, metrics=self._metrics, monotonic=loop.time, random=random.random,
+            shard=self.shard,
+        )  # fmt: skip
         owner.lines.boosts = await self.instances.priorities()
         started = loop.time()
         floor = await self._recover(owner, ledger)
@@ -377,7 +385,7 @@ class Ownership:
     def _leave(self) -> None:
         owner, self._owner, self._flusher = self._owner, None, None
         self.ready.clear()
-        self._metrics.operations_running.set(0)
+        self._metrics.operations_running.set(self.shard.number, 0)
         if self.role != "standby":
             self.role = "starting"
         if owner is None:

@@ -1,6 +1,6 @@
 """What there is to tell of each job type at this moment, from the owner's memory: the numbers that the statistics add up, and what waits and runs now."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -29,17 +29,26 @@ class TypeFigures:
     oldest_s: float = 0.0
 
 
-def type_figures(owner: "Owner", most: int) -> list[TypeFigures]:
-    """By type, the types that are there longest first: `most` of them by name, so that none changes its name, and the others together."""
+def type_figures(owners: "Sequence[Owner]", most: int) -> list[TypeFigures]:
+    """By type, of the shards of these owners, the types that are there longest first: `most` of them by name, so that none changes its name, and the others together."""
     found: dict[int, TypeFigures] = {}
     listed: list[TypeFigures] = []
     other = TypeFigures(OTHER, OTHER)
-    for type_id, entry in sorted(owner.types.by_id.items()):
+    for type_id, entry in sorted(owners[0].types.by_id.items()) if owners else ():
+        if not any(owner.shard.holds(entry.domain_id) for owner in owners):
+            continue
         if len(listed) < most and entry.name != OTHER:
             found[type_id] = TypeFigures(entry.domain, entry.name)
             listed.append(found[type_id])
         else:
             found[type_id] = other
+    for owner in owners:
+        _add(owner, found, other)
+    return [*listed, other] if len(found) > len(listed) else listed
+
+
+def _add(owner: "Owner", found: Mapping[int, TypeFigures], other: TypeFigures) -> None:
+    """What one owner knows."""
     for type_id, line in owner.tally.totals().items():
         found.get(type_id, other).counted.add(line)
     for (type_id, state, _), count in owner.counted.items():
@@ -52,7 +61,6 @@ def type_figures(owner: "Owner", most: int) -> list[TypeFigures]:
     for type_id, since in ready:
         figures = found.get(type_id, other)
         figures.oldest_s = max(figures.oldest_s, now_s - created_at_s(since))
-    return [*listed, other] if len(found) > len(listed) else listed
 
 
 def _oldest(lanes: Lanes) -> Iterator[tuple[int, int]]:

@@ -97,6 +97,14 @@ class SettingsStore:
         pauses = await self._pool.fetch(sql("pause_list"))
         return [DomainRow(row["domain_id"], row["name"], json.loads(row["settings"])) for row in rows], [Pause(**row) for row in pauses]
 
+    async def domain_id(self, domain: str, *, make: bool = False) -> int | None:
+        """The number of a domain; None: there is none. `make`: it is made then."""
+        found: int | None = await self._pool.fetchval(sql("domain_find"), domain)
+        if found is None and make:
+            await self._pool.execute(sql("domain_add"), domain)
+            found = await self._pool.fetchval(sql("domain_find"), domain)
+        return found
+
     async def set_domain(self, domain: str, changes: dict[str, float], clear: list[str], *, caller: Caller) -> None:
         """Changes settings of a domain, which is made if it is new; with a row in the audit."""
         async with self._pool.acquire() as con, con.transaction():

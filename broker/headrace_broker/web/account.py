@@ -1,6 +1,5 @@
 """What concerns the person who is logged in: password, sessions, and the domain that is looked at."""
 
-import re
 from math import ceil
 from urllib.parse import urlsplit
 
@@ -9,12 +8,11 @@ from starlette.responses import RedirectResponse, Response
 from headrace_broker.actions.passwords import MAX_CHARACTERS, MIN_CHARACTERS
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.web.login import address_of, person_of
-from headrace_broker.web.manager import Page, Visit, html, set_cookie
+from headrace_broker.web.manager import DOMAIN, Page, Visit, html, set_cookie
 from headrace_broker.web.sessions import COOKIE, Session
 
 STAY = frozenset({"/jobs", "/types", "/agents", "/trend", "/capacity", "/schedules", "/operations", "/alerts", "/audit", "/access", "/grants"})
 """Lists that are shown again, of the other domain."""
-DOMAIN = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
 
 
 async def page(visit: Visit) -> Response:

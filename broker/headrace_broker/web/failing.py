@@ -146,7 +146,8 @@ def told(ownership: Ownership, error: BrokerError, *, now: float, form: bool) ->
         owner = ownership.owner
         count = {state: sum(n for (_, known, _), n in owner.counted.items() if known is state) for state in (State.WAITING, State.PROCESSING)}
         connected = sum(session.stream is not None for session in owner.sessions())
+        domains = "all domains" if ownership.shard.of == 1 else "all domains of its shard"
         values["facts"] += [
-            ("jobs that wait, all domains", f"{count[State.WAITING]:,}"), ("jobs that run", f"{count[State.PROCESSING]:,}"), ("agents connected", f"{connected:,}"),
+            (f"jobs that wait, {domains}", f"{count[State.WAITING]:,}"), ("jobs that run", f"{count[State.PROCESSING]:,}"), ("agents connected", f"{connected:,}"),
         ]  # fmt: skip
     return values

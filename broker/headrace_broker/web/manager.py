@@ -1,6 +1,7 @@
 """The routes of the manager, and what stands around every page: session, rights, token of the form, headers, errors."""
 
 import functools
+import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ from headrace_broker.web import failing, render
 from headrace_broker.web.failing import Patience, Returned
 from headrace_broker.web.guesses import Guesses
 from headrace_broker.web.rights import RIGHTS, Need, Rights
-from headrace_broker.web.sessions import COOKIE, SESSION_S, Session, Sessions
+from headrace_broker.web.sessions import COOKIE, DEFAULT_DOMAIN, SESSION_S, Session, Sessions
 
 log = structlog.get_logger("headrace.web")
 HEADERS = {
@@ -50,6 +51,9 @@ LOST_FORM_BYTES = 64 * 1024
 """Of the form of somebody whose session has ended, which is shown again."""
 RETRY_S = 2
 MOST_FIELDS = 5000
+DOMAIN = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
+LOOK = "look"
+"""In an address: the domain to look at from now on. So one broker sends people to another, which owns the shard of another domain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +172,8 @@ Page = Callable[[Visit], Awaitable[Response]]
 class Manager:
     """Makes the routes. Pages are in modules of their own, with a table PAGES of those that are read and ACTIONS of forms that change something, by route."""
 
-    def __init__(self, services: Services, sessions: Sessions, version: str, least: Mapping[str, Need], monotonic: Callable[[], float]) -> None:
-        """`least`: what each call of the RPC interface needs; `monotonic`: a clock in seconds."""
+    def __init__(self, services: Callable[[str], Services], sessions: Sessions, version: str, least: Mapping[str, Need], monotonic: Callable[[], float]) -> None:
+        """`services`: those of the shard in which a domain lies; `least`: what each call of the RPC interface needs; `monotonic`: a clock in seconds."""
         from headrace_broker.web import (  # they need this module
             access,
             account,
@@ -195,7 +199,7 @@ class Manager:
         self._doors = Doors(sessions, Guesses(monotonic), Rights(least))
         self._templates = render.environment(version)
         self.routes: list[Route | Mount] = [
-            *login.Login(services, self._doors, self._html, self._patience).routes,
+            *login.Login(services(DEFAULT_DOMAIN), self._doors, self._html, self._patience).routes,
             Mount("/static", StaticFiles(directory=render.HERE / "static")),
         ]
         for module in (overview, jobs, job, job_changes, types, agents, operations, alerts, schedules, statistics, audit, access, grants, account):
@@ -209,17 +213,21 @@ class Manager:
         return f"/login?key={self._sessions.link()}"
 
     async def _page(self, page: Page, path: str, request: Request) -> Response:
-        away = at_the_owner(self._services.ownership, request)
         live = "hx-request" in request.headers
         session = self._sessions.find(request.cookies.get(COOKIE), used=not live)
+        if session is not None and LOOK in request.query_params:
+            return _look(session, request)
+        domain = session.domain if session is not None else request.query_params.get(LOOK) or DEFAULT_DOMAIN
+        services = self._services(domain)
+        away = at_the_owner(services.ownership, request, domain)
         if away is not None and (live or session is None or not (session.notices or session.returned)):
             return away
         if session is None:
             return to_login(request)
         if away is not None:  # what there is to say would be lost on the way
-            request.state.visit = Visit(self._services, self._doors, request, session)
+            request.state.visit = Visit(services, self._doors, request, session)
             return self._html(request, "elsewhere.html", {"title": "Done here", "there": away.headers["location"]})
-        visit = Visit(self._services, self._doors, request, session)
+        visit = Visit(services, self._doors, request, session)
         MAY.set(visit.rights)
         if not visit.may(path):
             return self._denied(visit, path)
@@ -236,9 +244,9 @@ class Manager:
         if form is None:
             return self._refused(request, 413, "This form is too large.")
         if form.get("csrf") != session.csrf:
-            request.state.visit = Visit(self._services, self._doors, request, session)
+            request.state.visit = Visit(self._services(session.domain), self._doors, request, session)
             return self._refused(request, 403, "This form is not of your session: open the page again, then send it.", failing.returned(request, form))
-        visit = Visit(self._services, self._doors, request, session, form)
+        visit = Visit(self._services(session.domain), self._doors, request, session, form)
         MAY.set(visit.rights)
         if not visit.may(path):
             return self._denied(visit, path)
@@ -249,12 +257,12 @@ class Manager:
         request.state.visit, request.state.html = visit, self._html
         kept = failing.returned(request, form) if form is not None else None
         try:
-            response = await self._patience.within(failing.budget_s(self._services.ownership, path, form=form is not None), page(visit))
+            response = await self._patience.within(failing.budget_s(visit.services.ownership, path, form=form is not None), page(visit))
         except NotFound as error:
             return self._refused(request, 404, str(error), kept)
         except BrokerError as error:
             if failing.passes(error):
-                return self._not_now(request, error, kept)
+                return self._not_now(visit, error, kept)
             if kept is None:
                 return self._refused(request, 400, str(error))
             visit.session.tell("failed", str(error))
@@ -277,9 +285,10 @@ class Manager:
             return PlainTextResponse(text, status, headers=HEADERS)
         return self._html(request, "error.html", {"status": status, "text": text, "returned": kept}, status)
 
-    def _not_now(self, request: Request, error: BrokerError, kept: Returned | None) -> Response:
+    def _not_now(self, visit: Visit, error: BrokerError, kept: Returned | None) -> Response:
         """It may go well a little later: what failed, what goes on meanwhile, and another try, which a page makes by itself."""
-        values = failing.told(self._services.ownership, error, now=self._monotonic(), form=kept is not None)
+        request = visit.request
+        values = failing.told(visit.services.ownership, error, now=self._monotonic(), form=kept is not None)
         headers = {**HEADERS, "Retry-After": str(RETRY_S)}
         if "hx-request" in request.headers:
             return PlainTextResponse(values["happened"], 503, headers=headers)
@@ -297,7 +306,7 @@ class Manager:
         kept = session.take_returned() if session is not None and not part else None
         values = {**values, "returned": values.get("returned") or kept}
         known = {
-            "trouble": failing.trouble(self._services.ownership),
+            "trouble": failing.trouble((visit.services if visit is not None else self._services(DEFAULT_DOMAIN)).ownership),
             "prefix": prefix_of(request), "path": request.url.path, "session": session, "notices": notices,
             "may": visit.may if visit is not None else lambda path: False, "domains": visit.domains() if visit is not None else [],
             "everywhere": visit is not None and visit.everywhere,
@@ -306,17 +315,29 @@ class Manager:
         return HTMLResponse(self._templates.get_template(template).render({**known, **values}), status, headers=HEADERS)
 
 
-def at_the_owner(ownership: Ownership, request: Request) -> Response | None:
-    """To the same page at the broker that owns the queue, if this one stands by and knows where that has its pages; a part of a page has the whole of it replaced."""
+def _look(session: Session, request: Request) -> Response:
+    """To the address without LOOK, looking at the domain that it names, if the person may."""
+    wanted = request.query_params[LOOK]
+    if session.person.domain is None and DOMAIN.fullmatch(wanted):
+        session.domain = wanted
+    rest = urlencode([(name, value) for name, value in request.query_params.multi_items() if name != LOOK])
+    return RedirectResponse(f"{request.url.path}{'?' + rest if rest else ''}", 303, headers=HEADERS)
+
+
+def at_the_owner(ownership: Ownership, request: Request, domain: str) -> Response | None:
+    """To the same page at the broker that owns the domain's shard, if this one stands by and knows where that has its pages; a part of a page has the whole of it
+    replaced. With several shards the address says which domain is looked at, since sessions there begin with another one."""
     holder = ownership.holder
     if holder is None or holder.peer is None or not holder.peer.web:
         return None
     host = urlsplit(holder.peer.web).hostname or ""
     if (host == "localhost" or host.startswith("127.") or host == "::1") and ownership.peer is not None and ownership.peer.host != holder.peer.host:
         return None  # only its own machine reaches that
-    there = holder.peer.web.rstrip("/") + request.url.path.removeprefix(prefix_of(request)) + (f"?{request.url.query}" if request.url.query else "")
+    look = [(LOOK, domain)] if ownership.shard.of > 1 else []
+    query = urlencode([*((name, value) for name, value in request.query_params.multi_items() if name != LOOK), *look]) if look else request.url.query
+    there = holder.peer.web.rstrip("/") + request.url.path.removeprefix(prefix_of(request)) + (f"?{query}" if query else "")
     if "hx-request" in request.headers:
-        return Response(status_code=204, headers={**HEADERS, "HX-Redirect": urlsplit(there)._replace(path="/", query="").geturl()})
+        return Response(status_code=204, headers={**HEADERS, "HX-Redirect": urlsplit(there)._replace(path="/", query=urlencode(look)).geturl()})
     return RedirectResponse(there, 307, headers=HEADERS)
 
 
