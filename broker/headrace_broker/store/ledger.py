@@ -258,6 +258,11 @@ class Ledger:
         async with _translated():
             await self._con.fetch(sql("life_terminate"), life_id)
 
+    async def has_ended(self, life_id: int) -> bool:
+        """Whether another life has ended: by itself, or because its connection did."""
+        async with _translated():
+            return bool(await self._con.fetchval(sql("life_ended"), LIFE_LOCKS, life_id))
+
     async def take_over(self, life_id: int) -> bool:
         """Marks another life dead and takes its shards, if its lock is free; False: it is not. `life_id` 0 takes the shards that never had an owner."""
         async with _translated():
