@@ -52,7 +52,7 @@ class _Reports:
         self.run = JobRun("", None, b"", "", "", "", False, None)
 
     def ended(self, job: Job, outcome: Ended) -> None:
-        self._loop.call_soon_threadsafe(self.done.set_result, outcome)
+        self._loop.call_soon_threadsafe(lambda: self.done.done() or self.done.set_result(outcome))  # nobody may be waiting any more
 
     def unstoppable(self, job: Job, *, aborted: bool) -> None:
         return
