@@ -144,7 +144,7 @@ class Work:
         return f"{name} at {place}"
 
     def close(self) -> None:
-        """Stops what still runs, without an outcome, runs the stop hooks, and ends the thread. Where a thread of a handler does not stop, both are left to end by themselves."""
+        """Stops what still runs, without an outcome, runs the stop hooks, and ends the thread; where a handler's own thread does not stop, both are left to end later."""
         try:
             asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(30)
         finally:
@@ -154,7 +154,8 @@ class Work:
             self._loop.call_soon_threadsafe(self._leave)
             if not self._attempts:
                 self._thread.join(5)
-                self._loop.close()
+                if not self._thread.is_alive():
+                    self._loop.close()
 
     # In the work thread ------------------------------------------------------------------------------------------------------------------------
 
