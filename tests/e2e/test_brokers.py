@@ -11,7 +11,7 @@ import asyncpg
 from headrace_client import AdminClient, Client, HeadraceError, JobFilter, OperationState, ResultUnknown, ScheduleSpec, State
 
 from tests.support.agreement import agree
-from tests.support.cluster import free_ports
+from tests.support.ports import free_ports
 from tests.support.processes import start_agent, start_broker, until
 
 LONGEST_PAUSE_S = 5.0
