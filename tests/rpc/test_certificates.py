@@ -1,7 +1,6 @@
 """Who calls, as a certificate says: what it may do, beside a token too, and until when."""
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta

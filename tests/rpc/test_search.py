@@ -9,7 +9,6 @@ import pytest
 from headrace_broker.model.filter import JobFilter as Filter
 from headrace_broker.model.filter import Source
 from headrace_broker.model.ids import MAX_ID
-from headrace_broker.store.pool import open_search_pool
 from headrace_broker.store.search import Finder, query
 from headrace_client import Client, InvalidRequest, JobFilter, JobSpec, Order, State
 
@@ -59,9 +58,9 @@ async def test_a_search_that_nobody_waits_for_ends_in_the_database_too(client: C
     await holder.close()
 
 
-async def test_a_statement_whose_caller_gives_it_up_ends_in_the_database_long_before_its_time(database: str, con: "asyncpg.Connection[Any]") -> None:
+async def test_a_statement_whose_caller_gives_it_up_is_cancelled_in_the_database(database: str, con: "asyncpg.Connection[Any]") -> None:
     holder = await locked(database)
-    pool = await open_search_pool(database)
+    pool = await asyncpg.create_pool(database, min_size=1, max_size=1, server_settings={"application_name": "headrace search", "statement_timeout": "0"})
     arguments = query(Filter(log_text="nowhere"), [1], None, 0.0)
     asking = asyncio.ensure_future(Finder(pool).candidates(Source.LOGS, arguments, 0, MAX_ID, rows=5, oldest_first=False, timeout_s=3600))
     await until(lambda: con.fetchval(SEARCHING), what="the search")
