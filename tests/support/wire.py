@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pool
+from google.protobuf.message_factory import GetMessageClass
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from headrace_broker.rpc.server import SERVICES as NAMES
@@ -81,7 +82,7 @@ class Wire:
         """The response message. `request`: a message or raw bytes."""
         service, _, name = method.partition(".")
         found = next(item for item in SERVICES if item.name == service).methods_by_name[name]
-        response = found.output_type._concrete_class
+        response = GetMessageClass(found.output_type)
         behaviour = self._channel.unary_unary(
             f"/headrace.v1.{service}/{name}",
             request_serializer=lambda item: item if isinstance(item, bytes) else item.SerializeToString(),
