@@ -36,7 +36,11 @@ GRAPH: list[tuple[str, Any, str]] = [
     ("Graph.ListDependencies", graph_pb2.ListDependenciesRequest(job_id=1, max_bytes=8 * 1024 * 1024 + 1), "max_bytes"),
     ("Graph.CreateBatch", graph_pb2.CreateBatchRequest(), "callback"),
     ("Graph.CreateBatch", graph_pb2.CreateBatchRequest(callback=types_pb2.JobSpec(type="t", depends_on=[1])), "callback.depends_on"),
-    ("Graph.CreateBatch", graph_pb2.CreateBatchRequest(callback=types_pb2.JobSpec(type="t", unique_key="k", on_conflict="UNIQUE_CONFLICT_REPLACE")), "callback.on_conflict"),
+    (
+        "Graph.CreateBatch",
+        graph_pb2.CreateBatchRequest(callback=types_pb2.JobSpec(type="t", unique_key="k", on_conflict="UNIQUE_CONFLICT_REPLACE")),
+        "callback.on_conflict",
+    ),
     ("Graph.SealBatch", graph_pb2.SealBatchRequest(), "batch_id"),
     ("Graph.GetBatch", graph_pb2.GetBatchRequest(batch_id=-1), "batch_id"),
 ]
