@@ -181,7 +181,8 @@ async def test_who_submits_over_a_stream_waits_for_room_while_there_is_room_to_w
         while not served.service._lobby.requests:
             await pause()
     await call.write(column(6, 2))
-    refused = await call.read()
+    async with asyncio.timeout(20):
+        refused = await call.read()
     assert refused.request_no == 2 and refused.results.refused.reason == "BUSY"
     stored = await served.answered(asyncio.ensure_future(call.read()))
     assert stored.request_no == 1 and len(stored.results.job_ids) == 5 and all(stored.results.job_ids)
