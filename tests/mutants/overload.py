@@ -27,7 +27,7 @@ MUTANTS = (
     Mutant("changes have no lane of their own", OWNER, "most = max(MAX_ROWS, round_.batch.rows() + CHANGE_ROWS)", "most = MAX_ROWS", f"{FIRE} -k beside_a_full_intake"),
     Mutant("what was refused stays until the collector finds it", SUBMIT, "        error.__traceback__ = None  #", "        pass  #", f"{FIRE} -k without_the_collector"),
     Mutant("large submissions are never taken", OWNER, "if self._pending_jobs and (self", "if (self", f"{FIRE} -k comes_alone"),
-    Mutant("there is always room to wait in", ADMISSION, "        if lobby.full:\n", "        if False:\n", f"{FIRE} -k waits_for_room"),
+    Mutant("there is always room to wait in", ADMISSION, "        if lobby.full:\n", "        if False:\n", f"{FIRE} -k room_taken"),
     Mutant("a wait has no end", ADMISSION, "        elif now >= self._until:\n            raise error\n", "", f"{FIRE} -k a_wait_ends"),
     Mutant("places to wait in are not given back", ADMISSION, "            self._lobby.requests -= 1\n", "", f"{FIRE} -k a_wait_ends"),
     Mutant("memory of who waits is not given back", ADMISSION, "            self._lobby.bytes -= self._size\n", "", f"{FIRE} -k a_wait_ends"),
