@@ -13,4 +13,4 @@ def brokers(*, common: Common | None = None) -> int:
     async def command(client: AdminClient, output: Output) -> None:
         output.rows(await client.list_brokers(), COLUMNS, empty="no broker is connected")
 
-    return run_admin(common, command)
+    return run_admin(common or Common(), command)
