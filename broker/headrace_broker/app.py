@@ -68,6 +68,7 @@ from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import partitions
 from headrace_broker.store.alerts import AlertStore
 from headrace_broker.store.audit import AuditStore
+from headrace_broker.store.brokers import BrokerStore
 from headrace_broker.store.certificates import CertificateStore
 from headrace_broker.store.database import AWAY, Database
 from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
@@ -205,6 +206,7 @@ class _App:
                 connections=ConnectionLimits(**{name: getattr(options, name) for name in ConnectionLimits.__slots__}),
                 quotas=QuotaLimits(**{name: getattr(options, f"quota_{name}") for name in QuotaLimits.__slots__}),
                 alerts=desks, tls=_keys(self._tls) if self._tls is not None else None, key=key, named=address,
+                brokers=BrokerStore(pool),
             )  # fmt: skip
             exits.push_async_callback(server.stop, 0)
             bound = await server.start(options.listen)

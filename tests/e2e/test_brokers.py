@@ -11,7 +11,7 @@ import asyncpg
 from headrace_client import AdminClient, Client, HeadraceError, JobFilter, OperationState, ResultUnknown, ScheduleSpec, State
 
 from tests.support.agreement import agree
-from tests.support.cluster import free_ports
+from tests.support.ports import free_ports
 from tests.support.processes import start_agent, start_broker, until
 
 LONGEST_PAUSE_S = 5.0
@@ -89,6 +89,10 @@ async def test_brokers_are_restarted_one_after_another_under_load(database: str,
         pauses = [later - earlier for (earlier, *_), (later, *_) in itertools.pairwise(starts)]
         assert max(pauses) < LONGEST_PAUSE_S
         await agree(client, database)
+    async with AdminClient(addresses[1], timeout_s=20) as admin:
+        listed = await admin.list_brokers()
+        assert sorted(broker.role for broker in listed) == ["active", "standby", "standby"], "those that have ended are not listed"
+        assert sorted(broker.endpoint for broker in listed) == sorted(addresses)
 
 
 async def test_a_frozen_owner_is_replaced_and_does_none_of_its_duties_when_it_wakes(database: str, directory: Path, stack: AsyncExitStack) -> None:

@@ -20,7 +20,7 @@ from headrace_broker.store.ledger import Holder
 from headrace_broker.store.peers import Peer
 from headrace_proto.v1 import jobs_pb2
 
-from tests.support.cluster import free_ports
+from tests.support.ports import free_ports
 from tests.support.wire import refusal_of
 
 KEY = bytes(32)

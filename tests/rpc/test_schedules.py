@@ -19,6 +19,7 @@ from tests.support.processes import BrokerProcess, Process, run_command, start_b
 FIRE = "insert into headrace.schedule_fire"
 FIRES = "select nominal_at, outcome, job_id, request_id from headrace.schedule_fire order by nominal_at"
 BACK = "update headrace.schedule set next_at = next_at - $1::interval, version = version + 1, changed_at = clock_timestamp()"
+OWNER = "select l.address from headrace.shard s join headrace.life l using (life_id) where not l.dead limit 1"
 FUTURE = datetime(2090, 1, 1, tzinfo=UTC)
 YEARLY = "0 0 1 1 *"
 
@@ -228,6 +229,33 @@ async def test_a_broker_that_dies_with_a_tick_on_its_way_is_followed_by_another(
     await jobs_are_the_fires(con)
     shown = await admin.get_schedule("s")
     assert shown.fired >= before + 3
+
+
+async def test_whichever_of_three_brokers_dies_each_tick_has_one_job_and_none_is_left_out(
+    database: str, directory: Path, stack: AsyncExitStack, con: "asyncpg.Connection[Any]"
+) -> None:
+    brokers = await asyncio.gather(*[start_broker(directory, database=database, name=f"broker{number}") for number in range(3)])
+    for broker in brokers:
+        stack.push_async_callback(broker.kill)
+    admin = await stack.enter_async_context(AdminClient(",".join(broker.address for broker in brokers), timeout_s=30))
+    for number in range(4):
+        await admin.put_schedule(f"s{number}", ScheduleSpec("t", interval_s=1, missed="all", max_missed=100))
+    seen = 0
+    for _ in range(2):
+        await fired(con, seen + 8)
+        [owner] = [broker for broker in brokers if f" pid {broker.pid} " in await con.fetchval(OWNER)]
+        await owner.kill()
+        seen = await con.fetchval("select count(*) from headrace.schedule_fire")
+    await fired(con, seen + 8)
+    by_schedule: dict[int, dict[datetime, int]] = {}
+    for row in await con.fetch("select schedule_id, nominal_at, outcome, job_id from headrace.schedule_fire"):
+        assert row["outcome"] == "fired"
+        by_schedule.setdefault(row["schedule_id"], {})[row["nominal_at"]] = row["job_id"]
+    assert len(by_schedule) == 4
+    for ticks in by_schedule.values():
+        assert {later - earlier for earlier, later in pairwise(sorted(ticks))} == {timedelta(seconds=1)}
+    same = "select array(select job_id from headrace.job order by job_id) = array(select job_id from headrace.schedule_fire order by job_id)"
+    assert await con.fetchval(same), "each tick has a job of its own, and no job is of no tick"
 
 
 async def test_what_makes_no_sense_is_refused_by_field(admin: AdminClient) -> None:

@@ -23,7 +23,7 @@ from headrace_broker.rpc.attest import ATTESTED_KEY, FORWARDED_KEY, Pairs, attes
 from headrace_broker.rpc.routes import Route, Routes
 from headrace_broker.shards.ownership import Ownership
 
-ANYWHERE = ("/headrace.v1.Access/", "/headrace.v1.Certificates/", "/headrace.v1.Grants/", "/headrace.v1.Users/")
+ANYWHERE = ("/headrace.v1.Access/", "/headrace.v1.Brokers/", "/headrace.v1.Certificates/", "/headrace.v1.Grants/", "/headrace.v1.Users/")
 """Services that need the database alone: every broker answers them itself."""
 PATIENCE_S = 3.0
 """How long a call is held while nobody can take it: a takeover is over by then."""
