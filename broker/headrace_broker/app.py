@@ -60,6 +60,7 @@ from headrace_broker.rpc.peers import identity_of
 from headrace_broker.rpc.quotas import QuotaLimits
 from headrace_broker.rpc.server import RpcServer
 from headrace_broker.shards import reception
+from headrace_broker.shards.balance import Balance
 from headrace_broker.shards.owner import OwnerLimits
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.ownerships import Ownerships
@@ -234,6 +235,8 @@ class _App:
             )  # fmt: skip
             for ownership in ownerships.each:
                 ownership.peer = peer
+            if of > 1:
+                side.append(tasks.create_task(Balance(broker, ownerships.each, BrokerStore(pool)).run()))
             owning = tasks.create_task(ownerships.run())
             retention = Retention(Retirement(pool), functools.partial(partitions.ranges, pool), lambda: first.owner.clock.now_s(), self._metrics)
             index_logs = IndexLogs(LogIndexes(pool), lambda: first.owner.clock.now_s())

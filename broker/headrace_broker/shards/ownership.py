@@ -68,6 +68,7 @@ class Ownership:
         shard: Shard = ONLY, broker: str = "",
     ) -> None:  # fmt: skip
         self.shard = shard
+        self._broker = broker
         self._dsn = Database.of(dsn)
         self._pool = pool
         self._types = types
@@ -196,9 +197,12 @@ class Ownership:
             session.wake.set()
         flusher.stop()
 
+    async def _open(self) -> Ledger:
+        return await Ledger.open(self._dsn, address=self._address, version=self._version, peer=self.peer, shard=self.shard.number, broker=self._broker)
+
     @asynccontextmanager
     async def _life(self) -> AsyncIterator[Ledger]:
-        ledger = await Ledger.open(self._dsn, address=self._address, version=self._version, peer=self.peer)
+        ledger = await self._open()
         try:
             yield ledger
         finally:
@@ -405,7 +409,7 @@ class Ownership:
         wait_s, longest_s = RECONNECT_S
         while True:
             try:
-                ledger = await Ledger.open(self._dsn, address=self._address, version=self._version, peer=self.peer)
+                ledger = await self._open()
                 await self._go_on_from(ledger, dead)
                 await ledger.terminate(dead.life_id)
                 while not await ledger.take_over(dead.life_id):
