@@ -269,10 +269,10 @@ async def test_work_that_comes_while_a_broker_hands_over_is_refused_and_stored_n
     first, second = two
     first.ownership.take_delay = _after(30.0)
     held, owner = Held(monkeypatch), first.ownership.owner
-    entry = await owner.types.ensure("default", "work")
+    entry, early = await owner.types.ensure("default", "work"), await first.submit(2)
     handing = asyncio.create_task(first.ownership.hand_over())
     await held.begun.wait()
-    early = await first.submit(2)  # while it is prepared, work goes on
+    early += await first.submit(2)  # while it is prepared, work goes on
     held.free.set()
     async with asyncio.timeout(60):
         while owner.refusing is None:
