@@ -3,7 +3,7 @@
 A strict order leaves what is at its end where it is for as long as something better comes. Points for age alone would mend that at the price of the order: with a
 backlog of hours every old job would go before what somebody has put first today. So what is overdue gets a share, and a small one. Types with `ageing_max` 0 have none.
 
-Counted are the grants of all types together. Nothing is done for a single job: whether something is overdue is looked at once in EVERY grants and LOOK_S, at the fronts of lanes.
+Counted are the grants of all types together. Nothing is done for a single job: what is overdue is looked for once in EVERY grants and LOOK_S, at the fronts of lanes.
 """
 
 from collections.abc import Collection, Mapping
