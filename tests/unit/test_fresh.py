@@ -37,7 +37,7 @@ async def test_a_table_is_read_twice_a_second_also_after_the_database_was_away(m
             raise ConnectionError("away")
 
     told: Any = Told()
-    monkeypatch.setattr(fresh.asyncio, "sleep", pause)
+    monkeypatch.setattr("headrace_broker.actions.fresh.asyncio.sleep", pause)
     with pytest.raises(asyncio.CancelledError):
         await keep_fresh(refresh, "tokens", told, away=lambda: away.append(reads))
     assert (reads, paused) == (6, [fresh.REFRESH_S] * 6) and fresh.REFRESH_S <= 0.5
