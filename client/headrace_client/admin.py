@@ -11,6 +11,7 @@ from headrace_proto.wire import DEPENDENCY_POLICY_NUMBERS, STATE_NUMBERS, to_dat
 from headrace_client import instances, limits, models, trends
 from headrace_client.access import AccessCalls
 from headrace_client.alerts import AlertCalls
+from headrace_client.brokers import BrokerCalls
 from headrace_client.certificates import CertificateCalls
 from headrace_client.encode import build, duration, timestamp
 from headrace_client.errors import InvalidRequest
@@ -36,7 +37,7 @@ SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state", "on_
 rate_limit a RateLimit, fairness_weights a dict by key, payload_schema a dict or JSON text, alert_channels names with commas between them."""
 
 
-class AdminClient(AccessCalls, CertificateCalls, ScheduleCalls, OperationCalls, UserCalls, AlertCalls, GrantCalls):
+class AdminClient(AccessCalls, BrokerCalls, CertificateCalls, ScheduleCalls, OperationCalls, UserCalls, AlertCalls, GrantCalls):
     """Calls over several jobs give a result for each. Errors are those of `headrace_client.errors`; a repeated call does no harm."""
 
     async def list_types(self) -> list[JobType]:

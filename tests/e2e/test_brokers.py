@@ -86,6 +86,10 @@ async def test_brokers_are_restarted_one_after_another_under_load(database: str,
         longest = max(later - earlier for (earlier, *_), (later, *_) in itertools.pairwise(starts))
         print(f"the longest pause between two starts: {longest:.2f} s; benchmarks/rolling.py measures it")
         await agree(client, database)
+    async with AdminClient(addresses[1], timeout_s=20) as admin:
+        listed = await admin.list_brokers()
+        assert sorted(broker.role for broker in listed) == ["active", "standby", "standby"], "those that have ended are not listed"
+        assert sorted(broker.endpoint for broker in listed) == sorted(addresses)
 
 
 async def test_a_frozen_owner_is_replaced_and_does_none_of_its_duties_when_it_wakes(database: str, directory: Path, stack: AsyncExitStack) -> None:

@@ -451,6 +451,7 @@ NOTHING_TO_REFUSE = {
     "Alerts.ListChannels",
     "Alerts.ListRules",
     "Alerts.ListSilences",
+    "Brokers.ListBrokers",
     "Certificates.ListRevokedCertificates",
     "Access.ListTokens",
     "Doors.ListDoors",
