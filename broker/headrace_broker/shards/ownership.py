@@ -22,6 +22,7 @@ import structlog
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.errors import DatabaseUnavailable, Draining, NotOwner
 from headrace_broker.model.ids import DEFAULT_CLASS
+from headrace_broker.model.shard import ONLY, Shard
 from headrace_broker.shards.checkpoint import Checkpoints
 from headrace_broker.shards.clock import DatabaseClock
 from headrace_broker.shards.doors import Reader, take_inbox
@@ -59,9 +60,14 @@ log = structlog.get_logger("headrace.ownership")
 
 
 class Ownership:
-    """Runs one broker's lives. `run` serves until `drain`; `ready` is set while this broker is active."""
+    """Runs one broker's lives in one shard. `run` serves until `drain`; `ready` is set while this broker owns the shard. `broker`: an id of the process."""
 
-    def __init__(self, *, dsn: str | Database, pool: "asyncpg.Pool[Any]", types: TypeTable, limits: OwnerLimits, metrics: Metrics, address: str, version: str) -> None:
+    def __init__(
+        self, *, dsn: str | Database, pool: "asyncpg.Pool[Any]", types: TypeTable, limits: OwnerLimits, metrics: Metrics, address: str, version: str,
+        shard: Shard = ONLY, broker: str = "",
+    ) -> None:  # fmt: skip
+        self.shard = shard
+        self.broker = broker
         self._dsn = Database.of(dsn)
         self._pool = pool
         self._types = types
