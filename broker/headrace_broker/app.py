@@ -432,14 +432,14 @@ def _watch_doors(ownership: Ownership) -> WatchDoors:
 
 
 def _gauges(ownerships: Ownerships, pool: "asyncpg.Pool[Any]") -> dict[str, float]:
-    process = {"tasks": len(asyncio.all_tasks()), "pool_connections": pool.get_size()}
+    process = {"tasks": len(asyncio.all_tasks()), "pool_connections": pool.get_size(), "shards": len(ownerships.each)}
     owners = [ownership.owner for ownership in ownerships.owned()]
     if not owners:
-        return {"active": 0, "shards": 0, **process}
+        return {"active": 0, "shards_owned": 0, **process}
     connected = [session for owner in owners for session in owner.sessions() if session.stream is not None]
     return {
         "active": 1,
-        "shards": len(owners),
+        "shards_owned": len(owners),
         **process,
         "sessions": sum(len(owner.by_incarnation) for owner in owners),
         "jobs_waiting": sum(n for owner in owners for (_, state, _), n in owner.counted.items() if state is State.WAITING),

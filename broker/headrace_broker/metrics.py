@@ -119,7 +119,8 @@ class Metrics:
 
 GAUGES = {
     "active": "1 when this broker owns the queue, or a shard of it; 0 when it stands by or waits for its database",
-    "shards": "Shards of the queue that this broker owns",
+    "shards": "Shards that the queue has",
+    "shards_owned": "Shards of the queue that this broker owns",
     "jobs_waiting": "Jobs that wait, all domains",
     "jobs_processing": "Jobs under a lease, all domains",
     "agents_connected": "Agents with an open stream",

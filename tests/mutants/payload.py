@@ -64,7 +64,7 @@ MUTANTS = (
     ),
     Mutant("an encoded traceback has any length", SEALING, "if len(traceback) <= MAX_TRACEBACK or not room:", "if True:", f"{ALONE} -k keeps_its_end"),
     # time for tests
-    Mutant("every broker lets its clock be set", "broker/headrace_broker/rpc/testing.py", "if not self._ownership.testing:", "if False:", f"{TIME} -k refuses"),
+    Mutant("every broker lets its clock be set", "broker/headrace_broker/rpc/testing.py", "if not self._ownerships.first.testing:", "if False:", f"{TIME} -k refuses"),
     Mutant(
         "the clock falls back when it is set again", "broker/headrace_broker/shards/clock.py", "database_s + self._advanced_s", "database_s", f"{TIME} -k stays_ahead"
     ),

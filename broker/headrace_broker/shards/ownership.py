@@ -61,14 +61,14 @@ log = structlog.get_logger("headrace.ownership")
 
 
 class Ownership:
-    """Runs one broker's lives. `run` serves until `drain`; `ready` is set while this broker is active."""
+    """Runs one broker's lives in one shard. `run` serves until `drain`; `ready` is set while this broker owns the shard. `broker`: an id of the process."""
 
     def __init__(
         self, *, dsn: str | Database, pool: "asyncpg.Pool[Any]", types: TypeTable, limits: OwnerLimits, metrics: Metrics, address: str, version: str,
         shard: Shard = ONLY, broker: str = "",
     ) -> None:  # fmt: skip
         self.shard = shard
-        self._broker = broker
+        self.broker = broker
         self._dsn = Database.of(dsn)
         self._pool = pool
         self._types = types
@@ -198,7 +198,7 @@ class Ownership:
         flusher.stop()
 
     async def _open(self) -> Ledger:
-        return await Ledger.open(self._dsn, address=self._address, version=self._version, peer=self.peer, shard=self.shard.number, broker=self._broker)
+        return await Ledger.open(self._dsn, address=self._address, version=self._version, peer=self.peer, shard=self.shard.number, broker=self.broker)
 
     @asynccontextmanager
     async def _life(self) -> AsyncIterator[Ledger]:
