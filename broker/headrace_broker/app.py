@@ -60,6 +60,7 @@ from headrace_broker.rpc.peers import identity_of
 from headrace_broker.rpc.quotas import QuotaLimits
 from headrace_broker.rpc.server import RpcServer
 from headrace_broker.shards import reception
+from headrace_broker.shards.balance import Balance
 from headrace_broker.shards.owner import OwnerLimits
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.ownerships import Ownerships
@@ -68,6 +69,7 @@ from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import partitions
 from headrace_broker.store.alerts import AlertStore
 from headrace_broker.store.audit import AuditStore
+from headrace_broker.store.brokers import BrokerStore
 from headrace_broker.store.certificates import CertificateStore
 from headrace_broker.store.database import AWAY, Database
 from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
@@ -205,6 +207,7 @@ class _App:
                 connections=ConnectionLimits(**{name: getattr(options, name) for name in ConnectionLimits.__slots__}),
                 quotas=QuotaLimits(**{name: getattr(options, f"quota_{name}") for name in QuotaLimits.__slots__}),
                 alerts=desks, tls=_keys(self._tls) if self._tls is not None else None, key=key, named=address,
+                brokers=BrokerStore(pool),
             )  # fmt: skip
             exits.push_async_callback(server.stop, 0)
             bound = await server.start(options.listen)
@@ -232,6 +235,8 @@ class _App:
             )  # fmt: skip
             for ownership in ownerships.each:
                 ownership.peer = peer
+            if of > 1:
+                side.append(tasks.create_task(Balance(broker, ownerships.each, BrokerStore(pool)).run()))
             owning = tasks.create_task(ownerships.run())
             retention = Retention(Retirement(pool), functools.partial(partitions.ranges, pool), lambda: first.owner.clock.now_s(), self._metrics)
             index_logs = IndexLogs(LogIndexes(pool), lambda: first.owner.clock.now_s())

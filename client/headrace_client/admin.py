@@ -11,6 +11,7 @@ from headrace_proto.wire import DEPENDENCY_POLICY_NUMBERS, STATE_NUMBERS, to_dat
 from headrace_client import instances, limits, models, trends
 from headrace_client.access import AccessCalls
 from headrace_client.alerts import AlertCalls
+from headrace_client.brokers import BrokerCalls
 from headrace_client.certificates import CertificateCalls
 from headrace_client.encode import build, duration, timestamp
 from headrace_client.errors import InvalidRequest
@@ -36,7 +37,7 @@ SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state", "on_
 rate_limit a RateLimit, fairness_weights a dict by key, payload_schema a dict or JSON text, alert_channels names with commas between them."""
 
 
-class AdminClient(AccessCalls, CertificateCalls, ScheduleCalls, OperationCalls, UserCalls, AlertCalls, GrantCalls):
+class AdminClient(AccessCalls, BrokerCalls, CertificateCalls, ScheduleCalls, OperationCalls, UserCalls, AlertCalls, GrantCalls):
     """Calls over several jobs give a result for each. Errors are those of `headrace_client.errors`; a repeated call does no harm."""
 
     async def list_types(self) -> list[JobType]:
@@ -111,10 +112,10 @@ class AdminClient(AccessCalls, CertificateCalls, ScheduleCalls, OperationCalls, 
         """The limits of this client's domain, and how much of them is used."""
         return limits.domain(await self._call(lambda stubs: stubs.limits.GetDomain, limits_pb2.GetDomainRequest()))
 
-    async def set_domain(self, *, depth_limit: int | None = None, weight: float | None = None, clear: Sequence[str] = ()) -> Domain:
+    async def set_domain(self, *, depth_limit: int | None = None, weight: float | None = None, clear: Sequence[str] = (), reason: str = "") -> Domain:
         """Changes limits of the domain: jobs that may wait (0: no limit), and its share against other domains; `clear` takes some back."""
         wanted = build(limits_pb2.DomainLimits, depth_limit=depth_limit, weight=weight)
-        await self._call(lambda stubs: stubs.limits.SetDomain, build(limits_pb2.SetDomainRequest, limits=wanted, clear=clear))
+        await self._call(lambda stubs: stubs.limits.SetDomain, build(limits_pb2.SetDomainRequest, limits=wanted, clear=clear, reason=reason))
         return await self.get_domain()
 
     async def list_agents(self) -> list[AgentInfo]:

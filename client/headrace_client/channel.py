@@ -14,6 +14,7 @@ from headrace_proto.v1 import (
     admin_pb2_grpc,
     agents_pb2_grpc,
     alerts_pb2_grpc,
+    brokers_pb2_grpc,
     certificates_pb2_grpc,
     doors_pb2_grpc,
     grants_pb2_grpc,
@@ -97,6 +98,7 @@ class Stubs:
         self.instances: Any = instances_pb2_grpc.InstancesStub(channel)  # type: ignore[no-untyped-call]
         self.limits: Any = limits_pb2_grpc.LimitsStub(channel)  # type: ignore[no-untyped-call]
         self.access: Any = access_pb2_grpc.AccessStub(channel)  # type: ignore[no-untyped-call]
+        self.brokers: Any = brokers_pb2_grpc.BrokersStub(channel)  # type: ignore[no-untyped-call]
         self.certificates: Any = certificates_pb2_grpc.CertificatesStub(channel)  # type: ignore[no-untyped-call]
         self.logs: Any = logs_pb2_grpc.LogsStub(channel)  # type: ignore[no-untyped-call]
         self.operations: Any = operations_pb2_grpc.OperationsStub(channel)  # type: ignore[no-untyped-call]

@@ -103,6 +103,7 @@ class SyncAdminClient(Blocking[AdminClient]):
     put_user = Call(AdminClient.put_user)
     set_user_password = Call(AdminClient.set_user_password)
 
+    list_brokers = Call(AdminClient.list_brokers)
     list_revoked_certificates = Call(AdminClient.list_revoked_certificates)
     revoke_certificate = Call(AdminClient.revoke_certificate)
 

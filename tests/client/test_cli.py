@@ -198,6 +198,8 @@ async def test_agents_are_listed_drained_and_resumed(shell: Shell, agent: Proces
     assert (listed["name"], listed["pid"], listed["connected"], listed["draining"]) == ("tester", agent.pid, True, False)
     table = (await shell("agents", "list")).stdout
     assert "tester" in table and str(agent.pid) in table and os.uname().nodename in table and "thread" in table
+    [broker] = json.loads((await shell("brokers", "-o", "json")).stdout)
+    assert broker["role"] == "active" and broker["endpoint"] in (await shell("brokers")).stdout
     await shell("agents", "drain", "tester")
     assert "draining" in (await shell("agents", "list")).stdout
     await shell("agents", "resume", "tester")

@@ -1,12 +1,13 @@
 """The queue changes hands while work goes on: what a successor reads is written before anybody has to wait for it, and a takeover asks the database for little."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
 from headrace_broker.metrics import Metrics
+from headrace_broker.model.errors import Draining
 from headrace_broker.model.ids import lowest_id_at
 from headrace_broker.shards import flusher as flusher_module
 from headrace_broker.shards.intents import PlainJobs
@@ -24,6 +25,7 @@ from tests.property.machine import Machine
 from tests.support.processes import until
 
 DAY_S = 86_400.0
+BACKENDS = "select count(*) from pg_stat_activity a join headrace.life l on a.pid = l.backend_pid where l.life_id = $1"
 
 
 class Held:
@@ -133,11 +135,13 @@ async def test_what_else_ends_with_a_broker_is_not_waited_for_by_its_successor(t
     async with asyncio.timeout(60):
         await first.ownership.drain()
         await second.ownership.ready.wait()
+        life_id = second.ownership.owner.life_id
         async with broker(database) as third:
             await second.ownership.drain()
             await third.ownership.ready.wait()  # its own side tasks are those of the test as well
             await lingers.wait()
             assert not second.running.done()
+            assert await third.pool.fetchval(BACKENDS, life_id) == 1, "it had left by itself: a successor that waits in vain ends its backend"
             over.set()
             await second.running
 
@@ -222,3 +226,69 @@ async def test_a_recovery_that_fails_gives_its_connection_back(machine: Machine)
         with pytest.raises(ZeroDivisionError):
             await fails()
     await machine.crash()
+
+
+def _after(seconds: float) -> Callable[[], Awaitable[float]]:
+    """How long others are waited for."""
+
+    async def delay() -> float:
+        return seconds
+
+    return delay
+
+
+async def test_a_broker_hands_over_stands_by_and_takes_over_again(two: tuple[Broker, Broker]) -> None:
+    jobs: list[int] = []
+    async with asyncio.timeout(90):
+        for giver, taker in (two, two[::-1]):
+            giver.ownership.take_delay, taker.ownership.take_delay = _after(30.0), _after(0.0)
+            await taker.ownership.hand_over()  # it does not serve: nothing happens
+            jobs += await giver.submit(3)
+            before = giver.ownership.owner.life_id
+            await giver.ownership.hand_over()
+            assert giver.ownership.role == "standby" and not giver.ownership.ready.is_set()
+            await taker.ownership.ready.wait()
+            owner = taker.ownership.owner
+            assert sorted(job_id for _, _, ids in owner.lanes.copies() for job_id in ids) == sorted(jobs)
+
+            async def known(giver: Broker = giver, life_id: int = owner.life_id) -> bool:
+                return giver.ownership.holder is not None and giver.ownership.holder.life_id == life_id
+
+            await until(known, what="who owns the queue now")
+            assert before < owner.life_id and not giver.running.done()
+        jobs += await first_of(two).submit(1)
+        assert len(set(jobs)) == 7
+
+
+def first_of(two: tuple[Broker, Broker]) -> Broker:
+    """The one that owns the queue."""
+    return next(each for each in two if each.ownership.role == "active")
+
+
+async def test_work_that_comes_while_a_broker_hands_over_is_refused_and_stored_nowhere(two: tuple[Broker, Broker], monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = two
+    first.ownership.take_delay = _after(30.0)
+    held, owner = Held(monkeypatch), first.ownership.owner
+    entry, early = await owner.types.ensure("default", "work"), await first.submit(2)
+    handing = asyncio.create_task(first.ownership.hand_over())
+    await held.begun.wait()
+    early += await first.submit(2)  # while it is prepared, work goes on
+    held.free.set()
+    async with asyncio.timeout(60):
+        while owner.refusing is None:
+            await asyncio.sleep(0)
+        with pytest.raises(Draining):
+            await owner.submit(PlainJobs(entry, 0, [b"{}"]), 2)
+        await handing
+        await second.ownership.ready.wait()
+    assert sorted(job_id for _, _, ids in second.ownership.owner.lanes.copies() for job_id in ids) == early
+
+
+async def test_a_free_shard_is_left_to_others_for_a_while_and_not_for_ever(two: tuple[Broker, Broker]) -> None:
+    first, second = two
+    second.ownership.take_delay = _after(0.6)
+    ended = asyncio.get_running_loop().time()
+    async with asyncio.timeout(60):
+        await first.ownership.drain()
+        await second.ownership.ready.wait()
+    assert asyncio.get_running_loop().time() - ended >= 0.6

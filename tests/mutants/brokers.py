@@ -6,6 +6,7 @@ BROKER = "broker/headrace_broker"
 FORWARD, ATTEST, ROUTES, STANDBY, GATE, AGENTS = (f"{BROKER}/rpc/{name}.py" for name in ("forward", "attest", "routes", "standby", "access", "agents"))
 SESSION = "agent/headrace_agent/session.py"
 LOOP, LEDGER, OWNERSHIP = f"{BROKER}/maintenance/loop.py", f"{BROKER}/store/ledger.py", f"{BROKER}/shards/ownership.py"
+BROKERS, LISTED = f"{BROKER}/rpc/brokers.py", f"{BROKER}/store/sql/queries/brokers_list.sql"
 SCRIPTED, PAIR, FENCES = "tests/rpc/test_forwarding.py", "tests/rpc/test_brokers.py", "tests/store/test_fences.py"
 
 MUTANTS = (
@@ -15,6 +16,14 @@ MUTANTS = (
         "        if key == FORWARDED_KEY:\n            raise",
         "        if False:\n            raise",
         f"{SCRIPTED} -k passed_on_again",
+    ),
+    Mutant("who is of one domain sees the brokers of all", BROKERS, "        if not sees_all_domains():", "        if False:", f"{PAIR} -k which_there_are"),
+    Mutant(
+        "brokers that have ended are listed",
+        LISTED,
+        "pg_locks k join headrace.life l on l.life_id = k.objid::bigint left",
+        "(select distinct locktype, classid, objsubid, granted, database from pg_locks) k cross join headrace.life l left",
+        "tests/e2e/test_brokers.py -k one_after_another",
     ),
     Mutant("what a caller attests of itself is passed on", FORWARD, "key not in (FORWARDED_KEY, ATTESTED_KEY, ", "key not in (", f"{SCRIPTED} -k all_that_came"),
     Mutant("anybody attests", GATE, "        if uri is None:\n", "        if False:\n", f"{PAIR} -k nobody_but_a_broker"),

@@ -221,6 +221,21 @@ async def test_tokens_are_looked_after_by_any_broker(pair: Pair) -> None:
         await until(known, what="the owner to know the new token")
 
 
+async def test_any_broker_tells_which_there_are(pair: Pair) -> None:
+    for at in (pair.owner, pair.standby):
+        async with pair.admin(at=at) as admin:
+            found = await admin.list_brokers()
+        assert [(broker.role, broker.endpoint) for broker in found] == [("active", pair.owner.address), ("standby", pair.standby.address)]
+        assert [broker.web for broker in found] == [f"http://{each.ready['http']}" for each in (pair.owner, pair.standby)]
+        assert all(f" pid {each.pid} " in broker.address for each, broker in zip((pair.owner, pair.standby), found, strict=True))
+        assert all(broker.version == each.ready["version"] for each, broker in zip((pair.owner, pair.standby), found, strict=True))
+        assert found[0].connected_at < found[1].connected_at and found[0].life_id < found[1].life_id
+    async with pair.admin(token=pair.secrets["admin"]) as of_one_domain:
+        with pytest.raises(PermissionDenied) as error:
+            await of_one_domain.list_brokers()
+        assert error.value.reason == "DOMAIN_DENIED"
+
+
 async def test_pages_are_those_of_the_owner(pair: Pair) -> None:
     async with pair.client() as client:
         await client.count()  # passed on

@@ -139,6 +139,7 @@ LEAST: dict[str, Need] = {
     "/headrace.v1.Grants/EndGrant": _typed(Act.MANAGE_ACCESS),
     "/headrace.v1.Grants/ListGrants": _typed(Act.MANAGE_ACCESS),
     "/headrace.v1.Grants/CheckAccess": ANYBODY,
+    "/headrace.v1.Brokers/ListBrokers": OVERSEE,
     "/headrace.v1.Certificates/RevokeCertificate": ADMINISTER,
     "/headrace.v1.Certificates/ListRevokedCertificates": ADMINISTER,
     "/headrace.v1.Users/PutUser": ADMINISTER,

@@ -73,7 +73,8 @@ class Choice:
         places = []
         for forwarder, handler in self._each(method, first):
             here = paid(handler.unary_unary)
-            places.append(_Place(forwarder, here, forwarder.unary(method, here, bytes_of)))
+            elsewhere = forwarder.unary(method, here, bytes_of)
+            places.append(_Place(forwarder, forwarder.unless_handed_over(here, elsewhere), elsewhere))
         if method == EVERYWHERE:
             return _everywhere(places)
 

@@ -17,13 +17,13 @@ from headrace_proto.streams import StreamEnd
 from headrace_proto.wire import REASON_KEY, Reason
 
 from headrace_broker.metrics import Metrics
-from headrace_broker.model.errors import BrokerError, NotOwner, ResultUnknown
+from headrace_broker.model.errors import BrokerError, Draining, NotOwner, ResultUnknown
 from headrace_broker.rpc.access import IDENTITY
 from headrace_broker.rpc.attest import ATTESTED_KEY, FORWARDED_KEY, Pairs, attest
 from headrace_broker.rpc.routes import Route, Routes
 from headrace_broker.shards.ownership import Ownership
 
-ANYWHERE = ("/headrace.v1.Access/", "/headrace.v1.Certificates/", "/headrace.v1.Grants/", "/headrace.v1.Users/")
+ANYWHERE = ("/headrace.v1.Access/", "/headrace.v1.Brokers/", "/headrace.v1.Certificates/", "/headrace.v1.Grants/", "/headrace.v1.Users/")
 """Services that need the database alone: every broker answers them itself."""
 PATIENCE_S = 3.0
 """How long a call is held while nobody can take it: a takeover is over by then."""
@@ -65,6 +65,19 @@ class Forwarder:
     def away(self) -> bool:
         """Whether another broker is to be asked. Looked at for each call: one comparison."""
         return self.ownership.role == "standby"
+
+    def unless_handed_over(self, here: Unary, elsewhere: Unary) -> Unary:
+        """A call that this broker serves as the owner; one that comes too late since it hands over to another broker goes `elsewhere`. For one of several shards."""
+
+        async def call(request: Any, context: Any) -> Any:
+            try:
+                return await here(request, context)
+            except Draining:  # nothing of it was stored
+                if not self.away:
+                    raise
+            return await elsewhere(request, context)
+
+        return call
 
     def unary(self, method: str, here: Unary, bytes_of: Callable[[Any], bytes]) -> Unary:
         """A call with one answer: at the owner, or `here` once this broker is it. `bytes_of` gives a request as it came, and raises BrokerError where it is none."""

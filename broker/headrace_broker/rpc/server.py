@@ -16,6 +16,8 @@ from headrace_proto.v1 import (
     agents_pb2_grpc,
     alerts_pb2,
     alerts_pb2_grpc,
+    brokers_pb2,
+    brokers_pb2_grpc,
     certificates_pb2,
     certificates_pb2_grpc,
     doors_pb2,
@@ -52,6 +54,7 @@ from headrace_broker.rpc.access import Gate
 from headrace_broker.rpc.admin import AdminService
 from headrace_broker.rpc.agents import AgentsService
 from headrace_broker.rpc.alerts import AlertsService
+from headrace_broker.rpc.brokers import BrokersService
 from headrace_broker.rpc.certificates import CertificatesService
 from headrace_broker.rpc.choice import Choice, Handlers
 from headrace_broker.rpc.connections import ConnectionLimits, server_options
@@ -76,6 +79,7 @@ from headrace_broker.rpc.tokens import AccessService
 from headrace_broker.rpc.users import UsersService
 from headrace_broker.shards.ownerships import Ownerships
 from headrace_broker.store.audit import AuditStore
+from headrace_broker.store.brokers import BrokerStore
 from headrace_broker.store.graph import GraphReads
 from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.reads import Reads
@@ -105,6 +109,7 @@ SERVICES = [
             certificates_pb2,
             users_pb2,
             grants_pb2,
+            brokers_pb2,
         )
         for name in module.DESCRIPTOR.services_by_name
     ),
@@ -119,7 +124,7 @@ class RpcServer:
         self, *, ownerships: Ownerships, reads: Reads, finder: Finder, graph: GraphReads, settings: SettingsStore, statistics: Statistics, logs: LogWriter,
         audit: AuditStore, metrics: Metrics, payload_limit: int, version: str, postgres_version: str, tasks: asyncio.TaskGroup, tokens: TokenTable, users: Users,
         grants: GrantTable, auth: bool, alerts: Sequence[AlertDesk], revocations: Revocations, certificates: bool, connections: ConnectionLimits, quotas: QuotaLimits,
-        tls: Callable[[], Keys] | None, key: bytes, named: str,
+        brokers: BrokerStore, tls: Callable[[], Keys] | None, key: bytes, named: str,
     ) -> None:  # fmt: skip
         """`tls` gives what new connections are met with, in any thread; None: they are not encrypted. `key`: with which other brokers attest whose calls they pass on;
         `named`: what they call this one. `alerts`: of each shard."""
@@ -151,6 +156,7 @@ class RpcServer:
         access_pb2_grpc.add_AccessServicer_to_server(AccessService(tokens, audit), self._server)  # type: ignore[no-untyped-call]
         certificates_pb2_grpc.add_CertificatesServicer_to_server(CertificatesService(revocations), self._server)  # type: ignore[no-untyped-call]
         grants_pb2_grpc.add_GrantsServicer_to_server(GrantsService(grants), self._server)  # type: ignore[no-untyped-call]
+        brokers_pb2_grpc.add_BrokersServicer_to_server(BrokersService(brokers), self._server)  # type: ignore[no-untyped-call]
         users_pb2_grpc.add_UsersServicer_to_server(UsersService(users), self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection([*SERVICES, reflection.SERVICE_NAME], self._server)

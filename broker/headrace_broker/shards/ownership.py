@@ -9,8 +9,9 @@ flush is fenced, or facts turn up that it did not write, it forgets everything a
 
 import asyncio
 import contextlib
+import math
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -60,13 +61,14 @@ log = structlog.get_logger("headrace.ownership")
 
 
 class Ownership:
-    """Runs one broker's lives. `run` serves until `drain`; `ready` is set while this broker is active."""
+    """Runs one broker's lives in one shard. `run` serves until `drain`; `ready` is set while this broker owns the shard. `broker`: an id of the process."""
 
     def __init__(
         self, *, dsn: str | Database, pool: "asyncpg.Pool[Any]", types: TypeTable, limits: OwnerLimits, metrics: Metrics, address: str, version: str,
         shard: Shard = ONLY, broker: str = "",
     ) -> None:  # fmt: skip
         self.shard = shard
+        self.broker = broker
         self._dsn = Database.of(dsn)
         self._pool = pool
         self._types = types
@@ -92,6 +94,8 @@ class Ownership:
         self.instances = InstanceStore(pool)
         self._rescores: Rescores | None = None
         self.operation_store = OperationStore(pool)
+        self.take_delay: Callable[[], Awaitable[float]] | None = None
+        """How long others may take a shard that has become free before this broker does, in seconds; None: nobody is waited for, since there is one shard."""
         self.find_ids: Callable[[Owner], FindIds] | None = None  # how an owner's jobs are searched; None: no bulk operations are run
         self._operations: Operations | None = None
         self.testing = False  # the clock may be set forward
@@ -165,15 +169,40 @@ class Ownership:
         self._draining = True
         self._say_changed()
         if self._owner is not None and self._flusher is not None:
-            self._owner.refuse(Draining("this broker is shutting down; nothing was stored, ask another one"))
-            for session in self._owner.sessions():
-                session.out.go_away = "the broker is draining"
-                session.wake.set()
-            self._flusher.stop()
+            self._stop(self._flusher, self._owner, "the broker is draining", Draining("this broker is shutting down; nothing was stored, ask another one"))
+
+    async def hand_over(self) -> None:
+        """Gives the shard away to a broker that stands by for it, and stands by for it from then on: as `drain`, but `run` goes on. Returns once it is given up.
+
+        Calls that come meanwhile are held until another broker owns it. Where this broker does not serve, nothing is done.
+        """
+        flusher, owner, left = self._flusher, self._owner, self.left
+        if flusher is None or owner is None or owner.refusing is not None:
+            return
+        await flusher.prepare()
+        if self._owner is not owner or self._draining:
+            return
+        log.info("handing over", life_id=owner.life_id)
+        self.role, self.holder = "standby", None
+        self.ready.clear()
+        self._say_changed()
+        self._stop(flusher, owner, "another broker takes over", Draining("this broker hands over to another one; nothing was stored, try again"))
+        await left.wait()
+
+    def _stop(self, flusher: Flusher, owner: Owner, why: str, error: Draining) -> None:
+        """Takes no more work, stores what is pending, closes all streams."""
+        owner.refuse(error)
+        for session in owner.sessions():
+            session.out.go_away = why
+            session.wake.set()
+        flusher.stop()
+
+    async def _open(self) -> Ledger:
+        return await Ledger.open(self._dsn, address=self._address, version=self._version, peer=self.peer, shard=self.shard.number, broker=self.broker)
 
     @asynccontextmanager
     async def _life(self) -> AsyncIterator[Ledger]:
-        ledger = await Ledger.open(self._dsn, address=self._address, version=self._version, peer=self.peer)
+        ledger = await self._open()
         try:
             yield ledger
         finally:
@@ -184,6 +213,7 @@ class Ownership:
         """Returns once this life owns every shard."""
         loop = asyncio.get_running_loop()
         seen: dict[int, tuple[int, float]] = {}  # life -> (its flushes, when that number was first seen)
+        free: dict[int, float] = {}  # life -> when it was found to have ended
         ended: asyncio.Event | None = None  # set when a life has ended by itself; None: that is not listened for yet
         while not self._draining:
             if ended is not None:
@@ -191,9 +221,15 @@ class Ownership:
             holders = await ledger.holders()
             if not holders:
                 return
+            soonest_s = STANDBY_POLL_S * random.uniform(0.8, 1.2)
             for holder in holders:
-                if await ledger.take_over(holder.life_id):
+                for_others_s = await self._for_others_s(ledger, holder.life_id, free)
+                if for_others_s == 0 and await ledger.take_over(holder.life_id):
                     log.info("took shards over", from_life=holder.life_id, life_id=ledger.life_id)
+                    self._know(None)
+                    continue
+                if 0 < for_others_s < math.inf:
+                    soonest_s = min(soonest_s, for_others_s)
                     self._know(None)
                     continue
                 if self.role != "standby":
@@ -214,10 +250,21 @@ class Ownership:
                 await ledger.hear_of_ends(ended.set)
                 continue  # one may have ended meanwhile
             try:
-                async with asyncio.timeout(STANDBY_POLL_S * random.uniform(0.8, 1.2)):
+                async with asyncio.timeout(soonest_s):
                     await ended.wait()
             except TimeoutError:
                 pass
+
+    async def _for_others_s(self, ledger: Ledger, life_id: int, free: dict[int, float]) -> float:
+        """How long a life's shard is to be left to other brokers; 0: not at all, infinite: the life has not ended. `free`: see `_stand_by`."""
+        if self.take_delay is None:
+            return 0.0
+        if life_id and not await ledger.has_ended(life_id):
+            free.pop(life_id, None)
+            return math.inf
+        loop = asyncio.get_running_loop()
+        since = free.setdefault(life_id, loop.time())
+        return max(0.0, since + await self.take_delay() - loop.time())
 
     def _know(self, holder: Holder | None) -> None:
         """Who owns the queue now. Whoever waits for that is woken when it is another, or is reached in another way."""
@@ -362,7 +409,7 @@ class Ownership:
         wait_s, longest_s = RECONNECT_S
         while True:
             try:
-                ledger = await Ledger.open(self._dsn, address=self._address, version=self._version, peer=self.peer)
+                ledger = await self._open()
                 await self._go_on_from(ledger, dead)
                 await ledger.terminate(dead.life_id)
                 while not await ledger.take_over(dead.life_id):

@@ -129,8 +129,8 @@ class Ledger:
         con.add_termination_listener(lambda _: self.on_lost())
 
     @classmethod
-    async def open(cls, dsn: str | Database, *, address: str, version: str, peer: Peer | None = None) -> "Ledger":
-        """Starts a new life, at the server that takes writes. `peer`: how other brokers reach it.
+    async def open(cls, dsn: str | Database, *, address: str, version: str, peer: Peer | None = None, shard: int = 0, broker: str = "") -> "Ledger":
+        """Starts a new life for a shard, at the server that takes writes. `peer`: how other brokers reach it; `broker`: the process, for all its lives the same.
 
         Raises:
             ResultUnknown: Postgres cannot be reached, or broke off; the new life owns nothing, so nothing is lost.
@@ -140,14 +140,15 @@ class Ledger:
         async with _translated(), asyncio.timeout(CONNECT_TIMEOUT_S):
             con = await Database.of(dsn).connect(server_settings=SETTINGS, command_timeout=None, timeout=CONNECT_TIMEOUT_S)
             try:
-                return await cls._begin(con, address, version, peer)
+                return await cls._begin(con, address, version, peer, shard, broker)
             except BaseException:
                 con.terminate()
                 raise
 
     @classmethod
-    async def _begin(cls, con: "asyncpg.Connection[Any]", address: str, version: str, peer: Peer | None) -> "Ledger":
-        begun = await con.fetchrow(sql("life_begin"), address, version, newest(), *(peer.columns() if peer is not None else [None] * 5))
+    async def _begin(cls, con: "asyncpg.Connection[Any]", address: str, version: str, peer: Peer | None, shard: int, broker: str) -> "Ledger":
+        reached = peer.columns() if peer is not None else [None] * 5
+        begun = await con.fetchrow(sql("life_begin"), address, version, newest(), *reached, shard, broker)
         if begun is None:
             raise MigrationError("the database was migrated to a schema that this broker is too old for: run a newer headrace")
         life_id, backend_pid = begun
@@ -257,6 +258,11 @@ class Ledger:
         """Ends the backend of another life, if it still runs; its lock falls with it. No effect on a backend that merely has the same pid."""
         async with _translated():
             await self._con.fetch(sql("life_terminate"), life_id)
+
+    async def has_ended(self, life_id: int) -> bool:
+        """Whether another life has ended: by itself, or because its connection did."""
+        async with _translated():
+            return bool(await self._con.fetchval(sql("life_ended"), LIFE_LOCKS, life_id))
 
     async def take_over(self, life_id: int) -> bool:
         """Marks another life dead and takes its shards, if its lock is free; False: it is not. `life_id` 0 takes the shards that never had an owner."""

@@ -26,6 +26,7 @@ COMMANDS = {
     "schedules": ("schedules:app", "Schedules: jobs that are submitted at times."),
     "stats": ("stats:app", "The whole at a glance; trend and capacity."),
     "outbox": ("outbox:app", "Outbox: jobs of services whose data is in another Postgres database."),
+    "brokers": ("brokers:brokers", "Brokers: which there are, who owns the queue and who stands by."),
     "doors": ("doors:app", "Doors: transactions that complete jobs and are not committed yet."),
     "tokens": ("access:tokens_app", "Tokens: who may do what."),
     "audit": ("access:audit_app", "The audit: who changed what."),

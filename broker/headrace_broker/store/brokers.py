@@ -1,0 +1,54 @@
+"""Which broker processes there are, as the database knows it from their lives and locks."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from headrace_broker.model.balance import Standing
+from headrace_broker.store.migrate import LIFE_LOCKS
+from headrace_broker.store.statements import sql
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerRow:
+    """One that is connected. `endpoint` and `web` are empty where it does not say them; `active`: it owns the queue."""
+
+    life_id: int
+    address: str
+    version: str
+    started_at: datetime
+    endpoint: str
+    web: str
+    active: bool
+
+
+AWAKE_S = 3.0
+"""A broker that has not said for so long that it is awake is given no shard."""
+
+
+class BrokerStore:
+    """Statements of a pool."""
+
+    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
+        self._pool = pool
+
+    async def all(self) -> list[BrokerRow]:
+        """The oldest life first. Raises what asyncpg raises."""
+        return [BrokerRow(*row) for row in await self._pool.fetch(sql("brokers_list"), LIFE_LOCKS)]
+
+    async def beat(self, broker: str) -> None:
+        """Says that a broker is awake. Raises what asyncpg raises."""
+        await self._pool.execute(sql("broker_beat"), broker)
+
+    async def standing(self, of: int) -> Standing:
+        """Who owns each of `of` shards, and who stands by for it. Raises what asyncpg raises."""
+        owners: dict[int, str] = {}
+        waiting: dict[int, set[str]] = {}
+        for row in await self._pool.fetch(sql("shards_now"), LIFE_LOCKS, AWAKE_S):
+            if row["owns"]:
+                owners[row["shard"]] = row["broker"]
+            elif row["awake"]:
+                waiting.setdefault(row["shard"], set()).add(row["broker"])
+        return Standing(owners, {shard: frozenset(brokers) for shard, brokers in waiting.items()}, of)
