@@ -14,7 +14,7 @@ ROLES = {brokers_pb2.BROKER_ROLE_ACTIVE: "active", brokers_pb2.BROKER_ROLE_STAND
 @dataclass(frozen=True, slots=True)
 class Broker:
     """A broker process. `role`: active (it owns the queue) or standby; `endpoint` and `web` are empty where it does not say how it is reached; `connected_at`: its start,
-    or when its connection to the database last broke; `life_id`: rises with each connection, as in its log."""
+    or when its connection to the database last broke; `life_id`: rises with each connection, as in its log; `shards`: which it owns (a queue with one shard: 0)."""
 
     address: str
     version: str
@@ -23,6 +23,7 @@ class Broker:
     web: str
     connected_at: datetime
     life_id: int
+    shards: tuple[int, ...]
 
 
 class BrokerCalls(Base):
@@ -31,4 +32,9 @@ class BrokerCalls(Base):
     async def list_brokers(self) -> list[Broker]:
         """The brokers that are connected to the database now, the oldest first."""
         answer = await self._call(lambda stubs: stubs.brokers.ListBrokers, brokers_pb2.ListBrokersRequest())
-        return [Broker(b.address, b.version, ROLES.get(b.role, str(b.role)), b.endpoint, b.web, to_datetime(b.connected_at), b.life_id) for b in answer.brokers]
+        return [_broker(item) for item in answer.brokers]
+
+
+def _broker(item: brokers_pb2.Broker) -> Broker:
+    role, shards = ROLES.get(item.role, str(item.role)), tuple(item.shards)
+    return Broker(item.address, item.version, role, item.endpoint, item.web, to_datetime(item.connected_at), item.life_id, shards)

@@ -21,8 +21,8 @@ MUTANTS = (
     Mutant(
         "brokers that have ended are listed",
         LISTED,
-        "pg_locks k join headrace.life l on l.life_id = k.objid::bigint left",
-        "(select distinct locktype, classid, objsubid, granted, database from pg_locks) k cross join headrace.life l left",
+        "pg_locks k\njoin headrace.life l on l.life_id = k.objid::bigint\n",
+        "(select distinct locktype, classid, objsubid, granted, database from pg_locks) k cross join headrace.life l\n",
         "tests/e2e/test_brokers.py -k one_after_another",
     ),
     Mutant("what a caller attests of itself is passed on", FORWARD, "key not in (FORWARDED_KEY, ATTESTED_KEY, ", "key not in (", f"{SCRIPTED} -k all_that_came"),

@@ -229,6 +229,7 @@ async def test_any_broker_tells_which_there_are(pair: Pair) -> None:
         assert [broker.web for broker in found] == [f"http://{each.ready['http']}" for each in (pair.owner, pair.standby)]
         assert all(f" pid {each.pid} " in broker.address for each, broker in zip((pair.owner, pair.standby), found, strict=True))
         assert all(broker.version == each.ready["version"] for each, broker in zip((pair.owner, pair.standby), found, strict=True))
+        assert [broker.shards for broker in found] == [(0,), ()]
         assert found[0].connected_at < found[1].connected_at and found[0].life_id < found[1].life_id
     async with pair.admin(token=pair.secrets["admin"]) as of_one_domain:
         with pytest.raises(PermissionDenied) as error:

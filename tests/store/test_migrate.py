@@ -112,7 +112,7 @@ async def test_the_command_lists_applies_and_prints(empty: str) -> None:
 async def live(dsn: str, schema: int) -> tuple[Any, int]:
     """A connection that begins the life of a broker that knows the migrations up to `schema`, and has not yet its lock; and the life's id."""
     con: Any = await asyncpg.connect(dsn, server_settings=SETTINGS)
-    life_id, _ = await con.fetchrow(sql("life_begin"), "old broker", "0.0.9", schema, *[None] * 5)
+    life_id, _ = await con.fetchrow(sql("life_begin"), "old broker", "0.0.9", schema, *[None] * 5, 0, "")
     return con, life_id
 
 

@@ -31,7 +31,8 @@ class BrokersService:
 
 
 def _message(row: BrokerRow) -> brokers_pb2.Broker:
-    role = brokers_pb2.BROKER_ROLE_ACTIVE if row.active else brokers_pb2.BROKER_ROLE_STANDBY
+    role = brokers_pb2.BROKER_ROLE_ACTIVE if row.shards else brokers_pb2.BROKER_ROLE_STANDBY
     return brokers_pb2.Broker(
-        address=row.address, version=row.version, role=role, endpoint=row.endpoint, web=row.web, connected_at=to_timestamp(row.started_at), life_id=row.life_id
-    )
+        address=row.address, version=row.version, role=role, endpoint=row.endpoint, web=row.web, connected_at=to_timestamp(row.started_at), life_id=row.life_id,
+        shards=row.shards,
+    )  # fmt: skip

@@ -1,6 +1,6 @@
 """Which broker processes there are, as the database knows it from their lives and locks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from headrace_broker.store.statements import sql
 
 @dataclass(frozen=True, slots=True)
 class BrokerRow:
-    """One that is connected. `endpoint` and `web` are empty where it does not say them; `active`: it owns the queue."""
+    """One that is connected. `life_id` and `started_at` are those of its oldest life; `endpoint` and `web` are empty where it does not say them."""
 
     life_id: int
     address: str
@@ -21,7 +21,7 @@ class BrokerRow:
     started_at: datetime
     endpoint: str
     web: str
-    active: bool
+    shards: tuple[int, ...]
 
 
 AWAKE_S = 3.0
@@ -36,7 +36,12 @@ class BrokerStore:
 
     async def all(self) -> list[BrokerRow]:
         """The oldest life first. Raises what asyncpg raises."""
-        return [BrokerRow(*row) for row in await self._pool.fetch(sql("brokers_list"), LIFE_LOCKS)]
+        found: dict[str | int, BrokerRow] = {}
+        for key, life_id, address, version, started_at, endpoint, web, owned in await self._pool.fetch(sql("brokers_list"), LIFE_LOCKS):
+            row = found.setdefault(key or life_id, BrokerRow(life_id, address, version, started_at, endpoint, web, ()))
+            if owned is not None:
+                found[key or life_id] = replace(row, shards=tuple(sorted((*row.shards, owned))))
+        return list(found.values())
 
     async def beat(self, broker: str) -> None:
         """Says that a broker is awake. Raises what asyncpg raises."""

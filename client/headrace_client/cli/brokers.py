@@ -4,7 +4,7 @@ from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, run_admin
 from headrace_client.cli.output import Output
 
-COLUMNS = ["role", "endpoint", "version", "connected_at", "web", "address"]
+COLUMNS = ["role", "shards", "endpoint", "version", "connected_at", "web", "address"]
 
 
 def brokers(*, common: Common | None = None) -> int:

@@ -15,21 +15,21 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fheadrace_proto/v1/brokers.proto\x12\x0bheadrace.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb3\x01\n\x06\x42roker\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12%\n\x04role\x18\x03 \x01(\x0e\x32\x17.headrace.v1.BrokerRole\x12\x10\n\x08\x65ndpoint\x18\x04 \x01(\t\x12\x0b\n\x03web\x18\x05 \x01(\t\x12\x30\n\x0c\x63onnected_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07life_id\x18\x07 \x01(\x05\"\x14\n\x12ListBrokersRequest\";\n\x13ListBrokersResponse\x12$\n\x07\x62rokers\x18\x01 \x03(\x0b\x32\x13.headrace.v1.Broker*Z\n\nBrokerRole\x12\x1b\n\x17\x42ROKER_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x42ROKER_ROLE_ACTIVE\x10\x01\x12\x17\n\x13\x42ROKER_ROLE_STANDBY\x10\x02\x32[\n\x07\x42rokers\x12P\n\x0bListBrokers\x12\x1f.headrace.v1.ListBrokersRequest\x1a .headrace.v1.ListBrokersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fheadrace_proto/v1/brokers.proto\x12\x0bheadrace.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x01\n\x06\x42roker\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12%\n\x04role\x18\x03 \x01(\x0e\x32\x17.headrace.v1.BrokerRole\x12\x10\n\x08\x65ndpoint\x18\x04 \x01(\t\x12\x0b\n\x03web\x18\x05 \x01(\t\x12\x30\n\x0c\x63onnected_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07life_id\x18\x07 \x01(\x05\x12\x0e\n\x06shards\x18\x08 \x03(\x05\"\x14\n\x12ListBrokersRequest\";\n\x13ListBrokersResponse\x12$\n\x07\x62rokers\x18\x01 \x03(\x0b\x32\x13.headrace.v1.Broker*Z\n\nBrokerRole\x12\x1b\n\x17\x42ROKER_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x42ROKER_ROLE_ACTIVE\x10\x01\x12\x17\n\x13\x42ROKER_ROLE_STANDBY\x10\x02\x32[\n\x07\x42rokers\x12P\n\x0bListBrokers\x12\x1f.headrace.v1.ListBrokersRequest\x1a .headrace.v1.ListBrokersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headrace_proto.v1.brokers_pb2', _globals)
 if _descriptor._USE_C_DESCRIPTORS == False:
   DESCRIPTOR._options = None
-  _globals['_BROKERROLE']._serialized_start=346
-  _globals['_BROKERROLE']._serialized_end=436
+  _globals['_BROKERROLE']._serialized_start=362
+  _globals['_BROKERROLE']._serialized_end=452
   _globals['_BROKER']._serialized_start=82
-  _globals['_BROKER']._serialized_end=261
-  _globals['_LISTBROKERSREQUEST']._serialized_start=263
-  _globals['_LISTBROKERSREQUEST']._serialized_end=283
-  _globals['_LISTBROKERSRESPONSE']._serialized_start=285
-  _globals['_LISTBROKERSRESPONSE']._serialized_end=344
-  _globals['_BROKERS']._serialized_start=438
-  _globals['_BROKERS']._serialized_end=529
+  _globals['_BROKER']._serialized_end=277
+  _globals['_LISTBROKERSREQUEST']._serialized_start=279
+  _globals['_LISTBROKERSREQUEST']._serialized_end=299
+  _globals['_LISTBROKERSRESPONSE']._serialized_start=301
+  _globals['_LISTBROKERSRESPONSE']._serialized_end=360
+  _globals['_BROKERS']._serialized_start=454
+  _globals['_BROKERS']._serialized_end=545
 # @@protoc_insertion_point(module_scope)

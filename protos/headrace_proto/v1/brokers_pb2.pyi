@@ -17,7 +17,7 @@ BROKER_ROLE_ACTIVE: BrokerRole
 BROKER_ROLE_STANDBY: BrokerRole
 
 class Broker(_message.Message):
-    __slots__ = ("address", "version", "role", "endpoint", "web", "connected_at", "life_id")
+    __slots__ = ("address", "version", "role", "endpoint", "web", "connected_at", "life_id", "shards")
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
@@ -25,6 +25,7 @@ class Broker(_message.Message):
     WEB_FIELD_NUMBER: _ClassVar[int]
     CONNECTED_AT_FIELD_NUMBER: _ClassVar[int]
     LIFE_ID_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
     address: str
     version: str
     role: BrokerRole
@@ -32,7 +33,8 @@ class Broker(_message.Message):
     web: str
     connected_at: _timestamp_pb2.Timestamp
     life_id: int
-    def __init__(self, address: _Optional[str] = ..., version: _Optional[str] = ..., role: _Optional[_Union[BrokerRole, str]] = ..., endpoint: _Optional[str] = ..., web: _Optional[str] = ..., connected_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., life_id: _Optional[int] = ...) -> None: ...
+    shards: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, address: _Optional[str] = ..., version: _Optional[str] = ..., role: _Optional[_Union[BrokerRole, str]] = ..., endpoint: _Optional[str] = ..., web: _Optional[str] = ..., connected_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., life_id: _Optional[int] = ..., shards: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ListBrokersRequest(_message.Message):
     __slots__ = ()
