@@ -17,7 +17,7 @@ from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import brokers
 from headrace_broker.store.brokers import BrokerStore
 from headrace_broker.store.ledger import Ledger
-from headrace_broker.store.pool import open_pool
+from headrace_broker.store.pool import POOL_SIZE, open_pool
 from headrace_broker.store.settings import SettingsStore
 
 from tests.support.processes import until
@@ -85,7 +85,7 @@ class Broker:
 @asynccontextmanager
 async def broker(name: str, database: str) -> AsyncIterator[Broker]:
     """One that runs."""
-    pool = await open_pool(database, size=4)
+    pool = await open_pool(database, size=POOL_SIZE + SHARDS)
     made = Broker(name, database, pool)
     made.start()
     try:
