@@ -10,6 +10,7 @@ from headrace_broker.store.ledger import Ledger
 from headrace_broker.store.pool import open_pool
 
 from tests.support.processes import until
+from tests.support.shards import set_shards
 
 
 @pytest.fixture
@@ -20,6 +21,7 @@ async def store(database: str) -> AsyncIterator[BrokerStore]:
 
 
 async def test_who_owns_and_who_stands_by(database: str, store: BrokerStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    await set_shards(database, 2)
     lives = {(b, n): await Ledger.open(database, address="test", version="0", shard=n, broker=b) for b in "ab" for n in range(2)}
     assert await store.standing(2) == Standing({}, {}, 2), "nobody has said that it is awake"
     for broker in "ab":
