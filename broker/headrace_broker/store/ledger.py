@@ -130,8 +130,8 @@ class Ledger:
 
     @classmethod
     async def open(cls, dsn: str | Database, *, address: str, version: str, peer: Peer | None = None, shard: int = 0, broker: str = "", of: int = 0) -> "Ledger":
-        """Starts a new life for a shard, at the server that takes writes. `peer`: how other brokers reach it; `broker`: the process, for all its lives the same; `of`: how
-        many shards there have to be, 0: that is not asked.
+        """Starts a new life for a shard, at the server that takes writes. `peer`: how other brokers reach it; `broker`: the process, for all its lives the same;
+        `of`: how many shards there have to be, 0: that is not asked.
 
         Raises:
             ResultUnknown: Postgres cannot be reached, or broke off; the new life owns nothing, so nothing is lost.
