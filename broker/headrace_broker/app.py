@@ -79,7 +79,7 @@ from headrace_broker.store.log_index import LogIndexes
 from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.migrate import MigrationError, Phase, migrate
 from headrace_broker.store.peers import Peer
-from headrace_broker.store.pool import ANY_FAILURE, durability, open_pool, open_search_pool
+from headrace_broker.store.pool import ANY_FAILURE, POOL_SIZE, durability, open_pool, open_search_pool
 from headrace_broker.store.reads import Reads
 from headrace_broker.store.retire import Retirement
 from headrace_broker.store.search import Finder
@@ -150,7 +150,11 @@ class _App:
             return 0
         pool, searching = await open_pool(self._servers), await open_search_pool(self._servers)
         try:
-            await self._serve(pool, searching)
+            shards = await shard_count(pool)
+            if shards > 1:  # a broker may take all of them over at once, each with a connection that it holds and others that it needs for moments
+                await pool.close()
+                pool = await open_pool(self._servers, size=POOL_SIZE + shards)
+            await self._serve(pool, searching, shards)
         except BaseExceptionGroup as group:  # what one task could not deal with, such as a port that is taken
             raise group.exceptions[0] from group
         finally:
@@ -161,7 +165,7 @@ class _App:
                     each.terminate()
         return 0
 
-    async def _serve(self, pool: "asyncpg.Pool[Any]", searching: "asyncpg.Pool[Any]") -> None:
+    async def _serve(self, pool: "asyncpg.Pool[Any]", searching: "asyncpg.Pool[Any]", of: int) -> None:
         options = self._config.options
         version, off = await durability(pool)
         if off and not options.testing:
@@ -177,7 +181,7 @@ class _App:
             payload_limit_bytes=options.payload_limit_bytes, cache_bytes=options.cache_bytes,
         )  # fmt: skip
         address = f"{socket.gethostname()} pid {os.getpid()} {','.join(options.listen)}"
-        of, broker = await shard_count(pool), uuid.uuid4().hex
+        broker = uuid.uuid4().hex
         limits = replace(limits, cache_bytes=limits.cache_bytes // of)
         ownerships = Ownerships(
             [

@@ -77,7 +77,7 @@ MUTANTS = (
     Mutant(
         "a broker does not look whether its shards were taken",
         OWNERSHIP,
-        "                if not await ledger.owns_all_shards():",
+        "                if not await ledger.owns_its_shard():",
         "                if False:",
         f"{FENCES} -k meanwhile",
     ),

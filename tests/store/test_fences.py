@@ -100,10 +100,10 @@ async def test_a_server_that_has_become_read_only_is_a_lost_connection(bench: Be
 async def test_a_taker_ends_the_old_lifes_right_to_write_and_not_only_its_ownership(bench: Bench, stack: AsyncExitStack) -> None:
     old, new = await bench.owner(stack), await bench.life(stack)
     assert not await new.take_over(old.life_id), "its lock is held"
-    assert not await new.owns_all_shards()
+    assert not await new.owns_its_shard()
     await old._con.execute("select pg_advisory_unlock_all()")  # the lock fell, and the connection lives
     assert await new.take_over(old.life_id)
-    assert await new.owns_all_shards() and not await old.owns_all_shards()
+    assert await new.owns_its_shard() and not await old.owns_its_shard()
     with pytest.raises(Fenced):
         await old.flush(_everything(bench))
     assert await _nothing_stored(bench)
@@ -138,7 +138,7 @@ async def test_a_broker_ends_its_own_old_life_before_it_asks_what_became_of_its_
     with pytest.raises((Fenced, ResultUnknown)):
         await old.flush(Batch())
     assert await bench.pool.fetchval("select dead from headrace.life where life_id = $1", old.life_id)
-    assert await new.owns_all_shards()
+    assert await new.owns_its_shard()
 
 
 async def test_a_broker_notices_that_what_it_had_acknowledged_is_gone(bench: Bench, stack: AsyncExitStack, ownership: Ownership) -> None:
@@ -203,4 +203,4 @@ async def test_a_life_that_ends_by_itself_is_dead_at_once_and_wakes_who_stands_b
     async with asyncio.timeout(10):
         await woken.wait()
     assert await bench.pool.fetchval("select dead from headrace.life where life_id = $1", old.life_id)
-    assert await other.take_over(old.life_id) and await other.owns_all_shards()
+    assert await other.take_over(old.life_id) and await other.owns_its_shard()

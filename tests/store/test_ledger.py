@@ -54,7 +54,7 @@ class Bench:
     async def owner(self, stack: AsyncExitStack) -> Ledger:
         """A new life that owns all shards."""
         ledger = await self.life(stack)
-        assert await ledger.take_over(0) and await ledger.owns_all_shards()
+        assert await ledger.take_over(0) and await ledger.owns_its_shard()
         return ledger
 
     async def count(self, table: str) -> int:
@@ -82,7 +82,7 @@ async def test_a_life_that_was_marked_dead_stores_nothing_more(bench: Bench, sta
     await new.terminate(old.life_id)
     while not await new.take_over(old.life_id):
         await asyncio.sleep(0)
-    assert await new.owns_all_shards()
+    assert await new.owns_its_shard()
     late = Batch()
     bench.job(late)
     with pytest.raises((Fenced, ResultUnknown)):

@@ -243,7 +243,7 @@ class Ownership:
                 elif loop.time() - since > HUNG_S:
                     log.warning("the owner hangs: ending its connection", owner_life=holder.life_id, silent_s=round(loop.time() - since, 1))
                     await ledger.terminate(holder.life_id)
-            if await ledger.owns_all_shards():
+            if await ledger.owns_its_shard():
                 return
             if ended is None:
                 ended = asyncio.Event()
@@ -414,7 +414,7 @@ class Ownership:
                 await ledger.terminate(dead.life_id)
                 while not await ledger.take_over(dead.life_id):
                     await asyncio.sleep(0.02)
-                if not await ledger.owns_all_shards():
+                if not await ledger.owns_its_shard():
                     await ledger.close()
                     raise Fenced("another broker took the shards while the database was away")
                 return ledger

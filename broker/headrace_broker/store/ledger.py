@@ -115,9 +115,10 @@ class Holder:
 class Ledger:
     """The writing connection of one life. Made by `open`; `close` gives the lock back."""
 
-    def __init__(self, con: "asyncpg.Connection[Any]", life_id: int) -> None:
+    def __init__(self, con: "asyncpg.Connection[Any]", life_id: int, shard: int = 0) -> None:
         self._con = con
         self.life_id = life_id
+        self.shard = shard
         self.n = 0  # flushes sent
         self.acknowledged: tuple[int, int] | None = None
         """(life_id, n) of the newest flush that is known to be stored, of this life or of the one that it follows; None: there is none yet."""
@@ -161,7 +162,7 @@ class Ledger:
             raise NothingStored("the broker needs a connection of its own to Postgres; this one goes through a transaction pooler")
         if not locked:
             raise NothingStored(f"the lock of the new life {life_id} is taken")
-        ledger = cls(con, life_id)
+        ledger = cls(con, life_id, shard)
         await arrays.register(con)
         ledger._flush = await con.prepare(sql("flush"))
         ledger._flush_keyed = await con.prepare(sql("flush_keyed"))
@@ -248,9 +249,9 @@ class Ledger:
             await self._con.execute(sql("job_unlock"), list(job_ids))
 
     async def holders(self) -> list[Holder]:
-        """Other lives that own shards and are not known to be dead."""
+        """The other life that owns the shard, if there is one, or the shard never had an owner."""
         async with _translated():
-            rows = await self._con.fetch(sql("life_holders"), self.life_id)
+            rows = await self._con.fetch(sql("life_holders"), self.life_id, self.shard)
         return [Holder(r["life_id"], r["address"], r["flushes"], peer_of(r)) for r in rows]
 
     async def hear_of_ends(self, wake: Callable[[], None]) -> None:
@@ -269,21 +270,21 @@ class Ledger:
             return bool(await self._con.fetchval(sql("life_ended"), LIFE_LOCKS, life_id))
 
     async def take_over(self, life_id: int) -> bool:
-        """Marks another life dead and takes its shards, if its lock is free; False: it is not. `life_id` 0 takes the shards that never had an owner."""
+        """Marks another life dead and takes its shard, if its lock is free; False: it is not. `life_id` 0 takes a shard that never had an owner."""
         async with _translated():
             if life_id and not await self._con.fetchval(sql("life_lock"), LIFE_LOCKS, life_id):
                 return False
             if life_id:
                 await self._con.execute(sql("life_mark_dead"), life_id)
-            await self._con.execute(sql("shard_take"), life_id, self.life_id)
+            await self._con.execute(sql("shard_take"), life_id, self.life_id, self.shard)
             if life_id:
                 await self._con.execute(sql("life_unlock"), LIFE_LOCKS, life_id)
             return True
 
-    async def owns_all_shards(self) -> bool:
-        """Whether every shard is this life's."""
+    async def owns_its_shard(self) -> bool:
+        """Whether the shard that it is for is this life's."""
         async with _translated():
-            return bool(await self._con.fetchval(sql("shard_all_mine"), self.life_id))
+            return bool(await self._con.fetchval(sql("shard_mine"), self.life_id, self.shard))
 
     async def landed(self, life_id: int, n: int) -> datetime | None:
         """When flush `n` of a life that is now dead was stored; None: it was not. Only right once `take_over(life_id)` returned True."""

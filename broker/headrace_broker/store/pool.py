@@ -24,7 +24,11 @@ ANY_FAILURE = (asyncpg.PostgresError, *READ_FAILURES)
 """The same, and whatever Postgres refuses: what side work is given up for and tried again."""
 
 
-async def open_pool(dsn: str | Database, *, size: int = 6) -> "asyncpg.Pool[Any]":
+POOL_SIZE = 6
+"""Connections of a broker with one shard."""
+
+
+async def open_pool(dsn: str | Database, *, size: int = POOL_SIZE) -> "asyncpg.Pool[Any]":
     """A pool of up to `size` connections; opened when needed, so Postgres may be away. A statement uses one process of the server, since flushes need the others."""
     return await asyncpg.create_pool(
         connect=Database.of(dsn).connect, min_size=0, max_size=size, timeout=5, command_timeout=30,

@@ -1,4 +1,7 @@
--- Several owners beside each other: each life is for one shard, and a broker process has one for each of them.
+-- Several owners beside each other: each life is for one shard, and a broker process has one for each of them. There is one row for each shard that has an owner of its own;
+-- the first one takes what the 64 rows meant, which always had the same owner.
+
+delete from headrace.shard where shard > 0;
 
 alter table headrace.life
     add column shard smallint not null default 0,   -- which shard it owns or stands by for
