@@ -198,7 +198,7 @@ class Ownership:
         flusher.stop()
 
     async def _open(self) -> Ledger:
-        return await Ledger.open(self._dsn, address=self._address, version=self._version, peer=self.peer, shard=self.shard.number, broker=self.broker)
+        return await Ledger.open(self._dsn, address=self._address, version=self._version, peer=self.peer, shard=self.shard.number, broker=self.broker, of=self.shard.of)
 
     @asynccontextmanager
     async def _life(self) -> AsyncIterator[Ledger]:

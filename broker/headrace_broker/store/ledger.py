@@ -130,18 +130,22 @@ class Ledger:
         con.add_termination_listener(lambda _: self.on_lost())
 
     @classmethod
-    async def open(cls, dsn: str | Database, *, address: str, version: str, peer: Peer | None = None, shard: int = 0, broker: str = "") -> "Ledger":
-        """Starts a new life for a shard, at the server that takes writes. `peer`: how other brokers reach it; `broker`: the process, for all its lives the same.
+    async def open(cls, dsn: str | Database, *, address: str, version: str, peer: Peer | None = None, shard: int = 0, broker: str = "", of: int = 0) -> "Ledger":
+        """Starts a new life for a shard, at the server that takes writes. `peer`: how other brokers reach it; `broker`: the process, for all its lives the same;
+        `of`: how many shards there have to be, 0: that is not asked.
 
         Raises:
             ResultUnknown: Postgres cannot be reached, or broke off; the new life owns nothing, so nothing is lost.
             NothingStored: the connection runs through a pooler that changes backends between transactions.
-            MigrationError: the schema has gone on without this broker, which must not try again.
+            MigrationError: the schema has gone on without this broker, or there are other shards now: it must not try again.
         """
         async with _translated(), asyncio.timeout(CONNECT_TIMEOUT_S):
             con = await Database.of(dsn).connect(server_settings=SETTINGS, command_timeout=None, timeout=CONNECT_TIMEOUT_S)
             try:
-                return await cls._begin(con, address, version, peer, shard, broker)
+                ledger = await cls._begin(con, address, version, peer, shard, broker)
+                if of and (found := await con.fetchval(sql("shard_count"))) != of:  # its lock is held, so from now on nobody changes that
+                    raise MigrationError(f"the queue has {found} shards now, and this broker was started when it had {of}: start it again")
+                return ledger
             except BaseException:
                 con.terminate()
                 raise
