@@ -84,7 +84,7 @@ async def _fill(con: "asyncpg.Connection[Any]") -> None:
         " select life_id, max(n) - 5, 0, '{}', '{}', '{}', '{}' from headrace.flush group by life_id"
     )
     await _fill_desks(con)
-    await con.execute(sql("checkpoint_put"), 1, 1, 0, 0, 0, datetime.now(UTC))
+    await con.execute(sql("checkpoint_put"), 1, 1, 0, 0, 0, datetime.now(UTC), 0)
     await con.execute("analyze")
 
 
@@ -250,7 +250,7 @@ async def test_a_read_uses_its_index(filled: "asyncpg.Connection[Any]", name: st
 
 @pytest.mark.parametrize(
     ("statement", "arguments"),
-    [(sql("count_absorb"), [1]), (sql("recover_counts"), []), (sql("checkpoint_get"), []), ("select headrace.flush_slot_spent(0, 10)", [])],
+    [(sql("count_absorb"), [1]), (sql("recover_counts"), [0]), (sql("checkpoint_get"), [0]), ("select headrace.flush_slot_spent(0, 10)", [])],
     ids=["count_absorb", "recover_counts", "checkpoint_get", "flush_slot_spent"],
 )
 async def test_flush_rows_that_the_counts_hold_are_not_read(filled: "asyncpg.Connection[Any]", statement: str, arguments: list[Any]) -> None:

@@ -7,8 +7,6 @@ async def set_shards(database: str, number: int) -> None:
     """Makes a new database one of so many shards, before its first broker."""
     con = await asyncpg.connect(database)
     try:
-        async with con.transaction():
-            await con.execute("delete from headrace.shard")
-            await con.execute("insert into headrace.shard (shard) select generate_series(0, $1 - 1)", number)
+        await con.execute("select headrace.set_shards($1)", number)
     finally:
         await con.close()

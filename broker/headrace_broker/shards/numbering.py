@@ -4,6 +4,7 @@ import zlib
 from datetime import UTC, datetime
 
 from headrace_broker.model import ids
+from headrace_broker.model.shard import ONLY, Shard
 from headrace_broker.shards.clock import DatabaseClock
 from headrace_broker.shards.intents import NewJob
 from headrace_broker.shards.types import TypeEntry
@@ -11,13 +12,18 @@ from headrace_broker.store.batch import Batch, instance_of, keep_s_of
 
 
 class Numbering:
-    """One owner's. Written by the flusher's task; `open_classes` also by who makes partitions."""
+    """One owner's. Written by the flusher's task; `open_classes` also by who makes partitions.
 
-    def __init__(self, clock: DatabaseClock) -> None:
+    The bits of the shard in an id are those that are congruent to the owner's shard, modulo how many there are: owners beside each other never give the same id.
+    """
+
+    def __init__(self, clock: DatabaseClock, shard: Shard = ONLY) -> None:
+        self._owned = shard
+        self._places = ids.SHARDS // shard.of
         self.open_classes: set[int] = set()  # retention classes that have partitions for now and the time to come
         self._clock = clock
         self._tick = 0  # newest id, without its lowest bits
-        self._shard = 0
+        self._shard = shard.number
 
     @property
     def highest(self) -> int:
@@ -36,7 +42,7 @@ class Numbering:
     def begin(self, rounds: int) -> None:
         """The next ids are not older than now. Jobs without an instance lie in the same shard until the next round."""
         self._tick = max(self._tick, ids.lowest_id_at(self._clock.now_s()) >> ids.TICK_SHIFT)
-        self._shard = rounds % ids.SHARDS
+        self._shard = self._place(rounds)
 
     def take(self, entry: TypeEntry, count: int) -> list[int]:
         """Ids of so many jobs of a type that name no instance and say nothing of how long they are kept."""
@@ -50,11 +56,14 @@ class Numbering:
         entry, priority, available_at_s, body = job
         shard = self._shard
         if (instance_id := instance_of(body)) is not None:  # the jobs of an instance share a shard
-            shard = zlib.crc32(instance_id.encode()) % ids.SHARDS
+            shard = self._place(zlib.crc32(instance_id.encode()))
         self._tick += 1
         job_id = (self._tick << ids.TICK_SHIFT) | (shard << 3) | self._class_for(entry, keep_s_of(body))
         batch.add_job(job_id, entry.type_id, priority, body, datetime.fromtimestamp(available_at_s, UTC) if available_at_s else None)
         return job_id
+
+    def _place(self, number: int) -> int:
+        return number % self._places * self._owned.of + self._owned.number
 
     def _class_for(self, entry: TypeEntry, keep_s: float | None = None) -> int:
         """Where a job of the type lies; `keep_s`: how long it is kept, when it says so itself."""

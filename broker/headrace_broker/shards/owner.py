@@ -80,7 +80,7 @@ class Owner:
         self.limits = limits
         self.metrics = metrics
         self.hub = Hub()
-        self.numbering = Numbering(clock)
+        self.numbering = Numbering(clock, shard)
         self.lanes = Lanes(waits=functools.partial(turns.waits, self))
         self.lines = Lines(self.lanes.marks, functools.partial(turns.waits, self))  # what has terms
         self.caps = Caps()

@@ -305,7 +305,7 @@ class Ownership:
         owner.lines.boosts = await self.instances.priorities()
         started = loop.time()
         floor = await self._recover(owner, ledger)
-        checkpoints = Checkpoints(CheckpointStore(self._pool), floor)
+        checkpoints = Checkpoints(CheckpointStore(self._pool, self.shard.number), floor)
         seconds = round(loop.time() - started, 3)
         log.info("serving", life_id=ledger.life_id, unsettled=len(owner.live_jobs), from_checkpoint=floor is not None, seconds=seconds)
         self._flusher = Flusher(owner, ledger, self._succeed, checkpoints, self._metrics, self.health)
@@ -358,7 +358,7 @@ class Ownership:
                 if await self._open_classes(owner, known=ranges):
                     ranges = await partitions.ranges(self._pool)
                 async with Recovery(self._pool) as recovery:
-                    floor = await recover(owner, recovery, CheckpointStore(self._pool), ranges)
+                    floor = await recover(owner, recovery, CheckpointStore(self._pool, self.shard.number), ranges)
                 await owner.schedules.load(self.schedules)
                 proof.cancel()
         except BaseExceptionGroup as group:

@@ -24,7 +24,7 @@ async def recover(owner: Owner, recovery: Recovery, checkpoints: CheckpointStore
     Ranges in which nothing can be yet, those of later ids, are not asked. Returns the time before which no event since the newest checkpoint was stored, or None when
     there is no checkpoint. Raises whatever asyncpg raises; the owner is then of no use.
     """
-    counts, max_id = await recovery.counts()
+    counts, max_id = await recovery.counts(owner.shard.number)
     owner.counted.update(counts)
     owner.numbering.recover(max_id)
     highest = max(max_id, lowest_id_at(owner.clock.now_s()))
@@ -74,8 +74,15 @@ def _restore(owner: Owner, chunk: Chunk, passed: set[int]) -> None:
                 turns.enter_terms(owner, job_id, type_id, terms, (what & 0xFFFF_FFFF) - 0x8000_0000, due_s)
 
 
+def _holds(owner: Owner, type_id: int) -> bool:
+    """Whether jobs of a type are this owner's: others own those of other shards beside it."""
+    return owner.shard.of == 1 or owner.shard.holds(owner.types.by_id[type_id].domain_id)
+
+
 async def _add_waiting(owner: Owner, recovery: Recovery, range_: FactRange, above: int) -> None:
     async for group in recovery.waiting(range_, above):
+        if not _holds(owner, group.type_id):
+            continue
         if group.held:
             await _add_live(owner, recovery, [found async for found in recovery.heads(group.job_ids)])
         elif group.terms is not None:
@@ -89,6 +96,7 @@ async def _add_waiting(owner: Owner, recovery: Recovery, range_: FactRange, abov
 
 
 async def _add_live(owner: Owner, recovery: Recovery, found: list[StoredLive]) -> None:
+    found = [stored for stored in found if _holds(owner, stored.type_id)]
     amended = await recovery.amended(stored.job_id for stored in found)
     owner.amended.update(amended)
     for stored in found:
@@ -123,10 +131,11 @@ async def _restore_owed(owner: Owner, recovery: Recovery, ranges: list[FactRange
     """Leases that ended a moment ago and may go on at their agents count against limits until a full lease from now. Read only where
     there are such limits. Rates begin now.
     """
-    for entry in owner.types.by_id.values():
+    own = [entry for entry in owner.types.by_id.values() if _holds(owner, entry.type_id)]
+    for entry in own:
         if entry.settings.rate_limit_count:
             owner.caps.tokens(entry, owner.taken_over_at)
-    limited = {entry.type_id for entry in owner.types.by_id.values() if entry.settings.concurrency or entry.settings.concurrency_per_key}
+    limited = {entry.type_id for entry in own if entry.settings.concurrency or entry.settings.concurrency_per_key}
     if not limited:
         return
     longest_s = max([owner.limits.lease_s, *(live.lease_end - owner.taken_over_at for live in owner.live_jobs.values() if live.state is State.PROCESSING)])

@@ -60,10 +60,11 @@ class StoredCheckpoint:
 
 
 class CheckpointStore:
-    """Writes and reads chunks on connections of the pool. Everything raises what asyncpg raises."""
+    """Writes and reads chunks of a shard on connections of the pool. Everything raises what asyncpg raises."""
 
-    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
+    def __init__(self, pool: "asyncpg.Pool[Any]", shard: int = 0) -> None:
         self._pool = pool
+        self._shard = shard
 
     async def write(self, life_id: int, n: int, chunks: Iterable[Chunk]) -> tuple[int, int] | None:
         """Stores chunks on the free side; returns (side, how many), or None when another broker's checkpoint took that side meanwhile.
@@ -72,7 +73,8 @@ class CheckpointStore:
         """
         async with self._pool.acquire() as con, con.transaction():
             await con.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'; set local statement_timeout = 0")
-            side = 1 - int(await con.fetchval(sql("checkpoint_begin")) or 0)
+            first = 2 * self._shard  # of its two sides
+            side = first + 1 - int(await con.fetchval(sql("checkpoint_begin"), self._shard) or 0) % 2
             if not await con.fetchval(sql("checkpoint_clear"), side):
                 return None
             count = 0
@@ -84,7 +86,7 @@ class CheckpointStore:
 
     async def find(self) -> StoredCheckpoint | None:
         """The newest checkpoint, if it is whole."""
-        row = await self._pool.fetchrow(sql("checkpoint_get"), timeout=60)
+        row = await self._pool.fetchrow(sql("checkpoint_get"), self._shard, timeout=60)
         return None if row is None else StoredCheckpoint(row["life_id"], row["n"], row["side"], row["max_id"], row["floor"])
 
     async def chunks(self, stored: StoredCheckpoint) -> AsyncIterator[Chunk]:

@@ -311,7 +311,7 @@ class Ledger:
     async def put_checkpoint(self, life_id: int, n: int, side: int, chunks: int, max_id: int, floor: datetime) -> None:
         """Makes a checkpoint whose chunks are stored the newest: what was unsettled after flush `n` of `life_id`. No event stored since is older than `floor`."""
         async with _translated():
-            await self._con.execute(sql("checkpoint_put"), life_id, n, side, chunks, max_id, floor)
+            await self._con.execute(sql("checkpoint_put"), life_id, n, side, chunks, max_id, floor, self.shard)
 
     async def base_counts(self, counts: dict[tuple[int, State, int], int], max_id: int, *, absorb: bool, floor: datetime | None = None) -> None:
         """Writes the counts as of the newest flush, so that older flush rows need not be read again. `absorb`: the counts hold those of all dead lives too.
@@ -321,7 +321,7 @@ class Ledger:
         keys = list(counts)
         async with _translated(), self._con.transaction():
             if floor is not None:
-                await self._con.execute(sql("checkpoint_floor"), floor)
+                await self._con.execute(sql("checkpoint_floor"), floor, self.shard)
             if absorb:
                 await self._con.execute(sql("count_absorb"), self.life_id)
             await self._con.execute(

@@ -138,9 +138,9 @@ class Recovery:
         rows = await self._read("recover_owed", range_.class_, range_.lo, range_.hi, seconds)
         return [(row["type_id"], row["limit_key"], row["n"]) for row in rows]
 
-    async def counts(self) -> tuple[dict[tuple[int, State, int], int], int]:
-        """((type_id, state, delete minute) -> number of jobs, highest id given out) over everything ever flushed."""
-        rows = await self._read("recover_counts")
+    async def counts(self, shard: int = 0) -> tuple[dict[tuple[int, State, int], int], int]:
+        """((type_id, state, delete minute) -> number of jobs, highest id given out) over everything ever flushed in a shard."""
+        rows = await self._read("recover_counts", shard)
         counts = {(r["type_id"], State(r["state"]), r["minute"]): r["n"] for r in rows if r["type_id"] is not None}
         return counts, next((r["n"] or 0 for r in rows if r["type_id"] is None), 0)
 

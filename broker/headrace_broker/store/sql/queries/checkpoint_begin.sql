@@ -1,2 +1,2 @@
--- The side that holds the newest checkpoint; the other one is free. No parameters. Returns side smallint, or no row.
-select side from headrace.checkpoint
+-- The side that holds the newest checkpoint of a shard; its other one is free. $1 shard int. Returns side smallint, or no row.
+select side from headrace.checkpoint where shard = $1
