@@ -8,7 +8,7 @@ GET = f"{STORE}/sql/queries/checkpoint_get.sql"
 TESTS = "tests/fire/test_checkpoints.py"
 WHATEVER = f"{TESTS} -k whatever_happened"
 CLOCK = f"{TESTS} -k set_back"
-PUT = "snapshot.life_id, snapshot.n, side, chunks, snapshot.max_id, floor, 0)"
+PUT = "snapshot.life_id, snapshot.n, side, chunks, snapshot.max_id, floor"
 
 MUTANTS = (
     Mutant("the floor does not follow the flushes", CHECKPOINT, "            self.floor = min(self.floor, at)\n", "            pass\n", f"{TESTS} -k earliest_flush"),
@@ -33,8 +33,8 @@ MUTANTS = (
     Mutant(
         "any connection makes a checkpoint the newest",
         CHECKPOINT,
-        f"await ledger.put_checkpoint({PUT}",
-        f'from headrace_broker.store.statements import sql; await self._store._pool.execute(sql("checkpoint_put"), {PUT}',
+        f"await ledger.put_checkpoint({PUT})",
+        f'from headrace_broker.store.statements import sql; await self._store._pool.execute(sql("checkpoint_put"), {PUT}, 0)',
         f"{TESTS} -k followed_by_another",
     ),
     Mutant(
