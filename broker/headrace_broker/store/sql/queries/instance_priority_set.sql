@@ -2,7 +2,7 @@
 -- $1 domain text, $2 instance_id text, $3 priority int, $4 actor text, $5 reason text. Indexes: the unique ones of both tables. Locks: the new rows.
 -- Returns one row: domain_id int, changed_at timestamptz, before int (null: it had none).
 with new_domain as (
-    insert into headrace.domain (name) values ($1) on conflict do nothing returning domain_id
+    insert into headrace.domain (name) select $1 where not exists (select from headrace.domain where name = $1) on conflict do nothing returning domain_id
 ), found as (
     select domain_id from new_domain union all select domain_id from headrace.domain where name = $1 limit 1
 ), former as (

@@ -3,7 +3,7 @@
 -- $9 on_behalf_of text, $10 request_id text, $11 start_key text, $12 frozen_id bigint, $13 expected bigint, $14 expected_complete boolean, $15 rate float8.
 -- Indexes: unique (name) of domain, operation_by_key. Locks: the new rows. Returns operation_id.
 with new_domain as (
-    insert into headrace.domain (name) values ($1) on conflict do nothing returning domain_id
+    insert into headrace.domain (name) select $1 where not exists (select from headrace.domain where name = $1) on conflict do nothing returning domain_id
 ), found as (
     select domain_id from new_domain union all select domain_id from headrace.domain where name = $1 limit 1
 )
