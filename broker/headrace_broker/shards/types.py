@@ -82,10 +82,13 @@ class TypeTable:
             found = self.domains[name] = DomainEntry(name)
         return found
 
-    async def load(self) -> bool:
-        """Reads what changed since the last load; all of it at first. Returns whether anything did. Raises what asyncpg raises."""
+    async def load(self, *, everything: bool = False) -> bool:
+        """Reads what changed since the last load; all of it at first. Returns whether anything did. Raises what asyncpg raises.
+
+        `everything`: also what other brokers stored that is older than what this one has stored itself: for who takes over their shard.
+        """
         changed = await self._load_domains()
-        for row in await self._store.types(self._newest):
+        for row in await self._store.types(None if everything else self._newest):
             self._put(row)
             changed = True
         if changed:
