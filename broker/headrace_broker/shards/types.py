@@ -1,7 +1,7 @@
 """Job types in memory: names to entries, and the settings that are in force. Live: a change, also by another broker, is here within about a second."""
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -15,6 +15,8 @@ from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.settings import DomainRow, Pause, SettingsStore, TypeRow
 
 MAX_TYPES = 10_000
+LATE = timedelta(seconds=10)
+"""So much earlier than the newest change that is known others may have been made that were not seen yet: other brokers make types too, in transactions of their own."""
 
 log = structlog.get_logger("headrace.types")
 
@@ -85,9 +87,12 @@ class TypeTable:
     async def load(self) -> bool:
         """Reads what changed since the last load; all of it at first. Returns whether anything did. Raises what asyncpg raises."""
         changed = await self._load_domains()
-        for row in await self._store.types(self._newest):
-            self._put(row)
-            changed = True
+        for row in await self._store.types(self._newest - LATE if self._newest is not None else None):
+            self._newest = max(self._newest or row.changed_at, row.changed_at)
+            known = self.by_id.get(row.type_id)
+            if known is None or known.changed_at < row.changed_at:
+                self._put(row)
+                changed = True
         if changed:
             self._review()
         return changed
@@ -198,7 +203,6 @@ class TypeTable:
         entry.schema = _schema(entry)
         entry.class_ = class_for(entry.settings.delete_completed_after_s)
         self._derive(entry)
-        self._newest = max(self._newest or row.changed_at, row.changed_at)
         return entry
 
 
