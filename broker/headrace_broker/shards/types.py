@@ -85,12 +85,16 @@ class TypeTable:
     async def load(self, *, everything: bool = False) -> bool:
         """Reads what changed since the last load; all of it at first. Returns whether anything did. Raises what asyncpg raises.
 
-        `everything`: also what other brokers stored that is older than what this one has stored itself: for who takes over their shard.
+        `everything`: also what others stored late, in transactions that had begun before the newest that is known: for who takes over the shard of another broker, which
+        was the only one to change its types.
         """
         changed = await self._load_domains()
         for row in await self._store.types(None if everything else self._newest):
-            self._put(row)
-            changed = True
+            self._newest = max(self._newest or row.changed_at, row.changed_at)
+            known = self.by_id.get(row.type_id)
+            if known is None or known.changed_at < row.changed_at:
+                self._put(row)
+                changed = True
         if changed:
             self._review()
         return changed
@@ -201,7 +205,6 @@ class TypeTable:
         entry.schema = _schema(entry)
         entry.class_ = class_for(entry.settings.delete_completed_after_s)
         self._derive(entry)
-        self._newest = max(self._newest or row.changed_at, row.changed_at)
         return entry
 
 
