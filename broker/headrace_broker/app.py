@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -246,7 +246,7 @@ class _App:
             index_logs = IndexLogs(LogIndexes(pool), lambda: first.owner.clock.now_s())
             rollups = [_rollup(statistics, ownership) for ownership in ownerships.each]
             forget = TidyOperations(first.operation_store)
-            tidy = TidyInbox(first.inbox, lambda: first.owner.doors.cursor.done)
+            tidy = TidyInbox(first.inbox, first.inbox.done if of > 1 else _taken(first))
             side += [
                 tasks.create_task(repeat("inbox", tidy.run_once, period_s=tidy_inbox.PERIOD_S, ownership=first)),
                 tasks.create_task(repeat("operations", forget.run_once, period_s=tidy_operations.PERIOD_S, ownership=first)),
@@ -461,3 +461,12 @@ def _keys(tls: "Tls") -> Callable[[], tuple[bytes, bytes, bytes | None]]:
         return loaded.key, loaded.chain, loaded.client_ca
 
     return now
+
+
+def _taken(ownership: Ownership) -> Callable[[], Awaitable[list[str]]]:
+    """How far the inbox is taken up, where one owner takes all of it: its memory knows more than what is stored."""
+
+    async def done() -> list[str]:
+        return [ownership.owner.doors.cursor.done]
+
+    return done

@@ -246,17 +246,21 @@ async def test_what_is_taken_up_is_deleted_in_passes(client: Client, database: s
     cursor = await con.fetchval("select done::text from headrace.inbox_cursor order by cursor_no desc limit 1")
     open_row = await con.fetchval("insert into headrace.inbox (kind, domain, spec) values (1, 'default', '{\"type\": \"t\"}') returning inbox_id")
     pool = await open_pool(database)
+
+    async def taken() -> list[str]:
+        return [cursor]
+
     try:
-        tidy = TidyInbox(Inbox(pool), lambda: cursor)
+        tidy = TidyInbox(Inbox(pool), taken)
         await tidy.run_once()
         left = {row["inbox_id"] for row in await con.fetch("select inbox_id from headrace.inbox")}
         assert refused in left and not left & set(good) and left <= {refused, open_row}
         assert await con.fetchval("select count(*) from headrace.inbox_result") >= 11  # kept for a day
         await con.execute("update headrace.inbox_result set at = at - interval '2 days'")
-        assert (await TidyInbox(Inbox(pool), lambda: cursor).run_once())["results"] >= 10
+        assert (await TidyInbox(Inbox(pool), taken).run_once())["results"] >= 10
         assert [row["inbox_id"] for row in await con.fetch("select inbox_id from headrace.inbox_result where reason is not null")] == [refused]
         await con.execute("update headrace.inbox_result set at = at - interval '40 days'")
-        await TidyInbox(Inbox(pool), lambda: cursor).run_once()
+        await TidyInbox(Inbox(pool), taken).run_once()
         assert await con.fetchval("select count(*) from headrace.inbox where inbox_id = $1", refused) == 0
     finally:
         await pool.close()

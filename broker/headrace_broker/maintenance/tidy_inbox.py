@@ -1,6 +1,6 @@
 """Deletes what was taken up from the inbox, in bounded passes. Rows of submissions go at once, their results after a day, refusals with what was submitted after 30."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from headrace_broker.store.inbox import Inbox
@@ -17,10 +17,10 @@ FROM_THE_START = 720
 
 @dataclass
 class TidyInbox:
-    """`done`: the snapshot up to which the owner has taken the inbox, as text."""
+    """`done`: the snapshots up to which the owner of each shard has taken the inbox, as texts."""
 
     inbox: Inbox
-    done: Callable[[], str]
+    done: Callable[[], Awaitable[list[str]]]
     _passes: int = 0
     _row: tuple[int, int] = (0, 0)
     _result: int = 0
@@ -31,8 +31,9 @@ class TidyInbox:
             self._row, self._result = (0, 0), 0
         self._passes += 1
         results = 0
+        done = await self.done()
         for _ in range(ROUNDS):
-            looked, _, self._row = await self.inbox.trim(self.done(), self._row, AT_ONCE)
+            looked, _, self._row = await self.inbox.trim(done, self._row, AT_ONCE)
             if looked < AT_ONCE:
                 break
         for _ in range(ROUNDS):

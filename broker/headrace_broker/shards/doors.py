@@ -40,6 +40,7 @@ LOCKS_AT_ONCE = 200
 POLL_S = 0.5
 """How often the inbox is looked at when nobody says that something came."""
 RETRY_S = 0.2
+STORE_S = 30.0
 
 log = structlog.get_logger("headrace.doors")
 
@@ -81,6 +82,7 @@ class Doors:
     def __init__(self) -> None:
         self.wake = asyncio.Event()
         self.cursor = Cursor()  # durable
+        self.store_at = 0.0  # with several shards: when it is to be stored although nothing was taken, since what all have passed is deleted
         self._waiting: Chunk | None = None
         self._storing: Chunk | None = None
         self.busy: set[int] = set()  # jobs whose lock was asked for and is somebody else's, or whose lease has ended
@@ -119,7 +121,7 @@ class Doors:
         for completion in chunk.completions:
             _complete(owner, round_, chunk.reruns, completion)
         batch.audit += chunk.reruns.refused
-        batch.inbox = InboxTaken(chunk.cursor, results)
+        batch.inbox = InboxTaken(chunk.cursor, results, owner.shard.number)
 
     def contested(self, owner: "Owner", now: float) -> list[tuple[int, int]]:
         """Puts contested endings aside and returns the leases (job_id, epoch) whose jobs' locks are to be asked for now, each job once."""
@@ -238,19 +240,23 @@ async def _take_chunk(owner: "Owner", inbox: Inbox, reader: Reader, heads: Heads
         raise owner.refusing
     doors = owner.doors
     rows, cursor = await inbox.read(doors.cursor, AT_ONCE, AT_ONCE_BYTES)
-    if not rows:
+    if not rows and (owner.shard.of == 1 or owner.now() < doors.store_at):
         doors.cursor = cursor  # not worth a commit
         return False
+    doors.store_at = owner.now() + STORE_S
     with Reruns(owner) as reruns:
         await _take_rows(owner, inbox, reader, heads, Chunk(cursor, [], [], [], reruns, [], asyncio.get_running_loop().create_future()), rows)
-    return True
+    return bool(rows)
 
 
 async def _take_rows(owner: "Owner", inbox: Inbox, reader: Reader, heads: Heads, chunk: Chunk, rows: list[InboxRow]) -> None:
     """Makes the rows a chunk, and returns once it is durable."""
+    shard, types = owner.shard, owner.types
+    if shard.of > 1:  # others take up what is theirs
+        rows = [row for row in rows if row.kind == COMPLETED or shard.holds(await types.domain_id(row.domain))]
     completed = [row for row in rows if row.kind == COMPLETED]
     if completed:
-        chunk.completions = await inbox.completions(completed)
+        chunk.completions = [found for found in await inbox.completions(completed) if shard.of == 1 or shard.holds(await types.domain_of(found.type_id))]
         await chunk.reruns.read(heads, chunk.completions)
     keyed: list[tuple[int, asyncio.Future[tuple[int, bool]]]] = []
     for row in rows:

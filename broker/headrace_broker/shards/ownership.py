@@ -73,7 +73,7 @@ class Ownership:
         self._pool = pool
         self._types = types
         self._peers = PeerStore(pool)
-        self.schedules = ScheduleStore(pool)
+        self.schedules = ScheduleStore(pool, shard)
         self._limits = limits
         self._metrics = metrics
         self._address = address
@@ -89,11 +89,11 @@ class Ownership:
         self.health = FlushHealth()
         self._draining = False
         self.heads = Heads(pool)
-        self.inbox = Inbox(pool)
+        self.inbox = Inbox(pool, shard.number)
         self.reader: Reader | None = None  # None: nothing is taken from the SQL doors
-        self.instances = InstanceStore(pool)
+        self.instances = InstanceStore(pool, shard)
         self._rescores: Rescores | None = None
-        self.operation_store = OperationStore(pool)
+        self.operation_store = OperationStore(pool, shard)
         self.take_delay: Callable[[], Awaitable[float]] | None = None
         """How long others may take a shard that has become free before this broker does, in seconds; None: nobody is waited for, since there is one shard."""
         self.find_ids: Callable[[Owner], FindIds] | None = None  # how an owner's jobs are searched; None: no bulk operations are run

@@ -82,6 +82,19 @@ class TypeTable:
             found = self.domains[name] = DomainEntry(name)
         return found
 
+    async def domain_id(self, domain: str) -> int:
+        """The number of a domain, which is made if it is new. Raises what asyncpg raises."""
+        entry = self.domain(domain)
+        if not entry.domain_id:
+            entry.domain_id = await self._store.domain_id(domain, make=True) or 0
+        return entry.domain_id
+
+    async def domain_of(self, type_id: int) -> int:
+        """The number of the domain of a type, which another broker may just have made. Raises what asyncpg raises."""
+        if type_id not in self.by_id:
+            await self.load()
+        return self.by_id[type_id].domain_id
+
     async def load(self, *, everything: bool = False) -> bool:
         """Reads what changed since the last load; all of it at first. Returns whether anything did. Raises what asyncpg raises.
 

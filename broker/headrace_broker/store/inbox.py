@@ -93,29 +93,33 @@ class InboxResult:
 
 @dataclass(frozen=True, slots=True)
 class InboxTaken:
-    """What one flush takes from the inbox: stored in the same commit as the jobs."""
+    """What one flush takes from the inbox for its shard: stored in the same commit as the jobs."""
 
     cursor: Cursor
     results: list[InboxResult]
+    shard: int = 0
 
     def columns(self) -> tuple[Any, ...]:
         """The parameters of inbox_take."""
         place, found = self.cursor, self.results
         return (
             place.done, place.upto, place.last_xid, place.last_id,
-            [r.inbox_id for r in found], [r.job_id for r in found], [r.reason for r in found], [r.message for r in found],
+            [r.inbox_id for r in found], [r.job_id for r in found], [r.reason for r in found], [r.message for r in found], self.shard,
         )  # fmt: skip
 
 
 class Inbox:
     """Reads and tidies; raises what asyncpg raises."""
 
-    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
+    def __init__(self, pool: "asyncpg.Pool[Any]", shard: int = 0) -> None:
         self._pool = pool
+        self._shard = shard
 
     async def cursor(self) -> Cursor:
         """How far it is taken up. On a server that was restored from a dump of another one the rows are this server's from now on."""
-        row = await self._pool.fetchrow(sql("inbox_cursor"))
+        row = await self._pool.fetchrow(sql("inbox_cursor"), self._shard)
+        if row is None:
+            return Cursor()
         if not row["foreign"]:
             return Cursor(row["done"], row["upto"], row["last_xid"], row["last_id"])
         log.warning("the inbox comes from another server: what has no result yet is read again")
@@ -144,8 +148,12 @@ class Inbox:
         """Writes an alert about a door of this lease, unless there is one; returns whether it did."""
         return await self._pool.fetchrow(sql("door_alert"), job_id, type_id, epoch, error) is not None
 
-    async def trim(self, done: str, after: tuple[int, int], rows: int) -> tuple[int, int, tuple[int, int]]:
-        """Deletes rows that are taken, of the next ones after (xid, inbox_id): (rows looked at, deleted, the last one looked at)."""
+    async def done(self) -> list[str]:
+        """How far each shard has taken it up: snapshots, as texts."""
+        return [row["done"] for row in await self._pool.fetch(sql("inbox_done"))]
+
+    async def trim(self, done: list[str], after: tuple[int, int], rows: int) -> tuple[int, int, tuple[int, int]]:
+        """Deletes rows that are taken by all whose snapshots these are, of the next ones after (xid, inbox_id): (rows looked at, deleted, the last one looked at)."""
         row = await self._pool.fetchrow(sql("inbox_trim"), done, str(after[0]), after[1], rows)
         return row["looked"], row["deleted"], (int(row["xid"]), row["inbox_id"]) if row["looked"] else after
 

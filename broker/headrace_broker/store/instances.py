@@ -8,6 +8,7 @@ import asyncpg
 
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.job import State
+from headrace_broker.model.shard import ONLY, Shard
 from headrace_broker.model.terms import Terms, parse
 from headrace_broker.store.audit import write_audit
 from headrace_broker.store.statements import sql
@@ -41,12 +42,14 @@ class WaitingRow:
 class InstanceStore:
     """Everything raises what asyncpg raises when Postgres is away."""
 
-    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
+    def __init__(self, pool: "asyncpg.Pool[Any]", shard: Shard = ONLY) -> None:
         self._pool = pool
+        self._shard = shard
 
     async def priorities(self) -> dict[tuple[int, str], int]:
         """All priorities that are not 0, by domain id and instance."""
-        return {(row["domain_id"], row["instance_id"]): row["priority"] for row in await self._pool.fetch(sql("instance_priorities"), timeout=60)}
+        rows = await self._pool.fetch(sql("instance_priorities"), self._shard.of, self._shard.number, timeout=60)
+        return {(row["domain_id"], row["instance_id"]): row["priority"] for row in rows}
 
     async def set(self, instance_id: str, priority: int, *, caller: Caller, reason: str) -> PriorityRow:
         """Sets a priority; 0: none. In the same transaction the audit gets a row."""

@@ -9,6 +9,7 @@ import asyncpg
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import InvalidField, InvalidState, OperationNotFound
 from headrace_broker.model.operation import Deed, Operation, OperationState, Plan, Progress, Skip, described, read_filter, stored_filter
+from headrace_broker.model.shard import ONLY, Shard
 from headrace_broker.store.audit import write_audit
 from headrace_broker.store.statements import sql
 
@@ -61,8 +62,9 @@ class PageRow:
 class OperationStore:
     """On the pool. Raises what asyncpg raises when Postgres is away."""
 
-    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
+    def __init__(self, pool: "asyncpg.Pool[Any]", shard: Shard = ONLY) -> None:
         self._pool = pool
+        self._shard = shard
 
     async def add(self, plan: Plan, *, frozen_id: int, expected: int, expected_complete: bool, start_key: str, caller: Caller) -> Operation:
         """Starts an operation, with a row in the audit; or answers with the one that this key (empty: none) has started. Raises InvalidField if that is another plan."""
@@ -97,8 +99,8 @@ class OperationStore:
         return [Skip(r["job_id"], r["failed"], r["code"], r["reason"]) for r in await self._pool.fetch(sql("operation_skips"), operation_id, after, limit)]
 
     async def running(self) -> list[Operation]:
-        """Operations of all domains that go on, oldest first."""
-        return [_operation(row) for row in await self._pool.fetch(sql("operation_running"), MAX_RUNNING)]
+        """Operations of all domains of the shard that go on, oldest first."""
+        return [_operation(row) for row in await self._pool.fetch(sql("operation_running"), MAX_RUNNING, self._shard.of, self._shard.number)]
 
     async def is_running(self, operation_id: int) -> bool:
         """Whether nobody has stopped it."""

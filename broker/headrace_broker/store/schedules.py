@@ -11,6 +11,7 @@ import asyncpg
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import ScheduleNotFound
 from headrace_broker.model.schedule import Schedule, Spec, When, after_change, first_tick
+from headrace_broker.model.shard import ONLY, Shard
 from headrace_broker.store.audit import write_audit
 from headrace_broker.store.statements import sql
 
@@ -28,12 +29,13 @@ class Fire:
 class ScheduleStore:
     """Raises what asyncpg raises when Postgres is away."""
 
-    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
+    def __init__(self, pool: "asyncpg.Pool[Any]", shard: Shard = ONLY) -> None:
         self._pool = pool
+        self._shard = shard
 
     async def all(self, since: datetime | None = None) -> list[Schedule]:
-        """All schedules of all domains, or those that changed since; deleted ones too."""
-        return [_schedule(row) for row in await self._pool.fetch(sql("schedule_list"), since)]
+        """All schedules of all domains of the shard, or those that changed since; deleted ones too."""
+        return [_schedule(row) for row in await self._pool.fetch(sql("schedule_list"), since, self._shard.of, self._shard.number)]
 
     async def get(self, schedule_ids: Sequence[int]) -> list[Schedule]:
         """Schedules by id; those that are not there any more are left out."""

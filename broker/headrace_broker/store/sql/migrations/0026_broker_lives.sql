@@ -16,6 +16,9 @@ create table headrace.broker_beat (               -- brokers say each second tha
 alter table headrace.checkpoint add column shard smallint not null default 0, add constraint checkpoint_shard_key unique (shard);
 alter table headrace.checkpoint drop constraint checkpoint_side_check, add constraint checkpoint_side_check check (side / 2 = shard);
 
+-- Each shard takes up the inbox by itself, and passes over what is not its own.
+alter table headrace.inbox_cursor add column shard smallint not null default 0;
+
 -- Makes a queue one of so many shards, while no broker runs: the caller sees to that, and holds what keeps brokers from beginning. Counts go to the new shards by the domains
 -- of their types; the next owners read all of history once.
 create function headrace.set_shards(wanted int) returns void language plpgsql as $$
@@ -50,6 +53,14 @@ begin
     on conflict (life_id) do update set n = excluded.n, max_id = 0, count_type = '{}', count_state = '{}', count_minute = '{}', count_value = '{}', at = now();
     update headrace.life set dead = true where not dead;
     delete from headrace.checkpoint;
+    if (select count(*) from headrace.shard) = 1 then
+        insert into headrace.inbox_cursor (done, upto, last_xid, last_id, shard)
+        select c.done, c.upto, c.last_xid, c.last_id, n from generate_series(1, wanted - 1) n,
+            lateral (select * from headrace.inbox_cursor where shard = 0 order by cursor_no desc limit 1) c;
+    else  -- what is there is read again, and passed over where it has a result
+        delete from headrace.inbox_cursor;
+        insert into headrace.inbox_cursor (done, shard) select '1:1:', n from generate_series(0, wanted - 1) n;
+    end if;
     delete from headrace.shard;
     for number in 0 .. wanted - 1 loop
         insert into headrace.life (backend_pid, backend_start, dead, address, version, shard) values (0, now(), true, 'none: the shards were set', '', number) returning life_id into made;
