@@ -92,7 +92,7 @@ class TypeTable:
     async def domain_of(self, type_id: int) -> int:
         """The number of the domain of a type, which another broker may just have made. Raises what asyncpg raises."""
         if type_id not in self.by_id:
-            await self.load()
+            await self.load(everything=True)
         return self.by_id[type_id].domain_id
 
     async def load(self, *, everything: bool = False) -> bool:
