@@ -258,7 +258,7 @@ class _App:
             for ownership, rollup in zip(ownerships.each, rollups, strict=True):
                 watch_doors, watched = _watch_doors(ownership), Watch(statistics, ownership.inbox, ownership.health, asyncio.get_running_loop().time)
                 side += [
-                    tasks.create_task(Alerting(AlertStore(pool), ownership, watched, self._metrics).run()),
+                    tasks.create_task(Alerting(AlertStore(pool, ownership.shard), ownership, watched, self._metrics).run()),
                     tasks.create_task(repeat("doors", watch_doors.run_once, period_s=10.0, ownership=ownership)),
                     tasks.create_task(repeat("statistics", rollup.run_once, period_s=ROLLUP_PERIOD_S, ownership=ownership)),
                 ]

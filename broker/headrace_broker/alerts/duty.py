@@ -132,7 +132,7 @@ class Alerting:
         """One pass; returns whether there is more to do at once. Raises LostDuty, and what asyncpg raises."""
         now = owner.clock.now_s()
         held = await self._take_up(owner)
-        term, version, fresh = await self._store.poll()
+        term, version, fresh = await self._store.poll(_types(owner))
         if term != held.term:
             raise LostDuty(f"term {held.term} was followed by {term}")
         if version != held.version:
@@ -146,7 +146,8 @@ class Alerting:
         self._measure(held, now)
         if self._watch.monotonic() >= held.next_trim:
             held.next_trim = self._watch.monotonic() + TRIM_S
-            await self._store.trim()
+            if owner.shard.number == 0:  # for all shards
+                await self._store.trim()
         return more
 
     def _measure(self, held: Held, now: float) -> None:
@@ -222,7 +223,7 @@ class Alerting:
         """Puts failures into their groups; returns (cursor, whether there may be more)."""
         cursor, taken = move.cursor, 0
         alike = Counter((key.domain, key.source, key.type) for key in groups)
-        for signal in await move.signals():
+        for signal in await move.signals(_types(held.owner)):
             cursor, taken = max(cursor, signal.newest), taken + signal.failures
             if signal.kind not in JOBS:
                 continue  # doors are watched by rules
@@ -301,6 +302,13 @@ class Alerting:
         finally:
             held.sending.discard(channel.channel_id)
             held.stale = True
+
+
+def _types(owner: Owner) -> list[int] | None:
+    """The types of the owner's shard; None: there is one shard."""
+    if owner.shard.of == 1:
+        return None
+    return [entry.type_id for entry in owner.types.by_id.values() if owner.shard.holds(entry.domain_id)]
 
 
 def _take_findings(held: Held, groups: dict[GroupKey, Group], changed: set[GroupKey], now: float, findings: dict[GroupKey, str]) -> None:

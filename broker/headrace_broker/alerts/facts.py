@@ -137,6 +137,8 @@ def _types(owner: Owner, now: float) -> dict[str, list[TypeFacts]]:
     in_lines = owner.lines.oldest()
     found: dict[str, list[TypeFacts]] = {}
     for type_id, entry in owner.types.by_id.items():
+        if not owner.shard.holds(entry.domain_id):
+            continue
         times = [since for since in (owner.lanes.oldest(type_id), in_lines.get(type_id)) if since is not None]
         crowd = owner.lines.crowds.get(type_id)
         ready = owner.lanes.ready(type_id) + (crowd.waiting if crowd is not None else 0)

@@ -19,6 +19,7 @@ from headrace_broker.model.alert_rules import ExpectedAgent, Rule
 from headrace_broker.model.alerting import Group, GroupKey, Silence, Source, Timing
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import AlertPartNotFound
+from headrace_broker.model.shard import ONLY, Shard
 from headrace_broker.store.audit import write_audit
 from headrace_broker.store.statements import sql
 
@@ -87,10 +88,16 @@ class EndedSilence:
 
 
 class AlertStore:
-    """On the pool; raises what asyncpg raises when Postgres is away or too slow."""
+    """On the pool; raises what asyncpg raises when Postgres is away or too slow. `shard`: whose duty it is; what people look at and change is of any domain."""
 
-    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
+    def __init__(self, pool: "asyncpg.Pool[Any]", shard: Shard = ONLY) -> None:
         self._pool = pool
+        self._shard = shard
+
+    @property
+    def _of(self) -> tuple[int, int]:
+        """As statements take the shard."""
+        return self._shard.of, self._shard.number
 
     # The duty ----------------------------------------------------------------------------------------------------------------------------------
 
@@ -101,50 +108,51 @@ class AlertStore:
             raise LostDuty(f"life {life_id} has ended")
         return term
 
-    async def poll(self) -> tuple[int, int, bool]:
-        """(term, version of what people set, whether there are alerts that are not in the groups)."""
-        row = await self._pool.fetchrow(sql("alert_poll"))
+    async def poll(self, type_ids: Sequence[int] | None = None) -> tuple[int, int, bool]:
+        """(term, version of what people set, whether there are alerts that are not in the groups). `type_ids`: the types of the shard; None: there is one shard."""
+        asked = [sql("alert_poll"), self._shard.number] if type_ids is None else [sql("alert_poll_types"), self._shard.number, type_ids]
+        row = await self._pool.fetchrow(*asked)
         return row["term"], row["version"], row["fresh"]
 
     @asynccontextmanager
     async def moving(self, term: int) -> AsyncIterator["Move"]:
         """A transaction of the duty; raises LostDuty at once when the term is not the newest."""
         async with self._pool.acquire() as con, con.transaction():
-            row = await con.fetchrow(sql("alert_lock"))
+            row = await con.fetchrow(sql("alert_lock"), self._shard.number)
             if row["term"] != term:
                 raise LostDuty(f"term {term} was followed by {row['term']}")
-            yield Move(con, row["cursor"])
+            yield Move(con, row["cursor"], self._shard)
 
     async def open_groups(self) -> list[Group]:
-        """All groups that are open."""
-        return [_group(row) for row in await self._pool.fetch(sql("alert_groups_open"))]
+        """All groups of the shard that are open."""
+        return [_group(row) for row in await self._pool.fetch(sql("alert_groups_open"), *self._of)]
 
     async def waiting(self) -> list[StoredNotice]:
         """Notices that are not delivered, oldest first."""
-        rows = await self._pool.fetch(sql("alert_notices_waiting"), MOST_WAITING)
+        rows = await self._pool.fetch(sql("alert_notices_waiting"), MOST_WAITING, *self._of)
         return [
             StoredNotice(r["channel_id"], Waiting(r["notice_id"], r["made_s"], r["batch_id"], r["tries"], r["next_try_s"] or 0.0), json.loads(r["facts"])) for r in rows
         ]
 
     async def agents(self) -> list[ExpectedAgent]:
         """Agents that the owner before expected."""
-        rows = await self._pool.fetch(sql("alert_agents"), MOST_AGENTS)
+        rows = await self._pool.fetch(sql("alert_agents"), MOST_AGENTS, *self._of)
         return [ExpectedAgent(*(row[name] for name in ExpectedAgent.__slots__)) for row in rows]
 
     async def save_agents(self, put: Sequence[ExpectedAgent], dropped: Sequence[str], term: int) -> None:
         """Stores who is expected, and who is no more; nothing when the duty was lost."""
-        await self._pool.execute(sql("alert_agents_save"), json.dumps([asdict(agent) for agent in put]), list(dropped), term)
+        await self._pool.execute(sql("alert_agents_save"), json.dumps([asdict(agent) for agent in put]), list(dropped), term, self._shard.number)
 
     async def messages_sent(self, now: float) -> dict[int, list[float]]:
         """When each channel sent its messages of the last hour."""
         found: dict[int, list[float]] = {}
-        for row in await self._pool.fetch(sql("alert_messages_sent"), now - HOUR_S):
+        for row in await self._pool.fetch(sql("alert_messages_sent"), now - HOUR_S, *self._of):
             found.setdefault(row["channel_id"], []).append(row["sent_s"])
         return found
 
     async def trying(self, notice_ids: Sequence[int], batch_id: int, next_try_s: float, term: int) -> list[int]:
         """Notes that a message is about to be sent; returns those of its notices that may be: fewer when the duty was lost, or a channel deleted."""
-        rows = await self._pool.fetch(sql("alert_notices_try"), list(notice_ids), batch_id, next_try_s, term)
+        rows = await self._pool.fetch(sql("alert_notices_try"), list(notice_ids), batch_id, next_try_s, term, self._shard.number)
         return [row["notice_id"] for row in rows]
 
     async def sent(self, notice_ids: Sequence[int], now: float, remark: str = "") -> None:
@@ -177,16 +185,16 @@ class AlertStore:
         return [_group(row) for row in await self._pool.fetch(sql("alert_groups_page"), domain, is_open is None, below, limit)]
 
     async def channels(self, domain: str | None) -> list[Standing]:
-        """Channels of a domain, or of all, by name."""
-        return [Standing(_channel(r), r["waiting"], r["error"] or "", r["sent_at"]) for r in await self._pool.fetch(sql("alert_channels"), domain)]
+        """Channels of a domain, or of all of the shard, by name."""
+        return [Standing(_channel(r), r["waiting"], r["error"] or "", r["sent_at"]) for r in await self._pool.fetch(sql("alert_channels"), domain, *self._of)]
 
     async def rules(self, domain: str | None) -> list[Rule]:
-        """Rules of a domain, or of all, by name."""
-        return [_rule(row) for row in await self._pool.fetch(sql("alert_rules"), domain)]
+        """Rules of a domain, or of all of the shard, by name."""
+        return [_rule(row) for row in await self._pool.fetch(sql("alert_rules"), domain, *self._of)]
 
     async def silences(self, domain: str | None, after_s: float, limit: int = 1000) -> list[EndedSilence]:
         """Silences that end after a time (seconds since 1970), the last to end first."""
-        return [EndedSilence(_silence(row), row["ended_by"] or "") for row in await self._pool.fetch(sql("alert_silences"), domain, after_s, limit)]
+        return [EndedSilence(_silence(row), row["ended_by"] or "") for row in await self._pool.fetch(sql("alert_silences"), domain, after_s, limit, *self._of)]
 
     # What people change ------------------------------------------------------------------------------------------------------------------------
 
@@ -287,13 +295,18 @@ class AlertStore:
 class Move:
     """One transaction of the duty. `cursor`: the newest alert that is in the groups."""
 
-    def __init__(self, con: Any, cursor: int) -> None:
+    def __init__(self, con: Any, cursor: int, shard: Shard) -> None:
         self._con = con
         self.cursor = cursor
+        self._shard = shard
 
-    async def signals(self) -> list[Signal]:
-        """The next failures that are not in the groups, at most MOST_SIGNALS of them, added up; doors that are open too long come along, as they move the cursor."""
-        rows = await self._con.fetch(sql("alert_signals"), self.cursor, MOST_SIGNALS)
+    async def signals(self, type_ids: Sequence[int] | None = None) -> list[Signal]:
+        """The next failures that are not in the groups, at most MOST_SIGNALS of them, added up; doors that are open too long come along, as they move the cursor.
+
+        `type_ids`: as for `poll`.
+        """
+        asked = [sql("alert_signals"), self.cursor, MOST_SIGNALS] if type_ids is None else [sql("alert_signals_types"), self.cursor, MOST_SIGNALS, type_ids]
+        rows = await self._con.fetch(*asked)
         return [Signal(**row) for row in rows]
 
     async def put(self, groups: Sequence[Group], notices: Sequence[NewNotice], cursor: int) -> dict[GroupKey, int]:
@@ -306,7 +319,7 @@ class Move:
             given = [{"group_id": ids[n.key], "channel_id": n.channel_id, "facts": {**n.facts, "group_id": ids[n.key]}, "made_s": n.made_s} for n in notices]
             await self._con.fetch(sql("alert_notices_add"), json.dumps(given))
         if cursor > self.cursor:
-            await self._con.execute(sql("alert_advance"), cursor)
+            await self._con.execute(sql("alert_advance"), cursor, self._shard.number)
         return ids
 
 

@@ -1,7 +1,7 @@
 -- Agents that came, went without a word or came back, and those that are expected no more; nothing when the duty was lost.
--- $1 text: JSON array of the columns, times in seconds since 1970; $2 incarnation_id text[]; $3 term bigint. Index: primary key. Locks: the rows.
+-- $1 text: JSON array of the columns, times in seconds since 1970; $2 incarnation_id text[]; $3 term bigint, $4 shard int. Index: primary key. Locks: the rows.
 with held as (
-    select from headrace.alert_state where term = $3
+    select from headrace.alert_state where term = $3 and shard = $4
 ), dropped as (
     delete from headrace.alert_agent a where a.incarnation_id = any ($2::text[]) and exists (select from held)
 )

@@ -1,2 +1,5 @@
--- Channels, rules or silences have changed; in the transaction that changes them. Locks: the row of alert_state.
-update headrace.alert_state set version = version + 1
+-- Channels, rules or silences have changed; in the transaction that changes them. Locks: the rows of alert_state, by shard.
+with every as (
+    select shard from headrace.alert_state order by shard for update
+)
+update headrace.alert_state s set version = version + 1 from every where s.shard = every.shard

@@ -3,7 +3,7 @@
 with alerts as (
     delete from headrace.alert where alert_id in (
         select alert_id from (select alert_id, at from headrace.alert order by alert_id limit $3) oldest
-        where at < now() - make_interval(days => $1) and alert_id <= (select cursor from headrace.alert_state)
+        where at < now() - make_interval(days => $1) and alert_id <= (select max(cursor) from headrace.alert_state)
     )
 ), groups as (
     delete from headrace.alert_group where group_id in (
