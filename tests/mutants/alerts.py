@@ -37,7 +37,7 @@ MUTANTS = (
     Mutant(
         "alerts: a message of an older term is sent",
         TRY,
-        "and exists (select from headrace.alert_state s where s.term = $4)",
+        "and exists (select from headrace.alert_state s where s.term = $4 and s.shard = $5)",
         "and $4::bigint is not null",
         f"{FIRE} -k lost_the_duty",
     ),

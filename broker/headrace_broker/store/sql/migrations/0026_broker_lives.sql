@@ -19,12 +19,17 @@ alter table headrace.checkpoint drop constraint checkpoint_side_check, add const
 -- Each shard takes up the inbox by itself, and passes over what is not its own.
 alter table headrace.inbox_cursor add column shard smallint not null default 0;
 
+-- The duty of alerts is each shard's. `one` and its key are what older brokers know the row by.
+alter table headrace.alert_state add column shard smallint not null default 0, add constraint alert_state_shard_key unique (shard);
+
 -- Makes a queue one of so many shards, while no broker runs: the caller sees to that, and holds what keeps brokers from beginning. Counts go to the new shards by the domains
 -- of their types; the next owners read all of history once.
 create function headrace.set_shards(wanted int) returns void language plpgsql as $$
 declare
     newest bigint;
     made int;
+    former int;
+    alerts record;
 begin
     if wanted not between 1 and 64 then
         raise exception using errcode = 'invalid_parameter_value', message = format('a queue has 1 to 64 shards, found %s', wanted);
@@ -32,6 +37,20 @@ begin
     if wanted > 1 and exists (select from pg_constraint where conrelid = 'headrace.checkpoint'::regclass and conname = 'checkpoint_pkey') then
         raise exception using errcode = 'object_not_in_prerequisite_state', message = 'several shards need migrations of the second phase: run headrace-broker migrate --phase post';
     end if;
+    select count(*) into former from headrace.shard;
+    -- Alerts are in the groups up to one number from now on: those below it that are in none yet, of shards whose last alert is older, get new numbers.
+    select max(term) + 1 as term, max(version) + 1 as version, max(cursor) as cursor, min(cursor) as oldest into alerts from headrace.alert_state;
+    with late as (
+        delete from headrace.alert a using headrace.job_type t, headrace.alert_state s
+        where a.alert_id > alerts.oldest and a.alert_id <= alerts.cursor and t.type_id = a.type_id and s.shard = t.domain_id % former and a.alert_id > s.cursor
+        returning a.alert_id, a.at, a.job_id, a.type_id, a.seq, a.kind, a.error
+    )
+    insert into headrace.alert (at, job_id, type_id, seq, kind, error) select at, job_id, type_id, seq, kind, error from late order by alert_id;
+    delete from headrace.alert_state;
+    insert into headrace.alert_state (shard, term, version, cursor) select n, alerts.term, alerts.version, alerts.cursor from generate_series(0, wanted - 1) n;
+    insert into headrace.domain (name)  -- what is set for a domain that there is not yet lies in its shard too
+    select a.name from (select domain from headrace.alert_rule union select domain from headrace.alert_channel union select domain from headrace.alert_silence) a (name)
+    where not exists (select from headrace.domain d where d.name = a.name);
     create temporary table moved on commit drop as
     with tail as materialized (
         select f.* from headrace.life l left join headrace.count_base b using (life_id)
