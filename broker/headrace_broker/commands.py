@@ -1,4 +1,4 @@
-"""What `headrace-broker` does: run, migrate, shards, token, doctor."""
+"""What `headrace-broker` does: run, migrate, token, doctor."""
 
 import argparse
 import asyncio
@@ -23,10 +23,9 @@ from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, defa
 from headrace_broker.store.migrate import MigrationError, Phase, load, make_roles, migrate
 from headrace_broker.store.pg_binaries import NoBinaries
 from headrace_broker.store.pool import open_pool
-from headrace_broker.store.shards import ShardsRefused, set_shards, shards
 from headrace_broker.store.tokens import TokenStore
 
-FAILURES = (EmbeddedError, NoBinaries, MigrationError, Pooled, ShardsRefused, OSError, asyncpg.PostgresError)
+FAILURES = (EmbeddedError, NoBinaries, MigrationError, Pooled, OSError, asyncpg.PostgresError)
 """What may be wrong with the surroundings; the texts say what to do."""
 
 
@@ -49,8 +48,6 @@ def _call(arguments: argparse.Namespace, config: Config) -> int:
         return run(config)
     if arguments.command == "doctor":
         return _doctor(config, arguments.output)
-    if arguments.command == "shards":
-        return _shards(arguments, config)
     if arguments.command == "token":
         return _create_token(arguments, config)
     if arguments.print_sql:
@@ -88,22 +85,6 @@ def _migrate(arguments: argparse.Namespace, config: Config) -> int:
             print("roles made: headrace_owner, headrace_migrator, headrace_broker, headrace_reader, headrace_door")
     if not count and not arguments.roles:
         print("up to date")
-    return 0
-
-
-def _shards(arguments: argparse.Namespace, config: Config) -> int:
-    """Prints a line for each shard: how they are, were or would be."""
-    with _database(config) as url:
-        if arguments.number is None:
-            rows = asyncio.run(shards(url))
-        else:
-            asyncio.run(migrate(url, version=__version__, phase=Phase.PRE))
-            rows = asyncio.run(set_shards(url, arguments.number, dry_run=arguments.dry_run))
-    for row in rows:
-        owner = f"owned by {row.owner} since {row.since.isoformat(timespec='seconds')}" if row.since is not None else "no owner"
-        print(f"shard {row.number} of {len(rows)}: {row.domains} domain{'s' if row.domains != 1 else ''}, {owner}")
-    if arguments.number is not None and arguments.dry_run:
-        print("nothing was changed")
     return 0
 
 
