@@ -1,4 +1,4 @@
-"""`headrace-broker`: run, migrate, token, config, doctor, version."""
+"""`headrace-broker`: run, migrate, shards, token, config, doctor, version."""
 
 import argparse
 import sys
@@ -16,6 +16,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, help_ in (
         ("run", "serve until told to stop"),
         ("migrate", "bring the database to this version's schema"),
+        ("shards", "show the shards of the queue, or set how many there are"),
         ("token", "make a token in the database itself, such as the first one"),
         ("config", "print the options in force and where each came from"),
         ("doctor", "check the surroundings"),
@@ -27,6 +28,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             command.add_argument("--phase", choices=["pre", "post", "all"], default="all", help="pre: what only adds; post: what takes away (default: both)")
             command.add_argument("--roles", action="store_true", help="make the roles of least privilege too")
             command.add_argument("--print", action="store_true", dest="print_sql", help="print the SQL of all migrations, and connect to nothing")
+        if name == "shards":
+            number = command.add_argument("number", nargs="?", type=int, choices=range(1, 65), metavar="NUMBER")
+            number.help = "1 to 64: how many there are from now on; no broker may run meanwhile"
+            command.add_argument("--dry-run", action="store_true", help="do everything, and then undo it")
         if name == "doctor":
             command.add_argument("-o", "--output", choices=["text", "json"], default="text", help="how to print what was found (default: text)")
         if name == "token":

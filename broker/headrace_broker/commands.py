@@ -1,4 +1,4 @@
-"""What `headrace-broker` does: run, migrate, token, doctor."""
+"""What `headrace-broker` does: run, migrate, shards, token, doctor."""
 
 import argparse
 import asyncio
@@ -23,9 +23,10 @@ from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, defa
 from headrace_broker.store.migrate import MigrationError, Phase, load, make_roles, migrate
 from headrace_broker.store.pg_binaries import NoBinaries
 from headrace_broker.store.pool import open_pool
+from headrace_broker.store.shards import BrokersRun, ShardRow, set_shards, shards
 from headrace_broker.store.tokens import TokenStore
 
-FAILURES = (EmbeddedError, NoBinaries, MigrationError, Pooled, OSError, asyncpg.PostgresError)
+FAILURES = (EmbeddedError, NoBinaries, MigrationError, BrokersRun, Pooled, OSError, asyncpg.PostgresError)
 """What may be wrong with the surroundings; the texts say what to do."""
 
 
@@ -48,6 +49,8 @@ def _call(arguments: argparse.Namespace, config: Config) -> int:
         return run(config)
     if arguments.command == "doctor":
         return _doctor(config, arguments.output)
+    if arguments.command == "shards":
+        return _shards(arguments, config)
     if arguments.command == "token":
         return _create_token(arguments, config)
     if arguments.print_sql:
@@ -85,6 +88,21 @@ def _migrate(arguments: argparse.Namespace, config: Config) -> int:
             print("roles made: headrace_owner, headrace_migrator, headrace_broker, headrace_reader, headrace_door")
     if not count and not arguments.roles:
         print("up to date")
+    return 0
+
+
+def _shards(arguments: argparse.Namespace, config: Config) -> int:
+    """A line for each shard; with a number, after there are so many."""
+
+    async def shown(url: str) -> list[ShardRow]:
+        if arguments.number is not None:
+            await set_shards(url, arguments.number, dry_run=arguments.dry_run)
+        return await shards(url)
+
+    with _database(config) as url:
+        for row in asyncio.run(shown(url)):
+            owner = f"{row.address} since {row.since:%Y-%m-%d %H:%M:%S} UTC" if row.since is not None else "no owner"
+            print(f"shard {row.shard}: {owner}; {len(row.domains)} domains{': ' if row.domains else ''}{', '.join(row.domains)}", flush=True)
     return 0
 
 

@@ -1,12 +1,8 @@
 """Queues with several shards."""
 
-import asyncpg
+from headrace_broker.store import shards
 
 
 async def set_shards(database: str, number: int) -> None:
-    """Makes a new database one of so many shards, before its first broker."""
-    con = await asyncpg.connect(database)
-    try:
-        await con.execute("select headrace.set_shards($1)", number)
-    finally:
-        await con.close()
+    """Makes a queue one of so many shards; no broker runs."""
+    await shards.set_shards(database, number)
