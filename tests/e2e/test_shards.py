@@ -9,11 +9,12 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from headrace_agent import Agent, JobContext
-from headrace_client import AdminClient, Client, JobSpec, NotFound, State
+from headrace_agent import Agent, Fail, JobContext
+from headrace_client import AdminClient, Client, JobFilter, JobSpec, NotFound, ScheduleSpec, State
 
+from tests.support.agreement import agree
 from tests.support.ports import free_ports
-from tests.support.processes import BrokerProcess, start_broker, until
+from tests.support.processes import BrokerProcess, run_command, start_broker, until
 from tests.support.shards import set_shards
 from tests.support.web import Browser
 
@@ -32,13 +33,18 @@ async def sharded(database: str) -> str:
     return database
 
 
-async def run_agent(stack: AsyncExitStack, brokers: str, domain: str, name: str) -> None:
-    """An agent of a domain, in this process, that doubles numbers."""
+async def run_agent(stack: AsyncExitStack, brokers: str, domain: str, name: str, also: str = "refuse") -> None:
+    """An agent of a domain, in this process, that doubles numbers, and does nothing for another type, of which it refuses odd ones."""
     agent, drain = Agent(name, slots=4), asyncio.Event()
 
     @agent.job("double")
     async def double(_ctx: JobContext, data: int) -> int:
         return 2 * data
+
+    @agent.job(also)
+    async def other(_ctx: JobContext, data: int) -> None:
+        if data % 2:
+            raise Fail("odd")
 
     running = asyncio.create_task(agent.run(brokers, domain=domain, drain=drain))
 
@@ -178,3 +184,59 @@ async def _pages(brokers: list[BrokerProcess]) -> None:
                     assert answer.status_code == 200 and domain not in shown
                     shown[domain] = number
     assert sorted(shown.values()) == [0, 0, 1, 1]
+
+
+async def test_the_number_of_shards_changes_and_every_job_stands_where_it_stood(database: str, directory: Path, stack: AsyncExitStack) -> None:
+    broker = await start_broker(directory, database=database)
+    stack.push_async_callback(lambda: broker.kill())
+    held: dict[str, int] = {}
+    for domain in DOMAINS:
+        held[domain] = await _one_of_each(broker.address, domain)
+    standing = {domain: await counted(broker.address, domain) for domain in DOMAINS}
+    assert standing["west"] == {State.WAITING: 3, State.COMPLETED: 3, State.ERROR: 1, State.ABORTED: 1}
+    assert await broker.stop() == 0
+    for number in (3, 1):
+        done = await asyncio.to_thread(run_command, "headrace-broker", "shards", str(number), "--database-url", database)
+        assert done.returncode == 0, done.stderr
+        assert len(done.stdout.splitlines()) == number and all(done.stdout.count(domain) == 1 for domain in DOMAINS)
+        broker = await start_broker(directory, database=database)
+        for domain in DOMAINS:
+            assert await counted(broker.address, domain) == standing[domain]
+            async with Client(broker.address, domain=domain) as client, AdminClient(broker.address, domain=domain) as admin:
+                await agree(client, database, domain)
+                assert (await client.submit("nobody", 0, key="k")).existing
+                assert (await client.get(held[domain])).wait_reason == "dependency"
+                assert [schedule.name for schedule in await admin.list_schedules()] == ["s"]
+                assert [operation.done for operation in (await admin.list_operations())[0]] == [3]
+        refused = await asyncio.to_thread(run_command, "headrace-broker", "shards", "2", "--database-url", database)
+        assert refused.returncode == 1 and str(broker.pid) in refused.stderr
+        if number == 3:
+            await broker.kill()  # nothing is written down at the end
+
+            async def gone() -> bool:
+                done = await asyncio.to_thread(run_command, "headrace-broker", "shards", "2", "--dry-run", "--database-url", database)
+                return done.returncode == 0
+
+            await until(gone, what="the end of the broker's connections")
+    async with AsyncExitStack() as agents:
+        for domain in DOMAINS:
+            await run_agent(agents, broker.address, domain, "late", also="nobody")
+            async with Client(broker.address, domain=domain) as client:
+                assert (await client.wait(held[domain], timeout_s=30)).state is State.COMPLETED
+
+
+async def _one_of_each(broker: str, domain: str) -> int:
+    """Jobs of a domain that waited, failed, completed and were aborted, a schedule, an operation; the id of the one that waits for another."""
+    async with AsyncExitStack() as agents, Client(broker, domain=domain) as client, AdminClient(broker, domain=domain) as admin:
+        await run_agent(agents, broker, domain, "early")
+        await work(broker, domain, 3)
+        refused = await client.submit("refuse", 1)
+        assert (await client.wait(refused.job_id, timeout_s=30)).state is State.ERROR
+        first = await client.submit("nobody", 0, key="k", instance_id="i")
+        second = await client.submit("nobody", 0, depends_on=[first.job_id])
+        await client.submit("nobody", 0, delay_s=3600)
+        await admin.abort([(await client.submit("double", 1, delay_s=3600)).job_id], reason="over")
+        await admin.put_schedule("s", ScheduleSpec("nobody", cron="0 0 1 1 *"))
+        operation = await admin.start_operation("priority", JobFilter(types=["nobody"]), priority=5, reason="first")
+        assert (await admin.wait_operation(operation.operation_id)).done == 3
+        return second.job_id

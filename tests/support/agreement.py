@@ -5,6 +5,7 @@ Beside where each job stands: whom it waits for, how batches stand, that no two 
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,8 +21,9 @@ STATES = (State.WAITING, State.PROCESSING, State.COMPLETED, State.ERROR, State.A
 PATIENCE_S = 10.0
 
 
-async def agree(client: Client, database: str) -> dict[int, Head]:
-    """The heads of all jobs, once two looks at the ledger with everybody else's word between them are the same.
+async def agree(client: Client, database: str, domain: str | None = None) -> dict[int, Head]:
+    """The heads of all jobs, once two looks at the ledger with everybody else's word between them are the same. `domain`: the client's, where there are others too, whose
+    jobs are passed over.
 
     Jobs may move when this is called (a retry falls due, a lease ends): then it looks again. What still differs after `PATIENCE_S` fails the test.
     """
@@ -31,6 +33,8 @@ async def agree(client: Client, database: str) -> dict[int, Head]:
         end = loop.time() + PATIENCE_S
         while True:
             heads, view, ties, came = await _ledger(con)
+            if domain is not None:
+                view, ties, came = _of(domain, view, ties)
             wrong = await _differences(client, view, ties) + await _untied(client, ties) + await _elsewhere(client, came)
             if not wrong and (await _ledger(con))[0] == heads:
                 return heads
@@ -38,6 +42,17 @@ async def agree(client: Client, database: str) -> dict[int, Head]:
             await pause()
     finally:
         await con.close()
+
+
+def _of(domain: str, view: dict[int, Any], ties: Ties) -> tuple[dict[int, Any], Ties, dict[int, Came]]:
+    """What of it is of a domain, but for bulk operations."""
+    own = {job_id: row for job_id, row in view.items() if row["domain"] == domain}
+    ties = replace(
+        ties,
+        unmet={job_id: unmet for job_id, unmet in ties.unmet.items() if job_id in own},
+        members={job_id: found for job_id, found in ties.members.items() if job_id in own},
+    )
+    return own, ties, {}
 
 
 async def history(client: Client, job_id: int) -> list[str]:
