@@ -215,10 +215,10 @@ class Manager:
     async def _page(self, page: Page, path: str, request: Request) -> Response:
         live = "hx-request" in request.headers
         session = self._sessions.find(request.cookies.get(COOKIE), used=not live)
-        if session is not None and LOOK in request.query_params:
-            return _look(session, request)
         domain = session.domain if session is not None else request.query_params.get(LOOK) or DEFAULT_DOMAIN
         services = self._services(domain)
+        if session is not None and LOOK in request.query_params and services.ownership.shard.of > 1:
+            return _look(session, request)
         away = at_the_owner(services.ownership, request, domain)
         if away is not None and (live or session is None or not (session.notices or session.returned)):
             return away
