@@ -18,7 +18,7 @@ BLOCK = re.compile(r"(<!-- (?P<name>[a-z]+) -->\n)(?P<text>.*?)(<!-- end -->)", 
 NOT_MEASURED = "*Not measured yet.*\n"
 LONG = {"capacity", "caps", "depth", "forward", "graph", "overload", "pairs", "soak", "streams"}
 """Benchmarks whose cases share no figures, or that have one case only: a line for each figure. The others have a column for each case."""
-LINES = {"pages", "recovery", "rolling", "search"}
+LINES = {"brokers", "pages", "recovery", "rolling", "search"}
 """Those that have many cases: a line for each."""
 TITLES = {
     "jobs_per_s": "jobs/s",

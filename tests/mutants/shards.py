@@ -1,27 +1,48 @@
-"""Several shards: which one a call, and a page, is for."""
+"""Several shards: who owns which, how one is handed over, and that each has what is its own."""
 
 from tests.mutants.mutant import Mutant
 
 BROKER = "broker/headrace_broker"
-CHOICE, SHARDS, TESTS = f"{BROKER}/rpc/choice.py", f"{BROKER}/shards/ownerships.py", "tests/rpc/test_choice.py"
+RULE, OWNERSHIP, NUMBERING, FORWARD = (f"{BROKER}/{name}.py" for name in ("model/balance", "shards/ownership", "shards/numbering", "rpc/forward"))
+STANDING, QUERIES = f"{BROKER}/store/brokers.py", f"{BROKER}/store/sql/queries"
+PURE, FIRE, STORE, SEEN = "tests/unit/test_balance.py", "tests/fire/test_hand_over.py", "tests/store/test_shards.py", "tests/store/test_standing.py"
 
 MUTANTS = (
+    Mutant("shards move while one is free", RULE, "if len(standing.owners) < standing.of:", "if False:", f"{PURE} -k nothing_is_given"),
+    Mutant("shards move to and fro", RULE, "<= loads[broker] - 2", "<= loads[broker] - 1", f"{PURE} -k nothing_is_given"),
     Mutant(
-        "a call is for any shard",
-        CHOICE,
-        "places[await self._shard(method, context)].now(request, context)",
-        "places[0].now(request, context)",
-        f"{TESTS} -k shard_of_its",
+        "anybody takes a free shard",
+        RULE,
+        "standing.waiting.get(number, ()), key=lambda each: (loads[each], each))",
+        "standing.waiting.get(number, ()))",
+        f"{PURE} -k who_takes",
+    ),
+    Mutant("free shards all go to the same broker", RULE, "            loads[line[0]] += 1\n", "            pass\n", f"{PURE} -k who_takes"),
+    Mutant("shards are given to who is asleep", STANDING, 'elif row["awake"]:', "else:", SEEN),
+    Mutant("nobody is waited for", OWNERSHIP, "max(0.0, since + await self.take_delay() - loop.time())", "0.0", f"{FIRE} -k left_to_others"),
+    Mutant(
+        "who hands over goes on serving",
+        OWNERSHIP,
+        '        self._stop(flusher, owner, "another broker takes over"',
+        '        ("another broker takes over"',
+        f"{FIRE} -k refused_and_stored",
     ),
     Mutant(
-        "a stream is for any shard",
-        CHOICE,
-        "places[await self._shard(method, context)].now(requests, context)",
-        "places[0].now(requests, context)",
-        f"{TESTS} -k shard_of_its",
+        "what comes too late for a hand-over is refused",
+        FORWARD,
+        "            except (Draining, NotOwner):",
+        "            except ZeroDivisionError:",
+        "tests/rpc/test_forwarding.py -k handed_over",
     ),
-    Mutant("a domain that another broker made is not known", SHARDS, "if number is not None:", "if True:", f"{TESTS} -k new_domain"),
-    Mutant("whoever looks at a domain makes it", CHOICE, "make=method in MAKING", "make=True", f"{TESTS} -k new_domain"),
-    Mutant("brokers set each other's clocks in a circle", CHOICE, "if not any(key == FORWARDED_KEY", "if True or not any(key == FORWARDED_KEY", f"{TESTS} -k clock"),
-    Mutant("a broker is ready whoever owns the other shards", SHARDS, "(len(self.each) > 1 and _passes_on(one))", "len(self.each) > 1", f"{TESTS} -k owner_of_every"),
+    Mutant("two owners give the same ids", NUMBERING, "number % self._places * self._owned.of + self._owned.number", "number % 64", f"{STORE} -k no_id_twice"),
+    Mutant(
+        "a shard counts the jobs of the others",
+        f"{QUERIES}/recover_counts.sql",
+        "using (life_id) where l.shard = $1\n), tail",
+        "using (life_id)\n), tail",
+        f"{STORE} -k counts_lie",
+    ),
+    Mutant(
+        "the number of shards is changed while brokers run", f"{BROKER}/store/shards.py", "            if running:", "            if False:", f"{STORE} -k counts_lie"
+    ),
 )

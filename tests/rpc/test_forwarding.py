@@ -318,3 +318,25 @@ def test_a_seal_is_good_for_its_call_its_token_its_domain_and_its_key_alone() ->
     assert attested(KEY, GET, [came[0], ("headrace-domain", "e")], sealed) is None
     assert attested(KEY, GET, came, sealed.replace(b"boss", b"bass")) is None
     assert attested(KEY, GET, came, b"") is None
+
+
+async def test_a_call_that_comes_while_the_shard_is_handed_over_is_made_at_its_next_owner() -> None:
+    standing = Standing(role="active")
+    forwarder = Forwarder(standing, None, Metrics(), "x")  # type: ignore[arg-type]  # what is asked of it here is the role
+
+    async def elsewhere(_request: Any, _context: Any) -> str:
+        return "there"
+
+    def refused(error: Exception, *, role: str) -> Unary:
+        async def here(_request: Any, _context: Any) -> str:
+            standing.role = role
+            raise error
+
+        return forwarder.unless_handed_over(here, elsewhere)
+
+    for error in (Draining("too late"), NotOwner("too late")):
+        assert await refused(error, role="standby")(1, None) == "there"
+        with pytest.raises(type(error)):
+            await refused(error, role="active")(1, None)
+    with pytest.raises(InvalidField):
+        await refused(InvalidField("x", "wrong"), role="standby")(1, None)

@@ -72,7 +72,7 @@ class Forwarder:
         async def call(request: Any, context: Any) -> Any:
             try:
                 return await here(request, context)
-            except Draining:  # nothing of it was stored
+            except (Draining, NotOwner):  # nothing of it was stored
                 if not self.away:
                     raise
             return await elsewhere(request, context)
