@@ -4,6 +4,7 @@ from tests.mutants.mutant import Mutant
 
 BROKER = "broker/headrace_broker"
 RULE, OWNERSHIP, NUMBERING, FORWARD = (f"{BROKER}/{name}.py" for name in ("model/balance", "shards/ownership", "shards/numbering", "rpc/forward"))
+RECOVER, DOORS, TWO = f"{BROKER}/shards/recover.py", f"{BROKER}/shards/doors.py", "tests/fire/test_two_shards.py"
 STANDING, QUERIES = f"{BROKER}/store/brokers.py", f"{BROKER}/store/sql/queries"
 PURE, FIRE, STORE, SEEN = "tests/unit/test_balance.py", "tests/fire/test_hand_over.py", "tests/store/test_shards.py", "tests/store/test_standing.py"
 
@@ -41,6 +42,16 @@ MUTANTS = (
         "using (life_id) where l.shard = $1\n), tail",
         "using (life_id)\n), tail",
         f"{STORE} -k counts_lie",
+    ),
+    Mutant("a successor takes the jobs of other shards for its own", RECOVER, "entry is not None and owner.shard.holds(entry.domain_id)", "True", f"{TWO} -k successor"),
+    Mutant("a type that is just made ends a takeover", RECOVER, "owner.types.by_id.get(type_id)", "owner.types.by_id[type_id]", f"{TWO} -k passed_over"),
+    Mutant("each shard takes all that comes through doors", DOORS, "if row.kind == COMPLETED or shard.holds(await types.domain_id(row.domain))]", "]", f"{TWO} -k door"),
+    Mutant(
+        "checkpoints of all shards share their sides",
+        f"{BROKER}/store/checkpoints.py",
+        "first = 2 * self._shard",
+        "first = 0 * self._shard",
+        f"{TWO} -k checkpoint_of_its_own",
     ),
     Mutant(
         "the number of shards is changed while brokers run", f"{BROKER}/store/shards.py", "            if running:", "            if False:", f"{STORE} -k counts_lie"

@@ -20,6 +20,7 @@ from headrace_broker.model.amended import Amended, Update
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.job import SETTLED, Disposition, Kind, State
 from headrace_broker.model.settings import Settings
+from headrace_broker.model.shard import ONLY, Shard
 from headrace_broker.shards import changes, reception
 from headrace_broker.shards.checkpoint import Checkpoints
 from headrace_broker.shards.clock import DatabaseClock
@@ -85,8 +86,10 @@ class Machine:
 
     agent_id = 0  # of the agent that connects
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, domain: str = "default", shard: Shard = ONLY) -> None:
         self._dsn = dsn
+        self.domain = domain
+        self.shard = shard  # that its domain lies in
         self.owner: Owner
         self.now = 1000.0
         self.terms = False  # whether some of its jobs have terms
@@ -103,7 +106,7 @@ class Machine:
         self.settings = SettingsStore(self.pool)
         self.types = TypeTable(self.settings)
         await self.types.load()
-        self.type: TypeEntry = await self.types.ensure("default", "work")
+        self.type: TypeEntry = await self.types.ensure(self.domain, "work")
         await self.types.override(self.type, SETTINGS, [], caller=TESTER)
         assert self.type.settings == Settings(max_attempts=MAX_ATTEMPTS, max_losses=MAX_LOSSES, retry_delay_s=0.0, retry_jitter=0.0)
         self.served = [self.type]
@@ -117,7 +120,7 @@ class Machine:
 
     async def add_type(self, name: str, **settings: Any) -> TypeEntry:
         """A further type, which the agent serves too."""
-        entry = await self.types.ensure("default", name)
+        entry = await self.types.ensure(self.domain, name)
         await self.types.override(entry, {**SETTINGS, **settings}, [], caller=TESTER)
         self.served.append(entry)
         return entry
@@ -134,7 +137,7 @@ class Machine:
         """The broker dies and another one reads the ledger; agents are not told. `check` False: the test did things that the model does not know of. `full`: the
         checkpoint is lost, so all of history is read.
         """
-        old, self.ledger = self.ledger, await Ledger.open(self._dsn, address="test", version="test")
+        old, self.ledger = self.ledger, await Ledger.open(self._dsn, address="test", version="test", shard=self.shard.number, of=self.shard.of)
         if old is not None:
             await old.close()
         for holder in await self.ledger.holders():
@@ -144,16 +147,19 @@ class Machine:
         told = await self.ledger.database_time()  # the time that passed here does not pass there
         clock.set(max(told, self.owner.clock.now_s()) if old is not None else told, self.now, self.now)
         limits = OwnerLimits(LEASE_S, 1.0, 2.0, 5.0, 1 << 20, 1 << 20)
-        self.owner = Owner(life_id=self.ledger.life_id, types=self.types, clock=clock, limits=limits, metrics=Metrics(), monotonic=lambda: self.now, random=lambda: 0.5)
-        self.owner.lines.boosts = await InstanceStore(self.pool).priorities()
+        self.owner = Owner(
+            life_id=self.ledger.life_id, types=self.types, clock=clock, limits=limits, metrics=Metrics(), monotonic=lambda: self.now, random=lambda: 0.5,
+            shard=self.shard,
+        )  # fmt: skip
+        self.owner.lines.boosts = await InstanceStore(self.pool, self.shard).priorities()
         if full:
-            await self.pool.execute("delete from headrace.checkpoint")
+            await self.pool.execute("delete from headrace.checkpoint where shard = $1", self.shard.number)
         await partitions.ensure(self.pool, {2}, clock.now_s())
         self.owner.numbering.open_classes = {2}
         async with Recovery(self.pool) as recovery:
-            floor = await recover(self.owner, recovery, CheckpointStore(self.pool), await partitions.ranges(self.pool))
-        await self.owner.schedules.load(ScheduleStore(self.pool))
-        self.checkpoints = Checkpoints(CheckpointStore(self.pool), floor)
+            floor = await recover(self.owner, recovery, CheckpointStore(self.pool, self.shard.number), await partitions.ranges(self.pool))
+        await self.owner.schedules.load(ScheduleStore(self.pool, self.shard))
+        self.checkpoints = Checkpoints(CheckpointStore(self.pool, self.shard.number), floor)
         self.session: Session | None = None
         if check:
             self._check_lanes()
@@ -178,8 +184,9 @@ class Machine:
 
     async def connect(self, held: dict[int, int]) -> None:
         """The agent says hello with the leases that it has."""
-        self.agent_id, seen = await self.settings.agent("default", "agent", "incarnation-0000", "host", 1, "", "", {})
-        facts = AgentFacts(self.agent_id, "agent", "incarnation-0000", "default", "host", 1, "", "", {}, seen)
+        incarnation = f"incarnation-{self.shard.number:04}"
+        self.agent_id, seen = await self.settings.agent(self.domain, "agent", incarnation, "host", 1, "", "", {})
+        facts = AgentFacts(self.agent_id, "agent", incarnation, self.domain, "host", 1, "", "", {}, seen)
         self.session, _, _ = reception.welcome(self.owner, facts, [Served(entry, 0, "async") for entry in self.served], 100, held, object(), self.now)
 
     async def checkpoint(self, *, store: bool, publish: bool) -> None:
@@ -527,7 +534,7 @@ class Machine:
                 owed = sum(count for *_, cell_, count in self.owner.caps._debts if cell_ is cell)
                 assert cell.running == sum(line.cell is cell for line in held) + owed
         wanted = Counter((job.type, job.state) for job in self.jobs.values())
-        assert {(name, state): n for name, by_state in self.owner.counts("default").items() for state, n in by_state.items() if n} == dict(wanted)
+        assert {(name, state): n for name, by_state in self.owner.counts(self.domain).items() for state, n in by_state.items() if n} == dict(wanted)
 
     def check_progress(self, came: dict[int, Any]) -> None:
         """What the tables say of bulk operations is what the owner remembers of them."""

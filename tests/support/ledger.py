@@ -10,8 +10,9 @@ EVENTS = "select job_id, seq, kind, state, run, attempt, losses, delete_minute, 
 
 PENDING = (
     "select e.type_id, e.delete_minute from headrace.inbox i join headrace.event e on e.job_id = i.job_id and e.seq = i.lease_epoch + 1,"
-    " (select done, upto, last_xid, last_id from headrace.inbox_cursor order by cursor_no desc limit 1) c"
-    " where i.kind = 2 and not pg_visible_in_snapshot(i.xid, c.done)"
+    " headrace.job_type t, lateral (select done, upto, last_xid, last_id from headrace.inbox_cursor"
+    " where shard = t.domain_id % (select count(*) from headrace.shard) order by cursor_no desc limit 1) c"
+    " where t.type_id = e.type_id and i.kind = 2 and not pg_visible_in_snapshot(i.xid, c.done)"
     " and not coalesce(pg_visible_in_snapshot(i.xid, c.upto) and (i.xid::text::bigint, i.inbox_id) <= (c.last_xid, c.last_id), false)"
 )
 """Completions in somebody's transaction that the owner has not taken up yet."""

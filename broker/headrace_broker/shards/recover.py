@@ -75,8 +75,11 @@ def _restore(owner: Owner, chunk: Chunk, passed: set[int]) -> None:
 
 
 def _holds(owner: Owner, type_id: int) -> bool:
-    """Whether jobs of a type are this owner's: others own those of other shards beside it."""
-    return owner.shard.of == 1 or owner.shard.holds(owner.types.by_id[type_id].domain_id)
+    """Whether jobs of a type are this owner's: others own those of other shards beside it. A type that is not known yet was just made by one of them."""
+    if owner.shard.of == 1:
+        return True
+    entry = owner.types.by_id.get(type_id)
+    return entry is not None and owner.shard.holds(entry.domain_id)
 
 
 async def _add_waiting(owner: Owner, recovery: Recovery, range_: FactRange, above: int) -> None:

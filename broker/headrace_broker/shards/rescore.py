@@ -114,7 +114,7 @@ class Rescores:
             rows, above = await self._store.waiting(operation.name, above)
             if not above:
                 break
-            found += [row for row in rows if owner.types.by_id[row.type_id].domain_id == domain_id]
+            found += [row for row in rows if (entry := owner.types.by_id.get(row.type_id)) is not None and entry.domain_id == domain_id]
         operation.state, operation.total = "moving", len(found)
         for start in range(0, len(found), BATCH):
             if (domain_id, operation.name) in owner.lines.boosts:

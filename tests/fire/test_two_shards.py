@@ -1,0 +1,171 @@
+"""Two owners beside each other on one database, each of a shard of its own: what one does, or what becomes of it, is nothing to the other."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Any
+
+import asyncpg
+import pytest
+from headrace_broker.metrics import Metrics
+from headrace_broker.model.job import Kind, State
+from headrace_broker.model.shard import Shard, all_of
+from headrace_broker.rpc.doors import DoorReader
+from headrace_broker.shards import doors
+from headrace_broker.shards.owner import OwnerLimits
+from headrace_broker.shards.ownership import Ownership
+from headrace_broker.shards.types import TypeTable
+from headrace_broker.store.checkpoints import CheckpointStore
+from headrace_broker.store.pool import open_pool
+from headrace_broker.store.settings import SettingsStore
+
+from tests.property.machine import Machine
+from tests.support.ledger import check_ledger
+from tests.support.processes import until
+from tests.support.shards import set_shards
+
+SHARDS = 2
+
+
+@pytest.fixture
+async def domains(database: str) -> dict[int, str]:
+    """A queue of two shards with a domain in each, by the shard's number."""
+    await set_shards(database, SHARDS)
+    con = await asyncpg.connect(database)
+    try:
+        return {await con.fetchval("insert into headrace.domain (name) values ($1) returning domain_id", name) % SHARDS: name for name in ("north", "south")}
+    finally:
+        await con.close()
+
+
+@pytest.fixture
+async def machines(database: str, domains: dict[int, str], stack: AsyncExitStack) -> list[Machine]:
+    """An owner of each shard."""
+    made = []
+    for shard in all_of(SHARDS):
+        machine = Machine(database, domains[shard.number], shard)
+        stack.push_async_callback(machine.close)
+        await machine.open()
+        made.append(machine)
+    return made
+
+
+async def _work(machine: Machine) -> None:
+    """Jobs of every kind: they wait, are under way, are completed, have failed, and wait again."""
+    await machine.submit(6)
+    await machine.grant(4)
+    granted = [job_id for job_id, job in machine.jobs.items() if job.state is State.PROCESSING]
+    for job_id, kind in zip(granted, (Kind.COMPLETED, Kind.FAILED), strict=False):
+        await machine.report(job_id, machine.jobs[job_id].seq, kind)
+    machine.check_memory()
+
+
+async def _agree(database: str, machines: list[Machine]) -> None:
+    """The ledger, its counts and each model say the same, and no id was given twice."""
+    con = await asyncpg.connect(database)
+    try:
+        heads = await check_ledger(con)
+    finally:
+        await con.close()
+    jobs = [(job_id, job) for machine in machines for job_id, job in machine.jobs.items()]
+    assert len(heads) == len(jobs) == len(dict(jobs))
+    for job_id, job in jobs:
+        assert (heads[job_id].state, heads[job_id].seq) == (job.state, job.seq)
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["from its checkpoint", "from all of history"])
+async def test_an_owner_dies_and_its_successor_reads_what_is_its_own(database: str, machines: list[Machine], full: bool) -> None:
+    for machine in machines:
+        await _work(machine)
+        await machine.checkpoint(store=True, publish=True)
+    for machine in machines:
+        await _work(machine)
+    for dying, beside in (machines, machines[::-1]):
+        await dying.crash(full=full)  # each job that waits is in one lane, once, and no other shard's is
+        assert {live.entry.domain for live in dying.owner.live_jobs.values()} == {dying.domain}
+        dying.check_memory()
+        await beside.submit(1)  # goes on with the life that it had
+        beside.check_memory()
+        await dying.wait_for_orphans()
+        await _work(dying)
+    await _agree(database, machines)
+
+
+async def test_a_type_that_another_owner_makes_meanwhile_is_passed_over(database: str, machines: list[Machine]) -> None:
+    first, second = machines
+    await first.submit(2)
+    await second.submit(2)
+    second.type = await second.add_type("new")  # the first one's table of types does not have it
+    await second.submit(1)
+    await first.crash(full=True)
+    assert second.type.type_id not in first.types.by_id
+    first.check_memory()
+    assert [type_id for type_id, _, _ in first.owner.lanes.copies()] == [first.type.type_id]
+
+
+async def test_each_shard_has_a_checkpoint_of_its_own(machines: list[Machine]) -> None:
+    for _ in range(3):  # more often than there are sides
+        for machine in machines:
+            await machine.submit(2)
+            await machine.checkpoint(store=True, publish=True)
+    for machine in machines:
+        assert machine.ledger is not None
+        stored = await CheckpointStore(machine.pool, machine.shard.number).find()
+        assert stored is not None
+        assert (stored.life_id, stored.side // 2) == (machine.ledger.life_id, machine.shard.number)
+        await machine.crash()
+
+
+# Doors ---------------------------------------------------------------------------------------------------------------------------------------------
+
+
+async def _owner(database: str, shard: Shard, stack: AsyncExitStack) -> Ownership:
+    """One that serves, and takes what comes through the SQL doors."""
+    pool = await open_pool(database, size=4)
+    stack.push_async_callback(pool.close)
+    limits = OwnerLimits(30.0, 1.0, 1.0, 5.0, 1 << 20, 1 << 20)
+    types = TypeTable(SettingsStore(pool))
+    ownership = Ownership(dsn=database, pool=pool, types=types, limits=limits, metrics=Metrics(), address=str(shard), version="0", shard=shard, broker="test")
+    ownership.reader = DoorReader(1 << 20)
+    running = asyncio.create_task(ownership.run())
+
+    async def end() -> None:
+        await ownership.drain()
+        async with asyncio.timeout(30):
+            await running
+
+    stack.push_async_callback(end)
+    async with asyncio.timeout(30):
+        await ownership.ready.wait()
+    return ownership
+
+
+async def test_what_comes_through_a_door_is_taken_by_the_owner_of_its_domain(
+    database: str, domains: dict[int, str], stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doors, "STORE_S", 0.0)
+    con = await asyncpg.connect(database)
+    stack.push_async_callback(con.close)
+    owners = [await _owner(database, shard, stack) for shard in all_of(SHARDS)]
+    rows: dict[int, str] = {}
+    async with con.transaction():
+        for domain in (*domains.values(), "new", *domains.values()):
+            rows[await con.fetchval("select headrace.submit_job('work', '1', domain => $1)", domain)] = domain
+
+    async def taken() -> dict[int, Any] | None:
+        found = {row["inbox_id"]: row["job_id"] for row in await con.fetch("select inbox_id, job_id from headrace.inbox_result where reason is null")}
+        return found if found.keys() == rows.keys() else None
+
+    found = await until(taken, what="the jobs of all rows")
+    named = {row["name"]: row["domain_id"] for row in await con.fetch("select name, domain_id from headrace.domain")}
+    for ownership in owners:
+        mine = {job_id for inbox_id, job_id in found.items() if ownership.shard.holds(named[rows[inbox_id]])}
+        assert {job_id for _, _, ids in ownership.owner.lanes.copies() for job_id in ids} == mine and len(mine) >= 2
+    assert len(set(found.values())) == len(rows) and await con.fetchval("select count(*) from headrace.job") == len(rows)
+    inbox = owners[0].inbox
+    assert (await inbox.trim([*await inbox.done(), "1:1:"], (0, 0), 100))[0] == 0, "a shard that has said nothing yet may need them"
+
+    async def tidied() -> bool:
+        await inbox.trim(await inbox.done(), (0, 0), 100)
+        return not await con.fetchval("select count(*) from headrace.inbox")
+
+    await until(tidied, what="the end of rows that all shards have taken up or passed over")
