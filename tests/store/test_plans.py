@@ -177,7 +177,7 @@ READS: list[tuple[str, list[Any], int]] = [
     ("alert_signals", [49_000, 500], 1200),
     ("alert_poll", [0], 10),
     ("alert_poll_types", [0, [1, 2]], 20),
-    ("alert_signals_types", [49_000, 500, [1, 2]], 1200),
+    ("alert_signals_types", [49_000, 500, [1, 2]], 2400),
     ("alert_groups_page", ["default", False, NEWEST, 25], 60),
     ("alert_groups_page", ["quiet", False, 5000, 25], 60),
     ("alert_groups_page", ["default", True, NEWEST, 25], 60),

@@ -157,7 +157,7 @@ class Alerting:
                 waiting[held.channels[channel_id].kind] += len(notices)
         oldest_s = min((notices[0].waiting.made_s for notices in held.waiting.values()), default=now)
         firing = sum(group.ended_s is None for group in held.groups.values())
-        self._metrics.alerting(self._ownership.shard.number, firing, waiting, max(0.0, now - oldest_s))
+        self._metrics.alerting(held.owner.shard.number, firing, waiting, max(0.0, now - oldest_s))
 
     async def _take_up(self, owner: Owner) -> Held:
         held = self._held

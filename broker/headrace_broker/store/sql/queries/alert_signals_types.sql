@@ -7,7 +7,7 @@ from (
     select alert_id, kind, type_id, job_id, coalesce(nullif(error ->> 'fingerprint', ''), nullif(error ->> 'code', ''), '') as fingerprint,
         left(concat_ws(': ', nullif(error ->> 'code', ''), nullif(error ->> 'message', '')), 500) as summary
     from unnest($3::int[]) t (id) cross join lateral (
-        select * from headrace.alert n where n.type_id = t.id and n.alert_id > $1 order by n.alert_id limit $2
+        select * from headrace.alert n where (n.type_id, n.alert_id) > (t.id, $1::bigint) and (n.type_id, n.alert_id) < (t.id + 1, 0::bigint) order by n.type_id, n.alert_id limit $2
     ) a
     order by alert_id limit $2
 ) as a
