@@ -204,7 +204,7 @@ async def test_the_number_of_shards_changes_and_every_job_stands_where_it_stood(
             assert await counted(broker.address, domain) == standing[domain]
             async with Client(broker.address, domain=domain) as client, AdminClient(broker.address, domain=domain) as admin:
                 await agree(client, database, domain)
-                assert (await client.submit("nobody", 0, key="k")).existing
+                assert (await client.submit("nobody", 0, key="k", instance_id="i")).existing
                 assert (await client.get(held[domain])).wait_reason == "dependency"
                 assert [schedule.name for schedule in await admin.list_schedules()] == ["s"]
                 assert [operation.done for operation in (await admin.list_operations())[0]] == [3]
