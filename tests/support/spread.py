@@ -87,7 +87,7 @@ class Cluster:
             for domain in DOMAINS:
                 await until(lambda domain=domain: self._done(domain), what=f"the end of the jobs of {domain}", timeout_s=60)
 
-    async def goes_on(self) -> None:
+    async def goes_on(self, timeout_s: float = 40) -> None:
         """Returns once each domain has had jobs acknowledged since, and started."""
         before, ran = {domain: len(ids) for domain, ids in self.ids.items()}, Counter(domain for domain, _ in self.ran)
 
@@ -95,7 +95,7 @@ class Cluster:
             now = Counter(domain for domain, _ in self.ran)
             return all(len(self.ids[domain]) > before[domain] + 2 and now[domain] > ran[domain] + 1 for domain in DOMAINS)
 
-        await until(more, what="work in every domain", timeout_s=40)
+        await until(more, what="work in every domain", timeout_s=timeout_s)
 
     async def judge(self) -> int:
         """Nothing is lost, and nothing ran twice; counts are those of the ledger. Returns the number of jobs."""
