@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -85,7 +86,7 @@ class Cluster:
                 finally:
                     self._stopping = True
             for domain in DOMAINS:
-                await until(lambda domain=domain: self._done(domain), what=f"the end of the jobs of {domain}", timeout_s=60)
+                await until(functools.partial(self._done, domain), what=f"the end of the jobs of {domain}", timeout_s=60)
 
     async def goes_on(self, timeout_s: float = 40) -> None:
         """Returns once each domain has had jobs acknowledged since, and started."""
