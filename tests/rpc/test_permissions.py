@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf import descriptor_pool
+from headrace_agent import Agent, JobContext
 from headrace_broker.model.access import Role
 from headrace_broker.model.permissions import ROLE_ACTS, Act
 from headrace_broker.model.redaction import MASK
@@ -230,6 +232,55 @@ async def test_secrets_are_masked_wherever_data_is_given(world: World) -> None:
     assert not everything[0].secrets_masked and all("hunter2" in str(part) for part in everything)
     withheld = await (await world.client((await world.token(("oversee", "mail.*")))[1])).get_schedule("mail.key")
     assert (withheld.data_withheld, withheld.spec.payload) == (True, b"")
+
+
+async def test_secrets_in_words_are_masked_wherever_they_are_told(world: World) -> None:
+    said = 'login of ada with {"password": "hunter2"}'
+    agent, drain, end = Agent("teller"), asyncio.Event(), threading.Event()
+
+    @agent.job("mail.tell", max_attempts=1)
+    async def tell(ctx: JobContext) -> None:
+        ctx.log.info(said)
+        ctx.progress(50, said)
+        while not end.is_set():
+            await asyncio.sleep(0.02)
+        raise ValueError(said)
+
+    serving = asyncio.create_task(agent.run(world.address, token=world.secrets["agent"], drain=drain))
+    root, boss = await world.jobs(world.secrets["admin"]), await world.client(world.secrets["admin"])
+    job_id = (await root.submit("mail.tell")).job_id
+    masked, everything = [(await world.token((f"view view_data {more} oversee", "mail.*")))[1] for more in ("", "view_secrets")]
+
+    async def running() -> bool:
+        return bool((await root.get(job_id)).progress) and bool([line async for line in root.logs(job_id)])
+
+    await until(running, what="its log line and its progress")
+
+    async def given(reader: str) -> dict[str, Any]:
+        client, admin = await world.jobs(reader), await world.client(reader)
+        job = await client.get(job_id)
+        found = {"job": job.error or job.progress, "lines": [line async for line in client.logs(job_id)], "explained": await client.explain(job_id)}
+        if job.state.settled:
+            found |= {"attempts": await client.attempts(job_id), "runs": await client.runs(job_id), "alerts": await admin.list_alerts()}
+            found |= {"events": await client.events(job_id), "tail": [line async for line in client.tail_logs(job_id)]}
+            found |= {"listed": (await client.list(types=["mail.tell"])).jobs}
+        return found
+
+    async def compare() -> None:
+        whole, part = await given(everything), await given(masked)
+        assert all("hunter2" in str(words) and MASK not in str(words) for words in whole.values()), whole
+        assert all("hunter2" not in str(words) and MASK in str(words) and "ada" in str(words) for words in part.values()), part
+
+    await compare()
+    await boss.abort([job_id], reason="see password=hunter2", grace_s=60)
+    end.set()
+    await root.wait(job_id, timeout_s=20)
+    await compare()
+    assert "hunter2" not in str(await (await world.jobs(masked)).get(job_id)), "the reason of the abort"
+    assert (await denied((await world.jobs(masked)).list(where=JobFilter(log_text="hunter2")), "TYPE_DENIED")).message
+    assert [job.job_id for job in (await (await world.jobs(everything)).list(where=JobFilter(log_text="hunter2"))).jobs] == [job_id]
+    drain.set()
+    await serving
 
 
 async def test_what_may_be_seen_and_not_changed_is_denied_and_the_rest_is_not_found(world: World) -> None:

@@ -129,6 +129,19 @@ async def slow(ctx: JobContext, data: Any) -> None:
     await asyncio.sleep(30)
 
 
+LEAK = "hunter2-and-more"
+
+
+@agent.job("leaky", max_attempts=1)
+async def leaky(ctx: JobContext, name: str) -> None:
+    """Tells a secret in its log and its progress, waits until the file `name` exists, and tells it in its error."""
+    ctx.log.info(f"login of ada with password={LEAK}")
+    ctx.progress(50, f"token: {LEAK}")
+    while not (Path(os.environ["HEADRACE_TEST_DIR"]) / name).exists():
+        await asyncio.sleep(0.02)
+    raise ValueError(f'{{"user": "ada", "password": "{LEAK}"}} was refused')
+
+
 @agent.job("spin")
 def spin(ctx: JobContext, seconds: float) -> int:
     """Pure Python that never gives the interpreter away by itself."""
