@@ -1,7 +1,7 @@
-"""The clock of the database or of the broker is set an hour forward or back while jobs run.
+"""The clock of the database, of the broker or of the agent is set an hour forward or back while jobs run.
 
 Leases are durations on monotonic clocks, so none ends early and none is prolonged; ids go on rising; stored times and schedules follow the database's clock, as
-docs/schedules.md says; the clocks of brokers decide nothing.
+docs/schedules.md says; the clocks of brokers and agents decide nothing.
 """
 
 from collections.abc import Callable, Iterator

@@ -18,7 +18,7 @@ import h2.events
 import pytest
 from h2.settings import SettingCodes
 from headrace_client import AdminClient, Client, JobSpec, State
-from headrace_proto.v1 import jobs_pb2
+from headrace_proto.v1 import jobs_pb2, types_pb2
 from headrace_proto.v1.jobs_pb2_grpc import JobsStub
 
 from tests.support.processes import BrokerProcess, start_broker
@@ -293,6 +293,26 @@ async def test_quotas_refuse_what_one_token_or_domain_brings_beyond_them(databas
         assert again.job_id and 1.5 < time.monotonic() - began < 12
     async with Client(broker.address, token=tokens["operator"], timeout_s=10) as client:
         assert (await client.count()).totals == {State.WAITING: 51}
+
+
+async def test_quotas_of_a_domain_count_all_its_tokens_and_nobody_elses(database: str, directory: Path, stack: AsyncExitStack) -> None:
+    tokens, others = await make_tokens(database), await make_tokens(database, "other")
+    broker = await start_broker(directory, "--auth", "required", "--quota-domain-calls-per-s", "2", "--quota-domain-bytes-per-s", "20000", database=database)
+    stack.push_async_callback(broker.kill)
+    stub: Any = JobsStub(await stack.enter_async_context(grpc.aio.insecure_channel(broker.address)))  # type: ignore[no-untyped-call]
+
+    async def said(method: Any, request: Any, token: str, domain: str = "default") -> tuple[grpc.StatusCode, str]:
+        call = method(request, metadata=(("authorization", f"Bearer {token}"), ("headrace-domain", domain)), timeout=10)
+        return await call.code(), await call.details()
+
+    counting = await asyncio.gather(*(said(stub.CountJobs, jobs_pb2.CountJobsRequest(), tokens[role]) for role in ("viewer", "operator") * 10))
+    refused = [words for code, words in counting if code is grpc.StatusCode.RESOURCE_EXHAUSTED]
+    assert refused and all("domain 'default'" in words and "calls per second" in words for words in refused)
+    assert {code for code, _ in counting} == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+    spec = types_pb2.JobSpec(type="t", payload=b'"' + b"x" * 500_000 + b'"')
+    assert (await said(stub.Submit, jobs_pb2.SubmitRequest(job=spec), others["submitter"], "other"))[0] is grpc.StatusCode.OK  # larger than what is saved up: once
+    code, words = await said(stub.CountJobs, jobs_pb2.CountJobsRequest(), others["viewer"], "other")
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED and "domain 'other'" in words and "bytes per second" in words
 
 
 def _frame(type_: int, flags: int, stream: int, payload: bytes) -> bytes:

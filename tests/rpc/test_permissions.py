@@ -19,7 +19,7 @@ from headrace_broker.model.redaction import MASK
 from headrace_broker.rpc.access import LEAST
 from headrace_broker.rpc.server import SERVICES
 from headrace_broker.store.embedded import EmbeddedPostgres
-from headrace_client import AdminClient, Client, HeadraceError, JobFilter, NotFound, PermissionDenied, ScheduleSpec
+from headrace_client import AdminClient, Client, HeadraceError, JobFilter, NotFound, PermissionDenied, ScheduleSpec, State
 from headrace_proto.v1 import agents_pb2, graph_pb2, jobs_pb2, types_pb2
 from headrace_proto.v1.agents_pb2_grpc import AgentsStub
 from headrace_proto.v1.graph_pb2_grpc import GraphStub
@@ -259,7 +259,7 @@ async def test_secrets_in_words_are_masked_wherever_they_are_told(world: World) 
     async def given(reader: str) -> dict[str, Any]:
         client, admin = await world.jobs(reader), await world.client(reader)
         job = await client.get(job_id)
-        found = {"job": job.error or job.progress, "lines": [line async for line in client.logs(job_id)], "explained": await client.explain(job_id)}
+        found: dict[str, Any] = {"job": job.error or job.progress, "lines": [line async for line in client.logs(job_id)], "explained": await client.explain(job_id)}
         if job.state.settled:
             found |= {"attempts": await client.attempts(job_id), "runs": await client.runs(job_id), "alerts": await admin.list_alerts()}
             found |= {"events": await client.events(job_id), "tail": [line async for line in client.tail_logs(job_id)]}
@@ -272,13 +272,24 @@ async def test_secrets_in_words_are_masked_wherever_they_are_told(world: World) 
         assert all("hunter2" not in str(words) and MASK in str(words) and "ada" in str(words) for words in part.values()), part
 
     await compare()
-    await boss.abort([job_id], reason="see password=hunter2", grace_s=60)
+    aborted = (await root.submit("mail.tell")).job_id
+
+    async def begun() -> bool:
+        return (await root.get(aborted)).state is State.PROCESSING
+
+    await until(begun, what="its start")
+    await boss.abort([aborted], reason="see password=hunter2 of ada", grace_s=60)
+    await root.wait(aborted, timeout_s=20)
     end.set()
     await root.wait(job_id, timeout_s=20)
     await compare()
-    assert "hunter2" not in str(await (await world.jobs(masked)).get(job_id)), "the reason of the abort"
-    assert (await denied((await world.jobs(masked)).list(where=JobFilter(log_text="hunter2")), "TYPE_DENIED")).message
-    assert [job.job_id for job in (await (await world.jobs(everything)).list(where=JobFilter(log_text="hunter2"))).jobs] == [job_id]
+    for reader, said in ((everything, "hunter2"), (masked, MASK)):
+        client = await world.jobs(reader)
+        job, reasons = await client.get(aborted), {event.reason for event in await client.events(aborted)}
+        assert job.abort is not None and job.abort.reason == f"see password={said} of ada" and job.abort.reason in reasons
+        assert ("hunter2" in str(reasons)) is (reader == everything)
+    await denied((await world.jobs(masked)).list(where=JobFilter(log_text="hunter2")), "TYPE_DENIED")
+    assert [job.job_id for job in (await (await world.jobs(everything)).list(where=JobFilter(log_text="hunter2", states=[State.ERROR]))).jobs] == [job_id]
     drain.set()
     await serving
 

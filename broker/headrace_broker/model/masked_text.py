@@ -81,7 +81,8 @@ def _end(text: str, at: int, separator: str, *, quoted: bool) -> int:
     stops = ",}])\n" if quoted else " \t\r\n"
     if not quoted and (scheme := _SCHEME.match(text, at)) is not None:
         at = scheme.end()
-    begin, open_ = at, []
+    begin = at
+    open_: list[str] = []
     while at < len(text):
         char = text[at]
         if open_ and char == open_[-1]:
