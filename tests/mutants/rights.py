@@ -49,6 +49,13 @@ MUTANTS = (
     Mutant("a run tells a secret", READS, "[replace(row, error=masked_error(row.error, secret), ", "[replace(row, ", f"{TESTS} -k secrets_in_words"),
     Mutant("an alert tells a secret", READS, "masked_error(row.error, secrets(names[row.type_id]))", "row.error", f"{TESTS} -k secrets_in_words"),
     Mutant(
+        "a group of alerts tells a secret",
+        "broker/headrace_broker/alerts/desk.py",
+        "masked_text(group.summary, secrets(group.key.type))",
+        "group.summary",
+        f"{TESTS} -k secrets_in_words",
+    ),
+    Mutant(
         "a group of errors tells a secret",
         "broker/headrace_broker/actions/error_groups.py",
         "masked_text(group.message, secrets(entry.name))",

@@ -290,8 +290,19 @@ async def test_secrets_in_words_are_masked_wherever_they_are_told(world: World) 
         assert ("hunter2" in str(reasons)) is (reader == everything)
     await denied((await world.jobs(masked)).list(where=JobFilter(log_text="hunter2")), "TYPE_DENIED")
     assert [job.job_id for job in (await (await world.jobs(everything)).list(where=JobFilter(log_text="hunter2", states=[State.ERROR]))).jobs] == [job_id]
+    summaries = {role: await _summaries(await world.client(world.secrets[role])) for role in ("admin", "viewer")}
+    assert "hunter2" in summaries["admin"] and "hunter2" not in summaries["viewer"] and MASK in summaries["viewer"]
     drain.set()
     await serving
+
+
+async def _summaries(admin: AdminClient) -> str:
+    """What the groups of failures say, once there are some."""
+
+    async def said() -> str:
+        return str([group.summary for group in (await admin.list_alert_groups())[0] if group.type == "mail.tell"]).replace("[]", "")
+
+    return str(await until(said, what="a group of failures"))
 
 
 async def test_what_may_be_seen_and_not_changed_is_denied_and_the_rest_is_not_found(world: World) -> None:

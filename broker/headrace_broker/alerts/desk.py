@@ -5,6 +5,7 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from typing import TypeVar
 
+from headrace_broker.actions.reach import secrets
 from headrace_broker.alerts import words
 from headrace_broker.alerts.errors import Undelivered
 from headrace_broker.alerts.sending import Send, send
@@ -16,6 +17,7 @@ from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import Busy, DatabaseUnavailable, InvalidField
 from headrace_broker.model.fields import MAX_REASON, text
 from headrace_broker.model.ids import MAX_ID
+from headrace_broker.model.masked_text import masked_text
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.alerts import AlertStore, EndedSilence, Standing
 from headrace_broker.store.pool import READ_FAILURES
@@ -122,11 +124,12 @@ class AlertDesk:
         return await self._answered(self._store.end_silence(silence_id, self._ownership.owner.clock.now_s(), caller=caller, reason=_reason(reason)))
 
     async def groups(self, domain: str, *, is_open: bool | None, below: int = MAX_ID, limit: int) -> list[tuple[Group, bool]]:
-        """(group, whether it is silenced now), newest first, with ids below `below`."""
+        """(group, whether it is silenced now), newest first, with ids below `below`; what errors say as the call may see it."""
         now = self._ownership.owner.clock.now_s()
         silences = [found.silence for found in await self.silences(domain)]
         found = await self._answered(self._store.groups(domain, is_open=is_open, below=below, limit=limit))
-        return [(group, group.resolved_s is None and is_silenced(silences, group.key, now)) for group in found]
+        shown = [replace(group, summary=masked_text(group.summary, secrets(group.key.type))) for group in found]
+        return [(group, group.resolved_s is None and is_silenced(silences, group.key, now)) for group in shown]
 
     @staticmethod
     async def _answered(asked: Awaitable[T]) -> T:
