@@ -1,11 +1,10 @@
 """What people ask of the alerts, over gRPC and on the pages alike: checked here, stored with a row in the audit."""
 
 import uuid
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from headrace_broker.actions.reach import secrets
 from headrace_broker.alerts import words
 from headrace_broker.alerts.errors import Undelivered
 from headrace_broker.alerts.sending import Send, send
@@ -123,8 +122,8 @@ class AlertDesk:
         """Raises AlertPartNotFound."""
         return await self._answered(self._store.end_silence(silence_id, self._ownership.owner.clock.now_s(), caller=caller, reason=_reason(reason)))
 
-    async def groups(self, domain: str, *, is_open: bool | None, below: int = MAX_ID, limit: int) -> list[tuple[Group, bool]]:
-        """(group, whether it is silenced now), newest first, with ids below `below`; what errors say as the call may see it."""
+    async def groups(self, domain: str, secrets: Callable[[str], Sequence[str]], *, is_open: bool | None, below: int = MAX_ID, limit: int) -> list[tuple[Group, bool]]:
+        """(group, whether it is silenced now), newest first, with ids below `below`. `secrets`: of a job type, the names behind which errors are masked."""
         now = self._ownership.owner.clock.now_s()
         silences = [found.silence for found in await self.silences(domain)]
         found = await self._answered(self._store.groups(domain, is_open=is_open, below=below, limit=limit))
