@@ -32,8 +32,8 @@ MUTANTS = (
         "replace(row, password=kept",
         f"{LOGIN} -k user_is_disabled",
     ),
-    Mutant("sessions are not compared with users", f"{WEB}/watch.py", "                session.end()\n", "                pass\n", f"{LOGIN} -k user_is_disabled"),
-    Mutant("sessions outlive their token", f"{WEB}/sessions.py", "            secret.watchers.add(session.end)\n", "            pass\n", f"{LOGIN} -k token_lets_in"),
+    Mutant("sessions are not compared with users", f"{WEB}/register.py", "                session.end()\n", "                pass\n", f"{LOGIN} -k user_is_disabled"),
+    Mutant("sessions outlive their token", f"{WEB}/sessions.py", "            session.secret.watchers.add(session.end)\n", "            pass\n", f"{LOGIN} -k token_lets_in"),
     Mutant("tokens of programs log in", f"{WEB}/login.py", "if secret.token.role not in USER_ROLES:", "if False:", f"{LOGIN} -k tokens_of_programs"),
     Mutant(
         "guessing has no limit",

@@ -13,7 +13,8 @@ from headrace_broker.store.statements import sql
 
 @dataclass(frozen=True, slots=True)
 class NewWebSession:
-    """A session as it is stored at first. `domain` None: of a person of all domains; `shows`: the domain that is looked at; `age_s`, `idle_s`: since it began, and was used."""
+    """A session as it is stored at first. `domain` None: of a person of all domains; `shows`: the domain that is looked at;
+    `age_s`, `idle_s`: since it began, and was used."""
 
     hash: bytes
     number: str

@@ -1,4 +1,4 @@
-"""Access: tokens of programs, users, and who is logged in at this broker."""
+"""Access: tokens of programs, users, and who is logged in."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -29,7 +29,7 @@ async def page(visit: Visit) -> Response:
     scopes: list[str | None] = [visit.domain, *([None] if visit.everywhere else [])]
     tokens = [row for scope in scopes for row in await visit.services.tokens.list_tokens(scope, revoked=ended)] if tab == "tokens" else []
     users = [row for scope in scopes for row in await visit.services.users.list_users(scope, disabled=True)] if tab == "users" else []
-    sessions = sorted(((s, *visit.doors.sessions.age_s(s)) for s in visit.doors.sessions.all() if _sees(visit, s)), key=lambda each: each[2])
+    sessions = sorted(((s, *visit.doors.register.sessions.age_s(s)) for s in visit.doors.register.sessions.all() if _sees(visit, s)), key=lambda each: each[2])
     return html(
         visit, "access.html", title="Access", tab=tab, tabs=TABS, tokens=tokens, users=users, sessions=sessions, ended=ended, roles=[role.name.lower() for role in Role],
         user_roles=[role.name.lower() for role in USER_ROLES], expiries=EXPIRIES, overlaps=OVERLAPS, of_user=_count(sessions), default_role="",
@@ -90,12 +90,12 @@ async def log_user_out(visit: Visit) -> Response:
 
 
 async def end_session(visit: Visit) -> Response:
-    """Ends one session."""
+    """Ends one session, at every broker."""
     number = visit.field("number")
-    found = next((session for session in visit.doors.sessions.all() if session.number == number and _sees(visit, session)), None)
+    found = next((session for session in visit.doors.register.sessions.all() if session.number == number and _sees(visit, session)), None)
     if found is None:
         raise InvalidState("this session has ended already")
-    found.end()
+    await visit.doors.register.end([found])
     visit.session.tell("done", f"A session of {found.person.name} has ended.")
     return visit.back("/access")
 

@@ -48,14 +48,15 @@ def actions(visit: Visit) -> ScheduleActions:
 async def page(visit: Visit) -> Response:
     """The schedules of the domain, by name, a page at a time."""
     find, after = visit.query("find").lower(), visit.query("after")
-    every = visit.owner.schedules.of_domain(visit.domain)
+    every = sorted(actions(visit).of_domain(visit.domain), key=lambda s: s.name)
     found = [s for s in every if s.name > after and (not find or find in s.name.lower() or find in s.spec.type.lower())]
     shown = found[:PAGE]
     job_ids = [s.last_job_id for s in shown if s.last_job_id is not None]
     jobs = {job.row.job_id: job for job in await JobReads(visit.owner, visit.services.reads).find(job_ids, visit.domain)} if job_ids else {}
     following = visit.address("/schedules", find=find, after=shown[-1].name) if len(found) > PAGE else ""
     rows = [(s, when_text(s.spec.when), jobs.get(s.last_job_id or 0)) for s in shown]
-    return html(visit, "schedules.html", title="Schedules", rows=rows, find=find, next=following, first=not after, count=len(every))
+    manages = types_for(Act.MANAGE_SCHEDULES)
+    return html(visit, "schedules.html", title="Schedules", rows=rows, find=find, next=following, first=not after, count=len(every), manages=manages)
 
 
 async def one(visit: Visit) -> Response:
@@ -66,7 +67,7 @@ async def one(visit: Visit) -> Response:
     return html(
         visit, "schedule.html", title=found.schedule.name, schedule=found.schedule, spec=found.schedule.spec, when=when_text(found.schedule.spec.when), next=found.next,
         fires=[(fire, jobs.get(fire.job_id or 0)) for fire in found.fires], overlaps=OVERLAP_TEXT, missed=MISSED_TEXT,
-        labels=masked_labels(found.schedule.spec.labels or {}, secrets(found.schedule.spec.type)),
+        manages=types_for(Act.MANAGE_SCHEDULES), labels=masked_labels(found.schedule.spec.labels or {}, secrets(found.schedule.spec.type)),
     )  # fmt: skip
 
 

@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 
 from starlette.responses import JSONResponse, Response
 
-from headrace_broker.actions import statistics
+from headrace_broker.actions import reachable, statistics
 from headrace_broker.actions.statistics import Point, Series
 from headrace_broker.model import histogram
 from headrace_broker.model.errors import InvalidField
+from headrace_broker.model.permissions import Act
 from headrace_broker.web import chart, render
 from headrace_broker.web.manager import Page, Visit, html
 
@@ -63,7 +64,7 @@ async def trend(visit: Visit) -> Response:
     charts = [(series, outcome_chart(series), _wait_chart(series), series.total()) for series in whole[:20]]
     return html(
         visit, "trend.html", title="Trend", period=period, periods=list(PERIODS), by=by, type=visit.query("type"),
-        types=[entry.name for entry in owner.types.of_domain(visit.domain)],
+        types=[entry.name for entry in reachable.entries(owner, visit.domain, Act.OVERSEE)],
         charts=charts, more=max(0, len(whole) - 20), before=found.before[0].total(), step=found.step, row=row,
         query={"period": period, "by": by, "type": visit.query("type")},
     )  # fmt: skip
