@@ -62,12 +62,14 @@ async def page(visit: Visit) -> Response:
 async def one(visit: Visit) -> Response:
     """One schedule."""
     found = await actions(visit).view(visit.domain, visit.request.path_params["name"])
+    manages, type_ = types_for(Act.MANAGE_SCHEDULES), found.schedule.spec.type
+    changes = manages.allow(type_) and types_for(Act.VIEW_DATA).allow(type_) and not secrets(type_)  # the form shows the payload
     job_ids = [fire.job_id for fire in found.fires if fire.job_id is not None]
     jobs = {job.row.job_id: job for job in await visit.jobs.find(job_ids, visit.domain)} if job_ids else {}
     return html(
         visit, "schedule.html", title=found.schedule.name, schedule=found.schedule, spec=found.schedule.spec, when=when_text(found.schedule.spec.when), next=found.next,
         fires=[(fire, jobs.get(fire.job_id or 0)) for fire in found.fires], overlaps=OVERLAP_TEXT, missed=MISSED_TEXT,
-        manages=types_for(Act.MANAGE_SCHEDULES), labels=masked_labels(found.schedule.spec.labels or {}, secrets(found.schedule.spec.type)),
+        manages=manages, changes=changes, labels=masked_labels(found.schedule.spec.labels or {}, secrets(found.schedule.spec.type)),
     )  # fmt: skip
 
 
