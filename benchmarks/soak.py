@@ -6,9 +6,9 @@ twentieth minute on); twice a part somebody holds a REPEATABLE READ transaction 
 descriptors, sessions, connections, what waits.
 
 A figure is level when its median over the last quarter is not above that of the second by more than a twentieth and a little; its slope is told beside it. No submit may
-take 100 ms because of retention, of partitions being made, or of the reader: it is bad when seconds with such a submit are more than twice as common near that work as at
-other times, since a shared machine stalls by itself. How much it does is told beside: twenty times a second one row is committed to a table apart, and the load process
-notes how late it wakes up; a line counts the seconds with a long submit that also have a long commit, or a late awakening.
+take 100 ms because of retention, of partitions being made, or of the reader. A shared machine stalls by itself, so twenty times a second one row is committed to a table
+apart, and the load process notes how late it wakes up: a second with a long commit or a late awakening explains a long submit. It is bad when seconds with a long submit
+that nothing explains are more than twice as common near that work as at other times; a line counts those that are explained, and how common such seconds are anyway.
 
 `--part K/N` runs the K-th of N equal parts, each with a broker process of its own on the same --data-dir, and adds it to the --json file. Exit code 1: a verdict is bad.
 """
@@ -66,7 +66,7 @@ class Watched:
     seconds: list[dict[str, Any]] = field(default_factory=list)  # what the load says of each second
     held: list[tuple[float, float]] = field(default_factory=list)
     work: list[tuple[float, str]] = field(default_factory=list)  # ends of passes that did something
-    bare: list[tuple[float, float]] = field(default_factory=list)  # ends of bare commits, and the milliseconds they took
+    long_commits: list[float] = field(default_factory=list)  # ends of bare commits of ALSO_MS or more
 
 
 @dataclass
@@ -75,20 +75,22 @@ class Submits:
 
     seconds: int = 0
     stalled: int = 0  # those with a submit of STALL_MS or longer
+    unexplained: int = 0  # those of them in which the machine did not stall
     longest_ms: float = 0.0
 
-    def add(self, longest_ms: float) -> None:
-        """One second."""
+    def add(self, longest_ms: float, *, machine: bool) -> None:
+        """One second; `machine`: it stalled by itself."""
         self.seconds += 1
         self.stalled += longest_ms >= STALL_MS
+        self.unexplained += longest_ms >= STALL_MS and not machine
         self.longest_ms = max(self.longest_ms, longest_ms)
 
     def worse_than(self, other: "Submits") -> bool:
-        """Whether stalls are clearly more common here; a single one proves nothing on a machine that stalls by itself."""
-        return self.stalled > 1 and self.stalled / self.seconds > 2 * other.stalled / max(1, other.seconds)
+        """Whether stalls that nothing explains are clearly more common here; a single one proves nothing."""
+        return self.unexplained > 1 and self.unexplained / self.seconds > 2 * other.unexplained / max(1, other.seconds)
 
     def __str__(self) -> str:
-        return f"longest {self.longest_ms:.0f} ms, {self.stalled} of {self.seconds} s with {STALL_MS:.0f} ms"
+        return f"longest {self.longest_ms:.0f} ms, {self.stalled} of {self.seconds} s with {STALL_MS:.0f} ms, {self.unexplained} of them unexplained"
 
 
 class Part:
@@ -166,7 +168,8 @@ class Part:
             while not over.is_set():
                 began = time.monotonic()
                 await con.execute("insert into bare_commit values (now())")
-                self.seen.bare.append((time.monotonic(), (time.monotonic() - began) * 1000))
+                if (ended := time.monotonic()) - began >= ALSO_MS / 1000:
+                    self.seen.long_commits.append(ended)
                 await asyncio.sleep(BARE_S)
             await con.close()
 
@@ -178,13 +181,17 @@ class Part:
             over.set()
             thread.join()
 
+    def _machine(self, second: dict[str, Any]) -> tuple[bool, bool]:
+        """Whether a second, or the one before, which it may have waited for, has (a long bare commit, a late awakening)."""
+        began = int(second["at"]) - 1
+        return any(began <= at < began + 2 for at in self.seen.long_commits), second["lag_max_ms"] >= ALSO_MS
+
     def explained(self) -> str:
         """How many of the seconds with a long submit the machine explains, and how many such seconds there are without one."""
-        commits = {int(at) for at, ms in self.seen.bare if ms >= ALSO_MS}
         found: dict[bool, list[tuple[bool, bool]]] = {True: [], False: []}
         for second in self.seen.seconds:
             stalled = max(second["calls_max_ms"], second["probe_max_ms"]) >= STALL_MS
-            found[stalled].append((bool(commits & {int(second["at"]) - 1, int(second["at"])}), second["lag_max_ms"] >= ALSO_MS))
+            found[stalled].append(self._machine(second))
         told = []
         for stalled, name in ((True, "a submit"), (False, "no submit")):
             seconds = found[stalled]
@@ -221,7 +228,7 @@ class Part:
         for second in self.seen.seconds:
             near = [name for name, times in spans.items() if any(begin <= second["at"] <= end + 1 for begin, end in times)]
             for name in near or [OTHERWISE]:
-                found[name].add(max(second["calls_max_ms"], second["probe_max_ms"]))
+                found[name].add(max(second["calls_max_ms"], second["probe_max_ms"]), machine=any(self._machine(second)))
         return found
 
     def figures(self) -> support.Round:

@@ -52,7 +52,11 @@ class _Reports:
         self.run = JobRun("", None, b"", "", "", "", False, None)
 
     def ended(self, job: Job, outcome: Ended) -> None:
-        self._loop.call_soon_threadsafe(self.done.set_result, outcome)
+        self._loop.call_soon_threadsafe(self._end, outcome)
+
+    def _end(self, outcome: Ended) -> None:
+        if not self.done.done():  # nobody waits for it any more
+            self.done.set_result(outcome)
 
     def unstoppable(self, job: Job, *, aborted: bool) -> None:
         return

@@ -37,6 +37,7 @@ Lifespan = Callable[[SimpleNamespace], Any]
 
 SWEEP_S = 0.05  # how late a timeout may be noticed
 SHORT_S = 1.0  # attempts with a shorter timeout get a timer of their own
+END_S = 2.0  # how long handlers that still run when the agent ends are waited for
 
 
 log = logging.getLogger("headrace.agent")
@@ -61,7 +62,7 @@ class Reports(Sink, Protocol):
 
 
 class _Attempt:
-    __slots__ = ("ctx", "deadline", "handler", "job", "killed", "stop", "task", "timed_out", "worker")
+    __slots__ = ("ctx", "deadline", "handler", "job", "killed", "started", "stop", "task", "timed_out", "worker")
 
     def __init__(self, job: Job, handler: Handler, ctx: JobContext) -> None:
         self.job = job
@@ -71,8 +72,14 @@ class _Attempt:
         self.worker: WorkerProcess | None = None
         self.stop: Stop | None = None
         self.deadline = 0.0  # loop's clock
+        self.started = False
         self.timed_out = False
         self.killed = False  # its process was ended
+
+    def cancel(self) -> None:
+        """Stops its task. One that has not begun is not cancelled, which would skip its outcome: it sees that it is to stop when it begins."""
+        if self.started and self.task is not None:
+            self.task.cancel()
 
 
 class Work:
@@ -96,6 +103,7 @@ class Work:
         self._hooks = AsyncExitStack()
         self._capture = CaptureHandler()
         self._sweeping = False
+        self._leaving = False
         self.state = SimpleNamespace()
         self.payload_limit_bytes = 1024 * 1024
         call: Callable[[JobContext], Awaitable[Any]] = self._execute
@@ -136,21 +144,39 @@ class Work:
         return f"{name} at {place}"
 
     def close(self) -> None:
-        """Runs the stop hooks and ends the thread. Threads of handlers that do not stop are left to end with the process."""
+        """Stops what still runs, without an outcome, runs the stop hooks, and ends the thread; where a handler's own thread does not stop, both are left to end later."""
         try:
-            asyncio.run_coroutine_threadsafe(self._hooks.aclose(), self._loop).result(30)
+            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(30)
         finally:
             logging.getLogger().removeHandler(self._capture)
             self._workers.close()
             self._pool.shutdown(wait=False, cancel_futures=True)
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(5)
+            self._loop.call_soon_threadsafe(self._leave)
+            if not self._attempts:
+                self._thread.join(5)
+                if not self._thread.is_alive():
+                    self._loop.close()
 
     # In the work thread ------------------------------------------------------------------------------------------------------------------------
 
     async def _enter(self) -> None:
         for lifespan in self._lifespans:
             await self._hooks.enter_async_context(lifespan(self.state))
+
+    async def _end(self) -> None:
+        """No handler outlives the agent: one that was dropped with its loop would end whenever, and in whatever thread, it is collected."""
+        running = [attempt.task for attempt in self._attempts.values() if attempt.task is not None]
+        for job_id, epoch in list(self._attempts):
+            self._stop(job_id, epoch, Stop.LEASE, 0.0)
+        if running:
+            await asyncio.wait(running, timeout=END_S)
+        await self._hooks.aclose()
+
+    def _leave(self) -> None:
+        """Ends the loop, once nothing runs in it any more."""
+        self._leaving = True
+        if not self._attempts:
+            self._loop.stop()
 
     def _begin(self, jobs: list[Job]) -> None:
         now = self._loop.time()
@@ -179,14 +205,17 @@ class Work:
         for attempt in list(self._attempts.values()):
             if now >= attempt.deadline and not attempt.timed_out and attempt.stop is None and attempt.task is not None:
                 attempt.timed_out = True
-                attempt.task.cancel()
+                attempt.cancel()
 
     async def _run(self, attempt: _Attempt) -> None:
         """One attempt from its start to its outcome."""
         job = attempt.job
         outcome: outcomes.Ended
+        attempt.started = True
         try:
             current.set(attempt.ctx)
+            if attempt.stop is not None or attempt.timed_out:
+                raise asyncio.CancelledError
             if self._codecs is not None or job.payload.startswith(MAGIC) or job.checkpoint is not None:
                 open_job(job, self._codecs, wait=self._wait_for_codecs)
             result = await self._call(attempt.ctx)
@@ -211,6 +240,8 @@ class Work:
         if self._encode_errors and self._codecs is not None and isinstance(outcome, agents_pb2.Outcome) and outcome.HasField("error"):
             seal_error(outcome, self._codecs)
         self._reports.ended(job, outcome)
+        if self._leaving:
+            self._leave()
 
     def _stopped(self, attempt: _Attempt, error: BaseException) -> agents_pb2.Outcome | None:
         if attempt.stop is Stop.ABORT:
@@ -289,7 +320,7 @@ class Work:
         if attempt.worker is not None:
             attempt.worker.ask_to_stop()
         if attempt.handler.executor == "async" or grace_s <= 0:
-            attempt.task.cancel()
+            attempt.cancel()
         if first or why is Stop.LEASE:
             self._loop.call_later(max(0.0, grace_s), self._force, attempt)
 
@@ -297,7 +328,7 @@ class Work:
         """The grace is over."""
         if attempt.task is None or attempt.task.done():
             return
-        attempt.task.cancel()
+        attempt.cancel()
         if attempt.handler.executor != "process":
             self._loop.call_later(1.0, self._report_unstoppable, attempt)
 

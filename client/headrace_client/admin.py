@@ -111,10 +111,10 @@ class AdminClient(AccessCalls, CertificateCalls, ScheduleCalls, OperationCalls, 
         """The limits of this client's domain, and how much of them is used."""
         return limits.domain(await self._call(lambda stubs: stubs.limits.GetDomain, limits_pb2.GetDomainRequest()))
 
-    async def set_domain(self, *, depth_limit: int | None = None, weight: float | None = None, clear: Sequence[str] = ()) -> Domain:
+    async def set_domain(self, *, depth_limit: int | None = None, weight: float | None = None, clear: Sequence[str] = (), reason: str = "") -> Domain:
         """Changes limits of the domain: jobs that may wait (0: no limit), and its share against other domains; `clear` takes some back."""
         wanted = build(limits_pb2.DomainLimits, depth_limit=depth_limit, weight=weight)
-        await self._call(lambda stubs: stubs.limits.SetDomain, build(limits_pb2.SetDomainRequest, limits=wanted, clear=clear))
+        await self._call(lambda stubs: stubs.limits.SetDomain, build(limits_pb2.SetDomainRequest, limits=wanted, clear=clear, reason=reason))
         return await self.get_domain()
 
     async def list_agents(self) -> list[AgentInfo]:

@@ -313,11 +313,13 @@ class Submitter:
         """A broker has too much to do, and stored none of these: they are sent again after a while, to another broker if there is one, or their callers are told."""
         loop, pause = asyncio.get_running_loop(), pause_s(error.retry_after_s if isinstance(error, Busy) else 0.0)
         again, latest = self._budget.refused(), loop.time() + pause + LAST_TRY_S
-        resting = [waiting for waiting in batch if again and waiting.deadline >= latest]
+        resting: list[_Waiting | _Many] = []
         for waiting in batch:
             waiting.sent, waiting.refusal = False, error
-        for waiting in batch if not resting else [waiting for waiting in batch if waiting.deadline < latest]:
-            _fail(waiting, self._overdue(waiting) if waiting.unknown else error)
+            if again and waiting.deadline >= latest:
+                resting.append(waiting)
+            else:
+                _fail(waiting, self._overdue(waiting) if waiting.unknown else error)
         if resting:
             self._resting.update(dict.fromkeys(resting))
             self._refused = self._refused or len(self._brokers.addresses) > 1

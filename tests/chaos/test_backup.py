@@ -19,8 +19,8 @@ from headrace_broker.store.pg_binaries import find
 from headrace_client import AdminClient, Client, NotFound, State
 
 from tests.support.agreement import agree
-from tests.support.cluster import free_ports
 from tests.support.needs import need
+from tests.support.ports import free_ports
 from tests.support.processes import ROOT, start_agent, start_broker, until
 from tests.support.servers import Server, server
 

@@ -17,7 +17,7 @@ import pytest
 from headrace_broker import __version__
 from headrace_broker.store.migrate import newest
 
-from tests.support.cluster import free_ports
+from tests.support.ports import free_ports
 from tests.support.processes import ROOT, BrokerProcess, Process, run_command, start_agent, start_broker, until
 from tests.support.record import Reader
 from tests.support.releases import NEXT, Release, copied, in_place, installed, next_tree

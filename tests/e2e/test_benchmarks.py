@@ -11,12 +11,14 @@ import pytest
 from benchmarks import report, soak
 from tests.support.processes import ROOT
 
+CAPS = {"free_per_s", "capped_per_s", "capped_of_free", "reached_per_s", "reached_of_free", "free_us", "capped_us", "reached_us"}
+
 
 @pytest.mark.parametrize(
     ("name", "words", "figures"),
     [
         ("capacity", ["--jobs", "1000", "--rounds", "2"], {"broker_per_s", "flush_per_s", "ratio", "broker_us", "postgres_us", "wal_bytes_per_job"}),
-        ("caps", ["--jobs", "1000", "--rounds", "2"], {"free_per_s", "capped_per_s", "capped_of_free", "free_us", "capped_us"}),
+        ("caps", ["--jobs", "1000", "--rounds", "2"], CAPS),
         ("submit", ["--seconds", "0.2", "--rounds", "2"], {"jobs_per_s", "p50_ms", "p99_ms", "max_ms", "client_us", "broker_us", "postgres_us"}),
     ],
 )
@@ -45,17 +47,20 @@ def test_the_soak_tells_growth_from_noise() -> None:
 def test_the_soak_blames_work_only_for_stalls_that_are_more_common_near_it() -> None:
     near, away = soak.Submits(), soak.Submits()
     for number in range(100):
-        away.add(150.0 if number < 10 else 5.0)
-        near.add(150.0 if number < 15 else 5.0)
+        away.add(150.0 if number < 10 else 5.0, machine=False)
+        near.add(150.0 if number < 15 else 5.0, machine=False)
     assert not near.worse_than(away)
     for _ in range(15):
-        near.add(120.0)
+        near.add(120.0, machine=True)
+    assert not near.worse_than(away), "the machine stalled by itself"
+    for _ in range(15):
+        near.add(120.0, machine=False)
     assert near.worse_than(away) and near.longest_ms == 150
 
 
 def test_the_soak_says_which_stalls_the_machine_had_too() -> None:
     part = soak.Part(None, Path(), 60, 10)  # type: ignore[arg-type]
-    part.seen.bare = [(10.4, 80.0), (11.5, 3.0), (20.2, 60.0)]
+    part.seen.long_commits = [10.4, 20.2]
     part.seen.seconds = [
         {"at": at, "calls_max_ms": calls_ms, "probe_max_ms": 1.0, "lag_max_ms": lag_ms}
         for at, calls_ms, lag_ms in ((11.0, 150, 0), (14.0, 150, 70), (16.0, 150, 0), (20.9, 20, 0), (30.0, 20, 0))
@@ -64,3 +69,5 @@ def test_the_soak_says_which_stalls_the_machine_had_too() -> None:
         "of 3 s with a submit of 100 ms, 1 have a bare commit of 50 ms, 1 a late awakening, 2 either; "
         "of 2 s with no submit of 100 ms, 1 have a bare commit of 50 ms, 0 a late awakening, 1 either"
     )
+    away = part.stalls()[soak.OTHERWISE]
+    assert (away.seconds, away.stalled, away.unexplained) == (5, 3, 1)

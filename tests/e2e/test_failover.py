@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from headrace_broker.store.migrate import migrate
 from headrace_broker.store.pg_binaries import find
@@ -34,11 +35,20 @@ def servers(directory: Path) -> Iterator[tuple[Server, Standby]]:
         primary.stop()
 
 
+async def _probed(server: Server) -> bool:
+    con = await asyncpg.connect(server.dsn)
+    try:
+        return bool(await con.fetchval("select count(*) from pg_stat_activity where application_name = 'headrace probe'"))
+    finally:
+        await con.close()
+
+
 @pytest.mark.timeout(180)
 async def test_a_primary_freezes_and_its_standby_is_promoted(servers: tuple[Server, Standby], directory: Path) -> None:
     """Its connections stay open and silent, and it is still the first in the URL. When it wakes it takes writes again, and nobody gives it any."""
     primary, standby = servers
     async with at_work(directory, both(primary, standby), "--lease-s", "60", "--heartbeat-s", "5") as scene:
+        await until(lambda: _probed(primary), what="somebody who asks whether the server is there, whatever else the broker does")
         frozen = [primary.pid, *children(primary.pid)]
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)

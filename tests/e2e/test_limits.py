@@ -15,8 +15,6 @@ from headrace_client import AdminClient, Client, HeadraceError, InvalidRequest, 
 from tests.support.agreement import agree
 from tests.support.processes import BrokerProcess, Process, start_agent, start_broker, until
 
-LIVE_S = 5.0  # a second, and what a busy machine adds
-
 
 def overlap(directory: Path, of: dict[int, str] | None = None) -> dict[str, int]:
     """The greatest number of handlers that ran at a time, by what `of` says of their jobs, as each handler wrote down; one that was killed ended with its agent."""
@@ -174,12 +172,12 @@ async def test_a_setting_that_another_broker_stored_is_in_force_within_a_second(
         async def known() -> bool:
             return (await admin.get_type("gate")).effective.get("concurrency") == 2
 
-        await until(known, timeout_s=LIVE_S, what="the setting")
+        await until(known, what="the setting")
         third = (await client.submit("gate", "open")).job_id
         assert (await client.get(third)).wait_reason == "capped"
         assert "2 jobs of type gate" in (await client.explain(third)).text
         await con.execute("update headrace.job_type set overrides = $1, changed_at = clock_timestamp() where name = 'gate'", "{}")
-        await until(lambda: _processing(client, 3), timeout_s=LIVE_S, what="the third")
+        await until(lambda: _processing(client, 3), what="the third")
     finally:
         await con.close()
         (directory / "open").touch()

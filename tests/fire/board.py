@@ -23,13 +23,15 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "gives_up": {"max_attempts": 1, "exhausted_state": "aborted", "alert_on_abort": True},
     "fresh": {},
     "unserved": {},
+    "hasty": {"start_within_s": 1.0},
 }
 History = tuple[str, ...]
 
 
 @dataclass
 class Case:
-    """`holder`: which agent is granted the job first, if any; `before`: what else happens before the fault; `act`: what asks for the transition, and may be repeated."""
+    """`holder`: which agent is granted the job first, if any; `before`: what else happens before the fault; `act`: what asks for the transition, and may be repeated;
+    `depends_on`: a case above it, whose job this one waits for."""
 
     name: str
     type: str
@@ -39,6 +41,7 @@ class Case:
     history: History
     before: "Callable[[Board, Case], Awaitable[None]] | None" = None
     explained: dict[History, State] = field(default_factory=dict)  # other ends, after another broker has taken over
+    depends_on: str = ""
     job_id: int = 0
     job: agents_pb2.AssignedJob = field(default_factory=agents_pb2.AssignedJob)
 
@@ -84,6 +87,18 @@ async def _requeues(board: "Board", case: Case) -> None:
 
 async def _purges(board: "Board", case: Case) -> None:
     await board.client.purge([case.job_id])
+
+
+async def _updates(board: "Board", case: Case) -> None:
+    await board.client.update([case.job_id], priority=7)
+
+
+async def _holds(board: "Board", case: Case) -> None:
+    await board.client.update([case.job_id], hold=True)
+
+
+async def _nothing(board: "Board", case: Case) -> None:
+    """It comes of itself."""
 
 
 async def _submits(board: "Board", case: Case) -> None:
@@ -141,6 +156,11 @@ def cases() -> list[Case]:
         Case("requeue of an error", "last", "hand", _requeues, waiting, ("granted", "failed", "requeued"), _settles),
         Case("requeue of an aborted job", "plain", "hand", _requeues, waiting, ("granted", "aborted", "requeued"), _settles),
         Case("purge", "plain", "hand", _purges, None, ("granted", "completed", "purged"), _settles),
+        Case("update of a waiting job", "unserved", "", _updates, waiting, ("updated",)),
+        Case("update of a settled job", "plain", "hand", _holds, completed, ("granted", "completed", "updated"), _settles),
+        Case("not started in time", "hasty", "", _nothing, error, ("expired",)),
+        Case("released by what it depends on", "unserved", "", _nothing, waiting, ("dependencies_met",), depends_on="completed"),
+        Case("ended by what it depends on", "unserved", "", _nothing, aborted, ("dependency_failed",), depends_on="abort of a waiting job"),
     ]
     pending = {"completed": completed, "failed": aborted, "timed_out": aborted, "released": aborted, "aborted": aborted}
     found += [
@@ -180,7 +200,8 @@ class Board:
                 case.job = jobs[case.job_id]
         for case in self.cases:
             if case.act is not _submits and not case.job_id:
-                case.job_id = (await self.client.submit(case.type, case.name)).job_id
+                depends_on = [other.job_id for other in self.cases if other.name == case.depends_on]
+                case.job_id = (await self.client.submit(case.type, case.name, depends_on=depends_on)).job_id
             if case.before is not None:
                 await case.before(self, case)
 
@@ -230,7 +251,7 @@ class Board:
             return not wrong
 
         try:
-            await until(settled, timeout_s=15, what="every transition")
+            await until(settled, what="every transition")
         except AssertionError:
             raise AssertionError("\n".join(wrong)) from None
 

@@ -24,6 +24,7 @@ from tests.property.machine import Machine
 from tests.support.processes import until
 
 DAY_S = 86_400.0
+BACKENDS = "select count(*) from pg_stat_activity a join headrace.life l on a.pid = l.backend_pid where l.life_id = $1"
 
 
 class Held:
@@ -133,11 +134,13 @@ async def test_what_else_ends_with_a_broker_is_not_waited_for_by_its_successor(t
     async with asyncio.timeout(60):
         await first.ownership.drain()
         await second.ownership.ready.wait()
+        life_id = second.ownership.owner.life_id
         async with broker(database) as third:
             await second.ownership.drain()
             await third.ownership.ready.wait()  # its own side tasks are those of the test as well
             await lingers.wait()
             assert not second.running.done()
+            assert await third.pool.fetchval(BACKENDS, life_id) == 1, "it had left by itself: a successor that waits in vain ends its backend"
             over.set()
             await second.running
 

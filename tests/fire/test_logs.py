@@ -13,7 +13,7 @@ from headrace_client.models import LogLine
 from headrace_proto.v1 import agents_pb2, jobs_pb2
 
 from tests.fire.conftest import Connect
-from tests.support.cluster import free_ports
+from tests.support.ports import free_ports
 from tests.support.processes import BrokerProcess, pause, start_broker, until
 from tests.support.scripted_agent import ScriptedAgent, lease, outcome
 

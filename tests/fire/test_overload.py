@@ -18,6 +18,7 @@ from headrace_broker.rpc.submit import _Batch
 from headrace_broker.shards import owner as owner_module
 from headrace_broker.shards import reception
 from headrace_broker.shards.intents import Completions, PlainJobs, Verb
+from headrace_broker.shards.types import TypeEntry
 from headrace_proto.v1 import jobs_pb2, jobs_pb2_grpc, types_pb2
 from headrace_proto.wire import to_seconds
 
@@ -181,11 +182,35 @@ async def test_who_submits_over_a_stream_waits_for_room_while_there_is_room_to_w
         while not served.service._lobby.requests:
             await pause()
     await call.write(column(6, 2))
-    refused = await call.read()
+    async with asyncio.timeout(20):
+        refused = await call.read()
     assert refused.request_no == 2 and refused.results.refused.reason == "BUSY"
     stored = await served.answered(asyncio.ensure_future(call.read()))
     assert stored.request_no == 1 and len(stored.results.job_ids) == 5 and all(stored.results.job_ids)
     assert (served.service._lobby.requests, served.service._lobby.bytes) == (0, 0)
+    call.cancel()
+
+
+async def test_who_finds_the_room_taken_meanwhile_is_refused_where_nobody_else_may_wait(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There was room for it when it came, before its type was made, and one that needs more has the only place to wait in."""
+    monkeypatch.setattr(admission, "MAX_REQUESTS", 1)
+    monkeypatch.setattr(admission, "PATIENCE_S", 3600.0)
+    types, ensure = served.machine.owner.types, served.machine.owner.types.ensure
+
+    async def meanwhile(domain: str, name: str) -> TypeEntry:
+        fill(served.machine, 5, chunk=5)
+        return await ensure(domain, name)
+
+    fill(served.machine, FULL - 5, chunk=FULL - 5)
+    call = served.stub.SubmitStream()
+    await call.write(column(10))
+    async with asyncio.timeout(20):
+        while not served.service._lobby.requests:
+            await pause()
+        monkeypatch.setattr(types, "ensure", meanwhile)
+        await call.write(column(5, 2, type_="new"))
+        refused = await call.read()
+    assert refused.request_no == 2 and refused.results.refused.reason == "BUSY"
     call.cancel()
 
 

@@ -62,7 +62,7 @@ async def test_every_transition_happens_once_however_often_it_is_asked_for(stage
     await agree(board.client, stage.database)
     alerts, _ = await board.admin.list_alerts()
     alerted = {case.job_id for case in board.cases if case.name in ("failed for the last time", "failed for good", "failed into aborted", "timed out for the last time")}
-    alerted |= {case.job_id for case in board.cases if case.name in ("lost for the last time", "requeue of an error")}
+    alerted |= {case.job_id for case in board.cases if case.name in ("lost for the last time", "requeue of an error", "not started in time")}
     assert sorted(alert.job_id for alert in alerts) == sorted(alerted), "one alert for each job that ended badly, in the same commit"
 
 

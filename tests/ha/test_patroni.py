@@ -21,8 +21,8 @@ from headrace_broker.store.migrate import migrate
 
 from tests.ha.conftest import COLUMNS
 from tests.support import needs
-from tests.support.cluster import free_ports
 from tests.support.patroni import Node, Patroni, Program, patroni
+from tests.support.ports import free_ports
 from tests.support.processes import BrokerProcess, start_agent, start_broker, until
 from tests.support.record import Reader
 from tests.support.scene import Scene

@@ -4,7 +4,7 @@ from tests.mutants.mutant import Mutant
 
 PLACE = "agent/headrace_agent"
 SESSION, LEASES, WORK = f"{PLACE}/session.py", f"{PLACE}/leases.py", f"{PLACE}/work.py"
-TESTS = "tests/agent/test_leases.py"
+TESTS, ATTEMPTS = "tests/agent/test_leases.py", "tests/agent/test_work.py"
 PROCESSES, WORKERS = f"{PLACE}/processes.py", "tests/agent/test_workers.py"
 
 MUTANTS = (
@@ -36,6 +36,9 @@ MUTANTS = (
         "                return None\n            self._beat_due",
         f"{TESTS} -k falls_silent",
     ),
+    Mutant("a job that has not begun is cancelled", WORK, "if self.started and self.task is not None:", "if self.task is not None:", f"{ATTEMPTS} -k begun"),
+    Mutant("what was stopped before it began runs", WORK, "if attempt.stop is not None or attempt.timed_out:", "if False:", f"{ATTEMPTS} -k begun"),
+    Mutant("handlers outlive their agent", WORK, "            self._stop(job_id, epoch, Stop.LEASE, 0.0)\n", "            pass\n", f"{ATTEMPTS} -k own_thread"),
     Mutant("a worker's end is told by its pipe alone", PROCESSES, "while not self._pipe.poll(LOOK_S):", "while False:", f"{WORKERS} -k noticed"),
     Mutant("what a dead worker has left lives on", PROCESSES, "self._signal(signal.SIGKILL)  # what it has left", "pass", f"{WORKERS} -k noticed"),
     Mutant("a stopped worker leaves its children", PROCESSES, "os.killpg(pid, number)", "os.kill(pid, number)", f"{WORKERS} -k stopped"),

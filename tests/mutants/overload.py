@@ -27,7 +27,7 @@ MUTANTS = (
     Mutant("changes have no lane of their own", OWNER, "most = max(MAX_ROWS, round_.batch.rows() + CHANGE_ROWS)", "most = MAX_ROWS", f"{FIRE} -k beside_a_full_intake"),
     Mutant("what was refused stays until the collector finds it", SUBMIT, "        error.__traceback__ = None  #", "        pass  #", f"{FIRE} -k without_the_collector"),
     Mutant("large submissions are never taken", OWNER, "if self._pending_jobs and (self", "if (self", f"{FIRE} -k comes_alone"),
-    Mutant("there is always room to wait in", ADMISSION, "        if lobby.full:\n", "        if False:\n", f"{FIRE} -k understands_it"),
+    Mutant("there is always room to wait in", ADMISSION, "        if lobby.full:\n", "        if False:\n", f"{FIRE} -k room_taken"),
     Mutant("a wait has no end", ADMISSION, "        elif now >= self._until:\n            raise error\n", "", f"{FIRE} -k a_wait_ends"),
     Mutant("places to wait in are not given back", ADMISSION, "            self._lobby.requests -= 1\n", "", f"{FIRE} -k a_wait_ends"),
     Mutant("memory of who waits is not given back", ADMISSION, "            self._lobby.bytes -= self._size\n", "", f"{FIRE} -k a_wait_ends"),
@@ -55,7 +55,7 @@ MUTANTS = (
     Mutant("retries come sooner than told", RETRY, "retry_after_s * (1 + JITTER * random.random())", "retry_after_s * random.random()", f"{CLIENT} -k sooner"),
     Mutant("the submit stream has no budget", SUBMITTER, "again, latest = self._budget.refused(), loop", "again, latest = True, loop", f"{CLIENT} -k few_messages"),
     Mutant("unary calls have no budget", BASE, "again = self._budget.refused() and again", "pass", f"{CLIENT} -k unary"),
-    Mutant("callers wait for a delay that is longer than their time", SUBMITTER, "if again and waiting.deadline >= latest]", "if again]", f"{CLIENT} -k time_ends"),
+    Mutant("callers wait for a delay that is longer than their time", SUBMITTER, "if again and waiting.deadline >= latest:", "if again:", f"{CLIENT} -k time_ends"),
     Mutant("who rests is forgotten when the client is closed", SUBMITTER, "            self._wake_up(list(self._resting))\n", "", f"{CLIENT} -k closed"),
     Mutant("a full gRPC server is taken for a message that is too large", CLIENT_ERRORS, 'if "pending requests" in message else', "if False else", f"{CLIENT} -k unary"),
     Mutant(

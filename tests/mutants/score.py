@@ -4,7 +4,7 @@ from tests.mutants.mutant import Mutant
 
 SHARDS = "broker/headrace_broker/shards"
 LANES, LINES, DISPATCHER, TURNS, RESCORE, OWNERSHIP = (f"{SHARDS}/{name}.py" for name in ("lanes", "lines", "dispatcher", "turns", "rescore", "ownership"))
-UNIT, RPC = "tests/unit/test_score.py", "tests/rpc/test_score.py"
+UNIT, RPC, OVERDUE = "tests/unit/test_score.py", "tests/rpc/test_score.py", "tests/fire/test_overdue.py"
 
 MUTANTS = (
     Mutant("what was put off is as old as its id", LANES, "            lane.mark(since)\n", "            pass\n", f"{UNIT} -k became_ready_later"),
@@ -17,7 +17,13 @@ MUTANTS = (
         "a job whose time comes goes to its old line", LINES, "self.members.get(job_id) or self._by_id.get(line_id)", "self._by_id.get(line_id)", f"{UNIT} -k time_comes"
     ),
     Mutant("age has no end", DISPATCHER, "min(settings.ageing_max, max(", "max(0, max(", f"{UNIT} -k up_to_the_most"),
-    Mutant("jobs in a type where age counts come in handfuls", DISPATCHER, " if not entry.settings.ageing_s else 1  #", "  #", f"{RPC} -k comes_after"),
+    Mutant(
+        "jobs in a type where age counts come in handfuls",
+        DISPATCHER,
+        "overdue is None and not entry.settings.ageing_s else",
+        "overdue is None else",
+        f"{RPC} -k comes_after",
+    ),
     Mutant(
         "a younger job of another type waits for all that are older and younger",
         LANES,
@@ -35,4 +41,18 @@ MUTANTS = (
         f"{RPC} -k all_types",
     ),
     Mutant("a new owner forgets the priorities", OWNERSHIP, "        owner.lines.boosts = ", "        forgotten = ", f"{RPC} -k killed_in_the_middle"),
+    Mutant(
+        "what is overdue waits for ever",
+        DISPATCHER,
+        "overdue = _overdue(owner, round_, session, ready, now) if owner.overdue.types else None",
+        "overdue = None",
+        f"{OVERDUE} -k every_hundred",
+    ),
+    Mutant(
+        "what is not overdue goes out of its turn", DISPATCHER, "if oldest is None or oldest[1] > owner.overdue.oldest:", "if oldest is None:", f"{OVERDUE} -k so_long"
+    ),
+    Mutant("no type keeps to the strict order", f"{SHARDS}/overdue.py", "if not owner.types.by_id[type_id].settings.ageing_max:", "if False:", f"{OVERDUE} -k strict"),
+    Mutant("what goes out of its turn is not counted", f"{SHARDS}/overdue.py", "max(0, self._granted - EVERY * count)", "self._granted", f"{OVERDUE} -k every_hundred"),
+    Mutant("what is due adds up", f"{SHARDS}/overdue.py", "min(self._granted + count, MOST * EVERY)", "self._granted + count", f"{OVERDUE} -k add_up"),
+    Mutant("what is overdue is looked for without a pause", f"{SHARDS}/overdue.py", " or now < self._look_at:", ":", f"{OVERDUE} -k nobody_looks"),
 )

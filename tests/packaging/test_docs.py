@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import venv
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.node import EXAMPLE, needs_node
+from tests.support.ports import free_ports
 from tests.support.processes import ROOT
 
 NODE_DOC = "docs/other-languages.md"
@@ -61,16 +61,10 @@ def _check_out(place: Path) -> None:
             target.chmod(source.stat().st_mode)
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 @pytest.fixture
 def environment(programs: Path, directory: Path) -> dict[str, str]:
     """Ports and directories of this test."""
-    grpc, http = _free_port(), _free_port()
+    grpc, http = free_ports(2)
     return {
         **os.environ,
         "PATH": f"{programs}:{os.environ['PATH']}",

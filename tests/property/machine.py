@@ -24,6 +24,7 @@ from headrace_broker.shards import changes, reception
 from headrace_broker.shards.checkpoint import Checkpoints
 from headrace_broker.shards.clock import DatabaseClock
 from headrace_broker.shards.intents import Change, Completions, Ending, PlainJobs, Verb
+from headrace_broker.shards.overdue import Overdue
 from headrace_broker.shards.owner import Owner, OwnerLimits
 from headrace_broker.shards.recover import recover
 from headrace_broker.shards.refill import judge_stale, refill_bodies
@@ -277,6 +278,7 @@ class Machine:
         """The jobs that the agent is granted when it has room for so many."""
         assert self.session is not None
         before = set(self.session.leases)
+        self.owner.overdue = Overdue()  # here the order is strict: who goes out of turn is for tests/fire/test_overdue.py
         self.session.set_credit(self.session.assign_no, room, [])
         self.owner.hungry[self.session] = None
         await self.flush(grant=True)

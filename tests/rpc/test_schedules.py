@@ -19,6 +19,7 @@ from tests.support.processes import BrokerProcess, Process, run_command, start_b
 FIRE = "insert into headrace.schedule_fire"
 FIRES = "select nominal_at, outcome, job_id, request_id from headrace.schedule_fire order by nominal_at"
 BACK = "update headrace.schedule set next_at = next_at - $1::interval, version = version + 1, changed_at = clock_timestamp()"
+OWNER = "select l.address from headrace.shard s join headrace.life l using (life_id) where not l.dead limit 1"
 FUTURE = datetime(2090, 1, 1, tzinfo=UTC)
 YEARLY = "0 0 1 1 *"
 
@@ -80,11 +81,13 @@ async def test_pause_resume_run_and_delete(admin: AdminClient, con: "asyncpg.Con
     first, again = await asyncio.gather(admin.run_schedule("s", request_id="r1", reason="now"), admin.run_schedule("s", request_id="r1"))
     other = await admin.run_schedule("s")
     assert first == again != other, "the same request makes one job"
-    await asyncio.sleep(1.2)  # a tick passes, of a schedule that is paused
-    assert await con.fetchval("select count(*) from headrace.schedule_fire") == before + 2
+    await admin.put_schedule("beat", ScheduleSpec("t", interval_s=1))
+    await fired(con, before + 2)  # two ticks of that one pass, and so at least one of the schedule that is paused
+    assert await con.fetchval("select count(*) from headrace.schedule_fire join headrace.schedule s using (schedule_id) where s.name = 's'") == before + 2
+    await admin.delete_schedule("beat")
     resumed = await admin.resume_schedule("s")
     assert resumed.next_at is not None and resumed.next_at > datetime.now(UTC) - timedelta(seconds=1)
-    await fired(con, 2)
+    await fired(con, before + 1)
     last = max(row["nominal_at"] for row in await con.fetch(FIRES) if not row["request_id"])
     await admin.delete_schedule("s", reason="over")
     for call in (admin.get_schedule("s"), admin.pause_schedule("s"), admin.run_schedule("s"), admin.delete_schedule("s")):
@@ -95,7 +98,7 @@ async def test_pause_resume_run_and_delete(admin: AdminClient, con: "asyncpg.Con
     assert anew.next_at is not None and anew.next_at > last and not anew.paused and anew.fired == 0
     await fired(con, 4)
     await jobs_are_the_fires(con)
-    actions = [row["action"] for row in await con.fetch("select action from headrace.audit where action like 'schedule%' order by audit_id")]
+    actions = [row["action"] for row in await con.fetch("select action from headrace.audit where action like 'schedule%' and target = 'schedule/s' order by audit_id")]
     assert [a for a in actions if a != "schedule.run"] == ["schedule.put", "schedule.pause", "schedule.resume", "schedule.delete", "schedule.put"]
 
 
@@ -228,6 +231,33 @@ async def test_a_broker_that_dies_with_a_tick_on_its_way_is_followed_by_another(
     await jobs_are_the_fires(con)
     shown = await admin.get_schedule("s")
     assert shown.fired >= before + 3
+
+
+async def test_whichever_of_three_brokers_dies_each_tick_has_one_job_and_none_is_left_out(
+    database: str, directory: Path, stack: AsyncExitStack, con: "asyncpg.Connection[Any]"
+) -> None:
+    brokers = await asyncio.gather(*[start_broker(directory, database=database, name=f"broker{number}") for number in range(3)])
+    for broker in brokers:
+        stack.push_async_callback(broker.kill)
+    admin = await stack.enter_async_context(AdminClient(",".join(broker.address for broker in brokers), timeout_s=30))
+    for number in range(4):
+        await admin.put_schedule(f"s{number}", ScheduleSpec("t", interval_s=1, missed="all", max_missed=100))
+    seen = 0
+    for _ in range(2):
+        await fired(con, seen + 8)
+        [owner] = [broker for broker in brokers if f" pid {broker.pid} " in await con.fetchval(OWNER)]
+        await owner.kill()
+        seen = await con.fetchval("select count(*) from headrace.schedule_fire")
+    await fired(con, seen + 8)
+    by_schedule: dict[int, dict[datetime, int]] = {}
+    for row in await con.fetch("select schedule_id, nominal_at, outcome, job_id from headrace.schedule_fire"):
+        assert row["outcome"] == "fired"
+        by_schedule.setdefault(row["schedule_id"], {})[row["nominal_at"]] = row["job_id"]
+    assert len(by_schedule) == 4
+    for ticks in by_schedule.values():
+        assert {later - earlier for earlier, later in pairwise(sorted(ticks))} == {timedelta(seconds=1)}
+    same = "select array(select job_id from headrace.job order by job_id) = array(select job_id from headrace.schedule_fire order by job_id)"
+    assert await con.fetchval(same), "each tick has a job of its own, and no job is of no tick"
 
 
 async def test_what_makes_no_sense_is_refused_by_field(admin: AdminClient) -> None:

@@ -30,6 +30,7 @@ from headrace_proto.v1.agents_pb2_grpc import AgentsStub
 from headrace_proto.v1.jobs_pb2_grpc import JobsStub
 from headrace_proto.v1.logs_pb2_grpc import LogsStub
 
+from tests.rpc.refusals import ACCESS, GRAPH, LIMITS
 from tests.support.processes import BrokerProcess
 from tests.support.wire import SERVICES, Wire, stream_refusal
 
@@ -295,6 +296,9 @@ ALERTS: list[tuple[str, Any, str]] = [
     ("Alerts.ListAlertGroups", alerts_pb2.ListAlertGroupsRequest(page_token="x"), "page_token"),
 ]
 REFUSED: list[tuple[str, Any, str]] = [
+    *LIMITS,
+    *GRAPH,
+    *ACCESS,
     *SCHEDULES,
     *OPERATIONS,
     *LIFECYCLE,
@@ -448,8 +452,12 @@ NOTHING_TO_REFUSE = {
     "Alerts.ListRules",
     "Alerts.ListSilences",
     "Certificates.ListRevokedCertificates",
+    "Access.ListTokens",
+    "Doors.ListDoors",
+    "Limits.GetDomain",
+    "Limits.ListPauses",
 }
-STREAMS = {"Jobs.SubmitStream", "Jobs.WatchJobs", "Agents.Connect", "Logs.TailLogs"}
+STREAMS = {"Jobs.SubmitStream", "Jobs.WatchJobs", "Agents.Connect", "Logs.TailLogs", "Access.ExportAudit"}
 
 
 @pytest.fixture

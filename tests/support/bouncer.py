@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
-from tests.support.cluster import free_ports
 from tests.support.patroni import give, server_user
+from tests.support.ports import free_ports
 from tests.support.processes import until
 
 PROGRAM = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")

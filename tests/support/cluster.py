@@ -1,7 +1,6 @@
 """Two brokers, three agents and two submitters as processes; any of them can be killed and is started again. What they were doing is known from their own records."""
 
 import asyncio
-import socket
 import sys
 import time
 from collections import Counter
@@ -10,6 +9,7 @@ from typing import Any
 
 import asyncpg
 
+from tests.support.ports import free_ports
 from tests.support.processes import ROOT, Process, start_agent, start_broker
 from tests.support.record import Reader
 
@@ -105,14 +105,3 @@ class Cluster:
                 running.add((job_id, epoch))
             else:
                 running.discard((job_id, epoch))
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody uses now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for item in sockets:
-        item.bind(("127.0.0.1", 0))
-    ports = [int(item.getsockname()[1]) for item in sockets]
-    for item in sockets:
-        item.close()
-    return ports

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tests.support.cluster import free_ports
+from tests.support.ports import free_ports
 from tests.support.processes import alive, children
 
 NAMES = ("one", "two", "three")

@@ -6,45 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+from google.protobuf import descriptor_pool
+from google.protobuf.message_factory import GetMessageClass
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
+from headrace_broker.rpc.server import SERVICES as NAMES
 from headrace_proto.streams import StreamEnd
-from headrace_proto.v1 import (
-    admin_pb2,
-    agents_pb2,
-    alerts_pb2,
-    certificates_pb2,
-    grants_pb2,
-    instances_pb2,
-    jobs_pb2,
-    lifecycle_pb2,
-    logs_pb2,
-    operations_pb2,
-    schedules_pb2,
-    stats_pb2,
-    testing_pb2,
-    users_pb2,
-)
 
-SERVICES = [
-    file.DESCRIPTOR.services_by_name[name]
-    for file, name in (
-        (jobs_pb2, "Jobs"),
-        (admin_pb2, "Admin"),
-        (agents_pb2, "Agents"),
-        (stats_pb2, "Stats"),
-        (logs_pb2, "Logs"),
-        (schedules_pb2, "Schedules"),
-        (alerts_pb2, "Alerts"),
-    )
-]
-SERVICES.append(certificates_pb2.DESCRIPTOR.services_by_name["Certificates"])
-SERVICES.append(instances_pb2.DESCRIPTOR.services_by_name["Instances"])
-SERVICES.append(operations_pb2.DESCRIPTOR.services_by_name["Operations"])
-SERVICES.append(grants_pb2.DESCRIPTOR.services_by_name["Grants"])
-SERVICES.append(users_pb2.DESCRIPTOR.services_by_name["Users"])
-SERVICES.append(testing_pb2.DESCRIPTOR.services_by_name["Testing"])
-SERVICES.append(lifecycle_pb2.DESCRIPTOR.services_by_name["Lifecycle"])
+SERVICES = [descriptor_pool.Default().FindServiceByName(name) for name in NAMES if name.startswith("headrace.")]
+"""All of ours."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +82,7 @@ class Wire:
         """The response message. `request`: a message or raw bytes."""
         service, _, name = method.partition(".")
         found = next(item for item in SERVICES if item.name == service).methods_by_name[name]
-        response = found.output_type._concrete_class
+        response = GetMessageClass(found.output_type)
         behaviour = self._channel.unary_unary(
             f"/headrace.v1.{service}/{name}",
             request_serializer=lambda item: item if isinstance(item, bytes) else item.SerializeToString(),

@@ -1,7 +1,6 @@
 """What is taken as a payload schema, and how a payload is held against one. No server."""
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -133,7 +132,6 @@ def test_other_content_is_refused_and_encoded_payloads_unless_the_schema_allows_
 
 def test_no_payload_holds_the_broker_up_for_long() -> None:
     """Each of these took minutes, or ended the process, without the bounds."""
-    begin = time.perf_counter()
     assert "too many values" in fault(BRANCHING, nested(9, "x"))[1]
     assert "too many values" in fault(BRANCHING, nested(24, "x"))[1]
     make(BRANCHING).check(json.dumps(nested(5, 1)).encode())
@@ -141,7 +139,6 @@ def test_no_payload_holds_the_broker_up_for_long() -> None:
     wide = {"allOf": [{"minimum": number} for number in range(50)], "items": {"allOf": [{"minimum": 0}] * 50}}
     assert "too many values" in fault(wide, [1] * 200_000)[1]
     make({"items": {"type": "integer"}}).check(json.dumps([1] * 200_000).encode())
-    assert time.perf_counter() - begin < 5
 
 
 def test_depth_counts_containers_inside_containers() -> None:

@@ -80,7 +80,8 @@ class LimitsService:
         for index, name in enumerate(request.clear):
             if name not in CLEARABLE:
                 raise InvalidField(f"clear[{index}]", f"there is no limit {name!r}; the limits are {', '.join(CLEARABLE)}")
-        domain = await owner.types.set_domain(caller.domain, values, list(request.clear), caller=caller)
+        reason = convert.text("reason", request.reason, convert.MAX_REASON)
+        domain = await owner.types.set_domain(caller.domain, values, list(request.clear), caller=caller, reason=reason)
         owner.wake.set()
         return limits_pb2.SetDomainResponse(limits=_limits(domain))
 

@@ -160,6 +160,8 @@ def decide(owner: "Owner", round_: Round, intent: ChangeIntent, now: float) -> N
         before, facts, page = _stands(live or head), round_.batch.rows(), intent.page
         if intent.verb is Verb.UPDATE:
             before |= updates.said(owner.amended.get(head.job_id) or head.amended)
+        elif intent.verb is Verb.SEAL:
+            before["batch"] = "open"
         try:
             if page is not None:
                 page.check(head.job_id, live.state if live is not None else head.state)
@@ -190,7 +192,9 @@ def _audit(round_: Round, intent: ChangeIntent, head: StoredHead, before: dict[s
     if intent.verb is Verb.EXPIRE or intent.descent is not None:  # nobody asked for it, and the event says why; the call as a whole has a row
         return
     after: dict[str, object] = {"state": state.name.lower()}
-    if intent.update is not None:
+    if intent.verb is Verb.SEAL:
+        after["batch"] = "sealed"
+    elif intent.update is not None:
         after |= updates.asked(intent.update)
     elif state is State.PROCESSING:
         after |= {"abort": "requested", "grace_s": intent.grace_s, "requeue": intent.verb is Verb.REQUEUE}

@@ -1,9 +1,9 @@
 """Pairs agents' credit with ready jobs: highest score first, then the one that has been ready longest.
 
 The score of a job is its type's priority, plus that of its instance, plus its own, plus what its age adds where its type says so. Among lanes of the same score the one
-whose next job has been ready longest goes first. Agents with room take turns, and share what is ready evenly when there is less of it than room; domains share a round
-by their weights. Jobs that have terms take turns among their fairness keys (see `lines`); those without are one more key where a type has both. What a limit holds back
-is not looked at (see `caps`).
+whose next job has been ready longest goes first; and now and then what has waited for very long (see `overdue`). Agents with room take turns, and share what is ready
+evenly when there is less of it than room; domains share a round by their weights. Jobs that have terms take turns among their fairness keys (see `lines`); those without
+are one more key where a type has both. What a limit holds back is not looked at (see `caps`).
 """
 
 from collections import Counter
@@ -16,6 +16,7 @@ from headrace_broker.model.ids import created_at_s
 from headrace_broker.model.job import Kind, State
 from headrace_broker.shards.lines import Choice, Crowd
 from headrace_broker.shards.live import Live
+from headrace_broker.shards.overdue import by_age
 from headrace_broker.shards.round import Round
 from headrace_broker.shards.session import Session
 from headrace_broker.shards.types import TypeEntry
@@ -39,6 +40,7 @@ def grant(owner: "Owner", round_: Round, now: float) -> None:
         ready = _ready(owner, round_, now)
         if not ready:
             return
+        owner.overdue.begin(owner, ready, now)
         shares = _shares(owner, ready, left) if len(owner.types.domains) > 1 else None
         share = max(1, sum(ready.values()) // len(owner.hungry))
         given = 0
@@ -105,13 +107,14 @@ def _serve(owner: "Owner", round_: Round, session: Session, ready: dict[int, int
     """Grants up to `want` jobs to one agent; returns how many."""
     given = 0
     while given < want:
-        best = _candidates(owner, round_, session, ready, now)
+        overdue = _overdue(owner, round_, session, ready, now) if owner.overdue.types else None
+        best = _candidates(owner, round_, session, ready, now) if overdue is None else [overdue]
         if not best:
             break
         best.sort(key=_order)
         score, _, type_id, priority, choice = best[0]
         entry = owner.types.by_id[type_id]
-        count = min(want - given, session.room_for(type_id)) if not entry.settings.ageing_s else 1  # what comes after it may be too young
+        count = min(want - given, session.room_for(type_id)) if overdue is None and not entry.settings.ageing_s else 1  # what comes after it may be too young
         if len(best) > 1 and best[1][0] == score:  # of equal scores the older goes first
             count = owner.lanes.before(type_id, priority, best[1][1], count) if choice is None else 1
         if entry.limited:
@@ -128,24 +131,43 @@ def _serve(owner: "Owner", round_: Round, session: Session, ready: dict[int, int
             if clock is not None and taken:
                 clock.serve("", entry.settings.weight(""))
         given += taken
+        owner.overdue.granted(taken, in_turn=overdue is None)
         if entry.limited:
             owner.caps.spend(entry, taken)
     return given
+
+
+def _overdue(owner: "Owner", round_: Round, session: Session, ready: dict[int, int], now: float) -> Candidate | None:
+    """What has been ready longest of all that the agent may be granted, if that is overdue and one of those is due."""
+    types = owner.overdue.due(session.served)
+    if not types:
+        return None
+    oldest = min(_candidates(owner, round_, session, {type_id: ready[type_id] for type_id in types}, now, by_age), key=_since, default=None)
+    if oldest is None or oldest[1] > owner.overdue.oldest:
+        owner.overdue.none_of(types)
+        return None
+    return oldest
+
+
+def _since(candidate: Candidate) -> int:
+    return candidate[1]
 
 
 def _order(candidate: Candidate) -> tuple[int, int]:
     return candidate[:2]
 
 
-def _candidates(owner: "Owner", round_: Round, session: Session, ready: dict[int, int], now: float) -> list[Candidate]:
-    """What is next of each type that the agent may be granted now."""
+def _candidates(
+    owner: "Owner", round_: Round, session: Session, ready: dict[int, int], now: float, age: Callable[[int], int] | None = None
+) -> list[Candidate]:  # fmt: skip
+    """What is next of each type that the agent may be granted now. `age`: what age adds, instead of what the types say."""
     best: list[Candidate] = []
     lanes, crowds, by_id = owner.lanes, owner.lines.crowds, owner.types.by_id
     for type_id in ready.keys() & session.served.keys():
         entry = by_id[type_id]
         if session.room_for(type_id) <= 0 or (entry.limited and owner.caps.room(owner, entry, round_, now) <= 0):
             continue
-        bonus = ageing(owner, entry) if entry.settings.ageing_s else None
+        bonus = age if age is not None or not entry.settings.ageing_s else ageing(owner, entry)
         if bonus is None:
             priority = lanes.best(type_id)
             plain = (-priority, lanes.first(type_id, priority), priority) if priority is not None else None

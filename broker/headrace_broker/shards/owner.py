@@ -34,6 +34,7 @@ from headrace_broker.shards.lanes import Lanes
 from headrace_broker.shards.lines import Lines
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.numbering import Numbering
+from headrace_broker.shards.overdue import Overdue
 from headrace_broker.shards.room import Room
 from headrace_broker.shards.round import Round
 from headrace_broker.shards.schedules import Schedules
@@ -81,6 +82,7 @@ class Owner:
         self.lanes = Lanes(waits=functools.partial(turns.waits, self))
         self.lines = Lines(self.lanes.marks, functools.partial(turns.waits, self))  # what has terms
         self.caps = Caps()
+        self.overdue = Overdue()
         self.depth = Depth(self)
         self.room = Room()  # for submits that came when it was full
         self.live_jobs: dict[int, Live] = {}

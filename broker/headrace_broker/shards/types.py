@@ -145,10 +145,10 @@ class TypeTable:
         except READ_FAILURES as error:
             raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
 
-    async def set_domain(self, name: str, changes: dict[str, float], clear: list[str], *, caller: Caller) -> DomainEntry:
+    async def set_domain(self, name: str, changes: dict[str, float], clear: list[str], *, caller: Caller, reason: str = "") -> DomainEntry:
         """Changes settings of a domain; in force when this returns."""
         try:
-            await self._store.set_domain(name, changes, clear, caller=caller)
+            await self._store.set_domain(name, changes, clear, caller=caller, reason=reason)
             await self._load_domains()
         except READ_FAILURES as error:
             raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error

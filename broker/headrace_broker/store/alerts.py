@@ -274,7 +274,8 @@ class AlertStore:
                 raise AlertPartNotFound("silence", str(silence_id))
             new = _silence(row)
             await con.execute(sql("alert_changed"))
-            await write_audit(con, [caller.entry("alert_silence.end", f"alert_silence/{silence_id}", reason=reason, after=asdict(new))])
+            before = asdict(replace(new, ends_s=row["until_s"]))
+            await write_audit(con, [caller.entry("alert_silence.end", f"alert_silence/{silence_id}", reason=reason, before=before, after=asdict(new))])
         return new
 
     async def tested(self, name: str, error: str, *, caller: Caller, reason: str) -> None:

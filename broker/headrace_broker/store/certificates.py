@@ -50,5 +50,5 @@ class CertificateStore:
             if found is None:
                 return RevokedRow(**await con.fetchrow(sql("certificate_find"), serial, fingerprint))
             row = RevokedRow(**found)
-            await write_audit(con, [caller.entry("certificate.revoke", row.target, reason=reason, everywhere=True)])
+            await write_audit(con, [caller.entry("certificate.revoke", row.target, reason=reason, before={"revoked": False}, after={"revoked": True}, everywhere=True)])
         return row

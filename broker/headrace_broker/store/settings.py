@@ -97,25 +97,25 @@ class SettingsStore:
         pauses = await self._pool.fetch(sql("pause_list"))
         return [DomainRow(row["domain_id"], row["name"], json.loads(row["settings"])) for row in rows], [Pause(**row) for row in pauses]
 
-    async def set_domain(self, domain: str, changes: dict[str, float], clear: list[str], *, caller: Caller) -> None:
+    async def set_domain(self, domain: str, changes: dict[str, float], clear: list[str], *, caller: Caller, reason: str = "") -> None:
         """Changes settings of a domain, which is made if it is new; with a row in the audit."""
         async with self._pool.acquire() as con, con.transaction():
             row = await con.fetchrow(sql("domain_set"), domain, json.dumps(changes), clear)
             after = json.loads(row["settings"])
-            await write_audit(con, [caller.entry("domain.set", f"domain/{domain}", before=json.loads(row["before"] or "{}"), after=after)])
+            await write_audit(con, [caller.entry("domain.set", f"domain/{domain}", reason=reason, before=json.loads(row["before"] or "{}"), after=after)])
 
     async def pause(self, domain: str, kind: str, name: str, *, caller: Caller, reason: str) -> None:
         """Pauses a domain, or the agents of a name; with a row in the audit."""
         async with self._pool.acquire() as con, con.transaction():
             if await con.fetchval(sql("pause_put"), domain, kind, name, caller.shown, reason) is not None:
-                await write_audit(con, [caller.entry(f"{kind}.pause", f"{kind}/{name or domain}", reason=reason)])
+                await write_audit(con, [caller.entry(f"{kind}.pause", f"{kind}/{name or domain}", reason=reason, before={"paused": False}, after={"paused": True})])
 
     async def resume(self, domain: str, kind: str, name: str, *, caller: Caller, reason: str) -> bool:
         """Ends such a pause; returns whether there was one, and then with a row in the audit."""
         async with self._pool.acquire() as con, con.transaction():
             found = await con.fetchval(sql("pause_drop"), domain, kind, name) is not None
             if found:
-                await write_audit(con, [caller.entry(f"{kind}.resume", f"{kind}/{name or domain}", reason=reason)])
+                await write_audit(con, [caller.entry(f"{kind}.resume", f"{kind}/{name or domain}", reason=reason, before={"paused": True}, after={"paused": False})])
         return found
 
     async def agent_of(self, domain: str, incarnation_id: str) -> int | None:

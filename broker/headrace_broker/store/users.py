@@ -42,10 +42,10 @@ class UserRow:
         return self.invite_until is not None and self.invite_until > self.now and self.disabled_at is None
 
     def facts(self) -> dict[str, object]:
-        """What the audit keeps of it: neither the password nor the key of an invitation, hashed or not."""
+        """What the audit keeps of it: neither the password nor the key of an invitation, hashed or not. `epoch`: it rises when all its sessions end."""
         return {
             "user_id": self.user_id, "domain": self.domain, "role": self.role.name.lower(), "disabled_at": _text(self.disabled_at),
-            "password_at": _text(self.password_at), "invited_until": _text(self.invite_until),
+            "password_at": _text(self.password_at), "invited_until": _text(self.invite_until), "epoch": self.epoch,
         }  # fmt: skip
 
 

@@ -29,6 +29,7 @@ def set_domain(
     *,
     depth_limit: Annotated[int | None, Parameter(help="jobs that may wait in all its types together; 0: no limit")] = None,
     weight: Annotated[float | None, Parameter(help="share against other domains where there is more work than time")] = None,
+    reason: Annotated[str, Parameter(help="why, for the audit")] = "",
     common: Common | None = None,
 ) -> int:
     """Change the limits of a domain."""
@@ -37,7 +38,7 @@ def set_domain(
         return 2
 
     async def command(client: AdminClient, output: Output) -> None:
-        output.one(await client.set_domain(depth_limit=depth_limit, weight=weight))
+        output.one(await client.set_domain(depth_limit=depth_limit, weight=weight, reason=reason))
 
     return run_admin(_of(common, name), command)
 

@@ -77,12 +77,14 @@ class GetDomainResponse(_message.Message):
     def __init__(self, name: _Optional[str] = ..., limits: _Optional[_Union[DomainLimits, _Mapping]] = ..., waiting: _Optional[int] = ..., pause: _Optional[_Union[_types_pb2.Pause, _Mapping]] = ...) -> None: ...
 
 class SetDomainRequest(_message.Message):
-    __slots__ = ("limits", "clear")
+    __slots__ = ("limits", "clear", "reason")
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     CLEAR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     limits: DomainLimits
     clear: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, limits: _Optional[_Union[DomainLimits, _Mapping]] = ..., clear: _Optional[_Iterable[str]] = ...) -> None: ...
+    reason: str
+    def __init__(self, limits: _Optional[_Union[DomainLimits, _Mapping]] = ..., clear: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class SetDomainResponse(_message.Message):
     __slots__ = ("limits",)

@@ -1,0 +1,58 @@
+"""Rows of test_validation.py by services: (call, a request that is refused, the field that is named)."""
+
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from headrace_proto.v1 import access_pb2, graph_pb2, limits_pb2, types_pb2
+
+BIG = "x" * 201
+FAR = 2**63 - 1
+
+LIMITS: list[tuple[str, Any, str]] = [
+    ("Limits.Pause", limits_pb2.PauseRequest(), "target"),
+    ("Limits.Pause", limits_pb2.PauseRequest(domain=False), "target"),
+    ("Limits.Pause", limits_pb2.PauseRequest(type="a b"), "type"),
+    ("Limits.Pause", limits_pb2.PauseRequest(agent=BIG), "agent"),
+    ("Limits.Pause", limits_pb2.PauseRequest(type="t", reason="x" * 1001), "reason"),
+    ("Limits.Resume", limits_pb2.ResumeRequest(), "target"),
+    ("Limits.Resume", limits_pb2.ResumeRequest(agent=""), "agent"),
+    ("Limits.Resume", limits_pb2.ResumeRequest(domain=True, reason="\x00"), "reason"),
+    ("Limits.SetDomain", limits_pb2.SetDomainRequest(limits=limits_pb2.DomainLimits(depth_limit=2**31)), "limits.depth_limit"),
+    ("Limits.SetDomain", limits_pb2.SetDomainRequest(limits=limits_pb2.DomainLimits(weight=0)), "limits.weight"),
+    ("Limits.SetDomain", limits_pb2.SetDomainRequest(limits=limits_pb2.DomainLimits(weight=float("nan"))), "limits.weight"),
+    ("Limits.SetDomain", limits_pb2.SetDomainRequest(clear=["weight", "colour"]), "clear[1]"),
+    ("Limits.SetDomain", limits_pb2.SetDomainRequest(reason="x" * 1001), "reason"),
+]
+GRAPH: list[tuple[str, Any, str]] = [
+    ("Graph.GetGraph", graph_pb2.GetGraphRequest(), "job_id"),
+    ("Graph.GetGraph", graph_pb2.GetGraphRequest(job_id=1, instance_id="i"), "job_id"),
+    ("Graph.GetGraph", graph_pb2.GetGraphRequest(job_id=-1), "job_id"),
+    ("Graph.GetGraph", graph_pb2.GetGraphRequest(job_id=1, page_token="x"), "page_token"),
+    ("Graph.GetGraph", graph_pb2.GetGraphRequest(instance_id=BIG), "instance_id"),
+    ("Graph.GetGraph", graph_pb2.GetGraphRequest(instance_id="i", page_token="x"), "page_token"),
+    ("Graph.GetGraph", graph_pb2.GetGraphRequest(instance_id="i", page_size=1001), "page_size"),
+    ("Graph.ListDependencies", graph_pb2.ListDependenciesRequest(), "job_id"),
+    ("Graph.ListDependencies", graph_pb2.ListDependenciesRequest(job_id=1, max_bytes=8 * 1024 * 1024 + 1), "max_bytes"),
+    ("Graph.CreateBatch", graph_pb2.CreateBatchRequest(), "callback"),
+    ("Graph.CreateBatch", graph_pb2.CreateBatchRequest(callback=types_pb2.JobSpec(type="t", depends_on=[1])), "callback.depends_on"),
+    (
+        "Graph.CreateBatch",
+        graph_pb2.CreateBatchRequest(callback=types_pb2.JobSpec(type="t", unique_key="k", on_conflict="UNIQUE_CONFLICT_REPLACE")),
+        "callback.on_conflict",
+    ),
+    ("Graph.SealBatch", graph_pb2.SealBatchRequest(), "batch_id"),
+    ("Graph.GetBatch", graph_pb2.GetBatchRequest(batch_id=-1), "batch_id"),
+]
+ACCESS: list[tuple[str, Any, str]] = [
+    *[(f"Access.{name}", getattr(access_pb2, f"{name}Request")(name="a b"), "name") for name in ("CreateToken", "RotateToken", "RevokeToken")],
+    *[(f"Access.{name}", getattr(access_pb2, f"{name}Request")(name="t", reason="x" * 1001), "reason") for name in ("RotateToken", "RevokeToken")],
+    ("Access.CreateToken", access_pb2.CreateTokenRequest(name="t"), "role"),
+    ("Access.CreateToken", access_pb2.CreateTokenRequest(name="t", role=9), "role"),  # type: ignore[arg-type]
+    ("Access.CreateToken", access_pb2.CreateTokenRequest(name="t", role=access_pb2.ROLE_VIEWER, expires_in=Duration(nanos=1)), "expires_in"),
+    ("Access.CreateToken", access_pb2.CreateTokenRequest(name="t", role=access_pb2.ROLE_VIEWER, reason="\x00"), "reason"),
+    ("Access.RotateToken", access_pb2.RotateTokenRequest(name="t", overlap=Duration(seconds=-1)), "overlap"),
+    ("Access.ListAudit", access_pb2.ListAuditRequest(page_size=1001), "page_size"),
+    ("Access.ListAudit", access_pb2.ListAuditRequest(page_token="x"), "page_token"),
+    ("Access.ListAudit", access_pb2.ListAuditRequest(filter=access_pb2.AuditFilter(at_from=Timestamp(seconds=FAR))), "filter.at_from"),
+]
