@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from headrace_broker.model.errors import Busy, DatabaseUnavailable
+from headrace_broker.actions.search import no_turn
+from headrace_broker.model.errors import DatabaseUnavailable
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.pool import READ_FAILURES
@@ -35,7 +36,7 @@ async def error_groups(owner: Owner, finder: Finder, entry: TypeEntry) -> ErrorG
         except TimeoutError:
             continue
         except NoTurn as error:
-            raise Busy("other searches use all the time that there is; try again shortly", retry_after_s=1.0) from error
+            raise no_turn(error) from error
         except READ_FAILURES as error:
             raise DatabaseUnavailable(f"the database did not answer in time: {type(error).__name__}") from error
         return ErrorGroups(groups, count, looked, looked < jobs)
