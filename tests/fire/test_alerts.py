@@ -374,7 +374,8 @@ def _session(name: str, incarnation: str) -> Session:
 
 
 def test_an_agent_that_came_back_or_was_replaced_or_said_that_it_goes_is_not_missed_by_the_next_owner() -> None:
-    roster = Roster([ExpectedAgent(name, "default", name, "host", None, True) for name in ("back", "new", "dead")] + [ExpectedAgent("old", "default", "old", "host", 900.0)], 1000.0)
+    known = [ExpectedAgent(name, "default", name, "host", holds=True) for name in ("back", "new", "dead")]
+    roster = Roster([*known, ExpectedAgent("old", "default", "old", "host", 900.0)], 1000.0)
     roster.see([], 1001.0)
     assert [agent.name for agent in roster.lost("default", 1001.0)] == ["old"] and roster.unsaved(1001.0) == ([], [])
     back = _session("back", "back")

@@ -8,6 +8,8 @@ from headrace_broker.store import search
 from headrace_broker.store.pool import open_search_pool
 from headrace_broker.store.search import Finder, NoTurn, Silent
 
+from tests.support.processes import until
+
 SLOW = "select pg_sleep(20)"
 
 
@@ -15,8 +17,11 @@ async def test_others_have_all_turns_until_they_have_had_them_for_too_long(datab
     pool = await open_search_pool(database, size=1)
     finder = Finder(pool)
     other = asyncio.ensure_future(finder._fetch(15.0, SLOW))
-    while not finder._begun:
-        await asyncio.sleep(0)
+
+    async def under_way() -> bool:
+        return bool(finder._begun)
+
+    await until(under_way, what="the other search")
     with pytest.raises(NoTurn) as told:
         await finder.first_id(timeout_s=0.1)
     assert 0.09 < told.value.longest_s < 15

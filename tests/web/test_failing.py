@@ -181,10 +181,12 @@ def test_secrets_are_not_kept_and_what_nobody_typed_is_no_loss() -> None:
     request = Request({"type": "http", "path": "/x", "headers": [], "query_string": b"", "server": ("a", 1), "scheme": "http"})
 
     def kept(**values: str) -> Returned:
-        return returned(request, FormData(list(values.items())))
+        return returned(request, FormData(list(values.items())), {"role": {"viewer": "viewer", "admin": "gives access"}})
 
     form = kept(csrf="c", secret="s", job_id="7", force="true", name="a", data="{\n}")
     assert [(field.name, field.value, field.kind) for field in form.fields] == [
         ("secret", "", "secret"), ("job_id", "7", "hidden"), ("force", "true", "tick"), ("name", "a", "line"), ("data", "{\n}", "text"),
     ]  # fmt: skip
-    assert form.typed and kept(secret="s").typed and not kept(job_id="7", force="true", reason="").typed
+    [role, odd] = kept(role="admin").fields + kept(role="king").fields
+    assert (role.kind, role.value, dict(role.choices)) == ("choice", "admin", {"viewer": "viewer", "admin": "gives access"}) and "king" in odd.choices
+    assert not kept(role="admin").typed and form.typed and kept(secret="s").typed and not kept(job_id="7", force="true", reason="").typed

@@ -78,7 +78,7 @@ class Roster:
     def __init__(self, stored: Sequence[ExpectedAgent] = (), now: float = 0.0) -> None:
         """`stored`: whom the owner before expected; they have BACK_S from `now` on to come back.
 
-        One that held no job is not expected: it may have ended in good order while no broker owned the queue, when nobody was there to be told, and nothing of it is lost.
+        One that held no job is not expected: it may have ended in good order while no broker owned the queue, when nobody was there to be told, and nothing is lost.
         One that held jobs has not: it would have waited for somebody to take their outcomes.
         """
         awaited = [agent for agent in stored if agent.gone_s is not None or agent.holds]

@@ -11,12 +11,16 @@ from headrace_broker.model.access import TOKEN_NAME, USER_NAME, USER_ROLES, Role
 from headrace_broker.model.errors import InvalidField, InvalidState, NotFound
 from headrace_broker.model.fields import MAX_REASON, text
 from headrace_broker.store.users import UserRow
+from headrace_broker.web.failing import Choices
 from headrace_broker.web.manager import Page, Visit, html
 from headrace_broker.web.sessions import Session
 
 TABS = ("tokens", "users", "sessions")
 DAY_S = 86_400
 EXPIRIES = {"": "never", str(DAY_S): "in a day", str(30 * DAY_S): "in 30 days", str(90 * DAY_S): "in 90 days", str(365 * DAY_S): "in a year"}
+ROLE_WORDS = {
+    Role.VIEWER: "viewer: sees", Role.OPERATOR: "operator: changes jobs, types, schedules", Role.ADMIN: "admin: gives access too", Role.GUEST: "guest: what is granted",
+}  # fmt: skip
 OVERLAPS = {"3600": "an hour", "86400": "a day", "604800": "a week", "0": "no longer: at once"}
 
 
@@ -183,4 +187,8 @@ PAGES: dict[str, Page] = {"/access": page}
 ACTIONS: dict[str, Page] = {
     "/token-create": create_token, "/token-rotate": rotate_token, "/token-revoke": revoke_token, "/user-put": put_user, "/user-invite": invite_user,
     "/user-disable": disable_user, "/user-enable": enable_user, "/user-logout": log_user_out, "/session-end": end_session,
+}  # fmt: skip
+CHOICES: dict[str, Choices] = {
+    "/token-create": {"role": {role.name.lower(): role.name.lower() for role in Role}, "expires_in_s": EXPIRIES}, "/token-rotate": {"overlap": OVERLAPS},
+    "/user-put": {"role": {role.name.lower(): words for role, words in ROLE_WORDS.items()}},
 }  # fmt: skip

@@ -9,6 +9,7 @@ from starlette.responses import RedirectResponse, Response
 from headrace_broker.actions.passwords import MAX_CHARACTERS, MIN_CHARACTERS
 from headrace_broker.model.errors import DatabaseUnavailable, InvalidField
 from headrace_broker.store.pool import READ_FAILURES
+from headrace_broker.web.failing import Choices
 from headrace_broker.web.login import address_of, person_of
 from headrace_broker.web.manager import Page, Visit, html, set_cookie
 from headrace_broker.web.sessions import Session
@@ -90,3 +91,4 @@ def _page(visit: Visit, *, status: int = 200, wrong: str = "") -> Response:
 
 PAGES: dict[str, Page] = {"/account": page}
 ACTIONS: dict[str, Page] = {"/account-password": password, "/account-logout": log_out, "/domain": domain}
+CHOICES: dict[str, Choices] = {}

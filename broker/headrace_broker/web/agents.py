@@ -7,6 +7,7 @@ from headrace_broker.actions.reach import types_for
 from headrace_broker.model.permissions import Act, Types
 from headrace_broker.shards.session import Session
 from headrace_broker.web import forms, parts
+from headrace_broker.web.failing import Choices
 from headrace_broker.web.manager import Page, Visit
 
 MOST = 200
@@ -56,3 +57,4 @@ def _texts(session: Session, seen: Types) -> list[str]:
 
 PAGES: dict[str, Page] = {"/agents": page}
 ACTIONS: dict[str, Page] = {"/agent-drain": drain, "/agent-resume": resume}
+CHOICES: dict[str, Choices] = {}

@@ -168,7 +168,8 @@ Page = Callable[[Visit], Awaitable[Response]]
 
 
 class Manager:
-    """Makes the routes. Pages are in modules of their own, with a table PAGES of those that are read and ACTIONS of forms that change something, by route."""
+    """Makes the routes. Pages are in modules of their own, with a table PAGES of those that are read, ACTIONS of forms that change something,
+    and CHOICES of what can be chosen in those, by route."""
 
     def __init__(self, services: Services, register: Register, version: str, least: Mapping[str, Need], monotonic: Callable[[], float]) -> None:
         """`least`: what each call of the RPC interface needs; `monotonic`: a clock in seconds."""
@@ -196,6 +197,7 @@ class Manager:
         self._patience = Patience()
         self._doors = Doors(register, Guesses(monotonic), Rights(least))
         self._templates = render.environment(version)
+        self._choices: dict[str, failing.Choices] = {}
         self.routes: list[Route | Mount] = [
             *login.Login(services, self._doors, self._html, self._patience).routes,
             Mount("/static", StaticFiles(directory=render.HERE / "static")),
@@ -203,6 +205,7 @@ class Manager:
         for module in (overview, jobs, job, job_changes, types, agents, operations, alerts, schedules, statistics, audit, access, grants, account):
             for path, page in module.PAGES.items():
                 self.routes.append(Route(_known(path), functools.partial(self._page, page, path)))
+            self._choices.update(module.CHOICES)
             for path, action in module.ACTIONS.items():
                 self.routes.append(Route(_known(path), functools.partial(self._action, action, path), methods=["POST"]))
 
@@ -247,16 +250,16 @@ class Manager:
         if unclear is not None:  # nothing is changed in a session that may have ended
             if session is not None:
                 request.state.visit = Visit(self._services, self._doors, request, session)
-            return self._not_now(request, unclear, failing.returned(request, form or FormData()), done=False)
+            return self._not_now(request, unclear, self._returned(request, form or FormData(), path), done=False)
         if session is None:
-            kept = failing.returned(request, form) if form is not None else None
+            kept = self._returned(request, form, path) if form is not None else None
             return self._refused(request, 403, "You are not logged in any more.", kept)
         if form is None:
             return self._refused(request, 413, "This form is too large.")
         foreign = _foreign(form, session, path)
         if foreign:
             request.state.visit = Visit(self._services, self._doors, request, session)
-            return self._refused(request, 403, foreign, failing.returned(request, form))
+            return self._refused(request, 403, foreign, self._returned(request, form, path))
         visit = Visit(self._services, self._doors, request, session, form)
         MAY.set(visit.rights)
         if not visit.may(path):
@@ -266,7 +269,7 @@ class Manager:
     async def _answer(self, page: Page, visit: Visit, path: str) -> Response:
         request, form = visit.request, visit.form
         request.state.visit, request.state.html = visit, self._html
-        kept = failing.returned(request, form) if form is not None else None
+        kept = self._returned(request, form, path) if form is not None else None
         try:
             response = await self._patience.within(failing.budget_s(self._services.ownership, path, form=form is not None), page(visit))
         except NotFound as error:
@@ -285,6 +288,9 @@ class Manager:
             return self._refused(request, 500, f"This page failed; the broker's log has more under {error_id}.", kept)
         response.headers.update(HEADERS)
         return response
+
+    def _returned(self, request: Request, form: FormData, path: str) -> Returned:
+        return failing.returned(request, form, self._choices.get(path, {}))
 
     def _denied(self, visit: Visit, path: str) -> Response:
         visit.request.state.visit = visit

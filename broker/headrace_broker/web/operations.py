@@ -12,6 +12,7 @@ from headrace_broker.model.ids import MAX_ID
 from headrace_broker.model.operation import MAX_PAYLOAD_BYTES, Action, Deed, Operation, OperationState
 from headrace_broker.web import filters, forms, parts
 from headrace_broker.web.deeds import DEEDS
+from headrace_broker.web.failing import Choices
 from headrace_broker.web.manager import Page, Visit, html, refused
 
 PAGE = 50
@@ -151,3 +152,4 @@ PAGES: dict[str, Page] = {
 ACTIONS: dict[str, Page] = {
     "/operation-start": start, "/operations/{operation_id}/stop": stop, "/operations/{operation_id}/resume": resume, "/operations/{operation_id}/rate": rate,
 }  # fmt: skip
+CHOICES: dict[str, Choices] = {}

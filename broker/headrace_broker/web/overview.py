@@ -7,6 +7,7 @@ from headrace_broker.actions.agents import serves
 from headrace_broker.actions.reach import types_for
 from headrace_broker.model.job import State
 from headrace_broker.model.permissions import Act
+from headrace_broker.web.failing import Choices
 from headrace_broker.web.manager import Page, Visit, html
 from headrace_broker.web.statistics import outcome_chart
 
@@ -32,3 +33,4 @@ async def page(visit: Visit) -> Response:
 
 PAGES: dict[str, Page] = {"/": page}
 ACTIONS: dict[str, Page] = {}
+CHOICES: dict[str, Choices] = {}

@@ -18,6 +18,7 @@ from headrace_broker.model.fields import MAX_REASON, text, type_name
 from headrace_broker.model.permissions import Act
 from headrace_broker.model.redaction import masked_labels
 from headrace_broker.model.schedule import Schedule, Spec, When
+from headrace_broker.web.failing import Choices
 from headrace_broker.web.manager import Page, Visit, html
 
 PAGE = 50
@@ -302,3 +303,6 @@ ACTIONS: dict[str, Page] = {
     "/schedule-preview": preview, "/schedule-put": put, "/schedule-pause/{name:path}": pause, "/schedule-resume/{name:path}": resume, "/schedule-run/{name:path}": run,
     "/schedule-delete/{name:path}": delete,
 }  # fmt: skip
+CHOICES: dict[str, Choices] = {
+    "/schedule-put": {"overlap": OVERLAP_TEXT, "missed": MISSED_TEXT, "kind": {"cron": "calendar (cron)", "interval": "interval", "at": "once"}}
+}

@@ -17,6 +17,7 @@ from headrace_broker.model.permissions import Act
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.web import forms, render
 from headrace_broker.web.effects import effects
+from headrace_broker.web.failing import Choices
 from headrace_broker.web.manager import Page, Visit, html
 from headrace_broker.web.statistics import outcome_chart
 
@@ -158,3 +159,4 @@ def _value(name: str, text: str) -> model.Value:
 
 PAGES: dict[str, Page] = {"/types": page, "/types/{name:path}": one, "/type-preview/{name:path}": preview}
 ACTIONS: dict[str, Page] = {"/type-settings/{name:path}": change, "/type-pause/{name:path}": pause}
+CHOICES: dict[str, Choices] = {}
