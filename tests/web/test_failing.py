@@ -10,14 +10,17 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from html import unescape
 from pathlib import Path
+from unittest.mock import Mock
 
 import httpx
 import pytest
 from headrace_broker.model.errors import NotOwner
+from headrace_broker.rpc.access import LEAST
 from headrace_broker.store.embedded import EmbeddedPostgres
 from headrace_broker.store.migrate import migrate
 from headrace_broker.web.failing import Patience, Returned, TooSlow, returned
-from headrace_client import AdminClient
+from headrace_broker.web.manager import Manager
+from headrace_client import AdminClient, Client
 from playwright.async_api import async_playwright
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -63,6 +66,7 @@ def fields(text: str) -> dict[str, str]:
     """What the form that is shown again holds."""
     form = text.partition('id="returned"')[2].partition("</form>")[0]
     found = dict(re.findall(r'<input[^>]*? name="(\w+)" value="([^"]*)"', form)) | dict(re.findall(r'<textarea name="(\w+)"[^>]*>\n([^<]*)<', form))
+    found |= dict(re.findall(r'<select name="(\w+)">(?:<option value="[^"]*">[^<]*</option>)*<option value="([^"]*)" selected>', form))
     return {name: unescape(value) for name, value in found.items()}
 
 
@@ -72,11 +76,32 @@ async def test_a_form_that_is_refused_is_shown_again_once_with_what_was_typed(br
     assert "such as 90s, 10m" in text
     kept = fields(text)
     assert {name: kept.get(name) for name in RULE} == {**RULE, "threshold": "soon"}
+    assert '<option value="oldest_waiting" selected>oldest waiting</option>' in text and '<option value="agent_lost">agent lost</option>' in text.partition("</form>")[2]
     assert 'id="returned"' not in await browser.get("/alerts")
     answer = await browser.client.post("/alert-rule-put", data={**kept, "threshold": "10m"}, headers={"Origin": browser.base})
     assert answer.status_code == 303 and "The rule late is in force." in await browser.get("/alerts")
     await browser.post("/job-abort", job_id="seven", reason="")  # nothing was typed
     assert 'id="returned"' not in await browser.get("/jobs")
+
+
+async def test_whatever_can_be_chosen_in_a_form_can_be_chosen_when_it_is_shown_again(browser: Browser, site: Shared, stack: AsyncExitStack) -> None:
+    client, admin = (await stack.enter_async_context(kind(site.broker.address, timeout_s=20)) for kind in (Client, AdminClient))
+    job_id = (await client.submit("chosen")).job_id
+    await client.abort([job_id], reason="x")
+    await admin.put_user("chosen", "viewer")
+    known, seen = Manager(Mock(), Mock(), "x", LEAST, time.monotonic)._choices, set()
+    for path in ("/alerts", "/access", "/access?tab=users", "/schedule-new", "/schedules", f"/jobs/{job_id}", "/jobs", "/grants", "/account", "/agents", "/types/chosen"):
+        text = await browser.get(path)
+        for form in re.findall(r'<form [^>]*method="post".*?</form>', text, re.DOTALL):
+            routes = [re.sub(r"/jobs/\d+/", "/jobs/{job_id}/", route) for route in re.findall(r'action="([^"]*)"', form)]
+            for name in re.findall(r'<select name="(\w+)"', form) + re.findall(r'type="radio" name="(\w+)"', form):
+                if routes != ["/domain"]:
+                    assert any(name in known.get(route, {}) for route in routes), f"{path}: {name} of {routes}"
+                    seen.add(name)
+                    offered = re.findall(r'<option(?: value="([^"]*)")?[^>]*>([^<]*)<', form.partition(f'<select name="{name}"')[2].partition("</select>")[0])
+                    there = {value for route in routes for value in known.get(route, {}).get(name, {})}
+                    assert {value or (words if words != "any" and words != "never" else "") for value, words in offered} <= there, f"{path}: {name}"
+    assert seen == {"tls", "kind", "source", "role", "expires_in_s", "overlap", "missed", "how"}
 
 
 async def test_a_form_whose_session_has_ended_is_shown_again_and_sent_after_a_new_login(browser: Browser) -> None:
