@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from headrace_broker.model.filter import Source
+from headrace_broker.model.filter import JobFilter, Source
 from headrace_broker.store import search
 from headrace_broker.store.pool import open_search_pool
 from headrace_broker.store.search import Finder, NoTurn, Silent
@@ -43,6 +43,6 @@ async def test_a_database_that_lets_nobody_in_is_not_others_searches() -> None:
     port = server.sockets[0].getsockname()[1]
     pool = await open_search_pool(f"postgresql://nobody@127.0.0.1:{port}/none?sslmode=disable")
     with pytest.raises(Silent):
-        await Finder(pool).candidates(Source.RARE, search.query(search.JobFilter(), [1], None, 0.0), 0, 1, rows=1, oldest_first=False, timeout_s=0.2)
+        await Finder(pool).candidates(Source.RARE, search.query(JobFilter(), [1], None, 0.0), 0, 1, rows=1, oldest_first=False, timeout_s=0.2)
     pool.terminate()
     server.close()

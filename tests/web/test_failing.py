@@ -86,7 +86,8 @@ async def test_a_form_that_is_refused_is_shown_again_once_with_what_was_typed(br
 
 
 async def test_whatever_can_be_chosen_in_a_form_can_be_chosen_when_it_is_shown_again(browser: Browser, site: Shared, stack: AsyncExitStack) -> None:
-    client, admin = (await stack.enter_async_context(kind(site.broker.address, timeout_s=20)) for kind in (Client, AdminClient))
+    client = await stack.enter_async_context(Client(site.broker.address, timeout_s=20))
+    admin = await stack.enter_async_context(AdminClient(site.broker.address, timeout_s=20))
     job_id = (await client.submit("chosen")).job_id
     await client.abort([job_id], reason="x")
     await admin.put_user("chosen", "viewer")
