@@ -80,7 +80,8 @@ class Agent:
         on_dependency_failed: str | None = None, delete_completed_after_s: float | None = None,
         delete_aborted_after_s: float | None = None, delete_error_after_s: float | None = None, alert_on_error: bool | None = None,
         alert_on_abort: bool | None = None, alert_channels: str | None = None, alert_group_wait_s: float | None = None, alert_group_interval_s: float | None = None,
-        alert_repeat_interval_s: float | None = None, alert_resolve_after_s: float | None = None, log_limit_lines: int | None = None, memory_bytes: int | None = None,
+        alert_repeat_interval_s: float | None = None, alert_resolve_after_s: float | None = None, log_limit_lines: int | None = None, log_limit_bytes: int | None = None,
+        memory_bytes: int | None = None,
         payload_schema: dict[str, Any] | str | bool | None = None,
         ageing_s: float | None = None, ageing_max: int | None = None, start_within_s: float | None = None, concurrency: int | None = None,
         concurrency_per_key: int | None = None, rate_limit: RateLimit | None = None, depth_limit: int | None = None,
@@ -103,7 +104,7 @@ class Agent:
             "delete_error_after_s": delete_error_after_s, "alert_on_error": alert_on_error, "alert_on_abort": alert_on_abort,
             "alert_channels": alert_channels, "alert_group_wait_s": alert_group_wait_s, "alert_group_interval_s": alert_group_interval_s,
             "alert_repeat_interval_s": alert_repeat_interval_s, "alert_resolve_after_s": alert_resolve_after_s,
-            "log_limit_lines": log_limit_lines, "payload_schema": payload_schema,
+            "log_limit_lines": log_limit_lines, "log_limit_bytes": log_limit_bytes, "payload_schema": payload_schema,
             "ageing_s": ageing_s, "ageing_max": ageing_max, "start_within_s": start_within_s, "concurrency": concurrency,
             "concurrency_per_key": concurrency_per_key, "rate_limit": rate_limit, "depth_limit": depth_limit, "fairness_weights": fairness_weights,
         }  # fmt: skip

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from headrace_broker.shards.overdue import EVERY, MOST, OVERDUE_S
+from headrace_broker.shards.overdue import EVERY, LOOK_S, MOST, OVERDUE_S, Overdue
 from headrace_broker.shards.session import Session
 from headrace_broker.shards.types import TypeEntry
 
@@ -88,6 +88,24 @@ async def test_a_limit_holds_for_it_as_for_others(machine: Machine) -> None:
     await wait(machine)
     order = await flood(machine, agent, 2 * EVERY // AT_ONCE)
     assert len(order) == 2 * EVERY, "nobody waits for what may not run"
+
+
+async def test_where_nothing_is_overdue_nobody_looks_for_a_while(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may be thousands of types."""
+    looked: list[int] = []
+    may_have = Overdue._may_have
+
+    def counted(it: Overdue, owner: Any, type_id: int) -> bool:
+        looked.append(type_id)
+        return may_have(it, owner, type_id)
+
+    monkeypatch.setattr(Overdue, "_may_have", counted)
+    agent = await join(machine)
+    await flood(machine, agent, 4, at_once=500)
+    assert len(looked) == 1
+    machine.now += LOOK_S
+    await flood(machine, agent, 2, at_once=500)
+    assert len(looked) == 2
 
 
 async def test_what_is_due_does_not_add_up_without_end(machine: Machine) -> None:

@@ -54,4 +54,5 @@ MUTANTS = (
     Mutant("no type keeps to the strict order", f"{SHARDS}/overdue.py", "if not owner.types.by_id[type_id].settings.ageing_max:", "if False:", f"{OVERDUE} -k strict"),
     Mutant("what goes out of its turn is not counted", f"{SHARDS}/overdue.py", "max(0, self._granted - EVERY * count)", "self._granted", f"{OVERDUE} -k every_hundred"),
     Mutant("what is due adds up", f"{SHARDS}/overdue.py", "min(self._granted + count, MOST * EVERY)", "self._granted + count", f"{OVERDUE} -k add_up"),
+    Mutant("what is overdue is looked for without a pause", f"{SHARDS}/overdue.py", " or now < self._look_at:", ":", f"{OVERDUE} -k nobody_looks"),
 )

@@ -153,7 +153,7 @@ async def scene(stack: AsyncExitStack) -> Scene:
 
 async def test_a_call_goes_to_the_owner_with_all_that_came_with_it_and_the_answer_back_with_all_that_came_with_that(scene: Scene) -> None:
     metadata = (("authorization", "Bearer s"), ("headrace-domain", "d"), ("headrace-actor", "me"), ("traceparent", "00-1-2-01"), (ATTESTED_KEY, b"forged"))
-    call = scene.get(9, metadata=metadata, timeout_s=5)
+    call = scene.get(9, metadata=metadata, timeout_s=60)
     assert (await call).job.type == "owner"
     assert dict(await call.trailing_metadata())["headrace-request-id"] == "r1"
     came = scene.owner.metadata
@@ -161,7 +161,7 @@ async def test_a_call_goes_to_the_owner_with_all_that_came_with_it_and_the_answe
     assert came[FORWARDED_KEY] == "the standby" and scene.standby.calls == 0
     assert attested(KEY, GET, scene.owner.came, came[ATTESTED_KEY]) == ""
     assert [key for key, _ in scene.owner.came].count(ATTESTED_KEY) == 1, "what the caller said of itself is not passed on"
-    assert scene.owner.left_s is not None and 3 < scene.owner.left_s < 5.1, "gRPC rounds what it sends up"
+    assert scene.owner.left_s is not None and 30 < scene.owner.left_s < 60.1, "gRPC rounds what it sends up"
 
 
 async def test_refusals_come_back_as_they_are(scene: Scene) -> None:

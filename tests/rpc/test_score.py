@@ -16,6 +16,14 @@ from tests.support.processes import BrokerProcess, Process, run_command, start_a
 __all__ = ["channel"]  # a fixture
 
 
+@pytest.fixture
+async def broker(database: str, directory: Path, stack: AsyncExitStack) -> BrokerProcess:
+    """One whose clock may be set forward."""
+    process = await start_broker(directory, "--testing", database=database)
+    stack.push_async_callback(process.kill)
+    return process
+
+
 class Order(HandMade):
     """An agent that takes one job after another and tells which they were."""
 
@@ -200,11 +208,11 @@ async def test_no_more_jobs_go_before_a_better_one_than_are_leased_when_it_comes
 
 
 async def test_age_counts_where_a_type_says_so(channel: grpc.aio.Channel, stack: AsyncExitStack, client: Client, admin: AdminClient) -> None:
-    shown = await admin.set_type("t", ageing_s=0.05, ageing_max=50)
-    assert (shown.effective["ageing_s"], shown.effective["ageing_max"]) == (0.05, 50)
+    shown = await admin.set_type("t", ageing_s=1.0, ageing_max=50)
+    assert (shown.effective["ageing_s"], shown.effective["ageing_max"]) == (1.0, 50)
     await client.submit("t", 1)
     await client.submit("t", 2, priority=1)
-    await asyncio.sleep(2.6)  # age is what is tested
+    await admin.advance_clock(60)
     await client.submit("t", 3, priority=2)
     await client.submit("t", 4, priority=999)
     agent = await Order.connect(channel, stack, "t")
@@ -214,7 +222,7 @@ async def test_age_counts_where_a_type_says_so(channel: grpc.aio.Channel, stack:
 async def test_what_comes_after_an_old_job_is_only_as_old_as_it_is(channel: grpc.aio.Channel, stack: AsyncExitStack, client: Client, admin: AdminClient) -> None:
     await admin.set_type("t", ageing_s=0.1, ageing_max=1000)
     await client.submit("t", 1)
-    await asyncio.sleep(2.6)  # age is what is tested
+    await admin.advance_clock(2.6)
     await client.submit_many([JobSpec("t", 2), JobSpec("t", 3), JobSpec("t", 4, priority=20)])
     agent = await Order.connect(channel, stack, "t")
     await agent.send(credit=agents_pb2.Credit(assign_no=0, free=4))

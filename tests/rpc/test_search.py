@@ -2,17 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC
 from typing import Any
 
 import asyncpg
+import grpc
 import pytest
 from headrace_broker.model.filter import JobFilter as Filter
 from headrace_broker.model.filter import Source
-from headrace_broker.model.ids import MAX_ID
+from headrace_broker.model.ids import MAX_ID, created_at_s
 from headrace_broker.store.search import Finder, query
 from headrace_client import Client, InvalidRequest, JobFilter, JobSpec, Order, State
+from headrace_proto.v1 import jobs_pb2, operations_pb2
 
-from tests.support.processes import until
+from tests.support.processes import BrokerProcess, until
+from tests.support.wire import SERVICES, Wire
 
 SEARCHING = "select count(*) from pg_stat_activity where application_name = 'headrace search' and state = 'active' and datname = current_database()"
 
@@ -44,6 +48,46 @@ async def test_a_search_that_is_held_up_answers_in_time_and_goes_on_later(client
     while not page.complete:
         page = await client.list(where=where, page_token=page.next_page_token)
     assert not page.jobs
+
+
+NOWHERE = jobs_pb2.JobFilter(log_text="nowhere")
+SEARCHES: dict[str, Any] = {
+    "Jobs.ListJobs": jobs_pb2.ListJobsRequest(filter=NOWHERE),
+    "Jobs.CountJobs": jobs_pb2.CountJobsRequest(filter=NOWHERE),
+    "Operations.PreviewOperation": operations_pb2.PreviewOperationRequest(
+        spec=operations_pb2.OperationSpec(filter=NOWHERE, action=operations_pb2.OPERATION_ACTION_HOLD)
+    ),
+}  # fmt: skip
+NO_SEARCH = {"Operations.StartOperation"}
+"""Takes a filter and answers before it looks for anything; how far it came later is a field of the operation."""
+
+
+def test_every_call_that_takes_a_filter_is_one_of_these() -> None:
+    calls = {f"{service.name}.{method.name}" for service in SERVICES for method in service.methods if _takes_filter(method.input_type)}
+    assert calls == SEARCHES.keys() | NO_SEARCH
+
+
+def _takes_filter(message: Any) -> bool:
+    kinds = [field.message_type for field in message.fields if field.message_type is not None]
+    return any(kind.full_name == jobs_pb2.JobFilter.DESCRIPTOR.full_name or (kind.full_name.startswith("headrace.") and _takes_filter(kind)) for kind in kinds)
+
+
+async def test_every_answer_says_how_far_it_came_and_whether_that_is_all(client: Client, broker: BrokerProcess, database: str) -> None:
+    first, last = [(await client.submit("t", number)).job_id for number in range(2)]
+    async with grpc.aio.insecure_channel(broker.address) as channel:
+        wire = Wire(channel)
+
+        async def answers() -> list[Any]:
+            return await asyncio.gather(*[wire.call(name, request, timeout_s=20) for name, request in SEARCHES.items()])
+
+        for answer in await answers():
+            assert answer.complete and not answer.next_page_token
+            assert answer.HasField("searched_until") and answer.searched_until.ToDatetime(UTC).timestamp() <= created_at_s(first)
+        holder = await locked(database)
+        for answer in await answers():
+            assert not answer.complete and answer.next_page_token
+            assert answer.HasField("searched_until") and answer.searched_until.ToDatetime(UTC).timestamp() > created_at_s(last) - 0.001, "nothing was looked at"
+        await holder.close()
 
 
 async def test_a_search_that_nobody_waits_for_ends_in_the_database_too(client: Client, database: str, con: "asyncpg.Connection[Any]") -> None:

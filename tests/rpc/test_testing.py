@@ -9,7 +9,7 @@ import pytest
 from headrace_broker.shards.clock import DatabaseClock
 from headrace_client import AdminClient, Client, InvalidRequest, InvalidState, JobSpec, NotFound, State
 
-from tests.support.processes import BrokerProcess, run_command, start_agent, start_broker
+from tests.support.processes import BrokerProcess, run_command, start_agent, start_broker, until
 
 DAY_S = 86_400.0
 
@@ -54,6 +54,28 @@ async def test_what_waits_for_its_time_comes_as_if_it_had_passed(clients: tuple[
         await admin.advance_clock(0)
     rows, _ = await admin.list_audit(action="testing.advance_clock", all_domains=True)
     assert [(row.target, row.after) for row in rows] == [("broker/clock", {"seconds": 297 * DAY_S}), ("broker/clock", {"seconds": 3 * DAY_S})]
+
+
+async def test_who_has_waited_for_very_long_is_told_that_it_will_go_out_of_its_turn(clients: tuple[Client, AdminClient], directory: Path, testing: BrokerProcess) -> None:
+    client, admin = clients
+    agent = await start_agent(directory, testing.address, "--slots", "1")
+    try:
+        running = (await client.submit("gate", "open")).job_id
+
+        async def runs() -> bool:
+            return (await client.get(running)).state is State.PROCESSING
+
+        await until(runs, what="the only slot to be taken")
+        waiting = (await client.submit("echo", 1)).job_id
+        texts = [(await client.explain(waiting)).text]
+        await admin.advance_clock(601)
+        texts.append((await client.explain(waiting)).text)
+        await admin.set_type("echo", ageing_max=0)
+        texts.append((await client.explain(waiting)).text)
+        assert ["more than 10 minutes" in text for text in texts] == [False, True, False], texts
+    finally:
+        (directory / "open").touch()
+        await agent.kill()
 
 
 async def test_delete_dates_pass_and_jobs_of_the_shortest_class_find_their_partitions(

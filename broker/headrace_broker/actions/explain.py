@@ -9,6 +9,7 @@ from headrace_broker.actions.reads import JobRead, JobReads, line_of
 from headrace_broker.model.ids import lowest_id_at
 from headrace_broker.model.job import State
 from headrace_broker.shards.dispatcher import ageing
+from headrace_broker.shards.overdue import EVERY, OVERDUE_S
 from headrace_broker.shards.owner import Owner
 
 NAMED = 5
@@ -70,7 +71,7 @@ def _text(owner: Owner, job: JobRead, ahead: int, who: str) -> str:
             else f"{row.available_at.isoformat(timespec='seconds')} (in {max(0.0, row.available_at.timestamp() - owner.clock.now_s()):.0f} s)"
         )
         reasons = {
-            "ready": f"It waits for a free slot; about {ahead} jobs go first. {who}.",
+            "ready": f"It waits for a free slot; about {ahead} jobs go first. {who}.{_overdue(owner, job)}",
             "scheduled": f"It was submitted to start at {due}.",
             "retry": f"Its last attempt did not complete; the next one may start at {due}. {_error(job)}",
             "paused": f"{_paused(owner, job)} About {ahead} jobs go first once it is resumed.",
@@ -97,6 +98,14 @@ def _text(owner: Owner, job: JobRead, ahead: int, who: str) -> str:
     if row.state is State.COMPLETED:
         return f"It completed at {when} in attempt {row.attempt} of run {row.run}.{kept}"
     return f"It ended in {row.state.name.lower()} at {when} after {row.attempt} attempts and {row.losses} lost agents in run {row.run}. {_error(job)}{kept}".strip()
+
+
+def _overdue(owner: Owner, job: JobRead) -> str:
+    """In a sentence, when it may go out of its turn."""
+    settings, now_s = owner.types.by_id[job.row.type_id].settings, owner.clock.now_s()
+    if not settings.ageing_max or now_s - job.ready_since_s(now_s) < OVERDUE_S:
+        return ""
+    return f" It has waited for more than {OVERDUE_S / 60:.0f} minutes: of every {EVERY} jobs that start, one is that which has waited longest, whatever its score."
 
 
 def _ahead(owner: Owner, job: JobRead, weights: dict[int, int]) -> int:

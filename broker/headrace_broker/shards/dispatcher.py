@@ -40,7 +40,7 @@ def grant(owner: "Owner", round_: Round, now: float) -> None:
         ready = _ready(owner, round_, now)
         if not ready:
             return
-        owner.overdue.begin(owner, ready)
+        owner.overdue.begin(owner, ready, now)
         shares = _shares(owner, ready, left) if len(owner.types.domains) > 1 else None
         share = max(1, sum(ready.values()) // len(owner.hungry))
         given = 0

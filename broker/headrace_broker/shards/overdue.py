@@ -3,7 +3,7 @@
 A strict order leaves what is at its end where it is for as long as something better comes. Points for age alone would mend that at the price of the order: with a
 backlog of hours every old job would go before what somebody has put first today. So what is overdue gets a share, and a small one. Types with `ageing_max` 0 have none.
 
-Counted are the grants of all types together. Nothing is done for a single job: whether something is overdue is looked at once in EVERY grants, at the fronts of lanes.
+Counted are the grants of all types together. Nothing is done for a single job: what is overdue is looked for once in EVERY grants and LOOK_S, at the fronts of lanes.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 EVERY = 100
 OVERDUE_S = 600.0
+LOOK_S = 1.0
+"""How long nobody looks again where nothing was overdue: types may be many."""
 MOST = 10
 """What is due and could not be made use of yet adds up to so many grants."""
 
@@ -27,16 +29,17 @@ class Overdue:
         self.types: set[int] = set()
         self.oldest = 0
         self._granted = 0  # in their turn, since the last one that was not
+        self._look_at = 0.0  # the loop's clock
 
-    def begin(self, owner: "Owner", ready: Mapping[int, int]) -> None:
+    def begin(self, owner: "Owner", ready: Mapping[int, int], now: float) -> None:
         """A pass of grants begins. `ready`: about how many jobs may be granted, by type."""
         self.types.clear()
-        if self._granted < EVERY:
+        if self._granted < EVERY or now < self._look_at:
             return
         self.oldest = lowest_id_at(owner.clock.now_s() - OVERDUE_S)
         self.types.update([type_id for type_id in ready if self._may_have(owner, type_id)])
         if not self.types:
-            self._granted = 0
+            self._granted, self._look_at = 0, now + LOOK_S
 
     def _may_have(self, owner: "Owner", type_id: int) -> bool:
         if not owner.types.by_id[type_id].settings.ageing_max:
