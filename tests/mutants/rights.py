@@ -84,8 +84,8 @@ MUTANTS = (
     Mutant(
         "the page of grants takes a right for all types",
         "broker/headrace_broker/web/rights.py",
-        '("/jobs/", "/job-", "/grant")',
-        '("/jobs/", "/job-")',
+        "(bool(types) and need.by_type)",
+        "False",
         f"{PAGES} -k delegate",
     ),
     Mutant(

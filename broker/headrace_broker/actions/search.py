@@ -21,7 +21,7 @@ from headrace_broker.model.permissions import Act
 from headrace_broker.shards import listing
 from headrace_broker.shards.owner import Owner
 from headrace_broker.store.pool import READ_FAILURES
-from headrace_broker.store.search import Finder, Match, NoTurn, Query, query
+from headrace_broker.store.search import Finder, Match, NoTurn, Query, Silent, query
 
 BUDGET_S = 1.5
 """For all windows of one answer; the jobs of the answer are read afterwards."""
@@ -59,8 +59,13 @@ class Found:
     searched_until_s: float
 
 
+def no_turn(error: NoTurn) -> Busy:
+    """What is told of a search that had no turn: what is known, which is not whether others are many or the database is slow."""
+    return Busy(f"other searches have all turns, the longest of them for {error.longest_s:.1f} s now; try again shortly", retry_after_s=1.0)
+
+
 class Search:
-    """Searches of one owner's jobs. Errors: Busy (other searches took all the time), DatabaseUnavailable, TypeDenied (log text of jobs whose secrets are masked).
+    """Searches of one owner's jobs. Errors: Busy (other searches have all turns), DatabaseUnavailable, TypeDenied (log text of jobs whose secrets are masked).
 
     Cancellation: the statement under way is cancelled in Postgres too.
     """
@@ -106,7 +111,9 @@ class Search:
                 await self._through_ledger(walk, q, source)
         except NoTurn as error:
             if walk.position == begin:
-                raise Busy("other searches use all the time that there is; try again shortly", retry_after_s=1.0) from error
+                raise no_turn(error) from error
+        except Silent as error:
+            raise DatabaseUnavailable(str(error)) from error
         except READ_FAILURES as error:
             raise DatabaseUnavailable(f"the database did not answer in time: {type(error).__name__}") from error
         return walk.end()

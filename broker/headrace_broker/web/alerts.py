@@ -11,11 +11,13 @@ from headrace_broker.model.alert_rules import DEFAULTS, KINDS, Rule
 from headrace_broker.model.alerting import Silence, Source, Timing
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.ids import MAX_ID
+from headrace_broker.web.failing import Choices
 from headrace_broker.web.manager import Page, Visit, html
 
 PAGE = 25
 MOST_FIRING = 200
 PORTS = {"starttls": 587, "tls": 465, "none": 25}
+ENCRYPTIONS = {"starttls": "STARTTLS", "tls": "TLS", "none": "none"}
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -161,3 +163,7 @@ ACTIONS: dict[str, Page] = {
     "/alert-silence-add": add_silence,
     "/alert-silence-end": end_silence,
 }
+CHOICES: dict[str, Choices] = {
+    "/alert-channel-put": {"tls": ENCRYPTIONS}, "/alert-rule-put": {"kind": {kind.value: kind.value.replace("_", " ") for kind in KINDS}},
+    "/alert-silence-add": {"source": {"": "any", **{source.value: source.value.replace("_", " ") for source in Source}}},
+}  # fmt: skip
