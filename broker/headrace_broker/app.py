@@ -82,6 +82,7 @@ from headrace_broker.store.settings import SettingsStore
 from headrace_broker.store.statistics import Statistics
 from headrace_broker.store.tokens import TokenStore
 from headrace_broker.store.users import UserStore
+from headrace_broker.store.web_sessions import WebSessionStore
 from headrace_broker.type_series import MOST_TYPES, TypeSeries
 
 if TYPE_CHECKING:  # imported where they are started: not every broker serves pages, or speaks TLS
@@ -197,11 +198,12 @@ class _App:
             passing_on = tasks.create_task(server.routes.run())
             if options.http_listen != "off":
                 from headrace_broker.web.manager import Manager, Services
+                from headrace_broker.web.register import Register
                 from headrace_broker.web.sessions import Sessions
                 from headrace_broker.web.watch import watch
 
                 monotonic = asyncio.get_running_loop().time
-                sessions = Sessions(monotonic)
+                register = Register(Sessions(monotonic), WebSessionStore(pool), users, tokens, refresh_tokens=not auth)
                 services = Services(
                     ownership,
                     reads,
@@ -215,8 +217,8 @@ class _App:
                     desk,
                     grants,
                 )
-                manager = Manager(services, sessions, __version__, LEAST, monotonic)
-                side.append(tasks.create_task(watch(sessions, users, tokens, refresh_tokens=not auth)))
+                manager = Manager(services, register, __version__, LEAST, monotonic)
+                side.append(tasks.create_task(watch(register)))
                 http = self._open_http(ownership, manager)
                 web = self._web_address(http, manager)
                 tasks.create_task(http.run_until_told())

@@ -230,7 +230,7 @@ async def test_a_broker_that_stands_by_sends_on_to_the_owner_or_says_that_it_can
     await stack.enter_async_context(running(standby))
     base = f"http://{standby.ready['http']}"
     async with httpx.AsyncClient(base_url=base) as client:
-        await client.get(standby.ready["web"])
+        client.cookies.update(browser.client.cookies)  # of a session that began at the owner
         assert (await client.get("/jobs")).headers["location"].endswith("/jobs")
         form = {"csrf": Browser.token((await client.post("/job-abort", data={}, headers={"Origin": base})).text), "name": "ada", "role": "viewer", "everywhere": "true"}
         assert (await client.post("/user-put", data=form, headers={"Origin": base})).status_code == 200

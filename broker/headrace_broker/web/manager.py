@@ -1,6 +1,7 @@
 """The routes of the manager, and what stands around every page: session, rights, token of the form, headers, errors."""
 
 import functools
+import hmac
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from headrace_broker.actions.users import Users
 from headrace_broker.alerts.desk import AlertDesk
 from headrace_broker.model.access import Role
 from headrace_broker.model.audit import Caller
-from headrace_broker.model.errors import BrokerError, NotFound
+from headrace_broker.model.errors import BrokerError, NotFound, TypeDenied
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.audit import AuditStore
@@ -33,8 +34,9 @@ from headrace_broker.store.statistics import Statistics
 from headrace_broker.web import failing, render
 from headrace_broker.web.failing import Patience, Returned
 from headrace_broker.web.guesses import Guesses
-from headrace_broker.web.rights import RIGHTS, Need, Rights
-from headrace_broker.web.sessions import COOKIE, SESSION_S, Session, Sessions
+from headrace_broker.web.register import Register
+from headrace_broker.web.rights import EVERYBODY, RIGHTS, Need, Rights
+from headrace_broker.web.sessions import COOKIE, SESSION_S, Session
 
 log = structlog.get_logger("headrace.web")
 HEADERS = {
@@ -73,7 +75,7 @@ class Services:
 class Doors:
     """Who is in, who may come in, and what they may do here. `guesses` counts wrong passwords."""
 
-    sessions: Sessions
+    register: Register
     guesses: Guesses
     rights: Rights
 
@@ -166,9 +168,10 @@ Page = Callable[[Visit], Awaitable[Response]]
 
 
 class Manager:
-    """Makes the routes. Pages are in modules of their own, with a table PAGES of those that are read and ACTIONS of forms that change something, by route."""
+    """Makes the routes. Pages are in modules of their own, with a table PAGES of those that are read, ACTIONS of forms that change something,
+    and CHOICES of what can be chosen in those, by route."""
 
-    def __init__(self, services: Services, sessions: Sessions, version: str, least: Mapping[str, Need], monotonic: Callable[[], float]) -> None:
+    def __init__(self, services: Services, register: Register, version: str, least: Mapping[str, Need], monotonic: Callable[[], float]) -> None:
         """`least`: what each call of the RPC interface needs; `monotonic`: a clock in seconds."""
         from headrace_broker.web import (  # they need this module
             access,
@@ -189,11 +192,12 @@ class Manager:
         )  # fmt: skip
 
         self._services = services
-        self._sessions = sessions
+        self._register = register
         self._monotonic = monotonic
         self._patience = Patience()
-        self._doors = Doors(sessions, Guesses(monotonic), Rights(least))
+        self._doors = Doors(register, Guesses(monotonic), Rights(least))
         self._templates = render.environment(version)
+        self._choices: dict[str, failing.Choices] = {}
         self.routes: list[Route | Mount] = [
             *login.Login(services, self._doors, self._html, self._patience).routes,
             Mount("/static", StaticFiles(directory=render.HERE / "static")),
@@ -201,19 +205,27 @@ class Manager:
         for module in (overview, jobs, job, job_changes, types, agents, operations, alerts, schedules, statistics, audit, access, grants, account):
             for path, page in module.PAGES.items():
                 self.routes.append(Route(_known(path), functools.partial(self._page, page, path)))
+            self._choices.update(module.CHOICES)
             for path, action in module.ACTIONS.items():
                 self.routes.append(Route(_known(path), functools.partial(self._action, action, path), methods=["POST"]))
 
     def link(self) -> str:
         """The path, with a key in it, that begins one session."""
-        return f"/login?key={self._sessions.link()}"
+        return f"/login?key={self._register.sessions.link()}"
 
     async def _page(self, page: Page, path: str, request: Request) -> Response:
         away = at_the_owner(self._services.ownership, request)
         live = "hx-request" in request.headers
-        session = self._sessions.find(request.cookies.get(COOKIE), used=not live)
-        if away is not None and (live or session is None or not (session.notices or session.returned)):
-            return away
+        cookie = request.cookies.get(COOKIE)
+        if away is not None:
+            session = self._register.sessions.find(cookie, used=not live)
+            if live or session is None or not (session.notices or session.returned):
+                return away
+        else:
+            try:
+                session = await self._register.find(cookie, used=not live)
+            except BrokerError as error:
+                return self._not_now(request, error, None)
         if session is None:
             return to_login(request)
         if away is not None:  # what there is to say would be lost on the way
@@ -226,18 +238,28 @@ class Manager:
         return await self._answer(page, visit, path)
 
     async def _action(self, action: Page, path: str, request: Request) -> Response:
-        session = self._sessions.find(request.cookies.get(COOKIE))
-        if session is None and "hx-request" in request.headers:
+        unclear = None
+        try:
+            session = await self._register.find(request.cookies.get(COOKIE))
+            await self._register.assure()
+        except BrokerError as error:
+            session, unclear = self._register.sessions.find(request.cookies.get(COOKIE)), error
+        if session is None and unclear is None and "hx-request" in request.headers:
             return to_login(request)
         form = await read_form(request, FORM_BYTES if session is not None else LOST_FORM_BYTES) if same_origin(request) else FormData()
+        if unclear is not None:  # nothing is changed in a session that may have ended
+            if session is not None:
+                request.state.visit = Visit(self._services, self._doors, request, session)
+            return self._not_now(request, unclear, self._returned(request, form or FormData(), path), done=False)
         if session is None:
-            kept = failing.returned(request, form) if form is not None else None
+            kept = self._returned(request, form, path) if form is not None else None
             return self._refused(request, 403, "You are not logged in any more.", kept)
         if form is None:
             return self._refused(request, 413, "This form is too large.")
-        if form.get("csrf") != session.csrf:
+        foreign = _foreign(form, session, path)
+        if foreign:
             request.state.visit = Visit(self._services, self._doors, request, session)
-            return self._refused(request, 403, "This form is not of your session: open the page again, then send it.", failing.returned(request, form))
+            return self._refused(request, 403, foreign, self._returned(request, form, path))
         visit = Visit(self._services, self._doors, request, session, form)
         MAY.set(visit.rights)
         if not visit.may(path):
@@ -247,7 +269,7 @@ class Manager:
     async def _answer(self, page: Page, visit: Visit, path: str) -> Response:
         request, form = visit.request, visit.form
         request.state.visit, request.state.html = visit, self._html
-        kept = failing.returned(request, form) if form is not None else None
+        kept = self._returned(request, form, path) if form is not None else None
         try:
             response = await self._patience.within(failing.budget_s(self._services.ownership, path, form=form is not None), page(visit))
         except NotFound as error:
@@ -256,7 +278,7 @@ class Manager:
             if failing.passes(error):
                 return self._not_now(request, error, kept)
             if kept is None:
-                return self._refused(request, 400, str(error))
+                return self._refused(request, 403 if isinstance(error, TypeDenied) else 400, str(error))
             visit.session.tell("failed", str(error))
             visit.session.returned = kept
             response = visit.back("/")
@@ -266,6 +288,9 @@ class Manager:
             return self._refused(request, 500, f"This page failed; the broker's log has more under {error_id}.", kept)
         response.headers.update(HEADERS)
         return response
+
+    def _returned(self, request: Request, form: FormData, path: str) -> Returned:
+        return failing.returned(request, form, self._choices.get(path, {}))
 
     def _denied(self, visit: Visit, path: str) -> Response:
         visit.request.state.visit = visit
@@ -277,9 +302,11 @@ class Manager:
             return PlainTextResponse(text, status, headers=HEADERS)
         return self._html(request, "error.html", {"status": status, "text": text, "returned": kept}, status)
 
-    def _not_now(self, request: Request, error: BrokerError, kept: Returned | None) -> Response:
-        """It may go well a little later: what failed, what goes on meanwhile, and another try, which a page makes by itself."""
+    def _not_now(self, request: Request, error: BrokerError, kept: Returned | None, *, done: bool = True) -> Response:
+        """It may go well a little later: what failed, what goes on meanwhile, and another try, which a page makes by itself. `done`: something may have been done."""
         values = failing.told(self._services.ownership, error, now=self._monotonic(), form=kept is not None)
+        if not done:
+            values["unknown"] = "Nothing was done: whether your session still stands cannot be asked now."
         headers = {**HEADERS, "Retry-After": str(RETRY_S)}
         if "hx-request" in request.headers:
             return PlainTextResponse(values["happened"], 503, headers=headers)
@@ -330,6 +357,14 @@ def html(visit: Visit, template: str, *, status: int = 200, **values: Any) -> Re
     return make(visit.request, template, values, status)
 
 
+def refused(visit: Visit, text: str) -> Response:
+    """The page of something that the person may not do, with plain words why."""
+    if "hx-request" in visit.request.headers:
+        return PlainTextResponse(text, 403, headers=HEADERS)
+    make: Show = visit.request.state.html
+    return make(visit.request, "error.html", {"status": 403, "text": text}, 403)
+
+
 def prefix_of(request: Request) -> str:
     """Where the manager lives, as the browser sees it; without a slash at the end."""
     return str(request.scope.get("root_path", ""))
@@ -362,6 +397,17 @@ def same_origin(request: Request) -> bool:
     """Whether a browser says that the request came from a page of this listener; one that says nothing is not believed."""
     origin = request.headers.get("origin")
     return origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+
+
+def _foreign(form: FormData, session: Session, path: str) -> str:
+    """Why a form is not taken as one of this session; empty: it is. What it would change is in the domain that it was made for, so that one must be looked at still."""
+    brought = form.get("csrf")
+    key, _, domain = brought.partition(".") if isinstance(brought, str) else ("", "", "")
+    if not session.key or not hmac.compare_digest(key.encode(), session.key.encode()):
+        return "This form is not of your session: open the page again, then send it."
+    if domain != session.domain and RIGHTS[path] != EVERYBODY:
+        return f"This form was made for the domain {domain}, and you look at {session.domain} now, chosen in another window. Sent again, it is for {session.domain}."
+    return ""
 
 
 def _known(path: str) -> str:

@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 
 from starlette.responses import JSONResponse, Response
 
-from headrace_broker.actions import statistics
+from headrace_broker.actions import reachable, statistics
 from headrace_broker.actions.statistics import Point, Series
 from headrace_broker.model import histogram
 from headrace_broker.model.errors import InvalidField
+from headrace_broker.model.permissions import Act
 from headrace_broker.web import chart, render
+from headrace_broker.web.failing import Choices
 from headrace_broker.web.manager import Page, Visit, html
 
 PERIODS = {"1h": 60, "6h": 360, "1d": 1440, "7d": 10_080, "30d": 43_200}
@@ -63,7 +65,7 @@ async def trend(visit: Visit) -> Response:
     charts = [(series, outcome_chart(series), _wait_chart(series), series.total()) for series in whole[:20]]
     return html(
         visit, "trend.html", title="Trend", period=period, periods=list(PERIODS), by=by, type=visit.query("type"),
-        types=[entry.name for entry in owner.types.of_domain(visit.domain)],
+        types=[entry.name for entry in reachable.entries(owner, visit.domain, Act.OVERSEE)],
         charts=charts, more=max(0, len(whole) - 20), before=found.before[0].total(), step=found.step, row=row,
         query={"period": period, "by": by, "type": visit.query("type")},
     )  # fmt: skip
@@ -89,3 +91,4 @@ def _file(form: str, series: list[Series]) -> Response:
 
 PAGES: dict[str, Page] = {"/trend": trend, "/capacity": capacity}
 ACTIONS: dict[str, Page] = {}
+CHOICES: dict[str, Choices] = {}
