@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headrace_broker.actions import reachable
-from headrace_broker.model.errors import Busy, DatabaseUnavailable
+from headrace_broker.actions.reach import secrets
+from headrace_broker.model.errors import Busy, DatabaseUnavailable, TypeDenied
 from headrace_broker.model.filter import UNSETTLED, JobFilter, Source, source_of
 from headrace_broker.model.ids import MAX_ID, MS_SHIFT, TICK_SHIFT, created_at_s
 from headrace_broker.model.permissions import Act
@@ -64,7 +65,7 @@ def no_turn(error: NoTurn) -> Busy:
 
 
 class Search:
-    """Searches of one owner's jobs. Errors: Busy (other searches have all turns), DatabaseUnavailable.
+    """Searches of one owner's jobs. Errors: Busy (other searches have all turns), DatabaseUnavailable, TypeDenied (log text of jobs whose secrets are masked).
 
     Cancellation: the statement under way is cancelled in Postgres too.
     """
@@ -82,7 +83,12 @@ class Search:
         above = min(above, (until_id if until_id is not None else self.frozen_id()) + 1)
         if position is not None:
             lowest, above = (max(lowest, position.at), above) if oldest_first else (lowest, min(above, position.at))
-        entries = [entry.type_id for entry in reachable.entries(self._owner, domain, Act.VIEW) if not wanted.types or entry.name in wanted.types]
+        seen = [entry for entry in reachable.entries(self._owner, domain, Act.VIEW) if not wanted.types or entry.name in wanted.types]
+        if wanted.log_text is not None:  # whoever may not see what is masked in a line must not find it out by asking for it
+            for entry in seen:
+                if secrets(entry.name):
+                    raise TypeDenied(Act.VIEW_SECRETS, entry.name)
+        entries = [entry.type_id for entry in seen]
         if oldest_first and wanted.wanted_states <= UNSETTLED and not self._few_wait(entries):  # or all of history would be passed first
             lowest = max(lowest, listing.lowest(self._owner))
         loop = asyncio.get_running_loop()

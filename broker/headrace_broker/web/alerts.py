@@ -4,6 +4,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from headrace_broker.actions.reach import secrets
 from headrace_broker.alerts.desk import AlertDesk
 from headrace_broker.model.alert_channel import Channel
 from headrace_broker.model.alert_rules import DEFAULTS, KINDS, Rule
@@ -24,8 +25,8 @@ async def page(visit: Visit) -> Response:
     """Everything about the domain's alerts."""
     desk, domain = _desk(visit), visit.domain
     before = visit.query("before")
-    firing = await desk.groups(domain, is_open=True, limit=MOST_FIRING)
-    resolved = await desk.groups(domain, is_open=False, below=int(before) if before.isdigit() else MAX_ID, limit=PAGE)
+    firing = await desk.groups(domain, secrets, is_open=True, limit=MOST_FIRING)
+    resolved = await desk.groups(domain, secrets, is_open=False, below=int(before) if before.isdigit() else MAX_ID, limit=PAGE)
     following = visit.address("/alerts", before=str(resolved[-1][0].group_id)) if len(resolved) == PAGE else ""
     prefill = {name: visit.query(name) for name in ("type", "source", "rule", "fingerprint")}
     return html(
