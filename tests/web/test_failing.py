@@ -28,7 +28,7 @@ from starlette.requests import Request
 
 from tests.support.processes import children, until
 from tests.support.web import Browser, Shared, shared_broker
-from tests.web.test_chromium import CHROMIUM
+from tests.web.test_chromium import AXE, CHROMIUM, judge
 
 RULE = {"name": "late", "kind": "oldest_waiting", "threshold": "10m", "type": "nobody", "reason": "they wait <too> long"}
 SECRET = "whsec_" + "a2tr" * 12
@@ -160,6 +160,8 @@ async def test_a_frozen_database_keeps_no_page_waiting_and_no_form_is_lost(serve
             await page.context.add_cookies([{"name": "headrace_session", "value": value or "", "url": base}])
             await page.goto(f"{base}/audit?actor=manager")
             await page.wait_for_selector("#retry")
+            if AXE.exists():
+                await judge(page, "a page that cannot be made")
     finally:
         for pid in reversed(stopped):
             os.kill(pid, signal.SIGCONT)

@@ -57,7 +57,9 @@ async def trend(visit: Visit) -> Response:
     minute = int(owner.clock.now_s() // 60) + 1
     by = visit.query("by")
     types = [visit.query("type")] if visit.query("type") else []
-    found = await statistics.trend(visit.services.statistics, owner, visit.domain, types=types, from_minute=minute - PERIODS[period], to_minute=minute, by=by)
+    found = await statistics.trend(
+        visit.services.statistics, owner, visit.domain, types=types, from_minute=minute - PERIODS[period], to_minute=minute, by=by, partly=visit.query("form") == ""
+    )  # fmt: skip
     form = visit.query("form")
     if form in ("csv", "json"):
         return _file(form, found.series)
@@ -67,6 +69,7 @@ async def trend(visit: Visit) -> Response:
         visit, "trend.html", title="Trend", period=period, periods=list(PERIODS), by=by, type=visit.query("type"),
         types=[entry.name for entry in reachable.entries(owner, visit.domain, Act.OVERSEE)],
         charts=charts, more=max(0, len(whole) - 20), before=found.before[0].total(), step=found.step, row=row,
+        since=None if found.since is None else datetime.fromtimestamp(found.since * 60, UTC),
         query={"period": period, "by": by, "type": visit.query("type")},
     )  # fmt: skip
 
