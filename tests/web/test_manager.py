@@ -56,7 +56,7 @@ async def test_an_empty_broker_says_what_to_do_next_and_headers_are_strict(brows
 async def test_a_change_needs_the_form_of_the_session(browser: Browser, base: str, client: Client) -> None:
     job_id = str((await client.submit("nobody")).job_id)
     token = {"csrf": browser.token(await browser.get("/jobs"))}
-    for headers, fields in (({"Origin": base}, {}), ({"Origin": base}, {"csrf": "wrong"}), ({"Origin": "http://elsewhere.example"}, token), ({}, token)):
+    for headers, fields in (({"Origin": base}, {}), ({"Origin": base}, {"csrf": "wrong.default"}), ({"Origin": "http://elsewhere.example"}, token), ({}, token)):
         answer = await browser.client.post("/job-abort", data={"job_id": job_id, **fields}, headers=headers)
         assert answer.status_code == 403
     assert (await client.get(int(job_id))).state is State.WAITING

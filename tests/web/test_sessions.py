@@ -104,7 +104,7 @@ async def test_a_use_at_one_broker_keeps_the_session_at_all_and_its_age_ends_it_
     assert value is not None
     await there.knows(value)
     con = here.line._pool  # the table's own times are moved instead of the database's clock
-    await con.execute("update headrace.web_session set began_at = began_at - make_interval(secs => $1), seen_at = seen_at - make_interval(secs => $1)", IDLE_S - 5)
+    await con.execute("update headrace.web_session set began_at = began_at - make_interval(secs => $1), seen_at = seen_at - make_interval(secs => $1)", IDLE_S + 5)
     for broker in (here, there):
         broker.ahead_s += IDLE_S - 5
     await here.knows(value)
@@ -160,6 +160,7 @@ async def test_a_session_of_a_token_ends_everywhere_with_its_secret(make: Make) 
     assert yours.secret is not None and yours.secret.hash == hash_of(secret)
     await here.tokens.revoke("pager", "default", caller=BOSS, reason="")
     assert await here.register.find(value) is None and not yours.ended
+    assert await make().register.find(value) is None, "of a broker that sees neither before"
     await there.register.run_once()
     assert yours.ended and await make().register.find(value) is None
 
