@@ -1,10 +1,8 @@
 """Pages and forms while the database is frozen: each answers in its time, says what works, and loses nothing that was typed."""
 
 import asyncio
-import os
 import re
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -26,7 +24,7 @@ from playwright.async_api import async_playwright
 from starlette.datastructures import FormData
 from starlette.requests import Request
 
-from tests.support.processes import children, until
+from tests.support.processes import freeze, thaw, until
 from tests.support.web import Browser, Shared, shared_broker
 from tests.web.test_chromium import AXE, CHROMIUM, judge
 
@@ -127,9 +125,7 @@ async def test_a_frozen_database_keeps_no_page_waiting_and_no_form_is_lost(serve
     admin = await stack.enter_async_context(AdminClient(site.broker.address, timeout_s=20))
     await browser.get("/audit")
     csrf = await browser.csrf()
-    stopped = [server.pid, *children(server.pid)]
-    for pid in stopped:
-        os.kill(pid, signal.SIGSTOP)
+    stopped = freeze(server.pid)
     try:
         answer = await http.get("/audit")  # while nothing comes from the database
         assert answer.status_code == 503 and answer.headers["retry-after"]
@@ -163,8 +159,7 @@ async def test_a_frozen_database_keeps_no_page_waiting_and_no_form_is_lost(serve
             if AXE.exists():
                 await judge(page, "a page that cannot be made")
     finally:
-        for pid in reversed(stopped):
-            os.kill(pid, signal.SIGCONT)
+        thaw(stopped)
     if CHROMIUM is not None:
         await page.wait_for_selector("h1:has-text('Audit')", timeout=60_000)  # by itself
         await chromium.close()
