@@ -56,6 +56,7 @@ def test_every_alert_has_its_part_of_the_runbook_and_a_try() -> None:
     assert len(alerts) == len(set(alerts)) >= 10
     for alert in alerts:
         assert f"runbook: docs/runbook.md#{alert.lower()}" in RULES.read_text()
+        assert f"docs/runbook.md#{alert.lower()}" in tries, "its try expects another part than the rule names: promtool, where it is, would fail"
         assert re.search(rf"alertname: {alert}\s+exp_alerts:\s+- exp_labels", tries), f"nothing sets {alert} off"
     parts = dict(
         re.findall(
