@@ -90,11 +90,13 @@ class Stream:
         await self.send(accept=agents_pb2.Accept(assign_no=assign.number), outcomes=outcomes, credit=credit)
 
     async def close(self) -> None:
-        """Ends the stream and its connection."""
-        if self._call is not None:
-            self._call.cancel()
-        if self._channel is not None:
-            await self._channel.close()
+        """Ends the stream and its connection, which gRPC keeps open as long as anybody holds the closed channel or a call of it."""
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
+        connection, self._channel = self._channel, None
+        if connection is not None:
+            await connection.close()
 
     async def __aenter__(self) -> "Stream":
         return self

@@ -100,14 +100,22 @@ async def drive(address: str, count: int, per_connection: int) -> None:
         await over
         beating.cancel()
         print(json.dumps({"broken": sum(stream.broken for stream in streams), "late": sum(stream.late for stream in streams)}), flush=True)
-        for task in hearing:
-            task.cancel()
-        await asyncio.gather(*(stream.close() for stream in streams))
+        await _drop(streams, hearing)
+        opened.clear()
         _spread(address, streams, per_connection)
         began = time.monotonic()
         await asyncio.gather(*(stream.come_back() for stream in streams))
         print(json.dumps({"back": time.monotonic() - began}), flush=True)
         await loop.run_in_executor(None, sys.stdin.read)
+
+
+async def _drop(streams: list[Idle], hearing: "list[asyncio.Task[None]]") -> None:
+    """Ends all streams and their connections. The tasks are forgotten: what they ended with holds the calls, and so the connections."""
+    for task in hearing:
+        task.cancel()
+    await asyncio.wait(hearing)
+    hearing.clear()
+    await asyncio.gather(*(stream.close() for stream in streams))
 
 
 def _spread(address: str, streams: list[Idle], per_connection: int) -> None:

@@ -88,6 +88,7 @@ from headrace_broker.store.shards import shard_count
 from headrace_broker.store.statistics import Statistics
 from headrace_broker.store.tokens import TokenStore
 from headrace_broker.store.users import UserStore
+from headrace_broker.store.web_sessions import WebSessionStore
 from headrace_broker.type_series import MOST_TYPES, TypeSeries
 
 if TYPE_CHECKING:  # imported where they are started: not every broker serves pages, or speaks TLS
@@ -219,17 +220,18 @@ class _App:
             passing_on = tasks.create_task(server.keep_routes())
             if options.http_listen != "off":
                 from headrace_broker.web.manager import Manager, Services
+                from headrace_broker.web.register import Register
                 from headrace_broker.web.sessions import Sessions
                 from headrace_broker.web.watch import watch
 
                 monotonic = asyncio.get_running_loop().time
-                sessions = Sessions(monotonic)
+                register = Register(Sessions(monotonic), WebSessionStore(pool), users, tokens, refresh_tokens=not auth)
                 services = [
                     Services(ownership, reads, statistics, audit, finder, GraphReads(pool), users, tokens, options.payload_limit_bytes, desk, grants)
                     for ownership, desk in zip(ownerships.each, desks, strict=True)
                 ]
-                manager = Manager(lambda domain: services[ownerships.known(domain) or 0], sessions, __version__, LEAST, monotonic)
-                side.append(tasks.create_task(watch(sessions, users, tokens, refresh_tokens=not auth)))
+                manager = Manager(lambda domain: services[ownerships.known(domain) or 0], register, __version__, LEAST, monotonic)
+                side.append(tasks.create_task(watch(register)))
                 http = self._open_http(ownerships, manager)
                 web = self._web_address(http, manager)
                 tasks.create_task(http.run_until_told())

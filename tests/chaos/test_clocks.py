@@ -1,7 +1,7 @@
-"""The clock of the database or of the broker is set an hour forward or back while jobs run.
+"""The clock of the database, of the broker or of the agent is set an hour forward or back while jobs run.
 
 Leases are durations on monotonic clocks, so none ends early and none is prolonged; ids go on rising; stored times and schedules follow the database's clock, as
-docs/schedules.md says; the clocks of brokers decide nothing.
+docs/schedules.md says; the clocks of brokers and agents decide nothing.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,13 +39,13 @@ def postgres(who: str, clock: SteppedClock, directory: Path) -> Iterator[Server]
 
 
 @pytest.mark.parametrize("step_s", [HOUR_S, -HOUR_S], ids=["forward", "back"])
-@pytest.mark.parametrize("who", ["database", "broker"])
+@pytest.mark.parametrize("who", ["database", "broker", "agent"])
 async def test_a_step_of_an_hour(
     who: str, step_s: int, postgres: Server, clock: SteppedClock, directory: Path, stack: AsyncExitStack, record_property: Callable[[str, object], None]
 ) -> None:
     broker = await start_broker(directory, database=postgres.dsn, environment=clock.environment if who == "broker" else None)
     stack.push_async_callback(broker.kill)
-    agent = await start_agent(directory, broker.address, "--slots", "40")
+    agent = await start_agent(directory, broker.address, "--slots", "40", environment=clock.environment if who == "agent" else None)
     stack.push_async_callback(agent.kill)
     client = await stack.enter_async_context(Client(broker.address, timeout_s=20))
     admin = await stack.enter_async_context(AdminClient(broker.address, actor="tester", timeout_s=20))

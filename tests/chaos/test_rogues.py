@@ -12,7 +12,7 @@ from tests.support.processes import BrokerProcess, Process, alive, start_agent, 
 from tests.support.rogues import LINE_LIMIT
 from tests.support.verdict import read_starts
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture
@@ -31,6 +31,7 @@ async def _running(directory: Path, *jobs: Submitted) -> None:
     await until(check, what="the starts of handlers")
 
 
+@pytest.mark.long
 async def test_a_poison_job_ends_after_the_losses_that_it_may_have(
     client: Client, broker: BrokerProcess, database: str, directory: Path, stack: AsyncExitStack, record_property: Callable[[str, object], None]
 ) -> None:
@@ -57,20 +58,32 @@ async def test_a_poison_job_ends_after_the_losses_that_it_may_have(
 
 
 async def test_who_does_not_listen_is_left_to_itself_or_killed(client: Client, admin: AdminClient, rogue: Process, database: str, directory: Path) -> None:
-    jobs = [await client.submit(f"rogue.{name}") for name in ("deaf", "deaf_thread", "deaf_process")]
+    task, thread, process = jobs = [await client.submit(f"rogue.{name}") for name in ("deaf", "deaf_thread", "deaf_process")]
     await _running(directory, *jobs)
     await admin.abort([job.job_id for job in jobs], reason="test", grace_s=0.2)
-    assert (await client.wait(jobs[2].job_id, timeout_s=20)).state is State.ABORTED  # its process was killed
+    killed = await client.wait(process.job_id, timeout_s=20)
+    assert killed.abort is not None and (killed.state, killed.abort.ending, killed.abort.ignored_at) == (State.ABORTED, "killed", None)
+    for job in (task, thread):
+
+        async def ignored(job: Submitted = job) -> bool:
+            abort = (await client.get(job.job_id)).abort
+            return abort is not None and abort.ignored_at is not None
+
+        await until(ignored, what="the agent's word that the handler goes on")
+        still = await client.get(job.job_id)
+        assert still.abort is not None and (still.state, still.abort.ending) == (State.PROCESSING, "")
     innocent = await client.submit("rogue.innocent", 1)
     assert (await client.wait(innocent.job_id, timeout_s=20)).state is State.COMPLETED  # the others' agent works on
     (directory / "heard").touch()
-    for job in jobs:
+    wanted = {task: (State.COMPLETED, "finished"), thread: (State.ABORTED, "stopped"), process: (State.ABORTED, "killed")}
+    for job, (state, ending) in wanted.items():
         ended = await client.wait(job.job_id, timeout_s=20)
-        assert ended.state in (State.ABORTED, State.COMPLETED)  # completed: the handler came to its end before it was seen to be stopped
-        assert (ended.lease_epoch, ended.losses) == (1, 0)
+        assert ended.abort is not None and ended.abort.delivered_at is not None and (ended.state, ended.abort.ending) == (state, ending)
+        assert (ended.lease_epoch, ended.losses, len(read_starts(directory / "ran.txt")[job.job_id])) == (1, 0, 1)
     await agree(client, database)
 
 
+@pytest.mark.long
 async def test_blocked_loops_leaks_and_floods_harm_only_themselves(client: Client, rogue: Process, database: str, directory: Path) -> None:
     leak = await client.submit("rogue.leak")
     output = await client.submit("rogue.flood_output", 30)
@@ -91,6 +104,7 @@ async def test_blocked_loops_leaks_and_floods_harm_only_themselves(client: Clien
     await agree(client, database)
 
 
+@pytest.mark.long
 async def test_what_a_handler_has_started_ends_with_its_process(client: Client, admin: AdminClient, rogue: Process, database: str, directory: Path) -> None:
     """A child that holds the worker's pipe open hides neither its end nor its result, and does not outlive it."""
     jobs = {then: await client.submit("rogue.fork", then) for then in ("return", "die", "hang")}

@@ -2,6 +2,7 @@
 
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -165,6 +166,28 @@ async def test_a_transaction_left_open_stalls_nobody(client: Client, database: s
     await transaction.commit()
     await job_of(con, held)
     assert (await client.count()).totals == {State.WAITING: 121}
+    await agree(client, database)
+
+
+async def test_a_transaction_that_is_open_for_an_hour_is_taken_up_when_it_ends(
+    database: str, directory: Path, con: "asyncpg.Connection[Any]", stack: AsyncExitStack
+) -> None:
+    """As the broker's clock tells it: what tidies up, looks for delete dates and reads anew passes by several times."""
+    broker = await start_broker(directory, "--testing", database=database)
+    stack.push_async_callback(broker.kill)
+    client = await stack.enter_async_context(Client(broker.address, timeout_s=20))
+    admin = await stack.enter_async_context(AdminClient(broker.address, timeout_s=20))
+    holder = await asyncpg.connect(database)
+    stack.push_async_callback(holder.close)
+    async with holder.transaction():
+        held = await holder.fetchval(SUBMIT, "t", '"held"')
+        for _ in range(6):
+            await admin.advance_clock(600)
+            await client.submit("t", 1)
+            await job_of(con, await con.fetchval(SUBMIT, "t", '"other"'))
+        assert await con.fetchval("select headrace.submitted_job($1)", held) is None
+    await job_of(con, held)
+    assert (await client.count()).totals == {State.WAITING: 13}
     await agree(client, database)
 
 

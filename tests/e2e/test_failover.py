@@ -1,8 +1,6 @@
 """The database moves to another server while brokers, agents and submitters work: nothing acknowledged is lost, and nothing that runs is run again."""
 
 import asyncio
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from headrace_broker.store.migrate import migrate
 from headrace_broker.store.pg_binaries import find
 
 from tests.support import needs
-from tests.support.processes import children, until
+from tests.support.processes import freeze, thaw, until
 from tests.support.scene import at_work
 from tests.support.servers import Server
 from tests.support.standby import Standby, both
@@ -49,13 +47,10 @@ async def test_a_primary_freezes_and_its_standby_is_promoted(servers: tuple[Serv
     primary, standby = servers
     async with at_work(directory, both(primary, standby), "--lease-s", "60", "--heartbeat-s", "5") as scene:
         await until(lambda: _probed(primary), what="somebody who asks whether the server is there, whatever else the broker does")
-        frozen = [primary.pid, *children(primary.pid)]
-        for pid in frozen:
-            os.kill(pid, signal.SIGSTOP)
+        frozen = freeze(primary.pid)
         await standby.promote()
         await scene.acknowledged(50)
-        for pid in frozen:
-            os.kill(pid, signal.SIGCONT)
+        thaw(frozen)
 
         async def left() -> bool:
             return "letting go of the former one" in (directory / "broker.log").read_text()

@@ -325,11 +325,12 @@ async def test_fingerprints_without_end_do_not_make_groups_without_end(bench: Be
 async def test_an_agent_that_dies_while_nobody_owns_the_queue_is_missed_by_the_next_owner(bench: Bench) -> None:
     machine = bench.machine
     await bench.rule(Source.AGENT_LOST, for_s=10.0)
-    await machine.connect({})
+    await machine.submit(1)
+    await machine.grant(1)
     await bench.run(15, 5)
     [row] = await bench.store.agents()
     assert (row.name, row.gone_s) == ("agent", None)
-    await machine.crash()  # the agent does not come to the new owner
+    await machine.crash(check=False)  # the agent does not come to the new owner
     bench.duty = bench.new()
     await bench.run(10, 5)
     assert not bench.receiver.got, "it has a while to come back"
@@ -337,7 +338,7 @@ async def test_an_agent_that_dies_while_nobody_owns_the_queue_is_missed_by_the_n
     assert ["agent lost: agent" in message.subject for _, message in bench.receiver.got] == [True]
     [row] = await bench.store.agents()
     assert row.gone_s is not None
-    await machine.crash()
+    await machine.crash(check=False)
     bench.duty = bench.new()
     await bench.run(30, 5)
     assert len(bench.receiver.got) == 1, "the next owner goes on with it"
@@ -349,6 +350,23 @@ async def test_an_agent_that_dies_while_nobody_owns_the_queue_is_missed_by_the_n
     assert len(await bench.store.agents()) == 1, "whoever has lost the duty stores nothing"
 
 
+async def test_an_agent_that_held_nothing_when_nobody_owned_the_queue_may_have_ended_in_good_order(bench: Bench) -> None:
+    machine = bench.machine
+    await bench.rule(Source.AGENT_LOST, for_s=10.0)
+    await machine.connect({})
+    await bench.run(15, 5)
+    assert len(await bench.store.agents()) == 1
+    await machine.crash()
+    bench.duty = bench.new()
+    await bench.run(60, 5)
+    assert not bench.receiver.got and await bench.store.agents() == []
+    await machine.connect({})
+    await bench.run(15, 5)
+    await machine.lose()
+    await bench.run(60, 5)
+    assert ["agent lost: agent" in message.subject for _, message in bench.receiver.got] == [True], "it came after all, and is missed as any other"
+
+
 def _session(name: str, incarnation: str) -> Session:
     session = Session(AgentFacts(1, name, incarnation, "default", "host", 1, "", "", {}, datetime.now(UTC)), [], 1, 0.0)
     session.stream = object()
@@ -356,7 +374,8 @@ def _session(name: str, incarnation: str) -> Session:
 
 
 def test_an_agent_that_came_back_or_was_replaced_or_said_that_it_goes_is_not_missed_by_the_next_owner() -> None:
-    roster = Roster([ExpectedAgent(name, "default", name, "host") for name in ("back", "new", "dead")] + [ExpectedAgent("old", "default", "old", "host", 900.0)], 1000.0)
+    known = [ExpectedAgent(name, "default", name, "host", holds=True) for name in ("back", "new", "dead")]
+    roster = Roster([*known, ExpectedAgent("old", "default", "old", "host", 900.0)], 1000.0)
     roster.see([], 1001.0)
     assert [agent.name for agent in roster.lost("default", 1001.0)] == ["old"] and roster.unsaved(1001.0) == ([], [])
     back = _session("back", "back")

@@ -14,7 +14,7 @@ from headrace_client import AdminClient, Client, Unavailable
 
 from tests.fire.board import Board
 from tests.support.agreement import agree
-from tests.support.processes import children, start_broker, until
+from tests.support.processes import freeze, start_broker, thaw, until
 
 KEYS = 400
 TOGETHER = 20
@@ -102,9 +102,7 @@ async def _end(board: Board, submitters: Submitters, tasks: "list[asyncio.Task[N
 async def test_a_postgres_that_is_stopped_and_goes_on(board: Board, server: EmbeddedPostgres) -> None:
     submitters = Submitters(board.client)
     tasks = await _begin(board, submitters)
-    stopped = [server.pid, *children(server.pid)]
-    for pid in stopped:
-        os.kill(pid, signal.SIGSTOP)
+    stopped = freeze(server.pid)
 
     async def unknown() -> bool:
         return submitters.unknown > 0
@@ -112,8 +110,7 @@ async def test_a_postgres_that_is_stopped_and_goes_on(board: Board, server: Embe
     try:
         await until(unknown, what="a submitter who is told that it is unknown")
     finally:
-        for pid in stopped:
-            os.kill(pid, signal.SIGCONT)
+        thaw(stopped)
     await _end(board, submitters, tasks, server)
 
 

@@ -10,7 +10,7 @@ from headrace_broker.model.errors import QueueFull
 from headrace_broker.model.ids import lowest_id_at
 from headrace_broker.model.job import Head, Kind, State
 from headrace_broker.model.settings import Settings
-from headrace_broker.model.starting import NotYet, check
+from headrace_broker.model.starting import EVER, NotYet, check
 from headrace_broker.shards import changes, reception
 from headrace_broker.shards.intents import Ending, PlainJobs, Verb
 from headrace_broker.shards.starting import Starting
@@ -519,6 +519,14 @@ def test_the_time_counts_from_when_a_job_could_start_first(moved_at_s: float | N
         check(made, head, Settings(start_within_s=10.0), moved_at_s=moved_at_s, available_at_s=available_at_s, now_s=until_s - 0.01)
     assert early.value.until_s == pytest.approx(until_s)
     check(made, head, Settings(start_within_s=10.0), moved_at_s=moved_at_s, available_at_s=available_at_s, now_s=until_s)
+
+
+@pytest.mark.parametrize(("attempt", "losses"), [(1, 0), (0, 1)])
+def test_a_job_whose_run_has_begun_is_never_late(attempt: int, losses: int) -> None:
+    made = lowest_id_at(1_900_000_000.0)
+    with pytest.raises(NotYet) as early:
+        check(made, Head(2, State.WAITING, 1, attempt, losses), Settings(start_within_s=10.0), moved_at_s=1_900_000_001.0, available_at_s=None, now_s=2_000_000_000.0)
+    assert early.value.until_s == EVER
 
 
 async def test_a_requeued_job_has_its_time_from_then(machine: Machine) -> None:

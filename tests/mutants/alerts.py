@@ -9,7 +9,14 @@ TRY, PUT, CLAIM = B + "store/sql/queries/alert_notices_try.sql", B + "alerts/des
 UNIT, FIRE, SERVED = "tests/unit/test_alerting.py", "tests/fire/test_alerts.py", "tests/rpc/test_alerts.py"
 
 MUTANTS = (
-    Mutant("alerts: agents that an owner knew are forgotten with it", DUTY, "Roster(await self._store.agents(), ", "Roster((), ", f"{FIRE} -k missed_by_the_next_owner"),
+    Mutant(
+        "alerts: agents that an owner knew are forgotten with it",
+        DUTY,
+        "Roster(await self._store.agents(owner.orphans), ",
+        "Roster((), ",
+        f"{FIRE} -k missed_by_the_next_owner",
+    ),
+    Mutant("alerts: an agent that may have ended in good order is missed", FACTS, "if agent.gone_s is not None or agent.holds]", "]", f"{FIRE} -k held_nothing"),
     Mutant("alerts: a notice before the group wait", MODEL, "if now < group.next_s:", "if False:", f"{UNIT} -k waits_then"),
     Mutant("alerts: what was told is told again", MODEL, "group = replace(group, pending=0, notified_s", "group = replace(group, notified_s", f"{UNIT} -k one_notice"),
     Mutant("alerts: no repeat", MODEL, "elif now - group.notified_s >= timing.repeat_interval_s:", "elif False:", f"{UNIT} -k waits_then"),

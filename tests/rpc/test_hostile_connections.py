@@ -18,16 +18,16 @@ import h2.events
 import pytest
 from h2.settings import SettingCodes
 from headrace_client import AdminClient, Client, JobSpec, State
-from headrace_proto.v1 import jobs_pb2
+from headrace_proto.v1 import jobs_pb2, types_pb2
 from headrace_proto.v1.jobs_pb2_grpc import JobsStub
 
-from tests.support.processes import BrokerProcess, start_broker
+from tests.support.processes import BrokerProcess, start_broker, until
 from tests.support.scripted_agent import ScriptedAgent
 from tests.support.tokens import make_tokens
 
 LIMITS = {
     "metadata-limit-bytes": 4096, "streams-limit": 5, "ping-interval-s": 1, "handshake-timeout-s": 1, "connection-idle-s": 4, "message-limit-bytes": 128 * 1024,
-    "payload-limit-bytes": 64 * 1024,
+    "payload-limit-bytes": 64 * 1024, "connections-limit": 30,
 }  # fmt: skip
 COUNT = "/headrace.v1.Jobs/CountJobs"
 TYPE = ("content-type", "application/grpc")
@@ -230,12 +230,36 @@ async def _large_message(address: str) -> None:
         assert await call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+async def _many_connections(address: str) -> None:
+    more = 8
+    async with AsyncExitStack() as opened:
+        raws = [await opened.enter_async_context(await Raw.open(address)) for _ in range(LIMITS["connections-limit"] + more)]
+        served = [await _is_served(raw) for raw in raws]
+    assert 0 < sum(served) <= LIMITS["connections-limit"] and served.count(False) >= more
+
+    async def again() -> bool:
+        async with await Raw.open(address) as raw:
+            return await _is_served(raw)
+
+    await until(again, what="a connection, now that there is room")
+
+
+async def _is_served(raw: Raw) -> bool:
+    """Whether the broker speaks over a connection; else it closes it."""
+
+    def settings() -> bool:
+        return any(isinstance(event, h2.events.RemoteSettingsChanged) for event in raw.events)
+
+    await raw.until(lambda: settings() or raw.closed)
+    return settings()
+
+
 async def test_peers_that_misuse_a_connection_lose_it_and_nobody_else_notices(broker: BrokerProcess, witness: ScriptedAgent, client: Client) -> None:
     submitted = await client.submit("t", 1)
     async with asyncio.TaskGroup() as tasks:  # these mostly wait
         tasks.create_task(_slow_handshake(broker.address))
         tasks.create_task(_idle(broker.address))
-    for attack in (_large_headers, _endless_headers, _ping_flood, _many_streams, _rapid_reset, _large_message):
+    for attack in (_large_headers, _endless_headers, _ping_flood, _many_streams, _rapid_reset, _large_message, _many_connections):
         await attack(broker.address)
     [job] = await witness.take(1)
     assert job.job_id == submitted.job_id
@@ -291,6 +315,26 @@ async def test_quotas_refuse_what_one_token_or_domain_brings_beyond_them(databas
         assert again.job_id and time.monotonic() - began > 1.5, "it is slowed down at least so much"
     async with Client(broker.address, token=tokens["operator"], timeout_s=10) as client:
         assert (await client.count()).totals == {State.WAITING: 51}
+
+
+async def test_quotas_of_a_domain_count_all_its_tokens_and_nobody_elses(database: str, directory: Path, stack: AsyncExitStack) -> None:
+    tokens, others = await make_tokens(database), await make_tokens(database, "other")
+    broker = await start_broker(directory, "--auth", "required", "--quota-domain-calls-per-s", "2", "--quota-domain-bytes-per-s", "20000", database=database)
+    stack.push_async_callback(broker.kill)
+    stub: Any = JobsStub(await stack.enter_async_context(grpc.aio.insecure_channel(broker.address)))  # type: ignore[no-untyped-call]
+
+    async def said(method: Any, request: Any, token: str, domain: str = "default") -> tuple[grpc.StatusCode, str]:
+        call = method(request, metadata=(("authorization", f"Bearer {token}"), ("headrace-domain", domain)), timeout=10)
+        return await call.code(), await call.details()
+
+    counting = await asyncio.gather(*(said(stub.CountJobs, jobs_pb2.CountJobsRequest(), tokens[role]) for role in ("viewer", "operator") * 10))
+    refused = [words for code, words in counting if code is grpc.StatusCode.RESOURCE_EXHAUSTED]
+    assert refused and all("domain 'default'" in words and "calls per second" in words for words in refused)
+    assert {code for code, _ in counting} == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+    spec = types_pb2.JobSpec(type="t", payload=b'"' + b"x" * 500_000 + b'"')
+    assert (await said(stub.Submit, jobs_pb2.SubmitRequest(job=spec), others["submitter"], "other"))[0] is grpc.StatusCode.OK  # larger than what is saved up: once
+    code, words = await said(stub.CountJobs, jobs_pb2.CountJobsRequest(), others["viewer"], "other")
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED and "domain 'other'" in words and "bytes per second" in words
 
 
 def _frame(type_: int, flags: int, stream: int, payload: bytes) -> bytes:

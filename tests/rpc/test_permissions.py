@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,13 +12,14 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf import descriptor_pool
+from headrace_agent import Agent, JobContext
 from headrace_broker.model.access import Role
 from headrace_broker.model.permissions import ROLE_ACTS, Act
 from headrace_broker.model.redaction import MASK
 from headrace_broker.rpc.access import LEAST
 from headrace_broker.rpc.server import SERVICES
 from headrace_broker.store.embedded import EmbeddedPostgres
-from headrace_client import AdminClient, Client, HeadraceError, JobFilter, NotFound, PermissionDenied, ScheduleSpec
+from headrace_client import AdminClient, Client, HeadraceError, JobFilter, NotFound, PermissionDenied, ScheduleSpec, State
 from headrace_proto.v1 import agents_pb2, graph_pb2, jobs_pb2, types_pb2
 from headrace_proto.v1.agents_pb2_grpc import AgentsStub
 from headrace_proto.v1.graph_pb2_grpc import GraphStub
@@ -230,6 +232,77 @@ async def test_secrets_are_masked_wherever_data_is_given(world: World) -> None:
     assert not everything[0].secrets_masked and all("hunter2" in str(part) for part in everything)
     withheld = await (await world.client((await world.token(("oversee", "mail.*")))[1])).get_schedule("mail.key")
     assert (withheld.data_withheld, withheld.spec.payload) == (True, b"")
+
+
+async def test_secrets_in_words_are_masked_wherever_they_are_told(world: World) -> None:
+    said = 'login of ada with {"password": "hunter2"}'
+    agent, drain, end = Agent("teller"), asyncio.Event(), threading.Event()
+
+    @agent.job("mail.tell", max_attempts=1)
+    async def tell(ctx: JobContext) -> None:
+        ctx.log.info(said)
+        ctx.progress(50, said)
+        while not end.is_set():
+            await asyncio.sleep(0.02)
+        raise ValueError(said)
+
+    serving = asyncio.create_task(agent.run(world.address, token=world.secrets["agent"], drain=drain))
+    root, boss = await world.jobs(world.secrets["admin"]), await world.client(world.secrets["admin"])
+    job_id = (await root.submit("mail.tell")).job_id
+    masked, everything = [(await world.token((f"view view_data {more} oversee", "mail.*")))[1] for more in ("", "view_secrets")]
+
+    async def running() -> bool:
+        return bool((await root.get(job_id)).progress) and bool([line async for line in root.logs(job_id)])
+
+    await until(running, what="its log line and its progress")
+
+    async def given(reader: str) -> dict[str, Any]:
+        client, admin = await world.jobs(reader), await world.client(reader)
+        job = await client.get(job_id)
+        found: dict[str, Any] = {"job": job.error or job.progress, "lines": [line async for line in client.logs(job_id)], "explained": await client.explain(job_id)}
+        if job.state.settled:
+            found |= {"attempts": await client.attempts(job_id), "runs": await client.runs(job_id), "alerts": await admin.list_alerts()}
+            found |= {"events": await client.events(job_id), "tail": [line async for line in client.tail_logs(job_id)]}
+            found |= {"listed": (await client.list(types=["mail.tell"])).jobs}
+        return found
+
+    async def compare() -> None:
+        whole, part = await given(everything), await given(masked)
+        assert all("hunter2" in str(words) and MASK not in str(words) for words in whole.values()), whole
+        assert all("hunter2" not in str(words) and MASK in str(words) and "ada" in str(words) for words in part.values()), part
+
+    await compare()
+    aborted = (await root.submit("mail.tell")).job_id
+
+    async def begun() -> bool:
+        return (await root.get(aborted)).state is State.PROCESSING
+
+    await until(begun, what="its start")
+    await boss.abort([aborted], reason="see password=hunter2 of ada", grace_s=60)
+    await root.wait(aborted, timeout_s=20)
+    end.set()
+    await root.wait(job_id, timeout_s=20)
+    await compare()
+    for reader, said in ((everything, "hunter2"), (masked, MASK)):
+        client = await world.jobs(reader)
+        job, reasons = await client.get(aborted), {event.reason for event in await client.events(aborted)}
+        assert job.abort is not None and job.abort.reason == f"see password={said} of ada" and job.abort.reason in reasons
+        assert ("hunter2" in str(reasons)) is (reader == everything)
+    await denied((await world.jobs(masked)).list(where=JobFilter(log_text="hunter2")), "TYPE_DENIED")
+    assert [job.job_id for job in (await (await world.jobs(everything)).list(where=JobFilter(log_text="hunter2", states=[State.ERROR]))).jobs] == [job_id]
+    summaries = {role: await _summaries(await world.client(world.secrets[role])) for role in ("admin", "viewer")}
+    assert "hunter2" in summaries["admin"] and "hunter2" not in summaries["viewer"] and MASK in summaries["viewer"]
+    drain.set()
+    await serving
+
+
+async def _summaries(admin: AdminClient) -> str:
+    """What the groups of failures say, once there are some."""
+
+    async def said() -> str:
+        return str([group.summary for group in (await admin.list_alert_groups())[0] if group.type == "mail.tell"]).replace("[]", "")
+
+    return str(await until(said, what="a group of failures"))
 
 
 async def test_what_may_be_seen_and_not_changed_is_denied_and_the_rest_is_not_found(world: World) -> None:

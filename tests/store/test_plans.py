@@ -128,6 +128,10 @@ async def _fill_desks(con: "asyncpg.Connection[Any]") -> None:
         "insert into headrace.token (name, role, hash, created_by, changed_at) select 't' || i, 1, sha256(i::text::bytea), '', now() - i * interval '1 minute'"
         " from generate_series(1, 5000) i"
     )
+    await con.execute(
+        "insert into headrace.web_session (hash, number, actor, role, epoch, address, browser, shows, began_at, seen_at, changed_at)"
+        " select sha256(i::text::bytea), i::text, 'a', 1, 0, '', '', 'default', now(), now(), now() - i * interval '1 minute' from generate_series(1, 5000) i"
+    )
     await con.execute("insert into headrace.account (name, role, created_by) select 'u' || i, 1, '' from generate_series(1, 5000) i")
     await con.execute(
         "insert into headrace.stat (span, at, type_id, agent_id, life_id, numbers, wait, run, wait_s, run_s, slots, waiting)"
@@ -197,12 +201,14 @@ READS: list[tuple[str, list[Any], int]] = [
     ("schedule_fires", [7, 10], 20),
     ("token_list", [LATE], 10),
     ("token_of_domain", [None, True, 1000], 5000),
+    ("web_session_changed", [LATE], 20),
     ("user_find", ["U7"], 10),
     ("user_get", [7], 10),
     ("user_epochs", [[7, 8]], 10),
     ("user_of_domain", [None, True, 1000], 5000),
     ("stat_list", [1, MINUTE + 100, MINUTE + 160, TYPES], 320),
-    ("stat_list_agents", [1, MINUTE + 100, MINUTE + 110, TYPES], 1100),
+    ("stat_sum_agents", [1, MINUTE + 100, MINUTE + 110, TYPES, 15, 200_000], 1100),
+    ("stat_sum_agents", [1, MINUTE, MINUTE + 600, TYPES, 15, 100], 300),
     ("stat_oldest", [1, MINUTE], 10),
     ("stat_rolled", [1], 10),
     ("key_holders", [[1], ["k"]], 10),
@@ -244,7 +250,7 @@ async def test_a_read_uses_its_index(filled: "asyncpg.Connection[Any]", name: st
         relation = node.get("Relation Name", "")
         if relation == "edge":
             assert node["Node Type"] != "Seq Scan" and node["Actual Rows"] * node["Actual Loops"] <= 40, node
-        if relation.startswith(("job_2", "event_2", "note_2", "log_line_2", "operation", "alert", "audit", "schedule", "token", "account", "stat")):
+        if relation.startswith(("job_2", "event_2", "note_2", "log_line_2", "operation", "alert", "audit", "schedule", "token", "account", "stat", "web_session")):
             read += round((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
             assert node["Node Type"] != "Seq Scan" or name in WHOLE or node["Actual Loops"] == 0 or node["Actual Rows"] + node.get("Rows Removed by Filter", 0) < 10, node
     assert read <= most, f"{name} read {read} rows"

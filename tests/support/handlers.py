@@ -102,9 +102,10 @@ def in_thread(ctx: JobContext, seconds: float) -> str:
     """Waits in a thread until it is aborted or the time is over."""
     note(ctx)
     end = time.monotonic() + seconds
+    never = threading.Event()
     while time.monotonic() < end:
         ctx.progress(50, "waiting")
-        time.sleep(0.01)
+        never.wait(0.01)  # libfaketime 0.9.10 lets time.sleep fail
     return threading.current_thread().name
 
 
@@ -126,6 +127,19 @@ def in_process(ctx: JobContext, what: str) -> int:
 async def slow(ctx: JobContext, data: Any) -> None:
     """Takes longer than its timeout."""
     await asyncio.sleep(30)
+
+
+LEAK = "hunter2-and-more"
+
+
+@agent.job("leaky", max_attempts=1)
+async def leaky(ctx: JobContext, name: str) -> None:
+    """Tells a secret in its log and its progress, waits until the file `name` exists, and tells it in its error."""
+    ctx.log.info(f"login of ada with password={LEAK}")
+    ctx.progress(50, f"token: {LEAK}")
+    while not (Path(os.environ["HEADRACE_TEST_DIR"]) / name).exists():
+        await asyncio.sleep(0.02)
+    raise ValueError(f'{{"user": "ada", "password": "{LEAK}"}} was refused')
 
 
 @agent.job("spin")

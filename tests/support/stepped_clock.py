@@ -24,6 +24,9 @@ class SteppedClock:
             "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "DONT_FAKE_MONOTONIC": "1",
+            # The library's guess, for this libc, is to take a time of the monotonic clock for one of the other clock: whoever waits for Python's lock waits not at
+            # all then, and two busy threads, as an agent has them, pass it to each other without end.
+            "FAKETIME_FORCE_MONOTONIC_FIX": "0",
         }
 
     def step(self, seconds: int) -> None:

@@ -1,16 +1,18 @@
 """The pages in a real Chromium: nothing overflows at 390 px, axe finds nothing, keys and live update work, and no stored text runs."""
 
 import os
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from headrace_client import AdminClient, Client, ScheduleSpec
+from headrace_client import AdminClient, Client, JobFilter, ScheduleSpec
 from playwright.async_api import Page, async_playwright
 
 from tests.support.processes import ROOT, BrokerProcess, Process
 from tests.support.web import PASSWORD
+from tests.web.test_login import _routes
 from tests.web.test_manager import HOSTILE
 
 CHROMIUM = next((path for path in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if os.path.exists(path)), None)
@@ -18,6 +20,45 @@ AXE = ROOT / "tests" / "web" / "node_modules" / "axe-core" / "axe.min.js"
 pytestmark = pytest.mark.skipif(CHROMIUM is None or not AXE.exists(), reason="needs Debian's chromium, and axe-core from npm (make tests/web/node_modules/.set-up)")
 LOOKS = ((390, "dark"), (1400, "light"))
 """Each width and each colour scheme once."""
+EMPTY = (
+    "/", "/jobs", "/types", "/agents", "/operations", "/alerts", "/schedules", "/schedule-new", "/trend", "/capacity", "/access", "/access?tab=users",
+    "/access?tab=sessions", "/grants", "/account", "/audit",
+)  # fmt: skip
+FULL = (
+    "/",
+    "/jobs",
+    "/types",
+    "/types/echo",
+    "/trend?period=1h&by=type",
+    "/capacity",
+    "/alerts",
+    "/alerts?type=echo&source=job_error&fingerprint={text}",
+    "/jobs/{hostile}",
+    "/jobs/{hostile}?tab=data",
+    "/jobs/{failed}",
+    "/jobs/{failed}?tab=data&from=0&to={version}",
+    "/jobs/{talk}?tab=log&find=fail",
+    "/jobs/{talk}?tab=graph",
+    "/jobs/{hostile}?tab=graph",
+    "/agents",
+    "/types/permanent",
+    "/type-preview/nobody?name=depth_limit&value=1",
+    "/operations",
+    "/operations/new?deed=requeue&state=error",
+    "/schedules",
+    "/schedules/nightly/{long}",
+    "/schedules/poll",
+    "/schedule-new?name=poll",
+    "/access",
+    "/access?tab=users",
+    "/access?tab=sessions",
+    "/grants?ended=true&whose=user/gone&act=view_data&type=x",
+    "/account",
+    "/audit",
+    "/trend?period=1h&by=agent",
+    "/operations/{operation}",
+)
+"""Addresses of pages that have something to show."""
 
 
 @pytest.fixture
@@ -29,8 +70,8 @@ async def page(broker: BrokerProcess) -> AsyncIterator[Page]:
         page = await context.new_page()
         wrong: list[str] = []
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        refused = "status of 400"  # of a form that comes back with what is wrong in it
-        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" and refused not in message.text else None)
+        refused = ("status of 400", "status of 404")  # of a form that comes back with what is wrong in it, and of a page that says that there is nothing
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" and not any(text in message.text for text in refused) else None)
         page.on("dialog", lambda dialog: wrong.append(f"a dialog: {dialog.message}"))
         await page.goto(broker.ready["web"])
         yield page
@@ -54,13 +95,18 @@ async def fill_alerts(base: str, page: Page) -> None:
         await page.wait_for_selector(".notice.done")
 
 
-async def look(page: Page, base: str, path: str) -> None:
-    """Opens a page narrow and wide, dark and light, and judges it."""
+async def look(page: Page, base: str, path: str, status: int = 200) -> None:
+    """Opens a page and judges it."""
+    answer = await page.goto(base + path)
+    assert answer is not None and answer.status == status, path
+    await judge(page, path)
+
+
+async def judge(page: Page, path: str) -> None:
+    """What is shown now, narrow and wide, dark and light."""
     for width, scheme in LOOKS:
         await page.set_viewport_size({"width": width, "height": 900})
         await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-        answer = await page.goto(base + path)
-        assert answer is not None and answer.ok, path
         over = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert over <= 0, f"{path} is {over} px wider than {width}"
         await page.evaluate(AXE.read_text())  # the page's policy lets no script in, the debugger does
@@ -70,9 +116,7 @@ async def look(page: Page, base: str, path: str) -> None:
 
 
 @pytest.mark.timeout(300)
-async def test_pages_of_an_empty_and_of_a_full_broker(page: Page, base: str, client: Client, admin: AdminClient, agent: Process, directory: Path) -> None:
-    for path in ("/", "/jobs", "/agents", "/alerts", "/schedules", "/schedule-new", "/access", "/access?tab=users", "/grants", "/audit"):
-        await look(page, base, path)
+async def test_pages_of_a_full_broker(page: Page, base: str, client: Client, admin: AdminClient, agent: Process, directory: Path) -> None:
     hostile = (await client.submit("nobody", {HOSTILE: HOSTILE}, instance_id=HOSTILE, labels={"a": HOSTILE})).job_id
     await client.abort([hostile], reason=HOSTILE)
     failed = (await client.submit("permanent", {"a": 1}, instance_id="case")).job_id
@@ -94,43 +138,39 @@ async def test_pages_of_an_empty_and_of_a_full_broker(page: Page, base: str, cli
         made = await admin.grant("user/ada." + "long." * 15, ["view", "manage_schedules"], types=types, reason=HOSTILE)
     await admin.end_grant(made.grant_id)
     await fill_alerts(base, page)
-    for path in (
-        "/",
-        "/jobs",
-        "/types",
-        "/types/echo",
-        "/trend?period=1h&by=type",
-        "/capacity",
-        "/alerts",
-        f"/alerts?type=echo&source=job_error&fingerprint={quote(HOSTILE)}",
-        f"/jobs/{hostile}",
-        f"/jobs/{hostile}?tab=data",
-        f"/jobs/{failed}",
-        f"/jobs/{failed}?tab=data&from=0&to={version}",
-        f"/jobs/{talk}?tab=log&find=fail",
-        f"/jobs/{talk}?tab=graph",
-        f"/jobs/{hostile}?tab=graph",
-        "/agents",
-        "/types/permanent",
-        "/type-preview/nobody?name=depth_limit&value=1",
-        "/operations",
-        "/operations/new?deed=requeue&state=error",
-        "/schedules",
-        "/schedules/nightly/" + "long." * 20,
-        "/schedules/poll",
-        "/schedule-new?name=poll",
-        "/access",
-        "/access?tab=users",
-        "/access?tab=sessions",
-        "/grants?ended=true&whose=user/gone&act=view_data&type=x",
-        "/account",
-        "/audit",
-    ):
-        await look(page, base, path)
+    operation = await admin.start_operation("hold", JobFilter(types=("nobody",)), reason=HOSTILE)
+    await admin.wait_operation(operation.operation_id)
+    known = {"hostile": hostile, "failed": failed, "talk": talk, "version": version, "text": quote(HOSTILE), "long": "long." * 20, "operation": operation.operation_id}
+    for path in FULL:
+        await look(page, base, path.format(**known))
+    await page.goto(f"{base}/jobs")
+    await page.check("#all")
+    await page.click("text=Abort …")
+    await judge(page, "what would be done to chosen jobs")
+    await page.goto(f"{base}/access")
+    await page.click("summary:has-text('New token')")
+    form = page.locator('form[action="/token-create"]')
+    await form.locator('[name="name"]').fill("judged")
+    await form.locator("button").click()
+    await page.wait_for_selector("text=Token judged is made")
+    await judge(page, "a secret")
+
+
+def test_every_page_is_looked_at_empty_and_full() -> None:
+    """But for a part of a page, and where forms are sent: a browser that comes back there is led elsewhere."""
+    routes = _routes()
+    pages = {path for method, path in routes if method == "GET"} - {path for method, path in routes if method == "POST"} - {"/jobs/{job_id}/tail"}
+    single = {path for path in pages if "{" in path} | {"/schedule-new", "/operations/new"}
+    for paths, wanted in ((EMPTY, pages - single), (FULL, pages)):
+        plain = [path.partition("?")[0] for path in paths]
+        assert not [page for page in wanted if not any(re.fullmatch(re.sub(r"\{[^}]*\}", ".+", page), path) for path in plain)]
 
 
 @pytest.mark.timeout(180)
-async def test_keys_move_choose_and_open_and_live_update_can_be_paused(page: Page, base: str, client: Client) -> None:
+async def test_pages_of_an_empty_broker_and_keys_that_move_choose_and_open_and_live_update_can_be_paused(page: Page, base: str, client: Client) -> None:
+    for path in EMPTY:
+        await look(page, base, path)
+    await look(page, base, "/jobs/1", 404)
     first = (await client.submit("nobody")).job_id
     await page.goto(f"{base}/jobs")
     newer = (await client.submit("nobody")).job_id

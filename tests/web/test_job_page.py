@@ -10,6 +10,7 @@ import pytest
 from headrace_broker.store.embedded import EmbeddedPostgres
 from headrace_client import AdminClient, Client, JobSpec, State, Submitted
 
+from tests.support.handlers import LEAK
 from tests.support.processes import until
 from tests.support.shared import Site, site, text_of
 from tests.support.web import Browser
@@ -163,6 +164,28 @@ async def test_who_is_no_operator_sees_no_secrets_and_no_forms(browser: Browser,
         assert "Who did what" not in await viewer.get(f"/jobs/{job_id}")
         for form in ("requeue", "abort", "purge", "hold", "release", "priority", "keep", "payload"):
             await viewer.post(f"/jobs/{job_id}/{form}", 403, reason="x")
+
+
+async def test_secrets_in_words_are_masked_on_every_page(browser: Browser, client: Client, shop: Site) -> None:
+    job_id = (await client.submit("leaky", "leak-now")).job_id
+    details, log, tail = f"/jobs/{job_id}", f"/jobs/{job_id}?tab=log", f"/jobs/{job_id}/tail?after=0.0"
+
+    async def told() -> bool:
+        return LEAK in await browser.get(log) and LEAK in await browser.get(details)
+
+    await until(told, what="its log line and its progress")
+    async with shop.browser("viewer") as viewer:
+        seen = {path: await viewer.get(path) for path in (details, log, tail)}
+        (shop.directory / "leak-now").touch()
+        await client.wait(job_id)
+        for path in (details, log, tail, "/types/leaky"):
+            assert LEAK in await browser.get(path), "an operator sees it"
+            seen[f"then {path}"] = await viewer.get(path)
+        for path in ("/", "/jobs", "/jobs?state=error"):
+            seen[path] = await viewer.get(path)
+        assert not [path for path, page in seen.items() if LEAK in page]
+        assert "login of ada" in seen[log] and "was refused" in seen[f"then {details}"] and "was refused" in seen["then /types/leaky"]
+        assert "view_secrets" in await viewer.get("/jobs?log=hunter2-a", 403), "it cannot be guessed letter by letter"
 
 
 async def test_the_log_is_searched_filtered_and_followed(browser: Browser, client: Client, shop: Site) -> None:

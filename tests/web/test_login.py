@@ -229,9 +229,7 @@ def _routes() -> list[tuple[str, str]]:
     """(method, route) of every page and form that needs a session."""
     from unittest.mock import Mock
 
-    from headrace_broker.web.sessions import Sessions
-
-    manager = Manager(Mock(), Sessions(time.monotonic), "x", LEAST, time.monotonic)
+    manager = Manager(Mock(), Mock(), "x", LEAST, time.monotonic)
     routes = [route for route in manager.routes if isinstance(route, Route) and route.path not in ("/login", "/logout", "/invitation")]
     return [("POST" if route.methods == {"POST"} else "GET", route.path) for route in routes]
 

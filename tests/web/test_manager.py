@@ -56,7 +56,7 @@ async def test_an_empty_broker_says_what_to_do_next_and_headers_are_strict(brows
 async def test_a_change_needs_the_form_of_the_session(browser: Browser, base: str, client: Client) -> None:
     job_id = str((await client.submit("nobody")).job_id)
     token = {"csrf": browser.token(await browser.get("/jobs"))}
-    for headers, fields in (({"Origin": base}, {}), ({"Origin": base}, {"csrf": "wrong"}), ({"Origin": "http://elsewhere.example"}, token), ({}, token)):
+    for headers, fields in (({"Origin": base}, {}), ({"Origin": base}, {"csrf": "wrong.default"}), ({"Origin": "http://elsewhere.example"}, token), ({}, token)):
         answer = await browser.client.post("/job-abort", data={"job_id": job_id, **fields}, headers=headers)
         assert answer.status_code == 403
     assert (await client.get(int(job_id))).state is State.WAITING
@@ -230,7 +230,7 @@ async def test_a_broker_that_stands_by_sends_on_to_the_owner_or_says_that_it_can
     await stack.enter_async_context(running(standby))
     base = f"http://{standby.ready['http']}"
     async with httpx.AsyncClient(base_url=base) as client:
-        await client.get(standby.ready["web"])
+        client.cookies.update(browser.client.cookies)  # of a session that began at the owner
         assert (await client.get("/jobs")).headers["location"].endswith("/jobs")
         form = {"csrf": Browser.token((await client.post("/job-abort", data={}, headers={"Origin": base})).text), "name": "ada", "role": "viewer", "everywhere": "true"}
         assert (await client.post("/user-put", data=form, headers={"Origin": base})).status_code == 200

@@ -73,7 +73,7 @@ async def test_everything_that_matches_is_counted_first_and_done_once(browser: B
     await until(finished)
     assert (await client.get(int(job_id[1]), full=True)).payload == b'{"n": 1}'
     async with shop.browser("viewer") as viewer:
-        await viewer.get("/operations/new?deed=abort&type=swept", 400)
+        assert "You are logged in as viewer, who may not abort jobs" in await viewer.get("/operations/new?deed=abort&type=swept", 403)
         await viewer.post("/operation-start", 403, **fields)
         await viewer.post(f"{at}/stop", 403, reason="x")
 

@@ -14,6 +14,7 @@ from headrace_broker.store.embedded import EmbeddedPostgres
 from headrace_broker.web.schedules import FIELDS, spec_of, values_of, when_text
 from headrace_client import AdminClient, Client, ScheduleSpec
 
+from tests.support.processes import until
 from tests.support.web import Browser, Shared, shared_broker
 from tests.web.test_manager import HOSTILE
 
@@ -276,6 +277,29 @@ async def test_a_delegate_gives_what_it_has_and_sees_the_jobs_of_its_types(boss:
     assert "you may see this job, and not its data" in data and "ada" not in data and "<textarea" not in data
     await browser.get(f"/jobs/{other}", 404)
     assert "billing.page" not in await browser.get("/jobs")
+    assert 'href="/types"' not in await browser.get("/account") and "this is for the role" in await browser.get("/types", 403), "to see jobs is not to see types"
+    await boss.grant("token/delegate", ["oversee", "manage_schedules", "submit"], types="mail.*")
+    for name in ("mail.page", "billing.page"):
+        await boss.put_schedule(f"of.{name}", ScheduleSpec(name, interval_s=3600))
+
+    async def known() -> bool:
+        return 'href="/types"' in await browser.get("/account")
+
+    await until(known)
+    for path in ("/", "/types", "/agents", "/operations", "/schedules", "/trend?by=type", "/capacity", "/types/mail.page", "/schedules/of.mail.page"):
+        text = await browser.get(path)
+        assert "billing.page" not in text, path
+        for link in set(re.findall(r'<a [^>]*?href="(/[^"]*)"', text)):
+            assert (await browser.client.get(html.unescape(link))).status_code in (200, 303), f"{path} leads to {link}"
+    assert "mail.page" in await browser.get("/types") and "of.mail.page" in await browser.get("/schedules")
+    assert "/type-pause/" not in await browser.get("/types/mail.page"), "to see settings is not to change them"
+    for path in ("/types/billing.page", "/schedules/of.billing.page"):
+        await browser.get(path, 404)
+    await browser.post("/schedule-pause/of.mail.page", reason="x")
+    assert (await boss.get_schedule("of.mail.page")).paused_at is not None
+    await browser.post("/schedule-pause/of.billing.page", 404, reason="x")
+    await browser.post("/type-pause/mail.page", 403, paused="true")
+    await browser.get("/alerts", 403)  # they are of a whole domain
     await browser.post(f"/jobs/{mine}/priority", 403, priority="1", reason="x")
     await browser.post(f"/jobs/{mine}/abort", reason="not needed")
     assert (await jobs.get(mine)).state == "aborted"

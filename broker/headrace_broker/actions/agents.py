@@ -3,11 +3,16 @@
 from headrace_broker.actions.reach import require, types_for
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import AgentNotFound, DatabaseUnavailable
-from headrace_broker.model.permissions import Act
+from headrace_broker.model.permissions import Act, Types
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.session import Session
 from headrace_broker.store.audit import AuditStore
 from headrace_broker.store.pool import READ_FAILURES
+
+
+def serves(session: Session, types: Types) -> bool:
+    """Whether an agent serves one of these types: whoever may see that type may see the agent."""
+    return types.everything or any(types.allow(served.entry.name) for served in session.served.values())
 
 
 async def hold_back(owner: Owner, audit: AuditStore, name: str, *, held_back: bool, caller: Caller, reason: str) -> list[Session]:
@@ -18,7 +23,7 @@ async def hold_back(owner: Owner, audit: AuditStore, name: str, *, held_back: bo
     """
     seen = types_for(Act.OVERSEE)
     named = [s for s in owner.sessions() if s.facts.domain == caller.domain and name in (s.facts.name, s.facts.incarnation_id)]
-    found = [session for session in named if seen.everything or any(seen.allow(served.entry.name) for served in session.served.values())]
+    found = [session for session in named if serves(session, seen)]
     if not found:
         raise AgentNotFound(name)
     for session in found:

@@ -1,8 +1,11 @@
 """The errors of a type, by fingerprint: of the newest jobs that came into error, as many as there is time for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from headrace_broker.model.errors import Busy, DatabaseUnavailable
+from headrace_broker.actions.reach import secrets
+from headrace_broker.actions.search import no_turn
+from headrace_broker.model.errors import DatabaseUnavailable
+from headrace_broker.model.masked_text import masked_text
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.pool import READ_FAILURES
@@ -35,8 +38,9 @@ async def error_groups(owner: Owner, finder: Finder, entry: TypeEntry) -> ErrorG
         except TimeoutError:
             continue
         except NoTurn as error:
-            raise Busy("other searches use all the time that there is; try again shortly", retry_after_s=1.0) from error
+            raise no_turn(error) from error
         except READ_FAILURES as error:
             raise DatabaseUnavailable(f"the database did not answer in time: {type(error).__name__}") from error
+        groups = [replace(group, message=masked_text(group.message, secrets(entry.name))) for group in groups]
         return ErrorGroups(groups, count, looked, looked < jobs)
     raise DatabaseUnavailable("the database did not answer in time")

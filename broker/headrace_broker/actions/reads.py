@@ -11,6 +11,7 @@ from headrace_broker.actions.reachable import entries
 from headrace_broker.model.errors import DatabaseUnavailable, JobNotFound
 from headrace_broker.model.ids import created_at_s
 from headrace_broker.model.job import SETTLED, Kind, NoteKind, State
+from headrace_broker.model.masked_text import masked_error, masked_text
 from headrace_broker.model.permissions import Act
 from headrace_broker.model.redaction import masked_labels, redacted
 from headrace_broker.shards.lines import Line
@@ -47,7 +48,8 @@ class JobReads:
     the call to see."""
 
     def __init__(self, owner: Owner, reads: Reads, *, masks: bool = True) -> None:
-        """`masks`: what is masked for the call is given that way; else whoever draws it has to do so (`reach.secrets`)."""
+        """`masks`: payloads, results and labels that are masked for the call are given that way; else whoever draws them has to do so (`reach.secrets`). What is told
+        in words (errors, log lines, progress, reasons) is given masked in any case."""
         self._masks = masks
         self._owner = owner
         self._reads = reads
@@ -57,20 +59,20 @@ class JobReads:
         rows = await answered(self._reads.jobs([job_id], full=full))
         if not rows:
             raise JobNotFound(job_id)
-        return await self._redacted(self._visible(rows[0], domain))
+        return await self._redacted((await _all_told([self._visible(rows[0], domain)]))[0])
 
     async def shown(self, job_ids: Sequence[int]) -> list[JobRead]:
         """These jobs in this order, without those that are gone. For ids that were found in the domain."""
         rows = await answered(self._reads.jobs(job_ids)) if job_ids else []
         types, seen = self._owner.types.by_id, types_for(Act.VIEW)
-        return [self._read(row, types[row.type_id].domain) for row in rows if not self._gone(row) and seen.allow(types[row.type_id].name)]
+        return await _all_told([self._read(row, types[row.type_id].domain) for row in rows if not self._gone(row) and seen.allow(types[row.type_id].name)])
 
     async def find(self, job_ids: Sequence[int], domain: str, *, full: bool = False, expired: bool = False) -> list[JobRead]:
         """Those of these jobs that are there in the domain, in this order. `expired`: also those past their delete date that are stored, as others wait for them."""
         rows = await answered(self._reads.jobs(job_ids, full=full)) if job_ids else []
         types, seen = self._owner.types.by_id, types_for(Act.VIEW)
         there = [row for row in rows if (entry := types.get(row.type_id)) is not None and entry.domain == domain and (expired or not self._gone(row))]
-        return [await self._redacted(self._read(row, domain)) for row in there if seen.allow(types[row.type_id].name)]
+        return [await self._redacted(job) for job in await _all_told([self._read(row, domain) for row in there if seen.allow(types[row.type_id].name)])]
 
     async def wait(self, job_id: int, domain: str, *, wait_s: float, full: bool) -> JobRead:
         """The job when it has settled, or as it is when the time is over."""
@@ -91,12 +93,14 @@ class JobReads:
         """The job and its timeline, oldest first."""
         job = await self.get(job_id, domain)
         events = await answered(self._reads.events(job_id))
-        return job, [_masked_event(event, secrets(job.type)) for event in events] if self._masks and job.masked else events
+        return job, await asyncio.to_thread(_masked_events, events, secrets(job.type), labels=self._masks) if job.masked else events
 
     async def runs(self, job_id: int, domain: str, *, full: bool, below: int, limit: int) -> tuple[JobRead, list[RunRow]]:
         """The job and its runs below one, oldest first, the newest `limit` of them; a first run to which nothing happened yet has no row."""
         job = await self.get(job_id, domain, full=full)
         rows = await answered(self._reads.runs(job_id, full=full and not job.withheld, below=below, limit=limit))
+        if job.masked:
+            rows = await asyncio.to_thread(_masked_runs, rows, secrets(job.type))
         for index, row in enumerate(rows):
             payload, result = await self._bytes(job, row.payload), await self._bytes(job, row.result)
             if payload is not row.payload or result is not row.result:
@@ -116,21 +120,24 @@ class JobReads:
         """(the next jobs of a type above an id that are there, oldest first; the id to go on above, 0: there are no more)."""
         ids = await answered(self._reads.oldest(entry.type_id, above, limit))
         rows = await answered(self._reads.jobs(ids)) if ids else []
-        jobs = [self._read(row, entry.domain) for row in rows if not self._gone(row)]
+        jobs = await _all_told([self._read(row, entry.domain) for row in rows if not self._gone(row)])
         return jobs, ids[-1] if len(ids) == limit else 0
 
     async def logs(self, job_id: int, domain: str, *, lease_epoch: int, min_level: int, after: tuple[int, int], limit: int) -> list[LogRow]:
         """Log lines, oldest first."""
-        await self.get(job_id, domain)
-        return await answered(self._reads.logs(job_id, lease_epoch=lease_epoch, min_level=min_level, after=after, limit=limit))
+        job = await self.get(job_id, domain)
+        return await _lines(job, await answered(self._reads.logs(job_id, lease_epoch=lease_epoch, min_level=min_level, after=after, limit=limit)))
 
-    async def last_logs(self, job_id: int, *, lease_epoch: int, min_level: int, before: tuple[int, int], limit: int) -> list[LogRow]:
-        """The newest lines before (lease epoch, line number), oldest first, of a job that was read in its domain."""
-        return await answered(self._reads.last_logs(job_id, lease_epoch=lease_epoch, min_level=min_level, before=before, limit=limit))
+    async def last_logs(self, job: JobRead, *, lease_epoch: int, min_level: int, before: tuple[int, int], limit: int) -> list[LogRow]:
+        """The newest lines before (lease epoch, line number), oldest first."""
+        lines = await answered(self._reads.last_logs(job.row.job_id, lease_epoch=lease_epoch, min_level=min_level, before=before, limit=limit))
+        return await _lines(job, lines)
 
     async def alerts(self, domain: str, *, below: int, limit: int) -> list[AlertRow]:
         """Alerts of a domain, newest first."""
-        return await answered(self._reads.alerts([entry.type_id for entry in entries(self._owner, domain, Act.VIEW)], below=below, limit=limit))
+        names = {entry.type_id: entry.name for entry in entries(self._owner, domain, Act.VIEW)}
+        rows = await answered(self._reads.alerts(list(names), below=below, limit=limit))
+        return await asyncio.to_thread(lambda: [replace(row, error=masked_error(row.error, secrets(names[row.type_id]))) for row in rows])
 
     def _visible(self, row: JobRow, domain: str) -> JobRead:
         entry = self._owner.types.by_id.get(row.type_id)
@@ -234,6 +241,35 @@ async def answered(reading: Awaitable[T]) -> T:
         return await reading
     except READ_FAILURES as error:
         raise DatabaseUnavailable(f"the database did not answer in time: {type(error).__name__}") from error
+
+
+async def _all_told(jobs: list[JobRead]) -> list[JobRead]:
+    """The jobs as the call may see what is told of them in words: in a thread, since tracebacks are long."""
+    return await asyncio.to_thread(lambda: [_told(job, secrets(job.type)) for job in jobs]) if any(job.masked for job in jobs) else jobs
+
+
+def _told(job: JobRead, secret: Sequence[str]) -> JobRead:
+    row, progress = job.row, job.progress
+    if row.error is not None or row.abort is not None:
+        abort = row.abort and {**row.abort, "reason": masked_text(row.abort["reason"] or "", secret)}
+        row = replace(row, error=masked_error(row.error, secret), abort=abort)
+    return replace(job, row=row, progress=progress and (progress[0], masked_text(progress[1], secret)))
+
+
+async def _lines(job: JobRead, lines: list[LogRow]) -> list[LogRow]:
+    """Log lines of the job as the call may see them."""
+    if not job.masked:
+        return lines
+    return await asyncio.to_thread(lambda: [replace(line, text=masked_text(line.text, secrets(job.type))) for line in lines])
+
+
+def _masked_runs(rows: Sequence[RunRow], secret: Sequence[str]) -> list[RunRow]:
+    return [replace(row, error=masked_error(row.error, secret), reason=masked_text(row.reason, secret)) for row in rows]
+
+
+def _masked_events(events: Sequence[EventRow], secret: Sequence[str], *, labels: bool) -> list[EventRow]:
+    told = [replace(event, error=masked_error(event.error, secret), reason=masked_text(event.reason, secret)) for event in events]
+    return [_masked_event(event, secret) for event in told] if labels else told
 
 
 def _masked_event(event: EventRow, secret: Sequence[str]) -> EventRow:

@@ -13,14 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headrace_broker.actions import reachable
-from headrace_broker.model.errors import Busy, DatabaseUnavailable
+from headrace_broker.actions.reach import secrets
+from headrace_broker.model.errors import Busy, DatabaseUnavailable, TypeDenied
 from headrace_broker.model.filter import UNSETTLED, JobFilter, Source, source_of
 from headrace_broker.model.ids import MAX_ID, MS_SHIFT, TICK_SHIFT, created_at_s
 from headrace_broker.model.permissions import Act
 from headrace_broker.shards import listing
 from headrace_broker.shards.owner import Owner
 from headrace_broker.store.pool import READ_FAILURES
-from headrace_broker.store.search import Finder, Match, NoTurn, Query, query
+from headrace_broker.store.search import Finder, Match, NoTurn, Query, Silent, query
 
 BUDGET_S = 1.5
 """For all windows of one answer; the jobs of the answer are read afterwards."""
@@ -58,8 +59,13 @@ class Found:
     searched_until_s: float
 
 
+def no_turn(error: NoTurn) -> Busy:
+    """What is told of a search that had no turn: what is known, which is not whether others are many or the database is slow."""
+    return Busy(f"other searches have all turns, the longest of them for {error.longest_s:.1f} s now; try again shortly", retry_after_s=1.0)
+
+
 class Search:
-    """Searches of one owner's jobs. Errors: Busy (other searches took all the time), DatabaseUnavailable.
+    """Searches of one owner's jobs. Errors: Busy (other searches have all turns), DatabaseUnavailable, TypeDenied (log text of jobs whose secrets are masked).
 
     Cancellation: the statement under way is cancelled in Postgres too.
     """
@@ -77,7 +83,12 @@ class Search:
         above = min(above, (until_id if until_id is not None else self.frozen_id()) + 1)
         if position is not None:
             lowest, above = (max(lowest, position.at), above) if oldest_first else (lowest, min(above, position.at))
-        entries = [entry.type_id for entry in reachable.entries(self._owner, domain, Act.VIEW) if not wanted.types or entry.name in wanted.types]
+        seen = [entry for entry in reachable.entries(self._owner, domain, Act.VIEW) if not wanted.types or entry.name in wanted.types]
+        if wanted.log_text is not None:  # whoever may not see what is masked in a line must not find it out by asking for it
+            for entry in seen:
+                if secrets(entry.name):
+                    raise TypeDenied(Act.VIEW_SECRETS, entry.name)
+        entries = [entry.type_id for entry in seen]
         if oldest_first and wanted.wanted_states <= UNSETTLED and not self._few_wait(entries):  # or all of history would be passed first
             lowest = max(lowest, listing.lowest(self._owner))
         loop = asyncio.get_running_loop()
@@ -100,7 +111,9 @@ class Search:
                 await self._through_ledger(walk, q, source)
         except NoTurn as error:
             if walk.position == begin:
-                raise Busy("other searches use all the time that there is; try again shortly", retry_after_s=1.0) from error
+                raise no_turn(error) from error
+        except Silent as error:
+            raise DatabaseUnavailable(str(error)) from error
         except READ_FAILURES as error:
             raise DatabaseUnavailable(f"the database did not answer in time: {type(error).__name__}") from error
         return walk.end()

@@ -13,7 +13,7 @@ from headrace_broker.model.permissions import Act
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.tally import NUMBERS as NUMBERS
 from headrace_broker.store.pool import READ_FAILURES
-from headrace_broker.store.statistics import DAY, HOUR, MINUTE, MOST_ROWS, Statistics, StatRow
+from headrace_broker.store.statistics import DAY, HOUR, MINUTE, MOST_ROWS, MOST_SUMMED, Statistics, StatRow
 
 T = TypeVar("T")
 WEEK = 7 * DAY
@@ -21,6 +21,8 @@ MOST_POINTS = 1_500
 STEPS = (1, 5, 15, 60, 360, 1440, 10_080)
 """Minutes that one point may cover."""
 WANTED_POINTS = 180
+MOST_SUMS = 20_000
+"""Points of agents that one answer holds."""
 FAILURES = ("failed", "timed_out", "lost")
 
 
@@ -88,11 +90,12 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """`before`: the same a week earlier."""
+    """`before`: the same a week earlier, of everything. `since`: the minute from which on everything is in it; None: all of the period is."""
 
     step: int
     series: list[Series]
     before: list[Series]
+    since: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +118,15 @@ class Capacity:
 
 
 async def trend(
-    store: Statistics, owner: Owner, domain: str, *, types: Sequence[str] = (), from_minute: int, to_minute: int, step: int = 0, by: str = "",
+    store: Statistics, owner: Owner, domain: str, *, types: Sequence[str] = (), from_minute: int, to_minute: int, step: int = 0, by: str = "", partly: bool = False,
 ) -> Trend:  # fmt: skip
-    """Points from `from_minute` on, before `to_minute`; `by` "", "type" or "agent". `step` 0: as long as gives about 180 points.
+    """Points from `from_minute` on, before `to_minute`; `by` "", "type" or "agent". `step` 0: as long as gives about 180 points; by agent an hour or a day where
+    there are too many rows for less. `partly`: by agent, the newest part will do where there is too much even so; `since` says where it begins.
 
     Raises:
-        InvalidField: the period or step makes no sense, or more than MOST_ROWS rows would have to be added up. TypeNotFound, DatabaseUnavailable.
+        InvalidField: the period or step makes no sense, or there is more than MOST_ROWS, by agent MOST_SUMMED, rows can tell. TypeNotFound, DatabaseUnavailable.
     """
+    chosen = bool(step)
     if by not in ("", "type", "agent"):
         raise InvalidField("by", f"'', 'type' or 'agent', found {by!r}")
     length = to_minute - from_minute
@@ -133,10 +138,22 @@ async def trend(
         raise InvalidField("step", f"one of {', '.join(map(str, STEPS))} minutes, found {step}")
     if length > step * MOST_POINTS:
         raise InvalidField("step", f"at most {MOST_POINTS} points: take a longer step or a shorter period")
-    from_minute, to_minute = from_minute // step * step, math.ceil(to_minute / step) * step
     names = _type_names(owner, domain, types)
-    now = await _series(store, names, from_minute, to_minute, step, by)
-    return Trend(step, now, await _series(store, names, from_minute - WEEK, to_minute - WEEK, step, ""))
+    since: int | None = None
+    if by == "agent":
+        longer = [] if chosen else [other for other in (HOUR, DAY) if step < other <= length]
+        for step_ in (step, *longer):
+            step = step_
+            begin, end = from_minute // step * step, math.ceil(to_minute / step) * step
+            now, since = await _of_agents(store, names, begin, end, step)
+            if since is None:
+                break
+        if since is not None and not partly:
+            raise InvalidField("types", f"more than {MOST_SUMMED:,} rows to add up: name fewer types, or take a longer step or a shorter period")
+    else:
+        begin, end = from_minute // step * step, math.ceil(to_minute / step) * step
+        now = await _series(store, names, begin, end, step, by)
+    return Trend(step, now, await _series(store, names, begin - WEEK, end - WEEK, step, ""), since)
 
 
 async def capacity(store: Statistics, owner: Owner, domain: str, *, types: Sequence[str] = (), minutes: int = 15, wished_wait_s: float = 10.0) -> list[Capacity]:
@@ -190,10 +207,9 @@ async def _series(store: Statistics, names: dict[int, str], from_minute: int, to
     span = DAY if step >= DAY else HOUR if step >= HOUR else MINUTE
     groups: dict[str, dict[int, Point]] = {} if by else {"": {}}
     most: Counter[tuple[str, int, int]] = Counter()
-    agents = by == "agent"
     for part, begin, end in await _parts(store, span, from_minute, to_minute):
-        for row in await _rows(store, part, begin, end, list(names), by_agent=agents):
-            name = row.agent if agents else names[row.type_id] if by else ""
+        for row in await _rows(store, part, begin, end, list(names)):
+            name = names[row.type_id] if by else ""
             at = row.at // step * step
             points = groups.setdefault(name, {})
             point = points.get(at)
@@ -205,6 +221,26 @@ async def _series(store: Statistics, names: dict[int, str], from_minute: int, to
         groups[name][at].waiting += waiting
     times = range(from_minute, to_minute, step)
     return [Series(name, [points.get(at) or Point(at, step) for at in times]) for name, points in sorted(groups.items())]
+
+
+async def _of_agents(store: Statistics, names: dict[int, str], from_minute: int, to_minute: int, step: int) -> tuple[list[Series], int | None]:
+    """(series by agent; the minute from which on everything is in them, None: all is). The newest part is read first."""
+    span = DAY if step >= DAY else HOUR if step >= HOUR else MINUTE
+    groups: dict[str, dict[int, Point]] = {}
+    left, since = MOST_SUMS, None
+    for part, begin, end in reversed(await _parts(store, span, from_minute, to_minute)):
+        sums, since = await _read(store.sums_of_agents(part, begin, end, list(names), step=step, most=MOST_SUMMED))
+        if len(sums) > left:  # points are left out at their oldest
+            since = sums[-left - 1].at + step
+            sums = [row for row in sums if row.at >= since]
+        for row in sums:
+            points = groups.setdefault(row.agent, {})
+            points.setdefault(row.at, Point(row.at, step)).add(row, part)
+        left -= len(sums)
+        if since is not None:
+            break
+    times = range(from_minute, to_minute, step)
+    return [Series(name, [points.get(at) or Point(at, step) for at in times]) for name, points in sorted(groups.items())], since
 
 
 async def _parts(store: Statistics, span: int, from_minute: int, to_minute: int) -> list[tuple[int, int, int]]:
@@ -221,8 +257,8 @@ async def _parts(store: Statistics, span: int, from_minute: int, to_minute: int)
     return parts
 
 
-async def _rows(store: Statistics, span: int, begin: int, end: int, type_ids: list[int], *, by_agent: bool = False) -> list[StatRow]:
-    rows = await _read(store.rows(span, begin, end, type_ids, by_agent=by_agent))
+async def _rows(store: Statistics, span: int, begin: int, end: int, type_ids: list[int]) -> list[StatRow]:
+    rows = await _read(store.rows(span, begin, end, type_ids))
     if len(rows) > MOST_ROWS:
         raise InvalidField("types", f"more than {MOST_ROWS:,} rows to add up: name fewer types, or take a longer step or a shorter period")
     return rows

@@ -45,12 +45,13 @@ class Credential:
 
 
 class Secret(Credential):
-    """One secret of a token."""
+    """One secret of a token, and its hash."""
 
-    __slots__ = ("principal", "token")
+    __slots__ = ("hash", "principal", "token")
 
-    def __init__(self, token: TokenRow, until: float) -> None:
+    def __init__(self, token: TokenRow, until: float, hash_: bytes) -> None:
         super().__init__(token.called, until)
+        self.hash = hash_
         self.token = token
         self.principal = principal_of(token)
 
@@ -84,6 +85,11 @@ class TokenTable:
         if found.until <= asyncio.get_running_loop().time():
             raise TokenInvalid(f"the token {found.token.name!r} has expired, or this secret of it has; get a new one")
         return found
+
+    def known(self, hash_: bytes) -> Secret | None:
+        """The secret of this hash, if it is valid, as far as is known here."""
+        found = self._secrets.get(hash_)
+        return found if found is not None and found.until > asyncio.get_running_loop().time() else None
 
     async def refresh(self) -> None:
         """Reads what was changed, and ends what has ended. Raises what asyncpg raises when Postgres is away."""
@@ -180,7 +186,7 @@ class TokenTable:
             if hash_ not in valid:
                 self._secrets.pop(hash_).end()
         for hash_, until in valid.items():
-            secret = self._secrets.setdefault(hash_, Secret(row, until))
+            secret = self._secrets.setdefault(hash_, Secret(row, until, hash_))
             secret.token, secret.until = row, until
         self._of_token[row.token_id] = row.changed_at, list(valid)
 

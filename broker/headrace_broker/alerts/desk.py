@@ -1,7 +1,7 @@
 """What people ask of the alerts, over gRPC and on the pages alike: checked here, stored with a row in the audit."""
 
 import uuid
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import Busy, DatabaseUnavailable, InvalidField
 from headrace_broker.model.fields import MAX_REASON, text
 from headrace_broker.model.ids import MAX_ID
+from headrace_broker.model.masked_text import masked_text
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.alerts import AlertStore, EndedSilence, Standing
 from headrace_broker.store.pool import READ_FAILURES
@@ -121,12 +122,13 @@ class AlertDesk:
         """Raises AlertPartNotFound."""
         return await self._answered(self._store.end_silence(silence_id, self._ownership.owner.clock.now_s(), caller=caller, reason=_reason(reason)))
 
-    async def groups(self, domain: str, *, is_open: bool | None, below: int = MAX_ID, limit: int) -> list[tuple[Group, bool]]:
-        """(group, whether it is silenced now), newest first, with ids below `below`."""
+    async def groups(self, domain: str, secrets: Callable[[str], Sequence[str]], *, is_open: bool | None, below: int = MAX_ID, limit: int) -> list[tuple[Group, bool]]:
+        """(group, whether it is silenced now), newest first, with ids below `below`. `secrets`: of a job type, the names behind which errors are masked."""
         now = self._ownership.owner.clock.now_s()
         silences = [found.silence for found in await self.silences(domain)]
         found = await self._answered(self._store.groups(domain, is_open=is_open, below=below, limit=limit))
-        return [(group, group.resolved_s is None and is_silenced(silences, group.key, now)) for group in found]
+        shown = [replace(group, summary=masked_text(group.summary, secrets(group.key.type))) for group in found]
+        return [(group, group.resolved_s is None and is_silenced(silences, group.key, now)) for group in shown]
 
     @staticmethod
     async def _answered(asked: Awaitable[T]) -> T:

@@ -166,7 +166,7 @@ class Alerting:
             held.groups = {group.key: group for group in await self._store.open_groups()}
             held.sent_s = await self._store.messages_sent(owner.clock.now_s())
             if self._roster_of is not owner:  # after an outage the memory of the same owner knows more
-                self._watch.roster = Roster(await self._store.agents(), owner.clock.now_s())
+                self._watch.roster = Roster(await self._store.agents(owner.orphans), owner.clock.now_s())
                 self._roster_of = owner
             self._held = held
         return held

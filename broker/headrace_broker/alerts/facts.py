@@ -76,10 +76,15 @@ class Roster:
     """Agents that were seen, and which of them are gone without a word. What is new of it goes into the database, so that who owns the queue next misses them too."""
 
     def __init__(self, stored: Sequence[ExpectedAgent] = (), now: float = 0.0) -> None:
-        """`stored`: whom the owner before expected; they have BACK_S from `now` on to come back."""
-        self._seen = {agent.incarnation_id: Known(agent, agent.gone_s if agent.gone_s is not None else now + BACK_S) for agent in stored}
+        """`stored`: whom the owner before expected; they have BACK_S from `now` on to come back.
+
+        One that held no job is not expected: it may have ended in good order while no broker owned the queue, when nobody was there to be told, and nothing is lost.
+        One that held jobs has not: it would have waited for somebody to take their outcomes.
+        """
+        awaited = [agent for agent in stored if agent.gone_s is not None or agent.holds]
+        self._seen = {agent.incarnation_id: Known(replace(agent, holds=False), agent.gone_s if agent.gone_s is not None else now + BACK_S) for agent in awaited}
         self._come: dict[tuple[str, str], float] = {}  # (domain, name) -> when an agent of the name came last
-        self._stored = {agent.incarnation_id: agent for agent in stored}
+        self._stored = {agent.incarnation_id: replace(agent, holds=False) for agent in stored}
 
     def see(self, sessions: Iterable[Session], now: float) -> None:
         """The agents of this moment."""

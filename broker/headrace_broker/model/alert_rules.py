@@ -85,13 +85,14 @@ class LostAgent:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedAgent:
-    """An agent that is missed when it goes without a word. `gone_s`: when it was there last, if it is not there now, in seconds since 1970."""
+    """An agent that is missed when it goes without a word. `gone_s`: when it was there last, if it is not there now, in seconds since 1970; `holds`: it has leases."""
 
     incarnation_id: str
     domain: str
     name: str
     host: str
     gone_s: float | None = None
+    holds: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import Any
 from headrace_proto.v1 import alerts_pb2
 from headrace_proto.wire import to_duration, to_timestamp
 
+from headrace_broker.actions.reach import secrets
 from headrace_broker.alerts.desk import YEAR_S, AlertDesk
 from headrace_broker.model import alert_channel
 from headrace_broker.model.alert_channel import Channel
@@ -86,7 +87,7 @@ class AlertsService:
             raise InvalidField("state", f"firing (1), resolved (2) or both (0), found {request.state}")
         filters = f"alert groups {domain} {request.state}"
         [below] = convert.page_token(request.page_token, filters)[:1] or [MAX_ID]
-        found = await self._desk.groups(domain, is_open=None if not request.state else request.state == 1, below=below, limit=limit)
+        found = await self._desk.groups(domain, secrets, is_open=None if not request.state else request.state == 1, below=below, limit=limit)
         token = convert.make_token(filters, found[-1][0].group_id) if len(found) == limit else ""
         return alerts_pb2.ListAlertGroupsResponse(groups=[_group(group, silenced) for group, silenced in found], next_page_token=token)
 

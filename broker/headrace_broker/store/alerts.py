@@ -5,7 +5,7 @@ brokers that both believe to have the duty never count a failure twice.
 """
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -134,9 +134,9 @@ class AlertStore:
             StoredNotice(r["channel_id"], Waiting(r["notice_id"], r["made_s"], r["batch_id"], r["tries"], r["next_try_s"] or 0.0), json.loads(r["facts"])) for r in rows
         ]
 
-    async def agents(self) -> list[ExpectedAgent]:
-        """Agents that the owner before expected."""
-        rows = await self._pool.fetch(sql("alert_agents"), MOST_AGENTS, *self._of)
+    async def agents(self, holding: Iterable[int] = ()) -> list[ExpectedAgent]:
+        """Agents that the owner before expected. `holding`: by number, those of which there are leases."""
+        rows = await self._pool.fetch(sql("alert_agents"), MOST_AGENTS, list(holding), *self._of)
         return [ExpectedAgent(*(row[name] for name in ExpectedAgent.__slots__)) for row in rows]
 
     async def save_agents(self, put: Sequence[ExpectedAgent], dropped: Sequence[str], term: int) -> None:

@@ -4,7 +4,9 @@ Its pool is a small one of its own, so that reads by id never wait behind search
 are set decides the plan.
 """
 
+import asyncio
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -64,15 +66,29 @@ def query(wanted: JobFilter, type_ids: Sequence[int], agent_ids: list[int] | Non
     )  # fmt: skip
 
 
+SILENT_S = 2.0
+"""Statements of searches are cancelled after less: one that has taken longer waits for a database that does not answer."""
+
+
+class Silent(ConnectionError):
+    """No search has an answer: it is not that others are too many."""
+
+
 class NoTurn(Exception):
-    """Other searches have all connections, for longer than this one may wait."""
+    """Other searches have all connections, for longer than this one may wait. `longest_s`: how long the oldest of them has been at its statement."""
+
+    def __init__(self, longest_s: float) -> None:
+        super().__init__(f"{longest_s:.1f} s")
+        self.longest_s = longest_s
 
 
 class Finder:
-    """The statements. Each raises TimeoutError when it was cancelled because its time was over, NoTurn, and what asyncpg raises when Postgres is away."""
+    """The statements. Each raises TimeoutError when it was cancelled because its time was over, NoTurn, Silent, and what asyncpg raises when Postgres is away."""
 
     def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
         self._pool = pool
+        self._begun: dict[int, float] = {}  # when each statement that is under way began, on the loop's clock
+        self._count = 0
 
     async def agent_ids(self, domain: str, name: str, *, timeout_s: float) -> list[int]:
         """All lives of the agents of this name."""
@@ -121,12 +137,18 @@ class Finder:
         try:
             con = await self._pool.acquire(timeout=timeout_s)
         except TimeoutError as error:
-            raise NoTurn from error
+            longest_s = asyncio.get_running_loop().time() - min(self._begun.values(), default=math.inf)
+            if len(self._begun) < self._pool.get_max_size() or longest_s > SILENT_S:
+                raise Silent("the database lets nobody in, or has answered none of the searches for longer than they may take") from error
+            raise NoTurn(longest_s) from error
+        number = self._count = self._count + 1
+        self._begun[number] = asyncio.get_running_loop().time()
         try:
             rows: list[Any] = await con.fetch(statement, *arguments, timeout=timeout_s)
             return rows
         finally:
             await self._pool.release(con)
+            del self._begun[number]
 
 
 def _times(period: Period) -> tuple[datetime | None, datetime | None]:

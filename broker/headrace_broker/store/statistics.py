@@ -11,7 +11,9 @@ from headrace_broker.store.statements import sql
 
 MINUTE, HOUR, DAY = 1, 60, 1440
 MOST_ROWS = 50_000
-"""Rows that one answer adds up; more ask for a longer step, a shorter period or fewer types."""
+"""Rows that one answer is made of; more ask for a longer step, a shorter period or fewer types."""
+MOST_SUMMED = 200_000
+"""Rows of single agents that the database adds up for one answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +61,21 @@ class Statistics:
         status: str = await self._pool.execute(sql("stat_trim"), span, before)
         return int(status.rpartition(" ")[2])
 
-    async def rows(self, span: int, from_minute: int, to_minute: int, type_ids: Sequence[int], *, by_agent: bool = False) -> list[StatRow]:
-        """Rows of a period, oldest first; MOST_ROWS + 1 of them mean that there are more."""
-        found = await self._pool.fetch(sql("stat_list_agents" if by_agent else "stat_list"), span, from_minute, to_minute, list(type_ids))
+    async def sums_of_agents(self, span: int, from_minute: int, to_minute: int, type_ids: Sequence[int], *, step: int, most: int) -> tuple[list[StatRow], int | None]:
+        """(sums by agent and point of `step` minutes, oldest first, of all these types; the first minute from which everything is in them, None: all is).
+
+        More than MOST_ROWS sums mean that there are more, of older points. No more than `most` rows are added up, the newest.
+        """
+        found = await self._pool.fetch(sql("stat_sum_agents"), span, from_minute, to_minute, list(type_ids), step, most)
+        left_out = found[0]["left_out"]
+        sums = [
+            StatRow(r["at"], 0, r["agent"], json.loads(r["numbers"]), {}, _histogram(r["run"]), 0.0, r["run_s"], 0, 0) for r in reversed(found) if r["at"] is not None
+        ]
+        return sums, left_out + span if left_out is not None else None
+
+    async def rows(self, span: int, from_minute: int, to_minute: int, type_ids: Sequence[int]) -> list[StatRow]:
+        """Rows of all agents together of a period, oldest first; MOST_ROWS + 1 of them mean that there are more."""
+        found = await self._pool.fetch(sql("stat_list"), span, from_minute, to_minute, list(type_ids))
         return [
             StatRow(
                 r["at"], r["type_id"], r["agent"], json.loads(r["numbers"]),

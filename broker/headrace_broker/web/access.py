@@ -1,4 +1,4 @@
-"""Access: tokens of programs, users, and who is logged in at this broker."""
+"""Access: tokens of programs, users, and who is logged in."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -11,12 +11,16 @@ from headrace_broker.model.access import TOKEN_NAME, USER_NAME, USER_ROLES, Role
 from headrace_broker.model.errors import InvalidField, InvalidState, NotFound
 from headrace_broker.model.fields import MAX_REASON, text
 from headrace_broker.store.users import UserRow
+from headrace_broker.web.failing import Choices
 from headrace_broker.web.manager import Page, Visit, html
 from headrace_broker.web.sessions import Session
 
 TABS = ("tokens", "users", "sessions")
 DAY_S = 86_400
 EXPIRIES = {"": "never", str(DAY_S): "in a day", str(30 * DAY_S): "in 30 days", str(90 * DAY_S): "in 90 days", str(365 * DAY_S): "in a year"}
+ROLE_WORDS = {
+    Role.VIEWER: "viewer: sees", Role.OPERATOR: "operator: changes jobs, types, schedules", Role.ADMIN: "admin: gives access too", Role.GUEST: "guest: what is granted",
+}  # fmt: skip
 OVERLAPS = {"3600": "an hour", "86400": "a day", "604800": "a week", "0": "no longer: at once"}
 
 
@@ -29,7 +33,7 @@ async def page(visit: Visit) -> Response:
     scopes: list[str | None] = [visit.domain, *([None] if visit.everywhere else [])]
     tokens = [row for scope in scopes for row in await visit.services.tokens.list_tokens(scope, revoked=ended)] if tab == "tokens" else []
     users = [row for scope in scopes for row in await visit.services.users.list_users(scope, disabled=True)] if tab == "users" else []
-    sessions = sorted(((s, *visit.doors.sessions.age_s(s)) for s in visit.doors.sessions.all() if _sees(visit, s)), key=lambda each: each[2])
+    sessions = sorted(((s, *visit.doors.register.sessions.age_s(s)) for s in visit.doors.register.sessions.all() if _sees(visit, s)), key=lambda each: each[2])
     return html(
         visit, "access.html", title="Access", tab=tab, tabs=TABS, tokens=tokens, users=users, sessions=sessions, ended=ended, roles=[role.name.lower() for role in Role],
         user_roles=[role.name.lower() for role in USER_ROLES], expiries=EXPIRIES, overlaps=OVERLAPS, of_user=_count(sessions), default_role="",
@@ -90,12 +94,12 @@ async def log_user_out(visit: Visit) -> Response:
 
 
 async def end_session(visit: Visit) -> Response:
-    """Ends one session."""
+    """Ends one session, at every broker."""
     number = visit.field("number")
-    found = next((session for session in visit.doors.sessions.all() if session.number == number and _sees(visit, session)), None)
+    found = next((session for session in visit.doors.register.sessions.all() if session.number == number and _sees(visit, session)), None)
     if found is None:
         raise InvalidState("this session has ended already")
-    found.end()
+    await visit.doors.register.end([found])
     visit.session.tell("done", f"A session of {found.person.name} has ended.")
     return visit.back("/access")
 
@@ -183,4 +187,8 @@ PAGES: dict[str, Page] = {"/access": page}
 ACTIONS: dict[str, Page] = {
     "/token-create": create_token, "/token-rotate": rotate_token, "/token-revoke": revoke_token, "/user-put": put_user, "/user-invite": invite_user,
     "/user-disable": disable_user, "/user-enable": enable_user, "/user-logout": log_user_out, "/session-end": end_session,
+}  # fmt: skip
+CHOICES: dict[str, Choices] = {
+    "/token-create": {"role": {role.name.lower(): role.name.lower() for role in Role}, "expires_in_s": EXPIRIES}, "/token-rotate": {"overlap": OVERLAPS},
+    "/user-put": {"role": {role.name.lower(): words for role, words in ROLE_WORDS.items()}},
 }  # fmt: skip

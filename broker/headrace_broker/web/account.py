@@ -6,10 +6,12 @@ from urllib.parse import urlsplit
 from starlette.responses import RedirectResponse, Response
 
 from headrace_broker.actions.passwords import MAX_CHARACTERS, MIN_CHARACTERS
-from headrace_broker.model.errors import InvalidField
+from headrace_broker.model.errors import DatabaseUnavailable, InvalidField
+from headrace_broker.store.pool import READ_FAILURES
+from headrace_broker.web.failing import Choices
 from headrace_broker.web.login import address_of, person_of
 from headrace_broker.web.manager import DOMAIN, Page, Visit, html, set_cookie
-from headrace_broker.web.sessions import COOKIE, Session
+from headrace_broker.web.sessions import Session
 
 STAY = frozenset({"/jobs", "/types", "/agents", "/trend", "/capacity", "/schedules", "/operations", "/alerts", "/audit", "/access", "/grants"})
 """Lists that are shown again, of the other domain."""
@@ -38,25 +40,27 @@ async def password(visit: Visit) -> Response:
     if user is None:
         return _page(visit, status=403, wrong="The password that you have now is another one.")
     doors.guesses.right(person.name, address_of(visit.request))
-    doors.sessions.end(visit.request.cookies.get(COOKIE))
-    value = doors.sessions.begin(person_of(user), address=visit.session.address, browser=visit.session.browser)
+    visit.session.end()
+    value = await doors.register.begin(person_of(user), address=visit.session.address, browser=visit.session.browser, domain=visit.domain)
     response = RedirectResponse(visit.address("/account"), 303)
     if value is not None:
         set_cookie(response, visit.request, value)
-        session = doors.sessions.find(value)
+        session = doors.register.sessions.find(value)
         assert session is not None
-        session.domain = visit.domain
         session.tell("done", "Your password is changed. Your other sessions have ended.")
     return response
 
 
 async def log_out(visit: Visit) -> Response:
-    """Ends all sessions of the person: of a user at every broker, of a token or a link at this one."""
-    person = visit.session.person
+    """Ends all sessions of the person, at every broker."""
+    person, register = visit.session.person, visit.doors.register
     if person.user_id is not None:
         await visit.services.users.end_own(person.user_id)
-    for session in _own(visit):
-        session.end()
+    try:
+        await register.refresh()
+    except READ_FAILURES as error:
+        raise DatabaseUnavailable("the database did not answer in time") from error
+    await register.end(_own(visit))
     return RedirectResponse(visit.address("/login"), 303)
 
 
@@ -66,7 +70,7 @@ async def domain(visit: Visit) -> Response:
     if not visit.everywhere or not DOMAIN.fullmatch(wanted):
         visit.session.tell("failed", f"You may look at {visit.domain} alone." if not visit.everywhere else "A domain is 1 to 100 characters of A-Z a-z 0-9 . _ -.")
         return visit.back("/")
-    visit.session.domain = wanted
+    await visit.doors.register.show(visit.session, wanted)
     came_from = urlsplit(visit.request.headers.get("referer", "")).path.removeprefix(visit.prefix)
     section = "/" + came_from.lstrip("/").partition("/")[0]  # the job or the type that was looked at is not in the other domain
     return RedirectResponse(visit.address(section if section in STAY else "/"), 303)
@@ -74,14 +78,15 @@ async def domain(visit: Visit) -> Response:
 
 def _own(visit: Visit) -> list[Session]:
     person = visit.session.person
-    same = [s for s in visit.doors.sessions.all() if (s.actor, s.person.user_id, s.person.token_id) == (person.actor, person.user_id, person.token_id)]
+    same = [s for s in visit.doors.register.sessions.all() if (s.actor, s.person.user_id, s.person.token_id) == (person.actor, person.user_id, person.token_id)]
     return sorted(same, key=lambda session: -session.seen)
 
 
 def _page(visit: Visit, *, status: int = 200, wrong: str = "") -> Response:
-    sessions = [(session, *visit.doors.sessions.age_s(session)) for session in _own(visit)]
+    sessions = [(session, *visit.doors.register.sessions.age_s(session)) for session in _own(visit)]
     return html(visit, "account.html", status=status, title="Your account", sessions=sessions, wrong=wrong, shortest=MIN_CHARACTERS, longest=MAX_CHARACTERS)
 
 
 PAGES: dict[str, Page] = {"/account": page}
 ACTIONS: dict[str, Page] = {"/account-password": password, "/account-logout": log_out, "/domain": domain}
+CHOICES: dict[str, Choices] = {}

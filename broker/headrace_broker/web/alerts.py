@@ -4,17 +4,20 @@ from typing import Any
 
 from starlette.responses import Response
 
+from headrace_broker.actions.reach import secrets
 from headrace_broker.alerts.desk import AlertDesk
 from headrace_broker.model.alert_channel import Channel
 from headrace_broker.model.alert_rules import DEFAULTS, KINDS, Rule
 from headrace_broker.model.alerting import Silence, Source, Timing
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.ids import MAX_ID
+from headrace_broker.web.failing import Choices
 from headrace_broker.web.manager import Page, Visit, html
 
 PAGE = 25
 MOST_FIRING = 200
 PORTS = {"starttls": 587, "tls": 465, "none": 25}
+ENCRYPTIONS = {"starttls": "STARTTLS", "tls": "TLS", "none": "none"}
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -22,8 +25,8 @@ async def page(visit: Visit) -> Response:
     """Everything about the domain's alerts."""
     desk, domain = _desk(visit), visit.domain
     before = visit.query("before")
-    firing = await desk.groups(domain, is_open=True, limit=MOST_FIRING)
-    resolved = await desk.groups(domain, is_open=False, below=int(before) if before.isdigit() else MAX_ID, limit=PAGE)
+    firing = await desk.groups(domain, secrets, is_open=True, limit=MOST_FIRING)
+    resolved = await desk.groups(domain, secrets, is_open=False, below=int(before) if before.isdigit() else MAX_ID, limit=PAGE)
     following = visit.address("/alerts", before=str(resolved[-1][0].group_id)) if len(resolved) == PAGE else ""
     prefill = {name: visit.query(name) for name in ("type", "source", "rule", "fingerprint")}
     return html(
@@ -160,3 +163,7 @@ ACTIONS: dict[str, Page] = {
     "/alert-silence-add": add_silence,
     "/alert-silence-end": end_silence,
 }
+CHOICES: dict[str, Choices] = {
+    "/alert-channel-put": {"tls": ENCRYPTIONS}, "/alert-rule-put": {"kind": {kind.value: kind.value.replace("_", " ") for kind in KINDS}},
+    "/alert-silence-add": {"source": {"": "any", **{source.value: source.value.replace("_", " ") for source in Source}}},
+}  # fmt: skip

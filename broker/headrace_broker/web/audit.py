@@ -7,6 +7,7 @@ from starlette.responses import Response
 from headrace_broker.model.errors import DatabaseUnavailable
 from headrace_broker.store.audit import AuditFilter
 from headrace_broker.store.pool import READ_FAILURES
+from headrace_broker.web.failing import Choices
 from headrace_broker.web.manager import Page, Visit, html
 
 PAGE = 50
@@ -28,3 +29,4 @@ async def page(visit: Visit) -> Response:
 
 PAGES: dict[str, Page] = {"/audit": page}
 ACTIONS: dict[str, Page] = {}
+CHOICES: dict[str, Choices] = {}

@@ -5,8 +5,8 @@ connection until the database goes on. So it is the pool that bounds how much is
 """
 
 import asyncio
-from collections.abc import Awaitable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from starlette.datastructures import FormData
@@ -69,11 +69,12 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field that was sent. `kind`: hidden, tick, secret (without its value), line or text."""
+    """One field that was sent. `kind`: hidden, tick, secret (without its value), choice, line or text; `choices`: value -> words, of a choice."""
 
     name: str
     value: str
     kind: str
+    choices: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -92,16 +93,23 @@ class Returned:
     @property
     def typed(self) -> bool:
         """Whether it would be a loss."""
-        return any(field.kind not in ("hidden", "tick") and (field.value or field.kind == "secret") for field in self.fields)
+        return any(each.kind not in ("hidden", "tick", "choice") and (each.value or each.kind == "secret") for each in self.fields)
 
 
-def returned(request: Request, form: FormData) -> Returned:
-    """The form of a request."""
+Choices = Mapping[str, Mapping[str, str]]
+"""Of a form: by name of a field of which the value is chosen, value -> words."""
+
+
+def returned(request: Request, form: FormData, choices: Choices) -> Returned:
+    """The form of a request. What was chosen in it can be chosen anew."""
     fields = []
     for name, value in form.multi_items():
         if isinstance(value, str) and name != "csrf":
             kind = "hidden" if name in HIDDEN else "tick" if name in TICKED else "secret" if name in SECRET else "text" if "\n" in value or len(value) > LONG else "line"
-            if kind != "secret" or value:
+            if name in choices:
+                shown = value.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+                fields.append(Field(name, shown, "choice", choices[name] if shown in choices[name] else {shown: shown, **choices[name]}))
+            elif kind != "secret" or value:
                 fields.append(Field(name, "" if kind == "secret" else value.replace("\x00", "\N{REPLACEMENT CHARACTER}"), kind))
     return Returned(request.url.path, tuple(fields))
 

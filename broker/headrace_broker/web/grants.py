@@ -11,6 +11,7 @@ from headrace_broker.model.permissions import MEANS
 from headrace_broker.store.grants import GrantRow
 from headrace_broker.web import forms
 from headrace_broker.web.access import TABS
+from headrace_broker.web.failing import Choices
 from headrace_broker.web.manager import Page, Visit, html
 
 PAGE = 100
@@ -78,3 +79,4 @@ def _reason(visit: Visit) -> str:
 
 PAGES: dict[str, Page] = {"/grants": page}
 ACTIONS: dict[str, Page] = {"/grant-add": add, "/grant-end": end}
+CHOICES: dict[str, Choices] = {}

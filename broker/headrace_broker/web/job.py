@@ -17,6 +17,7 @@ from headrace_broker.model.redaction import masked_labels
 from headrace_broker.shards.owner import Owner
 from headrace_broker.store.audit import AuditFilter
 from headrace_broker.web import forms, job_data, job_graph, job_log, parts
+from headrace_broker.web.failing import Choices
 from headrace_broker.web.manager import Page, Visit
 from headrace_broker.web.timeline import abort_told, timeline
 from headrace_broker.web.types import setting_rows
@@ -84,3 +85,4 @@ Tab = Callable[[Visit, JobRead, tuple[str, ...]], Awaitable[dict[str, Any]]]
 TABS: dict[str, Tab] = {"details": _details, "log": job_log.values, "data": job_data.values, "graph": job_graph.values}
 PAGES: dict[str, Page] = {"/jobs/{job_id}": page, "/jobs/{job_id}/tail": job_log.tail}
 ACTIONS: dict[str, Page] = {}
+CHOICES: dict[str, Choices] = {}

@@ -9,6 +9,7 @@ from headrace_broker.model.amended import Update
 from headrace_broker.model.errors import BrokerError, InvalidField
 from headrace_broker.shards.intents import Verb
 from headrace_broker.web import forms, job
+from headrace_broker.web.failing import Choices
 from headrace_broker.web.manager import Page, Visit
 
 MAX_GRACE_S = 86_400.0
@@ -127,3 +128,6 @@ ACTIONS: dict[str, Page] = {
     }.items()
 }  # fmt: skip
 PAGES: dict[str, Page] = dict.fromkeys(ACTIONS, to_job)
+CHOICES: dict[str, Choices] = {
+    "/jobs/{job_id}/keep": {"how": {"at": "at a date, or so long from now", "after": "so long after it has settled", "type": "as its type says"}}
+}  # fmt: skip

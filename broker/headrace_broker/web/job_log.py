@@ -46,7 +46,7 @@ async def values(visit: Visit, job: JobRead, _secret: tuple[str, ...]) -> dict[s
     asked = _Asked(visit)
     _, events = await visit.jobs.events(job.row.job_id, visit.domain)
     before = forms.position(visit.query("before"))
-    lines, earlier, at = await _back(visit, job.row.job_id, asked, before or END)
+    lines, earlier, at = await _back(visit, job, asked, before or END)
     query = {"tab": "log", "attempt": str(asked.attempt or ""), "level": visit.query("level"), "find": asked.find}
     return {
         "lines": [(line, marked(line.text, asked.find)) for line in lines], "asked": asked, "choices": _choices(attempts(events)), "newest": before is None,
@@ -69,13 +69,13 @@ async def tail(visit: Visit) -> Response:
     return response
 
 
-async def _back(visit: Visit, job_id: int, asked: _Asked, before: tuple[int, int]) -> tuple[list[LogRow], tuple[int, int] | None, tuple[int, int]]:
+async def _back(visit: Visit, job: JobRead, asked: _Asked, before: tuple[int, int]) -> tuple[list[LogRow], tuple[int, int] | None, tuple[int, int]]:
     """(lines before a position that are wanted, where those before them end or None, the position of the newest line that was looked at)."""
     found: list[LogRow] = []
     looked, newest = 0, (0, 0)
     limit = SCAN if asked.find else LINES
     while True:
-        lines = await visit.jobs.last_logs(job_id, lease_epoch=asked.attempt, min_level=asked.level, before=before, limit=limit)
+        lines = await visit.jobs.last_logs(job, lease_epoch=asked.attempt, min_level=asked.level, before=before, limit=limit)
         if lines and not looked:
             newest = (lines[-1].lease_epoch, lines[-1].line_no)
         looked += len(lines)

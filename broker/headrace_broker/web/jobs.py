@@ -17,6 +17,7 @@ from headrace_broker.model.permissions import Act
 from headrace_broker.shards.intents import Verb
 from headrace_broker.web import filters, forms, render
 from headrace_broker.web.deeds import DEEDS, takes
+from headrace_broker.web.failing import Choices
 from headrace_broker.web.manager import Page, Visit, html
 
 PAGE = 50
@@ -168,3 +169,4 @@ PAGES: dict[str, Page] = {"/jobs": page, "/jobs-chosen": to_list}
 ACTIONS: dict[str, Page] = {
     "/jobs-chosen": chosen, "/job-requeue": requeue, "/job-abort": abort, "/job-purge": purge, "/job-priority": priority, "/job-hold": hold, "/job-release": release,
 }  # fmt: skip
+CHOICES: dict[str, Choices] = {}

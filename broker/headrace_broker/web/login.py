@@ -50,9 +50,9 @@ class Login:
     async def _ask(self, request: Request) -> Response:
         key, wanted = request.query_params.get("key", ""), local(request.query_params.get("next", ""))
         if key:
-            person = self._doors.sessions.spend(key)
-            return self._page(request, 403, wanted, SPENT) if person is None else self._enter(request, person, wanted)
-        if self._doors.sessions.find(request.cookies.get(COOKIE)) is not None:
+            person = self._doors.register.sessions.spend(key)
+            return self._page(request, 403, wanted, SPENT) if person is None else await self._enter(request, person, wanted)
+        if await self._is_in(request):
             return RedirectResponse(prefix_of(request) + (wanted or "/"), 303, headers=HEADERS)
         return self._page(request, 200, wanted)
 
@@ -81,7 +81,7 @@ class Login:
             log.warning("a login was refused", by="password", address=address)
             return self._page(request, 403, wanted, WRONG, name=name)
         self._doors.guesses.right(name, address)
-        return self._enter(request, person_of(user), wanted)
+        return await self._enter(request, person_of(user), wanted)
 
     async def _by_token(self, request: Request, token: str, wanted: str) -> Response:
         try:
@@ -99,7 +99,7 @@ class Login:
             return self._page(request, 403, wanted, text, with_token=True)
         self._doors.guesses.right("", address_of(request))
         found = secret.token
-        return self._enter(request, Person(found.name, found.role, found.domain, token_id=found.token_id), wanted, secret)
+        return await self._enter(request, Person(found.name, found.role, found.domain, token_id=found.token_id), wanted, secret)
 
     async def _invited(self, request: Request) -> Response:
         return self._choose(request, 200, request.query_params.get("key", ""))
@@ -123,12 +123,12 @@ class Login:
         if user is None:
             return self._page(request, 403, "", "This invitation was used already, or is over. Ask an administrator for another one.")
         self._doors.guesses.right("", address_of(request))
-        return self._enter(request, person_of(user), "")
+        return await self._enter(request, person_of(user), "")
 
     async def _leave(self, request: Request) -> Response:
         if not same_origin(request):
             return self._page(request, 403, "", FOREIGN)
-        self._doors.sessions.end(request.cookies.get(COOKIE))
+        await self._doors.register.end_of(request.cookies.get(COOKIE))
         response = RedirectResponse(f"{prefix_of(request)}/login", 303, headers=HEADERS)
         response.delete_cookie(COOKIE, path=prefix_of(request) or "/")
         return response
@@ -136,10 +136,17 @@ class Login:
     def _budget_s(self) -> float:
         return budget_s(self._services.ownership, "/login", form=True)
 
-    def _enter(self, request: Request, person: Person, wanted: str, secret: Secret | None = None) -> Response:
-        sessions = self._doors.sessions
-        sessions.end(request.cookies.get(COOKIE))
-        value = sessions.begin(person, address=address_of(request), browser=request.headers.get("user-agent", "")[:300], secret=secret)
+    async def _is_in(self, request: Request) -> bool:
+        try:
+            return await self._doors.register.find(request.cookies.get(COOKIE)) is not None
+        except BrokerError as error:
+            log.warning("it cannot be told now who is logged in", reason=str(error))
+            return False
+
+    async def _enter(self, request: Request, person: Person, wanted: str, secret: Secret | None = None) -> Response:
+        register = self._doors.register
+        register.sessions.end(request.cookies.get(COOKIE))
+        value = await register.begin(person, address=address_of(request), browser=request.headers.get("user-agent", "")[:300], secret=secret)
         if value is None:
             return self._page(request, 503, wanted, TOO_MANY)
         log.info("logged in", actor=person.actor, role=person.role.name.lower(), domain=person.domain or "all", address=address_of(request))

@@ -1,6 +1,7 @@
 """The routes of the manager, and what stands around every page: session, rights, token of the form, headers, errors."""
 
 import functools
+import hmac
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
@@ -23,7 +24,7 @@ from headrace_broker.actions.users import Users
 from headrace_broker.alerts.desk import AlertDesk
 from headrace_broker.model.access import Role
 from headrace_broker.model.audit import Caller
-from headrace_broker.model.errors import BrokerError, NotFound
+from headrace_broker.model.errors import BrokerError, NotFound, TypeDenied
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.audit import AuditStore
@@ -34,8 +35,9 @@ from headrace_broker.store.statistics import Statistics
 from headrace_broker.web import failing, render
 from headrace_broker.web.failing import Patience, Returned
 from headrace_broker.web.guesses import Guesses
-from headrace_broker.web.rights import RIGHTS, Need, Rights
-from headrace_broker.web.sessions import COOKIE, DEFAULT_DOMAIN, SESSION_S, Session, Sessions
+from headrace_broker.web.register import Register
+from headrace_broker.web.rights import EVERYBODY, RIGHTS, Need, Rights
+from headrace_broker.web.sessions import COOKIE, DEFAULT_DOMAIN, SESSION_S, Session
 
 log = structlog.get_logger("headrace.web")
 HEADERS = {
@@ -77,7 +79,7 @@ class Services:
 class Doors:
     """Who is in, who may come in, and what they may do here. `guesses` counts wrong passwords."""
 
-    sessions: Sessions
+    register: Register
     guesses: Guesses
     rights: Rights
 
@@ -170,9 +172,10 @@ Page = Callable[[Visit], Awaitable[Response]]
 
 
 class Manager:
-    """Makes the routes. Pages are in modules of their own, with a table PAGES of those that are read and ACTIONS of forms that change something, by route."""
+    """Makes the routes. Pages are in modules of their own, with a table PAGES of those that are read, ACTIONS of forms that change something,
+    and CHOICES of what can be chosen in those, by route."""
 
-    def __init__(self, services: Callable[[str], Services], sessions: Sessions, version: str, least: Mapping[str, Need], monotonic: Callable[[], float]) -> None:
+    def __init__(self, services: Callable[[str], Services], register: Register, version: str, least: Mapping[str, Need], monotonic: Callable[[], float]) -> None:
         """`services`: those of the shard in which a domain lies; `least`: what each call of the RPC interface needs; `monotonic`: a clock in seconds."""
         from headrace_broker.web import (  # they need this module
             access,
@@ -193,11 +196,12 @@ class Manager:
         )  # fmt: skip
 
         self._services = services
-        self._sessions = sessions
+        self._register = register
         self._monotonic = monotonic
         self._patience = Patience()
-        self._doors = Doors(sessions, Guesses(monotonic), Rights(least))
+        self._doors = Doors(register, Guesses(monotonic), Rights(least))
         self._templates = render.environment(version)
+        self._choices: dict[str, failing.Choices] = {}
         self.routes: list[Route | Mount] = [
             *login.Login(services(DEFAULT_DOMAIN), self._doors, self._html, self._patience).routes,
             Mount("/static", StaticFiles(directory=render.HERE / "static")),
@@ -205,21 +209,27 @@ class Manager:
         for module in (overview, jobs, job, job_changes, types, agents, operations, alerts, schedules, statistics, audit, access, grants, account):
             for path, page in module.PAGES.items():
                 self.routes.append(Route(_known(path), functools.partial(self._page, page, path)))
+            self._choices.update(module.CHOICES)
             for path, action in module.ACTIONS.items():
                 self.routes.append(Route(_known(path), functools.partial(self._action, action, path), methods=["POST"]))
 
     def link(self) -> str:
         """The path, with a key in it, that begins one session."""
-        return f"/login?key={self._sessions.link()}"
+        return f"/login?key={self._register.sessions.link()}"
 
     async def _page(self, page: Page, path: str, request: Request) -> Response:
         live = "hx-request" in request.headers
-        session = self._sessions.find(request.cookies.get(COOKIE), used=not live)
-        domain = session.domain if session is not None else request.query_params.get(LOOK) or DEFAULT_DOMAIN
-        services = self._services(domain)
+        cookie = request.cookies.get(COOKIE)
+        session = self._register.sessions.find(cookie, used=not live)
+        services, away = self._serving(session, request)
+        if away is None and session is None:
+            try:
+                session = await self._register.find(cookie, used=not live)
+            except BrokerError as error:
+                return self._not_now(services, request, error, None)
+            services, away = self._serving(session, request)
         if session is not None and LOOK in request.query_params and services.ownership.shard.of > 1:
-            return _look(session, request)
-        away = at_the_owner(services.ownership, request, domain)
+            return await self._look(services, session, request)
         if away is not None and (live or session is None or not (session.notices or session.returned)):
             return away
         if session is None:
@@ -233,20 +243,48 @@ class Manager:
             return self._denied(visit, path)
         return await self._answer(page, visit, path)
 
+    def _serving(self, session: Session | None, request: Request) -> tuple[Services, Response | None]:
+        """What serves the domain that is looked at, and where to go when another broker does."""
+        domain = session.domain if session is not None else request.query_params.get(LOOK) or DEFAULT_DOMAIN
+        services = self._services(domain)
+        return services, at_the_owner(services.ownership, request, domain)
+
+    async def _look(self, services: Services, session: Session, request: Request) -> Response:
+        """To the address without LOOK, looking at the domain that it names, if the person may."""
+        wanted = request.query_params[LOOK]
+        if wanted != session.domain and session.person.domain is None and DOMAIN.fullmatch(wanted):
+            try:
+                await self._register.show(session, wanted)
+            except BrokerError as error:
+                return self._not_now(services, request, error, None)
+        rest = urlencode([(name, value) for name, value in request.query_params.multi_items() if name != LOOK])
+        return RedirectResponse(f"{request.url.path}{'?' + rest if rest else ''}", 303, headers=HEADERS)
+
     async def _action(self, action: Page, path: str, request: Request) -> Response:
-        session = self._sessions.find(request.cookies.get(COOKIE))
-        if session is None and "hx-request" in request.headers:
+        unclear = None
+        try:
+            session = await self._register.find(request.cookies.get(COOKIE))
+            await self._register.assure()
+        except BrokerError as error:
+            session, unclear = self._register.sessions.find(request.cookies.get(COOKIE)), error
+        if session is None and unclear is None and "hx-request" in request.headers:
             return to_login(request)
         form = await read_form(request, FORM_BYTES if session is not None else LOST_FORM_BYTES) if same_origin(request) else FormData()
+        services = self._services(session.domain if session is not None else DEFAULT_DOMAIN)
+        if unclear is not None:  # nothing is changed in a session that may have ended
+            if session is not None:
+                request.state.visit = Visit(services, self._doors, request, session)
+            return self._not_now(services, request, unclear, self._returned(request, form or FormData(), path), done=False)
         if session is None:
-            kept = failing.returned(request, form) if form is not None else None
+            kept = self._returned(request, form, path) if form is not None else None
             return self._refused(request, 403, "You are not logged in any more.", kept)
         if form is None:
             return self._refused(request, 413, "This form is too large.")
-        if form.get("csrf") != session.csrf:
-            request.state.visit = Visit(self._services(session.domain), self._doors, request, session)
-            return self._refused(request, 403, "This form is not of your session: open the page again, then send it.", failing.returned(request, form))
-        visit = Visit(self._services(session.domain), self._doors, request, session, form)
+        foreign = _foreign(form, session, path)
+        if foreign:
+            request.state.visit = Visit(services, self._doors, request, session)
+            return self._refused(request, 403, foreign, self._returned(request, form, path))
+        visit = Visit(services, self._doors, request, session, form)
         MAY.set(visit.rights)
         if not visit.may(path):
             return self._denied(visit, path)
@@ -255,16 +293,16 @@ class Manager:
     async def _answer(self, page: Page, visit: Visit, path: str) -> Response:
         request, form = visit.request, visit.form
         request.state.visit, request.state.html = visit, self._html
-        kept = failing.returned(request, form) if form is not None else None
+        kept = self._returned(request, form, path) if form is not None else None
         try:
             response = await self._patience.within(failing.budget_s(visit.services.ownership, path, form=form is not None), page(visit))
         except NotFound as error:
             return self._refused(request, 404, str(error), kept)
         except BrokerError as error:
             if failing.passes(error):
-                return self._not_now(visit, error, kept)
+                return self._not_now(visit.services, request, error, kept)
             if kept is None:
-                return self._refused(request, 400, str(error))
+                return self._refused(request, 403 if isinstance(error, TypeDenied) else 400, str(error))
             visit.session.tell("failed", str(error))
             visit.session.returned = kept
             response = visit.back("/")
@@ -274,6 +312,9 @@ class Manager:
             return self._refused(request, 500, f"This page failed; the broker's log has more under {error_id}.", kept)
         response.headers.update(HEADERS)
         return response
+
+    def _returned(self, request: Request, form: FormData, path: str) -> Returned:
+        return failing.returned(request, form, self._choices.get(path, {}))
 
     def _denied(self, visit: Visit, path: str) -> Response:
         visit.request.state.visit = visit
@@ -285,10 +326,11 @@ class Manager:
             return PlainTextResponse(text, status, headers=HEADERS)
         return self._html(request, "error.html", {"status": status, "text": text, "returned": kept}, status)
 
-    def _not_now(self, visit: Visit, error: BrokerError, kept: Returned | None) -> Response:
-        """It may go well a little later: what failed, what goes on meanwhile, and another try, which a page makes by itself."""
-        request = visit.request
-        values = failing.told(visit.services.ownership, error, now=self._monotonic(), form=kept is not None)
+    def _not_now(self, services: Services, request: Request, error: BrokerError, kept: Returned | None, *, done: bool = True) -> Response:
+        """It may go well a little later: what failed, what goes on meanwhile, and another try, which a page makes by itself. `done`: something may have been done."""
+        values = failing.told(services.ownership, error, now=self._monotonic(), form=kept is not None)
+        if not done:
+            values["unknown"] = "Nothing was done: whether your session still stands cannot be asked now."
         headers = {**HEADERS, "Retry-After": str(RETRY_S)}
         if "hx-request" in request.headers:
             return PlainTextResponse(values["happened"], 503, headers=headers)
@@ -315,18 +357,10 @@ class Manager:
         return HTMLResponse(self._templates.get_template(template).render({**known, **values}), status, headers=HEADERS)
 
 
-def _look(session: Session, request: Request) -> Response:
-    """To the address without LOOK, looking at the domain that it names, if the person may."""
-    wanted = request.query_params[LOOK]
-    if session.person.domain is None and DOMAIN.fullmatch(wanted):
-        session.domain = wanted
-    rest = urlencode([(name, value) for name, value in request.query_params.multi_items() if name != LOOK])
-    return RedirectResponse(f"{request.url.path}{'?' + rest if rest else ''}", 303, headers=HEADERS)
-
-
 def at_the_owner(ownership: Ownership, request: Request, domain: str) -> Response | None:
     """To the same page at the broker that owns the domain's shard, if this one stands by and knows where that has its pages; a part of a page has the whole of it
-    replaced. With several shards the address says which domain is looked at, since sessions there begin with another one."""
+    replaced. With several shards the address says which domain is looked at: a session that begins there would begin with another one, and one that is known there
+    may not have heard of the change yet."""
     holder = ownership.holder
     if holder is None or holder.peer is None or not holder.peer.web:
         return None
@@ -349,6 +383,14 @@ def html(visit: Visit, template: str, *, status: int = 200, **values: Any) -> Re
     """A page from its template."""
     make: Show = visit.request.state.html
     return make(visit.request, template, values, status)
+
+
+def refused(visit: Visit, text: str) -> Response:
+    """The page of something that the person may not do, with plain words why."""
+    if "hx-request" in visit.request.headers:
+        return PlainTextResponse(text, 403, headers=HEADERS)
+    make: Show = visit.request.state.html
+    return make(visit.request, "error.html", {"status": 403, "text": text}, 403)
 
 
 def prefix_of(request: Request) -> str:
@@ -383,6 +425,17 @@ def same_origin(request: Request) -> bool:
     """Whether a browser says that the request came from a page of this listener; one that says nothing is not believed."""
     origin = request.headers.get("origin")
     return origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+
+
+def _foreign(form: FormData, session: Session, path: str) -> str:
+    """Why a form is not taken as one of this session; empty: it is. What it would change is in the domain that it was made for, so that one must be looked at still."""
+    brought = form.get("csrf")
+    key, _, domain = brought.partition(".") if isinstance(brought, str) else ("", "", "")
+    if not session.key or not hmac.compare_digest(key.encode(), session.key.encode()):
+        return "This form is not of your session: open the page again, then send it."
+    if domain != session.domain and RIGHTS[path] != EVERYBODY:
+        return f"This form was made for the domain {domain}, and you look at {session.domain} now, chosen in another window. Sent again, it is for {session.domain}."
+    return ""
 
 
 def _known(path: str) -> str:

@@ -12,7 +12,8 @@ from headrace_broker.model.ids import MAX_ID
 from headrace_broker.model.operation import MAX_PAYLOAD_BYTES, Action, Deed, Operation, OperationState
 from headrace_broker.web import filters, forms, parts
 from headrace_broker.web.deeds import DEEDS
-from headrace_broker.web.manager import Page, Visit, html
+from headrace_broker.web.failing import Choices
+from headrace_broker.web.manager import Page, Visit, html, refused
 
 PAGE = 50
 SKIPPED = 100
@@ -52,6 +53,9 @@ async def new(visit: Visit) -> Response:
     """What an operation would do, and the form that starts it."""
     ask = visit.query
     wanted, deed = filters.wanted(ask), _deed(visit, ask)
+    if not visit.may("/operation-start"):
+        verb = DEEDS[deed.action.value].verb.lower()
+        return refused(visit, f"You are logged in as {visit.session.role.name.lower()}, who may not {verb} jobs by an operation: that takes an operator.")
     found = await _operations(visit).preview(visit.domain, wanted, deed, all_jobs=wanted == JobFilter(), sample=SAMPLE)
     by_state = {state: sum(states.get(state, 0) for states in found.count.types.values()) for states in found.count.types.values() for state in states}
     return html(
@@ -148,3 +152,4 @@ PAGES: dict[str, Page] = {
 ACTIONS: dict[str, Page] = {
     "/operation-start": start, "/operations/{operation_id}/stop": stop, "/operations/{operation_id}/resume": resume, "/operations/{operation_id}/rate": rate,
 }  # fmt: skip
+CHOICES: dict[str, Choices] = {}

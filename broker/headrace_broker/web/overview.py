@@ -2,8 +2,12 @@
 
 from starlette.responses import Response
 
-from headrace_broker.actions import statistics
+from headrace_broker.actions import reachable, statistics
+from headrace_broker.actions.agents import serves
+from headrace_broker.actions.reach import types_for
 from headrace_broker.model.job import State
+from headrace_broker.model.permissions import Act
+from headrace_broker.web.failing import Choices
 from headrace_broker.web.manager import Page, Visit, html
 from headrace_broker.web.statistics import outcome_chart
 
@@ -13,13 +17,13 @@ SHOWN = (State.WAITING, State.PROCESSING, State.COMPLETED, State.ERROR, State.AB
 async def page(visit: Visit) -> Response:
     """Counts, agents, the last hour, and the newest alerts."""
     owner = visit.owner
-    counts = owner.counts(visit.domain)
+    counts, seen = reachable.counts(owner, visit.domain, Act.OVERSEE), types_for(Act.OVERSEE)
     totals = {state: sum(by_state.get(state, 0) for by_state in counts.values()) for state in SHOWN}
-    agents = [s for s in owner.sessions() if s.facts.domain == visit.domain]
+    agents = [s for s in owner.sessions() if s.facts.domain == visit.domain and serves(s, seen)]
     connected = [s for s in agents if s.stream is not None]
     minute = int(owner.clock.now_s() // 60) + 1
     trend = await statistics.trend(visit.services.statistics, owner, visit.domain, from_minute=minute - 60, to_minute=minute, step=1)
-    alerts = await visit.jobs.alerts(visit.domain, below=1 << 62, limit=8)
+    alerts = await visit.jobs.alerts(visit.domain, below=1 << 62, limit=8)  # of the types whose jobs the person may see
     return html(
         visit, "overview.html", title="Overview", totals=totals, agents=len(connected), slots=sum(s.slots for s in connected),
         used=sum(len(s.leases) for s in connected), bars=outcome_chart(trend.series[0]), whole=trend.series[0].total(), before=trend.before[0].total(),
@@ -29,3 +33,4 @@ async def page(visit: Visit) -> Response:
 
 PAGES: dict[str, Page] = {"/": page}
 ACTIONS: dict[str, Page] = {}
+CHOICES: dict[str, Choices] = {}

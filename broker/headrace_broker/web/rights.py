@@ -88,12 +88,13 @@ RIGHTS: dict[str, str] = {
 }
 
 
-BY_TYPE = frozenset(path for path in RIGHTS if path in ("/jobs", "/jobs-chosen") or path.startswith(("/jobs/", "/job-", "/grant")))
-"""Pages and forms that ask for the types themselves: a right for some types is enough to see them. All others take a right for all types."""
-
-
 class Need(Protocol):
-    """What a call needs, as the table of the RPC interface has it."""
+    """What a call needs, as the table of the RPC interface has it. Where a call asks for the types itself, so do the pages and forms that stand for it: a right for some
+    types is enough to see them. All others take a right for all types."""
+
+    @property
+    def by_type(self) -> bool:
+        """Whether the call asks for the types itself."""
 
     @property
     def act(self) -> Act | None:
@@ -115,7 +116,7 @@ class Rights:
         if call == EVERYBODY or need is None or need.act is None:
             return call == EVERYBODY
         types = may.types(need.act)
-        return types.everything or (bool(types) and path in BY_TYPE)
+        return types.everything or (bool(types) and need.by_type)
 
     def allow(self, role: Role, path: str) -> bool:
         """Whether the role alone may see the page, or send the form, of this route."""

@@ -18,6 +18,7 @@ from headrace_broker.model.fields import MAX_REASON, text, type_name
 from headrace_broker.model.permissions import Act
 from headrace_broker.model.redaction import masked_labels
 from headrace_broker.model.schedule import Schedule, Spec, When
+from headrace_broker.web.failing import Choices
 from headrace_broker.web.manager import Page, Visit, html
 
 PAGE = 50
@@ -48,25 +49,28 @@ def actions(visit: Visit) -> ScheduleActions:
 async def page(visit: Visit) -> Response:
     """The schedules of the domain, by name, a page at a time."""
     find, after = visit.query("find").lower(), visit.query("after")
-    every = visit.owner.schedules.of_domain(visit.domain)
+    every = sorted(actions(visit).of_domain(visit.domain), key=lambda s: s.name)
     found = [s for s in every if s.name > after and (not find or find in s.name.lower() or find in s.spec.type.lower())]
     shown = found[:PAGE]
     job_ids = [s.last_job_id for s in shown if s.last_job_id is not None]
     jobs = {job.row.job_id: job for job in await JobReads(visit.owner, visit.services.reads).find(job_ids, visit.domain)} if job_ids else {}
     following = visit.address("/schedules", find=find, after=shown[-1].name) if len(found) > PAGE else ""
     rows = [(s, when_text(s.spec.when), jobs.get(s.last_job_id or 0)) for s in shown]
-    return html(visit, "schedules.html", title="Schedules", rows=rows, find=find, next=following, first=not after, count=len(every))
+    manages = types_for(Act.MANAGE_SCHEDULES)
+    return html(visit, "schedules.html", title="Schedules", rows=rows, find=find, next=following, first=not after, count=len(every), manages=manages)
 
 
 async def one(visit: Visit) -> Response:
     """One schedule."""
     found = await actions(visit).view(visit.domain, visit.request.path_params["name"])
+    manages, type_ = types_for(Act.MANAGE_SCHEDULES), found.schedule.spec.type
+    changes = manages.allow(type_) and types_for(Act.VIEW_DATA).allow(type_) and not secrets(type_)  # the form shows the payload
     job_ids = [fire.job_id for fire in found.fires if fire.job_id is not None]
     jobs = {job.row.job_id: job for job in await visit.jobs.find(job_ids, visit.domain)} if job_ids else {}
     return html(
         visit, "schedule.html", title=found.schedule.name, schedule=found.schedule, spec=found.schedule.spec, when=when_text(found.schedule.spec.when), next=found.next,
         fires=[(fire, jobs.get(fire.job_id or 0)) for fire in found.fires], overlaps=OVERLAP_TEXT, missed=MISSED_TEXT,
-        labels=masked_labels(found.schedule.spec.labels or {}, secrets(found.schedule.spec.type)),
+        manages=manages, changes=changes, labels=masked_labels(found.schedule.spec.labels or {}, secrets(found.schedule.spec.type)),
     )  # fmt: skip
 
 
@@ -299,3 +303,6 @@ ACTIONS: dict[str, Page] = {
     "/schedule-preview": preview, "/schedule-put": put, "/schedule-pause/{name:path}": pause, "/schedule-resume/{name:path}": resume, "/schedule-run/{name:path}": run,
     "/schedule-delete/{name:path}": delete,
 }  # fmt: skip
+CHOICES: dict[str, Choices] = {
+    "/schedule-put": {"overlap": OVERLAP_TEXT, "missed": MISSED_TEXT, "kind": {"cron": "calendar (cron)", "interval": "interval", "at": "once"}}
+}

@@ -1,17 +1,19 @@
-"""Who looks at the pages: one-time links, and the sessions that a link, a password or a token begins. In memory: a broker that starts anew asks everybody to log in anew.
+"""Who looks at the pages: one-time links, and the sessions that a link, a password or a token begins, as one broker has them in memory (`register`: all brokers).
 
-A session ends an hour after its last request (live update counts for none), twelve hours after it began, when somebody logs out, and within seconds after its user was
-disabled or changed, or its token was revoked (`watch`). NIST SP 800-63B-4, section 2.2.3, has an hour of inactivity and a day in all as the most.
+A session ends an hour after its last request (live update counts for none), twelve hours after it began, when somebody logs out, and within a second after its user was
+disabled or changed, or its token was revoked. NIST SP 800-63B-4, section 2.2.3, has an hour of inactivity and a day in all as the most.
 """
 
+import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from headrace_broker.actions.reach import Principal
 from headrace_broker.actions.tokens import Secret
-from headrace_broker.model.access import Role
+from headrace_broker.model.access import Role, hash_of
 from headrace_broker.model.permissions import HolderKind
 from headrace_broker.web.failing import Returned
 
@@ -51,23 +53,35 @@ class Person:
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """One browser. Times are monotonic; `csrf` has to come with every change; `notices` are shown once, and `returned`, a form that came to nothing.
+    """One browser. Times are monotonic; `notices` are shown once, and `returned`, a form that came to nothing: both by the broker that the form was sent to.
 
-    `domain` is the one that is looked at.
+    `hash` is that of the cookie's value, `domain` the one that is looked at, `key` what every form has to bring: it is made from the cookie, so that all brokers know it.
+    `stored`, `stored_seen`, `changed_at` and `end_stored`: what the database is known to hold of it.
     """
 
     person: Person
+    hash: bytes
     began: float
     seen: float
     address: str = ""
     browser: str = ""
     domain: str = DEFAULT_DOMAIN
-    csrf: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    key: str = ""
     number: str = field(default_factory=lambda: secrets.token_hex(8))  # names it on pages, and is no secret
     notices: list[tuple[str, str]] = field(default_factory=list)
     returned: Returned | None = None
     ended: bool = False
     secret: Secret | None = None
+    secret_hash: bytes | None = None
+    stored: bool = False
+    stored_seen: float = 0.0
+    changed_at: datetime | None = None
+    end_stored: bool = False
+
+    @property
+    def csrf(self) -> str:
+        """What the forms of a page bring: they are made for the domain that is looked at, and for no other."""
+        return f"{self.key}.{self.domain}"
 
     @property
     def actor(self) -> str:
@@ -108,69 +122,95 @@ class Sessions:
     """See the module. `monotonic` is a clock in seconds."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._sessions: dict[str, Session] = {}
+        self.monotonic = monotonic
+        self._sessions: dict[bytes, Session] = {}
         self._links: dict[str, tuple[float, Role]] = {}
 
     def link(self, role: Role = Role.ADMIN) -> str:
         """A key that begins one session of all domains within a day."""
         key = secrets.token_urlsafe(32)
-        self._links[key] = (self._monotonic() + LINK_S, role)
+        self._links[key] = (self.monotonic() + LINK_S, role)
         return key
 
     def spend(self, key: str) -> Person | None:
         """Whoever came with the key of a link, which is good no more; None: there is no such key (any more)."""
-        now = self._monotonic()
+        now = self.monotonic()
         for known in list(self._links):  # compared in a time that tells nothing
             if hmac.compare_digest(known.encode(), key.encode()):
                 until, role = self._links.pop(known)
                 return None if now > until else Person("manager", role)
         return None
 
-    def begin(self, person: Person, *, address: str = "", browser: str = "", secret: Secret | None = None) -> str | None:
-        """A new session: the value for the cookie; None: there are too many. `secret`: of the token, with which the session ends."""
+    def begin(self, person: Person, *, address: str = "", browser: str = "", secret: Secret | None = None, domain: str = "") -> str | None:
+        """A new session: the value for the cookie; None: there are too many. `secret`: of the token, with which the session ends; `domain`: what is looked at."""
         self._tidy()
         same = [session for session in self.all() if session.actor == person.actor and session.person.token_id == person.token_id]
         if len(same) >= MOST_OF_ONE:
             min(same, key=lambda session: session.seen).end()
-            self._tidy()
-        if len(self._sessions) >= MOST_SESSIONS:
+        if sum(1 for _ in self.all()) >= MOST_SESSIONS:
             return None
-        now, value = self._monotonic(), secrets.token_urlsafe(32)
-        session = self._sessions[value] = Session(person, now, now, address, browser, person.domain or DEFAULT_DOMAIN, secret=secret)
-        if secret is not None:
-            secret.watchers.add(session.end)
+        now, value = self.monotonic(), secrets.token_urlsafe(32)
+        secret_hash = secret.hash if secret is not None else None
+        looked_at = domain or person.domain or DEFAULT_DOMAIN
+        self.put(Session(person, hash_of(value), now, now, address, browser, looked_at, key_of(value), secret=secret, secret_hash=secret_hash))
         return value
+
+    def put(self, session: Session) -> None:
+        """One that began here, or at another broker."""
+        self._sessions[session.hash] = session
+        if session.secret is not None:
+            session.secret.watchers.add(session.end)
+
+    def known(self, hash_: bytes) -> Session | None:
+        """The session of this hash, whether it lives or has ended; None: this broker knows nothing of it (any more)."""
+        return self._sessions.get(hash_)
 
     def find(self, value: str | None, *, used: bool = True) -> Session | None:
         """The session of a cookie, if it lives. `used`: a person did something, so it lives on."""
-        session = self._sessions.get(value) if value else None
-        if session is None or not self._lives(session):
+        session = self._sessions.get(hash_of(value)) if value else None
+        if value is None or session is None or not self.lives(session):
             return None
+        session.key = session.key or key_of(value)
         if used:
-            session.seen = self._monotonic()
+            session.seen = self.monotonic()
         return session
 
     def all(self) -> Iterator[Session]:
         """Those that live."""
-        return (session for session in list(self._sessions.values()) if self._lives(session))
+        return (session for session in list(self._sessions.values()) if self.lives(session))
+
+    def kept(self) -> Iterator[Session]:
+        """Those that live, and those of which the end is not stored yet."""
+        return (session for session in list(self._sessions.values()) if self.lives(session) or self._owed(session))
 
     def end(self, value: str | None) -> None:
         """Logs out."""
-        session = self._sessions.pop(value, None) if value else None
+        session = self._sessions.get(hash_of(value)) if value else None
         if session is not None:
             session.end()
 
     def age_s(self, session: Session) -> tuple[float, float]:
         """How long ago it began, and was last used."""
-        now = self._monotonic()
+        now = self.monotonic()
         return now - session.began, now - session.seen
 
-    def _lives(self, session: Session) -> bool:
-        now = self._monotonic()
+    def lives(self, session: Session) -> bool:
+        """Whether it has neither ended nor become too old."""
+        now = self.monotonic()
         return not session.ended and now < session.began + SESSION_S and now < session.seen + IDLE_S
 
+    def _owed(self, session: Session) -> bool:
+        return session.ended and session.stored and not session.end_stored and self.monotonic() < session.began + SESSION_S
+
     def _tidy(self) -> None:
-        for value, session in list(self._sessions.items()):
-            if not self._lives(session):
-                self.end(value)
+        """Forgets what no broker would serve any more. What is idle here may have been used elsewhere."""
+        now = self.monotonic()
+        for hash_, session in list(self._sessions.items()):
+            if now >= session.began + SESSION_S or (session.ended and not self._owed(session)):
+                session.end()
+                del self._sessions[hash_]
+
+
+def key_of(value: str) -> str:
+    """What the forms of a session bring, made from its cookie: nobody else can make it, and it does not tell the cookie."""
+    return hashlib.sha256(f"forms of {value}".encode()).hexdigest()[:40]

@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 
 from starlette.responses import JSONResponse, Response
 
-from headrace_broker.actions import statistics
+from headrace_broker.actions import reachable, statistics
 from headrace_broker.actions.statistics import Point, Series
 from headrace_broker.model import histogram
 from headrace_broker.model.errors import InvalidField
+from headrace_broker.model.permissions import Act
 from headrace_broker.web import chart, render
+from headrace_broker.web.failing import Choices
 from headrace_broker.web.manager import Page, Visit, html
 
 PERIODS = {"1h": 60, "6h": 360, "1d": 1440, "7d": 10_080, "30d": 43_200}
@@ -55,7 +57,9 @@ async def trend(visit: Visit) -> Response:
     minute = int(owner.clock.now_s() // 60) + 1
     by = visit.query("by")
     types = [visit.query("type")] if visit.query("type") else []
-    found = await statistics.trend(visit.services.statistics, owner, visit.domain, types=types, from_minute=minute - PERIODS[period], to_minute=minute, by=by)
+    found = await statistics.trend(
+        visit.services.statistics, owner, visit.domain, types=types, from_minute=minute - PERIODS[period], to_minute=minute, by=by, partly=visit.query("form") == ""
+    )  # fmt: skip
     form = visit.query("form")
     if form in ("csv", "json"):
         return _file(form, found.series)
@@ -63,8 +67,9 @@ async def trend(visit: Visit) -> Response:
     charts = [(series, outcome_chart(series), _wait_chart(series), series.total()) for series in whole[:20]]
     return html(
         visit, "trend.html", title="Trend", period=period, periods=list(PERIODS), by=by, type=visit.query("type"),
-        types=[entry.name for entry in owner.types.of_domain(visit.domain)],
+        types=[entry.name for entry in reachable.entries(owner, visit.domain, Act.OVERSEE)],
         charts=charts, more=max(0, len(whole) - 20), before=found.before[0].total(), step=found.step, row=row,
+        since=None if found.since is None else datetime.fromtimestamp(found.since * 60, UTC),
         query={"period": period, "by": by, "type": visit.query("type")},
     )  # fmt: skip
 
@@ -89,3 +94,4 @@ def _file(form: str, series: list[Series]) -> Response:
 
 PAGES: dict[str, Page] = {"/trend": trend, "/capacity": capacity}
 ACTIONS: dict[str, Page] = {}
+CHOICES: dict[str, Choices] = {}

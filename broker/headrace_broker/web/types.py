@@ -6,15 +6,18 @@ from urllib.parse import quote
 
 from starlette.responses import RedirectResponse, Response
 
-from headrace_broker.actions import statistics
+from headrace_broker.actions import reachable, statistics
 from headrace_broker.actions.error_groups import ErrorGroups, error_groups
+from headrace_broker.actions.reach import require, types_for
 from headrace_broker.model import histogram
 from headrace_broker.model import settings as model
 from headrace_broker.model.errors import BrokerError, InvalidField, TypeNotFound
 from headrace_broker.model.job import State
+from headrace_broker.model.permissions import Act
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.web import forms, render
 from headrace_broker.web.effects import effects
+from headrace_broker.web.failing import Choices
 from headrace_broker.web.manager import Page, Visit, html
 from headrace_broker.web.statistics import outcome_chart
 
@@ -24,12 +27,12 @@ SHARES = ((0.5, "half"), (0.95, "95 %"), (0.99, "99 %"))
 async def page(visit: Visit) -> Response:
     """All types of the domain."""
     owner = visit.owner
-    counts = owner.counts(visit.domain)
+    counts, entries = reachable.counts(owner, visit.domain, Act.OVERSEE), reachable.entries(owner, visit.domain, Act.OVERSEE)
     minute = int(owner.clock.now_s() // 60) + 1
     trend = await statistics.trend(visit.services.statistics, owner, visit.domain, from_minute=minute - 60, to_minute=minute, step=60, by="type")
     hour = {series.name: series.total() for series in trend.series}
-    serving = {entry.type_id: sum(1 for s in owner.sessions() if s.stream is not None and entry.type_id in s.served) for entry in owner.types.of_domain(visit.domain)}
-    rows = [(entry, counts.get(entry.name, {}), serving[entry.type_id], hour.get(entry.name)) for entry in owner.types.of_domain(visit.domain)]
+    serving = {entry.type_id: sum(1 for s in owner.sessions() if s.stream is not None and entry.type_id in s.served) for entry in entries}
+    rows = [(entry, counts.get(entry.name, {}), serving[entry.type_id], hour.get(entry.name)) for entry in entries]
     return html(visit, "types.html", title="Job types", types=rows, p=histogram.percentile_s)
 
 
@@ -46,6 +49,7 @@ async def one(visit: Visit) -> Response:
         visit, "type.html", title=entry.name, entry=entry, counts=owner.counts(visit.domain).get(entry.name, {}), settings=setting_rows(entry), periods=periods,
         bars=outcome_chart(day.series[0]), shares=SHARES, p=histogram.percentile_s, errors=errors, problem=problem,
         agents=len(serving), slots=sum(s.served[entry.type_id].slots or s.slots for s in serving), running=owner.caps.running(owner, entry),
+        changes=types_for(Act.EDIT_SETTINGS).allow(entry.name),
     )  # fmt: skip
 
 
@@ -90,6 +94,7 @@ async def preview(visit: Visit) -> Response:
     return html(
         visit, "type_preview.html", title=f"{name} of {entry.name}", entry=entry, name=name, value=text, clear=clear, now=shown(name, getattr(entry.settings, name)),
         then=shown(name, getattr(then, name)), effects=effects(visit.owner, entry, values, [name] if clear else []),
+        changes=types_for(Act.EDIT_SETTINGS).allow(entry.name),
     )  # fmt: skip
 
 
@@ -116,6 +121,7 @@ async def pause(visit: Visit) -> Response:
 async def _override(visit: Visit, entry: TypeEntry, values: dict[str, model.Value], clear: list[str]) -> None:
     """As SetJobType does it."""
     owner = visit.owner
+    require(Act.EDIT_SETTINGS, entry.name)
     await owner.types.override(entry, values, clear, caller=visit.caller(), reason=forms.reason(visit, required=False))
     owner.wake.set()
     if "priority" in values or "priority" in clear:
@@ -125,7 +131,7 @@ async def _override(visit: Visit, entry: TypeEntry, values: dict[str, model.Valu
 def _entry(visit: Visit) -> TypeEntry:
     name = visit.request.path_params["name"]
     entry = visit.owner.types.find(visit.domain, name)
-    if entry is None:
+    if entry is None or not types_for(Act.OVERSEE).allow(name):
         raise TypeNotFound(name)
     return entry
 
@@ -153,3 +159,4 @@ def _value(name: str, text: str) -> model.Value:
 
 PAGES: dict[str, Page] = {"/types": page, "/types/{name:path}": one, "/type-preview/{name:path}": preview}
 ACTIONS: dict[str, Page] = {"/type-settings/{name:path}": change, "/type-pause/{name:path}": pause}
+CHOICES: dict[str, Choices] = {}

@@ -1,0 +1,29 @@
+-- What single agents did, added up by agent and point, of the newest rows of a period: where there are more, the oldest times are left out, each as a whole.
+-- $1 span int, $2 from int (minute, included), $3 to int (excluded), $4 type_id int[], $5 minutes of a point int, $6 most rows that are added up int.
+-- Index: primary key of stat, backwards. Locks: none. Returns one row at least and at most 50,001, newest first: at int (first minute of the point; null: there is nothing),
+-- agent (name), numbers, run (JSON as text), run_s float8, left_out int (nothing up to this minute, itself included, is in it; null: all is).
+with part as (
+    select at, agent_id, numbers, run, run_s from headrace.stat
+    where span = $1 and at >= $2 and at < $3 and type_id = any ($4::int[]) and agent_id <> 0
+    order by at desc limit $6::int + 1
+), edge as (
+    select case when count(*) > $6::int then min(at) end as left_out from part
+), kept as materialized (
+    select p.at / $5::int * $5::int as point, coalesce(a.name, '') as agent, p.numbers, p.run, p.run_s
+    from part p cross join edge e left join headrace.agent a using (agent_id)
+    where e.left_out is null or p.at > e.left_out
+), sums as (
+    select point, agent, sum(run_s)::float8 as run_s from kept group by point, agent
+), numbers as (
+    select point, agent, jsonb_object_agg(key, total) as numbers from (
+        select point, agent, n.key, sum(n.value::bigint) as total from kept, jsonb_each_text(numbers) n group by point, agent, n.key
+    ) s group by point, agent
+), runs as (
+    select point, agent, jsonb_object_agg(key, total) as run from (
+        select point, agent, n.key, sum(n.value::bigint) as total from kept, jsonb_each_text(run) n group by point, agent, n.key
+    ) s group by point, agent
+)
+select s.point as at, s.agent, coalesce(n.numbers, '{}')::text as numbers, coalesce(r.run, '{}')::text as run, s.run_s, e.left_out
+from edge e left join sums s on true left join numbers n using (point, agent) left join runs r using (point, agent)
+order by s.point desc
+limit 50001
