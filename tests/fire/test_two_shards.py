@@ -115,6 +115,27 @@ async def test_each_shard_has_a_checkpoint_of_its_own(machines: list[Machine]) -
         await machine.crash()
 
 
+async def test_a_takeover_reads_its_checkpoint_while_another_owner_writes_one(database: str, machines: list[Machine], stack: AsyncExitStack) -> None:
+    first, second = machines
+    await first.submit(2)
+    await first.checkpoint(store=True, publish=True)
+    await second.submit(2)
+    await second.checkpoint(store=True, publish=True)
+    con: Any = await asyncpg.connect(database)
+    stack.push_async_callback(con.close)
+    writing = con.transaction()
+    await writing.start()  # as long as it takes to write millions of jobs
+    assert await con.fetchval("select headrace.clear_checkpoint_side((5 - side)::smallint) from headrace.checkpoint where shard = 1")
+    async with asyncio.timeout(20):
+        store = CheckpointStore(first.pool, 0)
+        for _ in range(8):  # more often than a statement is planned for its parameters unless one says so
+            stored = await store.find()
+            assert stored is not None and len([chunk async for chunk in store.chunks(stored)]) > 0
+        await first.crash()
+    await writing.rollback()
+    await second.crash()
+
+
 # Doors ---------------------------------------------------------------------------------------------------------------------------------------------
 
 

@@ -54,6 +54,13 @@ MUTANTS = (
         f"{TWO} -k checkpoint_of_its_own",
     ),
     Mutant(
+        "a takeover waits for the checkpoint of another shard",
+        f"{BROKER}/store/checkpoints.py",
+        '            await con.execute("set local plan_cache_mode = force_custom_plan")\n',
+        "",
+        f"{TWO} -k while_another_owner_writes",
+    ),
+    Mutant(
         "the number of shards is changed while brokers run", f"{BROKER}/store/shards.py", "            if running:", "            if False:", f"{STORE} -k counts_lie"
     ),
 )

@@ -258,7 +258,7 @@ async def test_a_read_uses_its_index(filled: "asyncpg.Connection[Any]", name: st
 
 @pytest.mark.parametrize(
     ("statement", "arguments"),
-    [(sql("count_absorb"), [1]), (sql("recover_counts"), [0]), (sql("checkpoint_get"), [0]), ("select headrace.flush_slot_spent(0, 10)", [])],
+    [(sql("count_absorb"), [1]), (sql("recover_counts"), [0]), (sql("checkpoint_get"), [0]), (sql("flush_slot_spent"), [0, 1800.0])],
     ids=["count_absorb", "recover_counts", "checkpoint_get", "flush_slot_spent"],
 )
 async def test_flush_rows_that_the_counts_hold_are_not_read(filled: "asyncpg.Connection[Any]", statement: str, arguments: list[Any]) -> None:

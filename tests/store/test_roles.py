@@ -52,7 +52,7 @@ async def test_a_broker_works_under_its_role(roles: str, directory: Path, stack:
         while job_id is None:
             job_id = await door.fetchval("select headrace.submitted_job($1)", inbox_id)
     assert (await client.wait(job_id, timeout_s=30)).state is State.COMPLETED
-    for text in ("select * from headrace.job", "select * from headrace.job_state", "insert into headrace.inbox (kind) values (1)", "select headrace.trim_flushes(1)"):
+    for text in ("select * from headrace.job", "select * from headrace.job_state", "insert into headrace.inbox (kind) values (1)", "select headrace.set_shards(2)"):
         with pytest.raises(NOT_ALLOWED):
             await door.execute(text)
     assert await broker.stop() == 0
