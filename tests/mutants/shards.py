@@ -5,6 +5,7 @@ from tests.mutants.mutant import Mutant
 BROKER = "broker/headrace_broker"
 RULE, OWNERSHIP, NUMBERING, FORWARD = (f"{BROKER}/{name}.py" for name in ("model/balance", "shards/ownership", "shards/numbering", "rpc/forward"))
 RECOVER, DOORS, TWO = f"{BROKER}/shards/recover.py", f"{BROKER}/shards/doors.py", "tests/fire/test_two_shards.py"
+INBOX = f"{BROKER}/store/inbox.py"
 STANDING, QUERIES = f"{BROKER}/store/brokers.py", f"{BROKER}/store/sql/queries"
 PURE, FIRE, STORE, SEEN = "tests/unit/test_balance.py", "tests/fire/test_hand_over.py", "tests/store/test_shards.py", "tests/store/test_standing.py"
 
@@ -59,6 +60,39 @@ MUTANTS = (
         '            await con.execute("set local plan_cache_mode = force_custom_plan")\n',
         "",
         f"{TWO} -k while_another_owner_writes",
+    ),
+    Mutant(
+        "an owner reads what is in the inbox for others",
+        f"{QUERIES}/inbox_read_shard.sql",
+        "(coalesce(d.domain_id, c.domain_id) % $9::int = $8::int or (l.kind = 1 and d.domain_id is null))",
+        "true",
+        f"{TWO} -k of_the_inbox",
+    ),
+    Mutant(
+        "a submission to a domain that there is not yet is nobody's",
+        f"{QUERIES}/inbox_read_shard.sql",
+        " or (l.kind = 1 and d.domain_id is null)",
+        "",
+        f"{TWO} -k of_the_inbox",
+    ),
+    Mutant("what lies behind much for others is not looked for", DOORS, " or cursor.upto is not None", "", f"{TWO} -k owner_of_its_domain"),
+    Mutant("a part of the inbox is taken for the whole", INBOX, 'and found[0]["looked"] == LOOK_AT', "and False", f"{TWO} -k of_the_inbox"),
+    Mutant("each owner adopts an inbox", INBOX, 'if row is None or not row["foreign"]:', "if False:", f"{TWO} -k adopted"),
+    Mutant(
+        "completions that were taken up are counted again on another server",
+        f"{QUERIES}/inbox_adopt.sql",
+        "where n.kind = 2 and (",
+        "where n.kind = 0 and (",
+        f"{TWO} -k adopted",
+    ),
+    Mutant("the old cursors of other shards are left", f"{QUERIES}/inbox_adopt.sql", "shard from newest\n", "shard from newest where shard = 0\n", f"{TWO} -k adopted"),
+    Mutant("the doors of other shards hide those of this one", f"{QUERIES}/door_list.sql", "where $3::int = 1 or (", "where $3::int > 0 or (", f"{TWO} -k open_doors"),
+    Mutant(
+        "an alert is forgotten because another shard has newer ones in its groups",
+        f"{QUERIES}/alert_trim.sql",
+        "oldest.alert_id <= s.cursor",
+        "oldest.alert_id <= (select max(cursor) from headrace.alert_state)",
+        "tests/store/test_alert_shards.py -k stays_until",
     ),
     Mutant(
         "the number of shards is changed while brokers run", f"{BROKER}/store/shards.py", "            if running:", "            if False:", f"{STORE} -k counts_lie"
