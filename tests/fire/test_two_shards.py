@@ -6,19 +6,13 @@ from typing import Any
 
 import asyncpg
 import pytest
-from headrace_broker.metrics import Metrics
 from headrace_broker.model.job import Kind, State
-from headrace_broker.model.shard import Shard, all_of
-from headrace_broker.rpc.doors import DoorReader
+from headrace_broker.model.shard import all_of
 from headrace_broker.shards import doors
-from headrace_broker.shards.owner import OwnerLimits
-from headrace_broker.shards.ownership import Ownership
-from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import inbox as inboxes
 from headrace_broker.store.checkpoints import CheckpointStore
 from headrace_broker.store.inbox import Cursor, Inbox
 from headrace_broker.store.pool import open_pool
-from headrace_broker.store.settings import SettingsStore
 from headrace_broker.store.statements import sql
 
 from tests.fire.steps import granted
@@ -26,7 +20,7 @@ from tests.property.machine import Machine
 from tests.property.test_doors import Doors
 from tests.support.ledger import check_ledger
 from tests.support.processes import until
-from tests.support.shards import set_shards
+from tests.support.shards import make_domains, run_owner
 
 SHARDS = 2
 
@@ -34,12 +28,7 @@ SHARDS = 2
 @pytest.fixture
 async def domains(database: str) -> dict[int, str]:
     """A queue of two shards with a domain in each, by the shard's number."""
-    await set_shards(database, SHARDS)
-    con = await asyncpg.connect(database)
-    try:
-        return {await con.fetchval("insert into headrace.domain (name) values ($1) returning domain_id", name) % SHARDS: name for name in ("north", "south")}
-    finally:
-        await con.close()
+    return await make_domains(database, "north", "south")
 
 
 @pytest.fixture
@@ -144,27 +133,6 @@ async def test_a_takeover_reads_its_checkpoint_while_another_owner_writes_one(da
 # Doors ---------------------------------------------------------------------------------------------------------------------------------------------
 
 
-async def _owner(database: str, shard: Shard, stack: AsyncExitStack) -> Ownership:
-    """One that serves, and takes what comes through the SQL doors."""
-    pool = await open_pool(database, size=4)
-    stack.push_async_callback(pool.close)
-    limits = OwnerLimits(30.0, 1.0, 1.0, 5.0, 1 << 20, 1 << 20)
-    types = TypeTable(SettingsStore(pool))
-    ownership = Ownership(dsn=database, pool=pool, types=types, limits=limits, metrics=Metrics(), address=str(shard), version="0", shard=shard, broker="test")
-    ownership.reader = DoorReader(1 << 20)
-    running = asyncio.create_task(ownership.run())
-
-    async def end() -> None:
-        await ownership.drain()
-        async with asyncio.timeout(30):
-            await running
-
-    stack.push_async_callback(end)
-    async with asyncio.timeout(30):
-        await ownership.ready.wait()
-    return ownership
-
-
 @pytest.mark.parametrize(("rows", "size"), [(100, 1 << 20), (2, 1 << 20), (100, 1)], ids=["as many as there are", "two at a time", "one at a time"])
 async def test_an_owner_reads_of_the_inbox_what_is_its_own(
     database: str, domains: dict[int, str], stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch, rows: int, size: int
@@ -230,12 +198,16 @@ async def test_an_inbox_from_another_server_is_adopted_once_for_all_shards(datab
         await con.execute(
             "update headrace.inbox_cursor set done = $1::text::pg_snapshot where cursor_no = $2", f"{int(low) + FAR}:{int(high) + FAR}:{there}", row["cursor_no"]
         )
-    xids = "select inbox_id, xid::text from headrace.inbox order by 1"
-    await inboxes_of[0].cursor()
-    adopted = await con.fetch(xids)
-    assert len(adopted) == len(late)
-    await inboxes_of[1].cursor()
-    assert await con.fetch(xids) == adopted, "what the first owner may have taken since does not come again"
+    busy = con.transaction()
+    await busy.start()
+    await con.execute(sql("inbox_lock"))
+    adopting = [asyncio.create_task(inbox.cursor()) for inbox in inboxes_of]
+    waiting = "select count(*) = 2 from pg_locks where not granted and relation = 'headrace.inbox_cursor'::regclass"
+    await until(lambda: at_doors[0].pool.fetchval(waiting), what="both owners, which have found that it is another server's")
+    await busy.commit()
+    assert [await task for task in adopting] == [Cursor()] * SHARDS
+    assert await con.fetchval("select count(*) from headrace.inbox_cursor where done::text = '1:1:'") == SHARDS, "what one has taken since would come again"
+    assert await con.fetchval("select count(*) from headrace.inbox") == len(late)
     for shard in all_of(SHARDS):
         assert not (await con.fetchrow(sql("inbox_cursor"), shard.number))["foreign"]
     for machine in at_doors:
@@ -268,10 +240,10 @@ async def test_what_comes_through_a_door_is_taken_by_the_owner_of_its_domain(
     monkeypatch.setattr(inboxes, "LOOK_AT", 2)
     con = await asyncpg.connect(database)
     stack.push_async_callback(con.close)
-    owners = [await _owner(database, shard, stack) for shard in all_of(SHARDS)]
+    owners = [await run_owner(database, shard, stack) for shard in all_of(SHARDS)]
     rows: dict[int, str] = {}
     async with con.transaction():
-        for domain in (*domains.values(), "new", "newer", *domains.values(), *domains.values()):
+        for domain in (domains[0], domains[1], "new", "newer", domains[0], domains[0], domains[1], domains[1]):
             rows[await con.fetchval("select headrace.submit_job('work', '1', domain => $1)", domain)] = domain
 
     async def taken() -> dict[int, Any] | None:

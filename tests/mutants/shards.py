@@ -6,6 +6,7 @@ BROKER = "broker/headrace_broker"
 RULE, OWNERSHIP, NUMBERING, FORWARD = (f"{BROKER}/{name}.py" for name in ("model/balance", "shards/ownership", "shards/numbering", "rpc/forward"))
 RECOVER, DOORS, TWO = f"{BROKER}/shards/recover.py", f"{BROKER}/shards/doors.py", "tests/fire/test_two_shards.py"
 INBOX = f"{BROKER}/store/inbox.py"
+DUTIES = "tests/fire/test_shard_duties.py"
 STANDING, QUERIES = f"{BROKER}/store/brokers.py", f"{BROKER}/store/sql/queries"
 PURE, FIRE, STORE, SEEN = "tests/unit/test_balance.py", "tests/fire/test_hand_over.py", "tests/store/test_shards.py", "tests/store/test_standing.py"
 
@@ -94,6 +95,9 @@ MUTANTS = (
         "oldest.alert_id <= (select max(cursor) from headrace.alert_state)",
         "tests/store/test_alert_shards.py -k stays_until",
     ),
+    Mutant("each owner runs all bulk operations", f"{QUERIES}/operation_running.sql", "o.domain_id % $2 = $3", "o.domain_id % $2 >= $3 * 0", f"{DUTIES} -k bulk"),
+    Mutant("each owner has all schedules", f"{QUERIES}/schedule_list.sql", "s.domain_id % $2 = $3", "s.domain_id % $2 >= $3 * 0", f"{DUTIES} -k tick"),
+    Mutant("each owner adds the minutes up", f"{BROKER}/app.py", "sums=ownership.shard.number == 0", "sums=True", f"{DUTIES} -k minutes"),
     Mutant(
         "the number of shards is changed while brokers run", f"{BROKER}/store/shards.py", "            if running:", "            if False:", f"{STORE} -k counts_lie"
     ),

@@ -85,7 +85,8 @@ async def _fill(con: "asyncpg.Connection[Any]") -> None:
     )
     await _fill_desks(con)
     await con.execute(
-        "insert into headrace.inbox (kind, domain, spec, payload) select 1, case when i % 100 = 0 then 'quiet' else 'default' end, '{}', 'x' from generate_series(1, 20000) i"
+        "insert into headrace.inbox (kind, domain, spec, payload)"
+        " select 1, case when i % 100 = 0 then 'quiet' else 'default' end, '{}', 'x' from generate_series(1, 20000) i"
     )
     await con.execute("insert into headrace.inbox (kind, job_id, lease_epoch) select 2, job_id, 1 from headrace.job order by job_id limit 5000")
     await con.execute(sql("checkpoint_put"), 1, 1, 0, 0, 0, datetime.now(UTC), 0)
