@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 from headrace_broker.model.ids import lowest_id_at
 from headrace_broker.store import partitions
-from headrace_broker.store.inspection import look
 from headrace_broker.store.inbox import Cursor, Inbox
+from headrace_broker.store.inspection import look
 from headrace_broker.store.log_index import LogIndexes
 from headrace_broker.store.migrate import MigrationError, load, make_roles, migrate
 from headrace_broker.store.pool import open_pool
@@ -84,7 +84,8 @@ async def test_partitions_are_made_retired_and_dropped_under_the_brokers_role(ro
     assert leaves and schema is not None and await indexes.build(leaves[0], schema)
     dead = await con.fetchval("insert into headrace.life (backend_pid, backend_start, dead, address, version) values (0, now(), true, 'dead', '0') returning life_id")
     await con.execute(
-        "insert into headrace.flush (life_id, slot, n, at, max_id, count_type, count_state, count_minute, count_delta) values ($1, 3, 1, '2020-01-01', 0, '{}', '{}', '{}', '{}')",
+        "insert into headrace.flush (life_id, slot, n, at, max_id, count_type, count_state, count_minute, count_delta)"
+        " values ($1, 3, 1, '2020-01-01', 0, '{}', '{}', '{}', '{}')",
         dead,
     )
     await con.execute(
