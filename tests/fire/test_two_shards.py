@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 from headrace_broker.model.job import Kind, State
-from headrace_broker.model.shard import all_of
+from headrace_broker.model.shard import Shard, all_of
 from headrace_broker.shards import doors
 from headrace_broker.store import inbox as inboxes
 from headrace_broker.store.checkpoints import CheckpointStore
@@ -20,7 +20,7 @@ from tests.property.machine import Machine
 from tests.property.test_doors import Doors
 from tests.support.ledger import check_ledger
 from tests.support.processes import until
-from tests.support.shards import make_domains, run_owner
+from tests.support.shards import make_domains, run_owner, set_shards
 
 SHARDS = 2
 
@@ -213,7 +213,21 @@ async def test_an_inbox_from_another_server_is_adopted_once_for_all_shards(datab
     for machine in at_doors:
         await machine.take_inbox()
         machine.check_memory()
-        await machine.check_store()
+
+
+async def test_completions_that_were_taken_up_are_not_counted_again_by_new_shards(database: str, at_doors: list[Doors]) -> None:
+    for machine in at_doors:
+        early, late = await granted(machine, 2)
+        await _complete(machine, early)
+        await machine.take_inbox()
+        await _complete(machine, late)
+        await machine.close()
+    await set_shards(database, 3)
+    for machine in at_doors:
+        machine.shard = Shard(machine.type.domain_id % 3, 3)
+        await machine.open()
+        await machine.take_inbox()
+        machine.check_memory()
 
 
 async def test_an_owner_sees_the_open_doors_of_its_own_jobs_however_many_others_there_are(at_doors: list[Doors]) -> None:

@@ -81,12 +81,25 @@ MUTANTS = (
     Mutant("each owner adopts an inbox", INBOX, 'if row is None or not row["foreign"]:', "if False:", f"{TWO} -k adopted"),
     Mutant(
         "completions that were taken up are counted again on another server",
-        f"{QUERIES}/inbox_adopt.sql",
+        f"{QUERIES}/inbox_settled.sql",
         "where n.kind = 2 and (",
         "where n.kind = 0 and (",
         f"{TWO} -k adopted",
     ),
-    Mutant("the old cursors of other shards are left", f"{QUERIES}/inbox_adopt.sql", "shard from newest\n", "shard from newest where shard = 0\n", f"{TWO} -k adopted"),
+    Mutant(
+        "completions that were taken up are counted again by new shards",
+        f"{BROKER}/store/shards.py",
+        'await con.execute(sql("inbox_settled"))',
+        "pass",
+        f"{TWO} -k by_new_shards",
+    ),
+    Mutant(
+        "the old cursors of other shards are left",
+        f"{QUERIES}/inbox_adopt.sql",
+        "shard from headrace.shard\n",
+        "shard from headrace.shard where shard = 0\n",
+        f"{TWO} -k adopted",
+    ),
     Mutant("the doors of other shards hide those of this one", f"{QUERIES}/door_list.sql", "where $3::int = 1 or (", "where $3::int > 0 or (", f"{TWO} -k open_doors"),
     Mutant(
         "an alert is forgotten because another shard has newer ones in its groups",

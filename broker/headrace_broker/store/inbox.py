@@ -133,7 +133,8 @@ class Inbox:
             if row is None or not row["foreign"]:
                 return row
             log.warning("the inbox comes from another server: what has no result yet is read again")
-            await con.execute(sql("inbox_adopt"))
+            for name in ("inbox_settled", "inbox_adopt"):
+                await con.execute(sql(name))
             return await con.fetchrow(sql("inbox_cursor"), self._shard.number)
 
     async def read(self, cursor: Cursor, rows: int, size_bytes: int) -> tuple[list[InboxRow], Cursor]:

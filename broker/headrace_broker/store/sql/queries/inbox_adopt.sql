@@ -1,22 +1,6 @@
 -- Rows of another server's transactions, as after a restore from a dump, become this transaction's, for all shards: each begins anew, and its old cursor, whose numbers of transactions
--- will come again here, does not count any more. A submission that was taken up has its result beside it, and is passed over; a completion that was has none, and goes.
--- No parameters; inbox_lock before it. Reads the whole inbox, the event of each completion by its key, and the newest cursor of each shard. Locks: the rows.
-with newest as materialized (
-    select s.shard, c.done, c.upto, c.last_xid, c.last_id
-    from headrace.shard s left join lateral (select * from headrace.inbox_cursor c where c.shard = s.shard order by c.cursor_no desc limit 1) c on true
-), gone as (
-    delete from headrace.inbox i using (
-        select n.inbox_id from headrace.inbox n
-        join headrace.event e on e.job_id = n.job_id and (e.job_id & 7) = (n.job_id & 7) and e.seq = n.lease_epoch + 1
-        join headrace.job_type t on t.type_id = e.type_id
-        join newest c on c.shard = t.domain_id % (select count(*) from headrace.shard)
-        where n.kind = 2 and (
-            pg_visible_in_snapshot(n.xid, c.done)
-            or (pg_visible_in_snapshot(n.xid, c.upto) and (n.xid, n.inbox_id) <= (c.last_xid::text::xid8, c.last_id)))
-    ) taken
-    where i.inbox_id = taken.inbox_id
-    returning i.inbox_id
-), adopted as (
-    update headrace.inbox i set xid = default where not exists (select from gone g where g.inbox_id = i.inbox_id)
+-- will come again here, does not count any more. No parameters; inbox_lock and inbox_settled before it. Reads the whole inbox. Locks: the rows.
+with adopted as (
+    update headrace.inbox set xid = default
 )
-insert into headrace.inbox_cursor (done, shard) select '1:1:', shard from newest
+insert into headrace.inbox_cursor (done, shard) select '1:1:', shard from headrace.shard
