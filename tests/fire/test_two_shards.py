@@ -141,8 +141,8 @@ async def test_an_owner_reads_of_the_inbox_what_is_its_own(
     pool = await open_pool(database, size=2)
     stack.push_async_callback(pool.close)
     order = [0, 1, 1, 1, 1, 1, 1, 1, None, 0, 1]
-    for number, shard in enumerate(order):
-        name = "new" if shard is None else domains[shard]
+    for number, of in enumerate(order):
+        name = "new" if of is None else domains[of]
         await pool.execute("select headrace.submit_job('work', $1, domain => $2)", str(number), name)
     for shard in all_of(SHARDS):
         inbox, cursor, found, passed = Inbox(pool, shard), Cursor(), [], 0
