@@ -222,7 +222,6 @@ class _App:
                 from headrace_broker.web.manager import Manager, Services
                 from headrace_broker.web.register import Register
                 from headrace_broker.web.sessions import Sessions
-                from headrace_broker.web.watch import watch
 
                 monotonic = asyncio.get_running_loop().time
                 register = Register(Sessions(monotonic), WebSessionStore(pool), users, tokens, refresh_tokens=not auth)
@@ -231,7 +230,7 @@ class _App:
                     for ownership, desk in zip(ownerships.each, desks, strict=True)
                 ]
                 manager = Manager(lambda domain: services[ownerships.known(domain) or 0], register, __version__, LEAST, monotonic)
-                side.append(tasks.create_task(watch(register)))
+                side.append(tasks.create_task(register.keep_fresh()))
                 http = self._open_http(ownerships, manager)
                 web = self._web_address(http, manager)
                 tasks.create_task(http.run_until_told())
