@@ -62,10 +62,17 @@ def _check_out(place: Path) -> None:
 
 
 @pytest.fixture
-def environment(programs: Path, directory: Path) -> dict[str, str]:
+def database_url(document: str, request: pytest.FixtureRequest) -> dict[str, str]:
+    """A Postgres of the reader's own, for the documents that are about one that several brokers share."""
+    return {"DATABASE_URL": request.getfixturevalue("database")} if "$DATABASE_URL" in (ROOT / document).read_text() else {}
+
+
+@pytest.fixture
+def environment(programs: Path, directory: Path, database_url: dict[str, str]) -> dict[str, str]:
     """Ports and directories of this test."""
     grpc, http = free_ports(2)
     return {
+        **database_url,
         **os.environ,
         "PATH": f"{programs}:{os.environ['PATH']}",
         "HOME": str(directory / "home"),
