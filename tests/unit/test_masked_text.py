@@ -87,7 +87,9 @@ def test_nothing_breaks_it(text: str, begin: str) -> None:
     masked_text(begin + text, SECRET)
 
 
-PARTS = ["password=a ", "a:", "'", '"password":{', "a b c d:", "\\" * 50 + '"', "--a ", "token='", "a=bearer ", " ", "a.b " * 25 + "!:", "''", "\\\"'=", "={[(", "}", ",\n"]
+PARTS = [
+    "password=a ", "a:", "'", '"password":{', "a b c d:", "\\" * 50 + '"', "--a ", "token='", "a=bearer ", " ", "a.b " * 25 + "!:", "''", "\\\"'=", "={[(", "}", ",\n",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("part", PARTS)
