@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from headrace_proto.v1 import jobs_pb2, operations_pb2
-from headrace_proto.wire import STATE_NAMES, to_datetime, to_seconds
+from headrace_proto.wire import STATE_NAMES, to_datetime
 
 from headrace_client import decode
 from headrace_client.base import Base
