@@ -196,9 +196,10 @@ class _App:
 
     def _open_pages(self, parts: Parts) -> tuple["HttpServer", str, "Register"]:
         """(the HTTP listener with the manager's pages, where they are, their sessions)."""
-        from headrace_broker.web.manager import Manager, Services
+        from headrace_broker.web.manager import Manager
         from headrace_broker.web.register import Register
         from headrace_broker.web.sessions import Sessions
+        from headrace_broker.web.visit import Services
 
         options, ownerships, monotonic = self._config.options, parts.ownerships, asyncio.get_running_loop().time
         register = Register(Sessions(monotonic), WebSessionStore(parts.pool), parts.users, parts.tokens, refresh_tokens=options.auth != "required")
