@@ -1,6 +1,7 @@
 """The README and the docs are run as written: python blocks that begin with a file name become files, sh blocks are run in order, and those that begin with
 "# terminal" go on in the background. Ports and directories come from the environment, so the commands stand as a reader would type them."""
 
+import dataclasses
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from headrace_broker.model.settings import Settings
 
 from tests.support.node import EXAMPLE, needs_node
 from tests.support.ports import free_ports
@@ -143,6 +145,12 @@ def test_modules_named_by_the_architecture_exist() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     for name in re.findall(r"\*([a-z_]+/[\w./]+)\*", text) + re.findall(r", \*?([a-z_]+/[\w./]+)\*?\)", text):
         assert (ROOT / name).exists() or (ROOT / "broker" / "headrace_broker" / name).exists(), f"there is no {name}"
+
+
+def test_every_setting_of_a_job_type_is_explained() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text()
+    names = {re.sub("^rate_limit_.*", "rate_limit", field.name) for field in dataclasses.fields(Settings)}
+    assert not [name for name in sorted(names) if f"`{name}`" not in text]
 
 
 def test_python_versions_of_the_readme_and_the_package_agree() -> None:
