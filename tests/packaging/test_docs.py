@@ -23,7 +23,7 @@ NODE_DOC = "docs/other-languages.md"
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 DOCS = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md") if BLOCK.search(path.read_text()))]
 """Those with blocks of commands or Python, all of which are run."""
-LINK = re.compile(r"\]\(([^)#]+)\)")
+LINK = re.compile(r"\]\(([^)#]*)(?:#([^)]+))?\)")
 
 
 @pytest.fixture(scope="module")
@@ -134,11 +134,19 @@ def _wait_until_it_serves(log: Path) -> None:
         time.sleep(0.05)
 
 
-def test_links_lead_to_files() -> None:
+def test_links_lead_to_files_and_to_places_in_them() -> None:
     for document in ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")), "benchmarks/README.md"]:
-        for target in LINK.findall((ROOT / document).read_text()):
-            if "://" not in target:
-                assert ((ROOT / document).parent / target).exists(), f"{document} links to {target}"
+        for name, place in LINK.findall((ROOT / document).read_text()):
+            target = ((ROOT / document).parent / name) if name else ROOT / document
+            if "://" not in name:
+                assert target.exists(), f"{document} links to {name}"
+                assert not place or place in _places(target.read_text()), f"{document} links to {name}#{place}"
+
+
+def _places(text: str) -> set[str]:
+    """Where links may lead within a page: its headings, as GitHub names them, and what has an id."""
+    headings = re.findall("^#+ (.*)$", text, re.MULTILINE)
+    return {*re.findall('<a id="([^"]+)">', text), *(re.sub(r"<[^>]*>|[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings)}
 
 
 def test_modules_named_by_the_architecture_exist() -> None:
