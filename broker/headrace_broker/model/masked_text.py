@@ -17,7 +17,7 @@ name stands tells how far its value goes (a test reads this table):
 Quotes, brackets and points at the end of a bare value stay. It is guessed to be more rather than less: behind a quote or a bracket that is not closed it is the rest of
 the text. A secret without its name ("the key is x") is not found: whoever logs it has to leave it out.
 
-Any text takes time in proportion to its length: a repetition in a pattern is bounded, or gives nothing back, or is its end; what was masked is not looked at again.
+Any text takes time in proportion to its length: a repetition in a pattern is bounded, or gives nothing back, or is its end; what was masked is passed over.
 """
 
 import re
@@ -27,7 +27,7 @@ from headrace_broker.model.redaction import MASK, is_secret, redacted
 
 _NAMED = re.compile(
     r"""
-      (?P<quote> (?<!\\) \\{0,16} ["'] )?  [ \t]{0,8} (?P<separator> => | := | == | = | : ) [ \t]{0,8}
+      (?P<quote> (?<!\\) \\{0,16} ["'] )?  (?P<separator> [ \t]{0,8} (?: => | := | == | = | : ) ) [ \t]{0,8}
     | (?<![\w-]) --? (?P<option> [A-Za-z][\w-]{0,80} ) [ \t]{1,8} (?= [^\s=:-] )
     """,
     re.VERBOSE,
@@ -56,14 +56,14 @@ def masked_text(text: str, secret: Sequence[str]) -> str:
     if text.lstrip()[:1] in ("{", "["):  # a name that is written with escapes is found in JSON alone
         text = redacted(text.encode("utf-8", "surrogatepass"), secret).decode("utf-8", "surrogatepass") or text
     parts: list[str] = []
-    done = at = 0
-    while (named := _NAMED.search(text, at)) is not None:
-        at = named.end()
-        if is_secret(_name(text, named), secret):
-            begin, end = _value(text, named)
-            if end > begin and text[begin:end] != MASK:
-                parts += [text[done:begin], MASK]
-                done = at = end
+    done = 0
+    for named in _NAMED.finditer(text):
+        if (named.end() if named["option"] else named.start("separator")) < done or not is_secret(_name(text, named), secret):
+            continue
+        begin, end = _value(text, named)
+        if end > begin and text[begin:end] != MASK:
+            parts += [text[done:begin], MASK]
+            done = end
     return "".join([*parts, text[done:]])
 
 
@@ -93,9 +93,9 @@ def _value(text: str, named: "re.Match[str]") -> tuple[int, int]:
         return opening.end(), _closing_quote(text, opening.end(), opening[0])
     if named["quote"]:
         return begin, _end(text, begin, ",}])\n", document=True)
-    if named["separator"] == ":" and text[begin : begin + 1] not in _CLOSING:
+    if named["separator"] and named["separator"].strip() == ":" and text[begin : begin + 1] not in _CLOSING:
         line = text.find("\n", begin)
-        return begin, _trimmed(text, begin, line if line >= 0 else len(text))
+        return begin, _trimmed(text, begin, line) if line >= 0 else len(text)
     scheme = _SCHEME.match(text, begin)
     return begin, _end(text, scheme.end() if scheme is not None else begin, " \t\r\n", document=False)
 
