@@ -1,7 +1,7 @@
 """The ExternalScaler service: KEDA asks how many agents a ScaledObject should have (https://keda.sh/docs/latest/concepts/external-scalers/).
 
-KEDA sends no metadata with its calls: what it knows of a trigger stands in the message. So the domain, and a token, are taken from there, and the call goes on as one that
-came with them (`told`): it is let in, paid for, and passed on to the owner of the domain's shard as any other.
+KEDA sends no metadata with its calls: what it knows of a trigger stands in the message. So the domain, and a token, are taken from there, and the call goes on as one
+that came with them (`told`): it is let in, paid for, and passed on to the owner of the domain's shard as any other.
 """
 
 import asyncio
@@ -57,7 +57,8 @@ class ScalerService:
         return externalscaler_pb2.IsActiveResponse(result=self._active(trigger_of(request), context))
 
     async def StreamIsActive(self, request: externalscaler_pb2.ScaledObjectRef, context: Any) -> AsyncIterator[externalscaler_pb2.IsActiveResponse]:  # noqa: N802
-        trigger, said = trigger_of(request), None
+        trigger = trigger_of(request)
+        said: bool | None = None
         while True:
             changed, active = self._ownership.changed, self._active(trigger, context)  # raises when another broker is to be asked
             if active is not said:
@@ -101,8 +102,8 @@ def trigger_of(ref: externalscaler_pb2.ScaledObjectRef) -> Trigger:
     if running not in ("true", "false"):
         raise InvalidField("metadata.includeRunning", f"true or false, found {running[:60]!r}")
     return Trigger(
-        types=_types(given.get("type", "")), jobs_per_replica=_number("jobsPerReplica", given.get("jobsPerReplica", ""), least=0.001),
-        include_running=running == "true", activation_threshold=_number("activationThreshold", given.get("activationThreshold", "0"), least=0.0),
+        types=_types(given.get("type", "")), jobs_per_replica=_number("jobsPerReplica", given.get("jobsPerReplica", ""), 0.001),
+        include_running=running == "true", activation_threshold=_number("activationThreshold", given.get("activationThreshold", "0"), 0.0),
     )  # fmt: skip
 
 
@@ -127,13 +128,13 @@ def _types(text: str) -> tuple[str, ...]:
     return patterns
 
 
-def _number(name: str, text: str, *, least: float) -> float:
+def _number(name: str, text: str, least: float) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not least <= value <= MOST:
-        raise InvalidField(f"metadata.{name}", f"a number from {least:g} to {MOST:g}, found {text[:60]!r}" if text else "must be set: how many jobs one replica is for")
+        raise InvalidField(f"metadata.{name}", f"must be a number from {least:g} to {MOST:g}, found {text[:60]!r}")
     return value
 
 
