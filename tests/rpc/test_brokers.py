@@ -268,6 +268,8 @@ async def test_pages_are_those_of_the_owner(pair: Pair) -> None:
         part = await browser.get("/jobs", headers={"HX-Request": "true"})
         assert part.headers["hx-redirect"] == f"http://{pair.owner.ready['http']}/"
         assert json.loads((await browser.get("/readyz")).text) == {"ready": False, "role": "standby"}, "those who balance load go to the owner, without a hop"
+        ready = await browser.get("/readyz?standby=ok")
+        assert (ready.status_code, json.loads(ready.text)) == (200, {"ready": True, "role": "standby"}), "and those who replace brokers have one that answers"
         counted = [line for line in (await browser.get("/metrics")).text.splitlines() if line.startswith("headrace_forwarded_calls_total")]
         assert counted, "and calls that were passed on are counted"
 

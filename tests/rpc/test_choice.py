@@ -260,4 +260,6 @@ async def test_a_broker_serves_when_it_knows_an_owner_of_every_shard(two: tuple[
     standings[0].become(two[1].holder(), owned=False)
     assert (ownerships.serving, ownerships.role) == (True, "standby")
     only = Ownerships(standings[:1], two[0].database, two[0].database)  # type: ignore[arg-type]
-    assert (only.serving, only.known("whatever")) == (False, 0), "with one shard those who balance load go to its owner"
+    assert (only.serving, only.answering, only.known("whatever")) == (False, True, 0), "with one shard those who balance load go to its owner"
+    standings[0].become(None, owned=False)
+    assert not only.answering, "nobody owns it"
