@@ -1,10 +1,11 @@
-"""What KEDA is told of how much work there is, and who may ask."""
+"""What KEDA is told of how much work there is, and who may ask; what Kubernetes is told of a broker."""
 
 from tests.mutants.mutant import Mutant
 
 DEMAND = "broker/headrace_broker/actions/demand.py"
 SERVICE = "broker/headrace_broker/rpc/scaler.py"
 GUARD = "broker/headrace_broker/rpc/interceptors.py"
+OWNERSHIPS = "broker/headrace_broker/shards/ownerships.py"
 SCALER = "tests/rpc/test_scaler.py"
 CHOICE = "tests/rpc/test_choice.py"
 VALIDATION = "tests/rpc/test_validation.py"
@@ -33,6 +34,13 @@ MUTANTS = (
         "        if name not in OURS and name not in OF_KEDA:\n",
         "        if False:\n",
         f"{VALIDATION} -k every_wrong",
+    ),
+    Mutant(
+        "a broker that knows no owner can be asked",
+        OWNERSHIPS,
+        "return all(_serves(one) or _passes_on(one) for one in self.each)",
+        "return True",
+        f"{CHOICE} -k serves_when",
     ),
     Mutant("metadata may be given twice", SERVICE, "        if name in found:\n", "        if False:\n", f"{VALIDATION} -k every_wrong"),
 )

@@ -164,6 +164,9 @@ async def test_who_asks_must_be_one_that_may_oversee_the_type(keda: Keda, client
 
 async def test_a_stream_says_at_once_what_is_so_and_then_what_has_changed(keda: Keda, client: Client, admin: AdminClient) -> None:
     secret = (await admin.create_token(keda.kind, "viewer")).secret
+    quiet = keda.stub.StreamIsActive(keda.ref(type=f"{keda.kind}.post"), timeout=3)
+    assert not (await quiet.read()).result
+    more = asyncio.ensure_future(quiet.read())
     call = keda.stub.StreamIsActive(keda.ref(tokenFromEnv=secret), timeout=SPENT_S)
     assert not (await call.read()).result
     job_id = (await client.submit(f"{keda.kind}.mail")).job_id
@@ -177,6 +180,9 @@ async def test_a_stream_says_at_once_what_is_so_and_then_what_has_changed(keda: 
     await admin.revoke_token(keda.kind)
     refusal = await stream_refusal(call)
     assert (refusal.code, refusal.reason) == ("UNAUTHENTICATED", "TOKEN_ENDED")
+    with pytest.raises(grpc.aio.AioRpcError) as over:  # what does not change is said once
+        await more
+    assert over.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert await keda.count() == 0, "and the broker serves on"
 
 
