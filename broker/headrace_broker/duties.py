@@ -23,6 +23,7 @@ from headrace_broker.store import partitions
 from headrace_broker.store.alerts import AlertStore
 from headrace_broker.store.log_index import LogIndexes
 from headrace_broker.store.retire import Retirement
+from headrace_broker.store.statistics import Statistics
 
 INDEX_LOGS_S = 60.0
 WATCH_DOORS_S = 10.0
@@ -54,11 +55,11 @@ def of_each_shard(parts: Parts, rollups: Sequence[Rollup], metrics: Metrics) -> 
 
 def rollups_of(parts: Parts) -> list[Rollup]:
     """Who writes the statistics of each shard."""
-    return [_rollup(parts, ownership) for ownership in parts.ownerships.each]
+    return [_rollup(parts.statistics, ownership) for ownership in parts.ownerships.each]
 
 
-def _rollup(parts: Parts, ownership: Ownership) -> Rollup:
-    return Rollup(parts.statistics, lambda: ownership.owner, sums=ownership.shard.number == 0)
+def _rollup(statistics: Statistics, ownership: Ownership) -> Rollup:
+    return Rollup(statistics, lambda: ownership.owner, sums=ownership.shard.number == 0)
 
 
 def _watch_doors(ownership: Ownership) -> WatchDoors:
