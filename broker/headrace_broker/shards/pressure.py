@@ -1,7 +1,7 @@
 """How much more is asked of an owner than it takes, and what follows: when to come back that was refused, and when a stream that was refused is read again.
 
-Both counts fade, so that they tell of the last few seconds. Who is refused hears a delay that grows with the share that is refused: where five times as much is offered as
-is taken, everybody comes back at a fifth of the pace, and not all at once (jitter).
+Both counts fade, so that they tell of the last few seconds. Who is refused hears a delay that grows with the share that is refused: where five times as much is offered
+as is taken, everybody comes back at a fifth of the pace, and not all at once (jitter).
 
 A refusal is cheap and not free: its message had to be received. So streams whose requests are refused take turns, and REFUSALS_PER_S of them are read in a second,
 however many there are. What is not read stays with its sender: HTTP/2 lets it write no more, and it costs nobody anything. Outcomes, heartbeats and calls come over
