@@ -11,7 +11,7 @@ import pytest
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.errors import Busy, NotOwner
 from headrace_broker.model.job import State
-from headrace_broker.rpc import admission
+from headrace_broker.rpc import admission, agents
 from headrace_broker.rpc.interceptors import Guard
 from headrace_broker.rpc.jobs import JobsService
 from headrace_broker.rpc.submit import _Batch, full
@@ -20,7 +20,9 @@ from headrace_broker.shards import pressure, reception
 from headrace_broker.shards.intents import Completions, PlainJobs, Verb
 from headrace_broker.shards.pressure import RETRY_S
 from headrace_broker.shards.types import TypeEntry
-from headrace_proto.v1 import jobs_pb2, jobs_pb2_grpc, types_pb2
+from headrace_broker.store.pool import READ_FAILURES, open_pool
+from headrace_broker.store.settings import OtherDomain, SettingsStore
+from headrace_proto.v1 import agents_pb2, jobs_pb2, jobs_pb2_grpc, types_pb2
 from headrace_proto.wire import to_seconds
 
 from tests.fire.steps import begin
@@ -75,6 +77,44 @@ async def test_what_agents_can_do_now_goes_before_what_would_only_be_stored(mach
     [granted] = await grants(machine, agent, room=room)
     stored = machine.owner.counted[machine.type.type_id, State.WAITING, 0] - waiting + len(granted)
     assert (len(granted), stored) == (room, 500 if room else 1000)
+
+
+async def test_an_agent_with_room_costs_a_round_only_where_there_is_something_for_it(machine: Machine) -> None:
+    nothing: Any = None
+    service, owner, agent = agents.AgentsService(nothing, nothing, nothing, nothing), machine.owner, await join(machine)
+
+    def wakes(room: int) -> bool:
+        owner.wake.clear()
+        service._hear(owner, agent, agents_pb2.ConnectRequest(number=1, credit=agents_pb2.Credit(free=room)))
+        return owner.wake.is_set()
+
+    await submit(machine, 1, entry=await machine.types.ensure("default", "other"))
+    assert not wakes(5) and agent in owner.hungry
+    await submit(machine, 1)
+    assert wakes(5) and not wakes(0)
+    assert len((await grants(machine, agent))[0]) == 1 and not wakes(5)
+    await submit(machine, 1, limit_key="k")
+    assert wakes(5)
+
+
+async def test_an_agent_that_comes_back_is_known_without_asking_the_database(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agents, "REMEMBERED", 2)
+    pool = await open_pool(machine._dsn, size=1)
+    known = agents._Known(SettingsStore(pool))
+
+    async def find(number: int, owner: Any = machine.owner, domain: str = machine.domain) -> int:
+        agent_id, _ = await known.find(owner, (domain, f"agent {number}", f"incarnation-{number:04}", "1"), "host", 1, "", {})
+        return agent_id
+
+    stored = [await find(number) for number in range(3)]
+    assert len(set(stored)) == 3 and await machine.settings.agent_of(machine.domain, "incarnation-0001") == stored[1]
+    with pytest.raises(OtherDomain):
+        await find(2, domain="other")
+    await pool.close()
+    assert [await find(2), await find(1)] == [stored[2], stored[1]]
+    for unknown in (find(0), find(1, owner=object())):  # it was forgotten for others; another owner asks anew
+        with pytest.raises(READ_FAILURES):
+            await unknown
 
 
 # Over gRPC ---------------------------------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ DEPTH = "broker/headrace_broker/shards/depth.py"
 ADMISSION = "broker/headrace_broker/rpc/admission.py"
 SUBMIT = "broker/headrace_broker/rpc/submit.py"
 INTERCEPTORS = "broker/headrace_broker/rpc/interceptors.py"
+AGENTS = "broker/headrace_broker/rpc/agents.py"
 PRESSURE = "broker/headrace_broker/shards/pressure.py"
 ERRORS = "broker/headrace_broker/rpc/errors.py"
 RETRY = "client/headrace_client/retry.py"
@@ -49,6 +50,11 @@ MUTANTS = (
     ),
     Mutant("what is wrong holds its stream up", SUBMIT, "isinstance(self._refusals[-1][1], Busy | QueueFull)", "True", f"{FIRE} -k hold_a_stream"),
     Mutant("what is refused does not make the delay longer", SUBMIT, "        owner.pressure.refused(jobs)\n", "        pass\n", f"{FIRE} -k delay_grows"),
+    Mutant("each idle agent that connects costs a commit", AGENTS, "if dispatcher.worth_a_round(owner, session):", "if True:", f"{FIRE} -k costs_a_round"),
+    Mutant("jobs that have terms wait for the next proof", DISPATCHER, "is not None or type_id in owner.lines.crowds for", "is not None for", f"{FIRE} -k costs_a_round"),
+    Mutant("another owner takes what the last one knew of agents", AGENTS, "if self._owner is not owner:", "if self._owner is None:", f"{FIRE} -k comes_back"),
+    Mutant("every agent is remembered", AGENTS, "if len(lives) > REMEMBERED:", "if False:", f"{FIRE} -k comes_back"),
+    Mutant("who comes back is asked for in the database", AGENTS, "found = lives[key] = await", "found = await", f"{FIRE} -k comes_back"),
     Mutant("delays have no bound", PRESSURE, "min(MOST_RETRY_S, RETRY_S * asked)", "RETRY_S * asked", f"{UNIT} -k its_bound"),
     Mutant("delays have no jitter", PRESSURE, "(1 + JITTER * self._random())", "1", f"{UNIT} -k back_together"),
     Mutant("what is past counts for ever", PRESSURE, "left = math.exp((self._at - now) / FADE_S)", "left = 1.0", f"{UNIT} -k less_and_less"),

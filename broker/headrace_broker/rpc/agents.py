@@ -28,7 +28,7 @@ from headrace_broker.rpc.agent_messages import MAX_OUTCOMES, abort_step, complet
 from headrace_broker.rpc.attest import FORWARDED_KEY
 from headrace_broker.rpc.callers import caller_of
 from headrace_broker.rpc.log_intake import LogIntake
-from headrace_broker.shards import aborts, reception
+from headrace_broker.shards import aborts, dispatcher, reception
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.session import AgentFacts, Served, Session
@@ -240,7 +240,8 @@ class AgentsService:
             session.set_credit(credit.assign_no, credit.free, [(entries[c.type], c.free) for c in credit.types if c.type in entries])
             if session.room > 0:
                 owner.hungry[session] = None
-                owner.wake.set()
+                if dispatcher.worth_a_round(owner, session):
+                    owner.wake.set()
 
     def _progress(self, owner: Owner, session: Session, report: agents_pb2.ProgressReport) -> None:
         live = session.leases.get(report.lease.job_id)

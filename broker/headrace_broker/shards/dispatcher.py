@@ -68,6 +68,11 @@ def grant(owner: "Owner", round_: Round, now: float) -> None:
             return
 
 
+def worth_a_round(owner: "Owner", session: Session) -> bool:
+    """Whether something that the agent serves may be ready. If not, its room waits for what comes: thousands of idle agents that connect cost no commits."""
+    return any(owner.lanes.best(type_id) is not None or type_id in owner.lines.crowds for type_id in session.served)
+
+
 def behind(owner: "Owner") -> bool:
     """Whether there are agents with room, and more that they serve is ready than a round can grant. Only some of them are looked at."""
     lanes, by_id = owner.lanes, owner.types.by_id
