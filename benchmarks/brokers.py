@@ -46,7 +46,7 @@ async def drive(address: str, domain: str, jobs: int) -> float:
     """Seconds for so many jobs of a domain."""
     options = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20)]
     async with grpc.aio.insecure_channel(address, options=options) as channel:
-        return await Driver(OfDomain(channel, domain), jobs).run()  # type: ignore[arg-type]  # what a driver needs of a channel
+        return await Driver(OfDomain(channel, domain), jobs).run()
 
 
 def case(directory: Path, dsn: str, *, brokers: int, jobs: int, postgres: int) -> support.Figures:

@@ -11,10 +11,9 @@ from typing import Any
 import asyncpg
 import pytest
 from headrace_broker.store.embedded import EmbeddedPostgres
-from headrace_broker.store.migrate import migrate
 from headrace_client import AdminClient, Client
 
-from tests.support.databases import clone, server_directory
+from tests.support.databases import clone, session_server
 from tests.support.processes import BrokerProcess, Process, forking, start_agent, start_broker
 
 LOG_TAIL = 4000  # characters
@@ -50,22 +49,8 @@ def quick_starts() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     """One server for the session (for each worker of xdist), without fsync; its template database is migrated."""
-    path = server_directory()
-    server = EmbeddedPostgres(path / "data", durable=False, shared_buffers="64MB")
-    server.start()
-    asyncio.run(_prepare(server.dsn))
-    yield server
-    server.stop()
-    shutil.rmtree(path, ignore_errors=True)
-
-
-async def _prepare(dsn: str) -> None:
-    await migrate(dsn)
-    con = await asyncpg.connect(dsn)
-    await con.execute("alter system set min_wal_size = '80MB'")
-    await con.execute("alter system set max_wal_size = '256MB'")
-    await con.execute("select pg_reload_conf()")
-    await con.close()
+    with session_server() as server:
+        yield server
 
 
 _number = 0

@@ -180,6 +180,9 @@ async def _pages(brokers: list[BrokerProcess]) -> None:
                     assert answer.headers["location"] == f"{bases[1 - number]}/jobs?state=aborted&look={domain}"
                     part = await browser.client.get("/jobs", headers={"HX-Request": "true"})
                     assert part.headers["hx-redirect"] == f"{bases[1 - number]}/?look={domain}"
+                    moved = await browser.client.get(answer.headers["location"])  # the session is known there too
+                    assert (moved.status_code, moved.headers["location"]) == (303, "/jobs?state=aborted")
+                    assert (await browser.client.get(f"{bases[1 - number]}/jobs?state=aborted")).status_code == 200
                 else:
                     assert answer.status_code == 200 and domain not in shown
                     shown[domain] = number

@@ -86,9 +86,9 @@ MUTANTS = (
     Mutant(
         "a form is for every role",
         f"{WEB}/manager.py",
-        "        visit = Visit(self._services(session.domain), self._doors, request, session, form)\n"
+        "        visit = Visit(services, self._doors, request, session, form)\n"
         "        MAY.set(visit.rights)\n        if not visit.may(path):\n            return self._denied(visit, path)\n",
-        "        visit = Visit(self._services(session.domain), self._doors, request, session, form)\n        MAY.set(visit.rights)\n",
+        "        visit = Visit(services, self._doors, request, session, form)\n        MAY.set(visit.rights)\n",
         f"{LOGIN} -k forms_of_its_rights",
     ),
     Mutant(

@@ -22,10 +22,15 @@ from queue import SimpleQueue
 
 from tests.mutants import MUTANTS
 from tests.mutants.mutant import Mutant
+from tests.support.databases import TEMPLATE, session_server
 from tests.support.processes import ROOT
 
 TEST_S = 60  # of one test
 RUN_S = 150  # of the tests of one mutant; a hang is a way to be found out, too
+BASELINE_S = 900  # of all tests of one file that mutants name
+STORE = "broker/headrace_broker/store/"
+SCHEMA = (f"{STORE}sql/migrations/", f"{STORE}migrate.py", f"{STORE}embedded.py")
+"""What makes a server's tables: where that is changed, the tests make a server of their own instead of a copy of the one that was made before."""
 PACKAGES = ("protos", "client", "agent", "broker")
 FAILED, PASSED = 1, 0  # exit codes of pytest; others mean that it did not get to the tests
 
@@ -48,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-baseline", action="store_true", help="do not run the tests on the unchanged tree first")
     options = parser.parse_args(argv)
     chosen = [mutant for mutant in MUTANTS if not options.words or any(word in mutant.name for word in options.words)]
-    with tempfile.TemporaryDirectory(prefix="headrace-mutants-") as place, ThreadPoolExecutor(options.jobs) as pool:
+    with tempfile.TemporaryDirectory(prefix="headrace-mutants-") as place, server_at_rest() as template, ThreadPoolExecutor(options.jobs) as pool:
         trees: SimpleQueue[Path] = SimpleQueue()
         for number in range(options.jobs):
             trees.put(copy_tree(Path(place) / str(number)))
@@ -56,11 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         def tried(mutant: Mutant) -> Result:
             tree = trees.get()
             try:
-                return try_one(tree, mutant)
+                return try_one(tree, mutant, template)
             finally:
                 trees.put(tree)
 
-        if not options.no_baseline and not baseline(Path(place) / "0", chosen):
+        if not options.no_baseline and not baseline(Path(place) / "0", chosen, template):
             return 1
         results = []
         for result in pool.map(tried, chosen):
@@ -83,23 +88,36 @@ def copy_tree(target: Path) -> Path:
     return target
 
 
-def baseline(tree: Path, chosen: Sequence[Mutant]) -> bool:
+@contextmanager
+def server_at_rest() -> Iterator[Path]:
+    """The directory of a migrated server that was stopped."""
+    with session_server() as server:
+        server.stop()
+        yield server.data_dir
+
+
+def baseline(tree: Path, chosen: Sequence[Mutant], template: Path) -> bool:
     """Whether the named tests pass as long as nothing is taken away."""
-    for tests in dict.fromkeys(mutant.tests for mutant in chosen):
-        code, by = run_tests(tree, tests)
+    named: dict[str, list[str]] = {}
+    for mutant in chosen:
+        path, _, words = mutant.tests.partition(" -k ")
+        named.setdefault(path, []).append(words)
+    for path, each in named.items():
+        tests = path if "" in each else f"{path} -k {' or '.join(f'({words})' for words in dict.fromkeys(each))}"
+        code, by = run_tests(tree, tests, template, run_s=BASELINE_S)
         if code != PASSED:
             print(f"without any mutant: {tests} ends with exit code {code}: {by}")
             return False
     return True
 
 
-def try_one(tree: Path, mutant: Mutant) -> Result:
+def try_one(tree: Path, mutant: Mutant, template: Path) -> Result:
     """One mutant in a tree of its own."""
     if (tree / mutant.file).read_text().count(mutant.find) != 1:
         return Result(mutant, "NOT FOUND", 0.0, "")
     begin = time.monotonic()
     with applied(tree / mutant.file, mutant):
-        code, by = run_tests(tree, mutant.tests)
+        code, by = run_tests(tree, mutant.tests, None if mutant.file.startswith(SCHEMA) else template)
     verdict = {FAILED: "red", PASSED: "SURVIVED"}.get(code, "BROKEN")
     return Result(mutant, verdict, time.monotonic() - begin, by)
 
@@ -121,14 +139,16 @@ def applied(path: Path, mutant: Mutant) -> Iterator[None]:
         write(text)
 
 
-def run_tests(tree: Path, tests: str) -> tuple[int, str]:
-    """(exit code of pytest, the test that failed first). A run that takes too long has failed."""
+def run_tests(tree: Path, tests: str, template: Path | None, *, run_s: float = RUN_S) -> tuple[int, str]:
+    """(exit code of pytest, the test that failed first). A run that takes too long has failed. `template`: the tests' server is a copy of that one."""
     path, _, words = tests.partition(" -k ")
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--timeout", str(TEST_S), "--tb", "no", path, *(["-k", words] if words else [])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tree / package) for package in PACKAGES] + [str(tree)])}
+    if template is not None:
+        environment[TEMPLATE] = str(template)
     process = subprocess.Popen(command, cwd=tree, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        output, _ = process.communicate(timeout=RUN_S)
+        output, _ = process.communicate(timeout=run_s)
     except subprocess.TimeoutExpired:
         process.terminate()
         process.communicate()

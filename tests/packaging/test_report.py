@@ -25,7 +25,7 @@ def test_the_readme_and_the_chart_are_made_from_the_results() -> None:
 def test_every_result_has_its_place() -> None:
     places = {found["name"] for found in report.BLOCK.finditer((report.HERE / "README.md").read_text())}
     assert set(report.read(report.HERE / "results")) <= places
-    wanted = "capacity caps depth flush forward graph held latency machine overload pages pairs peers recovery rolling search soak streams submit"
+    wanted = "brokers capacity caps depth flush forward graph held latency machine overload pages pairs peers recovery rolling search soak streams submit"
     assert set(wanted.split()) == places
 
 

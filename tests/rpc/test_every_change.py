@@ -5,7 +5,7 @@ Which calls those are is not left to a list that somebody keeps: a new call is a
 
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message_factory import GetMessageClass
+from headrace_broker.rpc.choice import MAKING
 from headrace_client import AdminClient, Client
 from headrace_proto.v1 import (
     access_pb2,
@@ -47,7 +48,7 @@ FACTS = {
 an agent's code declares of a type (tests/rpc/test_audit.py)."""
 NO_REASON = {"Graph.SealBatch", "Testing.AdvanceClock"}
 """Requests that have no reason: a step of a submitter's own, and what only tests may ask for."""
-CALLER = (("headrace-domain", "default"), ("headrace-actor", "tester"), ("headrace-on-behalf-of", "Ada"))
+CALLER = (("headrace-actor", "tester"), ("headrace-on-behalf-of", "Ada"))
 
 NOTE = """
 create table public.touched (xid bigint, name text);
@@ -229,13 +230,31 @@ async def test_each_leaves_its_row_in_the_transaction_of_the_change(broker: Brok
     assert not wrong, "\n".join(wrong)
 
 
-async def _make(channel: grpc.aio.Channel, change: Change, world: World) -> None:
+async def test_a_call_that_makes_its_domain_is_one_of_those_that_make_it_first(
+    broker: BrokerProcess, client: Client, admin: AdminClient, con: "asyncpg.Connection[Any]"
+) -> None:
+    """Each is made once more in a domain that there is not: what it stores there would lie with shard 0 if shards did not know that it makes the domain."""
+    world = await _prepare(client, admin)
+    agent = ScriptedAgent(broker.address, name="hand")
+    await agent.connect()
+    async with grpc.aio.insecure_channel(broker.address) as channel:
+        for change in CHANGES:
+            await _make(channel, change, world)
+            with suppress(grpc.RpcError):
+                await _make(channel, change, World(world.jobs, {**world.answers}), domain=change.call)
+    await agent.close()
+    made = {row["name"] for row in await con.fetch("select name from headrace.domain where name <> 'default'")}
+    assert {"Admin.SetJobType", "Schedules.PutSchedule"} <= made
+    assert {f"/headrace.v1.{call.replace('.', '/')}" for call in made} <= MAKING
+
+
+async def _make(channel: grpc.aio.Channel, change: Change, world: World, *, domain: str = "default") -> None:
     method, request = _methods()[change.call], change.request(world)
     if "reason" in method.input_type.fields_by_name:
         request.reason = f"why {change.call}"
     path = f"/headrace.v1.{change.call.replace('.', '/')}"
     call = channel.unary_unary(path, request_serializer=type(request).SerializeToString, response_deserializer=GetMessageClass(method.output_type).FromString)
-    world.answers[change.call] = await call(request, timeout=20, metadata=(*CALLER, ("headrace-request-id", change.call)))
+    world.answers[change.call] = await call(request, timeout=20, metadata=(("headrace-domain", domain), *CALLER, ("headrace-request-id", change.call)))
 
 
 async def _faults(con: "asyncpg.Connection[Any]", change: Change, world: World, rows: list[Any]) -> list[str]:
