@@ -118,16 +118,18 @@ class UnaryCalls:
     def __init__(self) -> None:
         self.count = 0
 
-    def busy(self) -> Busy | None:
-        """Why a further one is refused; None: it is not."""
-        if self.count < MAX_CALLS:
-            return None
+    @property
+    def full(self) -> bool:
+        """Whether there may not be one more."""
+        return self.count >= MAX_CALLS
+
+    def busy(self) -> Busy:
+        """Why a further one is refused."""
         return Busy(f"{self.count} calls that submit are under way; try again shortly, or submit over a stream", retry_after_s=RETRY_S)
 
     def __enter__(self) -> None:
-        busy = self.busy()
-        if busy is not None:
-            raise busy
+        if self.full:
+            raise self.busy()
         self.count += 1
 
     def __exit__(self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:

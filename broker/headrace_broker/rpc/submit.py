@@ -139,8 +139,8 @@ class SubmitCalls:
 
     def _turn_away(self, request: jobs_pb2.SubmitStreamRequest) -> None:
         """Raises Busy when the owner could not take the request now and there is no room to wait in: before anything is made of its jobs."""
-        if self._lobby.full and (busy := self._ownership.owner.busy(_count(request))) is not None:
-            raise busy
+        if self._lobby.full:
+            self._ownership.owner.require_room(_count(request))
 
     async def _queue_batch(self, owner: Owner, domain: str, request: Batched, caller: Callable[[], Caller], patience: Patience) -> "_Batch":
         """Queues each job that can be queued. `patience`: how long a busy broker makes the caller wait before it refuses the rest. `caller` is asked where jobs are
@@ -334,15 +334,12 @@ def full(services: Sequence[SubmitCalls]) -> Busy | None:
 
     `services`: of each shard; which of them the call is for is not known before it is read.
     """
-    busy = None
     for service in services:
-        if not service._ownership.ready.is_set():
+        if not service._ownership.ready.is_set() or not (service._unary.full or not service._ownership.owner.has_room(1)):
             return None
-        busy = service._unary.busy() or service._ownership.owner.busy(1)
-        if busy is None:
-            return None
-    if busy is not None:
-        _count_refused(services[0]._ownership.owner, busy, 1)
+    owner, unary = services[0]._ownership.owner, services[0]._unary
+    busy = unary.busy() if unary.full else owner.busy()
+    _count_refused(owner, busy, 1)
     return busy
 
 

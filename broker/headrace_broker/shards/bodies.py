@@ -77,4 +77,4 @@ class BodyCache:
 
 
 def _size(body: Body) -> int:
-    return OVERHEAD_BYTES + (len(body) if type(body) is bytes else len(body[0]) + 200)
+    return OVERHEAD_BYTES + (len(body) if isinstance(body, bytes) else len(body.payload) + 200)

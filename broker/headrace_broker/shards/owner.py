@@ -196,20 +196,25 @@ class Owner:
     def _admit(self, jobs: list[NewJob] | PlainJobs, count: int, size_bytes: int) -> Counter[TypeEntry] | None:
         if self.refusing is not None:
             raise self.refusing
-        busy = self.busy(count, size_bytes)
-        if busy is not None:
-            raise busy
+        self.require_room(count, size_bytes)
         reserved = self.depth.reserve(jobs)
         self.pressure.took(count)
         self._pending_jobs += count
         self._pending_bytes += size_bytes
         return reserved
 
-    def busy(self, jobs: int, size_bytes: int = 0) -> Busy | None:
-        """Why so many jobs are refused: they would be more than may wait for their flush. None: they are not. What comes alone is taken, however large it is."""
-        if self._pending_jobs and (self._pending_jobs + jobs > MAX_PENDING_JOBS or self._pending_bytes + size_bytes > MAX_PENDING_BYTES):
-            return Busy(f"{self._pending_jobs} submitted jobs wait for the database; try again shortly", self.pressure.retry_s())
-        return None
+    def has_room(self, jobs: int, size_bytes: int = 0) -> bool:
+        """Whether so many jobs are no more than may wait for their flush. What comes alone is taken, however large it is."""
+        return not (self._pending_jobs and (self._pending_jobs + jobs > MAX_PENDING_JOBS or self._pending_bytes + size_bytes > MAX_PENDING_BYTES))
+
+    def require_room(self, jobs: int, size_bytes: int = 0) -> None:
+        """Raises Busy when there is no room for so many jobs."""
+        if not self.has_room(jobs, size_bytes):
+            raise self.busy()  # which no frame names: it would hold the frames of its traceback, and they it, until the collector's next full pass
+
+    def busy(self) -> Busy:
+        """Why jobs are refused that there is no room for."""
+        return Busy(f"{self._pending_jobs} submitted jobs wait for the database; try again shortly", self.pressure.retry_s())
 
     def admitted(self, jobs: int, size_bytes: int) -> None:
         """So many jobs that were queued are on their way to the database."""
