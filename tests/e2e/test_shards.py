@@ -14,7 +14,7 @@ from headrace_client import AdminClient, Client, JobFilter, JobSpec, NotFound, S
 
 from tests.support.agreement import agree
 from tests.support.ports import free_ports
-from tests.support.processes import BrokerProcess, run_command, start_broker, until
+from tests.support.processes import BrokerProcess, pause, run_command, start_broker, until
 from tests.support.shards import set_shards
 from tests.support.web import Browser
 
@@ -74,6 +74,17 @@ async def work(brokers: str, domain: str, count: int) -> list[int]:
     return ids
 
 
+async def submit_until(over: asyncio.Event, broker: str, domain: str) -> list[int]:
+    """Submits jobs without keys, one after another, over the stream of a client that knows one broker, one more once it is over; ids of all. None may fail."""
+    ids: list[int] = []
+    async with Client(broker, domain=domain, timeout_s=30) as client:
+        while True:
+            ids.append((await client.submit("nobody", len(ids))).job_id)
+            if over.is_set():
+                return ids
+            await pause()
+
+
 async def counted(brokers: str, domain: str) -> dict[State, int]:
     """The jobs of a domain by state."""
     async with Client(brokers, domain=domain, timeout_s=30) as client:
@@ -125,16 +136,35 @@ async def test_one_broker_owns_all_shards_and_serves_the_domains_of_each(sharded
 
 async def test_two_brokers_own_two_shards_each_and_either_serves_every_domain(sharded: str, directory: Path, stack: AsyncExitStack) -> None:
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    brokers = []
-    for number, address in enumerate(addresses):
-        brokers.append(await start_broker(directory, "--login-link", database=sharded, listen=address, name=f"broker{number}"))
+    brokers: list[BrokerProcess] = []
+
+    async def start(number: int) -> None:
+        brokers.append(await start_broker(directory, "--login-link", database=sharded, listen=addresses[number], name=f"broker{number}"))
         stack.push_async_callback(brokers[-1].kill)
+
+    streamed = [f"{domain}.streamed" for domain in DOMAINS]  # in the same shards
+    con = await asyncpg.connect(sharded)
+    stack.push_async_callback(con.close)
+    for domain in streamed:
+        await con.execute("insert into headrace.domain (name) values ($1)", domain)
 
     async def even() -> bool:
         said = [await ready(broker) for broker in brokers]
         return all(one["ready"] and one["shards"] == SHARDS // 2 for one in said)
 
-    await until(even, what="two shards at each broker")
+    over = asyncio.Event()
+    await start(0)
+    async with asyncio.TaskGroup() as tasks:
+        streams = [tasks.create_task(submit_until(over, addresses[0], domain)) for domain in streamed]
+        await start(1)
+        await until(even, what="two shards at each broker")
+        over.set()
+    acknowledged = sorted(job_id for stream in streams for job_id in stream.result())
+    assert [row["job_id"] for row in await con.fetch("select job_id from headrace.job order by 1")] == acknowledged, "a hand-over loses and doubles nothing"
+    async with httpx.AsyncClient(base_url=f"http://{brokers[0].ready['http']}") as http:
+        assert 'headrace_forwarded_calls_total{method="/headrace.v1.Jobs/SubmitStream"}' in (await http.get("/metrics")).text, (
+            "two of the streams go on at the other broker"
+        )
     async with AsyncExitStack() as agents:
         for number, domain in enumerate(DOMAINS):
             for reached in (addresses[number % 2], ",".join(addresses)):  # one is passed on where its broker does not own the shard

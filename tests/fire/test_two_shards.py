@@ -6,22 +6,21 @@ from typing import Any
 
 import asyncpg
 import pytest
-from headrace_broker.metrics import Metrics
 from headrace_broker.model.job import Kind, State
 from headrace_broker.model.shard import Shard, all_of
-from headrace_broker.rpc.doors import DoorReader
 from headrace_broker.shards import doors
-from headrace_broker.shards.owner import OwnerLimits
-from headrace_broker.shards.ownership import Ownership
-from headrace_broker.shards.types import TypeTable
+from headrace_broker.store import inbox as inboxes
 from headrace_broker.store.checkpoints import CheckpointStore
+from headrace_broker.store.inbox import Cursor, Inbox
 from headrace_broker.store.pool import open_pool
-from headrace_broker.store.settings import SettingsStore
+from headrace_broker.store.statements import sql
 
+from tests.fire.steps import granted
 from tests.property.machine import Machine
+from tests.property.test_doors import Doors
 from tests.support.ledger import check_ledger
 from tests.support.processes import until
-from tests.support.shards import set_shards
+from tests.support.shards import make_domains, run_owner, set_shards
 
 SHARDS = 2
 
@@ -29,12 +28,7 @@ SHARDS = 2
 @pytest.fixture
 async def domains(database: str) -> dict[int, str]:
     """A queue of two shards with a domain in each, by the shard's number."""
-    await set_shards(database, SHARDS)
-    con = await asyncpg.connect(database)
-    try:
-        return {await con.fetchval("insert into headrace.domain (name) values ($1) returning domain_id", name) % SHARDS: name for name in ("north", "south")}
-    finally:
-        await con.close()
+    return await make_domains(database, "north", "south")
 
 
 @pytest.fixture
@@ -115,40 +109,155 @@ async def test_each_shard_has_a_checkpoint_of_its_own(machines: list[Machine]) -
         await machine.crash()
 
 
+async def test_a_takeover_reads_its_checkpoint_while_another_owner_writes_one(database: str, machines: list[Machine], stack: AsyncExitStack) -> None:
+    first, second = machines
+    await first.submit(2)
+    await first.checkpoint(store=True, publish=True)
+    await second.submit(2)
+    await second.checkpoint(store=True, publish=True)
+    con: Any = await asyncpg.connect(database)
+    stack.push_async_callback(con.close)
+    writing = con.transaction()
+    await writing.start()  # as long as it takes to write millions of jobs
+    assert await con.fetchval("select headrace.clear_checkpoint_side((5 - side)::smallint) from headrace.checkpoint where shard = 1")
+    async with asyncio.timeout(20):
+        store = CheckpointStore(first.pool, 0)
+        for _ in range(8):  # more often than a statement is planned for its parameters unless one says so
+            stored = await store.find()
+            assert stored is not None and len([chunk async for chunk in store.chunks(stored)]) > 0
+        await first.crash()
+    await writing.rollback()
+    await second.crash()
+
+
 # Doors ---------------------------------------------------------------------------------------------------------------------------------------------
 
 
-async def _owner(database: str, shard: Shard, stack: AsyncExitStack) -> Ownership:
-    """One that serves, and takes what comes through the SQL doors."""
-    pool = await open_pool(database, size=4)
+@pytest.mark.parametrize(("rows", "size"), [(100, 1 << 20), (2, 1 << 20), (100, 1)], ids=["as many as there are", "two at a time", "one at a time"])
+async def test_an_owner_reads_of_the_inbox_what_is_its_own(
+    database: str, domains: dict[int, str], stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch, rows: int, size: int
+) -> None:
+    monkeypatch.setattr(inboxes, "LOOK_AT", 3)
+    pool = await open_pool(database, size=2)
     stack.push_async_callback(pool.close)
-    limits = OwnerLimits(30.0, 1.0, 1.0, 5.0, 1 << 20, 1 << 20)
-    types = TypeTable(SettingsStore(pool))
-    ownership = Ownership(dsn=database, pool=pool, types=types, limits=limits, metrics=Metrics(), address=str(shard), version="0", shard=shard, broker="test")
-    ownership.reader = DoorReader(1 << 20)
-    running = asyncio.create_task(ownership.run())
+    order = [0, 1, 1, 1, 1, 1, 1, 1, None, 0, 1]
+    for number, of in enumerate(order):
+        name = "new" if of is None else domains[of]
+        await pool.execute("select headrace.submit_job('work', $1, domain => $2)", str(number), name)
+    for shard in all_of(SHARDS):
+        inbox, cursor, found, passed = Inbox(pool, shard), Cursor(), [], 0
+        while True:
+            taken, cursor = await inbox.read(cursor, rows, size)
+            assert len(taken) <= rows
+            found += [int(row.payload) for row in taken]
+            if not taken and cursor.upto is None:
+                break
+            passed += not taken
+        assert found == [number for number, of in enumerate(order) if of in (None, shard.number)], "each once, in order"
+        assert passed > 0 or shard.number == 1, "it goes on where others have much"
 
-    async def end() -> None:
-        await ownership.drain()
-        async with asyncio.timeout(30):
-            await running
 
-    stack.push_async_callback(end)
-    async with asyncio.timeout(30):
-        await ownership.ready.wait()
-    return ownership
+async def _complete(machine: Doors, job_id: int) -> None:
+    transaction = await machine.begin()
+    assert await machine.complete_through_door(transaction, job_id, machine.jobs[job_id].seq)
+    await machine.end(transaction, commit=True)
+
+
+@pytest.fixture
+async def at_doors(database: str, domains: dict[int, str], stack: AsyncExitStack) -> list[Doors]:
+    """An owner of each shard, and what comes to it from outside."""
+    made = []
+    for shard in all_of(SHARDS):
+        machine = Doors(database, domains[shard.number], shard)
+        stack.push_async_callback(machine.close)
+        await machine.open()
+        made.append(machine)
+    return made
+
+
+FAR = 800_000_000
+
+
+async def test_an_inbox_from_another_server_is_adopted_once_for_all_shards(database: str, at_doors: list[Doors], stack: AsyncExitStack) -> None:
+    con: Any = await asyncpg.connect(database)
+    stack.push_async_callback(con.close)
+    late: dict[int, int] = {}
+    for machine in at_doors:
+        early, late[machine.shard.number] = await granted(machine, 2)
+        await _complete(machine, early)
+        await machine.take_inbox()
+        await _complete(machine, late[machine.shard.number])
+    inboxes_of = [Inbox(machine.pool, machine.shard) for machine in at_doors]
+    for number, inbox in enumerate(inboxes_of):
+        found, _ = await inbox.read(await inbox.cursor(), 100, 1 << 20)
+        assert [row.job_id for row in found] == [late[number]], "not those of the other shard"
+    await con.execute("update headrace.inbox set xid = (xid::text::bigint + $1)::text::xid8", FAR)
+    for row in await con.fetch("select cursor_no, done::text from headrace.inbox_cursor"):
+        low, high, going = row["done"].split(":")
+        there = ",".join(str(int(xid) + FAR) for xid in going.split(",") if xid)
+        await con.execute(
+            "update headrace.inbox_cursor set done = $1::text::pg_snapshot where cursor_no = $2", f"{int(low) + FAR}:{int(high) + FAR}:{there}", row["cursor_no"]
+        )
+    busy = con.transaction()
+    await busy.start()
+    await con.execute(sql("inbox_lock"))
+    adopting = [asyncio.create_task(inbox.cursor()) for inbox in inboxes_of]
+    waiting = "select count(*) = 2 from pg_locks where not granted and relation = 'headrace.inbox_cursor'::regclass"
+    await until(lambda: at_doors[0].pool.fetchval(waiting), what="both owners, which have found that it is another server's")
+    await busy.commit()
+    assert [await task for task in adopting] == [Cursor()] * SHARDS
+    assert await con.fetchval("select count(*) from headrace.inbox_cursor where done::text = '1:1:'") == SHARDS, "what one has taken since would come again"
+    assert await con.fetchval("select count(*) from headrace.inbox") == len(late)
+    for shard in all_of(SHARDS):
+        assert not (await con.fetchrow(sql("inbox_cursor"), shard.number))["foreign"]
+    for machine in at_doors:
+        await machine.take_inbox()
+        machine.check_memory()
+
+
+async def test_completions_that_were_taken_up_are_not_counted_again_by_new_shards(database: str, at_doors: list[Doors]) -> None:
+    for machine in at_doors:
+        early, late = await granted(machine, 2)
+        await _complete(machine, early)
+        await machine.take_inbox()
+        await _complete(machine, late)
+        await machine.close()
+    await set_shards(database, 3)
+    for machine in at_doors:
+        machine.shard = Shard(machine.type.domain_id % 3, 3)
+        await machine.open()
+        await machine.take_inbox()
+        machine.check_memory()
+
+
+async def test_an_owner_sees_the_open_doors_of_its_own_jobs_however_many_others_there_are(at_doors: list[Doors]) -> None:
+    opened = {}
+    for machine in at_doors:
+        opened[machine.shard.number] = await granted(machine, 2)
+    for number in (1, 1, 0):  # those of the second shard are open for longer
+        transaction, machine = await at_doors[number].begin(), at_doors[number]
+        job_id = opened[number].pop()
+        assert await machine.complete_through_door(transaction, job_id, machine.jobs[job_id].seq)
+    for machine in at_doors:
+        [door] = await Inbox(machine.pool, machine.shard).open_doors(1)
+        assert machine.owner.live(door.job_id) is not None
+    for machine in at_doors:
+        for transaction in list(machine.open_ones):
+            await machine.end(transaction, commit=False)
 
 
 async def test_what_comes_through_a_door_is_taken_by_the_owner_of_its_domain(
     database: str, domains: dict[int, str], stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doors, "STORE_S", 0.0)
+    monkeypatch.setattr(doors, "POLL_S", 600.0)  # what is left is looked for at once, and what comes is heard of
+    monkeypatch.setattr(inboxes, "LOOK_AT", 2)
     con = await asyncpg.connect(database)
     stack.push_async_callback(con.close)
-    owners = [await _owner(database, shard, stack) for shard in all_of(SHARDS)]
+    owners = [await run_owner(database, shard, stack) for shard in all_of(SHARDS)]
     rows: dict[int, str] = {}
     async with con.transaction():
-        for domain in (*domains.values(), "new", *domains.values()):
+        for domain in (domains[0], domains[1], "new", "newer", domains[0], domains[0], domains[1], domains[1]):
             rows[await con.fetchval("select headrace.submit_job('work', '1', domain => $1)", domain)] = domain
 
     async def taken() -> dict[int, Any] | None:

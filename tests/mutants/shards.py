@@ -5,6 +5,8 @@ from tests.mutants.mutant import Mutant
 BROKER = "broker/headrace_broker"
 RULE, OWNERSHIP, NUMBERING, FORWARD = (f"{BROKER}/{name}.py" for name in ("model/balance", "shards/ownership", "shards/numbering", "rpc/forward"))
 RECOVER, DOORS, TWO = f"{BROKER}/shards/recover.py", f"{BROKER}/shards/doors.py", "tests/fire/test_two_shards.py"
+INBOX = f"{BROKER}/store/inbox.py"
+DUTIES = "tests/fire/test_shard_duties.py"
 STANDING, QUERIES = f"{BROKER}/store/brokers.py", f"{BROKER}/store/sql/queries"
 PURE, FIRE, STORE, SEEN = "tests/unit/test_balance.py", "tests/fire/test_hand_over.py", "tests/store/test_shards.py", "tests/store/test_standing.py"
 
@@ -53,6 +55,62 @@ MUTANTS = (
         "first = 0 * self._shard",
         f"{TWO} -k checkpoint_of_its_own",
     ),
+    Mutant(
+        "a takeover waits for the checkpoint of another shard",
+        f"{BROKER}/store/checkpoints.py",
+        '            await con.execute("set local plan_cache_mode = force_custom_plan")\n',
+        "",
+        f"{TWO} -k while_another_owner_writes",
+    ),
+    Mutant(
+        "an owner reads what is in the inbox for others",
+        f"{QUERIES}/inbox_read_shard.sql",
+        "(coalesce(d.domain_id, c.domain_id) % $9::int = $8::int or (l.kind = 1 and d.domain_id is null))",
+        "true",
+        f"{TWO} -k of_the_inbox",
+    ),
+    Mutant(
+        "a submission to a domain that there is not yet is nobody's",
+        f"{QUERIES}/inbox_read_shard.sql",
+        " or (l.kind = 1 and d.domain_id is null)",
+        "",
+        f"{TWO} -k of_the_inbox",
+    ),
+    Mutant("what lies behind much for others is not looked for", DOORS, " or cursor.upto is not None", "", f"{TWO} -k owner_of_its_domain"),
+    Mutant("a part of the inbox is taken for the whole", INBOX, 'and found[0]["looked"] == LOOK_AT', "and False", f"{TWO} -k of_the_inbox"),
+    Mutant("each owner adopts an inbox", INBOX, 'if row is None or not row["foreign"]:', "if False:", f"{TWO} -k adopted"),
+    Mutant(
+        "completions that were taken up are counted again on another server",
+        f"{QUERIES}/inbox_settled.sql",
+        "where n.kind = 2 and (",
+        "where n.kind = 0 and (",
+        f"{TWO} -k adopted",
+    ),
+    Mutant(
+        "completions that were taken up are counted again by new shards",
+        f"{BROKER}/store/shards.py",
+        'await con.execute(sql("inbox_settled"))',
+        "pass",
+        f"{TWO} -k by_new_shards",
+    ),
+    Mutant(
+        "the old cursors of other shards are left",
+        f"{QUERIES}/inbox_adopt.sql",
+        "shard from headrace.shard\n",
+        "shard from headrace.shard where shard = 0\n",
+        f"{TWO} -k adopted",
+    ),
+    Mutant("the doors of other shards hide those of this one", f"{QUERIES}/door_list.sql", "where $3::int = 1 or (", "where $3::int > 0 or (", f"{TWO} -k open_doors"),
+    Mutant(
+        "an alert is forgotten because another shard has newer ones in its groups",
+        f"{QUERIES}/alert_trim.sql",
+        "oldest.alert_id <= s.cursor",
+        "oldest.alert_id <= (select max(cursor) from headrace.alert_state)",
+        "tests/store/test_alert_shards.py -k stays_until",
+    ),
+    Mutant("each owner runs all bulk operations", f"{QUERIES}/operation_running.sql", "o.domain_id % $2 = $3", "o.domain_id % $2 >= $3 * 0", f"{DUTIES} -k bulk"),
+    Mutant("each owner has all schedules", f"{QUERIES}/schedule_list.sql", "s.domain_id % $2 = $3", "s.domain_id % $2 >= $3 * 0", f"{DUTIES} -k tick"),
+    Mutant("each owner adds the minutes up", f"{BROKER}/app.py", "sums=ownership.shard.number == 0", "sums=True", f"{DUTIES} -k minutes"),
     Mutant(
         "the number of shards is changed while brokers run", f"{BROKER}/store/shards.py", "            if running:", "            if False:", f"{STORE} -k counts_lie"
     ),

@@ -7,6 +7,7 @@ KEYED = "broker/headrace_broker/store/sql/queries/flush_keyed.sql"
 LEDGER = "broker/headrace_broker/store/ledger.py"
 OWNERSHIP = "broker/headrace_broker/shards/ownership.py"
 RETIRE = "broker/headrace_broker/store/sql/migrations/0002_retention.sql"
+SPENT = "broker/headrace_broker/store/sql/queries/flush_slot_spent.sql"
 LOOK = "broker/headrace_broker/store/retire.py"
 QUERIES = "broker/headrace_broker/store/sql/queries"
 FENCES = "tests/store/test_fences.py"
@@ -90,8 +91,36 @@ MUTANTS = (
     Mutant("retiring: keys go before their time", RETIRE, " or (j.idempotency_key is not null and j.job_id >= $2)", "", GONE),
     Mutant("retiring: keys of jobs that stay go", RETIRE, "\n          and not exists (select from survivor s where s.job_id = j.job_id)", "", GONE),
     Mutant("a range is looked through though too much stays", LOOK, " and kept <= most_kept", "", "tests/store/test_retire.py -k too_much_stays"),
-    Mutant("flush rows go that the counts still need", RETIRE, "f.n <= coalesce(b.n, 0) and ", "", "tests/store/test_retire.py -k dead_life"),
-    Mutant("flush rows of the slot in use go", RETIRE, " or f.n <= b.n - per_slot", " or true", "tests/store/test_retire.py -k nobody_needs"),
+    Mutant("flush rows go that the counts still need", SPENT, "f.n <= coalesce(b.n, 0) and ", "", "tests/store/test_retire.py -k dead_life"),
+    Mutant("the newest flush row of a life goes", SPENT, "(l.dead or f.n < b.n)", "true", "tests/store/test_retire.py -k nobody_needs"),
+    Mutant(
+        "flush rows of the slot in use go",
+        SPENT,
+        " and f.at not between now() - make_interval(secs => $2::float8) and now()",
+        "",
+        "tests/store/test_retire.py -k nobody_needs",
+    ),
+    Mutant(
+        "a clock that was set back holds the space of flush rows",
+        SPENT,
+        "not between now() - make_interval(secs => $2::float8) and now()",
+        "<= now() - make_interval(secs => $2::float8)",
+        "tests/store/test_retire.py -k nobody_needs",
+    ),
+    Mutant(
+        "flush rows go that were written while their slot was waited for",
+        LOOK,
+        "slot, kept_s):  # somebody",
+        "slot, kept_s) or True:  # somebody",
+        "tests/store/test_retire.py -k under_its_lock",
+    ),
+    Mutant(
+        "each life has slots of its own for its flush rows",
+        FLUSH,
+        "date_part('epoch', now())::bigint / $3::int",
+        "$2::bigint / $3::int",
+        "tests/store/test_retire.py -k whosever",
+    ),
     Mutant(
         "an outcome again is not told from a late one",
         f"{QUERIES}/endings.sql",

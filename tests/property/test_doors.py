@@ -11,6 +11,7 @@ import asyncpg
 from headrace_broker.model.amended import Amended
 from headrace_broker.model.errors import Busy, IdempotencyConflict, UniqueKeyTaken
 from headrace_broker.model.job import Kind, State
+from headrace_broker.model.shard import ONLY, Shard
 from headrace_broker.rpc.admission import Patience
 from headrace_broker.rpc.doors import DoorReader
 from headrace_broker.rpc.replacing import Stored, Wish, in_turn
@@ -63,8 +64,8 @@ class Transaction:
 class Doors(Machine):
     """`inbox`: rows that were committed and are not taken up; `keys`: idempotency key -> (job, payload); `holders`: unique key -> the job that took it last."""
 
-    def __init__(self, dsn: str) -> None:
-        super().__init__(dsn)
+    def __init__(self, dsn: str, domain: str = "default", shard: Shard = ONLY) -> None:
+        super().__init__(dsn, domain, shard)
         self.open_ones: list[Transaction] = []
         self.doors: dict[int, Door] = {}
         self.inbox: list[Row] = []
@@ -125,7 +126,7 @@ class Doors(Machine):
 
     async def take_inbox(self, *, die: bool = False) -> None:
         """All that was committed is taken up. `die`: the broker does, when what carries keys is stored and the rest is not."""
-        inbox, owner = Inbox(self.pool), self.owner
+        inbox, owner = Inbox(self.pool, self.shard), self.owner
         owner.doors.cursor = await inbox.cursor()
         while await self._chunk(asyncio.ensure_future(doors._take_chunk(owner, inbox, self.reader, self.heads)), die=die):
             pass

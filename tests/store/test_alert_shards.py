@@ -97,3 +97,18 @@ async def test_each_shard_has_its_own_alerts_whatever_their_number(pool: "asyncp
     await set_shards(database, 2)
     again = [await Duty(pool, Shard(n, 2), await _life(pool, n), [rows[n].type_id]).claim() for n in range(2)]
     assert [await duty.take() for duty in again] == [1, 0]
+
+
+async def test_an_alert_stays_until_it_is_in_the_groups_of_its_own_shard(pool: "asyncpg.Pool[Any]") -> None:
+    settings = SettingsStore(pool)
+    rows = sorted([await settings.add_type(name, "t") for name in ("one", "two")], key=lambda row: row.domain_id % 2)
+    first, second = [await Duty(pool, Shard(n, 2), await _life(pool, n), [rows[n].type_id]).claim() for n in range(2)]
+    await second.fail(2)
+    await first.fail(3)
+    await pool.execute("update headrace.alert set at = now() - interval '1000 days'")
+    assert await first.take() == 3
+    await first.store.trim()
+    assert await pool.fetchval("select array_agg(type_id) from headrace.alert") == second.types * 2, "nobody has had them for long"
+    assert await second.take() == 2
+    await first.store.trim()
+    assert await pool.fetchval("select count(*) from headrace.alert") == 0

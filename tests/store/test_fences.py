@@ -82,7 +82,7 @@ async def test_a_warning_at_the_commit_leaves_the_result_unknown(bench: Bench, s
     await bench.pool.execute(
         "create function warn() returns trigger language plpgsql as $$ begin raise warning 'as of a cancelled wait for the standby'; return null; end $$"
     )
-    await bench.pool.execute("create trigger warn after insert on headrace.flush_0 for each row execute function warn()")
+    await bench.pool.execute("create trigger warn after insert on headrace.flush for each row execute function warn()")
     with pytest.raises(ResultUnknown):
         await _store(bench, ledger, keyed=keyed)
     assert await ledger.landed(ledger.life_id, 1)

@@ -84,6 +84,11 @@ async def _fill(con: "asyncpg.Connection[Any]") -> None:
         " select life_id, max(n) - 5, 0, '{}', '{}', '{}', '{}' from headrace.flush group by life_id"
     )
     await _fill_desks(con)
+    await con.execute(
+        "insert into headrace.inbox (kind, domain, spec, payload)"
+        " select 1, case when i % 100 = 0 then 'quiet' else 'default' end, '{}', 'x' from generate_series(1, 20000) i"
+    )
+    await con.execute("insert into headrace.inbox (kind, job_id, lease_epoch) select 2, job_id, 1 from headrace.job order by job_id limit 5000")
     await con.execute(sql("checkpoint_put"), 1, 1, 0, 0, 0, datetime.now(UTC), 0)
     await con.execute("analyze")
 
@@ -228,6 +233,10 @@ READS: list[tuple[str, list[Any], int]] = [
     ("operation_skips", [2, 5000, 100], 120),
     ("payload_list", [_job(5), DEFAULT_CLASS, None, 100, 50], 10),
     ("recover_heads", [[_job(5), _job(77)], DEFAULT_CLASS], 20),
+    ("inbox_read", ["1:1:", None, "0", 0, 500, 1 << 20], 600),
+    ("inbox_read_shard", ["1:1:", None, "0", 0, 500, 1 << 20, 2000, 0, 2], 2100),
+    ("inbox_read_shard", ["1:1:", None, "0", 19_000, 500, 1 << 20, 2000, 1, 2], 5000),
+    ("door_list", [100, 1, 2], 5),
 ]
 
 
@@ -250,7 +259,9 @@ async def test_a_read_uses_its_index(filled: "asyncpg.Connection[Any]", name: st
         relation = node.get("Relation Name", "")
         if relation == "edge":
             assert node["Node Type"] != "Seq Scan" and node["Actual Rows"] * node["Actual Loops"] <= 40, node
-        if relation.startswith(("job_2", "event_2", "note_2", "log_line_2", "operation", "alert", "audit", "schedule", "token", "account", "stat", "web_session")):
+        if relation.startswith(
+            ("job_2", "event_2", "note_2", "log_line_2", "operation", "alert", "audit", "schedule", "token", "account", "stat", "web_session", "inbox")
+        ):
             read += round((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
             assert node["Node Type"] != "Seq Scan" or name in WHOLE or node["Actual Loops"] == 0 or node["Actual Rows"] + node.get("Rows Removed by Filter", 0) < 10, node
     assert read <= most, f"{name} read {read} rows"
@@ -258,7 +269,7 @@ async def test_a_read_uses_its_index(filled: "asyncpg.Connection[Any]", name: st
 
 @pytest.mark.parametrize(
     ("statement", "arguments"),
-    [(sql("count_absorb"), [1]), (sql("recover_counts"), [0]), (sql("checkpoint_get"), [0]), ("select headrace.flush_slot_spent(0, 10)", [])],
+    [(sql("count_absorb"), [1]), (sql("recover_counts"), [0]), (sql("checkpoint_get"), [0]), (sql("flush_slot_spent"), [0, 1800.0])],
     ids=["count_absorb", "recover_counts", "checkpoint_get", "flush_slot_spent"],
 )
 async def test_flush_rows_that_the_counts_hold_are_not_read(filled: "asyncpg.Connection[Any]", statement: str, arguments: list[Any]) -> None:

@@ -9,13 +9,16 @@ import pytest
 from headrace_broker.maintenance.retention import MOST_KEPT, Retention, due_from
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.ids import DEFAULT_CLASS, class_for, lowest_id_at
-from headrace_broker.store import partitions
-from headrace_broker.store.ledger import Ledger
+from headrace_broker.store import ledger as ledgers
+from headrace_broker.store import partitions, retire
+from headrace_broker.store.batch import Batch
+from headrace_broker.store.ledger import SLOT_S, Ledger
 from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.pool import open_pool
 from headrace_broker.store.retire import LockBusy, Retired, Retirement
 
 from tests.support.databases import clone
+from tests.support.processes import until
 
 OLD_S = 1_750_000_000
 RANGE = FactRange(DEFAULT_CLASS, lowest_id_at(OLD_S), lowest_id_at(OLD_S + 86_400))
@@ -194,32 +197,108 @@ async def test_the_shortest_class_is_emptied_and_looked_at_again_within_minutes(
     assert (await retention.run_once())["dropped"] == 1
 
 
+async def _age(store: Store, slot: int, seconds: float) -> None:
+    """All flush rows that there are lie in this slot, and were stored so long ago."""
+    await store.pool.execute("update headrace.flush set slot = $1, at = at - make_interval(secs => $2)", slot, seconds)
+
+
+async def _slots(store: Store) -> dict[int, set[tuple[int, int]]]:
+    """(life_id, n) of the flush rows, by slot."""
+    found: dict[int, set[tuple[int, int]]] = {}
+    for row in await store.pool.fetch("select slot, life_id, n from headrace.flush"):
+        found.setdefault(row["slot"], set()).add((row["life_id"], row["n"]))
+    return found
+
+
+async def _lives(store: Store, stack: AsyncExitStack, count: int) -> list[Ledger]:
+    lives = [await Ledger.open(store.dsn, address="test", version="0", shard=number) for number in range(count)]
+    for ledger in lives:
+        stack.push_async_callback(ledger.close)
+    return lives
+
+
+async def test_flushes_of_the_same_time_share_a_slot_whosever_they_are(store: Store, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = await store.pool.fetchval("select extract(epoch from now())::bigint")
+    monkeypatch.setattr(ledgers, "SLOT_S", now_s // 7)  # so that it is the eighth of them since 1970
+    busy, idle = await _lives(store, stack, 2)
+    for _ in range(5):
+        await busy.flush(Batch())
+    await idle.flush(Batch())
+    assert await _slots(store) == {3: {*((busy.life_id, n) for n in range(1, 6)), (idle.life_id, 1)}}
+
+
+async def test_an_idle_life_holds_no_flush_rows_of_a_busy_one(store: Store, stack: AsyncExitStack) -> None:
+    busy, idle = await _lives(store, stack, 2)
+    for _ in range(5):
+        await busy.flush(Batch())
+    await idle.flush(Batch())
+    await _age(store, 2, SLOT_S + 10)
+    for ledger in (busy, idle):
+        await ledger.flush(Batch())
+    await _age(store, 3, 0)
+    await store.pool.execute("update headrace.flush set slot = 2 where at < now() - interval '10 minutes'")
+    await busy.base_counts({}, 0, absorb=False)
+    assert await store.retirement.trim_flushes() == 0, "the counts of the other one are not based on its rows"
+    await idle.base_counts({}, 0, absorb=False)
+    assert await store.retirement.trim_flushes() == 1
+    assert await _slots(store) == {3: {(busy.life_id, 6), (idle.life_id, 2)}}
+    assert await busy.landed(busy.life_id, 6) is not None
+    assert await store.retirement.trim_flushes() == 0, "an empty one is not emptied"
+
+
 async def test_flush_rows_that_nobody_needs_are_emptied_and_no_others(store: Store, stack: AsyncExitStack) -> None:
-    ledger = await Ledger.open(store.dsn, address="test", version="0")
-    stack.push_async_callback(ledger.close)
-    rows = [(ledger.life_id, n // 10 & 3, n) for n in range(1, 36)]  # ten flushes share a slot: slots 0 to 3
-    await store.pool.executemany(
-        "insert into headrace.flush (life_id, slot, n, max_id, count_type, count_state, count_minute, count_delta) values ($1, $2, $3, 0, '{}', '{}', '{}', '{}')", rows
-    )
-    assert await store.retirement.trim_flushes(10) == 0, "the counts are based on none of them"
-    ledger.n = 35
+    [ledger] = await _lives(store, stack, 1)
+    for _ in range(3):
+        await ledger.flush(Batch())
+    await _age(store, 1, SLOT_S + 10)
+    assert await store.retirement.trim_flushes() == 0, "the counts are based on none of them"
     await ledger.base_counts({}, 0, absorb=False)
-    assert await store.retirement.trim_flushes(10) == 2
-    assert {row["n"] for row in await store.pool.fetch("select n from headrace.flush")} == set(range(20, 36))
+    assert await store.retirement.trim_flushes() == 0, "the newest one of a life that lives tells what was stored"
+    await ledger.flush(Batch())
+    await store.pool.execute("update headrace.flush set slot = 0 where n = 4")
+    await ledger.base_counts({}, 0, absorb=False)
+    await store.pool.execute("update headrace.flush set at = now() - interval '1 minute' where n = 3")
+    assert await store.retirement.trim_flushes() == 0, "it was written to a moment ago"
+    await store.pool.execute("update headrace.flush set at = now() + interval '9 days' where n = 3")
+    assert await store.retirement.trim_flushes() == 1, "what a clock said that was set back since holds nothing"
+    assert await _slots(store) == {0: {(ledger.life_id, 4)}}
 
 
 async def test_flush_rows_of_a_dead_life_stay_until_the_counts_hold_them(store: Store, stack: AsyncExitStack) -> None:
     dead, heir = [await Ledger.open(store.dsn, address="test", version="0") for _ in range(2)]
     for ledger in (dead, heir):
         stack.push_async_callback(ledger.close)
+    await dead.flush(Batch())
+    await _age(store, 2, SLOT_S + 10)
     await store.pool.execute("update headrace.life set dead = true where life_id = $1", dead.life_id)
-    await store.pool.execute(
-        "insert into headrace.flush (life_id, slot, n, max_id, count_type, count_state, count_minute, count_delta) values ($1, 2, 25, 0, '{}', '{}', '{}', '{}')",
-        dead.life_id,
-    )
-    assert await store.retirement.trim_flushes(10) == 0
+    assert await store.retirement.trim_flushes() == 0
     await heir.base_counts({}, 0, absorb=True)
-    assert await store.retirement.trim_flushes(10) == 1
+    assert await store.retirement.trim_flushes() == 1
+
+
+async def test_a_slot_is_looked_at_again_under_its_lock(store: Store, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A life whose clock, or its server's, was set back begins to write there when it has just been found that nobody needs it."""
+    dead, heir = [await Ledger.open(store.dsn, address="test", version="0") for _ in range(2)]
+    for ledger in (dead, heir):
+        stack.push_async_callback(ledger.close)
+    await dead.flush(Batch())
+    await _age(store, 2, SLOT_S + 10)
+    await store.pool.execute("update headrace.life set dead = true where life_id = $1", dead.life_id)
+    await heir.base_counts({}, 0, absorb=True)
+    writer: Any = await asyncpg.connect(store.dsn)
+    stack.push_async_callback(writer.close)
+    writing = writer.transaction()
+    await writing.start()
+    await writer.execute(
+        "insert into headrace.flush (life_id, slot, n, max_id, count_type, count_state, count_minute, count_delta) values ($1, 2, 1, 0, '{}', '{}', '{}', '{}')",
+        heir.life_id,
+    )
+    monkeypatch.setattr(retire, "LOCK_TIMEOUT", "30s")
+    trimming = asyncio.create_task(store.retirement.trim_flushes())
+    await until(lambda: store.pool.fetchval("select count(*) from pg_locks where not granted and relation = 'headrace.flush_2'::regclass"), what="the wait for the lock")
+    await writing.commit()
+    assert await trimming == 0
+    assert await _slots(store) == {2: {(dead.life_id, 1), (heir.life_id, 1)}}
 
 
 async def test_flushes_go_on_beside_a_retirement(store: Store, stack: AsyncExitStack) -> None:

@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 from headrace_broker.model.ids import lowest_id_at
 from headrace_broker.store import partitions
+from headrace_broker.store.inbox import Cursor, Inbox
 from headrace_broker.store.inspection import look
 from headrace_broker.store.log_index import LogIndexes
 from headrace_broker.store.migrate import MigrationError, load, make_roles, migrate
@@ -52,7 +53,7 @@ async def test_a_broker_works_under_its_role(roles: str, directory: Path, stack:
         while job_id is None:
             job_id = await door.fetchval("select headrace.submitted_job($1)", inbox_id)
     assert (await client.wait(job_id, timeout_s=30)).state is State.COMPLETED
-    for text in ("select * from headrace.job", "select * from headrace.job_state", "insert into headrace.inbox (kind) values (1)", "select headrace.trim_flushes(1)"):
+    for text in ("select * from headrace.job", "select * from headrace.job_state", "insert into headrace.inbox (kind) values (1)", "select headrace.set_shards(2)"):
         with pytest.raises(NOT_ALLOWED):
             await door.execute(text)
     assert await broker.stop() == 0
@@ -81,7 +82,18 @@ async def test_partitions_are_made_retired_and_dropped_under_the_brokers_role(ro
     schema = await indexes.trigrams()
     leaves = await indexes.missing(lowest_id_at(1_900_000_000))
     assert leaves and schema is not None and await indexes.build(leaves[0], schema)
-    await retirement.trim_flushes()
+    dead = await con.fetchval("insert into headrace.life (backend_pid, backend_start, dead, address, version) values (0, now(), true, 'dead', '0') returning life_id")
+    await con.execute(
+        "insert into headrace.flush (life_id, slot, n, at, max_id, count_type, count_state, count_minute, count_delta)"
+        " values ($1, 3, 1, '2020-01-01', 0, '{}', '{}', '{}', '{}')",
+        dead,
+    )
+    await con.execute(
+        "insert into headrace.count_base (life_id, n, max_id, count_type, count_state, count_minute, count_value) values ($1, 1, 0, '{}', '{}', '{}', '{}')", dead
+    )
+    assert await retirement.trim_flushes() == 1
+    await con.execute("insert into headrace.inbox_cursor (done) values ('900000000:900000000:')")
+    assert await Inbox(pool).cursor() == Cursor(), "an inbox of another server is adopted"
     await retirement.drop(range_)
     assert range_ not in await partitions.ranges(pool)
     _, facts = await look(as_role(roles, "headrace_broker"))

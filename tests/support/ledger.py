@@ -45,7 +45,7 @@ async def check_ledger(con: "asyncpg.Connection[Any]", retired: Counter[tuple[in
 
 
 async def stored_counts(con: "asyncpg.Connection[Any]") -> dict[tuple[int, int, int], int]:
-    """The sum of all flush rows: (type_id, state, delete minute) -> jobs."""
+    """The sum of all flush rows, which stay for half an hour at least: (type_id, state, delete minute) -> jobs."""
     rows = await con.fetch(
         "select u.type_id, u.state, u.minute, sum(u.delta) as n from headrace.flush f,"
         " unnest(f.count_type, f.count_state, f.count_minute, f.count_delta) as u (type_id, state, minute, delta) group by 1, 2, 3 having sum(u.delta) <> 0"

@@ -240,23 +240,24 @@ async def _take_chunk(owner: "Owner", inbox: Inbox, reader: Reader, heads: Heads
         raise owner.refusing
     doors = owner.doors
     rows, cursor = await inbox.read(doors.cursor, AT_ONCE, AT_ONCE_BYTES)
+    more = bool(rows) or cursor.upto is not None
     if not rows and (owner.shard.of == 1 or owner.now() < doors.store_at):
         doors.cursor = cursor  # not worth a commit
-        return False
+        return more
     doors.store_at = owner.now() + STORE_S
     with Reruns(owner) as reruns:
         await _take_rows(owner, inbox, reader, heads, Chunk(cursor, [], [], [], reruns, [], asyncio.get_running_loop().create_future()), rows)
-    return bool(rows)
+    return more
 
 
 async def _take_rows(owner: "Owner", inbox: Inbox, reader: Reader, heads: Heads, chunk: Chunk, rows: list[InboxRow]) -> None:
     """Makes the rows a chunk, and returns once it is durable."""
     shard, types = owner.shard, owner.types
-    if shard.of > 1:  # others take up what is theirs
+    if shard.of > 1:  # a domain that there is not yet may lie in another one: it is made now, and all say the same of it
         rows = [row for row in rows if row.kind == COMPLETED or shard.holds(await types.domain_id(row.domain))]
     completed = [row for row in rows if row.kind == COMPLETED]
     if completed:
-        chunk.completions = [found for found in await inbox.completions(completed) if shard.of == 1 or shard.holds(await types.domain_of(found.type_id))]
+        chunk.completions = await inbox.completions(completed)
         await chunk.reruns.read(heads, chunk.completions)
     keyed: list[tuple[int, asyncio.Future[tuple[int, bool]]]] = []
     for row in rows:

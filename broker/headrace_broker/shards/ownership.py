@@ -89,7 +89,7 @@ class Ownership:
         self.health = FlushHealth()
         self._draining = False
         self.heads = Heads(pool)
-        self.inbox = Inbox(pool, shard.number)
+        self.inbox = Inbox(pool, shard)
         self.reader: Reader | None = None  # None: nothing is taken from the SQL doors
         self.instances = InstanceStore(pool, shard)
         self._rescores: Rescores | None = None

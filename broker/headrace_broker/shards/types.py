@@ -89,12 +89,6 @@ class TypeTable:
             entry.domain_id = await self._store.domain_id(domain, make=True) or 0
         return entry.domain_id
 
-    async def domain_of(self, type_id: int) -> int:
-        """The number of the domain of a type, which another broker may just have made. Raises what asyncpg raises."""
-        if type_id not in self.by_id:
-            await self.load(everything=True)
-        return self.by_id[type_id].domain_id
-
     async def load(self, *, everything: bool = False) -> bool:
         """Reads what changed since the last load; all of it at first. Returns whether anything did. Raises what asyncpg raises.
 

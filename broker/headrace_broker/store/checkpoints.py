@@ -87,19 +87,31 @@ class CheckpointStore:
     async def find(self) -> StoredCheckpoint | None:
         """The newest checkpoint, if it is whole."""
         row = await self._pool.fetchrow(sql("checkpoint_get"), self._shard, timeout=60)
-        return None if row is None else StoredCheckpoint(row["life_id"], row["n"], row["side"], row["max_id"], row["floor"])
+        if row is None:
+            return None
+        [chunks] = await self._of_side("checkpoint_count", row["side"], row["life_id"], row["n"])
+        return StoredCheckpoint(row["life_id"], row["n"], row["side"], row["max_id"], row["floor"]) if chunks["count"] == row["chunks"] else None
 
     async def chunks(self, stored: StoredCheckpoint) -> AsyncIterator[Chunk]:
         """Its chunks, in the order in which they were written."""
         first = 1
         while True:
-            rows = await self._pool.fetch(sql("checkpoint_chunks"), stored.side, stored.life_id, stored.n, first, AT_ONCE, timeout=60)
+            rows = await self._of_side("checkpoint_chunks", stored.side, stored.life_id, stored.n, first, AT_ONCE)
             for row in rows:
                 terms = None if row["terms"] is None else [(type_id, restore(members)) for type_id, members in json.loads(row["terms"])]
                 yield Chunk(ChunkKind(row["kind"]), _ints(row["job_ids"]), row["type_id"], row["priority"], _ints(row["what"]), _floats(row["due"]), terms)
             if len(rows) < AT_ONCE:
                 return
             first += AT_ONCE
+
+    async def _of_side(self, name: str, side: int, *args: Any) -> list[Any]:
+        """Rows of one side. The plan is for it alone: one for any side has to lock all of them, and the owner of another shard may be writing its own, which nobody else
+        may read until then.
+        """
+        async with self._pool.acquire() as con, con.transaction(readonly=True):
+            await con.execute("set local plan_cache_mode = force_custom_plan")
+            rows: list[Any] = await con.fetch(sql(name), side, *args, timeout=60)
+        return rows
 
     async def summarize(self) -> None:
         """Has the indexes of events by time take in what was written last."""

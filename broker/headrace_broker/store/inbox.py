@@ -16,12 +16,15 @@ from typing import Any
 import asyncpg
 import structlog
 
+from headrace_broker.model.shard import ONLY, Shard
 from headrace_broker.store.database import Database
 from headrace_broker.store.pool import ANY_FAILURE
 from headrace_broker.store.statements import sql
 
 CHANNEL = "headrace_inbox"
 AGAIN_S = 1.0
+LOOK_AT = 5000
+"""Rows of all shards that one read goes through for those of its own."""
 SUBMITTED, COMPLETED = 1, 2
 """Kinds of rows."""
 
@@ -111,27 +114,43 @@ class InboxTaken:
 class Inbox:
     """Reads and tidies; raises what asyncpg raises."""
 
-    def __init__(self, pool: "asyncpg.Pool[Any]", shard: int = 0) -> None:
+    def __init__(self, pool: "asyncpg.Pool[Any]", shard: Shard = ONLY) -> None:
         self._pool = pool
         self._shard = shard
 
     async def cursor(self) -> Cursor:
         """How far it is taken up. On a server that was restored from a dump of another one the rows are this server's from now on."""
-        row = await self._pool.fetchrow(sql("inbox_cursor"), self._shard)
-        if row is None:
-            return Cursor()
-        if not row["foreign"]:
-            return Cursor(row["done"], row["upto"], row["last_xid"], row["last_id"])
-        log.warning("the inbox comes from another server: what has no result yet is read again")
-        await self._pool.execute(sql("inbox_adopt"))
-        return Cursor()
+        row = await self._pool.fetchrow(sql("inbox_cursor"), self._shard.number)
+        if row is not None and row["foreign"]:
+            row = await self._adopt()
+        return Cursor(row["done"], row["upto"], row["last_xid"], row["last_id"]) if row is not None else Cursor()
+
+    async def _adopt(self) -> Any:
+        """The cursor once the inbox is this server's, for all shards; unless the owner of another one was faster."""
+        async with self._pool.acquire() as con, con.transaction():
+            await con.execute(sql("inbox_lock"))
+            row = await con.fetchrow(sql("inbox_cursor"), self._shard.number)
+            if row is None or not row["foreign"]:
+                return row
+            log.warning("the inbox comes from another server: what has no result yet is read again")
+            for name in ("inbox_settled", "inbox_adopt"):
+                await con.execute(sql(name))
+            return await con.fetchrow(sql("inbox_cursor"), self._shard.number)
 
     async def read(self, cursor: Cursor, rows: int, size_bytes: int) -> tuple[list[InboxRow], Cursor]:
-        """The next rows, at most so many, and about so many bytes of payloads; and the cursor once they are taken."""
-        found = await self._pool.fetch(sql("inbox_read"), cursor.done, cursor.upto, str(cursor.last_xid), cursor.last_id, rows, size_bytes)
+        """The next rows, at most so many, and about so many bytes of payloads; and the cursor once they are taken. Of several shards: those that are its own, and those
+        of domains that there are not yet; when it goes on in the same snapshot, there may be more, also where none was found.
+        """
+        place = (cursor.done, cursor.upto, str(cursor.last_xid), cursor.last_id, rows, size_bytes)
+        if self._shard.of == 1:
+            found = await self._pool.fetch(sql("inbox_read"), *place)
+        else:
+            found = await self._pool.fetch(sql("inbox_read_shard"), *place, LOOK_AT, self._shard.number, self._shard.of)
         upto, seen = found[0]["upto"], found[0]["seen"]
         taken = [_row(r) for r in found if r["inbox_id"] is not None]
         if len(taken) == seen and seen < rows:
+            if self._shard.of > 1 and found[0]["looked"] == LOOK_AT:
+                return taken, Cursor(cursor.done, upto, int(found[0]["last_xid"]), found[0]["last_id"])
             return taken, Cursor(upto)
         return taken, Cursor(cursor.done, upto, int(found[-1]["xid"]), taken[-1].inbox_id)
 
@@ -141,8 +160,8 @@ class Inbox:
         return [DoorCompletion(*r.values()) for r in found]
 
     async def open_doors(self, rows: int = 100) -> list[OpenDoor]:
-        """Transactions that have completed a job and are not committed, the oldest first."""
-        return [OpenDoor(*r.values()) for r in await self._pool.fetch(sql("door_list"), rows)]
+        """Transactions that have completed a job of the shard and are not committed, the oldest first."""
+        return [OpenDoor(*r.values()) for r in await self._pool.fetch(sql("door_list"), rows, self._shard.number, self._shard.of)]
 
     async def alert(self, job_id: int, type_id: int, epoch: int, error: str) -> bool:
         """Writes an alert about a door of this lease, unless there is one; returns whether it did."""

@@ -33,7 +33,7 @@ from headrace_broker.store.peers import Peer, peer_of
 from headrace_broker.store.statements import sql
 
 LIFE_CHANNEL = "headrace_life"
-FLUSHES_PER_SLOT = 200_000  # flush rows of one life that share a slot; the slot before the last may be truncated once counts are based above it
+SLOT_S = 1800  # flush rows of so many seconds share one of four slots, whichever life's: what an idle one writes holds no slot of a busy one
 CONNECT_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 2.0
 
@@ -199,7 +199,7 @@ class Ledger:
         self.n += 1
         (content_type, instance_id, labels, trace_context, more), payload = body_columns(batch.job_body)
         row = await self._send(
-            self._flush_keyed, self.life_id, self.n, self._slot(), batch.max_id,
+            self._flush_keyed, self.life_id, self.n, SLOT_S, batch.max_id,
             [k[0] for k in keys], [k[1] for k in keys], [k[2] for k in keys],
             batch.job_id, batch.job_what, batch.job_available_at, instance_id, content_type, labels, trace_context, more, payload,
         )  # fmt: skip
@@ -210,7 +210,7 @@ class Ledger:
         self.n += 1
         (content_type, instance_id, labels, _, _), payload = body_columns(batch.job_body)
         row = await self._send(
-            self._flush_fires, self.life_id, self.n, self._slot(), batch.max_id, *([row[place] for row in rows] for place in range(6)),
+            self._flush_fires, self.life_id, self.n, SLOT_S, batch.max_id, *([row[place] for row in rows] for place in range(6)),
             batch.job_id, batch.job_what, instance_id, content_type, labels, payload, beside=batch if batch.audit else None,
         )  # fmt: skip
         return Flushed(row["at"], fired=row["fired"])
@@ -349,13 +349,10 @@ class Ledger:
         """Drops the connection at once, whatever it is doing."""
         self._con.terminate()
 
-    def _slot(self) -> int:
-        return self.n // FLUSHES_PER_SLOT & 3
-
     def _flush_row(self, max_id: int, counts: Counter[tuple[int, State, int]]) -> tuple[Any, ...]:
         changed = [(key, delta) for key, delta in counts.items() if delta]
         return (
-            self.life_id, self.n, self._slot(), max_id,
+            self.life_id, self.n, SLOT_S, max_id,
             [key[0] for key, _ in changed], [key[1] for key, _ in changed], [key[2] for key, _ in changed], [delta for _, delta in changed],
         )  # fmt: skip
 

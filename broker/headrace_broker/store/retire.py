@@ -11,12 +11,14 @@ from typing import Any
 
 import asyncpg
 
-from headrace_broker.store.ledger import FLUSHES_PER_SLOT
+from headrace_broker.store.ledger import SLOT_S
 from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.statements import sql
 
 LOCK_TIMEOUT = "100ms"
 LONGEST = "120s"
+SLOTS = 4
+"""Of flush rows, each a table of its own."""
 PIECES = 64
 """How many pieces of a range `look` begins with."""
 PIECE_S = 0.05
@@ -86,11 +88,19 @@ class Retirement:
             finally:
                 await con.execute("reset statement_timeout")
 
-    async def trim_flushes(self, per_slot: int = FLUSHES_PER_SLOT) -> int:
-        """Empties the slots of flush rows that nobody needs; returns how many. Raises LockBusy."""
-        async with _lockable(), self._pool.acquire() as con, con.transaction():
-            await con.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'; set local statement_timeout = '{LONGEST}'")
-            return int(await con.fetchval(sql("flush_trim"), per_slot, timeout=150))
+    async def trim_flushes(self, kept_s: float = SLOT_S) -> int:
+        """Empties the slots of flush rows that nobody needs, and that are older than `kept_s`; returns how many. Raises LockBusy."""
+        emptied = 0
+        async with _lockable(), self._pool.acquire() as con:
+            for slot in range(SLOTS):
+                if not await con.fetchval(sql("flush_slot_spent"), slot, kept_s):
+                    continue
+                async with con.transaction():
+                    await con.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'; lock table headrace.flush_{slot} in access exclusive mode")
+                    if await con.fetchval(sql("flush_slot_spent"), slot, kept_s):  # somebody may have begun to write there
+                        await con.execute(f"truncate headrace.flush_{slot}")
+                        emptied += 1
+        return emptied
 
 
 class _lockable:  # noqa: N801  # reads as a phrase where it is used

@@ -1,9 +1,11 @@
 -- Forgets what is old, a portion at a time: alerts of single jobs, groups that were resolved (with their notices) and silences that ended.
--- $1 keep alerts, $2 keep the rest, in days int, $3 rows int. Indexes: primary key of alert, alert_group_resolved, alert_silence_by_end. Locks: the rows.
+-- An alert stays until it is in the groups of the shard that its type's domain lies in.
+-- $1 keep alerts, $2 keep the rest, in days int, $3 rows int. Indexes: primary keys of alert and job_type, alert_group_resolved, alert_silence_by_end. Locks: the rows.
 with alerts as (
     delete from headrace.alert where alert_id in (
-        select alert_id from (select alert_id, at from headrace.alert order by alert_id limit $3) oldest
-        where at < now() - make_interval(days => $1) and alert_id <= (select max(cursor) from headrace.alert_state)
+        select oldest.alert_id from (select alert_id, at, type_id from headrace.alert order by alert_id limit $3) oldest
+        join headrace.job_type t using (type_id) join headrace.alert_state s on s.shard = t.domain_id % (select count(*) from headrace.shard)
+        where oldest.at < now() - make_interval(days => $1) and oldest.alert_id <= s.cursor
     )
 ), groups as (
     delete from headrace.alert_group where group_id in (

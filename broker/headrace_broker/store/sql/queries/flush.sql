@@ -5,7 +5,7 @@
 -- The domains are those arrays, with encoders of our own (store/arrays.py).
 -- unnest stands in the select list, where Postgres walks all arrays in step; in FROM it would put each array into a store of its own first (8 % of the CPU).
 --
--- $1 life_id int, $2 n bigint, $3 slot smallint, $4 max_id bigint,
+-- $1 life_id int, $2 n bigint, $3 seconds of a slot int, $4 max_id bigint,
 -- $5..$8 counts by type int[], state smallint[], minute int[], delta int[]
 -- $9 lease of the grants in seconds, real
 -- jobs:   $10 job_id bigint[], $11 bigint[]: type_id << 32 | priority + 2^31, $12 available_at timestamptz[], $13 instance_id text[], $14 content_type text[],
@@ -49,6 +49,6 @@ with fence as materialized (
     ) as u, fence
 ), flush as (
     insert into headrace.flush (life_id, n, slot, max_id, count_type, count_state, count_minute, count_delta)
-    select $1, $2, $3, $4, $5, $6, $7, $8 from fence
+    select $1, $2, (date_part('epoch', now())::bigint / $3::int & 3)::smallint, $4, $5, $6, $7, $8 from fence
 )
 select exists (select from fence) as alive, now() as at

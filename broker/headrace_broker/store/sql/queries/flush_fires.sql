@@ -2,7 +2,7 @@
 --
 -- Whether the previous job lives is looked at here, so the overlap policy is decided on what is durable. The key (schedule_id, nominal_at) of schedule_fire makes a tick that is
 -- fired twice fail the whole statement; next_at, which rises with each, makes that a thing of bugs alone.
--- $1 life_id int, $2 n bigint, $3 slot smallint, $4 max_id bigint,
+-- $1 life_id int, $2 n bigint, $3 seconds of a slot int, $4 max_id bigint,
 -- $5 schedule_id int[], $6 version bigint[], $7 verb text[]: tick, missed, queued (one that waited for the previous job) or manual, $8 nominal timestamptz[],
 -- $9 next_at timestamptz[] (of tick and missed), $10 request_id text[] (of manual),
 -- $11 job_id bigint[], $12 bigint[]: type_id << 32 | priority + 2^31, $13 instance_id text[], $14 content_type text[], $15 labels text[] (JSON), $16 payload bytea[]
@@ -57,7 +57,7 @@ with fence as materialized (
     from (select type_id, count(*) as n from decided where outcome in ('fired', 'manual') group by type_id) per_type
 ), flush as (
     insert into headrace.flush (life_id, n, slot, max_id, count_type, count_state, count_minute, count_delta)
-    select $1, $2, $3, $4, types, states, minutes, deltas from counted, fence
+    select $1, $2, (date_part('epoch', now())::bigint / $3::int & 3)::smallint, $4, types, states, minutes, deltas from counted, fence
 )
 select exists (select from fence) as alive, now() as at, (select coalesce(json_agg(json_build_array(schedule_id, version, outcome, job_id, extract(epoch from next_at),
     extract(epoch from ticked_at), extract(epoch from queued_at), aborting_id)), '[]')::text from moved) as fired

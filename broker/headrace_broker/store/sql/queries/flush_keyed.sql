@@ -3,7 +3,7 @@
 -- An idempotency key is free when it was never used. A unique key is free when nobody holds it, or its holder is settled or gone: then the holder's row is replaced, so that
 -- no ending has to release anything. The unique key is taken before the idempotency key is written down, since a job that is refused for it leaves no key behind.
 -- Each key comes once; rows are inserted in the order of their keys, so that two brokers never wait for each other in a circle.
--- $1 life_id int, $2 n bigint, $3 slot smallint, $4 max_id bigint,
+-- $1 life_id int, $2 n bigint, $3 seconds of a slot int, $4 max_id bigint,
 -- $5 domain_id int[], $6 idempotency key text[] (null: none), $7 body_hash bytea[],
 -- $8 job_id bigint[], $9 bigint[]: type_id << 32 | priority + 2^31, $10 available_at timestamptz[], $11 instance_id text[], $12 content_type text[],
 -- $13 labels text[] (JSON), $14 trace_context text[], $15 more text[] (JSON; here unique_key, parent_id, depends_on and batch_id count), $16 payload bytea[]
@@ -49,6 +49,6 @@ with fence as materialized (
     from (select type_id, count(*) as n from taken group by type_id) per_type
 ), flush as (
     insert into headrace.flush (life_id, n, slot, max_id, count_type, count_state, count_minute, count_delta)
-    select $1, $2, $3, $4, types, states, minutes, deltas from counted, fence
+    select $1, $2, (date_part('epoch', now())::bigint / $3::int & 3)::smallint, $4, types, states, minutes, deltas from counted, fence
 )
 select exists (select from fence) as alive, now() as at, (select coalesce(array_agg(job_id), '{}') from taken) as stored
