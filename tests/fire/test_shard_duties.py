@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from headrace_broker import app
+from headrace_broker import duties
 from headrace_broker.maintenance.loop import repeat
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.filter import JobFilter
@@ -127,7 +127,7 @@ async def test_minutes_of_all_shards_are_added_up_once(machines: list[Machine], 
 
     monkeypatch.setattr(Statistics, "roll", noted)
     parts: list[Any] = [SimpleNamespace(owner=machine.owner, shard=machine.shard) for machine in machines]  # what is asked of an Ownership
-    rollups = [app._rollup(*each) for each in zip(statistics, parts, strict=True)]
+    rollups = [duties._rollup(*each) for each in zip(statistics, parts, strict=True)]
     for rollup in rollups:
         await rollup.run_once()
     for machine in machines:
