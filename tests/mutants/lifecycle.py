@@ -100,7 +100,9 @@ MUTANTS = (
         "tests/client/test_lifecycle_cli.py -k given_a_date",
     ),
     Mutant("an updated job keeps its place", UPDATES, "    turns.leave(owner, live.job_id)\n", "", f"{ONE_BY_ONE} -k granted_once"),
-    Mutant("an update leaves the body that it changes", UPDATES, "    owner.bodies.pop(live.job_id)  # what", "    # what", f"{WIRE} -k reach_its_order"),
+    Mutant(
+        "an update leaves the body that it changes", UPDATES, "    owner.bodies.pop(live.entry.type_id, live.job_id)  # what", "    # what", f"{WIRE} -k reach_its_order"
+    ),
     Mutant("an updated job starts at once", UPDATES, "available_at=available_at, actor", "available_at=None, actor", f"{WIRE} -k stays_scheduled"),
     Mutant("a hold does not hold", AMENDED, "        if amended.hold:\n            return None\n", "", f"{WIRE} -k until_it_is_released"),
     Mutant("a held job is purged", CHANGES, "if head.amended is not None and head.amended.hold:", "if False:", f"{WIRE} -k until_it_is_released"),

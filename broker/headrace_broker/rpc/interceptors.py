@@ -20,6 +20,8 @@ from headrace_broker.rpc.forward import ANYWHERE, Forwarder, Relayed
 from headrace_broker.rpc.quotas import FREE, Quotas
 from headrace_broker.rpc.standby import CONNECT, at_standby
 
+UNREAD = frozenset({"/headrace.v1.Jobs/Submit", "/headrace.v1.Jobs/SubmitMany"})
+"""Calls that a broker without room refuses before it has read them."""
 OURS = ("/headrace.", scaler.PREFIX)
 """Calls that are guarded; others are those of the health service and of reflection."""
 
@@ -41,8 +43,11 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships n
         self._gate = gate
         self._quotas = quotas
         self._guarded: dict[str, Any] = {}  # handlers by method: made once, not for each call
+        self.full: Callable[[], BrokerError | None] = _room  # why calls of UNREAD would be refused whatever they bring
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
+        if details.method in UNREAD and (refusal := self.full()) is not None:
+            return self._refuse_unread(details.method, refusal)
         guarded = self._guarded.get(details.method)
         if guarded is not None:
             return guarded
@@ -51,6 +56,16 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships n
             return handler
         guarded = self._guarded[details.method] = self._guard(handler, details)
         return guarded
+
+    def _refuse_unread(self, method: str, refusal: BrokerError) -> Any:
+        """A handler for one call that looks at nothing of it: not at its message, nor at its token."""
+        code, message, metadata = _translate(refusal, method)
+        self._metrics.rpc_seconds.labels(method, code.name).observe(0.0)
+
+        async def refuse(_request: bytes, context: Any) -> None:
+            await context.abort(code, message, metadata)
+
+        return grpc.unary_unary_rpc_method_handler(refuse)
 
     def _guard(self, handler: Any, details: Any) -> Any:
         quotas = self._quotas if not details.method.startswith(FREE) else None
@@ -124,6 +139,10 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships n
                 await context.abort(code, message, (*metadata, *(context.trailing_metadata() or ())))
 
         return call
+
+
+def _room() -> None:
+    """There is room."""
 
 
 class _Sized:

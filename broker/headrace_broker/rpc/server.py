@@ -76,6 +76,7 @@ from headrace_broker.rpc.routes import Keys, Routes
 from headrace_broker.rpc.scaler import ScalerService
 from headrace_broker.rpc.schedules import SchedulesService
 from headrace_broker.rpc.stats import StatsService
+from headrace_broker.rpc.submit import full
 from headrace_broker.rpc.testing import TESTING, add_testing
 from headrace_broker.rpc.tokens import AccessService
 from headrace_broker.rpc.users import UsersService
@@ -140,8 +141,10 @@ class RpcServer:
         guard = Guard(metrics, gate, Quotas(quotas, metrics, asyncio.get_running_loop().time) if quotas else None, forwarders[0], choice)
         self._server = grpc.aio.server(interceptors=[guard], options=server_options(connections))
         self._health = health.aio.HealthServicer()
+        submits: list[JobsService] = []
         for ownership, desk, to in zip(ownerships.each, alerts, [self._server, *others], strict=True):  # a server knows one handler of a name, `Choice` the others
             jobs = JobsService(ownership, reads, finder, payload_limit)
+            submits.append(jobs)
             schedules_pb2_grpc.add_SchedulesServicer_to_server(SchedulesService(ownership, payload_limit), to)  # type: ignore[no-untyped-call]
             jobs_pb2_grpc.add_JobsServicer_to_server(jobs, to)  # type: ignore[no-untyped-call]
             agents_pb2_grpc.add_AgentsServicer_to_server(AgentsService(ownership, settings, logs, tasks), to)  # type: ignore[no-untyped-call]
@@ -157,6 +160,7 @@ class RpcServer:
             add_testing(to, ownerships, audit)
             alerts_pb2_grpc.add_AlertsServicer_to_server(AlertsService(desk), to)  # type: ignore[no-untyped-call]
             externalscaler_pb2_grpc.add_ExternalScalerServicer_to_server(ScalerService(ownership), to)  # type: ignore[no-untyped-call]
+        guard.full = lambda: full(submits)
         access_pb2_grpc.add_AccessServicer_to_server(AccessService(tokens, audit), self._server)  # type: ignore[no-untyped-call]
         certificates_pb2_grpc.add_CertificatesServicer_to_server(CertificatesService(revocations), self._server)  # type: ignore[no-untyped-call]
         grants_pb2_grpc.add_GrantsServicer_to_server(GrantsService(grants), self._server)  # type: ignore[no-untyped-call]

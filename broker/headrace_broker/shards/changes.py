@@ -319,7 +319,7 @@ def _expire(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHea
     )  # fmt: skip
     live = _revive(owner, head, live)
     turns.leave(owner, head.job_id)
-    owner.bodies.pop(head.job_id)
+    owner.bodies.pop(head.type_id, head.job_id)
     owner.settle_job(round_, live, Kind.EXPIRED, live.entry.settings.exhausted_state)
     round_.batch.extend_event(reason=intent.reason, error=starting.ERROR)
     owner.raise_alert(round_, live, starting.ERROR)

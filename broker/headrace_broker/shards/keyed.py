@@ -145,7 +145,7 @@ class Keyed:
         entry, priority, available_at_s, body = keyed.job
         owner.counted[entry.type_id, State.WAITING, 0] += 1
         owner.tally.submitted(owner.clock.now_s(), entry.type_id, 1)
-        owner.bodies.put(job_id, body)
+        owner.bodies.put(entry.type_id, job_id, body)
         if keyed.unique_key:
             self.note_moved(keyed.unique_name)
         if keyed.batch_id:

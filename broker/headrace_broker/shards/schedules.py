@@ -243,7 +243,7 @@ class Schedules:
         entry, _, _, body = job
         owner.counted[entry.type_id, State.WAITING, 0] += 1
         owner.tally.submitted(now_s, entry.type_id, 1)
-        owner.bodies.put(job_id, body)
+        owner.bodies.put(entry.type_id, job_id, body)
         turns.enter_job(owner, job_id, job)
         if owner.hub.active:
             instance_id = body.instance_id if isinstance(body, FullBody) else None
