@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from headrace_broker import app
+from headrace_broker import duties
 from headrace_broker.maintenance.loop import repeat
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.filter import JobFilter
@@ -125,7 +125,7 @@ async def test_minutes_of_all_shards_are_added_up_once(machines: list[Machine], 
         await roll(statistics, part, whole, at)
 
     monkeypatch.setattr(Statistics, "roll", noted)
-    rollups = [app._rollup(Statistics(machine.pool), SimpleNamespace(owner=machine.owner, shard=machine.shard)) for machine in machines]  # type: ignore[arg-type]
+    rollups = [duties._rollup(Statistics(machine.pool), SimpleNamespace(owner=machine.owner, shard=machine.shard)) for machine in machines]  # type: ignore[arg-type]
     for rollup in rollups:
         await rollup.run_once()
     for machine in machines:
