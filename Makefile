@@ -114,7 +114,7 @@ types: $(STAMP) ## Check types
 	$(BIN)/mypy
 
 protos: .venv-protos/.set-up ## Make the stubs anew
-	.venv-protos/bin/python -m grpc_tools.protoc -I protos --python_out=protos --pyi_out=protos --grpc_python_out=protos protos/headrace_proto/v1/*.proto
+	.venv-protos/bin/python -m grpc_tools.protoc -I protos --python_out=protos --pyi_out=protos --grpc_python_out=protos protos/headrace_proto/*/*.proto
 
 .venv-protos/.set-up: Makefile
 	@$(PYTHON) -m venv .venv-protos

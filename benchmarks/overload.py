@@ -5,12 +5,17 @@ fixed rate, `--times` the capacity, whatever became of those before (open loop).
 refuses as busy is sent again as the client library does it: after the broker's delay with jitter, within the retry budget of its stream. All the while an agent completes
 what it is given, another one holds leases of jobs that go on, an administrator makes a call each `ADMIN_S`, and a million jobs of another type wait.
 
-Told are: completed jobs per second over the capacity (goodput), what was offered, stored and refused, messages sent over messages due (amplification), times of the
-administrator's calls, leases and sessions that were lost, and the most memory that the broker had. Cases: no limit of depth, so that the intake refuses; and a depth
-limit, so that the type's limit does.
+The programs that flood and administer share the machine with the broker and its Postgres, and no broker can give back what they take. So the capacity is found a second
+time beside a control: the same flood goes to a service of its own that does nothing but refuse each request (`refuser`), and the administrator calls as it will later.
+What is completed then is what a broker could do at best to which each refusal costs as much as it costs gRPC for Python.
+
+Told are: completed jobs per second over either capacity (goodput), what was offered, stored and refused, messages sent over messages due (amplification), times of the
+administrator's calls, leases and sessions that were lost, the most memory that the broker had, and the CPU of each program. Cases: no limit of depth, so that the intake
+refuses; and a depth limit, so that the type's limit does.
 """
 
 import asyncio
+import contextlib
 import itertools
 import json
 import subprocess
@@ -18,7 +23,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +33,7 @@ from headrace_broker.store.embedded import EmbeddedPostgres
 from headrace_client import AdminClient, Client, JobFilter, State
 from headrace_client.retry import RetryBudget, pause_s
 from headrace_proto.v1 import agents_pb2, jobs_pb2, types_pb2
-from headrace_proto.wire import to_seconds
+from headrace_proto.wire import to_duration, to_seconds
 
 from benchmarks import support
 from benchmarks.capacity import CONNECT, PAYLOAD, SUBMIT, varint
@@ -42,6 +47,7 @@ GIVE_UP_S = 1.0
 ADMIN_S = 0.02
 BEAT_S = 1.0
 LOOK_S = 0.5
+RETRY_S = 2.5  # what the control tells who is refused: about what a broker tells at five times its capacity
 CALLS = ("counts", "types", "agents", "list", "job", "change")
 TYPE, LATER, LONG = "overload.work", "overload.later", "overload.long"
 OPTIONS = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20), ("grpc.use_local_subchannel_pool", 1)]
@@ -144,6 +150,30 @@ async def flood(address: str, rate: float, seconds: float) -> dict[str, float]:
         for task in [*readers, *under_way]:
             task.cancel()
     return {"due": due, "seconds": over, **told}
+
+
+async def refuser() -> None:
+    """A service that refuses each request of a submit stream at once, unread; prints its port."""
+    refused = jobs_pb2.SubmitFailure(code=8, reason="BUSY", message="this service does nothing else", retry_after=to_duration(RETRY_S))
+    answer = jobs_pb2.SubmitResults(refused=refused)
+
+    async def refuse(requests: AsyncIterator[bytes], _context: Any) -> AsyncIterator[jobs_pb2.SubmitStreamResponse]:
+        async for request in requests:
+            number, shift = 0, 0
+            for byte in request[1:11]:
+                number |= (byte & 127) << shift
+                shift += 7
+                if byte < 128:
+                    break
+            yield jobs_pb2.SubmitStreamResponse(request_no=number, results=answer)
+
+    handler = grpc.stream_stream_rpc_method_handler(refuse, response_serializer=jobs_pb2.SubmitStreamResponse.SerializeToString)
+    server = grpc.aio.server(options=[*OPTIONS, ("grpc.so_reuseport", 0)])
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("headrace.v1.Jobs", {"SubmitStream": handler}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    print(json.dumps({"address": f"127.0.0.1:{port}"}), flush=True)
+    await server.wait_for_termination()
 
 
 async def settle(address: str, type_: str, slots: int, complete: bool) -> None:
@@ -254,41 +284,60 @@ class Role:
         self.process.wait()
 
 
-def measure(directory: Path, dsn: str, depth: int, waiting: int, times: float, seconds: float, capacity_s: float) -> support.Figures:
-    """One case on a broker of its own."""
-    with support.Broker(directory, dsn) as broker:
+def measure(directory: Path, dsn: str, postgres: int, depth: int, waiting: int, times: float, seconds: float, capacity_s: float) -> support.Figures:
+    """One case on a broker of its own. `postgres`: the process of its server."""
+    with support.Broker(directory, dsn) as broker, contextlib.ExitStack() as exits:
         if depth:
             asyncio.run(_limit(broker.address, depth))
         for type_, jobs in ((LATER, waiting), (LONG, HELD)):
             Role("closed", broker.address, type_, 3600, jobs).result()
         holder, worker = Role("settle", broker.address, LONG, HELD, 0).begun(), Role("settle", broker.address, TYPE, SLOTS, 1).begun()
-        try:
-            Role("closed", broker.address, TYPE, capacity_s / 5, 0).result()  # warms up
-            found = {"capacity_per_s": _rate(worker, lambda: Role("closed", broker.address, TYPE, capacity_s, 0).result())}
-            before, most, found["rss_before_mb"] = broker.metrics(), 0.0, support.rss_mb(broker.pid)
-            admin, load = Role("administer", broker.address, seconds), Role("flood", broker.address, found["capacity_per_s"] * times, seconds)
+        exits.callback(holder.end)
+        exits.callback(worker.end)
+        Role("closed", broker.address, TYPE, capacity_s / 5, 0).result()  # warms up
+        found = {"capacity_per_s": _rate(worker, lambda: Role("closed", broker.address, TYPE, capacity_s, 0).result())}
+        rate = found["capacity_per_s"] * times
+        found["beside_per_s"] = _beside(broker.address, worker, rate, capacity_s)
+        before, most, found["rss_before_mb"] = broker.metrics(), 0.0, support.rss_mb(broker.pid)
+        admin, load = Role("administer", broker.address, seconds), Role("flood", broker.address, rate, seconds)
+        cpu = support.Cpu(broker=broker.pid, postgres=postgres, flood=load.process.pid, agent=worker.process.pid, administrator=admin.process.pid)
+        began, used, passed = time.monotonic(), support.Figures(), 1.0
 
-            def watch() -> None:
-                nonlocal most
-                while load.process.poll() is None:
-                    most = max(most, support.rss_mb(broker.pid))
-                    time.sleep(LOOK_S)
+        def watch() -> None:
+            nonlocal most, used, passed
+            while load.process.poll() is None:
+                most = max(most, support.rss_mb(broker.pid))
+                if (now := time.monotonic() - began) < seconds - LOOK_S:  # programs that have ended cannot be asked
+                    used, passed = cpu.used(), now
+                time.sleep(LOOK_S)
 
-            found["goodput_per_s"] = _rate(worker, watch)
-            told, calls, after = load.result(), admin.result(), broker.metrics()
-            lost = holder.now().get("lost", 0) + worker.now().get("lost", 0)
-        finally:
-            holder.end()
-            worker.end()
+        found["goodput_per_s"] = _rate(worker, watch)
+        told, calls, after = load.result(), admin.result(), broker.metrics()
+        lost = holder.now().get("lost", 0) + worker.now().get("lost", 0)
     requests, over = told["due"], told["seconds"]
     return {
-        **found, "goodput_of_capacity": found["goodput_per_s"] / found["capacity_per_s"], "offered_per_s": requests * BATCH / over,
+        **found, "goodput_of_capacity": found["goodput_per_s"] / found["capacity_per_s"], "goodput_of_beside": found["goodput_per_s"] / found["beside_per_s"],
+        "offered_per_s": requests * BATCH / over,
         "stored_per_s": told.get("stored", 0) / over, "refused_per_s": (told.get("busy", 0) + told.get("queue_full", 0)) / over,
         "unsent_per_s": told.get("unsent", 0) * BATCH / over, "amplification": told.get("sent", 0) / max(1, requests - told.get("unsent", 0)),
         "admin_p50_ms": calls["p50_ms"], "admin_p99_ms": calls["p99_ms"], "admin_max_ms": calls["max_ms"],
         **{f"admin_{name}_p99_ms": calls[name] for name in CALLS}, "lost_leases": lost,
         "lost_sessions": after["headrace_sessions_lost_total"] - before["headrace_sessions_lost_total"], "most_rss_mb": most,
+        **{f"{name}_core_percent": share / passed * 100 for name, share in used.items()},
     }  # fmt: skip
+
+
+def _beside(address: str, worker: Role, rate: float, seconds: float) -> float:
+    """The capacity beside the control: the same flood, which somebody else refuses, and the administrator's calls."""
+    control = Role("refuser").begun()
+    try:
+        admin, load = Role("administer", address, seconds), Role("flood", control.now()["address"], rate, seconds)
+        found = _rate(worker, lambda: Role("closed", address, TYPE, seconds, 0).result())
+        load.result()
+        admin.result()
+    finally:
+        control.end()
+    return found
 
 
 def _rate(worker: Role, work: Any) -> float:
@@ -311,6 +360,8 @@ def play(role: str, words: list[str]) -> None:
         print(json.dumps(uvloop.run(closed(words[0], words[1], float(words[2]), int(words[3])))), flush=True)
     elif role == "flood":
         print(json.dumps(uvloop.run(flood(words[0], float(words[1]), float(words[2])))), flush=True)
+    elif role == "refuser":
+        uvloop.run(refuser())
     else:
         print(json.dumps(uvloop.run(administer(words[0], float(words[1])))), flush=True)
 
@@ -341,7 +392,7 @@ def _round(directory: Path, server: EmbeddedPostgres, number: int, arguments: An
     found: support.Round = {}
     for case, depth in (("no limit", 0), ("depth limit", arguments.depth_limit)):
         dsn = asyncio.run(support.make_database(server.dsn, f"overload_{number}_{depth}"))
-        found[case] = measure(directory, dsn, depth, arguments.waiting, arguments.times, arguments.seconds, arguments.capacity_seconds)
+        found[case] = measure(directory, dsn, server.pid, depth, arguments.waiting, arguments.times, arguments.seconds, arguments.capacity_seconds)
     return found
 
 

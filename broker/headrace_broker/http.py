@@ -1,4 +1,7 @@
-"""The HTTP listener: /metrics for Prometheus, /healthz (the process lives), /readyz (calls are best made here), and the manager's pages."""
+"""The HTTP listener: /metrics for Prometheus, /healthz (the process lives), /readyz (calls are best made here), and the manager's pages.
+
+`/readyz?standby=ok` is for whoever replaces brokers one by one: calls can be made here, if only to be passed on.
+"""
 
 import socket
 import ssl
@@ -25,8 +28,9 @@ def http_app(metrics: Metrics, ownerships: Ownerships, pages: Sequence[BaseRoute
     async def healthz(_request: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
-    async def readyz(_request: Request) -> Response:
-        ready, several = ownerships.serving, {"shards": len(ownerships.owned())} if len(ownerships.each) > 1 else {}
+    async def readyz(request: Request) -> Response:
+        ready = ownerships.answering if request.query_params.get("standby") == "ok" else ownerships.serving
+        several = {"shards": len(ownerships.owned())} if len(ownerships.each) > 1 else {}
         return JSONResponse({"ready": ready, "role": ownerships.role, **several}, status_code=200 if ready else 503)
 
     return Starlette(

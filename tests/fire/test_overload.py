@@ -11,15 +11,18 @@ import pytest
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.errors import Busy, NotOwner
 from headrace_broker.model.job import State
-from headrace_broker.rpc import admission
+from headrace_broker.rpc import admission, agents
 from headrace_broker.rpc.interceptors import Guard
 from headrace_broker.rpc.jobs import JobsService
-from headrace_broker.rpc.submit import _Batch
+from headrace_broker.rpc.submit import _Batch, full
 from headrace_broker.shards import owner as owner_module
-from headrace_broker.shards import reception
+from headrace_broker.shards import pressure, reception
 from headrace_broker.shards.intents import Completions, PlainJobs, Verb
+from headrace_broker.shards.pressure import RETRY_S
 from headrace_broker.shards.types import TypeEntry
-from headrace_proto.v1 import jobs_pb2, jobs_pb2_grpc, types_pb2
+from headrace_broker.store.pool import READ_FAILURES, open_pool
+from headrace_broker.store.settings import OtherDomain, SettingsStore
+from headrace_proto.v1 import agents_pb2, jobs_pb2, jobs_pb2_grpc, types_pb2
 from headrace_proto.wire import to_seconds
 
 from tests.fire.steps import begin
@@ -46,7 +49,7 @@ async def test_beside_a_full_intake_outcomes_heartbeats_and_changes_are_decided_
     fill(machine, owner_module.MAX_PENDING_JOBS)
     with pytest.raises(Busy) as refused:
         fill(machine, 1000)
-    assert refused.value.retry_after_s == owner_module.BUSY_RETRY_S
+    assert refused.value.retry_after_s >= RETRY_S
     done, left = running[:1200], running[1200:]
     leases = machine.owner.live_jobs
     machine.owner.end([Completions(done, [leases[job_id].seq for job_id in done], None, Reporter(machine, agent.agent_id))])
@@ -76,16 +79,61 @@ async def test_what_agents_can_do_now_goes_before_what_would_only_be_stored(mach
     assert (len(granted), stored) == (room, 500 if room else 1000)
 
 
+async def test_an_agent_with_room_costs_a_round_only_where_there_is_something_for_it(machine: Machine) -> None:
+    nothing: Any = None
+    service, owner, agent = agents.AgentsService(nothing, nothing, nothing, nothing), machine.owner, await join(machine)
+
+    def wakes(room: int) -> bool:
+        owner.wake.clear()
+        service._hear(owner, agent, agents_pb2.ConnectRequest(number=1, credit=agents_pb2.Credit(free=room)))
+        return owner.wake.is_set()
+
+    await submit(machine, 1, entry=await machine.types.ensure("default", "other"))
+    assert not wakes(5) and agent in owner.hungry
+    await submit(machine, 1)
+    assert wakes(5) and not wakes(0)
+    assert len((await grants(machine, agent))[0]) == 1 and not wakes(5)
+    await submit(machine, 1, limit_key="k")
+    assert wakes(5)
+
+
+async def test_an_agent_that_comes_back_is_known_without_asking_the_database(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agents, "REMEMBERED", 2)
+    pool = await open_pool(machine._dsn, size=1)
+    known = agents._Known(SettingsStore(pool))
+
+    async def find(number: int, owner: Any = machine.owner, domain: str = machine.domain) -> int:
+        agent_id, _ = await known.find(owner, (domain, f"agent {number}", f"incarnation-{number:04}", "1"), "host", 1, "", {})
+        return agent_id
+
+    stored = [await find(number) for number in range(3)]
+    assert len(set(stored)) == 3 and await machine.settings.agent_of(machine.domain, "incarnation-0001") == stored[1]
+    with pytest.raises(OtherDomain):
+        await find(2, domain="other")
+    await pool.close()
+    assert [await find(2), await find(1)] == [stored[2], stored[1]]
+    for unknown in (find(0), find(1, owner=object())):  # it was forgotten for others; another owner asks anew
+        with pytest.raises(READ_FAILURES):
+            await unknown
+
+
 # Over gRPC ---------------------------------------------------------------------------------------------------------------------------------------
 
 
 class Served:
     """The Jobs service of a machine's owner."""
 
-    def __init__(self, machine: Machine, service: JobsService, stub: Any) -> None:
+    def __init__(self, machine: Machine, service: JobsService, ready: asyncio.Event, channel: grpc.aio.Channel) -> None:
         self.machine = machine
         self.service = service
-        self.stub = stub
+        self.ready = ready
+        self.channel = channel
+        self.stub: Any = jobs_pb2_grpc.JobsStub(channel)  # type: ignore[no-untyped-call]
+
+    def jobs_refused(self) -> int:
+        """How many jobs were refused because the broker has too much to do."""
+        [line] = [line for line in self.machine.owner.metrics.text().decode().splitlines() if line.startswith('headrace_submits_refused_total{reason="BUSY"}')]
+        return int(float(line.split()[1]))
 
     async def answered(self, work: "asyncio.Future[Any]") -> Any:
         """The answer of a call, with the rounds that it takes."""
@@ -101,15 +149,19 @@ class Served:
 async def served(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
     """With an intake of FULL jobs."""
     monkeypatch.setattr(owner_module, "MAX_PENDING_JOBS", FULL)
-    ownership: Any = SimpleNamespace(owner=machine.owner, heads=machine.heads)
+    ready = asyncio.Event()
+    ready.set()
+    ownership: Any = SimpleNamespace(owner=machine.owner, heads=machine.heads, ready=ready)
     nothing: Any = None
     service = JobsService(ownership, nothing, nothing, 1 << 20)
-    server = grpc.aio.server(interceptors=[Guard(Metrics())])
+    guard = Guard(Metrics())
+    guard.full = lambda: full([service])
+    server = grpc.aio.server(interceptors=[guard])
     jobs_pb2_grpc.add_JobsServicer_to_server(service, server)  # type: ignore[no-untyped-call]
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Served(machine, service, jobs_pb2_grpc.JobsStub(channel))  # type: ignore[no-untyped-call]
+        yield Served(machine, service, ready, channel)
     await server.stop(0)
 
 
@@ -129,8 +181,91 @@ async def test_a_refused_submit_carries_the_delay(served: Served) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await served.stub.Submit(jobs_pb2.SubmitRequest(job=types_pb2.JobSpec(type="work", payload=b"1")), timeout=10)
     refusal = refusal_of(refused.value)
-    assert (refusal.code, refusal.reason, refusal.retry_after_s) == ("RESOURCE_EXHAUSTED", "BUSY", owner_module.BUSY_RETRY_S)
+    assert (refusal.code, refusal.reason) == ("RESOURCE_EXHAUSTED", "BUSY")
+    assert refusal.retry_after_s is not None and refusal.retry_after_s >= RETRY_S
     assert b'headrace_submits_refused_total{reason="BUSY"} 1.0' in served.machine.owner.metrics.text()
+
+
+async def test_the_delay_grows_while_nothing_is_taken(served: Served) -> None:
+    fill(served.machine, FULL, chunk=FULL)
+    told = []
+    for _ in range(3 * FULL):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await served.stub.Submit(jobs_pb2.SubmitRequest(job=types_pb2.JobSpec(type="work", payload=b"1")), timeout=10)
+        told.append(refusal_of(refused.value).retry_after_s or 0.0)
+    assert told[-1] > 3 * told[0]
+
+
+async def test_a_unary_submit_is_refused_unread_while_there_is_no_room(served: Served) -> None:
+    """Not even its token is looked at: whatever it brings costs the same."""
+
+    async def answer(method: str) -> tuple[str, str]:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await served.channel.unary_unary(f"/headrace.v1.Jobs/{method}")(b"\xff\xff", timeout=10)
+        refusal = refusal_of(refused.value)
+        return refusal.code, refusal.reason
+
+    busy, read = ("RESOURCE_EXHAUSTED", "BUSY"), ("INVALID_ARGUMENT", "INVALID_FIELD")
+    assert await answer("Submit") == read and await answer("SubmitMany") == read
+    fill(served.machine, FULL, chunk=FULL)
+    assert await answer("Submit") == busy and await answer("SubmitMany") == busy and await answer("GetJob") == read
+    assert b'headrace_submits_refused_total{reason="BUSY"} 2.0' in served.machine.owner.metrics.text()
+    served.ready.clear()  # another broker may have room: the call is passed on to it
+    assert await answer("Submit") == read
+    served.ready.set()
+    while served.machine.owner.has_intents:
+        await served.machine.flush()
+    assert await answer("Submit") == read
+
+
+@pytest.mark.usefixtures("nobody_waits")
+async def test_a_stream_that_was_refused_is_not_read_before_its_turn(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pressure, "REFUSALS_PER_S", 1 / 3600)
+    monkeypatch.setattr(pressure, "MOST_PAUSE_S", 3600.0)
+    fill(served.machine, FULL, chunk=FULL)
+    call = served.stub.SubmitStream()
+    for number in range(1, 11):
+        await call.write(column(5, number))
+    assert (await call.read()).results.refused.reason == "BUSY"
+    while served.machine.owner.has_intents:
+        await served.machine.flush()
+    other = served.stub.SubmitStream()
+    for number in range(1, 11):  # one after the other: a stream that was not refused is read at once
+        await other.write(column(5, number))
+        assert all((await served.answered(asyncio.ensure_future(other.read()))).results.job_ids)
+    assert served.jobs_refused() <= 10, "at most one more was read"
+    call.cancel()
+    other.cancel()
+
+
+@pytest.mark.usefixtures("nobody_waits")
+async def test_only_whole_requests_that_are_refused_for_want_of_room_hold_a_stream_up(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = 0
+
+    def pause_s() -> float:
+        nonlocal held
+        held += 1
+        return 0.0
+
+    monkeypatch.setattr(served.machine.owner.pressure, "pause_s", pause_s)
+    await served.machine.types.override(served.machine.type, {"depth_limit": 3}, [], caller=TESTER)
+    call = served.stub.SubmitStream()
+
+    async def answered(request: jobs_pb2.SubmitStreamRequest) -> tuple[int, int]:
+        await call.write(request)
+        results = (await served.answered(asyncio.ensure_future(call.read()))).results
+        return sum(map(bool, results.job_ids)), held
+
+    assert await answered(column(5)) == (3, 0)
+    assert await answered(column(5, 2)) == (0, 1)
+    assert await answered(column(5, 3, at_once=False)) == (0, 2)
+    assert await answered(column(5, 4, type_="a b")) == (0, 2)
+    assert await answered(column(5, 5, type_="other")) == (5, 2)
+    other = await served.machine.types.ensure("default", "other")
+    served.machine.owner.submit(PlainJobs(other, 0, [b"{}"] * FULL), 2 * FULL)
+    await call.write(column(5, 6, type_="other"))
+    assert (await call.read()).results.refused.reason == "BUSY" and held == 3
+    call.cancel()
 
 
 @pytest.mark.usefixtures("nobody_waits")
@@ -139,10 +274,11 @@ async def test_a_batch_is_refused_at_once_and_by_one_word_where_the_caller_under
     call = served.stub.SubmitStream(iter([column(5), column(5, 2, at_once=False)]))
     first, second = await call.read(), await call.read()
     refused = first.results.refused
-    assert (first.request_no, refused.reason, to_seconds(refused.retry_after)) == (1, "BUSY", owner_module.BUSY_RETRY_S)
+    assert (first.request_no, refused.reason) == (1, "BUSY") and to_seconds(refused.retry_after) >= RETRY_S
     assert not first.results.job_ids and not first.results.failures
     assert not second.results.HasField("refused") and len(second.results.job_ids) == 5
-    assert {(failure.reason, to_seconds(failure.retry_after)) for failure in second.results.failures} == {("BUSY", owner_module.BUSY_RETRY_S)}
+    [(reason, delay_s)] = {(failure.reason, to_seconds(failure.retry_after)) for failure in second.results.failures}
+    assert reason == "BUSY" and delay_s > to_seconds(refused.retry_after)
     assert b'headrace_submits_refused_total{reason="BUSY"} 10.0' in served.machine.owner.metrics.text()
     call.cancel()
 
@@ -268,7 +404,7 @@ async def test_unary_submits_are_refused_beyond_as_many_as_may_be_under_way(serv
                 await pause()
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await served.stub.Submit(request, timeout=20)
-        assert (refusal_of(refused.value).reason, refusal_of(refused.value).retry_after_s) == ("BUSY", admission.RETRY_S)
+        assert (refusal_of(refused.value).reason, refusal_of(refused.value).retry_after_s) == ("BUSY", RETRY_S)
         for task in under_way:
             assert (await served.answered(task)).job_id
     assert served.service._unary.count == 0

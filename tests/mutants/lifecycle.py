@@ -24,7 +24,9 @@ MUTANTS = (
     Mutant("what waits in vain is requeued", DESCENTS, "if other in self.refused:", "if False:", f"{BELOW} -k could_not_be_requeued"),
     Mutant("what is left is forgotten", DESCENTS, "            self.refused.add(job_id)\n", "            pass\n", f"{BELOW} -k could_not_be_requeued"),
     Mutant("a callback runs at once", DESCENTS, "if head.job_id in self.members:", "if False:", f"{BELOW} -k its_batch_again"),
-    Mutant("nobody waits for a decision", CHANGES, "if intent.descent is not None and intent.descent.must_wait(head.job_id):", "if False:", f"{BELOW} -k what_moves"),
+    Mutant(
+        "nobody waits for a decision", CHANGES, "return intent.descent is not None and intent.descent.must_wait(head.job_id)", "return False", f"{BELOW} -k what_moves"
+    ),
     Mutant("what has completed below a job runs again", ACTION, "head.state in _FAILED and ", "", f"{BELOW} -k is_left_while"),
     Mutant("the audit has a row for each job", CHANGES, " or intent.descent is not None:  # nobody", ":  # nobody", f"{BELOW} -k is_left_while"),
     Mutant("the audit has a row for each portion", DESCENTS, "            self.audit = None\n", "            pass\n", f"{BELOW} -k portion"),
@@ -100,7 +102,9 @@ MUTANTS = (
         "tests/client/test_lifecycle_cli.py -k given_a_date",
     ),
     Mutant("an updated job keeps its place", UPDATES, "    turns.leave(owner, live.job_id)\n", "", f"{ONE_BY_ONE} -k granted_once"),
-    Mutant("an update leaves the body that it changes", UPDATES, "    owner.bodies.pop(live.job_id)  # what", "    # what", f"{WIRE} -k reach_its_order"),
+    Mutant(
+        "an update leaves the body that it changes", UPDATES, "    owner.bodies.pop(live.entry.type_id, live.job_id)  # what", "    # what", f"{WIRE} -k reach_its_order"
+    ),
     Mutant("an updated job starts at once", UPDATES, "available_at=available_at, actor", "available_at=None, actor", f"{WIRE} -k stays_scheduled"),
     Mutant("a hold does not hold", AMENDED, "        if amended.hold:\n            return None\n", "", f"{WIRE} -k until_it_is_released"),
     Mutant("a held job is purged", CHANGES, "if head.amended is not None and head.amended.hold:", "if False:", f"{WIRE} -k until_it_is_released"),

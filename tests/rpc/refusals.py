@@ -4,6 +4,7 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from headrace_proto.keda import externalscaler_pb2
 from headrace_proto.v1 import access_pb2, graph_pb2, limits_pb2, types_pb2
 
 BIG = "x" * 201
@@ -55,4 +56,28 @@ ACCESS: list[tuple[str, Any, str]] = [
     ("Access.ListAudit", access_pb2.ListAuditRequest(page_size=1001), "page_size"),
     ("Access.ListAudit", access_pb2.ListAuditRequest(page_token="x"), "page_token"),
     ("Access.ListAudit", access_pb2.ListAuditRequest(filter=access_pb2.AuditFilter(at_from=Timestamp(seconds=FAR))), "filter.at_from"),
+]
+
+
+def trigger(**metadata: str) -> externalscaler_pb2.ScaledObjectRef:
+    """A trigger of KEDA that is good but for these."""
+    return externalscaler_pb2.ScaledObjectRef(name="agent", scalerMetadata={"scalerAddress": "headrace:7233", "type": "t", "jobsPerReplica": "5", **metadata})
+
+
+SCALER: list[tuple[str, Any, str]] = [
+    ("ExternalScaler.IsActive", externalscaler_pb2.ScaledObjectRef(), "metadata.type"),
+    ("ExternalScaler.IsActive", externalscaler_pb2.ScaledObjectRef(scalerMetadata={"type": "t"}), "metadata.jobsPerReplica"),
+    ("ExternalScaler.IsActive", trigger(type="t,,u"), "metadata.type"),
+    ("ExternalScaler.IsActive", trigger(type="mail.[ab]"), "metadata.type"),
+    ("ExternalScaler.IsActive", trigger(type=",".join(["t"] * 101)), "metadata.type"),
+    ("ExternalScaler.IsActive", trigger(typeFromEnv="t"), "metadata.type"),
+    ("ExternalScaler.IsActive", trigger(types="t"), "metadata.types"),
+    ("ExternalScaler.IsActive", trigger(domain="a b"), "metadata.domain"),
+    ("ExternalScaler.IsActive", trigger(token="a b"), "metadata.token"),
+    ("ExternalScaler.IsActive", trigger(includeRunning="maybe"), "metadata.includeRunning"),
+    ("ExternalScaler.IsActive", trigger(activationThreshold="-1"), "metadata.activationThreshold"),
+    ("ExternalScaler.IsActive", trigger(activationThreshold=""), "metadata.activationThreshold"),
+    *[("ExternalScaler.GetMetricSpec", trigger(jobsPerReplica=value), "metadata.jobsPerReplica") for value in ("0", "-1", "nan", "inf", "five", "1e10", "")],
+    ("ExternalScaler.GetMetrics", externalscaler_pb2.GetMetricsRequest(metricName="headrace-jobs"), "metadata.type"),
+    ("ExternalScaler.GetMetrics", externalscaler_pb2.GetMetricsRequest(scaledObjectRef=trigger(), metricName="s0-headrace-jobs"), "metricName"),
 ]

@@ -86,7 +86,7 @@ async def stubs(guarded: BrokerProcess) -> AsyncIterator[Stubs]:
 
 def _methods() -> dict[str, Any]:
     pool = descriptor_pool.Default()
-    services = [pool.FindServiceByName(name) for name in SERVICES if name.startswith("headrace.")]
+    services = [pool.FindServiceByName(name) for name in SERVICES if not name.startswith("grpc.")]
     return {f"/{service.full_name}/{method.name}": method for service in services for method in service.methods}
 
 

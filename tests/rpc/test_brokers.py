@@ -18,6 +18,8 @@ from headrace_broker.rpc.attest import ATTESTED_KEY, FORWARDED_KEY
 from headrace_broker.store.embedded import EmbeddedPostgres
 from headrace_client import AdminClient, Client, Conflict, InvalidRequest, JobSpec, NotFound, PermissionDenied, State, Unauthenticated, Unavailable
 from headrace_client.cli.authority import Authority
+from headrace_proto.keda.externalscaler_pb2 import GetMetricsRequest, ScaledObjectRef
+from headrace_proto.keda.externalscaler_pb2_grpc import ExternalScalerStub
 from headrace_proto.v1 import agents_pb2, jobs_pb2
 from headrace_proto.v1.agents_pb2_grpc import AgentsStub
 from headrace_proto.v1.jobs_pb2_grpc import JobsStub
@@ -114,6 +116,26 @@ async def test_a_broker_that_stands_by_serves_every_kind_of_call(pair: Pair) -> 
         assert await admin.overview()
         [row, *_], _ = await admin.list_audit(page_size=5)
         assert row.actor == "headrace://*/admin/boss", "the owner knows whom the certificate names"
+
+
+async def test_keda_may_ask_either_broker_with_the_certificate_of_a_viewer(pair: Pair) -> None:
+    ref = ScaledObjectRef(scalerMetadata={"type": "scaled", "jobsPerReplica": "2", "domain": "default"})
+    async with pair.client() as client:
+        job_id = (await client.submit("scaled")).job_id
+        for broker in (pair.owner, pair.standby):
+            async with pair.channel("viewer", broker) as channel:
+                keda = ExternalScalerStub(channel)  # type: ignore[no-untyped-call]
+                [value] = (await keda.GetMetrics(GetMetricsRequest(scaledObjectRef=ref, metricName="headrace-jobs"), timeout=20)).metricValues
+                assert value.metricValue == 1
+                stream = keda.StreamIsActive(ref, timeout=20)
+                assert (await stream.read()).result
+                stream.cancel()
+            async with pair.channel("worker", broker) as channel:
+                keda = ExternalScalerStub(channel)  # type: ignore[no-untyped-call]
+                with pytest.raises(grpc.aio.AioRpcError) as denied:
+                    await keda.IsActive(ref, timeout=20)
+                assert denied.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        await client.abort([job_id])
 
 
 async def test_a_watch_goes_through(pair: Pair) -> None:
@@ -246,6 +268,8 @@ async def test_pages_are_those_of_the_owner(pair: Pair) -> None:
         part = await browser.get("/jobs", headers={"HX-Request": "true"})
         assert part.headers["hx-redirect"] == f"http://{pair.owner.ready['http']}/"
         assert json.loads((await browser.get("/readyz")).text) == {"ready": False, "role": "standby"}, "those who balance load go to the owner, without a hop"
+        ready = await browser.get("/readyz?standby=ok")
+        assert (ready.status_code, json.loads(ready.text)) == (200, {"ready": True, "role": "standby"}), "and those who replace brokers have one that answers"
         counted = [line for line in (await browser.get("/metrics")).text.splitlines() if line.startswith("headrace_forwarded_calls_total")]
         assert counted, "and calls that were passed on are counted"
 

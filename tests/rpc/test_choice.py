@@ -18,12 +18,14 @@ from headrace_broker.rpc.routes import Routes
 from headrace_broker.shards.ownerships import Ownerships
 from headrace_broker.store.ledger import Holder
 from headrace_broker.store.peers import Peer
+from headrace_proto.keda import externalscaler_pb2
 from headrace_proto.v1 import jobs_pb2, testing_pb2
 from headrace_proto.wire import DOMAIN_KEY
 
 from tests.support.wire import refusal_of
 
 GET, SUBMIT, STREAM = (f"/headrace.v1.Jobs/{name}" for name in ("GetJob", "Submit", "SubmitStream"))
+ACTIVE, STREAM_ACTIVE = (f"/externalscaler.ExternalScaler/{name}" for name in ("IsActive", "StreamIsActive"))
 
 
 class Standing:
@@ -42,6 +44,9 @@ class Standing:
         (self.ready.set if owned else self.ready.clear)()
         changed, self.changed = self.changed, asyncio.Event()
         changed.set()
+
+
+_KEDA = (externalscaler_pb2.ScaledObjectRef.FromString, externalscaler_pb2.IsActiveResponse.SerializeToString)
 
 
 @dataclass
@@ -136,7 +141,19 @@ class Broker:
         testing = {
             "AdvanceClock": grpc.unary_unary_rpc_method_handler(advance, testing_pb2.AdvanceClockRequest.FromString, testing_pb2.AdvanceClockResponse.SerializeToString)
         }
-        return tuple(grpc.method_handlers_generic_handler(f"headrace.v1.{name}", handlers) for name, handlers in (("Jobs", jobs), ("Testing", testing)))
+
+        async def active(_request: Any, _context: Any) -> Any:
+            return externalscaler_pb2.IsActiveResponse(result=number == 1)
+
+        async def stream_active(request: Any, context: Any) -> AsyncIterator[Any]:
+            yield await active(request, context)
+
+        keda = {
+            "IsActive": grpc.unary_unary_rpc_method_handler(active, *_KEDA),
+            "StreamIsActive": grpc.unary_stream_rpc_method_handler(stream_active, *_KEDA),
+        }
+        named = (("headrace.v1.Jobs", jobs), ("headrace.v1.Testing", testing), ("externalscaler.ExternalScaler", keda))
+        return tuple(grpc.method_handlers_generic_handler(name, handlers) for name, handlers in named)
 
     async def get(self, domain: str, **more: str) -> str:
         """Where a call for the domain, made here, has come."""
@@ -173,6 +190,16 @@ async def test_a_call_is_served_by_the_shard_of_its_domain_wherever_it_is_made(t
             stream = call(iter([jobs_pb2.SubmitStreamRequest(request_no=n) for n in (1, 2)]), metadata=((DOMAIN_KEY, domain),))
             assert [answer.request_no async for answer in stream] == [10 + number, 20 + number]
         assert sorted(broker.database.asked) == [("even", False), ("odd", False)], "a domain that is known is not asked for again"
+
+
+async def test_a_call_of_keda_is_served_by_the_shard_of_the_domain_that_its_message_names(two: tuple[Broker, Broker]) -> None:
+    for broker in two:
+        for domain, second in (("even", False), ("odd", True)):
+            ref = externalscaler_pb2.ScaledObjectRef(scalerMetadata={"domain": domain})
+            once = broker.channel.unary_unary(ACTIVE, type(ref).SerializeToString, externalscaler_pb2.IsActiveResponse.FromString)
+            assert (await once(ref, timeout=20)).result is second
+            stream = broker.channel.unary_stream(STREAM_ACTIVE, type(ref).SerializeToString, externalscaler_pb2.IsActiveResponse.FromString)
+            assert [answer.result async for answer in stream(ref, timeout=20)] == [second]
 
 
 async def test_a_shard_moves_and_calls_with_it(two: tuple[Broker, Broker]) -> None:
@@ -233,4 +260,6 @@ async def test_a_broker_serves_when_it_knows_an_owner_of_every_shard(two: tuple[
     standings[0].become(two[1].holder(), owned=False)
     assert (ownerships.serving, ownerships.role) == (True, "standby")
     only = Ownerships(standings[:1], two[0].database, two[0].database)  # type: ignore[arg-type]
-    assert (only.serving, only.known("whatever")) == (False, 0), "with one shard those who balance load go to its owner"
+    assert (only.serving, only.answering, only.known("whatever")) == (False, True, 0), "with one shard those who balance load go to its owner"
+    standings[0].become(None, owned=False)
+    assert not only.answering, "nobody owns it"

@@ -47,7 +47,7 @@ async def health(channel: grpc.aio.Channel, service: str = "") -> str:
 async def test_health_reflection_metrics_and_readiness(broker: BrokerProcess, agent: Process, client: Client) -> None:
     await client.wait((await client.submit("echo", 1)).job_id)
     async with grpc.aio.insecure_channel(broker.address) as channel:
-        for service in ("", *(f"headrace.v1.{service.name}" for service in SERVICES)):
+        for service in ("", *(service.full_name for service in SERVICES)):
             assert await health(channel, service) == "SERVING"
 
         async def ask() -> AsyncIterator[Any]:
@@ -56,7 +56,7 @@ async def test_health_reflection_metrics_and_readiness(broker: BrokerProcess, ag
 
         answers = [answer async for answer in reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(ask())]
         names = {service.name for service in answers[0].list_services_response.service}
-        assert {f"headrace.v1.{service.name}" for service in SERVICES} <= names
+        assert {service.full_name for service in SERVICES} <= names
         file = FileDescriptorProto.FromString(answers[1].file_descriptor_response.file_descriptor_proto[0])
         assert "SubmitStream" in {method.name for method in file.service[0].method}
     status, text = await fetch(broker, "/metrics")

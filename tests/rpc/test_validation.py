@@ -8,6 +8,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_client import Client
+from headrace_proto.keda.externalscaler_pb2_grpc import ExternalScalerStub
 from headrace_proto.v1 import (
     access_pb2,
     admin_pb2,
@@ -30,7 +31,7 @@ from headrace_proto.v1.agents_pb2_grpc import AgentsStub
 from headrace_proto.v1.jobs_pb2_grpc import JobsStub
 from headrace_proto.v1.logs_pb2_grpc import LogsStub
 
-from tests.rpc.refusals import ACCESS, GRAPH, LIMITS
+from tests.rpc.refusals import ACCESS, GRAPH, LIMITS, SCALER, trigger
 from tests.support.processes import BrokerProcess
 from tests.support.wire import SERVICES, Wire, stream_refusal
 
@@ -299,6 +300,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     *LIMITS,
     *GRAPH,
     *ACCESS,
+    *SCALER,
     *SCHEDULES,
     *OPERATIONS,
     *LIFECYCLE,
@@ -458,7 +460,7 @@ NOTHING_TO_REFUSE = {
     "Limits.GetDomain",
     "Limits.ListPauses",
 }
-STREAMS = {"Jobs.SubmitStream", "Jobs.WatchJobs", "Agents.Connect", "Logs.TailLogs", "Access.ExportAudit"}
+STREAMS = {"Jobs.SubmitStream", "Jobs.WatchJobs", "Agents.Connect", "Logs.TailLogs", "Access.ExportAudit", "ExternalScaler.StreamIsActive"}
 
 
 @pytest.fixture
@@ -524,6 +526,8 @@ async def test_streams_refuse_wrong_first_messages(channel: grpc.aio.Channel) ->
     for fields, field in tail:
         assert (await stream_refusal(logs.TailLogs(logs_pb2.TailLogsRequest(**{"job_id": 1, **fields})))).field == field
     assert (await stream_refusal(jobs.SubmitStream(iter([jobs_pb2.SubmitStreamRequest(request_no=1)])))).field == "jobs"
+    keda: Any = ExternalScalerStub(channel)  # type: ignore[no-untyped-call]
+    assert (await stream_refusal(keda.StreamIsActive(trigger(type="")))).field == "metadata.type"
     good: dict[str, Any] = {"agent_name": "a", "incarnation_id": "i" * 16, "slots": 1, "types": [agents_pb2.ServedType(type="t", slots=1)]}
     hello: list[tuple[dict[str, Any], str]] = [
         ({"agent_name": ""}, "hello.agent_name"), ({"agent_name": BIG}, "hello.agent_name"), ({"incarnation_id": "short"}, "hello.incarnation_id"),

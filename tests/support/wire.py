@@ -13,8 +13,8 @@ from google.rpc.status_pb2 import Status
 from headrace_broker.rpc.server import SERVICES as NAMES
 from headrace_proto.streams import StreamEnd
 
-SERVICES = [descriptor_pool.Default().FindServiceByName(name) for name in NAMES if name.startswith("headrace.")]
-"""All of ours."""
+SERVICES = [descriptor_pool.Default().FindServiceByName(name) for name in NAMES if not name.startswith("grpc.")]
+"""All that a broker has of its own: ours, and KEDA's."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Wire:
         found = next(item for item in SERVICES if item.name == service).methods_by_name[name]
         response = GetMessageClass(found.output_type)
         behaviour = self._channel.unary_unary(
-            f"/headrace.v1.{service}/{name}",
+            f"/{found.containing_service.full_name}/{name}",
             request_serializer=lambda item: item if isinstance(item, bytes) else item.SerializeToString(),
             response_deserializer=response.FromString,
         )

@@ -9,6 +9,7 @@ from headrace_broker.shards.hub import Hub, JobChange
 from headrace_broker.shards.lanes import Lanes
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.session import Session
+from headrace_broker.store.batch import FullBody
 
 
 def _waits(job_id: int, priority: int) -> bool:
@@ -83,13 +84,30 @@ def test_a_long_lane_gives_memory_back() -> None:
 def test_the_body_cache_stops_at_its_limit() -> None:
     cache = BodyCache(1000)
     for job_id in range(20):
-        cache.put(job_id, b"x" * 100)
-    assert cache.pop(0) == b"x" * 100
-    assert cache.pop(19) is None
+        cache.put(1, job_id, b"x" * 100)
+    assert cache.pop(1, 0) == b"x" * 100
+    assert cache.pop(1, 19) is None
     assert cache.used_bytes <= 1500
-    for job_id in range(20):
-        cache.pop(job_id)
-    assert cache.used_bytes == 0
+    assert cache.pop_all(1, range(20))[:3] == [None, b"x" * 100, b"x" * 100]
+    assert cache.used_bytes == 0 and not cache._types
+
+
+def test_bodies_of_jobs_that_nobody_takes_leave_room_for_those_of_other_types() -> None:
+    cache = BodyCache(1_000_000)
+    for start in range(0, 10_000, 100):
+        cache.put_all(1, list(range(start, start + 100)), [b"x" * 100] * 100)
+    alone = cache.used_bytes
+    assert 0.6 < alone / 1_000_000 < 0.72
+    cache.put_all(2, [1, 2], [b"a", b"b"])
+    cache.put(2, 3, FullBody(b"c"))
+    assert cache.pop_all(2, [3, 1, 2, 1]) == [FullBody(b"c"), b"a", b"b", None] and cache.pop(2, 1) is None
+    assert cache.used_bytes == alone
+    for start in range(0, 10_000, 100):
+        cache.put_all(2, list(range(start, start + 100)), [b"x" * 100] * 100)
+    assert 0.15 < (cache.used_bytes - alone) / 1_000_000 < 0.3
+    nothing = BodyCache(0)
+    nothing.put_all(1, [1], [b""])
+    assert nothing.pop(1, 1) is None
 
 
 def _live(job_id: int, session: Session) -> Any:

@@ -1,8 +1,9 @@
 """What is submitted while the owner has enough in hand: it waits a little, or is refused at once.
 
 The owner says that it is full (`Busy`). Who asked over a stream then waits beside others who do, so that a burst costs time and not errors. That room is small and the
-wait is short: under a load that lasts, all the rest is refused before anything is made of it, and costs next to nothing. Unary submits do not wait; there are at most
-MAX_CALLS of them at a time, since each costs some 20 kB until it is answered. What is not submitted (outcomes, heartbeats, changes, reads) passes by all of this.
+wait is short: under a load that lasts, all the rest is refused before anything is made of it, and the stream that brought it is not read for a while (`shards.pressure`).
+Unary submits do not wait; there are at most MAX_CALLS of them at a time, since each costs some 20 kB until it is answered, and those that find the broker full are
+refused unread. What is not submitted (outcomes, heartbeats, changes, reads) passes by all of this.
 """
 
 import asyncio
@@ -11,14 +12,13 @@ from typing import Protocol
 
 from headrace_broker.model.errors import Busy
 from headrace_broker.shards.owner import Owner
+from headrace_broker.shards.pressure import RETRY_S, Pressure
 
 PATIENCE_S = 1.0
 MAX_REQUESTS = 500
 MAX_BYTES = 8 * 1024 * 1024
 """On the wire; in memory a request takes about three times as much."""
 MAX_CALLS = 2000
-RETRY_S = 0.5
-"""When to try again that was refused for want of room: as long as the owner needs for about what it may have in hand."""
 
 
 class Sized(Protocol):
@@ -96,15 +96,40 @@ class LobbyPatience(Patience):
         lobby.bytes += self._size
 
 
+class Reading:
+    """When the next request of one stream is read."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    def refused(self, pressure: Pressure) -> None:
+        """A whole request was refused for want of room."""
+        self._until = max(self._until, asyncio.get_running_loop().time() + pressure.pause_s())
+
+    async def turn(self) -> None:
+        """Comes back when the stream may be read again."""
+        while (left := self._until - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(left)
+
+
 class UnaryCalls:
     """Unary submits that are under way. Enter it for each; raises Busy when there are too many."""
 
     def __init__(self) -> None:
         self.count = 0
 
+    @property
+    def full(self) -> bool:
+        """Whether there may not be one more."""
+        return self.count >= MAX_CALLS
+
+    def busy(self) -> Busy:
+        """Why a further one is refused."""
+        return Busy(f"{self.count} calls that submit are under way; try again shortly, or submit over a stream", retry_after_s=RETRY_S)
+
     def __enter__(self) -> None:
-        if self.count >= MAX_CALLS:
-            raise Busy(f"{self.count} calls that submit are under way; try again shortly, or submit over a stream", retry_after_s=RETRY_S)
+        if self.full:
+            raise self.busy()
         self.count += 1
 
     def __exit__(self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:

@@ -7,7 +7,9 @@ session has something to say, and says everything due in one message.
 import asyncio
 import functools
 import uuid
+from collections import OrderedDict
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any, TypeVar
 
 import structlog
@@ -26,7 +28,7 @@ from headrace_broker.rpc.agent_messages import MAX_OUTCOMES, abort_step, complet
 from headrace_broker.rpc.attest import FORWARDED_KEY
 from headrace_broker.rpc.callers import caller_of
 from headrace_broker.rpc.log_intake import LogIntake
-from headrace_broker.shards import aborts, reception
+from headrace_broker.shards import aborts, dispatcher, reception
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.session import AgentFacts, Served, Session
@@ -34,6 +36,8 @@ from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.settings import OtherDomain, SettingsStore
 
+REMEMBERED = 20_000
+"""Agents whose stored life is known without asking; some 400 bytes each."""
 T = TypeVar("T")
 
 log = structlog.get_logger("headrace.agents")
@@ -45,6 +49,7 @@ class AgentsService:
     def __init__(self, ownership: Ownership, settings: SettingsStore, logs: LogWriter, tasks: asyncio.TaskGroup) -> None:
         self._ownership = ownership
         self._settings = settings
+        self._known = _Known(settings)
         self._logs = logs
         self._tasks = tasks
 
@@ -137,7 +142,7 @@ class AgentsService:
         host, build, sdk = (convert.text(f"hello.{f}", getattr(hello, f)) for f in ("host", "build", "sdk"))
         labels = convert.labels("hello.labels", hello.labels)
         try:
-            agent_id, first_seen = await self._settings.agent(domain, name, incarnation_id, host, hello.pid & 0x7FFFFFFF, build, sdk, labels)
+            agent_id, first_seen = await self._known.find(owner, (domain, name, incarnation_id, build), host, hello.pid & 0x7FFFFFFF, sdk, labels)
         except READ_FAILURES as error:
             raise DatabaseUnavailable("the database cannot be reached; connect again") from error
         except OtherDomain as error:
@@ -235,7 +240,8 @@ class AgentsService:
             session.set_credit(credit.assign_no, credit.free, [(entries[c.type], c.free) for c in credit.types if c.type in entries])
             if session.room > 0:
                 owner.hungry[session] = None
-                owner.wake.set()
+                if dispatcher.worth_a_round(owner, session):
+                    owner.wake.set()
 
     def _progress(self, owner: Owner, session: Session, report: agents_pb2.ProgressReport) -> None:
         live = session.leases.get(report.lease.job_id)
@@ -247,6 +253,29 @@ class AgentsService:
             if len(report.checkpoint) > owner.limits.payload_limit_bytes:
                 raise InvalidField("progress.checkpoint", f"at most {owner.limits.payload_limit_bytes} bytes")
             owner.checkpoint(live.job_id, live.seq, report.checkpoint)
+
+
+class _Known:
+    """Lives of agents that were greeted under one owner, those of the last hellos: when thousands come back at once, the database is not asked who each of them is."""
+
+    def __init__(self, settings: SettingsStore) -> None:
+        self._settings = settings
+        self._owner: Owner | None = None
+        self._lives: OrderedDict[tuple[str, str, str, str], tuple[int, datetime]] = OrderedDict()
+
+    async def find(self, owner: Owner, key: tuple[str, str, str, str], host: str, pid: int, sdk: str, labels: dict[str, str]) -> tuple[int, datetime]:
+        """(agent_id, first seen) of (domain, name, incarnation_id, build); a life that is new is stored. Raises as `SettingsStore.agent`."""
+        if self._owner is not owner:  # another owner began with what the database has, which may have lost something
+            self._owner, self._lives = owner, OrderedDict()
+        lives, found = self._lives, self._lives.get(key)
+        if found is None:
+            domain, name, incarnation_id, build = key
+            found = lives[key] = await self._settings.agent(domain, name, incarnation_id, host, pid, build, sdk, labels)
+            if len(lives) > REMEMBERED:
+                lives.popitem(last=False)
+        else:
+            lives.move_to_end(key)
+        return found
 
 
 async def _hello(requests: AsyncIterator[agents_pb2.ConnectRequest]) -> agents_pb2.ConnectRequest:

@@ -17,7 +17,7 @@ MAKING = frozenset({
     "/headrace.v1.Jobs/Submit", "/headrace.v1.Jobs/SubmitMany", "/headrace.v1.Jobs/SubmitStream", "/headrace.v1.Jobs/WatchJobs", CONNECT, "/headrace.v1.Logs/TailLogs",
     "/headrace.v1.Admin/SetJobType", "/headrace.v1.Limits/Pause", "/headrace.v1.Limits/SetDomain", "/headrace.v1.Schedules/PutSchedule",
     "/headrace.v1.Operations/StartOperation", "/headrace.v1.Instances/SetInstancePriority", "/headrace.v1.Graph/CreateBatch", "/headrace.v1.Alerts/PutChannel",
-    "/headrace.v1.Alerts/PutRule", "/headrace.v1.Alerts/AddSilence",
+    "/headrace.v1.Alerts/PutRule", "/headrace.v1.Alerts/AddSilence", "/externalscaler.ExternalScaler/StreamIsActive",
 })  # fmt: skip
 """Calls that may be the first of their domain, and streams that may be open already when its first job comes."""
 EVERYWHERE = "/headrace.v1.Testing/AdvanceClock"

@@ -12,13 +12,18 @@ from google.protobuf.message import DecodeError
 
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.errors import BrokerError, InvalidField
-from headrace_broker.rpc import convert
+from headrace_broker.rpc import convert, scaler
 from headrace_broker.rpc.access import LONG, TOKEN, Gate, Hold
 from headrace_broker.rpc.choice import Choice
 from headrace_broker.rpc.errors import reason_of, status_code, trailing_metadata
 from headrace_broker.rpc.forward import ANYWHERE, Forwarder, Relayed
 from headrace_broker.rpc.quotas import FREE, Quotas
 from headrace_broker.rpc.standby import CONNECT, at_standby
+
+UNREAD = frozenset({"/headrace.v1.Jobs/Submit", "/headrace.v1.Jobs/SubmitMany"})
+"""Calls that a broker without room refuses before it has read them."""
+OURS = ("/headrace.", scaler.PREFIX)
+"""Calls that are guarded; others are those of the health service and of reflection."""
 
 log = structlog.get_logger("headrace.rpc")
 
@@ -38,24 +43,40 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships n
         self._gate = gate
         self._quotas = quotas
         self._guarded: dict[str, Any] = {}  # handlers by method: made once, not for each call
+        self.full: Callable[[], BrokerError | None] = _room  # why calls of UNREAD would be refused whatever they bring
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
+        if details.method in UNREAD and (refusal := self.full()) is not None:
+            return self._refuse_unread(details.method, refusal)
         guarded = self._guarded.get(details.method)
         if guarded is not None:
             return guarded
         handler = await continuation(details)
-        if handler is None or not details.method.startswith("/headrace."):
+        if handler is None or not details.method.startswith(OURS):
             return handler
         guarded = self._guarded[details.method] = self._guard(handler, details)
         return guarded
 
+    def _refuse_unread(self, method: str, refusal: BrokerError) -> Any:
+        """A handler for one call that looks at nothing of it: not at its message, nor at its token."""
+        code, message, metadata = _translate(refusal, method)
+        self._metrics.rpc_seconds.labels(method, code.name).observe(0.0)
+
+        async def refuse(_request: bytes, context: Any) -> None:
+            await context.abort(code, message, metadata)
+
+        return grpc.unary_unary_rpc_method_handler(refuse)
+
     def _guard(self, handler: Any, details: Any) -> Any:
         quotas = self._quotas if not details.method.startswith(FREE) else None
         read = _tolerant(handler.request_deserializer) if quotas is None else _sized(_tolerant(handler.request_deserializer))
+        of_keda = details.method.startswith(scaler.PREFIX)
         if handler.response_streaming:
             make = grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
-            return make(self._stream(handler, details.method, quotas), read, handler.response_serializer)
-        return grpc.unary_unary_rpc_method_handler(self._unary(handler, details.method, quotas), read, handler.response_serializer)
+            stream = self._stream(handler, details.method, quotas)
+            return make(scaler.told_stream(stream) if of_keda else stream, read, handler.response_serializer)
+        unary = self._unary(handler, details.method, quotas)
+        return grpc.unary_unary_rpc_method_handler(scaler.told(unary) if of_keda else unary, read, handler.response_serializer)
 
     def _unary(self, handler: Any, method: str, quotas: Quotas | None) -> Callable[[Any, Any], Awaitable[Any]]:
         observe, gate, forwarder = self._metrics.rpc_seconds, self._gate, self._forwarder if not method.startswith(ANYWHERE) else None
@@ -118,6 +139,10 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships n
                 await context.abort(code, message, (*metadata, *(context.trailing_metadata() or ())))
 
         return call
+
+
+def _room() -> None:
+    """There is room."""
 
 
 class _Sized:

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from headrace_proto.keda import externalscaler_pb2, externalscaler_pb2_grpc
 from headrace_proto.v1 import (
     access_pb2,
     access_pb2_grpc,
@@ -72,8 +73,10 @@ from headrace_broker.rpc.operations import OperationsService
 from headrace_broker.rpc.peers import Peers
 from headrace_broker.rpc.quotas import QuotaLimits, Quotas
 from headrace_broker.rpc.routes import Keys, Routes
+from headrace_broker.rpc.scaler import ScalerService
 from headrace_broker.rpc.schedules import SchedulesService
 from headrace_broker.rpc.stats import StatsService
+from headrace_broker.rpc.submit import full
 from headrace_broker.rpc.testing import TESTING, add_testing
 from headrace_broker.rpc.tokens import AccessService
 from headrace_broker.rpc.users import UsersService
@@ -91,7 +94,7 @@ SERVICES = [
     INSTANCES,
     TESTING,
     *(
-        f"headrace.v1.{name}"
+        service.full_name
         for module in (
             jobs_pb2,
             agents_pb2,
@@ -110,8 +113,9 @@ SERVICES = [
             users_pb2,
             grants_pb2,
             brokers_pb2,
+            externalscaler_pb2,
         )
-        for name in module.DESCRIPTOR.services_by_name
+        for service in module.DESCRIPTOR.services_by_name.values()
     ),
     health.SERVICE_NAME,
 ]
@@ -137,8 +141,10 @@ class RpcServer:
         guard = Guard(metrics, gate, Quotas(quotas, metrics, asyncio.get_running_loop().time) if quotas else None, forwarders[0], choice)
         self._server = grpc.aio.server(interceptors=[guard], options=server_options(connections))
         self._health = health.aio.HealthServicer()
+        submits: list[JobsService] = []
         for ownership, desk, to in zip(ownerships.each, alerts, [self._server, *others], strict=True):  # a server knows one handler of a name, `Choice` the others
             jobs = JobsService(ownership, reads, finder, payload_limit)
+            submits.append(jobs)
             schedules_pb2_grpc.add_SchedulesServicer_to_server(SchedulesService(ownership, payload_limit), to)  # type: ignore[no-untyped-call]
             jobs_pb2_grpc.add_JobsServicer_to_server(jobs, to)  # type: ignore[no-untyped-call]
             agents_pb2_grpc.add_AgentsServicer_to_server(AgentsService(ownership, settings, logs, tasks), to)  # type: ignore[no-untyped-call]
@@ -153,6 +159,8 @@ class RpcServer:
             doors_pb2_grpc.add_DoorsServicer_to_server(DoorsService(ownership), to)  # type: ignore[no-untyped-call]
             add_testing(to, ownerships, audit)
             alerts_pb2_grpc.add_AlertsServicer_to_server(AlertsService(desk), to)  # type: ignore[no-untyped-call]
+            externalscaler_pb2_grpc.add_ExternalScalerServicer_to_server(ScalerService(ownership), to)  # type: ignore[no-untyped-call]
+        guard.full = lambda: full(submits)
         access_pb2_grpc.add_AccessServicer_to_server(AccessService(tokens, audit), self._server)  # type: ignore[no-untyped-call]
         certificates_pb2_grpc.add_CertificatesServicer_to_server(CertificatesService(revocations), self._server)  # type: ignore[no-untyped-call]
         grants_pb2_grpc.add_GrantsServicer_to_server(GrantsService(grants), self._server)  # type: ignore[no-untyped-call]

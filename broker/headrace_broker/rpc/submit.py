@@ -10,12 +10,11 @@ from headrace_proto.wire import to_duration
 
 from headrace_broker.actions.reach import require, types_for
 from headrace_broker.actions.ties import find_missing
-from headrace_broker.metrics import Metrics
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError, Busy, InvalidField, JobNotFound, PayloadRefused, QueueFull, TypeDenied
 from headrace_broker.model.permissions import Act, Types
 from headrace_broker.rpc import convert
-from headrace_broker.rpc.admission import Lobby, Patience, UnaryCalls
+from headrace_broker.rpc.admission import Lobby, Patience, Reading, UnaryCalls
 from headrace_broker.rpc.callers import caller_of
 from headrace_broker.rpc.errors import reason_of, status_code
 from headrace_broker.rpc.replacing import Stored, Wish, in_turn
@@ -49,7 +48,7 @@ class SubmitCalls:
             with self._unary:
                 return await self.submit_one(convert.domain_of(context), request.job, context)
         except (Busy, QueueFull) as error:
-            self._ownership.owner.metrics.submits_refused.labels(str(reason_of(error))).inc()
+            _count_refused(self._ownership.owner, error, 1)
             raise
 
     async def submit_one(self, domain: str, spec: types_pb2.JobSpec, context: Any, *, callback: bool = False) -> jobs_pb2.SubmitResponse:
@@ -99,6 +98,8 @@ class SubmitCalls:
         self, domain: str, caller: Callable[[], Caller], requests: AsyncIterator[jobs_pb2.SubmitStreamRequest],
         answers: "asyncio.Queue[jobs_pb2.SubmitStreamResponse | Exception | None]", room: asyncio.Semaphore,
     ) -> None:  # fmt: skip
+        reading = Reading()
+
         async def serve(request: jobs_pb2.SubmitStreamRequest) -> None:
             number, count, at_once = request.request_no, _count(request), request.refusal_at_once
             owner: Owner | None = None
@@ -118,7 +119,10 @@ class SubmitCalls:
                 return
             del request  # what waits for the database is in the owner's hand
             try:
-                await answers.put(jobs_pb2.SubmitStreamResponse(request_no=number, results=await batch.told(owner, at_once=at_once)))
+                results = await batch.told(owner, at_once=at_once)
+                if owner is not None and batch.turned_away:
+                    reading.refused(owner.pressure)
+                await answers.put(jobs_pb2.SubmitStreamResponse(request_no=number, results=results))
             except Exception as error:
                 await answers.put(error)
 
@@ -127,6 +131,8 @@ class SubmitCalls:
                 async for request in requests:
                     await room.acquire()
                     tasks.create_task(serve(request))
+                    del request
+                    await reading.turn()
             except BrokerError as error:  # what came is no message at all, or the token has ended: nothing more is read
                 await answers.put(error)
         await answers.put(None)
@@ -323,6 +329,20 @@ class SubmitCalls:
                 return
 
 
+def full(services: Sequence[SubmitCalls]) -> Busy | None:
+    """Why a unary call that submits would be refused now whatever it brings, and it is counted as one job; None: it may be taken, here or at another broker.
+
+    `services`: of each shard; which of them the call is for is not known before it is read.
+    """
+    for service in services:
+        if not service._ownership.ready.is_set() or not (service._unary.full or not service._ownership.owner.has_room(1)):
+            return None
+    owner, unary = services[0]._ownership.owner, services[0]._unary
+    busy = unary.busy() if unary.full else owner.busy()
+    _count_refused(owner, busy, 1)
+    return busy
+
+
 class _Batch:
     """What becomes of the jobs of one request: futures of those that wait for their flush, and refusals."""
 
@@ -357,12 +377,17 @@ class _Batch:
 
     async def told(self, owner: Owner | None, *, at_once: bool) -> jobs_pb2.SubmitResults:
         """What became of each job, once that is decided; `owner` None: this broker owns no queue. `at_once`: see SubmitStreamRequest.refusal_at_once."""
-        results = await self._results(owner.metrics if owner is not None else None, at_once=at_once)
+        results = await self._results(owner, at_once=at_once)
         if owner is not None and self.entries and owner.types.depth_limited:
             results.pressure = owner.depth.pressure(self.entries)
         return results
 
-    async def _results(self, metrics: Metrics | None, *, at_once: bool) -> jobs_pb2.SubmitResults:
+    @property
+    def turned_away(self) -> bool:
+        """Whether all of its jobs were refused, and for want of room."""
+        return len(self.refused) == len(self._job_ids) and isinstance(self._refusals[-1][1], Busy | QueueFull)
+
+    async def _results(self, owner: Owner | None, *, at_once: bool) -> jobs_pb2.SubmitResults:
         for places, ids in self.unkeyed:
             try:
                 found = await ids
@@ -382,13 +407,19 @@ class _Batch:
             except BrokerError as error:
                 self.refuse([index], error)
         for places, refusal in self._refusals:
-            if metrics is not None and isinstance(refusal, Busy | QueueFull):
-                metrics.submits_refused.labels(str(reason_of(refusal))).inc(len(places))
+            if owner is not None and isinstance(refusal, Busy | QueueFull):
+                _count_refused(owner, refusal, len(places))
         if at_once and len(self._refusals) == 1 and len(self._refusals[0][0]) == len(self._job_ids):
             [failure] = _failures(range(1), self._refusals[0][1])
             return jobs_pb2.SubmitResults(refused=failure)
         failures = [failure for places, refusal in self._refusals for failure in _failures(places, refusal)]
         return jobs_pb2.SubmitResults(job_ids=self._job_ids, existing=self._existing, failures=failures, replaced=self._replaced)
+
+
+def _count_refused(owner: Owner, error: Busy | QueueFull, jobs: int) -> None:
+    owner.metrics.submits_refused.labels(str(reason_of(error))).inc(jobs)
+    if isinstance(error, Busy):
+        owner.pressure.refused(jobs)
 
 
 def _failures(places: Sequence[int], error: BrokerError) -> Iterator[jobs_pb2.SubmitFailure]:

@@ -47,7 +47,7 @@ def at_once(owner: "Owner", round_: Round, intent: ChangeIntent, live: Live, req
             round_.revoked.append((live.session, live.job_id, live.seq))
     else:
         turns.leave(owner, live.job_id)
-        owner.bodies.pop(live.job_id)
+        owner.bodies.pop(live.entry.type_id, live.job_id)
     live.abort = Abort(intent.actor, intent.reason, 0.0, requeue)
     pending = before_end(owner, live)
     minute = owner.settle_job(round_, live, Kind.ABORTED, State.ABORTED, again=requeue is not None)

@@ -68,6 +68,11 @@ def grant(owner: "Owner", round_: Round, now: float) -> None:
             return
 
 
+def worth_a_round(owner: "Owner", session: Session) -> bool:
+    """Whether something that the agent serves may be ready. If not, its room waits for what comes: thousands of idle agents that connect cost no commits."""
+    return any(owner.lanes.best(type_id) is not None or type_id in owner.lines.crowds for type_id in session.served)
+
+
 def behind(owner: "Owner") -> bool:
     """Whether there are agents with room, and more that they serve is ready than a round can grant. Only some of them are looked at."""
     lanes, by_id = owner.lanes, owner.types.by_id
@@ -222,12 +227,11 @@ def _grant_all(owner: "Owner", round_: Round, session: Session, job_ids: list[in
     """Grants jobs of one lane to one agent; returns how many. First attempts, which nearly all are, become columns of the batch; others an event each."""
     if not job_ids:
         return 0
-    entry, agent_id, live_jobs, bodies = owner.types.by_id[type_id], session.facts.agent_id, owner.live_jobs, owner.bodies
+    entry, agent_id, live_jobs = owner.types.by_id[type_id], session.facts.agent_id, owner.live_jobs
     deadline = now + entry.settings.timeout_s + owner.limits.lease_s
     assigned = round_.grants.setdefault(session, [])
     fresh: list[Live] = []
-    for job_id in job_ids:
-        body = bodies.pop(job_id)
+    for job_id, body in zip(job_ids, owner.bodies.pop_all(type_id, job_ids), strict=True):
         live = live_jobs.get(job_id)
         known = live is not None
         if live is None:

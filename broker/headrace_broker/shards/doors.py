@@ -110,7 +110,7 @@ class Doors:
         for inbox_id, job in chunk.jobs:
             job_id = owner.numbering.add_job(batch, job)
             batch.counts[job[0].type_id, State.WAITING, 0] += 1
-            owner.bodies.put(job_id, job[3])
+            owner.bodies.put(job[0].type_id, job_id, job[3])
             turns.enter_job(owner, job_id, job)
             results.append(InboxResult(inbox_id, job_id))
             job_ids.append(job_id)

@@ -261,7 +261,7 @@ class Graph:
         if policy is OnDependencyFailed.WAIT:  # somebody may requeue it
             self.waiters.setdefault(news.job_id, {})[live.job_id] = unmet
             return
-        owner.bodies.pop(live.job_id)
+        owner.bodies.pop(live.entry.type_id, live.job_id)
         reason = f"job {news.job_id}, which it depends on, {ENDED[news.state]}"
         error = json.dumps({"code": "dependency_failed", "message": reason, "fingerprint": "dependency_failed", "traceback": ""})
         owner.settle_job(round_, live, Kind.DEPENDENCY_FAILED, State.ERROR if policy is OnDependencyFailed.ERROR else State.ABORTED)

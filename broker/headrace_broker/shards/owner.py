@@ -1,4 +1,4 @@
-"""The owner of the shards: what is live, in memory, and every decision about it.
+"""The owner of a shard: what is live, in memory, and every decision about it.
 
 Callers leave intents (`submit`, `end`, `change`); the flusher asks for the next round (`build`), stores it in one commit, and then has it told (`settle`). Memory
 runs ahead of the database by the one round that is under way, and nobody is told of a decision before it is durable. If a round turns out not to be storable, this
@@ -36,6 +36,7 @@ from headrace_broker.shards.lines import Lines
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.numbering import Numbering
 from headrace_broker.shards.overdue import Overdue
+from headrace_broker.shards.pressure import Pressure
 from headrace_broker.shards.room import Room
 from headrace_broker.shards.round import Round
 from headrace_broker.shards.schedules import Schedules
@@ -48,8 +49,6 @@ from headrace_broker.store.batch import MAX_ROWS, Batch, payload_of
 MAX_PENDING_JOBS = 50_000
 """Submitted jobs that wait for their flush; beyond, callers are told to come back. About half a second of work."""
 MAX_PENDING_BYTES = 64 * 1024 * 1024
-BUSY_RETRY_S = 0.5
-"""When to try again then: they are stored in about that time."""
 CHANGE_ROWS = 500
 """Rows of a round that are for what people and programs change, however full it is of jobs and outcomes."""
 
@@ -87,6 +86,7 @@ class Owner:
         self.overdue = Overdue()
         self.depth = Depth(self)
         self.room = Room()  # for submits that came when it was full
+        self.pressure = Pressure(monotonic, random)
         self.live_jobs: dict[int, Live] = {}
         self.bodies = BodyCache(limits.cache_bytes)
         self.by_incarnation: dict[str, Session] = {}
@@ -135,7 +135,7 @@ class Owner:
         """
         domain = domain_of(jobs)
         if len(self.types.domains) > 1 and self._submissions.jobs(domain) + len(jobs) > MAX_PENDING_JOBS // 2:  # the rest is for the other domains
-            raise Busy(f"{self._submissions.jobs(domain)} submitted jobs of domain {domain.name} wait for the database; try again shortly", BUSY_RETRY_S)
+            raise Busy(f"{self._submissions.jobs(domain)} submitted jobs of domain {domain.name} wait for the database; try again shortly", self.pressure.retry_s())
         reserved = self._admit(jobs, len(jobs), size_bytes)
         done: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
         self._submissions.put(Submission(jobs, done, reserved))
@@ -198,14 +198,23 @@ class Owner:
             raise self.refusing
         self.require_room(count, size_bytes)
         reserved = self.depth.reserve(jobs)
+        self.pressure.took(count)
         self._pending_jobs += count
         self._pending_bytes += size_bytes
         return reserved
 
+    def has_room(self, jobs: int, size_bytes: int = 0) -> bool:
+        """Whether so many jobs are no more than may wait for their flush. What comes alone is taken, however large it is."""
+        return not (self._pending_jobs and (self._pending_jobs + jobs > MAX_PENDING_JOBS or self._pending_bytes + size_bytes > MAX_PENDING_BYTES))
+
     def require_room(self, jobs: int, size_bytes: int = 0) -> None:
-        """Raises Busy when so many jobs would be more than may wait for their flush. What comes alone is taken, however large it is."""
-        if self._pending_jobs and (self._pending_jobs + jobs > MAX_PENDING_JOBS or self._pending_bytes + size_bytes > MAX_PENDING_BYTES):
-            raise Busy(f"{self._pending_jobs} submitted jobs wait for the database; try again shortly", BUSY_RETRY_S)
+        """Raises Busy when there is no room for so many jobs."""
+        if not self.has_room(jobs, size_bytes):
+            raise self.busy()  # which no frame names: it would hold the frames of its traceback, and they it, until the collector's next full pass
+
+    def busy(self) -> Busy:
+        """Why jobs are refused that there is no room for."""
+        return Busy(f"{self._pending_jobs} submitted jobs wait for the database; try again shortly", self.pressure.retry_s())
 
     def admitted(self, jobs: int, size_bytes: int) -> None:
         """So many jobs that were queued are on their way to the database."""
@@ -409,7 +418,7 @@ class Owner:
                 job_id = self.numbering.add_job(batch, job)
                 batch.counts[entry.type_id, State.WAITING, 0] += 1
                 self._pending_bytes -= len(payload_of(body))
-                self.bodies.put(job_id, body)
+                self.bodies.put(entry.type_id, job_id, body)
                 turns.enter_job(self, job_id, job)
             round_.submissions.append((submission, batch.job_id[first:]))
             self._pending_jobs -= len(submission.jobs)
@@ -422,7 +431,7 @@ class Owner:
         round_.batch.counts[entry.type_id, State.WAITING, 0] += count
         self._pending_jobs -= count
         self._pending_bytes -= sum(map(len, jobs.payloads))
-        self.bodies.put_all(job_ids, jobs.payloads)
+        self.bodies.put_all(entry.type_id, job_ids, jobs.payloads)
         self.lanes.extend(entry.type_id, jobs.priority, job_ids)
 
     def _take_notes(self, round_: Round) -> None:

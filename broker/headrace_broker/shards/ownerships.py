@@ -70,7 +70,12 @@ class Ownerships:
     def serving(self) -> bool:
         """Whether calls are best made here: with one shard, whether this broker owns it and takes work; with several, whether each is owned here, or by a broker that
         this one knows how to reach."""
-        return all(_serves(one) or (len(self.each) > 1 and _passes_on(one)) for one in self.each)
+        return self.answering if len(self.each) > 1 else _serves(self.first)
+
+    @property
+    def answering(self) -> bool:
+        """Whether calls can be made here: each shard is owned here, or by a broker that this one knows how to reach."""
+        return all(_serves(one) or _passes_on(one) for one in self.each)
 
     async def listening(self) -> None:
         """Returns once it is known of every shard whether this broker owns it."""

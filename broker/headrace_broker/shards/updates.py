@@ -99,7 +99,7 @@ def _check(update: Update, job_id: int, state: State) -> None:
 def _waiting(owner: "Owner", round_: Round, intent: ChangeIntent, live: Live) -> None:
     """Its place in the order may be another one: it leaves its lane or timer and goes back when the round is built."""
     turns.leave(owner, live.job_id)
-    owner.bodies.pop(live.job_id)  # what an agent gets is read with what was changed
+    owner.bodies.pop(live.entry.type_id, live.job_id)  # what an agent gets is read with what was changed
     owner.live_jobs[live.job_id] = live
     owner.record(round_, live, Kind.UPDATED, State.WAITING)
     available_at = datetime.fromtimestamp(live.available_at_s, UTC) if live.available_at_s else None
