@@ -55,6 +55,7 @@ async def set_shards(dsn: str | Database, number: int, *, dry_run: bool = False)
             running = sorted({row["address"] for row in await con.fetch(sql("brokers_list"), LIFE_LOCKS)})
             if running:
                 raise BrokersRun(f"the number of shards cannot be changed while brokers run: stop {'; '.join(running)}")
+            await con.execute(sql("inbox_settled"))  # each of the new shards may read all of it anew
             await con.execute(sql("shards_set"), number)
         except BaseException:
             await changing.rollback()
