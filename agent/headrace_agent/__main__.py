@@ -26,6 +26,34 @@ from headrace_agent.reload import wait_for_change, watch
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Exit code 0 after a drain, 1 after a failure, 2 for wrong options."""
+    arguments = _parser().parse_args(argv)
+    if arguments.command == "version":
+        print(__version__)
+        return
+    if arguments.command == "once-table":
+        print(ONCE_TABLE, end="")
+        return
+    shown = logging.StreamHandler()
+    shown.setLevel(arguments.log_level.upper())  # the root logger's level is lowered later, for what handlers log
+    logging.basicConfig(handlers=[shown], level=arguments.log_level.upper(), format="%(asctime)s [%(levelname)-7s] %(name)s: %(message)s")
+    try:
+        _check(arguments)
+        agent = load(arguments.agents)
+        agent.labels |= _labels(arguments.label if arguments.label is not None else (_env("LABELS") or "").split(","))
+    except AgentError as error:
+        print(f"headrace-agent: {error}", file=sys.stderr)
+        sys.exit(2)
+    except Exception:
+        traceback.print_exc()
+        print(f"headrace-agent: {' '.join(arguments.agents)} cannot be imported: see above", file=sys.stderr)
+        if not arguments.reload:
+            sys.exit(1)
+        wait_for_change(Path.cwd())
+        _start_again()
+    sys.exit(uvloop.run(_run(agent, arguments)))
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="headrace-agent", description="Runs jobs of headrace.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("version", help="print the version")
@@ -46,34 +74,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     run.add_argument("--metrics-listen", default=_env("METRICS_LISTEN"), metavar="HOST:PORT", help="serve metrics there (HEADRACE_METRICS_LISTEN)")
     run.add_argument("--log-level", default=_env("LOG_LEVEL") or "info", choices=("debug", "info", "warning", "error"))
     run.add_argument("--reload", action="store_true", help="for development: start again when a module's file changes")
-    arguments = parser.parse_args(argv)
-    if arguments.command == "version":
-        print(__version__)
-        return
-    if arguments.command == "once-table":
-        print(ONCE_TABLE, end="")
-        return
-    shown = logging.StreamHandler()
-    shown.setLevel(arguments.log_level.upper())  # the root logger's level is lowered later, for what handlers log
-    logging.basicConfig(handlers=[shown], level=arguments.log_level.upper(), format="%(asctime)s [%(levelname)-7s] %(name)s: %(message)s")
-    try:
-        if arguments.slots is not None and int(arguments.slots) < 1:
-            raise AgentError(f"--slots must be at least 1, found {arguments.slots}")
-        if arguments.metrics_listen and not arguments.metrics_listen.rpartition(":")[2].isdigit():
-            raise AgentError(f"--metrics-listen is HOST:PORT, found {arguments.metrics_listen!r}")
-        agent = load(arguments.agents)
-        agent.labels |= _labels(arguments.label if arguments.label is not None else (_env("LABELS") or "").split(","))
-    except AgentError as error:
-        print(f"headrace-agent: {error}", file=sys.stderr)
-        sys.exit(2)
-    except Exception:
-        traceback.print_exc()
-        print(f"headrace-agent: {' '.join(arguments.agents)} cannot be imported: see above", file=sys.stderr)
-        if not arguments.reload:
-            sys.exit(1)
-        wait_for_change(Path.cwd())
-        _start_again()
-    sys.exit(uvloop.run(_run(agent, arguments)))
+    return parser
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Raises AgentError for options that can mean nothing."""
+    if arguments.slots is not None and int(arguments.slots) < 1:
+        raise AgentError(f"--slots must be at least 1, found {arguments.slots}")
+    if arguments.metrics_listen and not arguments.metrics_listen.rpartition(":")[2].isdigit():
+        raise AgentError(f"--metrics-listen is HOST:PORT, found {arguments.metrics_listen!r}")
 
 
 def _labels(pairs: Sequence[str]) -> dict[str, str]:

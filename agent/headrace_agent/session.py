@@ -149,23 +149,27 @@ class Session:
         except grpc.aio.AioRpcError as error:
             raise await end.instead_of(error) from None
         finally:
-            if self.up:
-                for other in self._desk.sessions:
-                    if other is not self:
-                        other._try_soon.set()  # a session's own
-            if self._overtook:
-                for other in self._desk.sessions:
-                    other.doubted = other.overtaken
-            self.up = False
-            self._desk.logs.send_again(self)
-            self._desk.wake()
+            self._part()
             for task in tasks:
                 if not task.cancel() and not task.cancelled():
                     task.exception()  # whichever failed first has told
-            if self._accept_timer is not None:
-                self._accept_timer.cancel()
             call.cancel()
             await channel.close()
+
+    def _part(self) -> None:
+        """The stream has ended: another broker may own the queue in a moment, and what was on its way goes again."""
+        others = [session for session in self._desk.sessions if session is not self]
+        if self.up:
+            for other in others:
+                other._try_soon.set()
+        if self._overtook:
+            for session in self._desk.sessions:
+                session.doubted = session.overtaken
+        self.up = False
+        self._desk.logs.send_again(self)
+        self._desk.wake()
+        if self._accept_timer is not None:
+            self._accept_timer.cancel()
 
     async def _stand_by(self, call: Any, message: Any) -> Any:
         """Waits until this broker owns the queue, greets it then, and returns its answer. None: no broker of this agent owns it, so this one is to pass it on."""
@@ -271,10 +275,17 @@ class Session:
                 return None
 
     def _next_message(self) -> agents_pb2.ConnectRequest | None:
-        desk = self._desk
+        """What is due now, as much of it as one message may hold. None: nothing is."""
         message = agents_pb2.ConnectRequest()
-        due = False
-        room = Room()
+        due = self._add_reports(message)
+        due |= self._add_heartbeat(message)
+        if self._desk.draining and not self._said_draining:
+            due = message.draining = self._said_draining = True
+        return message if self._add_credit(message, due=due) else None
+
+    def _add_reports(self, message: agents_pb2.ConnectRequest) -> bool:
+        """Progress, how far aborts have come, outcomes and log lines; returns whether there were any."""
+        desk, room, due = self._desk, Room(), False
         for key in [key for key in desk.progress if self._mine(key)]:
             if not room.take(len(desk.progress[key].checkpoint)):
                 break
@@ -288,20 +299,25 @@ class Session:
         if logs := desk.logs.take(self, self._number + 1, room):
             message.logs.extend(logs)
             due = True
-        if self._beat_due:
-            self._beat_due = False
-            for held in desk.leases.of(self):
-                message.heartbeat.job_ids.append(held.job.job_id)
-                message.heartbeat.lease_epochs.append(held.job.lease_epoch)
-            message.heartbeat.SetInParent()
-            due = True
-        if desk.draining and not self._said_draining:
-            message.draining = self._said_draining = True
-            due = True
-        free = [desk.free(self), *(desk.free_of(handler, self) for handler in self._own)]
+        return due
+
+    def _add_heartbeat(self, message: agents_pb2.ConnectRequest) -> bool:
+        """The leases that are held, if it is time; returns whether it was."""
+        if not self._beat_due:
+            return False
+        self._beat_due = False
+        for held in self._desk.leases.of(self):
+            message.heartbeat.job_ids.append(held.job.job_id)
+            message.heartbeat.lease_epochs.append(held.job.lease_epoch)
+        message.heartbeat.SetInParent()
+        return True
+
+    def _add_credit(self, message: agents_pb2.ConnectRequest, *, due: bool) -> bool:
+        """That jobs arrived, and for how many more there is room. Returns whether the message is to go for that; where it is `due` anyway, all of it goes along."""
+        free = [self._desk.free(self), *(self._desk.free_of(handler, self) for handler in self._own)]
         accepting = self._assign_no > self._accepted_no
         if not (due or free != self._believed or self._rejected or (accepting and self._accept_timer is None)):
-            return None
+            return False
         if accepting:
             message.accept.assign_no = self._accepted_no = self._assign_no
             message.accept.rejected.extend(self._rejected)
@@ -311,7 +327,7 @@ class Session:
             message.credit.assign_no, message.credit.free = self._assign_no, free[0]
             for handler, slots in zip(self._own, free[1:], strict=True):
                 message.credit.types.add(type=handler.name, free=slots)
-        return message
+        return True
 
     def _accept(self) -> None:
         self._accept_timer = None

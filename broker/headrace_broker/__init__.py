@@ -1,6 +1,7 @@
 """The broker: owns a job queue in Postgres and leases jobs to agents over gRPC.
 
-Imports point one way: `model` <- `store` <- `shards` <- `actions`, `maintenance` <- `rpc` <- `app`. Only `store` knows SQL, only `rpc` knows protobuf and gRPC.
+Imports point one way: `model` <- `store` <- `shards` <- `actions`, `maintenance`, `alerts` <- `rpc`, `web` <- `parts`, `duties` <- `app`. Only `store` knows SQL, only
+`rpc` knows protobuf and gRPC.
 """
 
 import os

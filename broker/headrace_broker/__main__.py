@@ -11,6 +11,24 @@ from headrace_broker.model.access import Role
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs a command; exit code 0 done, 1 failed, 2 wrong options."""
+    arguments = _parser().parse_args(argv)
+    if arguments.command == "version":
+        print(__version__)
+        return
+    try:
+        config = read(arguments)
+        if arguments.command == "config":
+            print("\n".join(config.lines()))
+            return
+        from headrace_broker.commands import call  # what it imports is not waited for by who asks for a version or the options
+
+        sys.exit(call(arguments, config))
+    except ConfigError as error:
+        print("\n".join(f"headrace-broker: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        sys.exit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="headrace-broker", description="The broker of headrace: owns a job queue in Postgres and leases jobs to agents.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, help_ in (
@@ -41,21 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             command.add_argument("--domain", help="the domain it is for (default: all domains)")
             command.add_argument("--expires-in-s", type=float, help="seconds until it ends (default: never)")
     commands.add_parser("version", help="print the version")
-    arguments = parser.parse_args(argv)
-    if arguments.command == "version":
-        print(__version__)
-        return
-    try:
-        config = read(arguments)
-        if arguments.command == "config":
-            print("\n".join(config.lines()))
-            return
-        from headrace_broker.commands import call  # what it imports is not waited for by who asks for a version or the options
-
-        sys.exit(call(arguments, config))
-    except ConfigError as error:
-        print("\n".join(f"headrace-broker: {line}" for line in str(error).splitlines()), file=sys.stderr)
-        sys.exit(2)
+    return parser
 
 
 if __name__ == "__main__":

@@ -7,87 +7,47 @@ pool -> embedded Postgres (20 s). A second signal ends the process at once; noth
 
 import asyncio
 import contextlib
-import functools
 import gc
 import json
 import os
-import secrets
 import signal
 import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import structlog
 
 from headrace_broker import __version__
-from headrace_broker.actions.certificates import Revocations
-from headrace_broker.actions.grants import GrantTable
-from headrace_broker.actions.passwords import Passwords
-from headrace_broker.actions.search import Search
-from headrace_broker.actions.tokens import TokenTable
-from headrace_broker.actions.users import Users
 from headrace_broker.advertise import advertised, web_url
-from headrace_broker.alerts.desk import AlertDesk
-from headrace_broker.alerts.duty import Alerting
-from headrace_broker.alerts.facts import Watch
 from headrace_broker.config import Config, masked
-from headrace_broker.maintenance import tidy_inbox, tidy_operations
-from headrace_broker.maintenance.index_logs import IndexLogs
-from headrace_broker.maintenance.loop import repeat
-from headrace_broker.maintenance.retention import Retention
-from headrace_broker.maintenance.rollup import PERIOD_S as ROLLUP_PERIOD_S
-from headrace_broker.maintenance.rollup import Rollup
-from headrace_broker.maintenance.tidy_inbox import TidyInbox
-from headrace_broker.maintenance.tidy_operations import TidyOperations
-from headrace_broker.maintenance.watch_doors import WatchDoors
+from headrace_broker.duties import of_each_shard, once_for_all, rollups_of
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.access import hash_of, new_secret
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.job import State
-from headrace_broker.model.redaction import secret_names
-from headrace_broker.model.shard import Shard
+from headrace_broker.parts import Parts, build
 from headrace_broker.rpc.access import LEAST
-from headrace_broker.rpc.attest import KEY_BYTES
 from headrace_broker.rpc.connections import ConnectionLimits
-from headrace_broker.rpc.doors import DoorReader
-from headrace_broker.rpc.peers import identity_of
 from headrace_broker.rpc.quotas import QuotaLimits
 from headrace_broker.rpc.server import RpcServer
 from headrace_broker.shards import reception
 from headrace_broker.shards.balance import Balance
-from headrace_broker.shards.owner import OwnerLimits
-from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.ownerships import Ownerships
 from headrace_broker.shards.type_figures import type_figures
 from headrace_broker.shards.types import TypeTable
-from headrace_broker.store import partitions
-from headrace_broker.store.alerts import AlertStore
-from headrace_broker.store.audit import AuditStore
-from headrace_broker.store.brokers import BrokerStore
-from headrace_broker.store.certificates import CertificateStore
 from headrace_broker.store.database import AWAY, Database
 from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
-from headrace_broker.store.grants import GrantStore
-from headrace_broker.store.graph import GraphReads
-from headrace_broker.store.log_index import LogIndexes
 from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.migrate import MigrationError, Phase, migrate
 from headrace_broker.store.peers import Peer
 from headrace_broker.store.pool import ANY_FAILURE, POOL_SIZE, durability, open_pool, open_search_pool
-from headrace_broker.store.reads import Reads
-from headrace_broker.store.retire import Retirement
-from headrace_broker.store.search import Finder
-from headrace_broker.store.settings import SettingsStore
 from headrace_broker.store.shards import shard_count
-from headrace_broker.store.statistics import Statistics
 from headrace_broker.store.tokens import TokenStore
-from headrace_broker.store.users import UserStore
 from headrace_broker.store.web_sessions import WebSessionStore
 from headrace_broker.type_series import MOST_TYPES, TypeSeries
 
@@ -95,11 +55,11 @@ if TYPE_CHECKING:  # imported where they are started: not every broker serves pa
     from headrace_broker.http import HttpServer
     from headrace_broker.tls import Tls
     from headrace_broker.web.manager import Manager
+    from headrace_broker.web.register import Register
 
 WATCH_EMBEDDED_S = 0.5
 TYPES_REFRESH_S = 0.5
 HEALTH_S = 0.25
-INDEX_LOGS_S = 60.0
 WAIT_FOR_DATABASE_S = 1.0
 SHOW_CERTIFICATE_S = 0.5
 
@@ -166,123 +126,49 @@ class _App:
                     each.terminate()
         return 0
 
-    async def _serve(self, pool: "asyncpg.Pool[Any]", searching: "asyncpg.Pool[Any]", of: int) -> None:
+    async def _serve(self, pool: "asyncpg.Pool[Any]", searching: "asyncpg.Pool[Any]", shards: int) -> None:
         options = self._config.options
         version, off = await durability(pool)
         if off and not options.testing:
             log.error("the database can lose acknowledged jobs in a crash: these settings are off", settings=off)
-        settings, auth, token_store, user_store = SettingsStore(pool), options.auth == "required", TokenStore(pool), UserStore(pool)
-        grants = GrantTable(GrantStore(pool), token_store, user_store, identity_of, secret_names(options.redact))
-        tokens, passwords = TokenTable(token_store, grants.check_token), Passwords()
-        users = Users(user_store, passwords, grants.check_user)
-        statistics, reads, finder, audit = Statistics(pool), Reads(pool), Finder(searching), AuditStore(pool)
-        types, revocations = TypeTable(settings), Revocations(CertificateStore(pool))
-        limits = OwnerLimits(
-            lease_s=options.lease_s, heartbeat_s=options.heartbeat_s, disconnect_grace_s=options.disconnect_grace_s, accept_timeout_s=options.accept_timeout_s,
-            payload_limit_bytes=options.payload_limit_bytes, cache_bytes=options.cache_bytes,
-        )  # fmt: skip
-        address = f"{socket.gethostname()} pid {os.getpid()} {','.join(options.listen)}"
-        broker = uuid.uuid4().hex
-        limits = replace(limits, cache_bytes=limits.cache_bytes // of)
-        ownerships = Ownerships(
-            [
-                Ownership(
-                    dsn=self._servers, pool=pool, types=types, limits=limits, metrics=self._metrics, address=address, version=__version__, shard=Shard(number, of),
-                    broker=broker,
-                )
-                for number in range(of)
-            ],
-            types, settings,
-        )  # fmt: skip
-        for ownership in ownerships.each:
-            ownership.testing = options.testing
-            ownership.reader = DoorReader(options.payload_limit_bytes)
-            ownership.find_ids = lambda owner: Search(owner, finder).ids
-        first, key = ownerships.first, secrets.token_bytes(KEY_BYTES)
+        parts = build(options, self._servers, pool, searching, shards, self._metrics)
+        ownerships = parts.ownerships
         self._metrics.gauges(lambda: _gauges(ownerships, pool))
-        desks = [AlertDesk(AlertStore(pool), ownership) for ownership in ownerships.each]
         self._metrics.registry.register(TypeSeries(lambda: type_figures([ownership.owner for ownership in ownerships.owned()], MOST_TYPES)))
         async with asyncio.TaskGroup() as tasks, AsyncExitStack() as exits:
-            exits.callback(passwords.close)
-            server = RpcServer(
-                ownerships=ownerships, reads=reads, finder=finder, graph=GraphReads(pool), settings=settings, statistics=statistics,
-                logs=LogWriter(pool, types.log_limits, self._metrics), audit=audit, metrics=self._metrics,
-                payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=version, tasks=tasks, tokens=tokens, users=users, auth=auth,
-                grants=grants, revocations=revocations, certificates=options.tls_client_ca is not None,
-                connections=ConnectionLimits(**{name: getattr(options, name) for name in ConnectionLimits.__slots__}),
-                quotas=QuotaLimits(**{name: getattr(options, f"quota_{name}") for name in QuotaLimits.__slots__}),
-                alerts=desks, tls=_keys(self._tls) if self._tls is not None else None, key=key, named=address,
-                brokers=BrokerStore(pool),
-            )  # fmt: skip
+            exits.callback(parts.passwords.close)
+            server = self._rpc_server(parts, version, tasks)
             exits.push_async_callback(server.stop, 0)
             bound = await server.start(options.listen)
-            http, web, side = None, None, list[asyncio.Task[None]]()
             passing_on = tasks.create_task(server.keep_routes())
+            http, web, side = None, None, list[Coroutine[Any, Any, None]]()
             if options.http_listen != "off":
-                from headrace_broker.web.manager import Manager, Services
-                from headrace_broker.web.register import Register
-                from headrace_broker.web.sessions import Sessions
-                from headrace_broker.web.watch import watch
-
-                monotonic = asyncio.get_running_loop().time
-                register = Register(Sessions(monotonic), WebSessionStore(pool), users, tokens, refresh_tokens=not auth)
-                services = [
-                    Services(ownership, reads, statistics, audit, finder, GraphReads(pool), users, tokens, options.payload_limit_bytes, desk, grants)
-                    for ownership, desk in zip(ownerships.each, desks, strict=True)
-                ]
-                manager = Manager(lambda domain: services[ownerships.known(domain) or 0], register, __version__, LEAST, monotonic)
-                side.append(tasks.create_task(watch(register)))
-                http = self._open_http(ownerships, manager)
-                web = self._web_address(http, manager)
+                http, web, register = self._open_pages(parts)
                 tasks.create_task(http.run_until_told())
-            peer = Peer(
-                socket.gethostname(), options.advertise or advertised(bound), options.advertise_http or (web_url(http.url) if http is not None else ""), key,
-                self._tls.loaded.chain.decode() if self._tls is not None else "",
-            )  # fmt: skip
+                side.append(register.keep_fresh())
             for ownership in ownerships.each:
-                ownership.peer = peer
-            if of > 1:
-                side.append(tasks.create_task(Balance(broker, ownerships.each, BrokerStore(pool)).run()))
+                ownership.peer = self._peer(parts.key, bound, http)
+            if shards > 1:
+                side.append(Balance(parts.id, ownerships.each, parts.brokers).run())
             owning = tasks.create_task(ownerships.run())
-            retention = Retention(Retirement(pool), functools.partial(partitions.ranges, pool), lambda: first.owner.clock.now_s(), self._metrics)
-            index_logs = IndexLogs(LogIndexes(pool), lambda: first.owner.clock.now_s())
-            rollups = [_rollup(statistics, ownership) for ownership in ownerships.each]
-            forget = TidyOperations(first.operation_store)
-            tidy = TidyInbox(first.inbox, first.inbox.done if of > 1 else _taken(first))
-            side += [
-                tasks.create_task(repeat("inbox", tidy.run_once, period_s=tidy_inbox.PERIOD_S, ownership=first)),
-                tasks.create_task(repeat("operations", forget.run_once, period_s=tidy_operations.PERIOD_S, ownership=first)),
-                tasks.create_task(self._report_health(server, ownerships)),
-                tasks.create_task(self._refresh(types, ownerships)),
-                tasks.create_task(repeat("retention", retention.run_once, period_s=options.retention_period_s, ownership=first)),
-                tasks.create_task(repeat("log index", index_logs.run_once, period_s=INDEX_LOGS_S, ownership=first)),
-            ]
-            for ownership, rollup in zip(ownerships.each, rollups, strict=True):
-                watch_doors, watched = _watch_doors(ownership), Watch(statistics, ownership.inbox, ownership.health, asyncio.get_running_loop().time)
-                side += [
-                    tasks.create_task(Alerting(AlertStore(pool, ownership.shard), ownership, watched, self._metrics).run()),
-                    tasks.create_task(repeat("doors", watch_doors.run_once, period_s=10.0, ownership=ownership)),
-                    tasks.create_task(repeat("statistics", rollup.run_once, period_s=ROLLUP_PERIOD_S, ownership=ownership)),
-                ]
-            if self._tls is not None:
-                side += [tasks.create_task(self._tls.keep_fresh()), tasks.create_task(self._show_certificate(ownerships, self._tls))]
-            if options.tls_client_ca is not None:
-                side.append(tasks.create_task(revocations.keep_fresh()))
-            side.append(tasks.create_task(grants.keep_fresh()))
-            if auth:
+            if options.auth == "required":
                 await self._first_token(pool)
-                side.append(tasks.create_task(tokens.keep_fresh()))
-            if self._embedded is not None:
-                side.append(tasks.create_task(self._watch_embedded(self._embedded)))
-            else:
-                side.append(tasks.create_task(self._servers.follow()))
+            rollups = rollups_of(parts)
+            side += [
+                self._report_health(server, ownerships),
+                *self._kept_fresh(parts),
+                *once_for_all(parts, self._metrics, retention_period_s=options.retention_period_s),
+                *of_each_shard(parts, rollups, self._metrics),
+                self._watch_embedded(self._embedded) if self._embedded is not None else self._servers.follow(),
+            ]
+            beside = [tasks.create_task(work) for work in side]
             await self._first(ownerships.listening(), self._stopping.wait())
             gc.freeze()  # what was imported and built stays: a full pass of the collector, which is the longest step of the event loop, need not look at it each time
             if not self._stopping.is_set():
                 await server.serving(ownerships.serving)
                 self._say_ready(bound, http, web, ownerships)
             await self._stopping.wait()
-            for task in side:
+            for task in beside:
                 task.cancel()
             for rollup in rollups:
                 rollup.before_the_end()
@@ -295,6 +181,57 @@ class _App:
             if http is not None:
                 http.should_exit = True
         log.info("stopped")
+
+    def _rpc_server(self, parts: Parts, postgres_version: str, tasks: asyncio.TaskGroup) -> RpcServer:
+        options = self._config.options
+        return RpcServer(
+            ownerships=parts.ownerships, reads=parts.reads, finder=parts.finder, graph=parts.graph, settings=parts.settings, statistics=parts.statistics,
+            logs=LogWriter(parts.pool, parts.types.log_limits, self._metrics), audit=parts.audit, metrics=self._metrics,
+            payload_limit=options.payload_limit_bytes, version=__version__, postgres_version=postgres_version, tasks=tasks, tokens=parts.tokens, users=parts.users,
+            auth=options.auth == "required", grants=parts.grants, revocations=parts.revocations, certificates=options.tls_client_ca is not None,
+            connections=ConnectionLimits(**{name: getattr(options, name) for name in ConnectionLimits.__slots__}),
+            quotas=QuotaLimits(**{name: getattr(options, f"quota_{name}") for name in QuotaLimits.__slots__}),
+            alerts=parts.desks, tls=_keys(self._tls) if self._tls is not None else None, key=parts.key, named=parts.address, brokers=parts.brokers,
+        )  # fmt: skip
+
+    def _open_pages(self, parts: Parts) -> tuple["HttpServer", str, "Register"]:
+        """(the HTTP listener with the manager's pages, where they are, their sessions)."""
+        from headrace_broker.web.manager import Manager
+        from headrace_broker.web.register import Register
+        from headrace_broker.web.sessions import Sessions
+        from headrace_broker.web.visit import Services
+
+        options, ownerships, monotonic = self._config.options, parts.ownerships, asyncio.get_running_loop().time
+        register = Register(Sessions(monotonic), WebSessionStore(parts.pool), parts.users, parts.tokens, refresh_tokens=options.auth != "required")
+        services = [
+            Services(
+                ownership, parts.reads, parts.statistics, parts.audit, parts.finder, parts.graph, parts.users, parts.tokens, options.payload_limit_bytes, desk,
+                parts.grants,
+            )
+            for ownership, desk in zip(ownerships.each, parts.desks, strict=True)
+        ]  # fmt: skip
+        manager = Manager(lambda domain: services[ownerships.known(domain) or 0], register, __version__, LEAST, monotonic)
+        http = self._open_http(ownerships, manager)
+        return http, self._web_address(http, manager), register
+
+    def _peer(self, key: bytes, bound: list[str], http: "HttpServer | None") -> Peer:
+        """How other brokers, and the browsers that they send here, reach this one."""
+        options = self._config.options
+        web = options.advertise_http or (web_url(http.url) if http is not None else "")
+        certificate = self._tls.loaded.chain.decode() if self._tls is not None else ""
+        return Peer(socket.gethostname(), options.advertise or advertised(bound), web, key, certificate)
+
+    def _kept_fresh(self, parts: Parts) -> Iterator[Coroutine[Any, Any, None]]:
+        """What is read again and again, since other brokers, people and other programs change it."""
+        yield self._refresh(parts.types, parts.ownerships)
+        yield parts.grants.keep_fresh()
+        if self._config.options.auth == "required":
+            yield parts.tokens.keep_fresh()
+        if self._config.options.tls_client_ca is not None:
+            yield parts.revocations.keep_fresh()
+        if self._tls is not None:
+            yield self._tls.keep_fresh()
+            yield self._show_certificate(parts.ownerships, self._tls)
 
     async def _first_token(self, pool: "asyncpg.Pool[Any]") -> None:
         """Where nobody else can make the first token, since the database is this broker's own, it is made and shown once."""
@@ -429,14 +366,6 @@ class _App:
         self._stopping.set()
 
 
-def _rollup(statistics: Statistics, ownership: Ownership) -> Rollup:
-    return Rollup(statistics, lambda: ownership.owner, sums=ownership.shard.number == 0)
-
-
-def _watch_doors(ownership: Ownership) -> WatchDoors:
-    return WatchDoors(ownership.inbox, lambda job_id: ownership.owner.live(job_id))
-
-
 def _gauges(ownerships: Ownerships, pool: "asyncpg.Pool[Any]") -> dict[str, float]:
     process = {"tasks": len(asyncio.all_tasks()), "pool_connections": pool.get_size(), "shards": len(ownerships.each)}
     owners = [ownership.owner for ownership in ownerships.owned()]
@@ -463,12 +392,3 @@ def _keys(tls: "Tls") -> Callable[[], tuple[bytes, bytes, bytes | None]]:
         return loaded.key, loaded.chain, loaded.client_ca
 
     return now
-
-
-def _taken(ownership: Ownership) -> Callable[[], Awaitable[list[str]]]:
-    """How far the inbox is taken up, where one owner takes all of it: its memory knows more than what is stored."""
-
-    async def done() -> list[str]:
-        return [ownership.owner.doors.cursor.done]
-
-    return done

@@ -11,6 +11,7 @@ from headrace_proto.v1 import access_pb2
 from headrace_proto.wire import ROLE_NAMES, ROLE_NUMBERS, to_datetime, to_timestamp
 
 from headrace_client.base import Base
+from headrace_client.decode import time_of
 from headrace_client.encode import build, duration
 from headrace_client.errors import InvalidRequest, from_rpc
 
@@ -127,7 +128,7 @@ class AccessCalls(Base):
 
 def token(message: access_pb2.Token) -> Token:
     """A token from its message."""
-    times = (to_datetime(getattr(message, field)) if message.HasField(field) else None for field in ("expires_at", "old_secret_until", "revoked_at"))
+    times = (time_of(message, field) for field in ("expires_at", "old_secret_until", "revoked_at"))
     return Token(message.token_id, message.name, message.domain, ROLE_NAMES[message.role], to_datetime(message.created_at), message.created_by, *times)
 
 

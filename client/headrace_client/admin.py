@@ -8,7 +8,7 @@ from typing import Any
 from headrace_proto.v1 import admin_pb2, doors_pb2, instances_pb2, lifecycle_pb2, limits_pb2, stats_pb2, testing_pb2, types_pb2
 from headrace_proto.wire import DEPENDENCY_POLICY_NUMBERS, STATE_NUMBERS, to_datetime, to_duration
 
-from headrace_client import instances, limits, models, trends
+from headrace_client import decode, instances, limits, trends
 from headrace_client.access import AccessCalls
 from headrace_client.alerts import AlertCalls
 from headrace_client.brokers import BrokerCalls
@@ -42,18 +42,18 @@ class AdminClient(AccessCalls, BrokerCalls, CertificateCalls, ScheduleCalls, Ope
 
     async def list_types(self) -> list[JobType]:
         """All job types of the domain, by name."""
-        return [models.job_type(item) for item in (await self._call(lambda stubs: stubs.admin.ListJobTypes, admin_pb2.ListJobTypesRequest())).types]
+        return [decode.job_type(item) for item in (await self._call(lambda stubs: stubs.admin.ListJobTypes, admin_pb2.ListJobTypesRequest())).types]
 
     async def get_type(self, name: str) -> JobType:
         """One job type. Raises NotFound."""
-        return models.job_type((await self._call(lambda stubs: stubs.admin.GetJobType, build(admin_pb2.GetJobTypeRequest, name=name))).type)
+        return decode.job_type((await self._call(lambda stubs: stubs.admin.GetJobType, build(admin_pb2.GetJobTypeRequest, name=name))).type)
 
     async def set_type(self, name: str, *, clear: Sequence[str] = (), reason: str = "", **settings: Any) -> JobType:
         """Changes a person's settings of a type (see SETTINGS for names); `clear` takes some back. The type is made if it is new. `reason` is for the audit."""
         cleared = {"retry" if item in _RETRY else item.removesuffix("_s") if item in _DURATIONS else item for item in clear}
         message = settings_message(settings, await self._retry_now(name, settings))
         request = build(admin_pb2.SetJobTypeRequest, name=name, settings=message, clear=sorted(cleared), reason=reason)
-        return models.job_type((await self._call(lambda stubs: stubs.admin.SetJobType, request)).type)
+        return decode.job_type((await self._call(lambda stubs: stubs.admin.SetJobType, request)).type)
 
     async def pause_type(self, name: str, *, reason: str = "") -> JobType:
         """No job of this type is granted until it is resumed, over restarts too; what runs goes on."""
@@ -120,7 +120,7 @@ class AdminClient(AccessCalls, BrokerCalls, CertificateCalls, ScheduleCalls, Ope
 
     async def list_agents(self) -> list[AgentInfo]:
         """Agents that are connected, or awaited."""
-        return [models.agent(item) for item in (await self._call(lambda stubs: stubs.admin.ListAgents, admin_pb2.ListAgentsRequest())).agents]
+        return [decode.agent(item) for item in (await self._call(lambda stubs: stubs.admin.ListAgents, admin_pb2.ListAgentsRequest())).agents]
 
     async def drain_agent(self, agent: str, *, reason: str = "") -> int:
         """Agents of this name or incarnation finish what runs and get no more; returns how many there are."""
@@ -133,15 +133,15 @@ class AdminClient(AccessCalls, BrokerCalls, CertificateCalls, ScheduleCalls, Ope
     async def list_alerts(self, *, page_size: int = 50, page_token: str = "") -> tuple[list[Alert], str]:
         """(alerts, newest first; token of the next page or empty)."""
         answer = await self._call(lambda stubs: stubs.admin.ListAlerts, build(admin_pb2.ListAlertsRequest, page_size=page_size, page_token=page_token))
-        return [models.alert(item) for item in answer.alerts], answer.next_page_token
+        return [decode.alert(item) for item in answer.alerts], answer.next_page_token
 
     async def list_doors(self) -> list[Door]:
         """Transactions of other programs that have completed jobs of the domain and are not committed, the oldest first."""
-        return [models.door(item) for item in (await self._call(lambda stubs: stubs.doors.ListDoors, doors_pb2.ListDoorsRequest())).doors]
+        return [decode.door(item) for item in (await self._call(lambda stubs: stubs.doors.ListDoors, doors_pb2.ListDoorsRequest())).doors]
 
     async def overview(self) -> Overview:
         """The broker and the domain at a glance."""
-        return models.overview(await self._call(lambda stubs: stubs.stats.GetOverview, stats_pb2.GetOverviewRequest()))
+        return decode.overview(await self._call(lambda stubs: stubs.stats.GetOverview, stats_pb2.GetOverviewRequest()))
 
     async def advance_clock(self, seconds: float) -> datetime:
         """Sets the clock of a broker that runs with --testing forward; returns what it shows then. Raises InvalidState at any other broker."""

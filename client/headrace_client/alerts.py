@@ -9,6 +9,7 @@ from headrace_proto.v1 import alerts_pb2
 from headrace_proto.wire import to_datetime, to_seconds
 
 from headrace_client.base import Base
+from headrace_client.decode import time_of
 from headrace_client.encode import build, duration, timestamp
 from headrace_client.errors import InvalidRequest
 
@@ -213,8 +214,9 @@ def _channel(message: alerts_pb2.Channel) -> AlertChannel:
         email.host, email.sender, tuple(email.recipients), email.port, TLS[max(0, email.tls - 1)], email.username
     )  # fmt: skip
     return AlertChannel(
-        message.name, target, message.default, message.send_resolved, message.cap_per_hour, message.has_secret, message.waiting, message.error, _time(message, "sent_at")
-    )
+        message.name, target, message.default, message.send_resolved, message.cap_per_hour, message.has_secret, message.waiting, message.error,
+        time_of(message, "sent_at"),
+    )  # fmt: skip
 
 
 def _rule_message(rule: AlertRule) -> alerts_pb2.Rule:
@@ -241,10 +243,6 @@ def _silence(message: alerts_pb2.Silence) -> AlertSilence:
 def _group(message: alerts_pb2.AlertGroup) -> AlertGroup:
     return AlertGroup(
         message.group_id, message.source, message.rule, message.type, message.fingerprint, message.summary, message.firing, message.silenced_now,
-        to_datetime(message.started_at), to_datetime(message.changed_at), _time(message, "notified_at"), _time(message, "resolved_at"), message.total, message.pending,
-        message.silenced, message.notices, message.first_job_id or None, message.last_job_id or None,
+        to_datetime(message.started_at), to_datetime(message.changed_at), time_of(message, "notified_at"), time_of(message, "resolved_at"), message.total,
+        message.pending, message.silenced, message.notices, message.first_job_id or None, message.last_job_id or None,
     )  # fmt: skip
-
-
-def _time(message: Any, name: str) -> datetime | None:
-    return to_datetime(getattr(message, name)) if message.HasField(name) else None

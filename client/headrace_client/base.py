@@ -11,7 +11,7 @@ import grpc
 from headrace_proto.v1 import admin_pb2, jobs_pb2, lifecycle_pb2
 from headrace_proto.wire import DOMAIN_KEY, to_timestamp
 
-from headrace_client import models
+from headrace_client import decode
 from headrace_client.channel import Brokers, Stubs, backoff_s, metadata
 from headrace_client.codecs import Codec, Codecs
 from headrace_client.credentials import Pairs, Token, refuse_plaintext
@@ -94,7 +94,7 @@ class Base:
                 admin_pb2.RequeueJobsRequest, job_ids=ids, reason=reason, include_completed=include_completed, payload=encoded, content_type=content_type,
                 abort_first=abort_first, grace=duration("grace_s", grace_s),
             )  # fmt: skip
-            results.update((item.job_id, models.result(item)) for item in (await self._call(lambda stubs: stubs.admin.RequeueJobs, request)).results)
+            results.update((item.job_id, decode.result(item)) for item in (await self._call(lambda stubs: stubs.admin.RequeueJobs, request)).results)
         return [results[job_id] for job_id in job_ids]
 
     async def _requeue_descendants(
@@ -106,13 +106,13 @@ class Base:
                 request = build(
                     lifecycle_pb2.RequeueDescendantsRequest, job_id=job_id, reason=reason, include_completed=include_completed, payload=encoded, content_type=content_type
                 )
-                found += [models.result(item) for item in (await self._call(lambda stubs: stubs.lifecycle.RequeueDescendants, request)).results]
+                found += [decode.result(item) for item in (await self._call(lambda stubs: stubs.lifecycle.RequeueDescendants, request)).results]
         return found
 
     async def abort(self, job_ids: Sequence[int], *, reason: str = "", grace_s: float | None = None, force: bool = False) -> list[JobResult]:
         """Ends waiting jobs and has running ones stopped; `force` ends those at once, without waiting for their agents."""
         request = build(admin_pb2.AbortJobsRequest, job_ids=job_ids, reason=reason, force=force, grace=duration("grace_s", grace_s))
-        return [models.result(item) for item in (await self._call(lambda stubs: stubs.admin.AbortJobs, request)).results]
+        return [decode.result(item) for item in (await self._call(lambda stubs: stubs.admin.AbortJobs, request)).results]
 
     async def update(
         self, job_ids: Sequence[int], *, reason: str = "", priority: int | None = None, data: Any = None, payload: bytes | None = None, content_type: str = "",
@@ -134,7 +134,7 @@ class Base:
                 delete_after=duration("delete_after_s", delete_after_s), delete_by_type=delete_by_type, set_labels=dict(set_labels or {}), remove_labels=remove_labels,
                 delete_at=to_timestamp(delete_at) if delete_at is not None else None,
             )  # fmt: skip
-            results.update((item.job_id, models.result(item)) for item in (await self._call(lambda stubs: stubs.lifecycle.UpdateJobs, request)).results)
+            results.update((item.job_id, decode.result(item)) for item in (await self._call(lambda stubs: stubs.lifecycle.UpdateJobs, request)).results)
         return [results[job_id] for job_id in job_ids]
 
     async def _new_payloads(self, job_ids: Sequence[int], payload: bytes | None) -> list[tuple[Sequence[int], bytes | None]]:
@@ -162,7 +162,7 @@ class Base:
     async def purge(self, job_ids: Sequence[int], *, reason: str = "") -> list[JobResult]:
         """Deletes settled jobs now."""
         request = build(admin_pb2.PurgeJobsRequest, job_ids=job_ids, reason=reason)
-        return [models.result(item) for item in (await self._call(lambda stubs: stubs.admin.PurgeJobs, request)).results]
+        return [decode.result(item) for item in (await self._call(lambda stubs: stubs.admin.PurgeJobs, request)).results]
 
     async def _call(self, make_call: Callable[[Stubs], Callable[..., Awaitable[T]]], request: Any, *, repeatable: bool = True, timeout_s: float | None = None) -> T:
         """One unary call, made again at the next broker while the time lasts: always when nothing was stored, and after an unknown result only if `repeatable`.

@@ -11,7 +11,7 @@ import grpc
 from headrace_proto.v1 import jobs_pb2, lifecycle_pb2, logs_pb2, types_pb2
 from headrace_proto.wire import LEVEL_NUMBERS, Reason, to_datetime, to_duration
 
-from headrace_client import models, tracing
+from headrace_client import decode, tracing
 from headrace_client.channel import backoff_s
 from headrace_client.encode import Spec, batches, build, check_id, encode_fields, filter_message, put
 from headrace_client.errors import Busy, HeadraceError, InvalidRequest, NotFound, QueueFull, Unavailable, WaitTimeout, from_rpc
@@ -168,7 +168,7 @@ class Client(GraphCalls):
     async def get(self, job_id: int, *, full: bool = False) -> Job:
         """One job; `full` brings its payload and result. Raises NotFound, and CodecError when the client's codecs cannot read it."""
         answer = await self._call(lambda stubs: stubs.jobs.GetJob, build(jobs_pb2.GetJobRequest, job_id=check_id(job_id), view=_VIEWS[full]))
-        return self._read(models.job(answer.job))
+        return self._read(decode.job(answer.job))
 
     async def find(self, job_id: int, *, full: bool = False) -> Job | None:
         """One job, or None."""
@@ -191,7 +191,7 @@ class Client(GraphCalls):
             raise InvalidRequest(f"an order is one of {', '.join(ORDER_NUMBERS)}, found {order!r}", details={"field": "order"})
         request = build(jobs_pb2.ListJobsRequest, filter=filter_message(wanted), page_size=page_size, page_token=page_token, order=number)  # type: ignore[arg-type]
         answer = await self._call(lambda stubs: stubs.jobs.ListJobs, request)
-        return JobPage([self._read(models.job(job)) for job in answer.jobs], answer.next_page_token, answer.complete, to_datetime(answer.searched_until))
+        return JobPage([self._read(decode.job(job)) for job in answer.jobs], answer.next_page_token, answer.complete, to_datetime(answer.searched_until))
 
     async def iter_jobs(
         self, *, types: Sequence[str] = (), states: Sequence[State | str] = (), instance_id: str = "", created_from: datetime | None = None,
@@ -219,9 +219,9 @@ class Client(GraphCalls):
         token = ""
         while True:
             answer = await self._call(lambda stubs: stubs.jobs.CountJobs, build(jobs_pb2.CountJobsRequest, filter=wanted, page_token=token))
-            totals.update(models.counts(answer.totals))
+            totals.update(decode.counts(answer.totals))
             for item in answer.types:
-                found.setdefault(item.type, Counter()).update(models.counts(item.counts))
+                found.setdefault(item.type, Counter()).update(decode.counts(item.counts))
             token = answer.next_page_token
             if not token or not whole:
                 by_type = {name: dict(by_state) for name, by_state in sorted(found.items())}
@@ -239,7 +239,7 @@ class Client(GraphCalls):
             slice_s = WAIT_SLICE_S if until is None else min(WAIT_SLICE_S, max(0.01, until - loop.time()))
             request = build(jobs_pb2.WaitJobRequest, job_id=check_id(job_id), wait=to_duration(slice_s), view=types_pb2.JOB_VIEW_FULL)
             answer = await self._call(lambda stubs: stubs.jobs.WaitJob, request, timeout_s=slice_s + self._timeout_s)
-            job = self._read(models.job(answer.job))
+            job = self._read(decode.job(answer.job))
             if job.state.settled:
                 return job
             if until is not None and loop.time() >= until:
@@ -247,7 +247,7 @@ class Client(GraphCalls):
 
     async def explain(self, job_id: int) -> Explanation:
         """Why the job is where it is: what it waits for and how many go first, who runs it, or how it ended."""
-        return models.explanation(await self._call(lambda stubs: stubs.jobs.ExplainJob, build(jobs_pb2.ExplainJobRequest, job_id=check_id(job_id))))
+        return decode.explanation(await self._call(lambda stubs: stubs.jobs.ExplainJob, build(jobs_pb2.ExplainJobRequest, job_id=check_id(job_id))))
 
     async def watch(self, *, job_ids: Sequence[int] = (), types: Sequence[str] = (), instance_id: str = "") -> AsyncGenerator[JobChange, None]:
         """Durable changes of jobs from now on: of these ids (their present state first), or of these types and this instance. Ends only when the caller stops.
@@ -264,7 +264,7 @@ class Client(GraphCalls):
                     failures = 0
                     message.gap = message.gap or gap
                     gap = False
-                    yield models.change(message)
+                    yield decode.change(message)
             except grpc.aio.AioRpcError as rpc_error:
                 error = from_rpc(rpc_error)
                 if error.reason == Reason.TOKEN_ENDED:  # there may be a new one
@@ -282,12 +282,12 @@ class Client(GraphCalls):
     async def attempts(self, job_id: int) -> "builtins_list[Attempt]":
         """All executions of a job, oldest first."""
         answer = await self._call(lambda stubs: stubs.jobs.ListAttempts, build(jobs_pb2.ListAttemptsRequest, job_id=check_id(job_id)))
-        return [self._read_error(models.attempt(item)) for item in answer.attempts]
+        return [self._read_error(decode.attempt(item)) for item in answer.attempts]
 
     async def events(self, job_id: int) -> "builtins_list[Event]":
         """A job's timeline, oldest first."""
         answer = await self._call(lambda stubs: stubs.jobs.ListEvents, build(jobs_pb2.ListEventsRequest, job_id=check_id(job_id)))
-        return [self._read_error(models.event(item)) for item in answer.events]
+        return [self._read_error(decode.event(item)) for item in answer.events]
 
     async def runs(self, job_id: int, *, full: bool = False, before_run: int = 0, limit: int = 20) -> "builtins_list[Run]":
         """The newest runs of a job (below one), oldest first; `full` brings the payload and the result of each."""
@@ -313,7 +313,7 @@ class Client(GraphCalls):
             request = build(jobs_pb2.ListLogsRequest, job_id=check_id(job_id), lease_epoch=lease_epoch, min_level=LEVEL_NUMBERS[min_level], page_token=token)  # type: ignore[arg-type]
             answer = await self._call(lambda stubs: stubs.jobs.ListLogs, request)
             for line in answer.lines:
-                yield models.log_line(line)
+                yield decode.log_line(line)
             token = answer.next_page_token
             if not token:
                 return
@@ -338,7 +338,7 @@ class Client(GraphCalls):
                     failures = 0
                     for line in message.lines:
                         after = (line.lease_epoch, line.line_no)
-                        yield models.log_line(line)
+                        yield decode.log_line(line)
                     if message.ended:
                         return
             except grpc.aio.AioRpcError as rpc_error:
@@ -369,7 +369,7 @@ class Client(GraphCalls):
         """The same for the error of a job, an attempt or an event."""
         if self._codecs is None or item.error is None:
             return item
-        return replace(item, error=models.read_error(item.error, self._codecs))
+        return replace(item, error=decode.read_error(item.error, self._codecs))
 
     def _stream(self) -> Submitter:
         self._brokers.current()  # raises when it cannot be used here: closed, forked, another event loop

@@ -8,6 +8,7 @@ from headrace_proto.v1 import grants_pb2
 from headrace_proto.wire import to_datetime
 
 from headrace_client.base import Base
+from headrace_client.decode import time_of
 from headrace_client.encode import build
 
 
@@ -75,5 +76,5 @@ def grant_of(message: grants_pb2.Grant) -> Grant:
     """A grant from its message."""
     return Grant(
         message.grant_id, message.who, tuple(message.actions), message.domains, message.types, to_datetime(message.granted_at), message.granted_by, message.reason,
-        to_datetime(message.ended_at) if message.HasField("ended_at") else None, message.ended_by,
+        time_of(message, "ended_at"), message.ended_by,
     )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from headrace_proto.v1 import graph_pb2, types_pb2
 
-from headrace_client import models
+from headrace_client import decode
 from headrace_client.base import Base
 from headrace_client.encode import build, check_id, encode_fields
 from headrace_client.models import Job, State, Submitted
@@ -92,7 +92,7 @@ class GraphCalls(Base):
     async def batch_status(self, batch_id: int) -> BatchStatus:
         """How a batch stands. Raises NotFound; InvalidState for a job that is not the callback of a batch."""
         answer = await self._call(lambda stubs: stubs.graph.GetBatch, build(graph_pb2.GetBatchRequest, batch_id=check_id(batch_id)))
-        return BatchStatus(batch_id, answer.open, answer.total, models.counts(answer.counts), answer.deleted, list(answer.failed_ids), self._job(answer.callback))
+        return BatchStatus(batch_id, answer.open, answer.total, decode.counts(answer.counts), answer.deleted, list(answer.failed_ids), self._job(answer.callback))
 
     async def seal_batch(self, batch_id: int) -> None:
         """Ends the adding of members: the callback runs once all have settled. May be repeated."""
@@ -119,7 +119,7 @@ class GraphCalls(Base):
         return Batch(self, type, data, options)
 
     def _job(self, message: types_pb2.Job) -> Job:
-        return self._read(models.job(message))
+        return self._read(decode.job(message))
 
     def _read(self, job: Job) -> Job:
         return job

@@ -6,6 +6,8 @@ from datetime import datetime
 from headrace_proto.v1 import instances_pb2
 from headrace_proto.wire import to_datetime
 
+from headrace_client.decode import time_of
+
 
 @dataclass(frozen=True, slots=True)
 class InstancePriority:
@@ -42,5 +44,5 @@ def rescore(message: instances_pb2.Rescore) -> Rescore:
     """A change of a priority from its message."""
     return Rescore(
         message.number, message.kind, message.name, message.priority, message.state, message.done, message.total, to_datetime(message.started_at),
-        to_datetime(message.ended_at) if message.HasField("ended_at") else None,
+        time_of(message, "ended_at"),
     )  # fmt: skip

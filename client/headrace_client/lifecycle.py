@@ -8,7 +8,7 @@ from typing import Any
 from headrace_proto.v1 import lifecycle_pb2
 from headrace_proto.wire import STATE_NAMES, to_datetime
 
-from headrace_client import models
+from headrace_client import decode
 from headrace_client.models import Job, JobError, State
 
 
@@ -93,9 +93,9 @@ class RetentionPreview:
 def run_of(message: lifecycle_pb2.Run) -> Run:
     """A run from its message."""
     return Run(
-        message.run, to_datetime(message.began_at), message.actor, message.reason, models._state(message.state), message.ending, models._time(message, "ended_at"),
+        message.run, to_datetime(message.began_at), message.actor, message.reason, decode.state_of(message.state), message.ending, decode.time_of(message, "ended_at"),
         message.attempts,
-        message.losses, models._time(message, "started_at"), message.agent, models.error(message), message.payload_version, message.payload_bytes, message.payload,
+        message.losses, decode.time_of(message, "started_at"), message.agent, decode.error(message), message.payload_version, message.payload_bytes, message.payload,
         message.result_bytes, message.result, message.data_withheld, message.secrets_masked,
     )  # fmt: skip
 
@@ -109,10 +109,10 @@ def retention_preview(message: lifecycle_pb2.PreviewRetentionResponse) -> Retent
     """A preview from its message."""
     states = [
         RetentionOfState(
-            State(STATE_NAMES[item.state]), models._seconds(item, "keep"), models._seconds(item, "keep_then"), item.jobs, item.undated,
+            State(STATE_NAMES[item.state]), decode.seconds_of(item, "keep"), decode.seconds_of(item, "keep_then"), item.jobs, item.undated,
             [DueJobs(to_datetime(point.by), point.jobs) for point in item.due], [DueJobs(to_datetime(point.by), point.jobs) for point in item.due_then],
             item.gone_at_once,
         )
         for item in message.states
     ]  # fmt: skip
-    return RetentionPreview(to_datetime(message.as_of), states, [models.job(item) for item in message.sample])
+    return RetentionPreview(to_datetime(message.as_of), states, [decode.job(item) for item in message.sample])

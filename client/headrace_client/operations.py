@@ -8,9 +8,9 @@ from enum import StrEnum
 from typing import Any
 
 from headrace_proto.v1 import jobs_pb2, operations_pb2
-from headrace_proto.wire import STATE_NAMES, to_datetime, to_seconds
+from headrace_proto.wire import STATE_NAMES, to_datetime
 
-from headrace_client import models
+from headrace_client import decode
 from headrace_client.base import Base
 from headrace_client.encode import build, duration, filter_message, new_payload
 from headrace_client.errors import InvalidRequest
@@ -227,7 +227,7 @@ def _preview(answer: operations_pb2.PreviewOperationResponse, before: Preview | 
             state = State(STATE_NAMES[count.state])
             by_state[state] = by_state.get(state, 0) + count.count
     matched, acted_on = (before.matched, before.acted_on) if before is not None else (0, 0)
-    sample = before.sample if before is not None else [models.job(item) for item in answer.sample]
+    sample = before.sample if before is not None else [decode.job(item) for item in answer.sample]
     until = to_datetime(answer.searched_until)
     return Preview(matched + answer.matched, acted_on + answer.acted_on, types, to_datetime(answer.as_of), answer.complete, until, sample)
 
@@ -238,14 +238,14 @@ def operation_of(message: operations_pb2.Operation) -> Operation:
     return Operation(
         message.operation_id, ACTIONS[spec.action - 1], STATES[message.state - 1], message.matched, message.done, message.skipped, message.failed, message.expected,
         message.expected_complete, message.rate, message.reason, message.actor, message.on_behalf_of, message.request_id, to_datetime(message.created_at),
-        models._time(message, "finished_at"), models._time(message, "stopped_at"), message.stopped_by, message.stopped_reason, models._time(message, "searched_until"),
-        message.frozen_id, _where(spec.filter), spec.all_jobs, spec.include_completed, to_seconds(spec.grace) if spec.HasField("grace") else None, spec.force,
-        spec.priority if spec.HasField("priority") else None, spec.payload_bytes,
+        decode.time_of(message, "finished_at"), decode.time_of(message, "stopped_at"), message.stopped_by, message.stopped_reason,
+        decode.time_of(message, "searched_until"), message.frozen_id, _where(spec.filter), spec.all_jobs, spec.include_completed, decode.seconds_of(spec, "grace"),
+        spec.force, spec.priority if spec.HasField("priority") else None, spec.payload_bytes,
     )  # fmt: skip
 
 
 def _where(message: jobs_pb2.JobFilter) -> JobFilter:
-    times: dict[str, Any] = {name: models._time(message, name) for name in ("created_from", "created_to", "started_from", "started_to", "settled_from", "settled_to")}
+    times: dict[str, Any] = {name: decode.time_of(message, name) for name in ("created_from", "created_to", "started_from", "started_to", "settled_from", "settled_to")}
     return JobFilter(
         tuple(message.types), tuple(State(STATE_NAMES[state]) for state in message.states), message.instance_id, **times, agent=message.agent,
         fingerprint=message.error_fingerprint, labels=dict(message.labels), log_text=message.log_text,

@@ -10,6 +10,7 @@ from headrace_proto.v1 import schedules_pb2
 from headrace_proto.wire import to_datetime, to_seconds
 
 from headrace_client.base import Base
+from headrace_client.decode import time_of
 from headrace_client.encode import build, duration, encode_json, timestamp
 from headrace_client.errors import InvalidRequest
 
@@ -149,19 +150,15 @@ def _message(spec: ScheduleSpec) -> schedules_pb2.ScheduleSpec:
     )  # fmt: skip
 
 
-def _time(message: Any, name: str) -> datetime | None:
-    return to_datetime(getattr(message, name)) if message.HasField(name) else None
-
-
 def _schedule(message: schedules_pb2.Schedule) -> Schedule:
     found = message.spec
     spec = ScheduleSpec(
-        found.type, found.cron, to_seconds(found.interval) if found.HasField("interval") else None, _time(found, "at"), found.time_zone, _time(found, "anchor"),
-        _time(found, "start_at"), _time(found, "end_at"), None, found.payload, found.content_type, found.instance_id, found.priority, dict(found.labels),
+        found.type, found.cron, to_seconds(found.interval) if found.HasField("interval") else None, time_of(found, "at"), found.time_zone, time_of(found, "anchor"),
+        time_of(found, "start_at"), time_of(found, "end_at"), None, found.payload, found.content_type, found.instance_id, found.priority, dict(found.labels),
         OVERLAPS[max(0, found.overlap - 1)], MISSED[max(0, found.missed - 1)], found.max_missed, to_seconds(found.jitter),
     )  # fmt: skip
     return Schedule(
-        message.name, spec, message.HasField("paused_at"), _time(message, "paused_at"), message.paused_by, message.paused_reason, _time(message, "next_at"),
-        _time(message, "fired_at"), message.last_job_id or None, _time(message, "queued_at"), message.fired, message.skipped, to_datetime(message.created_at),
+        message.name, spec, message.HasField("paused_at"), time_of(message, "paused_at"), message.paused_by, message.paused_reason, time_of(message, "next_at"),
+        time_of(message, "fired_at"), message.last_job_id or None, time_of(message, "queued_at"), message.fired, message.skipped, to_datetime(message.created_at),
         data_withheld=message.data_withheld, secrets_masked=message.secrets_masked,
     )  # fmt: skip

@@ -7,6 +7,8 @@ from typing import Any
 from headrace_proto.v1 import stats_pb2
 from headrace_proto.wire import to_datetime, to_seconds
 
+from headrace_client.decode import seconds_of
+
 
 @dataclass(frozen=True, slots=True)
 class Spread:
@@ -91,9 +93,9 @@ def trend(message: stats_pb2.GetTrendResponse) -> Trend:
 def capacity(message: stats_pb2.TypeCapacity) -> TypeCapacity:
     """From the wire."""
     return TypeCapacity(
-        message.type, message.waiting, message.processing, message.slots, message.agents, message.arrivals_per_s, _seconds(message, "work"),
+        message.type, message.waiting, message.processing, message.slots, message.agents, message.arrivals_per_s, seconds_of(message, "work"),
         _optional(message, "load"),
-        _optional(message, "utilisation"), _seconds(message, "drain"), _seconds(message, "mean_wait"), _optional(message, "slots_needed"),
+        _optional(message, "utilisation"), seconds_of(message, "drain"), seconds_of(message, "mean_wait"), _optional(message, "slots_needed"),
         _optional(message, "agents_needed"),
     )  # fmt: skip
 
@@ -110,12 +112,8 @@ def _point(message: stats_pb2.TrendPoint) -> TrendPoint:
 
 
 def _spread(message: stats_pb2.Spread) -> Spread:
-    return Spread(message.count, _seconds(message, "p50"), _seconds(message, "p95"), _seconds(message, "p99"), to_seconds(message.sum))
+    return Spread(message.count, seconds_of(message, "p50"), seconds_of(message, "p95"), seconds_of(message, "p99"), to_seconds(message.sum))
 
 
 def _optional(message: Any, name: str) -> Any:
     return getattr(message, name) if message.HasField(name) else None
-
-
-def _seconds(message: Any, name: str) -> float | None:
-    return to_seconds(getattr(message, name)) if message.HasField(name) else None

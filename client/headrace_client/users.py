@@ -7,6 +7,7 @@ from headrace_proto.v1 import users_pb2
 from headrace_proto.wire import ROLE_NAMES, ROLE_NUMBERS, to_datetime
 
 from headrace_client.base import Base
+from headrace_client.decode import time_of
 from headrace_client.encode import build, duration
 from headrace_client.errors import InvalidRequest
 
@@ -88,5 +89,5 @@ class UserCalls(Base):
 
 def user(message: users_pb2.User) -> User:
     """A user from its message."""
-    times = (to_datetime(getattr(message, field)) if message.HasField(field) else None for field in ("password_at", "logged_in_at", "invited_until", "disabled_at"))
+    times = (time_of(message, field) for field in ("password_at", "logged_in_at", "invited_until", "disabled_at"))
     return User(message.user_id, message.name, message.domain, ROLE_NAMES[message.role], to_datetime(message.created_at), message.created_by, *times)

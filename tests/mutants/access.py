@@ -103,8 +103,8 @@ MUTANTS = (
     Mutant(
         "changes of jobs leave no row",
         "broker/headrace_broker/shards/changes.py",
-        "                _audit(round_, intent, head, before, state)\n",
-        "                pass\n",
+        "            _audit(round_, intent, head, before, state)\n",
+        "            pass\n",
         f"{AUDIT} -k what_was_before",
     ),
     Mutant(

@@ -52,8 +52,8 @@ MUTANTS = (
     Mutant(
         "a job is changed between its completion by a transaction and the broker's notice of it",
         "broker/headrace_broker/shards/changes.py",
-        "        if live is not None and head.seq > live.seq:",
-        "        if False:",
+        "    if live is not None and head.seq > live.seq:",
+        "    if False:",
         "tests/fire/test_doors.py",
     ),
     Mutant(

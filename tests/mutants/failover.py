@@ -21,7 +21,7 @@ MUTANTS = (
     Mutant("a standby is taken for the database", DATABASE, "target_session_attrs=READ_WRITE, ", "", f"{STORE} -k takes_no_writes"),
     Mutant("connections to a former primary are kept", DATABASE, "            self._let_go()\n", "", f"{STORE} -k lets_go"),
     Mutant("a former primary is believed", DATABASE, "if reached.timeline < newest:", "if False:", f"{STORE} -k former_primary_is_passed_over"),
-    Mutant("nobody asks whether the server is still there", APP, "side.append(tasks.create_task(self._servers.follow()))", "pass", MOVES),
+    Mutant("nobody asks whether the server is still there", APP, "else self._servers.follow()", "else asyncio.Event().wait()", MOVES),
     Mutant("lost facts are not noticed", LEDGER, "if await self.landed(*dead.acknowledged) is None:", "if False:", f"{FENCES} -k acknowledged_is_gone"),
     Mutant(
         "a life that stored nothing knows of no earlier facts", LEDGER, "            self.acknowledged = dead.acknowledged\n", "", f"{FENCES} -k acknowledged_is_gone"

@@ -24,7 +24,9 @@ MUTANTS = (
     Mutant("what waits in vain is requeued", DESCENTS, "if other in self.refused:", "if False:", f"{BELOW} -k could_not_be_requeued"),
     Mutant("what is left is forgotten", DESCENTS, "            self.refused.add(job_id)\n", "            pass\n", f"{BELOW} -k could_not_be_requeued"),
     Mutant("a callback runs at once", DESCENTS, "if head.job_id in self.members:", "if False:", f"{BELOW} -k its_batch_again"),
-    Mutant("nobody waits for a decision", CHANGES, "if intent.descent is not None and intent.descent.must_wait(head.job_id):", "if False:", f"{BELOW} -k what_moves"),
+    Mutant(
+        "nobody waits for a decision", CHANGES, "return intent.descent is not None and intent.descent.must_wait(head.job_id)", "return False", f"{BELOW} -k what_moves"
+    ),
     Mutant("what has completed below a job runs again", ACTION, "head.state in _FAILED and ", "", f"{BELOW} -k is_left_while"),
     Mutant("the audit has a row for each job", CHANGES, " or intent.descent is not None:  # nobody", ":  # nobody", f"{BELOW} -k is_left_while"),
     Mutant("the audit has a row for each portion", DESCENTS, "            self.audit = None\n", "            pass\n", f"{BELOW} -k portion"),

@@ -69,9 +69,9 @@ MUTANTS = (
         "                if False:",
         f"{TESTS} -k secrets_in_words",
     ),
-    Mutant("a value in quotes ends at the first of them", MASKED, "(slashes == 0 and (found - before) % 2 == 0)", "slashes == 0", f"{WORDS} -k stands_behind"),
-    Mutant("a value in brackets ends at a comma", MASKED, "open_.append(_CLOSING[char])", "pass", f"{WORDS} -k stands_behind"),
-    Mutant("of a header the first word is a secret", MASKED, 'end = text.find("\\n", at)', 'end = text.find(" ", at)', f"{WORDS} -k stands_behind"),
+    Mutant("a value in quotes ends at the first of them", MASKED, r"|\\.?|", "|", f"{WORDS} -k stands_behind"),
+    Mutant("a value in brackets ends at a comma", MASKED, "closing.append(_CLOSING[mark[0]])", "pass", f"{WORDS} -k stands_behind"),
+    Mutant("of a header the first word is a secret", MASKED, 'line = text.find("\\n", begin)', 'line = text.find(" ", begin)', f"{WORDS} -k stands_behind"),
     Mutant("names with escapes are not found", MASKED, '"\\\\u" not in text and not any', "not any", f"{WORDS} -k stands_behind"),
     Mutant("a schedule tells a secret", "broker/headrace_broker/rpc/schedules.py", "    if withheld or secret:\n", "    if False:\n", f"{TESTS} -k secrets_are_masked"),
     Mutant(

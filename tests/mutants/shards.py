@@ -110,7 +110,7 @@ MUTANTS = (
     ),
     Mutant("each owner runs all bulk operations", f"{QUERIES}/operation_running.sql", "o.domain_id % $2 = $3", "o.domain_id % $2 >= $3 * 0", f"{DUTIES} -k bulk"),
     Mutant("each owner has all schedules", f"{QUERIES}/schedule_list.sql", "s.domain_id % $2 = $3", "s.domain_id % $2 >= $3 * 0", f"{DUTIES} -k tick"),
-    Mutant("each owner adds the minutes up", f"{BROKER}/app.py", "sums=ownership.shard.number == 0", "sums=True", f"{DUTIES} -k minutes"),
+    Mutant("each owner adds the minutes up", f"{BROKER}/duties.py", "sums=ownership.shard.number == 0", "sums=True", f"{DUTIES} -k minutes"),
     Mutant(
         "the number of shards is changed while brokers run", f"{BROKER}/store/shards.py", "            if running:", "            if False:", f"{STORE} -k counts_lie"
     ),

@@ -131,7 +131,7 @@ MUTANTS = (
     Mutant("a requeue does not look who has its key", CHANGES, "if holder is not None and holder != head.job_id:", "if False:", f"{KEYS} -k taken_meanwhile"),
     Mutant("two requeues of one round share a key", CHANGES, "        owner.keyed.note_moved(name)\n", "", f"{KEYS} -k taken_meanwhile"),
     Mutant("who else took the key is not noted", KEYED, "            self.note_moved(keyed.unique_name)\n", "            pass\n", "tests/fire/test_keys.py -k between"),
-    Mutant("a unique key twice in one flush", KEYED, "            leader = same_key or same_unique\n", "            leader = same_key\n", f"{KEYS} -k thousand"),
+    Mutant("a unique key twice in one flush", KEYED, " or (by_unique_key.get(job.unique_name) if job.unique_key else None)\n", "\n", f"{KEYS} -k thousand"),
     Mutant("a refusal is an answer", KEYED, "elif unique_holder is not None and keyed.return_holder:", "elif unique_holder is not None:", f"{KEYS} -k free_again"),
     Mutant("followers are left waiting", KEYED, "        for leader, keyed in round_.followers:\n", "        for leader, keyed in []:\n", f"{KEYS} -k thousand"),
 )

@@ -32,7 +32,7 @@ MUTANTS = (
     Mutant("a form needs no token", f"{WEB}/manager.py", "if not session.key or not hmac.compare_digest(", "if not session.key and not (", f"{TESTS} -k needs_the_form"),
     Mutant("a form may come from elsewhere", f"{WEB}/manager.py", " if same_origin(request) else FormData()", "", f"{TESTS} -k needs_the_form"),
     Mutant("stored text is not escaped", f"{WEB}/render.py", "autoescape=True", "autoescape=False", f"{TESTS} -k others_stored"),
-    Mutant("pages may be cached", f"{WEB}/manager.py", '    "Cache-Control": "no-store",\n', "", f"{TESTS} -k headers_are_strict"),
+    Mutant("pages may be cached", f"{WEB}/browser.py", '    "Cache-Control": "no-store",\n', "", f"{TESTS} -k headers_are_strict"),
     Mutant("numbers are rounded", REDACTION, "parse_int=Written, parse_float=Written", "parse_int=float, parse_float=float", f"{PAGES} -k as_they_were_written"),
     Mutant("secret fields are shown", REDACTION, "                if is_secret(name, secret):", "                if False:", f"{PAGES} -k secret_fields"),
     Mutant(
@@ -72,7 +72,7 @@ MUTANTS = (
     Mutant("a graph has no bound", f"{WEB}/job_graph.py", "            if len(jobs) < MOST:\n", "            if True:\n", f"{JOB} -k is_bounded"),
     Mutant(
         "a change leads to wherever it is told",
-        f"{WEB}/manager.py",
+        f"{WEB}/visit.py",
         '        if not ours or not target.path.startswith(self.prefix + "/"):',
         "        if False:",
         f"{LISTS} -k chosen",

@@ -1,6 +1,7 @@
 """The README and the docs are run as written: python blocks that begin with a file name become files, sh blocks are run in order, and those that begin with
 "# terminal" go on in the background. Ports and directories come from the environment, so the commands stand as a reader would type them."""
 
+import dataclasses
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from headrace_broker.model.settings import Settings
 
 from tests.support.node import EXAMPLE, needs_node
 from tests.support.ports import free_ports
@@ -21,7 +23,7 @@ NODE_DOC = "docs/other-languages.md"
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 DOCS = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md") if BLOCK.search(path.read_text()))]
 """Those with blocks of commands or Python, all of which are run."""
-LINK = re.compile(r"\]\(([^)#]+)\)")
+LINK = re.compile(r"\]\(([^)#]*)(?:#([^)]+))?\)")
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +64,17 @@ def _check_out(place: Path) -> None:
 
 
 @pytest.fixture
-def environment(programs: Path, directory: Path) -> dict[str, str]:
+def database_url(document: str, request: pytest.FixtureRequest) -> dict[str, str]:
+    """A Postgres of the reader's own, for the documents that are about one that several brokers share."""
+    return {"DATABASE_URL": request.getfixturevalue("database")} if "$DATABASE_URL" in (ROOT / document).read_text() else {}
+
+
+@pytest.fixture
+def environment(programs: Path, directory: Path, database_url: dict[str, str]) -> dict[str, str]:
     """Ports and directories of this test."""
     grpc, http = free_ports(2)
     return {
+        **database_url,
         **os.environ,
         "PATH": f"{programs}:{os.environ['PATH']}",
         "HOME": str(directory / "home"),
@@ -125,17 +134,31 @@ def _wait_until_it_serves(log: Path) -> None:
         time.sleep(0.05)
 
 
-def test_links_lead_to_files() -> None:
+def test_links_lead_to_files_and_to_places_in_them() -> None:
     for document in ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")), "benchmarks/README.md"]:
-        for target in LINK.findall((ROOT / document).read_text()):
-            if "://" not in target:
-                assert ((ROOT / document).parent / target).exists(), f"{document} links to {target}"
+        for name, place in LINK.findall((ROOT / document).read_text()):
+            target = ((ROOT / document).parent / name) if name else ROOT / document
+            if "://" not in name:
+                assert target.exists(), f"{document} links to {name}"
+                assert not place or place in _places(target.read_text()), f"{document} links to {name}#{place}"
+
+
+def _places(text: str) -> set[str]:
+    """Where links may lead within a page: its headings, as GitHub names them, and what has an id."""
+    headings = re.findall("^#+ (.*)$", text, re.MULTILINE)
+    return {*re.findall('<a id="([^"]+)">', text), *(re.sub(r"<[^>]*>|[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings)}
 
 
 def test_modules_named_by_the_architecture_exist() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     for name in re.findall(r"\*([a-z_]+/[\w./]+)\*", text) + re.findall(r", \*?([a-z_]+/[\w./]+)\*?\)", text):
         assert (ROOT / name).exists() or (ROOT / "broker" / "headrace_broker" / name).exists(), f"there is no {name}"
+
+
+def test_every_setting_of_a_job_type_is_explained() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text()
+    names = {re.sub("^rate_limit_.*", "rate_limit", field.name) for field in dataclasses.fields(Settings)}
+    assert not [name for name in sorted(names) if f"`{name}`" not in text]
 
 
 def test_python_versions_of_the_readme_and_the_package_agree() -> None:

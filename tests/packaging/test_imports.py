@@ -54,8 +54,8 @@ BROKER_LAYERS = {
     "rpc": {"model", "store", "shards", "actions", "alerts", "metrics"},
     "web": {"model", "store", "shards", "actions", "alerts"},
 }
-ONLY_IN = {"aiosmtplib": {"alerts"}, "httpx": {"alerts"}, "asyncpg": {"store", "shards", "app", "commands"}, "grpc": {"rpc"}, "headrace_proto": {"rpc"}}
-"""Third parties that only some parts of the broker may touch; shards, app and commands name asyncpg's errors."""
+ONLY_IN = {"aiosmtplib": {"alerts"}, "httpx": {"alerts"}, "asyncpg": {"store", "shards", "app", "parts", "commands"}, "grpc": {"rpc"}, "headrace_proto": {"rpc"}}
+"""Third parties that only some parts of the broker may touch; the others name asyncpg's errors, or its pool."""
 
 
 def modules(package: str) -> Iterator[tuple[str, ast.Module]]:

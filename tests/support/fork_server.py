@@ -35,7 +35,6 @@ IMPORTED = (
     "headrace_broker.app",
     "headrace_broker.http",
     "headrace_broker.web.manager",
-    "headrace_broker.web.watch",
     "headrace_agent.__main__",
     "headrace_client.cli.trees",
 )

@@ -7,6 +7,7 @@ import pytest
 from headrace_broker import app
 from headrace_broker.actions import fresh
 from headrace_broker.actions.fresh import keep_fresh
+from headrace_broker.model.errors import DatabaseUnavailable
 
 
 class Told:
@@ -34,7 +35,7 @@ async def test_a_table_is_read_twice_a_second_also_after_the_database_was_away(m
         nonlocal reads
         reads += 1
         if reads in (2, 3):
-            raise ConnectionError("away")
+            raise ConnectionError("away") if reads == 2 else DatabaseUnavailable("away")
 
     told: Any = Told()
     monkeypatch.setattr("headrace_broker.actions.fresh.asyncio.sleep", pause)

@@ -1,8 +1,10 @@
 """Secrets in words: what stands behind a name of the list is masked, and nothing else of the text."""
 
 import json
+import re
 
 import pytest
+from headrace_broker.model import masked_text as masked_text_module
 from headrace_broker.model.masked_text import masked_error, masked_text
 from headrace_broker.model.redaction import MASK, secret_names
 from hypothesis import given
@@ -48,6 +50,12 @@ def test_text_without_such_a_value_stays_as_it_is(text: str) -> None:
     assert masked_text(text, SECRET) == text
 
 
+def test_the_examples_of_the_module_hold() -> None:
+    rows = [re.split(" {2,}", line.strip())[-2:] for line in (masked_text_module.__doc__ or "").splitlines() if line.startswith(" " * 4)]
+    assert len(rows) == 10 and rows[0] == ["text", "masked"]
+    assert [[text, masked_text(text, SECRET)] for text, _ in rows[1:]] == rows[1:]
+
+
 def test_who_may_see_everything_gets_the_same_text() -> None:
     assert all(masked_text(text, ()) is text for text, _ in CASES)
 
@@ -79,6 +87,12 @@ def test_nothing_breaks_it(text: str, begin: str) -> None:
     masked_text(begin + text, SECRET)
 
 
-def test_a_long_text_takes_no_longer_than_its_length_says() -> None:
-    for part in ("password=a ", "a:", "'", '"password":{', "a b c d:", "\\" * 50 + '"', "--a ", "token='"):
-        masked_text("password" + part * (64_000 // len(part)), SECRET)  # the test's time limit is what fails
+PARTS = [
+    "password=a ", "a:", "'", '"password":{', "a b c d:", "\\" * 50 + '"', "--a ", "token='", "a=bearer ", " ", "a.b " * 25 + "!:", "''", "\\\"'=", "={[(", "}", ",\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_long_text_takes_no_longer_than_its_length_says(part: str) -> None:
+    for begin in ("password", "password=", "password='", '"password":'):
+        masked_text(begin + part * (64_000 // len(part)), SECRET)  # the test's time limit is what fails

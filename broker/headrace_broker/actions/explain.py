@@ -1,6 +1,7 @@
 """Why a job is where it is, in numbers and in sentences."""
 
 from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -63,36 +64,47 @@ def _when(owner: Owner, found: Obstacles) -> str:
 
 
 def _text(owner: Owner, job: JobRead, ahead: int, who: str) -> str:
+    if job.row.state is State.WAITING:
+        return _waiting(owner, job, ahead, who)
+    if job.row.state is State.PROCESSING:
+        return _processing(owner, job)
+    return _settled(job)
+
+
+def _waiting(owner: Owner, job: JobRead, ahead: int, who: str) -> str:
+    reasons: dict[str, Callable[[], str]] = {
+        "ready": lambda: f"It waits for a free slot; about {ahead} jobs go first. {who}.{_overdue(owner, job)}",
+        "scheduled": lambda: f"It was submitted to start at {_due(owner, job)}.",
+        "retry": lambda: f"Its last attempt did not complete; the next one may start at {_due(owner, job)}. {_error(job)}",
+        "paused": lambda: f"{_paused(owner, job)} About {ahead} jobs go first once it is resumed.",
+        "capped": lambda: f"{_capped(owner, job)} About {ahead} jobs go first.",
+        "no_matching_agent": lambda: f"No connected agent that serves {job.type} has the labels that it requires: {_labels(job)}.",
+        "rate_limited": lambda: f"Its type starts {_rate(owner, job)}; about {ahead} jobs go first.",
+        "dependency": lambda: _waits_for(owner, job.row.job_id),
+        "no_agent": lambda: f"No connected agent serves its type {job.type}, or those that do are draining; {ahead} jobs go first once one does.",
+    }
+    return reasons[job.wait_reason or "ready"]().strip()
+
+
+def _due(owner: Owner, job: JobRead) -> str:
+    at = job.row.available_at
+    return "" if at is None else f"{at.isoformat(timespec='seconds')} (in {max(0.0, at.timestamp() - owner.clock.now_s()):.0f} s)"
+
+
+def _processing(owner: Owner, job: JobRead) -> str:
+    row, live = job.row, owner.live(job.row.job_id)
+    text = f"Attempt {row.attempt} of run {row.run} runs on agent {row.agent or 'unknown'}."
+    if live is not None and live.session is None:
+        text += " The agent has not come back since this broker took over; if it does not within a lease, the job is given back."
+    if row.abort is not None and live is not None and live.abort is not None:
+        text += f" {row.abort['actor'] or 'Somebody'} asked for its end: {row.abort['reason'] or 'no reason given'}."
+    if job.progress is not None:
+        text += f" It reports {job.progress[0]:.0f} % {job.progress[1]}".rstrip() + "."
+    return text
+
+
+def _settled(job: JobRead) -> str:
     row = job.row
-    if row.state is State.WAITING:
-        due = (
-            ""
-            if row.available_at is None
-            else f"{row.available_at.isoformat(timespec='seconds')} (in {max(0.0, row.available_at.timestamp() - owner.clock.now_s()):.0f} s)"
-        )
-        reasons = {
-            "ready": f"It waits for a free slot; about {ahead} jobs go first. {who}.{_overdue(owner, job)}",
-            "scheduled": f"It was submitted to start at {due}.",
-            "retry": f"Its last attempt did not complete; the next one may start at {due}. {_error(job)}",
-            "paused": f"{_paused(owner, job)} About {ahead} jobs go first once it is resumed.",
-            "capped": f"{_capped(owner, job)} About {ahead} jobs go first.",
-            "no_matching_agent": f"No connected agent that serves {job.type} has the labels that it requires: {_labels(job)}.",
-            "rate_limited": f"Its type starts {_rate(owner, job)}; about {ahead} jobs go first.",
-            "dependency": _waits_for(owner, row.job_id),
-            "no_agent": f"No connected agent serves its type {job.type}, or those that do are draining; {ahead} jobs go first once one does.",
-        }
-        return reasons[job.wait_reason or "ready"].strip()
-    if row.state is State.PROCESSING:
-        live = owner.live(row.job_id)
-        claimed = live is None or live.session is not None
-        text = f"Attempt {row.attempt} of run {row.run} runs on agent {row.agent or 'unknown'}."
-        if not claimed:
-            text += " The agent has not come back since this broker took over; if it does not within a lease, the job is given back."
-        if row.abort is not None and live is not None and live.abort is not None:
-            text += f" {row.abort['actor'] or 'Somebody'} asked for its end: {row.abort['reason'] or 'no reason given'}."
-        if job.progress is not None:
-            text += f" It reports {job.progress[0]:.0f} % {job.progress[1]}".rstrip() + "."
-        return text
     when = row.at.astimezone(UTC).isoformat(timespec="seconds") if row.at is not None else ""
     kept = "" if row.delete_minute is None else f" It is deleted at {datetime.fromtimestamp(row.delete_minute * 60, UTC).isoformat(timespec='minutes')}."
     if row.state is State.COMPLETED:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Protocol
 
+from headrace_broker.model.errors import BrokerError
 from headrace_broker.store.pool import ANY_FAILURE
 
 REFRESH_S = 0.5
@@ -27,11 +28,11 @@ def _nothing() -> None:
 
 
 async def keep_fresh(refresh: Callable[[], Awaitable[None]], what: str, log: Log, *, away: Callable[[], object] = _nothing) -> None:
-    """Refreshes until cancelled. `what` was not read is logged when the database is away; `away` is called then."""
+    """Refreshes until cancelled. That `what` was not read is logged while the database is away or another table cannot be read; `away` is called then."""
     while True:
         try:
             await refresh()
-        except ANY_FAILURE as error:
+        except (BrokerError, *ANY_FAILURE) as error:
             log.warning(f"{what} not read; what is known stays in force", reason=f"{type(error).__name__}: {error}")
             away()
         await asyncio.sleep(REFRESH_S)

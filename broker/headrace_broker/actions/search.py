@@ -79,20 +79,14 @@ class Search:
         budget_s: float = BUDGET_S,
     ) -> Found:  # fmt: skip
         """Up to `limit` jobs that match (None: as many as there is time for), from a position on, and none with an id above `until_id`."""
-        lowest, above = wanted.id_bounds()
-        above = min(above, (until_id if until_id is not None else self.frozen_id()) + 1)
-        if position is not None:
-            lowest, above = (max(lowest, position.at), above) if oldest_first else (lowest, min(above, position.at))
         seen = [entry for entry in reachable.entries(self._owner, domain, Act.VIEW) if not wanted.types or entry.name in wanted.types]
         if wanted.log_text is not None:  # whoever may not see what is masked in a line must not find it out by asking for it
             for entry in seen:
                 if secrets(entry.name):
                     raise TypeDenied(Act.VIEW_SECRETS, entry.name)
         entries = [entry.type_id for entry in seen]
-        if oldest_first and wanted.wanted_states <= UNSETTLED and not self._few_wait(entries):  # or all of history would be passed first
-            lowest = max(lowest, listing.lowest(self._owner))
-        loop = asyncio.get_running_loop()
-        walk = _Walk(lowest, max(lowest, above), oldest_first, loop.time() + budget_s, limit)
+        lowest, above = self._bounds(wanted, entries, position, until_id, oldest_first=oldest_first)
+        walk = _Walk(lowest, max(lowest, above), oldest_first, asyncio.get_running_loop().time() + budget_s, limit)
         if not entries or not wanted.wanted_states:
             return walk.finish()
         begin = walk.position
@@ -117,6 +111,18 @@ class Search:
         except READ_FAILURES as error:
             raise DatabaseUnavailable(f"the database did not answer in time: {type(error).__name__}") from error
         return walk.end()
+
+    def _bounds(self, wanted: JobFilter, entries: list[int], position: Position | None, until_id: int | None, *, oldest_first: bool) -> tuple[int, int]:
+        """(the lowest id that is looked at, the one above the highest)."""
+        lowest, above = wanted.id_bounds()
+        above = min(above, (until_id if until_id is not None else self.frozen_id()) + 1)
+        if position is not None and oldest_first:
+            lowest = max(lowest, position.at)
+        elif position is not None:
+            above = min(above, position.at)
+        if oldest_first and wanted.wanted_states <= UNSETTLED and not self._few_wait(entries):  # or all of history would be passed first
+            lowest = max(lowest, listing.lowest(self._owner))
+        return lowest, above
 
     def frozen_id(self) -> int:
         """No job that is submitted from now on has an id up to this one."""

@@ -1,7 +1,7 @@
 """People who log in to the manager: what administrators do to them, and what they do themselves.
 
 Nobody but its owner needs to know a password: an administrator makes a user and hands on a link, which is good once and for three days, and with which the person chooses
-one. Whatever changes what a user may do ends the user's sessions: the row's epoch rises, and every broker compares it once a second (`web/watch.py`).
+one. Whatever changes what a user may do ends the user's sessions: the row's epoch rises, and every broker compares it twice a second (`web/register.py`).
 """
 
 from collections.abc import Awaitable, Callable, Sequence

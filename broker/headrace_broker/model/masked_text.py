@@ -1,9 +1,23 @@
-"""Secrets in text that people wrote and programs made: log lines, messages and tracebacks of errors, progress, reasons.
+r"""Secrets in text that people wrote and programs made: log lines, messages and tracebacks of errors, progress, reasons.
 
-Text has no fields. What can be found are values behind a name: `password=x`, `password: x`, `{"password": "x"}` (JSON, the repr of a dict, either inside a string), a
-header, a parameter of a URL, an option of a command line. So a name of the list and a separator behind it are looked for, and what follows is masked. How far a value
-goes is guessed to be more rather than less: in doubt the rest of the line, and behind a quote or a bracket that is not closed the rest of the text. A secret without
-its name ("the key is x") is not found: whoever logs it has to leave it out.
+Text has no fields. What can be found are values behind a name, so `_NAMED` looks for a separator, or an option of a command line, behind a name of the list. How the
+name stands tells how far its value goes (a test reads this table):
+
+    name            value goes to                    text                                          masked
+    any             the closing quote                password="a b", user=ada                      password="•••••", user=ada
+                                                     set password='it''s me' where                 set password='•••••' where
+                                                     "{\"token\": \"a\", \"n\": 1}"                    "{\"token\": \"•••••\", \"n\": 1}"
+    quoted          the next item                    sent {'token': Key('a, b'), 'n': 1}           sent {'token': •••••, 'n': 1}
+    bare, with :    the end of the line              the private key: a b                          the private key: •••••
+    bare            the next blank, brackets closed  GET /x?api_key=a&b 200                        GET /x?api_key=••••• 200
+                                                     {token=[a, b]} user=ada                       {token=•••••]} user=ada
+                                                     authorization=Bearer a, user=ada              authorization=•••••, user=ada
+    --name          the same                         run --password a --user ada                   run --password ••••• --user ada
+
+Quotes, brackets and points at the end of a bare value stay. It is guessed to be more rather than less: behind a quote or a bracket that is not closed it is the rest of
+the text. A secret without its name ("the key is x") is not found: whoever logs it has to leave it out.
+
+Any text takes time in proportion to its length: a repetition in a pattern is bounded, or gives nothing back, or is its end; what was masked is passed over.
 """
 
 import re
@@ -11,12 +25,21 @@ from collections.abc import Mapping, Sequence
 
 from headrace_broker.model.redaction import MASK, is_secret, redacted
 
-_SEPARATOR = re.compile(r"[ \t]{0,8}(?:=>|:=|==|=|:)[ \t]{0,8}")
-_NAME = re.compile(r"[\w.-]+(?: [\w.-]+){0,2}\Z")
-_QUOTE = re.compile(r"\\{0,16}[\"']")
-_QUOTED = re.compile(r"(?<!\\)\\{0,16}[\"']\Z")
-_OPTION = re.compile(r"(?<![\w-])--?([A-Za-z][\w-]{0,80})[ \t]{1,8}(?=[^\s=-])")
-_SCHEME = re.compile(r"(?:bearer|basic|digest|negotiate|token|apikey)[ \t]+(?=\S)", re.IGNORECASE)
+_NAMED = re.compile(
+    r"""
+      (?P<quote> (?<!\\) \\{0,16} ["'] )?  (?P<separator> [ \t]{0,8} (?: => | := | == | = | : ) ) [ \t]{0,8}
+    | (?<![\w-]) --? (?P<option> [A-Za-z][\w-]{0,80} ) [ \t]{1,8} (?= [^\s=:-] )
+    """,
+    re.VERBOSE,
+)
+"""Where a value may begin: a separator, with the closing quote of the name before it; or an option."""
+_WORDS = re.compile(r"[\w.-]+(?: [\w.-]+){0,2}\Z")
+_QUOTE = re.compile(r"""\\{0,16}["']""")
+_QUOTED = {quote: re.compile(rf"(?:[^\\{quote}]+|\\.?|{quote}{quote})*", re.DOTALL) for quote in "\"'"}
+"""What stands between two quotes: one that is escaped or written twice, as SQL does, is part of it."""
+_MARK = re.compile(r"""(?P<quote>\\{0,16}["'])|(?P<opening>[{\[(])|[}\])]|[, \t\r\n]""")
+"""What may end a value, or hold such a thing."""
+_SCHEME = re.compile(r"(?:bearer|basic|digest|negotiate|token|apikey)[ \t]++(?=\S)", re.IGNORECASE)
 _CLOSING = {"{": "}", "[": "]", "(": ")"}
 _NAME_LIMIT = 80  # characters before a separator that may be its name
 _NO_NAME = bytes(code for code in range(128) if not chr(code).isalnum())
@@ -34,14 +57,10 @@ def masked_text(text: str, secret: Sequence[str]) -> str:
         text = redacted(text.encode("utf-8", "surrogatepass"), secret).decode("utf-8", "surrogatepass") or text
     parts: list[str] = []
     done = 0
-    for start, at, quoted in _values(text, secret):
-        if start < done:
+    for named in _NAMED.finditer(text):
+        if (named.end() if named["option"] else named.start("separator")) < done or not is_secret(_name(text, named), secret):
             continue
-        opening = _QUOTE.match(text, at)
-        if opening is not None:
-            begin, end = opening.end(), _behind_quote(text, opening.end(), opening[0])
-        else:
-            begin, end = at, _end(text, at, text[start:at].strip(), quoted=quoted)
+        begin, end = _value(text, named)
         if end > begin and text[begin:end] != MASK:
             parts += [text[done:begin], MASK]
             done = end
@@ -55,72 +74,58 @@ def masked_error(error: Mapping[str, str] | None, secret: Sequence[str]) -> dict
     return {part: masked_text(text, secret) if part in ("message", "traceback") else text for part, text in error.items()}
 
 
-def _values(text: str, secret: Sequence[str]) -> list[tuple[int, int, bool]]:
-    """(where its separator begins, where the value begins, whether its name is quoted) of all values behind a secret name, in order."""
-    found = []
-    for match in _SEPARATOR.finditer(text):
-        before = text[max(0, match.start() - _NAME_LIMIT) : match.start()]
-        quote = _QUOTED.search(before)
-        if quote is not None:
-            begin = before.rfind(quote[0], 0, quote.start())
-            name = before[begin + len(quote[0]) : quote.start()] if begin >= 0 else before[: quote.start()]
-        else:
-            words = _NAME.search(before)
-            name = words[0] if words is not None else ""
-        if name and is_secret(name, secret):
-            found.append((match.start(), match.end(), quote is not None))
-    found += [(match.end(), match.end(), False) for match in _OPTION.finditer(text) if is_secret(match[1], secret)]
-    return sorted(found)
+def _name(text: str, named: "re.Match[str]") -> str:
+    """The name of a value: the option, what is quoted, or up to three words."""
+    if named["option"]:
+        return named["option"]
+    before = text[max(0, named.start() - _NAME_LIMIT) : named.start()]
+    if named["quote"]:
+        return before.rpartition(named["quote"])[2]
+    words = _WORDS.search(before)
+    return words[0] if words is not None else ""
 
 
-def _end(text: str, at: int, separator: str, *, quoted: bool) -> int:
-    """Where a value ends that begins at `at`, without a quote."""
-    if not quoted and separator == ":" and text[at : at + 1] not in _CLOSING:
-        end = text.find("\n", at)
-        return len(text) if end < 0 else _trimmed(text, at, end)
-    stops = ",}])\n" if quoted else " \t\r\n"
-    if not quoted and (scheme := _SCHEME.match(text, at)) is not None:
-        at = scheme.end()
-    begin = at
-    open_: list[str] = []
-    while at < len(text):
-        char = text[at]
-        if open_ and char == open_[-1]:
-            open_.pop()
-        elif char in _CLOSING:
-            open_.append(_CLOSING[char])
-        elif (inner := _QUOTE.match(text, at)) is not None and (open_ or quoted):
-            at = _behind_quote(text, inner.end(), inner[0]) + len(inner[0])
-            continue
-        elif not open_ and char in stops:
-            break
-        at += 1
-    at = min(at, len(text))
-    return at if open_ or quoted else _trimmed(text, begin, at)
+def _value(text: str, named: "re.Match[str]") -> tuple[int, int]:
+    """Where a value begins and ends: see the table of the module."""
+    begin = named.end()
+    opening = _QUOTE.match(text, begin)
+    if opening is not None:
+        return opening.end(), _closing_quote(text, opening.end(), opening[0])
+    if named["quote"]:
+        return begin, _end(text, begin, ",}])\n", document=True)
+    if named["separator"] and named["separator"].strip() == ":" and text[begin : begin + 1] not in _CLOSING:
+        line = text.find("\n", begin)
+        return begin, _trimmed(text, begin, line) if line >= 0 else len(text)
+    scheme = _SCHEME.match(text, begin)
+    return begin, _end(text, scheme.end() if scheme is not None else begin, " \t\r\n", document=False)
 
 
-def _behind_quote(text: str, at: int, quote: str) -> int:
-    """Where what is quoted ends: before its closing quote, with as many backslashes as the opening one; the end of the text where there is none.
+def _end(text: str, begin: int, stops: str, *, document: bool) -> int:
+    """Where a value without quotes ends: at one of the stops outside of brackets. Quotes inside it hide brackets and stops, outside of brackets in a document alone."""
+    at, closing = begin, list[str]()
+    while (mark := _MARK.search(text, at)) is not None:
+        at = mark.end()
+        if mark["opening"]:
+            closing.append(_CLOSING[mark[0]])
+        elif closing and mark[0] == closing[-1]:
+            closing.pop()
+        elif mark["quote"]:
+            if closing or document:
+                at = _closing_quote(text, at, mark[0]) + len(mark[0])
+        elif not closing and mark[0] in stops:
+            return mark.start() if document else _trimmed(text, begin, mark.start())
+    return len(text) if closing or document else _trimmed(text, begin, len(text))
 
-    A quote that is written twice, as SQL does, is part of what is quoted.
-    """
-    slashes, char = len(quote) - 1, quote[-1]
-    begin = at
-    while (found := text.find(char, at)) >= 0:
-        before = found
-        while before > begin and text[before - 1] == "\\":
-            before -= 1
-        at = found + 1
-        if found - before == slashes or (slashes == 0 and (found - before) % 2 == 0):
-            if slashes == 0 and text.startswith(char, at):
-                at += 1
-                continue
-            return at - len(quote)
-    return len(text)
+
+def _closing_quote(text: str, at: int, quote: str) -> int:
+    """Where the quote is that closes this one, with as many backslashes before it; the end of the text where there is none."""
+    if quote in _QUOTED:
+        quoted = _QUOTED[quote].match(text, at)
+        return quoted.end() if quoted is not None else at
+    closing = re.compile(r"(?<!\\)" + re.escape(quote)).search(text, at)
+    return closing.start() if closing is not None else len(text)
 
 
 def _trimmed(text: str, begin: int, end: int) -> int:
     """Without the quotes, brackets and points at the end, which belong to what is around the value."""
-    while end > begin + 1 and text[end - 1] in _REST:
-        end -= 1
-    return end
+    return min(end, begin + 1 + len(text[begin + 1 : end].rstrip(_REST)))

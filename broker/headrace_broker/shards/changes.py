@@ -138,48 +138,49 @@ def decide(owner: "Owner", round_: Round, intent: ChangeIntent, now: float) -> N
     results: list[Change | None] = []
     for head in intent.heads:
         live = owner.live_jobs.get(head.job_id)
-        if (live is None and head.job_id in intent.moved) or (live is not None and live.round == round_.number) or head.job_id in round_.noted:
-            results.append(None)  # it moved since it was read, or has its one event of this round already
-            continue
-        if intent.force and not intent.asked and live is not None and live.state is State.PROCESSING:
-            results.append(None)  # it came after the locks were asked for
-            continue
-        if live is not None and head.seq > live.seq:
-            owner.doors.wake.set()
-            results.append(None)  # somebody's transaction has completed it, which memory learns from the inbox
-            continue
-        if live is None and head.state is State.PROCESSING:
-            results.append(None)  # it was settled before this call began to take note
-            continue
-        if intent.verb is Verb.REQUEUE and _unique_name(owner, head) in intent.keys_moved:
-            results.append(None)  # another job took its unique key, or is about to
-            continue
-        if intent.descent is not None and intent.descent.must_wait(head.job_id):
-            results.append(None)
-            continue
-        before, facts, page = _stands(live or head), round_.batch.rows(), intent.page
-        if intent.verb is Verb.UPDATE:
-            before |= updates.said(owner.amended.get(head.job_id) or head.amended)
-        elif intent.verb is Verb.SEAL:
-            before["batch"] = "open"
-        try:
-            if page is not None:
-                page.check(head.job_id, live.state if live is not None else head.state)
-            state = _DECIDE[intent.verb](owner, round_, intent, head, live, now)
-            changed = round_.batch.rows() > facts  # an update may find everything as it is asked to be
-            if page is not None:
-                page.sign(round_, head.job_id, live.seq if live is not None else head.seq, changed=changed)
-            elif changed:
-                _audit(round_, intent, head, before, state)
-            results.append(Change(head.job_id, state))
-        except BrokerError as error:
-            stands = live.state if live is not None else head.state
-            results.append(Change(head.job_id, stands, error))
-            if intent.descent is not None:
-                intent.descent.left(head.job_id, stands)
+        results.append(None if _must_be_read_again(owner, round_, intent, head, live) else _decided(owner, round_, intent, head, live, now))
     if intent.page is not None:
         intent.page.decided(round_, results)
     round_.answers.append((intent.done, results))
+
+
+def _must_be_read_again(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live | None) -> bool:
+    if (live is None and head.job_id in intent.moved) or (live is not None and live.round == round_.number) or head.job_id in round_.noted:
+        return True  # it moved since it was read, or has its one event of this round already
+    if intent.force and not intent.asked and live is not None and live.state is State.PROCESSING:
+        return True  # it came after the locks were asked for
+    if live is not None and head.seq > live.seq:
+        owner.doors.wake.set()
+        return True  # somebody's transaction has completed it, which memory learns from the inbox
+    if live is None and head.state is State.PROCESSING:
+        return True  # it was settled before this call began to take note
+    if intent.verb is Verb.REQUEUE and _unique_name(owner, head) in intent.keys_moved:
+        return True  # another job took its unique key, or is about to
+    return intent.descent is not None and intent.descent.must_wait(head.job_id)
+
+
+def _decided(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live | None, now: float) -> Change:
+    """Decides one job of an intent: its facts and its row in the audit are in the round then, or the answer says why not."""
+    before, facts, page = _stands(live or head), round_.batch.rows(), intent.page
+    if intent.verb is Verb.UPDATE:
+        before |= updates.said(owner.amended.get(head.job_id) or head.amended)
+    elif intent.verb is Verb.SEAL:
+        before["batch"] = "open"
+    try:
+        if page is not None:
+            page.check(head.job_id, live.state if live is not None else head.state)
+        state = _DECIDE[intent.verb](owner, round_, intent, head, live, now)
+        changed = round_.batch.rows() > facts  # an update may find everything as it is asked to be
+        if page is not None:
+            page.sign(round_, head.job_id, live.seq if live is not None else head.seq, changed=changed)
+        elif changed:
+            _audit(round_, intent, head, before, state)
+        return Change(head.job_id, state)
+    except BrokerError as error:
+        stands = live.state if live is not None else head.state
+        if intent.descent is not None:
+            intent.descent.left(head.job_id, stands)
+        return Change(head.job_id, stands, error)
 
 
 def _stands(job: Live | StoredHead) -> dict[str, object]:

@@ -55,44 +55,11 @@ class Keyed:
 
     def build(self) -> KeyedRound | None:
         """The next jobs, each key once; None: there are none."""
-        if not self._waiting:
-            return None
-        first: dict[UniqueName, KeyedJob] = {}  # by idempotency key
-        holders: dict[UniqueName, KeyedJob] = {}  # by unique key
-        chosen: list[KeyedJob] = []
-        followers: list[tuple[KeyedJob, KeyedJob]] = []
-        later: list[KeyedJob] = []
-        size = 0
-        closed: list[KeyedJob] = []
-        for _ in range(len(self._waiting)):  # some go back into the queue
-            if len(chosen) + len(closed) >= AT_ONCE:
-                break
-            job = self._waiting.popleft()
-            if job.batch_id in self._owner.graph.unread_batches:
-                later.append(job)
-                continue
-            if job.batch_id and self._refusal(job) is not None:
-                closed.append(job)
-                size += len(payload_of(job.job[3]))
-                continue
-            same_key, same_unique = first.get(job.key_name) if job.key else None, holders.get(job.unique_name) if job.unique_key else None
-            leader = same_key or same_unique
-            if leader is None:
-                chosen.append(job)
-            elif bool(job.key) != bool(job.unique_key) and bool(leader.key) != bool(leader.unique_key):
-                followers.append((leader, job))
-            else:
-                later.append(job)
-                continue
-            size += len(payload_of(job.job[3]))
-            if leader is None and job.key:
-                first[job.key_name] = job
-            if leader is None and job.unique_key:
-                holders[job.unique_name] = job
-        self._waiting.extendleft(reversed(later))
+        chosen, followers, closed = self._choose()
         if not chosen and not closed:
             return None
-        self._owner.admitted(len(chosen) + len(followers) + len(closed), size)
+        taken = [*chosen, *(follower for _, follower in followers), *closed]
+        self._owner.admitted(len(taken), sum(len(payload_of(job.job[3])) for job in taken))
         chosen.sort(key=lambda job: (job.domain_id, job.unique_key, job.key))
         batch = Batch()
         self._owner.numbering.begin(self._owner.rounds)
@@ -100,6 +67,36 @@ class Keyed:
             self._owner.numbering.add_job(batch, job.job)
         batch.max_id = self._owner.numbering.highest
         return KeyedRound(batch, chosen, followers, closed)
+
+    def _choose(self) -> tuple[list[KeyedJob], list[tuple[KeyedJob, KeyedJob]], list[KeyedJob]]:
+        """Takes from what waits: (jobs, each key once; (one of these, a job whose only key it has too); jobs whose batch takes them no more)."""
+        by_key: dict[UniqueName, KeyedJob] = {}
+        by_unique_key: dict[UniqueName, KeyedJob] = {}
+        chosen: list[KeyedJob] = []
+        followers: list[tuple[KeyedJob, KeyedJob]] = []
+        closed: list[KeyedJob] = []
+        later: list[KeyedJob] = []
+        while self._waiting and len(chosen) + len(closed) < AT_ONCE:
+            job = self._waiting.popleft()
+            if job.batch_id in self._owner.graph.unread_batches:
+                later.append(job)
+                continue
+            if job.batch_id and self._refusal(job) is not None:
+                closed.append(job)
+                continue
+            leader = (by_key.get(job.key_name) if job.key else None) or (by_unique_key.get(job.unique_name) if job.unique_key else None)
+            if leader is None:
+                chosen.append(job)
+                if job.key:
+                    by_key[job.key_name] = job
+                if job.unique_key:
+                    by_unique_key[job.unique_name] = job
+            elif _has_one_key(job) and _has_one_key(leader):
+                followers.append((leader, job))
+            else:
+                later.append(job)
+        self._waiting.extendleft(reversed(later))
+        return chosen, followers, closed
 
     def _refusal(self, job: KeyedJob) -> InvalidState | InvalidField | None:
         """Why a job cannot become a member of its batch."""
@@ -189,3 +186,7 @@ def _resolve(keyed: KeyedJob, job_id: int, *, existing: bool) -> None:
 def _fail(keyed: KeyedJob, error: Exception) -> None:
     if not keyed.done.done():
         keyed.done.set_exception(error)
+
+
+def _has_one_key(job: KeyedJob) -> bool:
+    return bool(job.key) != bool(job.unique_key)

@@ -1,4 +1,4 @@
-"""The owner of the shards: what is live, in memory, and every decision about it.
+"""The owner of a shard: what is live, in memory, and every decision about it.
 
 Callers leave intents (`submit`, `end`, `change`); the flusher asks for the next round (`build`), stores it in one commit, and then has it told (`settle`). Memory
 runs ahead of the database by the one round that is under way, and nobody is told of a decision before it is durable. If a round turns out not to be storable, this

@@ -1,10 +1,10 @@
-"""Who owns the shards: a broker's way from standing by to serving, and back.
+"""Who owns a shard: a broker's way from standing by to serving, and back.
 
     starting -> standby -> active -> (fenced: starting again)
 
-A broker opens a life and waits until every shard can be taken: because it never had an owner, because its owner's lock is free (it died), or because its owner has
+A broker opens a life and waits until its shard can be taken: because it never had an owner, because its owner's lock is free (it died), or because its owner has
 stored nothing for `HUNG_S` (it hangs: its backend is ended, which frees the lock). Then it reads the ledger, proving every second that it lives, and serves. When a
-flush is fenced, or facts turn up that it did not write, it forgets everything and begins again.
+flush is fenced, or facts turn up that it did not write, it forgets everything and begins again. A broker has one of these for each shard (`ownerships.py`).
 """
 
 import asyncio
@@ -81,7 +81,7 @@ class Ownership:
         self.peer: Peer | None = None
         """How other brokers reach this one; to be set before `run`."""
         self.holder: Holder | None = None
-        """While this broker stands by: who owns the queue, as far as it knows; None: nobody does, or this broker is about to."""
+        """While this broker stands by: who owns the shard, as far as it knows; None: nobody does, or this broker is about to."""
         self.changed = asyncio.Event()
         """Set, and replaced, whenever `role` or `holder` is another."""
         self._owner: Owner | None = None
@@ -210,50 +210,48 @@ class Ownership:
             await current.close()
 
     async def _stand_by(self, ledger: Ledger) -> None:
-        """Returns once this life owns every shard."""
+        """Returns once this life owns its shard, or this broker drains."""
         loop = asyncio.get_running_loop()
-        seen: dict[int, tuple[int, float]] = {}  # life -> (its flushes, when that number was first seen)
+        heard, heard_at = (0, -1), 0.0  # the owner's life and how many flushes it has stored; when that was first seen
         free: dict[int, float] = {}  # life -> when it was found to have ended
         ended: asyncio.Event | None = None  # set when a life has ended by itself; None: that is not listened for yet
         while not self._draining:
             if ended is not None:
                 ended.clear()
-            holders = await ledger.holders()
-            if not holders:
+            holder = next(iter(await ledger.holders()), None)
+            if holder is None:
                 return
-            soonest_s = STANDBY_POLL_S * random.uniform(0.8, 1.2)
-            for holder in holders:
-                for_others_s = await self._for_others_s(ledger, holder.life_id, free)
-                if for_others_s == 0 and await ledger.take_over(holder.life_id):
-                    log.info("took shards over", from_life=holder.life_id, life_id=ledger.life_id)
-                    self._know(None)
-                    continue
-                if 0 < for_others_s < math.inf:
-                    soonest_s = min(soonest_s, for_others_s)
-                    self._know(None)
-                    continue
-                if self.role != "standby":
-                    log.info("standing by", owner_life=holder.life_id, owner_address=holder.address)
-                    self.role = "standby"
-                    self.listening.set()
-                self._know(holder)
-                flushes, since = seen.get(holder.life_id, (-1, 0.0))
-                if holder.flushes != flushes:
-                    seen[holder.life_id] = (holder.flushes, loop.time())
-                elif loop.time() - since > HUNG_S:
-                    log.warning("the owner hangs: ending its connection", owner_life=holder.life_id, silent_s=round(loop.time() - since, 1))
+            wait_s = STANDBY_POLL_S * random.uniform(0.8, 1.2)
+            for_others_s = await self._for_others_s(ledger, holder.life_id, free)
+            if for_others_s == 0 and await ledger.take_over(holder.life_id):
+                log.info("took shards over", from_life=holder.life_id, life_id=ledger.life_id)
+                self._know(None)
+                if await ledger.owns_its_shard():
+                    return
+            elif 0 < for_others_s < math.inf:
+                wait_s = min(wait_s, for_others_s)
+                self._know(None)
+            else:
+                self._stand_behind(holder)
+                if (holder.life_id, holder.flushes) != heard:
+                    heard, heard_at = (holder.life_id, holder.flushes), loop.time()
+                elif loop.time() - heard_at > HUNG_S:
+                    log.warning("the owner hangs: ending its connection", owner_life=holder.life_id, silent_s=round(loop.time() - heard_at, 1))
                     await ledger.terminate(holder.life_id)
-            if await ledger.owns_its_shard():
-                return
             if ended is None:
                 ended = asyncio.Event()
                 await ledger.hear_of_ends(ended.set)
                 continue  # one may have ended meanwhile
-            try:
-                async with asyncio.timeout(soonest_s):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
                     await ended.wait()
-            except TimeoutError:
-                pass
+
+    def _stand_behind(self, holder: Holder) -> None:
+        if self.role != "standby":
+            log.info("standing by", owner_life=holder.life_id, owner_address=holder.address)
+            self.role = "standby"
+            self.listening.set()
+        self._know(holder)
 
     async def _for_others_s(self, ledger: Ledger, life_id: int, free: dict[int, float]) -> float:
         """How long a life's shard is to be left to other brokers; 0: not at all, infinite: the life has not ended. `free`: see `_stand_by`."""
@@ -267,7 +265,7 @@ class Ownership:
         return max(0.0, since + await self.take_delay() - loop.time())
 
     def _know(self, holder: Holder | None) -> None:
-        """Who owns the queue now. Whoever waits for that is woken when it is another, or is reached in another way."""
+        """Who owns the shard now. Whoever waits for that is woken when it is another, or is reached in another way."""
         known, self.holder = self.holder, holder
         if (known is None) != (holder is None) or (known is not None and holder is not None and (known.life_id, known.peer) != (holder.life_id, holder.peer)):
             self._say_changed()
@@ -277,7 +275,7 @@ class Ownership:
         changed.set()
 
     async def owns(self) -> bool:
-        """Asks the database whether this broker owns the queue: what a duty wants to know before a pass, since its process may just have been woken after hours.
+        """Asks the database whether this broker owns the shard: what a duty wants to know before a pass, since its process may just have been woken after hours.
 
         Raises what asyncpg raises, and what `owner` does.
         """

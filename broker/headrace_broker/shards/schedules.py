@@ -143,14 +143,22 @@ class Schedules:
 
     def build(self) -> FireRound | None:
         """The ticks that are due, each schedule once, and the runs that were asked for; None: there are none."""
-        now_s = self._owner.clock.now_s()
+        owner = self._owner
+        now_s = owner.clock.now_s()
         if not self._runs and not (self._due and self._due[0][0] <= now_s):
             return None
-        owner, now = self._owner, datetime.fromtimestamp(now_s, UTC)
         round_ = FireRound(Batch())
         owner.numbering.begin(owner.rounds)
-        chosen: set[int] = set()
-        later: list[Run] = []
+        chosen = self._take_runs(round_, now_s)
+        self._take_ticks(round_, now_s, chosen)
+        round_.batch.max_id = owner.numbering.highest
+        if self.idle_s() <= 0:
+            owner.wake.set()
+        return round_ if round_.rows else None
+
+    def _take_runs(self, round_: FireRound, now_s: float) -> set[int]:
+        """Adds the runs that were asked for; returns the schedules that have had their turn with it."""
+        now, chosen, later = datetime.fromtimestamp(now_s, UTC), set[int](), list[Run]()
         while self._runs and len(round_.rows) < AT_ONCE:
             run = self._runs.popleft()
             schedule = self.by_id.get(run.schedule_id)
@@ -164,32 +172,31 @@ class Schedules:
                 job_id = round_.batch.job_id[-1]
                 round_.batch.audit.append(run.caller.entry("schedule.run", f"schedule/{schedule.name}", reason=run.reason, after={"job_id": str(job_id)}))
         self._runs.extendleft(reversed(later))
-        put_back: list[tuple[float, int, int]] = []
+        return chosen
+
+    def _take_ticks(self, round_: FireRound, now_s: float, chosen: set[int]) -> None:
+        """Adds the ticks that are due. A schedule that is `chosen` already, or whose job type is not known here yet, is looked at again in a moment."""
+        now, again = datetime.fromtimestamp(now_s, UTC), list[tuple[float, int, int]]()
         while self._due and self._due[0][0] <= now_s and len(round_.rows) < AT_ONCE:
-            due = heapq.heappop(self._due)
-            schedule = self.by_id.get(due[1])
-            if schedule is None or schedule.version != due[2]:
+            _, schedule_id, version = heapq.heappop(self._due)
+            schedule = self.by_id.get(schedule_id)
+            if schedule is None or schedule.version != version:
                 continue
-            if due[1] in chosen:
-                put_back.append((now_s + AGAIN_S, due[1], due[2]))
-                continue
-            chosen.add(due[1])
-            tick = pick(schedule, now)
-            if tick is not None:
-                known = self._add(round_, schedule, "missed" if tick.missed else "tick", tick.nominal_at, tick.next_at, "")
-            elif schedule.queued_at is not None:
-                known = self._add(round_, schedule, "queued", schedule.queued_at, None, "")
-            else:
-                known = True
-                self._await_turn(schedule)  # the clock was set back
-            if not known:
-                put_back.append((now_s + AGAIN_S, due[1], due[2]))
-        for due in put_back:
+            if schedule_id in chosen or not self._add_tick(round_, schedule, now):
+                again.append((now_s + AGAIN_S, schedule_id, version))
+            chosen.add(schedule_id)
+        for due in again:
             heapq.heappush(self._due, due)
-        round_.batch.max_id = owner.numbering.highest
-        if self.idle_s() <= 0:
-            owner.wake.set()
-        return round_ if round_.rows else None
+
+    def _add_tick(self, round_: FireRound, schedule: Schedule, now: datetime) -> bool:
+        """As `_add`, the tick of a schedule that is due, if there is one."""
+        tick = pick(schedule, now)
+        if tick is not None:
+            return self._add(round_, schedule, "missed" if tick.missed else "tick", tick.nominal_at, tick.next_at, "")
+        if schedule.queued_at is not None:
+            return self._add(round_, schedule, "queued", schedule.queued_at, None, "")
+        self._await_turn(schedule)  # the clock was set back
+        return True
 
     def _add(self, round_: FireRound, schedule: Schedule, verb: str, nominal_at: datetime, next_at: datetime | None, request_id: str) -> bool:
         """Appends a tick and the job that it may become; False: its job type is not known here yet."""

@@ -12,8 +12,8 @@ from headrace_broker.model.errors import InvalidField, InvalidState, NotFound
 from headrace_broker.model.fields import MAX_REASON, text
 from headrace_broker.store.users import UserRow
 from headrace_broker.web.failing import Choices
-from headrace_broker.web.manager import Page, Visit, html
 from headrace_broker.web.sessions import Session
+from headrace_broker.web.visit import Page, Visit, html
 
 TABS = ("tokens", "users", "sessions")
 DAY_S = 86_400

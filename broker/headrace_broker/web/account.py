@@ -8,10 +8,11 @@ from starlette.responses import RedirectResponse, Response
 from headrace_broker.actions.passwords import MAX_CHARACTERS, MIN_CHARACTERS
 from headrace_broker.model.errors import DatabaseUnavailable, InvalidField
 from headrace_broker.store.pool import READ_FAILURES
+from headrace_broker.web.browser import set_cookie
 from headrace_broker.web.failing import Choices
 from headrace_broker.web.login import address_of, person_of
-from headrace_broker.web.manager import DOMAIN, Page, Visit, html, set_cookie
 from headrace_broker.web.sessions import Session
+from headrace_broker.web.visit import DOMAIN, Page, Visit, html
 
 STAY = frozenset({"/jobs", "/types", "/agents", "/trend", "/capacity", "/schedules", "/operations", "/alerts", "/audit", "/access", "/grants"})
 """Lists that are shown again, of the other domain."""

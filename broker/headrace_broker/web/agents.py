@@ -8,7 +8,7 @@ from headrace_broker.model.permissions import Act, Types
 from headrace_broker.shards.session import Session
 from headrace_broker.web import forms, parts
 from headrace_broker.web.failing import Choices
-from headrace_broker.web.manager import Page, Visit
+from headrace_broker.web.visit import Page, Visit
 
 MOST = 200
 """Agents of one page; a filter finds the others."""

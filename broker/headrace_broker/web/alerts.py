@@ -12,7 +12,7 @@ from headrace_broker.model.alerting import Silence, Source, Timing
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.ids import MAX_ID
 from headrace_broker.web.failing import Choices
-from headrace_broker.web.manager import Page, Visit, html
+from headrace_broker.web.visit import Page, Visit, html
 
 PAGE = 25
 MOST_FIRING = 200

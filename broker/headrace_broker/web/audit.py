@@ -8,7 +8,7 @@ from headrace_broker.model.errors import DatabaseUnavailable
 from headrace_broker.store.audit import AuditFilter
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.web.failing import Choices
-from headrace_broker.web.manager import Page, Visit, html
+from headrace_broker.web.visit import Page, Visit, html
 
 PAGE = 50
 

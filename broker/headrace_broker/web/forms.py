@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.settings import YEARS_10_S
-from headrace_broker.web.manager import Visit
+from headrace_broker.web.visit import Visit
 
 MAX_REASON = 1000
 MAX_PRIORITY = 1_000_000

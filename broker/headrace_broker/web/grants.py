@@ -12,7 +12,7 @@ from headrace_broker.store.grants import GrantRow
 from headrace_broker.web import forms
 from headrace_broker.web.access import TABS
 from headrace_broker.web.failing import Choices
-from headrace_broker.web.manager import Page, Visit, html
+from headrace_broker.web.visit import Page, Visit, html
 
 PAGE = 100
 MOST_NAMES = 500

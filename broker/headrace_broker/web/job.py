@@ -18,9 +18,9 @@ from headrace_broker.shards.owner import Owner
 from headrace_broker.store.audit import AuditFilter
 from headrace_broker.web import forms, job_data, job_graph, job_log, parts
 from headrace_broker.web.failing import Choices
-from headrace_broker.web.manager import Page, Visit
 from headrace_broker.web.timeline import abort_told, timeline
 from headrace_broker.web.types import setting_rows
+from headrace_broker.web.visit import Page, Visit
 
 MOST_RUNS = 20
 MOST_AUDIT = 20

@@ -10,7 +10,7 @@ from headrace_broker.model.errors import BrokerError, InvalidField
 from headrace_broker.shards.intents import Verb
 from headrace_broker.web import forms, job
 from headrace_broker.web.failing import Choices
-from headrace_broker.web.manager import Page, Visit
+from headrace_broker.web.visit import Page, Visit
 
 MAX_GRACE_S = 86_400.0
 

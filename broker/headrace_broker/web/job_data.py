@@ -7,7 +7,7 @@ from headrace_broker.actions.reads import JobRead
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.web import forms
 from headrace_broker.web.documents import difference, document
-from headrace_broker.web.manager import Visit
+from headrace_broker.web.visit import Visit
 
 MOST_VERSIONS = 50
 MOST_RUN = 32_766

@@ -6,7 +6,7 @@ from headrace_broker.actions.graph import Graphs
 from headrace_broker.actions.reads import JobRead
 from headrace_broker.store.graph import Edge, EdgeKind
 from headrace_broker.web.drawing import BOX_HEIGHT, BOX_WIDTH, picture
-from headrace_broker.web.manager import Visit
+from headrace_broker.web.visit import Visit
 
 MOST = 300
 """Jobs of one picture; those tied most closely to the job come first, then the oldest of its instance."""

@@ -16,7 +16,7 @@ from headrace_broker.actions.reads import AttemptRead, JobRead, attempts
 from headrace_broker.model.job import SETTLED
 from headrace_broker.store.reads import LogRow
 from headrace_broker.web import forms
-from headrace_broker.web.manager import Visit, html
+from headrace_broker.web.visit import Visit, html
 
 LINES = 500
 """Of one page, and of one answer to who follows."""

@@ -18,7 +18,7 @@ from headrace_broker.shards.intents import Verb
 from headrace_broker.web import filters, forms, render
 from headrace_broker.web.deeds import DEEDS, takes
 from headrace_broker.web.failing import Choices
-from headrace_broker.web.manager import Page, Visit, html
+from headrace_broker.web.visit import Page, Visit, html
 
 PAGE = 50
 MOST_IDS = 1000

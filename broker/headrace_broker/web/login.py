@@ -17,9 +17,10 @@ from headrace_broker.model.access import USER_ROLES
 from headrace_broker.model.errors import BrokerError, InvalidField, TokenInvalid
 from headrace_broker.store.pool import ANY_FAILURE
 from headrace_broker.store.users import UserRow
+from headrace_broker.web.browser import HEADERS, prefix_of, read_form, same_origin, set_cookie
 from headrace_broker.web.failing import Patience, TooSlow, budget_s
-from headrace_broker.web.manager import HEADERS, Doors, Services, Show, prefix_of, read_form, same_origin, set_cookie
 from headrace_broker.web.sessions import COOKIE, Person
+from headrace_broker.web.visit import Doors, Services, Show
 
 log = structlog.get_logger("headrace.web")
 FORM_BYTES = 16 * 1024

@@ -2,10 +2,8 @@
 
 import functools
 import hmac
-import re
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -16,159 +14,44 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from headrace_broker.actions.grants import GrantTable
-from headrace_broker.actions.reach import MAY, May
-from headrace_broker.actions.reads import JobReads
-from headrace_broker.actions.tokens import TokenTable
-from headrace_broker.actions.users import Users
-from headrace_broker.alerts.desk import AlertDesk
+from headrace_broker.actions.reach import MAY
 from headrace_broker.model.access import Role
-from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError, NotFound, TypeDenied
-from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
-from headrace_broker.store.audit import AuditStore
-from headrace_broker.store.graph import GraphReads
-from headrace_broker.store.reads import Reads
-from headrace_broker.store.search import Finder
-from headrace_broker.store.statistics import Statistics
-from headrace_broker.web import failing, render
+from headrace_broker.web import (
+    access,
+    account,
+    agents,
+    alerts,
+    audit,
+    failing,
+    grants,
+    job,
+    job_changes,
+    jobs,
+    login,
+    operations,
+    overview,
+    render,
+    schedules,
+    statistics,
+    types,
+)
+from headrace_broker.web.browser import HEADERS, prefix_of, read_form, same_origin, to_login
 from headrace_broker.web.failing import Patience, Returned
 from headrace_broker.web.guesses import Guesses
 from headrace_broker.web.register import Register
 from headrace_broker.web.rights import EVERYBODY, RIGHTS, Need, Rights
-from headrace_broker.web.sessions import COOKIE, DEFAULT_DOMAIN, SESSION_S, Session
+from headrace_broker.web.sessions import COOKIE, DEFAULT_DOMAIN, Session
+from headrace_broker.web.visit import DOMAIN, Doors, Page, Services, Visit
 
 log = structlog.get_logger("headrace.web")
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
 FORM_BYTES = 1024 * 1024
 LOST_FORM_BYTES = 64 * 1024
 """Of the form of somebody whose session has ended, which is shown again."""
 RETRY_S = 2
-MOST_FIELDS = 5000
-DOMAIN = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
 LOOK = "look"
 """In an address: the domain to look at from now on. So one broker sends people to another, which owns the shard of another domain."""
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What pages are made of."""
-
-    ownership: Ownership
-    reads: Reads
-    statistics: Statistics
-    audit: AuditStore
-    finder: Finder
-    graph: GraphReads
-    users: Users
-    tokens: TokenTable
-    payload_limit: int
-    alerts: AlertDesk
-    grants: GrantTable
-
-
-@dataclass(frozen=True, slots=True)
-class Doors:
-    """Who is in, who may come in, and what they may do here. `guesses` counts wrong passwords."""
-
-    register: Register
-    guesses: Guesses
-    rights: Rights
-
-
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """One request of a session that may make it."""
-
-    services: Services
-    doors: Doors
-    request: Request
-    session: Session
-    form: FormData | None = None
-
-    @property
-    def owner(self) -> Owner:
-        """Raises what `Ownership.owner` raises when this broker serves nobody."""
-        return self.services.ownership.owner
-
-    @property
-    def domain(self) -> str:
-        """What the session looks at."""
-        return self.session.domain
-
-    @property
-    def everywhere(self) -> bool:
-        """Whether the person is one of all domains."""
-        return self.session.person.domain is None
-
-    @property
-    def jobs(self) -> JobReads:
-        """Reads of jobs, for pages that mask what they draw."""
-        return JobReads(self.owner, self.services.reads, masks=False)
-
-    @property
-    def prefix(self) -> str:
-        """Where the manager lives, as the browser sees it; without a slash at the end."""
-        return prefix_of(self.request)
-
-    def may(self, path: str) -> bool:
-        """Whether the person may see the page, or send the form, of this route."""
-        return self.doors.rights.permit(self.rights, path)
-
-    @property
-    def rights(self) -> May:
-        """What the person may do in the domain that is looked at."""
-        return May(self.services.grants, [self.session.person.principal], self.domain, None)
-
-    def domains(self) -> list[str]:
-        """The domains that the person may look at, by name."""
-        ownership = self.services.ownership
-        known = {*ownership.owner.types.domains} if ownership.ready.is_set() else set[str]()
-        if not self.everywhere:
-            principal = self.session.person.principal
-            return sorted({self.domain, *(name for name in known if self.services.grants.permissions(principal, name))})
-        return sorted({self.domain, "default", *known})
-
-    def query(self, name: str) -> str:
-        """A value of the address; empty when it is not there."""
-        return self.request.query_params.get(name, "").strip()
-
-    def field(self, name: str) -> str:
-        """A value of the form; empty when it is not there."""
-        value = self.form.get(name, "") if self.form is not None else ""
-        return value.strip() if isinstance(value, str) else ""
-
-    def caller(self) -> Caller:
-        """Who changes something."""
-        return Caller(self.session.actor, self.domain, uuid.uuid4().hex, token_id=self.session.person.token_id)
-
-    def address(self, path: str, **query: str) -> str:
-        """An address of the manager; empty values are left out."""
-        asked = urlencode({name: value for name, value in query.items() if value})
-        return f"{self.prefix}{path}{'?' + asked if asked else ''}"
-
-    def local(self, address: str) -> str:
-        """The path and query of an address if it is one of this manager's; else nothing. An address without a host must begin with one slash."""
-        target = urlsplit(address)
-        ours = target.netloc == self.request.headers.get("host", "") if target.netloc else address.startswith("/") and not address.startswith(("//", "/\\"))
-        if not ours or not target.path.startswith(self.prefix + "/"):
-            return ""
-        return f"{target.path}?{target.query}" if target.query else target.path
-
-    def back(self, path: str) -> Response:
-        """After a change: to the page that it came from, if that is ours, else to `path`."""
-        return RedirectResponse(self.local(self.request.headers.get("referer", "")) or self.address(path), 303)
-
-
-Page = Callable[[Visit], Awaitable[Response]]
 
 
 class Manager:
@@ -177,24 +60,6 @@ class Manager:
 
     def __init__(self, services: Callable[[str], Services], register: Register, version: str, least: Mapping[str, Need], monotonic: Callable[[], float]) -> None:
         """`services`: those of the shard in which a domain lies; `least`: what each call of the RPC interface needs; `monotonic`: a clock in seconds."""
-        from headrace_broker.web import (  # they need this module
-            access,
-            account,
-            agents,
-            alerts,
-            audit,
-            grants,
-            job,
-            job_changes,
-            jobs,
-            login,
-            operations,
-            overview,
-            schedules,
-            statistics,
-            types,
-        )  # fmt: skip
-
         self._services = services
         self._register = register
         self._monotonic = monotonic
@@ -373,58 +238,6 @@ def at_the_owner(ownership: Ownership, request: Request, domain: str) -> Respons
     if "hx-request" in request.headers:
         return Response(status_code=204, headers={**HEADERS, "HX-Redirect": urlsplit(there)._replace(path="/", query=urlencode(look)).geturl()})
     return RedirectResponse(there, 307, headers=HEADERS)
-
-
-Show = Callable[[Request, str, Mapping[str, Any], int], Response]
-"""Makes a page from its template: request, template, values, status."""
-
-
-def html(visit: Visit, template: str, *, status: int = 200, **values: Any) -> Response:
-    """A page from its template."""
-    make: Show = visit.request.state.html
-    return make(visit.request, template, values, status)
-
-
-def refused(visit: Visit, text: str) -> Response:
-    """The page of something that the person may not do, with plain words why."""
-    if "hx-request" in visit.request.headers:
-        return PlainTextResponse(text, 403, headers=HEADERS)
-    make: Show = visit.request.state.html
-    return make(visit.request, "error.html", {"status": 403, "text": text}, 403)
-
-
-def prefix_of(request: Request) -> str:
-    """Where the manager lives, as the browser sees it; without a slash at the end."""
-    return str(request.scope.get("root_path", ""))
-
-
-def to_login(request: Request) -> Response:
-    """To the page that asks who it is, and from there back to the one that was wanted; a part of a page has the whole of it replaced."""
-    prefix = prefix_of(request)
-    if "hx-request" in request.headers:
-        return Response(status_code=401, headers={**HEADERS, "HX-Redirect": f"{prefix}/login"})
-    wanted = request.url.path.removeprefix(prefix) + (f"?{request.url.query}" if request.url.query else "")
-    asked = "?" + urlencode({"next": wanted}) if request.method == "GET" and wanted not in ("/", "") else ""
-    return RedirectResponse(f"{prefix}/login{asked}", 303, headers=HEADERS)
-
-
-def set_cookie(response: Response, request: Request, value: str) -> None:
-    """The browser has the session from now on: no script reads the cookie, no other site sends it, and behind TLS it does not travel without."""
-    response.set_cookie(COOKIE, value, max_age=int(SESSION_S), httponly=True, samesite="strict", secure=request.url.scheme == "https", path=prefix_of(request) or "/")
-
-
-async def read_form(request: Request, most_bytes: int) -> FormData | None:
-    """The fields that were sent; None: they are more than that, or do not say how much they are."""
-    length = request.headers.get("content-length", "")
-    if not (length.isascii() and length.isdigit() and int(length) <= most_bytes):
-        return None
-    return await request.form(max_files=0, max_fields=MOST_FIELDS)
-
-
-def same_origin(request: Request) -> bool:
-    """Whether a browser says that the request came from a page of this listener; one that says nothing is not believed."""
-    origin = request.headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc == request.headers.get("host")
 
 
 def _foreign(form: FormData, session: Session, path: str) -> str:

@@ -13,7 +13,7 @@ from headrace_broker.model.operation import MAX_PAYLOAD_BYTES, Action, Deed, Ope
 from headrace_broker.web import filters, forms, parts
 from headrace_broker.web.deeds import DEEDS
 from headrace_broker.web.failing import Choices
-from headrace_broker.web.manager import Page, Visit, html, refused
+from headrace_broker.web.visit import Page, Visit, html, refused
 
 PAGE = 50
 SKIPPED = 100

@@ -8,8 +8,8 @@ from headrace_broker.actions.reach import types_for
 from headrace_broker.model.job import State
 from headrace_broker.model.permissions import Act
 from headrace_broker.web.failing import Choices
-from headrace_broker.web.manager import Page, Visit, html
 from headrace_broker.web.statistics import outcome_chart
+from headrace_broker.web.visit import Page, Visit, html
 
 SHOWN = (State.WAITING, State.PROCESSING, State.COMPLETED, State.ERROR, State.ABORTED)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from headrace_broker.web.manager import Visit, html
+from headrace_broker.web.visit import Visit, html
 
 SEEN = "seen=SEEN"
 """Stands in the address that a part has of itself, before anything that somebody stored; the digest goes there."""

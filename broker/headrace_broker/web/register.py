@@ -17,7 +17,7 @@ from datetime import datetime
 
 import structlog
 
-from headrace_broker.actions.fresh import OVERLAP
+from headrace_broker.actions.fresh import OVERLAP, keep_fresh
 from headrace_broker.actions.tokens import Secret, TokenTable
 from headrace_broker.actions.users import Users
 from headrace_broker.model.access import hash_of
@@ -104,6 +104,10 @@ class Register:
         if at is None:
             raise InvalidState("this session has ended")
         session.domain, session.changed_at = domain, at
+
+    async def keep_fresh(self) -> None:
+        """Keeps the sessions of this broker and those of all others alike until cancelled: twice a second. While the database is away, who is logged in stays so."""
+        await keep_fresh(self.run_once, "sessions, their users and tokens", log)
 
     async def run_once(self) -> None:
         """Reads what other brokers did and stores what this one did. Raises BrokerError, and what asyncpg raises."""

@@ -19,7 +19,7 @@ from headrace_broker.model.permissions import Act
 from headrace_broker.model.redaction import masked_labels
 from headrace_broker.model.schedule import Schedule, Spec, When
 from headrace_broker.web.failing import Choices
-from headrace_broker.web.manager import Page, Visit, html
+from headrace_broker.web.visit import Page, Visit, html
 
 PAGE = 50
 OVERLAP_TEXT = {

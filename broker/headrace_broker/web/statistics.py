@@ -13,7 +13,7 @@ from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.permissions import Act
 from headrace_broker.web import chart, render
 from headrace_broker.web.failing import Choices
-from headrace_broker.web.manager import Page, Visit, html
+from headrace_broker.web.visit import Page, Visit, html
 
 PERIODS = {"1h": 60, "6h": 360, "1d": 1440, "7d": 10_080, "30d": 43_200}
 

@@ -18,8 +18,8 @@ from headrace_broker.shards.types import TypeEntry
 from headrace_broker.web import forms, render
 from headrace_broker.web.effects import effects
 from headrace_broker.web.failing import Choices
-from headrace_broker.web.manager import Page, Visit, html
 from headrace_broker.web.statistics import outcome_chart
+from headrace_broker.web.visit import Page, Visit, html
 
 SHARES = ((0.5, "half"), (0.95, "95 %"), (0.99, "99 %"))
 

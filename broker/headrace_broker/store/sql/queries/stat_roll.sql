@@ -6,21 +6,17 @@ with part as (
     select type_id, agent_id, sum(wait_s) as wait_s, sum(run_s) as run_s,
         (sum(slots) * $1 / $2)::int as slots, max(waiting) as waiting
     from part group by type_id, agent_id
-), numbers as (
-    select type_id, agent_id, jsonb_object_agg(key, total) as numbers from (
-        select type_id, agent_id, n.key, sum(n.value::bigint) as total from part, jsonb_each_text(numbers) n group by type_id, agent_id, n.key
-    ) s group by type_id, agent_id
-), waits as (
-    select type_id, agent_id, jsonb_object_agg(key, total) as wait from (
-        select type_id, agent_id, n.key, sum(n.value::bigint) as total from part, jsonb_each_text(wait) n group by type_id, agent_id, n.key
-    ) s group by type_id, agent_id
-), runs as (
-    select type_id, agent_id, jsonb_object_agg(key, total) as run from (
-        select type_id, agent_id, n.key, sum(n.value::bigint) as total from part, jsonb_each_text(run) n group by type_id, agent_id, n.key
-    ) s group by type_id, agent_id
+), counts as (
+    select type_id, agent_id, jsonb_object_agg(key, total) filter (where name = 'numbers') as numbers,
+        jsonb_object_agg(key, total) filter (where name = 'wait') as wait, jsonb_object_agg(key, total) filter (where name = 'run') as run
+    from (
+        select p.type_id, p.agent_id, c.name, n.key, sum(n.value::bigint) as total
+        from part p cross join lateral (values ('numbers', p.numbers), ('wait', p.wait), ('run', p.run)) c (name, counts) cross join lateral jsonb_each_text(c.counts) n
+        group by p.type_id, p.agent_id, c.name, n.key
+    ) totals group by type_id, agent_id
 )
 insert into headrace.stat (span, at, type_id, agent_id, life_id, numbers, wait, run, wait_s, run_s, slots, waiting)
 select $2, $3, p.type_id, p.agent_id, 0, coalesce(numbers, '{}'), coalesce(wait, '{}'), coalesce(run, '{}'), wait_s, run_s, slots, waiting
-from parts p left join numbers using (type_id, agent_id) left join waits using (type_id, agent_id) left join runs using (type_id, agent_id)
+from parts p left join counts using (type_id, agent_id)
 on conflict (span, at, type_id, agent_id, life_id) do update set
     numbers = excluded.numbers, wait = excluded.wait, run = excluded.run, wait_s = excluded.wait_s, run_s = excluded.run_s, slots = excluded.slots, waiting = excluded.waiting

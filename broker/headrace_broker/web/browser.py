@@ -1,0 +1,53 @@
+"""What a browser sends and is sent with every page: headers, the cookie, forms, and where it is led."""
+
+from urllib.parse import urlencode, urlsplit
+
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from headrace_broker.web.sessions import COOKIE, SESSION_S
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+MOST_FIELDS = 5000
+
+
+def prefix_of(request: Request) -> str:
+    """Where the manager lives, as the browser sees it; without a slash at the end."""
+    return str(request.scope.get("root_path", ""))
+
+
+def to_login(request: Request) -> Response:
+    """To the page that asks who it is, and from there back to the one that was wanted; a part of a page has the whole of it replaced."""
+    prefix = prefix_of(request)
+    if "hx-request" in request.headers:
+        return Response(status_code=401, headers={**HEADERS, "HX-Redirect": f"{prefix}/login"})
+    wanted = request.url.path.removeprefix(prefix) + (f"?{request.url.query}" if request.url.query else "")
+    asked = "?" + urlencode({"next": wanted}) if request.method == "GET" and wanted not in ("/", "") else ""
+    return RedirectResponse(f"{prefix}/login{asked}", 303, headers=HEADERS)
+
+
+def set_cookie(response: Response, request: Request, value: str) -> None:
+    """The browser has the session from now on: no script reads the cookie, no other site sends it, and behind TLS it does not travel without."""
+    response.set_cookie(COOKIE, value, max_age=int(SESSION_S), httponly=True, samesite="strict", secure=request.url.scheme == "https", path=prefix_of(request) or "/")
+
+
+async def read_form(request: Request, most_bytes: int) -> FormData | None:
+    """The fields that were sent; None: they are more than that, or do not say how much they are."""
+    length = request.headers.get("content-length", "")
+    if not (length.isascii() and length.isdigit() and int(length) <= most_bytes):
+        return None
+    return await request.form(max_files=0, max_fields=MOST_FIELDS)
+
+
+def same_origin(request: Request) -> bool:
+    """Whether a browser says that the request came from a page of this listener; one that says nothing is not believed."""
+    origin = request.headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc == request.headers.get("host")
