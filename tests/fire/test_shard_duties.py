@@ -117,22 +117,24 @@ async def test_a_bulk_operation_is_run_by_the_owner_of_its_domain_alone(machines
 async def test_minutes_of_all_shards_are_added_up_once(machines: list[Machine], monkeypatch: pytest.MonkeyPatch) -> None:
     for count, machine in enumerate(machines, 2):
         await machine.submit(count)
-    summed: Counter[tuple[int, int, int]] = Counter()
+    statistics = [Statistics(machine.pool) for machine in machines]
+    summed: Counter[tuple[int, int, int, int]] = Counter()
     roll = Statistics.roll
 
-    async def noted(statistics: Statistics, part: int, whole: int, at: int) -> None:
-        summed[part, whole, at] += 1
-        await roll(statistics, part, whole, at)
+    async def noted(by: Statistics, part: int, whole: int, at: int) -> None:
+        summed[statistics.index(by), part, whole, at] += 1
+        await roll(by, part, whole, at)
 
     monkeypatch.setattr(Statistics, "roll", noted)
-    rollups = [duties._rollup(Statistics(machine.pool), SimpleNamespace(owner=machine.owner, shard=machine.shard)) for machine in machines]  # type: ignore[arg-type]
+    parts: list[Any] = [SimpleNamespace(owner=machine.owner, shard=machine.shard) for machine in machines]  # what is asked of an Ownership
+    rollups = [duties._rollup(*each) for each in zip(statistics, parts, strict=True)]
     for rollup in rollups:
         await rollup.run_once()
     for machine in machines:
         machine.pass_time(2 * 3600)
     for rollup in reversed(rollups):
         await rollup.run_once()
-    assert summed and set(summed.values()) == {1}
+    assert set(summed.values()) == {1} and {number for number, *_ in summed} == {0}, "by the owner of the first shard"
     hours = await machines[0].pool.fetch(
         "select type_id, (numbers ->> 'submitted')::int as n from headrace.stat where span = 60 and agent_id = 0 and numbers ? 'submitted'"
     )

@@ -15,6 +15,27 @@ GONE = "tests/store/test_retire.py -k what_is_gone"
 
 MUTANTS = (
     Mutant(
+        "a lock stays with the connection that took it",
+        "broker/headrace_broker/store/log_index.py",
+        "                await put_right(con)  # settings",
+        "                pass  #",
+        "tests/store/test_log_index.py -k sealed_ranges",
+    ),
+    Mutant(
+        "settings stay with the connection that changed them",
+        LOOK,
+        "                await put_right(con)\n",
+        "                pass\n",
+        "tests/store/test_retire.py -k was_interrupted",
+    ),
+    Mutant(
+        "what cannot be put right is used on",
+        "broker/headrace_broker/store/pool.py",
+        "        con.terminate()\n",
+        "        pass\n",
+        "tests/store/test_pool.py -k is_closed",
+    ),
+    Mutant(
         "what makes a new cluster start is not synced",
         "broker/headrace_broker/store/embedded.py",
         "self._sync(conf.fileno())",

@@ -84,6 +84,7 @@ def test_pods_run_without_rights_and_with_bounds(pod: dict[str, Any]) -> None:
     [user] = re.findall(r"^USER (\d+)$", (ROOT / "deploy" / "docker" / "Dockerfile").read_text(), re.MULTILINE)
     assert spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["runAsUser"] == int(user)
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"} and spec["automountServiceAccountToken"] is False
+    assert spec["enableServiceLinks"] is False, "Services would be variables that look like options"
     for container in _containers(pod):
         assert container["securityContext"] == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
         assert container["resources"]["requests"].keys() == {"cpu", "memory"} and "memory" in container["resources"]["limits"]

@@ -5,16 +5,19 @@ import itertools
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
+from unittest.mock import Mock
 
 import grpc
 import pytest
 from headrace_agent import Agent, JobContext
+from headrace_broker.model.errors import NotOwner
 from headrace_broker.rpc import scaler
 from headrace_broker.store.embedded import EmbeddedPostgres
 from headrace_client import AdminClient, Client
 from headrace_proto.keda.externalscaler_pb2 import GetMetricsRequest, ScaledObjectRef
 from headrace_proto.keda.externalscaler_pb2_grpc import ExternalScalerStub
 
+from tests.rpc.refusals import trigger
 from tests.support.processes import until
 from tests.support.web import Shared, shared_broker
 from tests.support.wire import Refusal, refusal_of, stream_refusal
@@ -186,7 +189,35 @@ async def test_a_stream_says_at_once_what_is_so_and_then_what_has_changed(keda: 
     assert await keda.count() == 0, "and the broker serves on"
 
 
+class Moving:
+    """In place of an Ownership of a shard without jobs, which another broker is given."""
+
+    def __init__(self) -> None:
+        self.given_away = False
+        self.changed = asyncio.Event()
+
+    @property
+    def owner(self) -> Any:
+        """As that of an Ownership."""
+        if self.given_away:
+            raise NotOwner("another broker owns it")
+        return Mock(types=Mock(find=Mock(return_value=None)))
+
+
+async def test_a_stream_ends_when_another_broker_owns_the_shard() -> None:
+    """KEDA opens another one, which is passed on to that broker."""
+    ownership = Moving()
+    stream = scaler.ScalerService(ownership).StreamIsActive(trigger(), Mock(invocation_metadata=dict))  # type: ignore[arg-type]  # what is asked of it, it has
+    assert not (await anext(stream)).result
+    waiting = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0)
+    ownership.given_away = True
+    ownership.changed.set()
+    with pytest.raises(NotOwner):
+        await waiting
+
+
 def test_what_keda_says_to_itself_is_passed_over_and_nothing_else() -> None:
     own = dict.fromkeys(scaler.OF_KEDA, "x")
-    trigger = scaler.trigger_of(ScaledObjectRef(scalerMetadata={**own, "typeFromEnv": "a, b.*", "jobsPerReplica": "1", "includeRunning": "TRUE"}))
-    assert trigger == scaler.Trigger(types=("a", "b.*"), jobs_per_replica=1.0, include_running=True, activation_threshold=0.0)
+    found = scaler.trigger_of(ScaledObjectRef(scalerMetadata={**own, "typeFromEnv": "a, b.*", "jobsPerReplica": "1", "includeRunning": "TRUE"}))
+    assert found == scaler.Trigger(types=("a", "b.*"), jobs_per_replica=1.0, include_running=True, activation_threshold=0.0)

@@ -58,6 +58,7 @@ async def test_sealed_ranges_get_an_index_and_the_one_being_written_does_not(con
     assert await indexes(con) == {"log_line_2_a_trgm": True}
     assert await duty(pool, SECOND).run_once() == {}
     assert await duty(pool, END).run_once() == {"log ranges indexed": 1}
+    assert await con.fetchval(sql("log_index_lock"), LOCK), "it is given back with the connection"
     await con.execute("analyze headrace.log_line")
     await con.execute("set plan_cache_mode = force_custom_plan")
     plan = json.loads(await con.fetchval(f"explain (analyze, format json) {sql('search_logs')}", 0, END, "%c4ca4238a0b923820dcc509a6f75849b%", -1, 2000))
@@ -93,7 +94,7 @@ async def test_an_interrupted_build_is_begun_again_and_blocks_nobody(con: "async
 async def test_two_brokers_do_not_build_at_once(con: "asyncpg.Connection[Any]", pool: "asyncpg.Pool[Any]") -> None:
     await con.fetchval(sql("log_index_lock"), LOCK)
     assert await duty(pool, SECOND).run_once() == {} and await indexes(con) == {}
-    await con.fetchval(sql("log_index_unlock"), LOCK)
+    await con.fetchval("select pg_advisory_unlock_all()")
     assert await duty(pool, SECOND).run_once() == {"log ranges indexed": 1}
 
 

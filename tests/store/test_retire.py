@@ -145,6 +145,7 @@ async def test_a_reader_is_not_disturbed_and_no_one_queues_behind_the_lock(store
 
 
 async def test_an_empty_range_is_dropped_also_when_a_run_was_interrupted(store: Store) -> None:
+    before = await store.pool.fetchval("show statement_timeout")
     await store.pool.execute("delete from headrace.job; delete from headrace.event; delete from headrace.note; delete from headrace.log_line")
     await store.pool.execute("alter table headrace.job_2 detach partition headrace.job_2_old concurrently")  # and then the broker died
     await store.pool.execute("drop table headrace.note_2_old")
@@ -152,6 +153,7 @@ async def test_an_empty_range_is_dropped_also_when_a_run_was_interrupted(store: 
     assert await partitions.ranges(store.pool) == []
     assert await store.pool.fetchval("select count(*) from pg_class where relname like '%\\_2\\_old'") == 0
     await store.retirement.drop(RANGE)
+    assert await store.pool.fetchval("show statement_timeout") == before
 
 
 async def test_a_pass_removes_what_is_due_when_its_time_has_come(store: Store) -> None:

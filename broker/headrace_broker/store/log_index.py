@@ -9,6 +9,7 @@ from typing import Any
 
 import asyncpg
 
+from headrace_broker.store.pool import put_right
 from headrace_broker.store.statements import sql
 
 LONGEST_S = 7200
@@ -47,6 +48,5 @@ class LogIndexes:
                 await con.execute(f"drop index concurrently if exists headrace.{leaf}_trgm", timeout=LONGEST_S + 60)
                 await con.execute(f"create index concurrently {leaf}_trgm on headrace.{leaf} using gin (text {schema}.gin_trgm_ops)", timeout=LONGEST_S + 60)
             finally:
-                await con.execute("reset statement_timeout; reset maintenance_work_mem")
-                await con.fetchval(sql("log_index_unlock"), LOCK)
+                await put_right(con)  # settings and lock
         return True

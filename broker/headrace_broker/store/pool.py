@@ -24,6 +24,7 @@ ANY_FAILURE = (asyncpg.PostgresError, *READ_FAILURES)
 """The same, and whatever Postgres refuses: what side work is given up for and tried again."""
 
 
+RESET_S = 10.0
 POOL_SIZE = 6
 """Connections of a broker with one shard."""
 
@@ -31,7 +32,7 @@ POOL_SIZE = 6
 async def open_pool(dsn: str | Database, *, size: int = POOL_SIZE) -> "asyncpg.Pool[Any]":
     """A pool of up to `size` connections; opened when needed, so Postgres may be away. A statement uses one process of the server, since flushes need the others."""
     return await asyncpg.create_pool(
-        connect=Database.of(dsn).connect, min_size=0, max_size=size, timeout=5, command_timeout=30,
+        connect=Database.of(dsn).connect, min_size=0, max_size=size, timeout=5, command_timeout=30, reset=_as_it_is,
         server_settings={
             "application_name": "headrace reads", "statement_timeout": str(STATEMENT_TIMEOUT_MS), "jit": "off",
             "max_parallel_workers_per_gather": "0", "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION,
@@ -42,12 +43,28 @@ async def open_pool(dsn: str | Database, *, size: int = POOL_SIZE) -> "asyncpg.P
 async def open_search_pool(dsn: str | Database, *, size: int = 3) -> "asyncpg.Pool[Any]":
     """A pool for searches alone: each statement is planned for its parameters, uses one process of the server, and ends soon whatever happens here."""
     return await asyncpg.create_pool(
-        connect=Database.of(dsn).connect, min_size=0, max_size=size, timeout=5, command_timeout=30,
+        connect=Database.of(dsn).connect, min_size=0, max_size=size, timeout=5, command_timeout=30, reset=_as_it_is,
         server_settings={
             "application_name": "headrace search", "statement_timeout": str(STATEMENT_TIMEOUT_MS), "jit": "off", "plan_cache_mode": "force_custom_plan",
             "max_parallel_workers_per_gather": "0", "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION,
         },
     )  # fmt: skip
+
+
+async def _as_it_is(_con: "asyncpg.Connection[Any]") -> None:
+    """A connection that is given back needs no statement of its own before the next one may have it, as the driver would send: that is one more round trip for each read.
+
+    Open transactions the driver rolls back all the same. Whoever changes a session, beyond `set local`, puts it right.
+    """
+
+
+async def put_right(con: "asyncpg.pool.PoolConnectionProxy[Any]") -> None:
+    """Takes back the settings and session locks of a connection of the pool. One for which that cannot be done is closed, and they end with it."""
+    try:
+        await con.reset(timeout=RESET_S)
+    except BaseException:
+        con.terminate()
+        raise
 
 
 async def durability(pool: "asyncpg.Pool[Any]") -> tuple[str, list[str]]:

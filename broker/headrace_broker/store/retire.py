@@ -13,6 +13,7 @@ import asyncpg
 
 from headrace_broker.store.ledger import SLOT_S
 from headrace_broker.store.partitions import FactRange
+from headrace_broker.store.pool import put_right
 from headrace_broker.store.statements import sql
 
 LOCK_TIMEOUT = "100ms"
@@ -86,7 +87,7 @@ class Retirement:
                     await con.execute(f"drop table if exists headrace.{leaf['leaf']}")
                 await con.execute(sql("range_forget"), range_.class_, range_.lo)
             finally:
-                await con.execute("reset statement_timeout")
+                await put_right(con)
 
     async def trim_flushes(self, kept_s: float = SLOT_S) -> int:
         """Empties the slots of flush rows that nobody needs, and that are older than `kept_s`; returns how many. Raises LockBusy."""
