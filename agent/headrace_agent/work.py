@@ -268,21 +268,14 @@ class Work:
         return await self._in_thread(attempt, functools.partial(contextvars.copy_context().run, handler.function, *arguments))
 
     async def _in_thread(self, attempt: _Attempt, call: Callable[[], Any]) -> Any:
-        """Waits for the thread even when the attempt is cancelled: its slot is taken until it ends. A thread cannot be killed."""
-        future = self._loop.run_in_executor(self._pool, call)
-        cancelled: asyncio.CancelledError | None = None
-        while not future.done():
-            try:
-                await asyncio.wait([future])
-            except asyncio.CancelledError as error:
-                cancelled = error
-                attempt.ctx.mark_aborted()
-                if attempt.stop is None:
-                    self._loop.call_later(1.0, self._report_unstoppable, attempt)
-        if cancelled is not None:
-            future.exception()  # it is looked at: the attempt's end is that of the cancellation
-            raise cancelled
-        return future.result()
+        """A thread cannot be killed."""
+
+        def stop() -> None:
+            attempt.ctx.mark_aborted()
+            if attempt.stop is None:
+                self._loop.call_later(1.0, self._report_unstoppable, attempt)
+
+        return await self._to_its_end(call, stop)
 
     async def _in_process(self, attempt: _Attempt) -> Any:
         handler = attempt.handler
@@ -295,18 +288,25 @@ class Work:
                 attempt.worker = None
                 self._workers.give_back(worker)
 
-        future = self._loop.run_in_executor(self._pool, run)
+        def stop() -> None:
+            if attempt.worker is not None:
+                attempt.killed = True
+                self._loop.run_in_executor(None, attempt.worker.stop)
+
+        return await self._to_its_end(run, stop)
+
+    async def _to_its_end(self, call: Callable[[], Any], stop: Callable[[], None]) -> Any:
+        """Waits for a call in a thread of the pool even when the attempt is cancelled, which `stop` is to hasten: its slot is taken until it ends."""
+        future = self._loop.run_in_executor(self._pool, call)
         cancelled: asyncio.CancelledError | None = None
         while not future.done():
             try:
                 await asyncio.wait([future])
             except asyncio.CancelledError as error:
                 cancelled = error
-                if attempt.worker is not None:
-                    attempt.killed = True
-                    self._loop.run_in_executor(None, attempt.worker.stop)
+                stop()
         if cancelled is not None:
-            future.exception()
+            future.exception()  # it is looked at: the attempt's end is that of the cancellation
             raise cancelled
         return future.result()
 
