@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from headrace_broker import __version__
 from headrace_broker.config import ConfigError, add_options, read
 from headrace_broker.model.access import Role
+from headrace_broker.model.ids import SHARDS as MOST_SHARDS
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -47,8 +48,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--roles", action="store_true", help="make the roles of least privilege too")
             command.add_argument("--print", action="store_true", dest="print_sql", help="print the SQL of all migrations, and connect to nothing")
         if name == "shards":
-            number = command.add_argument("number", nargs="?", type=int, choices=range(1, 65), metavar="NUMBER")
-            number.help = "1 to 64: how many there are from now on; no broker may run meanwhile"
+            told = f"1 to {MOST_SHARDS}: how many there are from now on; no broker may run meanwhile"
+            command.add_argument("number", nargs="?", type=_number_of_shards, metavar="NUMBER", help=told)
             command.add_argument("--dry-run", action="store_true", help="do everything, and then undo it")
         if name == "doctor":
             command.add_argument("-o", "--output", choices=["text", "json"], default="text", help="how to print what was found (default: text)")
@@ -60,6 +61,12 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--expires-in-s", type=float, help="seconds until it ends (default: never)")
     commands.add_parser("version", help="print the version")
     return parser
+
+
+def _number_of_shards(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_SHARDS):
+        raise argparse.ArgumentTypeError(f"a queue has 1 to {MOST_SHARDS} shards, found {text!r}")
+    return int(text)
 
 
 if __name__ == "__main__":

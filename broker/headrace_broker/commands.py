@@ -28,6 +28,8 @@ from headrace_broker.store.tokens import TokenStore
 
 FAILURES = (EmbeddedError, NoBinaries, MigrationError, BrokersRun, Pooled, OSError, asyncpg.PostgresError)
 """What may be wrong with the surroundings; the texts say what to do."""
+SHOWN = 20
+"""Domains that the line of a shard names."""
 
 
 def call(arguments: argparse.Namespace, config: Config) -> int:
@@ -102,7 +104,8 @@ def _shards(arguments: argparse.Namespace, config: Config) -> int:
     with _database(config) as url:
         for row in asyncio.run(shown(url)):
             owner = f"{row.address} since {row.since:%Y-%m-%d %H:%M:%S} UTC" if row.since is not None else "no owner"
-            print(f"shard {row.shard}: {owner}; {len(row.domains)} domains{': ' if row.domains else ''}{', '.join(row.domains)}", flush=True)
+            names = ", ".join(row.domains[:SHOWN]) + (", ..." if len(row.domains) > SHOWN else "")
+            print(f"shard {row.shard}: {owner}; {len(row.domains)} domains{': ' if names else ''}{names}", flush=True)
     return 0
 
 

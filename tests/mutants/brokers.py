@@ -23,7 +23,7 @@ MUTANTS = (
         LISTED,
         "pg_locks k\njoin headrace.life l on l.life_id = k.objid::bigint\n",
         "(select distinct locktype, classid, objsubid, granted, database from pg_locks) k cross join headrace.life l\n",
-        "tests/e2e/test_brokers.py -k one_after_another",
+        "tests/store/test_standing.py -k who_owns",
     ),
     Mutant("what a caller attests of itself is passed on", FORWARD, "key not in (FORWARDED_KEY, ATTESTED_KEY, ", "key not in (", f"{SCRIPTED} -k all_that_came"),
     Mutant("anybody attests", GATE, "        if uri is None:\n", "        if False:\n", f"{PAIR} -k nobody_but_a_broker"),

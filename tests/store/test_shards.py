@@ -14,6 +14,7 @@ from headrace_broker.model.shard import Shard
 from headrace_broker.shards.clock import DatabaseClock
 from headrace_broker.shards.numbering import Numbering
 from headrace_broker.store.batch import Batch
+from headrace_broker.store.embedded import EmbeddedPostgres
 from headrace_broker.store.ledger import Ledger
 from headrace_broker.store.migrate import MigrationError
 from headrace_broker.store.recovery import Recovery
@@ -95,13 +96,21 @@ async def test_the_command_shows_and_sets_shards(database: str) -> None:
     code, said = await command("2")
     assert code == 0 and said.splitlines()[0].startswith("shard 0: no owner; ") and "south" in said and len(said.splitlines()) == 2
     assert await command() == (0, said)
-    code, said = await command("65")
-    assert code == 2 and "65" in said
+    for wrong in ("65", "0", "four"):
+        code, said = await command(wrong)
+        assert code == 2 and f"a queue has 1 to 64 shards, found '{wrong}'" in said
     life = await Ledger.open(database, address="somebody", version="0", shard=1, of=2)
     code, said = await command("1")
     assert code == 1 and "stop somebody" in said
     await life.close()
     assert (await command("1", "--dry-run"))[0] == 0 and len((await command())[1].splitlines()) == 2
+
+
+async def test_the_command_says_what_a_database_without_a_schema_lacks(postgres: EmbeddedPostgres) -> None:
+    for words in ([], ["2"]):
+        empty = postgres.dsn.replace("/headrace?", "/postgres?")
+        done = await asyncio.to_thread(run_command, "headrace-broker", "shards", *words, "--database-url", empty)
+        assert done.returncode == 1 and "run headrace-broker migrate" in done.stderr
 
 
 def test_owners_beside_each_other_give_no_id_twice() -> None:

@@ -34,12 +34,15 @@ async def test_who_owns_and_who_stands_by(database: str, store: BrokerStore, mon
     assert await store.standing(2) == Standing({0: "a", 1: "a"}, {0: frozenset("b"), 1: frozenset("b")}, 2)
     await lives["a", 0].leave()
     assert await store.standing(2) == Standing({1: "a"}, {0: frozenset("b"), 1: frozenset("b")}, 2)
+    assert [row.shards for row in await store.all()] == [(1,), ()]
     lives["a", 1].abandon()
 
     async def free() -> bool:
         return not (await store.standing(2)).owners
 
     await until(free, what="the end of a life whose connection broke")
+    [left] = await store.all()
+    assert left.life_id == lives["b", 0].life_id, "a life that nobody has marked dead yet has ended all the same"
     asking = lives["b", 0]
     assert [await asking.has_ended(lives[each].life_id) for each in (("a", 0), ("a", 1), ("b", 1))] == [True, True, False]
     monkeypatch.setattr(brokers, "AWAKE_S", 0.0)

@@ -1,5 +1,7 @@
 """The shards of a queue: how many there are, who owns each, and how their number is changed."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import asyncpg
 
 from headrace_broker.store.database import Database
-from headrace_broker.store.migrate import LIFE_LOCKS
+from headrace_broker.store.migrate import LIFE_LOCKS, MigrationError
 from headrace_broker.store.statements import sql
 
 TIMEOUT_S = 600.0
@@ -33,22 +35,19 @@ async def shard_count(pool: "asyncpg.Pool[Any]") -> int:
 
 
 async def shards(dsn: str | Database) -> list[ShardRow]:
-    """All shards by number."""
-    con = await Database.of(dsn).connect(timeout=5)
-    try:
+    """All shards by number. Raises MigrationError when the schema is not this version's, and what asyncpg raises."""
+    async with _connected(dsn) as con:
         return [ShardRow(*row) for row in await con.fetch(sql("shard_list"), LIFE_LOCKS)]
-    finally:
-        await con.close()
 
 
 async def set_shards(dsn: str | Database, number: int, *, dry_run: bool = False) -> None:
     """Makes the queue one of so many shards; no broker can begin meanwhile. `dry_run`: everything is undone at the end.
 
     Raises:
-        BrokersRun: who runs. What asyncpg raises: with the reason when the schema does not allow for several shards yet.
+        BrokersRun: who runs. MigrationError: the schema is not this version's. What asyncpg raises: with the reason when the schema does not allow
+            for several shards yet.
     """
-    con = await Database.of(dsn).connect(timeout=5, command_timeout=TIMEOUT_S)
-    try:
+    async with _connected(dsn) as con:
         changing = con.transaction()
         await changing.start()
         try:
@@ -62,5 +61,14 @@ async def set_shards(dsn: str | Database, number: int, *, dry_run: bool = False)
             await changing.rollback()
             raise
         await (changing.rollback() if dry_run else changing.commit())
+
+
+@asynccontextmanager
+async def _connected(dsn: str | Database) -> AsyncIterator["asyncpg.Connection[Any]"]:
+    con = await Database.of(dsn).connect(timeout=5, command_timeout=TIMEOUT_S)
+    try:
+        yield con
+    except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError) as error:
+        raise MigrationError(f"the database has not the schema of this version: run headrace-broker migrate ({error})") from error
     finally:
         await con.close()
