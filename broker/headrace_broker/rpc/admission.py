@@ -16,8 +16,8 @@ from headrace_broker.shards.pressure import RETRY_S, Pressure
 
 PATIENCE_S = 1.0
 MAX_REQUESTS = 500
-MAX_BYTES = 8 * 1024 * 1024
-"""On the wire; in memory a request takes about three times as much."""
+MAX_BYTES = 4 * 1024 * 1024
+"""On the wire; in memory a request takes about three times as much. More than is taken within PATIENCE_S would wait in vain."""
 MAX_CALLS = 2000
 
 

@@ -16,8 +16,8 @@ RETRY_S = 0.5
 MOST_RETRY_S = 10.0
 JITTER = 0.25
 FADE_S = 2.0
-REFUSALS_PER_S = 100
-"""Of all streams together: a tenth of a core, with messages of 100 kB."""
+REFUSALS_PER_S = 50
+"""Of all streams together: a twentieth of a core, with messages of 100 kB."""
 MOST_PAUSE_S = 1.0
 """However many streams are refused, each is heard so often."""
 
