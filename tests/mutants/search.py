@@ -33,8 +33,8 @@ MUTANTS = (
     Mutant(
         "search: the first window is a minute, however many wait",
         SEARCH,
-        "            if start is not None:\n",
-        "            if False:\n",
+        "        if not starts:\n",
+        "        if True:\n",
         "tests/property/test_search.py -k many_wait",
     ),
     Mutant(
