@@ -391,8 +391,10 @@ def main() -> None:
 def _round(directory: Path, server: EmbeddedPostgres, number: int, arguments: Any) -> support.Round:
     found: support.Round = {}
     for case, depth in (("no limit", 0), ("depth limit", arguments.depth_limit)):
-        dsn = asyncio.run(support.make_database(server.dsn, f"overload_{number}_{depth}"))
+        name = f"overload_{number}_{depth}"
+        dsn = asyncio.run(support.make_database(server.dsn, name))
         found[case] = measure(directory, dsn, server.pid, depth, arguments.waiting, arguments.times, arguments.seconds, arguments.capacity_seconds)
+        asyncio.run(support.drop_database(server.dsn, name))
     return found
 
 

@@ -201,6 +201,15 @@ async def make_database(dsn: str, name: str) -> str:
     return dsn.replace("/headrace?", f"/{name}?")
 
 
+async def drop_database(dsn: str, name: str) -> None:
+    """Removes a database of a server: its autovacuum would go on beside what is measured next."""
+    con = await asyncpg.connect(dsn)
+    try:
+        await con.execute(f'drop database "{name}" with (force)')
+    finally:
+        await con.close()
+
+
 # Results -------------------------------------------------------------------------------------------------------------------------------------------
 
 

@@ -6,11 +6,16 @@ BROKER = "broker/headrace_broker"
 SEARCH = f"{BROKER}/actions/search.py"
 FILTER = f"{BROKER}/model/filter.py"
 MATCH = f"{BROKER}/store/sql/queries/search_match.sql"
+WINDOWS = "tests/unit/test_search_windows.py"
 LIMITS = f"{BROKER}/store/log_limits.py"
 PROPERTY = "tests/property/test_search.py -k from_the_ledger"
 LOGS = "tests/fire/test_logs.py"
 
 MUTANTS = (
+    Mutant(
+        "search: windows grow until they hold all that waits", SEARCH, "return width if indexed else min(FIRST_WIDTH, width)", "return min(FIRST_WIDTH, width)", WINDOWS
+    ),
+    Mutant("search: a first window of several types reaches back for ever", SEARCH, "return width if indexed else min(FIRST_WIDTH, width)", "return width", WINDOWS),
     Mutant("search: jobs past their date are found", MATCH, "e.delete_minute > $5::float8", "true", "tests/fire/test_times.py -k after_its_date"),
     Mutant("search: jobs of other domains are found", MATCH, " and j.type_id + 0 = any ($3)", "", PROPERTY),
     Mutant("search: older attempts count", MATCH, "g.kind = 1 order by g.seq desc limit 1", "g.kind = 1", "tests/property/test_search.py -k only_the_newest"),
@@ -28,8 +33,8 @@ MUTANTS = (
     Mutant(
         "search: the first window is a minute, however many wait",
         SEARCH,
-        "            if start is not None:\n",
-        "            if False:\n",
+        "        if not starts:\n",
+        "        if True:\n",
         "tests/property/test_search.py -k many_wait",
     ),
     Mutant(

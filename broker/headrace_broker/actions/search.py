@@ -145,13 +145,17 @@ class Search:
         return ready + in_lines + len(owner.timers) + len(owner.live_jobs) <= IN_MEMORY
 
     def _first_width(self, walk: "_Walk", wanted: JobFilter, type_ids: Sequence[int]) -> int:
-        """Of a window that is answered quickly: where many jobs wait, memory knows where CANDIDATES of them lie."""
-        width = FIRST_WIDTH
-        for type_id in type_ids if wanted.wanted_states <= UNSETTLED and not walk.oldest_first else ():
-            start = self._owner.lanes.newest_from(type_id, CANDIDATES)
-            if start is not None:
-                width = min(width, max(LEAST_WIDTH, walk.above - start))
-        return width
+        """Of a window that is answered quickly: where many jobs wait, memory knows where CANDIDATES of them lie. Of one type however long ago: an index leads there, and
+        windows that grow until one of them holds what waits would hold all of it.
+        """
+        starts: list[int] = []
+        if wanted.wanted_states <= UNSETTLED and not walk.oldest_first:
+            starts = [start for type_id in type_ids if (start := self._owner.lanes.newest_from(type_id, CANDIDATES)) is not None]
+        if not starts:
+            return FIRST_WIDTH
+        width = max(LEAST_WIDTH, walk.above - max(starts))
+        indexed = len(type_ids) == 1 and wanted.instance_id is None and not wanted.labels
+        return width if indexed else min(FIRST_WIDTH, width)
 
     async def _through_memory(self, walk: "_Walk", q: Query, wanted: JobFilter) -> None:
         ids = listing.newest(self._owner, set(q.type_ids), set(wanted.wanted_states), walk.above, walk.lowest, IN_MEMORY)
