@@ -105,7 +105,7 @@ def _shards(arguments: argparse.Namespace, config: Config) -> int:
         for row in asyncio.run(shown(url)):
             owner = f"{row.address} since {row.since:%Y-%m-%d %H:%M:%S} UTC" if row.since is not None else "no owner"
             names = ", ".join(row.domains[:SHOWN]) + (", ..." if len(row.domains) > SHOWN else "")
-            print(f"shard {row.shard}: {owner}; {len(row.domains)} domains{': ' if names else ''}{names}", flush=True)
+            print(f"shard {row.shard}: {owner}; {len(row.domains)} domain{'s' if len(row.domains) != 1 else ''}{': ' if names else ''}{names}", flush=True)
     return 0
 
 

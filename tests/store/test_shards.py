@@ -94,7 +94,7 @@ async def test_the_command_shows_and_sets_shards(database: str) -> None:
     finally:
         await con.close()
     code, said = await command("2")
-    assert code == 0 and said.splitlines()[0].startswith("shard 0: no owner; ") and "south" in said and len(said.splitlines()) == 2
+    assert code == 0 and said.splitlines()[0].startswith("shard 0: no owner; ") and "; 1 domain: south" in said and len(said.splitlines()) == 2
     assert await command() == (0, said)
     for wrong in ("65", "0", "four"):
         code, said = await command(wrong)
