@@ -120,7 +120,7 @@ MUTANTS = (
         LOOK,
         '        if await self._read("range_moved", range_.class_, range_.lo, range_.hi, found.at, found.last, found.kept):',
         "        if False:",
-        f"{LATE} -k False",
+        LATE,
     ),
     Mutant(
         "a range goes in which something was stored before the lock",

@@ -182,7 +182,7 @@ JOB = "insert into headrace.job (job_id, type_id, priority) values ($1, 1, 0)"
 @pytest.mark.parametrize("while_untied", [False, True])
 async def test_what_is_stored_after_the_look_stays(store: Store, monkeypatch: pytest.MonkeyPatch, statement: str, while_untied: bool) -> None:
     """Nobody does that to a range whose time is over; if somebody did all the same, nothing may be lost."""
-    found = await store.look()
+    found, keys = await store.look(), await store.ids("idempotency_key")
     job_id = min(store.goes) if statement == EVENT else RANGE.hi - 8 + RANGE.class_
     if while_untied:  # after the first of the two looks, before the lock
         rewrite = store.retirement._rewrite
@@ -197,6 +197,7 @@ async def test_what_is_stored_after_the_look_stays(store: Store, monkeypatch: py
     with pytest.raises(LockBusy, match="stored in the range"):
         await store.retirement.retire(RANGE, found)
     assert await store.ids("job") == store.stays | store.goes | {job_id}
+    assert while_untied or await store.ids("idempotency_key") == keys
 
 
 async def test_an_empty_range_is_dropped_also_when_a_run_was_interrupted(store: Store) -> None:
