@@ -129,6 +129,14 @@ MUTANTS = (
         "                if False:",
         LATE,
     ),
+    Mutant(
+        "a flush may wait until a hundred thousand jobs are put back",
+        "broker/headrace_broker/maintenance/retention.py",
+        "MOST_BESIDE_LIVE if found.live else MOST_KEPT",
+        "MOST_KEPT",
+        "tests/store/test_retire.py -k some_of_them_live",
+    ),
+    Mutant("settled jobs count as live ones", FOUND, "coalesce(h.state <= 2, true) as lives", "true as lives", "tests/store/test_retire.py -k some_of_them_live"),
     Mutant("a new job is not seen before a range goes", MOVED, "job_id > $5", "false", LATE),
     Mutant("a new event is not seen before a range goes", MOVED, "e.at >= $4", "false", LATE),
     Mutant(

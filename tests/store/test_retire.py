@@ -6,6 +6,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from headrace_broker.maintenance import retention as retention_duty
 from headrace_broker.maintenance.retention import MOST_KEPT, Retention, due_from
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.ids import DEFAULT_CLASS, class_for, lowest_id_at
@@ -228,6 +229,22 @@ async def test_a_pass_removes_what_is_due_when_its_time_has_come(store: Store) -
     now[0] += 6 * 3600
     assert (await retention.run_once())["dropped"] == 1
     assert await partitions.ranges(store.pool) == []
+
+
+async def test_few_jobs_are_put_aside_while_some_of_them_live(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flush that moves one of them would wait until all are back."""
+    monkeypatch.setattr(retention_duty, "MOST_BESIDE_LIVE", len(store.stays) // 2)
+    now = [DUE * 60 + 601.0]
+
+    async def ranges() -> list[FactRange]:
+        return [RANGE]
+
+    retention = Retention(store.retirement, ranges, lambda: now[0], Metrics())
+    assert await retention.run_once() == {}
+    for job_id in store.stays:
+        await store.pool.execute("insert into headrace.event (job_id, seq, type_id, kind, state, run, attempt, losses) values ($1, 98, 1, 3, 4, 1, 1, 0)", job_id)
+    now[0] += 6 * 3600
+    assert (await retention.run_once())["jobs"] > 0
 
 
 async def test_the_shortest_class_is_emptied_and_looked_at_again_within_minutes(store: Store) -> None:

@@ -22,7 +22,9 @@ commit does not depend on how long jobs are kept, so this is the same for all cl
 KEYS_KEPT_S = 86_400.0
 """An idempotency key is kept as long as its job and at least this long."""
 MOST_KEPT = 100_000
-"""Jobs that may have to be put back: about 0.2 s under the lock."""
+"""Jobs that may have to be put back: about a second under the lock, in which nobody else looks at them."""
+MOST_BESIDE_LIVE = 10_000
+"""The same when jobs are among them that live: a flush may have to wait for the lock, a tenth of a second."""
 WORTH = 0.2
 """Share of a range that must be gone before it is rewritten."""
 AGAIN_S = 6 * 3600.0
@@ -66,7 +68,8 @@ class Retention:
             await self.store.drop(range_)
             self._next.pop(range_, None)
             return found.gone, True
-        worth_it = len(found.kept) <= MOST_KEPT and found.gone >= WORTH * (found.gone + len(found.kept))
+        most = MOST_BESIDE_LIVE if found.live else MOST_KEPT
+        worth_it = len(found.kept) <= most and found.gone >= WORTH * (found.gone + len(found.kept))
         if worth_it and found.gone:
             await self.store.retire(range_, found)
         self._next[range_] = now + min(AGAIN_S, _class(range_).keep_s + _class(range_).range_s)

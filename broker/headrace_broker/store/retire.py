@@ -33,11 +33,12 @@ PIECE_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What was found in a range: when the looking began (the database's clock), the highest id, the jobs that stay, and how many are gone."""
+    """What was found in a range: when the looking began (the database's clock), the highest id, the jobs that stay, how many of them live, and how many are gone."""
 
     at: datetime
     last: int
     kept: list[int]
+    live: int
     gone: int
 
 
@@ -56,8 +57,8 @@ class Retirement:
         found: Looked | None = None
         async for low, high in _pieces(range_):
             row = await self._read("range_gone", range_.class_, low, high, due_minute, keyed_from)
-            found = found or Looked(row["at"], range_.lo, [], 0)
-            found = Looked(found.at, max(found.last, row["last"] or 0), [*found.kept, *row["kept"]], found.gone + row["gone"])
+            found = found or Looked(row["at"], range_.lo, [], 0, 0)
+            found = Looked(found.at, max(found.last, row["last"] or 0), [*found.kept, *row["kept"]], found.live + row["live"], found.gone + row["gone"])
             if len(found.kept) > most_kept:
                 break
         assert found is not None
@@ -78,14 +79,13 @@ class Retirement:
         async with _lockable(), self._pool.acquire() as con:
             leaves = [f"headrace.{row['leaf']}" for row in await con.fetch(sql("range_leaves"), range_.class_, range_.lo) if row["attached"]]
             async with con.transaction():
-                await con.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'; set local statement_timeout = '{LONGEST}'")
-                await con.execute("".join(f"lock table {leaf} in access exclusive mode;" for leaf in leaves))
+                await con.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'; set local statement_timeout = '{LONGEST}'; set local enable_seqscan = off")
+                await _put_aside(con, leaves[:1], found.kept)  # jobs never change: no lock is needed for them
                 if await con.fetchval(sql("range_moved"), range_.class_, range_.lo, range_.hi, found.at, found.last, found.kept):
                     raise LockBusy("something was stored in the range since it was looked at")
-                for number, leaf in enumerate(leaves):
-                    await con.execute(f"create temp table kept_{number} (like {leaf}) on commit drop")
-                    await con.execute(f"insert into kept_{number} select * from {leaf} where job_id = any ($1)", found.kept)  # noqa: S608  # names from the catalogue
-                    await con.execute(f"truncate {leaf}; insert into {leaf} select * from kept_{number}")  # noqa: S608
+                await con.execute("".join(f"lock table {leaf} in access exclusive mode;" for leaf in leaves))
+                await _put_aside(con, leaves[1:], found.kept)
+                await con.execute("".join(f"truncate {leaf}; insert into {leaf} select * from {_aside(leaf)};" for leaf in leaves))  # noqa: S608  # names from the catalogue
 
     async def _read(self, name: str, *parameters: object) -> Any:
         """The one row, or its one value, of a read of a range."""
@@ -127,6 +127,17 @@ class Retirement:
                         await con.execute(f"truncate headrace.flush_{slot}")
                         emptied += 1
         return emptied
+
+
+def _aside(leaf: str) -> str:
+    return leaf.replace("headrace.", "pg_temp.")
+
+
+async def _put_aside(con: Any, leaves: list[str], job_ids: list[int]) -> None:
+    """Copies the facts of these jobs, until the end of the transaction."""
+    for leaf in leaves:
+        await con.execute(f"create temp table {_aside(leaf)} (like {leaf}) on commit drop")
+        await con.execute(f"insert into {_aside(leaf)} select * from {leaf} where job_id = any ($1)", job_ids)  # noqa: S608  # names from the catalogue
 
 
 async def _pieces(range_: FactRange) -> AsyncIterator[tuple[int, int]]:
