@@ -91,7 +91,7 @@ class AgentsService:
     async def ReportOutcomes(self, request: agents_pb2.ReportOutcomesRequest, context: Any) -> agents_pb2.ReportOutcomesResponse:  # noqa: N802
         if not 1 <= len(request.outcomes) <= MAX_OUTCOMES:
             raise InvalidField("outcomes", f"1 to {MAX_OUTCOMES} outcomes, found {len(request.outcomes)}")
-        sink = _Collector(len(request.outcomes), await self._agent_id(self._ownership.owner, request.incarnation_id, context))
+        sink = _Collector(len({(o.job_id, o.lease_epoch) for o in request.outcomes}), await self._agent_id(self._ownership.owner, request.incarnation_id, context))
         owner, left = self._ownership.owner, self._ownership.left
         owner.end(endings(request.outcomes, sink, owner.limits.payload_limit_bytes))
         acks = await _unless(left, sink.done)
@@ -305,17 +305,15 @@ async def _unless(left: asyncio.Event, done: "asyncio.Future[T]") -> T:
 
 
 class _Collector:
-    """Gathers what became of the outcomes of one unary call."""
+    """Gathers what became of the outcomes of one unary call; `expected`: of how many leases they are."""
 
     def __init__(self, expected: int, agent_id: int) -> None:
         self.agent_id = agent_id
         self._expected = expected
         self._acks: dict[tuple[int, int], int] = {}
-        self._seen = 0
         self.done: asyncio.Future[dict[tuple[int, int], int]] = asyncio.get_running_loop().create_future()
 
     def ack(self, job_ids: list[int], epochs: list[int], disposition: Disposition) -> None:
-        self._seen += len(job_ids)
         self._acks.update(dict.fromkeys(zip(job_ids, epochs, strict=True), disposition))
-        if self._seen == self._expected and not self.done.done():
+        if len(self._acks) == self._expected and not self.done.done():
             self.done.set_result(self._acks)

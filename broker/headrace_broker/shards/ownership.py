@@ -305,6 +305,8 @@ class Ownership:
         floor = await self._recover(owner, ledger)
         checkpoints = Checkpoints(CheckpointStore(self._pool, self.shard.number), floor)
         seconds = round(loop.time() - started, 3)
+        if self._draining:  # told to end meanwhile: whoever stands by goes on
+            return
         log.info("serving", life_id=ledger.life_id, unsettled=len(owner.live_jobs), from_checkpoint=floor is not None, seconds=seconds)
         self._flusher = Flusher(owner, ledger, self._succeed, checkpoints, self._metrics, self.health)
         rescores = self._rescores = Rescores(owner, self.instances)
@@ -408,24 +410,24 @@ class Ownership:
         while True:
             try:
                 ledger = await self._open()
-                await self._go_on_from(ledger, dead)
-                await ledger.terminate(dead.life_id)
-                while not await ledger.take_over(dead.life_id):
-                    await asyncio.sleep(0.02)
-                if not await ledger.owns_its_shard():
-                    await ledger.close()
-                    raise Fenced("another broker took the shards while the database was away")
+                try:
+                    await self._go_on_from(ledger, dead)
+                except BaseException:
+                    ledger.abandon()  # it may hold the lock of the dead life, for which the next one would wait for ever
+                    raise
                 return ledger
             except (ResultUnknown, NothingStored):
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
                 wait_s = min(longest_s, wait_s * 2)
 
     async def _go_on_from(self, ledger: Ledger, dead: Ledger) -> None:
-        try:
-            await ledger.succeed(dead)
-        except FactsLost:
-            await ledger.close()
-            raise
+        """Has a new life take over from a dead one. Raises as `_succeed` does, and what the ledger raises."""
+        await ledger.succeed(dead)
+        await ledger.terminate(dead.life_id)
+        while not await ledger.take_over(dead.life_id):
+            await asyncio.sleep(0.02)
+        if not await ledger.owns_its_shard():
+            raise Fenced("another broker took the shards while the database was away")
 
     def _leave(self) -> None:
         owner, self._owner, self._flusher = self._owner, None, None
