@@ -15,7 +15,10 @@ def domain_of(jobs: list[NewJob] | PlainJobs) -> DomainEntry:
 
 
 class Intake:
-    """Deficit round robin (Shreedhar and Varghese, "Efficient Fair Queuing Using Deficit Round-Robin", 1995) over domains; first in, first out within each. A domain owes turns only for what it sent while others waited."""
+    """Deficit round robin (Shreedhar and Varghese, "Efficient Fair Queuing Using Deficit Round-Robin", 1995) over domains; first in, first out within each.
+
+    A domain owes turns only for what it sent while others waited.
+    """
 
     def __init__(self) -> None:
         self._queues: dict[DomainEntry, deque[Submission]] = {}  # in turn

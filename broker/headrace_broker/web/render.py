@@ -25,7 +25,9 @@ def environment(version: str) -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    made.filters.update(ago=ago, age=age, number=number, seconds=seconds, percent=percent, state=state, span=span_s, size=size, wall=wall, created=created_at_s, changed=changed)
+    made.filters.update(
+        ago=ago, age=age, number=number, seconds=seconds, percent=percent, state=state, span=span_s, size=size, wall=wall, created=created_at_s, changed=changed
+    )
     made.globals.update(version=version, new_id=lambda: secrets.token_hex(8), STATES=STATE_NAMES, SIGNS=SIGNS, LEVELS=LEVELS)
     return made
 
