@@ -42,5 +42,12 @@ MUTANTS = (
     Mutant("a worker's end is told by its pipe alone", PROCESSES, "while not self._pipe.poll(LOOK_S):", "while False:", f"{WORKERS} -k noticed"),
     Mutant("what a dead worker has left lives on", PROCESSES, "self._signal(signal.SIGKILL)  # what it has left", "pass", f"{WORKERS} -k noticed"),
     Mutant("a stopped worker leaves its children", PROCESSES, "os.killpg(pid, number)", "os.kill(pid, number)", f"{WORKERS} -k stopped"),
+    Mutant(
+        "a job that was stopped while its process was started begins",
+        f"{PLACE}/work.py",
+        "if attempt.stop is not None or attempt.timed_out:  # while",
+        "if False:  # while",
+        "tests/agent/test_work.py -k process_is_started",
+    ),
     Mutant("a draining agent offers slots", f"{PLACE}/desk.py", "        if self.draining:\n            return 0\n", "", f"{TESTS} -k drains"),
 )

@@ -170,7 +170,7 @@ class Doors:
         return True
 
     def _keep(self, ending: Ending) -> None:
-        """Keeps a contested ending until its lock was asked for. What is said again is kept once for everybody who is to be answered: an agent that came back, and a call."""
+        """Keeps a contested ending until its lock was asked for. What is said again is kept once for each who is to be answered: an agent that came back, or a call."""
         endings, _ = self._contested.setdefault((ending.job_id, ending.epoch, ending.sink is not None), ([], 0.0))
         if all(other.sink is not ending.sink for other in endings):
             endings.append(ending)
