@@ -199,6 +199,20 @@ async def test_a_new_life_that_fails_to_take_over_leaves_the_way_free_for_the_ne
         assert await con.fetchval("select count(*) from pg_stat_activity where application_name = 'headrace flush' and datname = current_database()") == 1
 
 
+async def test_who_takes_over_knows_settings_that_were_stored_after_newer_ones(two: tuple[Broker, Broker]) -> None:
+    first, second = two
+    types, known = first.ownership.owner.types, second.ownership._types
+    early, late = await types.ensure("default", "early"), await types.ensure("default", "late")
+    await known.load()
+    moved = "update headrace.job_type set overrides = $3, changed_at = (select changed_at - interval '1 us' from headrace.job_type where type_id = $2) where type_id = $1"
+    await first.pool.execute(moved, early.type_id, late.type_id, '{"paused": true}')  # by a transaction that began before that of the other type, and ended after it
+    await known.load()
+    async with asyncio.timeout(60):
+        await first.ownership.drain()
+        await second.ownership.ready.wait()
+    assert known.by_id[early.type_id].halted
+
+
 # What a takeover reads -----------------------------------------------------------------------------------------------------------------------------
 
 

@@ -295,7 +295,7 @@ class Ownership:
         clock = DatabaseClock(loop.time)
         before = loop.time()
         clock.set(await ledger.database_time(), before, loop.time())
-        await self._types.load(everything=self.shard.of > 1)
+        await self._types.load(everything=True)
         owner = Owner(
             life_id=ledger.life_id, types=self._types, clock=clock, limits=self._limits, metrics=self._metrics, monotonic=loop.time, random=random.random,
             shard=self.shard,
