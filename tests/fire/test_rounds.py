@@ -222,7 +222,7 @@ async def _requeued(machine: Machine, job_id: int, **options: Any) -> Change:
 
 
 async def test_a_job_runs_as_often_as_the_database_can_count_and_not_once_more(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert await machine.pool.fetchval("select $1::int::smallint", MAX_RUN) == MAX_RUN == changes.MAX_RUN, "a flush with one more would be refused for ever"
+    assert await machine.pool.fetchval("select $1::int::smallint", MAX_RUN) == MAX_RUN, "a flush with one more would be refused for ever"
     monkeypatch.setattr(changes, "MAX_RUN", 2)
     [job_id] = await granted(machine)
     assert (await _requeued(machine, job_id, abort_first=True)).error is None
