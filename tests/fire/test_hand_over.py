@@ -1,6 +1,7 @@
 """The queue changes hands while work goes on: what a successor reads is written before anybody has to wait for it, and a takeover asks the database for little."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -19,6 +20,7 @@ from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import ledger as ledger_module
 from headrace_broker.store import partitions
 from headrace_broker.store.checkpoints import CheckpointStore, Chunk
+from headrace_broker.store.ledger import Ledger
 from headrace_broker.store.pool import open_pool
 from headrace_broker.store.recovery import Recovery
 from headrace_broker.store.settings import SettingsStore
@@ -197,6 +199,40 @@ async def test_a_new_life_that_fails_to_take_over_leaves_the_way_free_for_the_ne
         assert alone.ownership.owner.life_id > life_id
         assert await con.fetchval("select count(*) from headrace.job where job_id = $1", job_id) == 1
         assert await con.fetchval("select count(*) from pg_stat_activity where application_name = 'headrace flush' and datname = current_database()") == 1
+
+
+async def test_a_broker_that_was_stopped_while_it_looked_at_the_owner_does_not_take_it_for_hung(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    hung_s, holders, seen, ended, looks = 2.0, Ledger.holders, list[Any](), list[int](), 0
+    monkeypatch.setattr(ownership_module, "HUNG_S", hung_s)
+    monkeypatch.setattr(ownership_module, "STANDBY_POLL_S", 0.02)
+
+    def stand_still() -> None:
+        """As when the machine of both is suspended."""
+        time.sleep(hung_s * 1.1)
+
+    async def looking(ledger: Ledger) -> list[Any]:
+        nonlocal looks
+        found = await holders(ledger)
+        if found and found == seen and not looks:
+            stand_still()
+        looks += bool(looks) or (bool(found) and found == seen)
+        seen[:] = found
+        return found
+
+    async def terminate(_ledger: Ledger, life_id: int) -> None:
+        ended.append(life_id)
+
+    async with asyncio.timeout(60), broker(database) as first:
+        await first.ownership.ready.wait()
+        monkeypatch.setattr(Ledger, "holders", looking)
+        monkeypatch.setattr(Ledger, "terminate", terminate)
+        async with broker(database):
+
+            async def looked_again() -> bool:
+                return looks > 3
+
+            await until(looked_again, what="further looks")
+            assert not ended and first.ownership.role == "active"
 
 
 async def test_who_takes_over_knows_settings_that_were_stored_after_newer_ones(two: tuple[Broker, Broker]) -> None:

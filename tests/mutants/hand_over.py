@@ -21,6 +21,8 @@ MUTANTS = (
         "        self._prepared_at = now\n",
         f"{TESTS} -k too_long",
     ),
+    Mutant("time in which nobody looked counts", OWNERSHIP, "min(loop.time() - looked_at, LOOK_S)", "loop.time() - looked_at", f"{TESTS} -k for_hung"),
+    Mutant("who takes over keeps the settings that it knew", OWNERSHIP, "load(everything=True)", "load()", f"{TESTS} -k after_newer_ones"),
     Mutant("who is told to end while it takes over serves", OWNERSHIP, "        if self._draining:  # told", "        if False:  # told", f"{TESTS} -k told_to_end"),
     Mutant(
         "a life that failed to take over keeps its locks",

@@ -54,6 +54,8 @@ from headrace_broker.store.schedules import ScheduleStore
 
 STANDBY_POLL_S = 0.25
 HUNG_S = 5.0
+LOOK_S = 1.0
+"""For so long one look at the owner counts, at most: a process that was stopped for a minute has not watched it meanwhile, and both may have been."""
 RECONNECT_S = (0.05, 1.0)  # first and longest wait between tries
 RANGES_S = 5.0  # how often missing partitions are looked for
 
@@ -212,12 +214,13 @@ class Ownership:
     async def _stand_by(self, ledger: Ledger) -> None:
         """Returns once this life owns its shard, or this broker drains."""
         loop = asyncio.get_running_loop()
-        heard, heard_at = (0, -1), 0.0  # the owner's life and how many flushes it has stored; when that was first seen
+        heard, silent_s, looked_at = (0, -1), 0.0, loop.time()  # the owner's life and how many flushes it has stored; for how long it was seen to be so
         free: dict[int, float] = {}  # life -> when it was found to have ended
         ended: asyncio.Event | None = None  # set when a life has ended by itself; None: that is not listened for yet
         while not self._draining:
             if ended is not None:
                 ended.clear()
+            passed_s, looked_at = min(loop.time() - looked_at, LOOK_S), loop.time()
             holder = next(iter(await ledger.holders()), None)
             if holder is None:
                 return
@@ -233,10 +236,10 @@ class Ownership:
                 self._know(None)
             else:
                 self._stand_behind(holder)
-                if (holder.life_id, holder.flushes) != heard:
-                    heard, heard_at = (holder.life_id, holder.flushes), loop.time()
-                elif loop.time() - heard_at > HUNG_S:
-                    log.warning("the owner hangs: ending its connection", owner_life=holder.life_id, silent_s=round(loop.time() - heard_at, 1))
+                silent_s = silent_s + passed_s if (holder.life_id, holder.flushes) == heard else 0.0
+                heard = holder.life_id, holder.flushes
+                if silent_s > HUNG_S:
+                    log.warning("the owner hangs: ending its connection", owner_life=holder.life_id, silent_s=round(silent_s, 1))
                     await ledger.terminate(holder.life_id)
             if ended is None:
                 ended = asyncio.Event()
