@@ -36,6 +36,8 @@ from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.settings import OtherDomain, SettingsStore
 
+MOST_UNREAD = 200_000
+"""Answers to one agent that wait for it to read; some 15 MB. Each of its messages may bring 10,000."""
 REMEMBERED = 20_000
 """Agents whose stored life is known without asking; some 400 bytes each."""
 T = TypeVar("T")
@@ -214,6 +216,8 @@ class AgentsService:
     def _hear(self, owner: Owner, session: Session, message: agents_pb2.ConnectRequest) -> None:
         now = asyncio.get_running_loop().time()
         session.last_heard = now
+        if session.out.unread > MOST_UNREAD:
+            raise SessionError(f"{session.out.unread} answers wait to be read by the agent, which sends on: it is not read from any more")
         if message.outcomes:
             owner.end(endings(message.outcomes, session, owner.limits.payload_limit_bytes))
         if message.HasField("completions"):
