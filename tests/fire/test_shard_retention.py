@@ -1,5 +1,6 @@
 """Retention in a queue of two shards, whose jobs lie in the same ranges: what is gone of either goes, and what stays and all counts are right at either's successor."""
 
+import asyncio
 import functools
 from collections import Counter
 from contextlib import AsyncExitStack
@@ -9,13 +10,15 @@ import asyncpg
 import pytest
 from headrace_broker.maintenance.retention import Retention
 from headrace_broker.metrics import Metrics
+from headrace_broker.model.audit import Caller
 from headrace_broker.model.job import Kind, State
 from headrace_broker.model.shard import all_of
+from headrace_broker.shards import changes
 from headrace_broker.shards.intents import Verb
 from headrace_broker.store import partitions
 from headrace_broker.store.retire import Retirement
 
-from tests.fire.steps import granted
+from tests.fire.steps import end, granted
 from tests.property.machine import Machine
 from tests.support.databases import clone
 from tests.support.ledger import check_ledger
@@ -45,7 +48,9 @@ async def _work(machine: Machine) -> int:
     done, failed, purged, _ = await granted(machine, 4)
     for job_id, kind in ((done, Kind.COMPLETED), (failed, Kind.FAILED), (purged, Kind.COMPLETED)):
         await machine.report(job_id, machine.jobs[job_id].seq, kind)
-    await machine.change(Verb.PURGE, purged)
+    asking = changes.request(machine.owner, machine.heads, Verb.PURGE, [purged], caller=Caller("test", machine.domain, "tested"), reason="")
+    assert (await end(machine, asyncio.ensure_future(asking))).error is None
+    del machine.jobs[purged]
     await machine.lose()
     machine.check_memory()
     return purged
