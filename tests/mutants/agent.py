@@ -37,7 +37,7 @@ MUTANTS = (
         f"{TESTS} -k falls_silent",
     ),
     Mutant("a job that has not begun is cancelled", WORK, "if self.started and self.task is not None:", "if self.task is not None:", f"{ATTEMPTS} -k begun"),
-    Mutant("what was stopped before it began runs", WORK, "if attempt.stop is not None or attempt.timed_out:", "if False:", f"{ATTEMPTS} -k begun"),
+    Mutant("what was stopped before it began runs", WORK, "            if attempt.stop is not None or attempt.timed_out:\n", "            if False:\n", f"{ATTEMPTS} -k begun"),
     Mutant("handlers outlive their agent", WORK, "            self._stop(job_id, epoch, Stop.LEASE, 0.0)\n", "            pass\n", f"{ATTEMPTS} -k own_thread"),
     Mutant("a worker's end is told by its pipe alone", PROCESSES, "while not self._pipe.poll(LOOK_S):", "while False:", f"{WORKERS} -k noticed"),
     Mutant("what a dead worker has left lives on", PROCESSES, "self._signal(signal.SIGKILL)  # what it has left", "pass", f"{WORKERS} -k noticed"),
