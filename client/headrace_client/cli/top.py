@@ -9,22 +9,21 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 from cyclopts import Parameter
 from headrace_proto.wire import DEFAULT_DOMAIN
 
-from headrace_client.admin import AdminClient
-from headrace_client.cli.common import Common, run_admin
+from headrace_client.cli.common import Common, guarded
 from headrace_client.cli.output import Output, errors, fail, plain
 from headrace_client.cli.terminal import Line, Terminal, usable
 from headrace_client.cli.top_calls import Calls
 from headrace_client.cli.top_figures import Figures, Rates, figures
 from headrace_client.cli.top_screen import COLUMNS, Look, View, key_pressed, plain_lines, room, rows_of, screen, span
-from headrace_client.errors import HeadraceError
+from headrace_client.errors import HeadraceError, Unavailable
 
 LEAST_S, MOST_S = 0.2, 3600.0
-ROUND_S = 5.0
+ROUND_S = 3.0
 """What a round may take once a screen is shown: somebody looks, and wants to know that there is no answer."""
 REDRAWN_S = 1.0
 WIDTH = 200
@@ -36,13 +35,13 @@ def top(
     every: Annotated[float, Parameter(help=f"seconds between two refreshes, {LEAST_S:g} to {MOST_S:g}")] = 2.0,
     once: Annotated[bool, Parameter(negative="", help="print it once, and end")] = False,
     view: Annotated[View, Parameter(help="what is listed")] = "types",
-    sort: Annotated[str | None, Parameter(help="the column to sort by: its title in small letters, or type, oldest_wait, in, out; it depends on --view")] = None,
+    sort: Annotated[str | None, Parameter(help="the column to sort by, such as waiting, oldest_wait, in, out, failed, p95; of agents running or heard")] = None,
     common: Common | None = None,
 ) -> int:
     """Show jobs, rates, types, agents and brokers as they are now, again and again.
 
-    At a terminal keys choose: t, a, b what is listed, < and > the column to sort by, r the other way, p pauses, space refreshes at once, arrows scroll, q quits. Elsewhere it
-    is printed once; with -o jsonl it is an object a line for each refresh until it is ended.
+    At a terminal keys choose: t, a, b what is listed, < and > the column to sort by, r the other way, p pauses, space refreshes at once, arrows scroll, q quits.
+    Elsewhere it is printed once; with -o jsonl it is an object a line for each refresh, until it is ended.
     """
     if not LEAST_S <= every <= MOST_S:
         errors.print(f"headrace: --every is {LEAST_S:g} to {MOST_S:g} seconds, found {every:g}")
@@ -54,16 +53,26 @@ def top(
             errors.print(f"headrace: {view} are sorted by one of {', '.join(names)}, found {sort!r}")
             return 2
         look = replace(look, sorts={**look.sorts, view: sort})
-    common = common or Common()
-    if common.output == "jsonl" and not once:
-        return run_admin(common, lambda _, output: _stream(common, every))
-    if once or common.output == "json" or not usable():
-        return run_admin(common, lambda _, output: _once(common, look, output))
-    return run_admin(common, lambda _, output: _live(common, look, every))
+    return guarded(common or Common(), lambda: _shown(common or Common(), look, every, once))
+
+
+async def _shown(common: Common, look: Look, every_s: float, once: bool) -> int:
+    streams = common.output == "jsonl" and not once
+    live = not (streams or once or common.output == "json") and usable()
+    async with Calls(common, min(ROUND_S, common.timeout_s) if live else common.timeout_s) as calls:
+        feed = Feed(calls, common)
+        first = await feed.next()  # what is wrong from the start is said as by every command
+        if streams:
+            await _stream(feed, first, every_s)
+        if not live:
+            _print(first, look, Output(common.output))
+            return 0
+        with Terminal(sys.stdout.fileno(), 0, encoding=sys.stdout.encoding) as terminal:
+            return await Live(terminal, feed, first, look, every_s).run()
 
 
 class Feed:
-    """Rounds of one broker's, and what is known from one to the next."""
+    """Rounds, and what is known from one to the next."""
 
     def __init__(self, calls: Calls, common: Common) -> None:
         self._calls = calls
@@ -75,37 +84,25 @@ class Feed:
         return figures(await self._calls.round(), self._rates, self._domain)
 
 
-async def _once(common: Common, look: Look, output: Output) -> int:
-    async with Calls(common, common.timeout_s) as calls:
-        found = await Feed(calls, common).next()
+def _print(found: Figures, look: Look, output: Output) -> None:
     if output.form != "table":
         output.one(found)
-        return 0
+        return
     width = shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
     print("\n".join(plain_lines(found, look, width)))
-    return 0
 
 
-async def _stream(common: Common, every_s: float) -> int:
-    async with Calls(common, common.timeout_s) as calls:
-        feed, first = Feed(calls, common), True
+async def _stream(feed: Feed, found: Figures, every_s: float) -> NoReturn:
+    """A line for each round. A round that fails is told on standard error, and another one follows."""
+    while True:
+        print(json.dumps(plain(found), ensure_ascii=False), flush=True)
         while True:
-            try:
-                print(json.dumps(plain(await feed.next()), ensure_ascii=False), flush=True)
-            except HeadraceError as error:
-                if first:
-                    raise
-                fail(error, "jsonl")
-            first = False
             await asyncio.sleep(every_s)
-
-
-async def _live(common: Common, look: Look, every_s: float) -> int:
-    async with Calls(common, common.timeout_s) as calls:
-        first = await Feed(calls, common).next()  # what is wrong from the start is said as by every command
-    with Terminal(sys.stdout.fileno(), sys.stdin.fileno(), encoding=sys.stdout.encoding) as terminal:
-        async with Calls(common, min(ROUND_S, common.timeout_s)) as calls:
-            return await Live(terminal, Feed(calls, common), first, look, every_s).run()
+            try:
+                found = await feed.next()
+                break
+            except HeadraceError as error:
+                fail(error, "jsonl")
 
 
 class Live:
@@ -140,6 +137,9 @@ class Live:
 
     async def _fetch(self, loop: asyncio.AbstractEventLoop) -> None:
         while True:
+            await _set_within(self._wanted, self._every_s)
+            if self._look.paused:
+                await self._wanted.wait()
             self._wanted.clear()
             try:
                 self._figures = await self._feed.next()
@@ -147,12 +147,12 @@ class Live:
             except HeadraceError as error:
                 self._error = error
             self._changed.set()
-            await _set_within(self._wanted, None if self._look.paused else self._every_s)
 
     def _status(self, now: float) -> Line:
         state = [("paused  ", "yellow")] if self._look.paused else []
         if self._error is not None:
-            return [*state, (f"no answer for {span(now - self._answered_at)}: {self._error.message}", "red")]
+            since = f"no answer for {span(now - self._answered_at)}: " if isinstance(self._error, Unavailable) else ""
+            return [*state, (f"{since}{self._error.message}", "red")]
         return [*state, ("; ".join(self._figures.notes), "yellow")]
 
     @contextmanager
@@ -183,10 +183,9 @@ class Live:
             elif key == " ":
                 self._wanted.set()
             else:
-                paused = self._look.paused
                 space = room(self._figures, self._terminal.size()[1])
                 self._look = key_pressed(self._look, key, rows=len(rows_of(self._figures, self._look)), room=space)
-                if paused != self._look.paused:
+                if key == "p" and not self._look.paused:
                     self._wanted.set()
         self._changed.set()
 

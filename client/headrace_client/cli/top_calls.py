@@ -60,8 +60,11 @@ class Calls:
                 pages = [calls.create_task(_if_told(self._oldest(names), "waits", notes)) for names in asked]
                 brokers = calls.create_task(_if_told(admin.list_brokers(), "", notes))
                 probes = {address: calls.create_task(_answers(client)) for address, client in self._each.items()}
-        except* HeadraceError as errors:
-            raise _first(errors) from None
+        except ExceptionGroup as errors:
+            told, others = errors.split(HeadraceError)
+            if told is None or others is not None:
+                raise
+            raise _first(told) from None
         oldest = [page for task in pages if (page := task.result()) is not None]
         silent = [address for address, probe in probes.items() if not probe.result()]
         found = Round(overview.result(), types.result(), agents.result(), trend.result(), oldest, brokers.result(), silent, list(dict.fromkeys(notes)))
@@ -94,6 +97,6 @@ async def _answers(client: AdminClient) -> bool:
     return True
 
 
-def _first(errors: BaseExceptionGroup[HeadraceError]) -> HeadraceError:
+def _first(errors: ExceptionGroup[HeadraceError]) -> HeadraceError:
     found = errors.exceptions[0]
-    return _first(found) if isinstance(found, BaseExceptionGroup) else found
+    return _first(found) if isinstance(found, ExceptionGroup) else found

@@ -47,9 +47,9 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class TypeRow:
-    """One job type. `oldest_wait_s`: how long the job that could start longest has waited; where older jobs of other types hide it, `oldest_wait_below_s` is an upper bound.
+    """One job type. `oldest_wait_s`: how long the job that could start longest has waited; where older jobs of other types hide it, `oldest_wait_below_s` bounds it.
 
-    Rates are jobs per second: in are submits and requeues, out is whatever ends a job. `failed_share` of the attempts, and `run_p50_s`, `run_p95_s`, are over five minutes.
+    Rates are jobs per second: in are submits and requeues, out is whatever ends a job. Over five minutes: `failed_share` of the attempts, `run_p50_s`, `run_p95_s`.
     """
 
     type: str
@@ -129,6 +129,7 @@ class Rates:
         self._minutes: dict[tuple[str, datetime], Moved] = {}
         self._rounds: deque[_Seen] = deque()
         self._means: dict[str, dict[str, float]] = {}
+        self._period: tuple[_Seen, _Seen] | None = None
 
     def add(self, at: datetime, series: Sequence[TrendSeries]) -> None:
         """The minutes as they stand at that time, the last of WINDOW_S of them at least."""
@@ -147,18 +148,18 @@ class Rates:
             self._rounds.popleft()
         self._minutes = minutes
         self._means = {one.name: _means(one.points, at) for one in series}
+        self._period = self._now_told()
 
     def of(self, name: str) -> Mapping[str, float]:
         """Per second, by what moved, of one type. What is not named did not happen."""
-        period = self._period()
-        if period is None:
+        if self._period is None:
             return self._means.get(name, {})
-        begin, end = period
+        begin, end = self._period
         more = end.totals.get(name, Moved()) - begin.totals.get(name, Moved())
         return {what: count / (end.at_s - begin.at_s) for what, count in more.items()}
 
-    def _period(self) -> tuple[_Seen, _Seen] | None:
-        """What had happened by its beginning and by its end; None: not enough has been seen. From the first write within RATE_S to the last, or to now when writes have ceased."""
+    def _now_told(self) -> tuple[_Seen, _Seen] | None:
+        """What had happened by its beginning and by its end: the first write within RATE_S and the last, or now when writes have ceased. None: too little was seen."""
         first, last = self._rounds[0], self._rounds[-1]
         writes = [seen for seen in self._rounds if seen.grew and seen.at_s >= last.at_s - RATE_S]
         end = writes[-1] if writes and last.at_s - writes[-1].at_s <= WRITTEN_S else last
@@ -172,17 +173,15 @@ def figures(found: Round, rates: Rates, domain: str) -> Figures:
     now = found.overview.server_time
     if found.trend is not None:
         rates.add(now, found.trend.series)
-    totals: dict[str, float] | None = None if found.trend is None else {}
-    for item in found.types if totals is not None else ():
-        for what, per_s in rates.of(item.name).items():
-            totals[what] = totals.get(what, 0.0) + per_s  # type: ignore[index,union-attr]  # it is there, or there are no types
+    told = {item.name: rates.of(item.name) for item in found.types} if found.trend is not None else None
+    totals = None if told is None else {what: sum(each.get(what, 0.0) for each in told.values()) for what in ("came", "completed", "failed")}
     periods = {one.name: one.total for one in found.trend.series} if found.trend is not None else {}
     waits, below = oldest_waits(found.oldest, waiting(found), now)
     counts = found.overview.counts
     return Figures(
         now, domain, found.overview.version, found.overview.uptime_s, counts.get(State.WAITING, 0), counts.get(State.PROCESSING, 0), found.overview.slots,
         found.overview.slots_in_use, _rate(totals, "came"), _rate(totals, "completed"), _rate(totals, "failed"),
-        [_type(item, periods.get(item.name), None if totals is None else rates.of(item.name), waits.get(item.name), below.get(item.name)) for item in found.types],
+        [_type(item, periods.get(item.name), None if told is None else told[item.name], waits.get(item.name), below.get(item.name)) for item in found.types],
         [_agent(item) for item in found.agents], _brokers(found, now), found.notes,
     )  # fmt: skip
 
@@ -193,7 +192,7 @@ def waiting(found: Round) -> set[str]:
 
 
 def oldest_waits(pages: Iterable[Page], names: Collection[str], now: datetime) -> tuple[dict[str, float], dict[str, float]]:
-    """(how long the oldest ready job of a type has waited, at most how long those may have waited of which no page tells), in seconds. `names`: types with jobs that wait."""
+    """In seconds: (how long the oldest ready job of a type has waited, at most how long those may have waited of which no page tells). `names`: where jobs wait."""
     waits: dict[str, float] = {}
     below: dict[str, float] = {}
     for asked, page in pages:
@@ -222,10 +221,9 @@ def _agent(item: AgentInfo) -> AgentRow:
 
 
 def _brokers(found: Round, now: datetime) -> list[BrokerRow]:
-    known = [
-        BrokerRow(item.endpoint or item.address, item.role, item.shards, item.version, max(0.0, (now - item.connected_at).total_seconds())) for item in found.brokers or []
-    ]
-    return known + [BrokerRow(address, "no answer", (), "", None) for address in found.silent]
+    known = found.brokers or []
+    rows = [BrokerRow(item.endpoint or item.address, item.role, item.shards, item.version, max(0.0, (now - item.connected_at).total_seconds())) for item in known]
+    return rows + [BrokerRow(address, "no answer", (), "", None) for address in found.silent]
 
 
 def _moved(point: TrendPoint) -> Moved:

@@ -14,12 +14,12 @@ VIEWS: Mapping[str, View] = {"t": "types", "a": "agents", "b": "brokers"}
 GAP = 2
 NAME_CELLS = 16
 """What a name gets at least before a column is left out."""
-HELP = "q quit  t types  a agents  b brokers  < > sort  r reverse  p pause  space refresh"
+HELP = "q quit  t types  a agents  b brokers  <> sort  r reverse  p pause  space refresh"
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """`name` is that of `--sort`; `text` is what is shown of a row, `key` what it is sorted by (None: last). `rank`: the highest is the first to go where there is no room."""
+    """`name` is that of `--sort`; `text` is what is shown of a row, `key` what it is sorted by (None: last). Without room the highest `rank` goes first."""
 
     name: str
     title: str
@@ -79,7 +79,7 @@ def rows_of(figures: Figures, look: Look) -> list[Any]:
 def plain_lines(figures: Figures, look: Look, width: int) -> list[str]:
     """All of it, once, for scripts and files."""
     lines = [*_head(figures), *([(note, "yellow")] for note in figures.notes), [], *_table(rows_of(figures, look), look, width)]
-    return ["".join(text for text, _ in line).rstrip() for line in lines]
+    return ["".join(harmless(text) for text, _ in line).rstrip() for line in lines]
 
 
 def room(figures: Figures, height: int) -> int:
@@ -97,7 +97,7 @@ def screen(figures: Figures, look: Look, status: Line, width: int, height: int) 
         status = [*status, ("  " if status else "", ""), (place, "dim")]
     body = [*_head(figures), status, *table]
     body = [*body, *([] for _ in range(height - len(body) - 1))][: max(0, height - 1)]
-    return [filled(line, width) for line in [*body, [(f"{HELP}  by {look.sort}", "reverse")]]][-height:]
+    return [filled(line, width) for line in [*body, [(set_cell_size(HELP, width), "reverse")]]]
 
 
 def filled(line: Line, width: int) -> Line:
@@ -110,8 +110,7 @@ def filled(line: Line, width: int) -> Line:
             text = _cut(text, left)
         pieces.append((text, style))
         left -= cell_len(text)
-    style = "reverse" if line and line[-1][1] == "reverse" else ""
-    return [*pieces, (" " * left, style)]
+    return [*pieces, (" " * left, "")]
 
 
 def harmless(text: str) -> str:
