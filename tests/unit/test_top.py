@@ -238,7 +238,7 @@ def test_lines_are_cut_by_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     assert text([filled([("送信送信", "red")], 5)]) == ["送信…"]
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert painted([("a", "red"), ("b", "")]) == "\x1b[1;31ma\x1b[0mb"
-    monkeypatch.setenv("NO_COLOR", "")
+    monkeypatch.setenv("NO_COLOR", "1")
     assert painted([("a", "yellow"), ("b", "reverse")]) == "a\x1b[7mb\x1b[0m"
 
 
@@ -254,10 +254,15 @@ def terminal() -> Iterator[tuple[int, int]]:
 def test_a_terminal_is_left_as_it_was_when_something_breaks(terminal: tuple[int, int]) -> None:
     person, program = terminal
     before = termios.tcgetattr(program)
-    with pytest.raises(ZeroDivisionError), Terminal(program, program) as screen_:
-        assert termios.tcgetattr(program) != before
-        screen_.draw([[("hello", "")]])
-        raise ZeroDivisionError
+
+    def broken() -> None:
+        with Terminal(program, program) as screen_:
+            assert termios.tcgetattr(program) != before
+            screen_.draw([[("hello", "")]])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        broken()
     assert termios.tcgetattr(program) == before
     written = os.read(person, 4096).decode()
     assert written.startswith(ENTER) and written.endswith(LEAVE) and "hello" in written

@@ -99,7 +99,7 @@ class Terminal:
 
 def painted(line: Line) -> str:
     """With its styles as control sequences."""
-    plain = "NO_COLOR" in os.environ  # https://no-color.org
+    plain = bool(os.environ.get("NO_COLOR"))  # https://no-color.org
     text = ""
     for piece, style in line:
         code = STYLES.get(style, "")
