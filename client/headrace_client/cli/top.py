@@ -25,6 +25,7 @@ from headrace_client.errors import HeadraceError, Unavailable
 LEAST_S, MOST_S = 0.2, 3600.0
 ROUND_S = 3.0
 """What a round may take once a screen is shown: somebody looks, and wants to know that there is no answer."""
+SLOW_S = 1.0
 REDRAWN_S = 1.0
 WIDTH = 200
 """Of a table that no terminal shows."""
@@ -116,6 +117,7 @@ class Live:
         self._every_s = every_s
         self._error: HeadraceError | None = None
         self._answered_at = 0.0
+        self._asked_at: float | None = None
         self._code: int | None = None
         self._changed = asyncio.Event()
         self._wanted = asyncio.Event()
@@ -141,11 +143,13 @@ class Live:
             if self._look.paused:
                 await self._wanted.wait()
             self._wanted.clear()
+            self._asked_at = loop.time()
             try:
                 self._figures = await self._feed.next()
                 self._error, self._answered_at = None, loop.time()
             except HeadraceError as error:
                 self._error = error
+            self._asked_at = None
             self._changed.set()
 
     def _status(self, now: float) -> Line:
@@ -153,6 +157,8 @@ class Live:
         if self._error is not None:
             since = f"no answer for {span(now - self._answered_at)}: " if isinstance(self._error, Unavailable) else ""
             return [*state, (f"{since}{self._error.message}", "red")]
+        if self._asked_at is not None and now - self._asked_at > SLOW_S:
+            return [*state, (f"no answer for {span(now - self._asked_at)}", "yellow")]
         return [*state, ("; ".join(self._figures.notes), "yellow")]
 
     @contextmanager

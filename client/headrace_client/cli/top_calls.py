@@ -8,14 +8,17 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+import grpc
+from headrace_proto.v1 import brokers_pb2
+
 from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common
 from headrace_client.cli.top_figures import WINDOW_S, Page, Round, oldest_waits, waiting
-from headrace_client.errors import HeadraceError, Unavailable
+from headrace_client.errors import HeadraceError, Unavailable, from_rpc
 from headrace_client.models import Order, State
 
 T = TypeVar("T")
-PROBE_S = 1.0
+PROBE_S = 2.0
 """How long each broker of the list may take to say that it is there."""
 OLDEST = 100
 """Waiting jobs that are read for how long the oldest of each type has waited."""
@@ -29,8 +32,7 @@ class Calls:
         common = replace(common, timeout_s=timeout_s, codecs=None)
         self._client, self._admin = common.client(), common.admin()
         addresses = self._admin.brokers
-        probing = replace(common, timeout_s=min(PROBE_S, timeout_s))
-        self._each = {address: replace(probing, broker=address).admin() for address in addresses} if len(addresses) > 1 else {}
+        self._each = {address: replace(common, broker=address).admin() for address in addresses} if len(addresses) > 1 else {}
         self._ahead: timedelta | None = None
         self._hidden: list[str] = []
         self._stack = AsyncExitStack()
@@ -87,13 +89,11 @@ async def _if_told(call: Coroutine[Any, Any, T], what: str, notes: list[str]) ->
 
 
 async def _answers(client: AdminClient) -> bool:
-    """Whether that broker is there, whatever it says."""
+    """Whether that broker is there, whatever it says; asked once, so that one which is not there holds up nothing."""
     try:
-        await client.list_brokers()
-    except Unavailable:
-        return False
-    except HeadraceError:
-        pass
+        await client._brokers.current().brokers.ListBrokers(brokers_pb2.ListBrokersRequest(), timeout=PROBE_S, metadata=client._metadata)
+    except grpc.aio.AioRpcError as error:
+        return not isinstance(from_rpc(error), Unavailable)
     return True
 
 
