@@ -155,7 +155,7 @@ class Live:
     def _status(self, now: float) -> Line:
         state = [("paused  ", "yellow")] if self._look.paused else []
         if self._error is not None:
-            since = f"no answer for {span(now - self._answered_at)}: " if isinstance(self._error, Unavailable) else ""
+            since = f"no answer for {span(now - self._answered_at)}: " if isinstance(self._error, Unavailable) and not self._error.reason else ""
             return [*state, (f"{since}{self._error.message}", "red")]
         if self._asked_at is not None and now - self._asked_at > SLOW_S:
             return [*state, (f"no answer for {span(now - self._asked_at)}", "yellow")]

@@ -93,7 +93,8 @@ async def _answers(client: AdminClient) -> bool:
     try:
         await client._brokers.current().brokers.ListBrokers(brokers_pb2.ListBrokersRequest(), timeout=PROBE_S, metadata=client._metadata)
     except grpc.aio.AioRpcError as error:
-        return not isinstance(from_rpc(error), Unavailable)
+        found = from_rpc(error)
+        return bool(found.reason) or not isinstance(found, Unavailable)
     return True
 
 
