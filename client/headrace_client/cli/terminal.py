@@ -7,7 +7,7 @@ import termios
 import tty
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l"  # xterm control sequences (ctlseqs): the other screen, no cursor, no wrapping at the edge
 LEAVE = "\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
@@ -34,7 +34,7 @@ class Terminal:
         self._screen = screen
         self._keys = keys if os.isatty(keys) else None
         self._encoding = encoding
-        self._modes: list[int | list[bytes | int]] | None = None
+        self._modes: list[Any] | None = None
 
     @property
     def keys(self) -> int | None:

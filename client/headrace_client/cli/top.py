@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Annotated, NoReturn
@@ -163,7 +163,12 @@ class Live:
 
     @contextmanager
     def _listening(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-        handlers = {signal.SIGWINCH: self._changed.set, signal.SIGTSTP: self._suspend, signal.SIGTERM: lambda: self._end(143), signal.SIGHUP: lambda: self._end(129)}
+        handlers: dict[signal.Signals, Callable[[], None]] = {
+            signal.SIGWINCH: self._changed.set,
+            signal.SIGTSTP: self._suspend,
+            signal.SIGTERM: lambda: self._end(143),
+            signal.SIGHUP: lambda: self._end(129),
+        }
         for number, handler in handlers.items():
             loop.add_signal_handler(number, handler)
         keys = self._terminal.keys

@@ -139,9 +139,9 @@ class Rates:
         minutes = {(one.name, point.at): _moved(point) for one in series for point in one.points}
         before = self._rounds[-1].totals if self._rounds else {}
         totals = dict(before)
-        for (name, minute), moved in minutes.items() if self._rounds else ():
+        for (name, minute), moved in minutes.items():
             more = moved - self._minutes.get((name, minute), Moved())  # a Counter's difference keeps what is positive
-            if more:
+            if more and self._rounds:
                 totals[name] = totals.get(name, Moved()) + more
         self._rounds.append(_Seen(now_s, totals, totals != before))
         while len(self._rounds) > 1 and self._rounds[1].at_s <= now_s - RATE_S:

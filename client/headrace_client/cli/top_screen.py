@@ -78,7 +78,7 @@ def rows_of(figures: Figures, look: Look) -> list[Any]:
 
 def plain_lines(figures: Figures, look: Look, width: int) -> list[str]:
     """All of it, once, for scripts and files."""
-    lines = [*_head(figures), *([(note, "yellow")] for note in figures.notes), [], *_table(rows_of(figures, look), look, width)]
+    lines: list[Line] = [*_head(figures), *([(note, "yellow")] for note in figures.notes), [], *_table(rows_of(figures, look), look, width)]
     return ["".join(harmless(text) for text, _ in line).rstrip() for line in lines]
 
 
