@@ -27,31 +27,35 @@ from headrace_client.cli.top_calls import OLDEST, Calls
 from headrace_client.cli.top_figures import Rates, figures
 
 from tests.support.ports import free_ports
-from tests.support.processes import PATIENCE_S, run_command, until
+from tests.support.processes import PATIENCE_S, run_command, start_agent, until
 from tests.support.proxy import Proxy
-from tests.support.shared import Site, site
+from tests.support.web import Shared, shared_broker
 
 PROGRAM = str(Path(sys.executable).parent / "headrace")
 CONTROL = re.compile(r"\x1b\[[?\d;]*[A-Za-z]")
 
 
 @pytest.fixture(scope="module")
-def served(postgres: EmbeddedPostgres) -> Iterator[Site]:
-    """A broker with an agent, three jobs of a type that nobody serves, and ten that have completed."""
+def shared(postgres: EmbeddedPostgres) -> Iterator[Shared]:
+    """A broker that wants tokens, with an agent, three jobs of a type that nobody serves, and ten that have completed."""
     directory = Path(tempfile.mkdtemp(prefix="headrace-test-"))
     directory.chmod(0o755)
 
-    async def fill(address: str) -> None:
-        async with Client(address, timeout_s=PATIENCE_S) as client:
+    async def fill(address: str, token: str) -> None:
+        async with Client(address, token=token, timeout_s=PATIENCE_S) as client:
             await client.submit_many([JobSpec("nobody", number) for number in range(3)])
             for result in await client.submit_many([JobSpec("echo", number) for number in range(10)]):
                 assert not isinstance(result, Exception)
                 await client.wait(result.job_id)
 
-    with site(postgres, "top", directory) as found:
-        asyncio.run(fill(found.broker.address))
-        yield found
-    shutil.rmtree(directory, ignore_errors=True)
+    with shared_broker(postgres, "top", "--auth", "required") as found, asyncio.Runner() as runner:
+        agent = runner.run(start_agent(directory, found.broker.address, "--token", found.secrets["agent"]))
+        try:
+            runner.run(fill(found.broker.address, found.secrets["admin"]))
+            yield found
+        finally:
+            runner.run(agent.kill())
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 class Person:
@@ -109,14 +113,14 @@ class Person:
 
 
 @asynccontextmanager
-async def top(*words: str) -> AsyncIterator[Person]:
+async def top(address: str, token: str, *words: str) -> AsyncIterator[Person]:
     """A terminal of 80 columns and 24 lines, and the program in it as a shell would start it."""
     screen, inside = pty.openpty()
     os.set_blocking(screen, False)
     fcntl.ioctl(inside, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    environment = {**os.environ, "TERM": "xterm", "GRPC_VERBOSITY": "NONE"}
+    environment = {**os.environ, "TERM": "xterm", "GRPC_VERBOSITY": "NONE", "COLUMNS": "60", "LINES": "10", "HEADRACE_BROKER": address, "HEADRACE_TOKEN": token}
     process = await asyncio.create_subprocess_exec(
-        "setsid", "--ctty", PROGRAM, "top", *words, stdin=inside, stdout=inside, stderr=inside, env={**environment, "COLUMNS": "60", "LINES": "10"}
+        "setsid", "--ctty", PROGRAM, "top", *words, stdin=inside, stdout=inside, stderr=inside, env=environment
     )  # fmt: skip
     person = Person(process, screen, inside)
     loop = asyncio.get_running_loop()
@@ -132,11 +136,11 @@ async def top(*words: str) -> AsyncIterator[Person]:
         os.close(inside)
 
 
-async def test_a_person_looks_sorts_resizes_and_quits(served: Site) -> None:
-    async with top("--broker", served.broker.address, "--every", "0.5") as person:
+async def test_a_person_looks_sorts_resizes_and_quits(shared: Shared) -> None:
+    async with top(shared.broker.address, shared.secrets["admin@all"], "--every", "0.5") as person:
         assert (await person.sees("^nobody")).split()[:2] == ["nobody", "3"]
         assert "waiting 3  processing 0" in (await person.sees("waiting"))
-        await person.sees("^TYPE .*P95 *$")
+        await person.sees("^TYPE .*AGENTS *$")
         person.press("<")
 
         async def by_name() -> bool:
@@ -147,12 +151,14 @@ async def test_a_person_looks_sorts_resizes_and_quits(served: Site) -> None:
         assert (await person.sees("^tester")).split()[1:4] == ["connected", "0", "8"]
         person.press("b")
         await person.sees("active")
-        person.resize(120, 30)
+        person.resize(60, 20)
         person.press("t")
+        await person.sees("^TYPE .*FAILED *$")
+        person.resize(120, 30)
         await person.sees("^TYPE .*AGENTS *$")
         person.press("p")
         await person.sees("paused")
-        async with Client(served.broker.address, timeout_s=PATIENCE_S) as client:
+        async with Client(shared.broker.address, token=shared.secrets["admin"], timeout_s=PATIENCE_S) as client:
             job = await client.submit("later", None)
             person.press(" ")
             await person.sees("^later +1 ")
@@ -162,8 +168,8 @@ async def test_a_person_looks_sorts_resizes_and_quits(served: Site) -> None:
         assert person.output.count(ENTER) == 1 and "Traceback" not in person.output
 
 
-async def test_a_broker_that_goes_and_comes_back_is_told_and_the_view_goes_on(served: Site) -> None:
-    async with Proxy(served.broker.address) as proxy, top("--broker", proxy.address, "--every", "0.2") as person:
+async def test_a_broker_that_goes_and_comes_back_is_told_and_the_view_goes_on(shared: Shared) -> None:
+    async with Proxy(shared.broker.address) as proxy, top(proxy.address, shared.secrets["viewer"], "--every", "0.2") as person:
         await person.sees("^nobody")
         proxy.stall()
         await person.sees("^no answer for ")
@@ -174,8 +180,8 @@ async def test_a_broker_that_goes_and_comes_back_is_told_and_the_view_goes_on(se
         assert await person.ends() == 143
 
 
-async def test_a_terminal_that_is_interrupted_or_suspended_is_as_it_was(served: Site) -> None:
-    async with top("--broker", served.broker.address) as person:
+async def test_a_terminal_that_is_interrupted_or_suspended_is_as_it_was(shared: Shared) -> None:
+    async with top(shared.broker.address, shared.secrets["viewer"]) as person:
         await person.sees("^nobody")
         person.press("\x1a")  # Ctrl-Z
 
@@ -195,26 +201,26 @@ async def test_a_terminal_that_is_interrupted_or_suspended_is_as_it_was(served: 
         assert await person.ends() == 130
 
 
-def run(served: Site, *words: str, code: int = 0, **environment: str) -> "subprocess.CompletedProcess[str]":
-    done = run_command("headrace", "top", *words, environment={"HEADRACE_BROKER": served.broker.address, **environment})
+def run(shared: Shared, *words: str, code: int = 0, **environment: str) -> "subprocess.CompletedProcess[str]":
+    done = run_command("headrace", "top", *words, environment={"HEADRACE_BROKER": shared.broker.address, "HEADRACE_TOKEN": shared.secrets["admin@all"], **environment})
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done
 
 
-def test_where_there_is_no_terminal_it_is_printed_once(served: Site) -> None:
-    lines = run(served).stdout.splitlines()
+def test_where_there_is_no_terminal_it_is_printed_once(shared: Shared) -> None:
+    lines = run(shared).stdout.splitlines()
     assert lines[0].startswith("headrace top  domain default") and "waiting 3 " in lines[1] and "\x1b" not in "".join(lines)
     assert lines[4].split()[:4] == ["TYPE", "WAITING", "OLDEST", "RUNNING"] and lines[5].split()[:2] == ["nobody", "3"]
-    assert run(served, "--once", "--view", "agents", "--sort", "running").stdout.splitlines()[5].split()[:2] == ["tester", "connected"]
-    assert run(served, "--sort", "nothing", code=2).stderr.startswith("headrace: types are sorted by one of type, waiting,")
-    assert "0.2 to 3600" in run(served, "--every", "0", code=2).stderr
-    assert run(served, "--timeout-s", "0.2", code=5, HEADRACE_BROKER="127.0.0.1:1").stdout == ""
+    assert run(shared, "--once", "--view", "agents", "--sort", "running").stdout.splitlines()[5].split()[:2] == ["tester", "connected"]
+    assert run(shared, "--sort", "nothing", code=2).stderr.startswith("headrace: types are sorted by one of type, waiting,")
+    assert "0.2 to 3600" in run(shared, "--every", "0", code=2).stderr
+    assert run(shared, "--timeout-s", "0.2", code=5, HEADRACE_BROKER="127.0.0.1:1").stdout == ""
 
 
-def test_one_object_says_all_of_it(served: Site) -> None:
+def test_one_object_says_all_of_it(shared: Shared) -> None:
     silent = f"127.0.0.1:{free_ports(1)[0]}"
-    found = json.loads(run(served, "-o", "json", HEADRACE_BROKER=f"{served.broker.address},{silent}").stdout)
+    found = json.loads(run(shared, "-o", "json", HEADRACE_BROKER=f"{shared.broker.address},{silent}").stdout)
     assert (found["domain"], found["waiting"], found["processing"], found["notes"]) == ("default", 3, 0, [])
     [nobody] = [row for row in found["types"] if row["type"] == "nobody"]
     assert (nobody["waiting"], nobody["agents"]) == (3, 0) and nobody["oldest_wait_s"] > 0 and nobody["oldest_wait_below_s"] is None
@@ -222,13 +228,13 @@ def test_one_object_says_all_of_it(served: Site) -> None:
     assert [(row["state"], row["shards"]) for row in found["brokers"]] == [("active", [0]), ("no answer", [])] and found["brokers"][1]["broker"] == silent
 
 
-def test_who_sees_one_domain_sees_no_brokers(served: Site) -> None:
-    found = json.loads(run(served, "-o", "json", HEADRACE_TOKEN=served.secrets["viewer"]).stdout)
+def test_who_sees_one_domain_sees_no_brokers(shared: Shared) -> None:
+    found = json.loads(run(shared, "-o", "json", HEADRACE_TOKEN=shared.secrets["viewer"]).stdout)
     assert found["brokers"] == [] and found["notes"] == [] and found["waiting"] == 3 and found["completed_per_s"] is not None
 
 
-async def test_a_line_for_each_refresh_until_it_is_ended(served: Site) -> None:
-    words = ["top", "-o", "jsonl", "--every", "0.5", "--broker", served.broker.address]
+async def test_a_line_for_each_refresh_until_it_is_ended(shared: Shared) -> None:
+    words = ["top", "-o", "jsonl", "--every", "0.5", "--broker", shared.broker.address, "--token", shared.secrets["viewer"]]
     process = await asyncio.create_subprocess_exec(PROGRAM, *words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     assert process.stdout is not None
     try:
@@ -247,9 +253,9 @@ async def test_a_line_for_each_refresh_until_it_is_ended(served: Site) -> None:
             await process.wait()
 
 
-async def test_jobs_that_older_ones_hide_are_found_in_the_next_round(served: Site) -> None:
-    common = Common(broker=served.broker.address, domain="hidden")
-    async with Client(common.broker, domain=common.domain, timeout_s=PATIENCE_S) as client, Calls(common, PATIENCE_S) as calls:
+async def test_jobs_that_older_ones_hide_are_found_in_the_next_round(shared: Shared) -> None:
+    common = Common(broker=shared.broker.address, domain="hidden", token=shared.secrets["admin@all"])
+    async with Client(common.broker, domain=common.domain, token=common.token, timeout_s=PATIENCE_S) as client, Calls(common, PATIENCE_S) as calls:
         await client.submit_many([JobSpec("many", number) for number in range(OLDEST)])
         await client.submit("one", None)
         rows = [{row.type: row for row in figures(await calls.round(), Rates(), "hidden").types} for _ in range(3)]
