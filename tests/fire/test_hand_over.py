@@ -16,6 +16,7 @@ from headrace_broker.shards import ownership as ownership_module
 from headrace_broker.shards.intents import PlainJobs
 from headrace_broker.shards.owner import Owner, OwnerLimits
 from headrace_broker.shards.ownership import Ownership
+from headrace_broker.shards.recover import recover
 from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import ledger as ledger_module
 from headrace_broker.store import partitions
@@ -129,7 +130,7 @@ async def test_a_proof_that_is_under_way_when_the_ledger_was_read_comes_to_its_e
     """Postgres may get the wish to cancel it too late, and cancel the next flush."""
     first, second = two
     monkeypatch.setattr(ownership_module, "PROOF_S", 0.0)  # one after the other
-    flush, read, reading, proven = Ledger.flush, ownership_module.recover, asyncio.Event(), asyncio.Event()
+    flush, reading, proven = Ledger.flush, asyncio.Event(), asyncio.Event()
     cancelled: list[int] = []
 
     async def watched(ledger: Ledger, batch: Any) -> Any:
@@ -143,7 +144,7 @@ async def test_a_proof_that_is_under_way_when_the_ledger_was_read_comes_to_its_e
                 proven.set()
 
     async def slowly(*arguments: Any) -> Any:
-        found = await read(*arguments)
+        found = await recover(*arguments)
         reading.set()
         await proven.wait()
         return found
