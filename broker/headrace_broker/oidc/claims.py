@@ -22,11 +22,9 @@ def identified(claims: Mapping[str, Any], settings: OidcSettings) -> Identified:
     """Who it is. Raises TokenRefused when the claim that names people does not."""
     name = _claim(claims, settings.name_claim)
     if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or not name.isprintable() or " " in name:
-        raise TokenRefused(
-            "no_name",
-            f"The provider does not say who you are: the claim {settings.name_claim} is {'missing' if name is None else 'not a name of 1 to 100 characters without spaces'}.",
-            "This is for who administers headrace: have the provider put the claim into ID tokens, or name another one (--oidc-name-claim).",
-        )
+        wrong = "missing" if name is None else f"not a name of 1 to {LONGEST_NAME} characters without spaces"
+        advice = "This is for who administers headrace: have the provider put the claim into ID tokens, or name another one (--oidc-name-claim)."
+        raise TokenRefused("no_name", f"The provider does not say who you are: the claim {settings.name_claim} is {wrong}.", advice)
     if settings.name_claim == "email" and claims.get("email_verified") is False:
         raise TokenRefused("email_not_verified", f"The provider has not verified that {name} is yours.", f"Have it verified at {settings.named}, then log in again.")
     groups = _claim(claims, settings.groups_claim)

@@ -1,7 +1,7 @@
 """The provider, as this broker knows it: its addresses and keys, asked for when they are needed, and kept.
 
-Both are kept for an hour, and served from then on for as long as the provider does not answer. A token that no known key has signed has the keys fetched again, so a provider
-may change them at any moment, but only once in REFETCH_S: tokens of nobody's cannot have this broker hammer the provider.
+Both are kept for an hour, and served from then on for as long as the provider does not answer. A token that no known key has signed has the keys fetched again, so a
+provider may change them at any moment, but only once in REFETCH_S: nobody's tokens can have this broker hammer the provider.
 """
 
 import asyncio
@@ -39,6 +39,7 @@ class Provider:
         self._metadata_at = 0.0
         self._keys: list[Mapping[str, Any]] | None = None
         self._keys_at = 0.0
+        self._again_at = -math.inf
         self._silent_until = -math.inf
         self._asking = asyncio.Lock()
 
@@ -69,9 +70,8 @@ class Provider:
                 return verified(token, keys, issuer=self.settings.issuer, client_id=self.settings.client_id, nonce=begun.nonce)
             except KeyUnknown as error:
                 log.warning("an ID token is signed with a key that is not known", key=str(error), again=again)
-        raise TokenRefused(
-            "unknown_key", "The provider's ID token is signed with a key that it does not publish.", f"Try again in {REFETCH_S:g} s: it may just have changed its keys."
-        )
+        text = "The provider's ID token is signed with a key that it does not publish."
+        raise TokenRefused("unknown_key", text, f"Try again in {REFETCH_S:g} s: it may just have changed its keys.")
 
     async def _known(self) -> dict[str, Any]:
         """The discovery document."""
@@ -98,18 +98,20 @@ class Provider:
         return urlsplit(url).scheme in ("https", urlsplit(self.settings.issuer).scheme)
 
     async def _jwks(self, metadata: Mapping[str, Any], *, anew: bool) -> list[Mapping[str, Any]]:
-        """The provider's keys; `anew`: not those that are known, unless they are hardly older than REFETCH_S."""
+        """The provider's keys. `anew`: those that are known do not do; they are fetched again if that was not done for this reason in the last REFETCH_S."""
         async with self._asking:
-            age_s = self._monotonic() - self._keys_at
-            if self._keys is None or age_s > KEPT_S or (anew and age_s > REFETCH_S):
+            now = self._monotonic()
+            anew = anew and now - self._again_at > REFETCH_S
+            if anew:
+                self._again_at = now
+            if anew or self._keys is None or now - self._keys_at > KEPT_S:
                 try:
                     found = (await self._look(metadata["jwks_uri"])).get("keys")
+                    self._keys = [key for key in found if isinstance(key, dict)] if isinstance(found, list) else []
+                    self._keys_at = now
                 except ProviderAway:
-                    if self._keys is None or anew:
+                    if self._keys is None:
                         raise
-                    return self._keys
-                self._keys = [key for key in found if isinstance(key, dict)] if isinstance(found, list) else []
-                self._keys_at = self._monotonic()
             return self._keys
 
     async def _look(self, url: str) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""What a login must remember until the provider has sent the browser back: sealed into a cookie, so that any broker can go on with it and no browser can read or change it.
+"""What a login must remember until the provider has sent the browser back: sealed into a cookie, so that any broker can go on with it, and no browser can read or
+change it.
 
-Fernet (https://github.com/fernet/spec) encrypts it, signs it and says when it was made. Its key is made from the client's secret by HMAC-SHA256, which is enough, since that
-secret is a random one. Whoever changes the secret ends the logins that are under way, and nothing else.
+Fernet (https://github.com/fernet/spec) encrypts it, signs it and says when it was made. Its key is made from the client's secret by HMAC-SHA256, which is enough, since
+that secret is a random one. Whoever changes the secret ends the logins that are under way, and nothing else.
 """
 
 import base64

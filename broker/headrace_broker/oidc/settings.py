@@ -41,9 +41,8 @@ class OidcSettings:
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"cannot read {self.secret_file} (--oidc-client-secret-file): {error}") from error
         if len(secret) < SHORTEST_SECRET:
-            raise ConfigError(
-                f"{self.secret_file} (--oidc-client-secret-file) holds no secret of at least {SHORTEST_SECRET} characters: give the one that the provider made"
-            )
+            wanted = f"a secret of at least {SHORTEST_SECRET} characters: give the one that the provider made"
+            raise ConfigError(f"{self.secret_file} (--oidc-client-secret-file) does not hold {wanted}")
         return secret
 
 
@@ -51,7 +50,10 @@ def settings_of(options: Options) -> OidcSettings | None:
     """What the options say; None: nobody logs in by a provider. Raises ConfigError: the secret cannot be read."""
     if options.oidc_issuer is None:
         return None
-    assert options.oidc_client_id and options.oidc_client_secret_file and options.oidc_groups and options.public_url  # as config.py has checked
+    assert options.oidc_client_id is not None  # as config.py has checked, like those below
+    assert options.oidc_client_secret_file is not None
+    assert options.oidc_groups is not None
+    assert options.public_url is not None
     settings = OidcSettings(
         options.oidc_issuer, options.oidc_client_id, options.oidc_client_secret_file, options.oidc_scopes, options.oidc_name_claim, options.oidc_groups_claim,
         read_rights(options.oidc_groups), options.oidc_contact, options.public_url.rstrip("/"),

@@ -1,7 +1,7 @@
 """Who comes in by an OpenID provider (`oidc`): to it, back from it, and out there when they have left here.
 
-The cookie of a login that is under way is SameSite=Lax, since the browser comes back from another site; it opens nothing. The session's is strict: a browser that comes from
-there does not send it, so the last page of a login is one that goes on by itself, from here.
+The cookie of a login that is under way is SameSite=Lax, since the browser comes back from another site; it opens nothing. The session's is strict: a browser that comes
+from there does not send it, so the last page of a login is one that goes on by itself, from here.
 """
 
 import hmac

@@ -66,8 +66,8 @@ class Manager:
         self, services: Callable[[str], Services], register: Register, version: str, least: Mapping[str, Need], monotonic: Callable[[], float],
         provider: "Provider | None" = None,
     ) -> None:  # fmt: skip
-        """`services`: those of the shard in which a domain lies; `least`: what each call of the RPC interface needs; `monotonic`: a clock in seconds; `provider`: by which
-        people may log in, too."""
+        """`services`: those of the shard in which a domain lies; `least`: what each call of the RPC interface needs; `monotonic`: a clock in seconds; `provider`: by
+        which people may log in, too."""
         self._services = services
         self._register = register
         self._monotonic = monotonic

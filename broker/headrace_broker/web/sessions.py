@@ -32,8 +32,8 @@ BY_PROVIDER = "oidc/"
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who logged in: with a link, as a user (`user_id`, `epoch`), with a token (`token_id`), or by an OpenID provider: with a user then whose rights their group has, if it
-    has some user's. `actor`: as the audit names them; `domain` None: all domains."""
+    """Who logged in: with a link, as a user (`user_id`, `epoch`), with a token (`token_id`), or by an OpenID provider: then a user is one whose rights their group has.
+    `actor`: as the audit names them; `domain` None: all domains."""
 
     actor: str
     role: Role
