@@ -23,7 +23,7 @@ from headrace_proto.wire import Reason, to_seconds
 
 from headrace_client.channel import Brokers, backoff_s
 from headrace_client.credentials import Metadata, Pairs
-from headrace_client.encode import Spec, payload_of, put
+from headrace_client.encode import Spec, put, size_of
 from headrace_client.errors import Busy, HeadraceError, ResultUnknown, Unavailable, from_rpc, left_nothing, make, never_sent
 from headrace_client.models import Submitted
 from headrace_client.retry import RetryBudget, pause_s
@@ -170,11 +170,10 @@ class Submitter:
         """One stream to its end; returns whether the broker answered anything."""
         self._answered = self._refused = self._outdated = False
         try:
-            stubs = self._brokers.current()
-        except HeadraceError as error:  # no channel can be made at all, such as for a CA file that cannot be read
+            stubs, carried = self._brokers.current(), self._metadata()
+        except HeadraceError as error:  # no call can be made at all, such as for a CA file that cannot be read
             self._fail_waiting(error)
             return True
-        carried = self._metadata()
         call = stubs.jobs.SubmitStream(metadata=carried)
         end = StreamEnd(call)
         try:
@@ -193,7 +192,7 @@ class Submitter:
         reader = asyncio.ensure_future(self._read(call))
         try:
             while not reader.done():
-                self._outdated = self._outdated or self._metadata() != carried
+                self._outdated = self._outdated or self._is_old(carried)
                 leaving = self._refused or self._outdated
                 if leaving and not self._sent:
                     return
@@ -228,6 +227,13 @@ class Submitter:
             reader.cancel()
             call.cancel()
 
+    def _is_old(self, carried: Pairs) -> bool:
+        """Whether there is a newer token than the stream carries. One that cannot be had now is none."""
+        try:
+            return self._metadata() != carried
+        except HeadraceError:
+            return False
+
     async def _read(self, call: grpc.aio.StreamStreamCall) -> None:
         async for answer in call:
             self._answered = True
@@ -261,7 +267,7 @@ class Submitter:
                     waiting.sent = True
                     return waiting
                 continue
-            size += len(payload_of(waiting.spec))
+            size += size_of(waiting.spec)
             if batch and size > MAX_BYTES:
                 break
             self._waiting.popleft()
@@ -338,15 +344,23 @@ class Submitter:
         sent, self._sent = self._sent, {}
         if error.reason == Reason.TOKEN_ENDED:  # in the middle: nobody answers what was sent
             error = ResultUnknown(error.message, reason=error.reason)
-        for waiting in (waiting for batch in sent.values() for waiting in ([batch] if isinstance(batch, _Many) else batch)):
-            if not connected:
-                self._again(waiting, Unavailable(f"no broker reached at {', '.join(self._brokers.addresses)}; nothing was stored"))
-            elif isinstance(error, Unavailable) and waiting.keyed:
-                self._again(waiting, ResultUnknown(error.message, reason=error.reason))
-            elif isinstance(error, Unavailable):
-                _fail(waiting, ResultUnknown(f"{error.message}; the job may have been stored: submit it with a key to be able to repeat it", reason=error.reason))
-            else:
-                _fail(waiting, error)
+        largest = max(map(_size, sent.values()), default=0)
+        for batch in sent.values():
+            why = error
+            if error.reason == Reason.TOO_LARGE and _size(batch) < largest:
+                why = ResultUnknown(f"another message ended the stream: {error.message}", reason=Reason.RESULT_UNKNOWN)
+            for waiting in [batch] if isinstance(batch, _Many) else batch:
+                self._unanswered(waiting, why, connected=connected)
+
+    def _unanswered(self, waiting: _Waiting | _Many, error: HeadraceError, *, connected: bool) -> None:
+        if not connected:
+            self._again(waiting, Unavailable(f"no broker reached at {', '.join(self._brokers.addresses)}; nothing was stored"))
+        elif isinstance(error, Unavailable) and waiting.keyed:
+            self._again(waiting, ResultUnknown(error.message, reason=error.reason))
+        elif isinstance(error, Unavailable):
+            _fail(waiting, ResultUnknown(f"{error.message}; the job may have been stored: submit it with a key to be able to repeat it", reason=error.reason))
+        else:
+            _fail(waiting, error)
 
     def _fail_waiting(self, error: HeadraceError) -> None:
         """Nothing more can be sent. What was sent to a stream that broke may be stored all the same."""
@@ -361,6 +375,10 @@ class Submitter:
         waiting.refusal = error
         self._waiting.append(waiting)
         self._wake.set()
+
+
+def _size(batch: list[_Waiting] | _Many) -> int:
+    return batch.request.ByteSize() if isinstance(batch, _Many) else sum([size_of(waiting.spec) for waiting in batch])
 
 
 def _count(request: jobs_pb2.SubmitStreamRequest) -> int:

@@ -4,12 +4,15 @@ import asyncio
 import json
 import os
 import re
+import threading
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import asyncpg
 import pytest
-from headrace_client import Client, InvalidRequest, SyncClient, TokenFile, Unauthenticated
+from headrace_agent import Agent, JobContext
+from headrace_agent.session import Session
+from headrace_client import Client, InvalidRequest, SyncClient, TokenFile, Unauthenticated, Unavailable
 from headrace_client.access import AuditRow, Token
 
 from tests.support.processes import BrokerProcess, run_command, start_agent, start_broker, until
@@ -58,6 +61,54 @@ async def test_a_client_takes_a_new_secret_over_from_its_file(guarded: BrokerPro
         assert sum((await client.count()).totals.values()) == 4
 
 
+class Vault:
+    """Gives tokens, and fails when it is told to."""
+
+    def __init__(self, secret: str) -> None:
+        self.secret = secret
+        self.failing = 0  # so many times, from now on
+
+    def __call__(self) -> str:
+        """The token."""
+        if self.failing:
+            self.failing -= 1
+            raise OSError("away")
+        return self.secret
+
+
+async def test_a_token_that_cannot_be_had_for_a_while_fails_calls_and_ends_neither_client_nor_agent(guarded: BrokerProcess, secrets: dict[str, str]) -> None:
+    of_client, of_agent, done = Vault(secrets["submitter"]), Vault(secrets["agent"]), asyncio.Event()
+    agent, drain = Agent("tester"), asyncio.Event()
+
+    @agent.job("t")
+    def work(_ctx: JobContext) -> None:
+        loop.call_soon_threadsafe(done.set)
+
+    loop = asyncio.get_running_loop()
+    async with Client(guarded.address, token=of_client, timeout_s=20) as client:
+        of_client.failing = 2
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="gives the token failed with OSError"):
+                await client.submit("t", 1)
+        assert (await client.submit("t", 1)).job_id
+        of_client.failing = 1
+        assert (await client.submit("t", 2)).job_id, "over the stream that there is"
+    begin = Session.run
+
+    async def run(session: Session) -> None:
+        of_agent.failing = 2
+        await begin(session)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Session, "run", run)
+        running = asyncio.create_task(agent.run(guarded.address, token=of_agent, drain=drain))
+        async with asyncio.timeout(30):
+            await asyncio.wait([running, asyncio.ensure_future(done.wait())], return_when=asyncio.FIRST_COMPLETED)
+            assert not running.done() and not of_agent.failing
+            drain.set()
+            await running
+
+
 async def test_a_submit_with_a_token_that_ended_says_so(guarded: BrokerProcess, secrets: dict[str, str]) -> None:
     async with Client(guarded.address, token=secrets["submitter"], timeout_s=20) as client:
         await client.submit("t", 1)
@@ -89,6 +140,31 @@ async def test_an_agent_takes_a_new_secret_over_while_a_job_runs(guarded: Broker
     (directory / "open").touch()
     job = await client.wait(job_id, timeout_s=20)
     assert (job.state, job.attempt, job.losses) == ("completed", 1, 0)
+
+
+async def test_who_follows_a_log_goes_on_with_a_new_secret(guarded: BrokerProcess, secrets: dict[str, str], directory: Path) -> None:
+    path = _write(directory / "token", secrets["operator"])
+    agent, may_end, drain = Agent("tester"), threading.Event(), asyncio.Event()
+
+    @agent.job("talk")
+    def talk(ctx: JobContext) -> None:
+        ctx.log.info("first")
+        assert may_end.wait(30)
+        ctx.log.info("last")
+
+    running = asyncio.create_task(agent.run(guarded.address, token=secrets["agent"], drain=drain))
+    async with asyncio.timeout(60), Client(guarded.address, token=TokenFile(path), timeout_s=20) as client:
+        lines = client.tail_logs((await client.submit("talk")).job_id)
+        assert (await anext(lines)).text == "first"
+        fresh = await asyncio.to_thread(_headrace, guarded, secrets["admin"], "tokens", "rotate", "operator@default", "--overlap-s", "3600")
+        _write(path, fresh.strip())
+        after = asyncio.ensure_future(anext(lines))
+        await asyncio.to_thread(_headrace, guarded, secrets["admin"], "tokens", "rotate", "operator@default", "--overlap-s", "3600")  # ends the stream
+        may_end.set()
+        assert (await after).text == "last"
+        assert [line async for line in lines] == []
+    drain.set()
+    await running
 
 
 async def test_tokens_and_the_audit_on_the_command_line(guarded: BrokerProcess, secrets: dict[str, str]) -> None:

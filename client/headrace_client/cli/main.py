@@ -25,6 +25,7 @@ COMMANDS = {
     "alerts": ("alerts:app", "Alerts: failures that people should know of, and who is told."),
     "schedules": ("schedules:app", "Schedules: jobs that are submitted at times."),
     "stats": ("stats:app", "The whole at a glance; trend and capacity."),
+    "top": ("top:top", "The whole, live: jobs, rates, types, agents and brokers as they are now."),
     "outbox": ("outbox:app", "Outbox: jobs of services whose data is in another Postgres database."),
     "brokers": ("brokers:brokers", "Brokers: which there are, who owns the queue and who stands by."),
     "doors": ("doors:app", "Doors: transactions that complete jobs and are not committed yet."),
