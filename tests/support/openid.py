@@ -88,8 +88,8 @@ class OpenIdProvider:
     def discovery(self) -> dict[str, Any]:
         """What stands at the well-known address. People log in at another site than a broker's on 127.0.0.1, as in life: browsers send less from there."""
         return {
-            "issuer": self.issuer, "authorization_endpoint": f"http://localhost:{self.port}/authorize", "token_endpoint": f"{self.issuer}/token", "jwks_uri": f"{self.issuer}/keys",
-            "end_session_endpoint": f"{self.issuer}/end", **self.metadata,
+            "issuer": self.issuer, "authorization_endpoint": f"http://localhost:{self.port}/authorize", "token_endpoint": f"{self.issuer}/token",
+            "jwks_uri": f"{self.issuer}/keys", "end_session_endpoint": f"{self.issuer}/end", **self.metadata,
         }  # fmt: skip
 
     def authorize(self, asked: dict[str, str]) -> str:
