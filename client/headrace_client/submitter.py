@@ -12,6 +12,7 @@ told so.
 """
 
 import asyncio
+import logging
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,8 @@ from headrace_client.encode import Spec, put, size_of
 from headrace_client.errors import Busy, HeadraceError, ResultUnknown, Unavailable, from_rpc, left_nothing, make, never_sent
 from headrace_client.models import Submitted
 from headrace_client.retry import RetryBudget, pause_s
+
+log = logging.getLogger("headrace.client")
 
 MAX_JOBS = 1000  # of one message
 MAX_BYTES = 2 * 1024 * 1024
@@ -185,6 +188,11 @@ class Submitter:
             refusal = await end.instead_of(raised)
             self._broken(from_rpc(refusal), connected=not never_sent(refusal))
             self._brokers.failed(stubs)
+        except Exception as error:  # an answer that makes no sense: other submits do not wait for it
+            log.warning("the stream of submits failed", exc_info=error)
+            self._broken(ResultUnknown(f"what the broker answered cannot be read ({type(error).__name__}: {error})"), connected=True)
+            self._brokers.failed(stubs)
+            return False
         return (self._answered or self._outdated) and not self._refused
 
     async def _stream(self, call: grpc.aio.StreamStreamCall, carried: Pairs) -> None:
@@ -237,11 +245,12 @@ class Submitter:
     async def _read(self, call: grpc.aio.StreamStreamCall) -> None:
         async for answer in call:
             self._answered = True
-            batch = self._sent.pop(answer.request_no, [])
+            batch = self._sent.get(answer.request_no, [])
             if isinstance(batch, _Many):
                 self._answer_many(batch, answer.results)
             else:
                 self._answer(batch, answer.results)
+            self._sent.pop(answer.request_no, None)  # not before: an answer that makes no sense is none
             if self._refused or self._outdated:
                 self._wake.set()  # the writer waits for the last answer
         code = await call.code()

@@ -76,6 +76,20 @@ async def test_what_the_broker_refused_without_storing_it_is_sent_again_and_noth
     assert [payloads(request) for request in service.received] == [[b"0", b"1", b"2"], [b"1"]]
 
 
+async def test_an_answer_that_makes_no_sense_ends_its_stream_and_not_the_client() -> None:
+    async def answer(request: jobs_pb2.SubmitStreamRequest, _context: Any) -> jobs_pb2.SubmitStreamResponse:
+        response = stored(request)
+        if payloads(request) == [b"0"]:
+            response.results.failures.append(jobs_pb2.SubmitFailure(index=7, code=grpc.StatusCode.UNAVAILABLE.value[0], reason="DRAINING"))
+        return response
+
+    async with scripted_broker(answer) as (address, _), Client(address) as client:
+        async with asyncio.timeout(10):  # not after the time of a call
+            with pytest.raises(ResultUnknown, match="cannot be read"):
+                await client.submit("t", 0, timeout_s=60)
+            assert (await client.submit("t", 1, timeout_s=60)).job_id == 1
+
+
 @pytest.mark.parametrize("key", ["", "key"])
 async def test_submits_under_way_fail_when_the_client_is_closed(key: str) -> None:
     arrived = asyncio.Event()
