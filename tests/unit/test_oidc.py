@@ -1,8 +1,7 @@
 """What is taken from an OpenID provider, and what is not: tokens, keys, claims, groups, and logins that are under way."""
 
-import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,7 +68,7 @@ def test_a_token_that_fails_one_check_is_refused(changes: Claims, kind: str) -> 
 
 def test_only_the_algorithms_that_are_named_are_taken_with_keys_of_their_kind() -> None:
     hmac_secret = jwt.encode(claims(), SECRET, algorithm="HS256", headers={"kid": RSA.number})
-    nothing = jwt.encode(claims(), None, algorithm="none", headers={"kid": RSA.number})
+    nothing = jwt.encode(claims(), "", algorithm="none", headers={"kid": RSA.number})
     for token in (hmac_secret, nothing, jwt.encode(claims(), RSA.private, algorithm="RS512", headers={"kid": RSA.number})):
         with pytest.raises(TokenRefused) as refused:
             check(token)
@@ -190,7 +189,7 @@ def test_claims_name_a_person_and_groups(given: Claims, name: str | None, groups
             identified(given, settings)
         return
     found = identified(given, settings)
-    assert (found.name, found.groups) == (name, groups)
+    assert found.name == name and set(found.groups) == groups
 
 
 def test_claims_may_lie_deeper_and_an_address_must_be_ones_own(settings: OidcSettings) -> None:
@@ -320,13 +319,8 @@ async def test_a_code_is_good_once_with_its_verifier_and_secrets_go_where_the_pr
     assert await Provider(settings, lambda: 0.0).logout_url() is None
 
 
-async def test_a_provider_that_sends_too_much_or_no_json_is_one_that_is_away(provider: OpenIdProvider, settings: OidcSettings) -> None:
-    def fresh() -> Provider:
-        return Provider(settings, asyncio.get_running_loop().time)
-
-    make: Callable[[], dict[str, Any]] = provider.discovery
-    for document in ({"long": "x" * 2_000_000}, ["no object"]):
-        provider.discovery = lambda document=document: document  # type: ignore[method-assign,misc,assignment]
-        assert await refused(fresh(), provider) == "provider_away"
-    provider.discovery = make  # type: ignore[method-assign]
-    assert (await come(fresh(), provider))["sub"]
+async def test_a_provider_that_sends_too_much_is_one_that_is_away(provider: OpenIdProvider, settings: OidcSettings) -> None:
+    provider.metadata = {"long": "x" * 2_000_000}
+    assert await refused(Provider(settings, lambda: 0.0), provider) == "provider_away"
+    provider.metadata = {}
+    assert (await come(Provider(settings, lambda: 0.0), provider))["sub"]
