@@ -89,8 +89,8 @@ class TypeCapacity:
 class Outlook:
     """What becomes of a demand that stays as it is, by Erlang C; None: cannot be told, or never.
 
-    `load`: slots that are busy on average if there are enough. `utilisation`: load by slots; from 1 on the queue grows, by `grows_per_s`. `wait_probability`: share of the
-    jobs that wait at all. `drain_s`: until what waits is gone. `words`: the same in a sentence or two.
+    `load`: slots that are busy on average if there are enough. `utilisation`: load by slots; above 1 the queue grows, by `grows_per_s`. `wait_probability`: share of
+    the jobs that wait at all. `drain_s`: until what waits is gone. `words`: the same in a sentence or two.
     """
 
     waiting: int
@@ -131,7 +131,10 @@ class ForecastHour:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """`method`: "week": arrivals as a week before; "mean": as in the last hours; "": no history, and no hours. `present`: what is; `changed`: what would be, on which the hours rest."""
+    """`method`: "week": arrivals as a week before; "mean": as in the last hours; "": no history, and no hours. `present`: what is.
+
+    `changed`: what would be, on which the hours rest too.
+    """
 
     method: str
     history_hours: int

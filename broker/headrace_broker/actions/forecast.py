@@ -15,6 +15,7 @@ from headrace_broker.store.statistics import DAY, HOUR, MINUTE, HourRow, Statist
 HISTORY_H = 4 * 168
 MOST_HOURS = 168
 MOST_SLOTS = 1_000_000
+AS_IT_IS = Change()
 LEAST_FACTOR, MOST_FACTOR = 0.001, 1000.0
 
 
@@ -47,7 +48,7 @@ class Found:
 
 
 async def look_ahead(
-    store: Statistics, owner: Owner, domain: str, *, types: Sequence[str] = (), hours: int = 24, minutes: int = 15, wished_wait_s: float = 10.0, change: Change = Change()
+    store: Statistics, owner: Owner, domain: str, *, types: Sequence[str] = (), hours: int = 24, minutes: int = 15, wished_wait_s: float = 10.0, change: Change = AS_IT_IS
 ) -> Found:
     """A forecast of the types as one queue, with the slots of all agents that serve any of them. Demand at present is that of the last `minutes` whole minutes.
 
@@ -65,9 +66,9 @@ async def look_ahead(
     work_s = period.work_s
     if work_s is None and any(row.ended for row in recent):
         work_s = sum(row.run_s for row in recent) / sum(row.ended for row in recent)
-    serving = [sum(served.slots or session.slots for type_id, served in session.served.items() if type_id in names) for session in owner.sessions() if session.stream is not None]
-    limits = [session.slots for session in owner.sessions() if session.stream is not None]
-    by_agent = [min(pair) for pair in zip(serving, limits, strict=True) if pair[0]]
+    sessions = [session for session in owner.sessions() if session.stream is not None]
+    serving = [(sum(served.slots or session.slots for type_id, served in session.served.items() if type_id in names), session.slots) for session in sessions]
+    by_agent = [min(pair) for pair in serving if pair[0]]
     present = Demand(waiting, period.arrivals_per_s, work_s, sum(by_agent))
     changed = present.changed(change)
     expected = forecast(asked, hours)

@@ -1,8 +1,9 @@
 """How long work waits for one of several servers, and how many servers a wished wait asks for.
 
 The model is M/M/c: arrivals at random, running times exponential, one queue. Formulas: A. K. Erlang, "Solution of some problems in the theory of probabilities of
-significance in automatic telephone exchanges" (1917), as in D. Gross et al., "Fundamentals of Queueing Theory", 4th ed. (2008), section 2.3. Above EXACT erlangs, where adding up server by server
-takes long and tells no more, by the limit of many servers: S. Halfin, W. Whitt, "Heavy-traffic limits for queues with many exponential servers", Operations Research 29 (1981).
+significance in automatic telephone exchanges" (1917), as in D. Gross et al., "Fundamentals of Queueing Theory", 4th ed. (2008), section 2.3. Above EXACT erlangs, where
+adding up server by server takes long and tells no more, by the limit of many servers: S. Halfin, W. Whitt, "Heavy-traffic limits for queues with many exponential
+servers", Operations Research 29 (1981).
 """
 
 import math

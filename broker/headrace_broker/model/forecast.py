@@ -5,7 +5,8 @@ Two methods, of which anybody can redo the sums by hand: as in R. J. Hyndman, G.
 - "week", the seasonal naive method: an hour will be as the same hour was a week before. It needs two weeks, so that each of its errors can be looked at.
 - "mean": every hour will be as the last ones were on average.
 
-The band holds four of five hours where errors are normal (section 5.5): 1.28 times the root of their mean square, growing with each further week, or with 1/hours of the mean.
+The band holds four of five hours where errors are normal (section 5.5): 1.28 times the root of their mean square, growing with each further week; of a mean, with how few
+hours it is of.
 """
 
 import math
@@ -58,7 +59,7 @@ def _expected(mean: float, spread: float) -> Expected:
 
 
 def backlogs(waiting: float, arrivals: Sequence[float], seconds: Sequence[float], served_per_s: float) -> list[float]:
-    """What waits at the end of each period, which brings so many `arrivals` per second and is so long: it grows by what comes and shrinks by what is served, not below nothing."""
+    """What waits at the end of each period, which is so long and brings so many per second: more by what comes and less by what is served, never less than nothing."""
     found = []
     for per_s, length_s in zip(arrivals, seconds, strict=True):
         waiting = max(0.0, waiting + (per_s - served_per_s) * length_s)

@@ -36,8 +36,8 @@ class Demand:
 class Outlook:
     """What becomes of a demand that stays as it is. None: cannot be told, or never.
 
-    `utilisation`: load by slots; from 1 on the queue grows, by `grows_per_s`. `drain_s`: until what waits now is gone. `mean_wait_s` and `wait_probability` (the share that
-    waits at all) are of what comes after that.
+    `utilisation`: load by slots; above 1 the queue grows, by `grows_per_s`, and at 1 it never ends. `drain_s`: until what waits now is gone. `mean_wait_s` and
+    `wait_probability` (the share that waits at all) are of what comes after that.
     """
 
     demand: Demand

@@ -126,8 +126,9 @@ def forecast(
 
     async def command(client: AdminClient, output: Output) -> None:
         found = await client.forecast(
-            types=type_ or [], hours=hours, window_s=window_s, wished_wait_s=wished_wait_s, more_slots=more_slots, arrivals_factor=arrivals_factor, work_factor=work_factor
-        )
+            types=type_ or [], hours=hours, window_s=window_s, wished_wait_s=wished_wait_s, more_slots=more_slots, arrivals_factor=arrivals_factor,
+            work_factor=work_factor,
+        )  # fmt: skip
         rows = _hours(found)
         if as_csv:
             _print_csv(rows, HOURS)
