@@ -141,7 +141,7 @@ async def test_a_forecast_goes_by_the_hours_that_were_and_says_what_if(broker: B
     both = await admin.forecast(types=["echo", "nobody"], hours=1)
     assert (both.present.waiting, found.present.waiting, both.method) == (1, 0, "week")
     shown = await asyncio.to_thread(run_command, "headrace", "stats", "forecast", "-t", "echo", "--more-slots", "-8", environment={"HEADRACE_BROKER": broker.address})
-    assert shown.returncode == 0 and "What if: There are no slots: the queue grows by " in shown.stdout and "as the same hours a week before" in shown.stdout
+    assert shown.returncode == 0 and "What if: There are no slots" in shown.stdout and "as the same hours a week before" in shown.stdout
     lines = await asyncio.to_thread(run_command, "headrace", "stats", "forecast", "-t", "echo", "--hours", "3", "--csv", environment={"HEADRACE_BROKER": broker.address})
     assert [round(float(line["arrivals_per_s"]) * 3600) for line in csv.DictReader(io.StringIO(lines.stdout))] == [337, 338, 339]
 
