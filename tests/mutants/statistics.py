@@ -21,7 +21,8 @@ MUTANTS = (
     Mutant("a week's errors are not looked at", FORECAST, "zip(history, history[WEEK_H:], strict=False)", "zip(history, history, strict=False)", f"{UNIT} -k same_one"),
     Mutant("more comes than served leaves a debt", FORECAST, "waiting = max(0.0, waiting +", "waiting = (waiting +", f"{UNIT} -k backlog_grows"),
     Mutant(
-        "fewer slots than none", "broker/headrace_broker/model/outlook.py", "max(0, self.slots + change.more_slots)", "self.slots + change.more_slots", f"{UNIT} -k what_if",
+        "fewer slots than none", "broker/headrace_broker/model/outlook.py", "max(0, self.slots + change.more_slots)", "self.slots + change.more_slots",
+        f"{UNIT} -k what_if",
     ),
     Mutant(
         "rows of a minute are added to what is there", "broker/headrace_broker/store/sql/queries/stat_put.sql", "waiting = excluded.waiting",
