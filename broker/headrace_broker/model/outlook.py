@@ -77,7 +77,7 @@ def words(found: Outlook) -> str:
         return f"There are no slots: the queue grows by {rate(found.grows_per_s)}." if demand.arrivals_per_s else "There are no slots, and nothing comes."
     if found.utilisation is not None and found.utilisation >= 1:
         return f"Overloaded: {found.utilisation:.0%} of the slots' time is asked for, and the queue grows by {rate(found.grows_per_s)}. {needs(found)}"
-    said = f"The slots are used to {found.utilisation or 0:.0%}; a job waits {span(found.mean_wait_s or 0)} on average."
+    said = f"The slots are used to {found.utilisation or 0:.0%}; a job waits {span(found.mean_wait_s or 0)} on average." if demand.arrivals_per_s else "Nothing comes."
     if demand.waiting and found.drain_s is not None:
         said += f" The backlog of {demand.waiting:,} is gone in {span(found.drain_s)}."
     return said
