@@ -147,6 +147,11 @@ async def test_a_person_looks_sorts_resizes_and_quits(shared: Shared) -> None:
             return [line.split()[0] for line in person.lines()[5:8]] == ["chaos", "checkpoint", "child"]
 
         await until(by_name, what="types in the order of their names")
+        person.press("/nob")
+        await person.sees("^filter: nob_")
+        await person.sees("^chaos", gone=True)
+        person.press("\n")
+        await person.sees("^filter: nob ")
         person.press("a")
         assert (await person.sees("^tester")).split()[1:4] == ["connected", "0", "8"]
         person.press("b")

@@ -23,6 +23,7 @@ MUTANTS = (
     Mutant("rates never fall to nothing", FIGURES, "if writes and last.at_s - writes[-1].at_s <= WRITTEN_S else", "if writes else", f"{UNIT} -k falls_to_nothing"),
     Mutant("jobs that cannot start wait longest", FIGURES, "if job.wait_reason not in NOT_READY:", "if True:", f"{UNIT} -k could_start"),
     Mutant("hidden jobs are not asked for", f"{CLI}/top_calls.py", "[[], self._hidden] if self._hidden else [[]]", "[[]]", f"{LIVE} -k hide"),
+    Mutant("keys act while a filter is typed", SCREEN, "    if look.typing:\n        return _typed(look, key)\n", "", f"{UNIT} -k filter"),
     Mutant("types with hidden jobs take turns", f"{CLI}/top_calls.py", "oldest_waits(oldest[:1],", "oldest_waits(oldest,", f"{LIVE} -k hide"),
     Mutant("an empty screen when rows have gone", SCREEN, "first = max(0, min(look.first, len(rows) - space))", "first = look.first", f"{UNIT} -k scroll"),
 )  # fmt: skip

@@ -24,7 +24,7 @@ COMMANDS = {
     "domains": ("domains:app", "Domains: their limits, and what is paused in them."),
     "alerts": ("alerts:app", "Alerts: failures that people should know of, and who is told."),
     "schedules": ("schedules:app", "Schedules: jobs that are submitted at times."),
-    "stats": ("stats:app", "The whole at a glance; trend and capacity."),
+    "stats": ("stats:app", "The whole at a glance; trend, capacity and forecast."),
     "top": ("top:top", "The whole, live: jobs, rates, types, agents and brokers as they are now."),
     "outbox": ("outbox:app", "Outbox: jobs of services whose data is in another Postgres database."),
     "brokers": ("brokers:brokers", "Brokers: which there are, who owns the queue and who stands by."),

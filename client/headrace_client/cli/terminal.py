@@ -111,6 +111,8 @@ def painted(line: Line) -> str:
 
 def pressed(text: str) -> list[str]:
     """The keys of what a terminal sent; sequences that are not known are none."""
+    if text == "\x1b":  # what follows it in a sequence comes with it
+        return ["escape"]
     keys = []
     while text:
         name = next((sequence for sequence in KEYS if text.startswith(sequence)), None)

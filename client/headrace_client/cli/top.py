@@ -41,7 +41,8 @@ def top(
 ) -> int:
     """Show jobs, rates, types, agents and brokers as they are now, again and again.
 
-    At a terminal keys choose: t, a, b what is listed, < and > the column to sort by, r the other way, p pauses, space refreshes at once, arrows scroll, q quits.
+    At a terminal keys choose: t, a, b what is listed, < and > (or s) the column to sort by, r the other way, / filters, p pauses,
+    space refreshes at once, arrows scroll, q quits.
     Elsewhere it is printed once; with -o jsonl it is an object a line for each refresh, until it is ended.
     """
     if not LEAST_S <= every <= MOST_S:
@@ -189,14 +190,14 @@ class Live:
             self._end(129)
             return
         for key in pressed:
-            if key == "q":
+            if key == "q" and not self._look.typing:
                 self._end(0)
-            elif key == " ":
+            elif key == " " and not self._look.typing:
                 self._wanted.set()
             else:
                 space = room(self._figures, self._terminal.size()[1])
                 self._look = key_pressed(self._look, key, rows=len(rows_of(self._figures, self._look)), room=space)
-                if key == "p" and not self._look.paused:
+                if key == "p" and not self._look.paused and not self._look.typing:
                     self._wanted.set()
         self._changed.set()
 

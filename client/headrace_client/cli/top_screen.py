@@ -14,7 +14,7 @@ VIEWS: Mapping[str, View] = {"t": "types", "a": "agents", "b": "brokers"}
 GAP = 2
 NAME_CELLS = 16
 """What a name gets at least before a column is left out."""
-HELP = "q quit  t types  a agents  b brokers  <> sort  r reverse  p pause  space refresh"
+HELP = "q quit  t types  a agents  b brokers  s sort  r turn  / find  p pause  space now"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,18 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the person chose. `sorts`: column by view; `first`: how many rows are scrolled past."""
+    """What the person chose. `sorts`: column by view; `first`: how many rows are scrolled past; `filter`: what rows must have in a text.
+
+    `typing`: the filter is being typed.
+    """
 
     view: View = "types"
     sorts: Mapping[str, str] = field(default_factory=lambda: {"types": "waiting", "agents": "agent", "brokers": "broker"})
     reverse: bool = False
     paused: bool = False
     first: int = 0
+    filter: str = ""
+    typing: bool = False
 
     @property
     def sort(self) -> str:
@@ -47,11 +52,17 @@ class Look:
 
 def key_pressed(look: Look, key: str, *, rows: int, room: int) -> Look:
     """What a key makes of it; `rows` there are, `room` for so many. Keys that do nothing here leave it as it is."""
+    if look.typing:
+        return _typed(look, key)
+    if key == "/":
+        return replace(look, typing=True)
+    if key == "escape":
+        return replace(look, filter="", first=0)
     if key in VIEWS:
-        return replace(look, view=VIEWS[key], first=0, reverse=False)
-    if key in ("<", ">"):
+        return replace(look, view=VIEWS[key], first=0, reverse=False, filter="")
+    if key in ("<", ">", "s"):
         names = [column.name for column in COLUMNS[look.view]]
-        at = (names.index(look.sort) + (1 if key == ">" else -1)) % len(names)
+        at = (names.index(look.sort) + (-1 if key == "<" else 1)) % len(names)
         return replace(look, sorts={**look.sorts, look.view: names[at]}, reverse=False)
     if key == "r":
         return replace(look, reverse=not look.reverse)
@@ -59,6 +70,19 @@ def key_pressed(look: Look, key: str, *, rows: int, room: int) -> Look:
         return replace(look, paused=not look.paused)
     steps = {"up": -1, "k": -1, "down": 1, "j": 1, "page up": -room, "page down": room, "home": -rows, "end": rows}
     return replace(look, first=max(0, min(look.first + steps[key], rows - room))) if key in steps else look
+
+
+def _typed(look: Look, key: str) -> Look:
+    """The filter as it grows; Enter keeps it, Escape gives it up."""
+    if key in ("\n", "\r"):
+        return replace(look, typing=False)
+    if key == "escape":
+        return replace(look, typing=False, filter="", first=0)
+    if key in ("\x7f", "\b"):
+        return replace(look, filter=look.filter[:-1], first=0)
+    if key == "\x15":  # Ctrl-U
+        return replace(look, filter="", first=0)
+    return replace(look, filter=look.filter + key, first=0) if len(key) == 1 and key.isprintable() else look
 
 
 def ordered(rows: Sequence[Any], look: Look) -> list[Any]:
@@ -73,7 +97,8 @@ def ordered(rows: Sequence[Any], look: Look) -> list[Any]:
 def rows_of(figures: Figures, look: Look) -> list[Any]:
     """Those of the view, in order."""
     views: dict[str, Sequence[Any]] = {"types": figures.types, "agents": figures.agents, "brokers": figures.brokers}
-    return ordered(views[look.view], look)
+    texts, wanted = [column for column in COLUMNS[look.view] if column.left], look.filter.casefold()
+    return ordered([row for row in views[look.view] if not wanted or any(wanted in column.text(row).casefold() for column in texts)], look)
 
 
 def plain_lines(figures: Figures, look: Look, width: int) -> list[str]:
@@ -92,6 +117,8 @@ def screen(figures: Figures, look: Look, status: Line, width: int, height: int) 
     rows, space = rows_of(figures, look), room(figures, height)
     first = max(0, min(look.first, len(rows) - space))
     table = _table(rows[first : first + space], look, width)
+    if look.filter or look.typing:
+        status = [(f"filter: {look.filter}{'_' if look.typing else ''}", "bold"), ("  ", ""), *status]
     if len(rows) > space:
         place = f"{first + 1}-{min(first + space, len(rows))} of {len(rows):,} {look.view}"
         status = [*status, ("  " if status else "", ""), (place, "dim")]
