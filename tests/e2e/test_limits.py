@@ -104,6 +104,13 @@ async def test_racing_submitters_fill_a_queue_to_its_limit_exactly(client: Clien
     assert (await client.submit("deep", 1)).pressure == 0
 
 
+async def test_a_batch_fills_the_room_that_there_is(client: Client, admin: AdminClient) -> None:
+    await admin.set_type("shallow", depth_limit=10)
+    results = await client.submit_many([JobSpec("shallow", n) for n in range(25)])
+    assert [isinstance(result, Submitted) for result in results] == [True] * 10 + [False] * 15
+    assert all(isinstance(result, QueueFull) for result in results[10:])
+
+
 async def _one(client: Client) -> Submitted | HeadraceError:
     try:
         return await client.submit("deep", 1)

@@ -118,7 +118,7 @@ MUTANTS = (
         "broker/headrace_broker/rpc/submit.py",
         "if len(jobs) == 1 or error.room == 0:",
         "if True:",
-        f"{E2E} -k racing_submitters",
+        f"{E2E} -k fills_the_room",
     ),
     # turns
     Mutant(
