@@ -52,6 +52,7 @@ __all__ = [
     "AlertGroup",
     "AlertRule",
     "AlertSilence",
+    "AppriseChannel",
     "Batch",
     "BatchStatus",
     "BrokerFault",
