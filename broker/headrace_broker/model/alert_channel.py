@@ -27,7 +27,7 @@ SECRET_BYTES = (24, 64)
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A channel of a domain. `settings`: of e-mail host, port, tls, username, sender, recipients; of a webhook url; of apprise none. `default`: gets what names no channel.
+    """A channel of a domain. `settings`: of e-mail host, port, tls, username, sender, recipients; of a webhook url. `default`: gets what names no channel.
 
     `cap_per_hour`: messages in any hour. `channel_id` 0: not stored.
     """
