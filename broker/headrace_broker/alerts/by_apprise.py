@@ -32,14 +32,13 @@ async def send(settings: Mapping[str, Any], secret: str | None, message: Message
     """Hands a message to the service. Raises Undelivered when it does not take it."""
     try:
         plugin = await asyncio.to_thread(_plugin, secret or "")
+        taken = await plugin.async_notify(body=message.text, title=message.subject) if plugin is not None else None
     except ImportError as error:
         raise Undelivered(MISSING) from error
-    if plugin is None:
-        raise Undelivered("apprise knows no such address")
-    try:
-        taken = await plugin.async_notify(body=message.text, title=message.subject)
     except Exception as error:  # of a hundred services; its text may have the address in it
         raise Undelivered(f"apprise failed: {type(error).__name__}") from None
+    if taken is None:
+        raise Undelivered("apprise knows no such address")
     if not taken:
         raise Undelivered("the service did not take it; apprise says more, and secrets with it: try the address with its own command line")
     return ""

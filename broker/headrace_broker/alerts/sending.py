@@ -12,13 +12,17 @@ LONGEST_S = 45.0
 
 Send = Callable[[Channel, str | None, Message, float], Awaitable[str]]
 """(channel, its secret, message, now in seconds since 1970). Returns what there is to say although it was delivered, mostly nothing; raises Undelivered."""
+DELIVER = {"email": mail.send, "webhook": webhook.send, "apprise": by_apprise.send}
 
 
 async def send(channel: Channel, secret: str | None, message: Message, now: float) -> str:
     """See `Send`. Takes LONGEST_S at most."""
-    deliver = {"email": mail.send, "webhook": webhook.send, "apprise": by_apprise.send}[channel.kind]
     try:
         async with asyncio.timeout(LONGEST_S):
-            return await deliver(channel.settings, secret, message, now)
+            return await DELIVER[channel.kind](channel.settings, secret, message, now)
+    except Undelivered:
+        raise
     except TimeoutError as error:
         raise Undelivered(f"no answer within {LONGEST_S:g} s") from error
+    except Exception as error:  # what a library stumbles over, such as an address that only looks like one: it must end neither the duty nor the broker
+        raise Undelivered(f"{type(error).__name__}: {error}") from error
