@@ -41,8 +41,8 @@ class Pause:
 class Breaker:
     """How the breaker of a job type stands: `phase` closed, open (no job is granted) or half_open (canaries are).
 
-    `since` when it is not closed, `until` when the next canary may be granted, `step`: openings in a row; `ended`, `failed`: attempts of the window, when it opened or so far;
-    `running`, `completed`: canaries, while it is half-open; `openings` since the owner of the queue began. Times by the database's clock.
+    `since` when it is not closed, `until` when the next canary may be granted; `step`: openings in a row; `ended`, `failed`: attempts of the window, when it opened or so
+    far; `running`, `completed`: canaries, while it is half-open; `openings`: since the owner of the queue began. Times are the database's.
     """
 
     phase: str

@@ -6,8 +6,8 @@
     half-open --enough canaries have completed--> closed     (`canary`)
     open, half-open --somebody closes it--> closed           (`close`)
 
-The name and the states are those of Nygard, "Release It!" (2007), chapter 5. What ends while the breaker is not closed, and is no canary, says nothing: it began before. All times are
-seconds of one monotonic clock.
+The name and the states are those of Nygard, "Release It!" (2007), chapter 5. What ends while the breaker is not closed, and is no canary, says nothing: it began before.
+All times are seconds of one monotonic clock.
 """
 
 from collections import deque

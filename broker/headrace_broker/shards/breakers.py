@@ -4,10 +4,10 @@
 - A breaker that is not closed makes its type one of those with limits (`TypeEntry.limited`): `Caps.room` asks it, and what is held back is looked at no further.
 - A canary is what is granted while the breaker is half-open; it stays one until its attempt ends, however that does.
 
-**Who dies, and what is then true.** The row of a breaker says what the next owner must know: open or half-open, since when, until when, how often in a row. Windows are not stored: after a takeover
-they begin empty.
+**Who dies, and what is then true.** The row of a breaker says what the next owner must know: open or half-open, since when, until when, how often in a row.
+Windows are not stored: after a takeover they begin empty.
 
-- open, closed: memory goes first, the row follows at once. If the owner dies between, the next one finds the type closed, and counts anew; or half-open, and tries one canary more.
+- open, closed: memory goes first, the row follows at once. If the owner dies between, the next one finds it closed, and counts anew; or half-open, and tries one more.
 - half-open: the row goes first, so that no canary is granted before the next owner would know of it: those that were granted since the row says so are its canaries too.
 
 Rows are written by one task, and by calls that close a breaker, one at a time, each under the owner's life: an owner that was succeeded writes nothing.
@@ -45,7 +45,10 @@ log = structlog.get_logger("headrace.breakers")
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a breaker stands, to be shown. Times in seconds since 1970; None: it is closed, or not open. `running`, `completed`: canaries; `openings`: since this owner began."""
+    """How a breaker stands, to be shown. `since_s`, `until_s`: seconds since 1970; None: it is closed, or not open. `running`, `completed`: canaries.
+
+    `openings`: since this owner began.
+    """
 
     phase: Phase
     since_s: float | None
@@ -59,7 +62,10 @@ class Standing:
 
 
 class Guard:
-    """The breaker of one type at its owner. `running`: canaries; `opened_at_s`: since when it is not closed, database clock. Written by the flusher's task and by `Breakers`."""
+    """The breaker of one type at its owner. `running`: canaries; `opened_at_s`: since when it is not closed, database clock.
+
+    Written by the flusher's task, and by `Breakers`.
+    """
 
     __slots__ = ("_breakers", "entry", "machine", "opened_at_s", "running")
 
@@ -98,9 +104,9 @@ class Guard:
         for live in lives:
             if live.job_id in self.running:
                 self.running.discard(live.job_id)
+                self._breakers.grant_again()
                 if told and self.machine.canary(self._breakers.now(), completed=not failed):
                     self._breakers.moved(self)
-        self._breakers.grant_again()
 
 
 class Breakers:
@@ -175,6 +181,10 @@ class Breakers:
             guard.entry.derive()
 
     # Reads -------------------------------------------------------------------------------------------------------------------------------------
+
+    def guards(self) -> Iterable[Guard]:
+        """All of them."""
+        return self._guards.values()
 
     def held(self) -> list[Guard]:
         """Those that are not closed."""
