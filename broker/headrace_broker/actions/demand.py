@@ -22,7 +22,8 @@ def demand(owner: Owner, domain: str, patterns: Sequence[str], field: str) -> De
     """Of the job types that one of the patterns matches; a type that there is not yet has no jobs. `field`: where the request names them.
 
     Not ready are jobs that wait for their time, for other jobs or for somebody to release them, those of paused types, and as many of a type as its concurrency, or its
-    breaker, does not let run. Jobs that were ready, and then aborted, held or put off, may still be among those that are, until an agent comes by them; never more than wait at all.
+    breaker, does not let run. Jobs that were ready, and then aborted, held or put off, may still be among those that are, until an agent comes by them; never more than
+    wait at all.
 
     Raises:
         TypeDenied: a type that is named whole is not one that the call may see. A pattern stands for those that it may.

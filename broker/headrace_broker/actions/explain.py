@@ -153,8 +153,8 @@ def _broken(owner: Owner, job: JobRead) -> str:
     found = owner.breakers.standing(entry)
     if found is None or found.since_s is None:
         return ""
-    since = datetime.fromtimestamp(found.since_s, UTC).isoformat(timespec="seconds")
-    text = f"It waits because the breaker of type {job.type} is {'open' if found.until_s is not None else 'half-open'} since {since}: {found.failed} of {found.ended} attempts"
+    since, how = datetime.fromtimestamp(found.since_s, UTC).isoformat(timespec="seconds"), "open" if found.until_s is not None else "half-open"
+    text = f"It waits because the breaker of type {job.type} is {how} since {since}: {found.failed} of {found.ended} attempts"
     text += f" failed within {entry.settings.breaker_window_s:g} s"
     if found.until_s is not None:
         until = datetime.fromtimestamp(found.until_s, UTC).isoformat(timespec="seconds")
