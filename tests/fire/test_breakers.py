@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from headrace_broker.model.breaker import Phase
+from headrace_broker.model.errors import NotOwner
 from headrace_broker.model.job import Kind, State
 from headrace_broker.shards.breakers import Guard
 from headrace_broker.shards.intents import Completions, Ending, Verb
@@ -277,6 +278,15 @@ async def test_a_person_closes_it(machine: Machine) -> None:
     assert not await machine.owner.breakers.close(store, machine.type, caller=TESTER, reason="again")
     [audit] = await machine.pool.fetch("select target, reason, before, after from headrace.audit where action = 'breaker.close'")
     assert (audit["target"], audit["reason"]) == ("type/work", "repaired") and '"open"' in audit["before"] and '"closed"' in audit["after"]
+
+
+async def test_a_person_does_not_close_the_breaker_of_another_life(machine: Machine) -> None:
+    await opened(machine)
+    await machine.pool.execute("update headrace.life set dead = true")
+    with pytest.raises(NotOwner):
+        await machine.owner.breakers.close(BreakerStore(machine.pool), machine.type, caller=TESTER, reason="repaired")
+    assert guard(machine).holds and await rows(machine) == [("open", 1, 4, 4)]
+    assert await machine.pool.fetchval("select count(*) from headrace.audit where action = 'breaker.close'") == 0
 
 
 async def test_an_owner_that_leaves_gives_its_types_free(machine: Machine) -> None:
