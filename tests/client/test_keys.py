@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from subprocess import CompletedProcess
 
-import asyncpg
 import grpc
 import pytest
 from headrace_client import Client, Conflict, HeadraceError, InvalidRequest, JobSpec, State, Submitted, SyncClient, UniqueKeyTaken
@@ -165,25 +164,3 @@ async def test_a_blocking_client_and_the_command_line_take_unique_keys(broker: B
     done = await asyncio.to_thread(headrace, "--on-conflict", "reject")
     told = json.loads(done.stderr)
     assert (done.returncode, told["code"], told["reason"], told["details"]) == (4, "ALREADY_EXISTS", "UNIQUE_KEY_TAKEN", {"job_id": str(first.job_id)})
-
-
-async def test_keys_of_jobs_that_are_gone_are_forgotten(client: Client, database: str) -> None:
-    first = await client.submit("t", unique_key="u")
-    kept = await client.submit("t", unique_key="v")
-    con = await asyncpg.connect(database)
-    try:
-        row = await con.fetchrow("select class, lo, hi from headrace.fact_range where class = $1::bigint & 7 and lo <= $1 and hi > $1", first.job_id)
-        assert await con.fetchval("select headrace.forget_ties($1, $2, $3)", row["class"], row["lo"], row["hi"]) == 0
-        async with con.transaction():
-            await con.execute("delete from headrace.job where job_id = $1", first.job_id)
-            assert await con.fetchval("select headrace.forget_ties($1, $2, $3)", row["class"], row["lo"], row["hi"]) == 1
-            assert [r["job_id"] for r in await con.fetch("select job_id from headrace.unique_key")] == [kept.job_id]
-            raise _Undo
-    except _Undo:
-        pass
-    finally:
-        await con.close()
-
-
-class _Undo(Exception):
-    """Rolls the transaction back."""

@@ -6,12 +6,12 @@ FLUSH = "broker/headrace_broker/store/sql/queries/flush.sql"
 KEYED = "broker/headrace_broker/store/sql/queries/flush_keyed.sql"
 LEDGER = "broker/headrace_broker/store/ledger.py"
 OWNERSHIP = "broker/headrace_broker/shards/ownership.py"
-RETIRE = "broker/headrace_broker/store/sql/migrations/0002_retention.sql"
+FOUND, UNTIE, MOVED = (f"broker/headrace_broker/store/sql/queries/range_{name}.sql" for name in ("gone", "untie", "moved"))
 SPENT = "broker/headrace_broker/store/sql/queries/flush_slot_spent.sql"
 LOOK = "broker/headrace_broker/store/retire.py"
 QUERIES = "broker/headrace_broker/store/sql/queries"
 FENCES = "tests/store/test_fences.py"
-GONE = "tests/store/test_retire.py -k what_is_gone"
+GONE, TIED, LATE = (f"tests/store/test_retire.py -k {words}" for words in ("what_is_gone", "depends_on", "after_the_look"))
 
 MUTANTS = (
     Mutant(
@@ -105,13 +105,54 @@ MUTANTS = (
     ),
     Mutant("a hanging owner is not ended", OWNERSHIP, "await ledger.terminate(holder.life_id)", "pass", "tests/fire/test_frozen_broker.py"),
     Mutant("calls at a broker that lost the queue are left waiting", OWNERSHIP, "        self.left.set()\n", "", "tests/fire/test_frozen_broker.py"),
-    Mutant("retiring: jobs that only wait go", RETIRE, "where e.state is null or e.state <= 2", "where e.state <= 2", GONE),
-    Mutant("retiring: purged jobs stay", RETIRE, "(e.state <= 5 and (e.delete_minute", "((e.delete_minute", GONE),
-    Mutant("retiring: jobs kept for ever go", RETIRE, "(e.delete_minute is null or e.delete_minute >= $1)", "(e.delete_minute >= $1)", GONE),
-    Mutant("retiring: jobs that are not due go", RETIRE, "(e.delete_minute is null or e.delete_minute >= $1)", "(e.delete_minute is null)", GONE),
-    Mutant("retiring: keys go before their time", RETIRE, " or (j.idempotency_key is not null and j.job_id >= $2)", "", GONE),
-    Mutant("retiring: keys of jobs that stay go", RETIRE, "\n          and not exists (select from survivor s where s.job_id = j.job_id)", "", GONE),
-    Mutant("a range is looked through though too much stays", LOOK, " and kept <= most_kept", "", "tests/store/test_retire.py -k too_much_stays"),
+    Mutant("retiring: jobs that only wait go", FOUND, "h.state is null or h.state <= 2", "h.state <= 2", GONE),
+    Mutant("retiring: purged jobs stay", FOUND, "(h.state <= 5 and (h.delete_minute", "((h.delete_minute", GONE),
+    Mutant("retiring: jobs kept for ever go", FOUND, "(h.delete_minute is null or h.delete_minute >= $4)", "(h.delete_minute >= $4)", GONE),
+    Mutant("retiring: jobs that are not due go", FOUND, "(h.delete_minute is null or h.delete_minute >= $4)", "(h.delete_minute is null)", GONE),
+    Mutant("retiring: keys go before their time", FOUND, " or (j.idempotency_key is not null and j.job_id >= $5)", "", GONE),
+    Mutant("retiring: keys of jobs that stay go", UNTIE, " and not exists (select from kept s where s.job_id = j.job_id)", "", GONE),
+    Mutant("retiring: unique keys of jobs that stay go", UNTIE, " and not exists (select from kept s where s.job_id = k.job_id)", "", TIED),
+    Mutant("retiring: edges of parents that stay go", UNTIE, " and not exists (select from kept s where s.job_id = x.parent_id)", "", TIED),
+    Mutant("retiring: edges of children that stay go", UNTIE, " and not exists (select from kept s where s.job_id = x.child_id)", "", TIED),
+    Mutant("retiring: edges to children that are gone stay", UNTIE, "and x.child_id < $3 and not", "and x.child_id < $2 and not", TIED),
+    Mutant(
+        "a range goes in which something was stored since",
+        LOOK,
+        '        if await self._read("range_moved", range_.class_, range_.lo, range_.hi, found.at, found.last, found.kept):',
+        "        if False:",
+        LATE,
+    ),
+    Mutant(
+        "a range goes in which something was stored before the lock",
+        LOOK,
+        '                if await con.fetchval(sql("range_moved"), range_.class_, range_.lo, range_.hi, found.at, found.last, found.kept):',
+        "                if False:",
+        LATE,
+    ),
+    Mutant(
+        "a flush may wait until a hundred thousand jobs are put back",
+        "broker/headrace_broker/maintenance/retention.py",
+        "MOST_BESIDE_LIVE if found.live else MOST_KEPT",
+        "MOST_KEPT",
+        "tests/store/test_retire.py -k some_of_them_live",
+    ),
+    Mutant("settled jobs count as live ones", FOUND, "coalesce(h.state <= 2, true) as lives", "true as lives", "tests/store/test_retire.py -k some_of_them_live"),
+    Mutant("a new job is not seen before a range goes", MOVED, "job_id > $5", "false", LATE),
+    Mutant("a new event is not seen before a range goes", MOVED, "e.at >= $4", "false", LATE),
+    Mutant(
+        "a range of which nothing stays is locked to be emptied",
+        LOOK,
+        "        if found.kept:\n            await",
+        "        if True:\n            await",
+        "tests/store/test_retire.py -k nobody_waits",
+    ),
+    Mutant(
+        "a range is looked through though too much stays",
+        LOOK,
+        "            if len(found.kept) > most_kept:\n                break\n",
+        "",
+        "tests/store/test_retire.py -k too_much_stays",
+    ),
     Mutant("flush rows go that the counts still need", SPENT, "f.n <= coalesce(b.n, 0) and ", "", "tests/store/test_retire.py -k dead_life"),
     Mutant("the newest flush row of a life goes", SPENT, "(l.dead or f.n < b.n)", "true", "tests/store/test_retire.py -k nobody_needs"),
     Mutant(

@@ -178,7 +178,9 @@ class Duties(Machine):
 
             async def retired(range_: FactRange = range_) -> bool:
                 with contextlib.suppress(LockBusy):
-                    await Retirement(self.pool).retire(range_, due_minute=due, keyed_from=lowest_id_at(self.now_s() - 86_400))
+                    retirement = Retirement(self.pool)
+                    found = await retirement.look(range_, due_minute=due, keyed_from=lowest_id_at(self.now_s() - 86_400), most_kept=100_000)
+                    await retirement.retire(range_, found)
                     return True
                 return False
 

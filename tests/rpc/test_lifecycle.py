@@ -6,6 +6,9 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import grpc
 import pytest
+from headrace_broker.store.partitions import FactRange
+from headrace_broker.store.pool import open_pool
+from headrace_broker.store.retire import Retirement
 from headrace_client import AdminClient, Client, InvalidRequest, JobSpec, NotFound, State
 from headrace_client.models import AbortRequest
 from headrace_proto.v1 import agents_pb2, lifecycle_pb2
@@ -324,11 +327,15 @@ async def test_versions_and_terms_survive_a_retired_range(client: Client, hand: 
     await client.hold([kept.job_id])
     con = await asyncpg.connect(database)
     try:
-        range_ = await con.fetchrow("select class, lo from headrace.fact_range where class = ($1::bigint & 7) and lo <= $1 and hi > $1", kept.job_id)
+        range_ = await con.fetchrow("select class, lo, hi from headrace.fact_range where class = ($1::bigint & 7) and lo <= $1 and hi > $1", kept.job_id)
         assert range_ is not None
         before = await client.runs(kept.job_id, full=True)
-        row = await con.fetchrow("select kept, gone from headrace.retire_range($1, $2, $3, $4)", range_["class"], range_["lo"], 2**31 - 1, 2**62)
-        assert row is not None and (row["kept"], row["gone"]) == (1, 1)
+        pool = await open_pool(database)
+        async with pool:
+            retirement, looked_at = Retirement(pool), FactRange(range_["class"], range_["lo"], range_["hi"])
+            found = await retirement.look(looked_at, due_minute=2**31 - 1, keyed_from=2**62, most_kept=10)
+            assert (found.kept, found.gone) == ([kept.job_id], 1)
+            await retirement.retire(looked_at, found)
         assert await client.runs(kept.job_id, full=True) == before and (await client.get(kept.job_id)).hold
         assert await con.fetchval("select count(*) from headrace.note where job_id = $1", gone.job_id) == 0
         await con.execute("truncate headrace.flush, headrace.count_base, headrace.job, headrace.event, headrace.note")  # the counts knew the job that went

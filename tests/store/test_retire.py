@@ -6,6 +6,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from headrace_broker.maintenance import retention as retention_duty
 from headrace_broker.maintenance.retention import MOST_KEPT, Retention, due_from
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.ids import DEFAULT_CLASS, class_for, lowest_id_at
@@ -15,7 +16,7 @@ from headrace_broker.store.batch import Batch
 from headrace_broker.store.ledger import SLOT_S, Ledger
 from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.pool import open_pool
-from headrace_broker.store.retire import LockBusy, Retired, Retirement
+from headrace_broker.store.retire import LockBusy, Looked, Retirement
 
 from tests.support.databases import clone
 from tests.support.processes import until
@@ -72,6 +73,16 @@ class Store:
         await self.pool.execute("insert into headrace.note (job_id, lease_epoch, kind) values ($1, 1, 2)", job_id)
         await self.pool.execute("insert into headrace.log_line values ($1, now(), 1, 1, 1, 'x')", job_id)
 
+    async def look(self) -> Looked:
+        """What is found in the range."""
+        return await self.retirement.look(RANGE, most_kept=MOST_KEPT, **BOUNDS)
+
+    async def retire(self) -> tuple[int, int]:
+        """Looks, and removes what is gone: (jobs that stay, jobs that are gone)."""
+        found = await self.look()
+        await self.retirement.retire(RANGE, found)
+        return len(found.kept), found.gone
+
     async def ids(self, table: str) -> set[int]:
         """Ids of the jobs that a table still knows."""
         return {row["job_id"] for row in await self.pool.fetch(f"select distinct job_id from headrace.{table}")}
@@ -96,9 +107,7 @@ async def test_what_is_gone_goes_with_everything_and_the_rest_stays_as_it_was(st
     before = {
         table: await store.pool.fetch(f"select * from headrace.{table} where job_id = any ($1) order by 1, 2, 3, 4", list(store.stays)) for table in ("job", "event")
     }
-    wanted = Retired(len(store.stays), len(store.goes))
-    assert await store.retirement.look(RANGE, most_kept=MOST_KEPT, **BOUNDS) == wanted
-    assert await store.retirement.retire(RANGE, **BOUNDS) == wanted
+    assert await store.retire() == (len(store.stays), len(store.goes))
     for table in ("job", "note", "log_line"):
         assert await store.ids(table) == store.stays, table
     assert await store.ids("event") <= store.stays
@@ -106,13 +115,13 @@ async def test_what_is_gone_goes_with_everything_and_the_rest_stays_as_it_was(st
         assert await store.pool.fetch(f"select * from headrace.{table} order by 1, 2, 3, 4") == rows
     keys = {row["job_id"] for row in await store.pool.fetch("select job_id from headrace.idempotency_key")}
     assert keys <= store.stays and len(keys) == len([job_id for job_id in store.stays if (job_id - RANGE.lo >> 9) >= 1000])
-    assert await store.retirement.retire(RANGE, **BOUNDS) == Retired(len(store.stays), 0)
+    assert await store.retire() == (len(store.stays), 0)
 
 
 async def test_a_range_where_too_much_stays_is_not_looked_through_to_its_end(store: Store) -> None:
     early = [job_id for job_id in store.stays if job_id < BOUNDS["keyed_from"]]
     found = await store.retirement.look(RANGE, most_kept=len(early) - 1, **BOUNDS)
-    assert found.kept == len(early) < len(store.stays)
+    assert len(found.kept) == len(early) < len(store.stays)
 
 
 async def test_what_a_live_job_depends_on_stays_and_the_ties_of_what_is_gone_go(store: Store) -> None:
@@ -123,8 +132,7 @@ async def test_what_a_live_job_depends_on_stays_and_the_ties_of_what_is_gone_go(
         [(due[0], waits, 1), (due[1], waits, 3), (due[2], waits, 2), (due[3], due[4], 1), (waits, due[4], 1)],
     )
     await store.pool.execute("insert into headrace.unique_key select 1, 'u' || j, j from unnest($1::bigint[]) j", [due[0], due[2], waits])
-    wanted = Retired(len(store.stays) + 2, len(due) - 2)
-    assert await store.retirement.look(RANGE, most_kept=MOST_KEPT, **BOUNDS) == wanted == await store.retirement.retire(RANGE, **BOUNDS)
+    assert await store.retire() == (len(store.stays) + 2, len(due) - 2)
     assert await store.ids("job") == store.stays | {due[0], due[1]}
     left = {(row["parent_id"], row["child_id"]) for row in await store.pool.fetch("select parent_id, child_id from headrace.edge")}
     assert left == {(due[0], waits), (due[1], waits)}
@@ -138,10 +146,59 @@ async def test_a_reader_is_not_disturbed_and_no_one_queues_behind_the_lock(store
     await reading.start()
     await con.fetch("select * from headrace.job")
     with pytest.raises(LockBusy):
-        await store.retirement.retire(RANGE, **BOUNDS)
+        await store.retire()
     assert await store.ids("job") == store.stays | store.goes
     await reading.rollback()
-    assert (await store.retirement.retire(RANGE, **BOUNDS)).gone == len(store.goes)
+    assert await store.retire() == (len(store.stays), len(store.goes))
+
+
+async def test_nobody_waits_while_a_range_goes_of_which_nothing_stays(store: Store, stack: AsyncExitStack) -> None:
+    """A reader that has its leaves open holds up the dropping, and the dropping holds up neither reads nor flushes."""
+    for job_id in store.stays:
+        await store.pool.execute("insert into headrace.event (job_id, seq, type_id, kind, state, run, attempt, losses) values ($1, 99, 1, 11, 6, 1, 1, 0)", job_id)
+    await store.pool.execute("delete from headrace.idempotency_key")
+    await store.pool.execute("update headrace.job set idempotency_key = null")
+    con = await asyncpg.connect(store.dsn)
+    stack.push_async_callback(con.close)
+    reading = con.transaction(isolation="repeatable_read")
+    await reading.start()
+    await con.fetch("select * from headrace.job")
+    assert await store.retire() == (0, len(store.stays | store.goes))
+    dropping = asyncio.create_task(store.retirement.drop(RANGE))
+    waits = "select count(*) from pg_stat_activity where query like 'alter table headrace.job_2 detach%' and wait_event_type = 'Lock'"
+    await until(lambda: store.pool.fetchval(waits), what="the dropping waits for the reader")
+    assert await asyncio.wait_for(store.ids("note"), 5) == store.stays | store.goes
+    await asyncio.wait_for(store.pool.execute("insert into headrace.note (job_id, lease_epoch, kind) values ($1, 2, 2)", RANGE.lo + RANGE.class_), 5)
+    assert not dropping.done()
+    await reading.rollback()
+    await dropping
+    assert await partitions.ranges(store.pool) == []
+
+
+EVENT = "insert into headrace.event (job_id, seq, type_id, kind, state, run, attempt, losses) values ($1, 99, 1, 10, 1, 2, 1, 0)"
+JOB = "insert into headrace.job (job_id, type_id, priority) values ($1, 1, 0)"
+
+
+@pytest.mark.parametrize("statement", [EVENT, JOB], ids=["about a job that was gone", "a new job"])
+@pytest.mark.parametrize("while_untied", [False, True])
+async def test_what_is_stored_after_the_look_stays(store: Store, monkeypatch: pytest.MonkeyPatch, statement: str, while_untied: bool) -> None:
+    """Nobody does that to a range whose time is over; if somebody did all the same, nothing may be lost."""
+    found, keys = await store.look(), await store.ids("idempotency_key")
+    job_id = min(store.goes) if statement == EVENT else RANGE.hi - 8 + RANGE.class_
+    if while_untied:  # after the first of the two looks, before the lock
+        rewrite = store.retirement._rewrite
+
+        async def late(*arguments: Any) -> None:
+            await store.pool.execute(statement, job_id)
+            await rewrite(*arguments)
+
+        monkeypatch.setattr(store.retirement, "_rewrite", late)
+    else:
+        await store.pool.execute(statement, job_id)
+    with pytest.raises(LockBusy, match="stored in the range"):
+        await store.retirement.retire(RANGE, found)
+    assert await store.ids("job") == store.stays | store.goes | {job_id}
+    assert while_untied or await store.ids("idempotency_key") == keys
 
 
 async def test_an_empty_range_is_dropped_also_when_a_run_was_interrupted(store: Store) -> None:
@@ -172,6 +229,22 @@ async def test_a_pass_removes_what_is_due_when_its_time_has_come(store: Store) -
     now[0] += 6 * 3600
     assert (await retention.run_once())["dropped"] == 1
     assert await partitions.ranges(store.pool) == []
+
+
+async def test_few_jobs_are_put_aside_while_some_of_them_live(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flush that moves one of them would wait until all are back."""
+    monkeypatch.setattr(retention_duty, "MOST_BESIDE_LIVE", len(store.stays) // 2)
+    now = [DUE * 60 + 601.0]
+
+    async def ranges() -> list[FactRange]:
+        return [RANGE]
+
+    retention = Retention(store.retirement, ranges, lambda: now[0], Metrics())
+    assert await retention.run_once() == {}
+    for job_id in store.stays:
+        await store.pool.execute("insert into headrace.event (job_id, seq, type_id, kind, state, run, attempt, losses) values ($1, 98, 1, 3, 4, 1, 1, 0)", job_id)
+    now[0] += 6 * 3600
+    assert (await retention.run_once())["jobs"] > 0
 
 
 async def test_the_shortest_class_is_emptied_and_looked_at_again_within_minutes(store: Store) -> None:
@@ -318,7 +391,7 @@ async def test_flushes_go_on_beside_a_retirement(store: Store, stack: AsyncExitS
     async def retire() -> None:
         for _ in range(10):
             try:
-                await store.retirement.retire(RANGE, **BOUNDS)
+                await store.retire()
             except LockBusy:
                 continue
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.ids import EPOCH_S, MS_SHIFT, RETENTION_CLASSES, RetentionClass, lowest_id_at
 from headrace_broker.store.partitions import FactRange
-from headrace_broker.store.retire import LockBusy, Retired, Retirement
+from headrace_broker.store.retire import LockBusy, Retirement
 
 MARGIN_S = 600.0
 """A job is removed this long after its date, so that no change of it that was decided before its date can still be on its way. How long a decision may wait for its
@@ -22,7 +22,9 @@ commit does not depend on how long jobs are kept, so this is the same for all cl
 KEYS_KEPT_S = 86_400.0
 """An idempotency key is kept as long as its job and at least this long."""
 MOST_KEPT = 100_000
-"""Jobs that may have to be put back: about 0.2 s under the lock."""
+"""Jobs that may have to be put back: about a second under the lock, in which nobody else looks at them."""
+MOST_BESIDE_LIVE = 10_000
+"""The same when jobs are among them that live: a flush may have to wait for the lock, a tenth of a second."""
 WORTH = 0.2
 """Share of a range that must be gone before it is rewritten."""
 AGAIN_S = 6 * 3600.0
@@ -47,26 +49,31 @@ class Retention:
             if now < self._next.get(range_, due_from(range_)):
                 continue
             try:
-                retired = await self._retire(range_, now)
+                gone, dropped = await self._retire(range_, now)
             except LockBusy:
                 continue  # next pass
-            self._next[range_] = now + min(AGAIN_S, _class(range_).keep_s + _class(range_).range_s)
-            done["jobs"] += retired.gone
-            if retired.kept == 0:
-                await self.store.drop(range_)
-                self._next.pop(range_, None)
-                done["dropped"] += 1
+            done["jobs"] += gone
+            done["dropped"] += dropped
         with contextlib.suppress(LockBusy):
             done["flush_slots"] = await self.store.trim_flushes()
         self.metrics.jobs_deleted.inc(done["jobs"])
         return done if any(done.values()) else {}
 
-    async def _retire(self, range_: FactRange, now: float) -> Retired:
+    async def _retire(self, range_: FactRange, now: float) -> tuple[int, bool]:
+        """(how many jobs were removed, whether the range was dropped)."""
         bounds = {"due_minute": int((now - MARGIN_S) // 60), "keyed_from": lowest_id_at(now - KEYS_KEPT_S)}
         found = await self.store.look(range_, most_kept=MOST_KEPT, **bounds)
-        if not found.gone or found.kept > MOST_KEPT or found.gone < WORTH * (found.gone + found.kept):
-            return Retired(found.kept, 0)
-        return await self.store.retire(range_, **bounds)
+        if not found.kept:
+            await self.store.retire(range_, found)
+            await self.store.drop(range_)
+            self._next.pop(range_, None)
+            return found.gone, True
+        most = MOST_BESIDE_LIVE if found.live else MOST_KEPT
+        worth_it = len(found.kept) <= most and found.gone >= WORTH * (found.gone + len(found.kept))
+        if worth_it and found.gone:
+            await self.store.retire(range_, found)
+        self._next[range_] = now + min(AGAIN_S, _class(range_).keep_s + _class(range_).range_s)
+        return found.gone if worth_it else 0, False
 
 
 def due_from(range_: FactRange) -> float:

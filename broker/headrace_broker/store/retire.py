@@ -1,12 +1,17 @@
 """Gives back the space of jobs that are gone, and of flush rows that the counts no longer need.
 
-Everything here runs beside the flushes. A lock that flushes would have to wait for is asked for with a short timeout, so that nobody queues behind it for long; when it
-cannot be had, nothing has happened and the caller tries again later. Interrupted at any point, the next run finds what is left to do in the catalogue.
+Everything here runs beside the flushes and the reads of agents. A range is looked at without locks: a job that is gone stays gone (nobody can change it any more, and
+no job is added to a range whose time is over), so what was found stays true however late it is acted upon; whether something was stored meanwhile all the same is looked
+at before anything goes. A lock that others would have to wait for is asked for with a short timeout, so that nobody queues behind it for long, and held for as long as it
+takes to put aside and back the few jobs that stay; when it cannot be had, nothing has happened and the caller tries again later. Interrupted at any point, the next run
+finds what is left to do in the catalogue.
 """
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -21,21 +26,24 @@ LONGEST = "120s"
 SLOTS = 4
 """Of flush rows, each a table of its own."""
 PIECES = 64
-"""How many pieces of a range `look` begins with."""
+"""Into how many a range is divided at first."""
 PIECE_S = 0.05
-"""How long it should take to look at one."""
+"""How long work on one should take."""
 
 
 @dataclass(frozen=True, slots=True)
-class Retired:
-    """What became of the jobs of a range."""
+class Looked:
+    """What was found in a range: when the looking began (the database's clock), the highest id, the jobs that stay, how many of them live, and how many are gone."""
 
-    kept: int
+    at: datetime
+    last: int
+    kept: list[int]
+    live: int
     gone: int
 
 
 class LockBusy(Exception):
-    """Somebody reads or writes there; nothing was changed, try again later."""
+    """Somebody reads or writes there; nothing was removed, try again later."""
 
 
 class Retirement:
@@ -44,38 +52,53 @@ class Retirement:
     def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
         self._pool = pool
 
-    async def look(self, range_: FactRange, *, due_minute: int, keyed_from: int, most_kept: int) -> Retired:
-        """How many jobs of a range would stay and go; what lies beyond the job that is one too many to keep is not looked at.
+    async def look(self, range_: FactRange, *, due_minute: int, keyed_from: int, most_kept: int) -> Looked:
+        """Which jobs of a range stay; what lies beyond the piece with the job that is one too many to keep is not looked at."""
+        found: Looked | None = None
+        async for low, high in _pieces(range_):
+            row = await self._read("range_gone", range_.class_, low, high, due_minute, keyed_from)
+            found = found or Looked(row["at"], range_.lo, [], 0, 0)
+            found = Looked(found.at, max(found.last, row["last"] or 0), [*found.kept, *row["kept"]], found.live + row["live"], found.gone + row["gone"])
+            if len(found.kept) > most_kept:
+                break
+        assert found is not None
+        return found
 
-        A range is looked at in pieces, with a pause as long as the piece took after each: work on a million jobs leaves the processors to those who wait for an answer.
-        """
-        kept = gone = 0
-        low, width = range_.lo, max(1, (range_.hi - range_.lo) // PIECES)
-        while low < range_.hi and kept <= most_kept:
-            began = time.monotonic()
-            row = await self._piece(range_.class_, low, min(low + width, range_.hi), due_minute, keyed_from)
-            seconds = time.monotonic() - began
-            kept, gone, low = kept + row["kept"], gone + row["gone"], low + width
-            width = max(1, int(width * min(2.0, max(0.5, PIECE_S / max(seconds, 0.001)))))
-            await asyncio.sleep(seconds)
-        return Retired(kept, gone)
+    async def retire(self, range_: FactRange, found: Looked) -> None:
+        """Removes the jobs that are gone, with their keys and ties; where none stays their facts are left to `drop`. Raises LockBusy."""
+        if await self._read("range_moved", range_.class_, range_.lo, range_.hi, found.at, found.last, found.kept):
+            raise LockBusy("something was stored in the range since it was looked at")
+        async for low, high in _pieces(range_):
+            async with _lockable():
+                await self._pool.execute(sql("range_untie"), range_.class_, low, high, found.kept, timeout=150)
+        if found.kept:
+            await self._rewrite(range_, found)
 
-    async def _piece(self, class_: int, low: int, high: int, due_minute: int, keyed_from: int) -> asyncpg.Record:
-        async with self._pool.acquire() as con, con.transaction(readonly=True):
+    async def _rewrite(self, range_: FactRange, found: Looked) -> None:
+        """Puts the facts of the jobs that stay aside, empties the leaves, puts them back. Locks are taken in the flush's order: the other one would deadlock with it."""
+        async with _lockable(), self._pool.acquire() as con:
+            leaves = [f"headrace.{row['leaf']}" for row in await con.fetch(sql("range_leaves"), range_.class_, range_.lo) if row["attached"]]
+            async with con.transaction():
+                await con.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'; set local statement_timeout = '{LONGEST}'; set local enable_seqscan = off")
+                await _put_aside(con, leaves[:1], found.kept)  # jobs never change: no lock is needed for them
+                if await con.fetchval(sql("range_moved"), range_.class_, range_.lo, range_.hi, found.at, found.last, found.kept):
+                    raise LockBusy("something was stored in the range since it was looked at")
+                await con.execute("".join(f"lock table {leaf} in access exclusive mode;" for leaf in leaves))
+                await _put_aside(con, leaves[1:], found.kept)
+                await con.execute("".join(f"truncate {leaf}; insert into {leaf} select * from {_aside(leaf)};" for leaf in leaves))  # noqa: S608  # names from the catalogue
+
+    async def _read(self, name: str, *parameters: object) -> Any:
+        """The one row, or its one value, of a read of a range."""
+        async with _lockable(), self._pool.acquire() as con, con.transaction(readonly=True):
             await con.execute(f"set local statement_timeout = '{LONGEST}'")
-            return await con.fetchrow(sql("range_gone"), class_, low, high, due_minute, keyed_from, timeout=150)
-
-    async def retire(self, range_: FactRange, *, due_minute: int, keyed_from: int) -> Retired:
-        """Removes the jobs of a range that are gone, with their events, notes, log lines and keys. Raises LockBusy."""
-        async with _lockable(), self._pool.acquire() as con, con.transaction():
-            await con.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'; set local statement_timeout = '{LONGEST}'")
-            row = await con.fetchrow(sql("range_retire"), range_.class_, range_.lo, due_minute, keyed_from, timeout=150)
-            if row["gone"]:
-                await con.execute(sql("range_forget_ties"), range_.class_, range_.lo, range_.hi, timeout=150)
-        return Retired(row["kept"], row["gone"])
+            row = await con.fetchrow(sql(name), *parameters, timeout=150)
+            return row if len(row) > 1 else row[0]
 
     async def drop(self, range_: FactRange) -> None:
-        """Drops the leaves of a range that holds nothing any more and never will. Waits for transactions that may still look at them; flushes do not wait for it."""
+        """Drops the leaves of a range of which all jobs are gone. Waits for transactions that may still look at them; nobody waits for it.
+
+        A pause follows each, as long as it took: removing hundreds of megabytes makes commits of that time slow.
+        """
         async with _lockable(), self._pool.acquire() as con:
             await con.execute(f"set statement_timeout = '{LONGEST}'")
             try:
@@ -84,7 +107,9 @@ class Retirement:
                         await con.execute(f"alter table headrace.{leaf['branch']} detach partition headrace.{leaf['leaf']} finalize", timeout=150)
                     elif leaf["attached"]:
                         await con.execute(f"alter table headrace.{leaf['branch']} detach partition headrace.{leaf['leaf']} concurrently", timeout=150)
+                    began = time.monotonic()
                     await con.execute(f"drop table if exists headrace.{leaf['leaf']}")
+                    await asyncio.sleep(time.monotonic() - began)
                 await con.execute(sql("range_forget"), range_.class_, range_.lo)
             finally:
                 await put_right(con)
@@ -102,6 +127,32 @@ class Retirement:
                         await con.execute(f"truncate headrace.flush_{slot}")
                         emptied += 1
         return emptied
+
+
+def _aside(leaf: str) -> str:
+    return leaf.replace("headrace.", "pg_temp.")
+
+
+async def _put_aside(con: Any, leaves: list[str], job_ids: list[int]) -> None:
+    """Copies the facts of these jobs, until the end of the transaction."""
+    for leaf in leaves:
+        await con.execute(f"create temp table {_aside(leaf)} (like {leaf}) on commit drop")
+        await con.execute(f"insert into {_aside(leaf)} select * from {leaf} where job_id = any ($1)", job_ids)  # noqa: S608  # names from the catalogue
+
+
+async def _pieces(range_: FactRange) -> AsyncIterator[tuple[int, int]]:
+    """Parts of a range, (lowest id, id above the highest); their width follows how long the caller takes for them.
+
+    There is a pause after each, as long as it took: work on a million jobs leaves the processors to those who wait for an answer.
+    """
+    low, width = range_.lo, max(1, (range_.hi - range_.lo) // PIECES)
+    while low < range_.hi:
+        began = time.monotonic()
+        yield low, min(low + width, range_.hi)
+        seconds = time.monotonic() - began
+        low += width
+        width = max(1, int(width * min(2.0, max(0.5, PIECE_S / max(seconds, 0.001)))))
+        await asyncio.sleep(seconds)
 
 
 class _lockable:  # noqa: N801  # reads as a phrase where it is used
