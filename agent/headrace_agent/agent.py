@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import grpc
-from headrace_client import Client, RateLimit
+from headrace_client import Client, HeadraceError, RateLimit
 from headrace_client.channel import Stubs, addresses, metadata, open_channel
 from headrace_client.codecs import Codec, Codecs
 from headrace_client.credentials import Metadata, Token
@@ -255,7 +255,7 @@ class Agent:
             if not len(desk.outbox) and not len(desk.logs):
                 return
             channel = open_channel(address, tls)
-            with contextlib.suppress(grpc.aio.AioRpcError):
+            with contextlib.suppress(grpc.aio.AioRpcError, HeadraceError):
                 stubs = Stubs(channel).agents
                 desk.outbox.send_again()
                 while outcomes := desk.outbox.take_one_by_one():

@@ -100,7 +100,7 @@ class Session:
                 failures += 1
                 quiet = translated.reason in ("NOT_OWNER", "DRAINING") or failures > 3
                 log.log(logging.DEBUG if quiet else logging.WARNING, "no session with %s: %s", self._address, translated.message)
-            except HeadraceError as error:  # files of certificates that cannot be used now; they may be put right
+            except HeadraceError as error:  # files of certificates that cannot be used now, or a token that cannot be had; they may be put right
                 failures += 1
                 log.warning("no session with %s: %s", self._address, error.message)
             try:
@@ -116,8 +116,9 @@ class Session:
         self._reset()
         passing_on, self._pass_on = self._pass_on or len(self._desk.sessions) == 1, False
         self._hello.at_standby = agents_pb2.AT_STANDBY_PASS_ON if passing_on else agents_pb2.AT_STANDBY_WAIT
+        metadata = self._metadata()  # which may fail
         channel = open_channel(self._address, self._tls)
-        call = Stubs(channel).agents.Connect(metadata=self._metadata())
+        call = Stubs(channel).agents.Connect(metadata=metadata)
         end = StreamEnd(call)
         tasks: list[asyncio.Future[Any]] = []
         try:

@@ -283,6 +283,8 @@ class Work:
         def run() -> bytes:
             worker = attempt.worker = self._workers.take(handler.memory_bytes)
             try:
+                if attempt.stop is not None or attempt.timed_out:  # while the worker was started: there was none yet to be told
+                    raise Aborted
                 return worker.run(handler.function, (handler.takes_ctx, handler.takes_argument), attempt.job, attempt.ctx.sink, attempt.ctx.set_door)
             finally:
                 attempt.worker = None

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 
-from headrace_client.errors import InvalidRequest
+from headrace_client.errors import HeadraceError, InvalidRequest, Unavailable
 
 Token = str | Callable[[], str]
 """A secret, or what gives the one to be used now. It is asked before every call, so it should be quick."""
@@ -59,16 +59,25 @@ class Metadata:
         self()
 
     def __call__(self) -> Pairs:
-        """The pairs. Raises InvalidRequest for a token with characters that no token has."""
+        """The pairs. Raises InvalidRequest for a token with characters that no token has, and Unavailable when the function that gives it fails."""
         if self._token is None:
             return self._pairs
-        secret = self._token if isinstance(self._token, str) else self._token()
+        secret = self._token if isinstance(self._token, str) else _given(self._token)
         if secret != self._secret:
             if not secret.isascii() or not secret.isprintable():
                 raise InvalidRequest("the token holds characters that no token has", details={"field": "token"})
             self._pairs = (*self._fixed, ("authorization", f"Bearer {secret}")) if secret else self._fixed
             self._secret = secret
         return self._pairs
+
+
+def _given(token: Callable[[], str]) -> str:
+    try:
+        return token()
+    except HeadraceError:
+        raise
+    except Exception as error:
+        raise Unavailable(f"the function that gives the token failed with {type(error).__name__}; nothing was sent") from error
 
 
 def refuse_plaintext(addresses: list[str], *, encrypted: bool) -> None:

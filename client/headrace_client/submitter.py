@@ -170,11 +170,10 @@ class Submitter:
         """One stream to its end; returns whether the broker answered anything."""
         self._answered = self._refused = self._outdated = False
         try:
-            stubs = self._brokers.current()
-        except HeadraceError as error:  # no channel can be made at all, such as for a CA file that cannot be read
+            stubs, carried = self._brokers.current(), self._metadata()
+        except HeadraceError as error:  # no call can be made at all, such as for a CA file that cannot be read
             self._fail_waiting(error)
             return True
-        carried = self._metadata()
         call = stubs.jobs.SubmitStream(metadata=carried)
         end = StreamEnd(call)
         try:
@@ -193,7 +192,7 @@ class Submitter:
         reader = asyncio.ensure_future(self._read(call))
         try:
             while not reader.done():
-                self._outdated = self._outdated or self._metadata() != carried
+                self._outdated = self._outdated or self._is_old(carried)
                 leaving = self._refused or self._outdated
                 if leaving and not self._sent:
                     return
@@ -227,6 +226,13 @@ class Submitter:
         finally:
             reader.cancel()
             call.cancel()
+
+    def _is_old(self, carried: Pairs) -> bool:
+        """Whether there is a newer token than the stream carries. One that cannot be had now is none."""
+        try:
+            return self._metadata() != carried
+        except HeadraceError:
+            return False
 
     async def _read(self, call: grpc.aio.StreamStreamCall) -> None:
         async for answer in call:

@@ -2,11 +2,13 @@
 
 import asyncio
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 from headrace_agent import Agent, JobContext
 from headrace_agent.job import Job, Terms
+from headrace_agent.processes import WorkerPool, WorkerProcess
 from headrace_agent.testing import run_job
 from headrace_agent.work import Stop, Work
 from headrace_proto.v1 import agents_pb2
@@ -66,6 +68,43 @@ class Scene:
     def assign(self, type_: str, job_id: int = 1) -> None:
         """One job."""
         self.work.assign([Job((job_id, 1), b"", Terms(type_, 0, 60.0, 5, 100, 1000))])
+
+
+def writes(path: str) -> None:
+    """A handler in a process."""
+    Path(path).touch()
+
+
+@pytest.mark.parametrize("grace_s", [0.0, PATIENCE_S])
+@pytest.mark.parametrize(("why", "kind"), [(Stop.ABORT, agents_pb2.OUTCOME_KIND_ABORTED), (Stop.LEASE, None)])
+def test_a_job_that_is_stopped_while_its_process_is_started_does_not_begin(
+    why: Stop, kind: Any, grace_s: float, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """Meanwhile there is no process that could be told, and another agent may have the lease."""
+    starting, started, take = threading.Event(), threading.Event(), WorkerPool.take
+
+    def slowly(pool: WorkerPool, memory_bytes: int | None) -> WorkerProcess:
+        worker = take(pool, memory_bytes)
+        starting.set()
+        assert started.wait(PATIENCE_S)
+        return worker
+
+    monkeypatch.setattr(WorkerPool, "take", slowly)
+    agent, told = Agent("work"), Told()
+    agent.job("process", executor="process")(writes)
+    work = Work(agent.handlers, middleware=[], lifespans=[], threads=1, reports=told, client_options={})  # type: ignore[arg-type]  # no logs, no progress
+    work.start()
+    work.assign([Job((1, 1), f'"{directory}/begun"'.encode(), Terms("process", 0, 60.0, 5, 100, 1000))])
+    assert starting.wait(PATIENCE_S)
+    work.stop_attempt(1, 1, why, grace_s)
+    handed_over = threading.Event()
+    work.ping(handed_over.set)
+    assert handed_over.wait(PATIENCE_S)
+    started.set()
+    [(job_id, outcome)] = told.until(1)
+    assert job_id == 1 and (outcome is None if kind is None else outcome.kind == kind)
+    work.close()
+    assert not (directory / "begun").exists()
 
 
 @pytest.mark.parametrize(("why", "kind"), [(Stop.ABORT, agents_pb2.OUTCOME_KIND_ABORTED), (Stop.DRAIN, agents_pb2.OUTCOME_KIND_RELEASED), (Stop.LEASE, None)])

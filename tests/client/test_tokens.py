@@ -9,7 +9,9 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from headrace_client import Client, InvalidRequest, SyncClient, TokenFile, Unauthenticated
+from headrace_agent import Agent, JobContext
+from headrace_agent.session import Session
+from headrace_client import Client, InvalidRequest, SyncClient, TokenFile, Unauthenticated, Unavailable
 from headrace_client.access import AuditRow, Token
 
 from tests.support.processes import BrokerProcess, run_command, start_agent, start_broker, until
@@ -56,6 +58,54 @@ async def test_a_client_takes_a_new_secret_over_from_its_file(guarded: BrokerPro
         path.unlink()
         await client.submit("t", 4)  # the last that was read stays in use
         assert sum((await client.count()).totals.values()) == 4
+
+
+class Vault:
+    """Gives tokens, and fails when it is told to."""
+
+    def __init__(self, secret: str) -> None:
+        self.secret = secret
+        self.failing = 0  # so many times, from now on
+
+    def __call__(self) -> str:
+        """The token."""
+        if self.failing:
+            self.failing -= 1
+            raise OSError("away")
+        return self.secret
+
+
+async def test_a_token_that_cannot_be_had_for_a_while_fails_calls_and_ends_neither_client_nor_agent(guarded: BrokerProcess, secrets: dict[str, str]) -> None:
+    of_client, of_agent, done = Vault(secrets["submitter"]), Vault(secrets["agent"]), asyncio.Event()
+    agent, drain = Agent("tester"), asyncio.Event()
+
+    @agent.job("t")
+    def work(_ctx: JobContext) -> None:
+        loop.call_soon_threadsafe(done.set)
+
+    loop = asyncio.get_running_loop()
+    async with Client(guarded.address, token=of_client, timeout_s=20) as client:
+        of_client.failing = 2
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="gives the token failed with OSError"):
+                await client.submit("t", 1)
+        assert (await client.submit("t", 1)).job_id
+        of_client.failing = 1
+        assert (await client.submit("t", 2)).job_id, "over the stream that there is"
+    begin = Session.run
+
+    async def run(session: Session) -> None:
+        of_agent.failing = 2
+        await begin(session)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Session, "run", run)
+        running = asyncio.create_task(agent.run(guarded.address, token=of_agent, drain=drain))
+        async with asyncio.timeout(30):
+            await asyncio.wait([running, asyncio.ensure_future(done.wait())], return_when=asyncio.FIRST_COMPLETED)
+            assert not running.done() and not of_agent.failing
+            drain.set()
+            await running
 
 
 async def test_a_submit_with_a_token_that_ended_says_so(guarded: BrokerProcess, secrets: dict[str, str]) -> None:

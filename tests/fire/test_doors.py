@@ -3,12 +3,14 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 
 import pytest
 from headrace_broker.model.amended import Update
-from headrace_broker.model.job import State
+from headrace_broker.model.job import Disposition, Kind, State
 from headrace_broker.shards import doors
-from headrace_broker.shards.intents import Verb
+from headrace_broker.shards.intents import Ending, Verb
+from headrace_broker.shards.refill import judge_stale
 from headrace_broker.store.inbox import Inbox
 
 from tests.fire.steps import granted, kinds
@@ -104,3 +106,43 @@ async def test_a_new_run_after_a_completion_takes_its_unique_key_back_from_a_hol
     assert await kinds(machine, job_id) == ["granted", "completed", "requeued"]
     await machine.submit_unique(b"3", "u", REJECT)  # is refused
     await machine.check_store()
+
+
+@dataclass(eq=False)
+class Asker:
+    """Somebody who reports outcomes of an agent, and what they were answered."""
+
+    agent_id: int
+    told: list[Disposition] = field(default_factory=list)
+
+    def ack(self, job_ids: list[int], epochs: list[int], disposition: Disposition) -> None:
+        """As a session takes it."""
+        self.told += [disposition] * len(job_ids)
+
+
+@pytest.mark.parametrize("commit", [False, True], ids=["rolled back", "committed"])
+async def test_everybody_is_answered_who_reports_an_outcome_while_a_transaction_may_complete_the_job(machine: Doors, commit: bool) -> None:
+    [job_id] = await granted(machine)
+    owner, epoch = machine.owner, machine.jobs[job_id].seq
+    transaction = await machine.begin()
+    assert await machine.complete_through_door(transaction, job_id, epoch)
+    askers = [Asker(machine.agent_id), Asker(machine.agent_id)]  # the agent that came back after it was taken for lost, or a call beside its stream
+    for asker in (*askers, askers[0]):
+        owner.end([Ending(job_id, epoch, Kind.COMPLETED, asker, b"", door=True)])
+        await machine.flush()
+    assert owner.doors.settling() == [job_id] and not any(asker.told for asker in askers)
+    machine.open_ones.remove(transaction)
+    machine.doors.clear()
+    await transaction.con.execute("commit" if commit else "rollback")
+    await transaction.con.close()
+    machine.pass_time(1.0)
+    judging = asyncio.ensure_future(judge_stale(owner, machine.heads))
+
+    async def all_told() -> bool:
+        await machine.flush()
+        return all(asker.told for asker in askers)
+
+    await until(all_told, what="an answer to each of them")
+    judging.cancel()
+    await asyncio.wait([judging])
+    assert [asker.told for asker in askers] == [[Disposition.ALREADY_APPLIED if commit else Disposition.ACCEPTED], [Disposition.ALREADY_APPLIED]]

@@ -1,21 +1,26 @@
 """The queue changes hands while work goes on: what a successor reads is written before anybody has to wait for it, and a takeover asks the database for little."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import asyncpg
 import pytest
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.errors import Draining
 from headrace_broker.model.ids import lowest_id_at
 from headrace_broker.shards import flusher as flusher_module
+from headrace_broker.shards import ownership as ownership_module
 from headrace_broker.shards.intents import PlainJobs
 from headrace_broker.shards.owner import Owner, OwnerLimits
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.types import TypeTable
+from headrace_broker.store import ledger as ledger_module
 from headrace_broker.store import partitions
 from headrace_broker.store.checkpoints import CheckpointStore, Chunk
+from headrace_broker.store.ledger import Ledger
 from headrace_broker.store.pool import open_pool
 from headrace_broker.store.recovery import Recovery
 from headrace_broker.store.settings import SettingsStore
@@ -144,6 +149,104 @@ async def test_what_else_ends_with_a_broker_is_not_waited_for_by_its_successor(t
             assert await third.pool.fetchval(BACKENDS, life_id) == 1, "it had left by itself: a successor that waits in vain ends its backend"
             over.set()
             await second.running
+
+
+async def test_a_broker_that_is_told_to_end_while_it_takes_over_does_not_begin_to_serve(
+    two: tuple[Broker, Broker], monkeypatch: pytest.MonkeyPatch, database: str
+) -> None:  # fmt: skip
+    first, second = two
+    jobs = await first.submit(3)
+    reading, free = asyncio.Event(), asyncio.Event()
+
+    async def held(*_: Any) -> None:
+        reading.set()
+        await free.wait()
+
+    async with asyncio.timeout(60):
+        with monkeypatch.context() as patched:
+            patched.setattr(ownership_module, "recover", held)
+            await first.ownership.drain()
+            await reading.wait()
+            await second.ownership.drain()
+            assert not second.running.done()
+            free.set()
+            await second.running
+        assert not second.ownership.ready.is_set()
+        async with broker(database) as third:
+            await third.ownership.ready.wait()
+            assert sorted(job_id for _, _, ids in third.ownership.owner.lanes.copies() for job_id in ids) == jobs
+
+
+async def test_a_new_life_that_fails_to_take_over_leaves_the_way_free_for_the_next(database: str, monkeypatch: pytest.MonkeyPatch, stack: AsyncExitStack) -> None:
+    monkeypatch.setitem(ledger_module.SETTINGS, "lock_timeout", "100ms")
+    con: Any = await asyncpg.connect(database)
+    stack.push_async_callback(con.close)
+    async with asyncio.timeout(60), broker(database) as alone:
+        await alone.ownership.ready.wait()
+        life_id, lives = alone.ownership.owner.life_id, "select count(*) from headrace.life"
+        before = await con.fetchval(lives)
+        in_the_way = con.transaction()
+        await in_the_way.start()
+        await con.execute("select from headrace.life where life_id = $1 for share", life_id)  # it cannot be marked dead
+        assert await alone.pool.fetchval("select pg_terminate_backend(backend_pid) from headrace.life where life_id = $1", life_id)
+
+        async def tried_again() -> bool:
+            return bool(await con.fetchval(lives) >= before + 2)
+
+        await until(tried_again, what="a second life that tries")
+        await in_the_way.rollback()
+        [job_id] = await alone.submit(1)
+        assert alone.ownership.owner.life_id > life_id
+        assert await con.fetchval("select count(*) from headrace.job where job_id = $1", job_id) == 1
+        assert await con.fetchval("select count(*) from pg_stat_activity where application_name = 'headrace flush' and datname = current_database()") == 1
+
+
+async def test_a_broker_that_was_stopped_while_it_looked_at_the_owner_does_not_take_it_for_hung(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    hung_s, holders, seen, ended, looks = 2.0, Ledger.holders, list[Any](), list[int](), 0
+    monkeypatch.setattr(ownership_module, "HUNG_S", hung_s)
+    monkeypatch.setattr(ownership_module, "STANDBY_POLL_S", 0.02)
+
+    def stand_still() -> None:
+        """As when the machine of both is suspended."""
+        time.sleep(hung_s * 1.1)
+
+    async def looking(ledger: Ledger) -> list[Any]:
+        nonlocal looks
+        found = await holders(ledger)
+        if found and found == seen and not looks:
+            stand_still()
+        looks += bool(looks) or (bool(found) and found == seen)
+        seen[:] = found
+        return found
+
+    async def terminate(_ledger: Ledger, life_id: int) -> None:
+        ended.append(life_id)
+
+    async with asyncio.timeout(60), broker(database) as first:
+        await first.ownership.ready.wait()
+        monkeypatch.setattr(Ledger, "holders", looking)
+        monkeypatch.setattr(Ledger, "terminate", terminate)
+        async with broker(database):
+
+            async def looked_again() -> bool:
+                return looks > 3
+
+            await until(looked_again, what="further looks")
+            assert not ended and first.ownership.role == "active"
+
+
+async def test_who_takes_over_knows_settings_that_were_stored_after_newer_ones(two: tuple[Broker, Broker]) -> None:
+    first, second = two
+    types, known = first.ownership.owner.types, second.ownership._types
+    early, late = await types.ensure("default", "early"), await types.ensure("default", "late")
+    await known.load()
+    moved = "update headrace.job_type set overrides = $3, changed_at = (select changed_at - interval '1 us' from headrace.job_type where type_id = $2) where type_id = $1"
+    await first.pool.execute(moved, early.type_id, late.type_id, '{"paused": true}')  # by a transaction that began before that of the other type, and ended after it
+    await known.load()
+    async with asyncio.timeout(60):
+        await first.ownership.drain()
+        await second.ownership.ready.wait()
+    assert known.by_id[early.type_id].halted
 
 
 # What a takeover reads -----------------------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from headrace_broker.model.errors import QueueFull
+from headrace_broker.model.errors import QueueFull, Unavailable
 from headrace_broker.model.ids import lowest_id_at
 from headrace_broker.model.job import Head, Kind, State
 from headrace_broker.model.settings import Settings
@@ -322,6 +322,32 @@ async def test_jobs_that_were_refused_with_the_database_away_leave_their_room(ma
     assert isinstance(waiting.exception(), QueueFull)
     machine.owner.accept_work()
     await submit(machine, 1)
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+async def test_jobs_that_were_being_stored_when_others_were_refused_count_for_the_depth_once(machine: Machine, keyed: bool) -> None:
+    await settings(machine, depth_limit=2)
+    owner, body = machine.owner, (machine.type, 0, 0.0, b"{}")
+
+    def put(key: str) -> "asyncio.Future[Any]":
+        return owner.submit_keyed(body, machine.type.domain_id, key, b"h", 2) if keyed else owner.submit([body], 2)
+
+    put("k1")
+    round_, sent = (owner.keyed.build(), None) if keyed else (None, owner.build())
+    late = put("k2")
+    owner.refuse(Unavailable("away"))
+    assert isinstance(late.exception(), Unavailable)
+    owner.accept_work()
+    assert machine.ledger is not None
+    if round_ is not None:
+        owner.keyed.settle(round_, await machine.ledger.flush_keyed(round_.batch, round_.rows()), {}, {})
+    elif sent is not None:
+        await machine.ledger.flush(sent.batch)
+        owner.settle(sent)
+    assert owner.depth.waiting(machine.type) == 1
+    put("k3")
+    with pytest.raises(QueueFull):
+        put("k4")
 
 
 # Turns -----------------------------------------------------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 import pytest
 from headrace_broker.metrics import Metrics
-from headrace_broker.model.errors import Busy, NotOwner
-from headrace_broker.model.job import State
+from headrace_broker.model.errors import Busy, NotOwner, SessionError
+from headrace_broker.model.job import Disposition, State
 from headrace_broker.rpc import admission, agents
 from headrace_broker.rpc.interceptors import Guard
 from headrace_broker.rpc.jobs import JobsService
@@ -95,6 +95,28 @@ async def test_an_agent_with_room_costs_a_round_only_where_there_is_something_fo
     assert len((await grants(machine, agent))[0]) == 1 and not wakes(5)
     await submit(machine, 1, limit_key="k")
     assert wakes(5)
+
+
+async def test_an_agent_that_sends_and_does_not_read_is_kept_within_bounds(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing: Any = None
+    service, owner, agent = agents.AgentsService(nothing, nothing, nothing, nothing), machine.owner, await join(machine)
+    monkeypatch.setattr(agents, "MOST_UNREAD", 5000)
+    job_ids, epochs = list(range(1, 2001)), [1] * 2000
+
+    def beat() -> None:
+        service._hear(owner, agent, agents_pb2.ConnectRequest(number=1, heartbeat=agents_pb2.Heartbeat(job_ids=job_ids, lease_epochs=epochs)))
+
+    for _ in range(3):
+        beat()
+    with pytest.raises(SessionError, match="6000 answers wait"):
+        beat()
+    assert len(agent.out.not_held) == 6000 and len(agent.beats) == 1
+    agent.take_out(machine.now)
+    beat()
+    for _ in range(2):
+        agent.ack(job_ids, epochs, Disposition.UNKNOWN)  # as the owner says of outcomes, once it has looked
+    with pytest.raises(SessionError, match="6000 answers wait"):
+        beat()
 
 
 async def test_an_agent_that_comes_back_is_known_without_asking_the_database(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

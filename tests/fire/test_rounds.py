@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from headrace_broker.model.errors import InvalidState, JobNotFound
-from headrace_broker.model.job import Disposition, Kind, State
+from headrace_broker.model.job import MAX_RUN, Disposition, Kind, State
 from headrace_broker.rpc.agents import AgentsService
 from headrace_broker.shards import changes, reception
-from headrace_broker.shards.intents import Completions, Ending, Verb
+from headrace_broker.shards.intents import Change, Completions, Ending, Verb
 from headrace_broker.store.heads import Heads, StoredHead
 from headrace_proto.v1 import agents_pb2
 
@@ -214,3 +214,23 @@ async def test_a_grant_that_is_being_stored_when_its_agent_comes_back_is_given_b
     await machine._refill()
     assert [epoch for _, epoch, *_ in session.take_out(machine.now).assigned] == [3]
     assert await kinds(machine, job_id) == ["granted", "rejected", "granted"]
+
+
+async def _requeued(machine: Machine, job_id: int, **options: Any) -> Change:
+    asking = changes.request(machine.owner, machine.heads, Verb.REQUEUE, [job_id], caller=TESTER, reason="", include_completed=True, **options)
+    return await end(machine, asyncio.ensure_future(asking))
+
+
+async def test_a_job_runs_as_often_as_the_database_can_count_and_not_once_more(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await machine.pool.fetchval("select $1::int::smallint", MAX_RUN) == MAX_RUN, "a flush with one more would be refused for ever"
+    monkeypatch.setattr(changes, "MAX_RUN", 2)
+    [job_id] = await granted(machine)
+    assert (await _requeued(machine, job_id, abort_first=True)).error is None
+    for run in (1, 2):
+        machine.owner.end([Ending(job_id, machine.owner.live_jobs[job_id].seq, Kind.COMPLETED, machine, b"")])
+        await machine.flush()
+        if run == 1:
+            assert await room(machine) == {job_id}
+            assert isinstance((await _requeued(machine, job_id, abort_first=True)).error, InvalidState)
+    assert isinstance((await _requeued(machine, job_id)).error, InvalidState)
+    assert (await kinds(machine, job_id)).count("requeued") == 1

@@ -81,6 +81,13 @@ MUTANTS = (
         f"{SUBMIT} -k role_needs",
     ),
     Mutant("door: a job is completed without its lock", COMPLETE, "perform pg_advisory_xact_lock(job_id);", "", f"{DONE} -k forgotten_lease"),
+    Mutant(
+        "contested: what is said again is not answered",
+        DOORS,
+        "if all(other.sink is not ending.sink for other in endings):",
+        "if not endings:",
+        "tests/fire/test_doors.py -k everybody_is_answered",
+    ),
     Mutant("contested: an abort by force does not ask", DOORS, "self.busy.add(job_id)", "pass", f"{DONE} -k by_force"),
     Mutant("agent: a committed transaction is not told as one", OUTCOMES, "    if committed:\n", "    if False:\n", f"{DONE} -k an_exception"),
     Mutant("once: an effect is repeated", ONCE, "if await database.row(_BEGIN, *place, ctx.lease_epoch) is None:", "if False:", f"{DONE} -k elsewhere"),

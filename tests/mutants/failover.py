@@ -26,5 +26,5 @@ MUTANTS = (
     Mutant(
         "a life that stored nothing knows of no earlier facts", LEDGER, "            self.acknowledged = dead.acknowledged\n", "", f"{FENCES} -k acknowledged_is_gone"
     ),
-    Mutant("a new life asks nobody for lost facts", OWNERSHIP, "await self._go_on_from(ledger, dead)", "pass", f"{FENCES} -k acknowledged_is_gone"),
+    Mutant("a new life asks nobody for lost facts", OWNERSHIP, "await ledger.succeed(dead)", "pass", f"{FENCES} -k acknowledged_is_gone"),
 )

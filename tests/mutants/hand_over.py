@@ -21,6 +21,16 @@ MUTANTS = (
         "        self._prepared_at = now\n",
         f"{TESTS} -k too_long",
     ),
+    Mutant("time in which nobody looked counts", OWNERSHIP, "min(loop.time() - looked_at, LOOK_S)", "loop.time() - looked_at", f"{TESTS} -k for_hung"),
+    Mutant("who takes over keeps the settings that it knew", OWNERSHIP, "load(everything=True)", "load()", f"{TESTS} -k after_newer_ones"),
+    Mutant("who is told to end while it takes over serves", OWNERSHIP, "        if self._draining:  # told", "        if False:  # told", f"{TESTS} -k told_to_end"),
+    Mutant(
+        "a life that failed to take over keeps its locks",
+        OWNERSHIP,
+        "                    ledger.abandon()  #",
+        "                    pass  #",
+        f"{TESTS} -k leaves_the_way",
+    ),
     Mutant("the life goes on until all else has ended", OWNERSHIP, "await self._flusher.ledger.leave()", "pass", f"{TESTS} -k waited_for"),
     Mutant(
         "lanes of a checkpoint whose jobs have all been granted are looked at",

@@ -3,9 +3,9 @@
 from tests.mutants.mutant import Mutant
 
 SHARDS = "broker/headrace_broker/shards"
-CAPS, LINES, DISPATCHER, DEPTH, INTAKE, STARTING, RECOVER, ENDINGS, SWEEP, CHANGES, OWNER, TYPES, RECEPTION = (
+CAPS, LINES, DISPATCHER, DEPTH, INTAKE, STARTING, RECOVER, ENDINGS, SWEEP, CHANGES, OWNER, TYPES, RECEPTION, KEYED = (
     f"{SHARDS}/{name}.py"
-    for name in ("caps", "lines", "dispatcher", "depth", "intake", "starting", "recover", "endings", "sweep", "changes", "owner", "types", "reception")
+    for name in ("caps", "lines", "dispatcher", "depth", "intake", "starting", "recover", "endings", "sweep", "changes", "owner", "types", "reception", "keyed")
 )
 MODEL = "broker/headrace_broker/model/starting.py"
 LIMITS = "tests/fire/test_limits.py"
@@ -96,7 +96,20 @@ MUTANTS = (
         f"{LIMITS} -k being_stored",
     ),
     Mutant("room is not given back", DEPTH, "            self._reserved.subtract(reserved)\n", "            pass\n", f"{LIMITS} -k racing"),
-    Mutant("room of refused jobs is not given back", DEPTH, "        self._reserved.clear()\n", "        pass\n", f"{LIMITS} -k database_away"),
+    Mutant(
+        "room of refused jobs is not given back",
+        OWNER,
+        "            self.depth.release(submission.reserved)\n            if not",
+        "            if not",
+        f"{LIMITS} -k database_away",
+    ),
+    Mutant(
+        "room of refused jobs that carry keys is not given back",
+        KEYED,
+        "            self._owner.depth.release(job.reserved)\n",
+        "",
+        f"{LIMITS} -k were_being_stored",
+    ),
     Mutant("a domain's depth is not looked at", DEPTH, "            limit = domain.depth_limit\n", "            limit = None\n", f"{LIMITS} -k all_its_types"),
     Mutant("a keyed submit is not admitted", OWNER, "reserved = self._admit([job], 1, size_bytes)", "reserved = None", f"{LIMITS} -k keyed_submits"),
     Mutant("there is no signal before a limit", DEPTH, "return found if found >= SOFT else 0.0", "return 0.0", f"{LIMITS} -k racing"),
@@ -127,6 +140,7 @@ MUTANTS = (
     Mutant(
         "one domain may take a round", DISPATCHER, "want = min(share, session.room, left, quota)", "want = min(share, session.room, left)", f"{LIMITS} -k share_a_round"
     ),
+    Mutant("a domain owes for what it sent alone", INTAKE, " if len(self._queues) > 1 else 0.0  #", "  #", "tests/unit/test_intake.py"),
     Mutant("submissions are taken in the order of their coming", INTAKE, "if len(self._queues) > 1 and left <= 0:", "if False:", f"{LIMITS} -k no_other_waiting"),
     # labels and pauses
     Mutant("labels are not looked at", LINES, "if required <= session.label_items:", "if True:", f"{LIMITS} -k has_its_labels or have_its_labels"),

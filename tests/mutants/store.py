@@ -99,8 +99,8 @@ MUTANTS = (
     Mutant(
         "a broker does not look whether its shards were taken",
         OWNERSHIP,
-        "                if not await ledger.owns_its_shard():",
-        "                if False:",
+        "if not await ledger.owns_its_shard():",
+        "if False:",
         f"{FENCES} -k meanwhile",
     ),
     Mutant("a hanging owner is not ended", OWNERSHIP, "await ledger.terminate(holder.life_id)", "pass", "tests/fire/test_frozen_broker.py"),

@@ -439,5 +439,7 @@ async def test_check_says_why(world: World) -> None:
     assert (allowed.allowed, allowed.action, refused.allowed) == (True, "view", False)
     assert any("mail.*" in text and "billing.x" in text for _, text in refused.reasons)
     assert (await world.root.check_access("view", who=f"token/{name}", type="mail.x")).allowed
+    scaling = await mine.check_access("ExternalScaler/GetMetrics", type="mail.x")
+    assert (scaling.allowed, scaling.action) == (False, "oversee"), "calls of other packages are known too"
     with pytest.raises(HeadraceError):
         await mine.check_access("view", who="token/admin@default")

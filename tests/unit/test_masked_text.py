@@ -28,6 +28,11 @@ CASES = [
     ("GET /x?user=1&api_key=abc 200", "GET /x?user=1&api_key=* 200"),
     ("the private key: abc", "the private key: *"),
     ("run --password hunter2 --user ada", "run --password * --user ada"),
+    ("run --token -hunter2", "run --token *"),
+    ("run --token --hunter2-x y", "run --token * y"),
+    ("run --no-password --token hunter2 x", "run --no-password * * x"),
+    ("run --no-password --token: hunter2 x", "run --no-password *: *"),
+    ("run --no-password --token=hunter2 x", "run --no-password * x"),
     ("set password='it''s me' where", "set password='*' where"),
     ("token='a\\'b' c", "token='*' c"),
     ('password: "one\ntwo" user: ada', 'password: "*" user: ada'),
@@ -52,7 +57,7 @@ def test_text_without_such_a_value_stays_as_it_is(text: str) -> None:
 
 def test_the_examples_of_the_module_hold() -> None:
     rows = [re.split(" {2,}", line.strip())[-2:] for line in (masked_text_module.__doc__ or "").splitlines() if line.startswith(" " * 4)]
-    assert len(rows) == 10 and rows[0] == ["text", "masked"]
+    assert len(rows) == 11 and rows[0] == ["text", "masked"]
     assert [[text, masked_text(text, SECRET)] for text, _ in rows[1:]] == rows[1:]
 
 

@@ -31,6 +31,8 @@ class State(IntEnum):
 
 
 SETTLED = frozenset({State.COMPLETED, State.ERROR, State.ABORTED})
+MAX_RUN = 2**15 - 1
+"""Runs of one job: the database holds no higher number, and a flush with one would be refused for ever."""
 
 
 class Kind(IntEnum):

@@ -13,9 +13,10 @@ name stands tells how far its value goes (a test reads this table):
                                                      {token=[a, b]} user=ada                       {token=•••••]} user=ada
                                                      authorization=Bearer a, user=ada              authorization=•••••, user=ada
     --name          the same                         run --password a --user ada                   run --password ••••• --user ada
+                                                     run --token -a-b --user ada                   run --token ••••• --user ada
 
 Quotes, brackets and points at the end of a bare value stay. It is guessed to be more rather than less: behind a quote or a bracket that is not closed it is the rest of
-the text. A secret without its name ("the key is x") is not found: whoever logs it has to leave it out.
+the text, and behind an option without a value it is the next option. A secret without its name ("the key is x") is not found: whoever logs it has to leave it out.
 
 Any text takes time in proportion to its length: a repetition in a pattern is bounded, or gives nothing back, or is its end; what was masked is passed over.
 """
@@ -28,7 +29,7 @@ from headrace_broker.model.redaction import MASK, is_secret, redacted
 _NAMED = re.compile(
     r"""
       (?P<quote> (?<!\\) \\{0,16} ["'] )?  (?P<separator> [ \t]{0,8} (?: => | := | == | = | : ) ) [ \t]{0,8}
-    | (?<![\w-]) --? (?P<option> [A-Za-z][\w-]{0,80} ) [ \t]{1,8} (?= [^\s=:-] )
+    | (?<![\w-]) --? (?P<option> [A-Za-z][\w-]{0,80} ) [ \t]{1,8} (?= [^\s=:] )
     """,
     re.VERBOSE,
 )
@@ -43,7 +44,7 @@ _SCHEME = re.compile(r"(?:bearer|basic|digest|negotiate|token|apikey)[ \t]++(?=\
 _CLOSING = {"{": "}", "[": "]", "(": ")"}
 _NAME_LIMIT = 80  # characters before a separator that may be its name
 _NO_NAME = bytes(code for code in range(128) if not chr(code).isalnum())
-_REST = "\"')]}>,;."  # behind a value, no part of it
+_REST = "\"')]}>,;.:"  # behind a value, no part of it
 
 
 def masked_text(text: str, secret: Sequence[str]) -> str:

@@ -36,6 +36,8 @@ from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.settings import OtherDomain, SettingsStore
 
+MOST_UNREAD = 200_000
+"""Answers to one agent that wait for it to read; some 15 MB. Each of its messages may bring 10,000."""
 REMEMBERED = 20_000
 """Agents whose stored life is known without asking; some 400 bytes each."""
 T = TypeVar("T")
@@ -91,7 +93,7 @@ class AgentsService:
     async def ReportOutcomes(self, request: agents_pb2.ReportOutcomesRequest, context: Any) -> agents_pb2.ReportOutcomesResponse:  # noqa: N802
         if not 1 <= len(request.outcomes) <= MAX_OUTCOMES:
             raise InvalidField("outcomes", f"1 to {MAX_OUTCOMES} outcomes, found {len(request.outcomes)}")
-        sink = _Collector(len(request.outcomes), await self._agent_id(self._ownership.owner, request.incarnation_id, context))
+        sink = _Collector(len({(o.job_id, o.lease_epoch) for o in request.outcomes}), await self._agent_id(self._ownership.owner, request.incarnation_id, context))
         owner, left = self._ownership.owner, self._ownership.left
         owner.end(endings(request.outcomes, sink, owner.limits.payload_limit_bytes))
         acks = await _unless(left, sink.done)
@@ -214,6 +216,8 @@ class AgentsService:
     def _hear(self, owner: Owner, session: Session, message: agents_pb2.ConnectRequest) -> None:
         now = asyncio.get_running_loop().time()
         session.last_heard = now
+        if session.out.unread > MOST_UNREAD:
+            raise SessionError(f"{session.out.unread} answers wait to be read by the agent, which sends on: it is not read from any more")
         if message.outcomes:
             owner.end(endings(message.outcomes, session, owner.limits.payload_limit_bytes))
         if message.HasField("completions"):
@@ -305,17 +309,15 @@ async def _unless(left: asyncio.Event, done: "asyncio.Future[T]") -> T:
 
 
 class _Collector:
-    """Gathers what became of the outcomes of one unary call."""
+    """Gathers what became of the outcomes of one unary call; `expected`: of how many leases they are."""
 
     def __init__(self, expected: int, agent_id: int) -> None:
         self.agent_id = agent_id
         self._expected = expected
         self._acks: dict[tuple[int, int], int] = {}
-        self._seen = 0
         self.done: asyncio.Future[dict[tuple[int, int], int]] = asyncio.get_running_loop().create_future()
 
     def ack(self, job_ids: list[int], epochs: list[int], disposition: Disposition) -> None:
-        self._seen += len(job_ids)
         self._acks.update(dict.fromkeys(zip(job_ids, epochs, strict=True), disposition))
-        if self._seen == self._expected and not self.done.done():
+        if len(self._acks) == self._expected and not self.done.done():
             self.done.set_result(self._acks)

@@ -15,6 +15,9 @@ from headrace_broker.rpc.access import LEAST
 from headrace_broker.rpc.callers import caller_of, scope
 from headrace_broker.store.grants import GrantRow
 
+CALLS = {method.rpartition(".")[2]: need for method, need in LEAST.items()}
+"""What each call needs, by its name without the package: Jobs/GetJob, or KEDA's ExternalScaler/GetMetrics."""
+
 
 class GrantsService:
     """See the module."""
@@ -62,10 +65,8 @@ class GrantsService:
 
 
 def _act_or_call(name: str) -> Act:
-    need = LEAST.get(f"/headrace.v1.{name}")
-    if need is not None and need.act is not None:
-        return need.act
-    return act_named("action", name)
+    need = CALLS.get(name)
+    return need.act if need is not None and need.act is not None else act_named("action", name)
 
 
 def _grant(row: GrantRow) -> grants_pb2.Grant:

@@ -11,7 +11,7 @@ from headrace_broker.actions.retention import Curve, StatePreview
 from headrace_broker.model.amended import Update
 from headrace_broker.model.errors import InvalidField, TypeNotFound
 from headrace_broker.model.ids import created_at_s
-from headrace_broker.model.job import State
+from headrace_broker.model.job import MAX_RUN, State
 from headrace_broker.model.permissions import Act
 from headrace_broker.model.settings import Value
 from headrace_broker.rpc import convert
@@ -25,7 +25,6 @@ from headrace_broker.store.graph import GraphReads
 from headrace_broker.store.reads import PayloadRow, Reads, RunRow
 
 RETENTION = ("delete_completed_after", "delete_aborted_after", "delete_error_after")
-MAX_RUN = 32_767
 MAX_VERSION = 2**31 - 1
 
 

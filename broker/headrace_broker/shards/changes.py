@@ -13,7 +13,7 @@ from headrace_broker.model import starting
 from headrace_broker.model.amended import Update
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError, Busy, DatabaseUnavailable, InvalidState, JobNotFound, UniqueKeyTaken
-from headrace_broker.model.job import SETTLED, Head, Kind, State
+from headrace_broker.model.job import MAX_RUN, SETTLED, Head, Kind, State
 from headrace_broker.shards import aborts, requeues, turns, updates
 from headrace_broker.shards.descents import Descent
 from headrace_broker.shards.intents import Change, ChangeIntent, Requeue, Verb
@@ -229,6 +229,8 @@ def _requeue(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHe
     named = descent is None or descent.root == head.job_id  # not merely below the job that was
     payload, include_completed = intent.payload if named else None, intent.include_completed and named
     _check_payload(owner, head, payload, intent.content_type)
+    if (live.run if live is not None else head.run) >= MAX_RUN:
+        raise InvalidState(f"job {head.job_id} has had {MAX_RUN:,} runs, the most that there can be: submit a new one")
     wish = Requeue(intent.actor, intent.reason, payload, intent.content_type, include_completed)
     if state not in SETTLED:
         if not intent.abort_first:

@@ -59,10 +59,6 @@ class Depth:
         if reserved is not None:
             self._reserved.subtract(reserved)
 
-    def forget(self) -> None:
-        """All that was admitted and is in no round was refused."""
-        self._reserved.clear()
-
     def waiting(self, entry: TypeEntry) -> int:
         """Jobs of a type that wait, whatever for, with those that were admitted a moment ago."""
         owner, key = self._owner, (entry.type_id, State.WAITING, 0)

@@ -87,7 +87,7 @@ class Doors:
         self._storing: Chunk | None = None
         self.busy: set[int] = set()  # jobs whose lock was asked for and is somebody else's, or whose lease has ended
         self.restored: dict[int, int] = {}  # leases that a takeover found open: job_id -> epoch
-        self._contested: dict[tuple[int, int, bool], tuple[Ending, float]] = {}  # by lease and whether an agent says so; with when to try
+        self._contested: dict[tuple[int, int, bool], tuple[list[Ending], float]] = {}  # by lease and whether an agent says so; with when to try
 
     def __bool__(self) -> bool:
         return self._waiting is not None
@@ -131,15 +131,15 @@ class Doors:
         if not self._contested:
             return []
         asked: dict[int, int] = {}
-        for key, (ending, due) in list(self._contested.items()):
-            live = owner.live_jobs.get(ending.job_id)
-            if live is None or live.seq != ending.epoch or live.state is not State.PROCESSING:
+        for key, (endings, due) in list(self._contested.items()):
+            job_id, epoch, agents = key
+            live = owner.live_jobs.get(job_id)
+            if live is None or live.seq != epoch or live.state is not State.PROCESSING:
                 del self._contested[key]
-                if ending.sink is not None:
-                    ending.cleared = True
-                    owner.endings.append(ending)  # judged as one that comes late
+                if agents:
+                    owner.endings.extend(_cleared(endings))  # judged as ones that come late
             elif due <= now and len(asked) < LOCKS_AT_ONCE:
-                asked[ending.job_id] = ending.epoch
+                asked[job_id] = epoch
         return list(asked.items())
 
     def _put_aside(self, owner: "Owner") -> None:
@@ -157,7 +157,7 @@ class Doors:
                 return False
             if ending.settled or ending.cleared or not (_is_contested(ending) or self.restored.get(ending.job_id) == ending.epoch):
                 return False
-            self._contested.setdefault((ending.job_id, ending.epoch, ending.sink is not None), (ending, 0.0))
+            self._keep(ending)
             return True
         if not self.restored or not any(self.restored.get(job_id) == epoch for job_id, epoch in zip(ending.job_ids, ending.epochs, strict=True)):
             return False
@@ -166,8 +166,14 @@ class Doors:
             if _is_foreign(owner, one):
                 owner.endings.append(one)
             else:
-                self._contested.setdefault((job_id, epoch, True), (one, 0.0))
+                self._keep(one)
         return True
+
+    def _keep(self, ending: Ending) -> None:
+        """Keeps a contested ending until its lock was asked for. What is said again is kept once for each who is to be answered: an agent that came back, or a call."""
+        endings, _ = self._contested.setdefault((ending.job_id, ending.epoch, ending.sink is not None), ([], 0.0))
+        if all(other.sink is not ending.sink for other in endings):
+            endings.append(ending)
 
     def decided(self, owner: "Owner", asked: list[tuple[int, int]], locked: set[int], ended: set[int], now: float) -> None:
         """What became of the asking: endings whose job's lock is taken are decided in the next round, or dropped when a door was faster; others are tried again."""
@@ -177,22 +183,21 @@ class Doors:
                 found = self._contested.get((job_id, epoch, agents))
                 if found is None:
                     continue
-                ending = found[0]
+                endings, _ = found
                 if job_id not in locked:
-                    self._contested[job_id, epoch, agents] = (ending, now + RETRY_S)
+                    self._contested[job_id, epoch, agents] = (endings, now + RETRY_S)
                     continue
                 del self._contested[job_id, epoch, agents]
                 if job_id not in ended:
-                    ending.cleared = True
-                    cleared.append(ending)
-                elif ending.sink is not None:
-                    owner.stale.append(ending)
+                    cleared += _cleared(endings)
+                elif agents:
+                    owner.stale += endings
                     owner.stale_wake.set()
             if job_id in ended:
                 self.wake.set()
             if job_id in ended or job_id not in locked:
                 self.busy.add(job_id)
-        owner.endings.extendleft(reversed(cleared))
+        owner.endings.extendleft(reversed(cleared))  # the first of one lease ends it, the others come late
 
     def settling(self) -> list[int]:
         """Jobs whose ending waits for somebody's transaction."""
@@ -205,10 +210,14 @@ class Doors:
         if chunk is not None and not chunk.done.done():
             chunk.done.set_result(True)
 
-    def drop(self) -> None:
+    def drop(self, owner: "Owner") -> None:
         """What waits for its round is not taken now: it is read again later."""
         chunk, self._waiting = self._waiting, None
-        if chunk is not None and not chunk.done.done():
+        if chunk is None:
+            return
+        for reserved in chunk.reserved:
+            owner.depth.release(reserved)
+        if not chunk.done.done():
             chunk.done.set_result(False)
 
 
@@ -284,6 +293,12 @@ async def _take_rows(owner: "Owner", inbox: Inbox, reader: Reader, heads: Heads,
     owner.wake.set()
     if not await chunk.done:
         raise Busy("the owner takes nothing now", retry_after_s=RETRY_S)
+
+
+def _cleared(endings: list[Ending]) -> list[Ending]:
+    for ending in endings:
+        ending.cleared = True
+    return endings
 
 
 def _is_foreign(owner: "Owner", ending: Ending) -> bool:

@@ -15,7 +15,10 @@ def domain_of(jobs: list[NewJob] | PlainJobs) -> DomainEntry:
 
 
 class Intake:
-    """Deficit round robin (Shreedhar and Varghese, "Efficient Fair Queuing Using Deficit Round-Robin", 1995) over domains; first in, first out within each."""
+    """Deficit round robin (Shreedhar and Varghese, "Efficient Fair Queuing Using Deficit Round-Robin", 1995) over domains; first in, first out within each.
+
+    A domain owes turns only for what it sent while others waited.
+    """
 
     def __init__(self) -> None:
         self._queues: dict[DomainEntry, deque[Submission]] = {}  # in turn
@@ -53,7 +56,7 @@ class Intake:
                 self._queues[domain] = self._queues.pop(domain)  # to the end; what it may send now, it sends when its turn comes again
                 continue
             submission = queue.popleft()
-            self._left[domain] = left - len(submission.jobs)
+            self._left[domain] = left - len(submission.jobs) if len(self._queues) > 1 else 0.0  # alone it takes from nobody, and owes nothing
             self._jobs[domain] -= len(submission.jobs)
             if not queue:
                 del self._queues[domain], self._jobs[domain]

@@ -44,6 +44,7 @@ class Keyed:
     def refuse(self, error: Exception) -> None:
         """Nothing of what waits is stored."""
         for job in self._waiting:
+            self._owner.depth.release(job.reserved)
             if not job.done.done():
                 job.done.set_exception(error)
         self._waiting.clear()

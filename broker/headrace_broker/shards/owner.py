@@ -286,6 +286,7 @@ class Owner:
         if not isinstance(self.refusing, Draining):  # the last word
             self.refusing = error
         for submission in self._submissions:
+            self.depth.release(submission.reserved)
             if not submission.done.done():
                 submission.done.set_exception(error)
         for intent in self._changes:
@@ -293,11 +294,10 @@ class Owner:
                 intent.done.set_exception(error)
         self._submissions.clear()
         self.keyed.refuse(error)
-        self.doors.drop()
+        self.doors.drop(self)
         self.schedules.refuse(error)
         self._changes.clear()
         self._pending_jobs = self._pending_bytes = 0
-        self.depth.forget()
         self.room.free(math.inf)
 
     def accept_work(self) -> None:

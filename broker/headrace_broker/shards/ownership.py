@@ -55,6 +55,8 @@ from headrace_broker.store.schedules import ScheduleStore
 
 STANDBY_POLL_S = 0.25
 HUNG_S = 5.0
+LOOK_S = 1.0
+"""For so long one look at the owner counts, at most: a process that was stopped for a minute has not watched it meanwhile, and both may have been."""
 RECONNECT_S = (0.05, 1.0)  # first and longest wait between tries
 RANGES_S = 5.0  # how often missing partitions are looked for
 
@@ -214,12 +216,13 @@ class Ownership:
     async def _stand_by(self, ledger: Ledger) -> None:
         """Returns once this life owns its shard, or this broker drains."""
         loop = asyncio.get_running_loop()
-        heard, heard_at = (0, -1), 0.0  # the owner's life and how many flushes it has stored; when that was first seen
+        heard, silent_s, looked_at = (0, -1), 0.0, loop.time()  # the owner's life and how many flushes it has stored; for how long it was seen to be so
         free: dict[int, float] = {}  # life -> when it was found to have ended
         ended: asyncio.Event | None = None  # set when a life has ended by itself; None: that is not listened for yet
         while not self._draining:
             if ended is not None:
                 ended.clear()
+            passed_s, looked_at = min(loop.time() - looked_at, LOOK_S), loop.time()
             holder = next(iter(await ledger.holders()), None)
             if holder is None:
                 return
@@ -235,10 +238,10 @@ class Ownership:
                 self._know(None)
             else:
                 self._stand_behind(holder)
-                if (holder.life_id, holder.flushes) != heard:
-                    heard, heard_at = (holder.life_id, holder.flushes), loop.time()
-                elif loop.time() - heard_at > HUNG_S:
-                    log.warning("the owner hangs: ending its connection", owner_life=holder.life_id, silent_s=round(loop.time() - heard_at, 1))
+                silent_s = silent_s + passed_s if (holder.life_id, holder.flushes) == heard else 0.0
+                heard = holder.life_id, holder.flushes
+                if silent_s > HUNG_S:
+                    log.warning("the owner hangs: ending its connection", owner_life=holder.life_id, silent_s=round(silent_s, 1))
                     await ledger.terminate(holder.life_id)
             if ended is None:
                 ended = asyncio.Event()
@@ -297,7 +300,7 @@ class Ownership:
         clock = DatabaseClock(loop.time)
         before = loop.time()
         clock.set(await ledger.database_time(), before, loop.time())
-        await self._types.load(everything=self.shard.of > 1)
+        await self._types.load(everything=True)
         owner = Owner(
             life_id=ledger.life_id, types=self._types, clock=clock, limits=self._limits, metrics=self._metrics, monotonic=loop.time, random=random.random,
             shard=self.shard,
@@ -307,6 +310,8 @@ class Ownership:
         floor = await self._recover(owner, ledger)
         checkpoints = Checkpoints(CheckpointStore(self._pool, self.shard.number), floor)
         seconds = round(loop.time() - started, 3)
+        if self._draining:  # told to end meanwhile: whoever stands by goes on
+            return
         log.info("serving", life_id=ledger.life_id, unsettled=len(owner.live_jobs), from_checkpoint=floor is not None, seconds=seconds)
         self._flusher = Flusher(owner, ledger, self._succeed, checkpoints, self._metrics, self.health)
         rescores = self._rescores = Rescores(owner, self.instances)
@@ -413,24 +418,24 @@ class Ownership:
         while True:
             try:
                 ledger = await self._open()
-                await self._go_on_from(ledger, dead)
-                await ledger.terminate(dead.life_id)
-                while not await ledger.take_over(dead.life_id):
-                    await asyncio.sleep(0.02)
-                if not await ledger.owns_its_shard():
-                    await ledger.close()
-                    raise Fenced("another broker took the shards while the database was away")
+                try:
+                    await self._go_on_from(ledger, dead)
+                except BaseException:
+                    ledger.abandon()  # it may hold the lock of the dead life, for which the next one would wait for ever
+                    raise
                 return ledger
             except (ResultUnknown, NothingStored):
                 await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
                 wait_s = min(longest_s, wait_s * 2)
 
     async def _go_on_from(self, ledger: Ledger, dead: Ledger) -> None:
-        try:
-            await ledger.succeed(dead)
-        except FactsLost:
-            await ledger.close()
-            raise
+        """Has a new life take over from a dead one. Raises as `_succeed` does, and what the ledger raises."""
+        await ledger.succeed(dead)
+        await ledger.terminate(dead.life_id)
+        while not await ledger.take_over(dead.life_id):
+            await asyncio.sleep(0.02)
+        if not await ledger.owns_its_shard():
+            raise Fenced("another broker took the shards while the database was away")
 
     def _leave(self) -> None:
         owner, self._owner, self._flusher = self._owner, None, None

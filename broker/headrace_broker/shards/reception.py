@@ -70,6 +70,8 @@ def heartbeat(owner: "Owner", session: Session, number: int, held: dict[int, int
     A lease that two heartbeats in a row do not name, although its Assign was accepted, is not run by anybody: it is given back.
     """
     session.renewed_at = now
+    if session.beats and session.beats[-1][1] == owner.rounds:  # the same flush confirms both
+        session.beats.pop()
     session.beats.append((number, owner.rounds))
     owner.beating.add(session)
     for job_id, epoch in held.items():

@@ -69,6 +69,11 @@ class Outbound:
     go_away: str | None = None
     stay_away: bool = False
 
+    @property
+    def unread(self) -> int:
+        """How much of what the agent itself has brought about waits to be sent."""
+        return len(self.not_held) + sum([len(job_ids) for job_ids, _ in self.acks.values()])
+
     def __bool__(self) -> bool:
         return bool(self.assigned or self.acks_due or self.aborts or self.revoked or self.not_held or self.proven_no or self.logs_no or self.go_away)
 

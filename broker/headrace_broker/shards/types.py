@@ -104,8 +104,8 @@ class TypeTable:
     async def load(self, *, everything: bool = False) -> bool:
         """Reads what changed since the last load; all of it at first. Returns whether anything did. Raises what asyncpg raises.
 
-        `everything`: also what others stored late, in transactions that had begun before the newest that is known: for who takes over the shard of another broker, which
-        was the only one to change its types.
+        `everything`: also what others stored late, in transactions that had begun before the newest that is known: for who takes over from another broker, which was the
+        only one to change these types.
         """
         changed = await self._load_domains()
         for row in await self._store.types(None if everything else self._newest):

@@ -25,7 +25,9 @@ def environment(version: str) -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    made.filters.update(ago=ago, number=number, seconds=seconds, percent=percent, state=state, span=span_s, size=size, wall=wall, created=created_at_s, changed=changed)
+    made.filters.update(
+        ago=ago, age=age, number=number, seconds=seconds, percent=percent, state=state, span=span_s, size=size, wall=wall, created=created_at_s, changed=changed
+    )
     made.globals.update(version=version, new_id=lambda: secrets.token_hex(8), STATES=STATE_NAMES, SIGNS=SIGNS, LEVELS=LEVELS)
     return made
 
@@ -55,9 +57,18 @@ def ago(at: datetime | float | None) -> Markup | str:
         return NOTHING
     when = datetime.fromtimestamp(at, UTC) if isinstance(at, (int, float)) else at
     away_s = (datetime.now(UTC) - when).total_seconds()
-    words = "now" if abs(away_s) < 1 else f"in {span_s(-away_s)}" if away_s < 0 else f"{span_s(away_s)} ago"
+    words = f"in {_whole(-away_s)}" if away_s <= -1 else age(away_s)
     exact = when.astimezone(UTC).isoformat(sep=" ", timespec="milliseconds").replace("+00:00", " UTC")
     return Markup('<time datetime="{}" title="{}" data-ago>{}</time>').format(when.astimezone(UTC).isoformat(), exact, words)
+
+
+def age(value_s: float) -> str:
+    """How long ago, such as "3 min ago". Seconds are whole: in a list, one age is held against another."""
+    return "now" if value_s < 1 else f"{_whole(value_s)} ago"
+
+
+def _whole(value_s: float) -> str:
+    return f"{value_s:.0f} s" if value_s < 10 else span_s(value_s)
 
 
 def wall(at: datetime, zone: str) -> str:
