@@ -229,7 +229,7 @@ async def _open_breaker(broker: BrokerProcess, client: Client, admin: AdminClien
     await agent.close()
 
     async def stored() -> bool:
-        return await con.fetchval("select count(*) from headrace.breaker") == 1
+        return bool(await con.fetchval("select count(*) from headrace.breaker"))
 
     await until(stored, what="an open breaker")
 

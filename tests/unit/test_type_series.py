@@ -39,7 +39,11 @@ def test_series_are_what_prometheus_reads() -> None:
     assert found["headrace_type_submitted_total", *labels] == 4 and found["headrace_type_started_total", *labels] == 3
     assert found["headrace_type_outcomes_total", labels[0], ("outcome", "lost"), labels[1]] == 1
     assert (found["headrace_type_waiting", *labels], found["headrace_type_processing", *labels], found["headrace_type_oldest_waiting_seconds", *labels]) == (5, 6, 7.5)
-    buckets = {sample.labels["le"]: sample.value for sample in families["headrace_type_run_seconds"].samples if sample.name.endswith("_bucket")}
+    buckets = {
+        sample.labels["le"]: sample.value
+        for sample in families["headrace_type_run_seconds"].samples
+        if sample.name.endswith("_bucket") and sample.labels["type"] == labels[1][1]
+    }
     assert [buckets[le] for le in ("0.004", "0.256", "1.024", "16.384", "65.536", "+Inf")] == [4, 4, 6, 6, 8, 10]
     phases = {sample.labels["phase"]: sample.value for sample in families["headrace_type_breaker"].samples}
     assert phases == {"closed": 0, "open": 1, "half_open": 0} and {sample.labels["type"] for sample in families["headrace_type_breaker"].samples} == {'odd"name'}
