@@ -44,7 +44,8 @@ HELD_S = 60.0
 HELD_AT = (0.35, 0.8)  # of a part
 AGENT_PERIOD = 6  # samples
 RETENTION_FROM_S = 25 * 60.0  # after which a part, or an earlier one, must have seen jobs removed
-NEAR_S = (3.0, 0.5)  # before and after the end of a pass: what counts as near
+MADE_S = 3.0  # for which the making of partitions may last
+AFTER_S = 0.5  # the end of a pass: still near
 STALL_MS = 100.0
 ALSO_MS = 50.0  # of a bare commit or of an awakening: long enough to explain a submit of STALL_MS, which waits for one commit and starts the next
 BARE_S = 0.05
@@ -65,7 +66,7 @@ class Watched:
     samples: list[support.Figures] = field(default_factory=list)
     seconds: list[dict[str, Any]] = field(default_factory=list)  # what the load says of each second
     held: list[tuple[float, float]] = field(default_factory=list)
-    work: list[tuple[float, str]] = field(default_factory=list)  # ends of passes that did something
+    work: list[tuple[float, float, str]] = field(default_factory=list)  # passes that did something: begin, end, what
     long_commits: list[float] = field(default_factory=list)  # ends of bare commits of ALSO_MS or more
 
 
@@ -218,10 +219,9 @@ class Part:
 
     def stalls(self) -> dict[str, Submits]:
         """Submits near each kind of work, and at all other times."""
-        before, after = NEAR_S
         spans = {
-            "retention": [(at - before, at + after) for at, what in self.seen.work if what == "retention"],
-            "partitions made": [(at - before, at + after) for at, what in self.seen.work if what == "partitions"],
+            "retention": [(began, ended + AFTER_S) for began, ended, what in self.seen.work if what == "retention"],
+            "partitions made": [(began, ended + AFTER_S) for began, ended, what in self.seen.work if what == "partitions"],
             "reader": self.seen.held,
         }
         found = {name: Submits() for name in (*spans, OTHERWISE)}
@@ -315,8 +315,8 @@ def _drained(broker: support.Broker) -> bool:
     return False
 
 
-def _work(log: Path) -> list[tuple[float, str]]:
-    """When passes of retention ended and partitions were made, from the broker's log, on the monotonic clock."""
+def _work(log: Path) -> list[tuple[float, float, str]]:
+    """Passes of retention and the making of partitions (begin, end, what), from the broker's log, on the monotonic clock."""
     offset = time.time() - time.monotonic()
     found = []
     for line in log.read_text().splitlines():
@@ -324,7 +324,8 @@ def _work(log: Path) -> list[tuple[float, str]]:
             entry = json.loads(line)
             what = {"done": entry.get("duty"), "made partitions": "partitions"}.get(entry["event"])
             if what:
-                found.append((datetime.fromisoformat(entry["timestamp"]).timestamp() - offset, str(what)))
+                ended = datetime.fromisoformat(entry["timestamp"]).timestamp() - offset
+                found.append((ended - entry.get("seconds", MADE_S), ended, str(what)))
     return found
 
 

@@ -27,6 +27,7 @@ from headrace_proto.wire import DOMAIN_KEY
 from headrace_agent.desk import Desk, DeskReports
 from headrace_agent.errors import AgentError
 from headrace_agent.metrics import AgentMetrics
+from headrace_agent.outbox import Room
 from headrace_agent.registry import Backoff, Handler, make_handler
 from headrace_agent.session import FINAL, Session
 from headrace_agent.work import Lifespan, Middleware, Stop, Work
@@ -262,8 +263,10 @@ class Agent:
                     request = agents_pb2.ReportOutcomesRequest(incarnation_id=incarnation_id, outcomes=outcomes)
                     acks = (await stubs.ReportOutcomes(request, timeout=DELIVERY_S, metadata=pairs())).acks
                     desk.acknowledged((ack.job_id, ack.lease_epoch) for ack in acks if ack.disposition in FINAL)  # about the others another broker is asked
-                if len(desk.logs):
-                    await stubs.UploadLogs(agents_pb2.UploadLogsRequest(incarnation_id=incarnation_id, logs=desk.logs.all()), timeout=DELIVERY_S, metadata=pairs())
+                desk.logs.send_all_again()
+                while lines := desk.logs.take(address, 0, Room()):
+                    await stubs.UploadLogs(agents_pb2.UploadLogsRequest(incarnation_id=incarnation_id, logs=lines), timeout=DELIVERY_S, metadata=pairs())
+                    desk.logs.stored(address, 0)
             await channel.close()
 
     async def _watch_leases(self, desk: Desk) -> None:

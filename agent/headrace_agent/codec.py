@@ -28,6 +28,11 @@ def decode(payload: bytes, annotation: Any) -> Any:
         raise InvalidPayload(f"the payload does not fit the handler: {error}") from error
 
 
+def words(text: Any) -> str:
+    """Text as it can be sent and stored: a file name, say, may hold half characters that are no UTF-8."""
+    return str(text).encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+
+
 def encode(result: Any) -> bytes:
     """The result as bytes; None is empty. Raises TypeError or ValueError for what is neither JSON nor bytes."""
     if result is None:

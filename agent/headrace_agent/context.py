@@ -181,7 +181,7 @@ class JobContext:
     def progress(self, percent: float, text: str = "") -> None:
         """Says how far the attempt has come: 0 to 100, and a text for people. Kept in memory, not stored."""
         self._check()
-        self.sink.progress(self.job_id, self.lease_epoch, float(percent), text)
+        self.sink.progress(self.job_id, self.lease_epoch, float(percent), codec.words(text))
 
     def save_checkpoint(self, data: bytes) -> None:
         """Stores state that the next attempt of this run finds in `checkpoint`, if this one does not complete. The newest counts."""
@@ -333,13 +333,13 @@ class JobContext:
 
     def _line(self, level: int, text: str) -> None:
         self._check()
-        text = str(text)[:MAX_LINE]
+        text = codec.words(str(text)[:MAX_LINE])
         with _numbering:  # until it is sent, since lines travel in the order of their numbers
             self._lines += 1
             if self._log_full:
                 return
             terms = self._job.terms
-            self._bytes += len(text.encode(errors="replace"))
+            self._bytes += len(text.encode())
             if self._lines > terms.log_limit_lines or self._bytes > terms.log_limit_bytes:
                 self._log_full, self._full_at = True, self._lines
             self._send_line(level, text)
@@ -362,3 +362,5 @@ class CaptureHandler(logging.Handler):
             ctx._line(level, self.format(record))  # the context's own helper
         except Aborted:
             return
+        except Exception:  # a wrong call of `logging` ends no job: it is told as every handler of `logging` tells it
+            self.handleError(record)

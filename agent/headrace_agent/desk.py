@@ -167,9 +167,9 @@ class Desk:
         self.aborts.append(agents_pb2.AbortReport(lease=lease, phase=phase))
 
     def lose(self, job_id: int, epoch: int) -> None:
-        """The lease is not ours any more; a handler that runs is stopped at once, and reports nothing."""
+        """The lease is not ours any more; a handler that runs is stopped at once, and reports nothing. Said again, it changes nothing."""
         held = self.leases.find((job_id, epoch))
-        if held is not None and not held.finished:
+        if held is not None and not held.finished and not held.stopping:
             log.warning("lease of job %s lost: stopping its handler", job_id)
             self.metrics.leases_lost.inc()
             self.stop(held, Stop.LEASE, 0.0)

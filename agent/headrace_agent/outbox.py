@@ -11,6 +11,8 @@ MESSAGE_BYTES = 6 * 1024 * 1024
 """What one message carries of outcomes, checkpoints and log lines together: the broker takes 16 MiB, and a larger one ends the stream, again and again."""
 MAX_LINES = 50_000
 """Log lines kept for a broker that is away; beyond, the oldest go, and the gap in their numbers says so."""
+MAX_CHARACTERS = 32 * 1024 * 1024
+"""The same, of all their texts."""
 
 
 class Room:
@@ -95,6 +97,7 @@ class LogBuffer:
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[int, int, jobs_pb2.LogLine]] = deque()
+        self._characters = 0  # of those that wait
         self._sent: dict[object, deque[tuple[int, list[tuple[int, int, jobs_pb2.LogLine]]]]] = {}  # by session
 
     def __len__(self) -> int:
@@ -102,15 +105,22 @@ class LogBuffer:
 
     def put(self, job_id: int, epoch: int, line: jobs_pb2.LogLine) -> None:
         """A handler logged."""
-        if len(self._waiting) >= MAX_LINES:
-            self._waiting.popleft()
         self._waiting.append((job_id, epoch, line))
+        self._characters += len(line.text)
+        while len(self._waiting) > MAX_LINES or self._characters > MAX_CHARACTERS:
+            self._next()
+
+    def _next(self) -> tuple[int, int, jobs_pb2.LogLine]:
+        """The oldest line, which waits no more."""
+        oldest = self._waiting.popleft()
+        self._characters -= len(oldest[2].text)
+        return oldest
 
     def take(self, session: object, number: int, room: Room, limit: int = 500) -> list[agents_pb2.LogBatch]:
         """Lines for the message with this number of a session, by lease."""
         lines: list[tuple[int, int, jobs_pb2.LogLine]] = []
         while self._waiting and len(lines) < limit and room.take(4 * len(self._waiting[0][2].text)):  # a character has up to 4 bytes
-            lines.append(self._waiting.popleft())
+            lines.append(self._next())
         if not lines:
             return []
         self._sent.setdefault(session, deque()).append((number, lines))
@@ -126,10 +136,12 @@ class LogBuffer:
         """The session's stream broke: what is not known to be stored is to be sent once more; the broker passes over what it has."""
         again = [line for _, lines in self._sent.pop(session, ()) for line in lines]
         self._waiting.extendleft(reversed(again))
+        self._characters += sum([len(line.text) for _, _, line in again])
 
-    def all(self) -> list[agents_pb2.LogBatch]:
-        """Everything that is not confirmed."""
-        return batches([line for sent in self._sent.values() for _, lines in sent for line in lines] + list(self._waiting))
+    def send_all_again(self) -> None:
+        """The same for all sessions."""
+        for session in list(self._sent):
+            self.send_again(session)
 
 
 def batches(lines: list[tuple[int, int, jobs_pb2.LogLine]]) -> list[agents_pb2.LogBatch]:

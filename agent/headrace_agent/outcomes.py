@@ -90,6 +90,17 @@ def after_door(job: Job, outcome: Ended, *, committed: bool) -> Ended:
     return outcome
 
 
+def untold(job: Job, error: BaseException) -> agents_pb2.Outcome:
+    """What the handler raised cannot be put into a message: `error` says why, and whose fault it is stands in its traceback. An ordinary failure."""
+    text = codec.words("".join(traceback.format_exception(error)))
+    cause = type(error if error.__context__ is None else error.__context__).__name__
+    told = types_pb2.JobError(
+        code="untold_error", message=f"{cause} of the handler cannot be told: {type(error).__name__}, see the traceback", traceback=text[-MAX_TRACEBACK:],
+        fingerprint=hashlib.sha256(f"untold_error {cause} {type(error).__name__}".encode()).hexdigest()[:16],
+    )  # fmt: skip
+    return agents_pb2.Outcome(job_id=job.job_id, lease_epoch=job.lease_epoch, kind=agents_pb2.OUTCOME_KIND_FAILED, error=told)
+
+
 def describe(error: BaseException) -> types_pb2.JobError:
     """An exception for people and for grouping: the fingerprint hashes its code and the innermost place in the handler's code."""
     names: dict[type[BaseException], str] = {InvalidPayload: "invalid_payload", ProcessDied: "process_died"}
@@ -102,7 +113,7 @@ def describe(error: BaseException) -> types_pb2.JobError:
     place = f"{own[-1].filename.rsplit('/', 1)[-1]}:{own[-1].name}" if own else ""
     text = remote or "".join(traceback.format_exception(error))
     return types_pb2.JobError(
-        code=code[:200], message=_clean(str(error) or code)[:MAX_MESSAGE], traceback=_clean(text)[-MAX_TRACEBACK:],
+        code=codec.words(code)[:200], message=codec.words(str(error) or code)[:MAX_MESSAGE], traceback=codec.words(text)[-MAX_TRACEBACK:],
         fingerprint=getattr(error, "remote_fingerprint", None) or hashlib.sha256(f"{code} {place}".encode()).hexdigest()[:16],
     )  # fmt: skip
 
@@ -114,9 +125,5 @@ def _is(error: BaseException, classes: tuple[type[BaseException], ...]) -> bool:
 
 
 def _permanent(job: Job, code: str, message: str) -> agents_pb2.Outcome:
-    error = types_pb2.JobError(code=code, message=message, fingerprint=code)
+    error = types_pb2.JobError(code=code, message=codec.words(message)[:MAX_MESSAGE], fingerprint=code)
     return agents_pb2.Outcome(job_id=job.job_id, lease_epoch=job.lease_epoch, kind=agents_pb2.OUTCOME_KIND_FAILED, error=error, permanent=True)
-
-
-def _clean(text: str) -> str:
-    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")

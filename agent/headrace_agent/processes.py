@@ -35,7 +35,10 @@ _spawn = multiprocessing.get_context("spawn")
 
 
 class WorkerProcess:
-    """One worker, used by one attempt at a time. `run` blocks its thread; `stop` may be called from any other."""
+    """One worker, used by one attempt at a time. `run` blocks its thread; `stop` and `ask_to_stop` may be called from any other.
+
+    They name the attempt, by (job_id, lease epoch): an order may come when it has just ended and another one runs here, which it is not for.
+    """
 
     def __init__(self, memory_bytes: int | None, client_options: dict[str, Any]) -> None:
         self.memory_bytes = memory_bytes
@@ -44,11 +47,18 @@ class WorkerProcess:
         self._process.start()
         theirs.close()
         self._stopping = False
+        self._attempt: tuple[int, int] | None = None  # that it is for now
+        self._turn = threading.Lock()  # of `_attempt`, and of what is sent
 
     @property
     def alive(self) -> bool:
         """Whether it may be used again."""
         return self._process.is_alive() and not self._stopping
+
+    def begin(self, attempt: tuple[int, int] | None) -> None:
+        """From now on it is for this attempt; None: for none."""
+        with self._turn:
+            self._attempt = attempt
 
     def run(self, function: Callable[..., Any], how: tuple[bool, bool], job: Job, sink: Sink, door: Callable[[bool], None]) -> bytes:
         """Runs one attempt; returns its encoded result. `door` hears of transactions that may complete the job: False begun, True committed.
@@ -79,13 +89,17 @@ class WorkerProcess:
             elif kind == "door":
                 door(*rest)
 
-    def ask_to_stop(self) -> None:
-        """Sets `aborted` in the handler's context."""
-        self._send(("abort",))
+    def ask_to_stop(self, attempt: tuple[int, int]) -> None:
+        """Sets `aborted` in the handler's context, if it is for this attempt, also when that only begins."""
+        if self._attempt == attempt:
+            self._send(("abort", attempt))
 
-    def stop(self) -> None:
-        """Ends the process: SIGTERM, then SIGKILL after a second."""
-        self._stopping = True
+    def stop(self, attempt: tuple[int, int]) -> None:
+        """Ends the process, if it is for this attempt: SIGTERM, then SIGKILL after a second."""
+        with self._turn:
+            if self._attempt != attempt:
+                return
+            self._stopping = True
         self._signal(signal.SIGTERM)
         self._process.join(KILL_AFTER_S)
         self._signal(signal.SIGKILL)
@@ -111,7 +125,7 @@ class WorkerProcess:
             os.kill(pid, number)
 
     def _send(self, message: tuple[Any, ...]) -> None:
-        with contextlib.suppress(OSError, ValueError):  # a dead worker is noticed by `run`
+        with self._turn, contextlib.suppress(OSError, ValueError):  # a dead worker is noticed by `run`
             self._pipe.send(message)
 
 
@@ -124,18 +138,24 @@ class WorkerPool:
         self._lock = threading.Lock()
         self._closed = False
 
-    def take(self, memory_bytes: int | None) -> WorkerProcess:
-        """An idle worker, or a new one."""
+    def take(self, memory_bytes: int | None, attempt: tuple[int, int]) -> WorkerProcess:
+        """An idle worker, or a new one, for an attempt."""
+        worker = self._find(memory_bytes) or WorkerProcess(memory_bytes, self._client_options)
+        worker.begin(attempt)
+        return worker
+
+    def _find(self, memory_bytes: int | None) -> WorkerProcess | None:
         with self._lock:
             idle = self._idle.get(memory_bytes, [])
             while idle:
                 worker = idle.pop()
                 if worker.alive:
                     return worker
-        return WorkerProcess(memory_bytes, self._client_options)
+        return None
 
     def give_back(self, worker: WorkerProcess) -> None:
         """Keeps a worker that may be used again."""
+        worker.begin(None)
         with self._lock:
             if worker.alive and not self._closed:
                 self._idle.setdefault(worker.memory_bytes, []).append(worker)
@@ -240,6 +260,7 @@ def _serve(pipe: "Connection[Any, Any]", memory_bytes: int | None, client_option
     logging.getLogger().addHandler(CaptureHandler())
     logging.getLogger().setLevel(logging.INFO)
     running: list[JobContext] = []
+    asked: set[tuple[int, int]] = set()  # attempts that are to stop
     tasks: list[tuple[Any, ...]] = []
     more = threading.Semaphore(0)
 
@@ -250,8 +271,10 @@ def _serve(pipe: "Connection[Any, Any]", memory_bytes: int | None, client_option
             except (EOFError, OSError):
                 os.killpg(0, signal.SIGKILL)  # the agent is gone, and nobody waits for this attempt
             if message[0] == "abort":
-                for ctx in running:
-                    ctx.mark_aborted()
+                asked.add(message[1])
+                for ctx in tuple(running):  # which the other thread empties
+                    if (ctx.job_id, ctx.lease_epoch) in asked:
+                        ctx.mark_aborted()
             else:
                 tasks.append(message)
                 more.release()
@@ -263,6 +286,9 @@ def _serve(pipe: "Connection[Any, Any]", memory_bytes: int | None, client_option
         ctx = JobContext(job, sink, None)
         ctx.raise_when_aborted()
         running.append(ctx)
+        asked.intersection_update({job.key})
+        if job.key in asked:
+            ctx.mark_aborted()
         token = current.set(ctx)
         try:
             result = _call(module, qualname, how, ctx)

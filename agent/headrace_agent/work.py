@@ -208,10 +208,28 @@ class Work:
                 attempt.cancel()
 
     async def _run(self, attempt: _Attempt) -> None:
-        """One attempt from its start to its outcome."""
+        """One attempt from its start to its outcome. It is reported whatever comes of it: else its slot would be taken, and its lease renewed, for ever."""
+        job = attempt.job
+        attempt.started = True
+        try:
+            outcome = await self._outcome(attempt)
+        except BaseException as error:
+            log.warning("job %s (%s): what its handler raised cannot be told: %s", job.job_id, job.type, type(error).__name__)
+            outcome = outcomes.untold(job, error)
+        if attempt.ctx.door is not None:
+            outcome = outcomes.after_door(job, outcome, committed=attempt.ctx.door.committed)
+        self._attempts.pop(job.key, None)
+        attempt.ctx.end_log()
+        if self._encode_errors and self._codecs is not None and isinstance(outcome, agents_pb2.Outcome) and outcome.HasField("error"):
+            self._seal(job, outcome, self._codecs)
+        self._reports.ended(job, outcome)
+        if self._leaving:
+            self._leave()
+
+    async def _outcome(self, attempt: _Attempt) -> outcomes.Ended:
+        """Runs the handler; how it ended. Raises what it meets when it puts that into a message."""
         job = attempt.job
         outcome: outcomes.Ended
-        attempt.started = True
         try:
             current.set(attempt.ctx)
             if attempt.stop is not None or attempt.timed_out:
@@ -231,17 +249,17 @@ class Work:
             outcome = outcomes.undecodable(job, error)
         except Exception as error:
             outcome = self._stopped(attempt, error) if attempt.stop in (Stop.LEASE, Stop.DRAIN) else outcomes.raised(job, attempt.handler, error)
-        except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+        except BaseException as error:  # SystemExit, and whatever else a library makes of one
             outcome = outcomes.raised(job, attempt.handler, error)
-        if attempt.ctx.door is not None:
-            outcome = outcomes.after_door(job, outcome, committed=attempt.ctx.door.committed)
-        self._attempts.pop(job.key, None)
-        attempt.ctx.end_log()
-        if self._encode_errors and self._codecs is not None and isinstance(outcome, agents_pb2.Outcome) and outcome.HasField("error"):
-            seal_error(outcome, self._codecs)
-        self._reports.ended(job, outcome)
-        if self._leaving:
-            self._leave()
+        return outcome
+
+    def _seal(self, job: Job, outcome: agents_pb2.Outcome, codecs: Codecs) -> None:
+        """Encodes the error of an outcome. One that cannot be encoded is not told."""
+        try:
+            seal_error(outcome, codecs)
+        except Exception as error:
+            log.warning("job %s (%s): its error cannot be encoded, and is not told: %s", job.job_id, job.type, type(error).__name__)
+            outcome.error.message, outcome.error.traceback = f"{outcome.error.code}: the message cannot be encoded ({type(error).__name__})", ""
 
     def _stopped(self, attempt: _Attempt, error: BaseException) -> agents_pb2.Outcome | None:
         if attempt.stop is Stop.ABORT:
@@ -281,7 +299,7 @@ class Work:
         handler = attempt.handler
 
         def run() -> bytes:
-            worker = attempt.worker = self._workers.take(handler.memory_bytes)
+            worker = attempt.worker = self._workers.take(handler.memory_bytes, attempt.job.key)
             try:
                 if attempt.stop is not None or attempt.timed_out:  # while the worker was started: there was none yet to be told
                     raise Aborted
@@ -293,7 +311,7 @@ class Work:
         def stop() -> None:
             if attempt.worker is not None:
                 attempt.killed = True
-                self._loop.run_in_executor(None, attempt.worker.stop)
+                self._loop.run_in_executor(None, attempt.worker.stop, attempt.job.key)
 
         return await self._to_its_end(run, stop)
 
@@ -320,7 +338,7 @@ class Work:
         attempt.stop = why if first or why is Stop.LEASE else attempt.stop
         attempt.ctx.mark_aborted()
         if attempt.worker is not None:
-            attempt.worker.ask_to_stop()
+            attempt.worker.ask_to_stop(attempt.job.key)
         if attempt.handler.executor == "async" or grace_s <= 0:
             attempt.cancel()
         if first or why is Stop.LEASE:

@@ -30,6 +30,7 @@ from headrace_broker.metrics import Metrics
 from headrace_broker.model.access import hash_of, new_secret
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.job import State
+from headrace_broker.oidc.settings import OidcSettings, settings_of
 from headrace_broker.parts import Parts, build
 from headrace_broker.rpc.access import LEAST
 from headrace_broker.rpc.connections import ConnectionLimits
@@ -53,6 +54,7 @@ from headrace_broker.type_series import MOST_TYPES, TypeSeries
 
 if TYPE_CHECKING:  # imported where they are started: not every broker serves pages, or speaks TLS
     from headrace_broker.http import HttpServer
+    from headrace_broker.oidc.provider import Provider
     from headrace_broker.tls import Tls
     from headrace_broker.web.manager import Manager
     from headrace_broker.web.register import Register
@@ -67,7 +69,7 @@ log = structlog.get_logger("headrace.app")
 
 
 def run(config: Config) -> int:
-    """Runs the broker until it is told to stop; returns the exit code. Called from the main thread. Raises TlsError for files that are no good."""
+    """Runs the broker until it is told to stop; returns the exit code. Called from the main thread. Raises ConfigError for files that are no good."""
     options = config.options
     metrics = Metrics()
     tls = None
@@ -75,6 +77,7 @@ def run(config: Config) -> int:
         from headrace_broker.tls import Files, Tls
 
         tls = Tls(Files(options.tls_cert, options.tls_key, options.tls_client_ca), metrics, http_clients=options.tls_require_client_cert == "all")
+    oidc = settings_of(options)
     embedded = None
     if options.database_url is None:
         embedded = EmbeddedPostgres(options.data_dir or default_data_dir(), durable=not options.testing, say=lambda line: log.info(line))
@@ -84,7 +87,7 @@ def run(config: Config) -> int:
         import uvloop
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_App(config, embedded, metrics, tls).serve())
+            return runner.run(_App(config, embedded, metrics, tls, oidc).serve())
     finally:
         if embedded is not None:
             embedded.stop()
@@ -93,7 +96,7 @@ def run(config: Config) -> int:
 class _App:
     """The parts of one broker process."""
 
-    def __init__(self, config: Config, embedded: EmbeddedPostgres | None, metrics: Metrics, tls: "Tls | None") -> None:
+    def __init__(self, config: Config, embedded: EmbeddedPostgres | None, metrics: Metrics, tls: "Tls | None", oidc: OidcSettings | None) -> None:
         self._config = config
         self._tls = tls
         self._embedded = embedded
@@ -102,6 +105,7 @@ class _App:
         self._database = embedded.description if embedded is not None else masked(self._dsn)
         self._stopping = asyncio.Event()
         self._metrics = metrics
+        self._oidc = oidc
 
     async def serve(self) -> int:
         loop = asyncio.get_running_loop()
@@ -210,9 +214,17 @@ class _App:
             )
             for ownership, desk in zip(ownerships.each, parts.desks, strict=True)
         ]  # fmt: skip
-        manager = Manager(lambda domain: services[ownerships.known(domain) or 0], register, __version__, LEAST, monotonic)
+        manager = Manager(lambda domain: services[ownerships.known(domain) or 0], register, __version__, LEAST, monotonic, self._provider(monotonic))
         http = self._open_http(ownerships, manager)
         return http, self._web_address(http, manager), register
+
+    def _provider(self, monotonic: Callable[[], float]) -> "Provider | None":
+        """By which people may log in to the manager. It need not answer yet."""
+        if self._oidc is None:
+            return None
+        from headrace_broker.oidc.provider import Provider  # a tenth of a second, which only brokers with a provider pay
+
+        return Provider(self._oidc, monotonic)
 
     def _peer(self, key: bytes, bound: list[str], http: "HttpServer | None") -> Peer:
         """How other brokers, and the browsers that they send here, reach this one."""

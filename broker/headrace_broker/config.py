@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from headrace_broker.model.addresses import asked_for, is_loopback, split
+from headrace_broker.model.group_rights import read_rights
 
 
 class ConfigError(Exception):
@@ -36,6 +38,17 @@ class Options(BaseModel):
         None, description="URL to which a broker that stands by sends browsers while this one owns the queue; unset: that of --http-listen, in the same way"
     )
     behind_proxy: bool = Field(False, description="the HTTP listener is reached through a proxy alone: believe its X-Forwarded-Prefix, -Proto, -Host and -For")
+    public_url: str | None = Field(None, description="URL under which browsers reach the manager's pages; an OpenID provider sends people back there")
+    oidc_issuer: str | None = Field(None, description="URL of an OpenID provider by which people may log in to the manager, as it names itself; unset: by none")
+    oidc_client_id: str | None = Field(None, description="what the provider calls this broker")
+    oidc_client_secret_file: Path | None = Field(None, description="file with the secret that the provider gave for that id; the same for all brokers of a database")
+    oidc_scopes: str = Field("openid profile email", description="scopes to ask the provider for; openid must be among them")
+    oidc_name_claim: str = Field("preferred_username", min_length=1, description="the claim that names people; never given to another person later, as sub is")
+    oidc_groups_claim: str = Field("groups", min_length=1, description="the claim that lists somebody's groups; dots lead into it: realm_access.roles")
+    oidc_groups: str | None = Field(
+        None, description="what groups may do, with semicolons: GROUP=RIGHTS, such as ops=operator@*;dev=viewer@shop;letters=user/letters; the first that fits counts"
+    )
+    oidc_contact: str = Field("an administrator of headrace", description="whom people should ask who may log in and are in no such group")
     login_link: bool = Field(False, description="print a link at start that logs in to the manager once; without --database-url there is always one")
     redact: str = Field(
         "password,passwd,passphrase,secret,token,apikey,authorization,credential,privatekey,cookie",
@@ -105,6 +118,7 @@ class Options(BaseModel):
             problems.append(f"advertise: {self.advertise!r} is not an address: give HOST:PORT")
         if self.advertise_http is not None and not self.advertise_http.startswith(("http://", "https://")):
             problems.append(f"advertise_http: {self.advertise_http!r} is not an address of pages: give http://HOST:PORT or https://HOST:PORT")
+        problems += self._oidc_problems()
         if self.message_limit_bytes < 2 * self.payload_limit_bytes:
             problems.append(f"message_limit_bytes must be at least twice payload_limit_bytes: {self.message_limit_bytes} < 2 x {self.payload_limit_bytes}")
         if self.database_url is not None and not self.database_url.startswith(("postgresql://", "postgres://")):
@@ -125,6 +139,25 @@ class Options(BaseModel):
             beyond = any(not address.startswith("unix:") and not is_loopback(address.rpartition(":")[0]) for address in self.listen)
             self.auth = "required" if beyond and not self.insecure else "off"
         return self
+
+    def _oidc_problems(self) -> list[str]:
+        problems = []
+        for name in ("public_url", "oidc_issuer"):
+            url = getattr(self, name)
+            if url is not None and not _is_page(url):
+                problems.append(f"{name}: {url!r} is no address of pages: give https://HOST/..., without a question mark; http only on this machine")
+        given = {name: getattr(self, name) for name in ("oidc_issuer", "oidc_client_id", "oidc_client_secret_file", "oidc_groups", "public_url")}
+        missing = [name for name, value in given.items() if not value]
+        if missing and any(value for name, value in given.items() if name != "public_url"):
+            problems.append(f"a login by OpenID Connect needs {', '.join(missing)} too")
+        if "openid" not in self.oidc_scopes.split():
+            problems.append(f"oidc_scopes must have openid among them, found {self.oidc_scopes!r}")
+        if self.oidc_groups is not None:
+            try:
+                read_rights(self.oidc_groups)
+            except ValueError as error:
+                problems.append(f"oidc_groups: {error}")
+        return problems
 
     def _listener_problem(self, address: str, *, encrypted: bool) -> str | None:
         if address.startswith("unix:"):
@@ -209,6 +242,12 @@ def _problem(item: Any) -> str:
 
 def _shown(default: Any) -> str:
     return "none" if default is None else ",".join(default) if isinstance(default, list) else str(default)
+
+
+def _is_page(url: str) -> bool:
+    parts = urlsplit(url)
+    there = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+    return there and bool(parts.hostname) and not parts.query and not parts.fragment and parts.username is None
 
 
 def _is_address(text: str) -> bool:

@@ -22,7 +22,7 @@ from headrace_client.limits import Domain, Pause
 from headrace_client.models import AgentInfo, Alert, Door, JobType, Overview
 from headrace_client.operations import OperationCalls
 from headrace_client.schedules import ScheduleCalls
-from headrace_client.trends import Trend, TypeCapacity
+from headrace_client.trends import Forecast, Trend, TypeCapacity
 from headrace_client.users import UserCalls
 
 _DURATIONS = (
@@ -171,6 +171,20 @@ class AdminClient(AccessCalls, BrokerCalls, CertificateCalls, ScheduleCalls, Ope
         """Demand against slots by type over the last `window_s` (default 900), and how many agents a mean wait of `wished_wait_s` (default 10) asks for."""
         request = build(stats_pb2.GetCapacityRequest, types=types, window=duration("window_s", window_s), wished_wait=duration("wished_wait_s", wished_wait_s))
         return [trends.capacity(item) for item in (await self._call(lambda stubs: stubs.stats.GetCapacity, request)).types]
+
+    async def forecast(
+        self, *, types: Sequence[str] = (), hours: int = 24, window_s: float | None = None, wished_wait_s: float | None = None, more_slots: int = 0,
+        arrivals_factor: float = 1.0, work_factor: float = 1.0,
+    ) -> Forecast:  # fmt: skip
+        """What the next `hours` bring to the types as one queue, if there were `more_slots`, and arrivals and running times were the present ones times a factor.
+
+        Demand at present is that of the last `window_s` (default 900); slots are such that the mean wait is at most `wished_wait_s` (default 10).
+        """
+        request = build(
+            stats_pb2.GetForecastRequest, types=types, hours=hours, window=duration("window_s", window_s), wished_wait=duration("wished_wait_s", wished_wait_s),
+            more_slots=more_slots, arrivals_factor=arrivals_factor, work_factor=work_factor,
+        )  # fmt: skip
+        return trends.forecast(await self._call(lambda stubs: stubs.stats.GetForecast, request))
 
     async def set_instance_priority(self, instance_id: str, priority: int, *, reason: str = "") -> Rescore:
         """Sets what an instance adds to the score of its jobs; 0: nothing. How far its waiting jobs have followed; ask on with `list_rescores`."""

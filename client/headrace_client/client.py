@@ -343,9 +343,12 @@ class Client(GraphCalls):
                         return
             except grpc.aio.AioRpcError as rpc_error:
                 error = from_rpc(rpc_error)
-                if not isinstance(error, Unavailable):
+                if error.reason == Reason.TOKEN_ENDED:  # there may be a new one
+                    pass
+                elif not isinstance(error, Unavailable):
                     raise error from rpc_error
-                self._brokers.failed(stubs)
+                else:
+                    self._brokers.failed(stubs)
             finally:
                 call.cancel()
             failures += 1

@@ -28,7 +28,7 @@ UNIQUE_CONFLICTS: dict[str, types_pb2.UniqueConflict] = {
 """What callers write, and the number on the wire."""
 
 BATCH_BYTES = 2 * 1024 * 1024
-"""Payload bytes after which a batch is sent, well under what one message may hold."""
+"""Bytes after which a batch is sent, well under what one message may hold."""
 
 
 Spec = types_pb2.JobSpec | tuple[str, bytes]
@@ -110,9 +110,9 @@ def new_payload(data: Any, payload: bytes | None) -> bytes | None:
     return None if data is None and payload is None else encode_payload(data, payload)
 
 
-def payload_of(spec: Spec) -> bytes:
-    """The bytes of its input."""
-    return spec[1] if isinstance(spec, tuple) else spec.payload
+def size_of(spec: Spec) -> int:
+    """How many bytes it takes in a message, roughly."""
+    return len(spec[1]) if isinstance(spec, tuple) else spec.ByteSize()
 
 
 def put(request: jobs_pb2.SubmitStreamRequest, specs: Sequence[Spec]) -> list[int]:
@@ -174,7 +174,7 @@ async def batches(specs: Iterable[JobSpec] | AsyncIterable[JobSpec], most: int, 
     async for spec in _aiter(specs):
         try:
             message = encode(spec, codecs)
-            used += len(payload_of(message))
+            used += size_of(message)
             batch.append(message)
         except InvalidRequest as error:
             batch.append(error)

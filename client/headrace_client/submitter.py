@@ -12,6 +12,7 @@ told so.
 """
 
 import asyncio
+import logging
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -23,10 +24,12 @@ from headrace_proto.wire import Reason, to_seconds
 
 from headrace_client.channel import Brokers, backoff_s
 from headrace_client.credentials import Metadata, Pairs
-from headrace_client.encode import Spec, payload_of, put
+from headrace_client.encode import Spec, put, size_of
 from headrace_client.errors import Busy, HeadraceError, ResultUnknown, Unavailable, from_rpc, left_nothing, make, never_sent
 from headrace_client.models import Submitted
 from headrace_client.retry import RetryBudget, pause_s
+
+log = logging.getLogger("headrace.client")
 
 MAX_JOBS = 1000  # of one message
 MAX_BYTES = 2 * 1024 * 1024
@@ -185,6 +188,11 @@ class Submitter:
             refusal = await end.instead_of(raised)
             self._broken(from_rpc(refusal), connected=not never_sent(refusal))
             self._brokers.failed(stubs)
+        except Exception as error:  # an answer that makes no sense: other submits do not wait for it
+            log.warning("the stream of submits failed", exc_info=error)
+            self._broken(ResultUnknown(f"what the broker answered cannot be read ({type(error).__name__}: {error})"), connected=True)
+            self._brokers.failed(stubs)
+            return False
         return (self._answered or self._outdated) and not self._refused
 
     async def _stream(self, call: grpc.aio.StreamStreamCall, carried: Pairs) -> None:
@@ -237,11 +245,12 @@ class Submitter:
     async def _read(self, call: grpc.aio.StreamStreamCall) -> None:
         async for answer in call:
             self._answered = True
-            batch = self._sent.pop(answer.request_no, [])
+            batch = self._sent.get(answer.request_no, [])
             if isinstance(batch, _Many):
                 self._answer_many(batch, answer.results)
             else:
                 self._answer(batch, answer.results)
+            self._sent.pop(answer.request_no, None)  # not before: an answer that makes no sense is none
             if self._refused or self._outdated:
                 self._wake.set()  # the writer waits for the last answer
         code = await call.code()
@@ -267,7 +276,7 @@ class Submitter:
                     waiting.sent = True
                     return waiting
                 continue
-            size += len(payload_of(waiting.spec))
+            size += size_of(waiting.spec)
             if batch and size > MAX_BYTES:
                 break
             self._waiting.popleft()
@@ -344,15 +353,23 @@ class Submitter:
         sent, self._sent = self._sent, {}
         if error.reason == Reason.TOKEN_ENDED:  # in the middle: nobody answers what was sent
             error = ResultUnknown(error.message, reason=error.reason)
-        for waiting in (waiting for batch in sent.values() for waiting in ([batch] if isinstance(batch, _Many) else batch)):
-            if not connected:
-                self._again(waiting, Unavailable(f"no broker reached at {', '.join(self._brokers.addresses)}; nothing was stored"))
-            elif isinstance(error, Unavailable) and waiting.keyed:
-                self._again(waiting, ResultUnknown(error.message, reason=error.reason))
-            elif isinstance(error, Unavailable):
-                _fail(waiting, ResultUnknown(f"{error.message}; the job may have been stored: submit it with a key to be able to repeat it", reason=error.reason))
-            else:
-                _fail(waiting, error)
+        largest = max(map(_size, sent.values()), default=0)
+        for batch in sent.values():
+            why = error
+            if error.reason == Reason.TOO_LARGE and _size(batch) < largest:
+                why = ResultUnknown(f"another message ended the stream: {error.message}", reason=Reason.RESULT_UNKNOWN)
+            for waiting in [batch] if isinstance(batch, _Many) else batch:
+                self._unanswered(waiting, why, connected=connected)
+
+    def _unanswered(self, waiting: _Waiting | _Many, error: HeadraceError, *, connected: bool) -> None:
+        if not connected:
+            self._again(waiting, Unavailable(f"no broker reached at {', '.join(self._brokers.addresses)}; nothing was stored"))
+        elif isinstance(error, Unavailable) and waiting.keyed:
+            self._again(waiting, ResultUnknown(error.message, reason=error.reason))
+        elif isinstance(error, Unavailable):
+            _fail(waiting, ResultUnknown(f"{error.message}; the job may have been stored: submit it with a key to be able to repeat it", reason=error.reason))
+        else:
+            _fail(waiting, error)
 
     def _fail_waiting(self, error: HeadraceError) -> None:
         """Nothing more can be sent. What was sent to a stream that broke may be stored all the same."""
@@ -367,6 +384,10 @@ class Submitter:
         waiting.refusal = error
         self._waiting.append(waiting)
         self._wake.set()
+
+
+def _size(batch: list[_Waiting] | _Many) -> int:
+    return batch.request.ByteSize() if isinstance(batch, _Many) else sum([size_of(waiting.spec) for waiting in batch])
 
 
 def _count(request: jobs_pb2.SubmitStreamRequest) -> int:

@@ -61,6 +61,7 @@ class SyncAdminClient(Blocking[AdminClient]):
     advance_clock = Call(AdminClient.advance_clock)
     trend = Call(AdminClient.trend)
     capacity = Call(AdminClient.capacity)
+    forecast = Call(AdminClient.forecast)
     set_instance_priority = Call(AdminClient.set_instance_priority)
     list_instance_priorities = Call(AdminClient.list_instance_priorities)
     list_rescores = Call(AdminClient.list_rescores)

@@ -85,6 +85,65 @@ class TypeCapacity:
     agents_needed: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What becomes of a demand that stays as it is, by Erlang C; None: cannot be told, or never.
+
+    `load`: slots that are busy on average if there are enough. `utilisation`: load by slots; above 1 the queue grows, by `grows_per_s`. `wait_probability`: share of
+    the jobs that wait at all. `drain_s`: until what waits is gone. `words`: the same in a sentence or two.
+    """
+
+    waiting: int
+    slots: int
+    arrivals_per_s: float
+    work_s: float | None
+    load: float | None
+    utilisation: float | None
+    wait_probability: float | None
+    mean_wait_s: float | None
+    grows_per_s: float
+    drain_s: float | None
+    slots_needed: int | None
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A forecast value; `low` to `high` holds four of five such values if errors are as they were. None: there are too few errors to tell."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastHour:
+    """The hour from `at` on. `waiting`: jobs that wait at its end. `slots_low`, `slots_high`: needed if as little, or as much, comes as the band says."""
+
+    at: datetime
+    arrivals_per_s: Expected
+    waiting: Expected | None
+    slots_needed: int | None
+    slots_low: int | None
+    slots_high: int | None
+    agents_needed: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """`method`: "week": arrivals as a week before; "mean": as in the last hours; "": no history, and no hours. `present`: what is.
+
+    `changed`: what would be, on which the hours rest too.
+    """
+
+    method: str
+    history_hours: int
+    agents: int
+    present: Outlook
+    changed: Outlook
+    hours: list[ForecastHour]
+
+
 def trend(message: stats_pb2.GetTrendResponse) -> Trend:
     """From the wire."""
     return Trend(to_seconds(message.step), [_series(item) for item in message.series], _series(message.week_before))
@@ -98,6 +157,32 @@ def capacity(message: stats_pb2.TypeCapacity) -> TypeCapacity:
         _optional(message, "utilisation"), seconds_of(message, "drain"), seconds_of(message, "mean_wait"), _optional(message, "slots_needed"),
         _optional(message, "agents_needed"),
     )  # fmt: skip
+
+
+def forecast(message: stats_pb2.GetForecastResponse) -> Forecast:
+    """From the wire."""
+    return Forecast(
+        message.method, message.history_hours, message.agents, _outlook(message.present), _outlook(message.changed),
+        [
+            ForecastHour(
+                to_datetime(item.at), _expected(item.arrivals_per_s), _expected(item.waiting) if item.HasField("waiting") else None, _optional(item, "slots_needed"),
+                _optional(item, "slots_low"), _optional(item, "slots_high"), _optional(item, "agents_needed"),
+            )
+            for item in message.hours
+        ],
+    )  # fmt: skip
+
+
+def _outlook(message: stats_pb2.Outlook) -> Outlook:
+    return Outlook(
+        message.waiting, message.slots, message.arrivals_per_s, seconds_of(message, "work"), _optional(message, "load"), _optional(message, "utilisation"),
+        _optional(message, "wait_probability"), seconds_of(message, "mean_wait"), message.grows_per_s, seconds_of(message, "drain"), _optional(message, "slots_needed"),
+        message.words,
+    )  # fmt: skip
+
+
+def _expected(message: stats_pb2.Expected) -> Expected:
+    return Expected(message.mean, _optional(message, "low"), _optional(message, "high"))
 
 
 def _series(message: stats_pb2.TrendSeries) -> TrendSeries:

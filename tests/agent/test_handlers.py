@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from headrace_agent import Agent, AgentError, Backoff, Fail, JobContext, Retry, Snooze
+from headrace_agent import Agent, AgentError, Backoff, Fail, JobContext, Retry, Snooze, outbox
 from headrace_agent.job import Job, Terms
 from headrace_agent.leases import margin_s
 from headrace_agent.outbox import LogBuffer, Outbox, Room
@@ -200,6 +200,17 @@ def test_log_lines_are_sent_again_when_their_stream_breaks() -> None:
     assert [line.line_no for line in buffer.take(other, 1, Room())[0].lines] == [1, 2, 3]
     buffer.stored(other, 1)
     assert len(buffer) == 0
+
+
+def test_log_lines_for_a_broker_that_is_away_have_a_bound_in_characters_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox, "MAX_CHARACTERS", 100)
+    buffer, one = LogBuffer(), object()
+    for n in range(10):
+        buffer.put(1, 1, jobs_pb2.LogLine(line_no=n + 1, text="x" * 30))
+    assert [line.line_no for line in buffer.take(one, 1, Room())[0].lines] == [8, 9, 10]
+    buffer.send_all_again()
+    buffer.put(1, 1, jobs_pb2.LogLine(line_no=11, text="x" * 30))
+    assert [line.line_no for line in buffer.take(one, 2, Room())[0].lines] == [9, 10, 11], "those that come back count"
 
 
 def test_a_lease_is_given_up_before_it_ends() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -133,6 +134,30 @@ async def test_an_outcome_is_sent_again_until_its_fate_is_final(running: Running
     beats = len(broker.messages("heartbeat"))
     await broker.until(lambda: len(broker.messages("heartbeat")) > beats + 1, "another heartbeat")
     assert list(broker.messages("heartbeat")[-1].job_ids) == [] and len(broker.messages("outcomes")) == 3
+
+
+async def test_a_lease_that_is_taken_back_again_and_again_is_lost_once(stack: AsyncExitStack) -> None:
+    """As by a broker that cannot end the attempt yet, since a transaction may complete the job."""
+    address, broker = await stack.enter_async_context(scripted_sessions())
+    agent, drain, may_end = Agent("scripted", slots=4), asyncio.Event(), threading.Event()
+
+    @agent.job("t")
+    def blocked(_ctx: JobContext) -> None:
+        may_end.wait(PATIENCE_S)
+
+    task = asyncio.create_task(agent.run(address, drain=drain, drain_timeout_s=0.1))
+    await broker.until(lambda: broker.hellos, "the Hello")
+    broker.assign(7, 1, seen_no=1)
+    for _ in range(3):
+        broker.say(revoked=[agents_pb2.LeaseRef(job_id=7, lease_epoch=1)])
+    broker.assign(8, 1, seen_no=1)
+    await broker.until(lambda: any(accept.assign_no == 2 for accept in broker.messages("accept")), "what came after that")
+    lost = agent.metrics.registry.get_sample_value("headrace_agent_leases_lost_total")
+    may_end.set()
+    drain.set()
+    broker.answer(8, 1, ACCEPTED)
+    await asyncio.wait_for(task, 20)
+    assert lost == 1
 
 
 async def test_what_the_broker_takes_back_is_stopped_and_not_reported(running: Running) -> None:

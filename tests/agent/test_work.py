@@ -1,19 +1,25 @@
 """Attempts in the thread that runs them, without a session: those that are stopped before they have begun, and those that still run when the agent ends."""
 
 import asyncio
+import logging
+import math
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from headrace_agent import Agent, JobContext
+from headrace_agent import Agent, Fail, JobContext, Retry, Snooze
+from headrace_agent.context import CaptureHandler, current
 from headrace_agent.job import Job, Terms
 from headrace_agent.processes import WorkerPool, WorkerProcess
 from headrace_agent.testing import run_job
 from headrace_agent.work import Stop, Work
-from headrace_proto.v1 import agents_pb2
+from headrace_client.codecs import About, AesGcm, Codecs
+from headrace_proto.v1 import agents_pb2, types_pb2
 
 PATIENCE_S = 20.0
+TERMS = Terms("t", 0, 60.0, 5, 100, 1000)
 
 
 class Told:
@@ -83,8 +89,8 @@ def test_a_job_that_is_stopped_while_its_process_is_started_does_not_begin(
     """Meanwhile there is no process that could be told, and another agent may have the lease."""
     starting, started, take = threading.Event(), threading.Event(), WorkerPool.take
 
-    def slowly(pool: WorkerPool, memory_bytes: int | None) -> WorkerProcess:
-        worker = take(pool, memory_bytes)
+    def slowly(pool: WorkerPool, memory_bytes: int | None, key: tuple[int, int]) -> WorkerProcess:
+        worker = take(pool, memory_bytes, key)
         starting.set()
         assert started.wait(PATIENCE_S)
         return worker
@@ -165,3 +171,103 @@ async def test_a_run_of_a_handler_that_is_given_up_ends_it() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     await asyncio.wait_for(stopped.wait(), PATIENCE_S)
+
+
+class Mute(Exception):
+    """Has no words."""
+
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+class Odd(BaseException):
+    """No Exception, as those by which some libraries leave through everything."""
+
+
+def run_raising(error: BaseException, **options: Any) -> Any:
+    """The outcome of a job whose handler raises."""
+    agent, told = Agent("work"), Told()
+
+    @agent.job("t")
+    async def raises(_ctx: JobContext) -> None:
+        raise error
+
+    work = Work(agent.handlers, middleware=[], lifespans=[], threads=1, reports=told, client_options={}, **options)  # type: ignore[arg-type]  # no logs, no progress
+    work.start()
+    work.assign([Job((1, 1), b"", TERMS)])
+    [(_, outcome)] = told.until(1)
+    assert not work._attempts, "its slot is free"
+    work.close()
+    return outcome
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (Mute(), "untold_error", "Mute of the handler cannot be told: ValueError, see the traceback"),
+        (Retry("later", after_s=timedelta(seconds=5)), "untold_error", "Retry of the handler cannot be told: TypeError, see the traceback"),  # type: ignore[arg-type]
+        (Snooze(math.inf), "untold_error", "Snooze of the handler cannot be told: ValueError, see the traceback"),
+        (Fail("no", code=5), "5", "no"),  # type: ignore[arg-type]
+        (Odd("out"), "Odd", "out"),
+        (FileNotFoundError("caf\udce9"), "FileNotFoundError", "caf?"),
+    ],
+    ids=["no words", "no number", "for ever", "no text", "no exception", "no utf-8"],
+)
+def test_an_attempt_ends_whatever_its_handler_raises(error: BaseException, code: str, message: str) -> None:
+    """One that did not would keep its slot, and its lease would be renewed for ever."""
+    outcome = run_raising(error)
+    assert (outcome.kind, outcome.error.code, outcome.error.message) == (agents_pb2.OUTCOME_KIND_FAILED, code, message)
+    assert type(error).__name__ in outcome.error.traceback and outcome.error.fingerprint
+
+
+class Jammed(AesGcm):
+    """Has lost its key."""
+
+    def encode(self, data: bytes, about: About, header: bytes) -> tuple[bytes, bytes] | None:
+        """Never."""
+        raise OSError("no key")
+
+
+def test_an_error_that_cannot_be_encoded_is_not_told_and_the_attempt_ends() -> None:
+    outcome = run_raising(ValueError("4111-1111"), codecs=Codecs([Jammed({"k": b"k" * 32})], "default"), encode_errors=True)
+    assert (outcome.kind, outcome.error.code, outcome.error.message) == (
+        agents_pb2.OUTCOME_KIND_FAILED,
+        "ValueError",
+        "ValueError: the message cannot be encoded (OSError)",
+    )
+    assert not outcome.error.traceback
+
+
+class Heard:
+    """Where a context's reports go."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def log(self, job_id: int, epoch: int, line: Any) -> None:
+        """One line."""
+        self.texts.append(line.text)
+
+    def progress(self, job_id: int, epoch: int, percent: float, text: str) -> None:
+        """In the session's thread a message is made of it."""
+        self.texts.append(types_pb2.Progress(percent=percent, text=text).text)
+
+
+def test_words_of_a_handler_that_are_no_text_are_sent_as_far_as_they_are() -> None:
+    """What failed in the session's thread would hold up the outcomes of other jobs."""
+    heard = Heard()
+    ctx = JobContext(Job((1, 1), b"", TERMS), heard, None)  # type: ignore[arg-type]  # nothing else is said
+    ctx.progress(5, "caf\udce9")
+    ctx.progress(6, 7)  # type: ignore[arg-type]
+    ctx.log.info("caf\udce9")
+    assert heard.texts == ["caf?", "7", "caf?"]
+
+
+def test_a_wrong_call_of_logging_does_not_end_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong: list[logging.LogRecord] = []
+    monkeypatch.setattr(CaptureHandler, "handleError", lambda _self, record: wrong.append(record))
+    token = current.set(JobContext(Job((1, 1), b"", TERMS), Heard(), None))  # type: ignore[arg-type]
+    record = logging.LogRecord("library", logging.INFO, __file__, 1, "%d", ("no number",), None)
+    CaptureHandler().emit(record)
+    current.reset(token)
+    assert wrong == [record]

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from headrace_agent import JobContext
 from headrace_agent.errors import ProcessDied
 from headrace_agent.job import Job, Terms
-from headrace_agent.processes import WorkerProcess
+from headrace_agent.processes import WorkerPool, WorkerProcess
 
 from tests.support.processes import alive
 
@@ -50,12 +51,12 @@ def test_a_worker_that_died_is_noticed_although_its_child_holds_the_pipe_and_the
 
 def test_a_worker_that_is_stopped_takes_its_children_with_it(directory: Path) -> None:
     (directory / "hang").touch()
-    worker = WorkerProcess(None, {})
+    worker = WorkerPool({}).take(None, (1, 1))
 
     def stop() -> None:
         while not (directory / "child").exists():
             time.sleep(0.01)
-        worker.stop()
+        worker.stop((1, 1))
 
     stopping = threading.Thread(target=stop)
     stopping.start()
@@ -63,3 +64,25 @@ def test_a_worker_that_is_stopped_takes_its_children_with_it(directory: Path) ->
         _run(worker, directory)
     stopping.join()
     assert _ended(directory)
+
+
+def is_to_stop(ctx: JobContext) -> bool:
+    """Whether it was told so, as it begins."""
+    return ctx.aborted
+
+
+def test_an_order_to_stop_is_for_the_attempt_that_it_names_and_no_other_that_runs_in_its_process() -> None:
+    pool = WorkerPool({})
+    terms, nothing = Terms("t", 0, 60.0, 1, 100, 100_000), Any
+    worker = pool.take(None, (1, 1))
+    pool.give_back(worker)
+    assert pool.take(None, (2, 5)) is worker
+    worker.stop((1, 1))  # it was under way when its attempt ended
+    worker.ask_to_stop((1, 1))
+    assert worker.alive
+    answers = [worker.run(is_to_stop, (True, False), Job((2, 5), b"", terms), nothing, nothing)]  # type: ignore[arg-type]  # nothing is said
+    worker.begin((2, 7))
+    worker.ask_to_stop((2, 7))  # before its handler has begun
+    answers.append(worker.run(is_to_stop, (True, False), Job((2, 7), b"", terms), nothing, nothing))  # type: ignore[arg-type]
+    worker.stop((2, 7))
+    assert answers == [b"false", b"true"] and not worker.alive

@@ -5,7 +5,7 @@ from typing import Any
 
 import grpc
 import pytest
-from headrace_client import Client, JobSpec, ResultUnknown, Unavailable
+from headrace_client import Client, InvalidRequest, JobSpec, ResultUnknown, Submitted, Unavailable
 from headrace_proto.v1 import jobs_pb2
 
 from tests.support.scripted_broker import EndStream, payloads, refused, scripted_broker, stored
@@ -74,6 +74,20 @@ async def test_what_the_broker_refused_without_storing_it_is_sent_again_and_noth
         results = [(await submit).job_id for submit in submits]
     assert results == [100, 200, 102]
     assert [payloads(request) for request in service.received] == [[b"0", b"1", b"2"], [b"1"]]
+
+
+async def test_an_answer_that_makes_no_sense_ends_its_stream_and_not_the_client() -> None:
+    async def answer(request: jobs_pb2.SubmitStreamRequest, _context: Any) -> jobs_pb2.SubmitStreamResponse:
+        response = stored(request)
+        if payloads(request) == [b"0"]:
+            response.results.failures.append(jobs_pb2.SubmitFailure(index=7, code=grpc.StatusCode.UNAVAILABLE.value[0], reason="DRAINING"))
+        return response
+
+    async with scripted_broker(answer) as (address, _), Client(address) as client:
+        async with asyncio.timeout(10):  # not after the time of a call
+            with pytest.raises(ResultUnknown, match="cannot be read"):
+                await client.submit("t", 0, timeout_s=60)
+            assert (await client.submit("t", 1, timeout_s=60)).job_id == 1
 
 
 @pytest.mark.parametrize("key", ["", "key"])
@@ -186,3 +200,38 @@ async def test_the_next_broker_of_the_list_is_used_when_one_is_gone() -> None:
 
     async with scripted_broker(answer) as (address, _), Client(f"127.0.0.1:1,{address}") as client:
         assert (await client.submit("t", 1)).job_id == 5
+
+
+@pytest.mark.parametrize("large", [{"payload": bytes(17 << 20)}, {"labels": {"a": "x" * (17 << 20)}}], ids=["payload", "labels"])
+async def test_a_message_that_is_too_large_fails_its_own_job_and_says_of_others_that_they_may_be_stored(large: dict[str, Any]) -> None:
+    received = asyncio.Event()
+
+    async def answer(request: jobs_pb2.SubmitStreamRequest, _context: Any) -> jobs_pb2.SubmitStreamResponse | None:
+        if len(service.received) > 1:
+            return stored(request, 7)  # what comes over the next stream
+        received.set()
+        return None
+
+    async with scripted_broker(answer) as (address, service), Client(address, timeout_s=20) as client:
+        others = [asyncio.ensure_future(client.submit("t", 1)), asyncio.ensure_future(client.submit("t", 2, key="k"))]
+        await received.wait()
+        with pytest.raises(InvalidRequest) as refused:
+            await client.submit("t", **large)
+        assert refused.value.reason == "TOO_LARGE"
+        with pytest.raises(ResultUnknown, match="another message"):
+            await others[0]
+        assert (await others[1]).job_id == 7
+
+
+async def test_large_labels_do_not_share_a_message_with_more_than_it_may_hold() -> None:
+    async def answer(request: jobs_pb2.SubmitStreamRequest, _context: Any) -> jobs_pb2.SubmitStreamResponse:
+        return stored(request)
+
+    async with scripted_broker(answer) as (address, service), Client(address, timeout_s=20) as client:
+        labels = {"a": "x" * (1 << 20)}
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(20):
+                tasks.create_task(client.submit("t", number, labels=labels))
+        results = await client.submit_many([JobSpec("t", number, labels=labels) for number in range(20)])
+    assert all(isinstance(result, Submitted) for result in results)
+    assert max(request.ByteSize() for request in service.received) < 4 << 20

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import threading
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -139,6 +140,31 @@ async def test_an_agent_takes_a_new_secret_over_while_a_job_runs(guarded: Broker
     (directory / "open").touch()
     job = await client.wait(job_id, timeout_s=20)
     assert (job.state, job.attempt, job.losses) == ("completed", 1, 0)
+
+
+async def test_who_follows_a_log_goes_on_with_a_new_secret(guarded: BrokerProcess, secrets: dict[str, str], directory: Path) -> None:
+    path = _write(directory / "token", secrets["operator"])
+    agent, may_end, drain = Agent("tester"), threading.Event(), asyncio.Event()
+
+    @agent.job("talk")
+    def talk(ctx: JobContext) -> None:
+        ctx.log.info("first")
+        assert may_end.wait(30)
+        ctx.log.info("last")
+
+    running = asyncio.create_task(agent.run(guarded.address, token=secrets["agent"], drain=drain))
+    async with asyncio.timeout(60), Client(guarded.address, token=TokenFile(path), timeout_s=20) as client:
+        lines = client.tail_logs((await client.submit("talk")).job_id)
+        assert (await anext(lines)).text == "first"
+        fresh = await asyncio.to_thread(_headrace, guarded, secrets["admin"], "tokens", "rotate", "operator@default", "--overlap-s", "3600")
+        _write(path, fresh.strip())
+        after = asyncio.ensure_future(anext(lines))
+        await asyncio.to_thread(_headrace, guarded, secrets["admin"], "tokens", "rotate", "operator@default", "--overlap-s", "3600")  # ends the stream
+        may_end.set()
+        assert (await after).text == "last"
+        assert [line async for line in lines] == []
+    drain.set()
+    await running
 
 
 async def test_tokens_and_the_audit_on_the_command_line(guarded: BrokerProcess, secrets: dict[str, str]) -> None:

@@ -19,8 +19,9 @@ from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import ledger as ledger_module
 from headrace_broker.store import partitions
+from headrace_broker.store.batch import Batch
 from headrace_broker.store.checkpoints import CheckpointStore, Chunk
-from headrace_broker.store.ledger import Ledger
+from headrace_broker.store.ledger import Flushed, Ledger
 from headrace_broker.store.pool import open_pool
 from headrace_broker.store.recovery import Recovery
 from headrace_broker.store.settings import SettingsStore
@@ -202,7 +203,7 @@ async def test_a_new_life_that_fails_to_take_over_leaves_the_way_free_for_the_ne
 
 
 async def test_a_broker_that_was_stopped_while_it_looked_at_the_owner_does_not_take_it_for_hung(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    hung_s, holders, seen, ended, looks = 2.0, Ledger.holders, list[Any](), list[int](), 0
+    hung_s, holders, flush, seen, ended, looks, awake = 2.0, Ledger.holders, Ledger.flush, list[Any](), list[int](), 0, asyncio.Event()
     monkeypatch.setattr(ownership_module, "HUNG_S", hung_s)
     monkeypatch.setattr(ownership_module, "STANDBY_POLL_S", 0.02)
 
@@ -214,14 +215,23 @@ async def test_a_broker_that_was_stopped_while_it_looked_at_the_owner_does_not_t
         nonlocal looks
         found = await holders(ledger)
         if found and found == seen and not looks:
+            awake.clear()
             stand_still()
+        elif looks:  # it has looked again before the owner had its turn
+            awake.set()
         looks += bool(looks) or (bool(found) and found == seen)
         seen[:] = found
         return found
 
+    async def flushing(ledger: Ledger, batch: Batch) -> Flushed:
+        await awake.wait()
+        return await flush(ledger, batch)
+
     async def terminate(_ledger: Ledger, life_id: int) -> None:
         ended.append(life_id)
 
+    awake.set()
+    monkeypatch.setattr(Ledger, "flush", flushing)
     async with asyncio.timeout(60), broker(database) as first:
         await first.ownership.ready.wait()
         monkeypatch.setattr(Ledger, "holders", looking)

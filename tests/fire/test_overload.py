@@ -97,6 +97,39 @@ async def test_an_agent_with_room_costs_a_round_only_where_there_is_something_fo
     assert wakes(5)
 
 
+@pytest.mark.parametrize("keyed", [True, False])
+async def test_a_domain_has_no_more_than_half_of_what_may_wait_whatever_it_submits(machine: Machine, monkeypatch: pytest.MonkeyPatch, keyed: bool) -> None:
+    monkeypatch.setattr(owner_module, "MAX_PENDING_JOBS", 8)
+    other, owner = await machine.types.ensure("other", "work"), machine.owner
+
+    def put(entry: TypeEntry, key: str) -> None:
+        job = (entry, 0, 0.0, b"{}")
+        if keyed:
+            owner.submit_keyed(job, entry.domain_id, key, b"h", 2)
+        else:
+            owner.submit([job], 2)
+
+    async def store() -> None:
+        while owner.has_intents:
+            await machine.store_keyed()
+            await machine.flush()
+
+    for _ in range(2):  # what was stored leaves its room
+        for number in range(4):
+            put(machine.type, f"a{number}")
+        with pytest.raises(Busy, match="4 submitted jobs of domain default"):
+            put(machine.type, "b")
+        for number in range(4):
+            put(other, f"a{number}")
+        await store()
+    put(machine.type, "c")
+    owner.refuse(NotOwner("gone"))
+    owner.accept_work()
+    for number in range(4):
+        put(machine.type, f"d{number}")
+    await store()
+
+
 async def test_an_agent_that_sends_and_does_not_read_is_kept_within_bounds(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing: Any = None
     service, owner, agent = agents.AgentsService(nothing, nothing, nothing, nothing), machine.owner, await join(machine)

@@ -47,6 +47,8 @@ MUTANTS = (
     Mutant("handlers outlive their agent", WORK, "            self._stop(job_id, epoch, Stop.LEASE, 0.0)\n", "            pass\n", f"{ATTEMPTS} -k own_thread"),
     Mutant("a worker's end is told by its pipe alone", PROCESSES, "while not self._pipe.poll(LOOK_S):", "while False:", f"{WORKERS} -k noticed"),
     Mutant("what a dead worker has left lives on", PROCESSES, "self._signal(signal.SIGKILL)  # what it has left", "pass", f"{WORKERS} -k noticed"),
+    Mutant("an order to stop meets whatever runs in the process", PROCESSES, "if self._attempt != attempt:", "if False:", f"{WORKERS} -k names"),
+    Mutant("a wish to stop before the handler has begun is lost", PROCESSES, "        if job.key in asked:", "        if False:", f"{WORKERS} -k names"),
     Mutant("a stopped worker leaves its children", PROCESSES, "os.killpg(pid, number)", "os.kill(pid, number)", f"{WORKERS} -k stopped"),
     Mutant(
         "a job that was stopped while its process was started begins",
@@ -54,6 +56,20 @@ MUTANTS = (
         "if attempt.stop is not None or attempt.timed_out:  # while",
         "if False:  # while",
         "tests/agent/test_work.py -k process_is_started",
+    ),
+    Mutant(
+        "an attempt whose error cannot be told does not end",
+        f"{PLACE}/work.py",
+        "        except BaseException as error:\n            log.warning(",
+        "        except OSError as error:\n            log.warning(",
+        "tests/agent/test_work.py -k whatever_its_handler_raises",
+    ),
+    Mutant(
+        "an error that cannot be encoded is told",
+        f"{PLACE}/work.py",
+        'cannot be encoded ({type(error).__name__})", ""',
+        'cannot be encoded ({type(error).__name__})", outcome.error.traceback',
+        "tests/agent/test_work.py -k cannot_be_encoded",
     ),
     Mutant("a draining agent offers slots", f"{PLACE}/desk.py", "        if self.draining:\n            return 0\n", "", f"{TESTS} -k drains"),
 )

@@ -4,12 +4,26 @@ from tests.mutants.mutant import Mutant
 
 TALLY = "broker/headrace_broker/shards/tally.py"
 RPC = "tests/rpc/test_statistics.py"
+AHEAD = "broker/headrace_broker/actions/forecast.py"
+FORECAST = "broker/headrace_broker/model/forecast.py"
+UNIT = "tests/unit/test_forecast.py"
 
 MUTANTS = (
     Mutant("a delayed job waits from its submission", TALLY, "line.waited(round_.at_s - due_s, 1)", "line.waited(round_.at_s, 1)", f"{RPC} -k told_by_number"),
     Mutant("a retry counts as a first grant", TALLY, "if lives[0].seq > 1:", "if False:", f"{RPC} -k told_by_number"),
     Mutant("what a sample stands for is forgotten", TALLY, "weights = [step] *", "weights = [1] *", f"{RPC} -k move_at_once"),
     Mutant("the last counts of a broker are lost", "broker/headrace_broker/app.py", "await rollup.write_last()", "pass", f"{RPC} -k survives_the_end"),
+    Mutant("a part of an hour stands for all of it", AHEAD, "else rows[0].at + HOUR", "else rows[0].at", f"{RPC} -k says_what_if"),
+    Mutant("a what-if changes nothing to come", AHEAD, "value * factor / 3600", "value / 3600", f"{RPC} -k says_what_if"),
+    Mutant(
+        "an hour is added up in part", "broker/headrace_broker/store/sql/queries/stat_demand.sql", "min(at) / 60 * 60 + 59", "min(at)", f"{RPC} -k too_many_rows",
+    ),
+    Mutant("a week's errors are not looked at", FORECAST, "zip(history, history[WEEK_H:], strict=False)", "zip(history, history, strict=False)", f"{UNIT} -k same_one"),
+    Mutant("more comes than served leaves a debt", FORECAST, "waiting = max(0.0, waiting +", "waiting = (waiting +", f"{UNIT} -k backlog_grows"),
+    Mutant(
+        "fewer slots than none", "broker/headrace_broker/model/outlook.py", "max(0, self.slots + change.more_slots)", "self.slots + change.more_slots",
+        f"{UNIT} -k what_if",
+    ),
     Mutant(
         "rows of a minute are added to what is there", "broker/headrace_broker/store/sql/queries/stat_put.sql", "waiting = excluded.waiting",
         "waiting = stat.waiting + excluded.waiting", f"{RPC} -k minutes_add_up",

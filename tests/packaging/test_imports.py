@@ -40,6 +40,7 @@ THIRD_PARTY = {
         "httpx",
         "cronsim",
         "cryptography",
+        "jwt",
     },
 }  # fmt: skip
 PURE = {"cronsim"}
@@ -52,9 +53,17 @@ BROKER_LAYERS = {
     "maintenance": {"model", "store", "shards", "metrics"},
     "alerts": {"model", "store", "shards", "metrics"},
     "rpc": {"model", "store", "shards", "actions", "alerts", "metrics"},
-    "web": {"model", "store", "shards", "actions", "alerts"},
+    "oidc": {"model", "config"},
+    "web": {"model", "store", "shards", "actions", "alerts", "oidc", "config"},
 }
-ONLY_IN = {"aiosmtplib": {"alerts"}, "httpx": {"alerts"}, "asyncpg": {"store", "shards", "app", "parts", "commands"}, "grpc": {"rpc"}, "headrace_proto": {"rpc"}}
+ONLY_IN = {
+    "aiosmtplib": {"alerts"},
+    "httpx": {"alerts", "oidc"},
+    "jwt": {"oidc"},
+    "asyncpg": {"store", "shards", "app", "parts", "commands"},
+    "grpc": {"rpc"},
+    "headrace_proto": {"rpc"},
+}
 """Third parties that only some parts of the broker may touch; the others name asyncpg's errors, or its pool."""
 
 

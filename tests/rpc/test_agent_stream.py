@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from headrace_client import Client, State
+from headrace_client import AdminClient, Client, State
 from headrace_proto.v1 import agents_pb2, jobs_pb2, types_pb2
 from headrace_proto.v1.agents_pb2_grpc import AgentsStub
 
@@ -74,6 +74,16 @@ async def connect(channel: grpc.aio.Channel, stack: AsyncExitStack, *, incarnati
 
 def lease(job: agents_pb2.AssignedJob) -> agents_pb2.LeaseRef:
     return agents_pb2.LeaseRef(job_id=job.job_id, lease_epoch=job.lease_epoch)
+
+
+async def test_an_agent_whose_hello_is_refused_for_what_came_with_it_is_not_connected(channel: grpc.aio.Channel, stack: AsyncExitStack, admin: AdminClient) -> None:
+    call = AgentsStub(channel).Connect()  # type: ignore[no-untyped-call]
+    stack.callback(call.cancel)
+    hello = agents_pb2.Hello(agent_name="hand", incarnation_id="h" * 16, slots=1, types=[agents_pb2.ServedType(type="t")])
+    await HandMade(call).send(hello=hello, heartbeat=agents_pb2.Heartbeat(job_ids=[1]))
+    with pytest.raises(grpc.aio.AioRpcError, match="as many as job_ids"):
+        await call.read()
+    assert not [agent for agent in await admin.list_agents() if agent.connected]
 
 
 async def test_a_result_that_is_too_large_is_the_failure_that_it_is(channel: grpc.aio.Channel, stack: AsyncExitStack, client: Client) -> None:

@@ -113,6 +113,55 @@ async def test_capacity_names_demand_and_the_agents_that_a_wait_asks_for(client:
         await admin.capacity(types=["unheard_of"])
 
 
+async def test_a_forecast_goes_by_the_hours_that_were_and_says_what_if(broker: BrokerProcess, client: Client, admin: AdminClient, agent: Process, database: str) -> None:
+    await client.wait((await client.submit("echo")).job_id)
+    await client.submit("nobody")
+    fresh = await admin.forecast(types=["echo"])
+    assert (fresh.method, fresh.history_hours, fresh.hours, fresh.agents, fresh.present.slots) == ("", 0, [], 1, 8)
+    with pytest.raises(NotFound):
+        await admin.forecast(types=["unheard_of"])
+    con = await asyncpg.connect(database)
+    try:  # three weeks of hours in which as many jobs came as hours had gone since they began, of 8 s each
+        await con.execute(
+            "insert into headrace.stat (span, at, type_id, agent_id, life_id, numbers, wait, run, wait_s, run_s, slots, waiting)"
+            " select 60, ((extract(epoch from now())::bigint / 3600)::int - h) * 60, type_id, 0, 0,"
+            " jsonb_build_object('submitted', 505 - h, 'completed', 400, 'failed', 100, 'error', 100), '{}', '{}', 0, 4000, 8, 0"
+            " from generate_series(1, 505) h, headrace.job_type where name = 'echo'"
+        )
+    finally:
+        await con.close()
+    found = await admin.forecast(types=["echo"], hours=3, more_slots=-7, arrivals_factor=2.0, work_factor=0.5)
+    assert (found.method, found.history_hours) == ("week", 504), "the first hour that was counted was not whole"
+    first = found.hours[0]
+    assert first.at == datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    assert [round(hour.arrivals_per_s.mean * 1800) for hour in found.hours] == [337, 338, 339], "a week before it was so many"
+    assert first.arrivals_per_s.high == pytest.approx((337 + 1.2816 * 168) / 1800, abs=0.01), "each hour there were 168 more than a week before"
+    assert (found.present.slots, found.changed.slots) == (8, 1) and found.changed.arrivals_per_s == pytest.approx(2 * found.present.arrivals_per_s)
+    assert found.present.work_s is not None and found.changed.work_s == pytest.approx(found.present.work_s / 2)
+    both = await admin.forecast(types=["echo", "nobody"], hours=1)
+    assert (both.present.waiting, found.present.waiting, both.method) == (1, 0, "week")
+    shown = await asyncio.to_thread(run_command, "headrace", "stats", "forecast", "-t", "echo", "--more-slots", "-8", environment={"HEADRACE_BROKER": broker.address})
+    assert shown.returncode == 0 and "What if: There are no slots" in shown.stdout and "as the same hours a week before" in shown.stdout
+    lines = await asyncio.to_thread(run_command, "headrace", "stats", "forecast", "-t", "echo", "--hours", "3", "--csv", environment={"HEADRACE_BROKER": broker.address})
+    assert [round(float(line["arrivals_per_s"]) * 3600) for line in csv.DictReader(io.StringIO(lines.stdout))] == [337, 338, 339]
+
+
+async def test_hours_of_which_too_many_rows_tell_are_left_out_from_the_oldest_on(database: str) -> None:
+    pool = await asyncpg.create_pool(database, min_size=1, max_size=2)
+    try:
+        store, first = Statistics(pool), 29_000_000 // DAY * DAY
+        row = {"agent_id": 0, "wait": {}, "run": {}, "wait_s": 0, "run_s": 1.5, "slots": 0, "waiting": 0}
+        numbers = {"submitted": 5, "requeued": 1, "completed": 2, "failed": 2, "timed_out": 1, "lost": 1, "error": 1, "aborted": 1}
+        await store.put(1, [{"at": first + minute, "type_id": type_id, "numbers": numbers, **row} for minute in range(0, 180, 10) for type_id in (1, 2, 3)])
+        hours, since = await store.demand(MINUTE, first, first + DAY, [1, 2])
+        assert [(hour.at - first, hour.asked, hour.ended, hour.run_s) for hour in hours] == [(at, 12 * 8, 12 * 6, 18) for at in (0, 60, 120)] and since is None
+        hours, since = await store.demand(MINUTE, first, first + DAY, [1, 2], most=30)
+        assert [hour.at - first for hour in hours] == [60, 120] and hours[0].asked == 12 * 8 and since == first + 60
+        assert await store.demand(MINUTE, first, first + DAY, [7]) == ([], None)
+    finally:
+        await pool.close()
+
+
 async def test_a_period_that_makes_no_sense_is_refused_by_name(admin: AdminClient) -> None:
     now = datetime.now(UTC)
     for options, field in (

@@ -444,6 +444,13 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("Stats.GetTrend", stats_pb2.GetTrendRequest(step=Duration(seconds=30)), "step"),
     ("Stats.GetCapacity", stats_pb2.GetCapacityRequest(window=Duration(seconds=30)), "window"),
     ("Stats.GetCapacity", stats_pb2.GetCapacityRequest(wished_wait=Duration(seconds=-1)), "wished_wait"),
+    ("Stats.GetForecast", stats_pb2.GetForecastRequest(hours=169), "hours"),
+    ("Stats.GetForecast", stats_pb2.GetForecastRequest(window=Duration(seconds=30)), "window"),
+    ("Stats.GetForecast", stats_pb2.GetForecastRequest(wished_wait=Duration(seconds=0)), "wished_wait"),
+    ("Stats.GetForecast", stats_pb2.GetForecastRequest(more_slots=-1_000_001), "more_slots"),
+    ("Stats.GetForecast", stats_pb2.GetForecastRequest(arrivals_factor=0), "arrivals_factor"),
+    ("Stats.GetForecast", stats_pb2.GetForecastRequest(arrivals_factor=float("nan")), "arrivals_factor"),
+    ("Stats.GetForecast", stats_pb2.GetForecastRequest(work_factor=1001), "work_factor"),
 ]
 NOTHING_TO_REFUSE = {
     "Admin.ListJobTypes",

@@ -214,6 +214,8 @@ READS: list[tuple[str, list[Any], int]] = [
     ("stat_list", [1, MINUTE + 100, MINUTE + 160, TYPES], 320),
     ("stat_sum_agents", [1, MINUTE + 100, MINUTE + 110, TYPES, 15, 200_000], 1100),
     ("stat_sum_agents", [1, MINUTE, MINUTE + 600, TYPES, 15, 100], 300),
+    ("stat_demand", [1, MINUTE + 100, MINUTE + 160, TYPES, 200_000], 320),
+    ("stat_demand", [1, MINUTE, MINUTE + 600, TYPES, 100], 120),
     ("stat_oldest", [1, MINUTE], 10),
     ("stat_rolled", [1], 10),
     ("key_holders", [[1], ["k"]], 10),

@@ -31,6 +31,7 @@ FULL = (
     "/types/echo",
     "/trend?period=1h&by=type",
     "/capacity",
+    "/capacity?type=echo&hours=6&slots=-100&arrivals=1.5&work=0.8",
     "/alerts",
     "/alerts?type=echo&source=job_error&fingerprint={text}",
     "/jobs/{hostile}",

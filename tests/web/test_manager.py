@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import html
 import io
 import re
 from collections import Counter
@@ -218,6 +219,10 @@ async def test_page_files_rpc_command_line_and_prometheus_tell_the_same_of_close
     shown = {row[0]: tuple(int(row[column]) for column in (1, 2, 3, 6)) for row in cells if len(row) == 13}
     assert {at: numbers for at, numbers in shown.items() if any(numbers)} == wanted
     assert "<dt>completed</dt><dd>7</dd>" in page
+    ahead = await admin.forecast(types=["echo"], more_slots=-8, arrivals_factor=1.5, work_factor=0.8)
+    page = html.unescape((await http.get("/capacity?type=echo&slots=-8&arrivals=1.5&work=0.8")).text)
+    assert f"Now: {ahead.present.words}" in page and f"What if: {ahead.changed.words}" in page and "There are no slots: the queue grows by " in ahead.changed.words
+    assert "A forecast needs a whole hour of counts. There is none yet." in page and (await http.get("/capacity?slots=x")).status_code == 400
     scraped: Counter[str] = Counter()
     for series, labels, value in re.findall(r"headrace_type_(\w+)_total\{([^}]*)\} (\d+)", (await http.get("/metrics")).text):
         outcome = re.search(r'outcome="(\w+)"', labels)

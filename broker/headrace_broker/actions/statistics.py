@@ -138,7 +138,7 @@ async def trend(
         raise InvalidField("step", f"one of {', '.join(map(str, STEPS))} minutes, found {step}")
     if length > step * MOST_POINTS:
         raise InvalidField("step", f"at most {MOST_POINTS} points: take a longer step or a shorter period")
-    names = _type_names(owner, domain, types)
+    names = type_names(owner, domain, types)
     since: int | None = None
     if by == "agent":
         longer = [] if chosen else [other for other in (HOUR, DAY) if step < other <= length]
@@ -165,7 +165,7 @@ async def capacity(store: Statistics, owner: Owner, domain: str, *, types: Seque
         raise InvalidField("minutes", f"1 to {DAY}, found {minutes}")
     if not 0.001 <= wished_wait_s <= 86_400:
         raise InvalidField("wished_wait", "a millisecond to a day")
-    names = _type_names(owner, domain, types)
+    names = type_names(owner, domain, types)
     to_minute = int(owner.clock.now_s() // 60)
     rows = await _rows(store, MINUTE, to_minute - minutes, to_minute, list(names))
     counts = owner.counts(domain)
@@ -207,7 +207,7 @@ async def _series(store: Statistics, names: dict[int, str], from_minute: int, to
     span = DAY if step >= DAY else HOUR if step >= HOUR else MINUTE
     groups: dict[str, dict[int, Point]] = {} if by else {"": {}}
     most: Counter[tuple[str, int, int]] = Counter()
-    for part, begin, end in await _parts(store, span, from_minute, to_minute):
+    for part, begin, end in await parts(store, span, from_minute, to_minute):
         for row in await _rows(store, part, begin, end, list(names)):
             name = names[row.type_id] if by else ""
             at = row.at // step * step
@@ -228,8 +228,8 @@ async def _of_agents(store: Statistics, names: dict[int, str], from_minute: int,
     span = DAY if step >= DAY else HOUR if step >= HOUR else MINUTE
     groups: dict[str, dict[int, Point]] = {}
     left, since = MOST_SUMS, None
-    for part, begin, end in reversed(await _parts(store, span, from_minute, to_minute)):
-        sums, since = await _read(store.sums_of_agents(part, begin, end, list(names), step=step, most=MOST_SUMMED))
+    for part, begin, end in reversed(await parts(store, span, from_minute, to_minute)):
+        sums, since = await read(store.sums_of_agents(part, begin, end, list(names), step=step, most=MOST_SUMMED))
         if len(sums) > left:  # points are left out at their oldest
             since = sums[-left - 1].at + step
             sums = [row for row in sums if row.at >= since]
@@ -243,35 +243,37 @@ async def _of_agents(store: Statistics, names: dict[int, str], from_minute: int,
     return [Series(name, [points.get(at) or Point(at, step) for at in times]) for name, points in sorted(groups.items())], since
 
 
-async def _parts(store: Statistics, span: int, from_minute: int, to_minute: int) -> list[tuple[int, int, int]]:
+async def parts(store: Statistics, span: int, from_minute: int, to_minute: int) -> list[tuple[int, int, int]]:
     """(span, from, to): which rows tell of which part of a period. What is not added up into days or hours yet is read as hours or minutes."""
-    parts, begin = [], from_minute
+    found, begin = [], from_minute
     for part in (DAY, HOUR, MINUTE):
         if part > span or begin >= to_minute:
             continue
-        newest = await _read(store.newest(part)) if part != MINUTE else None
+        newest = await read(store.newest(part)) if part != MINUTE else None
         end = to_minute if part == MINUTE else min(to_minute, newest + part) if newest is not None else begin
         if end > begin:
-            parts.append((part, begin, end))
+            found.append((part, begin, end))
             begin = end
-    return parts
+    return found
 
 
 async def _rows(store: Statistics, span: int, begin: int, end: int, type_ids: list[int]) -> list[StatRow]:
-    rows = await _read(store.rows(span, begin, end, type_ids))
+    rows = await read(store.rows(span, begin, end, type_ids))
     if len(rows) > MOST_ROWS:
         raise InvalidField("types", f"more than {MOST_ROWS:,} rows to add up: name fewer types, or take a longer step or a shorter period")
     return rows
 
 
-async def _read(reading: Awaitable[T]) -> T:
+async def read(reading: Awaitable[T]) -> T:
+    """What a read of the store gives. Raises DatabaseUnavailable when it gives nothing in its time."""
     try:
         return await reading
     except READ_FAILURES as error:
         raise DatabaseUnavailable("the database cannot be reached") from error
 
 
-def _type_names(owner: Owner, domain: str, types: Sequence[str]) -> dict[int, str]:
+def type_names(owner: Owner, domain: str, types: Sequence[str]) -> dict[int, str]:
+    """Types by id: those named, or all that the caller oversees. Raises TypeNotFound."""
     if not types:
         return {entry.type_id: entry.name for entry in reachable.entries(owner, domain, Act.OVERSEE)}
     found = {}

@@ -105,6 +105,11 @@ class Users:
         logged_in = await _write(self._store.change(numbered(row.user_id), change, "user.login", caller=None))
         return logged_in if logged_in is not None and logged_in.epoch == row.epoch and logged_in.disabled_at is None else None
 
+    async def allowed(self, name: str) -> UserRow | None:
+        """The user of this name, if it may log in; None: there is none, or it is disabled. Raises DatabaseUnavailable."""
+        row = await _read(self._store.find(name))
+        return row if row is not None and row.disabled_at is None else None
+
     async def accept(self, key: str, password: str) -> UserRow | None:
         """The user who had this link and has chosen this password with it; None: the link is not good, or not any more. Raises InvalidField."""
         check_password("password", password)

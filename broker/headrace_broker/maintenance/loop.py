@@ -6,6 +6,7 @@ has been succeeded. (Schedules and bulk operations are flushes, and fenced as su
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -25,9 +26,10 @@ async def repeat(name: str, run_once: Callable[[], Awaitable[object]], *, period
             if not await ownership.owns():
                 log.info("not done: another broker owns the queue", duty=name)
                 continue
+            began = time.monotonic()
             done = await run_once()
         except Exception as error:
             log.warning("a pass failed; it will be tried again", duty=name, reason=f"{type(error).__name__}: {error}")
         else:
             if done:
-                log.info("done", duty=name, what=done)
+                log.info("done", duty=name, what=done, seconds=round(time.monotonic() - began, 3))

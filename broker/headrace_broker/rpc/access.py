@@ -94,6 +94,7 @@ LEAST: dict[str, Need] = {
     "/headrace.v1.Stats/GetOverview": _typed(Act.OVERSEE),
     "/headrace.v1.Stats/GetTrend": _typed(Act.OVERSEE),
     "/headrace.v1.Stats/GetCapacity": _typed(Act.OVERSEE),
+    "/headrace.v1.Stats/GetForecast": _typed(Act.OVERSEE),
     "/headrace.v1.Logs/TailLogs": _typed(Act.VIEW),
     "/headrace.v1.Graph/GetGraph": _typed(Act.VIEW),
     "/headrace.v1.Graph/ListDependencies": _typed(Act.VIEW),

@@ -64,15 +64,15 @@ class AgentsService:
             yield agents_pb2.ConnectResponse(stand_by=agents_pb2.StandBy(over=True))
             first, owner = await _hello(requests), self._ownership.owner
         session, welcome = greeted
-        hold = HOLD.get()
-        if hold is not None:  # a type that it may not serve any more ends the stream, and the next one is told why
-            hold.add(functools.partial(_may_serve, [served.entry.name for served in session.served.values()]))
-        token = session.stream
-        log.info("agent connected", agent=session.facts.name, incarnation_id=session.facts.incarnation_id, resumed=welcome.welcome.resumed)
-        self._hear(owner, session, first)
-        del first  # a stream may last for weeks
-        reader = self._tasks.create_task(self._read(owner, session, token, requests))
+        token, reader = session.stream, None
         try:
+            hold = HOLD.get()
+            if hold is not None:  # a type that it may not serve any more ends the stream, and the next one is told why
+                hold.add(functools.partial(_may_serve, [served.entry.name for served in session.served.values()]))
+            log.info("agent connected", agent=session.facts.name, incarnation_id=session.facts.incarnation_id, resumed=welcome.welcome.resumed)
+            self._hear(owner, session, first)
+            del first  # a stream may last for weeks
+            reader = self._tasks.create_task(self._read(owner, session, token, requests))
             yield welcome
             del welcome
             while session.stream is token:
@@ -85,7 +85,8 @@ class AgentsService:
                 if out.go_away is not None:
                     return
         finally:
-            reader.cancel()
+            if reader is not None:
+                reader.cancel()
             if session.stream is token:
                 session.detach(loop.time())
                 log.info("agent disconnected", agent=session.facts.name, incarnation_id=session.facts.incarnation_id, leases=len(session.leases))
@@ -205,7 +206,8 @@ class AgentsService:
                     await intake.put(message.number, log_batches(owner, message.logs, session.agent_id))
         except BrokerError as error:
             log.warning("agent's stream refused", agent=session.facts.name, reason=str(error))
-            session.out.go_away = str(error)
+            if session.stream is token:  # else another stream carries the session by now
+                session.out.go_away = str(error)
         except Exception as error:  # a broken stream ends in whatever grpc raises
             log.debug("agent's stream broke", agent=session.facts.name, reason=repr(error))
         finally:

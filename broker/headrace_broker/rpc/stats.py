@@ -1,4 +1,4 @@
-"""The Stats service: the whole at a glance, trend and capacity."""
+"""The Stats service: the whole at a glance, trend, capacity and forecast."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,11 +7,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_proto.v1 import stats_pb2
 from headrace_proto.wire import to_duration, to_seconds, to_timestamp
 
-from headrace_broker.actions import reach, reachable, statistics
+from headrace_broker.actions import forecast, reach, reachable, statistics
 from headrace_broker.actions.statistics import Capacity, Point, Series
-from headrace_broker.model import histogram
+from headrace_broker.model import histogram, outlook
 from headrace_broker.model.errors import InvalidField
+from headrace_broker.model.forecast import Expected
 from headrace_broker.model.job import State
+from headrace_broker.model.outlook import Change, Outlook
 from headrace_broker.model.permissions import Act
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.jobs import state_counts
@@ -62,6 +64,21 @@ class StatsService:
         )  # fmt: skip
         return stats_pb2.GetCapacityResponse(types=[_capacity(item) for item in found])
 
+    async def GetForecast(self, request: stats_pb2.GetForecastRequest, context: Any) -> stats_pb2.GetForecastResponse:  # noqa: N802
+        found = await forecast.look_ahead(
+            self._statistics, self._ownership.owner, convert.domain_of(context), types=request.types, hours=request.hours or 24,
+            minutes=_minutes("window", request.window) if request.HasField("window") else 15,
+            wished_wait_s=convert.seconds("wished_wait", request.wished_wait) if request.HasField("wished_wait") else 10.0,
+            change=Change(
+                request.more_slots, request.arrivals_factor if request.HasField("arrivals_factor") else 1.0,
+                request.work_factor if request.HasField("work_factor") else 1.0,
+            ),
+        )  # fmt: skip
+        return stats_pb2.GetForecastResponse(
+            method=found.method, history_hours=found.history_h, agents=found.agents, present=_outlook(found.present), changed=_outlook(found.changed),
+            hours=[_hour(item) for item in found.hours],
+        )  # fmt: skip
+
 
 def _series(series: Series) -> stats_pb2.TrendSeries:
     return stats_pb2.TrendSeries(name=series.name, points=[_point(point) for point in series.points], total=_point(series.total()))
@@ -92,6 +109,28 @@ def _capacity(found: Capacity) -> stats_pb2.TypeCapacity:
         if value is not None:
             getattr(message, name).CopyFrom(to_duration(min(value, 1e9)))
     return message
+
+
+def _outlook(found: Outlook) -> stats_pb2.Outlook:
+    message = stats_pb2.Outlook(
+        waiting=found.demand.waiting, slots=found.demand.slots, arrivals_per_s=found.demand.arrivals_per_s, load=found.load, utilisation=found.utilisation,
+        wait_probability=found.wait_probability, grows_per_s=found.grows_per_s, slots_needed=found.slots_needed, words=outlook.words(found),
+    )  # fmt: skip
+    for name, value in (("work", found.demand.work_s), ("drain", found.drain_s), ("mean_wait", found.mean_wait_s)):
+        if value is not None:
+            getattr(message, name).CopyFrom(to_duration(min(value, 1e9)))
+    return message
+
+
+def _hour(found: forecast.Hour) -> stats_pb2.ForecastHour:
+    return stats_pb2.ForecastHour(
+        at=to_timestamp(found.at * 60.0), arrivals_per_s=_expected(found.arrivals), waiting=_expected(found.waiting) if found.waiting is not None else None,
+        slots_needed=found.slots_needed, slots_low=found.slots_low, slots_high=found.slots_high, agents_needed=found.agents_needed,
+    )  # fmt: skip
+
+
+def _expected(value: Expected) -> stats_pb2.Expected:
+    return stats_pb2.Expected(mean=value.mean, low=value.low, high=value.high)
 
 
 def _minute(field: str, at: Timestamp) -> int:

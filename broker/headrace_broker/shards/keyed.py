@@ -7,12 +7,13 @@ it says of a holder is still so when the answers are given.
 A call that comes with a key that is in the flush being built waits for the next one; when it has no other key, the answer to the first is its answer too (`followers`).
 """
 
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING
 
 from headrace_broker.model.errors import IdempotencyConflict, InvalidField, InvalidState, UniqueKeyTaken
 from headrace_broker.model.job import State
 from headrace_broker.shards import turns
+from headrace_broker.shards.domains import DomainEntry
 from headrace_broker.shards.hub import JobChange
 from headrace_broker.shards.intents import KeyedJob
 from headrace_broker.shards.live import Live
@@ -32,6 +33,7 @@ class Keyed:
     def __init__(self, owner: "Owner") -> None:
         self._owner = owner
         self._waiting: deque[KeyedJob] = deque()
+        self._of_domain: Counter[DomainEntry] = Counter()  # how many of them
         self.readers: list[set[UniqueName]] = []  # one for each change between its read and its decision: unique keys that changed hands meanwhile
 
     def __bool__(self) -> bool:
@@ -40,6 +42,11 @@ class Keyed:
     def put(self, job: KeyedJob) -> None:
         """Queues a job; its future is told what became of it."""
         self._waiting.append(job)
+        self._of_domain[job.job[0].domain_entry] += 1
+
+    def jobs(self, domain: DomainEntry) -> int:
+        """Jobs of a domain that wait here."""
+        return self._of_domain[domain]
 
     def refuse(self, error: Exception) -> None:
         """Nothing of what waits is stored."""
@@ -48,6 +55,7 @@ class Keyed:
             if not job.done.done():
                 job.done.set_exception(error)
         self._waiting.clear()
+        self._of_domain.clear()
 
     def note_moved(self, name: UniqueName) -> None:
         """Another job holds this key now: changes that read its holder before must read it again."""
@@ -61,6 +69,7 @@ class Keyed:
             return None
         taken = [*chosen, *(follower for _, follower in followers), *closed]
         self._owner.admitted(len(taken), sum(len(payload_of(job.job[3])) for job in taken))
+        self._of_domain.subtract([job.job[0].domain_entry for job in taken])
         chosen.sort(key=lambda job: (job.domain_id, job.unique_key, job.key))
         batch = Batch()
         self._owner.numbering.begin(self._owner.rounds)
@@ -175,8 +184,8 @@ class Keyed:
         elif unique_holder is not None:
             _fail(keyed, UniqueKeyTaken(keyed.unique_key, unique_holder))
         else:  # its holder was deleted between the two statements
-            self._waiting.append(keyed)
-            self._owner.admitted(-1, 0)
+            self.put(keyed)
+            self._owner.admitted(-1, -len(payload_of(keyed.job[3])))
 
 
 def _resolve(keyed: KeyedJob, job_id: int, *, existing: bool) -> None:

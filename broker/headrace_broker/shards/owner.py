@@ -26,6 +26,7 @@ from headrace_broker.shards.breakers import Breakers
 from headrace_broker.shards.caps import Caps
 from headrace_broker.shards.clock import DatabaseClock
 from headrace_broker.shards.depth import Depth
+from headrace_broker.shards.domains import DomainEntry
 from headrace_broker.shards.doors import Doors
 from headrace_broker.shards.graph import Graph
 from headrace_broker.shards.hub import Hub
@@ -135,9 +136,7 @@ class Owner:
 
         Cancellation: a cancelled future changes nothing; the jobs are stored.
         """
-        domain = domain_of(jobs)
-        if len(self.types.domains) > 1 and self._submissions.jobs(domain) + len(jobs) > MAX_PENDING_JOBS // 2:  # the rest is for the other domains
-            raise Busy(f"{self._submissions.jobs(domain)} submitted jobs of domain {domain.name} wait for the database; try again shortly", self.pressure.retry_s())
+        self._leave_room_for_others(domain_of(jobs), len(jobs))
         reserved = self._admit(jobs, len(jobs), size_bytes)
         done: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
         self._submissions.put(Submission(jobs, done, reserved))
@@ -162,6 +161,7 @@ class Owner:
 
         When a live job holds the unique key the answer is that job, or UniqueKeyTaken without `return_holder`. Errors as for `submit`; IdempotencyConflict in the future.
         """
+        self._leave_room_for_others(job[0].domain_entry, 1)
         reserved = self._admit([job], 1, size_bytes)
         done: asyncio.Future[tuple[int, bool]] = asyncio.get_running_loop().create_future()
         self.keyed.put(KeyedJob(job, domain_id, key, body_hash, done, unique_key, depends_on, batch_id, return_holder, other_hashes, reserved))
@@ -204,6 +204,11 @@ class Owner:
         self._pending_jobs += count
         self._pending_bytes += size_bytes
         return reserved
+
+    def _leave_room_for_others(self, domain: DomainEntry, jobs: int) -> None:
+        """Raises Busy when a domain would have more than half of what may wait, where there are others."""
+        if len(self.types.domains) > 1 and (waiting := self._submissions.jobs(domain) + self.keyed.jobs(domain)) + jobs > MAX_PENDING_JOBS // 2:
+            raise Busy(f"{waiting} submitted jobs of domain {domain.name} wait for the database; try again shortly", self.pressure.retry_s())
 
     def has_room(self, jobs: int, size_bytes: int = 0) -> bool:
         """Whether so many jobs are no more than may wait for their flush. What comes alone is taken, however large it is."""

@@ -32,6 +32,16 @@ class StatRow:
     waiting: int
 
 
+@dataclass(frozen=True, slots=True)
+class HourRow:
+    """What was asked for in the hour from minute `at` on: attempts asked for, attempts that ended, and their seconds."""
+
+    at: int
+    asked: int
+    ended: int
+    run_s: float
+
+
 class Statistics:
     """Raises what asyncpg raises when Postgres is away."""
 
@@ -72,6 +82,15 @@ class Statistics:
             StatRow(r["at"], 0, r["agent"], json.loads(r["numbers"]), {}, _histogram(r["run"]), 0.0, r["run_s"], 0, 0) for r in reversed(found) if r["at"] is not None
         ]
         return sums, left_out + span if left_out is not None else None
+
+    async def demand(self, span: int, from_minute: int, to_minute: int, type_ids: Sequence[int], *, most: int = MOST_SUMMED) -> tuple[list[HourRow], int | None]:
+        """(hours in which something was counted of these types together, oldest first; the first minute from which everything is in them, None: all is).
+
+        No more than `most` rows are added up, the newest.
+        """
+        found = await self._pool.fetch(sql("stat_demand"), span, from_minute, to_minute, list(type_ids), most)
+        left_out = found[0]["left_out"] if found else None
+        return [HourRow(r["at"], r["asked"], r["ended"], r["run_s"]) for r in found], left_out + 1 if left_out is not None else None
 
     async def rows(self, span: int, from_minute: int, to_minute: int, type_ids: Sequence[int]) -> list[StatRow]:
         """Rows of all agents together of a period, oldest first; MOST_ROWS + 1 of them mean that there are more."""

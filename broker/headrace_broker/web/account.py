@@ -27,7 +27,7 @@ async def password(visit: Visit) -> Response:
     """A new password. The session goes on under another cookie; all others of the user end."""
     person, doors = visit.session.person, visit.doors
     old, new = (str(visit.form.get(name, "")) if visit.form is not None else "" for name in ("old", "new"))
-    if person.user_id is None:
+    if person.user_id is None or not person.has_password:
         return _page(visit, status=400, wrong="You have not logged in with a password.")
     if new != (str(visit.form.get("again", "")) if visit.form is not None else ""):
         return _page(visit, status=400, wrong="The two new ones are not the same.")
@@ -55,7 +55,7 @@ async def password(visit: Visit) -> Response:
 async def log_out(visit: Visit) -> Response:
     """Ends all sessions of the person, at every broker."""
     person, register = visit.session.person, visit.doors.register
-    if person.user_id is not None:
+    if person.user_id is not None and person.has_password:
         await visit.services.users.end_own(person.user_id)
     try:
         await register.refresh()

@@ -3,6 +3,7 @@
 Whatever is wrong with a name or a password is answered alike, in the same time, and only so often (`throttle`).
 """
 
+import re
 from math import ceil
 from urllib.parse import urlsplit
 
@@ -24,6 +25,8 @@ from headrace_broker.web.visit import Doors, Services, Show
 
 log = structlog.get_logger("headrace.web")
 FORM_BYTES = 16 * 1024
+BEFORE = re.compile("/login(/.*)?|/logout|/invitation")
+"""Pages of those who are not in yet."""
 REFRESH_S = 3.0
 """What is known of tokens already serves when it cannot be read anew in that time."""
 WRONG = "This user name and password do not go together."
@@ -35,7 +38,9 @@ FOREIGN = "This request did not come from a page of this broker."
 class Login:
     """The routes of those who are not in yet. `show` makes a page."""
 
-    def __init__(self, services: Services, doors: Doors, show: Show, patience: Patience) -> None:
+    def __init__(self, services: Services, doors: Doors, show: Show, patience: Patience, provider: str = "") -> None:
+        """`provider`: the name of an OpenID provider by which people may log in, too; empty: there is none."""
+        self._provider = provider
         self._services = services
         self._doors = doors
         self._show = show
@@ -129,8 +134,9 @@ class Login:
     async def _leave(self, request: Request) -> Response:
         if not same_origin(request):
             return self._page(request, 403, "", FOREIGN)
-        await self._doors.register.end_of(request.cookies.get(COOKIE))
-        response = RedirectResponse(f"{prefix_of(request)}/login", 303, headers=HEADERS)
+        ended = await self._doors.register.end_of(request.cookies.get(COOKIE))
+        left = "?left=provider" if ended is not None and ended.person.by_provider and self._provider else ""
+        response = RedirectResponse(f"{prefix_of(request)}/login{left}", 303, headers=HEADERS)
         response.delete_cookie(COOKIE, path=prefix_of(request) or "/")
         return response
 
@@ -156,7 +162,10 @@ class Login:
         return response
 
     def _page(self, request: Request, status: int, wanted: str, wrong: str = "", *, name: str = "", with_token: bool = False) -> Response:
-        return self._show(request, "login.html", {"wrong": wrong, "next": wanted, "name": name, "with_token": with_token}, status)
+        return self._show(request, "login.html", {
+            "wrong": wrong, "next": wanted, "name": name, "with_token": with_token, "provider": self._provider,
+            "left": request.query_params.get("left") == "provider",
+        }, status)  # fmt: skip
 
     def _choose(self, request: Request, status: int, key: str, wrong: str = "") -> Response:
         return self._show(request, "invitation.html", {"wrong": wrong, "key": key, "shortest": MIN_CHARACTERS, "longest": MAX_CHARACTERS}, status)
@@ -182,4 +191,4 @@ def local(address: str) -> str:
     """The address if it is one of the manager's pages, else nothing: nobody is sent elsewhere after a login."""
     parts = urlsplit(address)
     fine = address.startswith("/") and not address.startswith("//") and "\\" not in address and address.isprintable() and not parts.scheme and not parts.netloc
-    return address if fine and len(address) <= 2000 and parts.path not in ("/login", "/logout", "/invitation") else ""
+    return address if fine and len(address) <= 2000 and not BEFORE.fullmatch(parts.path) else ""

@@ -4,7 +4,7 @@ import functools
 import hmac
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 import structlog
@@ -30,6 +30,7 @@ from headrace_broker.web import (
     job_changes,
     jobs,
     login,
+    login_oidc,
     operations,
     overview,
     render,
@@ -45,6 +46,9 @@ from headrace_broker.web.rights import EVERYBODY, RIGHTS, Need, Rights
 from headrace_broker.web.sessions import COOKIE, DEFAULT_DOMAIN, Session
 from headrace_broker.web.visit import DOMAIN, Doors, Page, Services, Visit
 
+if TYPE_CHECKING:
+    from headrace_broker.oidc.provider import Provider
+
 log = structlog.get_logger("headrace.web")
 FORM_BYTES = 1024 * 1024
 LOST_FORM_BYTES = 64 * 1024
@@ -58,8 +62,12 @@ class Manager:
     """Makes the routes. Pages are in modules of their own, with a table PAGES of those that are read, ACTIONS of forms that change something,
     and CHOICES of what can be chosen in those, by route."""
 
-    def __init__(self, services: Callable[[str], Services], register: Register, version: str, least: Mapping[str, Need], monotonic: Callable[[], float]) -> None:
-        """`services`: those of the shard in which a domain lies; `least`: what each call of the RPC interface needs; `monotonic`: a clock in seconds."""
+    def __init__(
+        self, services: Callable[[str], Services], register: Register, version: str, least: Mapping[str, Need], monotonic: Callable[[], float],
+        provider: "Provider | None" = None,
+    ) -> None:  # fmt: skip
+        """`services`: those of the shard in which a domain lies; `least`: what each call of the RPC interface needs; `monotonic`: a clock in seconds; `provider`: by
+        which people may log in, too."""
         self._services = services
         self._register = register
         self._monotonic = monotonic
@@ -68,7 +76,8 @@ class Manager:
         self._templates = render.environment(version)
         self._choices: dict[str, failing.Choices] = {}
         self.routes: list[Route | Mount] = [
-            *login.Login(services(DEFAULT_DOMAIN), self._doors, self._html, self._patience).routes,
+            *login.Login(services(DEFAULT_DOMAIN), self._doors, self._html, self._patience, provider.settings.named if provider is not None else "").routes,
+            *(login_oidc.LoginByProvider(provider, services(DEFAULT_DOMAIN), self._doors, self._html, self._patience).routes if provider is not None else ()),
             Mount("/static", StaticFiles(directory=render.HERE / "static")),
         ]
         for module in (overview, jobs, job, job_changes, types, agents, operations, alerts, schedules, statistics, audit, access, grants, account):

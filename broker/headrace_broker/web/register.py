@@ -84,15 +84,16 @@ class Register:
             session.end()
         await self._try_to_store()
 
-    async def end_of(self, value: str | None) -> None:
-        """Ends the session of a cookie, if there is one that lives."""
+    async def end_of(self, value: str | None) -> Session | None:
+        """Ends the session of a cookie, if there is one that lives, and returns it."""
         try:
             found = await self.find(value, used=False)
         except BrokerError as error:
             log.warning("a session that is not known here was not ended", reason=str(error))
-            return
+            return None
         if found is not None:
             await self.end([found])
+        return found
 
     async def show(self, session: Session, domain: str) -> None:
         """Looks at another domain, at every broker. Raises DatabaseUnavailable, and InvalidState when the session has ended meanwhile."""

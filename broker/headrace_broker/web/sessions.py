@@ -26,11 +26,14 @@ MOST_SESSIONS = 1000
 MOST_OF_ONE = 20
 """Sessions of one person; one more ends the one that was used least lately."""
 DEFAULT_DOMAIN = "default"
+BY_PROVIDER = "oidc/"
+"""What the audit puts before the names of people whom an OpenID provider knows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who logged in: with a link, as a user (`user_id`, `epoch`) or with a token (`token_id`). `actor`: as the audit names them; `domain` None: all domains."""
+    """Who logged in: with a link, as a user (`user_id`, `epoch`), with a token (`token_id`), or by an OpenID provider: then a user is one whose rights their group has.
+    `actor`: as the audit names them; `domain` None: all domains."""
 
     actor: str
     role: Role
@@ -46,9 +49,24 @@ class Person:
         return Principal(key, self.role, self.domain, self.name)
 
     @property
+    def by_provider(self) -> bool:
+        """Whether it is somebody whom an OpenID provider knows."""
+        return self.token_id is None and self.actor.startswith(BY_PROVIDER)
+
+    @property
+    def has_password(self) -> bool:
+        """Whether it is a user that logged in as itself."""
+        return self.user_id is not None and not self.by_provider
+
+    @property
+    def kind(self) -> str:
+        """What they came with, in a word."""
+        return "token" if self.token_id is not None else "provider" if self.by_provider else "user" if self.user_id is not None else "link"
+
+    @property
     def name(self) -> str:
         """As a page names them."""
-        return self.actor.removeprefix("user/")
+        return self.actor.removeprefix(BY_PROVIDER if self.by_provider else "user/")
 
 
 @dataclass(slots=True, eq=False)

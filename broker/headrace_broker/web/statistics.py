@@ -1,15 +1,17 @@
-"""Trend and capacity, each chart with its table."""
+"""Trend, capacity and forecast, each chart with its table."""
 
 import csv
 import io
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from starlette.responses import JSONResponse, Response
 
-from headrace_broker.actions import reachable, statistics
+from headrace_broker.actions import forecast, reachable, statistics
 from headrace_broker.actions.statistics import Point, Series
-from headrace_broker.model import histogram
+from headrace_broker.model import histogram, outlook
 from headrace_broker.model.errors import InvalidField
+from headrace_broker.model.outlook import Change
 from headrace_broker.model.permissions import Act
 from headrace_broker.web import chart, render
 from headrace_broker.web.failing import Choices
@@ -75,10 +77,43 @@ async def trend(visit: Visit) -> Response:
 
 
 async def capacity(visit: Visit) -> Response:
-    """Demand against slots by type."""
-    wished_s = float(visit.query("wait")) if visit.query("wait").replace(".", "", 1).isdigit() else 10.0
-    found = await statistics.capacity(visit.services.statistics, visit.owner, visit.domain, wished_wait_s=wished_s)
-    return html(visit, "capacity.html", title="Capacity", types=found, wished=wished_s)
+    """Demand against slots by type; the next hours of one type, or of all as one queue; and what if."""
+    wished_s = _asked(visit, "wait", 10.0)
+    change = Change(int(_asked(visit, "slots", 0.0)), _asked(visit, "arrivals", 1.0), _asked(visit, "work", 1.0))
+    hours, type_ = int(_asked(visit, "hours", 24.0)), visit.query("type")
+    store, owner = visit.services.statistics, visit.owner
+    found = await statistics.capacity(store, owner, visit.domain, wished_wait_s=wished_s)
+    ahead = await forecast.look_ahead(
+        store, owner, visit.domain, types=[type_] if type_ else [], hours=hours, wished_wait_s=wished_s, change=change
+    )  # fmt: skip
+    now = outlook.words(ahead.present)
+    return html(
+        visit, "capacity.html", title="Capacity", types=found, wished=wished_s, type=type_, hours=hours, change=change, asked=change != Change(), ahead=ahead,
+        now=now, then=outlook.words(ahead.changed), arrivals_chart=_ahead_chart(ahead.hours), at=lambda minute: datetime.fromtimestamp(minute * 60, UTC),
+    )  # fmt: skip
+
+
+def _asked(visit: Visit, name: str, default: float) -> float:
+    """A number of the form; the default where nothing was typed."""
+    text = visit.query(name).strip()
+    try:
+        value = float(text) if text else default
+    except ValueError:
+        raise InvalidField(name, f"a number, found {text[:40]!r}") from None
+    if not -1e9 <= value <= 1e9:
+        raise InvalidField(name, f"a number, found {text[:40]!r}")
+    return value
+
+
+def _ahead_chart(hours: Sequence[forecast.Hour]) -> chart.Chart:
+    """What comes in each hour, and how much more the band allows."""
+    values, titles = [], []
+    for hour in hours:
+        mean, low, high = (None if value is None else value * 3600 for value in (hour.arrivals.mean, hour.arrivals.low, hour.arrivals.high))
+        values.append((mean or 0.0, (high or 0.0) - (mean or 0.0) if high is not None else 0.0))
+        band = f", {render.number(round(low))} to {render.number(round(high))} in four of five hours" if low is not None and high is not None else ""
+        titles.append(f"{datetime.fromtimestamp(hour.at * 60, UTC):%Y-%m-%d %H:%M} UTC: {render.number(round(mean or 0.0))} an hour{band}")
+    return chart.stacked(("p50", "p99"), values, titles)
 
 
 def _file(form: str, series: list[Series]) -> Response:

@@ -102,7 +102,7 @@ def run(common: Common, command: Callable[[Client, Output], Coroutine[Any, Any, 
         async with common.client() as client:
             return await command(client, Output(common.output))
 
-    return _guarded(common, go)
+    return guarded(common, go)
 
 
 def run_admin(common: Common, command: Callable[["AdminClient", Output], Coroutine[Any, Any, int | None]]) -> int:
@@ -112,10 +112,11 @@ def run_admin(common: Common, command: Callable[["AdminClient", Output], Corouti
         async with common.admin() as client:
             return await command(client, Output(common.output))
 
-    return _guarded(common, go)
+    return guarded(common, go)
 
 
-def _guarded(common: Common, go: Callable[[], Coroutine[Any, Any, int | None]]) -> int:
+def guarded(common: Common, go: Callable[[], Coroutine[Any, Any, int | None]]) -> int:
+    """Runs what has clients of its own; says what went wrong, and returns the exit code."""
     try:
         return asyncio.run(go()) or 0
     except HeadraceError as error:

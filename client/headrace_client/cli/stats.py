@@ -1,4 +1,4 @@
-"""`headrace stats`: the whole at a glance, what happened over a period, and how many agents are needed."""
+"""`headrace stats`: the whole at a glance, what happened over a period, how many agents are needed, and what the next hours will bring."""
 
 import csv
 import sys
@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, read_time, run_admin
 from headrace_client.cli.output import Output
-from headrace_client.trends import TrendPoint, TrendSeries
+from headrace_client.trends import Forecast, Outlook, TrendPoint, TrendSeries
 
 app = App(name="stats")
 Types = Annotated[list[str] | None, Parameter(name=["--type", "-t"], help="only this type; may be repeated")]
@@ -19,6 +19,13 @@ Csv = Annotated[bool, Parameter(name="--csv", negative="", help="comma-separated
 COLUMNS = (
     "name", "at", "submitted", "granted", "completed", "failed", "timed_out", "lost", "error", "aborted", "requeued", "error_rate",
     "wait_p50_s", "wait_p95_s", "wait_p99_s", "run_p50_s", "run_p95_s", "run_p99_s", "waiting", "utilisation",
+)  # fmt: skip
+OUTLOOK = (
+    "", "waiting", "slots", "arrivals_per_s", "work_s", "load", "utilisation", "wait_probability", "mean_wait_s", "grows_per_s", "drain_s", "slots_needed",
+)  # fmt: skip
+HOURS = (
+    "at", "arrivals_per_s", "arrivals_per_s_low", "arrivals_per_s_high", "waiting", "waiting_low", "waiting_high", "slots_needed", "slots_low", "slots_high",
+    "agents_needed",
 )  # fmt: skip
 
 
@@ -100,6 +107,59 @@ def capacity(
         output.rows(found, columns, empty="there are no job types")
 
     return run_admin(common or Common(), command)
+
+
+@app.command
+def forecast(
+    *,
+    type_: Types = None,
+    hours: Annotated[int, Parameter(help="how far to look ahead, 168 at most")] = 24,
+    window_s: Annotated[float, Parameter(help="the present demand is that of this long, in whole minutes")] = 900.0,
+    wished_wait_s: Annotated[float, Parameter(help="the mean wait that is wished for")] = 10.0,
+    more_slots: Annotated[int, Parameter(help="what if there were so many slots more; negative: fewer")] = 0,
+    arrivals_factor: Annotated[float, Parameter(help="what if so many times as much came")] = 1.0,
+    work_factor: Annotated[float, Parameter(help="what if attempts took so many times as long")] = 1.0,
+    as_csv: Csv = False,
+    common: Common | None = None,
+) -> int:
+    """Foresee the next hours of the types as one queue: what comes, what waits, and how many slots it takes; and what if."""
+
+    async def command(client: AdminClient, output: Output) -> None:
+        found = await client.forecast(
+            types=type_ or [], hours=hours, window_s=window_s, wished_wait_s=wished_wait_s, more_slots=more_slots, arrivals_factor=arrivals_factor,
+            work_factor=work_factor,
+        )  # fmt: skip
+        rows = _hours(found)
+        if as_csv:
+            _print_csv(rows, HOURS)
+        elif output.form != "table":
+            output.one(found)
+        else:
+            asked = (more_slots, arrivals_factor, work_factor) != (0, 1.0, 1.0)
+            output.rows([_outlook("now", found.present), *([_outlook("what if", found.changed)] if asked else [])], OUTLOOK)
+            print(f"Now: {found.present.words}")
+            if asked:
+                print(f"What if: {found.changed.words}")
+            how = {"week": "as the same hours a week before", "mean": f"as the last {min(24, found.history_hours)} hours on average"}
+            print(f"Arrivals {how[found.method]}; low and high hold four of five hours." if found.method else "A forecast needs a whole hour of counts.")
+            if rows:
+                output.rows(rows, HOURS)
+
+    return run_admin(common or Common(), command)
+
+
+def _outlook(name: str, found: Outlook) -> dict[str, Any]:
+    return {"": name, **{column: getattr(found, column) for column in OUTLOOK[1:]}}
+
+
+def _hours(found: Forecast) -> list[dict[str, Any]]:
+    rows = []
+    for hour in found.hours:
+        row: dict[str, Any] = {column: getattr(hour, column) for column in HOURS if hasattr(hour, column)}
+        for name, value in (("arrivals_per_s", hour.arrivals_per_s), ("waiting", hour.waiting)):
+            row |= {name: value and value.mean, f"{name}_low": value and value.low, f"{name}_high": value and value.high}
+        rows.append(row)
+    return rows
 
 
 def _rows(series: TrendSeries) -> list[dict[str, Any]]:

@@ -160,3 +160,93 @@ class TypeCapacity(_message.Message):
     slots_needed: int
     agents_needed: int
     def __init__(self, type: _Optional[str] = ..., waiting: _Optional[int] = ..., processing: _Optional[int] = ..., slots: _Optional[int] = ..., agents: _Optional[int] = ..., arrivals_per_s: _Optional[float] = ..., work: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., load: _Optional[float] = ..., utilisation: _Optional[float] = ..., drain: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., mean_wait: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., slots_needed: _Optional[int] = ..., agents_needed: _Optional[int] = ...) -> None: ...
+
+class GetForecastRequest(_message.Message):
+    __slots__ = ("types", "hours", "window", "wished_wait", "more_slots", "arrivals_factor", "work_factor")
+    TYPES_FIELD_NUMBER: _ClassVar[int]
+    HOURS_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_FIELD_NUMBER: _ClassVar[int]
+    WISHED_WAIT_FIELD_NUMBER: _ClassVar[int]
+    MORE_SLOTS_FIELD_NUMBER: _ClassVar[int]
+    ARRIVALS_FACTOR_FIELD_NUMBER: _ClassVar[int]
+    WORK_FACTOR_FIELD_NUMBER: _ClassVar[int]
+    types: _containers.RepeatedScalarFieldContainer[str]
+    hours: int
+    window: _duration_pb2.Duration
+    wished_wait: _duration_pb2.Duration
+    more_slots: int
+    arrivals_factor: float
+    work_factor: float
+    def __init__(self, types: _Optional[_Iterable[str]] = ..., hours: _Optional[int] = ..., window: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., wished_wait: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., more_slots: _Optional[int] = ..., arrivals_factor: _Optional[float] = ..., work_factor: _Optional[float] = ...) -> None: ...
+
+class GetForecastResponse(_message.Message):
+    __slots__ = ("method", "history_hours", "agents", "present", "changed", "hours")
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_HOURS_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    PRESENT_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
+    HOURS_FIELD_NUMBER: _ClassVar[int]
+    method: str
+    history_hours: int
+    agents: int
+    present: Outlook
+    changed: Outlook
+    hours: _containers.RepeatedCompositeFieldContainer[ForecastHour]
+    def __init__(self, method: _Optional[str] = ..., history_hours: _Optional[int] = ..., agents: _Optional[int] = ..., present: _Optional[_Union[Outlook, _Mapping]] = ..., changed: _Optional[_Union[Outlook, _Mapping]] = ..., hours: _Optional[_Iterable[_Union[ForecastHour, _Mapping]]] = ...) -> None: ...
+
+class Outlook(_message.Message):
+    __slots__ = ("waiting", "slots", "arrivals_per_s", "work", "load", "utilisation", "wait_probability", "mean_wait", "grows_per_s", "drain", "slots_needed", "words")
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    ARRIVALS_PER_S_FIELD_NUMBER: _ClassVar[int]
+    WORK_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    UTILISATION_FIELD_NUMBER: _ClassVar[int]
+    WAIT_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    MEAN_WAIT_FIELD_NUMBER: _ClassVar[int]
+    GROWS_PER_S_FIELD_NUMBER: _ClassVar[int]
+    DRAIN_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_NEEDED_FIELD_NUMBER: _ClassVar[int]
+    WORDS_FIELD_NUMBER: _ClassVar[int]
+    waiting: int
+    slots: int
+    arrivals_per_s: float
+    work: _duration_pb2.Duration
+    load: float
+    utilisation: float
+    wait_probability: float
+    mean_wait: _duration_pb2.Duration
+    grows_per_s: float
+    drain: _duration_pb2.Duration
+    slots_needed: int
+    words: str
+    def __init__(self, waiting: _Optional[int] = ..., slots: _Optional[int] = ..., arrivals_per_s: _Optional[float] = ..., work: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., load: _Optional[float] = ..., utilisation: _Optional[float] = ..., wait_probability: _Optional[float] = ..., mean_wait: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., grows_per_s: _Optional[float] = ..., drain: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., slots_needed: _Optional[int] = ..., words: _Optional[str] = ...) -> None: ...
+
+class Expected(_message.Message):
+    __slots__ = ("mean", "low", "high")
+    MEAN_FIELD_NUMBER: _ClassVar[int]
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    mean: float
+    low: float
+    high: float
+    def __init__(self, mean: _Optional[float] = ..., low: _Optional[float] = ..., high: _Optional[float] = ...) -> None: ...
+
+class ForecastHour(_message.Message):
+    __slots__ = ("at", "arrivals_per_s", "waiting", "slots_needed", "slots_low", "slots_high", "agents_needed")
+    AT_FIELD_NUMBER: _ClassVar[int]
+    ARRIVALS_PER_S_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_NEEDED_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_LOW_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_HIGH_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_NEEDED_FIELD_NUMBER: _ClassVar[int]
+    at: _timestamp_pb2.Timestamp
+    arrivals_per_s: Expected
+    waiting: Expected
+    slots_needed: int
+    slots_low: int
+    slots_high: int
+    agents_needed: int
+    def __init__(self, at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., arrivals_per_s: _Optional[_Union[Expected, _Mapping]] = ..., waiting: _Optional[_Union[Expected, _Mapping]] = ..., slots_needed: _Optional[int] = ..., slots_low: _Optional[int] = ..., slots_high: _Optional[int] = ..., agents_needed: _Optional[int] = ...) -> None: ...

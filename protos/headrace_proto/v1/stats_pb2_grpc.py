@@ -30,6 +30,11 @@ class StatsStub(object):
                 request_serializer=headrace__proto_dot_v1_dot_stats__pb2.GetCapacityRequest.SerializeToString,
                 response_deserializer=headrace__proto_dot_v1_dot_stats__pb2.GetCapacityResponse.FromString,
                 )
+        self.GetForecast = channel.unary_unary(
+                '/headrace.v1.Stats/GetForecast',
+                request_serializer=headrace__proto_dot_v1_dot_stats__pb2.GetForecastRequest.SerializeToString,
+                response_deserializer=headrace__proto_dot_v1_dot_stats__pb2.GetForecastResponse.FromString,
+                )
 
 
 class StatsServicer(object):
@@ -57,6 +62,13 @@ class StatsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetForecast(self, request, context):
+        """What the next hours will bring, and what other slots, arrivals or running times would make of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StatsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -74,6 +86,11 @@ def add_StatsServicer_to_server(servicer, server):
                     servicer.GetCapacity,
                     request_deserializer=headrace__proto_dot_v1_dot_stats__pb2.GetCapacityRequest.FromString,
                     response_serializer=headrace__proto_dot_v1_dot_stats__pb2.GetCapacityResponse.SerializeToString,
+            ),
+            'GetForecast': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetForecast,
+                    request_deserializer=headrace__proto_dot_v1_dot_stats__pb2.GetForecastRequest.FromString,
+                    response_serializer=headrace__proto_dot_v1_dot_stats__pb2.GetForecastResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,5 +151,22 @@ class Stats(object):
         return grpc.experimental.unary_unary(request, target, '/headrace.v1.Stats/GetCapacity',
             headrace__proto_dot_v1_dot_stats__pb2.GetCapacityRequest.SerializeToString,
             headrace__proto_dot_v1_dot_stats__pb2.GetCapacityResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetForecast(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/headrace.v1.Stats/GetForecast',
+            headrace__proto_dot_v1_dot_stats__pb2.GetForecastRequest.SerializeToString,
+            headrace__proto_dot_v1_dot_stats__pb2.GetForecastResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

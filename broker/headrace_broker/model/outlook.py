@@ -1,0 +1,102 @@
+"""What slots make of a demand, and what other slots would make of another one: the queue M/M/c (see `erlang`)."""
+
+import math
+from dataclasses import dataclass
+
+from headrace_broker.model import erlang
+
+LEAST_WORK_S = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What if: so many slots more (or fewer), arrivals and running times times a factor."""
+
+    more_slots: int = 0
+    arrivals_factor: float = 1.0
+    work_factor: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What waits, what is asked for per second, how long an attempt takes (None: not known), and the slots there are."""
+
+    waiting: int
+    arrivals_per_s: float
+    work_s: float | None
+    slots: int
+
+    def changed(self, change: Change) -> "Demand":
+        """The same under other circumstances; there are no fewer slots than none."""
+        work_s = None if self.work_s is None else self.work_s * change.work_factor
+        return Demand(self.waiting, self.arrivals_per_s * change.arrivals_factor, work_s, max(0, self.slots + change.more_slots))
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What becomes of a demand that stays as it is. None: cannot be told, or never.
+
+    `utilisation`: load by slots; above 1 the queue grows, by `grows_per_s`, and at 1 it never ends. `drain_s`: until what waits now is gone. `mean_wait_s` and
+    `wait_probability` (the share that waits at all) are of what comes after that.
+    """
+
+    demand: Demand
+    load: float | None
+    utilisation: float | None
+    wait_probability: float | None
+    mean_wait_s: float | None
+    grows_per_s: float
+    drain_s: float | None
+    slots_needed: int | None
+
+
+def outlook(demand: Demand, wished_wait_s: float) -> Outlook:
+    """What becomes of it."""
+    if demand.work_s is None:
+        grows = demand.arrivals_per_s if not demand.slots else 0.0
+        return Outlook(demand, None, None, None, None, grows, 0.0 if not demand.waiting and not grows else None, None)
+    work_s = max(LEAST_WORK_S, demand.work_s)
+    load = demand.arrivals_per_s * work_s
+    spare_per_s = demand.slots / work_s - demand.arrivals_per_s
+    steady = spare_per_s > 0
+    return Outlook(
+        demand, load, load / demand.slots if demand.slots else None,
+        erlang.wait_probability(demand.slots, load) if demand.slots else None,
+        erlang.mean_wait_s(demand.slots, load, work_s) if demand.slots else None,
+        max(0.0, -spare_per_s), demand.waiting / spare_per_s if steady else 0.0 if not demand.waiting and not demand.arrivals_per_s else None,
+        erlang.servers_needed(load, work_s, wished_wait_s),
+    )  # fmt: skip
+
+
+def words(found: Outlook) -> str:
+    """The same in a sentence or two."""
+    demand = found.demand
+    if found.load is None:
+        return "No attempt has ended, so running times are not known." + (" No agent is connected that could run one." if not demand.slots else "")
+    if not demand.slots:
+        return f"There are no slots: the queue grows by {rate(found.grows_per_s)}." if demand.arrivals_per_s else "There are no slots, and nothing comes."
+    if found.utilisation is not None and found.utilisation >= 1:
+        return f"Overloaded: {found.utilisation:.0%} of the slots' time is asked for, and the queue grows by {rate(found.grows_per_s)}. {needs(found)}"
+    said = f"The slots are used to {found.utilisation or 0:.0%}; a job waits {span(found.mean_wait_s or 0)} on average." if demand.arrivals_per_s else "Nothing comes."
+    if demand.waiting and found.drain_s is not None:
+        said += f" The backlog of {demand.waiting:,} is gone in {span(found.drain_s)}."
+    return said
+
+
+def needs(found: Outlook) -> str:
+    """How many slots it takes."""
+    return "" if found.slots_needed is None else f"It takes {found.slots_needed:,} slots; there are {found.demand.slots:,}."
+
+
+def rate(per_s: float) -> str:
+    """Jobs per minute, in words."""
+    per_minute = per_s * 60
+    return f"{per_minute:,.0f}/min" if per_minute >= 10 else f"{per_minute:.2g}/min"
+
+
+def span(seconds: float) -> str:
+    """A duration in a unit that suits it."""
+    for limit, unit, name in ((1, 0.001, "ms"), (120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h"), (math.inf, 86_400, "d")):
+        if seconds < limit:
+            return f"{seconds / unit:.0f} {name}"
+    return "for ever"

@@ -1,0 +1,29 @@
+"""What `headrace top` shows, and how it leaves a terminal."""
+
+from tests.mutants.mutant import Mutant
+
+CLI = "client/headrace_client/cli"
+FIGURES = f"{CLI}/top_figures.py"
+SCREEN = f"{CLI}/top_screen.py"
+UNIT = "tests/unit/test_top.py"
+LIVE = "tests/client/test_top.py"
+
+MUTANTS = (
+    Mutant("names steer the terminal", SCREEN, "return text if text.isprintable() else", "return text if text else", f"{UNIT} -k steer"),
+    Mutant(
+        "a terminal is not given back", f"{CLI}/terminal.py", "TracebackType | None) -> None:\n        self.give_back()", "TracebackType | None) -> None:\n        pass",
+        f"{UNIT} -k as_it_was",
+    ),
+    Mutant("a terminal is not given back for the shell", f"{CLI}/top.py", "        self._terminal.give_back()\n", "", f"{LIVE} -k suspended"),
+    Mutant(
+        "what ended the broker ends the view", f"{CLI}/top.py", "            except HeadraceError as error:\n                self._error = error\n",
+        "            except ZeroDivisionError:\n                pass\n", f"{LIVE} -k comes_back",
+    ),
+    Mutant("rates go on over missing minutes", FIGURES, "not 0 <= now_s - self._rounds[-1].at_s < FORGOTTEN_S", "False", f"{UNIT} -k far_apart or set_back"),
+    Mutant("rates never fall to nothing", FIGURES, "if writes and last.at_s - writes[-1].at_s <= WRITTEN_S else", "if writes else", f"{UNIT} -k falls_to_nothing"),
+    Mutant("jobs that cannot start wait longest", FIGURES, "if job.wait_reason not in NOT_READY:", "if True:", f"{UNIT} -k could_start"),
+    Mutant("hidden jobs are not asked for", f"{CLI}/top_calls.py", "[[], self._hidden] if self._hidden else [[]]", "[[]]", f"{LIVE} -k hide"),
+    Mutant("keys act while a filter is typed", SCREEN, "    if look.typing:\n        return _typed(look, key)\n", "", f"{UNIT} -k filter"),
+    Mutant("types with hidden jobs take turns", f"{CLI}/top_calls.py", "oldest_waits(oldest[:1],", "oldest_waits(oldest,", f"{LIVE} -k hide"),
+    Mutant("an empty screen when rows have gone", SCREEN, "first = max(0, min(look.first, len(rows) - space))", "first = look.first", f"{UNIT} -k scroll"),
+)  # fmt: skip
