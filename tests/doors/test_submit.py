@@ -116,11 +116,14 @@ async def test_a_key_is_one_job_whichever_door_it_comes_through(client: Client, 
 async def test_a_submit_that_the_broker_refuses_says_why_and_holds_up_nobody(client: Client, database: str, con: "asyncpg.Connection[Any]") -> None:
     large = await con.fetchval("select headrace.submit_job('t', payload_bytes => convert_to(repeat('x', 2000000), 'UTF8'))")
     unknown = await con.fetchval("select headrace.submit_job('t', '1', more => '{\"no_such_field\": 1}')")
+    number, depth = '{"batch_id": 1e5000}', '{"x": ' + 3000 * "[" + 3000 * "]" + "}"  # more than can be read here, although Postgres takes them
+    unreadable = [await con.fetchval("select headrace.submit_job('t', '1', more => $1)", more) for more in (number, depth)]
     good = await con.fetchval(SUBMIT, "t", "1")
     await job_of(con, good)
     assert (await refusal_of(con, large))[0] == "TOO_LARGE"
     reason, message = await refusal_of(con, unknown)
     assert reason == "INVALID_FIELD" and "no_such_field" in message
+    assert [(await refusal_of(con, inbox_id))[0] for inbox_id in unreadable] == ["INVALID_FIELD"] * 2
     assert (await client.count()).totals == {State.WAITING: 1}
 
 

@@ -16,6 +16,7 @@ from headrace_broker.shards import ownership as ownership_module
 from headrace_broker.shards.intents import PlainJobs
 from headrace_broker.shards.owner import Owner, OwnerLimits
 from headrace_broker.shards.ownership import Ownership
+from headrace_broker.shards.recover import recover
 from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import ledger as ledger_module
 from headrace_broker.store import partitions
@@ -124,6 +125,37 @@ async def test_a_checkpoint_that_takes_too_long_is_written_when_nothing_else_is_
         await second.ownership.ready.wait()
     stored = await CheckpointStore(second.pool).find()
     assert stored is not None and (stored.life_id, stored.max_id >= max(jobs)) == (life_id, True)
+
+
+async def test_a_proof_that_is_under_way_when_the_ledger_was_read_comes_to_its_end(two: tuple[Broker, Broker], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Postgres may get the wish to cancel it too late, and cancel the next flush."""
+    first, second = two
+    monkeypatch.setattr(ownership_module, "PROOF_S", 0.0)  # one after the other
+    flush, reading, proven = Ledger.flush, asyncio.Event(), asyncio.Event()
+    cancelled: list[int] = []
+
+    async def watched(ledger: Ledger, batch: Any) -> Any:
+        try:
+            return await flush(ledger, batch)
+        except asyncio.CancelledError:
+            cancelled.append(ledger.n)
+            raise
+        finally:
+            if reading.is_set():
+                proven.set()
+
+    async def slowly(*arguments: Any) -> Any:
+        found = await recover(*arguments)
+        reading.set()
+        await proven.wait()
+        return found
+
+    monkeypatch.setattr(Ledger, "flush", watched)
+    monkeypatch.setattr(ownership_module, "recover", slowly)
+    async with asyncio.timeout(60):
+        await first.ownership.drain()
+        await second.ownership.ready.wait()
+    assert not cancelled
 
 
 async def test_what_else_ends_with_a_broker_is_not_waited_for_by_its_successor(two: tuple[Broker, Broker], monkeypatch: pytest.MonkeyPatch, database: str) -> None:

@@ -17,6 +17,13 @@ MUTANTS = (
         f"{FIRE} -k missed_by_the_next_owner",
     ),
     Mutant("alerts: an agent that may have ended in good order is missed", FACTS, "if agent.gone_s is not None or agent.holds]", "]", f"{FIRE} -k held_nothing"),
+    Mutant(
+        "alerts: what a library stumbles over ends the broker",
+        B + "alerts/sending.py",
+        "    except Exception as error:  # what",
+        "    except OSError as error:  # what",
+        f"{UNIT} -k stumbles",
+    ),
     Mutant("alerts: a notice before the group wait", MODEL, "if now < group.next_s:", "if False:", f"{UNIT} -k waits_then"),
     Mutant("alerts: what was told is told again", MODEL, "group = replace(group, pending=0, notified_s", "group = replace(group, notified_s", f"{UNIT} -k one_notice"),
     Mutant("alerts: no repeat", MODEL, "elif now - group.notified_s >= timing.repeat_interval_s:", "elif False:", f"{UNIT} -k waits_then"),

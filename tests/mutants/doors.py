@@ -82,6 +82,13 @@ MUTANTS = (
     ),
     Mutant("door: a job is completed without its lock", COMPLETE, "perform pg_advisory_xact_lock(job_id);", "", f"{DONE} -k forgotten_lease"),
     Mutant(
+        "inbox: a row that cannot be read ends the broker",
+        READER,
+        "        except Exception as error:  #",
+        "        except KeyError as error:  #",
+        f"{SUBMIT} -k holds_up",
+    ),
+    Mutant(
         "contested: what is said again is not answered",
         DOORS,
         "if all(other.sink is not ending.sink for other in endings):",

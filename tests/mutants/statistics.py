@@ -19,6 +19,10 @@ MUTANTS = (
         "an hour is added up in part", "broker/headrace_broker/store/sql/queries/stat_demand.sql", "min(at) / 60 * 60 + 59", "min(at)", f"{RPC} -k too_many_rows",
     ),
     Mutant("a week's errors are not looked at", FORECAST, "zip(history, history[WEEK_H:], strict=False)", "zip(history, history, strict=False)", f"{UNIT} -k same_one"),
+    Mutant(
+        "a sum of Erlang begins too late", "broker/headrace_broker/model/erlang.py", "load - 8 * math.sqrt(load)", "load - math.sqrt(load)",
+        "tests/unit/test_statistics.py -k erlang",
+    ),
     Mutant("more comes than served leaves a debt", FORECAST, "waiting = max(0.0, waiting +", "waiting = (waiting +", f"{UNIT} -k backlog_grows"),
     Mutant(
         "fewer slots than none", "broker/headrace_broker/model/outlook.py", "max(0, self.slots + change.more_slots)", "self.slots + change.more_slots",

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from headrace_broker.alerts import mail, words
+from headrace_broker.alerts.errors import Undelivered
+from headrace_broker.alerts.sending import send
 from headrace_broker.model.alert_channel import Channel, check, signature, signing_key
 from headrace_broker.model.alert_queue import GIVE_UP_S, HOUR_S, RETRY_S, Waiting, plan, retry_s
 from headrace_broker.model.alert_rules import DEFAULTS, DatabaseFacts, Facts, LostAgent, OpenDoor, Rule, TypeFacts, evaluate
@@ -255,6 +257,7 @@ SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
         ({"url": "ftp://example.org"}, SECRET, "channel.webhook.url"),
         ({"url": "https://user:pw@example.org"}, SECRET, "channel.webhook.url"),
         ({"url": "https://example.org:port"}, SECRET, "channel.webhook.url"),
+        ({"url": "https://999.1.1.1/"}, SECRET, "channel.webhook.url"),
     ],
 )
 def test_channels_that_cannot_work_are_refused(settings: dict[str, Any], secret: str | None, field: str | None) -> None:
@@ -266,6 +269,15 @@ def test_channels_that_cannot_work_are_refused(settings: dict[str, Any], secret:
         check(channel, secret)
     assert refused.value.field == field
     assert not secret or secret not in str(refused.value)
+
+
+@pytest.mark.parametrize("settings", [{"url": "https://999.1.1.1/"}, {"address": "https://example.org"}], ids=["no address", "from another version"])
+async def test_whatever_a_delivery_stumbles_over_is_a_message_that_was_not_delivered(settings: dict[str, Any]) -> None:
+    """Anything else would end the broker, and the next one, which tries the message again."""
+    group, _ = look(failures(None, 0, 3), 30, TIMING)
+    message = words.message("headrace-1", [words.facts_of(Notice(group, False, 3), 30)], cap=10, last=False)
+    with pytest.raises(Undelivered):
+        await send(Channel("c", "default", "webhook", settings), SECRET, message, 30.0)
 
 
 def test_a_signature_is_what_standard_webhooks_says() -> None:

@@ -34,7 +34,7 @@ def test_an_empty_histogram_has_no_percentiles_and_long_ones_share_the_last_buck
     assert histogram.bucket_of(0.0) == 0 and histogram.bucket_of(1e12) == histogram.LAST
 
 
-@pytest.mark.parametrize(("servers", "load"), [(1, 0.5), (2, 1.0), (5, 4.0), (10, 8.0), (100, 90.0)])
+@pytest.mark.parametrize(("servers", "load"), [(1, 0.5), (2, 1.0), (5, 4.0), (10, 8.0), (100, 90.0), (320, 300.0), (1600, 1500.0)])
 def test_erlang_c_is_what_its_definition_says(servers: int, load: float) -> None:
     a = Fraction(load)
     waiting = a**servers / math.factorial(servers) * servers / (servers - a)

@@ -20,5 +20,9 @@ async def send(channel: Channel, secret: str | None, message: Message, now: floa
     try:
         async with asyncio.timeout(LONGEST_S):
             return await deliver(channel.settings, secret, message, now)
+    except Undelivered:
+        raise
     except TimeoutError as error:
         raise Undelivered(f"no answer within {LONGEST_S:g} s") from error
+    except Exception as error:  # what a library stumbles over, such as an address that only looks like one: it must end neither the duty nor the broker
+        raise Undelivered(f"{type(error).__name__}: {error}") from error

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.headerregistry import Address
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ TLS = ("starttls", "tls", "none")
 MAX_CAP = 1000
 MAX_RECIPIENTS = 50
 HOST = re.compile(r"[A-Za-z0-9.:_-]{1,253}", re.ASCII)
+_NUMBERS = re.compile(r"[0-9.]+")
 SECRET_PREFIX = "whsec_"  # noqa: S105  # what a secret of Standard Webhooks begins with
 SECRET_BYTES = (24, 64)
 
@@ -95,6 +97,8 @@ def _check_webhook(settings: Mapping[str, Any], secret: str | None, has_secret: 
     try:
         parts = urlsplit(url)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None and (parts.port or 1) > 0
+        if parts.hostname is not None and _NUMBERS.fullmatch(parts.hostname):
+            ip_address(parts.hostname)
     except ValueError:
         good = False
     if not good or len(url) > 2000 or not url.isascii() or not url.isprintable() or " " in url:

@@ -18,8 +18,8 @@ def wait_probability(servers: int, load: float) -> float:
         return 1.0
     if load > EXACT:
         return _of_many((servers - load) / math.sqrt(load))
-    blocked = 1.0  # Erlang B by its recursion, which neither overflows nor cancels
-    for n in range(1, servers + 1):
+    first, blocked = _start(load)
+    for n in range(first + 1, servers + 1):
         blocked = load * blocked / (n + load * blocked)
         if not blocked:
             break
@@ -38,14 +38,23 @@ def servers_needed(load: float, work_s: float, wished_wait_s: float) -> int:
     low = max(1, int(load) + 1)
     if load > EXACT:
         return _many_needed(low, load, work_s, wished_wait_s)
-    blocked = 1.0
-    for n in range(1, MOST_SERVERS + 1):
+    first, blocked = _start(load)
+    for n in range(first + 1, MOST_SERVERS + 1):
         blocked = load * blocked / (n + load * blocked)
         if n >= low:
             waits = blocked / (1.0 - (load / n) * (1.0 - blocked))
             if waits * work_s / (n - load) <= wished_wait_s:
                 return n
     return MOST_SERVERS
+
+
+def _start(load: float) -> tuple[int, float]:
+    """(n, about Erlang B of n servers), from where its recursion, which neither overflows nor cancels, may start.
+
+    A step leaves n/load of an error of its inverse, so that less than exp(-8 * 8 / 2) of this one is left where n reaches the load.
+    """
+    first = max(0, int(load - 8 * math.sqrt(load)))
+    return first, 1.0 - first / load if first else 1.0
 
 
 def _many_needed(low: int, load: float, work_s: float, wished_wait_s: float) -> int:

@@ -1,8 +1,9 @@
 """Submissions that came through the SQL door, understood and refused as those of the Submit calls are."""
 
 import asyncio
+import json
 
-from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.json_format import ParseDict
 from headrace_proto.v1 import types_pb2
 
 from headrace_broker.model.errors import BrokerError, InvalidField
@@ -13,6 +14,9 @@ from headrace_broker.rpc.submit import SubmitCalls
 from headrace_broker.shards.doors import DoorJob
 from headrace_broker.shards.owner import Owner
 from headrace_broker.store.inbox import InboxRow
+
+MESSAGE = 1000
+"""Characters of what is said of a row that cannot be read."""
 
 
 class DoorReader(SubmitCalls):
@@ -25,9 +29,9 @@ class DoorReader(SubmitCalls):
         """See `shards.doors.Reader`. A job that rides with keyed ones gets a key of its own when it has none, so that reading its row again finds the same job."""
         spec = types_pb2.JobSpec()
         try:
-            ParseDict(row.spec, spec)
-        except ParseError as error:
-            raise InvalidField("more", str(error)) from error
+            ParseDict(json.loads(row.spec), spec)
+        except Exception as error:  # ParseError, and whatever else JSON is that is too deep or has too large numbers: the row is refused, and holds nobody up
+            raise InvalidField("more", str(error)[:MESSAGE]) from error
         spec.payload = row.payload
         if convert.replaces(spec):
             raise InvalidField("on_conflict", "jobs of the SQL door replace no others: choose return or reject, or submit over gRPC")

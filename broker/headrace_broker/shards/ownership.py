@@ -352,14 +352,19 @@ class Ownership:
     async def _recover(self, owner: Owner, ledger: Ledger) -> datetime | None:
         """Reads the ledger; proves meanwhile that this life lives, or a standby would end it. Returns what `recover` does."""
 
+        recovered = asyncio.Event()
+
         async def prove() -> None:
-            while True:
-                await asyncio.sleep(PROOF_S)
+            while True:  # and never cancelled in a flush: Postgres may cancel the next one instead
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PROOF_S):
+                        await recovered.wait()
+                        return
                 await ledger.flush(Batch())
 
         try:
             async with asyncio.TaskGroup() as tasks:
-                proof = tasks.create_task(prove())
+                tasks.create_task(prove())
                 ranges = await partitions.ranges(self._pool)
                 if await self._open_classes(owner, known=ranges):
                     ranges = await partitions.ranges(self._pool)
@@ -367,7 +372,7 @@ class Ownership:
                     floor = await recover(owner, recovery, CheckpointStore(self._pool, self.shard.number), ranges)
                 await owner.schedules.load(self.schedules)
                 await owner.breakers.load(self.breaker_store)
-                proof.cancel()
+                recovered.set()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from group
         return floor

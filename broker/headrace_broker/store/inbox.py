@@ -7,7 +7,6 @@ A read that finds more than fits goes on in the same newer snapshot (`Cursor.upt
 """
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -43,12 +42,12 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class InboxRow:
-    """One row. `spec`: fields of a JobSpec by their names on the wire."""
+    """One row. `spec`: fields of a JobSpec by their names on the wire, as JSON that somebody else wrote: not everything that Postgres takes can be read here."""
 
     inbox_id: int
     kind: int
     domain: str
-    spec: dict[str, Any]
+    spec: str
     payload: bytes
     job_id: int
     lease_epoch: int
@@ -206,5 +205,4 @@ async def listen(dsn: str | Database, wake: Callable[[], None]) -> None:
 
 
 def _row(row: Any) -> InboxRow:
-    spec = json.loads(row["spec"]) if row["spec"] else {}
-    return InboxRow(row["inbox_id"], row["kind"], row["domain"] or "", spec, row["payload"] or b"", row["job_id"] or 0, row["lease_epoch"] or 0)
+    return InboxRow(row["inbox_id"], row["kind"], row["domain"] or "", row["spec"] or "{}", row["payload"] or b"", row["job_id"] or 0, row["lease_epoch"] or 0)
