@@ -39,6 +39,11 @@ class WebhookChannel:
 
 
 @dataclass(frozen=True, slots=True)
+class AppriseChannel:
+    """One of the services that apprise knows, where the broker has it (`headrace[apprise]`). Its address, such as slack://..., is the channel's secret."""
+
+
+@dataclass(frozen=True, slots=True)
 class AlertChannel:
     """A channel. `default`: it gets what names no channel. `cap_per_hour`: messages in any hour; what is held back is told in one message when there is room again.
 
@@ -46,7 +51,7 @@ class AlertChannel:
     """
 
     name: str
-    target: EmailChannel | WebhookChannel
+    target: EmailChannel | WebhookChannel | AppriseChannel
     default: bool = True
     send_resolved: bool = True
     cap_per_hour: int = 20
@@ -203,6 +208,8 @@ def _channel_message(channel: AlertChannel) -> alerts_pb2.Channel:
             alerts_pb2.EmailChannel, host=target.host, port=target.port, tls=number, username=target.username, sender=target.sender, recipients=list(target.recipients)
         )
         message.email.CopyFrom(email)
+    elif isinstance(target, AppriseChannel):
+        message.apprise.SetInParent()
     else:
         message.webhook.CopyFrom(build(alerts_pb2.WebhookChannel, url=target.url))
     return message
@@ -210,9 +217,12 @@ def _channel_message(channel: AlertChannel) -> alerts_pb2.Channel:
 
 def _channel(message: alerts_pb2.Channel) -> AlertChannel:
     email = message.email
-    target = WebhookChannel(message.webhook.url) if message.WhichOneof("kind") == "webhook" else EmailChannel(
-        email.host, email.sender, tuple(email.recipients), email.port, TLS[max(0, email.tls - 1)], email.username
-    )  # fmt: skip
+    kind = message.WhichOneof("kind")
+    target: EmailChannel | WebhookChannel | AppriseChannel = AppriseChannel()
+    if kind == "webhook":
+        target = WebhookChannel(message.webhook.url)
+    elif kind == "email":
+        target = EmailChannel(email.host, email.sender, tuple(email.recipients), email.port, TLS[max(0, email.tls - 1)], email.username)
     return AlertChannel(
         message.name, target, message.default, message.send_resolved, message.cap_per_hour, message.has_secret, message.waiting, message.error,
         time_of(message, "sent_at"),

@@ -76,4 +76,11 @@ MUTANTS = (
         "if False:",
         f"{SERVED} -k shown_audited",
     ),
+    Mutant(
+        "apprise's address is told",
+        "broker/headrace_broker/alerts/by_apprise.py",
+        'raise Undelivered("the service did not take it;',
+        'raise Undelivered(f"{secret} the service did not take it;',
+        "tests/rpc/test_alerts.py -k apprise",
+    ),
 )

@@ -41,6 +41,7 @@ THIRD_PARTY = {
         "cronsim",
         "cryptography",
         "jwt",
+        "apprise",
     },
 }  # fmt: skip
 PURE = {"cronsim"}
@@ -58,6 +59,7 @@ BROKER_LAYERS = {
 }
 ONLY_IN = {
     "aiosmtplib": {"alerts"},
+    "apprise": {"alerts"},
     "httpx": {"alerts", "oidc"},
     "jwt": {"oidc"},
     "asyncpg": {"store", "shards", "app", "parts", "commands"},

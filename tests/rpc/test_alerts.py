@@ -15,7 +15,7 @@ import asyncpg
 import pytest
 import trustme
 from headrace_client import AdminClient, Client, InvalidRequest, JobSpec, NotFound
-from headrace_client.alerts import AlertChannel, AlertRule, EmailChannel, WebhookChannel
+from headrace_client.alerts import AlertChannel, AlertRule, AppriseChannel, EmailChannel, WebhookChannel
 
 from tests.support.mailbox import Mailbox, hooked, serving
 from tests.support.processes import BrokerProcess, Process, run_command, start_broker, until
@@ -143,6 +143,40 @@ async def test_a_webhook_is_signed_and_follows_nobody_elsewhere(client: Client, 
         hook.status = 307
         assert await admin.test_alert_channel("hook") == (False, "HTTP 307")
         assert all(json.loads(body)["type"] != "headrace.test" for _, body in hook.posts[:-1])
+
+
+async def test_apprise_hands_on_what_failed_and_its_address_is_a_secret(
+    client: Client, admin: AdminClient, agent: Process, broker: BrokerProcess, con: "asyncpg.Connection[Any]", directory: Path
+) -> None:
+    async with hooked() as hook:
+        address = f"json://robot:t0p-s3cret@127.0.0.1:{hook.port}/alerts"
+        stored = await admin.put_alert_channel(AlertChannel("chat", AppriseChannel()), secret=address, reason="they live there")
+        assert stored.has_secret and stored.target == AppriseChannel()
+        await admin.set_type("permanent", **QUICK)
+        job_id = (await client.submit("permanent")).job_id
+        async with asyncio.timeout(20):
+            await hook.came.wait()
+        headers, body = hook.posts[0]
+        assert headers["authorization"] == "Basic " + base64.b64encode(b"robot:t0p-s3cret").decode()
+        message = json.loads(body)
+        assert "permanent" in message["title"] and str(job_id) in message["message"]
+        assert await admin.test_alert_channel("chat") == (True, "")
+        hook.status = 500
+        delivered, said = await admin.test_alert_channel("chat")
+        assert not delivered and "did not take it" in said and "s3cret" not in said
+    for wrong in ("nothing://x", "t0p-s3cret", "json://a json://b"):
+        with pytest.raises(InvalidRequest) as refused:
+            await admin.put_alert_channel(AlertChannel("chat", AppriseChannel()), secret=wrong)
+        assert refused.value.field == "secret" and wrong not in str(refused.value)
+    (directory / "address").write_text(address + "\n")
+    done = await asyncio.to_thread(
+        run_command, "headrace", "alerts", "channels", "put-apprise", "chat", "--secret-file", str(directory / "address"), "--broker", broker.address
+    )
+    assert done.returncode == 0, done.stderr
+    listed = await asyncio.to_thread(run_command, "headrace", "alerts", "channels", "list", "--broker", broker.address)
+    assert "apprise" in listed.stdout and "an address that is secret" in listed.stdout
+    audit = "".join(str(tuple(row)) for row in await con.fetch("select * from headrace.audit"))
+    assert '"apprise"' in audit and all("s3cret" not in text for text in (audit, broker.log.read_text(), listed.stdout, done.stdout + done.stderr))
 
 
 async def test_what_is_set_is_shown_audited_and_checked_and_secrets_stay(

@@ -250,6 +250,7 @@ ALERTS: list[tuple[str, Any, str]] = [
         "channel.webhook.url",
     ),
     ("Alerts.PutChannel", alerts_pb2.PutChannelRequest(channel=alerts_pb2.Channel(name="c", webhook=alerts_pb2.WebhookChannel(url="http://x"))), "secret"),
+    ("Alerts.PutChannel", alerts_pb2.PutChannelRequest(channel=alerts_pb2.Channel(name="c", apprise=alerts_pb2.AppriseChannel())), "secret"),
     (
         "Alerts.PutChannel",
         alerts_pb2.PutChannelRequest(channel=alerts_pb2.Channel(name="c", webhook=alerts_pb2.WebhookChannel(url="http://x")), secret="x" * 1001),

@@ -5,10 +5,11 @@ import dataclasses
 import hashlib
 import hmac
 import itertools
+import sys
 from typing import Any
 
 import pytest
-from headrace_broker.alerts import mail, words
+from headrace_broker.alerts import by_apprise, mail, words
 from headrace_broker.alerts.errors import Undelivered
 from headrace_broker.alerts.sending import send
 from headrace_broker.model.alert_channel import Channel, check, signature, signing_key
@@ -257,11 +258,15 @@ SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
         ({"url": "ftp://example.org"}, SECRET, "channel.webhook.url"),
         ({"url": "https://user:pw@example.org"}, SECRET, "channel.webhook.url"),
         ({"url": "https://example.org:port"}, SECRET, "channel.webhook.url"),
+        ({}, "json://robot:pw@127.0.0.1/", None),
+        ({}, None, "secret"),
+        ({}, "no address", "secret"),
+        ({}, "json://one json://two", "secret"),
         ({"url": "https://999.1.1.1/"}, SECRET, "channel.webhook.url"),
     ],
 )
 def test_channels_that_cannot_work_are_refused(settings: dict[str, Any], secret: str | None, field: str | None) -> None:
-    channel = Channel("c", "default", "webhook" if "url" in settings else "email", settings)
+    channel = Channel("c", "default", "webhook" if "url" in settings else "email" if settings else "apprise", settings)
     if field is None:
         check(channel, secret)
         return
@@ -269,6 +274,15 @@ def test_channels_that_cannot_work_are_refused(settings: dict[str, Any], secret:
         check(channel, secret)
     assert refused.value.field == field
     assert not secret or secret not in str(refused.value)
+
+
+async def test_where_apprise_is_not_installed_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    with pytest.raises(InvalidField, match=r"pip install .headrace\[apprise\]"):
+        await by_apprise.check("json://127.0.0.1/")
+    message = words.trial("m", "default", "chat", "tester", 0.0)
+    with pytest.raises(Undelivered, match="not installed"):
+        await by_apprise.send({}, "json://127.0.0.1/", message, 0.0)
 
 
 @pytest.mark.parametrize("settings", [{"url": "https://999.1.1.1/"}, {"address": "https://example.org"}], ids=["no address", "from another version"])

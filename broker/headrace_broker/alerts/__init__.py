@@ -5,7 +5,7 @@
               +--> groups (model/alerting.py: group_wait, group_interval, ...) <-------+
                       |  one notice for each channel, in the transaction of the group
                       v
-              alert_notice --> queue of each channel (model/alert_queue.py) --> mail.py, webhook.py
+              alert_notice --> queue of each channel (model/alert_queue.py) --> mail.py, webhook.py, by_apprise.py
 
 The broker that owns the queue does it, under a term of its own (`store/alerts.py`): a broker that has lost the duty stores nothing. What may happen at each step:
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from headrace_broker.alerts import words
+from headrace_broker.alerts import by_apprise, words
 from headrace_broker.alerts.errors import Undelivered
 from headrace_broker.alerts.sending import Send, send
 from headrace_broker.model import alert_channel, alert_rules
@@ -49,6 +49,8 @@ class AlertDesk:
         if secret is not None:
             text("secret", secret, MAX_SECRET)
         alert_channel.check(replace(channel, has_secret=old is not None and old.has_secret), secret)
+        if channel.kind == "apprise" and secret:
+            await by_apprise.check(secret)
         return await self._answered(self._store.put_channel(channel, secret, caller=caller, reason=_reason(reason)))
 
     async def channels(self, domain: str) -> list[Standing]:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from headrace_broker.alerts import mail, webhook
+from headrace_broker.alerts import by_apprise, mail, webhook
 from headrace_broker.alerts.errors import Undelivered
 from headrace_broker.alerts.words import Message
 from headrace_broker.model.alert_channel import Channel
@@ -12,14 +12,14 @@ LONGEST_S = 45.0
 
 Send = Callable[[Channel, str | None, Message, float], Awaitable[str]]
 """(channel, its secret, message, now in seconds since 1970). Returns what there is to say although it was delivered, mostly nothing; raises Undelivered."""
+DELIVER = {"email": mail.send, "webhook": webhook.send, "apprise": by_apprise.send}
 
 
 async def send(channel: Channel, secret: str | None, message: Message, now: float) -> str:
     """See `Send`. Takes LONGEST_S at most."""
-    deliver = mail.send if channel.kind == "email" else webhook.send
     try:
         async with asyncio.timeout(LONGEST_S):
-            return await deliver(channel.settings, secret, message, now)
+            return await DELIVER[channel.kind](channel.settings, secret, message, now)
     except Undelivered:
         raise
     except TimeoutError as error:

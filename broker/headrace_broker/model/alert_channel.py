@@ -17,7 +17,7 @@ from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.fields import text
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,100}", re.ASCII)
-KINDS = ("email", "webhook")
+KINDS = ("email", "webhook", "apprise")
 TLS = ("starttls", "tls", "none")
 MAX_CAP = 1000
 MAX_RECIPIENTS = 50
@@ -61,6 +61,8 @@ def check(channel: Channel, secret: str | None) -> None:
     has_secret = bool(secret) if secret is not None else channel.has_secret
     if channel.kind == "email":
         _check_email(channel.settings, has_secret)
+    elif channel.kind == "apprise":
+        _check_apprise(secret, has_secret)
     else:
         _check_webhook(channel.settings, secret, has_secret)
 
@@ -107,6 +109,14 @@ def _check_webhook(settings: Mapping[str, Any], secret: str | None, has_secret: 
         raise InvalidField("secret", "a webhook needs a secret, with which its messages are signed: whsec_ and 24 to 64 bytes as base64")
     if secret:
         signing_key(secret)
+
+
+def _check_apprise(url: str | None, has_url: bool) -> None:
+    """Whether apprise knows such an address is asked where it is installed (`alerts.by_apprise`). The text does not repeat it."""
+    if not has_url:
+        raise InvalidField("secret", "an apprise channel needs an address of apprise, such as slack://...: it is the secret, since it has tokens in it")
+    if url and ("://" not in url or not url.isprintable() or " " in url):
+        raise InvalidField("secret", "one address of apprise, such as slack://..., without spaces")
 
 
 def signing_key(secret: str) -> bytes:

@@ -126,8 +126,10 @@ def _channel_of(message: alerts_pb2.Channel, domain: str) -> Channel:
         }  # fmt: skip
     elif kind == "webhook":
         settings = {"url": message.webhook.url}
+    elif kind == "apprise":
+        settings = {}
     else:
-        raise InvalidField("channel.kind", "must be set: email or webhook")
+        raise InvalidField("channel.kind", "must be set: email, webhook or apprise")
     return Channel(
         message.name, domain, kind, settings, message.default if message.HasField("default") else True,
         message.send_resolved if message.HasField("send_resolved") else True, message.cap_per_hour or DEFAULT_CAP,
@@ -147,6 +149,8 @@ def _channel(channel: Channel, standing: Standing | None = None) -> alerts_pb2.C
                 host=settings["host"], port=settings["port"], tls=number, username=settings["username"], sender=settings["sender"], recipients=settings["recipients"]
             )
         )
+    elif channel.kind == "apprise":
+        message.apprise.SetInParent()
     else:
         message.webhook.url = settings["url"]
     if standing is not None and standing.sent_at is not None:

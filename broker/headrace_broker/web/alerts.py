@@ -46,8 +46,10 @@ async def put_channel(visit: Visit) -> Response:
             "host": visit.field("host"), "port": _number("port", visit.field("port"), PORTS[tls]), "tls": tls, "username": visit.field("username"),
             "sender": visit.field("sender"), "recipients": visit.field("recipients").replace(",", " ").split(),
         }  # fmt: skip
+    elif kind == "apprise":
+        settings = {}
     elif kind != "webhook":
-        raise InvalidField("kind", f"email or webhook, found {kind!r}")
+        raise InvalidField("kind", f"email, webhook or apprise, found {kind!r}")
     channel = Channel(
         visit.field("name"), visit.domain, kind, settings, bool(visit.field("default")), bool(visit.field("send_resolved")), _number("cap", visit.field("cap"), 20)
     )

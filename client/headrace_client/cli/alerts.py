@@ -10,13 +10,14 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from headrace_client.admin import AdminClient
-from headrace_client.alerts import AlertChannel, AlertRule, EmailChannel, WebhookChannel
+from headrace_client.alerts import AlertChannel, AlertRule, AppriseChannel, EmailChannel, WebhookChannel
 from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.output import Done, Output, errors
 from headrace_client.cli.updates import duration_s
 
 app = App(name="alerts")
-channels_app = App(name="channels", help="Where notices go: e-mail and webhooks.")
+KIND = {EmailChannel: "email", WebhookChannel: "webhook", AppriseChannel: "apprise"}
+channels_app = App(name="channels", help="Where notices go: e-mail, webhooks, apprise.")
 rules_app = App(name="rules", help="What is watched beside the failures of jobs.")
 silences_app = App(name="silences", help="What nobody is told of for a while.")
 for part in (channels_app, rules_app, silences_app):
@@ -81,7 +82,7 @@ def list_channels(*, common: Common | None = None) -> int:
             return
         rows = [
             {
-                "name": c.name, "kind": "webhook" if isinstance(c.target, WebhookChannel) else "email", "value": _target(c), "default": c.default,
+                "name": c.name, "kind": KIND[type(c.target)], "value": _target(c), "default": c.default,
                 "secret": "set" if c.has_secret else "not set", "cap": c.cap_per_hour, "waiting": c.waiting, "sent_at": c.sent_at, "error": c.error,
             }
             for c in found
@@ -127,6 +128,21 @@ def put_webhook(
 ) -> int:
     """Make a channel for a webhook, or replace what it is; the secret is whsec_ and 24 to 64 bytes as base64."""
     return _put(AlertChannel(name, WebhookChannel(url), default, resolved, cap), secret_file, reason, common)
+
+
+@channels_app.command
+def put_apprise(
+    name: ChannelName,
+    *,
+    secret_file: SecretFile = None,
+    cap: Cap = 20,
+    default: Default = True,
+    resolved: Resolved = True,
+    reason: Reason = "",
+    common: Common | None = None,
+) -> int:
+    """Make a channel for a service that apprise knows, or replace what it is; the secret is its address there, such as slack://TOKENS."""
+    return _put(AlertChannel(name, AppriseChannel(), default, resolved, cap), secret_file, reason, common)
 
 
 @channels_app.command(name="delete")
@@ -292,4 +308,6 @@ def _share(text: str) -> float:
 
 
 def _target(channel: AlertChannel) -> str:
+    if isinstance(channel.target, AppriseChannel):
+        return "an address that is secret"
     return channel.target.url if isinstance(channel.target, WebhookChannel) else ", ".join(channel.target.recipients)

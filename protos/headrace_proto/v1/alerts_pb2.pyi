@@ -67,11 +67,16 @@ class WebhookChannel(_message.Message):
     url: str
     def __init__(self, url: _Optional[str] = ...) -> None: ...
 
+class AppriseChannel(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class Channel(_message.Message):
-    __slots__ = ("name", "email", "webhook", "default", "send_resolved", "cap_per_hour", "has_secret", "waiting", "error", "sent_at")
+    __slots__ = ("name", "email", "webhook", "apprise", "default", "send_resolved", "cap_per_hour", "has_secret", "waiting", "error", "sent_at")
     NAME_FIELD_NUMBER: _ClassVar[int]
     EMAIL_FIELD_NUMBER: _ClassVar[int]
     WEBHOOK_FIELD_NUMBER: _ClassVar[int]
+    APPRISE_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_FIELD_NUMBER: _ClassVar[int]
     SEND_RESOLVED_FIELD_NUMBER: _ClassVar[int]
     CAP_PER_HOUR_FIELD_NUMBER: _ClassVar[int]
@@ -82,6 +87,7 @@ class Channel(_message.Message):
     name: str
     email: EmailChannel
     webhook: WebhookChannel
+    apprise: AppriseChannel
     default: bool
     send_resolved: bool
     cap_per_hour: int
@@ -89,7 +95,7 @@ class Channel(_message.Message):
     waiting: int
     error: str
     sent_at: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., email: _Optional[_Union[EmailChannel, _Mapping]] = ..., webhook: _Optional[_Union[WebhookChannel, _Mapping]] = ..., default: bool = ..., send_resolved: bool = ..., cap_per_hour: _Optional[int] = ..., has_secret: bool = ..., waiting: _Optional[int] = ..., error: _Optional[str] = ..., sent_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., email: _Optional[_Union[EmailChannel, _Mapping]] = ..., webhook: _Optional[_Union[WebhookChannel, _Mapping]] = ..., apprise: _Optional[_Union[AppriseChannel, _Mapping]] = ..., default: bool = ..., send_resolved: bool = ..., cap_per_hour: _Optional[int] = ..., has_secret: bool = ..., waiting: _Optional[int] = ..., error: _Optional[str] = ..., sent_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Rule(_message.Message):
     __slots__ = ("name", "kind", "type", "threshold", "window", "minimum", "lasting", "channels", "group_wait", "group_interval", "repeat_interval")
