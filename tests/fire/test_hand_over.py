@@ -9,11 +9,12 @@ from typing import Any
 import asyncpg
 import pytest
 from headrace_broker.metrics import Metrics
-from headrace_broker.model.errors import Draining
+from headrace_broker.model.errors import Draining, NotOwner
 from headrace_broker.model.ids import lowest_id_at
+from headrace_broker.model.job import NoteKind
 from headrace_broker.shards import flusher as flusher_module
 from headrace_broker.shards import ownership as ownership_module
-from headrace_broker.shards.intents import PlainJobs
+from headrace_broker.shards.intents import Note, PlainJobs
 from headrace_broker.shards.owner import Owner, OwnerLimits
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.recover import recover
@@ -232,6 +233,25 @@ async def test_a_new_life_that_fails_to_take_over_leaves_the_way_free_for_the_ne
         assert alone.ownership.owner.life_id > life_id
         assert await con.fetchval("select count(*) from headrace.job where job_id = $1", job_id) == 1
         assert await con.fetchval("select count(*) from pg_stat_activity where application_name = 'headrace flush' and datname = current_database()") == 1
+
+
+async def test_a_round_that_nothing_can_store_is_given_up_and_what_comes_after_it_is_stored(database: str) -> None:
+    async with asyncio.timeout(60), broker(database) as alone:
+        await alone.ownership.ready.wait()
+        owner = alone.ownership.owner
+        [before] = await alone.submit(1)
+        note = Note(before, 2**40, NoteKind.LATE_OUTCOME, b"{}", done=asyncio.get_running_loop().create_future())  # no lease has such a number
+        assert note.done is not None
+        owner.note(note)
+        with pytest.raises(NotOwner, match="nothing was stored"):
+            await note.done
+
+        async def another() -> bool:
+            return alone.ownership.ready.is_set() and alone.ownership.owner is not owner
+
+        await until(another, what="an owner that read the ledger again")
+        [after] = await alone.submit(1)
+        assert sorted(job_id for _, _, ids in alone.ownership.owner.lanes.copies() for job_id in ids) == [before, after]
 
 
 async def test_a_broker_that_was_stopped_while_it_looked_at_the_owner_does_not_take_it_for_hung(database: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -278,6 +278,9 @@ async def test_delete_dates_come_from_the_job_then_from_its_type_and_can_be_move
     await client.update([own.job_id], delete_at=at)
     found = await client.get(own.job_id)
     assert found.delete_at is not None and timedelta(0) <= found.delete_at - at < timedelta(minutes=2)
+    await client.update([own.job_id], delete_at=datetime(9999, 12, 31, tzinfo=UTC))
+    found = await client.get(own.job_id)
+    assert found.delete_at is not None and found.delete_at.year == 6053, "the last that can be stored"
     await agree(client, database)
 
 

@@ -14,6 +14,8 @@ from headrace_broker.model.settings import Settings
 
 DELETE_AFTER = "delete_after_s"
 """Name of how long a job is kept among what few jobs have."""
+MAX_MINUTE = 2**31 - 1
+"""The last that the database holds, in the year 6053."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +50,13 @@ def effective(stored: str | None, more: str | None) -> Amended | None:
 
 
 def delete_minute(settings: Settings, amended: Amended | None, state: State, settled_at_s: float) -> int | None:
-    """The minute since 1970 from which a job that settled in `state` is gone; None: never."""
+    """The minute since 1970 from which a job that settled in `state` is gone, MAX_MINUTE at most; None: never."""
     keep_s = settings.delete_after_s(state)
     if amended is not None:
         if amended.hold:
             return None
         keep_s = amended.delete_after_s if amended.delete_after_s is not None else keep_s
-    return None if keep_s is None else math.ceil((settled_at_s + keep_s) / 60)
+    return None if keep_s is None else min(MAX_MINUTE, math.ceil((settled_at_s + keep_s) / 60))
 
 
 def same_date(one: int | None, other: int | None) -> bool:

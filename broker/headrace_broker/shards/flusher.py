@@ -77,7 +77,8 @@ class Flusher:
         """Flushes until `stop`.
 
         Raises:
-            Fenced: another broker owns the shards. KeyTaken: somebody else wrote facts of these shards. The owner must be thrown away after either.
+            Fenced: another broker owns the shards. KeyTaken: somebody else wrote facts of these shards. Unstorable: a round holds what nothing can store.
+            The owner must be thrown away after any of them.
         """
         loop = asyncio.get_running_loop()
         self._next_base = loop.time() + FIRST_BASE_S
@@ -201,7 +202,10 @@ class Flusher:
         try:
             return await storing
         except BaseException as error:
-            _give_up(round_, NotOwner("this broker no longer owns the queue; nothing was stored, ask another one") if isinstance(error, store.Fenced) else UNKNOWN)
+            _give_up(
+                round_,
+                NotOwner("this broker no longer owns the queue; nothing was stored, ask another one") if isinstance(error, (store.Fenced, store.Unstorable)) else UNKNOWN,
+            )
             raise
 
     async def _send_until_stored(self, round_: AnyRound, send: Callable[[Ledger], Awaitable[Flushed]]) -> Flushed | None:
@@ -216,7 +220,7 @@ class Flusher:
                     self._owner.accept_work()
                 self._checkpoints.flushed(flushed.at, changed=round_.batch.rows() > 0)
                 return flushed
-            except store.KeyTaken:
+            except (store.KeyTaken, store.Unstorable):
                 raise
             except store.Blocked as error:
                 blocked += 1

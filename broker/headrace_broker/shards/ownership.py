@@ -45,7 +45,7 @@ from headrace_broker.store.database import Database
 from headrace_broker.store.heads import Heads
 from headrace_broker.store.inbox import Inbox, listen
 from headrace_broker.store.instances import InstanceStore
-from headrace_broker.store.ledger import FactsLost, Fenced, Holder, KeyTaken, Ledger, NothingStored, ResultUnknown
+from headrace_broker.store.ledger import FactsLost, Fenced, Holder, KeyTaken, Ledger, NothingStored, ResultUnknown, Unstorable
 from headrace_broker.store.operations import OperationStore
 from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.peers import Peer, PeerStore
@@ -149,6 +149,8 @@ class Ownership:
                 log.warning("fenced: another broker owns the shards", reason=str(error))
             except KeyTaken as error:
                 log.error("facts of this broker's shards were written by somebody else; reading the ledger again", reason=str(error))
+            except Unstorable as error:  # it would be refused for ever, and all that comes after it would wait
+                log.error("a flush that cannot be stored is given up; reading the ledger again", reason=str(error))
             except FactsLost as error:
                 self._metrics.facts_lost.inc()
                 log.error("acknowledged facts are lost: the database is not the one that stored them, or was set back; reading the ledger again", reason=str(error))

@@ -81,6 +81,10 @@ class Blocked(NothingStored):
     """A lock that the statement needs was not to be had in time."""
 
 
+class Unstorable(NothingStored):
+    """The batch holds a value that no column takes: sent again it would be refused again."""
+
+
 class KeyTaken(NothingStored):
     """An event or job of the batch is stored already: somebody else wrote facts of this life's shards."""
 
@@ -407,6 +411,8 @@ class _translated:  # noqa: N801  # reads as a phrase where it is used
             raise KeyTaken(str(error)) from error
         if isinstance(error, asyncpg.LockNotAvailableError):
             raise Blocked(f"{type(error).__name__}: {error}") from error
+        if isinstance(error, asyncpg.DataError):
+            raise Unstorable(str(error)) from error
         if isinstance(error, LOST_CONNECTION):
             raise ResultUnknown(f"{type(error).__name__}: {error}") from error
         if isinstance(error, asyncpg.PostgresError):
