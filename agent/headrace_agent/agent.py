@@ -86,7 +86,9 @@ class Agent:
         payload_schema: dict[str, Any] | str | bool | None = None,
         ageing_s: float | None = None, ageing_max: int | None = None, start_within_s: float | None = None, concurrency: int | None = None,
         concurrency_per_key: int | None = None, rate_limit: RateLimit | None = None, depth_limit: int | None = None,
-        fairness_weights: Mapping[str, float] | None = None,
+        fairness_weights: Mapping[str, float] | None = None, breaker_share: float | None = None, breaker_minimum: int | None = None,
+        breaker_window_s: float | None = None, breaker_open_s: float | None = None, breaker_open_max_s: float | None = None, breaker_canaries: int | None = None,
+        breaker_at_once: int | None = None,
     ) -> Callable[[F], F]:  # fmt: skip
         """Registers the function below it for a job type.
 
@@ -108,6 +110,8 @@ class Agent:
             "log_limit_lines": log_limit_lines, "log_limit_bytes": log_limit_bytes, "payload_schema": payload_schema,
             "ageing_s": ageing_s, "ageing_max": ageing_max, "start_within_s": start_within_s, "concurrency": concurrency,
             "concurrency_per_key": concurrency_per_key, "rate_limit": rate_limit, "depth_limit": depth_limit, "fairness_weights": fairness_weights,
+            "breaker_share": breaker_share, "breaker_minimum": breaker_minimum, "breaker_window_s": breaker_window_s, "breaker_open_s": breaker_open_s,
+            "breaker_open_max_s": breaker_open_max_s, "breaker_canaries": breaker_canaries, "breaker_at_once": breaker_at_once,
         }  # fmt: skip
 
         def register(function: F) -> F:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from headrace_broker.model.breaker import Phase
 from headrace_broker.model.histogram import upper_s
 from headrace_broker.shards.type_figures import TypeFigures
 
@@ -34,6 +35,8 @@ class TypeSeries(Collector):
         oldest = GaugeMetricFamily("headrace_type_oldest_waiting_seconds", "How long the job has been ready that has been so longest", labels=LABELS)
         waits = HistogramMetricFamily("headrace_type_wait_seconds", "Time from when a job might have started to its first grant", labels=LABELS)
         runs = HistogramMetricFamily("headrace_type_run_seconds", "Time from a grant to its outcome", labels=LABELS)
+        breakers = GaugeMetricFamily("headrace_type_breaker", "1 for the phase in which the breaker of the type is", labels=(*LABELS, "phase"))
+        openings = CounterMetricFamily("headrace_type_breaker_openings", "Times that the breaker of the type has opened", labels=LABELS)
         for figures in found:
             labels, numbers = (figures.domain, figures.type), figures.counted.numbers
             submitted.add_metric(labels, numbers["submitted"])
@@ -44,9 +47,13 @@ class TypeSeries(Collector):
             waiting.add_metric(labels, figures.waiting)
             processing.add_metric(labels, figures.processing)
             oldest.add_metric(labels, figures.oldest_s)
+            if figures.breakers:
+                openings.add_metric(labels, figures.openings)
+            for phase in Phase if figures.breakers else ():
+                breakers.add_metric((*labels, phase.value), figures.breakers[phase.value])
             waits.add_metric(labels, _buckets(figures.counted.wait), figures.counted.wait_s)
             runs.add_metric(labels, _buckets(figures.counted.run), figures.counted.run_s)
-        return [submitted, started, requeued, outcomes, waiting, processing, oldest, waits, runs]
+        return [submitted, started, requeued, outcomes, waiting, processing, oldest, breakers, openings, waits, runs]
 
 
 def _buckets(counts: Mapping[int, int]) -> list[tuple[str, float]]:

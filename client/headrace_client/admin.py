@@ -27,10 +27,13 @@ from headrace_client.users import UserCalls
 
 _DURATIONS = (
     "timeout_s", "delete_completed_after_s", "delete_aborted_after_s", "delete_error_after_s", "start_within_s", "ageing_s", "alert_group_wait_s",
-    "alert_group_interval_s", "alert_repeat_interval_s", "alert_resolve_after_s",
+    "alert_group_interval_s", "alert_repeat_interval_s", "alert_resolve_after_s", "breaker_window_s", "breaker_open_s", "breaker_open_max_s",
 )  # fmt: skip
 _RETRY = ("retry_delay_s", "retry_factor", "retry_max_s", "retry_jitter")
-_NUMBERS = ("priority", "ageing_max", "max_attempts", "max_losses", "log_limit_lines", "log_limit_bytes", "concurrency", "concurrency_per_key", "depth_limit")
+_NUMBERS = (
+    "priority", "ageing_max", "max_attempts", "max_losses", "log_limit_lines", "log_limit_bytes", "concurrency", "concurrency_per_key", "depth_limit",
+    "breaker_share", "breaker_minimum", "breaker_canaries", "breaker_at_once",
+)  # fmt: skip
 _SWITCHES = ("paused", "alert_on_error", "alert_on_abort")
 SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state", "on_dependency_failed", "rate_limit", "fairness_weights", "payload_schema", "alert_channels")
 """Names of job type settings: seconds as float, numbers, true or false; exhausted_state "error" or "aborted", on_dependency_failed "abort", "error" or "wait",
@@ -103,6 +106,10 @@ class AdminClient(AccessCalls, BrokerCalls, CertificateCalls, ScheduleCalls, Ope
     async def unpause_agent(self, agent: str, *, reason: str = "") -> bool:
         """Agents of this name are granted jobs again; returns whether they were paused."""
         return bool((await self._call(lambda stubs: stubs.limits.Resume, build(limits_pb2.ResumeRequest, agent=agent, reason=reason))).resumed)
+
+    async def close_breaker(self, name: str, *, reason: str = "") -> bool:
+        """Closes the breaker of a type by hand: its jobs are granted again, and what has failed so far is forgotten. Returns whether it was not closed."""
+        return bool((await self._call(lambda stubs: stubs.limits.CloseBreaker, build(limits_pb2.CloseBreakerRequest, type=name, reason=reason))).closed)
 
     async def list_pauses(self) -> list[Pause]:
         """Everything of the domain that is paused, with who and why."""

@@ -85,7 +85,7 @@ def explanation(message: jobs_pb2.ExplainJobResponse) -> Explanation:
         message.score, message.type_priority, message.instance_priority, message.job_priority, message.age_points,
         [Blocker(item.job_id, item.type, State(STATE_NAMES[item.state]), item.why) for item in message.blockers], message.blockers_total, message.limit_key,
         message.paused, message.paused_by, message.paused_reason, time_of(message, "paused_at"), time_of(message, "not_before"), time_of(message, "rate_limited_until"),
-        time_of(message, "estimated_start"), message.estimate_basis,
+        time_of(message, "estimated_start"), message.estimate_basis, _breaker(message),
     )  # fmt: skip
 
 
@@ -129,7 +129,7 @@ def result(message: admin_pb2.JobResult) -> JobResult:
 def job_type(message: types_pb2.JobType) -> JobType:
     """A job type from its message."""
     parts = (job_settings.read(message.effective), job_settings.read(message.declared), job_settings.read(message.overrides))
-    return JobType(message.name, *parts, counts(message.counts), message.agents, message.running, _pause(message))
+    return JobType(message.name, *parts, counts(message.counts), message.agents, message.running, _pause(message), _breaker(message))
 
 
 def agent(message: admin_pb2.AgentInfo) -> AgentInfo:
@@ -163,6 +163,10 @@ def overview(message: stats_pb2.GetOverviewResponse) -> Overview:
 
 def _pause(message: Any) -> limits.Pause | None:
     return limits.pause(message.pause) if message.HasField("pause") else None
+
+
+def _breaker(message: Any) -> limits.Breaker | None:
+    return limits.breaker(message.breaker) if message.HasField("breaker") else None
 
 
 def state_of(number: int) -> State | None:

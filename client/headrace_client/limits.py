@@ -38,6 +38,25 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Breaker:
+    """How the breaker of a job type stands: `phase` closed, open (no job is granted) or half_open (canaries are).
+
+    `since` when it is not closed, `until` when the next canary may be granted; `step`: openings in a row; `ended`, `failed`: attempts of the window, when it opened or so
+    far; `running`, `completed`: canaries, while it is half-open; `openings`: since the owner of the queue began. Times are the database's.
+    """
+
+    phase: str
+    since: datetime | None
+    until: datetime | None
+    step: int
+    ended: int
+    failed: int
+    running: int
+    completed: int
+    openings: int
+
+
+@dataclass(frozen=True, slots=True)
 class Domain:
     """A domain: its limits (`depth_limit` 0: none), how many jobs wait in it, and who paused it."""
 
@@ -51,6 +70,13 @@ class Domain:
 def pause(message: types_pb2.Pause) -> Pause:
     """A pause from its message."""
     return Pause(message.kind, message.name, message.actor, message.reason, to_datetime(message.at))
+
+
+def breaker(message: types_pb2.Breaker) -> Breaker:
+    """A breaker from its message."""
+    since = to_datetime(message.since) if message.HasField("since") else None
+    until = to_datetime(message.until) if message.HasField("until") else None
+    return Breaker(message.phase, since, until, message.step, message.ended, message.failed, message.running, message.completed, message.openings)
 
 
 def domain(message: limits_pb2.GetDomainResponse) -> Domain:

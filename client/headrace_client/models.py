@@ -170,7 +170,7 @@ class Explanation:
 
     `ahead`: about how many ready jobs go first; `agents`, `slots`, `slots_free`: who serves its type; `score`: type, instance and own priority and what its age adds;
     `blockers`: at most 20 of the `blockers_total` jobs that it waits for; `paused`: what is, with who did it, why and when; `not_before`: its own time, when it is
-    scheduled or put off; `estimated_start`: an estimate, made of what `estimate_basis` says.
+    scheduled or put off; `estimated_start`: an estimate, made of what `estimate_basis` says; `breaker`: that of its type, where it holds the job back.
     """
 
     state: State
@@ -196,6 +196,7 @@ class Explanation:
     rate_limited_until: datetime | None
     estimated_start: datetime | None
     estimate_basis: str
+    breaker: limits.Breaker | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +329,7 @@ class JobResult:
 class JobType:
     """A job type: settings by name, as in force, declared by code, set by people.
 
-    `running`: leases that count against its concurrency; `pause`: who paused it or its domain.
+    `running`: leases that count against its concurrency; `pause`: who paused it or its domain; `breaker` None: it has none.
     """
 
     name: str
@@ -339,6 +340,7 @@ class JobType:
     agents: int
     running: int = 0
     pause: limits.Pause | None = None
+    breaker: limits.Breaker | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ class SyncAdminClient(Blocking[AdminClient]):
     resume_domain = Call(AdminClient.resume_domain)
     pause_agent = Call(AdminClient.pause_agent)
     unpause_agent = Call(AdminClient.unpause_agent)
+    close_breaker = Call(AdminClient.close_breaker)
     list_pauses = Call(AdminClient.list_pauses)
     get_domain = Call(AdminClient.get_domain)
     set_domain = Call(AdminClient.set_domain)

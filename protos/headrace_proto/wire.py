@@ -117,6 +117,7 @@ STATE_NAMES = {1: "waiting", 2: "processing", 3: "completed", 4: "error", 5: "ab
 STATE_NUMBERS = {name: number for number, name in STATE_NAMES.items()}
 WAIT_REASONS = {
     0: None, 1: "ready", 2: "scheduled", 3: "retry", 4: "paused", 5: "no_agent", 6: "capped", 7: "no_matching_agent", 8: "rate_limited", 9: "dependency",
+    10: "breaker",
 }  # fmt: skip
 DEPENDENCY_POLICIES = {1: "abort", 2: "error", 3: "wait"}
 DEPENDENCY_POLICY_NUMBERS = {name: number for number, name in DEPENDENCY_POLICIES.items()}

@@ -20,6 +20,7 @@ from headrace_broker.shards.health import FlushHealth
 from headrace_broker.shards.intents import Ending
 from headrace_broker.shards.session import AgentFacts, Session
 from headrace_broker.store.alerts import AlertStore, LostDuty, Move
+from headrace_broker.store.breakers import BreakerStore
 from headrace_broker.store.inbox import Inbox
 from headrace_broker.store.statistics import Statistics
 
@@ -392,6 +393,24 @@ def test_an_agent_that_came_back_or_was_replaced_or_said_that_it_goes_is_not_mis
     assert sorted(agent.name for agent in roster.lost("default", 1200.0)) == ["dead", "new", "old"]
     roster.see([], 900.0 + 86_401.0)
     assert "old" not in [agent.name for agent in roster.lost("default", 900.0 + 86_401.0)]
+
+
+async def test_a_breaker_that_opens_and_closes_is_told_though_no_rule_asks_for_it(bench: Bench) -> None:
+    machine = bench.machine
+    told: dict[str, Any] = {"alert_on_error": False, "alert_group_wait_s": 600.0, "alert_group_interval_s": 60.0, "alert_channels": "own"}
+    await machine.types.override(machine.type, {"breaker_share": 0.5, "breaker_minimum": 2, "breaker_open_s": 3600.0, **told}, [], caller=TESTER)
+    machine.owner.breakers.review()
+    await bench.channel("own", default=False)
+    await bench.fail(2)
+    await bench.step(6.0)
+    [(channel, message)] = bench.receiver.got
+    assert channel == "own" and "FIRING" in message.subject and "breaker" in message.subject and "work" in message.subject
+    assert "2 of 2 attempts failed within 60 s" in message.text and "Type: work." in message.text
+    await bench.run(180)
+    assert len(bench.receiver.got) == 1, "that it goes on is not news"
+    assert await machine.owner.breakers.close(BreakerStore(machine.pool), machine.type, caller=TESTER, reason="")
+    await bench.run(120)
+    assert len(bench.receiver.got) == 2 and "resolved" in bench.receiver.got[1][1].subject
 
 
 def test_an_agent_that_said_that_it_goes_is_not_missed() -> None:

@@ -10,13 +10,14 @@ from headrace_broker.model.job import Kind, State
 from headrace_broker.model.shard import Shard, all_of
 from headrace_broker.shards import doors
 from headrace_broker.store import inbox as inboxes
+from headrace_broker.store.breakers import BreakerStore
 from headrace_broker.store.checkpoints import CheckpointStore
 from headrace_broker.store.inbox import Cursor, Inbox
 from headrace_broker.store.pool import open_pool
 from headrace_broker.store.statements import sql
 
 from tests.fire.steps import granted
-from tests.property.machine import Machine
+from tests.property.machine import TESTER, Machine
 from tests.property.test_doors import Doors
 from tests.support.ledger import check_ledger
 from tests.support.processes import until
@@ -94,6 +95,22 @@ async def test_a_type_that_another_owner_makes_meanwhile_is_passed_over(database
     assert second.type.type_id not in first.types.by_id
     first.check_memory()
     assert [type_id for type_id, _, _ in first.owner.lanes.copies()] == [first.type.type_id]
+
+
+async def test_each_owner_has_the_breakers_of_its_own_types(machines: list[Machine]) -> None:
+    first, second = machines
+    for machine in machines:
+        await machine.types.override(machine.type, {"breaker_share": 1.0, "breaker_minimum": 1, "breaker_open_s": 600.0}, [], caller=TESTER)
+        machine.owner.breakers.review()
+    [job_id] = await granted(first)
+    await first.report(job_id, 1, Kind.FAILED)
+    for machine in machines:
+        await machine.types.load(everything=True)
+        await machine.owner.breakers.run_once(BreakerStore(machine.pool, machine.shard))
+        await machine.crash()
+    for machine, holds in ((first, True), (second, False)):
+        assert [(guard.entry, guard.holds) for guard in machine.owner.breakers.guards()] == [(machine.type, holds)]
+    assert await first.pool.fetchval("select count(*) from headrace.breaker") == 1
 
 
 async def test_each_shard_has_a_checkpoint_of_its_own(machines: list[Machine]) -> None:

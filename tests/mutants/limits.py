@@ -155,8 +155,8 @@ MUTANTS = (
     Mutant(
         "a paused domain is granted",
         TYPES,
-        "entry.halted = entry.settings.paused or entry.domain_entry.halted",
-        "entry.halted = entry.settings.paused",
+        "self.halted = self.settings.paused or self.domain_entry.halted",
+        "self.halted = self.settings.paused",
         f"{LIMITS} -k until_it_is_resumed",
     ),
     Mutant("an older reading of settings wins", TYPES, "elif row.changed_at < entry.changed_at:", "elif False:", f"{LIMITS} -k older_reading"),

@@ -34,6 +34,7 @@ from headrace_broker.shards.standings import read_standings
 from headrace_broker.shards.types import TypeEntry, TypeTable
 from headrace_broker.store import partitions
 from headrace_broker.store.batch import FullBody, payload_of
+from headrace_broker.store.breakers import BreakerStore
 from headrace_broker.store.checkpoints import CheckpointStore
 from headrace_broker.store.heads import Heads
 from headrace_broker.store.instances import InstanceStore
@@ -159,6 +160,7 @@ class Machine:
         async with Recovery(self.pool) as recovery:
             floor = await recover(self.owner, recovery, CheckpointStore(self.pool, self.shard.number), await partitions.ranges(self.pool))
         await self.owner.schedules.load(ScheduleStore(self.pool, self.shard))
+        await self.owner.breakers.load(BreakerStore(self.pool, self.shard))
         self.checkpoints = Checkpoints(CheckpointStore(self.pool, self.shard.number), floor)
         self.session: Session | None = None
         if check:

@@ -35,8 +35,8 @@ from headrace_proto.v1 import (
     users_pb2,
 )
 
-from tests.support.processes import BrokerProcess, start_broker
-from tests.support.scripted_agent import ScriptedAgent
+from tests.support.processes import BrokerProcess, start_broker, until
+from tests.support.scripted_agent import ScriptedAgent, outcome
 from tests.support.wire import SERVICES
 
 READING = ("Get", "List", "Count", "Wait", "Watch", "Explain", "Preview", "Check", "Tail", "Export", "IsActive", "StreamIsActive")
@@ -122,6 +122,7 @@ CHANGES = [
     Change("Graph.SealBatch", lambda w: graph_pb2.SealBatchRequest(batch_id=w.jobs["batch"]), "job.seal", lambda w: w.job("batch"), "changed"),
     Change("Limits.Pause", lambda w: limits_pb2.PauseRequest(domain=True), "domain.pause", _named("domain/default"), "changed"),
     Change("Limits.Resume", lambda w: limits_pb2.ResumeRequest(domain=True), "domain.resume", _named("domain/default"), "changed"),
+    Change("Limits.CloseBreaker", lambda w: limits_pb2.CloseBreakerRequest(type="fragile"), "breaker.close", _named("type/fragile"), "changed"),
     Change("Limits.SetDomain", lambda w: limits_pb2.SetDomainRequest(limits=limits_pb2.DomainLimits(weight=2)), "domain.set", _named("domain/default"), "changed"),
     Change("Schedules.PutSchedule", lambda w: schedules_pb2.PutScheduleRequest(name="s", spec=CRON), "schedule.put", _named("schedule/s"), "made"),
     Change("Schedules.PauseSchedule", lambda w: schedules_pb2.PauseScheduleRequest(name="s"), "schedule.pause", _named("schedule/s"), "changed"),
@@ -217,8 +218,25 @@ async def _prepare(client: Client, admin: AdminClient) -> World:
     return world
 
 
+async def _open_breaker(broker: BrokerProcess, client: Client, admin: AdminClient, con: "asyncpg.Connection[Any]") -> None:
+    """That of a type whose only job has failed is open, and stored."""
+    await admin.set_type("fragile", breaker_share=1.0, breaker_minimum=1, breaker_open_s=3600.0, max_attempts=1)
+    await client.submit("fragile")
+    agent = ScriptedAgent(broker.address, name="clumsy", types=("fragile",))
+    await agent.connect()
+    [job] = await agent.take(1)
+    await agent.report(outcome(job, "failed"))
+    await agent.close()
+
+    async def stored() -> bool:
+        return bool(await con.fetchval("select count(*) from headrace.breaker"))
+
+    await until(stored, what="an open breaker")
+
+
 async def test_each_leaves_its_row_in_the_transaction_of_the_change(broker: BrokerProcess, client: Client, admin: AdminClient, con: "asyncpg.Connection[Any]") -> None:
     world, wrong = await _prepare(client, admin), []
+    await _open_breaker(broker, client, admin, con)
     agent = ScriptedAgent(broker.address, name="hand")
     await agent.connect()
     async with grpc.aio.insecure_channel(broker.address) as channel:
@@ -235,6 +253,7 @@ async def test_a_call_that_makes_its_domain_is_one_of_those_that_make_it_first(
 ) -> None:
     """Each is made once more in a domain that there is not: what it stores there would lie with shard 0 if shards did not know that it makes the domain."""
     world = await _prepare(client, admin)
+    await _open_breaker(broker, client, admin, con)
     agent = ScriptedAgent(broker.address, name="hand")
     await agent.connect()
     async with grpc.aio.insecure_channel(broker.address) as channel:

@@ -1,5 +1,7 @@
 """Series by job type: what is added up, and the form in which it is scraped."""
 
+from collections import Counter
+
 from headrace_broker.model.histogram import bucket_of
 from headrace_broker.shards.tally import Line, Tally
 from headrace_broker.shards.type_figures import TypeFigures
@@ -29,13 +31,21 @@ def test_series_are_what_prometheus_reads() -> None:
     for seconds in (0.0005, 0.003, 0.3, 20.0, 500_000.0):
         counted.ran(seconds, 2)
     registry = CollectorRegistry()
-    registry.register(TypeSeries(lambda: [TypeFigures("default", 'odd"name', counted, 5, 6, 7.5)]))
+    figures = TypeFigures("default", 'odd"name', counted, 5, 6, 7.5, Counter({"open": 1}), 3)
+    registry.register(TypeSeries(lambda: [figures, TypeFigures("default", "without")]))
     families = {family.name: family for family in text_string_to_metric_families(generate_latest(registry).decode())}
     found = {(sample.name, *sorted(sample.labels.items())): sample.value for family in families.values() for sample in family.samples}
     labels = (("domain", "default"), ("type", 'odd"name'))
     assert found["headrace_type_submitted_total", *labels] == 4 and found["headrace_type_started_total", *labels] == 3
     assert found["headrace_type_outcomes_total", labels[0], ("outcome", "lost"), labels[1]] == 1
     assert (found["headrace_type_waiting", *labels], found["headrace_type_processing", *labels], found["headrace_type_oldest_waiting_seconds", *labels]) == (5, 6, 7.5)
-    buckets = {sample.labels["le"]: sample.value for sample in families["headrace_type_run_seconds"].samples if sample.name.endswith("_bucket")}
+    buckets = {
+        sample.labels["le"]: sample.value
+        for sample in families["headrace_type_run_seconds"].samples
+        if sample.name.endswith("_bucket") and sample.labels["type"] == labels[1][1]
+    }
     assert [buckets[le] for le in ("0.004", "0.256", "1.024", "16.384", "65.536", "+Inf")] == [4, 4, 6, 6, 8, 10]
+    phases = {sample.labels["phase"]: sample.value for sample in families["headrace_type_breaker"].samples}
+    assert phases == {"closed": 0, "open": 1, "half_open": 0} and {sample.labels["type"] for sample in families["headrace_type_breaker"].samples} == {'odd"name'}
+    assert found["headrace_type_breaker_openings_total", *labels] == 3 and ("headrace_type_breaker_openings_total", labels[0], ("type", "without")) not in found
     assert found["headrace_type_run_seconds_count", *labels] == 10 and found["headrace_type_run_seconds_sum", *labels] == counted.run_s

@@ -21,8 +21,9 @@ class Demand:
 def demand(owner: Owner, domain: str, patterns: Sequence[str], field: str) -> Demand:
     """Of the job types that one of the patterns matches; a type that there is not yet has no jobs. `field`: where the request names them.
 
-    Not ready are jobs that wait for their time, for other jobs or for somebody to release them, those of paused types, and as many of a type as its concurrency does not
-    let run. Jobs that were ready, and then aborted, held or put off, may still be among those that are, until an agent comes by them; never more than wait at all.
+    Not ready are jobs that wait for their time, for other jobs or for somebody to release them, those of paused types, and as many of a type as its concurrency, or its
+    breaker, does not let run. Jobs that were ready, and then aborted, held or put off, may still be among those that are, until an agent comes by them; never more than
+    wait at all.
 
     Raises:
         TypeDenied: a type that is named whole is not one that the call may see. A pattern stands for those that it may.
@@ -49,5 +50,7 @@ def _ready(owner: Owner, entry: TypeEntry, leased: int) -> int:
         return 0
     crowd = owner.lines.crowds.get(entry.type_id)
     ready = owner.lanes.ready(entry.type_id) + (owner.lines.ready(crowd) if crowd is not None else 0)
+    if entry.breaker is not None:
+        ready = min(ready, max(0, entry.breaker.room))
     limit = entry.settings.concurrency
     return min(ready, owner.counted[entry.type_id, State.WAITING, 0], max(0, limit - leased) if limit else ready)

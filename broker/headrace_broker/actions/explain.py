@@ -77,6 +77,7 @@ def _waiting(owner: Owner, job: JobRead, ahead: int, who: str) -> str:
         "scheduled": lambda: f"It was submitted to start at {_due(owner, job)}.",
         "retry": lambda: f"Its last attempt did not complete; the next one may start at {_due(owner, job)}. {_error(job)}",
         "paused": lambda: f"{_paused(owner, job)} About {ahead} jobs go first once it is resumed.",
+        "breaker": lambda: f"{_broken(owner, job)} About {ahead} jobs go first.",
         "capped": lambda: f"{_capped(owner, job)} About {ahead} jobs go first.",
         "no_matching_agent": lambda: f"No connected agent that serves {job.type} has the labels that it requires: {_labels(job)}.",
         "rate_limited": lambda: f"Its type starts {_rate(owner, job)}; about {ahead} jobs go first.",
@@ -145,6 +146,20 @@ def _paused(owner: Owner, job: JobRead) -> str:
         return f"Its {what} is paused ({how})."
     why = f": {pause.reason}" if pause.reason else ""
     return f"Its {what} was paused by {pause.actor or 'somebody'} at {pause.at.astimezone(UTC).isoformat(timespec='seconds')}{why} ({how})."
+
+
+def _broken(owner: Owner, job: JobRead) -> str:
+    entry = owner.types.by_id[job.row.type_id]
+    found = owner.breakers.standing(entry)
+    if found is None or found.since_s is None:
+        return ""
+    since, how = datetime.fromtimestamp(found.since_s, UTC).isoformat(timespec="seconds"), "open" if found.until_s is not None else "half-open"
+    text = f"It waits because the breaker of type {job.type} is {how} since {since}: {found.failed} of {found.ended} attempts"
+    text += f" failed within {entry.settings.breaker_window_s:g} s"
+    if found.until_s is not None:
+        until = datetime.fromtimestamp(found.until_s, UTC).isoformat(timespec="seconds")
+        return f"{text}. The next canary may start at {until} (headrace types close {job.type} closes it by hand)."
+    return f"{text}. {found.running} canaries run, and {found.completed} of {entry.settings.breaker_canaries} have completed that close it."
 
 
 def _capped(owner: Owner, job: JobRead) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from headrace_broker.actions.reads import JobRead, line_of
 from headrace_broker.model.job import State
+from headrace_broker.shards.breakers import Standing
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.owner import Owner
 from headrace_broker.store.settings import Pause
@@ -27,6 +28,7 @@ class Obstacles:
     rate_until_s: float | None = None
     start_s: float | None = None
     basis: str = ""
+    breaker: Standing | None = None
 
 
 def obstacles(owner: Owner, job: JobRead, ahead: int, shared: Iterable[int], slots_free: int) -> Obstacles:
@@ -34,6 +36,8 @@ def obstacles(owner: Owner, job: JobRead, ahead: int, shared: Iterable[int], slo
     entry, row, reason = owner.types.by_id[job.row.type_id], job.row, job.wait_reason
     if reason == "paused":
         return Obstacles(pause=entry.pause)
+    if reason == "breaker":
+        return Obstacles(breaker=owner.breakers.standing(entry), basis="its type's breaker is not closed: canaries decide when it goes on")
     if reason == "dependency":
         unmet = owner.graph.unmet.get(row.job_id, set())
         return Obstacles(tuple((job_id, "dependency") for job_id in heapq.nsmallest(MOST_BLOCKERS, unmet)), len(unmet))

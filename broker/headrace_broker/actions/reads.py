@@ -182,6 +182,8 @@ class JobReads:
             return "scheduled" if row.kind in (None, Kind.DEPENDENCIES_MET) or (row.kind is Kind.UPDATED and not row.lease_epoch) else "retry"
         if entry.halted:
             return "paused"
+        if entry.breaker is not None and entry.breaker.room <= 0:
+            return "breaker"
         serving = [session for session in self._owner.sessions() if session.stream is not None and entry.type_id in session.served and not session.paused]
         if not serving:
             return "no_agent"

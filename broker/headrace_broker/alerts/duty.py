@@ -13,14 +13,14 @@ import structlog
 
 from headrace_broker.alerts import words
 from headrace_broker.alerts.errors import Undelivered
-from headrace_broker.alerts.facts import Roster, Watch
+from headrace_broker.alerts.facts import Roster, Watch, broken
 from headrace_broker.alerts.outage import Outage
 from headrace_broker.alerts.sending import LONGEST_S, Send, send
 from headrace_broker.metrics import Metrics
 from headrace_broker.model import alert_queue
 from headrace_broker.model.alert_channel import Channel
 from headrace_broker.model.alert_rules import Rule, evaluate
-from headrace_broker.model.alerting import JOBS, Group, GroupKey, Notice, Silence, Source, Timing, ended, fired, is_silenced, look, place
+from headrace_broker.model.alerting import JOBS, OWN_TYPE, Group, GroupKey, Notice, Silence, Source, Timing, ended, fired, is_silenced, look, place
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.alerts import MOST_SIGNALS, AlertStore, LostDuty, Move, NewNotice, StoredNotice
@@ -66,17 +66,18 @@ class Held:
 
     def timing(self, key: GroupKey) -> Timing:
         """The timers of a group: of its rule, or of its job type."""
-        if key.source not in JOBS:
+        if key.source not in JOBS | OWN_TYPE:
             return next((rule.timing for rule in self.rules if (rule.domain, rule.name) == (key.domain, key.rule)), Timing())
         entry = self.owner.types.find(key.domain, key.type)
         if entry is None:
             return Timing()
         settings = entry.settings
-        return Timing(settings.alert_group_wait_s, settings.alert_group_interval_s, settings.alert_repeat_interval_s, settings.alert_resolve_after_s)
+        wait_s = 0.0 if key.source in OWN_TYPE else settings.alert_group_wait_s  # there is nothing to gather
+        return Timing(wait_s, settings.alert_group_interval_s, settings.alert_repeat_interval_s, settings.alert_resolve_after_s)
 
     def channels_of(self, key: GroupKey) -> list[Channel]:
         """Who is told of a group: those that its rule or job type names; the default ones of its domain when it names none, or none that there is."""
-        if key.source in JOBS:
+        if key.source in JOBS | OWN_TYPE:
             entry = self.owner.types.find(key.domain, key.type)
             names = set((entry.settings.alert_channels or "").split(",")) - {""} if entry is not None else set()
         else:
@@ -199,6 +200,7 @@ class Alerting:
                 if now - held.since.setdefault(key, now) >= rule.for_s:
                     lasting[key] = finding.summary
         held.since = {key: since for key, since in held.since.items() if key in found}
+        lasting |= broken(held.owner)
         took = self._watch.monotonic() - began
         held.next_rules = began + max(RULES_S, took / RULES_SHARE)
         held.lasting = lasting

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from headrace_broker.model.alert_rules import DatabaseFacts, ExpectedAgent, Facts, LostAgent, OpenDoor, Rule, TypeFacts
-from headrace_broker.model.alerting import Source
+from headrace_broker.model.alert_rules import DatabaseFacts, ExpectedAgent, Facts, LostAgent, OpenDoor, Rule, TypeFacts, span
+from headrace_broker.model.alerting import GroupKey, Source
 from headrace_broker.model.ids import created_at_s
 from headrace_broker.shards.health import FlushHealth
 from headrace_broker.shards.owner import Owner
@@ -70,6 +70,16 @@ class Known:
     agent: ExpectedAgent
     seen_s: float
     session: Session | None = None
+
+
+def broken(owner: Owner) -> dict[GroupKey, str]:
+    """Types whose breaker is not closed, each with what is to be said of it."""
+    found = {}
+    for guard in owner.breakers.held():
+        entry, machine = guard.entry, guard.machine
+        key = GroupKey(entry.domain, Source.BREAKER_OPEN, "", entry.name, "")
+        found[key] = f"{machine.failed:,} of {machine.ended:,} attempts failed within {span(machine.rule.window_s)}: its jobs wait until a canary completes"
+    return found
 
 
 class Roster:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from headrace_broker.model.alerting import JOBS, Notice, Source
+from headrace_broker.model.alerting import JOBS, OWN_TYPE, Notice, Source
 
 MOST_LISTED = 50
 TITLES = {
     Source.JOB_ERROR: "failed", Source.JOB_ABORTED: "aborted", Source.OLDEST_WAITING: "jobs wait too long", Source.ERROR_RATE: "too many failures",
     Source.AGENT_LOST: "agent lost", Source.NO_AGENT: "no agent", Source.DATABASE: "trouble with the database", Source.DOOR_OPEN: "a transaction keeps a job",
+    Source.BREAKER_OPEN: "its breaker is open, jobs are held back",
 }  # fmt: skip
 
 
@@ -103,6 +104,8 @@ def _lines(facts: Mapping[str, Any]) -> list[str]:
         if facts["silenced"]:
             lines.append(f"{int(facts['silenced']):,} of them were silenced.")
         lines += [f"First job: {facts['first_job_id']}, newest job: {facts['last_job_id']}.", f"Type: {facts['type']}. Fingerprint: {facts['fingerprint'] or 'none'}."]
+    elif Source(facts["source"]) in OWN_TYPE:
+        lines.append(f"Type: {facts['type']}. Since {facts['started_at']}.")
     else:
         lines.append(f"Rule: {facts['rule']}. Since {facts['started_at']}.")
     if facts["status"] == "resolved":

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from headrace_broker.model.alerting import Source, Timing
+from headrace_broker.model.alerting import JOBS, OWN_TYPE, Source, Timing
 from headrace_broker.model.errors import InvalidField
 
-KINDS = tuple(source for source in Source if source not in (Source.JOB_ERROR, Source.JOB_ABORTED))
+KINDS = tuple(source for source in Source if source not in JOBS | OWN_TYPE)
 OF_TYPES = frozenset({Source.OLDEST_WAITING, Source.ERROR_RATE, Source.NO_AGENT})
 """Kinds that look at job types, one by one."""
 DAY_S = 86_400.0

@@ -31,8 +31,11 @@ class Source(StrEnum):
     NO_AGENT = "no_agent"
     DATABASE = "database"
     DOOR_OPEN = "door_open"
+    BREAKER_OPEN = "breaker_open"
 
 
+OWN_TYPE = frozenset({Source.BREAKER_OPEN})
+"""Sources that no rule is needed for: settings of the job type say who is told, and when."""
 JOBS = frozenset({Source.JOB_ERROR, Source.JOB_ABORTED})
 """Sources whose groups end when nothing has come for a time; those of rules end when the rule finds nothing any more."""
 

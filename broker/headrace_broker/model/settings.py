@@ -58,6 +58,13 @@ class Settings:
     ageing_max: int = 100
     fairness_weights: Mapping[str, float] | None = None
     payload_schema: str | None = None  # JSON Schema as JSON text
+    breaker_share: float = 0.0  # of failed attempts; 0: no breaker. See `model/breaker.py`
+    breaker_minimum: int = 20
+    breaker_window_s: float = 60.0
+    breaker_open_s: float = 30.0
+    breaker_open_max_s: float = 1800.0
+    breaker_canaries: int = 1
+    breaker_at_once: int = 1
 
     @property
     def limited(self) -> bool:
@@ -121,6 +128,13 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "alert_group_interval_s": (1, 7 * 86_400),
     "alert_repeat_interval_s": (1, 366 * 86_400),
     "alert_resolve_after_s": (1, 7 * 86_400),
+    "breaker_share": (0, 1),
+    "breaker_minimum": (1, 1_000_000),
+    "breaker_window_s": (1, 86_400),
+    "breaker_open_s": (0.1, 86_400),
+    "breaker_open_max_s": (0.1, 7 * 86_400),
+    "breaker_canaries": (1, 1000),
+    "breaker_at_once": (1, 1000),
 }
 _WHOLE = frozenset({"concurrency", "concurrency_per_key", "rate_limit_count", "rate_limit_burst", "depth_limit"})
 """Whole numbers whose default is None: no limit. 0 says the same, so that a person can lift what code declares."""

@@ -110,6 +110,7 @@ LEAST: dict[str, Need] = {
     "/headrace.v1.Lifecycle/ApplyRetention": _typed(Act.EDIT_SETTINGS),
     "/headrace.v1.Limits/Pause": _typed(Act.EDIT_SETTINGS),
     "/headrace.v1.Limits/Resume": _typed(Act.EDIT_SETTINGS),
+    "/headrace.v1.Limits/CloseBreaker": _typed(Act.EDIT_SETTINGS),
     "/headrace.v1.Limits/ListPauses": OVERSEE,
     "/headrace.v1.Limits/GetDomain": OVERSEE,
     "/headrace.v1.Limits/SetDomain": Need(Act.MANAGE_DOMAIN),

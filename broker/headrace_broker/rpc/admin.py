@@ -17,7 +17,7 @@ from headrace_broker.rpc import convert
 from headrace_broker.rpc.callers import caller_of
 from headrace_broker.rpc.errors import reason_of, status_code
 from headrace_broker.rpc.jobs import state_counts
-from headrace_broker.rpc.limits import pause_message
+from headrace_broker.rpc.limits import breaker_message, pause_message
 from headrace_broker.shards.intents import Change, Verb
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
@@ -87,6 +87,7 @@ class AdminService:
             clear += convert.CLEARABLE[setting]
         entry = await owner.types.ensure(domain, name)
         await owner.types.override(entry, values, clear, caller=caller, reason=reason)
+        owner.breakers.review()
         owner.wake.set()
         if "priority" in values or "priority" in clear:
             self._ownership.rescores.type(entry, owner.counts(domain).get(entry.name, {}).get(State.WAITING, 0))
@@ -144,11 +145,12 @@ def results(done: Sequence[Change]) -> list[admin_pb2.JobResult]:
 
 def _type(owner: Owner, entry: TypeEntry, counts: dict[State, int]) -> types_pb2.JobType:
     agents = sum(1 for s in owner.sessions() if s.stream is not None and entry.type_id in s.served)
-    pause = entry.pause if entry.halted else None
+    pause, breaker = entry.pause if entry.halted else None, owner.breakers.standing(entry)
     return types_pb2.JobType(
         name=entry.name, effective=convert.settings_in_force(entry.settings), declared=convert.settings_message(entry.declared),
         overrides=convert.settings_message(entry.overrides), counts=state_counts(counts), agents=agents,
         pause=pause_message(pause) if pause is not None else None, running=owner.caps.running(owner, entry),
+        breaker=breaker_message(breaker) if breaker is not None else None,
     )  # fmt: skip
 
 

@@ -324,13 +324,13 @@ def error_message(stored: dict[str, str] | None) -> types_pb2.JobError | None:
 
 _PLAIN = (
     "priority", "ageing_max", "max_attempts", "max_losses", "paused", "alert_on_error", "alert_on_abort", "log_limit_lines", "log_limit_bytes", "concurrency",
-    "concurrency_per_key", "depth_limit",
+    "concurrency_per_key", "depth_limit", "breaker_share", "breaker_minimum", "breaker_canaries", "breaker_at_once",
 )  # fmt: skip
 _ENUMS = ("exhausted_state", "on_dependency_failed")
 _DURATIONS = (
     "timeout", "delete_completed_after", "delete_aborted_after", "delete_error_after", "start_within", "ageing",
     "alert_group_wait", "alert_group_interval", "alert_repeat_interval",
-    "alert_resolve_after",
+    "alert_resolve_after", "breaker_window", "breaker_open", "breaker_open_max",
 )  # fmt: skip
 CLEARABLE = {
     **{name: (name,) for name in (*_PLAIN, *TEXTS, *_ENUMS, "fairness_weights")},

@@ -5,6 +5,7 @@ from headrace_proto.wire import WAIT_REASONS, to_timestamp
 
 from headrace_broker.actions.explain import Explanation
 from headrace_broker.model.job import State
+from headrace_broker.rpc.limits import breaker_message
 
 _REASON_NUMBERS = {name: number for number, name in WAIT_REASONS.items()}
 
@@ -25,6 +26,8 @@ def explanation_message(found: Explanation) -> jobs_pb2.ExplainJobResponse:
         message.paused_at.CopyFrom(to_timestamp(pause.at))
     if row.state is State.WAITING and found.job.wait_reason in ("scheduled", "retry") and row.available_at is not None:
         message.not_before.CopyFrom(to_timestamp(row.available_at))
+    if obstacles.breaker is not None:
+        message.breaker.CopyFrom(breaker_message(obstacles.breaker))
     if obstacles.rate_until_s is not None:
         message.rate_limited_until.CopyFrom(to_timestamp(obstacles.rate_until_s))
     if obstacles.start_s is not None:

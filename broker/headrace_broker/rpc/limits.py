@@ -1,4 +1,4 @@
-"""The Limits service: pauses, and the limits of a domain."""
+"""The Limits service: pauses, breakers, and the limits of a domain."""
 
 from typing import Any
 
@@ -11,6 +11,7 @@ from headrace_broker.model.permissions import Act
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.callers import caller_of
 from headrace_broker.shards import reception
+from headrace_broker.shards.breakers import Standing
 from headrace_broker.shards.domains import DomainEntry
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.settings import Pause
@@ -54,6 +55,15 @@ class LimitsService:
         reception.review_pauses(owner)
         return limits_pb2.ResumeResponse(resumed=resumed)
 
+    async def CloseBreaker(self, request: limits_pb2.CloseBreakerRequest, context: Any) -> limits_pb2.CloseBreakerResponse:  # noqa: N802
+        owner, caller = self._ownership.owner, caller_of(context)
+        reason, name = convert.text("reason", request.reason, convert.MAX_REASON), convert.type_name("type", request.type)
+        reach.require(Act.EDIT_SETTINGS, name, "type")
+        entry = owner.types.find(caller.domain, name)
+        if entry is None:
+            raise TypeNotFound(name)
+        return limits_pb2.CloseBreakerResponse(closed=await owner.breakers.close(self._ownership.breaker_store, entry, caller=caller, reason=reason))
+
     async def ListPauses(self, request: limits_pb2.ListPausesRequest, context: Any) -> limits_pb2.ListPausesResponse:  # noqa: N802
         pauses = self._ownership.owner.types.domain(convert.domain_of(context)).pauses
         return limits_pb2.ListPausesResponse(pauses=[pause_message(pause) for _, pause in sorted(pauses.items())])
@@ -89,6 +99,19 @@ class LimitsService:
 def pause_message(pause: Pause) -> types_pb2.Pause:
     """A pause as a message."""
     return types_pb2.Pause(kind=pause.kind, name=pause.name or pause.domain, actor=pause.actor, reason=pause.reason, at=to_timestamp(pause.at))
+
+
+def breaker_message(standing: Standing) -> types_pb2.Breaker:
+    """A breaker as a message."""
+    message = types_pb2.Breaker(
+        phase=standing.phase.value, step=standing.step, ended=standing.ended, failed=standing.failed, running=standing.running, completed=standing.completed,
+        openings=standing.openings,
+    )  # fmt: skip
+    if standing.since_s is not None:
+        message.since.CopyFrom(to_timestamp(standing.since_s))
+    if standing.until_s is not None:
+        message.until.CopyFrom(to_timestamp(standing.until_s))
+    return message
 
 
 def _target(request: limits_pb2.PauseRequest | limits_pb2.ResumeRequest) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""How many more jobs of a type may be granted now: its concurrency over all agents, and its rate.
+"""How many more jobs of a type may be granted now: its concurrency over all agents, its rate, and its breaker.
 
 What runs is what the counts say: those that are durable plus those of the round that is being built, which are exact at every moment and cost nothing more. An ending
 and the grant that takes its place may share a commit. A lease that the broker ended, or that its agent was lost with, may go on at the agent until its time is over: it
@@ -85,6 +85,8 @@ class Caps:
         """How many jobs of a type with limits may be granted in this round; not more than 0: none."""
         settings = entry.settings
         room = settings.concurrency - self.running(owner, entry, round_) if settings.concurrency else 1 << 30
+        if entry.breaker is not None:
+            room = min(room, entry.breaker.room)
         if room > 0 and settings.rate_limit_count:
             tokens = self.tokens(entry, now)
             room = min(room, int(tokens))

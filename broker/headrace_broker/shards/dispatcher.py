@@ -253,6 +253,8 @@ def _grant_all(owner: "Owner", round_: Round, session: Session, job_ids: list[in
         if isinstance(body, FullBody) and (amended := submitted(body.more)) is not None:  # a body in memory is as it was submitted
             owner.amended[job_id] = amended
         assigned.append((live, live.seq, body, None))
+    if entry.breaker is not None:
+        entry.breaker.granted(job_ids)
     owner.record_grants(round_, fresh, type_id, agent_id)
     session.spend(type_id, len(job_ids))
     session.renewed_at = max(session.renewed_at, now)

@@ -22,6 +22,7 @@ from headrace_broker.model.job import Kind, NoteKind, State
 from headrace_broker.model.shard import ONLY, Shard
 from headrace_broker.shards import changes, dispatcher, endings, replacing, sweep, turns
 from headrace_broker.shards.bodies import BodyCache
+from headrace_broker.shards.breakers import Breakers
 from headrace_broker.shards.caps import Caps
 from headrace_broker.shards.clock import DatabaseClock
 from headrace_broker.shards.depth import Depth
@@ -84,6 +85,7 @@ class Owner:
         self.lanes = Lanes(waits=functools.partial(turns.waits, self))
         self.lines = Lines(self.lanes.marks, functools.partial(turns.waits, self))  # what has terms
         self.caps = Caps()
+        self.breakers = Breakers(self)
         self.overdue = Overdue()
         self.depth = Depth(self)
         self.room = Room()  # for submits that came when it was full

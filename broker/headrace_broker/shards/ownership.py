@@ -39,6 +39,7 @@ from headrace_broker.shards.starting import Starting
 from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import partitions
 from headrace_broker.store.batch import Batch
+from headrace_broker.store.breakers import BreakerStore
 from headrace_broker.store.checkpoints import CheckpointStore
 from headrace_broker.store.database import Database
 from headrace_broker.store.heads import Heads
@@ -94,6 +95,7 @@ class Ownership:
         self.inbox = Inbox(pool, shard)
         self.reader: Reader | None = None  # None: nothing is taken from the SQL doors
         self.instances = InstanceStore(pool, shard)
+        self.breaker_store = BreakerStore(pool, shard)
         self._rescores: Rescores | None = None
         self.operation_store = OperationStore(pool, shard)
         self.take_delay: Callable[[], Awaitable[float]] | None = None
@@ -333,6 +335,7 @@ class Ownership:
                     self._keep_ranges(owner),
                     checkpoints.run(),
                     Starting(owner, self.heads).run(),
+                    owner.breakers.run(self.breaker_store),
                     rescores.run(),
                 ]
                 if self._operations is not None:
@@ -370,6 +373,7 @@ class Ownership:
                 async with Recovery(self._pool) as recovery:
                     floor = await recover(owner, recovery, CheckpointStore(self._pool, self.shard.number), ranges)
                 await owner.schedules.load(self.schedules)
+                await owner.breakers.load(self.breaker_store)
                 recovered.set()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from group
@@ -389,6 +393,7 @@ class Ownership:
         owner.clock.advance(seconds)
         for timers in (owner.timers, owner.lines.timers):
             timers.shift(seconds, asyncio.get_running_loop().time())
+        owner.breakers.shift(seconds)
         owner.wake.set()
         return owner.clock.now_s()
 
@@ -449,6 +454,7 @@ class Ownership:
             return
         owner.refuse(NotOwner("this broker no longer owns the queue; ask another one"))
         owner.hub.close()
+        owner.breakers.leave()
         self.left.set()
         self._say_changed()
         for session in owner.sessions():

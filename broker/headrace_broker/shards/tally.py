@@ -156,6 +156,8 @@ class Tally:
     def _ended(self, round_: "Round", lives: "list[Live]", kind: Kind, minute: int) -> None:
         """`lives` are of one type and moved by one kind of event; several only when one agent reported them."""
         first = lives[0]
+        if first.entry.breaker is not None:
+            first.entry.breaker.ended(lives, kind)
         line = self.line(minute, first.entry.type_id)
         lines = [line, self.line(minute, first.entry.type_id, first.agent_id)] if first.agent_id and kind in ENDED else [line]
         for one in lines:

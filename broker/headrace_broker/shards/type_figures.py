@@ -1,5 +1,6 @@
 """What there is to tell of each job type at this moment, from the owner's memory: the numbers that the statistics add up, and what waits and runs now."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ class TypeFigures:
     waiting: int = 0
     processing: int = 0
     oldest_s: float = 0.0
+    breakers: Counter[str] = field(default_factory=Counter)  # by phase: one where the type has a breaker
+    openings: int = 0
 
 
 def type_figures(owners: "Sequence[Owner]", most: int) -> list[TypeFigures]:
@@ -56,6 +59,11 @@ def _add(owner: "Owner", found: Mapping[int, TypeFigures], other: TypeFigures) -
             found.get(type_id, other).waiting += count
         elif state is State.PROCESSING:
             found.get(type_id, other).processing += count
+    for guard in owner.breakers.guards():
+        figures = found.get(guard.entry.type_id, other)
+        figures.breakers[guard.machine.phase.value] += 1
+    for type_id, count in owner.breakers.openings.items():
+        found.get(type_id, other).openings += count
     now_s = owner.clock.now_s()
     ready = [*_oldest(owner.lanes), *((owner.lines._by_id[line_id].entry.type_id, since) for line_id, since in _oldest(owner.lines.lanes))]
     for type_id, since in ready:

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -14,16 +15,20 @@ from headrace_broker.shards.schemas import Schema
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.settings import DomainRow, Pause, SettingsStore, TypeRow
 
+if TYPE_CHECKING:
+    from headrace_broker.shards.breakers import Guard
+
 MAX_TYPES = 10_000
 
 log = structlog.get_logger("headrace.types")
 
 
 class TypeEntry:
-    """One job type. Its identity is stable; its settings are replaced in place when they change. `halted`: it or its domain is paused; `limited`: see Settings."""
+    """One job type. Its identity is stable; its settings are replaced in place when they change. `halted`: it or its domain is paused; `limited`: see Settings, or its
+    breaker is not closed; `breaker` None: it has none, or its owner is another broker."""
 
     __slots__ = (
-        "changed_at", "class_", "declared", "domain", "domain_entry", "domain_id", "halted", "limited", "name", "overrides", "schema", "settings", "type_id",
+        "breaker", "changed_at", "class_", "declared", "domain", "domain_entry", "domain_id", "halted", "limited", "name", "overrides", "schema", "settings", "type_id",
     )  # fmt: skip
 
     def __init__(self, row: TypeRow, domain: DomainEntry) -> None:
@@ -32,6 +37,7 @@ class TypeEntry:
         self.domain = row.domain
         self.domain_entry = domain
         self.halted = self.limited = False
+        self.breaker: Guard | None = None  # written by its owner
         self.name = row.name
         self.changed_at = row.changed_at
         self.declared: dict[str, Value] = {}
@@ -46,6 +52,11 @@ class TypeEntry:
         pauses = self.domain_entry.pauses
         return (pauses.get(("type", self.name)) if self.settings.paused else None) or pauses.get(("domain", ""))
 
+    def derive(self) -> None:
+        """What follows from its settings, its domain and its breaker."""
+        self.halted = self.settings.paused or self.domain_entry.halted
+        self.limited = self.settings.limited or (self.breaker is not None and self.breaker.holds)
+
 
 class TypeTable:
     """All job types of all domains, and the domains. `depth_limited`: some type or domain has a depth limit."""
@@ -56,6 +67,7 @@ class TypeTable:
         self.domains: dict[str, DomainEntry] = {}
         self.depth_limited = False
         self.starting: set[TypeEntry] = set()  # types whose jobs must start within a time
+        self.breaking: set[TypeEntry] = set()  # types that have a breaker
         self._by_name: dict[tuple[str, str], TypeEntry] = {}
         self._adding = asyncio.Lock()
         self._loading = asyncio.Lock()
@@ -191,14 +203,10 @@ class TypeTable:
     def _review(self) -> None:
         """What follows from settings and pauses together."""
         for entry in self.by_id.values():
-            self._derive(entry)
+            entry.derive()
+        self.breaking = {entry for entry in self.by_id.values() if entry.settings.breaker_share}
         self.starting = {entry for entry in self.by_id.values() if entry.settings.start_within_s}
         self.depth_limited = any(entry.settings.depth_limit for entry in self.by_id.values()) or any(domain.depth_limit for domain in self.domains.values())
-
-    @staticmethod
-    def _derive(entry: TypeEntry) -> None:
-        entry.halted = entry.settings.paused or entry.domain_entry.halted
-        entry.limited = entry.settings.limited
 
     def _put(self, row: TypeRow) -> TypeEntry:
         entry = self.by_id.get(row.type_id)
@@ -211,7 +219,7 @@ class TypeTable:
         entry.settings = effective(row.overrides, row.declared)
         entry.schema = _schema(entry)
         entry.class_ = class_for(entry.settings.delete_completed_after_s)
-        self._derive(entry)
+        entry.derive()
         return entry
 
 

@@ -91,6 +91,12 @@ def _starting(_old: Settings, new: Settings, now: Now) -> str:
     )
 
 
+def _breaker(_old: Settings, new: Settings, now: Now) -> str:
+    if not new.breaker_share:
+        return f"Nothing holds its jobs back any more when they fail; if its breaker is open, its {now.waiting:,} waiting jobs are granted again."
+    return LATER
+
+
 def _deleted(owner: Owner, entry: TypeEntry, then: Settings, name: str) -> list[str]:
     """What a preview of the retention says of one state."""
     [found] = [one for one in retention.preview(owner, entry, then) if f"delete_{one.state.name.lower()}_after_s" == name]
@@ -105,5 +111,5 @@ def _deleted(owner: Owner, entry: TypeEntry, then: Settings, name: str) -> list[
 
 OF: dict[str, Callable[[Settings, Settings, Now], str]] = {
     "priority": _priority, "paused": _paused, "concurrency": _concurrency, "depth_limit": _depth, "rate_limit_count": _rate, "rate_limit_per_s": _rate,
-    "timeout_s": _timeout, "max_attempts": _attempts, "start_within_s": _starting,
+    "timeout_s": _timeout, "max_attempts": _attempts, "start_within_s": _starting, "breaker_share": _breaker,
 }  # fmt: skip

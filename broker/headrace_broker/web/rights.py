@@ -38,6 +38,7 @@ RIGHTS: dict[str, str] = {
     "/type-preview/{name:path}": "Admin/GetJobType",
     "/type-settings/{name:path}": "Admin/SetJobType",
     "/type-pause/{name:path}": "Admin/SetJobType",
+    "/type-breaker/{name:path}": "Limits/CloseBreaker",
     "/agents": "Admin/ListAgents",
     "/agent-drain": "Admin/DrainAgents",
     "/agent-resume": "Admin/ResumeAgents",

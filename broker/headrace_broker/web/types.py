@@ -49,7 +49,7 @@ async def one(visit: Visit) -> Response:
         visit, "type.html", title=entry.name, entry=entry, counts=owner.counts(visit.domain).get(entry.name, {}), settings=setting_rows(entry), periods=periods,
         bars=outcome_chart(day.series[0]), shares=SHARES, p=histogram.percentile_s, errors=errors, problem=problem,
         agents=len(serving), slots=sum(s.served[entry.type_id].slots or s.slots for s in serving), running=owner.caps.running(owner, entry),
-        changes=types_for(Act.EDIT_SETTINGS).allow(entry.name),
+        changes=types_for(Act.EDIT_SETTINGS).allow(entry.name), breaker=owner.breakers.standing(entry),
     )  # fmt: skip
 
 
@@ -118,11 +118,22 @@ async def pause(visit: Visit) -> Response:
     return visit.back("/types")
 
 
+async def close(visit: Visit) -> Response:
+    """Closes the breaker of a type by hand."""
+    entry = _entry(visit)
+    require(Act.EDIT_SETTINGS, entry.name)
+    store, reason = visit.services.ownership.breaker_store, forms.reason(visit, required=False)
+    closed = await visit.owner.breakers.close(store, entry, caller=visit.caller(), reason=reason)
+    visit.session.tell("done", f"The breaker of {entry.name} is closed: its jobs are granted again." if closed else f"The breaker of {entry.name} was closed already.")
+    return visit.back("/types")
+
+
 async def _override(visit: Visit, entry: TypeEntry, values: dict[str, model.Value], clear: list[str]) -> None:
     """As SetJobType does it."""
     owner = visit.owner
     require(Act.EDIT_SETTINGS, entry.name)
     await owner.types.override(entry, values, clear, caller=visit.caller(), reason=forms.reason(visit, required=False))
+    owner.breakers.review()
     owner.wake.set()
     if "priority" in values or "priority" in clear:
         visit.services.ownership.rescores.type(entry, owner.counts(entry.domain).get(entry.name, {}).get(State.WAITING, 0))
@@ -152,11 +163,11 @@ def _value(name: str, text: str) -> model.Value:
     if text in ("true", "false"):
         return text == "true"
     try:
-        return float(text) if name.endswith(("_s", "_factor", "_jitter")) else int(text)
+        return float(text) if name.endswith(("_s", "_factor", "_jitter", "_share")) else int(text)
     except ValueError:
         raise InvalidField(name, f"a number, found {text!r}") from None
 
 
 PAGES: dict[str, Page] = {"/types": page, "/types/{name:path}": one, "/type-preview/{name:path}": preview}
-ACTIONS: dict[str, Page] = {"/type-settings/{name:path}": change, "/type-pause/{name:path}": pause}
+ACTIONS: dict[str, Page] = {"/type-settings/{name:path}": change, "/type-pause/{name:path}": pause, "/type-breaker/{name:path}": close}
 CHOICES: dict[str, Choices] = {}

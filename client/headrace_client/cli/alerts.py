@@ -238,7 +238,7 @@ def add_silence(
     *,
     reason: Annotated[str, Parameter(help="why; everybody sees it")],
     type_: Annotated[str, Parameter(name="--type", help="job type; else any")] = "",
-    source: Annotated[str, Parameter(help="job_error, job_aborted or the kind of a rule; else any")] = "",
+    source: Annotated[str, Parameter(help="job_error, job_aborted, breaker_open or the kind of a rule; else any")] = "",
     rule: Annotated[str, Parameter(help="name of a rule; else any")] = "",
     fingerprint: Annotated[str, Parameter(help="of an error, or name of an agent; else any")] = "",
     common: Common | None = None,

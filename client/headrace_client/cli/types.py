@@ -10,7 +10,7 @@ from headrace_client.admin import SETTINGS, AdminClient
 from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.output import Output, confirmed, errors
 from headrace_client.cli.updates import duration_s
-from headrace_client.limits import RateLimit
+from headrace_client.limits import Breaker, RateLimit
 from headrace_client.models import JobType
 
 MAX_SHOWN = 200  # characters of a schema in a table
@@ -33,12 +33,13 @@ def list_types(*, common: Common | None = None) -> int:
                 "type": item.name,
                 "agents": item.agents,
                 "paused": item.effective["paused"],
+                "breaker": item.breaker.phase if item.breaker is not None else "",
                 "priority": item.effective["priority"],
                 **{str(state): count for state, count in item.counts.items()},
             }
             for item in found
         ]
-        columns = ["type", "agents", "paused", "priority", "waiting", "processing", "completed", "error", "aborted"]
+        columns = ["type", "agents", "paused", "breaker", "priority", "waiting", "processing", "completed", "error", "aborted"]
         output.rows([{column: row.get(column, 0) for column in columns} for row in rows], columns, empty="there are no job types: one is made by its first job or agent")
 
     return run_admin(common or Common(), command)
@@ -108,6 +109,20 @@ def pause(name: Name, *, reason: Reason = "", common: Common | None = None) -> i
 def resume(name: Name, *, reason: Reason = "", common: Common | None = None) -> int:
     """Grant jobs of a paused type again."""
     return _switch(common, name, reason, paused=False)
+
+
+@app.command
+def close(name: Name, *, reason: Reason = "", common: Common | None = None) -> int:
+    """Close the breaker of a type by hand: its jobs are granted again, and what has failed so far is forgotten."""
+
+    async def command(client: AdminClient, output: Output) -> None:
+        closed = await client.close_breaker(name, reason=reason)
+        if output.form == "table":
+            output.text(f"the breaker of {name} {'is closed' if closed else 'was closed already'}")
+        else:
+            output.one({"type": name, "closed": closed})
+
+    return run_admin(common or Common(), command)
 
 
 @app.command
@@ -200,7 +215,19 @@ def _show(found: JobType, output: Output) -> None:
         output.text(
             f"the {found.pause.kind} was paused by {found.pause.actor or 'somebody'} at {found.pause.at:%Y-%m-%d %H:%M:%S}Z: {found.pause.reason or 'no reason given'}"
         )
+    if found.breaker is not None:
+        output.text(_breaker(found.breaker))
     output.rows(rows, ["setting", "value", "from"])
+
+
+def _breaker(found: Breaker) -> str:
+    counted = f"{found.failed} of {found.ended} attempts failed"
+    if found.since is None:
+        return f"its breaker is closed: {counted} so far"
+    since = f"its breaker is {found.phase.replace('_', '-')} since {found.since:%Y-%m-%d %H:%M:%S}Z ({counted})"
+    if found.until is not None:
+        return f"{since}: the next canary may start at {found.until:%H:%M:%S}Z"
+    return f"{since}: {found.running} running as canaries, {found.completed} have completed"
 
 
 def _shown(name: str, effective: dict[str, Any]) -> str:
@@ -227,4 +254,4 @@ def _value(name: str, text: str) -> Any:
         return text
     if name in ("on_dependency_failed", "alert_channels"):
         return text
-    return float(text) if name.endswith(("_s", "_factor", "_jitter")) else int(text)
+    return float(text) if name.endswith(("_s", "_factor", "_jitter", "_share")) else int(text)

@@ -251,7 +251,7 @@ class ExplainJobRequest(_message.Message):
     def __init__(self, job_id: _Optional[int] = ...) -> None: ...
 
 class ExplainJobResponse(_message.Message):
-    __slots__ = ("state", "wait_reason", "text", "ahead", "agents", "slots", "slots_free", "score", "type_priority", "instance_priority", "job_priority", "age_points", "blockers", "blockers_total", "limit_key", "paused", "paused_by", "paused_reason", "paused_at", "not_before", "rate_limited_until", "estimated_start", "estimate_basis")
+    __slots__ = ("state", "wait_reason", "text", "ahead", "agents", "slots", "slots_free", "score", "type_priority", "instance_priority", "job_priority", "age_points", "blockers", "blockers_total", "limit_key", "paused", "paused_by", "paused_reason", "paused_at", "not_before", "rate_limited_until", "estimated_start", "estimate_basis", "breaker")
     STATE_FIELD_NUMBER: _ClassVar[int]
     WAIT_REASON_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
@@ -275,6 +275,7 @@ class ExplainJobResponse(_message.Message):
     RATE_LIMITED_UNTIL_FIELD_NUMBER: _ClassVar[int]
     ESTIMATED_START_FIELD_NUMBER: _ClassVar[int]
     ESTIMATE_BASIS_FIELD_NUMBER: _ClassVar[int]
+    BREAKER_FIELD_NUMBER: _ClassVar[int]
     state: _types_pb2.JobState
     wait_reason: _types_pb2.WaitReason
     text: str
@@ -298,7 +299,8 @@ class ExplainJobResponse(_message.Message):
     rate_limited_until: _timestamp_pb2.Timestamp
     estimated_start: _timestamp_pb2.Timestamp
     estimate_basis: str
-    def __init__(self, state: _Optional[_Union[_types_pb2.JobState, str]] = ..., wait_reason: _Optional[_Union[_types_pb2.WaitReason, str]] = ..., text: _Optional[str] = ..., ahead: _Optional[int] = ..., agents: _Optional[int] = ..., slots: _Optional[int] = ..., slots_free: _Optional[int] = ..., score: _Optional[int] = ..., type_priority: _Optional[int] = ..., instance_priority: _Optional[int] = ..., job_priority: _Optional[int] = ..., age_points: _Optional[int] = ..., blockers: _Optional[_Iterable[_Union[Blocker, _Mapping]]] = ..., blockers_total: _Optional[int] = ..., limit_key: _Optional[str] = ..., paused: _Optional[str] = ..., paused_by: _Optional[str] = ..., paused_reason: _Optional[str] = ..., paused_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., not_before: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., rate_limited_until: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., estimated_start: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., estimate_basis: _Optional[str] = ...) -> None: ...
+    breaker: _types_pb2.Breaker
+    def __init__(self, state: _Optional[_Union[_types_pb2.JobState, str]] = ..., wait_reason: _Optional[_Union[_types_pb2.WaitReason, str]] = ..., text: _Optional[str] = ..., ahead: _Optional[int] = ..., agents: _Optional[int] = ..., slots: _Optional[int] = ..., slots_free: _Optional[int] = ..., score: _Optional[int] = ..., type_priority: _Optional[int] = ..., instance_priority: _Optional[int] = ..., job_priority: _Optional[int] = ..., age_points: _Optional[int] = ..., blockers: _Optional[_Iterable[_Union[Blocker, _Mapping]]] = ..., blockers_total: _Optional[int] = ..., limit_key: _Optional[str] = ..., paused: _Optional[str] = ..., paused_by: _Optional[str] = ..., paused_reason: _Optional[str] = ..., paused_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., not_before: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., rate_limited_until: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., estimated_start: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., estimate_basis: _Optional[str] = ..., breaker: _Optional[_Union[_types_pb2.Breaker, _Mapping]] = ...) -> None: ...
 
 class Blocker(_message.Message):
     __slots__ = ("job_id", "type", "state", "why")

@@ -42,6 +42,20 @@ class ResumeResponse(_message.Message):
     resumed: bool
     def __init__(self, resumed: bool = ...) -> None: ...
 
+class CloseBreakerRequest(_message.Message):
+    __slots__ = ("type", "reason")
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    type: str
+    reason: str
+    def __init__(self, type: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class CloseBreakerResponse(_message.Message):
+    __slots__ = ("closed",)
+    CLOSED_FIELD_NUMBER: _ClassVar[int]
+    closed: bool
+    def __init__(self, closed: bool = ...) -> None: ...
+
 class ListPausesRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

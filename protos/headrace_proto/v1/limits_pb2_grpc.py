@@ -25,6 +25,11 @@ class LimitsStub(object):
                 request_serializer=headrace__proto_dot_v1_dot_limits__pb2.ResumeRequest.SerializeToString,
                 response_deserializer=headrace__proto_dot_v1_dot_limits__pb2.ResumeResponse.FromString,
                 )
+        self.CloseBreaker = channel.unary_unary(
+                '/headrace.v1.Limits/CloseBreaker',
+                request_serializer=headrace__proto_dot_v1_dot_limits__pb2.CloseBreakerRequest.SerializeToString,
+                response_deserializer=headrace__proto_dot_v1_dot_limits__pb2.CloseBreakerResponse.FromString,
+                )
         self.ListPauses = channel.unary_unary(
                 '/headrace.v1.Limits/ListPauses',
                 request_serializer=headrace__proto_dot_v1_dot_limits__pb2.ListPausesRequest.SerializeToString,
@@ -55,6 +60,13 @@ class LimitsServicer(object):
 
     def Resume(self, request, context):
         """Grants again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CloseBreaker(self, request, context):
+        """Closes the breaker of a type by hand: its jobs are granted again, and what has failed so far is forgotten. One that is closed stays as it is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,6 +105,11 @@ def add_LimitsServicer_to_server(servicer, server):
                     servicer.Resume,
                     request_deserializer=headrace__proto_dot_v1_dot_limits__pb2.ResumeRequest.FromString,
                     response_serializer=headrace__proto_dot_v1_dot_limits__pb2.ResumeResponse.SerializeToString,
+            ),
+            'CloseBreaker': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseBreaker,
+                    request_deserializer=headrace__proto_dot_v1_dot_limits__pb2.CloseBreakerRequest.FromString,
+                    response_serializer=headrace__proto_dot_v1_dot_limits__pb2.CloseBreakerResponse.SerializeToString,
             ),
             'ListPauses': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPauses,
@@ -151,6 +168,23 @@ class Limits(object):
         return grpc.experimental.unary_unary(request, target, '/headrace.v1.Limits/Resume',
             headrace__proto_dot_v1_dot_limits__pb2.ResumeRequest.SerializeToString,
             headrace__proto_dot_v1_dot_limits__pb2.ResumeResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def CloseBreaker(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/headrace.v1.Limits/CloseBreaker',
+            headrace__proto_dot_v1_dot_limits__pb2.CloseBreakerRequest.SerializeToString,
+            headrace__proto_dot_v1_dot_limits__pb2.CloseBreakerResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -29,6 +29,7 @@ class WaitReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WAIT_REASON_NO_MATCHING_AGENT: _ClassVar[WaitReason]
     WAIT_REASON_RATE_LIMITED: _ClassVar[WaitReason]
     WAIT_REASON_DEPENDENCY: _ClassVar[WaitReason]
+    WAIT_REASON_BREAKER: _ClassVar[WaitReason]
 
 class UniqueConflict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -65,6 +66,7 @@ WAIT_REASON_CAPPED: WaitReason
 WAIT_REASON_NO_MATCHING_AGENT: WaitReason
 WAIT_REASON_RATE_LIMITED: WaitReason
 WAIT_REASON_DEPENDENCY: WaitReason
+WAIT_REASON_BREAKER: WaitReason
 UNIQUE_CONFLICT_UNSPECIFIED: UniqueConflict
 UNIQUE_CONFLICT_RETURN: UniqueConflict
 UNIQUE_CONFLICT_REJECT: UniqueConflict
@@ -308,7 +310,7 @@ class RetryPolicy(_message.Message):
     def __init__(self, delay: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., factor: _Optional[float] = ..., max: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., jitter: _Optional[float] = ...) -> None: ...
 
 class JobTypeSettings(_message.Message):
-    __slots__ = ("priority", "timeout", "max_attempts", "retry", "exhausted_state", "max_losses", "delete_completed_after", "delete_aborted_after", "delete_error_after", "paused", "alert_on_error", "alert_on_abort", "log_limit_lines", "log_limit_bytes", "start_within", "concurrency", "concurrency_per_key", "rate_limit", "depth_limit", "fairness_weights", "on_dependency_failed", "payload_schema", "ageing", "ageing_max", "alert_channels", "alert_group_wait", "alert_group_interval", "alert_repeat_interval", "alert_resolve_after")
+    __slots__ = ("priority", "timeout", "max_attempts", "retry", "exhausted_state", "max_losses", "delete_completed_after", "delete_aborted_after", "delete_error_after", "paused", "alert_on_error", "alert_on_abort", "log_limit_lines", "log_limit_bytes", "start_within", "concurrency", "concurrency_per_key", "rate_limit", "depth_limit", "fairness_weights", "on_dependency_failed", "payload_schema", "ageing", "ageing_max", "alert_channels", "alert_group_wait", "alert_group_interval", "alert_repeat_interval", "alert_resolve_after", "breaker_share", "breaker_minimum", "breaker_window", "breaker_open", "breaker_open_max", "breaker_canaries", "breaker_at_once")
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_FIELD_NUMBER: _ClassVar[int]
     MAX_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
@@ -338,6 +340,13 @@ class JobTypeSettings(_message.Message):
     ALERT_GROUP_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     ALERT_REPEAT_INTERVAL_FIELD_NUMBER: _ClassVar[int]
     ALERT_RESOLVE_AFTER_FIELD_NUMBER: _ClassVar[int]
+    BREAKER_SHARE_FIELD_NUMBER: _ClassVar[int]
+    BREAKER_MINIMUM_FIELD_NUMBER: _ClassVar[int]
+    BREAKER_WINDOW_FIELD_NUMBER: _ClassVar[int]
+    BREAKER_OPEN_FIELD_NUMBER: _ClassVar[int]
+    BREAKER_OPEN_MAX_FIELD_NUMBER: _ClassVar[int]
+    BREAKER_CANARIES_FIELD_NUMBER: _ClassVar[int]
+    BREAKER_AT_ONCE_FIELD_NUMBER: _ClassVar[int]
     priority: int
     timeout: _duration_pb2.Duration
     max_attempts: int
@@ -367,7 +376,14 @@ class JobTypeSettings(_message.Message):
     alert_group_interval: _duration_pb2.Duration
     alert_repeat_interval: _duration_pb2.Duration
     alert_resolve_after: _duration_pb2.Duration
-    def __init__(self, priority: _Optional[int] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., max_attempts: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., exhausted_state: _Optional[_Union[JobState, str]] = ..., max_losses: _Optional[int] = ..., delete_completed_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., delete_aborted_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., delete_error_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., paused: bool = ..., alert_on_error: bool = ..., alert_on_abort: bool = ..., log_limit_lines: _Optional[int] = ..., log_limit_bytes: _Optional[int] = ..., start_within: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., concurrency: _Optional[int] = ..., concurrency_per_key: _Optional[int] = ..., rate_limit: _Optional[_Union[RateLimit, _Mapping]] = ..., depth_limit: _Optional[int] = ..., fairness_weights: _Optional[_Union[FairnessWeights, _Mapping]] = ..., on_dependency_failed: _Optional[_Union[OnDependencyFailed, str]] = ..., payload_schema: _Optional[str] = ..., ageing: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., ageing_max: _Optional[int] = ..., alert_channels: _Optional[str] = ..., alert_group_wait: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., alert_group_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., alert_repeat_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., alert_resolve_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    breaker_share: float
+    breaker_minimum: int
+    breaker_window: _duration_pb2.Duration
+    breaker_open: _duration_pb2.Duration
+    breaker_open_max: _duration_pb2.Duration
+    breaker_canaries: int
+    breaker_at_once: int
+    def __init__(self, priority: _Optional[int] = ..., timeout: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., max_attempts: _Optional[int] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., exhausted_state: _Optional[_Union[JobState, str]] = ..., max_losses: _Optional[int] = ..., delete_completed_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., delete_aborted_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., delete_error_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., paused: bool = ..., alert_on_error: bool = ..., alert_on_abort: bool = ..., log_limit_lines: _Optional[int] = ..., log_limit_bytes: _Optional[int] = ..., start_within: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., concurrency: _Optional[int] = ..., concurrency_per_key: _Optional[int] = ..., rate_limit: _Optional[_Union[RateLimit, _Mapping]] = ..., depth_limit: _Optional[int] = ..., fairness_weights: _Optional[_Union[FairnessWeights, _Mapping]] = ..., on_dependency_failed: _Optional[_Union[OnDependencyFailed, str]] = ..., payload_schema: _Optional[str] = ..., ageing: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., ageing_max: _Optional[int] = ..., alert_channels: _Optional[str] = ..., alert_group_wait: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., alert_group_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., alert_repeat_interval: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., alert_resolve_after: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., breaker_share: _Optional[float] = ..., breaker_minimum: _Optional[int] = ..., breaker_window: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., breaker_open: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., breaker_open_max: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., breaker_canaries: _Optional[int] = ..., breaker_at_once: _Optional[int] = ...) -> None: ...
 
 class RateLimit(_message.Message):
     __slots__ = ("count", "per", "burst")
@@ -393,7 +409,7 @@ class FairnessWeights(_message.Message):
     def __init__(self, weights: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class JobType(_message.Message):
-    __slots__ = ("name", "effective", "declared", "overrides", "counts", "agents", "pause", "running")
+    __slots__ = ("name", "effective", "declared", "overrides", "counts", "agents", "pause", "running", "breaker")
     NAME_FIELD_NUMBER: _ClassVar[int]
     EFFECTIVE_FIELD_NUMBER: _ClassVar[int]
     DECLARED_FIELD_NUMBER: _ClassVar[int]
@@ -402,6 +418,7 @@ class JobType(_message.Message):
     AGENTS_FIELD_NUMBER: _ClassVar[int]
     PAUSE_FIELD_NUMBER: _ClassVar[int]
     RUNNING_FIELD_NUMBER: _ClassVar[int]
+    BREAKER_FIELD_NUMBER: _ClassVar[int]
     name: str
     effective: JobTypeSettings
     declared: JobTypeSettings
@@ -410,7 +427,30 @@ class JobType(_message.Message):
     agents: int
     pause: Pause
     running: int
-    def __init__(self, name: _Optional[str] = ..., effective: _Optional[_Union[JobTypeSettings, _Mapping]] = ..., declared: _Optional[_Union[JobTypeSettings, _Mapping]] = ..., overrides: _Optional[_Union[JobTypeSettings, _Mapping]] = ..., counts: _Optional[_Iterable[_Union[StateCount, _Mapping]]] = ..., agents: _Optional[int] = ..., pause: _Optional[_Union[Pause, _Mapping]] = ..., running: _Optional[int] = ...) -> None: ...
+    breaker: Breaker
+    def __init__(self, name: _Optional[str] = ..., effective: _Optional[_Union[JobTypeSettings, _Mapping]] = ..., declared: _Optional[_Union[JobTypeSettings, _Mapping]] = ..., overrides: _Optional[_Union[JobTypeSettings, _Mapping]] = ..., counts: _Optional[_Iterable[_Union[StateCount, _Mapping]]] = ..., agents: _Optional[int] = ..., pause: _Optional[_Union[Pause, _Mapping]] = ..., running: _Optional[int] = ..., breaker: _Optional[_Union[Breaker, _Mapping]] = ...) -> None: ...
+
+class Breaker(_message.Message):
+    __slots__ = ("phase", "since", "until", "step", "ended", "failed", "running", "completed", "openings")
+    PHASE_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    COMPLETED_FIELD_NUMBER: _ClassVar[int]
+    OPENINGS_FIELD_NUMBER: _ClassVar[int]
+    phase: str
+    since: _timestamp_pb2.Timestamp
+    until: _timestamp_pb2.Timestamp
+    step: int
+    ended: int
+    failed: int
+    running: int
+    completed: int
+    openings: int
+    def __init__(self, phase: _Optional[str] = ..., since: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., until: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., step: _Optional[int] = ..., ended: _Optional[int] = ..., failed: _Optional[int] = ..., running: _Optional[int] = ..., completed: _Optional[int] = ..., openings: _Optional[int] = ...) -> None: ...
 
 class Pause(_message.Message):
     __slots__ = ("kind", "name", "actor", "reason", "at")
