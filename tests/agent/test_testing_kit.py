@@ -1,13 +1,17 @@
 """The testing kit as a user's tests meet it: pytest in a process of its own, with the fixtures; and `drain` through a real broker."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from headrace_agent import Agent, Backoff, JobContext
+from headrace_agent.drain import _look
 from headrace_agent.testing import Drained, drain
-from headrace_client import Client, InvalidState
+from headrace_client import Client, InvalidState, State
 
 from tests.support.processes import BrokerProcess, run_command, start_broker
 
@@ -127,6 +131,22 @@ async def test_drain_runs_what_handlers_submit_and_leaves_what_waits(broker: Bro
     assert await drain(_agent(), broker.address) == Drained(completed=31, error=0, aborted=0, waiting=2, advanced_s=0.0)
     with pytest.raises(InvalidState, match="--testing"):
         await drain(_agent(), broker.address, advance=True)
+
+
+async def test_drain_waits_for_a_job_that_is_ready_though_none_runs() -> None:
+    class Between:
+        """What a client sees between one job's end and the next one's start."""
+
+        async def count(self, _types: list[str]) -> Any:
+            """One waits."""
+            return SimpleNamespace(totals={State.WAITING: 1}, as_of=datetime.now(UTC))
+
+        async def iter_jobs(self, **_filter: object) -> AsyncIterator[Any]:
+            """It is ready."""
+            yield SimpleNamespace(job_id=1, type="t", wait_reason="ready", available_at=None)
+
+    busy, due, _ = await _look(Between(), ["t"], connected=True)  # type: ignore[arg-type]  # all that is asked of a client
+    assert (busy, due) == ("job 1 (t) is ready", None)
 
 
 async def test_drain_says_what_goes_on_when_its_time_is_over(broker: BrokerProcess, client: Client) -> None:

@@ -471,7 +471,9 @@ async def _answer(call: Any) -> Any:
 
 async def test_at_a_depth_limit_a_batch_is_refused_before_its_payloads_are_looked_at(served: Served) -> None:
     await served.machine.types.override(served.machine.type, {"depth_limit": 3}, [], caller=TESTER)
-    call = served.stub.SubmitStream(iter([column(5), column(5, 2)]))
+    late = column(5, 2)
+    late.plain[0].payloads[0] = bytes((1 << 20) + 1)  # is too large, which nobody finds out
+    call = served.stub.SubmitStream(iter([column(5), late]))
     answers = {}
     for _ in range(2):
         answer = await served.answered(asyncio.ensure_future(call.read()))
