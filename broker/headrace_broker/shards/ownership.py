@@ -366,7 +366,7 @@ class Ownership:
 
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(prove())
+                proof = tasks.create_task(prove())
                 ranges = await partitions.ranges(self._pool)
                 if await self._open_classes(owner, known=ranges):
                     ranges = await partitions.ranges(self._pool)
@@ -375,6 +375,7 @@ class Ownership:
                 await owner.schedules.load(self.schedules)
                 await owner.breakers.load(self.breaker_store)
                 recovered.set()
+                await proof  # here: before Python 3.11.4 a group that fails while it is left leaves its task with a cancellation, and the next timeout there ends it
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from group
         return floor

@@ -50,6 +50,10 @@ class Calls:
 
         Raises a HeadraceError when no broker tells what it has in memory.
         """
+        # In a task of its own: before Python 3.11.4 a group that failed leaves its task with a cancellation, and the next timeout there ends it.
+        return await asyncio.create_task(self._round())
+
+    async def _round(self) -> Round:
         admin, notes = self._admin, list[str]()
         if self._ahead is None:  # of the minutes the broker's own clock decides
             self._ahead = (await admin.overview()).server_time - datetime.now(UTC)
