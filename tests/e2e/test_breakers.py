@@ -70,7 +70,7 @@ async def test_a_breaker_outlives_its_owner_is_seen_everywhere_and_is_closed_by_
     assert 'headrace_type_breaker{domain="default",phase="open",type="fragile"} 1.0' in series
     assert (await web.get(second.ready["web"])).status_code == 303
     browser = Browser(web, base)
-    assert "breaker open" in await browser.get("/types")
+    assert '<span class="state error">open</span>' in await browser.get("/types")
     page = await browser.get("/types/fragile")
     assert "Its breaker opened" in page and "2 of 2 attempts failed" in page and 'action="/type-breaker/fragile"' in page
 

@@ -6,15 +6,17 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
+from headrace_broker.alerts import words
 from headrace_broker.alerts.duty import Alerting
 from headrace_broker.alerts.errors import Undelivered
 from headrace_broker.alerts.facts import Roster, Watch
 from headrace_broker.alerts.outage import Outage
+from headrace_broker.alerts.sending import send
 from headrace_broker.alerts.words import Message
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.alert_channel import Channel
 from headrace_broker.model.alert_rules import DEFAULTS, ExpectedAgent, Rule
-from headrace_broker.model.alerting import Silence, Source, Timing
+from headrace_broker.model.alerting import GroupKey, Notice, Silence, Source, Timing, fired
 from headrace_broker.model.job import Kind
 from headrace_broker.shards.health import FlushHealth
 from headrace_broker.shards.intents import Ending
@@ -23,6 +25,7 @@ from headrace_broker.store.alerts import AlertStore, LostDuty, Move
 from headrace_broker.store.breakers import BreakerStore
 from headrace_broker.store.inbox import Inbox
 from headrace_broker.store.statistics import Statistics
+from structlog.testing import capture_logs
 
 from tests.fire.steps import granted
 from tests.property.machine import TESTER, Machine
@@ -409,8 +412,70 @@ async def test_a_breaker_that_opens_and_closes_is_told_though_no_rule_asks_for_i
     await bench.run(180)
     assert len(bench.receiver.got) == 1, "that it goes on is not news"
     assert await machine.owner.breakers.close(BreakerStore(machine.pool), machine.type, caller=TESTER, reason="")
-    await bench.run(120)
+    await bench.step(20.0)
+    await bench.run(570)
+    assert len(bench.receiver.got) == 1, "it has not been closed for alert_group_wait_s"
+    await bench.run(60)
     assert len(bench.receiver.got) == 2 and "resolved" in bench.receiver.got[1][1].subject
+
+
+async def test_that_a_breaker_has_closed_is_told_soon_and_of_one_that_flaps_once(bench: Bench) -> None:
+    machine = bench.machine
+    told: dict[str, Any] = {"alert_on_error": False, "alert_group_wait_s": 30.0, "alert_group_interval_s": 3600.0}
+    await machine.types.override(machine.type, {"breaker_share": 0.5, "breaker_minimum": 2, "breaker_open_s": 3600.0, **told}, [], caller=TESTER)
+    machine.owner.breakers.review()
+    for _ in range(5):
+        await bench.fail(2)
+        await bench.run(12, 6.0)
+        assert await machine.owner.breakers.close(BreakerStore(machine.pool), machine.type, caller=TESTER, reason="")
+        await bench.run(24, 6.0)
+        assert ["FIRING" in message.subject for _, message in bench.receiver.got] == [True], "closed for less than 30 s, which is not over"
+    await bench.run(12, 6.0)
+    assert len(bench.receiver.got) == 2 and "resolved" in bench.receiver.got[1][1].subject, "an hour before the next look at what goes on"
+    await bench.fail(2)
+    await bench.step(6.0)
+    assert len(bench.receiver.got) == 3 and "FIRING" in bench.receiver.got[2][1].subject
+
+
+async def test_kinds_that_only_a_newer_release_knows_are_passed_over_and_said_so(bench: Bench) -> None:
+    """A group that is open, a rule, a notice that waits and a channel: of an upgrade that goes on, or was taken back."""
+    pool, key = bench.machine.pool, GroupKey("default", Source.BREAKER_OPEN, "", "work", "")
+    facts = words.facts_of(Notice(fired(None, key, 0, Timing(), count=0, summary="so"), False, 0), 0)
+    await pool.execute("alter table headrace.alert_rule drop constraint alert_rule_kind_check")
+    await pool.execute("alter table headrace.alert_channel drop constraint alert_channel_kind_check")
+    await bench.rule(Source.NO_AGENT)
+    await bench.channel("pigeons")
+    await pool.execute("update headrace.alert_rule set kind = 'moon_phase'")
+    await pool.execute("update headrace.alert_channel set kind = 'pigeon' where name = 'pigeons'")
+    group_id = await pool.fetchval(
+        """insert into headrace.alert_group (domain, source, rule, type, fingerprint, started_at, changed_at, next_at, total, pending, silenced, notices, summary)
+        values ('default', 'moon_phase', '', 'work', '', now(), now(), now() - interval '1 hour', 0, 0, 0, 0, '') returning group_id"""
+    )
+    await pool.execute(
+        """insert into headrace.alert_notice (group_id, channel_id, facts, made_at) select $1, channel_id, $2::text::jsonb, now() from headrace.alert_channel
+        where name = 'ops'""",
+        group_id, json.dumps({**facts, "source": "moon_phase"}),
+    )  # fmt: skip
+    bench.duty = bench.new()
+    with capture_logs() as logs:
+        await bench.fail(3)
+        await bench.run(120)
+    assert [message.subject for channel, message in bench.receiver.got if channel == "ops" and not message.count] == ["[default] FIRING: moon phase: work"]
+    assert sum(message.count for channel, message in bench.receiver.got if channel == "ops") == 3
+    passed = {(entry["column"], entry["kind"]) for entry in logs if entry["event"] == "alerts of a newer release are passed over here"}
+    assert passed == {("source", "moon_phase"), ("kind", "moon_phase")}
+    assert await pool.fetchval("select resolved_at from headrace.alert_group where group_id = $1", group_id) is None, "it is not for this release to end it"
+    assert [group.key.source for group in await bench.store.groups("default", is_open=None, below=1 << 62, limit=10)] == [Source.JOB_ERROR]
+    assert [group.key.source for group in await bench.store.groups("default", is_open=True, below=1 << 62, limit=10)] == [Source.JOB_ERROR]
+    assert await bench.store.rules("default") == []
+    [pigeons] = [standing.channel for standing in await bench.store.channels("default") if standing.channel.name == "pigeons"]
+    with pytest.raises(Undelivered, match="too old to know channels of kind 'pigeon'"):
+        await send(pigeons, None, bench.receiver.got[0][1], 0.0)
+    await bench.rule(Source.NO_AGENT)
+    await pool.execute("update headrace.alert_rule set kind = 'moon_phase'")
+    await bench.store.delete_rule(str(Source.NO_AGENT), caller=TESTER, reason="")
+    rows = await pool.fetch("select action, before ->> 'kind' as kind from headrace.audit where target like 'alert_rule/%' order by audit_id")
+    assert [tuple(row) for row in rows][1:] == [("alert_rule.put", "moon_phase"), ("alert_rule.delete", "moon_phase")]
 
 
 def test_an_agent_that_said_that_it_goes_is_not_missed() -> None:

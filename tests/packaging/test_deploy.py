@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def _series() -> set[str]:
     """Names of all series of a broker."""
     metrics = Metrics()
     metrics.gauges(lambda: dict.fromkeys(GAUGES, 1.0))
-    metrics.registry.register(TypeSeries(lambda: [TypeFigures("default", "t")]))
+    metrics.registry.register(TypeSeries(lambda: [TypeFigures("default", "t", breakers=Counter(["open"]))]))
     metrics.rpc_seconds.labels("Submit", "OK").observe(1)
     metrics.flush_rows.labels("job").inc()
     return {line.partition("{")[0].partition(" ")[0] for line in metrics.text().decode().splitlines() if not line.startswith("#")}

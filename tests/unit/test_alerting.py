@@ -78,14 +78,14 @@ def test_every_failure_is_in_one_notice_or_silenced(steps: list[tuple[float, int
 
 def test_a_condition_that_passed_within_its_group_wait_is_told_to_nobody() -> None:
     group = fired(None, RULE, 0, TIMING, count=0, summary="alone")
-    group, notice = look(ended(group, 10), 30, TIMING)
+    group, notice = look(ended(group, 10, TIMING), 30, TIMING)
     assert notice is None and group.resolved_s == 30
     group = fired(None, RULE, 0, TIMING, count=0, summary="alone")
     group, notice = look(group, 30, TIMING)
     assert notice is not None and not notice.resolved
-    group, notice = look(ended(group, 40), 330, TIMING)
+    group, notice = look(ended(group, 40, TIMING), 330, TIMING)
     assert notice is not None and notice.resolved
-    again = fired(ended(fired(None, RULE, 0, TIMING, count=0, summary=""), 5), RULE, 10, TIMING, count=0, summary="")
+    again = fired(ended(fired(None, RULE, 0, TIMING, count=0, summary=""), 5, TIMING), RULE, 10, TIMING, count=0, summary="")
     assert again.ended_s is None, "it came back before it was over"
 
 

@@ -10,7 +10,8 @@ import pytest
 from headrace_client import AdminClient, Client, JobFilter, ScheduleSpec
 from playwright.async_api import Page, async_playwright
 
-from tests.support.processes import ROOT, BrokerProcess, Process
+from tests.support.processes import ROOT, BrokerProcess, Process, until
+from tests.support.scripted_agent import ScriptedAgent, outcome
 from tests.support.web import PASSWORD
 from tests.web.test_login import _routes
 from tests.web.test_manager import HOSTILE
@@ -226,6 +227,44 @@ async def test_a_log_a_graph_and_forms_live_while_somebody_looks(page: Page, bas
     await page.wait_for_selector("text=starts anew")
     assert (await client.get(fails, full=True)).payload == b'{"mine": 7}'
     await graph.close()
+
+
+@pytest.mark.timeout(180)
+async def test_breakers_on_the_list_of_types_and_on_the_page_of_one(page: Page, base: str, client: Client, admin: AdminClient, broker: BrokerProcess) -> None:
+    await page.goto(f"{base}/types")
+    for name, wait_s in (("fragile", 3600.0), ("tried", 0.1), ("fine", 3600.0)):
+        await admin.set_type(name, breaker_share=0.5, breaker_minimum=2, breaker_open_s=wait_s, breaker_open_max_s=3600.0, max_attempts=1)
+    agent = ScriptedAgent(broker.address, types=("fragile", "tried"))
+    await agent.connect()
+    for name in ("fragile", "tried"):
+        for _ in range(2):
+            await client.submit(name)
+        await agent.report(*[outcome(job, "failed") for job in await agent.take(2)])
+    await admin.pause_type("fragile", reason=HOSTILE)
+    await client.submit("fragile")
+
+    async def phases() -> bool:
+        return [getattr((await admin.get_type(name)).breaker, "phase", "") for name in ("fragile", "tried", "fine")] == ["open", "half_open", "closed"]
+
+    await until(phases, what="a breaker of each phase")
+    await look(page, base, "/types")
+    columns = await page.locator("thead th").all_inner_texts()
+    for name, paused, breaker in (("fragile", "paused", "open"), ("tried", "", "half-open"), ("fine", "", "closed")):
+        cells = page.locator("tbody tr", has=page.locator(f'a:text-is("{name}")')).locator("td")
+        assert [await cells.nth(columns.index(column)).inner_text() for column in ("Paused", "Breaker")] == [paused, breaker]
+    await page.set_viewport_size({"width": LOOKS[0][0], "height": 900})
+    box = await page.locator("td .state.error").first.bounding_box()
+    assert box is not None and box["x"] + box["width"] <= LOOKS[0][0], "it is seen without scrolling the table"
+    for name, said in (("fragile", "Its breaker opened"), ("tried", "0 of 1 have completed that close it"), ("fine", "Its breaker is closed")):
+        await look(page, base, f"/types/{name}")
+        assert said in await page.inner_text("main")
+    await page.goto(f"{base}/types/fragile")
+    await page.click("text=Close the breaker …")
+    await judge(page, "what closing a breaker would do")
+    await page.goto(f"{base}/alerts")
+    await page.wait_for_selector("text=breaker open")
+    await judge(page, "the alert of a breaker")
+    await agent.close()
 
 
 @pytest.mark.timeout(180)

@@ -72,8 +72,10 @@ class Held:
         if entry is None:
             return Timing()
         settings = entry.settings
-        wait_s = 0.0 if key.source in OWN_TYPE else settings.alert_group_wait_s  # there is nothing to gather
-        return Timing(wait_s, settings.alert_group_interval_s, settings.alert_repeat_interval_s, settings.alert_resolve_after_s)
+        wait_s, settle_s = settings.alert_group_wait_s, None
+        if key.source in OWN_TYPE:  # there is nothing to gather: told at once; that it is over as soon as that has lasted, so that what flaps is told once
+            wait_s, settle_s = 0.0, wait_s
+        return Timing(wait_s, settings.alert_group_interval_s, settings.alert_repeat_interval_s, settings.alert_resolve_after_s, settle_s)
 
     def channels_of(self, key: GroupKey) -> list[Channel]:
         """Who is told of a group: those that its rule or job type names; the default ones of its domain when it names none, or none that there is."""
@@ -327,7 +329,7 @@ def _take_findings(held: Held, groups: dict[GroupKey, Group], changed: set[Group
             changed.add(key)
     for key, group in groups.items():
         if key.source not in JOBS and key not in going_on and group.ended_s is None:
-            groups[key] = ended(group, now)
+            groups[key] = ended(group, now, held.timing(key))
             changed.add(key)
 
 

@@ -19,6 +19,8 @@ async def send(channel: Channel, secret: str | None, message: Message, now: floa
     """See `Send`. Takes LONGEST_S at most."""
     try:
         async with asyncio.timeout(LONGEST_S):
+            if channel.kind not in DELIVER:
+                raise Undelivered(f"this broker is too old to know channels of kind {channel.kind[:60]!r}; a newer one sends what waits")
             return await DELIVER[channel.kind](channel.settings, secret, message, now)
     except Undelivered:
         raise

@@ -1,14 +1,16 @@
-"""What a message says: its subject and text for people, its JSON for programs. Everything comes from the facts of its notices, as they were when those were made."""
+"""What a message says: its subject and text for people, its JSON for programs. Everything comes from the facts of its notices, as they were when those were made: by a
+broker of another release, maybe, which knows sources that this one does not.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from headrace_broker.model.alerting import JOBS, OWN_TYPE, Notice, Source
+from headrace_broker.model.alerting import JOBS, Notice, Source
 
 MOST_LISTED = 50
-TITLES = {
+TITLES: dict[str, str] = {
     Source.JOB_ERROR: "failed", Source.JOB_ABORTED: "aborted", Source.OLDEST_WAITING: "jobs wait too long", Source.ERROR_RATE: "too many failures",
     Source.AGENT_LOST: "agent lost", Source.NO_AGENT: "no agent", Source.DATABASE: "trouble with the database", Source.DOOR_OPEN: "a transaction keeps a job",
     Source.BREAKER_OPEN: "its breaker is open, jobs are held back",
@@ -87,27 +89,26 @@ def trial(message_id: str, domain: str, channel: str, by: str, at: float) -> Mes
 
 
 def _subject(facts: Mapping[str, Any]) -> str:
-    source = Source(facts["source"])
+    source = facts["source"]
+    title = TITLES.get(source, source.replace("_", " "))
     what = facts["type"] or facts["fingerprint"] or ""
     mark = "resolved: " if facts["status"] == "resolved" else "still FIRING: " if facts["repeated"] else "FIRING: "
     if source in JOBS:
         name = f" ({facts['fingerprint'][:20]})" if facts["fingerprint"] else ""
-        return f"[{facts['domain']}] {mark}{what} {int(facts['count'] or facts['total']):,} {TITLES[source]}{name}"
-    return f"[{facts['domain']}] {mark}{TITLES[source]}{': ' + what if what else ''}"
+        return f"[{facts['domain']}] {mark}{what} {int(facts['count'] or facts['total']):,} {title}{name}"
+    return f"[{facts['domain']}] {mark}{title}{': ' + what if what else ''}"
 
 
 def _lines(facts: Mapping[str, Any]) -> list[str]:
     lines = [facts["summary"], ""] if facts["summary"] else []
-    if Source(facts["source"]) in JOBS:
+    if facts["source"] in JOBS:
         word = "aborts" if facts["source"] == Source.JOB_ABORTED else "failures"
         lines.append(f"{int(facts['count']):,} new {word}, {int(facts['total']):,} since {facts['started_at']}.")
         if facts["silenced"]:
             lines.append(f"{int(facts['silenced']):,} of them were silenced.")
         lines += [f"First job: {facts['first_job_id']}, newest job: {facts['last_job_id']}.", f"Type: {facts['type']}. Fingerprint: {facts['fingerprint'] or 'none'}."]
-    elif Source(facts["source"]) in OWN_TYPE:
-        lines.append(f"Type: {facts['type']}. Since {facts['started_at']}.")
     else:
-        lines.append(f"Rule: {facts['rule']}. Since {facts['started_at']}.")
+        lines.append(f"{'Rule' if facts['rule'] else 'Type'}: {facts['rule'] or facts['type']}. Since {facts['started_at']}.")
     if facts["status"] == "resolved":
         lines.append(f"It is over: nothing more came since {facts['changed_at']}.")
     elif facts["repeated"]:

@@ -6,6 +6,7 @@ What fires is gathered in a group: failures of one job type with one fingerprint
     (no group) --first failure, or the rule finds something--> open, looked at after group_wait
     open --looked at: something is new, or repeat_interval has passed--> a notice "firing"; looked at again after group_interval
     open --looked at: nothing came for resolve_after, or the rule finds nothing any more--> a notice "resolved"; closed for good. The next failure opens a new group
+    open --what it tells of is over--> looked at after settle, where that is set, and not before: what begins again meanwhile is told neither as over nor as new
 
 A group counts its failures, and each of them is in exactly one notice (`pending` becomes the notice's `count`), or in `silenced`: none is counted twice, none left out.
 All times are seconds since 1970 by the database's clock.
@@ -42,12 +43,13 @@ JOBS = frozenset({Source.JOB_ERROR, Source.JOB_ABORTED})
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """See the module; seconds."""
+    """See the module; seconds. `settle_s` None: that something is over is told at the next look, whenever that is."""
 
     group_wait_s: float = 30.0
     group_interval_s: float = 300.0
     repeat_interval_s: float = 4 * 3600.0
     resolve_after_s: float = 900.0
+    settle_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +135,11 @@ def fired(
     )  # fmt: skip
 
 
-def ended(group: Group, now: float) -> Group:
+def ended(group: Group, now: float, timing: Timing) -> Group:
     """The rule of the group finds nothing any more."""
-    return group if group.ended_s is not None else replace(group, ended_s=now)
+    if group.ended_s is not None:
+        return group
+    return replace(group, ended_s=now, next_s=group.next_s if timing.settle_s is None else now + timing.settle_s)
 
 
 def look(group: Group, now: float, timing: Timing, *, silenced: bool = False) -> tuple[Group, Notice | None]:

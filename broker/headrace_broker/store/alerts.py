@@ -2,9 +2,13 @@
 
 The fence: `claim` raises the term, and every transaction of the duty first locks the row that has it. Whoever knows an older term stores nothing (`LostDuty`), so two
 brokers that both believe to have the duty never count a failure twice.
+
+In an upgrade, and after one that was taken back, there are kinds of alerts and rules here that only a newer release knows. What it made is left as it is, and the log
+says so: it is for a broker of that release to end it.
 """
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
@@ -12,6 +16,7 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
+import structlog
 
 from headrace_broker.model.alert_channel import Channel
 from headrace_broker.model.alert_queue import HOUR_S, Waiting
@@ -30,6 +35,9 @@ MOST_WAITING = 500
 MOST_AGENTS = 50_000
 ALERTS_KEPT_DAYS, GROUPS_KEPT_DAYS = 400, 90
 TRIMMED = 2000
+KNOWN = [str(source) for source in Source]
+
+log = structlog.get_logger("headrace.alerts")
 
 
 class LostDuty(Exception):
@@ -124,8 +132,8 @@ class AlertStore:
             yield Move(con, row["cursor"], self._shard)
 
     async def open_groups(self) -> list[Group]:
-        """All groups of the shard that are open."""
-        return [_group(row) for row in await self._pool.fetch(sql("alert_groups_open"), *self._of)]
+        """All groups of the shard that are open, of sources that are known here."""
+        return [_group(row) for row in _known("source", await self._pool.fetch(sql("alert_groups_open"), *self._of))]
 
     async def waiting(self) -> list[StoredNotice]:
         """Notices that are not delivered, oldest first."""
@@ -179,18 +187,18 @@ class AlertStore:
     # What people look at -----------------------------------------------------------------------------------------------------------------------
 
     async def groups(self, domain: str, *, is_open: bool | None, below: int, limit: int) -> list[Group]:
-        """Groups of a domain, newest first, with ids below `below`. `is_open` None: all."""
+        """Groups of a domain, of sources that are known here, newest first, with ids below `below`. `is_open` None: all."""
         if is_open:
-            return [_group(row) for row in await self._pool.fetch(sql("alert_groups_firing"), domain, below, limit)]
-        return [_group(row) for row in await self._pool.fetch(sql("alert_groups_page"), domain, is_open is None, below, limit)]
+            return [_group(row) for row in await self._pool.fetch(sql("alert_groups_firing"), domain, below, limit, KNOWN)]
+        return [_group(row) for row in await self._pool.fetch(sql("alert_groups_page"), domain, is_open is None, below, limit, KNOWN)]
 
     async def channels(self, domain: str | None) -> list[Standing]:
         """Channels of a domain, or of all of the shard, by name."""
         return [Standing(_channel(r), r["waiting"], r["error"] or "", r["sent_at"]) for r in await self._pool.fetch(sql("alert_channels"), domain, *self._of)]
 
     async def rules(self, domain: str | None) -> list[Rule]:
-        """Rules of a domain, or of all of the shard, by name."""
-        return [_rule(row) for row in await self._pool.fetch(sql("alert_rules"), domain, *self._of)]
+        """Rules of a domain, or of all of the shard, of kinds that are known here, by name."""
+        return [_rule(row) for row in _known("kind", await self._pool.fetch(sql("alert_rules"), domain, *self._of))]
 
     async def silences(self, domain: str | None, after_s: float, limit: int = 1000) -> list[EndedSilence]:
         """Silences that end after a time (seconds since 1970), the last to end first."""
@@ -246,11 +254,10 @@ class AlertStore:
                 sql("alert_rule_put"), rule.domain, rule.name, rule.kind, rule.type, rule.threshold, rule.window_s, rule.minimum, rule.for_s, list(rule.channels),
                 timing.group_wait_s, timing.group_interval_s, timing.repeat_interval_s,
             )  # fmt: skip
-            new = _rule(stored)
             await con.execute(sql("alert_changed"))
-            before = _shown(_rule(row)) if row is not None else None
-            await write_audit(con, [caller.entry("alert_rule.put", f"alert_rule/{rule.name}", reason=reason, before=before, after=_shown(new))])
-        return new
+            before = _shown(row) if row is not None else None
+            await write_audit(con, [caller.entry("alert_rule.put", f"alert_rule/{rule.name}", reason=reason, before=before, after=_shown(stored))])
+        return _rule(stored)
 
     async def delete_rule(self, name: str, *, caller: Caller, reason: str) -> None:
         """Deletes a rule. Raises AlertPartNotFound."""
@@ -260,7 +267,7 @@ class AlertStore:
                 raise AlertPartNotFound("rule", name)
             await con.execute(sql("alert_rule_delete"), row["rule_id"])
             await con.execute(sql("alert_changed"))
-            await write_audit(con, [caller.entry("alert_rule.delete", f"alert_rule/{name}", reason=reason, before=_shown(_rule(row)))])
+            await write_audit(con, [caller.entry("alert_rule.delete", f"alert_rule/{name}", reason=reason, before=_shown(row))])
 
     async def add_silence(self, silence: Silence, *, caller: Caller) -> Silence:
         """Makes a silence."""
@@ -359,10 +366,17 @@ def _rule(row: Any) -> Rule:
     )  # fmt: skip
 
 
-def _shown(rule: Rule) -> dict[str, Any]:
-    found = asdict(rule)
-    found.update(found.pop("timing"))
-    return {name: value for name, value in found.items() if name not in ("rule_id", "domain", "name", "resolve_after_s")}
+def _shown(row: Any) -> dict[str, Any]:
+    """A rule as the audit has it, of whatever kind."""
+    return {name: value for name, value in row.items() if name not in ("rule_id", "domain", "name")}
+
+
+def _known(column: str, rows: Sequence[Any]) -> list[Any]:
+    """The rows whose kind, which stands in this column, is known here; of the others the log tells."""
+    unknown = Counter(row[column] for row in rows if row[column] not in KNOWN)
+    for kind, count in sorted(unknown.items()):
+        log.warning("alerts of a newer release are passed over here", column=column, kind=kind[:60], rows=count)
+    return [row for row in rows if row[column] not in unknown]
 
 
 def _silence(row: Any) -> Silence:

@@ -33,7 +33,8 @@ async def page(visit: Visit) -> Response:
     hour = {series.name: series.total() for series in trend.series}
     serving = {entry.type_id: sum(1 for s in owner.sessions() if s.stream is not None and entry.type_id in s.served) for entry in entries}
     rows = [(entry, counts.get(entry.name, {}), serving[entry.type_id], hour.get(entry.name)) for entry in entries]
-    return html(visit, "types.html", title="Job types", types=rows, p=histogram.percentile_s)
+    breakers = any(entry.breaker is not None for entry in entries)
+    return html(visit, "types.html", title="Job types", types=rows, breakers=breakers, p=histogram.percentile_s)
 
 
 async def one(visit: Visit) -> Response:
