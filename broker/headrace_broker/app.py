@@ -270,7 +270,7 @@ class _App:
         from headrace_broker.http import HttpServer, http_app
 
         host, _, port = self._config.options.http_listen.rpartition(":")
-        app = http_app(self._metrics, ownerships, manager.routes, behind_proxy=self._config.options.behind_proxy)
+        app = http_app(self._metrics, ownerships, manager.routes, nothing=manager.nothing, behind_proxy=self._config.options.behind_proxy)
         tls = self._tls.context if self._tls is not None and self._config.options.http_tls == "on" else None
         try:
             return HttpServer(app, host, int(port), tls)

@@ -5,7 +5,7 @@
 
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import uvicorn
 from starlette.applications import Starlette
@@ -19,8 +19,11 @@ from headrace_broker.proxied import Proxied
 from headrace_broker.shards.ownerships import Ownerships
 
 
-def http_app(metrics: Metrics, ownerships: Ownerships, pages: Sequence[BaseRoute], *, behind_proxy: bool = False) -> Starlette:
-    """The application; `pages` are the routes of the manager. `behind_proxy`: what a proxy says of the request is believed."""
+def http_app(
+    metrics: Metrics, ownerships: Ownerships, pages: Sequence[BaseRoute], *, nothing: Callable[[Request, Exception], Awaitable[Response]] | None = None,
+    behind_proxy: bool = False,
+) -> Starlette:  # fmt: skip
+    """The application; `pages` are the routes of the manager, `nothing` answers where there is none. `behind_proxy`: what a proxy says of the request is believed."""
 
     async def scrape(_request: Request) -> Response:
         return PlainTextResponse(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -34,7 +37,9 @@ def http_app(metrics: Metrics, ownerships: Ownerships, pages: Sequence[BaseRoute
         return JSONResponse({"ready": ready, "role": ownerships.role, **several}, status_code=200 if ready else 503)
 
     return Starlette(
-        routes=[Route("/metrics", scrape), Route("/healthz", healthz), Route("/readyz", readyz), *pages], middleware=[Middleware(Proxied)] if behind_proxy else []
+        routes=[Route("/metrics", scrape), Route("/healthz", healthz), Route("/readyz", readyz), *pages],
+        middleware=[Middleware(Proxied)] if behind_proxy else [],
+        exception_handlers={404: nothing} if nothing is not None else {},
     )
 
 

@@ -9,7 +9,7 @@ from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.filter import JobFilter, Period
 from headrace_broker.model.job import State
 from headrace_broker.model.redaction import MASK, masked_labels, redacted, secret_names
-from headrace_broker.web import documents, filters, forms, render
+from headrace_broker.web import chart, documents, filters, forms, render
 from headrace_broker.web.deeds import DEEDS, takes
 from headrace_broker.web.documents import difference, document
 from headrace_broker.web.drawing import BOX_HEIGHT, BOX_WIDTH, PER_ROW, picture
@@ -110,6 +110,26 @@ def test_a_circle_is_drawn_too() -> None:
     drawn = picture([1, 2, 3], [(1, 2), (2, 3), (3, 2), (1, 1)])
     assert set(drawn.places) == {1, 2, 3} and len(drawn.paths) == 4
     assert picture([], []).places == {}
+
+
+@pytest.mark.parametrize(
+    ("shown", "words"),
+    [
+        (render.number(0), "0"), (render.number(0.0), "0"), (render.number(0.001), "<0.01"), (render.number(0.01), "0.01"), (render.number(12345.6), "12,346"),
+        (render.percent(0.0), "0 %"), (render.percent(0.0001), "<0.1 %"), (render.percent(0.023), "2.3 %"), (render.span_s(0.0), "0 s"),
+        (render.span_s(0.00001), "<0.1 ms"),
+        (render.span_s(0.0002), "0.2 ms"), (render.span_s(8.94), "8.94 s"), (render.age(8.94), "9 s ago"), (render.age(0.4), "now"), (render.counted(1, "job"), "1 job"),
+        (render.counted(2000, "job"), "2,000 jobs"),
+    ],
+)  # fmt: skip
+def test_what_is_not_nothing_is_never_shown_as_nothing(shown: str, words: str) -> None:
+    assert shown == words
+
+
+def test_an_axis_tells_hours_of_a_day_and_days_of_a_month() -> None:
+    at = 29_000_000  # 2025-02-19 21:20 UTC
+    assert chart.axis(at, at + 60) == ["21:20", "21:35", "21:50", "22:05", "22:20"]
+    assert chart.axis(at, at + 30 * 1440) == ["19 Feb", "27 Feb", "06 Mar", "14 Mar", "21 Mar"]
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("1.5h", 5400), ("7d", 604_800), ("2w", 1_209_600)])

@@ -21,6 +21,7 @@ AXE = ROOT / "tests" / "web" / "node_modules" / "axe-core" / "axe.min.js"
 pytestmark = pytest.mark.skipif(CHROMIUM is None or not AXE.exists(), reason="needs Debian's chromium, and axe-core from npm (make tests/web/node_modules/.set-up)")
 LOOKS = ((390, "dark"), (1400, "light"))
 """Each width and each colour scheme once."""
+LONG_TYPE = "com.example." + "department." * 8 + "recount"
 EMPTY = (
     "/", "/jobs", "/types", "/agents", "/operations", "/alerts", "/schedules", "/schedule-new", "/trend", "/capacity", "/access", "/access?tab=users",
     "/access?tab=sessions", "/grants", "/account", "/audit",
@@ -44,6 +45,9 @@ FULL = (
     "/jobs/{hostile}?tab=graph",
     "/agents",
     "/types/permanent",
+    "/types/{type}",
+    "/jobs/{unnamed}",
+    "/nothing/at/all",
     "/type-preview/nobody?name=depth_limit&value=1",
     "/operations",
     "/operations/new?deed=requeue&state=error",
@@ -128,6 +132,7 @@ async def test_pages_of_a_full_broker(page: Page, base: str, client: Client, adm
     talk = (await client.submit("fail", HOSTILE, instance_id="case")).job_id
     await client.submit("nobody", 1, depends_on=[talk], instance_id=HOSTILE)
     await client.wait(talk)
+    unnamed = (await client.submit(LONG_TYPE)).job_id
     await admin.put_schedule("nightly/" + "long." * 20, ScheduleSpec("nobody", cron="30 2 * * *", time_zone="Europe/Berlin", instance_id=HOSTILE, labels={"a": HOSTILE}))
     await admin.pause_schedule("nightly/" + "long." * 20, reason=HOSTILE)
     await admin.put_schedule("poll", ScheduleSpec("echo", interval_s=60, overlap="skip"))
@@ -143,8 +148,9 @@ async def test_pages_of_a_full_broker(page: Page, base: str, client: Client, adm
     operation = await admin.start_operation("hold", JobFilter(types=("nobody",)), reason=HOSTILE)
     await admin.wait_operation(operation.operation_id)
     known = {"hostile": hostile, "failed": failed, "talk": talk, "version": version, "text": quote(HOSTILE), "long": "long." * 20, "operation": operation.operation_id}
+    known |= {"type": LONG_TYPE, "unnamed": unnamed}
     for path in FULL:
-        await look(page, base, path.format(**known))
+        await look(page, base, path.format(**known), 404 if path.startswith("/nothing") else 200)
     await page.goto(f"{base}/jobs")
     await page.check("#all")
     await page.click("text=Abort …")

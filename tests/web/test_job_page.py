@@ -149,6 +149,12 @@ async def test_data_folds_and_tells_versions_and_their_difference(browser: Brows
         assert said in await browser.get(f"/jobs/{other}?tab=data")
 
 
+async def test_the_version_below_a_page_is_that_of_the_broker(browser: Browser, client: Client) -> None:
+    job_id = (await client.submit("nobody", {"a": 1})).job_id
+    below = {re.search(r"<footer>headrace ([^ <]+)", await browser.get(f"/jobs/{job_id}?tab={tab}"))[1] for tab in ("details", "log", "data", "graph")}  # type: ignore[index]  # each page has one
+    assert len(below) == 1 and next(iter(below)).count(".") >= 2
+
+
 async def test_who_is_no_operator_sees_no_secrets_and_no_forms(browser: Browser, client: Client, shop: Site) -> None:
     secret = "hunter2-and-more"
     job_id = (await client.submit("echo", {"user": "ada", "deep": {"API-key": secret}}, labels={"authToken": secret})).job_id

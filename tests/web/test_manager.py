@@ -54,6 +54,15 @@ async def test_an_empty_broker_says_what_to_do_next_and_headers_are_strict(brows
     assert cookie.has_nonstandard_attr("HttpOnly") and cookie.get_nonstandard_attr("SameSite") == "strict"
 
 
+async def test_an_address_without_a_page_says_so_and_leads_back(browser: Browser, base: str) -> None:
+    answer = await browser.client.get("/nothing/at/all")
+    assert answer.status_code == 404 and "There is no page at this address." in answer.text and 'href="/"' in answer.text
+    assert "<title>Not found · headrace</title>" in answer.text and "Log out" in answer.text and answer.headers["cache-control"] == "no-store"
+    async with httpx.AsyncClient(base_url=base) as stranger:
+        answer = await stranger.get("/nothing/at/all")
+        assert answer.status_code == 404 and "There is no page" in answer.text and "Log out" not in answer.text
+
+
 async def test_a_change_needs_the_form_of_the_session(browser: Browser, base: str, client: Client) -> None:
     job_id = str((await client.submit("nobody")).job_id)
     token = {"csrf": browser.token(await browser.get("/jobs"))}

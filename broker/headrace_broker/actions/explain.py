@@ -9,12 +9,15 @@ from headrace_broker.actions.obstacles import Obstacles, obstacles
 from headrace_broker.actions.reads import JobRead, JobReads, line_of
 from headrace_broker.model.ids import lowest_id_at
 from headrace_broker.model.job import State
+from headrace_broker.model.outlook import span
 from headrace_broker.shards.dispatcher import ageing
 from headrace_broker.shards.overdue import EVERY, OVERDUE_S
 from headrace_broker.shards.owner import Owner
 
 NAMED = 5
 """Jobs that a sentence names."""
+LONGEST_ERROR = 200
+"""Characters of an error in a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ async def explain(owner: Owner, reads: JobReads, job: JobRead) -> Explanation:
     if waits and job.wait_reason not in ("scheduled", "retry", "dependency"):
         weights = {other: owner.types.by_id[other].settings.priority for other in shared if other == type_id or not owner.types.by_id[other].halted}
         ahead = _ahead(owner, job, weights)
-    who = f"{len(serving)} connected agents serve {job.type}, with {free} of {slots} slots free"
+    who = f"{len(serving)} connected {'agent serves' if len(serving) == 1 else 'agents serve'} {job.type}, with {free} of {slots} slots free"
     found = obstacles(owner, job, ahead, shared, free) if waits else Obstacles()
     why = dict(found.blockers)
     blockers = [(blocker, why[blocker.row.job_id]) for blocker in await reads.shown([job_id for job_id, _ in found.blockers])]
@@ -60,7 +63,7 @@ def _when(owner: Owner, found: Obstacles) -> str:
     """The estimate in a sentence."""
     if found.start_s is None or found.start_s <= owner.clock.now_s() or found.rate_until_s is not None or "own time" in found.basis:
         return ""
-    return f" It starts in about {max(1.0, found.start_s - owner.clock.now_s()):.0f} s, if it goes on like this: {found.basis}."
+    return f" It starts in about {span(max(1.0, found.start_s - owner.clock.now_s()))}, if it goes on like this: {found.basis}."
 
 
 def _text(owner: Owner, job: JobRead, ahead: int, who: str) -> str:
@@ -73,23 +76,31 @@ def _text(owner: Owner, job: JobRead, ahead: int, who: str) -> str:
 
 def _waiting(owner: Owner, job: JobRead, ahead: int, who: str) -> str:
     reasons: dict[str, Callable[[], str]] = {
-        "ready": lambda: f"It waits for a free slot; about {ahead} jobs go first. {who}.{_overdue(owner, job)}",
+        "ready": lambda: f"It waits for a free slot. {_first(ahead)} {who}.{_overdue(owner, job)}",
         "scheduled": lambda: f"It was submitted to start at {_due(owner, job)}.",
         "retry": lambda: f"Its last attempt did not complete; the next one may start at {_due(owner, job)}. {_error(job)}",
-        "paused": lambda: f"{_paused(owner, job)} About {ahead} jobs go first once it is resumed.",
-        "breaker": lambda: f"{_broken(owner, job)} About {ahead} jobs go first.",
-        "capped": lambda: f"{_capped(owner, job)} About {ahead} jobs go first.",
+        "paused": lambda: f"{_paused(owner, job)} Once it is resumed: {_first(ahead)}",
+        "breaker": lambda: f"{_broken(owner, job)} {_first(ahead)}",
+        "capped": lambda: f"{_capped(owner, job)} {_first(ahead)}",
         "no_matching_agent": lambda: f"No connected agent that serves {job.type} has the labels that it requires: {_labels(job)}.",
-        "rate_limited": lambda: f"Its type starts {_rate(owner, job)}; about {ahead} jobs go first.",
+        "rate_limited": lambda: f"Its type starts {_rate(owner, job)}. {_first(ahead)}",
         "dependency": lambda: _waits_for(owner, job.row.job_id),
-        "no_agent": lambda: f"No connected agent serves its type {job.type}, or those that do are draining; {ahead} jobs go first once one does.",
+        "no_agent": lambda: f"No connected agent serves its type {job.type}, or those that do are draining. Once one does: {_first(ahead)}",
     }
     return reasons[job.wait_reason or "ready"]().strip()
 
 
 def _due(owner: Owner, job: JobRead) -> str:
     at = job.row.available_at
-    return "" if at is None else f"{at.isoformat(timespec='seconds')} (in {max(0.0, at.timestamp() - owner.clock.now_s()):.0f} s)"
+    return "" if at is None else f"{_at(at)} (in {span(max(0.0, at.timestamp() - owner.clock.now_s()))})"
+
+
+def _at(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _first(ahead: int) -> str:
+    return "No other job goes first." if not ahead else "About 1 job goes first." if ahead == 1 else f"About {ahead:,} jobs go first."
 
 
 def _processing(owner: Owner, job: JobRead) -> str:
@@ -106,11 +117,13 @@ def _processing(owner: Owner, job: JobRead) -> str:
 
 def _settled(job: JobRead) -> str:
     row = job.row
-    when = row.at.astimezone(UTC).isoformat(timespec="seconds") if row.at is not None else ""
-    kept = "" if row.delete_minute is None else f" It is deleted at {datetime.fromtimestamp(row.delete_minute * 60, UTC).isoformat(timespec='minutes')}."
+    when = _at(row.at) if row.at is not None else ""
+    kept = "" if row.delete_minute is None else f" It is deleted at {_at(datetime.fromtimestamp(row.delete_minute * 60, UTC))}."
     if row.state is State.COMPLETED:
         return f"It completed at {when} in attempt {row.attempt} of run {row.run}.{kept}"
-    return f"It ended in {row.state.name.lower()} at {when} after {row.attempt} attempts and {row.losses} lost agents in run {row.run}. {_error(job)}{kept}".strip()
+    ended = "It was aborted" if row.state is State.ABORTED else "It ended in error"
+    spent = f"{row.attempt} attempt{'' if row.attempt == 1 else 's'}" + (f" and {row.losses} lost agent{'' if row.losses == 1 else 's'}" if row.losses else "")
+    return f"{ended} at {when} after {spent} in run {row.run}. {_error(job)}{kept}".strip()
 
 
 def _overdue(owner: Owner, job: JobRead) -> str:
@@ -145,7 +158,7 @@ def _paused(owner: Owner, job: JobRead) -> str:
     if pause is None:
         return f"Its {what} is paused ({how})."
     why = f": {pause.reason}" if pause.reason else ""
-    return f"Its {what} was paused by {pause.actor or 'somebody'} at {pause.at.astimezone(UTC).isoformat(timespec='seconds')}{why} ({how})."
+    return f"Its {what} was paused by {pause.actor or 'somebody'} at {_at(pause.at)}{why} ({how})."
 
 
 def _broken(owner: Owner, job: JobRead) -> str:
@@ -153,11 +166,11 @@ def _broken(owner: Owner, job: JobRead) -> str:
     found = owner.breakers.standing(entry)
     if found is None or found.since_s is None:
         return ""
-    since, how = datetime.fromtimestamp(found.since_s, UTC).isoformat(timespec="seconds"), "open" if found.until_s is not None else "half-open"
+    since, how = _at(datetime.fromtimestamp(found.since_s, UTC)), "open" if found.until_s is not None else "half-open"
     text = f"It waits because the breaker of type {job.type} is {how} since {since}: {found.failed} of {found.ended} attempts"
     text += f" failed within {entry.settings.breaker_window_s:g} s"
     if found.until_s is not None:
-        until = datetime.fromtimestamp(found.until_s, UTC).isoformat(timespec="seconds")
+        until = _at(datetime.fromtimestamp(found.until_s, UTC))
         return f"{text}. The next canary may start at {until} (headrace types close {job.type} closes it by hand)."
     return f"{text}. {found.running} canaries run, and {found.completed} of {entry.settings.breaker_canaries} have completed that close it."
 
@@ -193,4 +206,7 @@ def _waits_for(owner: Owner, job_id: int) -> str:
 
 def _error(job: JobRead) -> str:
     error = job.row.error
-    return "" if not error else f"The last error was {error.get('code', '')}: {error.get('message', '')[:200]}"
+    if not error:
+        return ""
+    message = error.get("message", "").rstrip(". \n")
+    return f"The last error was {error.get('code', '')}: {message[:LONGEST_ERROR] + ' …' if len(message) > LONGEST_ERROR else message + '.'}"

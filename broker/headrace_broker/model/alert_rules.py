@@ -132,7 +132,7 @@ def evaluate(rule: Rule, facts: Facts) -> list[Finding]:
         return [Finding(t.name, "", f"the oldest of {t.ready:,} jobs that could start waits for {span(t.oldest_s)}, {span(rule.threshold)} is allowed") for t in late]
     if rule.kind is Source.NO_AGENT:
         alone = [t for t in _types(rule, facts) if not t.halted and not t.agents and t.ready >= max(1, rule.minimum)]
-        return [Finding(t.name, "", f"{t.ready:,} jobs wait and no connected agent serves the type") for t in alone]
+        return [Finding(t.name, "", f"{'1 job waits' if t.ready == 1 else f'{t.ready:,} jobs wait'} and no connected agent serves the type") for t in alone]
     if rule.kind is Source.ERROR_RATE:
         return [
             Finding(name, "", f"{failed:,} of {ended:,} attempts failed in {span(rule.window_s)}: {failed / ended:.1%}, {rule.threshold:.1%} is allowed")

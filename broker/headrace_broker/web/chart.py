@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 WIDTH, HEIGHT = 900, 160
 
@@ -29,16 +30,16 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """`top`: the value at the upper edge; `kinds` in the order of the legend; `empty`: there is nothing to see."""
+    """`top`: the value at the upper edge; `times`: what stands below it, from its left edge to its right one, evenly; `empty`: there is nothing to see."""
 
     columns: list[Column]
     top: float
-    kinds: list[str]
+    times: list[str]
     empty: bool
 
 
-def stacked(kinds: Sequence[str], values: Sequence[Sequence[float]], titles: Sequence[str]) -> Chart:
-    """Columns of `values` (one number for each kind) standing on each other."""
+def stacked(kinds: Sequence[str], values: Sequence[Sequence[float]], titles: Sequence[str], times: Sequence[str] = ()) -> Chart:
+    """Columns of `values` (one number for each kind) standing on each other; `times` as `axis` has them."""
     top = nice(max((sum(one) for one in values), default=0.0))
     step = WIDTH / max(1, len(values))
     columns = []
@@ -50,7 +51,13 @@ def stacked(kinds: Sequence[str], values: Sequence[Sequence[float]], titles: Seq
                 y -= height
                 bars.append(Bar(round(x, 2), round(y, 2), round(max(0.5, step - 1), 2), round(height, 2), kind))
         columns.append(Column(round(x, 2), round(step, 2), title, bars))
-    return Chart(columns, top, list(kinds), not any(any(one) for one in values))
+    return Chart(columns, top, list(times), not any(any(one) for one in values))
+
+
+def axis(begin: int, end: int) -> list[str]:
+    """Five times from `begin` to `end`, which are minutes since 1970, in UTC: days for what is longer than two of them."""
+    form = "%H:%M" if end - begin <= 2 * 1440 else "%d %b"
+    return [datetime.fromtimestamp((begin + (end - begin) * part // 4) * 60, UTC).strftime(form) for part in range(5)]
 
 
 def nice(value: float) -> float:

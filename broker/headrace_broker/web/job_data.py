@@ -32,7 +32,7 @@ async def values(visit: Visit, job: JobRead, secret: tuple[str, ...]) -> dict[st
         changed = await asyncio.to_thread(difference, old, new, secret)
     return {
         "run": run, "payload": await asyncio.to_thread(document, payload, row.content_type, secret), "result": await asyncio.to_thread(document, result, None, secret),
-        "version": version, "versions": versions, "compared": compared, "changed": changed,
+        "payload_version": version, "versions": versions, "compared": compared, "changed": changed,
     }  # fmt: skip
 
 

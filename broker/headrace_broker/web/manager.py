@@ -87,6 +87,13 @@ class Manager:
             for path, action in module.ACTIONS.items():
                 self.routes.append(Route(_known(path), functools.partial(self._action, action, path), methods=["POST"]))
 
+    async def nothing(self, request: Request, _error: Exception) -> Response:
+        """What stands where there is no page."""
+        session = self._register.sessions.find(request.cookies.get(COOKIE), used=False)
+        if session is not None:
+            request.state.visit = Visit(self._services(session.domain), self._doors, request, session)
+        return self._refused(request, 404, "There is no page at this address.")
+
     def link(self) -> str:
         """The path, with a key in it, that begins one session."""
         return f"/login?key={self._register.sessions.link()}"

@@ -26,7 +26,18 @@ def environment(version: str) -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     made.filters.update(
-        ago=ago, age=age, number=number, seconds=seconds, percent=percent, state=state, span=span_s, size=size, wall=wall, created=created_at_s, changed=changed
+        ago=ago,
+        age=age,
+        number=number,
+        seconds=seconds,
+        percent=percent,
+        state=state,
+        span=span_s,
+        size=size,
+        wall=wall,
+        created=created_at_s,
+        changed=changed,
+        counted=counted,
     )
     made.globals.update(version=version, new_id=lambda: secrets.token_hex(8), STATES=STATE_NAMES, SIGNS=SIGNS, LEVELS=LEVELS)
     return made
@@ -84,6 +95,10 @@ def span_s(value: float | None) -> str:
     """A duration in one unit that suits it."""
     if value is None:
         return NOTHING
+    if value == 0:
+        return "0 s"
+    if 0 < value < 0.00005:
+        return "<0.1 ms"
     if value < 0.0995:
         return f"{value * 1000:.1f} ms" if value < 0.00995 else f"{value * 1000:.0f} ms"
     for limit, unit, name in ((10, 1, "s"), (120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h"), (float("inf"), 86_400, "d")):
@@ -96,17 +111,28 @@ seconds = span_s
 
 
 def number(value: float | None) -> str:
-    """Digits in groups of three; a rate below ten with two decimals."""
+    """Digits in groups of three; a rate below ten with two decimals. What is not nothing is not shown as 0.00."""
     if value is None:
         return NOTHING
+    if 0 < value < 0.005:
+        return "<0.01"
     if isinstance(value, float) and not value.is_integer():
         return f"{value:,.2f}" if abs(value) < 10 else f"{value:,.0f}"
     return f"{int(value):,}"
 
 
+def counted(value: int, noun: str) -> str:
+    """Such as "1 job" and "2,000 jobs"."""
+    return f"{number(value)} {noun}{'' if value == 1 else 's'}"
+
+
 def percent(value: float | None) -> str:
     """A share of 0 to 1."""
-    return NOTHING if value is None else f"{value * 100:.1f} %" if 0 < value < 0.1 else f"{value * 100:.0f} %"
+    if value is None:
+        return NOTHING
+    if 0 < value < 0.0005:
+        return "<0.1 %"
+    return f"{value * 100:.1f} %" if 0 < value < 0.1 else f"{value * 100:.0f} %"
 
 
 def size(value: float) -> str:

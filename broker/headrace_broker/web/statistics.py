@@ -37,7 +37,18 @@ def outcome_chart(series: Series) -> chart.Chart:
         f"{datetime.fromtimestamp(point.at * 60, UTC):%Y-%m-%d %H:%M} UTC: {done:,} completed, {failed:,} failed"
         for point, (done, failed) in zip(series.points, values, strict=True)
     ]
-    return chart.stacked(("completed", "error"), values, titles)
+    return chart.stacked(("completed", "error"), values, titles, _times(series.points))
+
+
+def _times(points: Sequence[Point]) -> list[str]:
+    """Of the axis, up to the end of the last point."""
+    return chart.axis(points[0].at, 2 * points[-1].at - points[-2].at) if len(points) > 1 else []
+
+
+def _activity(series: Series) -> int:
+    """How much happened: what ended, and what came."""
+    whole = series.total()
+    return whole.numbers["completed"] + whole.failures + whole.numbers["submitted"]
 
 
 def _wait_chart(series: Series) -> chart.Chart:
@@ -47,7 +58,7 @@ def _wait_chart(series: Series) -> chart.Chart:
         half, most = (histogram.percentile_s(point.wait, share) or 0.0 for share in (0.5, 0.99))
         values.append((half, most - half))
         titles.append(f"{datetime.fromtimestamp(point.at * 60, UTC):%Y-%m-%d %H:%M} UTC: half waited at most {render.span_s(half)}, 99 % {render.span_s(most)}")
-    return chart.stacked(("p50", "p99"), values, titles)
+    return chart.stacked(("p50", "p99"), values, titles, _times(series.points))
 
 
 async def trend(visit: Visit) -> Response:
@@ -65,7 +76,7 @@ async def trend(visit: Visit) -> Response:
     form = visit.query("form")
     if form in ("csv", "json"):
         return _file(form, found.series)
-    whole = found.series if by else [found.series[0]]
+    whole = sorted(found.series, key=lambda one: (-_activity(one), one.name)) if by else [found.series[0]]
     charts = [(series, outcome_chart(series), _wait_chart(series), series.total()) for series in whole[:20]]
     return html(
         visit, "trend.html", title="Trend", period=period, periods=list(PERIODS), by=by, type=visit.query("type"),
@@ -113,7 +124,7 @@ def _ahead_chart(hours: Sequence[forecast.Hour]) -> chart.Chart:
         values.append((mean or 0.0, (high or 0.0) - (mean or 0.0) if high is not None else 0.0))
         band = f", {render.number(round(low))} to {render.number(round(high))} in four of five hours" if low is not None and high is not None else ""
         titles.append(f"{datetime.fromtimestamp(hour.at * 60, UTC):%Y-%m-%d %H:%M} UTC: {render.number(round(mean or 0.0))} an hour{band}")
-    return chart.stacked(("p50", "p99"), values, titles)
+    return chart.stacked(("p50", "p99"), values, titles, chart.axis(hours[0].at, hours[-1].at + 60) if hours else ())
 
 
 def _file(form: str, series: list[Series]) -> Response:
