@@ -65,6 +65,9 @@ def addresses(broker: str | Sequence[str] | None) -> list[str]:
     found = [part.strip() for part in parts if part.strip()]
     if not found:
         raise InvalidRequest("no broker is named; give HOST:PORT, or several with commas between them")
+    for part in found:
+        if "://" in part:
+            raise InvalidRequest(f"{part!r} is not the address of a broker: give HOST:PORT of its gRPC listener, without {part.partition('://')[0]}://")
     return [part if part.startswith("unix:") or ":" in part else f"{part}:{DEFAULT_PORT}" for part in found]
 
 

@@ -192,6 +192,8 @@ def left_nothing(error: HeadraceError) -> bool:
 def connect_problem(error: grpc.aio.AioRpcError) -> str:
     """What to look at when there was no connection because of TLS; empty: it was something else."""
     details = error.details() or ""
+    if _unknown_host(details.lower()):
+        return "; there is no host of that name"
     if "CERTIFICATE_VERIFY_FAILED" in details or "Hostname Verification" in details:
         return "; its certificate does not come from the CA that was named, has expired, or is for another host name"
     if "WRONG_VERSION_NUMBER" in details:
@@ -201,4 +203,9 @@ def connect_problem(error: grpc.aio.AioRpcError) -> str:
 
 def never_sent(error: grpc.aio.AioRpcError) -> bool:
     """Whether there was no connection to send anything on: gRPC says so in words only."""
-    return error.code() is grpc.StatusCode.UNAVAILABLE and "failed to connect" in (error.details() or "").lower()
+    said = (error.details() or "").lower()
+    return error.code() is grpc.StatusCode.UNAVAILABLE and ("failed to connect" in said or _unknown_host(said))
+
+
+def _unknown_host(said: str) -> bool:
+    return "errors resolving" in said or "dns resolution failed" in said

@@ -415,7 +415,10 @@ def failure_error(failure: jobs_pb2.SubmitFailure) -> HeadraceError:
         details["retry_after_s"] = to_seconds(failure.retry_after)
     if failure.job_id:
         details["job_id"] = failure.job_id
-    return make(failure.reason, STATUS_NAMES[failure.code], failure.message, details)
+    message = failure.message
+    if failure.field and message.startswith(failure.field):  # its place in the message is ours to know
+        message = details["field"] + message[len(failure.field) :]
+    return make(failure.reason, STATUS_NAMES[failure.code], message, details)
 
 
 def _fail(waiting: _Waiting | _Many, error: HeadraceError) -> None:

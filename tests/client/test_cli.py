@@ -257,3 +257,28 @@ async def test_output_cut_off_by_its_reader_is_no_error(shell: Shell, broker: Br
     program = f"headrace jobs list --limit 0 -o jsonl --broker {broker.address} | head -1; exit ${{PIPESTATUS[0]}}"
     done = await asyncio.to_thread(lambda: run_command("bash", "-c", f'PATH="{Path(sys.executable).parent}:$PATH"; {program}'))
     assert (done.returncode, done.stderr, len(done.stdout.splitlines())) == (0, "", 1)
+
+
+async def test_common_mistakes_are_told_with_what_to_do(shell: Shell, broker: BrokerProcess) -> None:
+    gone = await shell("jobs", "list", "--broker", "127.0.0.1:1", "--timeout-s", "2", code=5)
+    assert "no broker reached at 127.0.0.1:1" in gone.stderr and "headrace-broker run" in gone.stderr and "HEADRACE_BROKER" in gone.stderr
+    nowhere = await shell("jobs", "list", "--broker", "no-such-host.invalid:7233", "--timeout-s", "2", code=5)
+    assert "no broker reached at no-such-host.invalid:7233; there is no host of that name" in nowhere.stderr
+    url = await shell("jobs", "list", "--broker", f"http://{broker.address}", code=2)
+    assert "give HOST:PORT of its gRPC listener, without http://" in url.stderr
+    early = await shell("--broker", broker.address, "jobs", "list", code=2)
+    assert "options stand behind the command" in early.stderr
+    typed = await shell("submit", "bad type!", code=4)
+    assert "[" not in typed.stderr and typed.stderr.startswith("headrace: type: a job type is")
+    assert "did you mean timeout_s=3?" in (await shell("types", "set", "t", "timeout=3", code=2)).stderr
+    assert "a number of seconds" in (await shell("types", "set", "t", "timeout_s=abc", code=2)).stderr
+
+
+async def test_tables_that_nobody_looks_at_have_a_line_for_each_row_and_no_spaces_at_its_end(shell: Shell, client: Client) -> None:
+    name = "com.example." + "department." * 12 + "recount"
+    await client.submit(name, instance_id="case " * 40)
+    await client.abort([(await client.submit("nobody")).job_id], reason="why " * 60)
+    for command, rows in ((("jobs", "list"), 2), (("types", "list"), 2), (("audit", "list"), 1), (("jobs", "count"), 3)):
+        lines = (await shell(*command)).stdout.splitlines()
+        assert len(lines) == 1 + rows and all(line == line.rstrip() for line in lines), lines
+    assert name in (await shell("types", "list")).stdout

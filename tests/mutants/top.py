@@ -1,4 +1,4 @@
-"""What `headrace top` shows, and how it leaves a terminal."""
+"""What `headrace top` and tables show, how a terminal is left, and what mistakes are told."""
 
 from tests.mutants.mutant import Mutant
 
@@ -7,6 +7,8 @@ FIGURES = f"{CLI}/top_figures.py"
 SCREEN = f"{CLI}/top_screen.py"
 UNIT = "tests/unit/test_top.py"
 LIVE = "tests/client/test_top.py"
+CELLS = "tests/unit/test_cells.py"
+MISTAKES = "tests/client/test_cli.py"
 
 MUTANTS = (
     Mutant("names steer the terminal", SCREEN, "return text if text.isprintable() else", "return text if text else", f"{UNIT} -k steer"),
@@ -26,4 +28,11 @@ MUTANTS = (
     Mutant("keys act while a filter is typed", SCREEN, "    if look.typing:\n        return _typed(look, key)\n", "", f"{UNIT} -k filter"),
     Mutant("types with hidden jobs take turns", f"{CLI}/top_calls.py", "oldest_waits(oldest[:1],", "oldest_waits(oldest,", f"{LIVE} -k hide"),
     Mutant("an empty screen when rows have gone", SCREEN, "first = max(0, min(look.first, len(rows) - space))", "first = look.first", f"{UNIT} -k scroll"),
+    Mutant("a table is wider than the terminal", f"{CLI}/tables.py", "while len(kept) > 1 and sum(", "while False and sum(", f"{CELLS} -k fit"),
+    Mutant("values of tables steer the terminal", f"{CLI}/tables.py", "char if char.isprintable() or", "char if True or", f"{CELLS} -k steer"),
+    Mutant("a web address is taken for a broker", "client/headrace_client/channel.py", 'if "://" in part:', "if False:", f"{MISTAKES} -k mistakes"),
+    Mutant(
+        "a host that there is not leaves an unknown result", "client/headrace_client/errors.py", '"failed to connect" in said or _unknown_host(said)',
+        '"failed to connect" in said', f"{MISTAKES} -k mistakes",
+    ),
 )  # fmt: skip

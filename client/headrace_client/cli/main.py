@@ -46,6 +46,9 @@ app.register_install_completion_command()
 
 def main() -> None:
     """Runs the command line; never shows a traceback for what a user or a broker did."""
+    if len(sys.argv) > 2 and sys.argv[1].startswith("--") and sys.argv[1] not in ("--help", "--version", "--install-completion"):
+        errors.print(f"headrace: options stand behind the command, such as `headrace jobs list {sys.argv[1]} ...`")
+        sys.exit(2)
     try:
         code = app(sys.argv[1:], exit_on_error=False, print_error=True)
         sys.stdout.flush()

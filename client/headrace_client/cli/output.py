@@ -85,7 +85,7 @@ class Output:
             return
         from headrace_client.cli import tables
 
-        tables.show(tables.table([{column: _value(row, column) for column in columns} for row in found], titles or {}))
+        tables.show_rows([{column: _value(row, column) for column in columns} for row in found], titles or {})
 
     def one(self, row: Any, *, hide: Sequence[str] = ()) -> None:
         """One result: a line for each field that says something, or a JSON object."""
@@ -157,7 +157,8 @@ def short(value: Any) -> str:
 def fail(error: HeadraceError, form: Format) -> int:
     """Says what went wrong on stderr; returns the exit code."""
     if form == "table":
-        errors.print(f"headrace: {error.message}", style="red")
+        hint = "\nIs one running there? `headrace-broker run` starts one; --broker HOST:PORT, or HEADRACE_BROKER, names another." if _unreached(error) else ""
+        errors.print(f"headrace: {error.message}{hint}", style="red")
     else:
         print(json.dumps({"code": exit_name(error), "reason": error.reason, "message": error.message, "details": plain(error.details)}), file=sys.stderr)
     return exit_code(error)
@@ -174,6 +175,16 @@ def exit_code(error: HeadraceError) -> int:
     if isinstance(error, Unavailable) and not isinstance(error, ResultUnknown):
         return 5
     return 5 if isinstance(error, ResultUnknown) and not error.reason else 1
+
+
+def _unreached(error: HeadraceError) -> bool:
+    """Whether nothing answers at the address, as far as one can tell: of a broker that answers, or whose certificate is wrong, more is known."""
+    return (
+        type(error) is Unavailable
+        and not error.reason
+        and error.message.startswith("no broker reached")
+        and ";" not in error.message.removesuffix("; nothing was stored")
+    )
 
 
 def exit_name(error: HeadraceError) -> str:

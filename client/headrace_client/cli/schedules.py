@@ -32,7 +32,12 @@ def list_schedules(*, common: Common | None = None) -> int:
             output.rows([_shown(item) for item in found], [])
             return
         columns = ["name", "when", "type", "next_at", "fired_at", "last_job_id", "fired", "skipped", "paused"]
-        output.rows([{**_shown(item), "when": _when(item.spec), "type": item.spec.type} for item in found], columns, empty="there are no schedules")
+        output.rows(
+            [{**_shown(item), "when": _when(item.spec), "type": item.spec.type} for item in found],
+            columns,
+            titles={"fired_at": "last", "fired": "ticks"},
+            empty="there are no schedules",
+        )
 
     return run_admin(common or Common(), command)
 

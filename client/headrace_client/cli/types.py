@@ -1,6 +1,7 @@
 """`headrace types`: job types and their settings."""
 
 import json
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,12 +79,14 @@ def set_type(
     for pair in [*(setting or []), *given]:
         key, equals, text = pair.partition("=")
         if not equals or key not in SETTINGS:
-            errors.print(f"headrace: {pair!r} is not NAME=VALUE with one of these names: {', '.join(SETTINGS)}")
+            near = get_close_matches(key, SETTINGS, 1)
+            hint = f"; did you mean {near[0]}={text or 'VALUE'}?" if near else ""
+            errors.print(f"headrace: {pair!r} is not NAME=VALUE with one of these names{hint or ': ' + ', '.join(SETTINGS)}")
             return 2
         try:
             values[key] = _value(key, text)
         except ValueError:
-            errors.print(f"headrace: {text!r} does not fit setting {key}")
+            errors.print(f"headrace: {text!r} does not fit setting {key}, which is {_kind(key)}")
             return 2
         except OSError as error:
             errors.print(f"headrace: cannot read {error.filename}: {error.strerror}")
@@ -235,6 +238,16 @@ def _shown(name: str, effective: dict[str, Any]) -> str:
         return json.dumps(effective[name])[:MAX_SHOWN] if name in effective else "none"
     value = effective.get(name, "none" if name in UNLIMITED else "default" if name == "alert_channels" else "never")
     return " ".join(f"{key}={weight:g}" for key, weight in value.items()) if isinstance(value, dict) else str(value)
+
+
+def _kind(name: str) -> str:
+    """What a setting takes, in words."""
+    if name in ("paused", "alert_on_error", "alert_on_abort"):
+        return "true or false"
+    if name.endswith("_s"):
+        return "a number of seconds, such as 90"
+    words = {"rate_limit": "COUNT/SECONDS, such as 100/60", "fairness_weights": "KEY=WEIGHT, with commas between them", "exhausted_state": "error or aborted"}
+    return words.get(name, "a number" if name.endswith(("_factor", "_jitter", "_share")) else "a whole number")
 
 
 def _value(name: str, text: str) -> Any:
