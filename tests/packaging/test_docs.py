@@ -155,6 +155,18 @@ def test_modules_named_by_the_architecture_exist() -> None:
         assert (ROOT / name).exists() or (ROOT / "broker" / "headrace_broker" / name).exists(), f"there is no {name}"
 
 
+def test_tests_that_hold_a_promise_exist() -> None:
+    rows = [line for line in (ROOT / "docs" / "guarantees.md").read_text().splitlines() if line.startswith("| ")][2:]
+    for row in rows:
+        named = re.findall(r"\*(tests/[\w./]+)\*", row.split("|")[-2])
+        assert named and all((ROOT / name).exists() for name in named), row
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert not [path.name for path in (ROOT / "docs").glob("*.md") if f"| [docs/{path.name}](docs/{path.name}) |" not in text]
+
+
 def test_every_setting_of_a_job_type_is_explained() -> None:
     text = (ROOT / "docs" / "settings.md").read_text()
     names = {re.sub("^rate_limit_.*", "rate_limit", field.name) for field in dataclasses.fields(Settings)}

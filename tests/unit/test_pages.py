@@ -129,6 +129,7 @@ def test_what_is_not_nothing_is_never_shown_as_nothing(shown: str, words: str) -
 def test_an_axis_tells_hours_of_a_day_and_days_of_a_month() -> None:
     at = 29_000_000  # 2025-02-19 21:20 UTC
     assert chart.axis(at, at + 60) == ["21:20", "21:35", "21:50", "22:05", "22:20"]
+    assert chart.axis(at - 5, at + 1440 + 10, 15) == ["21:15", "03:15", "09:15", "15:15", "21:30"]
     assert chart.axis(at, at + 30 * 1440) == ["19 Feb", "27 Feb", "06 Mar", "14 Mar", "21 Mar"]
 
 

@@ -54,10 +54,10 @@ def stacked(kinds: Sequence[str], values: Sequence[Sequence[float]], titles: Seq
     return Chart(columns, top, list(times), not any(any(one) for one in values))
 
 
-def axis(begin: int, end: int) -> list[str]:
-    """Five times from `begin` to `end`, which are minutes since 1970, in UTC: days for what is longer than two of them."""
+def axis(begin: int, end: int, step: int = 1) -> list[str]:
+    """Five times from `begin` to `end`, which are minutes since 1970, in UTC, each at the beginning of a point of `step`: days where it is more than two of them."""
     form = "%H:%M" if end - begin <= 2 * 1440 else "%d %b"
-    return [datetime.fromtimestamp((begin + (end - begin) * part // 4) * 60, UTC).strftime(form) for part in range(5)]
+    return [datetime.fromtimestamp((begin + (end - begin) * part // 4 // step * step) * 60, UTC).strftime(form) for part in range(5)]
 
 
 def nice(value: float) -> float:

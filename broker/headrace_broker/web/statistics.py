@@ -42,7 +42,8 @@ def outcome_chart(series: Series) -> chart.Chart:
 
 def _times(points: Sequence[Point]) -> list[str]:
     """Of the axis, up to the end of the last point."""
-    return chart.axis(points[0].at, 2 * points[-1].at - points[-2].at) if len(points) > 1 else []
+    step = points[1].at - points[0].at if len(points) > 1 else 1
+    return chart.axis(points[0].at, points[-1].at + step, step) if points else []
 
 
 def _activity(series: Series) -> int:
