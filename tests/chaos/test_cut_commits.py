@@ -39,9 +39,9 @@ async def proxy(database: str) -> AsyncIterator[PgProxy]:
 
 
 @pytest.fixture
-async def broker(proxy: PgProxy, directory: Path, stack: AsyncExitStack) -> BrokerProcess:
-    """A broker that reaches its database through the proxy, and was idle until it sent an empty flush."""
-    process = await start_broker(directory, database=proxy.dsn)
+async def broker(proxy: PgProxy, directory: Path, stack: AsyncExitStack, request: pytest.FixtureRequest) -> BrokerProcess:
+    """A broker that reaches its database through the proxy, and was idle until it sent an empty flush. Its parameter: `ahead_rows`."""
+    process = await start_broker(directory, database=proxy.dsn, ahead_rows=getattr(request, "param", 0))
     stack.push_async_callback(process.kill)
 
     async def idle() -> bool:
@@ -229,6 +229,7 @@ def _ran(directory: Path, line: str) -> Callable[[], Awaitable[bool]]:
     return check
 
 
+@pytest.mark.parametrize("broker", [0, 1], indirect=True)
 async def test_random_cuts_under_load_lose_and_double_nothing(
     proxy: PgProxy, broker: BrokerProcess, database: str, directory: Path, stack: AsyncExitStack, record_property: Callable[[str, object], None]
 ) -> None:

@@ -35,9 +35,7 @@ MUTANTS = (
     Mutant("all are requeued in one round", ACTION, "range(0, len(order), AT_ONCE)", "range(0, len(order), 10**9)", f"{BELOW} -k portion"),
     Mutant("the order is that of the ids", ACTION, "return list(sorter.static_order())", "return sorted(chosen)", f"{BELOW} -k comes_after"),
     # a key whose holder is replaced
-    Mutant(
-        "two calls replace a job in one round", REPLACING, "return live is not None and live.round == round_.number", "return False", f"{ONE_BY_ONE} -k in_their_order"
-    ),
+    Mutant("two calls replace a job in one round", REPLACING, "return live is not None and owner.is_moving(live)", "return False", f"{ONE_BY_ONE} -k in_their_order"),
     Mutant(
         "calls that wait are decided in another order",
         OWNER,

@@ -51,7 +51,7 @@ MUTANTS = (
     ),
     Mutant("all waiters are told in one round", GRAPH, "while news.left and told < AT_ONCE:", "while news.left:", f"{STEPS} -k portion"),
     Mutant("nobody wakes for the rest", GRAPH, "return bool(self._news)", "return False", f"{STEPS} -k portion"),
-    Mutant("a held job has two events in one round", GRAPH, "if live.round == round_.number:", "if False:", f"{STEPS} -k same_round"),
+    Mutant("a held job has two events in one round", GRAPH, "if self._owner.is_moving(live):", "if False:", f"{STEPS} -k same_round"),
     Mutant("a job that waits no more is told", GRAPH, "if self.unmet.get(job_id) is not unmet:", "if job_id not in self.unmet:", f"{STEPS} -k waits_anew"),
     Mutant("what was decided while it was read is forgotten", STANDINGS, "moved=job_id in moved", "moved=False", f"{STEPS} -k read_again"),
     Mutant("a takeover forgets who waits", RECOVER, "            owner.graph.hold(stored.job_id, stored.waits_for)\n", "            pass\n", f"{STEPS} -k takes_over"),

@@ -87,6 +87,12 @@ def crash(case: Case, *, back: bool, full: bool) -> None:
     machine = case.machine
     held = {job_id: job.seq for job_id, job in machine.jobs.items() if job.state is State.PROCESSING}
     case.run(machine.crash(full=full))
+    go_on(case, held, back=back)
+
+
+def go_on(case: Case, held: dict[int, int], *, back: bool) -> None:
+    """The agent comes back to whoever has taken over, with what it has, or never does."""
+    machine = case.machine
     if back:
         held = {job_id: epoch for job_id, epoch in held.items() if machine.jobs[job_id].state is State.PROCESSING}
         case.run(machine.connect(held))

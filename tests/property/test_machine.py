@@ -68,6 +68,13 @@ class WithTerms(Machine):
 class Jobs(Lives):
     driver = WithTerms
 
+    @rule(first=st.integers(1, 3), second=st.integers(1, 3), room=st.integers(0, 6), stored=st.integers(0, 2), back=st.booleans())
+    def overlap(self, first: int, second: int, room: int, stored: int, back: bool) -> None:
+        self.run(self.machine.come_back())
+        held = {job_id: job.seq for job_id, job in self.machine.jobs.items() if job.state is State.PROCESSING}
+        if self.run(self.machine.overlap(first, second, room, stored=stored)):
+            case.go_on(self, held, back=back)
+
     @precondition(lambda self: self.machine.jobs)
     @rule(data=st.data(), count=st.integers(1, 3))
     def submit_held(self, data: Any, count: int) -> None:

@@ -56,11 +56,11 @@ class ForkServer:
             self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         atexit.register(self.close)
 
-    def start(self, command: Sequence[str], environment: Mapping[str, str], cwd: Path, stdin: int, stdout: int, stderr: int) -> "Child":
-        """Starts a program by its name, with these descriptors; they stay the caller's."""
+    def start(self, command: Sequence[str], environment: Mapping[str, str], cwd: Path, stdin: int, stdout: int, stderr: int, ahead_rows: int = 0) -> "Child":
+        """Starts a program by its name, with these descriptors; they stay the caller's. `ahead_rows`: as in `processes.start_broker`."""
         ours, theirs = socket.socketpair()
         with theirs:
-            message = json.dumps({"command": command, "environment": dict(environment), "cwd": str(cwd)}).encode()
+            message = json.dumps({"command": command, "environment": dict(environment), "cwd": str(cwd), "ahead_rows": ahead_rows}).encode()
             socket.send_fds(self._control, [message], [stdin, stdout, stderr, theirs.fileno()])
         return Child(ours)
 
@@ -175,6 +175,8 @@ def _become(request: dict[str, Any], descriptors: list[int]) -> NoReturn:
     sys.argv = list(command)
     sys.path[0] = cwd
     sys.modules["__main__"] = types.ModuleType("__main__")  # which processes of handlers would import otherwise
+    if request["ahead_rows"]:
+        importlib.import_module("headrace_broker.shards.owner").__dict__["AHEAD_ROWS"] = request["ahead_rows"]
     launch = importlib.import_module("headrace_client._launch")
     code: object = 0
     try:

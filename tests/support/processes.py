@@ -141,9 +141,10 @@ class BrokerProcess(Process):
 
 async def start_broker(
     directory: Path, *options: str, database: str | None = None, listen: str = "127.0.0.1:0", name: str = "broker",
-    wrap: Sequence[str] = (), environment: Mapping[str, str] | None = None, python: str = sys.executable,
+    wrap: Sequence[str] = (), environment: Mapping[str, str] | None = None, python: str = sys.executable, ahead_rows: int = 0,
 ) -> BrokerProcess:  # fmt: skip
-    """A broker that listens; with short leases unless options say otherwise.
+    """A broker that listens; with short leases unless options say otherwise. `ahead_rows`: with so few facts pending it decides a round while another one is being
+    stored, which others do under a load that no test has; 0: it is as others are.
 
     `wrap`: the command that it is run by; `environment`: what is added to ours; `python`: whose headrace it is. With any of them it is a program of
     its own from the start.
@@ -155,7 +156,9 @@ async def start_broker(
     said, theirs = os.pipe()
     try:
         command = ["headrace-broker", "run", *arguments, *options]
-        broker = BrokerProcess(await _start(command, log, stdout=theirs, environment=environment or {}, real=bool(wrap or environment), wrap=wrap, python=python), log)
+        broker = BrokerProcess(
+            await _start(command, log, stdout=theirs, environment=environment or {}, real=bool(wrap or environment), wrap=wrap, python=python, ahead_rows=ahead_rows), log
+        )
     finally:
         os.close(theirs)
     try:
@@ -183,6 +186,7 @@ async def start_agent(
 
 async def _start(
     command: list[str], log: Path, *, environment: Mapping[str, str], real: bool, wrap: Sequence[str], python: str, stdout: int | None = None, cwd: Path = ROOT,
+    ahead_rows: int = 0,
 ) -> Started:  # fmt: skip
     """Starts a program of ours. Its output goes to the log, and to `stdout` what it writes there."""
     whole = {**os.environ, **environment}
@@ -193,7 +197,7 @@ async def _start(
             said = output if stdout is None else stdout
             return await asyncio.create_subprocess_exec(*program, stdin=subprocess.DEVNULL, stdout=said, stderr=output, cwd=cwd, env=whole)
         with open(os.devnull) as nothing:
-            return Forked(server.start(command, whole, cwd, nothing.fileno(), output.fileno() if stdout is None else stdout, output.fileno()))
+            return Forked(server.start(command, whole, cwd, nothing.fileno(), output.fileno() if stdout is None else stdout, output.fileno(), ahead_rows))
 
 
 async def _line(descriptor: int) -> bytes:

@@ -1,8 +1,8 @@
 """How many more jobs of a type may be granted now: its concurrency over all agents, its rate, and its breaker.
 
-What runs is what the counts say: those that are durable plus those of the round that is being built, which are exact at every moment and cost nothing more. An ending
-and the grant that takes its place may share a commit. A lease that the broker ended, or that its agent was lost with, may go on at the agent until its time is over: it
-is owed, and counts until then, for its type and for its limit key.
+What runs is what the counts say: those that are durable plus those of the rounds under way and of the one that is being built, which are exact at every moment and
+cost nothing more. An ending and the grant that takes its place may share a commit. A lease that the broker ended, or that its agent was lost with, may go on at the
+agent until its time is over: it is owed, and counts until then, for its type and for its limit key.
 
 Rates are token buckets on the owner's monotonic clock. They begin empty, also after a takeover: what the one before granted last is not known.
 """
@@ -76,10 +76,10 @@ class Caps:
                     owner.lines.let_go(entry, cell)
 
     def running(self, owner: "Owner", entry: TypeEntry, round_: "Round | None" = None) -> int:
-        """Leases of a type, with those of the round that is being built and those that are owed."""
+        """Leases of a type, with those of the rounds under way, of the one that is being built, and those that are owed."""
         key = (entry.type_id, State.PROCESSING, 0)
-        decided = round_.batch.counts[key] if round_ is not None else owner.in_flight.counts[key] if owner.in_flight is not None else 0
-        return owner.counted[key] + decided + self.owed[entry.type_id]
+        decided = round_.batch.counts[key] if round_ is not None else 0
+        return owner.counted[key] + owner.decided(entry.type_id, State.PROCESSING) + decided + self.owed[entry.type_id]
 
     def room(self, owner: "Owner", entry: TypeEntry, round_: "Round", now: float) -> int:
         """How many jobs of a type with limits may be granted in this round; not more than 0: none."""

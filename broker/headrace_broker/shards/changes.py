@@ -84,9 +84,8 @@ async def ask(owner: "Owner", heads: Heads, job_ids: Sequence[int], domain: str,
     owner.readers.append(moved)
     owner.keyed.readers.append(keys_moved)
     try:
-        if owner.in_flight is not None:  # what is being stored now may or may not be in what is read now
-            moved.update(owner.in_flight.event_job)
-            keys_moved.update(owner.in_flight.claims)
+        moved.update(owner.moving())  # may or may not be in what is read now
+        keys_moved.update(owner.claiming())
         try:
             stored = await heads.heads(job_ids)
             holders = await heads.unique_holders({name for head in stored.values() if (name := _unique_name(owner, head)) is not None})
@@ -145,7 +144,7 @@ def decide(owner: "Owner", round_: Round, intent: ChangeIntent, now: float) -> N
 
 
 def _must_be_read_again(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live | None) -> bool:
-    if (live is None and head.job_id in intent.moved) or (live is not None and live.round == round_.number) or head.job_id in round_.noted:
+    if (live is None and head.job_id in intent.moved) or (live is not None and owner.is_moving(live)) or head.job_id in round_.noted:
         return True  # it moved since it was read, or has its one event of this round already
     if intent.force and not intent.asked and live is not None and live.state is State.PROCESSING:
         return True  # it came after the locks were asked for

@@ -1,6 +1,6 @@
 """How many jobs may wait: limits of types and of domains, and the signal that comes before them.
 
-What waits is what the counts say (durable, plus the round that is being stored) and what has been admitted and is not in a round yet. All of it is known when a submit
+What waits is what the counts say (durable, plus the rounds under way) and what has been admitted and is not in a round yet. All of it is known when a submit
 is admitted, and nothing awaits in between, so racing submitters cannot pass a limit together. Jobs that wait again after an attempt, or are requeued, are never
 refused: they may pass it.
 """
@@ -61,9 +61,8 @@ class Depth:
 
     def waiting(self, entry: TypeEntry) -> int:
         """Jobs of a type that wait, whatever for, with those that were admitted a moment ago."""
-        owner, key = self._owner, (entry.type_id, State.WAITING, 0)
-        in_flight = owner.in_flight.counts[key] if owner.in_flight is not None else 0
-        return owner.counted[key] + in_flight + self._reserved[entry]
+        owner = self._owner
+        return owner.counted[entry.type_id, State.WAITING, 0] + owner.decided(entry.type_id, State.WAITING) + self._reserved[entry]
 
     def waiting_in(self, domain: DomainEntry) -> int:
         """The same for a domain; in time that grows with its types."""

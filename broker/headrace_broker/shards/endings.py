@@ -179,7 +179,7 @@ def _end_late(owner: "Owner", round_: Round, ending: Ending, live: Live | None) 
     if late and live is not None and live.agent_id != ending.sink.agent_id:
         late = False  # the ledger knows whose lease it was
     if late and live is not None and ending.kind is Kind.COMPLETED:
-        if live.round == round_.number:  # one event per job and flush
+        if owner.is_moving(live):  # one event at a time
             owner.endings.append(ending)
             return
         owner.lanes.discard(live.job_id)

@@ -4,6 +4,10 @@ Everything that arrives while a commit is in flight rides in the next one. Under
 that, a busy broker makes many small commits (p99 78 ms against 5 ms, CPU 160 % against 92 % in the measurement that led to it). A broker with little to do
 does not wait: the gap holds only when the last round was large.
 
+Under a load that lasts broker and Postgres would take turns: one decides while the other is idle. So while a large round is being stored the next one is decided, as
+soon as enough is pending for it (`Owner.build_ahead`), and sent the moment the answer to the first is there; only then are those told who waited for the first. At most
+IN_A_ROW rounds follow each other so: then comes what is done between rounds, when nothing is under way.
+
 When nothing happens an empty flush each `PROOF_S` proves that the life still owns its shards; heartbeats are confirmed by it, and a standby sees it.
 
 When the answer to a flush is lost, nothing is told to anybody until a new life has found out whether it was stored (`_recover_connection`). The same round is then
@@ -11,10 +15,10 @@ told, or stored again: memory stays right either way.
 """
 
 import asyncio
+import contextlib
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import datetime
-from typing import TypeVar
 
 import structlog
 
@@ -30,10 +34,11 @@ from headrace_broker.store import ledger as store
 from headrace_broker.store.batch import UniqueName
 from headrace_broker.store.ledger import Flushed, KeyHolder, Ledger
 
-T = TypeVar("T")
 AnyRound = Round | KeyedRound | FireRound
 GAP_S = 0.002
 BUSY_ROWS = 16  # facts in a round from which on the broker counts as busy
+IN_A_ROW = 8
+LOOK_S = 0.001  # how often it is asked whether enough is pending
 PROOF_S = 1.0
 BASE_COUNTS_S = 60.0
 FIRST_BASE_S = 1.0  # after a takeover: later than the first grants, which wait for nothing that is not needed
@@ -71,6 +76,7 @@ class Flusher:
         checkpoints.on_written = owner.wake.set
         self._prepared_at = -math.inf
         self._stopping = False
+        self._unanswered: list[AnyRound] = []  # what waits to be stored, and has callers who wait for that
         self.stopped = asyncio.Event()
 
     async def run(self) -> None:
@@ -86,18 +92,16 @@ class Flusher:
             await self._pause(loop)
             self._started = loop.time()
             locked = await self._lock_contested(loop.time())
-            round_ = self._owner.build(grant=not self._stopping)
-            self._busy = round_.batch.rows() > BUSY_ROWS
-            with self._metrics.flush_seconds.time():
-                await self._store(round_)
-            self._owner.settle(round_)
+            await self._store_rounds(self._owner.build(grant=not self._stopping), in_a_row=1 if locked else IN_A_ROW)
             await self._unlock(locked)
             keyed = self._owner.keyed.build()
             if keyed is not None:
-                await self._store_keyed(keyed)
+                with self._answering(keyed):
+                    self._owner.keyed.settle(keyed, *await self._store_and_look(keyed))
             fires = self._owner.schedules.build() if not self._stopping else None
             if fires is not None:
-                await self._store_fires(fires)
+                with self._answering(fires):
+                    self._owner.schedules.settle(fires, *await self._fire(fires))
             silent = loop.call_later(UNKNOWN_AFTER_S, self._silent)
             try:
                 await self._housekeeping(loop.time())
@@ -164,25 +168,60 @@ class Flusher:
         except (store.ResultUnknown, store.NothingStored) as error:
             log.warning("locks of jobs not given back", reason=str(error))
 
+    async def _store_rounds(self, round_: Round, in_a_row: int) -> None:
+        """Stores a round, and those that are decided while the one before is under way; returns when nothing is."""
+        with self._answering(round_):
+            storing = self._begin(round_)
+            try:
+                for _ in range(in_a_row - 1):
+                    ahead = await self._decide_ahead(round_, storing)
+                    await storing
+                    if ahead is None:
+                        break
+                    before, round_, storing = round_, ahead, self._begin(ahead)
+                    await asyncio.sleep(0)  # it is on its way before anybody is told of the one before
+                    self._settle(before)
+                await storing
+                self._settle(round_)
+            finally:
+                if not storing.done():  # this task was cancelled
+                    storing.cancel()
+                    await asyncio.wait([storing])
+
+    def _begin(self, round_: Round) -> "asyncio.Task[None]":
+        self._started = asyncio.get_running_loop().time()
+        self._busy = round_.batch.rows() > BUSY_ROWS
+        return asyncio.create_task(self._store(round_))
+
+    def _settle(self, round_: Round) -> None:
+        self._owner.settle(round_)
+        self._unanswered.remove(round_)
+
+    async def _decide_ahead(self, round_: Round, storing: "asyncio.Task[None]") -> Round | None:
+        """The next round, decided before the one that is under way is stored; None: that was stored before enough was pending."""
+        if not self._owner.takes_long(round_):
+            return None
+        while not (storing.done() or self._stopping or self._owner.refusing):
+            await asyncio.wait([storing], timeout=LOOK_S)
+            if not storing.done() and (ahead := self._owner.build_ahead()) is not None:
+                self._unanswered.append(ahead)
+                return ahead
+        return None
+
     async def _store(self, round_: Round) -> None:
-        await self._answered(round_, self._send_until_stored(round_, lambda ledger: ledger.flush(round_.batch)))
+        with self._metrics.flush_seconds.time():
+            await self._send_until_stored(round_, lambda ledger: ledger.flush(round_.batch))
 
-    async def _store_keyed(self, round_: KeyedRound) -> None:
-        self._owner.keyed.settle(round_, *await self._answered(round_, self._store_and_look(round_)))
-
-    async def _store_fires(self, round_: FireRound) -> None:
-        flushed, stored = await self._answered(round_, self._fire(round_))
-        self._owner.schedules.settle(round_, flushed.fired if flushed is not None else None, stored)
-
-    async def _fire(self, round_: FireRound) -> tuple[Flushed | None, frozenset[int]]:
-        """Decides ticks; when the answer was lost, (None, which of their jobs are stored)."""
+    async def _fire(self, round_: FireRound) -> tuple[str | None, frozenset[int]]:
+        """Decides ticks: (what became of each, nothing); when the answer was lost, (None, which of their jobs are stored)."""
         flushed = await self._send_until_stored(round_, lambda ledger: ledger.flush_fires(round_.batch, round_.rows))
-        while flushed is None:
+        if flushed is not None:
+            return flushed.fired, frozenset()
+        while True:
             try:
                 return None, await self.ledger.stored(round_.batch.job_id)
             except store.ResultUnknown:
-                await self._recover_connection(round_)
-        return flushed, frozenset()
+                await self._recover_connection()
 
     async def _store_and_look(self, round_: KeyedRound) -> tuple[Flushed, dict[UniqueName, KeyHolder], dict[UniqueName, int]]:
         """Stores a keyed round; which of its jobs are stored, and who holds the idempotency and unique keys of the others."""
@@ -195,18 +234,25 @@ class Flusher:
                 keys, unique = [job.key_name for job in (*refused, *round_.closed) if job.key], [job.unique_name for job in refused if job.unique_key]
                 return flushed, await self.ledger.key_holders(keys) if keys else {}, await self.ledger.unique_holders(unique) if unique else {}
             except store.ResultUnknown:
-                await self._recover_connection(round_)
+                await self._recover_connection()
 
-    async def _answered(self, round_: AnyRound, storing: Awaitable[T]) -> T:
-        """Waits until the round is stored. Whatever else happens, nobody is left waiting for it."""
+    @contextlib.contextmanager
+    def _answering(self, round_: AnyRound) -> Iterator[None]:
+        """For the time in which a round, and those that follow it, are stored: whatever else happens, nobody is left waiting for them."""
+        self._unanswered.append(round_)
         try:
-            return await storing
+            yield
         except BaseException as error:
-            _give_up(
-                round_,
-                NotOwner("this broker no longer owns the queue; nothing was stored, ask another one") if isinstance(error, (store.Fenced, store.Unstorable)) else UNKNOWN,
-            )
+            stored_nothing = isinstance(error, (store.Fenced, store.Unstorable))
+            self._give_up(NotOwner("this broker no longer owns the queue; nothing was stored, ask another one") if stored_nothing else UNKNOWN)
             raise
+        finally:
+            self._unanswered.clear()
+
+    def _give_up(self, error: Exception) -> None:
+        """Tells callers who wait for what is not stored that they will not get an answer."""
+        for round_ in self._unanswered:
+            _give_up(round_, error)
 
     async def _send_until_stored(self, round_: AnyRound, send: Callable[[Ledger], Awaitable[Flushed]]) -> Flushed | None:
         """Sends until it is stored; None: it was stored, but the answer was lost."""
@@ -214,7 +260,7 @@ class Flusher:
         self._health.begin(time())
         while True:
             try:
-                flushed = await self._send(round_, send)
+                flushed = await self._send(send)
                 self._health.stored(time())
                 if self._owner.refusing is not None:
                     self._owner.accept_work()
@@ -235,21 +281,21 @@ class Flusher:
             except store.ResultUnknown as error:
                 self._health.failed(time(), str(error))
                 log.warning("answer to a flush lost", error=str(error), life_id=self.ledger.life_id, n=self.ledger.n)
-                if await self._recover_connection(round_):
+                if await self._recover_connection():
                     self._health.stored(time())
                     return None
 
-    async def _send(self, round_: AnyRound, send: Callable[[Ledger], Awaitable[Flushed]]) -> Flushed:
+    async def _send(self, send: Callable[[Ledger], Awaitable[Flushed]]) -> Flushed:
         """Sends once and waits for the answer, however long it takes; callers do not: another broker may have taken over from one that gets no answers."""
-        overdue = asyncio.get_running_loop().call_later(UNKNOWN_AFTER_S, self._overdue, round_)
+        overdue = asyncio.get_running_loop().call_later(UNKNOWN_AFTER_S, self._overdue)
         try:
             return await send(self.ledger)
         finally:
             overdue.cancel()
 
-    def _overdue(self, round_: AnyRound) -> None:
+    def _overdue(self) -> None:
         self._silent()
-        _give_up(round_, UNKNOWN)
+        self._give_up(UNKNOWN)
 
     def _silent(self) -> None:
         """The database has not answered for too long: what waits is refused, and may go to another broker."""
@@ -257,43 +303,43 @@ class Flusher:
         if self._owner.refusing is None:
             self._owner.refuse(DatabaseUnavailable("the database does not answer; nothing was stored, try again"))
 
-    async def _recover_connection(self, round_: AnyRound) -> bool:
+    async def _recover_connection(self) -> bool:
         """Opens a new life after the connection was lost; returns whether the newest flush of the old one was stored."""
         owner, old, loop = self._owner, self.ledger, asyncio.get_running_loop()
         refusing = loop.call_later(PATIENCE_S, owner.refuse, DatabaseUnavailable("the database cannot be reached; nothing was stored, try again"))
-        giving_up = loop.call_later(UNKNOWN_AFTER_S, _give_up, round_, UNKNOWN)
+        giving_up = loop.call_later(UNKNOWN_AFTER_S, self._give_up, UNKNOWN)
         try:
-            await self._begin_life(old, round_)
+            await self._begin_life(old)
         finally:
             refusing.cancel()
             giving_up.cancel()
         self._next_clock = 0.0
-        landed = await self._ask(old, round_)
+        landed = await self._ask(old)
         owner.accept_work()
         if landed is not None:
             self._checkpoints.flushed(landed, changed=True)
         log.warning("database is back", life_id=self.ledger.life_id, landed=landed is not None)
         return landed is not None
 
-    async def _ask(self, old: Ledger, round_: AnyRound) -> datetime | None:
+    async def _ask(self, old: Ledger) -> datetime | None:
         """When the newest flush of an old life was stored, if it was. A connection that breaks before it can tell is followed by another, which asks the same."""
         while True:
             try:
                 return await self.ledger.landed(old.life_id, old.n)
             except store.ResultUnknown:
-                await self._begin_life(self.ledger, round_)
+                await self._begin_life(self.ledger)
 
-    async def _begin_life(self, dead: Ledger, round_: AnyRound) -> None:
+    async def _begin_life(self, dead: Ledger) -> None:
         """Takes over from a life of this broker whose connection is lost.
 
         Raises:
-            Fenced: another broker was faster. What became of the round nobody here will know, and its callers have been told so: not that nothing was stored.
+            Fenced: another broker was faster. What became of the newest flush nobody here will know, and its callers have been told so: not that nothing was stored.
         """
         dead.abandon()
         try:
             self.ledger = await self._succeed(dead)
         except BaseException:
-            _give_up(round_, UNKNOWN)
+            self._give_up(UNKNOWN)
             raise
         self.ledger.on_lost = self._owner.wake.set
         self._owner.life_id = self.ledger.life_id

@@ -224,7 +224,7 @@ class Graph:
                     continue  # it waits no more, or anew
                 told += 1
                 live = self._owner.live_jobs[job_id]
-                if live.round == round_.number:
+                if self._owner.is_moving(live):
                     busy.append((job_id, unmet))
                 else:
                     self._tell(round_, live, unmet, news)

@@ -144,6 +144,8 @@ class Keyed:
                 _fail(keyed, refusal)
             else:
                 self._answer(keyed, holder, None)
+        if stored:
+            self._owner.grant_soon()
         if self._waiting:
             self._owner.wake.set()
 

@@ -195,9 +195,9 @@ class Operations:
             metrics.operations_ended.labels(action).inc()
 
     async def _durable(self) -> None:
-        """Returns once the round under way is stored: the next one begins after that. If it cannot be, this task ends with its owner."""
-        begun = self._owner.rounds
-        while self._owner.rounds == begun:
+        """Returns once what was decided before is stored. If it cannot be, this task ends with its owner."""
+        decided = self._owner.rounds
+        while self._owner.stored < decided:
             self._owner.wake.set()
             await asyncio.sleep(AGAIN_S)
 

@@ -1,8 +1,11 @@
 """The owner of a shard: what is live, in memory, and every decision about it.
 
 Callers leave intents (`submit`, `end`, `change`); the flusher asks for the next round (`build`), stores it in one commit, and then has it told (`settle`). Memory
-runs ahead of the database by the one round that is under way, and nobody is told of a decision before it is durable. If a round turns out not to be storable, this
+runs ahead of the database by the rounds that are under way, and nobody is told of a decision before it is durable. If a round turns out not to be storable, this
 object is thrown away and another one is read from the ledger: there is no undo.
+
+Two rounds are under way at most: the one that is being stored, and under a load that lasts the next one, which is decided meanwhile (`build_ahead`). That one is stored
+after it and never without it, and it moves no job that the other moves; but it may grant what the other submits.
 
 Everything here runs in one event loop and never awaits while it decides. Written by: intents, sessions and credit by RPC handlers; all else by the flusher's task.
 """
@@ -46,11 +49,13 @@ from headrace_broker.shards.session import Session
 from headrace_broker.shards.tally import Tally
 from headrace_broker.shards.timers import Timers
 from headrace_broker.shards.types import TypeEntry, TypeTable
-from headrace_broker.store.batch import MAX_ROWS, Batch, payload_of
+from headrace_broker.store.batch import MAX_ROWS, Batch, UniqueName, payload_of
 
 MAX_PENDING_JOBS = 50_000
 """Submitted jobs that wait for their flush; beyond, callers are told to come back. About half a second of work."""
 MAX_PENDING_BYTES = 64 * 1024 * 1024
+AHEAD_ROWS = 1000
+"""Facts that make a round large: one that is under way with so many leaves time to decide the next one, and so much must be pending for that."""
 CHANGE_ROWS = 500
 """Rows of a round that are for what people and programs change, however full it is of jobs and outcomes."""
 
@@ -101,11 +106,12 @@ class Owner:
         self.refill_wake = asyncio.Event()
         self.stale_wake = asyncio.Event()
         self.refusing: Exception | None = None  # why new work is refused; None: it is taken
-        self.rounds = 0
+        self.rounds = 0  # decided
+        self.stored = 0  # durable: all rounds up to this number
         self.taken_over_at = monotonic()
         self.not_before: dict[int, float] = {}  # forced endings: when the old lease has surely ended
         self.readers: list[set[int]] = []  # one for each change between its read and its decision: jobs that moved meanwhile
-        self.in_flight: Batch | None = None  # facts of the round that is not durable yet
+        self.under_way: deque[Batch] = deque()  # facts of the rounds that are not durable yet, in their order
         self.amended: dict[int, Amended] = {}  # of live jobs that have some
         self.aborting: dict[int, Live] = {}  # processing jobs whose end somebody asked for
         self.orphans: dict[int, list[Live]] = {}  # leases that a takeover found open, by agent_id
@@ -232,28 +238,70 @@ class Owner:
 
     def build(self, *, grant: bool = True) -> Round:
         """Decides what is pending and returns the facts; an empty round is a mere proof of ownership. At most about MAX_ROWS facts."""
-        self.rounds += 1
-        now = self._monotonic()
-        round_ = Round(self.rounds, now, self.clock.now_s())
-        round_.batch.lease_s = self.limits.lease_s
-        self._sweep(now)
+        round_ = self._begin_round()
+        self._sweep(round_.at)
         self._take_submissions(round_)
         self.doors.take(self, round_)
         endings.take(self, round_)
-        self._take_changes(round_, now)
+        self._take_changes(round_, round_.at)
         self._take_notes(round_)
         self.graph.advance(round_)
-        turns.take_due(self, now)
-        self.caps.settle(self, now)
+        return self._end_round(round_, grant=grant)
+
+    def build_ahead(self) -> Round | None:
+        """Decides the next round while one is being stored, if enough is pending for a large one, and that is nothing but submissions and completions, which nearly
+        everything is under load. None: it is not. See the module.
+        """
+        if self._changes or self.graph or self.doors or self.doors.restored or self.aborting or self.keyed or self.schedules.idle_s() <= 0:
+            return None
+        if not all(type(ending) is Completions for ending in self.endings):
+            return None
+        if self._pending_jobs + sum(map(len, self.endings)) < AHEAD_ROWS:  # type: ignore[arg-type]  # the check above
+            return None
+        round_ = self._begin_round()
+        self._take_submissions(round_)
+        endings.take(self, round_)
+        self._take_notes(round_)
+        return self._end_round(round_, grant=True)
+
+    @staticmethod
+    def takes_long(round_: Round) -> bool:
+        """Whether a round is under way for so long that it is worth while to decide the next one meanwhile."""
+        return round_.batch.rows() >= AHEAD_ROWS
+
+    def _begin_round(self) -> Round:
+        self.rounds += 1
+        round_ = Round(self.rounds, self._monotonic(), self.clock.now_s())
+        round_.batch.lease_s = self.limits.lease_s
+        return round_
+
+    def _end_round(self, round_: Round, *, grant: bool) -> Round:
+        """Grants what is ready by now."""
+        turns.take_due(self, round_.at)
+        self.caps.settle(self, round_.at)
         if grant:
-            dispatcher.grant(self, round_, now)
-        for live in round_.waiting_again:
-            turns.await_turn(self, live, now)
+            dispatcher.grant(self, round_, round_.at)
         round_.batch.max_id = self.numbering.highest
-        self.in_flight = round_.batch
+        self.under_way.append(round_.batch)
         if self.room:
             self.room.free(MAX_PENDING_JOBS - self._pending_jobs)
         return round_
+
+    def is_moving(self, live: Live) -> bool:
+        """Whether the newest event of a job is not durable yet: it gets no other one before that is."""
+        return live.round > self.stored
+
+    def moving(self) -> set[int]:
+        """Jobs whose events are being stored: what is read of them now may be from before or after."""
+        return {job_id for batch in self.under_way for job_id in batch.event_job}
+
+    def claiming(self) -> set[UniqueName]:
+        """Unique keys that jobs take by what is being stored."""
+        return {name for batch in self.under_way for name in batch.claims}
+
+    def decided(self, type_id: int, state: State) -> int:
+        """How many more unsettled jobs of a type there are in a state than are durable, by the rounds that are under way."""
+        return sum([batch.counts[type_id, state, 0] for batch in self.under_way])
 
     def contested(self, now: float) -> list[tuple[int, int]]:
         """Leases that are to end in the next round, and that somebody's transaction may be about to complete; see `Doors.contested`."""
@@ -268,8 +316,14 @@ class Owner:
             self._next_sweep = sweep.sweep(self, now)
 
     def settle(self, round_: Round) -> None:
-        """The round is durable: counts it and tells everybody."""
-        self.in_flight = None
+        """The round is durable: counts it and tells everybody. Rounds are settled in their order."""
+        assert self.under_way.popleft() is round_.batch
+        self.stored = round_.number
+        now = self._monotonic()
+        for live in round_.waiting_again:
+            turns.await_turn(self, live, now)
+        if round_.waiting_again:
+            self.grant_soon()
         if round_.batch.inbox is not None:
             self.doors.settled(round_.batch.inbox)
         self.counted.update(round_.batch.counts)
@@ -281,10 +335,15 @@ class Owner:
         if self.hub.active:  # asked now: who subscribed while the round was in flight has read what was before it
             self.hub.publish(round_.changes())
         if self.beating:
-            now, quiet_s = self._monotonic(), self.limits.lease_s / 2
+            quiet_s = self.limits.lease_s / 2
             for session in self.beating:
                 session.confirm(round_.number - 1, now, quiet_s)
             self.beating = {session for session in self.beating if session.beats}
+
+    def grant_soon(self) -> None:
+        """Jobs have become ready: the next round begins at once, if there may be an agent for them."""
+        if self.hungry:
+            self.wake.set()
 
     def refuse(self, error: Exception) -> None:
         """From now on new work is refused with `error`; what waits for its flush and was not sent is refused too: nothing of it is stored."""

@@ -32,8 +32,7 @@ async def replace(owner: "Owner", heads: Heads, job_id: int, jobs: Sequence[NewJ
     moved: set[int] = set()
     owner.readers.append(moved)
     try:
-        if owner.in_flight is not None:  # what is being stored now may or may not be in what is read now
-            moved.update(owner.in_flight.event_job)
+        moved.update(owner.moving())  # may or may not be in what is read now
         try:
             head = (await heads.heads([job_id])).get(job_id)
         except ReadFailed as error:
@@ -67,4 +66,4 @@ def must_wait(owner: "Owner", round_: Round, intent: ChangeIntent) -> bool:
     if intent.verb is not Verb.REPLACE:
         return False
     live = owner.live_jobs.get(intent.heads[0].job_id)
-    return live is not None and live.round == round_.number
+    return live is not None and owner.is_moving(live)

@@ -36,8 +36,7 @@ class Reruns:
 
     def __enter__(self) -> "Reruns":
         self._owner.keyed.readers.append(self._moved)
-        if self._owner.in_flight is not None:  # what is being stored now may or may not be in what is read now
-            self._moved.update(self._owner.in_flight.claims)
+        self._moved.update(self._owner.claiming())  # may or may not be in what is read now
         return self
 
     def __exit__(self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:

@@ -126,8 +126,8 @@ class Rescores:
     async def _durable(self) -> None:
         """Returns once what was decided before is stored, and so can be read."""
         owner = self._owner
-        until = owner.rounds + 2
-        while owner.rounds < until:
+        decided = owner.rounds
+        while owner.stored < decided:
             owner.wake.set()
             await asyncio.sleep(POLL_S)
 

@@ -13,7 +13,7 @@ from headrace_broker.shards.session import Assigned, Session
 from headrace_broker.store.batch import Batch, KeyedRow, instance_of
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Round:
     """Filled by the owner's decisions, emptied when its flush is durable."""
 
@@ -28,7 +28,7 @@ class Round:
     bodiless: list[tuple[Session, Live]] = field(default_factory=list)  # granted, body not in memory
     aborts: list[tuple[Session, int, int, Abort]] = field(default_factory=list)
     revoked: list[tuple[Session, int, int]] = field(default_factory=list)
-    waiting_again: list[Live] = field(default_factory=list)  # into lanes or timers once the round is built: one event per job and flush
+    waiting_again: list[Live] = field(default_factory=list)  # into lanes or timers once the round is durable: one event at a time
     moved: list[tuple[list[Live], Kind]] = field(default_factory=list)  # by which event
     noted: set[int] = field(default_factory=set)  # processing jobs whose amendments changed: once per round, since notes of one moment have no order
 
@@ -72,7 +72,7 @@ class Round:
         return found
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class KeyedRound:
     """Jobs with keys that one keyed flush stores, in the order of their keys."""
 

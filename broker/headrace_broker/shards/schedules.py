@@ -66,7 +66,7 @@ class Run:
     done: "asyncio.Future[int | None]"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class FireRound:
     """Ticks that one flush decides, and the job of each, which is stored if it fires."""
 
@@ -227,6 +227,8 @@ class Schedules:
             elif row is None:
                 self._again.add(schedule_id)
                 self._wake.set()
+        if jobs:
+            self._owner.grant_soon()
         by_schedule = {row[0]: job_id for row, job_id in zip(round_.rows, round_.batch.job_id, strict=True)}
         for run in round_.runs:
             job_id = by_schedule[run.schedule_id]

@@ -50,7 +50,7 @@ async def _read_batch(owner: "Owner", heads: Heads, batch_id: int) -> None:
 @contextmanager
 def _watching(owner: "Owner") -> Iterator[set[int]]:
     """The jobs that move within the block, or are moving when it begins."""
-    moved: set[int] = set(owner.in_flight.event_job) if owner.in_flight is not None else set()
+    moved: set[int] = owner.moving()
     owner.readers.append(moved)
     try:
         yield moved

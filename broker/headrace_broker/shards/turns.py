@@ -26,7 +26,7 @@ def due(owner: "Owner", live: Live) -> float:
 def waits(owner: "Owner", job_id: int, priority: int) -> bool | None:
     """Whether a job may be granted in this round, at this priority. None: its time has not come, and it is in the timers again."""
     live = owner.live_jobs.get(job_id)
-    if live is None or live.state is not State.WAITING or live.priority != priority or live.round == owner.rounds or job_id in owner.graph.unmet:
+    if live is None or live.state is not State.WAITING or live.priority != priority or owner.is_moving(live) or job_id in owner.graph.unmet:
         return False
     now = owner.now()
     if due(owner, live) <= now:

@@ -1,0 +1,39 @@
+"""Rounds that are decided while the one before is being stored."""
+
+from tests.mutants.mutant import Mutant
+
+SHARDS = "broker/headrace_broker/shards"
+CAPS, CHANGES, DEPTH, FLUSHER, KEYED, OWNER, REPLACING, TURNS = (
+    f"{SHARDS}/{name}.py" for name in ("caps", "changes", "depth", "flusher", "keyed", "owner", "replacing", "turns")
+)
+TESTS = "tests/fire/test_rounds_ahead.py"
+SOON = "tests/fire/test_soon.py"
+
+MUTANTS = (
+    Mutant("nothing is decided ahead", FLUSHER, "ahead = await self._decide_ahead(round_, storing)", "ahead = None", f"{TESTS} -k sent_before_anybody"),
+    Mutant("changes are decided ahead", OWNER, "if self._changes or self.graph", "if self.graph", f"{TESTS} -k change_waits"),
+    Mutant("news is passed over by rounds ahead", OWNER, "self._changes or self.graph or", "self._changes or", f"{TESTS} -k _news"),
+    Mutant("leases that a takeover found end ahead", OWNER, " or self.doors.restored", "", f"{TESTS} -k takeover_found"),
+    Mutant("aborted jobs end ahead", OWNER, " or self.aborting or", " or", f"{TESTS} -k _an_abort"),
+    Mutant("jobs with keys wait for all rounds ahead", OWNER, " or self.keyed or self.schedules", " or self.schedules", f"{TESTS} -k _a_key"),
+    Mutant(
+        "endings of all kinds are decided ahead", OWNER, "if not all(type(ending) is Completions for ending in self.endings):", "if False:", f"{TESTS} -k another_kind"
+    ),
+    Mutant("a round ahead is small", OWNER, " < AHEAD_ROWS:  # type", " < 0:  # type", f"{TESTS} -k too_little"),
+    Mutant("a job waits again before that is durable", OWNER, "return live.round > self.stored", "return live.round == self.rounds", f"{TESTS} -k comes_late"),
+    Mutant("jobs that wait again are granted when somebody asks", OWNER, "        if round_.waiting_again:\n", "        if False:\n", f"{TESTS} -k waits_again"),
+    Mutant("jobs with keys are granted when somebody asks", KEYED, "        if stored:\n", "        if False:\n", f"{SOON} -k key"),
+    Mutant("ticks are granted when somebody asks", f"{SHARDS}/schedules.py", "        if jobs:\n", "        if False:\n", f"{SOON} -k schedule"),
+    Mutant(
+        "only the round that is stored moves jobs",
+        OWNER,
+        "for batch in self.under_way for job_id",
+        "for batch in [self.under_way[0]] for job_id",
+        f"{TESTS} -k either_round_moves",
+    ),
+    Mutant("limits pass over the round under way", CAPS, " + owner.decided(entry.type_id, State.PROCESSING)", "", f"{TESTS} -k either_round_grants"),
+    Mutant("depth passes over the round ahead", OWNER, "for batch in self.under_way])", "for batch in list(self.under_way)[:1]])", f"{TESTS} -k either_round_stores"),
+    Mutant("callers of a round ahead are left waiting", FLUSHER, "                self._unanswered.append(ahead)\n", "", f"{TESTS} -k both_hear"),
+    Mutant("rounds follow each other for ever", FLUSHER, "for _ in range(in_a_row - 1):", "while True:", f"{TESTS} -k run_of_rounds_ends"),
+    Mutant("a flush goes on without its flusher", FLUSHER, "                    storing.cancel()\n", "                    return\n", f"{TESTS} -k cancelled"),
+)
