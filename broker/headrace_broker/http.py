@@ -34,7 +34,9 @@ def http_app(
     async def readyz(request: Request) -> Response:
         ready = ownerships.answering if request.query_params.get("standby") == "ok" else ownerships.serving
         several = {"shards": len(ownerships.owned())} if len(ownerships.each) > 1 else {}
-        return JSONResponse({"ready": ready, "role": ownerships.role, **several}, status_code=200 if ready else 503)
+        failing = {str(one.shard.number): one.stumbles for one in ownerships.each if one.stumbles}
+        told = {"failing": failing} if failing else {}
+        return JSONResponse({"ready": ready, "role": ownerships.role, **several, **told}, status_code=200 if ready else 503)
 
     return Starlette(
         routes=[Route("/metrics", scrape), Route("/healthz", healthz), Route("/readyz", readyz), *pages],

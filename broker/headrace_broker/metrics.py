@@ -43,6 +43,8 @@ class Metrics:
         self.events = PCounter("headrace_events_total", "Events of jobs, by kind", ["kind"], registry=self.registry)
         self.sessions_lost = PCounter("headrace_sessions_lost_total", "Agents that were given up", registry=self.registry)
         self.facts_lost = PCounter("headrace_facts_lost_total", "Times that the database came back without facts that it had acknowledged", registry=self.registry)
+        told = "Times that this broker gave a shard up for an error that nobody expected; its log has it"
+        self.shard_failures = PCounter("headrace_shard_failures_total", told, registry=self.registry)
         self.jobs_deleted = PCounter("headrace_jobs_deleted_total", "Jobs removed from storage after their delete date or a purge", registry=self.registry)
         self.quota_refusals = PCounter("headrace_quota_refusals_total", "Calls that a quota refused", ["quota"], registry=self.registry)
         self.submits_refused = PCounter("headrace_submits_refused_total", "Jobs that were not taken for want of room, by reason", ["reason"], registry=self.registry)

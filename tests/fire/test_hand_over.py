@@ -80,8 +80,10 @@ async def broker(database: str) -> AsyncIterator[Broker]:
     finally:
         await ownership.drain()
         async with asyncio.timeout(30):
-            await running
+            await asyncio.wait([running])
         await pool.close()
+        if not running.cancelled():
+            running.result()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ BROKER = "broker/headrace_broker"
 RULE, OWNERSHIP, NUMBERING, FORWARD = (f"{BROKER}/{name}.py" for name in ("model/balance", "shards/ownership", "shards/numbering", "rpc/forward"))
 RECOVER, DOORS, TWO = f"{BROKER}/shards/recover.py", f"{BROKER}/shards/doors.py", "tests/fire/test_two_shards.py"
 INBOX = f"{BROKER}/store/inbox.py"
-DUTIES = "tests/fire/test_shard_duties.py"
+DUTIES, GIVEN = "tests/fire/test_shard_duties.py", "tests/fire/test_given_up.py"
 STANDING, QUERIES = f"{BROKER}/store/brokers.py", f"{BROKER}/store/sql/queries"
 PURE, FIRE, STORE, SEEN = "tests/unit/test_balance.py", "tests/fire/test_hand_over.py", "tests/store/test_shards.py", "tests/store/test_standing.py"
 
@@ -114,4 +114,11 @@ MUTANTS = (
     Mutant(
         "the number of shards is changed while brokers run", f"{BROKER}/store/shards.py", "            if running:", "            if False:", f"{STORE} -k counts_lie"
     ),
+    Mutant("an error that nobody expected ends the broker", OWNERSHIP, "except Exception as error:", "except NotImplementedError as error:", f"{GIVEN} -k decisions"),
+    Mutant("a shard that failed is taken again at once", OWNERSHIP, ", self._stumbles.until - loop.time())", ")", f"{GIVEN} -k side_task"),
+    Mutant("who may not serve any more tries again", OWNERSHIP, "except MigrationError:", "except NotImplementedError:", f"{GIVEN} -k schema"),
+    Mutant("an owner that is cancelled from within leaves its shard alone", OWNERSHIP, "    if task.cancelled():", "    if False:", f"{GIVEN} -k nobody_asked"),
+    Mutant("an owner goes on when it is cancelled", OWNERSHIP, "CancelledError:\n        task.cancel()", "CancelledError:\n        pass", f"{GIVEN} -k whoever_cancels"),
+    Mutant("health says nothing of a shard that fails", f"{BROKER}/http.py", "for one in ownerships.each if one.stumbles}", "for one in ()}", f"{GIVEN} -k other_shards"),
+    Mutant("a shard is never well again", f"{BROKER}/shards/stumbles.py", " if now < self.until + WELL_S else 0", "", f"{GIVEN} -k pauses"),
 )

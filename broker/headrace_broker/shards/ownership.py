@@ -5,13 +5,17 @@
 A broker opens a life and waits until its shard can be taken: because it never had an owner, because its owner's lock is free (it died), or because its owner has
 stored nothing for `HUNG_S` (it hangs: its backend is ended, which frees the lock). Then it reads the ledger, proving every second that it lives, and serves. When a
 flush is fenced, or facts turn up that it did not write, it forgets everything and begins again. A broker has one of these for each shard (`ownerships.py`).
+
+An error that nobody expected, in whatever an owner does, is treated in the same way: memory may be half changed, so it is thrown away, no checkpoint is made of it, the
+life ends and the streams are told. The shard is then left to others for a while (`stumbles.py`), and to nobody where this broker is alone. The process goes on with its
+other shards. It ends only for what it cannot get over by reading anew: a schema, or a number of shards, that it was not started for.
 """
 
 import asyncio
 import contextlib
 import math
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -36,6 +40,7 @@ from headrace_broker.shards.refill import judge_stale, refill_bodies
 from headrace_broker.shards.rescore import Rescores
 from headrace_broker.shards.standings import read_standings
 from headrace_broker.shards.starting import Starting
+from headrace_broker.shards.stumbles import Stumbles
 from headrace_broker.shards.types import TypeTable
 from headrace_broker.store import partitions
 from headrace_broker.store.batch import Batch
@@ -46,6 +51,7 @@ from headrace_broker.store.heads import Heads
 from headrace_broker.store.inbox import Inbox, listen
 from headrace_broker.store.instances import InstanceStore
 from headrace_broker.store.ledger import FactsLost, Fenced, Holder, KeyTaken, Ledger, NothingStored, ResultUnknown, Unstorable
+from headrace_broker.store.migrate import MigrationError
 from headrace_broker.store.operations import OperationStore
 from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.peers import Peer, PeerStore
@@ -90,6 +96,7 @@ class Ownership:
         self._owner: Owner | None = None
         self._flusher: Flusher | None = None
         self.health = FlushHealth()
+        self._stumbles = Stumbles()
         self._draining = False
         self.heads = Heads(pool)
         self.inbox = Inbox(pool, shard)
@@ -138,13 +145,18 @@ class Ownership:
         return operations
 
     async def run(self) -> None:
-        """Stands by, takes over, serves; again after every life. Returns after `drain`."""
+        """Stands by, takes over, serves; again after every life. Returns after `drain`.
+
+        Raises:
+            MigrationError: the schema has gone on without this broker, or there are other shards now.
+        """
         while not self._draining:
+            pause_s = 0.0
             try:
                 async with self._life() as ledger:
                     await self._stand_by(ledger)
                     if not self._draining:
-                        await self._serve(ledger)
+                        await _apart(self._serve(ledger))
             except Fenced as error:
                 log.warning("fenced: another broker owns the shards", reason=str(error))
             except KeyTaken as error:
@@ -156,9 +168,28 @@ class Ownership:
                 log.error("acknowledged facts are lost: the database is not the one that stored them, or was set back; reading the ledger again", reason=str(error))
             except (ResultUnknown, NothingStored, *ANY_FAILURE) as error:
                 log.warning("database not available", reason=f"{type(error).__name__}: {error}")
-                await asyncio.sleep(random.uniform(*RECONNECT_S))
+                pause_s = random.uniform(*RECONNECT_S)
+            except MigrationError:
+                raise
+            except Exception as error:
+                pause_s = random.uniform(*RECONNECT_S)
+                self._stumble(error)
             finally:
                 self._leave()
+            await asyncio.sleep(pause_s)
+
+    @property
+    def stumbles(self) -> int:
+        """How many times in a row this broker gave the shard up for an error that nobody expected; 0: all has been well for a while."""
+        return self._stumbles.in_a_row(asyncio.get_running_loop().time())
+
+    def _stumble(self, error: Exception) -> None:
+        pause_s = self._stumbles.note(asyncio.get_running_loop().time())
+        self._metrics.shard_failures.inc()
+        log.error(
+            "an error that should not be: the shard is given up, and taken again after a pause; please report it", shard=self.shard.number, in_a_row=self.stumbles,
+            pause_s=pause_s, reason=f"{type(error).__name__}: {error}", exc_info=error,
+        )  # fmt: skip
 
     @property
     def draining(self) -> bool:
@@ -262,14 +293,15 @@ class Ownership:
 
     async def _for_others_s(self, ledger: Ledger, life_id: int, free: dict[int, float]) -> float:
         """How long a life's shard is to be left to other brokers; 0: not at all, infinite: the life has not ended. `free`: see `_stand_by`."""
-        if self.take_delay is None:
+        loop = asyncio.get_running_loop()
+        if self.take_delay is None and self._stumbles.until <= loop.time():
             return 0.0
         if life_id and not await ledger.has_ended(life_id):
             free.pop(life_id, None)
             return math.inf
-        loop = asyncio.get_running_loop()
         since = free.setdefault(life_id, loop.time())
-        return max(0.0, since + await self.take_delay() - loop.time())
+        delay_s = await self.take_delay() if self.take_delay is not None else 0.0
+        return max(0.0, since + delay_s - loop.time(), self._stumbles.until - loop.time())
 
     def _know(self, holder: Holder | None) -> None:
         """Who owns the shard now. Whoever waits for that is woken when it is another, or is reached in another way."""
@@ -461,3 +493,22 @@ class Ownership:
         for session in owner.sessions():
             session.out.go_away = "the broker is draining" if self._draining else "this broker no longer owns the queue"
             session.wake.set()
+
+
+async def _apart(work: Coroutine[Any, Any, None]) -> None:
+    """Runs it in a task of its own: before Python 3.11.4 a group that fails while it is left leaves its task with a cancellation, and the next timeout there ends it.
+
+    Cancellation: the work is cancelled, and this returns when it has ended.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # nobody asks for it any more
+        raise
+    if task.cancelled():
+        raise RuntimeError("the owner ended with a cancellation that nobody asked for")
+    task.result()

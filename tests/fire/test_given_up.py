@@ -1,0 +1,196 @@
+"""An owner meets an error that nobody expected: its shard is given up and taken again, by another broker or after a pause, and all else goes on."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+from headrace_broker.http import http_app
+from headrace_broker.metrics import Metrics
+from headrace_broker.model.errors import Unavailable
+from headrace_broker.model.shard import all_of
+from headrace_broker.shards import ownership as ownership_module
+from headrace_broker.shards.flusher import Flusher
+from headrace_broker.shards.intents import PlainJobs
+from headrace_broker.shards.owner import Owner
+from headrace_broker.shards.ownerships import Ownerships
+from headrace_broker.shards.stumbles import PAUSE_S, WELL_S, Stumbles
+from headrace_broker.store.migrate import MigrationError
+from headrace_broker.store.settings import SettingsStore
+
+from tests.fire.test_hand_over import Broker, broker
+from tests.support.shards import make_domains, run_owner
+
+STUMBLED = "an error that should not be: the shard is given up, and taken again after a pause; please report it"
+
+
+class Trap:
+    """A side task of owners that waits until it is sprung, and fails then; `owners`: those that have begun it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.owners: list[Owner] = []
+        self._sprung: dict[Owner, tuple[asyncio.Event, list[BaseException]]] = {}
+
+        async def side(owner: Owner, *_: object) -> None:
+            self.owners.append(owner)
+            event, errors = self._sprung[owner] = asyncio.Event(), []
+            await event.wait()
+            raise errors[0]
+
+        monkeypatch.setattr(ownership_module, "judge_stale", side)
+
+    def spring(self, owner: Owner, error: BaseException) -> None:
+        """Has it fail."""
+        event, errors = self._sprung[owner]
+        errors.append(error)
+        event.set()
+
+
+@pytest.fixture
+def trap(monkeypatch: pytest.MonkeyPatch) -> Trap:
+    return Trap(monkeypatch)
+
+
+async def _another(one: Broker, before: Owner) -> Owner:
+    """The owner after this one, once it serves."""
+    async with asyncio.timeout(30):
+        while True:
+            await one.ownership.ready.wait()
+            if one.ownership.owner is not before:
+                return one.ownership.owner
+            await asyncio.sleep(0.01)
+
+
+async def test_a_side_task_fails_and_the_shard_is_taken_again_after_a_pause(database: str, trap: Trap) -> None:
+    async with broker(database) as one:
+        before, left = one.ownership.owner, one.ownership.left
+        [job_id] = await one.submit(1)
+        loop = asyncio.get_running_loop()
+        with structlog.testing.capture_logs() as said:
+            trap.spring(before, ZeroDivisionError("what nobody expected"))
+            began = loop.time()
+            async with asyncio.timeout(30):
+                await left.wait()
+            assert not one.ownership.ready.is_set() and one.ownership.stumbles == 1
+            with pytest.raises(Unavailable):
+                before.submit(PlainJobs(await before.types.ensure("default", "work"), 0, [b"{}"]), 2)
+            after = await _another(one, before)
+        assert loop.time() - began >= PAUSE_S[0]
+        assert after.life_id > before.life_id, "the life ended"
+        assert [job_id] == [job_id for _, _, ids in after.lanes.copies() for job_id in ids], "what was stored is there"
+        assert (await one.submit(1))[0] > job_id
+        [line] = [line for line in said if line["event"] == STUMBLED]
+        assert (line["log_level"], line["in_a_row"], line["shard"], line["pause_s"]) == ("error", 1, 0, PAUSE_S[0])
+        assert "what nobody expected" in line["reason"] and line["exc_info"] is not None
+        assert one.ownership._metrics.shard_failures._value.get() == 1
+
+
+async def test_the_decisions_of_a_round_fail(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with broker(database) as one:
+        before, build = one.ownership.owner, Owner.build
+
+        def failing(owner: Owner, **options: Any) -> Any:
+            if owner is before:
+                raise KeyError(7)
+            return build(owner, **options)
+
+        monkeypatch.setattr(Owner, "build", failing)
+        await _another(one, before)
+        assert await one.submit(1)
+
+
+async def test_a_cancellation_that_nobody_asked_for_does_not_leave_the_shard_alone(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with broker(database) as one:
+        before, build = one.ownership.owner, Owner.build
+
+        def failing(owner: Owner, **options: Any) -> Any:
+            if owner is before:
+                raise asyncio.CancelledError
+            return build(owner, **options)
+
+        monkeypatch.setattr(Owner, "build", failing)
+        await _another(one, before)
+        assert not one.running.done() and one.ownership.stumbles == 1
+
+
+async def test_another_broker_has_it_at_once_and_is_known(database: str, trap: Trap, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headrace_broker.shards.stumbles.PAUSE_S", (600.0, 600.0))
+    first = await stack.enter_async_context(broker(database))
+    second = await stack.enter_async_context(broker(database))
+    trap.spring(first.ownership.owner, AssertionError())
+    async with asyncio.timeout(30):
+        await second.ownership.ready.wait()
+        while first.ownership.holder is None:
+            await asyncio.sleep(0.01)
+    assert first.ownership.role == "standby" and first.ownership.holder.life_id == second.ownership.owner.life_id, "calls are passed on"
+
+
+async def test_the_other_shards_of_the_broker_go_on(database: str, trap: Trap, stack: AsyncExitStack) -> None:
+    domains = await make_domains(database, "north", "south")
+    each = [await run_owner(database, shard, stack) for shard in all_of(2)]
+    failing, beside = each
+    ownerships = Ownerships(each, beside._types, SettingsStore(beside._pool))
+    trap.spring(failing.owner, RuntimeError("x"))
+    kept, left = beside.owner, failing.left
+    async with asyncio.timeout(30):
+        await left.wait()
+    assert ownerships.owned() == [beside] and beside.owner is kept
+    entry = await beside._types.ensure(domains[1], "work")
+    assert await beside.owner.submit(PlainJobs(entry, 0, [b"{}"]), 2) and entry.domain == domains[1]
+    app = http_app(Metrics(), ownerships, [])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://broker") as http:
+        answer = await http.get("/readyz")
+        assert (answer.status_code, answer.json()["failing"]) == (503, {"0": 1})
+        async with asyncio.timeout(30):
+            await failing.ready.wait()
+        answer = await http.get("/readyz")
+        assert (answer.status_code, answer.json()["failing"]) == (200, {"0": 1}), "it is not well yet"
+
+
+async def test_a_schema_that_went_on_ends_the_broker(database: str, trap: Trap, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with broker(database) as one:
+        await one.ownership.drain()
+        await one.running
+
+        async def refused(_: object) -> None:
+            raise MigrationError("run a newer headrace")
+
+        monkeypatch.setattr(one.ownership, "_open", lambda: refused(None))
+        monkeypatch.setattr(one.ownership, "_draining", False)
+        with pytest.raises(MigrationError):
+            await asyncio.wait_for(one.ownership.run(), 30)
+        one.ownership._draining = True
+
+
+async def test_whoever_cancels_an_owner_has_it_ended(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = asyncio.Event()
+    run = Flusher.run
+
+    async def noted(flusher: Flusher) -> None:
+        try:
+            await run(flusher)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(Flusher, "run", noted)
+    async with broker(database) as one:
+        one.running.cancel()
+        async with asyncio.timeout(30):
+            await asyncio.wait([one.running])
+        assert one.running.cancelled() and ended.is_set() and not one.ownership.ready.is_set()
+
+
+def test_pauses_grow_and_begin_anew_once_all_is_well() -> None:
+    stumbles, now = Stumbles(), 100.0
+    assert stumbles.in_a_row(now) == 0 and stumbles.until < now
+    pauses = []
+    for _ in range(7):
+        pauses.append(stumbles.note(now))
+        assert stumbles.until == now + pauses[-1]
+        now += pauses[-1] + 1
+    assert pauses == [1, 2, 4, 8, 16, 30, 30] and stumbles.in_a_row(now) == 7
+    now += WELL_S
+    assert stumbles.in_a_row(now) == 0
+    assert stumbles.note(now) == 1 and stumbles.in_a_row(now) == 1
