@@ -11,9 +11,12 @@ from headrace_broker.model.ids import lowest_id_at
 from headrace_broker.model.job import Head, Kind, State
 from headrace_broker.model.settings import Settings
 from headrace_broker.model.starting import EVER, NotYet, check
+from headrace_broker.rpc.limits import LimitsService
 from headrace_broker.shards import changes, reception
 from headrace_broker.shards.intents import Ending, PlainJobs, Verb
 from headrace_broker.shards.starting import Starting
+from headrace_proto.v1 import limits_pb2
+from headrace_proto.wire import DOMAIN_KEY
 
 from tests.fire.steps import begin, end, kinds
 from tests.property.machine import LEASE_S, TESTER, Machine
@@ -584,3 +587,29 @@ async def test_a_job_that_starts_while_it_is_found_late_goes_on(machine: Machine
     change = await end(machine, task)
     assert (granted, change.state) == (job_id, State.PROCESSING) and change.error is not None
     assert await kinds(machine, job_id) == ["granted"]
+
+
+class _Ownership:
+    """What a service asks for its owner."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.owner = machine.owner
+
+
+class _Call:
+    """A call in a domain."""
+
+    def __init__(self, domain: str) -> None:
+        self._domain = domain
+
+    def invocation_metadata(self) -> list[tuple[str, str]]:
+        return [(DOMAIN_KEY, self._domain)]
+
+
+async def test_who_asks_for_domains_that_there_are_not_leaves_nothing_behind(machine: Machine) -> None:
+    limits, known = LimitsService(_Ownership(machine)), dict(machine.types.domains)  # type: ignore[arg-type]  # it has what is asked of it
+    for number in range(20):
+        call = _Call(f"nobody-{number}")
+        assert (await limits.GetDomain(limits_pb2.GetDomainRequest(), call)).limits.weight == 1.0
+        assert not (await limits.ListPauses(limits_pb2.ListPausesRequest(), call)).pauses
+    assert machine.types.domains == known, "a second domain would halve what the first may have in hand"

@@ -28,3 +28,49 @@ async def test_a_page_that_was_found_before_a_stop_was_answered_is_not_done(mach
     machine.check_memory()
     found = await store.find("default", operation.operation_id)
     assert (found.state, found.progress.matched) == (OperationState.STOPPED, 0)
+
+
+async def test_a_page_that_was_found_before_a_rest_is_found_again(machine: Machine) -> None:
+    await machine.submit(3)
+    store, job_ids, searches = OperationStore(machine.pool), sorted(machine.jobs), list[int]()
+    plan = Plan(JobFilter(), Deed(Action.ABORT), "", all_jobs=True)
+    operation = await store.add(plan, frozen_id=job_ids[-1], expected=3, expected_complete=True, start_key="", caller=TESTER)
+
+    async def find(domain: str, wanted: JobFilter, *, after: int, until_id: int, limit: int) -> tuple[list[int], int | None]:
+        searches.append(after)
+        if len(searches) > 1:
+            return job_ids[:1], None  # the others match no more
+        for verb, state in (("stop", OperationState.STOPPED), ("resume", OperationState.RUNNING)):  # somebody changes jobs between these
+            async with operations.at_rest():
+                await store.set(operation.operation_id, verb, state=state, caller=TESTER, reason="")
+        return job_ids, None
+
+    operations = Operations(machine.owner, machine.heads, store, find)
+    for wanted in (0, 1):
+        await machine.until_done(asyncio.ensure_future(operations.run_once()))
+        assert (await store.find("default", operation.operation_id)).progress.matched == wanted
+    assert searches == [0, 0]
+    machine.jobs[job_ids[0]].state, machine.jobs[job_ids[0]].seq = State.ABORTED, 1
+    machine.check_memory()
+    found = await store.find("default", operation.operation_id)
+    assert (found.state, found.progress.done) == (OperationState.FINISHED, 1)
+
+
+async def test_what_an_earlier_search_found_is_not_used_after_a_rest(machine: Machine) -> None:
+    await machine.submit(3)
+    store, job_ids, searches = OperationStore(machine.pool), sorted(machine.jobs), list[int]()
+    plan = Plan(JobFilter(), Deed(Action.ABORT), "", rate=1.0, all_jobs=True)
+    operation = await store.add(plan, frozen_id=job_ids[-1], expected=3, expected_complete=True, start_key="", caller=TESTER)
+
+    async def find(domain: str, wanted: JobFilter, *, after: int, until_id: int, limit: int) -> tuple[list[int], int | None]:
+        searches.append(after)
+        return [job_id for job_id in job_ids if job_id > after], None
+
+    operations = Operations(machine.owner, machine.heads, store, find)
+    await machine.until_done(asyncio.ensure_future(operations.run_once()))
+    async with operations.at_rest():
+        pass
+    machine.now += 10
+    await machine.until_done(asyncio.ensure_future(operations.run_once()))
+    assert searches == [0, job_ids[0]], "looked for anew after the first page"
+    assert (await store.find("default", operation.operation_id)).progress.done == 2

@@ -63,4 +63,18 @@ MUTANTS = (
         "TraceContextTextMapPropagator().extract({})",
         "tests/agent/test_tracing.py -k leads",
     ),
+    Mutant(
+        "a page that was found before a rest is done after it",
+        "broker/headrace_broker/shards/operations.py",
+        "if rests != self._rests or not",
+        "if not",
+        "tests/fire/test_operations.py -k found_again",
+    ),
+    Mutant(
+        "what was found before a rest is done after it",
+        "broker/headrace_broker/shards/operations.py",
+        "        if pace.rests != rests:\n",
+        "        if False:\n",
+        "tests/fire/test_operations.py -k earlier_search",
+    ),
 )

@@ -121,4 +121,18 @@ MUTANTS = (
     Mutant("an owner goes on when it is cancelled", OWNERSHIP, "CancelledError:\n        task.cancel()", "CancelledError:\n        pass", f"{GIVEN} -k whoever_cancels"),
     Mutant("health says nothing of a shard that fails", f"{BROKER}/http.py", "for one in ownerships.each if one.stumbles}", "for one in ()}", f"{GIVEN} -k other_shards"),
     Mutant("a shard is never well again", f"{BROKER}/shards/stumbles.py", " if now < self.until + WELL_S else 0", "", f"{GIVEN} -k pauses"),
+    Mutant(
+        "calls make any number of domains",
+        f"{BROKER}/shards/ownerships.py",
+        "make=make and not full",
+        "make=make",
+        "tests/rpc/test_choice.py -k no_more_domains",
+    ),
+    Mutant(
+        "who asks about a domain has it remembered",
+        f"{BROKER}/rpc/limits.py",
+        "pauses = self._ownership.owner.types.look(",
+        "pauses = self._ownership.owner.types.domain(",
+        "tests/fire/test_limits.py -k leaves_nothing",
+    ),
 )

@@ -15,6 +15,7 @@ from headrace_broker.rpc.choice import EVERYWHERE, MAKING, Choice, Handlers
 from headrace_broker.rpc.forward import ANYWHERE, Forwarder
 from headrace_broker.rpc.interceptors import Guard
 from headrace_broker.rpc.routes import Routes
+from headrace_broker.shards import ownerships as ownerships_module
 from headrace_broker.shards.ownerships import Ownerships
 from headrace_broker.store.ledger import Holder
 from headrace_broker.store.peers import Peer
@@ -233,6 +234,20 @@ async def test_a_new_domain_is_made_by_what_begins_something_in_it_and_by_nothin
     assert await first.get("new") == "b:1"
     refusal = await first.refused("unheard-of")
     assert (refusal.code, refusal.reason) == ("UNAVAILABLE", "DATABASE_UNAVAILABLE")
+
+
+async def test_no_more_domains_are_made_than_a_broker_holds(two: tuple[Broker, Broker], monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = two
+    assert (await first.get("even"), await first.get("odd")) == ("a:0", "b:1")
+    monkeypatch.setattr(ownerships_module, "MAX_DOMAINS", 2)
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await first.submit("new")
+    refusal = refusal_of(error.value)
+    assert (refusal.code, refusal.reason) == ("RESOURCE_EXHAUSTED", "BUSY") and "are ids part of the names of domains?" in refusal.message
+    assert "new" not in first.database.stored
+    assert await first.get("new") == "a:0", "who only looks is answered"
+    first.database.stored["newer"] = 4
+    assert await first.submit("newer") == 0, "there is one by now"
 
 
 async def test_the_clock_is_set_forward_at_each_broker_once(two: tuple[Broker, Broker]) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import grpc
 import pytest
+from headrace_broker.model.job import MAX_RUN
 from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.pool import open_pool
 from headrace_broker.store.retire import Retirement
@@ -135,6 +136,19 @@ async def test_a_requeue_with_another_payload_keeps_every_version(client: Client
     assert newest.run == 3 and newest.payload == b""
     assert [run.run for run in await client.runs(job.job_id, before_run=3)] == [1, 2]
     await agree(client, database)
+
+
+async def test_the_last_run_that_there_can_be_is_shown(client: Client, hand: ScriptedAgent, database: str) -> None:
+    job = await running(client, hand)
+    assert await hand.report(outcome(job, "completed")) == ["accepted"]
+    con = await asyncpg.connect(database)
+    numbered = "update headrace.event set run = $2 where job_id = $1"
+    await con.execute(numbered, job.job_id, MAX_RUN)
+    for before_run in (0, MAX_RUN + 1, 2**32 - 1):
+        assert [run.run for run in await client.runs(job.job_id, before_run=before_run)] == [MAX_RUN]
+    assert await client.runs(job.job_id, before_run=MAX_RUN) == []
+    await con.execute(numbered, job.job_id, 1)  # as its history has it
+    await con.close()
 
 
 async def test_a_job_that_never_ran_has_one_run(client: Client) -> None:

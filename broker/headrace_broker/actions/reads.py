@@ -10,7 +10,7 @@ from headrace_broker.actions.reach import require, secrets, types_for
 from headrace_broker.actions.reachable import entries
 from headrace_broker.model.errors import DatabaseUnavailable, JobNotFound
 from headrace_broker.model.ids import created_at_s
-from headrace_broker.model.job import SETTLED, Kind, NoteKind, State
+from headrace_broker.model.job import MAX_RUN, SETTLED, Kind, NoteKind, State
 from headrace_broker.model.masked_text import masked_error, masked_text
 from headrace_broker.model.permissions import Act
 from headrace_broker.model.redaction import masked_labels, redacted
@@ -95,7 +95,7 @@ class JobReads:
         events = await answered(self._reads.events(job_id))
         return job, await asyncio.to_thread(_masked_events, events, secrets(job.type), labels=self._masks) if job.masked else events
 
-    async def runs(self, job_id: int, domain: str, *, full: bool, below: int, limit: int) -> tuple[JobRead, list[RunRow]]:
+    async def runs(self, job_id: int, domain: str, *, full: bool, below: int = MAX_RUN + 1, limit: int) -> tuple[JobRead, list[RunRow]]:
         """The job and its runs below one, oldest first, the newest `limit` of them; a first run to which nothing happened yet has no row."""
         job = await self.get(job_id, domain, full=full)
         rows = await answered(self._reads.runs(job_id, full=full and not job.withheld, below=below, limit=limit))

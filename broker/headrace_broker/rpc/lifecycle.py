@@ -59,7 +59,7 @@ class LifecycleService:
     async def ListRuns(self, request: lifecycle_pb2.ListRunsRequest, context: Any) -> lifecycle_pb2.ListRunsResponse:  # noqa: N802
         job_id = convert.job_id("job_id", request.job_id)
         limit = convert.page_size(request.page_size, 20, 100)
-        below = min(request.before_run or MAX_RUN, MAX_RUN)
+        below = min(request.before_run or MAX_RUN + 1, MAX_RUN + 1)
         job, rows = await self._reads.runs(job_id, convert.domain_of(context), full=full_view(request.view), below=below, limit=limit)
         runs = [_run(row, job) for row in rows]
         if job.row.run == 1 and not rows and below > 1:

@@ -65,12 +65,12 @@ class LimitsService:
         return limits_pb2.CloseBreakerResponse(closed=await owner.breakers.close(self._ownership.breaker_store, entry, caller=caller, reason=reason))
 
     async def ListPauses(self, request: limits_pb2.ListPausesRequest, context: Any) -> limits_pb2.ListPausesResponse:  # noqa: N802
-        pauses = self._ownership.owner.types.domain(convert.domain_of(context)).pauses
+        pauses = self._ownership.owner.types.look(convert.domain_of(context)).pauses
         return limits_pb2.ListPausesResponse(pauses=[pause_message(pause) for _, pause in sorted(pauses.items())])
 
     async def GetDomain(self, request: limits_pb2.GetDomainRequest, context: Any) -> limits_pb2.GetDomainResponse:  # noqa: N802
         owner = self._ownership.owner
-        domain = owner.types.domain(convert.domain_of(context))
+        domain = owner.types.look(convert.domain_of(context))
         pause = domain.pauses.get(("domain", ""))
         return limits_pb2.GetDomainResponse(
             name=domain.name, limits=_limits(domain), waiting=owner.depth.waiting_in(domain), pause=pause_message(pause) if pause is not None else None

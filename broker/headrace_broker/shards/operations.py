@@ -50,11 +50,12 @@ log = structlog.get_logger("headrace.operations")
 class Pace:
     """When the next page of an operation is due, on the owner's monotonic clock; and what a search found for it: `found`, of all ids up to `until`."""
 
-    __slots__ = ("began", "counted", "found", "not_before", "searched", "spent", "tries", "until")
+    __slots__ = ("began", "counted", "found", "not_before", "rests", "searched", "spent", "tries", "until")
 
     def __init__(self) -> None:
         self.found: list[int] = []
         self.until = 0
+        self.rests = 0  # since which rest that was found
         self.searched = False  # there are no more above `until`
         self.began = -math.inf  # of the newest page, and how many jobs it had
         self.spent = 0
@@ -76,6 +77,7 @@ class Operations:
         self._store = store
         self._find_ids = find_ids
         self._acting = asyncio.Lock()
+        self._rests = 0  # how often it was at rest
         self._standings: dict[int, Standing] = {}
         self._paces: dict[int, Pace] = {}
         self._wake = asyncio.Event()
@@ -87,11 +89,12 @@ class Operations:
 
     @asynccontextmanager
     async def at_rest(self) -> AsyncIterator[None]:
-        """No page is decided meanwhile, and those that were are durable."""
+        """No page is decided meanwhile, and those that were are durable. What was found before is found again: the jobs, and the operation, may be others now."""
         async with self._acting:
-            yield
-            for pace in self._paces.values():
-                pace.found, pace.until = [], 0  # who goes on later looks again
+            try:
+                yield
+            finally:
+                self._rests += 1
         self.wake()
 
     async def run(self) -> None:
@@ -135,10 +138,13 @@ class Operations:
         if standing is None:
             standing = self._standings[operation.operation_id] = await self._store.standing(operation.operation_id)
             pace.counted = (standing.done, standing.skipped, standing.failed)
+        rests = self._rests
+        if pace.rests != rests:
+            pace.found, pace.until, pace.rests = [], 0, rests
         page = await self._find(operation, standing, pace)
         page.last_try = pace.tries >= TRIES
         async with self._acting:
-            if not await self._store.is_running(operation.operation_id):
+            if rests != self._rests or not await self._store.is_running(operation.operation_id):
                 return
             if page.new:
                 pace.began, pace.spent = self._owner.now(), page.new

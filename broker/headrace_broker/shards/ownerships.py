@@ -7,9 +7,9 @@ shard, which is the default, there is nothing to look up.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from headrace_broker.model.errors import DatabaseUnavailable
+from headrace_broker.model.errors import Busy, DatabaseUnavailable
 from headrace_broker.shards.ownership import Ownership
-from headrace_broker.shards.types import TypeTable
+from headrace_broker.shards.types import MAX_DOMAINS, TypeTable
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.settings import SettingsStore
 
@@ -42,15 +42,18 @@ class Ownerships:
         """The number of a domain's shard. Another broker may just have made the domain, so the database is asked about one that this broker has not heard of.
 
         `make`: it is made where there is none, since what is about to be stored in it belongs to its shard; else a domain that there is not has the empty answers of
-        shard 0. Raises DatabaseUnavailable.
+        shard 0. Raises DatabaseUnavailable, Busy: there are as many domains as calls may make.
         """
         number = self.known(domain)
         if number is not None:
             return number
+        full = len(self._types.domains) >= MAX_DOMAINS
         try:
-            domain_id = await self._settings.domain_id(domain, make=make)
+            domain_id = await self._settings.domain_id(domain, make=make and not full)
         except READ_FAILURES as error:
             raise DatabaseUnavailable("the database cannot be reached; nothing was stored") from error
+        if domain_id is None and make:
+            raise Busy(f"there are {MAX_DOMAINS:,} domains already, and none is made for {domain!r}: are ids part of the names of domains?", retry_after_s=60)
         if domain_id is None:
             return 0
         self._types.domain(domain).domain_id = domain_id

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from headrace_broker.shards.breakers import Guard
 
 MAX_TYPES = 10_000
+MAX_DOMAINS = 10_000
+"""That calls make by naming them; each is a row that every broker reads twice a second."""
 
 log = structlog.get_logger("headrace.types")
 
@@ -93,6 +95,10 @@ class TypeTable:
         if found is None:
             found = self.domains[name] = DomainEntry(name)
         return found
+
+    def look(self, name: str) -> DomainEntry:
+        """A domain, to be shown: one that nobody knows is not remembered, however many are asked for."""
+        return self.domains.get(name) or DomainEntry(name)
 
     async def domain_id(self, domain: str) -> int:
         """The number of a domain, which is made if it is new. Raises what asyncpg raises."""

@@ -11,7 +11,7 @@ from headrace_broker.actions.reach import secrets, types_for
 from headrace_broker.actions.reads import JobRead, answered, attempts
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.ids import created_at_s
-from headrace_broker.model.job import MAX_RUN, SETTLED, State
+from headrace_broker.model.job import SETTLED, State
 from headrace_broker.model.permissions import Act
 from headrace_broker.model.redaction import masked_labels
 from headrace_broker.shards.owner import Owner
@@ -57,7 +57,7 @@ async def show(visit: Visit, job_id: int, tab: str, *, draft: str = "", problem:
 async def _details(visit: Visit, job: JobRead, secret: tuple[str, ...]) -> dict[str, Any]:
     reads, owner, job_id = visit.jobs, visit.owner, job.row.job_id
     _, events = await reads.events(job_id, visit.domain)
-    _, runs = await reads.runs(job_id, visit.domain, full=False, below=MAX_RUN, limit=MOST_RUNS)
+    _, runs = await reads.runs(job_id, visit.domain, full=False, limit=MOST_RUNS)
     done = None
     if visit.may("/audit"):
         done = (await answered(visit.services.audit.page(AuditFilter(visit.domain, target=f"job/{job_id}"), below=None, limit=MOST_AUDIT))).rows

@@ -3,7 +3,7 @@
 -- amendments of the note leaves. Reads the events of the job once. Locks: none.
 with last as (
     select distinct on (e.run) e.run, e.seq, e.kind, e.state, e.at, e.attempt, e.losses
-    from headrace.event e where e.job_id = $1 and (e.job_id & 7) = $2 and e.run < $4 and e.kind not in (11, 16)
+    from headrace.event e where e.job_id = $1 and (e.job_id & 7) = $2 and e.run < $4::int and e.kind not in (11, 16)
     order by e.run desc, e.seq desc limit $5
 )
 select l.run, l.kind, l.state, l.at, l.attempt, l.losses, b.at as began_at, b.actor, b.reason, g.at as started_at, a.name as agent, f.error::text as error,
