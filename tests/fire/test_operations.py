@@ -30,6 +30,43 @@ async def test_a_page_that_was_found_before_a_stop_was_answered_is_not_done(mach
     assert (found.state, found.progress.matched) == (OperationState.STOPPED, 0)
 
 
+async def test_a_page_that_was_found_before_a_former_owner_stopped_the_operation_is_not_done(machine: Machine) -> None:
+    await machine.submit(3)
+    store, job_ids = OperationStore(machine.pool), sorted(machine.jobs)
+    plan = Plan(JobFilter(), Deed(Action.ABORT), "", all_jobs=True)
+    operation = await store.add(plan, frozen_id=job_ids[-1], expected=3, expected_complete=True, start_key="", caller=TESTER)
+
+    async def find_and_stop(domain: str, wanted: JobFilter, *, after: int, until_id: int, limit: int) -> tuple[list[int], int | None]:
+        await store.set(operation.operation_id, "stop", state=OperationState.STOPPED, caller=TESTER, reason="")
+        return job_ids, None
+
+    operations = Operations(machine.owner, machine.heads, store, find_and_stop)
+    await machine.until_done(asyncio.ensure_future(operations.run_once()))
+    assert [job.state for job in machine.jobs.values()] == [State.WAITING] * 3
+    machine.check_memory()
+
+
+async def test_an_operation_that_was_read_before_a_rest_is_read_again(machine: Machine) -> None:
+    await machine.submit(3)
+    store, job_ids = OperationStore(machine.pool), sorted(machine.jobs)
+    plan = Plan(JobFilter(), Deed(Action.ABORT), "", all_jobs=True)
+    [first, second] = [await store.add(plan, frozen_id=job_ids[-1], expected=3, expected_complete=True, start_key="", caller=TESTER) for _ in range(2)]
+    limits: list[int] = []
+
+    async def find(domain: str, wanted: JobFilter, *, after: int, until_id: int, limit: int) -> tuple[list[int], int | None]:
+        limits.append(limit)
+        if len(limits) == 1:  # of the first one, while the second is read already
+            async with operations.at_rest():
+                await store.set(second.operation_id, "set_rate", rate=4.0, caller=TESTER, reason="")
+        return [], None
+
+    operations = Operations(machine.owner, machine.heads, store, find)
+    for _ in range(2):
+        await machine.until_done(asyncio.ensure_future(operations.run_once()))
+    assert limits[-1] == 1, "the second goes on at the rate that was asked for"
+    assert {(await store.find("default", one.operation_id)).state for one in (first, second)} == {OperationState.FINISHED}
+
+
 async def test_a_page_that_was_found_before_a_rest_is_found_again(machine: Machine) -> None:
     await machine.submit(3)
     store, job_ids, searches = OperationStore(machine.pool), sorted(machine.jobs), list[int]()

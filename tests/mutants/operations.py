@@ -66,8 +66,8 @@ MUTANTS = (
     Mutant(
         "a page that was found before a rest is done after it",
         "broker/headrace_broker/shards/operations.py",
-        "if rests != self._rests or not",
-        "if not",
+        "            if rests != self._rests:",
+        "            if False:",
         "tests/fire/test_operations.py -k found_again",
     ),
     Mutant(

@@ -22,7 +22,7 @@ MUTANTS = (
     ),
     Mutant("free shards all go to the same broker", RULE, "            loads[line[0]] += 1\n", "            pass\n", f"{PURE} -k who_takes"),
     Mutant("shards are given to who is asleep", STANDING, 'elif row["awake"]:', "else:", SEEN),
-    Mutant("nobody is waited for", OWNERSHIP, "max(0.0, since + await self.take_delay() - loop.time())", "0.0", f"{FIRE} -k left_to_others"),
+    Mutant("nobody is waited for", OWNERSHIP, "delay_s = await self.take_delay() if self.take_delay is not None else 0.0", "delay_s = 0.0", f"{FIRE} -k left_to_others"),
     Mutant(
         "who hands over goes on serving",
         OWNERSHIP,

@@ -114,13 +114,14 @@ class Operations:
 
     async def run_once(self) -> float:
         """A page of each operation that is due; returns how long there is nothing to do."""
+        rests = self._rests
         running = await self._store.running()
         for operation in running:
             pace = self._paces.setdefault(operation.operation_id, Pace())
             if pace.due(operation.plan.rate) > self._owner.now():
                 continue
             try:
-                await self._page(operation, pace)
+                await self._page(operation, pace, rests)
             except (BrokerError, *ANY_FAILURE) as error:
                 log.warning("a page of an operation failed; trying again", operation_id=operation.operation_id, reason=f"{type(error).__name__}: {error}")
                 pace.not_before = self._owner.now() + RETRY_S
@@ -133,18 +134,20 @@ class Operations:
         now = self._owner.now()
         return max(0.0, min([POLL_S, *(self._paces[number].due(rate) - now for number, rate in going_on.items())]))
 
-    async def _page(self, operation: Operation, pace: Pace) -> None:
+    async def _page(self, operation: Operation, pace: Pace, rests: int) -> None:
+        """`rests`: how often all was at rest when the operation was read."""
         standing = self._standings.get(operation.operation_id)
         if standing is None:
             standing = self._standings[operation.operation_id] = await self._store.standing(operation.operation_id)
             pace.counted = (standing.done, standing.skipped, standing.failed)
-        rests = self._rests
         if pace.rests != rests:
             pace.found, pace.until, pace.rests = [], 0, rests
         page = await self._find(operation, standing, pace)
         page.last_try = pace.tries >= TRIES
         async with self._acting:
-            if rests != self._rests or not await self._store.is_running(operation.operation_id):
+            if rests != self._rests:
+                return
+            if not await self._store.is_running(operation.operation_id):  # stopped by a broker that owned the queue a moment ago
                 return
             if page.new:
                 pace.began, pace.spent = self._owner.now(), page.new
