@@ -312,7 +312,7 @@ class Duties(Machine):
             members = [job_id for job_id, job in sorted(self.jobs.items()) if bulk.after < job_id <= bulk.frozen_id and job.state in wanted]
             page, last = members[:PAGE], len(members) <= PAGE
             pace = self.operations._paces.setdefault(bulk.operation_id, operations.Pace())
-            await self.until_done(asyncio.ensure_future(self.operations._page(operation, pace)))
+            await self.until_done(asyncio.ensure_future(self.operations._page(operation, pace, self.operations._rests)))
             rows = await self.pool.fetch("select job_id, code from headrace.operation_skip where operation_id = $1 and job_id > $2", bulk.operation_id, bulk.after)
             skips = {row["job_id"]: row["code"] for row in rows}
             assert skips.keys() <= set(page)
