@@ -7,6 +7,8 @@ import logging
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +24,12 @@ from headrace_agent.agent import Agent
 from headrace_agent.doors import ONCE_TABLE
 from headrace_agent.errors import AgentError
 from headrace_agent.reload import wait_for_change, watch
+from headrace_agent.work import HANDLER_THREADS
+
+LEAVE_S = 1.0
+"""How long threads of handlers are waited for at the very end, when they have been told to stop long since."""
+MOST_DRAIN_S = 30 * 86_400.0
+LEVELS = ("debug", "info", "warning", "error")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -33,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.command == "once-table":
         print(ONCE_TABLE, end="")
         return
+    if arguments.log_level not in LEVELS:  # argparse looks at what was typed, and not at a default
+        print(f"headrace-agent: HEADRACE_LOG_LEVEL is one of {', '.join(LEVELS)}, found {arguments.log_level!r}", file=sys.stderr)
+        sys.exit(2)
     shown = logging.StreamHandler()
     shown.setLevel(arguments.log_level.upper())  # the root logger's level is lowered later, for what handlers log
     logging.basicConfig(handlers=[shown], level=arguments.log_level.upper(), format="%(asctime)s [%(levelname)-7s] %(name)s: %(message)s")
@@ -50,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             sys.exit(1)
         wait_for_change(Path.cwd())
         _start_again()
-    sys.exit(uvloop.run(_run(agent, arguments)))
+    _leave(uvloop.run(_run(agent, arguments)))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     drain_help = "seconds to finish what runs after SIGTERM (HEADRACE_DRAIN_TIMEOUT_S; default 30)"
     run.add_argument("--drain-timeout-s", type=float, default=_env("DRAIN_TIMEOUT_S") or 30.0, help=drain_help)
     run.add_argument("--metrics-listen", default=_env("METRICS_LISTEN"), metavar="HOST:PORT", help="serve metrics there (HEADRACE_METRICS_LISTEN)")
-    run.add_argument("--log-level", default=_env("LOG_LEVEL") or "info", choices=("debug", "info", "warning", "error"))
+    run.add_argument("--log-level", default=_env("LOG_LEVEL") or "info", choices=LEVELS)
     run.add_argument("--reload", action="store_true", help="for development: start again when a module's file changes")
     return parser
 
@@ -81,8 +92,11 @@ def _check(arguments: argparse.Namespace) -> None:
     """Raises AgentError for options that can mean nothing."""
     if arguments.slots is not None and int(arguments.slots) < 1:
         raise AgentError(f"--slots must be at least 1, found {arguments.slots}")
-    if arguments.metrics_listen and not arguments.metrics_listen.rpartition(":")[2].isdigit():
+    port = (arguments.metrics_listen or "").rpartition(":")[2]
+    if arguments.metrics_listen and not (port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 65_536):
         raise AgentError(f"--metrics-listen is HOST:PORT, found {arguments.metrics_listen!r}")
+    if not 0 <= arguments.drain_timeout_s <= MOST_DRAIN_S:
+        raise AgentError(f"--drain-timeout-s is a number of seconds from 0 to {MOST_DRAIN_S:g}, found {arguments.drain_timeout_s:g}")
 
 
 def _labels(pairs: Sequence[str]) -> dict[str, str]:
@@ -141,7 +155,11 @@ async def _run(agent: Agent, arguments: Any) -> int:
         loop.add_signal_handler(number, on_signal)
     if arguments.metrics_listen:
         host, _, port = arguments.metrics_listen.rpartition(":")
-        start_http_server(int(port), host, registry=agent.metrics.registry)
+        try:
+            start_http_server(int(port), host.strip("[]"), registry=agent.metrics.registry)
+        except OSError as error:
+            print(f"headrace-agent: metrics cannot be served at {arguments.metrics_listen}: {error.strerror or error}", file=sys.stderr)
+            return 1
     failures: list[str] = []
     try:
         token = arguments.token or (TokenFile(arguments.token_file) if arguments.token_file else None)
@@ -162,6 +180,19 @@ async def _run(agent: Agent, arguments: Any) -> int:
     if again:
         _start_again()
     return 0
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process. A handler's thread that does not stop is not waited for: nobody renews its lease any more, so its job may run elsewhere by now."""
+    until = time.monotonic() + LEAVE_S
+    handlers = [thread for thread in threading.enumerate() if thread.name.startswith(HANDLER_THREADS)]
+    for thread in handlers:
+        thread.join(max(0.0, until - time.monotonic()))
+    if not any(thread.is_alive() for thread in handlers):
+        sys.exit(code)
+    logging.getLogger("headrace.agent").warning("handlers in threads do not stop: ending the process under them")
+    logging.shutdown()
+    os._exit(1)
 
 
 def _start_again() -> NoReturn:

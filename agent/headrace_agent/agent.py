@@ -24,6 +24,7 @@ from headrace_client.tls import Tls
 from headrace_proto.v1 import agents_pb2
 from headrace_proto.wire import DOMAIN_KEY
 
+from headrace_agent import leases
 from headrace_agent.desk import Desk, DeskReports
 from headrace_agent.errors import AgentError
 from headrace_agent.metrics import AgentMetrics
@@ -203,8 +204,8 @@ class Agent:
             client_options={"broker": brokers, **options, "codecs": self.codecs}, codecs=self.codecs_for(domain), on_undecodable=self.on_undecodable,
             encode_errors=self.encode_errors,
         )  # fmt: skip
-        await asyncio.to_thread(work.start)
         try:
+            await asyncio.to_thread(work.start)
             async with Client(brokers, codecs=self.codecs, **options) as desk.client:  # type: ignore[arg-type]  # options by name
                 await self._serve(desk, brokers, options, drain or asyncio.Event(), drain_timeout_s)
         finally:
@@ -271,11 +272,10 @@ class Agent:
 
     async def _watch_leases(self, desk: Desk) -> None:
         """Stops handlers whose leases may not be trusted any more."""
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(LEASE_CHECK_S)
             self.metrics.slots_in_use.set(desk.leases.running)
-            for held in desk.leases.expired(loop.time()):
+            for held in desk.leases.expired(leases.clock_s()):
                 log.warning("lease of job %s (%s) was not renewed in time: stopping its handler", held.job.job_id, held.job.type)
                 self.metrics.leases_lost.inc()
                 desk.stop(held, Stop.LEASE, 0.0)

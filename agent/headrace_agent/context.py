@@ -1,6 +1,7 @@
 """What a handler sees of its job. All methods may be called from the event loop and from threads; none of them blocks, but `submit_blocking`."""
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import threading
@@ -21,7 +22,7 @@ from headrace_agent.job import Job
 MAX_LINE = 16 * 1024  # characters of one line
 LEVELS = {"debug": 1, "info": 2, "warning": 3, "error": 4}
 
-_numbering = threading.RLock()  # of lines: threads of one handler may log at the same time; sending one may log
+_numbering = threading.RLock()  # of lines, and of who waits: threads of one handler may log at the same time; sending one may log
 current: "contextvars.ContextVar[JobContext | None]" = contextvars.ContextVar("headrace_job", default=None)
 
 
@@ -88,7 +89,7 @@ class JobContext:
         self.sink = sink
         self._log: JobLog | None = None
         self._aborted = False
-        self._waiters: list[asyncio.Future[None]] | None = None
+        self._waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] | None = None
         self._raises = False  # whether calls raise Aborted: in threads and processes
         self._lines = self._bytes = 0
         self._log_full = False
@@ -171,12 +172,16 @@ class JobContext:
         return self._aborted
 
     async def wait_aborted(self) -> None:
-        """Returns once `aborted` is true."""
-        if self.aborted:
-            return
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters = [*(self._waiters or ()), waiter]
-        await waiter
+        """Returns once `aborted` is true; in any event loop, such as one that a handler runs in its thread."""
+        waiter = asyncio.get_running_loop(), asyncio.Event()
+        with _numbering:
+            self._waiters = [*(self._waiters or ()), waiter]
+        try:
+            if not self._aborted:  # who sets it looks for waiters afterwards
+                await waiter[1].wait()
+        finally:
+            with _numbering:
+                self._waiters = [other for other in self._waiters if other is not waiter]
 
     def progress(self, percent: float, text: str = "") -> None:
         """Says how far the attempt has come: 0 to 100, and a text for people. Kept in memory, not stored."""
@@ -184,8 +189,13 @@ class JobContext:
         self.sink.progress(self.job_id, self.lease_epoch, float(percent), codec.words(text))
 
     def save_checkpoint(self, data: bytes) -> None:
-        """Stores state that the next attempt of this run finds in `checkpoint`, if this one does not complete. The newest counts."""
+        """Stores state that the next attempt of this run finds in `checkpoint`, if this one does not complete. The newest counts.
+
+        Raises AgentError when it is no bytes, or more than the broker keeps, which is as much as of a payload; in a worker process the attempt fails with that.
+        """
         self._check()
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise AgentError(f"a checkpoint is bytes, found {type(data).__name__}: encode it, as by json.dumps(...).encode()")
         self.sink.checkpoint(self.job_id, self.lease_epoch, bytes(data))
 
     async def submit(self, type: str, data: Any = None, **options: Any) -> Submitted:  # noqa: A002
@@ -311,12 +321,11 @@ class JobContext:
             tell(committed)
 
     def mark_aborted(self) -> None:
-        """For the runner: from now on `aborted` is true. Called in the event loop of `wait_aborted`, or where nobody waits."""
+        """For the runner: from now on `aborted` is true. Called in any thread."""
         self._aborted = True
-        for waiter in self._waiters or ():
-            if not waiter.done():
-                waiter.set_result(None)
-        self._waiters = None
+        for loop, event in self._waiters or ():
+            with contextlib.suppress(RuntimeError):  # it was closed, and nobody waits in it
+                loop.call_soon_threadsafe(event.set)
 
     def raise_when_aborted(self) -> None:
         """For executors: calls of this context raise Aborted from now on, once `aborted` is true."""

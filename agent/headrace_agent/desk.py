@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from headrace_client import Client, Submitted
 from headrace_proto.v1 import agents_pb2, jobs_pb2, types_pb2
 
+from headrace_agent.errors import AgentError
 from headrace_agent.job import Job
 from headrace_agent.leases import Held, Leases
 from headrace_agent.metrics import AgentMetrics
@@ -218,7 +219,11 @@ class DeskReports:
         self._desk._report(put)  # the desk's own side
 
     def checkpoint(self, job_id: int, epoch: int, data: bytes) -> None:
-        """State for the next attempt."""
+        """State for the next attempt. Raises AgentError for more than the broker keeps: it would end the stream of the whole agent."""
+        assert self._desk.work is not None
+        limit = self._desk.work.payload_limit_bytes
+        if len(data) > limit:
+            raise AgentError(f"the checkpoint has {len(data)} bytes; at most {limit} are kept: store it elsewhere, and save where it is")
 
         def put() -> None:
             self._desk.progress_report(job_id, epoch).checkpoint = data

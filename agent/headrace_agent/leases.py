@@ -1,9 +1,10 @@
-"""The leases that an agent holds, and until when each may be trusted. Used by the session thread only; times are its loop's clock.
+"""The leases that an agent holds, and until when each may be trusted. Used by the session thread only; times are those of `clock_s`.
 
 A lease is trusted until (time at which the agent sent the newest message that the broker confirmed) + lease - margin, so that the work has stopped here before it can
 begin elsewhere, whatever the network does (Gray and Cheriton, "Leases", 1989).
 """
 
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,15 @@ from headrace_agent.job import Job
 
 if TYPE_CHECKING:
     from headrace_agent.session import Session
+
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Goes on while the machine is suspended, as leases do. On Linux the monotonic clock, which is that of event loops, stands still then (clock_gettime(2))."""
+
+
+def clock_s() -> float:
+    """Seconds of the clock that leases are counted on. Compared with itself only: timers of the event loop run on another one."""
+    return time.clock_gettime(_CLOCK)
 
 
 def margin_s(lease_s: float) -> float:

@@ -5,6 +5,7 @@ import logging
 import traceback
 from typing import Any
 
+from google.protobuf.duration_pb2 import Duration
 from headrace_client.codecs import Codecs
 from headrace_proto.v1 import agents_pb2, types_pb2
 from headrace_proto.wire import to_duration
@@ -17,6 +18,8 @@ from headrace_agent.registry import Handler
 log = logging.getLogger("headrace.agent")
 MAX_MESSAGE = 8000
 MAX_TRACEBACK = 64 * 1024
+MAX_DELAY_S = 3650 * 86_400.0
+"""For how long a job may be put off: a broker takes a little more, and ends the stream over what is longer, each time that it comes."""
 
 
 Ended = agents_pb2.Outcome | bytes | None
@@ -46,7 +49,7 @@ def raised(job: Job, handler: Handler | None, error: BaseException) -> agents_pb
         permanent = _is(error, handler.fail_on) or (bool(handler.retry_on) and not _is(error, handler.retry_on))
     outcome = agents_pb2.Outcome(job_id=job.job_id, lease_epoch=job.lease_epoch, kind=agents_pb2.OUTCOME_KIND_FAILED, error=describe(error), permanent=permanent)
     if isinstance(error, Retry) and error.after_s is not None:
-        outcome.retry_after.CopyFrom(to_duration(max(0.0, error.after_s)))
+        outcome.retry_after.CopyFrom(_delay(error.after_s))
     return outcome
 
 
@@ -70,7 +73,7 @@ def released(job: Job, after_s: float | None = None) -> agents_pb2.Outcome:
     """The job is given back unfinished; nothing is charged."""
     outcome = agents_pb2.Outcome(job_id=job.job_id, lease_epoch=job.lease_epoch, kind=agents_pb2.OUTCOME_KIND_RELEASED)
     if after_s:
-        outcome.retry_after.CopyFrom(to_duration(max(0.0, after_s)))
+        outcome.retry_after.CopyFrom(_delay(after_s))
     return outcome
 
 
@@ -122,6 +125,13 @@ def _is(error: BaseException, classes: tuple[type[BaseException], ...]) -> bool:
     """isinstance, also for the likeness of an exception of another process, which knows its classes by name."""
     remote = getattr(error, "remote_classes", None)
     return isinstance(error, classes) if remote is None else any(class_.__name__ in remote for class_ in classes)
+
+
+def _delay(after_s: float) -> Duration:
+    """As a message. Raises TypeError for what is no number, and ValueError for what is too long."""
+    if after_s > MAX_DELAY_S:
+        raise ValueError(f"a job is put off for at most ten years, found {after_s:g} s")
+    return to_duration(max(0.0, after_s))
 
 
 def _permanent(job: Job, code: str, message: str) -> agents_pb2.Outcome:

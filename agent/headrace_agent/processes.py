@@ -85,7 +85,12 @@ class WorkerProcess:
             elif kind == "progress":
                 sink.progress(job.job_id, job.lease_epoch, *rest)
             elif kind == "checkpoint":
-                sink.checkpoint(job.job_id, job.lease_epoch, *rest)
+                try:
+                    sink.checkpoint(job.job_id, job.lease_epoch, *rest)
+                except Exception:  # it is not taken, and its handler goes on in there
+                    self._stopping = True
+                    self._signal(signal.SIGKILL)
+                    raise
             elif kind == "door":
                 door(*rest)
 

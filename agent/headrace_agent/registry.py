@@ -112,10 +112,13 @@ def _declared(type_: str, settings: dict[str, Any], retry: Backoff | None) -> ty
                 message.on_dependency_failed = DEPENDENCY_POLICY_NUMBERS[str(value)]  # type: ignore[assignment]  # enum numbers
             else:
                 setattr(message, name, value)
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
+        except (TypeError, ValueError, OverflowError, KeyError, AttributeError) as error:
             raise AgentError(f"job {type_!r}: setting {name}={value!r} does not fit") from error
     if retry is not None:
-        message.retry.delay.CopyFrom(to_duration(retry.delay_s))
-        message.retry.max.CopyFrom(to_duration(retry.max_s))
-        message.retry.factor, message.retry.jitter = retry.factor, retry.jitter
+        try:
+            message.retry.delay.CopyFrom(to_duration(retry.delay_s))
+            message.retry.max.CopyFrom(to_duration(retry.max_s))
+            message.retry.factor, message.retry.jitter = retry.factor, retry.jitter
+        except (TypeError, ValueError, OverflowError, AttributeError) as error:
+            raise AgentError(f"job {type_!r}: retry={retry!r} does not fit: Backoff(delay_s, factor, max_s, jitter), all of them numbers") from error
     return message

@@ -23,6 +23,7 @@ from headrace_proto.streams import StreamEnd
 from headrace_proto.v1 import agents_pb2
 from headrace_proto.wire import to_seconds
 
+from headrace_agent import leases
 from headrace_agent.desk import Desk
 from headrace_agent.job import from_message, plain_jobs
 from headrace_agent.leases import Held, margin_s
@@ -35,6 +36,7 @@ TOO_LATE = frozenset({4, 5})
 SEND_AGAIN_S = 0.2
 ALONE_S = 0.7
 """How often a session that waits looks whether another one is up; twice in a row none: the owner is none of this agent's brokers, or cannot be reached."""
+REMIND = 60  # failures in a row, about a minute, after which a broker that cannot be reached is told of once more
 ACCEPT_S = 0.05  # the broker waits for at least a second
 
 
@@ -73,6 +75,7 @@ class Session:
         self.overtaken = False  # another broker of this agent owns the queue since this stream began
         self.doubted = False  # and the stream to that one has ended: this one is to be asked anew whether it owns the queue
         self._overtook = False  # this is the newest one to say that it owns the queue
+        self._greeted = False  # the broker took the Hello, or has this agent wait
         self._number = 0
         self._sent_at: dict[int, float] = {}
         self._confirmed_at = 0.0
@@ -92,19 +95,19 @@ class Session:
             pause = None
             try:
                 pause = await self._connect()
-                failures = 0
+                failures = 0 if self._greeted else failures + 1
             except StayAway:
                 return
             except grpc.aio.AioRpcError as error:
                 translated = from_rpc(error)
-                failures += 1
-                quiet = translated.reason in ("NOT_OWNER", "DRAINING") or failures > 3
+                failures = 1 if self._greeted else failures + 1
+                quiet = translated.reason in ("NOT_OWNER", "DRAINING") or (failures > 3 and failures % REMIND != 0)
                 log.log(logging.DEBUG if quiet else logging.WARNING, "no session with %s: %s", self._address, translated.message)
             except HeadraceError as error:  # files of certificates that cannot be used now, or a token that cannot be had; they may be put right
                 failures += 1
                 log.warning("no session with %s: %s", self._address, error.message)
             try:
-                async with asyncio.timeout(pause if pause is not None else backoff_s(failures)):
+                async with asyncio.timeout(_pause_s(pause, failures)):
                     await self._try_soon.wait()
                 failures = 0
             except TimeoutError:
@@ -133,6 +136,7 @@ class Session:
             if welcome is grpc.aio.EOF or not welcome.HasField("welcome"):
                 await self._raise_status(end)
                 return None
+            self._greeted = True
             self._welcome(welcome.welcome)
             self._receive(welcome)
             tasks = [asyncio.ensure_future(self._write_all(call)), asyncio.ensure_future(self._read_all(call)), asyncio.ensure_future(self._beat())]
@@ -174,7 +178,7 @@ class Session:
 
     async def _stand_by(self, call: Any, message: Any) -> Any:
         """Waits until this broker owns the queue, greets it then, and returns its answer. None: no broker of this agent owns it, so this one is to pass it on."""
-        self.waiting, alone = True, 0
+        self.waiting, alone, self._greeted = True, 0, True
         try:
             while message is not grpc.aio.EOF and message.HasField("stand_by"):
                 if message.stand_by.over:
@@ -238,7 +242,7 @@ class Session:
         self._desk.outbox.send_again()  # what went to another broker, or into the old stream, may never be answered
         self.up = True
         self._confirm(welcome.seen_no)
-        self._heard_at = asyncio.get_running_loop().time()
+        self._heard_at = leases.clock_s()
         log.info("session with %s (broker %s, %s)", self._address, welcome.broker_id, "resumed" if welcome.resumed else "new")
 
     def _confirm(self, number: int) -> None:
@@ -257,7 +261,7 @@ class Session:
     async def _write(self, call: Any, message: agents_pb2.ConnectRequest) -> None:
         self._number += 1
         message.number = self._number
-        self._sent_at[self._number] = asyncio.get_running_loop().time()
+        self._sent_at[self._number] = leases.clock_s()
         await call.write(message)
 
     async def _write_all(self, call: Any) -> float | None:
@@ -345,10 +349,9 @@ class Session:
 
     async def _beat(self) -> float:
         """Heartbeats. Returns when the broker has fallen silent: the stream is to be ended, though it may live on and its call have no status yet."""
-        loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._heartbeat_s * 0.9)
-            if loop.time() - self._heard_at > max(self._lease_s, 3 * self._heartbeat_s):
+            if leases.clock_s() - self._heard_at > max(self._lease_s, 3 * self._heartbeat_s):
                 log.warning("broker %s has fallen silent; connecting anew", self._address)
                 return 0.0
             self._beat_due = True
@@ -357,12 +360,11 @@ class Session:
     # In ----------------------------------------------------------------------------------------------------------------------------------------
 
     async def _read_all(self, call: Any) -> float | None:
-        loop = asyncio.get_running_loop()
         while True:
             message = await call.read()
             if message is grpc.aio.EOF:
                 return None
-            self._heard_at = loop.time()
+            self._heard_at = leases.clock_s()
             self._receive(message)
             if message.HasField("go_away"):
                 away = message.go_away
@@ -410,7 +412,7 @@ class Session:
 
     def _assigned(self, assign: agents_pb2.Assign) -> None:
         """Takes the jobs whose leases are fresh; those that lay in a buffer for too long are given back."""
-        desk, now = self._desk, asyncio.get_running_loop().time()
+        desk, now = self._desk, leases.clock_s()
         self._assign_no = assign.number
         base = self._sent_at.get(assign.seen_no, self._confirmed_at)
         until = max(base, self._confirmed_at) + self._lease_s - margin_s(self._lease_s)
@@ -437,3 +439,9 @@ class Session:
         error = await end.error()
         if error is not None:
             raise error
+
+
+def _pause_s(said_s: float | None, failures: int) -> float:
+    """How long to wait before the next stream. `said_s`: what the broker said, to all its agents at once; one that never greets is asked less and less often."""
+    wanted_s = 0.0 if said_s is None else said_s * random.uniform(1.0, 1.5)
+    return max(wanted_s, backoff_s(failures)) if failures or said_s is None else wanted_s

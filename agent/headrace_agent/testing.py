@@ -106,8 +106,8 @@ async def run_job(
         {type: agent.handlers[type]}, middleware=agent.middlewares, lifespans=agent.lifespans, threads=1, reports=reports, client_options={}, codecs=codecs,
         on_undecodable=agent.on_undecodable, encode_errors=agent.encode_errors,
     )  # fmt: skip
-    await asyncio.to_thread(work.start)
     try:
+        await asyncio.to_thread(work.start)
         work.assign([job])
         outcome = await reports.done
     finally:

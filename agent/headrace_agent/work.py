@@ -11,7 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from enum import Enum
 from types import SimpleNamespace
@@ -35,9 +35,12 @@ Middleware = Callable[[JobContext, Callable[[JobContext], Awaitable[Any]]], Awai
 Lifespan = Callable[[SimpleNamespace], Any]
 
 
+HANDLER_THREADS = "headrace-handler"
+"""How the names of threads begin that run handlers."""
 SWEEP_S = 0.05  # how late a timeout may be noticed
 SHORT_S = 1.0  # attempts with a shorter timeout get a timer of their own
 END_S = 2.0  # how long handlers that still run when the agent ends are waited for
+CLOSE_S = 30.0  # the same of all that ends then, stop hooks included
 
 
 log = logging.getLogger("headrace.agent")
@@ -96,7 +99,7 @@ class Work:
         self._wait_for_codecs = on_undecodable == "wait"
         self._encode_errors = encode_errors and codecs is not None
         self._attempts: dict[tuple[int, int], _Attempt] = {}
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="headrace-handler")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=HANDLER_THREADS)
         self._workers = WorkerPool(client_options)
         self._loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="headrace-work", daemon=True)
@@ -104,6 +107,7 @@ class Work:
         self._capture = CaptureHandler()
         self._sweeping = False
         self._leaving = False
+        self._entering: Future[None] | None = None
         self.state = SimpleNamespace()
         self.payload_limit_bytes = 1024 * 1024
         call: Callable[[JobContext], Awaitable[Any]] = self._execute
@@ -120,7 +124,8 @@ class Work:
         if root.level in (logging.NOTSET, logging.WARNING):
             root.setLevel(logging.INFO)
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._enter(), self._loop).result()
+        self._entering = asyncio.run_coroutine_threadsafe(self._enter(), self._loop)
+        self._entering.result()
 
     def assign(self, jobs: list[Job]) -> None:
         """Starts attempts: one crossing into the work thread for the whole batch."""
@@ -145,8 +150,12 @@ class Work:
 
     def close(self) -> None:
         """Stops what still runs, without an outcome, runs the stop hooks, and ends the thread; where a handler's own thread does not stop, both are left to end later."""
+        if self._entering is not None:
+            self._entering.cancel()  # unless it is done
         try:
-            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(30)
+            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(CLOSE_S)
+        except TimeoutError:
+            log.warning("the stop hooks have not ended within %g s: %s", CLOSE_S, self.blocking())
         finally:
             logging.getLogger().removeHandler(self._capture)
             self._workers.close()
@@ -338,7 +347,7 @@ class Work:
         attempt.stop = why if first or why is Stop.LEASE else attempt.stop
         attempt.ctx.mark_aborted()
         if attempt.worker is not None:
-            attempt.worker.ask_to_stop(attempt.job.key)
+            self._loop.run_in_executor(None, attempt.worker.ask_to_stop, attempt.job.key)  # it may wait until a large payload was taken
         if attempt.handler.executor == "async" or grace_s <= 0:
             attempt.cancel()
         if first or why is Stop.LEASE:

@@ -73,11 +73,14 @@ class Metadata:
 
 def _given(token: Callable[[], str]) -> str:
     try:
-        return token()
+        secret: object = token()
     except HeadraceError:
         raise
     except Exception as error:
         raise Unavailable(f"the function that gives the token failed with {type(error).__name__}; nothing was sent") from error
+    if not isinstance(secret, str):
+        raise Unavailable(f"the function that gives the token gave {type(secret).__name__} where text is wanted; nothing was sent")
+    return secret
 
 
 def refuse_plaintext(addresses: list[str], *, encrypted: bool) -> None:

@@ -144,6 +144,11 @@ def test_what_does_not_fit_is_refused_when_it_is_registered() -> None:
         agent.job("c")(lambda ctx, one, two: None)
     with pytest.raises(AgentError, match="timeout_s"):
         agent.job("d", timeout_s=float("nan"))(lambda ctx: None)
+    for forever in (float("inf"), 1e300):
+        with pytest.raises(AgentError, match="timeout_s"):
+            agent.job("d", timeout_s=forever)(lambda ctx: None)
+        with pytest.raises(AgentError, match="numbers"):
+            agent.job("d", retry=Backoff(forever))(lambda ctx: None)
     agent.job("e", retry=Backoff(1))(lambda ctx: None)
     with pytest.raises(AgentError, match="two handlers"):
         agent.job("e")(lambda ctx: None)

@@ -2,15 +2,20 @@
 
 import asyncio
 import functools
+import logging
 import threading
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
+import grpc
 import pytest
-from headrace_agent import Agent, JobContext, session
-from headrace_proto.v1 import agents_pb2
+from google.protobuf.duration_pb2 import Duration
+from headrace_agent import Agent, JobContext, leases, session
+from headrace_proto.v1 import agents_pb2, agents_pb2_grpc
 
+from tests.support.ports import free_ports
 from tests.support.processes import until
 from tests.support.scripted_sessions import LEASE_S, PATIENCE_S, ScriptedSessions, scripted_sessions
 
@@ -113,6 +118,26 @@ async def test_a_confirmed_heartbeat_keeps_the_lease_and_an_old_confirmation_doe
         seen = len(broker.received)
         await broker.until(functools.partial(lambda seen: len(broker.received) > seen or 7 in running.stopped, seen), "the next message")
     assert running.stopped[7] - last_at < LEASE_S
+
+
+async def test_a_time_in_which_the_machine_was_suspended_counts_for_leases(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of event loops stands still then, and that of the brokers goes on."""
+    broker, _ = running.broker, await running.first()
+    broker.assign(7, 1, seen_no=1)
+    await broker.until(lambda: broker.messages("accept"), "the accept")
+    before, awake = broker.received[-1][1].number, leases.clock_s
+    monkeypatch.setattr(leases, "clock_s", lambda: awake() + LEASE_S)
+    resumed = asyncio.get_running_loop().time()
+    ended = await running.end(7)
+    assert ended - resumed < LEASE_S - 1, "at once, and not when as much time has passed since it runs again"
+    broker.assign(8, 1, seen_no=before)  # it was on its way all the time
+    await broker.until(lambda: any(accept.rejected for accept in broker.messages("accept")), "the rejection")
+    assert 8 not in running.started
+    assert broker.messages("outcomes") == []
+
+
+def test_leases_are_counted_on_a_clock_that_goes_on_while_the_machine_is_suspended() -> None:
+    assert abs(time.clock_gettime(time.CLOCK_BOOTTIME) - leases.clock_s()) < 5
 
 
 async def test_an_outcome_is_sent_again_until_its_fate_is_final(running: Running) -> None:
@@ -304,3 +329,90 @@ async def test_a_broker_that_was_wrong_about_owning_the_queue_is_not_believed_be
     await old.until(lambda: old.hellos == 2, "another Hello: which of them owns the queue is to be found out")
     old.assign(7, 1, seen_no=1)
     await two.until_started(7)
+
+
+class Turned:
+    """Notes for how many failures in a row the agent pauses, and lets it pause no longer than a moment."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.failures: list[int] = []
+        monkeypatch.setattr(session, "backoff_s", self._pause_s)
+
+    def _pause_s(self, failures: int) -> float:
+        self.failures.append(failures)
+        return 0.001
+
+
+async def until_true(check: Callable[[], object], what: str) -> None:
+    """Waits for what no message tells."""
+
+    async def is_true() -> bool:
+        return bool(check())
+
+    await until(is_true, what=what)
+
+
+def idle_agent() -> Agent:
+    """Serves something."""
+    agent = Agent("scripted")
+
+    @agent.job("t")
+    async def work(_ctx: JobContext) -> None:
+        pass
+
+    return agent
+
+
+class Unwilling(agents_pb2_grpc.AgentsServicer):
+    """Ends every stream in good order before it says Welcome; `says`: with a GoAway."""
+
+    def __init__(self, *, says: bool) -> None:
+        self._says = says
+
+    async def Connect(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        await anext(aiter(requests))
+        if self._says:
+            yield agents_pb2.ConnectResponse(go_away=agents_pb2.GoAway(reason="not now", reconnect_after=Duration(nanos=1000)))
+
+
+@pytest.mark.parametrize("says", [True, False])
+async def test_an_agent_that_is_never_greeted_comes_back_less_and_less_often(says: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    turned, drain = Turned(monkeypatch), asyncio.Event()
+    server = grpc.aio.server()
+    agents_pb2_grpc.add_AgentsServicer_to_server(Unwilling(says=says), server)  # type: ignore[no-untyped-call]  # generated
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(idle_agent().run(f"127.0.0.1:{port}", drain=drain))
+            await until_true(lambda: len(turned.failures) >= 5, "some streams")
+            drain.set()
+    finally:
+        await server.stop(0)
+    assert turned.failures[:5] == [1, 2, 3, 4, 5]
+
+
+async def test_failures_before_an_agent_was_greeted_are_forgotten(stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    turned, drain = Turned(monkeypatch), asyncio.Event()
+    address, broker = await stack.enter_async_context(scripted_sessions())
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(idle_agent().run(address, drain=drain))
+        for times in range(1, 4):
+            await broker.until(functools.partial(lambda times: broker.hellos == times, times), "the Hello")
+            broker.fail()
+        await broker.until(lambda: broker.hellos == 4, "the last one")
+        drain.set()
+    assert turned.failures == [1, 1, 1]
+
+
+async def test_a_broker_that_stays_away_is_told_of_from_time_to_time(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    turned, drain = Turned(monkeypatch), asyncio.Event()
+    monkeypatch.setattr(session, "REMIND", 10)
+    [port] = free_ports(1)
+    with caplog.at_level(logging.WARNING, "headrace.session"):
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(idle_agent().run(f"127.0.0.1:{port}", drain=drain))
+            await until_true(lambda: len(turned.failures) >= 12, "some failures")
+            drain.set()
+    told = [record for record in caplog.records if "no session with" in record.message]
+    assert len(told) == 3 + len(turned.failures) // 10

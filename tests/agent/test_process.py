@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -124,3 +125,48 @@ async def test_an_agent_starts_again_when_its_module_changes(client: Client, bro
     module.write_text(text.format(22))
     assert (await client.wait((await client.submit("version")).job_id, timeout_s=20)).json_result() == 22
     assert await agent.stop() == 0
+
+
+async def test_an_agent_keeps_its_session_whatever_a_handler_asks_for(client: Client, broker: BrokerProcess, directory: Path, stack: AsyncExitStack) -> None:
+    """A broker ends the stream over what it cannot take; what is sent again would end each that follows."""
+    (directory / "greedy.py").write_text(
+        "from headrace_agent import Agent, Snooze\nagent = Agent('g')\n"
+        "@agent.job('late', max_attempts=1)\nasync def late(ctx):\n    raise Snooze(4e8)\n"
+        "@agent.job('large', max_attempts=1)\nasync def large(ctx):\n    ctx.save_checkpoint(b'x' * 2_000_000)\n"
+        "@agent.job('large_process', max_attempts=1, executor='process')\ndef large_process(ctx):\n    ctx.save_checkpoint(b'x' * 2_000_000)\n    return 1\n"
+    )
+    agent = await start_agent(directory, broker.address, agent="greedy:agent", cwd=directory)
+    stack.push_async_callback(agent.kill)
+    for type_, message in (("late", "at most ten years"), ("large", "the checkpoint has 2000000 bytes"), ("large_process", "the checkpoint has 2000000 bytes")):
+        job = await client.wait((await client.submit(type_)).job_id, timeout_s=30)
+        assert job.state is State.ERROR and job.error is not None and message in job.error.message + job.error.traceback, type_
+    assert agent.log.read_text().count("session with") == 1
+
+
+async def test_a_handler_that_does_not_stop_does_not_keep_its_agent_alive(client: Client, broker: BrokerProcess, directory: Path, stack: AsyncExitStack) -> None:
+    """Nobody renews its lease any more: the job may run elsewhere by then."""
+    (directory / "stubborn.py").write_text(
+        "import pathlib, threading\nfrom headrace_agent import Agent\nagent = Agent('s')\n"
+        "@agent.job('stubborn')\ndef stubborn(ctx):\n    pathlib.Path('begun').touch()\n    threading.Event().wait(300)\n"
+    )
+    agent = await start_agent(directory, broker.address, "--drain-timeout-s", "0.1", agent="stubborn:agent", cwd=directory)
+    stack.push_async_callback(agent.kill)
+    await client.submit("stubborn")
+
+    async def begun() -> bool:
+        return (directory / "begun").exists()
+
+    await until(begun, what="the start")
+    assert await agent.stop() == 1
+    assert "handlers in threads do not stop" in agent.log.read_text()
+
+
+def test_options_of_an_agent_that_mean_nothing_are_told() -> None:
+    for option, value in (("--drain-timeout-s", "nan"), ("--drain-timeout-s", "-1"), ("--metrics-listen", "127.0.0.1:99999"), ("--slots", "0")):
+        done = run_command("headrace-agent", "run", "tests.support.handlers:agent", f"{option}={value}")
+        assert (done.returncode, done.stdout) == (2, "") and option in done.stderr and "Traceback" not in done.stderr
+    done = run_command("headrace-agent", "run", "tests.support.handlers:agent", environment={"HEADRACE_LOG_LEVEL": "loud"})
+    assert done.returncode == 2 and "HEADRACE_LOG_LEVEL is one of debug" in done.stderr and "Traceback" not in done.stderr
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run_command("headrace-agent", "run", "tests.support.handlers:agent", "--metrics-listen", f"127.0.0.1:{taken.getsockname()[1]}")
+    assert done.returncode == 1 and "metrics cannot be served at 127.0.0.1" in done.stderr and "Traceback" not in done.stderr

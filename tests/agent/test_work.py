@@ -1,11 +1,15 @@
 """Attempts in the thread that runs them, without a session: those that are stopped before they have begun, and those that still run when the agent ends."""
 
 import asyncio
+import contextlib
 import logging
 import math
 import threading
+import time
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -207,11 +211,13 @@ def run_raising(error: BaseException, **options: Any) -> Any:
         (Mute(), "untold_error", "Mute of the handler cannot be told: ValueError, see the traceback"),
         (Retry("later", after_s=timedelta(seconds=5)), "untold_error", "Retry of the handler cannot be told: TypeError, see the traceback"),  # type: ignore[arg-type]
         (Snooze(math.inf), "untold_error", "Snooze of the handler cannot be told: ValueError, see the traceback"),
+        (Snooze(4e8), "untold_error", "Snooze of the handler cannot be told: ValueError, see the traceback"),
+        (Retry("later", after_s=1e300), "untold_error", "Retry of the handler cannot be told: ValueError, see the traceback"),
         (Fail("no", code=5), "5", "no"),  # type: ignore[arg-type]
         (Odd("out"), "Odd", "out"),
         (FileNotFoundError("caf\udce9"), "FileNotFoundError", "caf?"),
     ],
-    ids=["no words", "no number", "for ever", "no text", "no exception", "no utf-8"],
+    ids=["no words", "no number", "for ever", "12 years", "ages", "no text", "no exception", "no utf-8"],
 )
 def test_an_attempt_ends_whatever_its_handler_raises(error: BaseException, code: str, message: str) -> None:
     """One that did not would keep its slot, and its lease would be renewed for ever."""
@@ -271,3 +277,136 @@ def test_a_wrong_call_of_logging_does_not_end_a_job(monkeypatch: pytest.MonkeyPa
     CaptureHandler().emit(record)
     current.reset(token)
     assert wrong == [record]
+
+
+class Waiting:
+    """Waits for its abort in an event loop of its own thread, as a plain function or a worker process may."""
+
+    def __init__(self, ctx: JobContext) -> None:
+        self._ctx = ctx
+        self._waits = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._wait()), daemon=True)
+        self._thread.start()
+        assert self._waits.wait(PATIENCE_S)
+
+    async def _wait(self) -> None:
+        asyncio.get_running_loop().call_soon(self._waits.set)
+        await self._ctx.wait_aborted()
+
+    def ends(self, within_s: float) -> bool:
+        """Whether it does."""
+        self._thread.join(within_s)
+        return not self._thread.is_alive()
+
+
+def test_an_abort_wakes_who_waits_for_it_in_whatever_event_loop() -> None:
+    nobody: Any = None
+    ctx = JobContext(Job((1, 1), b"", TERMS), nobody, None)
+    waiting = [Waiting(ctx) for _ in range(2)]
+    ctx.mark_aborted()
+    assert all(one.ends(PATIENCE_S) for one in waiting)
+    assert Waiting(ctx).ends(PATIENCE_S), "who comes later does not wait"
+
+
+async def test_who_looks_again_and_again_for_an_abort_leaves_nothing_behind() -> None:
+    nobody: Any = None
+    ctx = JobContext(Job((1, 1), b"", TERMS), nobody, None)
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.001):
+                await ctx.wait_aborted()
+    assert not ctx._waiters
+
+
+async def test_a_checkpoint_is_bytes() -> None:
+    agent = Agent("saves")
+
+    @agent.job("t")
+    def saves(ctx: JobContext) -> None:
+        ctx.save_checkpoint(5)  # type: ignore[arg-type]  # which bytes() takes for five zeros
+
+    done = await run_job(agent, "t")
+    assert (done.outcome, done.checkpoint) == ("failed", None) and "a checkpoint is bytes, found int" in done.error_message
+
+
+async def test_a_start_hook_that_fails_leaves_nothing_open() -> None:
+    agent, closed, handlers = idle(), [], list(logging.getLogger().handlers)
+
+    @agent.on_stop
+    def close(_state: SimpleNamespace) -> None:
+        closed.append(threading.current_thread())
+
+    @agent.on_start
+    def fail(_state: SimpleNamespace) -> None:
+        raise OSError("no database")
+
+    for go in (lambda: agent.run("127.0.0.1:1"), lambda: run_job(agent, "t")):
+        with pytest.raises(OSError, match="no database"):
+            await go()
+    assert len(closed) == 2 and logging.getLogger().handlers == handlers
+    for thread in closed:
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+
+
+def idle() -> Agent:
+    """Serves something."""
+    agent = Agent("idle")
+
+    @agent.job("t")
+    async def work(_ctx: JobContext) -> None:
+        pass
+
+    return agent
+
+
+def test_a_stop_hook_that_does_not_end_is_named_and_not_waited_for(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    from headrace_agent import work
+
+    monkeypatch.setattr(work, "CLOSE_S", 0.05)
+    may_end = threading.Event()
+
+    @contextlib.asynccontextmanager
+    async def life(_state: SimpleNamespace) -> AsyncIterator[None]:
+        yield
+        while not may_end.is_set():
+            await asyncio.sleep(0.01)
+
+    at_work = Work(idle().handlers, middleware=[], lifespans=[life], threads=1, reports=Told(), client_options={})  # type: ignore[arg-type]  # no logs, no progress
+    at_work.start()
+    at_work.close()
+    may_end.set()
+    assert "stop hooks have not ended within 0.05 s" in caplog.text
+
+
+def test_an_order_to_stop_does_not_hold_up_the_handlers_when_a_process_does_not_read(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    asked, may_go_on, answered = threading.Event(), threading.Event(), threading.Event()
+
+    def ask(_worker: WorkerProcess, _key: tuple[int, int]) -> None:
+        asked.set()
+        may_go_on.wait(PATIENCE_S)
+
+    monkeypatch.setattr(WorkerProcess, "ask_to_stop", ask)
+    agent, told = Agent("work"), Told()
+    agent.job("process", executor="process")(hangs)
+    at_work = Work(agent.handlers, middleware=[], lifespans=[], threads=1, reports=told, client_options={})  # type: ignore[arg-type]  # no logs, no progress
+    at_work.start()
+    at_work.assign([Job((1, 1), f'"{directory}/begun"'.encode(), Terms("process", 0, 60.0, 5, 100, 1000))])
+    end = time.monotonic() + PATIENCE_S
+    while not (directory / "begun").exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    at_work.stop_attempt(1, 1, Stop.ABORT, 0.0)
+    assert asked.wait(PATIENCE_S)
+    at_work.ping(answered.set)
+    assert answered.wait(PATIENCE_S / 2)
+    may_go_on.set()
+    [(_, outcome)] = told.until(1)
+    assert outcome.kind == agents_pb2.OUTCOME_KIND_ABORTED and outcome.killed
+    at_work.close()
+
+
+def hangs(path: str) -> None:
+    """A handler in a process."""
+    Path(path).touch()
+    time.sleep(60)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headrace_agent import JobContext
+from headrace_agent import AgentError, JobContext
 from headrace_agent.errors import ProcessDied
 from headrace_agent.job import Job, Terms
 from headrace_agent.processes import WorkerPool, WorkerProcess
@@ -86,3 +86,26 @@ def test_an_order_to_stop_is_for_the_attempt_that_it_names_and_no_other_that_run
     answers.append(worker.run(is_to_stop, (True, False), Job((2, 7), b"", terms), nothing, nothing))  # type: ignore[arg-type]
     worker.stop((2, 7))
     assert answers == [b"false", b"true"] and not worker.alive
+
+
+def saves_and_hangs(ctx: JobContext) -> None:
+    """A checkpoint."""
+    ctx.save_checkpoint(b"x" * 100)
+    time.sleep(60)
+
+
+class Refusing:
+    """Takes no checkpoint."""
+
+    def checkpoint(self, job_id: int, epoch: int, data: bytes) -> None:
+        raise AgentError(f"{len(data)} bytes are too many")
+
+
+def test_a_process_whose_checkpoint_is_not_taken_fails_and_is_not_used_again() -> None:
+    pool, nothing = WorkerPool({}), Any
+    worker = pool.take(None, (1, 1))
+    job = Job((1, 1), b"", Terms("t", 0, 60.0, 1, 100, 100_000))
+    with pytest.raises(AgentError, match="100 bytes are too many"):
+        worker.run(saves_and_hangs, (True, False), job, Refusing(), nothing)  # type: ignore[arg-type]  # nothing else is said
+    pool.give_back(worker)
+    assert not worker.alive

@@ -11,7 +11,7 @@ MUTANTS = (
     Mutant("a lease counts from its arrival", SESSION, "base = self._sent_at.get(assign.seen_no, self._confirmed_at)", "base = now", f"{TESTS} -k own_sending"),
     Mutant("why an agent is refused is hidden", SESSION, "raise await end.instead_of(error) from None", "raise", "tests/rpc/test_stream_ends.py -k agents"),
     Mutant("a lease that is over when it comes is taken", SESSION, '"its lease was over when it arrived" if now >= until', '"" if False', f"{TESTS} -k buffer"),
-    Mutant("a confirmation counts from its arrival", SESSION, "at = self._sent_at.get(number)", "at = asyncio.get_running_loop().time()", f"{TESTS} -k old_confirmation"),
+    Mutant("a confirmation counts from its arrival", SESSION, "at = self._sent_at.get(number)", "at = leases.clock_s()", f"{TESTS} -k old_confirmation"),
     Mutant("a lease is trusted to its end", LEASES, "return min(2.0, 0.1 + lease_s * 0.05)", "return 0.0", f"{TESTS} -k own_sending"),
     Mutant(
         "a handler goes on after its lease", LEASES, "if now >= held.until and not held.finished", "if not held.finished and held.until < 0", f"{TESTS} -k own_sending"
@@ -72,4 +72,25 @@ MUTANTS = (
         "tests/agent/test_work.py -k cannot_be_encoded",
     ),
     Mutant("a draining agent offers slots", f"{PLACE}/desk.py", "        if self.draining:\n            return 0\n", "", f"{TESTS} -k drains"),
+    Mutant("what comes after a suspension is taken for fresh", SESSION, "now = self._desk, leases.clock_s()", "now = self._desk, 0.0", f"{TESTS} -k suspended"),
+    Mutant("leases end by another clock", f"{PLACE}/agent.py", "expired(leases.clock_s())", "expired(asyncio.get_running_loop().time())", f"{TESTS} -k suspended"),
+    Mutant("who is never greeted comes back at once", SESSION, "failures = 0 if self._greeted else failures + 1", "failures = 0", f"{TESTS} -k never_greeted"),
+    Mutant("failures of long ago count", SESSION, "failures = 1 if self._greeted else failures + 1", "failures += 1", f"{TESTS} -k forgotten"),
+    Mutant("a broker that stays away is told of three times", SESSION, " and failures % REMIND != 0", "", f"{TESTS} -k time_to_time"),
+    Mutant(
+        "a job is put off for longer than brokers take", f"{PLACE}/outcomes.py", "if after_s > MAX_DELAY_S:", "if False:", f"{ATTEMPTS} -k whatever_its_handler_raises"
+    ),
+    Mutant("a large checkpoint ends the stream", f"{PLACE}/desk.py", "if len(data) > limit:", "if False:", "tests/agent/test_process.py -k whatever_a_handler"),
+    Mutant("a process whose checkpoint was not taken is used again", PROCESSES, "                    self._stopping = True\n", "", f"{WORKERS} -k not_taken"),
+    Mutant(
+        "an abort wakes nobody in another event loop", f"{PLACE}/context.py", "loop.call_soon_threadsafe(event.set)", "event.set()", f"{ATTEMPTS} -k whatever_event_loop"
+    ),
+    Mutant("failed start hooks leave others open", f"{PLACE}/agent.py", "await asyncio.to_thread(work.close)", "pass", f"{ATTEMPTS} -k start_hook"),
+    Mutant(
+        "a thread that does not stop keeps its agent alive",
+        f"{PLACE}/__main__.py",
+        "    if not any(thread.is_alive() for thread in handlers):\n",
+        "    if True:\n",
+        "tests/agent/test_process.py -k keep_its_agent_alive",
+    ),
 )

@@ -29,7 +29,7 @@ class ScriptedSessions(agents_pb2_grpc.AgentsServicer):
         self.greeted = asyncio.Event()  # by a first Hello, while it stands by
         self.confirming = False  # whether each heartbeat is confirmed at once
         self.silent = False  # whether heartbeats are not answered at all
-        self._out: asyncio.Queue[agents_pb2.ConnectResponse | None] = asyncio.Queue()
+        self._out: asyncio.Queue[agents_pb2.ConnectResponse | grpc.StatusCode | None] = asyncio.Queue()
         self._news = asyncio.Event()
 
     async def Connect(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:  # noqa: N802
@@ -52,6 +52,8 @@ class ScriptedSessions(agents_pb2_grpc.AgentsServicer):
         reader = asyncio.ensure_future(self._read(requests))
         try:
             while (message := await self._out.get()) is not None:
+                if isinstance(message, grpc.StatusCode):
+                    await context.abort(message, "as the test says")
                 yield message
         finally:
             reader.cancel()
@@ -95,6 +97,10 @@ class ScriptedSessions(agents_pb2_grpc.AgentsServicer):
     def end(self) -> None:
         """The stream ends without a reason."""
         self._out.put_nowait(None)
+
+    def fail(self) -> None:
+        """The stream ends with an error."""
+        self._out.put_nowait(grpc.StatusCode.UNAVAILABLE)
 
     def messages(self, part: str) -> list[Any]:
         """This part of all messages that have it, in order; repeated parts one by one."""
