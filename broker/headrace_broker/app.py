@@ -23,6 +23,7 @@ import asyncpg
 import structlog
 
 from headrace_broker import __version__
+from headrace_broker.actions.saved_filters import SavedFilters
 from headrace_broker.advertise import advertised, web_url
 from headrace_broker.config import Config, masked
 from headrace_broker.duties import of_each_shard, once_for_all, rollups_of
@@ -196,6 +197,7 @@ class _App:
             connections=ConnectionLimits(**{name: getattr(options, name) for name in ConnectionLimits.__slots__}),
             quotas=QuotaLimits(**{name: getattr(options, f"quota_{name}") for name in QuotaLimits.__slots__}),
             alerts=parts.desks, tls=_keys(self._tls) if self._tls is not None else None, key=parts.key, named=parts.address, brokers=parts.brokers,
+            saved_filters=parts.saved_filters,
         )  # fmt: skip
 
     def _open_pages(self, parts: Parts) -> tuple["HttpServer", str, "Register"]:
@@ -210,7 +212,7 @@ class _App:
         services = [
             Services(
                 ownership, parts.reads, parts.statistics, parts.audit, parts.finder, parts.graph, parts.users, parts.tokens, options.payload_limit_bytes, desk,
-                parts.grants,
+                parts.grants, SavedFilters(parts.saved_filters, ownership),
             )
             for ownership, desk in zip(ownerships.each, parts.desks, strict=True)
         ]  # fmt: skip

@@ -37,6 +37,7 @@ from headrace_broker.store.database import Database
 from headrace_broker.store.grants import GrantStore
 from headrace_broker.store.graph import GraphReads
 from headrace_broker.store.reads import Reads
+from headrace_broker.store.saved_filters import SavedFilterStore
 from headrace_broker.store.search import Finder
 from headrace_broker.store.settings import SettingsStore
 from headrace_broker.store.statistics import Statistics
@@ -60,6 +61,7 @@ class Parts:
     statistics: Statistics
     audit: AuditStore
     brokers: BrokerStore
+    saved_filters: SavedFilterStore
     grants: GrantTable
     tokens: TokenTable
     passwords: Passwords
@@ -90,7 +92,7 @@ def build(options: Options, database: Database, pool: "asyncpg.Pool[Any]", searc
         ownership.find_ids = lambda owner: Search(owner, finder).ids
     return Parts(
         id=broker, address=address, key=secrets.token_bytes(KEY_BYTES), pool=pool, settings=settings, types=types, reads=Reads(pool), finder=finder,
-        graph=GraphReads(pool), statistics=Statistics(pool), audit=AuditStore(pool), brokers=BrokerStore(pool), grants=grants,
+        graph=GraphReads(pool), statistics=Statistics(pool), audit=AuditStore(pool), brokers=BrokerStore(pool), saved_filters=SavedFilterStore(pool), grants=grants,
         tokens=TokenTable(token_store, grants.check_token), passwords=passwords, users=Users(user_store, passwords, grants.check_user),
         revocations=Revocations(CertificateStore(pool)), ownerships=Ownerships(each, types, settings),
         desks=[AlertDesk(AlertStore(pool), ownership) for ownership in each],

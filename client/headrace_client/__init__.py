@@ -39,6 +39,7 @@ from headrace_client.sync import SyncBatch, SyncClient
 if TYPE_CHECKING:
     from headrace_client.admin import AdminClient
     from headrace_client.alerts import AlertChannel, AlertGroup, AlertRule, AlertSilence, AppriseChannel, EmailChannel, WebhookChannel
+    from headrace_client.filters import SavedFilter
     from headrace_client.operations import Action, Operation, OperationState
     from headrace_client.schedules import Schedule, ScheduleSpec
     from headrace_client.sync_admin import SyncAdminClient
@@ -81,6 +82,7 @@ __all__ = [
     "QueueFull",
     "RateLimit",
     "ResultUnknown",
+    "SavedFilter",
     "Schedule",
     "ScheduleSpec",
     "State",
@@ -100,6 +102,7 @@ __all__ = [
 _LATER = {
     **dict.fromkeys(("AdminClient",), "admin"),
     **dict.fromkeys(("AlertChannel", "AlertGroup", "AlertRule", "AlertSilence", "AppriseChannel", "EmailChannel", "WebhookChannel"), "alerts"),
+    **dict.fromkeys(("SavedFilter",), "filters"),
     **dict.fromkeys(("Action", "Operation", "OperationState"), "operations"),
     **dict.fromkeys(("Schedule", "ScheduleSpec"), "schedules"),
     **dict.fromkeys(("SyncAdminClient",), "sync_admin"),

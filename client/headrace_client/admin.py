@@ -15,6 +15,7 @@ from headrace_client.brokers import BrokerCalls
 from headrace_client.certificates import CertificateCalls
 from headrace_client.encode import build, duration, timestamp
 from headrace_client.errors import InvalidRequest
+from headrace_client.filters import FilterCalls
 from headrace_client.grants import GrantCalls
 from headrace_client.instances import InstancePriority, Rescore
 from headrace_client.lifecycle import RetentionPreview, retention_preview
@@ -40,7 +41,7 @@ SETTINGS = (*_NUMBERS, *_SWITCHES, *_DURATIONS, *_RETRY, "exhausted_state", "on_
 rate_limit a RateLimit, fairness_weights a dict by key, payload_schema a dict or JSON text, alert_channels names with commas between them."""
 
 
-class AdminClient(AccessCalls, BrokerCalls, CertificateCalls, ScheduleCalls, OperationCalls, UserCalls, AlertCalls, GrantCalls):
+class AdminClient(AccessCalls, BrokerCalls, CertificateCalls, ScheduleCalls, OperationCalls, UserCalls, AlertCalls, GrantCalls, FilterCalls):
     """Calls over several jobs give a result for each. Errors are those of `headrace_client.errors`; a repeated call does no harm."""
 
     async def list_types(self) -> list[JobType]:

@@ -17,6 +17,7 @@ from headrace_proto.v1 import (
     brokers_pb2_grpc,
     certificates_pb2_grpc,
     doors_pb2_grpc,
+    filters_pb2_grpc,
     grants_pb2_grpc,
     graph_pb2_grpc,
     instances_pb2_grpc,
@@ -106,6 +107,7 @@ class Stubs:
         self.logs: Any = logs_pb2_grpc.LogsStub(channel)  # type: ignore[no-untyped-call]
         self.operations: Any = operations_pb2_grpc.OperationsStub(channel)  # type: ignore[no-untyped-call]
         self.schedules: Any = schedules_pb2_grpc.SchedulesStub(channel)  # type: ignore[no-untyped-call]
+        self.filters: Any = filters_pb2_grpc.FiltersStub(channel)  # type: ignore[no-untyped-call]
         self.alerts: Any = alerts_pb2_grpc.AlertsStub(channel)  # type: ignore[no-untyped-call]
         self.stats: Any = stats_pb2_grpc.StatsStub(channel)  # type: ignore[no-untyped-call]
         self.grants: Any = grants_pb2_grpc.GrantsStub(channel)  # type: ignore[no-untyped-call]

@@ -13,7 +13,7 @@ from headrace_proto.wire import LEVEL_NUMBERS, Reason, to_datetime, to_duration
 
 from headrace_client import decode, tracing
 from headrace_client.channel import backoff_s
-from headrace_client.encode import Spec, batches, build, check_id, encode_fields, filter_message, put
+from headrace_client.encode import Spec, batches, build, check_id, encode_fields, filter_message, order_number, put
 from headrace_client.errors import Busy, HeadraceError, InvalidRequest, NotFound, QueueFull, Unavailable, WaitTimeout, from_rpc
 from headrace_client.graph import GraphCalls
 from headrace_client.lifecycle import PayloadVersion, Run, payload_version, run_of
@@ -25,7 +25,6 @@ R = TypeVar("R", Job, Attempt, Event, Run)
 WAIT_SLICE_S = 20.0
 SOFT = 0.8  # pressure from which on a stream of submits slows down
 SLOWEST_S = 1.0  # pause between its batches when a limit is reached
-ORDER_NUMBERS = {"newest": 1, "oldest": 2, "score": 3}
 _VIEWS = {False: types_pb2.JOB_VIEW_BASIC, True: types_pb2.JOB_VIEW_FULL}
 
 
@@ -186,10 +185,8 @@ class Client(GraphCalls):
         Each page is answered within about 2 s: with what was found until then, how far the search came, and the token to go on.
         """
         wanted = where if where is not None else JobFilter(types, states, instance_id, created_from, created_to)
-        number = ORDER_NUMBERS.get(str(order))
-        if number is None:
-            raise InvalidRequest(f"an order is one of {', '.join(ORDER_NUMBERS)}, found {order!r}", details={"field": "order"})
-        request = build(jobs_pb2.ListJobsRequest, filter=filter_message(wanted), page_size=page_size, page_token=page_token, order=number)  # type: ignore[arg-type]
+        number: Any = order_number(order)
+        request = build(jobs_pb2.ListJobsRequest, filter=filter_message(wanted), page_size=page_size, page_token=page_token, order=number)
         answer = await self._call(lambda stubs: stubs.jobs.ListJobs, request)
         return JobPage([self._read(decode.job(job)) for job in answer.jobs], answer.next_page_token, answer.complete, to_datetime(answer.searched_until))
 

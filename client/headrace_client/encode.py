@@ -14,7 +14,7 @@ from headrace_proto.wire import STATE_NUMBERS, to_duration, to_timestamp
 from headrace_client import tracing
 from headrace_client.codecs import Codecs
 from headrace_client.errors import InvalidRequest
-from headrace_client.models import JobFilter, JobSpec, State
+from headrace_client.models import JobFilter, JobSpec, Order, State
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,6 +26,7 @@ UNIQUE_CONFLICTS: dict[str, types_pb2.UniqueConflict] = {
     "replace": types_pb2.UNIQUE_CONFLICT_REPLACE,
 }  # fmt: skip
 """What callers write, and the number on the wire."""
+ORDER_NUMBERS = {"newest": 1, "oldest": 2, "score": 3}
 
 BATCH_BYTES = 2 * 1024 * 1024
 """Bytes after which a batch is sent, well under what one message may hold."""
@@ -197,6 +198,14 @@ def state_number(state: State | str) -> int:
     number = STATE_NUMBERS.get(str(state))
     if number is None:
         raise InvalidRequest(f"a state is one of {', '.join(STATE_NUMBERS)}, found {state!r}", details={"field": "states"})
+    return number
+
+
+def order_number(order: Order | str) -> int:
+    """The order's number on the wire."""
+    number = ORDER_NUMBERS.get(str(order))
+    if number is None:
+        raise InvalidRequest(f"an order is one of {', '.join(ORDER_NUMBERS)}, found {order!r}", details={"field": "order"})
     return number
 
 

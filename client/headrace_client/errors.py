@@ -38,7 +38,7 @@ class PermissionDenied(HeadraceError):
 
 
 class Conflict(HeadraceError):
-    """The idempotency key was used with another body."""
+    """The idempotency key was used with another body; or a name is taken, or what was to be replaced has been changed meanwhile."""
 
 
 class UniqueKeyTaken(Conflict):
@@ -119,6 +119,8 @@ CLASSES: dict[Reason, type[HeadraceError]] = {
     Reason.SCHEDULE_NOT_FOUND: NotFound,
     Reason.OPERATION_NOT_FOUND: NotFound,
     Reason.ALERT_PART_NOT_FOUND: NotFound,
+    Reason.FILTER_NOT_FOUND: NotFound,
+    Reason.FILTER_CHANGED: Conflict,
     Reason.TOKEN_NOT_FOUND: NotFound,
     Reason.TOKEN_NAME_TAKEN: Conflict,
     Reason.USER_NOT_FOUND: NotFound,

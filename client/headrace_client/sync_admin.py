@@ -78,6 +78,11 @@ class SyncAdminClient(Blocking[AdminClient]):
     end_alert_silence = Call(AdminClient.end_alert_silence)
     list_alert_groups = Call(AdminClient.list_alert_groups)
 
+    list_filters = Call(AdminClient.list_filters)
+    get_filter = Call(AdminClient.get_filter)
+    save_filter = Call(AdminClient.save_filter)
+    delete_filter = Call(AdminClient.delete_filter)
+
     put_schedule = Call(AdminClient.put_schedule)
     get_schedule = Call(AdminClient.get_schedule)
     list_schedules = Call(AdminClient.list_schedules)

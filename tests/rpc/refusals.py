@@ -5,7 +5,7 @@ from typing import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_proto.keda import externalscaler_pb2
-from headrace_proto.v1 import access_pb2, graph_pb2, limits_pb2, types_pb2
+from headrace_proto.v1 import access_pb2, filters_pb2, graph_pb2, jobs_pb2, limits_pb2, types_pb2
 
 BIG = "x" * 201
 FAR = 2**63 - 1
@@ -83,4 +83,33 @@ SCALER: list[tuple[str, Any, str]] = [
     *[("ExternalScaler.GetMetricSpec", trigger(jobsPerReplica=value), "metadata.jobsPerReplica") for value in ("0", "-1", "nan", "inf", "five", "1e10", "")],
     ("ExternalScaler.GetMetrics", externalscaler_pb2.GetMetricsRequest(metricName="headrace-jobs"), "metadata.type"),
     ("ExternalScaler.GetMetrics", externalscaler_pb2.GetMetricsRequest(scaledObjectRef=trigger(), metricName="s0-headrace-jobs"), "metricName"),
+]
+
+
+def kept(**fields: Any) -> filters_pb2.SaveFilterRequest:
+    """A saved filter that is good but for these fields."""
+    return filters_pb2.SaveFilterRequest(filter=filters_pb2.SavedFilter(**{"name": "f", "filter": jobs_pb2.JobFilter(instance_id="i"), **fields}))
+
+
+FILTERS: list[tuple[str, Any, str]] = [
+    *[("Filters.SaveFilter", kept(name=name), "name") for name in ("", " a", "a ", "a/b", "é", "x" * 61, "a\nb")],
+    ("Filters.SaveFilter", kept(filter=None), "filter"),
+    ("Filters.SaveFilter", kept(filter=jobs_pb2.JobFilter(types=["a b"])), "filter.types[0]"),
+    ("Filters.SaveFilter", kept(filter=jobs_pb2.JobFilter(types=["nobody.made.it"])), "filter.types"),
+    ("Filters.SaveFilter", kept(filter=jobs_pb2.JobFilter(states=[9])), "filter.states[0]"),  # type: ignore[list-item]
+    ("Filters.SaveFilter", kept(filter=jobs_pb2.JobFilter(log_text=BIG)), "filter.log_text"),
+    ("Filters.SaveFilter", kept(filter=jobs_pb2.JobFilter(labels={str(n): "x" * 150 for n in range(32)})), "filter"),
+    ("Filters.SaveFilter", kept(ages=filters_pb2.FilterAges(created_from=Duration(seconds=-1))), "ages.created_from"),
+    ("Filters.SaveFilter", kept(ages=filters_pb2.FilterAges(settled_to=Duration(seconds=11 * 366 * 86_400))), "ages.settled_to"),
+    (
+        "Filters.SaveFilter",
+        kept(filter=jobs_pb2.JobFilter(created_from=Timestamp(seconds=9)), ages=filters_pb2.FilterAges(created_from=Duration(seconds=9))),
+        "ages.created_from",
+    ),
+    ("Filters.SaveFilter", kept(order=4), "order"),
+    ("Filters.SaveFilter", kept(order=jobs_pb2.JOB_ORDER_SCORE), "order"),
+    ("Filters.SaveFilter", filters_pb2.SaveFilterRequest(filter=kept().filter, reason="x" * 1001), "reason"),
+    ("Filters.GetFilter", filters_pb2.GetFilterRequest(), "name"),
+    ("Filters.DeleteFilter", filters_pb2.DeleteFilterRequest(name="a/b"), "name"),
+    ("Filters.DeleteFilter", filters_pb2.DeleteFilterRequest(name="f", reason="\x00"), "reason"),
 ]

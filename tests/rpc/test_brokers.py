@@ -16,7 +16,7 @@ import pytest
 from headrace_agent import Agent, JobContext
 from headrace_broker.rpc.attest import ATTESTED_KEY, FORWARDED_KEY
 from headrace_broker.store.embedded import EmbeddedPostgres
-from headrace_client import AdminClient, Client, Conflict, InvalidRequest, JobSpec, NotFound, PermissionDenied, State, Unauthenticated, Unavailable
+from headrace_client import AdminClient, Client, Conflict, InvalidRequest, JobFilter, JobSpec, NotFound, PermissionDenied, State, Unauthenticated, Unavailable
 from headrace_client.cli.authority import Authority
 from headrace_proto.keda.externalscaler_pb2 import GetMetricsRequest, ScaledObjectRef
 from headrace_proto.keda.externalscaler_pb2_grpc import ExternalScalerStub
@@ -241,6 +241,19 @@ async def test_tokens_are_looked_after_by_any_broker(pair: Pair) -> None:
                 return False
 
         await until(known, what="the owner to know the new token")
+
+
+async def test_saved_filters_are_kept_with_any_broker_for_whom_a_certificate_names(pair: Pair) -> None:
+    async with pair.admin() as admin, pair.admin(at=pair.owner) as at_the_owner, pair.admin("viewer", at=pair.owner) as viewer:
+        own = await admin.save_filter("mine", JobFilter(instance_id="i"))
+        shared = await admin.save_filter("ours", JobFilter(instance_id="j"), ages={"created_from": 60.0}, shared=True)
+        assert await at_the_owner.list_filters() == [own, shared] and own.saved_by.startswith("headrace://")
+        assert await viewer.list_filters() == [shared]
+        _, now = await viewer.get_filter("ours")
+        assert now.instance_id == "j" and now.created_from is not None
+        for name, of_all in (("mine", False), ("ours", True)):
+            await at_the_owner.delete_filter(name, shared=of_all)
+        assert await admin.list_filters() == []
 
 
 async def test_any_broker_tells_which_there_are(pair: Pair) -> None:

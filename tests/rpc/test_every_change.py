@@ -22,6 +22,7 @@ from headrace_proto.v1 import (
     admin_pb2,
     alerts_pb2,
     certificates_pb2,
+    filters_pb2,
     grants_pb2,
     graph_pb2,
     instances_pb2,
@@ -104,6 +105,7 @@ BY_TYPE = jobs_pb2.JobFilter(types=["bulk"])
 CRON = schedules_pb2.ScheduleSpec(cron="0 0 1 1 *", type="t", payload=b"1")
 HOOK = alerts_pb2.Channel(name="c", webhook=alerts_pb2.WebhookChannel(url="http://127.0.0.1:9/"))
 NO_AGENT = alerts_pb2.Rule(name="r", kind=alerts_pb2.RULE_KIND_NO_AGENT)
+KEPT = filters_pb2.SavedFilter(name="kept", filter=BY_TYPE)
 SLOW = operations_pb2.StartOperationRequest(spec=operations_pb2.OperationSpec(filter=BY_TYPE, action=operations_pb2.OPERATION_ACTION_ABORT), rate=0.001)
 USER = _named("user/ada")
 CHANGES = [
@@ -170,6 +172,8 @@ CHANGES = [
         "Alerts.EndSilence", lambda w: alerts_pb2.EndSilenceRequest(silence_id=w.answers["Alerts.AddSilence"].silence.silence_id),
         "alert_silence.end", lambda w: f"alert_silence/{w.answers['Alerts.AddSilence'].silence.silence_id}", "changed",
     ),
+    Change("Filters.SaveFilter", lambda w: filters_pb2.SaveFilterRequest(filter=KEPT), "filter.save", _named("saved_filter/kept"), "made"),
+    Change("Filters.DeleteFilter", lambda w: filters_pb2.DeleteFilterRequest(name="kept"), "filter.delete", _named("saved_filter/kept"), "gone"),
     Change("Alerts.DeleteChannel", lambda w: alerts_pb2.DeleteChannelRequest(name="c"), "alert_channel.delete", _named("alert_channel/c"), "gone"),
     Change("Testing.AdvanceClock", lambda w: testing_pb2.AdvanceClockRequest(by=Duration(seconds=1)), "testing.advance_clock", _named("broker/clock"), "memory"),
 ]  # fmt: skip

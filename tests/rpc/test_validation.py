@@ -31,7 +31,7 @@ from headrace_proto.v1.agents_pb2_grpc import AgentsStub
 from headrace_proto.v1.jobs_pb2_grpc import JobsStub
 from headrace_proto.v1.logs_pb2_grpc import LogsStub
 
-from tests.rpc.refusals import ACCESS, GRAPH, LIMITS, SCALER, trigger
+from tests.rpc.refusals import ACCESS, FILTERS, GRAPH, LIMITS, SCALER, trigger
 from tests.support.processes import BrokerProcess
 from tests.support.wire import SERVICES, Wire, stream_refusal
 
@@ -308,6 +308,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     *USERS,
     *GRANTS,
     *ALERTS,
+    *FILTERS,
     ("Jobs.Submit", jobs_pb2.SubmitRequest(), "job"),
     *[("Jobs.Submit", submit(**fields), field) for fields, field in SPEC_ROWS],
     ("Jobs.SubmitMany", jobs_pb2.SubmitManyRequest(), "jobs"),
@@ -462,6 +463,7 @@ NOTHING_TO_REFUSE = {
     "Alerts.ListRules",
     "Alerts.ListSilences",
     "Brokers.ListBrokers",
+    "Filters.ListFilters",
     "Certificates.ListRevokedCertificates",
     "Access.ListTokens",
     "Doors.ListDoors",

@@ -137,6 +137,10 @@ async def _fill_desks(con: "asyncpg.Connection[Any]") -> None:
         "insert into headrace.web_session (hash, number, actor, role, epoch, address, browser, shows, began_at, seen_at, changed_at)"
         " select sha256(i::text::bytea), i::text, 'a', 1, 0, '', '', 'default', now(), now(), now() - i * interval '1 minute' from generate_series(1, 5000) i"
     )
+    await con.execute(
+        "insert into headrace.saved_filter (domain, owner, name, filter, saved_by)"
+        " select 'default', case when i % 50 = 0 then '' else 'o' || i % 50 end, 'f' || i, '{\"types\": [\"t1\"]}', 'a' from generate_series(1, 5000) i"
+    )
     await con.execute("insert into headrace.account (name, role, created_by) select 'u' || i, 1, '' from generate_series(1, 5000) i")
     await con.execute(
         "insert into headrace.stat (span, at, type_id, agent_id, life_id, numbers, wait, run, wait_s, run_s, slots, waiting)"
@@ -207,6 +211,9 @@ READS: list[tuple[str, list[Any], int]] = [
     ("token_list", [LATE], 10),
     ("token_of_domain", [None, True, 1000], 5000),
     ("web_session_changed", [LATE], 20),
+    ("saved_filter_list", ["default", "o7", None], 200),
+    ("saved_filter_list", ["default", "o7", "f7"], 2),
+    ("saved_filter_find", ["default", "o7", "f7"], 1),
     ("user_find", ["U7"], 10),
     ("user_get", [7], 10),
     ("user_epochs", [[7, 8]], 10),
@@ -262,7 +269,7 @@ async def test_a_read_uses_its_index(filled: "asyncpg.Connection[Any]", name: st
         if relation == "edge":
             assert node["Node Type"] != "Seq Scan" and node["Actual Rows"] * node["Actual Loops"] <= 40, node
         if relation.startswith(
-            ("job_2", "event_2", "note_2", "log_line_2", "operation", "alert", "audit", "schedule", "token", "account", "stat", "web_session", "inbox")
+            ("job_2", "event_2", "note_2", "log_line_2", "operation", "alert", "audit", "schedule", "token", "account", "stat", "web_session", "saved_filter", "inbox")
         ):
             read += round((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
             assert node["Node Type"] != "Seq Scan" or name in WHOLE or node["Actual Loops"] == 0 or node["Actual Rows"] + node.get("Rows Removed by Filter", 0) < 10, node

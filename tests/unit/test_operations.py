@@ -8,7 +8,8 @@ from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import Busy, InvalidField, InvalidState, UniqueKeyTaken
 from headrace_broker.model.filter import JobFilter, Period
 from headrace_broker.model.job import State
-from headrace_broker.model.operation import Action, Deed, Operation, OperationState, Plan, Progress, described, read_filter, stored_filter
+from headrace_broker.model.operation import Action, Deed, Operation, OperationState, Plan, Progress
+from headrace_broker.model.stored_filter import described, read_filter, stored_filter
 from headrace_broker.shards.intents import Change
 from headrace_broker.shards.pages import Page, StateChanged, Unchanged
 from headrace_broker.shards.round import Round

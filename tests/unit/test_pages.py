@@ -171,7 +171,8 @@ def test_a_filter_is_the_same_after_its_way_through_an_address() -> None:
     again = filters.address(found)
     assert filters.wanted(lambda name: again.get(name, "")) == found
     assert filters.words(found)[:2] == ["error", "type mail.send"] and filters.words(JobFilter()) == []
-    assert filters.address(JobFilter(types=("a", "b"), created=Period(1.0))) == {}
+    several = filters.address(JobFilter(types=("a", "b"), states=frozenset({State.ERROR, State.WAITING}), created=Period(1.0)))
+    assert (several["type"], several["state"]) == ("a,b", "waiting,error")
     assert filters.wanted(lambda name: "a=b c d" if name == "label" else "").labels == (("a", "b c d"),)
     for name, text in (("state", "sleeping"), ("label", "alone"), ("instance", "\x00"), ("created_to", "soon")):
         with pytest.raises(InvalidField):

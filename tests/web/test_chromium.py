@@ -101,6 +101,23 @@ async def fill_alerts(base: str, page: Page) -> None:
         await page.wait_for_selector(".notice.done")
 
 
+async def save_a_filter(base: str, page: Page) -> None:
+    """Beside those that are there, and judges the page with all that folds open."""
+    await page.goto(f"{base}/jobs?state=error&created_from=24h")
+    await page.click("summary:has-text('Save this filter')")
+    await page.fill('form[action="/filter-save"] [name="name"]', "failed today")
+    await page.click("button:text-is('Save this filter')")
+    await page.wait_for_selector(".notice.done")
+    assert await page.inner_text(".saved [aria-current]") == "failed today"
+    await page.goto(f"{base}/jobs?type=nobody")
+    for summary in ("summary:has-text('Save this filter')", "summary:text-is('Replace …') >> nth=0", "summary:text-is('Delete …') >> nth=1"):
+        await page.click(summary)
+    await judge(page, "saved filters")
+    await page.click("text=Replace failed today by what is filtered now")
+    await page.wait_for_selector(".notice.done")
+    assert await page.inner_text(".saved [aria-current]") == "failed today"
+
+
 async def look(page: Page, base: str, path: str, status: int = 200) -> None:
     """Opens a page and judges it."""
     answer = await page.goto(base + path)
@@ -149,8 +166,11 @@ async def test_pages_of_a_full_broker(page: Page, base: str, client: Client, adm
     await admin.wait_operation(operation.operation_id)
     known = {"hostile": hostile, "failed": failed, "talk": talk, "version": version, "text": quote(HOSTILE), "long": "long." * 20, "operation": operation.operation_id}
     known |= {"type": LONG_TYPE, "unnamed": unnamed}
+    await admin.save_filter("x" * 60, JobFilter(types=["nobody"], instance_id=HOSTILE, log_text=HOSTILE), shared=True)
+    await admin.save_filter("on the command line alone", JobFilter(labels={"a": HOSTILE, "b": "c d"}), ages={"created_from": 86_400.0}, shared=True)
     for path in FULL:
         await look(page, base, path.format(**known), 404 if path.startswith("/nothing") else 200)
+    await save_a_filter(base, page)
     await page.goto(f"{base}/jobs")
     await page.check("#all")
     await page.click("text=Abort …")

@@ -73,6 +73,20 @@ class AlertPartNotFound(NotFound):
         super().__init__(f"no alert {kind} {name!r} in this domain; `headrace alerts {kind}s list` shows those that are")
 
 
+class FilterNotFound(NotFound):
+    """Neither the caller nor the domain has a saved filter of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no saved filter {name!r}, neither of yours nor shared with this domain; `headrace filters list` shows those that are")
+
+
+class FilterChanged(BrokerError):
+    """The saved filter is not the one that was to be replaced, or there is one where there was to be none."""
+
+    def __init__(self, name: str, version: int, saved_by: str) -> None:
+        super().__init__(f"the saved filter {name!r} is there in version {version}, saved by {saved_by}: look at it, then replace that version, or choose another name")
+
+
 class TokenNotFound(NotFound):
     """No valid token of that name in this domain."""
 

@@ -11,20 +11,18 @@ what it did, in one commit, so an operation goes on where it was, whichever brok
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import InvalidField
-from headrace_broker.model.filter import JobFilter, Period
+from headrace_broker.model.filter import JobFilter
 from headrace_broker.model.job import SETTLED, State
 
 MAX_RATE = 1_000_000.0
 MAX_PAYLOAD_BYTES = 64 * 1024
 """Of new runs: it is written down for each of them."""
-ALL = "all jobs"
-_PERIODS = ("created", "started", "settled")
 
 
 class Action(StrEnum):
@@ -163,42 +161,3 @@ def check_rate(rate: float) -> None:
     """Raises InvalidField for what is no rate."""
     if not 0 <= rate <= MAX_RATE:
         raise InvalidField("rate", f"jobs a second, between 0 (no limit) and {MAX_RATE:,.0f}; found {rate:g}")
-
-
-def stored_filter(wanted: JobFilter) -> dict[str, Any]:
-    """The fields of a filter that narrow, as JSON."""
-    found: dict[str, Any] = {}
-    for item in fields(wanted):
-        value = getattr(wanted, item.name)
-        if value == item.default:
-            continue
-        if item.name in _PERIODS:
-            found |= {f"{item.name}_{end}": at_s for end, at_s in (("from", value.from_s), ("to", value.to_s)) if at_s is not None}
-        elif item.name == "states":
-            found["states"] = sorted(state.name.lower() for state in value)
-        elif item.name == "labels":
-            found["labels"] = dict(value)
-        else:
-            found[item.name] = list(value) if item.name == "types" else value
-    return found
-
-
-def read_filter(stored: Mapping[str, Any]) -> JobFilter:
-    """The filter that `stored_filter` told."""
-    return JobFilter(
-        types=tuple(stored.get("types", ())), states=frozenset(State[name.upper()] for name in stored.get("states", ())), instance_id=stored.get("instance_id"),
-        **{name: Period(stored.get(f"{name}_from"), stored.get(f"{name}_to")) for name in _PERIODS}, agent=stored.get("agent"),
-        fingerprint=stored.get("fingerprint"), labels=tuple(sorted(stored.get("labels", {}).items())), log_text=stored.get("log_text"),
-    )  # fmt: skip
-
-
-def described(wanted: JobFilter) -> str:
-    """The filter in words, as the audit's target has it."""
-    words = []
-    for name, value in stored_filter(wanted).items():
-        if name.startswith(_PERIODS):
-            value = datetime.fromtimestamp(value, UTC).isoformat().replace("+00:00", "Z")
-        elif name == "labels":
-            value = ",".join(f"{key}={text}" for key, text in value.items())
-        words.append(f"{name}={','.join(value) if isinstance(value, list) else value}")
-    return " ".join(words) or ALL

@@ -20,6 +20,8 @@ REASONS: dict[type[errors.BrokerError], Reason] = {
     errors.ScheduleNotFound: Reason.SCHEDULE_NOT_FOUND,
     errors.OperationNotFound: Reason.OPERATION_NOT_FOUND,
     errors.AlertPartNotFound: Reason.ALERT_PART_NOT_FOUND,
+    errors.FilterNotFound: Reason.FILTER_NOT_FOUND,
+    errors.FilterChanged: Reason.FILTER_CHANGED,
     errors.TokenNotFound: Reason.TOKEN_NOT_FOUND,
     errors.TokenNameTaken: Reason.TOKEN_NAME_TAKEN,
     errors.UserNotFound: Reason.USER_NOT_FOUND,

@@ -1,6 +1,10 @@
 """Filters of jobs as they come over the wire, checked field by field."""
 
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_proto.v1 import jobs_pb2
+from headrace_proto.wire import to_timestamp
 
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.filter import JobFilter, Order, Period
@@ -21,6 +25,22 @@ def job_filter(field: str, message: jobs_pb2.JobFilter) -> JobFilter:
         labels=tuple(sorted(convert.labels(f"{field}.labels", message.labels).items())),
         log_text=convert.text(f"{field}.log_text", message.log_text) or None,
     )
+
+
+def message(wanted: JobFilter) -> jobs_pb2.JobFilter:
+    """The filter as it came over the wire."""
+    states: Any = sorted(wanted.states)  # enum numbers
+    found = jobs_pb2.JobFilter(
+        types=wanted.types, states=states, instance_id=wanted.instance_id or "", agent=wanted.agent or "", error_fingerprint=wanted.fingerprint or "",
+        labels=dict(wanted.labels), log_text=wanted.log_text or "",
+    )  # fmt: skip
+    periods: dict[str, Period] = {"created": wanted.created, "started": wanted.started, "settled": wanted.settled}
+    for name, period in periods.items():
+        for end, at_s in (("from", period.from_s), ("to", period.to_s)):
+            if at_s is not None:
+                bound: Timestamp = getattr(found, f"{name}_{end}")
+                bound.CopyFrom(to_timestamp(at_s))
+    return found
 
 
 def order(value: int) -> Order:

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from headrace_proto.v1 import jobs_pb2, operations_pb2
 from headrace_proto.wire import to_duration, to_timestamp
 
 from headrace_broker.actions.operations import Operations
 from headrace_broker.model.errors import InvalidField
-from headrace_broker.model.filter import JobFilter, Period
+from headrace_broker.model.filter import JobFilter
 from headrace_broker.model.ids import created_at_s
 from headrace_broker.model.operation import MAX_PAYLOAD_BYTES, Action, Deed, Operation, OperationState, refuse_empty
 from headrace_broker.rpc import convert, filters
@@ -145,25 +144,9 @@ def _operation(operation: Operation) -> operations_pb2.Operation:
 
 def _spec_message(wanted: JobFilter, deed: Deed, *, all_jobs: bool) -> operations_pb2.OperationSpec:
     message = operations_pb2.OperationSpec(
-        filter=_filter_message(wanted), all_jobs=all_jobs, action=ACTIONS.index(deed.action) + 1,  # type: ignore[arg-type]  # enum numbers
+        filter=filters.message(wanted), all_jobs=all_jobs, action=ACTIONS.index(deed.action) + 1,  # type: ignore[arg-type]  # enum numbers
         include_completed=deed.include_completed, force=deed.force, priority=deed.priority, content_type=deed.content_type, payload_bytes=len(deed.payload or b""),
     )  # fmt: skip
     if deed.action is Action.ABORT:
         message.grace.CopyFrom(to_duration(deed.grace_s))
-    return message
-
-
-def _filter_message(wanted: JobFilter) -> jobs_pb2.JobFilter:
-    """The filter as it came over the wire."""
-    states: Any = sorted(wanted.states)  # enum numbers
-    message = jobs_pb2.JobFilter(
-        types=wanted.types, states=states, instance_id=wanted.instance_id or "", agent=wanted.agent or "", error_fingerprint=wanted.fingerprint or "",
-        labels=dict(wanted.labels), log_text=wanted.log_text or "",
-    )  # fmt: skip
-    periods: dict[str, Period] = {"created": wanted.created, "started": wanted.started, "settled": wanted.settled}
-    for name, period in periods.items():
-        for end, at_s in (("from", period.from_s), ("to", period.to_s)):
-            if at_s is not None:
-                bound: Timestamp = getattr(message, f"{name}_{end}")
-                bound.CopyFrom(to_timestamp(at_s))
     return message

@@ -23,6 +23,8 @@ from headrace_proto.v1 import (
     certificates_pb2_grpc,
     doors_pb2,
     doors_pb2_grpc,
+    filters_pb2,
+    filters_pb2_grpc,
     grants_pb2,
     grants_pb2_grpc,
     graph_pb2,
@@ -47,6 +49,7 @@ from headrace_proto.v1 import (
 
 from headrace_broker.actions.certificates import Revocations
 from headrace_broker.actions.grants import GrantTable
+from headrace_broker.actions.saved_filters import SavedFilters
 from headrace_broker.actions.tokens import TokenTable
 from headrace_broker.actions.users import Users
 from headrace_broker.alerts.desk import AlertDesk
@@ -73,6 +76,7 @@ from headrace_broker.rpc.operations import OperationsService
 from headrace_broker.rpc.peers import Peers
 from headrace_broker.rpc.quotas import QuotaLimits, Quotas
 from headrace_broker.rpc.routes import Keys, Routes
+from headrace_broker.rpc.saved_filters import FiltersService
 from headrace_broker.rpc.scaler import ScalerService
 from headrace_broker.rpc.schedules import SchedulesService
 from headrace_broker.rpc.stats import StatsService
@@ -86,6 +90,7 @@ from headrace_broker.store.brokers import BrokerStore
 from headrace_broker.store.graph import GraphReads
 from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.reads import Reads
+from headrace_broker.store.saved_filters import SavedFilterStore
 from headrace_broker.store.search import Finder
 from headrace_broker.store.settings import SettingsStore
 from headrace_broker.store.statistics import Statistics
@@ -108,6 +113,7 @@ SERVICES = [
             graph_pb2,
             lifecycle_pb2,
             operations_pb2,
+            filters_pb2,
             alerts_pb2,
             certificates_pb2,
             users_pb2,
@@ -128,7 +134,7 @@ class RpcServer:
         self, *, ownerships: Ownerships, reads: Reads, finder: Finder, graph: GraphReads, settings: SettingsStore, statistics: Statistics, logs: LogWriter,
         audit: AuditStore, metrics: Metrics, payload_limit: int, version: str, postgres_version: str, tasks: asyncio.TaskGroup, tokens: TokenTable, users: Users,
         grants: GrantTable, auth: bool, alerts: Sequence[AlertDesk], revocations: Revocations, certificates: bool, connections: ConnectionLimits, quotas: QuotaLimits,
-        brokers: BrokerStore, tls: Callable[[], Keys] | None, key: bytes, named: str,
+        brokers: BrokerStore, saved_filters: SavedFilterStore, tls: Callable[[], Keys] | None, key: bytes, named: str,
     ) -> None:  # fmt: skip
         """`tls` gives what new connections are met with, in any thread; None: they are not encrypted. `key`: with which other brokers attest whose calls they pass on;
         `named`: what they call this one. `alerts`: of each shard."""
@@ -155,6 +161,7 @@ class RpcServer:
             logs_pb2_grpc.add_LogsServicer_to_server(LogsService(ownership, reads, logs), to)  # type: ignore[no-untyped-call]
             lifecycle_pb2_grpc.add_LifecycleServicer_to_server(LifecycleService(ownership, reads, graph, payload_limit), to)  # type: ignore[no-untyped-call]
             operations_pb2_grpc.add_OperationsServicer_to_server(OperationsService(ownership, reads, finder), to)  # type: ignore[no-untyped-call]
+            filters_pb2_grpc.add_FiltersServicer_to_server(FiltersService(SavedFilters(saved_filters, ownership)), to)  # type: ignore[no-untyped-call]
             add_instances(to, ownership)
             doors_pb2_grpc.add_DoorsServicer_to_server(DoorsService(ownership), to)  # type: ignore[no-untyped-call]
             add_testing(to, ownerships, audit)

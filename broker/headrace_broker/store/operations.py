@@ -8,8 +8,9 @@ import asyncpg
 
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import InvalidField, InvalidState, OperationNotFound
-from headrace_broker.model.operation import Deed, Operation, OperationState, Plan, Progress, Skip, described, read_filter, stored_filter
+from headrace_broker.model.operation import Deed, Operation, OperationState, Plan, Progress, Skip
 from headrace_broker.model.shard import ONLY, Shard
+from headrace_broker.model.stored_filter import described, read_filter, stored_filter
 from headrace_broker.store.audit import write_audit
 from headrace_broker.store.statements import sql
 

@@ -24,10 +24,10 @@ KNOWN_S = 1.5
 LONGER_S = {"/alert-channel-test": LONGEST_S + FORM_S}
 """Forms that wait for others than the database."""
 HIDDEN = frozenset({
-    "abort_first", "agent", "back", "clear", "deed", "invite", "job_id", "known", "number", "paused", "request_id", "silence_id", "state", "tab",
+    "abort_first", "agent", "back", "clear", "deed", "invite", "job_id", "known", "number", "paused", "request_id", "silence_id", "state", "tab", "version",
 })  # fmt: skip
 """Fields that nobody types."""
-TICKED = frozenset({"all_jobs", "default", "everywhere", "force", "include_completed", "send_resolved"})
+TICKED = frozenset({"all_jobs", "default", "everywhere", "force", "include_completed", "send_resolved", "shared"})
 SECRET = frozenset({"secret", "password", "old", "new", "again", "token"})
 """Fields that no page shows."""
 LONG = 70

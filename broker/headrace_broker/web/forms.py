@@ -57,9 +57,19 @@ def time_s(field: str, value: str) -> float | None:
     """A date or time (UTC where it has no zone), or an age such as 15m, in seconds since 1970; None: nothing was said."""
     if not value:
         return None
-    if value[-1] in UNITS and value[:-1].replace(".", "", 1).isdigit():
-        return datetime.now(UTC).timestamp() - duration_s(field, value)
-    return _date_s(field, value, "an age such as 15m, 2h, 7d")
+    age = age_s(field, value)
+    return datetime.now(UTC).timestamp() - age if age is not None else _date_s(field, value, "an age such as 15m, 2h, 7d")
+
+
+def age_s(field: str, value: str) -> float | None:
+    """An age such as 15m, in seconds; None: it is none, but perhaps a time."""
+    return duration_s(field, value) if value and value[-1] in UNITS and value[:-1].replace(".", "", 1).isdigit() else None
+
+
+def age_text(value_s: float) -> str:
+    """An age as `age_s` reads it, in the largest unit that says it in whole numbers."""
+    unit = next((unit for unit in reversed(UNITS) if value_s % UNITS[unit] == 0), "") if value_s else "s"
+    return f"{value_s / UNITS[unit]:.0f}{unit}" if unit else f"{value_s:.6f}s"
 
 
 def future_s(field: str, value: str) -> float:

@@ -34,6 +34,7 @@ from headrace_broker.web import (
     operations,
     overview,
     render,
+    saved_filters,
     schedules,
     statistics,
     types,
@@ -80,7 +81,7 @@ class Manager:
             *(login_oidc.LoginByProvider(provider, services(DEFAULT_DOMAIN), self._doors, self._html, self._patience).routes if provider is not None else ()),
             Mount("/static", StaticFiles(directory=render.HERE / "static")),
         ]
-        for module in (overview, jobs, job, job_changes, types, agents, operations, alerts, schedules, statistics, audit, access, grants, account):
+        for module in (overview, jobs, saved_filters, job, job_changes, types, agents, operations, alerts, schedules, statistics, audit, access, grants, account):
             for path, page in module.PAGES.items():
                 self.routes.append(Route(_known(path), functools.partial(self._page, page, path)))
             self._choices.update(module.CHOICES)

@@ -33,6 +33,8 @@ RIGHTS: dict[str, str] = {
     "/job-requeue": "Admin/RequeueJobs",
     "/job-abort": "Admin/AbortJobs",
     "/job-purge": "Admin/PurgeJobs",
+    "/filter-save": "Filters/SaveFilter",
+    "/filter-delete": "Filters/DeleteFilter",
     "/types": "Admin/ListJobTypes",
     "/types/{name:path}": "Admin/GetJobType",
     "/type-preview/{name:path}": "Admin/GetJobType",

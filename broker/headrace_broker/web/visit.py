@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from headrace_broker.actions.grants import GrantTable
 from headrace_broker.actions.reach import May
 from headrace_broker.actions.reads import JobReads
+from headrace_broker.actions.saved_filters import SavedFilters
 from headrace_broker.actions.tokens import TokenTable
 from headrace_broker.actions.users import Users
 from headrace_broker.alerts.desk import AlertDesk
@@ -49,6 +50,7 @@ class Services:
     payload_limit: int
     alerts: AlertDesk
     grants: GrantTable
+    saved_filters: SavedFilters
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from cyclopts.validators import Number
 
 from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, Reason, run_admin
-from headrace_client.cli.find import Find
+from headrace_client.cli.find import FindSaved
 from headrace_client.cli.output import Output, confirmed, errors
 from headrace_client.cli.submit import read_json
 from headrace_client.operations import Action, Operation, OperationState, Preview, SkippedJob
@@ -40,7 +40,7 @@ class Bulk:
 @app.command
 def requeue(
     *,
-    find: Find | None = None,
+    find: FindSaved | None = None,
     include_completed: Annotated[bool, Parameter(negative="", help="also jobs that have completed")] = False,
     data: Annotated[str | None, Parameter(allow_leading_hyphen=True, help="input of all new runs: JSON, @FILE, or -; without it each has its own again")] = None,
     bulk: Bulk | None = None,
@@ -53,7 +53,7 @@ def requeue(
 @app.command
 def abort(
     *,
-    find: Find | None = None,
+    find: FindSaved | None = None,
     grace: Annotated[float, Parameter(help="seconds that a handler may take to stop by itself")] = 30.0,
     force: Annotated[bool, Parameter(negative="", help="end processing jobs at once, without waiting for their agents")] = False,
     bulk: Bulk | None = None,
@@ -64,7 +64,7 @@ def abort(
 
 
 @app.command
-def purge(*, find: Find | None = None, bulk: Bulk | None = None, common: Common | None = None) -> int:
+def purge(*, find: FindSaved | None = None, bulk: Bulk | None = None, common: Common | None = None) -> int:
     """Delete settled jobs now, but for those that are held."""
     return _bulk(Action.PURGE, find, bulk, common)
 
@@ -73,7 +73,7 @@ def purge(*, find: Find | None = None, bulk: Bulk | None = None, common: Common 
 def priority(
     value: Annotated[int, Parameter(allow_leading_hyphen=True, help="the jobs' own priority; higher runs first")],
     *,
-    find: Find | None = None,
+    find: FindSaved | None = None,
     bulk: Bulk | None = None,
     common: Common | None = None,
 ) -> int:
@@ -82,13 +82,13 @@ def priority(
 
 
 @app.command
-def hold(*, find: Find | None = None, bulk: Bulk | None = None, common: Common | None = None) -> int:
+def hold(*, find: FindSaved | None = None, bulk: Bulk | None = None, common: Common | None = None) -> int:
     """Keep jobs from deletion until they are released."""
     return _bulk(Action.HOLD, find, bulk, common)
 
 
 @app.command
-def release(*, find: Find | None = None, bulk: Bulk | None = None, common: Common | None = None) -> int:
+def release(*, find: FindSaved | None = None, bulk: Bulk | None = None, common: Common | None = None) -> int:
     """End the hold of jobs: they are deleted when they would have been without it."""
     return _bulk(Action.RELEASE, find, bulk, common)
 
@@ -170,10 +170,11 @@ def wait(operation: Id, *, common: Common | None = None) -> int:
     return run_admin(common or Common(), command)
 
 
-def _bulk(action: Action, find: Find | None, bulk: Bulk | None, common: Common | None, **options: Any) -> int:
-    where, asked = (find or Find()).filter(), bulk or Bulk()
+def _bulk(action: Action, find: FindSaved | None, bulk: Bulk | None, common: Common | None, **options: Any) -> int:
+    asked = bulk or Bulk()
 
     async def command(client: AdminClient, output: Output) -> int:
+        where, _ = await (find or FindSaved()).search(client)
         if asked.preview or not asked.yes:
             included = options.get("include_completed", False)
             preview = await client.preview_operation(action, where, all_jobs=asked.all_jobs, include_completed=included)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from headrace_client.admin import AdminClient
 
 T = TypeVar("T")
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 Ids = Annotated[list[str], Parameter(allow_leading_hyphen=True, help="job ids; - reads them from standard input")]
 Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="do not ask")]
 Reason = Annotated[str, Parameter(help="why; kept in the audit")]
@@ -158,13 +159,20 @@ async def change(ids: Sequence[int], verb: str, yes: bool, call: Callable[[list[
     return 3 if all(result.reason == "JOB_NOT_FOUND" for result in refused) else 4
 
 
+def read_age(text: str) -> float | None:
+    """Seconds of an age from the command line, such as 90s, 15m, 2h, 7d; None: it is none."""
+    if text[-1:] in UNITS and text[:-1].replace(".", "", 1).isdigit():
+        return float(text[:-1]) * UNITS[text[-1]]
+    return None
+
+
 def read_time(text: str | None) -> datetime | None:
     """A time from the command line: a date, a time, or an age; what has no zone is UTC."""
     if text is None:
         return None
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-    if text[-1:] in units and text[:-1].replace(".", "", 1).isdigit():
-        return datetime.now(UTC) - timedelta(seconds=float(text[:-1]) * units[text[-1]])
+    age_s = read_age(text)
+    if age_s is not None:
+        return datetime.now(UTC) - timedelta(seconds=age_s)
     try:
         at = datetime.fromisoformat(text)
     except ValueError:

@@ -1,14 +1,18 @@
 """Options that choose jobs, the same for every command that looks for some."""
 
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from headrace_client.cli.common import read_time
 from headrace_client.cli.output import Done, errors
-from headrace_client.models import JobFilter, State
+from headrace_client.models import JobFilter, Order, State
 
+if TYPE_CHECKING:
+    from headrace_client.base import Base
+
+TIMES = ("created_from", "created_to", "started_from", "started_to", "settled_from", "settled_to")
 _WHEN = "2026-01-31, 2026-01-31T12:00:00Z, or an age such as 90s, 15m, 2h, 7d"
 
 
@@ -34,8 +38,28 @@ class Find:
     def filter(self) -> JobFilter:
         """The filter that the options describe. Ends the command with exit code 2 for what makes no sense."""
         labels = dict(_pair(word) for word in self.label)
-        times = {name: read_time(getattr(self, name)) for name in ("created_from", "created_to", "started_from", "started_to", "settled_from", "settled_to")}
+        times = {name: read_time(getattr(self, name)) for name in TIMES}
         return JobFilter(self.type, self.state, self.instance, **times, agent=self.agent, fingerprint=self.fingerprint, labels=labels, log_text=self.log)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class FindSaved(Find):
+    """The same, or what a saved filter says where an option is not given."""
+
+    saved: Annotated[str, Parameter(help="as this saved filter says, `headrace filters list` shows them; other options take the place of what it says of theirs")] = ""
+
+    async def search(self, client: "Base") -> tuple[JobFilter, Order]:
+        """(the filter that the options describe, the order to list in). Raises NotFound and InvalidState of the saved filter."""
+        given = self.filter()
+        if not self.saved:
+            return given, Order.NEWEST
+        from headrace_client.filters import get_filter
+
+        saved, now = await get_filter(client, self.saved)
+        empty = JobFilter()
+        said: dict[str, Any] = {name: value for name in JobFilter.__slots__ if (value := getattr(given, name)) != getattr(empty, name)}
+        return replace(now, **said), saved.order
 
 
 def _pair(word: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from headrace_client.cli.common import Common, Ids, Reason, Yes, change, read_ids, run, run_admin
-from headrace_client.cli.find import Find
+from headrace_client.cli.find import FindSaved
 from headrace_client.cli.graph import batch, graph
 from headrace_client.cli.output import Output, errors, plain
 from headrace_client.cli.submit import read_json
@@ -30,19 +30,19 @@ for elsewhere in (graph, batch, update, hold, release, runs, payloads):
 @app.command(name="list")
 def list_jobs(
     *,
-    find: Find | None = None,
-    order: Annotated[Order, Parameter(help="newest or oldest first; score: waiting jobs, the highest first")] = Order.NEWEST,
+    find: FindSaved | None = None,
+    order: Annotated[Order | None, Parameter(help="newest (the default) or oldest first; score: waiting jobs, the highest first")] = None,
     limit: Annotated[int, Parameter(name=["--limit", "-n"], validator=Number(gte=0), help="at most so many; 0: all")] = 50,
     common: Common | None = None,
 ) -> int:
     """List jobs, newest first. A search that takes long says on stderr how far it came, and goes on."""
 
     async def command(client: Client, output: Output) -> None:
-        where = (find or Find()).filter()
+        where, usual = await (find or FindSaved()).search(client)
         found: list[Job] = []
         token = ""
         while True:
-            page = await client.list(where=where, order=order, page_size=min(limit - len(found) if limit else 1000, 1000), page_token=token)
+            page = await client.list(where=where, order=order or usual, page_size=min(limit - len(found) if limit else 1000, 1000), page_token=token)
             if output.form == "jsonl":
                 output.rows(page.jobs, COLUMNS)
             found += page.jobs
@@ -69,11 +69,12 @@ def show(job: Annotated[str, Parameter(help="job id")], *, common: Common | None
 
 
 @app.command
-def count(*, find: Find | None = None, common: Common | None = None) -> int:
+def count(*, find: FindSaved | None = None, common: Common | None = None) -> int:
     """Count jobs by type and state; exact, and quick by type and state however many there are. Other filters have to look at jobs."""
 
     async def command(client: Client, output: Output) -> None:
-        counts = await client.count(where=(find or Find()).filter())
+        where, _ = await (find or FindSaved()).search(client)
+        counts = await client.count(where=where)
         if output.form != "table":
             print(json.dumps(plain({"totals": counts.totals, "types": counts.types, "as_of": counts.as_of}), indent=2 if output.form == "json" else None))
             return

@@ -18,6 +18,7 @@ COMMANDS = {
     "jobs": ("jobs:app", "Find, read, watch and change jobs."),
     "bulk": ("bulk:app", "Do one thing to all jobs that match a filter, as a durable operation."),
     "operations": ("bulk:operations_app", "Bulk operations: what was started, how far it came, and what it skipped."),
+    "filters": ("filters:app", "Saved filters: what to look for among jobs, kept under a name."),
     "types": ("types:app", "Job types and their settings."),
     "instances": ("instances:app", "Priorities of business cases."),
     "agents": ("agents:app", "Agents: programs that run jobs."),
