@@ -185,6 +185,10 @@ async def test_types_are_shown_set_paused_and_cleared(shell: Shell, agent: Proce
     await shell("types", "set", "echo", "--clear", "timeout_s")
     assert json.loads((await shell("types", "show", "echo", "-o", "json")).stdout)["effective"]["timeout_s"] == 3600
     await shell("types", "show", "absent", code=3)
+    paused = (await shell("types", "pause", "echo", "--reason", "see [/etc/x] and [red]")).stdout
+    assert "see [/etc/x] and [red]" in paused, "brackets are no markup"
+    rows = [line.split()[0] for line in paused.splitlines() if line.endswith("set by a person")]
+    assert "paused" in rows and rows[0] != "priority" and paused.rindex("set by a person") < paused.index(" default")
     await shell("types", "pause", "absent", code=3)
     for wrong in (["timeout_s=soon"], ["colour=red"], [], ["max_attempts=1.5"]):
         await shell("types", "set", "echo", *wrong, code=2)

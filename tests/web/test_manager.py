@@ -119,6 +119,17 @@ async def test_filters_are_in_the_address_and_pages_go_on(browser: Browser, clie
     assert (await browser.get("/jobs?state=waiting&order=score")).count('name="job_id"') == 50
 
 
+async def test_the_overview_tells_alike_alerts_together(browser: Browser, client: Client, agent: Process) -> None:
+    for type_, number in (("permanent", 3), ("fail", 1)):
+        for _ in range(number):
+            newest = (await client.submit(type_, "x")).job_id
+            await client.wait(newest)
+    alerts = (await browser.get("/")).partition("Newest alerts")[2]
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(?=<td)(.*?)</tr>", alerts)]
+    assert [(row[1], row[2]) for row in rows] == [("fail", "1"), ("permanent", "3")] and str(newest) in rows[0][3]
+    assert "All there are, those that are alike together." in alerts
+
+
 async def test_what_others_stored_is_text(browser: Browser, client: Client, agent: Process) -> None:
     job_id = (await client.submit("nobody", {HOSTILE: HOSTILE}, instance_id=HOSTILE, labels={"a": HOSTILE}, key=HOSTILE)).job_id
     await client.abort([job_id], reason=HOSTILE)

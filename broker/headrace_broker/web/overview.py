@@ -1,5 +1,7 @@
 """The first page: what waits, runs and fails now, and the last hour."""
 
+from collections.abc import Sequence
+
 from starlette.responses import Response
 
 from headrace_broker.actions import reachable, statistics
@@ -7,10 +9,13 @@ from headrace_broker.actions.agents import serves
 from headrace_broker.actions.reach import types_for
 from headrace_broker.model.job import State
 from headrace_broker.model.permissions import Act
+from headrace_broker.store.reads import AlertRow
 from headrace_broker.web.failing import Choices
 from headrace_broker.web.statistics import outcome_chart
 from headrace_broker.web.visit import Page, Visit, html
 
+LOOKED_AT, MOST_GROUPS = 100, 8
+"""Newest alerts that are looked at, and how many kinds of them are shown."""
 SHOWN = (State.WAITING, State.PROCESSING, State.COMPLETED, State.ERROR, State.ABORTED)
 
 
@@ -23,12 +28,21 @@ async def page(visit: Visit) -> Response:
     connected = [s for s in agents if s.stream is not None]
     minute = int(owner.clock.now_s() // 60) + 1
     trend = await statistics.trend(visit.services.statistics, owner, visit.domain, from_minute=minute - 60, to_minute=minute, step=1)
-    alerts = await visit.jobs.alerts(visit.domain, below=1 << 62, limit=8)  # of the types whose jobs the person may see
+    alerts = await visit.jobs.alerts(visit.domain, below=1 << 62, limit=LOOKED_AT)  # of the types whose jobs the person may see
     return html(
         visit, "overview.html", title="Overview", totals=totals, agents=len(connected), slots=sum(s.slots for s in connected),
         used=sum(len(s.leases) for s in connected), bars=outcome_chart(trend.series[0]), whole=trend.series[0].total(), before=trend.before[0].total(),
-        alerts=[(alert, owner.types.by_id[alert.type_id].name) for alert in alerts],
+        alerts=[(alert, owner.types.by_id[alert.type_id].name, number) for alert, number in _alike(alerts)], looked_at=len(alerts), LOOKED_AT=LOOKED_AT,
     )  # fmt: skip
+
+
+def _alike(alerts: Sequence[AlertRow]) -> list[tuple[AlertRow, int]]:
+    """The newest of those that are alike, and how many of them there are."""
+    groups: dict[tuple[int, str, str], list[AlertRow]] = {}
+    for alert in alerts:
+        error = alert.error or {}
+        groups.setdefault((alert.type_id, alert.kind, error.get("fingerprint") or error.get("code", "")), []).append(alert)
+    return [(group[0], len(group)) for group in list(groups.values())[:MOST_GROUPS]]
 
 
 PAGES: dict[str, Page] = {"/": page}

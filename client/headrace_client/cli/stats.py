@@ -3,6 +3,7 @@
 import csv
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
@@ -27,6 +28,9 @@ HOURS = (
     "at", "arrivals_per_s", "arrivals_per_s_low", "arrivals_per_s_high", "waiting", "waiting_low", "waiting_high", "slots_needed", "slots_low", "slots_high",
     "agents_needed",
 )  # fmt: skip
+
+
+FROM = {"at": "from, UTC"}
 
 
 @app.default
@@ -78,8 +82,9 @@ def trend(
             "waiting",
             "utilisation",
         ]
-        moved = [row for row in shown if any(row[name] for name in ("submitted", "granted", "completed", "failed", "error", "aborted", "waiting"))]
-        output.rows(moved, ["name", *columns] if by else columns, empty="nothing happened in this period")
+        counts = ("submitted", "granted", "completed", "failed", "error", "aborted", "waiting")
+        moved = [{**row, "at": _minute(row["at"])} for row in shown if any(row[name] for name in counts)]
+        output.rows(moved, ["name", *columns] if by else columns, titles=FROM, empty="nothing happened in this period")
 
     return run_admin(common or Common(), command)
 
@@ -143,9 +148,14 @@ def forecast(
             how = {"week": "as the same hours a week before", "mean": f"as the last {min(24, found.history_hours)} hours on average"}
             print(f"Arrivals {how[found.method]}; low and high hold four of five hours." if found.method else "A forecast needs a whole hour of counts.")
             if rows:
-                output.rows(rows, HOURS)
+                output.rows([{**row, "at": _minute(row["at"])} for row in rows], HOURS, titles=FROM)
 
     return run_admin(common or Common(), command)
+
+
+def _minute(at: datetime) -> str:
+    """The beginning of a point, by which points are held against each other."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
 def _outlook(name: str, found: Outlook) -> dict[str, Any]:

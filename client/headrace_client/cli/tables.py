@@ -39,12 +39,12 @@ WIDEST = 1_000_000
 stderr = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
-def show(item: Table | Tree | str) -> None:
+def show(item: Table | Tree | Text | str) -> None:
     """On standard output; as wide as it is where nobody looks."""
     if sys.stdout.isatty():
-        Console(highlight=False).print(item)
+        Console(highlight=False, markup=False).print(item)  # a text with brackets is a text
         return
-    console = Console(highlight=False, width=WIDEST, file=io.StringIO())
+    console = Console(highlight=False, markup=False, width=WIDEST, file=io.StringIO())
     console.print(item)
     for line in console.file.getvalue().splitlines():  # type: ignore[attr-defined]  # the one above
         print(line.rstrip())
@@ -108,7 +108,7 @@ def say(text: str, style: str) -> None:
 
 def ask(question: str) -> bool:
     """Asks at the terminal."""
-    return Confirm.ask(question, console=stderr)
+    return Confirm.ask(Text(question), console=stderr)
 
 
 def _cell(name: str, value: Any, *, exact: bool = False) -> Text:

@@ -213,7 +213,8 @@ def _show(found: JobType, output: Output) -> None:
     for name in SETTINGS:
         origin = "set by a person" if name in found.overrides else "declared by code" if name in found.declared else "default"
         rows.append({"setting": name, "value": _shown(name, found.effective), "from": origin})
-    output.text(f"[bold]{found.name}[/bold]")
+    rows.sort(key=lambda row: ("set by a person", "declared by code", "default").index(row["from"]))  # what somebody has decided stands first
+    output.text(found.name)
     if found.pause is not None:
         output.text(
             f"the {found.pause.kind} was paused by {found.pause.actor or 'somebody'} at {found.pause.at:%Y-%m-%d %H:%M:%S}Z: {found.pause.reason or 'no reason given'}"
@@ -237,7 +238,11 @@ def _shown(name: str, effective: dict[str, Any]) -> str:
     if name == "payload_schema":
         return json.dumps(effective[name])[:MAX_SHOWN] if name in effective else "none"
     value = effective.get(name, "none" if name in UNLIMITED else "default" if name == "alert_channels" else "never")
-    return " ".join(f"{key}={weight:g}" for key, weight in value.items()) if isinstance(value, dict) else str(value)
+    if isinstance(value, dict):
+        return " ".join(f"{key}={weight:g}" for key, weight in value.items())
+    if isinstance(value, bool):
+        return str(value).lower()  # as `types set` takes it
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _kind(name: str) -> str:
