@@ -182,12 +182,17 @@ async def test_two_brokers_own_two_shards_each_and_either_serves_every_domain(sh
             assert (await anext(changes)).state is State.WAITING
             async with AdminClient(first.address, domain=domain) as admin:
                 [aborted] = await admin.abort([job.job_id], reason="over")
+                kept = await admin.save_filter("over", JobFilter(types=["nobody"]), ages={"created_from": 3600.0}, shared=True)
+            async with AdminClient(second.address, domain=domain) as admin_elsewhere:
+                assert await admin_elsewhere.list_filters() == [kept]
             assert aborted.state is (await anext(changes)).state is State.ABORTED
             await changes.aclose()
     await _pages(brokers)
     assert await first.stop() == 0
     for domain in DOMAINS:
         assert await counted(second.address, domain) == {State.COMPLETED: 20, State.ABORTED: 1}
+        async with AdminClient(second.address, domain=domain) as admin:
+            assert list((await admin.get_filter("over"))[1].types) == ["nobody"], "who took the shard over knows the type that the filter names"
     assert (await ready(second))["shards"] == SHARDS
 
 
