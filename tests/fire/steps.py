@@ -1,12 +1,18 @@
 """Steps of a machine (`tests.property.machine`): the owner on a real ledger, driven by hand."""
 
 import asyncio
+from typing import Any
 
 from headrace_broker.model.job import Kind, State
 from headrace_broker.shards import changes
 from headrace_broker.shards.intents import Change, Verb
 
 from tests.property.machine import TESTER, Machine
+
+
+async def settings(machine: Machine, **values: Any) -> None:
+    """A person's settings of the type."""
+    await machine.types.override(machine.type, values, [], caller=TESTER)
 
 
 async def granted(machine: Machine, count: int = 1) -> list[int]:

@@ -8,7 +8,7 @@ CAPS, LINES, DISPATCHER, DEPTH, INTAKE, STARTING, RECOVER, ENDINGS, SWEEP, CHANG
     for name in ("caps", "lines", "dispatcher", "depth", "intake", "starting", "recover", "endings", "sweep", "changes", "owner", "types", "reception", "keyed")
 )
 MODEL = "broker/headrace_broker/model/starting.py"
-LIMITS = "tests/fire/test_limits.py"
+LIMITS, LATE = "tests/fire/test_limits.py", "tests/fire/test_start_times.py"
 E2E = "tests/e2e/test_limits.py"
 
 MUTANTS = (
@@ -161,23 +161,23 @@ MUTANTS = (
     ),
     Mutant("an older reading of settings wins", TYPES, "elif row.changed_at < entry.changed_at:", "elif False:", f"{LIMITS} -k older_reading"),
     # start times
-    Mutant("nothing is late", STARTING, "if self._put_off.get(job_id, 0.0) <= now_s][:AT_ONCE]", "if False][:AT_ONCE]", f"{LIMITS} -k does_not_start_in_time"),
-    Mutant("a job that had an attempt expires", MODEL, "or head.attempt or head.losses or", "or", f"{LIMITS} -k run_has_begun"),
-    Mutant("the time of a delayed job counts from its submit", MODEL, ", available_at_s or 0.0)", ", 0.0)", f"{LIMITS} -k could_start_first"),
+    Mutant("nothing is late", STARTING, "if self._put_off.get(job_id, 0.0) <= now_s][:AT_ONCE]", "if False][:AT_ONCE]", f"{LATE} -k does_not_start_in_time"),
+    Mutant("a job that had an attempt expires", MODEL, "or head.attempt or head.losses or", "or", f"{LATE} -k run_has_begun"),
+    Mutant("the time of a delayed job counts from its submit", MODEL, ", available_at_s or 0.0)", ", 0.0)", f"{LATE} -k could_start_first"),
     Mutant(
         "the time of a requeued job counts from its submit",
         MODEL,
         "moved_at_s if moved_at_s is not None else created_at_s(job_id)",
         "created_at_s(job_id)",
-        f"{LIMITS} -k could_start_first",
+        f"{LATE} -k could_start_first",
     ),
-    Mutant("a job that started meanwhile expires", CHANGES, "if live is not None and live.seq != head.seq:", "if False:", f"{LIMITS} -k found_late"),
-    Mutant("stale entries hide a requeued job", STARTING, "passed[job_id] < marks[job_id]", "True", f"{LIMITS} -k has_its_time_from_then"),
+    Mutant("a job that started meanwhile expires", CHANGES, "if live is not None and live.seq != head.seq:", "if False:", f"{LATE} -k found_late"),
+    Mutant("stale entries hide a requeued job", STARTING, "passed[job_id] < marks[job_id]", "True", f"{LATE} -k has_its_time_from_then"),
     Mutant(
         "an expired job stays in its lane",
         CHANGES,
         "    live = _revive(owner, head, live)\n    turns.leave(owner, head.job_id)\n",
         "    live = _revive(owner, head, live)\n",
-        f"{LIMITS} -k does_not_start_in_time",
+        f"{LATE} -k does_not_start_in_time",
     ),
 )

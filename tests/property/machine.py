@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
-from unittest import mock
 
 import asyncpg
 from headrace_broker.metrics import Metrics
@@ -23,7 +22,6 @@ from headrace_broker.model.job import SETTLED, Disposition, Kind, State
 from headrace_broker.model.settings import Settings
 from headrace_broker.model.shard import ONLY, Shard
 from headrace_broker.shards import changes, reception
-from headrace_broker.shards import owner as owner_module
 from headrace_broker.shards.checkpoint import Checkpoints
 from headrace_broker.shards.clock import DatabaseClock
 from headrace_broker.shards.intents import Change, Completions, Ending, PlainJobs, Verb
@@ -274,41 +272,6 @@ class Machine:
         left = [self.jobs[job_id].own_priority for job_id in waiting if job_id not in granted]
         assert all(self.jobs[job_id].own_priority >= max(left, default=-9) for job_id in granted), "the highest priority goes first"
         await self.take(granted)
-
-    async def overlap(self, first: int, second: int, room: int, *, stored: int) -> bool:
-        """Two rounds under way: while the one that submits `first` jobs is being stored the next one is decided, which submits `second`, completes what runs, and grants.
-        `stored`: how many of them are, before the broker dies; 2: it does not. Returns whether it died.
-        """
-        await self.come_back()
-        assert self.session is not None and self.ledger is not None
-        ending = [job_id for job_id in self.session.leases if not self.jobs[job_id].abort][:2]
-        self.owner.submit(PlainJobs(self.type, 0, [b"{}"] * first), 2 * first)
-        rounds = [self.owner.build(grant=False)]
-        done = self.owner.submit(PlainJobs(self.type, 0, [b"{}"] * second), 2 * second)
-        self.owner.end([Completions(ending, [self.jobs[job_id].seq for job_id in ending], None, self)])
-        before = set(self.session.leases)
-        self.owner.overdue = Overdue()
-        self.session.set_credit(self.session.assign_no, room, [])
-        self.owner.hungry[self.session] = None
-        with mock.patch.object(owner_module, "AHEAD_ROWS", 1):
-            ahead = self.owner.build_ahead()
-        if ahead is not None:
-            rounds.append(ahead)
-        for round_ in rounds[:stored]:
-            self.checkpoints.flushed((await self.ledger.flush(round_.batch)).at, changed=True)
-            self.jobs.update({job_id: Job() for job_id in round_.batch.job_id})
-        if stored < len(rounds):
-            await self.crash()
-            return True
-        for round_ in rounds:
-            self.owner.settle(round_)
-        if ahead is None:  # not all that is pending is plain
-            await self.flush(grant=True)
-        self.jobs.update({job_id: Job() for job_id in done.result()})
-        for job_id in ending:
-            self._end(self.jobs[job_id], Kind.COMPLETED)
-        await self.take(set(self.session.leases) - before)
-        return False
 
     async def come_back(self) -> None:
         """An agent that was lost says hello, and knows of nothing."""

@@ -1,16 +1,19 @@
 """Random sequences of everything that can happen to single jobs: memory, ledger, SQL view and model agree after each."""
 
 from typing import Any
+from unittest import mock
 
 from headrace_broker.model.amended import Update
 from headrace_broker.model.job import Kind, State
-from headrace_broker.shards.intents import Verb
+from headrace_broker.shards import owner as owner_module
+from headrace_broker.shards.intents import Completions, PlainJobs, Verb
+from headrace_broker.shards.overdue import Overdue
 from headrace_broker.store.embedded import EmbeddedPostgres
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
 from tests.property import case
-from tests.property.machine import Machine
+from tests.property.machine import Job, Machine
 
 KINDS = st.sampled_from([Kind.COMPLETED, Kind.FAILED, Kind.TIMED_OUT, Kind.RELEASED, Kind.ABORTED])
 KEEP_S = st.none() | st.sampled_from([3600.0, 7200.0])
@@ -58,15 +61,51 @@ class Lives(case.Case):
 
 
 class WithTerms(Machine):
-    """Some of its jobs have terms."""
+    """Some of its jobs have terms, and two rounds may be under way."""
 
     def __init__(self, dsn: str) -> None:
         super().__init__(dsn)
         self.terms = True
 
+    async def overlap(self, first: int, second: int, room: int, *, stored: int) -> bool:
+        """Two rounds under way: while the one that submits `first` jobs is being stored the next one is decided, which submits `second`, completes what runs, and grants.
+        `stored`: how many of them are, before the broker dies; 2: it does not. Returns whether it died.
+        """
+        await self.come_back()
+        assert self.session is not None and self.ledger is not None
+        ending = [job_id for job_id in self.session.leases if not self.jobs[job_id].abort][:2]
+        self.owner.submit(PlainJobs(self.type, 0, [b"{}"] * first), 2 * first)
+        rounds = [self.owner.build(grant=False)]
+        done = self.owner.submit(PlainJobs(self.type, 0, [b"{}"] * second), 2 * second)
+        self.owner.end([Completions(ending, [self.jobs[job_id].seq for job_id in ending], None, self)])
+        before = set(self.session.leases)
+        self.owner.overdue = Overdue()
+        self.session.set_credit(self.session.assign_no, room, [])
+        self.owner.hungry[self.session] = None
+        with mock.patch.object(owner_module, "AHEAD_ROWS", 1):
+            ahead = self.owner.build_ahead()
+        if ahead is not None:
+            rounds.append(ahead)
+        for round_ in rounds[:stored]:
+            self.checkpoints.flushed((await self.ledger.flush(round_.batch)).at, changed=True)
+            self.jobs.update({job_id: Job() for job_id in round_.batch.job_id})
+        if stored < len(rounds):
+            await self.crash()
+            return True
+        for round_ in rounds:
+            self.owner.settle(round_)
+        if ahead is None:  # not all that is pending is plain
+            await self.flush(grant=True)
+        self.jobs.update({job_id: Job() for job_id in done.result()})
+        for job_id in ending:
+            self._end(self.jobs[job_id], Kind.COMPLETED)
+        await self.take(set(self.session.leases) - before)
+        return False
+
 
 class Jobs(Lives):
     driver = WithTerms
+    machine: WithTerms
 
     @rule(first=st.integers(1, 3), second=st.integers(1, 3), room=st.integers(0, 6), stored=st.integers(0, 2), back=st.booleans())
     def overlap(self, first: int, second: int, room: int, stored: int, back: bool) -> None:
