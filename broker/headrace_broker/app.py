@@ -208,7 +208,9 @@ class _App:
         from headrace_broker.web.visit import Services
 
         options, ownerships, monotonic = self._config.options, parts.ownerships, asyncio.get_running_loop().time
-        register = Register(Sessions(monotonic), WebSessionStore(parts.pool), parts.users, parts.tokens, refresh_tokens=options.auth != "required")
+        register = Register(
+            Sessions(monotonic, provider_s=options.oidc_session_s), WebSessionStore(parts.pool), parts.users, parts.tokens, refresh_tokens=options.auth != "required"
+        )
         services = [
             Services(
                 ownership, parts.reads, parts.statistics, parts.audit, parts.finder, parts.graph, parts.users, parts.tokens, options.payload_limit_bytes, desk,

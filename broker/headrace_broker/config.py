@@ -48,6 +48,9 @@ class Options(BaseModel):
     oidc_groups: str | None = Field(
         None, description="what groups may do, with semicolons: GROUP=RIGHTS, such as ops=operator@*;dev=viewer@shop;letters=user/letters; the first that fits counts"
     )
+    oidc_session_s: float = Field(
+        43_200.0, ge=60, le=43_200, description="seconds after which who logged in by the provider must log in anew: groups are looked at then, and only then"
+    )
     oidc_contact: str = Field("an administrator of headrace", description="whom people should ask who may log in and are in no such group")
     login_link: bool = Field(False, description="print a link at start that logs in to the manager once; without --database-url there is always one")
     redact: str = Field(

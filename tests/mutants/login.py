@@ -82,7 +82,7 @@ MUTANTS = (
         "tests/web/test_sessions.py -k other_window",
     ),
     Mutant("a session lasts without use", f"{WEB}/sessions.py", "and now < session.seen + IDLE_S", "", f"{UNIT} -k idle"),
-    Mutant("a session lasts for ever", f"{WEB}/sessions.py", "and now < session.began + SESSION_S", "", f"{UNIT} -k idle"),
+    Mutant("a session lasts for ever", f"{WEB}/sessions.py", " and now < session.began + longest_s", "", f"{UNIT} -k idle"),
     Mutant(
         "a form is for every role",
         f"{WEB}/manager.py",

@@ -38,6 +38,89 @@ MUTANTS = (
         "return True",
         f"{UNIT} -k discovery",
     ),
+    Mutant(
+        "what a token leaves out is asked of nobody",
+        f"{OIDC}/provider.py",
+        "if lacks(claims, self.settings) else {}",
+        "if False else {}",
+        f"{UNIT} -k leaves_out",
+    ),
+    Mutant(
+        "userinfo of somebody else is taken",
+        f"{OIDC}/provider.py",
+        'if found.get("sub") != claims["sub"]:',
+        "if False:",
+        f"{UNIT} -k leaves_out",
+    ),
+    Mutant(
+        "the userinfo endpoint may be anywhere",
+        f"{OIDC}/provider.py",
+        "if not isinstance(address, str) or not self._may_go(address) or",
+        "if not isinstance(address, str) or",
+        f"{UNIT} -k leaves_out",
+    ),
+    Mutant(
+        "userinfo overrules the token",
+        f"{OIDC}/claims.py",
+        "    if groups is None:\n        groups = _claim(userinfo, settings.groups_claim)\n",
+        "    groups = _claim(userinfo, settings.groups_claim)\n",
+        f"{UNIT} -k token_says",
+    ),
+    Mutant(
+        "one source says the address and another one that it is verified",
+        f"{OIDC}/claims.py",
+        'and source.get("email_verified") is False:',
+        'and {**claims, **userinfo}.get("email_verified") is False:',
+        f"{UNIT} -k ones_own",
+    ),
+    Mutant("a few bytes become any number", f"{OIDC}/provider.py", "answer.aiter_raw()", "answer.aiter_bytes()", f"{UNIT} -k fill_memory"),
+    Mutant("an answer may be nested without end", f"{OIDC}/provider.py", "except (ValueError, RecursionError):", "except ValueError:", f"{UNIT} -k fill_memory"),
+    Mutant("a nonce that is no text ends in a traceback", f"{OIDC}/tokens.py", '.encode(errors="replace")', ".encode()", f"{UNIT} -k one_check"),
+    Mutant(
+        "the provider does not know whom to log out", f"{OIDC}/provider.py", "        if id_token is not None:\n", "        if False:\n", f"{LOGIN} -k does_something"
+    ),
+    Mutant("a cookie of any length is set", f"{OIDC}/sealed.py", "return value if len(value) <= LONGEST_VALUE else None", "return value", f"{LOGIN} -k no_other_site"),
+    Mutant(
+        "another site has people logged out",
+        WEB,
+        'response.set_cookie(TOKEN, hint, max_age=int(SESSION_S), httponly=True, samesite="strict"',
+        'response.set_cookie(TOKEN, hint, max_age=int(SESSION_S), httponly=True, samesite="lax"',
+        f"{LOGIN} -k no_other_site",
+    ),
+    Mutant(
+        "codes are guessed at the provider",
+        WEB,
+        "        if wait_s > 0:\n            raise TooManyTries",
+        "        if False:\n            raise TooManyTries",
+        f"{LOGIN} -k so_often",
+    ),
+    Mutant(
+        "a provider that is away counts as a guess",
+        WEB,
+        '            guesses.right("", address)  # it was not they\n',
+        "",
+        f"{LOGIN} -k so_often",
+    ),
+    Mutant(
+        "a login that is right counts as a guess", WEB, '        guesses.right("", address)\n        return arrived', "        return arrived", f"{LOGIN} -k so_often"
+    ),
+    Mutant(
+        "a session's cookie travels without TLS behind a proxy",
+        WEB,
+        "set_cookie(response, request, value, encrypted=self._encrypted(request))",
+        "set_cookie(response, request, value)",
+        f"{LOGIN} -k travels_without",
+    ),
+    Mutant(
+        "a session by the provider lasts as long as any",
+        "broker/headrace_broker/web/sessions.py",
+        "min(SESSION_S, self._provider_s) if session.person.by_provider else SESSION_S",
+        "SESSION_S",
+        "tests/unit/test_login.py -k provider_began",
+    ),
+    Mutant(
+        "nobody says how long a session by the provider lasts", "broker/headrace_broker/app.py", ", provider_s=options.oidc_session_s", "", f"{LOGIN} -k after_the_time"
+    ),
     Mutant("a login under way lasts for ever", f"{OIDC}/sealed.py", ", ttl=LASTS_S", "", f"{UNIT} -k ten_minutes"),
     Mutant("an address need not be verified", f"{OIDC}/claims.py", 'if settings.name_claim == "email" and', "if False and", f"{UNIT} -k ones_own"),
     Mutant(

@@ -46,7 +46,8 @@ def new_key(algorithm: str = "ES256") -> Key:
 @dataclass
 class OpenIdProvider:
     """`person`: the claims of whoever comes; `twist` changes those of the next tokens; `sign`: makes a token of claims; `refuse`: the error that it answers instead of a
-    code; `metadata` replaces parts of the discovery document; `asked` counts requests by path."""
+    code; `metadata` replaces parts of the discovery document; `asked` counts requests by path. `kept_back`: claims that only the userinfo endpoint tells; `userinfo`
+    replaces parts of what it says; `raw`: the answer of a path, whatever was asked: status, headers, body."""
 
     port: int = field(default_factory=lambda: free_ports(1)[0])
     key: Key = field(default_factory=new_key)
@@ -58,6 +59,10 @@ class OpenIdProvider:
     metadata: dict[str, Any] = field(default_factory=dict)
     asked: dict[str, int] = field(default_factory=dict)
     codes: dict[str, dict[str, str]] = field(default_factory=dict)
+    kept_back: set[str] = field(default_factory=set)
+    userinfo: Claims = field(default_factory=dict)
+    raw: dict[str, tuple[int, dict[str, str], bytes]] = field(default_factory=dict)
+    access_tokens: set[str] = field(default_factory=set)
     _server: ThreadingHTTPServer | None = None
 
     @property
@@ -70,6 +75,7 @@ class OpenIdProvider:
         self.person = {"sub": "248289761001", "preferred_username": "grace", "groups": ["ops", "all"]}
         self.twist, self.sign, self.refuse, self.metadata = lambda claims: None, None, "", {}
         self.published = [self.key]
+        self.kept_back, self.userinfo, self.raw = set(), {}, {}
         self.start()
 
     def start(self) -> None:
@@ -89,7 +95,8 @@ class OpenIdProvider:
         """What stands at the well-known address. People log in at another site than a broker's on 127.0.0.1, as in life: browsers send less from there."""
         return {
             "issuer": self.issuer, "authorization_endpoint": f"http://localhost:{self.port}/authorize", "token_endpoint": f"{self.issuer}/token",
-            "jwks_uri": f"{self.issuer}/keys", "end_session_endpoint": f"{self.issuer}/end", **self.metadata,
+            "jwks_uri": f"{self.issuer}/keys", "end_session_endpoint": f"{self.issuer}/end",
+            "userinfo_endpoint": f"{self.issuer}/userinfo", **self.metadata,
         }  # fmt: skip
 
     def authorize(self, asked: dict[str, str]) -> str:
@@ -114,12 +121,21 @@ class OpenIdProvider:
         challenge = base64.urlsafe_b64encode(hashlib.sha256(form["code_verifier"].encode()).digest()).rstrip(b"=").decode()
         if asked is None or (form["grant_type"], form["redirect_uri"], challenge) != ("authorization_code", asked["redirect_uri"], asked["code_challenge"]):
             return 400, {"error": "invalid_grant"}
-        return 200, {"access_token": "opaque", "token_type": "Bearer", "id_token": self.id_token(asked["nonce"])}
+        access = secrets.token_hex(8)
+        self.access_tokens.add(access)
+        return 200, {"access_token": access, "token_type": "Bearer", "id_token": self.id_token(asked["nonce"])}
+
+    def about(self, authorization: str) -> tuple[int, dict[str, Any]]:
+        """(status, answer) of the userinfo endpoint."""
+        if authorization.removeprefix("Bearer ") not in self.access_tokens:
+            return 401, {"error": "invalid_token"}
+        return 200, {**self.person, **self.userinfo}
 
     def id_token(self, nonce: str) -> str:
         """A token for whoever comes."""
         now = int(time.time())
         claims = {"iss": self.issuer, "aud": CLIENT, "iat": now, "exp": now + 300, "nonce": nonce, **self.person}
+        claims = {name: value for name, value in claims.items() if name not in self.kept_back}
         self.twist(claims)
         return self.sign(claims) if self.sign is not None else signed(claims, self.key)
 
@@ -139,6 +155,8 @@ def _handler(provider: OpenIdProvider) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Location", provider.authorize(query))
                 self.send_header("Content-Length", "0")
                 self.end_headers()
+            elif path == "/userinfo":
+                self._say(*provider.about(self.headers.get("Authorization", "")))
             elif path in ("/.well-known/openid-configuration", "/keys"):
                 self._say(200, provider.discovery() if path != "/keys" else {"keys": [key.public for key in provider.published]})
             else:
@@ -150,9 +168,10 @@ def _handler(provider: OpenIdProvider) -> type[BaseHTTPRequestHandler]:
             self._say(*provider.token(form, self.headers.get("Authorization", "")))
 
         def _say(self, status: int, document: dict[str, Any]) -> None:
-            body = json.dumps(document).encode()
+            status, headers, body = provider.raw.get(urlsplit(self.path).path, (status, {}, json.dumps(document).encode()))
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            for name, value in {"Content-Type": "application/json", **headers}.items():
+                self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

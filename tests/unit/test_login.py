@@ -156,6 +156,16 @@ def test_a_session_ends_when_it_is_idle_and_when_it_is_old() -> None:
     assert sessions.find(value) is None and list(sessions.all()) == []
 
 
+def test_a_session_that_a_provider_began_ends_sooner_where_that_is_set() -> None:
+    clock = Clock()
+    sessions = Sessions(clock, provider_s=1000.0)
+    theirs, ours = sessions.begin(Person("oidc/ada", Role.VIEWER)), sessions.begin(Person("user/ada", Role.VIEWER))
+    clock.now += 999
+    assert sessions.find(theirs) is not None and sessions.find(ours) is not None
+    clock.now += 1
+    assert sessions.find(theirs) is None and sessions.find(ours) is not None
+
+
 def test_a_link_ends_after_a_day_and_is_of_all_domains() -> None:
     clock = Clock()
     sessions = Sessions(clock)

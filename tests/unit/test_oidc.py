@@ -1,6 +1,10 @@
 """What is taken from an OpenID provider, and what is not: tokens, keys, claims, groups, and logins that are under way."""
 
+import base64
+import gzip
+import secrets
 import time
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +16,7 @@ from headrace_broker.config import ConfigError, parse
 from headrace_broker.model.access import Role
 from headrace_broker.model.group_rights import GroupRights, read_rights, rights_of
 from headrace_broker.oidc import sealed
-from headrace_broker.oidc.claims import identified
+from headrace_broker.oidc.claims import Identified, identified, lacks
 from headrace_broker.oidc.errors import LoginRefused, ProviderAway, TokenRefused
 from headrace_broker.oidc.provider import KEPT_S, REFETCH_S, SILENT_S, Provider
 from headrace_broker.oidc.settings import OidcSettings, settings_of
@@ -58,6 +62,8 @@ def test_a_good_token_is_taken_and_clocks_may_differ_by_a_minute(key: Key) -> No
         ({"exp": None}, "claim_missing"),
         ({"sub": None}, "claim_missing"),
         ({"exp": "soon"}, "malformed"),
+        ({"exp": float("inf")}, "malformed"),
+        ({"nonce": "\ud800"}, "wrong_nonce"),
     ],
 )
 def test_a_token_that_fails_one_check_is_refused(changes: Claims, kind: str) -> None:
@@ -78,7 +84,8 @@ def test_only_the_algorithms_that_are_named_are_taken_with_keys_of_their_kind() 
     with pytest.raises(TokenRefused) as refused:
         check(signed(claims(), replace(new_key(), number=EC.number)))
     assert refused.value.kind == "wrong_signature"
-    for garbage in ("", "a.b.c", "x" * 100):
+    nested = base64.urlsafe_b64encode(b'{"alg":' + b"[" * 5000).decode()
+    for garbage in ("", "a.b.c", "x" * 100, f"{nested}.a.b"):
         with pytest.raises(TokenRefused):
             check(garbage)
 
@@ -186,18 +193,31 @@ def provider(running: OpenIdProvider) -> OpenIdProvider:
 def test_claims_name_a_person_and_groups(given: Claims, name: str | None, groups: set[str], settings: OidcSettings) -> None:
     if name is None:
         with pytest.raises(TokenRefused, match="preferred_username"):
-            identified(given, settings)
+            identified(given, {}, settings)
         return
-    found = identified(given, settings)
+    found = identified(given, {}, settings)
     assert found.name == name and set(found.groups) == groups
 
 
 def test_claims_may_lie_deeper_and_an_address_must_be_ones_own(settings: OidcSettings) -> None:
     other = replace(settings, name_claim="email", groups_claim="realm_access.roles")
-    assert identified({"email": "g@x.example", "realm_access": {"roles": ["ops"]}}, other).groups == {"ops"}
-    assert identified({"email": "g@x.example", "realm_access.roles": ["dev"], "realm_access": 7}, other).groups == {"dev"}
+    assert identified({"email": "g@x.example", "realm_access": {"roles": ["ops"]}}, {}, other).groups == {"ops"}
+    assert identified({"email": "g@x.example", "realm_access.roles": ["dev"], "realm_access": 7}, {}, other).groups == {"dev"}
     with pytest.raises(TokenRefused, match="has not verified"):
-        identified({"email": "g@x.example", "email_verified": False}, other)
+        identified({"email": "g@x.example", "email_verified": False}, {"email_verified": True}, other)
+    with pytest.raises(TokenRefused, match="has not verified"):
+        identified({}, {"email": "g@x.example", "email_verified": False}, other)
+
+
+def test_what_a_token_says_counts_and_userinfo_tells_the_rest(settings: OidcSettings) -> None:
+    whole = {"preferred_username": "grace", "groups": ["a"]}
+    assert not lacks(whole, settings) and not lacks({**whole, "groups": []}, settings)
+    assert lacks({"preferred_username": "grace"}, settings) and lacks({"groups": ["a"]}, settings)
+    assert identified(whole, {"preferred_username": "mallory", "groups": ["b"]}, settings) == Identified("grace", frozenset({"a"}))
+    assert identified({"preferred_username": "grace", "groups": []}, {"groups": ["b"]}, settings).groups == set()
+    assert identified({"groups": ["a"]}, {"preferred_username": "grace", "groups": ["b"]}, settings) == Identified("grace", frozenset({"a"}))
+    deeper = replace(settings, groups_claim="realm_access.roles")
+    assert identified({"preferred_username": "grace", "realm_access": {"x": 1}}, {"realm_access": {"roles": ["ops"]}}, deeper).groups == {"ops"}
 
 
 def test_a_login_under_way_is_known_to_all_with_the_secret_for_ten_minutes_and_to_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,6 +230,15 @@ def test_a_login_under_way_is_known_to_all_with_the_secret_for_ten_minutes_and_t
     monkeypatch.setattr(time, "time", lambda: now + sealed.LASTS_S + 2)
     assert sealed.unseal(value, SECRET) is None
     assert len({*(getattr(sealed.begin(""), name) for name in ("state", "nonce", "verifier")), begun.state}) == 4
+
+
+def test_an_id_token_is_kept_for_the_logout_unless_it_is_too_long_and_is_no_login_under_way() -> None:
+    token = f"eyJ.{secrets.token_urlsafe(1500)}.x"
+    value = sealed.seal_token(token, SECRET)
+    assert value is not None and len(value) <= 2800 and "eyJ" not in value and sealed.unseal_token(value, SECRET) == token
+    assert sealed.unseal_token(value, SECRET + "x") is None and sealed.unseal_token("", SECRET) is None
+    assert sealed.unseal(value, SECRET) is None and sealed.unseal_token(sealed.seal(sealed.begin(""), SECRET), SECRET) is None
+    assert sealed.seal_token(secrets.token_urlsafe(4000), SECRET) is None
 
 
 class Clock:
@@ -232,13 +261,13 @@ def known(settings: OidcSettings, clock: Clock) -> Provider:
     return Provider(settings, clock)
 
 
-async def come(known: Provider, provider: OpenIdProvider) -> Claims:
+async def come(known: Provider, provider: OpenIdProvider) -> Identified:
     """A whole login, without a browser."""
     from urllib.parse import parse_qsl, urlsplit
 
     begun = sealed.begin("")
     back = provider.authorize(dict(parse_qsl(urlsplit(await known.authorize_url(begun)).query)))
-    return await known.claims(begun, dict(parse_qsl(urlsplit(back).query))["code"], provider.issuer)
+    return (await known.arrived(begun, dict(parse_qsl(urlsplit(back).query))["code"], provider.issuer)).who
 
 
 async def refused(known: Provider, provider: OpenIdProvider) -> str:
@@ -248,11 +277,11 @@ async def refused(known: Provider, provider: OpenIdProvider) -> str:
 
 
 async def test_new_keys_of_the_provider_are_fetched_once_and_tokens_of_nobody_fetch_no_more(known: Provider, provider: OpenIdProvider, clock: Clock) -> None:
-    assert (await come(known, provider))["preferred_username"] == "grace" and (await come(known, provider))["sub"]
+    assert (await come(known, provider)).name == "grace" and (await come(known, provider)).name
     assert provider.asked == {"/.well-known/openid-configuration": 1, "/keys": 1, "/token": 2}
     provider.key = new_key("RS256")
     provider.published = [provider.key]
-    assert (await come(known, provider))["sub"]
+    assert (await come(known, provider)).name
     assert provider.asked["/keys"] == 2
     stranger = new_key()
     provider.sign = lambda claims: signed(claims, stranger)
@@ -261,7 +290,7 @@ async def test_new_keys_of_the_provider_are_fetched_once_and_tokens_of_nobody_fe
     assert await refused(known, provider) == "unknown_key" and await refused(known, provider) == "unknown_key" and provider.asked["/keys"] == 3
     provider.sign = None
     clock.now += KEPT_S + 1
-    assert (await come(known, provider))["sub"] and provider.asked["/keys"] == 4 and provider.asked["/.well-known/openid-configuration"] == 2
+    assert (await come(known, provider)).name and provider.asked["/keys"] == 4 and provider.asked["/.well-known/openid-configuration"] == 2
 
 
 async def test_what_is_known_serves_while_the_provider_is_away(known: Provider, provider: OpenIdProvider, clock: Clock) -> None:
@@ -270,13 +299,13 @@ async def test_what_is_known_serves_while_the_provider_is_away(known: Provider, 
     provider.start()
     assert await refused(known, provider) == "provider_away"  # nobody waits for a provider that was away a moment ago
     clock.now += SILENT_S + 1
-    assert (await come(known, provider))["sub"]
+    assert (await come(known, provider)).name
     provider.stop()
     clock.now += KEPT_S + 1
     begun = sealed.begin("")
     assert "/authorize?" in await known.authorize_url(begun)
     with pytest.raises(ProviderAway):
-        await known.claims(begun, "code", None)
+        await known.arrived(begun, "code", None)
 
 
 @pytest.mark.parametrize(
@@ -295,32 +324,65 @@ async def test_a_discovery_document_that_is_not_the_providers_is_refused(known: 
 
 async def test_the_answer_names_its_issuer_where_the_provider_says_so(known: Provider, provider: OpenIdProvider) -> None:
     with pytest.raises(TokenRefused, match="not that of the provider"):
-        await known.claims(sealed.begin(""), "code", "https://evil.example")
+        await known.arrived(sealed.begin(""), "code", "https://evil.example")
     provider.metadata = {"authorization_response_iss_parameter_supported": True}
     other = Provider(known.settings, lambda: 0.0)
     with pytest.raises(TokenRefused, match="not that of the provider"):
-        await other.claims(sealed.begin(""), "code", None)
+        await other.arrived(sealed.begin(""), "code", None)
 
 
 async def test_a_code_is_good_once_with_its_verifier_and_secrets_go_where_the_provider_wants_them(
     known: Provider, provider: OpenIdProvider, secret: Path, settings: OidcSettings
 ) -> None:
     provider.metadata = {"token_endpoint_auth_methods_supported": ["client_secret_post"]}
-    assert (await come(known, provider))["sub"]
+    assert (await come(known, provider)).name
     begun = sealed.begin("")
     await known.authorize_url(begun)
     with pytest.raises(LoginRefused, match="does not take its own code"):
-        await known.claims(begun, "used", provider.issuer)
+        await known.arrived(begun, "used", provider.issuer)
     secret.write_text("another secret of some length")
     with pytest.raises(LoginRefused, match="invalid_client"):
         await come(known, provider)
-    assert await known.logout_url() == f"{provider.issuer}/end?client_id={CLIENT}&post_logout_redirect_uri=https%3A%2F%2Fjobs.example%2Fops%2Flogin"
+    there = f"{provider.issuer}/end?client_id={CLIENT}&post_logout_redirect_uri=https%3A%2F%2Fjobs.example%2Fops%2Flogin"
+    assert await known.logout_url(None) == there and await known.logout_url("a.b.c") == f"{there}&id_token_hint=a.b.c"
     provider.metadata = {"end_session_endpoint": None}
-    assert await Provider(settings, lambda: 0.0).logout_url() is None
+    assert await Provider(settings, lambda: 0.0).logout_url(None) is None
 
 
 async def test_a_provider_that_sends_too_much_is_one_that_is_away(provider: OpenIdProvider, settings: OidcSettings) -> None:
     provider.metadata = {"long": "x" * 2_000_000}
     assert await refused(Provider(settings, lambda: 0.0), provider) == "provider_away"
     provider.metadata = {}
-    assert (await come(Provider(settings, lambda: 0.0), provider))["sub"]
+    assert (await come(Provider(settings, lambda: 0.0), provider)).name
+
+
+@pytest.mark.parametrize(("headers", "body"), [({"Content-Encoding": "gzip"}, gzip.compress(bytes(100_000_000), 1)), ({}, b"[" * 100_000)], ids=["a bomb", "nested"])
+async def test_an_answer_of_the_token_endpoint_that_would_fill_memory_is_none(known: Provider, provider: OpenIdProvider, headers: dict[str, str], body: bytes) -> None:
+    provider.raw["/token"] = (200, headers, body)
+    tracemalloc.start()
+    try:
+        assert await refused(known, provider) == "provider_away"
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+async def test_what_an_id_token_leaves_out_is_asked_of_the_userinfo_endpoint(known: Provider, provider: OpenIdProvider, settings: OidcSettings, clock: Clock) -> None:
+    provider.kept_back = {"groups", "preferred_username"}
+    assert await come(known, provider) == Identified("grace", frozenset({"ops", "all"})) and provider.asked["/userinfo"] == 1
+    provider.kept_back = set()
+    assert (await come(known, provider)).name == "grace" and provider.asked["/userinfo"] == 1, "it is asked where something is missing alone"
+    provider.kept_back, provider.userinfo = {"groups"}, {"sub": "another"}
+    assert await refused(known, provider) == "wrong_subject"
+    provider.userinfo = {"sub": None}
+    assert await refused(known, provider) == "wrong_subject"
+    provider.userinfo, provider.raw["/userinfo"] = {}, (401, {}, b"{}")
+    assert await refused(known, provider) == "provider_away", "nobody is let in with fewer groups than they may have"
+    provider.raw["/userinfo"] = (200, {"Content-Type": "application/jwt"}, b"eyJ.a.b")
+    assert await refused(known, provider) == "provider_away"
+    provider.raw["/userinfo"] = (302, {"Location": f"{provider.issuer}/elsewhere"}, b"")
+    assert await refused(known, provider) == "provider_away" and "/elsewhere" not in provider.asked
+    provider.raw.clear()
+    for address in (None, "ftp://127.0.0.1/userinfo"):
+        provider.metadata = {"userinfo_endpoint": address}
+        assert await come(Provider(settings, clock), provider) == Identified("grace", frozenset())

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -10,7 +11,9 @@ import pytest
 from headrace_client import AdminClient, Client, JobFilter, ScheduleSpec
 from playwright.async_api import Page, async_playwright
 
-from tests.support.processes import ROOT, BrokerProcess, Process, until
+from tests.support.openid import CLIENT, SECRET, OpenIdProvider
+from tests.support.ports import free_ports
+from tests.support.processes import ROOT, BrokerProcess, Process, start_broker, until
 from tests.support.scripted_agent import ScriptedAgent, outcome
 from tests.support.web import PASSWORD
 from tests.web.test_login import _routes
@@ -67,22 +70,32 @@ FULL = (
 """Addresses of pages that have something to show."""
 
 
-@pytest.fixture
-async def page(broker: BrokerProcess) -> AsyncIterator[Page]:
-    """A logged-in browser; what a page logs as an error, or throws, fails the test; but a form may be refused (400)."""
+REFUSED = ("status of 400", "status of 404")
+"""Of a form that comes back with what is wrong in it, and of a page that says that there is nothing."""
+
+
+@asynccontextmanager
+async def chromium(refused: tuple[str, ...] = REFUSED) -> AsyncIterator[Page]:
+    """A browser; what a page logs as an error, or throws, fails the test; but for what is `refused`."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         context = await browser.new_context()
         page = await context.new_page()
         wrong: list[str] = []
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        refused = ("status of 400", "status of 404")  # of a form that comes back with what is wrong in it, and of a page that says that there is nothing
         page.on("console", lambda message: wrong.append(message.text) if message.type == "error" and not any(text in message.text for text in refused) else None)
         page.on("dialog", lambda dialog: wrong.append(f"a dialog: {dialog.message}"))
-        await page.goto(broker.ready["web"])
         yield page
         await browser.close()
         assert not wrong, wrong
+
+
+@pytest.fixture
+async def page(broker: BrokerProcess) -> AsyncIterator[Page]:
+    """A logged-in browser."""
+    async with chromium() as page:
+        await page.goto(broker.ready["web"])
+        yield page
 
 
 async def fill_alerts(base: str, page: Page) -> None:
@@ -291,6 +304,45 @@ async def test_breakers_on_the_list_of_types_and_on_the_page_of_one(page: Page, 
     await page.wait_for_selector("text=breaker open")
     await judge(page, "the alert of a breaker")
     await agent.close()
+
+
+@pytest.mark.timeout(180)
+async def test_pages_of_a_login_by_a_provider_and_of_one_that_fails(database: str, directory: Path, stack: AsyncExitStack) -> None:
+    provider, [port], secret = OpenIdProvider(), free_ports(1), directory / "secret"
+    provider.reset()
+    stack.callback(provider.stop)
+    secret.write_text(SECRET)
+    broker = await start_broker(
+        directory, f"--http-listen=127.0.0.1:{port}", f"--public-url=http://127.0.0.1:{port}", f"--oidc-issuer={provider.issuer}", f"--oidc-client-id={CLIENT}",
+        f"--oidc-client-secret-file={secret}", "--oidc-groups=ops=admin@*;letters=user/letters", f"--oidc-contact={HOSTILE} {'long.' * 30}", database=database,
+    )  # fmt: skip
+    stack.push_async_callback(broker.kill)
+    base = f"http://127.0.0.1:{port}"
+    async with chromium((*REFUSED, "status of 403", "status of 503")) as page:
+        await look(page, base, "/login?next=%2Fjobs%3Fstate%3Derror")
+        assert await page.is_visible(f'a.button:text-is("Log in by 127.0.0.1:{provider.port}")')
+        await look(page, base, "/login?left=provider")
+        await look(page, base, "/login/oidc/callback?state=x&code=y", 400)
+        provider.person["groups"] = [HOSTILE]
+        provider.person["preferred_username"] = "<b>" + "x" * 97
+        await look(page, base, "/login/oidc?next=%2Fjobs", 403)
+        assert "None of your groups is for this" in await page.inner_text("main")
+        provider.person["groups"] = ["letters"]
+        await look(page, base, "/login/oidc", 403)
+        provider.refuse = "access_denied" * 10
+        await look(page, base, "/login/oidc", 403)
+        provider.refuse = ""
+        provider.twist = lambda claims: claims.update(aud="another")
+        await look(page, base, "/login/oidc", 403)
+        provider.twist = lambda claims: None
+        provider.raw["/token"] = (503, {}, b"")
+        await look(page, base, "/login/oidc", 503)
+        provider.raw.clear()
+        provider.person["groups"] = ["ops"]
+        await page.route("**/trend", lambda route: route.fulfill(status=204))  # the page that goes on by itself stays
+        await look(page, base, "/login/oidc?next=%2Ftrend")
+        assert "You are logged in as <b>xxx" in await page.inner_text("main")
+        await look(page, base, "/account")
 
 
 @pytest.mark.timeout(180)

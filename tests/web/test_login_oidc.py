@@ -2,16 +2,20 @@
 
 import os
 import re
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
 import httpx
+import jwt
 import pytest
 from headrace_broker.oidc import sealed
 from headrace_broker.store.embedded import EmbeddedPostgres
+from headrace_broker.web.throttle import ADDRESSES
 from headrace_client import AdminClient
 from playwright.async_api import async_playwright
 
@@ -124,8 +128,21 @@ async def test_somebody_logs_in_does_something_under_the_name_of_the_claim_and_l
     answer = await browser.client.post("/logout", headers={"Origin": browser.base})
     assert answer.headers["location"] == "/login?left=provider" and not await browser.is_in()
     assert "/login/oidc/logout" in await browser.get("/login?left=provider")
-    there = (await browser.client.get("/login/oidc/logout")).headers["location"]
-    assert there.startswith(f"{scene.provider.issuer}/end?client_id={CLIENT}")
+    there = httpx.URL((await browser.client.get("/login/oidc/logout")).headers["location"])
+    assert str(there).startswith(f"{scene.provider.issuer}/end?client_id={CLIENT}")
+    assert jwt.decode(there.params["id_token_hint"], options={"verify_signature": False})["preferred_username"] == "grace"
+    there = httpx.URL((await browser.client.get("/login/oidc/logout")).headers["location"])
+    assert "id_token_hint" not in there.params and there.params["post_logout_redirect_uri"] == f"{browser.base}/login"
+
+
+async def test_the_id_token_is_kept_where_no_script_and_no_other_site_gets_at_it(browser: Browser, scene: Scene) -> None:
+    answer = await browser.client.get(await to_provider(browser))
+    [kept] = [cookie for cookie in answer.headers.get_list("set-cookie") if cookie.startswith("headrace_oidc_token=")]
+    assert "eyJ" not in kept and {"HttpOnly", "Path=/login/oidc", "SameSite=strict"} <= set(kept.split("; ")), kept
+    scene.provider.person["groups"] = ["ops", *(secrets.token_hex(16) for _ in range(200))]
+    answer = await browser.client.get(await to_provider(browser))
+    assert answer.status_code == 200 and not [cookie for cookie in browser.client.cookies.jar if cookie.name == "headrace_oidc_token"], "it is too long, and goes"
+    assert "id_token_hint" not in (await browser.client.get("/login/oidc/logout")).headers["location"]
 
 
 async def test_a_domain_of_ones_own_and_the_rights_of_a_user_that_end_with_it(browser: Browser, scene: Scene, boss: AdminClient) -> None:
@@ -174,7 +191,7 @@ STRANGER = new_key()
         (lambda claims: claims.update(exp=claims["iat"] - 120), "has expired already", "expired"),
         (lambda claims: claims.update(nonce="another"), "of another login", "wrong_nonce"),
         (lambda claims: claims.update(iss="https://evil.example"), "names another provider", "wrong_issuer"),
-        (lambda claims: claims.pop("preferred_username"), "does not say who you are", "no_name"),
+        (lambda claims: claims.update(preferred_username="a b"), "does not say who you are", "no_name"),
         (None, "a key that it does not publish", "unknown_key"),
     ],
 )
@@ -220,6 +237,19 @@ async def test_an_answer_that_this_browser_did_not_ask_for_is_refused(browser: B
     assert answer.status_code == 503 and "does not answer as it should" in answer.text
 
 
+async def test_an_answer_that_comes_again_lets_nobody_in_and_a_session_is_never_one_that_somebody_chose(browser: Browser, scene: Scene) -> None:
+    back = await to_provider(browser)
+    kept = {"Cookie": f"headrace_oidc={browser.client.cookies['headrace_oidc']}; headrace_session=chosen"}
+    browser.client.cookies.clear()
+    answer = await browser.client.get(back, headers=kept)
+    assert answer.status_code == 200 and browser.client.cookies["headrace_session"] not in ("", "chosen")
+    browser.client.cookies.clear()
+    answer = await browser.client.get(back, headers=kept)
+    assert answer.status_code == 403 and "does not take its own code any more" in answer.text and not browser.client.cookies
+    browser.client.cookies.set("headrace_session", "chosen")
+    assert not await browser.is_in()
+
+
 @pytest.mark.parametrize("wanted", ["https://evil.example/", "//evil.example", "/\\evil.example", "/login/oidc", "/logout"])
 async def test_a_login_leads_to_pages_of_the_manager_alone(browser: Browser, wanted: str) -> None:
     assert target(await come(browser, wanted=wanted)) == "/"
@@ -230,6 +260,65 @@ async def test_the_address_of_a_request_does_not_say_where_the_provider_sends_ba
     assert answer.headers["location"] == f"{browser.base}/login/oidc?next=%2Fjobs&here=yes"
     answer = await browser.client.get("/login/oidc?here=yes", headers={"Host": "evil.example"})
     assert httpx.URL(answer.headers["location"]).params["redirect_uri"] == f"{browser.base}/login/oidc/callback"
+
+
+async def test_groups_that_only_the_userinfo_endpoint_tells_count(browser: Browser, scene: Scene) -> None:
+    scene.provider.kept_back = {"groups"}
+    await come(browser)
+    assert "operator" in await browser.get("/account")
+    scene.provider.userinfo = {"sub": "another"}
+    assert "speaks of somebody else" in await come(browser, 403)
+
+
+async def test_codes_that_are_none_are_tried_only_so_often(scene: Scene, stack: AsyncExitStack, directory: Path) -> None:
+    other = await start_broker(directory, *scene.options, database=scene.shared.database)
+    stack.push_async_callback(other.kill)
+    client = await stack.enter_async_context(httpx.AsyncClient(base_url=f"http://{other.ready['http']}", timeout=20))
+
+    async def came(code: str = "") -> httpx.Response:
+        begun = (await client.get("/login/oidc", params={"here": "yes"})).headers["location"]
+        back = httpx.URL(scene.provider.authorize(dict(httpx.URL(begun).params)))
+        return await client.get("/login/oidc/callback", params={**back.params, **({"code": code} if code else {})})
+
+    for _ in range(ADDRESSES.free - 1):
+        assert (await came("guessed")).status_code == 403
+    scene.provider.raw["/token"] = (503, {}, b"")
+    assert (await came()).status_code == 503, "it is away, which is nobody's guess"
+    scene.provider.raw.clear()
+    assert (await came()).status_code == 200, "nor is a code that is right"
+    assert (await came("guessed")).status_code == 403
+    asked = scene.provider.asked["/token"]
+    answer = await came("guessed")
+    assert answer.status_code == 429 and "from your address have failed" in answer.text and scene.provider.asked["/token"] == asked
+
+
+async def test_a_login_at_an_address_with_tls_leaves_no_cookie_that_travels_without(scene: Scene, stack: AsyncExitStack, directory: Path) -> None:
+    options = [option for option in scene.options if not option.startswith("--public-url")]
+    other = await start_broker(directory, *options, "--public-url=https://jobs.example", database=scene.shared.database)
+    stack.push_async_callback(other.kill)
+    client = await stack.enter_async_context(httpx.AsyncClient(base_url=f"http://{other.ready['http']}", timeout=20))
+    begun = await client.get("/login/oidc", params={"here": "yes"})
+    back = httpx.URL(scene.provider.authorize(dict(httpx.URL(begun.headers["location"]).params)))
+    assert str(back).startswith("https://jobs.example/login/oidc/callback?")
+    cookie = begun.headers["set-cookie"].partition(";")[0]
+    answer = await client.get("/login/oidc/callback", params=back.params, headers={"Cookie": cookie})
+    assert answer.status_code == 200, answer.text
+    for given in (begun.headers["set-cookie"], *answer.headers.get_list("set-cookie")):
+        assert "; Secure" in given or "Max-Age=0" in given, given
+    assert len(answer.headers.get_list("set-cookie")) == 3
+
+
+async def test_a_session_that_the_provider_began_ends_after_the_time_that_is_set(browser: Browser, scene: Scene, stack: AsyncExitStack, directory: Path) -> None:
+    await come(browser)
+    con = await asyncpg.connect(scene.shared.database)
+    await con.execute("update headrace.web_session set began_at = began_at - interval '100 s' where actor = 'oidc/grace'")
+    await con.close()
+    cookies = {cookie.name: cookie.value or "" for cookie in browser.client.cookies.jar}
+    for seconds, status in ((90, 200), (3600, 303)):  # the page that asks who it is, and away from it
+        other = await start_broker(directory, *scene.options, f"--oidc-session-s={seconds}", database=scene.shared.database, name=f"after-{seconds}")
+        stack.push_async_callback(other.kill)
+        async with httpx.AsyncClient(base_url=f"http://{other.ready['http']}", timeout=20, cookies=cookies) as client:
+            assert (await client.get("/login")).status_code == status
 
 
 async def test_what_one_broker_began_another_one_ends_and_both_know_the_session(browser: Browser, scene: Scene, stack: AsyncExitStack, directory: Path) -> None:
@@ -252,5 +341,11 @@ async def test_a_whole_login_in_a_real_browser(scene: Scene) -> None:
         assert await page.inner_text(".who a") == "grace"
         await page.click("text=Log out")
         await page.click("text=log out there, too")
+        await page.wait_for_url(f"{scene.provider.issuer}/end?*id_token_hint=*")
+        await page.goto(f"{scene.shared.base}/login/oidc")
+        await page.wait_for_url(f"{scene.shared.base}/")
+        await page.goto(f"http://localhost:{scene.provider.port}/elsewhere")
+        await page.evaluate("there => { location.href = there }", f"{scene.shared.base}/login/oidc/logout")
         await page.wait_for_url(f"{scene.provider.issuer}/end?*")
+        assert "id_token_hint" not in page.url, "another site has nobody logged out without a question"
         await chromium.close()

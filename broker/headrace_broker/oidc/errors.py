@@ -40,6 +40,13 @@ class TokenRefused(LoginRefused):
         self.kind = kind
 
 
+class TooManyTries(LoginRefused):
+    """Logins from this address have failed too often; this one is not looked at."""
+
+    kind = "too_many"
+    status = 429
+
+
 class NotAllowed(LoginRefused):
     """The provider knows who it is, and nothing here is for them."""
 

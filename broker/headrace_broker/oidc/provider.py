@@ -7,26 +7,37 @@ provider may change them at any moment, but only once in REFETCH_S: nobody's tok
 import asyncio
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote_plus, urlencode, urlsplit
 
 import httpx
 import structlog
 
+from headrace_broker.oidc.claims import Identified, identified, lacks
 from headrace_broker.oidc.errors import LoginRefused, ProviderAway, ProviderRefused, TokenRefused
 from headrace_broker.oidc.sealed import Begun
 from headrace_broker.oidc.settings import OidcSettings
-from headrace_broker.oidc.tokens import OURS, KeyUnknown, verified
+from headrace_broker.oidc.tokens import AGAIN, OURS, KeyUnknown, verified
 
 KEPT_S = 3600.0
 REFETCH_S = 30.0
 TIMEOUT_S = 5.0
 SILENT_S = 2.0
 MOST_BYTES = 1024 * 1024
+HEADERS = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "headrace"}
 LATER = "Try again in a minute. Until then whoever has a password or a token of headrace can log in with that."
 
 log = structlog.get_logger("headrace.oidc")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """Somebody who came back from the provider. `id_token`: with which it knows whom to log out."""
+
+    who: Identified
+    id_token: str
 
 
 class Provider:
@@ -52,18 +63,30 @@ class Provider:
         }  # fmt: skip
         return _with(metadata["authorization_endpoint"], asked)
 
-    async def logout_url(self) -> str | None:
-        """Where somebody logs out at the provider, too; None: it has no such place. Raises ProviderAway."""
+    async def logout_url(self, id_token: str | None) -> str | None:
+        """Where somebody logs out at the provider, too; None: it has no such place. `id_token`: that of the login, as a hint; without it the provider asks the person.
+
+        Raises ProviderAway.
+        """
         end = (await self._known()).get("end_session_endpoint")
         asked = {"client_id": self.settings.client_id, "post_logout_redirect_uri": f"{self.settings.public_url}/login"}
+        if id_token is not None:
+            asked["id_token_hint"] = id_token
         return _with(end, asked) if isinstance(end, str) and self._may_go(end) else None
 
-    async def claims(self, begun: Begun, code: str, issuer: str | None) -> dict[str, Any]:
-        """What the provider says of who came back with a code. `issuer`: as the answer names it (RFC 9207). Raises LoginRefused."""
+    async def arrived(self, begun: Begun, code: str, issuer: str | None) -> Arrived:
+        """Who came back with a code. `issuer`: as the answer names it (RFC 9207). Raises LoginRefused."""
         metadata = await self._known()
         if (issuer or metadata.get("authorization_response_iss_parameter_supported") is True) and issuer != self.settings.issuer:
             raise TokenRefused("wrong_issuer", "This answer is not that of the provider to which you were sent.", "Begin the login again.")
-        token = await self._exchange(metadata, begun, code)
+        answer = await self._exchange(metadata, begun, code)
+        token = answer["id_token"]
+        claims = await self._verified(metadata, begun, token)
+        userinfo = await self._userinfo(metadata, claims, answer.get("access_token")) if lacks(claims, self.settings) else {}
+        return Arrived(identified(claims, userinfo, self.settings), token)
+
+    async def _verified(self, metadata: Mapping[str, Any], begun: Begun, token: str) -> dict[str, Any]:
+        """The claims of an ID token."""
         for again in (False, True):
             keys = await self._jwks(metadata, anew=again)
             try:
@@ -124,8 +147,20 @@ class Provider:
             self._silent_until = self._monotonic() + SILENT_S
             raise
 
-    async def _exchange(self, metadata: Mapping[str, Any], begun: Begun, code: str) -> str:
-        """The ID token for a code."""
+    async def _userinfo(self, metadata: Mapping[str, Any], claims: Mapping[str, Any], access_token: Any) -> dict[str, Any]:
+        """What the userinfo endpoint says of the person of an ID token (OpenID Connect Core 1.0, section 5.3); nothing where there is none."""
+        address = metadata.get("userinfo_endpoint")
+        if not isinstance(address, str) or not self._may_go(address) or not isinstance(access_token, str):
+            return {}
+        if not access_token.isascii() or not access_token.isprintable():
+            raise TokenRefused("malformed", "The provider gave an access token that is none.", OURS)
+        found = await self._ask("GET", address, auth=_Bearer(access_token))
+        if found.get("sub") != claims["sub"]:
+            raise TokenRefused("wrong_subject", "The provider's userinfo endpoint speaks of somebody else than its ID token.", AGAIN)
+        return found
+
+    async def _exchange(self, metadata: Mapping[str, Any], begun: Begun, code: str) -> dict[str, Any]:
+        """What a code is good for: at least `id_token`, a text."""
         fields = {"grant_type": "authorization_code", "code": code, "redirect_uri": self.settings.redirect_uri, "code_verifier": begun.verifier}
         methods = metadata.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
         secret, auth = self.settings.secret(), None
@@ -134,35 +169,36 @@ class Provider:
         else:
             fields |= {"client_id": self.settings.client_id, "client_secret": secret}
         answer = await self._ask("POST", metadata["token_endpoint"], fields, auth)
-        token = answer.get("id_token")
-        if not isinstance(token, str):
+        if not isinstance(answer.get("id_token"), str):
             raise TokenRefused("malformed", "The provider gave no ID token.", f"{OURS} The scope openid must be among those that are asked for.")
-        return token
+        return answer
 
-    async def _ask(self, method: str, url: str, fields: Mapping[str, str] | None = None, auth: httpx.BasicAuth | None = None) -> dict[str, Any]:
-        """The object that the provider answers. Redirects are not followed: they would carry a secret to somewhere that nobody chose."""
+    async def _ask(self, method: str, url: str, fields: Mapping[str, str] | None = None, auth: httpx.Auth | None = None) -> dict[str, Any]:
+        """The object that the provider answers. Redirects are not followed: they would carry a secret to somewhere that nobody chose. Nor is anything unpacked: a few
+        bytes could become any number.
+        """
         try:
             async with (
                 asyncio.timeout(2 * TIMEOUT_S),
                 httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, auth=auth) as client,
-                client.stream(method, url, data=dict(fields) if fields else None, headers={"accept": "application/json", "user-agent": "headrace"}) as answer,
+                client.stream(method, url, data=dict(fields) if fields else None, headers=HEADERS) as answer,
             ):
                 status, body = answer.status_code, b""
-                async for piece in answer.aiter_bytes():
+                async for piece in answer.aiter_raw():
                     body += piece
                     if len(body) > MOST_BYTES:
-                        raise self._away("it answers with more than 1 MiB")
+                        raise self._away(f"{url}: more than 1 MiB")
         except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError) as error:
-            raise self._away(f"{type(error).__name__}: {error}") from error
+            raise self._away(f"{url}: {type(error).__name__}: {error}") from error
         try:
             document = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             document = None
         if status == 200 and isinstance(document, dict):
             return document
         if fields is not None and 400 <= status < 500:
             raise self._refused(status, document)
-        raise self._away(f"HTTP {status}")
+        raise self._away(f"{url}: HTTP {status}{'' if isinstance(document, dict) else ', and no JSON object'}")
 
     def _away(self, why: str) -> ProviderAway:
         log.warning("the OpenID provider does not answer as one", issuer=self.settings.issuer, reason=why[:300])
@@ -178,6 +214,17 @@ class Provider:
         if said == "invalid_grant":
             return ProviderRefused("The provider does not take its own code any more: this page was loaded twice, or late.", "Begin the login again.")
         return ProviderRefused(f"The provider does not talk to this broker: {said}.", f"{OURS} Look at client id and secret first.")
+
+
+class _Bearer(httpx.Auth):
+    """Sends an access token (RFC 6750, section 2.1)."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["authorization"] = f"Bearer {self._token}"
+        yield request
 
 
 def _with(address: str, asked: Mapping[str, str]) -> str:

@@ -45,7 +45,7 @@ def verified(token: str, keys: Sequence[Mapping[str, Any]], *, issuer: str, clie
         raise TokenRefused("malformed", f"The provider's ID token cannot be used ({type(error).__name__}).", OURS) from error
     if claims.get("azp", client_id) != client_id or (isinstance(claims["aud"], list) and len(claims["aud"]) > 1 and "azp" not in claims):
         raise TokenRefused("wrong_audience", "The provider's ID token was made for another program than this one.", OURS)
-    if not isinstance(claims["nonce"], str) or not hmac.compare_digest(claims["nonce"].encode(), nonce.encode()):
+    if not isinstance(claims["nonce"], str) or not hmac.compare_digest(claims["nonce"].encode(errors="replace"), nonce.encode()):
         raise TokenRefused("wrong_nonce", "The provider's ID token is of another login than this one.", AGAIN)
     return dict(claims)
 

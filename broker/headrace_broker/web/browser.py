@@ -34,9 +34,11 @@ def to_login(request: Request) -> Response:
     return RedirectResponse(f"{prefix}/login{asked}", 303, headers=HEADERS)
 
 
-def set_cookie(response: Response, request: Request, value: str) -> None:
-    """The browser has the session from now on: no script reads the cookie, no other site sends it, and behind TLS it does not travel without."""
-    response.set_cookie(COOKIE, value, max_age=int(SESSION_S), httponly=True, samesite="strict", secure=request.url.scheme == "https", path=prefix_of(request) or "/")
+def set_cookie(response: Response, request: Request, value: str, *, encrypted: bool = False) -> None:
+    """The browser has the session from now on: no script reads the cookie, no other site sends it, and behind TLS it does not travel without. `encrypted`: the
+    browser is here over TLS, whatever the request looks like."""
+    secure = encrypted or request.url.scheme == "https"
+    response.set_cookie(COOKIE, value, max_age=int(SESSION_S), httponly=True, samesite="strict", secure=secure, path=prefix_of(request) or "/")
 
 
 async def read_form(request: Request, most_bytes: int) -> FormData | None:

@@ -1,11 +1,15 @@
 """Who comes in by an OpenID provider (`oidc`): to it, back from it, and out there when they have left here.
 
 The cookie of a login that is under way is SameSite=Lax, since the browser comes back from another site; it opens nothing. The session's is strict: a browser that comes
-from there does not send it, so the last page of a login is one that goes on by itself, from here.
+from there does not send it, so the last page of a login is one that goes on by itself, from here. Strict is the one with the ID token, too: with it the provider logs
+somebody out without a question, which no other site shall have done.
+
+A code is tried for anybody who asks, at the provider, in the name of this broker: tries that fail count as wrong passwords do (`guesses`).
 """
 
 import hmac
 from collections.abc import Awaitable, Callable
+from math import ceil
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
@@ -17,19 +21,21 @@ from starlette.routing import Route
 from headrace_broker.config import ConfigError
 from headrace_broker.model.errors import BrokerError
 from headrace_broker.model.group_rights import rights_of
-from headrace_broker.oidc.errors import BegunElsewhere, LoginRefused, NotAllowed, ProviderRefused
+from headrace_broker.oidc.errors import BegunElsewhere, LoginRefused, NotAllowed, ProviderAway, ProviderRefused, TooManyTries
 from headrace_broker.web.browser import HEADERS, prefix_of, set_cookie
 from headrace_broker.web.failing import Patience
 from headrace_broker.web.login import TOO_MANY, address_of, local, sentence
-from headrace_broker.web.sessions import BY_PROVIDER, COOKIE, Person
+from headrace_broker.web.sessions import BY_PROVIDER, COOKIE, SESSION_S, Person
 from headrace_broker.web.visit import Doors, Services, Show
 
 if TYPE_CHECKING:
     from headrace_broker.oidc.claims import Identified
-    from headrace_broker.oidc.provider import Provider
+    from headrace_broker.oidc.provider import Arrived, Provider
+    from headrace_broker.oidc.sealed import Begun
 
 log = structlog.get_logger("headrace.web")
-BEGUN = "headrace_oidc"
+BEGUN, TOKEN = "headrace_oidc", "headrace_oidc_token"
+"""Cookies: of a login that is under way, and the ID token of the last one."""
 PATH = "/login/oidc"
 BUDGET_S = 25.0
 """For all that the provider is asked in one request."""
@@ -81,14 +87,12 @@ class LoginByProvider:
             return RedirectResponse(f"{public}{PATH}?{urlencode({'next': wanted, 'here': 'yes'})}", 303, headers=HEADERS)
         begun = sealed.begin(wanted)
         response = RedirectResponse(await self._provider.authorize_url(begun), 303, headers=HEADERS)
-        secure = urlsplit(public).scheme == "https" or request.url.scheme == "https"
         value = sealed.seal(begun, self._provider.settings.secret())
-        response.set_cookie(BEGUN, value, max_age=sealed.LASTS_S, httponly=True, samesite="lax", secure=secure, path=_path(request))
+        response.set_cookie(BEGUN, value, max_age=sealed.LASTS_S, httponly=True, samesite="lax", secure=self._encrypted(request), path=_path(request))
         return response
 
     async def _come_back(self, request: Request) -> Response:
         from headrace_broker.oidc import sealed
-        from headrace_broker.oidc.claims import identified
 
         asked = {name: request.query_params.get(name, "")[:LONGEST] for name in ("state", "code", "error")}
         begun = sealed.unseal(request.cookies.get(BEGUN, ""), self._provider.settings.secret())
@@ -99,9 +103,22 @@ class LoginByProvider:
         if asked["error"] or not asked["code"]:
             said = "".join(character for character in asked["error"] if character.isalnum() or character == "_")[:60] or "no code"
             raise ProviderRefused(f"{self._provider.settings.named} did not let you in: {said}.", f"Begin the login again, or ask {self._provider.settings.contact}.")
-        claims = await self._provider.claims(begun, asked["code"], request.query_params.get("iss"))
-        person = await self._person(identified(claims, self._provider.settings))
-        return await self._enter(request, person, begun.wanted)
+        arrived = await self._arrived(request, begun, asked["code"])
+        return await self._enter(request, await self._person(arrived.who), begun.wanted, arrived.id_token)
+
+    async def _arrived(self, request: Request, begun: "Begun", code: str) -> "Arrived":
+        """Whom the provider knows by a code."""
+        guesses, address = self._doors.guesses, address_of(request)
+        wait_s = guesses.begin("", address)
+        if wait_s > 0:
+            raise TooManyTries(f"Too many logins from your address have failed. The next one is looked at in {ceil(wait_s)} s.", "Begin the login again then.")
+        try:
+            arrived = await self._provider.arrived(begun, code, request.query_params.get("iss"))
+        except ProviderAway:
+            guesses.right("", address)  # it was not they
+            raise
+        guesses.right("", address)
+        return arrived
 
     async def _person(self, who: "Identified") -> Person:
         """What somebody may do here. Raises NotAllowed."""
@@ -118,7 +135,9 @@ class LoginByProvider:
             raise NotAllowed(text, f"Ask {settings.contact}.")
         return Person(f"{BY_PROVIDER}{who.name}", user.role, user.domain, user_id=user.user_id, epoch=user.epoch)
 
-    async def _enter(self, request: Request, person: Person, wanted: str) -> Response:
+    async def _enter(self, request: Request, person: Person, wanted: str, id_token: str) -> Response:
+        from headrace_broker.oidc import sealed
+
         register = self._doors.register
         register.sessions.end(request.cookies.get(COOKIE))
         value = await register.begin(person, address=address_of(request), browser=request.headers.get("user-agent", "")[:300])
@@ -126,15 +145,28 @@ class LoginByProvider:
             raise LoginRefused(TOO_MANY, "Try again in a minute.")
         log.info("logged in", actor=person.actor, role=person.role.name.lower(), domain=person.domain or "all", address=address_of(request))
         response = self._show(request, "oidc_arrived.html", {"title": "Logged in", "there": prefix_of(request) + (wanted or "/"), "name": person.name}, 200)
-        set_cookie(response, request, value)
+        set_cookie(response, request, value, encrypted=self._encrypted(request))
         response.delete_cookie(BEGUN, path=_path(request))
+        hint = sealed.seal_token(id_token, self._provider.settings.secret())
+        if hint is None:
+            response.delete_cookie(TOKEN, path=_path(request))
+        else:
+            response.set_cookie(TOKEN, hint, max_age=int(SESSION_S), httponly=True, samesite="strict", secure=self._encrypted(request), path=_path(request))
         return response
 
     async def _log_out(self, request: Request) -> Response:
-        there = await self._provider.logout_url()
+        from headrace_broker.oidc import sealed
+
+        there = await self._provider.logout_url(sealed.unseal_token(request.cookies.get(TOKEN, ""), self._provider.settings.secret()))
         if there is None:
             raise LoginRefused("You are logged out here. The provider has no page to log out.", f"Close the browser, or look for one at {self._provider.settings.named}.")
-        return RedirectResponse(there, 303, headers=HEADERS)
+        response = RedirectResponse(there, 303, headers=HEADERS)
+        response.delete_cookie(TOKEN, path=_path(request))
+        return response
+
+    def _encrypted(self, request: Request) -> bool:
+        """Whether the browser is here over TLS, though a proxy may have taken that off: then its cookies never travel without."""
+        return urlsplit(self._provider.settings.public_url).scheme == "https" or request.url.scheme == "https"
 
 
 def _path(request: Request) -> str:

@@ -1,7 +1,8 @@
 """Who looks at the pages: one-time links, and the sessions that a link, a password or a token begins, as one broker has them in memory (`register`: all brokers).
 
-A session ends an hour after its last request (live update counts for none), twelve hours after it began, when somebody logs out, and within a second after its user was
-disabled or changed, or its token was revoked. NIST SP 800-63B-4, section 2.2.3, has an hour of inactivity and a day in all as the most.
+A session ends an hour after its last request (live update counts for none), twelve hours after it began (or sooner, where a provider let somebody in), when somebody logs
+out, and within a second after its user was disabled or changed, or its token was revoked. NIST SP 800-63B-4, section 2.2.3, has an
+hour of inactivity and a day in all as the most.
 """
 
 import hashlib
@@ -137,10 +138,11 @@ class Session:
 
 
 class Sessions:
-    """See the module. `monotonic` is a clock in seconds."""
+    """See the module. `monotonic` is a clock in seconds; `provider_s`: how long after its beginning one ends that began by an OpenID provider."""
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, monotonic: Callable[[], float], *, provider_s: float = SESSION_S) -> None:
         self.monotonic = monotonic
+        self._provider_s = provider_s
         self._sessions: dict[bytes, Session] = {}
         self._links: dict[str, tuple[float, Role]] = {}
 
@@ -215,7 +217,8 @@ class Sessions:
     def lives(self, session: Session) -> bool:
         """Whether it has neither ended nor become too old."""
         now = self.monotonic()
-        return not session.ended and now < session.began + SESSION_S and now < session.seen + IDLE_S
+        longest_s = min(SESSION_S, self._provider_s) if session.person.by_provider else SESSION_S
+        return not session.ended and now < session.began + longest_s and now < session.seen + IDLE_S
 
     def _owed(self, session: Session) -> bool:
         return session.ended and session.stored and not session.end_stored and self.monotonic() < session.began + SESSION_S
