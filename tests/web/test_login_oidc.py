@@ -228,8 +228,9 @@ async def test_an_answer_that_this_browser_did_not_ask_for_is_refused(browser: B
     answer = await stranger.client.get("/login/oidc/callback?state=s&code=c", headers={"Cookie": f"headrace_oidc={value}"})
     assert answer.status_code == 400
     scene.provider.refuse = "access_denied"
-    answer = await browser.client.get(await to_provider(browser))
+    answer = await browser.client.get(await to_provider(browser, "/jobs?state=error"))
     assert answer.status_code == 403 and "did not let you in: access_denied" in answer.text
+    assert [f'href="{path}?next=/jobs%3Fstate%3Derror"' in answer.text for path in ("/login/oidc", "/login")] == [True, True], "another try leads there"
     scene.provider.refuse = ""
     back = await to_provider(browser)
     scene.provider.stop()

@@ -71,12 +71,22 @@ class LoginByProvider:
                 status, text, advice = 500, "The broker's settings of the provider are not good.", f"Tell {self._provider.settings.contact}; the broker's log has more."
             except BrokerError as error:
                 status, text, advice = 503, sentence(error), "Try again in a moment."
-            values = {"title": "You are not logged in", "text": text, "advice": advice, "provider": self._provider.settings.named}
+            values = {"title": "You are not logged in", "text": text, "advice": advice, "provider": self._provider.settings.named, "next": self._wanted(request)}
             response = self._show(request, "oidc_refused.html", values, status)
             response.delete_cookie(BEGUN, path=_path(request))
             return response
 
         return shown
+
+    def _wanted(self, request: Request) -> str:
+        """The page that somebody came for, where that is known: another try leads there."""
+        from headrace_broker.oidc import sealed
+
+        try:
+            begun = sealed.unseal(request.cookies.get(BEGUN, ""), self._provider.settings.secret())
+        except ConfigError:
+            begun = None
+        return local(request.query_params.get("next", "")) or (begun.wanted if begun is not None else "")
 
     async def _begin(self, request: Request) -> Response:
         from headrace_broker.oidc import sealed
