@@ -107,7 +107,13 @@ MUTANTS = (
         "middleware=[Middleware(Proxied)]",
         f"{LOGIN} -k proxy_says",
     ),
-    Mutant("cookies travel without TLS", f"{WEB}/browser.py", 'secure=request.url.scheme == "https"', "secure=False", f"{LOGIN} -k proxy_says"),
+    Mutant(
+        "cookies travel without TLS",
+        f"{WEB}/browser.py",
+        'secure = encrypted or request.url.scheme == "https"',
+        "secure = encrypted",
+        f"{LOGIN} -k proxy_says",
+    ),
     Mutant(
         "another domain's user is changed",
         "broker/headrace_broker/store/sql/queries/user_lock.sql",
