@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import grpc
 from headrace_client import Client, HeadraceError, RateLimit
 from headrace_client.channel import Stubs, addresses, metadata, open_channel
+from headrace_client.claims import ClaimCheck
 from headrace_client.codecs import Codec, Codecs
 from headrace_client.credentials import Metadata, Token
 from headrace_client.tls import Tls
@@ -53,13 +54,13 @@ class Agent:
 
     def __init__(
         self, name: str, *, slots: int = 10, labels: dict[str, str] | None = None, build: str = "", codecs: Sequence[Codec] = (),
-        on_undecodable: str = "fail", encode_errors: bool = False,
+        on_undecodable: str = "fail", encode_errors: bool = False, claims: ClaimCheck | None = None,
     ) -> None:  # fmt: skip
         """`slots`: jobs at the same time, all types together. `labels` and `build` are shown to people.
 
         `codecs`: what payloads and checkpoints came through, and what results and checkpoints go through; those of the clients. `on_undecodable`: a job for which a
         codec or a key is missing here may "fail" for good or "wait", uncharged, for an agent that has it. `encode_errors`: messages and tracebacks of failures go through
-        the codecs too.
+        the codecs too. `claims`: where payloads are read that are kept outside the broker, and where large results are kept, and large payloads of child jobs.
         """
         if on_undecodable not in ("fail", "wait"):
             raise AgentError(f'on_undecodable is "fail" or "wait", found {on_undecodable!r}')
@@ -70,6 +71,7 @@ class Agent:
         self.codecs = list(codecs)
         self.on_undecodable = on_undecodable
         self.encode_errors = encode_errors
+        self.claims = claims
         self.handlers: dict[str, Handler] = {}
         self.middlewares: list[Middleware] = []
         self.lifespans: list[Lifespan] = []
@@ -162,11 +164,14 @@ class Agent:
         return Codecs(self.codecs, dict(metadata(domain, None, None)())[DOMAIN_KEY]) if self.codecs else None
 
     def include(self, other: "Agent") -> None:
-        """Takes over the handlers, hooks and middleware of another agent, from another module. Raises AgentError when both have codecs, and not the same."""
+        """Takes over the handlers, hooks and middleware of another agent, from another module. Raises AgentError when both have codecs, or claims, and not the same."""
         if other.codecs and other.codecs != self.codecs:
             if self.codecs:
                 raise AgentError(f"agents {self.name!r} and {other.name!r} have codecs of their own: give both the same list, or run them apart")
             self.codecs, self.on_undecodable, self.encode_errors = other.codecs, other.on_undecodable, other.encode_errors
+        if other.claims is not None and self.claims is not None and other.claims != self.claims:
+            raise AgentError(f"agents {self.name!r} and {other.name!r} have claims of their own: give both the same ClaimCheck, or run them apart")
+        self.claims = self.claims or other.claims
         for handler in other.handlers.values():
             self._add(handler)
         self.middlewares += other.middlewares
@@ -201,12 +206,12 @@ class Agent:
         brokers = addresses(broker)
         work = desk.work = Work(
             self.handlers, middleware=self.middlewares, lifespans=self.lifespans, threads=desk.slots, reports=DeskReports(desk),
-            client_options={"broker": brokers, **options, "codecs": self.codecs}, codecs=self.codecs_for(domain), on_undecodable=self.on_undecodable,
-            encode_errors=self.encode_errors,
+            client_options={"broker": brokers, **options, "codecs": self.codecs, "claims": self.claims}, codecs=self.codecs_for(domain),
+            on_undecodable=self.on_undecodable, encode_errors=self.encode_errors, claims=self.claims,
         )  # fmt: skip
         try:
             await asyncio.to_thread(work.start)
-            async with Client(brokers, codecs=self.codecs, **options) as desk.client:  # type: ignore[arg-type]  # options by name
+            async with Client(brokers, codecs=self.codecs, claims=self.claims, **options) as desk.client:  # type: ignore[arg-type]  # options by name
                 await self._serve(desk, brokers, options, drain or asyncio.Event(), drain_timeout_s)
         finally:
             await asyncio.to_thread(work.close)

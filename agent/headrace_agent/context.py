@@ -315,6 +315,16 @@ class JobContext:
         encoded, seal = codec.encode(self._door.result), getattr(self.sink, "seal_result", None)
         return encoded if seal is None else bytes(seal(encoded, self.type))
 
+    async def kept_door_result(self) -> bytes | None:
+        """The same, as it travels: a large one is kept outside by now, where claims are set up. Raises ResultNotKept."""
+        result, keep = self.door_result(), getattr(self.sink, "keep_result", None)
+        return result if result is None or keep is None else bytes(await keep(result))
+
+    def kept_door_result_blocking(self) -> bytes | None:
+        """The same for threads and processes."""
+        result, keep = self.door_result(), getattr(self.sink, "keep_result_blocking", None)
+        return result if result is None or keep is None else bytes(keep(result))
+
     def _tell_door(self, *, committed: bool) -> None:
         tell = getattr(self.sink, "door", None)  # only processes have to tell somebody
         if tell is not None:

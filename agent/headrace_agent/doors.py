@@ -66,7 +66,7 @@ async def transaction(ctx: "JobContext", source: Any) -> AsyncIterator[Any]:
             database.check_idle()
             async with con.transaction():
                 yield con
-                await database.row(COMPLETE, ctx.job_id, ctx.lease_epoch, ctx.door_result())
+                await database.row(COMPLETE, ctx.job_id, ctx.lease_epoch, await ctx.kept_door_result())
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def transaction_blocking(ctx: "JobContext", source: Any) -> Iterator[Any]:
         database.check_idle()
         with con.transaction():
             yield con
-            database.row(COMPLETE, ctx.job_id, ctx.lease_epoch, ctx.door_result())
+            database.row(COMPLETE, ctx.job_id, ctx.lease_epoch, ctx.kept_door_result_blocking())
 
 
 async def once(ctx: "JobContext", source: Any, effect: Callable[[Any], Awaitable[Any]], step: str) -> Any:

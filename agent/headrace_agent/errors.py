@@ -50,5 +50,17 @@ class UndecodablePayload(Exception):
         self.after_s = after_s
 
 
+class PayloadUnavailable(Exception):
+    """The payload is kept outside the broker, and cannot be had now. The attempt fails, and the next one may have more luck."""
+
+
+class ResultNotKept(Exception):
+    """The result was to be kept outside the broker, and is not. `permanent`: it is larger than is kept at all."""
+
+    def __init__(self, message: str, *, permanent: bool) -> None:
+        super().__init__(message)
+        self.permanent = permanent
+
+
 class ProcessDied(Exception):
     """The process that ran the handler ended before the handler did."""

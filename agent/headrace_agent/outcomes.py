@@ -11,7 +11,7 @@ from headrace_proto.v1 import agents_pb2, types_pb2
 from headrace_proto.wire import to_duration
 
 from headrace_agent import codec
-from headrace_agent.errors import Fail, InvalidPayload, ProcessDied, Retry, Snooze, UndecodablePayload
+from headrace_agent.errors import Fail, InvalidPayload, PayloadUnavailable, ProcessDied, ResultNotKept, Retry, Snooze, UndecodablePayload
 from headrace_agent.job import Job
 from headrace_agent.registry import Handler
 
@@ -28,14 +28,26 @@ Ended = agents_pb2.Outcome | bytes | None
 
 def completed(job: Job, result: Any, limit_bytes: int, codecs: Codecs | None = None) -> agents_pb2.Outcome | bytes:
     """The handler returned: its result, encoded. One that cannot be sent is a permanent failure."""
+    outcome = encoded_result(job, result, codecs)
+    return fitting(job, outcome, limit_bytes) if isinstance(outcome, bytes) else outcome
+
+
+def encoded_result(job: Job, result: Any, codecs: Codecs | None) -> agents_pb2.Outcome | bytes:
+    """The same of a result of any size."""
     try:
         encoded = codec.encode(result)
         if codecs is not None and encoded:
             encoded = codecs.encode(encoded, job.type, "result")
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         return _permanent(job, "invalid_result", f"the result is neither JSON nor bytes: {error}")
+    return encoded
+
+
+def fitting(job: Job, encoded: bytes, limit_bytes: int) -> agents_pb2.Outcome | bytes:
+    """An encoded result as it travels; one that is larger than the broker takes is a permanent failure."""
     if len(encoded) > limit_bytes:
-        return _permanent(job, "result_too_large", f"the result has {len(encoded)} bytes; at most {limit_bytes} are kept: store it elsewhere and return where it is")
+        message = f"the result has {len(encoded)} bytes; the broker keeps at most {limit_bytes}: Agent(claims=...) keeps what is larger outside"
+        return _permanent(job, "result_too_large", message)
     return encoded
 
 
@@ -56,6 +68,16 @@ def raised(job: Job, handler: Handler | None, error: BaseException) -> agents_pb
 def undecodable(job: Job, error: UndecodablePayload) -> agents_pb2.Outcome:
     """The payload cannot be read here: the job waits for an agent that can, or has failed for good."""
     return released(job, error.after_s) if error.after_s is not None else _permanent(job, "undecodable_payload", str(error))
+
+
+def unavailable(job: Job, error: PayloadUnavailable) -> agents_pb2.Outcome:
+    """The payload cannot be had now: an ordinary failure, which the type's rule has tried again, whatever the handler says of its own exceptions."""
+    return _failed(job, "payload_unavailable", str(error), permanent=False)
+
+
+def not_kept(job: Job, error: ResultNotKept) -> agents_pb2.Outcome:
+    """The handler returned, and its result could not be kept: the job runs again, unless that would not help."""
+    return _failed(job, "result_too_large" if error.permanent else "result_not_kept", str(error), permanent=error.permanent)
 
 
 def timed_out(job: Job) -> agents_pb2.Outcome:
@@ -135,5 +157,9 @@ def _delay(after_s: float) -> Duration:
 
 
 def _permanent(job: Job, code: str, message: str) -> agents_pb2.Outcome:
+    return _failed(job, code, message, permanent=True)
+
+
+def _failed(job: Job, code: str, message: str, *, permanent: bool) -> agents_pb2.Outcome:
     error = types_pb2.JobError(code=code, message=codec.words(message)[:MAX_MESSAGE], fingerprint=code)
-    return agents_pb2.Outcome(job_id=job.job_id, lease_epoch=job.lease_epoch, kind=agents_pb2.OUTCOME_KIND_FAILED, error=error, permanent=True)
+    return agents_pb2.Outcome(job_id=job.job_id, lease_epoch=job.lease_epoch, kind=agents_pb2.OUTCOME_KIND_FAILED, error=error, permanent=permanent)

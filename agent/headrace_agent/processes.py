@@ -28,6 +28,7 @@ from headrace_agent import codec
 from headrace_agent.context import CaptureHandler, JobContext, Sink, current
 from headrace_agent.errors import Aborted, Fail, InvalidPayload, LeaseLost, ProcessDied, Retry, Snooze
 from headrace_agent.job import Job
+from headrace_agent.sealing import keep_result
 
 KILL_AFTER_S = 1.0
 LOOK_S = 1.0  # a worker that died is noticed by then, although a child that its handler has forked holds its pipe open
@@ -228,6 +229,15 @@ class _PipeSink:
         codecs = self._options.get("codecs")
         domain = dict(metadata(self._options.get("domain"), None, None)())[DOMAIN_KEY]
         return Codecs(codecs, domain).encode(data, type_, "result") if codecs else data
+
+    async def keep_result(self, data: bytes) -> bytes:
+        claims = self._options.get("claims")
+        return await keep_result(data, claims) if claims is not None else data
+
+    def keep_result_blocking(self, data: bytes) -> bytes:
+        import asyncio
+
+        return asyncio.run(self.keep_result(data))
 
     def door(self, committed: bool) -> None:
         self.send("door", committed)

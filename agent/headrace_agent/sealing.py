@@ -1,22 +1,52 @@
-"""Codecs on the agent's side: payloads and checkpoints are decoded before a handler sees them; results, checkpoints and, if wanted, errors are encoded afterwards."""
+"""Codecs and claims on the agent's side.
 
+Before a handler sees them payloads are fetched that are kept outside, and payloads and checkpoints decoded; results, checkpoints and, if wanted, errors are encoded
+afterwards, and large results kept outside.
+"""
+
+import asyncio
 import base64
 import json
 from collections.abc import Coroutine
 from typing import Any
 
-from headrace_client import CodecError, CodecMissing, Submitted
+from headrace_client import ClaimCheck, ClaimError, ClaimUnavailable, CodecError, CodecMissing, InvalidRequest, Submitted
+from headrace_client.claims import unclaimed
 from headrace_client.codecs import Codecs, missing
 from headrace_proto.encoding import ENCODED_ERROR, MAGIC
 from headrace_proto.v1 import agents_pb2, jobs_pb2
 
 from headrace_agent.context import Sink
-from headrace_agent.errors import UndecodablePayload
+from headrace_agent.errors import PayloadUnavailable, ResultNotKept, UndecodablePayload
 from headrace_agent.job import Job
 
 MAX_TRACEBACK = 64 * 1024  # what the broker keeps
 WAIT_S = 30.0
 """How long a job that this agent cannot read is put off, when it is to wait."""
+
+
+async def fetch_payload(job: Job, claims: ClaimCheck | None, *, wait: bool) -> None:
+    """Puts the payload into a job whose payload is a reference, in place.
+
+    Raises:
+        UndecodablePayload: it cannot be read; `after_s` is set where no claims are set up here, and another agent may have them. PayloadUnavailable: not now.
+    """
+    if claims is None:
+        raise UndecodablePayload(unclaimed(job.payload, "payload").message, after_s=WAIT_S if wait else None)
+    try:
+        job.payload, job.content_type = await claims.fetch(job.payload)
+    except ClaimUnavailable as error:
+        raise PayloadUnavailable(error.message) from error
+    except ClaimError as error:
+        raise UndecodablePayload(error.message, after_s=None) from error
+
+
+async def keep_result(data: bytes, claims: ClaimCheck) -> bytes:
+    """A result, encoded, as it travels. Raises ResultNotKept."""
+    try:
+        return await claims.keep(data, part="result")
+    except (InvalidRequest, ClaimUnavailable) as error:
+        raise ResultNotKept(error.message, permanent=isinstance(error, InvalidRequest)) from error
 
 
 def open_job(job: Job, codecs: Codecs | None, *, wait: bool) -> None:
@@ -54,11 +84,12 @@ def seal_error(outcome: agents_pb2.Outcome, codecs: Codecs) -> None:
 
 
 class SealedSink:
-    """Where the reports of one attempt go, with its checkpoints encoded."""
+    """Where the reports of one attempt go, with its checkpoints encoded, and the results of its transactions encoded and kept."""
 
-    def __init__(self, sink: Sink, codecs: Codecs, type_: str) -> None:
+    def __init__(self, sink: Sink, codecs: Codecs | None, claims: ClaimCheck | None, type_: str) -> None:
         self._sink = sink
         self._codecs = codecs
+        self._claims = claims
         self._type = type_
 
     def log(self, job_id: int, epoch: int, line: jobs_pb2.LogLine) -> None:
@@ -71,22 +102,30 @@ class SealedSink:
 
     def checkpoint(self, job_id: int, epoch: int, data: bytes) -> None:
         """Encoded."""
-        self._sink.checkpoint(job_id, epoch, self._codecs.encode(data, self._type, "checkpoint"))
+        self._sink.checkpoint(job_id, epoch, data if self._codecs is None else self._codecs.encode(data, self._type, "checkpoint"))
 
     def seal_result(self, data: bytes, type_: str) -> bytes:
         """A result that goes into the database with the handler's own transaction."""
-        return self._codecs.encode(data, type_, "result")
+        return data if self._codecs is None else self._codecs.encode(data, type_, "result")
+
+    async def keep_result(self, data: bytes) -> bytes:
+        """The same, as it travels."""
+        return data if self._claims is None else await keep_result(data, self._claims)
+
+    def keep_result_blocking(self, data: bytes) -> bytes:
+        """For threads."""
+        return asyncio.run(self.keep_result(data))
 
     def submit(self, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Submitted]:
-        """The agent's client has the same codecs."""
+        """The agent's client has the same codecs and claims."""
         return self._sink.submit(*args, **kwargs)
 
     def submit_blocking(self, *args: Any, **kwargs: Any) -> Submitted:
-        """The agent's client has the same codecs."""
+        """The agent's client has the same codecs and claims."""
         return self._sink.submit_blocking(*args, **kwargs)
 
     def ask(self, method: str, *args: Any) -> Coroutine[Any, Any, Any]:
-        """What a method of the client reads: the client has the codecs."""
+        """What a method of the client reads: the client has codecs and claims."""
         return self._sink.ask(method, *args)
 
     def ask_blocking(self, method: str, *args: Any) -> Any:

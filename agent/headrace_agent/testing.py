@@ -12,6 +12,7 @@ from typing import Any
 
 from headrace_client import JobSpec, Submitted
 from headrace_client.encode import encode_payload
+from headrace_proto.claim import is_reference
 from headrace_proto.v1 import agents_pb2, jobs_pb2
 
 from headrace_agent.agent import Agent
@@ -90,21 +91,25 @@ async def run_job(
 ) -> JobRun:  # fmt: skip
     """Runs one attempt of a handler of `agent` and says how it ended. Hooks run before and after, as in an agent's life. Raises AgentError for an unknown type.
 
-    When the agent has codecs, payload and checkpoint go through them on their way in, and result and checkpoint on their way out; `raw`: those that are given are as
-    the broker has them.
+    When the agent has codecs or claims, payload and checkpoint go through them on their way in, and result and checkpoint on their way out; `raw`: those that are given
+    are as the broker has them.
     """
     if type not in agent.handlers:
         raise AgentError(f"agent {agent.name!r} has no handler for {type!r}; it has {', '.join(sorted(agent.handlers))}")
     reports = _Reports(asyncio.get_running_loop())
-    codecs = agent.codecs_for(None)
+    codecs, claims = agent.codecs_for(None), agent.claims
     given = encode_payload(data, payload)
-    job = Job((1, 1), given if codecs is None or raw else codecs.encode(given, type, "payload"), Terms(type, 0, timeout_s, 5, MAX_LINES, MAX_BYTES))
+    if codecs is not None and not raw:
+        given = codecs.encode(given, type, "payload")
+    if claims is not None and not raw:
+        given = await claims.keep(given)
+    job = Job((1, 1), given, Terms(type, 0, timeout_s, 5, MAX_LINES, MAX_BYTES))
     job.run, job.attempt, job.instance_id, job.labels, job.checkpoint = run, attempt, instance_id, labels or {}, checkpoint
     if codecs is not None and checkpoint is not None and not raw:
         job.checkpoint = codecs.encode(checkpoint, type, "checkpoint")
     work = Work(
         {type: agent.handlers[type]}, middleware=agent.middlewares, lifespans=agent.lifespans, threads=1, reports=reports, client_options={}, codecs=codecs,
-        on_undecodable=agent.on_undecodable, encode_errors=agent.encode_errors,
+        on_undecodable=agent.on_undecodable, encode_errors=agent.encode_errors, claims=claims,
     )  # fmt: skip
     try:
         await asyncio.to_thread(work.start)
@@ -116,6 +121,8 @@ async def run_job(
         outcome = agents_pb2.Outcome(kind=agents_pb2.OUTCOME_KIND_COMPLETED, result=outcome)
     assert outcome is not None
     done = reports.run
+    if claims is not None and is_reference(outcome.result):
+        outcome.result, _ = await claims.fetch(outcome.result, "result")
     if codecs is not None:
         outcome.result = codecs.decode(outcome.result, type, "result") if outcome.result else b""
         done.checkpoint = codecs.decode(done.checkpoint, type, "checkpoint") if done.checkpoint is not None else None

@@ -19,17 +19,19 @@ from typing import Any, Protocol
 
 import uvloop
 from headrace_client import tracing
+from headrace_client.claims import ClaimCheck
 from headrace_client.codecs import Codecs
+from headrace_proto.claim import CLAIM
 from headrace_proto.encoding import MAGIC
 from headrace_proto.v1 import agents_pb2
 
 from headrace_agent import codec, outcomes
 from headrace_agent.context import CaptureHandler, JobContext, Sink, current
-from headrace_agent.errors import Aborted, LeaseLost, Snooze, UndecodablePayload
+from headrace_agent.errors import Aborted, LeaseLost, PayloadUnavailable, ResultNotKept, Snooze, UndecodablePayload
 from headrace_agent.job import Job
 from headrace_agent.processes import WorkerPool, WorkerProcess
 from headrace_agent.registry import Handler
-from headrace_agent.sealing import SealedSink, open_job, seal_error
+from headrace_agent.sealing import SealedSink, fetch_payload, keep_result, open_job, seal_error
 
 Middleware = Callable[[JobContext, Callable[[JobContext], Awaitable[Any]]], Awaitable[Any]]
 Lifespan = Callable[[SimpleNamespace], Any]
@@ -91,11 +93,14 @@ class Work:
     def __init__(
         self, handlers: dict[str, Handler], *, middleware: list[Middleware], lifespans: list[Lifespan], threads: int, reports: Reports,
         client_options: dict[str, Any], codecs: Codecs | None = None, on_undecodable: str = "fail", encode_errors: bool = False,
+        claims: ClaimCheck | None = None,
     ) -> None:  # fmt: skip
         self._handlers = handlers
         self._lifespans = lifespans
         self._reports = reports
         self._codecs = codecs
+        self._claims = claims
+        self._sealed = codecs is not None or claims is not None
         self._wait_for_codecs = on_undecodable == "wait"
         self._encode_errors = encode_errors and codecs is not None
         self._attempts: dict[tuple[int, int], _Attempt] = {}
@@ -191,7 +196,7 @@ class Work:
         now = self._loop.time()
         for job in jobs:
             handler = self._handlers[job.type]
-            ctx = JobContext(job, self._reports if self._codecs is None else SealedSink(self._reports, self._codecs, job.type), self.state)
+            ctx = JobContext(job, SealedSink(self._reports, self._codecs, self._claims, job.type) if self._sealed else self._reports, self.state)
             attempt = self._attempts[job.key] = _Attempt(job, handler, ctx)
             timeout_s = job.terms.timeout_s
             attempt.deadline = now + timeout_s
@@ -243,10 +248,15 @@ class Work:
             current.set(attempt.ctx)
             if attempt.stop is not None or attempt.timed_out:
                 raise asyncio.CancelledError
+            if job.payload.startswith(CLAIM):
+                await fetch_payload(job, self._claims, wait=self._wait_for_codecs)
             if self._codecs is not None or job.payload.startswith(MAGIC) or job.checkpoint is not None:
                 open_job(job, self._codecs, wait=self._wait_for_codecs)
             result = await self._call(attempt.ctx)
-            outcome = outcomes.completed(job, result, self.payload_limit_bytes, self._codecs)
+            if self._claims is None:
+                outcome = outcomes.completed(job, result, self.payload_limit_bytes, self._codecs)
+            else:
+                outcome = await self._kept(job, result, self._claims)
         except asyncio.CancelledError as error:
             outcome = self._stopped(attempt, error)
         except Aborted as error:
@@ -256,10 +266,21 @@ class Work:
             outcome = None
         except UndecodablePayload as error:
             outcome = outcomes.undecodable(job, error)
+        except PayloadUnavailable as error:
+            outcome = outcomes.unavailable(job, error)
+        except ResultNotKept as error:
+            outcome = outcomes.not_kept(job, error)
         except Exception as error:
             outcome = self._stopped(attempt, error) if attempt.stop in (Stop.LEASE, Stop.DRAIN) else outcomes.raised(job, attempt.handler, error)
         except BaseException as error:  # SystemExit, and whatever else a library makes of one
             outcome = outcomes.raised(job, attempt.handler, error)
+        return outcome
+
+    async def _kept(self, job: Job, result: Any, claims: ClaimCheck) -> agents_pb2.Outcome | bytes:
+        """The handler returned: its result, encoded, and kept outside when it is large. Raises ResultNotKept."""
+        outcome = outcomes.encoded_result(job, result, self._codecs)
+        if isinstance(outcome, bytes):
+            outcome = outcomes.fitting(job, await keep_result(outcome, claims), self.payload_limit_bytes)
         return outcome
 
     def _seal(self, job: Job, outcome: agents_pb2.Outcome, codecs: Codecs) -> None:

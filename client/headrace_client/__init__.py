@@ -8,12 +8,15 @@ async with Client("broker:7233") as client:
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from headrace_client.claims import ClaimCheck, ClaimStore
 from headrace_client.client import Client
 from headrace_client.codecs import AesGcm, Zstd
 from headrace_client.credentials import TokenFile
 from headrace_client.errors import (
     BrokerFault,
     Busy,
+    ClaimError,
+    ClaimUnavailable,
     ClientClosed,
     CodecError,
     CodecMissing,
@@ -39,6 +42,7 @@ from headrace_client.sync import SyncBatch, SyncClient
 if TYPE_CHECKING:
     from headrace_client.admin import AdminClient
     from headrace_client.alerts import AlertChannel, AlertGroup, AlertRule, AlertSilence, AppriseChannel, EmailChannel, WebhookChannel
+    from headrace_client.claim_stores import DirectoryStore, FsspecStore, open_store
     from headrace_client.filters import SavedFilter
     from headrace_client.operations import Action, Operation, OperationState
     from headrace_client.schedules import Schedule, ScheduleSpec
@@ -58,15 +62,21 @@ __all__ = [
     "BatchStatus",
     "BrokerFault",
     "Busy",
+    "ClaimCheck",
+    "ClaimError",
+    "ClaimStore",
+    "ClaimUnavailable",
     "Client",
     "ClientClosed",
     "CodecError",
     "CodecMissing",
     "Conflict",
     "Dependency",
+    "DirectoryStore",
     "Edge",
     "EmailChannel",
     "ForkError",
+    "FsspecStore",
     "HeadraceError",
     "InvalidRequest",
     "InvalidState",
@@ -97,17 +107,19 @@ __all__ = [
     "WaitTimeout",
     "WebhookChannel",
     "Zstd",
+    "open_store",
 ]
 
 _LATER = {
     **dict.fromkeys(("AdminClient",), "admin"),
     **dict.fromkeys(("AlertChannel", "AlertGroup", "AlertRule", "AlertSilence", "AppriseChannel", "EmailChannel", "WebhookChannel"), "alerts"),
     **dict.fromkeys(("SavedFilter",), "filters"),
+    **dict.fromkeys(("DirectoryStore", "FsspecStore", "open_store"), "claim_stores"),
     **dict.fromkeys(("Action", "Operation", "OperationState"), "operations"),
     **dict.fromkeys(("Schedule", "ScheduleSpec"), "schedules"),
     **dict.fromkeys(("SyncAdminClient",), "sync_admin"),
 }
-"""What administrators use: imported when it is first asked for (PEP 562), a fifth of the time that programs need to start which only submit, or run jobs."""
+"""What administrators use, and few others: imported when it is first asked for (PEP 562), a fifth of the time that programs need to start which submit, or run jobs."""
 
 
 def __getattr__(name: str) -> Any:

@@ -8,11 +8,13 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import grpc
+from headrace_proto.claim import CLAIM_TYPE
 from headrace_proto.v1 import admin_pb2, jobs_pb2, lifecycle_pb2
 from headrace_proto.wire import DOMAIN_KEY, to_timestamp
 
 from headrace_client import decode
 from headrace_client.channel import Brokers, Stubs, backoff_s, metadata
+from headrace_client.claims import ClaimCheck
 from headrace_client.codecs import Codec, Codecs
 from headrace_client.credentials import Pairs, Token, refuse_plaintext
 from headrace_client.encode import build, duration, new_payload
@@ -30,7 +32,7 @@ class Base:
     def __init__(
         self, broker: str | Sequence[str] | None = None, *, domain: str | None = None, token: Token | None = None, tls_ca: str | Path | None = None,
         tls_client_cert: str | Path | None = None, tls_client_key: str | Path | None = None, actor: str | None = None, on_behalf_of: str | None = None,
-        timeout_s: float = 30.0, codecs: Sequence[Codec] = (),
+        timeout_s: float = 30.0, codecs: Sequence[Codec] = (), claims: ClaimCheck | None = None,
     ) -> None:  # fmt: skip
         """`broker`: HOST:PORT or unix:PATH, several with commas between them (default: HEADRACE_BROKER, then 127.0.0.1:7233). `timeout_s` is for each call.
         `tls_ca`: the file with the CA of the broker's certificate (default: HEADRACE_TLS_CA; without it nothing is encrypted). `tls_client_cert`, `tls_client_key`: what
@@ -38,6 +40,7 @@ class Base:
         `token`: the secret, or a function that gives it, such as a TokenFile (default: HEADRACE_TOKEN, HEADRACE_TOKEN_FILE). `actor`: who this is where no token says so.
         `on_behalf_of`: whose wish changes are, for the audit; operators and administrators only.
         `codecs`: what payloads go through before they are sent, in this order, and payloads and results when they are read.
+        `claims`: where large payloads are kept instead of in the broker, after the codecs, and where payloads and results are read that were kept so.
 
         Raises:
             InvalidRequest: an address, the domain, or the time makes no sense; or a token would travel in the clear. CodecError: the codecs do not go together.
@@ -49,6 +52,7 @@ class Base:
         self._timeout_s = timeout_s
         self._budget = RetryBudget()
         self._codecs = Codecs(codecs, dict(self._metadata)[DOMAIN_KEY]) if codecs else None
+        self._claims = claims
 
     async def __aenter__(self) -> Self:
         return self
@@ -89,9 +93,9 @@ class Base:
                 raise InvalidRequest(message, details={"field": "abort_first"})
             return await self._requeue_descendants(job_ids, reason, include_completed, new_payload(data, payload), content_type)
         results: dict[int, JobResult] = {}
-        for ids, encoded in await self._new_payloads(job_ids, new_payload(data, payload)):
+        for ids, encoded, kind in await self._new_payloads(job_ids, new_payload(data, payload), content_type):
             request = build(
-                admin_pb2.RequeueJobsRequest, job_ids=ids, reason=reason, include_completed=include_completed, payload=encoded, content_type=content_type,
+                admin_pb2.RequeueJobsRequest, job_ids=ids, reason=reason, include_completed=include_completed, payload=encoded, content_type=kind,
                 abort_first=abort_first, grace=duration("grace_s", grace_s),
             )  # fmt: skip
             results.update((item.job_id, decode.result(item)) for item in (await self._call(lambda stubs: stubs.admin.RequeueJobs, request)).results)
@@ -101,10 +105,10 @@ class Base:
         self, job_ids: Sequence[int], reason: str, include_completed: bool, payload: bytes | None, content_type: str
     ) -> list[JobResult]:  # fmt: skip
         found: list[JobResult] = []
-        for ids, encoded in await self._new_payloads(job_ids, payload):
+        for ids, encoded, kind in await self._new_payloads(job_ids, payload, content_type):
             for job_id in ids:
                 request = build(
-                    lifecycle_pb2.RequeueDescendantsRequest, job_id=job_id, reason=reason, include_completed=include_completed, payload=encoded, content_type=content_type
+                    lifecycle_pb2.RequeueDescendantsRequest, job_id=job_id, reason=reason, include_completed=include_completed, payload=encoded, content_type=kind
                 )
                 found += [decode.result(item) for item in (await self._call(lambda stubs: stubs.lifecycle.RequeueDescendants, request)).results]
         return found
@@ -127,9 +131,9 @@ class Base:
             delete_after_s: they are deleted this long after they have settled. `delete_at`: at this time (settled jobs). `delete_by_type`: as their type says.
         """
         results: dict[int, JobResult] = {}
-        for ids, encoded in await self._new_payloads(job_ids, new_payload(data, payload)):
+        for ids, encoded, kind in await self._new_payloads(job_ids, new_payload(data, payload), content_type):
             request = build(
-                lifecycle_pb2.UpdateJobsRequest, job_ids=ids, reason=reason, priority=priority, payload=encoded, content_type=content_type,
+                lifecycle_pb2.UpdateJobsRequest, job_ids=ids, reason=reason, priority=priority, payload=encoded, content_type=kind,
                 hold=hold,  # type: ignore[arg-type]  # the stub does not know that an optional field may be None
                 delete_after=duration("delete_after_s", delete_after_s), delete_by_type=delete_by_type, set_labels=dict(set_labels or {}), remove_labels=remove_labels,
                 delete_at=to_timestamp(delete_at) if delete_at is not None else None,
@@ -137,11 +141,11 @@ class Base:
             results.update((item.job_id, decode.result(item)) for item in (await self._call(lambda stubs: stubs.lifecycle.UpdateJobs, request)).results)
         return [results[job_id] for job_id in job_ids]
 
-    async def _new_payloads(self, job_ids: Sequence[int], payload: bytes | None) -> list[tuple[Sequence[int], bytes | None]]:
-        """(jobs, their new payload as it is stored): all at once, unless there are codecs, which encode it for the type of each job."""
+    async def _new_payloads(self, job_ids: Sequence[int], payload: bytes | None, content_type: str) -> list[tuple[Sequence[int], bytes | None, str]]:
+        """(jobs, their new payload as it is stored, its content type): all at once, unless there are codecs, which encode it for the type of each job."""
         codecs = self._codecs
         if codecs is None or payload is None:
-            return [(job_ids, payload)]
+            return [(job_ids, *await self._kept(payload, content_type))]
         by_type: dict[str, list[int]] = {}
         for job_id in dict.fromkeys(job_ids):
             try:
@@ -149,7 +153,13 @@ class Base:
                 by_type.setdefault(answer.job.type, []).append(job_id)
             except NotFound:
                 by_type.setdefault("", []).append(job_id)  # the broker says so of it
-        return [(ids, codecs.encode(payload, type_, "payload")) for type_, ids in by_type.items()]
+        return [(ids, *await self._kept(codecs.encode(payload, type_, "payload"), content_type)) for type_, ids in by_type.items()]
+
+    async def _kept(self, payload: bytes | None, content_type: str) -> tuple[bytes | None, str]:
+        """(An encoded payload as it travels, its content type): a reference, where it is kept outside."""
+        if self._claims is None or payload is None or not self._claims.takes(payload):
+            return payload, content_type
+        return await self._claims.keep(payload, content_type), CLAIM_TYPE
 
     async def hold(self, job_ids: Sequence[int], *, reason: str = "") -> list[JobResult]:
         """Jobs are kept from deletion until they are released."""

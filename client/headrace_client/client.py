@@ -8,12 +8,14 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import grpc
+from headrace_proto.claim import is_reference
 from headrace_proto.v1 import jobs_pb2, lifecycle_pb2, logs_pb2, types_pb2
 from headrace_proto.wire import LEVEL_NUMBERS, Reason, to_datetime, to_duration
 
 from headrace_client import decode, tracing
 from headrace_client.channel import backoff_s
-from headrace_client.encode import Spec, batches, build, check_id, encode_fields, filter_message, order_number, put
+from headrace_client.claims import ClaimCheck
+from headrace_client.encode import Spec, batches, build, check_id, encode_fields, filter_message, kept, order_number, payload_of, put
 from headrace_client.errors import Busy, HeadraceError, InvalidRequest, NotFound, QueueFull, Unavailable, WaitTimeout, from_rpc
 from headrace_client.graph import GraphCalls
 from headrace_client.lifecycle import PayloadVersion, Run, payload_version, run_of
@@ -24,6 +26,8 @@ from headrace_client.submitter import Submitter, failure_error
 R = TypeVar("R", Job, Attempt, Event, Run)
 WAIT_SLICE_S = 20.0
 SOFT = 0.8  # pressure from which on a stream of submits slows down
+KEEPING = 8  # payloads of one stream of jobs that are on their way to the store of claims at a time
+JSON_TYPE = "application/json"
 SLOWEST_S = 1.0  # pause between its batches when a limit is reached
 _VIEWS = {False: types_pb2.JOB_VIEW_BASIC, True: types_pb2.JOB_VIEW_FULL}
 
@@ -67,7 +71,9 @@ class Client(GraphCalls):
 
         Raises:
             InvalidRequest, NotFound (a job that it depends on), Conflict (the key was used with another body), UniqueKeyTaken, QueueFull (a depth limit is reached),
-            Busy, Unavailable, ResultUnknown.
+            Busy, Unavailable, ResultUnknown, ClaimUnavailable (a large payload cannot be kept outside now; nothing was submitted).
+
+        Cancellation: while a large payload is on its way to the store, nothing is submitted, and what was kept is left there.
         """
         span = tracing.Submitting(type) if not trace_context and tracing.enabled() else None
         trace_context = trace_context if span is None else span.trace_context
@@ -84,6 +90,8 @@ class Client(GraphCalls):
             return submitted
 
     async def _submit(self, spec: Spec, timeout_s: float | None, *, wait_for_room: bool) -> Submitted:
+        if self._claims is not None:
+            spec = await kept(spec, self._claims)
         if not wait_for_room:
             return await self._stream().submit(spec, timeout_s or self._timeout_s)
         until = asyncio.get_running_loop().time() + (timeout_s or self._timeout_s)
@@ -114,11 +122,11 @@ class Client(GraphCalls):
 
         Stopping early cancels the batches under way; they may have been stored.
         """
-        loop = asyncio.get_running_loop()
+        loop, keeping = asyncio.get_running_loop(), asyncio.Semaphore(KEEPING)
         running: deque[asyncio.Task[list[Submitted | HeadraceError]]] = deque()
         try:
             async for specs_of_one in batches(specs, batch, self._codecs):
-                running.append(loop.create_task(self._submit_batch(specs_of_one, wait_for_room=wait_for_room)))
+                running.append(loop.create_task(self._submit_batch(specs_of_one, keeping, wait_for_room=wait_for_room)))
                 if self._pressure:
                     await asyncio.sleep(min(1.0, max(0.0, self._pressure - SOFT) / (1 - SOFT)) * SLOWEST_S)
                 if len(running) >= in_hand:
@@ -135,7 +143,10 @@ class Client(GraphCalls):
             if running:
                 await asyncio.wait(running)
 
-    async def _submit_batch(self, specs: list[Spec | InvalidRequest], *, wait_for_room: bool) -> list[Submitted | HeadraceError]:
+    async def _submit_batch(
+        self, encoded: list[Spec | InvalidRequest], keeping: asyncio.Semaphore, *, wait_for_room: bool
+    ) -> list[Submitted | HeadraceError]:  # fmt: skip
+        specs: Sequence[Spec | HeadraceError] = encoded if self._claims is None else await self._keep_batch(encoded, self._claims, keeping)
         results = await self._try_batch(specs)
         while wait_for_room and (full := [index for index, result in enumerate(results) if isinstance(result, QueueFull | Busy)]):
             await asyncio.sleep(pause_s(max(result.retry_after_s for result in results if isinstance(result, QueueFull | Busy))))
@@ -143,10 +154,24 @@ class Client(GraphCalls):
                 results[index] = result
         return results
 
-    async def _try_batch(self, specs: list[Spec | InvalidRequest]) -> list[Submitted | HeadraceError]:
-        results: list[Submitted | HeadraceError] = [spec if isinstance(spec, InvalidRequest) else Submitted(0) for spec in specs]
-        places = [index for index, spec in enumerate(specs) if not isinstance(spec, InvalidRequest)]
-        jobs = [spec for spec in specs if not isinstance(spec, InvalidRequest)]
+    async def _keep_batch(self, specs: Sequence[Spec | InvalidRequest], claims: ClaimCheck, keeping: asyncio.Semaphore) -> list[Spec | HeadraceError]:
+        """The jobs as they travel, large payloads kept outside, a few at a time over all batches; a job whose payload cannot be kept is its error."""
+
+        async def keep(spec: Spec) -> Spec | HeadraceError:
+            try:
+                async with keeping:
+                    return await kept(spec, claims)
+            except HeadraceError as error:
+                return error
+
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(keep(spec)) if not isinstance(spec, InvalidRequest) and claims.takes(payload_of(spec)) else spec for spec in specs]
+        return [item.result() if isinstance(item, asyncio.Task) else item for item in running]
+
+    async def _try_batch(self, specs: Sequence[Spec | HeadraceError]) -> list[Submitted | HeadraceError]:
+        results: list[Submitted | HeadraceError] = [spec if isinstance(spec, HeadraceError) else Submitted(0) for spec in specs]
+        places = [index for index, spec in enumerate(specs) if not isinstance(spec, HeadraceError)]
+        jobs = [spec for spec in specs if not isinstance(spec, HeadraceError)]
         if not jobs:
             return results
         request = jobs_pb2.SubmitStreamRequest()
@@ -165,9 +190,9 @@ class Client(GraphCalls):
         return results
 
     async def get(self, job_id: int, *, full: bool = False) -> Job:
-        """One job; `full` brings its payload and result. Raises NotFound, and CodecError when the client's codecs cannot read it."""
+        """One job; `full` brings its payload and result. Raises NotFound, CodecError when the client's codecs cannot read it, and ClaimError when its claims cannot."""
         answer = await self._call(lambda stubs: stubs.jobs.GetJob, build(jobs_pb2.GetJobRequest, job_id=check_id(job_id), view=_VIEWS[full]))
-        return self._read(decode.job(answer.job))
+        return await self._read(decode.job(answer.job))
 
     async def find(self, job_id: int, *, full: bool = False) -> Job | None:
         """One job, or None."""
@@ -188,7 +213,7 @@ class Client(GraphCalls):
         number: Any = order_number(order)
         request = build(jobs_pb2.ListJobsRequest, filter=filter_message(wanted), page_size=page_size, page_token=page_token, order=number)
         answer = await self._call(lambda stubs: stubs.jobs.ListJobs, request)
-        return JobPage([self._read(decode.job(job)) for job in answer.jobs], answer.next_page_token, answer.complete, to_datetime(answer.searched_until))
+        return JobPage([await self._read(decode.job(job)) for job in answer.jobs], answer.next_page_token, answer.complete, to_datetime(answer.searched_until))
 
     async def iter_jobs(
         self, *, types: Sequence[str] = (), states: Sequence[State | str] = (), instance_id: str = "", created_from: datetime | None = None,
@@ -228,7 +253,7 @@ class Client(GraphCalls):
         """The job once it has settled, with payload and result. Goes on over restarts of the broker.
 
         Raises:
-            WaitTimeout: it did not settle in time. NotFound. CodecError: the client's codecs cannot read it.
+            WaitTimeout: it did not settle in time. NotFound. CodecError: the client's codecs cannot read it. ClaimError: its claims cannot; ClaimUnavailable: not now.
         """
         loop = asyncio.get_running_loop()
         until = None if timeout_s is None else loop.time() + timeout_s
@@ -236,9 +261,9 @@ class Client(GraphCalls):
             slice_s = WAIT_SLICE_S if until is None else min(WAIT_SLICE_S, max(0.01, until - loop.time()))
             request = build(jobs_pb2.WaitJobRequest, job_id=check_id(job_id), wait=to_duration(slice_s), view=types_pb2.JOB_VIEW_FULL)
             answer = await self._call(lambda stubs: stubs.jobs.WaitJob, request, timeout_s=slice_s + self._timeout_s)
-            job = self._read(decode.job(answer.job))
+            job = decode.job(answer.job)
             if job.state.settled:
-                return job
+                return await self._read(job)
             if until is not None and loop.time() >= until:
                 raise WaitTimeout(f"job {job_id} is still {job.state} after {timeout_s:g} s")
 
@@ -290,7 +315,7 @@ class Client(GraphCalls):
         """The newest runs of a job (below one), oldest first; `full` brings the payload and the result of each."""
         request = build(lifecycle_pb2.ListRunsRequest, job_id=check_id(job_id), view=_VIEWS[full], before_run=before_run, page_size=limit)
         answer = await self._call(lambda stubs: stubs.lifecycle.ListRuns, request)
-        return [self._read_run(run_of(item), answer.type) for item in answer.runs]
+        return [await self._read_run(run_of(item), answer.type) for item in answer.runs]
 
     async def payloads(self, job_id: int, *, before_version: int = 0, limit: int = 50) -> "builtins_list[PayloadVersion]":
         """The versions of a job's payload (below one), newest first, without the payloads."""
@@ -300,8 +325,9 @@ class Client(GraphCalls):
     async def payload(self, job_id: int, version: int) -> PayloadVersion:
         """One version of a job's payload. Raises NotFound, InvalidRequest for a version that it never had, and CodecError when the client's codecs cannot read it."""
         answer = await self._call(lambda stubs: stubs.lifecycle.GetPayload, build(lifecycle_pb2.GetPayloadRequest, job_id=check_id(job_id), version=version))
-        payload = self._codecs.decode(answer.payload, answer.type, "payload") if self._codecs is not None and answer.payload else answer.payload
-        return payload_version(answer.version, payload)
+        payload, content_type = await self._open(answer.payload, answer.type, "payload")
+        found = payload_version(answer.version, payload)
+        return found if content_type is None else replace(found, content_type=content_type)
 
     async def logs(self, job_id: int, *, lease_epoch: int = 0, min_level: str = "debug") -> AsyncGenerator[LogLine, None]:
         """What handlers logged for a job, oldest first; of one attempt when `lease_epoch` is given."""
@@ -351,19 +377,32 @@ class Client(GraphCalls):
             failures += 1
             await asyncio.sleep(backoff_s(self._brokers.rounds(failures)))
 
-    def _read(self, job: Job) -> Job:
-        """What the codecs say that the job holds. Raises CodecError for what they cannot read."""
-        if self._codecs is None:
+    async def _read(self, job: Job) -> Job:
+        """What claims and codecs say that the job holds. Raises ClaimError and CodecError for what they cannot read."""
+        if self._codecs is None and self._claims is None:
             return job
-        payload, result = (self._codecs.decode(data, job.type, part) if data else data for data, part in ((job.payload, "payload"), (job.result, "result")))
-        return self._read_error(replace(job, payload=payload, result=result))
+        payload, content_type = await self._open(job.payload, job.type, "payload")
+        result, _ = await self._open(job.result, job.type, "result")
+        return self._read_error(replace(job, payload=payload, result=result, content_type=job.content_type if content_type is None else content_type))
 
-    def _read_run(self, run: Run, type_: str) -> Run:
+    async def _read_run(self, run: Run, type_: str) -> Run:
         """The same for a run of a job of a type."""
-        if self._codecs is None:
+        if self._codecs is None and self._claims is None:
             return run
-        payload, result = (self._codecs.decode(data, type_, part) if data else data for data, part in ((run.payload, "payload"), (run.result, "result")))
+        payload, _ = await self._open(run.payload, type_, "payload")
+        result, _ = await self._open(run.result, type_, "result")
         return self._read_error(replace(run, payload=payload, result=result))
+
+    async def _open(self, data: bytes, type_: str, part: str) -> tuple[bytes, str | None]:
+        """(The bytes as they were meant, their content type where they were kept outside). Without claims a reference stays what it is."""
+        content_type = None
+        if is_reference(data):
+            if self._claims is None:
+                return data, None
+            data, content_type = await self._claims.fetch(data, part)
+        if self._codecs is not None and data:
+            data = self._codecs.decode(data, type_, part)
+        return data, None if content_type is None else content_type or JSON_TYPE
 
     def _read_error(self, item: R) -> R:
         """The same for the error of a job, an attempt or an event."""

@@ -8,10 +8,12 @@ from typing import Any, ParamSpec, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from headrace_proto.claim import CLAIM_TYPE
 from headrace_proto.v1 import jobs_pb2, types_pb2
 from headrace_proto.wire import STATE_NUMBERS, to_duration, to_timestamp
 
 from headrace_client import tracing
+from headrace_client.claims import ClaimCheck
 from headrace_client.codecs import Codecs
 from headrace_client.errors import InvalidRequest
 from headrace_client.models import JobFilter, JobSpec, Order, State
@@ -88,6 +90,22 @@ def encode_fields(
             message.start_at.CopyFrom(to_timestamp(start_at))
     except (TypeError, ValueError, OverflowError, AttributeError) as error:
         raise InvalidRequest(f"the job cannot be sent: {error}") from error
+    return message
+
+
+def payload_of(spec: Spec) -> bytes:
+    """Its payload as it travels."""
+    return spec[1] if isinstance(spec, tuple) else spec.payload
+
+
+async def kept(spec: Spec, claims: ClaimCheck | None) -> Spec:
+    """The job as it travels when large payloads are kept outside: its own is there when this returns. Raises what `ClaimCheck.keep` does."""
+    payload = payload_of(spec)
+    if claims is None or not claims.takes(payload):
+        return spec
+    message = types_pb2.JobSpec(type=spec[0]) if isinstance(spec, tuple) else spec
+    message.payload = await claims.keep(payload, message.content_type)
+    message.content_type = CLAIM_TYPE
     return message
 
 

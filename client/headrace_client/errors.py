@@ -92,6 +92,14 @@ class CodecMissing(CodecError):
     """They went through a codec, or were encrypted with a key, that is not here; another reader may have it."""
 
 
+class ClaimError(HeadraceError):
+    """What is kept outside the broker cannot be read: the text says what is missing or wrong."""
+
+
+class ClaimUnavailable(ClaimError, Unavailable):
+    """The store of claims is away, or does not have it (yet): try again. Where it was to be kept for a job, nothing was submitted."""
+
+
 class WaitTimeout(HeadraceError):
     """The job did not settle within the time the caller gave."""
 

@@ -6,16 +6,19 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from headrace_proto.claim import is_reference, stated_size
 from headrace_proto.v1 import graph_pb2, types_pb2
 
 from headrace_client import decode
 from headrace_client.base import Base
-from headrace_client.encode import build, check_id, encode_fields
+from headrace_client.encode import build, check_id, encode_fields, kept
 from headrace_client.models import Job, State, Submitted
 
 if TYPE_CHECKING:
     from headrace_client.client import Client
 
+MAX_RESULTS = 8 * 1024 * 1024
+"""Bytes of results that `dependencies` brings unless it is told otherwise; the broker's own number."""
 EDGE_KINDS = {1: "depends", 2: "submitted", 3: "member"}
 
 
@@ -81,18 +84,31 @@ class GraphCalls(Base):
         request = build(graph_pb2.GetGraphRequest, job_id=job_id, instance_id=instance_id, page_size=page_size, page_token=page_token)
         answer = await self._call(lambda stubs: stubs.graph.GetGraph, request)
         edges = [Edge(edge.parent_id, edge.child_id, EDGE_KINDS[edge.kind]) for edge in answer.edges]
-        return JobGraph([self._job(job) for job in answer.jobs], edges, answer.complete, answer.next_page_token)
+        return JobGraph([await self._job(job) for job in answer.jobs], edges, answer.complete, answer.next_page_token)
 
     async def dependencies(self, job_id: int, *, max_bytes: int = 0) -> list[Dependency]:
-        """The jobs that a job depends on, in the order of its submission, with their results as far as they fit into `max_bytes` (0: 8 MiB). Raises NotFound."""
-        answer = await self._call(lambda stubs: stubs.graph.ListDependencies, build(graph_pb2.ListDependenciesRequest, job_id=check_id(job_id), max_bytes=max_bytes))
+        """The jobs that a job depends on, in the order of its submission, with their results as far as they fit into `max_bytes` (0: 8 MiB), wherever they are kept.
+
+        More than 8 MiB there can be only of what is kept outside the broker.
+
+        Raises NotFound; ClaimError, ClaimUnavailable: a result is kept outside and cannot be read (now).
+        """
+        asked = max_bytes if self._claims is None else min(max_bytes, MAX_RESULTS)
+        answer = await self._call(lambda stubs: stubs.graph.ListDependencies, build(graph_pb2.ListDependenciesRequest, job_id=check_id(job_id), max_bytes=asked))
         left_out = set(answer.left_out)
-        return [Dependency(self._job(job), job.job_id in left_out) for job in answer.jobs]
+        room = (max_bytes or MAX_RESULTS) - sum([len(job.result) for job in answer.jobs])
+        for job in answer.jobs:
+            if self._claims is not None and is_reference(job.result):
+                room -= stated_size(job.result)
+                if room < 0:
+                    left_out.add(job.job_id)
+                    job.result = b""
+        return [Dependency(await self._job(job), job.job_id in left_out) for job in answer.jobs]
 
     async def batch_status(self, batch_id: int) -> BatchStatus:
         """How a batch stands. Raises NotFound; InvalidState for a job that is not the callback of a batch."""
         answer = await self._call(lambda stubs: stubs.graph.GetBatch, build(graph_pb2.GetBatchRequest, batch_id=check_id(batch_id)))
-        return BatchStatus(batch_id, answer.open, answer.total, decode.counts(answer.counts), answer.deleted, list(answer.failed_ids), self._job(answer.callback))
+        return BatchStatus(batch_id, answer.open, answer.total, decode.counts(answer.counts), answer.deleted, list(answer.failed_ids), await self._job(answer.callback))
 
     async def seal_batch(self, batch_id: int) -> None:
         """Ends the adding of members: the callback runs once all have settled. May be repeated."""
@@ -107,6 +123,7 @@ class GraphCalls(Base):
         Add members by `submit(..., batch_id=...)`, here or in handlers. With a `key` the call is repeated safely.
         """
         spec = encode_fields(type, data, payload, content_type, instance_id, key, priority, delay_s, start_at, labels or {}, trace_context, codecs=self._codecs)
+        spec = await kept(spec, self._claims)
         callback = types_pb2.JobSpec(type=spec[0], payload=spec[1]) if isinstance(spec, tuple) else spec
         answer = await self._call(lambda stubs: stubs.graph.CreateBatch, graph_pb2.CreateBatchRequest(callback=callback), repeatable=bool(key))
         return Submitted(answer.batch_id, answer.existing)
@@ -118,10 +135,10 @@ class GraphCalls(Base):
         """
         return Batch(self, type, data, options)
 
-    def _job(self, message: types_pb2.Job) -> Job:
-        return self._read(decode.job(message))
+    async def _job(self, message: types_pb2.Job) -> Job:
+        return await self._read(decode.job(message))
 
-    def _read(self, job: Job) -> Job:
+    async def _read(self, job: Job) -> Job:
         return job
 
 

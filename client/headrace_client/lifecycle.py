@@ -1,6 +1,5 @@
 """What callers get of the lifecycle: the runs of a job, and what other settings would delete."""
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,7 +8,7 @@ from headrace_proto.v1 import lifecycle_pb2
 from headrace_proto.wire import STATE_NAMES, to_datetime
 
 from headrace_client import decode
-from headrace_client.models import Job, JobError, State
+from headrace_client.models import Job, JobError, State, read_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +39,8 @@ class Run:
     secrets_masked: bool = False
 
     def json_result(self) -> Any:
-        """The result decoded as JSON; None when there is none."""
-        return json.loads(self.result) if self.result else None
+        """The result decoded as JSON; None when there is none. Raises as `Job.json_result`."""
+        return read_json(self.result)
 
 
 @dataclass(frozen=True, slots=True)

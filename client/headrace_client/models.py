@@ -7,9 +7,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from headrace_proto.claim import is_reference
 from headrace_proto.encoding import MAGIC
 
 from headrace_client import limits
+from headrace_client.claims import unclaimed
 from headrace_client.codecs import missing
 
 
@@ -80,7 +82,10 @@ class JobError:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as of the answer. `payload` and `result` only when they were asked for, and the codecs that they are stored in; without codecs they are as stored."""
+    """A job as of the answer. `payload` and `result` only when they were asked for, and the codecs that they are stored in, or where they are kept (`encoding`).
+
+    Where the client has no codecs, or no claims, they are as stored.
+    """
 
     job_id: int
     domain: str
@@ -126,10 +131,20 @@ class Job:
     secrets_masked: bool = False
 
     def json_result(self) -> Any:
-        """The result decoded as JSON; None when there is none. Raises CodecMissing when it went through codecs that this client was not given."""
-        if self.result.startswith(MAGIC):
-            raise missing(self.result, "result")
-        return json.loads(self.result) if self.result else None
+        """The result decoded as JSON; None when there is none.
+
+        Raises CodecMissing when it went through codecs, and ClaimError when it is kept outside, and this client was given no codecs or claims.
+        """
+        return read_json(self.result)
+
+
+def read_json(result: bytes) -> Any:
+    """A result decoded as JSON. Raises CodecMissing, ClaimError for one that is still as it was stored."""
+    if result.startswith(MAGIC):
+        raise missing(result, "result")
+    if is_reference(result):
+        raise unclaimed(result, "result")
+    return json.loads(result) if result else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,11 +143,11 @@ class OperationCalls(Base):
             data, payload: of requeue: input of the new runs, as in `submit`, at most 64 KiB; without them each has its own again. With codecs `where` names one type.
             request_id: calls with the same one start one operation; each call has its own by default.
         """
+        payload, content_type = await self._kept(self._encoded(where, new_payload(data, payload)), content_type)
         request = build(
             operations_pb2.StartOperationRequest, reason=reason, rate=rate, request_id=request_id or uuid.uuid4().hex,
             spec=_spec(
-                action, where, all_jobs, include_completed, grace_s=grace_s, force=force, priority=priority, content_type=content_type,
-                payload=self._encoded(where, new_payload(data, payload)),
+                action, where, all_jobs, include_completed, grace_s=grace_s, force=force, priority=priority, content_type=content_type, payload=payload
             ),
         )  # fmt: skip
         return operation_of((await self._call(lambda stubs: stubs.operations.StartOperation, request)).operation)

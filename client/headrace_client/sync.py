@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from headrace_client.blocking import Blocking
+from headrace_client.claims import ClaimCheck
 from headrace_client.client import Client
 from headrace_client.codecs import Codec
 from headrace_client.credentials import Token
@@ -22,13 +23,13 @@ class SyncClient(Blocking[Client]):
     def __init__(
         self, broker: str | Sequence[str] | None = None, *, domain: str | None = None, token: Token | None = None, tls_ca: str | Path | None = None,
         tls_client_cert: str | Path | None = None, tls_client_key: str | Path | None = None, actor: str | None = None, on_behalf_of: str | None = None,
-        timeout_s: float = 30.0, codecs: Sequence[Codec] = (),
+        timeout_s: float = 30.0, codecs: Sequence[Codec] = (), claims: ClaimCheck | None = None,
     ) -> None:  # fmt: skip
         """See `Client`."""
         super().__init__(
             lambda: Client(
                 broker, domain=domain, token=token, tls_ca=tls_ca, tls_client_cert=tls_client_cert, tls_client_key=tls_client_key, actor=actor,
-                on_behalf_of=on_behalf_of, timeout_s=timeout_s, codecs=codecs,
+                on_behalf_of=on_behalf_of, timeout_s=timeout_s, codecs=codecs, claims=claims,
             )
         )  # fmt: skip
 

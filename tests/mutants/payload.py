@@ -55,12 +55,16 @@ MUTANTS = (
     Mutant(
         "checkpoints are plain",
         WORK,
-        "self._reports if self._codecs is None else SealedSink(self._reports, self._codecs, job.type)",
+        "SealedSink(self._reports, self._codecs, self._claims, job.type) if self._sealed else self._reports",
         "self._reports",
         f"{BOTH} -k nothing_that_can_be_read",
     ),
     Mutant(
-        "what was changed waits for ever", SEALING, "(error.message, after_s=None)", "(error.message, after_s=WAIT_S if wait else None)", f"{ALONE} -k changed_on_the_way"
+        "what was changed waits for ever",
+        SEALING,
+        "except CodecError as error:\n        raise UndecodablePayload(error.message, after_s=None)",
+        "except CodecError as error:\n        raise UndecodablePayload(error.message, after_s=WAIT_S if wait else None)",
+        f"{ALONE} -k changed_on_the_way",
     ),
     Mutant("an encoded traceback has any length", SEALING, "if len(traceback) <= MAX_TRACEBACK or not room:", "if True:", f"{ALONE} -k keeps_its_end"),
     # time for tests

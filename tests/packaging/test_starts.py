@@ -9,7 +9,7 @@ from tests.support.processes import ROOT
 
 SERVER = ("headrace_broker.app", "headrace_broker.rpc", "headrace_broker.shards", "grpc", "google.protobuf", "asyncpg", "structlog", "prometheus_client")
 PAGES = ("starlette", "uvicorn", "jinja2", "headrace_broker.web", "headrace_broker.http")
-RARE = ("cryptography", "aiosmtplib", "httpx", "zstandard", "rich")
+RARE = ("cryptography", "aiosmtplib", "fsspec", "httpx", "zstandard", "rich")
 ADMIN = ("headrace_client.admin", "headrace_client.alerts", "headrace_client.schedules", "headrace_client.operations", "headrace_client.users", "headrace_client.grants")
 
 STARTS = {

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from headrace_broker.model import schema
 from headrace_broker.model.errors import InvalidField, PayloadRefused
-from headrace_broker.shards.schemas import ENCODED, Schema
+from headrace_broker.model.redaction import ENCODED
+from headrace_broker.shards.schemas import Schema
 from headrace_proto.encoding import MAGIC
 
 DOUBLING = {

@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 MASK = "\N{BULLET}" * 5
 ENCODED = b"\x00HRC"
 """How encoded payloads begin; no JSON does."""
+CLAIM = b'{"headrace_claim":'
+"""How references begin to what clients keep outside the broker (docs/payloads.md), which never follows them."""
 
 
 class Written(str):
@@ -52,8 +54,8 @@ def masked_labels(labels: Mapping[str, str], secret: Sequence[str]) -> dict[str,
 
 def redacted(data: bytes, secret: Sequence[str]) -> bytes:
     """What a reader gets of a payload or a result who does not see fields of these names: the same bytes where there are none; empty: nothing, since it is encoded, or is
-    not JSON and has such a name in it. May take a tenth of a second for a large one."""
-    if data.startswith(ENCODED):
+    not JSON and has such a name in it, or is kept elsewhere. May take a tenth of a second for a large one."""
+    if data.startswith((ENCODED, CLAIM)):
         return b""
     try:
         node, count = masked_node(parse(data), secret)

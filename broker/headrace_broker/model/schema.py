@@ -27,7 +27,7 @@ MAX_DEPTH = 100  # of payloads; the compiled validator recurses, and its stack h
 MAX_WORK = 5_000_000  # some 50 ns each
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 ENCODED = "x-headrace-encoded"
-"""Annotation at the root of a schema: "refuse" (the default) or "allow" payloads that are encoded, and so cannot be looked at."""
+"""Annotation at the root of a schema: "refuse" (the default) or "allow" payloads that are encoded, or kept elsewhere, and so cannot be looked at."""
 
 _ONE = ("not", "if", "then", "else")
 _SEVERAL = ("allOf", "anyOf", "oneOf")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from headrace_proto import claim
 from headrace_proto.encoding import MAGIC, describe
 from headrace_proto.v1 import jobs_pb2, types_pb2
 from headrace_proto.wire import WAIT_REASONS, to_duration, to_timestamp
@@ -171,6 +172,8 @@ def job_message(job: JobRead) -> types_pb2.Job:
     for part, field in ((row.payload, "encoding"), (row.result, "result_encoding")):
         if part and part.startswith(MAGIC):
             setattr(message, field, describe(part))
+        elif part and claim.is_reference(part):
+            setattr(message, field, claim.describe(part))
     if row.state is State.WAITING:
         message.available_at.CopyFrom(to_timestamp(row.available_at if row.available_at is not None else created_at_s(row.job_id)))
     if row.started_at is not None:

@@ -11,9 +11,8 @@ import jsonschema_rs
 
 from headrace_broker.model import schema
 from headrace_broker.model.errors import InvalidField, PayloadRefused
+from headrace_broker.model.redaction import CLAIM, ENCODED
 
-ENCODED = b"\x00HRC"
-"""How encoded payloads begin (docs/payloads.md); no JSON does."""
 MAX_MESSAGE = 300  # characters of what is said
 MAX_PLACE = 200
 PATTERN_BYTES = 1 << 20  # of one compiled pattern
@@ -44,11 +43,11 @@ class Schema:
         Raises:
             PayloadRefused: it does not fit; its field is `field` and the JSON pointer of the place.
         """
-        if payload.startswith(ENCODED):
+        if payload.startswith((ENCODED, CLAIM)):
             if self._read.encoded:
                 return
-            allow = f"set {schema.ENCODED!r}: 'allow' in the schema"
-            raise PayloadRefused(field, f"the type has a payload_schema, and this payload is encoded: submit it as it is, or {allow}")
+            allow, how = f"set {schema.ENCODED!r}: 'allow' in the schema", "encoded" if payload.startswith(ENCODED) else "kept outside the broker"
+            raise PayloadRefused(field, f"the type has a payload_schema, and this payload is {how}: submit it as it is, or {allow}")
         if content_type and not _is_json(content_type):
             raise PayloadRefused(field, f"the type has a payload_schema, and this payload is {content_type[:100]}, not JSON")
         value = self._parsed(payload, field)

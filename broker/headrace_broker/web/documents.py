@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from headrace_broker.model.redaction import ENCODED, MASK, Masked, Members, Node, Written, masked_node, parse, quoted, squeezed
+from headrace_broker.model.redaction import CLAIM, ENCODED, MASK, Masked, Members, Node, Written, masked_node, parse, quoted, squeezed
 from headrace_broker.web.render import size
 
 MOST_DRAWN = 3000
@@ -31,7 +31,7 @@ _EMPTY = Markup("")
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """`kind`: none, json (with `tree` and `text`), text, or binary, encoded and hidden (with `says`).
+    """`kind`: none, json (with `tree` and `text`), text, or binary, encoded, outside and hidden (with `says`).
 
     `masked`: values that are hidden; `cut`: `text` is not all of it.
     """
@@ -52,6 +52,8 @@ def document(data: bytes | None, content_type: str | None, secret: Sequence[str]
     if data.startswith(ENCODED):
         layers = _layers(data)
         return Document("encoded", len(data), f"{size(len(data))}, encoded with {layers}: only who has the codecs and their keys can read it.")
+    if data.startswith(CLAIM):
+        return Document("outside", len(data), _outside(data, secret))
     try:
         node, masked = masked_node(parse(data), secret)
         text, whole = pretty(node)
@@ -180,6 +182,17 @@ def difference(old: bytes | None, new: bytes | None, secret: Sequence[str]) -> D
     cut = before.cut or after.cut or max(len(left), len(right)) > MOST_LINES
     found = list(difflib.unified_diff(left[:MOST_LINES], right[:MOST_LINES], lineterm="", n=3))[2:]
     return Difference([("@", line) if line.startswith("@@") else (line[:1], line[1:]) for line in found], cut=cut)
+
+
+def _outside(data: bytes, secret: Sequence[str]) -> str:
+    """What a reference says of the bytes that a client keeps elsewhere; who does not see secrets is not told which they are."""
+    try:
+        fields = dict(parse(data))
+        kept = size(int(fields["size_bytes"]))
+        which = "" if secret else f", sha256 {str(fields['sha256'])[:64]}"
+        return f"Kept outside the broker by its client: {kept} of {str(fields['content_type'])[:100] or 'application/json'}{which}."
+    except (ArithmeticError, KeyError, TypeError, ValueError, RecursionError):
+        return f"{size(len(data))} that should say what is kept outside the broker, and cannot be read."
 
 
 def _layers(data: bytes) -> str:

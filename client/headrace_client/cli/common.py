@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import Parameter
 
+from headrace_client.claims import ABOVE_BYTES, MAX_BYTES, ClaimCheck
 from headrace_client.cli.output import Done, Format, Output, confirmed, errors, fail
 from headrace_client.client import Client
 from headrace_client.codecs import Codec
@@ -43,6 +44,8 @@ class Common:
     tls_client_key: Annotated[str | None, Parameter(env_var="HEADRACE_TLS_CLIENT_KEY", help="file with its private key")] = None
     timeout_s: Annotated[float, Parameter(env_var="HEADRACE_TIMEOUT_S", help="seconds for each call")] = 15.0
     codecs: Annotated[str | None, Parameter(env_var="HEADRACE_CODECS", help="MODULE:NAME of a list of codecs, to write and read what the broker cannot")] = None
+    claims: Annotated[str | None, Parameter(env_var="HEADRACE_CLAIMS", help="directory or URL where large payloads are kept, and read that are kept there")] = None
+    claims_above: Annotated[int, Parameter(env_var="HEADRACE_CLAIMS_ABOVE", help="bytes above which a payload is kept there")] = ABOVE_BYTES
     output: Annotated[Format, Parameter(name=["--output", "-o"], env_var="HEADRACE_OUTPUT", help="table, json or jsonl")] = "table"
 
     def _token(self) -> Token | None:
@@ -60,6 +63,7 @@ class Common:
             tls_client_key=self.tls_client_key,
             timeout_s=self.timeout_s,
             codecs=_codecs(self.codecs),
+            claims=_claims(self.claims, self.claims_above),
         )
 
     def admin(self) -> "AdminClient":
@@ -94,6 +98,14 @@ def _codecs(name: str | None) -> Sequence[Codec]:
     except (ImportError, AttributeError, TypeError) as error:
         errors.print(f"headrace: --codecs is MODULE:NAME of a list of codecs; {name!r}: {error}")
         raise Done(2) from error
+
+
+def _claims(place: str | None, above_bytes: int) -> ClaimCheck | None:
+    if place is None:
+        return None
+    from headrace_client.claim_stores import open_store
+
+    return ClaimCheck(open_store(place), above_bytes, max_bytes=max(above_bytes, MAX_BYTES))
 
 
 def run(common: Common, command: Callable[[Client, Output], Coroutine[Any, Any, int | None]]) -> int:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from headrace_client.errors import (
     BrokerFault,
     Busy,
+    ClaimError,
+    ClaimUnavailable,
     CodecError,
     CodecMissing,
     Conflict,
@@ -193,7 +195,7 @@ def exit_name(error: HeadraceError) -> str:
         NotFound: "NOT_FOUND", Conflict: "ALREADY_EXISTS", UniqueKeyTaken: "ALREADY_EXISTS", InvalidState: "FAILED_PRECONDITION",
         Busy: "RESOURCE_EXHAUSTED", InvalidRequest: "INVALID_ARGUMENT", Unauthenticated: "UNAUTHENTICATED", PermissionDenied: "PERMISSION_DENIED",
         Unavailable: "UNAVAILABLE", ResultUnknown: "UNAVAILABLE", BrokerFault: "INTERNAL", WaitTimeout: "DEADLINE_EXCEEDED",
-        CodecError: "FAILED_PRECONDITION", CodecMissing: "FAILED_PRECONDITION",
+        CodecError: "FAILED_PRECONDITION", CodecMissing: "FAILED_PRECONDITION", ClaimError: "FAILED_PRECONDITION", ClaimUnavailable: "UNAVAILABLE",
     }  # fmt: skip
     return names.get(type(error), "UNKNOWN")
 

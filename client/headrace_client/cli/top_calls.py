@@ -29,7 +29,7 @@ class Calls:
     """A client of all brokers of the list together, and where there are several one of each. An async context manager; `timeout_s` is for a round."""
 
     def __init__(self, common: Common, timeout_s: float) -> None:
-        common = replace(common, timeout_s=timeout_s, codecs=None)
+        common = replace(common, timeout_s=timeout_s, codecs=None, claims=None)
         self._client, self._admin = common.client(), common.admin()
         addresses = self._admin.brokers
         self._each = {address: replace(common, broker=address).admin() for address in addresses} if len(addresses) > 1 else {}
