@@ -69,7 +69,11 @@ async def _main() -> None:
         client = await stack.enter_async_context(Client(ready["grpc"][0]))
         admin = await stack.enter_async_context(AdminClient(ready["grpc"][0], actor="ada"))
         seen = await sights.fill(client, admin, pause_s=0.25)
-        await asyncio.sleep(5)  # so that there is a log, and a minute with something in it
+        try:  # so that there is a log, and a minute with something in it; the newest jobs are orders
+            async with asyncio.timeout(5):
+                await sights.go_on(client, every_s=1)
+        except TimeoutError:
+            pass
         playwright = await stack.enter_async_context(async_playwright())
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         stack.push_async_callback(browser.close)
