@@ -78,7 +78,9 @@ async def test_what_is_done_to_chosen_jobs_is_shown_first(browser: Browser, clie
     all_ = [str(job_id) for job_id in (failed, *waiting)]
     answer = await browser.post("/jobs-chosen", 200, deed="abort", job_id=all_)
     said = text_of(answer.text)
-    assert "Abort 4 chosen jobs?" in said and "3 of 4" in said and "are told why" in said
+    assert "Abort 4 chosen jobs?" in said and "3 of 4" in said and "are told why" in said and "Abort 3 jobs" in said
+    answer = await browser.post("/jobs-chosen", 200, deed="abort", job_id=all_[:1])
+    assert "None of them is in a state that takes it." in text_of(answer.text) and 'action="/job-abort"' not in answer.text
     assert {(await client.get(job_id)).state for job_id in waiting} == {State.WAITING}, "nothing was done yet"
     back = "/jobs?instance=chosen"
     done = await browser.post("/job-abort", job_id=all_, reason="not wanted", back=back)

@@ -45,6 +45,8 @@ async def test_everything_that_matches_is_counted_first_and_done_once(browser: B
     page = await browser.get("/operations/new?deed=abort&instance=left")
     said = text_of(page)
     assert "Abort everything that matches?" in said and "instance left" in said and "match now 60" in said and "Abort 60 jobs" in said
+    idle = await browser.get("/operations/new?deed=purge&instance=left")
+    assert "None of them is in a state that takes it" in text_of(idle) and 'action="/operation-start"' not in idle
     assert (await client.count(types=["swept"])).totals == {State.WAITING: 90}, "a preview changes nothing"
     fields = form_of(page)
     refused = await browser.post("/operation-start", 303, **fields)
