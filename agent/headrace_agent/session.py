@@ -38,6 +38,7 @@ ALONE_S = 0.7
 """How often a session that waits looks whether another one is up; twice in a row none: the owner is none of this agent's brokers, or cannot be reached."""
 REMIND = 60  # failures in a row, about a minute, after which a broker that cannot be reached is told of once more
 ACCEPT_S = 0.05  # the broker waits for at least a second
+IDLE_BEAT = 0.4  # of a lease: so often at least an agent says that it is there; its broker gives it up after a whole one
 
 
 class StayAway(Exception):
@@ -348,12 +349,18 @@ class Session:
         return self._mine(lease) and lease not in self._desk.progress
 
     async def _beat(self) -> float:
-        """Heartbeats. Returns when the broker has fallen silent: the stream is to be ended, though it may live on and its call have no status yet."""
+        """Heartbeats, fewer of them while there is no lease to renew. Returns when the broker has fallen silent: the stream is to be ended, though it may live on and its
+        call have no status yet.
+        """
+        beaten_at = leases.clock_s()
         while True:
             await asyncio.sleep(self._heartbeat_s * 0.9)
             if leases.clock_s() - self._heard_at > max(self._lease_s, 3 * self._heartbeat_s):
                 log.warning("broker %s has fallen silent; connecting anew", self._address)
                 return 0.0
+            if leases.clock_s() - beaten_at + self._heartbeat_s * 0.9 < self._lease_s * IDLE_BEAT and not self._desk.leases.of(self):
+                continue  # the next one is early enough
+            beaten_at = leases.clock_s()
             self._beat_due = True
             self.wake.set()
 
@@ -416,6 +423,9 @@ class Session:
         self._assign_no = assign.number
         base = self._sent_at.get(assign.seen_no, self._confirmed_at)
         until = max(base, self._confirmed_at) + self._lease_s - margin_s(self._lease_s)
+        if now - base > self._heartbeat_s:  # there was nothing to do, and so the last message is long ago
+            self._beat_due = True
+            self.wake.set()
         jobs = [job for column in assign.plain for job in plain_jobs(column)]
         jobs += map(from_message, assign.jobs)
         for index, handler in enumerate([None, *self._own]):

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import itertools
 import logging
 import threading
 import time
@@ -101,6 +102,34 @@ async def test_an_assign_that_lay_in_a_buffer_past_its_lease_starts_nothing(runn
     running.may_end = True
     await running.end(8)
     assert 7 not in running.started
+
+
+async def test_an_agent_without_leases_says_less_often_that_it_is_there_and_at_once_when_a_job_comes(stack: AsyncExitStack) -> None:
+    address, broker = await stack.enter_async_context(scripted_sessions())
+    broker.heartbeat_s, drain, go = LEASE_S / 20, asyncio.Event(), asyncio.Event()
+    agent = Agent("idle", slots=1)
+
+    @agent.job("t")
+    async def work(ctx: JobContext) -> None:
+        await go.wait()
+
+    task = asyncio.create_task(agent.run(address, drain=drain, drain_timeout_s=0.1))
+    await broker.until(lambda: broker.messages("heartbeat"), "a heartbeat")
+    times = [at for at, message in broker.received if message.HasField("hello") or message.HasField("heartbeat")]
+    assert times[1] - times[0] > LEASE_S / 4
+    broker.assign(7, 1, seen_no=1)
+    await broker.until(lambda: broker.messages("accept"), "the accept")
+    [accepting] = [message for _, message in broker.received if message.HasField("accept")]
+    assert list(accepting.heartbeat.job_ids) == [7], "its lease counts from long ago"
+    beats = len(broker.messages("heartbeat"))
+    broker.confirm(accepting.number)
+    await broker.until(lambda: len(broker.messages("heartbeat")) > beats + 1, "more heartbeats")
+    times = [at for at, message in broker.received if message.HasField("heartbeat")][-3:]
+    assert min(later - at for at, later in itertools.pairwise(times)) < LEASE_S / 4, "it has a lease now"
+    go.set()
+    broker.answer(7, 1, ACCEPTED)
+    drain.set()
+    await asyncio.wait_for(task, 20)
 
 
 async def test_a_confirmed_heartbeat_keeps_the_lease_and_an_old_confirmation_does_not(running: Running) -> None:

@@ -32,10 +32,19 @@ MUTANTS = (
     Mutant(
         "a stream whose broker is silent is waited for",
         SESSION,
-        "                return 0.0\n            self._beat_due",
-        "                return None\n            self._beat_due",
+        "                return 0.0\n            if leases",
+        "                return None\n            if leases",
         f"{TESTS} -k falls_silent",
     ),
+    Mutant(
+        "an idle agent beats as often as a busy one",
+        SESSION,
+        "                continue  # the next one",
+        "                pass  # the next one",
+        f"{TESTS} -k without_leases",
+    ),
+    Mutant("an agent with leases beats seldom", SESSION, " and not self._desk.leases.of(self):\n", ":\n", f"{TESTS} -k without_leases"),
+    Mutant("a job waits for the next heartbeat of an idle agent", SESSION, "if now - base > self._heartbeat_s:", "if False:", f"{TESTS} -k without_leases"),
     Mutant("a job that has not begun is cancelled", WORK, "if self.started and self.task is not None:", "if self.task is not None:", f"{ATTEMPTS} -k begun"),
     Mutant(
         "what was stopped before it began runs",

@@ -27,6 +27,7 @@ class ScriptedSessions(agents_pb2_grpc.AgentsServicer):
         self.stands_by: asyncio.Event | None = None  # set: it takes over from then on
         self.says_so = True  # that it stands by; False: it leaves the first Hello without an answer until it takes over
         self.greeted = asyncio.Event()  # by a first Hello, while it stands by
+        self.heartbeat_s: float = HEARTBEAT_S
         self.confirming = False  # whether each heartbeat is confirmed at once
         self.silent = False  # whether heartbeats are not answered at all
         self._out: asyncio.Queue[agents_pb2.ConnectResponse | grpc.StatusCode | None] = asyncio.Queue()
@@ -45,7 +46,8 @@ class ScriptedSessions(agents_pb2_grpc.AgentsServicer):
         self._note(first)
         self.hellos += 1
         self.assigned = 0
-        lease, heartbeat = Duration(seconds=LEASE_S), Duration(seconds=HEARTBEAT_S)
+        lease, heartbeat = Duration(seconds=LEASE_S), Duration()
+        heartbeat.FromMilliseconds(round(self.heartbeat_s * 1000))
         yield agents_pb2.ConnectResponse(
             welcome=agents_pb2.Welcome(session_id="s", broker_id="b", lease=lease, heartbeat=heartbeat, payload_limit_bytes=1 << 20, seen_no=first.number)
         )

@@ -24,7 +24,7 @@ async def page(visit: Visit) -> Response:
     return parts.page(
         visit, "agents", title="Agents", agents=[(s, max(0.0, owner.silent_s(s))) for s in found[:MOST]], found=len(found), total=len(all_), most=MOST,
         find=visit.query("find"), connected=len(connected), slots=sum(s.slots for s in connected), used=sum(len(s.leases) for s in connected),
-        late_s=2 * owner.limits.heartbeat_s, pauses=owner.types.look(visit.domain).pauses, seen=seen, views=views,
+        late_s=owner.limits.lease_s / 2, pauses=owner.types.look(visit.domain).pauses, seen=seen, views=views,
         held={s.facts.incarnation_id: all(manages.allow(served.entry.name) for served in s.served.values()) for s in found[:MOST]}, manages=bool(manages),
     )  # fmt: skip
 
