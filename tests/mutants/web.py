@@ -105,4 +105,20 @@ MUTANTS = (
         'request_id=""',
         "tests/web/test_operations.py -k done_once",
     ),
+    Mutant("what takes no job is offered for chosen ones", f"{WEB}/templates/chosen.html", "{% if taking or completed %}", "{% if true %}", f"{LISTS} -k chosen"),
+    Mutant(
+        "what takes no job is offered for a filter",
+        f"{WEB}/templates/operation_new.html",
+        "{% if operator and of_use %}",
+        "{% if operator and found.matched %}",
+        "tests/web/test_operations.py -k done_once",
+    ),
+    Mutant("an address without a page has no page", "broker/headrace_broker/app.py", "nothing=manager.nothing, ", "", f"{TESTS} -k without_a_page"),
+    Mutant(
+        "the payload's version is called that of the broker",
+        f"{WEB}/job_data.py",
+        '"payload_version": version',
+        '"payload_version": version, "version": version',
+        f"{JOB} -k version_below",
+    ),
 )
