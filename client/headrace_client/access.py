@@ -8,11 +8,11 @@ from typing import Any
 
 import grpc
 from headrace_proto.v1 import access_pb2
-from headrace_proto.wire import ROLE_NAMES, ROLE_NUMBERS, to_datetime, to_timestamp
+from headrace_proto.wire import ROLE_NAMES, ROLE_NUMBERS, to_datetime
 
 from headrace_client.base import Base
 from headrace_client.decode import time_of
-from headrace_client.encode import build, duration
+from headrace_client.encode import build, duration, timestamp
 from headrace_client.errors import InvalidRequest, from_rpc
 
 
@@ -149,9 +149,7 @@ def audit_row(message: access_pb2.AuditRow) -> AuditRow:
 def _filter(actor: str, action: str, target: str, at_from: datetime | None, at_to: datetime | None, all_domains: bool) -> access_pb2.AuditFilter:
     wanted = build(access_pb2.AuditFilter, actor=actor, action=action, target=target, all_domains=all_domains)
     for field, at in (("at_from", at_from), ("at_to", at_to)):
-        if at is None:
-            continue
-        if at.tzinfo is None:
-            raise InvalidRequest(f"{field} must say its time zone", details={"field": field})
-        getattr(wanted, field).CopyFrom(to_timestamp(at))
+        found = timestamp(field, at)
+        if found is not None:
+            getattr(wanted, field).CopyFrom(found)
     return wanted

@@ -10,14 +10,14 @@ from typing import Any, Self, TypeVar
 import grpc
 from headrace_proto.claim import CLAIM_TYPE
 from headrace_proto.v1 import admin_pb2, jobs_pb2, lifecycle_pb2
-from headrace_proto.wire import DOMAIN_KEY, to_timestamp
+from headrace_proto.wire import DOMAIN_KEY
 
 from headrace_client import decode
 from headrace_client.channel import Brokers, Stubs, backoff_s, metadata
 from headrace_client.claims import ClaimCheck
 from headrace_client.codecs import Codec, Codecs
 from headrace_client.credentials import Pairs, Token, refuse_plaintext
-from headrace_client.encode import build, duration, new_payload
+from headrace_client.encode import build, check_timeout, duration, new_payload, timestamp
 from headrace_client.errors import Busy, InvalidRequest, NotFound, QuotaExceeded, ResultUnknown, Unavailable, connect_problem, from_rpc, left_nothing, never_sent
 from headrace_client.models import JobResult
 from headrace_client.retry import RetryBudget, pause_s
@@ -49,7 +49,9 @@ class Base:
         self._call_metadata = metadata(domain, token, actor, on_behalf_of)
         if self._call_metadata.has_token:
             refuse_plaintext(self._brokers.addresses, encrypted=self._brokers.tls.encrypted)
-        self._timeout_s = timeout_s
+        self._timeout_s = check_timeout("timeout_s", timeout_s) or 0.0
+        if self._timeout_s <= 0:
+            raise InvalidRequest(f"timeout_s is how many seconds a call may take, above 0, found {timeout_s!r}", details={"field": "timeout_s"})
         self._budget = RetryBudget()
         self._codecs = Codecs(codecs, dict(self._metadata)[DOMAIN_KEY]) if codecs else None
         self._claims = claims
@@ -73,6 +75,20 @@ class Base:
     async def close(self) -> None:
         """Closes all connections for good. Calls that are under way fail."""
         await self._brokers.close()
+
+    async def _carried(self) -> Pairs:
+        """What a stream carries now. A function that gives no token is asked again, as long as a call may take. Raises Unavailable after that."""
+        loop, failures = asyncio.get_running_loop(), 0
+        until = loop.time() + self._timeout_s
+        while True:
+            try:
+                return self._metadata
+            except Unavailable:
+                pause = backoff_s(failures)
+                if loop.time() + pause >= until:  # no token, and no time
+                    raise
+            failures += 1
+            await asyncio.sleep(pause)
 
     async def requeue(
         self, job_ids: Sequence[int], *, reason: str = "", include_completed: bool = False, data: Any = None, payload: bytes | None = None, content_type: str = "",
@@ -136,7 +152,7 @@ class Base:
                 lifecycle_pb2.UpdateJobsRequest, job_ids=ids, reason=reason, priority=priority, payload=encoded, content_type=kind,
                 hold=hold,  # type: ignore[arg-type]  # the stub does not know that an optional field may be None
                 delete_after=duration("delete_after_s", delete_after_s), delete_by_type=delete_by_type, set_labels=dict(set_labels or {}), remove_labels=remove_labels,
-                delete_at=to_timestamp(delete_at) if delete_at is not None else None,
+                delete_at=timestamp("delete_at", delete_at),
             )  # fmt: skip
             results.update((item.job_id, decode.result(item)) for item in (await self._call(lambda stubs: stubs.lifecycle.UpdateJobs, request)).results)
         return [results[job_id] for job_id in job_ids]
@@ -181,7 +197,7 @@ class Base:
         Once a try had an unknown result, so has the call, unless a later one is answered.
         """
         loop = asyncio.get_running_loop()
-        until = loop.time() + (timeout_s or self._timeout_s)
+        until = loop.time() + (check_timeout("timeout_s", timeout_s) or self._timeout_s)
         failures = 0
         unknown = False
         while True:

@@ -1,20 +1,25 @@
 """An event loop in a thread of its own, for the clients that block."""
 
 import asyncio
+import contextlib
 import functools
 import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from headrace_client.base import Base
-from headrace_client.errors import ClientClosed, ForkError, HeadraceError
+from headrace_client.errors import ClientClosed, ForkError, InvalidRequest
 
 T = TypeVar("T")
 P = ParamSpec("P")
 C = TypeVar("C", bound=Base)
+
+
+END_S = 5.0
+"""How long calls that are under way may take to end when their client is closed."""
 
 
 class Blocking(Generic[C]):
@@ -23,6 +28,8 @@ class Blocking(Generic[C]):
     def __init__(self, make: Callable[[], C]) -> None:
         """`make` is called in the loop. Raises what it does."""
         self._pid = os.getpid()
+        self._turn = threading.Lock()  # of who has something done in the loop, and who closes it
+        self._closing = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="headrace-client", daemon=True)
         self._thread.start()
@@ -32,7 +39,7 @@ class Blocking(Generic[C]):
 
         try:
             self._client = self._run(made())
-        except HeadraceError:
+        except BaseException:
             self._stop()
             raise
 
@@ -43,11 +50,29 @@ class Blocking(Generic[C]):
         self.close()
 
     def close(self) -> None:
-        """Closes all connections and ends the thread."""
-        if self._loop.is_closed() or os.getpid() != self._pid:
+        """Closes all connections and ends the thread. Calls of other threads that are under way fail with ClientClosed."""
+        if os.getpid() != self._pid:
             return
-        self._run(self._client.close())
-        self._stop()
+        with self._turn:
+            if self._closing:
+                return
+            self._closing = True
+            ended = asyncio.run_coroutine_threadsafe(self._end(), self._loop)
+        try:
+            ended.result()
+        finally:
+            self._stop()
+
+    async def _end(self) -> None:
+        """Whatever else runs in the loop, such as the pause before another try, ends too: somebody waits for it."""
+        try:
+            await self._client.close()
+        finally:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            if others:
+                await asyncio.wait(others, timeout=END_S)
 
     def _stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -55,29 +80,45 @@ class Blocking(Generic[C]):
         self._loop.close()
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        if os.getpid() != self._pid or self._loop.is_closed():
+        if os.getpid() != self._pid:
             coroutine.close()
-            if os.getpid() != self._pid:
-                raise ForkError("this client was made before the process was forked; neither its thread nor gRPC survives that: make a new client in the child")
-            raise ClientClosed("this client is closed: make a new one")
-        future: Future[T] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            raise ForkError("this client was made before the process was forked; neither its thread nor gRPC survives that: make a new client in the child")
+        if threading.current_thread() is self._thread:
+            coroutine.close()
+            raise InvalidRequest("this client was called in its own thread, which reads what submit_stream is given and asks for tokens: use another client there")
+        with self._turn:
+            if self._closing:
+                coroutine.close()
+                raise ClientClosed("this client is closed: make a new one")
+            future: Future[T] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:
             return future.result()
+        except CancelledError:
+            raise ClientClosed("this client was closed while the call was under way: it may have been carried out") from None
         except BaseException:
             future.cancel()
             raise
 
     def _iterate(self, make: Callable[[], AsyncGenerator[T, None]]) -> Iterator[T]:
-        iterator = make()
+        iterator, turn = make(), asyncio.Lock()
+        stepping: set[asyncio.Task[Any] | None] = set()
 
         async def step() -> tuple[bool, Any]:
+            stepping.add(asyncio.current_task())
             try:
-                return True, await anext(iterator)
+                async with turn:
+                    return True, await anext(iterator)
             except StopAsyncIteration:
                 return False, None
+            finally:
+                stepping.clear()
 
         async def end() -> None:
-            await iterator.aclose()
+            for task in stepping:  # a step that was given up, as by Ctrl-C, ends before the iterator does
+                if task is not None and not task.cancelling():
+                    task.cancel()
+            async with turn:
+                await iterator.aclose()
 
         try:
             while True:
@@ -86,8 +127,11 @@ class Blocking(Generic[C]):
                     return
                 yield item
         finally:
-            if not self._loop.is_closed():
-                self._run(end())
+            if threading.current_thread() is self._thread:  # where it was collected as garbage: nobody waits
+                asyncio.run_coroutine_threadsafe(end(), self._loop)
+            else:
+                with contextlib.suppress(ClientClosed, ForkError):
+                    self._run(end())
 
 
 class Call(Generic[P, T]):

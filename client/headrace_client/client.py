@@ -15,7 +15,7 @@ from headrace_proto.wire import LEVEL_NUMBERS, Reason, to_datetime, to_duration
 from headrace_client import decode, tracing
 from headrace_client.channel import backoff_s
 from headrace_client.claims import ClaimCheck
-from headrace_client.encode import Spec, batches, build, check_id, encode_fields, filter_message, kept, order_number, payload_of, put
+from headrace_client.encode import Spec, batches, build, check_id, check_timeout, encode_fields, filter_message, kept, order_number, payload_of, put
 from headrace_client.errors import Busy, HeadraceError, InvalidRequest, NotFound, QueueFull, Unavailable, WaitTimeout, from_rpc
 from headrace_client.graph import GraphCalls
 from headrace_client.lifecycle import PayloadVersion, Run, payload_version, run_of
@@ -47,6 +47,8 @@ class Client(GraphCalls):
         if self._sending is not None:
             self._sending.cancel()
             await asyncio.wait([self._sending])
+            if self._submitter is not None:
+                self._submitter.close()  # its task may not even have begun
             self._sending = self._submitter = None
         await super().close()
 
@@ -75,6 +77,7 @@ class Client(GraphCalls):
 
         Cancellation: while a large payload is on its way to the store, nothing is submitted, and what was kept is left there.
         """
+        timeout_s = check_timeout("timeout_s", timeout_s)
         span = tracing.Submitting(type) if not trace_context and tracing.enabled() else None
         trace_context = trace_context if span is None else span.trace_context
         spec = encode_fields(
@@ -255,7 +258,7 @@ class Client(GraphCalls):
         Raises:
             WaitTimeout: it did not settle in time. NotFound. CodecError: the client's codecs cannot read it. ClaimError: its claims cannot; ClaimUnavailable: not now.
         """
-        loop = asyncio.get_running_loop()
+        loop, timeout_s = asyncio.get_running_loop(), check_timeout("timeout_s", timeout_s)
         until = None if timeout_s is None else loop.time() + timeout_s
         while True:
             slice_s = WAIT_SLICE_S if until is None else min(WAIT_SLICE_S, max(0.01, until - loop.time()))
@@ -279,8 +282,9 @@ class Client(GraphCalls):
         request = build(jobs_pb2.WatchJobsRequest, job_ids=job_ids, types=types, instance_id=instance_id)
         failures, gap = 0, False
         while True:
+            carried = await self._carried()
             stubs = self._brokers.current()
-            call = stubs.jobs.WatchJobs(request, metadata=self._metadata)
+            call = stubs.jobs.WatchJobs(request, metadata=carried)
             try:
                 async for message in call:
                     failures = 0
@@ -331,9 +335,9 @@ class Client(GraphCalls):
 
     async def logs(self, job_id: int, *, lease_epoch: int = 0, min_level: str = "debug") -> AsyncGenerator[LogLine, None]:
         """What handlers logged for a job, oldest first; of one attempt when `lease_epoch` is given."""
-        token = ""
+        token, level = "", _level(min_level)
         while True:
-            request = build(jobs_pb2.ListLogsRequest, job_id=check_id(job_id), lease_epoch=lease_epoch, min_level=LEVEL_NUMBERS[min_level], page_token=token)  # type: ignore[arg-type]
+            request = build(jobs_pb2.ListLogsRequest, job_id=check_id(job_id), lease_epoch=lease_epoch, min_level=level, page_token=token)  # type: ignore[arg-type]
             answer = await self._call(lambda stubs: stubs.jobs.ListLogs, request)
             for line in answer.lines:
                 yield decode.log_line(line)
@@ -347,15 +351,16 @@ class Client(GraphCalls):
         Ends when the job has settled, or the attempt with this `lease_epoch` has ended. Goes on over broken connections and restarts of the broker; a slow reader holds
         nothing up.
         """
-        level = LEVEL_NUMBERS[min_level]
+        level = _level(min_level)
         after = (0, 0)
         failures = 0
         while True:
             request = build(
                 logs_pb2.TailLogsRequest, job_id=check_id(job_id), lease_epoch=lease_epoch, min_level=level, after_lease_epoch=after[0], after_line_no=after[1],  # type: ignore[arg-type]
             )  # fmt: skip
+            carried = await self._carried()
             stubs = self._brokers.current()
-            call = stubs.logs.TailLogs(request, metadata=self._metadata)
+            call = stubs.logs.TailLogs(request, metadata=carried)
             try:
                 async for message in call:
                     failures = 0
@@ -412,10 +417,18 @@ class Client(GraphCalls):
 
     def _stream(self) -> Submitter:
         self._brokers.current()  # raises when it cannot be used here: closed, forked, another event loop
-        if self._submitter is None:
+        if self._submitter is None or (self._sending is not None and self._sending.done()):
             self._submitter = Submitter(self._brokers, self._call_metadata, self._budget)
             self._sending = asyncio.get_running_loop().create_task(self._submitter.run())
         return self._submitter
+
+
+def _level(name: str) -> int:
+    """The number of a level on the wire."""
+    number = LEVEL_NUMBERS.get(str(name))
+    if number is None:
+        raise InvalidRequest(f"a level is one of {', '.join(LEVEL_NUMBERS)}, found {name!r}", details={"field": "min_level"})
+    return number
 
 
 builtins_list = list

@@ -30,6 +30,7 @@ UNIQUE_CONFLICTS: dict[str, types_pb2.UniqueConflict] = {
 """What callers write, and the number on the wire."""
 ORDER_NUMBERS = {"newest": 1, "oldest": 2, "score": 3}
 
+MOST_WAIT_S = 10 * 366 * 86_400.0
 BATCH_BYTES = 2 * 1024 * 1024
 """Bytes after which a batch is sent, well under what one message may hold."""
 
@@ -85,9 +86,7 @@ def encode_fields(
         if delete_after_s is not None:
             message.delete_after.CopyFrom(to_duration(delete_after_s))
         if start_at is not None:
-            if start_at.tzinfo is None:
-                raise InvalidRequest("start_at must say its time zone", details={"field": "start_at"})
-            message.start_at.CopyFrom(to_timestamp(start_at))
+            message.start_at.CopyFrom(timestamp("start_at", start_at) or Timestamp())
     except (TypeError, ValueError, OverflowError, AttributeError) as error:
         raise InvalidRequest(f"the job cannot be sent: {error}") from error
     return message
@@ -178,8 +177,19 @@ def duration(field: str, seconds: float | None) -> Duration | None:
         raise InvalidRequest(f"{field}: {seconds!r} is not a number of seconds: {error}", details={"field": field}) from error
 
 
+def check_timeout(field: str, seconds: float | None) -> float | None:
+    """Seconds to wait, ten years at most; None stays None. Raises InvalidRequest for what is no number: no time is ever later than it."""
+    if seconds is None:
+        return None
+    if not isinstance(seconds, (int, float)) or seconds != seconds:
+        raise InvalidRequest(f"{field} is a number of seconds, found {seconds!r}", details={"field": field})
+    return min(seconds, MOST_WAIT_S)
+
+
 def timestamp(field: str, at: datetime | None) -> Timestamp | None:
-    """A time as a message; None stays None."""
+    """A time as a message; None stays None. Raises InvalidRequest for what is none, or says no time zone."""
+    if isinstance(at, datetime) and at.tzinfo is None:
+        raise InvalidRequest(f"{field} must say its time zone", details={"field": field})
     try:
         return None if at is None else to_timestamp(at)
     except (TypeError, ValueError, OverflowError) as error:
@@ -234,12 +244,9 @@ def filter_message(wanted: JobFilter) -> jobs_pb2.JobFilter:
         error_fingerprint=wanted.fingerprint, labels=wanted.labels, log_text=wanted.log_text,
     )  # fmt: skip
     for name in ("created_from", "created_to", "started_from", "started_to", "settled_from", "settled_to"):
-        at = getattr(wanted, name)
-        if at is None:
-            continue
-        if at.tzinfo is None:
-            raise InvalidRequest(f"{name} must say its time zone", details={"field": name})
-        getattr(message, name).CopyFrom(to_timestamp(at))
+        at = timestamp(name, getattr(wanted, name))
+        if at is not None:
+            getattr(message, name).CopyFrom(at)
     return message
 
 

@@ -165,9 +165,13 @@ class Submitter:
                 if failures:
                     await asyncio.sleep(backoff_s(self._brokers.rounds(failures)))
         finally:
-            self._broken(Unavailable("the client was closed"), connected=True)
-            self._wake_up(list(self._resting))
-            self._fail_waiting(Unavailable("the client was closed; nothing was stored"))
+            self.close()
+
+    def close(self) -> None:
+        """Fails everything that waits. Nothing is sent any more."""
+        self._broken(Unavailable("the client was closed"), connected=True)
+        self._wake_up(list(self._resting))
+        self._fail_waiting(Unavailable("the client was closed; nothing was stored"))
 
     async def _run_once(self) -> bool:
         """One stream to its end; returns whether the broker answered anything."""

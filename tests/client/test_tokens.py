@@ -7,6 +7,7 @@ import re
 import threading
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -107,6 +108,33 @@ async def test_a_token_that_cannot_be_had_for_a_while_fails_calls_and_ends_neith
             assert not running.done() and not of_agent.failing
             drain.set()
             await running
+
+
+async def test_who_watches_waits_for_a_token_that_cannot_be_had_for_a_while(guarded: BrokerProcess, secrets: dict[str, str]) -> None:
+    vault = Vault(secrets["operator"])
+    async with Client(guarded.address, token=vault, timeout_s=20) as client:
+        job_id = (await client.submit("t", 1)).job_id
+        vault.failing = 2
+        assert (await anext(client.watch(job_ids=[job_id]))).job_id == job_id
+        assert not vault.failing
+        await client.abort([job_id])
+        vault.failing = 2
+        assert [line async for line in client.tail_logs(job_id)] == []
+        assert not vault.failing
+    async with Client(guarded.address, token=vault, timeout_s=0.3) as client:
+        vault.failing = 1_000_000
+        for stream in (client.watch(job_ids=[job_id]), client.tail_logs(job_id)):
+            with pytest.raises(Unavailable, match="gives the token failed with OSError"):
+                await anext(stream)
+
+
+async def test_a_function_that_gives_no_text_as_the_token_ends_neither_client_nor_agent() -> None:
+    given: list[Any] = ["hr_x"]
+    async with Client("127.0.0.1:1", token=lambda: given[-1], timeout_s=20) as client:
+        given.append(None)
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="gave NoneType where text is wanted"):
+                await client.submit("t", 1)
 
 
 async def test_a_submit_with_a_token_that_ended_says_so(guarded: BrokerProcess, secrets: dict[str, str]) -> None:

@@ -17,6 +17,7 @@ from headrace_client import AdminClient, Client, State
 
 from tests.support.agreement import agree, history
 from tests.support.processes import ROOT, BrokerProcess, Process, run_command, start_agent, start_broker, until
+from tests.support.scripted_agent import ScriptedAgent
 
 AGENT = "tests.support.door_handlers:agent"
 
@@ -270,6 +271,33 @@ async def test_an_abort_by_force_does_not_wait_for_an_open_transaction(
     await until(rolled_back, what="the end of the handler's transaction")
     assert await effects(con) == []
     await agree(client, database)
+
+
+async def test_an_attempt_that_took_too_long_is_taken_back_once_on_each_stream_while_a_transaction_may_complete_its_job(
+    client: Client, admin: AdminClient, broker: BrokerProcess, con: Any, stack: AsyncExitStack
+) -> None:  # fmt: skip
+    hand = ScriptedAgent(broker.address)
+    stack.push_async_callback(hand.close)
+    await hand.connect()
+    await admin.set_type("t", timeout_s=0.5)
+    await client.submit("t", 1)
+    [job] = await hand.take(1)
+    key = job.job_id, job.lease_epoch
+    async with con.transaction():
+        await con.execute("select pg_advisory_xact_lock($1)", job.job_id)  # as complete_job does
+        for times in (1, 2):
+            await hand.until(lambda: len(hand.revoked) == times, "the revocation")  # noqa: B023
+            hand.held[job.job_id] = job  # its handler does not stop
+            proven = hand.proven_no
+            await hand.until(lambda: hand.proven_no > proven + 3, "some heartbeats: the broker has looked again and again")  # noqa: B023
+            assert hand.revoked == [key] * times
+            if times == 1:
+                await hand.connect()
+
+    async def ended() -> bool:
+        return [attempt.ending for attempt in await client.attempts(job.job_id)] == ["timed_out"]
+
+    await until(ended, what="the end of the attempt")
 
 
 async def test_outcomes_that_meet_an_open_transaction_wait_for_it(client: Client, broker: BrokerProcess, database: str, con: Any, start: Any, directory: Path) -> None:

@@ -98,6 +98,7 @@ class Session:
         self.beats: list[tuple[int, int]] = []  # heartbeats not confirmed yet: (message number, flush that was newest when it arrived)
         self._confirmed_at = -math.inf
         self._ack_timer: asyncio.TimerHandle | None = None
+        self._taken_back: set[tuple[int, int]] = set()  # (job, lease epoch), told on this stream
         self.out = Outbound()
         self.wake = asyncio.Event()
         self.free = 0
@@ -127,6 +128,7 @@ class Session:
         self.wake.set()  # the writer of an older stream sees that it is not the session's any more
         self.out, self.wake = Outbound(), asyncio.Event()
         self.beats.clear()
+        self._taken_back.clear()
         self.unsent.clear()
         self._unseen.clear()
         self.unaccepted.clear()
@@ -179,6 +181,16 @@ class Session:
     def accept_overdue(self, now: float, timeout_s: float) -> bool:
         """Whether an Assign was sent longer than `timeout_s` ago and not accepted."""
         return bool(self.unaccepted) and now - self.unaccepted[0][1] > timeout_s
+
+    def revoke(self, job_id: int, epoch: int) -> None:
+        """Tells the agent that a lease is taken back: once on each stream, although an attempt may not end yet since a transaction may complete its job."""
+        if (job_id, epoch) in self._taken_back:
+            return
+        if len(self._taken_back) > 2 * len(self.leases) + 100:
+            self._taken_back = {key for key in self._taken_back if key[0] in self.leases}
+        self._taken_back.add((job_id, epoch))
+        self.out.revoked.append((job_id, epoch))
+        self.wake.set()
 
     def take_out(self, now: float) -> Outbound:
         """What is to be sent now; numbers the Assign."""

@@ -33,8 +33,7 @@ def sweep(owner: "Owner", now: float) -> float:
                 Ending(live.job_id, live.seq, Kind.TIMED_OUT, error=TIMED_OUT, reason="the agent did not end the attempt in time", lease_until=now + owner.limits.lease_s)
             )
             if live.session is not None:
-                live.session.out.revoked.append((live.job_id, live.seq))
-                live.session.wake.set()
+                live.session.revoke(live.job_id, live.seq)
     owner.not_before = {job_id: until for job_id, until in owner.not_before.items() if until > now}
     return now + SWEEP_S
 

@@ -1,0 +1,132 @@
+"""The clients at the edges of what users give them and do with them: times that are none, threads that close what others use, interrupts."""
+
+import asyncio
+import math
+import signal
+import threading
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+import pytest
+from headrace_client import Client, ClientClosed, InvalidRequest, JobSpec, SyncClient, Unavailable
+from headrace_client.blocking import Blocking
+
+from tests.support.ports import free_ports
+from tests.support.processes import PATIENCE_S, BrokerProcess
+
+SOON_S = 10.0
+
+
+@pytest.mark.parametrize("timeout_s", [math.nan, 0, -1.0, "5"])
+def test_a_client_with_a_time_that_makes_no_sense_is_refused(timeout_s: Any) -> None:
+    with pytest.raises(InvalidRequest, match="timeout_s is") as refused:
+        Client("127.0.0.1:1", timeout_s=timeout_s)
+    assert refused.value.field == "timeout_s"
+
+
+async def test_times_that_no_clock_reaches_are_refused_by_every_call(client: Client) -> None:
+    """Who waited until then would ask again without a pause, or never hear that it is over."""
+    job_id = (await client.submit("t", 1)).job_id
+    for call in (
+        lambda: client.wait(job_id, timeout_s=math.nan),
+        lambda: client.submit("t", 1, timeout_s=math.nan),
+        lambda: client.update([job_id], delete_at=datetime(2030, 1, 1)),
+        lambda: client.list(created_from=datetime(2030, 1, 1)),
+        lambda: client.submit("t", 1, start_at=datetime(2030, 1, 1)),
+        lambda: client.submit("t", 1, start_at="tomorrow"),  # type: ignore[arg-type]
+        lambda: anext(client.logs(job_id, min_level="loud")),
+        lambda: anext(client.tail_logs(job_id, min_level="loud")),
+    ):
+        async with asyncio.timeout(SOON_S):
+            with pytest.raises(InvalidRequest):
+                await call()
+    async with Client(client.brokers, timeout_s=math.inf) as patient:
+        assert (await patient.get(job_id)).job_id == job_id
+
+
+async def test_a_submit_fails_at_once_when_its_client_is_closed_before_anything_was_sent() -> None:
+    client = Client("127.0.0.1:1", timeout_s=PATIENCE_S)
+    submitting = asyncio.ensure_future(client.submit("t", 1))
+    await asyncio.sleep(0)  # it has begun to wait, and the task that is to send has not begun
+    await client.close()
+    async with asyncio.timeout(SOON_S):
+        with pytest.raises(Unavailable, match="the client was closed"):
+            await submitting
+
+
+def test_calls_that_are_under_way_fail_when_another_thread_closes_the_client() -> None:
+    """They would wait for ever: for a loop that does not run any more."""
+    [port] = free_ports(1)
+    client = SyncClient(f"127.0.0.1:{port}", timeout_s=1000)
+    with ThreadPoolExecutor(2) as threads:
+        calls: list[Future[Any]] = [threads.submit(client.count), threads.submit(lambda: list(client.iter_jobs()))]
+        while not client._client._brokers._channels:
+            pass
+        client.close()
+        client.close()
+        for call in calls:
+            with pytest.raises(ClientClosed):
+                call.result(SOON_S)
+
+
+def test_a_blocking_client_that_is_called_in_its_own_thread_says_so(broker: BrokerProcess) -> None:
+    with SyncClient(broker.address, timeout_s=PATIENCE_S) as client:
+
+        def specs() -> Iterator[JobSpec]:
+            for number in range(sum(client.count().totals.values()) + 1):
+                yield JobSpec("t", number)
+
+        def submit() -> None:
+            list(client.submit_stream(specs()))
+
+        with ThreadPoolExecutor(1) as threads:
+            call = threads.submit(submit)
+            try:
+                with pytest.raises(InvalidRequest, match="in its own thread"):
+                    call.result(SOON_S)
+            finally:
+                if not call.done():
+                    client._loop.call_soon_threadsafe(client._loop.stop)
+        assert client.count().totals == {}
+
+
+class Slow:
+    """In place of a client: its stream takes a while to end."""
+
+    def __init__(self) -> None:
+        self.waits = threading.Event()
+        self.ended = False
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+    async def numbers(self) -> AsyncGenerator[int, None]:
+        """One, and no other."""
+        try:
+            yield 1
+            asyncio.get_running_loop().call_soon(self.waits.set)
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.05)
+            self.ended = True
+
+
+def test_a_stream_that_is_interrupted_ends_and_the_interrupt_is_what_its_reader_meets() -> None:
+    slow = Slow()
+    make: Callable[[], Any] = lambda: slow  # noqa: E731
+    blocking: Blocking[Any] = Blocking(make)
+    main = threading.main_thread().ident
+    assert main is not None and threading.get_ident() == main
+
+    def interrupt() -> None:
+        slow.waits.wait(PATIENCE_S)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        for _ in blocking._iterate(slow.numbers):
+            pass
+    blocking.close()
+    assert slow.ended

@@ -1,0 +1,26 @@
+"""What clients must not do, whatever they are given and whoever closes them."""
+
+from tests.mutants.mutant import Mutant
+
+PLACE = "client/headrace_client"
+BLOCKING, CLIENT, ENCODE = f"{PLACE}/blocking.py", f"{PLACE}/client.py", f"{PLACE}/encode.py"
+EDGES, TOKENS = "tests/client/test_edges.py", "tests/client/test_tokens.py"
+
+MUTANTS = (
+    Mutant("a time that is no number is waited for", ENCODE, "or seconds != seconds:", "or False:", f"{EDGES} -k no_clock"),
+    Mutant("a client may have no time at all", f"{PLACE}/base.py", "if self._timeout_s <= 0:", "if False:", f"{EDGES} -k makes_no_sense"),
+    Mutant("a time without a zone is no error of the caller's", ENCODE, "if isinstance(at, datetime) and at.tzinfo is None:", "if False:", f"{EDGES} -k no_clock"),
+    Mutant("what was not sent waits for a client that is closed", CLIENT, "self._submitter.close()", "pass", f"{EDGES} -k closed_before"),
+    Mutant("calls outlive the loop of a blocking client", BLOCKING, "for task in others:", "for task in ():", f"{EDGES} -k closes"),
+    Mutant("a step goes on while its iterator ends", BLOCKING, "if task is not None and not task.cancelling():", "if False:", f"{EDGES} -k interrupted"),
+    Mutant("who watches needs every token at once", f"{PLACE}/base.py", "if loop.time() + pause >= until:  # no token, and no time", "if True:", f"{TOKENS} -k watches"),
+    Mutant("who watches asks for a token for ever", f"{PLACE}/base.py", "if loop.time() + pause >= until:  # no token, and no time", "if False:", f"{TOKENS} -k watches"),
+    Mutant("a token that is no text is used", f"{PLACE}/credentials.py", "if not isinstance(secret, str):", "if False:", f"{TOKENS} -k no_text"),
+    Mutant(
+        "a lease is taken back again and again",
+        "broker/headrace_broker/shards/session.py",
+        "        if (job_id, epoch) in self._taken_back:\n            return\n",
+        "",
+        "tests/doors/test_complete.py -k taken_back",
+    ),
+)
