@@ -239,8 +239,11 @@ def settings_message(settings: dict[str, Any], retry_now: dict[str, Any] | None 
             raise InvalidRequest(f"setting {name}: {value!r} does not fit", details={"field": name}) from error
     if any(name in settings for name in _RETRY):
         defaults = {"retry_delay_s": 5.0, "retry_factor": 2.0, "retry_max_s": 600.0, "retry_jitter": 0.2}
-        full = {name: defaults[name] if value is None else float(value) for name, value in retry.items()}
-        message.retry.delay.CopyFrom(to_duration(full["retry_delay_s"]))
-        message.retry.max.CopyFrom(to_duration(full["retry_max_s"]))
-        message.retry.factor, message.retry.jitter = full["retry_factor"], full["retry_jitter"]
+        try:
+            full = {name: defaults[name] if value is None else float(value) for name, value in retry.items()}
+            message.retry.delay.CopyFrom(to_duration(full["retry_delay_s"]))
+            message.retry.max.CopyFrom(to_duration(full["retry_max_s"]))
+            message.retry.factor, message.retry.jitter = full["retry_factor"], full["retry_jitter"]
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InvalidRequest(f"the rule for retries does not fit: {error}", details={"field": "retry"}) from error
     return message

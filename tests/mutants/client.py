@@ -5,6 +5,7 @@ from tests.mutants.mutant import Mutant
 PLACE = "client/headrace_client"
 BLOCKING, CLIENT, ENCODE = f"{PLACE}/blocking.py", f"{PLACE}/client.py", f"{PLACE}/encode.py"
 EDGES, TOKENS = "tests/client/test_edges.py", "tests/client/test_tokens.py"
+OUTPUT, CLI = f"{PLACE}/cli/output.py", "tests/client/test_cli_edges.py"
 
 MUTANTS = (
     Mutant("a time that is no number is waited for", ENCODE, "or seconds != seconds:", "or False:", f"{EDGES} -k no_clock"),
@@ -23,4 +24,12 @@ MUTANTS = (
         "",
         "tests/doors/test_complete.py -k taken_back",
     ),
+    Mutant("Ctrl-C at a question is only noted", OUTPUT, "signal.signal(signal.SIGINT, signal.default_int_handler)", "pass", f"{CLI} -k one_key"),
+    Mutant("Ctrl-D at a question is a fault", OUTPUT, "except EOFError:", "except ZeroDivisionError:", f"{CLI} -k question"),
+    Mutant("half characters end the output", OUTPUT, "except UnicodeEncodeError:", "except ZeroDivisionError:", f"{CLI} -k whatever_jobs_hold"),
+    Mutant("payloads are shown with numbers that JSON does not have", OUTPUT, "indent=2, allow_nan=False)", "indent=2)", f"{CLI} -k whatever_jobs_hold"),
+    Mutant(
+        "results are shown with numbers that JSON does not have", OUTPUT, "isinstance(value, float) and not math.isfinite(value)", "False", f"{CLI} -k whatever_jobs_hold"
+    ),
+    Mutant("a load that is too much is a fault", f"{PLACE}/cli/bench.py", "raise group.exceptions[0] from None", "raise", f"{CLI} -k keep_up"),
 )

@@ -92,7 +92,7 @@ MUTANTS = (
     Mutant("the submit stream has no budget", SUBMITTER, "again, latest = self._budget.refused(), loop", "again, latest = True, loop", f"{CLIENT} -k few_messages"),
     Mutant("unary calls have no budget", BASE, "again = self._budget.refused() and again", "pass", f"{CLIENT} -k unary"),
     Mutant("callers wait for a delay that is longer than their time", SUBMITTER, "if again and waiting.deadline >= latest:", "if again:", f"{CLIENT} -k time_ends"),
-    Mutant("who rests is forgotten when the client is closed", SUBMITTER, "            self._wake_up(list(self._resting))\n", "", f"{CLIENT} -k closed"),
+    Mutant("who rests is forgotten when the client is closed", SUBMITTER, "        self._wake_up(list(self._resting))\n", "", f"{CLIENT} -k closed"),
     Mutant("a full gRPC server is taken for a message that is too large", CLIENT_ERRORS, 'if "pending requests" in message else', "if False else", f"{CLIENT} -k unary"),
     Mutant(
         "why a stream of submits was ended is hidden", SUBMITTER, "refusal = await end.instead_of(raised)", "refusal = raised", "tests/rpc/test_stream_ends.py -k submits"

@@ -7,6 +7,7 @@ against what was submitted: a job that never ran, or ran again without having fa
 
 import asyncio
 import gc
+import math
 import os
 import platform
 import secrets
@@ -36,6 +37,7 @@ from headrace_client.models import JobSpec, State
 RECORD = struct.Struct("<qidi")  # as in headrace_agent.bench
 START_S = 30.0
 DRAIN_S = 120.0
+STOP_S = 60.0
 TICK_S = 0.001
 MOST_OPEN = 200_000
 MOST_PREPARED = 1_000_000
@@ -119,8 +121,9 @@ def bench(
             errors.print(f"headrace: --pid is NAME=PID of a process that runs, found {word!r}")
             return 2
         watched[name] = int(number)
-    if rate <= 0 or duration <= 0 or window_s <= 0 or agents < 1 or batch < 1 or not 0 <= fail_rate < 1:
-        errors.print("headrace: rate, duration, window, agents and batch must be above 0, and the fail rate between 0 and 1")
+    numbers = (rate, duration, window_s, handler_ms, fail_rate)
+    if not all(map(math.isfinite, numbers)) or min(rate, duration, window_s) <= 0 or min(agents, slots, batch) < 1 or handler_ms < 0 or not 0 <= fail_rate < 1:
+        errors.print("headrace: rate, duration, window, agents, slots and batch must be above 0, the handler's time at least 0, and the fail rate between 0 and 1")
         return 2
 
     load = Load(f"bench.{secrets.token_hex(4)}", rate, duration, payload_bytes, handler_ms / 1000, fail_rate, batch, window_s)
@@ -136,8 +139,9 @@ async def _bench(client: Client, admin: AdminClient, output: Output, load: Load,
     await client.count()  # no broker: say so before anything is started
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as name:
         directory = Path(name)
-        processes = [_start_agent(directory, load, common, client, slots) for _ in range(agents)]
+        processes: list[subprocess.Popen[bytes]] = []
         try:
+            processes += (_start_agent(directory, load, common, client, slots) for _ in range(agents))
             await _until_connected(admin, load, agents, processes)
             load.prepare()
             pids = {"harness": os.getpid(), **{f"agent {number}": process.pid for number, process in enumerate(processes, 1)}, **watched}
@@ -152,7 +156,11 @@ async def _bench(client: Client, admin: AdminClient, output: Output, load: Load,
             for process in processes:
                 process.terminate()
             for process in processes:
-                process.wait(60)
+                try:
+                    process.wait(STOP_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
         records = [item for path in directory.glob("*.bin") for item in RECORD.iter_unpack(path.read_bytes())]
     result = _result(load, records, drained, seconds, cpu)
     if output.form == "table":
@@ -183,7 +191,14 @@ async def _until_connected(admin: AdminClient, load: Load, agents: int, processe
 
 
 async def _send(client: Client, load: Load) -> None:
-    """Submits each job when it is due, without waiting for those before."""
+    """Submits each job when it is due, without waiting for those before. Raises HeadraceError when too many are not acknowledged."""
+    try:
+        await _send_all(client, load)
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from None
+
+
+async def _send_all(client: Client, load: Load) -> None:
     total = load.total
     load.acknowledged = array("d", bytes(8 * total))
     begin = load.begin = time.monotonic() + 0.1
@@ -278,7 +293,7 @@ def _percentiles(values: list[float]) -> dict[str, float]:
 def _fsync_ms() -> float:
     """Median time to write and sync a small block here: what a commit costs on this disk."""
     times = []
-    with tempfile.NamedTemporaryFile(dir=".") as file:
+    with tempfile.NamedTemporaryFile(dir="." if os.access(".", os.W_OK) else None) as file:
         for _ in range(50):
             started = time.perf_counter()
             file.write(b"x" * 512)

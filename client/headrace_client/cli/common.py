@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from cyclopts import Parameter
 
 from headrace_client.claims import ABOVE_BYTES, MAX_BYTES, ClaimCheck
-from headrace_client.cli.output import Done, Format, Output, confirmed, errors, fail
+from headrace_client.cli.output import Done, Format, Output, confirmed, errors, fail, interruptible
 from headrace_client.client import Client
 from headrace_client.codecs import Codec
 from headrace_client.credentials import Token, TokenFile
@@ -141,7 +141,8 @@ def guarded(common: Common, go: Callable[[], Coroutine[Any, Any, int | None]]) -
 
 def read_ids(words: Sequence[str]) -> list[int]:
     """Job ids from the command line; "-" reads them from standard input."""
-    texts = [text for word in words for text in (sys.stdin.read().split() if word == "-" else [word])]
+    with interruptible():
+        texts = [text for word in words for text in (sys.stdin.read().split() if word == "-" else [word])]
     ids = []
     for text in texts:
         if not (text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) < 1 << 63):
@@ -173,7 +174,7 @@ async def change(ids: Sequence[int], verb: str, yes: bool, call: Callable[[list[
 
 def read_age(text: str) -> float | None:
     """Seconds of an age from the command line, such as 90s, 15m, 2h, 7d; None: it is none."""
-    if text[-1:] in UNITS and text[:-1].replace(".", "", 1).isdigit():
+    if text[-1:] in UNITS and text[:-1].replace(".", "", 1).isdecimal():
         return float(text[:-1]) * UNITS[text[-1]]
     return None
 
@@ -182,12 +183,12 @@ def read_time(text: str | None) -> datetime | None:
     """A time from the command line: a date, a time, or an age; what has no zone is UTC."""
     if text is None:
         return None
-    age_s = read_age(text)
-    if age_s is not None:
-        return datetime.now(UTC) - timedelta(seconds=age_s)
     try:
+        age_s = read_age(text)
+        if age_s is not None:
+            return datetime.now(UTC) - timedelta(seconds=age_s)
         at = datetime.fromisoformat(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         errors.print(f"headrace: {text!r} is not a time: give 2026-01-31, 2026-01-31T12:00:00Z, or an age such as 15m")
         raise Done(2) from None
     return at if at.tzinfo is not None else at.replace(tzinfo=UTC)

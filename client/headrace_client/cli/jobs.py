@@ -1,7 +1,6 @@
 """`headrace jobs`: find, read, watch and change jobs."""
 
 import asyncio
-import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,7 @@ from cyclopts.validators import Number
 from headrace_client.cli.common import Common, Ids, Reason, Yes, change, read_ids, run, run_admin
 from headrace_client.cli.find import FindSaved
 from headrace_client.cli.graph import batch, graph
-from headrace_client.cli.output import Output, errors, plain
+from headrace_client.cli.output import Output, errors, fail, to_json
 from headrace_client.cli.submit import read_json
 from headrace_client.cli.updates import hold, payloads, release, runs, update
 from headrace_client.client import Client
@@ -76,7 +75,7 @@ def count(*, find: FindSaved | None = None, common: Common | None = None) -> int
         where, _ = await (find or FindSaved()).search(client)
         counts = await client.count(where=where)
         if output.form != "table":
-            print(json.dumps(plain({"totals": counts.totals, "types": counts.types, "as_of": counts.as_of}), indent=2 if output.form == "json" else None))
+            print(to_json({"totals": counts.totals, "types": counts.types, "as_of": counts.as_of}, indent=2 if output.form == "json" else None))
             return
         states = list(State)
         rows = [{"type": name, **{str(s): by_state.get(s, 0) for s in states}} for name, by_state in counts.types.items()]
@@ -110,7 +109,7 @@ def log(
                 at = line.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
                 print(f"{at} {line.run}.{line.attempt} {line.level:7} {line.text}", flush=follow)
             elif output.form == "jsonl" or follow:
-                print(json.dumps(plain(line), ensure_ascii=False), flush=follow)
+                print(to_json(line), flush=follow)
             else:
                 lines.append(line)
         if output.form == "json" and not follow:
@@ -174,8 +173,7 @@ def wait(
         try:
             settled = await client.wait(_one(job), timeout_s=timeout)
         except WaitTimeout as error:
-            errors.print(f"headrace: {error}")
-            return 1
+            return fail(error, output.form)
         output.one(settled)
         return 0 if settled.state is State.COMPLETED else 1
 
@@ -201,7 +199,7 @@ def watch(
                 now = datetime.now(UTC).isoformat(timespec="milliseconds")
                 print(f"{now} {seen.job_id} {seen.type} {seen.kind or 'is'} -> {seen.state or 'deleted'}{gap}", flush=True)
             else:
-                print(json.dumps(plain(seen)), flush=True)
+                print(to_json(seen), flush=True)
             if seen.state is None or seen.state.settled:
                 left.discard(seen.job_id)
             if ids and not left:

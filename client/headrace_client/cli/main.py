@@ -1,5 +1,6 @@
 """The `headrace` command: its tree, and what happens when it is interrupted."""
 
+import io
 import os
 import sys
 
@@ -50,13 +51,16 @@ def main() -> None:
     if len(sys.argv) > 2 and sys.argv[1].startswith("--") and sys.argv[1] not in ("--help", "--version", "--install-completion"):
         errors.print(f"headrace: options stand behind the command, such as `headrace jobs list {sys.argv[1]} ...`")
         sys.exit(2)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error has it: a terminal that lacks a character ends no command
     try:
-        code = app(sys.argv[1:], exit_on_error=False, print_error=True)
+        try:
+            code = app(sys.argv[1:], exit_on_error=False, print_error=True)
+        except Done as done:
+            code = done.code
+        except KeyboardInterrupt:
+            code = 130
         sys.stdout.flush()
-    except Done as done:
-        code = done.code
-    except KeyboardInterrupt:
-        code = 130
     except BrokenPipeError:  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0

@@ -2,8 +2,12 @@
 
 import base64
 import json
+import math
+import signal
 import sys
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from enum import Enum
@@ -76,11 +80,11 @@ class Output:
         """Several results: a table of these columns, a JSON array of whole objects, or one object a line."""
         if self.form == "jsonl":
             for row in rows:
-                print(json.dumps(plain(row), ensure_ascii=False))
+                print(to_json(row))
             return
         found = list(rows)
         if self.form == "json":
-            print(json.dumps([plain(row) for row in found], ensure_ascii=False, indent=2))
+            print(to_json(found, indent=2))
             return
         if not found:
             errors.print(empty)
@@ -92,7 +96,7 @@ class Output:
     def one(self, row: Any, *, hide: Sequence[str] = ()) -> None:
         """One result: a line for each field that says something, or a JSON object."""
         if self.form != "table":
-            print(json.dumps(plain(row), ensure_ascii=False, indent=2 if self.form == "json" else None))
+            print(to_json(row, indent=2 if self.form == "json" else None))
             return
         from headrace_client.cli import tables
 
@@ -114,12 +118,42 @@ class Output:
 
 
 def confirmed(question: str) -> bool:
-    """Whether a person at the terminal says yes; False where nobody can be asked."""
+    """Whether a person at the terminal says yes; False where nobody can be asked, or nobody answers (Ctrl-D)."""
     if not sys.stdin.isatty():
         return False
     from headrace_client.cli import tables
 
-    return tables.ask(question)
+    with interruptible():
+        try:
+            return tables.ask(question)
+        except EOFError:
+            errors.print("")  # the prompt's line
+            return False
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C ends at once what blocks inside, such as a read of standard input. In an event loop it would only be noted until that is over."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """A result as JSON. What standard output has no characters for, and half characters, which JSON may hold and UTF-8 may not, are escapes."""
+    simple = plain(value)
+    text = json.dumps(simple, ensure_ascii=False, indent=indent)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(simple, indent=indent)
+    return text
 
 
 def plain(value: Any) -> Any:
@@ -136,6 +170,8 @@ def plain(value: Any) -> Any:
         return _bytes(value)
     if isinstance(value, Enum):
         return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no such number
     return value
 
 
@@ -213,7 +249,7 @@ def _value(row: Any, column: str) -> Any:
 def _bytes(value: bytes) -> Any:
     try:
         parsed = json.loads(value) if value else None
-        json.dumps(parsed, indent=2)  # what is nested too deeply to be printed is shown as text
+        json.dumps(parsed, indent=2, allow_nan=False)  # what is nested too deeply to be printed, or is no number of JSON, is shown as text
         return parsed
     except (ValueError, RecursionError):
         pass

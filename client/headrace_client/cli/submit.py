@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from headrace_client.cli.common import Common, read_ids, run
 from headrace_client.cli.json_text import check_json, members
-from headrace_client.cli.output import Done, Output, errors
+from headrace_client.cli.output import Done, Output, errors, interruptible
 from headrace_client.client import Client
 from headrace_client.errors import Busy, HeadraceError, QueueFull, Unavailable
 from headrace_client.models import JobSpec, State, Submitted
@@ -138,6 +138,8 @@ async def _many(client: Client, output: Output, source: str, wait_for_room: bool
     with ExitStack() as stack:
         try:
             lines = sys.stdin.buffer if source == "-" else stack.enter_context(open(source, "rb"))
+            if source == "-":
+                stack.enter_context(interruptible())
         except OSError as error:
             errors.print(f"headrace: cannot read {source}: {error.strerror}")
             raise Done(2) from error

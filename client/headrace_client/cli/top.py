@@ -1,7 +1,6 @@
 """`headrace top`: what the broker does now, again and again."""
 
 import asyncio
-import json
 import os
 import shutil
 import signal
@@ -15,7 +14,7 @@ from cyclopts import Parameter
 from headrace_proto.wire import DEFAULT_DOMAIN
 
 from headrace_client.cli.common import Common, guarded
-from headrace_client.cli.output import Output, errors, fail, plain
+from headrace_client.cli.output import Output, errors, fail, to_json
 from headrace_client.cli.terminal import Line, Terminal, usable
 from headrace_client.cli.top_calls import Calls
 from headrace_client.cli.top_figures import Figures, Rates, figures
@@ -97,7 +96,7 @@ def _print(found: Figures, look: Look, output: Output) -> None:
 async def _stream(feed: Feed, found: Figures, every_s: float) -> NoReturn:
     """A line for each round. A round that fails is told on standard error, and another one follows."""
     while True:
-        print(json.dumps(plain(found), ensure_ascii=False), flush=True)
+        print(to_json(found), flush=True)
         while True:
             await asyncio.sleep(every_s)
             try:

@@ -1,0 +1,151 @@
+"""The command line at its edges: interrupts at a question, values that JSON does not have, times out of range, a terminal that lacks characters."""
+
+import asyncio
+import contextlib
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from headrace_client import Client, HeadraceError
+from headrace_client.cli import bench
+from headrace_client.cli.output import plain
+
+from tests.support.processes import PATIENCE_S, BrokerProcess, run_command
+
+PROGRAM = str(Path(sys.executable).parent / "headrace")
+
+
+class Asked:
+    """`headrace` at a terminal of its own, at the moment at which it asks something, or reads."""
+
+    def __init__(self, address: str, *words: str) -> None:
+        self._screen, inside = pty.openpty()
+        environment = {**os.environ, "TERM": "xterm", "HEADRACE_BROKER": address, "GRPC_VERBOSITY": "NONE"}
+        self._process = subprocess.Popen(["setsid", "--ctty", PROGRAM, *words], stdin=inside, stdout=inside, stderr=inside, env=environment)
+        os.close(inside)
+        self.output = ""
+
+    def until(self, text: str) -> None:
+        """Reads until it is there."""
+        while text not in self.output:
+            self.output += os.read(self._screen, 4096).decode(errors="replace")
+
+    def press(self, key: bytes) -> int:
+        """Presses a key; the exit code of what follows."""
+        os.write(self._screen, key)
+        try:
+            return self._process.wait(PATIENCE_S / 3)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            os.set_blocking(self._screen, False)
+            with contextlib.suppress(OSError):
+                self.output += os.read(self._screen, 65_536).decode(errors="replace")
+            os.close(self._screen)
+
+
+@pytest.mark.parametrize(("key", "code"), [(b"\x03", 130), (b"\x04", 2)], ids=["Ctrl-C", "Ctrl-D"])
+async def test_a_question_is_left_by_one_key(broker: BrokerProcess, client: Client, key: bytes, code: int) -> None:
+    ids = [(await client.submit("t", number)).job_id for number in range(2)]
+
+    def person() -> Asked:
+        asked = Asked(broker.address, "jobs", "abort", *map(str, ids))
+        asked.until("abort them?")
+        assert asked.press(key) == code, asked.output
+        return asked
+
+    assert "Traceback" not in (await asyncio.to_thread(person)).output
+    assert [(await client.get(job_id)).state for job_id in ids] == ["waiting", "waiting"]
+
+
+async def test_what_is_read_from_standard_input_is_left_by_one_key(broker: BrokerProcess) -> None:
+    def person() -> None:
+        for words in (["jobs", "abort", "-"], ["submit", "--jsonl", "-"]):
+            reading, writing = os.pipe()
+            environment = {**os.environ, "HEADRACE_BROKER": broker.address, "GRPC_VERBOSITY": "NONE"}
+            process = subprocess.Popen([PROGRAM, *words], stdin=reading, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+            os.close(reading)
+            try:
+                while not _reads_pipe(process.pid):
+                    assert process.poll() is None
+                process.send_signal(signal.SIGINT)
+                _, errors = process.communicate(timeout=PATIENCE_S / 3)
+                assert process.returncode == 130 and b"Traceback" not in errors, errors
+            finally:
+                process.kill()
+                process.wait()
+                os.close(writing)
+
+    await asyncio.to_thread(person)
+
+
+def _reads_pipe(pid: int) -> bool:
+    """Whether its main thread waits in read(2) of descriptor 0."""
+    try:
+        words = Path(f"/proc/{pid}/syscall").read_text().split()
+    except OSError:
+        return False
+    return words[:2] == ["0", "0x0"]
+
+
+async def test_output_is_json_whatever_jobs_hold(broker: BrokerProcess, client: Client) -> None:
+    payloads = [b'"half \\ud800"', b'{"n": NaN}', b"[1e999]", '"€ und 😀"'.encode()]
+    ids = [str((await client.submit("t", payload=payload)).job_id) for payload in payloads]
+
+    def refuse(word: str) -> Any:
+        raise AssertionError(f"{word} is not JSON")
+
+    async def shown(job_id: str, form: str, encoding: str = "utf-8") -> str:
+        environment = {"HEADRACE_BROKER": broker.address, "PYTHONIOENCODING": encoding}
+        done = await asyncio.to_thread(
+            lambda: subprocess.run([PROGRAM, "jobs", "show", job_id, "-o", form], capture_output=True, env={**os.environ, **environment}, check=False)
+        )
+        assert (done.returncode, done.stderr) == (0, b""), done.stderr
+        return done.stdout.decode(encoding)
+
+    found = [json.loads(await shown(job_id, "json"), parse_constant=refuse)["payload"] for job_id in ids]
+    assert found == ["half \ud800", '{"n": NaN}', "[1e999]", "€ und 😀"]
+    assert json.loads(await shown(ids[3], "jsonl", "ascii"))["payload"] == "€ und 😀"
+    assert "half" in await shown(ids[0], "table") and "u20ac" in await shown(ids[3], "table", "ascii")
+    assert plain({"at": float("nan"), "most": float("inf"), "n": 1.5}) == {"at": None, "most": None, "n": 1.5}
+
+
+def test_values_out_of_range_are_told_with_exit_code_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    for words in (
+        ["jobs", "list", "--since", "99999999999d"],
+        ["jobs", "list", "--since", "\u00b2d"],
+        ["types", "set", "t", "retry_delay_s=nan", "retry_factor=2", "retry_max_s=1e300", "retry_jitter=0"],
+        ["bench", "--rate", "nan"],
+        ["bench", "--duration", "inf"],
+        ["bench", "--slots", "0"],
+        ["jobs", "wait", "1", "--timeout", "nan"],
+        ["jobs", "list", "--timeout-s", "nan"],
+    ):
+        done = run_command("headrace", *words, "--broker", "127.0.0.1:1")
+        assert done.returncode == 2 and "Traceback" not in done.stderr and done.stdout == "", (words, done.stderr)
+
+
+async def test_a_wait_that_takes_too_long_is_told_as_json_where_that_is_wanted(broker: BrokerProcess, client: Client) -> None:
+    job_id = (await client.submit("t", 1)).job_id
+    done = await asyncio.to_thread(run_command, "headrace", "jobs", "wait", str(job_id), "--timeout", "0.05", "-o", "json", "--broker", broker.address)
+    assert (done.returncode, done.stdout, json.loads(done.stderr)["code"]) == (1, "", "DEADLINE_EXCEEDED")
+
+
+async def test_a_load_that_a_broker_cannot_keep_up_with_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Away:
+        """A client whose calls are never answered."""
+
+        async def submit(self, *_words: Any, **_options: Any) -> None:
+            """Waits."""
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(bench, "MOST_OPEN", 10)
+    away: Any = Away()
+    with pytest.raises(HeadraceError, match="the broker cannot keep up"):
+        await bench._send(away, bench.Load("t", 1000, 10, 100, 0, 0, 1))
