@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from headrace_client import Client, ClientClosed, InvalidRequest, JobSpec, SyncClient, Unavailable
+from headrace_client import Client, ClientClosed, InvalidRequest, JobSpec, SyncClient, Unavailable, base
 from headrace_client.blocking import Blocking
 
 from tests.support.ports import free_ports
@@ -32,9 +32,6 @@ async def test_times_that_no_clock_reaches_are_refused_by_every_call(client: Cli
     for call in (
         lambda: client.wait(job_id, timeout_s=math.nan),
         lambda: client.submit("t", 1, timeout_s=math.nan),
-        lambda: client.update([job_id], delete_at=datetime(2030, 1, 1)),
-        lambda: client.list(created_from=datetime(2030, 1, 1)),
-        lambda: client.submit("t", 1, start_at=datetime(2030, 1, 1)),
         lambda: client.submit("t", 1, start_at="tomorrow"),  # type: ignore[arg-type]
         lambda: anext(client.logs(job_id, min_level="loud")),
         lambda: anext(client.tail_logs(job_id, min_level="loud")),
@@ -42,6 +39,13 @@ async def test_times_that_no_clock_reaches_are_refused_by_every_call(client: Cli
         async with asyncio.timeout(SOON_S):
             with pytest.raises(InvalidRequest):
                 await call()
+    for with_a_time in (
+        lambda: client.update([job_id], delete_at=datetime(2030, 1, 1)),
+        lambda: client.list(created_from=datetime(2030, 1, 1)),
+        lambda: client.submit("t", 1, start_at=datetime(2030, 1, 1)),
+    ):
+        with pytest.raises(InvalidRequest, match="must say its time zone"):
+            await with_a_time()
     async with Client(client.brokers, timeout_s=math.inf) as patient:
         assert (await patient.get(job_id)).job_id == job_id
 
@@ -56,14 +60,20 @@ async def test_a_submit_fails_at_once_when_its_client_is_closed_before_anything_
             await submitting
 
 
-def test_calls_that_are_under_way_fail_when_another_thread_closes_the_client() -> None:
+def test_calls_that_are_under_way_fail_when_another_thread_closes_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """They would wait for ever: for a loop that does not run any more."""
-    [port] = free_ports(1)
+    [port], pausing = free_ports(1), threading.Semaphore(0)
+
+    def pause_s(_failures: int) -> float:
+        pausing.release()
+        return 500.0
+
+    monkeypatch.setattr(base, "backoff_s", pause_s)
     client = SyncClient(f"127.0.0.1:{port}", timeout_s=1000)
     with ThreadPoolExecutor(2) as threads:
         calls: list[Future[Any]] = [threads.submit(client.count), threads.submit(lambda: list(client.iter_jobs()))]
-        while not client._client._brokers._channels:
-            pass
+        for _ in calls:
+            assert pausing.acquire(timeout=PATIENCE_S)
         client.close()
         client.close()
         for call in calls:
@@ -130,3 +140,24 @@ def test_a_stream_that_is_interrupted_ends_and_the_interrupt_is_what_its_reader_
             pass
     blocking.close()
     assert slow.ended
+
+
+def test_a_step_whose_reader_was_interrupted_before_it_knew_of_it_ends_before_the_stream_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow, steps, schedule = Slow(), [], asyncio.run_coroutine_threadsafe
+    make: Callable[[], Any] = lambda: slow  # noqa: E731
+    blocking: Blocking[Any] = Blocking(make)
+
+    def interrupted(coroutine: Any, loop: Any) -> Any:
+        future = schedule(coroutine, loop)
+        steps.append(future)
+        if len(steps) == 2:
+            slow.waits.wait(PATIENCE_S)
+            raise KeyboardInterrupt
+        return future
+
+    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        for _ in blocking._iterate(slow.numbers):
+            pass
+    assert slow.ended
+    blocking.close()
