@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import signal
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -123,37 +122,36 @@ class Slow:
             self.ended = True
 
 
-def test_a_stream_that_is_interrupted_ends_and_the_interrupt_is_what_its_reader_meets() -> None:
-    slow = Slow()
-    make: Callable[[], Any] = lambda: slow  # noqa: E731
-    blocking: Blocking[Any] = Blocking(make)
-    main = threading.main_thread().ident
-    assert main is not None and threading.get_ident() == main
+class Interrupted:
+    """A call whose waiter is interrupted while it waits."""
 
-    def interrupt() -> None:
-        slow.waits.wait(PATIENCE_S)
-        signal.pthread_kill(main, signal.SIGINT)
+    def __init__(self, future: Any, waits: threading.Event) -> None:
+        self._future = future
+        self._waits = waits
+        self.cancel = future.cancel
 
-    threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
-        for _ in blocking._iterate(slow.numbers):
-            pass
-    blocking.close()
-    assert slow.ended
+    def result(self) -> Any:
+        """As Ctrl-C."""
+        assert self._waits.wait(PATIENCE_S)
+        raise KeyboardInterrupt
 
 
-def test_a_step_whose_reader_was_interrupted_before_it_knew_of_it_ends_before_the_stream_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    slow, steps, schedule = Slow(), [], asyncio.run_coroutine_threadsafe
+@pytest.mark.parametrize("when", ["it waits", "it knows of the call"])
+def test_a_stream_whose_reader_is_interrupted_ends_and_the_interrupt_is_what_it_meets(when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it waits for the next one, or a moment before: it does not know of the call yet, and cannot give it up itself."""
+    slow, calls, schedule = Slow(), [], asyncio.run_coroutine_threadsafe
     make: Callable[[], Any] = lambda: slow  # noqa: E731
     blocking: Blocking[Any] = Blocking(make)
 
     def interrupted(coroutine: Any, loop: Any) -> Any:
         future = schedule(coroutine, loop)
-        steps.append(future)
-        if len(steps) == 2:
-            slow.waits.wait(PATIENCE_S)
-            raise KeyboardInterrupt
-        return future
+        calls.append(future)
+        if len(calls) != 2:
+            return future
+        if when == "it waits":
+            return Interrupted(future, slow.waits)
+        slow.waits.wait(PATIENCE_S)
+        raise KeyboardInterrupt
 
     monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", interrupted)
     with pytest.raises(KeyboardInterrupt):

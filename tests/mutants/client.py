@@ -13,7 +13,7 @@ MUTANTS = (
     Mutant("a time without a zone is no error of the caller's", ENCODE, "if isinstance(at, datetime) and at.tzinfo is None:", "if False:", f"{EDGES} -k no_clock"),
     Mutant("what was not sent waits for a client that is closed", CLIENT, "self._submitter.close()", "pass", f"{EDGES} -k closed_before"),
     Mutant("calls outlive the loop of a blocking client", BLOCKING, "for task in others:", "for task in ():", f"{EDGES} -k closes"),
-    Mutant("a step goes on while its iterator ends", BLOCKING, "if task is not None and not task.cancelling():", "if False:", f"{EDGES} -k interrupted"),
+    Mutant("a step goes on while its iterator ends", BLOCKING, "if task is not None and not task.cancelling():", "if False:", f"{EDGES} -k reader_is_interrupted"),
     Mutant("who watches needs every token at once", f"{PLACE}/base.py", "if loop.time() + pause >= until:  # no token, and no time", "if True:", f"{TOKENS} -k watches"),
     Mutant("who watches asks for a token for ever", f"{PLACE}/base.py", "if loop.time() + pause >= until:  # no token, and no time", "if False:", f"{TOKENS} -k watches"),
     Mutant("a token that is no text is used", f"{PLACE}/credentials.py", "if not isinstance(secret, str):", "if False:", f"{TOKENS} -k no_text"),
