@@ -4,10 +4,13 @@ import json
 
 import pytest
 from headrace_broker.actions import statistics
+from headrace_broker.actions.forecast import look_ahead
 from headrace_broker.actions.statistics import Trend
 from headrace_broker.model.errors import InvalidField
+from headrace_broker.shards.session import Served
 from headrace_broker.store.statistics import DAY, HOUR, MINUTE, Statistics
 
+from tests.fire.steps import granted
 from tests.property.machine import Machine
 
 AGENTS = 4
@@ -58,3 +61,38 @@ async def test_agents_are_added_up_by_name_and_what_is_too_much_is_said(machine:
     monkeypatch.setattr(statistics, "MOST_SUMS", 30)
     found = await ask(90, step=1, partly=True)
     assert found.since == first + 80 and sum(series.total().numbers["completed"] for series in found.series) == 160
+
+
+async def test_slots_that_attempts_hold_for_longer_than_the_window_count_as_used(machine: Machine) -> None:
+    store, owner = Statistics(machine.pool), machine.owner
+    await granted(machine, 3)
+    assert machine.session is not None
+    machine.session.slots = 4
+    types = {"work": machine.type, "other": await machine.types.ensure("default", "other")}
+    machine.session.served[types["other"].type_id] = Served(types["other"], 2, "")
+
+    async def used(name: str, minutes: int = 15) -> tuple[float | None, int, float | None]:
+        found = await look_ahead(store, owner, "default", types=[name], minutes=minutes)
+        [row] = await statistics.capacity(store, owner, "default", types=[name], minutes=minutes)
+        return row.utilisation, found.present.demand.held, found.present.utilisation
+
+    assert await used("work") == (None, 0, None), "they have just begun"
+    machine.now += 16 * 60
+    assert await used("work") == (0.75, 3, 0.75)
+    assert await used("work", minutes=17) == (None, 0, None), "not for longer than that"
+    assert await used("other") == (None, 1, 0.5), "of its two slots one is left to it"
+    assert (await look_ahead(store, owner, "default")).present.utilisation == 0.75
+    at = int(owner.clock.now_s() // 60)
+    await machine.pool.execute(  # beside them short ones: 180 in 15 minutes, of 1 s each
+        """insert into headrace.stat (span, at, type_id, agent_id, life_id, numbers, wait, run, wait_s, run_s, slots, waiting)
+        select 1, $1 - m, $2, 0, 1, '{"submitted": 12, "completed": 12}', '{}', '{}', 0, 12.0, 4, 0 from generate_series(1, 15) m""",
+        at, machine.type.type_id,
+    )  # fmt: skip
+    capacity, held, ahead = await used("work")
+    assert held == 3 and capacity == pytest.approx(0.8) and ahead == pytest.approx(0.8), "12 s of a minute of the fourth slot"
+    for live in machine.session.leases.values():
+        live.granted_at = 0.0  # granted by an owner before this one
+    owner.taken_over_at = machine.now - 60.0
+    assert (await used("work"))[1] == 0, "since the takeover, as far as is known"
+    owner.taken_over_at = machine.now - 3600.0
+    assert (await used("work"))[1] == 3

@@ -7,6 +7,7 @@ RPC = "tests/rpc/test_statistics.py"
 AHEAD = "broker/headrace_broker/actions/forecast.py"
 FORECAST = "broker/headrace_broker/model/forecast.py"
 UNIT = "tests/unit/test_forecast.py"
+TRENDS, HOLD = "broker/headrace_broker/actions/statistics.py", "tests/fire/test_trend.py -k hold"
 
 MUTANTS = (
     Mutant("a delayed job waits from its submission", TALLY, "line.waited(round_.at_s - due_s, 1)", "line.waited(round_.at_s, 1)", f"{RPC} -k told_by_number"),
@@ -32,4 +33,10 @@ MUTANTS = (
         "rows of a minute are added to what is there", "broker/headrace_broker/store/sql/queries/stat_put.sql", "waiting = excluded.waiting",
         "waiting = stat.waiting + excluded.waiting", f"{RPC} -k minutes_add_up",
     ),
+    Mutant(
+        "attempts that go on use no slots", TRENDS, "(live.granted_at or owner.taken_over_at) < begun", "False", HOLD,
+    ),
+    Mutant("an attempt of a former owner runs for ever", TRENDS, "live.granted_at or owner.taken_over_at", "live.granted_at", HOLD),
+    Mutant("attempts that ended are told of twice", "broker/headrace_broker/model/outlook.py", "round(long - told)", "long", f"{UNIT} -k untold"),
+    Mutant("held slots are there for others too", "broker/headrace_broker/model/outlook.py", "max(0, self.slots - self.held)", "self.slots", f"{UNIT} -k held"),
 )  # fmt: skip

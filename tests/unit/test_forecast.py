@@ -6,7 +6,7 @@ import random
 import pytest
 from headrace_broker.model import erlang
 from headrace_broker.model.forecast import BAND, RECENT_H, WEEK_H, Forecast, backlogs, forecast
-from headrace_broker.model.outlook import Change, Demand, outlook, words
+from headrace_broker.model.outlook import Change, Demand, outlook, untold, words
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -101,9 +101,9 @@ def test_a_queue_that_grows_says_by_how_much_and_one_that_shrinks_says_when_it_i
     assert outlook(Demand(0, 0.0, 4.0, 0), 10.0).drain_s == 0
 
 
-@given(st.integers(0, 10_000), st.floats(0, 1000), st.floats(0, 1000), st.integers(0, 5000), st.integers(1, 500))
-def test_an_outlook_makes_sense_and_more_slots_make_it_no_worse(waiting: int, arrivals: float, work_s: float, slots: int, more: int) -> None:
-    demand = Demand(waiting, arrivals, work_s, slots)
+@given(st.integers(0, 10_000), st.floats(0, 1000), st.floats(0, 1000), st.integers(0, 5000), st.integers(1, 500), st.integers(0, 6000))
+def test_an_outlook_makes_sense_and_more_slots_make_it_no_worse(waiting: int, arrivals: float, work_s: float, slots: int, more: int, held: int) -> None:
+    demand = Demand(waiting, arrivals, work_s, slots, min(held, slots))
     before, after = outlook(demand, 5.0), outlook(demand.changed(Change(more)), 5.0)
     assert words(before) and words(after)
     assert before.grows_per_s >= after.grows_per_s >= 0 and (before.mean_wait_s is None or before.grows_per_s == 0)
@@ -122,3 +122,26 @@ def test_very_many_servers_wait_as_one_by_one_they_would(monkeypatch: pytest.Mon
         assert waits == pytest.approx(erlang.wait_probability(servers, load), abs=0.01)
         assert needed == pytest.approx(erlang.servers_needed(load, 60.0, wished), abs=4)
     assert erlang.wait_probability(10**6, 0.5) == 0
+
+
+def test_of_attempts_that_run_for_long_those_are_untold_that_no_ended_one_tells_of() -> None:
+    assert untold(4, 0.0, None, 900.0) == untold(4, 0.0, 3600.0, 900.0) == 4, "none has ended, or none has come within the window"
+    assert untold(3, 0.01, 1.0, 900.0) == 3, "beside short ones"
+    assert untold(3, 4.0, 3600.0, 900.0) == 0, "attempts of an hour, of which some have ended"
+    assert untold(0, 4.0, 1.0, 900.0) == 0
+
+
+def test_slots_that_are_held_count_as_used_and_are_there_for_nobody_else() -> None:
+    held = outlook(Demand(7, 0.0, None, 4, 4), 10.0)
+    assert (held.load, held.utilisation, held.drain_s) == (4.0, 1.0, None)
+    assert words(held).endswith("not known. 4 of the 4 slots are held by attempts that have run for longer than what was looked at.")
+    some, alone = outlook(Demand(0, 0.5, 1.0, 4, 3), 10.0), outlook(Demand(0, 0.5, 1.0, 1), 10.0)
+    assert (some.load, some.utilisation) == (3.5, 0.875) and (some.wait_probability, some.mean_wait_s) == (alone.wait_probability, alone.mean_wait_s)
+    assert some.slots_needed is not None and alone.slots_needed is not None and some.slots_needed == 3 + alone.slots_needed
+    assert words(some).startswith("The slots are used to 88%") and words(some).endswith(
+        "3 of the 4 slots are held by attempts that have run for longer than what was looked at."
+    )
+    full = outlook(Demand(5, 0.5, 1.0, 4, 4), 10.0)
+    assert (full.utilisation, full.grows_per_s, full.mean_wait_s, full.drain_s) == (1.125, 0.5, None, None) and "the queue grows by 30/min" in words(full)
+    assert "Overloaded" not in words(outlook(Demand(0, 0.0, 1.0, 4, 4), 10.0))
+    assert Demand(0, 0.5, 1.0, 4, 3).changed(Change(2)).free == 3 and Demand(0, 0.5, 1.0, 4, 3).changed(Change(-3)).free == 0

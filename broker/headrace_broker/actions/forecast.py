@@ -1,15 +1,16 @@
 """What the next hours will bring to some types together, and what other slots, arrivals or running times would make of it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from headrace_broker.actions import statistics
 from headrace_broker.model import erlang
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.forecast import Expected, backlogs, forecast
-from headrace_broker.model.outlook import Change, Demand, Outlook, outlook
+from headrace_broker.model.outlook import Change, Demand, Outlook, outlook, untold
 from headrace_broker.shards.owner import Owner
+from headrace_broker.shards.session import Session
 from headrace_broker.store.statistics import DAY, HOUR, MINUTE, HourRow, Statistics
 
 HISTORY_H = 4 * 168
@@ -66,10 +67,10 @@ async def look_ahead(
     work_s = period.work_s
     if work_s is None and any(row.ended for row in recent):
         work_s = sum(row.run_s for row in recent) / sum(row.ended for row in recent)
-    sessions = [session for session in owner.sessions() if session.stream is not None]
-    serving = [(sum(served.slots or session.slots for type_id, served in session.served.items() if type_id in names), session.slots) for session in sessions]
-    by_agent = [min(pair) for pair in serving if pair[0]]
-    present = Demand(waiting, period.arrivals_per_s, work_s, sum(by_agent))
+    serving = [found for session in owner.sessions() if session.stream is not None and (found := _slots(owner, session, names, minutes * 60))[0]]
+    by_agent = [slots for slots, _ in serving]
+    held = untold(sum(long for _, long in serving), period.arrivals_per_s * (work_s or 0.0), work_s, minutes * 60)
+    present = Demand(waiting, period.arrivals_per_s, work_s, sum(by_agent), held)
     changed = present.changed(change)
     expected = forecast(asked, hours)
     per_agent = sum(by_agent) / len(by_agent) if by_agent else None
@@ -77,6 +78,14 @@ async def look_ahead(
         expected.method, (this_hour - begin) // HOUR, len(by_agent), outlook(present, wished_wait_s), outlook(changed, wished_wait_s),
         _hours(expected.hours, change.arrivals_factor, changed, now_s, wished_wait_s, per_agent),
     )  # fmt: skip
+
+
+def _slots(owner: Owner, session: Session, names: Collection[int], window_s: float) -> tuple[int, int]:
+    """(slots of an agent for these types together, how many of them attempts hold that have run for longer than the window). Attempts at other types hold them too."""
+    own = sum(served.slots or session.slots for type_id, served in session.served.items() if type_id in names)
+    slots, long = min(own, session.slots), statistics.running_longer(owner, session, window_s)
+    left = min(slots - sum(long[type_id] for type_id in names), session.slots - long.total())
+    return slots, slots - max(0, left)
 
 
 def _check(hours: int, minutes: int, wished_wait_s: float, change: Change) -> None:
@@ -143,7 +152,8 @@ def _hours(expected: Sequence[Expected], factor: float, demand: Demand, now_s: f
         if arrivals_per_s is None or demand.work_s is None:
             return None
         if arrivals_per_s not in needed:
-            needed[arrivals_per_s] = erlang.servers_needed(arrivals_per_s * demand.work_s, demand.work_s, wished_wait_s) if arrivals_per_s else 0
+            own = erlang.servers_needed(arrivals_per_s * demand.work_s, demand.work_s, wished_wait_s) if arrivals_per_s else 0
+            needed[arrivals_per_s] = demand.held + own
         return needed[arrivals_per_s]
 
     found = []
@@ -156,9 +166,9 @@ def _hours(expected: Sequence[Expected], factor: float, demand: Demand, now_s: f
 
 def _waiting(per_s: Sequence[Expected], seconds: Sequence[float], demand: Demand) -> list[Expected | None]:
     """At the end of each hour; the band takes every hour at its edge."""
-    if demand.work_s is None and demand.slots:
+    if demand.work_s is None and demand.free:
         return [None] * len(per_s)
-    served = demand.slots / demand.work_s if demand.work_s else 0.0
+    served = demand.free / demand.work_s if demand.work_s else 0.0
     mean, low, high = (
         backlogs(demand.waiting, [one.mean if value is None else value for one, value in zip(per_s, values, strict=True)], seconds, served)
         for values in ([one.mean for one in per_s], [one.low for one in per_s], [one.high for one in per_s])

@@ -9,8 +9,10 @@ from typing import TypeVar
 from headrace_broker.actions import reach, reachable
 from headrace_broker.model import erlang, histogram
 from headrace_broker.model.errors import DatabaseUnavailable, InvalidField, TypeNotFound
+from headrace_broker.model.outlook import untold
 from headrace_broker.model.permissions import Act
 from headrace_broker.shards.owner import Owner
+from headrace_broker.shards.session import Session
 from headrace_broker.shards.tally import NUMBERS as NUMBERS
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.statistics import DAY, HOUR, MINUTE, MOST_ROWS, MOST_SUMMED, Statistics, StatRow
@@ -100,7 +102,8 @@ class Trend:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """One type's demand and what serves it. Rates are per second; None: cannot be told, or never."""
+    """One type's demand and what serves it. Rates are per second; None: cannot be told, or never. `utilisation` and all that follows from slots count those, too, that
+    attempts hold which have run for longer than the period."""
 
     type: str
     waiting: int
@@ -169,19 +172,32 @@ async def capacity(store: Statistics, owner: Owner, domain: str, *, types: Seque
     to_minute = int(owner.clock.now_s() // 60)
     rows = await _rows(store, MINUTE, to_minute - minutes, to_minute, list(names))
     counts = owner.counts(domain)
+    periods = {type_id: Point(to_minute - minutes, minutes) for type_id in names}
+    for row in rows:
+        periods[row.type_id].add(row, MINUTE)
+    slots: dict[int, list[int]] = {type_id: [] for type_id in names}
+    long: Counter[int] = Counter()
+    for session in owner.sessions():
+        if session.stream is None:
+            continue
+        long.update(running_longer(owner, session, minutes * 60))
+        for type_id, served in session.served.items():
+            if type_id in slots:
+                slots[type_id].append(min(served.slots or session.slots, session.slots))
     found = []
     for type_id, name in sorted(names.items(), key=lambda item: item[1]):
-        period = Point(to_minute - minutes, minutes)
-        for row in rows:
-            if row.type_id == type_id:
-                period.add(row, MINUTE)
         by_state = {int(state): count for state, count in counts.get(name, {}).items()}
-        serving = [(s.served[type_id].slots or s.slots, s.slots) for s in owner.sessions() if s.stream is not None and type_id in s.served]
-        found.append(_capacity(name, period, by_state.get(1, 0), by_state.get(2, 0), [min(pair) for pair in serving], wished_wait_s))
+        found.append(_capacity(name, periods[type_id], by_state.get(1, 0), by_state.get(2, 0), slots[type_id], long[type_id], wished_wait_s))
     return found
 
 
-def _capacity(name: str, period: Point, waiting: int, processing: int, slots_by_agent: list[int], wished_wait_s: float) -> Capacity:
+def running_longer(owner: Owner, session: Session, window_s: float) -> Counter[int]:
+    """Attempts at an agent, by type, that have run for longer than the window. One that was granted by an owner before this one runs since then, at least."""
+    begun = owner.now() - window_s
+    return Counter(live.entry.type_id for live in session.leases.values() if (live.granted_at or owner.taken_over_at) < begun)
+
+
+def _capacity(name: str, period: Point, waiting: int, processing: int, slots_by_agent: list[int], long: int, wished_wait_s: float) -> Capacity:
     seconds = period.step * 60
     retried = max(0, period.failures - period.numbers["error"] - period.numbers["aborted"])
     arrivals = (period.numbers["submitted"] + period.numbers["requeued"] + retried) / seconds
@@ -189,16 +205,18 @@ def _capacity(name: str, period: Point, waiting: int, processing: int, slots_by_
     work_s = period.run_s / ended if ended else None
     load = arrivals * work_s if work_s is not None else None
     slots = sum(slots_by_agent)
+    held = min(slots, untold(long, period.run_s / seconds, work_s, seconds))
+    used = min(1.0, (period.utilisation or 0.0) + held / slots) if slots and (held or period.utilisation is not None) else period.utilisation
     drain_s = wait_s = None
     needed = agents_needed = None
     if work_s is not None and load is not None:
-        spare_per_s = slots / work_s - arrivals if work_s else math.inf
+        spare_per_s = (slots - held) / work_s - arrivals if work_s else math.inf
         drain_s = (0.0 if not waiting else waiting / spare_per_s) if spare_per_s > 0 else None
-        wait_s = erlang.mean_wait_s(slots, load, work_s) if slots else None
-        needed = erlang.servers_needed(load, work_s, wished_wait_s)
+        wait_s = erlang.mean_wait_s(slots - held, load, work_s) if slots > held else None
+        needed = held + erlang.servers_needed(load, work_s, wished_wait_s)
         agents_needed = math.ceil(needed / (slots / len(slots_by_agent))) if slots else None
     return Capacity(
-        name, waiting, processing, slots, len(slots_by_agent), arrivals, work_s, load, period.utilisation, drain_s, wait_s, needed, agents_needed,
+        name, waiting, processing, slots, len(slots_by_agent), arrivals, work_s, load, used, drain_s, wait_s, needed, agents_needed,
     )  # fmt: skip
 
 
