@@ -1,5 +1,6 @@
 """Every call refuses what is missing, too large, of the wrong kind or unknown, and names the field; the broker serves on."""
 
+import base64
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -7,6 +8,7 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from headrace_broker.rpc import convert
 from headrace_client import Client
 from headrace_proto.keda.externalscaler_pb2_grpc import ExternalScalerStub
 from headrace_proto.v1 import (
@@ -16,6 +18,7 @@ from headrace_proto.v1 import (
     alerts_pb2,
     certificates_pb2,
     grants_pb2,
+    graph_pb2,
     instances_pb2,
     jobs_pb2,
     lifecycle_pb2,
@@ -297,7 +300,36 @@ ALERTS: list[tuple[str, Any, str]] = [
     ("Alerts.ListAlertGroups", alerts_pb2.ListAlertGroupsRequest(page_size=1001), "page_size"),
     ("Alerts.ListAlertGroups", alerts_pb2.ListAlertGroupsRequest(page_token="x"), "page_token"),
 ]
+
+
+def forged(filters: str, *numbers: int) -> str:
+    """A page token that somebody has made up: it fits the filters."""
+    return convert.make_token(filters, *numbers)
+
+
+DEEP = base64.urlsafe_b64encode(b"[" * 100_000).decode()
+"""Nested deeper than Python reads."""
+HUGE = (1 << 63) - 1
+TOKENS: list[tuple[str, Any, str]] = [
+    ("Jobs.ListJobs", jobs_pb2.ListJobsRequest(page_token=DEEP), "page_token"),
+    ("Jobs.ListJobs", jobs_pb2.ListJobsRequest(page_token=forged("/1", 1, 2, 3)), "page_token"),
+    ("Jobs.CountJobs", jobs_pb2.CountJobsRequest(page_token=forged("/count", 1)), "page_token"),
+    ("Jobs.ListLogs", jobs_pb2.ListLogsRequest(job_id=1, page_token=forged("1/0/0", HUGE, 1)), "page_token"),
+    ("Jobs.ListLogs", jobs_pb2.ListLogsRequest(job_id=1, page_token=forged("1/0/0", 1, HUGE)), "page_token"),
+    ("Admin.ListAlerts", admin_pb2.ListAlertsRequest(page_token=forged("alerts", 1, 2)), "page_token"),
+    ("Graph.GetGraph", graph_pb2.GetGraphRequest(instance_id="i", page_token=forged("i", 1, 2)), "page_token"),
+    ("Schedules.ListSchedules", schedules_pb2.ListSchedulesRequest(page_token=forged("schedules default", 1, 2)), "page_token"),
+    ("Operations.ListOperations", operations_pb2.ListOperationsRequest(page_token=forged("operations default", 1, 2)), "page_token"),
+    ("Operations.ListSkippedJobs", operations_pb2.ListSkippedJobsRequest(operation_id=1, page_token=forged("skipped 1", 1, 2)), "page_token"),
+    ("Alerts.ListAlertGroups", alerts_pb2.ListAlertGroupsRequest(page_token=forged("alert groups default 0", 1, 2)), "page_token"),
+    ("Grants.ListGrants", grants_pb2.ListGrantsRequest(page_token=forged("grants default  False", HUGE)), "page_token"),
+    ("Access.ListAudit", access_pb2.ListAuditRequest(page_token=forged("default ", HUGE, 1)), "page_token"),
+    ("Access.ListAudit", access_pb2.ListAuditRequest(page_token=forged("default ", 1)), "page_token"),
+]
+
+
 REFUSED: list[tuple[str, Any, str]] = [
+    *TOKENS,
     *LIMITS,
     *GRAPH,
     *ACCESS,

@@ -152,3 +152,14 @@ async def test_what_a_setting_would_do_is_said_before_it_is_done(browser: Browse
         return "they are late" in await browser.get("/audit?action=type.set")
 
     await until(kept)
+
+
+async def test_a_place_in_a_list_that_makes_no_sense_is_refused_by_name(browser: Browser) -> None:
+    for path in ("/audit?before=x/1", "/audit?before=2026-01-01/\u00b2", "/audit?before=2026-01-01/99999999999999999999", "/audit?actor=%00"):
+        page = text_of(await browser.get(path, 400))
+        assert ("before:" if "before" in path else "NUL") in page, path
+    for path in ("/alerts?before=\u00b2", "/alerts?before=99999999999999999999", "/alerts?before=-1"):
+        assert "before:" in text_of(await browser.get(path, 400)), path
+    assert "Audit" in await browser.get("/audit?before=2026-01-01T00:00:00%2B00:00/5")
+    answer = await browser.post("/alert-silence-end", 303, silence_id="\u00b2", reason="r")
+    assert "silence_id:" in await browser.get(answer.headers["location"])

@@ -96,6 +96,9 @@ async def test_a_schedule_is_made_changed_paused_run_and_deleted(browser: Browse
     assert await boss.list_schedules() == []
     answer = await browser.post("/schedule-put", **form(name="nightly", type="report", data='{"kind": "daily"}', labels="team=a", reason="asked for"))
     assert answer.headers["location"] == "/schedules/nightly"
+    for field in ("start_at", "end_at"):
+        far = await browser.post("/schedule-put", 400, **form(name="far", type="report", **{field: "9999-12-31T23:59:59-12:00"}))
+        assert "a time between the years 1970 and 9999" in far.text
     assert "there is one of this name already" in (await browser.post("/schedule-put", 400, **form(name="nightly"))).text
     await browser.post("/schedule-put", known="true", **form(name="nightly", type="report", kind="interval", interval="15 min", overlap="skip"))
     found = await boss.get_schedule("nightly")

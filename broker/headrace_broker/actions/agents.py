@@ -1,5 +1,7 @@
 """Draining agents and having them go on: a drained agent finishes what it has and is granted nothing more."""
 
+from collections import Counter
+
 from headrace_broker.actions.reach import require, types_for
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import AgentNotFound, DatabaseUnavailable
@@ -13,6 +15,11 @@ from headrace_broker.store.pool import READ_FAILURES
 def serves(session: Session, types: Types) -> bool:
     """Whether an agent serves one of these types: whoever may see that type may see the agent."""
     return types.everything or any(types.allow(served.entry.name) for served in session.served.values())
+
+
+def serving(owner: Owner) -> Counter[int]:
+    """How many connected agents serve each type, by its id. Asked once for a list: there may be thousands of either."""
+    return Counter(type_id for session in owner.sessions() if session.stream is not None for type_id in session.served)
 
 
 async def hold_back(owner: Owner, audit: AuditStore, name: str, *, held_back: bool, caller: Caller, reason: str) -> list[Session]:

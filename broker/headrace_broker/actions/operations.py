@@ -22,6 +22,8 @@ ACTS = {
     Action.REQUEUE: Act.REQUEUE, Action.ABORT: Act.ABORT, Action.PURGE: Act.PURGE, Action.PRIORITY: Act.UPDATE, Action.HOLD: Act.UPDATE, Action.RELEASE: Act.UPDATE,
 }  # fmt: skip
 """What each deed takes, and `Act.UPDATE` one that gives jobs another payload."""
+AT_ONCE = 200
+"""Operations of one read: somebody may see few of many."""
 POLL_S = 1.0
 """How often whoever waits for an operation looks at it, whether or not it was told of a page."""
 
@@ -109,9 +111,9 @@ class Operations:
         found: builtins_list[Operation] = []
         below = MAX_ID if below is None else below
         while len(found) < limit:
-            rows = await answered(self._store.page(domain, below=below, limit=limit))
+            rows = await answered(self._store.page(domain, below=below, limit=AT_ONCE))
             found += [operation for operation in rows if _seen(operation, Act.OVERSEE)]
-            if len(rows) < limit:
+            if len(rows) < AT_ONCE:
                 break
             below = rows[-1].operation_id
         return found[:limit]

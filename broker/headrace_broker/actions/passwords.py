@@ -28,7 +28,7 @@ MOST_WAITING = 30
 
 def check_password(field: str, password: str) -> None:
     """Raises InvalidField when a password is too short, or longer than anybody types."""
-    length = len(_normal(password))
+    length = len(password) if len(password) > 4 * MAX_CHARACTERS else len(_normal(password))  # megabytes would take the event loop a second
     if not MIN_CHARACTERS <= length <= MAX_CHARACTERS:
         raise InvalidField(field, f"a password has {MIN_CHARACTERS} to {MAX_CHARACTERS} characters, found {length}; several words make a good one")
 

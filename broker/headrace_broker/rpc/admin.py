@@ -1,13 +1,13 @@
 """The Admin service: what operators do to jobs, job types and agents; and the Stats service's overview."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headrace_proto.v1 import admin_pb2, types_pb2
 from headrace_proto.wire import to_duration, to_timestamp
 
 from headrace_broker.actions import changing, reach, reachable
-from headrace_broker.actions.agents import hold_back
+from headrace_broker.actions.agents import hold_back, serving
 from headrace_broker.actions.reads import JobReads
 from headrace_broker.model.errors import InvalidField, TypeNotFound
 from headrace_broker.model.ids import MAX_ID
@@ -64,15 +64,16 @@ class AdminService:
 
     async def ListJobTypes(self, request: admin_pb2.ListJobTypesRequest, context: Any) -> admin_pb2.ListJobTypesResponse:  # noqa: N802
         owner, domain = self._ownership.owner, convert.domain_of(context)
-        counts = owner.counts(domain)
-        return admin_pb2.ListJobTypesResponse(types=[_type(owner, entry, counts.get(entry.name, {})) for entry in reachable.entries(owner, domain, Act.OVERSEE)])
+        counts, agents = owner.counts(domain), serving(owner)
+        types = [_type(owner, entry, counts.get(entry.name, {}), agents) for entry in reachable.entries(owner, domain, Act.OVERSEE)]
+        return admin_pb2.ListJobTypesResponse(types=types)
 
     async def GetJobType(self, request: admin_pb2.GetJobTypeRequest, context: Any) -> admin_pb2.GetJobTypeResponse:  # noqa: N802
         owner, domain = self._ownership.owner, convert.domain_of(context)
         entry = owner.types.find(domain, convert.type_name("name", request.name))
         if entry is None or not reach.types_for(Act.OVERSEE).allow(entry.name):
             raise TypeNotFound(request.name)
-        return admin_pb2.GetJobTypeResponse(type=_type(owner, entry, owner.counts(domain).get(entry.name, {})))
+        return admin_pb2.GetJobTypeResponse(type=_type(owner, entry, owner.counts(domain).get(entry.name, {}), serving(owner)))
 
     async def SetJobType(self, request: admin_pb2.SetJobTypeRequest, context: Any) -> admin_pb2.SetJobTypeResponse:  # noqa: N802
         owner, caller = self._ownership.owner, caller_of(context)
@@ -91,7 +92,7 @@ class AdminService:
         owner.wake.set()
         if "priority" in values or "priority" in clear:
             self._ownership.rescores.type(entry, owner.counts(domain).get(entry.name, {}).get(State.WAITING, 0))
-        return admin_pb2.SetJobTypeResponse(type=_type(owner, entry, owner.counts(domain).get(entry.name, {})))
+        return admin_pb2.SetJobTypeResponse(type=_type(owner, entry, owner.counts(domain).get(entry.name, {}), serving(owner)))
 
     async def ListAgents(self, request: admin_pb2.ListAgentsRequest, context: Any) -> admin_pb2.ListAgentsResponse:  # noqa: N802
         owner, domain = self._ownership.owner, convert.domain_of(context)
@@ -112,7 +113,7 @@ class AdminService:
     async def ListAlerts(self, request: admin_pb2.ListAlertsRequest, context: Any) -> admin_pb2.ListAlertsResponse:  # noqa: N802
         owner = self._ownership.owner
         limit = convert.page_size(request.page_size, 50, 1000)
-        token = convert.page_token(request.page_token, "alerts")
+        token = convert.page_token(request.page_token, "alerts", MAX_ID)
         alerts = await JobReads(owner, self._reads).alerts(convert.domain_of(context), below=min(MAX_ID, *token, MAX_ID), limit=limit)
         return admin_pb2.ListAlertsResponse(
             alerts=[
@@ -143,12 +144,12 @@ def results(done: Sequence[Change]) -> list[admin_pb2.JobResult]:
     return messages
 
 
-def _type(owner: Owner, entry: TypeEntry, counts: dict[State, int]) -> types_pb2.JobType:
-    agents = sum(1 for s in owner.sessions() if s.stream is not None and entry.type_id in s.served)
+def _type(owner: Owner, entry: TypeEntry, counts: dict[State, int], agents: Mapping[int, int]) -> types_pb2.JobType:
+    """`agents`: how many serve each type."""
     pause, breaker = entry.pause if entry.halted else None, owner.breakers.standing(entry)
     return types_pb2.JobType(
         name=entry.name, effective=convert.settings_in_force(entry.settings), declared=convert.settings_message(entry.declared),
-        overrides=convert.settings_message(entry.overrides), counts=state_counts(counts), agents=agents,
+        overrides=convert.settings_message(entry.overrides), counts=state_counts(counts), agents=agents.get(entry.type_id, 0),
         pause=pause_message(pause) if pause is not None else None, running=owner.caps.running(owner, entry),
         breaker=breaker_message(breaker) if breaker is not None else None,
     )  # fmt: skip

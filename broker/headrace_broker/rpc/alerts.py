@@ -86,7 +86,7 @@ class AlertsService:
         if request.state not in (0, 1, 2):
             raise InvalidField("state", f"firing (1), resolved (2) or both (0), found {request.state}")
         filters = f"alert groups {domain} {request.state}"
-        [below] = convert.page_token(request.page_token, filters)[:1] or [MAX_ID]
+        [below] = convert.page_token(request.page_token, filters, MAX_ID) or [MAX_ID]
         found = await self._desk.groups(domain, secrets, is_open=None if not request.state else request.state == 1, below=below, limit=limit)
         token = convert.make_token(filters, found[-1][0].group_id) if len(found) == limit else ""
         return alerts_pb2.ListAlertGroupsResponse(groups=[_group(group, silenced) for group, silenced in found], next_page_token=token)

@@ -87,15 +87,18 @@ def page_size(value: int, default: int, most: int, *, field: str = "page_size") 
     return value or default
 
 
-def page_token(token: str, filters: str) -> list[int]:
-    """The numbers that a token carries; empty for the first page. Raises BadPageToken if it was not made for these filters."""
+def page_token(token: str, filters: str, *most: int) -> list[int]:
+    """The numbers that a token carries, as many as there are bounds in `most` and none above its own; empty for the first page.
+
+    Raises BadPageToken if it was not made for these filters: anybody can make one up.
+    """
     if not token:
         return []
     try:
         version, digest, *numbers = json.loads(base64.urlsafe_b64decode(token.encode()))
-    except (ValueError, binascii.Error, TypeError, UnicodeError):
+    except (ValueError, binascii.Error, TypeError, UnicodeError, RecursionError):
         raise BadPageToken("page_token", "it was not made by this call; leave it empty for the first page") from None
-    if version != 1 or not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= MAX_ID for n in numbers) or not numbers:
+    if version != 1 or len(numbers) != len(most) or not all(type(n) is int and 0 <= n <= bound for n, bound in zip(numbers, most, strict=True)):
         raise BadPageToken("page_token", "it was not made by this call; leave it empty for the first page")
     if digest != _digest(filters):
         raise BadPageToken("page_token", "it belongs to another filter; keep the filter, or begin with an empty token")

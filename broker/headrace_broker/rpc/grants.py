@@ -42,8 +42,8 @@ class GrantsService:
         who, domain = convert.text("who", request.who, 300), scope(request.all_domains, context)
         limit = convert.page_size(request.page_size, 100, 1000)
         belongs_to = f"grants {domain} {who} {request.include_ended}"
-        token = convert.page_token(request.page_token, belongs_to)
-        rows = await self._grants.list_grants(domain, who, ended=request.include_ended, below=min(token[0], MAX_ID) if token else MAX_ID, limit=limit)
+        [below] = convert.page_token(request.page_token, belongs_to, MAX_ID) or [MAX_ID]
+        rows = await self._grants.list_grants(domain, who, ended=request.include_ended, below=below, limit=limit)
         more = convert.make_token(belongs_to, rows[-1].grant_id) if len(rows) == limit else ""
         return grants_pb2.ListGrantsResponse(grants=[_grant(row) for row in rows], next_page_token=more)
 

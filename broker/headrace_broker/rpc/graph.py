@@ -8,6 +8,7 @@ from headrace_broker.actions import changing
 from headrace_broker.actions.graph import Graphs
 from headrace_broker.actions.reads import JobReads
 from headrace_broker.model.errors import InvalidField, InvalidState
+from headrace_broker.model.ids import MAX_ID
 from headrace_broker.model.job import State
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.callers import caller_of
@@ -45,7 +46,7 @@ class GraphService:
                 raise InvalidField("page_token", "the graph around a job has no pages")
             found = await self._graphs.around(convert.job_id("job_id", request.job_id), domain, limit)
         else:
-            [above] = convert.page_token(request.page_token, instance_id) or [0]
+            [above] = convert.page_token(request.page_token, instance_id, MAX_ID) or [0]
             found = await self._graphs.of_instance(instance_id, domain, above, limit)
         return graph_pb2.GetGraphResponse(
             jobs=[job_message(job) for job in found.jobs],

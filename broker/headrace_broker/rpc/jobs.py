@@ -16,7 +16,7 @@ from headrace_broker.actions.lists import JobLists
 from headrace_broker.actions.reach import types_for
 from headrace_broker.actions.reads import AttemptRead, JobRead, JobReads, attempts
 from headrace_broker.model.errors import InvalidField, JobNotFound
-from headrace_broker.model.ids import created_at_s
+from headrace_broker.model.ids import MAX_ID, created_at_s
 from headrace_broker.model.job import SETTLED, AbortStep, Kind, NoteKind, State
 from headrace_broker.model.permissions import Act
 from headrace_broker.rpc import convert, filters
@@ -61,7 +61,7 @@ class JobsService(SubmitCalls):
         wanted, order = job_filter("filter", request.filter), filters.order(request.order)
         limit = convert.page_size(request.page_size, 50, 1000)
         digest = filters.digest(request.filter, order.value)
-        page = await self._lists.page(convert.domain_of(context), wanted, order=order, limit=limit, after=tuple(convert.page_token(request.page_token, digest)))
+        page = await self._lists.page(convert.domain_of(context), wanted, order=order, limit=limit, after=position(request.page_token, digest))
         return jobs_pb2.ListJobsResponse(
             jobs=[job_message(job) for job in page.jobs],
             next_page_token=convert.make_token(digest, *page.next) if page.next else "",
@@ -76,7 +76,7 @@ class JobsService(SubmitCalls):
                 raise InvalidField("types", "types and filter.types are both set; set one of them")
             wanted.types.extend(convert.type_name(f"types[{i}]", name) for i, name in enumerate(request.types))
         digest = filters.digest(wanted, "count")
-        after = tuple(convert.page_token(request.page_token, digest))
+        after = position(request.page_token, digest)
         found = await self._lists.count(convert.domain_of(context), job_filter("filter", wanted), after=after)
         totals: dict[State, int] = {state: sum(by_state.get(state, 0) for by_state in found.types.values()) for state in State if state is not State.GONE}
         return jobs_pb2.CountJobsResponse(
@@ -139,10 +139,15 @@ class JobsService(SubmitCalls):
         level = min_level(request.min_level)
         epoch = convert.epoch("lease_epoch", request.lease_epoch)
         belongs_to = f"{job_id}/{epoch}/{level}"
-        token = convert.page_token(request.page_token, belongs_to) or [0, 0]
+        token = convert.page_token(request.page_token, belongs_to, convert.MAX_EPOCH, convert.MAX_EPOCH) or [0, 0]
         lines = await self._reads.logs(job_id, convert.domain_of(context), lease_epoch=epoch, min_level=level, after=(token[0], token[-1]), limit=limit)
         more = convert.make_token(belongs_to, lines[-1].lease_epoch, lines[-1].line_no) if len(lines) == limit else ""
         return jobs_pb2.ListLogsResponse(lines=map(log_line, lines), next_page_token=more)
+
+
+def position(token: str, digest: str) -> tuple[int, ...]:
+    """Where a list or a count of jobs goes on; empty: at its beginning."""
+    return tuple(convert.page_token(token, digest, MAX_ID, MAX_ID))
 
 
 def full_view(view: int) -> bool:

@@ -10,7 +10,7 @@ from headrace_broker.actions.reads import JobRead, JobReads
 from headrace_broker.actions.retention import Curve, StatePreview
 from headrace_broker.model.amended import Update
 from headrace_broker.model.errors import InvalidField, TypeNotFound
-from headrace_broker.model.ids import created_at_s
+from headrace_broker.model.ids import MAX_ID, created_at_s
 from headrace_broker.model.job import MAX_RUN, State
 from headrace_broker.model.permissions import Act
 from headrace_broker.model.settings import Value
@@ -94,7 +94,7 @@ class LifecycleService:
         entry = self._entry(request.type, context, Act.EDIT_SETTINGS)
         limit = convert.page_size(request.page_size, 1000, 1000)
         filters = f"retention/{entry.type_id}"
-        [above] = convert.page_token(request.page_token, filters) or [0]
+        [above] = convert.page_token(request.page_token, filters, MAX_ID) or [0]
         looked_at, changed, last = await retention.apply(
             self._ownership.owner, self._ownership.heads, self._reads, entry, above=above, limit=limit, caller=caller_of(context),
             reason=convert.text("reason", request.reason, convert.MAX_REASON),

@@ -8,12 +8,12 @@ from headrace_proto.wire import to_duration, to_timestamp
 from headrace_broker.actions.operations import Operations
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.filter import JobFilter
-from headrace_broker.model.ids import created_at_s
+from headrace_broker.model.ids import MAX_ID, created_at_s
 from headrace_broker.model.operation import MAX_PAYLOAD_BYTES, Action, Deed, Operation, OperationState, refuse_empty
 from headrace_broker.rpc import convert, filters
 from headrace_broker.rpc.admin import DEFAULT_GRACE_S, MAX_GRACE_S
 from headrace_broker.rpc.callers import caller_of
-from headrace_broker.rpc.jobs import MAX_WAIT_S, job_message, state_counts
+from headrace_broker.rpc.jobs import MAX_WAIT_S, job_message, position, state_counts
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.reads import Reads
 from headrace_broker.store.search import Finder
@@ -34,7 +34,7 @@ class OperationsService:
         wanted, deed = _spec(request.spec)
         sample = convert.page_size(request.sample, 10, 100, field="sample")
         digest = filters.digest(request.spec.filter, "preview", deed.action)
-        after = tuple(convert.page_token(request.page_token, digest))
+        after = position(request.page_token, digest)
         found = await self._operations.preview(convert.domain_of(context), wanted, deed, all_jobs=request.spec.all_jobs, sample=sample, after=after)
         count = found.count
         return operations_pb2.PreviewOperationResponse(
@@ -61,15 +61,15 @@ class OperationsService:
     async def ListOperations(self, request: operations_pb2.ListOperationsRequest, context: Any) -> operations_pb2.ListOperationsResponse:  # noqa: N802
         domain, limit = convert.domain_of(context), convert.page_size(request.page_size, 50, 1000)
         belongs_to = f"operations {domain}"
-        token = convert.page_token(request.page_token, belongs_to)
-        found = await self._operations.list(domain, below=token[0] if token else None, limit=limit)
+        [below] = convert.page_token(request.page_token, belongs_to, MAX_ID) or [MAX_ID]
+        found = await self._operations.list(domain, below=below, limit=limit)
         more = convert.make_token(belongs_to, found[-1].operation_id) if len(found) == limit else ""
         return operations_pb2.ListOperationsResponse(operations=[_operation(operation) for operation in found], next_page_token=more)
 
     async def ListSkippedJobs(self, request: operations_pb2.ListSkippedJobsRequest, context: Any) -> operations_pb2.ListSkippedJobsResponse:  # noqa: N802
         operation_id, limit = _id(request), convert.page_size(request.page_size, 100, 10_000)
         belongs_to = f"skipped {operation_id}"
-        [after] = convert.page_token(request.page_token, belongs_to)[:1] or [0]
+        [after] = convert.page_token(request.page_token, belongs_to, MAX_ID) or [0]
         found = await self._operations.skipped(convert.domain_of(context), operation_id, after=after, limit=limit)
         more = convert.make_token(belongs_to, found[-1].job_id) if len(found) == limit else ""
         jobs = [operations_pb2.SkippedJob(job_id=skip.job_id, failed=skip.failed, code=skip.code, reason=skip.reason) for skip in found]

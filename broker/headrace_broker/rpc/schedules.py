@@ -14,6 +14,7 @@ from headrace_broker.actions.reach import secrets, types_for
 from headrace_broker.actions.schedules import DAY_S, ScheduleActions
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import InvalidField
+from headrace_broker.model.ids import MAX_ID
 from headrace_broker.model.permissions import Act
 from headrace_broker.model.redaction import masked_labels, redacted
 from headrace_broker.model.schedule import MAX_MISSED, MISSED, OVERLAPS, Schedule, Spec, When
@@ -51,7 +52,7 @@ class SchedulesService:
 
     async def ListSchedules(self, request: schedules_pb2.ListSchedulesRequest, context: Any) -> schedules_pb2.ListSchedulesResponse:  # noqa: N802
         domain, limit = convert.domain_of(context), convert.page_size(request.page_size, 100, 1000)
-        [above] = convert.page_token(request.page_token, f"schedules {domain}") or [0]
+        [above] = convert.page_token(request.page_token, f"schedules {domain}", MAX_ID) or [0]
         found = sorted((s for s in self._actions.of_domain(domain) if s.schedule_id > above), key=lambda s: s.schedule_id)[:limit]
         token = convert.make_token(f"schedules {domain}", found[-1].schedule_id) if len(found) == limit else ""
         return schedules_pb2.ListSchedulesResponse(schedules=[await _shown(s) for s in sorted(found, key=lambda s: s.name)], next_page_token=token)

@@ -10,6 +10,7 @@ from headrace_proto.wire import to_timestamp
 from headrace_broker.actions.tokens import TokenTable
 from headrace_broker.model.access import TOKEN_NAME, Role
 from headrace_broker.model.errors import DatabaseUnavailable, InvalidField
+from headrace_broker.model.ids import MAX_ID
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.callers import caller_of, scope
 from headrace_broker.store.audit import ALWAYS, AuditFilter, AuditPage, AuditRow, AuditStore
@@ -20,6 +21,7 @@ DEFAULT_OVERLAP_S = 3600.0
 MAX_OVERLAP_S = 30 * 86_400.0
 EXPORT_ROWS = 1000  # of one message
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_US = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
 class AccessService:
@@ -54,7 +56,7 @@ class AccessService:
     async def ListAudit(self, request: access_pb2.ListAuditRequest, context: Any) -> access_pb2.ListAuditResponse:  # noqa: N802
         wanted = _filter(request.filter, context)
         filters = f"{wanted.domain} {request.filter.SerializeToString(deterministic=True).hex()}"
-        token = convert.page_token(request.page_token, filters)
+        token = convert.page_token(request.page_token, filters, MAX_US, MAX_ID)
         page = await self._page(wanted, (_EPOCH + timedelta(microseconds=token[0]), token[-1]) if token else None, convert.page_size(request.page_size, 50, 1000))
         at, audit_id = page.below
         more = "" if page.complete else convert.make_token(filters, (at - _EPOCH) // timedelta(microseconds=1), audit_id)

@@ -11,6 +11,7 @@ from headrace_broker.model.alert_rules import DEFAULTS, KINDS, Rule
 from headrace_broker.model.alerting import Silence, Source, Timing
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.ids import MAX_ID
+from headrace_broker.web import forms
 from headrace_broker.web.failing import Choices
 from headrace_broker.web.visit import Page, Visit, html
 
@@ -26,7 +27,7 @@ async def page(visit: Visit) -> Response:
     desk, domain = _desk(visit), visit.domain
     before = visit.query("before")
     firing = await desk.groups(domain, secrets, is_open=True, limit=MOST_FIRING)
-    resolved = await desk.groups(domain, secrets, is_open=False, below=int(before) if before.isdigit() else MAX_ID, limit=PAGE)
+    resolved = await desk.groups(domain, secrets, is_open=False, below=forms.whole("before", before, 0, MAX_ID) if before else MAX_ID, limit=PAGE)
     following = visit.address("/alerts", before=str(resolved[-1][0].group_id)) if len(resolved) == PAGE else ""
     prefill = {name: visit.query(name) for name in ("type", "source", "rule", "fingerprint")}
     return html(
@@ -129,9 +130,7 @@ def _timing(visit: Visit) -> Timing:
 def _number(name: str, text: str, default: int) -> int:
     if not text:
         return default
-    if not text.isdigit() or len(text) > 9:
-        raise InvalidField(name, f"a whole number, found {text[:20]!r}")
-    return int(text)
+    return forms.whole(name, text, 0, 999_999_999)
 
 
 def _span(name: str, text: str, default: float) -> float:

@@ -5,19 +5,19 @@ from typing import Any
 
 from headrace_broker.actions.reads import JobRead
 from headrace_broker.model.errors import InvalidField
+from headrace_broker.model.job import MAX_RUN
 from headrace_broker.web import forms
 from headrace_broker.web.documents import difference, document
 from headrace_broker.web.visit import Visit
 
 MOST_VERSIONS = 50
-MOST_RUN = 32_766
 MOST_SEQ = 2**31 - 1
 
 
 async def values(visit: Visit, job: JobRead, secret: tuple[str, ...]) -> dict[str, Any]:
     """What the tab shows: of the run that stands, or of `run`; with the difference of the versions `from` and `to`, if they are asked for."""
     reads, row = visit.jobs, job.row
-    run = forms.whole("run", visit.query("run") or str(row.run), 1, MOST_RUN)
+    run = forms.whole("run", visit.query("run") or str(row.run), 1, MAX_RUN)
     payload, result, version = row.payload, row.result, row.payload_seq
     if run != row.run:
         _, found = await reads.runs(row.job_id, visit.domain, full=True, below=run + 1, limit=1)

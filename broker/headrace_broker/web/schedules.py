@@ -128,7 +128,7 @@ async def resume(visit: Visit) -> Response:
 
 async def run(visit: Visit) -> Response:
     """Makes a job now."""
-    job_id = await actions(visit).run(_name(visit), visit.field("request_id")[:200] or uuid.uuid4().hex, caller=visit.caller(), reason=_reason(visit))
+    job_id = await actions(visit).run(_name(visit), text("request_id", visit.field("request_id")) or uuid.uuid4().hex, caller=visit.caller(), reason=_reason(visit))
     visit.session.tell("done", f"{_name(visit)} has made job {job_id}.")
     return visit.back("/schedules")
 
@@ -209,7 +209,7 @@ def values_of(schedule: Schedule) -> dict[str, str]:
         raise TypeDenied(Act.VIEW_SECRETS, spec.type, "payload")
     try:
         data = json.dumps(json.loads(spec.payload or b"null"), ensure_ascii=False, indent=2)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InvalidField("payload", "it is not JSON, which this form cannot change: `headrace schedules put` can") from None
     return {
         "name": schedule.name, "type": spec.type, "kind": kind, "cron": when.cron or "", "time_zone": when.time_zone,
@@ -289,9 +289,13 @@ def _time(name: str, values: Mapping[str, str]) -> datetime | None:
     except ValueError:
         raise InvalidField(f"spec.{name}", f"such as 2026-01-31T12:00 (UTC) or 2026-01-31T12:00+01:00; found {value[:60]!r}") from None
     at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    try:
+        at = at.astimezone(UTC)
+    except OverflowError:
+        at = datetime.min.replace(tzinfo=UTC)
     if not 1970 <= at.year <= 9999:
         raise InvalidField(f"spec.{name}", "a time between the years 1970 and 9999")
-    return at.astimezone(UTC)
+    return at
 
 
 def _instant(at: Any) -> str:

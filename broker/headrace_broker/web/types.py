@@ -7,6 +7,7 @@ from urllib.parse import quote
 from starlette.responses import RedirectResponse, Response
 
 from headrace_broker.actions import reachable, statistics
+from headrace_broker.actions.agents import serving
 from headrace_broker.actions.error_groups import ErrorGroups, error_groups
 from headrace_broker.actions.reach import require, types_for
 from headrace_broker.model import histogram
@@ -31,8 +32,8 @@ async def page(visit: Visit) -> Response:
     minute = int(owner.clock.now_s() // 60) + 1
     trend = await statistics.trend(visit.services.statistics, owner, visit.domain, from_minute=minute - 60, to_minute=minute, step=60, by="type")
     hour = {series.name: series.total() for series in trend.series}
-    serving = {entry.type_id: sum(1 for s in owner.sessions() if s.stream is not None and entry.type_id in s.served) for entry in entries}
-    rows = [(entry, counts.get(entry.name, {}), serving[entry.type_id], hour.get(entry.name)) for entry in entries]
+    agents = serving(owner)
+    rows = [(entry, counts.get(entry.name, {}), agents[entry.type_id], hour.get(entry.name)) for entry in entries]
     breakers = any(entry.breaker is not None for entry in entries)
     return html(visit, "types.html", title="Job types", types=rows, breakers=breakers, p=histogram.percentile_s)
 
@@ -44,12 +45,12 @@ async def one(visit: Visit) -> Response:
     day = await statistics.trend(visit.services.statistics, owner, visit.domain, types=[entry.name], from_minute=minute - 1440, to_minute=minute, step=15)
     hour = await statistics.trend(visit.services.statistics, owner, visit.domain, types=[entry.name], from_minute=minute - 60, to_minute=minute, step=60)
     errors, problem = await _errors(visit, entry)
-    serving = [s for s in owner.sessions() if s.stream is not None and entry.type_id in s.served]
+    able = [s for s in owner.sessions() if s.stream is not None and entry.type_id in s.served]
     periods = [("last hour", hour.series[0].total(), 60), ("last 24 h", day.series[0].total(), 1440), ("24 h a week before", day.before[0].total(), 1440)]
     return html(
         visit, "type.html", title=entry.name, entry=entry, counts=owner.counts(visit.domain).get(entry.name, {}), settings=setting_rows(entry), periods=periods,
         bars=outcome_chart(day.series[0]), shares=SHARES, p=histogram.percentile_s, errors=errors, problem=problem,
-        agents=len(serving), slots=sum(s.served[entry.type_id].slots or s.slots for s in serving), running=owner.caps.running(owner, entry),
+        agents=len(able), slots=sum(s.served[entry.type_id].slots or s.slots for s in able), running=owner.caps.running(owner, entry),
         changes=types_for(Act.EDIT_SETTINGS).allow(entry.name), breaker=owner.breakers.standing(entry),
     )  # fmt: skip
 
