@@ -515,3 +515,24 @@ async def test_an_outage_of_the_database_is_told_directly_and_its_end_too() -> N
     outage.failed(800.0, "once")
     await outage.tell()
     assert not outage.answered(801.0) and len(receiver.got) == 3, "what is short is told to nobody"
+
+
+async def test_what_nobody_expected_of_a_delivery_costs_a_try_and_not_the_duty(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    deliver = bench.duty._deliver
+
+    async def stumbling(*_: object) -> str:
+        raise KeyError("what nobody expected")
+
+    bench.duty._deliver = stumbling
+    with capture_logs() as logs:
+        await bench.fail(3)
+        await bench.run(60)
+    assert bench.receiver.got == []
+    assert {entry["log_level"] for entry in logs if entry["event"].startswith("a message could not be sent")} == {"error"}
+    bench.duty._deliver = deliver
+    await bench.run(600)
+    assert bench.receiver.count == 3
+    monkeypatch.setattr(Outage, "tell", stumbling)
+    with capture_logs() as logs:
+        await bench.duty._tell_of_outage()
+    assert [entry["event"] for entry in logs] == ["an outage could not be told; it will be tried again"]

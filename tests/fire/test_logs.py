@@ -3,16 +3,22 @@
 import asyncio
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from headrace_broker.metrics import Metrics
+from headrace_broker.store import logs as logs_module
+from headrace_broker.store.log_limits import LogBatch
+from headrace_broker.store.logs import LogWriter
 from headrace_client import AdminClient, Client, NotFound
 from headrace_client.models import LogLine
 from headrace_proto.v1 import agents_pb2, jobs_pb2
 
 from tests.fire.conftest import Connect
+from tests.property.machine import Machine
 from tests.support.ports import free_ports
 from tests.support.processes import BrokerProcess, pause, start_broker, until
 from tests.support.scripted_agent import ScriptedAgent, lease, outcome
@@ -237,3 +243,16 @@ async def test_a_tail_shows_the_level_that_was_asked_for(connect: Connect, clien
     assert await agent.report(outcome(job, "completed")) == ["accepted"]
     assert [(line.line_no, line.level) async for line in client.tail_logs(job_id, min_level="warning")] == [(2, "error"), (3, "warning")]
     assert [line.level async for line in client.logs(job_id)] == ["debug", "error", "warning", "info"]
+
+
+async def test_lines_are_stored_though_those_before_them_fill_a_statement_and_their_sender_has_gone(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs_module, "MAX_LINES", 1)
+    writer = LogWriter(machine.pool, machine.types.log_limits, Metrics())
+    lines = [LogBatch((job_id, 1), None, False, [(1, datetime.now(UTC), 2, "said")], 1, None) for job_id in (1, 2)]
+    async with writer._writing:  # a statement is under way
+        gone, waits = [asyncio.create_task(writer.put([batch])) for batch in lines]
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.wait([gone])
+    async with asyncio.timeout(10):
+        await waits

@@ -17,6 +17,7 @@ from headrace_broker.store.ledger import SLOT_S, Ledger
 from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.pool import open_pool
 from headrace_broker.store.retire import LockBusy, Looked, Retirement
+from structlog.testing import capture_logs
 
 from tests.support.databases import clone
 from tests.support.processes import until
@@ -245,6 +246,45 @@ async def test_few_jobs_are_put_aside_while_some_of_them_live(store: Store, monk
         await store.pool.execute("insert into headrace.event (job_id, seq, type_id, kind, state, run, attempt, losses) values ($1, 98, 1, 3, 4, 1, 1, 0)", job_id)
     now[0] += 6 * 3600
     assert (await retention.run_once())["jobs"] > 0
+
+
+async def test_a_range_that_somebody_is_at_is_looked_at_less_and_less_often_and_it_is_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, looks, busy, look = [DUE * 60 + 601.0], 0, True, store.retirement.look
+
+    async def ranges() -> list[FactRange]:
+        return [RANGE]
+
+    async def looked(*args: Any, **named: Any) -> Looked:
+        nonlocal looks
+        looks += 1
+        if busy:
+            raise LockBusy("a backup is at it")
+        return await look(*args, **named)
+
+    monkeypatch.setattr(store.retirement, "look", looked)
+    retention = Retention(store.retirement, ranges, lambda: now[0], Metrics())
+    with capture_logs() as logs:
+        for wait_s in (30.0, 60.0, 120.0, 240.0, 480.0):
+            assert await retention.run_once() == {}
+            seen = looks
+            now[0] += wait_s - 1
+            assert await retention.run_once() == {}
+            assert looks == seen
+            now[0] += 1
+    assert looks == 5
+    assert [(entry["log_level"], entry["tries"], entry["again_in_s"]) for entry in logs] == [
+        ("info", 1, 30.0), ("info", 2, 60.0), ("info", 3, 120.0), ("info", 4, 240.0), ("warning", 5, 480.0),
+    ]  # fmt: skip
+    for _ in range(10):
+        await retention.run_once()
+        now[0] += 3600
+    assert looks == 15
+    busy = False
+    assert (await retention.run_once())["jobs"] > 0
+    busy, now[0] = True, now[0] + 6 * 3600
+    with capture_logs() as logs:
+        await retention.run_once()
+    assert [(entry["log_level"], entry["tries"]) for entry in logs] == [("info", 1)]
 
 
 async def test_the_shortest_class_is_emptied_and_looked_at_again_within_minutes(store: Store) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from headrace_broker.alerts import by_apprise, mail, words
 from headrace_broker.alerts.errors import Undelivered
-from headrace_broker.alerts.sending import send
+from headrace_broker.alerts.sending import DELIVER, send
 from headrace_broker.model.alert_channel import Channel, check, signature, signing_key
 from headrace_broker.model.alert_queue import GIVE_UP_S, HOUR_S, RETRY_S, Waiting, plan, retry_s
 from headrace_broker.model.alert_rules import DEFAULTS, DatabaseFacts, Facts, LostAgent, OpenDoor, Rule, TypeFacts, evaluate
@@ -328,3 +328,25 @@ def test_a_hostile_error_writes_no_header_of_its_own() -> None:
     composed = mail.compose(MAIL, message, 100.0)
     assert composed["Bcc"] is None and composed["To"] == "ops@example.org" and composed["X-Headrace-Count"] == "1"
     assert composed["Message-ID"] == "<headrace-1@example.org>" and composed["Auto-Submitted"] == "auto-generated"
+
+
+async def test_what_a_server_says_in_bytes_that_are_no_text_can_be_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = b"Empf\xe4nger\x00 unbekannt".decode("utf-8", "surrogateescape")  # as the library for mail has it
+
+    async def refused(*_: object) -> str:
+        raise Undelivered(f"550 {said}")
+
+    async def stumbled(*_: object) -> str:
+        raise RuntimeError(said)
+
+    async def remarked(*_: object) -> str:
+        return said
+
+    channel, message = Channel("ops", "default", "email"), words.trial("id", "default", "ops", "ada", 0.0)
+    for deliver, wanted in ((refused, "550 Empf?nger\ufffd unbekannt"), (stumbled, "RuntimeError: Empf?nger\ufffd unbekannt")):
+        monkeypatch.setitem(DELIVER, "email", deliver)
+        with pytest.raises(Undelivered) as error:
+            await send(channel, None, message, 0.0)
+        assert str(error.value) == wanted
+    monkeypatch.setitem(DELIVER, "email", remarked)
+    assert await send(channel, None, message, 0.0) == "Empf?nger\ufffd unbekannt"

@@ -129,7 +129,13 @@ class Alerting:
                 else:
                     if self._outage.answered(owner.clock.now_s()):
                         self._watch.health.forget()
-                await self._outage.tell()
+                await self._tell_of_outage()
+
+    async def _tell_of_outage(self) -> None:
+        try:
+            await self._outage.tell()
+        except Exception as error:  # a defect: it ends neither the duty nor the broker
+            log.error("an outage could not be told; it will be tried again", exc_info=error)
 
     async def run_once(self, owner: Owner, tasks: asyncio.TaskGroup) -> bool:
         """One pass; returns whether there is more to do at once. Raises LostDuty, and what asyncpg raises."""
@@ -303,6 +309,8 @@ class Alerting:
                 self._delivered.pop(notice_id, None)
         except ANY_FAILURE as error:
             log.warning("what became of a message is not recorded yet", channel=channel.name, reason=f"{type(error).__name__}: {error}")
+        except Exception as error:  # a defect: it costs this message a try, and neither the duty nor the broker
+            log.error("a message could not be sent, or what became of it not recorded; it will be tried again", channel=channel.name, exc_info=error)
         finally:
             held.sending.discard(channel.channel_id)
             held.stale = True

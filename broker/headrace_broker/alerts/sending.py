@@ -21,10 +21,15 @@ async def send(channel: Channel, secret: str | None, message: Message, now: floa
         async with asyncio.timeout(LONGEST_S):
             if channel.kind not in DELIVER:
                 raise Undelivered(f"this broker is too old to know channels of kind {channel.kind[:60]!r}; a newer one sends what waits")
-            return await DELIVER[channel.kind](channel.settings, secret, message, now)
-    except Undelivered:
-        raise
+            return storable(await DELIVER[channel.kind](channel.settings, secret, message, now))
+    except Undelivered as error:
+        raise Undelivered(storable(str(error))) from error
     except TimeoutError as error:
         raise Undelivered(f"no answer within {LONGEST_S:g} s") from error
     except Exception as error:  # what a library stumbles over, such as an address that only looks like one: it must end neither the duty nor the broker
-        raise Undelivered(f"{type(error).__name__}: {error}") from error
+        raise Undelivered(storable(f"{type(error).__name__}: {error}")) from error
+
+
+def storable(text: str) -> str:
+    """What somebody else's server has said, as a text that the database and messages can hold: bytes that are no UTF-8 come as halves of surrogate pairs."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\N{REPLACEMENT CHARACTER}")

@@ -10,9 +10,12 @@ owner alike, so two brokers at it do no harm.
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import structlog
 
 from headrace_broker.metrics import Metrics
-from headrace_broker.model.ids import EPOCH_S, MS_SHIFT, RETENTION_CLASSES, RetentionClass, lowest_id_at
+from headrace_broker.model.ids import EPOCH_S, MS_SHIFT, RETENTION_CLASSES, RetentionClass, created_at_s, lowest_id_at
 from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.retire import LockBusy, Retirement
 
@@ -27,8 +30,15 @@ MOST_BESIDE_LIVE = 10_000
 """The same when jobs are among them that live: a flush may have to wait for the lock, a tenth of a second."""
 WORTH = 0.2
 """Share of a range that must be gone before it is rewritten."""
+BUSY_S = (30.0, 3600.0)
+"""A range that somebody reads or writes is looked at again after this time, at first and at most; twice as long each time. A backup may read it for hours, and to look
+through it costs more than the wait."""
+LOUD = 5
+"""So often in a row, after about a quarter of an hour, it is said as a warning."""
 AGAIN_S = 6 * 3600.0
 """When to look again at a range that was not worth it, or where jobs stay; sooner where jobs are kept shorter than that."""
+
+log = structlog.get_logger("headrace.retention")
 
 
 @dataclass
@@ -40,6 +50,7 @@ class Retention:
     now: Callable[[], float]
     metrics: Metrics
     _next: dict[FactRange, float] = field(default_factory=dict)
+    _busy: dict[FactRange, int] = field(default_factory=dict)  # how often in a row somebody was at it
 
     async def run_once(self) -> dict[str, int]:
         """One pass over all ranges; returns what was done: jobs removed, ranges dropped, flush slots emptied."""
@@ -50,8 +61,10 @@ class Retention:
                 continue
             try:
                 gone, dropped = await self._retire(range_, now)
-            except LockBusy:
-                continue  # next pass
+            except LockBusy as error:
+                self._put_off(range_, now, error)
+                continue
+            self._busy.pop(range_, None)
             done["jobs"] += gone
             done["dropped"] += dropped
         with contextlib.suppress(LockBusy):
@@ -74,6 +87,15 @@ class Retention:
             await self.store.retire(range_, found)
         self._next[range_] = now + min(AGAIN_S, _class(range_).keep_s + _class(range_).range_s)
         return found.gone if worth_it else 0, False
+
+    def _put_off(self, range_: FactRange, now: float, error: LockBusy) -> None:
+        tries = self._busy[range_] = self._busy.get(range_, 0) + 1
+        first_s, longest_s = BUSY_S
+        wait_s = min(longest_s, first_s * 2.0 ** min(tries - 1, 30))
+        self._next[range_] = now + wait_s
+        say = log.warning if tries >= LOUD else log.info
+        made = datetime.fromtimestamp(created_at_s(range_.lo), UTC).isoformat(timespec="minutes")
+        say("the space of jobs is not given back yet: somebody reads or writes there", made_from=made, tries=tries, again_in_s=wait_s, reason=str(error))
 
 
 def due_from(range_: FactRange) -> float:

@@ -36,6 +36,8 @@ from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.settings import OtherDomain, SettingsStore
 
+CHECKPOINTS_BYTES = 64 * 1024 * 1024
+"""Of checkpoints that wait for their flush; what comes beyond, while the database is away, is left out: the next one of the job says more."""
 MOST_UNREAD = 200_000
 """Answers to one agent that wait for it to read; some 15 MB. Each of its messages may bring 10,000."""
 REMEMBERED = 20_000
@@ -54,6 +56,7 @@ class AgentsService:
         self._known = _Known(settings)
         self._logs = logs
         self._tasks = tasks
+        self._waiting = (-1, 0)  # (round that was decided last, bytes of checkpoints since)
 
     async def Connect(self, requests: AsyncIterator[agents_pb2.ConnectRequest], context: Any) -> AsyncIterator[agents_pb2.ConnectResponse]:  # noqa: N802
         owner = self._ownership.owner
@@ -192,7 +195,7 @@ class AgentsService:
 
     async def _read(self, owner: Owner, session: Session, token: object, requests: AsyncIterator[agents_pb2.ConnectRequest]) -> None:
         """Until the stream ends; then the session waits for the agent to come back. What breaks the rules ends the stream."""
-        loop = asyncio.get_running_loop()
+        loop, hearing = asyncio.get_running_loop(), False
         intake = LogIntake(self._logs, self._tasks, session, token)
         try:
             async for message in requests:
@@ -200,16 +203,22 @@ class AgentsService:
                     return
                 if message.number <= session.last_no:
                     raise SessionError(f"message numbers must rise: {message.number} after {session.last_no}")
-                session.last_no = message.number
+                session.last_no, hearing = message.number, True
                 self._hear(owner, session, message)
                 if message.logs:
                     await intake.put(message.number, log_batches(owner, message.logs, session.agent_id))
+                hearing = False
         except BrokerError as error:
             log.warning("agent's stream refused", agent=session.facts.name, reason=str(error))
             if session.stream is token:  # else another stream carries the session by now
                 session.out.go_away = str(error)
-        except Exception as error:  # a broken stream ends in whatever grpc raises
-            log.debug("agent's stream broke", agent=session.facts.name, reason=repr(error))
+        except Exception as error:
+            if not hearing:  # a broken stream ends in whatever grpc raises
+                log.debug("agent's stream broke", agent=session.facts.name, reason=repr(error))
+            else:  # a defect
+                log.error("a message of an agent could not be dealt with", agent=session.facts.name, exc_info=error)
+                if session.stream is token:
+                    session.out.go_away = "a message of yours could not be dealt with; the broker's log has more"
         finally:
             if session.stream is token and session.out.go_away is None:  # else the writer says why first
                 session.detach(loop.time())
@@ -258,7 +267,11 @@ class AgentsService:
         if report.HasField("checkpoint"):
             if len(report.checkpoint) > owner.limits.payload_limit_bytes:
                 raise InvalidField("progress.checkpoint", f"at most {owner.limits.payload_limit_bytes} bytes")
-            owner.checkpoint(live.job_id, live.seq, report.checkpoint)
+            round_, waiting = self._waiting
+            waiting = (waiting if round_ == owner.rounds else 0) + len(report.checkpoint)
+            if waiting <= CHECKPOINTS_BYTES:
+                self._waiting = owner.rounds, waiting
+                owner.checkpoint(live.job_id, live.seq, report.checkpoint)
 
 
 class _Known:

@@ -133,7 +133,7 @@ class SubmitCalls:
                     tasks.create_task(serve(request))
                     del request
                     await reading.turn()
-            except BrokerError as error:  # what came is no message at all, or the token has ended: nothing more is read
+            except Exception as error:  # what came is no message at all, or the token has ended, or a defect: nothing more is read
                 await answers.put(error)
         await answers.put(None)
 

@@ -38,7 +38,7 @@ class LogWriter:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((batches, done))
         async with self._writing:
-            if not done.done():
+            while not done.done():  # what waits before these lines may fill a statement, and whoever brought it may have gone
                 await self._write()
         await done
 
