@@ -302,13 +302,8 @@ ALERTS: list[tuple[str, Any, str]] = [
 ]
 
 
-def forged(filters: str, *numbers: int) -> str:
-    """A page token that somebody has made up: it fits the filters."""
-    return convert.make_token(filters, *numbers)
-
-
-DEEP = base64.urlsafe_b64encode(b"[" * 100_000).decode()
-"""Nested deeper than Python reads."""
+forged = convert.make_token  # it fits the filters
+DEEP = base64.urlsafe_b64encode(b"[" * 100_000).decode()  # deeper than Python reads
 HUGE = (1 << 63) - 1
 TOKENS: list[tuple[str, Any, str]] = [
     ("Jobs.ListJobs", jobs_pb2.ListJobsRequest(page_token=DEEP), "page_token"),
