@@ -54,7 +54,7 @@ MUTANTS = (
         "pass",
         f"{IDENTITY} -k revoked_or",
     ),
-    Mutant("handshakes may last", CONNECTIONS, '("grpc.server_handshake_timeout_ms", _ms(limits.handshake_timeout_s)),', "", f"{HOSTILE} -k misuse"),
+    Mutant("handshakes may last", CONNECTIONS, '("grpc.server_handshake_timeout_ms", _ms(limits.handshake_timeout_s)),', "", f"{HOSTILE} -k handshake"),
     Mutant("pings may come as they like", CONNECTIONS, '("grpc.http2.max_ping_strikes", 2)', '("grpc.http2.max_ping_strikes", 0)', f"{HOSTILE} -k misuse"),
     Mutant("calls over a connection have no limit", CONNECTIONS, "limits.streams_limit", "1000", f"{HOSTILE} -k misuse"),
     Mutant("messages may be as large as sent ones", CONNECTIONS, "limits.message_limit_bytes", "SEND_LIMIT", f"{HOSTILE} -k misuse"),

@@ -12,7 +12,7 @@ TRENDS, HOLD = "broker/headrace_broker/actions/statistics.py", "tests/fire/test_
 MUTANTS = (
     Mutant("a delayed job waits from its submission", TALLY, "line.waited(round_.at_s - due_s, 1)", "line.waited(round_.at_s, 1)", f"{RPC} -k told_by_number"),
     Mutant("a retry counts as a first grant", TALLY, "if lives[0].seq > 1:", "if False:", f"{RPC} -k told_by_number"),
-    Mutant("what a sample stands for is forgotten", TALLY, "weights = [step] *", "weights = [1] *", f"{RPC} -k move_at_once"),
+    Mutant("what a sample stands for is forgotten", TALLY, "weights = [step] *", "weights = [1] *", "tests/unit/test_statistics.py -k sample"),
     Mutant("the last counts of a broker are lost", "broker/headrace_broker/app.py", "await rollup.write_last()", "pass", f"{RPC} -k survives_the_end"),
     Mutant("a part of an hour stands for all of it", AHEAD, "else rows[0].at + HOUR", "else rows[0].at", f"{RPC} -k says_what_if"),
     Mutant("a what-if changes nothing to come", AHEAD, "value * factor / 3600", "value / 3600", f"{RPC} -k says_what_if"),

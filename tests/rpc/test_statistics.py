@@ -184,7 +184,7 @@ async def test_minutes_add_up_to_hours_and_days_and_go_by_age(database: str) -> 
         row = {"type_id": 1, "agent_id": 0, "numbers": {"completed": 2}, "wait": {"4": 2}, "run": {"8": 1, "9": 1}, "wait_s": 0.5, "run_s": 1.5, "slots": 6, "waiting": 3}
         await store.put(1, [{"at": first + minute, **row} for minute in range(0, DAY, 10)])
         await store.put(2, [{"at": first, **row, "waiting": 9}])
-        await store.put(1, [{"at": first, **row}])  # the same again: replaced
+        await store.put(1, [{"at": first, **row, "waiting": 8}])  # it once more: replaced
         rollup = Rollup(store, owner=_never)
         for part, whole in ((MINUTE, HOUR), (HOUR, DAY)):
             await rollup.roll(part, whole, first + DAY + 10)

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import pytest
 from headrace_broker.model import erlang, histogram
+from headrace_broker.shards.tally import SAMPLES, _sample
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,3 +55,9 @@ def test_the_servers_needed_are_the_fewest_that_keep_the_wished_wait() -> None:
 
 def test_more_work_than_servers_has_no_mean_wait() -> None:
     assert erlang.mean_wait_s(3, 3.0, 1.0) is None and erlang.wait_probability(3, 4.0) == 1.0
+
+
+@pytest.mark.parametrize("count", [1, SAMPLES, SAMPLES + 1, 3 * SAMPLES, 1000])
+def test_a_sample_stands_for_all_of_them(count: int) -> None:
+    sample = _sample([None] * count)  # type: ignore[list-item]  # they are not looked at
+    assert len(sample) <= SAMPLES and sum(weight for _, weight in sample) == count
