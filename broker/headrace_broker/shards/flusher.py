@@ -205,6 +205,7 @@ class Flusher:
             await asyncio.wait([storing], timeout=LOOK_S)
             if not storing.done() and (ahead := self._owner.build_ahead()) is not None:
                 self._unanswered.append(ahead)
+                self.ledger.pack(ahead.batch)
                 return ahead
         return None
 

@@ -21,8 +21,14 @@ _EMPTY = bytes(8)  # no dimensions, no nulls
 _LENGTH_8 = array("i", (8).to_bytes(4, "big"))
 
 
-def int8_array(values: Sequence[int]) -> bytes:
+class Packed(bytes):
+    """An array that was put together before."""
+
+
+def int8_array(values: Sequence[int] | Packed) -> bytes:
     """A bigint[] without nulls in Postgres's binary format (array_recv): header, then for each element its length and its bytes, big-endian."""
+    if isinstance(values, Packed):
+        return values
     count = len(values)
     if not count:
         return _EMPTY + _INT8.to_bytes(4, "big")
@@ -35,8 +41,10 @@ def int8_array(values: Sequence[int]) -> bytes:
     return _header(_INT8, count) + elements.tobytes()
 
 
-def bytea_array(values: Sequence[bytes | None]) -> bytes:
+def bytea_array(values: Sequence[bytes | None] | Packed) -> bytes:
     """A bytea[] in the same format; the length of a null is -1."""
+    if isinstance(values, Packed):
+        return values
     count = len(values)
     if not count:
         return _EMPTY + _BYTEA.to_bytes(4, "big")

@@ -8,7 +8,7 @@ each element of an array than on the bits in it: the flush statement takes them 
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from headrace_broker.model.amended import submitted
 from headrace_broker.model.audit import AuditEntry
@@ -66,6 +66,7 @@ class Batch:
     counts: Counter[tuple[int, State, int]] = field(default_factory=Counter)  # (type_id, state, delete_minute or 0) -> change
     max_id: int = 0
     lease_s: float = 0.0  # of all grants in the batch
+    packed: tuple[Any, ...] | None = None  # the columns of what most jobs are, as Postgres reads them: see `Ledger.pack`
     inbox: InboxTaken | None = None  # what the batch takes up from the SQL doors; None: nothing
     claims: dict[UniqueName, int] = field(default_factory=dict)  # unique keys of jobs that are live again -> the job
     # jobs

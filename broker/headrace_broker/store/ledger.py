@@ -127,6 +127,7 @@ class Ledger:
         self.acknowledged: tuple[int, int] | None = None
         """(life_id, n) of the newest flush that is known to be stored, of this life or of the one that it follows; None: there is none yet."""
         self._warned = False
+        self._packs = False
         self._left = False
         self.on_lost: Callable[[], None] = _nothing
         """Called when the connection has ended, whoever ended it."""
@@ -167,7 +168,7 @@ class Ledger:
         if not locked:
             raise NothingStored(f"the lock of the new life {life_id} is taken")
         ledger = cls(con, life_id, shard)
-        await arrays.register(con)
+        ledger._packs = await arrays.register(con)
         ledger._flush = await con.prepare(sql("flush"))
         ledger._flush_keyed = await con.prepare(sql("flush_keyed"))
         ledger._flush_fires = await con.prepare(sql("flush_fires"))
@@ -176,6 +177,12 @@ class Ledger:
     _flush: "asyncpg.prepared_stmt.PreparedStatement[Any]"
     _flush_keyed: "asyncpg.prepared_stmt.PreparedStatement[Any]"
     _flush_fires: "asyncpg.prepared_stmt.PreparedStatement[Any]"
+
+    def pack(self, batch: Batch) -> None:
+        """Puts the longest columns of a batch together now, while another one is being stored: the connection would do it when that is over."""
+        if self._packs:
+            numbers = [arrays.Packed(arrays.int8_array(c)) for c in (batch.job_id, batch.job_what, batch.event_job, batch.event_place, batch.event_who, batch.event_step)]
+            batch.packed = (*numbers[:2], arrays.Packed(arrays.bytea_array(body_columns(batch.job_body)[1])), *numbers[2:])
 
     async def flush(self, batch: Batch) -> Flushed:
         """Stores one batch in one commit.
@@ -187,10 +194,13 @@ class Ledger:
         """
         self.n += 1
         (content_type, instance_id, labels, trace_context, more), payload = body_columns(batch.job_body)
+        job_id, job_what, payload, event_job, event_place, event_who, event_step = batch.packed or (
+            batch.job_id, batch.job_what, payload, batch.event_job, batch.event_place, batch.event_who, batch.event_step,
+        )  # fmt: skip
         row = await self._send(
             self._flush, *self._flush_row(batch.max_id, batch.counts),
-            batch.lease_s, batch.job_id, batch.job_what, batch.job_available_at, instance_id, content_type, labels, trace_context, more, payload,
-            batch.event_job, batch.event_place, batch.event_who, batch.event_step, batch.event_result, batch.event_available_at, batch.event_actor, batch.event_reason,
+            batch.lease_s, job_id, job_what, batch.job_available_at, instance_id, content_type, labels, trace_context, more, payload,
+            event_job, event_place, event_who, event_step, batch.event_result, batch.event_available_at, batch.event_actor, batch.event_reason,
             batch.event_error,
             batch.note_job, batch.note_epoch, batch.note_kind, batch.note_actor, batch.note_reason, batch.note_data,
             batch.alert_job, batch.alert_type, batch.alert_seq, batch.alert_kind, batch.alert_error,
