@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
-from headrace_broker.model.errors import InvalidState, JobNotFound
+from headrace_broker.model.errors import InvalidState, JobNotFound, NotOwner
 from headrace_broker.model.job import MAX_RUN, Disposition, Kind, State
 from headrace_broker.rpc.agents import AgentsService
 from headrace_broker.shards import changes, reception
-from headrace_broker.shards.intents import Change, Completions, Ending, Verb
+from headrace_broker.shards.intents import Change, Completions, Ending, PlainJobs, Verb
 from headrace_broker.store.heads import Heads, StoredHead
 from headrace_proto.v1 import agents_pb2
 
@@ -144,6 +144,47 @@ async def test_a_change_that_is_not_durable_yet_is_seen_by_the_next(machine: Mac
     assert (await end(machine, first)).error is None
     assert isinstance((await end(machine, second)).error, InvalidState)
     assert await kinds(machine, job_id) == ["aborted"]
+
+
+@pytest.mark.parametrize("columns", [False, True])
+async def test_callers_of_a_round_whose_decision_breaks_off_are_refused(machine: Machine, monkeypatch: pytest.MonkeyPatch, columns: bool) -> None:
+    """An error that nobody expected: the owner is thrown away, and refuses whoever waits."""
+    [job_id] = await granted(machine)
+    abort = await begin(machine, Verb.ABORT, job_id)
+    jobs: Any = PlainJobs(machine.type, 0, [b"{}"]) if columns else [(machine.type, 0, 0.0, b"{}")]
+    submits = [machine.owner.submit(jobs, 2), machine.owner.submit(jobs, 2)]
+    broken = "extend" if columns else "push"
+    enter, calls = getattr(machine.owner.lanes, broken), []
+
+    def fail(*args: Any) -> None:
+        calls.append(args)
+        if len(calls) == 2:
+            raise RuntimeError("test")
+        enter(*args)
+
+    monkeypatch.setattr(machine.owner.lanes, broken, fail)
+    with pytest.raises(RuntimeError, match="test"):
+        machine.owner.build()
+    machine.owner.refuse(NotOwner("test"))
+    waiting: list[asyncio.Future[Any]] = [*submits, abort]
+    for done in waiting:
+        with pytest.raises(NotOwner):
+            await done
+
+
+async def test_a_change_that_cannot_be_decided_is_refused(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    [job_id] = await granted(machine)
+    abort = await begin(machine, Verb.ABORT, job_id)
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("test")
+
+    monkeypatch.setattr(changes, "decide", fail)
+    with pytest.raises(RuntimeError, match="test"):
+        machine.owner.build()
+    machine.owner.refuse(NotOwner("test"))
+    with pytest.raises(NotOwner):
+        await abort
 
 
 async def test_an_aborted_job_that_waited_is_not_granted(machine: Machine) -> None:

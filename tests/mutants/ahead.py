@@ -36,4 +36,11 @@ MUTANTS = (
     Mutant("callers of a round ahead are left waiting", FLUSHER, "                self._unanswered.append(ahead)\n", "", f"{TESTS} -k both_hear"),
     Mutant("rounds follow each other for ever", FLUSHER, "for _ in range(in_a_row - 1):", "while True:", f"{TESTS} -k run_of_rounds_ends"),
     Mutant("a flush goes on without its flusher", FLUSHER, "                    storing.cancel()\n", "                    return\n", f"{TESTS} -k cancelled"),
+    Mutant(
+        "callers of a half-decided round are left waiting",
+        OWNER,
+        "            self._deciding.give_up(error)\n",
+        "            pass\n",
+        "tests/fire/test_rounds.py -k breaks_off",
+    ),
 )

@@ -393,10 +393,9 @@ def _give_up(round_: AnyRound, error: Exception) -> None:
     """Tells callers who wait for the round that they will not get an answer."""
     futures: list[asyncio.Future[object]] = []
     if isinstance(round_, Round):
-        futures += [submission.done for submission, _ in round_.submissions]  # type: ignore[misc]  # futures of any result
-        futures += [future for future, _ in round_.answers]
+        round_.give_up(error)
     elif isinstance(round_, FireRound):
-        futures += [run.done for run in round_.runs]  # type: ignore[misc]
+        futures += [run.done for run in round_.runs]  # type: ignore[misc]  # futures of any result
     else:
         futures += [job.done for job in (*round_.jobs, *round_.closed, *(follower for _, follower in round_.followers))]  # type: ignore[misc]
     for future in futures:

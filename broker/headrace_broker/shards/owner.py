@@ -111,6 +111,7 @@ class Owner:
         self.taken_over_at = monotonic()
         self.not_before: dict[int, float] = {}  # forced endings: when the old lease has surely ended
         self.readers: list[set[int]] = []  # one for each change between its read and its decision: jobs that moved meanwhile
+        self._deciding: Round | None = None  # for whoever is in the middle of it, and when an error broke it off
         self.under_way: deque[Batch] = deque()  # facts of the rounds that are not durable yet, in their order
         self.amended: dict[int, Amended] = {}  # of live jobs that have some
         self.aborting: dict[int, Live] = {}  # processing jobs whose end somebody asked for
@@ -271,7 +272,7 @@ class Owner:
 
     def _begin_round(self) -> Round:
         self.rounds += 1
-        round_ = Round(self.rounds, self._monotonic(), self.clock.now_s())
+        round_ = self._deciding = Round(self.rounds, self._monotonic(), self.clock.now_s())
         round_.batch.lease_s = self.limits.lease_s
         return round_
 
@@ -283,6 +284,7 @@ class Owner:
             dispatcher.grant(self, round_, round_.at)
         round_.batch.max_id = self.numbering.highest
         self.under_way.append(round_.batch)
+        self._deciding = None
         if self.room:
             self.room.free(MAX_PENDING_JOBS - self._pending_jobs)
         return round_
@@ -349,6 +351,8 @@ class Owner:
         """From now on new work is refused with `error`; what waits for its flush and was not sent is refused too: nothing of it is stored."""
         if not isinstance(self.refusing, Draining):  # the last word
             self.refusing = error
+        if self._deciding is not None:
+            self._deciding.give_up(error)
         for submission in self._submissions:
             self.depth.release(submission.reserved)
             if not submission.done.done():
@@ -474,10 +478,11 @@ class Owner:
         while self._submissions and len(batch.job_id) < most:
             submission = self._submissions.pop()
             self.depth.release(submission.reserved)
-            first = len(batch.job_id)
+            first, job_ids = len(batch.job_id), list[int]()
+            round_.submissions.append((submission, job_ids))
             if isinstance(submission.jobs, PlainJobs):
                 self._take_plain(round_, submission.jobs)
-                round_.submissions.append((submission, batch.job_id[first:]))
+                job_ids += batch.job_id[first:]
                 continue
             for job in submission.jobs:
                 entry, _, _, body = job
@@ -486,7 +491,7 @@ class Owner:
                 self._pending_bytes -= len(payload_of(body))
                 self.bodies.put(entry.type_id, job_id, body)
                 turns.enter_job(self, job_id, job)
-            round_.submissions.append((submission, batch.job_id[first:]))
+            job_ids += batch.job_id[first:]
             self._pending_jobs -= len(submission.jobs)
 
     def _take_plain(self, round_: Round, jobs: PlainJobs) -> None:
@@ -511,11 +516,12 @@ class Owner:
         later: list[ChangeIntent] = []
         most = max(MAX_ROWS, round_.batch.rows() + CHANGE_ROWS)  # a lane of their own: under load jobs and outcomes fill every round
         while self._changes and round_.batch.rows() < most:
-            intent = self._changes.popleft()
+            intent = self._changes[0]
             if replacing.must_wait(self, round_, intent):
                 later.append(intent)
             else:
                 changes.decide(self, round_, intent, now)
+            self._changes.popleft()  # now: if that failed it is refused with the others
         self._changes.extendleft(reversed(later))
 
     # Reads -------------------------------------------------------------------------------------------------------------------------------------

@@ -32,6 +32,13 @@ class Round:
     moved: list[tuple[list[Live], Kind]] = field(default_factory=list)  # by which event
     noted: set[int] = field(default_factory=set)  # processing jobs whose amendments changed: once per round, since notes of one moment have no order
 
+    def give_up(self, error: Exception) -> None:
+        """Tells callers who wait for it that they will not get an answer."""
+        futures: list[asyncio.Future[Any]] = [submission.done for submission, _ in self.submissions] + [future for future, _ in self.answers]
+        for future in futures:
+            if not future.done():
+                future.set_exception(error)
+
     def tell(self, refill: "deque[tuple[Session, Live]]") -> None:
         """Tells everybody, after the commit. Grants whose body is not in memory go to `refill`."""
         for submission, job_ids in self.submissions:
