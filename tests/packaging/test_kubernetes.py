@@ -118,7 +118,7 @@ def _broker_set() -> dict[str, Any]:
 
 async def test_probes_ask_for_what_a_broker_answers() -> None:
     """Of one that stands by and can be asked: it lives, and is ready for whoever replaces brokers one by one."""
-    app = http_app(Metrics(), Mock(serving=False, answering=True, role="standby", each=[Mock()]), [])
+    app = http_app(Metrics(), Mock(serving=False, answering=True, role="standby", each=[Mock(stumbles=0)]), [])
     [broker] = BROKER["spec"]["containers"]
     ports = {port["name"] for port in broker["ports"]}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="https://broker") as kubelet:
