@@ -171,6 +171,11 @@ class Flusher:
     async def _store_rounds(self, round_: Round, in_a_row: int) -> None:
         """Stores a round, and those that are decided while the one before is under way; returns when nothing is."""
         with self._answering(round_):
+            if in_a_row == 1 or not self._owner.takes_long(round_):  # no task of its own, which would cost it a turn of the event loop before and after
+                self._note_start(round_)
+                await self._store(round_)
+                self._settle(round_)
+                return
             storing = self._begin(round_)
             try:
                 for _ in range(in_a_row - 1):
@@ -189,9 +194,12 @@ class Flusher:
                     await asyncio.wait([storing])
 
     def _begin(self, round_: Round) -> "asyncio.Task[None]":
+        self._note_start(round_)
+        return asyncio.create_task(self._store(round_))
+
+    def _note_start(self, round_: Round) -> None:
         self._started = asyncio.get_running_loop().time()
         self._busy = round_.batch.rows() > BUSY_ROWS
-        return asyncio.create_task(self._store(round_))
 
     def _settle(self, round_: Round) -> None:
         self._owner.settle(round_)
