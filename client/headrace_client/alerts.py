@@ -15,7 +15,6 @@ from headrace_client.errors import InvalidRequest
 
 TLS = ("starttls", "tls", "none")
 RULE_KINDS = ("oldest_waiting", "error_rate", "agent_lost", "no_agent", "database", "door_open")
-SOURCES = ("job_error", "job_aborted", *RULE_KINDS)
 GROUP_STATES = ("firing", "resolved")
 
 

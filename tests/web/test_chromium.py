@@ -300,8 +300,13 @@ async def test_breakers_on_the_list_of_types_and_on_the_page_of_one(page: Page, 
     await page.goto(f"{base}/types/fragile")
     await page.click("text=Close the breaker …")
     await judge(page, "what closing a breaker would do")
+
+    async def told() -> bool:
+        return "breaker_open" in [group.source for group in (await admin.list_alert_groups())[0]]
+
+    await until(told, what="the alert of a breaker")
     await page.goto(f"{base}/alerts")
-    await page.wait_for_selector("text=breaker open")
+    assert await page.is_visible('[aria-labelledby="firing"] td:text-is("breaker open")')
     await judge(page, "the alert of a breaker")
     await agent.close()
 
