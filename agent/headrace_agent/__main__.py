@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import importlib
 import logging
 import os
@@ -61,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             sys.exit(1)
         wait_for_change(Path.cwd())
         _start_again()
+    gc.collect()
+    gc.freeze()  # what was imported stays: a full pass of the collector, beside which no handler starts, need not look at it each time
     _leave(uvloop.run(_run(agent, arguments)))
 
 
