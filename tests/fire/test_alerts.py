@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 from headrace_broker.alerts import words
-from headrace_broker.alerts.duty import Alerting
+from headrace_broker.alerts.duty import TRIM_S, Alerting
 from headrace_broker.alerts.errors import Undelivered
 from headrace_broker.alerts.facts import Roster, Watch
 from headrace_broker.alerts.outage import Outage
@@ -21,7 +21,7 @@ from headrace_broker.model.job import Kind
 from headrace_broker.shards.health import FlushHealth
 from headrace_broker.shards.intents import Ending
 from headrace_broker.shards.session import AgentFacts, Session
-from headrace_broker.store.alerts import AlertStore, LostDuty, Move
+from headrace_broker.store.alerts import TRIMMED, AlertStore, LostDuty, Move, NewNotice
 from headrace_broker.store.breakers import BreakerStore
 from headrace_broker.store.inbox import Inbox
 from headrace_broker.store.statistics import Statistics
@@ -29,6 +29,7 @@ from structlog.testing import capture_logs
 
 from tests.fire.steps import granted
 from tests.property.machine import TESTER, Machine
+from tests.support.processes import until
 
 MAIL = {"host": "localhost", "port": 25, "tls": "none", "username": "", "sender": "a@example.org", "recipients": ["b@example.org"]}
 
@@ -478,6 +479,41 @@ async def test_kinds_that_only_a_newer_release_knows_are_passed_over_and_said_so
     assert [tuple(row) for row in rows][1:] == [("alert_rule.put", "moon_phase"), ("alert_rule.delete", "moon_phase")]
 
 
+async def test_a_channel_that_is_deleted_while_it_gets_a_notice_waits_for_that(bench: Bench) -> None:
+    """Each would wait for the other otherwise, until the database ends one of them."""
+    pool, name = bench.machine.pool, "leaves"
+    await bench.channel(name)
+    [channel] = [standing.channel for standing in await bench.store.channels("default") if standing.channel.name == name]
+    key = GroupKey("default", Source.BREAKER_OPEN, "", "work", "")
+    group = fired(None, key, 0, Timing(), count=0, summary="so")
+    term, _, _ = await bench.store.poll()
+    async with bench.store.moving(term) as move:
+        deleting = asyncio.ensure_future(bench.store.delete_channel(name, caller=TESTER, reason=""))
+
+        async def waits() -> bool:
+            return bool(await pool.fetchval("select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"))
+
+        await until(waits, what="the deletion to wait")
+        await move.put([group], [NewNotice(key, channel.channel_id, words.facts_of(Notice(group, False, 0), 0), 0.0)], 0)
+    await deleting
+    assert await pool.fetchval("select count(*) from headrace.alert_notice") == 0 and name not in [row.channel.name for row in await bench.store.channels("default")]
+
+
+async def test_what_is_old_goes_portion_after_portion_until_nothing_is_left(bench: Bench) -> None:
+    """As many as a broker that fails jobs all the time adds: a portion at each pass would be too little."""
+    pool = bench.machine.pool
+    await pool.execute(
+        "insert into headrace.alert (job_id, type_id, seq, kind, at) select n, $1, 1, 'job_error', now() - interval '500 days' from generate_series(1, $2) n",
+        bench.machine.type.type_id, 2 * TRIMMED + 1,
+    )  # fmt: skip
+    await pool.execute("update headrace.alert_state set cursor = (select max(alert_id) from headrace.alert)")
+    left = []
+    for seconds in (TRIM_S, 6.0, 6.0):
+        await bench.step(seconds)
+        left.append(await pool.fetchval("select count(*) from headrace.alert"))
+    assert left == [TRIMMED + 1, 1, 0]
+
+
 def test_an_agent_that_said_that_it_goes_is_not_missed() -> None:
     roster = Roster()
     session = _session("agent", "i" * 16)
@@ -487,34 +523,6 @@ def test_an_agent_that_said_that_it_goes_is_not_missed() -> None:
     session.draining = True
     roster.see([], 110)
     assert roster.lost("default", 110) == []
-
-
-async def test_an_outage_of_the_database_is_told_directly_and_its_end_too() -> None:
-    receiver = Receiver()
-    outage = Outage(receiver)
-    default = DEFAULTS[Source.DATABASE]
-    rule = Rule(1, "default", "db", Source.DATABASE, "", default.threshold, default.window_s, 0, 30.0, (), Timing(repeat_interval_s=600))
-    other = Channel("other", "default", "email", MAIL, default=False, channel_id=2)
-    outage.know([rule], [Channel("ops", "default", "email", MAIL, channel_id=1), other], {})
-    for now in range(0, 100, 10):
-        outage.failed(float(now), "connection refused")
-        await outage.tell()
-        assert len(receiver.got) == (now >= 30), now
-    assert receiver.got[0][0] == "ops" and "connection refused" in receiver.got[0][1].text
-    outage.failed(640.0, "connection refused")
-    await outage.tell()
-    assert len(receiver.got) == 2, "again after the repeat interval"
-    receiver.away = True
-    assert outage.answered(700.0)
-    await outage.tell()
-    receiver.away = False
-    assert not outage.answered(701.0)
-    await outage.tell()
-    await outage.tell()
-    assert len(receiver.got) == 3 and "answers again" in receiver.got[2][1].subject
-    outage.failed(800.0, "once")
-    await outage.tell()
-    assert not outage.answered(801.0) and len(receiver.got) == 3, "what is short is told to nobody"
 
 
 async def test_what_nobody_expected_of_a_delivery_costs_a_try_and_not_the_duty(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ MUTANTS = (
         f"{FIRE} -k who_is_told",
     ),
     Mutant("alerts: an agent that said goodbye is missed", FACTS, " or (known.session is not None and known.session.draining)", "", f"{FIRE} -k said_that_it_goes"),
-    Mutant("alerts: an outage is told at once", OUTAGE, "now - since_s < rule.for_s or", "", f"{FIRE} -k outage"),
+    Mutant("alerts: an outage is told at once", OUTAGE, "now - since_s < rule.for_s or", "", "tests/fire/test_outage.py"),
     Mutant(
         "alerts: what one kind keeps secret serves the other",
         PUT,
@@ -126,5 +126,16 @@ MUTANTS = (
         'raise Undelivered("the service did not take it;',
         'raise Undelivered(f"{secret} the service did not take it;',
         "tests/rpc/test_alerts.py -k apprise",
+    ),
+    Mutant("alerts: an outage goes on at a channel that is not there any more", OUTAGE, " if channel_id in there}", "}", "tests/fire/test_outage.py -k could_not_be_told"),
+    Mutant("alerts: an outage whose end is not told yet hides the next one", OUTAGE, " or self._over_s is not None:  # the next", ":  # the next", "tests/fire/test_outage.py -k could_not_be_told"),
+    Mutant("alerts: what is old goes a portion in ten minutes", DUTY, "held.next_trim = self._watch.monotonic() + TRIM_AGAIN_S", "pass", f"{FIRE} -k portion_after"),
+    Mutant(
+        "alerts: a channel is deleted before the duty's state is locked",
+        STORE,
+        '            await con.execute(sql("alert_changed"))  # first: who has the duty locks its state, and then channels that get a notice\n'
+        '            await con.execute(sql("alert_channel_delete"), old.channel_id)\n',
+        '            await con.execute(sql("alert_channel_delete"), old.channel_id)\n            await con.execute(sql("alert_changed"))\n',
+        f"{FIRE} -k gets_a_notice",
     ),
 )

@@ -30,7 +30,8 @@ PASS_S = 1.0
 RULES_S = 5.0
 RULES_SHARE = 0.01
 """Rules are looked at every RULES_S, less often where a look would take more than this share of the time."""
-TRIM_S = 600.0
+TRIM_S, TRIM_AGAIN_S = 600.0, 5.0
+"""Between two portions of what is forgotten, and while there is more of it: 400 alerts a second."""
 
 log = structlog.get_logger("headrace.alerts")
 
@@ -156,7 +157,8 @@ class Alerting:
         if self._watch.monotonic() >= held.next_trim:
             held.next_trim = self._watch.monotonic() + TRIM_S
             if owner.shard.number == 0:  # for all shards
-                await self._store.trim()
+                if await self._store.trim():
+                    held.next_trim = self._watch.monotonic() + TRIM_AGAIN_S
         return more
 
     def _measure(self, held: Held, now: float) -> None:

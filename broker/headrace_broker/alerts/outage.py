@@ -32,12 +32,14 @@ class Outage:
         """What holds from now on."""
         self._rules = [rule for rule in rules if rule.kind is Source.DATABASE]
         self._channels, self._secrets = list(channels), dict(secrets)
+        there = {channel.channel_id for rule in self._rules for channel in self._of(rule)}
+        self._told = {channel_id: told_s for channel_id, told_s in self._told.items() if channel_id in there}  # nobody can tell the others that it is over
 
     def failed(self, now: float, why: str) -> None:
         """A pass could not be stored."""
         self._now, self._error = now, why
-        if self._since is None:
-            self._since = now
+        if self._since is None or self._over_s is not None:  # the next one: to whom the end of the one before could not be told yet, that one goes on
+            self._since, self._over_s = now, None
 
     def answered(self, now: float) -> bool:
         """A pass was stored; returns whether somebody was told of the outage that is over with it."""
@@ -55,11 +57,14 @@ class Outage:
         if self._since is None:
             return
         for rule in self._rules:
-            for channel in self._channels:
-                if channel.domain == rule.domain and (channel.name in rule.channels if rule.channels else channel.default):
-                    await self._tell(rule, channel, self._since)
+            for channel in self._of(rule):
+                await self._tell(rule, channel, self._since)
         if self._over_s is not None and not self._told:
             self._since = self._over_s = None
+
+    def _of(self, rule: Rule) -> list[Channel]:
+        """Who is told of what a rule finds."""
+        return [channel for channel in self._channels if channel.domain == rule.domain and (channel.name in rule.channels if rule.channels else channel.default)]
 
     async def _tell(self, rule: Rule, channel: Channel, since_s: float) -> None:
         now, told, over = self._now, self._told.get(channel.channel_id), self._over_s is not None

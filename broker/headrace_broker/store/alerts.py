@@ -180,9 +180,9 @@ class AlertStore:
         rows = await self._pool.fetch(sql("alert_secrets"), None if channel_id is None else [channel_id])
         return {row["channel_id"]: row["secret"] for row in rows}
 
-    async def trim(self) -> None:
-        """Forgets a portion of what is old."""
-        await self._pool.execute(sql("alert_trim"), ALERTS_KEPT_DAYS, GROUPS_KEPT_DAYS, TRIMMED)
+    async def trim(self, rows: int = TRIMMED) -> bool:
+        """Forgets a portion of what is old; returns whether there is more."""
+        return int(await self._pool.fetchval(sql("alert_trim"), ALERTS_KEPT_DAYS, GROUPS_KEPT_DAYS, rows)) >= rows
 
     # What people look at -----------------------------------------------------------------------------------------------------------------------
 
@@ -241,8 +241,8 @@ class AlertStore:
             if row is None:
                 raise AlertPartNotFound("channel", name)
             old = _channel(row)
+            await con.execute(sql("alert_changed"))  # first: who has the duty locks its state, and then channels that get a notice
             await con.execute(sql("alert_channel_delete"), old.channel_id)
-            await con.execute(sql("alert_changed"))
             await write_audit(con, [caller.entry("alert_channel.delete", f"alert_channel/{name}", reason=reason, before=old.shown())])
 
     async def put_rule(self, rule: Rule, *, caller: Caller, reason: str) -> Rule:

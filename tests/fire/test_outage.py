@@ -1,0 +1,69 @@
+"""An outage of the database, of which nothing can be recorded: who is told of it, and of its end."""
+
+from headrace_broker.alerts.outage import Outage
+from headrace_broker.model.alert_channel import Channel
+from headrace_broker.model.alert_rules import DEFAULTS, Rule
+from headrace_broker.model.alerting import Source, Timing
+
+from tests.fire.test_alerts import MAIL, Receiver
+
+
+async def test_an_outage_of_the_database_is_told_directly_and_its_end_too() -> None:
+    receiver = Receiver()
+    outage = Outage(receiver)
+    default = DEFAULTS[Source.DATABASE]
+    rule = Rule(1, "default", "db", Source.DATABASE, "", default.threshold, default.window_s, 0, 30.0, (), Timing(repeat_interval_s=600))
+    other = Channel("other", "default", "email", MAIL, default=False, channel_id=2)
+    outage.know([rule], [Channel("ops", "default", "email", MAIL, channel_id=1), other], {})
+    for now in range(0, 100, 10):
+        outage.failed(float(now), "connection refused")
+        await outage.tell()
+        assert len(receiver.got) == (now >= 30), now
+    assert receiver.got[0][0] == "ops" and "connection refused" in receiver.got[0][1].text
+    outage.failed(640.0, "connection refused")
+    await outage.tell()
+    assert len(receiver.got) == 2, "again after the repeat interval"
+    receiver.away = True
+    assert outage.answered(700.0)
+    await outage.tell()
+    receiver.away = False
+    assert not outage.answered(701.0)
+    await outage.tell()
+    await outage.tell()
+    assert len(receiver.got) == 3 and "answers again" in receiver.got[2][1].subject
+    outage.failed(800.0, "once")
+    await outage.tell()
+    assert not outage.answered(801.0) and len(receiver.got) == 3, "what is short is told to nobody"
+
+
+async def test_an_outage_whose_end_could_not_be_told_is_followed_by_the_next_one() -> None:
+    """The end cannot be told to a channel that is away, nor ever to one that was deleted: neither keeps the next outage from being told."""
+    receiver = Receiver()
+    outage = Outage(receiver)
+    default = DEFAULTS[Source.DATABASE]
+    rule = Rule(1, "default", "db", Source.DATABASE, "", default.threshold, default.window_s, 0, 30.0, (), Timing(repeat_interval_s=600))
+    ops, desk = (Channel(name, "default", "email", MAIL, channel_id=number) for number, name in enumerate(("ops", "desk"), 1))
+
+    async def down(*times: float) -> list[str]:
+        for now in times:
+            outage.failed(now, "connection refused")
+            await outage.tell()
+        told, receiver.got = [f"{channel}: {message.subject}" for channel, message in receiver.got], []
+        return told
+
+    outage.know([rule], [ops], {})
+    assert len(await down(0.0, 40.0)) == 1
+    outage.know([rule], [desk], {})  # the first pass that was stored reads what holds now
+    assert not outage.answered(50.0), "nobody is left who could be told that it is over"
+    await outage.tell()
+    assert await down(100.0, 120.0) == [], "it lasts for less than 30 s yet"
+    [told] = await down(140.0)
+    assert told.startswith("desk: ") and "answers again" not in told
+    receiver.away = True
+    assert outage.answered(150.0)
+    await outage.tell()
+    receiver.away = False
+    assert await down(200.0, 240.0) == [], "who has not heard of its end is not told once more, and never of an end while it goes on"
+    assert outage.answered(250.0)
+    await outage.tell()
+    assert ["answers again" in message.subject for _, message in receiver.got] == [True]
