@@ -191,4 +191,25 @@ MUTANTS = (
         "tests/fire/test_lost.py -k silent_agent",
     ),
     Mutant("checkpoints outlive a requeue", f"{QUERIES}/bodies.sql", "e.kind = 10", "e.kind = 99", "tests/fire/test_reordered.py -k outlive_a_requeue"),
+    Mutant(
+        "a flush waits for keys that are taken back as long as that takes",
+        LOOK,
+        "statement_timeout = '{UNTIE_LONGEST}'",
+        "statement_timeout = '{LONGEST}'",
+        "tests/store/test_retire.py -k taken_back",
+    ),
+    Mutant(
+        "keys that lie close together are never taken back",
+        LOOK,
+        "            if width == 1:\n",
+        "            if width:\n",
+        "tests/store/test_retire.py -k in_smaller_ones",
+    ),
+    Mutant(
+        "a migration has the time that the database gives to statements",
+        "broker/headrace_broker/store/migrate.py",
+        '"statement_timeout": "0", ',
+        "",
+        "tests/store/test_migrate.py -k as_long_as_it_takes",
+    ),
 )

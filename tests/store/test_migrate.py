@@ -14,6 +14,7 @@ import pytest
 from headrace_broker.store.embedded import EmbeddedPostgres
 from headrace_broker.store.ledger import SETTINGS, Ledger
 from headrace_broker.store.migrate import LIFE_LOCKS, MigrationError, Phase, load, migrate
+from headrace_broker.store.shards import set_shards, shards
 from headrace_broker.store.statements import sql
 
 from tests.support.processes import PATIENCE_S, ROOT, run_command, start_broker, until
@@ -44,6 +45,16 @@ async def test_many_at_once_apply_each_migration_once(empty: str) -> None:
     assert sorted(len(done) for done in applied) == [0] * 7 + [len(load())]
     assert await migrate(empty) == []
     assert "p job" in await tables(empty)
+
+
+async def test_a_migration_takes_as_long_as_it_takes_whatever_is_set_for_the_database(empty: str) -> None:
+    """Providers set such limits for the statements of applications."""
+    con = await asyncpg.connect(empty)
+    await con.execute("alter database empty set statement_timeout = '1ms'; alter database empty set lock_timeout = '1ms'")
+    await con.close()
+    assert len(await migrate(empty)) == len(load())
+    await set_shards(empty, 2)
+    assert len(await shards(empty)) == 2
 
 
 async def test_a_dry_run_changes_nothing(empty: str) -> None:

@@ -119,6 +119,29 @@ async def test_what_is_gone_goes_with_everything_and_the_rest_stays_as_it_was(st
     assert await store.retire() == (len(store.stays), 0)
 
 
+async def test_a_piece_that_takes_too_long_is_done_in_smaller_ones(store: Store) -> None:
+    """However many keys lie close together: what is cancelled at each try would never be given back."""
+    await store.pool.execute(
+        "create function headrace.too_long() returns trigger language plpgsql as"
+        " $$ begin if (select count(*) from gone) > 1 then raise exception 'two at once' using errcode = 'query_canceled'; end if; return null; end $$;"
+        " create trigger too_long after delete on headrace.idempotency_key referencing old table as gone for each statement execute function headrace.too_long()"
+    )
+    assert await store.retire() == (len(store.stays), len(store.goes))
+    assert {row["job_id"] for row in await store.pool.fetch("select job_id from headrace.idempotency_key")} <= store.stays
+
+
+async def test_a_flush_does_not_wait_long_for_keys_that_are_taken_back(store: Store) -> None:
+    """Nor would it: its locks have two seconds."""
+    await store.pool.execute(
+        "create table headrace.noted (limits text); create function headrace.note() returns trigger language plpgsql as"
+        " $$ begin insert into headrace.noted values (current_setting('statement_timeout')); return old; end $$;"
+        " create trigger note before delete on headrace.idempotency_key for each row execute function headrace.note()"
+    )
+    await store.retire()
+    assert {row["limits"] for row in await store.pool.fetch("select limits from headrace.noted")} == {"1s"}
+    assert ledgers.SETTINGS["lock_timeout"] == "2s"
+
+
 async def test_a_range_where_too_much_stays_is_not_looked_through_to_its_end(store: Store) -> None:
     early = [job_id for job_id in store.stays if job_id < BOUNDS["keyed_from"]]
     found = await store.retirement.look(RANGE, most_kept=len(early) - 1, **BOUNDS)

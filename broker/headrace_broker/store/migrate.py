@@ -32,6 +32,8 @@ LIFE_LOCKS = 0x4852_4C46  # "HRLF": first key of the advisory locks of lives; th
 LOCK_TIMEOUT = "500ms"  # a flush waits for its locks four times as long
 LOCKS_WITHIN_S = 60.0
 OWNER = "headrace_owner"  # who owns the schema once its roles are in use
+SETTINGS = {"application_name": "headrace migrate", "statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "0"}
+"""Whatever is set for the database or the user: a migration takes as long as it takes, and so does waiting for another one."""
 
 
 class MigrationError(Exception):
@@ -157,7 +159,7 @@ async def _refuse_old_brokers(con: "asyncpg.Connection[Any]", migration: Migrati
 
 @asynccontextmanager
 async def _locked(dsn: str | Database) -> AsyncIterator["asyncpg.Connection[Any]"]:
-    con = await Database.of(dsn).connect(timeout=10, server_settings={"application_name": "headrace migrate"})
+    con = await Database.of(dsn).connect(timeout=10, server_settings=SETTINGS)
     try:
         await con.execute("select pg_advisory_lock($1)", LOCK)
         yield con

@@ -9,7 +9,7 @@ finds what is left to do in the catalogue.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -29,6 +29,10 @@ PIECES = 64
 """Into how many a range is divided at first."""
 PIECE_S = 0.05
 """How long work on one should take."""
+NARROWER = 16
+"""By so much is a piece narrower than one that took too long."""
+UNTIE_LONGEST = "1s"
+"""For the keys of a piece: a flush that is given one of them again waits for their end, and for no more than two seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,29 +58,38 @@ class Retirement:
 
     async def look(self, range_: FactRange, *, due_minute: int, keyed_from: int, most_kept: int) -> Looked:
         """Which jobs of a range stay; what lies beyond the piece with the job that is one too many to keep is not looked at."""
-        found: Looked | None = None
-        async for low, high in _pieces(range_):
-            row = await self._read("range_gone", range_.class_, low, high, due_minute, keyed_from)
-            found = found or Looked(row["at"], range_.lo, [], 0, 0)
-            found = Looked(found.at, max(found.last, row["last"] or 0), [*found.kept, *row["kept"]], found.live + row["live"], found.gone + row["gone"])
-            if len(found.kept) > most_kept:
-                break
-        assert found is not None
-        return found
+        rows: list[Any] = []
+        kept: list[int] = []
+
+        async def look_at(low: int, high: int) -> bool:
+            rows.append(await self._read("range_gone", range_.class_, low, high, due_minute, keyed_from))
+            kept.extend(rows[-1]["kept"])
+            return len(kept) <= most_kept
+
+        async with _lockable():
+            await _through(range_, look_at)
+        last = max([range_.lo, *(row["last"] or 0 for row in rows)])
+        return Looked(rows[0]["at"], last, kept, sum(row["live"] for row in rows), sum(row["gone"] for row in rows))
 
     async def retire(self, range_: FactRange, found: Looked) -> None:
         """Removes the jobs that are gone, with their keys and ties; where none stays their facts are left to `drop`. Raises LockBusy."""
-        if await self._read("range_moved", range_.class_, range_.lo, range_.hi, found.at, found.last, found.kept):
-            raise LockBusy("something was stored in the range since it was looked at")
-        async for low, high in _pieces(range_):
-            async with _lockable():
-                await self._pool.execute(sql("range_untie"), range_.class_, low, high, found.kept, timeout=150)
-        if found.kept:
-            await self._rewrite(range_, found)
+
+        async def untie(low: int, high: int) -> bool:
+            async with self._pool.acquire() as con, con.transaction():
+                await con.execute(f"set local statement_timeout = '{UNTIE_LONGEST}'")
+                await con.execute(sql("range_untie"), range_.class_, low, high, found.kept)
+            return True
+
+        async with _lockable():
+            if await self._read("range_moved", range_.class_, range_.lo, range_.hi, found.at, found.last, found.kept):
+                raise LockBusy("something was stored in the range since it was looked at")
+            await _through(range_, untie)
+            if found.kept:
+                await self._rewrite(range_, found)
 
     async def _rewrite(self, range_: FactRange, found: Looked) -> None:
         """Puts the facts of the jobs that stay aside, empties the leaves, puts them back. Locks are taken in the flush's order: the other one would deadlock with it."""
-        async with _lockable(), self._pool.acquire() as con:
+        async with self._pool.acquire() as con:
             leaves = [f"headrace.{row['leaf']}" for row in await con.fetch(sql("range_leaves"), range_.class_, range_.lo) if row["attached"]]
             async with con.transaction():
                 await con.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'; set local statement_timeout = '{LONGEST}'; set local enable_seqscan = off")
@@ -89,7 +102,7 @@ class Retirement:
 
     async def _read(self, name: str, *parameters: object) -> Any:
         """The one row, or its one value, of a read of a range."""
-        async with _lockable(), self._pool.acquire() as con, con.transaction(readonly=True):
+        async with self._pool.acquire() as con, con.transaction(readonly=True):
             await con.execute(f"set local statement_timeout = '{LONGEST}'")
             row = await con.fetchrow(sql(name), *parameters, timeout=150)
             return row if len(row) > 1 else row[0]
@@ -140,15 +153,23 @@ async def _put_aside(con: Any, leaves: list[str], job_ids: list[int]) -> None:
         await con.execute(f"insert into {_aside(leaf)} select * from {leaf} where job_id = any ($1)", job_ids)  # noqa: S608  # names from the catalogue
 
 
-async def _pieces(range_: FactRange) -> AsyncIterator[tuple[int, int]]:
-    """Parts of a range, (lowest id, id above the highest); their width follows how long the caller takes for them.
+async def _through(range_: FactRange, work: Callable[[int, int], Awaitable[bool]]) -> None:
+    """Has work done on parts of a range, (lowest id, id above the highest), until it says that it is enough. Their width follows how long it takes; what is cancelled since
+    it takes too long is done in smaller ones: jobs of a day may lie within a minute.
 
     There is a pause after each, as long as it took: work on a million jobs leaves the processors to those who wait for an answer.
     """
     low, width = range_.lo, max(1, (range_.hi - range_.lo) // PIECES)
     while low < range_.hi:
         began = time.monotonic()
-        yield low, min(low + width, range_.hi)
+        try:
+            if not await work(low, min(low + width, range_.hi)):
+                return
+        except asyncpg.QueryCanceledError:
+            if width == 1:
+                raise
+            width = max(1, width // NARROWER)
+            continue
         seconds = time.monotonic() - began
         low += width
         width = max(1, int(width * min(2.0, max(0.5, PIECE_S / max(seconds, 0.001)))))

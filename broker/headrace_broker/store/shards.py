@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 
 from headrace_broker.store.database import Database
-from headrace_broker.store.migrate import LIFE_LOCKS, MigrationError
+from headrace_broker.store.migrate import LIFE_LOCKS, SETTINGS, MigrationError
 from headrace_broker.store.statements import sql
 
 TIMEOUT_S = 600.0
@@ -65,7 +65,7 @@ async def set_shards(dsn: str | Database, number: int, *, dry_run: bool = False)
 
 @asynccontextmanager
 async def _connected(dsn: str | Database) -> AsyncIterator["asyncpg.Connection[Any]"]:
-    con = await Database.of(dsn).connect(timeout=5, command_timeout=TIMEOUT_S)
+    con = await Database.of(dsn).connect(timeout=5, command_timeout=TIMEOUT_S, server_settings={**SETTINGS, "application_name": "headrace shards"})
     try:
         yield con
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError) as error:
