@@ -125,7 +125,8 @@ class DirectoryStore:
         for path in sorted(self.directory.glob("[0-9a-f][0-9a-f]/*")):
             with contextlib.suppress(FileNotFoundError):  # somebody else was faster
                 size = path.stat().st_size
-                if path.stat().st_mtime < before and self._remove(path, before):
+                left = path.name.endswith(_DYING)  # by a pruner that died: what was put meanwhile is to come back
+                if (left or path.stat().st_mtime < before) and self._remove(path, before):
                     files, size_bytes = files + 1, size_bytes + size
         return Pruned(files, size_bytes)
 

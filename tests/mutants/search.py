@@ -84,4 +84,11 @@ MUTANTS = (
         f"{LOGS} -k each_once",
     ),
     Mutant("logs: a tail of an attempt goes on", f"{BROKER}/actions/tail.py", " if not lease_epoch else row.seq > lease_epoch", "", f"{LOGS} -k next_attempt"),
+    Mutant(
+        "search: who gives up while its connection is given back keeps its turn",
+        f"{BROKER}/store/search.py",
+        "            del self._begun[number]  # before",
+        "            asyncio.get_running_loop().call_later(60, self._begun.pop, number)  # before",
+        "tests/store/test_search_turns.py -k given_back",
+    ),
 )

@@ -1,7 +1,9 @@
 """What a search is told that has no turn: that others have them all and for how long, or that the database lets nobody in."""
 
 import asyncio
+from typing import Any
 
+import asyncpg
 import pytest
 from headrace_broker.model.filter import JobFilter, Source
 from headrace_broker.store import search
@@ -31,6 +33,22 @@ async def test_others_have_all_turns_until_they_have_had_them_for_too_long(datab
     other.cancel()
     await asyncio.wait([other])
     assert await finder.first_id(timeout_s=10) == 0 and not finder._begun
+    await pool.close()
+
+
+async def test_who_gives_up_while_the_connection_is_given_back_has_had_its_turn(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that stood there for good would make each search that finds no turn blame the database."""
+    pool = await open_search_pool(database, size=1)
+    finder, release = Finder(pool), asyncpg.Pool.release
+
+    async def given_up(of: "asyncpg.Pool[Any]", con: Any) -> None:
+        search.cancel()
+        await release(of, con)
+
+    monkeypatch.setattr(asyncpg.Pool, "release", given_up)
+    search = asyncio.ensure_future(finder.first_id(timeout_s=10))
+    await asyncio.wait([search])
+    assert search.cancelled() and not finder._begun
     await pool.close()
 
 

@@ -249,6 +249,14 @@ async def test_prune_deletes_what_is_old_and_does_not_touch_the_rest(store: Dire
     assert {path.name for path in files(store)} == {*(f"{number:064x}" for number in (0, 4, 5)), "README"}
 
 
+async def test_prune_brings_back_what_a_killed_one_had_moved_aside_of_what_was_put_meanwhile(store: DirectoryStore) -> None:
+    await store.put(KEY, LARGE)
+    [path] = files(store)
+    path.rename(path.with_name(f"{KEY}.pruned"))  # and then it was killed, before it looked again
+    assert (await store.prune(500)).files == 0
+    assert await store.get(KEY, len(LARGE) + 1) == LARGE
+
+
 async def test_prune_leaves_what_is_put_while_it_looks(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     await store.put(KEY, LARGE)
     [path] = files(store)

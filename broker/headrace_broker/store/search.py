@@ -147,8 +147,8 @@ class Finder:
             rows: list[Any] = await con.fetch(statement, *arguments, timeout=timeout_s)
             return rows
         finally:
+            del self._begun[number]  # before anything is awaited: who gives up in the middle of giving the connection back has had its turn
             await self._pool.release(con)
-            del self._begun[number]
 
 
 def _times(period: Period) -> tuple[datetime | None, datetime | None]:
