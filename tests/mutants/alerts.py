@@ -6,7 +6,7 @@ B = "broker/headrace_broker/"
 MODEL, QUEUE, RULES, CHANNEL = B + "model/alerting.py", B + "model/alert_queue.py", B + "model/alert_rules.py", B + "model/alert_channel.py"
 DUTY, FACTS, STORE, OUTAGE = B + "alerts/duty.py", B + "alerts/facts.py", B + "store/alerts.py", B + "alerts/outage.py"
 TRY, PUT, CLAIM = B + "store/sql/queries/alert_notices_try.sql", B + "alerts/desk.py", B + "store/sql/queries/alert_claim_duty.sql"
-UNIT, FIRE, SERVED = "tests/unit/test_alerting.py", "tests/fire/test_alerts.py", "tests/rpc/test_alerts.py"
+UNIT, FIRE, SERVED, DOWN = "tests/unit/test_alerting.py", "tests/fire/test_alerts.py", "tests/rpc/test_alerts.py", "tests/fire/test_outage.py"
 
 MUTANTS = (
     Mutant(
@@ -112,7 +112,7 @@ MUTANTS = (
         f"{FIRE} -k who_is_told",
     ),
     Mutant("alerts: an agent that said goodbye is missed", FACTS, " or (known.session is not None and known.session.draining)", "", f"{FIRE} -k said_that_it_goes"),
-    Mutant("alerts: an outage is told at once", OUTAGE, "now - since_s < rule.for_s or", "", "tests/fire/test_outage.py"),
+    Mutant("alerts: an outage is told at once", OUTAGE, "now - since_s < rule.for_s or", "", DOWN),
     Mutant(
         "alerts: what one kind keeps secret serves the other",
         PUT,
@@ -127,8 +127,8 @@ MUTANTS = (
         'raise Undelivered(f"{secret} the service did not take it;',
         "tests/rpc/test_alerts.py -k apprise",
     ),
-    Mutant("alerts: an outage goes on at a channel that is not there any more", OUTAGE, " if channel_id in there}", "}", "tests/fire/test_outage.py -k could_not_be_told"),
-    Mutant("alerts: an outage whose end is not told yet hides the next one", OUTAGE, " or self._over_s is not None:  # the next", ":  # the next", "tests/fire/test_outage.py -k could_not_be_told"),
+    Mutant("alerts: an outage goes on at a channel that is not there any more", OUTAGE, " if channel_id in there}", "}", f"{DOWN} -k could_not_be_told"),
+    Mutant("alerts: an outage whose end is not told yet hides the next one", OUTAGE, " or self._over_s is not None:  # the", ":  # the", f"{DOWN} -k could_not_be_told"),
     Mutant("alerts: what is old goes a portion in ten minutes", DUTY, "held.next_trim = self._watch.monotonic() + TRIM_AGAIN_S", "pass", f"{FIRE} -k portion_after"),
     Mutant(
         "alerts: a channel is deleted before the duty's state is locked",

@@ -128,6 +128,10 @@ MUTANTS = (
         f"{ALONE} -k only_when_it_says",
     ),
     Mutant(
-        "claims: what a killed pruner had moved aside stays there", "client/headrace_client/claim_stores.py", "left or path.stat()", "path.stat()", f"{ALONE} -k moved_aside"
+        "claims: what a killed pruner had moved aside stays there",
+        "client/headrace_client/claim_stores.py",
+        "left or path.stat()",
+        "path.stat()",
+        f"{ALONE} -k moved_aside",
     ),
 )

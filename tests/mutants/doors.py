@@ -108,4 +108,18 @@ MUTANTS = (
         "tests/doors/test_outbox.py -k late",
     ),
     Mutant("doors: an alert is raised again and again", WATCH, "self._said.add((door.job_id, door.pid))", "raised += 1", f"{DONE} -k forgotten_lease"),
+    Mutant(
+        "doors: refusals keep results",
+        "broker/headrace_broker/maintenance/tidy_inbox.py",
+        "            if over:\n",
+        "            if not deleted:\n",
+        "tests/store/test_trim.py -k although_refusals",
+    ),
+    Mutant(
+        "doors: results that are too young are passed for an hour",
+        "broker/headrace_broker/maintenance/tidy_inbox.py",
+        "            if over:\n                break\n            self._result = last\n",
+        "            self._result = last\n            if over:\n                break\n",
+        "tests/store/test_trim.py -k although_refusals",
+    ),
 )

@@ -25,4 +25,12 @@ MUTANTS = (
     Mutant("jobs of a lost answer are forgotten", OWNER, "if fired is not None else stored", "if fired is not None else frozenset()", f"{SERVED} -k cut_off"),
     Mutant("nobody is aborted", OWNER, "if s.aborting_id is not None]", "if False]", f"{SERVED} -k overlap"),
     Mutant("the broker's own labels may be set", ACTIONS, 'if label in fields.labels("spec.labels", spec.labels or {}):', "if False:", f"{SERVED} -k refused_by_field"),
+    Mutant(
+        "a deleted schedule takes all its ticks along at once",
+        "broker/headrace_broker/store/sql/queries/schedule_trim.sql",
+        "\n        and not exists (select from headrace.schedule_fire f where f.schedule_id = s.schedule_id)",
+        "",
+        "tests/store/test_trim.py -k deleted_schedule",
+    ),
+    Mutant("old ticks go a portion an hour", OWNER, "next_trim = 0.0", "next_trim += 0.0", "tests/store/test_trim.py -k goes_on"),
 )

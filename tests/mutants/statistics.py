@@ -39,4 +39,5 @@ MUTANTS = (
     Mutant("an attempt of a former owner runs for ever", TRENDS, "live.granted_at or owner.taken_over_at", "live.granted_at", HOLD),
     Mutant("attempts that ended are told of twice", "broker/headrace_broker/model/outlook.py", "round(long - told)", "long", f"{UNIT} -k untold"),
     Mutant("held slots are there for others too", "broker/headrace_broker/model/outlook.py", "max(0, self.slots - self.held)", "self.slots", f"{UNIT} -k held"),
+    Mutant("hours of a clock that was ahead end the adding up", "broker/headrace_broker/store/sql/queries/stat_rolled.sql", "at <= $2", "$2 > 0", f"{RPC} -k was_ahead"),
 )  # fmt: skip

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
+from headrace_broker.actions.statistics import parts
 from headrace_broker.maintenance.rollup import Rollup
 from headrace_broker.shards.owner import Owner
 from headrace_broker.store.statistics import DAY, HOUR, MINUTE, Statistics
@@ -194,6 +195,23 @@ async def test_minutes_add_up_to_hours_and_days_and_go_by_age(database: str) -> 
         assert len(await store.rows(HOUR, first, first + DAY, [1])) == 24
         assert await store.trim(MINUTE, first + HOUR) == 7
         assert await store.oldest(MINUTE, 0) == first + HOUR
+    finally:
+        await pool.close()
+
+
+async def test_a_clock_that_was_ahead_for_a_while_does_not_end_the_adding_up(database: str) -> None:
+    """The hours that it has left behind lie in the future: what comes before them is added up all the same, and is read."""
+    pool = await asyncpg.create_pool(database, min_size=1, max_size=2)
+    try:
+        store, first = Statistics(pool), 29_000_000 // DAY * DAY
+        row = {"type_id": 1, "agent_id": 0, "numbers": {"completed": 2}, "wait": {}, "run": {}, "wait_s": 0, "run_s": 0, "slots": 6, "waiting": 3}
+        await store.put(1, [{"at": first + 400 * DAY, **row}])
+        rollup = Rollup(store, owner=_never)
+        await rollup.roll(MINUTE, HOUR, first + 400 * DAY + 2 * HOUR)
+        await store.put(1, [{"at": first + minute, **row} for minute in range(0, 120, 10)])
+        await rollup.roll(MINUTE, HOUR, first + 130)
+        assert [hour.numbers for hour in await store.rows(HOUR, first, first + DAY, [1])] == [{"completed": 12}] * 2
+        assert await parts(store, HOUR, first, first + 180) == [(HOUR, first, first + 120), (MINUTE, first + 120, first + 180)]
     finally:
         await pool.close()
 

@@ -224,7 +224,7 @@ READS: list[tuple[str, list[Any], int]] = [
     ("stat_demand", [1, MINUTE + 100, MINUTE + 160, TYPES, 200_000], 320),
     ("stat_demand", [1, MINUTE, MINUTE + 600, TYPES, 100], 120),
     ("stat_oldest", [1, MINUTE], 10),
-    ("stat_rolled", [1], 10),
+    ("stat_rolled", [1, MINUTE + 600], 10),
     ("key_holders", [[1], ["k"]], 10),
     ("unique_holders", [[1], ["u"]], 10),
     ("jobs_stored", [[_job(5), _job(77)]], 10),

@@ -42,13 +42,13 @@ async def test_who_gives_up_while_the_connection_is_given_back_has_had_its_turn(
     finder, release = Finder(pool), asyncpg.Pool.release
 
     async def given_up(of: "asyncpg.Pool[Any]", con: Any) -> None:
-        search.cancel()
+        seeking.cancel()
         await release(of, con)
 
     monkeypatch.setattr(asyncpg.Pool, "release", given_up)
-    search = asyncio.ensure_future(finder.first_id(timeout_s=10))
-    await asyncio.wait([search])
-    assert search.cancelled() and not finder._begun
+    seeking = asyncio.ensure_future(finder.first_id(timeout_s=10))
+    await asyncio.wait([seeking])
+    assert seeking.cancelled() and not finder._begun
     await pool.close()
 
 

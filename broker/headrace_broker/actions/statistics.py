@@ -267,7 +267,7 @@ async def parts(store: Statistics, span: int, from_minute: int, to_minute: int) 
     for part in (DAY, HOUR, MINUTE):
         if part > span or begin >= to_minute:
             continue
-        newest = await read(store.newest(part)) if part != MINUTE else None
+        newest = await read(store.newest(part, to_minute)) if part != MINUTE else None
         end = to_minute if part == MINUTE else min(to_minute, newest + part) if newest is not None else begin
         if end > begin:
             found.append((part, begin, end))

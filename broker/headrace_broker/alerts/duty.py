@@ -156,9 +156,8 @@ class Alerting:
         self._measure(held, now)
         if self._watch.monotonic() >= held.next_trim:
             held.next_trim = self._watch.monotonic() + TRIM_S
-            if owner.shard.number == 0:  # for all shards
-                if await self._store.trim():
-                    held.next_trim = self._watch.monotonic() + TRIM_AGAIN_S
+            if owner.shard.number == 0 and await self._store.trim():  # for all shards
+                held.next_trim = self._watch.monotonic() + TRIM_AGAIN_S
         return more
 
     def _measure(self, held: Held, now: float) -> None:

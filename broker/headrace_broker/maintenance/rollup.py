@@ -67,7 +67,7 @@ class Rollup:
 
     async def roll(self, part: int, whole: int, minute: int) -> None:
         """Adds up the periods that have ended and are not added up yet, oldest first."""
-        newest = await self._store.newest(whole)
+        newest = await self._store.newest(whole, minute)
         at = await self._store.oldest(part, 0 if newest is None else newest + whole)
         while at is not None:
             at = at // whole * whole

@@ -37,9 +37,9 @@ class TidyInbox:
             if looked < AT_ONCE:
                 break
         for _ in range(ROUNDS):
-            looked, deleted, last = await self.inbox.trim_results(self._result, RESULTS_KEPT_S, REFUSALS_KEPT_S, AT_ONCE)
+            deleted, last, over = await self.inbox.trim_results(self._result, RESULTS_KEPT_S, REFUSALS_KEPT_S, AT_ONCE)
             results += deleted
-            if not deleted:  # from here on all are too young
+            if over:
                 break
             self._result = last
         await self.inbox.trim_cursors(AT_ONCE)

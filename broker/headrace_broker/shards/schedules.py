@@ -291,7 +291,8 @@ class Schedules:
                 self.apply(await store.all(self._newest - OVERLAP if self._newest is not None else None))
                 if monotonic() >= next_trim:
                     next_trim = monotonic() + TRIM_S
-                    await store.trim()
+                    if await store.trim():
+                        next_trim = 0.0  # the next time round
             except (BrokerError, *ANY_FAILURE) as error:
                 log.warning("schedules not looked after; it will be tried again", reason=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(AGAIN_S)

@@ -175,10 +175,13 @@ class Inbox:
         row = await self._pool.fetchrow(sql("inbox_trim"), done, str(after[0]), after[1], rows)
         return row["looked"], row["deleted"], (int(row["xid"]), row["inbox_id"]) if row["looked"] else after
 
-    async def trim_results(self, after: int, kept_s: float, refusals_kept_s: float, rows: int) -> tuple[int, int, int]:
-        """Deletes results whose time is over, of the next ones after an inbox_id: (looked at, deleted, the last one looked at)."""
+    async def trim_results(self, after: int, kept_s: float, refusals_kept_s: float, rows: int) -> tuple[int, int, bool]:
+        """Deletes results whose time is over, of the next ones after an inbox_id: (deleted, the last one looked at, whether that one and all after it are too young).
+
+        Refusals that are kept longer lie between results whose time is over: that nothing was deleted does not mean that there is nothing more.
+        """
         row = await self._pool.fetchrow(sql("inbox_result_trim"), after, kept_s, refusals_kept_s, rows)
-        return row["looked"], row["deleted"], row["inbox_id"] or after
+        return row["deleted"], row["inbox_id"] or after, row["young"] or row["looked"] < rows
 
     async def trim_cursors(self, rows: int) -> int:
         """Deletes cursors that were replaced; returns how many."""

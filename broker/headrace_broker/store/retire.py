@@ -154,8 +154,8 @@ async def _put_aside(con: Any, leaves: list[str], job_ids: list[int]) -> None:
 
 
 async def _through(range_: FactRange, work: Callable[[int, int], Awaitable[bool]]) -> None:
-    """Has work done on parts of a range, (lowest id, id above the highest), until it says that it is enough. Their width follows how long it takes; what is cancelled since
-    it takes too long is done in smaller ones: jobs of a day may lie within a minute.
+    """Has work done on parts of a range, (lowest id, id above the highest), for as long as it says True. Their width follows how long it takes; what is cancelled
+    since it takes too long is done in smaller ones: jobs of a day may lie within a minute.
 
     There is a pause after each, as long as it took: work on a million jobs leaves the processors to those who wait for an answer.
     """

@@ -15,6 +15,8 @@ from headrace_broker.model.shard import ONLY, Shard
 from headrace_broker.store.audit import write_audit
 from headrace_broker.store.statements import sql
 
+TRIMMED = 5000
+
 
 @dataclass(frozen=True, slots=True)
 class Fire:
@@ -99,9 +101,9 @@ class ScheduleStore:
         job_id: int | None = await self._pool.fetchval(sql("schedule_run"), schedule_id, request_id)
         return job_id
 
-    async def trim(self) -> None:
-        """Forgets what is old."""
-        await self._pool.execute(sql("schedule_trim"))
+    async def trim(self, rows: int = TRIMMED) -> bool:
+        """Forgets a portion of what is old; returns whether there is more."""
+        return int(await self._pool.fetchval(sql("schedule_trim"), rows)) >= rows
 
 
 def _schedule(row: Any) -> Schedule:

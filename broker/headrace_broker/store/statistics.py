@@ -56,9 +56,9 @@ class Statistics:
         """Adds up one period; safe to repeat."""
         await self._pool.execute(sql("stat_roll"), part, whole, at)
 
-    async def newest(self, span: int) -> int | None:
-        """The newest period of this span; None: there is none."""
-        found: int | None = await self._pool.fetchval(sql("stat_rolled"), span)
+    async def newest(self, span: int, to_minute: int) -> int | None:
+        """The newest period of this span that begins at `to_minute` or sooner; None: there is none."""
+        found: int | None = await self._pool.fetchval(sql("stat_rolled"), span, to_minute)
         return found
 
     async def oldest(self, span: int, from_minute: int) -> int | None:
