@@ -26,7 +26,7 @@ from headrace_broker.store.pool import open_pool
 from headrace_broker.store.shards import BrokersRun, ShardRow, set_shards, shards
 from headrace_broker.store.tokens import TokenStore
 
-FAILURES = (EmbeddedError, NoBinaries, MigrationError, BrokersRun, Pooled, OSError, asyncpg.PostgresError)
+FAILURES = (EmbeddedError, NoBinaries, MigrationError, BrokersRun, Pooled, OSError, asyncpg.PostgresError, asyncpg.ClientConfigurationError)
 """What may be wrong with the surroundings; the texts say what to do."""
 SHOWN = 20
 """Domains that the line of a shard names."""

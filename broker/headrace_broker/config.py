@@ -11,8 +11,14 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from headrace_broker.model.addresses import asked_for, is_loopback, split
+from headrace_broker.model.addresses import MAX_PORT, asked_for, is_loopback, is_readable, split
 from headrace_broker.model.group_rights import read_rights
+
+UNREADABLE = (
+    "database_url cannot be read: give postgresql://USER:PASSWORD@HOST:PORT/DATABASE?NAME=VALUE, with ports up to 65535, IPv6 addresses in [ ], "
+    "and in names and passwords %40 for @, %2F for /, %3A for :, %3F for ?, %23 for #"
+)
+"""Without the URL: what cannot be read may be of the password."""
 
 
 class ConfigError(Exception):
@@ -126,6 +132,8 @@ class Options(BaseModel):
             problems.append(f"message_limit_bytes must be at least twice payload_limit_bytes: {self.message_limit_bytes} < 2 x {self.payload_limit_bytes}")
         if self.database_url is not None and not self.database_url.startswith(("postgresql://", "postgres://")):
             problems.append("database_url must look like postgresql://USER@HOST/DATABASE")
+        elif self.database_url is not None and not is_readable(self.database_url):
+            problems.append(UNREADABLE)
         elif self.database_url is not None and asked_for(self.database_url) not in ("read-write", "primary", "any"):
             problems.append(f"database_url asks for a server that is {asked_for(self.database_url)} (target_session_attrs); a broker needs read-write")
         self.http_tls = self.http_tls or ("on" if self.tls_cert is not None else "off")
@@ -255,4 +263,4 @@ def _is_page(url: str) -> bool:
 
 def _is_address(text: str) -> bool:
     host, _, port = text.rpartition(":")
-    return bool(host) and port.isdigit() and int(port) <= 65535
+    return bool(host) and port.isdigit() and int(port) <= MAX_PORT

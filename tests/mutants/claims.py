@@ -60,7 +60,7 @@ MUTANTS = (
     Mutant("what is there is written again", STORES, "return path.stat().st_size == size_bytes", "return False", f"{ALONE} -k repeated_put"),
     Mutant("a repeated put is as old as the first", STORES, "            os.utime(path)\n", "", f"{ALONE} -k repeated_put"),
     Mutant("prune does not look again", STORES, "if dying.stat().st_mtime >= before:", "if False:", f"{ALONE} -k while_it_looks"),
-    Mutant("prune takes all", STORES, "path.stat().st_mtime < before and", "", f"{ALONE} -k prune_deletes"),
+    Mutant("prune takes all", STORES, "(left or path.stat().st_mtime < before) and ", "", f"{ALONE} -k prune_deletes"),
     Mutant("a directory is made where none is mounted", STORES, "if not self.directory.is_dir():", "if False:", f"{ALONE} -k cannot_be"),
     Mutant("a directory by its URL", STORES, 'if "file" in (', 'if "no" in (', f"{ALONE} -k cannot_be"),
     # senders and receivers

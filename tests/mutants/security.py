@@ -103,4 +103,18 @@ MUTANTS = (
         "            if False:",
         f"{AGENT} -k changes_nothing",
     ),
+    Mutant(
+        "a database URL that cannot be read is tried",
+        f"{BROKER}/config.py",
+        "elif self.database_url is not None and not is_readable(self.database_url):",
+        "elif False:",
+        "tests/unit/test_addresses.py -k without_being_shown",
+    ),
+    Mutant(
+        "the relay shows what it cannot read of a URL",
+        "client/headrace_client/cli/outbox.py",
+        "str(error) if isinstance(error, asyncpg.ClientConfigurationError) else UNREADABLE",
+        "str(error)",
+        "tests/unit/test_addresses.py -k relay",
+    ),
 )

@@ -4,6 +4,8 @@ import pytest
 from headrace_broker.config import ConfigError, masked, parse
 from headrace_broker.model.addresses import each_server, shown
 
+from tests.support.processes import run_command
+
 
 @pytest.mark.parametrize(
     ("url", "servers"),
@@ -47,3 +49,46 @@ def test_a_broker_takes_a_url_of_several_servers(kind: str) -> None:
 )
 def test_a_database_url_is_shown_without_its_password(url: str, safe: str) -> None:
     assert masked(url) == safe
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("postgresql://u:s3cr/et@a/db", "postgresql://u:12/s3cr@a/db", "postgresql://u:s3cr?et@a/db", "postgresql://u:12?s3cr@a/db"),
+        *("postgresql://u:s3cr#et@a/db", "postgresql://u:s3cr@et@a/db", "postgresql://u@a/db?user=u&password=s3cr#et", "postgresql://u@a:s3cr/db"),
+        *("postgresql://u@a:65536/db", "postgresql://u@a:-1/db", "postgresql://u@a,b:s3cr/db", "postgresql://u@/db?host=a&port=s3cr"),
+        *("postgresql://u@[::1/db", "postgresql://u@::1/db", "postgresql://u@[::1]5/db", "postgresql://u@a/db?s3cr"),
+    ],
+)
+def test_a_database_url_that_cannot_be_read_is_refused_without_being_shown(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"database_url cannot be read.*%2F for /") as refused:
+        parse(["--database-url", url])
+    assert "s3cr" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("postgresql://u@a", "postgresql:///db", "postgresql://u:p%2F%40%3F%23@a:5432/db", "postgresql://u:p:q@a/db", "postgres://a:5,[::1]:6,[::2]/db"),
+        *("postgresql://u@/db?host=/run/a&port=5", "postgresql://u@a/db?user=u@server&sslmode=require", "postgresql://u@%2Frun%2Fa/db", "postgresql://u@a:/db"),
+    ],
+)
+def test_a_database_url_that_can_be_read_is_taken(url: str) -> None:
+    assert parse(["--database-url", url]).options.database_url == url
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [(("headrace-broker", "migrate"), 1), (("headrace-broker", "shards"), 1), (("headrace", "outbox", "relay", "--broker", "127.0.0.1:1"), 2)]
+)
+def test_a_parameter_of_the_database_that_is_wrong_is_told_in_a_line(words: tuple[str, ...], code: int) -> None:
+    done = run_command(*words, "--database-url", "postgresql://127.0.0.1:1/db?sslmode=bogus")
+    assert done.returncode == code
+    assert "sslmode" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_relay_shows_nothing_of_a_database_url_that_cannot_be_read() -> None:
+    done = run_command("headrace", "outbox", "relay", "--broker", "127.0.0.1:1", "--database-url", "postgresql://u:s3cr/et@a/db")
+    assert done.returncode == 2
+    assert "%2F for /" in done.stderr
+    assert "s3cr" not in done.stderr

@@ -4,6 +4,7 @@ from ipaddress import ip_address
 from urllib.parse import SplitResult, parse_qsl, urlencode
 
 READ_WRITE = "read-write"
+MAX_PORT = 65535
 
 
 def is_loopback(host: str) -> bool:
@@ -43,6 +44,25 @@ def each_server(dsn: str) -> list[str]:
             own["host"] = host
         found.append(f"{parts.scheme}://{user}{at}{host if before else ''}{parts.path}?{urlencode(own)}".rstrip("?"))
     return found
+
+
+def is_readable(dsn: str) -> bool:
+    """Whether the hosts, ports and parameters of a URL can be told apart; a password with a `/`, `@`, `?` or `#` of its own is taken for the beginning of one of them."""
+    parts = split(dsn)
+    user, _, hosts = parts.netloc.rpartition("@")
+    fields = parts.query.split("&") if parts.query else []
+    if "@" in user + parts.path or "#" in dsn or not all("=" in field for field in fields):
+        return False
+    ports = dict(parse_qsl(parts.query)).get("port", "").split(",")
+    for host in hosts.split(","):
+        if host.startswith("["):
+            _, bracket, port = host.partition("]")
+            if not bracket or (port and not port.startswith(":")):
+                return False
+            ports.append(port[1:])
+        else:
+            ports.append(host.partition(":")[2])
+    return all(not port or (port.isascii() and port.isdigit() and int(port) <= MAX_PORT) for port in ports)
 
 
 def asked_for(dsn: str) -> str:

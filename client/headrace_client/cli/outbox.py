@@ -13,6 +13,8 @@ from headrace_client.cli.output import Output, errors
 from headrace_client.client import Client
 from headrace_client.outbox import TABLE, Relay
 
+UNREADABLE = "it cannot be read: in names and passwords write %40 for @, %2F for /, %3A for :, %3F for ?, %23 for #"
+
 app = App(name="outbox")
 
 
@@ -37,7 +39,12 @@ def relay(
         return 2
 
     async def connect() -> Any:
-        return await asyncpg.connect(database_url, timeout=10, command_timeout=60, server_settings={"application_name": "headrace outbox"})
+        try:
+            return await asyncpg.connect(database_url, timeout=10, command_timeout=60, server_settings={"application_name": "headrace outbox"})
+        except ValueError as error:  # of the URL; what cannot be read of it may be of the password
+            why = str(error) if isinstance(error, asyncpg.ClientConfigurationError) else UNREADABLE
+            errors.print(f"headrace: --database-url: {why}")
+            raise SystemExit(2) from None
 
     async def command(client: Client, output: Output) -> int:
         work = Relay(client, connect, poll_s=poll_s)
