@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 from headrace_broker.metrics import Metrics
+from headrace_broker.model.amended import Update
 from headrace_broker.model.errors import DatabaseUnavailable, InvalidState, NotOwner, QueueFull, ResultUnknown
 from headrace_broker.model.job import Disposition, Kind, State
-from headrace_broker.shards import flusher
+from headrace_broker.shards import changes, flusher
 from headrace_broker.shards import owner as owner_module
 from headrace_broker.shards.flusher import IN_A_ROW, Flusher
 from headrace_broker.shards.health import FlushHealth
-from headrace_broker.shards.intents import Completions, Ending, PlainJobs, Verb
+from headrace_broker.shards.intents import Change, Completions, Ending, PlainJobs, Verb
 from headrace_broker.shards.round import Round
 from headrace_broker.store import ledger as store
 from headrace_broker.store.batch import Batch
@@ -163,14 +164,20 @@ async def test_whatever_is_not_plain_waits_for_a_round_of_its_own(machine: Machi
     await stored(machine, first)
 
 
-async def test_a_change_waits_for_a_round_of_its_own(machine: Machine) -> None:
-    [job_id] = await granted(machine)
+async def test_a_change_by_force_waits_for_a_round_of_its_own(machine: Machine) -> None:
+    one, two = await granted(machine, 2)
     first = machine.owner.build(grant=False)
     submit(machine, 1)
-    task = await begin(machine, Verb.ABORT, job_id)
-    assert machine.owner.build_ahead() is None
+    second = ahead(machine)
+    task = await begin(machine, Verb.ABORT, one, force=True)
+    submit(machine, 1)
     await stored(machine, first)
+    machine.owner.add_changes(second)
+    assert not second.batch.event_job and machine.owner.has_changes, "nobody has asked for the lock of the job"
+    assert machine.owner.build_ahead() is None, "and the next round is the one that does"
+    await stored(machine, second)
     assert (await end(machine, task)).error is None
+    assert [await kinds(machine, job_id) for job_id in (one, two)] == [["granted", "aborted"], ["granted"]]
 
 
 async def test_a_change_that_reads_meanwhile_reads_again_what_either_round_moves(machine: Machine) -> None:
@@ -237,6 +244,7 @@ class Hands:
 
         monkeypatch.setattr(Ledger, "flush", flush)
         monkeypatch.setattr(flusher, "PROOF_S", 3600.0)
+        monkeypatch.setattr(flusher, "LAST_CHECKPOINT_S", 0.0)  # nobody writes it
         self.send = send
         assert machine.ledger is not None
         self.flusher = Flusher(machine.owner, machine.ledger, self.succeed, machine.checkpoints, Metrics(), FlushHealth())
@@ -319,6 +327,80 @@ async def test_the_next_round_is_sent_before_anybody_is_told_of_the_one_before(h
     hands.go.release()
     assert await second
     await hands.stop()
+
+
+async def durable(hands: Hands, count: int) -> list[int]:
+    """Jobs that are stored, and nothing is under way."""
+    done = submit(hands.machine, count)
+    while len((await hands.begun.get()).job_id) < count:
+        hands.go.release()
+    hands.go.release()
+    return await done
+
+
+async def update(machine: Machine, job_id: int, priority: int) -> "asyncio.Task[list[Change]]":
+    """A change of a job's priority, which has read where it stands and waits to be decided."""
+    queued = len(machine.owner._changes)
+    wanted = Update(priority=priority)
+    task = asyncio.ensure_future(changes.request(machine.owner, machine.heads, Verb.UPDATE, [job_id], caller=TESTER, reason="", update=wanted))
+    while len(machine.owner._changes) == queued:
+        await asyncio.sleep(0)
+    return task
+
+
+async def test_under_a_standing_flood_a_change_is_in_the_first_round_that_begins_after_it_came(hands: Hands, machine: Machine) -> None:
+    job_ids = await durable(hands, IN_A_ROW - 2)  # so many rounds are decided ahead from the second on
+    await hands.two_under_way()
+    for number, job_id in enumerate(job_ids):
+        task = await (update(machine, job_id, 5) if number % 2 else begin(machine, Verb.ABORT, job_id))
+        hands.go.release()
+        batch = await hands.begun.get()
+        assert batch.event_job == [job_id], "although that round was decided before the change came"
+        submit(machine, 1)
+        while len(machine.owner.under_way) < 2:
+            await asyncio.sleep(0.001)
+        assert not task.done(), "nobody is told before it is durable"
+    await hands.stop()
+    found = await machine.pool.fetch("select job_id, kind from headrace.event order by job_id")
+    assert [(row["job_id"], row["kind"]) for row in found] == [(job_id, (Kind.ABORTED, Kind.UPDATED)[number % 2]) for number, job_id in enumerate(job_ids)]
+
+
+async def test_a_change_of_what_the_round_before_it_moved_need_not_read_again(hands: Hands, machine: Machine) -> None:
+    [job_id] = await durable(hands, 1)
+    one = await update(machine, job_id, 1)
+    while not (batch := await hands.begun.get()).rows():
+        hands.go.release()
+    assert batch.event_job == [job_id]
+    submit(machine, 1)
+    while len(machine.owner.under_way) < 2:
+        await asyncio.sleep(0.001)
+    two = await update(machine, job_id, 2)
+    hands.go.release()
+    assert (await hands.begun.get()).event_job == [job_id]
+    await hands.stop()
+    assert [(await task)[0].error for task in (one, two)] == [None, None]
+    assert await kinds(machine, job_id) == ["updated", "updated"]
+    assert await machine.pool.fetchval("select count(*) from headrace.audit where target = $1", f"job/{job_id}") == 2
+
+
+async def test_nothing_is_granted_ahead_once_the_flusher_is_to_stop(hands: Hands, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, looked, decide = await join(machine), asyncio.Event(), hands.flusher._decide_ahead
+
+    async def noted(round_: Round, storing: "asyncio.Task[None]") -> Round | None:
+        try:
+            return await decide(round_, storing)
+        finally:
+            looked.set()
+
+    monkeypatch.setattr(hands.flusher, "_decide_ahead", noted)
+    await hands.one_under_way()
+    session.set_credit(0, 10, [])
+    machine.owner.hungry[session] = None
+    hands.flusher.stop()
+    submit(machine, 1)
+    await looked.wait()
+    await hands.stop()
+    assert not session.leases and len(await stored_jobs(machine)) == 2
 
 
 @pytest.mark.parametrize("fate", ["lost_before", "lost_after", "refused"])

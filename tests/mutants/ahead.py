@@ -11,8 +11,19 @@ SOON = "tests/fire/test_soon.py"
 
 MUTANTS = (
     Mutant("nothing is decided ahead", FLUSHER, "ahead = await self._decide_ahead(round_, storing)", "ahead = None", f"{TESTS} -k sent_before_anybody"),
-    Mutant("changes are decided ahead", OWNER, "if self._changes or self.graph", "if self.graph", f"{TESTS} -k change_waits"),
-    Mutant("news is passed over by rounds ahead", OWNER, "self._changes or self.graph or", "self._changes or", f"{TESTS} -k _news"),
+    Mutant("changes that need locks wait for all rounds ahead", OWNER, "if any(map(changes.needs_locks, self._changes)) or", "if", f"{TESTS} -k by_force"),
+    Mutant("changes that need locks join a round", OWNER, " or (not locks and changes.needs_locks(intent)):", ":", f"{TESTS} -k by_force"),
+    Mutant("changes wait for a round that was decided before they came", FLUSHER, "if joined := self._owner.has_changes:", "if joined := False:", f"{TESTS} -k flood"),
+    Mutant("changes are left out of columns that were put together", OWNER, "        round_.batch.packed = None  # its", "        # its", f"{TESTS} -k flood"),
+    Mutant(
+        "changes join before what was stored is known to be",
+        FLUSHER,
+        "                        self._settle(before)\n                        self._owner.add_changes(round_)\n",
+        "                        self._owner.add_changes(round_)\n                        self._settle(before)\n",
+        f"{TESTS} -k need_not_read_again",
+    ),
+    Mutant("grants go on ahead to the end", FLUSHER, "storing.done() or self._stopping or self", "storing.done() or self", f"{TESTS} -k is_to_stop"),
+    Mutant("news is passed over by rounds ahead", OWNER, " or self.graph or", " or", f"{TESTS} -k _news"),
     Mutant("leases that a takeover found end ahead", OWNER, " or self.doors.restored", "", f"{TESTS} -k takeover_found"),
     Mutant("aborted jobs end ahead", OWNER, " or self.aborting or", " or", f"{TESTS} -k _an_abort"),
     Mutant("jobs with keys wait for all rounds ahead", OWNER, " or self.keyed or self.schedules", " or self.schedules", f"{TESTS} -k _a_key"),

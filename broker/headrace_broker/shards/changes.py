@@ -123,10 +123,15 @@ def visible(owner: "Owner", head: StoredHead | None, domain: str) -> bool:
     return entry is not None and entry.domain == domain
 
 
+def needs_locks(intent: ChangeIntent) -> bool:
+    """Whether the intent may end leases by force, although somebody's transaction may be about to complete their jobs."""
+    return intent.force and intent.verb in (Verb.ABORT, Verb.REQUEUE)
+
+
 def contested(owner: "Owner", intent: ChangeIntent) -> list[tuple[int, int]]:
-    """Leases that the intent ends by force, although somebody's transaction may be about to complete their jobs."""
+    """Leases that the intent ends by force."""
     intent.asked = True
-    if intent.verb not in (Verb.ABORT, Verb.REQUEUE) or not intent.force:
+    if not needs_locks(intent):
         return []
     found = (owner.live_jobs.get(head.job_id) for head in intent.heads)
     return [(live.job_id, live.seq) for live in found if live is not None and live.state is State.PROCESSING]

@@ -5,7 +5,7 @@ runs ahead of the database by the rounds that are under way, and nobody is told 
 object is thrown away and another one is read from the ledger: there is no undo.
 
 Two rounds are under way at most: the one that is being stored, and under a load that lasts the next one, which is decided meanwhile (`build_ahead`). That one is stored
-after it and never without it, and it moves no job that the other moves; but it may grant what the other submits.
+after it and never without it, and it moves no job that the other moves; but it may grant what the other submits. It takes changes until it is sent (`add_changes`).
 
 Everything here runs in one event loop and never awaits while it decides. Written by: intents, sessions and credit by RPC handlers; all else by the flusher's task.
 """
@@ -251,9 +251,9 @@ class Owner:
 
     def build_ahead(self) -> Round | None:
         """Decides the next round while one is being stored, if enough is pending for a large one, and that is nothing but submissions and completions, which nearly
-        everything is under load. None: it is not. See the module.
+        everything is under load; changes join it before it is sent. None: it is not. See the module.
         """
-        if self._changes or self.graph or self.doors or self.doors.restored or self.aborting or self.keyed or self.schedules.idle_s() <= 0:
+        if any(map(changes.needs_locks, self._changes)) or self.graph or self.doors or self.doors.restored or self.aborting or self.keyed or self.schedules.idle_s() <= 0:
             return None
         if not all(type(ending) is Completions for ending in self.endings):
             return None
@@ -264,6 +264,20 @@ class Owner:
         endings.take(self, round_)
         self._take_notes(round_)
         return self._end_round(round_, grant=True)
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether changes wait to be decided."""
+        return bool(self._changes)
+
+    def add_changes(self, round_: Round) -> None:
+        """Decides the changes that came since a round was decided ahead, as its last part; it has not been sent, and the one before is settled. So no change waits for
+        a round that was decided before it came. Those that need the locks of jobs have a round of their own.
+        """
+        self._deciding = round_
+        self._take_changes(round_, self._monotonic(), locks=False)
+        round_.batch.packed = None  # its columns are longer now
+        self._deciding = None
 
     @staticmethod
     def takes_long(round_: Round) -> bool:
@@ -512,12 +526,13 @@ class Owner:
             if note.done is not None:
                 round_.answers.append((note.done, None))
 
-    def _take_changes(self, round_: Round, now: float) -> None:
+    def _take_changes(self, round_: Round, now: float, *, locks: bool = True) -> None:
+        """`locks`: those of the jobs that changes end by force were asked for."""
         later: list[ChangeIntent] = []
         most = max(MAX_ROWS, round_.batch.rows() + CHANGE_ROWS)  # a lane of their own: under load jobs and outcomes fill every round
         while self._changes and round_.batch.rows() < most:
             intent = self._changes[0]
-            if replacing.must_wait(self, round_, intent):
+            if replacing.must_wait(self, round_, intent) or (not locks and changes.needs_locks(intent)):
                 later.append(intent)
             else:
                 changes.decide(self, round_, intent, now)
