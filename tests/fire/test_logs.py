@@ -18,6 +18,7 @@ from headrace_client.models import LogLine
 from headrace_proto.v1 import agents_pb2, jobs_pb2
 
 from tests.fire.conftest import Connect
+from tests.fire.steps import granted
 from tests.property.machine import Machine
 from tests.support.ports import free_ports
 from tests.support.processes import BrokerProcess, pause, start_broker, until
@@ -256,3 +257,25 @@ async def test_lines_are_stored_though_those_before_them_fill_a_statement_and_th
         await asyncio.wait([gone])
     async with asyncio.timeout(10):
         await waits
+
+
+async def test_lines_are_stored_though_whoever_was_storing_them_has_gone(machine: Machine) -> None:
+    job_ids = await granted(machine, 3)
+    writer = LogWriter(machine.pool, machine.types.log_limits, Metrics())
+    lines = [LogBatch((job_id, 1), machine.type.type_id, True, [(1, datetime.now(UTC), 2, "said")], 1, 1) for job_id in job_ids]
+    con = await asyncpg.connect(machine._dsn)
+    async with con.transaction():
+        await con.execute("lock table headrace.log_line in exclusive mode")
+        async with writer._writing:  # a statement is under way: the next one has the lines of all three
+            storing, gone, waits = [asyncio.create_task(writer.put([batch])) for batch in lines]
+            await asyncio.sleep(0)
+        while not await con.fetchval("select count(*) from pg_locks where not granted and relation = 'headrace.log_line'::regclass"):
+            await asyncio.sleep(0.001)
+        for task in (gone, storing):
+            task.cancel()
+        await asyncio.wait([gone, storing])
+    await con.close()
+    async with asyncio.timeout(10):
+        await waits
+    assert [row["job_id"] for row in await machine.pool.fetch("select job_id from headrace.log_line")] == [job_ids[2]]
+    assert not writer._waiting, "and nothing is left of those that have gone"

@@ -37,9 +37,14 @@ class LogWriter:
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((batches, done))
-        async with self._writing:
-            while not done.done():  # what waits before these lines may fill a statement, and whoever brought it may have gone
-                await self._write()
+        try:
+            async with self._writing:
+                if not done.done():  # callers write in their order, so nobody's lines are before these any more
+                    await self._write()
+        except asyncio.CancelledError:
+            done.cancel()
+            self._waiting = deque(other for other in self._waiting if other[1] is not done)
+            raise
         await done
 
     @contextmanager
@@ -54,39 +59,44 @@ class LogWriter:
                 del self._readers[job_id]
 
     async def _write(self) -> None:
-        taken: list[asyncio.Future[None]] = []
-        batches: list[LogBatch] = []
+        """Stores what waits first. When the caller whose turn it is goes meanwhile, the lines of all others are the first ones of whoever is next."""
+        taken: list[tuple[Sequence[LogBatch], asyncio.Future[None]]] = []
         lines = 0
         while self._waiting and lines < MAX_LINES:
-            put, done = self._waiting.popleft()
-            taken.append(done)
-            batches += put
-            lines += sum(len(batch.lines) for batch in put)
+            taken.append(self._waiting.popleft())
+            lines += sum(len(batch.lines) for batch in taken[-1][0])
+        batches = [batch for put, _ in taken for batch in put]
         try:
-            before = self._limits.foreign
-            stored, marks = await self._limits.keep(batches)
-            if self._limits.foreign > before:
-                self._metrics.foreign_leases.labels("log").inc(self._limits.foreign - before)
-            rows = {line[:3]: line for line in stored}
-            await self._insert([rows[key] for key in sorted(rows)])
-            for mark in marks:
-                await self._mark(mark)
+            stored = await self._store(batches)
         except BaseException as error:
             self._limits.forget(batch.lease for batch in batches)
-            for done in taken:
-                if not done.done():
-                    done.set_exception(error if isinstance(error, Exception) else ConnectionError("the writer was stopped"))
             if not isinstance(error, Exception):
+                self._waiting.extendleft(one for one in reversed(taken) if not one[1].done())
                 raise
+            for _, done in taken:
+                if not done.done():
+                    done.set_exception(error)
             return
-        self._metrics.log_lines.inc(len(rows))
-        for done in taken:
+        self._metrics.log_lines.inc(stored)
+        for _, done in taken:
             if not done.done():
                 done.set_result(None)
         if self._readers:
             for job_id in {batch.lease[0] for batch in batches}:
                 for wake in self._readers.get(job_id, ()):
                     wake.set()
+
+    async def _store(self, batches: Sequence[LogBatch]) -> int:
+        """Stores lines, as far as their limits go; returns how many there were."""
+        before = self._limits.foreign
+        stored, marks = await self._limits.keep(batches)
+        if self._limits.foreign > before:
+            self._metrics.foreign_leases.labels("log").inc(self._limits.foreign - before)
+        rows = {line[:3]: line for line in stored}
+        await self._insert([rows[key] for key in sorted(rows)])
+        for mark in marks:
+            await self._mark(mark)
+        return len(rows)
 
     async def _insert(self, rows: list[StoredLine]) -> None:
         """One statement; if an id among the lines was never given out, which no partition takes, line by line without those."""
