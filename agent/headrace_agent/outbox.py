@@ -13,6 +13,9 @@ MAX_LINES = 50_000
 """Log lines kept for a broker that is away; beyond, the oldest go, and the gap in their numbers says so."""
 MAX_CHARACTERS = 32 * 1024 * 1024
 """The same, of all their texts."""
+UNSTORED = 6
+"""Messages of one session whose log lines are not known to be stored; the next ones wait here. A broker that has eight in hand reads no more of the stream until it could
+store some, heartbeats and outcomes included."""
 
 
 class Room:
@@ -117,7 +120,9 @@ class LogBuffer:
         return oldest
 
     def take(self, session: object, number: int, room: Room, limit: int = 500) -> list[agents_pb2.LogBatch]:
-        """Lines for the message with this number of a session, by lease."""
+        """Lines for the message with this number of a session, by lease; none while `UNSTORED` of its messages are not known to be stored."""
+        if len(self._sent.get(session, ())) >= UNSTORED:
+            return []
         lines: list[tuple[int, int, jobs_pb2.LogLine]] = []
         while self._waiting and len(lines) < limit and room.take(4 * len(self._waiting[0][2].text)):  # a character has up to 4 bytes
             lines.append(self._next())

@@ -207,6 +207,17 @@ def test_log_lines_are_sent_again_when_their_stream_breaks() -> None:
     assert len(buffer) == 0
 
 
+def test_log_lines_wait_while_those_before_them_are_not_stored() -> None:
+    buffer, one, other = LogBuffer(), object(), object()
+    for n in range(outbox.UNSTORED + 2):
+        buffer.put(1, 1, jobs_pb2.LogLine(line_no=n + 1))
+    sent = [buffer.take(one, number, Room(), limit=1) for number in range(outbox.UNSTORED + 1)]
+    assert [bool(batches) for batches in sent] == [True] * outbox.UNSTORED + [False]
+    assert buffer.take(other, 1, Room(), limit=1), "each stream has its own"
+    buffer.stored(one, 0)
+    assert buffer.take(one, 9, Room(), limit=1) and not buffer.take(one, 10, Room(), limit=1)
+
+
 def test_log_lines_for_a_broker_that_is_away_have_a_bound_in_characters_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "MAX_CHARACTERS", 100)
     buffer, one = LogBuffer(), object()

@@ -8,6 +8,13 @@ TESTS, ATTEMPTS = "tests/agent/test_leases.py", "tests/agent/test_work.py"
 PROCESSES, WORKERS = f"{PLACE}/processes.py", "tests/agent/test_workers.py"
 
 MUTANTS = (
+    Mutant(
+        "log lines that cannot be stored hold up heartbeats",
+        "agent/headrace_agent/outbox.py",
+        "if len(self._sent.get(session, ())) >= UNSTORED:",
+        "if False:",
+        "tests/e2e/test_crashes.py -k hold_up",
+    ),
     Mutant("a lease counts from its arrival", SESSION, "base = self._sent_at.get(assign.seen_no, self._confirmed_at)", "base = now", f"{TESTS} -k own_sending"),
     Mutant("why an agent is refused is hidden", SESSION, "raise await end.instead_of(error) from None", "raise", "tests/rpc/test_stream_ends.py -k agents"),
     Mutant("a lease that is over when it comes is taken", SESSION, '"its lease was over when it arrived" if now >= until', '"" if False', f"{TESTS} -k buffer"),
