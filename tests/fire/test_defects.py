@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from headrace_broker.actions import agents as agent_actions
 from headrace_broker.metrics import Metrics
-from headrace_broker.rpc import agents as agents_module
 from headrace_broker.rpc.admin import AdminService
 from headrace_broker.rpc.agents import AgentsService
 from headrace_broker.rpc.jobs import JobsService
+from headrace_broker.shards import owner as owner_module
 from headrace_broker.shards import reception
 from headrace_broker.shards.owner import Owner
 from headrace_broker.store.logs import LogWriter
@@ -83,7 +83,7 @@ async def test_a_message_that_cannot_be_dealt_with_is_said_and_a_stream_that_bre
 
 
 async def test_checkpoints_beyond_what_may_wait_for_a_flush_are_left_out(machine: Machine, agents: AgentsService, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agents_module, "CHECKPOINTS_BYTES", 250)
+    monkeypatch.setattr(owner_module, "MAX_NOTE_BYTES", 250 + 2 * owner_module.NOTE_BYTES)
     [job_id] = await granted(machine)
     session = machine.session
     assert session is not None
@@ -104,6 +104,15 @@ async def test_checkpoints_beyond_what_may_wait_for_a_flush_are_left_out(machine
     send(4)
     await machine.flush()
     assert await stored() == [1, 2, 4]
+
+
+async def test_checkpoints_however_small_take_room(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner_module, "MAX_NOTE_BYTES", 3 * owner_module.NOTE_BYTES)
+    [job_id] = await granted(machine)
+    for _ in range(10):
+        machine.owner.checkpoint(job_id, 1, b"")
+    await machine.flush()
+    assert await machine.pool.fetchval("select count(*) from headrace.note") == 3
 
 
 async def test_a_list_of_types_goes_through_the_agents_once(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,8 +36,6 @@ from headrace_broker.store.logs import LogWriter
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.settings import OtherDomain, SettingsStore
 
-CHECKPOINTS_BYTES = 64 * 1024 * 1024
-"""Of checkpoints that wait for their flush; what comes beyond, while the database is away, is left out: the next one of the job says more."""
 MOST_UNREAD = 200_000
 """Answers to one agent that wait for it to read; some 15 MB. Each of its messages may bring 10,000."""
 REMEMBERED = 20_000
@@ -56,7 +54,6 @@ class AgentsService:
         self._known = _Known(settings)
         self._logs = logs
         self._tasks = tasks
-        self._waiting = (-1, 0)  # (round that was decided last, bytes of checkpoints since)
 
     async def Connect(self, requests: AsyncIterator[agents_pb2.ConnectRequest], context: Any) -> AsyncIterator[agents_pb2.ConnectResponse]:  # noqa: N802
         owner = self._ownership.owner
@@ -267,11 +264,7 @@ class AgentsService:
         if report.HasField("checkpoint"):
             if len(report.checkpoint) > owner.limits.payload_limit_bytes:
                 raise InvalidField("progress.checkpoint", f"at most {owner.limits.payload_limit_bytes} bytes")
-            round_, waiting = self._waiting
-            waiting = (waiting if round_ == owner.rounds else 0) + len(report.checkpoint)
-            if waiting <= CHECKPOINTS_BYTES:
-                self._waiting = owner.rounds, waiting
-                owner.checkpoint(live.job_id, live.seq, report.checkpoint)
+            owner.checkpoint(live.job_id, live.seq, report.checkpoint)
 
 
 class _Known:

@@ -54,6 +54,11 @@ from headrace_broker.store.batch import MAX_ROWS, Batch, UniqueName, payload_of
 MAX_PENDING_JOBS = 50_000
 """Submitted jobs that wait for their flush; beyond, callers are told to come back. About half a second of work."""
 MAX_PENDING_BYTES = 64 * 1024 * 1024
+MAX_NOTE_BYTES = 64 * 1024 * 1024
+"""Of notes that wait for their flush, while the database is away. Beyond, checkpoints are left out: the next one of the job says more. All else is bounded by who brings
+it: steps of an abort by the leases that are to end, evidence of late outcomes by how many are judged at a time."""
+NOTE_BYTES = 300
+"""What a note takes beside its data, about."""
 AHEAD_ROWS = 1000
 """Facts that make a round large: one that is under way with so many leaves time to decide the next one, and so much must be pending for that."""
 CHANGE_ROWS = 500
@@ -129,6 +134,7 @@ class Owner:
         self.endings: deque[Ending | Completions] = deque()
         self._changes: deque[ChangeIntent] = deque()
         self._notes: deque[Note] = deque()
+        self._note_bytes = 0
         self._pending_jobs = 0
         self._pending_bytes = 0
         self._next_sweep = 0.0
@@ -186,14 +192,15 @@ class Owner:
         self.wake.set()
 
     def checkpoint(self, job_id: int, epoch: int, data: bytes) -> None:
-        """Stores a checkpoint if the lease is the current one."""
-        live = self.live_jobs.get(job_id)
-        if live is not None and live.seq == epoch and live.state is State.PROCESSING:
+        """Stores a checkpoint if the lease is the current one, and there is room."""
+        live, room = self.live_jobs.get(job_id), self._note_bytes + len(data) + NOTE_BYTES <= MAX_NOTE_BYTES
+        if room and live is not None and live.seq == epoch and live.state is State.PROCESSING:
             self.note(Note(job_id, epoch, NoteKind.CHECKPOINT, data))
 
     def note(self, note: Note) -> None:
         """Queues a note."""
         self._notes.append(note)
+        self._note_bytes += len(note.data) + NOTE_BYTES
         self.wake.set()
 
     def evidence(self, job_id: int, epoch: int, data: bytes) -> "asyncio.Future[None]":
@@ -520,6 +527,7 @@ class Owner:
         self.lanes.extend(entry.type_id, jobs.priority, job_ids)
 
     def _take_notes(self, round_: Round) -> None:
+        self._note_bytes = 0
         while self._notes:
             note = self._notes.popleft()
             round_.batch.add_note(note.job_id, note.epoch, note.kind, actor=note.actor, data=note.data)
