@@ -37,7 +37,7 @@ from headrace_broker.rpc.access import LEAST
 from headrace_broker.rpc.connections import ConnectionLimits
 from headrace_broker.rpc.quotas import QuotaLimits
 from headrace_broker.rpc.server import RpcServer
-from headrace_broker.shards import reception
+from headrace_broker.shards import passes, reception
 from headrace_broker.shards.balance import Balance
 from headrace_broker.shards.ownerships import Ownerships
 from headrace_broker.shards.type_figures import type_figures
@@ -122,7 +122,9 @@ class _App:
                 pool = await open_pool(self._servers, size=POOL_SIZE + shards)
             await self._serve(pool, searching, shards)
         except BaseExceptionGroup as group:  # what one task could not deal with, such as a port that is taken
-            raise group.exceptions[0] from group
+            error = first_of(group)
+            log.error("the broker ends, since it cannot go on", reason=f"{type(error).__name__}: {error}")
+            raise error from group
         finally:
             for each in (searching, pool):
                 try:
@@ -160,7 +162,7 @@ class _App:
                 await self._first_token(pool)
             rollups = rollups_of(parts)
             side += [
-                self._report_health(server, ownerships),
+                _report_health(server, ownerships),
                 *self._kept_fresh(parts),
                 *once_for_all(parts, self._metrics, retention_period_s=options.retention_period_s),
                 *of_each_shard(parts, rollups, self._metrics),
@@ -239,7 +241,7 @@ class _App:
 
     def _kept_fresh(self, parts: Parts) -> Iterator[Coroutine[Any, Any, None]]:
         """What is read again and again, since other brokers, people and other programs change it."""
-        yield self._refresh(parts.types, parts.ownerships)
+        yield _refresh(parts.types, parts.ownerships)
         yield parts.grants.keep_fresh()
         if self._config.options.auth == "required":
             yield parts.tokens.keep_fresh()
@@ -247,7 +249,7 @@ class _App:
             yield parts.revocations.keep_fresh()
         if self._tls is not None:
             yield self._tls.keep_fresh()
-            yield self._show_certificate(parts.ownerships, self._tls)
+            yield _show_certificate(parts.ownerships, self._tls)
 
     async def _first_token(self, pool: "asyncpg.Pool[Any]") -> None:
         """Where nobody else can make the first token, since the database is this broker's own, it is made and shown once."""
@@ -316,45 +318,17 @@ class _App:
             for task in tasks:
                 task.cancel()
 
-    async def _report_health(self, server: RpcServer, ownerships: Ownerships) -> None:
-        said = False
-        while True:
-            serving = ownerships.serving
-            if serving != said:
-                await server.serving(serving)
-                said = serving
-            await asyncio.sleep(HEALTH_S)
-
-    async def _refresh(self, types: TypeTable, ownerships: Ownerships) -> None:
-        """Settings and pauses that another broker or a person changed in the database."""
-        while True:
-            await asyncio.sleep(TYPES_REFRESH_S)
-            try:
-                if await types.load():
-                    for ownership in ownerships.owned():
-                        reception.review_pauses(ownership.owner)
-            except ANY_FAILURE as error:
-                log.debug("settings not refreshed", reason=str(error))
-
-    async def _show_certificate(self, ownerships: Ownerships, tls: "Tls") -> None:
-        """Tells brokers that stand by which certificate they meet here."""
-        while True:
-            await asyncio.sleep(SHOW_CERTIFICATE_S)
-            try:
-                for ownership in ownerships.each:
-                    await ownership.show_certificate(tls.loaded.chain.decode())
-            except ANY_FAILURE as error:
-                log.debug("other brokers do not know the new certificate yet", reason=str(error))
-
     async def _watch_embedded(self, embedded: EmbeddedPostgres) -> None:
         """Starts the server again when it has ended. Runs on the main thread, as it must."""
-        while True:
-            await asyncio.sleep(WATCH_EMBEDDED_S)
+
+        async def look() -> None:
             try:
                 if embedded.ensure_running():
                     log.warning("the embedded Postgres had ended; it was started again")
-            except (EmbeddedError, OSError, subprocess.SubprocessError) as error:
-                log.error("the embedded Postgres has ended and does not start; trying again", reason=str(error))
+            except (EmbeddedError, subprocess.SubprocessError) as error:
+                raise OSError(str(error)) from error  # as usual as what the system refuses
+
+        await passes.keep(look, "the embedded Postgres has ended and does not start; trying again", log.error, period_s=WATCH_EMBEDDED_S)
 
     def _web_address(self, http: "HttpServer", manager: "Manager") -> str:
         """Where the pages are; with a link that logs in once, where this broker is tried out or its operator asked for it."""
@@ -380,6 +354,49 @@ class _App:
                 self._embedded.stop()
             os._exit(1)
         self._stopping.set()
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of those that ended the tasks of a group, however deep it lies."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _report_health(server: RpcServer, ownerships: Ownerships) -> None:
+    """Says by the health service whether this broker serves, until cancelled."""
+    said = False
+
+    async def look() -> None:
+        nonlocal said
+        serving = ownerships.serving
+        if serving != said:
+            await server.serving(serving)
+            said = serving
+
+    await passes.keep(look, "health not told", log.warning, period_s=HEALTH_S)
+
+
+async def _refresh(types: TypeTable, ownerships: Ownerships) -> None:
+    """Reads settings and pauses that another broker or a person changed in the database, until cancelled."""
+
+    async def look() -> None:
+        if await types.load():
+            for ownership in ownerships.owned():
+                reception.review_pauses(ownership.owner)
+
+    await passes.keep(look, "settings not read; what is known stays in force", log.debug, period_s=TYPES_REFRESH_S)
+
+
+async def _show_certificate(ownerships: Ownerships, tls: "Tls") -> None:
+    """Tells brokers that stand by which certificate they meet here, until cancelled."""
+
+    async def look() -> None:
+        for ownership in ownerships.each:
+            await ownership.show_certificate(tls.loaded.chain.decode())
+
+    await passes.keep(look, "other brokers do not know the new certificate yet", log.debug, period_s=SHOW_CERTIFICATE_S)
 
 
 def _gauges(ownerships: Ownerships, pool: "asyncpg.Pool[Any]") -> dict[str, float]:

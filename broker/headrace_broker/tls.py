@@ -111,7 +111,10 @@ class Tls:
         """Looks until cancelled."""
         while True:
             await asyncio.sleep(PERIOD_S)
-            self.look_once()
+            try:
+                self.look_once()
+            except Exception as error:
+                log.error("the files of the certificate cannot be looked at, and the one before stays in use", reason=f"{type(error).__name__}: {error}", exc_info=error)
 
     def _load(self) -> Loaded:
         try:

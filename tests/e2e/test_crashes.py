@@ -265,3 +265,25 @@ async def test_a_broker_that_drains_exits_with_zero_and_the_work_goes_on(databas
     job = await client.wait(job_id, timeout_s=30)
     assert (job.state, _starts(directory, job_id)) == (State.COMPLETED, 1)
     await agree(client, database)
+
+
+async def test_a_broker_that_the_schema_has_left_behind_ends_and_says_why(database: str, directory: Path, stack: AsyncExitStack) -> None:
+    broker = await start_broker(directory, database=database)
+    stack.push_async_callback(broker.kill)
+    con = await asyncpg.connect(database)
+    await con.execute("insert into headrace.migration values (999, 'later', 'x', '99', now(), 'post')")
+    await con.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'headrace flush' and datname = current_database()")
+    await con.close()
+    assert await asyncio.wait_for(broker.process.wait(), 30) == 1
+    said = broker.log.read_text()
+    assert "headrace-broker: the database was migrated to a schema that this broker is too old for" in said and "Traceback" not in said
+
+
+async def test_log_lines_that_cannot_be_stored_hold_up_neither_heartbeats_nor_outcomes(client: Client, database: str, broker: BrokerProcess, agent: Process) -> None:
+    con = await asyncpg.connect(database)
+    async with con.transaction():
+        await con.execute("lock table headrace.log_line in exclusive mode")
+        for _ in range(20):  # one message each
+            assert (await client.wait((await client.submit("echo", 1)).job_id, timeout_s=30)).state is State.COMPLETED
+    await con.close()
+    assert broker.log.read_text().count("agent connected") == 1, "its stream was read all the time"

@@ -3,7 +3,8 @@
 from tests.mutants.mutant import Mutant
 
 B = "broker/headrace_broker/"
-AGENTS, CONVERT, RETENTION, DUTY = B + "rpc/agents.py", B + "rpc/convert.py", B + "maintenance/retention.py", B + "alerts/duty.py"
+AGENTS, CONVERT, LOGS, RETENTION, DUTY = B + "rpc/agents.py", B + "rpc/convert.py", B + "store/logs.py", B + "maintenance/retention.py", B + "alerts/duty.py"
+OWNER, PASSES, FRESH = B + "shards/owner.py", B + "shards/passes.py", "tests/unit/test_fresh.py"
 FORGED, DEFECTS, BUSY, ALERTS = (
     "tests/rpc/test_validation.py",
     "tests/fire/test_defects.py",
@@ -38,12 +39,48 @@ MUTANTS = (
         DEFECTS,
     ),
     Mutant(
-        "lines that do not fit are left to others", B + "store/logs.py", "while not done.done():", "if not done.done():", "tests/fire/test_logs.py -k sender_has_gone"
+        "lines of callers who have gone are in the way",
+        LOGS,
+        "            self._waiting = deque(other for other in self._waiting if other[1] is not done)\n",
+        "",
+        "tests/fire/test_logs.py -k sender_has_gone",
     ),
+    Mutant(
+        "lines go with whoever was storing them",
+        LOGS,
+        "                self._waiting.extendleft(one for one in reversed(taken) if not one[1].done())\n",
+        "",
+        "tests/fire/test_logs.py -k storing_them",
+    ),
+    Mutant("lines of a caller who has gone are kept", LOGS, "in reversed(taken) if not one[1].done())", "in reversed(taken))", "tests/fire/test_logs.py -k storing_them"),
     Mutant("a message that cannot be dealt with is a broken stream", AGENTS, "if not hearing:", "if True:", f"{DEFECTS} -k cannot_be_dealt_with"),
     Mutant("a broken stream is a message", AGENTS, "                hearing = False\n", "", f"{DEFECTS} -k stream_that_breaks"),
-    Mutant("checkpoints wait without end", AGENTS, "if waiting <= CHECKPOINTS_BYTES:", "if True:", f"{DEFECTS} -k beyond"),
-    Mutant("checkpoints that were stored count on", AGENTS, "waiting if round_ == owner.rounds else 0", "waiting", f"{DEFECTS} -k beyond"),
+    Mutant("checkpoints wait without end", OWNER, "        if room and live is not None", "        if live is not None", f"{DEFECTS} -k beyond"),
+    Mutant(
+        "checkpoints take no room beside their data",
+        OWNER,
+        "self._note_bytes += len(note.data) + NOTE_BYTES",
+        "self._note_bytes += len(note.data)",
+        f"{DEFECTS} -k however_small",
+    ),
+    Mutant("checkpoints that were stored count on", OWNER, "        self._note_bytes = 0\n        while", "        while", f"{DEFECTS} -k beyond"),
+    Mutant("what nobody expected ends what is read again", PASSES, "        except Exception as error:\n", "        except ZeroDivisionError as error:\n", FRESH),
+    Mutant("pauses after what nobody expected do not grow", PASSES, "2.0 ** min(in_a_row, 30)", "1.0", FRESH),
+    Mutant("pauses after what nobody expected grow for ever", PASSES, "            in_a_row = 0\n        except", "            pass\n        except", FRESH),
+    Mutant(
+        "a certificate that cannot be looked at ends the broker",
+        B + "tls.py",
+        "                self.look_once()\n            except Exception",
+        "                self.look_once()\n            except ZeroDivisionError",
+        FRESH,
+    ),
+    Mutant(
+        "an error that went through two groups is told as a group",
+        B + "app.py",
+        "    while isinstance(error, BaseExceptionGroup):",
+        "    if isinstance(error, BaseExceptionGroup):",
+        FRESH,
+    ),
     Mutant("a range in use is looked at again at once", RETENTION, "self._next[range_] = now + wait_s", "pass", BUSY),
     Mutant("a range in use is waited for ever longer", RETENTION, "min(longest_s, first_s * 2.0 ** min(tries - 1, 30))", "first_s * 2.0 ** min(tries - 1, 30)", BUSY),
     Mutant("a range that was in use counts on", RETENTION, "self._busy.pop(range_, None)", "pass", BUSY),

@@ -3,13 +3,11 @@
 While the database is away, what is known stays in force.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Protocol
 
-from headrace_broker.model.errors import BrokerError
-from headrace_broker.store.pool import ANY_FAILURE
+from headrace_broker.shards import passes
 
 REFRESH_S = 0.5
 OVERLAP = timedelta(seconds=60)
@@ -28,11 +26,5 @@ def _nothing() -> None:
 
 
 async def keep_fresh(refresh: Callable[[], Awaitable[None]], what: str, log: Log, *, away: Callable[[], object] = _nothing) -> None:
-    """Refreshes until cancelled. That `what` was not read is logged while the database is away or another table cannot be read; `away` is called then."""
-    while True:
-        try:
-            await refresh()
-        except (BrokerError, *ANY_FAILURE) as error:
-            log.warning(f"{what} not read; what is known stays in force", reason=f"{type(error).__name__}: {error}")
-            away()
-        await asyncio.sleep(REFRESH_S)
+    """Refreshes until cancelled. That `what` was not read is logged, whatever the reason is; `away` is called then. See `passes.keep`."""
+    await passes.keep(refresh, f"{what} not read; what is known stays in force", log.warning, period_s=REFRESH_S, away=away)
