@@ -20,6 +20,7 @@ from headrace_broker.store.ledger import Ledger
 from headrace_broker.store.pool import POOL_SIZE, open_pool
 from headrace_broker.store.settings import SettingsStore
 
+from tests.fire.test_given_up import Trap
 from tests.support.processes import until
 from tests.support.shards import set_shards
 
@@ -142,7 +143,7 @@ async def test_a_broker_that_is_not_heard_of_is_given_nothing(database: str, sta
     first = await stack.enter_async_context(broker("a", database))
     await _evenly(first)
 
-    async def silent(_broker: str) -> None:
+    async def silent(_broker: str, _avoids: object) -> None:
         return
 
     monkeypatch.setattr(first.balance._store, "beat", silent)  # the first one is in the line of nobody; what it owns is its own
@@ -157,3 +158,32 @@ async def test_a_broker_that_is_not_heard_of_is_given_nothing(database: str, sta
     for _ in range(3):
         assert await first.balance.run_once() is None
     assert first.owned == before and len(before) + len(second.owned) == SHARDS
+
+
+async def test_a_shard_is_not_given_back_to_a_broker_that_met_an_error_in_it(database: str, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("STEADY_S", 0.0), ("PERIOD_S", 0.1)):
+        monkeypatch.setattr(balance, name, value)
+    trap = Trap(monkeypatch)
+    await set_shards(database, SHARDS)
+    first = await stack.enter_async_context(broker("a", database))
+    second = await stack.enter_async_context(broker("b", database))
+    await _evenly(first, second)
+    number = max(first.owned)
+    before = first.owned - {number}
+    trap.spring(first.ownerships[number].owner, ZeroDivisionError("what nobody expected"))
+    await until(lambda: _true(number in second.owned), what="that another broker has the shard")
+    await until(lambda: _true(first.ownerships[number].role == "standby"), what="that the first one stands by for it")
+    await _evenly(first, second)
+    assert number in second.owned and len(first.owned - before) == 1, "it is given another one"
+    standing = await second.balance._store.standing(SHARDS)
+    assert "a" not in standing.waiting.get(number, ())
+    first.ownerships[number]._stumbles.away_until = 0.0
+
+    async def forgiven() -> bool:
+        return "a" in (await second.balance._store.standing(SHARDS)).waiting.get(number, ())
+
+    await until(forgiven, what="that it may have the shard again")
+
+
+async def _true(value: bool) -> bool:
+    return value

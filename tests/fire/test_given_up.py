@@ -194,3 +194,16 @@ def test_pauses_grow_and_begin_anew_once_all_is_well() -> None:
     now += WELL_S
     assert stumbles.in_a_row(now) == 0
     assert stumbles.note(now) == 1 and stumbles.in_a_row(now) == 1
+
+
+def test_the_time_for_which_a_shard_is_not_given_back_grows_and_begins_anew_once_all_is_well() -> None:
+    stumbles, now = Stumbles(), 100.0
+    assert stumbles.away_until < now
+    times = []
+    for _ in range(8):
+        stumbles.note(now)
+        times.append(stumbles.away_until - now)
+        now = stumbles.away_until + WELL_S - 1  # it was given it, and it went well for a while
+    assert times == [60, 120, 240, 480, 960, 1920, 3600, 3600]
+    stumbles.note(now + 1)
+    assert stumbles.away_until == now + 1 + 60

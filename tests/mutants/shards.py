@@ -7,7 +7,7 @@ RULE, OWNERSHIP, NUMBERING, FORWARD = (f"{BROKER}/{name}.py" for name in ("model
 RECOVER, DOORS, TWO = f"{BROKER}/shards/recover.py", f"{BROKER}/shards/doors.py", "tests/fire/test_two_shards.py"
 INBOX = f"{BROKER}/store/inbox.py"
 DUTIES, GIVEN = "tests/fire/test_shard_duties.py", "tests/fire/test_given_up.py"
-STANDING, QUERIES = f"{BROKER}/store/brokers.py", f"{BROKER}/store/sql/queries"
+STANDING, STUMBLES, QUERIES = f"{BROKER}/store/brokers.py", f"{BROKER}/shards/stumbles.py", f"{BROKER}/store/sql/queries"
 PURE, FIRE, STORE, SEEN = "tests/unit/test_balance.py", "tests/fire/test_hand_over.py", "tests/store/test_shards.py", "tests/store/test_standing.py"
 
 MUTANTS = (
@@ -120,7 +120,23 @@ MUTANTS = (
     Mutant("an owner that is cancelled from within leaves its shard alone", OWNERSHIP, "    if task.cancelled():", "    if False:", f"{GIVEN} -k nobody_asked"),
     Mutant("an owner goes on when it is cancelled", OWNERSHIP, "CancelledError:\n        task.cancel()", "CancelledError:\n        pass", f"{GIVEN} -k whoever_cancels"),
     Mutant("health says nothing of a shard that fails", f"{BROKER}/http.py", "for one in ownerships.each if one.stumbles}", "for one in ()}", f"{GIVEN} -k other_shards"),
-    Mutant("a shard is never well again", f"{BROKER}/shards/stumbles.py", " if now < self.until + WELL_S else 0", "", f"{GIVEN} -k pauses"),
+    Mutant(
+        "a shard is given back to who failed in it",
+        f"{QUERIES}/shards_now.sql",
+        " and l.shard <> all (b.avoids)",
+        "",
+        "tests/fire/test_balance.py -k met_an_error",
+    ),
+    Mutant("a shard is avoided for ever", OWNERSHIP, "time() < self._stumbles.away_until", "time() < math.inf", "tests/fire/test_balance.py -k met_an_error"),
+    Mutant("a shard is given back after a minute each time", STUMBLES, "self._away_s * 2)", "self._away_s)", f"{GIVEN} -k grows"),
+    Mutant(
+        "a shard is avoided for longer each time for ever",
+        STUMBLES,
+        "first_s if now >= self.away_until + WELL_S else",
+        "first_s if not self._away_s else",
+        f"{GIVEN} -k grows",
+    ),
+    Mutant("a shard is never well again", STUMBLES, " if now < self.until + WELL_S else 0", "", f"{GIVEN} -k pauses"),
     Mutant(
         "calls make any number of domains",
         f"{BROKER}/shards/ownerships.py",

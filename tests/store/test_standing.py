@@ -25,13 +25,16 @@ async def test_who_owns_and_who_stands_by(database: str, store: BrokerStore, mon
     lives = {(b, n): await Ledger.open(database, address="test", version="0", shard=n, broker=b) for b in "ab" for n in range(2)}
     assert await store.standing(2) == Standing({}, {}, 2), "nobody has said that it is awake"
     for broker in "ab":
-        await store.beat(broker)
-        await store.beat(broker)
+        await store.beat(broker, [0, 1])
+        await store.beat(broker, [])
     both = frozenset("ab")
     assert await store.standing(2) == Standing({}, {0: both, 1: both}, 2)
     for shard in range(2):
         await store._pool.execute("update headrace.shard set life_id = $1 where shard = $2", lives["a", shard].life_id, shard)
     assert await store.standing(2) == Standing({0: "a", 1: "a"}, {0: frozenset("b"), 1: frozenset("b")}, 2)
+    await store.beat("b", [1])
+    assert await store.standing(2) == Standing({0: "a", 1: "a"}, {0: frozenset("b")}, 2), "it is not to be given that one"
+    await store.beat("b", [])
     await lives["a", 0].leave()
     assert await store.standing(2) == Standing({1: "a"}, {0: frozenset("b"), 1: frozenset("b")}, 2)
     assert [row.shards for row in await store.all()] == [(1,), ()]

@@ -2,7 +2,7 @@
 
 Every broker says each second that it is awake, and looks at what lives. A free shard is taken at once by the first in line; the others wait a little longer each, so
 that it is never left when the first one does not take it. A broker that is to give a shard away does so only while the set of brokers has been the same for a while,
-and then waits until another one has it before it looks again.
+and then waits until another one has it before it looks again. A broker that met an error in a shard says so with that, and is given the shard by nobody for a while.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import structlog
 
 from headrace_broker.model.balance import place_in_line, to_give
+from headrace_broker.shards import passes
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.brokers import BrokerStore
 from headrace_broker.store.pool import ANY_FAILURE
@@ -40,12 +41,13 @@ class Balance:
         self._steady_since = 0.0
         for number, ownership in enumerate(ownerships):
             ownership.take_delay = functools.partial(self.take_delay, number)
+            ownership.say_avoided = self._say_avoided
 
     async def run(self) -> None:
         """Keeps the balance until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._beat())
-            tasks.create_task(self._keep())
+        async with asyncio.TaskGroup() as tasks:  # brokers do not march in step
+            tasks.create_task(passes.keep(self._beat, "not told that this broker is awake", log.debug, period_s=PERIOD_S * random.uniform(0.8, 1.0)))
+            tasks.create_task(passes.keep(self._keep, "shards not balanced", log.debug, period_s=PERIOD_S * random.uniform(0.9, 1.1)))
 
     async def take_delay(self, shard: int) -> float:
         """How long others may take a shard that is free before this broker does, in seconds."""
@@ -73,18 +75,14 @@ class Balance:
         return shard
 
     async def _keep(self) -> None:
-        while True:
-            try:
-                if await self.run_once() is not None:
-                    continue
-            except ANY_FAILURE as error:
-                log.debug("shards not balanced", reason=str(error))
-            await asyncio.sleep(PERIOD_S * random.uniform(0.9, 1.1))
+        while await self.run_once() is not None:
+            pass
 
     async def _beat(self) -> None:
-        while True:
-            try:
-                await self._store.beat(self._broker)
-            except ANY_FAILURE as error:
-                log.debug("not told that this broker is awake", reason=str(error))
-            await asyncio.sleep(PERIOD_S * random.uniform(0.8, 1.0))
+        await self._store.beat(self._broker, [number for number, ownership in enumerate(self._ownerships) if ownership.avoided])
+
+    async def _say_avoided(self) -> None:
+        try:
+            await self._beat()
+        except ANY_FAILURE as error:  # the next beat says it
+            log.debug("not told which shards this broker is not to be given", reason=str(error))

@@ -7,8 +7,9 @@ stored nothing for `HUNG_S` (it hangs: its backend is ended, which frees the loc
 flush is fenced, or facts turn up that it did not write, it forgets everything and begins again. A broker has one of these for each shard (`ownerships.py`).
 
 An error that nobody expected, in whatever an owner does, is treated in the same way: memory may be half changed, so it is thrown away, no checkpoint is made of it, the
-life ends and the streams are told. The shard is then left to others for a while (`stumbles.py`), and to nobody where this broker is alone. The process goes on with its
-other shards. It ends only for what it cannot get over by reading anew: a schema, or a number of shards, that it was not started for.
+life ends and the streams are told. The shard is then left to others for a while (`stumbles.py`), which do not give it back for another while, and to nobody where this
+broker is alone. The process goes on with its other shards. It ends only for what it cannot get over by reading anew: a schema, or a number of shards, that it was not
+started for.
 """
 
 import asyncio
@@ -107,6 +108,8 @@ class Ownership:
         self.operation_store = OperationStore(pool, shard)
         self.take_delay: Callable[[], Awaitable[float]] | None = None
         """How long others may take a shard that has become free before this broker does, in seconds; None: nobody is waited for, since there is one shard."""
+        self.say_avoided: Callable[[], Awaitable[object]] | None = None
+        """Tells others that this broker is not to be given the shard for a while, before it stands by again; None: nobody gives it away."""
         self.find_ids: Callable[[Owner], FindIds] | None = None  # how an owner's jobs are searched; None: no bulk operations are run
         self._operations: Operations | None = None
         self.testing = False  # the clock may be set forward
@@ -151,7 +154,7 @@ class Ownership:
             MigrationError: the schema has gone on without this broker, or there are other shards now.
         """
         while not self._draining:
-            pause_s = 0.0
+            pause_s, stumbled = 0.0, False
             try:
                 async with self._life() as ledger:
                     await self._stand_by(ledger)
@@ -172,16 +175,23 @@ class Ownership:
             except MigrationError:
                 raise
             except Exception as error:
-                pause_s = random.uniform(*RECONNECT_S)
+                pause_s, stumbled = random.uniform(*RECONNECT_S), True
                 self._stumble(error)
             finally:
                 self._leave()
+            if stumbled and self.say_avoided is not None:
+                await self.say_avoided()
             await asyncio.sleep(pause_s)
 
     @property
     def stumbles(self) -> int:
         """How many times in a row this broker gave the shard up for an error that nobody expected; 0: all has been well for a while."""
         return self._stumbles.in_a_row(asyncio.get_running_loop().time())
+
+    @property
+    def avoided(self) -> bool:
+        """Whether no other broker is to give this one the shard, since it gave it up for such an error not long ago."""
+        return asyncio.get_running_loop().time() < self._stumbles.away_until
 
     def _stumble(self, error: Exception) -> None:
         pause_s = self._stumbles.note(asyncio.get_running_loop().time())

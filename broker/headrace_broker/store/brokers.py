@@ -1,5 +1,6 @@
 """Which broker processes there are, as the database knows it from their lives and locks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -43,12 +44,12 @@ class BrokerStore:
                 found[key or life_id] = replace(row, shards=tuple(sorted((*row.shards, owned))))
         return list(found.values())
 
-    async def beat(self, broker: str) -> None:
-        """Says that a broker is awake. Raises what asyncpg raises."""
-        await self._pool.execute(sql("broker_beat"), broker)
+    async def beat(self, broker: str, avoids: Sequence[int]) -> None:
+        """Says that a broker is awake, and which shards it is not to be given. Raises what asyncpg raises."""
+        await self._pool.execute(sql("broker_beat"), broker, avoids)
 
     async def standing(self, of: int) -> Standing:
-        """Who owns each of `of` shards, and who stands by for it. Raises what asyncpg raises."""
+        """Who owns each of `of` shards, and who stands by for it; who avoids it does not count as one of these. Raises what asyncpg raises."""
         owners: dict[int, str] = {}
         waiting: dict[int, set[str]] = {}
         for row in await self._pool.fetch(sql("shards_now"), LIFE_LOCKS, AWAKE_S):
