@@ -348,3 +348,16 @@ def test_the_limits_are_those_that_grpc_knows() -> None:
     assert options["grpc.max_metadata_size"] == options["grpc.absolute_max_metadata_size"] == 16 * 1024
     assert (options["grpc.max_connection_age_ms"], options["grpc.max_connection_idle_ms"], options["grpc.server_handshake_timeout_ms"]) == (60_000, 600_000, 10_000)
     assert "grpc.max_connection_age_ms" not in dict(server_options(ConnectionLimits()))
+
+
+async def test_a_call_brings_no_ping_and_four_megabytes_may_be_under_way(broker: BrokerProcess) -> None:
+    async with await Raw.open(broker.address) as raw:
+        raw.call(1)
+        await raw.flush()
+        await raw.until(lambda: raw.ended(1))
+        assert raw.trailer(1, "grpc-status") == "0"
+        raw.h2.ping(b"are here")  # what the broker sent of itself comes before the answer
+        await raw.flush()
+        await raw.until(lambda: any(isinstance(event, h2.events.PingAckReceived) for event in raw.events))
+        assert not any(isinstance(event, h2.events.PingReceived) for event in raw.events)
+        assert raw.h2.remote_settings.initial_window_size == raw.h2.outbound_flow_control_window == 4 * 1024 * 1024
