@@ -1,5 +1,5 @@
-"""An Agents service that does nothing: what gRPC itself takes for a stream. It welcomes everybody, reads, and confirms each third message, as often as the broker does
-for an agent that has no leases and beats every 5 s. Prints its port.
+"""An Agents service that does nothing: what gRPC itself takes for a stream, with the options of the broker's server. It welcomes everybody, reads, and confirms each
+second message, as often as the broker does for an agent that has no leases. Prints its port.
 """
 
 from collections.abc import AsyncIterator
@@ -7,9 +7,10 @@ from typing import Any
 
 import grpc
 import uvloop
+from headrace_broker.rpc.connections import ConnectionLimits, server_options
 from headrace_proto.v1 import agents_pb2, agents_pb2_grpc
 
-CONFIRM_EACH = 3
+CONFIRM_EACH = 2
 
 
 class Empty(agents_pb2_grpc.AgentsServicer):
@@ -24,7 +25,7 @@ class Empty(agents_pb2_grpc.AgentsServicer):
 
 async def serve() -> None:
     """Until it is killed."""
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    server = grpc.aio.server(options=server_options(ConnectionLimits()))
     agents_pb2_grpc.add_AgentsServicer_to_server(Empty(), server)  # type: ignore[no-untyped-call]  # generated
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -46,6 +46,8 @@ OPTIONS = [
     ("grpc.min_reconnect_backoff_ms", 3_000),  # despite its name, how long one try to connect may take: three round trips with TLS
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.http2.bdp_probe", 0),  # it measures the network by a ping after what was read, which costs the broker as much as the message did
+    ("grpc.http2.lookahead_bytes", 4 * 1024 * 1024),  # what may be under way to the client instead: as much as one Assign
 ]
 BACKOFF_S = (0.05, 2.0)
 LOOK_S = 1.0

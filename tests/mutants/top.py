@@ -9,6 +9,7 @@ UNIT = "tests/unit/test_top.py"
 LIVE = "tests/client/test_top.py"
 CELLS = "tests/unit/test_cells.py"
 MISTAKES = "tests/client/test_cli.py"
+CHANNEL = "client/headrace_client/channel.py"
 
 MUTANTS = (
     Mutant("names steer the terminal", SCREEN, "return text if text.isprintable() else", "return text if text else", f"{UNIT} -k steer"),
@@ -30,7 +31,9 @@ MUTANTS = (
     Mutant("an empty screen when rows have gone", SCREEN, "first = max(0, min(look.first, len(rows) - space))", "first = look.first", f"{UNIT} -k scroll"),
     Mutant("a table is wider than the terminal", f"{CLI}/tables.py", "while len(kept) > 1 and sum(", "while False and sum(", f"{CELLS} -k fit"),
     Mutant("values of tables steer the terminal", f"{CLI}/tables.py", "char if char.isprintable() or", "char if True or", f"{CELLS} -k steer"),
-    Mutant("a web address is taken for a broker", "client/headrace_client/channel.py", 'if "://" in part:', "if False:", f"{MISTAKES} -k mistakes"),
+    Mutant("clients answer by pings", CHANNEL, '("grpc.http2.bdp_probe", 0)', '("grpc.http2.bdp_probe", 1)', "tests/client/test_channel.py"),
+    Mutant("little may be under way to a client", CHANNEL, '4 * 1024 * 1024),  # what may', '65_535),  # what may', "tests/client/test_channel.py"),
+    Mutant("a web address is taken for a broker", CHANNEL, 'if "://" in part:', "if False:", f"{MISTAKES} -k mistakes"),
     Mutant(
         "a host that there is not leaves an unknown result", "client/headrace_client/errors.py", '"failed to connect" in said or _unknown_host(said)',
         '"failed to connect" in said', f"{MISTAKES} -k mistakes",

@@ -21,6 +21,7 @@ class Way:
         self.open.set()
         self.delay_s = 0.0
         self.jitter_s = 0.0  # up to this much longer, each chunk by chance; those of one connection stay in order
+        self.seen: bytearray | None = None  # what came, of all connections; None: not kept
 
 
 class Proxy:
@@ -123,6 +124,8 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way:
                 chunk = await reader.read(CHUNK_BYTES)
             except OSError:
                 chunk = b""
+            if way.seen is not None:
+                way.seen += chunk
             await on_the_way.put((loop.time() + way.delay_s + random.uniform(0, way.jitter_s), chunk))
 
     async with asyncio.TaskGroup() as tasks:
