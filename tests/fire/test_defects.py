@@ -1,6 +1,7 @@
 """What nobody expected while a stream is read: it is told, and said in the log, and nobody is left waiting. Services are asked without a network."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -53,6 +54,24 @@ async def test_a_stream_of_submits_whose_reading_fails_ends_with_the_failure(mac
         with pytest.raises(ZeroDivisionError):
             async for _ in service.SubmitStream(broken(), Call()):
                 pass
+
+
+async def test_the_reader_of_a_stream_keeps_no_message_while_it_waits_for_the_next(machine: Machine, agents: AgentsService) -> None:
+    await granted(machine)
+    session = machine.session
+    assert session is not None
+
+    def messages_kept() -> int:
+        return sum(type(item) is agents_pb2.ConnectRequest for item in gc.get_objects())
+
+    counts = [messages_kept()]
+
+    async def messages() -> AsyncIterator[agents_pb2.ConnectRequest]:
+        yield agents_pb2.ConnectRequest(number=session.last_no + 1, heartbeat=agents_pb2.Heartbeat())
+        counts.append(messages_kept())
+
+    await agents._read(machine.owner, session, session.stream, messages())
+    assert counts == [counts[0], counts[0]]
 
 
 @pytest.mark.parametrize("defect", [True, False])

@@ -28,7 +28,7 @@ MUTANTS = (
         "not by_id",
         f"{FIRE} -k only_be_stored",
     ),
-    Mutant("an agent that does not read is read from for ever", AGENTS, "if session.out.unread > MOST_UNREAD:", "if False:", f"{FIRE} -k does_not_read"),
+    Mutant("an agent that does not read is read from for ever", AGENTS, "if session.unread > MOST_UNREAD:", "if False:", f"{FIRE} -k does_not_read"),
     Mutant("jobs with keys do not count for the share of a domain", OWNER, " + self.keyed.jobs(domain)) + jobs", ") + jobs", f"{FIRE} -k whatever_it_submits"),
     Mutant("changes have no lane of their own", OWNER, "most = max(MAX_ROWS, round_.batch.rows() + CHANGE_ROWS)", "most = MAX_ROWS", f"{FIRE} -k beside_a_full_intake"),
     Mutant("what was refused stays until the collector finds it", SUBMIT, "        error.__traceback__ = None  #", "        pass  #", f"{FIRE} -k without_the_collector"),

@@ -7,8 +7,16 @@ OWNER, SESSION, RECEPTION = (f"{SHARDS}/{name}.py" for name in ("owner", "sessio
 RPC = "broker/headrace_broker/rpc/agents.py"
 ROUNDS, TIMES, LOST, DOUBLED, REORDERED = (f"tests/fire/test_{name}.py" for name in ("rounds", "times", "lost", "doubled", "reordered"))
 MEMORY = "tests/unit/test_memory.py"
+IDLE = "tests/unit/test_idle_streams.py"
+GUARD = "broker/headrace_broker/rpc/interceptors.py"
 
 MUTANTS = (
+    Mutant("a stream that waits keeps its last answer", GUARD, "del answer  # the next one may be long in coming", "pass", f"{IDLE} -k came_and_went"),
+    Mutant("a stream that waits keeps its last request", GUARD, "        del request\n", "", f"{IDLE} -k came_and_went"),
+    Mutant("an agent's reader keeps its last message", RPC, "                del message ", "                pass ", "tests/fire/test_defects.py -k keeps_no_message"),
+    Mutant("looking for a message makes one", SESSION, "return bool(self._out)", "return bool(self.out)", f"{IDLE} -k looking_makes_none"),
+    Mutant("who was woken already is woken again", SESSION, "and not self._waiter.done():", ":", f"{IDLE} -k woken_before"),
+    Mutant("who waits is not woken", SESSION, "            self._waiter.set_result(None)", "            pass", f"{IDLE} -k woken_before"),
     Mutant("a heartbeat is confirmed before a proof", SESSION, "self.beats[0][1] <= flushed", "True", f"{MEMORY} -k began_after"),
     Mutant(
         "a flush that began before a heartbeat confirms it",

@@ -76,7 +76,7 @@ class AgentsService:
             yield welcome
             del welcome
             while session.stream is token:
-                if not session.out:
+                if not session.due:
                     await session.wake.wait()
                     session.wake.clear()
                     continue
@@ -84,6 +84,7 @@ class AgentsService:
                 yield response(owner, session, out)
                 if out.go_away is not None:
                     return
+                del out
         finally:
             if reader is not None:
                 reader.cancel()
@@ -193,7 +194,7 @@ class AgentsService:
     async def _read(self, owner: Owner, session: Session, token: object, requests: AsyncIterator[agents_pb2.ConnectRequest]) -> None:
         """Until the stream ends; then the session waits for the agent to come back. What breaks the rules ends the stream."""
         loop, hearing = asyncio.get_running_loop(), False
-        intake = LogIntake(self._logs, self._tasks, session, token)
+        intake: LogIntake | None = None
         try:
             async for message in requests:
                 if session.stream is not token:
@@ -203,8 +204,10 @@ class AgentsService:
                 session.last_no, hearing = message.number, True
                 self._hear(owner, session, message)
                 if message.logs:
+                    intake = intake or LogIntake(self._logs, self._tasks, session, token)
                     await intake.put(message.number, log_batches(owner, message.logs, session.agent_id))
                 hearing = False
+                del message  # the next one may be long in coming
         except BrokerError as error:
             log.warning("agent's stream refused", agent=session.facts.name, reason=str(error))
             if session.stream is token:  # else another stream carries the session by now
@@ -224,8 +227,8 @@ class AgentsService:
     def _hear(self, owner: Owner, session: Session, message: agents_pb2.ConnectRequest) -> None:
         now = asyncio.get_running_loop().time()
         session.last_heard = now
-        if session.out.unread > MOST_UNREAD:
-            raise SessionError(f"{session.out.unread} answers wait to be read by the agent, which sends on: it is not read from any more")
+        if session.unread > MOST_UNREAD:
+            raise SessionError(f"{session.unread} answers wait to be read by the agent, which sends on: it is not read from any more")
         if message.outcomes:
             owner.end(endings(message.outcomes, session, owner.limits.payload_limit_bytes))
         if message.HasField("completions"):

@@ -125,11 +125,13 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpcio ships n
                 if gate is None:
                     async for answer in behaviour(_each_parsed(requests) if isinstance(requests, AsyncIterator) else _parsed(requests), context):
                         yield answer
+                        del answer  # the next one may be long in coming
                     return
                 with Hold(await gate.admit(method, context)) as hold:
                     async for answer in behaviour(_each_parsed(requests, hold) if isinstance(requests, AsyncIterator) else _parsed(requests), context):
                         hold.inside = False
                         yield answer
+                        del answer
                         hold.check()
                         hold.inside = True
             except (asyncio.CancelledError, GeneratorExit):
@@ -221,6 +223,7 @@ async def _each_parsed(requests: AsyncIterator[Any], hold: Hold | None = None) -
         if hold is not None:
             hold.check()
         yield _parsed(request)
+        del request
 
 
 def _translate(error: Exception, method: str) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]:
