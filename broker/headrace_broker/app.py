@@ -54,7 +54,7 @@ from headrace_broker.store.web_sessions import WebSessionStore
 from headrace_broker.type_series import MOST_TYPES, TypeSeries
 
 if TYPE_CHECKING:  # imported where they are started: not every broker serves pages, or speaks TLS
-    from headrace_broker.http import HttpServer
+    from headrace_broker.listener import HttpServer
     from headrace_broker.oidc.provider import Provider
     from headrace_broker.tls import Tls
     from headrace_broker.web.manager import Manager
@@ -273,17 +273,22 @@ class _App:
 
     def _open_http(self, ownerships: Ownerships, manager: "Manager") -> "HttpServer":
         """The HTTP listener. Where nobody chose the port and it is taken, as by another broker on this machine, a free one serves."""
-        from headrace_broker.http import HttpServer, http_app
+        from headrace_broker.http import http_app
+        from headrace_broker.listener import HttpServer
 
         host, _, port = self._config.options.http_listen.rpartition(":")
         app = http_app(self._metrics, ownerships, manager.routes, nothing=manager.nothing, behind_proxy=self._config.options.behind_proxy)
         tls = self._tls.context if self._tls is not None and self._config.options.http_tls == "on" else None
+
+        def ended(why: str) -> None:
+            self._metrics.http_connections_ended.labels(why).inc()
+
         try:
-            return HttpServer(app, host, int(port), tls)
+            return HttpServer(app, host, int(port), tls, ended=ended)
         except OSError as error:
             if self._config.origins["http_listen"] != "default":
                 raise OSError(f"cannot listen on {self._config.options.http_listen} (--http-listen): {error.strerror}") from error
-            http = HttpServer(app, host, 0, tls)
+            http = HttpServer(app, host, 0, tls, ended=ended)
             log.warning("the default HTTP port is taken; serving on another one", http=http.address)
             return http
 

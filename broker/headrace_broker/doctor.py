@@ -33,7 +33,7 @@ CONNECTIONS = 14  # of one broker: pools of 6 and 3, the ledger's own, the inbox
 CLOCK_APART_S = 5.0
 CERTIFICATE_SOON = timedelta(days=14)
 DISK_LEAST_BYTES, DISK_SOON_BYTES, DISK_SOON_SHARE = 256 * 1024**2, 2 * 1024**3, 0.05
-FILES_BESIDE = 200  # open files of a broker that are not connections of clients
+FILES_BESIDE = 700  # open files of a broker that are not connections of clients: up to 500 of browsers and scrapers among them
 
 
 class Status(StrEnum):

@@ -3,14 +3,12 @@
 `/readyz?standby=ok` is for whoever replaces brokers one by one: calls can be made here, if only to be passed on.
 """
 
-import socket
-import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
@@ -38,39 +36,14 @@ def http_app(
         told = {"failing": failing} if failing else {}
         return JSONResponse({"ready": ready, "role": ownerships.role, **several, **told}, status_code=200 if ready else 503)
 
+    async def left(_request: Request, _error: Exception) -> Response:
+        return Response(status_code=400)  # which nobody reads
+
+    handlers: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = {ClientDisconnect: left}
+    if nothing is not None:
+        handlers[404] = nothing
     return Starlette(
         routes=[Route("/metrics", scrape), Route("/healthz", healthz), Route("/readyz", readyz), *pages],
         middleware=[Middleware(Proxied)] if behind_proxy else [],
-        exception_handlers={404: nothing} if nothing is not None else {},
+        exception_handlers=handlers,
     )
-
-
-class HttpServer(uvicorn.Server):
-    """Uvicorn inside a loop that is not its own: signals are the broker's business. `tls` None: it is not encrypted."""
-
-    def __init__(self, app: Starlette, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
-        super().__init__(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", proxy_headers=False, timeout_graceful_shutdown=2))
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.socket = socket.socket(family, socket.SOCK_STREAM)
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind((host.strip("[]"), port))
-        self.address = f"{host}:{self.socket.getsockname()[1]}"
-        self.url = f"{'https' if tls is not None else 'http'}://{self.address}"
-        self._tls = tls
-
-    def install_signal_handlers(self) -> None:
-        """None: see the class."""
-        return
-
-    async def run_until_told(self) -> None:
-        """Serves until `should_exit` is set."""
-        config = self.config
-        if not config.loaded:
-            config.load()
-        config.ssl = self._tls
-        self.lifespan = config.lifespan_class(config)
-        await self.startup(sockets=[self.socket])
-        try:
-            await self.main_loop()
-        finally:
-            await self.shutdown(sockets=[self.socket])

@@ -56,6 +56,9 @@ class Metrics:
             "headrace_tls_reloads_total", "Changes of the certificate's files: taken, or refused and passed over", ["result"], registry=self.registry
         )
         self.tls_not_after = PGauge("headrace_tls_not_after_seconds", "When the certificate in use expires, in seconds since 1970; 0: no TLS", registry=self.registry)
+        self.http_connections_ended = PCounter(
+            "headrace_http_connections_ended_total", "Connections that the HTTP listener ended, by what the peer owed it, or for room", ["reason"], registry=self.registry
+        )
         self.alert_failures = PCounter("headrace_alert_failures_total", "Failures of jobs that were added to groups of alerts", registry=self.registry)
         self.alert_notices = PCounter("headrace_alert_notices_total", "Notices for channels: made, delivered, given up", ["result"], registry=self.registry)
         self.alert_messages = PCounter("headrace_alert_messages_total", "Tries to send a message to a channel, by its kind", ["kind", "result"], registry=self.registry)

@@ -18,8 +18,32 @@ IDENTITY = "tests/rpc/test_certificates.py"
 HOSTILE = "tests/rpc/test_hostile_connections.py"
 AGENT = "tests/rpc/test_hostile_agent.py"
 BUCKETS = "tests/unit/test_quotas.py"
+LISTENER = f"{BROKER}/listener.py"
+HTTP = "tests/web/test_hostile_http.py"
 
 MUTANTS = (
+    Mutant(
+        "the HTTP listener waits for its peers for ever",
+        LISTENER,
+        "self._now() - connection.since > getattr(self._bounds, connection.wanted)",
+        "False",
+        f"{HTTP} -k keeps_the_broker_waiting",
+    ),
+    Mutant("a request that came in does not begin a new wait", LISTENER, " or self.cycle is not self._request:", ":", f"{HTTP} -k again_and_again"),
+    Mutant(
+        "pages that the broker works on are waited for",
+        LISTENER,
+        '"SEND_BODY": Wanted.BODY}',
+        '"SEND_BODY": Wanted.BODY, "DONE": Wanted.BODY}',
+        f"{HTTP} -k silent_body",
+    ),
+    Mutant("answers may be left untaken", LISTENER, "if self.transport.get_write_buffer_size():", "if False:", f"{HTTP} -k deaf"),
+    Mutant("the HTTP listener takes any number of connections", LISTENER, "if len(self.open) >= self._bounds.connections and", "if False and", f"{HTTP} -k all_places"),
+    Mutant(
+        "those who have just come make room", LISTENER, "key=lambda connection: connection.since)", "key=lambda connection: -connection.since)", f"{HTTP} -k all_places"
+    ),
+    Mutant("half a handshake may take its time", LISTENER, "            self.beginning.cancel()\n", "            pass\n", f"{HTTP} -k handshake"),
+    Mutant("who leaves in the middle of a form is an error", f"{BROKER}/http.py", "= {ClientDisconnect: left}", "= {}", f"{HTTP} -k leaves"),
     Mutant(
         "gRPC never takes a new certificate",
         SERVER,

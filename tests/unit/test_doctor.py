@@ -91,7 +91,7 @@ def test_a_pooler_little_disk_and_few_files_are_named() -> None:
         [],
     ]
     assert broken(list(doctor.judge_files(Options.model_validate({"connections_limit": 1000}), 1024))) == [("open files", Status.WARN)]
-    assert broken(list(doctor.judge_files(Options.model_validate({"connections_limit": 500}), 1024))) == []
+    assert broken(list(doctor.judge_files(Options.model_validate({"connections_limit": 300}), 1024))) == []
 
 
 def test_a_certificate_is_named_before_it_expires_and_after(tmp_path: Path) -> None:

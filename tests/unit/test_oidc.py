@@ -235,7 +235,7 @@ def test_a_login_under_way_is_known_to_all_with_the_secret_for_ten_minutes_and_t
 def test_an_id_token_is_kept_for_the_logout_unless_it_is_too_long_and_is_no_login_under_way() -> None:
     token = f"eyJ.{secrets.token_urlsafe(1500)}.x"
     value = sealed.seal_token(token, SECRET)
-    assert value is not None and len(value) <= 2800 and "eyJ" not in value and sealed.unseal_token(value, SECRET) == token
+    assert value is not None and len(value) <= 2800 and token[:40] not in value and sealed.unseal_token(value, SECRET) == token
     assert sealed.unseal_token(value, SECRET + "x") is None and sealed.unseal_token("", SECRET) is None
     assert sealed.unseal(value, SECRET) is None and sealed.unseal_token(sealed.seal(sealed.begin(""), SECRET), SECRET) is None
     assert sealed.seal_token(secrets.token_urlsafe(4000), SECRET) is None
