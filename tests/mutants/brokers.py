@@ -64,4 +64,6 @@ MUTANTS = (
     Mutant(
         "a life that ends by itself wakes nobody", LEDGER, 'await self._con.execute(sql("life_leave"), LIFE_LOCKS, self.life_id)', "pass", f"{FENCES} -k ends_by_itself"
     ),
+    Mutant("a certificate that names no host is a defect", ROUTES, "    except x509.ExtensionNotFound:\n", "    except ZeroDivisionError:\n", f"{SCRIPTED} -k no_good"),
+    Mutant("a certificate for no host is taken", ROUTES, "    if not hosts:\n", "    if False:\n", f"{SCRIPTED} -k no_good"),
 )

@@ -3,11 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.errors import Draining, InvalidField, JobNotFound, NotOwner, QueueFull
 from headrace_broker.rpc import forward
@@ -178,6 +184,28 @@ async def test_refusals_come_back_as_they_are(scene: Scene) -> None:
     refusal = await scene.refused()
     assert (refusal.code, refusal.reason, refusal.field) == ("NOT_FOUND", "JOB_NOT_FOUND", "job_id")
     assert scene.owner.calls == 2, "and are not asked for again"
+
+
+def _certificate(*names: x509.GeneralName) -> str:
+    """One for these names, and for none where there are none."""
+    key, name, now = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "broker")]), datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    if names:
+        made = made.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    return made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+
+
+@pytest.mark.parametrize(
+    ("certificate", "said"),
+    [
+        (_certificate(), "names no host"), (_certificate(x509.UniformResourceIdentifier("headrace://*/admin/x")), "names no host"), ("no certificate", "cannot be read"),
+    ],
+)  # fmt: skip
+async def test_an_owner_whose_certificate_is_no_good_is_named_with_what_to_do(scene: Scene, certificate: str, said: str) -> None:
+    scene.standing.holder = replace(scene.owner.holder(), peer=Peer("here", scene.owner.address, "", KEY, certificate))
+    refusal = await scene.refused()
+    assert (refusal.code, refusal.reason) == ("UNAVAILABLE", "NOT_OWNER") and said in refusal.message and "give it one for the host of" in refusal.message
+    assert scene.owner.calls == 0
 
 
 async def test_a_call_that_was_passed_on_is_not_passed_on_again(scene: Scene) -> None:

@@ -103,7 +103,11 @@ class Routes:
             return None
         if not peer.certificate:
             return grpc.aio.insecure_channel(peer.endpoint, options=OPTIONS)
-        name = _name(peer.certificate)
+        try:
+            name = _name(peer.certificate)
+        except ValueError as error:
+            self._problem = f"it shows a certificate {error}: give it one for the host of {peer.endpoint}"
+            return None
         key, chain, _ = self._keys() if self._keys is not None else (None, None, None)
         credentials = grpc.ssl_channel_credentials(peer.certificate.encode(), key, chain)
         return grpc.aio.secure_channel(peer.endpoint, credentials, options=[*OPTIONS, ("grpc.ssl_target_name_override", name)])
@@ -114,9 +118,17 @@ def _local(endpoint: str) -> bool:
 
 
 def _name(pem: str) -> str:
-    """A name that the certificate is for: it is this very certificate that is trusted, whatever the address is that leads to it."""
+    """A name that the certificate is for: it is this very certificate that is trusted, whatever the address is that leads to it. Raises ValueError, which ends a sentence
+    that begins with the certificate: there is none."""
     from cryptography import x509  # only brokers with TLS need it
 
-    names = x509.load_pem_x509_certificate(pem.encode()).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    hosts = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+    try:
+        names = x509.load_pem_x509_certificate(pem.encode()).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        names = None
+    except ValueError as error:
+        raise ValueError("that cannot be read") from error
+    hosts = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))] if names is not None else []
+    if not hosts:
+        raise ValueError("that names no host (a DNS name or an address among the subject's alternative names)")
     return str(hosts[0]).replace("*", "any", 1)
