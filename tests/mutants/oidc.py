@@ -151,4 +151,5 @@ MUTANTS = (
         "return row\n\n    async def accept",
         f"{LOGIN} -k domain_of_ones_own",
     ),
+    Mutant("the session before a login goes on", WEB, "        if before is not None:\n", "        if False:\n", f"{LOGIN} -k from_before"),
 )

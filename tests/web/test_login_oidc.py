@@ -135,10 +135,21 @@ async def test_somebody_logs_in_does_something_under_the_name_of_the_claim_and_l
     assert "id_token_hint" not in there.params and there.params["post_logout_redirect_uri"] == f"{browser.base}/login"
 
 
+async def test_a_session_from_before_ends_though_its_cookie_does_not_come_back_from_the_provider(browser: Browser, scene: Scene, stack: AsyncExitStack) -> None:
+    await browser.log_in(token=scene.shared.secrets["viewer"])
+    before = browser.client.cookies["headrace_session"]
+    other = Browser(await stack.enter_async_context(httpx.AsyncClient(base_url=scene.shared.base, cookies={"headrace_session": before}, timeout=20)), scene.shared.base)
+    back = await to_provider(browser)
+    assert await other.is_in(), "for as long as nobody else has come in"
+    browser.client.cookies.delete("headrace_session")  # SameSite=Strict: a browser keeps it, and does not send it from there
+    assert (await browser.client.get(back)).status_code == 200
+    assert "grace" in await browser.get("/account") and not await other.is_in()
+
+
 async def test_the_id_token_is_kept_where_no_script_and_no_other_site_gets_at_it(browser: Browser, scene: Scene) -> None:
     answer = await browser.client.get(await to_provider(browser))
     [kept] = [cookie for cookie in answer.headers.get_list("set-cookie") if cookie.startswith("headrace_oidc_token=")]
-    assert "eyJ" not in kept and {"HttpOnly", "Path=/login/oidc", "SameSite=strict"} <= set(kept.split("; ")), kept
+    assert "eyJhbGci" not in kept and {"HttpOnly", "Path=/login/oidc", "SameSite=strict"} <= set(kept.split("; ")), kept
     scene.provider.person["groups"] = ["ops", *(secrets.token_hex(16) for _ in range(200))]
     answer = await browser.client.get(await to_provider(browser))
     assert answer.status_code == 200 and not [cookie for cookie in browser.client.cookies.jar if cookie.name == "headrace_oidc_token"], "it is too long, and goes"

@@ -25,12 +25,13 @@ LOGINS, TOKENS = b"headrace: logins that are under way", b"headrace: tokens to l
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A login that was begun. `wanted`: the page to go to after it."""
+    """A login that was begun. `wanted`: the page to go to after it; `before`: the hash of the session that the browser had, in hexadecimal digits; empty: none."""
 
     state: str
     nonce: str
     verifier: str
     wanted: str
+    before: str = ""
 
     @property
     def challenge(self) -> str:
@@ -38,9 +39,9 @@ class Begun:
         return base64.urlsafe_b64encode(hashlib.sha256(self.verifier.encode()).digest()).rstrip(b"=").decode()
 
 
-def begin(wanted: str) -> Begun:
+def begin(wanted: str, before: str = "") -> Begun:
     """A new one: 256 random bits each."""
-    return Begun(secrets.token_urlsafe(32), secrets.token_urlsafe(32), secrets.token_urlsafe(32), wanted)
+    return Begun(secrets.token_urlsafe(32), secrets.token_urlsafe(32), secrets.token_urlsafe(32), wanted, before)
 
 
 def seal(begun: Begun, secret: str) -> str:

@@ -19,6 +19,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from headrace_broker.config import ConfigError
+from headrace_broker.model.access import hash_of
 from headrace_broker.model.errors import BrokerError
 from headrace_broker.model.group_rights import rights_of
 from headrace_broker.oidc.errors import BegunElsewhere, LoginRefused, NotAllowed, ProviderAway, ProviderRefused, TooManyTries
@@ -95,7 +96,8 @@ class LoginByProvider:
         public = self._provider.settings.public_url
         if urlsplit(public).netloc != request.headers.get("host") and "here" not in request.query_params:  # the provider would send back to where the cookie is not
             return RedirectResponse(f"{public}{PATH}?{urlencode({'next': wanted, 'here': 'yes'})}", 303, headers=HEADERS)
-        begun = sealed.begin(wanted)
+        cookie = request.cookies.get(COOKIE)
+        begun = sealed.begin(wanted, hash_of(cookie).hex() if cookie else "")
         response = RedirectResponse(await self._provider.authorize_url(begun), 303, headers=HEADERS)
         value = sealed.seal(begun, self._provider.settings.secret())
         response.set_cookie(BEGUN, value, max_age=sealed.LASTS_S, httponly=True, samesite="lax", secure=self._encrypted(request), path=_path(request))
@@ -114,7 +116,7 @@ class LoginByProvider:
             said = "".join(character for character in asked["error"] if character.isalnum() or character == "_")[:60] or "no code"
             raise ProviderRefused(f"{self._provider.settings.named} did not let you in: {said}.", f"Begin the login again, or ask {self._provider.settings.contact}.")
         arrived = await self._arrived(request, begun, asked["code"])
-        return await self._enter(request, await self._person(arrived.who), begun.wanted, arrived.id_token)
+        return await self._enter(request, await self._person(arrived.who), begun, arrived.id_token)
 
     async def _arrived(self, request: Request, begun: "Begun", code: str) -> "Arrived":
         """Whom the provider knows by a code."""
@@ -145,16 +147,20 @@ class LoginByProvider:
             raise NotAllowed(text, f"Ask {settings.contact}.")
         return Person(f"{BY_PROVIDER}{who.name}", user.role, user.domain, user_id=user.user_id, epoch=user.epoch)
 
-    async def _enter(self, request: Request, person: Person, wanted: str, id_token: str) -> Response:
+    async def _enter(self, request: Request, person: Person, begun: "Begun", id_token: str) -> Response:
+        """A new session in the place of the one that the browser had when it left for the provider. Coming back from another site it does not send that one's cookie."""
         from headrace_broker.oidc import sealed
 
         register = self._doors.register
         register.sessions.end(request.cookies.get(COOKIE))
+        before = register.sessions.known(bytes.fromhex(begun.before))
+        if before is not None:
+            before.end()
         value = await register.begin(person, address=address_of(request), browser=request.headers.get("user-agent", "")[:300])
         if value is None:
             raise LoginRefused(TOO_MANY, "Try again in a minute.")
         log.info("logged in", actor=person.actor, role=person.role.name.lower(), domain=person.domain or "all", address=address_of(request))
-        response = self._show(request, "oidc_arrived.html", {"title": "Logged in", "there": prefix_of(request) + (wanted or "/"), "name": person.name}, 200)
+        response = self._show(request, "oidc_arrived.html", {"title": "Logged in", "there": prefix_of(request) + (begun.wanted or "/"), "name": person.name}, 200)
         set_cookie(response, request, value, encrypted=self._encrypted(request))
         response.delete_cookie(BEGUN, path=_path(request))
         hint = sealed.seal_token(id_token, self._provider.settings.secret())
