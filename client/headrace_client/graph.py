@@ -24,7 +24,8 @@ EDGE_KINDS = {1: "depends", 2: "submitted", 3: "member"}
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """Two jobs that are tied: the child `depends` on the parent, was `submitted` by its handler, or is the callback of the batch that the parent is a `member` of."""
+    """Two jobs that are tied: the child `depends` on the parent, was `submitted` by its handler, or is the callback of the batch that the parent is a `member` of.
+    An id that is 0 is a job that the caller may not see; several edges may be alike then."""
 
     parent_id: int
     child_id: int
@@ -60,7 +61,7 @@ class Dependency:
 
 @dataclass(frozen=True, slots=True)
 class BatchStatus:
-    """How a batch stands. `failed_ids`: members that ended in error or were aborted, the first 1,000."""
+    """How a batch stands. `failed_ids`: members that ended in error or were aborted, the first 1,000, without those that the caller may not see."""
 
     batch_id: int
     open: bool

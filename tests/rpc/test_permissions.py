@@ -1,6 +1,7 @@
 """Grants: by domain, type pattern and action; one broker for the module, and a token of its own for each principal."""
 
 import asyncio
+import io
 import itertools
 import json
 import threading
@@ -19,11 +20,13 @@ from headrace_broker.model.redaction import MASK
 from headrace_broker.rpc.access import LEAST
 from headrace_broker.rpc.server import SERVICES
 from headrace_broker.store.embedded import EmbeddedPostgres
-from headrace_client import AdminClient, Client, HeadraceError, JobFilter, NotFound, PermissionDenied, ScheduleSpec, State
+from headrace_client import AdminClient, Client, HeadraceError, JobFilter, JobGraph, NotFound, PermissionDenied, ScheduleSpec, State
+from headrace_client.cli.trees import trees
 from headrace_proto.v1 import agents_pb2, graph_pb2, jobs_pb2, types_pb2
 from headrace_proto.v1.agents_pb2_grpc import AgentsStub
 from headrace_proto.v1.graph_pb2_grpc import GraphStub
 from headrace_proto.v1.jobs_pb2_grpc import JobsStub
+from rich.console import Console
 
 from tests.support.processes import start_broker, until
 from tests.support.web import PASSWORD, Shared, shared_broker
@@ -163,6 +166,41 @@ async def test_jobs_of_other_types_are_not_there_and_lists_and_counts_show_none(
         await admin.get_type("billing.seen")
 
 
+def drawn(graph: JobGraph) -> str:
+    """As the command line has it."""
+    console = Console(file=io.StringIO(), width=200)
+    for tree in trees(graph):
+        console.print(tree)
+    return str(console.file.getvalue())  # type: ignore[attr-defined]  # it is the one above
+
+
+async def test_jobs_of_other_types_have_no_numbers_in_what_is_told_of_those_that_are_tied_to_them(world: World) -> None:
+    root = await world.jobs(world.secrets["admin"])
+    hidden = [(await root.submit("billing.first", number)).job_id for number in range(2)]
+    seen = (await root.submit("mail.first")).job_id
+    async with root.batch("mail.done") as batch:
+        await batch.submit("billing.member")
+        mine = (await batch.submit("mail.next", depends_on=[hidden[0], seen, hidden[1]], parent_id=hidden[0])).job_id
+    for role, expected in (("guest", [0, seen, 0]), ("viewer", [hidden[0], seen, hidden[1]])):
+        client = await world.jobs((await world.token(("view submit", "mail.*"), role=role))[1])
+        restricted = role == "guest"
+        [listed] = (await client.list(types=["mail.next"])).jobs
+        for job in (await client.get(mine), listed):
+            assert (list(job.depends_on), job.parent_id, job.batch_id) == (expected, 0 if restricted else hidden[0], batch.batch_id)
+        graph = await client.graph(mine)
+        above = [edge.parent_id for edge in graph.edges if edge.child_id == mine]
+        assert sorted(above) == sorted([*expected, 0 if restricted else hidden[0]]) and (0 in above) == restricted
+        assert sum(edge.parent_id == 0 and edge.child_id == batch.batch_id for edge in graph.edges) == restricted
+        why = (await client.explain(mine)).text
+        assert "until 3 jobs have completed" in why and str(seen) in why and any(str(job_id) in why for job_id in hidden) != restricted
+        assert not restricted or not any(str(job_id) in str((graph, why)) for job_id in hidden)
+        assert ("after 2 jobs that you may not see" in drawn(graph) and "callback of a job that you may not see" in drawn(graph)) == restricted
+        assert [job.job_id for job in await client.dependencies(mine)] == ([seen] if restricted else expected)
+    boss = await world.client(world.secrets["admin"])
+    await boss.abort(hidden)
+    assert hidden[0] not in (await (await world.jobs((await world.token(("view", "mail.*")))[1])).batch_status(batch.batch_id)).failed_ids
+
+
 async def test_watches_graphs_and_dependencies_know_no_jobs_of_other_types(world: World) -> None:
     root = await world.jobs(world.secrets["admin"])
     boss = await world.client(world.secrets["admin"])
@@ -172,6 +210,7 @@ async def test_watches_graphs_and_dependencies_know_no_jobs_of_other_types(world
     client = await world.jobs(secret)
     for graph in (await client.graph(mine), await client.graph(instance_id="tied")):
         assert [job.job_id for job in graph.jobs] == [mine]
+        assert [(edge.parent_id, edge.child_id, edge.kind) for edge in graph.edges] == [(mine, 0, "depends")], "that there is one, and no number"
     assert [job.job_id for job in (await client.list(where=JobFilter(instance_id="tied"))).jobs] == [mine]
     for call in (client.graph(other), client.dependencies(other), client.submit("mail.next", depends_on=[other]), client.submit("mail.next", parent_id=other)):
         with pytest.raises(NotFound):

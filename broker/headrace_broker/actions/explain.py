@@ -1,7 +1,7 @@
 """Why a job is where it is, in numbers and in sentences."""
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -55,7 +55,7 @@ async def explain(owner: Owner, reads: JobReads, job: JobRead) -> Explanation:
     blockers = [(blocker, why[blocker.row.job_id]) for blocker in await reads.shown([job_id for job_id, _ in found.blockers])]
     age = ageing(owner, entry)(lowest_id_at(job.ready_since_s(owner.clock.now_s()))) if waits and entry.settings.ageing_s else 0
     own = entry.settings.priority
-    text = _text(owner, job, ahead, who) + _when(owner, found) if waits else _text(owner, job, ahead, who)
+    text = _text(owner, job, ahead, who, [blocker.row.job_id for blocker, _ in blockers]) + (_when(owner, found) if waits else "")
     return Explanation(job, text, ahead, len(serving), slots, free, own, job.score - own - job.row.priority, age, found, blockers)
 
 
@@ -66,15 +66,16 @@ def _when(owner: Owner, found: Obstacles) -> str:
     return f" It starts in about {span(max(1.0, found.start_s - owner.clock.now_s()))}, if it goes on like this: {found.basis}."
 
 
-def _text(owner: Owner, job: JobRead, ahead: int, who: str) -> str:
+def _text(owner: Owner, job: JobRead, ahead: int, who: str, seen: Sequence[int]) -> str:
+    """`seen`: the first of those that it waits for and that the call may see."""
     if job.row.state is State.WAITING:
-        return _waiting(owner, job, ahead, who)
+        return _waiting(owner, job, ahead, who, seen)
     if job.row.state is State.PROCESSING:
         return _processing(owner, job)
     return _settled(job)
 
 
-def _waiting(owner: Owner, job: JobRead, ahead: int, who: str) -> str:
+def _waiting(owner: Owner, job: JobRead, ahead: int, who: str, seen: Sequence[int]) -> str:
     reasons: dict[str, Callable[[], str]] = {
         "ready": lambda: f"It waits for a free slot. {_first(ahead)} {who}.{_overdue(owner, job)}",
         "scheduled": lambda: f"It was submitted to start at {_due(owner, job)}.",
@@ -84,7 +85,7 @@ def _waiting(owner: Owner, job: JobRead, ahead: int, who: str) -> str:
         "capped": lambda: f"{_capped(owner, job)} {_first(ahead)}",
         "no_matching_agent": lambda: f"No connected agent that serves {job.type} has the labels that it requires: {_labels(job)}.",
         "rate_limited": lambda: f"Its type starts {_rate(owner, job)}. {_first(ahead)}",
-        "dependency": lambda: _waits_for(owner, job.row.job_id),
+        "dependency": lambda: _waits_for(owner, job.row.job_id, seen),
         "no_agent": lambda: f"No connected agent serves its type {job.type}, or those that do are draining. Once one does: {_first(ahead)}",
     }
     return reasons[job.wait_reason or "ready"]().strip()
@@ -194,10 +195,10 @@ def _rate(owner: Owner, job: JobRead) -> str:
     return f"at most {settings.rate_limit_count} jobs in {settings.rate_limit_per_s:g} s"
 
 
-def _waits_for(owner: Owner, job_id: int) -> str:
+def _waits_for(owner: Owner, job_id: int, seen: Sequence[int]) -> str:
     unmet = owner.graph.unmet.get(job_id, set())
-    named = ", ".join(map(str, sorted(unmet)[:NAMED]))
-    listed = f": {named}{', ...' if len(unmet) > NAMED else ''}" if unmet else ""
+    named = [str(other) for other in seen if other in unmet][:NAMED]
+    listed = f": {', '.join(named)}{', ...' if len(unmet) > len(named) else ''}" if named else ""
     if job_id in owner.graph.sealed:
         opened = "" if owner.graph.sealed[job_id] else " It is not sealed yet."
         return f"It is the callback of a batch, and waits until {len(unmet)} members have settled{listed}.{opened} headrace jobs batch {job_id} shows how it stands."

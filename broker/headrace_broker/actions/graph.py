@@ -1,6 +1,7 @@
 """Reading who is tied to whom: the graph around a job or of an instance, what a job depended on, and what became of a batch."""
 
 from collections import Counter
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from headrace_broker.actions import reachable
@@ -20,7 +21,10 @@ AT_ONCE = 5000  # members of one read
 
 @dataclass(frozen=True, slots=True)
 class GraphRead:
-    """Jobs and how they are tied. `next_above` 0: there is no further page. `complete`: nothing was left out beside what further pages bring."""
+    """Jobs and how they are tied; 0 at an end of an edge is a job that the call may not see.
+
+    `next_above` 0: there is no further page. `complete`: nothing was left out beside what further pages bring.
+    """
 
     jobs: list[JobRead]
     edges: list[Edge]
@@ -30,7 +34,7 @@ class GraphRead:
 
 @dataclass(frozen=True, slots=True)
 class BatchRead:
-    """How a batch stands: members by state (GONE: deleted), and the first of those that ended in error or were aborted."""
+    """How a batch stands: members by state (GONE: deleted), and the first of those that ended in error or were aborted and that the call may see."""
 
     callback: JobRead
     open: bool
@@ -66,7 +70,9 @@ class Graphs:
             jobs = await self._jobs.find(new[: limit - len(found)], domain)
             found.update((job.row.job_id, job) for job in jobs)
             frontier = [job.row.job_id for job in jobs]
-        return GraphRead(list(found.values()), _between(edges, found), whole)
+        unseen = await self._jobs.unseen(end for edge in edges for end in (edge.parent_id, edge.child_id) if end not in found)
+        known = {*found, *unseen}
+        return GraphRead(list(found.values()), _shown((edge for edge in edges if edge.parent_id in known and edge.child_id in known), unseen), whole)
 
     async def of_instance(self, instance_id: str, domain: str, above: int, limit: int) -> GraphRead:
         """A page of the jobs of an instance, oldest first, with every edge that touches one of them: the other end may be on another page, or of another instance."""
@@ -74,7 +80,8 @@ class Graphs:
         ids = await answered(self._reads.of_instance(type_ids, instance_id, above, limit + 1))
         page = ids[:limit]
         edges = await answered(self._reads.edges(page, MAX_EDGES + 1)) if page else []
-        return GraphRead(await self._jobs.find(page, domain), sorted(edges[:MAX_EDGES], key=_order), len(edges) <= MAX_EDGES, page[-1] if len(ids) > limit else 0)
+        unseen = await self._jobs.unseen({end for edge in edges for end in (edge.parent_id, edge.child_id)}.difference(page))
+        return GraphRead(await self._jobs.find(page, domain), _shown(edges[:MAX_EDGES], unseen), len(edges) <= MAX_EDGES, page[-1] if len(ids) > limit else 0)
 
     async def dependencies(self, job_id: int, domain: str, most_bytes: int) -> tuple[list[JobRead], set[int]]:
         """The jobs that a job depended on, in the order of its submission, with their results; and those whose results go beyond `most_bytes`, and are left out."""
@@ -103,13 +110,16 @@ class Graphs:
             counts.update(state for _, state in members)
             failed += [job_id for job_id, state in members if state in (State.ERROR, State.ABORTED)][: MAX_FAILED - len(failed)]
             if len(members) < AT_ONCE:
-                return BatchRead(callback, self._owner.graph.is_open(batch_id), counts, failed)
+                unseen = await self._jobs.unseen(failed)
+                return BatchRead(callback, self._owner.graph.is_open(batch_id), counts, [job_id for job_id in failed if job_id not in unseen])
             above = members[-1][0]
 
 
-def _between(edges: "dict[Edge, None]", found: "dict[int, JobRead]") -> list[Edge]:
-    """The edges both of whose ends are there."""
-    return sorted((edge for edge in edges if edge.parent_id in found and edge.child_id in found), key=_order)
+def _shown(edges: Iterable[Edge], unseen: Container[int]) -> list[Edge]:
+    """The edges as the call may see them: 0 stands for each job that it may not see, so there may be several alike."""
+    return [
+        Edge(0 if edge.parent_id in unseen else edge.parent_id, 0 if edge.child_id in unseen else edge.child_id, edge.kind) for edge in sorted(edges, key=_order)
+    ]  # fmt: skip
 
 
 def _order(edge: Edge) -> tuple[int, int, int]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -59,20 +59,27 @@ class JobReads:
         rows = await answered(self._reads.jobs([job_id], full=full))
         if not rows:
             raise JobNotFound(job_id)
-        return await self._redacted((await _all_told([self._visible(rows[0], domain)]))[0])
+        return await self._redacted((await self._told([self._visible(rows[0], domain)]))[0])
 
     async def shown(self, job_ids: Sequence[int]) -> list[JobRead]:
         """These jobs in this order, without those that are gone. For ids that were found in the domain."""
         rows = await answered(self._reads.jobs(job_ids)) if job_ids else []
         types, seen = self._owner.types.by_id, types_for(Act.VIEW)
-        return await _all_told([self._read(row, types[row.type_id].domain) for row in rows if not self._gone(row) and seen.allow(types[row.type_id].name)])
+        return await self._told([self._read(row, types[row.type_id].domain) for row in rows if not self._gone(row) and seen.allow(types[row.type_id].name)])
 
     async def find(self, job_ids: Sequence[int], domain: str, *, full: bool = False, expired: bool = False) -> list[JobRead]:
         """Those of these jobs that are there in the domain, in this order. `expired`: also those past their delete date that are stored, as others wait for them."""
         rows = await answered(self._reads.jobs(job_ids, full=full)) if job_ids else []
         types, seen = self._owner.types.by_id, types_for(Act.VIEW)
         there = [row for row in rows if (entry := types.get(row.type_id)) is not None and entry.domain == domain and (expired or not self._gone(row))]
-        return [await self._redacted(job) for job in await _all_told([self._read(row, domain) for row in there if seen.allow(types[row.type_id].name)])]
+        return [await self._redacted(job) for job in await self._told([self._read(row, domain) for row in there if seen.allow(types[row.type_id].name)])]
+
+    async def unseen(self, job_ids: Iterable[int]) -> set[int]:
+        """Those of these jobs that are of types which the call may not see. For ids that jobs of the domain are tied to."""
+        types, seen = self._owner.types.by_id, types_for(Act.VIEW)
+        asked = set() if seen.everything else set(job_ids)
+        found = await answered(self._reads.types(sorted(asked))) if asked else {}
+        return {job_id for job_id, type_id in found.items() if type_id not in types or not seen.allow(types[type_id].name)}
 
     async def wait(self, job_id: int, domain: str, *, wait_s: float, full: bool) -> JobRead:
         """The job when it has settled, or as it is when the time is over."""
@@ -120,7 +127,7 @@ class JobReads:
         """(the next jobs of a type above an id that are there, oldest first; the id to go on above, 0: there are no more)."""
         ids = await answered(self._reads.oldest(entry.type_id, above, limit))
         rows = await answered(self._reads.jobs(ids)) if ids else []
-        jobs = await _all_told([self._read(row, entry.domain) for row in rows if not self._gone(row)])
+        jobs = await self._told([self._read(row, entry.domain) for row in rows if not self._gone(row)])
         return jobs, ids[-1] if len(ids) == limit else 0
 
     async def logs(self, job_id: int, domain: str, *, lease_epoch: int, min_level: int, after: tuple[int, int], limit: int) -> list[LogRow]:
@@ -161,6 +168,13 @@ class JobReads:
         if secret and self._masks and row.labels:
             row = replace(row, labels=masked_labels(row.labels, secret))
         return JobRead(row, domain, entry.name, score, self._wait_reason(row), live.progress if live is not None else None, withheld, bool(secret))
+
+    async def _told(self, jobs: list[JobRead]) -> list[JobRead]:
+        """The jobs as the call may see what is told of them in words, in a thread, since tracebacks are long; and what they are tied to, 0 for what is not to be seen."""
+        unseen = await self.unseen(other for job in jobs for other in _ties(job.row))
+        if unseen:
+            jobs = [replace(job, row=_without(job.row, unseen)) for job in jobs]
+        return await asyncio.to_thread(lambda: [_told(job, secrets(job.type)) for job in jobs]) if any(job.masked for job in jobs) else jobs
 
     async def _redacted(self, job: JobRead) -> JobRead:
         """The job as the call may see it, payload and result with it."""
@@ -245,9 +259,20 @@ async def answered(reading: Awaitable[T]) -> T:
         raise DatabaseUnavailable(f"the database did not answer in time: {type(error).__name__}") from error
 
 
-async def _all_told(jobs: list[JobRead]) -> list[JobRead]:
-    """The jobs as the call may see what is told of them in words: in a thread, since tracebacks are long."""
-    return await asyncio.to_thread(lambda: [_told(job, secrets(job.type)) for job in jobs]) if any(job.masked for job in jobs) else jobs
+def _ties(row: JobRow) -> Iterator[int]:
+    """The jobs that a job's submission names."""
+    yield from row.depends_on or ()
+    yield from (other for other in (row.parent_id, row.batch_id) if other)
+
+
+def _without(row: JobRow, unseen: Container[int]) -> JobRow:
+    """The row with 0 for each of these jobs that it names."""
+
+    def shown(other: int | None) -> int | None:
+        return 0 if other in unseen else other
+
+    depends_on = row.depends_on and [0 if other in unseen else other for other in row.depends_on]
+    return replace(row, depends_on=depends_on, parent_id=shown(row.parent_id), batch_id=shown(row.batch_id))
 
 
 def _told(job: JobRead, secret: Sequence[str]) -> JobRead:

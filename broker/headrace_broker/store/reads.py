@@ -146,6 +146,10 @@ class Reads:
         rows = {row["job_id"]: _job(row) for row in await self._pool.fetch(sql("job_get"), list(job_ids), sorted({class_of(i) for i in job_ids}), full)}
         return [rows[job_id] for job_id in job_ids if job_id in rows]
 
+    async def types(self, job_ids: Sequence[int]) -> dict[int, int]:
+        """The job types of those of these jobs that are stored."""
+        return {row["job_id"]: row["type_id"] for row in await self._pool.fetch(sql("job_types"), list(job_ids))}
+
     async def events(self, job_id: int) -> list[EventRow]:
         """The newest 1,000 events and notes of a job, oldest first."""
         rows = await self._pool.fetch(sql("event_list"), job_id, class_of(job_id))

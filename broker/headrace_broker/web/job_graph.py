@@ -1,5 +1,10 @@
-"""Who is tied to a job: the jobs of its instance, what it depends on, its children and batches, as a picture and as a table."""
+"""Who is tied to a job: the jobs of its instance, what it depends on, its children and batches, as a picture and as a table.
 
+Jobs that the person may not see have no number here: those that are tied in one way to a job that they may see are one box, which says how many they are.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from headrace_broker.actions.graph import Graphs
@@ -19,22 +24,39 @@ async def values(visit: Visit, job: JobRead, _secret: tuple[str, ...]) -> dict[s
     graphs = Graphs(visit.owner, visit.jobs, visit.services.graph)
     around = await graphs.around(job.row.job_id, visit.domain, MOST)
     jobs = {one.row.job_id: one for one in around.jobs}
-    edges, whole = dict.fromkeys(around.edges), around.complete
+    ties, whole = Counter(around.edges), around.complete
     if job.row.instance_id is not None and len(jobs) < MOST:
         found = await graphs.of_instance(job.row.instance_id, visit.domain, 0, MOST)
         for one in found.jobs:
             if len(jobs) < MOST:
                 jobs.setdefault(one.row.job_id, one)
         whole = whole and found.complete and not found.next_above and all(one.row.job_id in jobs for one in found.jobs)
-        edges |= dict.fromkeys(edge for edge in found.edges if edge.parent_id in jobs and edge.child_id in jobs)
-    drawn = picture(sorted(jobs), [(edge.parent_id, edge.child_id) for edge in edges])
+        known = {*jobs, 0}
+        ties |= Counter(edge for edge in found.edges if edge.parent_id in known and edge.child_id in known)
+    edges, unseen = _boxed(ties)
+    drawn = picture([*sorted(jobs), *unseen], [(edge.parent_id, edge.child_id) for edge in edges])
     return {
         "jobs": [(jobs[job_id], drawn.places[job_id], _ties(job_id, edges)) for job_id in sorted(jobs)], "drawn": drawn, "box": (BOX_WIDTH, BOX_HEIGHT),
         "ties": [(edge.kind.name.lower(), path) for edge, path in zip(edges, drawn.paths, strict=True)], "whole": whole, "most": MOST, "names": NAMES,
+        "unseen": {number: (words, drawn.places[number], _ties(number, edges)) for number, words in unseen.items()},
     }  # fmt: skip
 
 
-def _ties(job_id: int, edges: dict[Edge, None]) -> list[tuple[str, list[int]]]:
+def _boxed(ties: Mapping[Edge, int]) -> tuple[list[Edge], dict[int, str]]:
+    """(the ties, whose ends that may not be seen have numbers below 0; what is to be said of each such number). `ties`: how many there are of each."""
+    edges: list[Edge] = []
+    unseen: dict[int, str] = {}
+    for edge, count in ties.items():
+        if edge.parent_id and edge.child_id:
+            edges.append(edge)
+            continue
+        number = -1 - len(unseen)
+        unseen[number] = "a job that you may not see" if count == 1 else f"{count:,} jobs that you may not see"
+        edges.append(Edge(edge.parent_id or number, edge.child_id or number, edge.kind))
+    return edges, unseen
+
+
+def _ties(job_id: int, edges: Iterable[Edge]) -> list[tuple[str, list[int]]]:
     """What a job is tied to above it, by kind."""
     above: dict[str, list[int]] = {}
     for edge in edges:
