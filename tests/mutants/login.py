@@ -121,4 +121,8 @@ MUTANTS = (
         " and ($1::text is null or true) for update",
         f"{USERS} -k of_that_domain_alone",
     ),
+    Mutant("lines for the next page pile up", f"{WEB}/sessions.py", "deque(maxlen=MOST_NOTICES)", "deque()", f"{UNIT} -k lines_for_the_next"),
+    Mutant(
+        "a session begins with a token that has ended", f"{WEB}/sessions.py", "            if session.secret.ended:\n", "            if False:\n", f"{UNIT} -k meanwhile"
+    ),
 )

@@ -73,9 +73,9 @@ MUTANTS = (
     Mutant(
         "a change leads to wherever it is told",
         f"{WEB}/visit.py",
-        '        if not ours or not target.path.startswith(self.prefix + "/"):',
-        "        if False:",
-        f"{LISTS} -k chosen",
+        'if not ours or not target.path.startswith(self.prefix + "/") or',
+        "if",
+        "tests/web/test_schedules.py -k leads_nowhere",
     ),
     Mutant(
         "a page back shows the same again",
@@ -120,5 +120,27 @@ MUTANTS = (
         '"payload_version": version',
         '"payload_version": version, "version": version',
         f"{JOB} -k version_below",
+    ),
+    Mutant(
+        "a schedule's numbers are written anew",
+        f"{WEB}/schedules.py",
+        "return written(parse(data)).encode()",
+        "return __import__('json').dumps(__import__('json').loads(data), ensure_ascii=False, separators=(',', ':')).encode()",
+        "tests/web/test_schedules.py -k as_it_was_written",
+    ),
+    Mutant("a schedule takes what is no JSON", f"{WEB}/schedules.py", '    forms.check_json("payload", data)\n', "", "tests/web/test_schedules.py -k as_it_was_written"),
+    Mutant(
+        "a page with two slashes leads to another host",
+        f"{WEB}/visit.py",
+        ' or target.path.startswith(("//", "/\\\\")):',
+        ":",
+        "tests/web/test_schedules.py -k leads_nowhere",
+    ),
+    Mutant(
+        "an address that is none is an error",
+        f"{WEB}/browser.py",
+        "    except ValueError:\n",
+        "    except ZeroDivisionError:\n",
+        "tests/unit/test_login.py -k none_are_nobodys",
     ),
 )

@@ -1,19 +1,25 @@
 """What stands before the manager's pages: passwords, sessions, limits to guessing, what a proxy says."""
 
 import asyncio
-from typing import Any
+import math
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from headrace_broker.actions.passwords import AT_ONCE, MAX_CHARACTERS, MIN_CHARACTERS, MOST_WAITING, Passwords, check_password
+from headrace_broker.actions.tokens import Secret
 from headrace_broker.model.access import Role
 from headrace_broker.model.errors import Busy, InvalidField
 from headrace_broker.proxied import seen_by_the_browser
 from headrace_broker.rpc.access import LEAST
+from headrace_broker.store.tokens import TokenRow
+from headrace_broker.web.browser import same_origin
 from headrace_broker.web.guesses import Guesses
 from headrace_broker.web.login import local
 from headrace_broker.web.rights import EVERYBODY, RIGHTS, Rights
-from headrace_broker.web.sessions import IDLE_S, LINK_S, MOST_OF_ONE, SESSION_S, Person, Sessions
+from headrace_broker.web.sessions import IDLE_S, LINK_S, MOST_NOTICES, MOST_OF_ONE, SESSION_S, Person, Session, Sessions
 from headrace_broker.web.throttle import ADDRESSES, MOST_KEYS, NAMES, Throttle
+from starlette.requests import Request
 
 GOOD = "correct horse battery staple"
 
@@ -185,6 +191,27 @@ def test_a_person_has_a_bounded_number_of_sessions() -> None:
         values.append(sessions.begin(Person("ada", Role.VIEWER)))
     other = sessions.begin(Person("grace", Role.VIEWER))
     assert [sessions.find(value) is not None for value in values] == [False] + [True] * MOST_OF_ONE and sessions.find(other) is not None
+
+
+def test_lines_for_the_next_page_are_bounded_and_the_newest_kept() -> None:
+    session = Session(Person("ada", Role.VIEWER), b"", 0.0, 0.0)
+    for number in range(1000):
+        session.tell("done", str(number))
+    assert session.take_notices() == [("done", str(number)) for number in range(1000 - MOST_NOTICES, 1000)] and not session.take_notices()
+
+
+def test_a_session_of_a_token_that_has_ended_meanwhile_does_not_begin() -> None:
+    sessions, secret = Sessions(Clock()), Secret(cast(TokenRow, SimpleNamespace(called="", token_id=7, role=Role.VIEWER, domain=None)), math.inf, b"")
+    value = sessions.begin(Person("pager", Role.VIEWER, token_id=7), secret=secret)
+    assert sessions.find(value) is not None
+    secret.end()
+    assert sessions.find(value) is None and sessions.find(sessions.begin(Person("pager", Role.VIEWER, token_id=7), secret=secret)) is None
+
+
+def test_addresses_that_are_none_are_nobodys() -> None:
+    for address in ("http://[", "//[", "http://[x]:y/", "null", ""):
+        headers = [(b"host", b""), (b"origin", address.encode())]
+        assert not same_origin(Request({"type": "http", "headers": headers})) and local(address) == "", address
 
 
 @pytest.mark.parametrize(

@@ -379,7 +379,7 @@ async def test_logging_in_by_password_and_making_a_schedule_with_its_ticks_shown
     await page.fill('input[name="type"]', "report")
     await page.fill('textarea[name="data"]', "{not json")
     await page.click("text=Make the schedule")
-    await page.wait_for_selector("text=this is not JSON")
+    await page.wait_for_selector("text=not JSON: ")
     assert await page.input_value('input[name="cron"]') == "30 2 * * *", "what was typed stays"
     await page.check('input[name="kind"][value="interval"]')
     await page.fill('input[name="interval"]', "15 min")

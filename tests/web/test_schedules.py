@@ -63,6 +63,18 @@ def test_the_form_says_what_the_schedule_says(when: When) -> None:
     assert when_text(when)
 
 
+def test_the_form_keeps_a_payload_as_it_was_written() -> None:
+    payload = b'{"rate":1.0,"big":12345678901234567890123,"long":0.1000000000000000055511151231257827,"small":1E-400,"twice":1,"twice":[2,{}],"n":-0,"t":"\xc3\xa9\\n"}'
+    spec = Spec(When(interval_s=90), "t", payload)
+    schedule = Schedule(1, "default", "s", 1, False, spec, 1, None, "", "", None, None, None, None, None, None, 0, 0, AT, AT)
+    shown = values_of(schedule)
+    assert '"rate": 1.0,\n' in shown["data"] and spec_of(shown).payload == payload
+    for typed in ('{"a": NaN}', "[Infinity]", "[" * 500 + "1" + "]" * 500 + "]", "[" * 100_000 + "]" * 100_000):
+        with pytest.raises(InvalidField) as refused:
+            spec_of(form(data=typed))
+        assert refused.value.field == "payload"
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
@@ -189,6 +201,68 @@ async def test_an_administrator_of_one_domain_touches_nothing_of_all(browser: Br
     assert "admin@all" in {token.name for token in await boss.list_tokens(all_domains=True)}
     [user] = await boss.list_users(all_domains=True)
     assert user.disabled_at is None
+
+
+async def test_a_right_to_give_access_in_one_domain_is_none_over_people_of_all(browser: Browser, boss: AdminClient, shared: Shared, stack: AsyncExitStack) -> None:
+    secret = (await boss.create_token("keeper", "guest", all_domains=True)).secret
+    await boss.grant("token/keeper", ["manage_access", "view"], reason="of the default domain alone")
+    await boss.put_user("root-user-2", "viewer", all_domains=True)
+    keeper, admin = [Browser(await stack.enter_async_context(httpx.AsyncClient(base_url=shared.base, timeout=20)), shared.base) for _ in range(2)]
+    await admin.log_in(token=shared.secrets["admin"])
+    await keeper.log_in(token=secret)
+    await until(lambda: _opens(keeper, "/access"), what="the grant")
+    text = await keeper.get("/access") + await keeper.get("/access?tab=users") + await keeper.get("/access?tab=sessions")
+    assert "@all" not in text and "root-user-2" not in text and "of all domains" not in text and 'class="text">admin@default<br>' in text
+    every = await browser.get("/access?tab=sessions")
+    numbers = {name: re.findall(r'name="number" value="(\w+)"', every.partition(f'class="text">{name}<br>')[2])[0] for name in ("keeper", "admin@default")}
+    [mine] = re.findall(r'name="number" value="(\w+)"', every.partition("(you)")[2])[:1]
+    await keeper.post("/token-create", 404, name="x", role="guest", everywhere="true")
+    for number, said in ((mine, "has ended already"), (numbers["admin@default"], "takes the right")):
+        await keeper.post("/session-end", number=number)
+        assert said in await keeper.get("/access")
+    assert await browser.is_in() and await admin.is_in(), "and nobody ends the sessions of those who may do more"
+    await browser.post("/session-end", number=numbers["admin@default"])
+    assert not await admin.is_in()
+    [row] = (await boss.list_audit(target=f"session/{numbers['admin@default']}"))[0]
+    assert (row.action, row.actor, (row.before or {})["actor"]) == ("session.end", "admin@all", "admin@default") and numbers["keeper"] not in text
+
+
+async def _opens(browser: Browser, path: str) -> bool:
+    return (await browser.client.get(path)).status_code == 200
+
+
+async def test_the_graph_counts_jobs_that_the_person_may_not_see(boss: AdminClient, shared: Shared, stack: AsyncExitStack) -> None:
+    client = await stack.enter_async_context(Client(shared.broker.address, timeout_s=20))
+    first, second = [(await client.submit("billing.first", number)).job_id for number in range(2)]
+    mine = (await client.submit("mail.next", depends_on=[first, second], instance_id="graph of some")).job_id
+    last = (await client.submit("billing.last", depends_on=[mine], instance_id="graph of some")).job_id
+    secret = (await boss.create_token("some", "guest")).secret
+    await boss.grant("token/some", ["view"], types="mail.*")
+    some = Browser(await stack.enter_async_context(httpx.AsyncClient(base_url=shared.base, timeout=20)), shared.base)
+    await some.log_in(token=secret)
+    await until(lambda: _opens(some, f"/jobs/{mine}"), what="the grant")
+    page = await some.get(f"/jobs/{mine}?tab=graph")
+    assert page.count("<rect ") == 3 and page.count('class="tie depends"') == 2
+    assert "waits for 2 jobs that you may not see" in re.sub(r"\s+", " ", page) and "<td>a job that you may not see</td>" in page
+    for tab in ("graph", "details"):
+        page = await some.get(f"/jobs/{mine}?tab={tab}")
+        assert not [job_id for job_id in (first, second, last) if str(job_id) in page], tab
+
+
+async def test_a_form_leads_nowhere_else_whatever_page_it_came_from(browser: Browser) -> None:
+    for referer in (
+        f"{browser.base}//evil.example/x",
+        f"{browser.base}/\\evil.example/x",
+        "//evil.example/x",
+        "https://evil.example/x",
+        "http://[",
+        f"{browser.base}.evil.example/",
+    ):
+        answer = await browser.client.post("/domain", data={"csrf": await browser.csrf(), "domain": "a b"}, headers={"Origin": browser.base, "Referer": referer})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/"), referer
+    assert "A domain is 1 to 100" in await browser.get("/access")
+    for path in ("/login?next=//[", "/login?next=http://["):
+        assert (await browser.client.get(path)).status_code == 303
 
 
 async def test_a_user_is_made_invited_changed_and_disabled_and_sessions_are_ended(browser: Browser, boss: AdminClient, shared: Shared, stack: AsyncExitStack) -> None:

@@ -59,7 +59,7 @@ def redacted(data: bytes, secret: Sequence[str]) -> bytes:
         return b""
     try:
         node, count = masked_node(parse(data), secret)
-        return _written(node).encode() if count else data
+        return written(node).encode() if count else data
     except (ValueError, RecursionError):
         pass
     found = squeezed(data.decode(errors="replace"))
@@ -98,11 +98,12 @@ def quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
 
 
-def _written(node: Node) -> str:
+def written(node: Node) -> str:
+    """JSON without spaces, every number as it was written. Raises RecursionError."""
     if isinstance(node, Members):
-        return "{" + ",".join(f"{quoted(name)}:{_written(value)}" for name, value in node) + "}"
+        return "{" + ",".join(f"{quoted(name)}:{written(value)}" for name, value in node) + "}"
     if isinstance(node, list):
-        return "[" + ",".join(map(_written, node)) + "]"
+        return "[" + ",".join(map(written, node)) + "]"
     if isinstance(node, Written):
         return str(node)
     return quoted(node) if isinstance(node, str) else json.dumps(node)

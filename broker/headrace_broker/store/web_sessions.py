@@ -8,6 +8,8 @@ from typing import Any
 import asyncpg
 
 from headrace_broker.model.access import Role
+from headrace_broker.model.audit import AuditEntry
+from headrace_broker.store.audit import write_audit
 from headrace_broker.store.statements import sql
 
 
@@ -66,6 +68,12 @@ class WebSessionStore:
     async def end(self, hashes: Sequence[bytes]) -> None:
         """These sessions have ended."""
         await self._pool.execute(sql("web_session_end"), list(hashes))
+
+    async def end_of_another(self, hash_: bytes, entry: AuditEntry) -> None:
+        """Somebody has ended this session, which need not be their own; with its row in the audit."""
+        async with self._pool.acquire() as con, con.transaction():
+            await con.execute(sql("web_session_end"), [hash_])
+            await write_audit(con, [entry])
 
     async def trim(self) -> None:
         """Forgets a portion of those that ended long ago."""

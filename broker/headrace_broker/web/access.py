@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.responses import Response
 
+from headrace_broker.actions.reach import require_over
 from headrace_broker.actions.tokens import TokenTable
 from headrace_broker.actions.users import INVITATION_S, Users
 from headrace_broker.model.access import TOKEN_NAME, USER_NAME, USER_ROLES, Role
@@ -30,13 +31,13 @@ async def page(visit: Visit) -> Response:
     if tab not in TABS:
         raise InvalidField("tab", f"one of {', '.join(TABS)}")
     ended = visit.query("ended") == "true"
-    scopes: list[str | None] = [visit.domain, *([None] if visit.everywhere else [])]
+    scopes: list[str | None] = [visit.domain, *([None] if visit.over_all else [])]
     tokens = [row for scope in scopes for row in await visit.services.tokens.list_tokens(scope, revoked=ended)] if tab == "tokens" else []
     users = [row for scope in scopes for row in await visit.services.users.list_users(scope, disabled=True)] if tab == "users" else []
     sessions = sorted(((s, *visit.doors.register.sessions.age_s(s)) for s in visit.doors.register.sessions.all() if _sees(visit, s)), key=lambda each: each[2])
     return html(
         visit, "access.html", title="Access", tab=tab, tabs=TABS, tokens=tokens, users=users, sessions=sessions, ended=ended, roles=[role.name.lower() for role in Role],
-        user_roles=[role.name.lower() for role in USER_ROLES], expiries=EXPIRIES, overlaps=OVERLAPS, of_user=_count(sessions), default_role="",
+        user_roles=[role.name.lower() for role in USER_ROLES], expiries=EXPIRIES, overlaps=OVERLAPS, of_user=_count(sessions), default_role="", over_all=visit.over_all,
     )  # fmt: skip
 
 
@@ -94,12 +95,13 @@ async def log_user_out(visit: Visit) -> Response:
 
 
 async def end_session(visit: Visit) -> Response:
-    """Ends one session, at every broker."""
+    """Ends one session, at every broker. As with all that is done to somebody, it takes all of their rights."""
     number = visit.field("number")
     found = next((session for session in visit.doors.register.sessions.all() if session.number == number and _sees(visit, session)), None)
     if found is None:
         raise InvalidState("this session has ended already")
-    await visit.doors.register.end([found])
+    require_over(visit.services.grants, found.person.principal)
+    await visit.doors.register.end_of_another(found, visit.caller())
     visit.session.tell("done", f"A session of {found.person.name} has ended.")
     return visit.back("/access")
 
@@ -147,14 +149,14 @@ def _scope(visit: Visit) -> str | None:
     """The domain that the form means; None: all domains. What it means without a right to is not there."""
     if not visit.field("everywhere"):
         return visit.domain
-    if not visit.everywhere:
-        raise NotFound("what concerns all domains takes somebody of all of them")
+    if not visit.over_all:
+        raise NotFound("what concerns all domains takes somebody who gives access in all of them")
     return None
 
 
 def _sees(visit: Visit, session: Session) -> bool:
-    """Whether the person may know of a session: one of the domain that they look at, or, for people of all domains, of all."""
-    return session.person.domain == visit.domain or (visit.everywhere and session.person.domain is None)
+    """Whether the person may know of a session: one of the domain that they look at, or, for those who give access in all domains, of all."""
+    return session.person.domain == visit.domain or (visit.over_all and session.person.domain is None)
 
 
 def _count(sessions: list[tuple[Session, float, float]]) -> dict[int, int]:

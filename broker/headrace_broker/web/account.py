@@ -1,14 +1,13 @@
 """What concerns the person who is logged in: password, sessions, and the domain that is looked at."""
 
 from math import ceil
-from urllib.parse import urlsplit
 
 from starlette.responses import RedirectResponse, Response
 
 from headrace_broker.actions.passwords import MAX_CHARACTERS, MIN_CHARACTERS
 from headrace_broker.model.errors import DatabaseUnavailable, InvalidField
 from headrace_broker.store.pool import READ_FAILURES
-from headrace_broker.web.browser import set_cookie
+from headrace_broker.web.browser import parted, set_cookie
 from headrace_broker.web.failing import Choices
 from headrace_broker.web.login import address_of, person_of
 from headrace_broker.web.sessions import Session
@@ -72,7 +71,7 @@ async def domain(visit: Visit) -> Response:
         visit.session.tell("failed", f"You may look at {visit.domain} alone." if not visit.everywhere else "A domain is 1 to 100 characters of A-Z a-z 0-9 . _ -.")
         return visit.back("/")
     await visit.doors.register.show(visit.session, wanted)
-    came_from = urlsplit(visit.request.headers.get("referer", "")).path.removeprefix(visit.prefix)
+    came_from = parted(visit.request.headers.get("referer", "")).path.removeprefix(visit.prefix)
     section = "/" + came_from.lstrip("/").partition("/")[0]  # the job or the type that was looked at is not in the other domain
     return RedirectResponse(visit.address(section if section in STAY else "/"), 303)
 

@@ -1,6 +1,6 @@
 """What a browser sends and is sent with every page: headers, the cookie, forms, and where it is led."""
 
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -49,7 +49,15 @@ async def read_form(request: Request, most_bytes: int) -> FormData | None:
     return await request.form(max_files=0, max_fields=MOST_FIELDS)
 
 
+def parted(address: str) -> SplitResult:
+    """The parts of an address that a browser sent; of one that is none, empty ones."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
+
+
 def same_origin(request: Request) -> bool:
     """Whether a browser says that the request came from a page of this listener; one that says nothing is not believed."""
-    origin = request.headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+    origin = parted(request.headers.get("origin", "")).netloc
+    return bool(origin) and origin == request.headers.get("host")

@@ -103,13 +103,18 @@ def json_bytes(field: str, value: str, most: int) -> bytes:
     data = value.encode()
     if len(data) > most:
         raise InvalidField(field, f"at most {most:,} bytes, found {len(data):,}")
+    check_json(field, data)
+    return data
+
+
+def check_json(field: str, data: bytes) -> None:
+    """Raises InvalidField, with the place, unless it is JSON that every program reads."""
     try:
         json.loads(data, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
         raise InvalidField(field, f"not JSON: {error.msg} in line {error.lineno}, column {error.colno}") from error
     except (ValueError, RecursionError) as error:
         raise InvalidField(field, "not JSON that can be read: NaN or Infinity, nested too deep, or a number of too many digits") from error
-    return data
 
 
 def _no_constant(name: str) -> None:

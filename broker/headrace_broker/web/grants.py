@@ -63,7 +63,7 @@ async def _names(visit: Visit) -> list[str]:
     """Whom a right can be given to, for those who may see that."""
     if not visit.may("/access"):
         return []
-    scopes = [visit.domain, *([None] if visit.everywhere else [])]
+    scopes = [visit.domain, *([None] if visit.over_all else [])]
     tokens = [f"token/{row.name}" for scope in scopes for row in await visit.services.tokens.list_tokens(scope, revoked=False)]
     users = [f"user/{row.name}" for scope in scopes for row in await visit.services.users.list_users(scope, disabled=False)]
     return sorted({*users, *tokens}, key=lambda name: (name.startswith("token/"), name))[:MOST_NAMES]

@@ -5,7 +5,6 @@ Whatever is wrong with a name or a password is answered alike, in the same time,
 
 import re
 from math import ceil
-from urllib.parse import urlsplit
 
 import structlog
 from starlette.requests import Request
@@ -18,7 +17,7 @@ from headrace_broker.model.access import USER_ROLES
 from headrace_broker.model.errors import BrokerError, InvalidField, TokenInvalid
 from headrace_broker.store.pool import ANY_FAILURE
 from headrace_broker.store.users import UserRow
-from headrace_broker.web.browser import HEADERS, prefix_of, read_form, same_origin, set_cookie
+from headrace_broker.web.browser import HEADERS, parted, prefix_of, read_form, same_origin, set_cookie
 from headrace_broker.web.failing import Patience, TooSlow, budget_s
 from headrace_broker.web.sessions import COOKIE, Person
 from headrace_broker.web.visit import Doors, Services, Show
@@ -189,6 +188,6 @@ def address_of(request: Request) -> str:
 
 def local(address: str) -> str:
     """The address if it is one of the manager's pages, else nothing: nobody is sent elsewhere after a login."""
-    parts = urlsplit(address)
+    parts = parted(address)
     fine = address.startswith("/") and not address.startswith("//") and "\\" not in address and address.isprintable() and not parts.scheme and not parts.netloc
     return address if fine and len(address) <= 2000 and not BEFORE.fullmatch(parts.path) else ""

@@ -21,6 +21,7 @@ from headrace_broker.actions.fresh import OVERLAP, keep_fresh
 from headrace_broker.actions.tokens import Secret, TokenTable
 from headrace_broker.actions.users import Users
 from headrace_broker.model.access import hash_of
+from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError, DatabaseUnavailable, InvalidState
 from headrace_broker.store.pool import ANY_FAILURE, READ_FAILURES
 from headrace_broker.store.web_sessions import NewWebSession, WebSessionRow, WebSessionStore
@@ -83,6 +84,19 @@ class Register:
         for session in sessions:
             session.end()
         await self._try_to_store()
+
+    async def end_of_another(self, session: Session, caller: Caller) -> None:
+        """Somebody ends this session, at all brokers, with a row in the audit. Raises DatabaseUnavailable: it has not ended."""
+        person = session.person
+        before = {"actor": person.actor, "role": person.role.name.lower(), "address": session.address, "browser": session.browser}
+        entry = caller.entry("session.end", f"session/{session.number}", before=before, everywhere=person.domain is None)
+        try:
+            await self.store()
+            await self._store.end_of_another(session.hash, entry)
+        except READ_FAILURES as error:
+            raise DatabaseUnavailable("the database did not answer in time") from error
+        session.end()
+        session.end_stored = True
 
     async def end_of(self, value: str | None) -> Session | None:
         """Ends the session of a cookie, if there is one that lives, and returns it."""

@@ -1,6 +1,5 @@
 """Schedules: when each ticks next and what became of the last tick; pause, run now, and a form that shows the next ticks while it is typed."""
 
-import json
 import re
 import uuid
 from collections.abc import Mapping
@@ -16,8 +15,10 @@ from headrace_broker.actions.schedules import ScheduleActions, check
 from headrace_broker.model.errors import InvalidField, PayloadRefused, TypeDenied
 from headrace_broker.model.fields import MAX_REASON, text, type_name
 from headrace_broker.model.permissions import Act
-from headrace_broker.model.redaction import masked_labels
+from headrace_broker.model.redaction import masked_labels, parse, written
 from headrace_broker.model.schedule import Schedule, Spec, When
+from headrace_broker.web import forms
+from headrace_broker.web.documents import pretty
 from headrace_broker.web.failing import Choices
 from headrace_broker.web.visit import Page, Visit, html
 
@@ -173,14 +174,9 @@ def spec_of(values: Mapping[str, str]) -> Spec:
         if not equals:
             raise InvalidField("spec.labels", f"KEY=VALUE, one a line; found {line[:60]!r}")
         labels[key] = value
-    data = values["data"].strip()
-    try:
-        payload = json.dumps(json.loads(data or "null"), ensure_ascii=False, separators=(",", ":")).encode()
-    except (ValueError, RecursionError) as error:
-        raise InvalidField("payload", f"this is not JSON: {error}") from None
     return Spec(
-        when_of(values), values["type"], payload, "", values["instance_id"], _whole("spec.priority", values["priority"], 0), labels, values["overlap"] or "allow",
-        values["missed"] or "once", _whole("spec.max_missed", values["max_missed"], 10), _seconds("spec.jitter", values["jitter"] or "0 s"),
+        when_of(values), values["type"], _payload(values["data"]), "", values["instance_id"], _whole("spec.priority", values["priority"], 0), labels,
+        values["overlap"] or "allow", values["missed"] or "once", _whole("spec.max_missed", values["max_missed"], 10), _seconds("spec.jitter", values["jitter"] or "0 s"),
     )  # fmt: skip
 
 
@@ -208,7 +204,8 @@ def values_of(schedule: Schedule) -> dict[str, str]:
     if not types_for(Act.VIEW_DATA).allow(spec.type) or secrets(spec.type):
         raise TypeDenied(Act.VIEW_SECRETS, spec.type, "payload")
     try:
-        data = json.dumps(json.loads(spec.payload or b"null"), ensure_ascii=False, indent=2)
+        data, whole = pretty(parse(spec.payload or b"null"))
+        data = data if whole else spec.payload.decode()
     except (ValueError, RecursionError):
         raise InvalidField("payload", "it is not JSON, which this form cannot change: `headrace schedules put` can") from None
     return {
@@ -254,6 +251,16 @@ def _reason(visit: Visit) -> str:
 
 def _to(visit: Visit, name: str) -> Response:
     return RedirectResponse(visit.address(f"/schedules/{name}" if name else "/schedules"), 303)
+
+
+def _payload(typed: str) -> bytes:
+    """JSON that somebody typed, without its spaces; every number stands as it was written. Nothing typed is null."""
+    data = typed.strip().encode() or b"null"
+    forms.check_json("payload", data)
+    try:
+        return written(parse(data)).encode()
+    except RecursionError:
+        raise InvalidField("payload", "it is nested too deep") from None
 
 
 def _whole(field: str, value: str, default: int) -> int:

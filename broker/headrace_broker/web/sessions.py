@@ -8,6 +8,7 @@ hour of inactivity and a day in all as the most.
 import hashlib
 import hmac
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,6 +27,8 @@ LINK_S = 24 * 3600.0
 MOST_SESSIONS = 1000
 MOST_OF_ONE = 20
 """Sessions of one person; one more ends the one that was used least lately."""
+MOST_NOTICES = 20
+"""Lines that wait for the next page: forms that were sent without a look at what came of them keep the newest."""
 DEFAULT_DOMAIN = "default"
 BY_PROVIDER = "oidc/"
 """What the audit puts before the names of people whom an OpenID provider knows."""
@@ -87,7 +90,7 @@ class Session:
     domain: str = DEFAULT_DOMAIN
     key: str = ""
     number: str = field(default_factory=lambda: secrets.token_hex(8))  # names it on pages, and is no secret
-    notices: list[tuple[str, str]] = field(default_factory=list)
+    notices: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=MOST_NOTICES))
     returned: Returned | None = None
     ended: bool = False
     secret: Secret | None = None
@@ -122,7 +125,8 @@ class Session:
 
     def take_notices(self) -> list[tuple[str, str]]:
         """The lines to show now."""
-        taken, self.notices = self.notices, []
+        taken = list(self.notices)
+        self.notices.clear()
         return taken
 
     def take_returned(self) -> Returned | None:
@@ -176,10 +180,12 @@ class Sessions:
         return value
 
     def put(self, session: Session) -> None:
-        """One that began here, or at another broker."""
+        """One that began here, or at another broker. One of a token that has ended meanwhile has ended, too."""
         self._sessions[session.hash] = session
         if session.secret is not None:
             session.secret.watchers.add(session.end)
+            if session.secret.ended:
+                session.end()
 
     def known(self, hash_: bytes) -> Session | None:
         """The session of this hash, whether it lives or has ended; None: this broker knows nothing of it (any more)."""

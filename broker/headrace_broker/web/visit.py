@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -19,6 +19,7 @@ from headrace_broker.actions.tokens import TokenTable
 from headrace_broker.actions.users import Users
 from headrace_broker.alerts.desk import AlertDesk
 from headrace_broker.model.audit import Caller
+from headrace_broker.model.permissions import EVERY, Act
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.audit import AuditStore
@@ -26,7 +27,7 @@ from headrace_broker.store.graph import GraphReads
 from headrace_broker.store.reads import Reads
 from headrace_broker.store.search import Finder
 from headrace_broker.store.statistics import Statistics
-from headrace_broker.web.browser import HEADERS, prefix_of
+from headrace_broker.web.browser import HEADERS, parted, prefix_of
 from headrace_broker.web.guesses import Guesses
 from headrace_broker.web.register import Register
 from headrace_broker.web.rights import Rights
@@ -88,6 +89,11 @@ class Visit:
         return self.session.person.domain is None
 
     @property
+    def over_all(self) -> bool:
+        """Whether the person gives access in all domains, whatever they may do in the one that is looked at: what concerns all domains takes that."""
+        return self.rights.covers(Act.MANAGE_ACCESS, EVERY, EVERY)
+
+    @property
     def jobs(self) -> JobReads:
         """Reads of jobs, for pages that mask what they draw."""
         return JobReads(self.owner, self.services.reads, masks=False)
@@ -135,9 +141,9 @@ class Visit:
 
     def local(self, address: str) -> str:
         """The path and query of an address if it is one of this manager's; else nothing. An address without a host must begin with one slash."""
-        target = urlsplit(address)
-        ours = target.netloc == self.request.headers.get("host", "") if target.netloc else address.startswith("/") and not address.startswith(("//", "/\\"))
-        if not ours or not target.path.startswith(self.prefix + "/"):
+        target = parted(address)
+        ours = target.netloc == self.request.headers.get("host", "") if target.netloc else address.startswith("/")
+        if not ours or not target.path.startswith(self.prefix + "/") or target.path.startswith(("//", "/\\")):  # a browser takes the rest of those for a host
             return ""
         return f"{target.path}?{target.query}" if target.query else target.path
 
