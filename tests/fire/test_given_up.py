@@ -4,23 +4,28 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 import structlog
 from headrace_broker.http import http_app
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.errors import Unavailable
-from headrace_broker.model.shard import all_of
+from headrace_broker.model.shard import ONLY, all_of
+from headrace_broker.rpc.doors import DoorReader
 from headrace_broker.shards import ownership as ownership_module
+from headrace_broker.shards.doors import DoorJob
 from headrace_broker.shards.flusher import Flusher
 from headrace_broker.shards.intents import PlainJobs
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownerships import Ownerships
 from headrace_broker.shards.stumbles import PAUSE_S, WELL_S, Stumbles
+from headrace_broker.store.inbox import InboxRow
 from headrace_broker.store.migrate import MigrationError
 from headrace_broker.store.settings import SettingsStore
 
 from tests.fire.test_hand_over import Broker, broker
+from tests.support.processes import until
 from tests.support.shards import make_domains, run_owner
 
 STUMBLED = "an error that should not be: the shard is given up, and taken again after a pause; please report it"
@@ -147,6 +152,28 @@ async def test_the_other_shards_of_the_broker_go_on(database: str, trap: Trap, s
             await failing.ready.wait()
         answer = await http.get("/readyz")
         assert (answer.status_code, answer.json()["failing"]) == (200, {"0": 1}), "it is not well yet"
+
+
+async def test_a_row_of_the_inbox_that_meets_a_defect_is_refused_and_holds_up_nobody(database: str, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = DoorReader.job
+
+    async def failing(reader: DoorReader, owner: Owner, row: InboxRow) -> DoorJob:
+        if row.payload == b"1":
+            raise ZeroDivisionError("what nobody expected")
+        return await read(reader, owner, row)
+
+    monkeypatch.setattr(DoorReader, "job", failing)
+    ownership = await run_owner(database, ONLY, stack)
+    con = await asyncpg.connect(database)
+    stack.push_async_callback(con.close)
+    ids = [await con.fetchval("select headrace.submit_job('work', payload => $1)", payload) for payload in ("1", "2")]
+
+    async def taken() -> list[tuple[object, ...]]:
+        rows = await con.fetch("select inbox_id, job_id is not null, reason from headrace.inbox_result order by inbox_id")
+        return [tuple(row) for row in rows] if len(rows) == 2 else []
+
+    assert await until(taken, what="both rows taken up") == [(ids[0], False, "INTERNAL"), (ids[1], True, None)]
+    assert ownership.stumbles == 0
 
 
 async def test_a_schema_that_went_on_ends_the_broker(database: str, trap: Trap, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,6 +81,13 @@ MUTANTS = (
     Mutant("flush_keyed: the life's row is not locked", KEYED, " for share", "", f"{FENCES} -k middle_of_its_flush"),
     Mutant("flush_keyed: jobs and keys without the fence", KEYED, "as payload\n    ) as u, fence", "as payload\n    ) as u", f"{FENCES} -k dead_life_stores"),
     Mutant("flush_keyed: counts without the fence", KEYED, "from counted, fence", "from counted", f"{FENCES} -k dead_life_stores"),
+    Mutant(
+        "a life whose end is cancelled keeps its connection",
+        LEDGER,
+        "            if not self._con.is_closed():\n                self._con.terminate()\n",
+        "            pass\n",
+        "tests/store/test_ledger.py -k end_is_cancelled",
+    ),
     Mutant("a fenced flush is taken for a stored one", LEDGER, 'if row is None or not row["alive"]:', "if row is None:", f"{FENCES} -k dead_life_stores"),
     Mutant("a warning at the commit is passed over", LEDGER, "if self._warned:", "if False:", f"{FENCES} -k warning"),
     Mutant(

@@ -81,6 +81,13 @@ MUTANTS = (
         "    if isinstance(error, BaseExceptionGroup):",
         FRESH,
     ),
+    Mutant(
+        "a row of the inbox that meets a defect holds up all",
+        B + "shards/doors.py",
+        "        except Exception as error:  # a defect: it costs this row",
+        "        except ZeroDivisionError as error:\n            raise\n        except Exception as error:  # it costs this row",
+        "tests/fire/test_given_up.py -k row_of_the_inbox",
+    ),
     Mutant("a range in use is looked at again at once", RETENTION, "self._next[range_] = now + wait_s", "pass", BUSY),
     Mutant("a range in use is waited for ever longer", RETENTION, "min(longest_s, first_s * 2.0 ** min(tries - 1, 30))", "first_s * 2.0 ** min(tries - 1, 30)", BUSY),
     Mutant("a range that was in use counts on", RETENTION, "self._busy.pop(range_, None)", "pass", BUSY),

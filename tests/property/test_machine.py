@@ -1,21 +1,25 @@
 """Random sequences of everything that can happen to single jobs: memory, ledger, SQL view and model agree after each."""
 
+import asyncio
 from typing import Any
 from unittest import mock
 
 from headrace_broker.model.amended import Update
 from headrace_broker.model.job import Kind, State
+from headrace_broker.shards import changes
 from headrace_broker.shards import owner as owner_module
-from headrace_broker.shards.intents import Completions, PlainJobs, Verb
+from headrace_broker.shards.intents import Change, Completions, PlainJobs, Verb
 from headrace_broker.shards.overdue import Overdue
 from headrace_broker.store.embedded import EmbeddedPostgres
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
 from tests.property import case
-from tests.property.machine import Job, Machine
+from tests.property.machine import TESTER, Job, Machine
 
 KINDS = st.sampled_from([Kind.COMPLETED, Kind.FAILED, Kind.TIMED_OUT, Kind.RELEASED, Kind.ABORTED])
+ASKED = st.sampled_from([None, Verb.UPDATE, Verb.ABORT])
+RAISED = Update(priority=1)
 KEEP_S = st.none() | st.sampled_from([3600.0, 7200.0])
 
 
@@ -67,9 +71,10 @@ class WithTerms(Machine):
         super().__init__(dsn)
         self.terms = True
 
-    async def overlap(self, first: int, second: int, room: int, *, stored: int) -> bool:
+    async def overlap(self, first: int, second: int, room: int, *, stored: int, change: tuple[Verb, int] | None) -> bool:
         """Two rounds under way: while the one that submits `first` jobs is being stored the next one is decided, which submits `second`, completes what runs, and grants.
-        `stored`: how many of them are, before the broker dies; 2: it does not. Returns whether it died.
+        `change`: what is asked for when it is decided, of which job; it joins that round. `stored`: how many of them are, before the broker dies; 2: it does not.
+        Returns whether it died.
         """
         await self.come_back()
         assert self.session is not None and self.ledger is not None
@@ -85,33 +90,55 @@ class WithTerms(Machine):
         with mock.patch.object(owner_module, "AHEAD_ROWS", 1):
             ahead = self.owner.build_ahead()
         if ahead is not None:
+            self.ledger.pack(ahead.batch)
             rounds.append(ahead)
+        asking = await self._ask(*change) if change is not None else None
         for round_ in rounds[:stored]:
+            if asking is not None and round_ is ahead:
+                self.owner.settle(rounds[0])
+                self.owner.add_changes(ahead)
             self.checkpoints.flushed((await self.ledger.flush(round_.batch)).at, changed=True)
             self.jobs.update({job_id: Job() for job_id in round_.batch.job_id})
         if stored < len(rounds):
+            if asking is not None:
+                asking.cancel()
+                await asyncio.wait([asking])
             await self.crash()
             return True
         for round_ in rounds:
-            self.owner.settle(round_)
+            if round_.number > self.owner.stored:
+                self.owner.settle(round_)
         if ahead is None:  # not all that is pending is plain
             await self.flush(grant=True)
         self.jobs.update({job_id: Job() for job_id in done.result()})
         for job_id in ending:
             self._end(self.jobs[job_id], Kind.COMPLETED)
         await self.take(set(self.session.leases) - before)
+        if change is not None and asking is not None:
+            [done_] = await self.until_done(asking)
+            self._changed(self.jobs[change[1]], change[0], done_, False, {"update": RAISED})
         return False
+
+    async def _ask(self, verb: Verb, job_id: int) -> "asyncio.Task[list[Change]]":
+        """Asks for a change; returns once it waits to be decided."""
+        update = RAISED if verb is Verb.UPDATE else None
+        asking = asyncio.ensure_future(changes.request(self.owner, self.heads, verb, [job_id], caller=TESTER, reason="", update=update))
+        while not (self.owner.has_changes or asking.done()):
+            await asyncio.sleep(0)
+        return asking
 
 
 class Jobs(Lives):
     driver = WithTerms
     machine: WithTerms
 
-    @rule(first=st.integers(1, 3), second=st.integers(1, 3), room=st.integers(0, 6), stored=st.integers(0, 2), back=st.booleans())
-    def overlap(self, first: int, second: int, room: int, stored: int, back: bool) -> None:
+    @rule(data=st.data(), first=st.integers(1, 3), second=st.integers(1, 3), room=st.integers(0, 6), stored=st.sampled_from([0, 1, 2, 2]), back=st.booleans(), verb=ASKED)
+    def overlap(self, data: Any, first: int, second: int, room: int, stored: int, back: bool, verb: Verb | None) -> None:
         self.run(self.machine.come_back())
+        job_id = self.pick(data) if verb is not None and self.machine.jobs else None
+        change = (verb, job_id) if verb is not None and job_id is not None else None
         held = {job_id: job.seq for job_id, job in self.machine.jobs.items() if job.state is State.PROCESSING}
-        if self.run(self.machine.overlap(first, second, room, stored=stored)):
+        if self.run(self.machine.overlap(first, second, room, stored=stored, change=change)):
             case.go_on(self, held, back=back)
 
     @precondition(lambda self: self.machine.jobs)

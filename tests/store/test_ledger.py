@@ -276,3 +276,15 @@ async def test_ranges_are_made_once_however_many_ask(bench: Bench) -> None:
     made = await asyncio.gather(*(partitions.ensure(bench.pool, {0, 1, 2, 3, 4, 5}, now_s) for _ in range(5)))
     assert sum(made) == 5 * 3  # class 2 has its three already
     assert len(await partitions.ranges(bench.pool)) == 6 * 3
+
+
+async def test_a_life_whose_end_is_cancelled_leaves_no_connection_behind(bench: Bench) -> None:
+    ledger = await Ledger.open(bench.dsn, address="test", version="0")
+    async with bench.pool.acquire() as con, con.transaction():
+        await con.execute("select from headrace.life where life_id = $1 for update", ledger.life_id)
+        closing = asyncio.create_task(ledger.close())
+        while not await con.fetchval("select count(*) from pg_locks where not granted and locktype in ('transactionid', 'tuple')"):
+            await asyncio.sleep(0.001)
+        closing.cancel()
+        await asyncio.wait([closing])
+    assert closing.cancelled() and ledger._con.is_closed()

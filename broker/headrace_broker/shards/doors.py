@@ -274,10 +274,14 @@ async def _take_rows(owner: "Owner", inbox: Inbox, reader: Reader, heads: Heads,
             continue
         try:
             found = await reader.job(owner, row)
-        except (Busy, Unavailable):
+        except (Busy, Unavailable, ReadFailed, *ANY_FAILURE):
             raise
         except BrokerError as error:
             chunk.results.append(InboxResult(row.inbox_id, None, reader.reason(error), str(error)))
+            continue
+        except Exception as error:  # a defect: it costs this row, not the shard, whose every owner would meet it
+            log.error("a submission through the SQL door could not be dealt with, and is refused; please report it", inbox_id=row.inbox_id, exc_info=error)
+            chunk.results.append(InboxResult(row.inbox_id, None, "INTERNAL", f"the broker could not deal with it; its log has more under inbox_id {row.inbox_id}"))
             continue
         if found.keyed is not None:
             keyed.append((row.inbox_id, found.keyed))

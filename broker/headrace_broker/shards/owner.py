@@ -340,7 +340,8 @@ class Owner:
 
     def settle(self, round_: Round) -> None:
         """The round is durable: counts it and tells everybody. Rounds are settled in their order."""
-        assert self.under_way.popleft() is round_.batch
+        oldest = self.under_way.popleft()
+        assert oldest is round_.batch
         self.stored = round_.number
         now = self._monotonic()
         for live in round_.waiting_again:

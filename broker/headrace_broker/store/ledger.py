@@ -350,14 +350,17 @@ class Ledger:
         self._left = True
 
     async def close(self) -> None:
-        """Ends the connection, and with it the life."""
+        """Ends the connection, and with it the life. Cancellation: it is dropped at once."""
         self._con.remove_log_listener(self._on_log)
         try:
             if not self._left:
                 await self.leave()
             await self._con.close(timeout=CLOSE_TIMEOUT_S)
         except (ResultUnknown, NothingStored, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
-            self._con.terminate()
+            pass  # whoever takes over finds the lock free
+        finally:
+            if not self._con.is_closed():
+                self._con.terminate()
 
     def abandon(self) -> None:
         """Drops the connection at once, whatever it is doing."""
