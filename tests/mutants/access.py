@@ -23,8 +23,8 @@ MUTANTS = (
     Mutant(
         "other brokers' changes are not read",
         FRESH,
-        "        await asyncio.sleep(REFRESH_S)",
-        "        await asyncio.sleep(60)",
+        "period_s=REFRESH_S, away=away)",
+        "period_s=60, away=away)",
         f"{ACCESS} -k another_broker_revoked",
     ),
     Mutant("unknown secrets are not looked for", TABLE, "            await self._look_again()\n", "", f"{ACCESS} -k every_broker"),

@@ -23,7 +23,7 @@ MUTANTS = (
         f"{TESTS} -k need_not_read_again",
     ),
     Mutant("grants go on ahead to the end", FLUSHER, "storing.done() or self._stopping or self", "storing.done() or self", f"{TESTS} -k is_to_stop"),
-    Mutant("news is passed over by rounds ahead", OWNER, " or self.graph or", " or", f"{TESTS} -k _news"),
+    Mutant("news is passed over by rounds ahead", OWNER, "self._changes)) or self.graph or", "self._changes)) or", f"{TESTS} -k _news"),
     Mutant("leases that a takeover found end ahead", OWNER, " or self.doors.restored", "", f"{TESTS} -k takeover_found"),
     Mutant("aborted jobs end ahead", OWNER, " or self.aborting or", " or", f"{TESTS} -k _an_abort"),
     Mutant("jobs with keys wait for all rounds ahead", OWNER, " or self.keyed or self.schedules", " or self.schedules", f"{TESTS} -k _a_key"),
