@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from headrace_agent import Agent, Fail, JobContext
 from headrace_client import Client, HeadraceError
 from headrace_client.cli import bench
 from headrace_client.cli.output import plain
@@ -35,6 +37,15 @@ class Asked:
         """Reads until it is there."""
         while text not in self.output:
             self.output += os.read(self._screen, 4096).decode(errors="replace")
+
+    def ends(self) -> int:
+        """Waits for its end; the exit code."""
+        try:
+            return self._process.wait(PATIENCE_S)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            os.close(self._screen)
 
     def press(self, key: bytes) -> int:
         """Presses a key once it is read, since Python may miss a signal a moment before; the exit code of what follows."""
@@ -116,6 +127,59 @@ async def test_output_is_json_whatever_jobs_hold(broker: BrokerProcess, client: 
     assert json.loads(await shown(ids[3], "jsonl", "ascii"))["payload"] == "€ und 😀"
     assert "half" in await shown(ids[0], "table") and "u20ac" in await shown(ids[3], "table", "ascii")
     assert plain({"at": float("nan"), "most": float("inf"), "n": 1.5}) == {"at": None, "most": None, "n": 1.5}
+
+
+STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+RUDE = "x\x1b]0;owned\x07\x1b[2J\r\x08\x9b31m\u202ey\nnext line"
+
+
+async def test_a_job_does_not_steer_the_terminal_of_who_looks_at_it(broker: BrokerProcess, client: Client) -> None:
+    agent, drain = Agent("rude\x1b[31m", build=RUDE), asyncio.Event()
+
+    @agent.job("rude")
+    async def work(ctx: JobContext, data: str) -> None:
+        ctx.log.info(data)
+        raise Fail(data, code=data)
+
+    running = asyncio.create_task(agent.run(broker.address, drain=drain))
+    job_id = str((await client.submit("rude", RUDE, instance_id=RUDE, labels={"label": RUDE})).job_id)
+    await client.wait(int(job_id))
+    assert (await client.update([int(job_id)], reason=RUDE, hold=True))[0].ok
+    held = str((await client.submit("rude", RUDE, delay_s=600, depends_on=[int(job_id)])).job_id)
+    drain.set()
+    await running  # its log is stored
+
+    async def shown(*words: str, form: str = "table") -> str:
+        done = await asyncio.to_thread(run_command, "headrace", *words, "-o", form, environment={"HEADRACE_BROKER": broker.address})
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    one = [("jobs", verb, job_id) for verb in ("show", "log", "attempts", "events", "runs", "explain", "graph")]
+    for words in (*one, ("jobs", "list"), ("jobs", "graph", held), ("alerts", "list"), ("alerts", "groups"), ("agents", "list"), ("audit", "list"), ("top",)):
+        for form in ("table", "json", "jsonl")[: 2 if words == ("top",) else 3]:
+            assert STEERING.search(await shown(*words, form=form)) is None, (words, form)
+    assert "\\x1b]0;owned\\x07" in await shown("jobs", "show", job_id)
+    assert json.loads(await shown("jobs", "show", job_id, form="json"))["payload"] == RUDE, "in JSON it is what it is"
+    [line] = json.loads(await shown("jobs", "log", job_id, form="json"))
+    assert line["text"] == RUDE
+    first, second = (await shown("jobs", "log", job_id)).splitlines()
+    assert first.endswith("\\u202ey") and second == "    next line", "a line that a job writes is not taken for one of ours"
+    exact = await asyncio.to_thread(subprocess.run, [PROGRAM, "jobs", "payloads", job_id, "--version", "0", "--broker", broker.address], capture_output=True, check=True)
+    assert exact.stdout == json.dumps(RUDE).encode() == (await client.get(int(job_id), full=True)).payload
+
+
+async def test_bytes_are_exact_in_a_file_and_harmless_at_a_terminal(broker: BrokerProcess, client: Client) -> None:
+    job_id = str((await client.submit("t", payload=b"\x1b[2Jx\x9b\xff")).job_id)
+
+    def person() -> Asked:
+        asked = Asked(broker.address, "jobs", "payloads", job_id, "--version", "0")
+        asked.until("\\xff")
+        assert asked.ends() == 0
+        return asked
+
+    assert (await asyncio.to_thread(person)).output == "\\x1b[2Jx\\x9b\\xff"
+    exact = await asyncio.to_thread(subprocess.run, [PROGRAM, "jobs", "payloads", job_id, "--version", "0", "--broker", broker.address], capture_output=True, check=True)
+    assert exact.stdout == b"\x1b[2Jx\x9b\xff"
 
 
 def test_values_out_of_range_are_told_with_exit_code_2(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,15 @@ MISTAKES = "tests/client/test_cli.py"
 CHANNEL = "client/headrace_client/channel.py"
 
 MUTANTS = (
-    Mutant("names steer the terminal", SCREEN, "return text if text.isprintable() else", "return text if text else", f"{UNIT} -k steer"),
+    Mutant("names steer the terminal", f"{CLI}/printing.py", "_STEERING_OR_BREAKING.sub(_escape, text)", "text", f"{UNIT} -k steer"),
+    Mutant("texts steer the terminal", f"{CLI}/printing.py", "else _STEERING.sub(_escape, text)", "else text", "tests/unit/test_printing.py -k escapes"),
+    Mutant("JSON steers the terminal", f"{CLI}/printing.py", "return _STEERING.sub(_escape_of_json, text)", "return text", "tests/unit/test_printing.py -k json"),
+    Mutant("raw bytes steer the terminal", f"{CLI}/printing.py", "    if sys.stdout.isatty():", "    if False:", "tests/client/test_cli_edges.py -k bytes_are_exact"),
+    Mutant("a log line writes lines of its own", f"{CLI}/jobs.py", 'line.text.replace("\\n", "\\n    ")', "line.text", "tests/client/test_cli_edges.py -k steer"),
+    Mutant(
+        "errors of the graph steer the terminal", f"{CLI}/trees.py", "text.append(harmless(f\" {job.error", "text.append(str(f\" {job.error",
+        "tests/client/test_cli_edges.py -k steer",
+    ),
     Mutant(
         "a terminal is not given back", f"{CLI}/terminal.py", "TracebackType | None) -> None:\n        self.give_back()", "TracebackType | None) -> None:\n        pass",
         f"{UNIT} -k as_it_was",
@@ -30,7 +38,7 @@ MUTANTS = (
     Mutant("types with hidden jobs take turns", f"{CLI}/top_calls.py", "oldest_waits(oldest[:1],", "oldest_waits(oldest,", f"{LIVE} -k hide"),
     Mutant("an empty screen when rows have gone", SCREEN, "first = max(0, min(look.first, len(rows) - space))", "first = look.first", f"{UNIT} -k scroll"),
     Mutant("a table is wider than the terminal", f"{CLI}/tables.py", "while len(kept) > 1 and sum(", "while False and sum(", f"{CELLS} -k fit"),
-    Mutant("values of tables steer the terminal", f"{CLI}/tables.py", "char if char.isprintable() or", "char if True or", f"{CELLS} -k steer"),
+    Mutant("values of tables steer the terminal", f"{CLI}/tables.py", "return Text(harmless(text), style=style)", "return Text(text, style=style)", f"{CELLS} -k steer"),
     Mutant("clients answer by pings", CHANNEL, '("grpc.http2.bdp_probe", 0)', '("grpc.http2.bdp_probe", 1)', "tests/client/test_channel.py"),
     Mutant("little may be under way to a client", CHANNEL, '4 * 1024 * 1024),  # what may', '65_535),  # what may', "tests/client/test_channel.py"),
     Mutant("a web address is taken for a broker", CHANNEL, 'if "://" in part:', "if False:", f"{MISTAKES} -k mistakes"),

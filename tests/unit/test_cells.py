@@ -32,4 +32,4 @@ def test_a_table_says_what_it_has_no_room_for() -> None:
 
 
 def test_a_value_does_not_steer_the_terminal() -> None:
-    assert tables._cell("reason", "red \x1b[31m and \x9b2J\nbelow").plain == "red \ufffd[31m and \ufffd2J\nbelow"
+    assert tables._cell("reason", "red \x1b[31m and \x9b2J\nbelow").plain == "red \\x1b[31m and \\x9b2J\nbelow"

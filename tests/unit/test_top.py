@@ -199,7 +199,7 @@ def test_names_that_others_chose_cannot_steer_the_terminal() -> None:
         plain_lines(replace(of(type_row(evil, 1)), domain=evil, notes=[evil]), Look(), 120),
     ):
         assert all(line.isprintable() for line in lines)
-        assert "a?]0;owned????2J?b" in "\n".join(lines)
+        assert "a\\x1b]0;owned\\x07\\r\\n\\x9b2J\\u202eb" in "\n".join(lines)
 
 
 def test_keys_choose_sort_and_scroll_within_what_there_is() -> None:

@@ -10,6 +10,7 @@ from headrace_client.access import AuditRow, NewToken
 from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.output import Output, errors
+from headrace_client.cli.printing import print_line
 
 tokens_app = App(name="tokens")
 audit_app = App(name="audit")
@@ -87,7 +88,7 @@ def _show(made: NewToken, output: Output) -> None:
     until = f", old secret until {made.token.old_secret_until:%Y-%m-%d %H:%M:%S} UTC" if made.token.old_secret_until is not None else ""
     expires = f", until {made.token.expires_at:%Y-%m-%d %H:%M:%S} UTC" if made.token.expires_at is not None else ""
     errors.print(f"token {made.token.name}: {made.token.role} of {made.token.domain or 'all domains'}{expires}{until}; its secret is shown this once:")
-    print(made.secret)
+    print_line(made.secret)
 
 
 @audit_app.command(name="list")

@@ -30,6 +30,7 @@ from headrace_client import __version__
 from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, run
 from headrace_client.cli.output import Output, errors
+from headrace_client.cli.printing import print_line
 from headrace_client.client import Client
 from headrace_client.errors import HeadraceError
 from headrace_client.models import JobSpec, State
@@ -314,13 +315,19 @@ def _cpu_s(pid: int) -> float:
 
 
 def _print(result: dict[str, Any]) -> None:
-    print(f"{result['driver']}, {result['cores']} cores; fsync {result['fsync_ms']} ms")
-    print(f"{result['jobs']} jobs due at {result['rate']:g}/s in calls of {result['batch']}, {result['payload_bytes']} bytes each; {result['started_per_s']:g}/s started")
+    print_line(f"{result['driver']}, {result['cores']} cores; fsync {result['fsync_ms']} ms")
+    print_line(
+        f"{result['jobs']} jobs due at {result['rate']:g}/s in calls of {result['batch']}, {result['payload_bytes']} bytes each; {result['started_per_s']:g}/s started"
+    )
     for title, name in (("due to acknowledged", "submit_ms"), ("due to handler start", "start_ms")):
-        print(f"  {title:22}" + "".join(f"  {key} {value:g} ms" for key, value in result[name].items()))
-    print("  CPU                   " + "".join(f"  {who} {seconds:g} s" + f" ({result['cpu_us_per_job'][who]:g} us a job)" for who, seconds in result["cpu_s"].items()))
-    print(f"  {result['executions']} executions of {result['acknowledged']} jobs: {result['missing']} missing, {result['doubled']} doubled, {result['refused']} refused")
+        print_line(f"  {title:22}" + "".join(f"  {key} {value:g} ms" for key, value in result[name].items()))
+    print_line(
+        "  CPU                   " + "".join(f"  {who} {seconds:g} s" + f" ({result['cpu_us_per_job'][who]:g} us a job)" for who, seconds in result["cpu_s"].items())
+    )
+    print_line(
+        f"  {result['executions']} executions of {result['acknowledged']} jobs: {result['missing']} missing, {result['doubled']} doubled, {result['refused']} refused"
+    )
     if result["first_refusal"]:
-        print(f"  first refusal: {result['first_refusal']}")
+        print_line(f"  first refusal: {result['first_refusal']}")
     if not result["drained"]:
-        print("  not all jobs had settled when the time was over")
+        print_line("  not all jobs had settled when the time was over")

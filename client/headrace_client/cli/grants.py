@@ -8,6 +8,7 @@ from cyclopts.validators import Number
 from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.output import Output, errors
+from headrace_client.cli.printing import print_line
 from headrace_client.errors import PermissionDenied
 from headrace_client.grants import Grant
 
@@ -79,9 +80,9 @@ def check(
     async def command(client: AdminClient, output: Output) -> None:
         found = await client.check_access(action, who=who, type=type_)
         if output.form == "table":
-            print(f"{'allowed' if found.allowed else 'denied'}: {found.action}{f' for {type_}' if type_ else ''}")
+            print_line(f"{'allowed' if found.allowed else 'denied'}: {found.action}{f' for {type_}' if type_ else ''}")
             for allows, text in found.reasons:
-                print(f"  {'+' if allows else '-'} {text}")
+                print_line(f"  {'+' if allows else '-'} {text}")
         else:
             output.one(found)
         if not found.allowed:

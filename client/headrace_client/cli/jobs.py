@@ -11,6 +11,7 @@ from headrace_client.cli.common import Common, Ids, Reason, Yes, change, read_id
 from headrace_client.cli.find import FindSaved
 from headrace_client.cli.graph import batch, graph
 from headrace_client.cli.output import Output, errors, fail, to_json
+from headrace_client.cli.printing import print_line
 from headrace_client.cli.submit import read_json
 from headrace_client.cli.updates import hold, payloads, release, runs, update
 from headrace_client.client import Client
@@ -75,7 +76,7 @@ def count(*, find: FindSaved | None = None, common: Common | None = None) -> int
         where, _ = await (find or FindSaved()).search(client)
         counts = await client.count(where=where)
         if output.form != "table":
-            print(to_json({"totals": counts.totals, "types": counts.types, "as_of": counts.as_of}, indent=2 if output.form == "json" else None))
+            print_line(to_json({"totals": counts.totals, "types": counts.types, "as_of": counts.as_of}, indent=2 if output.form == "json" else None))
             return
         states = list(State)
         rows = [{"type": name, **{str(s): by_state.get(s, 0) for s in states}} for name, by_state in counts.types.items()]
@@ -107,9 +108,10 @@ def log(
             any_line = True
             if output.form == "table":
                 at = line.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-                print(f"{at} {line.run}.{line.attempt} {line.level:7} {line.text}", flush=follow)
+                text = line.text.replace("\n", "\n    ")  # what goes on is no line of its own
+                print_line(f"{at} {line.run}.{line.attempt} {line.level:7} {text}", flush=follow)
             elif output.form == "jsonl" or follow:
-                print(to_json(line), flush=follow)
+                print_line(to_json(line), flush=follow)
             else:
                 lines.append(line)
         if output.form == "json" and not follow:
@@ -151,7 +153,7 @@ def explain(job: Annotated[str, Parameter(help="job id")], *, common: Common | N
     async def command(client: Client, output: Output) -> None:
         found = await client.explain(_one(job))
         if output.form == "table":
-            print(f"job {_one(job)} is {found.state}. {found.text}")
+            print_line(f"job {_one(job)} is {found.state}. {found.text}")
             if found.blockers:
                 output.rows(found.blockers, ["job_id", "type", "state", "why"])
         else:
@@ -197,9 +199,9 @@ def watch(
             if output.form == "table":
                 gap = "  (changes before this one were missed)" if seen.gap else ""
                 now = datetime.now(UTC).isoformat(timespec="milliseconds")
-                print(f"{now} {seen.job_id} {seen.type} {seen.kind or 'is'} -> {seen.state or 'deleted'}{gap}", flush=True)
+                print_line(f"{now} {seen.job_id} {seen.type} {seen.kind or 'is'} -> {seen.state or 'deleted'}{gap}", flush=True)
             else:
-                print(to_json(seen), flush=True)
+                print_line(to_json(seen), flush=True)
             if seen.state is None or seen.state.settled:
                 left.discard(seen.job_id)
             if ids and not left:

@@ -10,6 +10,7 @@ from cyclopts.validators import Number
 
 from headrace_client.cli.common import Common, run
 from headrace_client.cli.output import Output, errors
+from headrace_client.cli.printing import print_line
 from headrace_client.client import Client
 from headrace_client.outbox import TABLE, Relay
 
@@ -21,7 +22,7 @@ app = App(name="outbox")
 @app.command
 def table() -> int:
     """Print the outbox table, for your migrations."""
-    print(TABLE, end="")
+    print_line(TABLE.rstrip())
     return 0
 
 

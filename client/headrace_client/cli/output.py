@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
 
+from headrace_client.cli.printing import harmless_json, print_error, print_line
 from headrace_client.errors import (
     BrokerFault,
     Busy,
@@ -52,7 +53,7 @@ class Errors:
     def print(self, text: str, *, style: str = "") -> None:
         """One line, or several."""
         if not self.is_terminal:
-            print(text, file=sys.stderr)
+            print_error(text)
             return
         from headrace_client.cli import tables
 
@@ -80,11 +81,11 @@ class Output:
         """Several results: a table of these columns, a JSON array of whole objects, or one object a line."""
         if self.form == "jsonl":
             for row in rows:
-                print(to_json(row))
+                print_line(to_json(row))
             return
         found = list(rows)
         if self.form == "json":
-            print(to_json(found, indent=2))
+            print_line(to_json(found, indent=2))
             return
         if not found:
             errors.print(empty)
@@ -96,7 +97,7 @@ class Output:
     def one(self, row: Any, *, hide: Sequence[str] = ()) -> None:
         """One result: a line for each field that says something, or a JSON object."""
         if self.form != "table":
-            print(to_json(row, indent=2 if self.form == "json" else None))
+            print_line(to_json(row, indent=2 if self.form == "json" else None))
             return
         from headrace_client.cli import tables
 
@@ -146,9 +147,9 @@ def interruptible() -> Iterator[None]:
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
-    """A result as JSON. What standard output has no characters for, and half characters, which JSON may hold and UTF-8 may not, are escapes."""
+    """A result as JSON. What steers a terminal, half characters, which JSON may hold and UTF-8 may not, and what standard output has no characters for are escapes."""
     simple = plain(value)
-    text = json.dumps(simple, ensure_ascii=False, indent=indent)
+    text = harmless_json(json.dumps(simple, ensure_ascii=False, indent=indent))
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
@@ -198,7 +199,7 @@ def fail(error: HeadraceError, form: Format) -> int:
         hint = "\nIs one running there? `headrace-broker run` starts one; --broker HOST:PORT, or HEADRACE_BROKER, names another." if _unreached(error) else ""
         errors.print(f"headrace: {error.message}{hint}", style="red")
     else:
-        print(json.dumps({"code": exit_name(error), "reason": error.reason, "message": error.message, "details": plain(error.details)}), file=sys.stderr)
+        print_error(json.dumps({"code": exit_name(error), "reason": error.reason, "message": error.message, "details": plain(error.details)}))
     return exit_code(error)
 
 

@@ -13,6 +13,7 @@ from cyclopts.validators import Number
 from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.output import Done, Output, errors
+from headrace_client.cli.printing import print_line
 from headrace_client.schedules import Schedule, ScheduleSpec
 
 app = App(name="schedules")
@@ -66,7 +67,7 @@ def show_next(
         ticks = (await client.get_schedule(name, next=count)).next
         if output.form == "table":
             for tick in ticks:
-                print(tick.isoformat().replace("+00:00", "Z"))
+                print_line(tick.isoformat().replace("+00:00", "Z"))
         else:
             output.rows([{"at": tick} for tick in ticks], [])
 
@@ -152,7 +153,7 @@ def run_now(
     async def command(client: AdminClient, output: Output) -> None:
         job_id = await client.run_schedule(name, reason=reason, request_id=request_id)
         if output.form == "table":
-            print(job_id)
+            print_line(str(job_id))
         else:
             output.one({"job_id": job_id})
 

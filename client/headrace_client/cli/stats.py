@@ -1,7 +1,7 @@
 """`headrace stats`: the whole at a glance, what happened over a period, how many agents are needed, and what the next hours will bring."""
 
 import csv
-import sys
+import io
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, read_time, run_admin
 from headrace_client.cli.output import Output
+from headrace_client.cli.printing import print_exactly, print_line
 from headrace_client.trends import Forecast, Outlook, TrendPoint, TrendSeries
 
 app = App(name="stats")
@@ -142,11 +143,11 @@ def forecast(
         else:
             asked = (more_slots, arrivals_factor, work_factor) != (0, 1.0, 1.0)
             output.rows([_outlook("now", found.present), *([_outlook("what if", found.changed)] if asked else [])], OUTLOOK)
-            print(f"Now: {found.present.words}")
+            print_line(f"Now: {found.present.words}")
             if asked:
-                print(f"What if: {found.changed.words}")
+                print_line(f"What if: {found.changed.words}")
             how = {"week": "as the same hours a week before", "mean": f"as the last {min(24, found.history_hours)} hours on average"}
-            print(f"Arrivals {how[found.method]}; low and high hold four of five hours." if found.method else "A forecast needs a whole hour of counts.")
+            print_line(f"Arrivals {how[found.method]}; low and high hold four of five hours." if found.method else "A forecast needs a whole hour of counts.")
             if rows:
                 output.rows([{**row, "at": _minute(row["at"])} for row in rows], HOURS, titles=FROM)
 
@@ -184,7 +185,9 @@ def _row(name: str, point: TrendPoint) -> dict[str, Any]:
 
 
 def _print_csv(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
         writer.writerow(["" if row[name] is None else row[name].isoformat().replace("+00:00", "Z") if name == "at" else row[name] for name in columns])
+    print_exactly(text.getvalue().encode(errors="backslashreplace"))

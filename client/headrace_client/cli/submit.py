@@ -14,6 +14,7 @@ from cyclopts import Parameter
 from headrace_client.cli.common import Common, read_ids, run
 from headrace_client.cli.json_text import check_json, members
 from headrace_client.cli.output import Done, Output, errors, interruptible
+from headrace_client.cli.printing import print_line
 from headrace_client.client import Client
 from headrace_client.errors import Busy, HeadraceError, QueueFull, Unavailable
 from headrace_client.models import JobSpec, State, Submitted
@@ -76,7 +77,7 @@ def submit(
             if on_conflict == "replace" and submitted.existing and not submitted.replaced:
                 errors.print(f"job {submitted.job_id} has the unique key and runs: it stays as it is")
             if output.form == "table":
-                print(submitted.job_id)
+                print_line(str(submitted.job_id))
             else:
                 output.one(submitted)
             return 0
@@ -177,9 +178,9 @@ def _bar() -> Iterator[Callable[[int], object]]:
 
 def _print_result(output: Output, result: Submitted) -> None:
     if output.form == "table":
-        print(result.job_id)
+        print_line(str(result.job_id))
     else:
-        print(json.dumps({"job_id": str(result.job_id), "existing": result.existing, "replaced": result.replaced}))
+        print_line(json.dumps({"job_id": str(result.job_id), "existing": result.existing, "replaced": result.replaced}))
 
 
 def parse_line(line: bytes) -> JobSpec:

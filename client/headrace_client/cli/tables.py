@@ -20,6 +20,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from headrace_client.cli.output import ID_FIELDS, short
+from headrace_client.cli.printing import harmless, print_drawn
 from headrace_client.models import JobError
 
 STATE_STYLE = {"waiting": "cyan", "processing": "blue", "completed": "green", "error": "red bold", "aborted": "yellow"}
@@ -40,14 +41,16 @@ stderr = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 def show(item: Table | Tree | Text | str) -> None:
-    """On standard output; as wide as it is where nobody looks."""
+    """On standard output; as wide as it is where nobody looks. The texts of tables and trees are harmless already."""
+    if isinstance(item, str):
+        item = harmless(item)
     if sys.stdout.isatty():
         Console(highlight=False, markup=False).print(item)  # a text with brackets is a text
         return
     console = Console(highlight=False, markup=False, width=WIDEST, file=io.StringIO())
     console.print(item)
     for line in console.file.getvalue().splitlines():  # type: ignore[attr-defined]  # the one above
-        print(line.rstrip())
+        print_drawn(line.rstrip())
 
 
 def show_rows(rows: Sequence[dict[str, Any]], titles: dict[str, str]) -> None:
@@ -103,43 +106,43 @@ def fields(items: Iterable[tuple[str, Any]]) -> Table:
 
 def say(text: str, style: str) -> None:
     """A line on standard error, at a terminal."""
-    stderr.print(Text(text, style=style))
+    stderr.print(Text(harmless(text), style=style))
 
 
 def ask(question: str) -> bool:
     """Asks at the terminal."""
-    return Confirm.ask(Text(question), console=stderr)
+    return Confirm.ask(Text(harmless(question)), console=stderr)
 
 
 def _cell(name: str, value: Any, *, exact: bool = False) -> Text:
-    """A value as people read it, without what would steer a terminal: many of them come from others."""
-    shown = _shown(name, value, exact=exact)
-    return Text("".join(char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}" for char in shown.plain), style=shown.style)
-
-
-def _shown(name: str, value: Any, *, exact: bool) -> Text:
+    """A value as people read it. Many of them come from others: what is not harmless in them is shown, before rich would leave out some of it."""
+    style = ""
     if value is None:
-        return Text("")
-    if isinstance(value, datetime):
-        return Text(f"{value.isoformat(timespec='milliseconds').replace('+00:00', 'Z')} ({_relative(value)})" if exact else _relative(value))
-    if isinstance(value, Enum) or name in ("state", "ending"):
-        return Text(str(value), style=STATE_STYLE.get(str(value), ""))
+        text = ""
+    elif isinstance(value, datetime):
+        text = f"{value.isoformat(timespec='milliseconds').replace('+00:00', 'Z')} ({_relative(value)})" if exact else _relative(value)
+    elif isinstance(value, Enum) or name in ("state", "ending"):
+        text, style = str(value), STATE_STYLE.get(str(value), "")
+    elif isinstance(value, JobError):
+        text = f"{value.code}: {value.message}".splitlines()[0][:200] if not exact else f"{value.code}: {value.message}\n{value.traceback}".strip()
+    elif name == "progress":
+        text = f"{value[0]:.0f} % {value[1]}".strip()
+    elif isinstance(value, float):
+        text = f"{value:g}" if exact else _number(value)
+    else:
+        text = _words(value)
+    return Text(harmless(text), style=style)
+
+
+def _words(value: Any) -> str:
     if isinstance(value, bytes):
         try:
-            return Text(value.decode())
+            return value.decode()
         except UnicodeDecodeError:
-            return Text(f"{len(value)} bytes, not text")
-    if isinstance(value, JobError):
-        return Text(f"{value.code}: {value.message}".splitlines()[0][:200] if not exact else f"{value.code}: {value.message}\n{value.traceback}".strip())
-    if name == "progress":
-        return Text(f"{value[0]:.0f} % {value[1]}".strip())
+            return f"{len(value)} bytes, not text"
     if is_dataclass(value) or isinstance(value, (dict, list, tuple)):
-        return Text(short(value))
-    if isinstance(value, bool):
-        return Text("yes" if value else "no")
-    if isinstance(value, float):
-        return Text(f"{value:g}" if exact else _number(value))
-    return Text(str(value))
+        return short(value)
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 def _number(value: float) -> str:

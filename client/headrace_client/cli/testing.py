@@ -7,6 +7,7 @@ from cyclopts import App, Parameter
 from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, run_admin
 from headrace_client.cli.output import Done, Output, errors
+from headrace_client.cli.printing import print_line
 
 app = App(name="testing")
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -23,7 +24,7 @@ def advance(by: Annotated[str, Parameter(help="seconds, or such as 90s, 15m, 2h,
     async def command(client: AdminClient, output: Output) -> None:
         now = await client.advance_clock(float(number) * unit)
         if output.form == "table":
-            print(now.isoformat(timespec="seconds").replace("+00:00", "Z"))
+            print_line(now.isoformat(timespec="seconds").replace("+00:00", "Z"))
         else:
             output.one({"now": now})
 

@@ -12,6 +12,7 @@ from headrace_proto.wire import DEFAULT_DOMAIN, DOMAIN_NAME, IDENTITY_NAME
 from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.output import Done, Format, Output, errors
+from headrace_client.cli.printing import print_line
 
 if TYPE_CHECKING:
     from headrace_client.cli.authority import Authority
@@ -68,7 +69,7 @@ def issue(
 
     cert, key = _told(lambda: make(Authority.open(directory)))
     errors.print(f"made {key}")
-    print(cert)
+    print_line(str(cert))
     return 0
 
 

@@ -15,6 +15,7 @@ from headrace_proto.wire import DEFAULT_DOMAIN
 
 from headrace_client.cli.common import Common, guarded
 from headrace_client.cli.output import Output, errors, fail, to_json
+from headrace_client.cli.printing import print_line
 from headrace_client.cli.terminal import Line, Terminal, usable
 from headrace_client.cli.top_calls import Calls
 from headrace_client.cli.top_figures import Figures, Rates, figures
@@ -90,13 +91,13 @@ def _print(found: Figures, look: Look, output: Output) -> None:
         output.one(found)
         return
     width = shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else WIDTH
-    print("\n".join(plain_lines(found, look, width)))
+    print_line("\n".join(plain_lines(found, look, width)))
 
 
 async def _stream(feed: Feed, found: Figures, every_s: float) -> NoReturn:
     """A line for each round. A round that fails is told on standard error, and another one follows."""
     while True:
-        print(to_json(found), flush=True)
+        print_line(to_json(found), flush=True)
         while True:
             await asyncio.sleep(every_s)
             try:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from rich.cells import cell_len, set_cell_size
 
+from headrace_client.cli.printing import one_line
 from headrace_client.cli.terminal import Line
 from headrace_client.cli.top_figures import AgentRow, BrokerRow, Figures, TypeRow
 
@@ -104,7 +105,7 @@ def rows_of(figures: Figures, look: Look) -> list[Any]:
 def plain_lines(figures: Figures, look: Look, width: int) -> list[str]:
     """All of it, once, for scripts and files."""
     lines: list[Line] = [*_head(figures), *([(note, "yellow")] for note in figures.notes), [], *_table(rows_of(figures, look), look, width)]
-    return ["".join(harmless(text) for text, _ in line).rstrip() for line in lines]
+    return ["".join(one_line(text) for text, _ in line).rstrip() for line in lines]
 
 
 def room(figures: Figures, height: int) -> int:
@@ -128,21 +129,16 @@ def screen(figures: Figures, look: Look, status: Line, width: int, height: int) 
 
 
 def filled(line: Line, width: int) -> Line:
-    """Cut, or filled with blanks, to a width in cells. Characters that would move the cursor, or do worse, are replaced: names are what others chose."""
+    """Cut, or filled with blanks, to a width in cells. Names are what others chose: on one line, and harmless."""
     pieces: list[tuple[str, str]] = []
     left = width
     for text, style in line:
-        text = harmless(text)
+        text = one_line(text)
         if cell_len(text) > left:
             text = _cut(text, left)
         pieces.append((text, style))
         left -= cell_len(text)
     return [*pieces, (" " * left, "")]
-
-
-def harmless(text: str) -> str:
-    """Without control characters."""
-    return text if text.isprintable() else "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _cut(text: str, width: int) -> str:
@@ -174,7 +170,7 @@ def _head(figures: Figures) -> list[Line]:
 def _table(rows: Sequence[Any], look: Look, width: int) -> list[Line]:
     """A header and a line for each row. The first column is as wide as there is room for; others go, the one of the highest rank first."""
     columns = COLUMNS[look.view]
-    cells = {column.name: [harmless(column.text(row)) for row in rows] for column in columns}
+    cells = {column.name: [one_line(column.text(row)) for row in rows] for column in columns}
     widths = {column.name: max(len(column.title), *map(cell_len, cells[column.name]), 0) for column in columns}
     name, *others = columns
     while others and min(widths[name.name], NAME_CELLS) + sum(widths[column.name] + GAP for column in others) > width:

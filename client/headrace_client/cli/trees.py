@@ -5,6 +5,7 @@ from collections import Counter
 from rich.text import Text
 from rich.tree import Tree
 
+from headrace_client.cli.printing import harmless
 from headrace_client.cli.tables import STATE_STYLE
 from headrace_client.graph import JobGraph
 from headrace_client.models import Job
@@ -47,12 +48,12 @@ def trees(found: JobGraph) -> list[Tree]:
 
 def _label(job: Job, how: str, *, again: bool) -> Text:
     text = Text(f"{how} " if how else "", style="dim")
-    text.append(f"{job.job_id} {job.type} ", style="default")
+    text.append(harmless(f"{job.job_id} {job.type} "), style="default")
     text.append(str(job.state), style=STATE_STYLE.get(str(job.state), ""))
     if job.wait_reason:
         text.append(f" ({job.wait_reason})", style="dim")
     if job.error is not None:
-        text.append(f" {job.error.code}: {job.error.message}".splitlines()[0][:80], style="dim")
+        text.append(harmless(f" {job.error.code}: {job.error.message}".splitlines()[0][:80]), style="dim")
     if again:
         text.append(" ... as above", style="dim")
     return text

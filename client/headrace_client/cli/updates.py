@@ -1,6 +1,5 @@
 """`headrace jobs update|hold|release|runs|payloads`: changes that leave jobs where they are, and what jobs went through."""
 
-import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +7,7 @@ from cyclopts import Parameter
 
 from headrace_client.cli.common import Common, Ids, Reason, Yes, change, read_ids, run, run_admin
 from headrace_client.cli.output import Output, errors
+from headrace_client.cli.printing import print_exactly
 from headrace_client.cli.submit import read_json, read_labels
 from headrace_client.client import Client
 from headrace_client.models import JobResult
@@ -122,8 +122,7 @@ def payloads(
             output.rows(await client.payloads(job_id, limit=limit), ["version", "at", "actor", "content_type", "payload_bytes"])
         elif output.form == "table":
             found = await client.payload(job_id, version)
-            sys.stdout.buffer.write(found.payload)
-            sys.stdout.buffer.flush()
+            print_exactly(found.payload)
         else:
             output.one(await client.payload(job_id, version))
 

@@ -10,6 +10,7 @@ from cyclopts.validators import Number
 from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.output import Done, Output, errors
+from headrace_client.cli.printing import print_line
 from headrace_client.users import Invitation, User
 
 app = App(name="users")
@@ -123,7 +124,7 @@ def _show(made: Invitation, output: Output) -> None:
         return
     until = f", until {made.user.invited_until:%Y-%m-%d %H:%M:%S} UTC" if made.user.invited_until is not None else ""
     errors.print(f"user {made.user.name}: {made.user.role} of {made.user.domain or 'all domains'}; the link to choose a password, at the manager's address, once{until}:")
-    print(made.path)
+    print_line(made.path)
 
 
 def _said(found: User, text: str, output: Output) -> None:
