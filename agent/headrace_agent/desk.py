@@ -176,8 +176,11 @@ class Desk:
             self.stop(held, Stop.LEASE, 0.0)
 
     def acknowledged(self, keys: Iterable[tuple[int, int]]) -> None:
-        """The broker has decided about outcomes of these leases."""
+        """The broker has decided about outcomes of these leases. Of one whose handler runs there is none: it goes on, watched as before."""
         for key in keys:
+            held = self.leases.find(key)
+            if held is not None and not held.finished:
+                continue
             self.outbox.acknowledge(key)
             self.leases.remove(key)
         if not len(self.outbox):

@@ -37,7 +37,13 @@ SEND_AGAIN_S = 0.2
 ALONE_S = 0.7
 """How often a session that waits looks whether another one is up; twice in a row none: the owner is none of this agent's brokers, or cannot be reached."""
 REMIND = 60  # failures in a row, about a minute, after which a broker that cannot be reached is told of once more
+ANSWER_S = 20.0
+"""How long the answer to a Hello may take: longer than with ten thousand agents that come at once, and not for ever, since a broker that hangs, or a proxy before it, may
+take a stream and say nothing."""
+STEADY_S = 1.0  # a stream that ended sooner counts as a failure: one that ends again and again is begun less and less often
+MOST_AWAY_S = 60.0  # how long a broker may send an agent away that it wants to come back
 ACCEPT_S = 0.05  # the broker waits for at least a second
+LEAST_BEAT_S = 0.01
 IDLE_BEAT = 0.4  # of a lease: so often at least an agent says that it is there; its broker gives it up after a whole one
 
 
@@ -93,20 +99,25 @@ class Session:
         """Keeps a stream up. Returns when the broker wants the agent to stay away."""
         failures = 0
         while True:
-            pause = None
+            began = leases.clock_s()
+            pause: float | None = None
+            problem: HeadraceError | None = None
             try:
                 pause = await self._connect()
-                failures = 0 if self._greeted else failures + 1
             except StayAway:
                 return
             except grpc.aio.AioRpcError as error:
-                translated = from_rpc(error)
-                failures = 1 if self._greeted else failures + 1
-                quiet = translated.reason in ("NOT_OWNER", "DRAINING") or (failures > 3 and failures % REMIND != 0)
-                log.log(logging.DEBUG if quiet else logging.WARNING, "no session with %s: %s", self._address, translated.message)
-            except HeadraceError as error:  # files of certificates that cannot be used now, or a token that cannot be had; they may be put right
-                failures += 1
-                log.warning("no session with %s: %s", self._address, error.message)
+                problem = from_rpc(error)
+            except HeadraceError as error:  # no answer; or files of certificates that cannot be used now, or a token that cannot be had; they may be put right
+                problem = error
+            except Exception as error:  # what the broker says makes no sense: the jobs that run, and other brokers, have nothing to do with that
+                problem = HeadraceError(f"it says what cannot be understood ({type(error).__name__}: {error})")
+                log.debug("a session with %s failed", self._address, exc_info=error)
+            steady = self._greeted and leases.clock_s() - began > STEADY_S
+            failures = int(problem is not None) if steady else failures + 1
+            if problem is not None:
+                quiet = problem.reason in ("NOT_OWNER", "DRAINING") or (failures > 3 and failures % REMIND != 0)
+                log.log(logging.DEBUG if quiet else logging.WARNING, "no session with %s: %s", self._address, problem.message)
             try:
                 async with asyncio.timeout(_pause_s(pause, failures)):
                     await self._try_soon.wait()
@@ -126,14 +137,13 @@ class Session:
         end = StreamEnd(call)
         tasks: list[asyncio.Future[Any]] = []
         try:
-            await self._write(call, agents_pb2.ConnectRequest(hello=self._hello_now()))
-            welcome = await call.read()
+            welcome = await self._greet(call)
             if welcome is not grpc.aio.EOF and welcome.HasField("stand_by"):
                 welcome = await self._stand_by(call, welcome)
                 if welcome is None:
                     return 0.0
             if welcome is not grpc.aio.EOF and welcome.HasField("go_away"):
-                return to_seconds(welcome.go_away.reconnect_after)
+                return _away_s(welcome.go_away)
             if welcome is grpc.aio.EOF or not welcome.HasField("welcome"):
                 await self._raise_status(end)
                 return None
@@ -177,14 +187,25 @@ class Session:
         if self._accept_timer is not None:
             self._accept_timer.cancel()
 
+    async def _greet(self, call: Any) -> Any:
+        """Says Hello; returns the broker's answer. Raises HeadraceError when none comes, whereupon the call is over."""
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await self._write(call, agents_pb2.ConnectRequest(hello=self._hello_now()))
+                return await call.read()
+        except TimeoutError:
+            raise HeadraceError(f"it took the stream, and has not answered within {ANSWER_S:g} s; connecting anew") from None
+
     async def _stand_by(self, call: Any, message: Any) -> Any:
         """Waits until this broker owns the queue, greets it then, and returns its answer. None: no broker of this agent owns it, so this one is to pass it on."""
-        self.waiting, alone, self._greeted = True, 0, True
+        alone, self._greeted = 0, True
         try:
             while message is not grpc.aio.EOF and message.HasField("stand_by"):
+                self.waiting = not message.stand_by.over
                 if message.stand_by.over:
                     self._overtake()
-                    await self._write(call, agents_pb2.ConnectRequest(hello=self._hello_now()))
+                    message = await self._greet(call)
+                    continue
                 reading = asyncio.ensure_future(call.read())
                 try:
                     while not reading.done():
@@ -225,8 +246,10 @@ class Session:
         return self._hello
 
     def _welcome(self, welcome: agents_pb2.Welcome) -> None:
-        self._lease_s = to_seconds(welcome.lease)
-        self._heartbeat_s = to_seconds(welcome.heartbeat)
+        lease_s, heartbeat_s = to_seconds(welcome.lease), to_seconds(welcome.heartbeat)
+        if not LEAST_BEAT_S <= heartbeat_s <= lease_s:
+            raise HeadraceError(f"it gives leases of {lease_s:g} s and wants a heartbeat every {heartbeat_s:g} s, which cannot be")
+        self._lease_s, self._heartbeat_s = lease_s, heartbeat_s
         assert self._desk.work is not None
         self._desk.work.payload_limit_bytes = welcome.payload_limit_bytes
         lost = {(ref.job_id, ref.lease_epoch) for ref in welcome.not_held}
@@ -378,7 +401,7 @@ class Session:
                 log.info("broker %s ends the session: %s", self._address, away.reason)
                 if away.stay_away:
                     raise StayAway(away.reason)
-                return to_seconds(away.reconnect_after)
+                return _away_s(away)
 
     def _receive(self, message: agents_pb2.ConnectResponse) -> None:
         desk = self._desk
@@ -393,7 +416,7 @@ class Session:
         for abort in message.aborts:
             held = desk.leases.find((abort.lease.job_id, abort.lease.lease_epoch))
             if held is not None:
-                log.info("job %s is to stop: %s (%s)", abort.lease.job_id, abort.reason, abort.actor)
+                log.info("job %s is to stop: %r (%r)", abort.lease.job_id, abort.reason, abort.actor)  # what others wrote does not steer a terminal
                 desk.stop(held, Stop.ABORT, to_seconds(abort.grace))
                 desk.report_abort(abort.lease.job_id, abort.lease.lease_epoch, agents_pb2.ABORT_PHASE_DELIVERED)
         for ref in message.revoked:
@@ -408,9 +431,10 @@ class Session:
                 self._sending_again = True
                 asyncio.get_running_loop().call_later(SEND_AGAIN_S, self._send_again)
             return
+        keys = list(zip(acked.job_ids, acked.lease_epochs, strict=True))
         if acked.disposition in TOO_LATE:
             log.warning("outcomes of jobs %s came too late: %s", list(acked.job_ids), agents_pb2.Disposition.Name(acked.disposition))
-        self._desk.acknowledged(zip(acked.job_ids, acked.lease_epochs, strict=True))
+        self._desk.acknowledged(keys)
 
     def _send_again(self) -> None:
         self._sending_again = False
@@ -435,20 +459,27 @@ class Session:
         reason = "its lease was over when it arrived" if now >= until else "the agent drains" if desk.draining else None
         if self.overtaken:
             reason = "another broker owns the queue since"
-        taken = []
+        taken: dict[tuple[int, int], Held] = {}
         for job in jobs:
+            if job.key in taken or desk.leases.find(job.key) is not None:  # it came before: it runs once, and takes one slot
+                continue
             problem = reason or (None if job.type in desk.handlers else f"the agent does not serve {job.type}")
             if problem is None:
-                taken.append(Held(job, self, until))
+                taken[job.key] = Held(job, self, until)
             else:
                 ref = agents_pb2.LeaseRef(job_id=job.job_id, lease_epoch=job.lease_epoch)
                 self._rejected.append(agents_pb2.Rejection(lease=ref, reason=problem))
-        desk.accept(taken)
+        desk.accept(list(taken.values()))
 
     async def _raise_status(self, end: StreamEnd) -> None:
         error = await end.error()
         if error is not None:
             raise error
+
+
+def _away_s(away: agents_pb2.GoAway) -> float:
+    """How long the broker wants the agent to wait, within reason."""
+    return min(max(0.0, to_seconds(away.reconnect_after)), MOST_AWAY_S)
 
 
 def _pause_s(said_s: float | None, failures: int) -> float:

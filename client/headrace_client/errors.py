@@ -180,10 +180,15 @@ def from_rpc(error: grpc.aio.AioRpcError) -> HeadraceError:
     if FIELD_KEY in trailing:
         details["field"] = trailing[FIELD_KEY]
     if RETRY_AFTER_KEY in trailing:
-        details["retry_after_s"] = int(trailing[RETRY_AFTER_KEY]) / 1000
+        details["retry_after_s"] = _number(trailing[RETRY_AFTER_KEY]) / 1000
     if JOB_ID_KEY in trailing:
-        details["job_id"] = int(trailing[JOB_ID_KEY])
+        details["job_id"] = _number(trailing[JOB_ID_KEY])
     return make(reason, error.code().name, error.details() or error.code().name, details)
+
+
+def _number(text: str) -> int:
+    """What a broker, or a proxy before it, put into metadata; what is no number there is 0."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
 
 
 def make(reason: str, status: str, message: str, details: dict[str, Any] | None = None) -> HeadraceError:

@@ -9,6 +9,8 @@ import random
 
 TOKENS = 10.0
 RATIO = 0.1
+LEAST_S = 0.01
+"""Whoever is told to come back at once does not ask without a pause."""
 JITTER = 0.5
 """Share of the broker's delay that may come on top of it, so that those who were refused together do not come back together."""
 
@@ -31,4 +33,4 @@ class RetryBudget:
 
 def pause_s(retry_after_s: float) -> float:
     """When to ask again that was told to come back after so many seconds: not sooner, and not all at once."""
-    return retry_after_s * (1 + JITTER * random.random())
+    return max(LEAST_S, retry_after_s) * (1 + JITTER * random.random())

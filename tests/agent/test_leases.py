@@ -66,6 +66,7 @@ async def running(stack: AsyncExitStack) -> AsyncIterator[Running]:
 
     task = asyncio.create_task(agent.run(address, drain=it.drain, drain_timeout_s=0.1))
     yield it
+    broker.accepting = True
     it.drain.set()
     for job_id in it.started:
         for epoch in (1, 3):
@@ -309,6 +310,7 @@ async def two(stack: AsyncExitStack, request: pytest.FixtureRequest) -> AsyncIte
     await old.until(lambda: old.hellos, "the Hello")
     yield it
     new.stands_by.set()
+    old.accepting = new.accepting = True
     it.drain.set()
     for broker in (old, new):
         for job_id in it.started:
@@ -421,8 +423,9 @@ async def test_an_agent_that_is_never_greeted_comes_back_less_and_less_often(say
     assert turned.failures[:5] == [1, 2, 3, 4, 5]
 
 
-async def test_failures_before_an_agent_was_greeted_are_forgotten(stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_failures_before_a_stream_that_lasted_are_forgotten(stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
     turned, drain = Turned(monkeypatch), asyncio.Event()
+    monkeypatch.setattr(session, "STEADY_S", 0.0)
     address, broker = await stack.enter_async_context(scripted_sessions())
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(idle_agent().run(address, drain=drain))

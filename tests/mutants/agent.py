@@ -4,6 +4,7 @@ from tests.mutants.mutant import Mutant
 
 PLACE = "agent/headrace_agent"
 SESSION, LEASES, WORK = f"{PLACE}/session.py", f"{PLACE}/leases.py", f"{PLACE}/work.py"
+ODD = "tests/agent/test_odd_brokers.py"
 TESTS, ATTEMPTS = "tests/agent/test_leases.py", "tests/agent/test_work.py"
 PROCESSES, WORKERS = f"{PLACE}/processes.py", "tests/agent/test_workers.py"
 
@@ -90,8 +91,27 @@ MUTANTS = (
     Mutant("a draining agent offers slots", f"{PLACE}/desk.py", "        if self.draining:\n            return 0\n", "", f"{TESTS} -k drains"),
     Mutant("what comes after a suspension is taken for fresh", SESSION, "now = self._desk, leases.clock_s()", "now = self._desk, 0.0", f"{TESTS} -k suspended"),
     Mutant("leases end by another clock", f"{PLACE}/agent.py", "expired(leases.clock_s())", "expired(asyncio.get_running_loop().time())", f"{TESTS} -k suspended"),
-    Mutant("who is never greeted comes back at once", SESSION, "failures = 0 if self._greeted else failures + 1", "failures = 0", f"{TESTS} -k never_greeted"),
-    Mutant("failures of long ago count", SESSION, "failures = 1 if self._greeted else failures + 1", "failures += 1", f"{TESTS} -k forgotten"),
+    Mutant("who is never greeted comes back at once", SESSION, "if steady else failures + 1", "if steady else 0", f"{TESTS} -k never_greeted"),
+    Mutant("failures of long ago count", SESSION, "int(problem is not None) if steady else failures + 1", "failures + 1", f"{TESTS} -k forgotten"),
+    Mutant("a greeting is a session", SESSION, "and leases.clock_s() - began > STEADY_S", "and began > 0", f"{ODD} -k less_often"),
+    Mutant("a broker that says nothing is waited for", SESSION, "async with asyncio.timeout(ANSWER_S):", "async with asyncio.timeout(None):", f"{ODD} -k says_nothing"),
+    Mutant(
+        "what makes no sense ends the agent",
+        SESSION,
+        "            except Exception as error:  # what",
+        "            except OSError as error:  # what",
+        f"{ODD} -k no_sense",
+    ),
+    Mutant("leases that cannot be are believed", SESSION, "if not LEAST_BEAT_S <= heartbeat_s <= lease_s:", "if False:", f"{ODD} -k cannot_be"),
+    Mutant(
+        "an answer to nothing ends a lease",
+        f"{PLACE}/desk.py",
+        "            if held is not None and not held.finished:\n                continue\n",
+        "",
+        f"{ODD} -k there_is_not",
+    ),
+    Mutant("a job that comes twice takes two slots", SESSION, "if job.key in taken or desk.leases.find(job.key) is not None:", "if False:", f"{ODD} -k twice"),
+    Mutant("a broker sends an agent away for years", SESSION, "reconnect_after)), MOST_AWAY_S)", "reconnect_after)), 1e9)", f"{ODD} -k for_years"),
     Mutant("a broker that stays away is told of three times", SESSION, " and failures % REMIND != 0", "", f"{TESTS} -k time_to_time"),
     Mutant(
         "a job is put off for longer than brokers take", f"{PLACE}/outcomes.py", "if after_s > MAX_DELAY_S:", "if False:", f"{ATTEMPTS} -k whatever_its_handler_raises"

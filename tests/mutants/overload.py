@@ -88,7 +88,7 @@ MUTANTS = (
     ),
     Mutant("a refusal costs nothing", RETRY, "self._tokens = max(0.0, self._tokens - 1)", "pass", f"{CLIENT} -k budget"),
     Mutant("answers earn a whole retry", RETRY, "self._tokens + RATIO)", "self._tokens + 1)", f"{CLIENT} -k budget"),
-    Mutant("retries come sooner than told", RETRY, "retry_after_s * (1 + JITTER * random.random())", "retry_after_s * random.random()", f"{CLIENT} -k sooner"),
+    Mutant("retries come sooner than told", RETRY, "(1 + JITTER * random.random())", "random.random()", f"{CLIENT} -k sooner"),
     Mutant("the submit stream has no budget", SUBMITTER, "again, latest = self._budget.refused(), loop", "again, latest = True, loop", f"{CLIENT} -k few_messages"),
     Mutant("unary calls have no budget", BASE, "again = self._budget.refused() and again", "pass", f"{CLIENT} -k unary"),
     Mutant("callers wait for a delay that is longer than their time", SUBMITTER, "if again and waiting.deadline >= latest:", "if again:", f"{CLIENT} -k time_ends"),

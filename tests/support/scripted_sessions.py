@@ -30,6 +30,10 @@ class ScriptedSessions(agents_pb2_grpc.AgentsServicer):
         self.heartbeat_s: float = HEARTBEAT_S
         self.confirming = False  # whether each heartbeat is confirmed at once
         self.silent = False  # whether heartbeats are not answered at all
+        self.mute = False  # whether it takes the Hello that begins a session, sets `greeted`, and says nothing
+        self.curt = False  # whether streams end right after Welcome
+        self.lease_s = LEASE_S
+        self.accepting = False  # whether each outcome is accepted at once
         self._out: asyncio.Queue[agents_pb2.ConnectResponse | grpc.StatusCode | None] = asyncio.Queue()
         self._news = asyncio.Event()
 
@@ -42,15 +46,20 @@ class ScriptedSessions(agents_pb2_grpc.AgentsServicer):
             await self.stands_by.wait()
             yield agents_pb2.ConnectResponse(stand_by=agents_pb2.StandBy(over=True))
             first = await anext(aiter(requests))
+        if self.mute:
+            self.greeted.set()
+            await asyncio.Event().wait()
         self._out = asyncio.Queue()
         self._note(first)
         self.hellos += 1
         self.assigned = 0
-        lease, heartbeat = Duration(seconds=LEASE_S), Duration()
+        lease, heartbeat = Duration(seconds=self.lease_s), Duration()
         heartbeat.FromMilliseconds(round(self.heartbeat_s * 1000))
         yield agents_pb2.ConnectResponse(
             welcome=agents_pb2.Welcome(session_id="s", broker_id="b", lease=lease, heartbeat=heartbeat, payload_limit_bytes=1 << 20, seen_no=first.number)
         )
+        if self.curt:
+            return
         reader = asyncio.ensure_future(self._read(requests))
         try:
             while (message := await self._out.get()) is not None:
@@ -71,6 +80,8 @@ class ScriptedSessions(agents_pb2_grpc.AgentsServicer):
         for index, (job_id, epoch) in enumerate(zip(done.job_ids, done.lease_epochs, strict=True)):
             kind = agents_pb2.OUTCOME_KIND_COMPLETED
             message.outcomes.append(agents_pb2.Outcome(job_id=job_id, lease_epoch=epoch, kind=kind, result=done.results[index] if done.results else b""))
+        for outcome in message.outcomes if self.accepting else ():
+            self.answer(outcome.job_id, outcome.lease_epoch, agents_pb2.DISPOSITION_ACCEPTED)
         self.received.append((asyncio.get_running_loop().time(), message))
         self._news.set()
 
