@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import contextvars
+import functools
 import logging
 import threading
 import time
@@ -12,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Protocol
 
 from headrace_client import BatchStatus, Dependency, Submitted
+from headrace_client.codecs import aside
 from headrace_proto.v1 import jobs_pb2
 from headrace_proto.wire import to_timestamp
 
@@ -309,16 +311,21 @@ class JobContext:
 
     def door_result(self) -> bytes | None:
         """For `transaction`: what `set_result` said, encoded."""
+        encoded, seal = self._door_bytes(), getattr(self.sink, "seal_result", None)
+        return encoded if encoded is None or seal is None else bytes(seal(encoded, self.type))
+
+    def _door_bytes(self) -> bytes | None:
         assert self._door is not None
-        if self._door.result is None:
-            return None
-        encoded, seal = codec.encode(self._door.result), getattr(self.sink, "seal_result", None)
-        return encoded if seal is None else bytes(seal(encoded, self.type))
+        return None if self._door.result is None else codec.encode(self._door.result)
 
     async def kept_door_result(self) -> bytes | None:
         """The same, as it travels: a large one is kept outside by now, where claims are set up. Raises ResultNotKept."""
-        result, keep = self.door_result(), getattr(self.sink, "keep_result", None)
-        return result if result is None or keep is None else bytes(await keep(result))
+        encoded, seal, keep = self._door_bytes(), getattr(self.sink, "seal_result", None), getattr(self.sink, "keep_result", None)
+        if encoded is None:
+            return None
+        if seal is not None:
+            encoded = bytes(await aside(encoded, functools.partial(seal, encoded, self.type)))
+        return encoded if keep is None else bytes(await keep(encoded))
 
     def kept_door_result_blocking(self) -> bytes | None:
         """The same for threads and processes."""

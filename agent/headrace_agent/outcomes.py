@@ -6,7 +6,6 @@ import traceback
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from headrace_client.codecs import Codecs
 from headrace_proto.v1 import agents_pb2, types_pb2
 from headrace_proto.wire import to_duration
 
@@ -26,21 +25,18 @@ Ended = agents_pb2.Outcome | bytes | None
 """How an attempt ended: an outcome; the result of one that completed; or nothing to be reported, since its lease is not ours any more."""
 
 
-def completed(job: Job, result: Any, limit_bytes: int, codecs: Codecs | None = None) -> agents_pb2.Outcome | bytes:
-    """The handler returned: its result, encoded. One that cannot be sent is a permanent failure."""
-    outcome = encoded_result(job, result, codecs)
+def completed(job: Job, result: Any, limit_bytes: int) -> agents_pb2.Outcome | bytes:
+    """The handler returned: its result as bytes. One that cannot be sent is a permanent failure."""
+    outcome = result_bytes(job, result)
     return fitting(job, outcome, limit_bytes) if isinstance(outcome, bytes) else outcome
 
 
-def encoded_result(job: Job, result: Any, codecs: Codecs | None) -> agents_pb2.Outcome | bytes:
+def result_bytes(job: Job, result: Any) -> agents_pb2.Outcome | bytes:
     """The same of a result of any size."""
     try:
-        encoded = codec.encode(result)
-        if codecs is not None and encoded:
-            encoded = codecs.encode(encoded, job.type, "result")
+        return codec.encode(result)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         return _permanent(job, "invalid_result", f"the result is neither JSON nor bytes: {error}")
-    return encoded
 
 
 def fitting(job: Job, encoded: bytes, limit_bytes: int) -> agents_pb2.Outcome | bytes:

@@ -12,7 +12,7 @@ from typing import Any
 
 from headrace_client import ClaimCheck, ClaimError, ClaimUnavailable, CodecError, CodecMissing, InvalidRequest, Submitted
 from headrace_client.claims import unclaimed
-from headrace_client.codecs import Codecs, missing
+from headrace_client.codecs import Codecs, decoded_aside, missing
 from headrace_proto.encoding import ENCODED_ERROR, MAGIC
 from headrace_proto.v1 import agents_pb2, jobs_pb2
 
@@ -49,7 +49,7 @@ async def keep_result(data: bytes, claims: ClaimCheck) -> bytes:
         raise ResultNotKept(error.message, permanent=isinstance(error, InvalidRequest)) from error
 
 
-def open_job(job: Job, codecs: Codecs | None, *, wait: bool) -> None:
+async def open_job(job: Job, codecs: Codecs | None, *, wait: bool) -> None:
     """Decodes a job's payload and checkpoint in place.
 
     Raises:
@@ -57,9 +57,9 @@ def open_job(job: Job, codecs: Codecs | None, *, wait: bool) -> None:
     """
     try:
         if codecs is not None:
-            job.payload = codecs.decode(job.payload, job.type, "payload")
+            job.payload = await decoded_aside(codecs, job.payload, job.type, "payload")
             if job.checkpoint is not None:
-                job.checkpoint = codecs.decode(job.checkpoint, job.type, "checkpoint")
+                job.checkpoint = await decoded_aside(codecs, job.checkpoint, job.type, "checkpoint")
         elif job.payload.startswith(MAGIC):
             raise missing(job.payload, "payload")
         elif job.checkpoint is not None and job.checkpoint.startswith(MAGIC):

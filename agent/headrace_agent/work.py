@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import uvloop
 from headrace_client import tracing
 from headrace_client.claims import ClaimCheck
-from headrace_client.codecs import Codecs
+from headrace_client.codecs import Codecs, encoded_aside
 from headrace_proto.claim import CLAIM
 from headrace_proto.encoding import MAGIC
 from headrace_proto.v1 import agents_pb2
@@ -251,12 +251,9 @@ class Work:
             if job.payload.startswith(CLAIM):
                 await fetch_payload(job, self._claims, wait=self._wait_for_codecs)
             if self._codecs is not None or job.payload.startswith(MAGIC) or job.checkpoint is not None:
-                open_job(job, self._codecs, wait=self._wait_for_codecs)
+                await open_job(job, self._codecs, wait=self._wait_for_codecs)
             result = await self._call(attempt.ctx)
-            if self._claims is None:
-                outcome = outcomes.completed(job, result, self.payload_limit_bytes, self._codecs)
-            else:
-                outcome = await self._kept(job, result, self._claims)
+            outcome = await self._sealed_result(job, result) if self._sealed else outcomes.completed(job, result, self.payload_limit_bytes)
         except asyncio.CancelledError as error:
             outcome = self._stopped(attempt, error)
         except Aborted as error:
@@ -276,12 +273,16 @@ class Work:
             outcome = outcomes.raised(job, attempt.handler, error)
         return outcome
 
-    async def _kept(self, job: Job, result: Any, claims: ClaimCheck) -> agents_pb2.Outcome | bytes:
+    async def _sealed_result(self, job: Job, result: Any) -> agents_pb2.Outcome | bytes:
         """The handler returned: its result, encoded, and kept outside when it is large. Raises ResultNotKept."""
-        outcome = outcomes.encoded_result(job, result, self._codecs)
-        if isinstance(outcome, bytes):
-            outcome = outcomes.fitting(job, await keep_result(outcome, claims), self.payload_limit_bytes)
-        return outcome
+        outcome = outcomes.result_bytes(job, result)
+        if not isinstance(outcome, bytes):
+            return outcome
+        if self._codecs is not None and outcome:
+            outcome = await encoded_aside(self._codecs, outcome, job.type, "result")
+        if self._claims is not None:
+            outcome = await keep_result(outcome, self._claims)
+        return outcomes.fitting(job, outcome, self.payload_limit_bytes)
 
     def _seal(self, job: Job, outcome: agents_pb2.Outcome, codecs: Codecs) -> None:
         """Encodes the error of an outcome. One that cannot be encoded is not told."""

@@ -15,7 +15,7 @@ from headrace_proto.wire import DOMAIN_KEY
 from headrace_client import decode
 from headrace_client.channel import Brokers, Stubs, backoff_s, metadata
 from headrace_client.claims import ClaimCheck
-from headrace_client.codecs import Codec, Codecs
+from headrace_client.codecs import Codec, Codecs, encoded_aside
 from headrace_client.credentials import Pairs, Token, refuse_plaintext
 from headrace_client.encode import build, check_timeout, duration, new_payload, timestamp
 from headrace_client.errors import Busy, InvalidRequest, NotFound, QuotaExceeded, ResultUnknown, Unavailable, connect_problem, from_rpc, left_nothing, never_sent
@@ -169,7 +169,7 @@ class Base:
                 by_type.setdefault(answer.job.type, []).append(job_id)
             except NotFound:
                 by_type.setdefault("", []).append(job_id)  # the broker says so of it
-        return [(ids, *await self._kept(codecs.encode(payload, type_, "payload"), content_type)) for type_, ids in by_type.items()]
+        return [(ids, *await self._kept(await encoded_aside(codecs, payload, type_, "payload"), content_type)) for type_, ids in by_type.items()]
 
     async def _kept(self, payload: bytes | None, content_type: str) -> tuple[bytes | None, str]:
         """(An encoded payload as it travels, its content type): a reference, where it is kept outside."""

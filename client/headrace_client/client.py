@@ -1,6 +1,7 @@
 """The asyncio client: submit jobs, read them, wait for them."""
 
 import asyncio
+import functools
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +16,8 @@ from headrace_proto.wire import LEVEL_NUMBERS, Reason, to_datetime, to_duration
 from headrace_client import decode, tracing
 from headrace_client.channel import backoff_s
 from headrace_client.claims import ClaimCheck
-from headrace_client.encode import Spec, batches, build, check_id, check_timeout, encode_fields, filter_message, kept, order_number, payload_of, put
+from headrace_client.codecs import aside, decoded_aside
+from headrace_client.encode import Spec, batches, build, check_id, check_timeout, encode_fields, encode_payload, filter_message, kept, order_number, payload_of, put
 from headrace_client.errors import Busy, HeadraceError, InvalidRequest, NotFound, QueueFull, Unavailable, WaitTimeout, from_rpc
 from headrace_client.graph import GraphCalls
 from headrace_client.lifecycle import PayloadVersion, Run, payload_version, run_of
@@ -80,11 +82,13 @@ class Client(GraphCalls):
         timeout_s = check_timeout("timeout_s", timeout_s)
         span = tracing.Submitting(type) if not trace_context and tracing.enabled() else None
         trace_context = trace_context if span is None else span.trace_context
-        spec = encode_fields(
-            type, data, payload, content_type, instance_id, key, priority, delay_s, start_at, labels or {}, trace_context, unique_key=unique_key,
+        payload = encode_payload(data, payload)
+        make = functools.partial(
+            encode_fields, type, None, payload, content_type, instance_id, key, priority, delay_s, start_at, labels or {}, trace_context, unique_key=unique_key,
             on_conflict=on_conflict, depends_on=depends_on, parent_id=parent_id, batch_id=batch_id, codecs=self._codecs, limit_key=limit_key,
             fairness_key=fairness_key, required_labels=required_labels, delete_after_s=delete_after_s,
         )  # fmt: skip
+        spec = make() if self._codecs is None else await aside(payload, make)
         if span is None:
             return await self._submit(spec, timeout_s, wait_for_room=wait_for_room)
         with span:
@@ -406,7 +410,7 @@ class Client(GraphCalls):
                 return data, None
             data, content_type = await self._claims.fetch(data, part)
         if self._codecs is not None and data:
-            data = self._codecs.decode(data, type_, part)
+            data = await decoded_aside(self._codecs, data, type_, part)
         return data, None if content_type is None else content_type or JSON_TYPE
 
     def _read_error(self, item: R) -> R:

@@ -6,8 +6,11 @@
 
 They are applied in their order, and undone in the other by whoever reads. What was encoded says so in its first bytes (`headrace_proto.encoding`), with the id of
 the key; what was not is taken as it is, unless a codec is `required`. `pip install 'headrace[codecs]'` brings what `Zstd` and `AesGcm` need.
+
+Clients and agents have large payloads encoded and decoded in a thread (`aside`), so that their event loops go on meanwhile; for small ones the way there would cost more.
 """
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -15,14 +18,18 @@ import hmac
 import importlib
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from headrace_proto.encoding import MAGIC, Layer, describe, pack, unpack
 
 from headrace_client.errors import CodecError, CodecMissing
 
+T = TypeVar("T")
+LARGE_BYTES = 64 * 1024
+"""More bytes than these are encoded in a thread: compressing and encrypting that many takes about as long as the way into one and back."""
+LARGE_ENCODED_BYTES = 8 * 1024  # the same of bytes that are decoded: compressed text is many times as long as it looks
 NONCE_BYTES = 12  # NIST SP 800-38D, section 8.2.2: random, 96 bits; at most 2^32 messages with one key
 
 
@@ -233,6 +240,21 @@ class Codecs:
         """What tells the same payload apart from others although it is encoded differently each time; the present one first. Empty: a codec has none."""
         found = [codec.digests(data) for codec in self.codecs]
         return list(found[-1] or ())[:16] if found and all(found) else []
+
+
+async def aside(data: bytes, call: Callable[[], T], *, large_bytes: int | None = None) -> T:
+    """What codecs make of these bytes, by `call`: in a thread when there are many. Cancellation does not wait for the thread, whose result is dropped then."""
+    return call() if len(data) <= (large_bytes or LARGE_BYTES) else await asyncio.to_thread(call)
+
+
+async def decoded_aside(codecs: Codecs, data: bytes, type_: str, part: str) -> bytes:
+    """As `Codecs.decode`, in a thread when there is much of it."""
+    return await aside(data, lambda: codecs.decode(data, type_, part), large_bytes=LARGE_ENCODED_BYTES)
+
+
+async def encoded_aside(codecs: Codecs, data: bytes, type_: str, part: str) -> bytes:
+    """As `Codecs.encode`, in a thread when there is much of it."""
+    return await aside(data, lambda: codecs.encode(data, type_, part))
 
 
 def missing(data: bytes, part: str, here: str = "no codecs are here") -> CodecMissing:

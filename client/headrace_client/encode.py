@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
@@ -14,7 +14,7 @@ from headrace_proto.wire import STATE_NUMBERS, to_duration, to_timestamp
 
 from headrace_client import tracing
 from headrace_client.claims import ClaimCheck
-from headrace_client.codecs import Codecs
+from headrace_client.codecs import Codecs, aside
 from headrace_client.errors import InvalidRequest
 from headrace_client.models import JobFilter, JobSpec, Order, State
 
@@ -202,7 +202,7 @@ async def batches(specs: Iterable[JobSpec] | AsyncIterable[JobSpec], most: int, 
     used = 0
     async for spec in _aiter(specs):
         try:
-            message = encode(spec, codecs)
+            message = encode(spec) if codecs is None else await _encoded(spec, codecs)
             used += size_of(message)
             batch.append(message)
         except InvalidRequest as error:
@@ -212,6 +212,12 @@ async def batches(specs: Iterable[JobSpec] | AsyncIterable[JobSpec], most: int, 
             batch, used = [], 0
     if batch:
         yield batch
+
+
+async def _encoded(spec: JobSpec, codecs: Codecs) -> Spec:
+    """As `encode`, in a thread when there is much for codecs to do. Raises as that."""
+    payload = encode_payload(spec.data, spec.payload)
+    return await aside(payload, lambda: encode(replace(spec, data=None, payload=payload), codecs))
 
 
 def check_id(job_id: int) -> int:

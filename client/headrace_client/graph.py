@@ -1,5 +1,6 @@
 """Jobs that belong together: the graph around them, what a job depended on, and batches. Mixed into the client."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,8 @@ from headrace_proto.v1 import graph_pb2, types_pb2
 
 from headrace_client import decode
 from headrace_client.base import Base
-from headrace_client.encode import build, check_id, encode_fields, kept
+from headrace_client.codecs import aside
+from headrace_client.encode import build, check_id, encode_fields, encode_payload, kept
 from headrace_client.models import Job, State, Submitted
 
 if TYPE_CHECKING:
@@ -123,7 +125,11 @@ class GraphCalls(Base):
 
         Add members by `submit(..., batch_id=...)`, here or in handlers. With a `key` the call is repeated safely.
         """
-        spec = encode_fields(type, data, payload, content_type, instance_id, key, priority, delay_s, start_at, labels or {}, trace_context, codecs=self._codecs)
+        payload = encode_payload(data, payload)
+        make = functools.partial(
+            encode_fields, type, None, payload, content_type, instance_id, key, priority, delay_s, start_at, labels or {}, trace_context, codecs=self._codecs
+        )  # fmt: skip
+        spec = make() if self._codecs is None else await aside(payload, make)
         spec = await kept(spec, self._claims)
         callback = types_pb2.JobSpec(type=spec[0], payload=spec[1]) if isinstance(spec, tuple) else spec
         answer = await self._call(lambda stubs: stubs.graph.CreateBatch, graph_pb2.CreateBatchRequest(callback=callback), repeatable=bool(key))

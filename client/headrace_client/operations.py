@@ -12,6 +12,7 @@ from headrace_proto.wire import STATE_NAMES, to_datetime
 
 from headrace_client import decode
 from headrace_client.base import Base
+from headrace_client.codecs import encoded_aside
 from headrace_client.encode import build, duration, filter_message, new_payload
 from headrace_client.errors import InvalidRequest
 from headrace_client.models import Job, JobFilter, State
@@ -143,7 +144,7 @@ class OperationCalls(Base):
             data, payload: of requeue: input of the new runs, as in `submit`, at most 64 KiB; without them each has its own again. With codecs `where` names one type.
             request_id: calls with the same one start one operation; each call has its own by default.
         """
-        payload, content_type = await self._kept(self._encoded(where, new_payload(data, payload)), content_type)
+        payload, content_type = await self._kept(await self._encoded(where, new_payload(data, payload)), content_type)
         request = build(
             operations_pb2.StartOperationRequest, reason=reason, rate=rate, request_id=request_id or uuid.uuid4().hex,
             spec=_spec(
@@ -152,13 +153,13 @@ class OperationCalls(Base):
         )  # fmt: skip
         return operation_of((await self._call(lambda stubs: stubs.operations.StartOperation, request)).operation)
 
-    def _encoded(self, where: JobFilter, payload: bytes | None) -> bytes | None:
+    async def _encoded(self, where: JobFilter, payload: bytes | None) -> bytes | None:
         """A payload for all jobs that match, as it is stored."""
         if payload is None or self._codecs is None:
             return payload
         if len(where.types) != 1:
             raise InvalidRequest("codecs encode a payload for the type of its jobs: name one type in the filter", details={"field": "types"})
-        return self._codecs.encode(payload, where.types[0], "payload")
+        return await encoded_aside(self._codecs, payload, where.types[0], "payload")
 
     async def get_operation(self, operation_id: int, *, wait_s: float = 0.0) -> Operation:
         """An operation as it stands; with `wait_s` once it is not running any more, or after that time. Raises NotFound."""

@@ -95,7 +95,7 @@ MUTANTS = (
         f"{BOTH} -k fetched_where",
     ),
     Mutant("a handler gets the reference", WORK, "if job.payload.startswith(CLAIM):", "if False:", f"{ALONE} -k sees_nothing"),
-    Mutant("a large result is not kept", WORK, "await keep_result(outcome, claims)", "outcome", f"{ALONE} -k cannot_be_kept"),
+    Mutant("a large result is not kept", WORK, "await keep_result(outcome, self._claims)", "outcome", f"{ALONE} -k cannot_be_kept"),
     Mutant("a result of a transaction is not kept", DOORS, "await ctx.kept_door_result()", "ctx.door_result()", f"{BOTH} -k as_a_reference"),
     Mutant(
         "what is damaged is tried for ever",

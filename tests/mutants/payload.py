@@ -9,6 +9,7 @@ CODECS, ENCODING = "client/headrace_client/codecs.py", "protos/headrace_proto/en
 SEALING, WORK = "agent/headrace_agent/sealing.py", "agent/headrace_agent/work.py"
 OWNERSHIP, TIME, KIT = "broker/headrace_broker/shards/ownership.py", "tests/rpc/test_testing.py", "tests/agent/test_testing_kit.py"
 UNIT, RPC = "tests/unit/test_schema.py", "tests/rpc/test_payload_schema.py"
+THREADS = "tests/client/test_codec_threads.py"
 ALONE, BOTH = "tests/unit/test_codecs.py", "tests/client/test_codecs.py"
 
 MUTANTS = (
@@ -51,6 +52,8 @@ MUTANTS = (
     Mutant("a header may be cut off", ENCODING, "if end > len(data):", "if False:", f"{ALONE} -k whole_or_not"),
     Mutant("the body of a keyed job is its bytes alone", CONVERT, "    if not digests:\n", "    if True:\n", f"{BOTH} -k however_its_payload"),
     Mutant("an old key's digest is not known again", KEYED, " or holder.body_hash in keyed.other_hashes", "", f"{BOTH} -k however_its_payload"),
+    Mutant("large payloads are encoded in the event loop", CODECS, "else await asyncio.to_thread(call)", "else call()", THREADS),
+    Mutant("small payloads go through a thread", CODECS, "return call() if len(data) <= (large_bytes or LARGE_BYTES) else", "return", THREADS),
     Mutant("a handler gets what was encoded", WORK, "self._codecs is not None or job.payload.startswith(MAGIC) or", "", f"{ALONE} -k cannot_be_read"),
     Mutant(
         "checkpoints are plain",
