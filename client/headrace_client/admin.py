@@ -19,7 +19,7 @@ from headrace_client.filters import FilterCalls
 from headrace_client.grants import GrantCalls
 from headrace_client.instances import InstancePriority, Rescore
 from headrace_client.lifecycle import RetentionPreview, retention_preview
-from headrace_client.limits import Domain, Pause
+from headrace_client.limits import Domain, DomainInfo, Pause
 from headrace_client.models import AgentInfo, Alert, Door, JobType, Overview
 from headrace_client.operations import OperationCalls
 from headrace_client.schedules import ScheduleCalls
@@ -115,6 +115,11 @@ class AdminClient(AccessCalls, BrokerCalls, CertificateCalls, ScheduleCalls, Ope
     async def list_pauses(self) -> list[Pause]:
         """Everything of the domain that is paused, with who and why."""
         return [limits.pause(item) for item in (await self._call(lambda stubs: stubs.limits.ListPauses, limits_pb2.ListPausesRequest())).pauses]
+
+    async def list_domains(self) -> list[DomainInfo]:
+        """The domains of which this client may see anything, by name; of all brokers. It needs no right in the domain that it is for."""
+        answer = await self._call(lambda stubs: stubs.limits.ListDomains, limits_pb2.ListDomainsRequest())
+        return [limits.domain_info(item) for item in answer.domains]
 
     async def get_domain(self) -> Domain:
         """The limits of this client's domain, and how much of them is used."""

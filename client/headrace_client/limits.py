@@ -67,6 +67,16 @@ class Domain:
     pause: Pause | None
 
 
+@dataclass(frozen=True, slots=True)
+class DomainInfo:
+    """A domain as lists have it: its limits (`depth_limit` 0: none), and who paused it."""
+
+    name: str
+    depth_limit: int
+    weight: float
+    pause: Pause | None
+
+
 def pause(message: types_pb2.Pause) -> Pause:
     """A pause from its message."""
     return Pause(message.kind, message.name, message.actor, message.reason, to_datetime(message.at))
@@ -77,6 +87,11 @@ def breaker(message: types_pb2.Breaker) -> Breaker:
     since = to_datetime(message.since) if message.HasField("since") else None
     until = to_datetime(message.until) if message.HasField("until") else None
     return Breaker(message.phase, since, until, message.step, message.ended, message.failed, message.running, message.completed, message.openings)
+
+
+def domain_info(message: limits_pb2.DomainInfo) -> DomainInfo:
+    """A domain from its message."""
+    return DomainInfo(message.name, message.limits.depth_limit, message.limits.weight, pause(message.pause) if message.HasField("pause") else None)
 
 
 def domain(message: limits_pb2.GetDomainResponse) -> Domain:

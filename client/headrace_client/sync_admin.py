@@ -50,6 +50,7 @@ class SyncAdminClient(Blocking[AdminClient]):
     unpause_agent = Call(AdminClient.unpause_agent)
     close_breaker = Call(AdminClient.close_breaker)
     list_pauses = Call(AdminClient.list_pauses)
+    list_domains = Call(AdminClient.list_domains)
     get_domain = Call(AdminClient.get_domain)
     set_domain = Call(AdminClient.set_domain)
     list_agents = Call(AdminClient.list_agents)

@@ -238,6 +238,34 @@ def test_who_sees_one_domain_sees_no_brokers(shared: Shared) -> None:
     assert found["brokers"] == [] and found["notes"] == [] and found["waiting"] == 3 and found["completed_per_s"] is not None
 
 
+async def test_several_domains_are_looked_at_together(shared: Shared) -> None:
+    for domain, count in (("north", 2), ("south", 5)):
+        async with Client(shared.broker.address, domain=domain, token=shared.secrets["admin@all"], timeout_s=PATIENCE_S) as client:
+            await client.submit_many([JobSpec("ship", number) for number in range(count)])
+    found = json.loads((await asyncio.to_thread(run, shared, "--domain", "north", "--domain", "south,default", "-o", "json")).stdout)
+    assert (found["domain"], found["waiting"]) == ("north,south,default", 10)
+    assert [(row["domain"], row["waiting"]) for row in found["domains"]] == [("north", 2), ("south", 5), ("default", 3)]
+    assert {(row["type"], row["domain"], row["waiting"]) for row in found["types"] if row["waiting"]} == {
+        ("ship", "north", 2), ("ship", "south", 5), ("nobody", "default", 3),
+    }  # fmt: skip
+    lines = (await asyncio.to_thread(run, shared, "--all-domains")).stdout.splitlines()
+    assert re.match(r"headrace top  \d+ domains  ", lines[0]) and lines[4].split()[:3] == ["TYPE", "DOMAIN", "WAITING"]
+    ships = [line.split()[:3] for line in lines if line.startswith(("ship", "nobody"))]
+    assert ships == [["ship", "south", "5"], ["nobody", "default", "3"], ["ship", "north", "2"]], "sorted over all of them"
+    lines = (await asyncio.to_thread(run, shared, "--all-domains", "--view", "domains", "--sort", "domain")).stdout.splitlines()
+    assert [name for line in lines[5:] if (name := line.split()[0]) in ("default", "north", "south")] == ["default", "north", "south"]
+
+
+def test_who_sees_one_domain_of_several_is_told_of_the_others(shared: Shared) -> None:
+    viewer = shared.secrets["viewer"]
+    found = json.loads(run(shared, "--all-domains", "-o", "json", HEADRACE_TOKEN=viewer, HEADRACE_DOMAIN="elsewhere").stdout)
+    assert (found["domain"], [row["domain"] for row in found["domains"]], found["notes"]) == ("default", ["default"], [])
+    found = json.loads(run(shared, "--domain", "default,north", "-o", "json", HEADRACE_TOKEN=viewer).stdout)
+    assert found["domain"] == "default" and re.match("no domain north: .*is not for domain 'north'", found["notes"][0])
+    assert "is not for domain 'north'" in run(shared, "--domain", "north", code=4, HEADRACE_TOKEN=viewer).stderr
+    assert "at most 100 domains" in run(shared, "--domain", ",".join(map(str, range(101))), code=2).stderr
+
+
 async def test_a_line_for_each_refresh_until_it_is_ended(shared: Shared) -> None:
     words = ["top", "-o", "jsonl", "--every", "0.5", "--broker", shared.broker.address, "--token", shared.secrets["viewer"]]
     process = await asyncio.create_subprocess_exec(PROGRAM, *words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
@@ -260,10 +288,10 @@ async def test_a_line_for_each_refresh_until_it_is_ended(shared: Shared) -> None
 
 async def test_jobs_that_older_ones_hide_are_found_in_the_next_round(shared: Shared) -> None:
     common = Common(broker=shared.broker.address, domain="hidden", token=shared.secrets["admin@all"])
-    async with Client(common.broker, domain=common.domain, token=common.token, timeout_s=PATIENCE_S) as client, Calls(common, PATIENCE_S) as calls:
+    async with Client(common.broker, domain=common.domain, token=common.token, timeout_s=PATIENCE_S) as client, Calls(common, PATIENCE_S, ["hidden"]) as calls:
         await client.submit_many([JobSpec("many", number) for number in range(OLDEST)])
         await client.submit("one", None)
-        rows = [{row.type: row for row in figures(await calls.round(), Rates(), "hidden").types} for _ in range(3)]
+        rows = [{row.type: row for row in figures((await calls.round()).found["hidden"], Rates(), "hidden").types} for _ in range(3)]
     for number, row in enumerate(rows):
         assert row["many"].oldest_wait_s is not None
         assert (row["one"].oldest_wait_s is None) == (number == 0) == (row["one"].oldest_wait_below_s is not None)

@@ -110,6 +110,7 @@ async def test_one_broker_owns_all_shards_and_serves_the_domains_of_each(sharded
     for domain in DOMAINS:
         assert await counted(broker.address, domain) == {State.COMPLETED: 5}
         async with Client(broker.address, domain=domain) as client, AdminClient(broker.address, domain=domain) as admin:
+            assert {item.name for item in await admin.list_domains()} >= set(DOMAINS), "of all shards"
             other = next(other for other in DOMAINS if other != domain)
             with pytest.raises(NotFound):
                 await client.get(found[other][0])

@@ -8,6 +8,7 @@ SCREEN = f"{CLI}/top_screen.py"
 UNIT = "tests/unit/test_top.py"
 LIVE = "tests/client/test_top.py"
 CELLS = "tests/unit/test_cells.py"
+GRANTS = "tests/rpc/test_permissions.py"
 MISTAKES = "tests/client/test_cli.py"
 CHANNEL = "client/headrace_client/channel.py"
 
@@ -33,7 +34,17 @@ MUTANTS = (
     Mutant("rates go on over missing minutes", FIGURES, "not 0 <= now_s - self._rounds[-1].at_s < FORGOTTEN_S", "False", f"{UNIT} -k far_apart or set_back"),
     Mutant("rates never fall to nothing", FIGURES, "if writes and last.at_s - writes[-1].at_s <= WRITTEN_S else", "if writes else", f"{UNIT} -k falls_to_nothing"),
     Mutant("jobs that cannot start wait longest", FIGURES, "if job.wait_reason not in NOT_READY:", "if True:", f"{UNIT} -k could_start"),
-    Mutant("hidden jobs are not asked for", f"{CLI}/top_calls.py", "[[], self._hidden] if self._hidden else [[]]", "[[]]", f"{LIVE} -k hide"),
+    Mutant("domains that one may not see are listed", "broker/headrace_broker/rpc/limits.py", " if reach.sees_domain(name)]", "]", f"{GRANTS} -k everybody_is_told"),
+    Mutant(
+        "domains are listed for who is at home in the call's", "broker/headrace_broker/rpc/access.py", "if need is not None and need.anywhere:", "if False:",
+        f"{GRANTS} -k everybody_is_told",
+    ),
+    Mutant(
+        "one domain that is denied hides the others", f"{CLI}/top_calls.py", "            except HeadraceError as error:\n                return error\n",
+        "            finally:\n                pass\n", f"{LIVE} -k of_several",
+    ),
+    Mutant("types of several domains are not told apart", f"{CLI}/top_screen.py", "if DOMAIN in rest and (several or", "if DOMAIN in rest and (", f"{UNIT} -k several"),
+    Mutant("hidden jobs are not asked for", f"{CLI}/top_calls.py", "[[], domain.hidden] if domain.hidden else [[]]", "[[]]", f"{LIVE} -k hide"),
     Mutant("keys act while a filter is typed", SCREEN, "    if look.typing:\n        return _typed(look, key)\n", "", f"{UNIT} -k filter"),
     Mutant("types with hidden jobs take turns", f"{CLI}/top_calls.py", "oldest_waits(oldest[:1],", "oldest_waits(oldest,", f"{LIVE} -k hide"),
     Mutant("an empty screen when rows have gone", SCREEN, "first = max(0, min(look.first, len(rows) - space))", "first = look.first", f"{UNIT} -k scroll"),

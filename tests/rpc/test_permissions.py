@@ -117,7 +117,7 @@ async def test_each_action_opens_its_calls_in_its_domain_for_all_types_or_for_so
             act = need.act or Act.VIEW
             for types in ("*", "mail.*"):
                 for domain in ("default", "other"):
-                    allowed = domain == "default" and (need.act is None or types == "*" or need.by_type)
+                    allowed = need.anywhere or (domain == "default" and (need.act is None or types == "*" or need.by_type))
                     tasks.create_task(look(path, method, f"{act} {types}", domain, holders[act, types], allowed=allowed))
             tasks.create_task(look(path, method, f"all but {act}", "default", others[act], allowed=need.act is None))
     assert not wrong
@@ -127,6 +127,29 @@ def test_roles_are_sets_of_actions_and_every_action_opens_something() -> None:
     assert set(LEAST) == set(_methods())
     assert ROLE_ACTS[Role.ADMIN] == set(Act) and not ROLE_ACTS[Role.GUEST]
     assert {need.act for need in LEAST.values() if need.act is not None} | {Act.ACT_FOR, Act.VIEW_SECRETS} == set(Act)
+
+
+async def test_everybody_is_told_of_the_domains_in_which_they_see_something(world: World) -> None:
+    for domain in ("default", "north", "south", "west"):
+        await (await world.jobs(world.secrets["admin@all"], domain)).submit("mail.send", 1)
+    await (await world.client(world.secrets["admin@all"], "south")).pause_domain(reason="no money")
+    name, secret = await world.token(("oversee", "mail.*"))
+    everything = [domain.name for domain in await world.root.list_domains()]
+    assert {"default", "north", "south", "west"} <= set(everything) and everything == sorted(everything)
+
+    async def seen(domain: str = "default") -> list[str]:
+        return [item.name for item in await (await world.client(secret, domain)).list_domains()]
+
+    assert await seen() == await seen("north") == await seen("nowhere") == ["default"], "the domain of the call does not matter"
+    grant = await world.root.grant(f"token/{name}", ["oversee"], types="mail.*", domains="*th")
+    await world.root.grant(f"token/{name}", ["submit"], domains="west")
+    assert await seen() == ["default", "north", "south"], "who may submit there sees nothing there"
+    [south] = [item for item in await (await world.client(secret)).list_domains() if item.name == "south"]
+    assert south.pause is not None and south.pause.reason == "no money" and (south.depth_limit, south.weight) == (0, 1.0)
+    await (await world.client(world.secrets["admin@all"], "north")).end_grant(grant.grant_id)
+    assert await seen() == ["default"]
+    _, nobody = await world.token()
+    assert await (await world.client(nobody)).list_domains() == []
 
 
 async def test_submits_are_refused_by_type_and_name_the_field(world: World, stack: AsyncExitStack) -> None:

@@ -495,6 +495,7 @@ NOTHING_TO_REFUSE = {
     "Access.ListTokens",
     "Doors.ListDoors",
     "Limits.GetDomain",
+    "Limits.ListDomains",
     "Limits.ListPauses",
 }
 STREAMS = {"Jobs.SubmitStream", "Jobs.WatchJobs", "Agents.Connect", "Logs.TailLogs", "Access.ExportAudit", "ExternalScaler.StreamIsActive"}

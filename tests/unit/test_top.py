@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from headrace_client.brokers import Broker
 from headrace_client.cli.terminal import ENTER, LEAVE, Terminal, painted, pressed
-from headrace_client.cli.top_figures import AgentRow, BrokerRow, Figures, Page, Rates, Round, TypeRow, figures, oldest_waits
+from headrace_client.cli.top_figures import AgentRow, BrokerRow, DomainRow, Figures, Page, Rates, Round, TypeRow, figures, oldest_waits, together
 from headrace_client.cli.top_screen import COLUMNS, HELP, Look, View, count, filled, key_pressed, ordered, plain_lines, rate, rows_of, screen, share, span
 from headrace_client.models import AgentInfo, AgentType, JobPage, JobType, Overview, State
 from headrace_client.trends import Spread, Trend, TrendPoint, TrendSeries
@@ -137,22 +137,23 @@ def test_figures_of_a_round() -> None:
         [((), page(("t", 1, "ready")))], [broker], ["elsewhere:7233"], ["no rates: a reason"],
     )  # fmt: skip
     shown = figures(found, Rates(), "default")
-    assert shown.types[0] == TypeRow("t", False, 5, 61.0, None, 2, 1, 66 / 60, 48 / 60, 0.25, 0.1, 0.9)
-    assert shown.types[1] == TypeRow("idle", True, 0, None, None, 0, 1, 0.0, 0.0, None, None, None)
+    assert shown.types[0] == TypeRow("t", "default", False, 5, 61.0, None, 2, 1, 66 / 60, 48 / 60, 0.25, 0.1, 0.9)
+    assert shown.types[1] == TypeRow("idle", "default", True, 0, None, None, 0, 1, 0.0, 0.0, None, None, None)
     assert (shown.in_per_s, shown.completed_per_s, shown.failed_per_s, shown.waiting, shown.processing) == (66 / 60, 30 / 60, 6 / 60, 5, 2)
-    assert shown.agents == [AgentRow("mailer", "host", 7, "connected", 2, 8, "headrace-agent/1", "headrace-agent/1", 0.4)]
+    assert shown.agents == [AgentRow("mailer", "default", "host", 7, "connected", 2, 8, "headrace-agent/1", "headrace-agent/1", 0.4)]
     assert shown.brokers == [BrokerRow("host:1", "active", (0,), "1.2.3", 150.0), BrokerRow("elsewhere:7233", "no answer", (), "", None)]
     silent = figures(replace(found, trend=None), Rates(), "default")
     assert silent.completed_per_s is None and silent.types[0].in_per_s is None, "what is not told is not nothing"
 
 
 def type_row(name: str, waiting: int = 0, **values: Any) -> TypeRow:
-    return replace(TypeRow(name, False, waiting, None, None, 0, 1, 0.0, 0.0, None, None, None), **values)
+    return replace(TypeRow(name, "default", False, waiting, None, None, 0, 1, 0.0, 0.0, None, None, None), **values)
 
 
 def of(*rows: TypeRow, agents: int = 0) -> Figures:
-    served = [AgentRow(f"agent-{number}", "host", number, "connected", 1, 8, "2.0", "sdk", 0.1) for number in range(agents)]
-    return Figures(T0, "default", "1.2.3", 60.0, 1234, 5, 16, 8, 1.0, 123.4, 0.0, list(rows), served, [], [])
+    served = [AgentRow(f"agent-{number}", "default", "host", number, "connected", 1, 8, "2.0", "sdk", 0.1) for number in range(agents)]
+    row = DomainRow("default", False, 1234, None, 5, agents, 16, 8, 1.0, 123.4, 0.0)
+    return Figures(T0, "default", "1.2.3", 60.0, 1234, 5, 16, 8, 1.0, 123.4, 0.0, [row], list(rows), served, [], [])
 
 
 def text(lines: Any) -> list[str]:
@@ -170,12 +171,12 @@ def test_numbers_fall_and_names_rise_and_what_is_not_known_comes_last() -> None:
     assert (names("failed"), names("failed", reverse=True)) == ("bca", "cba")
 
 
-@pytest.mark.parametrize("view", ["types", "agents", "brokers"])
+@pytest.mark.parametrize("view", ["types", "domains", "agents", "brokers"])
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (200, 50), (40, 10), (20, 5), (1, 1), (132, 7)])
 def test_a_screen_is_filled_and_never_overflows(view: View, width: int, height: int) -> None:
     rows = [type_row("mail.送信.に関する通知" * (1 + number % 3), number * 1000, oldest_wait_s=12345.6, run_p95_s=0.5, failed_share=0.01) for number in range(60)]
     for sort in COLUMNS[view]:
-        look = Look(view, {"types": "type", "agents": "agent", "brokers": "broker", view: sort.name})
+        look = Look(view, {"types": "type", "domains": "domain", "agents": "agent", "brokers": "broker", view: sort.name})
         lines = text(screen(of(*rows, agents=40), look, [("no answer for 3s: " + "x" * 300, "red")], width, height))
         assert [cell_len(line) for line in lines] == [width] * height
         assert sort.title in "\n".join(lines) or width < 40 or height < 7, "the column that it is sorted by is always there"
@@ -202,6 +203,29 @@ def test_names_that_others_chose_cannot_steer_the_terminal() -> None:
         assert "a\\x1b]0;owned\\x07\\r\\n\\x9b2J\\u202eb" in "\n".join(lines)
 
 
+def test_several_domains_are_one_table_with_their_sums() -> None:
+    first = replace(of(type_row("mail", 5)), notes=["no rates: a reason"])
+    row = DomainRow("b", True, 7, 3.0, 1, 0, 4, 1, 2.0, None, None)
+    second = replace(
+        of(type_row("mail", 7, domain="b"), type_row("other", 1, domain="b")), domain="b", domains=[row], waiting=7, processing=1, slots=4, slots_in_use=1, in_per_s=2.0,
+        completed_per_s=None, failed_per_s=None,
+    )  # fmt: skip
+    both = together([first, second], ["no domain c: denied"])
+    assert (both.domain, both.waiting, both.processing, both.slots, both.slots_in_use) == ("default,b", 1241, 6, 20, 9)
+    assert (both.in_per_s, both.completed_per_s, both.failed_per_s) == (3.0, 123.4, 0.0), "of those that are known"
+    assert both.notes == ["no domain c: denied", "default: no rates: a reason"]
+    lines = plain_lines(both, Look(), 120)
+    assert lines[0].startswith("headrace top  2 domains  version")
+    assert [line.split()[:3] for line in lines[6:]] == [["TYPE", "DOMAIN", "WAITING"], ["mail", "b", "7"], ["mail", "default", "5"], ["other", "b", "1"]]
+    assert [line.split()[:3] for line in plain_lines(both, Look("domains"), 120)[6:]] == [
+        ["DOMAIN", "WAITING", "OLDEST"],
+        ["default", "1,234", "-"],
+        ["b", "(paused)", "7"],
+    ]
+    assert [row.domain for row in rows_of(both, Look(filter="def"))] == ["default"], "a filter looks at domains too"
+    assert "DOMAIN" not in "\n".join(plain_lines(together([first], []), Look(), 120)) and together([first], []).notes == ["no rates: a reason"]
+
+
 def test_keys_choose_sort_and_scroll_within_what_there_is() -> None:
     def look(*keys: str, rows: int = 30) -> Look:
         found = Look()
@@ -209,7 +233,7 @@ def test_keys_choose_sort_and_scroll_within_what_there_is() -> None:
             found = key_pressed(found, key, rows=rows, room=10)
         return found
 
-    assert look(">").sort == look("s").sort == "oldest_wait" and look("<").sort == "type" and look("<", "<").sort == "agents"
+    assert look(">").sort == look("s").sort == "oldest_wait" and look("<").sort == "type" and look("<", "<").sort == "domain"
     assert look("a").view == "agents" and look("a").sort == "agent" and look(">", "a", "t").sort == "oldest_wait"
     assert look("r").reverse and not look("r", ">").reverse and look("p").paused and not look("p", "p").paused
     assert (look("down").first, look("page down").first, look("end").first, look("end", "down", "up").first) == (1, 10, 20, 19)

@@ -49,6 +49,10 @@ class May:
             found = types if found is None else found & types
         return ALL_TYPES if found is None else found
 
+    def elsewhere(self, domain: str) -> "May":
+        """What they may in another domain."""
+        return May(self._grants, self.principals, domain, self.act)
+
     @property
     def stranger(self) -> Principal | None:
         """Who of them may do nothing in the domain."""
@@ -109,6 +113,12 @@ def everywhere() -> bool:
     """Whether what the call does is allowed in all domains."""
     may = MAY.get()
     return may is None or may.act is None or may.covers(may.act, EVERY, EVERY)
+
+
+def sees_domain(domain: str) -> bool:
+    """Whether the call may see anything of a domain, which need not be its own."""
+    may = MAY.get()
+    return may is None or bool(may.elsewhere(domain).types(Act.OVERSEE))
 
 
 def require_cover(sources: Iterable[Source], doing: str) -> None:

@@ -30,14 +30,15 @@ from headrace_broker.store.tokens import TokenRow
 @dataclass(frozen=True, slots=True)
 class Need:
     """What a call needs. `act` None: any right at all in the domain. `by_type`: the call asks for the type of each job itself, so that a right for some types is
-    enough to make it; without, the right must be one for all types."""
+    enough to make it; without, the right must be one for all types. `anywhere`: the call asks for each domain itself, and the one that it names does not matter."""
 
     act: Act | None
     by_type: bool = False
+    anywhere: bool = False
 
     def __contains__(self, role: Role) -> bool:
         """Whether the role alone is enough."""
-        return self.act in ROLE_ACTS[role] or (self.act is None and bool(ROLE_ACTS[role]))
+        return self.anywhere or self.act in ROLE_ACTS[role] or (self.act is None and bool(ROLE_ACTS[role]))
 
 
 READ = Need(Act.VIEW)
@@ -112,6 +113,7 @@ LEAST: dict[str, Need] = {
     "/headrace.v1.Limits/Resume": _typed(Act.EDIT_SETTINGS),
     "/headrace.v1.Limits/CloseBreaker": _typed(Act.EDIT_SETTINGS),
     "/headrace.v1.Limits/ListPauses": OVERSEE,
+    "/headrace.v1.Limits/ListDomains": Need(None, by_type=True, anywhere=True),
     "/headrace.v1.Limits/GetDomain": OVERSEE,
     "/headrace.v1.Limits/SetDomain": Need(Act.MANAGE_DOMAIN),
     "/headrace.v1.Schedules/PutSchedule": _typed(Act.MANAGE_SCHEDULES),
@@ -246,6 +248,8 @@ class Gate:
 
 def allow(may: May, need: Need | None, method: str) -> None:
     """Raises unless this call may be made. A call without a row is refused."""
+    if need is not None and need.anywhere:
+        return
     stranger = may.stranger
     if stranger is not None and stranger.domain not in (None, may.domain):
         text = f"{stranger.called} is not for domain {may.domain!r}; send the domain that it is for as metadata `{DOMAIN_KEY}` (HEADRACE_DOMAIN)"

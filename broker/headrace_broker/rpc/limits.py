@@ -68,6 +68,12 @@ class LimitsService:
         pauses = self._ownership.owner.types.look(convert.domain_of(context)).pauses
         return limits_pb2.ListPausesResponse(pauses=[pause_message(pause) for _, pause in sorted(pauses.items())])
 
+    async def ListDomains(self, request: limits_pb2.ListDomainsRequest, context: Any) -> limits_pb2.ListDomainsResponse:  # noqa: N802
+        convert.domain_of(context)
+        types = self._ownership.owner.types  # of all shards
+        stored = {name for name, domain in types.domains.items() if domain.domain_id} | {entry.domain for entry in types.by_id.values()}
+        return limits_pb2.ListDomainsResponse(domains=[_info(types.look(name)) for name in sorted(stored) if reach.sees_domain(name)])
+
     async def GetDomain(self, request: limits_pb2.GetDomainRequest, context: Any) -> limits_pb2.GetDomainResponse:  # noqa: N802
         owner = self._ownership.owner
         domain = owner.types.look(convert.domain_of(context))
@@ -132,6 +138,11 @@ def _allowed(kind: str, name: str) -> None:
         reach.require(Act.EDIT_SETTINGS, name, "type")
     else:
         reach.require_all(Act.MANAGE_AGENTS if kind == "agent" else Act.EDIT_SETTINGS)
+
+
+def _info(domain: DomainEntry) -> limits_pb2.DomainInfo:
+    pause = domain.pauses.get(("domain", ""))
+    return limits_pb2.DomainInfo(name=domain.name, limits=_limits(domain), pause=pause_message(pause) if pause is not None else None)
 
 
 def _limits(domain: DomainEntry) -> limits_pb2.DomainLimits:

@@ -8,9 +8,25 @@ from cyclopts import App, Parameter
 from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, run_admin
 from headrace_client.cli.output import Output, errors
+from headrace_client.limits import Pause
 
 app = App(name="domains")
 Name = Annotated[str | None, Parameter(help="domain; that of --domain when it is left out")]
+
+
+@app.command(name="list")
+def list_domains(*, common: Common | None = None) -> int:
+    """List the domains of which you may see anything, with their limits, and what is paused."""
+
+    async def command(client: AdminClient, output: Output) -> None:
+        found = await client.list_domains()
+        if output.form != "table":
+            output.rows(found, [])
+            return
+        rows = [{"name": one.name, "depth_limit": one.depth_limit or "none", "weight": one.weight, "paused": _paused(one.pause)} for one in found]
+        output.rows(rows, ["name", "depth_limit", "weight", "paused"], empty="there are no domains that you may see")
+
+    return run_admin(common or Common(), command)
 
 
 @app.command
@@ -71,6 +87,10 @@ def pauses(name: Name = None, *, common: Common | None = None) -> int:
         output.rows(await client.list_pauses(), ["kind", "name", "actor", "reason", "at"], empty="nothing is paused")
 
     return run_admin(_of(common, name), command)
+
+
+def _paused(pause: Pause | None) -> str:
+    return "" if pause is None else f"by {pause.actor or 'somebody'}" + (f": {pause.reason}" if pause.reason else "")
 
 
 def _of(common: Common | None, name: str | None) -> Common:

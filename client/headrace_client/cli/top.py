@@ -5,9 +5,9 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, NoReturn
 
 from cyclopts import Parameter
@@ -17,8 +17,8 @@ from headrace_client.cli.common import Common, guarded
 from headrace_client.cli.output import Output, errors, fail, to_json
 from headrace_client.cli.printing import print_line
 from headrace_client.cli.terminal import Line, Terminal, usable
-from headrace_client.cli.top_calls import Calls
-from headrace_client.cli.top_figures import Figures, Rates, figures
+from headrace_client.cli.top_calls import MOST_DOMAINS, Calls
+from headrace_client.cli.top_figures import Figures, Rates, figures, together
 from headrace_client.cli.top_screen import COLUMNS, Look, View, key_pressed, plain_lines, room, rows_of, screen, span
 from headrace_client.errors import HeadraceError, Unavailable
 
@@ -31,17 +31,27 @@ WIDTH = 200
 """Of a table that no terminal shows."""
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Elsewhere(Common):
+    """The options of every command but `--domain`, of which there may be several here."""
+
+    domain: Annotated[str | None, Parameter(parse=False)] = None
+
+
 def top(
     *,
     every: Annotated[float, Parameter(help=f"seconds between two refreshes, {LEAST_S:g} to {MOST_S:g}")] = 2.0,
     once: Annotated[bool, Parameter(negative="", help="print it once, and end")] = False,
     view: Annotated[View, Parameter(help="what is listed")] = "types",
-    sort: Annotated[str | None, Parameter(help="the column to sort by, such as waiting, oldest_wait, in, out, failed, p95; of agents running or heard")] = None,
-    common: Common | None = None,
+    sort: Annotated[str | None, Parameter(help="the column to sort by, such as waiting, oldest_wait, in, out, failed, p95, domain; of agents running or heard")] = None,
+    domain: Annotated[tuple[str, ...], Parameter(env_var="HEADRACE_DOMAIN", negative="", help="domain; may be repeated, or several with commas between them")] = (),
+    all_domains: Annotated[bool, Parameter(negative="", help="all domains that you may see anything of")] = False,
+    common: Elsewhere | None = None,
 ) -> int:
-    """Show jobs, rates, types, agents and brokers as they are now, again and again.
+    """Show jobs, rates, types, domains, agents and brokers as they are now, again and again.
 
-    At a terminal keys choose: t, a, b what is listed, < and > (or s) the column to sort by, r the other way, / filters, p pauses,
+    At a terminal keys choose: t, d, a, b what is listed, < and > (or s) the column to sort by, r the other way, / filters, p pauses,
     space refreshes at once, arrows scroll, q quits.
     Elsewhere it is printed once; with -o jsonl it is an object a line for each refresh, until it is ended.
     """
@@ -55,14 +65,19 @@ def top(
             errors.print(f"headrace: {view} are sorted by one of {', '.join(names)}, found {sort!r}")
             return 2
         look = replace(look, sorts={**look.sorts, view: sort})
-    return guarded(common or Common(), lambda: _shown(common or Common(), look, every, once))
+    named = list(dict.fromkeys(name.strip() for word in domain for name in word.split(",") if name.strip())) or [DEFAULT_DOMAIN]
+    if len(named) > MOST_DOMAINS and not all_domains:
+        errors.print(f"headrace: at most {MOST_DOMAINS} domains, found {len(named)}")
+        return 2
+    options = replace(common or Elsewhere(), domain=named[0])
+    return guarded(options, lambda: _shown(options, [] if all_domains else named, look, every, once))
 
 
-async def _shown(common: Common, look: Look, every_s: float, once: bool) -> int:
+async def _shown(common: Common, domains: Sequence[str], look: Look, every_s: float, once: bool) -> int:
     streams = common.output == "jsonl" and not once
     live = not (streams or once or common.output == "json") and usable()
-    async with Calls(common, min(ROUND_S, common.timeout_s) if live else common.timeout_s) as calls:
-        feed = Feed(calls, common)
+    async with Calls(common, min(ROUND_S, common.timeout_s) if live else common.timeout_s, domains) as calls:
+        feed = Feed(calls)
         first = await feed.next()  # what is wrong from the start is said as by every command
         if streams:
             await _stream(feed, first, every_s)
@@ -76,14 +91,14 @@ async def _shown(common: Common, look: Look, every_s: float, once: bool) -> int:
 class Feed:
     """Rounds, and what is known from one to the next."""
 
-    def __init__(self, calls: Calls, common: Common) -> None:
+    def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._domain = common.domain or DEFAULT_DOMAIN
-        self._rates = Rates()
+        self._rates: dict[str, Rates] = {}
 
     async def next(self) -> Figures:
         """Those of another round. Raises as `Calls.round`."""
-        return figures(await self._calls.round(), self._rates, self._domain)
+        rounds = await self._calls.round()
+        return together([figures(found, self._rates.setdefault(name, Rates()), name) for name, found in rounds.found.items()], rounds.notes)
 
 
 def _print(found: Figures, look: Look, output: Output) -> None:

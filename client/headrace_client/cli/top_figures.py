@@ -6,7 +6,7 @@ enough has been seen, and where rounds lie far apart, they are means over the la
 
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from headrace_client.brokers import Broker
@@ -46,6 +46,23 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
+class DomainRow:
+    """One domain, all its types together. Rates are per second: jobs submitted (and requeued), jobs completed, attempts failed."""
+
+    domain: str
+    paused: bool
+    waiting: int
+    oldest_wait_s: float | None
+    running: int
+    agents: int
+    slots: int
+    slots_in_use: int
+    in_per_s: float | None
+    completed_per_s: float | None
+    failed_per_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class TypeRow:
     """One job type. `oldest_wait_s`: how long the job that could start longest has waited; where older jobs of other types hide it, `oldest_wait_below_s` bounds it.
 
@@ -53,6 +70,7 @@ class TypeRow:
     """
 
     type: str
+    domain: str
     paused: bool
     waiting: int
     oldest_wait_s: float | None
@@ -71,6 +89,7 @@ class AgentRow:
     """One agent process. `version` is its own where it says one, else that of its SDK. `heard_s`: since when nothing was heard of it."""
 
     agent: str
+    domain: str
     host: str
     pid: int
     state: str
@@ -94,7 +113,10 @@ class BrokerRow:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All that is shown of one round. Rates are per second over all types: jobs submitted (and requeued) and completed, attempts failed (timed out, lost)."""
+    """All that is shown of one round. Rates are per second over all types: jobs submitted (and requeued) and completed, attempts failed (timed out, lost).
+
+    `domain`: its name, or those of several with commas between them.
+    """
 
     at: datetime
     domain: str
@@ -107,6 +129,7 @@ class Figures:
     in_per_s: float | None
     completed_per_s: float | None
     failed_per_s: float | None
+    domains: list[DomainRow]
     types: list[TypeRow]
     agents: list[AgentRow]
     brokers: list[BrokerRow]
@@ -177,12 +200,30 @@ def figures(found: Round, rates: Rates, domain: str) -> Figures:
     totals = None if told is None else {what: sum(each.get(what, 0.0) for each in told.values()) for what in ("came", "completed", "failed")}
     periods = {one.name: one.total for one in found.trend.series} if found.trend is not None else {}
     waits, below = oldest_waits(found.oldest, waiting(found), now)
-    counts = found.overview.counts
+    counts, overview = found.overview.counts, found.overview
+    agents = [_agent(item, domain) for item in found.agents]
+    row = DomainRow(
+        domain, any(item.pause is not None and item.pause.kind == "domain" for item in found.types), counts.get(State.WAITING, 0), max(waits.values(), default=None),
+        counts.get(State.PROCESSING, 0), sum(row.state != "awaited" for row in agents), overview.slots, overview.slots_in_use, _rate(totals, "came"),
+        _rate(totals, "completed"), _rate(totals, "failed"),
+    )  # fmt: skip
+    types = [_type(item, domain, periods.get(item.name), None if told is None else told[item.name], waits.get(item.name), below.get(item.name)) for item in found.types]
     return Figures(
-        now, domain, found.overview.version, found.overview.uptime_s, counts.get(State.WAITING, 0), counts.get(State.PROCESSING, 0), found.overview.slots,
-        found.overview.slots_in_use, _rate(totals, "came"), _rate(totals, "completed"), _rate(totals, "failed"),
-        [_type(item, periods.get(item.name), None if told is None else told[item.name], waits.get(item.name), below.get(item.name)) for item in found.types],
-        [_agent(item) for item in found.agents], _brokers(found, now), found.notes,
+        now, domain, overview.version, overview.uptime_s, row.waiting, row.running, row.slots, row.slots_in_use, row.in_per_s, row.completed_per_s, row.failed_per_s,
+        [row], types, agents, _brokers(found, now), found.notes,
+    )  # fmt: skip
+
+
+def together(each: Sequence[Figures], notes: Sequence[str]) -> Figures:
+    """Several domains, one or more, as one. `notes`: what is missing beside what theirs say."""
+    first = each[0]
+    own = [note if len(each) == 1 else f"{one.domain}: {note}" for one in each for note in one.notes]
+    return replace(
+        first, domain=",".join(one.domain for one in each), domains=[row for one in each for row in one.domains], types=[row for one in each for row in one.types],
+        agents=[row for one in each for row in one.agents], brokers=next((one.brokers for one in each if one.brokers), []), notes=[*notes, *own],
+        waiting=sum(one.waiting for one in each), processing=sum(one.processing for one in each), slots=sum(one.slots for one in each),
+        slots_in_use=sum(one.slots_in_use for one in each), in_per_s=_sum([one.in_per_s for one in each]),
+        completed_per_s=_sum([one.completed_per_s for one in each]), failed_per_s=_sum([one.failed_per_s for one in each]),
     )  # fmt: skip
 
 
@@ -207,17 +248,17 @@ def oldest_waits(pages: Iterable[Page], names: Collection[str], now: datetime) -
     return waits, {name: bound for name, bound in below.items() if name in names and name not in waits}
 
 
-def _type(item: JobType, period: TrendPoint | None, rate: Mapping[str, float] | None, oldest_s: float | None, below_s: float | None) -> TypeRow:
+def _type(item: JobType, domain: str, period: TrendPoint | None, rate: Mapping[str, float] | None, oldest_s: float | None, below_s: float | None) -> TypeRow:
     return TypeRow(
-        item.name, item.pause is not None or bool(item.effective.get("paused")), item.counts.get(State.WAITING, 0), oldest_s, below_s,
+        item.name, domain, item.pause is not None or bool(item.effective.get("paused")), item.counts.get(State.WAITING, 0), oldest_s, below_s,
         item.counts.get(State.PROCESSING, 0), item.agents, _rate(rate, "came"), _rate(rate, "gone"), period.error_rate if period is not None else None,
         period.run.p50_s if period is not None else None, period.run.p95_s if period is not None else None,
     )  # fmt: skip
 
 
-def _agent(item: AgentInfo) -> AgentRow:
+def _agent(item: AgentInfo, domain: str) -> AgentRow:
     state = "paused" if item.pause else "draining" if item.draining else "connected" if item.connected else "awaited"
-    return AgentRow(item.name, item.host, item.pid, state, item.slots_in_use, item.slots, item.build or item.sdk, item.sdk, item.silent_for_s)
+    return AgentRow(item.name, domain, item.host, item.pid, state, item.slots_in_use, item.slots, item.build or item.sdk, item.sdk, item.silent_for_s)
 
 
 def _brokers(found: Round, now: datetime) -> list[BrokerRow]:
@@ -241,6 +282,12 @@ def _means(points: Sequence[TrendPoint], at: datetime) -> dict[str, float]:
         if point.at >= begin:
             total += _moved(point)
     return {what: count / (at - begin).total_seconds() for what, count in total.items()}
+
+
+def _sum(rates: Sequence[float | None]) -> float | None:
+    """Of those that are known; None: none is."""
+    known = [rate for rate in rates if rate is not None]
+    return sum(known) if known else None
 
 
 def _rate(rates: Mapping[str, float] | None, what: str) -> float | None:

@@ -8,14 +8,14 @@ from rich.cells import cell_len, set_cell_size
 
 from headrace_client.cli.printing import one_line
 from headrace_client.cli.terminal import Line
-from headrace_client.cli.top_figures import AgentRow, BrokerRow, Figures, TypeRow
+from headrace_client.cli.top_figures import AgentRow, BrokerRow, DomainRow, Figures, TypeRow
 
-View = Literal["types", "agents", "brokers"]
-VIEWS: Mapping[str, View] = {"t": "types", "a": "agents", "b": "brokers"}
+View = Literal["types", "domains", "agents", "brokers"]
+VIEWS: Mapping[str, View] = {"t": "types", "d": "domains", "a": "agents", "b": "brokers"}
 GAP = 2
 NAME_CELLS = 16
 """What a name gets at least before a column is left out."""
-HELP = "q quit  t types  a agents  b brokers  s sort  r turn  / find  p pause  space now"
+HELP = "q quit  t types  d domains  a agents  b brokers  s sort  r turn  / find  p pause"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Look:
     """
 
     view: View = "types"
-    sorts: Mapping[str, str] = field(default_factory=lambda: {"types": "waiting", "agents": "agent", "brokers": "broker"})
+    sorts: Mapping[str, str] = field(default_factory=lambda: {"types": "waiting", "domains": "waiting", "agents": "agent", "brokers": "broker"})
     reverse: bool = False
     paused: bool = False
     first: int = 0
@@ -97,14 +97,15 @@ def ordered(rows: Sequence[Any], look: Look) -> list[Any]:
 
 def rows_of(figures: Figures, look: Look) -> list[Any]:
     """Those of the view, in order."""
-    views: dict[str, Sequence[Any]] = {"types": figures.types, "agents": figures.agents, "brokers": figures.brokers}
+    views: dict[str, Sequence[Any]] = {"types": figures.types, "domains": figures.domains, "agents": figures.agents, "brokers": figures.brokers}
     texts, wanted = [column for column in COLUMNS[look.view] if column.left], look.filter.casefold()
     return ordered([row for row in views[look.view] if not wanted or any(wanted in column.text(row).casefold() for column in texts)], look)
 
 
 def plain_lines(figures: Figures, look: Look, width: int) -> list[str]:
     """All of it, once, for scripts and files."""
-    lines: list[Line] = [*_head(figures), *([(note, "yellow")] for note in figures.notes), [], *_table(rows_of(figures, look), look, width)]
+    table = _table(rows_of(figures, look), look, width, several=len(figures.domains) > 1)
+    lines: list[Line] = [*_head(figures), *([(note, "yellow")] for note in figures.notes), [], *table]
     return ["".join(one_line(text) for text, _ in line).rstrip() for line in lines]
 
 
@@ -117,7 +118,7 @@ def screen(figures: Figures, look: Look, status: Line, width: int, height: int) 
     """The lines of a screen: as many as it has, each filled to its width. `status`: one line about how things are."""
     rows, space = rows_of(figures, look), room(figures, height)
     first = max(0, min(look.first, len(rows) - space))
-    table = _table(rows[first : first + space], look, width)
+    table = _table(rows[first : first + space], look, width, several=len(figures.domains) > 1)
     if look.filter or look.typing:
         status = [(f"filter: {look.filter}{'_' if look.typing else ''}", "bold"), ("  ", ""), *status]
     if len(rows) > space:
@@ -152,7 +153,7 @@ def _head(figures: Figures) -> list[Line]:
     return [
         [
             ("headrace top", "bold"),
-            (f"  domain {figures.domain}  version {figures.version}  up {span(figures.uptime_s)}{brokers}", ""),
+            (f"  {_where(figures)}  version {figures.version}  up {span(figures.uptime_s)}{brokers}", ""),
             (f", {missing} of the list silent" if missing else "", "red"),
             (f"  {figures.at:%H:%M:%S}Z", ""),
         ],
@@ -167,12 +168,18 @@ def _head(figures: Figures) -> list[Line]:
     ]  # fmt: skip
 
 
-def _table(rows: Sequence[Any], look: Look, width: int) -> list[Line]:
-    """A header and a line for each row. The first column is as wide as there is room for; others go, the one of the highest rank first."""
-    columns = COLUMNS[look.view]
+def _where(figures: Figures) -> str:
+    return f"domain {figures.domain}" if len(figures.domains) == 1 else f"{len(figures.domains)} domains"
+
+
+def _table(rows: Sequence[Any], look: Look, width: int, *, several: bool) -> list[Line]:
+    """A header and a line for each row. The first column is as wide as there is room for; others go, the one of the highest rank first. `several`: domains."""
+    name, *rest = COLUMNS[look.view]
+    domain = [DOMAIN] if DOMAIN in rest and (several or look.sort == DOMAIN.name) else []
+    columns = [name, *domain, *(column for column in rest if column is not DOMAIN)]
     cells = {column.name: [one_line(column.text(row)) for row in rows] for column in columns}
     widths = {column.name: max(len(column.title), *map(cell_len, cells[column.name]), 0) for column in columns}
-    name, *others = columns
+    others = columns[1:]
     while others and min(widths[name.name], NAME_CELLS) + sum(widths[column.name] + GAP for column in others) > width:
         going = max((column for column in others if column.name != look.sort), key=lambda column: column.rank, default=None)
         if going is None:
@@ -195,8 +202,8 @@ def _placed(column: Column, text: str, width: int) -> str:
     return _cut(text, width) if not blanks else text + blanks if column.left else blanks + text
 
 
-def _style(row: TypeRow | AgentRow | BrokerRow) -> str:
-    if isinstance(row, TypeRow):
+def _style(row: TypeRow | DomainRow | AgentRow | BrokerRow) -> str:
+    if isinstance(row, (TypeRow, DomainRow)):
         return "yellow" if row.paused else "red" if row.waiting and not row.agents else ""
     return {"paused": "yellow", "draining": "yellow", "awaited": "red", "no answer": "red", "standby": "dim"}.get(row.state, "")
 
@@ -240,9 +247,11 @@ def _oldest(row: TypeRow) -> str:
     return f"<{span(row.oldest_wait_below_s)}" if row.oldest_wait_s is None and row.oldest_wait_below_s is not None else span(row.oldest_wait_s)
 
 
+DOMAIN = Column("domain", "DOMAIN", lambda row: row.domain, lambda row: row.domain, left=True)
+"""Of types and agents: beside the name, where there are several, or where it is sorted by."""
 COLUMNS: Mapping[View, Sequence[Column]] = {
     "types": (
-        Column("type", "TYPE", lambda row: row.type + (" (paused)" if row.paused else ""), lambda row: row.type, left=True),
+        Column("type", "TYPE", lambda row: row.type + (" (paused)" if row.paused else ""), lambda row: (row.type, row.domain), left=True),
         Column("waiting", "WAITING", lambda row: count(row.waiting), lambda row: row.waiting),
         Column("oldest_wait", "OLDEST", _oldest, lambda row: row.oldest_wait_s if row.oldest_wait_s is not None else row.oldest_wait_below_s, 2),
         Column("running", "RUNNING", lambda row: count(row.running), lambda row: row.running, 1),
@@ -251,6 +260,18 @@ COLUMNS: Mapping[View, Sequence[Column]] = {
         Column("failed", "FAILED", lambda row: share(row.failed_share), lambda row: row.failed_share, 2),
         Column("p50", "P50", lambda row: span(row.run_p50_s), lambda row: row.run_p50_s, 5),
         Column("p95", "P95", lambda row: span(row.run_p95_s), lambda row: row.run_p95_s, 4),
+        Column("agents", "AGENTS", lambda row: count(row.agents), lambda row: row.agents, 6),
+        DOMAIN,
+    ),
+    "domains": (
+        Column("domain", "DOMAIN", lambda row: row.domain + (" (paused)" if row.paused else ""), lambda row: row.domain, left=True),
+        Column("waiting", "WAITING", lambda row: count(row.waiting), lambda row: row.waiting),
+        Column("oldest_wait", "OLDEST", lambda row: span(row.oldest_wait_s), lambda row: row.oldest_wait_s, 3),
+        Column("running", "RUNNING", lambda row: count(row.running), lambda row: row.running, 1),
+        Column("in", "IN/S", lambda row: rate(row.in_per_s), lambda row: row.in_per_s, 4),
+        Column("completed", "DONE/S", lambda row: rate(row.completed_per_s), lambda row: row.completed_per_s, 2),
+        Column("failed", "FAILED/S", lambda row: rate(row.failed_per_s), lambda row: row.failed_per_s, 2),
+        Column("slots", "SLOTS", lambda row: f"{count(row.slots_in_use)}/{count(row.slots)}", lambda row: row.slots, 5),
         Column("agents", "AGENTS", lambda row: count(row.agents), lambda row: row.agents, 6),
     ),
     "agents": (
@@ -263,6 +284,7 @@ COLUMNS: Mapping[View, Sequence[Column]] = {
         Column("host", "HOST", lambda row: row.host, lambda row: row.host, 3, left=True),
         Column("pid", "PID", lambda row: str(row.pid), lambda row: row.pid, 4),
         Column("sdk", "SDK", lambda row: row.sdk, lambda row: row.sdk, 5, left=True),
+        DOMAIN,
     ),
     "brokers": (
         Column("broker", "BROKER", lambda row: row.broker, lambda row: row.broker, left=True),

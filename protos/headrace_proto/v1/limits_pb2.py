@@ -15,7 +15,7 @@ _sym_db = _symbol_database.Default()
 from headrace_proto.v1 import types_pb2 as headrace__proto_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eheadrace_proto/v1/limits.proto\x12\x0bheadrace.v1\x1a\x1dheadrace_proto/v1/types.proto\"[\n\x0cPauseRequest\x12\x10\n\x06\x64omain\x18\x01 \x01(\x08H\x00\x12\x0e\n\x04type\x18\x02 \x01(\tH\x00\x12\x0f\n\x05\x61gent\x18\x03 \x01(\tH\x00\x12\x0e\n\x06reason\x18\x04 \x01(\tB\x08\n\x06target\"2\n\rPauseResponse\x12!\n\x05pause\x18\x01 \x01(\x0b\x32\x12.headrace.v1.Pause\"\\\n\rResumeRequest\x12\x10\n\x06\x64omain\x18\x01 \x01(\x08H\x00\x12\x0e\n\x04type\x18\x02 \x01(\tH\x00\x12\x0f\n\x05\x61gent\x18\x03 \x01(\tH\x00\x12\x0e\n\x06reason\x18\x04 \x01(\tB\x08\n\x06target\"!\n\x0eResumeResponse\x12\x0f\n\x07resumed\x18\x01 \x01(\x08\"3\n\x13\x43loseBreakerRequest\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"&\n\x14\x43loseBreakerResponse\x12\x0e\n\x06\x63losed\x18\x01 \x01(\x08\"\x13\n\x11ListPausesRequest\"8\n\x12ListPausesResponse\x12\"\n\x06pauses\x18\x01 \x03(\x0b\x32\x12.headrace.v1.Pause\"X\n\x0c\x44omainLimits\x12\x18\n\x0b\x64\x65pth_limit\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x13\n\x06weight\x18\x02 \x01(\x01H\x01\x88\x01\x01\x42\x0e\n\x0c_depth_limitB\t\n\x07_weight\"\x12\n\x10GetDomainRequest\"\x80\x01\n\x11GetDomainResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x06limits\x18\x02 \x01(\x0b\x32\x19.headrace.v1.DomainLimits\x12\x0f\n\x07waiting\x18\x03 \x01(\x04\x12!\n\x05pause\x18\x04 \x01(\x0b\x32\x12.headrace.v1.Pause\"\\\n\x10SetDomainRequest\x12)\n\x06limits\x18\x01 \x01(\x0b\x32\x19.headrace.v1.DomainLimits\x12\r\n\x05\x63lear\x18\x02 \x03(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\">\n\x11SetDomainResponse\x12)\n\x06limits\x18\x01 \x01(\x0b\x32\x19.headrace.v1.DomainLimits2\xc7\x03\n\x06Limits\x12>\n\x05Pause\x12\x19.headrace.v1.PauseRequest\x1a\x1a.headrace.v1.PauseResponse\x12\x41\n\x06Resume\x12\x1a.headrace.v1.ResumeRequest\x1a\x1b.headrace.v1.ResumeResponse\x12S\n\x0c\x43loseBreaker\x12 .headrace.v1.CloseBreakerRequest\x1a!.headrace.v1.CloseBreakerResponse\x12M\n\nListPauses\x12\x1e.headrace.v1.ListPausesRequest\x1a\x1f.headrace.v1.ListPausesResponse\x12J\n\tGetDomain\x12\x1d.headrace.v1.GetDomainRequest\x1a\x1e.headrace.v1.GetDomainResponse\x12J\n\tSetDomain\x12\x1d.headrace.v1.SetDomainRequest\x1a\x1e.headrace.v1.SetDomainResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eheadrace_proto/v1/limits.proto\x12\x0bheadrace.v1\x1a\x1dheadrace_proto/v1/types.proto\"[\n\x0cPauseRequest\x12\x10\n\x06\x64omain\x18\x01 \x01(\x08H\x00\x12\x0e\n\x04type\x18\x02 \x01(\tH\x00\x12\x0f\n\x05\x61gent\x18\x03 \x01(\tH\x00\x12\x0e\n\x06reason\x18\x04 \x01(\tB\x08\n\x06target\"2\n\rPauseResponse\x12!\n\x05pause\x18\x01 \x01(\x0b\x32\x12.headrace.v1.Pause\"\\\n\rResumeRequest\x12\x10\n\x06\x64omain\x18\x01 \x01(\x08H\x00\x12\x0e\n\x04type\x18\x02 \x01(\tH\x00\x12\x0f\n\x05\x61gent\x18\x03 \x01(\tH\x00\x12\x0e\n\x06reason\x18\x04 \x01(\tB\x08\n\x06target\"!\n\x0eResumeResponse\x12\x0f\n\x07resumed\x18\x01 \x01(\x08\"3\n\x13\x43loseBreakerRequest\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"&\n\x14\x43loseBreakerResponse\x12\x0e\n\x06\x63losed\x18\x01 \x01(\x08\"\x13\n\x11ListPausesRequest\"8\n\x12ListPausesResponse\x12\"\n\x06pauses\x18\x01 \x03(\x0b\x32\x12.headrace.v1.Pause\"X\n\x0c\x44omainLimits\x12\x18\n\x0b\x64\x65pth_limit\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x13\n\x06weight\x18\x02 \x01(\x01H\x01\x88\x01\x01\x42\x0e\n\x0c_depth_limitB\t\n\x07_weight\"\x14\n\x12ListDomainsRequest\"?\n\x13ListDomainsResponse\x12(\n\x07\x64omains\x18\x01 \x03(\x0b\x32\x17.headrace.v1.DomainInfo\"h\n\nDomainInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x06limits\x18\x02 \x01(\x0b\x32\x19.headrace.v1.DomainLimits\x12!\n\x05pause\x18\x03 \x01(\x0b\x32\x12.headrace.v1.Pause\"\x12\n\x10GetDomainRequest\"\x80\x01\n\x11GetDomainResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x06limits\x18\x02 \x01(\x0b\x32\x19.headrace.v1.DomainLimits\x12\x0f\n\x07waiting\x18\x03 \x01(\x04\x12!\n\x05pause\x18\x04 \x01(\x0b\x32\x12.headrace.v1.Pause\"\\\n\x10SetDomainRequest\x12)\n\x06limits\x18\x01 \x01(\x0b\x32\x19.headrace.v1.DomainLimits\x12\r\n\x05\x63lear\x18\x02 \x03(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\">\n\x11SetDomainResponse\x12)\n\x06limits\x18\x01 \x01(\x0b\x32\x19.headrace.v1.DomainLimits2\x99\x04\n\x06Limits\x12>\n\x05Pause\x12\x19.headrace.v1.PauseRequest\x1a\x1a.headrace.v1.PauseResponse\x12\x41\n\x06Resume\x12\x1a.headrace.v1.ResumeRequest\x1a\x1b.headrace.v1.ResumeResponse\x12S\n\x0c\x43loseBreaker\x12 .headrace.v1.CloseBreakerRequest\x1a!.headrace.v1.CloseBreakerResponse\x12M\n\nListPauses\x12\x1e.headrace.v1.ListPausesRequest\x1a\x1f.headrace.v1.ListPausesResponse\x12P\n\x0bListDomains\x12\x1f.headrace.v1.ListDomainsRequest\x1a .headrace.v1.ListDomainsResponse\x12J\n\tGetDomain\x12\x1d.headrace.v1.GetDomainRequest\x1a\x1e.headrace.v1.GetDomainResponse\x12J\n\tSetDomain\x12\x1d.headrace.v1.SetDomainRequest\x1a\x1e.headrace.v1.SetDomainResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,14 +40,20 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_LISTPAUSESRESPONSE']._serialized_end=522
   _globals['_DOMAINLIMITS']._serialized_start=524
   _globals['_DOMAINLIMITS']._serialized_end=612
-  _globals['_GETDOMAINREQUEST']._serialized_start=614
-  _globals['_GETDOMAINREQUEST']._serialized_end=632
-  _globals['_GETDOMAINRESPONSE']._serialized_start=635
-  _globals['_GETDOMAINRESPONSE']._serialized_end=763
-  _globals['_SETDOMAINREQUEST']._serialized_start=765
-  _globals['_SETDOMAINREQUEST']._serialized_end=857
-  _globals['_SETDOMAINRESPONSE']._serialized_start=859
-  _globals['_SETDOMAINRESPONSE']._serialized_end=921
-  _globals['_LIMITS']._serialized_start=924
-  _globals['_LIMITS']._serialized_end=1379
+  _globals['_LISTDOMAINSREQUEST']._serialized_start=614
+  _globals['_LISTDOMAINSREQUEST']._serialized_end=634
+  _globals['_LISTDOMAINSRESPONSE']._serialized_start=636
+  _globals['_LISTDOMAINSRESPONSE']._serialized_end=699
+  _globals['_DOMAININFO']._serialized_start=701
+  _globals['_DOMAININFO']._serialized_end=805
+  _globals['_GETDOMAINREQUEST']._serialized_start=807
+  _globals['_GETDOMAINREQUEST']._serialized_end=825
+  _globals['_GETDOMAINRESPONSE']._serialized_start=828
+  _globals['_GETDOMAINRESPONSE']._serialized_end=956
+  _globals['_SETDOMAINREQUEST']._serialized_start=958
+  _globals['_SETDOMAINREQUEST']._serialized_end=1050
+  _globals['_SETDOMAINRESPONSE']._serialized_start=1052
+  _globals['_SETDOMAINRESPONSE']._serialized_end=1114
+  _globals['_LIMITS']._serialized_start=1117
+  _globals['_LIMITS']._serialized_end=1654
 # @@protoc_insertion_point(module_scope)

@@ -74,6 +74,26 @@ class DomainLimits(_message.Message):
     weight: float
     def __init__(self, depth_limit: _Optional[int] = ..., weight: _Optional[float] = ...) -> None: ...
 
+class ListDomainsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListDomainsResponse(_message.Message):
+    __slots__ = ("domains",)
+    DOMAINS_FIELD_NUMBER: _ClassVar[int]
+    domains: _containers.RepeatedCompositeFieldContainer[DomainInfo]
+    def __init__(self, domains: _Optional[_Iterable[_Union[DomainInfo, _Mapping]]] = ...) -> None: ...
+
+class DomainInfo(_message.Message):
+    __slots__ = ("name", "limits", "pause")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    PAUSE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    limits: DomainLimits
+    pause: _types_pb2.Pause
+    def __init__(self, name: _Optional[str] = ..., limits: _Optional[_Union[DomainLimits, _Mapping]] = ..., pause: _Optional[_Union[_types_pb2.Pause, _Mapping]] = ...) -> None: ...
+
 class GetDomainRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

@@ -35,6 +35,11 @@ class LimitsStub(object):
                 request_serializer=headrace__proto_dot_v1_dot_limits__pb2.ListPausesRequest.SerializeToString,
                 response_deserializer=headrace__proto_dot_v1_dot_limits__pb2.ListPausesResponse.FromString,
                 )
+        self.ListDomains = channel.unary_unary(
+                '/headrace.v1.Limits/ListDomains',
+                request_serializer=headrace__proto_dot_v1_dot_limits__pb2.ListDomainsRequest.SerializeToString,
+                response_deserializer=headrace__proto_dot_v1_dot_limits__pb2.ListDomainsResponse.FromString,
+                )
         self.GetDomain = channel.unary_unary(
                 '/headrace.v1.Limits/GetDomain',
                 request_serializer=headrace__proto_dot_v1_dot_limits__pb2.GetDomainRequest.SerializeToString,
@@ -79,6 +84,13 @@ class LimitsServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDomains(self, request, context):
+        """The domains of which the caller may see anything. Needs no right in the domain of the call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetDomain(self, request, context):
         """The limits of the domain, and how much of them is used.
         """
@@ -115,6 +127,11 @@ def add_LimitsServicer_to_server(servicer, server):
                     servicer.ListPauses,
                     request_deserializer=headrace__proto_dot_v1_dot_limits__pb2.ListPausesRequest.FromString,
                     response_serializer=headrace__proto_dot_v1_dot_limits__pb2.ListPausesResponse.SerializeToString,
+            ),
+            'ListDomains': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDomains,
+                    request_deserializer=headrace__proto_dot_v1_dot_limits__pb2.ListDomainsRequest.FromString,
+                    response_serializer=headrace__proto_dot_v1_dot_limits__pb2.ListDomainsResponse.SerializeToString,
             ),
             'GetDomain': grpc.unary_unary_rpc_method_handler(
                     servicer.GetDomain,
@@ -202,6 +219,23 @@ class Limits(object):
         return grpc.experimental.unary_unary(request, target, '/headrace.v1.Limits/ListPauses',
             headrace__proto_dot_v1_dot_limits__pb2.ListPausesRequest.SerializeToString,
             headrace__proto_dot_v1_dot_limits__pb2.ListPausesResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListDomains(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/headrace.v1.Limits/ListDomains',
+            headrace__proto_dot_v1_dot_limits__pb2.ListDomainsRequest.SerializeToString,
+            headrace__proto_dot_v1_dot_limits__pb2.ListDomainsResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 
