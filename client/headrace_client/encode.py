@@ -88,6 +88,8 @@ def encode_fields(
         if start_at is not None:
             message.start_at.CopyFrom(timestamp("start_at", start_at) or Timestamp())
     except (TypeError, ValueError, OverflowError, AttributeError) as error:
+        if isinstance(priority, int) and not -(1 << 31) <= priority < 1 << 31:
+            raise InvalidRequest(f"priority: {priority} is out of range", details={"field": "priority"}) from error
         raise InvalidRequest(f"the job cannot be sent: {error}") from error
     return message
 

@@ -182,6 +182,24 @@ async def test_bytes_are_exact_in_a_file_and_harmless_at_a_terminal(broker: Brok
     assert exact.stdout == b"\x1b[2Jx\x9b\xff"
 
 
+async def test_what_people_read_reads_well(broker: BrokerProcess, client: Client) -> None:
+    job_id = str((await client.submit("t", 1, instance_id="case 7")).job_id)
+
+    async def said(*words: str, code: int = 0, stdin: str = "") -> str:
+        done = await asyncio.to_thread(run_command, "headrace", *words, environment={"HEADRACE_BROKER": broker.address}, stdin=stdin)
+        assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
+        return done.stdout + done.stderr
+
+    shown = await said("jobs", "show", job_id)
+    assert job_id in shown and not re.search("parent id|batch id|depends on", shown), "what there is not is not shown"
+    assert re.search("where +--type t --instance 'case 7'\n", await said("bulk", "hold", "--type", "t", "--instance", "case 7", "--yes", "--wait"))
+    await said("jobs", "abort", job_id)
+    assert re.fullmatch(rf"\S+Z {job_id} t is aborted\n", await said("jobs", "watch", job_id))
+    assert await said("schedules", "put", "--file", "/no/such/file", code=2) == "headrace: cannot read /no/such/file: No such file or directory\n"
+    assert "not UTF-8" in await said("schedules", "put", "--file", sys.executable, code=2)
+    assert await said("submit", "t", "--priority", "99999999999", code=2) == "headrace: priority: 99999999999 is out of range\n"
+
+
 def test_values_out_of_range_are_told_with_exit_code_2(monkeypatch: pytest.MonkeyPatch) -> None:
     for words in (
         ["jobs", "list", "--since", "99999999999d"],

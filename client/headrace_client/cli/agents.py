@@ -47,7 +47,8 @@ def drain(name: Name, *, reason: Reason = "", common: Common | None = None) -> i
     """Have agents finish what runs and take no more."""
 
     async def command(client: AdminClient, output: Output) -> None:
-        errors.print(f"{await client.drain_agent(name, reason=reason)} agents take no more jobs")
+        count = await client.drain_agent(name, reason=reason)
+        errors.print(f"{count} agent{' takes' if count == 1 else 's take'} no more jobs")
 
     return run_admin(common or Common(), command)
 
@@ -74,7 +75,8 @@ def resume(name: Name, *, reason: Reason = "", common: Common | None = None) -> 
     async def command(client: AdminClient, output: Output) -> None:
         paused = await client.unpause_agent(name, reason=reason)
         try:
-            errors.print(f"{await client.resume_agent(name, reason=reason)} agents take jobs again")
+            count = await client.resume_agent(name, reason=reason)
+            errors.print(f"{count} agent{' takes' if count == 1 else 's take'} jobs again")
         except NotFound:
             if not paused:
                 raise

@@ -1,7 +1,7 @@
 """`headrace bulk`: one deed to all jobs that match a filter; `headrace operations`: look after those that were started."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
@@ -9,7 +9,7 @@ from cyclopts.validators import Number
 
 from headrace_client.admin import AdminClient
 from headrace_client.cli.common import Common, Reason, run_admin
-from headrace_client.cli.find import FindSaved
+from headrace_client.cli.find import FindSaved, options
 from headrace_client.cli.output import Output, confirmed, errors
 from headrace_client.cli.submit import read_json
 from headrace_client.operations import Action, Operation, OperationState, Preview, SkippedJob
@@ -190,11 +190,17 @@ def _bulk(action: Action, find: FindSaved | None, bulk: Bulk | None, common: Com
         )  # fmt: skip
         if asked.wait:
             return await _until_ended(client, operation, output)
-        output.one(operation)
+        _tell(operation, output)
         errors.print(f"it goes on by itself; `headrace operations show {operation.operation_id}` tells how far it came")
         return 0
 
     return run_admin(common or Common(), command)
+
+
+def _tell(operation: Operation, output: Output) -> None:
+    """For people its filter as the options that would say so."""
+    shown = {field.name: getattr(operation, field.name) for field in fields(operation)}
+    output.one(operation if output.form != "table" else {**shown, "where": " ".join(options(operation.where))})
 
 
 def _told(preview: Preview, action: Action) -> str:
@@ -221,7 +227,7 @@ async def _until_ended(client: AdminClient, operation: Operation, output: Output
         if operation.state is OperationState.RUNNING and operation.matched != told:
             told = operation.matched
             errors.print(f"{told} of {operation.expected}{'' if operation.expected_complete else ' or more'}: {operation.done} done, {operation.skipped} skipped")
-    output.one(operation)
+    _tell(operation, output)
     if operation.skipped + operation.failed:
         errors.print(f"`headrace operations skipped {operation.operation_id}` lists the {operation.skipped + operation.failed} jobs that were not changed, and why")
     return 0 if operation.state is OperationState.FINISHED and not operation.failed else 1
@@ -229,6 +235,6 @@ async def _until_ended(client: AdminClient, operation: Operation, output: Output
 
 def _one(common: Common | None, call: Callable[[AdminClient], Awaitable[Operation]]) -> int:
     async def command(client: AdminClient, output: Output) -> None:
-        output.one(await call(client))
+        _tell(await call(client), output)
 
     return run_admin(common or Common(), command)

@@ -1,7 +1,5 @@
 """`headrace filters`: what to look for among jobs, kept under a name for oneself or for everybody in the domain."""
 
-import shlex
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -10,10 +8,10 @@ from cyclopts.validators import Number
 
 from headrace_client.admin import AdminClient
 from headrace_client.cli.common import UNITS, Common, Reason, read_age, run_admin
-from headrace_client.cli.find import TIMES, Find
+from headrace_client.cli.find import TIMES, Find, options
 from headrace_client.cli.output import Output, errors
 from headrace_client.filters import SavedFilter
-from headrace_client.models import JobFilter, Order
+from headrace_client.models import Order
 
 app = App(name="filters")
 Name = Annotated[str, Parameter(help="name of the filter: letters without accents, digits, . _ - and spaces")]
@@ -98,19 +96,7 @@ def _show(one: SavedFilter, output: Output) -> None:
 
 def words(one: SavedFilter) -> list[str]:
     """What a saved filter looks for, as the options that would say so."""
-    return [*_where(one.where), *(f"--{bound.replace('_', '-')} {_age(age_s)}" for bound, age_s in one.ages.items()), *_order(one.order)]
-
-
-def _where(where: JobFilter) -> Iterator[str]:
-    for option, values in (("type", where.types), ("state", where.states), ("label", [f"{key}={value}" for key, value in where.labels.items()])):
-        yield from (f"--{option} {shlex.quote(value)}" for value in values)
-    for option, text in (("instance", where.instance_id), ("agent", where.agent), ("fingerprint", where.fingerprint), ("log", where.log_text)):
-        if text:
-            yield f"--{option} {shlex.quote(text)}"
-    for bound in TIMES:
-        at = getattr(where, bound)
-        if at is not None:
-            yield f"--{bound.replace('_', '-')} {at.isoformat().replace('+00:00', 'Z')}"
+    return [*options(one.where), *(f"--{bound.replace('_', '-')} {_age(age_s)}" for bound, age_s in one.ages.items()), *_order(one.order)]
 
 
 def _order(order: Order) -> list[str]:

@@ -1,5 +1,7 @@
 """Options that choose jobs, the same for every command that looks for some."""
 
+import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,6 +62,19 @@ class FindSaved(Find):
         empty = JobFilter()
         said: dict[str, Any] = {name: value for name in JobFilter.__slots__ if (value := getattr(given, name)) != getattr(empty, name)}
         return replace(now, **said), saved.order
+
+
+def options(where: JobFilter) -> Iterator[str]:
+    """What a filter looks for, as the options that would say so."""
+    for option, values in (("type", where.types), ("state", where.states), ("label", [f"{key}={value}" for key, value in where.labels.items()])):
+        yield from (f"--{option} {shlex.quote(value)}" for value in values)
+    for option, text in (("instance", where.instance_id), ("agent", where.agent), ("fingerprint", where.fingerprint), ("log", where.log_text)):
+        if text:
+            yield f"--{option} {shlex.quote(text)}"
+    for bound in TIMES:
+        at = getattr(where, bound)
+        if at is not None:
+            yield f"--{bound.replace('_', '-')} {at.isoformat().replace('+00:00', 'Z')}"
 
 
 def _pair(word: str) -> tuple[str, str]:

@@ -198,8 +198,9 @@ def watch(
         async for seen in client.watch(job_ids=ids, types=type or [], instance_id=instance):
             if output.form == "table":
                 gap = "  (changes before this one were missed)" if seen.gap else ""
-                now = datetime.now(UTC).isoformat(timespec="milliseconds")
-                print_line(f"{now} {seen.job_id} {seen.type} {seen.kind or 'is'} -> {seen.state or 'deleted'}{gap}", flush=True)
+                now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+                change = f"{seen.kind} -> {seen.state or 'deleted'}" if seen.kind else f"is {seen.state or 'deleted'}"
+                print_line(f"{now} {seen.job_id} {seen.type} {change}{gap}", flush=True)
             else:
                 print_line(to_json(seen), flush=True)
             if seen.state is None or seen.state.settled:

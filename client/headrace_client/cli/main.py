@@ -64,6 +64,9 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except UnicodeError:
+        errors.print("headrace: what was given, or read, is not UTF-8")
+        code = 2
     except OSError as error:
         errors.print(f"headrace: {error}")
         code = 1

@@ -101,7 +101,8 @@ class Output:
             return
         from headrace_client.cli import tables
 
-        tables.show(tables.fields((name, value) for name, value in _items(row) if value not in (None, "", b"", {}, []) and name not in hide))
+        told = [(name, value) for name, value in _items(row) if value not in (None, "", b"", {}, [], ()) and name not in hide]
+        tables.show(tables.fields((name, value) for name, value in told if value or name not in ID_FIELDS))  # no job has the id 0
 
     def tree(self, tree: "Tree") -> None:
         """A tree for people; nothing in the other forms."""

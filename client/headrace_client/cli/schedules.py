@@ -172,7 +172,11 @@ def delete(name: Name, *, reason: Reason = "", common: Common | None = None) -> 
 
 
 def _read(file: str) -> list[tuple[str, ScheduleSpec]]:
-    text = sys.stdin.read() if file == "-" else Path(file).read_text()
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text()
+    except OSError as error:
+        errors.print(f"headrace: cannot read {file}: {error.strerror}")
+        raise Done(2) from error
     found = _json(text)
     return [_from(item) for item in (found if isinstance(found, list) else [found])]
 
