@@ -112,6 +112,8 @@ class Work:
         self._capture = CaptureHandler()
         self._sweeping = False
         self._leaving = False
+        self._turn = threading.Lock()  # of who starts and who closes: an agent that is cancelled at once has both done at the same time
+        self._closed = False
         self._entering: Future[None] | None = None
         self.state = SimpleNamespace()
         self.payload_limit_bytes = 1024 * 1024
@@ -121,16 +123,19 @@ class Work:
         self._call = call
 
     def start(self) -> None:
-        """Starts the thread and runs the start hooks, whose errors it raises."""
-        if any(handler.executor == "thread" for handler in self._handlers.values()):
-            sys.setswitchinterval(0.0005)  # pure Python in many threads: the session thread gets its turn 10 times sooner than by default
-        root = logging.getLogger()
-        root.addHandler(self._capture)
-        if root.level in (logging.NOTSET, logging.WARNING):
-            root.setLevel(logging.INFO)
-        self._thread.start()
-        self._entering = asyncio.run_coroutine_threadsafe(self._enter(), self._loop)
-        self._entering.result()
+        """Starts the thread and runs the start hooks, whose errors it raises. What was closed before does not start."""
+        with self._turn:
+            if self._closed:
+                return
+            if any(handler.executor == "thread" for handler in self._handlers.values()):
+                sys.setswitchinterval(0.0005)  # pure Python in many threads: the session thread gets its turn 10 times sooner than by default
+            root = logging.getLogger()
+            root.addHandler(self._capture)
+            if root.level in (logging.NOTSET, logging.WARNING):
+                root.setLevel(logging.INFO)
+            self._thread.start()
+            entering = self._entering = asyncio.run_coroutine_threadsafe(self._enter(), self._loop)
+        entering.result()
 
     def assign(self, jobs: list[Job]) -> None:
         """Starts attempts: one crossing into the work thread for the whole batch."""
@@ -155,8 +160,13 @@ class Work:
 
     def close(self) -> None:
         """Stops what still runs, without an outcome, runs the stop hooks, and ends the thread; where a handler's own thread does not stop, both are left to end later."""
-        if self._entering is not None:
-            self._entering.cancel()  # unless it is done
+        with self._turn:
+            self._closed = True
+        if self._entering is None:  # it was never started
+            self._pool.shutdown(wait=False)
+            self._loop.close()
+            return
+        self._entering.cancel()  # unless it is done
         try:
             asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(CLOSE_S)
         except TimeoutError:

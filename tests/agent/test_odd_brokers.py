@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from headrace_agent import Agent, JobContext, session
+from headrace_agent.work import Work
 from headrace_proto.v1 import agents_pb2
 
 from tests.support.processes import until
@@ -176,6 +177,30 @@ async def test_an_answer_to_an_outcome_that_there_is_not_leaves_the_job_under_it
         odd_one.answer(8, 1, ACCEPTED)
         await odd_one.until(lambda: odd_one.messages("heartbeat"), "a heartbeat")
         assert list(odd_one.messages("heartbeat")[-1].job_ids) == [8]
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3, 5, 8, 13, 50])
+async def test_an_agent_that_is_cancelled_at_once_ends_at_once(turns: int) -> None:
+    """After so many turns of the event loop: before, while and after its work thread is started."""
+    agent = Agent("cancelled")
+
+    @agent.job("t")
+    async def work(_ctx: JobContext) -> None:
+        pass
+
+    running = asyncio.create_task(agent.run("127.0.0.1:1"))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(running, PATIENCE_S)
+
+
+def test_work_that_was_closed_before_it_was_started_does_not_start() -> None:
+    work = Work({}, middleware=[], lifespans=[], threads=1, reports=None, client_options={})  # type: ignore[arg-type]  # it reports nothing
+    work.close()
+    work.start()
+    assert not work._thread.is_alive()
 
 
 async def test_a_broker_cannot_send_an_agent_away_for_years(broker: tuple[str, ScriptedSessions], monkeypatch: pytest.MonkeyPatch) -> None:

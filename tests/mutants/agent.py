@@ -110,6 +110,8 @@ MUTANTS = (
         "",
         f"{ODD} -k there_is_not",
     ),
+    Mutant("work that is closed starts", WORK, "            if self._closed:\n                return\n", "", f"{ODD} -k closed_before"),
+    Mutant("work that never started is waited for", WORK, "        if self._entering is None:  # it", "        if False:  # it", f"{ODD} -k closed_before"),
     Mutant("a job that comes twice takes two slots", SESSION, "if job.key in taken or desk.leases.find(job.key) is not None:", "if False:", f"{ODD} -k twice"),
     Mutant("a broker sends an agent away for years", SESSION, "reconnect_after)), MOST_AWAY_S)", "reconnect_after)), 1e9)", f"{ODD} -k for_years"),
     Mutant("a broker that stays away is told of three times", SESSION, " and failures % REMIND != 0", "", f"{TESTS} -k time_to_time"),
