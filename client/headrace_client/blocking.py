@@ -53,6 +53,8 @@ class Blocking(Generic[C]):
         """Closes all connections and ends the thread. Calls of other threads that are under way fail with ClientClosed."""
         if os.getpid() != self._pid:
             return
+        if threading.current_thread() is self._thread:
+            raise InvalidRequest("this client was closed in its own thread, which would wait for itself: close it where it was made")
         with self._turn:
             if self._closing:
                 return

@@ -292,6 +292,9 @@ class Submitter:
     def _answer_many(self, many: _Many, results: jobs_pb2.SubmitResults) -> None:
         if results.HasField("refused"):
             results = _spread(results.refused, _count(many.request))
+        count = _count(many.request)
+        if len(results.job_ids) != count or any(failure.index >= count for failure in results.failures):
+            raise ValueError(f"{len(results.job_ids)} ids, and refusals up to number {max((failure.index for failure in results.failures), default=0)}, for {count} jobs")
         errors = [failure_error(failure) for failure in results.failures]
         if errors and not any(results.job_ids) and all(map(_too_busy, errors)):
             self._rest([many], errors[0])

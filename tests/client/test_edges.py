@@ -101,6 +101,24 @@ def test_a_blocking_client_that_is_called_in_its_own_thread_says_so(broker: Brok
         assert client.count().totals == {}
 
 
+def test_a_blocking_client_that_is_closed_in_its_own_thread_says_so(broker: BrokerProcess) -> None:
+    with SyncClient(broker.address, timeout_s=PATIENCE_S) as client:
+
+        def specs() -> Iterator[JobSpec]:
+            client.close()
+            yield JobSpec("t", 1)
+
+        with ThreadPoolExecutor(1) as threads:
+            call = threads.submit(lambda: list(client.submit_stream(specs())))
+            try:
+                with pytest.raises(InvalidRequest, match="in its own thread"):
+                    call.result(SOON_S)
+            finally:
+                if not call.done():
+                    client._loop.call_soon_threadsafe(client._loop.stop)
+        assert client.count().totals == {}, "it serves on"
+
+
 class Slow:
     """In place of a client: its stream takes a while to end."""
 

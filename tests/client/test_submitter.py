@@ -90,6 +90,23 @@ async def test_an_answer_that_makes_no_sense_ends_its_stream_and_not_the_client(
             assert (await client.submit("t", 1, timeout_s=60)).job_id == 1
 
 
+@pytest.mark.parametrize("more", [1, -1])
+async def test_an_answer_to_many_jobs_that_makes_no_sense_is_an_error_of_each(more: int) -> None:
+    async def answer(request: jobs_pb2.SubmitStreamRequest, _context: Any) -> jobs_pb2.SubmitStreamResponse:
+        response = stored(request)
+        if len(payloads(request)) == 3:
+            response.results.CopyFrom(jobs_pb2.SubmitResults(job_ids=range(1, 4 + more)))
+        elif len(payloads(request)) == 2:
+            response.results.failures.append(jobs_pb2.SubmitFailure(index=2, code=grpc.StatusCode.UNAVAILABLE.value[0], reason="DRAINING"))
+        return response
+
+    async with scripted_broker(answer) as (address, _), Client(address, timeout_s=20) as client:
+        for count in (3, 2):
+            results = await client.submit_many([JobSpec("t", number) for number in range(count)])
+            assert all(isinstance(result, ResultUnknown) and "cannot be read" in result.message for result in results) and len(results) == count
+        assert await client.submit_many([JobSpec("t", 1)]) == [Submitted(1)]
+
+
 @pytest.mark.parametrize("key", ["", "key"])
 async def test_submits_under_way_fail_when_the_client_is_closed(key: str) -> None:
     arrived = asyncio.Event()

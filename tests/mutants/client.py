@@ -8,6 +8,20 @@ EDGES, TOKENS = "tests/client/test_edges.py", "tests/client/test_tokens.py"
 OUTPUT, CLI = f"{PLACE}/cli/output.py", "tests/client/test_cli_edges.py"
 
 MUTANTS = (
+    Mutant(
+        "an answer may name jobs that were not asked for",
+        f"{PLACE}/submitter.py",
+        "if len(results.job_ids) != count or any(",
+        "if False and any(",
+        "tests/client/test_submitter.py -k error_of_each",
+    ),
+    Mutant(
+        "a blocking client waits for itself",
+        BLOCKING,
+        'raise InvalidRequest("this client was closed in its own thread',
+        'str("this client was closed in its own thread',
+        f"{EDGES} -k closed_in_its_own",
+    ),
     Mutant("a time that is no number is waited for", ENCODE, "or seconds != seconds:", "or False:", f"{EDGES} -k no_clock"),
     Mutant("a client may have no time at all", f"{PLACE}/base.py", "if self._timeout_s <= 0:", "if False:", f"{EDGES} -k makes_no_sense"),
     Mutant("a time without a zone is no error of the caller's", ENCODE, "if isinstance(at, datetime) and at.tzinfo is None:", "if False:", f"{EDGES} -k no_clock"),
