@@ -8,8 +8,9 @@ from headrace_broker.actions.reads import JobReads
 from headrace_broker.model.errors import DatabaseUnavailable, Draining, JobNotFound
 from headrace_broker.model.filter import JobFilter, Order, Period
 from headrace_broker.model.job import Kind, State
-from headrace_broker.shards import reception
+from headrace_broker.shards import reception, sweep
 from headrace_broker.shards.intents import Ending, Verb
+from headrace_broker.shards.live import Live
 from headrace_broker.shards.sweep import MAX_OWNER_CHANGES
 from headrace_broker.store.reads import Reads
 from headrace_broker.store.search import Finder
@@ -189,3 +190,27 @@ async def test_after_its_date_a_job_is_gone_for_everybody(machine: Machine) -> N
     for verb in (Verb.REQUEUE, Verb.PURGE):
         assert isinstance((await end(machine, await begin(machine, verb, job_id))).error, JobNotFound)
     assert await kinds(machine, job_id) == ["granted", "completed"]
+
+
+class Unlooked(dict[int, Live]):
+    """Jobs that nobody goes through."""
+
+    def values(self) -> Any:
+        raise AssertionError("all live jobs are looked at")
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+async def test_of_very_many_live_jobs_only_those_that_are_leased_are_looked_at_each_time(machine: Machine, monkeypatch: pytest.MonkeyPatch, claimed: bool) -> None:
+    monkeypatch.setattr(sweep, "FEW", 0)
+    [job_id] = await granted(machine)
+    if not claimed:
+        await machine.crash()
+    owner = machine.owner
+    sweep.sweep(owner, machine.now)
+    owner.live_jobs = Unlooked(owner.live_jobs)
+    live = owner.live_jobs[job_id]
+    live.deadline, live.lease_end = machine.now, machine.now
+    sweep.sweep(owner, machine.now + 1)
+    assert [(ending.job_id, ending.kind) for ending in owner.endings if isinstance(ending, Ending)] == [(job_id, Kind.TIMED_OUT if claimed else Kind.OWNER_CHANGED)]
+    with pytest.raises(AssertionError, match="are looked at"):
+        sweep.sweep(owner, machine.now + sweep.ALL_S)

@@ -4,6 +4,7 @@ from tests.mutants.mutant import Mutant
 
 B = "broker/headrace_broker/"
 AGENTS, CONVERT, LOGS, RETENTION, DUTY = B + "rpc/agents.py", B + "rpc/convert.py", B + "store/logs.py", B + "maintenance/retention.py", B + "alerts/duty.py"
+SWEEP, SWEPT = B + "shards/sweep.py", "tests/fire/test_times.py -k very_many"
 OWNER, PASSES, FRESH = B + "shards/owner.py", B + "shards/passes.py", "tests/unit/test_fresh.py"
 FORGED, DEFECTS, BUSY, ALERTS = (
     "tests/rpc/test_validation.py",
@@ -88,6 +89,9 @@ MUTANTS = (
         "        except ZeroDivisionError as error:\n            raise\n        except Exception as error:  # it costs this row",
         "tests/fire/test_given_up.py -k row_of_the_inbox",
     ),
+    Mutant("all live jobs are looked at each time", SWEEP, "if len(owner.live_jobs) <= FEW or", "if True or", SWEPT),
+    Mutant("not all live jobs are looked at ever again", SWEEP, "or now >= owner.swept_all_at + ALL_S:", "or not owner.rounds:", SWEPT),
+    Mutant("leases that nobody claims are passed over where there are many", SWEEP, "(*held, *owner.orphans.values())", "(*held)", SWEPT),
     Mutant("a range in use is looked at again at once", RETENTION, "self._next[range_] = now + wait_s", "pass", BUSY),
     Mutant("a range in use is waited for ever longer", RETENTION, "min(longest_s, first_s * 2.0 ** min(tries - 1, 30))", "first_s * 2.0 ** min(tries - 1, 30)", BUSY),
     Mutant("a range that was in use counts on", RETENTION, "self._busy.pop(range_, None)", "pass", BUSY),

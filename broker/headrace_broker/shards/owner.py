@@ -138,6 +138,7 @@ class Owner:
         self._pending_jobs = 0
         self._pending_bytes = 0
         self._next_sweep = 0.0
+        self.swept_all_at = -math.inf  # when all live jobs were looked at, not only those that are leased
 
     # What callers want -------------------------------------------------------------------------------------------------------------------------
 
