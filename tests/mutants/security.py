@@ -86,7 +86,7 @@ MUTANTS = (
     Mutant("idle connections stay", CONNECTIONS, "if limits.connection_idle_s:", "if False:", f"{HOSTILE} -k misuse"),
     Mutant("old connections stay", CONNECTIONS, "if limits.connection_age_s:", "if False:", f"{HOSTILE} -k old_connections"),
     Mutant("heartbeats are answered by pings", CONNECTIONS, '("grpc.http2.bdp_probe", 0)', '("grpc.http2.bdp_probe", 1)', f"{HOSTILE} -k brings_no_ping"),
-    Mutant("little may be under way to the broker", CONNECTIONS, "4 * 1024 * 1024", "65_535", f"{HOSTILE} -k brings_no_ping"),
+    Mutant("little may be under way to the broker", CONNECTIONS, "= 1024 * 1024", "= 65_535", f"{HOSTILE} -k brings_no_ping"),
     Mutant("quotas refuse nothing", QUOTAS, "            if level <= 0:", "            if False:", f"{BUCKETS} -k burst"),
     Mutant("quotas save up without end", QUOTAS, "min(rate * BURST_S, level + (now - at) * rate)", "level + (now - at) * rate", f"{BUCKETS} -k burst"),
     Mutant("buckets are remembered without end", QUOTAS, "while len(self._buckets) > REMEMBERED:", "while False:", f"{BUCKETS} -k remembered"),

@@ -350,7 +350,7 @@ def test_the_limits_are_those_that_grpc_knows() -> None:
     assert "grpc.max_connection_age_ms" not in dict(server_options(ConnectionLimits()))
 
 
-async def test_a_call_brings_no_ping_and_four_megabytes_may_be_under_way(broker: BrokerProcess) -> None:
+async def test_a_call_brings_no_ping_and_a_megabyte_may_be_under_way(broker: BrokerProcess) -> None:
     async with await Raw.open(broker.address) as raw:
         raw.call(1)
         await raw.flush()
@@ -360,4 +360,4 @@ async def test_a_call_brings_no_ping_and_four_megabytes_may_be_under_way(broker:
         await raw.flush()
         await raw.until(lambda: any(isinstance(event, h2.events.PingAckReceived) for event in raw.events))
         assert not any(isinstance(event, h2.events.PingReceived) for event in raw.events)
-        assert raw.h2.remote_settings.initial_window_size == raw.h2.outbound_flow_control_window == 4 * 1024 * 1024
+        assert raw.h2.remote_settings.initial_window_size == raw.h2.outbound_flow_control_window == 1024 * 1024
