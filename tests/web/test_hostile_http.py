@@ -240,17 +240,17 @@ async def test_half_a_handshake_takes_a_place_for_so_long_only() -> None:
         assert {listener.told.get_nowait() for _ in range(listener.told.qsize())} == {ROOM, Wanted.HANDSHAKE}
 
 
-async def test_a_thousand_silent_connections_keep_nobody_from_the_pages(database: str, directory: Path, stack: AsyncExitStack) -> None:
+async def test_more_silent_connections_than_may_be_keep_nobody_from_the_pages(database: str, directory: Path, stack: AsyncExitStack) -> None:
     broker: BrokerProcess = await start_broker(directory, database=database)
     await stack.enter_async_context(running(broker))
     host, _, port = broker.ready["http"].rpartition(":")
-    silent = [await asyncio.open_connection(host, int(port)) for _ in range(1000)]
+    silent = [await asyncio.open_connection(host, int(port)) for _ in range(Bounds().connections + 150)]  # a process may have 1,024 files open, mostly
     try:
         async with httpx.AsyncClient(base_url=f"http://{broker.ready['http']}", timeout=20) as client:
             assert (await client.get("/login")).status_code == (await client.get("/readyz")).status_code == 200
             found = (await client.get("/metrics")).text
         [count] = [line.split()[-1] for line in found.splitlines() if line.startswith('headrace_http_connections_ended_total{reason="room"}')]
-        assert float(count) >= 500
+        assert float(count) >= 150
     finally:
         for _, writer in silent:
             writer.close()
