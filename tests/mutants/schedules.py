@@ -32,5 +32,12 @@ MUTANTS = (
         "",
         "tests/store/test_trim.py -k deleted_schedule",
     ),
+    Mutant(
+        "a schedule that is made again is forgotten all the same",
+        "broker/headrace_broker/store/sql/queries/schedule_trim.sql",
+        "from headrace.schedule s where deleted and changed_at < now() - interval '7 days'",
+        "from headrace.schedule s using ended where s.schedule_id = ended.schedule_id",
+        "tests/store/test_trim.py -k made_again",
+    ),
     Mutant("old ticks go a portion an hour", OWNER, "next_trim = 0.0", "next_trim += 0.0", "tests/store/test_trim.py -k goes_on"),
 )

@@ -71,6 +71,21 @@ async def test_a_deleted_schedule_goes_after_its_ticks_however_many_there_are(po
     assert await pool.fetchval("select count(*) from headrace.schedule_fire where schedule_id = $1", stays) == 5
 
 
+async def test_a_schedule_that_is_made_again_while_it_is_about_to_be_forgotten_stays(pool: "asyncpg.Pool[Any]") -> None:
+    store = ScheduleStore(pool)
+    again = await _schedule(pool, "again", 0, deleted=True, fired="1 hour")
+    async with pool.acquire() as con, con.transaction():
+        await con.execute("update headrace.schedule set deleted = false, changed_at = now() where schedule_id = $1", again)
+        trimming = asyncio.ensure_future(store.trim())
+
+        async def waits() -> bool:
+            return bool(await con.fetchval("select count(*) from pg_locks where not granted and pg_backend_pid() = any (pg_blocking_pids(pid))"))
+
+        await until(waits, what="the trim to wait for whoever makes it again")
+    assert not await trimming
+    assert [row["schedule_id"] for row in await pool.fetch("select schedule_id from headrace.schedule")] == [again]
+
+
 async def test_of_old_ticks_a_portion_goes_and_it_is_said_that_there_are_more(pool: "asyncpg.Pool[Any]") -> None:
     store = ScheduleStore(pool)
     schedule_id = await _schedule(pool, "busy", 25, deleted=False, fired="91 days")
