@@ -7,6 +7,7 @@ RPC = "tests/rpc/test_statistics.py"
 AHEAD = "broker/headrace_broker/actions/forecast.py"
 FORECAST = "broker/headrace_broker/model/forecast.py"
 UNIT = "tests/unit/test_forecast.py"
+ROLLUP = "broker/headrace_broker/maintenance/rollup.py"
 TRENDS, HOLD = "broker/headrace_broker/actions/statistics.py", "tests/fire/test_trend.py -k hold"
 
 MUTANTS = (
@@ -39,5 +40,8 @@ MUTANTS = (
     Mutant("an attempt of a former owner runs for ever", TRENDS, "live.granted_at or owner.taken_over_at", "live.granted_at", HOLD),
     Mutant("attempts that ended are told of twice", "broker/headrace_broker/model/outlook.py", "round(long - told)", "long", f"{UNIT} -k untold"),
     Mutant("held slots are there for others too", "broker/headrace_broker/model/outlook.py", "max(0, self.slots - self.held)", "self.slots", f"{UNIT} -k held"),
+    Mutant("a sum of a clock that was ahead stays", ROLLUP, "newest(whole, last - 1)", "newest(whole, last)", f"{RPC} -k time_comes"),
+    Mutant("a sum of a clock that was ahead hides the period before it", ROLLUP, "newest(whole, last - 1)", "newest(whole, minute)", f"{RPC} -k time_comes"),
+    Mutant("a period is added up all the minute long", ROLLUP, "if self._rolled.get(whole) != at:", "if True:", f"{RPC} -k time_comes"),
     Mutant("hours of a clock that was ahead end the adding up", "broker/headrace_broker/store/sql/queries/stat_rolled.sql", "at <= $2", "$2 > 0", f"{RPC} -k was_ahead"),
 )  # fmt: skip

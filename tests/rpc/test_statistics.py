@@ -6,11 +6,12 @@ import io
 import json
 import urllib.request
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import asyncpg
 import pytest
 from headrace_broker.actions.statistics import parts
-from headrace_broker.maintenance.rollup import Rollup
+from headrace_broker.maintenance.rollup import LATE, Rollup
 from headrace_broker.shards.owner import Owner
 from headrace_broker.store.statistics import DAY, HOUR, MINUTE, Statistics
 from headrace_client import AdminClient, Client, InvalidRequest, JobSpec, NotFound, Submitted
@@ -212,6 +213,36 @@ async def test_a_clock_that_was_ahead_for_a_while_does_not_end_the_adding_up(dat
         await rollup.roll(MINUTE, HOUR, first + 130)
         assert [hour.numbers for hour in await store.rows(HOUR, first, first + DAY, [1])] == [{"completed": 12}] * 2
         assert await parts(store, HOUR, first, first + 180) == [(HOUR, first, first + 120), (MINUTE, first + 120, first + 180)]
+    finally:
+        await pool.close()
+
+
+class Noted(Statistics):
+    """Notes which periods are added up."""
+
+    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
+        super().__init__(pool)
+        self.rolled: list[int] = []
+
+    async def roll(self, part: int, whole: int, at: int) -> None:
+        self.rolled.append(at)
+        await super().roll(part, whole, at)
+
+
+async def test_hours_that_a_clock_ahead_has_added_up_are_added_up_again_when_their_time_comes(database: str) -> None:
+    """Neither they nor the hour before them would tell what happened then."""
+    pool = await asyncpg.create_pool(database, min_size=1, max_size=2)
+    try:
+        store, ahead = Noted(pool), 29_000_000 // DAY * DAY
+        row = {"type_id": 1, "agent_id": 0, "numbers": {"completed": 2}, "wait": {}, "run": {}, "wait_s": 0, "run_s": 0, "slots": 6, "waiting": 3}
+        await store.put(1, [{"at": ahead, **row}])
+        await Rollup(store, owner=_never).roll(MINUTE, HOUR, ahead + HOUR + LATE)
+        await store.put(2, [{"at": ahead + minute, **row} for minute in range(-60, 60, 10)])
+        rollup = Rollup(store, owner=_never)
+        for half in range(2 * ahead, 2 * (ahead + HOUR + 2 * LATE)):  # two passes a minute
+            await rollup.roll(MINUTE, HOUR, half // 2)
+        assert store.rolled == [ahead, ahead - HOUR, ahead]
+        assert [(hour.at, hour.numbers) for hour in await store.rows(HOUR, ahead - DAY, ahead + DAY, [1])] == [(ahead - HOUR, {"completed": 12}), (ahead, {"completed": 14})]
     finally:
         await pool.close()
 

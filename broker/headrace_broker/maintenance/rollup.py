@@ -27,6 +27,7 @@ class Rollup:
         self._owner = owner
         self._sums = sums
         self._last: Owner | None = None
+        self._rolled: dict[int, int] = {}  # span -> the period that was added up last
 
     async def run_once(self) -> dict[str, int]:
         """One pass; returns nothing worth a line in the log."""
@@ -66,14 +67,17 @@ class Rollup:
             raise
 
     async def roll(self, part: int, whole: int, minute: int) -> None:
-        """Adds up the periods that have ended and are not added up yet, oldest first."""
-        newest = await self._store.newest(whole, minute)
+        """Adds up the periods that have ended and are not added up yet, oldest first.
+
+        A sum that is there before its time is of a clock that was ahead. It hides no period before it, and is made anew in the minute in which its time has come.
+        """
+        last = minute - whole - LATE
+        newest = await self._store.newest(whole, last - 1)
         at = await self._store.oldest(part, 0 if newest is None else newest + whole)
-        while at is not None:
-            at = at // whole * whole
-            if at + whole + LATE > minute:
-                return
-            await self._store.roll(part, whole, at)
+        while at is not None and (at := at // whole * whole) <= last:
+            if self._rolled.get(whole) != at:  # once in that minute
+                await self._store.roll(part, whole, at)
+                self._rolled[whole] = at
             at = await self._store.oldest(part, at + whole)
 
 
