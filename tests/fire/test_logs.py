@@ -1,10 +1,12 @@
 """Logs under limits, and followed while they are written: nothing beyond the limits is kept, nothing within them is lost, missed or doubled, whoever dies meanwhile."""
 
 import asyncio
+import gc
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -259,15 +261,17 @@ async def test_lines_are_stored_though_those_before_them_fill_a_statement_and_th
         await waits
 
 
-async def test_lines_are_stored_though_whoever_was_storing_them_has_gone(machine: Machine) -> None:
-    job_ids = await granted(machine, 3)
+async def test_lines_are_stored_though_whoever_was_storing_them_has_gone(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs_module, "MAX_LINES", 3)
+    job_ids = await granted(machine, 4)
     writer = LogWriter(machine.pool, machine.types.log_limits, Metrics())
-    lines = [LogBatch((job_id, 1), machine.type.type_id, True, [(1, datetime.now(UTC), 2, "said")], 1, 1) for job_id in job_ids]
+    said = [(line_no, datetime.now(UTC), 2, "said") for line_no in (1, 2, 3)]
+    lines = [LogBatch((job_id, 1), machine.type.type_id, True, said[:count], 1, 1) for job_id, count in zip(job_ids, (1, 1, 1, 3), strict=True)]
     con = await asyncpg.connect(machine._dsn)
     async with con.transaction():
         await con.execute("lock table headrace.log_line in exclusive mode")
-        async with writer._writing:  # a statement is under way: the next one has the lines of all three
-            storing, gone, waits = [asyncio.create_task(writer.put([batch])) for batch in lines]
+        async with writer._writing:  # a statement is under way: the next one has the lines of the first three
+            storing, gone, waits, later = [asyncio.create_task(writer.put([batch])) for batch in lines]
             await asyncio.sleep(0)
         while not await con.fetchval("select count(*) from pg_locks where not granted and relation = 'headrace.log_line'::regclass"):
             await asyncio.sleep(0.001)
@@ -277,5 +281,25 @@ async def test_lines_are_stored_though_whoever_was_storing_them_has_gone(machine
     await con.close()
     async with asyncio.timeout(10):
         await waits
-    assert [row["job_id"] for row in await machine.pool.fetch("select job_id from headrace.log_line")] == [job_ids[2]]
+        await later
+    assert [row["job_id"] for row in await machine.pool.fetch("select job_id from headrace.log_line order by job_id")] == [job_ids[2], *[job_ids[3]] * 3]
     assert not writer._waiting, "and nothing is left of those that have gone"
+
+
+async def test_an_error_that_comes_as_a_caller_goes_is_told_by_the_others_alone(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer, unheard = LogWriter(machine.pool, machine.types.log_limits, Metrics()), list[dict[str, Any]]()
+
+    async def failing(_: object) -> int:
+        gone.cancel()
+        raise ConnectionError("away")
+
+    monkeypatch.setattr(writer, "_store", failing)
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
+    async with writer._writing:  # a statement is under way: the next one has the lines of both
+        storing, gone = [asyncio.create_task(writer.put([LogBatch((job_id, 1), None, False, [], 1, None)])) for job_id in (1, 2)]
+        await asyncio.sleep(0)
+    await asyncio.wait([storing, gone])
+    assert isinstance(storing.exception(), ConnectionError) and gone.cancelled()
+    del storing, gone
+    gc.collect()
+    assert not unheard

@@ -1,7 +1,7 @@
 """Writes the lines that handlers log, and tells who waits for them. They never share a commit, a connection or a queue with grants and outcomes."""
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -26,7 +26,7 @@ class LogWriter:
         self._pool = pool
         self._metrics = metrics
         self._limits = LogLimits(pool, limits_of)
-        self._waiting: deque[tuple[Sequence[LogBatch], asyncio.Future[None]]] = deque()
+        self._waiting: OrderedDict[asyncio.Future[None], Sequence[LogBatch]] = OrderedDict()  # in the order in which they were put
         self._writing = asyncio.Lock()
         self._readers: dict[int, set[asyncio.Event]] = {}  # by job
 
@@ -36,14 +36,15 @@ class LogWriter:
         Cancellation: the lines may be stored all the same.
         """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((batches, done))
+        self._waiting[done] = batches
         try:
             async with self._writing:
                 if not done.done():  # callers write in their order, so nobody's lines are before these any more
                     await self._write()
         except asyncio.CancelledError:
-            done.cancel()
-            self._waiting = deque(other for other in self._waiting if other[1] is not done)
+            self._waiting.pop(done, None)  # not looked for: the calls of thousands may end at once
+            if not done.cancel():
+                done.exception()  # somebody else met it, and tells
             raise
         await done
 
@@ -60,25 +61,28 @@ class LogWriter:
 
     async def _write(self) -> None:
         """Stores what waits first. When the caller whose turn it is goes meanwhile, the lines of all others are the first ones of whoever is next."""
-        taken: list[tuple[Sequence[LogBatch], asyncio.Future[None]]] = []
+        taken: list[tuple[asyncio.Future[None], Sequence[LogBatch]]] = []
         lines = 0
         while self._waiting and lines < MAX_LINES:
-            taken.append(self._waiting.popleft())
-            lines += sum(len(batch.lines) for batch in taken[-1][0])
-        batches = [batch for put, _ in taken for batch in put]
+            taken.append(self._waiting.popitem(last=False))
+            lines += sum(len(batch.lines) for batch in taken[-1][1])
+        batches = [batch for _, put in taken for batch in put]
         try:
             stored = await self._store(batches)
         except BaseException as error:
             self._limits.forget(batch.lease for batch in batches)
             if not isinstance(error, Exception):
-                self._waiting.extendleft(one for one in reversed(taken) if not one[1].done())
+                for done, put in reversed(taken):
+                    if not done.done():
+                        self._waiting[done] = put
+                        self._waiting.move_to_end(done, last=False)
                 raise
-            for _, done in taken:
+            for done, _ in taken:
                 if not done.done():
                     done.set_exception(error)
             return
         self._metrics.log_lines.inc(stored)
-        for _, done in taken:
+        for done, _ in taken:
             if not done.done():
                 done.set_result(None)
         if self._readers:
