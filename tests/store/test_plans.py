@@ -161,6 +161,7 @@ LONG_AGO, LATE = datetime(2000, 1, 1, tzinfo=UTC), datetime(2090, 1, 1, tzinfo=U
 DAY_TWO = datetime.fromtimestamp(1_750_086_400, UTC)
 READS: list[tuple[str, list[Any], int]] = [
     ("job_get", [[_job(5), _job(77), _job(123, SECOND)], [DEFAULT_CLASS], True], 40),
+    ("job_types", [[_job(5), _job(77), _job(123, SECOND)]], 20),
     ("heads", [[_job(5), _job(77)], DEFAULT_CLASS], 20),
     ("bodies", [[_job(5), _job(77)], DEFAULT_CLASS], 20),
     ("endings", [[_job(5), _job(77)], [1, 1], DEFAULT_CLASS], 20),
