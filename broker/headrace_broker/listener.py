@@ -35,7 +35,7 @@ class Wanted(StrEnum):
     HANDSHAKE = "handshake"  # become one, TLS included
     HEAD = "head"  # send a request's first line and headers
     BODY = "body"  # send the rest of it
-    ANSWER = "answer"  # take what it was answered
+    ANSWER = "answer"  # take what it was answered, the end included
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Connection(H11Protocol):
     def _wanted(self) -> Wanted | None:
         if not self.made:
             return Wanted.HANDSHAKE
-        if self.transport.get_write_buffer_size():
+        if self.transport.get_write_buffer_size() or self.transport.is_closing():  # over TLS the peer ends it, too: until then nobody else has its place
             return Wanted.ANSWER
         return {"IDLE": Wanted.HEAD, "SEND_BODY": Wanted.BODY}.get(self.conn.their_state.__name__)  # as h11's documentation names the states
 

@@ -37,7 +37,8 @@ MUTANTS = (
         '"SEND_BODY": Wanted.BODY, "DONE": Wanted.BODY}',
         f"{HTTP} -k silent_body",
     ),
-    Mutant("answers may be left untaken", LISTENER, "if self.transport.get_write_buffer_size():", "if False:", f"{HTTP} -k deaf"),
+    Mutant("answers may be left untaken", LISTENER, "if self.transport.get_write_buffer_size() or", "if", f"{HTTP} -k deaf"),
+    Mutant("an end that is not answered takes a place", LISTENER, "_size() or self.transport.is_closing():", "_size():", f"{HTTP} -k was_ended_for"),
     Mutant("the HTTP listener takes any number of connections", LISTENER, "if len(self.open) >= self._bounds.connections and", "if False and", f"{HTTP} -k all_places"),
     Mutant(
         "those who have just come make room", LISTENER, "key=lambda connection: connection.since)", "key=lambda connection: -connection.since)", f"{HTTP} -k all_places"

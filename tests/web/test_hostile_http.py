@@ -219,12 +219,18 @@ async def test_where_all_places_are_taken_those_who_wait_the_longest_for_nothing
         assert {listener.told.get_nowait() for _ in range(listener.told.qsize())} == {ROOM}
 
 
-@as_in_a_broker
-async def test_half_a_handshake_takes_a_place_for_so_long_only() -> None:
+def encrypted() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """(what a server has, what its clients have)."""
     authority, context = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
+    return context, trusting
+
+
+@as_in_a_broker
+async def test_half_a_handshake_takes_a_place_for_so_long_only() -> None:
+    context, trusting = encrypted()
     async with serving(Bounds(connections=10, handshake=1.0), context) as listener:
         files = _files()
         silent = [await listener.connect() for _ in range(50)]
@@ -238,6 +244,40 @@ async def test_half_a_handshake_takes_a_place_for_so_long_only() -> None:
             assert (await client.get("/")).text == "here"
         await until(lambda: _is(_files() < files + 10 and not listener.server.open))
         assert {listener.told.get_nowait() for _ in range(listener.told.qsize())} == {ROOM, Wanted.HANDSHAKE}
+
+
+async def ask_over_tls(stream: Stream, trusting: ssl.SSLContext, request: bytes) -> None:
+    """Sends a request and hears its answer. That the server ends the connection is not answered, as TLS has it."""
+    reader, writer = stream
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = trusting.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+    asked = False
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                if not asked:
+                    tls.do_handshake()
+                    asked = bool(tls.write(request))
+                writer.write(outgoing.read())
+                assert tls.read().startswith(b"HTTP/1.1 ")
+                return
+            except ssl.SSLWantReadError:
+                writer.write(outgoing.read())
+                came = await reader.read(65536)
+                assert came, "it was ended before it was answered"
+                incoming.write(came)
+
+
+@as_in_a_broker
+async def test_who_does_not_end_what_was_ended_for_them_gives_their_place() -> None:
+    context, trusting = encrypted()
+    async with serving(Bounds(connections=4), context) as listener:
+        for request in (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"no request\r\n\r\n") * 2:
+            await ask_over_tls(await listener.connect(), trusting, request)
+        assert len(listener.server.open) == 4 and listener.told.empty()
+        async with httpx.AsyncClient(base_url=listener.server.url, verify=trusting, timeout=20) as client:
+            assert (await client.get("/")).text == "here"
+        assert await listener.reason() == ROOM
 
 
 async def test_more_silent_connections_than_may_be_keep_nobody_from_the_pages(database: str, directory: Path, stack: AsyncExitStack) -> None:
