@@ -75,6 +75,13 @@ MUTANTS = (
         "forms are taken in sessions that may have ended", f"{WEB}/manager.py", "            await self._register.assure()\n", "", "tests/web/test_failing.py -k frozen"
     ),
     Mutant(
+        "a form counts for the session that there was when it began to come",
+        f"{WEB}/manager.py",
+        "            session, unclear = await self._session(request)  # a form",
+        "            pass  # a form",
+        f"{LOGIN} -k while_it_comes",
+    ),
+    Mutant(
         "a form is for whatever domain is looked at",
         f"{WEB}/manager.py",
         "    if domain != session.domain and",

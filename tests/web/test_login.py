@@ -1,10 +1,12 @@
 """Who is let in, with what, for how long; and which page and form each role may have."""
 
+import asyncio
 import itertools
 import re
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from urllib.parse import urlencode
 
 import asyncpg
 import httpx
@@ -139,6 +141,26 @@ async def test_a_session_ends_when_its_user_is_disabled_changed_or_logged_out(br
         await ends(browser)
     await browser.log_in(403, name="eve", password=PASSWORD)
     await browser.log_in(name="eve", password=PASSWORD + "!")
+
+
+async def test_a_form_whose_session_ends_while_it_comes_does_nothing(browsers: Browsers, boss: AdminClient, shared: Shared) -> None:
+    browser = await browsers.new(token=(await boss.create_token("slow-form", "admin")).secret)
+    form = urlencode({"csrf": await browser.csrf(), "name": "by-a-slow-form", "role": "viewer"}).encode()
+    host, _, port = shared.base.removeprefix("http://").rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        f"POST /token-create HTTP/1.1\r\nHost: {host}:{port}\r\nOrigin: {shared.base}\r\nCookie: headrace_session={browser.client.cookies['headrace_session']}\r\n"
+        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(form)}\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n".encode()
+    )
+    async with asyncio.timeout(30):
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 "), "the broker has found the session, and waits for the form"
+        await boss.revoke_token("slow-form")
+        await ends(browser)
+        writer.write(form)
+        answer = (await reader.read()).decode()
+    writer.close()
+    assert answer.startswith("HTTP/1.1 403 ") and "You are not logged in any more" in answer
+    assert "by-a-slow-form" not in [token.name for token in await boss.list_tokens()]
 
 
 async def test_a_user_changes_the_password_and_logs_out_everywhere(browsers: Browsers, boss: AdminClient) -> None:

@@ -143,15 +143,12 @@ class Manager:
         return RedirectResponse(f"{request.url.path}{'?' + rest if rest else ''}", 303, headers=HEADERS)
 
     async def _action(self, action: Page, path: str, request: Request) -> Response:
-        unclear = None
-        try:
-            session = await self._register.find(request.cookies.get(COOKIE))
-            await self._register.assure()
-        except BrokerError as error:
-            session, unclear = self._register.sessions.find(request.cookies.get(COOKIE)), error
+        session, unclear = await self._session(request)
         if session is None and unclear is None and "hx-request" in request.headers:
             return to_login(request)
         form = await read_form(request, FORM_BYTES if session is not None else LOST_FORM_BYTES) if same_origin(request) else FormData()
+        if session is not None and unclear is None:
+            session, unclear = await self._session(request)  # a form may be a minute in coming
         services = self._services(session.domain if session is not None else DEFAULT_DOMAIN)
         if unclear is not None:  # nothing is changed in a session that may have ended
             if session is not None:
@@ -171,6 +168,15 @@ class Manager:
         if not visit.may(path):
             return self._denied(visit, path)
         return await self._answer(action, visit, path)
+
+    async def _session(self, request: Request) -> tuple[Session | None, BrokerError | None]:
+        """(the session of a request as the table has it now, None); or as it was known here, and why it cannot be looked at."""
+        cookie = request.cookies.get(COOKIE)
+        try:
+            await self._register.assure()
+            return await self._register.find(cookie), None
+        except BrokerError as error:
+            return self._register.sessions.find(cookie), error
 
     async def _answer(self, page: Page, visit: Visit, path: str) -> Response:
         request, form = visit.request, visit.form
