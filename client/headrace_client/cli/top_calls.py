@@ -54,7 +54,7 @@ class Rounds:
 
 
 class Calls:
-    """A client of all brokers of the list together, and where there are several one of each. An async context manager; `timeout_s` is for a round.
+    """A client of all brokers of the list together, and where there are several one of each. An async context manager; `timeout_s` is for each call.
 
     `domains`: those that are looked at; empty: all that the caller may see anything of.
     """
