@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import structlog
 
-from headrace_broker import __version__
+from headrace_broker import __version__, passes
 from headrace_broker.actions.saved_filters import SavedFilters
 from headrace_broker.advertise import advertised, web_url
 from headrace_broker.config import Config, masked
@@ -37,7 +37,7 @@ from headrace_broker.rpc.access import LEAST
 from headrace_broker.rpc.connections import ConnectionLimits
 from headrace_broker.rpc.quotas import QuotaLimits
 from headrace_broker.rpc.server import RpcServer
-from headrace_broker.shards import passes, reception
+from headrace_broker.shards import reception
 from headrace_broker.shards.balance import Balance
 from headrace_broker.shards.ownerships import Ownerships
 from headrace_broker.shards.type_figures import type_figures

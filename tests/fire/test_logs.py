@@ -287,19 +287,20 @@ async def test_lines_are_stored_though_whoever_was_storing_them_has_gone(machine
 
 
 async def test_an_error_that_comes_as_a_caller_goes_is_told_by_the_others_alone(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks: list[asyncio.Task[None]] = []
     writer, unheard = LogWriter(machine.pool, machine.types.log_limits, Metrics()), list[dict[str, Any]]()
 
     async def failing(_: object) -> int:
-        gone.cancel()
+        tasks[1].cancel()
         raise ConnectionError("away")
 
     monkeypatch.setattr(writer, "_store", failing)
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context))
     async with writer._writing:  # a statement is under way: the next one has the lines of both
-        storing, gone = [asyncio.create_task(writer.put([LogBatch((job_id, 1), None, False, [], 1, None)])) for job_id in (1, 2)]
+        tasks += [asyncio.create_task(writer.put([LogBatch((job_id, 1), None, False, [], 1, None)])) for job_id in (1, 2)]
         await asyncio.sleep(0)
-    await asyncio.wait([storing, gone])
-    assert isinstance(storing.exception(), ConnectionError) and gone.cancelled()
-    del storing, gone
+    await asyncio.wait(tasks)
+    assert isinstance(tasks[0].exception(), ConnectionError) and tasks[1].cancelled()
+    tasks.clear()
     gc.collect()
     assert not unheard

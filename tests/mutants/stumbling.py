@@ -5,7 +5,7 @@ from tests.mutants.mutant import Mutant
 B = "broker/headrace_broker/"
 AGENTS, CONVERT, LOGS, RETENTION, DUTY = B + "rpc/agents.py", B + "rpc/convert.py", B + "store/logs.py", B + "maintenance/retention.py", B + "alerts/duty.py"
 SWEEP, SWEPT = B + "shards/sweep.py", "tests/fire/test_times.py -k very_many"
-OWNER, PASSES, FRESH = B + "shards/owner.py", B + "shards/passes.py", "tests/unit/test_fresh.py"
+OWNER, PASSES, FRESH = B + "shards/owner.py", B + "passes.py", "tests/unit/test_fresh.py"
 FORGED, DEFECTS, BUSY, ALERTS = (
     "tests/rpc/test_validation.py",
     "tests/fire/test_defects.py",
@@ -61,7 +61,7 @@ MUTANTS = (
         "tests/fire/test_logs.py -k storing_them",
     ),
     Mutant("lines that are given back go to the end", LOGS, "self._waiting.move_to_end(done, last=False)", "pass", "tests/fire/test_logs.py -k storing_them"),
-    Mutant("an error that nobody hears is told as a defect", LOGS, "done.exception()  # somebody", "pass  # somebody", "tests/fire/test_logs.py -k as_a_caller_goes"),
+    Mutant("an error that nobody hears is told as a defect", LOGS, "done.cancel()  # an error", "pass  # an error", "tests/fire/test_logs.py -k as_a_caller_goes"),
     Mutant("a message that cannot be dealt with is a broken stream", AGENTS, "if not hearing:", "if True:", f"{DEFECTS} -k cannot_be_dealt_with"),
     Mutant("a broken stream is a message", AGENTS, "                hearing = False\n", "", f"{DEFECTS} -k stream_that_breaks"),
     Mutant("checkpoints wait without end", OWNER, "        if room and live is not None", "        if live is not None", f"{DEFECTS} -k beyond"),

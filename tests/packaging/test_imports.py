@@ -49,8 +49,8 @@ PURE = {"cronsim"}
 BROKER_LAYERS = {
     "model": set(),
     "store": {"model", "metrics"},
-    "shards": {"model", "store", "metrics"},
-    "actions": {"model", "store", "shards"},
+    "shards": {"model", "store", "metrics", "passes"},
+    "actions": {"model", "store", "shards", "passes"},
     "maintenance": {"model", "store", "shards", "metrics"},
     "alerts": {"model", "store", "shards", "metrics"},
     "rpc": {"model", "store", "shards", "actions", "alerts", "metrics"},

@@ -8,7 +8,7 @@ import pytest
 from tests.support.processes import ROOT
 
 SERVER = ("headrace_broker.app", "headrace_broker.rpc", "headrace_broker.shards", "grpc", "google.protobuf", "asyncpg", "structlog", "prometheus_client")
-PAGES = ("starlette", "uvicorn", "jinja2", "headrace_broker.web", "headrace_broker.http")
+PAGES = ("starlette", "uvicorn", "jinja2", "headrace_broker.web", "headrace_broker.http", "headrace_broker.listener")
 RARE = ("cryptography", "aiosmtplib", "fsspec", "httpx", "zstandard", "rich")
 ADMIN = ("headrace_client.admin", "headrace_client.alerts", "headrace_client.schedules", "headrace_client.operations", "headrace_client.users", "headrace_client.grants")
 
@@ -46,4 +46,4 @@ def test_a_start_imports_nothing_that_costs_much_and_may_not_be_needed(start: st
 def test_it_would_be_seen() -> None:
     assert imported("import rich.console\nimport headrace_client.alerts", (*RARE, *ADMIN)) == ["rich", "headrace_client.alerts"]
     everything = (*SERVER, *PAGES, *RARE, *ADMIN)
-    assert set(imported("import headrace_broker.http, headrace_broker.web.manager, headrace_broker.app", everything)) >= {*SERVER, *PAGES}
+    assert set(imported("import headrace_broker.http, headrace_broker.listener, headrace_broker.web.manager, headrace_broker.app", everything)) >= {*SERVER, *PAGES}

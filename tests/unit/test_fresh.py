@@ -4,11 +4,10 @@ import asyncio
 from typing import Any
 
 import pytest
-from headrace_broker import app, tls
+from headrace_broker import app, passes, tls
 from headrace_broker.actions import fresh
 from headrace_broker.actions.fresh import keep_fresh
 from headrace_broker.model.errors import DatabaseUnavailable
-from headrace_broker.shards import passes
 from headrace_broker.store.migrate import MigrationError
 from structlog.testing import capture_logs
 
@@ -41,7 +40,7 @@ async def test_a_table_is_read_twice_a_second_also_after_the_database_was_away(m
             raise ConnectionError("away") if reads == 2 else DatabaseUnavailable("away")
 
     told: Any = Told()
-    monkeypatch.setattr("headrace_broker.shards.passes.asyncio.sleep", pause)
+    monkeypatch.setattr("headrace_broker.passes.asyncio.sleep", pause)
     with pytest.raises(asyncio.CancelledError):
         await keep_fresh(refresh, "tokens", told, away=lambda: away.append(reads))
     assert (reads, paused) == (6, [fresh.REFRESH_S] * 6) and fresh.REFRESH_S <= 0.5
@@ -65,7 +64,7 @@ async def test_what_nobody_expected_costs_a_line_and_pauses_that_grow(monkeypatc
             raise KeyError("a row of a later release")
 
     told: Any = Told()
-    monkeypatch.setattr("headrace_broker.shards.passes.asyncio.sleep", pause)
+    monkeypatch.setattr("headrace_broker.passes.asyncio.sleep", pause)
     with capture_logs() as logs, pytest.raises(asyncio.CancelledError):
         await keep_fresh(refresh, "tokens", told, away=lambda: away.append(reads))
     assert paused == [1, 2, 4, 8, 16, 30, fresh.REFRESH_S, 1, 2] and away == [1, 2, 3, 4, 5, 6, 8, 9]

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Protocol
 
-from headrace_broker.shards import passes
+from headrace_broker import passes
 
 REFRESH_S = 0.5
 OVERLAP = timedelta(seconds=60)

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import structlog
 
+from headrace_broker import passes
 from headrace_broker.model.balance import place_in_line, to_give
-from headrace_broker.shards import passes
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.brokers import BrokerStore
 from headrace_broker.store.pool import ANY_FAILURE

@@ -43,8 +43,7 @@ class LogWriter:
                     await self._write()
         except asyncio.CancelledError:
             self._waiting.pop(done, None)  # not looked for: the calls of thousands may end at once
-            if not done.cancel():
-                done.exception()  # somebody else met it, and tells
+            done.cancel()  # an error that it has already is somebody else's to tell
             raise
         await done
 
