@@ -104,9 +104,9 @@ class Ties(Machine):
         chosen = {root} | {job_id for job_id in below if job_id in self.jobs and self.jobs[job_id].state in FAILED}
         within = {root, *below}
         wanted, refused, runs = set(chosen), set[int](), {}
-        for job_id in descents.in_order(chosen, {child: [p for p in self.parents[child] if p in within] for child in chosen}, self._members(chosen, within)):
+        for job_id in descents.in_order(chosen, {child: [p for p in self.parents.get(child, ()) if p in within] for child in chosen}, self._members(chosen, within)):
             job = self.jobs[job_id]
-            again = {other for other in self.parents[job_id] if other in within}
+            again = {other for other in self.parents.get(job_id, ()) if other in within}
             if job.state not in FAILED or again & refused:
                 wanted.discard(job_id)
                 refused |= {job_id} if job.state in FAILED else set()
