@@ -18,7 +18,7 @@ from headrace_proto.v1 import agents_pb2, agents_pb2_grpc
 
 from tests.support.ports import free_ports
 from tests.support.processes import until
-from tests.support.scripted_sessions import LEASE_S, PATIENCE_S, ScriptedSessions, scripted_sessions
+from tests.support.scripted_sessions import LEASE_S, PATIENCE_S, ScriptedSessions, Starts, scripted_sessions
 
 ACCEPTED, SUPERSEDED, NOT_OWNER = agents_pb2.DISPOSITION_ACCEPTED, agents_pb2.DISPOSITION_SUPERSEDED, agents_pb2.DISPOSITION_NOT_OWNER
 
@@ -271,24 +271,13 @@ async def test_that_a_job_arrived_is_said_soon_when_its_handler_goes_on(running:
     assert not any(message.HasField("heartbeat") for _, message in broker.received), "it did not wait for a heartbeat"
 
 
-class Two:
-    """An agent that has a stream to each of two brokers. `started`: jobs, in order; `stopped`: those whose handler was stopped."""
+class Two(Starts):
+    """An agent that has a stream to each of two brokers."""
 
     def __init__(self, old: ScriptedSessions, new: ScriptedSessions) -> None:
+        super().__init__()
         self.old = old
         self.new = new
-        self.started: list[int] = []
-        self.stopped: list[int] = []
-        self.drain = asyncio.Event()
-
-    async def until_started(self, *job_ids: int) -> None:
-        """Waits until the handlers of these jobs, and of no others, have begun, in this order."""
-
-        async def began() -> bool:
-            return len(self.started) >= len(job_ids)
-
-        await until(began, what="the starts")
-        assert self.started == list(job_ids)
 
 
 @pytest.fixture

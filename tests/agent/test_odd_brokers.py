@@ -13,34 +13,14 @@ from headrace_agent import Agent, JobContext, session
 from headrace_agent.work import Work
 from headrace_proto.v1 import agents_pb2
 
-from tests.support.processes import until
-from tests.support.scripted_sessions import PATIENCE_S, ScriptedSessions, scripted_sessions
+from tests.support.scripted_sessions import PATIENCE_S, ScriptedSessions, Starts, scripted_sessions
 
 ACCEPTED = agents_pb2.DISPOSITION_ACCEPTED
 
 
-class Working:
-    """An agent in this process. `started` and `stopped`: jobs, in order."""
-
-    def __init__(self) -> None:
-        self.started: list[int] = []
-        self.stopped: list[int] = []
-        self.drain = asyncio.Event()
-        self.may_end = asyncio.Event()
-
-    async def until_started(self, *job_ids: int) -> None:
-        """Waits until these jobs, and no others, have begun."""
-
-        async def began() -> bool:
-            return len(self.started) >= len(job_ids)
-
-        await until(began, what="the starts")
-        assert self.started == list(job_ids)
-
-
 @asynccontextmanager
-async def working(*addresses: str) -> AsyncIterator[Working]:
-    it, agent = Working(), Agent("scripted", slots=4)
+async def working(*addresses: str) -> AsyncIterator[Starts]:
+    it, agent = Starts(), Agent("scripted", slots=4)
 
     @agent.job("t")
     async def work(ctx: JobContext) -> None:

@@ -80,6 +80,18 @@ def test_calls_that_are_under_way_fail_when_another_thread_closes_the_client(mon
                 call.result(SOON_S)
 
 
+def says_so(client: SyncClient, specs: Callable[[], Iterator[JobSpec]]) -> None:
+    """Submits what uses the client while it is read, in the client's own thread; a client that waits for itself is stopped."""
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(lambda: list(client.submit_stream(specs())))
+        try:
+            with pytest.raises(InvalidRequest, match="in its own thread"):
+                call.result(SOON_S)
+        finally:
+            if not call.done():
+                client._loop.call_soon_threadsafe(client._loop.stop)
+
+
 def test_a_blocking_client_that_is_called_in_its_own_thread_says_so(broker: BrokerProcess) -> None:
     with SyncClient(broker.address, timeout_s=PATIENCE_S) as client:
 
@@ -87,17 +99,7 @@ def test_a_blocking_client_that_is_called_in_its_own_thread_says_so(broker: Brok
             for number in range(sum(client.count().totals.values()) + 1):
                 yield JobSpec("t", number)
 
-        def submit() -> None:
-            list(client.submit_stream(specs()))
-
-        with ThreadPoolExecutor(1) as threads:
-            call = threads.submit(submit)
-            try:
-                with pytest.raises(InvalidRequest, match="in its own thread"):
-                    call.result(SOON_S)
-            finally:
-                if not call.done():
-                    client._loop.call_soon_threadsafe(client._loop.stop)
+        says_so(client, specs)
         assert client.count().totals == {}
 
 
@@ -108,14 +110,7 @@ def test_a_blocking_client_that_is_closed_in_its_own_thread_says_so(broker: Brok
             client.close()
             yield JobSpec("t", 1)
 
-        with ThreadPoolExecutor(1) as threads:
-            call = threads.submit(lambda: list(client.submit_stream(specs())))
-            try:
-                with pytest.raises(InvalidRequest, match="in its own thread"):
-                    call.result(SOON_S)
-            finally:
-                if not call.done():
-                    client._loop.call_soon_threadsafe(client._loop.stop)
+        says_so(client, specs)
         assert client.count().totals == {}, "it serves on"
 
 

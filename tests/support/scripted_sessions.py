@@ -9,9 +9,29 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from headrace_proto.v1 import agents_pb2, agents_pb2_grpc
 
+from tests.support.processes import until
+
 LEASE_S = 3
 HEARTBEAT_S = 1
 PATIENCE_S = 15.0
+
+
+class Starts:
+    """What an agent in the test's process does. `started`: jobs, in order; `stopped`: those whose handler was stopped."""
+
+    def __init__(self) -> None:
+        self.started: list[int] = []
+        self.stopped: list[int] = []
+        self.drain = asyncio.Event()
+
+    async def until_started(self, *job_ids: int) -> None:
+        """Waits until the handlers of these jobs, and of no others, have begun, in this order."""
+
+        async def began() -> bool:
+            return len(self.started) >= len(job_ids)
+
+        await until(began, what="the starts")
+        assert self.started == list(job_ids)
 
 
 class ScriptedSessions(agents_pb2_grpc.AgentsServicer):
