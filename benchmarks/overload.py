@@ -370,7 +370,7 @@ def main() -> None:
     """Measures."""
     parser = support.options(__doc__, rounds=1)
     parser.add_argument("--seconds", type=float, default=120.0, help="of the overload")
-    parser.add_argument("--capacity-seconds", type=float, default=20.0)
+    parser.add_argument("--capacity-seconds", type=float, default=60.0, help="long enough for what Postgres does once in a while: autovacuum, summaries of indexes")
     parser.add_argument("--times", type=float, default=5.0, help="the capacity")
     parser.add_argument("--waiting", type=int, default=1_000_000, help="jobs of another type")
     parser.add_argument("--depth-limit", type=int, default=50_000)

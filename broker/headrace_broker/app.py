@@ -65,6 +65,9 @@ TYPES_REFRESH_S = 0.5
 HEALTH_S = 0.25
 WAIT_FOR_DATABASE_S = 1.0
 SHOW_CERTIFICATE_S = 0.5
+YOUNG = 20_000
+"""Objects by which memory grows before the collector looks at the young ones. What waits and runs lives longer than that and is given back without it, so with Python's
+700 it looks at it in vain all the time: a tenth of what a job costs the broker."""
 
 log = structlog.get_logger("headrace.app")
 
@@ -171,6 +174,7 @@ class _App:
             beside = [tasks.create_task(work) for work in side]
             await self._first(ownerships.listening(), self._stopping.wait())
             gc.freeze()  # what was imported and built stays: a full pass of the collector, which is the longest step of the event loop, need not look at it each time
+            gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
             if not self._stopping.is_set():
                 await server.serving(ownerships.serving)
                 self._say_ready(bound, http, web, ownerships)

@@ -40,9 +40,16 @@ MUTANTS = (
     Mutant(
         "search: a window ends at its end although there are more candidates",
         SEARCH,
-        "            if len(ids) < CANDIDATES:\n",
+        "            if len(ids) < rows:\n",
         "            if True:\n",
         PROPERTY,
+    ),
+    Mutant(
+        "search: a short page reads all candidates",
+        SEARCH,
+        "walk.first(CANDIDATES) if read_in_order",
+        "CANDIDATES if read_in_order",
+        "tests/property/test_search.py -k short_page",
     ),
     Mutant(
         "search: a full page goes on after its window",

@@ -202,6 +202,7 @@ def test_a_search_finds_what_a_look_at_every_job_finds(world: World, monkeypatch
     if small:  # many windows, many pieces
         monkeypatch.setattr(search, "CANDIDATES", 13)
         monkeypatch.setattr(search, "AT_ONCE", 5)
+        monkeypatch.setattr(search, "FEW_AT_ONCE", 3)
 
     @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
     @given(wanted=world.filters(), order=st.sampled_from([Order.NEWEST_FIRST, Order.OLDEST_FIRST]), limit=st.sampled_from([1, 7, 1000]), count=st.booleans())
@@ -217,28 +218,55 @@ def test_a_search_finds_what_a_look_at_every_job_finds(world: World, monkeypatch
     look()
 
 
+def many_waiting(world: World) -> tuple[JobFilter, list[int]]:
+    """A filter of the type of which most wait, and what it finds, the newest first."""
+    lanes = world.machine.owner.lanes
+    type_id = max(lanes.types(), key=lanes.ready)
+    assert lanes.ready(type_id) > 10
+    wanted = JobFilter(types=(world.machine.types.by_id[type_id].name,), states=frozenset({State.WAITING}))
+    return wanted, sorted((job_id for job_id, seen in world.jobs.items() if seen.matches(wanted)), reverse=True)
+
+
+def noting(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
+    """(lowest id, id above the highest, rows) of each statement for candidates, from now on."""
+    asked: list[tuple[int, int, int]] = []
+    candidates = Finder.candidates
+
+    async def noted(finder: Finder, source: Source, q: Query, lo: int, hi: int, **options: Any) -> list[int]:
+        asked.append((lo, hi, options["rows"]))
+        return await candidates(finder, source, q, lo, hi, **options)
+
+    monkeypatch.setattr(Finder, "candidates", noted)
+    return asked
+
+
 def test_where_many_wait_the_first_window_has_about_as_many_as_one_statement_returns(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "IN_MEMORY", 0)
     monkeypatch.setattr(search, "CANDIDATES", 5)
     monkeypatch.setattr(search, "FIRST_WIDTH", 1 << 62)  # the jobs of this world lie minutes apart
-    lanes = world.machine.owner.lanes
-    type_id = max(lanes.types(), key=lanes.ready)
-    assert lanes.ready(type_id) > 10
-    name = world.machine.types.by_id[type_id].name
-    wanted = JobFilter(types=(name,), states=frozenset({State.WAITING}))
-    naive = sorted((job_id for job_id, seen in world.jobs.items() if seen.matches(wanted)), reverse=True)
-    windows: list[tuple[int, int]] = []
-    candidates = Finder.candidates
-
-    async def noted(finder: Finder, source: Source, q: Query, lo: int, hi: int, **options: Any) -> list[int]:
-        windows.append((lo, hi))
-        return await candidates(finder, source, q, lo, hi, **options)
-
-    monkeypatch.setattr(Finder, "candidates", noted)
+    wanted, naive = many_waiting(world)
+    asked = noting(monkeypatch)
     page = world.run(search.Search(world.machine.owner, Finder(world.pool)).find("default", wanted, limit=2))
     assert [match.job_id for match in page.matches] == naive[:2]
-    lo, hi = windows[0]
+    lo, hi, _ = asked[0]
     assert len([job_id for job_id in naive if lo <= job_id < hi]) <= 10 < len(naive), "about five: lanes are by priority, and in order of ids nearly"
+
+
+def test_a_short_page_asks_for_few_candidates_and_for_more_while_it_is_not_full(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "IN_MEMORY", 0)
+    monkeypatch.setattr(search, "FEW_AT_ONCE", 2)
+    wanted, naive = many_waiting(world)
+    asked = noting(monkeypatch)
+    finder = search.Search(world.machine.owner, Finder(world.pool))
+    assert [match.job_id for match in world.run(finder.find("default", wanted, limit=1)).matches] == naive[:1]
+    assert {rows for _, _, rows in asked} == {2}
+    asked.clear()
+    world.run(finder.find("default", replace(wanted, states=frozenset({State.PROCESSING})), limit=1))  # passes all that wait
+    assert list(dict.fromkeys(rows for _, _, rows in asked))[:3] == [2, 8, 32]
+    asked.clear()
+    several = tuple(sorted({seen.type for seen in world.jobs.values()})[:2])
+    world.run(finder.find("default", replace(wanted, types=several), limit=1))
+    assert asked and {rows for _, _, rows in asked} == {search.CANDIDATES}, "of several types they are sorted, which few of them do not make cheaper"
 
 
 def test_of_several_attempts_only_the_newest_counts(world: World) -> None:

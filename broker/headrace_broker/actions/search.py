@@ -21,7 +21,7 @@ from headrace_broker.model.permissions import Act
 from headrace_broker.shards import listing
 from headrace_broker.shards.owner import Owner
 from headrace_broker.store.pool import READ_FAILURES
-from headrace_broker.store.search import Finder, Match, NoTurn, Query, Silent, query
+from headrace_broker.store.search import Finder, Match, NoTurn, Query, Silent, query, read_in_order
 
 BUDGET_S = 1.5
 """For all windows of one answer; the jobs of the answer are read afterwards."""
@@ -34,10 +34,11 @@ INDEXED_WIDTH = 86_400_000 << MS_SHIFT
 LEAST_WIDTH = 1 << TICK_SHIFT
 QUICK_S, SLOW_S = 0.05, 0.25
 CANDIDATES = 2000
-"""Of one window; where there are more, the window ends at the last of them."""
+"""Of one statement, at most; where a window has more, it ends at the last of them."""
 AT_ONCE = 500
 """Candidates that are held against the filter in one statement, at most."""
 FEW_AT_ONCE = 50
+"""Candidates of a short page's first statements: mostly it is full with them."""
 IN_MEMORY = 100_000
 """Waiting jobs, at most, that are candidates from memory: copying and sorting them takes about 30 ms of the event loop. More of them lie densely in the ledger."""
 
@@ -166,6 +167,7 @@ class Search:
 
     async def _through_ledger(self, walk: "_Walk", q: Query, source: Source) -> None:
         loop = asyncio.get_running_loop()
+        rows = walk.first(CANDIDATES) if read_in_order(source, q) else CANDIDATES  # where they must be sorted, few of them cost as much as many
         while not walk.done:
             left_s = walk.deadline - loop.time()
             if left_s <= 0:
@@ -174,15 +176,17 @@ class Search:
             began = loop.time()
             most_s = min(left_s, WINDOW_S) if hi - lo > LEAST_WIDTH else left_s  # it cannot become smaller, and one job may have millions of lines
             try:
-                ids = await self._finder.candidates(source, q, lo, hi, rows=CANDIDATES, oldest_first=walk.oldest_first, timeout_s=most_s)
+                ids = await self._finder.candidates(source, q, lo, hi, rows=rows, oldest_first=walk.oldest_first, timeout_s=most_s)
             except TimeoutError:
                 walk.width = max(LEAST_WIDTH, (hi - lo) // 16)
                 continue
             took_s = loop.time() - began
             if not await self._match(walk, q, ids, text_known=source is Source.LOGS):
                 return
-            if len(ids) < CANDIDATES:
+            if len(ids) < rows:
                 walk.pass_window(lo, hi)
+            else:
+                rows = min(CANDIDATES, 4 * rows)
             if took_s < QUICK_S:
                 walk.width *= 4
             elif took_s > SLOW_S:
@@ -191,7 +195,7 @@ class Search:
     async def _match(self, walk: "_Walk", q: Query, ids: Sequence[int], *, text_known: bool) -> bool:
         """Holds candidates against the filter, in order; False: the page is full, or the time is over, before the last of them."""
         loop = asyncio.get_running_loop()
-        size = AT_ONCE if walk.limit is None else min(AT_ONCE, max(FEW_AT_ONCE, 2 * walk.limit))  # mostly all of the first match
+        size = walk.first(AT_ONCE)
         start = 0
         while start < len(ids):
             chunk = ids[start : start + size]
@@ -228,6 +232,10 @@ class _Walk:
         self.limit = limit
         self.width = 0
         self.matches: list[Match] = []
+
+    def first(self, most: int) -> int:
+        """Candidates to begin with: about as many as the page is likely to need, since mostly all of the first match."""
+        return most if self.limit is None else min(most, max(FEW_AT_ONCE, 2 * self.limit))
 
     @property
     def done(self) -> bool:

@@ -66,6 +66,11 @@ def query(wanted: JobFilter, type_ids: Sequence[int], agent_ids: list[int] | Non
     )  # fmt: skip
 
 
+def read_in_order(source: Source, q: Query) -> bool:
+    """Whether an index has the candidates in the order of their ids: then a statement costs what it returns, however many more there are in its window."""
+    return source is Source.JOBS and len(q.type_ids) == 1 and q.instance_id is None and q.labels is None
+
+
 SILENT_S = 2.0
 """Statements of searches are cancelled after less: one that has taken longer waits for a database that does not answer."""
 
@@ -101,7 +106,7 @@ class Finder:
 
     async def candidates(self, source: Source, q: Query, lo: int, hi: int, *, rows: int, oldest_first: bool, timeout_s: float) -> list[int]:
         """The first `rows` ids with `lo` <= id < `hi` that the source has."""
-        if source is Source.JOBS and len(q.type_ids) == 1 and q.instance_id is None and q.labels is None:
+        if read_in_order(source, q):
             statement = sql("search_type_oldest" if oldest_first else "search_type_newest")
             return [row["job_id"] for row in await self._fetch(timeout_s, statement, lo, hi, q.type_ids[0], rows)]
         order = 1 if oldest_first else -1
