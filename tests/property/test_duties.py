@@ -174,17 +174,24 @@ class Duties(Machine):
         )
         due = int((self.now_s() - MARGIN_S) // 60)
         gone = [row for row in heads if row["state"] == State.GONE or (row["state"] in SETTLED and row["delete_minute"] is not None and row["delete_minute"] < due)]
+        retirement, untouched = Retirement(self.pool), list[FactRange]()
         for range_ in await partitions.ranges(self.pool):
 
             async def retired(range_: FactRange = range_) -> bool:
                 with contextlib.suppress(LockBusy):
-                    retirement = Retirement(self.pool)
                     found = await retirement.look(range_, due_minute=due, keyed_from=lowest_id_at(self.now_s() - 86_400), most_kept=100_000)
-                    await retirement.retire(range_, found)
+                    if found.kept:
+                        await retirement.retire(range_, found)
+                    elif range_.hi <= lowest_id_at(self.now_s()):
+                        await retirement.retire(range_, found)
+                        await retirement.drop(range_)
+                    else:  # jobs are still added to it, so that the broker would not look at it yet
+                        untouched.append(range_)
                     return True
                 return False
 
             await until(retired, what="the lock of a range")
+        gone = [row for row in gone if not any(range_.lo <= row["job_id"] < range_.hi and row["job_id"] & 7 == range_.class_ for range_ in untouched)]
         left = {row["job_id"] for row in await self.pool.fetch("select job_id from headrace.job")}
         assert left == {row["job_id"] for row in heads} - {row["job_id"] for row in gone} and self.jobs.keys() <= left
         for row in gone:
