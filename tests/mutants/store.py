@@ -143,6 +143,10 @@ MUTANTS = (
         "MOST_KEPT",
         "tests/store/test_retire.py -k some_of_them_live",
     ),
+    Mutant(
+        "jobs go of which the newest checkpoint may say that they wait", FOUND, " or (h.at < f.floor) is not true", "", "tests/store/test_retire.py -k newest_checkpoint"
+    ),
+    Mutant("a clock that was set back is not thought of", FOUND, "n > coalesce(b.n, 0)", "false", "tests/store/test_retire.py -k newest_checkpoint"),
     Mutant("settled jobs count as live ones", FOUND, "coalesce(h.state <= 2, true) as lives", "true as lives", "tests/store/test_retire.py -k some_of_them_live"),
     Mutant("a new job is not seen before a range goes", MOVED, "job_id > $5", "false", LATE),
     Mutant("a new event is not seen before a range goes", MOVED, "e.at >= $4", "false", LATE),

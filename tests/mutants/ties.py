@@ -71,7 +71,7 @@ MUTANTS = (
         f"{STEPS} -k had_its_turn",
     ),
     Mutant("a release forgets when the job is due", GRAPH, "        if live.available_at_s:\n", "        if False:\n", f"{STEPS} -k when_it_is_due"),
-    Mutant("what live jobs depend on goes", GONE, "\n        or j.job_id in (select w.job_id from headrace.waited_for($1::int, $2, $3) w)", "", WAITED),
+    Mutant("what live jobs depend on goes", GONE, " or j.job_id in (select w.job_id from headrace.waited_for($1::int, $2, $3) w)", "", WAITED),
     # batches and children
     Mutant("a callback does not wait for the seal", GRAPH, "if not unmet and self.sealed.get(live.job_id, True):", "if not unmet:", f"{STEPS} -k for_the_seal"),
     Mutant("a failed member fails the callback", GRAPH, "if batch or news.state is State.COMPLETED:", "if news.state is State.COMPLETED:", f"{STEPS} -k requeued_before"),

@@ -23,6 +23,7 @@ from headrace_broker.shards.intents import Change, Verb
 from headrace_broker.shards.operations import Operations
 from headrace_broker.shards.starting import Starting
 from headrace_broker.store import partitions
+from headrace_broker.store.checkpoints import CheckpointStore
 from headrace_broker.store.embedded import EmbeddedPostgres
 from headrace_broker.store.operations import OperationStore
 from headrace_broker.store.partitions import FactRange
@@ -169,11 +170,13 @@ class Duties(Machine):
     async def retire(self) -> None:
         """What is due is removed for good, and nothing else is."""
         heads = await self.pool.fetch(
-            "select distinct on (j.job_id) j.job_id, j.type_id, coalesce(e.state, 1) as state, e.delete_minute"
+            "select distinct on (j.job_id) j.job_id, j.type_id, coalesce(e.state, 1) as state, e.delete_minute, e.at"
             " from headrace.job j left join headrace.event e using (job_id) order by j.job_id, e.seq desc"
         )
         due = int((self.now_s() - MARGIN_S) // 60)
+        known = await CheckpointStore(self.pool, 0).find()  # who takes over reads there what nothing happened to since
         gone = [row for row in heads if row["state"] == State.GONE or (row["state"] in SETTLED and row["delete_minute"] is not None and row["delete_minute"] < due)]
+        gone = [row for row in gone if known is not None and row["at"] < known.floor]
         retirement, untouched = Retirement(self.pool), list[FactRange]()
         for range_ in await partitions.ranges(self.pool):
 

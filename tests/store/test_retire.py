@@ -55,6 +55,7 @@ class Store:
         await self.pool.execute("insert into headrace.domain (name) values ('d')")
         await self.pool.execute("insert into headrace.job_type (domain_id, name) values (1, 't')")
         await self.pool.fetchval("select headrace.add_range($1, $2, $3, 'old')", RANGE.class_, RANGE.lo, RANGE.hi)
+        await self.set_floor("infinity")
         for number, (events, stays) in enumerate(STORIES.values()):
             await self._add(number, events, stays, None)
             await self._add(1000 + number, events, stays, f"old {number}")
@@ -73,6 +74,12 @@ class Store:
             )  # fmt: skip
         await self.pool.execute("insert into headrace.note (job_id, lease_epoch, kind) values ($1, 1, 2)", job_id)
         await self.pool.execute("insert into headrace.log_line values ($1, now(), 1, 1, 1, 'x')", job_id)
+
+    async def set_floor(self, floor: str | None) -> None:
+        """Stands in for a checkpoint, since which no event is earlier."""
+        await self.pool.execute("delete from headrace.checkpoint")
+        if floor is not None:
+            await self.pool.execute(f"insert into headrace.checkpoint (life_id, n, side, chunks, max_id, floor) values (1, 1, 0, 0, 0, '{floor}')")
 
     async def look(self) -> Looked:
         """What is found in the range."""
@@ -117,6 +124,25 @@ async def test_what_is_gone_goes_with_everything_and_the_rest_stays_as_it_was(st
     keys = {row["job_id"] for row in await store.pool.fetch("select job_id from headrace.idempotency_key")}
     assert keys <= store.stays and len(keys) == len([job_id for job_id in store.stays if (job_id - RANGE.lo >> 9) >= 1000])
     assert await store.retire() == (len(store.stays), 0)
+
+
+async def test_what_the_newest_checkpoint_may_say_waits_stays(store: Store) -> None:
+    """A job that was purged a moment ago: whoever takes over reads of the checkpoint that it waits, and of its events that it does not."""
+    everything = (len(store.stays | store.goes), 0)
+    await store.set_floor(None)
+    assert await store.retire() == everything, "one may be under way"
+    last = await store.pool.fetchval("select min(last) from (select max(at) as last from headrace.event where job_id = any ($1) group by job_id) e", list(store.goes))
+    await store.set_floor(str(last))
+    assert await store.retire() == everything
+    await store.set_floor("infinity")
+    life = "insert into headrace.life (backend_pid, backend_start, dead, address, version, shard) values (0, now(), false, '', '', 0) returning life_id"
+    flush = (
+        "insert into headrace.flush (life_id, slot, n, at, max_id, count_type, count_state, count_minute, count_delta) values ($1, 0, 1, $2, 0, '{}', '{}', '{}', '{}')"
+    )
+    await store.pool.execute(flush, await store.pool.fetchval(life), last)
+    assert await store.retire() == everything, "the clock was set back, and events since the checkpoint may be as old as this flush"
+    await store.pool.execute("delete from headrace.flush")
+    assert await store.retire() == (len(store.stays), len(store.goes))
 
 
 async def test_a_piece_that_takes_too_long_is_done_in_smaller_ones(store: Store) -> None:

@@ -75,6 +75,8 @@ async def test_partitions_are_made_retired_and_dropped_under_the_brokers_role(ro
     await con.execute(
         "insert into headrace.event (job_id, seq, type_id, kind, state, run, attempt, losses, delete_minute) values ($1, 1, $2, 2, 3, 1, 1, 0, 1)", job_id, type_id
     )
+    checkpoint = "insert into headrace.checkpoint (life_id, n, side, chunks, max_id, floor) values (1, 1, 0, 0, 0, 'infinity')"
+    await con.execute(f"{checkpoint} on conflict (shard) do update set floor = 'infinity'")
     retirement = Retirement(pool)
     found = await retirement.look(range_, due_minute=100, keyed_from=0, most_kept=10)
     assert (found.kept, found.gone) == ([], 1)
