@@ -12,6 +12,7 @@ from headrace_broker.model.job import Kind, State
 from headrace_broker.model.settings import OnDependencyFailed
 from headrace_broker.shards import changes, graph, reception
 from headrace_broker.shards.intents import Change, Completions, Ending, Verb
+from headrace_broker.store import heads
 from headrace_broker.store.batch import FullBody
 
 from tests.fire.steps import begin, end, granted, kinds, room
@@ -73,19 +74,38 @@ async def test_what_a_failed_dependency_does_is_said_by_the_waiters_type(machine
     machine.owner.end([Ending(parent, 1, Kind.FAILED, machine, error="{}", permanent=True)])
     for _ in range(3):
         await machine.flush()
+    [later] = await _hold(machine, [parent])  # which reads that it has failed
     ended = [] if policy is OnDependencyFailed.WAIT else ["dependency_failed"]
-    assert [await kinds(machine, job_id) for job_id in (child, grandchild)] == [ended, ended]
+    assert [await kinds(machine, job_id) for job_id in (child, grandchild, later)] == [ended, ended, ended]
     if policy is OnDependencyFailed.WAIT:
         await _change(machine, Verb.REQUEUE, parent)
         _pass(machine, 100.0)
         assert await room(machine) == {parent}
         machine.owner.end([Completions([parent], [4], None, machine)])
         await machine.flush()
-        assert await room(machine) == {child}
+        assert await room(machine) == {child, later}
     else:
         wanted = State.ERROR if policy is OnDependencyFailed.ERROR else State.ABORTED
         states = await machine.pool.fetch("select state from headrace.event where job_id = any ($1)", [child, grandchild])
         assert {State(row["state"]) for row in states} == {wanted} and not machine.owner.graph.unmet and not machine.owner.graph.waiters
+
+
+async def test_whoever_waits_on_hears_of_a_run_that_completes_before_the_failure_was_told(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    await machine.types.override(machine.type, {"on_dependency_failed": int(OnDependencyFailed.WAIT)}, [], caller=TESTER)
+    [parent] = await granted(machine)
+    [child] = await _hold(machine, [parent])
+    monkeypatch.setattr(graph, "AT_ONCE", 0)  # as if there were thousands before it
+    machine.owner.end([Ending(parent, 1, Kind.FAILED, machine, error="{}", permanent=True)])
+    await machine.flush()
+    await _change(machine, Verb.REQUEUE, parent)
+    _pass(machine, 100.0)
+    assert await room(machine) == {parent}
+    machine.owner.end([Completions([parent], [4], None, machine)])
+    await machine.flush()
+    monkeypatch.undo()
+    for _ in range(3):
+        await machine.flush()
+    assert await kinds(machine, child) == ["dependencies_met"]
 
 
 async def test_a_dependency_that_is_purged_fails_its_waiters_unless_it_had_completed(machine: Machine) -> None:
@@ -335,6 +355,47 @@ async def test_a_sealed_batch_whose_members_settled_before_a_takeover_is_release
     await machine.read_standings()
     await machine.flush()
     assert await kinds(machine, batch_id) == ["dependencies_met"]
+
+
+@pytest.mark.parametrize("verb", [Verb.ABORT, Verb.REQUEUE])
+async def test_a_batch_whose_members_move_while_it_is_read_is_read_once(machine: Machine, verb: Verb) -> None:
+    batch_id, members = await _batch(machine, 3)
+    if verb is Verb.REQUEUE:  # they have settled, and run again
+        for member in members:
+            await _change(machine, Verb.ABORT, member)
+    await machine.crash(check=False)
+    read, moving = machine.heads.batch, list(members)
+
+    async def moved(batch_id: int) -> tuple[bool, list[int], list[int]]:
+        found = await read(batch_id)
+        if moving:
+            await _change(machine, verb, moving.pop())
+        return found
+
+    machine.heads.batch = moved  # type: ignore[method-assign]  # there is always one that moves
+    await machine.read_standings()
+    assert moving == members[:2], "one reading is enough: nobody joins, and nothing else is read, before it is over"
+    await machine.flush()
+    assert machine.owner.graph.unmet[batch_id] == set(members[:2] if verb is Verb.ABORT else members[2:])
+    joined = await _member(machine, batch_id)
+    await _change(machine, Verb.SEAL, batch_id)
+    for left in {*machine.owner.graph.unmet[batch_id]}:
+        assert await kinds(machine, batch_id) == []
+        await _change(machine, Verb.ABORT, left)
+    await machine.flush()
+    assert await kinds(machine, batch_id) == ["dependencies_met"] and await kinds(machine, joined) == ["aborted"]
+
+
+@pytest.mark.parametrize("members", [4, 5])
+async def test_a_large_batch_is_read_a_portion_at_a_time(machine: Machine, monkeypatch: pytest.MonkeyPatch, members: int) -> None:
+    monkeypatch.setattr(heads, "MEMBERS_AT_ONCE", 2)
+    batch_id, ids = await _batch(machine, members)
+    await _change(machine, Verb.SEAL, batch_id)
+    await _change(machine, Verb.ABORT, ids[1])
+    await machine.crash(check=False)
+    await machine.read_standings()
+    assert machine.owner.graph.members == {batch_id: set(ids)} and machine.owner.graph.unmet == {batch_id: {*ids} - {ids[1]}}
+    assert not machine.owner.graph.is_open(batch_id)
 
 
 async def test_an_aborted_callback_lets_its_members_go_and_may_be_requeued(machine: Machine) -> None:

@@ -10,6 +10,7 @@ STORED = "tests/store/test_ledger.py"
 KEYS = "tests/client/test_keys.py"
 
 GRAPH, STANDINGS, RECOVER, OWNER, ENDINGS, TURNS = (f"{SHARDS}/{name}.py" for name in ("graph", "standings", "recover", "owner", "endings", "turns"))
+STORED_HEADS = "broker/headrace_broker/store/heads.py"
 HEADS, WAITING, GONE = (f"{QUERIES}/{name}.sql" for name in ("heads", "recover_waiting", "range_gone"))
 STEPS = "tests/fire/test_graph.py"
 WAITED = "tests/store/test_retire.py -k depends_on"
@@ -35,10 +36,12 @@ MUTANTS = (
     Mutant(
         "a job that waits on hears no more",
         GRAPH,
-        "            self.waiters.setdefault(news.job_id, {})[live.job_id] = unmet\n",
+        "            self.waiters[job_id] = patient\n",
         "            pass\n",
         f"{STEPS} -k said_by",
     ),
+    Mutant("whoever waits on is told of a failure", GRAPH, "return waiter not in self.sealed and self", "return False and self", f"{STEPS} -k before_the_failure"),
+    Mutant("whoever waits on is told of a failure that is read", GRAPH, " and not self._waits_on(waiter):", ":", f"{STEPS} -k said_by"),
     Mutant("what failed tells nobody", OWNER, "            self.graph.settled(live.job_id, state)\n", "            pass\n", f"{STEPS} -k said_by"),
     Mutant("a purge tells nobody", CHANGES, "    owner.graph.purged(head.job_id)\n", "", f"{STEPS} -k purged"),
     Mutant("a held job is in its lane", TURNS, "    if live.job_id in owner.graph.unmet:\n        return\n", "", f"{STEPS} -k takes_over"),
@@ -77,6 +80,9 @@ MUTANTS = (
     Mutant("a failed member fails the callback", GRAPH, "if batch or news.state is State.COMPLETED:", "if news.state is State.COMPLETED:", f"{STEPS} -k requeued_before"),
     Mutant("a requeued member is not waited for", CHANGES.replace("changes", "requeues"), "    owner.graph.requeued(live.job_id)\n", "", f"{STEPS} -k requeued_before"),
     Mutant("a takeover forgets the members", STANDINGS, "owner.graph.learn_batch(", "(lambda *_, **__: None)(", f"{STEPS} -k requeued_before"),
+    Mutant("only the first members of a batch are read", STORED_HEADS, 'if len(row["members"]) < MEMBERS_AT_ONCE:', "if True:", f"{STEPS} -k portion_at_a_time"),
+    Mutant("a batch is read until no member moves", STANDINGS, "batch_id not in moved:", "batch_id not in moved and moved.isdisjoint(members):", f"{STEPS} -k read_once"),
+    Mutant("members that moved while they were read are as they were", GRAPH, "for member in moved.intersection(members):", "for member in ():", f"{STEPS} -k read_once"),
     Mutant("somebody joins a batch that was not read", KEYED, "if job.batch_id in self._owner.graph.unread_batches:", "if False:", f"{STEPS} -k joins"),
     Mutant("a sealed batch takes members", KEYED, "if not graph.is_open(job.batch_id):", "if False:", f"{STEPS} -k joins"),
     Mutant(

@@ -230,7 +230,7 @@ READS: list[tuple[str, list[Any], int]] = [
     ("unique_holders", [[1], ["u"]], 10),
     ("jobs_stored", [[_job(5), _job(77)]], 10),
     ("standings", [[_job(5), _job(77)], DEFAULT_CLASS], 20),
-    ("batch_read", [_job(100), DEFAULT_CLASS], 200),
+    ("batch_read", [_job(100), DEFAULT_CLASS, 0, 100], 200),
     ("batch_members", [_job(100), 0, 10], 60),
     ("graph_edges", [[_job(5), _job(77)], 100], 10),
     ("graph_descendants", [[_job(5)], 15], 400),

@@ -88,8 +88,8 @@ class Graph:
             self.unread_batches[job_id] = None
             self.read_wake.set()
 
-    def learn_batch(self, job_id: int, *, sealed: bool, members: Iterable[int], unsettled: Iterable[int]) -> None:
-        """What a batch is, as it was read."""
+    def learn_batch(self, job_id: int, *, sealed: bool, members: Iterable[int], unsettled: Iterable[int], moved: set[int]) -> None:
+        """What a batch is, as it was read. Members that `moved` meanwhile may stand otherwise by now: the batch waits for them until that is read."""
         if self.unread_batches.pop(job_id, self) is self or job_id not in self.sealed:
             return
         self.sealed[job_id] |= sealed
@@ -97,6 +97,9 @@ class Graph:
         self.batch_of.update(dict.fromkeys(self.members[job_id], job_id))
         for member in unsettled:
             self._wait_for_member(member, job_id)
+        for member in moved.intersection(members):
+            self._wait_for_member(member, job_id)
+            self.unread[member] = None
         if self.sealed[job_id] and not self.unmet[job_id]:
             self._news.append(_News(job_id, State.COMPLETED, [(job_id, self.unmet[job_id])]))
         self._owner.wake.set()
@@ -194,7 +197,7 @@ class Graph:
             batch = waiter in self.sealed  # waits until the job has settled, however
             if not batch and completed >= self._runs.get(waiter, {}).get(job_id, 1):
                 met.append((waiter, unmet))
-            elif not moved and (state in ENDED or (batch and state is State.COMPLETED)):
+            elif not moved and (state in ENDED or (batch and state is State.COMPLETED)) and not self._waits_on(waiter):
                 ended.append((waiter, unmet))
             else:
                 left[waiter] = unmet
@@ -207,7 +210,18 @@ class Graph:
             self._owner.wake.set()
 
     def _tell_later(self, job_id: int, state: State) -> None:
-        self._news.append(_News(job_id, state, list(self.waiters.pop(job_id).items())))
+        told = self.waiters.pop(job_id)
+        patient = {} if state is State.COMPLETED else {waiter: unmet for waiter, unmet in told.items() if self._waits_on(waiter)}
+        if patient:
+            self.waiters[job_id] = patient
+        if len(patient) < len(told):
+            self._news.append(_News(job_id, state, [(waiter, unmet) for waiter, unmet in told.items() if waiter not in patient]))
+
+    def _waits_on(self, waiter: int) -> bool:
+        """Whether a held job is to wait on, as its type says, when what it waits for fails. It is told nothing then and stays among the waiters: news of a failure may
+        be told after the next run of what failed has completed.
+        """
+        return waiter not in self.sealed and self._owner.live_jobs[waiter].entry.settings.on_dependency_failed is OnDependencyFailed.WAIT
 
     # What is decided ---------------------------------------------------------------------------------------------------------------------------
 
@@ -245,7 +259,7 @@ class Graph:
             if not unmet and self.sealed.get(live.job_id, True):
                 self._release(round_, live)
             return
-        self._fail(round_, live, unmet, news)
+        self._fail(round_, live, news)
 
     def _release(self, round_: Round, live: Live) -> None:
         """Nothing is left to wait for."""
@@ -255,12 +269,9 @@ class Graph:
             round_.batch.extend_event(available_at=datetime.fromtimestamp(live.available_at_s, UTC))
         round_.waiting_again.append(live)
 
-    def _fail(self, round_: Round, live: Live, unmet: set[int], news: _News) -> None:
-        """A dependency failed: what its waiter's type says."""
+    def _fail(self, round_: Round, live: Live, news: _News) -> None:
+        """A dependency failed, and its waiter's type did not say then that it is to wait on."""
         owner, policy = self._owner, live.entry.settings.on_dependency_failed
-        if policy is OnDependencyFailed.WAIT:  # somebody may requeue it
-            self.waiters.setdefault(news.job_id, {})[live.job_id] = unmet
-            return
         owner.bodies.pop(live.entry.type_id, live.job_id)
         reason = f"job {news.job_id}, which it depends on, {ENDED[news.state]}"
         error = json.dumps({"code": "dependency_failed", "message": reason, "fingerprint": "dependency_failed", "traceback": ""})

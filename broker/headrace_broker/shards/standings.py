@@ -39,12 +39,12 @@ async def read_standings(owner: "Owner", heads: Heads) -> None:
 
 
 async def _read_batch(owner: "Owner", heads: Heads, batch_id: int) -> None:
-    """A member that moves while the batch is read has it read again."""
+    """A callback that moves while its batch is read has it read again. Members may move all the time: how those stand is read like that of any job that is waited for."""
     while batch_id in owner.graph.unread_batches:
         with _watching(owner) as moved:
             sealed, members, unsettled = await persist(functools.partial(heads.batch, batch_id))
-        if batch_id not in moved and moved.isdisjoint(members):
-            owner.graph.learn_batch(batch_id, sealed=sealed, members=members, unsettled=unsettled)
+        if batch_id not in moved:
+            owner.graph.learn_batch(batch_id, sealed=sealed, members=members, unsettled=unsettled, moved=moved)
 
 
 @contextmanager

@@ -21,6 +21,8 @@ from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.statements import sql
 
 READ_TIMEOUT_S = 10.0
+MEMBERS_AT_ONCE = 5000
+"""Of a batch: how each of them stands is looked up, and a million would take longer than a read may."""
 WaitsFor = dict[int, int]
 """What a job waits for: jobs, each with the run in which, or after which, it must have completed. Empty: the job is a callback, and waits for its batch."""
 
@@ -86,9 +88,14 @@ class Heads:
         }  # fmt: skip
 
     async def batch(self, batch_id: int) -> tuple[bool, list[int], list[int]]:
-        """The batch of a callback: (whether it is sealed, ids of its members, ids of those that are not settled)."""
-        [row] = await self._fetch(sql("batch_read"), batch_id, class_of(batch_id))
-        return row["sealed"], row["members"], row["unsettled"]
+        """The batch of a callback: (whether it is sealed, ids of its members, ids of those that are not settled). Members are read in portions, each as of then."""
+        members, unsettled = list[int](), list[int]()
+        while True:
+            [row] = await self._fetch(sql("batch_read"), batch_id, class_of(batch_id), members[-1] if members else 0, MEMBERS_AT_ONCE)
+            members += row["members"]
+            unsettled += row["unsettled"]
+            if len(row["members"]) < MEMBERS_AT_ONCE:
+                return row["sealed"], members, unsettled
 
     async def standings(self, job_ids: Sequence[int]) -> dict[int, tuple[State, int]]:
         """(state, last run in which it completed, 0: none) of these jobs; ids that are not stored are absent."""
