@@ -8,13 +8,13 @@ import pytest
 from headrace_broker.model.errors import InvalidState, JobNotFound, NotOwner
 from headrace_broker.model.job import MAX_RUN, Disposition, Kind, State
 from headrace_broker.rpc.agents import AgentsService
-from headrace_broker.shards import changes, reception
+from headrace_broker.shards import changes, reception, refill
 from headrace_broker.shards.intents import Change, Completions, Ending, PlainJobs, Verb
 from headrace_broker.store.heads import Heads, StoredHead
 from headrace_proto.v1 import agents_pb2
 
 from tests.fire.steps import begin, end, granted, kinds, room
-from tests.property.machine import TESTER, Machine
+from tests.property.machine import LEASE_S, TESTER, Machine
 
 
 async def test_a_loss_and_the_late_outcome_in_one_round_end_the_job_once(machine: Machine) -> None:
@@ -255,6 +255,36 @@ async def test_a_grant_that_is_being_stored_when_its_agent_comes_back_is_given_b
     await machine._refill()
     assert [epoch for _, epoch, *_ in session.take_out(machine.now).assigned] == [3]
     assert await kinds(machine, job_id) == ["granted", "rejected", "granted"]
+
+
+async def test_an_agent_that_was_lost_is_granted_nothing_on_the_stream_that_it_still_has(machine: Machine) -> None:
+    await machine.submit(1)
+    [job_id] = machine.jobs
+    await machine.connect({})
+    machine.now += LEASE_S + 1  # without a heartbeat
+    await machine.flush()
+    session = machine.session
+    assert session is not None and session.stream is not None and session.out.go_away
+    assert await room(machine) == set(), "nobody would look after that lease"
+    await machine.connect({})
+    assert machine.session is not session and await room(machine) == {job_id}
+
+
+async def test_no_more_bodies_are_read_at_once_than_fit_into_memory_if_they_are_as_large_as_they_may_be(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refill, "AT_ONCE_BYTES", 2 * machine.owner.limits.payload_limit_bytes)
+    await machine.submit(5)
+    await machine.crash(check=False)  # memory has none of them
+    await machine.connect({})
+    read, sizes = machine.heads.bodies, []
+
+    async def counted(job_ids: Sequence[int]) -> Any:
+        sizes.append(len(job_ids))
+        return await read(job_ids)
+
+    machine.heads.bodies = counted  # type: ignore[method-assign]  # which are asked for together
+    assert await room(machine) == set(machine.jobs)
+    await machine._refill()
+    assert sizes == [2, 2, 1]
 
 
 async def _requeued(machine: Machine, job_id: int, **options: Any) -> Change:

@@ -35,6 +35,7 @@ MUTANTS = (
     ),
     Mutant("a loss and a late outcome in one round", ENDINGS, "if owner.is_moving(live):", "if False:", f"{ROUNDS} -k in_one_round_end"),
     Mutant("a job that completed late stays in its lane", ENDINGS, "        owner.lanes.discard(live.job_id)\n", "", f"{ROUNDS} -k not_granted_again"),
+    Mutant("bodies are read however large", REFILL, "min(AT_ONCE, AT_ONCE_BYTES // owner.limits.payload_limit_bytes)", "AT_ONCE", f"{ROUNDS} -k fit_into_memory"),
     Mutant("an outcome in flight is told to be unknown", REFILL, "if kind == 0:", "if False:", f"{ROUNDS} -k judged_yet"),
     Mutant(
         "the outcome that an abort overruled is told to be late",

@@ -17,6 +17,7 @@ MUTANTS = (
     Mutant("looking for a message makes one", SESSION, "return bool(self._out)", "return bool(self.out)", f"{IDLE} -k looking_makes_none"),
     Mutant("who was woken already is woken again", SESSION, "and not self._waiter.done():", ":", f"{IDLE} -k woken_before"),
     Mutant("who waits is not woken", SESSION, "            self._waiter.set_result(None)", "            pass", f"{IDLE} -k woken_before"),
+    Mutant("an agent that was lost is granted jobs", SESSION, "self.stream is None or self.lost or", "self.stream is None or", f"{ROUNDS} -k was_lost_is_granted"),
     Mutant("a heartbeat is confirmed before a proof", SESSION, "self.beats[0][1] <= flushed", "True", f"{MEMORY} -k began_after"),
     Mutant(
         "a flush that began before a heartbeat confirms it",

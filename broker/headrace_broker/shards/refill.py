@@ -19,16 +19,19 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 AT_ONCE = 1000
+AT_ONCE_BYTES = 256 * 1024 * 1024
+"""Of bodies in one read, if all are as large as they may be: more would take longer than a read may, each time that it is tried, and the memory that it needs."""
 RETRY_S = 0.5
 
 
 async def refill_bodies(owner: "Owner", heads: Heads) -> None:
     """Sends granted jobs whose body has to be read first. Runs until cancelled; while the database is away the jobs stay granted and are sent later."""
+    most = max(1, min(AT_ONCE, AT_ONCE_BYTES // owner.limits.payload_limit_bytes))
     while True:
         await owner.refill_wake.wait()
         owner.refill_wake.clear()
         while owner.refill:
-            chunk: list[tuple[Session, Live]] = [owner.refill.popleft() for _ in range(min(AT_ONCE, len(owner.refill)))]
+            chunk: list[tuple[Session, Live]] = [owner.refill.popleft() for _ in range(min(most, len(owner.refill)))]
             bodies = await persist(functools.partial(heads.bodies, [live.job_id for _, live in chunk]))
             for session, live in chunk:
                 if live.session is session and live.state is State.PROCESSING and live.job_id in bodies and live in session.unsent:

@@ -125,6 +125,7 @@ class Session:
         self.draining = False  # the agent said so
         self.held_back = False  # an operator said so
         self.paused = False  # agents of its name are
+        self.lost = False  # its leases were ended: what its stream still says is of an agent that has to come back
         self.last_no = 0  # newest message of the stream
         self.last_heard = now
         self.renewed_at = now  # arrival of the newest heartbeat or Hello, or time of the newest grant
@@ -198,7 +199,7 @@ class Session:
     @property
     def room(self) -> int:
         """How many jobs may be granted to it now."""
-        return 0 if self.stream is None or self.draining or self.held_back or self.paused else self.free
+        return 0 if self.stream is None or self.lost or self.draining or self.held_back or self.paused else self.free
 
     def set_credit(self, assign_no: int, free: int, by_type: Iterable[tuple[int, int]]) -> None:
         """Takes a Credit: room for `free` jobs when Assign `assign_no` had arrived, and by type (type_id, free) where a type has slots of its own."""

@@ -68,6 +68,7 @@ def _drop(owner: "Owner", session: Session, why: str) -> None:
     """The agent is lost: its leases end. What was never sent to it is charged nothing; what was sent is, since a job may kill its agent before it can accept."""
     owner.by_incarnation.pop(session.facts.incarnation_id, None)
     owner.hungry.pop(session, None)
+    session.lost = True  # nobody looks at its leases any more: one that it was granted now would last until the job's timeout
     session.out.go_away = why
     session.wake.set()
     reason = f"agent {session.facts.name} was lost: {why}"
