@@ -2,15 +2,18 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.job import Kind, State
+from headrace_broker.shards import recover
 from headrace_broker.shards.checkpoint import Checkpoints
 from headrace_broker.shards.flusher import Flusher
 from headrace_broker.shards.health import FlushHealth
 from headrace_broker.shards.intents import Ending, Verb
+from headrace_broker.store.batch import FullBody
 from headrace_broker.store.checkpoints import CheckpointStore
 from headrace_broker.store.ledger import ResultUnknown
 
@@ -226,3 +229,57 @@ async def test_a_lease_that_was_lost_since_takes_its_late_outcome(machine: Machi
     machine.owner.end([Ending(job_id, 1, Kind.COMPLETED, machine)])
     await machine.flush()
     assert await kinds(machine, job_id) == ["granted", "lost", "completed"]
+
+
+async def test_the_counts_of_lives_that_are_over_are_taken_over_once(machine: Machine) -> None:
+    async def never(_: object) -> Any:
+        raise AssertionError
+
+    async def bases() -> list[tuple[datetime, int]]:
+        rows = await machine.pool.fetch("select at, cardinality(count_value) as n from headrace.count_base order by life_id")
+        return [(row["at"], row["n"]) for row in rows]
+
+    await machine.submit(2)
+    await machine.crash()
+    assert machine.ledger is not None
+    flusher = Flusher(machine.owner, machine.ledger, never, machine.checkpoints, Metrics(), FlushHealth())
+    await machine.flush()
+    await flusher._base_counts()
+    [(before, none), (first, counts)] = await bases()
+    assert (none, counts) == (0, 1)
+    await machine.submit(1)
+    await flusher._base_counts()
+    [(untouched, none), (second, counts)] = await bases()
+    assert untouched == before and second > first and (none, counts) == (0, 1)
+    await machine.crash()
+    assert machine.owner.counts("default")["work"] == {State.WAITING: 3}
+
+
+@pytest.mark.parametrize("full", [False, True])
+async def test_others_have_their_turn_while_a_takeover_remembers_many_jobs(machine: Machine, monkeypatch: pytest.MonkeyPatch, full: bool) -> None:
+    """Else a broker that stands by would take a long takeover for a hang, and end it; so would the one after."""
+    monkeypatch.setattr(recover, "PORTION", 10)
+    await machine.submit(20)
+    await machine.connect({})
+    assert len(await room(machine, 20)) == 20
+    await _schedule(machine, [7200.0] * 20)
+    body = FullBody(b"{}", more='{"limit_key": "a"}')
+    machine.owner.submit([(machine.type, 0, machine.owner.clock.now_s() + 7200.0, body)] * 20, 40)
+    await machine.flush()
+    await machine.checkpoint(store=True, publish=True)
+    remembered: list[int] = []
+
+    async def watch() -> None:
+        while True:
+            owner = machine.owner
+            remembered.append(len(owner.live_jobs) + len(owner.timers) + len(owner.lines.timers))
+            await asyncio.sleep(0)
+
+    watching = asyncio.ensure_future(watch())
+    before = machine.owner
+    await machine.crash(check=False, full=full)
+    watching.cancel()
+    assert machine.owner is not before and remembered[-1] == 60
+    since = len(remembered) - remembered[::-1].index(0) - 1
+    steps = [later - earlier for earlier, later in pairwise(remembered[since:])]
+    assert sum(steps) == 60 and max(steps) <= 10

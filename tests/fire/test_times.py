@@ -54,16 +54,34 @@ async def test_an_agent_whose_connection_closed_has_a_grace_to_come_back_and_no_
     assert await kinds(machine, job_id) == ["granted", "lost"]
 
 
-async def test_after_a_takeover_a_forced_abort_still_holds_the_next_lease_back(machine: Machine) -> None:
+@pytest.mark.parametrize("requeued", ["since", "before", "before the checkpoint"])
+async def test_after_a_takeover_a_forced_abort_still_holds_the_next_lease_back(machine: Machine, requeued: str) -> None:
     [job_id] = await granted(machine)
     assert (await end(machine, await begin(machine, Verb.ABORT, job_id, force=True))).error is None
-    await machine.crash()
+    if requeued != "since":
+        assert (await end(machine, await begin(machine, Verb.REQUEUE, job_id))).error is None
+    if requeued == "before the checkpoint":
+        await machine.flush()
+        await machine.checkpoint(store=True, publish=True)
+    await machine.crash(check=False)
     await machine.connect({})
-    assert (await end(machine, await begin(machine, Verb.REQUEUE, job_id))).error is None
+    if requeued == "since":
+        assert (await end(machine, await begin(machine, Verb.REQUEUE, job_id))).error is None
     assert await room(machine) == set(), "whoever held it may still run"
     machine.now += LEASE_S + 0.5
     assert machine.session is not None
     reception.heartbeat(machine.owner, machine.session, 99, {}, machine.now)
+    assert await room(machine) == {job_id}
+
+
+async def test_after_a_takeover_an_abort_that_was_heard_holds_nothing_back(machine: Machine) -> None:
+    [job_id] = await granted(machine)
+    assert (await end(machine, await begin(machine, Verb.ABORT, job_id))).error is None
+    machine.owner.end([Ending(job_id, 1, Kind.ABORTED, machine)])
+    await machine.flush()
+    assert (await end(machine, await begin(machine, Verb.REQUEUE, job_id))).error is None
+    await machine.crash(check=False)
+    await machine.connect({})
     assert await room(machine) == {job_id}
 
 

@@ -252,8 +252,6 @@ def _requeue(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHe
         owner.keyed.note_moved(name)
     live = _revive(owner, head, live)
     live.not_before = owner.not_before.get(head.job_id, 0.0)
-    if head.kind in (Kind.ABORTED, Kind.UPDATED) and head.agent_id is not None:  # a takeover forgets when the old lease ends: wait for the longest it can be
-        live.not_before = max(live.not_before, owner.taken_over_at + owner.limits.lease_s)
     requeues.begin(owner, round_, live, head.delete_minute, head.amended, wish, waits_for)
     if descent is not None:
         descent.requeued(round_, live, head, waits_for, intent.actor)

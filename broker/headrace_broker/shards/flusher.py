@@ -71,6 +71,7 @@ class Flusher:
         self._started = 0.0  # of the newest flush
         self._busy = False
         self._next_base = 0.0
+        self._heir = 0  # life that has taken over the counts of those before it
         self._next_clock = 0.0
         self._checkpoints = checkpoints
         checkpoints.on_written = owner.wake.set
@@ -397,8 +398,11 @@ class Flusher:
             log.error("the database's clock was stepped", step_s=round(step, 3))
 
     async def _base_counts(self) -> None:
+        life_id = self.ledger.life_id
+        absorb = life_id != self._heir  # lives that are over flush no more: once is enough, however many there were
         try:
-            await self.ledger.base_counts(dict(self._owner.counted), self._owner.numbering.newest, absorb=True, floor=self._checkpoints.floor)
+            await self.ledger.base_counts(dict(self._owner.counted), self._owner.numbering.newest, absorb=absorb, floor=self._checkpoints.floor)
+            self._heir = life_id
         except (store.ResultUnknown, store.NothingStored) as error:
             log.warning("counts not based", error=str(error))
 

@@ -1,11 +1,14 @@
 """Builds an owner's memory from the ledger: from the newest checkpoint and what came since, or from all of history when there is no checkpoint.
 
-Open leases are complete before anything else is: a job that is leased must not be granted.
+Open leases are complete before anything else is: a job that is leased must not be granted. However much there is to be remembered, others have their turn in between: the
+proofs that this life lives, without which a broker that stands by ends it, and the other shards of the broker.
 """
 
+import asyncio
 import itertools
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import AsyncIterator, Iterable
+from datetime import datetime, timedelta
+from typing import TypeVar
 
 from headrace_broker.model.amended import Amended
 from headrace_broker.model.ids import lowest_id_at
@@ -16,6 +19,10 @@ from headrace_broker.shards.owner import Owner
 from headrace_broker.store.checkpoints import CheckpointStore, Chunk, ChunkKind
 from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.recovery import Recovery, StoredLive
+
+T = TypeVar("T")
+PORTION = 5000
+"""Jobs after which others have their turn: some 20 ms."""
 
 
 async def recover(owner: Owner, recovery: Recovery, checkpoints: CheckpointStore, ranges: list[FactRange]) -> datetime | None:
@@ -31,27 +38,39 @@ async def recover(owner: Owner, recovery: Recovery, checkpoints: CheckpointStore
     ranges = [range_ for range_ in ranges if range_.lo <= highest]
     stored = await checkpoints.find()
     above = 0
+    touched = await _touched(owner, recovery, ranges, stored.floor if stored is not None else None)
     if stored is None:
         for range_ in ranges:
             await _add_live(owner, recovery, await recovery.live(range_))
         await _restore_leases(owner, recovery)
     else:
         above = stored.max_id
-        touched = {job_id for range_ in ranges for job_id in await recovery.touched(range_, stored.floor)}
         known = [chunk async for chunk in checkpoints.chunks(stored)]
         live = {job_id for chunk in known if chunk.kind is ChunkKind.LIVE for job_id in chunk.job_ids}
         await _add_live(owner, recovery, [found async for found in recovery.heads(touched | live)])
         await _restore_leases(owner, recovery)
         passed = touched | live | {job_id for chunk in known if chunk.kind is ChunkKind.DROPPED for job_id in chunk.job_ids}
         for chunk in known:
-            _restore(owner, chunk, passed)
+            await _restore(owner, chunk, passed)
+            await asyncio.sleep(0)
     await _restore_owed(owner, recovery, ranges)
     for range_ in sorted(ranges, key=lambda r: r.lo):
         await _add_waiting(owner, recovery, range_, above)
     return stored.floor if stored is not None else None
 
 
-def _restore(owner: Owner, chunk: Chunk, passed: set[int]) -> None:
+async def _touched(owner: Owner, recovery: Recovery, ranges: list[FactRange], floor: datetime | None) -> set[int]:
+    """Jobs to which something happened since the floor. Those whose lease was ended by force a moment ago are held back: their agents may go on until it is over."""
+    since, until = owner.clock.now() - timedelta(seconds=owner.limits.lease_s), owner.taken_over_at + owner.limits.lease_s
+    found: set[int] = set()
+    for range_ in ranges:
+        job_ids, forced = await recovery.touched(range_, floor or since, since)
+        found.update(job_ids)
+        owner.not_before.update(dict.fromkeys(forced, until))
+    return found
+
+
+async def _restore(owner: Owner, chunk: Chunk, passed: set[int]) -> None:
     """Jobs of a checkpoint to which nothing has happened yet."""
     if chunk.kind is ChunkKind.READY:
         assert chunk.type_id is not None
@@ -61,17 +80,25 @@ def _restore(owner: Owner, chunk: Chunk, passed: set[int]) -> None:
     elif chunk.kind is ChunkKind.TIMED:
         assert chunk.what is not None
         assert chunk.due is not None
-        for job_id, what, due_s in zip(chunk.job_ids, chunk.what, chunk.due, strict=True):
+        async for job_id, what, due_s in _in_turns(zip(chunk.job_ids, chunk.what, chunk.due, strict=True)):
             if job_id not in passed:
                 turns.enter(owner, job_id, what >> 32, (what & 0xFFFF_FFFF) - 0x8000_0000, due_s)
     elif chunk.kind is ChunkKind.TERMS:
         assert chunk.what is not None
         assert chunk.due is not None
         assert chunk.terms is not None
-        for job_id, what, due_s in zip(chunk.job_ids, chunk.what, chunk.due, strict=True):
+        async for job_id, what, due_s in _in_turns(zip(chunk.job_ids, chunk.what, chunk.due, strict=True)):
             if job_id not in passed:
                 type_id, terms = chunk.terms[what >> 32]
                 turns.enter_terms(owner, job_id, type_id, terms, (what & 0xFFFF_FFFF) - 0x8000_0000, due_s)
+
+
+async def _in_turns(jobs: Iterable[T]) -> AsyncIterator[T]:
+    """Goes through jobs; after each PORTION of them others have their turn."""
+    for number, job in enumerate(jobs, 1):
+        yield job
+        if number % PORTION == 0:
+            await asyncio.sleep(0)
 
 
 def _holds(owner: Owner, type_id: int) -> bool:
@@ -89,12 +116,12 @@ async def _add_waiting(owner: Owner, recovery: Recovery, range_: FactRange, abov
         if group.held:
             await _add_live(owner, recovery, [found async for found in recovery.heads(group.job_ids)])
         elif group.terms is not None:
-            for job_id, due_s in zip(group.job_ids, group.due or itertools.repeat(0.0), strict=False):
+            async for job_id, due_s in _in_turns(zip(group.job_ids, group.due or itertools.repeat(0.0), strict=False)):
                 turns.enter_terms(owner, job_id, group.type_id, group.terms, group.priority, due_s)
         elif group.due is None:
             owner.lanes.extend(group.type_id, group.priority, group.job_ids)
         else:
-            for job_id, due_s in zip(group.job_ids, group.due, strict=True):
+            async for job_id, due_s in _in_turns(zip(group.job_ids, group.due, strict=True)):
                 turns.enter(owner, job_id, group.type_id, group.priority, due_s)
 
 
@@ -102,7 +129,7 @@ async def _add_live(owner: Owner, recovery: Recovery, found: list[StoredLive]) -
     found = [stored for stored in found if _holds(owner, stored.type_id)]
     amended = await recovery.amended(stored.job_id for stored in found)
     owner.amended.update(amended)
-    for stored in found:
+    async for stored in _in_turns(found):
         if stored.waits_for is not None and stored.state is State.WAITING:
             owner.graph.hold(stored.job_id, stored.waits_for)
         _enter(owner, _live(owner, stored, amended.get(stored.job_id)))
@@ -158,6 +185,8 @@ def _live(owner: Owner, stored: StoredLive, amended: Amended | None) -> Live:
     if stored.terms is not None:
         live.line = owner.lines.of(live.entry, stored.terms)
     live.available_at_s = stored.available_at.timestamp() if stored.available_at is not None else 0.0
+    if live.state is State.WAITING:
+        live.not_before = owner.not_before.get(stored.job_id, 0.0)
     if live.state is State.PROCESSING:
         live.lease_end = owner.taken_over_at + max(stored.lease_s or 0.0, owner.limits.lease_s)
         live.deadline = owner.taken_over_at + live.entry.settings.timeout_s + owner.limits.lease_s

@@ -1,5 +1,6 @@
 """Reads what is not settled, for a broker that takes shards over. Open leases come first, so that nothing is granted before they are known."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack
@@ -91,13 +92,16 @@ class Recovery:
 
     async def live(self, range_: FactRange) -> list[StoredLive]:
         """Unsettled jobs of a range to which something happened. Reads all its events."""
-        return [_stored(row) for row in await self._read("recover_live", range_.class_, range_.lo, range_.hi)]
-
-    async def touched(self, range_: FactRange, since: datetime) -> list[int]:
-        """Jobs of a range to which something happened at or after a time. Reads the events from then on."""
-        rows = await self._read("recover_touched", range_.class_, range_.lo, range_.hi, since)
-        found: list[int] = rows[0]["job_ids"]
+        rows, found = await self._read("recover_live", range_.class_, range_.lo, range_.hi), list[StoredLive]()
+        for first in range(0, len(rows), AT_ONCE):
+            found += map(_stored, rows[first : first + AT_ONCE])
+            await asyncio.sleep(0)  # others have their turn
         return found
+
+    async def touched(self, range_: FactRange, since: datetime, forced_since: datetime) -> tuple[list[int], list[int]]:
+        """Jobs of a range to which something happened since a time, and those whose lease was ended by force since another one. Reads the events from then on."""
+        [row] = await self._read("recover_touched", range_.class_, range_.lo, range_.hi, since, forced_since)
+        return row["job_ids"], row["forced"]
 
     async def heads(self, job_ids: Iterable[int]) -> AsyncIterator[StoredLive]:
         """Those of these jobs that are not settled; not for jobs to which nothing happened and that only wait for an agent or a time."""
