@@ -22,6 +22,7 @@ from headrace_broker.store.ledger import Fenced, Flushed, Ledger, NothingStored
 from tests.fire.steps import begin, end, granted, kinds
 from tests.property.machine import TESTER, Machine
 from tests.support.crews import complete, join
+from tests.support.processes import until
 
 
 @pytest.fixture(autouse=True)
@@ -178,6 +179,27 @@ async def test_a_change_by_force_waits_for_a_round_of_its_own(machine: Machine) 
     await stored(machine, second)
     assert (await end(machine, task)).error is None
     assert [await kinds(machine, job_id) for job_id in (one, two)] == [["granted", "aborted"], ["granted"]]
+
+
+async def test_a_change_that_waits_for_its_round_is_refused_when_the_next_one_breaks_off(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = await granted(machine, 2)
+    first = machine.owner.build(grant=False)
+    submitted = submit(machine, 1)
+    second = ahead(machine)
+    asked: list[asyncio.Future[Any]] = [submitted, await begin(machine, Verb.ABORT, one, force=True), await begin(machine, Verb.ABORT, two)]
+    await stored(machine, first)
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("test")
+
+    monkeypatch.setattr(changes, "decide", fail)
+    with pytest.raises(RuntimeError, match="test"):
+        machine.owner.add_changes(second)
+    machine.owner.refuse(NotOwner("test"))
+    for done in asked:
+        async with asyncio.timeout(5):
+            with pytest.raises(NotOwner):
+                await done
 
 
 async def test_a_change_that_reads_meanwhile_reads_again_what_either_round_moves(machine: Machine) -> None:
@@ -451,6 +473,27 @@ async def test_all_callers_hear_when_the_flusher_is_cancelled(hands: Hands, roun
         with pytest.raises(ResultUnknown):
             await done
     assert not [task for task in asyncio.all_tasks() if task.get_coro().__name__ == "_store"], "nothing goes on without it"  # type: ignore[union-attr]  # a coroutine
+
+
+async def test_the_locks_of_jobs_fall_when_it_cannot_be_read_whether_their_leases_have_ended(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kept, they would hold up whoever completes one of the jobs in a transaction, for as long as the connection lasts."""
+    [job_id] = await granted(machine)
+    assert machine.ledger is not None
+    await machine.ledger._con.execute("set lock_timeout = '50ms'")
+    machine.owner.end([Ending(job_id, 1, Kind.LOST)])
+    async with machine.pool.acquire() as con, con.transaction():
+        await con.execute("lock table headrace.event in access exclusive mode")
+        hands = Hands(machine, monkeypatch)
+        assert (await hands.begun.get()).event_job == []
+
+    async def ended() -> bool:
+        machine.owner.wake.set()
+        hands.go.release()
+        return await kinds(machine, job_id) == ["granted", "lost"]
+
+    await until(ended, what="the end of the lease")
+    await hands.stop()
+    assert await machine.pool.fetchval("select pg_try_advisory_xact_lock($1)", job_id)
 
 
 async def test_what_is_done_between_rounds_has_its_turn_however_much_is_pending(hands: Hands, machine: Machine) -> None:

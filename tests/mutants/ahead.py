@@ -48,6 +48,13 @@ MUTANTS = (
     Mutant("rounds follow each other for ever", FLUSHER, "for _ in range(in_a_row - 1):", "while True:", f"{TESTS} -k run_of_rounds_ends"),
     Mutant("a flush goes on without its flusher", FLUSHER, "                    storing.cancel()\n", "                    return\n", f"{TESTS} -k cancelled"),
     Mutant(
+        "changes that wait for their round are left waiting when another one breaks off",
+        OWNER,
+        "        finally:\n            self._changes.extendleft(",
+        "        except ZeroDivisionError:\n            raise\n        else:\n            self._changes.extendleft(",
+        f"{TESTS} -k next_one_breaks_off",
+    ),
+    Mutant(
         "callers of a half-decided round are left waiting",
         OWNER,
         "            self._deciding.give_up(error)\n",

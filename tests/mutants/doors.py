@@ -20,6 +20,13 @@ KILLS = "tests/doors/test_submit_kills.py"
 
 MUTANTS = (
     Mutant(
+        "locks that were taken in vain are kept",
+        "broker/headrace_broker/shards/flusher.py",
+        "            self.ledger.abandon()  # some may have been",
+        "            # some may have been",
+        "tests/fire/test_rounds_ahead.py -k locks_of_jobs_fall",
+    ),
+    Mutant(
         "a job that was to run again is forgotten with the broker that knew of it",
         "broker/headrace_broker/shards/doors.py",
         "    await chunk.reruns.begin_unknown(heads, chunk.completions)\n",

@@ -156,6 +156,7 @@ class Flusher:
             locked, ended = await self.ledger.lock_jobs(asked)
         except (store.ResultUnknown, store.NothingStored) as error:  # the next flush meets the same trouble and deals with it
             log.warning("locks of jobs not taken", reason=str(error))
+            self.ledger.abandon()  # some may have been: they fall with the connection, and with nothing else
             locked, ended = set(), set()
         self._owner.doors.decided(self._owner, asked, locked, ended, now)
         return self.ledger, locked
@@ -168,6 +169,7 @@ class Flusher:
             await self.ledger.unlock_jobs(locked[1])
         except (store.ResultUnknown, store.NothingStored) as error:
             log.warning("locks of jobs not given back", reason=str(error))
+            self.ledger.abandon()
 
     async def _store_rounds(self, round_: Round, in_a_row: int) -> None:
         """Stores a round, and those that are decided while the one before is under way; returns when nothing is."""

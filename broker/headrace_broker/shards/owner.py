@@ -540,14 +540,16 @@ class Owner:
         """`locks`: those of the jobs that changes end by force were asked for."""
         later: list[ChangeIntent] = []
         most = max(MAX_ROWS, round_.batch.rows() + CHANGE_ROWS)  # a lane of their own: under load jobs and outcomes fill every round
-        while self._changes and round_.batch.rows() < most:
-            intent = self._changes[0]
-            if replacing.must_wait(self, round_, intent) or (not locks and changes.needs_locks(intent)):
-                later.append(intent)
-            else:
-                changes.decide(self, round_, intent, now)
-            self._changes.popleft()  # now: if that failed it is refused with the others
-        self._changes.extendleft(reversed(later))
+        try:
+            while self._changes and round_.batch.rows() < most:
+                intent = self._changes[0]
+                if replacing.must_wait(self, round_, intent) or (not locks and changes.needs_locks(intent)):
+                    later.append(intent)
+                else:
+                    changes.decide(self, round_, intent, now)
+                self._changes.popleft()  # now: if that failed it is refused with the others
+        finally:
+            self._changes.extendleft(reversed(later))
 
     # Reads -------------------------------------------------------------------------------------------------------------------------------------
 
