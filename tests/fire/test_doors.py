@@ -11,6 +11,7 @@ from headrace_broker.model.job import Disposition, Kind, State
 from headrace_broker.shards import doors
 from headrace_broker.shards.intents import Ending, Verb
 from headrace_broker.shards.refill import judge_stale
+from headrace_broker.shards.undecided import report
 from headrace_broker.store.inbox import Inbox
 
 from tests.fire.steps import granted, kinds
@@ -128,7 +129,7 @@ async def test_everybody_is_answered_who_reports_an_outcome_while_a_transaction_
     assert await machine.complete_through_door(transaction, job_id, epoch)
     askers = [Asker(machine.agent_id), Asker(machine.agent_id)]  # the agent that came back after it was taken for lost, or a call beside its stream
     for asker in (*askers, askers[0]):
-        owner.end([Ending(job_id, epoch, Kind.COMPLETED, asker, b"", door=True)])
+        report(owner, asker, [Ending(job_id, epoch, Kind.COMPLETED, asker, b"", door=True)])
         await machine.flush()
     assert owner.doors.settling() == [job_id] and not any(asker.told for asker in askers)
     machine.open_ones.remove(transaction)
@@ -136,13 +137,15 @@ async def test_everybody_is_answered_who_reports_an_outcome_while_a_transaction_
     await transaction.con.execute("commit" if commit else "rollback")
     await transaction.con.close()
     machine.pass_time(1.0)
-    judging = asyncio.ensure_future(judge_stale(owner, machine.heads))
+    while owner.doors.settling():
+        await machine.flush()
+    judging = asyncio.ensure_future(judge_stale(owner, machine.heads))  # now: who asks while a flush is under way may be told to ask again
 
     async def all_told() -> bool:
-        await machine.flush()
         return all(asker.told for asker in askers)
 
     await until(all_told, what="an answer to each of them")
     judging.cancel()
     await asyncio.wait([judging])
     assert [asker.told for asker in askers] == [[Disposition.ALREADY_APPLIED if commit else Disposition.ACCEPTED], [Disposition.ALREADY_APPLIED]]
+    assert not owner.undecided.count(machine.agent_id)

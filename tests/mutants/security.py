@@ -21,7 +21,39 @@ BUCKETS = "tests/unit/test_quotas.py"
 LISTENER = f"{BROKER}/listener.py"
 HTTP = "tests/web/test_hostile_http.py"
 
+UNDECIDED, RECEPTION, RPC = f"{BROKER}/shards/undecided.py", f"{BROKER}/shards/reception.py", f"{BROKER}/rpc/agents.py"
+WAITS = "tests/fire/test_undecided.py"
+
 MUTANTS = (
+    Mutant("agents may report without end while nothing is decided", UNDECIDED, "waiting + count > MOST or ", "", f"{WAITS} -k not_heard"),
+    Mutant("results that wait are not bounded in bytes", UNDECIDED, " or size + more > MOST_BYTES", "", f"{WAITS} -k bytes"),
+    Mutant("outcomes that are decided count for ever", f"{BROKER}/shards/owner.py", "self.undecided.told(sink.agent_id, len(job_ids))", "pass", f"{WAITS} -k not_heard"),
+    Mutant(
+        "outcomes that the ledger decides count for ever",
+        f"{BROKER}/shards/refill.py",
+        "owner.undecided.told(ending.sink.agent_id, 1)",
+        "pass",
+        f"{WAITS} -k not_heard",
+    ),
+    Mutant(
+        "outcomes that are kept once count twice",
+        f"{BROKER}/shards/doors.py",
+        "            owner.undecided.told(ending.sink.agent_id, 1)",
+        "            pass",
+        "tests/fire/test_doors.py -k everybody_is_answered",
+    ),
+    Mutant("a lease that is given back twice is queued twice", RECEPTION, "if live.missed != GIVEN_BACK:", "if True:", f"{WAITS} -k queued_once"),
+    Mutant(
+        "leases of another epoch are given back",
+        RECEPTION,
+        "live.seq == epoch and live.state is State.PROCESSING:\n",
+        "live.state is State.PROCESSING:\n",
+        f"{WAITS} -k queued_once",
+    ),
+    Mutant(
+        "a message may have any number of outcomes", RPC, "+ len(message.completions.job_ids)) > MAX_OUTCOMES:", "* 0) > MAX_OUTCOMES:", f"{WAITS} -k no_more_outcomes"
+    ),
+    Mutant("who is no agent waits for the database", RPC, "        if sink.agent_id:", "        if True:", f"{WAITS} -k no_agent"),
     Mutant(
         "the HTTP listener waits for its peers for ever",
         LISTENER,

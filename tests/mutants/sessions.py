@@ -38,7 +38,13 @@ MUTANTS = (
     ),
     Mutant("heartbeats that cross an Assign give it back", RECEPTION, "if arrived and held", "if held", f"{LOST} -k cross_an_assign"),
     Mutant("a heartbeat of an older lease is not told so", RECEPTION, "if live is None or live.seq != epoch:", "if live is None:", f"{REORDERED} -k is_not_held"),
-    Mutant("a hello claims another epoch", RECEPTION, "live.seq == epoch and live.state", "live.state", f"{LOST} -k claims_the_lease"),
+    Mutant(
+        "a hello claims another epoch",
+        RECEPTION,
+        "claimable = live is not None and live.seq == epoch and",
+        "claimable = live is not None and",
+        f"{LOST} -k claims_the_lease",
+    ),
     Mutant("a hello claims what does not run", RECEPTION, " and live.state is State.PROCESSING and live.agent_id", " and live.agent_id", f"{ROUNDS} -k what_is_no_lease"),
     Mutant("a hello claims another agent's lease after a takeover", RECEPTION, " and live.agent_id == facts.agent_id", "", f"{LOST} -k waits_a_full_lease"),
     Mutant(

@@ -28,7 +28,7 @@ from headrace_broker.rpc.agent_messages import MAX_OUTCOMES, abort_step, complet
 from headrace_broker.rpc.attest import FORWARDED_KEY
 from headrace_broker.rpc.callers import caller_of
 from headrace_broker.rpc.log_intake import LogIntake
-from headrace_broker.shards import aborts, dispatcher, reception
+from headrace_broker.shards import aborts, dispatcher, reception, undecided
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.session import AgentFacts, Served, Session
@@ -97,7 +97,12 @@ class AgentsService:
             raise InvalidField("outcomes", f"1 to {MAX_OUTCOMES} outcomes, found {len(request.outcomes)}")
         sink = _Collector(len({(o.job_id, o.lease_epoch) for o in request.outcomes}), await self._agent_id(self._ownership.owner, request.incarnation_id, context))
         owner, left = self._ownership.owner, self._ownership.left
-        owner.end(endings(request.outcomes, sink, owner.limits.payload_limit_bytes))
+        reported = endings(request.outcomes, sink, owner.limits.payload_limit_bytes)
+        if sink.agent_id:
+            undecided.report(owner, sink, reported)
+        else:  # nobody that the database knows: no lease is theirs, whatever becomes of it
+            owner.metrics.foreign_leases.labels("outcome").inc(len(reported))
+            sink.ack([ending.job_id for ending in reported], [ending.epoch for ending in reported], Disposition.UNKNOWN)
         acks = await _unless(left, sink.done)
         return agents_pb2.ReportOutcomesResponse(
             acks=[
@@ -229,10 +234,12 @@ class AgentsService:
         session.last_heard = now
         if session.unread > MOST_UNREAD:
             raise SessionError(f"{session.unread} answers wait to be read by the agent, which sends on: it is not read from any more")
+        if (count := len(message.outcomes) + len(message.completions.job_ids)) > MAX_OUTCOMES:
+            raise InvalidField("outcomes", f"at most {MAX_OUTCOMES} outcomes in a message, those in columns included, found {count}")
         if message.outcomes:
-            owner.end(endings(message.outcomes, session, owner.limits.payload_limit_bytes))
+            undecided.report(owner, session, endings(message.outcomes, session, owner.limits.payload_limit_bytes))
         if message.HasField("completions"):
-            owner.end(completions(message.completions, session, owner.limits.payload_limit_bytes))
+            undecided.report(owner, session, completions(message.completions, session, owner.limits.payload_limit_bytes))
         if message.HasField("accept"):
             session.accept(message.accept.assign_no)
             rejected = message.accept.rejected

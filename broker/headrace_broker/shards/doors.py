@@ -157,7 +157,7 @@ class Doors:
                 return False
             if ending.settled or ending.cleared or not (_is_contested(ending) or self.restored.get(ending.job_id) == ending.epoch):
                 return False
-            self._keep(ending)
+            self._keep(owner, ending)
             return True
         if not self.restored or not any(self.restored.get(job_id) == epoch for job_id, epoch in zip(ending.job_ids, ending.epochs, strict=True)):
             return False
@@ -166,14 +166,16 @@ class Doors:
             if _is_foreign(owner, one):
                 owner.endings.append(one)
             else:
-                self._keep(one)
+                self._keep(owner, one)
         return True
 
-    def _keep(self, ending: Ending) -> None:
+    def _keep(self, owner: "Owner", ending: Ending) -> None:
         """Keeps a contested ending until its lock was asked for. What is said again is kept once for each who is to be answered: an agent that came back, or a call."""
         endings, _ = self._contested.setdefault((ending.job_id, ending.epoch, ending.sink is not None), ([], 0.0))
         if all(other.sink is not ending.sink for other in endings):
             endings.append(ending)
+        elif ending.sink is not None:
+            owner.undecided.told(ending.sink.agent_id, 1)  # with the one that is kept
 
     def decided(self, owner: "Owner", asked: list[tuple[int, int]], locked: set[int], ended: set[int], now: float) -> None:
         """What became of the asking: endings whose job's lock is taken are decided in the next round, or dropped when a door was faster; others are tried again."""

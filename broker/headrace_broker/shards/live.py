@@ -15,6 +15,10 @@ CLAIMED = -1
 """As `assign_no`: the agent named the lease when it came back, so the Assign has surely arrived."""
 
 
+GIVEN_BACK = -1
+"""As `missed`: its agent has given the lease back, and the end of it is queued."""
+
+
 class Abort:
     """A pending wish that a processing job end: who, why, how long its handler may take to stop, what its agent said so far, and whether the job is to run again."""
 

@@ -49,6 +49,7 @@ from headrace_broker.shards.session import Session
 from headrace_broker.shards.tally import Tally
 from headrace_broker.shards.timers import Timers
 from headrace_broker.shards.types import TypeEntry, TypeTable
+from headrace_broker.shards.undecided import Undecided
 from headrace_broker.store.batch import MAX_ROWS, Batch, UniqueName, payload_of
 
 MAX_PENDING_JOBS = 50_000
@@ -56,7 +57,7 @@ MAX_PENDING_JOBS = 50_000
 MAX_PENDING_BYTES = 64 * 1024 * 1024
 MAX_NOTE_BYTES = 64 * 1024 * 1024
 """Of notes that wait for their flush, while the database is away. Beyond, checkpoints are left out: the next one of the job says more. All else is bounded by who brings
-it: steps of an abort by the leases that are to end, evidence of late outcomes by how many are judged at a time."""
+it: steps of an abort by the leases that are to end, evidence of late outcomes by how many are judged at a time; outcomes: see `undecided`."""
 NOTE_BYTES = 300
 """What a note takes beside its data, about."""
 AHEAD_ROWS = 1000
@@ -106,6 +107,7 @@ class Owner:
         self.hungry: dict[Session, None] = {}  # sessions that may have room, in turn
         self.counted: Counter[tuple[int, State, int]] = Counter()
         self.refill: deque[tuple[Session, Live]] = deque()  # granted, durable, body to be read
+        self.undecided = Undecided()
         self.stale: deque[Ending] = deque()  # outcomes of leases that memory does not know
         self.wake = asyncio.Event()
         self.refill_wake = asyncio.Event()
@@ -354,6 +356,8 @@ class Owner:
         self.counted.update(round_.batch.counts)
         self.metrics.flushed(round_.batch)
         self.tally.add(round_, self.clock.now_s())
+        for sink, job_ids, _, _ in round_.acks:
+            self.undecided.told(sink.agent_id, len(job_ids))
         round_.tell(self.refill)
         if self.refill:
             self.refill_wake.set()

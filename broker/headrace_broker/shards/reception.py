@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from headrace_broker.model.job import Kind, State
 from headrace_broker.shards.intents import Ending
-from headrace_broker.shards.live import CLAIMED, Live
+from headrace_broker.shards.live import CLAIMED, GIVEN_BACK, Live
 from headrace_broker.shards.session import AgentFacts, Served, Session
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ def reject(owner: "Owner", session: Session, refused: Iterable[tuple[int, int, s
         live = owner.live_jobs.get(job_id)
         if live is not None and live.seq == epoch and live.agent_id != session.agent_id:
             owner.metrics.foreign_leases.labels("rejection").inc()
-            continue
-        owner.end([Ending(job_id, epoch, Kind.REJECTED, reason=why, cleared=True)])
+        elif live is not None and live.seq == epoch and live.state is State.PROCESSING:
+            _give_back(owner, live, why, cleared=True)
 
 
 def heartbeat(owner: "Owner", session: Session, number: int, held: dict[int, int], now: float) -> None:
@@ -80,9 +80,18 @@ def heartbeat(owner: "Owner", session: Session, number: int, held: dict[int, int
             session.out.not_held.append((job_id, epoch))
     for live in session.leases.values():
         arrived = live.assign_no == CLAIMED or 0 < live.assign_no <= session.accepted_no
+        if live.missed == GIVEN_BACK:
+            continue
         live.missed = live.missed + 1 if arrived and held.get(live.job_id) != live.seq else 0
         if live.missed >= 2:
-            owner.end([Ending(live.job_id, live.seq, Kind.REJECTED, reason="the agent does not know of it")])
+            _give_back(owner, live, "the agent does not know of it", cleared=False)
+
+
+def _give_back(owner: "Owner", live: Live, why: str, *, cleared: bool) -> None:
+    """Queues the end of a lease that its agent does not want, once: while the database is away the agent may say so again and again."""
+    if live.missed != GIVEN_BACK:
+        live.missed = GIVEN_BACK
+        owner.end([Ending(live.job_id, live.seq, Kind.REJECTED, reason=why, cleared=cleared)])
 
 
 def review_pauses(owner: "Owner") -> None:

@@ -56,16 +56,21 @@ async def judge_stale(owner: "Owner", heads: Heads) -> None:
                 disposition = _judge(owner, ending, endings.get((ending.job_id, ending.epoch)))
                 if disposition is Disposition.SUPERSEDED:
                     stored.append((ending, owner.evidence(ending.job_id, ending.epoch, _evidence(ending))))
-                elif ending.sink is not None:
-                    ending.sink.ack([ending.job_id], [ending.epoch], disposition)
+                else:
+                    _tell(owner, ending, disposition)
             for ending, done in stored:
                 try:
                     await done
                 except BrokerError:  # the database was away for long, and nobody can tell whether it is stored: judged again, and at worst noted twice
                     owner.stale.append(ending)
                     continue
-                if ending.sink is not None:
-                    ending.sink.ack([ending.job_id], [ending.epoch], Disposition.SUPERSEDED)
+                _tell(owner, ending, Disposition.SUPERSEDED)
+
+
+def _tell(owner: "Owner", ending: Ending, disposition: Disposition) -> None:
+    if ending.sink is not None:
+        owner.undecided.told(ending.sink.agent_id, 1)
+        ending.sink.ack([ending.job_id], [ending.epoch], disposition)
 
 
 def _judge(owner: "Owner", ending: Ending, stored: tuple[int, bool, int | None] | None) -> Disposition:
