@@ -3,6 +3,8 @@
 from tests.mutants.mutant import Mutant
 
 CLI = "client/headrace_client/cli"
+TERMINAL = "protos/headrace_proto/terminal.py"
+BROKER_LOG, LOGGED = "broker/headrace_broker/logs.py", "tests/unit/test_logs.py"
 FIGURES = f"{CLI}/top_figures.py"
 SCREEN = f"{CLI}/top_screen.py"
 UNIT = "tests/unit/test_top.py"
@@ -13,9 +15,12 @@ MISTAKES = "tests/client/test_cli.py"
 CHANNEL = "client/headrace_client/channel.py"
 
 MUTANTS = (
-    Mutant("names steer the terminal", f"{CLI}/printing.py", "_STEERING_OR_BREAKING.sub(_escape, text)", "text", f"{UNIT} -k steer"),
-    Mutant("texts steer the terminal", f"{CLI}/printing.py", "else _STEERING.sub(_escape, text)", "else text", "tests/unit/test_printing.py -k escapes"),
-    Mutant("JSON steers the terminal", f"{CLI}/printing.py", "return _STEERING.sub(_escape_of_json, text)", "return text", "tests/unit/test_printing.py -k json"),
+    Mutant("names steer the terminal", TERMINAL, "_STEERING_OR_BREAKING.sub(_escape, text)", "text", f"{UNIT} -k steer"),
+    Mutant("texts steer the terminal", TERMINAL, "else _STEERING.sub(_escape, text)", "else text", "tests/unit/test_printing.py -k escapes"),
+    Mutant("JSON steers the terminal", TERMINAL, "return _STEERING.sub(_escape_of_json, text)", "return text", "tests/unit/test_printing.py -k json"),
+    Mutant("values steer who reads the broker's log", BROKER_LOG, "one_line(value) if isinstance(value, str) else value", "value", LOGGED),
+    Mutant("errors steer who reads the broker's log", BROKER_LOG, "sio.write(harmless(text.getvalue()))", "sio.write(text.getvalue())", LOGGED),
+    Mutant("what libraries say steers who reads the broker's log", BROKER_LOG, "return harmless(super().format(record))", "return super().format(record)", LOGGED),
     Mutant("raw bytes steer the terminal", f"{CLI}/printing.py", "    if sys.stdout.isatty():", "    if False:", "tests/client/test_cli_edges.py -k bytes_are_exact"),
     Mutant("a log line writes lines of its own", f"{CLI}/jobs.py", 'line.text.replace("\\n", "\\n    ")', "line.text", "tests/client/test_cli_edges.py -k steer"),
     Mutant(

@@ -64,7 +64,7 @@ ONLY_IN = {
     "jwt": {"oidc"},
     "asyncpg": {"store", "shards", "app", "parts", "commands"},
     "grpc": {"rpc"},
-    "headrace_proto": {"rpc"},
+    "headrace_proto": {"rpc", "logs"},
 }
 """Third parties that only some parts of the broker may touch; the others name asyncpg's errors, or its pool."""
 

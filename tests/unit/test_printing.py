@@ -9,7 +9,7 @@ from pathlib import Path
 import headrace_client.cli
 import pytest
 from headrace_client.cli.output import to_json
-from headrace_client.cli.printing import harmless, harmless_json, one_line
+from headrace_proto.terminal import harmless, harmless_json, one_line
 
 STEERS = ("Cc", "Cf", "Cs", "Zl", "Zp")
 KEPT = "\n\t\u200c\u200d"

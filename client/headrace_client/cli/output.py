@@ -13,7 +13,9 @@ from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
 
-from headrace_client.cli.printing import harmless_json, print_error, print_line
+from headrace_proto.terminal import harmless_json
+
+from headrace_client.cli.printing import print_error, print_line
 from headrace_client.errors import (
     BrokerFault,
     Busy,

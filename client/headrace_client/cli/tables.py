@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
+from headrace_proto.terminal import harmless
 from rich.cells import cell_len
 from rich.console import Console
 from rich.prompt import Confirm
@@ -20,7 +21,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from headrace_client.cli.output import ID_FIELDS, short
-from headrace_client.cli.printing import harmless, print_drawn
+from headrace_client.cli.printing import print_drawn
 from headrace_client.models import JobError
 
 STATE_STYLE = {"waiting": "cyan", "processing": "blue", "completed": "green", "error": "red bold", "aborted": "yellow"}

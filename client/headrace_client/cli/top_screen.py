@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from headrace_proto.terminal import one_line
 from rich.cells import cell_len, set_cell_size
 
-from headrace_client.cli.printing import one_line
 from headrace_client.cli.terminal import Line
 from headrace_client.cli.top_figures import AgentRow, BrokerRow, DomainRow, Figures, TypeRow
 

@@ -2,10 +2,10 @@
 
 from collections import Counter
 
+from headrace_proto.terminal import harmless
 from rich.text import Text
 from rich.tree import Tree
 
-from headrace_client.cli.printing import harmless
 from headrace_client.cli.tables import STATE_STYLE
 from headrace_client.graph import JobGraph
 from headrace_client.models import Job
