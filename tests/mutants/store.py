@@ -148,6 +148,7 @@ MUTANTS = (
     ),
     Mutant("a clock that was set back is not thought of", FOUND, "n > coalesce(b.n, 0)", "false", "tests/store/test_retire.py -k newest_checkpoint"),
     Mutant("settled jobs count as live ones", FOUND, "coalesce(h.state <= 2, true) as lives", "true as lives", "tests/store/test_retire.py -k some_of_them_live"),
+    Mutant("a flush may wait for what is put back", LOOK, "LOCKED_S if found.live else None", "None", "tests/store/test_retire.py -k takes_too_long_to_be_put_back"),
     Mutant("a new job is not seen before a range goes", MOVED, "job_id > $5", "false", LATE),
     Mutant("a new event is not seen before a range goes", MOVED, "e.at >= $4", "false", LATE),
     Mutant(

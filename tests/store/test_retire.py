@@ -145,6 +145,18 @@ async def test_what_the_newest_checkpoint_may_say_waits_stays(store: Store) -> N
     assert await store.retire() == (len(store.stays), len(store.goes))
 
 
+async def test_what_takes_too_long_to_be_put_back_while_jobs_live_is_left_as_it_was(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as millions of log lines: a flush would wait for them."""
+    tables = ("job", "event", "note", "log_line")
+    before = {table: await store.pool.fetchval(f"select count(*) from headrace.{table}") for table in tables}
+    monkeypatch.setattr(retire, "LOCKED_S", 0.0)
+    with pytest.raises(LockBusy, match="too long"):
+        await store.retire()
+    assert {table: await store.pool.fetchval(f"select count(*) from headrace.{table}") for table in tables} == before
+    monkeypatch.undo()
+    assert await store.retire() == (len(store.stays), len(store.goes))
+
+
 async def test_a_piece_that_takes_too_long_is_done_in_smaller_ones(store: Store) -> None:
     """However many keys lie close together: what is cancelled at each try would never be given back."""
     await store.pool.execute(

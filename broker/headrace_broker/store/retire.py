@@ -31,6 +31,9 @@ PIECE_S = 0.05
 """How long work on one should take."""
 NARROWER = 16
 """By so much is a piece narrower than one that took too long."""
+LOCKED_S = 1.5
+"""How long what stays may take under the lock where jobs live: a flush waits for two seconds, and one that waited twice in vain costs its shard a takeover. They may have
+millions of log lines."""
 UNTIE_LONGEST = "1s"
 """For the keys of a piece: a flush that is given one of them again waits for their end, and for no more than two seconds."""
 
@@ -47,7 +50,7 @@ class Looked:
 
 
 class LockBusy(Exception):
-    """Somebody reads or writes there; nothing was removed, try again later."""
+    """Somebody reads or writes there, or would have to wait for too long; nothing was removed, try again later."""
 
 
 class Retirement:
@@ -96,9 +99,12 @@ class Retirement:
                 await _put_aside(con, leaves[:1], found.kept)  # jobs never change: no lock is needed for them
                 if await con.fetchval(sql("range_moved"), range_.class_, range_.lo, range_.hi, found.at, found.last, found.kept):
                     raise LockBusy("something was stored in the range since it was looked at")
-                await con.execute("".join(f"lock table {leaf} in access exclusive mode;" for leaf in leaves))
-                await _put_aside(con, leaves[1:], found.kept)
-                await con.execute("".join(f"truncate {leaf}; insert into {leaf} select * from {_aside(leaf)};" for leaf in leaves))  # noqa: S608  # names from the catalogue
+                async with asyncio.timeout(LOCKED_S if found.live else None):
+                    await con.execute("".join(f"lock table {leaf} in access exclusive mode;" for leaf in leaves))
+                    await _put_aside(con, leaves[1:], found.kept)
+                    await con.execute(
+                        "".join(f"truncate {leaf}; insert into {leaf} select * from {_aside(leaf)};" for leaf in leaves)  # noqa: S608  # names from the catalogue
+                    )
 
     async def _read(self, name: str, *parameters: object) -> Any:
         """The one row, or its one value, of a read of a range."""
@@ -177,11 +183,13 @@ async def _through(range_: FactRange, work: Callable[[int, int], Awaitable[bool]
 
 
 class _lockable:  # noqa: N801  # reads as a phrase where it is used
-    """Turns a lock that cannot be had into LockBusy."""
+    """Turns a lock that cannot be had, or would be held for too long, into LockBusy."""
 
     async def __aenter__(self) -> None:
         return None
 
     async def __aexit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, TimeoutError):
+            raise LockBusy("what stays there takes too long to be put back while others wait for it") from error
         if isinstance(error, (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError, asyncpg.QueryCanceledError)):
             raise LockBusy(str(error)) from error
