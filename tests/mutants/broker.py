@@ -9,6 +9,7 @@ TOUCHED = "broker/headrace_broker/store/sql/queries/recover_touched.sql"
 ONCE = "tests/fire/test_transitions.py -k once_however and twice"
 ROUNDS, TIMES, LOST, DOUBLED, REORDERED = (f"tests/fire/test_{name}.py" for name in ("rounds", "times", "lost", "doubled", "reordered"))
 ABORTS, TURNS = f"{SHARDS}/aborts.py", f"{SHARDS}/turns.py"
+COUNTED, SHOWN = f"{SHARDS}/counted.py", "tests/unit/test_counted.py"
 
 MUTANTS = (
     # endings
@@ -157,7 +158,10 @@ MUTANTS = (
         "False",
         f"{TIMES} -k after_its_date",
     ),
-    Mutant("jobs past their date are counted", OWNER, " and not 0 < delete_minute <= minute", "", f"{TIMES} -k after_its_date"),
+    Mutant("jobs past their date are counted", COUNTED, "self._minutes[0] <= minute:", "False:", f"{TIMES} -k after_its_date"),
+    Mutant("counts: a clock that was set back hides on", COUNTED, "if minute < self._hidden:", "if False:", SHOWN),
+    Mutant("counts: what changes after its date shows", COUNTED, "if not 0 < minute <= self._hidden:", "if True:", SHOWN),
+    Mutant("counts: what is forgotten shows on", COUNTED, "        self[key] = 0\n", "", SHOWN),
     Mutant("paused types are granted", f"{SHARDS}/dispatcher.py", " if not by_id[type_id].halted", "", "tests/e2e/test_life.py -k paused"),
     Mutant(
         "counts: a submit is not counted", OWNER, "                batch.counts[entry.type_id, State.WAITING, 0] += 1\n", "", f"{ROUNDS} -k that_waited_is_not_granted"
@@ -171,7 +175,7 @@ MUTANTS = (
     ),
     Mutant("counts: the state that is left keeps the job", OWNER, "        counts[type_id, live.state, old_minute or 0] -= 1\n", "", f"{ROUNDS} -k completed_late"),
     Mutant("counts: the new state does not get the job", OWNER, "        counts[type_id, state, delete_minute or 0] += 1\n", "", f"{ROUNDS} -k completed_late"),
-    Mutant("counts: memory does not follow the ledger", OWNER, "        self.counted.update(round_.batch.counts)\n", "", f"{DOUBLED} -k rejections"),
+    Mutant("counts: memory does not follow the ledger", OWNER, "        self.counted.add(round_.batch.counts)\n", "", f"{DOUBLED} -k rejections"),
     Mutant(
         "counts: a requeue leaves the job in its minute", f"{SHARDS}/requeues.py", "State.WAITING, old_minute=minute)", "State.WAITING)", f"{DOUBLED} -k equal_changes"
     ),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from headrace_broker.model.errors import BrokerError
+from headrace_broker.model.job import State
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.tally import Key, Line
 from headrace_broker.store.pool import ANY_FAILURE
@@ -83,10 +84,7 @@ class Rollup:
 
 def look(owner: Owner, minute: int) -> None:
     """Notes how many jobs of each type wait and how many slots could run them."""
-    waiting: dict[int, int] = {}
-    for (type_id, state, _), count in owner.counted.items():
-        if state == 1 and count:
-            waiting[type_id] = waiting.get(type_id, 0) + count
+    waiting = owner.counted.unsettled(State.WAITING)
     slots: dict[int, int] = {}
     for session in owner.sessions():
         if session.stream is not None:

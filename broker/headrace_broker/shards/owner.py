@@ -28,6 +28,7 @@ from headrace_broker.shards.bodies import BodyCache
 from headrace_broker.shards.breakers import Breakers
 from headrace_broker.shards.caps import Caps
 from headrace_broker.shards.clock import DatabaseClock
+from headrace_broker.shards.counted import Counted
 from headrace_broker.shards.depth import Depth
 from headrace_broker.shards.domains import DomainEntry
 from headrace_broker.shards.doors import Doors
@@ -105,7 +106,7 @@ class Owner:
         self.bodies = BodyCache(limits.cache_bytes)
         self.by_incarnation: dict[str, Session] = {}
         self.hungry: dict[Session, None] = {}  # sessions that may have room, in turn
-        self.counted: Counter[tuple[int, State, int]] = Counter()
+        self.counted = Counted()
         self.refill: deque[tuple[Session, Live]] = deque()  # granted, durable, body to be read
         self.undecided = Undecided()
         self.stale: deque[Ending] = deque()  # outcomes of leases that memory does not know
@@ -353,7 +354,7 @@ class Owner:
             self.grant_soon()
         if round_.batch.inbox is not None:
             self.doors.settled(round_.batch.inbox)
-        self.counted.update(round_.batch.counts)
+        self.counted.add(round_.batch.counts)
         self.metrics.flushed(round_.batch)
         self.tally.add(round_, self.clock.now_s())
         for sink, job_ids, _, _ in round_.acks:
@@ -576,11 +577,9 @@ class Owner:
 
     def counts(self, domain: str) -> dict[str, dict[State, int]]:
         """Durable jobs of a domain by type and state; what its delete date hides is not counted."""
-        minute = self.clock.now_s() / 60
         found: dict[str, dict[State, int]] = {}
-        for (type_id, state, delete_minute), count in self.counted.items():
+        for (type_id, state), count in self.counted.shown(int(self.clock.now_s() // 60)).items():
             entry = self.types.by_id.get(type_id)
-            if count and state is not State.GONE and entry is not None and entry.domain == domain and not 0 < delete_minute <= minute:
-                by_state = found.setdefault(entry.name, {})
-                by_state[state] = by_state.get(state, 0) + count
+            if count and state is not State.GONE and entry is not None and entry.domain == domain:
+                found.setdefault(entry.name, {})[state] = count
         return found

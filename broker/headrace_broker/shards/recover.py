@@ -32,7 +32,7 @@ async def recover(owner: Owner, recovery: Recovery, checkpoints: CheckpointStore
     there is no checkpoint. Raises whatever asyncpg raises; the owner is then of no use.
     """
     counts, max_id = await recovery.counts(owner.shard.number)
-    owner.counted.update(counts)
+    owner.counted.load(counts)
     owner.numbering.recover(max_id)
     highest = max(max_id, lowest_id_at(owner.clock.now_s()))
     ranges = [range_ for range_ in ranges if range_.lo <= highest]

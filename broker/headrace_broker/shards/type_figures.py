@@ -54,11 +54,10 @@ def _add(owner: "Owner", found: Mapping[int, TypeFigures], other: TypeFigures) -
     """What one owner knows."""
     for type_id, line in owner.tally.totals().items():
         found.get(type_id, other).counted.add(line)
-    for (type_id, state, _), count in owner.counted.items():
-        if state is State.WAITING:
-            found.get(type_id, other).waiting += count
-        elif state is State.PROCESSING:
-            found.get(type_id, other).processing += count
+    for type_id, count in owner.counted.unsettled(State.WAITING).items():
+        found.get(type_id, other).waiting += count
+    for type_id, count in owner.counted.unsettled(State.PROCESSING).items():
+        found.get(type_id, other).processing += count
     for guard in owner.breakers.guards():
         figures = found.get(guard.entry.type_id, other)
         figures.breakers[guard.machine.phase.value] += 1

@@ -152,7 +152,7 @@ def told(ownership: Ownership, error: BrokerError, *, now: float, form: bool) ->
             values["facts"] = [("a commit is under way for", f"{silent_s:.0f} s")]
     if ownership.ready.is_set():
         owner = ownership.owner
-        count = {state: sum(n for (_, known, _), n in owner.counted.items() if known is state) for state in (State.WAITING, State.PROCESSING)}
+        count = {state: sum(owner.counted.unsettled(state).values()) for state in (State.WAITING, State.PROCESSING)}
         connected = sum(session.stream is not None for session in owner.sessions())
         domains = "all domains" if ownership.shard.of == 1 else "all domains of its shard"
         values["facts"] += [
