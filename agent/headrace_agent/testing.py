@@ -24,7 +24,7 @@ from headrace_agent.outcomes import Ended
 from headrace_agent.work import Work
 
 __all__ = ["Drained", "JobRun", "drain", "run_job"]
-KINDS = {1: "completed", 2: "failed", 3: "timed_out", 4: "aborted", 5: "released"}
+KINDS = {1: "completed", 2: "failed", 3: "timed_out", 4: "aborted", 5: "released", 6: "completed"}  # 6: by the handler's own transaction
 LEVEL_NAMES = {number: name for name, number in LEVELS.items()}
 
 

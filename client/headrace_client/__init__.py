@@ -41,7 +41,7 @@ from headrace_client.sync import SyncBatch, SyncClient
 
 if TYPE_CHECKING:
     from headrace_client.admin import AdminClient
-    from headrace_client.alerts import AlertChannel, AlertGroup, AlertRule, AlertSilence, AppriseChannel, EmailChannel, WebhookChannel
+    from headrace_client.alerts import AlertChannel, AlertGroup, AlertRule, AlertSilence, AppriseChannel, EmailChannel, UnknownChannel, WebhookChannel
     from headrace_client.claim_stores import DirectoryStore, FsspecStore, open_store
     from headrace_client.filters import SavedFilter
     from headrace_client.operations import Action, Operation, OperationState
@@ -104,6 +104,7 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "UniqueKeyTaken",
+    "UnknownChannel",
     "WaitTimeout",
     "WebhookChannel",
     "Zstd",
@@ -112,7 +113,7 @@ __all__ = [
 
 _LATER = {
     **dict.fromkeys(("AdminClient",), "admin"),
-    **dict.fromkeys(("AlertChannel", "AlertGroup", "AlertRule", "AlertSilence", "AppriseChannel", "EmailChannel", "WebhookChannel"), "alerts"),
+    **dict.fromkeys(("AlertChannel", "AlertGroup", "AlertRule", "AlertSilence", "AppriseChannel", "EmailChannel", "UnknownChannel", "WebhookChannel"), "alerts"),
     **dict.fromkeys(("SavedFilter",), "filters"),
     **dict.fromkeys(("DirectoryStore", "FsspecStore", "open_store"), "claim_stores"),
     **dict.fromkeys(("Action", "Operation", "OperationState"), "operations"),

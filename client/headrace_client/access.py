@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 from headrace_proto.v1 import access_pb2
-from headrace_proto.wire import ROLE_NAMES, ROLE_NUMBERS, to_datetime
+from headrace_proto.wire import ROLE_NAMES, ROLE_NUMBERS, name_of, to_datetime
 
 from headrace_client.base import Base
 from headrace_client.decode import time_of
@@ -129,7 +129,7 @@ class AccessCalls(Base):
 def token(message: access_pb2.Token) -> Token:
     """A token from its message."""
     times = (time_of(message, field) for field in ("expires_at", "old_secret_until", "revoked_at"))
-    return Token(message.token_id, message.name, message.domain, ROLE_NAMES[message.role], to_datetime(message.created_at), message.created_by, *times)
+    return Token(message.token_id, message.name, message.domain, name_of(message.role, ROLE_NAMES), to_datetime(message.created_at), message.created_by, *times)
 
 
 def new_token(message: access_pb2.CreateTokenResponse | access_pb2.RotateTokenResponse) -> NewToken:

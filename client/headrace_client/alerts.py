@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from headrace_proto.v1 import alerts_pb2
-from headrace_proto.wire import to_datetime, to_seconds
+from headrace_proto.wire import name_of, to_datetime, to_seconds
 
 from headrace_client.base import Base
 from headrace_client.decode import time_of
@@ -16,6 +16,8 @@ from headrace_client.errors import InvalidRequest
 TLS = ("starttls", "tls", "none")
 RULE_KINDS = ("oldest_waiting", "error_rate", "agent_lost", "no_agent", "database", "door_open")
 GROUP_STATES = ("firing", "resolved")
+_TLS = dict(enumerate(("starttls", *TLS)))  # by their numbers on the wire; the first is what 0 stands for
+_RULE_KINDS = dict(enumerate(RULE_KINDS, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,14 @@ class AppriseChannel:
 
 
 @dataclass(frozen=True, slots=True)
+class UnknownChannel:
+    """A kind that only a newer release knows. It cannot be put: that release sets it."""
+
+
+Target = EmailChannel | WebhookChannel | AppriseChannel | UnknownChannel
+
+
+@dataclass(frozen=True, slots=True)
 class AlertChannel:
     """A channel. `default`: it gets what names no channel. `cap_per_hour`: messages in any hour; what is held back is told in one message when there is room again.
 
@@ -50,7 +60,7 @@ class AlertChannel:
     """
 
     name: str
-    target: EmailChannel | WebhookChannel | AppriseChannel
+    target: Target
     default: bool = True
     send_resolved: bool = True
     cap_per_hour: int = 20
@@ -198,6 +208,8 @@ def _number(name: str, value: str, known: Sequence[str]) -> int:
 
 def _channel_message(channel: AlertChannel) -> alerts_pb2.Channel:
     target = channel.target
+    if isinstance(target, UnknownChannel):
+        raise InvalidRequest(f"channel {channel.name} is of a kind that this release does not know: change it by a newer one", details={"field": "target"})
     message = build(
         alerts_pb2.Channel, name=channel.name, default=channel.default, send_resolved=channel.send_resolved, cap_per_hour=channel.cap_per_hour,
     )  # fmt: skip
@@ -217,11 +229,11 @@ def _channel_message(channel: AlertChannel) -> alerts_pb2.Channel:
 def _channel(message: alerts_pb2.Channel) -> AlertChannel:
     email = message.email
     kind = message.WhichOneof("kind")
-    target: EmailChannel | WebhookChannel | AppriseChannel = AppriseChannel()
+    target: Target = AppriseChannel() if kind == "apprise" else UnknownChannel()
     if kind == "webhook":
         target = WebhookChannel(message.webhook.url)
     elif kind == "email":
-        target = EmailChannel(email.host, email.sender, tuple(email.recipients), email.port, TLS[max(0, email.tls - 1)], email.username)
+        target = EmailChannel(email.host, email.sender, tuple(email.recipients), email.port, name_of(email.tls, _TLS), email.username)
     return AlertChannel(
         message.name, target, message.default, message.send_resolved, message.cap_per_hour, message.has_secret, message.waiting, message.error,
         time_of(message, "sent_at"),
@@ -237,7 +249,7 @@ def _rule_message(rule: AlertRule) -> alerts_pb2.Rule:
 
 def _rule(message: alerts_pb2.Rule) -> AlertRule:
     return AlertRule(
-        message.name, RULE_KINDS[message.kind - 1], message.type, message.threshold, to_seconds(message.window), message.minimum, to_seconds(message.lasting),
+        message.name, name_of(message.kind, _RULE_KINDS), message.type, message.threshold, to_seconds(message.window), message.minimum, to_seconds(message.lasting),
         tuple(message.channels), to_seconds(message.group_wait), to_seconds(message.group_interval), to_seconds(message.repeat_interval),
     )  # fmt: skip
 

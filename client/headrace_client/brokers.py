@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from headrace_proto.v1 import brokers_pb2
-from headrace_proto.wire import to_datetime
+from headrace_proto.wire import name_of, to_datetime
 
 from headrace_client.base import Base
 
-ROLES = {brokers_pb2.BROKER_ROLE_ACTIVE: "active", brokers_pb2.BROKER_ROLE_STANDBY: "standby"}
+ROLES: dict[int, str] = {brokers_pb2.BROKER_ROLE_ACTIVE: "active", brokers_pb2.BROKER_ROLE_STANDBY: "standby"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,5 +36,5 @@ class BrokerCalls(Base):
 
 
 def _broker(item: brokers_pb2.Broker) -> Broker:
-    role, shards = ROLES.get(item.role, str(item.role)), tuple(item.shards)
+    role, shards = name_of(item.role, ROLES), tuple(item.shards)
     return Broker(item.address, item.version, role, item.endpoint, item.web, to_datetime(item.connected_at), item.life_id, shards)

@@ -269,7 +269,7 @@ class Client(GraphCalls):
             request = build(jobs_pb2.WaitJobRequest, job_id=check_id(job_id), wait=to_duration(slice_s), view=types_pb2.JOB_VIEW_FULL)
             answer = await self._call(lambda stubs: stubs.jobs.WaitJob, request, timeout_s=slice_s + self._timeout_s)
             job = decode.job(answer.job)
-            if job.state.settled:
+            if job.state.settled or (job.state is State.UNKNOWN and job.settled_at is not None):
                 return await self._read(job)
             if until is not None and loop.time() >= until:
                 raise WaitTimeout(f"job {job_id} is still {job.state} after {timeout_s:g} s")

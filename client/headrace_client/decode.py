@@ -2,12 +2,13 @@
 
 import base64
 import json
+from collections import Counter
 from datetime import datetime
 from typing import Any
 
 from headrace_proto.encoding import ENCODED_ERROR
 from headrace_proto.v1 import admin_pb2, doors_pb2, jobs_pb2, stats_pb2, types_pb2
-from headrace_proto.wire import LEVEL_NAMES, STATE_NAMES, WAIT_REASONS, to_datetime, to_seconds
+from headrace_proto.wire import LEVEL_NAMES, LEVEL_NUMBERS, STATE_NAMES, UNKNOWN, WAIT_REASONS, name_of, to_datetime, to_seconds
 
 from headrace_client import job_settings, limits
 from headrace_client.codecs import Codecs
@@ -36,7 +37,7 @@ from headrace_client.models import (
 def job(message: types_pb2.Job) -> Job:
     """A job from its message."""
     return Job(
-        message.job_id, message.domain, message.type, message.instance_id, State(STATE_NAMES[message.state]), WAIT_REASONS.get(message.wait_reason),
+        message.job_id, message.domain, message.type, message.instance_id, state(message.state), WAIT_REASONS.get(message.wait_reason, UNKNOWN),
         message.run, message.attempt, message.losses, message.lease_epoch, message.priority, message.score, to_datetime(message.created_at),
         time_of(message, "available_at"), time_of(message, "started_at"), time_of(message, "settled_at"), time_of(message, "delete_at"),
         message.idempotency_key, dict(message.labels), message.trace_context,
@@ -81,17 +82,20 @@ def read_error(stored: JobError, codecs: Codecs) -> JobError:
 def explanation(message: jobs_pb2.ExplainJobResponse) -> Explanation:
     """An explanation from its message."""
     return Explanation(
-        State(STATE_NAMES[message.state]), WAIT_REASONS.get(message.wait_reason), message.text, message.ahead, message.agents, message.slots, message.slots_free,
+        state(message.state), WAIT_REASONS.get(message.wait_reason, UNKNOWN), message.text, message.ahead, message.agents, message.slots, message.slots_free,
         message.score, message.type_priority, message.instance_priority, message.job_priority, message.age_points,
-        [Blocker(item.job_id, item.type, State(STATE_NAMES[item.state]), item.why) for item in message.blockers], message.blockers_total, message.limit_key,
+        [Blocker(item.job_id, item.type, state(item.state), item.why) for item in message.blockers], message.blockers_total, message.limit_key,
         message.paused, message.paused_by, message.paused_reason, time_of(message, "paused_at"), time_of(message, "not_before"), time_of(message, "rate_limited_until"),
         time_of(message, "estimated_start"), message.estimate_basis, _breaker(message),
     )  # fmt: skip
 
 
 def counts(messages: Any) -> dict[State, int]:
-    """State counts."""
-    return {State(STATE_NAMES[message.state]): message.count for message in messages}
+    """State counts. Those of several states that have no name here are one."""
+    found: Counter[State] = Counter()
+    for message in messages:
+        found[state(message.state)] += message.count
+    return dict(found)
 
 
 def change(message: jobs_pb2.WatchJobsResponse) -> JobChange:
@@ -117,7 +121,7 @@ def event(message: jobs_pb2.Event) -> Event:
 
 def log_line(message: jobs_pb2.LogLine) -> LogLine:
     """A log line from its message."""
-    level = LEVEL_NAMES.get(message.level, "info")
+    level = name_of(message.level or LEVEL_NUMBERS["info"], LEVEL_NAMES)
     return LogLine(to_datetime(message.at), level, message.text, message.run, message.attempt, message.lease_epoch, message.line_no)
 
 
@@ -169,9 +173,14 @@ def _breaker(message: Any) -> limits.Breaker | None:
     return limits.breaker(message.breaker) if message.HasField("breaker") else None
 
 
+def state(number: int) -> State:
+    """A state by its number on the wire."""
+    return State(name_of(number, STATE_NAMES))
+
+
 def state_of(number: int) -> State | None:
-    """A state by its number on the wire; None: it is not set."""
-    return State(STATE_NAMES[number]) if number in STATE_NAMES else None
+    """The same; None: it is not set."""
+    return state(number) if number else None
 
 
 def seconds_of(message: Any, name: str) -> float | None:

@@ -9,7 +9,7 @@ from headrace_proto.v1 import filters_pb2, jobs_pb2
 from headrace_proto.wire import to_datetime, to_seconds
 
 from headrace_client.base import Base
-from headrace_client.decode import state_of, time_of
+from headrace_client.decode import state, time_of
 from headrace_client.encode import ORDER_NUMBERS, build, duration, filter_message, order_number
 from headrace_client.errors import InvalidRequest
 from headrace_client.models import JobFilter, Order
@@ -104,7 +104,7 @@ def _saved(message: filters_pb2.SavedFilter) -> SavedFilter:
 
 
 def _where(message: jobs_pb2.JobFilter) -> JobFilter:
-    states = tuple(state for number in message.states if (state := state_of(number)) is not None)
+    states = tuple(map(state, message.states))  # all of them: without one that has no name here it would match more
     return JobFilter(
         tuple(message.types), states, message.instance_id, **{name: time_of(message, name) for name in BOUNDS}, agent=message.agent,
         fingerprint=message.error_fingerprint, labels=dict(message.labels), log_text=message.log_text,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from headrace_proto.claim import is_reference, stated_size
 from headrace_proto.v1 import graph_pb2, types_pb2
+from headrace_proto.wire import name_of
 
 from headrace_client import decode
 from headrace_client.base import Base
@@ -86,7 +87,7 @@ class GraphCalls(Base):
         """The jobs around a job, or of a business case, and how they are tied. Raises NotFound."""
         request = build(graph_pb2.GetGraphRequest, job_id=job_id, instance_id=instance_id, page_size=page_size, page_token=page_token)
         answer = await self._call(lambda stubs: stubs.graph.GetGraph, request)
-        edges = [Edge(edge.parent_id, edge.child_id, EDGE_KINDS[edge.kind]) for edge in answer.edges]
+        edges = [Edge(edge.parent_id, edge.child_id, name_of(edge.kind, EDGE_KINDS)) for edge in answer.edges]
         return JobGraph([await self._job(job) for job in answer.jobs], edges, answer.complete, answer.next_page_token)
 
     async def dependencies(self, job_id: int, *, max_bytes: int = 0) -> list[Dependency]:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from headrace_proto.v1 import types_pb2
-from headrace_proto.wire import DEPENDENCY_POLICIES, STATE_NAMES, to_seconds
+from headrace_proto.wire import DEPENDENCY_POLICIES, STATE_NAMES, name_of, to_seconds
 
 from headrace_client.limits import RateLimit
 
@@ -17,9 +17,9 @@ def read(message: types_pb2.JobTypeSettings) -> dict[str, Any]:
         if name == "retry":
             found |= {"retry_delay_s": to_seconds(value.delay), "retry_factor": value.factor, "retry_max_s": to_seconds(value.max), "retry_jitter": value.jitter}
         elif name == "exhausted_state":
-            found[name] = STATE_NAMES[value]
+            found[name] = name_of(value, STATE_NAMES)
         elif name == "on_dependency_failed":
-            found[name] = DEPENDENCY_POLICIES[value]
+            found[name] = name_of(value, DEPENDENCY_POLICIES)
         elif name == "rate_limit":
             found[name] = RateLimit(value.count, to_seconds(value.per), value.burst)
         elif name == "fairness_weights":

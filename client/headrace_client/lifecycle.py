@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from headrace_proto.v1 import lifecycle_pb2
-from headrace_proto.wire import STATE_NAMES, to_datetime
+from headrace_proto.wire import to_datetime
 
 from headrace_client import decode
 from headrace_client.models import Job, JobError, State, read_json
@@ -108,7 +108,7 @@ def retention_preview(message: lifecycle_pb2.PreviewRetentionResponse) -> Retent
     """A preview from its message."""
     states = [
         RetentionOfState(
-            State(STATE_NAMES[item.state]), decode.seconds_of(item, "keep"), decode.seconds_of(item, "keep_then"), item.jobs, item.undated,
+            decode.state(item.state), decode.seconds_of(item, "keep"), decode.seconds_of(item, "keep_then"), item.jobs, item.undated,
             [DueJobs(to_datetime(point.by), point.jobs) for point in item.due], [DueJobs(to_datetime(point.by), point.jobs) for point in item.due_then],
             item.gone_at_once,
         )

@@ -16,13 +16,14 @@ from headrace_client.codecs import missing
 
 
 class State(StrEnum):
-    """Where a job stands. The last three are settled."""
+    """Where a job stands. UNKNOWN is told of jobs alone, and cannot be asked for: a newer broker has a state that this release has no name for."""
 
     WAITING = "waiting"
     PROCESSING = "processing"
     COMPLETED = "completed"
     ERROR = "error"
     ABORTED = "aborted"
+    UNKNOWN = "unknown"
 
     @property
     def settled(self) -> bool:

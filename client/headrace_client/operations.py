@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from headrace_proto.v1 import jobs_pb2, operations_pb2
-from headrace_proto.wire import STATE_NAMES, to_datetime
+from headrace_proto.wire import name_of, to_datetime
 
 from headrace_client import decode
 from headrace_client.base import Base
@@ -22,7 +22,7 @@ WAIT_S = 20.0
 
 
 class Action(StrEnum):
-    """What is done to each job."""
+    """What is done to each job. UNKNOWN cannot be asked for: a newer broker does something that this release has no name for."""
 
     REQUEUE = "requeue"
     ABORT = "abort"
@@ -30,17 +30,21 @@ class Action(StrEnum):
     PRIORITY = "priority"
     HOLD = "hold"
     RELEASE = "release"
+    UNKNOWN = "unknown"
 
 
 class OperationState(StrEnum):
-    """Whether it goes on."""
+    """Whether it goes on. UNKNOWN: a newer broker has a state that this release has no name for."""
 
     RUNNING = "running"
     STOPPED = "stopped"
     FINISHED = "finished"
+    UNKNOWN = "unknown"
 
 
-ACTIONS, STATES = tuple(Action), tuple(OperationState)
+ACTIONS, STATES = tuple(Action)[:-1], tuple(OperationState)[:-1]
+"""Those that have a number on the wire, in the order of these, from 1 on."""
+_ACTIONS, _STATES = dict(enumerate(ACTIONS, 1)), dict(enumerate(STATES, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +229,7 @@ def _preview(answer: operations_pb2.PreviewOperationResponse, before: Preview | 
     for item in answer.types:
         by_state = types.setdefault(item.type, {})
         for count in item.counts:
-            state = State(STATE_NAMES[count.state])
+            state = decode.state(count.state)
             by_state[state] = by_state.get(state, 0) + count.count
     matched, acted_on = (before.matched, before.acted_on) if before is not None else (0, 0)
     sample = before.sample if before is not None else [decode.job(item) for item in answer.sample]
@@ -237,9 +241,9 @@ def operation_of(message: operations_pb2.Operation) -> Operation:
     """An operation from its message."""
     spec = message.spec
     return Operation(
-        message.operation_id, ACTIONS[spec.action - 1], STATES[message.state - 1], message.matched, message.done, message.skipped, message.failed, message.expected,
-        message.expected_complete, message.rate, message.reason, message.actor, message.on_behalf_of, message.request_id, to_datetime(message.created_at),
-        decode.time_of(message, "finished_at"), decode.time_of(message, "stopped_at"), message.stopped_by, message.stopped_reason,
+        message.operation_id, Action(name_of(spec.action, _ACTIONS)), OperationState(name_of(message.state, _STATES)), message.matched, message.done, message.skipped,
+        message.failed, message.expected, message.expected_complete, message.rate, message.reason, message.actor, message.on_behalf_of, message.request_id,
+        to_datetime(message.created_at), decode.time_of(message, "finished_at"), decode.time_of(message, "stopped_at"), message.stopped_by, message.stopped_reason,
         decode.time_of(message, "searched_until"), message.frozen_id, _where(spec.filter), spec.all_jobs, spec.include_completed, decode.seconds_of(spec, "grace"),
         spec.force, spec.priority if spec.HasField("priority") else None, spec.payload_bytes,
     )  # fmt: skip
@@ -248,6 +252,6 @@ def operation_of(message: operations_pb2.Operation) -> Operation:
 def _where(message: jobs_pb2.JobFilter) -> JobFilter:
     times: dict[str, Any] = {name: decode.time_of(message, name) for name in ("created_from", "created_to", "started_from", "started_to", "settled_from", "settled_to")}
     return JobFilter(
-        tuple(message.types), tuple(State(STATE_NAMES[state]) for state in message.states), message.instance_id, **times, agent=message.agent,
+        tuple(message.types), tuple(map(decode.state, message.states)), message.instance_id, **times, agent=message.agent,
         fingerprint=message.error_fingerprint, labels=dict(message.labels), log_text=message.log_text,
     )  # fmt: skip

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from headrace_proto.v1 import schedules_pb2
-from headrace_proto.wire import to_datetime, to_seconds
+from headrace_proto.wire import name_of, to_datetime, to_seconds
 
 from headrace_client.base import Base
 from headrace_client.decode import time_of
@@ -16,6 +16,9 @@ from headrace_client.errors import InvalidRequest
 
 OVERLAPS = ("allow", "skip", "queue", "abort")
 MISSED = ("skip", "once", "all")
+_OVERLAPS = dict(enumerate(("allow", *OVERLAPS)))
+_MISSED = dict(enumerate(("once", *MISSED)))
+"""By their numbers on the wire; the first is what 0 stands for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +158,7 @@ def _schedule(message: schedules_pb2.Schedule) -> Schedule:
     spec = ScheduleSpec(
         found.type, found.cron, to_seconds(found.interval) if found.HasField("interval") else None, time_of(found, "at"), found.time_zone, time_of(found, "anchor"),
         time_of(found, "start_at"), time_of(found, "end_at"), None, found.payload, found.content_type, found.instance_id, found.priority, dict(found.labels),
-        OVERLAPS[max(0, found.overlap - 1)], MISSED[max(0, found.missed - 1)], found.max_missed, to_seconds(found.jitter),
+        name_of(found.overlap, _OVERLAPS), name_of(found.missed, _MISSED), found.max_missed, to_seconds(found.jitter),
     )  # fmt: skip
     return Schedule(
         message.name, spec, message.HasField("paused_at"), time_of(message, "paused_at"), message.paused_by, message.paused_reason, time_of(message, "next_at"),

@@ -425,7 +425,7 @@ def failure_error(failure: jobs_pb2.SubmitFailure) -> HeadraceError:
     message = failure.message
     if failure.field and message.startswith(failure.field):  # its place in the message is ours to know
         message = details["field"] + message[len(failure.field) :]
-    return make(failure.reason, STATUS_NAMES[failure.code], message, details)
+    return make(failure.reason, STATUS_NAMES.get(failure.code, "UNKNOWN"), message, details)
 
 
 def _fail(waiting: _Waiting | _Many, error: HeadraceError) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from headrace_proto.v1 import users_pb2
-from headrace_proto.wire import ROLE_NAMES, ROLE_NUMBERS, to_datetime
+from headrace_proto.wire import ROLE_NAMES, ROLE_NUMBERS, name_of, to_datetime
 
 from headrace_client.base import Base
 from headrace_client.decode import time_of
@@ -90,4 +90,4 @@ class UserCalls(Base):
 def user(message: users_pb2.User) -> User:
     """A user from its message."""
     times = (time_of(message, field) for field in ("password_at", "logged_in_at", "invited_until", "disabled_at"))
-    return User(message.user_id, message.name, message.domain, ROLE_NAMES[message.role], to_datetime(message.created_at), message.created_by, *times)
+    return User(message.user_id, message.name, message.domain, name_of(message.role, ROLE_NAMES), to_datetime(message.created_at), message.created_by, *times)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -115,6 +116,8 @@ STATUS_OF = {
 }
 """The gRPC status, by name, that goes with each reason."""
 
+UNKNOWN = "unknown"
+"""How a number of an enum is called that has no name in this release, since a newer one made it."""
 ROLE_NAMES = {1: "viewer", 2: "submitter", 3: "agent", 4: "operator", 5: "admin", 6: "guest"}
 ROLE_NUMBERS = {name: number for number, name in ROLE_NAMES.items()}
 STATE_NAMES = {1: "waiting", 2: "processing", 3: "completed", 4: "error", 5: "aborted"}
@@ -127,6 +130,11 @@ DEPENDENCY_POLICIES = {1: "abort", 2: "error", 3: "wait"}
 DEPENDENCY_POLICY_NUMBERS = {name: number for number, name in DEPENDENCY_POLICIES.items()}
 LEVEL_NAMES = {1: "debug", 2: "info", 3: "warning", 4: "error"}
 LEVEL_NUMBERS = {name: number for number, name in LEVEL_NAMES.items()}
+
+
+def name_of(number: int, names: Mapping[int, str]) -> str:
+    """What a number of an enum is called; UNKNOWN where this release has no name for it."""
+    return names.get(number, UNKNOWN)
 
 
 def to_duration(seconds: float) -> Duration:

@@ -81,6 +81,18 @@ async def test_structs_bytes_and_nothing_work_too() -> None:
     assert (await run_job(_agent(), "nothing")).result == b""
 
 
+async def test_a_job_that_its_handler_completed_by_a_transaction_is_completed_whatever_the_handler_does_then() -> None:
+    agent = Agent("own")
+
+    @agent.job("own")
+    async def own(ctx: JobContext) -> None:
+        with ctx.completing():
+            pass  # here its transaction calls headrace.complete_job
+        raise ValueError("too late")
+
+    assert (await run_job(agent, "own")).outcome == "completed"
+
+
 @pytest.mark.parametrize("payload", [b'{"to": 5}', b"{}", b"\xff\x00", b"[" * 10_000, b""])
 async def test_a_payload_that_does_not_fit_is_a_permanent_failure(payload: bytes) -> None:
     run = await run_job(_agent(), "mail", payload=payload)

@@ -90,8 +90,8 @@ MUTANTS = (
     Mutant(
         "a waiting job is fetched each time",
         CLIENT,
-        "            if job.state.settled:\n                return await self._read(job)\n",
-        "            job = await self._read(job)\n            if job.state.settled:\n                return job\n",
+        "            job = decode.job(answer.job)\n            if job.state.settled or",
+        "            job = await self._read(decode.job(answer.job))\n            if job.state.settled or",
         f"{BOTH} -k fetched_where",
     ),
     Mutant("a handler gets the reference", WORK, "if job.payload.startswith(CLAIM):", "if False:", f"{ALONE} -k sees_nothing"),

@@ -6,6 +6,7 @@ PLACE = "client/headrace_client"
 BLOCKING, CLIENT, ENCODE = f"{PLACE}/blocking.py", f"{PLACE}/client.py", f"{PLACE}/encode.py"
 EDGES, TOKENS = "tests/client/test_edges.py", "tests/client/test_tokens.py"
 OUTPUT, CLI = f"{PLACE}/cli/output.py", "tests/client/test_cli_edges.py"
+NEWER = "tests/client/test_newer_brokers.py"
 
 MUTANTS = (
     Mutant(
@@ -38,6 +39,15 @@ MUTANTS = (
         "",
         "tests/doors/test_complete.py -k taken_back",
     ),
+    Mutant("a number of a newer broker is an error", "protos/headrace_proto/wire.py", "return names.get(number, UNKNOWN)", "return names[number]", f"{NEWER} -k goes_on"),
+    Mutant(
+        "a filter without a state that has no name matches more",
+        f"{PLACE}/filters.py",
+        "states = tuple(map(state, message.states))",
+        "states = ()",
+        f"{NEWER} -k matches_no_more",
+    ),
+    Mutant("a job that settled in a state without a name is waited for", CLIENT, " or (job.state is State.UNKNOWN and", " or (False and", f"{NEWER} -k goes_on"),
     Mutant("Ctrl-C at a question is only noted", OUTPUT, "signal.signal(signal.SIGINT, signal.default_int_handler)", "pass", f"{CLI} -k one_key"),
     Mutant("Ctrl-D at a question is a fault", OUTPUT, "except EOFError:", "except ZeroDivisionError:", f"{CLI} -k question"),
     Mutant("half characters end the output", OUTPUT, "except UnicodeEncodeError:", "except ZeroDivisionError:", f"{CLI} -k whatever_jobs_hold"),

@@ -10,13 +10,13 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from headrace_client.admin import AdminClient
-from headrace_client.alerts import AlertChannel, AlertRule, AppriseChannel, EmailChannel, WebhookChannel
+from headrace_client.alerts import AlertChannel, AlertRule, AppriseChannel, EmailChannel, UnknownChannel, WebhookChannel
 from headrace_client.cli.common import Common, Reason, run_admin
 from headrace_client.cli.output import Done, Output, errors
 from headrace_client.cli.updates import duration_s
 
 app = App(name="alerts")
-KIND = {EmailChannel: "email", WebhookChannel: "webhook", AppriseChannel: "apprise"}
+KIND = {EmailChannel: "email", WebhookChannel: "webhook", AppriseChannel: "apprise", UnknownChannel: "unknown"}
 channels_app = App(name="channels", help="Where notices go: e-mail, webhooks, apprise.")
 rules_app = App(name="rules", help="What is watched beside the failures of jobs.")
 silences_app = App(name="silences", help="What nobody is told of for a while.")
@@ -308,6 +308,8 @@ def _share(text: str) -> float:
 
 
 def _target(channel: AlertChannel) -> str:
-    if isinstance(channel.target, AppriseChannel):
-        return "an address that is secret"
-    return channel.target.url if isinstance(channel.target, WebhookChannel) else ", ".join(channel.target.recipients)
+    if isinstance(channel.target, EmailChannel):
+        return ", ".join(channel.target.recipients)
+    if isinstance(channel.target, WebhookChannel):
+        return channel.target.url
+    return "an address that is secret" if isinstance(channel.target, AppriseChannel) else "only a newer release knows"

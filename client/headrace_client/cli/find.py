@@ -3,18 +3,19 @@
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from headrace_client.cli.common import read_time
 from headrace_client.cli.output import Done, errors
-from headrace_client.models import JobFilter, Order, State
+from headrace_client.models import JobFilter, Order
 
 if TYPE_CHECKING:
     from headrace_client.base import Base
 
 TIMES = ("created_from", "created_to", "started_from", "started_to", "settled_from", "settled_to")
+StateName = Literal["waiting", "processing", "completed", "error", "aborted"]
 _WHEN = "2026-01-31, 2026-01-31T12:00:00Z, or an age such as 90s, 15m, 2h, 7d"
 
 
@@ -24,7 +25,7 @@ class Find:
     """What is given must all hold."""
 
     type: Annotated[tuple[str, ...], Parameter(help="only this type; may be repeated", negative="")] = ()
-    state: Annotated[tuple[State, ...], Parameter(help="only this state; may be repeated", negative="")] = ()
+    state: Annotated[tuple[StateName, ...], Parameter(help="only this state; may be repeated", negative="")] = ()
     instance: Annotated[str, Parameter(help="only this business case")] = ""
     created_from: Annotated[str | None, Parameter(name=["--created-from", "--since"], help=f"created at or after: {_WHEN}")] = None
     created_to: Annotated[str | None, Parameter(name=["--created-to", "--until"], help="created before")] = None

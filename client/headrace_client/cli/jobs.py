@@ -78,7 +78,7 @@ def count(*, find: FindSaved | None = None, common: Common | None = None) -> int
         if output.form != "table":
             print_line(to_json({"totals": counts.totals, "types": counts.types, "as_of": counts.as_of}, indent=2 if output.form == "json" else None))
             return
-        states = list(State)
+        states = [state for state in State if state is not State.UNKNOWN or counts.totals.get(state)]
         rows = [{"type": name, **{str(s): by_state.get(s, 0) for s in states}} for name, by_state in counts.types.items()]
         rows.append({"type": "all", **{str(s): counts.totals.get(s, 0) for s in states}})
         output.rows(rows, ["type", *map(str, states)])

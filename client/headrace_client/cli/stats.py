@@ -146,12 +146,19 @@ def forecast(
             print_line(f"Now: {found.present.words}")
             if asked:
                 print_line(f"What if: {found.changed.words}")
-            how = {"week": "as the same hours a week before", "mean": f"as the last {min(24, found.history_hours)} hours on average"}
-            print_line(f"Arrivals {how[found.method]}; low and high hold four of five hours." if found.method else "A forecast needs a whole hour of counts.")
+            print_line(_how(found.method, found.history_hours))
             if rows:
                 output.rows([{**row, "at": _minute(row["at"])} for row in rows], HOURS, titles=FROM)
 
     return run_admin(common or Common(), command)
+
+
+def _how(method: str, history_hours: int) -> str:
+    """What the hours of a forecast rest on; a method of a newer broker by its name."""
+    if not method:
+        return "A forecast needs a whole hour of counts."
+    known = {"week": "as the same hours a week before", "mean": f"as the last {min(24, history_hours)} hours on average"}
+    return f"Arrivals {known.get(method, f'by the method {method!r}')}; low and high hold four of five hours."
 
 
 def _minute(at: datetime) -> str:

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from headrace_proto.terminal import harmless
+from headrace_proto.wire import UNKNOWN
 from rich.text import Text
 from rich.tree import Tree
 
@@ -10,9 +11,9 @@ from headrace_client.cli.tables import STATE_STYLE
 from headrace_client.graph import JobGraph
 from headrace_client.models import Job
 
-HOW = {"depends": "then", "submitted": "child", "member": "callback"}
+HOW = {"depends": "then", "submitted": "child", "member": "callback", UNKNOWN: "tied"}
 """What a line says of the job above it."""
-AFTER = {"depends": "after", "submitted": "child of", "member": "callback of"}
+AFTER = {"depends": "after", "submitted": "child of", "member": "callback of", UNKNOWN: "tied to"}
 """The same of a job whose line stands below, since that is all that is known of it."""
 
 
