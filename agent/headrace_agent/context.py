@@ -193,7 +193,8 @@ class JobContext:
     def save_checkpoint(self, data: bytes) -> None:
         """Stores state that the next attempt of this run finds in `checkpoint`, if this one does not complete. The newest counts.
 
-        Raises AgentError when it is no bytes, or more than the broker keeps, which is as much as of a payload; in a worker process the attempt fails with that.
+        Raises AgentError when it is no bytes, or more than the broker keeps, which is as much as of a payload; in a worker process the attempt fails with that. More than
+        64 KiB that codecs encode, saved in the event loop, go through a thread: the next call raises what was wrong with them, or the attempt fails with it.
         """
         self._check()
         if not isinstance(data, (bytes, bytearray, memoryview)):

@@ -67,12 +67,13 @@ class Reports(Sink, Protocol):
 
 
 class _Attempt:
-    __slots__ = ("ctx", "deadline", "handler", "job", "killed", "started", "stop", "task", "timed_out", "worker")
+    __slots__ = ("ctx", "deadline", "handler", "job", "killed", "sealed", "started", "stop", "task", "timed_out", "worker")
 
-    def __init__(self, job: Job, handler: Handler, ctx: JobContext) -> None:
+    def __init__(self, job: Job, handler: Handler, ctx: JobContext, sealed: SealedSink | None) -> None:
         self.job = job
         self.handler = handler
         self.ctx = ctx
+        self.sealed = sealed  # the sink of its context, where there are codecs or claims
         self.task: asyncio.Task[None] | None = None
         self.worker: WorkerProcess | None = None
         self.stop: Stop | None = None
@@ -206,8 +207,8 @@ class Work:
         now = self._loop.time()
         for job in jobs:
             handler = self._handlers[job.type]
-            ctx = JobContext(job, SealedSink(self._reports, self._codecs, self._claims, job.type) if self._sealed else self._reports, self.state)
-            attempt = self._attempts[job.key] = _Attempt(job, handler, ctx)
+            sealed = SealedSink(self._reports, self._codecs, self._claims, job.type, self._loop) if self._sealed else None
+            attempt = self._attempts[job.key] = _Attempt(job, handler, JobContext(job, sealed or self._reports, self.state), sealed)
             timeout_s = job.terms.timeout_s
             attempt.deadline = now + timeout_s
             if timeout_s < SHORT_S:
@@ -240,6 +241,8 @@ class Work:
         except BaseException as error:
             log.warning("job %s (%s): what its handler raised cannot be told: %s", job.job_id, job.type, type(error).__name__)
             outcome = outcomes.untold(job, error)
+        if attempt.sealed is not None and attempt.sealed.checkpoints is not None:
+            await attempt.sealed.checkpoints.end()
         if attempt.ctx.door is not None:
             outcome = outcomes.after_door(job, outcome, committed=attempt.ctx.door.committed)
         self._attempts.pop(job.key, None)
@@ -263,7 +266,10 @@ class Work:
             if self._codecs is not None or job.payload.startswith(MAGIC) or job.checkpoint is not None:
                 await open_job(job, self._codecs, wait=self._wait_for_codecs)
             result = await self._call(attempt.ctx)
-            outcome = await self._sealed_result(job, result) if self._sealed else outcomes.completed(job, result, self.payload_limit_bytes)
+            if attempt.sealed is None:
+                outcome = outcomes.completed(job, result, self.payload_limit_bytes)
+            else:
+                outcome = await self._sealed_result(attempt.sealed, job, result)
         except asyncio.CancelledError as error:
             outcome = self._stopped(attempt, error)
         except Aborted as error:
@@ -283,8 +289,10 @@ class Work:
             outcome = outcomes.raised(job, attempt.handler, error)
         return outcome
 
-    async def _sealed_result(self, job: Job, result: Any) -> agents_pb2.Outcome | bytes:
-        """The handler returned: its result, encoded, and kept outside when it is large. Raises ResultNotKept."""
+    async def _sealed_result(self, sealed: SealedSink, job: Job, result: Any) -> agents_pb2.Outcome | bytes:
+        """The handler returned: its result, encoded, and kept outside when it is large. Raises ResultNotKept, and what came of its last checkpoints."""
+        if sealed.checkpoints is not None:
+            await sealed.checkpoints.saved()
         outcome = outcomes.result_bytes(job, result)
         if not isinstance(outcome, bytes):
             return outcome

@@ -6,12 +6,15 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
-from headrace_agent import Agent, JobContext
+from headrace_agent import Agent, AgentError, JobContext
+from headrace_agent.job import Job, Terms
 from headrace_agent.testing import run_job
+from headrace_agent.work import Stop, Work
 from headrace_client import Client, JobSpec
-from headrace_client.codecs import LARGE_BYTES, About, Codec
-from headrace_proto.v1 import jobs_pb2
+from headrace_client.codecs import LARGE_BYTES, About, Codec, Codecs
+from headrace_proto.v1 import agents_pb2, jobs_pb2
 
+from tests.agent.test_work import PATIENCE_S, Told
 from tests.support.scripted_broker import scripted_broker, stored
 
 SMALL, LARGE = "x" * 100, "x" * (2 * LARGE_BYTES)
@@ -87,6 +90,112 @@ async def test_an_agent_does_much_work_of_codecs_outside_of_the_event_loop_of_ha
     assert done.value == data
     decoded, encoded = codec.threads["decode"][0], codec.threads["encode"][0]
     assert ({decoded} == handlers, {encoded} == handlers) == (same, same)
+
+
+class Heard(Told):
+    """What the session's thread would hear of one attempt, in order: its checkpoints, each told by its last byte, and its end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.order: list[str] = []
+        self.too_large = False
+
+    def checkpoint(self, job_id: int, epoch: int, data: bytes) -> None:
+        """State for the next attempt. It raises for what is too large, as the session does."""
+        if self.too_large:
+            raise AgentError("the checkpoint is too large")
+        self.order.append(f"checkpoint {data[-1:].decode()}")
+
+    def ended(self, job: Job, outcome: Any) -> None:
+        """The attempt is over."""
+        self.order.append("ended")
+        super().ended(job, outcome)
+
+
+class Held(Noted):
+    """A codec that holds a large checkpoint until it may go on; `began` is set in the loop of the handlers when one is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began, self.may_end = asyncio.Event(), threading.Event()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.worked_in: list[str] = []
+
+    def encode(self, data: bytes, about: About, header: bytes) -> tuple[bytes, bytes] | None:
+        """See Codec."""
+        if about.part == "checkpoint" and len(data) > LARGE_BYTES:
+            self.worked_in.append(threading.current_thread().name)
+            assert self.loop is not None
+            self.loop.call_soon_threadsafe(self.began.set)
+            assert self.may_end.wait(PATIENCE_S)
+        return super().encode(data, about, header)
+
+
+def work_of(agent: Agent, codec: Codec, heard: Heard) -> Work:
+    """The agent's only job, which has begun."""
+    codecs, nothing = Codecs([codec], "default"), dict[str, Any]()
+    work = Work(agent.handlers, middleware=[], lifespans=[], threads=1, reports=heard, client_options=nothing, codecs=codecs)  # type: ignore[arg-type]  # no logs
+    work.start()
+    work.assign([Job((1, 1), b"", Terms("t", 0, PATIENCE_S, 5, 100, 1000))])
+    return work
+
+
+@pytest.mark.parametrize("aborted", [False, True], ids=["completed", "aborted"])
+@pytest.mark.parametrize(("last", "kept"), [(2 * LARGE_BYTES, ["checkpoint a", "checkpoint c"]), (1, ["checkpoint c"])], ids=["large", "small"])
+def test_a_large_checkpoint_holds_up_no_handler_and_goes_before_the_outcome_and_never_after_a_newer_one(aborted: bool, last: int, kept: list[str]) -> None:
+    codec, heard, agent, waits = Held(), Heard(), Agent("saves"), threading.Event()
+
+    @agent.job("t")
+    async def saves(ctx: JobContext) -> None:
+        codec.loop = asyncio.get_running_loop()
+        ctx.save_checkpoint(b"a" * (2 * LARGE_BYTES))
+        await codec.began.wait()  # which would never come where this loop itself encoded it
+        ctx.save_checkpoint(b"b" * (2 * LARGE_BYTES))
+        ctx.save_checkpoint(b"c" * last)
+        try:
+            if aborted:
+                waits.set()
+                await asyncio.Event().wait()
+        finally:
+            codec.may_end.set()
+
+    work = work_of(agent, codec, heard)
+    if aborted:
+        assert waits.wait(PATIENCE_S)
+        work.stop_attempt(1, 1, Stop.ABORT, 0.0)
+    [(_, outcome)] = heard.until(1)
+    work.close()
+    assert heard.order == [*kept, "ended"]
+    assert outcome.kind == agents_pb2.OUTCOME_KIND_ABORTED if aborted else outcome == b""
+    assert "headrace-work" not in codec.worked_in
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["another", "the last"])
+def test_a_large_checkpoint_that_is_not_taken_fails_the_next_one_or_the_attempt(again: bool) -> None:
+    codec, heard, agent, refused = Held(), Heard(), Agent("saves"), list[str]()
+    heard.too_large = True
+    codec.may_end.set()
+
+    @agent.job("t")
+    async def saves(ctx: JobContext) -> None:
+        codec.loop = asyncio.get_running_loop()
+        ctx.save_checkpoint(b"a" * (2 * LARGE_BYTES))
+        while again and not refused:
+            await asyncio.sleep(0)
+            try:
+                ctx.save_checkpoint(b"b" * (2 * LARGE_BYTES))
+            except AgentError as error:
+                refused.append(str(error))
+                heard.too_large = False
+                ctx.save_checkpoint(b"c" * (2 * LARGE_BYTES))
+
+    work = work_of(agent, codec, heard)
+    [(_, outcome)] = heard.until(1)
+    work.close()
+    if again:
+        assert (refused, heard.order, outcome) == (["the checkpoint is too large"], ["checkpoint c", "ended"], b"")
+    else:
+        assert outcome.kind == agents_pb2.OUTCOME_KIND_FAILED and "the checkpoint is too large" in outcome.error.message
 
 
 async def test_a_submit_that_is_cancelled_while_its_payload_is_encoded_sends_nothing() -> None:

@@ -56,10 +56,22 @@ MUTANTS = (
     Mutant("small payloads go through a thread", CODECS, "return call() if len(data) <= (large_bytes or LARGE_BYTES) else", "return", THREADS),
     Mutant("a handler gets what was encoded", WORK, "self._codecs is not None or job.payload.startswith(MAGIC) or", "", f"{ALONE} -k cannot_be_read"),
     Mutant(
+        "a large checkpoint holds up the handlers", SEALING, "if len(data) <= LARGE_BYTES or not _runs_here(self._loop):", "if True:", f"{THREADS} -k holds_up_no_handler"
+    ),
+    Mutant(
+        "a checkpoint that is being encoded comes after the outcome",
+        WORK,
+        "            await attempt.sealed.checkpoints.end()\n",
+        "            pass\n",
+        f"{THREADS} -k holds_up_no_handler",
+    ),
+    Mutant("a checkpoint overtakes a newer one", SEALING, "if number > self._passed:", "if True:", f"{THREADS} -k holds_up_no_handler"),
+    Mutant("a checkpoint that is refused is no error", WORK, "            await sealed.checkpoints.saved()\n", "            pass\n", f"{THREADS} -k fails_the_next"),
+    Mutant(
         "checkpoints are plain",
         WORK,
-        "SealedSink(self._reports, self._codecs, self._claims, job.type) if self._sealed else self._reports",
-        "self._reports",
+        "JobContext(job, sealed or self._reports, self.state)",
+        "JobContext(job, self._reports, self.state)",
         f"{BOTH} -k nothing_that_can_be_read",
     ),
     Mutant(
