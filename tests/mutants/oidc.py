@@ -121,6 +121,7 @@ MUTANTS = (
     Mutant(
         "nobody says how long a session by the provider lasts", "broker/headrace_broker/app.py", ", provider_s=options.oidc_session_s", "", f"{LOGIN} -k after_the_time"
     ),
+    Mutant("a newer broker's login ends here", f"{OIDC}/sealed.py", " if name in Begun.__slots__}", "}", f"{UNIT} -k newer_broker"),
     Mutant("a login under way lasts for ever", f"{OIDC}/sealed.py", ", ttl=LASTS_S", "", f"{UNIT} -k ten_minutes"),
     Mutant("an address need not be verified", f"{OIDC}/claims.py", 'if settings.name_claim == "email" and', "if False and", f"{UNIT} -k ones_own"),
     Mutant(

@@ -6,7 +6,7 @@ import secrets
 import time
 import tracemalloc
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +218,15 @@ def test_what_a_token_says_counts_and_userinfo_tells_the_rest(settings: OidcSett
     assert identified({"groups": ["a"]}, {"preferred_username": "grace", "groups": ["b"]}, settings) == Identified("grace", frozenset({"a"}))
     deeper = replace(settings, groups_claim="realm_access.roles")
     assert identified({"preferred_username": "grace", "realm_access": {"x": 1}}, {"realm_access": {"roles": ["ops"]}}, deeper).groups == {"ops"}
+
+
+def test_a_login_that_a_newer_broker_began_goes_on_with_what_is_known_of_it() -> None:
+    @dataclass(frozen=True, slots=True)
+    class Newer(sealed.Begun):
+        hint: str = "of a release to come"
+
+    begun = Newer("state", "nonce", "verifier", "/jobs", "ab12")
+    assert sealed.unseal(sealed.seal(begun, SECRET), SECRET) == sealed.Begun("state", "nonce", "verifier", "/jobs", "ab12")
 
 
 def test_a_login_under_way_is_known_to_all_with_the_secret_for_ten_minutes_and_to_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:

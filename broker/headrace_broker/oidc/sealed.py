@@ -50,11 +50,12 @@ def seal(begun: Begun, secret: str) -> str:
 
 
 def unseal(value: str, secret: str) -> Begun | None:
-    """What was sealed with this secret in the last LASTS_S; None: it was not."""
+    """What was sealed with this secret in the last LASTS_S, by whichever broker; None: it was not."""
     try:
-        return Begun(**json.loads(_fernet(secret, LOGINS).decrypt(value.encode(), ttl=LASTS_S)))
+        stored = json.loads(_fernet(secret, LOGINS).decrypt(value.encode(), ttl=LASTS_S))
     except InvalidToken:
         return None
+    return Begun(**{name: value for name, value in stored.items() if name in Begun.__slots__})  # a newer broker's may hold more
 
 
 def seal_token(token: str, secret: str) -> str | None:
