@@ -50,10 +50,13 @@ MUTANTS = (
     Mutant(
         "what was searched for is not escaped",
         f"{WEB}/job_log.py",
-        'Markup("<mark>{}</mark>").format(match[0])',
+        'Markup("<mark>{}</mark>").format(harmless(match[0]))',
         'Markup(f"<mark>{match[0]}</mark>")',
         f"{PAGES} -k escaped",
     ),
+    Mutant("log lines steer a page", f"{WEB}/job_log.py", "return escape(harmless(text))", "return escape(text)", f"{PAGES} -k steers_text"),
+    Mutant("payloads steer a page", f"{WEB}/documents.py", "return harmless_json(quoted(text))", "return quoted(text)", f"{PAGES} -k steers_text"),
+    Mutant("errors steer a page", f"{WEB}/render.py", "harmless=harmless,", "harmless=str,", f"{JOB} -k steers_no_page"),
     Mutant(
         "a circle of jobs is not drawn",
         f"{WEB}/drawing.py",

@@ -379,7 +379,7 @@ def test_the_command_line(served: tuple[str, str], domain: str, capsys: pytest.C
         run("submit", "t", "--data", str(data))
     run("bulk", "abort", "--type", "t", expected=2)  # nobody is there to be asked
     run("bulk", "abort", "--yes", expected=4)  # which jobs?
-    assert "3 jobs match" in run("bulk", "abort", "--type", "t", "--preview")
+    assert "3 jobs match; 3 of them are in a state that takes abort" in run("bulk", "abort", "--type", "t", "--preview")
     out = run("bulk", "abort", "--type", "t", "--yes", "--wait", "--reason", "try", "-o", "json")
     assert '"done": 3' in out and '"state": "finished"' in out
     assert '"done": 3' in run("bulk", "requeue", "--state", "aborted", "--yes", "--wait", "-o", "json")
@@ -397,3 +397,5 @@ def test_the_command_line(served: tuple[str, str], domain: str, capsys: pytest.C
     run("operations", "show", "999999", expected=3)
     purge = run("bulk", "purge", "--all-jobs", "--yes", "--wait", "-o", "jsonl").split('"operation_id": "')[1].split('"')[0]
     assert run("operations", "skipped", purge).count("only settled jobs can be purged") == 3
+    run("submit", "single")
+    assert "1 job matches; it is in a state that takes abort" in run("bulk", "abort", "--type", "single", "--preview")

@@ -77,6 +77,18 @@ def test_stored_text_is_escaped_and_half_a_surrogate_pair_can_be_sent() -> None:
     assert marked("a <B> b <b>", "<b>") == "a <mark>&lt;B&gt;</mark> b <mark>&lt;b&gt;</mark>"
 
 
+def test_what_steers_text_is_shown_as_escapes_in_json_as_those_of_json() -> None:
+    assert marked("a\u202eb <\x1b> C\u200d", "") == "a\\u202eb &lt;\\x1b&gt; C\u200d"
+    assert marked("\u202ea \u202eB\r", "\u202eb") == "\\u202ea <mark>\\u202eB</mark>\\r"
+    data = json.dumps({"\u202ename": ["\x9b2J\u2066"]}, ensure_ascii=False).encode()
+    shown = document(data, None, ())
+    assert json.loads(shown.text) == json.loads(data)
+    plain = document(b"\x1b[2J\xe2\x80\xae", "text/plain", ())
+    for text in (shown.text, shown.tree, plain.text, "".join(text for _, text in difference(data, b"[]", ()).lines)):
+        assert not any(char in text for char in "\u202e\x9b\u2066\x1b"), text
+    assert plain.text == "\\x1b[2J\\u202e"
+
+
 def test_a_difference_tells_lines_apart() -> None:
     changed = difference(b'{"a": 1, "b": 2}', b'{"a": 1, "b": 3}', ())
     assert ("-", '  "b": 2') in changed.lines and ("+", '  "b": 3') in changed.lines and ("\x20", '  "a": 1,') in changed.lines

@@ -1,5 +1,6 @@
 """The page of one job: what its tabs show, what its forms do, and who sees what."""
 
+import asyncio
 import html
 import json
 import re
@@ -7,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 
 import pytest
+from headrace_agent import Agent, Fail, JobContext
 from headrace_broker.store.embedded import EmbeddedPostgres
 from headrace_client import AdminClient, Client, JobSpec, State, Submitted
 
@@ -192,6 +194,25 @@ async def test_secrets_in_words_are_masked_on_every_page(browser: Browser, clien
         assert not [path for path, page in seen.items() if LEAK in page]
         assert "login of ada" in seen[log] and "was refused" in seen[f"then {details}"] and "was refused" in seen["then /types/leaky"]
         assert "view_secrets" in await viewer.get("/jobs?log=hunter2-a", 403), "it cannot be guessed letter by letter"
+
+
+async def test_what_handlers_tell_steers_no_page(browser: Browser, client: Client, shop: Site) -> None:
+    agent, drain, rude = Agent("rude"), asyncio.Event(), "x\u202ey\x1b[2J\u200bz"
+
+    @agent.job("rude", max_attempts=1)
+    async def tells(ctx: JobContext, data: str) -> None:
+        ctx.log.info(data)
+        raise Fail(data, code=data)
+
+    running = asyncio.create_task(agent.run(shop.broker.address, drain=drain))
+    job_id = (await client.submit("rude", rude)).job_id
+    await client.wait(job_id)
+    drain.set()
+    await running  # its log is stored
+    at = f"/jobs/{job_id}"
+    for path in (at, f"{at}?tab=log", f"{at}?tab=log&find=y", f"{at}/tail?after=0.0", f"{at}?tab=data", "/jobs?type=rude", "/types/rude"):
+        page = await browser.get(path)
+        assert "\\u202e" in page and not {*rude} - {*"xy[2Jz"} & {*page}, path
 
 
 async def test_the_log_is_searched_filtered_and_followed(browser: Browser, client: Client, shop: Site) -> None:

@@ -68,7 +68,9 @@ async def test_pages_go_on_and_back_from_both_ends_in_both_orders(browser: Brows
         answer = await browser.client.get(link(before, "Previous"), follow_redirects=True)
         assert ids(answer.text) == all_[:50], "the first page is always a whole one"
     text = await browser.get("/jobs?type=paged&state=waiting&order=score")
-    assert ids(text) == made[:50] and link(text, "Next") and not link(text, "Last page") and "120 match" in text_of(text)
+    assert ids(text) == made[:50] and link(text, "Next") and not link(text, "Last page") and "120 jobs match" in text_of(text)
+    await client.submit("single")
+    assert "1 job matches" in text_of(await browser.get("/jobs?type=single"))
 
 
 async def test_what_is_done_to_chosen_jobs_is_shown_first(browser: Browser, client: Client) -> None:

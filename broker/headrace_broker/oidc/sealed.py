@@ -55,7 +55,7 @@ def unseal(value: str, secret: str) -> Begun | None:
         stored = json.loads(_fernet(secret, LOGINS).decrypt(value.encode(), ttl=LASTS_S))
     except InvalidToken:
         return None
-    return Begun(**{name: value for name, value in stored.items() if name in Begun.__slots__})  # a newer broker's may hold more
+    return Begun(**{name: item for name, item in stored.items() if name in Begun.__slots__})  # a newer broker's may hold more
 
 
 def seal_token(token: str, secret: str) -> str | None:

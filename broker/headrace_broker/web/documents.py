@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from headrace_proto.terminal import harmless, harmless_json
 from markupsafe import Markup, escape
 
 from headrace_broker.model.redaction import CLAIM, ENCODED, MASK, Masked, Members, Node, Written, masked_node, parse, quoted, squeezed
@@ -66,7 +67,7 @@ def document(data: bytes | None, content_type: str | None, secret: Sequence[str]
         return Document("binary", len(data), f"{size(len(data))} of {content_type or 'bytes'}: not text, so it is not shown.")
     if secret and any(name in squeezed(text) for name in secret):
         return Document("hidden", len(data), f"{size(len(data))} of text that is not JSON and names a field that is masked: operators see it.")
-    return Document("text", len(data), text=text[:MOST_TEXT], cut=len(text) > MOST_TEXT)
+    return Document("text", len(data), text=harmless(text[:MOST_TEXT]), cut=len(text) > MOST_TEXT)
 
 
 class _Full(Exception):
@@ -102,7 +103,7 @@ def _write(node: Node, indent: str, out: _Text) -> None:
     deeper = indent + "  "
     if isinstance(node, Members):
         for index, (name, value) in enumerate(node):
-            out.add(f"{',' if index else '{'}\n{deeper}{quoted(name)}: ")
+            out.add(f"{',' if index else '{'}\n{deeper}{_quoted(name)}: ")
             _write(value, deeper, out)
         out.add(f"\n{indent}}}" if node else "{}")
     elif isinstance(node, list):
@@ -117,7 +118,12 @@ def _write(node: Node, indent: str, out: _Text) -> None:
 def _leaf(node: Node) -> str:
     if isinstance(node, Written):
         return str(node)
-    return quoted(node) if isinstance(node, str) else json.dumps(node)
+    return _quoted(node) if isinstance(node, str) else json.dumps(node)
+
+
+def _quoted(text: str) -> str:
+    """A JSON text as people read it: what steers text as escapes of JSON, so that it says the same."""
+    return harmless_json(quoted(text))
 
 
 def tree(node: Node) -> Markup:
@@ -145,7 +151,7 @@ def _draw(node: Node, label: str, depth: int, room: list[int], out: list[str]) -
     whole = True
     for index, item in enumerate(node):
         name, value = item if named else (str(index), item)
-        key = f'<span class="key-name">{escape(quoted(name) if named else name)}</span>: '
+        key = f'<span class="key-name">{escape(_quoted(name) if named else name)}</span>: '
         if not _draw(value, key, depth + 1, room, out):
             whole = False
             break

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from headrace_proto.terminal import harmless
 from markupsafe import Markup, escape
 from starlette.responses import Response
 
@@ -88,14 +89,14 @@ async def _back(visit: Visit, job: JobRead, asked: _Asked, before: tuple[int, in
 
 
 def marked(text: str, find: str) -> Markup:
-    """The text with what was searched for marked."""
+    """The text with what was searched for marked, and what steers text shown as escapes."""
     if not find:
-        return escape(text)
+        return escape(harmless(text))
     parts, at = [], 0
     for match in re.finditer(re.escape(find), text, re.IGNORECASE):
-        parts += [escape(text[at : match.start()]), Markup("<mark>{}</mark>").format(match[0])]
+        parts += [escape(harmless(text[at : match.start()])), Markup("<mark>{}</mark>").format(harmless(match[0]))]
         at = match.end()
-    return Markup("").join([*parts, escape(text[at:])])
+    return Markup("").join([*parts, escape(harmless(text[at:]))])
 
 
 def _choices(found: Sequence[AttemptRead]) -> list[tuple[int, str]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import jinja2
+from headrace_proto.terminal import harmless
 from markupsafe import Markup
 
 from headrace_broker.model.ids import created_at_s
@@ -38,6 +39,7 @@ def environment(version: str) -> jinja2.Environment:
         created=created_at_s,
         changed=changed,
         counted=counted,
+        harmless=harmless,
     )
     made.globals.update(version=version, new_id=lambda: secrets.token_hex(8), STATES=STATE_NAMES, SIGNS=SIGNS, LEVELS=LEVELS)
     return made

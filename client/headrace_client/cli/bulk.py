@@ -204,7 +204,9 @@ def _tell(operation: Operation, output: Output) -> None:
 
 
 def _told(preview: Preview, action: Action) -> str:
-    return f"{preview.matched} jobs match; {preview.acted_on} of them are in a state that takes {action}"
+    if preview.matched == 1:
+        return f"1 job matches; it is {'' if preview.acted_on else 'not '}in a state that takes {action}"
+    return f"{preview.matched} jobs match; {preview.acted_on} of them {'is' if preview.acted_on == 1 else 'are'} in a state that takes {action}"
 
 
 def _show(preview: Preview, action: Action, output: Output) -> None:
