@@ -1,9 +1,13 @@
 """An outage of the database, of which nothing can be recorded: who is told of it, and of its end."""
 
+import asyncio
+
 from headrace_broker.alerts.outage import Outage
+from headrace_broker.alerts.words import Message
 from headrace_broker.model.alert_channel import Channel
 from headrace_broker.model.alert_rules import DEFAULTS, Rule
 from headrace_broker.model.alerting import Source, Timing
+from structlog.testing import capture_logs
 
 from tests.fire.test_alerts import MAIL, Receiver
 
@@ -67,3 +71,32 @@ async def test_an_outage_whose_end_could_not_be_told_is_followed_by_the_next_one
     assert outage.answered(250.0)
     await outage.tell()
     assert ["answers again" in message.subject for _, message in receiver.got] == [True]
+
+
+async def test_a_channel_that_does_not_answer_or_stumbles_delays_no_other_and_each_is_told_once() -> None:
+    told, others, patience_s = list[str](), asyncio.Event(), 10.0
+
+    async def deliver(channel: Channel, _secret: str | None, message: Message, _now: float) -> str:
+        if channel.name == "odd" and "answers again" not in message.subject:
+            raise KeyError("what nobody expected")
+        if channel.name == "slow":
+            async with asyncio.timeout(patience_s):
+                await others.wait()
+        told.append(channel.name)
+        if len(told) % 2:
+            others.set()
+        return ""
+
+    outage = Outage(deliver)
+    rules = [Rule(number, "default", f"db{number}", Source.DATABASE, "", 1.0, 60.0, 0, 30.0, (), Timing(repeat_interval_s=600)) for number in (1, 2)]
+    outage.know(rules, [Channel(name, "default", "email", MAIL, channel_id=number) for number, name in enumerate(("slow", "odd", "ops"), 1)], {})
+    for now in (0.0, 40.0):
+        outage.failed(now, "connection refused")
+        with capture_logs() as logs:
+            await outage.tell()
+    assert told == ["ops", "slow"] and [(entry["log_level"], entry["channel"]) for entry in logs] == [("error", "odd")]
+    others.clear()
+    assert outage.answered(50.0)
+    await outage.tell()
+    assert told == ["ops", "slow", "ops", "slow"], "whoever was told of it is told that it is over"
+    assert not outage.answered(60.0)

@@ -127,6 +127,17 @@ MUTANTS = (
         'raise Undelivered(f"{secret} the service did not take it;',
         "tests/rpc/test_alerts.py -k apprise",
     ),
+    Mutant(
+        "alerts: a channel that does not answer delays the others in an outage",
+        OUTAGE,
+        "tasks.create_task(self._tell(rule, channel, since_s))",
+        "await self._tell(rule, channel, since_s)",
+        f"{DOWN} -k delays_no_other",
+    ),
+    Mutant("alerts: two rules tell a channel twice of an outage", OUTAGE, "due.setdefault(channel.channel_id,", "due.setdefault(len(due),", f"{DOWN} -k delays_no_other"),
+    Mutant(
+        "alerts: a delivery that stumbles keeps the others from an outage", OUTAGE, "except Exception as error:", "except OSError as error:", f"{DOWN} -k delays_no_other"
+    ),
     Mutant("alerts: an outage goes on at a channel that is not there any more", OUTAGE, " if channel_id in there}", "}", f"{DOWN} -k could_not_be_told"),
     Mutant("alerts: an outage whose end is not told yet hides the next one", OUTAGE, " or self._over_s is not None:  # the", ":  # the", f"{DOWN} -k could_not_be_told"),
     Mutant("alerts: what is old goes a portion in ten minutes", DUTY, "held.next_trim = self._watch.monotonic() + TRIM_AGAIN_S", "pass", f"{FIRE} -k portion_after"),

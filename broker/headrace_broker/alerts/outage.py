@@ -1,5 +1,6 @@
 """The database does not answer: nothing can be recorded, so rules of kind `database` tell their channels directly, from what is known of them in memory."""
 
+import asyncio
 from collections.abc import Sequence
 
 import structlog
@@ -53,12 +54,18 @@ class Outage:
         return True
 
     async def tell(self) -> None:
-        """Sends what is due."""
-        if self._since is None:
+        """Sends what is due, to all channels side by side: one that does not answer delays no other, and is given up after its own time (`Send`)."""
+        since_s = self._since
+        if since_s is None:
             return
+        due: dict[int, tuple[Rule, Channel]] = {}
         for rule in self._rules:
             for channel in self._of(rule):
-                await self._tell(rule, channel, self._since)
+                if self._is_due(rule, channel, since_s):
+                    due.setdefault(channel.channel_id, (rule, channel))  # two rules tell a channel once
+        async with asyncio.TaskGroup() as tasks:
+            for rule, channel in due.values():
+                tasks.create_task(self._tell(rule, channel, since_s))
         if self._over_s is not None and not self._told:
             self._since = self._over_s = None
 
@@ -66,18 +73,23 @@ class Outage:
         """Who is told of what a rule finds."""
         return [channel for channel in self._channels if channel.domain == rule.domain and (channel.name in rule.channels if rule.channels else channel.default)]
 
+    def _is_due(self, rule: Rule, channel: Channel, since_s: float) -> bool:
+        now, told = self._now, self._told.get(channel.channel_id)
+        if self._over_s is not None:
+            return told is not None
+        return not (now - since_s < rule.for_s or (told is not None and now - told < rule.timing.repeat_interval_s))
+
     async def _tell(self, rule: Rule, channel: Channel, since_s: float) -> None:
-        now, told, over = self._now, self._told.get(channel.channel_id), self._over_s is not None
-        if over and told is None:
-            return
-        if not over and (now - since_s < rule.for_s or (told is not None and now - told < rule.timing.repeat_interval_s)):
-            return
+        now, over = self._now, self._over_s is not None
         name = f"headrace-outage-{int(since_s)}-{'over' if over else int(now)}"
         message = words.outage(name, rule.domain, now, since_s=since_s, over=over, why="" if over else self._error)
         try:
             await self._deliver(channel, self._secrets.get(channel.channel_id), message, now)
         except Undelivered as error:
             log.warning("nobody could be told of the outage", domain=channel.domain, channel=channel.name, reason=str(error))
+            return
+        except Exception as error:  # a defect: it costs this channel a try, and the others nothing
+            log.error("nobody could be told of the outage; it will be tried again", domain=channel.domain, channel=channel.name, exc_info=error)
             return
         if over:
             del self._told[channel.channel_id]
