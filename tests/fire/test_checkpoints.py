@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.job import Kind, State
-from headrace_broker.shards import recover
+from headrace_broker.shards import checkpoint, recover
 from headrace_broker.shards.checkpoint import Checkpoints
 from headrace_broker.shards.flusher import Flusher
 from headrace_broker.shards.health import FlushHealth
@@ -229,6 +229,26 @@ async def test_a_lease_that_was_lost_since_takes_its_late_outcome(machine: Machi
     machine.owner.end([Ending(job_id, 1, Kind.COMPLETED, machine)])
     await machine.flush()
     assert await kinds(machine, job_id) == ["granted", "lost", "completed"]
+
+
+async def test_jobs_that_have_terms_are_written_a_portion_at_a_time(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "TERMS_JOBS", 2)
+    bodies = [FullBody(b"{}", more=more) for more in ('{"limit_key": "a"}', '{"fairness_key": "b"}')]
+    now_s = machine.owner.clock.now_s()
+    done = machine.owner.submit([(machine.type, place, due_s, bodies[place % 2]) for place in range(3) for due_s in (0.0, now_s + 60.0 + place)], 12)
+    await machine.flush()
+    await machine.checkpoint(store=True, publish=True)
+    assert await machine.pool.fetchval("select count(*) from headrace.checkpoint_chunk where kind = 5") == 3
+
+    def known() -> list[object]:
+        lines, offset_s = machine.owner.lines, machine.owner.clock.offset_s
+        ready = [(line.terms, priority, list(ids)) for line, priority, ids in lines.entries()]
+        timed = [(line.terms, priority, job_id, round(due + offset_s, 3)) for line, priority, job_id, due in lines.timed() if line is not None]
+        return [sorted(ready, key=repr), sorted(timed, key=repr)]
+
+    before = known()
+    await machine.crash(check=False)
+    assert known() == before and sorted(machine.owner.lines.ids(None)) == sorted(done.result())
 
 
 async def test_the_counts_of_lives_that_are_over_are_taken_over_once(machine: Machine) -> None:

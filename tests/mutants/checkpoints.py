@@ -13,6 +13,7 @@ PUT = "snapshot.life_id, snapshot.n, side, chunks, snapshot.max_id, floor"
 MUTANTS = (
     Mutant("lives that are over are gone through each time", FLUSHER, "absorb = life_id != self._heir ", "absorb = True ", f"{TESTS} -k taken_over_once"),
     Mutant("the counts of lives that are over are not taken over", FLUSHER, "absorb = life_id != self._heir ", "absorb = False ", f"{TESTS} -k taken_over_once"),
+    Mutant("jobs that have terms are put together by the hundred thousand", CHECKPOINT, "islice(jobs, TERMS_JOBS)", "islice(jobs, CHUNK_JOBS)", f"{TESTS} -k have_terms"),
     Mutant("nobody has a turn during a takeover", RECOVER, "        if number % PORTION == 0:\n", "        if False:\n", f"{TESTS} -k have_their_turn"),
     Mutant("the floor does not follow the flushes", CHECKPOINT, "            self.floor = min(self.floor, at)\n", "            pass\n", f"{TESTS} -k earliest_flush"),
     Mutant(

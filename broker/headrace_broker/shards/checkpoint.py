@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 PERIOD_S = 15.0
 JOBS_PER_S = 100_000  # unsettled jobs that make the period a second longer
 CHUNK_JOBS = 100_000
+TERMS_JOBS = 10_000
+"""The same of jobs that have terms, which are put together one by one: 100,000 of them held up the event loop for a quarter of a second."""
 POLL_S = 0.005
 
 log = structlog.get_logger("headrace.checkpoint")
@@ -47,21 +49,22 @@ class Snapshot:
     live: "array[int]"
     dropped: "array[int]"
     terms: "list[tuple[int, Terms, int, array[int]]]"  # type_id, terms, priority, ids
-    terms_timed: list[tuple[int, Terms, int, int, float]]  # type_id, terms, priority, job_id, due as in `timed`
+    terms_timed: "tuple[array[int], array[int], array[float]]"  # as `timed`, with places in `lines` where that has types
+    lines: dict[int, tuple[int, Terms]]  # type_id, terms
 
     @classmethod
     def take(cls, owner: "Owner", life_id: int, n: int) -> "Snapshot":
         """Of an owner none of whose decisions is under way."""
         ready = owner.lanes.copies()
         terms = [(line.entry.type_id, line.terms, priority, job_ids) for line, priority, job_ids in owner.lines.entries()]
-        timed = [(line.entry.type_id, line.terms, priority, job_id, due) for line, priority, job_id, due in owner.lines.timed() if line is not None]
         live, dropped = array("q", owner.live_jobs), array("q", owner.lanes.stale())
-        return cls(life_id, n, owner.numbering.newest, ready, owner.timers.columns(), owner.clock.offset_s, live, dropped, terms, timed)
+        timed, terms_timed = owner.timers.columns(), owner.lines.timers.columns()
+        return cls(life_id, n, owner.numbering.newest, ready, timed, owner.clock.offset_s, live, dropped, terms, terms_timed, owner.lines.places())
 
     @property
     def jobs(self) -> int:
         """How many entries it has."""
-        return sum(len(ids) for _, _, ids in self.ready) + sum(len(ids) for *_, ids in self.terms) + len(self.timed[0]) + len(self.live) + len(self.terms_timed)
+        return sum(len(ids) for _, _, ids in self.ready) + sum(len(ids) for *_, ids in self.terms) + len(self.timed[0]) + len(self.live) + len(self.terms_timed[0])
 
     def chunks(self) -> Iterator[Chunk]:
         """What is to be written, in pieces."""
@@ -80,9 +83,12 @@ class Snapshot:
     def _chunks_of_terms(self) -> Iterator[Chunk]:
         """Jobs that have terms, each chunk with those that its jobs have."""
         ready = ((type_id, terms, priority, job_id, 0.0) for type_id, terms, priority, ids in self.terms for job_id in ids)
-        timed = ((type_id, terms, priority, job_id, due + self.clock_s) for type_id, terms, priority, job_id, due in self.terms_timed)
+        timed = (
+            (*self.lines[what >> 32], (what & 0xFFFF_FFFF) - 0x8000_0000, job_id, due + self.clock_s)
+            for job_id, what, due in zip(*self.terms_timed, strict=True) if what >> 32 in self.lines
+        )  # fmt: skip
         jobs = itertools.chain(ready, timed)
-        while part := list(itertools.islice(jobs, CHUNK_JOBS)):
+        while part := list(itertools.islice(jobs, TERMS_JOBS)):
             places = {place: number for number, place in enumerate(dict.fromkeys((type_id, terms) for type_id, terms, *_ in part))}
             what = array("q", [places[type_id, terms] << 32 | priority + 0x8000_0000 for type_id, terms, priority, *_ in part])
             yield Chunk(ChunkKind.TERMS, array("q", [job[3] for job in part]), what=what, due=array("d", [job[4] for job in part]), terms=list(places))

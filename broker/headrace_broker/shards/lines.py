@@ -438,6 +438,10 @@ class Lines:
                 found[type_id] = since
         return found
 
+    def places(self) -> dict[int, tuple[int, Terms]]:
+        """What the lines are that `timers` name: (type_id, terms) of each."""
+        return {line_id: (line.entry.type_id, line.terms) for line_id, line in self._by_id.items()}
+
     def timed(self) -> "Iterator[tuple[Line | None, int, int, float]]":
         """(line, priority, job_id, due) of jobs that wait for a time; None: the job does not count any more."""
         for job_id, what, due in zip(*self.timers.columns(), strict=True):

@@ -22,7 +22,7 @@ from headrace_broker.store.recovery import Recovery, StoredLive
 
 T = TypeVar("T")
 PORTION = 5000
-"""Jobs after which others have their turn: some 20 ms."""
+"""Jobs after which others have their turn: 5 to 15 ms."""
 
 
 async def recover(owner: Owner, recovery: Recovery, checkpoints: CheckpointStore, ranges: list[FactRange]) -> datetime | None:
