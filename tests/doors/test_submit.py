@@ -127,6 +127,26 @@ async def test_a_submit_that_the_broker_refuses_says_why_and_holds_up_nobody(cli
     assert (await client.count()).totals == {State.WAITING: 1}
 
 
+async def test_a_refusal_is_told_whatever_characters_are_in_what_it_names(client: Client, broker: BrokerProcess, con: "asyncpg.Connection[Any]") -> None:
+    async with AdminClient(broker.address) as admin:
+        await admin.set_type("checked", payload_schema={"additionalProperties": {"type": "string"}})
+    wrong = await con.fetchval("select headrace.submit_job('checked', payload_bytes => $1)", b'{"a\\u0000b": 1}')
+    await job_of(con, await con.fetchval(SUBMIT, "t", "1"))
+    reason, message = await refusal_of(con, wrong)
+    assert reason == "PAYLOAD_SCHEMA" and message.startswith("payload/a\ufffdb: ")
+
+
+async def test_rows_that_no_door_would_write_hold_up_nobody(client: Client, con: "asyncpg.Connection[Any]") -> None:
+    nowhere = await con.fetchval("insert into headrace.inbox (kind, domain, spec) values (1, '', '{\"type\": \"t\"}') returning inbox_id")
+    stored = await job_of(con, await con.fetchval(SUBMIT, "t", "1"))
+    await client.abort([stored])  # an event of a job has to be there, or nobody looks at the number
+    await con.execute("insert into headrace.inbox (kind, job_id, lease_epoch) values (2, $1, 2147483647)", stored)
+    await job_of(con, await con.fetchval(SUBMIT, "t", "1"))
+    reason, message = await refusal_of(con, nowhere)
+    assert reason == "INVALID_FIELD" and "a value that the database does not take" in message
+    await con.execute("delete from headrace.inbox where kind = 2")  # what looks at the ledger after a test cannot read it either
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [

@@ -12,7 +12,7 @@ from headrace_broker.http import http_app
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.errors import Unavailable
 from headrace_broker.model.shard import ONLY, all_of
-from headrace_broker.rpc.doors import DoorReader
+from headrace_broker.rpc.doors import DoorReader, _looked_at
 from headrace_broker.shards import ownership as ownership_module
 from headrace_broker.shards.doors import DoorJob
 from headrace_broker.shards.flusher import Flusher
@@ -20,7 +20,8 @@ from headrace_broker.shards.intents import PlainJobs
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownerships import Ownerships
 from headrace_broker.shards.stumbles import PAUSE_S, WELL_S, Stumbles
-from headrace_broker.store.inbox import InboxRow
+from headrace_broker.store.batch import FullBody
+from headrace_broker.store.inbox import InboxRow, Suspects
 from headrace_broker.store.migrate import MigrationError
 from headrace_broker.store.settings import SettingsStore
 
@@ -174,6 +175,44 @@ async def test_a_row_of_the_inbox_that_meets_a_defect_is_refused_and_holds_up_no
 
     assert await until(taken, what="both rows taken up") == [(ids[0], False, "INTERNAL"), (ids[1], True, None)]
     assert ownership.stumbles == 0
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+async def test_a_row_of_the_inbox_that_the_database_refuses_to_store_is_refused_and_holds_up_nobody(
+    database: str, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch, keyed: bool
+) -> None:
+    """As if something that the database does not take were overlooked when the row is read."""
+    read = DoorReader.job
+
+    async def overlooking(reader: DoorReader, owner: Owner, row: InboxRow) -> DoorJob:
+        if row.payload != b"1":
+            return await read(reader, owner, row)
+        entry = await owner.types.ensure("default", "work")
+        job = (entry, 0, 0.0, FullBody(row.payload, labels='{"a": "\\u0000"}'))
+        if not keyed:
+            return DoorJob(job, None)
+        answer = owner.submit_keyed(job, entry.domain_id, "key", b"", 1)
+        answer.add_done_callback(_looked_at)
+        return DoorJob(job, answer)
+
+    monkeypatch.setattr(DoorReader, "job", overlooking)
+    ownership = await run_owner(database, ONLY, stack)
+    con = await asyncpg.connect(database)
+    stack.push_async_callback(con.close)
+    async with con.transaction():  # they are read together
+        ids = [await con.fetchval("select headrace.submit_job('work', payload => $1)", payload) for payload in ("0", "1", "2")]
+
+    async def taken() -> list[tuple[object, ...]]:
+        rows = await con.fetch("select inbox_id, job_id is not null, reason from headrace.inbox_result order by inbox_id")
+        return [tuple(row) for row in rows] if len(rows) == len(ids) else []
+
+    assert await until(taken, what="all rows taken up") == [(ids[0], True, None), (ids[1], False, "INVALID_FIELD"), (ids[2], True, None)]
+    said = await con.fetchval("select message from headrace.inbox_result where inbox_id = $1", ids[1])
+    assert said.startswith("job: it has a value that the database does not take: unsupported Unicode escape sequence; DETAIL: ")
+    assert [bytes(row["payload"]) for row in await con.fetch("select payload from headrace.job order by job_id")] == [b"0", b"2"]
+    again = await con.fetchval("select headrace.submit_job('work', payload => '3')")
+    await until(lambda: con.fetchval("select headrace.submitted_job($1)", again), what="the job of a later row")
+    assert ownership.stumbles == 0 and ownership.inbox.suspects == Suspects()
 
 
 async def test_a_schema_that_went_on_ends_the_broker(database: str, trap: Trap, monkeypatch: pytest.MonkeyPatch) -> None:

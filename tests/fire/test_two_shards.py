@@ -295,3 +295,19 @@ async def test_what_comes_through_a_door_is_taken_by_the_owner_of_its_domain(
         return not await con.fetchval("select count(*) from headrace.inbox")
 
     await until(tidied, what="the end of rows that all shards have taken up or passed over")
+
+
+async def test_a_domain_that_cannot_be_is_refused_by_one_owner_and_holds_up_none(database: str, domains: dict[int, str], stack: AsyncExitStack) -> None:
+    con = await asyncpg.connect(database)
+    stack.push_async_callback(con.close)
+    for shard in all_of(SHARDS):
+        await run_owner(database, shard, stack)
+    async with con.transaction():  # one read sees all of them
+        add = 'insert into headrace.inbox (kind, domain, spec) values (1, $1, \'{"type": "work"}\') returning inbox_id'
+        nowhere, *others = [await con.fetchval(add, domain) for domain in ("", domains[0], domains[1])]
+
+    async def taken() -> list[tuple[object, ...]]:
+        rows = await con.fetch("select inbox_id, job_id is not null, reason from headrace.inbox_result order by inbox_id")
+        return [tuple(row) for row in rows] if len(rows) == len(others) + 1 else []
+
+    assert await until(taken, what="all rows taken up") == [(nowhere, False, "INVALID_FIELD"), *((inbox_id, True, None) for inbox_id in others)]

@@ -63,6 +63,28 @@ MUTANTS = (
         "    if False:",
         "tests/fire/test_doors.py",
     ),
+    Mutant("inbox: what a refusal names cannot be stored", INBOX, "_storable(r.message)", "r.message", f"{SUBMIT} -k whatever_characters"),
+    Mutant(
+        "inbox: a domain that cannot be holds up all",
+        DOORS,
+        "    except REFUSED_VALUES as error:\n",
+        "    except ZeroDivisionError as error:\n",
+        f"{SUBMIT} -k no_door_would_write",
+    ),
+    Mutant(
+        "inbox: an epoch that cannot be holds up all",
+        "broker/headrace_broker/store/sql/queries/inbox_completions.sql",
+        "u.lease_epoch::bigint + 1",
+        "u.lease_epoch + 1",
+        f"{SUBMIT} -k no_door_would_write",
+    ),
+    Mutant(
+        "inbox: a domain that cannot be holds up all shards",
+        DOORS,
+        "    except REFUSED_VALUES:\n",
+        "    except ZeroDivisionError:\n",
+        "tests/fire/test_two_shards.py -k cannot_be",
+    ),
     Mutant(
         "inbox: what was taken is not stored with the jobs",
         LEDGER,

@@ -47,7 +47,7 @@ MUTANTS = (
     ),
     Mutant("a successor takes the jobs of other shards for its own", RECOVER, "entry is not None and owner.shard.holds(entry.domain_id)", "True", f"{TWO} -k successor"),
     Mutant("a type that is just made ends a takeover", RECOVER, "owner.types.by_id.get(type_id)", "owner.types.by_id[type_id]", f"{TWO} -k passed_over"),
-    Mutant("each shard takes all that comes through doors", DOORS, "if row.kind == COMPLETED or shard.holds(await types.domain_id(row.domain))]", "]", f"{TWO} -k door"),
+    Mutant("each shard takes all that comes through doors", DOORS, "if await _is_own(owner, row)]", "]", f"{TWO} -k door"),
     Mutant(
         "checkpoints of all shards share their sides",
         f"{BROKER}/store/checkpoints.py",

@@ -5,6 +5,7 @@ from tests.mutants.mutant import Mutant
 B = "broker/headrace_broker/"
 AGENTS, CONVERT, LOGS, RETENTION, DUTY = B + "rpc/agents.py", B + "rpc/convert.py", B + "store/logs.py", B + "maintenance/retention.py", B + "alerts/duty.py"
 SWEEP, SWEPT = B + "shards/sweep.py", "tests/fire/test_times.py -k very_many"
+UNSTORABLE = "tests/fire/test_given_up.py -k refuses_to_store"
 OWNER, PASSES, FRESH = B + "shards/owner.py", B + "passes.py", "tests/unit/test_fresh.py"
 FORGED, DEFECTS, BUSY, ALERTS = (
     "tests/rpc/test_validation.py",
@@ -97,6 +98,15 @@ MUTANTS = (
         "        except ZeroDivisionError as error:\n            raise\n        except Exception as error:  # it costs this row",
         "tests/fire/test_given_up.py -k row_of_the_inbox",
     ),
+    Mutant(
+        "a row of the inbox that cannot be stored is not found out",
+        B + "store/inbox.py",
+        "            self.refused[self.in_hand[0]] = why\n",
+        "            pass\n",
+        UNSTORABLE,
+    ),
+    Mutant("rows beside one that cannot be stored are taken with it", B + "shards/doors.py", "1 if inbox.suspects.singly else AT_ONCE", "AT_ONCE", UNSTORABLE),
+    Mutant("rows are taken one at a time for ever", B + "store/inbox.py", "self.singly = max(0, self.singly - len(self.in_hand))", "pass", UNSTORABLE),
     Mutant("all live jobs are looked at each time", SWEEP, "if len(owner.live_jobs) <= FEW or", "if True or", SWEPT),
     Mutant("not all live jobs are looked at ever again", SWEEP, "or now >= owner.swept_all_at + ALL_S:", "or not owner.rounds:", SWEPT),
     Mutant("leases that nobody claims are passed over where there are many", SWEEP, "(*held, *owner.orphans.values())", "(*held)", SWEPT),

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from headrace_broker.model.errors import BrokerError, Busy, QueueFull, Unavailable
+from headrace_broker.model.errors import BrokerError, Busy, InvalidField, QueueFull, Unavailable
 from headrace_broker.model.job import AbortStep, Kind, State
 from headrace_broker.shards import aborts, turns
 from headrace_broker.shards.intents import Completions, Ending, NewJob, Submission
@@ -29,7 +29,7 @@ from headrace_broker.shards.round import Round
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.heads import Heads, ReadFailed
 from headrace_broker.store.inbox import COMPLETED, Cursor, DoorCompletion, Inbox, InboxResult, InboxRow, InboxTaken
-from headrace_broker.store.pool import ANY_FAILURE
+from headrace_broker.store.pool import ANY_FAILURE, REFUSED_VALUES
 
 if TYPE_CHECKING:
     from headrace_broker.shards.owner import Owner
@@ -250,7 +250,7 @@ async def _take_chunk(owner: "Owner", inbox: Inbox, reader: Reader, heads: Heads
     if owner.refusing is not None:
         raise owner.refusing
     doors = owner.doors
-    rows, cursor = await inbox.read(doors.cursor, AT_ONCE, AT_ONCE_BYTES)
+    rows, cursor = await inbox.read(doors.cursor, 1 if inbox.suspects.singly else AT_ONCE, AT_ONCE_BYTES)
     more = bool(rows) or cursor.upto is not None
     if not rows and (owner.shard.of == 1 or owner.now() < doors.store_at):
         doors.cursor = cursor  # not worth a commit
@@ -263,9 +263,10 @@ async def _take_chunk(owner: "Owner", inbox: Inbox, reader: Reader, heads: Heads
 
 async def _take_rows(owner: "Owner", inbox: Inbox, reader: Reader, heads: Heads, chunk: Chunk, rows: list[InboxRow]) -> None:
     """Makes the rows a chunk, and returns once it is durable."""
-    shard, types = owner.shard, owner.types
-    if shard.of > 1:  # a domain that there is not yet may lie in another one: it is made now, and all say the same of it
-        rows = [row for row in rows if row.kind == COMPLETED or shard.holds(await types.domain_id(row.domain))]
+    if owner.shard.of > 1:
+        rows = [row for row in rows if await _is_own(owner, row)]
+    suspects = inbox.suspects
+    suspects.in_hand = [row.inbox_id for row in rows if row.kind != COMPLETED]
     completed = [row for row in rows if row.kind == COMPLETED]
     if completed:
         chunk.completions = await inbox.completions(completed)
@@ -275,7 +276,7 @@ async def _take_rows(owner: "Owner", inbox: Inbox, reader: Reader, heads: Heads,
         if row.kind == COMPLETED:
             continue
         try:
-            found = await reader.job(owner, row)
+            found = await _read(owner, reader, row, suspects.refused)
         except (Busy, Unavailable, ReadFailed, *ANY_FAILURE):
             raise
         except BrokerError as error:
@@ -299,6 +300,33 @@ async def _take_rows(owner: "Owner", inbox: Inbox, reader: Reader, heads: Heads,
     owner.wake.set()
     if not await chunk.done:
         raise Busy("the owner takes nothing now", retry_after_s=RETRY_S)
+    suspects.clear()
+
+
+async def _is_own(owner: "Owner", row: InboxRow) -> bool:
+    """Whether a row is the shard's. A domain that there is not yet may lie in another one: it is made now, and all say the same of it. Rows of one that cannot be made
+    are the first shard's, which refuses them.
+    """
+    if row.kind == COMPLETED:
+        return True
+    try:
+        return owner.shard.holds(await owner.types.domain_id(row.domain))
+    except REFUSED_VALUES:
+        return owner.shard.number == 0
+
+
+async def _read(owner: "Owner", reader: Reader, row: InboxRow, refused: dict[int, str]) -> DoorJob:
+    """The job of a row. Raises as `Reader.job`, and InvalidField when Postgres takes no such domain or type, or has `refused` to store the job."""
+    if row.inbox_id in refused:
+        raise _unstorable(refused[row.inbox_id])
+    try:
+        return await reader.job(owner, row)
+    except REFUSED_VALUES as error:
+        raise _unstorable(str(error)) from error
+
+
+def _unstorable(why: str) -> InvalidField:
+    return InvalidField("job", "it has a value that the database does not take: " + why.replace("\n", "; "))
 
 
 def _cleared(endings: list[Ending]) -> list[Ending]:

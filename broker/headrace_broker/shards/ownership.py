@@ -165,6 +165,7 @@ class Ownership:
             except KeyTaken as error:
                 log.error("facts of this broker's shards were written by somebody else; reading the ledger again", reason=str(error))
             except Unstorable as error:  # it would be refused for ever, and all that comes after it would wait
+                self.inbox.suspects.blame(str(error))
                 log.error("a flush that cannot be stored is given up; reading the ledger again", reason=str(error))
             except FactsLost as error:
                 self._metrics.facts_lost.inc()

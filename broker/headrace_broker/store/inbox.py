@@ -8,7 +8,7 @@ A read that finds more than fits goes on in the same newer snapshot (`Cursor.upt
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -106,8 +106,34 @@ class InboxTaken:
         place, found = self.cursor, self.results
         return (
             place.done, place.upto, place.last_xid, place.last_id,
-            [r.inbox_id for r in found], [r.job_id for r in found], [r.reason for r in found], [r.message for r in found], self.shard,
+            [r.inbox_id for r in found], [r.job_id for r in found], [r.reason for r in found], [_storable(r.message) for r in found], self.shard,
         )  # fmt: skip
+
+
+@dataclass(slots=True)
+class Suspects:
+    """Rows that were being taken up when a flush was refused for a value that no column takes, which would be so again and again: they are taken up one at a time, and
+    one that meets it by itself is refused. What is read of a row is looked at before, so this should not happen; where it does it costs that row, and a few takeovers.
+
+    `singly`: so many of the next rows are taken up one at a time. `in_hand`: the submissions that are being taken up. `refused`: inbox_id -> what Postgres said.
+    """
+
+    singly: int = 0
+    in_hand: list[int] = field(default_factory=list)
+    refused: dict[int, str] = field(default_factory=dict)
+
+    def blame(self, why: str) -> None:
+        """A flush was refused, and the owner is thrown away."""
+        if self.singly and len(self.in_hand) == 1:
+            self.refused[self.in_hand[0]] = why
+        self.singly, self.in_hand = len(self.in_hand), []
+
+    def clear(self) -> None:
+        """What is in hand is stored."""
+        self.singly = max(0, self.singly - len(self.in_hand))
+        for inbox_id in self.in_hand:
+            self.refused.pop(inbox_id, None)
+        self.in_hand = []
 
 
 class Inbox:
@@ -116,6 +142,7 @@ class Inbox:
     def __init__(self, pool: "asyncpg.Pool[Any]", shard: Shard = ONLY) -> None:
         self._pool = pool
         self._shard = shard
+        self.suspects = Suspects()
 
     async def cursor(self) -> Cursor:
         """How far it is taken up. On a server that was restored from a dump of another one the rows are this server's from now on."""
@@ -205,6 +232,11 @@ async def listen(dsn: str | Database, wake: Callable[[], None]) -> None:
         except ANY_FAILURE as error:
             log.debug("no news of the inbox", reason=f"{type(error).__name__}: {error}")
         await asyncio.sleep(AGAIN_S)
+
+
+def _storable(text: str | None) -> str | None:
+    """What is said of a refusal may name what somebody wrote: here without the characters that Postgres does not take."""
+    return text.replace("\x00", "\ufffd").encode(errors="replace").decode() if text is not None else None
 
 
 def _row(row: Any) -> InboxRow:

@@ -23,6 +23,9 @@ READ_FAILURES = (
 ANY_FAILURE = (asyncpg.PostgresError, *READ_FAILURES)
 """The same, and whatever Postgres refuses: what side work is given up for and tried again."""
 
+REFUSED_VALUES = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
+"""What Postgres raises for a value that it does not take: it is refused again, however often it is sent."""
+
 
 RESET_S = 10.0
 POOL_SIZE = 6

@@ -6,5 +6,5 @@ select u.job_id, u.lease_epoch, e.type_id, j.priority, j.instance_id, e.run, e.a
        not exists (select from headrace.event l where l.job_id = u.job_id and (l.job_id & 7) = (u.job_id & 7) and l.seq > e.seq) as newest,
        j.more ->> 'unique_key' as unique_key
 from unnest($1::bigint[], $2::int[]) as u (job_id, lease_epoch)
-join headrace.event e on e.job_id = u.job_id and (e.job_id & 7) = (u.job_id & 7) and e.seq = u.lease_epoch + 1
+join headrace.event e on e.job_id = u.job_id and (e.job_id & 7) = (u.job_id & 7) and e.seq = u.lease_epoch::bigint + 1
 join headrace.job j on j.job_id = u.job_id and (j.job_id & 7) = (u.job_id & 7)

@@ -26,7 +26,7 @@ with place as materialized (
     left join headrace.domain d on d.name = l.domain
     left join lateral (
         select t.domain_id from headrace.event e join headrace.job_type t on t.type_id = e.type_id
-        where e.job_id = l.job_id and (e.job_id & 7) = (l.job_id & 7) and e.seq = l.lease_epoch + 1 limit 1
+        where e.job_id = l.job_id and (e.job_id & 7) = (l.job_id & 7) and e.seq = l.lease_epoch::bigint + 1 limit 1
     ) c on l.kind = 2
     where (coalesce(d.domain_id, c.domain_id) % $9::int = $8::int or (l.kind = 1 and d.domain_id is null))
       and not exists (select from headrace.inbox_result r where r.inbox_id = l.inbox_id)
