@@ -167,6 +167,10 @@ async def test_an_agent_that_comes_back_is_known_without_asking_the_database(mac
         await find(2, domain="other")
     await pool.close()
     assert [await find(2), await find(1)] == [stored[2], stored[1]]
+    with monkeypatch.context() as later:
+        later.setattr(agents, "REMEMBERED_S", -1.0)
+        with pytest.raises(READ_FAILURES):  # its life may have been forgotten
+            await find(2)
     for unknown in (find(0), find(1, owner=object())):  # it was forgotten for others; another owner asks anew
         with pytest.raises(READ_FAILURES):
             await unknown

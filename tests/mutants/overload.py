@@ -56,7 +56,7 @@ MUTANTS = (
     Mutant("jobs that have terms wait for the next proof", DISPATCHER, "is not None or type_id in owner.lines.crowds for", "is not None for", f"{FIRE} -k costs_a_round"),
     Mutant("another owner takes what the last one knew of agents", AGENTS, "if self._owner is not owner:", "if self._owner is None:", f"{FIRE} -k comes_back"),
     Mutant("every agent is remembered", AGENTS, "if len(lives) > REMEMBERED:", "if False:", f"{FIRE} -k comes_back"),
-    Mutant("who comes back is asked for in the database", AGENTS, "found = lives[key] = await", "found = await", f"{FIRE} -k comes_back"),
+    Mutant("who comes back is asked for in the database", AGENTS, "found = lives[key] = agent_id", "found = agent_id", f"{FIRE} -k comes_back"),
     Mutant("delays have no bound", PRESSURE, "min(MOST_RETRY_S, RETRY_S * asked)", "RETRY_S * asked", f"{UNIT} -k its_bound"),
     Mutant("delays have no jitter", PRESSURE, "(1 + JITTER * self._random())", "1", f"{UNIT} -k back_together"),
     Mutant("what is past counts for ever", PRESSURE, "left = math.exp((self._at - now) / FADE_S)", "left = 1.0", f"{UNIT} -k less_and_less"),

@@ -13,7 +13,43 @@ QUERIES = "broker/headrace_broker/store/sql/queries"
 FENCES = "tests/store/test_fences.py"
 GONE, TIED, LATE = (f"tests/store/test_retire.py -k {words}" for words in ("what_is_gone", "depends_on", "after_the_look"))
 
+TRIM, FORGOTTEN = "broker/headrace_broker/store/sql/queries/agent_trim.sql", "tests/store/test_tidy_agents.py"
+TIDY_AGENTS = "broker/headrace_broker/maintenance/tidy_agents.py"
+
 MUTANTS = (
+    Mutant("agents that jobs name are forgotten", TRIM, "e.agent_id = a.agent_id", "false", f"{FORGOTTEN} -k nothing_names"),
+    Mutant("agents that statistics name are forgotten", TRIM, "s.agent_id = a.agent_id", "false", f"{FORGOTTEN} -k nothing_names"),
+    Mutant("agents that are missed are forgotten", TRIM, "g.incarnation_id = a.incarnation_id", "false", f"{FORGOTTEN} -k nothing_names"),
+    Mutant("agents are forgotten before the time", TIDY_AGENTS, "KEPT_S = 65 * 86_400.0", "KEPT_S = 63 * 86_400.0", f"{FORGOTTEN} -k before_the_time"),
+    Mutant("an agent that just came back is forgotten", TRIM, " and a.last_seen < to_timestamp($1::float8) returning", " returning", f"{FORGOTTEN} -k just_come_back"),
+    Mutant(
+        "agents are forgotten however much is to be read",
+        TIDY_AGENTS,
+        "(size := await self.store.named_by_bytes(below_id)) > MOST_BYTES",
+        "(size := 0)",
+        f"{FORGOTTEN} -k too_much",
+    ),
+    Mutant(
+        "an agent that comes back is not noted",
+        "broker/headrace_broker/store/sql/queries/agent_add.sql",
+        " and a.last_seen > now() - interval '1 day'",
+        "",
+        f"{FORGOTTEN} -k come_back",
+    ),
+    Mutant(
+        "agents that are there are written again and again",
+        "broker/headrace_broker/store/sql/queries/agent_seen.sql",
+        " and last_seen < now() - interval '1 hour'",
+        "",
+        f"{FORGOTTEN} -k once_an_hour",
+    ),
+    Mutant(
+        "an agent is remembered although its life may have been forgotten",
+        "broker/headrace_broker/rpc/agents.py",
+        " or now - found[2] > REMEMBERED_S",
+        "",
+        "tests/fire/test_overload.py -k without_asking",
+    ),
     Mutant(
         "a lock stays with the connection that took it",
         "broker/headrace_broker/store/log_index.py",

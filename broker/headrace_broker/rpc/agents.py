@@ -40,6 +40,8 @@ MOST_UNREAD = 200_000
 """Answers to one agent that wait for it to read; some 15 MB. Each of its messages may bring 10,000."""
 REMEMBERED = 20_000
 """Agents whose stored life is known without asking; some 400 bytes each."""
+REMEMBERED_S = 86_400.0
+"""For how long: one that was away for longer is noted as there again, before its life is forgotten (see maintenance/tidy_agents.py)."""
 T = TypeVar("T")
 
 log = structlog.get_logger("headrace.agents")
@@ -283,21 +285,22 @@ class _Known:
     def __init__(self, settings: SettingsStore) -> None:
         self._settings = settings
         self._owner: Owner | None = None
-        self._lives: OrderedDict[tuple[str, str, str, str], tuple[int, datetime]] = OrderedDict()
+        self._lives: OrderedDict[tuple[str, str, str, str], tuple[int, datetime, float]] = OrderedDict()  # and when the database said so
 
     async def find(self, owner: Owner, key: tuple[str, str, str, str], host: str, pid: int, sdk: str, labels: dict[str, str]) -> tuple[int, datetime]:
         """(agent_id, first seen) of (domain, name, incarnation_id, build); a life that is new is stored. Raises as `SettingsStore.agent`."""
         if self._owner is not owner:  # another owner began with what the database has, which may have lost something
             self._owner, self._lives = owner, OrderedDict()
-        lives, found = self._lives, self._lives.get(key)
-        if found is None:
+        lives, found, now = self._lives, self._lives.get(key), asyncio.get_running_loop().time()
+        if found is None or now - found[2] > REMEMBERED_S:
             domain, name, incarnation_id, build = key
-            found = lives[key] = await self._settings.agent(domain, name, incarnation_id, host, pid, build, sdk, labels)
+            agent_id, first_seen = await self._settings.agent(domain, name, incarnation_id, host, pid, build, sdk, labels)
+            found = lives[key] = agent_id, first_seen, now
             if len(lives) > REMEMBERED:
                 lives.popitem(last=False)
         else:
             lives.move_to_end(key)
-        return found
+        return found[:2]
 
 
 async def _hello(requests: AsyncIterator[agents_pb2.ConnectRequest]) -> agents_pb2.ConnectRequest:

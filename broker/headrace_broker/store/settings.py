@@ -138,6 +138,18 @@ class SettingsStore:
             raise OtherDomain(incarnation_id)
         return row["agent_id"], row["first_seen"]
 
+    async def seen(self, agent_ids: list[int]) -> None:
+        """Notes that these agents are there."""
+        await self._pool.execute(sql("agent_seen"), agent_ids)
+
+    async def named_by_bytes(self, below_id: int) -> int:
+        """How many bytes of events there are of jobs with lower ids."""
+        return int(await self._pool.fetchval(sql("agent_named_by"), below_id))
+
+    async def trim_agents(self, before_s: float, below_id: int, rows: int) -> int:
+        """Forgets agents that were there last before a time and that nothing names, at most so many; returns how many. Jobs that may name them have lower ids."""
+        return int(await self._pool.fetchval(sql("agent_trim"), before_s, below_id, int(before_s // 60), rows))
+
 
 def _row(row: Any) -> TypeRow:
     return TypeRow(row["type_id"], row["domain_id"], row["domain"], row["name"], json.loads(row["declared"]), json.loads(row["overrides"]), row["changed_at"])
