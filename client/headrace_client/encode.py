@@ -233,7 +233,7 @@ def state_number(state: State | str) -> int:
     """The state's number on the wire."""
     number = STATE_NUMBERS.get(str(state))
     if number is None:
-        raise InvalidRequest(f"a state is one of {', '.join(STATE_NUMBERS)}, found {state!r}", details={"field": "states"})
+        raise InvalidRequest(f"a state is one of {', '.join(STATE_NUMBERS)}, found {str(state)!r}", details={"field": "states"})
     return number
 
 
@@ -241,7 +241,7 @@ def order_number(order: Order | str) -> int:
     """The order's number on the wire."""
     number = ORDER_NUMBERS.get(str(order))
     if number is None:
-        raise InvalidRequest(f"an order is one of {', '.join(ORDER_NUMBERS)}, found {order!r}", details={"field": "order"})
+        raise InvalidRequest(f"an order is one of {', '.join(ORDER_NUMBERS)}, found {str(order)!r}", details={"field": "order"})
     return number
 
 

@@ -215,7 +215,7 @@ def _spec(
     payload: bytes | None = None, content_type: str = "",
 ) -> operations_pb2.OperationSpec:  # fmt: skip
     if action not in ACTIONS:
-        raise InvalidRequest(f"an action is one of {', '.join(ACTIONS)}, found {action!r}", details={"field": "action"})
+        raise InvalidRequest(f"an action is one of {', '.join(ACTIONS)}, found {str(action)!r}", details={"field": "action"})
     number: Any = ACTIONS.index(Action(action)) + 1
     return build(
         operations_pb2.OperationSpec, filter=filter_message(where), all_jobs=all_jobs, action=number, include_completed=include_completed,
