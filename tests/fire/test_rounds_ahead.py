@@ -464,6 +464,21 @@ async def test_callers_of_both_hear_when_the_database_does_not_answer(hands: Han
     assert len(await stored_jobs(hands.machine)) == 2, "that the answer came too late does not undo anything"
 
 
+async def test_callers_of_both_hear_when_the_database_refuses_for_long(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when its disk is full: what was sent is sent again until it is stored, however long nobody hears of it."""
+    monkeypatch.setattr(flusher, "UNKNOWN_AFTER_S", 0.05)
+    monkeypatch.setattr(flusher, "REPEAT_S", 0.05)
+    asked = await hands.two_under_way()
+    hands.fates += [hands.refused] * 3
+    for _ in range(3):
+        hands.go.release()
+    for done in asked:
+        with pytest.raises(ResultUnknown, match="test"):
+            await done
+    await hands.stop()
+    assert len(await stored_jobs(hands.machine)) == 2
+
+
 @pytest.mark.parametrize("rounds", [1, 2])
 async def test_all_callers_hear_when_the_flusher_is_cancelled(hands: Hands, rounds: int) -> None:
     asked = await (hands.one_under_way() if rounds == 1 else hands.two_under_way())

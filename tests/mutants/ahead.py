@@ -45,6 +45,7 @@ MUTANTS = (
     Mutant("limits pass over the round under way", CAPS, " + owner.decided(entry.type_id, State.PROCESSING)", "", f"{TESTS} -k either_round_grants"),
     Mutant("depth passes over the round ahead", OWNER, "for batch in self.under_way])", "for batch in list(self.under_way)[:1]])", f"{TESTS} -k either_round_stores"),
     Mutant("callers of a round ahead are left waiting", FLUSHER, "                self._unanswered.append(ahead)\n", "", f"{TESTS} -k both_hear"),
+    Mutant("callers wait for as long as the database refuses", FLUSHER, "if time() - began > UNKNOWN_AFTER_S:", "if False:", f"{TESTS} -k refuses_for_long"),
     Mutant("rounds follow each other for ever", FLUSHER, "for _ in range(in_a_row - 1):", "while True:", f"{TESTS} -k run_of_rounds_ends"),
     Mutant("a flush goes on without its flusher", FLUSHER, "                    storing.cancel()\n", "                    return\n", f"{TESTS} -k cancelled"),
     Mutant(

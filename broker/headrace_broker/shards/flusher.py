@@ -275,7 +275,8 @@ class Flusher:
     async def _send_until_stored(self, round_: AnyRound, send: Callable[[Ledger], Awaitable[Flushed]]) -> Flushed | None:
         """Sends until it is stored; None: it was stored, but the answer was lost."""
         blocked, time = 0, asyncio.get_running_loop().time
-        self._health.begin(time())
+        began = time()
+        self._health.begin(began)
         while True:
             try:
                 flushed = await self._send(send)
@@ -295,6 +296,8 @@ class Flusher:
                 self._health.failed(time(), str(error))
                 log.error("flush refused", error=str(error))
                 self._owner.refuse(DatabaseUnavailable(f"the database refuses to store facts: {error}"))
+                if time() - began > UNKNOWN_AFTER_S:
+                    self._give_up(ResultUnknown(f"the database refuses to store facts for now, and may store this one later: {error}; ask again with the same key"))
                 await asyncio.sleep(REPEAT_S)
             except store.ResultUnknown as error:
                 self._health.failed(time(), str(error))
