@@ -80,6 +80,7 @@ async def test_an_agent_that_reports_more_than_may_wait_is_not_heard_until_that_
     machine: Machine, agents: AgentsService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(undecided, "MOST", 6)
+    monkeypatch.setattr(undecided.Undecided, "forget", lambda _: None)  # as at a broker where something is undecided at any time
     first, second, third, fourth = await granted(machine, 4)
     session = session_of(machine)
     agents._hear(machine.owner, session, completed([first, NOBODYS, second]))
@@ -93,6 +94,21 @@ async def test_an_agent_that_reports_more_than_may_wait_is_not_heard_until_that_
     agents._hear(machine.owner, session, completed([fourth]))  # as it came back with it
     await decided(machine)
     assert await kinds(machine, fourth) == ["granted", "completed"]
+
+
+async def test_what_was_never_told_is_not_held_against_its_agent(machine: Machine, agents: AgentsService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(undecided, "MOST", 2)
+    first, second = await granted(machine, 2)
+    session = session_of(machine)
+    agents._hear(machine.owner, session, completed([first]))
+    machine.owner.undecided.take(machine.agent_id, machine.owner.endings)  # as if it had been kept twice
+    with pytest.raises(Busy):
+        agents._hear(machine.owner, session, completed([second]))
+    await machine.flush()
+    assert machine.owner.undecided.count(machine.agent_id) == 0
+    agents._hear(machine.owner, session, completed([second]))
+    await decided(machine)
+    assert await kinds(machine, second) == ["granted", "completed"]
 
 
 async def test_what_an_agent_reports_is_bounded_in_bytes_too_and_what_comes_alone_is_taken(

@@ -61,14 +61,14 @@ MUTANTS = (
         ENDINGS,
         " or live.agent_id != agent_id:",
         ":",
-        f"{ACCESS} -k only_the_jobs_of_its_domain",
+        "tests/rpc/test_hostile_agent.py -k changes_nothing",
     ),
     Mutant(
         "outcomes of another agent's leases count",
         ENDINGS,
         "if ending.sink is not None and ending.sink.agent_id != live.agent_id:",
         "if False:",
-        f"{ACCESS} -k only_the_jobs_of_its_domain",
+        "tests/rpc/test_hostile_agent.py -k changes_nothing",
     ),
     Mutant(
         "log lines for another agent's leases are kept",

@@ -27,6 +27,7 @@ WAITS = "tests/fire/test_undecided.py"
 MUTANTS = (
     Mutant("agents may report without end while nothing is decided", UNDECIDED, "waiting + count > MOST or ", "", f"{WAITS} -k not_heard"),
     Mutant("results that wait are not bounded in bytes", UNDECIDED, " or size + more > MOST_BYTES", "", f"{WAITS} -k bytes"),
+    Mutant("what was never told is held against its agent", f"{BROKER}/shards/owner.py", "self.undecided.forget()", "pass", f"{WAITS} -k never_told"),
     Mutant("outcomes that are decided count for ever", f"{BROKER}/shards/owner.py", "self.undecided.told(sink.agent_id, len(job_ids))", "pass", f"{WAITS} -k not_heard"),
     Mutant(
         "outcomes that the ledger decides count for ever",

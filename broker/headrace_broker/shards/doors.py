@@ -92,6 +92,11 @@ class Doors:
     def __bool__(self) -> bool:
         return self._waiting is not None
 
+    @property
+    def has_contested(self) -> bool:
+        """Whether endings wait for the locks of their jobs."""
+        return bool(self._contested)
+
     def put(self, chunk: Chunk) -> None:
         """The next round takes this chunk."""
         self._waiting = chunk

@@ -359,6 +359,8 @@ class Owner:
         self.tally.add(round_, self.clock.now_s())
         for sink, job_ids, _, _ in round_.acks:
             self.undecided.told(sink.agent_id, len(job_ids))
+        if not (self.endings or self.stale or self.under_way or self.doors.has_contested):
+            self.undecided.forget()
         round_.tell(self.refill)
         if self.refill:
             self.refill_wake.set()

@@ -40,6 +40,10 @@ class Undecided:
         if count:
             self._waiting[agent_id] = waiting + count, size + more
 
+    def forget(self) -> None:
+        """Nothing waits. What was counted and never told, since its lease ended otherwise, is not held against its agent for ever."""
+        self._waiting.clear()
+
     def told(self, agent_id: int, count: int) -> None:
         """So many outcomes of an agent are decided. Which ones is not asked: they are taken to be as large as the others."""
         waiting, size = self._waiting.get(agent_id, (0, 0))
