@@ -218,8 +218,8 @@ async def test_a_successor_of_a_half_open_one_knows_its_canary_and_grants_no_oth
     assert await grants(machine, other) == [[]]
     assert machine.owner.live_jobs[old].state is State.PROCESSING
     machine.now += LEASE_S + 1  # nobody claims it
-    await machine.flush()
     other.renewed_at = other.last_heard = machine.now
+    await machine.flush()
     assert list(map(len, await grants(machine, other))) == [1]
 
 
