@@ -80,25 +80,29 @@ async def _restore(owner: Owner, chunk: Chunk, passed: set[int]) -> None:
     elif chunk.kind is ChunkKind.TIMED:
         assert chunk.what is not None
         assert chunk.due is not None
-        async for job_id, what, due_s in _in_turns(zip(chunk.job_ids, chunk.what, chunk.due, strict=True)):
-            if job_id not in passed:
+        async for part in _in_turns(zip(chunk.job_ids, chunk.what, chunk.due, strict=True)):
+            for job_id, what, due_s in part:
+                if job_id in passed:
+                    continue
                 turns.enter(owner, job_id, what >> 32, (what & 0xFFFF_FFFF) - 0x8000_0000, due_s)
     elif chunk.kind is ChunkKind.TERMS:
         assert chunk.what is not None
         assert chunk.due is not None
         assert chunk.terms is not None
-        async for job_id, what, due_s in _in_turns(zip(chunk.job_ids, chunk.what, chunk.due, strict=True)):
-            if job_id not in passed:
+        async for part in _in_turns(zip(chunk.job_ids, chunk.what, chunk.due, strict=True)):
+            for job_id, what, due_s in part:
+                if job_id in passed:
+                    continue
                 type_id, terms = chunk.terms[what >> 32]
                 turns.enter_terms(owner, job_id, type_id, terms, (what & 0xFFFF_FFFF) - 0x8000_0000, due_s)
 
 
-async def _in_turns(jobs: Iterable[T]) -> AsyncIterator[T]:
-    """Goes through jobs; after each PORTION of them others have their turn."""
-    for number, job in enumerate(jobs, 1):
-        yield job
-        if number % PORTION == 0:
-            await asyncio.sleep(0)
+async def _in_turns(jobs: Iterable[T]) -> AsyncIterator[list[T]]:
+    """Jobs in portions; after each of them others have their turn."""
+    left = iter(jobs)
+    while part := list(itertools.islice(left, PORTION)):
+        yield part
+        await asyncio.sleep(0)
 
 
 def _holds(owner: Owner, type_id: int) -> bool:
@@ -116,23 +120,26 @@ async def _add_waiting(owner: Owner, recovery: Recovery, range_: FactRange, abov
         if group.held:
             await _add_live(owner, recovery, [found async for found in recovery.heads(group.job_ids)])
         elif group.terms is not None:
-            async for job_id, due_s in _in_turns(zip(group.job_ids, group.due or itertools.repeat(0.0), strict=False)):
-                turns.enter_terms(owner, job_id, group.type_id, group.terms, group.priority, due_s)
+            async for part in _in_turns(zip(group.job_ids, group.due or itertools.repeat(0.0), strict=False)):
+                for job_id, due_s in part:
+                    turns.enter_terms(owner, job_id, group.type_id, group.terms, group.priority, due_s)
         elif group.due is None:
             owner.lanes.extend(group.type_id, group.priority, group.job_ids)
         else:
-            async for job_id, due_s in _in_turns(zip(group.job_ids, group.due, strict=True)):
-                turns.enter(owner, job_id, group.type_id, group.priority, due_s)
+            async for part in _in_turns(zip(group.job_ids, group.due, strict=True)):
+                for job_id, due_s in part:
+                    turns.enter(owner, job_id, group.type_id, group.priority, due_s)
 
 
 async def _add_live(owner: Owner, recovery: Recovery, found: list[StoredLive]) -> None:
     found = [stored for stored in found if _holds(owner, stored.type_id)]
     amended = await recovery.amended(stored.job_id for stored in found)
     owner.amended.update(amended)
-    async for stored in _in_turns(found):
-        if stored.waits_for is not None and stored.state is State.WAITING:
-            owner.graph.hold(stored.job_id, stored.waits_for)
-        _enter(owner, _live(owner, stored, amended.get(stored.job_id)))
+    async for part in _in_turns(found):
+        for stored in part:
+            if stored.waits_for is not None and stored.state is State.WAITING:
+                owner.graph.hold(stored.job_id, stored.waits_for)
+            _enter(owner, _live(owner, stored, amended.get(stored.job_id)))
 
 
 def _enter(owner: Owner, live: Live) -> None:
