@@ -61,7 +61,7 @@ def memory(directory: Path, dsn: str) -> tuple[float, float]:
 def main() -> None:
     """Fills, then measures."""
     parser = support.options(__doc__)
-    parser.add_argument("--jobs", type=int, default=100_000, help="of each run of the driver")
+    parser.add_argument("--jobs", type=int, default=1_000_000, help="of each run of the driver: enough for a checkpoint to weigh about as it does all day")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the millions")
     arguments = parser.parse_args()
     million = int(MILLION * arguments.scale)
