@@ -67,8 +67,8 @@ MUTANTS = (
     Mutant(
         "scheduled jobs that were aborted since are restored",
         RECOVER,
-        "            if job_id not in passed:\n                turns.enter(owner",
-        "            if True:\n                turns.enter(owner",
+        "                if job_id in passed:\n                    continue\n                turns.enter(owner",
+        "                turns.enter(owner",
         WHATEVER,
     ),
     Mutant("jobs of the checkpoint are read again", RECOVER, "        above = stored.max_id\n", "", WHATEVER),
