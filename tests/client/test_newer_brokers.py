@@ -17,6 +17,8 @@ from headrace_client.graph import Edge, JobGraph
 from headrace_proto.v1 import alerts_pb2, jobs_pb2, types_pb2
 from headrace_proto.wire import STATE_NAMES, UNKNOWN
 
+from tests.support.served import served
+
 NEWER = 99
 SERVICES = (
     "Access", "Admin", "Alerts", "Brokers", "Certificates", "Doors", "Filters", "Grants", "Graph", "Instances", "Jobs", "Lifecycle", "Limits", "Logs", "Operations",
@@ -78,14 +80,9 @@ class NewerBroker(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no 
 @asynccontextmanager
 async def newer_broker() -> AsyncIterator[tuple[str, NewerBroker]]:
     """(address, broker) of one in this process."""
-    server, broker = grpc.aio.server(), NewerBroker()
-    server.add_generic_rpc_handlers((broker,))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}", broker
-    finally:
-        await server.stop(0)
+    broker = NewerBroker()
+    async with served(lambda server: server.add_generic_rpc_handlers((broker,))) as address:
+        yield address, broker
 
 
 async def first(items: AsyncGenerator[Any, None]) -> Any:

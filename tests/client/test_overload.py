@@ -14,6 +14,7 @@ from headrace_proto.wire import to_duration
 
 from tests.support.processes import pause
 from tests.support.scripted_broker import payloads, scripted_broker, stored
+from tests.support.served import served
 
 CALLS = 60
 FREE = TOKENS / 2
@@ -177,14 +178,9 @@ class Refusing(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio ships no
 @asynccontextmanager
 async def refusing(reason: str, text: str = "too much to do") -> AsyncIterator[tuple[str, Refusing]]:
     """(address, handler) of such a broker."""
-    server, handler = grpc.aio.server(), Refusing(reason, text)
-    server.add_generic_rpc_handlers((handler,))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}", handler
-    finally:
-        await server.stop(0)
+    handler = Refusing(reason, text)
+    async with served(lambda server: server.add_generic_rpc_handlers((handler,))) as address:
+        yield address, handler
 
 
 @pytest.mark.parametrize(("reason", "text"), [("BUSY", "too much to do"), ("", "Too many pending requests for this server")], ids=["the broker", "its gRPC server"])

@@ -1,12 +1,17 @@
 """Fixtures: scripted agents at the test's broker, whose messages are columns or not; and an owner that is driven step by step."""
 
+import asyncio
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from headrace_broker.metrics import Metrics
+from headrace_broker.rpc.agents import AgentsService
+from headrace_broker.store.logs import LogWriter
 
+from tests.fire.services import Ownership
 from tests.property.machine import Machine
 from tests.support.processes import BrokerProcess
 from tests.support.scripted_agent import ScriptedAgent
@@ -52,3 +57,10 @@ async def machine(database: str) -> AsyncIterator[Machine]:
     await machine.open()
     yield machine
     await machine.close()
+
+
+@pytest.fixture
+async def agents(machine: Machine, stack: AsyncExitStack) -> AgentsService:
+    """The service, whose agent is the machine's. What is not flushed is not stored."""
+    tasks = await stack.enter_async_context(asyncio.TaskGroup())
+    return AgentsService(Ownership(machine), machine.settings, LogWriter(machine.pool, machine.types.log_limits, Metrics()), tasks)  # type: ignore[arg-type]

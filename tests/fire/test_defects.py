@@ -3,45 +3,22 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 from headrace_broker.actions import agents as agent_actions
-from headrace_broker.metrics import Metrics
 from headrace_broker.rpc.admin import AdminService
 from headrace_broker.rpc.agents import AgentsService
 from headrace_broker.rpc.jobs import JobsService
 from headrace_broker.shards import owner as owner_module
 from headrace_broker.shards import reception
 from headrace_broker.shards.owner import Owner
-from headrace_broker.store.logs import LogWriter
 from headrace_proto.v1 import admin_pb2, agents_pb2, jobs_pb2
 from structlog.testing import capture_logs
 
+from tests.fire.services import Call, Ownership
 from tests.fire.steps import granted
 from tests.property.machine import Machine
-
-
-class Ownership:
-    """What services ask for their owner."""
-
-    def __init__(self, machine: Machine) -> None:
-        self.owner = machine.owner
-
-
-class Call:
-    """A call without metadata."""
-
-    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
-        return ()
-
-
-@pytest.fixture
-async def agents(machine: Machine, stack: AsyncExitStack) -> AgentsService:
-    """The service, whose agent is the machine's."""
-    tasks = await stack.enter_async_context(asyncio.TaskGroup())
-    return AgentsService(Ownership(machine), machine.settings, LogWriter(machine.pool, machine.types.log_limits, Metrics()), tasks)  # type: ignore[arg-type]
 
 
 async def test_a_stream_of_submits_whose_reading_fails_ends_with_the_failure(machine: Machine) -> None:

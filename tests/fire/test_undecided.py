@@ -2,47 +2,23 @@
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import AsyncExitStack
 
 import pytest
-from headrace_broker.metrics import Metrics
 from headrace_broker.model.errors import Busy, InvalidField
 from headrace_broker.model.job import State
 from headrace_broker.rpc.agents import AgentsService
 from headrace_broker.shards import reception, undecided
 from headrace_broker.shards.refill import judge_stale
 from headrace_broker.shards.session import Session
-from headrace_broker.store.logs import LogWriter
 from headrace_proto.v1 import agents_pb2
 
+from tests.fire.services import Call
 from tests.fire.steps import granted, kinds
 from tests.property.machine import Machine
 from tests.support.processes import until
 
 NOBODYS = 1 << 40
 """Ids from here on are of no job."""
-
-
-class Ownership:
-    """What the service asks for its owner."""
-
-    def __init__(self, machine: Machine) -> None:
-        self.owner = machine.owner
-        self.left = asyncio.Event()
-
-
-class Call:
-    """A call without metadata."""
-
-    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
-        return ()
-
-
-@pytest.fixture
-async def agents(machine: Machine, stack: AsyncExitStack) -> AgentsService:
-    """The service, whose agent is the machine's. The database is away until the machine flushes."""
-    tasks = await stack.enter_async_context(asyncio.TaskGroup())
-    return AgentsService(Ownership(machine), machine.settings, LogWriter(machine.pool, machine.types.log_limits, Metrics()), tasks)  # type: ignore[arg-type]
 
 
 def session_of(machine: Machine) -> Session:

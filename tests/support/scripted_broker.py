@@ -1,11 +1,14 @@
 """A Jobs service that does what a test's script says: what a client must survive and no good broker does."""
 
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
 from headrace_proto.v1 import jobs_pb2, jobs_pb2_grpc
+
+from tests.support.served import served
 
 Answer = Callable[[jobs_pb2.SubmitStreamRequest, Any], Awaitable[jobs_pb2.SubmitStreamResponse | None]]
 
@@ -35,15 +38,9 @@ class ScriptedJobs(jobs_pb2_grpc.JobsServicer):
 @asynccontextmanager
 async def scripted_broker(answer: Answer) -> AsyncIterator[tuple[str, ScriptedJobs]]:
     """(address, service) of such a broker in this process."""
-    server = grpc.aio.server()
     service = ScriptedJobs(answer)
-    jobs_pb2_grpc.add_JobsServicer_to_server(service, server)  # type: ignore[no-untyped-call]
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}", service
-    finally:
-        await server.stop(0)
+    async with served(functools.partial(jobs_pb2_grpc.add_JobsServicer_to_server, service)) as address:
+        yield address, service
 
 
 def stored(request: jobs_pb2.SubmitStreamRequest, first_id: int = 1) -> jobs_pb2.SubmitStreamResponse:

@@ -1,6 +1,7 @@
 """An Agents service that says only what a test's script says: what an agent must make of it."""
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from headrace_proto.v1 import agents_pb2, agents_pb2_grpc
 
 from tests.support.processes import until
+from tests.support.served import served
 
 LEASE_S = 3
 HEARTBEAT_S = 1
@@ -158,12 +160,6 @@ class ScriptedSessions(agents_pb2_grpc.AgentsServicer):
 @asynccontextmanager
 async def scripted_sessions() -> AsyncIterator[tuple[str, ScriptedSessions]]:
     """(address, service) of such a broker in this process."""
-    server = grpc.aio.server()
     service = ScriptedSessions()
-    agents_pb2_grpc.add_AgentsServicer_to_server(service, server)  # type: ignore[no-untyped-call]  # generated
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}", service
-    finally:
-        await server.stop(0)
+    async with served(functools.partial(agents_pb2_grpc.add_AgentsServicer_to_server, service)) as address:
+        yield address, service
