@@ -5,6 +5,7 @@ from tests.mutants.mutant import Mutant
 SHARDS = "broker/headrace_broker/shards"
 LANES, LINES, DISPATCHER, TURNS, RESCORE, OWNERSHIP = (f"{SHARDS}/{name}.py" for name in ("lanes", "lines", "dispatcher", "turns", "rescore", "ownership"))
 UNIT, RPC, OVERDUE = "tests/unit/test_score.py", "tests/rpc/test_score.py", "tests/fire/test_overdue.py"
+INSTANCES = "tests/fire/test_instances.py"
 
 MUTANTS = (
     Mutant("what was put off is as old as its id", LANES, "            lane.mark(since)\n", "            pass\n", f"{UNIT} -k became_ready_later"),
@@ -16,6 +17,16 @@ MUTANTS = (
     Mutant(
         "a job whose time comes goes to its old line", LINES, "self.members.get(job_id) or self._by_id.get(line_id)", "self._by_id.get(line_id)", f"{UNIT} -k time_comes"
     ),
+    Mutant("a checkpoint knows no line that was left", RESCORE, "        lines.leave_behind(line)\n", "        pass\n", f"{INSTANCES} -k checkpoint"),
+    Mutant("lines that were left are remembered for ever", LINES, " if line_id in named}", "}", f"{INSTANCES} -k forgotten"),
+    Mutant(
+        "what waits for a time is listed by the line that it left",
+        LINES,
+        "self.members.get(job_id) or self._by_id.get(what",
+        "self._by_id.get(what",
+        f"{INSTANCES} -k checkpoint",
+    ),
+    Mutant("what ended while it was read is brought over", RESCORE, " if row.job_id not in moved]", "]", f"{INSTANCES} -k ended_while"),
     Mutant("age has no end", DISPATCHER, "min(settings.ageing_max, max(", "max(0, max(", f"{UNIT} -k up_to_the_most"),
     Mutant(
         "jobs in a type where age counts come in handfuls",

@@ -146,6 +146,7 @@ class Lines:
         self.members: dict[int, Line] = {}  # unsettled jobs in lines of an instance
         self._lines: dict[tuple[int, Terms], Line] = {}
         self._by_id: dict[int, Line] = {}
+        self._left: dict[int, tuple[int, Terms]] = {}  # what lines were that timers may still name, although their jobs are in others by now
         self._last_id = 0
 
     # Jobs come and go --------------------------------------------------------------------------------------------------------------------------
@@ -415,6 +416,10 @@ class Lines:
         self._crowd(line.entry).waiting -= len(found)
         return found
 
+    def leave_behind(self, line: Line) -> None:
+        """Jobs of a line that wait for a time go to another one: their entries in the timers name this one until then, also when it is forgotten."""
+        self._left[line.line_id] = (line.entry.type_id, line.terms)
+
     def take_over(self, line: Line, priority: int, job_ids: list[int]) -> None:
         """Ready jobs that waited elsewhere are among those of this line."""
         self.lanes.merge(line.line_id, priority, job_ids)
@@ -439,13 +444,18 @@ class Lines:
         return found
 
     def places(self) -> dict[int, tuple[int, Terms]]:
-        """What the lines are that `timers` name: (type_id, terms) of each."""
-        return {line_id: (line.entry.type_id, line.terms) for line_id, line in self._by_id.items()}
+        """What the lines are that `timers` name: (type_id, terms) of each. Whoever takes over finds the jobs of an instance in the lines that they have left, and brings
+        them over again.
+        """
+        if self._left:
+            named = {what >> 32 for what in self.timers.columns()[1]}
+            self._left = {line_id: place for line_id, place in self._left.items() if line_id in named}
+        return self._left | {line_id: (line.entry.type_id, line.terms) for line_id, line in self._by_id.items()}
 
     def timed(self) -> "Iterator[tuple[Line | None, int, int, float]]":
         """(line, priority, job_id, due) of jobs that wait for a time; None: the job does not count any more."""
         for job_id, what, due in zip(*self.timers.columns(), strict=True):
-            yield self._by_id.get(what >> 32), (what & 0xFFFF_FFFF) - 0x8000_0000, job_id, due
+            yield self.members.get(job_id) or self._by_id.get(what >> 32), (what & 0xFFFF_FFFF) - 0x8000_0000, job_id, due
 
     def find(self, entry: TypeEntry, terms: Terms) -> Line | None:
         """The line of a type and terms, if it has jobs."""

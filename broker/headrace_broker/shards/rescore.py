@@ -2,7 +2,8 @@
 
 A job that is submitted, or waits again, after its instance got a priority goes there by itself (`Lines.boosted`, `Lines.adopt`). Those that waited before are read
 from the ledger, since memory knows ids only, and moved between two rounds: taken out of the lane they are in, and put among the others of their instance. A job in a
-timer stays there, and goes to its line when its time comes. From then on another priority of the same instance moves nothing: its lines follow at once.
+timer stays there, and goes to its line when its time comes. One to which something happens meanwhile is left alone: it ends, or goes there by itself. From then on
+another priority of the same instance moves nothing: its lines follow at once.
 
 Nothing of this is stored but the priorities themselves. A new owner reads them, and brings over what its checkpoint had elsewhere, in the same way.
 """
@@ -105,6 +106,14 @@ class Rescores:
                 self._queue.popleft()
 
     async def _bring(self, operation: Rescore, domain_id: int) -> None:
+        moved: set[int] = set()  # from before the first read on: what is not in it is as it was read
+        self._owner.readers.append(moved)
+        try:
+            await self._bring_unless(moved, operation, domain_id)
+        finally:
+            self._owner.readers = [other for other in self._owner.readers if other is not moved]  # by identity: the sets of two readers may be equal
+
+    async def _bring_unless(self, moved: set[int], operation: Rescore, domain_id: int) -> None:
         owner = self._owner
         operation.state, operation.done, operation.total = "reading", 0, 0
         await self._durable()
@@ -118,7 +127,7 @@ class Rescores:
         operation.state, operation.total = "moving", len(found)
         for start in range(0, len(found), BATCH):
             if (domain_id, operation.name) in owner.lines.boosts:
-                bring(owner, operation.name, found[start : start + BATCH])
+                bring(owner, operation.name, [row for row in found[start : start + BATCH] if row.job_id not in moved])
             operation.done = min(start + BATCH, len(found))
             owner.wake.set()
             await asyncio.sleep(0)
@@ -156,6 +165,8 @@ def _move(owner: "Owner", instance_id: str, line: Line | None, entry: TypeEntry,
     assert terms is not None
     target = lines.of(entry, terms)
     ready = owner.lanes.remove(entry.type_id, priority, job_ids) if line is None else lines.withdraw(line, priority, job_ids)
+    if line is not None and len(ready) < len(job_ids):
+        lines.leave_behind(line)
     for job_id in job_ids:  # those that are not ready are in a timer, which finds their line by their id
         lines.members[job_id] = target
         target.jobs += 1
