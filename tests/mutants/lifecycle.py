@@ -13,6 +13,13 @@ ONE_BY_ONE, REPLACE = "tests/fire/test_replacing.py", "tests/client/test_replace
 BELOW, STEPS = "tests/fire/test_descents.py", "tests/fire/test_graph.py"
 
 MUTANTS = (
+    Mutant(
+        "how long a job is kept that nobody was sent is not known",
+        CHANGES,
+        "            owner.amended.setdefault(head.job_id, head.amended)\n        return live\n",
+        "            pass\n        return live\n",
+        "tests/fire/test_kept.py -k never_sent",
+    ),
     # a job and what failed below it
     Mutant("a job that had its turn runs at once", DESCENTS, "                found[other] = run\n", "                pass\n", f"{BELOW} -k had_its_turn"),
     Mutant("a takeover forgets what a new run waits for", DESCENTS, "if waits_for is not None and waits_for != head.waits_for:", "if False:", f"{BELOW} -k had_its_turn"),

@@ -32,6 +32,13 @@ MUTANTS = (
         f"{STEPS} -k runs_again_before",
     ),
     Mutant("completions in columns release nobody", ENDINGS, "            owner.graph.completed(job_ids)\n", "            pass\n", f"{STEPS} -k last_of"),
+    Mutant(
+        "how long a held job is kept is not known",
+        KEYED,
+        "                owner.amended[job_id] = amended\n",
+        "                pass\n",
+        "tests/fire/test_kept.py -k depends_on",
+    ),
     Mutant("a failed dependency is one that completed", GRAPH, "if batch or news.state is State.COMPLETED:", "if True:", f"{STEPS} -k said_by"),
     Mutant(
         "a job that waits on hears no more",

@@ -215,6 +215,8 @@ def _audit(round_: Round, intent: ChangeIntent, head: StoredHead, before: dict[s
 def _revive(owner: "Owner", head: StoredHead, live: Live | None) -> Live:
     """The job as memory would know it."""
     if live is not None:
+        if head.amended is not None:  # memory may not know of them yet: they are read with what the first agent is sent
+            owner.amended.setdefault(head.job_id, head.amended)
         return live
     live = Live(head.job_id, owner.types.by_id[head.type_id], head.priority, head.instance_id)
     live.seq, live.kind, live.state = head.seq, head.kind, head.state

@@ -10,6 +10,7 @@ A call that comes with a key that is in the flush being built waits for the next
 from collections import Counter, deque
 from typing import TYPE_CHECKING
 
+from headrace_broker.model.amended import submitted
 from headrace_broker.model.errors import IdempotencyConflict, InvalidField, InvalidState, UniqueKeyTaken
 from headrace_broker.model.job import State
 from headrace_broker.shards import turns
@@ -18,7 +19,7 @@ from headrace_broker.shards.hub import JobChange
 from headrace_broker.shards.intents import KeyedJob
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import KeyedRound
-from headrace_broker.store.batch import Batch, UniqueName, instance_of, payload_of
+from headrace_broker.store.batch import Batch, FullBody, UniqueName, instance_of, payload_of
 from headrace_broker.store.ledger import Flushed, KeyHolder
 
 if TYPE_CHECKING:
@@ -167,6 +168,8 @@ class Keyed:
             live.line = turns.line_of(owner, entry, body)
             if live.line is not None:
                 live.line.jobs += 1
+            if isinstance(body, FullBody) and (amended := submitted(body.more)) is not None:  # it may end before any agent has it
+                owner.amended[job_id] = amended
             if keyed.depends_on:
                 owner.graph.hold(job_id, dict.fromkeys(keyed.depends_on, 1))
             else:
