@@ -24,6 +24,13 @@ MUTANTS = (
     Mutant("every tick waits for the one before", FLUSH, "h.overlap = 'queue' and h.queued_at is null", "h.overlap = 'queue'", f"{SERVED} -k overlap"),
     Mutant("jobs of a lost answer are forgotten", OWNER, "if fired is not None else stored", "if fired is not None else frozenset()", f"{SERVED} -k cut_off"),
     Mutant("nobody is aborted", OWNER, "if s.aborting_id is not None]", "if False]", f"{SERVED} -k overlap"),
+    Mutant(
+        "a tick takes the place of an abort that is not asked for",
+        OWNER,
+        "if schedule.aborting_id is not None:\n            return False",
+        "if False:\n            return False",
+        "tests/fire/test_made_up.py",
+    ),
     Mutant("the broker's own labels may be set", ACTIONS, 'if label in fields.labels("spec.labels", spec.labels or {}):', "if False:", f"{SERVED} -k refused_by_field"),
     Mutant(
         "a deleted schedule takes all its ticks along at once",

@@ -175,7 +175,7 @@ class Schedules:
         return chosen
 
     def _take_ticks(self, round_: FireRound, now_s: float, chosen: set[int]) -> None:
-        """Adds the ticks that are due. A schedule that is `chosen` already, or whose job type is not known here yet, is looked at again in a moment."""
+        """Adds the ticks that are due. A schedule that is `chosen` already, or has to wait (`_add_tick`), is looked at again in a moment."""
         now, again = datetime.fromtimestamp(now_s, UTC), list[tuple[float, int, int]]()
         while self._due and self._due[0][0] <= now_s and len(round_.rows) < AT_ONCE:
             _, schedule_id, version = heapq.heappop(self._due)
@@ -189,7 +189,9 @@ class Schedules:
             heapq.heappush(self._due, due)
 
     def _add_tick(self, round_: FireRound, schedule: Schedule, now: datetime) -> bool:
-        """As `_add`, the tick of a schedule that is due, if there is one."""
+        """As `_add`, the tick of a schedule that is due, if there is one. It waits until the abort that the tick before wants is asked for: the row remembers one job."""
+        if schedule.aborting_id is not None:
+            return False
         tick = pick(schedule, now)
         if tick is not None:
             return self._add(round_, schedule, "missed" if tick.missed else "tick", tick.nominal_at, tick.next_at, "")
