@@ -12,8 +12,16 @@ LEDGER = "broker/headrace_broker/store/ledger.py"
 QUERIES = "broker/headrace_broker/store/sql/queries"
 ACCESS = "tests/rpc/test_access.py"
 AUDIT = "tests/rpc/test_audit.py"
+SET_BACK, LATER = "tests/fire/test_set_back.py", "greatest(clock_timestamp(), {}changed_at + interval '1 microsecond')"
+A_MINUTE = "least($1, now() - interval '1 minute')"
 
 MUTANTS = (
+    Mutant("a token revoked by a clock that was set back is taken", f"{QUERIES}/token_revoke.sql", LATER.format(""), "clock_timestamp()", f"{SET_BACK} -k tokens"),
+    Mutant("settings of a clock that was set back are older", f"{QUERIES}/type_override.sql", LATER.format("t."), "clock_timestamp()", f"{SET_BACK} -k settings"),
+    Mutant("other brokers miss tokens revoked by a clock that was set back", f"{QUERIES}/token_list.sql", A_MINUTE, "$1", f"{SET_BACK} -k tokens"),
+    Mutant("other brokers miss types made by a clock that was set back", f"{QUERIES}/type_list.sql", A_MINUTE, "$1", f"{SET_BACK} -k settings"),
+    Mutant("certificates revoked by a clock that was set back are missed", f"{QUERIES}/certificate_list.sql", A_MINUTE, "$1", f"{SET_BACK} -k grants"),
+    Mutant("grants ended by a clock that was set back are missed", f"{QUERIES}/grant_changed.sql", f"ended_at > {A_MINUTE}", "ended_at > $1", f"{SET_BACK} -k grants"),
     Mutant("any role may call anything", GATE, "    if not types:\n", "    if False:\n", f"{ACCESS} -k each_role"),
     Mutant("any domain will do", GATE, "if stranger is not None and stranger.domain not in (None, may.domain):", "if False:", f"{ACCESS} -k denied_in_others"),
     Mutant("no token will do", GATE, "            raise TokenMissing\n", '            secret = secret or "hr_"\n', f"{ACCESS} -k without_a_valid"),

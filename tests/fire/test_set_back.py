@@ -1,0 +1,57 @@
+"""What is changed after the database's clock was set back counts at once, here and at other brokers: it is not passed over as older than what was there."""
+
+from datetime import timedelta
+
+from headrace_broker.actions.tokens import TokenTable
+from headrace_broker.model.access import Role, hash_of
+from headrace_broker.model.permissions import Act, HolderKind, Source
+from headrace_broker.shards.types import TypeTable
+from headrace_broker.store.certificates import CertificateStore
+from headrace_broker.store.grants import GrantStore
+from headrace_broker.store.tokens import TokenStore
+
+from tests.fire.steps import settings
+from tests.property.machine import TESTER, Machine
+
+
+async def test_settings_that_are_changed_then_are_in_force(machine: Machine) -> None:
+    await machine.pool.execute("update headrace.job_type set changed_at = changed_at + interval '1 hour'")  # before it was set back
+    other = TypeTable(machine.settings)
+    for types in (machine.types, other):
+        await types.load()
+    await settings(machine, paused=True)
+    fresh = await machine.types.ensure(machine.domain, "fresh")
+    await other.load()
+    assert machine.type.settings.paused and other.by_id[machine.type.type_id].settings.paused
+    assert fresh.type_id in other.by_id
+    await settings(machine, paused=False)
+    await other.load()
+    assert not machine.type.settings.paused and not other.by_id[machine.type.type_id].settings.paused
+
+
+async def test_tokens_that_are_revoked_then_are_none(machine: Machine) -> None:
+    store = TokenStore(machine.pool)
+    here, there = TokenTable(store), TokenTable(store)
+    hashes = {name: hash_of((await here.create(name, machine.domain, Role.VIEWER, None, caller=TESTER, reason=""))[1]) for name in ("before", "since")}
+    await machine.pool.execute("update headrace.token set changed_at = changed_at + interval '1 hour' where name = 'before'")
+    for table in (here, there):
+        await table.refresh()
+        assert all(table.known(hash_) is not None for hash_ in hashes.values())
+    for name in hashes:
+        await here.revoke(name, machine.domain, caller=TESTER, reason="")
+    await there.refresh()
+    for table in (here, there):
+        assert {name for name, hash_ in hashes.items() if table.known(hash_) is not None} == set()
+
+
+async def test_grants_that_are_ended_and_certificates_that_are_revoked_then_are_read(machine: Machine) -> None:
+    grants, certificates = GrantStore(machine.pool), CertificateStore(machine.pool)
+    given = await grants.add(HolderKind.TOKEN, 1, "ci", Source("", machine.domain, "*", frozenset({Act.VIEW})), caller=TESTER, reason="")
+    revoked = await certificates.revoke("77", None, caller=TESTER, reason="")
+    newest = revoked.revoked_at + timedelta(hours=1)  # that is known, of before it was set back
+    assert [row.grant_id for row in await grants.changed_since(newest)] == [given.grant_id]
+    assert [row.serial for row in await certificates.revoked_since(newest)] == ["77"]
+    await machine.pool.execute("update headrace.access_grant set granted_at = granted_at - interval '1 day'")
+    assert await grants.changed_since(newest) == []
+    await grants.end(given, caller=TESTER, reason="")
+    assert [row.grant_id for row in await grants.changed_since(newest)] == [given.grant_id]
