@@ -9,11 +9,13 @@ from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.filter import JobFilter, Period
 from headrace_broker.model.job import State
 from headrace_broker.model.redaction import MASK, masked_labels, redacted, secret_names
+from headrace_broker.model.settings import FIELDS, choices
 from headrace_broker.web import chart, documents, filters, forms, render
 from headrace_broker.web.deeds import DEEDS, takes
 from headrace_broker.web.documents import difference, document
 from headrace_broker.web.drawing import BOX_HEIGHT, BOX_WIDTH, PER_ROW, picture
 from headrace_broker.web.job_log import marked
+from headrace_broker.web.setting_words import WORDS
 
 SECRET = secret_names("password, api_key,Token")
 
@@ -145,12 +147,12 @@ def test_an_axis_tells_hours_of_a_day_and_days_of_a_month() -> None:
     assert chart.axis(at, at + 30 * 1440) == ["19 Feb", "27 Feb", "06 Mar", "14 Mar", "21 Mar"]
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("1.5h", 5400), ("7d", 604_800), ("2w", 1_209_600)])
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("1.5h", 5400), ("7d", 604_800), ("2w", 1_209_600), ("15 min", 900), ("90 s", 90)])
 def test_durations(text: str, seconds: float) -> None:
     assert forms.duration_s("x", text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "h", "-1h", "1y", "1e3", "99999999999999999999d", "\u0663d", "1.2.3s"])
+@pytest.mark.parametrize("text", ["", "h", "-1h", "1y", "1e3", "99999999999999999999d", "\u0663d", "1.2.3s", "inf", "nan", "1  h"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(InvalidField):
         forms.duration_s("x", text)
@@ -160,6 +162,14 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(InvalidField):
         forms.time_s("x", text)
+
+
+def test_every_setting_is_explained_where_it_is_changed() -> None:
+    assert tuple(WORDS) == FIELDS
+    assert {name: choices(name) for name in FIELDS if choices(name)} == {
+        **dict.fromkeys(("paused", "alert_on_error", "alert_on_abort"), ("true", "false")),
+        "exhausted_state": ("error", "aborted"), "on_dependency_failed": ("abort", "error", "wait"),
+    }  # fmt: skip
 
 
 def test_json_is_taken_as_it_was_typed_or_refused_with_its_place() -> None:

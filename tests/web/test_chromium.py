@@ -212,7 +212,9 @@ async def test_pages_of_an_empty_broker_and_keys_that_move_choose_and_open_and_l
     for path in EMPTY:
         await look(page, base, path)
     await look(page, base, "/jobs/1", 404)
+    await page.goto(base)
     first = (await client.submit("nobody")).job_id
+    await page.wait_for_selector('.tiles a[href="/jobs?state=waiting"] >> text="1"')  # live
     await page.goto(f"{base}/jobs")
     newer = (await client.submit("nobody")).job_id
     await page.wait_for_selector(f"text={newer}")  # live

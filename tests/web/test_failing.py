@@ -72,7 +72,7 @@ def fields(text: str) -> dict[str, str]:
 async def test_a_form_that_is_refused_is_shown_again_once_with_what_was_typed(browser: Browser) -> None:
     await browser.post("/alert-rule-put", **{**RULE, "threshold": "soon"})
     text = await browser.get("/alerts")
-    assert "such as 90s, 10m" in text
+    assert "such as 90s, 15m" in text
     kept = fields(text)
     assert {name: kept.get(name) for name in RULE} == {**RULE, "threshold": "soon"}
     assert '<option value="oldest_waiting" selected>oldest waiting</option>' in text and '<option value="agent_lost">agent lost</option>' in text.partition("</form>")[2]

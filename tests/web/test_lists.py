@@ -139,6 +139,10 @@ async def test_what_a_setting_would_do_is_said_before_it_is_done(browser: Browse
     assert "4 waiting jobs get another score" in text_of(await browser.get("/type-preview/crowded?name=priority&value=5"))
     assert "None of its 4 waiting jobs is granted" in text_of(await browser.get("/type-preview/crowded?name=paused&value=true"))
     assert "at least 2.00 s" in text_of(await browser.get("/type-preview/crowded?name=rate_limit_count&value=2"))
+    said = text_of(await browser.get("/type-preview/crowded?name=timeout_s&value=15m"))
+    assert "then 900 (15 min)" in said and "longest time of one attempt" in said
+    assert "exhausted_state: error or aborted, found" in text_of(await browser.get("/type-preview/crowded?name=exhausted_state&value=gone", 400))
+    assert "such as 90, 15m, 2h or 7d, found" in text_of(await browser.get("/type-preview/crowded?name=timeout_s&value=soon", 400))
     assert (await admin.get_type("crowded")).effective["priority"] == 0, "a preview changes nothing"
     await browser.get("/type-preview/crowded?name=priority&value=high", status=400)
     await browser.get("/type-preview/crowded?name=colour&value=1", status=400)

@@ -114,6 +114,9 @@ async def test_filters_are_in_the_address_and_pages_go_on(browser: Browser, clie
     assert first.count('name="job_id"') == 50
     following = first.split('rel="next"')[0].rpartition('href="')[2].partition('"')[0].replace("&amp;", "&")
     assert (await browser.get(following)).count('name="job_id"') == 5
+    opened = await browser.client.get("/jobs?state=error&job=+777+")
+    assert (opened.status_code, opened.headers["location"]) == (303, "/jobs/777"), "whatever else is filtered"
+    assert "as the list of jobs shows it; found &#39;case-1&#39;" in await browser.get("/jobs?job=case-1", status=400)
     await browser.get("/jobs?state=sleeping", status=400)
     assert "found &#39;yesterday&#39;" in await browser.get("/jobs?created_from=yesterday", status=400)
     assert (await browser.get("/jobs?state=waiting&order=score")).count('name="job_id"') == 50
@@ -169,7 +172,9 @@ async def test_alerts_are_listed_and_channels_rules_and_silences_are_made_and_en
         timers = {"group_wait": "10s", "group_interval": "2m", "repeat_interval": "2h"}
         await browser.post("/alert-rule-put", reason="month end", **failing, **timers)
         await browser.post("/alert-rule-put", name="odd", kind="oldest_waiting", threshold="soon")
-        assert "such as 90s, 10m" in await browser.get("/alerts")
+        assert "such as 90s, 15m" in await browser.get("/alerts")
+        await browser.post("/alert-silence-add", lasts="inf", reason="r")
+        assert "lasts: a duration such as" in await browser.get("/alerts")
         await browser.post("/alert-rule-put", name="odd", kind="oldest_waiting", repeat_interval="0")
         text = await browser.get("/alerts")
         assert "from 1 to 31,622,400 s" in text and "ops, hook" in text
@@ -219,6 +224,8 @@ async def test_page_files_rpc_command_line_and_prometheus_tell_the_same_of_close
     ids = [(await client.submit("echo", number)).job_id for number in range(7)] + [(await client.submit("permanent")).job_id]
     for job_id in ids:
         await client.wait(job_id)
+    assert ">7</strong>" in (part := (await http.get("/", headers={"HX-Request": "true"})).text) and 'id="newest" hx-swap-oob' in part and "<svg" not in part
+    assert (await http.get(f"/?seen={part.partition('seen=')[2][:16]}", headers={"HX-Request": "true"})).status_code == 204
 
     async def told() -> dict[str, tuple[int, ...]]:
         answer = await http.get("/trend?period=1h&form=json")
@@ -239,6 +246,10 @@ async def test_page_files_rpc_command_line_and_prometheus_tell_the_same_of_close
     shown = {row[0]: tuple(int(row[column]) for column in (1, 2, 3, 6)) for row in cells if len(row) == 13}
     assert {at: numbers for at, numbers in shown.items() if any(numbers)} == wanted
     assert "<dt>completed</dt><dd>7</dd>" in page
+    assert "<dt>completed</dt><dd>7</dd>" in (await http.get("/?part=hour", headers={"HX-Request": "true"})).text
+    for period, end, completed in (("1y", "", 7), ("90d", "", 7), ("1h", "1d", 0), ("1h", "2200-01-01", 400), ("1h", "soon", 400)):
+        answer = await http.get("/trend", params={"period": period, "until": end})
+        assert f"<dt>completed</dt><dd>{completed}</dd>" in answer.text or answer.status_code == completed, (period, end)
     ahead = await admin.forecast(types=["echo"], more_slots=-8, arrivals_factor=1.5, work_factor=0.8)
     page = html.unescape((await http.get("/capacity?type=echo&slots=-8&arrivals=1.5&work=0.8")).text)
     assert f"Now: {ahead.present.words}" in page and f"What if: {ahead.changed.words}" in page and "There are no slots: the queue grows by " in ahead.changed.words

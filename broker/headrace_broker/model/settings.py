@@ -142,6 +142,14 @@ _ENUMS: dict[str, type[IntEnum]] = {"exhausted_state": State, "on_dependency_fai
 FIELDS = tuple(field.name for field in fields(Settings))
 
 
+def choices(name: str) -> tuple[str, ...]:
+    """What a setting may be, in words, where these are few; else none."""
+    if isinstance(getattr(Settings(), name), bool):
+        return ("true", "false")
+    low, high = _BOUNDS.get(name, (0, 0))
+    return tuple(member.name.lower() for member in _ENUMS.get(name, ()) if low <= member <= high)
+
+
 def check(values: Mapping[str, Value]) -> None:
     """Raises InvalidField for the first name that is unknown or value that is out of bounds or of the wrong type."""
     for name, value in values.items():

@@ -19,7 +19,6 @@ PAGE = 25
 MOST_FIRING = 200
 PORTS = {"starttls": 587, "tls": 465, "none": 25}
 ENCRYPTIONS = {"starttls": "STARTTLS", "tls": "TLS", "none": "none"}
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 async def page(visit: Visit) -> Response:
@@ -134,14 +133,7 @@ def _number(name: str, text: str, default: int) -> int:
 
 
 def _span(name: str, text: str, default: float) -> float:
-    """Such as 90s, 10m, 4h, 2d; a mere number is seconds."""
-    if not text:
-        return default
-    number, unit = (text[:-1], UNITS[text[-1]]) if text[-1] in UNITS else (text, 1)
-    try:
-        return float(number) * unit
-    except ValueError:
-        raise InvalidField(name, f"such as 90s, 10m, 4h or 2d, found {text[:20]!r}") from None
+    return forms.duration_s(name, text) if text else default
 
 
 def _share(text: str, default: float) -> float:

@@ -1,6 +1,7 @@
 """What people type into forms and addresses, as values. Each function raises InvalidField, which says what was wanted."""
 
 import json
+import re
 from datetime import UTC, datetime
 
 from headrace_broker.model.errors import InvalidField
@@ -10,7 +11,9 @@ from headrace_broker.web.visit import Visit
 MAX_REASON = 1000
 MAX_PRIORITY = 1_000_000
 LATEST_S = 7_258_118_400.0  # 2200-01-01
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+UNITS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+SPAN = re.compile(r"(\d{1,19}(?:\.\d{1,6})?) ?(s|min|m|h|d|w)?", re.ASCII)
+"""A duration, as people type it and as pages show it."""
 
 
 def text(field: str, value: str, most: int = 1000) -> str:
@@ -33,7 +36,7 @@ def reason(visit: Visit, *, required: bool = True) -> str:
 def job_id(value: str) -> int:
     """A job's id."""
     if not (value.isascii() and value.isdigit() and len(value) < 20 and 0 < int(value) < 1 << 63):
-        raise InvalidField("job_id", "a positive number")
+        raise InvalidField("job_id", f"a positive number, as the list of jobs shows it; found {value[:50]!r}")
     return int(value)
 
 
@@ -46,11 +49,13 @@ def whole(field: str, value: str, lowest: int, highest: int) -> int:
 
 
 def duration_s(field: str, value: str, most: float = YEARS_10_S) -> float:
-    """A duration in seconds: 90, 90s, 15m, 2h, 7d or 4w."""
-    number, unit = (value[:-1], UNITS[value[-1]]) if value and value[-1] in UNITS else (value, 1)
-    if not (number.isascii() and number.replace(".", "", 1).isdigit() and len(number) < 20 and float(number) * unit <= most):
-        raise InvalidField(field, f"a duration such as 90s, 15m, 2h or 7d, found {value[:50]!r}")
-    return float(number) * unit
+    """A duration in seconds: 90, 90s, 15m, 15 min, 2h, 7d or 4w."""
+    found = SPAN.fullmatch(value)
+    value_s = float(found[1]) * UNITS[found[2] or "s"] if found else -1.0
+    if not 0 <= value_s <= most:
+        longest = f", {age_text(most)} at most" if value_s > most else ""
+        raise InvalidField(field, f"a duration such as 90s, 15m, 2h or 7d{longest}, found {value[:50]!r}")
+    return value_s
 
 
 def time_s(field: str, value: str) -> float | None:
@@ -63,7 +68,13 @@ def time_s(field: str, value: str) -> float | None:
 
 def age_s(field: str, value: str) -> float | None:
     """An age such as 15m, in seconds; None: it is none, but perhaps a time."""
-    return duration_s(field, value) if value and value[-1] in UNITS and value[:-1].replace(".", "", 1).isdigit() else None
+    return duration_s(field, value) if has_unit(value) else None
+
+
+def has_unit(value: str) -> bool:
+    """Whether it is a number with a unit of time behind it."""
+    found = SPAN.fullmatch(value)
+    return found is not None and found[2] is not None
 
 
 def age_text(value_s: float) -> str:
@@ -74,7 +85,7 @@ def age_text(value_s: float) -> str:
 
 def future_s(field: str, value: str) -> float:
     """A date or time, or how long from now, in seconds since 1970."""
-    if value and value[-1] in UNITS and value[:-1].replace(".", "", 1).isdigit():
+    if has_unit(value):
         return datetime.now(UTC).timestamp() + duration_s(field, value)
     return _date_s(field, value, "how long from now, such as 30d")
 

@@ -30,7 +30,9 @@ ALWAYS_SEEN = frozenset({"state", "type", "order", "instance", "log"})
 
 
 async def page(visit: Visit) -> Response:
-    """Jobs that match."""
+    """Jobs that match; the page of one whose id was typed."""
+    if visit.query("job"):
+        return RedirectResponse(visit.address(f"/jobs/{forms.job_id(visit.query('job'))}"), 303)
     owner, wanted, order = visit.owner, filters.wanted(visit.query), filters.order(visit.query)
     after = tuple(int(part) for part in visit.query("after").split(".") if part.isascii() and part.isdigit() and len(part) < 20)
     back = visit.query("dir") == "back" and order in OPPOSITE

@@ -1,6 +1,5 @@
 """Schedules: when each ticks next and what became of the last tick; pause, run now, and a form that shows the next ticks while it is typed."""
 
-import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
@@ -38,8 +37,6 @@ GOOD = {**dict.fromkeys(FIELDS, ""), "name": "s", "type": "t", "kind": "cron", "
 """Values against which nobody has anything."""
 PARTS = {"interval": "interval", "payload": "data", "when": "kind", "jitter": "jitter"}
 """Fields of a spec whose names in the form are others."""
-UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
-SPAN = re.compile(r"(\d{1,9}(?:\.\d{1,6})?) *(s|m|min|h|d)?", re.ASCII)
 
 
 def actions(visit: Visit) -> ScheduleActions:
@@ -157,7 +154,7 @@ def when_of(values: Mapping[str, str]) -> When:
         raise InvalidField("spec.when", "one of cron, interval and at must be set")
     if not values[kind]:
         raise InvalidField(f"spec.{kind}", {"cron": "five fields, such as 30 2 * * *", "interval": "such as 90 s, 15 min, 2 h", "at": "a time"}[kind])
-    interval_s = _seconds("spec.interval", values["interval"]) if kind == "interval" else None
+    interval_s = forms.duration_s("spec.interval", values["interval"]) if kind == "interval" else None
     if interval_s is not None and (interval_s < 1 or interval_s % 1):
         raise InvalidField("spec.interval", f"a whole number of seconds, one at least; found {interval_s:g} s")
     return When(
@@ -176,7 +173,8 @@ def spec_of(values: Mapping[str, str]) -> Spec:
         labels[key] = value
     return Spec(
         when_of(values), values["type"], _payload(values["data"]), "", values["instance_id"], _whole("spec.priority", values["priority"], 0), labels,
-        values["overlap"] or "allow", values["missed"] or "once", _whole("spec.max_missed", values["max_missed"], 10), _seconds("spec.jitter", values["jitter"] or "0 s"),
+        values["overlap"] or "allow", values["missed"] or "once", _whole("spec.max_missed", values["max_missed"], 10),
+        forms.duration_s("spec.jitter", values["jitter"] or "0"),
     )  # fmt: skip
 
 
@@ -270,14 +268,6 @@ def _whole(field: str, value: str, default: int) -> int:
         return int(value)
     except ValueError:
         raise InvalidField(field, f"a whole number, found {value[:60]!r}") from None
-
-
-def _seconds(field: str, value: str) -> float:
-    """Seconds from "90", "90 s", "1.5 min", "2 h"."""
-    found = SPAN.fullmatch(value)
-    if found is None:
-        raise InvalidField(field, f"seconds, or such as 90 s, 15 min, 2 h, 1 d; found {value[:60]!r}")
-    return float(found[1]) * UNITS[found[2] or "s"]
 
 
 def _interval(seconds: int) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -13,11 +14,12 @@ from headrace_broker.model import histogram, outlook
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.outlook import Change
 from headrace_broker.model.permissions import Act
-from headrace_broker.web import chart, render
+from headrace_broker.web import chart, forms, render
 from headrace_broker.web.failing import Choices
 from headrace_broker.web.visit import Page, Visit, html
 
-PERIODS = {"1h": 60, "6h": 360, "1d": 1440, "7d": 10_080, "30d": 43_200}
+PERIODS = {"1h": 60, "6h": 360, "1d": 1440, "7d": 10_080, "30d": 43_200, "90d": 129_600, "1y": 525_600}
+"""Minutes; what is kept of the days reaches a little further back."""
 
 
 def row(point: Point) -> dict[str, object]:
@@ -68,7 +70,8 @@ async def trend(visit: Visit) -> Response:
     period = visit.query("period") or "1d"
     if period not in PERIODS:
         raise InvalidField("period", f"one of {', '.join(PERIODS)}")
-    minute = int(owner.clock.now_s() // 60) + 1
+    until_s = forms.time_s("until", visit.query("until"))
+    minute = math.ceil(until_s / 60) if until_s is not None else int(owner.clock.now_s() // 60) + 1
     by = visit.query("by")
     types = [visit.query("type")] if visit.query("type") else []
     found = await statistics.trend(
@@ -84,7 +87,7 @@ async def trend(visit: Visit) -> Response:
         types=[entry.name for entry in reachable.entries(owner, visit.domain, Act.OVERSEE)],
         charts=charts, more=max(0, len(whole) - 20), before=found.before[0].total(), step=found.step, row=row,
         since=None if found.since is None else datetime.fromtimestamp(found.since * 60, UTC),
-        query={"period": period, "by": by, "type": visit.query("type")},
+        query={"period": period, "by": by, "type": visit.query("type"), "until": visit.query("until")},
     )  # fmt: skip
 
 

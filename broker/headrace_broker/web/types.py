@@ -19,6 +19,7 @@ from headrace_broker.shards.types import TypeEntry
 from headrace_broker.web import forms, render
 from headrace_broker.web.effects import effects
 from headrace_broker.web.failing import Choices
+from headrace_broker.web.setting_words import WORDS
 from headrace_broker.web.statistics import outcome_chart
 from headrace_broker.web.visit import Page, Visit, html
 
@@ -51,7 +52,7 @@ async def one(visit: Visit) -> Response:
         visit, "type.html", title=entry.name, entry=entry, counts=owner.counts(visit.domain).get(entry.name, {}), settings=setting_rows(entry), periods=periods,
         bars=outcome_chart(day.series[0]), shares=SHARES, p=histogram.percentile_s, errors=errors, problem=problem,
         agents=len(able), slots=sum(s.served[entry.type_id].slots or s.slots for s in able), running=owner.caps.running(owner, entry),
-        changes=types_for(Act.EDIT_SETTINGS).allow(entry.name), breaker=owner.breakers.standing(entry),
+        words=WORDS, choices=model.choices, changes=types_for(Act.EDIT_SETTINGS).allow(entry.name), breaker=owner.breakers.standing(entry),
     )  # fmt: skip
 
 
@@ -95,7 +96,7 @@ async def preview(visit: Visit) -> Response:
     then = model.effective({key: value for key, value in entry.overrides.items() if key != name} | values, entry.declared)
     return html(
         visit, "type_preview.html", title=f"{name} of {entry.name}", entry=entry, name=name, value=text, clear=clear, now=shown(name, getattr(entry.settings, name)),
-        then=shown(name, getattr(then, name)), effects=effects(visit.owner, entry, values, [name] if clear else []),
+        then=shown(name, getattr(then, name)), words=WORDS[name], effects=effects(visit.owner, entry, values, [name] if clear else []),
         changes=types_for(Act.EDIT_SETTINGS).allow(entry.name),
     )  # fmt: skip
 
@@ -153,21 +154,23 @@ def _value(name: str, text: str) -> model.Value:
     """What a person typed, as the setting's type."""
     if name not in model.FIELDS:
         raise InvalidField(name, "there is no such setting")
-    default = getattr(model.Settings(), name)
+    default, known = getattr(model.Settings(), name), model.choices(name)
+    if known and text.lower() not in known:
+        raise InvalidField(name, f"{' or '.join(known)}, found {text[:50]!r}")
+    if isinstance(default, bool):
+        return text.lower() == "true"
     if isinstance(default, IntEnum):
-        if text.upper() not in type(default).__members__:
-            raise InvalidField(name, f"one of {', '.join(member.lower() for member in type(default).__members__)}, found {text!r}")
         return int(type(default)[text.upper()])
     if name == "alert_channels":
         return text
     if name in (*model.TEXTS, "fairness_weights"):
         raise InvalidField(name, "`headrace types set` sets it: it is more than fits here")
-    if text in ("true", "false"):
-        return text == "true"
+    if name.endswith("_s") and forms.has_unit(text):
+        return forms.duration_s(name, text)
     try:
         return float(text) if name.endswith(("_s", "_factor", "_jitter", "_share")) else int(text)
     except ValueError:
-        raise InvalidField(name, f"a number, found {text!r}") from None
+        raise InvalidField(name, f"a {'duration such as 90, 15m, 2h or 7d' if name.endswith('_s') else 'number'}, found {text[:50]!r}") from None
 
 
 PAGES: dict[str, Page] = {"/types": page, "/types/{name:path}": one, "/type-preview/{name:path}": preview}

@@ -28,7 +28,8 @@ function showChoice() {
 let kept = new Set();
 
 // Live update ------------------------------------------------------------------------------------------------------------------------------
-// What has data-live asks for itself anew. It pauses by the button or the key, stays paused for this tab of the browser, and rests while nobody looks.
+// What has data-live asks for itself anew every two seconds, or as seldom as it says there (in seconds). It pauses by the button or the key, stays paused for this tab
+// of the browser, and rests while nobody looks.
 
 let tailAt = "", ended = false;
 const live = () => $("#live");
@@ -71,10 +72,14 @@ document.addEventListener("htmx:afterRequest", (event) => {
   if ($("#stale")) $("#stale").hidden = true;
 });
 
+const opened = Date.now(), asked = {};
+
 function refresh() {
   if (!isLive() || document.hidden || !window.htmx) return;
   if ($("#retry")) return tryAgain();
   document.querySelectorAll("[data-live]").forEach((part) => {
+    if (Date.now() - (asked[part.id] || opened) < Number(part.dataset.live) * 1000) return;
+    asked[part.id] = Date.now();
     if (!part.querySelector("details.act[open]")) window.htmx.trigger(part, "headrace:refresh"); // somebody fills in a form
   });
 }
