@@ -1,14 +1,55 @@
 """Bulk operations step by step: what happens between the search for a page and its decision."""
 
 import asyncio
+from typing import Any
 
+from headrace_broker.actions.operations import Operations as Calls
+from headrace_broker.model.errors import NotOwner
 from headrace_broker.model.filter import JobFilter
 from headrace_broker.model.job import State
-from headrace_broker.model.operation import Action, Deed, OperationState, Plan
+from headrace_broker.model.operation import Action, Deed, Operation, OperationState, Plan
 from headrace_broker.shards.operations import Operations
 from headrace_broker.store.operations import OperationStore
+from headrace_broker.store.reads import Reads
+from headrace_broker.store.search import Finder
 
+from tests.fire.services import Ownership
 from tests.property.machine import TESTER, Machine
+
+
+class HandedOver(Ownership):
+    """Whose broker gives the shard away at the moment in which an operation is stored."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__(machine)
+        self._gone = False
+        self._operations = Operations(machine.owner, machine.heads, OperationStore(machine.pool), find_nothing)
+        self.operation_store = self
+        self._store = OperationStore(machine.pool)
+
+    @property
+    def operations(self) -> Operations:
+        """As long as it owns the shard."""
+        if self._gone:
+            raise NotOwner("another broker owns it")
+        return self._operations
+
+    async def add(self, plan: Plan, **options: Any) -> Operation:
+        """As that of the store."""
+        operation = await self._store.add(plan, **options)
+        self._gone = True
+        return operation
+
+
+async def find_nothing(domain: str, wanted: JobFilter, *, after: int, until_id: int, limit: int) -> tuple[list[int], int | None]:
+    """No job matches."""
+    return [], None
+
+
+async def test_an_operation_that_is_stored_is_answered_with_although_its_broker_gives_the_shard_away(machine: Machine) -> None:
+    calls = Calls(HandedOver(machine), Reads(machine.pool), Finder(machine.pool))  # type: ignore[arg-type]  # as much of one as is asked for
+    operation = await calls.start(JobFilter(states=frozenset({State.ERROR})), Deed(Action.REQUEUE), caller=TESTER, reason="")
+    assert [found.operation_id for found in await OperationStore(machine.pool).running()] == [operation.operation_id]
 
 
 async def test_a_page_that_was_found_before_a_stop_was_answered_is_not_done(machine: Machine) -> None:

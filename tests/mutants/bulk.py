@@ -9,6 +9,13 @@ ACTIONS, TRIM = "broker/headrace_broker/actions/operations.py", "broker/headrace
 UNIT, SERVED = "tests/unit/test_operations.py", "tests/rpc/test_operations.py"
 
 MUTANTS = (
+    Mutant(
+        "an operation that is stored may be refused",
+        ACTIONS,
+        "        operations.wake()\n        return operation",
+        "        self._ownership.operations.wake()\n        return operation",
+        "tests/fire/test_operations.py -k stored_is",
+    ),
     Mutant("an empty filter is all jobs", MODEL, "        if not all_jobs:\n", "        if False:\n", f"{UNIT} -k empty_filter"),
     Mutant("a job that left the filter's states is changed", PAGES, "if state not in wanted:", "if False:", f"{UNIT} -k left_the_states"),
     Mutant("what is so already counts as done", PAGES, "if not changed:", "if False:", f"{UNIT} -k so_already"),

@@ -80,11 +80,12 @@ class Operations:
             wanted, plan = narrowed, replace(plan, wanted=narrowed, all_jobs=False)
         frozen_id = Search(self._ownership.owner, self._finder).frozen_id()
         expected, complete = await self._expected(caller.domain, wanted)
+        operations = self._ownership.operations  # before it is stored: who hears that this broker is no owner would start another one
         try:
             operation = await self._store.add(plan, frozen_id=frozen_id, expected=expected, expected_complete=complete, start_key=request_id, caller=caller)
         except READ_FAILURES as error:
             raise DatabaseUnavailable("the database cannot be reached; ask again with the same request id") from error
-        self._ownership.operations.wake()
+        operations.wake()
         return operation
 
     async def get(self, domain: str, operation_id: int, *, wait_s: float = 0.0) -> Operation:
