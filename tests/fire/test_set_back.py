@@ -55,3 +55,19 @@ async def test_grants_that_are_ended_and_certificates_that_are_revoked_then_are_
     assert await grants.changed_since(newest) == []
     await grants.end(given, caller=TESTER, reason="")
     assert [row.grant_id for row in await grants.changed_since(newest)] == [given.grant_id]
+
+
+async def test_whoever_takes_over_believes_a_database_that_was_set_back(machine: Machine) -> None:
+    """As after a failover to a standby that was behind: what is in memory alone is in no job's history."""
+    lost = await machine.types.ensure(machine.domain, "lost")
+    other = await machine.types.ensure(machine.domain, "other")
+    await settings(machine, paused=True)
+    await machine.pool.execute("delete from headrace.job_type where type_id = $1", lost.type_id)
+    await machine.pool.execute("update headrace.job_type set name = 'another' where type_id = $1", other.type_id)
+    await machine.pool.execute("update headrace.job_type set overrides = '{}', changed_at = changed_at - interval '1 hour' where type_id = $1", machine.type.type_id)
+    await machine.types.load(everything=True)
+    assert [entry.name for entry in machine.types.of_domain(machine.domain)] == ["another", "work"]
+    assert not machine.type.settings.paused
+    made = await machine.types.ensure(machine.domain, "lost")
+    assert await machine.pool.fetchval("select name from headrace.job_type where type_id = $1", made.type_id) == "lost"
+    assert machine.types.find(machine.domain, "other") is None

@@ -5,10 +5,25 @@ from tests.mutants.mutant import Mutant
 DATABASE = "broker/headrace_broker/store/database.py"
 LEDGER = "broker/headrace_broker/store/ledger.py"
 OWNERSHIP = "broker/headrace_broker/shards/ownership.py"
-APP = "broker/headrace_broker/app.py"
+APP, TYPES = "broker/headrace_broker/app.py", "broker/headrace_broker/shards/types.py"
+LOST = "tests/fire/test_set_back.py -k believes"
 STORE, FENCES, MOVES = "tests/store/test_database.py", "tests/store/test_fences.py", "tests/e2e/test_failover.py"
 
 MUTANTS = (
+    Mutant(
+        "types that a standby lost are known on",
+        TYPES,
+        "                del self.by_id[type_id], self._by_name[entry.domain, entry.name]\n",
+        "                pass\n",
+        LOST,
+    ),
+    Mutant(
+        "settings that a standby lost are in force",
+        TYPES,
+        "                entry.changed_at = row.changed_at\n                self._put(row)\n",
+        "                pass\n",
+        LOST,
+    ),
     Mutant(
         "a flush at a standby is sent again and again",
         LEDGER,

@@ -1,6 +1,7 @@
 """Job types in memory: names to entries, and the settings that are in force. Live: a change, also by another broker, is here within about a second."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -111,10 +112,13 @@ class TypeTable:
         """Reads what changed since the last load; all of it at first. Returns whether anything did. Raises what asyncpg raises.
 
         `everything`: also what others stored late, in transactions that had begun before the newest that is known: for who takes over from another broker, which was the
-        only one to change these types.
+        only one to change these types. What was known before and is not so in the database is forgotten: another server may have taken over, that was behind.
         """
         changed = await self._load_domains()
-        for row in await self._store.types(None if everything else self._newest):
+        before = {type_id: entry.changed_at for type_id, entry in self.by_id.items()} if everything else {}
+        rows = await self._store.types(None if everything else self._newest)
+        changed = self._forget_lost(before, rows) or changed
+        for row in rows:
             self._newest = max(self._newest or row.changed_at, row.changed_at)
             known = self.by_id.get(row.type_id)
             if known is None or known.changed_at < row.changed_at:
@@ -123,6 +127,22 @@ class TypeTable:
         if changed:
             self._review()
         return changed
+
+    def _forget_lost(self, before: Mapping[int, datetime], rows: Sequence[TypeRow]) -> bool:
+        """Forgets types that were known when `rows`, which are all there are, were read, and are not among them as they were known; whether there were any."""
+        stored = {row.type_id: row for row in rows}
+        found = False
+        for type_id, changed_at in before.items():
+            entry, row = self.by_id[type_id], stored.get(type_id)
+            if row is None or (row.domain, row.name) != (entry.domain, entry.name):
+                del self.by_id[type_id], self._by_name[entry.domain, entry.name]
+            elif row.changed_at < changed_at == entry.changed_at:  # else it was changed here meanwhile
+                entry.changed_at = row.changed_at
+                self._put(row)
+            else:
+                continue
+            found = True
+        return found
 
     async def _load_domains(self) -> bool:
         async with self._loading:  # else an older answer might come last
