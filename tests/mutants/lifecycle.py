@@ -14,6 +14,34 @@ BELOW, STEPS = "tests/fire/test_descents.py", "tests/fire/test_graph.py"
 
 MUTANTS = (
     Mutant(
+        "what was changed before the others were refused is not told",
+        CHANGES,
+        "            return _partly(job_ids, results, todo, error)\n",
+        "            raise\n",
+        "tests/fire/test_partly_done.py -k given_away",
+    ),
+    Mutant(
+        "a call that changed nothing is not refused",
+        CHANGES,
+        "    if all(change.error is not None for change in results.values()):\n        raise error\n",
+        "",
+        "tests/fire/test_partly_done.py -k as_a_whole",
+    ),
+    Mutant(
+        "a settled job that stays as it is leaves a line behind",
+        CHANGES,
+        "head.terms is not None and live.state not in SETTLED:",
+        "head.terms is not None:",
+        "tests/fire/test_settled_terms.py",
+    ),
+    Mutant(
+        "a requeued job has no line",
+        CHANGES,
+        "    if head.terms is not None:\n        live.line = owner.lines.of(live.entry, head.terms)\n    live.not_before",
+        "    live.not_before",
+        "tests/fire/test_settled_terms.py",
+    ),
+    Mutant(
         "how long a job is kept that nobody was sent is not known",
         CHANGES,
         "            owner.amended.setdefault(head.job_id, head.amended)\n        return live\n",

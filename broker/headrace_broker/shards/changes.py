@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from headrace_broker.model import starting
 from headrace_broker.model.amended import Update
 from headrace_broker.model.audit import Caller
-from headrace_broker.model.errors import BrokerError, Busy, DatabaseUnavailable, InvalidState, JobNotFound, UniqueKeyTaken
+from headrace_broker.model.errors import BrokerError, Busy, DatabaseUnavailable, InvalidState, JobNotFound, Unavailable, UniqueKeyTaken
 from headrace_broker.model.job import MAX_RUN, SETTLED, Head, Kind, State
 from headrace_broker.shards import aborts, requeues, turns, updates
 from headrace_broker.shards.descents import Descent
@@ -37,7 +37,8 @@ async def request(
     twice is changed once. Each job that was changed has a row in the audit, in the same commit; a `descent` has one for all of them.
 
     Raises:
-        Unavailable: nothing was changed, or (ResultUnknown) it is not known what was.
+        Unavailable: nothing was changed, or (ResultUnknown) it is not known what was. Busy: nothing was changed, since the jobs move too fast. When some were changed
+        before, nothing is raised and the others have that error: who called again for all of them would change some twice.
 
     Cancellation: changes that were queued happen all the same.
     """
@@ -56,11 +57,23 @@ async def request(
     results: dict[int, Change] = {}
     todo = list(dict.fromkeys(job_ids))
     for _ in range(TRIES):
-        results.update((change.job_id, change) for change in await ask(owner, heads, todo, caller.domain, intent) if change is not None)
+        try:
+            done = await ask(owner, heads, todo, caller.domain, intent)
+        except Unavailable as error:
+            return _partly(job_ids, results, todo, error)
+        results.update((change.job_id, change) for change in done if change is not None)
         todo = [job_id for job_id in todo if job_id not in results]
         if not todo:
             return [results[job_id] for job_id in job_ids]
-    raise Busy(f"jobs {todo[:5]} move too fast to be changed; try again", retry_after_s=1.0)
+    return _partly(job_ids, results, todo, Busy(f"jobs {todo[:5]} move too fast to be changed; try again", retry_after_s=1.0))
+
+
+def _partly(job_ids: Sequence[int], results: dict[int, Change], left: Sequence[int], error: BrokerError) -> list[Change]:
+    """What became of each job when those that are left cannot be changed. Raises the error when no other was changed."""
+    if all(change.error is not None for change in results.values()):
+        raise error
+    results |= {job_id: Change(job_id, None, error) for job_id in left}
+    return [results[job_id] for job_id in job_ids]
 
 
 @dataclass(slots=True, eq=False)
@@ -225,7 +238,7 @@ def _revive(owner: "Owner", head: StoredHead, live: Live | None) -> Live:
     if head.amended is not None and live.state not in SETTLED:
         owner.amended.setdefault(head.job_id, head.amended)
     live.line = owner.lines.members.get(head.job_id)
-    if live.line is None and head.terms is not None:
+    if live.line is None and head.terms is not None and live.state not in SETTLED:
         live.line = owner.lines.of(live.entry, head.terms)
     return live
 
@@ -253,6 +266,8 @@ def _requeue(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHe
         round_.batch.claims[name] = head.job_id
         owner.keyed.note_moved(name)
     live = _revive(owner, head, live)
+    if head.terms is not None:
+        live.line = owner.lines.of(live.entry, head.terms)
     live.not_before = owner.not_before.get(head.job_id, 0.0)
     requeues.begin(owner, round_, live, head.delete_minute, head.amended, wish, waits_for)
     if descent is not None:
