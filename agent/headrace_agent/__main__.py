@@ -29,6 +29,8 @@ from headrace_agent.work import HANDLER_THREADS
 
 LEAVE_S = 1.0
 """How long threads of handlers are waited for at the very end, when they have been told to stop long since."""
+LEFT_S = 2.0
+"""The same of other threads, which handlers or their libraries have started and left: Python waits for each that is not a daemon."""
 MOST_DRAIN_S = 30 * 86_400.0
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -119,6 +121,8 @@ def load(names: Sequence[str]) -> Agent:
     found = []
     for name in names:
         module_name, _, attribute = name.partition(":")
+        if not module_name or module_name.startswith(".") or "/" in module_name or module_name.endswith(".py"):
+            raise AgentError(f"{name!r} does not name a module: give MODULE:AGENT, such as work:agent for the file work.py here, or jobs.mail:agent for jobs/mail.py")
         try:
             module = importlib.import_module(module_name)
         except ModuleNotFoundError as error:
@@ -192,8 +196,17 @@ def _leave(code: int) -> NoReturn:
     for thread in handlers:
         thread.join(max(0.0, until - time.monotonic()))
     if not any(thread.is_alive() for thread in handlers):
+        threading.Thread(target=_leave_others, name="headrace-leave", daemon=True).start()
         sys.exit(code)
     logging.getLogger("headrace.agent").warning("handlers in threads do not stop: ending the process under them")
+    logging.shutdown()
+    os._exit(1)
+
+
+def _leave_others() -> NoReturn:
+    time.sleep(LEFT_S)  # the process has ended by then, unless something keeps it
+    left = [thread.name for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
+    logging.getLogger("headrace.agent").warning("threads that were left behind do not end: %s; ending the process under them", ", ".join(left))
     logging.shutdown()
     os._exit(1)
 

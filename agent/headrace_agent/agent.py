@@ -64,6 +64,8 @@ class Agent:
         """
         if on_undecodable not in ("fail", "wait"):
             raise AgentError(f'on_undecodable is "fail" or "wait", found {on_undecodable!r}')
+        if not isinstance(slots, int) or slots < 1:
+            raise AgentError(f"slots is how many jobs an agent runs at the same time, at least 1, found {slots!r}")
         self.name = name
         self.slots = slots
         self.labels = dict(labels or {})
@@ -85,7 +87,7 @@ class Agent:
         delete_aborted_after_s: float | None = None, delete_error_after_s: float | None = None, alert_on_error: bool | None = None,
         alert_on_abort: bool | None = None, alert_channels: str | None = None, alert_group_wait_s: float | None = None, alert_group_interval_s: float | None = None,
         alert_repeat_interval_s: float | None = None, alert_resolve_after_s: float | None = None, log_limit_lines: int | None = None, log_limit_bytes: int | None = None,
-        memory_bytes: int | None = None,
+        memory_bytes: int | None = None, attempts_per_process: int | None = None,
         payload_schema: dict[str, Any] | str | bool | None = None,
         ageing_s: float | None = None, ageing_max: int | None = None, start_within_s: float | None = None, concurrency: int | None = None,
         concurrency_per_key: int | None = None, rate_limit: RateLimit | None = None, depth_limit: int | None = None,
@@ -95,7 +97,8 @@ class Agent:
     ) -> Callable[[F], F]:  # fmt: skip
         """Registers the function below it for a job type.
 
-        `executor`: "async" (the default for async functions), "thread" (for plain ones) or "process" (own interpreter, killable, capped at `memory_bytes`).
+        `executor`: "async" (the default for async functions), "thread" (for plain ones) or "process" (own interpreter, killable, capped at `memory_bytes`,
+        replaced after `attempts_per_process`, which is for handlers that leak).
         `slots`: jobs of this type at the same time, 0: as many as the agent has. `retry_on`: only these exceptions are tried again. `fail_on`: these are not.
         `payload_schema`: the JSON Schema that payloads must meet when they are submitted; True makes it of the annotation of the function's argument.
         The other arguments are the type's settings; what a person set for the type wins over them.
@@ -120,9 +123,10 @@ class Agent:
         def register(function: F) -> F:
             self._add(
                 make_handler(
-                    type, function, executor=executor, slots=slots, retry_on=retry_on, fail_on=fail_on, memory_bytes=memory_bytes, settings=settings, retry=retry
+                    type, function, executor=executor, slots=slots, retry_on=retry_on, fail_on=fail_on, memory_bytes=memory_bytes,
+                    attempts_per_process=attempts_per_process, settings=settings, retry=retry,
                 )
-            )
+            )  # fmt: skip
             return function
 
         return register
@@ -139,6 +143,7 @@ class Agent:
 
     def on_start(self, function: Callable[[SimpleNamespace], Awaitable[None] | None]) -> Callable[[SimpleNamespace], Awaitable[None] | None]:
         """Registers a function that runs before the first job; what it puts on `state` handlers find in `ctx.state`. Its error ends the agent."""
+        _refuse_generator(function)
 
         @contextlib.asynccontextmanager
         async def life(state: SimpleNamespace) -> AsyncIterator[None]:
@@ -150,6 +155,7 @@ class Agent:
 
     def on_stop(self, function: Callable[[SimpleNamespace], Awaitable[None] | None]) -> Callable[[SimpleNamespace], Awaitable[None] | None]:
         """Registers a function that runs after the last job."""
+        _refuse_generator(function)
 
         @contextlib.asynccontextmanager
         async def life(state: SimpleNamespace) -> AsyncIterator[None]:
@@ -194,7 +200,7 @@ class Agent:
         Cancellation: stops at once; what ran is lost to its leases' end.
 
         Raises:
-            AgentError: there are no handlers. InvalidRequest: files of certificates cannot be used. Whatever a start hook raises.
+            AgentError: there are no handlers, or a name is no text. InvalidRequest: files of certificates cannot be used. Whatever a start hook raises.
         """
         if not self.handlers:
             raise AgentError(f"agent {self.name!r} has no handlers: register some with @agent.job(...)")
@@ -221,9 +227,13 @@ class Agent:
         pairs, tls = metadata(options["domain"], options["token"], options["actor"]), Tls.of(options["tls_ca"], options["tls_client_cert"], options["tls_client_key"])
         if tls.encrypted:
             tls.credentials()  # files that cannot be read are told at once; later they may be put right
-        desk.sessions = [
-            Session(desk, address, name=self.name, incarnation_id=incarnation_id, build=self.build, labels=self.labels, metadata=pairs, tls=tls) for address in brokers
-        ]
+        try:
+            desk.sessions = [
+                Session(desk, address, name=self.name, incarnation_id=incarnation_id, build=self.build, labels=self.labels, metadata=pairs, tls=tls)
+                for address in brokers
+            ]
+        except (TypeError, ValueError) as error:
+            raise AgentError(f"agent {self.name!r} cannot be announced: its name, build, labels and job types are text ({error})") from error
         async with asyncio.TaskGroup() as tasks:
             watching = [tasks.create_task(self._watch_leases(desk)), tasks.create_task(self._watch_work(desk))]
             sessions = [tasks.create_task(session.run()) for session in desk.sessions]
@@ -300,6 +310,12 @@ class Agent:
                 log.warning("a handler blocks the event loop for more than %g s: %s; make it a plain function, and it runs in a thread", BLOCKED_S, desk.work.blocking())
                 await answered.wait()
             await asyncio.sleep(PING_S)
+
+
+def _refuse_generator(function: Callable[..., object]) -> None:
+    """Called, it would do nothing."""
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise AgentError(f"{function.__qualname__} yields: register it with @agent.lifespan")
 
 
 async def _all_done(tasks: "list[asyncio.Task[None]]") -> None:

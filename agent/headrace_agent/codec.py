@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from headrace_agent.errors import InvalidPayload
+from headrace_agent.errors import Fail, InvalidPayload
 
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 
@@ -42,3 +42,11 @@ def encode(result: Any) -> bytes:
     if hasattr(result, "model_dump_json"):
         return bytes(result.model_dump_json(), "utf-8")
     return msgspec.json.encode(result)
+
+
+def encode_result(result: Any) -> bytes:
+    """What a handler returned as bytes. Raises Fail, for good, for what cannot be sent."""
+    try:
+        return encode(result)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise Fail(f"the result is neither JSON nor bytes: {error}", code="invalid_result") from error

@@ -7,6 +7,7 @@ import functools
 import logging
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -54,26 +55,38 @@ class Sink(Protocol):
 
 
 class JobLog:
-    """Lines that are stored with the attempt. Python's own `logging` inside a handler ends up here too."""
+    """Lines that are stored with the attempt. Python's own `logging` inside a handler ends up here too, and the methods take what its take: `info("sent %d", count)`."""
 
     def __init__(self, write: Callable[[int, str], None]) -> None:
         self._write = write
 
-    def debug(self, text: str) -> None:
+    def debug(self, text: str, *args: object) -> None:
         """For the developer of the handler."""
-        self._write(1, text)
+        self._write(1, _filled(text, args))
 
-    def info(self, text: str) -> None:
+    def info(self, text: str, *args: object) -> None:
         """Normal."""
-        self._write(2, text)
+        self._write(2, _filled(text, args))
 
-    def warning(self, text: str) -> None:
+    def warning(self, text: str, *args: object) -> None:
         """Something to look at."""
-        self._write(3, text)
+        self._write(3, _filled(text, args))
 
-    def error(self, text: str) -> None:
+    def error(self, text: str, *args: object) -> None:
         """Something failed."""
-        self._write(4, text)
+        self._write(4, _filled(text, args))
+
+    def exception(self, text: str, *args: object) -> None:
+        """The same, with the traceback of the exception that is being handled."""
+        self._write(4, f"{_filled(text, args)}\n{traceback.format_exc().rstrip()}")
+
+
+def _filled(text: str, args: tuple[object, ...]) -> str:
+    """The text with its arguments in their places; behind it where they do not fit: a wrong call ends no job."""
+    try:
+        return text % args if args else text
+    except (TypeError, ValueError):
+        return f"{text} {args!r}"
 
 
 class JobContext:
@@ -336,7 +349,7 @@ class JobContext:
     def _tell_door(self, *, committed: bool) -> None:
         tell = getattr(self.sink, "door", None)  # only processes have to tell somebody
         if tell is not None:
-            tell(committed)
+            tell(self.job_id, self.lease_epoch, committed)
 
     def mark_aborted(self) -> None:
         """For the runner: from now on `aborted` is true. Called in any thread."""

@@ -34,9 +34,9 @@ def completed(job: Job, result: Any, limit_bytes: int) -> agents_pb2.Outcome | b
 def result_bytes(job: Job, result: Any) -> agents_pb2.Outcome | bytes:
     """The same of a result of any size."""
     try:
-        return codec.encode(result)
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        return _permanent(job, "invalid_result", f"the result is neither JSON nor bytes: {error}")
+        return codec.encode_result(result)
+    except Fail as error:
+        return _permanent(job, error.code, str(error))
 
 
 def fitting(job: Job, encoded: bytes, limit_bytes: int) -> agents_pb2.Outcome | bytes:
@@ -125,7 +125,7 @@ def untold(job: Job, error: BaseException) -> agents_pb2.Outcome:
 def describe(error: BaseException) -> types_pb2.JobError:
     """An exception for people and for grouping: the fingerprint hashes its code and the innermost place in the handler's code."""
     names: dict[type[BaseException], str] = {InvalidPayload: "invalid_payload", ProcessDied: "process_died"}
-    code = names.get(type(error), type(error).__name__)
+    code = getattr(error, "remote_code", None) or names.get(type(error), type(error).__name__)
     if isinstance(error, Fail) and error.code:
         code = error.code
     remote = getattr(error, "remote_traceback", None)

@@ -25,6 +25,7 @@ from headrace_proto.v1 import jobs_pb2
 from headrace_proto.wire import DOMAIN_KEY
 
 from headrace_agent import codec
+from headrace_agent._fork import end_child
 from headrace_agent.context import CaptureHandler, JobContext, Sink, current
 from headrace_agent.errors import Aborted, Fail, InvalidPayload, LeaseLost, ProcessDied, Retry, Snooze
 from headrace_agent.job import Job
@@ -43,6 +44,8 @@ class WorkerProcess:
 
     def __init__(self, memory_bytes: int | None, client_options: dict[str, Any]) -> None:
         self.memory_bytes = memory_bytes
+        self.attempts = 0
+        """How many have ended here."""
         self._pipe, theirs = _spawn.Pipe()
         self._process = _spawn.Process(target=_serve, args=(theirs, memory_bytes, client_options), daemon=True)
         self._process.start()
@@ -70,15 +73,21 @@ class WorkerProcess:
         self._send(("run", function.__module__, function.__qualname__, how, job))
         while True:
             try:
-                kind, *rest = self._receive()
+                kind, attempt, *rest = self._receive()
             except (EOFError, OSError):
                 self._process.join(5)
                 self._signal(signal.SIGKILL)  # what it has left
-                raise ProcessDied(f"the process that ran the handler ended with exit code {self._process.exitcode}") from None
+                cap = "" if self.memory_bytes is None else f"; it may use {self.memory_bytes} bytes of memory"
+                raise ProcessDied(f"the process that ran the handler ended with exit code {self._process.exitcode}{cap}") from None
+            if attempt != job.key:  # a thread that an earlier attempt has left there
+                continue
             if kind == "result":
                 return bytes(rest[0])
             if kind == "error":
-                raise _likeness(*rest)
+                error = _likeness(*rest)
+                if "MemoryError" in getattr(error, "remote_classes", ()):  # its memory may be full of what handlers have left: the next one gets a new process
+                    self._end()
+                raise error
             if kind == "log":
                 line = jobs_pb2.LogLine()
                 line.ParseFromString(rest[0])
@@ -89,8 +98,7 @@ class WorkerProcess:
                 try:
                     sink.checkpoint(job.job_id, job.lease_epoch, *rest)
                 except Exception:  # it is not taken, and its handler goes on in there
-                    self._stopping = True
-                    self._signal(signal.SIGKILL)
+                    self._end()
                     raise
             elif kind == "door":
                 door(*rest)
@@ -113,6 +121,11 @@ class WorkerProcess:
     def close(self) -> None:
         """Lets an idle worker end."""
         self._pipe.close()
+
+    def _end(self) -> None:
+        """It is not used again."""
+        self._stopping = True
+        self._signal(signal.SIGKILL)
 
     def _receive(self) -> Any:
         while not self._pipe.poll(LOOK_S):
@@ -159,11 +172,12 @@ class WorkerPool:
                     return worker
         return None
 
-    def give_back(self, worker: WorkerProcess) -> None:
-        """Keeps a worker that may be used again."""
+    def give_back(self, worker: WorkerProcess, most_attempts: int | None = None) -> None:
+        """Keeps a worker that may be used again: one that has not run `most_attempts` yet, where that is a number."""
         worker.begin(None)
+        worker.attempts += 1
         with self._lock:
-            if worker.alive and not self._closed:
+            if worker.alive and not self._closed and (most_attempts is None or worker.attempts < most_attempts):
                 self._idle.setdefault(worker.memory_bytes, []).append(worker)
                 return
         worker.close()
@@ -183,6 +197,7 @@ def _likeness(kind: str, code: str, message: str, options: dict[str, Any], text:
     error: Any  # an exception that carries where it was raised in the other process
     if kind == "Retry":
         error = Retry(message, after_s=options["after_s"])
+        error.remote_code = code
     elif kind == "Snooze":
         error = Snooze(options["after_s"])
     elif kind == "InvalidPayload":
@@ -212,18 +227,18 @@ class _PipeSink:
         self._options = client_options
         self._client: SyncClient | None = None
 
-    def send(self, *message: Any) -> None:
+    def send(self, kind: str, attempt: tuple[int, int], *what: Any) -> None:
         with self._lock:
-            self._pipe.send(message)
+            self._pipe.send((kind, attempt, *what))
 
     def log(self, job_id: int, epoch: int, line: jobs_pb2.LogLine) -> None:
-        self.send("log", line.SerializeToString())
+        self.send("log", (job_id, epoch), line.SerializeToString())
 
     def progress(self, job_id: int, epoch: int, percent: float, text: str) -> None:
-        self.send("progress", percent, text)
+        self.send("progress", (job_id, epoch), percent, text)
 
     def checkpoint(self, job_id: int, epoch: int, data: bytes) -> None:
-        self.send("checkpoint", data)
+        self.send("checkpoint", (job_id, epoch), data)
 
     def seal_result(self, data: bytes, type_: str) -> bytes:
         codecs = self._options.get("codecs")
@@ -239,8 +254,8 @@ class _PipeSink:
 
         return asyncio.run(self.keep_result(data))
 
-    def door(self, committed: bool) -> None:
-        self.send("door", committed)
+    def door(self, job_id: int, epoch: int, committed: bool) -> None:
+        self.send("door", (job_id, epoch), committed)
 
     async def submit(self, *args: Any, **kwargs: Any) -> Submitted:
         import asyncio
@@ -266,6 +281,7 @@ class _PipeSink:
 def _serve(pipe: "Connection[Any, Any]", memory_bytes: int | None, client_options: dict[str, Any]) -> None:
     """The worker's main: one attempt after the other, until the pipe closes."""
     os.setsid()
+    multiprocessing.current_process().daemon = False  # its handlers may start processes, which end with it all the same: they are of its group
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the agent's business
     if memory_bytes is not None:
         import resource
@@ -283,8 +299,8 @@ def _serve(pipe: "Connection[Any, Any]", memory_bytes: int | None, client_option
         while True:
             try:
                 message = pipe.recv()
-            except (EOFError, OSError):
-                os.killpg(0, signal.SIGKILL)  # the agent is gone, and nobody waits for this attempt
+            except BaseException:  # the agent is gone, and nobody waits for this attempt; or there is no memory for what it sends
+                os.killpg(0, signal.SIGKILL)
             if message[0] == "abort":
                 asked.add(message[1])
                 for ctx in tuple(running):  # which the other thread empties
@@ -308,10 +324,10 @@ def _serve(pipe: "Connection[Any, Any]", memory_bytes: int | None, client_option
         try:
             result = _call(module, qualname, how, ctx)
             ctx.end_log()
-            sink.send("result", result)
+            sink.send("result", job.key, result)
         except BaseException as error:
             ctx.end_log()
-            sink.send("error", *_portable(error, module, qualname))
+            sink.send("error", job.key, *_portable(error, module, qualname))
         finally:
             current.reset(token)
             running.clear()
@@ -327,16 +343,20 @@ def _call(module: str, qualname: str, how: tuple[bool, bool], ctx: JobContext) -
     arguments: list[Any] = [ctx] if takes_ctx else []
     if takes_argument:
         arguments.append(codec.decode(ctx.payload, _parameters(ctx.type, function)[2]))
-    result = function(*arguments)
-    if inspect.iscoroutine(result):
-        import asyncio
+    pid = os.getpid()
+    try:
+        result = function(*arguments)
+        if inspect.iscoroutine(result):
+            import asyncio
 
-        result = asyncio.run(result)
-    return codec.encode(result)
+            result = asyncio.run(result)
+    finally:
+        end_child(pid)
+    return codec.encode_result(result)
 
 
 def _portable(error: BaseException, module: str, qualname: str) -> tuple[str, str, str, dict[str, Any], str, str]:
-    kind = type(error).__name__ if isinstance(error, (Retry, Snooze, InvalidPayload, Aborted, LeaseLost)) else "Fail"
+    kind = next((class_.__name__ for class_ in (Retry, Snooze, InvalidPayload, Aborted, LeaseLost) if isinstance(error, class_)), "Fail")
     code = error.code if isinstance(error, Fail) and error.code else type(error).__name__
     options = {"after_s": getattr(error, "after_s", None), "permanent": isinstance(error, Fail) and error.permanent, "classes": [c.__name__ for c in type(error).__mro__]}
     fingerprint = hashlib.sha256(f"{code} {module}:{qualname}".encode()).hexdigest()[:16]

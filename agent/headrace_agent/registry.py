@@ -40,16 +40,23 @@ class Handler:
     retry_on: tuple[type[BaseException], ...]
     fail_on: tuple[type[BaseException], ...]
     memory_bytes: int | None
+    attempts_per_process: int | None
     declared: types_pb2.JobTypeSettings = field(default_factory=types_pb2.JobTypeSettings)
 
 
 def make_handler(
     type_: str, function: Callable[..., Any], *, executor: str | None, slots: int, retry_on: tuple[type[BaseException], ...],
-    fail_on: tuple[type[BaseException], ...], memory_bytes: int | None, settings: dict[str, Any], retry: Backoff | None,
+    fail_on: tuple[type[BaseException], ...], memory_bytes: int | None, attempts_per_process: int | None, settings: dict[str, Any], retry: Backoff | None,
 ) -> Handler:  # fmt: skip
     """Reads the function's signature and checks the rest. Raises AgentError."""
+    if not hasattr(function, "__qualname__"):
+        raise AgentError(f"job {type_!r}: a handler is a function, found {function!r}: define one that calls it")
+    _check_limits(type_, slots, memory_bytes, attempts_per_process)
+    retry_on, fail_on = _classes(type_, "retry_on", retry_on), _classes(type_, "fail_on", fail_on)
     is_async = inspect.iscoroutinefunction(function)
     executor = executor or ("async" if is_async else "thread")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise AgentError(f"job {type_!r}: a handler returns its result, and this function yields: return a list, or make a job of each part")
     if executor not in EXECUTORS:
         raise AgentError(f"job {type_!r}: executor is one of {', '.join(EXECUTORS)}, found {executor!r}")
     if executor == "async" and not is_async:
@@ -61,7 +68,27 @@ def make_handler(
     takes_ctx, takes_argument, argument = _parameters(type_, function)
     if settings.get("payload_schema") not in (None, False):
         settings = {**settings, "payload_schema": schema_text(type_, settings["payload_schema"], argument)}
-    return Handler(type_, function, executor, slots, takes_ctx, takes_argument, argument, retry_on, fail_on, memory_bytes, _declared(type_, settings, retry))
+    declared = _declared(type_, settings, retry)
+    return Handler(
+        type_, function, executor, slots, takes_ctx, takes_argument, argument, retry_on, fail_on, memory_bytes, attempts_per_process, declared
+    )  # fmt: skip
+
+
+def _check_limits(type_: str, slots: object, memory_bytes: object, attempts_per_process: object) -> None:
+    if not isinstance(slots, int) or slots < 0:
+        raise AgentError(f"job {type_!r}: slots is a whole number, 0 for as many as the agent has, found {slots!r}")
+    if memory_bytes is not None and (not isinstance(memory_bytes, int) or memory_bytes < 1):
+        raise AgentError(f"job {type_!r}: memory_bytes is a whole number of bytes, such as 1 << 30, found {memory_bytes!r}")
+    if attempts_per_process is not None and (not isinstance(attempts_per_process, int) or attempts_per_process < 1):
+        raise AgentError(f"job {type_!r}: attempts_per_process is a whole number, at least 1, found {attempts_per_process!r}")
+
+
+def _classes(type_: str, name: str, given: Any) -> tuple[type[BaseException], ...]:
+    """Classes of exceptions; a single one may stand for itself. Raises AgentError for anything else."""
+    found = (given,) if isinstance(given, type) else given
+    if not isinstance(found, (tuple, list)) or not all(isinstance(class_, type) and issubclass(class_, BaseException) for class_ in found):
+        raise AgentError(f"job {type_!r}: {name} names classes of exceptions, such as (OSError, ValueError), found {given!r}")
+    return tuple(found)
 
 
 def _parameters(type_: str, function: Callable[..., Any]) -> tuple[bool, bool, Any]:
@@ -69,9 +96,14 @@ def _parameters(type_: str, function: Callable[..., Any]) -> tuple[bool, bool, A
 
     try:
         hints = typing.get_type_hints(function)
+        signature = inspect.signature(function)
     except NameError as error:
         raise AgentError(f"job {type_!r}: an annotation cannot be resolved: {error}") from error
-    parameters = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    except (TypeError, ValueError) as error:
+        raise AgentError(f"job {type_!r}: what {function!r} takes cannot be told: define a function that calls it ({error})") from error
+    parameters = [p for p in signature.parameters.values() if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    if named := [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]:
+        raise AgentError(f"job {type_!r}: a handler is called as handler(ctx, data), and {', '.join(named)} can be given by name only: leave out the *")
     names = [p.name for p in parameters]
     if len(names) > 2:
         raise AgentError(f"job {type_!r}: a handler takes (ctx, data), (ctx) or (data), found ({', '.join(names)})")

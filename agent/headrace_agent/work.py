@@ -6,7 +6,9 @@ The session thread hands over batches of jobs and orders to stop; this side hand
 import asyncio
 import contextvars
 import functools
+import inspect
 import logging
+import os
 import sys
 import threading
 import traceback
@@ -26,6 +28,7 @@ from headrace_proto.encoding import MAGIC
 from headrace_proto.v1 import agents_pb2
 
 from headrace_agent import codec, outcomes
+from headrace_agent._fork import end_child
 from headrace_agent.context import CaptureHandler, JobContext, Sink, current
 from headrace_agent.errors import Aborted, LeaseLost, PayloadUnavailable, ResultNotKept, Snooze, UndecodablePayload
 from headrace_agent.job import Job
@@ -108,13 +111,14 @@ class Work:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=HANDLER_THREADS)
         self._workers = WorkerPool(client_options)
         self._loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="headrace-work", daemon=True)
+        self._thread = threading.Thread(target=self._run_loop, name="headrace-work", daemon=True)
         self._hooks = AsyncExitStack()
         self._capture = CaptureHandler()
         self._sweeping = False
-        self._leaving = False
+        self._leaving = self._left = False
         self._turn = threading.Lock()  # of who starts and who closes: an agent that is cancelled at once has both done at the same time
         self._closed = False
+        self._pid = os.getpid()
         self._entering: Future[None] | None = None
         self.state = SimpleNamespace()
         self.payload_limit_bytes = 1024 * 1024
@@ -184,6 +188,14 @@ class Work:
 
     # In the work thread ------------------------------------------------------------------------------------------------------------------------
 
+    def _run_loop(self) -> None:
+        """Runs the loop until the agent ends. asyncio's loops pass on a SystemExit of a task that a handler has made, and a handler may stop its loop: others go on."""
+        while not self._left:
+            try:
+                self._loop.run_forever()
+            except BaseException as error:
+                log.warning("%s left the handlers' event loop, as that of a task which a handler made does; the loop goes on", type(error).__name__)
+
     async def _enter(self) -> None:
         for lifespan in self._lifespans:
             await self._hooks.enter_async_context(lifespan(self.state))
@@ -201,6 +213,7 @@ class Work:
         """Ends the loop, once nothing runs in it any more."""
         self._leaving = True
         if not self._attempts:
+            self._left = True
             self._loop.stop()
 
     def _begin(self, jobs: list[Job]) -> None:
@@ -330,9 +343,13 @@ class Work:
         if handler.takes_argument:
             arguments.append(codec.decode(ctx.payload, handler.argument))
         if handler.executor == "async":
-            return await handler.function(*arguments)
+            try:
+                return await handler.function(*arguments)
+            finally:
+                end_child(self._pid)
         ctx.raise_when_aborted()
-        return await self._in_thread(attempt, functools.partial(contextvars.copy_context().run, handler.function, *arguments))
+        result = await self._in_thread(attempt, functools.partial(contextvars.copy_context().run, handler.function, *arguments))
+        return await result if inspect.iscoroutine(result) else result  # an async function below a plain decorator
 
     async def _in_thread(self, attempt: _Attempt, call: Callable[[], Any]) -> Any:
         """A thread cannot be killed."""
@@ -355,7 +372,7 @@ class Work:
                 return worker.run(handler.function, (handler.takes_ctx, handler.takes_argument), attempt.job, attempt.ctx.sink, attempt.ctx.set_door)
             finally:
                 attempt.worker = None
-                self._workers.give_back(worker)
+                self._workers.give_back(worker, handler.attempts_per_process)
 
         def stop() -> None:
             if attempt.worker is not None:
@@ -366,7 +383,7 @@ class Work:
 
     async def _to_its_end(self, call: Callable[[], Any], stop: Callable[[], None]) -> Any:
         """Waits for a call in a thread of the pool even when the attempt is cancelled, which `stop` is to hasten: its slot is taken until it ends."""
-        future = self._loop.run_in_executor(self._pool, call)
+        future = self._loop.run_in_executor(self._pool, _told, self._pid, call)
         cancelled: asyncio.CancelledError | None = None
         while not future.done():
             try:
@@ -404,6 +421,19 @@ class Work:
     def _report_unstoppable(self, attempt: _Attempt) -> None:
         if attempt.task is not None and not attempt.task.done():
             self._reports.unstoppable(attempt.job, aborted=attempt.stop is Stop.ABORT)
+
+
+def _told(pid: int, call: Callable[[], Any]) -> Any:
+    """Calls it, in the agent's process of this id.
+
+    A future takes no StopIteration, and whoever awaits it would wait for ever: it is a RuntimeError, as that of a coroutine is (PEP 479).
+    """
+    try:
+        return call()
+    except StopIteration as error:
+        raise RuntimeError("the handler raised StopIteration").with_traceback(error.__traceback__) from error
+    finally:
+        end_child(pid)
 
 
 async def trace_attempts(ctx: JobContext, call_next: Callable[[JobContext], Awaitable[Any]]) -> Any:

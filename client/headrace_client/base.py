@@ -17,7 +17,7 @@ from headrace_client.channel import Brokers, Stubs, backoff_s, metadata
 from headrace_client.claims import ClaimCheck
 from headrace_client.codecs import Codec, Codecs, encoded_aside
 from headrace_client.credentials import Pairs, Token, refuse_plaintext
-from headrace_client.encode import build, check_timeout, duration, new_payload, timestamp
+from headrace_client.encode import build, check_call_timeout, check_timeout, duration, new_payload, timestamp
 from headrace_client.errors import Busy, InvalidRequest, NotFound, QuotaExceeded, ResultUnknown, Unavailable, connect_problem, from_rpc, left_nothing, never_sent
 from headrace_client.models import JobResult
 from headrace_client.retry import RetryBudget, pause_s
@@ -49,9 +49,7 @@ class Base:
         self._call_metadata = metadata(domain, token, actor, on_behalf_of)
         if self._call_metadata.has_token:
             refuse_plaintext(self._brokers.addresses, encrypted=self._brokers.tls.encrypted)
-        self._timeout_s = check_timeout("timeout_s", timeout_s) or 0.0
-        if self._timeout_s <= 0:
-            raise InvalidRequest(f"timeout_s is how many seconds a call may take, above 0, found {timeout_s!r}", details={"field": "timeout_s"})
+        self._timeout_s = check_call_timeout(timeout_s)
         self._budget = RetryBudget()
         self._codecs = Codecs(codecs, dict(self._metadata)[DOMAIN_KEY]) if codecs else None
         self._claims = claims
@@ -222,10 +220,12 @@ class Base:
                     if unknown and again and not isinstance(error, ResultUnknown):
                         raise ResultUnknown(f"{error.message}; an earlier try was not answered, it may have been carried out", reason=error.reason) from rpc_error
                     if refused:
-                        raise Unavailable(
-                            f"no broker reached at {', '.join(self._brokers.addresses)}{connect_problem(rpc_error)}; nothing was stored", reason=error.reason
-                        ) from rpc_error
+                        raise self._unreached(rpc_error) from rpc_error
                     raise error from rpc_error
                 self._brokers.failed(stubs)
                 failures += 1
                 await asyncio.sleep(pause)
+
+    def _unreached(self, rpc_error: grpc.aio.AioRpcError) -> Unavailable:
+        """The error for calls that could not be sent to any broker."""
+        return Unavailable(f"no broker reached at {', '.join(self._brokers.addresses)}{connect_problem(rpc_error)}; nothing was stored")

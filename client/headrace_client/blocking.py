@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import os
+import sys
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, Future
@@ -129,7 +130,9 @@ class Blocking(Generic[C]):
                     return
                 yield item
         finally:
-            if threading.current_thread() is self._thread:  # where it was collected as garbage: nobody waits
+            if sys.is_finalizing():  # at the end of the program, where the thread does not run any more
+                pass
+            elif threading.current_thread() is self._thread:  # where it was collected as garbage: nobody waits
                 asyncio.run_coroutine_threadsafe(end(), self._loop)
             else:
                 with contextlib.suppress(ClientClosed, ForkError):

@@ -173,13 +173,19 @@ class Brokers:
         """How often all of them have failed, for the next pause: while one broker is restarted, another one is asked at once, and its successor soon."""
         return failures // len(self.addresses)
 
+    @property
+    def loop_is_over(self) -> bool:
+        """Whether the event loop in which they were used is closed: with it their connections have ended."""
+        return self._loop is not None and self._loop.is_closed()
+
     async def close(self) -> None:
         """Closes all connections for good."""
         self._closed = True
         if os.getpid() != self._pid:
             return  # they are the parent's
-        for channel in self._channels:
-            await channel.close()
+        if not self.loop_is_over:
+            for channel in self._channels:
+                await channel.close()
         self._channels.clear()
         self._stubs.clear()
 

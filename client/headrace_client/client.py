@@ -3,7 +3,8 @@
 import asyncio
 import functools
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -14,11 +15,26 @@ from headrace_proto.v1 import jobs_pb2, lifecycle_pb2, logs_pb2, types_pb2
 from headrace_proto.wire import LEVEL_NUMBERS, Reason, to_datetime, to_duration
 
 from headrace_client import decode, tracing
-from headrace_client.channel import backoff_s
+from headrace_client.channel import Stubs, backoff_s
 from headrace_client.claims import ClaimCheck
 from headrace_client.codecs import aside, decoded_aside
-from headrace_client.encode import Spec, batches, build, check_id, check_timeout, encode_fields, encode_payload, filter_message, kept, order_number, payload_of, put
-from headrace_client.errors import Busy, HeadraceError, InvalidRequest, NotFound, QueueFull, Unavailable, WaitTimeout, from_rpc
+from headrace_client.credentials import Pairs
+from headrace_client.encode import (
+    Spec,
+    batches,
+    build,
+    check_call_timeout,
+    check_id,
+    check_timeout,
+    encode_fields,
+    encode_payload,
+    filter_message,
+    kept,
+    order_number,
+    payload_of,
+    put,
+)
+from headrace_client.errors import Busy, HeadraceError, InvalidRequest, NotFound, QueueFull, Unavailable, WaitTimeout, from_rpc, never_sent
 from headrace_client.graph import GraphCalls
 from headrace_client.lifecycle import PayloadVersion, Run, payload_version, run_of
 from headrace_client.models import Attempt, Event, Explanation, Job, JobChange, JobCounts, JobFilter, JobPage, JobSpec, LogLine, Order, State, Submitted
@@ -46,7 +62,7 @@ class Client(GraphCalls):
 
     async def close(self) -> None:
         """Closes all connections for good. Submits that are under way fail."""
-        if self._sending is not None:
+        if self._sending is not None and not self._brokers.loop_is_over:
             self._sending.cancel()
             await asyncio.wait([self._sending])
             if self._submitter is not None:
@@ -79,7 +95,7 @@ class Client(GraphCalls):
 
         Cancellation: while a large payload is on its way to the store, nothing is submitted, and what was kept is left there.
         """
-        timeout_s = check_timeout("timeout_s", timeout_s)
+        timeout_s = None if timeout_s is None else check_call_timeout(timeout_s)
         span = tracing.Submitting(type) if not trace_context and tracing.enabled() else None
         trace_context = trace_context if span is None else span.trace_context
         payload = encode_payload(data, payload)
@@ -281,31 +297,48 @@ class Client(GraphCalls):
     async def watch(self, *, job_ids: Sequence[int] = (), types: Sequence[str] = (), instance_id: str = "") -> AsyncGenerator[JobChange, None]:
         """Durable changes of jobs from now on: of these ids (their present state first), or of these types and this instance. Ends only when the caller stops.
 
-        After a broken connection the watch goes on with `gap` set, since changes may have been missed.
+        After a broken connection the watch goes on with `gap` set, since changes may have been missed. Raises Unavailable when no broker is reached at first, within
+        `timeout_s` of the client.
         """
         request = build(jobs_pb2.WatchJobsRequest, job_ids=job_ids, types=types, instance_id=instance_id)
-        failures, gap = 0, False
+        gap = False
+        async with aclosing(self._follow(lambda stubs, carried: stubs.jobs.WatchJobs(request, metadata=carried))) as messages:
+            async for message in messages:
+                if message is None:
+                    gap = True
+                    continue
+                message.gap = message.gap or gap
+                gap = False
+                yield decode.change(message)
+
+    async def _follow(self, begin: Callable[[Stubs, Pairs], Any]) -> AsyncGenerator[Any, None]:
+        """The messages of a stream that is begun again whenever it has ended, and None each time. Raises what would end each of them; and, as `watch`, Unavailable."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._timeout_s
+        failures, reached = 0, False
         while True:
             carried = await self._carried()
             stubs = self._brokers.current()
-            call = stubs.jobs.WatchJobs(request, metadata=carried)
+            call = begin(stubs, carried)
             try:
                 async for message in call:
                     failures = 0
-                    message.gap = message.gap or gap
-                    gap = False
-                    yield decode.change(message)
+                    yield message
+                reached = True
             except grpc.aio.AioRpcError as rpc_error:
                 error = from_rpc(rpc_error)
+                reached = reached or not never_sent(rpc_error)
                 if error.reason == Reason.TOKEN_ENDED:  # there may be a new one
                     pass
                 elif not isinstance(error, Unavailable):
                     raise error from rpc_error
+                elif not reached and loop.time() >= until:
+                    raise self._unreached(rpc_error) from rpc_error
                 else:
                     self._brokers.failed(stubs)
             finally:
                 call.cancel()
-            gap = True
+            yield None
             failures += 1
             await asyncio.sleep(backoff_s(self._brokers.rounds(failures)))
 
@@ -353,38 +386,26 @@ class Client(GraphCalls):
         """What handlers logged for a job, then what they log, as it is stored; none is missed and none comes twice.
 
         Ends when the job has settled, or the attempt with this `lease_epoch` has ended. Goes on over broken connections and restarts of the broker; a slow reader holds
-        nothing up.
+        nothing up. Raises NotFound; Unavailable when no broker is reached at first, within `timeout_s` of the client.
         """
         level = _level(min_level)
         after = (0, 0)
-        failures = 0
-        while True:
+
+        def begin(stubs: Stubs, carried: Pairs) -> Any:
             request = build(
                 logs_pb2.TailLogsRequest, job_id=check_id(job_id), lease_epoch=lease_epoch, min_level=level, after_lease_epoch=after[0], after_line_no=after[1],  # type: ignore[arg-type]
             )  # fmt: skip
-            carried = await self._carried()
-            stubs = self._brokers.current()
-            call = stubs.logs.TailLogs(request, metadata=carried)
-            try:
-                async for message in call:
-                    failures = 0
-                    for line in message.lines:
-                        after = (line.lease_epoch, line.line_no)
-                        yield decode.log_line(line)
-                    if message.ended:
-                        return
-            except grpc.aio.AioRpcError as rpc_error:
-                error = from_rpc(rpc_error)
-                if error.reason == Reason.TOKEN_ENDED:  # there may be a new one
-                    pass
-                elif not isinstance(error, Unavailable):
-                    raise error from rpc_error
-                else:
-                    self._brokers.failed(stubs)
-            finally:
-                call.cancel()
-            failures += 1
-            await asyncio.sleep(backoff_s(self._brokers.rounds(failures)))
+            return stubs.logs.TailLogs(request, metadata=carried)
+
+        async with aclosing(self._follow(begin)) as messages:
+            async for message in messages:
+                if message is None:
+                    continue
+                for line in message.lines:
+                    after = (line.lease_epoch, line.line_no)
+                    yield decode.log_line(line)
+                if message.ended:
+                    return
 
     async def _read(self, job: Job) -> Job:
         """What claims and codecs say that the job holds. Raises ClaimError and CodecError for what they cannot read."""

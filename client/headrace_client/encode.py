@@ -160,7 +160,8 @@ def encode_json(data: Any) -> bytes:
     try:
         return _to_json(asdict(data) if is_dataclass(data) and not isinstance(data, type) else data).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidRequest(f"data is not JSON: {error}", details={"field": "data"}) from error
+        hint = ": give them as payload=..." if isinstance(data, (bytes, bytearray, memoryview)) else ""
+        raise InvalidRequest(f"data is not JSON: {error}{hint}", details={"field": "data"}) from error
 
 
 def build(make: Callable[P, T], *args: P.args, **fields: P.kwargs) -> T:
@@ -188,6 +189,14 @@ def check_timeout(field: str, seconds: float | None) -> float | None:
     return min(seconds, MOST_WAIT_S)
 
 
+def check_call_timeout(seconds: float) -> float:
+    """Seconds that a call may take. Raises InvalidRequest for what is no number above 0."""
+    checked = check_timeout("timeout_s", seconds) or 0.0
+    if checked <= 0:
+        raise InvalidRequest(f"timeout_s is how many seconds a call may take, above 0, found {seconds!r}", details={"field": "timeout_s"})
+    return checked
+
+
 def timestamp(field: str, at: datetime | None) -> Timestamp | None:
     """A time as a message; None stays None. Raises InvalidRequest for what is none, or says no time zone."""
     if isinstance(at, datetime) and at.tzinfo is None:
@@ -204,6 +213,8 @@ async def batches(specs: Iterable[JobSpec] | AsyncIterable[JobSpec], most: int, 
     used = 0
     async for spec in _aiter(specs):
         try:
+            if not isinstance(spec, JobSpec):
+                raise InvalidRequest(f"jobs are given as JobSpec(type, data, ...), found {type(spec).__name__}", details={"field": "type"})
             message = encode(spec) if codecs is None else await _encoded(spec, codecs)
             used += size_of(message)
             batch.append(message)

@@ -6,7 +6,7 @@
 
 import { randomUUID } from "node:crypto";
 import { EventEmitter, once } from "node:events";
-import { hostname } from "node:os";
+import { hostname, uptime } from "node:os";
 import { resolve as absolute } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
@@ -21,7 +21,8 @@ const FINAL = new Set(["ACCEPTED", "ACCEPTED_LATE", "ALREADY_APPLIED", "SUPERSED
 // How an attempt ends whose handler threw because it was told to stop.
 const STOPPED = { abort: ["OUTCOME_KIND_ABORTED", "aborted"], timeout: ["OUTCOME_KIND_TIMED_OUT", "timeout"], drain: ["OUTCOME_KIND_RELEASED", "released"] };
 
-const now = () => performance.now(); // monotonic: a lease is a duration, and a step of the wall clock must not change it
+// Milliseconds of a clock that no step of the wall clock changes, and that goes on while the machine is suspended, as leases do: performance.now() stands still then.
+const now = () => 1000 * uptime();
 const keyOf = ({ job_id, lease_epoch }) => `${job_id}/${lease_epoch}`;
 const log = (text) => console.error(text);
 
@@ -240,7 +241,8 @@ class Agent {
 
   /** Stops what is not surely ours any more. The broker cannot do that for us: it may be the one that we no longer hear. */
   #endLeases() {
-    for (const attempt of this.#attempts.values()) if (now() >= attempt.until) this.#lose(attempt.job);
+    const at = now();
+    for (const attempt of this.#attempts.values()) if (at >= attempt.until) this.#lose(attempt.job);
   }
 
   /** What the stream did not get rid of goes to each broker by a unary call: an outcome needs no session. */

@@ -102,7 +102,13 @@ async def test_what_code_declares_is_in_force_until_a_person_says_otherwise(clie
 
 
 def test_wrong_names_on_the_command_line_are_told() -> None:
-    for name, text in (("no_such_module:agent", "no module"), ("tests.support.handlers:nobody", "it has agent"), ("tests.support.ledger", "it has no Agent")):
+    for name, text in (
+        ("no_such_module:agent", "no module"),
+        ("tests.support.handlers:nobody", "it has agent"),
+        ("tests.support.ledger", "it has no Agent"),
+        ("work.py:agent", "such as work:agent"),
+        ("./work", "such as work:agent"),
+    ):
         done = run_command("headrace-agent", "run", name)
         assert done.returncode == 2
         assert text in done.stderr
@@ -159,6 +165,20 @@ async def test_a_handler_that_does_not_stop_does_not_keep_its_agent_alive(client
     await until(begun, what="the start")
     assert await agent.stop() == 1
     assert "handlers in threads do not stop" in agent.log.read_text()
+
+
+async def test_a_thread_that_a_handler_leaves_behind_does_not_keep_its_agent_alive(
+    client: Client, broker: BrokerProcess, directory: Path, stack: AsyncExitStack
+) -> None:  # fmt: skip
+    (directory / "leaving.py").write_text(
+        "import threading\nfrom headrace_agent import Agent\nagent = Agent('l')\n"
+        "@agent.job('leave')\ndef leave(ctx):\n    threading.Thread(target=threading.Event().wait, args=(300,), name='left').start()\n"
+    )
+    agent = await start_agent(directory, broker.address, agent="leaving:agent", cwd=directory, environment={"PYTHONUNBUFFERED": "1"})  # a real process
+    stack.push_async_callback(agent.kill)
+    assert (await client.wait((await client.submit("leave")).job_id, timeout_s=20)).state is State.COMPLETED
+    assert await agent.stop() == 1
+    assert "threads that were left behind do not end: left" in agent.log.read_text()
 
 
 def test_options_of_an_agent_that_mean_nothing_are_told() -> None:

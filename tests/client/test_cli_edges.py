@@ -233,3 +233,17 @@ async def test_a_load_that_a_broker_cannot_keep_up_with_is_told(monkeypatch: pyt
     away: Any = Away()
     with pytest.raises(HeadraceError, match="the broker cannot keep up"):
         await bench._send(away, bench.Load("t", 1000, 10, 100, 0, 0, 1))
+
+
+def test_streams_that_are_closed_or_full_are_no_fault_of_the_command(broker: BrokerProcess) -> None:
+    for redirection, words, code in (
+        (">&-", "jobs list", 0),
+        (">&-", "jobs count -o json", 0),
+        ("2>&-", "jobs show 999999", 3),
+        ("<&-", "jobs abort -", 2),
+        ("<&-", "jobs abort 1 2", 2),
+        ("> /dev/full", "jobs count", 1),
+    ):
+        done = run_command("sh", "-c", f"{PROGRAM} {words} --broker {broker.address} {redirection}")
+        assert (done.returncode, done.stdout) == (code, ""), (redirection, done.stderr)
+        assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr, (redirection, done.stderr)

@@ -6,14 +6,15 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
-from headrace_client import Client, ClientClosed, InvalidRequest, JobSpec, SyncClient, Unavailable, base
+from headrace_client import Client, ClientClosed, InvalidRequest, JobSpec, Submitted, SyncClient, Unavailable, base
 from headrace_client.blocking import Blocking
 
 from tests.support.ports import free_ports
-from tests.support.processes import PATIENCE_S, BrokerProcess
+from tests.support.processes import PATIENCE_S, BrokerProcess, run_command
 
 SOON_S = 10.0
 
@@ -172,3 +173,39 @@ def test_a_stream_whose_reader_is_interrupted_ends_and_the_interrupt_is_what_it_
             pass
     assert slow.ended
     blocking.close()
+
+
+@pytest.mark.parametrize("follow", [lambda client: client.watch(job_ids=[1]), lambda client: client.tail_logs(1)], ids=["watch", "tail_logs"])
+async def test_who_follows_and_reaches_no_broker_hears_so(follow: Any) -> None:
+    [port] = free_ports(1)
+    async with Client(f"127.0.0.1:{port}", timeout_s=0.2) as client, asyncio.timeout(SOON_S):
+        with pytest.raises(Unavailable, match=f"no broker reached at 127.0.0.1:{port}"):
+            await anext(follow(client))
+
+
+def test_a_client_may_be_closed_when_its_event_loop_is_over(broker: BrokerProcess) -> None:
+    client = Client(broker.address)
+    asyncio.run(client.submit("t"))
+    asyncio.run(client.close())
+    with pytest.raises(ClientClosed, match="is closed"):
+        asyncio.run(client.submit("t"))
+
+
+def test_a_program_that_leaves_a_stream_open_ends(broker: BrokerProcess, directory: Path) -> None:
+    (directory / "leaves.py").write_text(
+        f"from headrace_client import SyncClient\nclient = SyncClient('{broker.address}')\n"
+        "changes = client.watch(job_ids=[client.submit('t').job_id])\nprint(next(changes).state)\n"
+    )
+    done = run_command("python", str(directory / "leaves.py"), timeout_s=PATIENCE_S)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "waiting\n", "")
+
+
+async def test_what_is_no_job_is_refused_in_its_place(client: Client) -> None:
+    wrong: Any = {"type": "t"}
+    stored, refused = await client.submit_many([JobSpec("t"), wrong])
+    assert isinstance(stored, Submitted) and isinstance(refused, InvalidRequest) and "JobSpec(type, data, ...), found dict" in refused.message
+    for timeout_s in (0, -1):
+        with pytest.raises(InvalidRequest, match="timeout_s is how many seconds a call may take, above 0"):
+            await client.submit("t", timeout_s=timeout_s)
+    with pytest.raises(InvalidRequest, match="give them as payload="):
+        await client.submit("t", b"bytes")

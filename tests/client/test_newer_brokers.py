@@ -1,5 +1,6 @@
 """A broker of a newer release tells states, kinds and roles that this one has no name for: what reads them goes on, and takes none for another."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, get_args
@@ -17,6 +18,7 @@ from headrace_client.graph import Edge, JobGraph
 from headrace_proto.v1 import alerts_pb2, jobs_pb2, types_pb2
 from headrace_proto.wire import STATE_NAMES, UNKNOWN
 
+from tests.support.processes import run_command
 from tests.support.served import served
 
 NEWER = 99
@@ -184,3 +186,17 @@ def test_commands_ask_for_states_that_have_a_name_and_draw_ties_that_have_none()
     jobs = [decode.job(types_pb2.Job(job_id=number, type="t", state=1)) for number in (1, 2)]  # type: ignore[arg-type]  # enum numbers
     [tree] = trees(JobGraph(jobs, [Edge(1, 2, UNKNOWN), Edge(1, 0, UNKNOWN)], True))
     assert [str(branch.label) for branch in tree.children] == ["tied a job that you may not see", "tied 2 t waiting"]
+
+
+COMMANDS = (
+    "types list", "types show t", "jobs list", "jobs show 1", "jobs explain 1", "jobs events 1", "jobs attempts 1", "jobs runs 1", "jobs graph 1", "jobs count",
+    "agents list", "stats", "top --once", "brokers", "alerts list", "schedules list", "domains list", "operations list", "filters list", "tokens list", "users list",
+    "doors list",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+async def test_commands_show_what_a_broker_of_another_release_leaves_out_as_nothing(words: str) -> None:
+    async with newer_broker() as (address, _):
+        done = await asyncio.to_thread(run_command, "headrace", *words.split(), environment={"HEADRACE_BROKER": address})
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr

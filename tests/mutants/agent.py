@@ -7,6 +7,7 @@ SESSION, LEASES, WORK = f"{PLACE}/session.py", f"{PLACE}/leases.py", f"{PLACE}/w
 ODD = "tests/agent/test_odd_brokers.py"
 TESTS, ATTEMPTS = "tests/agent/test_leases.py", "tests/agent/test_work.py"
 PROCESSES, WORKERS = f"{PLACE}/processes.py", "tests/agent/test_workers.py"
+HANDLERS = "tests/agent/test_odd_handlers.py"
 
 MUTANTS = (
     Mutant(
@@ -119,7 +120,22 @@ MUTANTS = (
         "a job is put off for longer than brokers take", f"{PLACE}/outcomes.py", "if after_s > MAX_DELAY_S:", "if False:", f"{ATTEMPTS} -k whatever_its_handler_raises"
     ),
     Mutant("a large checkpoint ends the stream", f"{PLACE}/desk.py", "if len(data) > limit:", "if False:", "tests/agent/test_process.py -k whatever_a_handler"),
-    Mutant("a process whose checkpoint was not taken is used again", PROCESSES, "                    self._stopping = True\n", "", f"{WORKERS} -k not_taken"),
+    Mutant(
+        "a process whose checkpoint was not taken is used again",
+        PROCESSES,
+        "                    self._end()\n                    raise\n",
+        "                    raise\n",
+        f"{WORKERS} -k not_taken",
+    ),
+    Mutant("a process whose memory is full is used again", PROCESSES, 'if "MemoryError" in getattr(', 'if "" in getattr(', f"{HANDLERS} -k memory_is_full"),
+    Mutant("a process is used for ever", PROCESSES, " and (most_attempts is None or worker.attempts < most_attempts)", "", f"{HANDLERS} -k so_many_attempts"),
+    Mutant("a process that cannot read its job waits", PROCESSES, "except BaseException:  # the agent is", "except EOFError:  #", f"{HANDLERS} -k no_memory"),
+    Mutant("words of one's own are failures in a process", PROCESSES, "if isinstance(error, class_)), ", "if type(error) is class_), ", f"{HANDLERS} -k words_of"),
+    Mutant("a handler in a process may start none", PROCESSES, "    multiprocessing.current_process().daemon = False", "    # ", f"{HANDLERS} -k start_processes"),
+    Mutant("a plain handler that raises StopIteration never ends", WORK, "except StopIteration as", "except ZeroDivisionError as", f"{HANDLERS} -k stop_iteration"),
+    Mutant("a child that a handler has forked goes on as its agent", f"{PLACE}/_fork.py", "if os.getpid() == agent_pid:", "if True:", f"{HANDLERS} -k forked"),
+    Mutant("what an earlier attempt left reports for the one that runs", PROCESSES, "if attempt != job.key:", "if False:", f"{HANDLERS} -k left_in_a_process"),
+    Mutant("a task that exits ends the handlers' thread", WORK, "target=self._run_loop", "target=self._loop.run_forever", f"{HANDLERS} -k leaves_the_event_loop"),
     Mutant(
         "an abort wakes nobody in another event loop", f"{PLACE}/context.py", "loop.call_soon_threadsafe(event.set)", "event.set()", f"{ATTEMPTS} -k whatever_event_loop"
     ),

@@ -58,7 +58,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "payload_schema": ({"type": "object"}, {"type": "string"}),
 }
 """What code declares (None: that is not for code to say), and what a person says."""
-NO_SETTINGS = {"self", "type", "executor", "slots", "retry", "retry_on", "fail_on", "memory_bytes"}
+NO_SETTINGS = {"self", "type", "executor", "slots", "retry", "retry_on", "fail_on", "memory_bytes", "attempts_per_process"}
 """Arguments of `Agent.job` that are none; `retry` is four of them."""
 MODULE = """
 from headrace_agent import Agent, Backoff, RateLimit

@@ -48,6 +48,7 @@ app.register_install_completion_command()
 
 def main() -> None:
     """Runs the command line; never shows a traceback for what a user or a broker did."""
+    _open_closed()
     if len(sys.argv) > 2 and sys.argv[1].startswith("--") and sys.argv[1] not in ("--help", "--version", "--install-completion"):
         errors.print(f"headrace: options stand behind the command, such as `headrace jobs list {sys.argv[1]} ...`")
         sys.exit(2)
@@ -62,19 +63,36 @@ def main() -> None:
             code = 130
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         code = 0
     except UnicodeError:
         errors.print("headrace: what was given, or read, is not UTF-8")
         code = 2
     except OSError as error:
         errors.print(f"headrace: {error}")
+        _drop_output()  # it may be what cannot be written
         code = 1
     except Exception as error:
         if type(error).__module__.partition(".")[0] != "cyclopts":
             raise
         code = 2  # cyclopts has said what was wrong
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _open_closed() -> None:
+    """Whoever started the command may have closed standard streams, whose numbers the next connection would get."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115  # as long as the process lives
+
+
+def _drop_output() -> None:
+    """What is left of it would be written at the end of the process."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

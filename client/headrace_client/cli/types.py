@@ -33,9 +33,9 @@ def list_types(*, common: Common | None = None) -> int:
             {
                 "type": item.name,
                 "agents": item.agents,
-                "paused": item.effective["paused"],
+                "paused": item.effective.get("paused", item.pause is not None),  # a broker of another release may lack a setting
                 "breaker": item.breaker.phase if item.breaker is not None else "",
-                "priority": item.effective["priority"],
+                "priority": item.effective.get("priority", 0),
                 **{str(state): count for state, count in item.counts.items()},
             }
             for item in found
