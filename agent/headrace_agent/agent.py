@@ -200,7 +200,8 @@ class Agent:
         Cancellation: stops at once; what ran is lost to its leases' end.
 
         Raises:
-            AgentError: there are no handlers, or a name is no text. InvalidRequest: files of certificates cannot be used. Whatever a start hook raises.
+            AgentError: there are no handlers, a name is no text, or every broker refuses what the agent says of itself. InvalidRequest: files of
+            certificates cannot be used. Whatever a start hook raises.
         """
         if not self.handlers:
             raise AgentError(f"agent {self.name!r} has no handlers: register some with @agent.job(...)")
@@ -234,6 +235,14 @@ class Agent:
             ]
         except (TypeError, ValueError) as error:
             raise AgentError(f"agent {self.name!r} cannot be announced: its name, build, labels and job types are text ({error})") from error
+        try:
+            await self._serve_brokers(desk, brokers, pairs, incarnation_id, tls, drain, drain_timeout_s)
+        except BaseExceptionGroup as group:
+            raise next((error for error in group.exceptions if isinstance(error, AgentError)), group) from None
+
+    async def _serve_brokers(
+        self, desk: Desk, brokers: list[str], pairs: Metadata, incarnation_id: str, tls: Tls, drain: asyncio.Event, drain_timeout_s: float
+    ) -> None:  # fmt: skip
         async with asyncio.TaskGroup() as tasks:
             watching = [tasks.create_task(self._watch_leases(desk)), tasks.create_task(self._watch_work(desk))]
             sessions = [tasks.create_task(session.run()) for session in desk.sessions]

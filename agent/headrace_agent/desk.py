@@ -37,6 +37,7 @@ class Desk:
         self.progress: dict[tuple[int, int], agents_pb2.ProgressReport] = {}
         self.aborts: list[agents_pb2.AbortReport] = []  # to be said
         self.sessions: list[Session] = []
+        self.greeted = False  # some broker took the agent, ever
         self.draining = False
         self.idle = asyncio.Event()
         self.idle.set()

@@ -49,6 +49,7 @@ def fitting(job: Job, encoded: bytes, limit_bytes: int) -> agents_pb2.Outcome | 
 
 def raised(job: Job, handler: Handler | None, error: BaseException) -> agents_pb2.Outcome:
     """The handler raised."""
+    error = alone(error)
     if isinstance(error, Snooze):
         return released(job, error.after_s)
     permanent = isinstance(error, InvalidPayload) or (isinstance(error, Fail) and error.permanent)
@@ -59,6 +60,13 @@ def raised(job: Job, handler: Handler | None, error: BaseException) -> agents_pb
     if isinstance(error, Retry) and error.after_s is not None:
         outcome.retry_after.CopyFrom(_delay(error.after_s))
     return outcome
+
+
+def alone(error: BaseException) -> BaseException:
+    """The exception in a group of one, as a TaskGroup raises it: what it says counts, as it would without the group."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def undecodable(job: Job, error: UndecodablePayload) -> agents_pb2.Outcome:

@@ -29,6 +29,7 @@ from headrace_agent._fork import end_child
 from headrace_agent.context import CaptureHandler, JobContext, Sink, current
 from headrace_agent.errors import Aborted, Fail, InvalidPayload, LeaseLost, ProcessDied, Retry, Snooze
 from headrace_agent.job import Job
+from headrace_agent.outcomes import alone
 from headrace_agent.sealing import keep_result
 
 KILL_AFTER_S = 1.0
@@ -356,6 +357,7 @@ def _call(module: str, qualname: str, how: tuple[bool, bool], ctx: JobContext) -
 
 
 def _portable(error: BaseException, module: str, qualname: str) -> tuple[str, str, str, dict[str, Any], str, str]:
+    error = alone(error)
     kind = next((class_.__name__ for class_ in (Retry, Snooze, InvalidPayload, Aborted, LeaseLost) if isinstance(error, class_)), "Fail")
     code = error.code if isinstance(error, Fail) and error.code else type(error).__name__
     options = {"after_s": getattr(error, "after_s", None), "permanent": isinstance(error, Fail) and error.permanent, "classes": [c.__name__ for c in type(error).__mro__]}

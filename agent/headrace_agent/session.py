@@ -17,14 +17,15 @@ from typing import Any
 import grpc
 from headrace_client.channel import Stubs, backoff_s, open_channel
 from headrace_client.credentials import Metadata
-from headrace_client.errors import HeadraceError, from_rpc
+from headrace_client.errors import HeadraceError, InvalidRequest, from_rpc
 from headrace_client.tls import Tls
 from headrace_proto.streams import StreamEnd
 from headrace_proto.v1 import agents_pb2
-from headrace_proto.wire import to_seconds
+from headrace_proto.wire import Reason, to_seconds
 
 from headrace_agent import leases
 from headrace_agent.desk import Desk
+from headrace_agent.errors import AgentError
 from headrace_agent.job import from_message, plain_jobs
 from headrace_agent.leases import Held, margin_s
 from headrace_agent.outbox import Room
@@ -52,7 +53,7 @@ class StayAway(Exception):
 
 
 class Session:
-    """One broker of one agent. `run` connects until it is cancelled, or until the broker wants it to stay away."""
+    """One broker of one agent. `run` connects until it is cancelled, or until the broker wants it to stay away. Raises AgentError where no broker takes the agent."""
 
     def __init__(
         self, desk: Desk, address: str, *, name: str, incarnation_id: str, build: str, labels: dict[str, str], metadata: Metadata,
@@ -68,6 +69,7 @@ class Session:
             types=[agents_pb2.ServedType(type=h.name, slots=h.slots, executor=h.executor, declared=h.declared) for h in desk.handlers.values()],
         )  # fmt: skip
         self.waiting = False  # at a broker that stands by
+        self.refused = False  # the broker wants nothing to do with an agent as this one says it is
         self._pass_on = False  # the next stream is to be passed on to the broker that owns the queue
         self._own = [handler for handler in desk.handlers.values() if handler.slots]  # types with slots of their own
         self.up = False
@@ -118,6 +120,7 @@ class Session:
             if problem is not None:
                 quiet = problem.reason in ("NOT_OWNER", "DRAINING") or (failures > 3 and failures % REMIND != 0)
                 log.log(logging.DEBUG if quiet else logging.WARNING, "no session with %s: %s", self._address, problem.message)
+                self._end_if_refused(problem)
             try:
                 async with asyncio.timeout(_pause_s(pause, failures)):
                     await self._try_soon.wait()
@@ -125,6 +128,12 @@ class Session:
             except TimeoutError:
                 pass
             self._try_soon.clear()
+
+    def _end_if_refused(self, problem: HeadraceError) -> None:
+        """Raises AgentError where every broker refuses what the agent says of itself, and none ever took it: it says the same the next time."""
+        self.refused = isinstance(problem, InvalidRequest) and problem.reason == Reason.INVALID_FIELD
+        if not self._desk.greeted and all(session.refused for session in self._desk.sessions):
+            raise AgentError(f"{self._address} refuses this agent: {problem.message}")
 
     async def _connect(self) -> float | None:
         """One stream from its start to its end; returns how long to wait before the next, if the broker said so. Raises AioRpcError."""
@@ -147,7 +156,7 @@ class Session:
             if welcome is grpc.aio.EOF or not welcome.HasField("welcome"):
                 await self._raise_status(end)
                 return None
-            self._greeted = True
+            self._greeted = self._desk.greeted = True
             self._welcome(welcome.welcome)
             self._receive(welcome)
             tasks = [asyncio.ensure_future(self._write_all(call)), asyncio.ensure_future(self._read_all(call)), asyncio.ensure_future(self._beat())]

@@ -244,6 +244,8 @@ class Work:
             if now >= attempt.deadline and not attempt.timed_out and attempt.stop is None and attempt.task is not None:
                 attempt.timed_out = True
                 attempt.cancel()
+                if attempt.handler.executor == "async":  # of threads it is told where they are waited for
+                    self._loop.call_later(1.0, self._report_unstoppable, attempt)
 
     async def _run(self, attempt: _Attempt) -> None:
         """One attempt from its start to its outcome. It is reported whatever comes of it: else its slot would be taken, and its lease renewed, for ever."""

@@ -9,7 +9,7 @@ import { EventEmitter, once } from "node:events";
 import { hostname, uptime } from "node:os";
 import { resolve as absolute } from "node:path";
 import { pathToFileURL } from "node:url";
-import { parseArgs } from "node:util";
+import { inspect, parseArgs } from "node:util";
 
 import { backoff, Brokers, duration, json, refusal, seconds } from "./headrace.mjs";
 
@@ -265,10 +265,10 @@ class Agent {
 /** The outcome of a handler that threw. */
 function ending(error, stop) {
   const [kind, code] = STOPPED[stop] ?? ["OUTCOME_KIND_FAILED", error?.name];
-  const cut = (text, most) => String(text ?? "").slice(0, most);
+  const cut = (text, most) => (typeof text === "object" ? inspect(text) : String(text ?? "")).slice(0, most); // anything may be thrown, also what has no text
   return {
     kind,
-    error: { code: cut(code, 200), message: cut(error?.message ?? error, 8000), traceback: cut(error?.stack, 64_000) },
+    error: { code: cut(code, 200), message: cut(error?.message ?? error ?? "undefined", 8000), traceback: cut(error?.stack, 64_000) },
     permanent: error?.permanent === true,
     ...(error?.retryAfterS > 0 && { retry_after: duration(error.retryAfterS) }),
   };

@@ -78,6 +78,16 @@ async def decorated(ctx: JobContext) -> str:
     return "awaited"
 
 
+@agent.job("group-process", executor="process")
+@agent.job("group-async")
+async def group(ctx: JobContext) -> None:
+    async def full() -> None:
+        raise Full
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(full())
+
+
 @agent.job("talk")
 async def talk(ctx: JobContext) -> None:
     ctx.log.info("sent %d of %s", 3, "four")
@@ -174,6 +184,12 @@ async def test_what_leaves_the_event_loop_of_the_handlers_ends_its_own_attempt_a
 
 async def test_an_async_function_below_a_plain_decorator_is_awaited() -> None:
     assert (await _run("decorated")).value == "awaited"
+
+
+@pytest.mark.parametrize("executor", ["async", "process"])
+async def test_what_one_task_of_a_group_raises_counts_as_if_there_were_no_group(executor: str) -> None:
+    done = await _run(f"group-{executor}")
+    assert (done.outcome, done.retry_after_s) == ("released", 33)
 
 
 async def test_a_jobs_log_takes_what_logging_takes_and_a_wrong_call_ends_no_job() -> None:

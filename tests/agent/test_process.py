@@ -172,13 +172,23 @@ async def test_a_thread_that_a_handler_leaves_behind_does_not_keep_its_agent_ali
 ) -> None:  # fmt: skip
     (directory / "leaving.py").write_text(
         "import threading\nfrom headrace_agent import Agent\nagent = Agent('l')\n"
-        "@agent.job('leave')\ndef leave(ctx):\n    threading.Thread(target=threading.Event().wait, args=(300,), name='left').start()\n"
+        "@agent.job('leave')\ndef leave(ctx):\n    threading.Thread(target=threading.Event().wait, args=(300,), name='left', daemon=False).start()\n"
     )
     agent = await start_agent(directory, broker.address, agent="leaving:agent", cwd=directory, environment={"PYTHONUNBUFFERED": "1"})  # a real process
     stack.push_async_callback(agent.kill)
     assert (await client.wait((await client.submit("leave")).job_id, timeout_s=20)).state is State.COMPLETED
     assert await agent.stop() == 1
     assert "threads that were left behind do not end: left" in agent.log.read_text()
+
+
+async def test_an_agent_that_no_broker_takes_ends_and_says_why(broker: BrokerProcess, directory: Path, stack: AsyncExitStack) -> None:
+    (directory / "odd.py").write_text("from headrace_agent import Agent\nagent = Agent('o')\n@agent.job('t', timeout_s=-1)\nasync def t(ctx): ...\n")
+    agent = await start_agent(directory, f"{broker.address},{broker.address}", agent="odd:agent", cwd=directory)
+    stack.push_async_callback(agent.kill)
+    async with asyncio.timeout(20):
+        assert await agent.process.wait() == 1
+    said = agent.log.read_text()
+    assert "refuses this agent: hello.types[0].declared.timeout: a duration from 0" in said and "Traceback" not in said
 
 
 def test_options_of_an_agent_that_mean_nothing_are_told() -> None:

@@ -31,6 +31,7 @@ class Told:
 
     def __init__(self) -> None:
         self.outcomes: list[tuple[int, Any]] = []
+        self.going_on = threading.Event()
         self._news = threading.Condition()
 
     def ended(self, job: Job, outcome: Any) -> None:
@@ -41,6 +42,7 @@ class Told:
 
     def unstoppable(self, job: Job, *, aborted: bool) -> None:
         """Some do not stop."""
+        self.going_on.set()
 
     def until(self, count: int) -> list[tuple[int, Any]]:
         """The first outcomes."""
@@ -140,6 +142,24 @@ def test_a_handler_that_runs_when_the_agent_ends_is_stopped_in_its_own_thread() 
     scene.work.close()
     assert scene.stopped == [("async", "headrace-work")] and scene.told.outcomes == [(1, None)], "it says nothing about a job that it did not finish"
     assert scene.work._loop.is_closed()
+
+
+def test_a_handler_that_goes_on_after_its_time_is_told_of() -> None:
+    told, may_end, agent = Told(), threading.Event(), Agent("work")
+
+    @agent.job("t")
+    async def goes_on(ctx: JobContext) -> None:
+        while not may_end.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+
+    work = Work(agent.handlers, middleware=[], lifespans=[], threads=1, reports=told, client_options={})  # type: ignore[arg-type]  # no logs, no progress
+    work.start()
+    work.assign([Job((1, 1), b"", Terms("t", 0, 0.05, 5, 100, 1000))])
+    assert told.going_on.wait(PATIENCE_S)
+    may_end.set()
+    assert told.until(1)[0][1] == b""
+    work.close()
 
 
 def test_a_thread_that_does_not_stop_does_not_hold_the_end_up(monkeypatch: pytest.MonkeyPatch) -> None:

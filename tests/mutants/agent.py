@@ -135,6 +135,9 @@ MUTANTS = (
     Mutant("a plain handler that raises StopIteration never ends", WORK, "except StopIteration as", "except ZeroDivisionError as", f"{HANDLERS} -k stop_iteration"),
     Mutant("a child that a handler has forked goes on as its agent", f"{PLACE}/_fork.py", "if os.getpid() == agent_pid:", "if True:", f"{HANDLERS} -k forked"),
     Mutant("what an earlier attempt left reports for the one that runs", PROCESSES, "if attempt != job.key:", "if False:", f"{HANDLERS} -k left_in_a_process"),
+    Mutant("a group of one hides what its task says", f"{PLACE}/outcomes.py", "    error = alone(error)\n", "", f"{HANDLERS} -k one_task_of_a_group"),
+    Mutant("who ignores its timeout is not told of", WORK, 'if attempt.handler.executor == "async":  # of', "if False:  # of", f"{ATTEMPTS} -k after_its_time"),
+    Mutant("an agent that no broker takes tries for ever", SESSION, "problem.reason == Reason.INVALID_FIELD", "False", "tests/agent/test_process.py -k no_broker_takes"),
     Mutant("a task that exits ends the handlers' thread", WORK, "target=self._run_loop", "target=self._loop.run_forever", f"{HANDLERS} -k leaves_the_event_loop"),
     Mutant(
         "an abort wakes nobody in another event loop", f"{PLACE}/context.py", "loop.call_soon_threadsafe(event.set)", "event.set()", f"{ATTEMPTS} -k whatever_event_loop"
