@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -162,6 +163,18 @@ async def test_a_watch_ends_when_all_its_jobs_have_settled(shell: Shell, agent: 
     job_id = (await shell("submit", "echo", "--data", "1", "--delay", "5")).stdout.strip()  # for longer than a command takes to start
     seen = await shell("jobs", "watch", job_id)
     assert f"{job_id} echo completed -> completed" in seen.stdout
+
+
+async def test_times_are_given_as_people_say_them(shell: Shell, client: Client) -> None:
+    day = datetime.now(UTC).date() + timedelta(days=2)
+    late, fixed = [int((await shell("submit", "nobody", *when)).stdout) for when in (("--delay", "90m", "--delete-after", "2 h"), ("--start-at", f"{day}"))]
+    job = await client.get(late)
+    assert job.available_at is not None and 5395 < (job.available_at - job.created_at).total_seconds() < 5405
+    assert (await client.get(fixed)).available_at == datetime(day.year, day.month, day.day, tzinfo=UTC)
+    assert "'soon' is not a duration: give 90s, 15m, 2h or 7d" in (await shell("submit", "nobody", "--delay", "soon", code=2)).stderr
+    assert "'1 May' is not a time" in (await shell("submit", "nobody", "--start-at", "1 May", code=2)).stderr
+    await shell("types", "set", "nobody", "timeout_s=15m")
+    assert json.loads((await shell("types", "show", "nobody", "-o", "json")).stdout)["effective"]["timeout_s"] == 900
 
 
 async def test_types_are_shown_set_paused_and_cleared(shell: Shell, agent: Process) -> None:

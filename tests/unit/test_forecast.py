@@ -93,6 +93,10 @@ def test_a_queue_that_grows_says_by_how_much_and_one_that_shrinks_says_when_it_i
     assert (grows.utilisation, grows.grows_per_s, grows.drain_s, grows.mean_wait_s) == (2.0, 1.0, None, None)
     assert words(grows) == f"Overloaded: 200% of the slots' time is asked for, and the queue grows by 60/min. It takes {grows.slots_needed} slots; there are 4."
     assert words(outlook(Demand(100, 2.0, 4.0, 10), 10.0)).endswith("The backlog of 100 is gone in 3 min.")
+    part = outlook(Demand(100, 2.0, 4.0, 10, stuck=40), 10.0)
+    assert words(part).endswith("The backlog of 60 is gone in 2 min. Beside that 40 wait of types that no agent serves, or that are paused.") and part.drain_s == 120
+    alone = outlook(Demand(40, 2.0, 4.0, 10, stuck=40), 10.0)
+    assert "backlog" not in words(alone) and "Beside that 40 wait" in words(alone) and alone.drain_s is None
     assert "the queue grows by 120/min" in words(outlook(Demand(5, 2.0, 4.0, 0), 10.0))
     full = outlook(Demand(0, 1.0, 4.0, 4), 10.0)
     assert full.grows_per_s == 0 and full.mean_wait_s is None and words(full).startswith("Overloaded: 100%"), "just as much as there is room for: no end to its queue"

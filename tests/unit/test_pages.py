@@ -223,3 +223,9 @@ def test_completed_jobs_are_requeued_only_by_name() -> None:
 )
 def test_the_audit_tells_what_has_changed(before: str | None, after: str | None, told: list[tuple[str, str, str]]) -> None:
     assert render.changed(before, after) == told
+
+
+def test_the_audit_of_a_job_says_nothing_of_what_stays() -> None:
+    assert render.changed('{"state": "error", "run": 1, "hold": true}', '{"state": "waiting", "payload_bytes": 89}', True) == [
+        ("state", "error", "waiting"), ("payload_bytes", "", "89"),
+    ]  # fmt: skip

@@ -129,7 +129,7 @@ async def test_the_overview_tells_alike_alerts_together(browser: Browser, client
             await client.wait(newest)
     alerts = (await browser.get("/")).partition("Newest alerts")[2]
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(?=<td)(.*?)</tr>", alerts)]
-    assert [(row[1], row[2]) for row in rows] == [("fail", "1"), ("permanent", "3")] and str(newest) in rows[0][3]
+    assert [(row[2], row[3]) for row in rows] == [("fail", "1"), ("permanent", "3")] and str(newest) in rows[0][4]
     assert "All there are, those that are alike together." in alerts
 
 
@@ -259,6 +259,13 @@ async def test_page_files_rpc_command_line_and_prometheus_tell_the_same_of_close
         outcome = re.search(r'outcome="(\w+)"', labels)
         scraped[outcome[1] if outcome else series] += int(value)
     assert [scraped[name] for name in NUMBERS] == [8, 7, 1, 1]
+    await client.submit("nobody")
+    found = (await admin.forecast()).present
+    assert found.words.endswith("Beside that 1 wait of types that no agent serves, or that are paused.") and found.waiting == 1 and found.drain_s is None
+    assert re.search(r'nobody</a></td>.*?<span class="warn">no agent</span>', (await http.get("/capacity")).text)
+    assert "<small>1 paused, or without an agent</small>" in (await http.get("/")).text
+    await admin.pause_type("nobody")
+    assert re.search(r'nobody</a></td>.*?<span class="warn">paused</span>', (await http.get("/capacity")).text)
 
 
 async def test_a_broker_that_stands_by_sends_on_to_the_owner_or_says_that_it_cannot(browser: Browser, database: str, directory: Path, stack: AsyncExitStack) -> None:

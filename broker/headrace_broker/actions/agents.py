@@ -1,10 +1,12 @@
-"""Draining agents and having them go on: a drained agent finishes what it has and is granted nothing more."""
+"""Which types agents serve; draining agents and having them go on: a drained agent finishes what it has and is granted nothing more."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 from headrace_broker.actions.reach import require, types_for
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import AgentNotFound, DatabaseUnavailable
+from headrace_broker.model.job import State
 from headrace_broker.model.permissions import Act, Types
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.session import Session
@@ -20,6 +22,16 @@ def serves(session: Session, types: Types) -> bool:
 def serving(owner: Owner) -> Counter[int]:
     """How many connected agents serve each type, by its id. Asked once for a list: there may be thousands of either."""
     return Counter(type_id for session in owner.sessions() if session.stream is not None for type_id in session.served)
+
+
+def stuck(owner: Owner, domain: str, counts: Mapping[str, Mapping[State, int]]) -> int:
+    """How many of the jobs that wait, of these counts by type and state, are of types that are paused, or that no connected agent serves: nothing takes them as it is."""
+    agents, found = serving(owner), 0
+    for name, by_state in counts.items():
+        entry = owner.types.find(domain, name)
+        if entry is None or entry.halted or not agents[entry.type_id]:
+            found += by_state.get(State.WAITING, 0)
+    return found
 
 
 async def hold_back(owner: Owner, audit: AuditStore, name: str, *, held_back: bool, caller: Caller, reason: str) -> list[Session]:

@@ -5,9 +5,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from headrace_broker.actions import statistics
+from headrace_broker.actions.agents import stuck
 from headrace_broker.model import erlang
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.forecast import Expected, backlogs, forecast
+from headrace_broker.model.job import State
 from headrace_broker.model.outlook import Change, Demand, Outlook, outlook, untold
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.session import Session
@@ -62,7 +64,10 @@ async def look_ahead(
     this_hour = int(now_s // 3600) * HOUR
     rows = await _history(store, list(names), this_hour)
     begin, asked = _whole_hours(rows, this_hour)
-    period, waiting = await _present(store, owner, domain, names, int(now_s // 60), minutes)
+    period = await _present(store, names, int(now_s // 60), minutes)
+    wanted = set(names.values())
+    counts = {name: by_state for name, by_state in owner.counts(domain).items() if name in wanted}
+    waiting = sum(by_state.get(State.WAITING, 0) for by_state in counts.values())
     recent = rows[-24:]
     work_s = period.work_s
     if work_s is None and any(row.ended for row in recent):
@@ -70,7 +75,7 @@ async def look_ahead(
     serving = [found for session in owner.sessions() if session.stream is not None and (found := _slots(owner, session, names, minutes * 60))[0]]
     by_agent = [slots for slots, _ in serving]
     held = untold(sum(long for _, long in serving), period.arrivals_per_s * (work_s or 0.0), work_s, minutes * 60)
-    present = Demand(waiting, period.arrivals_per_s, work_s, sum(by_agent), held)
+    present = Demand(waiting, period.arrivals_per_s, work_s, sum(by_agent), held, stuck(owner, domain, counts) if by_agent else 0)
     changed = present.changed(change)
     expected = forecast(asked, hours)
     per_agent = sum(by_agent) / len(by_agent) if by_agent else None
@@ -128,12 +133,10 @@ def _whole_hours(rows: Sequence[HourRow], this_hour: int) -> tuple[int, list[flo
     return begin, [by_hour.get(at, 0.0) for at in range(begin, this_hour, HOUR)]
 
 
-async def _present(store: Statistics, owner: Owner, domain: str, names: dict[int, str], to_minute: int, minutes: int) -> tuple[_Period, int]:
+async def _present(store: Statistics, names: Collection[int], to_minute: int, minutes: int) -> _Period:
     rows, _ = await statistics.read(store.demand(MINUTE, to_minute - minutes, to_minute, list(names)))
     ended = sum(row.ended for row in rows)
-    period = _Period(sum(row.asked for row in rows) / (minutes * 60), sum(row.run_s for row in rows) / ended if ended else None)
-    counts = owner.counts(domain)
-    return period, sum(count for name in names.values() for state, count in counts.get(name, {}).items() if int(state) == 1)
+    return _Period(sum(row.asked for row in rows) / (minutes * 60), sum(row.run_s for row in rows) / ended if ended else None)
 
 
 def _hours(expected: Sequence[Expected], factor: float, demand: Demand, now_s: float, wished_wait_s: float, per_agent: float | None) -> list[Hour]:
@@ -170,8 +173,8 @@ def _waiting(per_s: Sequence[Expected], seconds: Sequence[float], demand: Demand
         return [None] * len(per_s)
     served = demand.free / demand.work_s if demand.work_s else 0.0
     mean, low, high = (
-        backlogs(demand.waiting, [one.mean if value is None else value for one, value in zip(per_s, values, strict=True)], seconds, served)
+        backlogs(demand.waiting - demand.stuck, [one.mean if value is None else value for one, value in zip(per_s, values, strict=True)], seconds, served)
         for values in ([one.mean for one in per_s], [one.low for one in per_s], [one.high for one in per_s])
     )
     told = [one.low is not None for one in per_s]
-    return [Expected(mean[n], low[n] if told[n] else None, high[n] if told[n] else None) for n in range(len(per_s))]
+    return [Expected(demand.stuck + mean[n], demand.stuck + low[n] if told[n] else None, demand.stuck + high[n] if told[n] else None) for n in range(len(per_s))]

@@ -21,7 +21,8 @@ class Change:
 class Demand:
     """What waits, what is asked for per second, how long an attempt takes (None: not known), and the slots there are.
 
-    `held`: slots that attempts hold which run for so long that no attempt that ended tells of them (`untold`); taken to go on.
+    `held`: slots that attempts hold which run for so long that no attempt that ended tells of them (`untold`); taken to go on. `stuck`: how many of those that wait
+    do so for an agent that serves their type, or for somebody who resumes it: no slot there is takes them.
     """
 
     waiting: int
@@ -29,6 +30,7 @@ class Demand:
     work_s: float | None
     slots: int
     held: int = 0
+    stuck: int = 0
 
     @property
     def free(self) -> int:
@@ -38,7 +40,7 @@ class Demand:
     def changed(self, change: Change) -> "Demand":
         """The same under other circumstances; there are no fewer slots than none."""
         work_s = None if self.work_s is None else self.work_s * change.work_factor
-        return Demand(self.waiting, self.arrivals_per_s * change.arrivals_factor, work_s, max(0, self.slots + change.more_slots), self.held)
+        return Demand(self.waiting, self.arrivals_per_s * change.arrivals_factor, work_s, max(0, self.slots + change.more_slots), self.held, self.stuck)
 
 
 def untold(long: int, load: float, work_s: float | None, window_s: float) -> int:
@@ -55,7 +57,7 @@ class Outlook:
     """What becomes of a demand that stays as it is. None: cannot be told, or never.
 
     `load`: slots that are held, and those that what comes keeps busy; `utilisation`: that by slots; above 1 the queue grows, by `grows_per_s`, and at 1 it never ends.
-    `drain_s`: until what waits now is gone. `mean_wait_s` and `wait_probability` (the share that waits at all) are of what comes after that.
+    `drain_s`: until what waits now, and is not stuck, is gone. `mean_wait_s` and `wait_probability` (the share that waits at all) are of what comes after that.
     """
 
     demand: Demand
@@ -70,7 +72,7 @@ class Outlook:
 
 def outlook(demand: Demand, wished_wait_s: float) -> Outlook:
     """What becomes of it."""
-    free, held = demand.free, demand.held
+    free, held, waiting = demand.free, demand.held, demand.waiting - demand.stuck
     if demand.work_s is None:
         grows = demand.arrivals_per_s if not free else 0.0
         load, used = (float(held), held / demand.slots) if held and demand.slots else (None, None)
@@ -83,7 +85,7 @@ def outlook(demand: Demand, wished_wait_s: float) -> Outlook:
         demand, held + load, (held + load) / demand.slots if demand.slots else None,
         erlang.wait_probability(free, load) if demand.slots else None,
         erlang.mean_wait_s(free, load, work_s) if free else None,
-        max(0.0, -spare_per_s), demand.waiting / spare_per_s if steady else 0.0 if not demand.waiting and not demand.arrivals_per_s else None,
+        max(0.0, -spare_per_s), waiting / spare_per_s if steady and (waiting or not demand.stuck) else 0.0 if not demand.waiting and not demand.arrivals_per_s else None,
         held + erlang.servers_needed(load, work_s, wished_wait_s),
     )  # fmt: skip
 
@@ -92,6 +94,8 @@ def words(found: Outlook) -> str:
     """The same in a sentence or two."""
     demand = found.demand
     taken = f" {demand.held:,} of the {demand.slots:,} slots are held by attempts that have run for longer than what was looked at." if demand.held else ""
+    if demand.stuck and demand.slots:
+        taken += f" Beside that {demand.stuck:,} wait of types that no agent serves, or that are paused."
     if demand.work_s is None:
         return "No attempt has ended, so running times are not known." + (taken if demand.slots else " No agent is connected that could run one.")
     if not demand.slots:
@@ -99,8 +103,9 @@ def words(found: Outlook) -> str:
     if found.utilisation is not None and found.utilisation >= 1 and (demand.free or demand.arrivals_per_s):
         return f"Overloaded: {found.utilisation:.0%} of the slots' time is asked for, and the queue grows by {rate(found.grows_per_s)}. {needs(found)}{taken}"
     said = f"The slots are used to {found.utilisation or 0:.0%}; a job waits {span(found.mean_wait_s or 0)} on average." if demand.arrivals_per_s else "Nothing comes."
-    if demand.waiting and found.drain_s is not None:
-        said += f" The backlog of {demand.waiting:,} is gone in {span(found.drain_s)}."
+    backlog = demand.waiting - demand.stuck
+    if backlog and found.drain_s is not None:
+        said += f" The backlog of {backlog:,} is gone in {span(found.drain_s)}."
     return said + taken
 
 

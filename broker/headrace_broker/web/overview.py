@@ -6,7 +6,7 @@ from typing import Any
 from starlette.responses import Response
 
 from headrace_broker.actions import reachable, statistics
-from headrace_broker.actions.agents import serves
+from headrace_broker.actions.agents import serves, stuck
 from headrace_broker.actions.reach import types_for
 from headrace_broker.model.job import State
 from headrace_broker.model.permissions import Act
@@ -39,6 +39,7 @@ async def _now(visit: Visit) -> dict[str, Any]:
     connected = [s for s in agents if s.stream is not None]
     alerts = await visit.jobs.alerts(visit.domain, below=1 << 62, limit=LOOKED_AT)  # of the types whose jobs the person may see
     return {
+        "stuck": stuck(owner, visit.domain, counts),
         "totals": {state: sum(by_state.get(state, 0) for by_state in counts.values()) for state in SHOWN},
         "agents": len(connected), "slots": sum(s.slots for s in connected), "used": sum(len(s.leases) for s in connected),
         "alerts": [(alert, owner.types.by_id[alert.type_id].name, number) for alert, number in _alike(alerts)], "looked_at": len(alerts), "LOOKED_AT": LOOKED_AT,

@@ -45,10 +45,11 @@ def environment(version: str) -> jinja2.Environment:
     return made
 
 
-def changed(before: str | None, after: str | None) -> list[tuple[str, str, str]]:
-    """(name, what it was, what it is) of all that a row of the audit says has changed; both are JSON. What was not there and is empty now is no change."""
+def changed(before: str | None, after: str | None, partly: bool = False) -> list[tuple[str, str, str]]:
+    """(name, what it was, what it is) of all that a row of the audit says has changed; both are JSON. What was not there and is empty now is no change. `partly`: `after`
+    says only what is another now, so what it leaves out stays as it was."""
     old, new = (_object(text) for text in (before, after))
-    rows = [(name, _brief(old.get(name)), _brief(new.get(name))) for name in dict.fromkeys([*new, *old])]
+    rows = [(name, _brief(old.get(name)), _brief(new.get(name))) for name in dict.fromkeys(new if partly else [*new, *old])]
     return [(name, was, is_) for name, was, is_ in rows if was != is_]
 
 

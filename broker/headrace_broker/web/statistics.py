@@ -104,6 +104,7 @@ async def capacity(visit: Visit) -> Response:
     now = outlook.words(ahead.present)
     return html(
         visit, "capacity.html", title="Capacity", types=found, wished=wished_s, type=type_, hours=hours, change=change, asked=change != Change(), ahead=ahead,
+        halted={entry.name for entry in reachable.entries(owner, visit.domain, Act.OVERSEE) if entry.halted},
         now=now, then=outlook.words(ahead.changed), arrivals_chart=_ahead_chart(ahead.hours), at=lambda minute: datetime.fromtimestamp(minute * 60, UTC),
     )  # fmt: skip
 

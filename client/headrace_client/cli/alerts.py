@@ -11,9 +11,8 @@ from cyclopts.validators import Number
 
 from headrace_client.admin import AdminClient
 from headrace_client.alerts import AlertChannel, AlertRule, AppriseChannel, EmailChannel, UnknownChannel, WebhookChannel
-from headrace_client.cli.common import Common, Reason, run_admin
+from headrace_client.cli.common import Common, Reason, argument, duration_s, run_admin
 from headrace_client.cli.output import Done, Output, errors
-from headrace_client.cli.updates import duration_s
 
 app = App(name="alerts")
 KIND = {EmailChannel: "email", WebhookChannel: "webhook", AppriseChannel: "apprise", UnknownChannel: "unknown"}
@@ -199,8 +198,8 @@ def put_rule(
 ) -> int:
     """Make a rule, or replace what it says; what is not given is the default of its kind."""
     times = {"window_s": window, "lasting_s": lasting, "group_wait_s": group_wait, "group_interval_s": group_interval, "repeat_interval_s": repeat_interval}
-    spans: dict[str, Any] = {key: _span(text) if text is not None else None for key, text in times.items()}
-    limit = None if threshold is None else _share(threshold) if kind == "error_rate" else _span(threshold)
+    spans: dict[str, Any] = {key: argument(duration_s, text) if text is not None else None for key, text in times.items()}
+    limit = None if threshold is None else _share(threshold) if kind == "error_rate" else argument(duration_s, threshold)
     rule = AlertRule(name, kind, type_, limit, minimum=minimum, channels=channel or (), **spans)
 
     async def command(client: AdminClient, output: Output) -> None:
@@ -244,7 +243,7 @@ def add_silence(
     common: Common | None = None,
 ) -> int:
     """Tell nobody of what matches, for a while."""
-    seconds = _span(lasts)
+    seconds = argument(duration_s, lasts)
 
     async def command(client: AdminClient, output: Output) -> None:
         output.one(await client.add_alert_silence(reason, type=type_, source=source, rule=rule, fingerprint=fingerprint, lasts_s=seconds))
@@ -288,14 +287,6 @@ def _secret(file: str | None) -> str | None:
         return (sys.stdin.read() if file == "-" else Path(file).read_text()).strip()
     except OSError as error:
         errors.print(f"headrace: cannot read {file}: {error.strerror}")
-        raise Done(2) from error
-
-
-def _span(text: str) -> float:
-    try:
-        return duration_s(text)
-    except ValueError as error:
-        errors.print(f"headrace: {error}")
         raise Done(2) from error
 
 

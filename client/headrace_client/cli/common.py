@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import os
+import re
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from headrace_client.admin import AdminClient
 
 T = TypeVar("T")
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+UNITS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86_400}
+SPAN = re.compile(r"(\d{1,18}(?:\.\d*)?) ?(s|min|m|h|d)?", re.ASCII)
 Ids = Annotated[list[str], Parameter(allow_leading_hyphen=True, help="job ids; - reads them from standard input")]
 Yes = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="do not ask")]
 Reason = Annotated[str, Parameter(help="why; kept in the audit")]
@@ -174,9 +176,34 @@ async def change(ids: Sequence[int], verb: str, yes: bool, call: Callable[[list[
 
 def read_age(text: str) -> float | None:
     """Seconds of an age from the command line, such as 90s, 15m, 2h, 7d; None: it is none."""
-    if text[-1:] in UNITS and text[:-1].replace(".", "", 1).isdecimal():
-        return float(text[:-1]) * UNITS[text[-1]]
-    return None
+    found = SPAN.fullmatch(text)
+    return duration_s(text) if found and found[2] else None
+
+
+def duration_s(text: str) -> float:
+    """Seconds of a duration such as 90s, 15m, 2h, 7d; a mere number is seconds. Raises ValueError."""
+    found = SPAN.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a duration: give 90s, 15m, 2h or 7d")
+    return float(found[1]) * UNITS[found[2] or "s"]
+
+
+def instant(text: str) -> datetime:
+    """A date or a time; what has no zone is UTC. Raises ValueError."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a time: give 2026-01-31 or 2026-01-31T12:00:00Z") from None
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
+def argument(read: Callable[[str], T], text: str) -> T:
+    """What was given, read; ends the command with what is wrong with it."""
+    try:
+        return read(text)
+    except ValueError as error:
+        errors.print(f"headrace: {error}")
+        raise Done(2) from error
 
 
 def read_time(text: str | None) -> datetime | None:

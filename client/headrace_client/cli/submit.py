@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from headrace_client.cli.common import Common, read_ids, run
+from headrace_client.cli.common import Common, argument, duration_s, instant, read_ids, run
 from headrace_client.cli.json_text import check_json, members
 from headrace_client.cli.output import Done, Output, errors, interruptible
 from headrace_client.cli.printing import print_line
@@ -37,9 +37,10 @@ def submit(
     instance: Annotated[str, Parameter(help="business case that the job belongs to")] = "",
     key: Annotated[str, Parameter(help="idempotency key: submitting it again gives the same job")] = "",
     priority: Annotated[int, Parameter(help="higher runs first")] = 0,
-    delay: Annotated[float, Parameter(help="seconds to wait before the first attempt")] = 0.0,
+    delay: Annotated[str, Parameter(help="wait so long before the first attempt: 90s, 15m, 2h, 7d")] = "0",
+    start_at: Annotated[str | None, Parameter(help="wait until this time: 2026-01-31 or 2026-01-31T12:00:00Z")] = None,
     label: Annotated[list[str] | None, Parameter(help="KEY=VALUE; may be repeated")] = None,
-    delete_after: Annotated[float | None, Parameter(help="seconds to keep the job once it has settled, whatever its type says")] = None,
+    delete_after: Annotated[str | None, Parameter(help="keep the job for so long once it has settled, whatever its type says: 2h, 7d")] = None,
     limit_key: Annotated[str, Parameter(help="what the type's limit by key counts")] = "",
     fairness_key: Annotated[str, Parameter(help="by which jobs of the type take turns")] = "",
     require: Annotated[list[str] | None, Parameter(help="KEY=VALUE: a label that its agent must have; may be repeated")] = None,
@@ -62,6 +63,8 @@ def submit(
     if jsonl is not None:
         return run(common, lambda client, output: _many(client, output, jsonl, wait_for_room))
     payload = read_json(data)
+    delay_s, keep_s = argument(duration_s, delay), None if delete_after is None else argument(duration_s, delete_after)
+    begin = None if start_at is None else argument(instant, start_at)
     labels, required = read_labels(label or []), read_labels(require or [])
     batch_id = read_ids([batch])[0] if batch else 0
     waits_for = read_ids(depends_on) if depends_on else []
@@ -69,9 +72,9 @@ def submit(
     async def command(client: Client, output: Output) -> int:
         assert type is not None
         submitted = await client.submit(
-            type, payload=payload, instance_id=instance, key=key, priority=priority, delay_s=delay, labels=labels, unique_key=unique_key,
+            type, payload=payload, instance_id=instance, key=key, priority=priority, delay_s=delay_s, start_at=begin, labels=labels, unique_key=unique_key,
             on_conflict=on_conflict or "", depends_on=waits_for, batch_id=batch_id, limit_key=limit_key, fairness_key=fairness_key, required_labels=required,
-            delete_after_s=delete_after, wait_for_room=wait_for_room,
+            delete_after_s=keep_s, wait_for_room=wait_for_room,
         )  # fmt: skip
         if not wait:
             if on_conflict == "replace" and submitted.existing and not submitted.replaced:

@@ -5,24 +5,20 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from headrace_client.admin import AdminClient
-from headrace_client.cli.common import Common, run_admin
-from headrace_client.cli.output import Done, Output, errors
+from headrace_client.cli.common import Common, argument, duration_s, run_admin
+from headrace_client.cli.output import Output
 from headrace_client.cli.printing import print_line
 
 app = App(name="testing")
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @app.command
 def advance(by: Annotated[str, Parameter(help="seconds, or such as 90s, 15m, 2h, 7d")], *, common: Common | None = None) -> int:
     """Set the broker's clock forward: what is scheduled or put off comes as if that time had passed."""
-    number, unit = (by[:-1], UNITS[by[-1]]) if by[-1:] in UNITS else (by, 1)
-    if not number.replace(".", "", 1).isdigit():
-        errors.print(f"headrace: {by!r} is not a time: give seconds, or such as 90s, 15m, 2h, 7d")
-        raise Done(2)
+    by_s = argument(duration_s, by)
 
     async def command(client: AdminClient, output: Output) -> None:
-        now = await client.advance_clock(float(number) * unit)
+        now = await client.advance_clock(by_s)
         if output.form == "table":
             print_line(now.isoformat(timespec="seconds").replace("+00:00", "Z"))
         else:

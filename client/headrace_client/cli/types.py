@@ -8,9 +8,8 @@ from typing import Annotated, Any
 from cyclopts import App, Parameter
 
 from headrace_client.admin import SETTINGS, AdminClient
-from headrace_client.cli.common import Common, Reason, run_admin
+from headrace_client.cli.common import Common, Reason, argument, duration_s, run_admin
 from headrace_client.cli.output import Output, confirmed, errors
-from headrace_client.cli.updates import duration_s
 from headrace_client.limits import Breaker, RateLimit
 from headrace_client.models import JobType
 
@@ -139,11 +138,9 @@ def preview_retention(
     common: Common | None = None,
 ) -> int:
     """Say how many settled jobs other settings would delete, and by when; changes nothing."""
-    try:
-        completed_s, aborted_s, error_s = (None if text is None else duration_s(text) for text in (delete_completed_after, delete_aborted_after, delete_error_after))
-    except ValueError as error:
-        errors.print(f"headrace: {error}")
-        return 2
+    completed_s, aborted_s, error_s = (
+        None if text is None else argument(duration_s, text) for text in (delete_completed_after, delete_aborted_after, delete_error_after)
+    )
 
     async def command(client: AdminClient, output: Output) -> None:
         preview = await client.preview_retention(
@@ -250,7 +247,7 @@ def _kind(name: str) -> str:
     if name in ("paused", "alert_on_error", "alert_on_abort"):
         return "true or false"
     if name.endswith("_s"):
-        return "a number of seconds, such as 90"
+        return "a number of seconds, or such as 15m, 2h, 7d"
     words = {"rate_limit": "COUNT/SECONDS, such as 100/60", "fairness_weights": "KEY=WEIGHT, with commas between them", "exhausted_state": "error or aborted"}
     return words.get(name, "a number" if name.endswith(("_factor", "_jitter", "_share")) else "a whole number")
 
@@ -272,4 +269,6 @@ def _value(name: str, text: str) -> Any:
         return text
     if name in ("on_dependency_failed", "alert_channels"):
         return text
-    return float(text) if name.endswith(("_s", "_factor", "_jitter", "_share")) else int(text)
+    if name.endswith("_s"):
+        return duration_s(text)
+    return float(text) if name.endswith(("_factor", "_jitter", "_share")) else int(text)

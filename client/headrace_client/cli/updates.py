@@ -1,11 +1,10 @@
 """`headrace jobs update|hold|release|runs|payloads`: changes that leave jobs where they are, and what jobs went through."""
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from headrace_client.cli.common import Common, Ids, Reason, Yes, change, read_ids, run, run_admin
+from headrace_client.cli.common import Common, Ids, Reason, Yes, argument, change, duration_s, instant, read_ids, run, run_admin
 from headrace_client.cli.output import Output, errors
 from headrace_client.cli.printing import print_exactly
 from headrace_client.cli.submit import read_json, read_labels
@@ -46,15 +45,11 @@ def update(
     yes: Yes = False,
     common: Common | None = None,
 ) -> int:
-    """Change jobs and leave them where they are."""
+    """Change priority, input, labels or delete date of jobs; their state stays as it is."""
     payload = read_json(data) if data is not None else None
     by_type = delete_after == "type"
-    try:
-        keep_s = duration_s(delete_after) if delete_after is not None and not by_type else None
-        until = _time(delete_at) if delete_at is not None else None
-    except ValueError as error:
-        errors.print(f"headrace: {error}")
-        return 2
+    keep_s = argument(duration_s, delete_after) if delete_after is not None and not by_type else None
+    until = argument(instant, delete_at) if delete_at is not None else None
     labels = read_labels(label or [])
     if not (by_type or labels or remove_label or any(value is not None for value in (priority, payload, keep_s, until))):
         errors.print("headrace: nothing is to be changed: give --priority, --data, --delete-after, --delete-at, --label or --remove-label")
@@ -127,21 +122,3 @@ def payloads(
             output.one(await client.payload(job_id, version))
 
     return run(common or Common(), command)
-
-
-def duration_s(text: str) -> float:
-    """Seconds of a duration such as 90s, 15m, 2h, 7d; a mere number is seconds. Raises ValueError."""
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
-    try:
-        return float(number) * unit
-    except ValueError:
-        raise ValueError(f"{text!r} is not a duration: give 90s, 15m, 2h or 7d") from None
-
-
-def _time(text: str) -> datetime:
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not a time: give 2026-01-31 or 2026-01-31T12:00:00Z") from None
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
