@@ -260,4 +260,5 @@ MUTANTS = (
         "",
         "tests/store/test_migrate.py -k as_long_as_it_takes",
     ),
+    Mutant("flushes are cut in two", LEDGER, "            widen(con)\n", "", "tests/store/test_send_buffer.py -k large"),
 )

@@ -30,6 +30,7 @@ from headrace_broker.store.batch import Batch, FireRow, KeyedRow, UniqueName, bo
 from headrace_broker.store.database import Database
 from headrace_broker.store.migrate import LIFE_LOCKS, MigrationError, newest
 from headrace_broker.store.peers import Peer, peer_of
+from headrace_broker.store.send_buffer import widen
 from headrace_broker.store.statements import sql
 
 LIFE_CHANNEL = "headrace_life"
@@ -146,6 +147,7 @@ class Ledger:
         """
         async with _translated(), asyncio.timeout(CONNECT_TIMEOUT_S):
             con = await Database.of(dsn).connect(server_settings=SETTINGS, command_timeout=None, timeout=CONNECT_TIMEOUT_S)
+            widen(con)
             try:
                 ledger = await cls._begin(con, address, version, peer, shard, broker)
                 if of and (found := await con.fetchval(sql("shard_count"))) != of:  # its lock is held, so from now on nobody changes that
