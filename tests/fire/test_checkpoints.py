@@ -1,6 +1,8 @@
 """Checkpoints: what a broker that takes over makes of one, whatever happened before it, after it and to it. Driven step by step on a real ledger."""
 
 import asyncio
+from array import array
+from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -16,6 +18,7 @@ from headrace_broker.shards.intents import Ending, Verb
 from headrace_broker.store.batch import FullBody
 from headrace_broker.store.checkpoints import CheckpointStore
 from headrace_broker.store.ledger import ResultUnknown
+from headrace_broker.store.recovery import Recovery, StoredLive
 
 from tests.fire.steps import begin, end, kinds, room
 from tests.property.machine import Job, Machine
@@ -80,6 +83,47 @@ async def test_a_takeover_knows_every_job_whatever_happened_before_the_checkpoin
     machine.now += 61
     machine.session.renewed_at = machine.now
     assert early in await room(machine, 20) and late not in machine.session.leases
+
+
+async def test_a_scheduled_job_whose_time_came_before_the_takeover_is_ready(machine: Machine) -> None:
+    early, late = await _schedule(machine, [60.0, 7200.0])
+    await machine.checkpoint(store=True, publish=True)
+    machine.now += 61
+    await machine.crash(check=False)
+    assert machine.owner.lanes.copies() == [(machine.type.type_id, 3, array("q", [early]))]
+    assert list(machine.owner.timers.entries()) == [(late, machine.type.type_id)]
+
+
+async def test_jobs_that_ran_since_the_checkpoint_are_not_looked_up_one_by_one(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else whoever follows a broker that was killed under load would look up a million."""
+    looked_up: list[int] = []
+    heads = Recovery.heads
+
+    def noted(recovery: Recovery, job_ids: Iterable[int]) -> AsyncIterator[StoredLive]:
+        looked_up.extend(sorted(job_ids))
+        return heads(recovery, job_ids)
+
+    monkeypatch.setattr(Recovery, "heads", noted)
+    await machine.submit(3)
+    done, runs, _ = machine.jobs
+    await machine.checkpoint(store=True, publish=True)
+    await machine.submit(2)
+    done_since, runs_since = list(machine.jobs)[3:]
+    await machine.grant(5)
+    for job_id in (done, done_since):
+        await machine.report(job_id, 1, Kind.COMPLETED)
+    await machine.crash()
+    assert set(machine.owner.live_jobs) == set(machine.jobs) - {done, done_since} >= {runs, runs_since}
+    assert runs in looked_up and not {done, done_since, runs_since} & set(looked_up)
+
+
+async def test_flushes_that_a_checkpoint_holds_do_not_tell_since_when_to_read(machine: Machine) -> None:
+    await machine.submit(3)
+    await machine.grant(3)
+    await machine.checkpoint(store=True, publish=True)
+    await machine.pool.execute("update headrace.count_base set n = 0")
+    assert await machine.pool.fetchval("select min(f.at) < c.floor from headrace.flush f, headrace.checkpoint c group by c.floor")
+    assert (await _stored(machine)).floor == await machine.pool.fetchval("select floor from headrace.checkpoint")
 
 
 async def test_a_checkpoint_of_jobs_that_have_all_been_granted_since_leaves_nothing_to_look_at(machine: Machine) -> None:

@@ -342,6 +342,15 @@ async def test_ranges_of_later_ids_are_not_read(machine: Machine, reads: list[st
     assert (reads.count("recover_touched"), reads.count("recover_window")) == (1, 1)
 
 
+async def test_where_many_jobs_stand_is_read_on_the_connection_that_has_time(machine: Machine, reads: list[str]) -> None:
+    """Others end a statement after 10 s: on a slow machine no takeover would come to its end."""
+    await machine.submit(2)
+    await machine.grant(1)
+    await machine.checkpoint(store=True, publish=True)
+    await machine.crash()
+    assert reads.count("recover_heads") == 1
+
+
 @pytest.mark.parametrize("based", [False, True], ids=["told by the flush rows", "told by the base"])
 async def test_jobs_whose_ids_are_ahead_of_the_clock_are_read(machine: Machine, based: bool) -> None:
     now_s = machine.owner.clock.now_s()

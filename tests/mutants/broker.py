@@ -5,7 +5,7 @@ from tests.mutants.mutant import Mutant
 SHARDS = "broker/headrace_broker/shards"
 ENDINGS, OWNER, CHANGES, SWEEP, REFILL = (f"{SHARDS}/{name}.py" for name in ("endings", "owner", "changes", "sweep", "refill"))
 FLUSHER, RECOVER, KEYED = f"{SHARDS}/flusher.py", f"{SHARDS}/recover.py", f"{SHARDS}/keyed.py"
-TOUCHED = "broker/headrace_broker/store/sql/queries/recover_touched.sql"
+FORCED = "broker/headrace_broker/store/sql/queries/recover_forced.sql"
 ONCE = "tests/fire/test_transitions.py -k once_however and twice"
 ROUNDS, TIMES, LOST, DOUBLED, REORDERED = (f"tests/fire/test_{name}.py" for name in ("rounds", "times", "lost", "doubled", "reordered"))
 ABORTS, TURNS = f"{SHARDS}/aborts.py", f"{SHARDS}/turns.py"
@@ -90,7 +90,7 @@ MUTANTS = (
     ),
     Mutant("nor after a takeover", RECOVER, "        owner.not_before.update(", "        dict[int, float]().update(", f"{TIMES} -k holds_the_next_lease_back"),
     Mutant("nor when it waits again already", RECOVER, "owner.not_before.get(stored.job_id, 0.0)", "0.0", f"{TIMES} -k holds_the_next_lease_back"),
-    Mutant("an abort that was heard holds the next lease back after a takeover", TOUCHED, " and n.data = 'forced'", "", f"{TIMES} -k holds_nothing_back"),
+    Mutant("an abort that was heard holds the next lease back after a takeover", FORCED, " and n.data = 'forced'", "", f"{TIMES} -k holds_nothing_back"),
     Mutant("a lease that is held back is granted", f"{SHARDS}/turns.py", ", live.not_before)", ", 0.0)", f"{REORDERED} -k forced_abort_the_next"),
     Mutant("a forced abort is not told to the holder", ABORTS, "round_.revoked.append(", "(lambda _: None)(", f"{DOUBLED} -k equal_changes"),
     Mutant("an aborted job stays in its lane", ABORTS, "        turns.leave(owner, live.job_id)\n", "", f"{ROUNDS} -k that_waited_is_not_granted"),

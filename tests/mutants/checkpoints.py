@@ -2,12 +2,15 @@
 
 from tests.mutants.mutant import Mutant
 
-CHECKPOINT, RECOVER, FLUSHER = (f"broker/headrace_broker/shards/{name}.py" for name in ("checkpoint", "recover", "flusher"))
+CHECKPOINT, RECOVER, FLUSHER, TIMERS, TURNS = (f"broker/headrace_broker/shards/{name}.py" for name in ("checkpoint", "recover", "flusher", "timers", "turns"))
 STORE = "broker/headrace_broker/store"
 GET = f"{STORE}/sql/queries/checkpoint_get.sql"
+HEADS, EACH = f"{STORE}/sql/queries/recover_heads.sql", "cross join lateral (select * from headrace.job where job_id = u.job_id and (job_id & 7) = $2 limit 1) j"
+JOIN = "join headrace.job j on j.job_id = u.job_id and (j.job_id & 7) = $2"
 TESTS = "tests/fire/test_checkpoints.py"
 WHATEVER = f"{TESTS} -k whatever_happened"
 CLOCK = f"{TESTS} -k set_back"
+ONE_BY_ONE = f"{TESTS} -k looked_up_one_by_one"
 PUT = "snapshot.life_id, snapshot.n, side, chunks, snapshot.max_id, floor"
 
 MUTANTS = (
@@ -61,32 +64,41 @@ MUTANTS = (
     ),
     Mutant("what happened since the checkpoint is passed over", RECOVER, "recovery.heads(touched | live)", "recovery.heads(live)", WHATEVER),
     Mutant("what had happened by the checkpoint is passed over", RECOVER, "recovery.heads(touched | live)", "recovery.heads(touched)", WHATEVER),
-    Mutant("jobs of the checkpoint that something happened to since wait twice", RECOVER, "passed = touched | live |", "passed = live |", WHATEVER),
-    Mutant("jobs of the checkpoint that something had happened to wait twice", RECOVER, "passed = touched | live |", "passed = touched |", WHATEVER),
+    Mutant("jobs of the checkpoint that something happened to since wait twice", RECOVER, "passed = touched | settled | live |", "passed = live |", WHATEVER),
+    Mutant("jobs of the checkpoint that something had happened to wait twice", RECOVER, "passed = touched | settled | live |", "passed = touched | settled |", WHATEVER),
     Mutant("entries of the checkpoint that do not count are restored", RECOVER, "if chunk.kind is ChunkKind.DROPPED for", "if False for", WHATEVER),
     Mutant(
         "scheduled jobs that were aborted since are restored",
         RECOVER,
-        "                if job_id in passed:\n                    continue\n                turns.enter(owner",
-        "                turns.enter(owner",
+        "kept = [job_id not in passed for",
+        "kept = [True for",
         WHATEVER,
     ),
-    Mutant("jobs of the checkpoint are read again", RECOVER, "        above = stored.max_id\n", "", WHATEVER),
-    Mutant("jobs above the checkpoint are not read", RECOVER, "        above = stored.max_id\n", "        above = 1 << 62\n", WHATEVER),
+    Mutant("jobs of the checkpoint are read again", RECOVER, "above = stored.max_id if stored is not None else 0", "above = 0", WHATEVER),
+    Mutant("jobs above the checkpoint are not read", RECOVER, "above = stored.max_id if stored is not None else 0", "above = 1 << 62", WHATEVER),
     Mutant(
         "the highest id of the checkpoint is read again",
         f"{STORE}/recovery.py",
-        "first = max(range_.lo, above + 1)",
-        "first = max(range_.lo, above)",
+        "first = max(range_.lo, above + 1)\n        while",
+        "first = max(range_.lo, above)\n        while",
         f"{TESTS} -k highest_id",
     ),
     Mutant(
         "a takeover by a checkpoint forgets who held what",
         RECOVER,
-        "recovery.heads(touched | live)])\n        await _restore_leases(owner, recovery)\n",
-        "recovery.heads(touched | live)])\n",
+        "    await _restore_leases(owner, recovery)\n    passed",
+        "    passed",
         WHATEVER,
     ),
+    Mutant(
+        "all jobs are read to find some", HEADS, EACH, "join headrace.job j on j.job_id = u.job_id and (j.job_id & 7) = $2", "tests/store/test_plans.py -k recover_heads"
+    ),
+    Mutant("jobs above the checkpoint that something happened to are passed over", RECOVER, "recovery.live(range_, above)", "recovery.live(range_, 1 << 62)", ONE_BY_ONE),
+    Mutant("all jobs that something happened to are looked up", RECOVER, "touched.update(found)", "touched.update(found + ended)", ONE_BY_ONE),
+    Mutant("jobs that were completed since the checkpoint wait again", RECOVER, "settled.update(ended)", "pass", ONE_BY_ONE),
+    Mutant("flushes that a checkpoint holds tell since when to read", GET, "case when l.life_id = c.life_id then c.n end", "0", f"{TESTS} -k a_checkpoint_holds"),
+    Mutant("what came due before a takeover waits in the timers", TURNS, "    if not all(later):", "    if False:", f"{TESTS} -k time_came_before"),
+    Mutant("of jobs of a bucket only the first is remembered", TIMERS, "end = start + len(list(run))", "end = start + 1", "tests/unit/test_timers.py -k one_by_one"),
     Mutant(
         "a broker does not say that it began with a checkpoint",
         "broker/headrace_broker/shards/ownership.py",

@@ -157,6 +157,8 @@ def _job(number: int, low: int = FIRST) -> int:
 
 NEWEST = (1 << 63) - 1
 TYPES = [1, 2, 3, 4, 5]
+MANY = [_job(number) for number in range(1, 5001)]
+"""So many that a join would read all jobs."""
 LONG_AGO, LATE = datetime(2000, 1, 1, tzinfo=UTC), datetime(2090, 1, 1, tzinfo=UTC)
 DAY_TWO = datetime.fromtimestamp(1_750_086_400, UTC)
 READS: list[tuple[str, list[Any], int]] = [
@@ -243,6 +245,8 @@ READS: list[tuple[str, list[Any], int]] = [
     ("operation_skips", [2, 5000, 100], 120),
     ("payload_list", [_job(5), DEFAULT_CLASS, None, 100, 50], 10),
     ("recover_heads", [[_job(5), _job(77)], DEFAULT_CLASS], 20),
+    ("recover_heads", [MANY, DEFAULT_CLASS], 5 * len(MANY)),
+    ("recover_amended", [MANY, DEFAULT_CLASS], 5 * len(MANY)),
     ("inbox_read", ["1:1:", None, "0", 0, 500, 1 << 20], 600),
     ("inbox_read_shard", ["1:1:", None, "0", 0, 500, 1 << 20, 2000, 0, 2], 2100),
     ("inbox_read_shard", ["1:1:", None, "0", 19_000, 500, 1 << 20, 2000, 1, 2], 5000),

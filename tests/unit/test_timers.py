@@ -1,7 +1,9 @@
 """Timers: everything comes once, not before its time and the earliest first, however many are due at once."""
 
 import random
+from array import array
 
+import pytest
 from headrace_broker.shards.timers import BUCKET_S, PORTION, Timers
 
 
@@ -68,6 +70,23 @@ def test_many_that_came_near_before_they_were_due_come_in_portions_too() -> None
         assert timers.pop_due(BUCKET_S) == []
         assert timers.next_due() == due
     assert [len(timers.pop_due(late)) for _ in range(3)] == [PORTION, PORTION, 0]
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_many_at_once_are_where_one_by_one_they_would_be(shuffled: bool) -> None:
+    chance = random.Random(3)
+    dues = [chance.uniform(0, 10 * BUCKET_S) for _ in range(300)]
+    if not shuffled:
+        dues.sort()
+    together, each = Timers(), Timers()
+    ids, whats = range(300), [job_id % 7 << 32 | 0x8000_0000 + job_id for job_id in range(300)]
+    together.extend(array("q", ids), array("q", whats), array("d", dues), 2.5 * BUCKET_S)
+    for job_id, due in zip(ids, dues, strict=True):
+        each.push(due, job_id, job_id % 7, job_id, 2.5 * BUCKET_S)
+    assert together.next_due() == each.next_due() == min(dues)
+    for now in (2.5 * BUCKET_S, 6 * BUCKET_S, 11 * BUCKET_S):
+        assert together.pop_due(now) == each.pop_due(now)
+        assert together.next_due() == each.next_due()
 
 
 def test_when_time_is_set_forward_all_come_so_much_earlier_in_their_order() -> None:

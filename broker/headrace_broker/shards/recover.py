@@ -6,6 +6,7 @@ proofs that this life lives, without which a broker that stands by ends it, and 
 
 import asyncio
 import itertools
+from array import array
 from collections.abc import AsyncIterator, Iterable
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -16,7 +17,8 @@ from headrace_broker.model.job import State
 from headrace_broker.shards import aborts, turns
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.owner import Owner
-from headrace_broker.store.checkpoints import CheckpointStore, Chunk, ChunkKind
+from headrace_broker.shards.timers import chosen
+from headrace_broker.store.checkpoints import CheckpointStore, Chunk, ChunkKind, StoredCheckpoint
 from headrace_broker.store.partitions import FactRange
 from headrace_broker.store.recovery import Recovery, StoredLive
 
@@ -37,37 +39,40 @@ async def recover(owner: Owner, recovery: Recovery, checkpoints: CheckpointStore
     highest = max(max_id, lowest_id_at(owner.clock.now_s()))
     ranges = [range_ for range_ in ranges if range_.lo <= highest]
     stored = await checkpoints.find()
-    above = 0
-    touched = await _touched(owner, recovery, ranges, stored.floor if stored is not None else None)
-    if stored is None:
-        for range_ in ranges:
-            await _add_live(owner, recovery, await recovery.live(range_))
-        await _restore_leases(owner, recovery)
-    else:
-        above = stored.max_id
-        known = [chunk async for chunk in checkpoints.chunks(stored)]
-        live = {job_id for chunk in known if chunk.kind is ChunkKind.LIVE for job_id in chunk.job_ids}
-        await _add_live(owner, recovery, [found async for found in recovery.heads(touched | live)])
-        await _restore_leases(owner, recovery)
-        passed = touched | live | {job_id for chunk in known if chunk.kind is ChunkKind.DROPPED for job_id in chunk.job_ids}
-        for chunk in known:
-            await _restore(owner, chunk, passed)
-            await asyncio.sleep(0)
+    above = stored.max_id if stored is not None else 0
+    await _hold_back(owner, recovery, ranges)
+    touched, settled = await _touched(recovery, ranges, stored) if stored is not None else (set[int](), set[int]())
+    known = [chunk async for chunk in checkpoints.chunks(stored)] if stored is not None else []
+    live = {job_id for chunk in known if chunk.kind is ChunkKind.LIVE for job_id in chunk.job_ids}
+    await _add_live(owner, recovery, [found async for found in recovery.heads(touched | live)])
+    for range_ in ranges:
+        await _add_live(owner, recovery, await recovery.live(range_, above))
+    await _restore_leases(owner, recovery)
+    passed = touched | settled | live | {job_id for chunk in known if chunk.kind is ChunkKind.DROPPED for job_id in chunk.job_ids}
+    for chunk in known:
+        await _restore(owner, chunk, passed)
+        await asyncio.sleep(0)
     await _restore_owed(owner, recovery, ranges)
     for range_ in sorted(ranges, key=lambda r: r.lo):
         await _add_waiting(owner, recovery, range_, above)
     return stored.floor if stored is not None else None
 
 
-async def _touched(owner: Owner, recovery: Recovery, ranges: list[FactRange], floor: datetime | None) -> set[int]:
-    """Jobs to which something happened since the floor. Those whose lease was ended by force a moment ago are held back: their agents may go on until it is over."""
+async def _hold_back(owner: Owner, recovery: Recovery, ranges: list[FactRange]) -> None:
+    """Jobs whose lease was ended by force a moment ago are held back: their agents may go on until it is over."""
     since, until = owner.clock.now() - timedelta(seconds=owner.limits.lease_s), owner.taken_over_at + owner.limits.lease_s
-    found: set[int] = set()
     for range_ in ranges:
-        job_ids, forced = await recovery.touched(range_, floor or since, since)
-        found.update(job_ids)
-        owner.not_before.update(dict.fromkeys(forced, until))
-    return found
+        owner.not_before.update(dict.fromkeys(await recovery.forced(range_, since), until))
+
+
+async def _touched(recovery: Recovery, ranges: list[FactRange], stored: StoredCheckpoint) -> tuple[set[int], set[int]]:
+    """Jobs that a checkpoint may know of and to which something happened since: those that are not settled by then, and those that are."""
+    touched, settled = set[int](), set[int]()
+    for range_ in ranges:
+        found, ended = await recovery.touched(range_, stored.max_id, stored.floor)
+        touched.update(found)
+        settled.update(ended)
+    return touched, settled
 
 
 async def _restore(owner: Owner, chunk: Chunk, passed: set[int]) -> None:
@@ -80,11 +85,11 @@ async def _restore(owner: Owner, chunk: Chunk, passed: set[int]) -> None:
     elif chunk.kind is ChunkKind.TIMED:
         assert chunk.what is not None
         assert chunk.due is not None
-        async for part in _in_turns(zip(chunk.job_ids, chunk.what, chunk.due, strict=True)):
-            for job_id, what, due_s in part:
-                if job_id in passed:
-                    continue
-                turns.enter(owner, job_id, what >> 32, (what & 0xFFFF_FFFF) - 0x8000_0000, due_s)
+        job_ids, whats, due = chunk.job_ids, chunk.what, chunk.due
+        if not passed.isdisjoint(job_ids):
+            kept = [job_id not in passed for job_id in job_ids]
+            job_ids, whats, due = chosen(job_ids, kept), chosen(whats, kept), chosen(due, kept)
+        await _enter_all(owner, job_ids, whats, due)
     elif chunk.kind is ChunkKind.TERMS:
         assert chunk.what is not None
         assert chunk.due is not None
@@ -102,6 +107,13 @@ async def _in_turns(jobs: Iterable[T]) -> AsyncIterator[list[T]]:
     left = iter(jobs)
     while part := list(itertools.islice(left, PORTION)):
         yield part
+        await asyncio.sleep(0)
+
+
+async def _enter_all(owner: Owner, job_ids: "array[int]", whats: "array[int]", due: "array[float]") -> None:
+    """Jobs that wait for a time, in columns; after each portion others have their turn."""
+    for at in range(0, len(job_ids), PORTION):
+        turns.enter_all(owner, job_ids[at : at + PORTION], whats[at : at + PORTION], due[at : at + PORTION])
         await asyncio.sleep(0)
 
 
@@ -126,9 +138,8 @@ async def _add_waiting(owner: Owner, recovery: Recovery, range_: FactRange, abov
         elif group.due is None:
             owner.lanes.extend(group.type_id, group.priority, group.job_ids)
         else:
-            async for part in _in_turns(zip(group.job_ids, group.due, strict=True)):
-                for job_id, due_s in part:
-                    turns.enter(owner, job_id, group.type_id, group.priority, due_s)
+            what = array("q", [group.type_id << 32 | group.priority + 0x8000_0000])
+            await _enter_all(owner, array("q", group.job_ids), what * len(group.job_ids), array("d", group.due))
 
 
 async def _add_live(owner: Owner, recovery: Recovery, found: list[StoredLive]) -> None:

@@ -4,9 +4,12 @@ A million jobs that are scheduled for the same second cost 24 bytes each until t
 """
 
 import heapq
+import itertools
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
+Number = TypeVar("Number", int, float)
 BUCKET_S = 8.0  # jobs due in the same so many seconds share a bucket
 PORTION = 10_000  # jobs moved in one step
 
@@ -31,13 +34,33 @@ class Timers:
         if bucket <= now // BUCKET_S:
             heapq.heappush(self._near, (due, job_id, what))
             return
-        columns = self._far.get(bucket)
-        if columns is None:
-            columns = self._far[bucket] = (array("q"), array("q"), array("d"))
-            heapq.heappush(self._order, bucket)
+        columns = self._bucket(bucket)
         columns[0].append(job_id)
         columns[1].append(what)
         columns[2].append(due)
+
+    def extend(self, job_ids: "array[int]", whats: "array[int]", dues: "array[float]", now: float) -> None:
+        """Many jobs, each with what `columns` says of it. Those of one bucket that follow each other, as `columns` has them, are taken together."""
+        start, nearest = 0, now // BUCKET_S
+        for number, run in itertools.groupby([due // BUCKET_S for due in dues]):
+            end = start + len(list(run))
+            if number <= nearest:
+                for job_id, what, due in zip(job_ids[start:end], whats[start:end], dues[start:end], strict=True):
+                    heapq.heappush(self._near, (due, job_id, what))
+            else:
+                columns = self._bucket(int(number))
+                columns[0].extend(job_ids[start:end])
+                columns[1].extend(whats[start:end])
+                columns[2].extend(dues[start:end])
+            start = end
+
+    def _bucket(self, number: int) -> "tuple[array[int], array[int], array[float]]":
+        """The columns of a bucket whose time has not come."""
+        columns = self._far.get(number)
+        if columns is None:
+            columns = self._far[number] = (array("q"), array("q"), array("d"))
+            heapq.heappush(self._order, number)
+        return columns
 
     def pop_due(self, now: float) -> list[tuple[int, int, int]]:
         """(type_id, priority, job_id) of jobs whose time has come, the earliest first, at most PORTION; later ones come with the next call."""
@@ -99,3 +122,8 @@ class Timers:
             whats.extend(columns[1])
             dues.extend(columns[2])
         return ids, whats, dues
+
+
+def chosen(column: "array[Number]", which: Iterable[bool]) -> "array[Number]":
+    """The entries of a column for which `which` says so."""
+    return array(column.typecode, itertools.compress(column, which))

@@ -3,6 +3,7 @@
 What waits for other jobs is in none of them (graph.py). An entry that is no longer true is left where it is, and passed over when its turn comes (`waits`).
 """
 
+from array import array
 from typing import TYPE_CHECKING
 
 from headrace_broker.model import ids
@@ -11,6 +12,7 @@ from headrace_broker.model.terms import Terms, parse
 from headrace_broker.shards.intents import NewJob
 from headrace_broker.shards.lines import Line
 from headrace_broker.shards.live import Live
+from headrace_broker.shards.timers import chosen
 from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.batch import Body, instance_of
 
@@ -55,6 +57,19 @@ def enter(owner: "Owner", job_id: int, type_id: int, priority: int, available_at
         owner.timers.push(at, job_id, type_id, priority, now)
     else:
         owner.lanes.push(type_id, priority, job_id)
+
+
+def enter_all(owner: "Owner", job_ids: "array[int]", whats: "array[int]", available_at_s: "array[float]") -> None:
+    """Many jobs to which nothing happened yet and that wait, or waited, for a time: see `enter`. `whats`: as `Timers.columns`."""
+    now, offset_s = owner.now(), owner.clock.offset_s
+    dues = array("d", [at_s - offset_s for at_s in available_at_s])
+    later = [due > now for due in dues]
+    if not all(later):
+        for job_id, what, waits_on in zip(job_ids, whats, later, strict=True):
+            if not waits_on:
+                owner.lanes.push(what >> 32, (what & 0xFFFF_FFFF) - 0x8000_0000, job_id)
+        job_ids, whats, dues = chosen(job_ids, later), chosen(whats, later), chosen(dues, later)
+    owner.timers.extend(job_ids, whats, dues, now)
 
 
 def enter_terms(owner: "Owner", job_id: int, type_id: int, terms: Terms, priority: int, available_at_s: float) -> None:

@@ -90,26 +90,32 @@ class Recovery:
     async def __aexit__(self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         await self._exits.__aexit__(type_, error, traceback)
 
-    async def live(self, range_: FactRange) -> list[StoredLive]:
-        """Unsettled jobs of a range to which something happened. Reads all its events."""
-        rows, found = await self._read("recover_live", range_.class_, range_.lo, range_.hi), list[StoredLive]()
+    async def live(self, range_: FactRange, above: int) -> list[StoredLive]:
+        """Unsettled jobs of a range above an id to which something happened. Reads all their events."""
+        first = max(range_.lo, above + 1)
+        rows, found = await self._read("recover_live", range_.class_, first, range_.hi) if first < range_.hi else [], list[StoredLive]()
         for first in range(0, len(rows), AT_ONCE):
             found += map(_stored, rows[first : first + AT_ONCE])
             await asyncio.sleep(0)  # others have their turn
         return found
 
-    async def touched(self, range_: FactRange, since: datetime, forced_since: datetime) -> tuple[list[int], list[int]]:
-        """Jobs of a range to which something happened since a time, and those whose lease was ended by force since another one. Reads the events from then on."""
-        [row] = await self._read("recover_touched", range_.class_, range_.lo, range_.hi, since, forced_since)
-        return row["job_ids"], row["forced"]
+    async def touched(self, range_: FactRange, most: int, since: datetime) -> tuple[list[int], list[int]]:
+        """Jobs of a range up to an id to which something happened since a time: those that are not settled by then, and those that are. Reads the events from then on."""
+        if most < range_.lo:
+            return [], []
+        [row] = await self._read("recover_touched", range_.class_, range_.lo, range_.hi, most, since)
+        return row["unsettled"], row["settled"]
+
+    async def forced(self, range_: FactRange, since: datetime) -> list[int]:
+        """Jobs of a range whose lease was ended by force since a time."""
+        return [row["job_id"] for row in await self._read("recover_forced", range_.class_, range_.lo, range_.hi, since)]
 
     async def heads(self, job_ids: Iterable[int]) -> AsyncIterator[StoredLive]:
         """Those of these jobs that are not settled; not for jobs to which nothing happened and that only wait for an agent or a time."""
         for class_, group in itertools.groupby(sorted(job_ids, key=class_of), key=class_of):
             while chunk := list(itertools.islice(group, AT_ONCE)):
-                async with self._pool.acquire(timeout=10) as con:
-                    for row in await con.fetch(sql("recover_heads"), chunk, class_, timeout=TIMEOUT_S):
-                        yield _stored(row)
+                for row in await self._read("recover_heads", chunk, class_):
+                    yield _stored(row)
 
     async def waiting(self, range_: FactRange, above: int) -> AsyncIterator[StoredWaiting]:
         """Jobs of a range above an id to which nothing happened yet, grouped, lower ids first; a window at a time, so that memory is bounded."""
