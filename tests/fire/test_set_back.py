@@ -4,13 +4,16 @@ from datetime import timedelta
 
 from headrace_broker.actions.tokens import TokenTable
 from headrace_broker.model.access import Role, hash_of
+from headrace_broker.model.job import Kind
 from headrace_broker.model.permissions import Act, HolderKind, Source
+from headrace_broker.shards.intents import Ending
 from headrace_broker.shards.types import TypeTable
 from headrace_broker.store.certificates import CertificateStore
 from headrace_broker.store.grants import GrantStore
 from headrace_broker.store.tokens import TokenStore
+from headrace_broker.store.web_sessions import NewWebSession, WebSessionStore
 
-from tests.fire.steps import settings
+from tests.fire.steps import granted, room, settings
 from tests.property.machine import TESTER, Machine
 
 
@@ -57,6 +60,17 @@ async def test_grants_that_are_ended_and_certificates_that_are_revoked_then_are_
     assert [row.grant_id for row in await grants.changed_since(newest)] == [given.grant_id]
 
 
+async def test_sessions_of_the_manager_that_end_then_are_read(machine: Machine) -> None:
+    store, hash_ = WebSessionStore(machine.pool), bytes(32)
+    await store.add(NewWebSession(hash_, "1", "ann", Role.VIEWER, None, None, 0, None, None, "", "", machine.domain, 0.0, 0.0))
+    [row] = await store.changed_since(None)
+    newest = row.changed_at + timedelta(hours=1)
+    await store.end([hash_])
+    assert [row.ended for row in await store.changed_since(newest)] == [True]
+    await machine.pool.execute("update headrace.web_session set changed_at = changed_at - interval '2 minutes'")
+    assert await store.changed_since(newest) == []
+
+
 async def test_whoever_takes_over_believes_a_database_that_was_set_back(machine: Machine) -> None:
     """As after a failover to a standby that was behind: what is in memory alone is in no job's history."""
     lost = await machine.types.ensure(machine.domain, "lost")
@@ -71,3 +85,15 @@ async def test_whoever_takes_over_believes_a_database_that_was_set_back(machine:
     made = await machine.types.ensure(machine.domain, "lost")
     assert await machine.pool.fetchval("select name from headrace.job_type where type_id = $1", made.type_id) == "lost"
     assert machine.types.find(machine.domain, "other") is None
+
+
+async def test_the_checkpoint_of_the_newer_attempt_is_handed_on(machine: Machine) -> None:
+    [job_id] = await granted(machine)
+    for epoch, data in ((1, b"older"), (3, b"newer")):
+        machine.owner.checkpoint(job_id, epoch, data)
+        machine.owner.end([Ending(job_id, epoch, Kind.RELEASED)])
+        await machine.flush()
+        assert await room(machine) == {job_id}
+    await machine.pool.execute("update headrace.note set at = at + interval '1 hour' where lease_epoch = 1")  # before it was set back
+    _, checkpoint, _ = (await machine.heads.bodies([job_id]))[job_id]
+    assert checkpoint == b"newer"

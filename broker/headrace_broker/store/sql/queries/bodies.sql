@@ -8,7 +8,7 @@ left join lateral (
     select n.data from headrace.note n
     where n.job_id = j.job_id and (n.job_id & 7) = $2 and n.kind = 2
       and n.lease_epoch > coalesce((select max(e.seq) from headrace.event e where e.job_id = j.job_id and (e.job_id & 7) = $2 and e.kind = 10), 0)
-    order by n.at desc limit 1
+    order by n.lease_epoch desc, n.at desc limit 1
 ) c on true
 left join lateral (
     select convert_from(n.data, 'UTF8')::jsonb as amended from headrace.note n where n.job_id = j.job_id and (n.job_id & 7) = $2 and n.kind = 7
