@@ -16,6 +16,7 @@ import { backoff, Brokers, duration, json, refusal, seconds } from "./headrace.m
 const OUTCOMES_AT_ONCE = 1000;
 const OUTCOME_BYTES = 4 * 1024 * 1024; // of one message, which may have 16 MiB
 const DELIVERY_S = 5; // how long a drained agent waits for its last acknowledgements
+const MOST_DELAY_S = 3650 * 86_400; // a broker ends the stream over a longer one, each time that it comes
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 const FINAL = new Set(["ACCEPTED", "ACCEPTED_LATE", "ALREADY_APPLIED", "SUPERSEDED", "UNKNOWN"].map((name) => `DISPOSITION_${name}`));
 // How an attempt ends whose handler threw because it was told to stop.
@@ -265,12 +266,13 @@ class Agent {
 /** The outcome of a handler that threw. */
 function ending(error, stop) {
   const [kind, code] = STOPPED[stop] ?? ["OUTCOME_KIND_FAILED", error?.name];
-  const cut = (text, most) => (typeof text === "object" ? inspect(text) : String(text ?? "")).slice(0, most); // anything may be thrown, also what has no text
+  // Anything may be thrown, also what has no text; and half a character, which UTF-8 cannot hold, would end the stream again and again.
+  const cut = (text, most) => Buffer.from((typeof text === "object" ? inspect(text) : String(text ?? "")).slice(0, most)).toString();
   return {
     kind,
     error: { code: cut(code, 200), message: cut(error?.message ?? error ?? "undefined", 8000), traceback: cut(error?.stack, 64_000) },
     permanent: error?.permanent === true,
-    ...(error?.retryAfterS > 0 && { retry_after: duration(error.retryAfterS) }),
+    ...(error?.retryAfterS > 0 && { retry_after: duration(Math.min(error.retryAfterS, MOST_DELAY_S)) }),
   };
 }
 

@@ -70,6 +70,19 @@ async def test_node_submits_and_a_python_agent_runs(broker: BrokerProcess, clien
     assert (in_a_batch.returncode, in_a_batch.stdout, in_a_batch.stderr.count("INVALID_FIELD")) == (1, "", 2)
 
 
+async def test_a_handler_that_throws_what_is_no_text_ends_its_own_attempt_alone(client: Client, node_agent: Process) -> None:
+    for type_, message in (("half-a-character", "half \ufffd"), ("no-text", "null prototype")):
+        job = await client.wait((await client.submit(type_)).job_id, timeout_s=20)
+        assert job.state is State.ERROR and job.error is not None and message in job.error.message
+    late = (await client.submit("not-for-ages")).job_id
+
+    async def put_off() -> bool:
+        return (await client.get(late)).wait_reason == "retry"
+
+    await until(put_off, what="the attempt's end")
+    assert node_agent.log.read_text().count("session with") == 1
+
+
 async def test_python_submits_and_the_node_agent_runs(client: Client, admin: AdminClient, node_agent: Process) -> None:
     ids = {name: (await client.submit(name, data)).job_id for name, data in (("echo", {"a": [1, None, "ü"]}), ("refuse", "not today"), ("try-again", None))}
     jobs = {name: await client.wait(job_id, timeout_s=20) for name, job_id in ids.items()}

@@ -8,6 +8,18 @@ const directory = process.env.HEADRACE_TEST_DIR;
 const note = (what, { job_id, lease_epoch }) => appendFileSync(join(directory, "ran.txt"), `${what} ${job_id} ${lease_epoch} ${process.pid} ${Date.now() / 1000}\n`);
 
 export default {
+  "not-for-ages": async () => {
+    throw Object.assign(new Error("later"), { retryAfterS: Infinity });
+  },
+
+  "half-a-character": async () => {
+    throw Object.assign(new Error("half \ud800"), { permanent: true });
+  },
+
+  "no-text": async () => {
+    throw Object.assign(Object.create(null), { permanent: true });
+  },
+
   echo: async (data, { job }) => {
     note("start", job);
     return data;
