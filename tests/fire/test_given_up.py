@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import httpx
@@ -10,10 +10,12 @@ import pytest
 import structlog
 from headrace_broker.http import http_app
 from headrace_broker.metrics import Metrics
-from headrace_broker.model.errors import Unavailable
+from headrace_broker.model.audit import Caller
+from headrace_broker.model.errors import NotOwner, Unavailable
 from headrace_broker.model.shard import ONLY, all_of
 from headrace_broker.rpc.doors import DoorReader, _looked_at
 from headrace_broker.shards import ownership as ownership_module
+from headrace_broker.shards import types as types_module
 from headrace_broker.shards.doors import DoorJob
 from headrace_broker.shards.flusher import Flusher
 from headrace_broker.shards.intents import PlainJobs
@@ -105,6 +107,38 @@ async def test_the_decisions_of_a_round_fail(database: str, monkeypatch: pytest.
         monkeypatch.setattr(Owner, "build", failing)
         await _another(one, before)
         assert await one.submit(1)
+
+
+@pytest.mark.parametrize("step", ["_refusal", "add_job"])
+async def test_who_waits_for_a_keyed_job_is_told_at_once_when_the_decision_of_its_round_fails(database: str, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    def failing(*_: object) -> None:
+        raise KeyError(7)
+
+    async with broker(database) as one:
+        owner = one.ownership.owner
+        entry = await owner.types.ensure("default", "work")
+        monkeypatch.setattr(owner.keyed if step == "_refusal" else owner.numbering, step, failing)
+        jobs = [(key, batch_id) for batch_id in (0, 1) for key in ("one", "other")]
+        asked = [owner.submit_keyed((entry, 0, 0.0, b"1"), entry.domain_id, key, b"", 1, batch_id=batch_id) for key, batch_id in jobs]
+        async with asyncio.timeout(10):
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [NotOwner] * 4
+        await _another(one, owner)
+
+
+async def test_who_waits_for_a_run_of_a_schedule_is_told_at_once_when_the_decision_of_its_round_fails(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> bool:
+        raise KeyError(7)
+
+    async with broker(database) as one:
+        owner = one.ownership.owner
+        monkeypatch.setattr(owner.schedules, "_add", failing)
+        monkeypatch.setitem(owner.schedules.by_id, 7, cast(Any, object()))
+        asked = owner.schedules.run_now(7, "request", Caller("test", "default", "request"), "")
+        async with asyncio.timeout(10):
+            with pytest.raises(NotOwner):
+                await asked
+        await _another(one, owner)
 
 
 async def test_a_cancellation_that_nobody_asked_for_does_not_leave_the_shard_alone(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,6 +247,25 @@ async def test_a_row_of_the_inbox_that_the_database_refuses_to_store_is_refused_
     again = await con.fetchval("select headrace.submit_job('work', payload => '3')")
     await until(lambda: con.fetchval("select headrace.submitted_job($1)", again), what="the job of a later row")
     assert ownership.stumbles == 0 and ownership.inbox.suspects == Suspects()
+
+
+async def test_a_row_of_the_inbox_of_a_type_for_which_there_is_no_room_is_refused_and_holds_up_nobody(
+    database: str, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ownership = await run_owner(database, ONLY, stack)
+    await ownership.owner.types.ensure("default", "work")
+    monkeypatch.setattr(types_module, "MAX_TYPES", 1)
+    con = await asyncpg.connect(database)
+    stack.push_async_callback(con.close)
+    async with con.transaction():  # they are read together
+        ids = [await con.fetchval("select headrace.submit_job($1, payload => '1')", name) for name in ("work", "another", "work")]
+
+    async def taken() -> list[tuple[object, ...]]:
+        rows = await con.fetch("select inbox_id, job_id is not null, reason, message from headrace.inbox_result order by inbox_id")
+        return [tuple(row) for row in rows] if len(rows) == len(ids) else []
+
+    why = "type: there are 1 job types already; are ids part of type names?"
+    assert await until(taken, what="all rows taken up") == [(ids[0], True, None, None), (ids[1], False, "INVALID_FIELD", why), (ids[2], True, None, None)]
 
 
 async def test_a_schema_that_went_on_ends_the_broker(database: str, trap: Trap, monkeypatch: pytest.MonkeyPatch) -> None:

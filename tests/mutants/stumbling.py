@@ -14,7 +14,22 @@ FORGED, DEFECTS, BUSY, ALERTS = (
     "tests/fire/test_alerts.py -k costs_a_try",
 )
 
+KEYED, SCHEDULES, GIVEN = B + "shards/keyed.py", B + "shards/schedules.py", "tests/fire/test_given_up.py"
+
 MUTANTS = (
+    Mutant(
+        "keyed jobs are waited for when their decision failed",
+        KEYED,
+        "for job in (*self._deciding, *self._waiting):",
+        "for job in self._waiting:",
+        f"{GIVEN} -k keyed_job",
+    ),
+    Mutant(
+        "runs of schedules are waited for when their decision failed", SCHEDULES, "in (*self._deciding, *self._runs):", "in self._runs:", f"{GIVEN} -k run_of_a_schedule"
+    ),
+    Mutant(
+        "types that there is no room for hold up the inbox", B + "rpc/doors.py", "if not owner.types.has_room(row.domain, spec.type):", "if False:", f"{GIVEN} -k no_room"
+    ),
     Mutant("a page token has as many numbers as it likes", CONVERT, "len(numbers) != len(most) or ", "", FORGED),
     Mutant("a page token has numbers that nothing can have", CONVERT, "0 <= n <= bound for", "0 <= n for", FORGED),
     Mutant("a page token nests as deep as it likes", CONVERT, "UnicodeError, RecursionError)", "UnicodeError)", FORGED),

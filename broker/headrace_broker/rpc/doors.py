@@ -35,6 +35,8 @@ class DoorReader(SubmitCalls):
         spec.payload = row.payload
         if convert.replaces(spec):
             raise InvalidField("on_conflict", "jobs of the SQL door replace no others: choose return or reject, or submit over gRPC")
+        if not owner.types.has_room(row.domain, spec.type):  # which does not pass by itself: the row would be tried for ever, and those after it wait
+            raise InvalidField("type", owner.types.full())
         job, size = await self._read(owner, row.domain, spec)
         if not convert.is_keyed(spec):
             return DoorJob(job, None)

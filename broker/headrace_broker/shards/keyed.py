@@ -34,6 +34,7 @@ class Keyed:
     def __init__(self, owner: "Owner") -> None:
         self._owner = owner
         self._waiting: deque[KeyedJob] = deque()
+        self._deciding: list[KeyedJob] = []  # for whoever is in the middle of it, and when an error broke it off
         self._of_domain: Counter[DomainEntry] = Counter()  # how many of them
         self.readers: list[set[UniqueName]] = []  # one for each change between its read and its decision: unique keys that changed hands meanwhile
 
@@ -51,10 +52,10 @@ class Keyed:
 
     def refuse(self, error: Exception) -> None:
         """Nothing of what waits is stored."""
-        for job in self._waiting:
+        for job in (*self._deciding, *self._waiting):
             self._owner.depth.release(job.reserved)
-            if not job.done.done():
-                job.done.set_exception(error)
+            _fail(job, error)
+        self._deciding = []
         self._waiting.clear()
         self._of_domain.clear()
 
@@ -68,7 +69,7 @@ class Keyed:
         chosen, followers, closed = self._choose()
         if not chosen and not closed:
             return None
-        taken = [*chosen, *(follower for _, follower in followers), *closed]
+        taken = self._deciding = [*chosen, *(follower for _, follower in followers), *closed]
         self._owner.admitted(len(taken), sum(len(payload_of(job.job[3])) for job in taken))
         self._of_domain.subtract([job.job[0].domain_entry for job in taken])
         chosen.sort(key=lambda job: (job.domain_id, job.unique_key, job.key))
@@ -77,6 +78,7 @@ class Keyed:
         for job in chosen:
             self._owner.numbering.add_job(batch, job.job)
         batch.max_id = self._owner.numbering.highest
+        self._deciding = []
         return KeyedRound(batch, chosen, followers, closed)
 
     def _choose(self) -> tuple[list[KeyedJob], list[tuple[KeyedJob, KeyedJob]], list[KeyedJob]]:
@@ -89,6 +91,7 @@ class Keyed:
         later: list[KeyedJob] = []
         while self._waiting and len(chosen) + len(closed) < AT_ONCE:
             job = self._waiting.popleft()
+            self._deciding.append(job)
             if job.batch_id in self._owner.graph.unread_batches:
                 later.append(job)
                 continue

@@ -85,6 +85,7 @@ class Schedules:
         self._names: dict[tuple[str, str], int] = {}
         self._due: list[tuple[float, int, int]] = []  # heap of (due, schedule_id, version)
         self._runs: deque[Run] = deque()
+        self._deciding: list[Run] = []  # for whoever is in the middle of it, and when an error broke it off
         self._again: set[int] = set()  # to be read again
         self._wake = asyncio.Event()
         self._newest: datetime | None = None
@@ -152,6 +153,7 @@ class Schedules:
         chosen = self._take_runs(round_, now_s)
         self._take_ticks(round_, now_s, chosen)
         round_.batch.max_id = owner.numbering.highest
+        self._deciding = []
         if self.idle_s() <= 0:
             owner.wake.set()
         return round_ if round_.rows else None
@@ -161,6 +163,7 @@ class Schedules:
         now, chosen, later = datetime.fromtimestamp(now_s, UTC), set[int](), list[Run]()
         while self._runs and len(round_.rows) < AT_ONCE:
             run = self._runs.popleft()
+            self._deciding.append(run)
             schedule = self.by_id.get(run.schedule_id)
             if run.schedule_id in chosen:
                 later.append(run)
@@ -262,9 +265,10 @@ class Schedules:
 
     def refuse(self, error: Exception) -> None:
         """Nothing of what was asked for is done."""
-        for run in self._runs:
+        for run in (*self._deciding, *self._runs):
             if not run.done.done():
                 run.done.set_exception(error)
+        self._deciding = []
         self._runs.clear()
 
     # Beside the flushes ------------------------------------------------------------------------------------------------------------------------

@@ -80,6 +80,14 @@ class TypeTable:
         """The type, if it exists."""
         return self._by_name.get((domain, name))
 
+    def has_room(self, domain: str, name: str) -> bool:
+        """Whether there is such a type, or room for another one."""
+        return (domain, name) in self._by_name or len(self.by_id) < MAX_TYPES
+
+    def full(self) -> str:
+        """Why no other type is made."""
+        return f"there are {MAX_TYPES} job types already; are ids part of type names?"
+
     def of_domain(self, domain: str) -> list[TypeEntry]:
         """The types of a domain, by name."""
         return sorted((entry for entry in self.by_id.values() if entry.domain == domain), key=lambda entry: entry.name)
@@ -172,8 +180,8 @@ class TypeTable:
             entry = self.find(domain, name)
             if entry is not None:
                 return entry
-            if len(self.by_id) >= MAX_TYPES:
-                raise Busy(f"there are {MAX_TYPES} job types already; are ids part of type names?", retry_after_s=60)
+            if not self.has_room(domain, name):
+                raise Busy(self.full(), retry_after_s=60)
             try:
                 return self._put(await self._store.add_type(domain, name))
             except READ_FAILURES as error:
