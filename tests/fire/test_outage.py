@@ -1,15 +1,29 @@
 """An outage of the database, of which nothing can be recorded: who is told of it, and of its end."""
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
 
+import pytest
+from headrace_broker.alerts import duty as duty_module
+from headrace_broker.alerts.duty import Alerting
+from headrace_broker.alerts.facts import Watch
 from headrace_broker.alerts.outage import Outage
+from headrace_broker.alerts.sending import Send
 from headrace_broker.alerts.words import Message
+from headrace_broker.metrics import Metrics
 from headrace_broker.model.alert_channel import Channel
 from headrace_broker.model.alert_rules import DEFAULTS, Rule
 from headrace_broker.model.alerting import Source, Timing
+from headrace_broker.model.shard import ONLY
+from headrace_broker.shards.health import FlushHealth
+from headrace_broker.store.alerts import AlertStore
+from headrace_broker.store.inbox import Inbox
+from headrace_broker.store.statistics import Statistics
 from structlog.testing import capture_logs
 
 from tests.fire.test_alerts import MAIL, Receiver
+from tests.property.machine import Machine
 
 
 async def test_an_outage_of_the_database_is_told_directly_and_its_end_too() -> None:
@@ -100,3 +114,97 @@ async def test_a_channel_that_does_not_answer_or_stumbles_delays_no_other_and_ea
     await outage.tell()
     assert told == ["ops", "slow", "ops", "slow"], "whoever was told of it is told that it is over"
     assert not outage.answered(60.0)
+
+
+def _outage(deliver: Send, *names: str) -> Outage:
+    """Of which these channels are told after 30 s."""
+    outage = Outage(deliver)
+    rule = Rule(1, "default", "db", Source.DATABASE, "", 1.0, 60.0, 0, 30.0, (), Timing(repeat_interval_s=600))
+    outage.know([rule], [Channel(name, "default", "email", MAIL, channel_id=number) for number, name in enumerate(names, 1)], {})
+    return outage
+
+
+async def test_a_channel_that_answers_late_is_told_once_and_then_of_the_end() -> None:
+    """Meanwhile others are told, and what it is told of is over."""
+    asked, told, answer, first = list[str](), list[str](), asyncio.Event(), asyncio.Event()
+
+    async def deliver(channel: Channel, _secret: str | None, message: Message, _now: float) -> str:
+        asked.append(channel.name)
+        if channel.name == "slow":
+            await answer.wait()
+        told.append(f"{channel.name}: {'over' if 'answers again' in message.subject else 'down'}")
+        first.set()
+        return ""
+
+    outage = _outage(deliver, "slow", "ops")
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        outage.failed(0.0, "connection refused")
+        outage.failed(40.0, "connection refused")
+        tasks.create_task(outage.tell())
+        await first.wait()
+        outage.failed(41.0, "connection refused")
+        await outage.tell()
+        assert asked == ["slow", "ops"], "neither is asked again"
+        outage.failed(641.0, "connection refused")
+        await outage.tell()
+        assert asked == ["slow", "ops", "ops"] and told == ["ops: down"] * 2, "the other one after its time, while the first one does not answer"
+        assert outage.answered(650.0)
+        await outage.tell()
+        assert told == ["ops: down", "ops: down", "ops: over"]
+        answer.set()
+    assert told[3:] == ["slow: down"]
+    await outage.tell()
+    assert told[4:] == ["slow: over"]
+    assert not outage.answered(660.0)
+
+
+async def test_the_end_of_an_outage_is_told_to_the_only_channel_although_it_answers_late() -> None:
+    told, asked, answer = list[str](), asyncio.Event(), asyncio.Event()
+
+    async def deliver(_channel: Channel, _secret: str | None, message: Message, _now: float) -> str:
+        asked.set()
+        await answer.wait()
+        told.append("over" if "answers again" in message.subject else "down")
+        return ""
+
+    outage = _outage(deliver, "ops")
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        outage.failed(0.0, "connection refused")
+        outage.failed(40.0, "connection refused")
+        tasks.create_task(outage.tell())
+        await asked.wait()
+        assert outage.answered(41.0)
+        await outage.tell()
+        answer.set()
+    await outage.tell()
+    assert told == ["down", "over"]
+
+
+async def test_a_channel_that_does_not_answer_in_an_outage_holds_up_no_pass(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes, asked, later = 0, asyncio.Event(), asyncio.Event()
+
+    async def deliver(_channel: Channel, _secret: str | None, _message: Message, _now: float) -> str:
+        asked.set()
+        await asyncio.Event().wait()
+        return ""
+
+    async def failing(*_: object) -> bool:
+        nonlocal passes
+        passes += asked.is_set()
+        if passes > 1:
+            later.set()
+        raise OSError("connection refused")
+
+    ready = asyncio.Event()
+    ready.set()
+    watch = Watch(Statistics(machine.pool), Inbox(machine.pool), FlushHealth(), lambda: machine.now)
+    duty = Alerting(AlertStore(machine.pool), cast(Any, SimpleNamespace(ready=ready, owner=machine.owner, shard=ONLY)), watch, Metrics(), deliver=deliver)
+    monkeypatch.setattr(duty_module, "PASS_S", 0.0)
+    monkeypatch.setattr(duty, "run_once", failing)
+    monkeypatch.setattr(duty, "_outage", outage := _outage(deliver, "ops"))
+    outage.failed(machine.owner.clock.now_s() - 60, "connection refused")
+    running = asyncio.create_task(duty.run())
+    async with asyncio.timeout(30):
+        await later.wait()
+    running.cancel()
+    await asyncio.wait([running])

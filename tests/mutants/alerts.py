@@ -130,9 +130,26 @@ MUTANTS = (
     Mutant(
         "alerts: a channel that does not answer delays the others in an outage",
         OUTAGE,
-        "tasks.create_task(self._tell(rule, channel, since_s))",
-        "await self._tell(rule, channel, since_s)",
+        "tasks.create_task(self._tell(rule, channel, since_s, now, over=over))",
+        "await self._tell(rule, channel, since_s, now, over=over)",
         f"{DOWN} -k delays_no_other",
+    ),
+    Mutant(
+        "alerts: a channel that does not answer holds up the passes of an outage",
+        DUTY,
+        "tasks.create_task(self._tell_of_outage())",
+        "await self._tell_of_outage()",
+        f"{DOWN} -k holds_up_no_pass",
+    ),
+    Mutant(
+        "alerts: an outage is told twice to a channel that has not answered", OUTAGE, "if channel.channel_id in self._telling:", "if False:", f"{DOWN} -k answers_late"
+    ),
+    Mutant(
+        "alerts: the end of an outage is not told to who was being told of it",
+        OUTAGE,
+        "not self._told and not self._telling:\n            self._since = None\n            return",
+        "not self._told:\n            self._since = None\n            return",
+        f"{DOWN} -k answers_late",
     ),
     Mutant("alerts: two rules tell a channel twice of an outage", OUTAGE, "due.setdefault(channel.channel_id,", "due.setdefault(len(due),", f"{DOWN} -k delays_no_other"),
     Mutant(

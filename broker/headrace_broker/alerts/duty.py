@@ -1,6 +1,7 @@
 """The duty: what fails goes into groups, groups make notices, notices are sent. One pass a second, at the broker that owns the queue.
 
-`run` is one task, which starts another for each channel that has something to send: a channel that does not answer delays no other, and no group.
+`run` is one task, which starts another for each channel that has something to send, and for telling of an outage: a channel that does not answer delays no other, and no
+group.
 """
 
 import asyncio
@@ -130,7 +131,7 @@ class Alerting:
                 else:
                     if self._outage.answered(owner.clock.now_s()):
                         self._watch.health.forget()
-                await self._tell_of_outage()
+                tasks.create_task(self._tell_of_outage())
 
     async def _tell_of_outage(self) -> None:
         try:
