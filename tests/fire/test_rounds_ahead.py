@@ -181,6 +181,26 @@ async def test_a_change_by_force_waits_for_a_round_of_its_own(machine: Machine) 
     assert [await kinds(machine, job_id) for job_id in (one, two)] == [["granted", "aborted"], ["granted"]]
 
 
+async def test_changes_by_force_have_their_turn_where_the_locks_of_too_many_jobs_would_be_asked_for(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner_module, "FORCED_AT_ONCE", 2)
+    jobs, asked = await granted(machine, 5), list[list[int]]()
+    assert machine.ledger is not None
+    lock_jobs = machine.ledger.lock_jobs
+
+    async def noted(leases: list[tuple[int, int]]) -> tuple[set[int], set[int]]:
+        asked.append([job_id for job_id, _ in leases])
+        return await lock_jobs(leases)
+
+    monkeypatch.setattr(machine.ledger, "lock_jobs", noted)
+    tasks = [await begin(machine, Verb.ABORT, job_id, force=number != 3) for number, job_id in enumerate(jobs)]
+    await machine.flush()
+    assert asked == [jobs[:2]]
+    for task in tasks:
+        assert (await end(machine, task)).error is None
+    assert asked == [jobs[:2], [jobs[2], jobs[4]]]
+    assert [await kinds(machine, job_id) for number, job_id in enumerate(jobs) if number != 3] == [["granted", "aborted"]] * 4
+
+
 async def test_a_change_that_waits_for_its_round_is_refused_when_the_next_one_breaks_off(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = await granted(machine, 2)
     first = machine.owner.build(grant=False)

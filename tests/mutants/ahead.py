@@ -12,7 +12,8 @@ SOON = "tests/fire/test_soon.py"
 MUTANTS = (
     Mutant("nothing is decided ahead", FLUSHER, "ahead = await self._decide_ahead(round_, storing)", "ahead = None", f"{TESTS} -k sent_before_anybody"),
     Mutant("changes that need locks wait for all rounds ahead", OWNER, "if any(map(changes.needs_locks, self._changes)) or", "if", f"{TESTS} -k by_force"),
-    Mutant("changes that need locks join a round", OWNER, " or (not locks and changes.needs_locks(intent)):", ":", f"{TESTS} -k by_force"),
+    Mutant("the locks of any number of jobs are asked for at once", OWNER, "intent.asked = len(forced) < FORCED_AT_ONCE", "intent.asked = True", f"{TESTS} -k too_many"),
+    Mutant("changes that need locks join a round", OWNER, " or (changes.needs_locks(intent) and not intent.asked):", ":", f"{TESTS} -k by_force"),
     Mutant("changes wait for a round that was decided before they came", FLUSHER, "if joined := self._owner.has_changes:", "if joined := False:", f"{TESTS} -k flood"),
     Mutant("changes are left out of columns that were put together", OWNER, "        round_.batch.packed = None  # its", "        # its", f"{TESTS} -k flood"),
     Mutant(

@@ -143,7 +143,6 @@ def needs_locks(intent: ChangeIntent) -> bool:
 
 def contested(owner: "Owner", intent: ChangeIntent) -> list[tuple[int, int]]:
     """Leases that the intent ends by force."""
-    intent.asked = True
     if not needs_locks(intent):
         return []
     found = (owner.live_jobs.get(head.job_id) for head in intent.heads)
@@ -164,8 +163,6 @@ def decide(owner: "Owner", round_: Round, intent: ChangeIntent, now: float) -> N
 def _must_be_read_again(owner: "Owner", round_: Round, intent: ChangeIntent, head: StoredHead, live: Live | None) -> bool:
     if (live is None and head.job_id in intent.moved) or (live is not None and owner.is_moving(live)) or head.job_id in round_.noted:
         return True  # it moved since it was read, or has its one event of this round already
-    if intent.force and not intent.asked and live is not None and live.state is State.PROCESSING:
-        return True  # it came after the locks were asked for
     if live is not None and head.seq > live.seq:
         owner.doors.wake.set()
         return True  # somebody's transaction has completed it, which memory learns from the inbox
