@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from headrace_broker.actions import reads as reads_module
+from headrace_broker.actions.reads import JobReads
 from headrace_broker.model.amended import Update
 from headrace_broker.model.errors import InvalidState
 from headrace_broker.model.job import Kind, State
+from headrace_broker.model.permissions import Types
 from headrace_broker.model.settings import OnDependencyFailed
 from headrace_broker.shards import changes, graph, reception
 from headrace_broker.shards.intents import Change, Completions, Ending, Verb
 from headrace_broker.store import heads
 from headrace_broker.store.batch import FullBody
+from headrace_broker.store.reads import Reads
 
 from tests.fire.steps import begin, end, granted, kinds, room
 from tests.property.machine import TESTER, Machine
@@ -478,3 +482,20 @@ async def test_a_callback_waits_for_a_member_that_runs_again_before_it_was_told_
     await _change(machine, Verb.ABORT, only)
     await machine.flush()
     assert await kinds(machine, batch_id) == ["dependencies_met"]
+
+
+async def test_the_types_of_what_jobs_are_tied_to_are_asked_for_in_portions(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    class Counting(Reads):
+        async def types(self, job_ids: Sequence[int]) -> dict[int, int]:
+            asked.append(len(job_ids))
+            return await super().types(job_ids)
+
+    monkeypatch.setattr(reads_module, "TYPES_AT_ONCE", 2)
+    tied = await granted(machine, 5)
+    reads = JobReads(machine.owner, Counting(machine.pool))
+    for pattern, expected in (("mail.*", set(tied)), ("work", set())):
+        monkeypatch.setattr(reads_module, "types_for", lambda _, pattern=pattern: Types((pattern,)))
+        assert await reads.unseen([*tied, *tied]) == expected
+    assert asked == [2, 2, 1] * 2

@@ -189,7 +189,10 @@ MUTANTS = (
         f"{TESTS} -k never_more",
     ),
     Mutant("ties tell jobs that are not to be seen", READS, "        if unseen:\n", "        if False:\n", f"{TESTS} -k tied_to_them"),
-    Mutant("jobs of all types are to be seen", READS, "asked = set() if seen.everything else set(job_ids)", "asked = set[int]()", f"{TESTS} -k tied_to_them"),
+    Mutant(
+        "jobs of all types are to be seen", READS, "asked = list[int]() if seen.everything else list(set(job_ids))", "asked = list[int]()", f"{TESTS} -k tied_to_them"
+    ),
+    Mutant("the types of all ties are asked for at once", READS, "asked[first : first + TYPES_AT_ONCE]", "asked", "tests/fire/test_graph.py -k in_portions"),
     Mutant(
         "edges tell jobs that are not to be seen",
         "broker/headrace_broker/actions/graph.py",

@@ -21,6 +21,8 @@ from headrace_broker.shards.types import TypeEntry
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.reads import AlertRow, EventRow, JobRow, LogRow, PayloadRow, Reads, RunRow
 
+TYPES_AT_ONCE = 5000
+"""Jobs whose types one statement asks for: a page of 1,000 jobs may name a million others."""
 T = TypeVar("T")
 
 
@@ -77,9 +79,12 @@ class JobReads:
     async def unseen(self, job_ids: Iterable[int]) -> set[int]:
         """Those of these jobs that are of types which the call may not see. For ids that jobs of the domain are tied to."""
         types, seen = self._owner.types.by_id, types_for(Act.VIEW)
-        asked = set() if seen.everything else set(job_ids)
-        found = await answered(self._reads.types(sorted(asked))) if asked else {}
-        return {job_id for job_id, type_id in found.items() if type_id not in types or not seen.allow(types[type_id].name)}
+        asked = list[int]() if seen.everything else list(set(job_ids))
+        unseen = set[int]()
+        for first in range(0, len(asked), TYPES_AT_ONCE):
+            found = await answered(self._reads.types(sorted(asked[first : first + TYPES_AT_ONCE])))
+            unseen.update(job_id for job_id, type_id in found.items() if type_id not in types or not seen.allow(types[type_id].name))
+        return unseen
 
     async def wait(self, job_id: int, domain: str, *, wait_s: float, full: bool) -> JobRead:
         """The job when it has settled, or as it is when the time is over."""
