@@ -56,7 +56,8 @@ MUTANTS = (
     ),
     Mutant("log lines steer a page", f"{WEB}/job_log.py", "return escape(harmless(text))", "return escape(text)", f"{PAGES} -k steers_text"),
     Mutant("payloads steer a page", f"{WEB}/documents.py", "return harmless_json(quoted(text))", "return quoted(text)", f"{PAGES} -k steers_text"),
-    Mutant("errors steer a page", f"{WEB}/render.py", "harmless=harmless,", "harmless=str,", f"{JOB} -k steers_no_page"),
+    Mutant("what others wrote steers a page", f"{WEB}/render.py", "return harmless(value) if type(value) is str else value", "return value", f"{JOB} -k steers_no_page"),
+    Mutant("fields of forms hold escapes", f"{WEB}/render.py", "extensions=[FieldsAsTheyAre]", "extensions=[]", f"{PAGES} -k as_it_is"),
     Mutant(
         "a circle of jobs is not drawn",
         f"{WEB}/drawing.py",

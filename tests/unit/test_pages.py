@@ -91,6 +91,15 @@ def test_what_steers_text_is_shown_as_escapes_in_json_as_those_of_json() -> None
     assert plain.text == "\\x1b[2J\\u202e"
 
 
+def test_whatever_text_a_page_shows_steers_nothing_and_a_field_holds_it_as_it_is() -> None:
+    shown = '<p title="{{ it }}">{{ it }} {{ it|truncate(9) }} {{ [it]|join(", ") }} {{ "it: " ~ it }} {{ 1234|number }} {{ 0.0|ago }}</p>'
+    fields = '<input name="a" value="{{ it }}"><input value="{{ it if it else "" }}"><textarea rows="2">\n{{ it or "" }}</textarea>'
+    page = render.environment("1").from_string(f"{shown}\n{fields}").render(it="a\u202e<\r")
+    text, inputs = page.split("</p>")
+    assert text.count("a\\u202e&lt;\\r") == 5 and not {"\u202e", "\r"} & {*text} and "1,234" in text and "<time " in text
+    assert inputs.count("a\u202e&lt;\r") == 3 and "\\" not in inputs
+
+
 def test_a_difference_tells_lines_apart() -> None:
     changed = difference(b'{"a": 1, "b": 2}', b'{"a": 1, "b": 3}', ())
     assert ("-", '  "b": 2') in changed.lines and ("+", '  "b": 3') in changed.lines and ("\x20", '  "a": 1,') in changed.lines

@@ -205,8 +205,9 @@ async def test_what_handlers_tell_steers_no_page(browser: Browser, client: Clien
         raise Fail(data, code=data)
 
     running = asyncio.create_task(agent.run(shop.broker.address, drain=drain))
-    job_id = (await client.submit("rude", rude)).job_id
+    job_id = (await client.submit("rude", rude, labels={"by": rude}, instance_id=rude)).job_id
     await client.wait(job_id)
+    await client.update([job_id], hold=True, reason=rude)
     drain.set()
     await running  # its log is stored
     at = f"/jobs/{job_id}"

@@ -1,6 +1,11 @@
-"""Values as people read them: times relative with the exact one on hover, numbers grouped, big ids whole."""
+"""Values as people read them: times relative with the exact one on hover, numbers grouped, big ids whole.
+
+Whatever text a page shows may be somebody else's, a reason or a name as well as an error: what would steer it is shown as escapes, in all of them (`environment`). What
+stands in the fields of forms goes back with them, and stays as it is.
+"""
 
 import json
+import re
 import secrets
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import jinja2
 from headrace_proto.terminal import harmless
+from jinja2.ext import Extension
 from markupsafe import Markup
 
 from headrace_broker.model.ids import created_at_s
@@ -18,13 +24,15 @@ HERE = Path(__file__).parent
 STATE_NAMES = {State.WAITING: "waiting", State.PROCESSING: "processing", State.COMPLETED: "completed", State.ERROR: "error", State.ABORTED: "aborted"}
 SIGNS = {State.WAITING: "○", State.PROCESSING: "▶", State.COMPLETED: "✓", State.ERROR: "✕", State.ABORTED: "■"}
 LONGEST_VALUE = 300  # characters
+FIELD = re.compile(r'(?<=\svalue="){{ ((?:(?!}}).)+) }}(?=")|{{ ((?:(?!}}).)+) }}(?=</textarea>)')
 LEVELS = {1: "debug", 2: "info", 3: "warning", 4: "error"}
 
 
 def environment(version: str) -> jinja2.Environment:
-    """The templates' environment: everything is escaped, and a name that is not there is an error."""
+    """The templates' environment: everything is escaped, what steers text is shown as escapes but for what stands in fields, and a name that is not there is an error."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        finalize=_harmless, extensions=[FieldsAsTheyAre],
     )  # fmt: skip
     made.filters.update(
         ago=ago,
@@ -39,10 +47,21 @@ def environment(version: str) -> jinja2.Environment:
         created=created_at_s,
         changed=changed,
         counted=counted,
-        harmless=harmless,
     )
     made.globals.update(version=version, new_id=lambda: secrets.token_hex(8), STATES=STATE_NAMES, SIGNS=SIGNS, LEVELS=LEVELS)
     return made
+
+
+class FieldsAsTheyAre(Extension):
+    """Has templates put into fields what they are given: `_harmless` leaves what is escaped already."""
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        """The source of a template."""
+        return FIELD.sub(lambda match: f"{{{{ ({match[1] or match[2]})|escape }}}}", source)
+
+
+def _harmless(value: object) -> object:
+    return harmless(value) if type(value) is str else value
 
 
 def changed(before: str | None, after: str | None, partly: bool = False) -> list[tuple[str, str, str]]:
