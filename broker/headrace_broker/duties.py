@@ -7,7 +7,7 @@ from typing import Any
 
 from headrace_broker.alerts.duty import Alerting
 from headrace_broker.alerts.facts import Watch
-from headrace_broker.maintenance import tidy_agents, tidy_inbox, tidy_operations
+from headrace_broker.maintenance import tidy_agents, tidy_inbox, tidy_lives, tidy_operations
 from headrace_broker.maintenance.index_logs import IndexLogs
 from headrace_broker.maintenance.loop import repeat
 from headrace_broker.maintenance.retention import Retention
@@ -15,6 +15,7 @@ from headrace_broker.maintenance.rollup import PERIOD_S as ROLLUP_PERIOD_S
 from headrace_broker.maintenance.rollup import Rollup
 from headrace_broker.maintenance.tidy_agents import SeenAgents, TidyAgents
 from headrace_broker.maintenance.tidy_inbox import TidyInbox
+from headrace_broker.maintenance.tidy_lives import TidyLives
 from headrace_broker.maintenance.tidy_operations import TidyOperations
 from headrace_broker.maintenance.watch_doors import WatchDoors
 from headrace_broker.metrics import Metrics
@@ -41,6 +42,7 @@ def once_for_all(parts: Parts, metrics: Metrics, *, retention_period_s: float) -
     yield repeat("inbox", inbox.run_once, period_s=tidy_inbox.PERIOD_S, ownership=first)
     yield repeat("operations", TidyOperations(first.operation_store).run_once, period_s=tidy_operations.PERIOD_S, ownership=first)
     yield repeat("agents", TidyAgents(parts.settings, now_s).run_once, period_s=tidy_agents.PERIOD_S, ownership=first)
+    yield repeat("lives", TidyLives(parts.brokers).run_once, period_s=tidy_lives.PERIOD_S, ownership=first)
     retention = Retention(Retirement(pool), functools.partial(partitions.ranges, pool), now_s, metrics)
     yield repeat("retention", retention.run_once, period_s=retention_period_s, ownership=first)
     yield repeat("log index", IndexLogs(LogIndexes(pool), now_s).run_once, period_s=INDEX_LOGS_S, ownership=first)

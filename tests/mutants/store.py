@@ -16,7 +16,27 @@ GONE, TIED, LATE = (f"tests/store/test_retire.py -k {words}" for words in ("what
 TRIM, FORGOTTEN = "broker/headrace_broker/store/sql/queries/agent_trim.sql", "tests/store/test_tidy_agents.py"
 TIDY_AGENTS = "broker/headrace_broker/maintenance/tidy_agents.py"
 
+DUTIES = "broker/headrace_broker/duties.py"
+LIVES, ENDED = "broker/headrace_broker/store/sql/queries/life_trim.sql", "tests/store/test_tidy_lives.py -k only_lives"
+
 MUTANTS = (
+    Mutant("lives whose counts nobody has taken over are forgotten", LIVES, "b.max_id = 0 and b.count_value = '{}'", "b.max_id = 0", ENDED),
+    Mutant("the highest id of a life is forgotten", LIVES, "b.max_id = 0 and b.count_value = '{}'", "b.count_value = '{}'", ENDED),
+    Mutant("lives that have flush rows are forgotten", LIVES, "f.life_id = l.life_id)", "false)", ENDED),
+    Mutant("lives that a checkpoint names are forgotten", LIVES, "c.life_id = l.life_id)", "false)", ENDED),
+    Mutant("lives that live are forgotten", LIVES, "from old where pg_try_advisory_xact_lock($1::int, life_id)", "from old where $1::int is not null", ENDED),
+    Mutant("young lives are forgotten", LIVES, "l.started_at < now() - make_interval(secs => $2::float8)", "$2::float8 > 0", ENDED),
+    Mutant(
+        "no broker forgets agents",
+        DUTIES,
+        'yield repeat("agents", TidyAgents(parts.settings, now_s).run_once,',
+        'repeat("agents", TidyAgents(parts.settings, now_s).run_once,',
+        f"{FORGOTTEN} -k a_broker_notes",
+    ),
+    Mutant(
+        "no broker notes which agents are there", DUTIES, 'yield repeat("agents that are there",', 'repeat("agents that are there",', f"{FORGOTTEN} -k a_broker_notes"
+    ),
+    Mutant("no broker forgets lives", DUTIES, 'yield repeat("lives",', 'repeat("lives",', f"{FORGOTTEN} -k a_broker_notes"),
     Mutant("agents that jobs name are forgotten", TRIM, "e.agent_id = a.agent_id", "false", f"{FORGOTTEN} -k nothing_names"),
     Mutant("agents that statistics name are forgotten", TRIM, "s.agent_id = a.agent_id", "false", f"{FORGOTTEN} -k nothing_names"),
     Mutant("agents that are missed are forgotten", TRIM, "g.incarnation_id = a.incarnation_id", "false", f"{FORGOTTEN} -k nothing_names"),

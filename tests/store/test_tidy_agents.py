@@ -2,10 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack
 
 import pytest
-from headrace_broker.maintenance import tidy_agents
+from headrace_broker.config import Options
+from headrace_broker.duties import of_each_shard, once_for_all, rollups_of
+from headrace_broker.maintenance import tidy_agents, tidy_lives
 from headrace_broker.maintenance.tidy_agents import KEPT_S, SeenAgents, TidyAgents
+from headrace_broker.metrics import Metrics
+from headrace_broker.parts import build
+from headrace_broker.shards import reception
+from headrace_broker.shards.session import AgentFacts, Served
+from headrace_broker.store.database import Database
+from headrace_broker.store.pool import open_pool
 
 from tests.fire.steps import granted
 from tests.property.machine import Machine
@@ -116,3 +125,39 @@ async def test_agents_that_are_there_are_noted_once_an_hour_and_when_they_come_b
     await SeenAgents(machine.settings, lambda: [there]).run_once()
     assert await agents(machine, "gone", "back") == [gone, back]
     assert await fresh(machine, [there, gone, back]) == [False, False, True]
+
+
+async def test_a_broker_notes_agents_that_are_there_and_forgets_others_and_old_lives(database: str, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    for period in ("PERIOD_S", "SEEN_PERIOD_S"):
+        monkeypatch.setattr(tidy_agents, period, 0.02)
+    monkeypatch.setattr(tidy_lives, "PERIOD_S", 0.02)
+    pool = await open_pool(database, size=4)
+    stack.push_async_callback(pool.close)
+    parts = build(Options.model_validate({}), Database.of(database), pool, pool, 1, Metrics())
+    stack.callback(parts.passwords.close)
+    [ownership] = parts.ownerships.each
+    await parts.settings.domain_id("default", make=True)
+    there, gone = [await parts.settings.agent("default", name, f"incarnation-of-{name}", "host", 1, "", "", {}) for name in ("there", "gone")]
+    await pool.execute("update headrace.agent set last_seen = now() - case name when 'gone' then interval '70 days' else interval '2 hours' end")
+
+    life = "insert into headrace.life (backend_pid, backend_start, dead, address, version, started_at) values (0, now(), true, '', '0', '2020-01-01') returning life_id"
+    old_life = await pool.fetchval(life)
+
+    async def noted() -> bool:
+        rows = await pool.fetch("select agent_id from headrace.agent where last_seen > now() - interval '1 minute'")
+        forgotten = "select not exists (select from headrace.agent where agent_id = $1) and not exists (select from headrace.life where life_id = $2)"
+        return [row["agent_id"] for row in rows] == [there[0]] and bool(await pool.fetchval(forgotten, gone[0], old_life))
+
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        tasks.create_task(parts.ownerships.run())
+        await ownership.ready.wait()
+        owner = ownership.owner
+        entry = await owner.types.ensure("default", "work")
+        facts = AgentFacts(there[0], "there", "incarnation-of-there", "default", "host", 1, "", "", {}, there[1])
+        reception.welcome(owner, facts, [Served(entry, 0, "async")], 1, {}, object(), owner.now())
+        works = [*once_for_all(parts, Metrics(), retention_period_s=60.0), *of_each_shard(parts, rollups_of(parts), Metrics())]
+        duties = [tasks.create_task(work) for work in works]
+        await until(noted, what=f"agent {there[0]} noted, agent {gone[0]} and life {old_life} forgotten")
+        for duty in duties:
+            duty.cancel()
+        await parts.ownerships.drain()

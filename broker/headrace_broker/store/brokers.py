@@ -48,6 +48,10 @@ class BrokerStore:
         """Says that a broker is awake, and which shards it is not to be given. Raises what asyncpg raises."""
         await self._pool.execute(sql("broker_beat"), broker, avoids)
 
+    async def trim_lives(self, age_s: float, rows: int) -> int:
+        """Forgets lives that began longer ago, have ended, and that nothing needs any more, at most so many; returns how many. Raises what asyncpg raises."""
+        return int(await self._pool.fetchval(sql("life_trim"), LIFE_LOCKS, age_s, rows))
+
     async def standing(self, of: int) -> Standing:
         """Who owns each of `of` shards, and who stands by for it; who avoids it does not count as one of these. Raises what asyncpg raises."""
         owners: dict[int, str] = {}
