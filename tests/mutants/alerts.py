@@ -155,7 +155,7 @@ MUTANTS = (
     Mutant(
         "alerts: a delivery that stumbles keeps the others from an outage", OUTAGE, "except Exception as error:", "except OSError as error:", f"{DOWN} -k delays_no_other"
     ),
-    Mutant("alerts: an outage goes on at a channel that is not there any more", OUTAGE, " if channel_id in there}", "}", f"{DOWN} -k could_not_be_told"),
+    Mutant("alerts: an outage goes on at a channel that is not there any more", OUTAGE, " if channel_id in self._there}", "}", f"{DOWN} -k could_not_be_told"),
     Mutant("alerts: an outage whose end is not told yet hides the next one", OUTAGE, " or self._over_s is not None:  # the", ":  # the", f"{DOWN} -k could_not_be_told"),
     Mutant("alerts: what is old goes a portion in ten minutes", DUTY, "held.next_trim = self._watch.monotonic() + TRIM_AGAIN_S", "pass", f"{FIRE} -k portion_after"),
     Mutant(
