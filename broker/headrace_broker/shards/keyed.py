@@ -67,9 +67,9 @@ class Keyed:
     def build(self) -> KeyedRound | None:
         """The next jobs, each key once; None: there are none."""
         chosen, followers, closed = self._choose()
-        if not chosen and not closed:
-            return None
         taken = self._deciding = [*chosen, *(follower for _, follower in followers), *closed]
+        if not taken:
+            return None
         self._owner.admitted(len(taken), sum(len(payload_of(job.job[3])) for job in taken))
         self._of_domain.subtract([job.job[0].domain_entry for job in taken])
         chosen.sort(key=lambda job: (job.domain_id, job.unique_key, job.key))
