@@ -102,6 +102,7 @@ def _parameters(type_: str, function: Callable[..., Any]) -> tuple[bool, bool, A
     except (TypeError, ValueError) as error:
         raise AgentError(f"job {type_!r}: what {function!r} takes cannot be told: define a function that calls it ({error})") from error
     parameters = [p for p in signature.parameters.values() if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    optional = [p.name for p in signature.parameters.values() if p.default is not p.empty and p.kind is not p.KEYWORD_ONLY]
     if named := [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]:
         raise AgentError(f"job {type_!r}: a handler is called as handler(ctx, data), and {', '.join(named)} can be given by name only: leave out the *")
     names = [p.name for p in parameters]
@@ -109,6 +110,11 @@ def _parameters(type_: str, function: Callable[..., Any]) -> tuple[bool, bool, A
         raise AgentError(f"job {type_!r}: a handler takes (ctx, data), (ctx) or (data), found ({', '.join(names)})")
     takes_ctx = bool(names) and (hints.get(names[0]) is JobContext or names[0] in ("ctx", "context") or len(names) == 2)
     rest = names[1:] if takes_ctx else names
+    if optional and not rest:
+        raise AgentError(
+            f"job {type_!r}: {optional[0]} has a default, so the handler would be called without its payload: leave the default out, or write *, before it where it is"
+            " not for the payload"
+        )
     return takes_ctx, bool(rest), hints.get(rest[0], Any) if rest else None
 
 

@@ -320,7 +320,9 @@ def test_what_cannot_be_a_handler_is_refused_with_what_to_do() -> None:
 
     def by_name(ctx: JobContext, *, data: int) -> None: ...
 
-    def whatever(ctx: JobContext) -> None: ...
+    def by_default(ctx: JobContext, data: int = 0) -> None: ...
+
+    def whatever(ctx: JobContext, *, loud: bool = False) -> None: ...
 
     bad: list[tuple[Any, dict[str, Any], str]] = [
         (functools.partial(whatever), {}, "a handler is a function"),
@@ -329,6 +331,7 @@ def test_what_cannot_be_a_handler_is_refused_with_what_to_do() -> None:
         (generator, {}, "this function yields"),
         (async_generator, {}, "this function yields"),
         (by_name, {}, "data can be given by name only"),
+        (by_default, {}, "data has a default, so the handler would be called without its payload"),
         (whatever, {"slots": -1}, "slots is a whole number"),
         (whatever, {"slots": "3"}, "slots is a whole number"),
         (whatever, {"memory_bytes": "1G"}, "memory_bytes is a whole number of bytes"),
