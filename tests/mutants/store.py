@@ -8,6 +8,7 @@ LEDGER = "broker/headrace_broker/store/ledger.py"
 OWNERSHIP = "broker/headrace_broker/shards/ownership.py"
 FOUND, UNTIE, MOVED = (f"broker/headrace_broker/store/sql/queries/range_{name}.sql" for name in ("gone", "untie", "moved"))
 SPENT = "broker/headrace_broker/store/sql/queries/flush_slot_spent.sql"
+FLOORS = "broker/headrace_broker/store/sql/queries/range_floors.sql"
 LOOK = "broker/headrace_broker/store/retire.py"
 QUERIES = "broker/headrace_broker/store/sql/queries"
 FENCES = "tests/store/test_fences.py"
@@ -202,7 +203,7 @@ MUTANTS = (
     Mutant(
         "jobs go of which the newest checkpoint may say that they wait", FOUND, " or (h.at < f.floor) is not true", "", "tests/store/test_retire.py -k newest_checkpoint"
     ),
-    Mutant("a clock that was set back is not thought of", FOUND, "n > coalesce(b.n, 0)", "false", "tests/store/test_retire.py -k newest_checkpoint"),
+    Mutant("a clock that was set back is not thought of", FLOORS, "n > coalesce(b.n, 0)", "false", "tests/store/test_retire.py -k newest_checkpoint"),
     Mutant("settled jobs count as live ones", FOUND, "coalesce(h.state <= 2, true) as lives", "true as lives", "tests/store/test_retire.py -k some_of_them_live"),
     Mutant("a flush may wait for what is put back", LOOK, "LOCKED_S if found.live else None", "None", "tests/store/test_retire.py -k takes_too_long_to_be_put_back"),
     Mutant("a new job is not seen before a range goes", MOVED, "job_id > $5", "false", LATE),
@@ -281,4 +282,6 @@ MUTANTS = (
         "tests/store/test_migrate.py -k as_long_as_it_takes",
     ),
     Mutant("flushes are cut in two", LEDGER, "            widen(con)\n", "", "tests/store/test_send_buffer.py -k large"),
+    Mutant("a look at a range may never end", LOOK, "width = max(least, int(", "width = max(1, int(", "tests/store/test_retire.py -k a_look_ends"),
+    Mutant("the clock may be set back in the middle of a look", LOOK, "after[type_id] < floor for", "False for", "tests/store/test_retire.py -k has_it_looked_at_again"),
 )

@@ -145,6 +145,48 @@ async def test_what_the_newest_checkpoint_may_say_waits_stays(store: Store) -> N
     assert await store.retire() == (len(store.stays), len(store.goes))
 
 
+def note_reads(store: Store, monkeypatch: pytest.MonkeyPatch, most: int = 1000) -> list[str]:
+    """The names of what is read of ranges, as it happens; an error when there are more than so many."""
+    names: list[str] = []
+    read = store.retirement._read
+
+    async def noted(name: str, *parameters: object) -> Any:
+        names.append(name)
+        assert len(names) <= most, "a look that does not end"
+        return await read(name, *parameters)
+
+    monkeypatch.setattr(store.retirement, "_read", noted)
+    return names
+
+
+async def test_a_look_ends_however_long_each_piece_takes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a piece takes longer than it should, however narrow it is."""
+    monkeypatch.setattr(retire, "PIECE_S", 0.0)
+    monkeypatch.setattr(retire, "PIECES", 4)
+    monkeypatch.setattr(retire, "NARROWEST", 4)
+    names = note_reads(store, monkeypatch)
+    found = await store.retirement.look(RANGE, most_kept=MOST_KEPT, **BOUNDS)
+    assert found.gone == len(store.goes)
+    assert 4 < names.count("range_gone") <= 16 and names.count("range_floors") == 2
+
+
+async def test_a_clock_that_is_set_back_while_a_range_is_looked_at_has_it_looked_at_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is stored from then on looks as if it had been stored before the checkpoint."""
+    await store.set_floor("2100-01-01")
+    names = note_reads(store, monkeypatch)
+    read = store.retirement._read
+
+    async def set_back(name: str, *parameters: object) -> Any:
+        found = await read(name, *parameters)
+        if name == "range_gone" and names.count(name) == 1:
+            await store.set_floor("2020-01-01")
+        return found
+
+    monkeypatch.setattr(store.retirement, "_read", set_back)
+    with pytest.raises(LockBusy, match="set back"):
+        await store.retirement.look(RANGE, most_kept=MOST_KEPT, **BOUNDS)
+
+
 async def test_what_takes_too_long_to_be_put_back_while_jobs_live_is_left_as_it_was(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Such as millions of log lines: a flush would wait for them."""
     tables = ("job", "event", "note", "log_line")

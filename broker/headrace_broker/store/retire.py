@@ -31,6 +31,9 @@ PIECE_S = 0.05
 """How long work on one should take."""
 NARROWER = 16
 """By so much is a piece narrower than one that took too long."""
+NARROWEST = 64
+"""By so much is a piece narrower than at first, at most, unless even that is cancelled: each takes some time however little is in it, and on a busy machine that may be
+longer than it should take, for ever."""
 LOCKED_S = 1.5
 """How long what stays may take under the lock where jobs live: a flush waits for two seconds, and one that waited twice in vain costs its shard a takeover. They may have
 millions of log lines."""
@@ -60,19 +63,29 @@ class Retirement:
         self._pool = pool
 
     async def look(self, range_: FactRange, *, due_minute: int, keyed_from: int, most_kept: int) -> Looked:
-        """Which jobs of a range stay; what lies beyond the piece with the job that is one too many to keep is not looked at."""
+        """Which jobs of a range stay; what lies beyond the piece with the job that is one too many to keep is not looked at. Raises LockBusy."""
         rows: list[Any] = []
         kept: list[int] = []
 
         async def look_at(low: int, high: int) -> bool:
-            rows.append(await self._read("range_gone", range_.class_, low, high, due_minute, keyed_from))
+            rows.append(await self._read("range_gone", range_.class_, low, high, due_minute, keyed_from, list(floors), list(floors.values())))
             kept.extend(rows[-1]["kept"])
             return len(kept) <= most_kept
 
         async with _lockable():
+            floors = await self._floors()
             await _through(range_, look_at)
+            after = await self._floors()
+            if any(type_id in after and after[type_id] < floor for type_id, floor in floors.items()):
+                raise LockBusy("the database's clock was set back, so that what was stored since then looks older than it is")
         last = max([range_.lo, *(row["last"] or 0 for row in rows)])
         return Looked(rows[0]["at"], last, kept, sum(row["live"] for row in rows), sum(row["gone"] for row in rows))
+
+    async def _floors(self) -> dict[int, datetime]:
+        """By type: no event that its newest checkpoint does not know of is earlier. Read apart from the pieces: under load it goes through the flushes of a minute, and a
+        piece has to take little."""
+        row = await self._read("range_floors")
+        return dict(zip(row["types"], row["floors"], strict=True))
 
     async def retire(self, range_: FactRange, found: Looked) -> None:
         """Removes the jobs that are gone, with their keys and ties; where none stays their facts are left to `drop`. Raises LockBusy."""
@@ -160,12 +173,13 @@ async def _put_aside(con: Any, leaves: list[str], job_ids: list[int]) -> None:
 
 
 async def _through(range_: FactRange, work: Callable[[int, int], Awaitable[bool]]) -> None:
-    """Has work done on parts of a range, (lowest id, id above the highest), for as long as it says True. Their width follows how long it takes; what is cancelled
-    since it takes too long is done in smaller ones: jobs of a day may lie within a minute.
+    """Has work done on parts of a range, (lowest id, id above the highest), for as long as it says True. Their width follows how long it takes, within bounds; what is
+    cancelled since it takes too long is done in smaller ones: jobs of a day may lie within a minute.
 
     There is a pause after each, as long as it took: work on a million jobs leaves the processors to those who wait for an answer.
     """
     low, width = range_.lo, max(1, (range_.hi - range_.lo) // PIECES)
+    least = max(1, width // NARROWEST)
     while low < range_.hi:
         began = time.monotonic()
         try:
@@ -175,10 +189,11 @@ async def _through(range_: FactRange, work: Callable[[int, int], Awaitable[bool]
             if width == 1:
                 raise
             width = max(1, width // NARROWER)
+            least = min(least, width)
             continue
         seconds = time.monotonic() - began
         low += width
-        width = max(1, int(width * min(2.0, max(0.5, PIECE_S / max(seconds, 0.001)))))
+        width = max(least, int(width * min(2.0, max(0.5, PIECE_S / max(seconds, 0.001)))))
         await asyncio.sleep(seconds)
 
 
