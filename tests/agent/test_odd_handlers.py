@@ -143,7 +143,7 @@ async def fork_async(ctx):
 
 if __name__ == "__main__":
     for type_ in ("async", "thread", "process"):
-        print(asyncio.run(run_job(agent, type_)).value)
+        print(asyncio.run(run_job(agent, type_)).value, flush=True)  # else a child has it in its buffer, too, and says it once more
 """
 
 

@@ -135,9 +135,11 @@ def main() -> None:
             if not message:
                 break
             life = socket.socket(fileno=descriptors.pop())
-            pid = os.fork()
+            server, pid = os.getpid(), os.fork()
             if pid == 0:
                 prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+                if os.getppid() != server:  # it was killed before that
+                    os._exit(1)
                 signal.set_wakeup_fd(-1)
                 for each in (control, woken, wake, life, *lives.values()):
                     each.close()
