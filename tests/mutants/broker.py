@@ -130,7 +130,7 @@ MUTANTS = (
         FLUSHER,
         "if await self._recover_connection():",
         "if await self._recover_connection() or True:",
-        "tests/fire/test_transitions.py -k postgres_breaks and once",
+        "tests/fire/test_rounds_ahead.py -k whatever_becomes_of_the_answer",
     ),
     Mutant(
         "the callers of a round that cannot be stored are left waiting",
