@@ -3,6 +3,7 @@
 from tests.mutants.mutant import Mutant
 
 GATE = "broker/headrace_broker/rpc/access.py"
+CONVERT = "broker/headrace_broker/rpc/convert.py"
 TABLE = "broker/headrace_broker/actions/tokens.py"
 FRESH = "broker/headrace_broker/actions/fresh.py"
 GUARD = "broker/headrace_broker/rpc/interceptors.py"
@@ -32,6 +33,7 @@ MUTANTS = (
     ),
     Mutant("any role may call anything", GATE, "    if not types:\n", "    if False:\n", f"{ACCESS} -k each_role"),
     Mutant("any domain will do", GATE, "if stranger is not None and stranger.domain not in (None, may.domain):", "if False:", f"{ACCESS} -k denied_in_others"),
+    Mutant("two domains will do", CONVERT, "if named is not None and value != named:", "if False:", f"{ACCESS} -k names_two_domains"),
     Mutant("no token will do", GATE, "            raise TokenMissing\n", '            secret = secret or "hr_"\n', f"{ACCESS} -k without_a_valid"),
     Mutant("expired tokens are taken", TABLE, "if found.until <= asyncio.get_running_loop().time():", "if False:", f"{ACCESS} -k rotated_token_has"),
     Mutant("revoked tokens are taken", TABLE, "        if row.revoked_at is None:\n", "        if True:\n", f"{ACCESS} -k every_broker"),

@@ -144,6 +144,17 @@ async def test_a_token_of_one_domain_is_denied_in_others_and_one_of_all_is_not(s
     await stubs.jobs.CountJobs(request, metadata=bearer(secrets["viewer"]), timeout=10)
 
 
+async def test_a_call_that_names_two_domains_is_served_in_neither(stubs: Stubs, secrets: dict[str, str], root: str) -> None:
+    """The right would be asked for in the one, and the call be served in the other."""
+    spec = types_pb2.JobSpec(type="t", payload=b"{}")
+    foreign = (await stubs.jobs.Submit(jobs_pb2.SubmitRequest(job=spec), metadata=bearer(root, "other"), timeout=10)).job_id
+    request, ours = jobs_pb2.GetJobRequest(job_id=foreign), ("headrace-domain", "default")
+    for metadata in ((*bearer(secrets["admin"], "other"), ours), (*bearer(secrets["admin"]), ("headrace-domain", "other"))):
+        refusal = await refused(stubs.jobs.GetJob(request, metadata=metadata, timeout=10))
+        assert (refusal.reason, refusal.field) == ("INVALID_FIELD", "headrace-domain")
+    await stubs.jobs.CountJobs(jobs_pb2.CountJobsRequest(), metadata=(*bearer(secrets["admin"]), ours), timeout=10)  # the same twice is clear
+
+
 async def test_ids_of_another_domain_are_answered_like_those_that_are_not_there(stubs: Stubs, secrets: dict[str, str], root: str, database: str) -> None:
     spec = types_pb2.JobSpec(type="t", payload=b"{}")
     foreign = (await stubs.jobs.Submit(jobs_pb2.SubmitRequest(job=spec), metadata=bearer(root, "other"), timeout=10)).job_id

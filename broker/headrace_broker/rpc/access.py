@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from headrace_proto.wire import DEFAULT_DOMAIN, DOMAIN_KEY, TOKEN_KEY
+from headrace_proto.wire import DOMAIN_KEY, TOKEN_KEY
 
 from headrace_broker.actions import reach
 from headrace_broker.actions.grants import GrantTable
@@ -22,6 +22,7 @@ from headrace_broker.actions.tokens import Credential, TokenTable
 from headrace_broker.model.access import Identity, Role
 from headrace_broker.model.errors import BrokerError, DomainDenied, NotOwner, RoleDenied, TokenEnded, TokenMissing, TypeDenied
 from headrace_broker.model.permissions import EVERY, ROLE_ACTS, Act
+from headrace_broker.rpc import convert
 from headrace_broker.rpc.attest import ATTESTED_KEY, attested
 from headrace_broker.rpc.peers import Holder, Peers, identity_of
 from headrace_broker.store.tokens import TokenRow
@@ -193,18 +194,17 @@ class Gate:
         """What the call came with, all of it good, and allowed to make it: who makes it is `TOKEN` from now on, and what it may do is `reach.MAY`.
 
         Raises:
-            TokenMissing, TokenInvalid, CertificateInvalid, DomainDenied, RoleDenied, TypeDenied, DatabaseUnavailable (it cannot be told yet).
+            TokenMissing, TokenInvalid, CertificateInvalid, DomainDenied, RoleDenied, TypeDenied, DatabaseUnavailable (it cannot be told yet), InvalidField (it names two
+            domains).
         """
         holder = self._peers.holder(context.auth_context()) if self._peers is not None else None
         if not self._required:
             return Admitted((holder,) if holder is not None else (), None, method, self._grants)
         await self._grants.known()
-        header, domain, sealed, metadata = "", DEFAULT_DOMAIN, None, context.invocation_metadata() or ()
+        header, domain, sealed, metadata = "", convert.named_domain(context), None, context.invocation_metadata() or ()
         for key, value in metadata:
             if key == TOKEN_KEY:
                 header = str(value)
-            elif key == DOMAIN_KEY:
-                domain = str(value)
             elif key == ATTESTED_KEY:
                 sealed = bytes(value)
         if sealed is not None and self._peers is not None:

@@ -30,14 +30,23 @@ MAX_PRIORITY = fields.MAX_PRIORITY
 MAX_EPOCH = 2**31 - 1  # what the database holds
 
 
-def domain_of(context: Any) -> str:
-    """The domain that the call's metadata names."""
+def named_domain(context: Any) -> str:
+    """The domain that the call's metadata names, right or wrong. Raises InvalidField where it names two: rights must not be asked for in another than is worked in."""
+    named: str | None = None
     for key, value in context.invocation_metadata() or ():
         if key == DOMAIN_KEY:
-            if isinstance(value, str) and DOMAIN_NAME.fullmatch(value):
-                return value
-            raise InvalidField(DOMAIN_KEY, f"a domain is 1 to 100 characters of A-Z a-z 0-9 . _ -, found {value!r}")
-    return DEFAULT_DOMAIN
+            if named is not None and value != named:
+                raise InvalidField(DOMAIN_KEY, "it is sent more than once, with different values; send one")
+            named = value
+    return DEFAULT_DOMAIN if named is None else named
+
+
+def domain_of(context: Any) -> str:
+    """The domain that the call's metadata names."""
+    domain = named_domain(context)
+    if DOMAIN_NAME.fullmatch(domain):
+        return domain
+    raise InvalidField(DOMAIN_KEY, f"a domain is 1 to 100 characters of A-Z a-z 0-9 . _ -, found {domain!r}")
 
 
 text, type_name = fields.text, fields.type_name
