@@ -6,13 +6,16 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import asyncpg
+import grpc
 import pytest
 from headrace_client import AdminClient, Client, InvalidRequest, JobSpec, QueueFull, State, Submitted, UniqueKeyTaken
-from headrace_proto.v1 import graph_pb2, types_pb2
+from headrace_proto.v1 import graph_pb2, jobs_pb2, types_pb2
+from headrace_proto.v1.jobs_pb2_grpc import JobsStub
 
 from tests.support.agreement import agree
 from tests.support.processes import BrokerProcess
 from tests.support.scripted_agent import ScriptedAgent, outcome
+from tests.support.wire import refusal_of
 
 RACERS = 100
 
@@ -118,3 +121,15 @@ async def test_replacing_needs_no_room_and_a_job_that_differs_is_refused(client:
         await client._call(lambda stubs: stubs.graph.CreateBatch, graph_pb2.CreateBatchRequest(callback=callback))
     assert (await client.get(first.job_id, full=True)).payload == b"2"
     await agree(client, database)
+
+
+async def test_a_call_that_is_refused_for_what_it_says_of_its_caller_stores_none_of_its_jobs(client: Client, broker: BrokerProcess) -> None:
+    replacing = types_pb2.JobSpec(type="t", payload=b"1", unique_key="u", on_conflict=types_pb2.UNIQUE_CONFLICT_REPLACE)
+    request = jobs_pb2.SubmitManyRequest(jobs=[types_pb2.JobSpec(type="t", payload=b"2"), replacing])
+    async with grpc.aio.insecure_channel(broker.address) as channel:
+        stub: Any = JobsStub(channel)  # type: ignore[no-untyped-call]
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.SubmitMany(request, metadata=(("headrace-request-id", "has a space"),), timeout=10)
+        assert refusal_of(refused.value).field == "headrace-request-id"
+    await client.submit("t", 3)  # it is in a later flush than what the call had queued
+    assert (await client.count()).totals == {State.WAITING: 1}

@@ -257,6 +257,23 @@ async def test_a_grant_that_is_being_stored_when_its_agent_comes_back_is_given_b
     assert await kinds(machine, job_id) == ["granted", "rejected", "granted"]
 
 
+async def test_an_abort_of_a_job_that_was_not_sent_yet_is_told_with_it(machine: Machine) -> None:
+    await machine.submit(1)
+    [job_id] = machine.jobs
+    await machine.connect({})
+    session = machine.session
+    assert session is not None
+    assert await room(machine) == {job_id}
+    await machine._refill()
+    assigned, session.out.assigned = session.out.assigned, []  # as while its body is being read
+    assert (await end(machine, await begin(machine, Verb.ABORT, job_id))).error is None
+    assert session.take_out(machine.now).aborts == [], "the agent does not know the job, and would never be told again"
+    session.out.assigned = assigned
+    out = session.take_out(machine.now)
+    assert [live.job_id for live, *_ in out.assigned] == [job_id]
+    assert [(told, epoch) for told, epoch, _ in out.aborts] == [(job_id, 1)]
+
+
 async def test_an_agent_that_was_lost_is_granted_nothing_on_the_stream_that_it_still_has(machine: Machine) -> None:
     await machine.submit(1)
     [job_id] = machine.jobs

@@ -76,6 +76,8 @@ MUTANTS = (
         f"{MEMORY} -k not_sent",
     ),
     Mutant("what does not run any more is sent", SESSION, "live.seq == epoch and live.state is State.PROCESSING:", "live.seq == epoch:", f"{MEMORY} -k not_sent"),
+    Mutant("an abort is told before its job", SESSION, "if out.aborts and self.unsent:", "if False:", f"{ROUNDS} -k told_with_it"),
+    Mutant("an abort is not told with its job", SESSION, "                if live.abort is not None:\n", "                if False:\n", f"{ROUNDS} -k told_with_it"),
     Mutant("a draining agent is sent jobs", SESSION, " or self.draining", "", f"{MEMORY} -k credit"),
     Mutant("an agent that is held back is sent jobs", SESSION, " or self.held_back", "", f"{MEMORY} -k credit"),
     Mutant("an accept in time does not count", SESSION, "while self.unaccepted and self.unaccepted[0][0] <= assign_no:", "while False:", f"{LOST} -k accepts_in_time"),

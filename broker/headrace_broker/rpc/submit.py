@@ -150,6 +150,7 @@ class SubmitCalls:
         if not 1 <= count <= convert.MAX_BATCH:
             raise InvalidField("jobs", f"1 to {convert.MAX_BATCH} jobs, found {count}")
         batch = _Batch(count, patience)
+        replacer = caller() if any(map(convert.replaces, request.jobs)) else None  # may refuse the call: before anything of it is queued
         if request.jobs:
             await self._queue_specs(owner, domain, request.jobs, batch)
         start = len(request.jobs)
@@ -160,8 +161,8 @@ class SubmitCalls:
             except BrokerError as error:
                 batch.refuse(places, error)
             start = places.stop
-        if batch.wishes:
-            await self._replace(owner, caller(), batch)
+        if replacer is not None and batch.wishes:
+            await self._replace(owner, replacer, batch)
         return batch
 
     async def _queue_plain(self, owner: Owner, domain: str, field: str, group: types_pb2.PlainSpecs, places: Sequence[int], batch: "_Batch") -> None:

@@ -248,6 +248,8 @@ class Session:
         """What is to be sent now; numbers the Assign."""
         out, self._out = self.out, None
         self.wake.clear()
+        if out.aborts and self.unsent:  # the agent passes over what it has not been sent: that is told with the job
+            out.aborts = [told for told in out.aborts if self.leases.get(told[0]) not in self.unsent]
         if out.assigned:
             self._number(out, now)
         return out
@@ -265,6 +267,8 @@ class Session:
                 live.assign_no = number
                 del unsent[live]
                 due.append(item)
+                if live.abort is not None:
+                    out.aborts.append((live.job_id, epoch, live.abort))
                 room -= len(payload_of(body)) + (len(checkpoint) if checkpoint else 0)
                 if room < 0:  # the rest is the next message
                     self.out.assigned = out.assigned[index + 1 :]
