@@ -74,6 +74,26 @@ async def test_after_a_takeover_a_forced_abort_still_holds_the_next_lease_back(m
     assert await room(machine) == {job_id}
 
 
+@pytest.mark.parametrize("aborted", ["before", "since"])
+async def test_a_lease_that_was_longer_before_the_takeover_is_waited_for_to_its_end(machine: Machine, aborted: str) -> None:
+    """Whoever starts brokers may shorten leases; an agent that hears nothing keeps what it was told."""
+    [job_id] = await granted(machine)
+    if aborted == "before":
+        assert (await end(machine, await begin(machine, Verb.ABORT, job_id, force=True))).error is None
+    machine.lease_s = LEASE_S / 2
+    await machine.crash(check=False)
+    if aborted == "since":
+        assert (await end(machine, await begin(machine, Verb.ABORT, job_id, force=True))).error is None
+    await machine.connect({})
+    assert (await end(machine, await begin(machine, Verb.REQUEUE, job_id))).error is None
+    assert machine.session is not None
+    for passed_s in (LEASE_S / 2 + 1, LEASE_S / 2 - 0.5):
+        assert await room(machine) == set()
+        machine.now += passed_s
+        reception.heartbeat(machine.owner, machine.session, 99, {}, machine.now)
+    assert await room(machine) == {job_id}
+
+
 async def test_after_a_takeover_an_abort_that_was_heard_holds_nothing_back(machine: Machine) -> None:
     [job_id] = await granted(machine)
     assert (await end(machine, await begin(machine, Verb.ABORT, job_id))).error is None

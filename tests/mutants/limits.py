@@ -48,7 +48,7 @@ MUTANTS = (
     Mutant(
         "a forced abort owes nothing",
         CHANGES.replace("changes", "aborts"),
-        "        owner.caps.owe(owner, live, now + owner.limits.lease_s, now)\n",
+        "        owner.caps.owe(owner, live, until, now)\n",
         "",
         f"{LIMITS} -k aborted_by_force",
     ),

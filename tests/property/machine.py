@@ -93,6 +93,7 @@ class Machine:
         self.shard = shard  # that its domain lies in
         self.owner: Owner
         self.now = 1000.0
+        self.lease_s = LEASE_S  # of the next owner
         self.terms = False  # whether some of its jobs have terms
         self.jobs: dict[int, Job] = {}
         self.completed: set[int] = set()  # jobs that have completed at some time
@@ -147,7 +148,7 @@ class Machine:
         clock = DatabaseClock(lambda: self.now)
         told = await self.ledger.database_time()  # the time that passed here does not pass there
         clock.set(max(told, self.owner.clock.now_s()) if old is not None else told, self.now, self.now)
-        limits = OwnerLimits(LEASE_S, 1.0, 2.0, 5.0, 1 << 20, 1 << 20)
+        limits = OwnerLimits(self.lease_s, 1.0, 2.0, 5.0, 1 << 20, 1 << 20)
         self.owner = Owner(
             life_id=self.ledger.life_id, types=self.types, clock=clock, limits=limits, metrics=Metrics(), monotonic=lambda: self.now, random=lambda: 0.5,
             shard=self.shard,

@@ -41,8 +41,9 @@ def at_once(owner: "Owner", round_: Round, intent: ChangeIntent, live: Live, req
     forced = live.state is State.PROCESSING
     _note_request(round_, intent, live.job_id, live.seq, requeue, force=forced)
     if forced:
-        owner.not_before[live.job_id] = now + owner.limits.lease_s
-        owner.caps.owe(owner, live, now + owner.limits.lease_s, now)
+        until = max(now + owner.limits.lease_s, live.lease_end)  # a lease that a takeover found may be longer
+        owner.not_before[live.job_id] = until
+        owner.caps.owe(owner, live, until, now)
         if live.session is not None:
             round_.revoked.append((live.session, live.job_id, live.seq))
     else:

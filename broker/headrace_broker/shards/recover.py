@@ -8,7 +8,7 @@ import asyncio
 import itertools
 from array import array
 from collections.abc import AsyncIterator, Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TypeVar
 
 from headrace_broker.model.amended import Amended
@@ -59,10 +59,10 @@ async def recover(owner: Owner, recovery: Recovery, checkpoints: CheckpointStore
 
 
 async def _hold_back(owner: Owner, recovery: Recovery, ranges: list[FactRange]) -> None:
-    """Jobs whose lease was ended by force a moment ago are held back: their agents may go on until it is over."""
-    since, until = owner.clock.now() - timedelta(seconds=owner.limits.lease_s), owner.taken_over_at + owner.limits.lease_s
+    """Jobs whose lease was ended by force a moment ago are held back: their agents may go on until it is over, which may be longer than leases are now."""
     for range_ in ranges:
-        owner.not_before.update(dict.fromkeys(await recovery.forced(range_, since), until))
+        found = await recovery.forced(range_, owner.clock.now(), owner.limits.lease_s)
+        owner.not_before.update({job_id: owner.taken_over_at + lease_s for job_id, lease_s in found})
 
 
 async def _touched(recovery: Recovery, ranges: list[FactRange], stored: StoredCheckpoint) -> tuple[set[int], set[int]]:
@@ -186,7 +186,8 @@ async def _restore_owed(owner: Owner, recovery: Recovery, ranges: list[FactRange
     limited = {entry.type_id for entry in own if entry.settings.concurrency or entry.settings.concurrency_per_key}
     if not limited:
         return
-    longest_s = max([owner.limits.lease_s, *(live.lease_end - owner.taken_over_at for live in owner.live_jobs.values() if live.state is State.PROCESSING)])
+    ends = [*owner.not_before.values(), *(live.lease_end for live in owner.live_jobs.values() if live.state is State.PROCESSING)]
+    longest_s = max([owner.limits.lease_s, *(end - owner.taken_over_at for end in ends)])
     for range_ in ranges:
         for type_id, limit_key, count in await recovery.owed(range_, longest_s):
             if type_id in limited:

@@ -106,9 +106,9 @@ class Recovery:
         [row] = await self._read("recover_touched", range_.class_, range_.lo, range_.hi, most, since)
         return row["unsettled"], row["settled"]
 
-    async def forced(self, range_: FactRange, since: datetime) -> list[int]:
-        """Jobs of a range whose lease was ended by force since a time."""
-        return [row["job_id"] for row in await self._read("recover_forced", range_.class_, range_.lo, range_.hi, since)]
+    async def forced(self, range_: FactRange, now: datetime, lease_s: float) -> list[tuple[int, float]]:
+        """Jobs of a range whose lease was ended by force and may not be over yet, and how many seconds it had: `lease_s` at least, which is what leases have now."""
+        return [(row["job_id"], row["lease_s"]) for row in await self._read("recover_forced", range_.class_, range_.lo, range_.hi, now, lease_s)]
 
     async def heads(self, job_ids: Iterable[int]) -> AsyncIterator[StoredLive]:
         """Those of these jobs that are not settled; not for jobs to which nothing happened and that only wait for an agent or a time."""
