@@ -128,4 +128,13 @@ MUTANTS = (
     Mutant("a range in use is looked at again at once", RETENTION, "self._next[range_] = now + wait_s", "pass", BUSY),
     Mutant("a range in use is waited for ever longer", RETENTION, "min(longest_s, first_s * 2.0 ** min(tries - 1, 30))", "first_s * 2.0 ** min(tries - 1, 30)", BUSY),
     Mutant("a range that was in use counts on", RETENTION, "self._busy.pop(range_, None)", "pass", BUSY),
+    Mutant(
+        "a call that is refused for its caller has queued its jobs",
+        "broker/headrace_broker/rpc/submit.py",
+        "        replacer = caller() if any(map(convert.replaces, request.jobs)) else None  # may refuse the call: before anything of it is queued\n"
+        "        if request.jobs:\n            await self._queue_specs(owner, domain, request.jobs, batch)\n",
+        "        if request.jobs:\n            await self._queue_specs(owner, domain, request.jobs, batch)\n"
+        "        replacer = caller() if any(map(convert.replaces, request.jobs)) else None\n",
+        "tests/client/test_replace.py -k says_of_its_caller",
+    ),
 )
