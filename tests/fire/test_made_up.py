@@ -1,6 +1,7 @@
-"""Schedules whose missed ticks are made up for, one right after the other. Driven step by step on a real ledger, beside the side task that looks after schedules."""
+"""Schedules whose missed ticks are made up for, one right after the other, and one at the end of time. Driven step by step on a real ledger."""
 
 import asyncio
+from datetime import UTC, datetime
 
 from headrace_broker.model.schedule import Spec, When
 from headrace_broker.store.schedules import ScheduleStore
@@ -28,3 +29,10 @@ async def test_each_job_before_is_aborted_where_missed_ticks_are_made_up_for(mac
     await asyncio.wait([side])
     states = [row["state"] for row in await machine.pool.fetch("select state from headrace.job_state order by job_id")]
     assert states == ["aborted", "aborted", "aborted", "waiting"]
+
+
+async def test_a_tick_after_which_no_time_comes_keeps_no_owner_from_serving(machine: Machine) -> None:
+    spec, store = Spec(When(at=datetime(9999, 12, 31, 23, 40, tzinfo=UTC)), "work", b"{}", jitter_s=86_400.0), ScheduleStore(machine.pool, machine.shard)
+    schedule, _ = await store.put("never", spec, machine.type.type_id, machine.owner.clock.now(), caller=TESTER, reason="")
+    await machine.crash()
+    assert machine.owner.schedules.find("default", "never") == schedule and machine.owner.schedules.build() is None

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from headrace_broker.model.errors import InvalidField
-from headrace_broker.model.schedule import LATE_S, Schedule, Spec, When, after_change, first_tick, pick
+from headrace_broker.model.schedule import LATE_S, LATEST, SECOND, Schedule, Spec, When, after_change, first_tick, pick
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -150,6 +150,43 @@ def test_jitter_is_the_same_for_everyone_and_bounded() -> None:
     assert all(0 <= delay < 30 for delay in delays) and max(delays) > 25 and min(delays) < 5
     assert pick(stored, NOON + timedelta(seconds=delays[0] - 0.01)) is None
     assert pick(stored, NOON + timedelta(seconds=delays[0] + 0.01)) is not None
+
+
+@pytest.mark.parametrize(("missed", "expected"), [("once", [1, 0]), ("skip", [1, 0]), ("all", [3, 2, 1, 0])])
+def test_the_newest_tick_that_its_jitter_holds_back_makes_older_ones_no_newer(missed: str, expected: list[int]) -> None:
+    stored = schedule(Spec(When(interval_s=3600, anchor=NOON), "t", missed=missed, max_missed=3, jitter_s=1800.0))
+    newest = NOON + timedelta(hours=50)
+    held_back = stored.due_at(newest) - SECOND
+    assert held_back > newest, "it has begun, and is not due"
+    found = []
+    for now in (held_back, held_back, held_back, stored.due_at(newest)):
+        if (tick := pick(stored, now)) is not None:
+            found.append((newest - tick.nominal_at) // timedelta(hours=1))
+            stored = replace(stored, next_at=tick.next_at, ticked_at=tick.nominal_at)
+    assert found == expected, "in hours before the newest; of 50 that were missed"
+
+
+def test_where_more_ticks_are_held_back_than_are_looked_at_the_newest_that_is_surely_due_is_taken() -> None:
+    class Slow(Schedule):
+        def due_at(self, tick: datetime) -> datetime:
+            return tick + timedelta(seconds=self.spec.jitter_s)
+
+    spec = Spec(When("* * * * *"), "t", jitter_s=86_400.0)
+    stored = Slow(1, "default", "s", 1, False, spec, 1, None, "", "", NOON, None, None, None, None, None, 0, 0, NOON, NOON)
+    tick = pick(stored, NOON + timedelta(days=3))
+    assert tick is not None and tick.nominal_at == NOON + timedelta(days=2)
+    tick = pick(stored, NOON + timedelta(days=1))
+    assert tick is not None and tick.nominal_at == NOON
+
+
+def test_times_end_with_the_year_9999() -> None:
+    last = datetime(9999, 12, 31, 23, 40, tzinfo=UTC)
+    stored = schedule(Spec(When(at=last), "t", jitter_s=86_400.0), last)
+    assert last < stored.due_at(last) <= LATEST and pick(stored, NOON) is None
+    for when in (When(interval_s=86_400, start_at=last), When(interval_s=86_400, anchor=last, start_at=last), When("40 23 31 12 *", "Asia/Tokyo", start_at=last)):
+        assert all(tick >= last for tick in islice(when.ticks(NOON), 9)), when
+        assert when.following(last) is None, when
+    assert list(islice(When("30 23 31 12 *", start_at=last - timedelta(hours=1)).ticks(NOON), 9)) == [last - 10 * MINUTE]
 
 
 def test_a_change_never_brings_back_a_tick() -> None:

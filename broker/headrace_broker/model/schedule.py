@@ -23,7 +23,7 @@ LATE_S = 60.0
 MAX_MISSED = 100
 OVERLAPS = ("allow", "skip", "queue", "abort")
 MISSED = ("skip", "once", "all")
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
 LABELS = ("headrace.schedule", "headrace.nominal_at")
@@ -90,10 +90,13 @@ class When:
 
     def _by_interval(self, after: datetime) -> Iterator[datetime]:
         step, anchor = timedelta(seconds=self.interval_s or 1), self.anchor or EPOCH
-        tick = anchor + ((after - anchor) // step + 1) * step
-        while True:
-            yield tick
-            tick += step
+        try:
+            tick = anchor + ((after - anchor) // step + 1) * step
+            while True:
+                yield tick
+                tick += step
+        except OverflowError:  # beyond the year 9999
+            return
 
     def _by_cron(self, cron: str, after: datetime) -> Iterator[datetime]:
         for tick in _instants(cron, ZoneInfo(self.time_zone), after):
@@ -105,10 +108,10 @@ class When:
 def _instants(cron: str, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
     """What a cron line matches from about `after` on, in UTC, rising. cronsim says which times of the wall clock match; what they are when it changes is decided here."""
     by_elapsed_time = any(field.startswith("*") for field in cron.split()[:2])
-    wall = after.astimezone(zone)
-    twice = wall.replace(fold=1).astimezone(UTC) - wall.replace(fold=0).astimezone(UTC)  # how long the time that comes twice lasts, if this is in it
     again: deque[datetime] = deque()  # second times
     try:
+        wall = after.astimezone(zone)
+        twice = wall.replace(fold=1).astimezone(UTC) - wall.replace(fold=0).astimezone(UTC)  # how long the time that comes twice lasts, if this is in it
         for local in CronSim(cron, wall.replace(tzinfo=None, fold=0) - max(timedelta(), twice) - MINUTE):
             first, second = (local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
             if first > second:  # left out
@@ -181,9 +184,9 @@ class Schedule:
     changed_at: datetime
 
     def due_at(self, tick: datetime) -> datetime:
-        """When the tick is to be fired: its time and its jitter, which is the same for every broker that looks."""
+        """When the tick is to be fired: its time and its jitter, which is the same for every broker that looks. No later than times go, which is the year 9999."""
         share = zlib.crc32(f"{self.schedule_id}/{tick.timestamp():.6f}".encode()) / 2**32
-        return tick + timedelta(seconds=self.spec.jitter_s * share)
+        return tick + min(timedelta(seconds=self.spec.jitter_s * share), LATEST - tick)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +203,21 @@ def pick(schedule: Schedule, now: datetime) -> Tick | None:
     spec, first = schedule.spec, schedule.next_at
     if first is None or schedule.due_at(first) > now:
         return None
-    due = spec.when.due(first, now, spec.max_missed if spec.missed == "all" else 1)
-    nominal = next((tick for tick in (due if spec.missed == "all" else reversed(due)) if schedule.due_at(tick) <= now), first)
+    nominal = _turn(schedule, first, now)
     late = now - schedule.due_at(nominal) > timedelta(seconds=LATE_S)
     return Tick(nominal, late and spec.missed == "skip", spec.when.following(nominal))
+
+
+def _turn(schedule: Schedule, first: datetime, now: datetime) -> datetime:
+    """Of the ticks that are due, of which `first` is the oldest: the newest, or, where missed ones are made up for, the oldest of the newest `max_missed`.
+
+    The last ones before `now` may be held back by their jitter. They are not due, and those before them are no newer for it.
+    """
+    spec = schedule.spec
+    most, held_back = spec.max_missed if spec.missed == "all" else 1, MAX_MISSED if spec.jitter_s else 0
+    due = [tick for tick in spec.when.due(first, now, most + held_back) if schedule.due_at(tick) <= now]
+    due = due or spec.when.due(first, now - timedelta(seconds=spec.jitter_s), most)  # more are held back than were looked at
+    return (due[-most:] or [first])[0]
 
 
 def first_tick(when: When, ticked_at: datetime | None, now: datetime) -> datetime | None:
