@@ -240,6 +240,22 @@ async def test_a_rate_begins_with_nothing_in_hand_and_says_when_to_look_again(ma
     assert list(map(len, await grants(machine, agent))) == [1]
 
 
+async def test_what_starts_while_no_rate_is_set_is_not_paid_for_when_one_is_set_again(machine: Machine) -> None:
+    await settings(machine, concurrency=1000, rate_limit_count=10, rate_limit_per_s=1.0)
+    await submit(machine, 300)
+    agent = await join(machine)
+    assert await grants(machine, agent, room=1) == [[]]
+    machine.now += 1
+    assert list(map(len, await grants(machine, agent, room=1))) == [1]
+    await settings(machine, rate_limit_count=0)
+    [taken] = await grants(machine, agent, room=200)
+    assert len(taken) == 200
+    await settings(machine, rate_limit_count=10)
+    assert await grants(machine, agent, room=1) == [[]], "it begins with nothing in hand"
+    machine.now += 1
+    assert list(map(len, await grants(machine, agent, room=1))) == [1]
+
+
 # Depth -----------------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -489,6 +505,19 @@ async def test_an_older_reading_of_settings_does_not_undo_a_newer_one(machine: M
     assert machine.type.settings.concurrency == 1
 
 
+async def test_who_pauses_what_somebody_resumes_at_the_same_moment_is_answered(machine: Machine) -> None:
+    """The pause is stored, and gone again before this broker has read what is paused."""
+    limits = LimitsService(_Ownership(machine))  # type: ignore[arg-type]  # it has what is asked of it
+    for target, kind, name in (({"type": "work"}, "type", "work"), ({"agent": "one"}, "agent", "one"), ({"domain": True}, "domain", "default")):
+        async with machine.types._loading:
+            pausing = asyncio.ensure_future(limits.Pause(limits_pb2.PauseRequest(**target, reason="it burns"), _Call("default")))
+            while not await machine.pool.fetchval("select count(*) from headrace.pause"):
+                assert not pausing.done()
+            await machine.pool.execute("delete from headrace.pause")
+        answer = await pausing
+        assert (answer.pause.kind, answer.pause.name, answer.pause.reason) == (kind, name, "it burns") and answer.pause.HasField("at")
+
+
 # Domains ----------------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -507,6 +536,9 @@ class _Call:
 
     def invocation_metadata(self) -> list[tuple[str, str]]:
         return [(DOMAIN_KEY, self._domain)]
+
+    def set_trailing_metadata(self, _metadata: tuple[tuple[str, str], ...]) -> None:
+        return
 
 
 async def test_who_asks_for_domains_that_there_are_not_leaves_nothing_behind(machine: Machine) -> None:

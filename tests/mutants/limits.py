@@ -85,6 +85,20 @@ MUTANTS = (
         "bucket.tokens = max(0.0, bucket.tokens",
         f"{LIMITS} -k saves_no_more",
     ),
+    Mutant(
+        "a rate that is set again pays for what started without one",
+        CAPS,
+        "if bucket is not None and not entry.settings.rate_limit_count:",
+        "if False:",
+        f"{LIMITS} -k no_rate_is_set",
+    ),
+    Mutant(
+        "a pause that is resumed at once is a riddle",
+        "broker/headrace_broker/rpc/limits.py",
+        ".pauses.get((kind, name), made)",
+        ".pauses[kind, name]",
+        f"{LIMITS} -k same_moment",
+    ),
     Mutant("a bucket begins full", CAPS, "        self.tokens = 0.0\n", "        self.tokens = 1.0\n", f"{LIMITS} -k nothing_in_hand"),
     # depth
     Mutant("what was admitted a moment ago does not count", DEPTH, "        self._reserved.update(wanted)\n", "", f"{LIMITS} -k racing"),

@@ -37,7 +37,8 @@ class LimitsService:
         else:
             await owner.types.pause(domain, kind, name, caller=caller, reason=reason)
         reception.review_pauses(owner)
-        return limits_pb2.PauseResponse(pause=pause_message(owner.types.domain(domain).pauses[kind, name]))
+        made = Pause(domain, kind, name, caller.shown, reason, owner.clock.now())  # somebody may have resumed it meanwhile
+        return limits_pb2.PauseResponse(pause=pause_message(owner.types.look(domain).pauses.get((kind, name), made)))
 
     async def Resume(self, request: limits_pb2.ResumeRequest, context: Any) -> limits_pb2.ResumeResponse:  # noqa: N802
         owner, caller = self._ownership.owner, caller_of(context)

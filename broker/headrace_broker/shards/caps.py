@@ -95,9 +95,11 @@ class Caps:
         return room
 
     def spend(self, entry: TypeEntry, count: int) -> None:
-        """Jobs of a type with limits were granted."""
+        """Jobs of a type with limits were granted. Where none of these is a rate they take no tokens: one that is set anew begins with an empty bucket."""
         bucket = self._buckets.get(entry.type_id)
-        if bucket is not None:
+        if bucket is not None and not entry.settings.rate_limit_count:
+            del self._buckets[entry.type_id]
+        elif bucket is not None:
             bucket.tokens -= count
 
     def tokens(self, entry: TypeEntry, now: float) -> float:
