@@ -1,7 +1,9 @@
-"""What is changed after the database's clock was set back counts at once, here and at other brokers: it is not passed over as older than what was there."""
+"""What is changed after the database's clock was set back counts at once, here and at other brokers: it is not passed over as older than what was there.
+Nor is what happens then taken for what happened before."""
 
 from datetime import timedelta
 
+from headrace_broker.actions.obstacles import _estimate
 from headrace_broker.actions.tokens import TokenTable
 from headrace_broker.model.access import Role, hash_of
 from headrace_broker.model.job import Kind
@@ -97,3 +99,15 @@ async def test_the_checkpoint_of_the_newer_attempt_is_handed_on(machine: Machine
     await machine.pool.execute("update headrace.note set at = at + interval '1 hour' where lease_epoch = 1")  # before it was set back
     _, checkpoint, _ = (await machine.heads.bodies([job_id]))[job_id]
     assert checkpoint == b"newer"
+
+
+async def test_how_soon_a_job_starts_is_told_by_what_was_started_lately(machine: Machine) -> None:
+    await machine.submit(20)
+    await machine.grant(5)
+    clock = machine.owner.clock
+    clock.set(clock.now_s() - 3600.0, machine.now, machine.now)
+    for _ in range(10):
+        machine.pass_time(60.0)
+        await machine.grant(1)
+    start_s, basis = _estimate(machine.owner, 0, [machine.type.type_id], 0)
+    assert start_s is not None and 25 <= start_s - clock.now_s() <= 70, basis

@@ -11,6 +11,13 @@ ROLLUP = "broker/headrace_broker/maintenance/rollup.py"
 TRENDS, HOLD = "broker/headrace_broker/actions/statistics.py", "tests/fire/test_trend.py -k hold"
 
 MUTANTS = (
+    Mutant(
+        "estimates go by a clock that may be set back",
+        "broker/headrace_broker/actions/obstacles.py",
+        "pace.recent(owner.now(), shared)",
+        "pace.recent(now_s, shared)",
+        "tests/fire/test_set_back.py -k started_lately",
+    ),
     Mutant("a delayed job waits from its submission", TALLY, "line.waited(round_.at_s - due_s, 1)", "line.waited(round_.at_s, 1)", f"{RPC} -k told_by_number"),
     Mutant("a retry counts as a first grant", TALLY, "if lives[0].seq > 1:", "if False:", f"{RPC} -k told_by_number"),
     Mutant("what a sample stands for is forgotten", TALLY, "weights = [step] *", "weights = [1] *", "tests/unit/test_statistics.py -k sample"),

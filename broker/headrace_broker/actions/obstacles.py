@@ -72,7 +72,7 @@ def _estimate(owner: Owner, ahead: int, shared: Iterable[int], free: int) -> tup
     now_s = owner.clock.now_s()
     if free > ahead:
         return now_s, f"{free} slots are free"
-    granted, seconds = owner.tally.pace.recent(now_s, shared)
+    granted, seconds = owner.tally.pace.recent(owner.now(), shared)
     if not granted:
         return None, f"no job of the types that its agents serve was started in the last {seconds:.0f} s"
     return now_s + (ahead + 1) * seconds / granted, f"{granted} jobs of the types that its agents serve were started in the last {seconds:.0f} s"

@@ -122,7 +122,7 @@ class Tally:
             if not lives:
                 continue
             if kind is Kind.GRANTED:
-                self._granted(round_, lives, minute, now_s)
+                self._granted(round_, lives, minute)
             elif len(lives) == 1:
                 self._ended(round_, lives, kind, minute)
             else:
@@ -132,10 +132,10 @@ class Tally:
                 for same in by_type.values():
                     self._ended(round_, same, kind, minute)
 
-    def _granted(self, round_: "Round", lives: "list[Live]", minute: int, now_s: float) -> None:
+    def _granted(self, round_: "Round", lives: "list[Live]", minute: int) -> None:
         line = self.line(minute, lives[0].entry.type_id)
         line.numbers["granted"] += len(lives)
-        self.pace.granted(now_s, lives[0].entry.type_id, len(lives))
+        self.pace.granted(round_.at, lives[0].entry.type_id, len(lives))
         if lives[0].seq > 1:  # not its first grant: it waited as long as its type's retry rule says
             return
         if self.due:
