@@ -12,24 +12,25 @@ from array import array
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from itertools import filterfalse
 
 _COMPACT_AT = 4096  # taken entries at the front of a lane, before it is copied down
-_LOOKED_AT = 4096  # entries at the front of a lane, to find one that counts
 
 
 class Lane:
     """Ready ids of one type and priority, oldest first.
 
     A job that was submitted to start at once has been ready since its id was made. For the others `spans` says since when, as an id of that time: (first, end, id), where
-    first and end count all entries that the lane ever had, of which `gone` have left `ids`.
+    first and end count all entries that the lane ever had, of which `gone` have left `ids`. `passed`, in the same way: up to there none counted at the last look
+    (`Lanes.oldest_in`).
     """
 
-    __slots__ = ("gone", "head", "ids", "spans")
+    __slots__ = ("gone", "head", "ids", "passed", "spans")
 
     def __init__(self) -> None:
         self.ids = array("q")
         self.head = 0
-        self.gone = 0
+        self.gone = self.passed = 0
         self.spans: deque[tuple[int, int, int]] | None = None
 
     def __len__(self) -> int:
@@ -40,7 +41,7 @@ class Lane:
         taken = self.ids[self.head : self.head + count]
         self.head += len(taken)
         if self.head == len(self.ids):
-            self.ids, self.head, self.spans = array("q"), 0, None
+            self.put(())
         elif self.head > _COMPACT_AT and self.head * 2 > len(self.ids):
             del self.ids[: self.head]
             self.gone += self.head
@@ -90,7 +91,7 @@ class Lane:
 
     def put(self, ids: Iterable[int]) -> None:
         """Replaces what is left; ready since their ids were made."""
-        self.ids, self.head, self.spans = array("q", ids), 0, None
+        self.ids, self.head, self.spans, self.passed = array("q", ids), 0, None, 0
 
 
 class Lanes:
@@ -150,15 +151,17 @@ class Lanes:
         return None if lane is None else lane.since()
 
     def oldest(self, type_id: int) -> int | None:
-        """Since when the job of a type that is ready longest has been, as an id. Entries that may not count are passed over; None: no other is near the fronts."""
-        found: int | None = None
-        for lane in self._by_type.get(type_id, {}).values():
-            front = range(lane.head, min(len(lane.ids), lane.head + _LOOKED_AT))
-            place = next((place for place in front if lane.ids[place] not in self.marks), None)
-            if place is not None:
-                since = lane.since_at(place)
-                found = since if found is None else min(found, since)
-        return found
+        """Since when the job of a type that is ready longest has been, as an id. Entries that may not count are passed over; None: there is no other."""
+        return min(filter(None, map(self.oldest_in, self._by_type.get(type_id, {}).values())), default=None)
+
+    def oldest_in(self, lane: Lane) -> int | None:
+        """The same of one of the lanes. What was passed over once is not looked at again: a million jobs that were aborted stay where they are while no agent comes."""
+        start = max(lane.head, lane.passed - lane.gone)
+        left = memoryview(lane.ids)[start:]
+        job_id = next(filterfalse(self.marks.__contains__, left), None)
+        place = len(lane.ids) if job_id is None else lane.ids.index(job_id, start)
+        lane.passed = lane.gone + place
+        return None if job_id is None else lane.since_at(place)
 
     def priorities(self, type_id: int) -> list[int]:
         """Priorities at which the type has entries."""

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 OTHER = "_other"
 """Domain and type under which those are told that are too many to be told by name."""
-LOOKED_AT = 1000  # entries of each lane, for its oldest job
 
 
 @dataclass(slots=True)
@@ -74,8 +73,6 @@ def _oldest(lanes: Lanes) -> Iterator[tuple[int, int]]:
     """(type or line, since when the job has been ready, as an id, that is first in a lane of it). Entries that may be stale are passed over."""
     for type_id, by_priority in lanes._by_type.items():
         for lane in by_priority.values():
-            since: int | None = lane.since()
-            if lane.ids[lane.head] in lanes.marks:
-                since = next((job_id for job_id in lane.ids[lane.head + 1 : lane.head + LOOKED_AT] if job_id not in lanes.marks), None)
+            since = lanes.oldest_in(lane)
             if since is not None:
                 yield type_id, since
