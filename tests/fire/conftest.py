@@ -11,6 +11,7 @@ from headrace_broker.metrics import Metrics
 from headrace_broker.rpc.agents import AgentsService
 from headrace_broker.store.logs import LogWriter
 
+from tests.fire.alarms import Bench
 from tests.fire.services import Ownership
 from tests.property.machine import Machine
 from tests.support.processes import BrokerProcess
@@ -64,3 +65,12 @@ async def agents(machine: Machine, stack: AsyncExitStack) -> AgentsService:
     """The service, whose agent is the machine's. What is not flushed is not stored."""
     tasks = await stack.enter_async_context(asyncio.TaskGroup())
     return AgentsService(Ownership(machine), machine.settings, LogWriter(machine.pool, machine.types.log_limits, Metrics()), tasks)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def bench(machine: Machine) -> Bench:
+    """With a channel, and the duty taken up."""
+    bench = Bench(machine)
+    await bench.channel()
+    await bench.step()
+    return bench

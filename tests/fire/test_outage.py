@@ -22,7 +22,7 @@ from headrace_broker.store.inbox import Inbox
 from headrace_broker.store.statistics import Statistics
 from structlog.testing import capture_logs
 
-from tests.fire.test_alerts import MAIL, Receiver
+from tests.fire.alarms import MAIL, Receiver
 from tests.property.machine import Machine
 
 
@@ -178,6 +178,40 @@ async def test_the_end_of_an_outage_is_told_to_the_only_channel_although_it_answ
         answer.set()
     await outage.tell()
     assert told == ["down", "over"]
+
+
+async def test_a_broker_that_stands_by_since_an_outage_tells_that_it_is_over(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one was faster when the database came back, and knows of nothing."""
+    receiver, ready = Receiver(), asyncio.Event()
+
+    async def failing(*_: object) -> bool:
+        raise OSError("connection refused")
+
+    async def told(count: int) -> None:
+        async with asyncio.timeout(30):
+            while len(receiver.got) < count:
+                await asyncio.sleep(0.001)
+
+    ready.set()
+    ownership = SimpleNamespace(ready=ready, owner=machine.owner, shard=ONLY, role="active")
+    watch = Watch(Statistics(machine.pool), Inbox(machine.pool), FlushHealth(), lambda: machine.now)
+    duty = Alerting(AlertStore(machine.pool), cast(Any, ownership), watch, Metrics(), deliver=receiver)
+    monkeypatch.setattr(duty_module, "PASS_S", 0.0)
+    monkeypatch.setattr(duty, "run_once", failing)
+    monkeypatch.setattr(duty, "_outage", outage := _outage(receiver, "ops"))
+    outage.failed(machine.owner.clock.now_s() - 60, "connection refused")
+    running = asyncio.create_task(duty.run())
+    await told(1)
+    ownership.role = "starting"
+    ready.clear()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(receiver.got) == 1, "the database is away as before"
+    ownership.role = "standby"
+    await told(2)
+    running.cancel()
+    await asyncio.wait([running])
+    assert ["answers again" in message.subject for _, message in receiver.got] == [False, True]
 
 
 async def test_a_channel_that_does_not_answer_in_an_outage_holds_up_no_pass(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

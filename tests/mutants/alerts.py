@@ -7,6 +7,7 @@ MODEL, QUEUE, RULES, CHANNEL = B + "model/alerting.py", B + "model/alert_queue.p
 DUTY, FACTS, STORE, OUTAGE = B + "alerts/duty.py", B + "alerts/facts.py", B + "store/alerts.py", B + "alerts/outage.py"
 TRY, PUT, CLAIM = B + "store/sql/queries/alert_notices_try.sql", B + "alerts/desk.py", B + "store/sql/queries/alert_claim_duty.sql"
 UNIT, FIRE, SERVED, DOWN = "tests/unit/test_alerting.py", "tests/fire/test_alerts.py", "tests/rpc/test_alerts.py", "tests/fire/test_outage.py"
+KEPT = "tests/fire/test_alerts_kept.py"
 
 MUTANTS = (
     Mutant(
@@ -78,7 +79,7 @@ MUTANTS = (
     Mutant("alerts: a group for each fingerprint", MODEL, "or alike < MAX_FINGERPRINTS", "or True", f"{UNIT} -k fingerprints"),
     Mutant("alerts: no cap", QUEUE, "    if room <= 0:\n", "    if False:\n", f"{UNIT} -k cap"),
     Mutant("alerts: what is held back comes one by one", QUEUE, "tuple(fresh if room == 1 else fresh[:1])", "tuple(fresh[:1])", f"{UNIT} -k last_message"),
-    Mutant("alerts: no pause before the next try", QUEUE, "if notice.next_try_s <= now]", "]", f"{UNIT} -k growing"),
+    Mutant("alerts: no pause before the next try", QUEUE, "if notice.next_try_s <= now or notice.next_try_s > now + FAR_S]", "]", f"{UNIT} -k growing"),
     Mutant(
         "alerts: another message under the same id", QUEUE, "for notice in again if notice.batch_id == due[0].batch_id", "for notice in waiting", f"{UNIT} -k growing"
     ),
@@ -102,7 +103,7 @@ MUTANTS = (
     Mutant("alerts: a dead life takes the duty up", CLAIM, "and not dead)", ")", f"{FIRE} -k lost_the_duty"),
     Mutant("alerts: the cursor stays", STORE, "if cursor > self.cursor:", "if False:", f"{FIRE} -k ten_thousand"),
     Mutant("alerts: notices wait until somebody changes something", DUTY, "held.stale = held.stale or bool(notices)", "pass", f"{FIRE} -k ten_thousand"),
-    Mutant("alerts: a rule fires at once", DUTY, ">= rule.for_s:", ">= 0:", f"{FIRE} -k has_lasted"),
+    Mutant("alerts: a rule fires at once", DUTY, ">= rule.for_s or held", ">= 0 or held", f"{FIRE} -k has_lasted"),
     Mutant("alerts: what a rule no longer finds goes on", DUTY, "            groups[key] = ended(group, now, held.timing(key))\n", "", f"{FIRE} -k has_lasted"),
     Mutant(
         "alerts: failures are kept from a channel that wants nothing of the end",
@@ -166,4 +167,26 @@ MUTANTS = (
         '            await con.execute(sql("alert_channel_delete"), old.channel_id)\n            await con.execute(sql("alert_changed"))\n',
         f"{FIRE} -k gets_a_notice",
     ),
+    Mutant("alerts: what goes on is over for who takes the duty up", DUTY, " or held.fires(key):", ":", f"{KEPT} -k whoever_looks_next"),
+    Mutant("alerts: a clock that was set back keeps groups waiting", DUTY, "        if now < held.passed_s:\n", "        if False:\n", f"{KEPT} -k set_back"),
+    Mutant("alerts: a clock that was set back keeps messages waiting", QUEUE, " or notice.next_try_s > now + FAR_S]", "]", f"{KEPT} -k set_back"),
+    Mutant("alerts: a silence gives way to those that end later", DUTY, "silences(None, now, limit=None)", "silences(None, now)", f"{KEPT} -k end_later"),
+    Mutant(
+        "alerts: what could not be recorded is beyond the cap",
+        DUTY,
+        "            await self._record_delivered()  # they count for the cap\n",
+        "",
+        f"{KEPT} -k counts_for_the_cap",
+    ),
+    Mutant("alerts: all messages that ever were are remembered", DUTY, " if at > now - alert_queue.HOUR_S), now]", "), now]", f"{FIRE} -k cap_holds_back"),
+    Mutant(
+        "alerts: the cursor follows doors past a failure",
+        B + "store/sql/queries/alert_signals.sql",
+        " and kind <> 'door_open' order by",
+        " order by",
+        f"{KEPT} -k door_is_written_down",
+    ),
+    Mutant("alerts: doors keep the duty busy", B + "store/sql/queries/alert_poll.sql", " where a.kind <> 'door_open'", "", f"{KEPT} -k door_is_written_down"),
+    Mutant("alerts: a rate is judged by the oldest minutes", B + "store/sql/queries/stat_ended.sql", "order by at desc", "order by at", f"{KEPT} -k newest_minutes"),
+    Mutant("alerts: who stands by since an outage says nothing of its end", DUTY, 'self._ownership.role != "standby":', "True:", f"{DOWN} -k stands_by"),
 )

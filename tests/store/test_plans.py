@@ -226,6 +226,8 @@ READS: list[tuple[str, list[Any], int]] = [
     ("stat_sum_agents", [1, MINUTE, MINUTE + 600, TYPES, 15, 100], 300),
     ("stat_demand", [1, MINUTE + 100, MINUTE + 160, TYPES, 200_000], 320),
     ("stat_demand", [1, MINUTE, MINUTE + 600, TYPES, 100], 120),
+    ("stat_ended", [MINUTE + 100, MINUTE + 160, TYPES, 200_000], 320),
+    ("stat_ended", [MINUTE, MINUTE + 600, TYPES, 100], 120),
     ("stat_oldest", [1, MINUTE], 10),
     ("stat_rolled", [1, MINUTE + 600], 10),
     ("key_holders", [[1], ["k"]], 10),

@@ -5,6 +5,7 @@ group.
 """
 
 import asyncio
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -55,6 +56,7 @@ class Held:
     lasting: dict[GroupKey, str] | None = None  # what they found at the last look that has lasted long enough, in words; None: nobody has looked
     sending: set[int] = field(default_factory=set)  # channels that have a message on its way
     stale: bool = True  # `waiting` is not what is stored
+    passed_s: float = math.inf  # when the last pass was
     next_rules: float = 0.0  # monotonic
     next_trim: float = 0.0
 
@@ -65,6 +67,20 @@ class Held:
             return False
         opens = any(key not in self.groups or self.groups[key].ended_s is not None for key in self.lasting)
         return opens or any(key.source not in JOBS and group.ended_s is None and key not in self.lasting for key, group in self.groups.items())
+
+    def set_back(self, now: float) -> None:
+        """The database's clock may show less than it did: nothing is waited for any longer than the timers say, and nothing has happened later than now."""
+        self.since = {key: min(since, now) for key, since in self.since.items()}
+        for key, group in self.groups.items():
+            timing = self.timing(key)
+            next_s = min(group.next_s, now + max(timing.group_wait_s, timing.group_interval_s, timing.settle_s or 0.0))
+            notified_s = min(group.notified_s, now) if group.notified_s is not None else None
+            self.groups[key] = replace(group, next_s=next_s, changed_s=min(group.changed_s, now), notified_s=notified_s)
+
+    def fires(self, key: GroupKey) -> bool:
+        """Whether a rule's group is open and not over: it has lasted long enough, whoever saw it begin."""
+        group = self.groups.get(key)
+        return group is not None and group.ended_s is None
 
     def timing(self, key: GroupKey) -> Timing:
         """The timers of a group: of its rule, or of its job type."""
@@ -109,29 +125,36 @@ class Alerting:
 
     async def run(self) -> None:
         """Serves until cancelled."""
+        owner: Owner | None = None
         async with asyncio.TaskGroup() as tasks:
             while True:
                 await asyncio.sleep(PASS_S * random.uniform(0.9, 1.1))
-                if not self._ownership.ready.is_set():
+                if self._ownership.ready.is_set():
+                    owner = self._ownership.owner
+                    await self._pass(owner, tasks)
+                else:
                     self._held = None
                     self._metrics.alerting(self._ownership.shard.number, 0, {}, 0.0)
-                    continue
-                owner = self._ownership.owner
-                try:
-                    while await self.run_once(owner, tasks):
-                        pass
-                except LostDuty as error:
-                    log.info("the duty of alerts was taken up elsewhere", reason=str(error))
-                    self._held = None
-                except Exception as error:
-                    log.warning("a pass of the alerts failed; it will be tried again", reason=f"{type(error).__name__}: {error}")
-                    self._held = None
-                    if isinstance(error, ANY_FAILURE):
-                        self._outage.failed(owner.clock.now_s(), f"{type(error).__name__}: {error}")
-                else:
-                    if self._outage.answered(owner.clock.now_s()):
-                        self._watch.health.forget()
+                    if owner is None or self._ownership.role != "standby":
+                        continue
+                    self._outage.answered(owner.clock.now_s())  # another broker has the shard now, and knows of no outage that this one has told of
                 tasks.create_task(self._tell_of_outage())
+
+    async def _pass(self, owner: Owner, tasks: asyncio.TaskGroup) -> None:
+        try:
+            while await self.run_once(owner, tasks):
+                pass
+        except LostDuty as error:
+            log.info("the duty of alerts was taken up elsewhere", reason=str(error))
+            self._held = None
+        except Exception as error:
+            log.warning("a pass of the alerts failed; it will be tried again", reason=f"{type(error).__name__}: {error}")
+            self._held = None
+            if isinstance(error, ANY_FAILURE):
+                self._outage.failed(owner.clock.now_s(), f"{type(error).__name__}: {error}")
+        else:
+            if self._outage.answered(owner.clock.now_s()):
+                self._watch.health.forget()
 
     async def _tell_of_outage(self) -> None:
         try:
@@ -149,6 +172,9 @@ class Alerting:
         if version != held.version:
             await self._load(held, now)
             held.version, held.next_rules = version, 0.0
+        if now < held.passed_s:
+            held.set_back(now)
+        held.passed_s = now
         await self._ask_rules(held, now)
         more = False
         if fresh or held.rules_moved or any(group.next_s <= now for group in held.groups.values()):
@@ -174,6 +200,7 @@ class Alerting:
         held = self._held
         if held is None or held.owner is not owner:
             held = Held(owner, await self._store.claim(owner.life_id))
+            await self._record_delivered()  # they count for the cap
             held.groups = {group.key: group for group in await self._store.open_groups()}
             held.sent_s = await self._store.messages_sent(owner.clock.now_s())
             if self._roster_of is not owner:  # after an outage the memory of the same owner knows more
@@ -187,7 +214,7 @@ class Alerting:
         held.channels = {standing.channel.channel_id: standing.channel for standing in await self._store.channels(None)}
         held.secrets = await self._store.secrets()
         held.rules = await self._store.rules(None)
-        held.silences = [found.silence for found in await self._store.silences(None, now)]
+        held.silences = [found.silence for found in await self._store.silences(None, now, limit=None)]
         held.stale = True
         self._outage.know(held.rules, list(held.channels.values()), held.secrets)
 
@@ -207,7 +234,7 @@ class Alerting:
             for finding in evaluate(rule, facts[rule.rule_id]):
                 key = GroupKey(rule.domain, rule.kind, rule.name, finding.type, finding.fingerprint)
                 found[key] = finding.summary
-                if now - held.since.setdefault(key, now) >= rule.for_s:
+                if now - held.since.setdefault(key, now) >= rule.for_s or held.fires(key):
                     lasting[key] = finding.summary
         held.since = {key: since for key, since in held.since.items() if key in found}
         lasting |= broken(held.owner)
@@ -254,11 +281,7 @@ class Alerting:
     # Sending -----------------------------------------------------------------------------------------------------------------------------------
 
     async def _send_waiting(self, held: Held, now: float, tasks: asyncio.TaskGroup) -> None:
-        if self._delivered:
-            unrecorded = dict(self._delivered)
-            await self._store.sent(list(unrecorded), max(unrecorded.values()))
-            for notice_id in unrecorded:
-                self._delivered.pop(notice_id, None)
+        if await self._record_delivered():
             held.stale = True
         if held.stale:
             held.stale = False  # before the read: what changes meanwhile says so anew
@@ -284,6 +307,15 @@ class Alerting:
                 )
                 tasks.create_task(self._send(held, channel, plan, message))
 
+    async def _record_delivered(self) -> bool:
+        """Stores of which notices that could not be done when they were delivered; returns whether there were any."""
+        unrecorded = dict(self._delivered)
+        if unrecorded:
+            await self._store.sent(list(unrecorded), max(unrecorded.values()))
+        for notice_id in unrecorded:
+            self._delivered.pop(notice_id, None)
+        return bool(unrecorded)
+
     async def _send(self, held: Held, channel: Channel, plan: alert_queue.Plan, message: words.Message) -> None:
         """Sends one message and records what became of it. Cancelled, or killed, in the middle: it is sent again."""
         ids, clock = [waiting.notice_id for waiting in plan.notices], held.owner.clock
@@ -303,7 +335,7 @@ class Alerting:
             now = clock.now_s()
             self._metrics.alert_messages.labels(channel.kind, "delivered").inc()
             self._metrics.alert_notices.labels("delivered").inc(len(ids))
-            held.sent_s.setdefault(channel.channel_id, []).append(now)
+            held.sent_s[channel.channel_id] = [*(at for at in held.sent_s.get(channel.channel_id, []) if at > now - alert_queue.HOUR_S), now]
             self._delivered.update(dict.fromkeys(ids, now))
             log.info("a message was sent", domain=channel.domain, channel=channel.name, notices=len(ids), failures=message.count)
             await self._store.sent(ids, now, remark)

@@ -6,14 +6,12 @@ from dataclasses import dataclass, field, replace
 from headrace_broker.model.alert_rules import DatabaseFacts, ExpectedAgent, Facts, LostAgent, OpenDoor, Rule, TypeFacts, span
 from headrace_broker.model.alerting import GroupKey, Source
 from headrace_broker.model.ids import created_at_s
+from headrace_broker.model.job import State
 from headrace_broker.shards.health import FlushHealth
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.session import Session
 from headrace_broker.store.inbox import Inbox
-from headrace_broker.store.statistics import MINUTE, Statistics
-
-FAILED = ("failed", "timed_out", "lost")
-ENDED = ("completed", *FAILED)
+from headrace_broker.store.statistics import Statistics
 
 
 @dataclass
@@ -45,13 +43,8 @@ class Watch:
         """Attempts by type in whole minutes: those of the window, and what there is of the present one."""
         entries = {entry.type_id: entry.name for entry in owner.types.of_domain(rule.domain) if not rule.type or entry.name == rule.type}
         minute = int(now // 60)
-        rows = await self.statistics.rows(MINUTE, minute - int(rule.window_s // 60), minute + 1, list(entries)) if entries else []
-        found: dict[str, tuple[int, int]] = {}
-        for row in rows:
-            ended, failed = found.get(entries[row.type_id], (0, 0))
-            numbers = row.numbers
-            found[entries[row.type_id]] = (ended + sum(numbers.get(name, 0) for name in ENDED), failed + sum(numbers.get(name, 0) for name in FAILED))
-        return found
+        ended = await self.statistics.ended(minute - int(rule.window_s // 60), minute + 1, list(entries)) if entries else {}
+        return {entries[type_id]: numbers for type_id, numbers in ended.items()}
 
     async def _doors(self, owner: Owner) -> dict[str, list[OpenDoor]]:
         found: dict[str, list[OpenDoor]] = {}
@@ -156,7 +149,7 @@ def _types(owner: Owner, now: float) -> dict[str, list[TypeFacts]]:
             continue
         times = [since for since in (owner.lanes.oldest(type_id), in_lines.get(type_id)) if since is not None]
         crowd = owner.lines.crowds.get(type_id)
-        ready = owner.lanes.ready(type_id) + (crowd.waiting if crowd is not None else 0)
+        ready = min(owner.lanes.ready(type_id) + (crowd.waiting if crowd is not None else 0), owner.counted[type_id, State.WAITING, 0])  # some entries may not count
         oldest_s = max(0.0, now - created_at_s(min(times))) if times else 0.0
         found.setdefault(entry.domain, []).append(TypeFacts(entry.name, oldest_s, ready if times else 0, serving.get(type_id, 0), entry.halted))
     return found

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 HOUR_S = 3600.0
 RETRY_S = (5.0, 300.0)
 """First and longest wait before a message is sent again; doubled each time, spread by a fifth."""
+FAR_S = 900.0
+"""No try is planned so far ahead: the clock was set back since."""
 PASSED_BY_TRIES = 5
 """A message that was tried so often lets others go first: it may be the message that is not taken, and not the channel."""
 GIVE_UP_S = 3 * 86_400.0
@@ -53,7 +55,7 @@ def plan(waiting: Sequence[Waiting], sent_s: Sequence[float], cap: int, now: flo
     if room <= 0:
         return Plan(until_s=recent[-cap] + HOUR_S, given_up=given_up)
     again, fresh = [notice for notice in waiting if notice.batch_id is not None], [notice for notice in waiting if notice.batch_id is None]
-    due = [notice for notice in again if notice.next_try_s <= now]
+    due = [notice for notice in again if notice.next_try_s <= now or notice.next_try_s > now + FAR_S]
     if due:
         return Plan(tuple(notice for notice in again if notice.batch_id == due[0].batch_id), last=room == 1, given_up=given_up)
     if again and (not fresh or min(notice.tries for notice in again) < PASSED_BY_TRIES):

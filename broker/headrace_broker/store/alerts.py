@@ -200,8 +200,8 @@ class AlertStore:
         """Rules of a domain, or of all of the shard, of kinds that are known here, by name."""
         return [_rule(row) for row in _known("kind", await self._pool.fetch(sql("alert_rules"), domain, *self._of))]
 
-    async def silences(self, domain: str | None, after_s: float, limit: int = 1000) -> list[EndedSilence]:
-        """Silences that end after a time (seconds since 1970), the last to end first."""
+    async def silences(self, domain: str | None, after_s: float, limit: int | None = 1000) -> list[EndedSilence]:
+        """Silences that end after a time (seconds since 1970), the last to end first. `limit` None: all of them."""
         return [EndedSilence(_silence(row), row["ended_by"] or "") for row in await self._pool.fetch(sql("alert_silences"), domain, after_s, limit, *self._of)]
 
     # What people change ------------------------------------------------------------------------------------------------------------------------
@@ -308,10 +308,7 @@ class Move:
         self._shard = shard
 
     async def signals(self, type_ids: Sequence[int] | None = None) -> list[Signal]:
-        """The next failures that are not in the groups, at most MOST_SIGNALS of them, added up; doors that are open too long come along, as they move the cursor.
-
-        `type_ids`: as for `poll`.
-        """
+        """The next failures that are not in the groups, at most MOST_SIGNALS of them, added up. `type_ids`: as for `poll`."""
         asked = [sql("alert_signals"), self.cursor, MOST_SIGNALS] if type_ids is None else [sql("alert_signals_types"), self.cursor, MOST_SIGNALS, type_ids]
         rows = await self._con.fetch(*asked)
         return [Signal(**row) for row in rows]

@@ -13,7 +13,7 @@ MINUTE, HOUR, DAY = 1, 60, 1440
 MOST_ROWS = 50_000
 """Rows that one answer is made of; more ask for a longer step, a shorter period or fewer types."""
 MOST_SUMMED = 200_000
-"""Rows of single agents that the database adds up for one answer."""
+"""Rows that the database adds up for one answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,11 @@ class Statistics:
         found = await self._pool.fetch(sql("stat_demand"), span, from_minute, to_minute, list(type_ids), most)
         left_out = found[0]["left_out"] if found else None
         return [HourRow(r["at"], r["asked"], r["ended"], r["run_s"]) for r in found], left_out + 1 if left_out is not None else None
+
+    async def ended(self, from_minute: int, to_minute: int, type_ids: Sequence[int], *, most: int = MOST_SUMMED) -> dict[int, tuple[int, int]]:
+        """(attempts that ended, that failed) in some minutes, by type id. No more than `most` rows are added up, the newest."""
+        found = await self._pool.fetch(sql("stat_ended"), from_minute, to_minute, list(type_ids), most)
+        return {r["type_id"]: (r["ended"], r["failed"]) for r in found}
 
     async def rows(self, span: int, from_minute: int, to_minute: int, type_ids: Sequence[int]) -> list[StatRow]:
         """Rows of all agents together of a period, oldest first; MOST_ROWS + 1 of them mean that there are more."""

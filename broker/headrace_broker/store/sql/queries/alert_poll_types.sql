@@ -5,6 +5,7 @@ select s.term, s.version,
     exists (
         select from unnest($2::int[]) t (type_id) cross join lateral (
             select from headrace.alert n where (n.type_id, n.alert_id) > (t.type_id, s.cursor) and (n.type_id, n.alert_id) < (t.type_id + 1, 0::bigint)
+                and n.kind <> 'door_open'
             order by n.type_id, n.alert_id limit 1
         ) a
     ) as fresh
