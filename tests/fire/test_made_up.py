@@ -1,11 +1,14 @@
-"""Schedules whose missed ticks are made up for, one right after the other, and one at the end of time. Driven step by step on a real ledger."""
+"""Schedules whose missed ticks are made up for, one right after the other; ticks that wait, and one at the end of time. Driven step by step on a real ledger."""
 
 import asyncio
 from datetime import UTC, datetime
 
-from headrace_broker.model.schedule import Spec, When
+from headrace_broker.model.job import State
+from headrace_broker.model.schedule import Schedule, Spec, When
+from headrace_broker.shards.intents import Verb
 from headrace_broker.store.schedules import ScheduleStore
 
+from tests.fire.steps import begin, end
 from tests.property.machine import TESTER, Machine
 
 
@@ -29,6 +32,27 @@ async def test_each_job_before_is_aborted_where_missed_ticks_are_made_up_for(mac
     await asyncio.wait([side])
     states = [row["state"] for row in await machine.pool.fetch("select state from headrace.job_state order by job_id")]
     assert states == ["aborted", "aborted", "aborted", "waiting"]
+
+
+async def test_a_tick_that_waits_for_the_job_before_goes_before_the_next_one(machine: Machine) -> None:
+    owner, store = machine.owner, ScheduleStore(machine.pool, machine.shard)
+    spec = Spec(When(interval_s=60), "work", b"{}", overlap="queue")
+    schedule, _ = await store.put("poll", spec, machine.type.type_id, owner.clock.now(), caller=TESTER, reason="")
+    owner.schedules.apply([schedule])
+
+    async def after(seconds: float) -> Schedule:
+        machine.now += seconds
+        round_ = owner.schedules.build()
+        assert round_ is not None and machine.ledger is not None
+        owner.schedules.settle(round_, (await machine.ledger.flush_fires(round_.batch, round_.rows)).fired, frozenset())
+        return owner.schedules.by_id[schedule.schedule_id]
+
+    first = await after(61)
+    assert first.last_job_id is not None and (await after(60)).queued_at is not None
+    assert (await end(machine, await begin(machine, Verb.ABORT, first.last_job_id))).state is State.ABORTED
+    assert (await after(60)).queued_at is not None
+    assert (await after(1)).queued_at is None
+    assert [fire.outcome for fire in await store.fires(schedule.schedule_id, 10)] == ["skipped", "fired", "fired"], "the newest tick first"
 
 
 async def test_a_tick_after_which_no_time_comes_keeps_no_owner_from_serving(machine: Machine) -> None:

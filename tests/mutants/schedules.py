@@ -38,6 +38,13 @@ MUTANTS = (
     Mutant("six fields are taken", MODEL, "if len(self.cron.split()) != 5:", "if False:", f"{UNIT} -k no_schedule"),
     Mutant("the overlap policy is not asked", FLUSH, "not h.lives or h.overlap in", "true or h.overlap in", f"{SERVED} -k overlap"),
     Mutant("every tick waits for the one before", FLUSH, "h.overlap = 'queue' and h.queued_at is null", "h.overlap = 'queue'", f"{SERVED} -k overlap"),
+    Mutant(
+        "a tick overtakes the one that waits",
+        FLUSH,
+        "when h.overlap = 'queue' and g.verb = 'tick' and h.queued_at is not null then",
+        "when false then",
+        "tests/fire/test_made_up.py -k before_the_next",
+    ),
     Mutant("jobs of a lost answer are forgotten", OWNER, "if fired is not None else stored", "if fired is not None else frozenset()", f"{SERVED} -k cut_off"),
     Mutant("nobody is aborted", OWNER, "if s.aborting_id is not None]", "if False]", f"{SERVED} -k overlap"),
     Mutant(

@@ -28,6 +28,7 @@ with fence as materialized (
     select g.*, h.overlap, h.lives, h.last_job_id,
         case
             when g.verb in ('missed', 'manual') then g.verb
+            when h.overlap = 'queue' and g.verb = 'tick' and h.queued_at is not null then 'skipped'  -- the one that waits has its turn first, and the job before may just have ended
             when not h.lives or h.overlap in ('allow', 'abort') then 'fired'
             when g.verb = 'queued' then 'waits'
             when h.overlap = 'queue' and h.queued_at is null then 'queued'
