@@ -508,9 +508,12 @@ async def test_an_older_reading_of_settings_does_not_undo_a_newer_one(machine: M
 async def test_who_pauses_what_somebody_resumes_at_the_same_moment_is_answered(machine: Machine) -> None:
     """The pause is stored, and gone again before this broker has read what is paused."""
     limits = LimitsService(_Ownership(machine))  # type: ignore[arg-type]  # it has what is asked of it
-    for target, kind, name in (({"type": "work"}, "type", "work"), ({"agent": "one"}, "agent", "one"), ({"domain": True}, "domain", "default")):
+    for request, kind, name in (
+        (limits_pb2.PauseRequest(type="work", reason="it burns"), "type", "work"), (limits_pb2.PauseRequest(agent="one", reason="it burns"), "agent", "one"),
+        (limits_pb2.PauseRequest(domain=True, reason="it burns"), "domain", "default"),
+    ):  # fmt: skip
         async with machine.types._loading:
-            pausing = asyncio.ensure_future(limits.Pause(limits_pb2.PauseRequest(**target, reason="it burns"), _Call("default")))
+            pausing = asyncio.ensure_future(limits.Pause(request, _Call("default")))
             while not await machine.pool.fetchval("select count(*) from headrace.pause"):
                 assert not pausing.done()
             await machine.pool.execute("delete from headrace.pause")
