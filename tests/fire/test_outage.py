@@ -214,6 +214,19 @@ async def test_a_broker_that_stands_by_since_an_outage_tells_that_it_is_over(mac
     assert ["answers again" in message.subject for _, message in receiver.got] == [False, True]
 
 
+def test_the_flush_that_an_outage_held_up_is_told_with_it_alone() -> None:
+    health = FlushHealth()
+    health.begin(0.0)
+    health.failed(1.0, "connection refused")
+    assert health.recent(60.0, 60.0)[:2] == (60.0, 1)
+    health.forget()
+    health.stored(61.0)
+    assert health.recent(62.0, 60.0)[:2] == (0.0, 0)
+    health.begin(63.0)
+    health.stored(65.0)
+    assert health.recent(66.0, 60.0)[:2] == (2.0, 0)
+
+
 async def test_a_channel_that_does_not_answer_in_an_outage_holds_up_no_pass(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     passes, asked, later = 0, asyncio.Event(), asyncio.Event()
 

@@ -168,6 +168,13 @@ MUTANTS = (
         f"{FIRE} -k gets_a_notice",
     ),
     Mutant("alerts: what goes on is over for who takes the duty up", DUTY, " or held.fires(key):", ":", f"{KEPT} -k whoever_looks_next"),
+    Mutant(
+        "alerts: a flush that an outage held up is told beside it",
+        B + "shards/health.py",
+        "        self._buckets.clear()\n        self._began = None\n",
+        "        self._buckets.clear()\n",
+        f"{DOWN} -k held_up_is_told",
+    ),
     Mutant("alerts: a clock that was set back keeps groups waiting", DUTY, "        if now < held.passed_s:\n", "        if False:\n", f"{KEPT} -k set_back"),
     Mutant("alerts: a clock that was set back keeps messages waiting", QUEUE, " or notice.next_try_s > now + FAR_S]", "]", f"{KEPT} -k set_back"),
     Mutant("alerts: a silence gives way to those that end later", DUTY, "silences(None, now, limit=None)", "silences(None, now)", f"{KEPT} -k end_later"),

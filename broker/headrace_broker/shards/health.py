@@ -43,8 +43,9 @@ class FlushHealth:
         return now - self._began if self._began is not None else 0.0
 
     def forget(self) -> None:
-        """What went wrong so far was told."""
+        """What went wrong so far was told, and with it the flush that is under way, which may have been held up by that."""
         self._buckets.clear()
+        self._began = None
 
     def _bucket(self, now: float) -> list[float]:
         number = now // BUCKET_S
