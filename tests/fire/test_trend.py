@@ -63,6 +63,82 @@ async def test_agents_are_added_up_by_name_and_what_is_too_much_is_said(machine:
     assert found.since == first + 80 and sum(series.total().numbers["completed"] for series in found.series) == 160
 
 
+async def _add(machine: Machine, span: int, first: int, last: int, numbers: dict[str, int]) -> None:
+    """Rows of the type, one for each span from one minute on, before another; each with an attempt of a second for each that completed."""
+    await machine.pool.execute(
+        """insert into headrace.stat (span, at, type_id, agent_id, life_id, numbers, wait, run, wait_s, run_s, slots, waiting)
+        select $1, at, $2, 0, 0, $5::jsonb, jsonb_build_object('4', $6::int), '{}', 0, $6::int, 2, 3 from generate_series($3::int, $4::int - 1, $1::int) at""",
+        span, machine.type.type_id, first, last, json.dumps(numbers), numbers["completed"],
+    )  # fmt: skip
+
+
+async def test_a_week_before_is_told_by_what_is_kept_of_it(machine: Machine) -> None:
+    """Minutes are kept for three days alone: hours tell what happened then, and days where the hours are gone too."""
+    store, minute = Statistics(machine.pool), int(machine.owner.clock.now_s() // 60)
+    week, hour = minute - 7 * DAY, minute // HOUR * HOUR
+    await _add(machine, HOUR, (week - 2 * DAY) // HOUR * HOUR, week // HOUR * HOUR + 2 * HOUR, {"completed": 90, "failed": 7})
+    await _add(machine, MINUTE, minute - 90, minute, {"completed": 2})
+
+    async def ask(first: int, last: int, **options: int) -> Trend:
+        return await statistics.trend(store, machine.owner, "default", from_minute=first, to_minute=last, **options)
+
+    found = await ask(minute - 90, minute)
+    assert (found.step, found.series[0].total().numbers["completed"]) == (MINUTE, 180)
+    [before] = found.before
+    assert [point.at for point in before.points] == list(range(week - 90, week))
+    whole = before.total()
+    assert whole.numbers["completed"] == whole.wait[4] == pytest.approx(135, abs=2) and whole.run_s == pytest.approx(135), "90 minutes of 90 an hour"
+    assert 9 <= whole.numbers["failed"] <= 12 and whole.waiting == 3 and whole.utilisation == pytest.approx(135 / (2 * 90 * 60))
+    day = (await ask(minute - DAY, minute)).before[0]
+    assert len(day.points) in (96, 97) and day.total().numbers["completed"] == pytest.approx(24 * 90, abs=45)
+    exact = (await ask(hour - 3 * HOUR, hour, step=15)).before[0]
+    assert (exact.total().numbers["completed"], exact.total().numbers["failed"]) == (270, 21), "of whole hours nothing is lost in their parts"
+    old = (minute - 60 * DAY) // DAY * DAY
+    await _add(machine, DAY, old - 7 * DAY, old - 6 * DAY, {"completed": 2400})
+    [before] = (await ask(old, old + DAY, step=HOUR)).before
+    assert [point.numbers["completed"] for point in before.points] == [100] * 24
+
+
+async def test_points_of_a_period_are_as_long_as_what_is_kept_of_it(machine: Machine) -> None:
+    store, minute = Statistics(machine.pool), int(machine.owner.clock.now_s() // 60)
+    hour = minute // HOUR * HOUR - 6 * DAY
+    await _add(machine, HOUR, hour, hour + 2 * HOUR, {"completed": 60})
+    day = (minute - 100 * DAY) // DAY * DAY
+    await _add(machine, DAY, day, day + DAY, {"completed": 1440})
+
+    async def ask(first: int, last: int, **options: int) -> Trend:
+        return await statistics.trend(store, machine.owner, "default", from_minute=first, to_minute=last, **options)
+
+    for first, length, step, completed in ((hour, 2 * HOUR, HOUR, 120), (day + 60, HOUR, DAY, 1440), (minute - 3 * DAY, HOUR, MINUTE, 0)):
+        found = await ask(first, first + length)
+        assert (found.step, found.series[0].total().numbers["completed"]) == (step, completed)
+    for first, step in ((hour, 15), (day, HOUR)):
+        with pytest.raises(InvalidField, match="step.*not kept for so long"):
+            await ask(first, first + HOUR, step=step)
+
+
+async def test_points_are_longer_where_too_many_rows_tell_of_short_ones(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, minute = Statistics(machine.pool), int(machine.owner.clock.now_s() // 60)
+    first = minute // HOUR * HOUR - 4 * HOUR
+    await _add(machine, MINUTE, first, first + 4 * HOUR, {"completed": 1})
+    for at in range(first, first + 4 * HOUR, HOUR):
+        await store.roll(MINUTE, HOUR, at)
+    monkeypatch.setattr(statistics, "MOST_ROWS", 100)
+    for by in ("", "type"):
+        found = await statistics.trend(store, machine.owner, "default", from_minute=first, to_minute=first + 4 * HOUR, by=by)
+        assert (found.step, [point.numbers["completed"] for point in found.series[0].points]) == (HOUR, [60] * 4)
+    with pytest.raises(InvalidField, match="more than 100 rows"):
+        await statistics.trend(store, machine.owner, "default", from_minute=first, to_minute=first + 4 * HOUR, step=MINUTE)
+
+
+async def test_the_last_hour_is_one_hour_whatever_time_it_is(machine: Machine) -> None:
+    store, minute = Statistics(machine.pool), int(machine.owner.clock.now_s() // 60)
+    await _add(machine, MINUTE, minute - 150, minute + 5, {"completed": 2})  # however long this takes
+    found = await statistics.lately(store, machine.owner, "default", 60)
+    assert {name: (point.numbers["completed"], point.waiting) for name, point in found.items()} == {"work": (120, 3)}
+    assert await statistics.lately(store, machine.owner, "elsewhere", 60) == {}
+
+
 async def test_slots_that_attempts_hold_for_longer_than_the_window_count_as_used(machine: Machine) -> None:
     store, owner = Statistics(machine.pool), machine.owner
     await granted(machine, 3)

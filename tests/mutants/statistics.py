@@ -8,6 +8,7 @@ AHEAD = "broker/headrace_broker/actions/forecast.py"
 FORECAST = "broker/headrace_broker/model/forecast.py"
 UNIT = "tests/unit/test_forecast.py"
 ROLLUP = "broker/headrace_broker/maintenance/rollup.py"
+TREND = "tests/fire/test_trend.py"
 TRENDS, HOLD = "broker/headrace_broker/actions/statistics.py", "tests/fire/test_trend.py -k hold"
 
 MUTANTS = (
@@ -44,6 +45,13 @@ MUTANTS = (
     Mutant(
         "attempts that go on use no slots", TRENDS, "(live.granted_at or owner.taken_over_at) < begun", "False", HOLD,
     ),
+    Mutant("a week before is told by minutes that are gone", TRENDS, "if shorter >= _span(step) and begin < edge:", "if False:", f"{TREND} -k week_before"),
+    Mutant(
+        "parts of an hour do not add up to it", TRENDS, "count * last // self.step - count * first // self.step", "count * (last - first) // self.step",
+        f"{TREND} -k week_before",
+    ),
+    Mutant("points are shorter than what is kept", TRENDS, "step = max(kept, next(", "step = max(0, next(", f"{TREND} -k as_long_as"),
+    Mutant("points that are not kept are asked for", TRENDS, "if step < kept:", "if False:", f"{TREND} -k as_long_as"),
     Mutant("an attempt of a former owner runs for ever", TRENDS, "live.granted_at or owner.taken_over_at", "live.granted_at", HOLD),
     Mutant("attempts that ended are told of twice", "broker/headrace_broker/model/outlook.py", "round(long - told)", "long", f"{UNIT} -k untold"),
     Mutant("held slots are there for others too", "broker/headrace_broker/model/outlook.py", "max(0, self.slots - self.held)", "self.slots", f"{UNIT} -k held"),

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.session import Session
 from headrace_broker.shards.tally import NUMBERS as NUMBERS
 from headrace_broker.store.pool import READ_FAILURES
-from headrace_broker.store.statistics import DAY, HOUR, MINUTE, MOST_ROWS, MOST_SUMMED, Statistics, StatRow
+from headrace_broker.store.statistics import DAY, HOUR, KEPT_MINUTES, MINUTE, MOST_ROWS, MOST_SUMMED, Statistics, StatRow
 
 T = TypeVar("T")
 WEEK = 7 * DAY
@@ -26,6 +26,10 @@ WANTED_POINTS = 180
 MOST_SUMS = 20_000
 """Points of agents that one answer holds."""
 FAILURES = ("failed", "timed_out", "lost")
+LAST_MINUTE = 2**31 - 1 - WEEK
+"""Since 1970; the database holds no later one."""
+MARGIN = 5
+"""Minutes that a period may begin before what is kept: who asks for all of it has another clock, and cuts it otherwise."""
 
 
 @dataclass(slots=True)
@@ -51,6 +55,18 @@ class Point:
         self.wait_s += row.wait_s
         self.run_s += row.run_s
         self.slot_minutes += row.slots * minutes
+
+    def part(self, at: int, step: int) -> "Point":
+        """What lies in `step` minutes of it from minute `at` on, if all of it went evenly. Parts that follow each other add up to the whole."""
+        first, last = at - self.at, at - self.at + step
+
+        def share(count: int) -> int:
+            return count * last // self.step - count * first // self.step
+
+        return Point(
+            at, step, Counter({name: share(count) for name, count in self.numbers.items()}), _shares(self.wait, share), _shares(self.run, share),
+            self.wait_s * step / self.step, self.run_s * step / self.step, share(self.slot_minutes), self.waiting,
+        )  # fmt: skip
 
     @property
     def failures(self) -> int:
@@ -92,7 +108,8 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """`before`: the same a week earlier, of everything. `since`: the minute from which on everything is in it; None: all of the period is."""
+    """`before`: the same a week earlier, of everything; where short points are not kept for so long, equal parts of longer ones. `since`: the minute from which on
+    everything is in it; None: all of the period is."""
 
     step: int
     series: list[Series]
@@ -123,11 +140,12 @@ class Capacity:
 async def trend(
     store: Statistics, owner: Owner, domain: str, *, types: Sequence[str] = (), from_minute: int, to_minute: int, step: int = 0, by: str = "", partly: bool = False,
 ) -> Trend:  # fmt: skip
-    """Points from `from_minute` on, before `to_minute`; `by` "", "type" or "agent". `step` 0: as long as gives about 180 points; by agent an hour or a day where
-    there are too many rows for less. `partly`: by agent, the newest part will do where there is too much even so; `since` says where it begins.
+    """Points from `from_minute` on, before `to_minute`; `by` "", "type" or "agent". `step` 0: as long as gives about 180 points, and is kept for long enough; an hour or
+    a day where there are too many rows for less. `partly`: by agent, the newest part will do where there is too much even so; `since` says where it begins.
 
     Raises:
-        InvalidField: the period or step makes no sense, or there is more than MOST_ROWS, by agent MOST_SUMMED, rows can tell. TypeNotFound, DatabaseUnavailable.
+        InvalidField: the period or step makes no sense, or so short a step is not kept for so long, or there is more than MOST_ROWS, by agent MOST_SUMMED, rows can
+            tell. TypeNotFound, DatabaseUnavailable.
     """
     chosen = bool(step)
     if by not in ("", "type", "agent"):
@@ -135,28 +153,45 @@ async def trend(
     length = to_minute - from_minute
     if length <= 0:
         raise InvalidField("to", "must be after from, by a minute at least")
+    if to_minute > LAST_MINUTE:
+        raise InvalidField("to", "too far in the future")
+    kept = _kept_span(owner, from_minute)
     if not step:
-        step = next((s for s in STEPS if length <= s * WANTED_POINTS), STEPS[-1])
+        step = max(kept, next((s for s in STEPS if length <= s * WANTED_POINTS), STEPS[-1]))
     if step not in STEPS:
         raise InvalidField("step", f"one of {', '.join(map(str, STEPS))} minutes, found {step}")
     if length > step * MOST_POINTS:
         raise InvalidField("step", f"at most {MOST_POINTS} points: take a longer step or a shorter period")
+    if step < kept:
+        raise InvalidField("step", f"so short points are not kept for so long: take {kept} minutes or more, or a later period")
     names = type_names(owner, domain, types)
-    since: int | None = None
-    if by == "agent":
-        longer = [] if chosen else [other for other in (HOUR, DAY) if step < other <= length]
-        for step_ in (step, *longer):
-            step = step_
-            begin, end = from_minute // step * step, math.ceil(to_minute / step) * step
-            now, since = await _of_agents(store, names, begin, end, step)
+    steps = [step] if chosen else [step, *(other for other in (HOUR, DAY) if step < other <= length)]
+    for step_ in steps:
+        step = step_
+        begin, end = from_minute // step * step, math.ceil(to_minute / step) * step
+        try:
+            now, since = await _of_agents(store, names, begin, end, step) if by == "agent" else (await _series(store, names, begin, end, step, by), None)
+            before = await _before(store, owner, names, begin - WEEK, end - WEEK, step)
+        except InvalidField:  # there are too many rows
+            if step == steps[-1]:
+                raise
+        else:
             if since is None:
                 break
-        if since is not None and not partly:
-            raise InvalidField("types", f"more than {MOST_SUMMED:,} rows to add up: name fewer types, or take a longer step or a shorter period")
-    else:
-        begin, end = from_minute // step * step, math.ceil(to_minute / step) * step
-        now = await _series(store, names, begin, end, step, by)
-    return Trend(step, now, await _series(store, names, begin - WEEK, end - WEEK, step, ""), since)
+    if since is not None and not partly:
+        raise _too_many(MOST_SUMMED)
+    return Trend(step, now, [before], since)
+
+
+async def lately(store: Statistics, owner: Owner, domain: str, minutes: int, *, types: Sequence[str] = ()) -> dict[str, Point]:
+    """What happened in the last few minutes, the present one is one of them, by type; types of which nothing is known are left out. Raises as `trend`."""
+    names, to_minute = type_names(owner, domain, types), int(owner.clock.now_s() // 60) + 1
+    found: dict[str, Point] = {}
+    for row in await _rows(store, MINUTE, to_minute - minutes, to_minute, list(names)):
+        point = found.setdefault(names[row.type_id], Point(to_minute - minutes, minutes))
+        point.add(row, MINUTE)
+        point.waiting = max(point.waiting, row.waiting)
+    return found
 
 
 async def capacity(store: Statistics, owner: Owner, domain: str, *, types: Sequence[str] = (), minutes: int = 15, wished_wait_s: float = 10.0) -> list[Capacity]:
@@ -220,9 +255,41 @@ def _capacity(name: str, period: Point, waiting: int, processing: int, slots_by_
     )  # fmt: skip
 
 
+def _shares(counts: histogram.Counts, share: Callable[[int], int]) -> histogram.Counts:
+    return {bucket: part for bucket, count in counts.items() if (part := share(count))}
+
+
+def _span(step: int) -> int:
+    """Of the rows that points of so many minutes are made of."""
+    return DAY if step >= DAY else HOUR if step >= HOUR else MINUTE
+
+
+def _kept_span(owner: Owner, minute: int) -> int:
+    """The shortest span of which rows are kept that are as old as a minute; a day where none are."""
+    age = int(owner.clock.now_s() // 60) - minute
+    return next((span for span in (MINUTE, HOUR) if age <= KEPT_MINUTES[span] + MARGIN), DAY)
+
+
+async def _before(store: Statistics, owner: Owner, names: dict[int, str], begin: int, end: int, step: int) -> Series:
+    """Everything in a period that may be longer ago than rows of its step are kept: what is older is told by equal parts of the longer ones that are."""
+    points: list[Point] = []
+    minute = int(owner.clock.now_s() // 60)
+    for shorter, longer in ((HOUR, DAY), (MINUTE, HOUR)):
+        edge = min(end, -(-(minute - KEPT_MINUTES[shorter]) // longer) * longer)  # from here on all of the shorter ones are there
+        if shorter >= _span(step) and begin < edge:
+            [whole] = await _series(store, names, begin // longer * longer, -(-edge // longer) * longer, longer, "")
+            by_time = {point.at: point for point in whole.points}
+            points += [by_time[at // longer * longer].part(at, step) for at in range(begin, edge, step)]
+            begin = edge
+    if begin < end:
+        [rest] = await _series(store, names, begin, end, step, "")
+        points += rest.points
+    return Series("", points)
+
+
 async def _series(store: Statistics, names: dict[int, str], from_minute: int, to_minute: int, step: int, by: str) -> list[Series]:
     """Series by name; at least one when `by` is empty."""
-    span = DAY if step >= DAY else HOUR if step >= HOUR else MINUTE
+    span = _span(step)
     groups: dict[str, dict[int, Point]] = {} if by else {"": {}}
     most: Counter[tuple[str, int, int]] = Counter()
     for part, begin, end in await parts(store, span, from_minute, to_minute):
@@ -243,7 +310,7 @@ async def _series(store: Statistics, names: dict[int, str], from_minute: int, to
 
 async def _of_agents(store: Statistics, names: dict[int, str], from_minute: int, to_minute: int, step: int) -> tuple[list[Series], int | None]:
     """(series by agent; the minute from which on everything is in them, None: all is). The newest part is read first."""
-    span = DAY if step >= DAY else HOUR if step >= HOUR else MINUTE
+    span = _span(step)
     groups: dict[str, dict[int, Point]] = {}
     left, since = MOST_SUMS, None
     for part, begin, end in reversed(await parts(store, span, from_minute, to_minute)):
@@ -278,8 +345,12 @@ async def parts(store: Statistics, span: int, from_minute: int, to_minute: int) 
 async def _rows(store: Statistics, span: int, begin: int, end: int, type_ids: list[int]) -> list[StatRow]:
     rows = await read(store.rows(span, begin, end, type_ids))
     if len(rows) > MOST_ROWS:
-        raise InvalidField("types", f"more than {MOST_ROWS:,} rows to add up: name fewer types, or take a longer step or a shorter period")
+        raise _too_many(MOST_ROWS)
     return rows
+
+
+def _too_many(rows: int) -> InvalidField:
+    return InvalidField("types", f"more than {rows:,} rows to add up: name fewer types, or take a longer step or a shorter period")
 
 
 async def read(reading: Awaitable[T]) -> T:

@@ -12,11 +12,9 @@ from headrace_broker.model.job import State
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.tally import Key, Line
 from headrace_broker.store.pool import ANY_FAILURE
-from headrace_broker.store.statistics import DAY, HOUR, MINUTE, Statistics
+from headrace_broker.store.statistics import DAY, HOUR, KEPT_MINUTES, MINUTE, Statistics
 
 PERIOD_S = 5.0
-KEPT_MINUTES = {MINUTE: 3 * DAY, HOUR: 62 * DAY, DAY: 400 * DAY}
-"""How long rows of each span are kept."""
 LATE = 5  # minutes after a period's end from which nobody writes into it any more
 
 

@@ -10,6 +10,8 @@ import asyncpg
 from headrace_broker.store.statements import sql
 
 MINUTE, HOUR, DAY = 1, 60, 1440
+KEPT_MINUTES = {MINUTE: 3 * DAY, HOUR: 62 * DAY, DAY: 400 * DAY}
+"""How long rows of each span are kept; those of a shorter span are added up into the next one long before."""
 MOST_ROWS = 50_000
 """Rows that one answer is made of; more ask for a longer step, a shorter period or fewer types."""
 MOST_SUMMED = 200_000

@@ -30,9 +30,7 @@ async def page(visit: Visit) -> Response:
     """All types of the domain."""
     owner = visit.owner
     counts, entries = reachable.counts(owner, visit.domain, Act.OVERSEE), reachable.entries(owner, visit.domain, Act.OVERSEE)
-    minute = int(owner.clock.now_s() // 60) + 1
-    trend = await statistics.trend(visit.services.statistics, owner, visit.domain, from_minute=minute - 60, to_minute=minute, step=60, by="type")
-    hour = {series.name: series.total() for series in trend.series}
+    hour = await statistics.lately(visit.services.statistics, owner, visit.domain, 60)
     agents = serving(owner)
     rows = [(entry, counts.get(entry.name, {}), agents[entry.type_id], hour.get(entry.name)) for entry in entries]
     breakers = any(entry.breaker is not None for entry in entries)
@@ -44,10 +42,10 @@ async def one(visit: Visit) -> Response:
     entry, owner = _entry(visit), visit.owner
     minute = int(owner.clock.now_s() // 60) + 1
     day = await statistics.trend(visit.services.statistics, owner, visit.domain, types=[entry.name], from_minute=minute - 1440, to_minute=minute, step=15)
-    hour = await statistics.trend(visit.services.statistics, owner, visit.domain, types=[entry.name], from_minute=minute - 60, to_minute=minute, step=60)
+    hour = (await statistics.lately(visit.services.statistics, owner, visit.domain, 60, types=[entry.name])).get(entry.name) or statistics.Point(minute - 60, 60)
     errors, problem = await _errors(visit, entry)
     able = [s for s in owner.sessions() if s.stream is not None and entry.type_id in s.served]
-    periods = [("last hour", hour.series[0].total(), 60), ("last 24 h", day.series[0].total(), 1440), ("24 h a week before", day.before[0].total(), 1440)]
+    periods = [("last hour", hour, 60), ("last 24 h", day.series[0].total(), 1440), ("24 h a week before", day.before[0].total(), 1440)]
     return html(
         visit, "type.html", title=entry.name, entry=entry, counts=owner.counts(visit.domain).get(entry.name, {}), settings=setting_rows(entry), periods=periods,
         bars=outcome_chart(day.series[0]), shares=SHARES, p=histogram.percentile_s, errors=errors, problem=problem,
