@@ -295,7 +295,8 @@ class Client(GraphCalls):
         return decode.explanation(await self._call(lambda stubs: stubs.jobs.ExplainJob, build(jobs_pb2.ExplainJobRequest, job_id=check_id(job_id))))
 
     async def watch(self, *, job_ids: Sequence[int] = (), types: Sequence[str] = (), instance_id: str = "") -> AsyncGenerator[JobChange, None]:
-        """Durable changes of jobs from now on: of these ids (their present state first), or of these types and this instance. Ends only when the caller stops.
+        """Durable changes of jobs from now on: of these ids (their present states first, None: it is not there), or of these types and this instance. Ends only when
+        the caller stops.
 
         After a broken connection the watch goes on with `gap` set, since changes may have been missed. Raises Unavailable when no broker is reached at first, within
         `timeout_s` of the client.
@@ -353,7 +354,7 @@ class Client(GraphCalls):
         return [self._read_error(decode.event(item)) for item in answer.events]
 
     async def runs(self, job_id: int, *, full: bool = False, before_run: int = 0, limit: int = 20) -> "builtins_list[Run]":
-        """The newest runs of a job (below one), oldest first; `full` brings the payload and the result of each."""
+        """The newest runs of a job (below one), oldest first; `full` brings the payload and the result of each, and fewer runs where these are large."""
         request = build(lifecycle_pb2.ListRunsRequest, job_id=check_id(job_id), view=_VIEWS[full], before_run=before_run, page_size=limit)
         answer = await self._call(lambda stubs: stubs.lifecycle.ListRuns, request)
         return [await self._read_run(run_of(item), answer.type) for item in answer.runs]

@@ -272,7 +272,7 @@ class JobCounts:
 
 @dataclass(frozen=True, slots=True)
 class JobChange:
-    """One durable change. `kind` empty: the present state, at the start of a watch. `gap`: changes before this one were missed. `state` None: deleted."""
+    """One durable change. `kind` empty: the present state, at the start of a watch. `gap`: changes before this one were missed. `state` None: deleted, or not there."""
 
     job_id: int
     type: str

@@ -95,9 +95,9 @@ MUTANTS = (
     Mutant(
         "watches tell of all types",
         "broker/headrace_broker/rpc/jobs.py",
-        " or not types_for(Act.VIEW).allow(entry.name):\n                    continue",
-        ":\n                    continue",
-        f"{TESTS} -k watches_graphs",
+        "if entry is None or not types_for(Act.VIEW).allow(entry.name):",
+        "if entry is None:",
+        "tests/fire/test_watch.py -k not_for_the_reader",
     ),
     Mutant(
         "graphs show all types",

@@ -241,6 +241,8 @@ async def test_watches_graphs_and_dependencies_know_no_jobs_of_other_types(world
     changes = client.watch(job_ids=[mine, other])
     async with asyncio.timeout(20):
         assert (await anext(changes)).job_id == mine
+        unseen = await anext(changes)
+        assert (unseen.job_id, unseen.state, unseen.type) == (other, None, ""), "as one that is not there"
         await boss.hold([other])
         await boss.hold([mine])
         assert (await anext(changes)).job_id == mine

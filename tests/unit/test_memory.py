@@ -198,9 +198,16 @@ async def test_a_slow_watcher_loses_changes_not_memory_and_is_told() -> None:
     hub = Hub()
     with hub.subscribe(limit=2) as changes:
         hub.publish([JobChange(n, 1, State.WAITING, 0, "submitted") for n in range(5)])
-        reader = aiter(changes)
-        assert [(await anext(reader)).job_id for _ in range(2)] == [0, 1]
-        hub.publish([JobChange(9, 1, State.WAITING, 0, "submitted")])
-        late = await anext(reader)
-        assert (late.job_id, late.gap) == (9, True)
+        hub.close()
+        assert [(change.job_id, change.gap) async for change in changes] == [(0, False), (4, True)], "the newest is never left out"
     assert not hub.active
+
+
+async def test_what_a_watcher_does_not_want_takes_no_room() -> None:
+    from headrace_broker.model.job import State
+
+    hub = Hub()
+    with hub.subscribe(of_type=lambda type_id: type_id == 2, limit=2) as changes:
+        hub.publish([JobChange(n, 1 + (n == 7), State.WAITING, 0, "submitted") for n in range(9)])
+        hub.close()
+        assert [(change.job_id, change.gap) async for change in changes] == [(7, False)]

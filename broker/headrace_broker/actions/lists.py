@@ -1,12 +1,14 @@
 """Lists and counts of jobs that match a filter, a page at a time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headrace_broker.actions import reachable
-from headrace_broker.actions.reads import JobRead, JobReads
+from headrace_broker.actions.reads import ANSWER_BYTES, JobRead, JobReads
 from headrace_broker.actions.search import Position, Search
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.filter import JobFilter, Order
+from headrace_broker.model.ids import created_at_s
 from headrace_broker.model.job import State
 from headrace_broker.model.permissions import Act
 from headrace_broker.shards.owner import Owner
@@ -16,6 +18,8 @@ from headrace_broker.store.search import Finder
 
 SCORE_SHIFT = 1 << 40
 """Scores travel in page tokens, whose numbers are not negative."""
+AT_ONCE = 200
+"""Jobs of one read: errors with long tracebacks make more of them too large for one answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +51,20 @@ class JobLists:
         self._search = Search(owner, finder)
 
     async def page(self, domain: str, wanted: JobFilter, *, order: Order, limit: int, after: tuple[int, ...] = ()) -> JobPage:
-        """Up to `limit` jobs, from `after` on, the `next` of the page before. Raises InvalidField when that order does not go with the filter."""
+        """Up to `limit` jobs, and no more than one answer holds, from `after` on, the `next` of the page before. Raises InvalidField when that order does not go with
+        the filter."""
         if order is Order.SCORE:
             return await self._by_score(domain, wanted, limit, after)
-        found = await self._search.find(domain, wanted, limit=limit, position=Position(*after[:2]) if after else None, oldest_first=order is Order.OLDEST_FIRST)
-        jobs = await self._reads.shown([match.job_id for match in found.matches])
+        oldest_first = order is Order.OLDEST_FIRST
+        found = await self._search.find(domain, wanted, limit=limit, position=Position(*after[:2]) if after else None, oldest_first=oldest_first)
+        jobs, read = await self._shown([match.job_id for match in found.matches])
+        next_, searched_until_s = found.next, found.searched_until_s
+        if read < len(found.matches):
+            last = found.matches[read - 1].job_id
+            next_ = Position(last + 1 if oldest_first else last, next_.width if next_ is not None else 0)
+            searched_until_s = created_at_s(next_.at)
         still = [job for job in jobs if job.row.state in wanted.wanted_states]  # a job may have moved since it was found
-        return JobPage(still, _numbers(found.next), found.next is None, found.searched_until_s)
+        return JobPage(still, _numbers(next_), next_ is None, searched_until_s)
 
     async def count(self, domain: str, wanted: JobFilter, *, after: tuple[int, ...] = ()) -> JobCount:
         """How many jobs match: from the counts where they tell, which is exact; else of those found in the time that a search has."""
@@ -76,9 +87,26 @@ class JobLists:
             raise InvalidField("order", "the order by score is for filters of types and the state waiting alone")
         weights = {entry.type_id: entry.settings.priority for entry in reachable.entries(owner, domain, Act.VIEW) if not wanted.types or entry.name in wanted.types}
         places, left_out = by_score(owner, weights, (after[0] - SCORE_SHIFT, after[1]) if len(after) == 2 else None, limit + 1)
-        jobs = [job for job in await self._reads.shown([job_id for _, job_id in places[:limit]]) if job.row.state is State.WAITING]
-        more = len(places) > limit
-        return JobPage(jobs, (places[limit - 1][0] + SCORE_SHIFT, places[limit - 1][1]) if more else (), not more and not left_out, owner.clock.now_s())
+        jobs, read = await self._shown([job_id for _, job_id in places[:limit]])
+        still = [job for job in jobs if job.row.state is State.WAITING]
+        more = len(places) > read
+        return JobPage(still, (places[read - 1][0] + SCORE_SHIFT, places[read - 1][1]) if more else (), not more and not left_out, owner.clock.now_s())
+
+    async def _shown(self, job_ids: Sequence[int]) -> tuple[list[JobRead], int]:
+        """(as many of these jobs as one answer holds, without those that are gone; how many of the ids that were)."""
+        jobs: list[JobRead] = []
+        size = 0
+        for start in range(0, len(job_ids), AT_ONCE):
+            there = {job.row.job_id: job for job in await self._reads.shown(job_ids[start : start + AT_ONCE])}
+            for read, job_id in enumerate(job_ids[start : start + AT_ONCE], start):
+                job = there.get(job_id)
+                if job is None:
+                    continue
+                size += job.told_bytes
+                if jobs and size > ANSWER_BYTES:
+                    return jobs, read
+                jobs.append(job)
+        return jobs, len(job_ids)
 
 
 def _numbers(position: Position | None) -> tuple[int, ...]:

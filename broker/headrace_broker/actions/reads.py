@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TypeVar
 
 from headrace_broker.actions.reach import require, secrets, types_for
@@ -23,6 +24,8 @@ from headrace_broker.store.reads import AlertRow, EventRow, JobRow, LogRow, Payl
 
 TYPES_AT_ONCE = 5000
 """Jobs whose types one statement asks for: a page of 1,000 jobs may name a million others."""
+ANSWER_BYTES = 8 * 1024 * 1024
+"""What one answer holds of lists whose parts may be large, about: half of what is sent in one message."""
 T = TypeVar("T")
 
 
@@ -38,6 +41,13 @@ class JobRead:
     progress: tuple[float, str] | None
     withheld: bool = False  # payload and result are not for this reader, whatever they are
     masked: bool = False  # values of fields with secret names are not for this reader
+
+    @property
+    def told_bytes(self) -> int:
+        """What is told of the job in words, and the jobs that it names, in bytes, about."""
+        row = self.row
+        words = [*(row.error or {}).values(), *row.labels.values(), (row.abort or {}).get("reason") or ""]
+        return sum(len(text.encode(errors="replace")) for text in words) + 10 * len(row.depends_on or ()) + 500
 
     def ready_since_s(self, now_s: float) -> float:
         """Since when the job could have started, in seconds since 1970; now when its time has not come."""
@@ -108,9 +118,14 @@ class JobReads:
         return job, await asyncio.to_thread(_masked_events, events, secrets(job.type), labels=self._masks) if job.masked else events
 
     async def runs(self, job_id: int, domain: str, *, full: bool, below: int = MAX_RUN + 1, limit: int) -> tuple[JobRead, list[RunRow]]:
-        """The job and its runs below one, oldest first, the newest `limit` of them; a first run to which nothing happened yet has no row."""
+        """The job and its runs below one, oldest first, the newest `limit` of them, `full` only as many as one answer holds, and one at least; a first run to which
+        nothing happened yet has no row."""
         job = await self.get(job_id, domain, full=full)
-        rows = await answered(self._reads.runs(job_id, full=full and not job.withheld, below=below, limit=limit))
+        full = full and not job.withheld
+        if full and limit > 1:
+            sizes = [row.payload_bytes + row.result_bytes for row in await answered(self._reads.runs(job_id, full=False, below=below, limit=limit))]
+            limit = max(1, sum(size <= ANSWER_BYTES for size in accumulate(reversed(sizes))))
+        rows = await answered(self._reads.runs(job_id, full=full, below=below, limit=limit))
         if job.masked:
             rows = await asyncio.to_thread(_masked_runs, rows, secrets(job.type))
         for index, row in enumerate(rows):
@@ -262,6 +277,15 @@ async def answered(reading: Awaitable[T]) -> T:
         return await reading
     except READ_FAILURES as error:
         raise DatabaseUnavailable(f"the database did not answer in time: {type(error).__name__}") from error
+
+
+def in_one_answer(lines: list[LogRow], limit: int) -> tuple[list[LogRow], bool]:
+    """(Those of the first lines that one answer holds, one at least; whether there may be more). `limit`: how many were asked for."""
+    if 4 * sum(len(line.text) for line in lines) > ANSWER_BYTES:
+        held = max(1, sum(size <= ANSWER_BYTES for size in accumulate(len(line.text.encode()) for line in lines)))
+        if held < len(lines):
+            return lines[:held], True
+    return lines, len(lines) == limit
 
 
 def _ties(row: JobRow) -> Iterator[int]:

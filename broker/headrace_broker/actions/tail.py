@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-from headrace_broker.actions.reads import JobReads
+from headrace_broker.actions.reads import JobReads, in_one_answer
 from headrace_broker.model.errors import NotOwner
 from headrace_broker.model.job import SETTLED, State
 from headrace_broker.shards.owner import Owner
@@ -49,11 +49,12 @@ async def tail(
             changes.clear()
             row = (await reads.get(job_id, domain)).row  # before the lines: what it says of the end is true of all lines that are stored by then
             over = row.state in SETTLED if not lease_epoch else row.seq > lease_epoch
-            lines = await reads.logs(job_id, domain, lease_epoch=lease_epoch, min_level=min_level, after=after, limit=PAGE)
+            found = await reads.logs(job_id, domain, lease_epoch=lease_epoch, min_level=min_level, after=after, limit=PAGE)
+            lines, more = in_one_answer(found, PAGE)
             if lines:
                 after = (lines[-1].lease_epoch, lines[-1].line_no)
                 yield Tail(lines, False, row.state)
-            if len(lines) == PAGE:
+            if more:
                 continue
             now = loop.time()
             quiet_since = None if not over else now if lines or quiet_since is None else quiet_since

@@ -115,16 +115,16 @@ class AdminService:
         limit = convert.page_size(request.page_size, 50, 1000)
         token = convert.page_token(request.page_token, "alerts", MAX_ID)
         alerts = await JobReads(owner, self._reads).alerts(convert.domain_of(context), below=min(MAX_ID, *token, MAX_ID), limit=limit)
-        return admin_pb2.ListAlertsResponse(
-            alerts=[
-                admin_pb2.Alert(
-                    alert_id=a.alert_id, at=to_timestamp(a.at), kind=a.kind, job_id=a.job_id, type=owner.types.by_id[a.type_id].name,
-                    instance_id=a.instance_id or "", error=convert.error_message(a.error),
-                )
-                for a in alerts
-            ],
-            next_page_token=convert.make_token("alerts", alerts[-1].alert_id) if len(alerts) == limit else "",
-        )  # fmt: skip
+        found = [
+            admin_pb2.Alert(
+                alert_id=a.alert_id, at=to_timestamp(a.at), kind=a.kind, job_id=a.job_id, type=owner.types.by_id[a.type_id].name,
+                instance_id=a.instance_id or "", error=convert.error_message(a.error),
+            )
+            for a in alerts
+        ]  # fmt: skip
+        convert.shorten(found)
+        more = convert.make_token("alerts", alerts[-1].alert_id) if len(alerts) == limit else ""
+        return admin_pb2.ListAlertsResponse(alerts=found, next_page_token=more)
 
 
 def _grace_s(request: admin_pb2.AbortJobsRequest | admin_pb2.RequeueJobsRequest) -> float:

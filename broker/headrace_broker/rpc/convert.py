@@ -4,7 +4,7 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -330,6 +330,22 @@ def error_message(stored: dict[str, str] | None) -> types_pb2.JobError | None:
     return types_pb2.JobError(
         code=stored.get("code", ""), message=stored.get("message", ""), fingerprint=stored.get("fingerprint", ""), traceback=stored.get("traceback", "")
     )
+
+
+MOST_ERRORS_BYTES = 8 * 1024 * 1024
+"""Of the errors of one answer: a message of more than 16 MiB is not sent."""
+SHORT_MESSAGE = 200
+
+
+def shorten(answers: Iterable[Any]) -> None:
+    """Cuts the errors of these messages where they are too large for one answer together: the first ones are whole, the others without traceback, and of their
+    message the first characters."""
+    left = MOST_ERRORS_BYTES
+    for answer in answers:
+        if answer.HasField("error"):
+            left -= answer.error.ByteSize()
+            if left < 0:
+                answer.error.traceback, answer.error.message = "", answer.error.message[:SHORT_MESSAGE]
 
 
 # Settings --------------------------------------------------------------------------------------------------------------------------------------

@@ -48,8 +48,10 @@ class GraphService:
         else:
             [above] = convert.page_token(request.page_token, instance_id, MAX_ID) or [0]
             found = await self._graphs.of_instance(instance_id, domain, above, limit)
+        jobs = [job_message(job) for job in found.jobs]
+        convert.shorten(jobs)
         return graph_pb2.GetGraphResponse(
-            jobs=[job_message(job) for job in found.jobs],
+            jobs=jobs,
             edges=[graph_pb2.Edge(parent_id=edge.parent_id, child_id=edge.child_id, kind=int(edge.kind)) for edge in found.edges],  # type: ignore[arg-type]  # enum numbers
             complete=found.complete,
             next_page_token=convert.make_token(instance_id, found.next_above) if found.next_above else "",

@@ -1,7 +1,7 @@
 """The Jobs service: reads; the Submit calls are in `submit`."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,9 +13,9 @@ from headrace_proto.wire import WAIT_REASONS, to_duration, to_timestamp
 
 from headrace_broker.actions.explain import explain
 from headrace_broker.actions.lists import JobLists
-from headrace_broker.actions.reach import types_for
-from headrace_broker.actions.reads import AttemptRead, JobRead, JobReads, attempts
-from headrace_broker.model.errors import InvalidField, JobNotFound
+from headrace_broker.actions.reach import MAY, types_for
+from headrace_broker.actions.reads import AttemptRead, JobRead, JobReads, attempts, in_one_answer
+from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.ids import MAX_ID, created_at_s
 from headrace_broker.model.job import SETTLED, AbortStep, Kind, NoteKind, State
 from headrace_broker.model.permissions import Act
@@ -25,6 +25,7 @@ from headrace_broker.rpc.explanations import explanation_message
 from headrace_broker.rpc.filters import job_filter
 from headrace_broker.rpc.logs import log_line, min_level
 from headrace_broker.rpc.submit import SubmitCalls
+from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.reads import EventRow, JsonObject, Reads
 from headrace_broker.store.search import Finder
@@ -108,30 +109,37 @@ class JobsService(SubmitCalls):
         ids = frozenset(convert.job_ids("job_ids", request.job_ids)) if request.job_ids else frozenset()
         names = frozenset(convert.type_name(f"types[{index}]", name) for index, name in enumerate(request.types))
         instance_id = convert.text("instance_id", request.instance_id) or None
-        with owner.hub.subscribe(job_ids=ids, instance_id=instance_id) as changes:
+        with owner.hub.subscribe(job_ids=ids, instance_id=instance_id, of_type=_watched(owner, domain, names)) as changes:
+            there = {job.row.job_id: job for job in await self._reads.find(sorted(ids), domain)} if ids else {}
             for job_id in sorted(ids):
-                try:
-                    job = await self._reads.get(job_id, domain)
-                except JobNotFound:
-                    continue
-                yield jobs_pb2.WatchJobsResponse(job_id=job_id, type=job.type, state=int(job.row.state), seq=job.row.seq, kind="")  # type: ignore[arg-type]  # enum numbers
+                message = jobs_pb2.WatchJobsResponse(job_id=job_id)
+                if (job := there.get(job_id)) is not None:
+                    message.type, message.state, message.seq = job.type, int(job.row.state), job.row.seq  # type: ignore[assignment]  # enum numbers
+                yield message
+            gap = False
             async for change in changes:
-                entry = owner.types.by_id[change.type_id]
-                if entry.domain != domain or (names and entry.name not in names) or not types_for(Act.VIEW).allow(entry.name):
+                entry = owner.types.by_id.get(change.type_id)
+                gap = gap or change.gap
+                if entry is None or not types_for(Act.VIEW).allow(entry.name):  # asked when it is told: rights may have ended since
                     continue
                 yield jobs_pb2.WatchJobsResponse(
                     job_id=change.job_id, type=entry.name, state=int(change.state) if change.state is not State.GONE else 0,  # type: ignore[arg-type]
-                    seq=change.seq, kind=change.kind, gap=change.gap,
+                    seq=change.seq, kind=change.kind, gap=gap,
                 )  # fmt: skip
+                gap = False
 
     async def ListAttempts(self, request: jobs_pb2.ListAttemptsRequest, context: Any) -> jobs_pb2.ListAttemptsResponse:  # noqa: N802
         _, events = await self._reads.events(convert.job_id("job_id", request.job_id), convert.domain_of(context))
-        return jobs_pb2.ListAttemptsResponse(attempts=[_attempt(attempt) for attempt in attempts(events)])
+        found = [_attempt(attempt) for attempt in attempts(events)]
+        convert.shorten(found[::-1])
+        return jobs_pb2.ListAttemptsResponse(attempts=found)
 
     async def ListEvents(self, request: jobs_pb2.ListEventsRequest, context: Any) -> jobs_pb2.ListEventsResponse:  # noqa: N802
         job, events = await self._reads.events(convert.job_id("job_id", request.job_id), convert.domain_of(context))
         first = jobs_pb2.Event(kind="submitted", at=to_timestamp(created_at_s(job.row.job_id)), state=types_pb2.JOB_STATE_WAITING, run=1)
-        return jobs_pb2.ListEventsResponse(events=[first, *(_event(event) for event in events)])
+        found = [first, *(_event(event) for event in events)]
+        convert.shorten(found[::-1])
+        return jobs_pb2.ListEventsResponse(events=found)
 
     async def ListLogs(self, request: jobs_pb2.ListLogsRequest, context: Any) -> jobs_pb2.ListLogsResponse:  # noqa: N802
         job_id = convert.job_id("job_id", request.job_id)
@@ -140,9 +148,21 @@ class JobsService(SubmitCalls):
         epoch = convert.epoch("lease_epoch", request.lease_epoch)
         belongs_to = f"{job_id}/{epoch}/{level}"
         token = convert.page_token(request.page_token, belongs_to, convert.MAX_EPOCH, convert.MAX_EPOCH) or [0, 0]
-        lines = await self._reads.logs(job_id, convert.domain_of(context), lease_epoch=epoch, min_level=level, after=(token[0], token[-1]), limit=limit)
-        more = convert.make_token(belongs_to, lines[-1].lease_epoch, lines[-1].line_no) if len(lines) == limit else ""
-        return jobs_pb2.ListLogsResponse(lines=map(log_line, lines), next_page_token=more)
+        found = await self._reads.logs(job_id, convert.domain_of(context), lease_epoch=epoch, min_level=level, after=(token[0], token[-1]), limit=limit)
+        lines, more = in_one_answer(found, limit)
+        next_ = convert.make_token(belongs_to, lines[-1].lease_epoch, lines[-1].line_no) if more else ""
+        return jobs_pb2.ListLogsResponse(lines=map(log_line, lines), next_page_token=next_)
+
+
+def _watched(owner: Owner, domain: str, names: Collection[str]) -> Callable[[int], bool]:
+    """Whether a type is one that a watch is about: in its domain, of these names if there are any, and for the call to see."""
+    may = MAY.get()  # of the call: changes are published by nobody's
+
+    def watched(type_id: int) -> bool:
+        entry = owner.types.by_id.get(type_id)
+        return entry is not None and entry.domain == domain and (not names or entry.name in names) and (may is None or may.types(Act.VIEW).allow(entry.name))
+
+    return watched
 
 
 def position(token: str, digest: str) -> tuple[int, ...]:

@@ -1,13 +1,13 @@
 """Who wants to hear of durable changes: the waiters and watchers of the Jobs service.
 
-Changes are published by the flusher after their commit, never before. A subscriber that does not read loses changes, not memory: its queue is bounded, and the
-next change it gets says that there is a gap.
+Changes are published by the flusher after their commit, never before. A subscriber that does not read loses changes, not memory: its queue is bounded. The newest change
+takes the place of the one before it then, and says that there is a gap; so whoever reads on comes to the last change there was, and hears of what is missing.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
 
 from headrace_broker.model.job import State
 
@@ -28,13 +28,13 @@ class JobChange:
 class Subscription:
     """Iterates over matching changes; ends when the owner ends. Use as a context manager."""
 
-    def __init__(self, hub: "Hub", job_ids: frozenset[int], instance_id: str | None, limit: int) -> None:
+    def __init__(self, hub: "Hub", job_ids: frozenset[int], instance_id: str | None, of_type: Callable[[int], bool] | None, limit: int) -> None:
         self._hub = hub
         self.job_ids = job_ids
         self.instance_id = instance_id
+        self._of_type = of_type
         self._limit = limit
         self._changes: deque[JobChange] = deque()
-        self._gap = False
         self._closed = False
         self.wake = asyncio.Event()  # set when there is something to read; others may set it too, to wake who waits
 
@@ -46,14 +46,13 @@ class Subscription:
         self._hub.remove(self)
 
     def offer(self, change: JobChange) -> None:
-        """Queues the change, or notes that one is missing."""
-        if len(self._changes) >= self._limit:
-            self._gap = True
+        """Queues the change if it is wanted, where there is no room in the place of the one before."""
+        if self._of_type is not None and not self._of_type(change.type_id):
             return
-        if self._gap:
-            change = JobChange(change.job_id, change.type_id, change.state, change.seq, change.kind, change.instance_id, gap=True)
-            self._gap = False
-        self._changes.append(change)
+        if len(self._changes) < self._limit:
+            self._changes.append(change)
+        else:
+            self._changes[-1] = replace(change, gap=True)
         self.wake.set()
 
     @property
@@ -64,7 +63,6 @@ class Subscription:
     def clear(self) -> None:
         """For who looks at the jobs themselves when woken: what is queued is not wanted, and the next wake-up is awaited."""
         self._changes.clear()
-        self._gap = False
         self.wake.clear()
 
     def close(self) -> None:
@@ -94,9 +92,12 @@ class Hub:
         """Whether there is any subscription."""
         return bool(self._by_job or self._others)
 
-    def subscribe(self, *, job_ids: frozenset[int] = frozenset(), instance_id: str | None = None, limit: int = 1000) -> Subscription:
-        """A subscription to jobs by id or, when no id is given, by instance; without any, to all."""
-        return Subscription(self, job_ids, instance_id, limit)
+    def subscribe(
+        self, *, job_ids: frozenset[int] = frozenset(), instance_id: str | None = None, of_type: Callable[[int], bool] | None = None, limit: int = 1000
+    ) -> Subscription:
+        """A subscription to jobs by id or, when no id is given, by instance; without any, to all. `of_type`: to those of these types (by type_id) alone: what nobody
+        wants takes no room."""
+        return Subscription(self, job_ids, instance_id, of_type, limit)
 
     def publish(self, changes: list[JobChange]) -> None:
         """Hands changes to those who asked for them."""
@@ -106,6 +107,12 @@ class Hub:
             for subscription in self._others:
                 if subscription.instance_id is None or change.instance_id == subscription.instance_id:
                     subscription.offer(change)
+
+    def publish_late(self, change: JobChange) -> None:
+        """A change that was published without its instance, which was not known: for those who listen to that."""
+        for subscription in self._others:
+            if subscription.instance_id is not None and change.instance_id == subscription.instance_id:
+                subscription.offer(change)
 
     def add(self, subscription: Subscription) -> None:
         """From now on the subscription is offered what matches."""

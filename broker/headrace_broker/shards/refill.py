@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from headrace_broker.model.errors import BrokerError
 from headrace_broker.model.job import Disposition, Kind, State
+from headrace_broker.shards.hub import JobChange
 from headrace_broker.shards.intents import Ending
 from headrace_broker.shards.session import Session
 from headrace_broker.store.batch import instance_of
@@ -38,9 +39,17 @@ async def refill_bodies(owner: "Owner", heads: Heads) -> None:
                     body, checkpoint, amended = bodies[live.job_id]
                     if amended is not None:
                         owner.amended.setdefault(live.job_id, amended)  # what memory has is newer
-                    live.instance_id = live.instance_id or instance_of(body)
+                    _learn_instance(owner, live, instance_of(body))
                     session.out.assigned.append((live, live.seq, body, checkpoint))
                     session.wake.set()
+
+
+def _learn_instance(owner: "Owner", live: "Live", instance_id: str | None) -> None:
+    """Who listens to the instance of a job hears of its grant when that is known."""
+    if live.instance_id is None and instance_id is not None:
+        live.instance_id = instance_id
+        if owner.hub.active:
+            owner.hub.publish_late(JobChange(live.job_id, live.entry.type_id, live.state, live.seq, Kind.GRANTED.name.lower(), instance_id))
 
 
 async def judge_stale(owner: "Owner", heads: Heads) -> None:

@@ -199,7 +199,7 @@ def watch(
             if output.form == "table":
                 gap = "  (changes before this one were missed)" if seen.gap else ""
                 now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-                change = f"{seen.kind} -> {seen.state or 'deleted'}" if seen.kind else f"is {seen.state or 'deleted'}"
+                change = f"{seen.kind} -> {seen.state or 'deleted'}" if seen.kind else f"is {seen.state or 'not there'}"
                 print_line(f"{now} {seen.job_id} {seen.type} {change}{gap}", flush=True)
             else:
                 print_line(to_json(seen), flush=True)
