@@ -47,7 +47,7 @@ class JobRead:
         """What is told of the job in words, and the jobs that it names, in bytes, about."""
         row = self.row
         words = [*(row.error or {}).values(), *row.labels.values(), (row.abort or {}).get("reason") or ""]
-        return sum(len(text.encode(errors="replace")) for text in words) + 10 * len(row.depends_on or ()) + 500
+        return sum(len(str(text).encode(errors="replace")) for text in words) + 10 * len(row.depends_on or ()) + 500
 
     def ready_since_s(self, now_s: float) -> float:
         """Since when the job could have started, in seconds since 1970; now when its time has not come."""
