@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from headrace_client import Client, ClientClosed, Conflict, InvalidRequest, JobSpec, NotFound, State, Submitted, SyncClient, WaitTimeout
 
-from tests.support.processes import ROOT, BrokerProcess, Process, start_broker, until
+from tests.support.processes import ROOT, BrokerProcess, Process, run_command, start_broker, until
 
 
 async def test_the_same_key_twice_is_one_job_and_with_another_body_a_conflict(client: Client) -> None:
@@ -100,6 +100,19 @@ async def test_a_watch_tells_changes_and_says_when_it_may_have_missed_some(
     await client.abort([job])
     assert [(seen.kind, seen.state, seen.gap) for seen in [await anext(watch)]] == [("aborted", State.ABORTED, False)]
     await watch.aclose()
+
+
+async def test_a_watch_of_ids_tells_of_those_that_are_not_there(broker: BrokerProcess, client: Client) -> None:
+    """Whoever waits for their end would wait for ever."""
+    job = (await client.submit("t")).job_id
+    await client.abort([job])
+    await client.purge([job])
+    watch = client.watch(job_ids=[12345, job])
+    async with asyncio.timeout(20):
+        assert [(seen.job_id, seen.state, seen.type, seen.kind) for seen in (await anext(watch), await anext(watch))] == [(12345, None, "", ""), (job, None, "", "")]
+    await watch.aclose()
+    shown = await asyncio.to_thread(run_command, "headrace", "jobs", "watch", str(job), environment={"HEADRACE_BROKER": broker.address})
+    assert shown.returncode == 0 and f"{job}  is not there" in shown.stdout
 
 
 async def test_a_closed_client_says_so(broker: BrokerProcess) -> None:

@@ -18,6 +18,7 @@ from headrace_proto.v1 import jobs_pb2
 from tests.fire.services import Call, Ownership
 from tests.property.machine import Job, Machine
 
+
 class Some:
     """A call that may see one type."""
 
@@ -41,11 +42,13 @@ async def watching(machine: Machine, **request: Any) -> AsyncIterator[Any]:
             told.put_nowait(answer)
 
     reader = asyncio.ensure_future(read())
-    while not machine.owner.hub.active:
-        await asyncio.sleep(0)
-    yield told
-    reader.cancel()
-    await asyncio.wait([reader])
+    try:
+        while not machine.owner.hub.active:
+            await asyncio.sleep(0)
+        yield told
+    finally:
+        reader.cancel()
+        await asyncio.wait([reader])
 
 
 async def test_a_watch_of_one_type_hears_all_of_it_whatever_others_do(machine: Machine) -> None:
