@@ -42,11 +42,13 @@ CUTS = (Fate.CUT_BEFORE, Fate.CUT_LATE, Fate.CUT_AFTER, Fate.CUT_INSIDE)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request: the connection's application_name, the text of its statement, and whether it is larger than the smallest one of that statement so far."""
+    """One request: the connection's application_name, the text of its statement, whether it is larger than the smallest one of that statement so far, and which
+    connection it is."""
 
     application: str
     statement: str
     larger: bool
+    connection: int = 0
 
     @property
     def is_flush(self) -> bool:
@@ -195,7 +197,7 @@ class _Connection:
             statement = self._statement_of(kind, message) or statement
             if kind[0] in REQUEST_ENDS or kind in b"pX":
                 smallest = self._proxy.smallest[statement] = min(self._proxy.smallest.get(statement, len(request)), len(request))
-                await self._handle(Request(self._application, statement, len(request) > smallest), bytes(request), server)
+                await self._handle(Request(self._application, statement, len(request) > smallest, id(self)), bytes(request), server)
                 request, statement = bytearray(), ""
 
     def _statement_of(self, kind: bytes, message: bytes) -> str:

@@ -133,4 +133,4 @@ async def _answered(asked: Awaitable[T]) -> T:
     try:
         return await asked
     except READ_FAILURES as error:
-        raise DatabaseUnavailable("the database cannot be reached; ask again, a filter is not saved twice") from error
+        raise DatabaseUnavailable("the database cannot be reached; nothing was saved or deleted") from error

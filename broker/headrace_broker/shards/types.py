@@ -1,14 +1,14 @@
 """Job types in memory: names to entries, and the settings that are in force. Live: a change, also by another broker, is here within about a second."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
 from headrace_broker.model.audit import Caller
-from headrace_broker.model.errors import Busy, DatabaseUnavailable, InvalidField
+from headrace_broker.model.errors import Busy, DatabaseUnavailable, InvalidField, ResultUnknown
 from headrace_broker.model.ids import DEFAULT_CLASS, class_for
 from headrace_broker.model.settings import Settings, Value, effective
 from headrace_broker.shards.domains import DomainEntry
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MAX_TYPES = 10_000
 MAX_DOMAINS = 10_000
 """That calls make by naming them; each is a row that every broker reads twice a second."""
+T = TypeVar("T")
 
 log = structlog.get_logger("headrace.types")
 
@@ -198,41 +199,33 @@ class TypeTable:
 
     async def override(self, entry: TypeEntry, changes: dict[str, Value], clear: list[str], *, caller: Caller, reason: str = "") -> None:
         """Changes a person's settings, with a row in the audit; in force when this returns. Who paused a type, and why, is kept while it is paused."""
-        try:
-            self._put(await self._store.override(entry.type_id, changes, clear, caller=caller, reason=reason))
-            await self._load_domains()
-            self._review()
-        except READ_FAILURES as error:
-            raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
+        self._put(await _stored(self._store.override(entry.type_id, changes, clear, caller=caller, reason=reason)))
+        await self._take_over()
 
     async def set_domain(self, name: str, changes: dict[str, float], clear: list[str], *, caller: Caller, reason: str = "") -> DomainEntry:
         """Changes settings of a domain; in force when this returns."""
-        try:
-            await self._store.set_domain(name, changes, clear, caller=caller, reason=reason)
-            await self._load_domains()
-        except READ_FAILURES as error:
-            raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
-        self._review()
+        await _stored(self._store.set_domain(name, changes, clear, caller=caller, reason=reason))
+        await self._take_over()
         return self.domain(name)
 
     async def pause(self, domain: str, kind: str, name: str, *, caller: Caller, reason: str = "") -> None:
         """Pauses a domain or the agents of a name; in force when this returns. One that is paused stays as it is."""
-        try:
-            await self._store.pause(domain, kind, name, caller=caller, reason=reason)
-            await self._load_domains()
-        except READ_FAILURES as error:
-            raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
-        self._review()
+        await _stored(self._store.pause(domain, kind, name, caller=caller, reason=reason))
+        await self._take_over()
 
     async def resume(self, domain: str, kind: str, name: str, *, caller: Caller, reason: str = "") -> bool:
         """Ends such a pause; returns whether there was one."""
+        found = await _stored(self._store.resume(domain, kind, name, caller=caller, reason=reason))
+        await self._take_over()
+        return found
+
+    async def _take_over(self) -> None:
+        """What was changed is in force from now on. Raises ResultUnknown: it is stored, and cannot be read."""
         try:
-            found = await self._store.resume(domain, kind, name, caller=caller, reason=reason)
             await self._load_domains()
         except READ_FAILURES as error:
-            raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
+            raise ResultUnknown("it was changed, but the database does not answer any more: it counts once it does") from error
         self._review()
-        return found
 
     def _review(self) -> None:
         """What follows from settings and pauses together."""
@@ -267,3 +260,11 @@ def _schema(entry: TypeEntry) -> Schema | None:
     except InvalidField as error:
         log.error("the payload_schema of a type is not taken; its payloads are not looked at", domain=entry.domain, type=entry.name, reason=str(error))
         return None
+
+
+async def _stored(change: Awaitable[T]) -> T:
+    """What a change comes to. Raises DatabaseUnavailable: nothing was changed; ResultUnknown."""
+    try:
+        return await change
+    except READ_FAILURES as error:
+        raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error

@@ -26,6 +26,7 @@ from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import AlertPartNotFound
 from headrace_broker.model.shard import ONLY, Shard
 from headrace_broker.store.audit import write_audit
+from headrace_broker.store.pool import changing
 from headrace_broker.store.statements import sql
 
 MOST_SIGNALS = 5000
@@ -215,7 +216,7 @@ class AlertStore:
 
     async def put_channel(self, channel: Channel, secret: str | None, *, caller: Caller, reason: str) -> Channel:
         """Makes a channel or replaces what it is. `secret` None: it stays as it is; empty: there is none any more. The audit learns only whether it was set anew."""
-        async with self._pool.acquire() as con, con.transaction():
+        async with changing(self._pool) as con:
             row = await con.fetchrow(sql("alert_channel_lock"), channel.domain, channel.name)
             old = _channel(row) if row is not None else None
             channel_id = await con.fetchval(
@@ -236,7 +237,7 @@ class AlertStore:
 
     async def delete_channel(self, name: str, *, caller: Caller, reason: str) -> None:
         """Deletes a channel and what waits to be sent there. Raises AlertPartNotFound."""
-        async with self._pool.acquire() as con, con.transaction():
+        async with changing(self._pool) as con:
             row = await con.fetchrow(sql("alert_channel_lock"), caller.domain, name)
             if row is None:
                 raise AlertPartNotFound("channel", name)
@@ -248,7 +249,7 @@ class AlertStore:
     async def put_rule(self, rule: Rule, *, caller: Caller, reason: str) -> Rule:
         """Makes a rule or replaces what it says."""
         timing = rule.timing
-        async with self._pool.acquire() as con, con.transaction():
+        async with changing(self._pool) as con:
             row = await con.fetchrow(sql("alert_rule_lock"), rule.domain, rule.name)
             stored = await con.fetchrow(
                 sql("alert_rule_put"), rule.domain, rule.name, rule.kind, rule.type, rule.threshold, rule.window_s, rule.minimum, rule.for_s, list(rule.channels),
@@ -261,7 +262,7 @@ class AlertStore:
 
     async def delete_rule(self, name: str, *, caller: Caller, reason: str) -> None:
         """Deletes a rule. Raises AlertPartNotFound."""
-        async with self._pool.acquire() as con, con.transaction():
+        async with changing(self._pool) as con:
             row = await con.fetchrow(sql("alert_rule_lock"), caller.domain, name)
             if row is None:
                 raise AlertPartNotFound("rule", name)
@@ -271,7 +272,7 @@ class AlertStore:
 
     async def add_silence(self, silence: Silence, *, caller: Caller) -> Silence:
         """Makes a silence."""
-        async with self._pool.acquire() as con, con.transaction():
+        async with changing(self._pool) as con:
             row = await con.fetchrow(
                 sql("alert_silence_add"), silence.domain, silence.type, silence.source, silence.rule, silence.fingerprint, silence.starts_s, silence.ends_s,
                 silence.author, silence.reason,
@@ -283,7 +284,7 @@ class AlertStore:
 
     async def end_silence(self, silence_id: int, now: float, *, caller: Caller, reason: str) -> Silence:
         """Ends a silence before its time. Raises AlertPartNotFound when there is none that has not ended."""
-        async with self._pool.acquire() as con, con.transaction():
+        async with changing(self._pool) as con:
             row = await con.fetchrow(sql("alert_silence_end"), caller.domain, silence_id, now, caller.shown)
             if row is None:
                 raise AlertPartNotFound("silence", str(silence_id))

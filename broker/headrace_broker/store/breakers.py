@@ -11,6 +11,7 @@ from headrace_broker.model.audit import Caller
 from headrace_broker.model.breaker import Phase
 from headrace_broker.model.shard import ONLY, Shard
 from headrace_broker.store.audit import write_audit
+from headrace_broker.store.pool import changing
 from headrace_broker.store.statements import sql
 
 
@@ -52,7 +53,7 @@ class BreakerStore:
 
     async def close(self, life_id: int, type_id: int, name: str, *, before: Mapping[str, Any], caller: Caller, reason: str) -> bool:
         """The same, by hand: with a row in the audit."""
-        async with self._pool.acquire() as con, con.transaction():
+        async with changing(self._pool) as con:
             alive = bool(await con.fetchval(sql("breaker_drop"), life_id, type_id))
             if alive:
                 await write_audit(con, [caller.entry("breaker.close", f"type/{name}", reason=reason, before=before, after={"phase": Phase.CLOSED.value})])

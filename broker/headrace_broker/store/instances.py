@@ -11,6 +11,7 @@ from headrace_broker.model.job import State
 from headrace_broker.model.shard import ONLY, Shard
 from headrace_broker.model.terms import Terms, parse
 from headrace_broker.store.audit import write_audit
+from headrace_broker.store.pool import changing
 from headrace_broker.store.statements import sql
 
 READ_ROWS = 5000
@@ -53,7 +54,7 @@ class InstanceStore:
 
     async def set(self, instance_id: str, priority: int, *, caller: Caller, reason: str) -> PriorityRow:
         """Sets a priority; 0: none. In the same transaction the audit gets a row."""
-        async with self._pool.acquire() as con, con.transaction():
+        async with changing(self._pool) as con:
             row = await con.fetchrow(sql("instance_priority_set"), caller.domain, instance_id, priority, caller.shown, reason)
             before, after = {"priority": row["before"] or 0}, {"priority": priority}
             await write_audit(con, [caller.entry("instance.set_priority", f"instance/{instance_id}", reason=reason, before=before, after=after)])

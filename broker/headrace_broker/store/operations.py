@@ -12,6 +12,7 @@ from headrace_broker.model.operation import Deed, Operation, OperationState, Pla
 from headrace_broker.model.shard import ONLY, Shard
 from headrace_broker.model.stored_filter import described, read_filter, stored_filter
 from headrace_broker.store.audit import write_audit
+from headrace_broker.store.pool import changing
 from headrace_broker.store.statements import sql
 
 MAX_RUNNING = 1000
@@ -70,7 +71,7 @@ class OperationStore:
     async def add(self, plan: Plan, *, frozen_id: int, expected: int, expected_complete: bool, start_key: str, caller: Caller) -> Operation:
         """Starts an operation, with a row in the audit; or answers with the one that this key (empty: none) has started. Raises InvalidField if that is another plan."""
         deed, stored = plan.deed, json.dumps(stored_filter(plan.wanted))
-        async with self._pool.acquire() as con, con.transaction():
+        async with changing(self._pool) as con:
             operation_id = await con.fetchval(
                 sql("operation_add"), caller.domain, deed.action.value, json.dumps(deed.options()), stored, plan.all_jobs, plan.reason, caller.actor, caller.token_id,
                 caller.on_behalf_of, caller.request_id, start_key, frozen_id, expected, expected_complete, plan.rate,
@@ -121,7 +122,7 @@ class OperationStore:
         Raises:
             OperationNotFound. InvalidState: it has finished.
         """
-        async with self._pool.acquire() as con, con.transaction():
+        async with changing(self._pool) as con:
             row = await con.fetchrow(sql("operation_lock"), caller.domain, operation_id)
             if row is None:
                 raise OperationNotFound(operation_id)

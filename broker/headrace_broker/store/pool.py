@@ -1,9 +1,12 @@
 """The small pool for reads and for rare writes; never for facts, which go through the ledger's own connection."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 
+from headrace_broker.model.errors import ResultUnknown
 from headrace_broker.store.database import Database
 
 STATEMENT_TIMEOUT_MS = 10_000
@@ -52,6 +55,25 @@ async def open_search_pool(dsn: str | Database, *, size: int = 3) -> "asyncpg.Po
             "max_parallel_workers_per_gather": "0", "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION,
         },
     )  # fmt: skip
+
+
+@asynccontextmanager
+async def changing(pool: "asyncpg.Pool[Any]") -> "AsyncIterator[asyncpg.pool.PoolConnectionProxy[Any]]":
+    """A connection in a transaction that is committed at the end.
+
+    Raises:
+        ResultUnknown: the commit was not answered, so it may have taken effect. What asyncpg raises before that: nothing is stored.
+    """
+    async with pool.acquire() as con:
+        committing = False
+        try:
+            async with con.transaction():
+                yield con
+                committing = True
+        except READ_FAILURES as error:
+            if not committing:
+                raise
+            raise ResultUnknown("the database did not answer the commit: the change may have been stored, look whether it is before you make it again") from error
 
 
 async def _as_it_is(_con: "asyncpg.Connection[Any]") -> None:

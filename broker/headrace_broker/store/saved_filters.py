@@ -10,6 +10,7 @@ from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import FilterChanged, FilterNotFound, InvalidState
 from headrace_broker.model.saved_filter import MOST_OF_DOMAIN, MOST_OF_OWNER, SHARED, SavedFilter
 from headrace_broker.store.audit import write_audit
+from headrace_broker.store.pool import changing
 from headrace_broker.store.statements import sql
 
 Check = Callable[[SavedFilter], None]
@@ -35,7 +36,7 @@ class SavedFilterStore:
             FilterChanged: there is one of another version; or none is expected (0), and there is one.
             FilterNotFound: a version is expected, and there is none. InvalidState: there are too many. What `check` raises of the one that is there.
         """
-        async with self._pool.acquire() as con, con.transaction():
+        async with changing(self._pool) as con:
             await con.execute(sql("saved_filter_lock"), domain)
             found = await con.fetchrow(sql("saved_filter_find"), domain, owner, name)
             old = _row(found) if found is not None else None
@@ -56,7 +57,7 @@ class SavedFilterStore:
 
     async def delete(self, domain: str, owner: str, name: str, *, check: Check, caller: Caller, reason: str) -> None:
         """Deletes one. Raises FilterNotFound, and what `check` raises of it."""
-        async with self._pool.acquire() as con, con.transaction():
+        async with changing(self._pool) as con:
             found = await con.fetchrow(sql("saved_filter_find"), domain, owner, name)
             if found is None:
                 raise FilterNotFound(name)

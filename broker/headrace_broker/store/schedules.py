@@ -13,6 +13,7 @@ from headrace_broker.model.errors import ScheduleNotFound
 from headrace_broker.model.schedule import Schedule, Spec, When, after_change, first_tick
 from headrace_broker.model.shard import ONLY, Shard
 from headrace_broker.store.audit import write_audit
+from headrace_broker.store.pool import changing
 from headrace_broker.store.statements import sql
 
 TRIMMED = 5000
@@ -45,7 +46,7 @@ class ScheduleStore:
 
     async def put(self, name: str, spec: Spec, type_id: int, now: datetime, *, caller: Caller, reason: str) -> tuple[Schedule, bool]:
         """(the schedule, whether anything changed). Makes it, or replaces what it does; what is the same already stays untouched. With a row in the audit."""
-        async with self._pool.acquire() as con, con.transaction():
+        async with changing(self._pool) as con:
             found = await con.fetchrow(sql("schedule_lock"), caller.domain, name)
             old = _schedule(found) if found is not None else None
             if old is not None and not old.deleted and old.spec == spec:
@@ -63,7 +64,7 @@ class ScheduleStore:
 
     async def pause(self, name: str, paused: bool, now: datetime, *, caller: Caller, reason: str) -> Schedule:
         """Pauses or resumes a schedule, with a row in the audit. Raises ScheduleNotFound."""
-        async with self._pool.acquire() as con, con.transaction():
+        async with changing(self._pool) as con:
             old = await self._lock(con, caller.domain, name)
             if (old.paused_at is not None) == paused:
                 return old
@@ -76,7 +77,7 @@ class ScheduleStore:
 
     async def delete(self, name: str, *, caller: Caller, reason: str) -> Schedule:
         """Deletes a schedule, with a row in the audit. Raises ScheduleNotFound."""
-        async with self._pool.acquire() as con, con.transaction():
+        async with changing(self._pool) as con:
             old = await self._lock(con, caller.domain, name)
             new = _schedule(await con.fetchrow(sql("schedule_set"), old.schedule_id, True, False, "", "", None))
             await write_audit(con, [caller.entry("schedule.delete", f"schedule/{name}", reason=reason, before=old.spec.shown())])

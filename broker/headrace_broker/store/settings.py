@@ -11,6 +11,7 @@ import asyncpg
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.settings import Value
 from headrace_broker.store.audit import write_audit
+from headrace_broker.store.pool import changing
 from headrace_broker.store.statements import sql
 
 
@@ -69,7 +70,7 @@ class SettingsStore:
 
     async def declare(self, type_id: int, declared: dict[str, Value], *, caller: Caller) -> TypeRow:
         """Replaces what code declares. In the same transaction the audit gets a row."""
-        async with self._pool.acquire() as con, con.transaction():
+        async with changing(self._pool) as con:
             before = json.loads((await con.fetchrow(sql("type_lock"), type_id))["declared"])
             row = _row(await con.fetchrow(sql("type_declare"), type_id, json.dumps(declared)))
             if before != row.declared:  # another agent of the same build may have been faster
@@ -81,7 +82,7 @@ class SettingsStore:
 
         In the same transaction the audit gets a row.
         """
-        async with self._pool.acquire() as con, con.transaction():
+        async with changing(self._pool) as con:
             before = json.loads((await con.fetchrow(sql("type_lock"), type_id))["overrides"])
             row = _row(await con.fetchrow(sql("type_override"), type_id, json.dumps(dict(changes)), clear))
             if row.overrides.get("paused"):
@@ -107,20 +108,20 @@ class SettingsStore:
 
     async def set_domain(self, domain: str, changes: dict[str, float], clear: list[str], *, caller: Caller, reason: str = "") -> None:
         """Changes settings of a domain, which is made if it is new; with a row in the audit."""
-        async with self._pool.acquire() as con, con.transaction():
+        async with changing(self._pool) as con:
             row = await con.fetchrow(sql("domain_set"), domain, json.dumps(changes), clear)
             after = json.loads(row["settings"])
             await write_audit(con, [caller.entry("domain.set", f"domain/{domain}", reason=reason, before=json.loads(row["before"] or "{}"), after=after)])
 
     async def pause(self, domain: str, kind: str, name: str, *, caller: Caller, reason: str) -> None:
         """Pauses a domain, or the agents of a name; with a row in the audit."""
-        async with self._pool.acquire() as con, con.transaction():
+        async with changing(self._pool) as con:
             if await con.fetchval(sql("pause_put"), domain, kind, name, caller.shown, reason) is not None:
                 await write_audit(con, [caller.entry(f"{kind}.pause", f"{kind}/{name or domain}", reason=reason, before={"paused": False}, after={"paused": True})])
 
     async def resume(self, domain: str, kind: str, name: str, *, caller: Caller, reason: str) -> bool:
         """Ends such a pause; returns whether there was one, and then with a row in the audit."""
-        async with self._pool.acquire() as con, con.transaction():
+        async with changing(self._pool) as con:
             found = await con.fetchval(sql("pause_drop"), domain, kind, name) is not None
             if found:
                 await write_audit(con, [caller.entry(f"{kind}.resume", f"{kind}/{name or domain}", reason=reason, before={"paused": True}, after={"paused": False})])
