@@ -464,6 +464,9 @@ async def test_unary_submits_are_refused_beyond_as_many_as_may_be_under_way(serv
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await served.stub.Submit(request, timeout=20)
         assert (refusal_of(refused.value).reason, refusal_of(refused.value).retry_after_s) == ("BUSY", RETRY_S)
+        nothing: Any = None
+        with pytest.raises(Busy, match="2 calls that submit are under way"):  # as the callback of a batch, too
+            await served.service.submit_one("default", request.job, nothing, callback=True)
         for task in under_way:
             assert (await served.answered(task)).job_id
     assert served.service._unary.count == 0

@@ -39,6 +39,13 @@ MUTANTS = (
     Mutant("memory of who waits is not given back", ADMISSION, "            self._lobby.bytes -= self._size\n", "", f"{FIRE} -k a_wait_ends"),
     Mutant("who waits for room is not told of it", OWNER, "        if self.room:\n", "        if False:\n", f"{FIRE} -k waits_for_room"),
     Mutant("unary submits have no limit", ADMISSION, "return self.count >= MAX_CALLS", "return False", f"{FIRE} -k unary_submits"),
+    Mutant(
+        "callbacks of batches have no limit",
+        SUBMIT,
+        "                return await self._submit_one(domain, spec, context, callback=callback)\n",
+        "                pass\n            return await self._submit_one(domain, spec, context, callback=callback)\n",
+        f"{FIRE} -k unary_submits",
+    ),
     Mutant("submits are read before they are refused", INTERCEPTORS, "if details.method in UNREAD and", "if False and", f"{FIRE} -k refused_unread"),
     Mutant("all calls are refused while there is no room for submits", INTERCEPTORS, "if details.method in UNREAD and", "if", f"{FIRE} -k refused_unread"),
     Mutant("what another broker has room for is refused here", SUBMIT, "if not service._ownership.ready.is_set() or not (", "if not (", f"{FIRE} -k refused_unread"),

@@ -54,6 +54,15 @@ MUTANTS = (
     Mutant(
         "a message may have any number of outcomes", RPC, "+ len(message.completions.job_ids)) > MAX_OUTCOMES:", "* 0) > MAX_OUTCOMES:", f"{WAITS} -k no_more_outcomes"
     ),
+    Mutant("a message may name any number of things", f"{BROKER}/rpc/convert.py", "    if len(values) > most:\n", "    if False:\n", "tests/rpc/test_floods.py"),
+    Mutant("a message may have any number of log lines", f"{BROKER}/rpc/agent_messages.py", "    if count > MAX_LINES:\n", "    if False:\n", "tests/rpc/test_floods.py"),
+    Mutant(
+        "a Hello changes types before it is looked at",
+        RPC,
+        "        hello, domain = first.hello, caller.domain\n",
+        "        hello, domain = first.hello, caller.domain\n        await self._served(owner, caller, hello)\n",
+        "tests/rpc/test_floods.py -k refused_has_changed",
+    ),
     Mutant("who is no agent waits for the database", RPC, "        if sink.agent_id:", "        if True:", f"{WAITS} -k no_agent"),
     Mutant(
         "the HTTP listener waits for its peers for ever",

@@ -2,13 +2,13 @@
 turned into the failure that it is, since the agent cannot send it any better a second time."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from headrace_proto.v1 import agents_pb2, jobs_pb2
 from headrace_proto.wire import EPOCH, to_datetime, to_duration, to_timestamp
 
-from headrace_broker.model.errors import InvalidField
+from headrace_broker.model.errors import InvalidField, TooLarge
 from headrace_broker.model.job import AbortStep, Kind
 from headrace_broker.model.settings import Settings
 from headrace_broker.rpc import convert
@@ -20,6 +20,10 @@ from headrace_broker.store.batch import FullBody, payload_of
 from headrace_broker.store.log_limits import LogBatch
 
 MAX_OUTCOMES = 10_000
+MAX_LEASES = 100_000
+"""That one message names, by its heartbeat and so on: as many as an agent may have slots."""
+MAX_LINES = 10_000
+"""Log lines in one message."""
 MAX_LINE = 16 * 1024
 """Characters of one log line."""
 DEFAULT_LIMITS = (Settings().log_limit_lines, Settings().log_limit_bytes)
@@ -77,8 +81,12 @@ def completions(message: agents_pb2.Completions, sink: AckSink, result_limit: in
     return [*endings(outcomes, sink, result_limit)]
 
 
-def log_batches(owner: Owner, batches: Iterable[agents_pb2.LogBatch], agent_id: int) -> list[LogBatch]:
-    """Lines as they came from an agent, with what is known of their attempts. Raises InvalidField for what cannot be understood; too long lines are cut."""
+def log_batches(owner: Owner, batches: Sequence[agents_pb2.LogBatch], agent_id: int) -> list[LogBatch]:
+    """Lines as they came from an agent, with what is known of their attempts. Raises InvalidField for what cannot be understood, TooLarge for too many lines; too long
+    ones are cut."""
+    count = sum([len(batch.lines) for batch in convert.bounded("logs", batches, MAX_LINES)])
+    if count > MAX_LINES:
+        raise TooLarge("logs", f"at most {MAX_LINES:,} lines in a message, found {count:,}")
     found = []
     for number, batch in enumerate(batches):
         job_id = convert.job_id(f"logs[{number}].lease.job_id", batch.lease.job_id)

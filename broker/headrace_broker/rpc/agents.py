@@ -24,7 +24,7 @@ from headrace_broker.model.job import Disposition
 from headrace_broker.model.permissions import Act
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.access import HOLD, IDENTITY
-from headrace_broker.rpc.agent_messages import MAX_OUTCOMES, abort_step, completions, endings, log_batches, refs, response
+from headrace_broker.rpc.agent_messages import MAX_LEASES, MAX_OUTCOMES, abort_step, completions, endings, log_batches, refs, response
 from headrace_broker.rpc.attest import FORWARDED_KEY
 from headrace_broker.rpc.callers import caller_of
 from headrace_broker.rpc.log_intake import LogIntake
@@ -140,9 +140,9 @@ class AgentsService:
         An agent with several streams may take a job from another one while its first Hello is under way. Once it was told it takes none, and its Hello names them all.
         """
         hello, domain = first.hello, caller.domain
-        served = await self._served(owner, caller, hello)
-        if not 1 <= hello.slots <= 100_000:
-            raise InvalidField("hello.slots", f"1 to 100,000, found {hello.slots}")
+        convert.bounded("hello.held", hello.held, MAX_LEASES)
+        if not 1 <= hello.slots <= MAX_LEASES:
+            raise InvalidField("hello.slots", f"1 to {MAX_LEASES:,}, found {hello.slots}")
         name = convert.text("hello.agent_name", hello.agent_name, required=True)
         identity = IDENTITY.get()
         if identity is not None and identity.role is Role.AGENT and not identity.is_agent(name):
@@ -152,6 +152,7 @@ class AgentsService:
             raise InvalidField("hello.incarnation_id", "at least 16 characters, made at the start of the agent's process")
         host, build, sdk = (convert.text(f"hello.{f}", getattr(hello, f)) for f in ("host", "build", "sdk"))
         labels = convert.labels("hello.labels", hello.labels)
+        served = await self._served(owner, caller, hello)  # last: it stores what code declares
         try:
             agent_id, first_seen = await self._known.find(owner, (domain, name, incarnation_id, build), host, hello.pid & 0x7FFFFFFF, sdk, labels)
         except READ_FAILURES as error:
@@ -188,14 +189,18 @@ class AgentsService:
     async def _served(self, owner: Owner, caller: Caller, hello: agents_pb2.Hello) -> list[Served]:
         if not 1 <= len(hello.types) <= 1000:
             raise InvalidField("hello.types", f"1 to 1,000 types, found {len(hello.types)}")
-        served = []
+        offered = []
         for index, item in enumerate(hello.types):
             field = f"hello.types[{index}]"
             name = convert.type_name(f"{field}.type", item.type)
             reach.require(Act.SERVE, name, f"{field}.type")
+            declared, executor = convert.settings_values(f"{field}.declared", item.declared), convert.text(f"{field}.executor", item.executor)
+            offered.append((name, declared, item.slots, executor))
+        served = []
+        for name, declared, slots, executor in offered:
             entry = await owner.types.ensure(caller.domain, name)
-            await owner.types.declare(entry, convert.settings_values(f"{field}.declared", item.declared), caller=caller)
-            served.append(Served(entry, item.slots, convert.text(f"{field}.executor", item.executor)))
+            await owner.types.declare(entry, declared, caller=caller)
+            served.append(Served(entry, slots, executor))
         return served
 
     async def _read(self, owner: Owner, session: Session, token: object, requests: AsyncIterator[agents_pb2.ConnectRequest]) -> None:
@@ -244,16 +249,17 @@ class AgentsService:
             undecided.report(owner, session, completions(message.completions, session, owner.limits.payload_limit_bytes))
         if message.HasField("accept"):
             session.accept(message.accept.assign_no)
-            rejected = message.accept.rejected
+            rejected = convert.bounded("accept.rejected", message.accept.rejected, MAX_LEASES)
             reception.reject(owner, session, [(r.lease.job_id, r.lease.lease_epoch, convert.text("accept.rejected.reason", r.reason, 1000)) for r in rejected])
         if message.HasField("heartbeat"):
             beat = message.heartbeat
             if len(beat.job_ids) != len(beat.lease_epochs):
                 raise InvalidField("heartbeat.lease_epochs", "as many as job_ids")
+            convert.bounded("heartbeat.job_ids", beat.job_ids, MAX_LEASES)
             reception.heartbeat(owner, session, message.number, dict(zip(beat.job_ids, beat.lease_epochs, strict=True)), now)
-        for report in message.progress:
+        for report in convert.bounded("progress", message.progress, MAX_LEASES):
             self._progress(owner, session, report)
-        for told in message.aborts:
+        for told in convert.bounded("aborts", message.aborts, MAX_LEASES):
             aborts.report(owner, session, told.lease.job_id, told.lease.lease_epoch, abort_step(told))
         if message.draining:
             session.draining = True

@@ -4,8 +4,8 @@ import base64
 import binascii
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sized
+from typing import Any, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -22,12 +22,14 @@ from headrace_broker.model.terms import make
 from headrace_broker.shards.schemas import Schema
 from headrace_broker.store.batch import Body, FullBody
 
+S = TypeVar("S", bound=Sized)
 MAX_REASON = fields.MAX_REASON
 MAX_BATCH = 10_000
 MAX_DEPENDENCIES = 1000
 MAX_DIGESTS = 16
 MAX_PRIORITY = fields.MAX_PRIORITY
 MAX_EPOCH = 2**31 - 1  # what the database holds
+MAX_TYPES = 10_000  # as many as a broker holds
 
 
 def named_domain(context: Any) -> str:
@@ -50,6 +52,18 @@ def domain_of(context: Any) -> str:
 
 
 text, type_name = fields.text, fields.type_name
+
+
+def bounded(field: str, values: S, most: int) -> S:
+    """Values of which a request has at most so many: counted before anything is made of them, since a message may hold millions, and the event loop belongs to all."""
+    if len(values) > most:
+        raise TooLarge(field, f"at most {most:,} in a message, found {len(values):,}")
+    return values
+
+
+def type_names(field: str, values: Any) -> list[str]:
+    """Names of job types."""
+    return [type_name(f"{field}[{index}]", name) for index, name in enumerate(bounded(field, values, MAX_TYPES))]
 
 
 def job_id(field: str, value: int, what: str = "a job id") -> int:
@@ -126,7 +140,7 @@ def _digest(filters: str) -> str:
 def states(field: str, values: Any) -> set[State]:
     """Job states."""
     found = set()
-    for index, value in enumerate(values):
+    for index, value in enumerate(bounded(field, values, 100)):
         if value not in range(1, 6):
             raise InvalidField(f"{field}[{index}]", f"a job state is 1 to 5, found {value}")
         found.add(State(value))

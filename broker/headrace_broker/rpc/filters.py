@@ -14,7 +14,7 @@ from headrace_broker.rpc import convert
 def job_filter(field: str, message: jobs_pb2.JobFilter) -> JobFilter:
     """The filter of a message; `field` is where it stands in its request."""
     return JobFilter(
-        types=tuple(convert.type_name(f"{field}.types[{i}]", name) for i, name in enumerate(message.types)),
+        types=tuple(convert.type_names(f"{field}.types", message.types)),
         states=frozenset(convert.states(f"{field}.states", message.states)),
         instance_id=convert.text(f"{field}.instance_id", message.instance_id) or None,
         created=_period(field, "created", message),

@@ -75,7 +75,7 @@ class JobsService(SubmitCalls):
         if request.types:
             if wanted.types:
                 raise InvalidField("types", "types and filter.types are both set; set one of them")
-            wanted.types.extend(convert.type_name(f"types[{i}]", name) for i, name in enumerate(request.types))
+            wanted.types.extend(convert.type_names("types", request.types))
         digest = filters.digest(wanted, "count")
         after = position(request.page_token, digest)
         found = await self._lists.count(convert.domain_of(context), job_filter("filter", wanted), after=after)
@@ -107,7 +107,7 @@ class JobsService(SubmitCalls):
         owner = self._ownership.owner
         domain = convert.domain_of(context)
         ids = frozenset(convert.job_ids("job_ids", request.job_ids)) if request.job_ids else frozenset()
-        names = frozenset(convert.type_name(f"types[{index}]", name) for index, name in enumerate(request.types))
+        names = frozenset(convert.type_names("types", request.types))
         instance_id = convert.text("instance_id", request.instance_id) or None
         with owner.hub.subscribe(job_ids=ids, instance_id=instance_id, of_type=_watched(owner, domain, names)) as changes:
             there = {job.row.job_id: job for job in await self._reads.find(sorted(ids), domain)} if ids else {}

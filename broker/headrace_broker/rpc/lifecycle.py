@@ -125,7 +125,7 @@ def _update(request: lifecycle_pb2.UpdateJobsRequest, payload_limit: int) -> Upd
         delete_at_s=convert.unix_s("delete_at", request.delete_at) if request.HasField("delete_at") else None,
         default_delete=request.delete_by_type,
         set_labels=convert.labels("set_labels", request.set_labels) if request.set_labels else None,
-        remove_labels=tuple(convert.text(f"remove_labels[{index}]", key) for index, key in enumerate(request.remove_labels)),
+        remove_labels=tuple(convert.text(f"remove_labels[{index}]", key) for index, key in enumerate(convert.bounded("remove_labels", request.remove_labels, 1000))),
     )
     if update == Update():
         raise InvalidField("job_ids", "nothing is to be changed: set priority, payload, hold, delete_after, delete_at, delete_by_type, set_labels or remove_labels")

@@ -1,6 +1,6 @@
 """The Stats service: the whole at a glance, trend, capacity and forecast."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -51,14 +51,14 @@ class StatsService:
         to_minute = _minute("to", request.to) if request.HasField("to") else int(owner.clock.now_s() // 60) + 1
         from_minute = _minute("from", getattr(request, "from")) if request.HasField("from") else to_minute - DAY
         found = await statistics.trend(
-            self._statistics, owner, convert.domain_of(context), types=request.types, from_minute=from_minute, to_minute=to_minute,
+            self._statistics, owner, convert.domain_of(context), types=_types(request), from_minute=from_minute, to_minute=to_minute,
             step=_minutes("step", request.step) if request.HasField("step") else 0, by=request.by,
         )  # fmt: skip
         return stats_pb2.GetTrendResponse(step=to_duration(found.step * 60), series=[_series(s) for s in found.series], week_before=_series(found.before[0]))
 
     async def GetCapacity(self, request: stats_pb2.GetCapacityRequest, context: Any) -> stats_pb2.GetCapacityResponse:  # noqa: N802
         found = await statistics.capacity(
-            self._statistics, self._ownership.owner, convert.domain_of(context), types=request.types,
+            self._statistics, self._ownership.owner, convert.domain_of(context), types=_types(request),
             minutes=_minutes("window", request.window) if request.HasField("window") else 15,
             wished_wait_s=convert.seconds("wished_wait", request.wished_wait) if request.HasField("wished_wait") else 10.0,
         )  # fmt: skip
@@ -66,7 +66,7 @@ class StatsService:
 
     async def GetForecast(self, request: stats_pb2.GetForecastRequest, context: Any) -> stats_pb2.GetForecastResponse:  # noqa: N802
         found = await forecast.look_ahead(
-            self._statistics, self._ownership.owner, convert.domain_of(context), types=request.types, hours=request.hours or 24,
+            self._statistics, self._ownership.owner, convert.domain_of(context), types=_types(request), hours=request.hours or 24,
             minutes=_minutes("window", request.window) if request.HasField("window") else 15,
             wished_wait_s=convert.seconds("wished_wait", request.wished_wait) if request.HasField("wished_wait") else 10.0,
             change=Change(
@@ -78,6 +78,10 @@ class StatsService:
             method=found.method, history_hours=found.history_h, agents=found.agents, present=_outlook(found.present), changed=_outlook(found.changed),
             hours=[_hour(item) for item in found.hours],
         )  # fmt: skip
+
+
+def _types(request: stats_pb2.GetTrendRequest | stats_pb2.GetCapacityRequest | stats_pb2.GetForecastRequest) -> Sequence[str]:
+    return convert.bounded("types", request.types, convert.MAX_TYPES)
 
 
 def _series(series: Series) -> stats_pb2.TrendSeries:

@@ -44,15 +44,18 @@ class SubmitCalls:
     async def Submit(self, request: jobs_pb2.SubmitRequest, context: Any) -> jobs_pb2.SubmitResponse:  # noqa: N802
         if not request.HasField("job"):
             raise InvalidField("job", "must be set")
+        return await self.submit_one(convert.domain_of(context), request.job, context)
+
+    async def submit_one(self, domain: str, spec: types_pb2.JobSpec, context: Any, *, callback: bool = False) -> jobs_pb2.SubmitResponse:
+        """Stores one job, if there are not too many calls under way. `callback`: of a new batch, whose members it waits for."""
         try:
             with self._unary:
-                return await self.submit_one(convert.domain_of(context), request.job, context)
+                return await self._submit_one(domain, spec, context, callback=callback)
         except (Busy, QueueFull) as error:
             _count_refused(self._ownership.owner, error, 1)
             raise
 
-    async def submit_one(self, domain: str, spec: types_pb2.JobSpec, context: Any, *, callback: bool = False) -> jobs_pb2.SubmitResponse:
-        """Stores one job. `callback`: of a new batch, whose members it waits for."""
+    async def _submit_one(self, domain: str, spec: types_pb2.JobSpec, context: Any, *, callback: bool) -> jobs_pb2.SubmitResponse:
         owner = self._ownership.owner
         require(Act.SUBMIT, spec.type, "type")
         job, size = await self._read(owner, domain, spec, callback=callback)
@@ -146,6 +149,7 @@ class SubmitCalls:
         """Queues each job that can be queued. `patience`: how long a busy broker makes the caller wait before it refuses the rest. `caller` is asked where jobs are
         replaced.
         """
+        convert.bounded("plain", request.plain, convert.MAX_BATCH)
         count = _count(request)
         if not 1 <= count <= convert.MAX_BATCH:
             raise InvalidField("jobs", f"1 to {convert.MAX_BATCH} jobs, found {count}")
@@ -445,4 +449,7 @@ def _parts(jobs: list[NewJob] | PlainJobs, room: int) -> list[tuple[list[NewJob]
 
 
 def _count(request: Batched) -> int:
+    """How many jobs it has; of one with more columns than jobs are allowed those alone that came one by one: it is refused."""
+    if len(request.plain) > convert.MAX_BATCH:
+        return len(request.jobs)
     return len(request.jobs) + sum([len(group.payloads) for group in request.plain])
