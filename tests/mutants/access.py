@@ -112,11 +112,45 @@ MUTANTS = (
     Mutant(
         "settings and their row are two commits",
         "broker/headrace_broker/store/settings.py",
-        """async with self._pool.acquire() as con, con.transaction():
+        """async with changing(self._pool) as con:
             before = json.loads((await con.fetchrow(sql("type_lock"), type_id))["overrides"])""",
         """async with self._pool.acquire() as con:
             before = json.loads((await con.fetchrow(sql("type_lock"), type_id))["overrides"])""",
         f"{AUDIT} -k killed",
+    ),
+    Mutant(
+        "a commit that is not answered has stored nothing",
+        "broker/headrace_broker/store/pool.py",
+        "            if not committing:\n",
+        "            if True:\n",
+        "tests/rpc/test_unanswered_commits.py -k said_to_be_unknown",
+    ),
+    Mutant(
+        "an export of all domains goes on without the right to see them",
+        "broker/headrace_broker/rpc/tokens.py",
+        """        below = None
+        while True:
+            wanted = _filter(request.filter, context)  # each time: the right to see all domains may end meanwhile
+""",
+        """        below = None
+        wanted = _filter(request.filter, context)
+        while True:
+""",
+        "tests/rpc/test_permissions.py -k an_export",
+    ),
+    Mutant(
+        "who asks about somebody is told of all domains",
+        "broker/headrace_broker/actions/grants.py",
+        "            if not elsewhere and not matches(",
+        "            if False and not matches(",
+        "tests/rpc/test_permissions.py -k told_of_grants",
+    ),
+    Mutant(
+        "operations show the secrets that their filters name",
+        "broker/headrace_broker/actions/operations.py",
+        "    if not secret:\n        return operation\n",
+        "    return operation\n",
+        "tests/rpc/test_permissions.py -k without_the_secrets",
     ),
     Mutant(
         "changes of jobs leave no row",

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 from google.protobuf import descriptor_pool
@@ -435,6 +436,34 @@ async def test_an_operation_touches_the_types_that_its_starter_may_change(world:
     assert (ended.done, (await root.get(ids["mail.b"])).state, (await root.get(ids["billing.b"])).state) == (1, "aborted", "waiting")
 
 
+async def test_an_operation_is_shown_without_the_secrets_that_its_filter_and_reasons_name(world: World) -> None:
+    boss, viewer = await world.client(world.secrets["admin"]), await world.client(world.secrets["viewer"])
+    where = JobFilter(instance_id="nobody", labels={"api_token": "hunter2", "who": "ada"})
+    number = (await boss.start_operation("hold", where, rate=0.1, reason="as password=hunter2 of ada says")).operation_id
+    await boss.wait_operation(number)
+    for reader, said in ((boss, "hunter2"), (viewer, MASK)):
+        for shown in (await reader.get_operation(number), next(one for one in (await reader.list_operations())[0] if one.operation_id == number)):
+            assert shown.where.labels == {"api_token": said, "who": "ada"} and shown.reason == f"as password={said} of ada says"
+
+
+async def test_an_export_of_all_domains_ends_with_the_right_to_see_them(world: World, shared: Shared) -> None:
+    con = await asyncpg.connect(shared.database)
+    rows = "select 'other', 'a', 'b.c', 'd/e', repeat('x', 1000), 'r' from generate_series(1, 30000)"  # more than gRPC has under way at a time
+    await con.execute(f"insert into headrace.audit (domain, actor, action, target, reason, request_id) {rows}")
+    await con.close()
+    name, secret = await world.token(("view_audit", "*"))
+    grant = await world.root.grant(f"token/{name}", ["view_audit"], domains="*")
+    exported = (await world.client(secret)).export_audit(all_domains=True)
+    await anext(exported)
+    await world.root.end_grant(grant.grant_id)
+
+    async def all_of_it() -> list[Any]:
+        return [row async for row in exported]
+
+    await denied(all_of_it(), "DOMAIN_DENIED")
+    assert not [row async for row in (await world.client(secret)).export_audit() if row.domain == "other"], "that of its own domain it may have"
+
+
 async def test_an_agent_serves_its_types_until_the_grant_ends(world: World, stack: AsyncExitStack) -> None:
     name, secret = await world.token()
     grant = await world.root.grant(f"token/{name}", ["serve"], types="mail.*")
@@ -507,3 +536,17 @@ async def test_check_says_why(world: World) -> None:
     assert (scaling.allowed, scaling.action) == (False, "oversee"), "calls of other packages are known too"
     with pytest.raises(HeadraceError):
         await mine.check_access("view", who="token/admin@default")
+
+
+async def test_who_gives_access_in_one_domain_is_not_told_of_grants_in_others(world: World) -> None:
+    _, secret = await world.token(("manage_access view", "*"))
+    delegate, robot = await world.client(secret), "certificate/headrace://other/agent/robot"
+    await world.root.grant(robot, ["submit"], domains="north", types="hidden.*")
+    seen = await world.root.grant(robot, ["view"], types="mail.*")
+    here, whole = await delegate.check_access("submit", who=robot), await world.root.check_access("submit", who=robot)
+    assert not here.allowed and "hidden" not in str(here.reasons) and "north" not in str(here.reasons) and "does not have submit" in str(here.reasons)
+    assert not whole.allowed and "north" in str(whole.reasons)
+    await world.root.end_grant(seen.grant_id)
+    assert [text for _, text in (await delegate.check_access("submit", who=robot)).reasons] == [
+        "the certificate 'headrace://other/agent/robot': nothing counts in the domain 'default'"
+    ]

@@ -10,7 +10,7 @@ from datetime import datetime
 import structlog
 
 from headrace_broker.actions.fresh import OVERLAP, keep_fresh
-from headrace_broker.actions.reach import Principal, principal_of, require_cover, require_over
+from headrace_broker.actions.reach import MAY, Principal, principal_of, require_cover, require_over
 from headrace_broker.model.access import Identity
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import CertificateInvalid, DatabaseUnavailable, GrantNotFound, InvalidField, ResultUnknown, TokenNotFound, UserNotFound
@@ -70,9 +70,14 @@ class GrantTable:
         return found
 
     def explain(self, principal: Principal, domain: str, act: Act, name: str | None) -> list[tuple[bool, str]]:
-        """(whether it allows, why), a line for the role and for each grant: the action, for one job type of the domain or, without a name, for any."""
-        lines = []
+        """(whether it allows, why), a line for the role and for each grant: the action, for one job type of the domain or, without a name, for any. Of
+        somebody else the call is told what counts in this domain alone, unless it has a say in all of them."""
+        lines: list[tuple[bool, str]] = []
+        may = MAY.get()
+        elsewhere = may is None or principal in may.principals or may.covers(Act.MANAGE_ACCESS, EVERY, EVERY)
         for source in self.sources(principal):
+            if not elsewhere and not matches(source.domains, domain):
+                continue
             if act not in source.acts:
                 lines.append((False, f"{source.named} does not have {act}"))
             elif not matches(source.domains, domain):
@@ -81,7 +86,7 @@ class GrantTable:
                 lines.append((False, f"{source.named} counts for job types {source.types!r}, and this one is {name!r}"))
             else:
                 lines.append((True, f"{source.named} has {act} for job types {source.types!r} in domains {source.domains!r}"))
-        return lines
+        return lines or [(False, f"nothing counts in the domain {domain!r}")]
 
     # What changes it ------------------------------------------------------------------------------------------------------------------------------
 

@@ -4,15 +4,17 @@ import asyncio
 from dataclasses import dataclass, replace
 
 from headrace_broker.actions.lists import JobCount, JobLists
-from headrace_broker.actions.reach import types_for
+from headrace_broker.actions.reach import secrets, types_for
 from headrace_broker.actions.reads import JobRead, answered
 from headrace_broker.actions.search import Search
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import Busy, DatabaseUnavailable, InvalidField, OperationNotFound, TypeDenied
 from headrace_broker.model.filter import JobFilter, Order
 from headrace_broker.model.ids import MAX_ID
+from headrace_broker.model.masked_text import masked_text
 from headrace_broker.model.operation import Action, Deed, Operation, OperationState, Plan, Skip, check_rate, refuse_empty
 from headrace_broker.model.permissions import EVERY, Act
+from headrace_broker.model.redaction import masked_labels
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.reads import Reads
@@ -84,7 +86,7 @@ class Operations:
         try:
             operation = await self._store.add(plan, frozen_id=frozen_id, expected=expected, expected_complete=complete, start_key=request_id, caller=caller)
         except READ_FAILURES as error:
-            raise DatabaseUnavailable("the database cannot be reached; ask again with the same request id") from error
+            raise DatabaseUnavailable("the database cannot be reached; nothing was started") from error
         operations.wake()
         return operation
 
@@ -99,7 +101,7 @@ class Operations:
                 raise OperationNotFound(operation_id)
             left_s = until - loop.time()
             if operation.state is not OperationState.RUNNING or left_s <= 0:
-                return operation
+                return _shown(operation)
             try:
                 async with asyncio.timeout(min(left_s, POLL_S)):
                     await moved.wait()
@@ -113,7 +115,7 @@ class Operations:
         below = MAX_ID if below is None else below
         while len(found) < limit:
             rows = await answered(self._store.page(domain, below=below, limit=AT_ONCE))
-            found += [operation for operation in rows if _seen(operation, Act.OVERSEE)]
+            found += [_shown(operation) for operation in rows if _seen(operation, Act.OVERSEE)]
             if len(rows) < AT_ONCE:
                 break
             below = rows[-1].operation_id
@@ -143,9 +145,9 @@ class Operations:
         await self._steered(operation_id, caller.domain)
         try:
             async with self._ownership.operations.at_rest():
-                return await self._store.set(operation_id, verb, state=state, rate=rate, caller=caller, reason=reason)
+                return _shown(await self._store.set(operation_id, verb, state=state, rate=rate, caller=caller, reason=reason))
         except READ_FAILURES as error:
-            raise DatabaseUnavailable("the database cannot be reached; it may have been changed: ask again") from error
+            raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
 
     async def _steered(self, operation_id: int, domain: str) -> None:
         """Raises OperationNotFound, TypeDenied unless the call may steer the operation: it may do its deed to all that it touches."""
@@ -189,6 +191,17 @@ def _seen(operation: Operation, act: Act) -> bool:
     """Whether the call may do this to every type that the operation touches."""
     types, named = types_for(act), operation.plan.wanted.types
     return types.everything or (bool(named) and all(types.allow(name) for name in named))
+
+
+def _shown(operation: Operation) -> Operation:
+    """The operation as the call may see it: labels of secret names, and what stands behind such names in reasons, masked."""
+    wanted, plan = operation.plan.wanted, operation.plan
+    secret = [name for kind in wanted.types or [EVERY] for name in secrets(kind)]
+    if not secret:
+        return operation
+    told = replace(wanted, labels=tuple(masked_labels(dict(wanted.labels), secret).items()))
+    plan = replace(plan, wanted=told, reason=masked_text(plan.reason, secret))
+    return replace(operation, plan=plan, stopped_reason=masked_text(operation.stopped_reason, secret))
 
 
 def _acts(deed: Deed) -> tuple[Act, ...]:
