@@ -2,21 +2,26 @@
 
 import asyncio
 import contextlib
+import importlib
 import json
 import os
+import pkgutil
 import pty
 import re
 import signal
 import subprocess
 import sys
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import headrace_client
 import pytest
 from headrace_agent import Agent, Fail, JobContext
-from headrace_client import Client, HeadraceError
-from headrace_client.cli import bench
-from headrace_client.cli.output import plain
+from headrace_client import AdminClient, Client, HeadraceError, State, Unavailable
+from headrace_client.cli import bench, common
+from headrace_client.cli.output import ID_FIELDS, ID_LISTS, Output, plain
+from headrace_client.models import JobResult
 
 from tests.support.processes import PATIENCE_S, BrokerProcess, run_command
 
@@ -47,6 +52,10 @@ class Asked:
             self._process.wait()
             os.close(self._screen)
 
+    def write(self, key: bytes) -> None:
+        """Presses a key at a prompt that has been read."""
+        os.write(self._screen, key)
+
     def press(self, key: bytes) -> int:
         """Presses a key once it is read, since Python may miss a signal a moment before; the exit code of what follows."""
         while not _reads(self._process.pid):
@@ -75,6 +84,85 @@ async def test_a_question_is_left_by_one_key(broker: BrokerProcess, client: Clie
 
     assert "Traceback" not in (await asyncio.to_thread(person)).output
     assert [(await client.get(job_id)).state for job_id in ids] == ["waiting", "waiting"]
+
+
+@pytest.mark.parametrize("prompt", ["new password: ", "the same again: "])
+async def test_a_password_that_nobody_gives_is_said_in_a_line(broker: BrokerProcess, admin: AdminClient, prompt: str) -> None:
+    await admin.put_user("ada", "viewer")
+
+    def person() -> str:
+        asked = Asked(broker.address, "users", "passwd", "ada")
+        asked.until("new password: ")
+        if prompt not in asked.output:
+            asked.write(b"four words nobody joins\r")
+            asked.until(prompt)
+        asked.write(b"\x04")  # Ctrl-D
+        asked.until("nothing was done")
+        assert asked.ends() == 2
+        return asked.output
+
+    assert "Traceback" not in await asyncio.to_thread(person)
+    [user] = await admin.list_users()
+    assert user.password_at is None
+
+
+async def test_times_are_taken_as_people_type_them_wherever_one_is_asked_for(broker: BrokerProcess, client: Client, admin: AdminClient) -> None:
+    async def said(*words: str, code: int = 0) -> str:
+        done = await asyncio.to_thread(run_command, "headrace", *words, environment={"HEADRACE_BROKER": broker.address})
+        assert done.returncode == code and "Traceback" not in done.stderr, (words, done.stderr)
+        return done.stdout if code == 0 else done.stderr
+
+    job_id = (await client.submit("t", 1)).job_id
+    assert "DEADLINE" in await said("jobs", "wait", str(job_id), "--timeout", "0.05s", "-o", "json", code=1)
+    await said("jobs", "abort", str(job_id), "--grace", "5m")
+    abort = (await client.get(job_id)).abort
+    assert abort is not None and abort.grace_s == 300
+    await said("jobs", "requeue", str(job_id), "--abort-first", "--grace", "1.5h")
+    assert json.loads(await said("bulk", "abort", "--type", "t", "--grace", "5m", "--yes", "--wait", "-o", "json"))["grace_s"] == 300
+    await said("schedules", "put", "s", "--type", "t", "--every", "1d", "--jitter", "2m")
+    schedule = (await admin.get_schedule("s")).spec
+    assert (schedule.interval_s, schedule.jitter_s) == (86_400, 120)
+    assert json.loads(await said("top", "--every", "1m", "--once", "-o", "json"))
+    audited = json.loads(await said("audit", "list", "--from", "1h", "--to", "2099-01-01", "--target", f"job/{job_id}", "-o", "json"))
+    assert audited[-1]["action"] == "job.abort"
+    assert json.loads(await said("audit", "export", "--to", "1h", "-o", "json")) == []
+    assert "is not a time" in await said("audit", "list", "--from", "lately", code=2)
+    for words in (
+        ("jobs", "wait", "1", "--timeout", "soon"), ("jobs", "abort", "1", "--grace", "5x"), ("jobs", "requeue", "1", "--abort-first", "--grace", "1y"),
+        ("bulk", "abort", "--type", "t", "--grace", "nan"), ("schedules", "put", "s", "--type", "t", "--every", "often"), ("top", "--every", "x"),
+        ("bench", "--duration", "x"),
+    ):  # fmt: skip
+        assert "is not a duration: give 90s, 15m, 2h or 7d" in await said(*words, code=2)
+
+
+def test_ids_of_jobs_are_text_wherever_they_stand_in_json() -> None:
+    modules = [importlib.import_module(f"headrace_client.{module.name}") for module in pkgutil.iter_modules(headrace_client.__path__)]
+    classes = {class_ for module in modules for class_ in vars(module).values() if isinstance(class_, type) and is_dataclass(class_)}
+    names = {field.name for class_ in classes for field in fields(class_) if field.name.endswith(("job_id", "job_ids"))}
+    assert {"job_id", "first_job_id", "last_job_id"} <= names <= ID_FIELDS | ID_LISTS
+    assert plain({"first_job_id": 1 << 62}) == {"first_job_id": str(1 << 62)}, "as a number it is another one for whoever reads numbers as most readers of JSON do"
+
+
+def test_a_bulk_command_says_in_its_own_words_what_is_missing() -> None:
+    both = ["hold", "--type", "t", "--all-jobs"]
+    for words, hint in ((["abort"], "say which jobs, such as --type TYPE --state error, or --all-jobs"), (both, "leave one of them out")):
+        done = run_command("headrace", "bulk", *words, "--yes", "--broker", "127.0.0.1:1")
+        assert done.returncode == 2 and hint in done.stderr and "all_jobs" not in done.stderr, done.stderr
+
+
+async def test_what_became_of_the_first_jobs_is_told_where_the_next_ones_meet_an_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(common, "AT_ONCE", 2)
+
+    async def call(ids: list[int]) -> list[JobResult]:
+        if 3 in ids:
+            raise Unavailable("the broker has gone")
+        return [JobResult(job_id, True, State.WAITING, "", "") for job_id in ids]
+
+    with pytest.raises(Unavailable):
+        await common.change([1, 2, 3, 4, 5], "requeue", True, call, Output("json"))
+    told = capsys.readouterr()
+    assert [(one["job_id"], one["ok"]) for one in json.loads(told.out)] == [("1", True), ("2", True)]
+    assert "so it is with the first 2 of 5 jobs" in told.err
 
 
 async def test_what_is_read_from_standard_input_is_left_by_one_key(broker: BrokerProcess) -> None:
@@ -210,6 +298,9 @@ def test_values_out_of_range_are_told_with_exit_code_2(monkeypatch: pytest.Monke
         ["bench", "--slots", "0"],
         ["jobs", "wait", "1", "--timeout", "nan"],
         ["jobs", "list", "--timeout-s", "nan"],
+        ["audit", "list", "--limit", "0"],
+        ["access", "list", "--limit", "0"],
+        ["alerts", "list", "-n", "0"],
     ):
         done = run_command("headrace", *words, "--broker", "127.0.0.1:1")
         assert done.returncode == 2 and "Traceback" not in done.stderr and done.stdout == "", (words, done.stderr)

@@ -8,6 +8,7 @@ from headrace_broker.config import ConfigError, masked, parse
 from headrace_broker.model import errors as broker_errors
 from headrace_broker.rpc.errors import REASONS, reason_of, status_code, trailing_metadata
 from headrace_client import errors as client_errors
+from headrace_client.cli.output import exit_code, exit_name
 from headrace_proto.wire import NOTHING_STORED, STATUS_OF, Reason
 
 ABSTRACT = {broker_errors.BrokerError, broker_errors.NotFound, broker_errors.Unavailable}
@@ -27,6 +28,8 @@ def test_the_client_makes_of_each_reason_its_own_error(reason: Reason) -> None:
     assert type(error) is client_errors.CLASSES[reason]
     assert client_errors.left_nothing(error) == (reason in NOTHING_STORED)
     assert status_code(reason) in grpc.StatusCode
+    assert exit_name(error) == STATUS_OF[reason]
+    assert exit_code(error) == {"NOT_FOUND": 3, "UNAVAILABLE": 1 if reason is Reason.RESULT_UNKNOWN else 5, "INTERNAL": 1}.get(STATUS_OF[reason], 4)
 
 
 def test_a_refusal_carries_reason_field_and_delay_in_plain_metadata() -> None:

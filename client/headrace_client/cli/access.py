@@ -1,6 +1,5 @@
 """`headrace tokens` and `headrace audit`: who may do what, and who did what."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
@@ -8,7 +7,7 @@ from cyclopts.validators import Number
 
 from headrace_client.access import AuditRow, NewToken
 from headrace_client.admin import AdminClient
-from headrace_client.cli.common import Common, Reason, run_admin
+from headrace_client.cli.common import Common, Reason, read_time, run_admin
 from headrace_client.cli.output import Output, errors
 from headrace_client.cli.printing import print_line
 
@@ -21,8 +20,8 @@ ExpiresInS = Annotated[float | None, Parameter(name="--expires-in-s", validator=
 Actor = Annotated[str, Parameter(help="only what this token, or person, did")]
 Action = Annotated[str, Parameter(help="only this, such as job.requeue")]
 Target = Annotated[str, Parameter(help="only to this, such as job/7 or type/mail.send")]
-From = Annotated[datetime | None, Parameter(name="--from", help="not before this time (with its time zone, or in UTC)")]
-To = Annotated[datetime | None, Parameter(name="--to", help="before this time")]
+From = Annotated[str | None, Parameter(name="--from", help="not before: 2026-01-31, 2026-01-31T12:00:00Z, or an age such as 90s, 15m, 2h, 7d")]
+To = Annotated[str | None, Parameter(name="--to", help="before")]
 EveryDomain = Annotated[bool, Parameter(name="--all-domains", negative=(), help="of all domains, and of none")]
 
 
@@ -94,16 +93,17 @@ def _show(made: NewToken, output: Output) -> None:
 @audit_app.command(name="list")
 def list_audit(
     *, actor: Actor = "", action: Action = "", target: Target = "", from_: From = None, to: To = None, all_domains: EveryDomain = False,
-    limit: Annotated[int, Parameter(name=["--limit", "-n"], validator=Number(gte=0), help="at most so many")] = 50, common: Common | None = None,
+    limit: Annotated[int, Parameter(name=["--limit", "-n"], validator=Number(gte=1), help="at most so many")] = 50, common: Common | None = None,
 ) -> int:  # fmt: skip
     """List changes, newest first."""
+    since, until = read_time(from_), read_time(to)
 
     async def command(client: AdminClient, output: Output) -> None:
         found: list[AuditRow] = []
         token = ""
         while len(found) < limit:
             rows, token = await client.list_audit(
-                actor=actor, action=action, target=target, at_from=_aware(from_), at_to=_aware(to), all_domains=all_domains, page_size=min(limit - len(found), 1000),
+                actor=actor, action=action, target=target, at_from=since, at_to=until, all_domains=all_domains, page_size=min(limit - len(found), 1000),
                 page_token=token,
             )  # fmt: skip
             found += rows
@@ -119,9 +119,10 @@ def export(
     *, actor: Actor = "", action: Action = "", target: Target = "", from_: From = None, to: To = None, all_domains: EveryDomain = False, common: Common | None = None
 ) -> int:
     """Print all changes, newest first; with -o jsonl one a line, as they come."""
+    since, until = read_time(from_), read_time(to)
 
     async def command(client: AdminClient, output: Output) -> None:
-        rows = client.export_audit(actor=actor, action=action, target=target, at_from=_aware(from_), at_to=_aware(to), all_domains=all_domains)
+        rows = client.export_audit(actor=actor, action=action, target=target, at_from=since, at_to=until, all_domains=all_domains)
         if output.form == "jsonl":
             async for row in rows:
                 output.rows([row], [])
@@ -147,7 +148,3 @@ def _change(row: AuditRow) -> str:
     before, after = row.before or {}, row.after or {}
     changed = [name for name in {**before, **after} if before.get(name) != after.get(name) and (name in after or not before or not after)]
     return ", ".join(f"{name} {before[name]} -> {after.get(name)}" if name in before else f"{name} {after[name]}" for name in changed)
-
-
-def _aware(at: datetime | None) -> datetime | None:
-    return at.replace(tzinfo=UTC) if at is not None and at.tzinfo is None else at

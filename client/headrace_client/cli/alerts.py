@@ -22,7 +22,7 @@ silences_app = App(name="silences", help="What nobody is told of for a while.")
 for part in (channels_app, rules_app, silences_app):
     app.command(part)
 
-Limit = Annotated[int, Parameter(name=["--limit", "-n"], validator=Number(gte=0), help="at most so many")]
+Limit = Annotated[int, Parameter(name=["--limit", "-n"], validator=Number(gte=1), help="at most so many")]
 ChannelName = Annotated[str, Parameter(help="name of the channel")]
 RuleName = Annotated[str, Parameter(help="name of the rule")]
 Cap = Annotated[int, Parameter(help="messages in any hour; what is held back is told in one message later")]

@@ -28,7 +28,7 @@ from cyclopts import Parameter
 
 from headrace_client import __version__
 from headrace_client.admin import AdminClient
-from headrace_client.cli.common import Common, run
+from headrace_client.cli.common import Common, argument, duration_s, run
 from headrace_client.cli.output import Output, errors
 from headrace_client.cli.printing import print_line
 from headrace_client.client import Client
@@ -99,7 +99,7 @@ class Load:
 def bench(
     *,
     rate: Annotated[float, Parameter(help="jobs that become due each second")] = 200.0,
-    duration: Annotated[float, Parameter(help="seconds of load")] = 10.0,
+    duration: Annotated[str, Parameter(help="how long load is put on it: 90s, 15m, 2h")] = "10s",
     payload_bytes: Annotated[int, Parameter(help="size of each payload")] = 200,
     handler_ms: Annotated[float, Parameter(help="how long each handler takes (it sleeps)")] = 0.0,
     fail_rate: Annotated[float, Parameter(help="share of executions that fail and are tried again")] = 0.0,
@@ -122,12 +122,13 @@ def bench(
             errors.print(f"headrace: --pid is NAME=PID of a process that runs, found {word!r}")
             return 2
         watched[name] = int(number)
-    numbers = (rate, duration, window_s, handler_ms, fail_rate)
-    if not all(map(math.isfinite, numbers)) or min(rate, duration, window_s) <= 0 or min(agents, slots, batch) < 1 or handler_ms < 0 or not 0 <= fail_rate < 1:
+    load_s = argument(duration_s, duration)
+    numbers = (rate, load_s, window_s, handler_ms, fail_rate)
+    if not all(map(math.isfinite, numbers)) or min(rate, load_s, window_s) <= 0 or min(agents, slots, batch) < 1 or handler_ms < 0 or not 0 <= fail_rate < 1:
         errors.print("headrace: rate, duration, window, agents, slots and batch must be above 0, the handler's time at least 0, and the fail rate between 0 and 1")
         return 2
 
-    load = Load(f"bench.{secrets.token_hex(4)}", rate, duration, payload_bytes, handler_ms / 1000, fail_rate, batch, window_s)
+    load = Load(f"bench.{secrets.token_hex(4)}", rate, load_s, payload_bytes, handler_ms / 1000, fail_rate, batch, window_s)
 
     async def command(client: Client, output: Output) -> int:
         async with common.admin() as admin:

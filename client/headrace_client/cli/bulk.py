@@ -8,10 +8,11 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from headrace_client.admin import AdminClient
-from headrace_client.cli.common import Common, Reason, run_admin
+from headrace_client.cli.common import Common, Reason, argument, duration_s, run_admin
 from headrace_client.cli.find import FindSaved, options
 from headrace_client.cli.output import Output, confirmed, errors
 from headrace_client.cli.submit import read_json
+from headrace_client.models import JobFilter
 from headrace_client.operations import Action, Operation, OperationState, Preview, SkippedJob
 
 app = App(name="bulk")
@@ -54,13 +55,13 @@ def requeue(
 def abort(
     *,
     find: FindSaved | None = None,
-    grace: Annotated[float, Parameter(help="seconds that a handler may take to stop by itself")] = 30.0,
+    grace: Annotated[str, Parameter(help="how long a handler may take to stop by itself: 90s, 15m, 2h")] = "30s",
     force: Annotated[bool, Parameter(negative="", help="end processing jobs at once, without waiting for their agents")] = False,
     bulk: Bulk | None = None,
     common: Common | None = None,
 ) -> int:
     """End waiting jobs, and have processing ones stopped."""
-    return _bulk(Action.ABORT, find, bulk, common, grace_s=grace, force=force)
+    return _bulk(Action.ABORT, find, bulk, common, grace_s=argument(duration_s, grace), force=force)
 
 
 @app.command
@@ -175,6 +176,10 @@ def _bulk(action: Action, find: FindSaved | None, bulk: Bulk | None, common: Com
 
     async def command(client: AdminClient, output: Output) -> int:
         where, _ = await (find or FindSaved()).search(client)
+        if (where == JobFilter()) is not asked.all_jobs:
+            hint = "--all-jobs stands for a filter: leave one of them out" if asked.all_jobs else "say which jobs, such as --type TYPE --state error, or --all-jobs"
+            errors.print(f"headrace: {hint}")
+            return 2
         if asked.preview or not asked.yes:
             included = options.get("include_completed", False)
             preview = await client.preview_operation(action, where, all_jobs=asked.all_jobs, include_completed=included)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from headrace_client.admin import AdminClient
 
 T = TypeVar("T")
+AT_ONCE = 1000
+"""Jobs of one call."""
+COLUMNS = ["job_id", "ok", "state", "message"]
 UNITS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86_400}
 SPAN = re.compile(r"(\d{1,18}(?:\.\d*)?) ?(s|min|m|h|d)?", re.ASCII)
 Ids = Annotated[list[str], Parameter(allow_leading_hyphen=True, help="job ids; - reads them from standard input")]
@@ -165,9 +168,16 @@ async def change(ids: Sequence[int], verb: str, yes: bool, call: Callable[[list[
             errors.print(f"headrace: nothing was done; give --yes to {verb} several jobs without being asked")
             return 2
     results: list[JobResult] = []
-    for start in range(0, len(ids), 1000):
-        results += await call(list(ids[start : start + 1000]))
-    output.rows(results, ["job_id", "ok", "state", "message"])
+    start = 0
+    try:
+        for start in range(0, len(ids), AT_ONCE):
+            results += await call(list(ids[start : start + AT_ONCE]))
+    except HeadraceError:
+        if results:  # what became of these is known
+            output.rows(results, COLUMNS)
+            errors.print(f"so it is with the first {start} of {len(ids)} jobs; the next ones met an error:")
+        raise
+    output.rows(results, COLUMNS)
     refused = [result for result in results if not result.ok]
     if not refused:
         return 0

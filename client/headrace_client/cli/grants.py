@@ -53,7 +53,7 @@ def revoke(grant_id: Annotated[int, Parameter(help="number of the grant")], /, *
 def list_grants(
     *, who: Who = "", ended: Annotated[bool, Parameter(negative=(), help="with those that have ended")] = False,
     all_domains: Annotated[bool, Parameter(negative=(), help="of all domains, instead of those that count in one")] = False,
-    limit: Annotated[int, Parameter(name=["--limit", "-n"], validator=Number(gte=0), help="at most so many")] = 100, common: Common | None = None,
+    limit: Annotated[int, Parameter(name=["--limit", "-n"], validator=Number(gte=1), help="at most so many")] = 100, common: Common | None = None,
 ) -> int:  # fmt: skip
     """List grants, newest first."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from headrace_client.cli.common import Common, Ids, Reason, Yes, change, read_ids, run, run_admin
+from headrace_client.cli.common import Common, Ids, Reason, Yes, argument, change, duration_s, read_ids, run, run_admin
 from headrace_client.cli.find import FindSaved
 from headrace_client.cli.graph import batch, graph
 from headrace_client.cli.output import Output, errors, fail, to_json
@@ -166,14 +166,15 @@ def explain(job: Annotated[str, Parameter(help="job id")], *, common: Common | N
 def wait(
     job: Annotated[str, Parameter(help="job id")],
     *,
-    timeout: Annotated[float | None, Parameter(help="seconds; without it as long as it takes")] = None,
+    timeout: Annotated[str | None, Parameter(help="at most so long: 90s, 15m, 2h; without it as long as it takes")] = None,
     common: Common | None = None,
 ) -> int:
     """Wait until a job has settled; exit code 0 when it completed, 1 otherwise."""
+    timeout_s = None if timeout is None else argument(duration_s, timeout)
 
     async def command(client: Client, output: Output) -> int:
         try:
-            settled = await client.wait(_one(job), timeout_s=timeout)
+            settled = await client.wait(_one(job), timeout_s=timeout_s)
         except WaitTimeout as error:
             return fail(error, output.form)
         output.one(settled)
@@ -220,17 +221,18 @@ def requeue(
     include_completed: Annotated[bool, Parameter(negative="", help="also jobs that have completed")] = False,
     data: Annotated[str | None, Parameter(allow_leading_hyphen=True, help="input of the new run: JSON, @FILE, or -; without it the same again")] = None,
     abort_first: Annotated[bool, Parameter(negative="", help="abort what is not settled, and run it again once it has ended")] = False,
-    grace: Annotated[float | None, Parameter(help="with --abort-first: seconds that a handler may take to stop by itself")] = None,
+    grace: Annotated[str | None, Parameter(help="with --abort-first: how long a handler may take to stop by itself: 90s, 15m, 2h")] = None,
     descendants: Annotated[bool, Parameter(negative="", help="with each job whatever failed below it: its children, what depends on it, and so on")] = False,
     yes: Yes = False,
     common: Common | None = None,
 ) -> int:
     """Start a new run of settled jobs."""
     payload = read_json(data) if data is not None else None
+    grace_s = None if grace is None else argument(duration_s, grace)
 
     async def again(client: "AdminClient", ids: list[int]) -> list[JobResult]:
         return await client.requeue(
-            ids, reason=reason, include_completed=include_completed, payload=payload, abort_first=abort_first, grace_s=grace, descendants=descendants
+            ids, reason=reason, include_completed=include_completed, payload=payload, abort_first=abort_first, grace_s=grace_s, descendants=descendants
         )
 
     async def command(client: "AdminClient", output: Output) -> int:
@@ -244,15 +246,16 @@ def abort(
     job: Ids,
     *,
     reason: Reason = "",
-    grace: Annotated[float, Parameter(help="seconds that a handler may take to stop by itself")] = 30.0,
+    grace: Annotated[str, Parameter(help="how long a handler may take to stop by itself: 90s, 15m, 2h")] = "30s",
     force: Annotated[bool, Parameter(negative="", help="end processing jobs at once, without waiting for their agents")] = False,
     yes: Yes = False,
     common: Common | None = None,
 ) -> int:
     """End waiting jobs, and have processing ones stopped."""
+    grace_s = argument(duration_s, grace)
 
     async def command(client: "AdminClient", output: Output) -> int:
-        return await change(read_ids(job), "abort", yes, lambda ids: client.abort(ids, reason=reason, grace_s=grace, force=force), output)
+        return await change(read_ids(job), "abort", yes, lambda ids: client.abort(ids, reason=reason, grace_s=grace_s, force=force), output)
 
     return run_admin(common or Common(), command)
 

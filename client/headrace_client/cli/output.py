@@ -29,6 +29,8 @@ from headrace_client.errors import (
     InvalidState,
     NotFound,
     PermissionDenied,
+    QueueFull,
+    QuotaExceeded,
     ResultUnknown,
     Unauthenticated,
     Unavailable,
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
 Format = Literal["table", "json", "jsonl"]
-ID_FIELDS = frozenset({"job_id", "last_job_id", "alert_id", "audit_id", "parent_id", "child_id", "batch_id", "operation_id", "frozen_id"})
+ID_FIELDS = frozenset({"job_id", "first_job_id", "last_job_id", "alert_id", "audit_id", "parent_id", "child_id", "batch_id", "operation_id", "frozen_id"})
 ID_LISTS = frozenset({"depends_on", "failed_ids"})
 
 
@@ -212,7 +214,7 @@ def exit_code(error: HeadraceError) -> int:
         return 3
     if isinstance(error, InvalidRequest) and not error.reason:
         return 2  # refused here, before any broker saw it
-    if isinstance(error, (Conflict, InvalidState, Busy, InvalidRequest, Unauthenticated, PermissionDenied)):
+    if isinstance(error, (Conflict, InvalidState, Busy, QueueFull, InvalidRequest, Unauthenticated, PermissionDenied)):
         return 4
     if isinstance(error, Unavailable) and not isinstance(error, ResultUnknown):
         return 5
@@ -232,9 +234,9 @@ def _unreached(error: HeadraceError) -> bool:
 def exit_name(error: HeadraceError) -> str:
     """The gRPC status that the error stands for."""
     names: dict[type[HeadraceError], str] = {
-        NotFound: "NOT_FOUND", Conflict: "ALREADY_EXISTS", UniqueKeyTaken: "ALREADY_EXISTS", InvalidState: "FAILED_PRECONDITION",
-        Busy: "RESOURCE_EXHAUSTED", InvalidRequest: "INVALID_ARGUMENT", Unauthenticated: "UNAUTHENTICATED", PermissionDenied: "PERMISSION_DENIED",
-        Unavailable: "UNAVAILABLE", ResultUnknown: "UNAVAILABLE", BrokerFault: "INTERNAL", WaitTimeout: "DEADLINE_EXCEEDED",
+        NotFound: "NOT_FOUND", Conflict: "ALREADY_EXISTS", UniqueKeyTaken: "ALREADY_EXISTS", InvalidState: "FAILED_PRECONDITION", Busy: "RESOURCE_EXHAUSTED",
+        QuotaExceeded: "RESOURCE_EXHAUSTED", QueueFull: "RESOURCE_EXHAUSTED", InvalidRequest: "INVALID_ARGUMENT", Unauthenticated: "UNAUTHENTICATED",
+        PermissionDenied: "PERMISSION_DENIED", Unavailable: "UNAVAILABLE", ResultUnknown: "UNAVAILABLE", BrokerFault: "INTERNAL", WaitTimeout: "DEADLINE_EXCEEDED",
         CodecError: "FAILED_PRECONDITION", CodecMissing: "FAILED_PRECONDITION", ClaimError: "FAILED_PRECONDITION", ClaimUnavailable: "UNAVAILABLE",
     }  # fmt: skip
     return names.get(type(error), "UNKNOWN")

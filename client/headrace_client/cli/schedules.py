@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from headrace_client.admin import AdminClient
-from headrace_client.cli.common import Common, Reason, run_admin
+from headrace_client.cli.common import Common, Reason, argument, duration_s, run_admin
 from headrace_client.cli.output import Done, Output, errors
 from headrace_client.cli.printing import print_line
 from headrace_client.schedules import Schedule, ScheduleSpec
@@ -82,7 +82,7 @@ def put(
     type_: Annotated[str | None, Parameter(name="--type", help="job type")] = None,
     cron: Annotated[str, Parameter(help="minute, hour, day of month, month, day of week, in quotes")] = "",
     tz: Annotated[str, Parameter(help="time zone of --cron, such as Europe/Berlin")] = "UTC",
-    every: Annotated[float | None, Parameter(help="whole seconds from one tick to the next, instead of --cron")] = None,
+    every: Annotated[str | None, Parameter(help="time from one tick to the next, in whole seconds, instead of --cron: 90s, 15m, 2h, 7d")] = None,
     anchor: Annotated[str | None, Parameter(help="a tick of --every; default 1970-01-01T00:00:00Z")] = None,
     at: Annotated[str | None, Parameter(help="once at this time (RFC 3339), instead of --cron")] = None,
     start_at: Annotated[str | None, Parameter(help="no tick before")] = None,
@@ -94,7 +94,7 @@ def put(
     overlap: Annotated[Literal["allow", "skip", "queue", "abort"], Parameter(help="while the job before lives")] = "allow",
     missed: Annotated[Literal["skip", "once", "all"], Parameter(help="ticks that no broker could fire in time")] = "once",
     max_missed: Annotated[int, Parameter(help="of --missed all, at most so many")] = 10,
-    jitter: Annotated[float, Parameter(help="each tick comes up to so many seconds later")] = 0.0,
+    jitter: Annotated[str, Parameter(help="each tick comes up to so much later: 90s, 15m")] = "0s",
     reason: Reason = "",
     common: Common | None = None,
 ) -> int:
@@ -106,11 +106,12 @@ def put(
         wanted = _read(file)
     else:
         labels = dict(item.partition("=")[::2] for item in label or [])
+        interval_s = None if every is None else argument(duration_s, every)
         wanted = [
             _from({
-                "name": name, "type": type_, "cron": cron, "time_zone": tz, "interval_s": every, "anchor": anchor, "at": at, "start_at": start_at, "end_at": end_at,
+                "name": name, "type": type_, "cron": cron, "time_zone": tz, "interval_s": interval_s, "anchor": anchor, "at": at, "start_at": start_at, "end_at": end_at,
                 "data": _json(data), "instance_id": instance, "priority": priority, "labels": labels, "overlap": overlap, "missed": missed, "max_missed": max_missed,
-                "jitter_s": jitter,
+                "jitter_s": argument(duration_s, jitter),
             })
         ]  # fmt: skip
 

@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 from cyclopts import Parameter
 from headrace_proto.wire import DEFAULT_DOMAIN
 
-from headrace_client.cli.common import Common, guarded
+from headrace_client.cli.common import Common, argument, duration_s, guarded
 from headrace_client.cli.output import Output, errors, fail, to_json
 from headrace_client.cli.printing import print_line
 from headrace_client.cli.terminal import Line, Terminal, usable
@@ -41,7 +41,7 @@ class Elsewhere(Common):
 
 def top(
     *,
-    every: Annotated[float, Parameter(help=f"seconds between two refreshes, {LEAST_S:g} to {MOST_S:g}")] = 2.0,
+    every: Annotated[str, Parameter(help=f"time between two refreshes, {LEAST_S:g} to {MOST_S:g} seconds: 5s, 1m")] = "2s",
     once: Annotated[bool, Parameter(negative="", help="print it once, and end")] = False,
     view: Annotated[View, Parameter(help="what is listed")] = "types",
     sort: Annotated[str | None, Parameter(help="the column to sort by, such as waiting, oldest_wait, in, out, failed, p95, domain; of agents running or heard")] = None,
@@ -55,8 +55,9 @@ def top(
     space refreshes at once, arrows scroll, q quits.
     Elsewhere it is printed once; with -o jsonl it is an object a line for each refresh, until it is ended.
     """
-    if not LEAST_S <= every <= MOST_S:
-        errors.print(f"headrace: --every is {LEAST_S:g} to {MOST_S:g} seconds, found {every:g}")
+    every_s = argument(duration_s, every)
+    if not LEAST_S <= every_s <= MOST_S:
+        errors.print(f"headrace: --every is {LEAST_S:g} to {MOST_S:g} seconds, found {every_s:g}")
         return 2
     look = Look(view)
     if sort is not None:
@@ -70,7 +71,7 @@ def top(
         errors.print(f"headrace: at most {MOST_DOMAINS} domains, found {len(named)}")
         return 2
     options = replace(common or Elsewhere(), domain=named[0])
-    return guarded(options, lambda: _shown(options, [] if all_domains else named, look, every, once))
+    return guarded(options, lambda: _shown(options, [] if all_domains else named, look, every_s, once))
 
 
 async def _shown(common: Common, domains: Sequence[str], look: Look, every_s: float, once: bool) -> int:

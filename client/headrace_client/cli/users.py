@@ -110,7 +110,12 @@ def _password() -> str:
     """What a person typed twice, or a program writes; never an argument, which others of the machine can read."""
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\r\n")
-    first, second = getpass.getpass("new password: "), getpass.getpass("the same again: ")
+    try:
+        first, second = getpass.getpass("new password: "), getpass.getpass("the same again: ")
+    except EOFError:  # Ctrl-D
+        errors.print("")  # the prompt's line
+        errors.print("headrace: no password was given; nothing was done")
+        raise Done(2) from None
     if first != second:
         errors.print("headrace: they are not the same; nothing was done")
         raise Done(2)
