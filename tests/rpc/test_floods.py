@@ -22,11 +22,12 @@ from tests.support.wire import Wire, stream_refusal
 TYPES = ["t"] * (MAX_TYPES + 1)
 STATES: Any = [1] * 101  # enum numbers
 FILTER = jobs_pb2.JobFilter(types=TYPES)
+SPEC = operations_pb2.OperationSpec(action=operations_pb2.OPERATION_ACTION_REQUEUE, filter=FILTER)
 CALLS: list[tuple[str, Any, str]] = [
     ("Jobs.ListJobs", jobs_pb2.ListJobsRequest(filter=FILTER), "filter.types"),
     ("Jobs.ListJobs", jobs_pb2.ListJobsRequest(filter=jobs_pb2.JobFilter(states=STATES)), "filter.states"),
     ("Jobs.CountJobs", jobs_pb2.CountJobsRequest(types=TYPES), "types"),
-    ("Operations.PreviewOperation", operations_pb2.PreviewOperationRequest(spec=operations_pb2.OperationSpec(action=operations_pb2.OPERATION_ACTION_REQUEUE, filter=FILTER)), "spec.filter.types"),
+    ("Operations.PreviewOperation", operations_pb2.PreviewOperationRequest(spec=SPEC), "spec.filter.types"),
     ("Lifecycle.UpdateJobs", lifecycle_pb2.UpdateJobsRequest(job_ids=[1], remove_labels=["k"] * 1001), "remove_labels"),
     ("Stats.GetTrend", stats_pb2.GetTrendRequest(types=TYPES), "types"),
     ("Stats.GetCapacity", stats_pb2.GetCapacityRequest(types=TYPES), "types"),
