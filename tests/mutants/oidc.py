@@ -69,8 +69,8 @@ MUTANTS = (
     Mutant(
         "one source says the address and another one that it is verified",
         f"{OIDC}/claims.py",
-        'and source.get("email_verified") is False:',
-        'and {**claims, **userinfo}.get("email_verified") is False:',
+        'and str(source.get("email_verified")).lower()',
+        'and str({**claims, **userinfo}.get("email_verified")).lower()',
         f"{UNIT} -k ones_own",
     ),
     Mutant("a few bytes become any number", f"{OIDC}/provider.py", "answer.aiter_raw()", "answer.aiter_bytes()", f"{UNIT} -k fill_memory"),
@@ -153,4 +153,11 @@ MUTANTS = (
         f"{LOGIN} -k domain_of_ones_own",
     ),
     Mutant("the session before a login goes on", WEB, "        if before is not None:\n", "        if False:\n", f"{LOGIN} -k from_before"),
+    Mutant(
+        "an address that is written as not verified is taken",
+        "broker/headrace_broker/oidc/claims.py",
+        'str(source.get("email_verified")).lower() == "false"',
+        'source.get("email_verified") is False',
+        "tests/unit/test_oidc.py -k lie_deeper",
+    ),
 )

@@ -145,6 +145,12 @@ def test_tries_count_before_they_are_answered_by_name_and_by_address() -> None:
     assert guesses.begin("", "2001:db8::7") > 0 and guesses.begin("", "2001:db8:0:1::7") == 0
 
 
+def test_addresses_of_ipv4_are_told_apart_on_a_listener_of_both() -> None:
+    guesses = Guesses(Clock())
+    assert [guesses.begin("", "::ffff:192.0.2.1") > 0 for _ in range(ADDRESSES.free + 1)] == [False] * ADDRESSES.free + [True]
+    assert guesses.begin("", "::ffff:192.0.2.2") == 0 and guesses.begin("", "192.0.2.1") > 0
+
+
 def test_a_session_ends_when_it_is_idle_and_when_it_is_old() -> None:
     clock = Clock()
     sessions = Sessions(clock)

@@ -205,8 +205,9 @@ def test_claims_may_lie_deeper_and_an_address_must_be_ones_own(settings: OidcSet
     assert identified({"email": "g@x.example", "realm_access.roles": ["dev"], "realm_access": 7}, {}, other).groups == {"dev"}
     with pytest.raises(TokenRefused, match="has not verified"):
         identified({"email": "g@x.example", "email_verified": False}, {"email_verified": True}, other)
-    with pytest.raises(TokenRefused, match="has not verified"):
-        identified({}, {"email": "g@x.example", "email_verified": False}, other)
+    for said in (False, "false"):
+        with pytest.raises(TokenRefused, match="has not verified"):
+            identified({}, {"email": "g@x.example", "email_verified": said}, other)
 
 
 def test_what_a_token_says_counts_and_userinfo_tells_the_rest(settings: OidcSettings) -> None:
@@ -324,6 +325,7 @@ async def test_what_is_known_serves_while_the_provider_is_away(known: Provider, 
         ({"token_endpoint": None}, "malformed"),
         ({"jwks_uri": "file:///etc/passwd"}, "malformed"),
         ({"authorization_endpoint": "javascript:alert(1)"}, "malformed"),
+        ({"token_endpoint": "https://[x/"}, "malformed"),
     ],
 )
 async def test_a_discovery_document_that_is_not_the_providers_is_refused(known: Provider, provider: OpenIdProvider, metadata: Claims, kind: str) -> None:

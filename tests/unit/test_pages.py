@@ -3,19 +3,24 @@
 import functools
 import itertools
 import json
+from datetime import UTC, datetime
+from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
+from headrace_broker.actions.statistics import Point, Series
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.filter import JobFilter, Period
 from headrace_broker.model.job import State
 from headrace_broker.model.redaction import MASK, masked_labels, redacted, secret_names
 from headrace_broker.model.settings import FIELDS, choices
 from headrace_broker.web import chart, documents, filters, forms, render
+from headrace_broker.web.addresses import under
 from headrace_broker.web.deeds import DEEDS, takes
 from headrace_broker.web.documents import difference, document
 from headrace_broker.web.drawing import BOX_HEIGHT, BOX_WIDTH, PER_ROW, picture
 from headrace_broker.web.job_log import marked
 from headrace_broker.web.setting_words import WORDS
+from headrace_broker.web.statistics import _file
 
 SECRET = secret_names("password, api_key,Token")
 
@@ -171,6 +176,30 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(InvalidField):
         forms.time_s("x", text)
+
+
+@pytest.mark.parametrize("text", ["", "-", "+", "-+5", "+-5", "--5", "5-", "\u0663", "1e3", "9" * 19])
+def test_what_is_no_whole_number_is_refused(text: str) -> None:
+    with pytest.raises(InvalidField):
+        forms.whole("x", text, -100, 100)
+    assert (forms.whole("x", "-5", -100, 100), forms.whole("x", "+5", -100, 100)) == (-5, 5)
+
+
+@pytest.mark.parametrize("name", ["mail.send", "a/b.c", "..", ".", "../account-logout", "a/../../b", "a/./b", "a/..", "...", "a/.b/..c", "/x", "a//.."])
+def test_no_name_leads_a_browser_elsewhere(name: str) -> None:
+    address = under(name, "/types")
+    assert unquote(urlsplit(urljoin("http://x/jobs", address)).path) == f"/types/{name}"
+    assert address == f"/types/{name}" or {".", ".."} & {*name.split("/")}, "others look as they always did"
+
+
+def test_a_file_for_a_table_holds_no_formulas() -> None:
+    series = [Series(name, [Point(0, 60)]) for name in ("=1+1", "@x", "mailer")]
+    assert [line.partition(",")[0] for line in bytes(_file("csv", series).body).decode().splitlines()[1:]] == ["'=1+1", "'@x", "mailer"]
+    assert [row["name"] for row in json.loads(bytes(_file("json", series).body))] == ["=1+1", "@x", "mailer"]
+
+
+def test_a_time_is_shown_that_is_in_the_year_10000_elsewhere() -> None:
+    assert render.wall(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), "Asia/Tokyo") == "Fri 9999-12-31 23:59:59 UTC"
 
 
 def test_every_setting_is_explained_where_it_is_changed() -> None:

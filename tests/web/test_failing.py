@@ -211,6 +211,8 @@ def test_secrets_are_not_kept_and_what_nobody_typed_is_no_loss() -> None:
     assert [(field.name, field.value, field.kind) for field in form.fields] == [
         ("secret", "", "secret"), ("job_id", "7", "hidden"), ("force", "true", "tick"), ("name", "a", "line"), ("data", "{\n}", "text"),
     ]  # fmt: skip
+    request = Request({**request.scope, "path": "/schedule-run/../schedule-delete/x"})
+    assert kept(name="a").address == "/schedule-run%2F../schedule-delete/x", "a browser sends it where it was sent"
     [role, odd] = kept(role="admin").fields + kept(role="king").fields
     assert (role.kind, role.value, dict(role.choices)) == ("choice", "admin", {"viewer": "viewer", "admin": "gives access"}) and "king" in odd.choices
     assert not kept(role="admin").typed and form.typed and kept(secret="s").typed and not kept(job_id="7", force="true", reason="").typed

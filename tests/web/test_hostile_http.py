@@ -318,3 +318,25 @@ def _files() -> int:
 
 async def _is(value: bool) -> bool:
     return value
+
+
+async def test_a_form_is_no_longer_than_it_may_be_whatever_it_says_and_has_one_encoding(database: str, directory: Path, stack: AsyncExitStack) -> None:
+    broker: BrokerProcess = await start_broker(directory, database=database)
+    await stack.enter_async_context(running(broker))
+    host, _, port = broker.ready["http"].rpartition(":")
+    begin = f"POST /login HTTP/1.1\r\nHost: {host}:{port}\r\nOrigin: http://{host}:{port}\r\n"
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(f"{begin}Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 10\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+    for chunk in (b"name=ada&password=" + b"x" * 40_000, b""):
+        writer.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+    async with asyncio.timeout(20):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
+    writer.close()
+    body = '--b\r\nContent-Disposition: form-data; name="token"\r\n\r\n\\ud800\r\n--b--\r\n'
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(f"{begin}Content-Type: multipart/form-data; boundary=b; charset=unicode_escape\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+    async with asyncio.timeout(20):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 403 ")
+    writer.close()
+    await broker.stop()
+    assert "Traceback" not in broker.log.read_text()

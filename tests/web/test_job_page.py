@@ -326,6 +326,7 @@ async def test_nul_and_nonsense_are_refused_politely(browser: Browser, client: C
         f"/jobs/{job_id}?tab=wrong",
         f"/jobs/{job_id}?tab=log&level=9",
         f"/jobs/{job_id}?tab=log&attempt=x",
+        f"/jobs/{job_id}?tab=log&attempt=-%2B5",
         "/jobs?created_from=0001-01-01",
     ):
         await browser.get(path, status=400)

@@ -5,9 +5,10 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 
+import httpx
 import pytest
 from headrace_broker.store.embedded import EmbeddedPostgres
-from headrace_client import AdminClient, Client, JobSpec, State
+from headrace_client import AdminClient, Client, JobFilter, JobSpec, ScheduleSpec, State
 
 from tests.support.processes import until
 from tests.support.shared import Site, site, text_of
@@ -161,7 +162,13 @@ async def test_what_a_setting_would_do_is_said_before_it_is_done(browser: Browse
 
 
 async def test_a_place_in_a_list_that_makes_no_sense_is_refused_by_name(browser: Browser) -> None:
-    for path in ("/audit?before=x/1", "/audit?before=2026-01-01/\u00b2", "/audit?before=2026-01-01/99999999999999999999", "/audit?actor=%00"):
+    for path in (
+        "/audit?before=x/1",
+        "/audit?before=2026-01-01/\u00b2",
+        "/audit?before=2026-01-01/99999999999999999999",
+        "/audit?before=0001-01-01T00:00:00%2B14:00/5",
+        "/audit?actor=%00",
+    ):
         page = text_of(await browser.get(path, 400))
         assert ("before:" if "before" in path else "NUL") in page, path
     for path in ("/alerts?before=\u00b2", "/alerts?before=99999999999999999999", "/alerts?before=-1"):
@@ -169,3 +176,41 @@ async def test_a_place_in_a_list_that_makes_no_sense_is_refused_by_name(browser:
     assert "Audit" in await browser.get("/audit?before=2026-01-01T00:00:00%2B00:00/5")
     answer = await browser.post("/alert-silence-end", 303, silence_id="\u00b2", reason="r")
     assert "silence_id:" in await browser.get(answer.headers["location"])
+
+
+async def test_a_list_of_jobs_that_has_not_changed_is_not_sent_again(browser: Browser, client: Client) -> None:
+    await client.submit("nobody", instance_id="still")
+    asked = {"HX-Request": "true"}
+    [address] = re.findall(r'<tbody id="rows" hx-get="([^"]+)"', await browser.get("/jobs?instance=still"))
+    part = await browser.client.get(html.unescape(address), headers=asked)
+    assert part.status_code == 200 and "<html" not in part.text
+    [address] = re.findall(r'<tbody id="rows" hx-get="([^"]+)"', part.text)
+    assert (await browser.client.get(html.unescape(address), headers=asked)).status_code == 204
+    newer = (await client.submit("nobody", instance_id="still")).job_id
+    assert newer in ids((await browser.client.get(html.unescape(address), headers=asked)).text)
+
+
+async def test_who_oversees_types_and_sees_no_jobs_is_told_nothing_of_them(
+    browser: Browser, client: Client, admin: AdminClient, shop: Site, stack: AsyncExitStack
+) -> None:  # fmt: skip
+    job_id = (await client.submit("permanent", instance_id="unseen")).job_id
+    await client.wait(job_id)
+    await admin.put_schedule("of.permanent", ScheduleSpec("permanent", cron="0 0 1 1 *", instance_id="unseen"))
+    operation = await admin.start_operation("hold", JobFilter(instance_id="unseen"), reason="x")
+    await admin.wait_operation(operation.operation_id)
+    secret = (await admin.create_token("overseer", "guest")).secret
+    await admin.grant("token/overseer", ["oversee"])
+    overseer = Browser(await stack.enter_async_context(httpx.AsyncClient(base_url=shop.base, timeout=20)), shop.base)
+    await overseer.log_in(token=secret)
+
+    async def known() -> bool:
+        return 'href="/types"' in await overseer.get("/account")
+
+    await until(known, what="the grant")
+    said = text_of(await overseer.get("/types/permanent"))
+    assert "never_again" not in said and str(job_id) not in said and "You may see this type, and not its jobs." in said
+    assert "never_again" in text_of(await browser.get("/types/permanent"))
+    one = f"/operations/{operation.operation_id}"
+    for path in ("/", "/types", "/types/permanent", "/agents", "/operations", one, "/schedules", "/schedules/of.permanent", "/trend", "/capacity", "/alerts"):
+        for address in set(re.findall(r'<a [^>]*?href="(/[^"]*)"', await overseer.get(path))):
+            assert (await overseer.client.get(html.unescape(address))).status_code in (200, 303), f"{path} leads to {address}"

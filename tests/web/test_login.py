@@ -225,6 +225,9 @@ async def test_a_login_comes_from_our_page_and_leads_to_one_of_ours(browsers: Br
         assert (await browser.log_in(token=token, next=elsewhere)).headers["location"] == "/"
     part = await (await browsers.new()).client.get("/jobs", headers={"HX-Request": "true"})
     assert (part.status_code, part.headers["hx-redirect"]) == (401, "/login") and "<form" not in part.text
+    here = {"HX-Request": "true", "HX-Current-URL": f"{browser.base}/jobs?state=error#rows"}
+    part = await (await browsers.new()).client.get("/jobs?state=error&seen=1", headers=here)
+    assert (part.status_code, part.headers["hx-redirect"]) == (401, "/login?next=%2Fjobs%3Fstate%3Derror"), "a page that was left open leads back to itself"
     large = await browser.client.post("/login", data={"name": "x" * 20_000}, headers={"Origin": browser.base})
     assert large.status_code == 413
 

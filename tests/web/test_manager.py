@@ -54,6 +54,15 @@ async def test_an_empty_broker_says_what_to_do_next_and_headers_are_strict(brows
     assert cookie.has_nonstandard_attr("HttpOnly") and cookie.get_nonstandard_attr("SameSite") == "strict"
 
 
+async def test_browsers_ask_whether_script_and_style_are_still_those_of_this_version(base: str) -> None:
+    async with httpx.AsyncClient(base_url=base) as client:
+        for name in ("manager.js", "style.css", "htmx.min.js", "icon.svg"):
+            answer = await client.get(f"/static/{name}")
+            assert (answer.status_code, answer.headers["cache-control"], answer.headers["x-content-type-options"]) == (200, "no-cache", "nosniff")
+            again = await client.get(f"/static/{name}", headers={"If-None-Match": answer.headers["etag"]})
+            assert (again.status_code, again.headers["cache-control"], again.content) == (304, "no-cache", b"")
+
+
 async def test_an_address_without_a_page_says_so_and_leads_back(browser: Browser, base: str) -> None:
     answer = await browser.client.get("/nothing/at/all")
     assert answer.status_code == 404 and "There is no page at this address." in answer.text and 'href="/"' in answer.text
@@ -190,6 +199,16 @@ async def test_alerts_are_listed_and_channels_rules_and_silences_are_made_and_en
             return "firing</span>" in text and "permanent" in text and "1 notice<" in text
 
         await until(listed)
+        for address in ("/alerts?seen=x", "/types?seen=x"):
+            part = await browser.client.get(address, headers={"HX-Request": "true"})
+            assert part.status_code == 200 and "<html" not in part.text and "permanent" in part.text and "csrf" not in part.text
+            assert 'id="over"' in part.text or address.startswith("/types")
+
+        async def settled() -> bool:
+            part = (await browser.client.get("/alerts?seen=x", headers={"HX-Request": "true"})).text
+            return (await browser.client.get(f"/alerts?seen={part.partition('seen=')[2][:16]}", headers={"HX-Request": "true"})).status_code == 204
+
+        await until(settled, what="nothing new")
         await browser.post("/alert-silence-add", lasts="2h", reason=HOSTILE, type="permanent")
         text = await browser.get("/alerts")
         assert "silenced</span>" in text and "manager" in text and "<script>alert" not in text

@@ -3,6 +3,8 @@
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
+from datetime import datetime
+from html import unescape
 
 import pytest
 from headrace_broker.store.embedded import EmbeddedPostgres
@@ -116,3 +118,15 @@ async def test_all_jobs_are_meant_only_by_name(browser: Browser, client: Client)
         await browser.get(path, status=400)
     await browser.get("/operations/999999", status=404)
     assert "Nothing matches" in await browser.get("/operations/new?deed=abort&type=nothing")
+
+
+async def test_ages_of_a_filter_stand_still_once_it_was_shown_what_they_match(browser: Browser, client: Client) -> None:
+    await client.submit_many([JobSpec("aged", n) for n in range(3)])
+    page = await browser.get("/operations/new?deed=hold&type=aged&created_from=2h")
+    shown = re.search(r"created since (\S+ \S+) UTC", text_of(page))
+    fields = {name: unescape(value) for name, value in form_of(page).items()}
+    assert shown and datetime.fromisoformat(fields["created_from"]).strftime("%Y-%m-%d %H:%M:%S") == shown[1]
+    assert 'href="/jobs?type=aged&amp;created_from=2h"' in page, "the list goes on with the age"
+    first, again = [await browser.post("/operation-start", 303, reason="x", **fields) for _ in range(2)]
+    assert first.headers["location"] == again.headers["location"], "the same form twice is one operation"
+    assert shown[1] in text_of(await browser.get(first.headers["location"]))

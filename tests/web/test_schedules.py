@@ -5,14 +5,16 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from urllib.parse import unquote, urljoin, urlsplit
 
+import asyncpg
 import httpx
 import pytest
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.schedule import Schedule, Spec, When
 from headrace_broker.store.embedded import EmbeddedPostgres
 from headrace_broker.web.schedules import FIELDS, spec_of, values_of, when_text
-from headrace_client import AdminClient, Client, ScheduleSpec
+from headrace_client import AdminClient, Client, InvalidRequest, ScheduleSpec
 
 from tests.support.processes import until
 from tests.support.web import Browser, Shared, shared_broker
@@ -281,6 +283,7 @@ async def test_a_user_is_made_invited_changed_and_disabled_and_sessions_are_ende
     assert not await ada.is_in()
     await browser.post("/session-end", number=number)
     assert "has ended already" in await browser.get("/access")
+    assert "there is a user Ada already" in await _told(browser, "/user-put", name="Ada", role="admin", invite="true"), "the form for a new one changes nobody"
     await browser.post("/user-put", name="ada", role="viewer")
     await browser.post("/user-logout", name="ada")
     await browser.post("/user-disable", name="ada")
@@ -407,3 +410,46 @@ async def test_what_others_stored_is_text(browser: Browser, boss: AdminClient, s
     assert "<script>alert" not in answer.text and "<img src=x" not in answer.text
     wrong = await Browser(hostile, shared.base).log_in(403, name=HOSTILE, password="x")
     assert "<script>alert" not in wrong.text
+
+
+async def test_a_tick_at_the_end_of_time_is_shown(browser: Browser) -> None:
+    far = form(name="far", kind="at", at="9999-12-31T23:59:59Z", time_zone="Asia/Tokyo", jitter="1 d")
+    later = form(name="later", kind="interval", interval="1 d", start_at="9999-12-31T00:00Z")
+    for fields in (far, later):
+        assert "9999-12-31" in (await browser.post("/schedule-preview", 200, **fields)).text
+        await browser.post("/schedule-put", 303, known="false", **fields)
+        assert "9999-12-31" in await browser.get(f"/schedules/{fields['name']}")
+    assert "It would not tick" in (await browser.post("/schedule-preview", 200, **form(time_zone="Asia/Tokyo", start_at="9999-12-31T23:59Z"))).text
+
+
+async def test_no_name_of_a_schedule_has_a_button_do_something_else(browser: Browser, boss: AdminClient, shared: Shared) -> None:
+    await boss.put_schedule("nightly", ScheduleSpec("t", interval_s=3600))
+    name = "../schedule-delete/nightly"
+    with pytest.raises(InvalidRequest, match="between slashes"):
+        await boss.put_schedule(name, ScheduleSpec("t", interval_s=3600))
+    await boss.put_schedule("odd", ScheduleSpec("t", interval_s=3600))
+    con = await asyncpg.connect(shared.database)
+    await con.execute("update headrace.schedule set name = $1, version = version + 1, changed_at = clock_timestamp() where name = 'odd'", name)  # as in older versions
+    await con.close()
+
+    async def known() -> bool:
+        return name in await browser.get("/schedules")
+
+    await until(known, what="the name")
+    text = await browser.get("/schedules")
+    row = next(row for row in text.split("<tr>") if f">{name}</a>" in row)
+    for action in re.findall(r'formaction="([^"]+)"', row):
+        await browser.post(_as_browsers_ask(shared.base, action))
+    found = {schedule.name: schedule for schedule in await boss.list_schedules()}
+    assert found.keys() >= {"nightly", name} and found[name].paused_at is not None and found["nightly"].paused_at is None
+    [link] = re.findall(r'href="(/schedules[^"]+)"', row)
+    page = await browser.get(_as_browsers_ask(shared.base, link))
+    for action in re.findall(r'formaction="([^"]+)"', page):
+        assert unquote(_as_browsers_ask(shared.base, action)).endswith(f"/{name}"), action
+    await boss.delete_schedule(name)
+    await boss.delete_schedule("nightly")
+
+
+def _as_browsers_ask(base: str, address: str) -> str:
+    """The path of an address of a page at the root, as a browser asks for it."""
+    return urlsplit(urljoin(f"{base}/", html.unescape(address))).path

@@ -101,6 +101,8 @@ class ScheduleActions:
         there = owner.schedules.find(caller.domain, name)
         if there is not None:
             require(Act.MANAGE_SCHEDULES, there.spec.type, "name")
+        else:
+            fields.new_name("name", name)
         if there is None and len(owner.schedules.by_id) >= MAX_SCHEDULES:
             raise Busy(f"there are {MAX_SCHEDULES} schedules already; are ids part of their names?", retry_after_s=60)
         entry = await owner.types.ensure(caller.domain, spec.type)

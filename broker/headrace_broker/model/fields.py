@@ -31,6 +31,13 @@ def type_name(field: str, value: str) -> str:
     return value
 
 
+def new_name(field: str, value: str) -> str:
+    """The name of something that is made, as `type_name`. Where pages are behind a proxy, addresses with a part `.` or `..` may lead to something else."""
+    if {".", ".."} & {*type_name(field, value).split("/")}:
+        raise InvalidField(field, f"no part of it between slashes may be . or .., found {value[:60]!r}")
+    return value
+
+
 def labels(field: str, values: Mapping[str, str]) -> dict[str, str]:
     """Labels of a job."""
     if len(values) > MAX_LABELS:

@@ -31,7 +31,7 @@ def identified(claims: Mapping[str, Any], userinfo: Mapping[str, Any], settings:
         wrong = "missing" if name is None else f"not a name of 1 to {LONGEST_NAME} characters without spaces"
         advice = "This is for who administers headrace: have the provider tell that claim, or name another one (--oidc-name-claim)."
         raise TokenRefused("no_name", f"The provider does not say who you are: the claim {settings.name_claim} is {wrong}.", advice)
-    if settings.name_claim == "email" and source.get("email_verified") is False:
+    if settings.name_claim == "email" and str(source.get("email_verified")).lower() == "false":  # some userinfo endpoints write it as a text
         raise TokenRefused("email_not_verified", f"The provider has not verified that {name} is yours.", f"Have it verified at {settings.named}, then log in again.")
     groups = _claim(claims, settings.groups_claim)
     if groups is None:

@@ -118,7 +118,10 @@ class Provider:
 
     def _may_go(self, url: str) -> bool:
         """Whether it is encrypted; a provider on this machine need not be."""
-        return urlsplit(url).scheme in ("https", urlsplit(self.settings.issuer).scheme)
+        try:
+            return urlsplit(url).scheme in ("https", urlsplit(self.settings.issuer).scheme)
+        except ValueError:  # it is no address
+            return False
 
     async def _jwks(self, metadata: Mapping[str, Any], *, anew: bool) -> list[Mapping[str, Any]]:
         """The provider's keys. `anew`: those that are known do not do; they are fetched again if that was not done for this reason in the last REFETCH_S."""

@@ -65,10 +65,12 @@ async def revoke_token(visit: Visit) -> Response:
 
 
 async def put_user(visit: Visit) -> Response:
-    """A user, or another role for one. Somebody without a password gets a link, which is shown on the page that answers."""
-    name, role = _user(visit), _role(visit.field("role"), USER_ROLES)
-    row, created = await _users(visit).put(name, _scope(visit), role, caller=visit.caller(), reason=_reason(visit))
-    if row.password is None and row.disabled_at is None and (created or visit.field("invite")):
+    """A user (`invite`), or another role for one. Somebody new gets a link, which is shown on the page that answers."""
+    name, role, scope = _user(visit), _role(visit.field("role"), USER_ROLES), _scope(visit)
+    if visit.field("invite") and any(row.name.lower() == name.lower() for row in await _users(visit).list_users(scope, disabled=True)):
+        raise InvalidState(f"there is a user {name} already: change it in the list")
+    row, created = await _users(visit).put(name, scope, role, caller=visit.caller(), reason=_reason(visit))
+    if created:
         return await _invite(visit, row.name)
     visit.session.tell("done", f"User {row.name} is {row.role.name.lower()} now; its sessions end.")
     return visit.back("/access")

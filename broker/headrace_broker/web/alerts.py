@@ -11,9 +11,9 @@ from headrace_broker.model.alert_rules import DEFAULTS, KINDS, Rule
 from headrace_broker.model.alerting import Silence, Source, Timing
 from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.ids import MAX_ID
-from headrace_broker.web import forms
+from headrace_broker.web import forms, parts
 from headrace_broker.web.failing import Choices
-from headrace_broker.web.visit import Page, Visit, html
+from headrace_broker.web.visit import Page, Visit
 
 PAGE = 25
 MOST_FIRING = 200
@@ -22,16 +22,19 @@ ENCRYPTIONS = {"starttls": "STARTTLS", "tls": "TLS", "none": "none"}
 
 
 async def page(visit: Visit) -> Response:
-    """Everything about the domain's alerts."""
+    """Everything about the domain's alerts; the page itself asks for those that fire, and for the newest that are over."""
     desk, domain = _desk(visit), visit.domain
     before = visit.query("before")
     firing = await desk.groups(domain, secrets, is_open=True, limit=MOST_FIRING)
     resolved = await desk.groups(domain, secrets, is_open=False, below=forms.whole("before", before, 0, MAX_ID) if before else MAX_ID, limit=PAGE)
     following = visit.address("/alerts", before=str(resolved[-1][0].group_id)) if len(resolved) == PAGE else ""
+    values: dict[str, Any] = {"firing": firing, "resolved": resolved, "next": following, "channels": await desk.channels(domain), "paged": bool(before)}
+    if parts.follows(visit):
+        return parts.page(visit, "alerts", title="Alerts", fragment=True, **values)
     prefill = {name: visit.query(name) for name in ("type", "source", "rule", "fingerprint")}
-    return html(
-        visit, "alerts.html", title="Alerts", firing=firing, resolved=resolved, next=following, channels=await desk.channels(domain), rules=await desk.rules(domain),
-        silences=await desk.silences(domain), kinds=KINDS, sources=list(Source), prefill=prefill, paged=bool(before), types=visit.owner.types.of_domain(domain),
+    return parts.page(
+        visit, "alerts", title="Alerts", fragment=False, rules=await desk.rules(domain), silences=await desk.silences(domain), kinds=KINDS, sources=list(Source),
+        prefill=prefill, types=visit.owner.types.of_domain(domain), **values,
     )  # fmt: skip
 
 

@@ -34,8 +34,9 @@ def _below(text: str) -> tuple[datetime, int] | None:
     at, _, audit_id = text.partition("/")
     try:
         found = datetime.fromisoformat(at)
-        return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)), forms.whole("before", audit_id, 0, MAX_ID)
-    except ValueError:
+        found = (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).astimezone(UTC)
+        return found, forms.whole("before", audit_id, 0, MAX_ID)
+    except (ValueError, OverflowError):
         raise InvalidField("before", f"a time and a number, as the links of this page have them; found {text[:60]!r}") from None
 
 

@@ -16,6 +16,7 @@ from headrace_broker.alerts.sending import LONGEST_S
 from headrace_broker.model.errors import BrokerError, Busy, DatabaseUnavailable, Unavailable
 from headrace_broker.model.job import State
 from headrace_broker.shards.ownership import Ownership
+from headrace_broker.web.addresses import steady
 
 T = TypeVar("T")
 PAGE_S, FORM_S = 6.0, 12.0
@@ -111,7 +112,7 @@ def returned(request: Request, form: FormData, choices: Choices) -> Returned:
                 fields.append(Field(name, shown, "choice", choices[name] if shown in choices[name] else {shown: shown, **choices[name]}))
             elif kind != "secret" or value:
                 fields.append(Field(name, "" if kind == "secret" else value.replace("\x00", "\N{REPLACEMENT CHARACTER}"), kind))
-    return Returned(request.url.path, tuple(fields))
+    return Returned(steady(request.url.path), tuple(fields))
 
 
 def budget_s(ownership: Ownership, path: str, *, form: bool) -> float:

@@ -42,7 +42,7 @@ def job_id(value: str) -> int:
 
 def whole(field: str, value: str, lowest: int, highest: int) -> int:
     """A whole number."""
-    digits = value.removeprefix("-").removeprefix("+")
+    digits = value[1:] if value.startswith(("-", "+")) else value
     if not (digits.isascii() and digits.isdigit() and len(digits) < 20 and lowest <= int(value) <= highest):
         raise InvalidField(field, f"a whole number from {lowest:,} to {highest:,}, found {value[:50]!r}")
     return int(value)

@@ -31,9 +31,11 @@ class Guesses:
 
 
 def network(address: str) -> str:
-    """Whose address it is: of IPv6 the first half, since the other half is the holder's own to choose."""
+    """Whose address it is: of IPv6 the first half, since the other half is the holder's own to choose. An IPv4 one is itself, also on a listener of both."""
     try:
         known = ip_address(address)
     except ValueError:
         return address
+    if isinstance(known, IPv6Address) and known.ipv4_mapped is not None:
+        return str(known.ipv4_mapped)
     return str(IPv6Address(int(known) >> 64 << 64)) if isinstance(known, IPv6Address) else address

@@ -15,7 +15,7 @@ from headrace_broker.model.filter import JobFilter, Order
 from headrace_broker.model.job import State
 from headrace_broker.model.permissions import Act
 from headrace_broker.shards.intents import Verb
-from headrace_broker.web import filters, forms, render, saved_filters
+from headrace_broker.web import filters, forms, parts, render, saved_filters
 from headrace_broker.web.deeds import DEEDS, takes
 from headrace_broker.web.failing import Choices
 from headrace_broker.web.visit import Page, Visit, html
@@ -47,17 +47,16 @@ async def page(visit: Visit) -> Response:
     counts = {name: by_state for name, by_state in reachable.counts(owner, visit.domain, Act.VIEW).items() if not wanted.types or name in wanted.types}
     totals = {state: sum(by_state.get(state, 0) for by_state in counts.values()) for state in render.STATE_NAMES}
     asked = {name for name, value in query.items() if value}
-    live = bool(visit.request.headers.get("hx-request"))
     values: dict[str, Any] = {
-        "saved": [] if live else await saved_filters.shown(visit), "may_share": bool(visit.rights.types(Act.OPERATE)),
+        "saved": [] if parts.follows(visit) else await saved_filters.shown(visit), "may_share": bool(visit.rights.types(Act.OPERATE)),
         "operator": visit.may("/jobs-chosen"),
         "jobs": jobs, "query": query, "link": link, "asked": asked, "narrowed": bool(asked - ALWAYS_SEEN), "filtered": bool(asked - {"order"}),
         "first": not after and not back,
         "short": len(jobs) < PAGE and not found.complete, "searched_until_s": found.searched_until_s, "totals": totals if _only_types(wanted) else {},
         "matched": sum(totals[state] for state in wanted.wanted_states) if wanted.counted else None, "by_score": _only_types(wanted),
-        "types": [entry.name for entry in reachable.entries(owner, visit.domain, Act.VIEW)], "here": link(), **_places(link, found, jobs, order, after, back),
+        "types": [entry.name for entry in reachable.entries(owner, visit.domain, Act.VIEW)], "here": link(seen="SEEN"), **_places(link, found, jobs, order, after, back),
     }  # fmt: skip
-    return html(visit, "jobs_rows.html" if live else "jobs.html", title="Jobs", **values)
+    return parts.page(visit, "jobs", title="Jobs", **values)
 
 
 def _places(link: "functools.partial[str]", found: JobPage, jobs: list[JobRead], order: Order, after: tuple[int, ...], back: bool) -> dict[str, str]:

@@ -12,7 +12,6 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
 
 from headrace_broker.actions.reach import MAY
 from headrace_broker.model.access import Role
@@ -39,7 +38,7 @@ from headrace_broker.web import (
     statistics,
     types,
 )
-from headrace_broker.web.browser import HEADERS, prefix_of, read_form, same_origin, to_login
+from headrace_broker.web.browser import HEADERS, Static, prefix_of, read_form, same_origin, to_login
 from headrace_broker.web.failing import Patience, Returned
 from headrace_broker.web.guesses import Guesses
 from headrace_broker.web.register import Register
@@ -79,7 +78,7 @@ class Manager:
         self.routes: list[Route | Mount] = [
             *login.Login(services(DEFAULT_DOMAIN), self._doors, self._html, self._patience, provider.settings.named if provider is not None else "").routes,
             *(login_oidc.LoginByProvider(provider, services(DEFAULT_DOMAIN), self._doors, self._html, self._patience).routes if provider is not None else ()),
-            Mount("/static", StaticFiles(directory=render.HERE / "static")),
+            Mount("/static", Static(directory=render.HERE / "static")),
         ]
         for module in (overview, jobs, saved_filters, job, job_changes, types, agents, operations, alerts, schedules, statistics, audit, access, grants, account):
             for path, page in module.PAGES.items():

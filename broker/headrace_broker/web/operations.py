@@ -10,6 +10,7 @@ from headrace_broker.model.errors import InvalidField
 from headrace_broker.model.filter import JobFilter
 from headrace_broker.model.ids import MAX_ID
 from headrace_broker.model.operation import MAX_PAYLOAD_BYTES, Action, Deed, Operation, OperationState
+from headrace_broker.model.stored_filter import BOUNDS
 from headrace_broker.web import filters, forms, parts
 from headrace_broker.web.deeds import DEEDS
 from headrace_broker.web.failing import Choices
@@ -57,11 +58,12 @@ async def new(visit: Visit) -> Response:
         verb = DEEDS[deed.action.value].verb.lower()
         return refused(visit, f"You are logged in as {visit.session.role.name.lower()}, who may not {verb} jobs by an operation: that takes an operator.")
     found = await _operations(visit).preview(visit.domain, wanted, deed, all_jobs=wanted == JobFilter(), sample=SAMPLE)
+    query, sent = {name: ask(name) for name in filters.NAMES}, filters.address(wanted)
     by_state = {state: sum(states.get(state, 0) for states in found.count.types.values()) for states in found.count.types.values() for state in states}
     return html(
         visit, "operation_new.html", title=f"{DEEDS[deed.action.value].verb} everything that matches", deed=DEEDS[deed.action.value], options=deed, found=found,
         by_state=sorted(by_state.items()), types=sorted(found.count.types.items(), key=lambda item: -sum(item[1].values())), words=filters.words(wanted),
-        query={name: ask(name) for name in filters.NAMES}, request_id=uuid.uuid4().hex, back=visit.address("/jobs", **{name: ask(name) for name in filters.NAMES}),
+        query=query | {bound: sent[bound] for bound in BOUNDS}, request_id=uuid.uuid4().hex, back=visit.address("/jobs", **query),  # ages stand still from here on
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from markupsafe import Markup
 
 from headrace_broker.model.ids import created_at_s
 from headrace_broker.model.job import State
+from headrace_broker.web.addresses import under
 
 NOTHING = "\N{EN DASH}"  # where there is no value
 HERE = Path(__file__).parent
@@ -47,6 +48,7 @@ def environment(version: str) -> jinja2.Environment:
         created=created_at_s,
         changed=changed,
         counted=counted,
+        under=under,
     )
     made.globals.update(version=version, new_id=lambda: secrets.token_hex(8), STATES=STATE_NAMES, SIGNS=SIGNS, LEVELS=LEVELS)
     return made
@@ -105,10 +107,10 @@ def _whole(value_s: float) -> str:
 
 
 def wall(at: datetime, zone: str) -> str:
-    """A time as the clocks of a zone show it; in UTC where there is no such zone."""
+    """A time as the clocks of a zone show it; in UTC where there is no such zone, or it is in the year 10000 there."""
     try:
         local = at.astimezone(ZoneInfo(zone or "UTC"))
-    except (ValueError, OSError, KeyError):
+    except (ValueError, OSError, KeyError, OverflowError):
         local = at.astimezone(UTC)
     return f"{local:%a %Y-%m-%d %H:%M:%S} {local.tzname() or 'UTC'}"
 

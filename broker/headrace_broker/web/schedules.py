@@ -17,6 +17,7 @@ from headrace_broker.model.permissions import Act
 from headrace_broker.model.redaction import masked_labels, parse, written
 from headrace_broker.model.schedule import Schedule, Spec, When
 from headrace_broker.web import forms
+from headrace_broker.web.addresses import under
 from headrace_broker.web.documents import pretty
 from headrace_broker.web.failing import Choices
 from headrace_broker.web.visit import Page, Visit, html
@@ -248,7 +249,7 @@ def _reason(visit: Visit) -> str:
 
 
 def _to(visit: Visit, name: str) -> Response:
-    return RedirectResponse(visit.address(f"/schedules/{name}" if name else "/schedules"), 303)
+    return RedirectResponse(visit.address(under(name, "/schedules") if name else "/schedules"), 303)
 
 
 def _payload(typed: str) -> bytes:

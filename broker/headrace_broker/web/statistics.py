@@ -133,7 +133,7 @@ def _ahead_chart(hours: Sequence[forecast.Hour]) -> chart.Chart:
 
 
 def _file(form: str, series: list[Series]) -> Response:
-    rows = [{"name": one.name, **row(point)} for one in series for point in one.points]
+    rows = [{"name": one.name if form == "json" else _as_text(one.name), **row(point)} for one in series for point in one.points]
     if form == "json":
         return JSONResponse(rows)
     text = io.StringIO()
@@ -141,6 +141,11 @@ def _file(form: str, series: list[Series]) -> Response:
     writer.writeheader()
     writer.writerows(rows)
     return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers={"Content-Disposition": 'attachment; filename="trend.csv"'})
+
+
+def _as_text(name: str) -> str:
+    """A name, which agents choose, for a file that is opened as a table: what begins like a formula is marked as text (OWASP, "CSV Injection")."""
+    return f"'{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
 
 
 PAGES: dict[str, Page] = {"/trend": trend, "/capacity": capacity}

@@ -2,7 +2,6 @@
 
 import dataclasses
 from enum import IntEnum
-from urllib.parse import quote
 
 from starlette.responses import RedirectResponse, Response
 
@@ -16,7 +15,8 @@ from headrace_broker.model.errors import BrokerError, InvalidField, TypeNotFound
 from headrace_broker.model.job import State
 from headrace_broker.model.permissions import Act
 from headrace_broker.shards.types import TypeEntry
-from headrace_broker.web import forms, render
+from headrace_broker.web import forms, parts, render
+from headrace_broker.web.addresses import under
 from headrace_broker.web.effects import effects
 from headrace_broker.web.failing import Choices
 from headrace_broker.web.setting_words import WORDS
@@ -34,7 +34,7 @@ async def page(visit: Visit) -> Response:
     agents = serving(owner)
     rows = [(entry, counts.get(entry.name, {}), agents[entry.type_id], hour.get(entry.name)) for entry in entries]
     breakers = any(entry.breaker is not None for entry in entries)
-    return html(visit, "types.html", title="Job types", types=rows, breakers=breakers, p=histogram.percentile_s)
+    return parts.page(visit, "types", title="Job types", types=rows, breakers=breakers, p=histogram.percentile_s)
 
 
 async def one(visit: Visit) -> Response:
@@ -55,11 +55,13 @@ async def one(visit: Visit) -> Response:
 
 
 async def _errors(visit: Visit, entry: TypeEntry) -> tuple[ErrorGroups | None, str]:
-    """(its errors; why they cannot be told, if so)."""
+    """(its errors; why they are not told, if so)."""
+    if not types_for(Act.VIEW).allow(entry.name):
+        return None, "You may see this type, and not its jobs."
     try:
         return await error_groups(visit.owner, visit.services.finder, entry), ""
     except BrokerError as error:  # such as searches that have no turn: the rest of the page is there
-        return None, str(error)
+        return None, f"They cannot be told now: {error}"
 
 
 def setting_rows(entry: TypeEntry) -> list[tuple[str, str, str, str]]:
@@ -108,7 +110,7 @@ async def change(visit: Visit) -> Response:
     model.check(values)
     await _override(visit, entry, values, [name] if clear else [])
     visit.session.tell("done", f"{name} of {entry.name} is {'what code or the default says again' if clear else f'{text} now'}.")
-    return RedirectResponse(visit.address(f"/types/{quote(entry.name)}"), 303)
+    return RedirectResponse(visit.address(under(entry.name, "/types")), 303)
 
 
 async def pause(visit: Visit) -> Response:

@@ -48,7 +48,7 @@ let asking = false;
 function tryAgain() {
   if (asking) return;
   asking = true;
-  fetch(location.href, { method: "HEAD", headers: { "HX-Request": "true" }, cache: "no-store" })
+  fetch(location.href, { method: "HEAD", headers: { "HX-Request": "true" }, cache: "no-store", signal: AbortSignal.timeout(15000) })
     .then((answer) => { if (answer.status < 500) location.reload(); })
     .catch(() => { /* the broker itself is away */ })
     .finally(() => { asking = false; });
@@ -65,7 +65,7 @@ function stale(why) {
 }
 
 document.addEventListener("htmx:responseError", (event) => stale(event.detail.xhr.responseText.slice(0, 300).replace(/[^.]$/, "$&.")));
-document.addEventListener("htmx:sendError", () => stale("the broker does not answer."));
+for (const silence of ["htmx:sendError", "htmx:timeout"]) document.addEventListener(silence, () => stale("the broker does not answer."));
 document.addEventListener("htmx:afterRequest", (event) => {
   if (!event.detail.successful) return;
   fresh = new Date();
@@ -84,12 +84,28 @@ function refresh() {
   });
 }
 
+// The forms above a job are those of its state. One that somebody fills in stays when that changes; once it is folded up, those of the new state take its place.
+let behind = false;
+const filledIn = () => $("#actions details.act[open]");
+document.addEventListener("htmx:oobBeforeSwap", (event) => {
+  if (event.detail.target.id !== "actions") return;
+  behind = Boolean(filledIn());
+  event.detail.shouldSwap = !behind;
+});
+
+// What had the focus has it again after its part was replaced.
+let focused = "";
+const mark = (element) => [element.tagName, element.getAttribute("href") || element.textContent, element.name, element.value].join("|");
+
 let scrolled = {}, atEnd = false;
 const scrollers = () => Array.from(document.querySelectorAll(".scroll[id]"));
 document.addEventListener("htmx:configRequest", (event) => {
   if (event.detail.elt.id === "lines") event.detail.parameters.after = tailAt || event.detail.elt.dataset.after;
+  if (event.detail.elt.id === "part" && behind && !filledIn()) event.detail.parameters.was = event.detail.parameters.seen = "";
 });
-document.addEventListener("htmx:beforeSwap", () => {
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const at = document.activeElement;
+  focused = at && event.detail.target && event.detail.target.contains(at) ? mark(at) : "";
   kept = new Set(chosen().map((box) => box.value));
   scrolled = Object.fromEntries(scrollers().map((box) => [box.id, [box.scrollLeft, box.scrollTop]]));
   const log = $("#log-box");
@@ -98,6 +114,10 @@ document.addEventListener("htmx:beforeSwap", () => {
 document.addEventListener("htmx:afterSwap", () => {
   boxes().forEach((box) => { box.checked = kept.has(box.value); });
   scrollers().forEach((box) => { if (scrolled[box.id]) [box.scrollLeft, box.scrollTop] = scrolled[box.id]; });
+  if (focused && document.activeElement === document.body) {
+    const again = Array.from(document.querySelectorAll("main :is(a, button, input, summary)")).find((element) => mark(element) === focused);
+    if (again) again.focus({ preventScroll: true });
+  }
   const log = $("#log-box");
   if (log) {
     const lines = $("#lines").rows;
@@ -161,12 +181,23 @@ document.addEventListener("DOMContentLoaded", () => {
     copy.addEventListener("click", () => navigator.clipboard.writeText($("#secret").value).then(() => { copy.textContent = "Copied"; }));
   }
   const domain = $("#domain select");
-  if (domain) {
-    domain.form.querySelector("button").hidden = true;  // the choice itself is enough
-    domain.addEventListener("change", () => domain.form.requestSubmit());
+  if (domain) { // a choice by mouse or finger is enough; who chooses by keys passes others on the way
+    let pointed = false;
+    domain.addEventListener("pointerdown", () => { pointed = true; });
+    domain.addEventListener("keydown", () => { pointed = false; });
+    domain.addEventListener("change", () => { if (pointed) domain.form.requestSubmit(); });
   }
   showChoice();
 });
+
+// A second click while the first is under way would do the same again, and hide the answer to the first: a secret that is shown once.
+document.addEventListener("submit", (event) => {
+  const form = event.target, now = Date.now();
+  if (form.method !== "post") return;
+  if (now - Number(form.dataset.sent || 0) < 3000) event.preventDefault();
+  else form.dataset.sent = String(now);
+});
+window.addEventListener("pageshow", showChoice); // a browser that goes back has rows chosen still
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, dialog")) return;
