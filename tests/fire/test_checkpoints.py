@@ -244,7 +244,7 @@ async def test_a_snapshot_is_not_taken_while_keyed_jobs_are_being_stored(machine
     assert machine.ledger is not None
     machine.owner.accept_work()
     checkpoints = Checkpoints(CheckpointStore(machine.pool), None)
-    flusher = Flusher(machine.owner, machine.ledger, never, checkpoints, Metrics(), FlushHealth())
+    flusher = Flusher(machine.owner, machine.ledger, never, checkpoints, Metrics(), FlushHealth(), make_partitions=machine.make_partitions)
     done = machine.owner.submit_keyed((machine.type, 0, 0.0, b"{}"), machine.type.domain_id, "key", b"hash", 2)
     tasks = [asyncio.ensure_future(flusher.run()), asyncio.ensure_future(checkpoints.run())]
     job_id, existing = await done
@@ -306,7 +306,7 @@ async def test_the_counts_of_lives_that_are_over_are_taken_over_once(machine: Ma
     await machine.submit(2)
     await machine.crash()
     assert machine.ledger is not None
-    flusher = Flusher(machine.owner, machine.ledger, never, machine.checkpoints, Metrics(), FlushHealth())
+    flusher = Flusher(machine.owner, machine.ledger, never, machine.checkpoints, Metrics(), FlushHealth(), make_partitions=machine.make_partitions)
     await machine.flush()
     await flusher._base_counts()
     [(before, none), (first, counts)] = await bases()

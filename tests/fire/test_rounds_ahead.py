@@ -289,7 +289,7 @@ class Hands:
         monkeypatch.setattr(flusher, "LAST_CHECKPOINT_S", 0.0)  # nobody writes it
         self.send = send
         assert machine.ledger is not None
-        self.flusher = Flusher(machine.owner, machine.ledger, self.succeed, machine.checkpoints, Metrics(), FlushHealth())
+        self.flusher = Flusher(machine.owner, machine.ledger, self.succeed, machine.checkpoints, Metrics(), FlushHealth(), make_partitions=machine.make_partitions)
         self.task = asyncio.ensure_future(self.flusher.run())
 
     async def succeed(self, dead: Ledger) -> Ledger:

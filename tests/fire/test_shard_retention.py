@@ -68,7 +68,7 @@ async def test_jobs_of_both_shards_are_retired_and_the_counts_agree_after_takeov
         await machine.checkpoint(store=True, publish=True)
     for machine in machines:
         machine.pass_time(40 * DAY_S)
-        await partitions.ensure(machine.pool, {2}, machine.owner.clock.now_s())
+        await machine.make_partitions()
         due = {job_id for job_id, job in machine.jobs.items() if job.state is State.COMPLETED}
         gone |= due
         for job_id in due:

@@ -156,8 +156,7 @@ class Machine:
         self.owner.lines.boosts = await InstanceStore(self.pool, self.shard).priorities()
         if full:
             await self.pool.execute("delete from headrace.checkpoint where shard = $1", self.shard.number)
-        await partitions.ensure(self.pool, {2}, clock.now_s())
-        self.owner.numbering.open_classes = {2}
+        await self.make_partitions()
         async with Recovery(self.pool) as recovery:
             floor = await recover(self.owner, recovery, CheckpointStore(self.pool, self.shard.number), await partitions.ranges(self.pool))
         await self.owner.schedules.load(ScheduleStore(self.pool, self.shard))
@@ -166,6 +165,11 @@ class Machine:
         self.session: Session | None = None
         if check:
             self._check_lanes()
+
+    async def make_partitions(self, *classes: int) -> None:
+        """Those that are needed now and next of the default class, and of others."""
+        await partitions.ensure(self.pool, {2, *classes}, self.owner.clock.now_s())
+        self.owner.numbering.open_ids = partitions.open_ids({2, *classes}, self.owner.clock.now_s())
 
     def _check_lanes(self) -> None:
         """After recovery each job that waits is in one lane, once, and nothing else is."""

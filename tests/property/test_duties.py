@@ -148,7 +148,7 @@ class Duties(Machine):
     async def grow_old(self, seconds: float) -> None:
         """Time passes."""
         self.pass_time(seconds)
-        await partitions.ensure(self.pool, {2}, self.now_s())
+        await self.make_partitions()
         await self.flush()
         await self._hide()
 

@@ -36,7 +36,7 @@ class TestingService:
             await self._audit.add([row])  # the clock is known to memory only, so the row comes first
         except READ_FAILURES as error:
             raise DatabaseUnavailable("the database cannot be reached; the clock shows what it showed") from error
-        shown = [await ownership.advance_clock(by_s) for ownership in self._ownerships.owned() or [self._ownerships.first]]
+        shown = [ownership.advance_clock(by_s) for ownership in self._ownerships.owned() or [self._ownerships.first]]
         return testing_pb2.AdvanceClockResponse(now=to_timestamp(shown[0]))
 
 

@@ -33,6 +33,7 @@ from headrace_broker.shards.schedules import FireRound
 from headrace_broker.store import ledger as store
 from headrace_broker.store.batch import UniqueName
 from headrace_broker.store.ledger import Flushed, KeyHolder, Ledger
+from headrace_broker.store.pool import ANY_FAILURE
 
 AnyRound = Round | KeyedRound | FireRound
 GAP_S = 0.001
@@ -57,16 +58,20 @@ log = structlog.get_logger("headrace.flusher")
 
 
 class Flusher:
-    """Owns the ledger's connection. `succeed` opens a new life that has taken over from the given dead one, or raises Fenced."""
+    """Owns the ledger's connection. `succeed` opens a new life that has taken over from the given dead one, or raises Fenced; `make_partitions` makes those for ids of
+    now, or raises what asyncpg raises.
+    """
 
     def __init__(
         self, owner: Owner, ledger: Ledger, succeed: Callable[[Ledger], Awaitable[Ledger]], checkpoints: Checkpoints, metrics: Metrics, health: FlushHealth,
+        *, make_partitions: Callable[[], Awaitable[object]],
     ) -> None:  # fmt: skip
         self._owner = owner
         self._health = health
         self.ledger = ledger
         ledger.on_lost = owner.wake.set  # an idle flusher finds out at once, and not with the next job
         self._succeed = succeed
+        self._make_partitions = make_partitions
         self._metrics = metrics
         self._started = 0.0  # of the newest flush
         self._busy = False
@@ -91,14 +96,17 @@ class Flusher:
         self._next_base = loop.time() + FIRST_BASE_S
         while not self._stopping or self._owner.has_intents:
             await self._pause(loop)
+            await self._open_ids()
             self._started = loop.time()
             locked = await self._lock_contested(loop.time())
             await self._store_rounds(self._owner.build(grant=not self._stopping), in_a_row=1 if locked else IN_A_ROW)
             await self._unlock(locked)
+            await self._open_ids()  # each of these may have taken days
             keyed = self._owner.keyed.build()
             if keyed is not None:
                 with self._answering(keyed):
                     self._owner.keyed.settle(keyed, *await self._store_and_look(keyed))
+            await self._open_ids()
             fires = self._owner.schedules.build() if not self._stopping else None
             if fires is not None:
                 with self._answering(fires):
@@ -146,6 +154,19 @@ class Flusher:
             await asyncio.sleep(gap)
         else:
             await asyncio.sleep(0)  # what is ready to be read joins this round
+
+    async def _open_ids(self) -> None:
+        """Returns once jobs of now have partitions. They are made ahead, but the clock may have left those behind: then everything waits until there are others."""
+        while self._owner.numbering.closed:
+            silent = asyncio.get_running_loop().call_later(UNKNOWN_AFTER_S, self._silent)
+            try:
+                await self._make_partitions()
+            except ANY_FAILURE as error:
+                log.error("no partitions for new jobs", reason=f"{type(error).__name__}: {error}")
+                self._owner.refuse(DatabaseUnavailable(f"there are no partitions for new jobs, and they cannot be made; nothing was stored, try again: {error}"))
+                await asyncio.sleep(REPEAT_S)
+            finally:
+                silent.cancel()
 
     async def _lock_contested(self, now: float) -> "tuple[Ledger, set[int]] | None":
         """Takes the locks of jobs whose leases are to end although somebody's transaction may complete them: only those whose lock is free end in this round."""

@@ -14,6 +14,7 @@ started for.
 
 import asyncio
 import contextlib
+import functools
 import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
@@ -27,7 +28,7 @@ import structlog
 
 from headrace_broker.metrics import Metrics
 from headrace_broker.model.errors import DatabaseUnavailable, Draining, NotOwner
-from headrace_broker.model.ids import DEFAULT_CLASS
+from headrace_broker.model.ids import DEFAULT_CLASS, created_at_s
 from headrace_broker.model.shard import ONLY, Shard
 from headrace_broker.shards.checkpoint import Checkpoints
 from headrace_broker.shards.clock import DatabaseClock
@@ -358,7 +359,9 @@ class Ownership:
         if self._draining:  # told to end meanwhile: whoever stands by goes on
             return
         log.info("serving", life_id=ledger.life_id, unsettled=len(owner.live_jobs), from_checkpoint=floor is not None, seconds=seconds)
-        self._flusher = Flusher(owner, ledger, self._succeed, checkpoints, self._metrics, self.health)
+        self._flusher = Flusher(
+            owner, ledger, self._succeed, checkpoints, self._metrics, self.health, make_partitions=functools.partial(self._open_classes, owner)
+        )  # fmt: skip
         rescores = self._rescores = Rescores(owner, self.instances)
         rescores.again()
         self._operations = Operations(owner, self.heads, self.operation_store, self.find_ids(owner)) if self.find_ids is not None else None
@@ -423,17 +426,13 @@ class Ownership:
             raise group.exceptions[0] from group
         return floor
 
-    async def advance_clock(self, seconds: float) -> float:
+    def advance_clock(self, seconds: float) -> float:
         """For tests: what is scheduled, put off or to be deleted comes as if that time had passed; returns what the clock shows then, in seconds since 1970.
 
         Raises:
             Unavailable: nothing was done.
         """
         owner = self.owner
-        try:
-            await self._open_classes(owner, ahead_s=seconds)  # ids carry the time, and need partitions
-        except ANY_FAILURE as error:
-            raise DatabaseUnavailable("the database did not answer; the clock shows what it showed") from error
         owner.clock.advance(seconds)
         for timers in (owner.timers, owner.lines.timers):
             timers.shift(seconds, asyncio.get_running_loop().time())
@@ -441,11 +440,12 @@ class Ownership:
         owner.wake.set()
         return owner.clock.now_s()
 
-    async def _open_classes(self, owner: Owner, *, ahead_s: float = 0.0, known: Sequence[FactRange] = ()) -> int:
+    async def _open_classes(self, owner: Owner, *, known: Sequence[FactRange] = ()) -> int:
         """Sees to the partitions that are needed now and next; returns how many were missing. `known`: those that are there."""
         wanted = {DEFAULT_CLASS} | {entry.class_ for entry in self._types.by_id.values()}
-        made = await partitions.ensure(self._pool, wanted, owner.clock.now_s() + ahead_s, known)
-        owner.numbering.open_classes = wanted
+        at_s = max(owner.clock.now_s(), created_at_s(owner.numbering.highest))  # ids go on from where they are when the clock is set back
+        made = await partitions.ensure(self._pool, wanted, at_s, known)
+        owner.numbering.open_ids = partitions.open_ids(wanted, at_s)
         if made:
             log.info("made partitions", ranges=made)
         return made
