@@ -22,7 +22,8 @@ from headrace_broker.store.operations import OperationStore
 from headrace_broker.store.pool import open_pool
 from headrace_broker.store.schedules import ScheduleStore
 from headrace_broker.store.settings import SettingsStore
-from headrace_broker.store.statistics import Statistics
+from headrace_broker.store.statements import sql
+from headrace_broker.store.statistics import DAY, HOUR, LOCK, MINUTE, Statistics
 
 from tests.fire.steps import kinds
 from tests.property.machine import Machine
@@ -69,7 +70,7 @@ async def test_a_tick_becomes_one_job_at_the_owner_of_its_domain(database: str, 
         await store.put("hourly", Spec(When(interval_s=3600), "work"), row.type_id, datetime.now(UTC), caller=_caller(domain), reason="")
     owners = [await run_owner(database, shard, stack) for shard in SHARDS]
     for ownership in owners:
-        await ownership.advance_clock(3600)
+        ownership.advance_clock(3600)
     fired = "select schedule_id, job_id from headrace.schedule_fire where outcome = 'fired'"
 
     async def all_fired() -> bool:
@@ -139,6 +140,49 @@ async def test_minutes_of_all_shards_are_added_up_once(machines: list[Machine], 
         "select type_id, (numbers ->> 'submitted')::int as n from headrace.stat where span = 60 and agent_id = 0 and numbers ? 'submitted'"
     )
     assert dict(hours) == {machine.type.type_id: count for count, machine in enumerate(machines, 2)}
+
+
+async def _submitted(machine: Machine, span: int) -> dict[int, int]:
+    """Jobs submitted by type, by the sums of a span."""
+    rows = await machine.pool.fetch(
+        "select type_id, sum((numbers ->> 'submitted')::int) as n from headrace.stat where span = $1 and agent_id = 0 and numbers ? 'submitted' group by 1", span
+    )
+    return {row["type_id"]: row["n"] for row in rows}
+
+
+async def test_minutes_that_a_shard_stores_late_are_in_the_sums(machines: list[Machine]) -> None:
+    """After an outage the owner of the first shard may add up before others have stored what they counted until then."""
+    for count, machine in enumerate(machines, 2):
+        await machine.submit(count)
+        machine.pass_time(2 * 86_400)
+    counted = {machine.type.type_id: count for count, machine in enumerate(machines, 2)}
+    for machine in machines:
+        parts: Any = SimpleNamespace(owner=machine.owner, shard=machine.shard)  # what is asked of an Ownership
+        await duties._rollup(Statistics(machine.pool), parts).run_once()
+    assert [await _submitted(machines[0], span) for span in (MINUTE, HOUR, DAY)] == [counted] * 3
+
+
+async def test_minutes_that_are_stored_while_their_hour_is_added_up_are_in_its_sum(database: str, machines: list[Machine], stack: AsyncExitStack) -> None:
+    first, second = machines
+    at = int(second.owner.clock.now_s() // 60) // HOUR * HOUR
+    await second.submit(2)
+    second.pass_time(2 * 3600)
+    adding = await asyncpg.connect(database)
+    stack.push_async_callback(adding.close)
+    parts: Any = SimpleNamespace(owner=second.owner, shard=second.shard)
+    row = {"at": at, "type_id": first.type.type_id, "agent_id": 0, "wait": {}, "run": {}, "wait_s": 0, "run_s": 0, "slots": 0, "waiting": 0}
+    await Statistics(first.pool).put(first.owner.life_id, [{**row, "numbers": {"submitted": 3}}])
+    async with adding.transaction():
+        await adding.execute(sql("stat_roll_lock"), LOCK)
+        await adding.execute(sql("stat_roll"), MINUTE, HOUR, at)
+        storing = asyncio.ensure_future(duties._rollup(Statistics(second.pool), parts).run_once())
+
+        async def waits() -> Any:
+            return await first.pool.fetchval("select true from pg_locks where locktype = 'advisory' and classid = $1::int::bigint::oid and not granted", LOCK)
+
+        await until(waits, what="the wait for whoever adds up")
+    await storing
+    assert await _submitted(first, HOUR) == {first.type.type_id: 3, second.type.type_id: 2}
 
 
 def _after(seconds: float) -> Callable[[], Awaitable[float]]:

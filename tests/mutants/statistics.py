@@ -9,6 +9,7 @@ FORECAST = "broker/headrace_broker/model/forecast.py"
 UNIT = "tests/unit/test_forecast.py"
 ROLLUP = "broker/headrace_broker/maintenance/rollup.py"
 TREND = "tests/fire/test_trend.py"
+COUNTED, DUTIES = "tests/fire/test_counted.py", "tests/fire/test_shard_duties.py"
 TRENDS, HOLD = "broker/headrace_broker/actions/statistics.py", "tests/fire/test_trend.py -k hold"
 
 MUTANTS = (
@@ -58,5 +59,12 @@ MUTANTS = (
     Mutant("a sum of a clock that was ahead stays", ROLLUP, "newest(whole, last - 1)", "newest(whole, last)", f"{RPC} -k time_comes"),
     Mutant("a sum of a clock that was ahead hides the period before it", ROLLUP, "newest(whole, last - 1)", "newest(whole, minute)", f"{RPC} -k time_comes"),
     Mutant("a period is added up all the minute long", ROLLUP, "if self._rolled.get(whole) != at:", "if True:", f"{RPC} -k time_comes"),
+    Mutant("each life of an owner stores what all have counted", ROLLUP, "put(owner.first_life_id, rows)", "put(owner.life_id, rows)", f"{COUNTED} -k is_lost"),
+    Mutant("a look back empties minutes that have ended", ROLLUP, "look(owner, owner.tally.minute(now_s))", "look(owner, int(now_s // 60))", f"{COUNTED} -k set_back"),
+    Mutant("what is stored late is in no sum", ROLLUP, "await self._roll_again({key[0] for key, _ in taken}, int(now_s // 60))", "pass", f"{DUTIES} -k stores_late"),
+    Mutant(
+        "who adds up again does not wait for who adds up", "broker/headrace_broker/store/statistics.py", 'sql("stat_roll_lock"), LOCK)\n            newest',
+        'sql("stat_roll_lock"), LOCK + 1)\n            newest', f"{DUTIES} -k while_their_hour",
+    ),
     Mutant("hours of a clock that was ahead end the adding up", "broker/headrace_broker/store/sql/queries/stat_rolled.sql", "at <= $2", "$2 > 0", f"{RPC} -k was_ahead"),
 )  # fmt: skip

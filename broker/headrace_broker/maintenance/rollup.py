@@ -15,7 +15,7 @@ from headrace_broker.store.pool import ANY_FAILURE
 from headrace_broker.store.statistics import DAY, HOUR, KEPT_MINUTES, MINUTE, Statistics
 
 PERIOD_S = 5.0
-LATE = 5  # minutes after a period's end from which nobody writes into it any more
+LATE = 5  # minutes after a period's end at which it is added up; who writes into it even later adds it up again
 
 
 class Rollup:
@@ -54,16 +54,25 @@ class Rollup:
     async def _write(self, owner: Owner) -> None:
         """Stores what was counted since the last call. Raises what asyncpg raises; nothing is lost by it."""
         now_s = owner.clock.now_s()
-        look(owner, int(now_s // 60))
+        look(owner, owner.tally.minute(now_s))
         taken = owner.tally.take(now_s)
         if not taken:
             return
         rows = [_row(key, line) for key, line in taken]  # before anything is awaited: lines of the present minute go on
         try:
-            await self._store.put(owner.life_id, rows)
+            await self._store.put(owner.first_life_id, rows)
+            await self._roll_again({key[0] for key, _ in taken}, int(now_s // 60))
         except ANY_FAILURE:
             owner.tally.give_back(taken)
             raise
+
+    async def _roll_again(self, stored: set[int], minute: int) -> None:
+        """Minutes that were stored late, since the database was away, go into the sums that the owner of the first shard has made without them."""
+        for part, whole in ((MINUTE, HOUR), (HOUR, DAY)):
+            oldest, last = minute - KEPT_MINUTES[part], minute - whole - LATE  # of what is older the other parts may be gone
+            stored = {at // whole * whole for at in stored}
+            if late := sorted(at for at in stored if oldest <= at <= last):
+                await self._store.roll_again(part, whole, late, last)
 
     async def roll(self, part: int, whole: int, minute: int) -> None:
         """Adds up the periods that have ended and are not added up yet, oldest first.

@@ -90,6 +90,8 @@ class Owner:
         monotonic: Callable[[], float], random: Callable[[], float], shard: Shard = ONLY,
     ) -> None:  # fmt: skip
         self.life_id = life_id
+        self.first_life_id = life_id
+        """The life that it began with; `life_id` is another one after each connection that was lost. What is counted is stored under it."""
         self.shard = shard
         self.types = types
         self.clock = clock

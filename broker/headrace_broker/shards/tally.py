@@ -83,7 +83,7 @@ class Tally:
         self._newest = 0
         self._past: dict[int, Line] = {}  # by type: minutes that have ended
 
-    def _minute(self, now_s: float) -> int:
+    def minute(self, now_s: float) -> int:
         """The present minute; never one that was counted to its end, even if the database's clock is set back."""
         self._newest = max(self._newest, int(now_s // 60))
         return self._newest
@@ -106,11 +106,11 @@ class Tally:
 
     def submitted(self, now_s: float, type_id: int, count: int) -> None:
         """Jobs were stored."""
-        self.line(self._minute(now_s), type_id).numbers["submitted"] += count
+        self.line(self.minute(now_s), type_id).numbers["submitted"] += count
 
     def add(self, round_: "Round", now_s: float) -> None:
         """Counts a round that is durable now (seconds since 1970, database clock)."""
-        minute = self._minute(now_s)
+        minute = self.minute(now_s)
         for submission, job_ids in round_.submissions:
             jobs = submission.jobs
             if isinstance(jobs, PlainJobs):
@@ -178,7 +178,7 @@ class Tally:
         """Lines that changed since the last call, each with all that its minute saw; those of minutes that have ended are forgotten here."""
         taken = [(key, self.lines[key]) for key in self.changed]
         self.changed.clear()
-        present = self._minute(now_s)
+        present = self.minute(now_s)
         for key in [key for key in self.lines if key[0] < present]:
             line = self.lines.pop(key)
             if not key[2] and not line.kept:  # one that comes back, because it could not be stored, is not added again

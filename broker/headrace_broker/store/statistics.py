@@ -12,6 +12,8 @@ from headrace_broker.store.statements import sql
 MINUTE, HOUR, DAY = 1, 60, 1440
 KEPT_MINUTES = {MINUTE: 3 * DAY, HOUR: 62 * DAY, DAY: 400 * DAY}
 """How long rows of each span are kept; those of a shorter span are added up into the next one long before."""
+LOCK = 8_020_114
+"""Key of the advisory lock of whoever adds up: one that began before others had stored what it adds up could otherwise end after one that knows of it."""
 MOST_ROWS = 50_000
 """Rows that one answer is made of; more ask for a longer step, a shorter period or fewer types."""
 MOST_SUMMED = 200_000
@@ -56,7 +58,18 @@ class Statistics:
 
     async def roll(self, part: int, whole: int, at: int) -> None:
         """Adds up one period; safe to repeat."""
-        await self._pool.execute(sql("stat_roll"), part, whole, at)
+        async with self._pool.acquire() as con, con.transaction():
+            await con.execute(sql("stat_roll_lock"), LOCK)
+            await con.execute(sql("stat_roll"), part, whole, at)
+
+    async def roll_again(self, part: int, whole: int, periods: Sequence[int], last: int) -> None:
+        """Adds up those of these periods again that were added up already: of those up to `last` no later one was passed over."""
+        async with self._pool.acquire() as con, con.transaction():
+            await con.execute(sql("stat_roll_lock"), LOCK)
+            newest = await con.fetchval(sql("stat_rolled"), whole, last)
+            for at in periods:
+                if newest is not None and at <= newest:
+                    await con.execute(sql("stat_roll"), part, whole, at)
 
     async def newest(self, span: int, to_minute: int) -> int | None:
         """The newest period of this span that begins at `to_minute` or sooner; None: there is none."""
