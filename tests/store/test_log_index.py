@@ -98,6 +98,19 @@ async def test_two_brokers_do_not_build_at_once(con: "asyncpg.Connection[Any]", 
     assert await duty(pool, SECOND).run_once() == {"log ranges indexed": 1}
 
 
+async def test_a_range_that_another_broker_has_indexed_meanwhile_keeps_its_index(con: "asyncpg.Connection[Any]", pool: "asyncpg.Pool[Any]") -> None:
+    """Both have found it without one: that of the first is not removed and built again, while searches would read all lines."""
+    first, second = LogIndexes(pool), LogIndexes(pool)
+    schema = await first.trigrams()
+    assert schema is not None
+    [leaf], [same] = await first.missing(SECOND), await second.missing(SECOND)
+    assert await first.build(leaf, schema)
+    made = await con.fetchval("select to_regclass($1::text)::oid", f"headrace.{leaf}_trgm")
+    assert not await second.build(same, schema)
+    assert await con.fetchval("select to_regclass($1::text)::oid", f"headrace.{leaf}_trgm") == made
+    assert await con.fetchval(sql("log_index_lock"), LOCK), "it is given back"
+
+
 async def test_a_server_without_the_extension_is_left_alone(con: "asyncpg.Connection[Any]", pool: "asyncpg.Pool[Any]", monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_index, "sql", lambda name: "select false" if name == "trgm_available" else sql(name))
     assert await duty(pool, END).run_once() == {} and await indexes(con) == {}

@@ -36,7 +36,7 @@ class LogIndexes:
         return [row["leaf"] for row in await self._pool.fetch(sql("log_leaves_unindexed"), sealed_below)]
 
     async def build(self, leaf: str, schema: str) -> bool:
-        """Makes the index of one leaf; False: somebody else is at it. Takes as long as it takes.
+        """Makes the index of one leaf; False: somebody else is at it, or was and has made it. Takes as long as it takes.
 
         Cancellation: what was begun is marked as broken, and removed by the next call for the leaf.
         """
@@ -44,6 +44,8 @@ class LogIndexes:
             if not await con.fetchval(sql("log_index_lock"), LOCK):
                 return False
             try:
+                if await con.fetchval(sql("log_index_made"), f"{leaf}_trgm"):  # by somebody else, since it was found to be missing
+                    return False
                 await con.execute(f"set statement_timeout = '{LONGEST_S}s'; set maintenance_work_mem = '64MB'")
                 await con.execute(f"drop index concurrently if exists headrace.{leaf}_trgm", timeout=LONGEST_S + 60)
                 await con.execute(f"create index concurrently {leaf}_trgm on headrace.{leaf} using gin (text {schema}.gin_trgm_ops)", timeout=LONGEST_S + 60)
