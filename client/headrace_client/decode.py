@@ -153,7 +153,7 @@ def alert(message: admin_pb2.Alert) -> Alert:
 def door(message: doors_pb2.Door) -> Door:
     """An open door from its message."""
     return Door(
-        message.job_id, message.type, message.pid, to_datetime(message.opened_at), to_seconds(message.open_for), message.application, message.state, message.settling
+        message.job_id, message.type, message.pid, time_of(message, "opened_at"), to_seconds(message.open_for), message.application, message.state, message.settling
     )
 
 

@@ -404,12 +404,14 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """A transaction that has completed a job and is not committed. `pid`: its backend at the database server; `settling`: the lease is to end, and waits for it."""
+    """A transaction that has completed a job and is not committed. `pid`: its backend at the database server, 0 when it is prepared (two-phase commit);
+    `opened_at` None: the database does not tell the broker, and `open_s` is for how long it has been seen; `settling`: the lease is to end, and waits for it.
+    """
 
     job_id: int
     type: str
     pid: int
-    opened_at: datetime
+    opened_at: datetime | None
     open_s: float
     application: str
     state: str

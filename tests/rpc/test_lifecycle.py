@@ -417,3 +417,20 @@ async def test_jobs_with_a_limit_key_are_updated_aborted_and_run_again_like_any_
     [last] = await hand.take(1)
     assert (last.job_id, last.priority, last.payload) == (other, 3, b"2")
     await agree(client, database)
+
+
+async def test_the_view_says_of_jobs_that_run_again_or_were_changed_what_calls_say(client: Client, hand: ScriptedAgent, database: str) -> None:
+    job = await running(client, hand)
+    assert await hand.report(outcome(job, "failed", permanent=True, error={"code": "Bad", "message": "no"})) == ["accepted"]
+    await client.update([job.job_id], hold=True)
+    later = (await client.submit("nobody", 1, delay_s=3600)).job_id
+    await client.abort([later])
+    [again] = await client.requeue([later])
+    assert again.ok and (await client.get(later)).wait_reason == "no_agent", "it does not wait for its first time"
+    con = await asyncpg.connect(database)
+    try:
+        rows = {row["job_id"]: row for row in await con.fetch("select job_id, available_at, error ->> 'message' as error from headrace.job_state")}
+    finally:
+        await con.close()
+    assert rows[later]["available_at"] is None and rows[job.job_id]["error"] == "no"
+    await agree(client, database)

@@ -249,9 +249,9 @@ READS: list[tuple[str, list[Any], int]] = [
     ("recover_heads", [[_job(5), _job(77)], DEFAULT_CLASS], 20),
     ("recover_heads", [MANY, DEFAULT_CLASS], 5 * len(MANY)),
     ("recover_amended", [MANY, DEFAULT_CLASS], 5 * len(MANY)),
-    ("inbox_read", ["1:1:", None, "0", 0, 500, 1 << 20], 600),
-    ("inbox_read_shard", ["1:1:", None, "0", 0, 500, 1 << 20, 2000, 0, 2], 2100),
-    ("inbox_read_shard", ["1:1:", None, "0", 19_000, 500, 1 << 20, 2000, 1, 2], 5000),
+    ("inbox_read", ["1:1:", None, "0", 0, 500, 1 << 20, 1000], 600),
+    ("inbox_read_shard", ["1:1:", None, "0", 0, 500, 1 << 20, 1000, 2000, 0, 2], 2100),
+    ("inbox_read_shard", ["1:1:", None, "0", 19_000, 500, 1 << 20, 1000, 2000, 1, 2], 5000),
     ("door_list", [100, 1, 2], 5),
 ]
 

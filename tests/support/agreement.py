@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 from headrace_broker.model.job import Head
-from headrace_client import AdminClient, Client, HeadraceError, JobFilter, Order, State
+from headrace_client import AdminClient, Client, HeadraceError, Job, JobFilter, Order, State
 
 from tests.support.ledger import check_ledger
 from tests.support.memory import Came, Ties, read_progress, read_ties
@@ -102,6 +102,17 @@ async def _untied(client: Client, ties: Ties) -> list[str]:
     return wrong
 
 
+def _told(job: Job) -> tuple[Any, ...]:
+    """What a call says of a job beside where it stands: when it may start, settled and will be gone, whether it is kept from that, and whether it has an error."""
+    return job.available_at, job.settled_at, job.delete_at, job.hold, job.error is not None
+
+
+def _shown(row: Any) -> tuple[Any, ...]:
+    """The same by the view."""
+    available_at = (row["available_at"] or row["created_at"]) if row["state"] == "waiting" else None
+    return available_at, row["settled_at"], row["delete_at"], row["hold"], row["error"] is not None
+
+
 async def _differences(client: Client, view: dict[int, Any], ties: Ties) -> list[str]:
     """One line for each word that differs from the ledger's."""
     wrong = []
@@ -111,6 +122,8 @@ async def _differences(client: Client, view: dict[int, Any], ties: Ties) -> list
         wanted = None if row["state"] == "gone" else (row["state"], row["run"], row["attempt"], row["losses"], row["lease_epoch"])
         if said != wanted:
             wrong.append(f"job {job_id}: GetJob says {said}, the ledger {wanted}")
+        elif job is not None and (told := _told(job)) != (shown := _shown(row)):
+            wrong.append(f"job {job_id}: GetJob says {told}, the view {shown}")
         if job is not None and (job.wait_reason == "dependency") != (job_id in ties.unmet):
             wrong.append(f"job {job_id} waits because of {job.wait_reason}, by the tables for {ties.unmet.get(job_id)}")
     ids = {state: {job_id for job_id, row in view.items() if row["state"] == state.value} for state in STATES}

@@ -51,8 +51,7 @@ class Watch:
         for door in await self.inbox.open_doors():
             live = owner.live(door.job_id)
             if live is not None:
-                who = f"backend {door.pid} ({door.application or 'no application_name'})"
-                found.setdefault(live.entry.domain, []).append(OpenDoor(door.job_id, live.entry.name, door.open_s, who))
+                found.setdefault(live.entry.domain, []).append(OpenDoor(door.job_id, live.entry.name, door.open_s, door.who))
         return found
 
 

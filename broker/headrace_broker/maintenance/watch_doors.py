@@ -28,8 +28,8 @@ class WatchDoors:
             live = self.live(door.job_id)
             if live is None or door.open_s < self.too_long_s or (door.job_id, door.pid) in self._said:
                 continue
-            who = f"backend {door.pid} ({door.application or 'no application_name'}, {door.state})"
-            text = f"a transaction of {who} that is open for {door.open_s:.0f} s has completed the job and is not committed"
+            state = f" ({door.state})" if door.state else ""
+            text = f"{door.who} that is open for {door.open_s:.0f} s{state} has completed the job and is not committed"
             error = {"code": "door_open", "message": text, "fingerprint": "door_open", "traceback": ""}
             raised += await self.inbox.alert(door.job_id, live.entry.type_id, live.seq, json.dumps(error))
             self._said.add((door.job_id, door.pid))

@@ -97,7 +97,7 @@ class ExpectedAgent:
 
 @dataclass(frozen=True, slots=True)
 class OpenDoor:
-    """A transaction that has completed a job and is not committed."""
+    """A transaction that has completed a job and is not committed; `who` names it."""
 
     job_id: int
     type: str
@@ -144,7 +144,7 @@ def evaluate(rule: Rule, facts: Facts) -> list[Finding]:
         return [Finding("", name, _lost([agent for agent in facts.lost if agent.name == name and agent.gone_s <= rule.window_s])) for name in names]
     if rule.kind is Source.DOOR_OPEN:
         late_doors = [door for door in facts.doors if door.open_s > rule.threshold and (not rule.type or rule.type == door.type)]
-        return [Finding(d.type, str(d.job_id), f"a transaction of {d.who} has completed job {d.job_id} and is not committed for {span(d.open_s)}") for d in late_doors]
+        return [Finding(d.type, str(d.job_id), f"{d.who} has completed job {d.job_id} and is not committed for {span(d.open_s)}") for d in late_doors]
     found = facts.database
     if found.failures:
         return [Finding("", "", f"{found.failures} flushes failed within {span(rule.window_s)}: {found.error}")]

@@ -12,7 +12,7 @@ from headrace_broker.store.pool import READ_FAILURES
 
 
 class DoorsService:
-    """Shows them. A door is known by its lock, whose number is a job's id; other programs' locks are no jobs of the domain."""
+    """Shows them. A door is known by its lock, whose number is a job's id."""
 
     def __init__(self, ownership: Ownership) -> None:
         self._ownership = ownership
@@ -29,7 +29,8 @@ class DoorsService:
             live = owner.live_jobs.get(door.job_id)
             if live is not None and live.entry.domain == domain:
                 answer.doors.add(
-                    job_id=door.job_id, type=live.entry.name, pid=door.pid, opened_at=to_timestamp(door.opened_at), open_for=to_duration(max(0.0, door.open_s)),
+                    job_id=door.job_id, type=live.entry.name, pid=door.pid, opened_at=to_timestamp(door.opened_at) if door.opened_at is not None else None,
+                    open_for=to_duration(max(0.0, door.open_s)),
                     application=door.application, state=door.state, settling=door.job_id in settling,
                 )  # fmt: skip
         return answer

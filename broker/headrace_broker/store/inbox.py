@@ -22,6 +22,8 @@ from headrace_broker.store.statements import sql
 
 CHANNEL = "headrace_inbox"
 AGAIN_S = 1.0
+SPEC_LIMIT = 262_144
+"""Characters of a spec, several times what the longest one that is taken has. What is longer is cut there, so that nobody can read it."""
 LOOK_AT = 5000
 """Rows of all shards that one read goes through for those of its own."""
 SUBMITTED, COMPLETED = 1, 2
@@ -42,7 +44,9 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class InboxRow:
-    """One row. `spec`: fields of a JobSpec by their names on the wire, as JSON that somebody else wrote: not everything that Postgres takes can be read here."""
+    """One row. `spec`: fields of a JobSpec by their names on the wire, as JSON that somebody else wrote: not everything that Postgres takes can be read here. One that
+    has more than SPEC_LIMIT characters is cut.
+    """
 
     inbox_id: int
     kind: int
@@ -73,14 +77,21 @@ class DoorCompletion:
 
 @dataclass(frozen=True, slots=True)
 class OpenDoor:
-    """A transaction that has completed a job and is not committed. `open_s`: for how long it is open."""
+    """A transaction that has completed a job and is not committed. `open_s`: for how long it is open. Of other users' the database tells that to members of
+    pg_read_all_stats alone: else `opened_at` is None, and `open_s` for how long it has been seen. `pid` 0: it is prepared, and `application` says under which name.
+    """
 
     job_id: int
     pid: int
-    opened_at: datetime
+    opened_at: datetime | None
     open_s: float
     application: str
     state: str
+
+    @property
+    def who(self) -> str:
+        """Whose it is, in words."""
+        return f"a transaction of backend {self.pid} ({self.application or 'no application_name'})" if self.pid else f"the {self.application}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +154,7 @@ class Inbox:
         self._pool = pool
         self._shard = shard
         self.suspects = Suspects()
+        self._doors: dict[tuple[int, int], float] = {}  # open doors of which is not told since when: (job_id, pid) -> when it was first seen, by the loop's clock
 
     async def cursor(self) -> Cursor:
         """How far it is taken up. On a server that was restored from a dump of another one the rows are this server's from now on."""
@@ -164,10 +176,10 @@ class Inbox:
             return await con.fetchrow(sql("inbox_cursor"), self._shard.number)
 
     async def read(self, cursor: Cursor, rows: int, size_bytes: int) -> tuple[list[InboxRow], Cursor]:
-        """The next rows, at most so many, and about so many bytes of payloads; and the cursor once they are taken. Of several shards: those that are its own, and those
+        """The next rows, at most so many, and about so many bytes; and the cursor once they are taken. Of several shards: those that are its own, and those
         of domains that there are not yet; when it goes on in the same snapshot, there may be more, also where none was found.
         """
-        place = (cursor.done, cursor.upto, str(cursor.last_xid), cursor.last_id, rows, size_bytes)
+        place = (cursor.done, cursor.upto, str(cursor.last_xid), cursor.last_id, rows, size_bytes, SPEC_LIMIT + 1)
         if self._shard.of == 1:
             found = await self._pool.fetch(sql("inbox_read"), *place)
         else:
@@ -187,7 +199,16 @@ class Inbox:
 
     async def open_doors(self, rows: int = 100) -> list[OpenDoor]:
         """Transactions that have completed a job of the shard and are not committed, the oldest first."""
-        return [OpenDoor(*r.values()) for r in await self._pool.fetch(sql("door_list"), rows, self._shard.number, self._shard.of)]
+        found = await self._pool.fetch(sql("door_list"), rows, self._shard.number, self._shard.of)
+        now, seen = asyncio.get_running_loop().time(), self._doors
+        self._doors = {key: seen.get(key, now) for r in found if r["open_s"] is None for key in [(r["job_id"], r["pid"])]}
+        return [
+            OpenDoor(
+                r["job_id"], r["pid"] or 0, r["opened_at"], now - self._doors[r["job_id"], r["pid"]] if r["open_s"] is None else r["open_s"], r["application"] or "",
+                r["state"] or "",
+            )
+            for r in found
+        ]  # fmt: skip
 
     async def alert(self, job_id: int, type_id: int, epoch: int, error: str) -> bool:
         """Writes an alert about a door of this lease, unless there is one; returns whether it did."""

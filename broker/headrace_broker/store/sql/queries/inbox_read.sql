@@ -1,6 +1,7 @@
 -- The next rows of the inbox that are committed and not taken up, in the order of (xid, inbox_id): those of transactions that the cursor did not see as finished, and that
 -- are now. One statement, so one snapshot. Looked up by transaction, never by a range that begins at the oldest one open: that may have been open for hours.
--- $1 done text, $2 upto text or null for now (snapshots), $3 last xid text, $4 last inbox_id bigint, $5 rows int, $6 bytes of payload bigint (the first row always fits).
+-- $1 done text, $2 upto text or null for now (snapshots), $3 last xid text, $4 last inbox_id bigint, $5 rows int, $6 bytes of payload and spec bigint (the first row always fits),
+-- $7 characters of a spec that are read int.
 -- Index: inbox_by_xid, primary key of inbox_result. Locks: none.
 -- Returns at least one row: upto text, seen bigint (rows before the bytes are looked at), inbox_id bigint or null for none, xid text, kind smallint, domain text, spec text (JSON),
 -- payload bytea, job_id bigint, lease_epoch int.
@@ -21,9 +22,9 @@ with place as materialized (
         order by i.xid, i.inbox_id limit $5::int
     ) fresh
 ), chosen as (
-    select f.*, count(*) over () as seen, sum(coalesce(octet_length(f.payload), 0)) over (order by f.xid, f.inbox_id) - coalesce(octet_length(f.payload), 0) as before
-    from (select * from found order by xid, inbox_id limit $5::int) f
+    select f.*, count(*) over () as seen, sum(f.bytes) over (order by f.xid, f.inbox_id) - f.bytes as before
+    from (select *, coalesce(octet_length(payload), 0) + coalesce(pg_column_size(spec), 0) as bytes from found order by xid, inbox_id limit $5::int) f
 )
-select p.upto::text, coalesce(c.seen, 0) as seen, c.inbox_id, c.xid::text, c.kind, c.domain, c.spec::text as spec, c.payload, c.job_id, c.lease_epoch
+select p.upto::text, coalesce(c.seen, 0) as seen, c.inbox_id, c.xid::text, c.kind, c.domain, left(c.spec::text, $7::int) as spec, c.payload, c.job_id, c.lease_epoch
 from place p left join chosen c on c.before < $6::bigint
 order by c.xid, c.inbox_id
