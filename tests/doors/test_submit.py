@@ -1,5 +1,6 @@
 """`headrace.submit_job` in a caller's own transaction: a commit makes one job, a rollback none, and nobody waits for anybody's transaction."""
 
+import json
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ import asyncpg
 import pytest
 from headrace_broker.maintenance import tidy_inbox
 from headrace_broker.maintenance.tidy_inbox import TidyInbox
-from headrace_broker.store.inbox import Inbox
+from headrace_broker.store.inbox import SPEC_LIMIT, Cursor, Inbox
 from headrace_broker.store.pool import open_pool
 from headrace_client import AdminClient, Client, State
 
@@ -113,6 +114,23 @@ async def test_a_key_is_one_job_whichever_door_it_comes_through(client: Client, 
     await agree(client, database)
 
 
+@pytest.mark.parametrize("tie", ["depends_on", "parent_id", "batch_id"])
+async def test_a_job_that_names_others_is_refused_when_they_are_not_there_in_its_domain(
+    client: Client, broker: BrokerProcess, database: str, con: "asyncpg.Connection[Any]", tie: str
+) -> None:
+    async with Client(broker.address, domain="other", timeout_s=20) as elsewhere:
+        foreign = (await elsewhere.submit("t", 1)).job_id
+    for job_id in (foreign, 77):
+        more = json.dumps({tie: [str(job_id)] if tie == "depends_on" else str(job_id)})
+        reason, message = await refusal_of(con, await con.fetchval("select headrace.submit_job('t', '1', more => $1)", more))
+        assert reason == "JOB_NOT_FOUND" and str(job_id) in message
+    mine = (await client.submit("t", 1)).job_id
+    children = {"depends_on": [str(mine)], "parent_id": str(mine)}
+    job = await client.get(await job_of(con, await con.fetchval("select headrace.submit_job('t', '1', more => $1)", json.dumps(children))))
+    assert (job.wait_reason, job.depends_on, job.parent_id) == ("dependency", (mine,), mine)
+    await agree(client, database, "default")
+
+
 async def test_a_submit_that_the_broker_refuses_says_why_and_holds_up_nobody(client: Client, database: str, con: "asyncpg.Connection[Any]") -> None:
     large = await con.fetchval("select headrace.submit_job('t', payload_bytes => convert_to(repeat('x', 2000000), 'UTF8'))")
     unknown = await con.fetchval("select headrace.submit_job('t', '1', more => '{\"no_such_field\": 1}')")
@@ -125,6 +143,32 @@ async def test_a_submit_that_the_broker_refuses_says_why_and_holds_up_nobody(cli
     assert reason == "INVALID_FIELD" and "no_such_field" in message
     assert [(await refusal_of(con, inbox_id))[0] for inbox_id in unreadable] == ["INVALID_FIELD"] * 2
     assert (await client.count()).totals == {State.WAITING: 1}
+
+
+async def test_a_submission_that_says_more_than_a_job_can_have_is_refused_unread(client: Client, con: "asyncpg.Connection[Any]") -> None:
+    """To read it would hold up the broker, and each that takes over from it; Postgres takes 255 MB."""
+    more = "jsonb_build_object('depends_on', (select jsonb_agg(n::text) from generate_series(1, 100000) n))"
+    entry = await con.fetchval(f"select headrace.submit_job('t', '1', more => {more})")
+    await job_of(con, await con.fetchval(SUBMIT, "t", "1"))
+    reason, message = await refusal_of(con, entry)
+    assert reason == "TOO_LARGE" and message.startswith("more: ")
+
+
+async def test_what_is_read_at_once_is_bounded_whatever_is_said_beside_payloads(database: str, con: "asyncpg.Connection[Any]", stack: AsyncExitStack) -> None:
+    pool = await open_pool(database)
+    stack.push_async_callback(pool.close)
+    more = "jsonb_build_object('limit_key', (select string_agg(md5(random()::text), '') from generate_series(n, n + 6000)))"
+    await con.execute(f"select headrace.submit_job('t', '1', more => {more}) from generate_series(1, 30) n")
+    await con.execute("insert into headrace.inbox (kind, domain, spec) select 1, 'default', jsonb_build_object('type', repeat('x', 1000000))")
+    cursor, seen = Cursor(), list[int]()
+    while True:
+        rows, cursor = await Inbox(pool).read(cursor, 500, 1 << 20)
+        if not rows:
+            break
+        assert sum(len(row.spec) for row in rows) < 4 << 20
+        seen += [len(row.spec) for row in rows]
+    assert len(seen) == 31 and seen[-1] == SPEC_LIMIT + 1
+    await con.execute("delete from headrace.inbox")
 
 
 async def test_a_refusal_is_told_whatever_characters_are_in_what_it_names(client: Client, broker: BrokerProcess, con: "asyncpg.Connection[Any]") -> None:
@@ -312,7 +356,8 @@ async def test_what_is_taken_up_is_deleted_in_passes(client: Client, database: s
         await pool.close()
 
 
-async def test_an_inbox_restored_on_another_server_is_taken_up(database: str, con: "asyncpg.Connection[Any]", directory: Any, stack: AsyncExitStack) -> None:
+@pytest.mark.parametrize("cursor", ["900000000:900000000:", "1:1:"], ids=["newer than the rows", "older: the door was hardly used"])
+async def test_an_inbox_restored_on_another_server_is_taken_up(database: str, con: "asyncpg.Connection[Any]", directory: Any, stack: AsyncExitStack, cursor: str) -> None:
     """Transaction numbers mean nothing there: what has a result is done, all else is taken."""
     await con.execute(
         "insert into headrace.inbox (xid, kind, domain, spec, payload)"
@@ -320,7 +365,7 @@ async def test_an_inbox_restored_on_another_server_is_taken_up(database: str, co
     )
     done, due = [row["inbox_id"] for row in await con.fetch("select inbox_id from headrace.inbox order by inbox_id")]
     await con.execute("insert into headrace.inbox_result (inbox_id, job_id) values ($1, 77)", done)
-    await con.execute("insert into headrace.inbox_cursor (done) values ('900000000:900000000:')")
+    await con.execute("insert into headrace.inbox_cursor (done) values ($1::text::pg_snapshot)", cursor)
     broker: BrokerProcess = await start_broker(directory, database=database)
     stack.push_async_callback(broker.kill)
     await job_of(con, due)

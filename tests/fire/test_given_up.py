@@ -23,6 +23,7 @@ from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownerships import Ownerships
 from headrace_broker.shards.stumbles import PAUSE_S, WELL_S, Stumbles
 from headrace_broker.store.batch import FullBody
+from headrace_broker.store.heads import Heads
 from headrace_broker.store.inbox import InboxRow, Suspects
 from headrace_broker.store.migrate import MigrationError
 from headrace_broker.store.settings import SettingsStore
@@ -205,10 +206,10 @@ async def taken_up(con: "asyncpg.Connection[Any]", ids: list[int]) -> list[tuple
 async def test_a_row_of_the_inbox_that_meets_a_defect_is_refused_and_holds_up_nobody(database: str, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
     read = DoorReader.job
 
-    async def failing(reader: DoorReader, owner: Owner, row: InboxRow) -> DoorJob:
+    async def failing(reader: DoorReader, owner: Owner, row: InboxRow, heads: Heads) -> DoorJob:
         if row.payload == b"1":
             raise ZeroDivisionError("what nobody expected")
-        return await read(reader, owner, row)
+        return await read(reader, owner, row, heads)
 
     monkeypatch.setattr(DoorReader, "job", failing)
     ownership = await run_owner(database, ONLY, stack)
@@ -226,9 +227,9 @@ async def test_a_row_of_the_inbox_that_the_database_refuses_to_store_is_refused_
     """As if something that the database does not take were overlooked when the row is read."""
     read = DoorReader.job
 
-    async def overlooking(reader: DoorReader, owner: Owner, row: InboxRow) -> DoorJob:
+    async def overlooking(reader: DoorReader, owner: Owner, row: InboxRow, heads: Heads) -> DoorJob:
         if row.payload != b"1":
-            return await read(reader, owner, row)
+            return await read(reader, owner, row, heads)
         entry = await owner.types.ensure("default", "work")
         job = (entry, 0, 0.0, FullBody(row.payload, labels='{"a": "\\u0000"}'))
         if not keyed:

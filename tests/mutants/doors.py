@@ -17,6 +17,9 @@ ONCE = "agent/headrace_agent/doors.py"
 DONE = "tests/doors/test_complete.py"
 SUBMIT = "tests/doors/test_submit.py"
 KILLS = "tests/doors/test_submit_kills.py"
+LIST = "broker/headrace_broker/store/sql/queries/door_list.sql"
+OPEN = "tests/doors/test_open_doors.py"
+VIEWS = "broker/headrace_broker/store/sql/migrations/0033_views.sql"
 
 MUTANTS = (
     Mutant(
@@ -109,6 +112,27 @@ MUTANTS = (
         "-- revoke execute on function headrace.submit_job(",
         f"{SUBMIT} -k role_needs",
     ),
+    Mutant("inbox: a job is tied to whatever it names", READER, "        await self._find_tied(owner, heads, row.domain, [spec])\n", "", f"{SUBMIT} -k names_others"),
+    Mutant("inbox: what is said at any length is read", READER, "if len(row.spec) > SPEC_LIMIT:", "if False:", f"{SUBMIT} -k refused_unread"),
+    Mutant("inbox: what is said beside payloads takes no room", READ, " + coalesce(pg_column_size(spec), 0)", "", f"{SUBMIT} -k read_at_once"),
+    Mutant(
+        "inbox: rows of another server's transactions are believed where the cursor is old",
+        "broker/headrace_broker/store/sql/queries/inbox_cursor.sql",
+        "\n       or exists (select from headrace.inbox where xid >= pg_snapshot_xmax(pg_current_snapshot()))",
+        "",
+        f"{SUBMIT} -k restored",
+    ),
+    Mutant("doors: locks of other programs hide them", LIST, "where (\n", "where $3::int = 1 or (\n", f"{OPEN} -k hide"),
+    Mutant("doors: those of other users are open for ever", INBOX, 'if r["open_s"] is None else r["open_s"]', 'if False else r["open_s"]', f"{OPEN} -k may_not_see"),
+    Mutant("doors: prepared transactions are none", VIEWS, "and p.database = current_database()", "and false", f"{OPEN} -k prepared"),
+    Mutant(
+        "view: a job that runs again waits for its first time",
+        VIEWS,
+        "case when e.seq is null then j.available_at else e.available_at end",
+        "coalesce(e.available_at, j.available_at)",
+        "tests/rpc/test_lifecycle.py -k the_view_says",
+    ),
+    Mutant("view: an error is gone once its job is changed", VIEWS, "as delete_at, f.error", "as delete_at, e.error", "tests/rpc/test_lifecycle.py -k the_view_says"),
     Mutant("door: a job is completed without its lock", COMPLETE, "perform pg_advisory_xact_lock(job_id);", "", f"{DONE} -k forgotten_lease"),
     Mutant(
         "inbox: a row that cannot be read ends the broker",

@@ -88,6 +88,5 @@ MUTANTS = (
         "the clock falls back when it is set again", "broker/headrace_broker/shards/clock.py", "database_s + self._advanced_s", "database_s", f"{TIME} -k stays_ahead"
     ),
     Mutant("timers stay when time is set forward", OWNERSHIP, "timers.shift(seconds, asyncio.get_running_loop().time())", "pass", f"{TIME} -k waits_for_its_time"),
-    Mutant("ids of a later time find no partition", OWNERSHIP, "await self._open_classes(owner, ahead_s=seconds)", "pass", f"{TIME} -k delete_dates"),
     Mutant("drain does not wait for what is ready", "agent/headrace_agent/drain.py", 'job.wait_reason == "ready" or', "False or", f"{KIT} -k is_ready"),
 )

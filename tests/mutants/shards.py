@@ -65,7 +65,7 @@ MUTANTS = (
     Mutant(
         "an owner reads what is in the inbox for others",
         f"{QUERIES}/inbox_read_shard.sql",
-        "(coalesce(d.domain_id, c.domain_id) % $9::int = $8::int or (l.kind = 1 and d.domain_id is null))",
+        "(coalesce(d.domain_id, c.domain_id) % $10::int = $9::int or (l.kind = 1 and d.domain_id is null))",
         "true",
         f"{TWO} -k of_the_inbox",
     ),
@@ -100,7 +100,7 @@ MUTANTS = (
         "shard from headrace.shard where shard = 0\n",
         f"{TWO} -k adopted",
     ),
-    Mutant("the doors of other shards hide those of this one", f"{QUERIES}/door_list.sql", "where $3::int = 1 or (", "where $3::int > 0 or (", f"{TWO} -k open_doors"),
+    Mutant("the doors of other shards hide those of this one", f"{QUERIES}/door_list.sql", ") = $2::int\n", ") >= 0\n", f"{TWO} -k open_doors"),
     Mutant(
         "an alert is forgotten because another shard has newer ones in its groups",
         f"{QUERIES}/alert_trim.sql",

@@ -18,6 +18,7 @@ TRIM, FORGOTTEN = "broker/headrace_broker/store/sql/queries/agent_trim.sql", "te
 TIDY_AGENTS = "broker/headrace_broker/maintenance/tidy_agents.py"
 
 DUTIES = "broker/headrace_broker/duties.py"
+NUMBERING, RANGES = "broker/headrace_broker/shards/numbering.py", "tests/fire/test_ranges.py"
 LIVES, ENDED = "broker/headrace_broker/store/sql/queries/life_trim.sql", "tests/store/test_tidy_lives.py -k only_lives"
 
 MUTANTS = (
@@ -70,6 +71,22 @@ MUTANTS = (
         " or now - found[2] > REMEMBERED_S",
         "",
         "tests/fire/test_overload.py -k without_asking",
+    ),
+    Mutant(
+        "an index that somebody else has made is made again",
+        "broker/headrace_broker/store/log_index.py",
+        'if await con.fetchval(sql("log_index_made"), f"{leaf}_trgm"):',
+        "if False:",
+        "tests/store/test_log_index.py -k has_indexed_meanwhile",
+    ),
+    Mutant("ids are given that have no partition", NUMBERING, ">= there.stop", "> ids.MAX_ID", f"{RANGES} -k beyond_all"),
+    Mutant("a class is used for ids that it has no partition for", NUMBERING, "there.start <= first and self.newest < there.stop", "True", f"{RANGES} -k default_class"),
+    Mutant(
+        "partitions are made for the clock alone",
+        "broker/headrace_broker/shards/ownership.py",
+        "max(owner.clock.now_s(), created_at_s(owner.numbering.highest))",
+        "owner.clock.now_s()",
+        f"{RANGES} -k first_used",
     ),
     Mutant(
         "a lock stays with the connection that took it",

@@ -6,14 +6,15 @@ import json
 from google.protobuf.json_format import ParseDict
 from headrace_proto.v1 import types_pb2
 
-from headrace_broker.model.errors import BrokerError, InvalidField
+from headrace_broker.model.errors import BrokerError, InvalidField, TooLarge
 from headrace_broker.rpc import convert
 from headrace_broker.rpc.admission import EndlessPatience
 from headrace_broker.rpc.errors import reason_of
 from headrace_broker.rpc.submit import SubmitCalls
 from headrace_broker.shards.doors import DoorJob
 from headrace_broker.shards.owner import Owner
-from headrace_broker.store.inbox import InboxRow
+from headrace_broker.store.heads import Heads
+from headrace_broker.store.inbox import SPEC_LIMIT, InboxRow
 
 MESSAGE = 1000
 """Characters of what is said of a row that cannot be read."""
@@ -25,8 +26,10 @@ class DoorReader(SubmitCalls):
     def __init__(self, payload_limit: int) -> None:
         self._payload_limit = payload_limit
 
-    async def job(self, owner: Owner, row: InboxRow) -> DoorJob:
+    async def job(self, owner: Owner, row: InboxRow, heads: Heads) -> DoorJob:
         """See `shards.doors.Reader`. A job that rides with keyed ones gets a key of its own when it has none, so that reading its row again finds the same job."""
+        if len(row.spec) > SPEC_LIMIT:
+            raise TooLarge("more", f"all that is said of a job beside its payload has at most {SPEC_LIMIT:,} characters as JSON")
         spec = types_pb2.JobSpec()
         try:
             ParseDict(json.loads(row.spec), spec)
@@ -40,6 +43,7 @@ class DoorReader(SubmitCalls):
         job, size = await self._read(owner, row.domain, spec)
         if not convert.is_keyed(spec):
             return DoorJob(job, None)
+        await self._find_tied(owner, heads, row.domain, [spec])
         if not spec.idempotency_key:
             spec.idempotency_key = f"inbox:{row.inbox_id}"
         answer: asyncio.Future[tuple[int, bool]] = await self._queue_keyed(owner, spec, job, size, EndlessPatience())

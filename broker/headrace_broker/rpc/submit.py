@@ -23,6 +23,7 @@ from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.shards.schemas import Schema
 from headrace_broker.shards.types import TypeEntry
+from headrace_broker.store.heads import Heads
 
 CHUNK = 1000  # jobs of one call that go into one flush
 STREAM_WINDOW = 32  # requests of a stream that are in hand; a client that sends more waits
@@ -59,7 +60,7 @@ class SubmitCalls:
         owner = self._ownership.owner
         require(Act.SUBMIT, spec.type, "type")
         job, size = await self._read(owner, domain, spec, callback=callback)
-        await self._find_tied(owner, domain, [spec])
+        await self._find_tied(owner, self._ownership.heads, domain, [spec])
         if convert.replaces(spec):
             [stored] = await in_turn(self, owner, self._ownership.heads, caller_of(context), [Wish(0, spec, job, size)], Patience())
             if isinstance(stored, BrokerError):
@@ -198,7 +199,7 @@ class SubmitCalls:
         types: Types | None = types_for(Act.SUBMIT)
         if types is not None and types.everything:
             types = None
-        await self._find_tied(owner, domain, specs, batch)
+        await self._find_tied(owner, self._ownership.heads, domain, specs, batch)
         for index, spec in enumerate(specs):
             if index in batch.refused:
                 continue
@@ -249,12 +250,12 @@ class SubmitCalls:
             await self._check(entry.schema, spec.payload, spec.content_type)
         return (entry, convert.priority(spec), convert.available_at_s(spec, owner.clock.now_s()), body), size
 
-    async def _find_tied(self, owner: Owner, domain: str, specs: Sequence[types_pb2.JobSpec], batch: "_Batch | None" = None) -> None:
+    async def _find_tied(self, owner: Owner, heads: Heads, domain: str, specs: Sequence[types_pb2.JobSpec], batch: "_Batch | None" = None) -> None:
         """Refuses jobs that name others which are not there: in their batch, or by raising JobNotFound when there is none."""
         named = dict.fromkeys(job_id for spec in specs for _, job_id in convert.tied(spec))
         if not named:
             return
-        missing = await find_missing(owner, self._ownership.heads, domain, list(named))
+        missing = await find_missing(owner, heads, domain, list(named))
         for index, spec in enumerate(specs if missing else ()):
             lost = next(((field, job_id) for field, job_id in convert.tied(spec) if job_id in missing), None)
             if lost is None:

@@ -56,8 +56,11 @@ class DoorJob:
 class Reader(Protocol):
     """Understands submissions as the Jobs service does."""
 
-    async def job(self, owner: "Owner", row: InboxRow) -> DoorJob:
-        """The job of a row; one with keys is on its way already. Raises BrokerError: Busy and Unavailable pass by themselves, others are why it is refused."""
+    async def job(self, owner: "Owner", row: InboxRow, heads: Heads) -> DoorJob:
+        """The job of a row; one with keys is on its way already. `heads` finds the jobs that it names.
+
+        Raises BrokerError: Busy and Unavailable pass by themselves, others are why it is refused.
+        """
 
     def reason(self, error: BrokerError) -> str:
         """The stable reason of a refusal."""
@@ -281,7 +284,7 @@ async def _take_rows(owner: "Owner", inbox: Inbox, reader: Reader, heads: Heads,
         if row.kind == COMPLETED:
             continue
         try:
-            found = await _read(owner, reader, row, suspects.refused)
+            found = await _read(owner, reader, row, heads, suspects.refused)
         except (Busy, Unavailable, ReadFailed, *ANY_FAILURE):
             raise
         except BrokerError as error:
@@ -320,12 +323,12 @@ async def _is_own(owner: "Owner", row: InboxRow) -> bool:
         return owner.shard.number == 0
 
 
-async def _read(owner: "Owner", reader: Reader, row: InboxRow, refused: dict[int, str]) -> DoorJob:
+async def _read(owner: "Owner", reader: Reader, row: InboxRow, heads: Heads, refused: dict[int, str]) -> DoorJob:
     """The job of a row. Raises as `Reader.job`, and InvalidField when Postgres takes no such domain or type, or has `refused` to store the job."""
     if row.inbox_id in refused:
         raise _unstorable(refused[row.inbox_id])
     try:
-        return await reader.job(owner, row)
+        return await reader.job(owner, row, heads)
     except REFUSED_VALUES as error:
         raise _unstorable(str(error)) from error
 
