@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 from headrace_client import AdminClient, AlertChannel, AlertRule, EmailChannel, JobFilter, ResultUnknown, ScheduleSpec
 
+from tests.support.mailbox import serving
 from tests.support.pg_proxy import Fate, PgProxy, Request
 from tests.support.processes import start_broker
 
@@ -97,3 +98,17 @@ async def test_a_change_of_which_nothing_was_stored_is_made_again(database: str,
         await change(admin)
         assert proxy.done[Fate.CUT_BEFORE] == before + 1, what
         assert await con.fetchval("select count(*) from headrace.audit where action = $1", action) == 1, what
+
+
+async def test_a_channel_is_tried_once_though_the_database_goes_away_behind_it(database: str, directory: Path, stack: AsyncExitStack) -> None:
+    box = await stack.enter_async_context(serving())
+    proxy = await stack.enter_async_context(PgProxy(database))
+    broker = await start_broker(directory, database=proxy.dsn)
+    stack.push_async_callback(broker.kill)
+    admin = await stack.enter_async_context(AdminClient(broker.address, timeout_s=20))
+    await admin.put_alert_channel(AlertChannel("c", EmailChannel("127.0.0.1", "from@example.org", ["to@example.org"], box.port, "none")))
+    Cut(proxy, at_commit=False)
+    with pytest.raises(ResultUnknown, match="the message was delivered"):
+        await admin.test_alert_channel("c")
+    assert len(box.mails) == 1
+    assert await admin.test_alert_channel("c") == (True, "") and len(box.mails) == 2

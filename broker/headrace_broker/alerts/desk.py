@@ -13,7 +13,7 @@ from headrace_broker.model.alert_channel import NAME, Channel
 from headrace_broker.model.alert_rules import Rule
 from headrace_broker.model.alerting import Group, Silence, Source, is_silenced
 from headrace_broker.model.audit import Caller
-from headrace_broker.model.errors import Busy, DatabaseUnavailable, InvalidField
+from headrace_broker.model.errors import Busy, DatabaseUnavailable, InvalidField, ResultUnknown
 from headrace_broker.model.fields import MAX_REASON, text
 from headrace_broker.model.ids import MAX_ID
 from headrace_broker.model.masked_text import masked_text
@@ -62,7 +62,8 @@ class AlertDesk:
         await self._answered(self._store.delete_channel(_name(name), caller=caller, reason=_reason(reason)))
 
     async def test_channel(self, name: str, *, caller: Caller, reason: str) -> tuple[bool, str]:
-        """Sends a message to a channel now: (whether it was delivered, what there is to say). Raises AlertPartNotFound."""
+        """Sends a message to a channel now: (whether it was delivered, what there is to say). Raises AlertPartNotFound; ResultUnknown: it was sent, and the audit does
+        not know of it."""
         owner = self._ownership.owner
         channel = await self._answered(self._store.find_channel(caller.domain, _name(name)))
         secret = (await self._answered(self._store.secrets(channel.channel_id))).get(channel.channel_id)
@@ -72,7 +73,11 @@ class AlertDesk:
             delivered, said = True, await self._deliver(channel, secret, message, now)
         except Undelivered as error:
             delivered, said = False, str(error)
-        await self._answered(self._store.tested(name, "" if delivered else said, caller=caller, reason=_reason(reason)))
+        try:
+            await self._store.tested(name, "" if delivered else said, caller=caller, reason=_reason(reason))
+        except READ_FAILURES as error:  # who hears that nothing was changed would send it again
+            told = "was delivered" if delivered else f"was not delivered: {said}"
+            raise ResultUnknown(f"the message {told}; the database cannot be reached, and the audit may not know of it") from error
         return delivered, said
 
     async def put_rule(self, rule: Rule, *, caller: Caller, reason: str) -> Rule:
