@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from headrace_broker.actions import descents
 from headrace_broker.model.amended import Update
-from headrace_broker.model.errors import InvalidState, JobNotFound, UniqueKeyTaken
+from headrace_broker.model.errors import DatabaseUnavailable, InvalidState, JobNotFound, UniqueKeyTaken
 from headrace_broker.model.job import Kind, State
 from headrace_broker.shards import changes
 from headrace_broker.shards.intents import Change, Completions, Ending, Verb
 from headrace_broker.store.batch import FullBody
 from headrace_broker.store.graph import GraphReads
+from headrace_broker.store.heads import ReadFailed
 
 from tests.fire.steps import begin, end, kinds, room
 from tests.property.machine import TESTER, Machine
@@ -305,6 +306,30 @@ async def test_a_portion_is_decided_at_a_time_and_too_many_are_refused(machine: 
     assert await machine.pool.fetchval("select count(*) from headrace.audit where action like 'job.%'") == 1
     flushes = await machine.pool.fetchval("select count(distinct at) from headrace.event where kind = 10")
     assert flushes == 3
+
+
+async def test_those_that_are_left_have_the_error_when_the_database_goes_away_between_two_portions(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were it raised, the same call again would say that the job itself cannot be requeued: it waits by then."""
+    monkeypatch.setattr(descents, "AT_ONCE", 1)
+    first = await _one(machine)
+    after = await _submit(machine, [first])
+    await _run(machine, first)
+    await _end(machine, first, failed=True)
+    for _ in range(2):
+        await _told(machine)
+    heads, portions = machine.heads.heads, list[Sequence[int]]()
+
+    async def away(job_ids: Sequence[int]) -> Any:
+        portions.append(job_ids)
+        if job_ids == [after]:
+            raise ReadFailed("away")
+        return await heads(job_ids)
+
+    monkeypatch.setattr(machine.heads, "heads", away)
+    done = await _requeue(machine, first)
+    assert [(change.job_id, type(change.error)) for change in done] == [(first, type(None)), (after, DatabaseUnavailable)] and portions[-1] == [after]
+    monkeypatch.undo()
+    assert [change.error for change in await _requeue(machine, first)][1:] == [None]
 
 
 def test_each_comes_after_what_it_waits_for() -> None:

@@ -15,6 +15,7 @@ from headrace_broker.shards.undecided import report
 from headrace_broker.store.inbox import Inbox
 
 from tests.fire.steps import granted, kinds
+from tests.property.machine import LEASE_S
 from tests.property.test_doors import REJECT, Doors
 from tests.support.processes import until
 
@@ -149,3 +150,27 @@ async def test_everybody_is_answered_who_reports_an_outcome_while_a_transaction_
     await asyncio.wait([judging])
     assert [asker.told for asker in askers] == [[Disposition.ALREADY_APPLIED if commit else Disposition.ACCEPTED], [Disposition.ALREADY_APPLIED]]
     assert not owner.undecided.count(machine.agent_id)
+
+
+@pytest.mark.parametrize("then", ["it goes on", "its agent is lost"])
+async def test_a_lease_that_its_agent_claims_while_its_end_waits_for_a_transaction_goes_on(machine: Doors, then: str) -> None:
+    """The agent is told that the lease is its own: the job must not be granted to somebody else beside it."""
+    [job_id] = await granted(machine)
+    await machine.crash()
+    transaction = await machine.begin()
+    assert await machine.complete_through_door(transaction, job_id, 1)
+    machine.now += LEASE_S + 1  # nobody has claimed it
+    await machine.flush()
+    assert machine.owner.doors.settling() == [job_id]
+    await machine.connect({job_id: 1})
+    assert machine.session is not None and set(machine.session.leases) == {job_id}
+    if then == "its agent is lost":
+        machine.now += LEASE_S + 1
+        await machine.flush()
+    await machine.end(transaction, commit=False)
+    if then == "it goes on":
+        assert await kinds(machine, job_id) == ["granted"] and set(machine.session.leases) == {job_id}
+        return
+    machine.now += 1
+    await machine.flush()
+    assert (await kinds(machine, job_id))[1:] in (["owner_changed"], ["lost"]), "and not never"

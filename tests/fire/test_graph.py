@@ -9,7 +9,7 @@ import pytest
 from headrace_broker.actions import reads as reads_module
 from headrace_broker.actions.reads import JobReads
 from headrace_broker.model.amended import Update
-from headrace_broker.model.errors import InvalidState
+from headrace_broker.model.errors import InvalidState, NotOwner
 from headrace_broker.model.job import Kind, State
 from headrace_broker.model.permissions import Types
 from headrace_broker.model.settings import OnDependencyFailed
@@ -342,10 +342,30 @@ async def test_nobody_joins_a_batch_before_it_was_read_after_a_takeover(machine:
     body = FullBody(b"{}", more=json.dumps({"batch_id": batch_id}))
     done = machine.owner.submit_keyed((machine.type, 0, 0.0, body), machine.type.domain_id, "", b"", 2, batch_id=batch_id)
     assert machine.owner.keyed.build() is None and not done.done(), "whether it is sealed is not known yet"
+    machine.owner.wake.clear()
+    assert not machine.owner.has_intents, "there is nothing to flush again and again until then"
     await machine.read_standings()
+    assert machine.owner.has_intents and machine.owner.wake.is_set()
     await machine.store_keyed()
     with pytest.raises(InvalidState):
         await done
+
+
+@pytest.mark.parametrize("what", ["aborted", "refused"])
+async def test_who_waits_to_join_a_batch_that_is_not_read_hears_of_its_end(machine: Machine, what: str) -> None:
+    batch_id, _ = await _batch(machine, 1)
+    await machine.crash(check=False)
+    body = FullBody(b"{}", more=json.dumps({"batch_id": batch_id}))
+    done = machine.owner.submit_keyed((machine.type, 0, 0.0, body), machine.type.domain_id, "", b"", 2, batch_id=batch_id)
+    assert machine.owner.keyed.build() is None
+    if what == "refused":
+        machine.owner.refuse(NotOwner("another broker owns it"))
+    else:
+        await _change(machine, Verb.ABORT, batch_id)
+        await machine.store_keyed()
+    with pytest.raises(NotOwner if what == "refused" else InvalidState):
+        await asyncio.wait_for(done, 10)
+    assert not machine.owner.has_intents
 
 
 async def test_a_sealed_batch_whose_members_settled_before_a_takeover_is_released_after_it(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

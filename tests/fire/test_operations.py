@@ -152,3 +152,33 @@ async def test_what_an_earlier_search_found_is_not_used_after_a_rest(machine: Ma
     await machine.until_done(asyncio.ensure_future(operations.run_once()))
     assert searches == [0, job_ids[0]], "looked for anew after the first page"
     assert (await store.find("default", operation.operation_id)).progress.done == 2
+
+
+async def test_an_operation_that_is_stopped_is_forgotten_and_counts_its_jobs_once_when_it_goes_on(machine: Machine) -> None:
+    await machine.submit(3)
+    store, job_ids = OperationStore(machine.pool), sorted(machine.jobs)
+    plan = Plan(JobFilter(), Deed(Action.ABORT), "", rate=1.0, all_jobs=True)
+    operation = await store.add(plan, frozen_id=job_ids[-1], expected=3, expected_complete=True, start_key="", caller=TESTER)
+
+    async def find(domain: str, wanted: JobFilter, *, after: int, until_id: int, limit: int) -> tuple[list[int], int | None]:
+        return [job_id for job_id in job_ids if job_id > after], None
+
+    def counted() -> float | None:
+        return machine.owner.metrics.registry.get_sample_value("headrace_operation_jobs_total", {"action": "abort", "result": "done"})
+
+    async def set_and_run(verb: str, state: OperationState) -> None:
+        async with operations.at_rest():
+            await store.set(operation.operation_id, verb, state=state, caller=TESTER, reason="")
+        await machine.until_done(asyncio.ensure_future(operations.run_once()))
+
+    operations = Operations(machine.owner, machine.heads, store, find)
+    await machine.until_done(asyncio.ensure_future(operations.run_once()))
+    assert counted() == 1
+    await set_and_run("stop", OperationState.STOPPED)
+    assert not operations._standings, "it may never go on"
+    await set_and_run("resume", OperationState.RUNNING)
+    for _ in range(2):
+        machine.now += 10
+        await machine.until_done(asyncio.ensure_future(operations.run_once()))
+    found = await store.find("default", operation.operation_id)
+    assert (found.state, found.progress.done, counted()) == (OperationState.FINISHED, 3, 3)

@@ -16,6 +16,13 @@ MUTANTS = (
         "        self._ownership.operations.wake()\n        return operation",
         "tests/fire/test_operations.py -k stored_is",
     ),
+    Mutant(
+        "an operation that was stopped is remembered, and counted twice when it goes on",
+        RUNNER,
+        "if number in going_on}  # of a stopped one",
+        "if number not in ended}  # of a stopped one",
+        "tests/fire/test_operations.py -k counts_its_jobs_once",
+    ),
     Mutant("an empty filter is all jobs", MODEL, "        if not all_jobs:\n", "        if False:\n", f"{UNIT} -k empty_filter"),
     Mutant("a job that left the filter's states is changed", PAGES, "if state not in wanted:", "if False:", f"{UNIT} -k left_the_states"),
     Mutant("what is so already counts as done", PAGES, "if not changed:", "if False:", f"{UNIT} -k so_already"),

@@ -57,6 +57,20 @@ MUTANTS = (
         "if holder is not None:",
         f"{FIRE} -k took_its_unique_key",
     ),
+    Mutant(
+        "a lease that was claimed while its end waited for a lock ends",
+        "broker/headrace_broker/shards/endings.py",
+        "if ending.unclaimed and live.session is not None and not live.session.lost:",
+        "if False:",
+        f"{FIRE} -k waits_for_a_transaction_goes_on",
+    ),
+    Mutant(
+        "a lease that was claimed while its end waited for a lock never ends",
+        "broker/headrace_broker/shards/endings.py",
+        "if ending.unclaimed and live.session is not None and not live.session.lost:",
+        "if ending.unclaimed and live.session is not None:",
+        f"{FIRE} -k waits_for_a_transaction_goes_on",
+    ),
     Mutant("a new run after a completion does not hold its unique key", RERUNS, "        round_.batch.claims[name] = done.job_id\n", "", f"{FIRE} -k back_from_a_holder"),
     Mutant("nobody is told that a job does not run again", RERUNS, "        self.refused.append(", "        bool(", f"{FIRE} -k took_its_unique_key"),
     Mutant(

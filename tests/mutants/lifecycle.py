@@ -64,6 +64,13 @@ MUTANTS = (
     ),
     Mutant("what has completed below a job runs again", ACTION, "head.state in _FAILED and ", "", f"{BELOW} -k is_left_while"),
     Mutant("the audit has a row for each job", CHANGES, " or intent.descent is not None:  # nobody", ":  # nobody", f"{BELOW} -k is_left_while"),
+    Mutant(
+        "what came of earlier portions is not told",
+        ACTION,
+        "if all(change.error is not None for change in results.values()):",
+        "if True:",
+        f"{BELOW} -k between_two_portions",
+    ),
     Mutant("the audit has a row for each portion", DESCENTS, "            self.audit = None\n", "            pass\n", f"{BELOW} -k portion"),
     Mutant("any number is requeued", ACTION, "    if len(below) > MAX_DESCENDANTS:\n", "    if False:\n", f"{BELOW} -k portion"),
     Mutant("any number of ties is gone through", ACTION, "    if len(ties) > MAX_TIES:\n", "    if False:\n", f"{BELOW} -k portion"),

@@ -20,8 +20,8 @@ MUTANTS = (
     Mutant(
         "keyed jobs are waited for when their decision failed",
         KEYED,
-        "for job in (*self._deciding, *self._waiting):",
-        "for job in self._waiting:",
+        "for job in (*self._deciding, *self._waiting, ",
+        "for job in (*self._waiting, ",
         f"{GIVEN} -k keyed_job",
     ),
     Mutant(

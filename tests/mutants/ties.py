@@ -91,6 +91,19 @@ MUTANTS = (
     Mutant("a batch is read until no member moves", STANDINGS, "batch_id not in moved:", "batch_id not in moved and moved.isdisjoint(members):", f"{STEPS} -k read_once"),
     Mutant("members that moved while they were read are as they were", GRAPH, "for member in moved.intersection(members):", "for member in ():", f"{STEPS} -k read_once"),
     Mutant("somebody joins a batch that was not read", KEYED, "if job.batch_id in self._owner.graph.unread_batches:", "if False:", f"{STEPS} -k joins"),
+    Mutant(
+        "who waits for a batch to be read has it flushed for", KEYED, "self._unread.setdefault(job.batch_id, []).append(job)", "later.append(job)", f"{STEPS} -k joins"
+    ),
+    Mutant(
+        "who waits for a batch to be read is not refused", KEYED, ", *(job for jobs in self._unread.values() for job in jobs)):", "):", f"{STEPS} -k hears_of_its_end"
+    ),
+    Mutant(
+        "who waits for a batch to be read waits for ever when it ends",
+        GRAPH,
+        "        if self.unread_batches.pop(job_id, self) is not self:\n",
+        "        if self.unread_batches.pop(job_id, self) is None and False:\n",
+        f"{STEPS} -k hears_of_its_end",
+    ),
     Mutant("a sealed batch takes members", KEYED, "if not graph.is_open(job.batch_id):", "if False:", f"{STEPS} -k joins"),
     Mutant(
         "a member waits for its own batch",

@@ -7,7 +7,7 @@ from graphlib import TopologicalSorter
 from headrace_broker.actions.reachable import refusals
 from headrace_broker.actions.reads import answered
 from headrace_broker.model.audit import Caller
-from headrace_broker.model.errors import DatabaseUnavailable, InvalidState, JobNotFound
+from headrace_broker.model.errors import Busy, DatabaseUnavailable, InvalidState, JobNotFound, Unavailable
 from headrace_broker.model.job import State
 from headrace_broker.model.permissions import Act
 from headrace_broker.shards import changes
@@ -36,7 +36,8 @@ async def requeue(
 
     Raises:
         TypeDenied: the call may not requeue it; descendants that it may not requeue are left out.
-        JobNotFound: the job is not there. InvalidState: there are more than 10,000 descendants. Unavailable: as for `changes.request`; some may have been requeued.
+        JobNotFound: the job is not there. InvalidState: there are more than 10,000 descendants. Unavailable, Busy: as for `changes.request`, when none was requeued; of
+        those that are left when some were, it is the error.
     """
     below = [other for other in await answered(graph.descendants([job_id], MAX_DESCENDANTS + 2)) if other != job_id]
     if len(below) > MAX_DESCENDANTS:
@@ -53,11 +54,17 @@ async def requeue(
     results: dict[int, Change] = {}
     order = in_order(chosen, depends_on, members)
     for start in range(0, len(order), AT_ONCE):
-        done = await changes.request(
-            owner, heads, Verb.REQUEUE, order[start : start + AT_ONCE], caller=caller, reason=reason, include_completed=include_completed, payload=payload,
-            content_type=content_type, descent=descent,
-        )  # fmt: skip
-        results.update((change.job_id, change) for change in done)
+        try:
+            done = await changes.request(
+                owner, heads, Verb.REQUEUE, order[start : start + AT_ONCE], caller=caller, reason=reason, include_completed=include_completed, payload=payload,
+                content_type=content_type, descent=descent,
+            )  # fmt: skip
+        except (Busy, Unavailable) as error:
+            if all(change.error is not None for change in results.values()):
+                raise
+            results |= {other: Change(other, None, error) for other in order[start:]}
+            break
+        results |= {change.job_id: change for change in done}
     return [results[job_id], *(results[other] for other in descendants)]
 
 

@@ -117,6 +117,8 @@ def _end(owner: "Owner", round_: Round, ending: Ending) -> None:
     if ending.sink is not None and ending.sink.agent_id != live.agent_id:
         _end_late(owner, round_, ending, live)
         return
+    if ending.unclaimed and live.session is not None and not live.session.lost:
+        return  # its agent has come back while the end waited for the job's lock, and was told that the lease is its own
     if ending.sink is not None:
         round_.acks.append((ending.sink, [ending.job_id], [ending.epoch], Disposition.ACCEPTED))
     if ending.kind is Kind.COMPLETED:

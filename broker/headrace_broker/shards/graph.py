@@ -90,7 +90,10 @@ class Graph:
 
     def learn_batch(self, job_id: int, *, sealed: bool, members: Iterable[int], unsettled: Iterable[int], moved: set[int]) -> None:
         """What a batch is, as it was read. Members that `moved` meanwhile may stand otherwise by now: the batch waits for them until that is read."""
-        if self.unread_batches.pop(job_id, self) is self or job_id not in self.sealed:
+        if self.unread_batches.pop(job_id, self) is self:
+            return
+        self._owner.keyed.batch_is_known(job_id)
+        if job_id not in self.sealed:
             return
         self.sealed[job_id] |= sealed
         self.members[job_id].update(members)
@@ -157,7 +160,8 @@ class Graph:
         """The job waits no more."""
         self._runs.pop(job_id, None)
         self.sealed.pop(job_id, None)
-        self.unread_batches.pop(job_id, None)
+        if self.unread_batches.pop(job_id, self) is not self:
+            self._owner.keyed.batch_is_known(job_id)
         for member in self.members.pop(job_id, ()):
             del self.batch_of[member]
         for other in self.unmet.pop(job_id, ()):

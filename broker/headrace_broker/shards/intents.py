@@ -106,6 +106,7 @@ class Ending:
     settled: bool = False  # such a transaction was committed: the ledger has the ending
     cleared: bool = False  # no door can contest it: its holder says so, or the lock of the job is taken
     lease_until: float = 0.0  # monotonic: its agent may go on until then
+    unclaimed: bool = False  # nobody had claimed the lease since a takeover, when the broker found so
 
 
 @dataclass(slots=True, eq=False)

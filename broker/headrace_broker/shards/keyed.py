@@ -34,6 +34,7 @@ class Keyed:
     def __init__(self, owner: "Owner") -> None:
         self._owner = owner
         self._waiting: deque[KeyedJob] = deque()
+        self._unread: dict[int, list[KeyedJob]] = {}  # what waits until a batch was read, by its callback: nothing can be decided about it before
         self._deciding: list[KeyedJob] = []  # for whoever is in the middle of it, and when an error broke it off
         self._of_domain: Counter[DomainEntry] = Counter()  # how many of them
         self.readers: list[set[UniqueName]] = []  # one for each change between its read and its decision: unique keys that changed hands meanwhile
@@ -52,12 +53,20 @@ class Keyed:
 
     def refuse(self, error: Exception) -> None:
         """Nothing of what waits is stored."""
-        for job in (*self._deciding, *self._waiting):
+        for job in (*self._deciding, *self._waiting, *(job for jobs in self._unread.values() for job in jobs)):
             self._owner.depth.release(job.reserved)
             _fail(job, error)
         self._deciding = []
         self._waiting.clear()
+        self._unread.clear()
         self._of_domain.clear()
+
+    def batch_is_known(self, batch_id: int) -> None:
+        """The batch was read, or takes no more jobs: those that waited for that are decided in the next flush, in their order."""
+        jobs = self._unread.pop(batch_id, None)
+        if jobs:
+            self._waiting.extendleft(reversed(jobs))
+            self._owner.wake.set()
 
     def note_moved(self, name: UniqueName) -> None:
         """Another job holds this key now: changes that read its holder before must read it again."""
@@ -91,10 +100,10 @@ class Keyed:
         later: list[KeyedJob] = []
         while self._waiting and len(chosen) + len(closed) < AT_ONCE:
             job = self._waiting.popleft()
-            self._deciding.append(job)
             if job.batch_id in self._owner.graph.unread_batches:
-                later.append(job)
+                self._unread.setdefault(job.batch_id, []).append(job)
                 continue
+            self._deciding.append(job)
             if job.batch_id and self._refusal(job) is not None:
                 closed.append(job)
                 continue

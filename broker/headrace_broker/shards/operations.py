@@ -128,7 +128,7 @@ class Operations:
             self._count(operation, pace)
         ended = {number for number, standing in self._standings.items() if standing.finished}  # and that is durable
         going_on = {op.operation_id: op.plan.rate for op in running if op.operation_id not in ended}
-        self._standings = {number: standing for number, standing in self._standings.items() if number not in ended}
+        self._standings = {number: standing for number, standing in self._standings.items() if number in going_on}  # of a stopped one all is durable
         self._paces = {number: self._paces[number] for number in going_on}
         self._owner.metrics.operations_running.set(self._owner.shard.number, len(going_on))
         now = self._owner.now()

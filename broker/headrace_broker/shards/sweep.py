@@ -34,7 +34,8 @@ def sweep(owner: "Owner", now: float) -> float:
         if live.session is None and now > live.lease_end:
             # No fault of the job's, as far as we know; one that takes its broker down with it every time must end some day.
             kind = Kind.OWNER_CHANGED if live.owner_changes < MAX_OWNER_CHANGES else Kind.LOST
-            owner.endings.append(Ending(live.job_id, live.seq, kind, error=LOST if kind is Kind.LOST else None, reason="nobody claimed the lease after a takeover"))
+            error = LOST if kind is Kind.LOST else None
+            owner.endings.append(Ending(live.job_id, live.seq, kind, error=error, reason="nobody claimed the lease after a takeover", unclaimed=True))
         elif live.deadline and now > live.deadline:
             owner.endings.append(
                 Ending(live.job_id, live.seq, Kind.TIMED_OUT, error=TIMED_OUT, reason="the agent did not end the attempt in time", lease_until=now + owner.limits.lease_s)
