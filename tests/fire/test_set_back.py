@@ -6,9 +6,10 @@ from datetime import timedelta
 from headrace_broker.actions.obstacles import _estimate
 from headrace_broker.actions.tokens import TokenTable
 from headrace_broker.model.access import Role, hash_of
-from headrace_broker.model.job import Kind
+from headrace_broker.model.amended import Update
+from headrace_broker.model.job import Kind, NoteKind
 from headrace_broker.model.permissions import Act, HolderKind, Source
-from headrace_broker.shards.intents import Ending
+from headrace_broker.shards.intents import Ending, Verb
 from headrace_broker.shards.types import TypeTable
 from headrace_broker.store.certificates import CertificateStore
 from headrace_broker.store.grants import GrantStore
@@ -111,3 +112,32 @@ async def test_how_soon_a_job_starts_is_told_by_what_was_started_lately(machine:
         await machine.grant(1)
     start_s, basis = _estimate(machine.owner, 0, [machine.type.type_id], 0)
     assert start_s is not None and 25 <= start_s - clock.now_s() <= 70, basis
+
+
+async def _noted(machine: Machine, job_id: int, kind: NoteKind, data: bytes) -> None:
+    """A note of a lease, stored before the clock was set back."""
+    statement = "insert into headrace.note (job_id, lease_epoch, kind, actor, data, at) values ($1, 1, $2, 'before', $3, now() + interval '1 hour')"
+    await machine.pool.execute(statement, job_id, kind, data)
+
+
+async def test_the_newest_checkpoint_of_an_attempt_is_handed_on(machine: Machine) -> None:
+    [job_id] = await granted(machine)
+    await _noted(machine, job_id, NoteKind.CHECKPOINT, b"older")
+    machine.owner.checkpoint(job_id, 1, b"newer")
+    await machine.flush()
+    _, checkpoint, _ = (await machine.heads.bodies([job_id]))[job_id]
+    assert checkpoint == b"newer"
+
+
+async def test_the_newest_word_about_a_job_that_runs_counts_after_a_takeover(machine: Machine) -> None:
+    [job_id] = await granted(machine)
+    await _noted(machine, job_id, NoteKind.AMENDED, b'{"priority": 1}')
+    await _noted(machine, job_id, NoteKind.ABORT_REQUESTED, b"30")
+    await machine.change(Verb.UPDATE, job_id, update=Update(priority=2))
+    await machine.change(Verb.ABORT, job_id)
+    _, _, amended = (await machine.heads.bodies([job_id]))[job_id]
+    head = (await machine.heads.heads([job_id]))[job_id]
+    await machine.crash(check=False)
+    live = machine.owner.live_jobs[job_id]
+    assert amended is not None and live.abort is not None
+    assert (amended.priority, head.priority, live.priority, live.abort.actor) == (2, 2, 2, TESTER.shown)

@@ -276,6 +276,16 @@ MUTANTS = (
         "coalesce(e.kind, 0)",
         "tests/fire/test_lost.py -k silent_agent",
     ),
+    Mutant(
+        "an older checkpoint of an attempt counts when the clock was set back",
+        f"{QUERIES}/bodies.sql",
+        "age(n.xmin), n.at desc limit 1\n) c on true",
+        "n.at desc limit 1\n) c on true",
+        "tests/fire/test_set_back.py -k newest_checkpoint_of_an_attempt",
+    ),
+    Mutant("an older change of a job counts when the clock was set back", f"{QUERIES}/heads.sql", "age(n.xmin), ", "", "tests/fire/test_set_back.py -k newest_word"),
+    Mutant("a takeover believes an older change of a job", f"{QUERIES}/recover_amended.sql", "age(n.xmin), ", "", "tests/fire/test_set_back.py -k newest_word"),
+    Mutant("a takeover believes an older abort of a job", f"{QUERIES}/recover_aborts.sql", "age(n.xmin) desc, ", "", "tests/fire/test_set_back.py -k newest_word"),
     Mutant("checkpoints outlive a requeue", f"{QUERIES}/bodies.sql", "e.kind = 10", "e.kind = 99", "tests/fire/test_reordered.py -k outlive_a_requeue"),
     Mutant(
         "a flush waits for keys that are taken back as long as that takes",

@@ -1,4 +1,5 @@
 -- Where these jobs stand: the newest event of each, with what a change needs to know of the submission and of the amendments that hold.
+-- The newest note of a lease is the one that was stored last (xmin): the clock may have been set back meanwhile.
 -- $1 job_id bigint[] of one retention class, $2 that class int. Indexes: primary keys of the job and event leaves, those of the note leaves. Locks: none.
 -- Returns: job_id bigint, type_id int, priority int, instance_id text, seq int, kind smallint, state smallint, run smallint, attempt smallint, losses smallint,
 -- delete_minute int, available_at timestamptz, agent_id int, at timestamptz (updates left out), labels text (JSON), more text (JSON), unique_key text, limit_key text,
@@ -16,7 +17,7 @@ left join lateral (select * from headrace.event e where e.job_id = j.job_id and 
 left join lateral (select s.at from headrace.event s where e.kind = 16 and s.job_id = j.job_id and (s.job_id & 7) = $2 and s.kind <> 16 order by s.seq desc limit 1) s on true
 left join lateral (
     select convert_from(n.data, 'UTF8')::jsonb as amended from headrace.note n where n.job_id = j.job_id and (n.job_id & 7) = $2 and n.kind = 7
-    order by n.lease_epoch desc, n.at desc limit 1
+    order by n.lease_epoch desc, age(n.xmin), n.at desc limit 1
 ) t on true
 left join lateral (
     select n.lease_epoch as since, convert_from(n.data, 'UTF8')::jsonb as waits_for from headrace.note n

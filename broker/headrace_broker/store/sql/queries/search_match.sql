@@ -15,7 +15,7 @@ where j.job_id = any ($1) and (j.job_id & 7) = any ($2) and j.type_id + 0 = any 
   and ($6::text is null or j.instance_id = $6)
   and ($7::text is null or coalesce((
       select convert_from(n.data, 'UTF8')::jsonb -> 'labels' from headrace.note n
-      where n.job_id = j.job_id and (n.job_id & 7) = (j.job_id & 7) and (n.job_id & 7) = any ($2) and n.kind = 7 order by n.lease_epoch desc, n.at desc limit 1
+      where n.job_id = j.job_id and (n.job_id & 7) = (j.job_id & 7) and (n.job_id & 7) = any ($2) and n.kind = 7 order by n.lease_epoch desc, age(n.xmin), n.at desc limit 1
   ), j.labels) @> $7::text::jsonb)
   and (($8::int[] is null and $9::timestamptz is null and $10::timestamptz is null) or exists (
       select from (
