@@ -237,6 +237,23 @@ async def test_a_hello_does_not_claim_what_is_no_lease(machine: Machine) -> None
     assert not machine.session.leases
 
 
+async def test_leases_that_an_agent_comes_back_with_are_confirmed_when_they_are_proven_to_be_this_brokers_still(machine: Machine) -> None:
+    """Another one may have taken over meanwhile, and grant them when their time is over: the agent must not count them anew by the word of this one."""
+    [job_id] = await granted(machine)
+    served, held = [agents_pb2.ServedType(type="work")], [agents_pb2.LeaseRef(job_id=job_id, lease_epoch=1)]
+    service = AgentsService(None, machine.settings, None, None)  # type: ignore[arg-type]  # a greeting needs nothing of these
+    for names in (True, False):
+        hello = agents_pb2.Hello(agent_name="agent", incarnation_id="incarnation-0000", slots=4, types=served, held=held if names else [])
+        greeted = await service._greet(machine.owner, agents_pb2.ConnectRequest(number=3, hello=hello), TESTER, passed_on=False)
+        assert greeted is not None
+        session, answer = greeted
+        assert (len(answer.welcome.not_held), answer.welcome.seen_no) == (0, 0 if names else 3)
+        if names:
+            assert not session.due and machine.owner.wake.is_set()
+            await machine.flush()
+            assert session.take_out(machine.now).proven_no == 3
+
+
 async def test_a_grant_that_is_being_stored_when_its_agent_comes_back_is_given_back_and_not_sent(machine: Machine) -> None:
     await machine.submit(1)
     [job_id] = machine.jobs

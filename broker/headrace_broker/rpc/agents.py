@@ -172,7 +172,10 @@ class AgentsService:
             return None
         session, not_held, resumed = reception.welcome(owner, facts, served, hello.slots, held, object(), asyncio.get_running_loop().time())
         session.last_no, session.columns = first.number, hello.columns
-        limits = owner.limits
+        limits, seen_no = owner.limits, first.number
+        if len(not_held) < len(held):  # another broker may have taken over meanwhile: that they are this one's is proven before they are counted anew
+            seen_no = 0
+            reception.confirm_soon(owner, session, first.number)
         return session, agents_pb2.ConnectResponse(
             welcome=agents_pb2.Welcome(
                 session_id=uuid.uuid4().hex,
@@ -181,7 +184,7 @@ class AgentsService:
                 heartbeat=to_duration(limits.heartbeat_s),
                 not_held=refs(not_held),
                 payload_limit_bytes=limits.payload_limit_bytes,
-                seen_no=first.number,
+                seen_no=seen_no,
                 resumed=resumed,
             )
         )

@@ -70,10 +70,7 @@ def heartbeat(owner: "Owner", session: Session, number: int, held: dict[int, int
     A lease that two heartbeats in a row do not name, although its Assign was accepted, is not run by anybody: it is given back.
     """
     session.renewed_at = now
-    if session.beats and session.beats[-1][1] == owner.rounds:  # the same flush confirms both
-        session.beats.pop()
-    session.beats.append((number, owner.rounds))
-    owner.beating.add(session)
+    _confirm(owner, session, number)
     for job_id, epoch in held.items():
         live = session.leases.get(job_id)
         if live is None or live.seq != epoch:
@@ -85,6 +82,20 @@ def heartbeat(owner: "Owner", session: Session, number: int, held: dict[int, int
         live.missed = live.missed + 1 if arrived and held.get(live.job_id) != live.seq else 0
         if live.missed >= 2:
             _give_back(owner, live, "the agent does not know of it", cleared=False)
+
+
+def confirm_soon(owner: "Owner", session: Session, number: int) -> None:
+    """The leases that a Hello claims are confirmed by the next proof of ownership, which follows at once: there may be little left of them."""
+    _confirm(owner, session, number)
+    owner.wake.set()
+
+
+def _confirm(owner: "Owner", session: Session, number: int) -> None:
+    """The next proof of ownership confirms this message."""
+    if session.beats and session.beats[-1][1] == owner.rounds:  # the same flush confirms both
+        session.beats.pop()
+    session.beats.append((number, owner.rounds))
+    owner.beating.add(session)
 
 
 def _give_back(owner: "Owner", live: Live, why: str, *, cleared: bool) -> None:
