@@ -193,7 +193,8 @@ class Agent:
         tls_ca: str | Path | None = None, tls_client_cert: str | Path | None = None, tls_client_key: str | Path | None = None,
         drain: asyncio.Event | None = None, drain_timeout_s: float = 30.0,
     ) -> None:  # fmt: skip
-        """Serves jobs until `drain` is set or every broker tells it to stay away; then finishes what runs, within `drain_timeout_s`, and gives back the rest.
+        """Serves jobs until `drain` is set or every broker tells it to stay away; then finishes what runs, within `drain_timeout_s`, and gives back the rest. Start hooks
+        that have not ended by then are cancelled too.
         `token`: the secret, or a function that gives it, such as a TokenFile; one that can be pickled, where handlers run in processes. `tls_ca`, `tls_client_cert`,
         `tls_client_key`: as those of `Client`.
 
@@ -216,10 +217,12 @@ class Agent:
             client_options={"broker": brokers, **options, "codecs": self.codecs, "claims": self.claims}, codecs=self.codecs_for(domain),
             on_undecodable=self.on_undecodable, encode_errors=self.encode_errors, claims=self.claims,
         )  # fmt: skip
+        drain = drain or asyncio.Event()
         try:
-            await asyncio.to_thread(work.start)
+            if not await _started(work, drain, drain_timeout_s):
+                return
             async with Client(brokers, codecs=self.codecs, claims=self.claims, **options) as desk.client:  # type: ignore[arg-type]  # options by name
-                await self._serve(desk, brokers, options, drain or asyncio.Event(), drain_timeout_s)
+                await self._serve(desk, brokers, options, drain, drain_timeout_s)
         finally:
             await asyncio.to_thread(work.close)
 
@@ -325,6 +328,20 @@ def _refuse_generator(function: Callable[..., object]) -> None:
     """Called, it would do nothing."""
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise AgentError(f"{function.__qualname__} yields: register it with @agent.lifespan")
+
+
+async def _started(work: Work, drain: asyncio.Event, drain_timeout_s: float) -> bool:
+    """Runs the start hooks, whose errors it raises; False: the agent is to end, and they did not within its time for that: they may wait for what never comes."""
+    starting, told = asyncio.ensure_future(asyncio.to_thread(work.start)), asyncio.ensure_future(drain.wait())
+    try:
+        await asyncio.wait([starting, told], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([starting], timeout=drain_timeout_s)
+        if starting.done():
+            starting.result()
+        return starting.done()
+    finally:
+        for task in (starting, told):
+            task.cancel()  # a thread that starts goes on, until the work is closed
 
 
 async def _all_done(tasks: "list[asyncio.Task[None]]") -> None:

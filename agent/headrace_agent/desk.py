@@ -1,7 +1,9 @@
 """What all sessions of an agent share, in the session thread: leases, slots, outcomes, logs; and the way between the session thread and the work thread."""
 
 import asyncio
+import functools
 import logging
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any
@@ -23,10 +25,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("headrace.agent")
 COMPLETED = agents_pb2.OUTCOME_KIND_COMPLETED
+AT_ONCE = 1000
+"""Reports after which heartbeats, leases and streams have their turn: handlers may report faster than this thread can take it."""
 
 
 class Desk:
-    """Written by the session thread, but for `_reports`, which any thread appends to. One wake-up crosses threads for everything reported meanwhile."""
+    """Written by the session thread, but for `_reports`, which any thread appends to, and `_newest`. One wake-up crosses threads for everything reported meanwhile."""
 
     def __init__(self, handlers: dict[str, Handler], slots: int, loop: asyncio.AbstractEventLoop, metrics: AgentMetrics) -> None:
         self.handlers = handlers
@@ -49,6 +53,8 @@ class Desk:
         self._loop = loop
         self._reports: deque[tuple[Job, Ended] | Callable[[], None]] = deque()  # attempts that ended, and whatever else is to be done, in order
         self._told = False
+        self._newest: dict[tuple[int, int], tuple[types_pb2.Progress | None, bytes | None]] = {}  # progress and checkpoint that are on their way, under `_turn`
+        self._turn = threading.RLock()
 
     # From the work thread and from handlers' threads -------------------------------------------------------------------------------------------
 
@@ -70,12 +76,28 @@ class Desk:
         """One line of a handler's log."""
         self._report(lambda: self.logs.put(job_id, epoch, line))
 
+    def newest(self, key: tuple[int, int], *, progress: types_pb2.Progress | None = None, checkpoint: bytes | None = None) -> None:
+        """How far a lease's attempt has come, or its checkpoint. It replaces what is on its way still: an attempt that says so all the time takes no more memory."""
+        with self._turn:
+            before = self._newest.get(key)
+            old = before or (None, None)
+            self._newest[key] = old[0] if progress is None else progress, old[1] if checkpoint is None else checkpoint
+        if before is None:
+            self._report(functools.partial(self._take_newest, key))
+
     def progress_report(self, job_id: int, epoch: int) -> agents_pb2.ProgressReport:
         """The report of a lease that goes out next. In the session thread."""
         report = self.progress.get((job_id, epoch))
         if report is None:
             report = self.progress[job_id, epoch] = agents_pb2.ProgressReport(lease=agents_pb2.LeaseRef(job_id=job_id, lease_epoch=epoch))
         return report
+
+    def lease_end(self, key: tuple[int, int]) -> float:
+        """Until when a process may run under a lease, by `leases.clock_s`, whatever becomes of this agent: later than the agent would stop it, and before it can have
+        ended elsewhere.
+        """
+        held = self.leases.find(key)
+        return 0.0 if held is None else held.until + held.session.margin_s / 2
 
     async def submit(self, *args: Any, **kwargs: Any) -> Submitted:
         """A child job, from the event loop of a handler."""
@@ -112,16 +134,30 @@ class Desk:
 
     # In the session thread ---------------------------------------------------------------------------------------------------------------------
 
+    def _take_newest(self, key: tuple[int, int]) -> None:
+        with self._turn:
+            progress, checkpoint = self._newest.pop(key)
+        report = self.progress_report(*key)
+        if progress is not None:
+            report.progress.CopyFrom(progress)
+        if checkpoint is not None:
+            report.checkpoint = checkpoint
+
     def _take_reports(self) -> None:
         self._told = False
         reports = self._reports
         ended: Counter[tuple[str, int]] = Counter()
-        while reports:
+        for _ in range(AT_ONCE):
+            if not reports:
+                break
             report = reports.popleft()
             if isinstance(report, tuple):
                 self._ended(*report, ended)
             else:
                 report()
+        if reports and not self._told:
+            self._told = True
+            self._loop.call_soon(self._take_reports)
         for (type_, kind), count in ended.items():
             self.metrics.ended(type_, kind, count)
         if not self.leases.running:
@@ -208,6 +244,7 @@ class DeskReports:
         self._desk = desk
         self.ended = desk.ended
         self.unstoppable = desk.unstoppable
+        self.lease_end = desk.lease_end
         self.log = desk.log
         self.submit = desk.submit
         self.submit_blocking = desk.submit_blocking
@@ -216,11 +253,7 @@ class DeskReports:
 
     def progress(self, job_id: int, epoch: int, percent: float, text: str) -> None:
         """How far an attempt has come."""
-
-        def put() -> None:
-            self._desk.progress_report(job_id, epoch).progress.CopyFrom(types_pb2.Progress(percent=percent, text=text[:1000]))
-
-        self._desk._report(put)  # the desk's own side
+        self._desk.newest((job_id, epoch), progress=types_pb2.Progress(percent=percent, text=text[:1000]))
 
     def checkpoint(self, job_id: int, epoch: int, data: bytes) -> None:
         """State for the next attempt. Raises AgentError for more than the broker keeps: it would end the stream of the whole agent."""
@@ -228,8 +261,4 @@ class DeskReports:
         limit = self._desk.work.payload_limit_bytes
         if len(data) > limit:
             raise AgentError(f"the checkpoint has {len(data)} bytes; at most {limit} are kept: store it elsewhere, and save where it is")
-
-        def put() -> None:
-            self._desk.progress_report(job_id, epoch).checkpoint = data
-
-        self._desk._report(put)
+        self._desk.newest((job_id, epoch), checkpoint=data)

@@ -35,7 +35,8 @@ class Aborted(Exception):
 
 
 class LeaseLost(Exception):
-    """Raised when a handler's transaction cannot complete the job any more: it was rolled back, and the attempt ends without an outcome. Let it pass."""
+    """Raised when a handler's transaction cannot complete the job any more: it was rolled back, and the attempt ends without an outcome. Let it pass. Also the end of an
+    attempt whose process has ended since its lease was over."""
 
 
 class InvalidPayload(Exception):

@@ -119,10 +119,12 @@ def after_door(job: Job, outcome: Ended, *, committed: bool) -> Ended:
     return outcome
 
 
-def untold(job: Job, error: BaseException) -> agents_pb2.Outcome:
-    """What the handler raised cannot be put into a message: `error` says why, and whose fault it is stands in its traceback. An ordinary failure."""
+def untold(job: Job, error: BaseException, raised: BaseException | None = None) -> agents_pb2.Outcome:
+    """What the handler raised cannot be put into a message: `error` says why, and whose fault it is stands in its traceback. An ordinary failure. `raised`: what that
+    was, None: what was being handled.
+    """
     text = codec.words("".join(traceback.format_exception(error)))
-    cause = type(error if error.__context__ is None else error.__context__).__name__
+    cause = next(type(found).__name__ for found in (raised, error.__context__, error) if found is not None)
     told = types_pb2.JobError(
         code="untold_error", message=f"{cause} of the handler cannot be told: {type(error).__name__}, see the traceback", traceback=text[-MAX_TRACEBACK:],
         fingerprint=hashlib.sha256(f"untold_error {cause} {type(error).__name__}".encode()).hexdigest()[:16],

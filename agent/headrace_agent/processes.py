@@ -2,6 +2,9 @@
 
 A worker ends by itself when its agent dies: its end of the pipe closes. It leads a session of its own, so what its handler has started ends with it, when it is killed,
 dies, or is not needed any more; only who leaves the process group, as a daemon does, escapes.
+
+It knows until when its lease may be trusted, which it is told with each renewal, and ends by itself then: its agent may have been stopped, or be held up, and the job run
+elsewhere. Both read the same clock, that of their machine.
 """
 
 import contextlib
@@ -9,6 +12,7 @@ import hashlib
 import importlib
 import inspect
 import logging
+import math
 import multiprocessing
 import os
 import signal
@@ -24,17 +28,24 @@ from headrace_client.codecs import Codecs
 from headrace_proto.v1 import jobs_pb2
 from headrace_proto.wire import DOMAIN_KEY
 
-from headrace_agent import codec
+from headrace_agent import codec, leases
 from headrace_agent._fork import end_child
 from headrace_agent.context import CaptureHandler, JobContext, Sink, current
 from headrace_agent.errors import Aborted, Fail, InvalidPayload, LeaseLost, ProcessDied, Retry, Snooze
 from headrace_agent.job import Job
-from headrace_agent.outcomes import alone
+from headrace_agent.outcomes import alone, untold
 from headrace_agent.sealing import keep_result
 
 KILL_AFTER_S = 1.0
 LOOK_S = 1.0  # a worker that died is noticed by then, although a child that its handler has forked holds its pipe open
+LEAST_LOOK_S = 0.01
+TELL_AT = 0.25  # of what is left of a lease: so soon at the latest its worker hears that it was renewed
 _spawn = multiprocessing.get_context("spawn")
+
+
+def _never() -> float:
+    """The end of a lease that has none."""
+    return math.inf
 
 
 class WorkerProcess:
@@ -53,7 +64,9 @@ class WorkerProcess:
         theirs.close()
         self._stopping = False
         self._attempt: tuple[int, int] | None = None  # that it is for now
-        self._turn = threading.Lock()  # of `_attempt`, and of what is sent
+        self._turn = threading.Lock()  # of `_attempt`
+        self._sending = threading.Lock()  # of what is sent, which may take for as long as the worker reads nothing
+        self._lease_end = math.inf  # as the worker knows it; written by `run`
 
     @property
     def alive(self) -> bool:
@@ -65,19 +78,26 @@ class WorkerProcess:
         with self._turn:
             self._attempt = attempt
 
-    def run(self, function: Callable[..., Any], how: tuple[bool, bool], job: Job, sink: Sink, door: Callable[[bool], None]) -> bytes:
-        """Runs one attempt; returns its encoded result. `door` hears of transactions that may complete the job: False begun, True committed.
+    def run(
+        self, function: Callable[..., Any], how: tuple[bool, bool], job: Job, sink: Sink, door: Callable[[bool], None], lease_end: Callable[[], float] = _never,
+    ) -> bytes:  # fmt: skip
+        """Runs one attempt; returns its encoded result. `door` hears of transactions that may complete the job: False begun, True committed. `lease_end`: until when it
+        may run, by `leases.clock_s`, as far as is known now.
 
         Raises:
-            ProcessDied: the process ended. Otherwise what the handler raised, or its likeness when it cannot be sent.
+            ProcessDied: the process ended. LeaseLost: it did so since its lease was over, or when it was. Otherwise what the handler raised, or its likeness when it
+            cannot be sent.
         """
-        self._send(("run", function.__module__, function.__qualname__, how, job))
+        self._lease_end = lease_end()
+        self._send(("run", function.__module__, function.__qualname__, how, job, self._lease_end))
         while True:
             try:
-                kind, attempt, *rest = self._receive()
+                kind, attempt, *rest = self._receive(job.key, lease_end)
             except (EOFError, OSError):
                 self._process.join(5)
                 self._signal(signal.SIGKILL)  # what it has left
+                if leases.clock_s() >= self._lease_end:
+                    raise LeaseLost("its lease was not renewed in time, and the process that ran its handler has ended") from None
                 cap = "" if self.memory_bytes is None else f"; it may use {self.memory_bytes} bytes of memory"
                 raise ProcessDied(f"the process that ran the handler ended with exit code {self._process.exitcode}{cap}") from None
             if attempt != job.key:  # a thread that an earlier attempt has left there
@@ -128,8 +148,15 @@ class WorkerProcess:
         self._stopping = True
         self._signal(signal.SIGKILL)
 
-    def _receive(self) -> Any:
-        while not self._pipe.poll(LOOK_S):
+    def _tell(self, attempt: tuple[int, int], lease_end: float) -> float:
+        """Tells the worker until when it may run, if that is another time by now; returns for how long to wait before that is looked at again, in seconds."""
+        if lease_end != self._lease_end:
+            self._lease_end = lease_end
+            self._send(("lease", attempt, lease_end))
+        return min(LOOK_S, max(LEAST_LOOK_S, (lease_end - leases.clock_s()) * TELL_AT))
+
+    def _receive(self, attempt: tuple[int, int], lease_end: Callable[[], float]) -> Any:
+        while not self._pipe.poll(self._tell(attempt, lease_end())):
             if not self._process.is_alive() and not self._pipe.poll():
                 raise EOFError
         return self._pipe.recv()
@@ -141,11 +168,12 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, number)
             return
-        if self._process.is_alive():  # it has no session of its own yet
-            os.kill(pid, number)
+        if self._process.is_alive():  # it has no session of its own yet; or another thread has just found out that it ended
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _send(self, message: tuple[Any, ...]) -> None:
-        with self._turn, contextlib.suppress(OSError, ValueError):  # a dead worker is noticed by `run`
+        with self._sending, contextlib.suppress(OSError, ValueError):  # a dead worker is noticed by `run`
             self._pipe.send(message)
 
 
@@ -217,6 +245,37 @@ def _likeness(kind: str, code: str, message: str, options: dict[str, Any], text:
 
 
 # In the worker ---------------------------------------------------------------------------------------------------------------------------------
+
+
+class _Lease:
+    """Until when the attempt that runs may go on. The thread that hears the agent begins, renews and looks at it; the one that runs the handler ends it."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._attempt: tuple[int, int] | None = None
+        self._end = math.inf
+
+    def begin(self, attempt: tuple[int, int], end: float) -> None:
+        """An attempt is about to run."""
+        with self._turn:
+            self._attempt, self._end = attempt, end
+
+    def renew(self, attempt: tuple[int, int], end: float) -> None:
+        """It may go on for longer. Of one that has ended it says nothing."""
+        with self._turn:
+            if self._attempt == attempt:
+                self._end = end
+
+    def end(self, attempt: tuple[int, int]) -> None:
+        """It has ended."""
+        with self._turn:
+            if self._attempt == attempt:
+                self._attempt = None
+
+    def left_s(self) -> float | None:
+        """For how long it may go on, in seconds, a second at most, since timers stand still while a machine is suspended; 0: it may not. None: nothing runs."""
+        with self._turn:
+            return None if self._attempt is None else min(LOOK_S, max(0.0, self._end - leases.clock_s()))
 
 
 class _PipeSink:
@@ -292,6 +351,7 @@ def _serve(pipe: "Connection[Any, Any]", memory_bytes: int | None, client_option
     logging.getLogger().addHandler(CaptureHandler())
     logging.getLogger().setLevel(logging.INFO)
     running: list[JobContext] = []
+    lease = _Lease()
     asked: set[tuple[int, int]] = set()  # attempts that are to stop
     tasks: list[tuple[Any, ...]] = []
     more = threading.Semaphore(0)
@@ -299,6 +359,9 @@ def _serve(pipe: "Connection[Any, Any]", memory_bytes: int | None, client_option
     def listen() -> None:
         while True:
             try:
+                while not pipe.poll(lease.left_s()):
+                    if lease.left_s() == 0:  # whoever should have stopped this attempt cannot, and its job may run elsewhere by now
+                        os.killpg(0, signal.SIGKILL)
                 message = pipe.recv()
             except BaseException:  # the agent is gone, and nobody waits for this attempt; or there is no memory for what it sends
                 os.killpg(0, signal.SIGKILL)
@@ -307,14 +370,17 @@ def _serve(pipe: "Connection[Any, Any]", memory_bytes: int | None, client_option
                 for ctx in tuple(running):  # which the other thread empties
                     if (ctx.job_id, ctx.lease_epoch) in asked:
                         ctx.mark_aborted()
+            elif message[0] == "lease":
+                lease.renew(*message[1:])
             else:
+                lease.begin(message[4].key, message[5])
                 tasks.append(message)
                 more.release()
 
     threading.Thread(target=listen, name="headrace-pipe", daemon=True).start()
     while True:
         more.acquire()
-        _, module, qualname, how, job = tasks.pop(0)
+        _, module, qualname, how, job, _ = tasks.pop(0)
         ctx = JobContext(job, sink, None)
         ctx.raise_when_aborted()
         running.append(ctx)
@@ -328,10 +394,14 @@ def _serve(pipe: "Connection[Any, Any]", memory_bytes: int | None, client_option
             sink.send("result", job.key, result)
         except BaseException as error:
             ctx.end_log()
-            sink.send("error", job.key, *_portable(error, module, qualname))
+            try:
+                sink.send("error", job.key, *_portable(error, module, qualname))
+            except Exception as problem:  # it has no words, say, or carries what cannot be sent
+                sink.send("error", job.key, *_untold(job, problem, error))
         finally:
             current.reset(token)
             running.clear()
+            lease.end(job.key)
 
 
 def _call(module: str, qualname: str, how: tuple[bool, bool], ctx: JobContext) -> bytes:
@@ -363,3 +433,10 @@ def _portable(error: BaseException, module: str, qualname: str) -> tuple[str, st
     options = {"after_s": getattr(error, "after_s", None), "permanent": isinstance(error, Fail) and error.permanent, "classes": [c.__name__ for c in type(error).__mro__]}
     fingerprint = hashlib.sha256(f"{code} {module}:{qualname}".encode()).hexdigest()[:16]
     return kind, code, str(error), options, "".join(traceback.format_exception(error)), fingerprint
+
+
+def _untold(job: Job, problem: Exception, error: BaseException) -> tuple[str, str, str, dict[str, Any], str, str]:
+    """The same of an exception that cannot be put into a message; `problem` says why. It counts as its classes say."""
+    told = untold(job, problem, error).error
+    options = {"after_s": None, "permanent": False, "classes": [c.__name__ for c in type(error).__mro__]}
+    return "Fail", told.code, told.message, options, told.traceback, told.fingerprint

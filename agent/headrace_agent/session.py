@@ -97,6 +97,11 @@ class Session:
         self._said_draining = False
         self._heard_at = 0.0
 
+    @property
+    def margin_s(self) -> float:
+        """How long before their ends the leases of this broker are given up."""
+        return margin_s(self._lease_s)
+
     async def run(self) -> None:
         """Keeps a stream up. Returns when the broker wants the agent to stay away."""
         failures = 0
@@ -285,7 +290,7 @@ class Session:
             return
         self._confirmed_at = at
         self._sent_at = {n: sent for n, sent in self._sent_at.items() if n >= number}
-        until = at + self._lease_s - margin_s(self._lease_s)
+        until = at + self._lease_s - self.margin_s
         for held in self._desk.leases.of(self):
             held.until = max(held.until, until)
 
@@ -455,7 +460,7 @@ class Session:
         desk, now = self._desk, leases.clock_s()
         self._assign_no = assign.number
         base = self._sent_at.get(assign.seen_no, self._confirmed_at)
-        until = max(base, self._confirmed_at) + self._lease_s - margin_s(self._lease_s)
+        until = max(base, self._confirmed_at) + self._lease_s - self.margin_s
         if now - base > self._heartbeat_s:  # there was nothing to do, and so the last message is long ago
             self._beat_due = True
             self.wake.set()

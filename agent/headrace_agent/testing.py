@@ -7,6 +7,7 @@ assert result.value == {"sent": True}
 
 import asyncio
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,6 +62,9 @@ class _Reports:
 
     def unstoppable(self, job: Job, *, aborted: bool) -> None:
         return
+
+    def lease_end(self, key: tuple[int, int]) -> float:
+        return math.inf
 
     def log(self, job_id: int, epoch: int, line: jobs_pb2.LogLine) -> None:
         self.run.logs.append((LEVEL_NAMES[line.level], line.text))

@@ -68,6 +68,9 @@ class Reports(Sink, Protocol):
     def unstoppable(self, job: Job, *, aborted: bool) -> None:
         """A handler that was told to stop goes on; its slot stays taken. `aborted`: because somebody asked for the job's end."""
 
+    def lease_end(self, key: tuple[int, int]) -> float:
+        """Until when a process may run under the lease (job_id, lease epoch), by `leases.clock_s`, as far as is known now."""
+
 
 class _Attempt:
     __slots__ = ("ctx", "deadline", "handler", "job", "killed", "sealed", "started", "stop", "task", "timed_out", "worker")
@@ -289,8 +292,8 @@ class Work:
             outcome = self._stopped(attempt, error)
         except Aborted as error:
             outcome = self._stopped(attempt, error)
-        except LeaseLost:
-            log.warning("job %s (%s): its lease was lost, and its transaction is rolled back", job.job_id, job.type)
+        except LeaseLost as error:
+            log.warning("job %s (%s) ends without an outcome: %s", job.job_id, job.type, error)
             outcome = None
         except UndecodablePayload as error:
             outcome = outcomes.undecodable(job, error)
@@ -371,7 +374,10 @@ class Work:
             try:
                 if attempt.stop is not None or attempt.timed_out:  # while the worker was started: there was none yet to be told
                     raise Aborted
-                return worker.run(handler.function, (handler.takes_ctx, handler.takes_argument), attempt.job, attempt.ctx.sink, attempt.ctx.set_door)
+                return worker.run(
+                    handler.function, (handler.takes_ctx, handler.takes_argument), attempt.job, attempt.ctx.sink, attempt.ctx.set_door,
+                    functools.partial(self._reports.lease_end, attempt.job.key),
+                )  # fmt: skip
             finally:
                 attempt.worker = None
                 self._workers.give_back(worker, handler.attempts_per_process)
@@ -379,7 +385,7 @@ class Work:
         def stop() -> None:
             if attempt.worker is not None:
                 attempt.killed = True
-                self._loop.run_in_executor(None, attempt.worker.stop, attempt.job.key)
+                _aside(attempt.worker.stop, attempt.job.key)
 
         return await self._to_its_end(run, stop)
 
@@ -406,7 +412,7 @@ class Work:
         attempt.stop = why if first or why is Stop.LEASE else attempt.stop
         attempt.ctx.mark_aborted()
         if attempt.worker is not None:
-            self._loop.run_in_executor(None, attempt.worker.ask_to_stop, attempt.job.key)  # it may wait until a large payload was taken
+            _aside(attempt.worker.ask_to_stop, attempt.job.key)  # it may wait until a large payload was taken
         if attempt.handler.executor == "async" or grace_s <= 0:
             attempt.cancel()
         if first or why is Stop.LEASE:
@@ -423,6 +429,11 @@ class Work:
     def _report_unstoppable(self, attempt: _Attempt) -> None:
         if attempt.task is not None and not attempt.task.done():
             self._reports.unstoppable(attempt.job, aborted=attempt.stop is Stop.ABORT)
+
+
+def _aside(order: Callable[[tuple[int, int]], None], attempt: tuple[int, int]) -> None:
+    """Gives an order that may take a while, in a thread of its own: handlers may have all of the loop's, and keep them."""
+    threading.Thread(target=order, args=(attempt,), name="headrace-order", daemon=True).start()
 
 
 def _told(pid: int, call: Callable[[], Any]) -> Any:

@@ -1,8 +1,9 @@
 """What an agent puts into its messages: as much as one may hold, a checkpoint before the outcome it belongs to, and columns that fit together. Without any broker."""
 
 import asyncio
+from types import SimpleNamespace
 
-from headrace_agent.desk import Desk
+from headrace_agent.desk import Desk, DeskReports
 from headrace_agent.job import Job, Terms
 from headrace_agent.metrics import AgentMetrics
 from headrace_agent.outbox import MESSAGE_BYTES, Outbox, Room
@@ -61,6 +62,41 @@ async def test_the_checkpoint_of_an_attempt_that_ended_is_kept_and_its_progress_
         desk._reports.append((_job(job_id), b""))
     desk._take_reports()
     assert set(desk.progress) == {(1, 1)}
+
+
+async def test_an_attempt_that_reports_all_the_time_takes_no_more_memory_and_its_newest_word_counts() -> None:
+    desk = _desk()
+    desk.work = SimpleNamespace(payload_limit_bytes=MIB)  # type: ignore[assignment]  # as much of it as is asked for
+    reports = DeskReports(desk)
+    for number in range(1000):
+        reports.progress(1, 1, number / 10, str(number))
+        reports.checkpoint(1, 1, b"%d" % number)
+    reports.checkpoint(2, 1, b"other")
+    assert len(desk._reports) == 2
+    reports.ended(_job(2), b"")
+    desk._take_reports()
+    reports.progress(1, 1, 100, "more")
+    desk._take_reports()
+    one = desk.progress[1, 1]
+    assert (one.progress.percent, one.progress.text, one.checkpoint) == (100, "more", b"999")
+    assert desk.progress[2, 1].checkpoint == b"other"
+
+
+async def test_handlers_that_report_faster_than_it_can_be_taken_leave_others_their_turn() -> None:
+    """Heartbeats among them: leases would be lost meanwhile."""
+    desk, loop, taken = _desk(), asyncio.get_running_loop(), 0
+    turn = loop.create_future()
+
+    def again() -> None:
+        nonlocal taken
+        taken += 1
+        if taken < 1_000_000 and not turn.done():
+            desk._report(again)
+
+    desk._report(again)
+    loop.call_later(0.01, turn.set_result, None)
+    await turn
+    assert taken < 1_000_000
 
 
 def _job(job_id: int) -> Job:

@@ -109,6 +109,24 @@ def retry(ctx: JobContext) -> None:
     raise Throttled("later", after_s=77)
 
 
+class Mute(OSError):
+    """Has no words."""
+
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+@agent.job("mute", executor="process", retry_on=(OSError,))
+@agent.job("mute-for-good", executor="process", fail_on=(Mute,))
+def mute(ctx: JobContext) -> None:
+    raise Mute
+
+
+@agent.job("no-number", executor="process")
+def no_number(ctx: JobContext) -> None:
+    raise Retry("later", after_s=lambda: 5)  # type: ignore[arg-type]
+
+
 @agent.job("object", executor="process")
 def unencodable(ctx: JobContext) -> Any:
     return object()
@@ -204,6 +222,15 @@ async def test_words_of_ones_own_count_in_a_process_too() -> None:
     assert (done.outcome, done.retry_after_s) == ("released", 33)
     done = await _run("retry")
     assert (done.outcome, done.error_code, done.error_message, done.retry_after_s) == ("failed", "Throttled", "later", 77)
+
+
+@pytest.mark.parametrize(
+    ("type_", "cause", "permanent"), [("mute", "Mute", False), ("mute-for-good", "Mute", True), ("no-number", "Retry", False)], ids=["retried", "for good", "a lambda"]
+)  # fmt: skip
+async def test_what_a_process_raises_and_cannot_send_fails_the_attempt_and_not_the_process(type_: str, cause: str, permanent: bool) -> None:
+    done = await _run(type_)
+    assert (done.outcome, done.error_code, done.permanent) == ("failed", "untold_error", permanent)
+    assert done.error_message.startswith(f"{cause} of the handler cannot be told: ") and cause in done.error_traceback
 
 
 async def test_a_result_of_a_process_that_cannot_be_sent_is_a_permanent_failure() -> None:

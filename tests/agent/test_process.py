@@ -1,7 +1,9 @@
 """Agents as processes against a real broker: isolation, abort, slots, command line."""
 
 import asyncio
+import functools
 import os
+import signal
 import socket
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -99,6 +101,38 @@ async def test_what_code_declares_is_in_force_until_a_person_says_otherwise(clie
     assert (job.state, job.attempt) == (State.ERROR, 1)
     back = await admin.set_type("fail", clear=["max_attempts"])
     assert (back.effective["max_attempts"], back.overrides) == (3, {})
+
+
+async def test_a_process_ends_with_its_lease_although_its_agent_is_stopped(client: Client, broker: BrokerProcess, directory: Path, stack: AsyncExitStack) -> None:
+    """As by Ctrl-Z, or by a debugger: it can renew nothing, and end no handler."""
+    (directory / "alone.py").write_text(
+        "import pathlib, time\nfrom headrace_agent import Agent\nagent = Agent('a')\n"
+        "@agent.job('alone', executor='process')\ndef alone(ctx):\n    pathlib.Path(f'begun-{ctx.lease_epoch}').touch()\n"
+        "    while not pathlib.Path('enough').exists():\n        pathlib.Path(f'beat-{ctx.lease_epoch}').touch()\n        time.sleep(0.01)\n    return ctx.lease_epoch\n"
+    )
+    agents = [await start_agent(directory, broker.address, agent="alone:agent", cwd=directory)]
+    stack.push_async_callback(agents[0].kill)
+    job_id = (await client.submit("alone")).job_id
+
+    async def begun(epoch: int) -> bool:
+        return (directory / f"begun-{epoch}").exists() and (directory / f"beat-{epoch}").exists()
+
+    await until(functools.partial(begun, 1), what="the start")
+    os.kill(agents[0].pid, signal.SIGSTOP)
+    agents.append(await start_agent(directory, broker.address, agent="alone:agent", cwd=directory))
+    stack.push_async_callback(agents[1].kill)
+    await until(functools.partial(begun, 3), what="the start at the other agent")
+    assert (directory / "beat-1").stat().st_mtime_ns < (directory / "begun-3").stat().st_mtime_ns
+    os.kill(agents[0].pid, signal.SIGCONT)
+
+    async def told() -> bool:
+        return "ends without an outcome" in agents[0].log.read_text() or "stopping its handler" in agents[0].log.read_text()
+
+    await until(told, what="the end of the first attempt")
+    (directory / "enough").touch()
+    job = await client.wait(job_id, timeout_s=20)
+    assert (job.state, job.json_result(), job.attempt, job.losses) == (State.COMPLETED, 3, 1, 1)
+    assert (directory / "beat-1").stat().st_mtime_ns < (directory / "begun-3").stat().st_mtime_ns
 
 
 def test_wrong_names_on_the_command_line_are_told() -> None:

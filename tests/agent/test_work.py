@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import os
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -43,6 +44,10 @@ class Told:
     def unstoppable(self, job: Job, *, aborted: bool) -> None:
         """Some do not stop."""
         self.going_on.set()
+
+    def lease_end(self, key: tuple[int, int]) -> float:
+        """Not soon."""
+        return math.inf
 
     def until(self, count: int) -> list[tuple[int, Any]]:
         """The first outcomes."""
@@ -369,6 +374,25 @@ async def test_a_start_hook_that_fails_leaves_nothing_open() -> None:
         assert not thread.is_alive()
 
 
+async def test_an_agent_that_is_to_end_does_not_wait_for_a_start_hook() -> None:
+    """Its database, say, is not there: whoever runs the agent would have to kill it."""
+    agent, begun, stopped, drain = idle(), threading.Event(), threading.Event(), asyncio.Event()
+
+    @agent.on_start
+    async def wait(_state: SimpleNamespace) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    running = asyncio.ensure_future(agent.run("127.0.0.1:1", drain=drain, drain_timeout_s=0.1))
+    assert await asyncio.to_thread(begun.wait, PATIENCE_S)
+    drain.set()
+    await asyncio.wait_for(running, PATIENCE_S)
+    assert stopped.is_set()
+
+
 def idle() -> Agent:
     """Serves something."""
     agent = Agent("idle")
@@ -423,6 +447,37 @@ def test_an_order_to_stop_does_not_hold_up_the_handlers_when_a_process_does_not_
     may_go_on.set()
     [(_, outcome)] = told.until(1)
     assert outcome.kind == agents_pb2.OUTCOME_KIND_ABORTED and outcome.killed
+    at_work.close()
+
+
+def test_a_process_is_ended_although_other_handlers_have_all_threads_of_the_loop(directory: Path) -> None:
+    agent, told, may_end, busy = Agent("work"), Told(), threading.Event(), threading.Semaphore(0)
+    agent.job("process", executor="process")(hangs)
+
+    def hold() -> None:
+        busy.release()
+        may_end.wait(60)
+
+    @agent.job("async")
+    async def occupies(_ctx: JobContext) -> None:
+        await asyncio.to_thread(hold)
+
+    at_work = Work(agent.handlers, middleware=[], lifespans=[], threads=1, reports=told, client_options={})  # type: ignore[arg-type]  # no logs, no progress
+    at_work.start()
+    threads = min(32, (os.cpu_count() or 1) + 4)  # of an event loop
+    at_work.assign([Job((2 + number, 1), b"", Terms("async", 0, 60.0, 5, 100, 1000)) for number in range(threads)])
+    at_work.assign([Job((1, 1), f'"{directory}/begun"'.encode(), Terms("process", 0, 60.0, 5, 100, 1000))])
+    for _ in range(threads):
+        assert busy.acquire(timeout=PATIENCE_S)
+    end = time.monotonic() + PATIENCE_S
+    while not (directory / "begun").exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    at_work.stop_attempt(1, 1, Stop.ABORT, 0.0)
+    [(job_id, outcome)] = told.until(1)
+    assert (job_id, outcome.kind, outcome.killed) == (1, agents_pb2.OUTCOME_KIND_ABORTED, True)
+    may_end.set()
+    told.until(1 + threads)
     at_work.close()
 
 

@@ -1,6 +1,9 @@
 """Worker processes by themselves, without an agent: what their handlers leave behind."""
 
+import contextlib
+import math
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -8,8 +11,9 @@ from typing import Any
 
 import pytest
 from headrace_agent import AgentError, JobContext
-from headrace_agent.errors import ProcessDied
+from headrace_agent.errors import LeaseLost, ProcessDied
 from headrace_agent.job import Job, Terms
+from headrace_agent.leases import clock_s
 from headrace_agent.processes import WorkerPool, WorkerProcess
 
 from tests.support.processes import alive
@@ -86,6 +90,83 @@ def test_an_order_to_stop_is_for_the_attempt_that_it_names_and_no_other_that_run
     answers.append(worker.run(is_to_stop, (True, False), Job((2, 7), b"", terms), nothing, nothing))  # type: ignore[arg-type]
     worker.stop((2, 7))
     assert answers == [b"false", b"true"] and not worker.alive
+
+
+def test_a_worker_that_does_not_read_is_ended_all_the_same() -> None:
+    """Its job is larger than what its pipe holds."""
+    pool, nothing, failed = WorkerPool({}), Any, list[BaseException]()
+    worker = pool.take(None, (1, 1))
+    job = Job((1, 1), b"", Terms("t", 0, 60.0, 1, 100, 100_000))
+    assert worker.run(is_to_stop, (True, False), job, nothing, nothing) == b"false"  # type: ignore[arg-type]  # nothing is said
+    pid = worker._process.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    worker.begin((2, 1))
+
+    def run() -> None:
+        try:
+            worker.run(is_to_stop, (True, False), Job((2, 1), bytes(8 << 20), job.terms), nothing, nothing)  # type: ignore[arg-type]
+        except ProcessDied as error:
+            failed.append(error)
+
+    running = threading.Thread(target=run, daemon=True)
+    running.start()
+    end = time.monotonic() + 10
+    while not worker._sending.locked():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    stopping = threading.Thread(target=worker.stop, args=((2, 1),), daemon=True)
+    stopping.start()
+    stopping.join(10)
+    running.join(10)
+    ended = not worker.alive
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    assert failed and ended
+
+
+def beats(directory: str) -> None:
+    """Says again and again that it is there."""
+    (Path(directory) / "begun").touch()
+    while True:
+        (Path(directory) / "beat").touch()
+        time.sleep(0.01)
+
+
+def test_a_worker_ends_by_itself_when_its_lease_is_over(directory: Path) -> None:
+    """Its agent was stopped, say, and cannot end it, and somebody else runs the job by then."""
+    pool, nothing, ends = WorkerPool({}), Any, [clock_s() + 1e9]
+
+    def lease_end() -> float:
+        if (directory / "begun").exists():
+            ends[0] = min(ends[0], clock_s() + 0.5)
+        return ends[0]
+
+    worker = pool.take(None, (1, 1))
+    job = Job((1, 1), f'"{directory}"'.encode(), Terms("t", 0, 60.0, 1, 100, 100_000))
+    with pytest.raises(LeaseLost):
+        worker.run(beats, (False, True), job, nothing, nothing, lease_end)  # type: ignore[arg-type]  # nothing is said
+    assert clock_s() >= ends[0] and not worker.alive
+    beaten = (directory / "beat").stat().st_mtime_ns
+    time.sleep(0.1)
+    assert (directory / "beat").stat().st_mtime_ns == beaten
+
+
+def test_a_worker_goes_on_when_its_lease_is_renewed_and_lives_on_when_the_lease_of_an_attempt_that_has_ended_is_over() -> None:
+    pool, nothing, terms = WorkerPool({}), Any, Terms("t", 0, 60.0, 1, 100, 100_000)
+    worker = pool.take(None, (1, 1))
+    answers = [worker.run(sleeps, (False, True), Job((1, 1), b"0", terms), nothing, nothing)]  # type: ignore[arg-type]  # it has started
+    answers.append(worker.run(sleeps, (False, True), Job((1, 2), b"3", terms), nothing, nothing, lambda: clock_s() + 2))  # type: ignore[arg-type]
+    worker._send(("lease", (1, 2), 0.0))  # it was under way when the attempt ended
+    answers.append(worker.run(sleeps, (False, True), Job((1, 3), b"1.5", terms), nothing, nothing, lambda: math.inf))  # type: ignore[arg-type]
+    worker.stop((1, 1))
+    assert answers == [b"0.0", b"3.0", b"1.5"]
+
+
+def sleeps(seconds: float) -> float:
+    """A handler."""
+    time.sleep(seconds)
+    return seconds
 
 
 def saves_and_hangs(ctx: JobContext) -> None:
