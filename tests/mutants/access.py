@@ -27,7 +27,7 @@ MUTANTS = (
     Mutant(
         "the checkpoint of an older attempt is handed on",
         f"{QUERIES}/bodies.sql",
-        "    order by n.lease_epoch desc, n.at desc limit 1\n) c on true",
+        "    order by n.lease_epoch desc, age(n.xmin), n.at desc limit 1\n) c on true",
         "    order by n.at desc limit 1\n) c on true",
         f"{SET_BACK} -k newer_attempt",
     ),
