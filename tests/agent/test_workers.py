@@ -158,6 +158,8 @@ def test_a_worker_goes_on_when_its_lease_is_renewed_and_lives_on_when_the_lease_
     answers = [worker.run(sleeps, (False, True), Job((1, 1), b"0", terms), nothing, nothing)]  # type: ignore[arg-type]  # it has started
     answers.append(worker.run(sleeps, (False, True), Job((1, 2), b"3", terms), nothing, nothing, lambda: clock_s() + 2))  # type: ignore[arg-type]
     worker._send(("lease", (1, 2), 0.0))  # it was under way when the attempt ended
+    worker._process.join(0.5)
+    assert worker.alive
     answers.append(worker.run(sleeps, (False, True), Job((1, 3), b"1.5", terms), nothing, nothing, lambda: math.inf))  # type: ignore[arg-type]
     worker.stop((1, 1))
     assert answers == [b"0.0", b"3.0", b"1.5"]
