@@ -27,8 +27,10 @@ SLOTS = 4
 """Of flush rows, each a table of its own."""
 PIECES = 64
 """Into how many a range is divided at first."""
-PIECE_S = 0.05
+PIECE_S = 0.02
 """How long work on one should take."""
+PAUSES = 3
+"""So many times as long as a piece took nothing is done after it: two processors that are three quarters busy have a quarter of one left."""
 NARROWER = 16
 """By so much is a piece narrower than one that took too long."""
 NARROWEST = 64
@@ -176,7 +178,7 @@ async def _through(range_: FactRange, work: Callable[[int, int], Awaitable[bool]
     """Has work done on parts of a range, (lowest id, id above the highest), for as long as it says True. Their width follows how long it takes, within bounds; what is
     cancelled since it takes too long is done in smaller ones: jobs of a day may lie within a minute.
 
-    There is a pause after each, as long as it took: work on a million jobs leaves the processors to those who wait for an answer.
+    There is a pause after each: work on a million jobs leaves the processors to those who wait for an answer.
     """
     low, width = range_.lo, max(1, (range_.hi - range_.lo) // PIECES)
     least = max(1, width // NARROWEST)
@@ -194,7 +196,7 @@ async def _through(range_: FactRange, work: Callable[[int, int], Awaitable[bool]
         seconds = time.monotonic() - began
         low += width
         width = max(least, int(width * min(2.0, max(0.5, PIECE_S / max(seconds, 0.001)))))
-        await asyncio.sleep(seconds)
+        await asyncio.sleep(PAUSES * seconds)
 
 
 class _lockable:  # noqa: N801  # reads as a phrase where it is used
