@@ -174,7 +174,7 @@ def _verdicts(result: Mapping[str, Any]) -> str:
     bad = [f"- part {verdict['part']}, {verdict['figure']}: {verdict['text']}\n" for verdict in verdicts if not verdict["good"]]
     done = max(verdict["part"] for verdict in verdicts)
     left = "" if done == result["parts"] else f", of which {done} were run"
-    minutes = f"{result['minutes']:g} minutes in {result['parts']} parts{left} at {result['rate']:,} jobs/s"
+    minutes = f"{result['minutes']:g} minutes in {result['parts']} part{'s' if result['parts'] > 1 else ''}{left} at {result['rate']:,} jobs/s"
     return f"{minutes}: {len(verdicts) - len(bad)} of {len(verdicts)} verdicts are good{', but for these:' if bad else '.'}\n\n{''.join(bad)}{chr(10) if bad else ''}"
 
 
