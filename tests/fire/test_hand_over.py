@@ -304,8 +304,8 @@ async def test_who_takes_over_knows_settings_that_were_stored_after_newer_ones(t
     types, known = first.ownership.owner.types, second.ownership._types
     early, late = await types.ensure("default", "early"), await types.ensure("default", "late")
     await known.load()
-    moved = "update headrace.job_type set overrides = $3, changed_at = (select changed_at - interval '1 us' from headrace.job_type where type_id = $2) where type_id = $1"
-    await first.pool.execute(moved, early.type_id, late.type_id, '{"paused": true}')  # by a transaction that began before that of the other type, and ended after it
+    moved = "update headrace.job_type set overrides = $3, changed_at = (select changed_at - interval '90 s' from headrace.job_type where type_id = $2) where type_id = $1"
+    await first.pool.execute(moved, early.type_id, late.type_id, '{"paused": true}')  # in a transaction that began long before that of the other type, and ended after it
     await known.load()
     async with asyncio.timeout(60):
         await first.ownership.drain()
