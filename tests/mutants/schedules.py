@@ -37,7 +37,6 @@ MUTANTS = (
     Mutant("a paused schedule ticks after a change", MODEL, "if old.paused_at is not None:", "if False:", f"{UNIT} -k brings_back"),
     Mutant("six fields are taken", MODEL, "if len(self.cron.split()) != 5:", "if False:", f"{UNIT} -k no_schedule"),
     Mutant("the overlap policy is not asked", FLUSH, "not h.lives or h.overlap in", "true or h.overlap in", f"{SERVED} -k overlap"),
-    Mutant("every tick waits for the one before", FLUSH, "h.overlap = 'queue' and h.queued_at is null", "h.overlap = 'queue'", f"{SERVED} -k overlap"),
     Mutant(
         "a tick overtakes the one that waits",
         FLUSH,

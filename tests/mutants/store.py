@@ -186,7 +186,7 @@ MUTANTS = (
     ),
     Mutant("a hanging owner is not ended", OWNERSHIP, "await ledger.terminate(holder.life_id)", "pass", "tests/fire/test_frozen_broker.py"),
     Mutant("calls at a broker that lost the queue are left waiting", OWNERSHIP, "        self.left.set()\n", "", "tests/fire/test_frozen_broker.py"),
-    Mutant("retiring: jobs that only wait go", FOUND, "h.state is null or h.state <= 2", "h.state <= 2", GONE),
+    Mutant("retiring: jobs that only wait go", FOUND, "(h.at < f.floor) is not true", "h.at >= f.floor", GONE),
     Mutant("retiring: purged jobs stay", FOUND, "(h.state <= 5 and (h.delete_minute", "((h.delete_minute", GONE),
     Mutant("retiring: jobs kept for ever go", FOUND, "(h.delete_minute is null or h.delete_minute >= $4)", "(h.delete_minute >= $4)", GONE),
     Mutant("retiring: jobs that are not due go", FOUND, "(h.delete_minute is null or h.delete_minute >= $4)", "(h.delete_minute is null)", GONE),

@@ -31,7 +31,7 @@ with fence as materialized (
             when h.overlap = 'queue' and g.verb = 'tick' and h.queued_at is not null then 'skipped'  -- the one that waits has its turn first, and the job before may just have ended
             when not h.lives or h.overlap in ('allow', 'abort') then 'fired'
             when g.verb = 'queued' then 'waits'
-            when h.overlap = 'queue' and h.queued_at is null then 'queued'
+            when h.overlap = 'queue' then 'queued'
             else 'skipped'
         end as outcome
     from given g join held h using (schedule_id)

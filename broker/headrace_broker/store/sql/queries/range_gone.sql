@@ -11,7 +11,7 @@ with heads as materialized (
 select now() as at, max(job_id) as last, coalesce(array_agg(job_id) filter (where stays), '{}') as kept, count(*) filter (where lives) as live, count(*) filter (where not stays) as gone
 from (
     select j.job_id, coalesce(h.state <= 2, true) as lives,
-        h.state is null or h.state <= 2 or (h.state <= 5 and (h.delete_minute is null or h.delete_minute >= $4)) or (h.at < f.floor) is not true
+        h.state <= 2 or (h.state <= 5 and (h.delete_minute is null or h.delete_minute >= $4)) or (h.at < f.floor) is not true  -- what only waits has no event
         or (j.idempotency_key is not null and j.job_id >= $5) or j.job_id in (select w.job_id from headrace.waited_for($1::int, $2, $3) w) as stays
     from headrace.job j left join heads h using (job_id) left join unnest($6::int[], $7::timestamptz[]) f (type_id, floor) using (type_id)
     where (j.job_id & 7) = $1 and j.job_id >= $2 and j.job_id < $3
