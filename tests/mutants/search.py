@@ -27,8 +27,8 @@ MUTANTS = (
         "search: ids may not run ahead of the clock",
         FILTER,
         "above = min(above, _first_id(later + MAX_BORROWED_MS / 1000))",
-        "above = min(above, _first_id(later - 3600))",
-        PROPERTY,
+        "above = min(above, _first_id(later))",
+        f"{WINDOWS} -k a_little_later",
     ),
     Mutant(
         "search: the first window is a minute, however many wait",

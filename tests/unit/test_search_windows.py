@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from headrace_broker.actions import search
 from headrace_broker.actions.search import FIRST_WIDTH, LEAST_WIDTH, Search, _Walk
-from headrace_broker.model.filter import JobFilter
+from headrace_broker.model.filter import JobFilter, Period
+from headrace_broker.model.ids import EPOCH_S, MAX_BORROWED_MS, MAX_ID, lowest_id_at
 from headrace_broker.model.job import State
 from headrace_broker.shards.lanes import Lanes
 
@@ -50,3 +51,11 @@ def test_with_the_oldest_first_memory_says_nothing_of_the_first_window(lanes: La
     owner: Any = SimpleNamespace(lanes=lanes)
     nobody: Any = None
     assert Search(owner, nobody)._first_width(_Walk(0, NOW, True, math.inf, 20), JobFilter(states=WAITING), [2]) == FIRST_WIDTH
+
+
+@pytest.mark.parametrize(("field", "ahead_ms"), [("started", MAX_BORROWED_MS), ("settled", MAX_BORROWED_MS), ("created", 0)])
+def test_what_has_started_before_a_time_may_have_an_id_of_a_little_later(field: str, ahead_ms: int) -> None:
+    until_s = EPOCH_S + 1_000_000.0
+    bounds = JobFilter(**{field: Period(to_s=until_s)}).id_bounds()  # type: ignore[arg-type]  # by its name
+    assert bounds == (0, lowest_id_at(until_s + ahead_ms / 1000))
+    assert JobFilter(**{field: Period(from_s=until_s)}).id_bounds()[1] == MAX_ID  # type: ignore[arg-type]  # by its name
