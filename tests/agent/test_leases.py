@@ -329,11 +329,13 @@ async def test_an_owner_that_asks_again_hears_what_a_former_one_assigned_while_t
     old.assign(7, 1, seen_no=1)
     await two.until_started(7)
     assert new.stands_by is not None
+    new.welcoming.clear()
     new.stands_by.set()
     await new.until(lambda: new.hellos, "the second Hello")
     assert [(ref.job_id, ref.lease_epoch) for ref in new.messages("hello")[0].held] == [(7, 1)]
     old.assign(8, 1, seen_no=old.received[-1][1].number)
     await old.until(lambda: any(accept.rejected for accept in old.messages("accept")), "the rejection")
+    new.welcoming.set()
     new.assign(9, 1, seen_no=2)
     await two.until_started(7, 9)
     assert two.stopped == []

@@ -49,6 +49,8 @@ class ScriptedSessions(agents_pb2_grpc.AgentsServicer):
         self.stands_by: asyncio.Event | None = None  # set: it takes over from then on
         self.says_so = True  # that it stands by; False: it leaves the first Hello without an answer until it takes over
         self.greeted = asyncio.Event()  # by a first Hello, while it stands by
+        self.welcoming = asyncio.Event()  # not set: the Hello that begins a session is noted, and answered once it is
+        self.welcoming.set()
         self.heartbeat_s: float = HEARTBEAT_S
         self.confirming = False  # whether each heartbeat is confirmed at once
         self.silent = False  # whether heartbeats are not answered at all
@@ -75,6 +77,7 @@ class ScriptedSessions(agents_pb2_grpc.AgentsServicer):
         self._note(first)
         self.hellos += 1
         self.assigned = 0
+        await self.welcoming.wait()
         lease, heartbeat = Duration(seconds=self.lease_s), Duration()
         heartbeat.FromMilliseconds(round(self.heartbeat_s * 1000))
         yield agents_pb2.ConnectResponse(
