@@ -100,9 +100,23 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
 
 
 @pytest.fixture
-async def broker(database: str, directory: Path, stack: AsyncExitStack) -> BrokerProcess:
+async def con(database: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
+    """To the test's database."""
+    con = await asyncpg.connect(database)
+    yield con
+    await con.close()
+
+
+@pytest.fixture
+def broker_options() -> tuple[str, ...]:
+    """Options of `broker`; a file of tests may have its own."""
+    return ()
+
+
+@pytest.fixture
+async def broker(database: str, directory: Path, stack: AsyncExitStack, broker_options: tuple[str, ...]) -> BrokerProcess:
     """A broker on the test's database."""
-    process = await start_broker(directory, database=database)
+    process = await start_broker(directory, *broker_options, database=database)
     stack.push_async_callback(process.kill)
     return process
 

@@ -24,6 +24,7 @@ from structlog.testing import capture_logs
 
 from tests.fire.alarms import MAIL, Receiver
 from tests.property.machine import Machine
+from tests.support.processes import until
 
 
 async def test_an_outage_of_the_database_is_told_directly_and_its_end_too() -> None:
@@ -188,9 +189,10 @@ async def test_a_broker_that_stands_by_since_an_outage_tells_that_it_is_over(mac
         raise OSError("connection refused")
 
     async def told(count: int) -> None:
-        async with asyncio.timeout(30):
-            while len(receiver.got) < count:
-                await asyncio.sleep(0.001)
+        async def enough() -> bool:
+            return len(receiver.got) >= count
+
+        await until(enough, what="the messages")
 
     ready.set()
     ownership = SimpleNamespace(ready=ready, owner=machine.owner, shard=ONLY, role="active")

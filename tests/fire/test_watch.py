@@ -51,15 +51,25 @@ async def watching(machine: Machine, **request: Any) -> AsyncIterator[Any]:
         await asyncio.wait([reader])
 
 
+def crowd(type_id: int) -> list[JobChange]:
+    """More changes of jobs of a type than a watch has room for."""
+    return [JobChange(number, type_id, State.WAITING, 0, "submitted") for number in range(1200)]
+
+
+async def first(machine: Machine, told: "asyncio.Queue[jobs_pb2.WatchJobsResponse]") -> jobs_pb2.WatchJobsResponse:
+    """What a watch tells first, once job 7777 of the machine's type has completed."""
+    machine.owner.hub.publish([JobChange(7777, machine.type.type_id, State.COMPLETED, 2, "completed")])
+    async with asyncio.timeout(20):
+        return await told.get()
+
+
 async def test_a_watch_of_one_type_hears_all_of_it_whatever_others_do(machine: Machine) -> None:
     other = await machine.types.ensure("default", "other")
     elsewhere = await machine.types.ensure("elsewhere", "work")
-    for crowd in (other.type_id, elsewhere.type_id):
+    for type_id in (other.type_id, elsewhere.type_id):
         async with watching(machine, types=["work"]) as told:
-            changes = [JobChange(number, crowd, State.WAITING, 0, "submitted") for number in range(1200)]
-            machine.owner.hub.publish([*changes, JobChange(7777, machine.type.type_id, State.COMPLETED, 2, "completed")])
-            async with asyncio.timeout(20):
-                answer = await told.get()
+            machine.owner.hub.publish(crowd(type_id))
+            answer = await first(machine, told)
             assert (answer.job_id, answer.kind, answer.gap) == (7777, "completed", False)
 
 
@@ -69,10 +79,8 @@ async def test_a_watch_of_what_one_may_see_is_not_filled_by_what_one_may_not(mac
     token = MAY.set(may)
     async with watching(machine) as told:
         MAY.reset(token)
-        machine.owner.hub.publish([JobChange(number, other.type_id, State.WAITING, 0, "submitted") for number in range(1200)])
-        machine.owner.hub.publish([JobChange(7777, machine.type.type_id, State.COMPLETED, 2, "completed")])
-        async with asyncio.timeout(20):
-            answer = await told.get()
+        machine.owner.hub.publish(crowd(other.type_id))
+        answer = await first(machine, told)
         assert (answer.job_id, answer.gap) == (7777, False)
 
 
@@ -82,12 +90,10 @@ async def test_a_gap_is_told_though_the_change_that_says_so_is_not_for_the_reade
     token = MAY.set(may)
     async with watching(machine) as told:
         MAY.reset(token)
-        machine.owner.hub.publish([JobChange(number, other.type_id, State.WAITING, 0, "submitted") for number in range(1200)])
+        machine.owner.hub.publish(crowd(other.type_id))
         may.name = "work"  # before anything is read
         await asyncio.sleep(0)
-        machine.owner.hub.publish([JobChange(7777, machine.type.type_id, State.COMPLETED, 2, "completed")])
-        async with asyncio.timeout(20):
-            answer = await told.get()
+        answer = await first(machine, told)
         assert (answer.job_id, answer.gap) == (7777, True)
 
 

@@ -36,14 +36,6 @@ async def box() -> AsyncIterator[Mailbox]:
         yield found
 
 
-@pytest.fixture
-async def con(database: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
-    """To the test's database."""
-    con = await asyncpg.connect(database)
-    yield con
-    await con.close()
-
-
 async def told(box: Mailbox, count: int, timeout_s: float = 40.0) -> None:
     """The mails tell of so many failures, all together."""
 

@@ -1,21 +1,12 @@
 """Answers about much are no larger than can be sent: what does not fit comes with the next page, or is cut where there is none."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
-import pytest
 from headrace_client import AdminClient, Client, JobSpec, Order
 
 LONG = 100_000
 """Characters of a traceback: of 200 of them a message of 16 MiB has no room."""
-
-
-@pytest.fixture
-async def con(database: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
-    con = await asyncpg.connect(database)
-    yield con
-    await con.close()
 
 
 async def _long_errors(con: "asyncpg.Connection[Any]") -> None:

@@ -23,14 +23,6 @@ ADD = "insert into headrace.audit "
 
 
 @pytest.fixture
-async def con(database: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
-    """To the test's database."""
-    con = await asyncpg.connect(database)
-    yield con
-    await con.close()
-
-
-@pytest.fixture
 async def stub(broker: BrokerProcess) -> AsyncIterator[Any]:
     """The Admin service without the client library."""
     async with grpc.aio.insecure_channel(broker.address) as channel:

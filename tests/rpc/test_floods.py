@@ -2,7 +2,6 @@
 the event loop from everybody else. They are counted first and refused, and the broker serves on."""
 
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,7 +14,7 @@ from headrace_proto.v1 import agents_pb2, jobs_pb2, lifecycle_pb2, operations_pb
 from headrace_proto.v1.agents_pb2_grpc import AgentsStub
 from headrace_proto.v1.jobs_pb2_grpc import JobsStub
 
-from tests.support.processes import BrokerProcess, start_broker
+from tests.support.processes import BrokerProcess
 from tests.support.scripted_agent import ScriptedAgent
 from tests.support.wire import Wire, stream_refusal
 
@@ -43,11 +42,9 @@ def lines(count: int) -> agents_pb2.LogBatch:
 
 
 @pytest.fixture
-async def broker(database: str, directory: Path, stack: AsyncExitStack) -> BrokerProcess:
+def broker_options() -> tuple[str, ...]:
     """Leases last longer than the test: such messages take long to be made."""
-    process = await start_broker(directory, "--lease-s", "60", database=database)
-    stack.push_async_callback(process.kill)
-    return process
+    return ("--lease-s", "60")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import asyncpg
 import grpc
@@ -15,7 +14,7 @@ from headrace_broker.rpc.access import LEAST
 from headrace_client import Client, State
 from headrace_proto.v1 import agents_pb2, jobs_pb2, types_pb2
 
-from tests.support.processes import BrokerProcess, start_broker, until
+from tests.support.processes import BrokerProcess, until
 from tests.support.scripted_agent import KINDS, ScriptedAgent, lease, outcome
 from tests.support.wire import Wire
 
@@ -24,11 +23,9 @@ PHASES = (agents_pb2.ABORT_PHASE_DELIVERED, agents_pb2.ABORT_PHASE_IGNORED)
 
 
 @pytest.fixture
-async def broker(database: str, directory: Path, stack: AsyncExitStack) -> BrokerProcess:
+def broker_options() -> tuple[str, ...]:
     """Leases last longer than the test."""
-    process = await start_broker(directory, "--lease-s", "60", database=database)
-    stack.push_async_callback(process.kill)
-    return process
+    return ("--lease-s", "60")
 
 
 @pytest.fixture

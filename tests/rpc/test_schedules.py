@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -22,14 +21,6 @@ BACK = "update headrace.schedule set next_at = next_at - $1::interval, version =
 OWNER = "select l.address from headrace.shard s join headrace.life l using (life_id) where not l.dead limit 1"
 FUTURE = datetime(2090, 1, 1, tzinfo=UTC)
 YEARLY = "0 0 1 1 *"
-
-
-@pytest.fixture
-async def con(database: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
-    """To the test's database."""
-    con = await asyncpg.connect(database)
-    yield con
-    await con.close()
 
 
 async def jobs_are_the_fires(con: "asyncpg.Connection[Any]") -> list[asyncpg.Record]:

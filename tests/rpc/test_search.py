@@ -1,7 +1,6 @@
 """Searches over the wire: answered in time whatever holds them up, gone when nobody waits for them, and tokens that belong to their filter."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC
 from typing import Any
 
@@ -19,13 +18,6 @@ from tests.support.processes import BrokerProcess, until
 from tests.support.wire import SERVICES, Wire
 
 SEARCHING = "select count(*) from pg_stat_activity where application_name = 'headrace search' and state = 'active' and datname = current_database()"
-
-
-@pytest.fixture
-async def con(database: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
-    con = await asyncpg.connect(database)
-    yield con
-    await con.close()
 
 
 async def locked(database: str) -> "asyncpg.Connection[Any]":

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -52,6 +53,20 @@ class Cut:
         return Fate.PASS
 
 
+@pytest.fixture
+async def proxy(database: str, stack: AsyncExitStack) -> PgProxy:
+    """Between the broker and the test's database."""
+    return await stack.enter_async_context(PgProxy(database))
+
+
+@pytest.fixture
+async def admin(proxy: PgProxy, directory: Path, stack: AsyncExitStack) -> AdminClient:
+    """Of a broker whose connections the proxy may cut."""
+    broker = await start_broker(directory, database=proxy.dsn)
+    stack.push_async_callback(broker.kill)
+    return await stack.enter_async_context(AdminClient(broker.address, timeout_s=20))
+
+
 async def prepared(admin: AdminClient) -> None:
     """Makes what is changed."""
     await admin.put_alert_rule(AlertRule("r", "no_agent"))
@@ -60,13 +75,7 @@ async def prepared(admin: AdminClient) -> None:
     await admin.save_filter("f", JobFilter(instance_id="case"))
 
 
-async def test_a_change_whose_commit_is_not_answered_is_made_once_and_said_to_be_unknown(database: str, directory: Path, stack: AsyncExitStack) -> None:
-    con = await asyncpg.connect(database)
-    stack.push_async_callback(con.close)
-    proxy = await stack.enter_async_context(PgProxy(database))
-    broker = await start_broker(directory, database=proxy.dsn)
-    stack.push_async_callback(broker.kill)
-    admin = await stack.enter_async_context(AdminClient(broker.address, timeout_s=20))
+async def test_a_change_whose_commit_is_not_answered_is_made_once_and_said_to_be_unknown(con: "asyncpg.Connection[Any]", proxy: PgProxy, admin: AdminClient) -> None:
     await prepared(admin)
     for what, (action, change) in CHANGES.items():
         before = proxy.done[Fate.CUT_AFTER]
@@ -84,13 +93,7 @@ async def test_a_change_whose_commit_is_not_answered_is_made_once_and_said_to_be
     assert await con.fetchval("select count(*) from headrace.audit where action = 'domain.pause'") == 1
 
 
-async def test_a_change_of_which_nothing_was_stored_is_made_again(database: str, directory: Path, stack: AsyncExitStack) -> None:
-    con = await asyncpg.connect(database)
-    stack.push_async_callback(con.close)
-    proxy = await stack.enter_async_context(PgProxy(database))
-    broker = await start_broker(directory, database=proxy.dsn)
-    stack.push_async_callback(broker.kill)
-    admin = await stack.enter_async_context(AdminClient(broker.address, timeout_s=20))
+async def test_a_change_of_which_nothing_was_stored_is_made_again(con: "asyncpg.Connection[Any]", proxy: PgProxy, admin: AdminClient) -> None:
     await prepared(admin)
     for what, (action, change) in CHANGES.items():
         before = proxy.done[Fate.CUT_BEFORE]
@@ -100,12 +103,8 @@ async def test_a_change_of_which_nothing_was_stored_is_made_again(database: str,
         assert await con.fetchval("select count(*) from headrace.audit where action = $1", action) == 1, what
 
 
-async def test_a_channel_is_tried_once_though_the_database_goes_away_behind_it(database: str, directory: Path, stack: AsyncExitStack) -> None:
+async def test_a_channel_is_tried_once_though_the_database_goes_away_behind_it(proxy: PgProxy, admin: AdminClient, stack: AsyncExitStack) -> None:
     box = await stack.enter_async_context(serving())
-    proxy = await stack.enter_async_context(PgProxy(database))
-    broker = await start_broker(directory, database=proxy.dsn)
-    stack.push_async_callback(broker.kill)
-    admin = await stack.enter_async_context(AdminClient(broker.address, timeout_s=20))
     await admin.put_alert_channel(AlertChannel("c", EmailChannel("127.0.0.1", "from@example.org", ["to@example.org"], box.port, "none")))
     Cut(proxy, at_commit=False)
     with pytest.raises(ResultUnknown, match="the message was delivered"):

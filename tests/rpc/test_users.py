@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,6 @@ from headrace_client import AdminClient, Conflict, InvalidRequest, InvalidState,
 from tests.support.processes import BrokerProcess, run_command, start_broker
 from tests.support.tokens import make_tokens
 from tests.support.web import PASSWORD
-
-
-@pytest.fixture
-async def con(database: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
-    """To the test's database."""
-    con = await asyncpg.connect(database)
-    yield con
-    await con.close()
 
 
 async def test_a_user_s_life_and_its_rows_in_the_audit(admin: AdminClient, con: "asyncpg.Connection[Any]", broker: BrokerProcess) -> None:
