@@ -139,7 +139,8 @@ async def look(page: Page, base: str, path: str, status: int = 200) -> None:
 
 
 async def judge(page: Page, path: str) -> None:
-    """What is shown now, narrow and wide, dark and light."""
+    """What is shown now, narrow and wide, dark and light; with its style sheet, for which neither a click nor a selector waits."""
+    await page.wait_for_load_state()
     for width, scheme in LOOKS:
         await page.set_viewport_size({"width": width, "height": 900})
         await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
@@ -187,6 +188,7 @@ async def test_pages_of_a_full_broker(page: Page, base: str, client: Client, adm
     await page.goto(f"{base}/jobs")
     await page.check("#all")
     await page.click("text=Abort …")
+    await page.wait_for_url("**/jobs-chosen")
     await judge(page, "what would be done to chosen jobs")
     await page.goto(f"{base}/access")
     await page.click("summary:has-text('New token')")
