@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from headrace_broker.model.amended import Update
 from headrace_broker.model.job import Disposition, Kind, State
-from headrace_broker.shards import doors
+from headrace_broker.shards import doors, reception
 from headrace_broker.shards.intents import Ending, Verb
 from headrace_broker.shards.refill import judge_stale
 from headrace_broker.shards.undecided import report
@@ -152,7 +152,7 @@ async def test_everybody_is_answered_who_reports_an_outcome_while_a_transaction_
     assert not owner.undecided.count(machine.agent_id)
 
 
-@pytest.mark.parametrize("then", ["it goes on", "its agent is lost"])
+@pytest.mark.parametrize("then", ["it goes on", "its agent is lost", "its agent gives it back"])
 async def test_a_lease_that_its_agent_claims_while_its_end_waits_for_a_transaction_goes_on(machine: Doors, then: str) -> None:
     """The agent is told that the lease is its own: the job must not be granted to somebody else beside it."""
     [job_id] = await granted(machine)
@@ -164,6 +164,10 @@ async def test_a_lease_that_its_agent_claims_while_its_end_waits_for_a_transacti
     assert machine.owner.doors.settling() == [job_id]
     await machine.connect({job_id: 1})
     assert machine.session is not None and set(machine.session.leases) == {job_id}
+    if then == "its agent gives it back":
+        for number in (1, 2):
+            reception.heartbeat(machine.owner, machine.session, number, {}, machine.now)
+        await machine.flush()
     if then == "its agent is lost":
         machine.now += LEASE_S + 1
         await machine.flush()
@@ -173,4 +177,4 @@ async def test_a_lease_that_its_agent_claims_while_its_end_waits_for_a_transacti
         return
     machine.now += 1
     await machine.flush()
-    assert (await kinds(machine, job_id))[1:] in (["owner_changed"], ["lost"]), "and not never"
+    assert await kinds(machine, job_id) == ["granted", "lost" if then == "its agent is lost" else "rejected"], "and not never"

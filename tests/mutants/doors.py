@@ -65,6 +65,13 @@ MUTANTS = (
         f"{FIRE} -k waits_for_a_transaction_goes_on",
     ),
     Mutant(
+        "what is found of a lease since nobody had claimed it is passed over",
+        DOORS,
+        "if endings and endings[0].unclaimed:",
+        "if False:",
+        f"{FIRE} -k waits_for_a_transaction_goes_on",
+    ),
+    Mutant(
         "a lease that was claimed while its end waited for a lock never ends",
         "broker/headrace_broker/shards/endings.py",
         "if ending.unclaimed and live.session is not None and not live.session.lost:",

@@ -178,9 +178,13 @@ class Doors:
         return True
 
     def _keep(self, owner: "Owner", ending: Ending) -> None:
-        """Keeps a contested ending until its lock was asked for. What is said again is kept once for each who is to be answered: an agent that came back, or a call."""
+        """Keeps a contested ending until its lock was asked for. What is said again is kept once for each who is to be answered: an agent that came back, or a call. That
+        nobody claimed a lease is so until something else is found of it: then its agent came back meanwhile, and that end would not be decided any more.
+        """
         endings, _ = self._contested.setdefault((ending.job_id, ending.epoch, ending.sink is not None), ([], 0.0))
-        if all(other.sink is not ending.sink for other in endings):
+        if endings and endings[0].unclaimed:
+            endings[0] = ending
+        elif all(other.sink is not ending.sink for other in endings):
             endings.append(ending)
         elif ending.sink is not None:
             owner.undecided.told(ending.sink.agent_id, 1)  # with the one that is kept
