@@ -134,6 +134,25 @@ async def test_after_a_takeover_leases_that_were_lost_a_moment_ago_count_too(mac
     assert list(map(len, await grants(machine, other))) == [1]
 
 
+async def test_a_lease_that_was_longer_before_a_takeover_counts_to_its_end_although_its_agent_came_back_and_was_lost(machine: Machine) -> None:
+    """Leases may be shorter by then; what the agent was told of that may never have arrived."""
+    await settings(machine, concurrency=1)
+    await submit(machine, 2)
+    [[job_id]] = await grants(machine, await join(machine))
+    machine.lease_s = LEASE_S / 2
+    await machine.crash(check=False)
+    back = await join(machine, held={job_id: 1})
+    back.detach(machine.now)
+    machine.now += 3
+    await machine.flush()
+    assert await kinds(machine, job_id) == ["granted", "lost"]
+    other = await join(machine, "other")
+    machine.now += LEASE_S - 4
+    assert await grants(machine, other) == [[]], "its agent may go on"
+    machine.now += 2
+    assert list(map(len, await grants(machine, other))) == [1]
+
+
 async def test_each_limit_key_has_its_own_count_and_an_ending_wakes_what_waits_for_it(machine: Machine) -> None:
     await settings(machine, concurrency_per_key=1)
     jobs = {key: await submit(machine, 3, limit_key=key) for key in ("a", "b")}

@@ -17,6 +17,7 @@ from headrace_broker.store.search import Finder
 
 from tests.fire.steps import begin, end, granted, kinds, room
 from tests.property.machine import LEASE_S, TESTER, Machine
+from tests.support.crews import grants
 
 
 async def test_a_job_that_was_put_off_waits_for_its_time(machine: Machine) -> None:
@@ -90,6 +91,29 @@ async def test_a_lease_that_was_longer_before_the_takeover_is_waited_for_to_its_
     for passed_s in (LEASE_S / 2 + 1, LEASE_S / 2 - 0.5):
         assert await room(machine) == set()
         machine.now += passed_s
+        reception.heartbeat(machine.owner, machine.session, 99, {}, machine.now)
+    assert await room(machine) == {job_id}
+
+
+@pytest.mark.parametrize("since", ["claimed", "granted anew"])
+async def test_a_lease_that_was_longer_is_waited_for_also_when_its_agent_came_back_and_fell_silent(machine: Machine, since: str) -> None:
+    """What it is told when it comes back may never arrive; a lease that is granted since is as long as leases are now."""
+    [job_id] = await granted(machine)
+    machine.lease_s = LEASE_S / 2
+    await machine.crash(check=False)
+    await machine.connect({job_id: 1})
+    assert machine.session is not None
+    if since == "granted anew":
+        machine.owner.end([Ending(job_id, 1, Kind.RELEASED, machine)])
+        await machine.flush()
+        assert await grants(machine, machine.session) == [[job_id]]
+    machine.now += LEASE_S / 2 + 1
+    await machine.flush()
+    assert (await kinds(machine, job_id))[-1] == "lost"
+    await machine.connect({})
+    if since == "claimed":
+        assert await room(machine) == set(), "its agent may go on"
+        machine.now += LEASE_S / 2 - 0.5
         reception.heartbeat(machine.owner, machine.session, 99, {}, machine.now)
     assert await room(machine) == {job_id}
 

@@ -36,6 +36,13 @@ MUTANTS = (
     ),
     Mutant("what is owed does not count for the key", CAPS, "            cell.running += count\n", "            pass\n", f"{LIMITS} -k lost_agent"),
     Mutant(
+        "a lost agent's lease from before a takeover counts no longer than leases now",
+        SWEEP,
+        "max(renewed_until, live.lease_end)",
+        "renewed_until",
+        f"{LIMITS} -k was_longer_before_a_takeover",
+    ),
+    Mutant(
         "one lane takes more than the type may run",
         DISPATCHER,
         "            count = min(count, owner.caps.room(owner, entry, round_, now))\n",

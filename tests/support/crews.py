@@ -14,13 +14,16 @@ from headrace_broker.store.batch import FullBody
 from tests.property.machine import Machine
 
 
-async def join(machine: Machine, name: str = "agent", *, types: tuple[TypeEntry, ...] = (), labels: dict[str, str] | None = None, domain: str = "default") -> Session:
-    """An agent connects; it has no leases."""
+async def join(
+    machine: Machine, name: str = "agent", *, types: tuple[TypeEntry, ...] = (), labels: dict[str, str] | None = None, domain: str = "default",
+    held: dict[int, int] | None = None,
+) -> Session:  # fmt: skip
+    """An agent connects; `held`: job ids and epochs of the leases that it has."""
     incarnation_id = f"{name}-{len(machine.owner.by_incarnation)}".ljust(16, "0")
     agent_id, seen = await machine.settings.agent(domain, name, incarnation_id, "host", 1, "", "", labels or {})
     facts = AgentFacts(agent_id, name, incarnation_id, domain, "host", 1, "", "", labels or {}, seen)
     served = [Served(entry, 0, "async") for entry in types or (machine.type,)]
-    session, _, _ = reception.welcome(machine.owner, facts, served, 10_000, {}, object(), machine.now)
+    session, _, _ = reception.welcome(machine.owner, facts, served, 10_000, held or {}, object(), machine.now)
     return session
 
 

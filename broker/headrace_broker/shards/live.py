@@ -61,7 +61,7 @@ class Live:
         self.seen_no = 0  # newest message of the agent when the job was granted: its lease counts from the sending of that
         self.granted_at = 0.0  # start of the present attempt, if this owner granted it
         self.deadline = 0.0  # processing: the broker itself ends the attempt then
-        self.lease_end = 0.0  # processing without a session: nobody may claim it after this
+        self.lease_end = 0.0  # of a lease that a takeover found open: nobody may claim it after this, and who had it may go on until then
         self.round = 0  # in which its newest event was decided
         self.missed = 0  # heartbeats in a row that did not name this lease
         self.abort: Abort | None = None

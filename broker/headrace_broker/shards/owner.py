@@ -503,7 +503,7 @@ class Owner:
         if live.session is not None:
             live.session.leases.pop(live.job_id, None)
             live.session.unsent.pop(live, None)
-        live.session, live.progress, live.abort = None, None, None
+        live.session, live.progress, live.abort, live.lease_end = None, None, None, 0.0
         self.aborting.pop(live.job_id, None)
 
     def _take_submissions(self, round_: Round) -> None:

@@ -62,21 +62,27 @@ def _sweep_session(owner: "Owner", session: Session, now: float) -> None:
         session.out.go_away = "assignments were not accepted in time"
         session.wake.set()
     if silent or (session.closed_at is not None and now - session.closed_at > limits.disconnect_grace_s):
-        _drop(owner, session, "its heartbeats stopped" if silent else "its connection closed and it did not come back")
+        _drop(owner, session, "its heartbeats stopped" if silent else "its connection closed and it did not come back", silent=silent)
 
 
-def _drop(owner: "Owner", session: Session, why: str) -> None:
-    """The agent is lost: its leases end. What was never sent to it is charged nothing; what was sent is, since a job may kill its agent before it can accept."""
+def _drop(owner: "Owner", session: Session, why: str, *, silent: bool) -> None:
+    """The agent is lost: its leases end. What was never sent to it is charged nothing; what was sent is, since a job may kill its agent before it can accept.
+
+    A lease that a takeover found open may be longer than leases are now: at an agent that heard nothing since it goes on until then. One that was `silent` for as long as
+    leases are now has lost its jobs since their leases are over, so they are granted again when that is true; after a mere grace nobody says that it is.
+    """
     owner.by_incarnation.pop(session.facts.incarnation_id, None)
     owner.hungry.pop(session, None)
     session.lost = True  # nobody looks at its leases any more: one that it was granted now would last until the job's timeout
     session.out.go_away = why
     session.wake.set()
     reason = f"agent {session.facts.name} was lost: {why}"
-    until = session.renewed_at + owner.limits.lease_s  # it counts its leases from what it sent before it was heard
+    renewed_until = session.renewed_at + owner.limits.lease_s  # it counts its leases from what it sent before it was heard
     for live in list(session.leases.values()):
         kind = Kind.LOST if live.assign_no else Kind.REJECTED
-        lost = kind is Kind.LOST
+        lost, until = kind is Kind.LOST, max(renewed_until, live.lease_end)
+        if lost and silent:
+            owner.not_before[live.job_id] = live.not_before = until
         owner.endings.append(Ending(live.job_id, live.seq, kind, error=LOST if lost else None, reason=reason, lease_until=until if lost else 0.0))
     owner.metrics.sessions_lost.inc()
 
