@@ -208,7 +208,7 @@ MUTANTS = (
         LOOK,
         '                if await con.fetchval(sql("range_moved"), range_.class_, range_.lo, range_.hi, found.at, found.last, found.kept):',
         "                if False:",
-        LATE,
+        "tests/store/test_retire.py -k under_way_when",
     ),
     Mutant(
         "a flush may wait until a hundred thousand jobs are put back",

@@ -305,6 +305,27 @@ async def test_what_is_stored_after_the_look_stays(store: Store, monkeypatch: py
     assert while_untied or await store.ids("idempotency_key") == keys
 
 
+@pytest.mark.parametrize("statement", [EVENT, JOB], ids=["about a job that was gone", "a new job"])
+async def test_what_is_under_way_when_the_range_is_locked_stays(store: Store, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
+    """The lock is granted when it is stored, and not before."""
+    monkeypatch.setattr(retire, "LOCK_TIMEOUT", "10s")
+    monkeypatch.setattr(retire, "LOCKED_S", 10.0)
+    found = await store.look()
+    job_id = min(store.goes) if statement == EVENT else RANGE.hi - 8 + RANGE.class_
+    con = await asyncpg.connect(store.dsn)
+    stack.push_async_callback(con.close)
+    flush = con.transaction()
+    await flush.start()
+    await con.execute(statement, job_id)
+    retiring = asyncio.create_task(store.retirement.retire(RANGE, found))
+    waits = "select count(*) from pg_stat_activity where query like 'lock table%' and wait_event_type = 'Lock' and datname = current_database()"
+    await until(lambda: store.pool.fetchval(waits), what="the retirement waits for the flush")
+    await flush.commit()
+    with pytest.raises(LockBusy, match="stored in the range"):
+        await retiring
+    assert await store.ids("job") == store.stays | store.goes | {job_id}
+
+
 async def test_an_empty_range_is_dropped_also_when_a_run_was_interrupted(store: Store) -> None:
     before = await store.pool.fetchval("show statement_timeout")
     await store.pool.execute("delete from headrace.job; delete from headrace.event; delete from headrace.note; delete from headrace.log_line")

@@ -112,10 +112,11 @@ class Retirement:
             async with con.transaction():
                 await con.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'; set local statement_timeout = '{LONGEST}'; set local enable_seqscan = off")
                 await _put_aside(con, leaves[:1], found.kept)  # jobs never change: no lock is needed for them
-                if await con.fetchval(sql("range_moved"), range_.class_, range_.lo, range_.hi, found.at, found.last, found.kept):
-                    raise LockBusy("something was stored in the range since it was looked at")
                 async with asyncio.timeout(LOCKED_S if found.live else None):
                     await con.execute("".join(f"lock table {leaf} in access exclusive mode;" for leaf in leaves))
+                    # Now: what was on its way is stored.
+                    if await con.fetchval(sql("range_moved"), range_.class_, range_.lo, range_.hi, found.at, found.last, found.kept):
+                        raise LockBusy("something was stored in the range since it was looked at")
                     await _put_aside(con, leaves[1:], found.kept)
                     await con.execute(
                         "".join(f"truncate {leaf}; insert into {leaf} select * from {_aside(leaf)};" for leaf in leaves)  # noqa: S608  # names from the catalogue
