@@ -86,11 +86,11 @@ class JobLists:
         if wanted != JobFilter(types=wanted.types, states=frozenset({State.WAITING})):
             raise InvalidField("order", "the order by score is for filters of types and the state waiting alone")
         weights = {entry.type_id: entry.settings.priority for entry in reachable.entries(owner, domain, Act.VIEW) if not wanted.types or entry.name in wanted.types}
-        places, left_out = by_score(owner, weights, (after[0] - SCORE_SHIFT, after[1]) if len(after) == 2 else None, limit + 1)
+        places, until, left_out = by_score(owner, weights, (after[0] - SCORE_SHIFT, after[1]) if len(after) == 2 else None, limit + 1)
         jobs, read = await self._shown([job_id for _, job_id in places[:limit]])
         still = [job for job in jobs if job.row.state is State.WAITING]
-        more = len(places) > read
-        return JobPage(still, (places[read - 1][0] + SCORE_SHIFT, places[read - 1][1]) if more else (), not more and not left_out, owner.clock.now_s())
+        last = places[read - 1] if len(places) > read else until
+        return JobPage(still, (last[0] + SCORE_SHIFT, last[1]) if last is not None else (), last is None and not left_out, owner.clock.now_s())
 
     async def _shown(self, job_ids: Sequence[int]) -> tuple[list[JobRead], int]:
         """(as many of these jobs as one answer holds, without those that are gone; how many of the ids that were)."""

@@ -9,7 +9,7 @@ the others are skipped.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from itertools import filterfalse
@@ -252,12 +252,11 @@ class Lanes:
         """(type_id, priority, copy of the entries) of each lane, stale ones included."""
         return [(type_id, priority, lane.ids[lane.head :]) for type_id, lanes in self._by_type.items() for priority, lane in lanes.items()]
 
-    def fronts(self, count: int) -> list[tuple[int, int, array[int], bool]]:
-        """(type_id, priority, copy of the first `count` entries, whether there are more) of each lane, stale ones included."""
-        return [
-            (type_id, priority, lane.ids[lane.head : lane.head + count], len(lane) > count)
-            for type_id, lanes in self._by_type.items() for priority, lane in lanes.items()
-        ]  # fmt: skip
+    def part(self, type_id: int, priority: int, after: int, count: int) -> tuple[array[int], bool]:
+        """(copy of up to `count` entries of a lane, whether there are more), from about the first id above `after` on, stale ones included; 0: from its front on."""
+        lane = self._by_type[type_id][priority]
+        start = bisect_right(lane.ids, after, lane.head) if after else lane.head
+        return lane.ids[start : start + count], start + count < len(lane.ids)
 
     def stale(self) -> list[int]:
         """Jobs that have an entry that does not count, in a lane or still to come."""

@@ -434,6 +434,12 @@ class Lines:
             if type_id is None or line.entry.type_id == type_id:
                 yield line, priority, ids
 
+    def ready_at(self) -> "Iterator[tuple[Line, int]]":
+        """(line, priority) of each lane that has entries."""
+        for line_id in self.lanes.types():
+            for priority in self.lanes.priorities(line_id):
+                yield self._by_id[line_id], priority
+
     def oldest(self) -> dict[int, int]:
         """Since when the job that is ready longest has been, as an id, of each type that has ready ones here. Takes time for each line, not for each job."""
         found: dict[int, int] = {}
