@@ -20,6 +20,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from headrace_client import Submitted, SyncClient
@@ -40,6 +41,8 @@ KILL_AFTER_S = 1.0
 LOOK_S = 1.0  # a worker that died is noticed by then, although a child that its handler has forked holds its pipe open
 LEAST_LOOK_S = 0.01
 TELL_AT = 0.25  # of what is left of a lease: so soon at the latest its worker hears that it was renewed
+SIZE_BYTES = 8  # before each message of a worker
+PART_BYTES = 1 << 18
 _spawn = multiprocessing.get_context("spawn")
 
 
@@ -67,6 +70,7 @@ class WorkerProcess:
         self._turn = threading.Lock()  # of `_attempt`
         self._sending = threading.Lock()  # of what is sent, which may take for as long as the worker reads nothing
         self._lease_end = math.inf  # as the worker knows it; written by `run`
+        self._parts = bytearray()  # what has come of its messages; written by `run`
 
     @property
     def alive(self) -> bool:
@@ -156,10 +160,25 @@ class WorkerProcess:
         return min(LOOK_S, max(LEAST_LOOK_S, (lease_end - leases.clock_s()) * TELL_AT))
 
     def _receive(self, attempt: tuple[int, int], lease_end: Callable[[], float]) -> Any:
-        while not self._pipe.poll(self._tell(attempt, lease_end())):
-            if not self._process.is_alive() and not self._pipe.poll():
+        """The next message. It comes in parts: of one that its worker could not send to the end nobody waits for the rest, whoever holds the pipe open."""
+        while (message := self._next()) is None:
+            if self._pipe.poll(self._tell(attempt, lease_end())):
+                part = os.read(self._pipe.fileno(), PART_BYTES)
+                if not part:
+                    raise EOFError
+                self._parts += part
+            elif not self._process.is_alive() and not self._pipe.poll():
                 raise EOFError
-        return self._pipe.recv()
+        return message
+
+    def _next(self) -> Any:
+        """The message that has come as a whole, if there is one."""
+        end = SIZE_BYTES + int.from_bytes(self._parts[:SIZE_BYTES])
+        if len(self._parts) < end:
+            return None
+        message = ForkingPickler.loads(bytes(self._parts[SIZE_BYTES:end]))
+        del self._parts[:end]
+        return message
 
     def _signal(self, number: signal.Signals) -> None:
         """To the worker and all that its handler has started."""
@@ -288,8 +307,13 @@ class _PipeSink:
         self._client: SyncClient | None = None
 
     def send(self, kind: str, attempt: tuple[int, int], *what: Any) -> None:
+        data = ForkingPickler.dumps((kind, attempt, *what))  # what cannot be sent leaves the pipe as it is
+        size = len(data).to_bytes(SIZE_BYTES)
         with self._lock:
-            self._pipe.send((kind, attempt, *what))
+            for piece in (size + data.tobytes(),) if len(data) < PART_BYTES else (size, data):
+                left = memoryview(piece)
+                while left:
+                    left = left[os.write(self._pipe.fileno(), left) :]
 
     def log(self, job_id: int, epoch: int, line: jobs_pb2.LogLine) -> None:
         self.send("log", (job_id, epoch), line.SerializeToString())

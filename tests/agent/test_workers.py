@@ -1,9 +1,12 @@
 """Worker processes by themselves, without an agent: what their handlers leave behind."""
 
+import array
 import contextlib
+import fcntl
 import math
 import os
 import signal
+import termios
 import threading
 import time
 from pathlib import Path
@@ -68,6 +71,49 @@ def test_a_worker_that_is_stopped_takes_its_children_with_it(directory: Path) ->
         _run(worker, directory)
     stopping.join()
     assert _ended(directory)
+
+
+def leave_a_daemon_and_talk(ctx: JobContext, directory: str) -> bytes:
+    """The child is in no group that is ended with its parent, and has all that this process has open; the result is more than a pipe holds."""
+    if os.fork() == 0:
+        os.setsid()
+        (Path(directory) / "child.new").write_text(str(os.getpid()))
+        (Path(directory) / "child.new").rename(Path(directory) / "child")
+        time.sleep(60)
+        os._exit(0)
+    while not (Path(directory) / "child").exists():
+        time.sleep(0.01)
+    ctx.progress(1.0, "it is there")
+    return bytes(64 << 20)
+
+
+def test_a_worker_that_dies_in_the_middle_of_a_message_is_noticed_although_a_daemon_holds_its_pipe(directory: Path) -> None:
+    worker, failed, nothing = WorkerProcess(None, {}), list[BaseException](), Any
+
+    class Killer:
+        """Reads no more until its worker is dead, which is in the middle of its result by then."""
+
+        def progress(self, *_: object) -> None:
+            unread, end = array.array("i", [0]), time.monotonic() + 10
+            while unread[0] < 4096 and time.monotonic() < end:
+                fcntl.ioctl(worker._pipe.fileno(), termios.FIONREAD, unread)
+                time.sleep(0.01)
+            assert worker._process.pid is not None
+            os.kill(worker._process.pid, signal.SIGKILL)
+
+    def run() -> None:
+        job = Job((1, 1), f'"{directory}"'.encode(), Terms("talk", 0, 60.0, 1, 100, 100_000))
+        try:
+            worker.run(leave_a_daemon_and_talk, (True, True), job, Killer(), nothing)  # type: ignore[arg-type]  # as much of a sink as is asked for
+        except ProcessDied as error:
+            failed.append(error)
+
+    running = threading.Thread(target=run, daemon=True)
+    running.start()
+    running.join(20)
+    noticed = not running.is_alive()
+    os.kill(int((directory / "child").read_text()), signal.SIGKILL)
+    assert noticed and failed
 
 
 def is_to_stop(ctx: JobContext) -> bool:
