@@ -1,17 +1,23 @@
 """The trend by agent: added up in the database within a bound, and what the bound leaves out is said."""
 
+import asyncio
 import json
+from typing import Any
 
 import pytest
 from headrace_broker.actions import statistics
 from headrace_broker.actions.forecast import look_ahead
 from headrace_broker.actions.statistics import Trend
+from headrace_broker.model.amended import Update
 from headrace_broker.model.errors import InvalidField
+from headrace_broker.shards import changes
+from headrace_broker.shards.intents import Verb
 from headrace_broker.shards.session import Served
 from headrace_broker.store.statistics import DAY, HOUR, MINUTE, Statistics
 
-from tests.fire.steps import granted
-from tests.property.machine import Machine
+from tests.fire.steps import begin, end, granted, settings
+from tests.property.machine import TESTER, Machine
+from tests.support.crews import grants, join, submit
 
 AGENTS = 4
 
@@ -172,3 +178,21 @@ async def test_slots_that_attempts_hold_for_longer_than_the_window_count_as_used
     assert (await used("work"))[1] == 0, "since the takeover, as far as is known"
     owner.taken_over_at = machine.now - 3600.0
     assert (await used("work"))[1] == 3
+
+
+@pytest.mark.parametrize("terms", [{}, {"fairness_key": "x"}])
+async def test_delayed_jobs_that_do_not_start_are_not_remembered_for_ever(machine: Machine, terms: dict[str, Any]) -> None:
+    """Beyond a number of them no wait is counted any more."""
+    due, start_s = machine.owner.tally.due, machine.owner.clock.now_s() + 50
+    aborted, late, changed, started = await submit(machine, 4, start_s=start_s, **terms)
+    assert (await end(machine, await begin(machine, Verb.ABORT, aborted))).error is None
+    machine.now += 60
+    await machine.flush()
+    assert due.keys() == {late, changed, started}
+    update = changes.request(machine.owner, machine.heads, Verb.UPDATE, [changed], caller=TESTER, reason="", update=Update(priority=-2))
+    await machine.until_done(asyncio.ensure_future(update))
+    await settings(machine, start_within_s=1.0)
+    assert (await end(machine, await begin(machine, Verb.EXPIRE, late))).error is None
+    assert due.keys() == {started}
+    [taken] = await grants(machine, await join(machine))
+    assert set(taken) == {started, changed} and not due

@@ -164,8 +164,6 @@ class Tally:
             name = COUNTED.get(kind)
             if name is not None:
                 one.numbers[name] += len(lives)
-            if kind is Kind.ABORTED and self.due:
-                self.due.pop(first.job_id, None)
             if first.state in (State.ERROR, State.ABORTED):
                 one.numbers["error" if first.state is State.ERROR else "aborted"] += len(lives)
         if kind in ENDED:
@@ -173,6 +171,9 @@ class Tally:
                 if live.granted_at:
                     for one in lines:
                         one.ran(round_.at - live.granted_at, weight)
+        elif self.due:  # they will not start as they were delayed: nobody asks how long they waited
+            for live in lives:
+                self.due.pop(live.job_id, None)
 
     def take(self, now_s: float) -> "list[tuple[Key, Line]]":
         """Lines that changed since the last call, each with all that its minute saw; those of minutes that have ended are forgotten here."""

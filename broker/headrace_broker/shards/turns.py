@@ -122,11 +122,15 @@ def take_due(owner: "Owner", now: float) -> None:
             owner.lanes.push(type_id, priority, job_id, since)
         else:
             owner.lines.push(line, priority, job_id, since)
-        if job_id not in owner.live_jobs:
-            owner.tally.came_due(job_id, owner.clock.now_s())
+        _came_due(owner, job_id)
     for job_id in owner.lines.take_due(now, since):
-        if job_id not in owner.live_jobs:
-            owner.tally.came_due(job_id, owner.clock.now_s())
+        _came_due(owner, job_id)
+
+
+def _came_due(owner: "Owner", job_id: int) -> None:
+    """The job may start from now on, if it still waits and nothing happened to it yet."""
+    if job_id not in owner.live_jobs and not owner.lanes.is_stale(job_id):
+        owner.tally.came_due(job_id, owner.clock.now_s())
 
 
 def _since(owner: "Owner", at_s: float = 0.0) -> int:
