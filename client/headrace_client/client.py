@@ -384,7 +384,7 @@ class Client(GraphCalls):
                 return
 
     async def tail_logs(self, job_id: int, *, lease_epoch: int = 0, min_level: str = "debug") -> AsyncGenerator[LogLine, None]:
-        """What handlers logged for a job, then what they log, as it is stored; none is missed and none comes twice.
+        """What handlers logged for a job, then what they log, as it is stored; none comes twice, and none is missed but of an attempt that others have followed by then.
 
         Ends when the job has settled, or the attempt with this `lease_epoch` has ended. Goes on over broken connections and restarts of the broker; a slow reader holds
         nothing up. Raises NotFound; Unavailable when no broker is reached at first, within `timeout_s` of the client.

@@ -93,6 +93,14 @@ async def test_pause_resume_run_and_delete(admin: AdminClient, con: "asyncpg.Con
     assert [a for a in actions if a != "schedule.run"] == ["schedule.put", "schedule.pause", "schedule.resume", "schedule.delete", "schedule.put"]
 
 
+async def test_ticks_come_although_a_depth_limit_is_reached(client: Client, admin: AdminClient, con: "asyncpg.Connection[Any]") -> None:
+    await admin.set_type("t", depth_limit=1)
+    await client.submit("t")
+    await admin.put_schedule("s", ScheduleSpec("t", interval_s=1))
+    await fired(con, 2)
+    assert (await client.count(["t"])).totals[State.WAITING] >= 2
+
+
 async def test_the_overlap_policies(client: Client, admin: AdminClient, con: "asyncpg.Connection[Any]") -> None:
     for overlap in ("allow", "skip", "queue", "abort"):
         await admin.put_schedule(overlap, ScheduleSpec("nobody-serves-it", interval_s=1, overlap=overlap))

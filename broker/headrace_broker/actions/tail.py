@@ -1,8 +1,9 @@
 """Following a job's log: the lines that are stored, then each as it is stored, until the attempt has ended or the job has settled.
 
-Whoever follows reads the stored lines after the last one it has, whenever it is told that there may be more. So nothing is queued for a slow reader, nothing is missed
-and nothing comes twice: the lines of an attempt are stored in the order of their numbers. Lines travel beside the outcome of their attempt and may be stored after it,
-so an attempt's log is taken to be whole when nothing has come for a moment after its end.
+Whoever follows reads the stored lines after the last one it has, whenever it is told that there may be more. So nothing is queued for a slow reader, nothing comes
+twice and no line of an attempt is missed: they are stored in the order of their numbers. What an agent that was cut off brings after lines of a later attempt is not
+told, since where a reader stands is one place. Lines travel beside the outcome of their attempt and may be stored after it, so an attempt's log is taken to be whole
+when nothing has come for a moment after its end.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """How many jobs may wait: limits of types and of domains, and the signal that comes before them.
 
 What waits is what the counts say (durable, plus the rounds under way) and what has been admitted and is not in a round yet. All of it is known when a submit
-is admitted, and nothing awaits in between, so racing submitters cannot pass a limit together. Jobs that wait again after an attempt, or are requeued, are never
-refused: they may pass it.
+is admitted, and nothing awaits in between, so racing submitters cannot pass a limit together. Jobs that wait again after an attempt, are requeued, or made by a
+schedule, are never refused: they may pass it.
 """
 
 from collections import Counter
