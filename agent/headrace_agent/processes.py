@@ -16,6 +16,7 @@ import math
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import traceback
 from collections.abc import Callable
@@ -142,6 +143,8 @@ class WorkerProcess:
         self._signal(signal.SIGTERM)
         self._process.join(KILL_AFTER_S)
         self._signal(signal.SIGKILL)
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._pipe.fileno())) as end:
+            end.shutdown(socket.SHUT_RDWR)  # `run` may be in the middle of sending it a job, and a daemon hold its end open
 
     def close(self) -> None:
         """Lets an idle worker end."""

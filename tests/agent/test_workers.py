@@ -73,8 +73,8 @@ def test_a_worker_that_is_stopped_takes_its_children_with_it(directory: Path) ->
     assert _ended(directory)
 
 
-def leave_a_daemon_and_talk(ctx: JobContext, directory: str) -> bytes:
-    """The child is in no group that is ended with its parent, and has all that this process has open; the result is more than a pipe holds."""
+def leave_a_daemon(directory: str) -> None:
+    """A child in no group that is ended with its parent, which has all that this process has open."""
     if os.fork() == 0:
         os.setsid()
         (Path(directory) / "child.new").write_text(str(os.getpid()))
@@ -83,6 +83,11 @@ def leave_a_daemon_and_talk(ctx: JobContext, directory: str) -> bytes:
         os._exit(0)
     while not (Path(directory) / "child").exists():
         time.sleep(0.01)
+
+
+def leave_a_daemon_and_talk(ctx: JobContext, directory: str) -> bytes:
+    """The result is more than a pipe holds."""
+    leave_a_daemon(directory)
     ctx.progress(1.0, "it is there")
     return bytes(64 << 20)
 
@@ -138,12 +143,13 @@ def test_an_order_to_stop_is_for_the_attempt_that_it_names_and_no_other_that_run
     assert answers == [b"false", b"true"] and not worker.alive
 
 
-def test_a_worker_that_does_not_read_is_ended_all_the_same() -> None:
-    """Its job is larger than what its pipe holds."""
+@pytest.mark.parametrize("daemon", [False, True])
+def test_a_worker_that_does_not_read_is_ended_all_the_same(directory: Path, daemon: bool) -> None:
+    """Its job is larger than what its pipe holds. `daemon`: the attempt before has left one, which holds the pipe open."""
     pool, nothing, failed = WorkerPool({}), Any, list[BaseException]()
     worker = pool.take(None, (1, 1))
-    job = Job((1, 1), b"", Terms("t", 0, 60.0, 1, 100, 100_000))
-    assert worker.run(is_to_stop, (True, False), job, nothing, nothing) == b"false"  # type: ignore[arg-type]  # nothing is said
+    job = Job((1, 1), f'"{directory}"'.encode(), Terms("t", 0, 60.0, 1, 100, 100_000))
+    worker.run(leave_a_daemon if daemon else is_to_stop, (not daemon, daemon), job, nothing, nothing)  # type: ignore[arg-type]  # nothing is said
     pid = worker._process.pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
@@ -168,6 +174,8 @@ def test_a_worker_that_does_not_read_is_ended_all_the_same() -> None:
     ended = not worker.alive
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+    if daemon:
+        os.kill(int((directory / "child").read_text()), signal.SIGKILL)
     assert failed and ended
 
 

@@ -77,6 +77,7 @@ MUTANTS = (
     ),
     Mutant("a worker whose lease was over has failed", PROCESSES, "if leases.clock_s() >= self._lease_end:", "if False:", f"{WORKERS} -k ends_by_itself"),
     Mutant("a worker that does not read cannot be ended", PROCESSES, "with self._sending, contextlib", "with self._turn, contextlib", f"{WORKERS} -k does_not_read"),
+    Mutant("a worker that was ended is waited for while a daemon has its pipe", PROCESSES, "end.shutdown(socket.SHUT_RDWR)", "pass", f"{WORKERS} -k does_not_read"),
     Mutant(
         "an error that a process cannot send ends the process",
         PROCESSES,
