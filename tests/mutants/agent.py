@@ -63,9 +63,7 @@ MUTANTS = (
         f"{ATTEMPTS} -k begun",
     ),
     Mutant("handlers outlive their agent", WORK, "            self._stop(job_id, epoch, Stop.LEASE, 0.0)\n", "            pass\n", f"{ATTEMPTS} -k own_thread"),
-    Mutant(
-        "a worker's end is told by its pipe alone", PROCESSES, "elif not self._process.is_alive() and not self._pipe.poll():", "elif False:", f"{WORKERS} -k noticed"
-    ),
+    Mutant("a worker's end is told by its pipe alone", PROCESSES, "elif not self._process.is_alive() and not self._pipe.poll():", "elif False:", f"{WORKERS} -k noticed"),
     Mutant("a worker goes on after its lease", PROCESSES, "if lease.left_s() == 0:", "if False:", f"{WORKERS} -k ends_by_itself"),
     Mutant("a worker's lease is never renewed", PROCESSES, "if lease_end != self._lease_end:", "if False:", f"{WORKERS} -k renewed"),
     Mutant(
