@@ -19,6 +19,7 @@ from headrace_broker.store.batch import FullBody
 from headrace_broker.store.checkpoints import CheckpointStore
 from headrace_broker.store.ledger import ResultUnknown
 from headrace_broker.store.recovery import Recovery, StoredLive
+from headrace_broker.store.statements import sql
 
 from tests.fire.steps import begin, end, kinds, room
 from tests.property.machine import Job, Machine
@@ -123,7 +124,9 @@ async def test_flushes_that_a_checkpoint_holds_do_not_tell_since_when_to_read(ma
     await machine.checkpoint(store=True, publish=True)
     await machine.pool.execute("update headrace.count_base set n = 0")
     assert await machine.pool.fetchval("select min(f.at) < c.floor from headrace.flush f, headrace.checkpoint c group by c.floor")
-    assert (await _stored(machine)).floor == await machine.pool.fetchval("select floor from headrace.checkpoint")
+    floor = await machine.pool.fetchval("select floor from headrace.checkpoint")
+    assert (await _stored(machine)).floor == floor
+    assert (await machine.pool.fetchrow(sql("range_floors")))["floors"] == [floor], "nor what may go from a range"
 
 
 async def test_a_checkpoint_of_jobs_that_have_all_been_granted_since_leaves_nothing_to_look_at(machine: Machine) -> None:

@@ -220,7 +220,20 @@ MUTANTS = (
     Mutant(
         "jobs go of which the newest checkpoint may say that they wait", FOUND, " or (h.at < f.floor) is not true", "", "tests/store/test_retire.py -k newest_checkpoint"
     ),
-    Mutant("a clock that was set back is not thought of", FLOORS, "n > coalesce(b.n, 0)", "false", "tests/store/test_retire.py -k newest_checkpoint"),
+    Mutant(
+        "a clock that was set back is not thought of",
+        FLOORS,
+        "select min(f.at) from",
+        "select min(f.at) filter (where false) from",
+        "tests/store/test_retire.py -k newest_checkpoint",
+    ),
+    Mutant(
+        "flushes that a checkpoint holds are gone through for what a range may lose",
+        FLOORS,
+        "case when l.life_id = c.life_id then c.n end",
+        "0",
+        "tests/fire/test_checkpoints.py -k do_not_tell_since",
+    ),
     Mutant("settled jobs count as live ones", FOUND, "coalesce(h.state <= 2, true) as lives", "true as lives", "tests/store/test_retire.py -k some_of_them_live"),
     Mutant("a flush may wait for what is put back", LOOK, "LOCKED_S if found.live else None", "None", "tests/store/test_retire.py -k takes_too_long_to_be_put_back"),
     Mutant("a new job is not seen before a range goes", MOVED, "job_id > $5", "false", LATE),

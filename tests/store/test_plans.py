@@ -285,8 +285,14 @@ async def test_a_read_uses_its_index(filled: "asyncpg.Connection[Any]", name: st
 
 @pytest.mark.parametrize(
     ("statement", "arguments"),
-    [(sql("count_absorb"), [1]), (sql("recover_counts"), [0]), (sql("checkpoint_get"), [0]), (sql("flush_slot_spent"), [0, 1800.0])],
-    ids=["count_absorb", "recover_counts", "checkpoint_get", "flush_slot_spent"],
+    [
+        (sql("count_absorb"), [1]),
+        (sql("recover_counts"), [0]),
+        (sql("checkpoint_get"), [0]),
+        (sql("range_floors"), []),
+        (sql("flush_slot_spent"), [0, 1800.0]),
+    ],
+    ids=["count_absorb", "recover_counts", "checkpoint_get", "range_floors", "flush_slot_spent"],
 )
 async def test_flush_rows_that_the_counts_hold_are_not_read(filled: "asyncpg.Connection[Any]", statement: str, arguments: list[Any]) -> None:
     async with filled.transaction():

@@ -137,7 +137,7 @@ async def test_what_the_newest_checkpoint_may_say_waits_stays(store: Store) -> N
     await store.set_floor("infinity")
     life = "insert into headrace.life (backend_pid, backend_start, dead, address, version, shard) values (0, now(), false, '', '', 0) returning life_id"
     flush = (
-        "insert into headrace.flush (life_id, slot, n, at, max_id, count_type, count_state, count_minute, count_delta) values ($1, 0, 1, $2, 0, '{}', '{}', '{}', '{}')"
+        "insert into headrace.flush (life_id, slot, n, at, max_id, count_type, count_state, count_minute, count_delta) values ($1, 0, 2, $2, 0, '{}', '{}', '{}', '{}')"
     )
     await store.pool.execute(flush, await store.pool.fetchval(life), last)
     assert await store.retire() == everything, "the clock was set back, and events since the checkpoint may be as old as this flush"
