@@ -1,5 +1,6 @@
 """`headrace.submit_job` in a caller's own transaction: a commit makes one job, a rollback none, and nobody waits for anybody's transaction."""
 
+import asyncio
 import json
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ import asyncpg
 import pytest
 from headrace_broker.maintenance import tidy_inbox
 from headrace_broker.maintenance.tidy_inbox import TidyInbox
+from headrace_broker.store import pool as pools
 from headrace_broker.store.inbox import SPEC_LIMIT, Cursor, Inbox
 from headrace_broker.store.pool import open_pool
 from headrace_client import AdminClient, Client, State
@@ -370,3 +372,27 @@ async def test_an_inbox_restored_on_another_server_is_taken_up(database: str, co
     stack.push_async_callback(broker.kill)
     await job_of(con, due)
     assert await con.fetchval("select array_agg(convert_from(payload, 'UTF8')) from headrace.job") == ["2"]
+
+
+async def test_an_inbox_restored_on_another_server_is_adopted_however_long_that_takes(
+    database: str, con: "asyncpg.Connection[Any]", stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have millions of rows: an end after the time of a read would have it begun anew for ever."""
+    monkeypatch.setattr(pools, "STATEMENT_TIMEOUT_MS", 200)
+    pool = await open_pool(database)
+    stack.push_async_callback(pool.close)
+    await con.execute("insert into headrace.inbox (xid, kind, domain, spec) values ('800000000', 1, 'default', '{\"type\": \"t\"}')")
+    waits = (
+        "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%headrace.inbox set xid%'"
+        " and query_start < clock_timestamp() - interval '0.4 s'"
+    )
+    async with con.transaction():
+        await con.fetch("select from headrace.inbox for update")
+        adopting = asyncio.ensure_future(Inbox(pool).cursor())
+
+        async def over_the_time() -> Any:
+            return adopting.done() or await pool.fetchval(waits)
+
+        await until(over_the_time, what="the adoption, for longer than a read may take")
+        assert not adopting.done()
+    assert await adopting == Cursor()

@@ -125,6 +125,7 @@ MUTANTS = (
     ),
     Mutant("inbox: a part that was read is taken for the whole", INBOX, "if len(taken) == seen and seen < rows:", "if True:", f"{SUBMIT} -k portions"),
     Mutant("inbox: numbers of another server's transactions are believed", INBOX, 'if row is not None and row["foreign"]:', "if False:", f"{SUBMIT} -k restored"),
+    Mutant("inbox: it is adopted within the time of a read", INBOX, 'await con.execute("set local statement_timeout = 0")', "pass", f"{SUBMIT} -k however_long"),
     Mutant("inbox: a unique job that is read again has no key of its own", READER, "if not spec.idempotency_key:", "if False:", f"{KILLS} -k either_side"),
     Mutant(
         "door: anybody may submit",

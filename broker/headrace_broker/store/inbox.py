@@ -24,6 +24,8 @@ CHANNEL = "headrace_inbox"
 AGAIN_S = 1.0
 SPEC_LIMIT = 262_144
 """Characters of a spec, several times what the longest one that is taken has. What is longer is cut there, so that nobody can read it."""
+ADOPT_S = 86_400.0
+"""How long the rows of another server may take to become this one's."""
 LOOK_AT = 5000
 """Rows of all shards that one read goes through for those of its own."""
 SUBMITTED, COMPLETED = 1, 2
@@ -171,8 +173,9 @@ class Inbox:
             if row is None or not row["foreign"]:
                 return row
             log.warning("the inbox comes from another server: what has no result yet is read again")
+            await con.execute("set local statement_timeout = 0")  # there may be millions of rows, and what is broken off is begun anew
             for name in ("inbox_settled", "inbox_adopt"):
-                await con.execute(sql(name))
+                await con.execute(sql(name), timeout=ADOPT_S)
             return await con.fetchrow(sql("inbox_cursor"), self._shard.number)
 
     async def read(self, cursor: Cursor, rows: int, size_bytes: int) -> tuple[list[InboxRow], Cursor]:
