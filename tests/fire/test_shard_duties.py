@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 from headrace_broker import duties
 from headrace_broker.maintenance.loop import repeat
+from headrace_broker.maintenance.rollup import LATE
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.filter import JobFilter
 from headrace_broker.model.operation import Action, Deed, OperationState, Plan
@@ -183,6 +184,26 @@ async def test_minutes_that_are_stored_while_their_hour_is_added_up_are_in_its_s
         await until(waits, what="the wait for whoever adds up")
     await storing
     assert await _submitted(first, HOUR) == {first.type.type_id: 3, second.type.type_id: 2}
+
+
+async def test_minutes_that_become_late_while_they_are_stored_are_in_the_sum_of_their_hour(machines: list[Machine]) -> None:
+    """The database is slow, and the owner of the first shard adds up meanwhile."""
+    first, second = machines
+    for count, machine in enumerate(machines, 2):
+        await machine.submit(count)
+    adds_up_at = (int(second.owner.clock.now_s() // 60) // HOUR * HOUR + HOUR + LATE) * 60.0
+    second.pass_time(adds_up_at - 1 - second.owner.clock.now_s())
+    parts: list[Any] = [SimpleNamespace(owner=machine.owner, shard=machine.shard) for machine in machines]  # what is asked of an Ownership
+
+    class Slow(Statistics):
+        async def put(self, life_id: int, rows: list[dict[str, Any]]) -> None:
+            for machine in machines:
+                machine.pass_time(adds_up_at + 1 - machine.owner.clock.now_s())
+            await duties._rollup(Statistics(first.pool), parts[0]).run_once()
+            await super().put(life_id, rows)
+
+    await duties._rollup(Slow(second.pool), parts[1]).run_once()
+    assert await _submitted(first, HOUR) == {machine.type.type_id: count for count, machine in enumerate(machines, 2)}
 
 
 def _after(seconds: float) -> Callable[[], Awaitable[float]]:

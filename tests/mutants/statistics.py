@@ -69,7 +69,11 @@ MUTANTS = (
     Mutant("a period is added up all the minute long", ROLLUP, "if self._rolled.get(whole) != at:", "if True:", f"{RPC} -k time_comes"),
     Mutant("each life of an owner stores what all have counted", ROLLUP, "put(owner.first_life_id, rows)", "put(owner.life_id, rows)", f"{COUNTED} -k is_lost"),
     Mutant("a look back empties minutes that have ended", ROLLUP, "look(owner, owner.tally.minute(now_s))", "look(owner, int(now_s // 60))", f"{COUNTED} -k set_back"),
-    Mutant("what is stored late is in no sum", ROLLUP, "await self._roll_again({key[0] for key, _ in taken}, int(now_s // 60))", "pass", f"{DUTIES} -k stores_late"),
+    Mutant(
+        "what is stored late is in no sum", ROLLUP, "await self._roll_again({key[0] for key, _ in taken}, int(owner.clock.now_s() // 60))", "pass",
+        f"{DUTIES} -k stores_late",
+    ),
+    Mutant("what was not late before it was stored is in no sum", ROLLUP, "int(owner.clock.now_s() // 60))  # by", "int(now_s // 60))  # by", f"{DUTIES} -k become_late"),
     Mutant(
         "who adds up again does not wait for who adds up", "broker/headrace_broker/store/statistics.py", 'sql("stat_roll_lock"), LOCK)\n            newest',
         'sql("stat_roll_lock"), LOCK + 1)\n            newest', f"{DUTIES} -k while_their_hour",

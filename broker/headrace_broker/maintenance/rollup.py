@@ -61,7 +61,7 @@ class Rollup:
         rows = [_row(key, line) for key, line in taken]  # before anything is awaited: lines of the present minute go on
         try:
             await self._store.put(owner.first_life_id, rows)
-            await self._roll_again({key[0] for key, _ in taken}, int(now_s // 60))
+            await self._roll_again({key[0] for key, _ in taken}, int(owner.clock.now_s() // 60))  # by now they may be late
         except ANY_FAILURE:
             owner.tally.give_back(taken)
             raise
