@@ -199,6 +199,8 @@ class AgentsService:
             reach.require(Act.SERVE, name, f"{field}.type")
             declared, executor = convert.settings_values(f"{field}.declared", item.declared), convert.text(f"{field}.executor", item.executor)
             offered.append((name, declared, item.slots, executor))
+            if "payload_schema" in declared:
+                await asyncio.sleep(0)  # it was compiled, which takes its time: others have their turn before the next
         served = []
         for name, declared, slots, executor in offered:
             entry = await owner.types.ensure(caller.domain, name)
