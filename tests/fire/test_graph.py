@@ -9,11 +9,12 @@ import pytest
 from headrace_broker.actions import reads as reads_module
 from headrace_broker.actions.reads import JobReads
 from headrace_broker.model.amended import Update
-from headrace_broker.model.errors import InvalidState, NotOwner
+from headrace_broker.model.errors import Busy, InvalidState, NotOwner
 from headrace_broker.model.job import Kind, State
 from headrace_broker.model.permissions import Types
 from headrace_broker.model.settings import OnDependencyFailed
-from headrace_broker.shards import changes, graph, reception
+from headrace_broker.shards import changes, graph, keyed, reception
+from headrace_broker.shards import owner as owner_module
 from headrace_broker.shards.intents import Change, Completions, Ending, Verb
 from headrace_broker.store import heads
 from headrace_broker.store.batch import FullBody
@@ -519,3 +520,65 @@ async def test_the_types_of_what_jobs_are_tied_to_are_asked_for_in_portions(mach
         monkeypatch.setattr(reads_module, "types_for", lambda _, pattern=pattern: Types((pattern,)))
         assert await reads.unseen([*tied, *tied]) == expected
     assert asked == [2, 2, 1] * 2
+
+
+class _Noted(dict[int, Any]):
+    """Notes what is looked up in it."""
+
+    def __init__(self, what: dict[int, Any]) -> None:
+        super().__init__(what)
+        self.asked: list[int] = []
+
+    def get(self, *args: Any) -> Any:
+        self.asked.append(args[0])
+        return super().get(*args)
+
+
+async def test_whoever_waits_already_is_not_looked_at_for_each_further_one(machine: Machine) -> None:
+    """Else the last of a hundred thousand that wait for the same job would cost a tenth of a second."""
+    [parent] = await granted(machine)
+    noted = machine.owner.graph._runs = _Noted({})
+    children = await _hold(machine, [parent], 10)
+    assert noted.asked == children
+    await _complete(machine, parent)
+    await machine.flush()
+    assert await room(machine, 20) == set(children)
+
+
+async def test_a_member_is_not_held_against_all_that_it_waits_for(machine: Machine) -> None:
+    """Else each further one of a chain would cost a walk through the chain."""
+    batch_id, [last] = await _batch(machine, 1)
+    graph = machine.owner.graph
+    for _ in range(10):
+        body = FullBody(b"{}", more=json.dumps({"batch_id": batch_id, "depends_on": [last]}))
+        done = machine.owner.submit_keyed((machine.type, 0, 0.0, body), machine.type.domain_id, "", b"", 2, batch_id=batch_id, depends_on=(last,))
+        unmet, waiters = _Noted(graph.unmet), _Noted(graph.waiters)
+        graph.unmet, graph.waiters = unmet, waiters
+        await machine.store_keyed()
+        assert len(unmet.asked) + len(waiters.asked) <= 1
+        last = (await done)[0]
+    await machine.read_standings()
+
+
+async def test_a_flush_holds_only_so_many_ties(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyed, "TIES_AT_ONCE", 7, raising=False)
+    parents = await granted(machine, 3)
+    waiting = [machine.put_held(parents) for _ in range(5)]
+    stored = []
+    for _ in range(2):
+        await machine.store_keyed()
+        stored.append(sum(done.done() for done in waiting))
+    assert stored == [3, 5]
+
+
+async def test_what_a_queued_job_depends_on_takes_room(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner_module, "MAX_PENDING_BYTES", 256)
+    parents = await granted(machine, 3)
+    done = machine.put_held(parents)
+    with pytest.raises(Busy):
+        machine.put_held(parents)
+    await machine.store_keyed()
+    assert done.done()
+    machine.put_held(parents)
+    await machine.store_keyed()
+    assert machine.owner._pending_bytes == 0

@@ -132,7 +132,13 @@ MUTANTS = (
         f"{LIMITS} -k were_being_stored",
     ),
     Mutant("a domain's depth is not looked at", DEPTH, "            limit = domain.depth_limit\n", "            limit = None\n", f"{LIMITS} -k all_its_types"),
-    Mutant("a keyed submit is not admitted", OWNER, "reserved = self._admit([job], 1, size_bytes)", "reserved = None", f"{LIMITS} -k keyed_submits"),
+    Mutant(
+        "a keyed submit is not admitted",
+        OWNER,
+        "reserved = self._admit([job], 1, size_bytes + TIE_BYTES * len(depends_on or ()))",
+        "reserved = None",
+        f"{LIMITS} -k keyed_submits",
+    ),
     Mutant("there is no signal before a limit", DEPTH, "return found if found >= SOFT else 0.0", "return 0.0", f"{LIMITS} -k racing"),
     Mutant(
         "a batch is stored whole or not at all",

@@ -37,6 +37,20 @@ MUTANTS = (
         "            pass\n",
         RPC,
     ),
+    Mutant(
+        "an agent's schemas are compiled in a row",
+        "broker/headrace_broker/rpc/agents.py",
+        'if "payload_schema" in declared:',
+        "if False:",
+        "tests/fire/test_let_others.py -k schemas",
+    ),
+    Mutant(
+        "jobs that name many others are stored in a row",
+        SUBMIT,
+        "                if spec.depends_on:\n                    await self._let_others()\n",
+        "",
+        "tests/fire/test_let_others.py -k name_many",
+    ),
     Mutant("a bad schema is stored", CONVERT, 'Schema(message.payload_schema, f"{field}.payload_schema").text', "message.payload_schema", f"{RPC} -k bad_schema"),
     Mutant("a schema is compiled once for all", TYPES, "entry.schema.text == text", "True", f"{RPC} -k person_overrides"),
     # codecs

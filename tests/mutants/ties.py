@@ -105,11 +105,14 @@ MUTANTS = (
         f"{STEPS} -k hears_of_its_end",
     ),
     Mutant("a sealed batch takes members", KEYED, "if not graph.is_open(job.batch_id):", "if False:", f"{STEPS} -k joins"),
+    Mutant("a flush holds any number of ties", KEYED, " and ties < TIES_AT_ONCE:", ":", f"{STEPS} -k so_many_ties"),
+    Mutant("what a queued job depends on takes no room", OWNER, "size_bytes + TIE_BYTES * len(depends_on or ())", "size_bytes", f"{STEPS} -k takes_room"),
+    Mutant("whoever waits is looked at for each further one", STANDINGS, "whom=whom", "whom=None", f"{STEPS} -k waits_already"),
     Mutant(
         "a member waits for its own batch",
         KEYED,
-        "if job.depends_on and graph.closes_a_circle(",
-        "if False and graph.closes_a_circle(",
+        "if job.depends_on and not after[job.batch_id].isdisjoint(",
+        "if False and not after[job.batch_id].isdisjoint(",
         "tests/client/test_batches.py -k refuse",
     ),
     Mutant(

@@ -1,5 +1,6 @@
 """Whether the jobs are there that another one is to be tied to."""
 
+import asyncio
 from collections.abc import Sequence
 
 from headrace_broker.actions.reach import types_for
@@ -19,6 +20,7 @@ async def find_missing(owner: Owner, heads: Heads, domain: str, job_ids: Sequenc
     for at in range(0, len(job_ids), AT_ONCE):
         chunk = [job_id for job_id in job_ids[at : at + AT_ONCE] if not _is_live(owner, job_id, domain)]
         if not chunk:
+            await asyncio.sleep(0)  # there may be a million of them: others have their turn, as while one is read
             continue
         try:
             found = await heads.heads(chunk)

@@ -28,7 +28,7 @@ from headrace_broker.store.heads import Heads
 CHUNK = 1000  # jobs of one call that go into one flush
 STREAM_WINDOW = 32  # requests of a stream that are in hand; a client that sends more waits
 KEYS_AT_ONCE = 64  # unique keys of a request whose holders are replaced at a time
-LET_OTHERS_S = 0.005  # of payloads held against schemas in a row
+LET_OTHERS_S = 0.005  # of payloads held against schemas, or of jobs that name others, in a row
 
 Batched = jobs_pb2.SubmitManyRequest | jobs_pb2.SubmitStreamRequest
 
@@ -204,6 +204,8 @@ class SubmitCalls:
             if index in batch.refused:
                 continue
             try:
+                if spec.depends_on:
+                    await self._let_others()
                 job, job_size = await self._read(owner, domain, spec, types=types)
                 if convert.is_keyed(spec):
                     batch.entries.add(job[0])
@@ -252,11 +254,16 @@ class SubmitCalls:
 
     async def _find_tied(self, owner: Owner, heads: Heads, domain: str, specs: Sequence[types_pb2.JobSpec], batch: "_Batch | None" = None) -> None:
         """Refuses jobs that name others which are not there: in their batch, or by raising JobNotFound when there is none."""
-        named = dict.fromkeys(job_id for spec in specs for _, job_id in convert.tied(spec))
+        named: dict[int, None] = {}
+        for spec in specs:
+            if ties := convert.tied(spec):
+                named.update(dict.fromkeys(job_id for _, job_id in ties))
+                await self._let_others()
         if not named:
             return
         missing = await find_missing(owner, heads, domain, list(named))
         for index, spec in enumerate(specs if missing else ()):
+            await self._let_others()
             lost = next(((field, job_id) for field, job_id in convert.tied(spec) if job_id in missing), None)
             if lost is None:
                 continue
@@ -280,8 +287,12 @@ class SubmitCalls:
         return taken, left
 
     async def _check(self, schema: Schema, payload: bytes, content_type: str = "") -> None:
-        """Raises PayloadRefused when a payload does not fit. Lets others have the event loop now and then: a request may bring many payloads."""
+        """Raises PayloadRefused when a payload does not fit."""
         schema.check(payload, content_type)
+        await self._let_others()
+
+    async def _let_others(self) -> None:
+        """Lets others have the event loop now and then: a request may bring many payloads, and jobs that name a million others."""
         now = asyncio.get_running_loop().time()
         if now >= self._let_others_at:
             await asyncio.sleep(0)

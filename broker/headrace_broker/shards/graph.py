@@ -56,7 +56,7 @@ class Graph:
         self.members: dict[int, set[int]] = {}  # the same: all members of the batch
         self.batch_of: dict[int, int] = {}  # member -> the callback
         self._news: deque[_News] = deque()
-        self.unread: dict[int, None] = {}  # waited for, and how they stand is to be read
+        self.unread: dict[int, dict[int, None] | None] = {}  # waited for, and how they stand is to be read: for these who wait; None: for all
         self.unread_batches: dict[int, None] = {}  # callbacks whose batch is to be read: nobody joins before
         self.read_wake = asyncio.Event()
 
@@ -76,7 +76,7 @@ class Graph:
             self._runs[job_id] = dict(waits_for)
         for other in unmet:
             self.waiters.setdefault(other, {})[job_id] = unmet
-            self.unread[other] = None
+            self._read_for(job_id, other)
         self.read_wake.set()
 
     def hold_batch(self, job_id: int, *, read: bool = False) -> None:
@@ -102,7 +102,7 @@ class Graph:
             self._wait_for_member(member, job_id)
         for member in moved.intersection(members):
             self._wait_for_member(member, job_id)
-            self.unread[member] = None
+            self._read_for(job_id, member)
         if self.sealed[job_id] and not self.unmet[job_id]:
             self._news.append(_News(job_id, State.COMPLETED, [(job_id, self.unmet[job_id])]))
         self._owner.wake.set()
@@ -127,18 +127,16 @@ class Graph:
         """Whether members may be added to the batch."""
         return self.sealed.get(batch_id) is False
 
-    def closes_a_circle(self, waits_for: Iterable[int], batch_id: int) -> bool:
-        """Whether a job that waits for these jobs would wait for the callback of its own batch, however many others are between them."""
-        seen: set[int] = set()
-        ahead = list(waits_for)
+    def after(self, batch_id: int) -> set[int]:
+        """The callback of a batch, and all that wait for it, however many others are between them: what waits for one of these cannot be a member."""
+        found = {batch_id}
+        ahead = [batch_id]
         while ahead:
-            job_id = ahead.pop()
-            if job_id == batch_id:
-                return True
-            if job_id not in seen:
-                seen.add(job_id)
-                ahead.extend(self.unmet.get(job_id, ()))
-        return False
+            for waiter in self.waiters.get(ahead.pop(), ()):
+                if waiter not in found:
+                    found.add(waiter)
+                    ahead.append(waiter)
+        return found
 
     def seal(self, round_: Round, live: Live, actor: str) -> None:
         """No more members; the callback is released as soon as all have settled. Sealing twice changes nothing."""
@@ -190,28 +188,37 @@ class Graph:
             self.unread[job_id] = None
             self.read_wake.set()
 
-    def learn(self, job_id: int, state: State, *, completed: int, moved: bool) -> None:
+    def learn(self, job_id: int, state: State, *, completed: int, moved: bool, whom: Iterable[int] | None = None) -> None:
         """How a job stands, as it was read; `completed`: the last run in which it has, 0: none. `moved`: it may stand otherwise by now, and has to be read again
-        for whom it had not completed.
+        for whom it had not completed. `whom`: for whom it was read, so that a job for which thousands wait is not gone through for each further one; None: for all.
         """
+        waiters = self.waiters.get(job_id, {})
         met: list[tuple[int, set[int]]] = []
         ended: list[tuple[int, set[int]]] = []
-        left: dict[int, set[int]] = {}
-        for waiter, unmet in self.waiters.pop(job_id, {}).items():
+        for waiter in list(waiters) if whom is None else whom:
+            unmet = waiters.get(waiter)
+            if unmet is None:
+                continue
             batch = waiter in self.sealed  # waits until the job has settled, however
             if not batch and completed >= self._runs.get(waiter, {}).get(job_id, 1):
                 met.append((waiter, unmet))
             elif not moved and (state in ENDED or (batch and state is State.COMPLETED)) and not self._waits_on(waiter):
                 ended.append((waiter, unmet))
-            else:
-                left[waiter] = unmet
-        if left:
-            self.waiters[job_id] = left
-            if moved:
-                self.unread[job_id] = None
+            elif moved:
+                self._read_for(waiter, job_id)
+        for waiter, _ in (*met, *ended):
+            del waiters[waiter]
+        if not waiters:
+            self.waiters.pop(job_id, None)
         self._news.extend(_News(job_id, how, told) for how, told in ((State.COMPLETED, met), (state, ended)) if told)
         if self._news:
             self._owner.wake.set()
+
+    def _read_for(self, waiter: int, job_id: int) -> None:
+        """How a job stands is to be read for one who waits for it. Those who waited before know it, and hear what is decided."""
+        whom = self.unread.setdefault(job_id, {})
+        if whom is not None:
+            whom[waiter] = None
 
     def _tell_later(self, job_id: int, state: State) -> None:
         told = self.waiters.pop(job_id)

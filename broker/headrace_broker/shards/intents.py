@@ -13,12 +13,14 @@ from headrace_broker.model.errors import BrokerError
 from headrace_broker.model.job import Disposition, Kind, NoteKind, State
 from headrace_broker.shards.descents import Descent
 from headrace_broker.shards.types import TypeEntry
-from headrace_broker.store.batch import Body, KeyedRow, UniqueName
+from headrace_broker.store.batch import Body, KeyedRow, UniqueName, payload_of
 from headrace_broker.store.heads import StoredHead
 
 if TYPE_CHECKING:
     from headrace_broker.shards.pages import Page
 
+TIE_BYTES = 64
+"""What each job that another one depends on takes in memory, about, while that one is queued."""
 NewJob = tuple[TypeEntry, int, float, Body]
 """(type, priority, available_at in seconds since 1970 by the database's clock or 0 for at once, body)"""
 
@@ -71,6 +73,11 @@ class KeyedJob:
     def unique_name(self) -> UniqueName:
         """Its unique key within all domains."""
         return self.domain_id, self.unique_key
+
+    @property
+    def size_bytes(self) -> int:
+        """How much it takes of what may wait for its flush."""
+        return len(payload_of(self.job[3])) + TIE_BYTES * len(self.depends_on or ())
 
     def row(self) -> KeyedRow:
         """What is stored beside the job."""

@@ -19,13 +19,15 @@ from headrace_broker.shards.hub import JobChange
 from headrace_broker.shards.intents import KeyedJob
 from headrace_broker.shards.live import Live
 from headrace_broker.shards.round import KeyedRound
-from headrace_broker.store.batch import Batch, FullBody, UniqueName, instance_of, payload_of
+from headrace_broker.store.batch import Batch, FullBody, UniqueName, instance_of
 from headrace_broker.store.ledger import Flushed, KeyHolder
 
 if TYPE_CHECKING:
     from headrace_broker.shards.owner import Owner
 
 AT_ONCE = 1000
+TIES_AT_ONCE = 10_000
+"""Jobs that those of one flush depend on, about: a row for each, and a thousand jobs may name a million."""
 
 
 class Keyed:
@@ -79,7 +81,7 @@ class Keyed:
         taken = self._deciding = [*chosen, *(follower for _, follower in followers), *closed]
         if not taken:
             return None
-        self._owner.admitted(len(taken), sum(len(payload_of(job.job[3])) for job in taken))
+        self._owner.admitted(len(taken), sum(job.size_bytes for job in taken))
         self._of_domain.subtract([job.job[0].domain_entry for job in taken])
         chosen.sort(key=lambda job: (job.domain_id, job.unique_key, job.key))
         batch = Batch()
@@ -98,13 +100,16 @@ class Keyed:
         followers: list[tuple[KeyedJob, KeyedJob]] = []
         closed: list[KeyedJob] = []
         later: list[KeyedJob] = []
-        while self._waiting and len(chosen) + len(closed) < AT_ONCE:
+        after: dict[int, set[int]] = {}
+        ties = 0
+        while self._waiting and len(chosen) + len(closed) < AT_ONCE and ties < TIES_AT_ONCE:
             job = self._waiting.popleft()
             if job.batch_id in self._owner.graph.unread_batches:
                 self._unread.setdefault(job.batch_id, []).append(job)
                 continue
             self._deciding.append(job)
-            if job.batch_id and self._refusal(job) is not None:
+            ties += len(job.depends_on or ())
+            if job.batch_id and self._refusal(job, after) is not None:
                 closed.append(job)
                 continue
             leader = (by_key.get(job.key_name) if job.key else None) or (by_unique_key.get(job.unique_name) if job.unique_key else None)
@@ -121,12 +126,14 @@ class Keyed:
         self._waiting.extendleft(reversed(later))
         return chosen, followers, closed
 
-    def _refusal(self, job: KeyedJob) -> InvalidState | InvalidField | None:
-        """Why a job cannot become a member of its batch."""
+    def _refusal(self, job: KeyedJob, after: dict[int, set[int]]) -> InvalidState | InvalidField | None:
+        """Why a job cannot become a member of its batch. `after`: who waits for the callbacks that were asked about, as long as nothing changes."""
         graph = self._owner.graph
         if not graph.is_open(job.batch_id):
             return InvalidState(f"batch {job.batch_id} takes no more jobs: it is sealed, or its callback has ended")
-        if job.depends_on and graph.closes_a_circle(job.depends_on, job.batch_id):
+        if job.depends_on and job.batch_id not in after:
+            after[job.batch_id] = graph.after(job.batch_id)
+        if job.depends_on and not after[job.batch_id].isdisjoint(job.depends_on):
             return InvalidField("depends_on", f"the callback of batch {job.batch_id} would wait for this job, and this job for the callback: a circle")
         return None
 
@@ -151,8 +158,9 @@ class Keyed:
                 self._answer(keyed, KeyHolder(job_id, leader.body_hash) if job_id else holders.get(keyed.key_name), None)
             else:
                 self._answer(keyed, None, job_id or unique_holders.get(keyed.unique_name))
+        after: dict[int, set[int]] = {}
         for keyed in round_.closed:
-            holder, refusal = holders.get(keyed.key_name) if keyed.key else None, self._refusal(keyed)
+            holder, refusal = holders.get(keyed.key_name) if keyed.key else None, self._refusal(keyed, after)
             if holder is None and refusal is not None:
                 _fail(keyed, refusal)
             else:
@@ -202,7 +210,7 @@ class Keyed:
             _fail(keyed, UniqueKeyTaken(keyed.unique_key, unique_holder))
         else:  # its holder was deleted between the two statements
             self.put(keyed)
-            self._owner.admitted(-1, -len(payload_of(keyed.job[3])))
+            self._owner.admitted(-1, -keyed.size_bytes)
 
 
 def _resolve(keyed: KeyedJob, job_id: int, *, existing: bool) -> None:

@@ -35,7 +35,7 @@ from headrace_broker.shards.doors import Doors
 from headrace_broker.shards.graph import Graph
 from headrace_broker.shards.hub import Hub
 from headrace_broker.shards.intake import Intake, domain_of
-from headrace_broker.shards.intents import ChangeIntent, Completions, Ending, KeyedJob, NewJob, Note, PlainJobs, Submission
+from headrace_broker.shards.intents import TIE_BYTES, ChangeIntent, Completions, Ending, KeyedJob, NewJob, Note, PlainJobs, Submission
 from headrace_broker.shards.keyed import Keyed
 from headrace_broker.shards.lanes import Lanes
 from headrace_broker.shards.lines import Lines
@@ -184,7 +184,7 @@ class Owner:
         When a live job holds the unique key the answer is that job, or UniqueKeyTaken without `return_holder`. Errors as for `submit`; IdempotencyConflict in the future.
         """
         self._leave_room_for_others(job[0].domain_entry, 1)
-        reserved = self._admit([job], 1, size_bytes)
+        reserved = self._admit([job], 1, size_bytes + TIE_BYTES * len(depends_on or ()))
         done: asyncio.Future[tuple[int, bool]] = asyncio.get_running_loop().create_future()
         self.keyed.put(KeyedJob(job, domain_id, key, body_hash, done, unique_key, depends_on, batch_id, return_holder, other_hashes, reserved))
         self.wake.set()

@@ -28,14 +28,12 @@ async def read_standings(owner: "Owner", heads: Heads) -> None:
         while graph.unread_batches:
             await _read_batch(owner, heads, next(iter(graph.unread_batches)))
         while graph.unread:
-            chunk = list(itertools.islice(graph.unread, AT_ONCE))
-            for job_id in chunk:
-                del graph.unread[job_id]
+            asked = {job_id: graph.unread.pop(job_id) for job_id in list(itertools.islice(graph.unread, AT_ONCE))}
             with _watching(owner) as moved:
-                standings = await persist(functools.partial(heads.standings, chunk))
-            for job_id in chunk:
+                standings = await persist(functools.partial(heads.standings, list(asked)))
+            for job_id, whom in asked.items():
                 state, completed = standings.get(job_id, (State.GONE, 0))
-                graph.learn(job_id, state, completed=completed, moved=job_id in moved)
+                graph.learn(job_id, state, completed=completed, moved=job_id in moved, whom=whom)
 
 
 async def _read_batch(owner: "Owner", heads: Heads, batch_id: int) -> None:
