@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 from headrace_client import AdminClient, Client, JobFilter, ScheduleSpec
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Locator, Page, async_playwright
 
 from tests.support.openid import CLIENT, SECRET, OpenIdProvider
 from tests.support.ports import free_ports
@@ -110,7 +110,7 @@ async def fill_alerts(base: str, page: Page) -> None:
         await form.locator("summary").click()
         for name, value in fields.items():
             await form.locator(f'[name="{name}"]').fill(value)
-        await form.locator("button").click()
+        await follow(page, form.locator("button"))
         await page.wait_for_selector(".notice.done")
 
 
@@ -119,14 +119,14 @@ async def save_a_filter(base: str, page: Page) -> None:
     await page.goto(f"{base}/jobs?state=error&created_from=24h")
     await page.click("summary:has-text('Save this filter')")
     await page.fill('form[action="/filter-save"] [name="name"]', "failed today")
-    await page.click("button:text-is('Save this filter')")
+    await follow(page, "button:text-is('Save this filter')")
     await page.wait_for_selector(".notice.done")
     assert await page.inner_text(".saved [aria-current]") == "failed today"
     await page.goto(f"{base}/jobs?type=nobody")
     for summary in ("summary:has-text('Save this filter')", "summary:text-is('Replace …') >> nth=0", "summary:text-is('Delete …') >> nth=1"):
         await page.click(summary)
     await judge(page, "saved filters")
-    await page.click("text=Replace failed today by what is filtered now")
+    await follow(page, "text=Replace failed today by what is filtered now")
     await page.wait_for_selector(".notice.done")
     assert await page.inner_text(".saved [aria-current]") == "failed today"
 
@@ -138,15 +138,23 @@ async def look(page: Page, base: str, path: str, status: int = 200) -> None:
     await judge(page, path)
 
 
+async def follow(page: Page, what: str | Locator) -> None:
+    """Clicks on what leads to another page, or to the same one made anew, and waits until that one is whole: a click alone waits for its first bytes at most, and what is
+    typed before its scripts are there is not heard.
+    """
+    async with page.expect_navigation():
+        await (page.locator(what).first if isinstance(what, str) else what).click()
+
+
 async def judge(page: Page, path: str) -> None:
-    """What is shown now, narrow and wide, dark and light; with its style sheet, for which neither a click nor a selector waits."""
+    """What is shown now, narrow and wide, dark and light; with its style sheet, for which a selector does not wait."""
     await page.wait_for_load_state()
+    await page.evaluate(AXE.read_text())  # the page's policy lets no script in, the debugger does
     for width, scheme in LOOKS:
         await page.set_viewport_size({"width": width, "height": 900})
         await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
         over = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert over <= 0, f"{path} is {over} px wider than {width}"
-        await page.evaluate(AXE.read_text())  # the page's policy lets no script in, the debugger does
         found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
         faults = [(fault["id"], [node["target"] for node in fault["nodes"]][:3]) for fault in found["violations"]]
         assert not faults, f"{path} at {width} px, {scheme}: {faults}"
@@ -187,14 +195,14 @@ async def test_pages_of_a_full_broker(page: Page, base: str, client: Client, adm
     await save_a_filter(base, page)
     await page.goto(f"{base}/jobs")
     await page.check("#all")
-    await page.click("text=Abort …")
+    await follow(page, "text=Abort …")
     await page.wait_for_url("**/jobs-chosen")
     await judge(page, "what would be done to chosen jobs")
     await page.goto(f"{base}/access")
     await page.click("summary:has-text('New token')")
     form = page.locator('form[action="/token-create"]')
     await form.locator('[name="name"]').fill("judged")
-    await form.locator("button").click()
+    await follow(page, form.locator("button"))
     await page.wait_for_selector("text=Token judged is made")
     await judge(page, "a secret")
 
@@ -232,9 +240,9 @@ async def test_pages_of_an_empty_broker_and_keys_that_move_choose_and_open_and_l
     await page.wait_for_url(f"**/jobs/{first}")
     await page.goto(f"{base}/jobs")
     await page.check("#all")
-    await page.click("text=Abort …")
+    await follow(page, "text=Abort …")
     await page.fill('input[name="reason"]', "not wanted")
-    await page.click("text=Abort 2 jobs")
+    await follow(page, "text=Abort 2 jobs")
     await page.wait_for_selector("text=2 of 2 jobs were told to end.")
 
 
@@ -244,6 +252,9 @@ async def test_a_log_a_graph_and_forms_live_while_somebody_looks(page: Page, bas
     fails = (await client.submit("fail", 1, depends_on=[job_id], instance_id="seen")).job_id
     await page.goto(f"{base}/jobs/{fails}?tab=log")
     await page.wait_for_selector("text=lines come here as they are logged")
+    for said in ("Paused", "Live"):  # before the job has settled: a moment after that the log has ended, and is live no more
+        await page.click("#live")
+        assert await page.inner_text("#live") == said
     graph = await page.context.new_page()
     await graph.goto(f"{base}/jobs/{job_id}?tab=graph")
     await graph.wait_for_selector("svg .job.processing")
@@ -255,18 +266,16 @@ async def test_a_log_a_graph_and_forms_live_while_somebody_looks(page: Page, bas
     await client.wait(fails)
     await page.wait_for_selector("text=about to fail")
     assert await page.locator("#lines tr").count() >= 1 and await page.locator("#no-lines").count() == 0
-    await page.click("#live")
-    assert await page.inner_text("#live") == "Paused"
     await page.goto(f"{base}/jobs/{fails}?tab=data")
     await page.click("text=Requeue with another payload …")
     await page.fill("textarea", '{"mine": 7,}')
     await page.fill('.payload-form input[name="reason"]', "try")
-    await page.click("text=Start run 2 with this payload")
+    await follow(page, "text=Start run 2 with this payload")
     await page.wait_for_selector("text=Nothing was changed.")
     assert await page.input_value("textarea") == '{"mine": 7,}'
     await page.fill("textarea", '{"mine": 7}')
     await page.fill('.payload-form input[name="reason"]', "try")
-    await page.click("text=Start run 2 with this payload")
+    await follow(page, "text=Start run 2 with this payload")
     await page.wait_for_selector("text=starts anew")
     assert (await client.get(fails, full=True)).payload == b'{"mine": 7}'
     await graph.close()
@@ -358,21 +367,21 @@ async def test_pages_of_a_login_by_a_provider_and_of_one_that_fails(database: st
 async def test_logging_in_by_password_and_making_a_schedule_with_its_ticks_shown_meanwhile(page: Page, base: str, admin: AdminClient) -> None:
     await admin.put_user("ada", "operator")
     path = (await admin.invite_user("ada")).path
-    await page.click("text=Log out")
+    await follow(page, "text=Log out")
     await look(page, base, "/login?next=%2Fschedules")
     await look(page, base, path)
     for name in ("password", "again"):
         await page.fill(f'input[name="{name}"]', PASSWORD)
-    await page.click("text=Set the password and log in")
+    await follow(page, "text=Set the password and log in")
     await page.wait_for_url(f"{base}/")
-    await page.click("text=Log out")
+    await follow(page, "text=Log out")
     await page.goto(f"{base}/schedules")
     await page.fill('input[name="name"]', "ada")
     await page.fill('input[name="password"]', PASSWORD)
-    await page.click('button:text-is("Log in")')
+    await follow(page, 'button:text-is("Log in")')
     await page.wait_for_url(f"{base}/schedules")
     assert not await page.query_selector('nav a:text-is("Access")')
-    await page.click("text=Make the first one")
+    await follow(page, "text=Make the first one")
     assert not await page.is_visible('input[name="interval"]')
     await page.fill('input[name="cron"]', "30 2 * *")
     await page.wait_for_selector("#preview >> text=five fields")
@@ -382,14 +391,14 @@ async def test_logging_in_by_password_and_making_a_schedule_with_its_ticks_shown
     await page.fill('input[name="name"]', "nightly")
     await page.fill('input[name="type"]', "report")
     await page.fill('textarea[name="data"]', "{not json")
-    await page.click("text=Make the schedule")
+    await follow(page, "text=Make the schedule")
     await page.wait_for_selector("text=not JSON: ")
     assert await page.input_value('input[name="cron"]') == "30 2 * * *", "what was typed stays"
     await page.check('input[name="kind"][value="interval"]')
     await page.fill('input[name="interval"]', "15 min")
     await page.wait_for_selector("#preview li:nth-child(5)")
     await page.fill('textarea[name="data"]', '{"kind": "daily"}')
-    await page.click("text=Make the schedule")
+    await follow(page, "text=Make the schedule")
     await page.wait_for_url("**/schedules/nightly")
     found = await admin.get_schedule("nightly")
     assert (found.spec.interval_s, found.spec.payload, found.spec.type) == (900, b'{"kind":"daily"}', "report")

@@ -10,7 +10,7 @@ from playwright.async_api import Page, Route
 
 from tests.support.processes import BrokerProcess
 from tests.support.scripted_agent import ScriptedAgent, outcome
-from tests.web.test_chromium import REFUSED, chromium, judge
+from tests.web.test_chromium import REFUSED, chromium, follow, judge
 from tests.web.test_chromium import pytestmark as pytestmark
 
 LATER = "new Promise((go) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(go))))"
@@ -30,6 +30,8 @@ async def test_types_and_alerts_are_live_and_the_focus_stays_where_it_was(page: 
     job_id = (await client.submit("nobody")).job_id
     await admin.set_type("nobody", alert_on_abort=True)
     await page.goto(f"{base}/types")
+    assert await page.get_attribute("#part", "data-live") == "10"
+    await page.evaluate("document.querySelector('#part').dataset.live = '1'")
     await client.submit("newer.type")
     await page.wait_for_selector('#part a:text-is("newer.type")')
     await judge(page, "types, live")
@@ -76,6 +78,9 @@ async def test_a_page_says_so_when_nothing_answers_and_goes_on_when_it_does(base
 
 async def _silence(page: Page, base: str, client: Client) -> None:
     await page.goto(f"{base}/jobs")
+    patience_ms = await page.evaluate("htmx.config.timeout")
+    assert 10_000 <= patience_ms <= 20_000
+    await page.evaluate("htmx.config.timeout = 1000")
     back = asyncio.Event()
 
     async def hold(route: Route) -> None:
@@ -84,6 +89,7 @@ async def _silence(page: Page, base: str, client: Client) -> None:
 
     await page.route("**/jobs?*", hold)  # as where a machine or a network is gone: nobody refuses, and nobody answers
     await page.wait_for_selector("#stale:not([hidden]) >> text=the broker does not answer", timeout=60_000)
+    await page.evaluate("patience_ms => { htmx.config.timeout = patience_ms }", patience_ms)
     back.set()
     await page.unroute_all(behavior="wait")
     newer = (await client.submit("nobody")).job_id
@@ -133,9 +139,9 @@ async def test_jobs_are_chosen_without_script(page: Page, base: str, client: Cli
     plain = await context.new_page()
     await plain.goto(f"{base}/jobs")
     await plain.check(f'[name="job_id"][value="{job_id}"]')
-    await plain.click("text=Abort …")
+    await follow(plain, "text=Abort …")
     await plain.fill('[name="reason"]', "not wanted")
-    await plain.click("text=Abort 1 job")
+    await follow(plain, "text=Abort 1 job")
     await plain.wait_for_selector(f"text=Job {job_id} was told to end.")
     assert (await client.get(job_id)).state == "aborted"
     await context.close()
