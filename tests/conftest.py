@@ -148,6 +148,6 @@ async def no_tasks_left() -> AsyncIterator[None]:
     yield
     left: list[Any] = [task for task in asyncio.all_tasks() - before - {asyncio.current_task()} if not task.done() and "grpc" not in repr(task.get_coro())]
     if left:
-        await asyncio.wait(left, timeout=1)
+        await asyncio.wait(left, timeout=10)
     running = [task for task in left if not task.done()]
     assert not running, f"tasks left: {running}"

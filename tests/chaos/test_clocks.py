@@ -87,8 +87,7 @@ async def test_a_step_of_an_hour(
         await _fired(con, 5)
         assert "was stepped" not in broker.log.read_text()
     await scene.acknowledged(100)
-    ids = [row["job_id"] for row in await con.fetch("select job_id from headrace.job order by job_id")]
-    assert await _newest(con) == ids[-1] > after > before
+    assert await _newest(con) > after > before
 
     assert (await client.get(later)).state is State.WAITING  # what remained of its delay remains, until another owner reads when it is due
 

@@ -127,15 +127,18 @@ async def test_a_batch_whose_first_try_was_not_answered_is_not_said_to_have_stor
     tries = iter([False])
 
     async def answer(request: jobs_pb2.SubmitStreamRequest, context: Any) -> jobs_pb2.SubmitStreamResponse:
+        if payloads(request) == [b"0"]:
+            return stored(request)
         if next(tries, True):
             return refused(request, "DATABASE_UNAVAILABLE")
         await context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
         raise AssertionError
 
     async with scripted_broker(answer) as (address, service), Client(address, timeout_s=0.5) as client:
+        await client.submit("t", 0, timeout_s=20)  # connected
         [result] = await client.submit_many([JobSpec("t", 1, key="key")])
         assert isinstance(result, ResultUnknown)
-        assert len(service.received) > 1
+        assert len(service.received) > 2
         [result] = await client.submit_many([JobSpec("t", 1, key="key")])
         assert isinstance(result, Unavailable) and not isinstance(result, ResultUnknown)
 
@@ -193,13 +196,16 @@ async def test_a_batch_fails_in_time_and_says_that_it_may_be_stored_when_nobody_
 
 async def test_what_was_refused_is_not_sent_again_at_the_last_moment() -> None:
     async def answer(request: jobs_pb2.SubmitStreamRequest, _context: Any) -> jobs_pb2.SubmitStreamResponse | None:
-        return refused(request, "DATABASE_UNAVAILABLE") if len(service.received) == 1 else None
+        if payloads(request) == [b"0"]:
+            return stored(request)
+        return refused(request, "DATABASE_UNAVAILABLE") if len(service.received) == 2 else None
 
     async with scripted_broker(answer) as (address, service), Client(address, timeout_s=0.25) as client:
+        await client.submit("t", 0, timeout_s=20)  # connected
         with pytest.raises(Unavailable, match="not now") as error:
             await client.submit("t", 1)
         assert not isinstance(error.value, ResultUnknown), "it is known that nothing was stored"
-        assert len(service.received) == 1
+        assert len(service.received) == 2
 
 
 async def test_without_a_broker_a_submit_fails_in_time_and_says_where_it_looked() -> None:

@@ -21,7 +21,7 @@ async def _results(machine: Machine) -> dict[int, bytes | None]:
 
 async def _heard(changes: AsyncIterator[JobChange], count: int) -> list[JobChange]:
     """What a watcher is told next."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         return [await anext(changes) for _ in range(count)]
 
 

@@ -217,7 +217,7 @@ async def test_a_change_that_waits_for_its_round_is_refused_when_the_next_one_br
         machine.owner.add_changes(second)
     machine.owner.refuse(NotOwner("test"))
     for done in asked:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             with pytest.raises(NotOwner):
                 await done
 
@@ -337,6 +337,13 @@ class Hands:
         while len(owner.under_way) < 2:
             await asyncio.sleep(0.001)
         return [first, second]
+
+    async def one_more_decided(self) -> None:
+        """Returns when the round after the one under way is decided, or when there was time enough for that: a run of rounds may be at its end."""
+        for _ in range(200):
+            if len(self.machine.owner.under_way) > 1:
+                return
+            await asyncio.sleep(0.001)
 
     async def stop(self) -> None:
         """Ends it gently."""
@@ -539,7 +546,11 @@ async def test_what_is_done_between_rounds_has_its_turn_however_much_is_pending(
             break
         submit(machine, 1)
         hands.go.release()
-        await asyncio.sleep(0.02)
+        while hands.begun.empty() and not key.done():
+            await asyncio.sleep(0.001)
+        while not hands.begun.empty():
+            hands.begun.get_nowait()
+        await hands.one_more_decided()
     assert key.done()
     await hands.stop()
 
@@ -558,8 +569,6 @@ async def test_a_run_of_rounds_ends(hands: Hands, machine: Machine, monkeypatch:
         submit(machine, 1)
         hands.go.release()
         await hands.begun.get()
-        for _ in range(50):  # time enough for one more to be decided
-            if len(machine.owner.under_way) < 2:
-                await asyncio.sleep(0.001)
+        await hands.one_more_decided()
     assert begun[1] - begun[0] <= IN_A_ROW
     await hands.stop()

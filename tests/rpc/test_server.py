@@ -30,7 +30,7 @@ async def fetch(broker: BrokerProcess, path: str) -> tuple[int, str]:
 
     def get() -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(f"http://{broker.ready['http']}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{broker.ready['http']}{path}", timeout=20) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -40,7 +40,7 @@ async def fetch(broker: BrokerProcess, path: str) -> tuple[int, str]:
 
 async def health(channel: grpc.aio.Channel, service: str = "") -> str:
     """What the standard health service says."""
-    answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+    answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=20)
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
 
@@ -95,7 +95,7 @@ async def test_a_broker_whose_database_is_gone_says_so_and_recovers_by_itself(ow
     stack.push_async_callback(broker.kill)
     agent = await start_agent(directory, broker.address)
     stack.push_async_callback(agent.kill)
-    client = await stack.enter_async_context(Client(broker.address, timeout_s=3))
+    client = await stack.enter_async_context(Client(broker.address, timeout_s=20))
     done = (await client.submit("echo", 1)).job_id
     await client.wait(done)
     gated = (await client.submit("gate", "open")).job_id
@@ -115,7 +115,7 @@ async def test_a_broker_whose_database_is_gone_says_so_and_recovers_by_itself(ow
         refusal = await wire.refused(method, request)
         assert (refusal.code, refusal.reason) == ("UNAVAILABLE", "DATABASE_UNAVAILABLE"), (method, refusal)
     with pytest.raises(Unavailable, match="database"):
-        await client.submit("echo", 2)
+        await client.submit("echo", 2, timeout_s=3)
     (directory / "open").touch()  # the job ends while nobody can store its outcome
     own_postgres.start()
     await until(lambda: _says(health_channel, "SERVING"))

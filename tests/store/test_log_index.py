@@ -77,7 +77,7 @@ async def test_an_interrupted_build_is_begun_again_and_blocks_nobody(con: "async
         return await con.fetchval(waiting)
 
     pid = await until(waits, what="the build's wait")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await con.execute(
             "insert into headrace.log_line (job_id, at, lease_epoch, line_no, level, text) values ($1, now(), 1, 2, 2, 'meanwhile')", FIRST + (1 << 20) + DEFAULT_CLASS
         )

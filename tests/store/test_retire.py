@@ -271,8 +271,8 @@ async def test_nobody_waits_while_a_range_goes_of_which_nothing_stays(store: Sto
     dropping = asyncio.create_task(store.retirement.drop(RANGE))
     waits = "select count(*) from pg_stat_activity where query like 'alter table headrace.job_2 detach%' and wait_event_type = 'Lock'"
     await until(lambda: store.pool.fetchval(waits), what="the dropping waits for the reader")
-    assert await asyncio.wait_for(store.ids("note"), 5) == store.stays | store.goes
-    await asyncio.wait_for(store.pool.execute("insert into headrace.note (job_id, lease_epoch, kind) values ($1, 2, 2)", RANGE.lo + RANGE.class_), 5)
+    assert await asyncio.wait_for(store.ids("note"), 20) == store.stays | store.goes
+    await asyncio.wait_for(store.pool.execute("insert into headrace.note (job_id, lease_epoch, kind) values ($1, 2, 2)", RANGE.lo + RANGE.class_), 20)
     assert not dropping.done()
     await reading.rollback()
     await dropping

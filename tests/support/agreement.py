@@ -18,7 +18,7 @@ from tests.support.memory import Came, Ties, read_progress, read_ties
 from tests.support.processes import pause
 
 STATES = (State.WAITING, State.PROCESSING, State.COMPLETED, State.ERROR, State.ABORTED)
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 async def agree(client: Client, database: str, domain: str | None = None) -> dict[int, Head]:

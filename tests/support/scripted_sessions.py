@@ -15,7 +15,7 @@ from tests.support.served import served
 
 LEASE_S = 3
 HEARTBEAT_S = 1
-PATIENCE_S = 15.0
+PATIENCE_S = 30.0
 
 
 class Starts:
