@@ -13,6 +13,7 @@ LEDGER = "broker/headrace_broker/store/ledger.py"
 QUERIES = "broker/headrace_broker/store/sql/queries"
 ACCESS = "tests/rpc/test_access.py"
 AUDIT = "tests/rpc/test_audit.py"
+PERMISSIONS = "tests/rpc/test_permissions.py"
 SET_BACK, LATER = "tests/fire/test_set_back.py", "greatest(clock_timestamp(), {}changed_at + interval '1 microsecond')"
 A_MINUTE = "least($1, now() - interval '1 minute')"
 
@@ -35,6 +36,7 @@ MUTANTS = (
     Mutant("any domain will do", GATE, "if stranger is not None and stranger.domain not in (None, may.domain):", "if False:", f"{ACCESS} -k denied_in_others"),
     Mutant("two domains will do", CONVERT, "if named is not None and value != named:", "if False:", f"{ACCESS} -k names_two_domains"),
     Mutant("no token will do", GATE, "            raise TokenMissing\n", '            secret = secret or "hr_"\n', f"{ACCESS} -k without_a_valid"),
+    Mutant("a token is named as people are", TABLE, "if name.lower().startswith(PEOPLE):", "if False:", f"{ACCESS} -k name_as_it_does_people"),
     Mutant("expired tokens are taken", TABLE, "if found.until <= asyncio.get_running_loop().time():", "if False:", f"{ACCESS} -k rotated_token_has"),
     Mutant("revoked tokens are taken", TABLE, "        if row.revoked_at is None:\n", "        if True:\n", f"{ACCESS} -k every_broker"),
     Mutant("replaced secrets are taken", TABLE, "self._secrets.pop(hash_).end()", "pass", f"{ACCESS} -k rotated_token_has"),
@@ -65,6 +67,14 @@ MUTANTS = (
         f"{ACCESS} -k without_a_valid",
     ),
     Mutant("anybody acts for somebody else", CALLERS, "if on_behalf_of and not reach.types_for(Act.ACT_FOR):", "if False:", f"{ACCESS} -k act_for_somebody"),
+    Mutant("who acts for somebody does so for every type", CALLERS, "        reach.for_somebody()\n", "        pass\n", f"{PERMISSIONS} -k for_some_types"),
+    Mutant(
+        "what is about all types is done for somebody",
+        "broker/headrace_broker/actions/reach.py",
+        "    if may.whole:\n",
+        "    if False:\n",
+        f"{PERMISSIONS} -k for_some_types",
+    ),
     Mutant("with a token the caller chooses its name", CALLERS, "return Caller(token.name, ", "return Caller(actor, ", f"{ACCESS} -k names_tokens"),
     Mutant("one domain's administrator makes tokens for all", CALLERS, "if not sees_all_domains():", "if False:", f"{ACCESS} -k only_administrators"),
     Mutant(

@@ -65,9 +65,16 @@ MUTANTS = (
     Mutant(
         "a secret can be guessed by searching",
         "broker/headrace_broker/actions/search.py",
-        "                if secrets(entry.name):",
-        "                if False:",
+        "if wanted.log_text is None and not wanted.labels:",
+        "if not wanted.labels:",
         f"{TESTS} -k secrets_in_words",
+    ),
+    Mutant(
+        "a guess of a label is confirmed by searching",
+        "broker/headrace_broker/actions/search.py",
+        "if wanted.log_text is None and not wanted.labels:",
+        "if wanted.log_text is None:",
+        f"{TESTS} -k masked_labels_are_not_searched",
     ),
     Mutant("a value in quotes ends at the first of them", MASKED, r"|\\.?|", "|", f"{WORDS} -k stands_behind"),
     Mutant("a value in brackets ends at a comma", MASKED, "closing.append(_CLOSING[mark[0]])", "pass", f"{WORDS} -k stands_behind"),

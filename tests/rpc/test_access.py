@@ -20,7 +20,7 @@ from headrace_broker.rpc.access import LEAST
 from headrace_broker.rpc.server import SERVICES
 from headrace_broker.store.pool import open_pool
 from headrace_broker.store.tokens import TokenStore
-from headrace_client import AdminClient, Client, NotFound, PermissionDenied, Unauthenticated
+from headrace_client import AdminClient, Client, InvalidRequest, NotFound, PermissionDenied, Unauthenticated
 from headrace_proto.streams import StreamEnd
 from headrace_proto.v1 import access_pb2, admin_pb2, agents_pb2, jobs_pb2, types_pb2
 from headrace_proto.v1.access_pb2_grpc import AccessStub
@@ -396,6 +396,20 @@ async def test_only_administrators_of_all_domains_make_tokens_for_all(stubs: Stu
         assert (refusal.code, refusal.reason) == ("NOT_FOUND", "TOKEN_NOT_FOUND")  # it is another domain's
 
 
+async def test_no_token_is_made_that_the_audit_would_name_as_it_does_people(broker: BrokerProcess, database: str, stack: AsyncExitStack) -> None:
+    boss = await stack.enter_async_context(AdminClient(broker.address, timeout_s=20))
+    for name in ("user/ada", "User/ADA", "oidc/ada"):
+        with pytest.raises(InvalidRequest, match="people in the audit") as error:
+            await boss.create_token(name, "operator")
+        assert error.value.field == "name"
+    await boss.create_token("users/ada", "operator")
+    con = await asyncpg.connect(database)
+    await con.execute("update headrace.token set name = 'user/ada' where name = 'users/ada'")  # as one that was made before
+    await con.close()
+    await boss.rotate_token("user/ada")
+    await boss.revoke_token("user/ada")
+
+
 @pytest.mark.parametrize(
     ("request_", "field"),
     [
@@ -450,7 +464,8 @@ async def test_the_audit_names_tokens_and_tells_of_them(stubs: Stubs, secrets: d
 async def test_only_operators_and_administrators_act_for_somebody_else(stubs: Stubs, secrets: dict[str, str]) -> None:
     hello = agents_pb2.ConnectRequest(number=1, hello=agents_pb2.Hello(agent_name="a", incarnation_id="k" * 16, slots=1, types=[agents_pb2.ServedType(type="t")]))
     call = stubs.agents.Connect(metadata=bearer(secrets["agent"], headrace_on_behalf_of="Ada"))
-    assert (await stream_refusal(call, hello)).code == "PERMISSION_DENIED"
+    refusal = await stream_refusal(call, hello)
+    assert (refusal.code, refusal.reason) == ("PERMISSION_DENIED", "ROLE_DENIED")
     job_id = (await stubs.jobs.Submit(jobs_pb2.SubmitRequest(job=types_pb2.JobSpec(type="t", payload=b"1")), metadata=bearer(secrets["agent"]), timeout=10)).job_id
     [result] = (
         await stubs.admin.AbortJobs(admin_pb2.AbortJobsRequest(job_ids=[job_id]), metadata=bearer(secrets["operator"], headrace_on_behalf_of="Ada"), timeout=10)

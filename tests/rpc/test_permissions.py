@@ -49,9 +49,9 @@ class World:
         self.address, self.secrets, self._stack = shared.broker.address, shared.secrets, stack
         self.root: AdminClient
 
-    async def client(self, secret: str, domain: str = "default") -> AdminClient:
+    async def client(self, secret: str, domain: str = "default", on_behalf_of: str | None = None) -> AdminClient:
         """An administrator's client with this secret; `submit` and reads are `jobs`."""
-        return await self._stack.enter_async_context(AdminClient(self.address, domain=domain, token=secret, timeout_s=20))
+        return await self._stack.enter_async_context(AdminClient(self.address, domain=domain, token=secret, on_behalf_of=on_behalf_of, timeout_s=20))
 
     async def jobs(self, secret: str, domain: str = "default") -> Client:
         """A client with this secret."""
@@ -299,6 +299,18 @@ async def test_secrets_are_masked_wherever_data_is_given(world: World) -> None:
     assert (withheld.data_withheld, withheld.spec.payload) == (True, b"")
 
 
+async def test_masked_labels_are_not_searched_for_so_that_no_guess_is_confirmed(world: World) -> None:
+    root = await world.jobs(world.secrets["admin"])
+    job_id = (await root.submit("mail.pin", 1, labels={"authToken": "4711", "who": "ada"})).job_id
+    guess, plain = JobFilter(types=["mail.pin"], labels={"authToken": "4711"}), JobFilter(types=["mail.pin"], labels={"who": "ada"})
+    masked, everything = [(await world.token((f"view view_data {more} oversee operate abort", "mail.*")))[1] for more in ("", "view_secrets")]
+    client, admin = await world.jobs(masked), await world.client(masked)
+    for asked in (client.list(where=guess), client.count(where=guess), admin.preview_operation("abort", guess), admin.start_operation("abort", guess)):
+        assert "view_secrets" in str(await denied(asked, "TYPE_DENIED"))
+    for reader, where in ((client, plain), (await world.jobs(everything), guess), (root, guess)):
+        assert [job.job_id for job in (await reader.list(where=where)).jobs] == [job_id]
+
+
 async def test_secrets_in_words_are_masked_wherever_they_are_told(world: World) -> None:
     said = 'login of ada with {"password": "hunter2"}'
     agent, drain, end = Agent("teller"), asyncio.Event(), threading.Event()
@@ -379,6 +391,20 @@ async def test_what_may_be_seen_and_not_changed_is_denied_and_the_rest_is_not_fo
         results = await change([first, second, third])
         assert [(one.ok, one.reason) for one in results] == [(True, ""), (False, "TYPE_DENIED"), (False, "JOB_NOT_FOUND")], results
     assert (await root.get(second)).state == (await root.get(third)).state == "waiting"
+
+
+async def test_who_may_act_for_somebody_for_some_types_does_so_for_no_others(world: World) -> None:
+    root = await world.jobs(world.secrets["admin"])
+    mail, order = [(await root.submit(name, 1)).job_id for name in ("mail.for", "order.for")]
+    _, secret = await world.token(("view abort update oversee edit_settings manage_access", "*"), ("act_for", "mail.*"))
+    own, for_ada = await world.client(secret), await world.client(secret, on_behalf_of="Ada")
+    done, refused = await for_ada.abort([mail, order])
+    assert (done.ok, refused.ok, refused.reason) == (True, False, "TYPE_DENIED") and "act_for" in refused.message
+    for change in (for_ada.set_type("order.for", priority=1), for_ada.set_instance_priority("case", 1)):
+        assert "act_for" in str(await denied(change, "TYPE_DENIED"))
+    await denied(for_ada.grant("user/nobody", ["view"]), "RIGHT_DENIED")
+    assert (await root.get(order)).state is State.WAITING
+    assert (await own.abort([order]))[0].ok and (await for_ada.set_type("mail.for", priority=1)).name == "mail.for"
 
 
 async def test_a_requeue_with_another_payload_takes_the_right_to_change_it_too(world: World) -> None:

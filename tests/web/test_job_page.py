@@ -169,7 +169,9 @@ async def test_who_is_no_operator_sees_no_secrets_and_no_forms(browser: Browser,
             assert secret in await browser.get(path), "an operator sees it"
         data = text_of(await viewer.get(f"/jobs/{job_id}?tab=data"))
         assert data.count("1 value is masked") == 2 and "ada" in data, "payload and result"
-        assert "Who did what" not in await viewer.get(f"/jobs/{job_id}")
+        details = await viewer.get(f"/jobs/{job_id}")
+        assert "Who did what" not in details and "label=authToken" not in details and "label=authToken" in await browser.get(f"/jobs/{job_id}")
+        assert "view_secrets" in await viewer.get(f"/jobs?label=authToken%3D{secret}", 403), "no guess is confirmed"
         for form in ("requeue", "abort", "purge", "hold", "release", "priority", "keep", "payload"):
             await viewer.post(f"/jobs/{job_id}/{form}", 403, reason="x")
 

@@ -29,17 +29,20 @@ class Principal:
 
 
 class May:
-    """The rights of one call in its domain: what all of its principals may. `act`: what the call itself needs."""
+    """The rights of one call in its domain: what all of its principals may. `act`: what the call itself needs; `whole`: for all job types. `for_somebody`: it is made on
+    behalf of somebody, so that what changes something takes the right to do that, too."""
 
-    __slots__ = ("_grants", "_known", "_version", "act", "domain", "principals")
+    __slots__ = ("_grants", "_known", "_version", "act", "domain", "for_somebody", "principals", "whole")
 
-    def __init__(self, grants: "GrantTable", principals: Sequence[Principal], domain: str, act: Act | None) -> None:
+    def __init__(self, grants: "GrantTable", principals: Sequence[Principal], domain: str, act: Act | None, *, whole: bool = False) -> None:
         self._grants = grants
         self._known: list[Permissions] = []
         self._version = -1  # of the grants that `_known` comes from
         self.principals = principals
         self.domain = domain
         self.act = act
+        self.whole = whole
+        self.for_somebody = False
 
     def types(self, act: Act) -> Types:
         """The job types that they may do this to."""
@@ -47,6 +50,8 @@ class May:
         for permissions in self._permissions():
             types = permissions.types(act)
             found = types if found is None else found & types
+        if self.for_somebody and found is not None and act not in SEEING:
+            found &= self.types(Act.ACT_FOR)
         return ALL_TYPES if found is None else found
 
     def elsewhere(self, domain: str) -> "May":
@@ -72,8 +77,12 @@ class May:
 
     def covers(self, act: Act, domains: str, types: str) -> bool:
         """Whether they all may do this wherever the patterns match."""
-        return all(any(source.covers(act, domains, types) for source in self._grants.sources(principal)) for principal in self.principals)
+        acts = {act, Act.ACT_FOR} if self.for_somebody else {act}
+        return all(any(source.covers(each, domains, types) for source in self._grants.sources(principal)) for principal in self.principals for each in acts)
 
+
+SEEING = frozenset({Act.VIEW, Act.VIEW_DATA, Act.VIEW_SECRETS, Act.OVERSEE, Act.ACT_FOR})
+"""What a call sees is the same on whoever's behalf it is made."""
 
 MAY: ContextVar[May | None] = ContextVar("MAY", default=None)
 """Of the call that is being served; None: everything is allowed."""
@@ -100,13 +109,29 @@ def secrets(name: str) -> Sequence[str]:
 def require(act: Act, name: str, field: str | None = None) -> None:
     """Raises TypeDenied when the call may not do this to the type. `field`: where the request names it."""
     if not types_for(act).allow(name):
-        raise TypeDenied(act, name, field)
+        raise TypeDenied(lacking(act, name), name, field)
 
 
 def require_all(act: Act) -> None:
     """Raises TypeDenied when the call may do this to some types only, or to none: for what is not about one type."""
     if not types_for(act).everything:
-        raise TypeDenied(act, EVERY)
+        raise TypeDenied(lacking(act, EVERY), EVERY)
+
+
+def lacking(act: Act, name: str) -> Act:
+    """What a call lacks that may not do this to the type: the right to it, or that to act for whom it is made."""
+    may = MAY.get()
+    return Act.ACT_FOR if may is not None and may.for_somebody and not may.types(Act.ACT_FOR).allow(name) else act
+
+
+def for_somebody() -> None:
+    """The call is made on behalf of somebody: from now on it may change jobs of those types alone that it may do that for. Raises TypeDenied: it is about all types."""
+    may = MAY.get()
+    if may is None or may.types(Act.ACT_FOR).everything:
+        return
+    may.for_somebody = True
+    if may.whole:
+        require_all(Act.ACT_FOR)
 
 
 def everywhere() -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from headrace_broker.actions.reach import types_for
+from headrace_broker.actions.reach import lacking, types_for
 from headrace_broker.model.errors import BrokerError, DatabaseUnavailable, JobNotFound, TypeDenied
 from headrace_broker.model.job import State
 from headrace_broker.model.permissions import Act
@@ -45,5 +45,5 @@ async def refusals(owner: Owner, heads: Heads, job_ids: Iterable[int], domain: s
         if not view.allow(name) and (denied is not None or Act.SUBMIT not in acts):  # whoever submits such jobs may know of them
             refused[job_id] = JobNotFound(job_id)
         elif denied is not None:
-            refused[job_id] = TypeDenied(denied, name)
+            refused[job_id] = TypeDenied(lacking(denied, name), name)
     return refused

@@ -9,7 +9,7 @@ Waiting and processing jobs are in memory: as long as they are few, they are the
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from headrace_broker.actions import reachable
@@ -18,6 +18,7 @@ from headrace_broker.model.errors import Busy, DatabaseUnavailable, TypeDenied
 from headrace_broker.model.filter import UNSETTLED, JobFilter, Source, source_of
 from headrace_broker.model.ids import MAX_ID, MS_SHIFT, TICK_SHIFT, created_at_s
 from headrace_broker.model.permissions import Act
+from headrace_broker.model.redaction import is_secret
 from headrace_broker.shards import listing
 from headrace_broker.shards.owner import Owner
 from headrace_broker.store.pool import READ_FAILURES
@@ -65,8 +66,18 @@ def no_turn(error: NoTurn) -> Busy:
     return Busy(f"other searches have all turns, the longest of them for {error.longest_s:.1f} s now; try again shortly", retry_after_s=1.0)
 
 
+def _refuse_guesses(wanted: JobFilter, names: Iterable[str]) -> None:
+    """Raises TypeDenied where what is masked of jobs of these types could be found out by asking for it."""
+    if wanted.log_text is None and not wanted.labels:
+        return
+    name = next((name for name in names if secrets(name)), None)
+    if name is not None and (wanted.log_text is not None or any(is_secret(key, secrets(name)) for key, _ in wanted.labels)):
+        raise TypeDenied(Act.VIEW_SECRETS, name)
+
+
 class Search:
-    """Searches of one owner's jobs. Errors: Busy (other searches have all turns), DatabaseUnavailable, TypeDenied (log text of jobs whose secrets are masked).
+    """Searches of one owner's jobs. Errors: Busy (other searches have all turns), DatabaseUnavailable, TypeDenied (log text, or a label of a secret name, of jobs whose
+    secrets are masked).
 
     Cancellation: the statement under way is cancelled in Postgres too.
     """
@@ -81,10 +92,7 @@ class Search:
     ) -> Found:  # fmt: skip
         """Up to `limit` jobs that match (None: as many as there is time for), from a position on, and none with an id above `until_id`."""
         seen = [entry for entry in reachable.entries(self._owner, domain, Act.VIEW) if not wanted.types or entry.name in wanted.types]
-        if wanted.log_text is not None:  # whoever may not see what is masked in a line must not find it out by asking for it
-            for entry in seen:
-                if secrets(entry.name):
-                    raise TypeDenied(Act.VIEW_SECRETS, entry.name)
+        _refuse_guesses(wanted, (entry.name for entry in seen))
         entries = [entry.type_id for entry in seen]
         lowest, above = self._bounds(wanted, entries, position, until_id, oldest_first=oldest_first)
         walk = _Walk(lowest, max(lowest, above), oldest_first, asyncio.get_running_loop().time() + budget_s, limit)

@@ -13,9 +13,9 @@ import structlog
 
 from headrace_broker.actions.fresh import OVERLAP, keep_fresh
 from headrace_broker.actions.reach import principal_of, require_role
-from headrace_broker.model.access import Role, hash_of, new_secret
+from headrace_broker.model.access import PEOPLE, Role, hash_of, new_secret
 from headrace_broker.model.audit import Caller
-from headrace_broker.model.errors import DatabaseUnavailable, ResultUnknown, TokenInvalid, TokenNameTaken, TokenNotFound
+from headrace_broker.model.errors import DatabaseUnavailable, InvalidField, ResultUnknown, TokenInvalid, TokenNameTaken, TokenNotFound
 from headrace_broker.store.pool import READ_FAILURES
 from headrace_broker.store.tokens import TokenRow, TokenStore
 
@@ -121,7 +121,9 @@ class TokenTable:
             raise DatabaseUnavailable("the database did not answer in time") from error
 
     async def create(self, name: str, domain: str | None, role: Role, expires_in_s: float | None, *, caller: Caller, reason: str) -> tuple[TokenRow, str]:
-        """A new token and its secret. Raises TokenNameTaken, RightDenied (the caller may not do all that it would allow)."""
+        """A new token and its secret. Raises InvalidField, TokenNameTaken, RightDenied (the caller may not do all that it would allow)."""
+        if name.lower().startswith(PEOPLE):
+            raise InvalidField("name", f"names that begin with {' or '.join(PEOPLE)} are those of people in the audit, found {name[:60]!r}")
         require_role(role, domain, f"making a token with the role {role.name.lower()}")
         secret = new_secret()
         try:

@@ -8,6 +8,8 @@ from enum import IntEnum
 
 TOKEN_NAME = re.compile(r"(?!headrace://)[A-Za-z0-9._@:/-]{1,100}", re.ASCII)
 """Such names are those of certificates, which the audit must not mix up with tokens."""
+PEOPLE = ("user/", "oidc/")
+"""What the audit puts before the names of people: no token is made that could be taken for one of them; those that are there already can be rotated and revoked."""
 USER_NAME = re.compile(r"[A-Za-z0-9._@+-]{1,100}", re.ASCII)
 PREFIX = "hr_"
 """What every secret begins with, so that scanners of source code know one."""

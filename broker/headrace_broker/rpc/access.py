@@ -218,7 +218,7 @@ class Gate:
                 IDENTITY.set(holder.identity)
         await self._find(header, holder, principals, credentials)
         need = LEAST.get(method)
-        may = May(self._grants, principals, domain, need.act if need is not None else None)
+        may = May(self._grants, principals, domain, need.act if need is not None else None, whole=need is not None and not need.by_type)
         allow(may, need, method)
         MAY.set(may)
         return Admitted(tuple(credentials), may, method, self._grants)

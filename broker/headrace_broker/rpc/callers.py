@@ -20,7 +20,7 @@ def caller_of(context: Any) -> Caller:
     """Who asks for the change that this call makes. To be called once in each such call: the request id, the caller's own or a new one, goes back with the answer.
 
     Raises:
-        InvalidField: what the metadata says of it is too long or malformed. RoleDenied: not everybody may act for somebody else.
+        InvalidField: what the metadata says of it is too long or malformed. RoleDenied, TypeDenied: not everybody may act for somebody else.
     """
     token = TOKEN.get()
     said = {key: value if isinstance(value, str) else value.decode(errors="replace") for key, value in context.invocation_metadata() or ()}
@@ -34,6 +34,8 @@ def caller_of(context: Any) -> Caller:
         return Caller(actor, convert.domain_of(context), request_id, on_behalf_of)
     if on_behalf_of and not reach.types_for(Act.ACT_FOR):
         raise RoleDenied(f"{token.called}, with the role {token.role.name.lower()}, may not act on behalf of somebody else: that takes the right {Act.ACT_FOR}")
+    if on_behalf_of:
+        reach.for_somebody()
     return Caller(token.name, convert.domain_of(context), request_id, on_behalf_of, token.token_id)
 
 
