@@ -9,6 +9,8 @@ import re
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+", re.ASCII)
+WITH_PORT = re.compile(r"\[([^\]]+)\](?::\d+)?|([^:]+):\d+", re.ASCII)
+"""An address with the port of its connection behind it, as some proxies write it: another one each time. IPv6 has brackets then."""
 HOST = re.compile(r"[A-Za-z0-9.-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?", re.ASCII)
 
 
@@ -39,5 +41,10 @@ def seen_by_the_browser(scope: Scope) -> Scope:
         found["headers"] = [*((name, value) for name, value in scope["headers"] if name != b"host"), (b"host", host.encode())]
     client = said.get(b"x-forwarded-for", "").rpartition(",")[2].strip()
     if client:
-        found["client"] = (client[:100], 0)
+        found["client"] = (_without_port(client)[:100], 0)
     return found
+
+
+def _without_port(address: str) -> str:
+    found = WITH_PORT.fullmatch(address)
+    return address if found is None else found[1] or found[2]

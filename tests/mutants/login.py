@@ -114,6 +114,14 @@ MUTANTS = (
         "middleware=[Middleware(Proxied)]",
         f"{LOGIN} -k proxy_says",
     ),
+    Mutant("each connection of an address may guess anew", "broker/headrace_broker/proxied.py", "(_without_port(client)", "(client", f"{UNIT} -k whatever_port"),
+    Mutant(
+        "a page that came without TLS is one of ours",
+        f"{WEB}/browser.py",
+        ' and (origin.scheme == "https" or request.url.scheme != "https")',
+        "",
+        f"{UNIT} -k without_tls",
+    ),
     Mutant(
         "cookies travel without TLS",
         f"{WEB}/browser.py",

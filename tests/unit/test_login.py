@@ -250,6 +250,29 @@ def test_what_a_proxy_says_is_taken_over_and_what_makes_no_sense_is_not() -> Non
     assert found["scheme"] == "http" and (b"host", b"127.0.0.1:7280") in found["headers"]
 
 
+@pytest.mark.parametrize(
+    ("said", "address"),
+    [
+        ("192.0.2.7:51234", "192.0.2.7"), ("10.9.9.9:1, 192.0.2.7:51234", "192.0.2.7"), ("[2001:db8::1]:51234", "2001:db8::1"), ("[2001:db8::1]", "2001:db8::1"),
+        ("2001:db8::1", "2001:db8::1"), ("::1", "::1"), ("192.0.2.7", "192.0.2.7"), ("unknown", "unknown"), ("[", "["), ("192.0.2.7:", "192.0.2.7:"),
+    ],
+)  # fmt: skip
+def test_the_port_that_a_proxy_writes_behind_an_address_is_no_part_of_it(said: str, address: str) -> None:
+    assert seen_by_the_browser(scope(x_forwarded_for=said))["client"][0] == address
+
+
+def test_guesses_are_counted_by_address_whatever_port_a_proxy_tells() -> None:
+    guesses = Guesses(Clock())
+    for port in range(ADDRESSES.free):
+        assert guesses.begin(f"name{port}", seen_by_the_browser(scope(x_forwarded_for=f"192.0.2.7:{port}"))["client"][0]) == 0
+    assert guesses.begin("another", seen_by_the_browser(scope(x_forwarded_for="192.0.2.7:65535"))["client"][0]) > 0
+
+
+def test_a_page_that_came_without_tls_is_none_of_a_listener_with_it() -> None:
+    for scheme, origin, same in (("https", "https", True), ("https", "http", False), ("http", "http", True), ("http", "https", True)):
+        assert same_origin(Request({**scope(origin=f"{origin}://127.0.0.1:7280"), "scheme": scheme, "query_string": b""})) is same, (scheme, origin)
+
+
 def test_each_page_stands_for_a_call_and_what_has_no_row_is_for_nobody() -> None:
     assert all(call == EVERYBODY or f"/headrace.v1.{call}" in LEAST for call in RIGHTS.values())
     rights = Rights(LEAST)

@@ -75,6 +75,7 @@ def parted(address: str) -> SplitResult:
 
 
 def same_origin(request: Request) -> bool:
-    """Whether a browser says that the request came from a page of this listener; one that says nothing is not believed."""
-    origin = parted(request.headers.get("origin", "")).netloc
-    return bool(origin) and origin == request.headers.get("host")
+    """Whether a browser says that the request came from a page of this listener; one that says nothing is not believed. A page that came without TLS, where ours come
+    with it, may be anybody's on the way; the other way round TLS ends at a proxy that does not say so."""
+    origin = parted(request.headers.get("origin", ""))
+    return bool(origin.netloc) and origin.netloc == request.headers.get("host") and (origin.scheme == "https" or request.url.scheme != "https")
