@@ -300,6 +300,21 @@ def test_an_agent_that_came_back_or_was_replaced_or_said_that_it_goes_is_not_mis
     assert "old" not in [agent.name for agent in roster.lost("default", 900.0 + 86_401.0)]
 
 
+def test_agents_that_are_gone_when_the_clock_was_set_back_are_missed_at_once() -> None:
+    roster, there = Roster(), _session("there", "there")
+    roster.see([_session("gone", "gone"), there], 10_000.0)
+    roster.see([there], 10_010.0)
+    roster.see([there], 6_415.0)
+    assert [agent.name for agent in roster.lost("default", 6_415.0)] == ["gone"]
+    roster.see([], 6_420.0)
+    assert sorted(agent.name for agent in roster.lost("default", 6_420.0)) == ["gone", "there"], "it came before, whatever the clock showed then"
+    roster.see([_session("gone", "another"), _session("there", "yet another")], 6_425.0)
+    assert roster.lost("default", 6_425.0) == []
+    after = Roster([ExpectedAgent("old", "default", "old", "host", 10_000.0)], 6_400.0)
+    after.see([], 6_405.0)
+    assert [agent.name for agent in after.lost("default", 6_405.0)] == ["old"]
+
+
 async def test_a_breaker_that_opens_and_closes_is_told_though_no_rule_asks_for_it(bench: Bench) -> None:
     machine = bench.machine
     told: dict[str, Any] = {"alert_on_error": False, "alert_group_wait_s": 600.0, "alert_group_interval_s": 60.0, "alert_channels": "own"}

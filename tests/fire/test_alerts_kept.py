@@ -1,9 +1,11 @@
 """The duty of alerts is taken up by another broker, or begun anew, and meets more of something than one look holds: nothing is told twice, or to nobody."""
 
 import asyncio
+from typing import Any
 
 import asyncpg
 import pytest
+from headrace_broker.model.alert_rules import ExpectedAgent
 from headrace_broker.model.alerting import Silence, Source
 from headrace_broker.model.job import State
 from headrace_broker.shards import changes
@@ -139,3 +141,45 @@ async def test_what_a_rule_has_found_goes_on_whoever_looks_next(bench: Bench) ->
     await bench.machine.grant(3)
     await bench.run(120, 10)
     assert [message.payload["data"]["status"] for _, message in bench.receiver.got] == ["firing", "resolved"]
+
+
+async def test_agents_that_share_a_group_with_all_others_are_missed_whoever_looks_next(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More agents are gone than have a group of their own."""
+    await bench.rule(Source.AGENT_LOST, for_s=120.0)
+    await bench.step()
+    gone_s = bench.machine.owner.clock.now_s() - 60.0
+    agents = [ExpectedAgent(f"{number:032}", "default", f"agent-{number}", "host", gone_s) for number in range(150)]
+    await bench.store.save_agents(agents, [], (await bench.store.poll())[0])
+
+    for _ in range(2):
+        await bench.machine.crash(check=False)
+        bench.duty = bench.new()
+        await bench.run(300, 5)
+        groups = await bench.store.groups("default", is_open=None, below=1 << 62, limit=1000)
+        assert len(groups) == 101 and "(others)" in {group.key.fingerprint for group in groups}
+        assert all(group.resolved_s is None and group.notices == 1 for group in groups), "neither over nor new"
+    moved: list[int] = []
+    moving = bench.store.moving
+
+    def counted(term: int) -> Any:
+        moved.append(term)
+        return moving(term)
+
+    monkeypatch.setattr(bench.store, "moving", counted)
+    await bench.run(20, 1)
+    assert len(moved) <= 2, "that it goes on is no transaction"
+
+
+async def test_an_agent_that_dies_after_the_clock_was_set_back_is_missed(bench: Bench) -> None:
+    machine, clock = bench.machine, bench.machine.owner.clock
+    await bench.rule(Source.AGENT_LOST, for_s=30.0)
+    await machine.submit(1)
+    await machine.grant(1)
+    await bench.run(60, 5)
+    clock.set(clock.now_s() - 7200.0, machine.now, machine.now)
+    await bench.run(10, 5)
+    await machine.lose()
+    for _ in range(12):
+        machine.now += 5
+        await bench.step()
+    assert ["agent lost: agent" in message.subject for _, message in bench.receiver.got] == [True]

@@ -103,7 +103,7 @@ MUTANTS = (
     Mutant("alerts: a dead life takes the duty up", CLAIM, "and not dead)", ")", f"{FIRE} -k lost_the_duty"),
     Mutant("alerts: the cursor stays", STORE, "if cursor > self.cursor:", "if False:", f"{FIRE} -k ten_thousand"),
     Mutant("alerts: notices wait until somebody changes something", DUTY, "held.stale = held.stale or bool(notices)", "pass", f"{FIRE} -k ten_thousand"),
-    Mutant("alerts: a rule fires at once", DUTY, ">= rule.for_s or held", ">= 0 or held", f"{FIRE} -k has_lasted"),
+    Mutant("alerts: a rule fires at once", DUTY, ">= for_s or held", ">= 0 or held", f"{FIRE} -k has_lasted"),
     Mutant("alerts: what a rule no longer finds goes on", DUTY, "            groups[key] = ended(group, now, held.timing(key))\n", "", f"{FIRE} -k has_lasted"),
     Mutant(
         "alerts: failures are kept from a channel that wants nothing of the end",
@@ -167,7 +167,23 @@ MUTANTS = (
         '            await con.execute(sql("alert_channel_delete"), old.channel_id)\n            await con.execute(sql("alert_changed"))\n',
         f"{FIRE} -k gets_a_notice",
     ),
-    Mutant("alerts: what goes on is over for who takes the duty up", DUTY, " or held.fires(key):", ":", f"{KEPT} -k whoever_looks_next"),
+    Mutant("alerts: what goes on is over for who takes the duty up", DUTY, " or held.fires(placed[key])}", "}", f"{KEPT} -k whoever_looks_next"),
+    Mutant("alerts: what goes on among all others is over for who takes the duty up", DUTY, "held.fires(placed[key])", "held.fires(key)", f"{KEPT} -k share_a_group"),
+    Mutant(
+        "alerts: what goes on among all others is a transaction each pass",
+        DUTY,
+        "{*places(self.lasting, self.groups).values()}",
+        "self.lasting",
+        f"{KEPT} -k share_a_group",
+    ),
+    Mutant(
+        "alerts: an agent that goes after the clock was set back was there later",
+        FACTS,
+        "        if now < self._looked_s:\n",
+        "        if False:\n",
+        f"{KEPT} -k agent_that_dies",
+    ),
+    Mutant("alerts: an agent that the owner before missed is waited for", FACTS, "min(agent.gone_s, now)", "agent.gone_s", f"{FIRE} -k was_set_back"),
     Mutant(
         "alerts: a flush that an outage held up is told beside it",
         B + "shards/health.py",

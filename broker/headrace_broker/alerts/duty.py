@@ -22,7 +22,7 @@ from headrace_broker.metrics import Metrics
 from headrace_broker.model import alert_queue
 from headrace_broker.model.alert_channel import Channel
 from headrace_broker.model.alert_rules import Rule, evaluate
-from headrace_broker.model.alerting import JOBS, OWN_TYPE, Group, GroupKey, Notice, Silence, Source, Timing, ended, fired, is_silenced, look, place
+from headrace_broker.model.alerting import JOBS, OWN_TYPE, Group, GroupKey, Notice, Silence, Source, Timing, ended, fired, is_silenced, look, place, places
 from headrace_broker.shards.owner import Owner
 from headrace_broker.shards.ownership import Ownership
 from headrace_broker.store.alerts import MOST_SIGNALS, AlertStore, LostDuty, Move, NewNotice, StoredNotice
@@ -65,8 +65,9 @@ class Held:
         """Whether what rules found opens a group, or ends one: that it goes on is not worth a transaction."""
         if self.lasting is None:
             return False
-        opens = any(key not in self.groups or self.groups[key].ended_s is not None for key in self.lasting)
-        return opens or any(key.source not in JOBS and group.ended_s is None and key not in self.lasting for key, group in self.groups.items())
+        going_on = {*places(self.lasting, self.groups).values()}
+        opens = any(key not in self.groups or self.groups[key].ended_s is not None for key in going_on)
+        return opens or any(key.source not in JOBS and group.ended_s is None and key not in going_on for key, group in self.groups.items())
 
     def set_back(self, now: float) -> None:
         """The database's clock may show less than it did: nothing is waited for any longer than the timers say, and nothing has happened later than now."""
@@ -228,15 +229,13 @@ class Alerting:
         if put or dropped:
             await self._store.save_agents(put, dropped, held.term)
             self._watch.roster.saved(put, dropped)
-        found: dict[GroupKey, str] = {}
-        lasting: dict[GroupKey, str] = {}
+        found: dict[GroupKey, tuple[str, float]] = {}
         for rule in held.rules:
             for finding in evaluate(rule, facts[rule.rule_id]):
-                key = GroupKey(rule.domain, rule.kind, rule.name, finding.type, finding.fingerprint)
-                found[key] = finding.summary
-                if now - held.since.setdefault(key, now) >= rule.for_s or held.fires(key):
-                    lasting[key] = finding.summary
-        held.since = {key: since for key, since in held.since.items() if key in found}
+                found[GroupKey(rule.domain, rule.kind, rule.name, finding.type, finding.fingerprint)] = finding.summary, rule.for_s
+        held.since = {key: held.since.get(key, now) for key in found}
+        placed = places(found, held.groups)
+        lasting = {key: summary for key, (summary, for_s) in found.items() if now - held.since[key] >= for_s or held.fires(placed[key])}
         lasting |= broken(held.owner)
         took = self._watch.monotonic() - began
         held.next_rules = began + max(RULES_S, took / RULES_SHARE)
@@ -359,13 +358,11 @@ def _types(owner: Owner) -> list[int] | None:
 
 def _take_findings(held: Held, groups: dict[GroupKey, Group], changed: set[GroupKey], now: float, findings: dict[GroupKey, str]) -> None:
     """Opens groups for what rules find, keeps those that go on, and ends the others."""
-    alike = Counter((key.domain, key.source, key.rule, key.type) for key in groups)
-    going_on: set[GroupKey] = set()
+    placed = places(findings, groups)
+    going_on = {*placed.values()}
     for own, summary in findings.items():
-        key = place(own, is_open=own in groups, alike=alike[own.domain, own.source, own.rule, own.type])
-        going_on.add(key)
+        key = placed[own]
         known = groups.get(key)
-        alike[key.domain, key.source, key.rule, key.type] += known is None
         groups[key] = fired(known, key, now, held.timing(key), count=0, summary=summary)
         if known is None or known.ended_s is not None:  # that it goes on is not worth a write
             changed.add(key)

@@ -84,12 +84,18 @@ class Roster:
         One that held jobs has not: it would have waited for somebody to take their outcomes.
         """
         awaited = [agent for agent in stored if agent.gone_s is not None or agent.holds]
-        self._seen = {agent.incarnation_id: Known(replace(agent, holds=False), agent.gone_s if agent.gone_s is not None else now + BACK_S) for agent in awaited}
+        self._seen = {
+            agent.incarnation_id: Known(replace(agent, holds=False), min(agent.gone_s, now) if agent.gone_s is not None else now + BACK_S) for agent in awaited
+        }  # fmt: skip
         self._come: dict[tuple[str, str], float] = {}  # (domain, name) -> when an agent of the name came last
+        self._looked_s = 0.0  # when the agents were looked at last
         self._stored = {agent.incarnation_id: replace(agent, holds=False) for agent in stored}
 
     def see(self, sessions: Iterable[Session], now: float) -> None:
         """The agents of this moment."""
+        if now < self._looked_s:
+            self._set_back(self._looked_s - now)
+        self._looked_s = now
         for session in sessions:
             facts = session.facts
             known = self._seen.get(facts.incarnation_id)
@@ -122,6 +128,12 @@ class Roster:
         self._stored.update({row.incarnation_id: row for row in put})
         for name in dropped:
             self._stored.pop(name, None)
+
+    def _set_back(self, by_s: float) -> None:
+        """The database's clock shows so much less than it did: all of it is as long ago as it was."""
+        for known in self._seen.values():
+            known.seen_s -= by_s
+        self._come = {name: at - by_s for name, at in self._come.items()}
 
     @staticmethod
     def _row(known: Known, now: float) -> ExpectedAgent:

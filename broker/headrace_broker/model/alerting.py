@@ -12,6 +12,7 @@ A group counts its failures, and each of them is in exactly one notice (`pending
 All times are seconds since 1970 by the database's clock.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -167,3 +168,15 @@ def look(group: Group, now: float, timing: Timing, *, silenced: bool = False) ->
 def place(key: GroupKey, *, is_open: bool, alike: int) -> GroupKey:
     """The key of the group that a failure goes into: its own, or, where `alike` groups of its type are open and its own is not, that of all others."""
     return key if is_open or alike < MAX_FINGERPRINTS else replace(key, fingerprint=OTHER)
+
+
+def places(found: Iterable[GroupKey], groups: Iterable[GroupKey]) -> dict[GroupKey, GroupKey]:
+    """The key of the group that each thing goes into which rules find, where these `groups` are open."""
+    there = {*groups}
+    alike = Counter((key.domain, key.source, key.rule, key.type) for key in there)
+    placed: dict[GroupKey, GroupKey] = {}
+    for own in found:
+        key = placed[own] = place(own, is_open=own in there, alike=alike[own.domain, own.source, own.rule, own.type])
+        alike[key.domain, key.source, key.rule, key.type] += key not in there
+        there.add(key)
+    return placed
