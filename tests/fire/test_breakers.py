@@ -4,15 +4,17 @@ from typing import Any
 
 import pytest
 from headrace_broker.model.breaker import Phase
-from headrace_broker.model.errors import NotOwner
+from headrace_broker.model.errors import NotOwner, ResultUnknown
 from headrace_broker.model.job import Kind, State
 from headrace_broker.shards.breakers import Guard
 from headrace_broker.shards.intents import Completions, Ending, Verb
 from headrace_broker.store.breakers import BreakerStore
+from headrace_broker.store.pool import open_pool
 
 from tests.fire.steps import begin, end
 from tests.property.machine import LEASE_S, TESTER, Machine
 from tests.support.crews import Reporter, grants, join, submit
+from tests.support.pg_proxy import Fate, PgProxy
 
 RULE: dict[str, Any] = {
     "max_attempts": 100, "breaker_share": 0.5, "breaker_minimum": 4, "breaker_window_s": 60.0, "breaker_open_s": 20.0, "breaker_open_max_s": 70.0,
@@ -285,6 +287,22 @@ async def test_a_person_does_not_close_the_breaker_of_another_life(machine: Mach
     await machine.pool.execute("update headrace.life set dead = true")
     with pytest.raises(NotOwner):
         await machine.owner.breakers.close(BreakerStore(machine.pool), machine.type, caller=TESTER, reason="repaired")
+    assert guard(machine).holds and await rows(machine) == [("open", 1, 4, 4)]
+    assert await machine.pool.fetchval("select count(*) from headrace.audit where action = 'breaker.close'") == 0
+
+
+async def test_a_close_that_was_not_stored_is_none(machine: Machine) -> None:
+    """Its commit is not answered, and the row that would tell was not written yet."""
+    await opened(machine)
+    await machine.pool.execute("delete from headrace.breaker")
+    machine.owner.breakers._unstored.add(machine.type.type_id)
+    async with PgProxy(machine._dsn) as proxy:
+        proxy.fate = lambda request: Fate.CUT_BEFORE if request.statement.upper().startswith("COMMIT") else Fate.PASS
+        pool = await open_pool(proxy.dsn)
+        with pytest.raises(ResultUnknown):
+            await machine.owner.breakers.close(BreakerStore(pool), machine.type, caller=TESTER, reason="repaired")
+        await pool.close()
+    await one_pass(machine)
     assert guard(machine).holds and await rows(machine) == [("open", 1, 4, 4)]
     assert await machine.pool.fetchval("select count(*) from headrace.audit where action = 'breaker.close'") == 0
 

@@ -68,6 +68,20 @@ MUTANTS = (
         f"{FIRE} -k of_another_life",
     ),
     Mutant(
+        "a breaker stays open whose close is not answered",
+        BREAKERS,
+        "                if not await self._is_gone(store, entry.type_id):\n",
+        "                if True:\n",
+        "tests/rpc/test_unanswered_commits.py -k breaker",
+    ),
+    Mutant(
+        "a breaker is taken for closed whose row was never written",
+        BREAKERS,
+        "                if entry.type_id in self._unstored:  # so that",
+        "                if False:  # so that",
+        f"{FIRE} -k not_stored_is_none",
+    ),
+    Mutant(
         "one that is switched off leaves its row",
         BREAKERS,
         "            if guard.holds:\n                self._unstored.add(type_id)\n",

@@ -7,11 +7,12 @@ from typing import Any
 
 import asyncpg
 import pytest
-from headrace_client import AdminClient, AlertChannel, AlertRule, EmailChannel, JobFilter, ResultUnknown, ScheduleSpec
+from headrace_client import AdminClient, AlertChannel, AlertRule, Client, EmailChannel, JobFilter, ResultUnknown, ScheduleSpec
 
 from tests.support.mailbox import serving
 from tests.support.pg_proxy import Fate, PgProxy, Request
-from tests.support.processes import start_broker
+from tests.support.processes import start_broker, until
+from tests.support.scripted_agent import ScriptedAgent, outcome
 
 AUDITED = "insert into headrace.audit "
 CHANNEL = AlertChannel("c", EmailChannel("localhost", "from@example.org", ["to@example.org"]))
@@ -111,3 +112,26 @@ async def test_a_channel_is_tried_once_though_the_database_goes_away_behind_it(p
         await admin.test_alert_channel("c")
     assert len(box.mails) == 1
     assert await admin.test_alert_channel("c") == (True, "") and len(box.mails) == 2
+
+
+async def test_a_breaker_whose_close_is_not_answered_is_closed_once(con: "asyncpg.Connection[Any]", proxy: PgProxy, admin: AdminClient, stack: AsyncExitStack) -> None:
+    await admin.set_type("fragile", breaker_share=0.5, breaker_minimum=2, breaker_open_s=3600.0, breaker_open_max_s=3600.0, max_attempts=1)
+    client, agent = await stack.enter_async_context(Client(admin.brokers[0])), ScriptedAgent(admin.brokers[0], types=("fragile",))
+    stack.push_async_callback(agent.close)
+    await agent.connect()
+    for _ in range(2):
+        await client.submit("fragile")
+    await agent.report(*[outcome(job, "failed") for job in await agent.take(2)])
+
+    async def phase() -> str:
+        breaker = (await admin.get_type("fragile")).breaker
+        return breaker.phase if breaker is not None else ""
+
+    async def opened() -> bool:
+        return await phase() == "open"
+
+    await until(opened, what="the breaker opens")
+    Cut(proxy, at_commit=True)
+    assert await admin.close_breaker("fragile", reason="repaired") and await phase() == "closed"
+    assert proxy.done[Fate.CUT_AFTER] == 1
+    assert await con.fetchval("select count(*) from headrace.audit where action = 'breaker.close'") == 1

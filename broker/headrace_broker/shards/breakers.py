@@ -23,7 +23,7 @@ import structlog
 
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.breaker import Breaker, Phase, Rule
-from headrace_broker.model.errors import DatabaseUnavailable, NotOwner
+from headrace_broker.model.errors import DatabaseUnavailable, NotOwner, ResultUnknown
 from headrace_broker.model.job import Kind, State
 from headrace_broker.store.breakers import BreakerStore, StoredBreaker
 from headrace_broker.store.pool import ANY_FAILURE, READ_FAILURES
@@ -280,7 +280,7 @@ class Breakers:
         """Closes one by hand, with a row in the audit; in force when this returns. Returns whether it was not closed.
 
         Raises:
-            NotOwner: another broker owns the type. DatabaseUnavailable. Nothing was changed.
+            NotOwner: another broker owns the type. DatabaseUnavailable. Nothing was changed. ResultUnknown: it cannot be told whether the row of the audit is stored.
         """
         async with self._storing:
             guard = self._guards.get(entry.type_id)
@@ -289,13 +289,28 @@ class Breakers:
             machine = guard.machine
             before = {"phase": machine.phase.value, "step": machine.step, "ended": machine.ended, "failed": machine.failed}
             try:
+                if entry.type_id in self._unstored:  # so that there is a row, and one that is gone tells that it was closed
+                    await self._store(store, entry.type_id)
                 if not await store.close(self._owner.life_id, entry.type_id, entry.name, before=before, caller=caller, reason=reason):
                     raise NotOwner("this broker no longer owns the queue; nothing was changed, ask another one")
             except READ_FAILURES as error:
                 raise DatabaseUnavailable("the database cannot be reached; nothing was changed") from error
+            except ResultUnknown:
+                if not await self._is_gone(store, entry.type_id):
+                    self._unstored.add(entry.type_id)
+                    self._wake.set()
+                    raise
             machine.close()
             self.moved(guard)
             return True
+
+    @staticmethod
+    async def _is_gone(store: BreakerStore, type_id: int) -> bool:
+        """Whether the row is known not to be there any more, after a commit that was not answered."""
+        try:
+            return all(row.type_id != type_id for row in await store.all())
+        except READ_FAILURES:
+            return False
 
     def shift(self, seconds: float) -> None:
         """For tests: waits are over so much earlier."""
