@@ -69,6 +69,17 @@ MUTANTS = (
     Mutant("anybody acts for somebody else", CALLERS, "if on_behalf_of and not reach.types_for(Act.ACT_FOR):", "if False:", f"{ACCESS} -k act_for_somebody"),
     Mutant("who acts for somebody does so for every type", CALLERS, "        reach.for_somebody()\n", "        pass\n", f"{PERMISSIONS} -k for_some_types"),
     Mutant(
+        "on whose behalf a job is replaced is asked for after the right to it",
+        "broker/headrace_broker/rpc/submit.py",
+        """        replacer = caller_of(context) if convert.replaces(spec) else None  # first: on whose behalf it is may narrow what it may do
+        require(Act.SUBMIT, spec.type, "type")
+""",
+        """        require(Act.SUBMIT, spec.type, "type")
+        replacer = caller_of(context) if convert.replaces(spec) else None
+""",
+        f"{PERMISSIONS} -k replaces_no_jobs",
+    ),
+    Mutant(
         "what is about all types is done for somebody",
         "broker/headrace_broker/actions/reach.py",
         "    if may.whole:\n",

@@ -407,6 +407,18 @@ async def test_who_may_act_for_somebody_for_some_types_does_so_for_no_others(wor
     assert (await own.abort([order]))[0].ok and (await for_ada.set_type("mail.for", priority=1)).name == "mail.for"
 
 
+async def test_who_may_act_for_somebody_for_some_types_replaces_no_jobs_of_others(world: World, stack: AsyncExitStack) -> None:
+    stubs: Any = JobsStub(await stack.enter_async_context(grpc.aio.insecure_channel(world.address)))  # type: ignore[no-untyped-call]
+    _, secret = await world.token(("view submit", "*"), ("act_for", "mail.*"))
+    metadata = (("authorization", f"Bearer {secret}"), ("headrace-on-behalf-of", "Ada"))
+    mail, order = [types_pb2.JobSpec(type=name, payload=b"1", unique_key=name, on_conflict=types_pb2.UNIQUE_CONFLICT_REPLACE) for name in ("mail.one", "order.one")]
+    await stubs.Submit(jobs_pb2.SubmitRequest(job=mail), metadata=metadata, timeout=20)
+    with pytest.raises(grpc.aio.AioRpcError, match="act_for"):
+        await stubs.Submit(jobs_pb2.SubmitRequest(job=order), metadata=metadata, timeout=20)
+    results = (await stubs.SubmitMany(jobs_pb2.SubmitManyRequest(jobs=[mail, order]), metadata=metadata, timeout=20)).results
+    assert [(failure.index, failure.reason, "act_for" in failure.message) for failure in results.failures] == [(1, "TYPE_DENIED", True)]
+
+
 async def test_a_requeue_with_another_payload_takes_the_right_to_change_it_too(world: World) -> None:
     root = await world.client(world.secrets["admin"])
     job_id = (await (await world.jobs(world.secrets["admin"])).submit("mail.again", 1)).job_id

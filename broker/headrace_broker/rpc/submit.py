@@ -8,7 +8,7 @@ from typing import Any
 from headrace_proto.v1 import jobs_pb2, types_pb2
 from headrace_proto.wire import to_duration
 
-from headrace_broker.actions.reach import require, types_for
+from headrace_broker.actions.reach import lacking, require, types_for
 from headrace_broker.actions.ties import find_missing
 from headrace_broker.model.audit import Caller
 from headrace_broker.model.errors import BrokerError, Busy, InvalidField, JobNotFound, PayloadRefused, QueueFull, TypeDenied
@@ -58,11 +58,12 @@ class SubmitCalls:
 
     async def _submit_one(self, domain: str, spec: types_pb2.JobSpec, context: Any, *, callback: bool) -> jobs_pb2.SubmitResponse:
         owner = self._ownership.owner
+        replacer = caller_of(context) if convert.replaces(spec) else None  # first: on whose behalf it is may narrow what it may do
         require(Act.SUBMIT, spec.type, "type")
         job, size = await self._read(owner, domain, spec, callback=callback)
         await self._find_tied(owner, self._ownership.heads, domain, [spec])
-        if convert.replaces(spec):
-            [stored] = await in_turn(self, owner, self._ownership.heads, caller_of(context), [Wish(0, spec, job, size)], Patience())
+        if replacer is not None:
+            [stored] = await in_turn(self, owner, self._ownership.heads, replacer, [Wish(0, spec, job, size)], Patience())
             if isinstance(stored, BrokerError):
                 raise stored
             pressure = owner.depth.pressure([job[0]])
@@ -243,7 +244,7 @@ class SubmitCalls:
         """A checked job, and the size of its payload. `types`: those that it may be of; None: all."""
         name = spec.type
         if types is not None and not types.allow(name):
-            raise TypeDenied(Act.SUBMIT, name, "type")
+            raise TypeDenied(lacking(Act.SUBMIT, name), name, "type")
         entry = owner.types.find(domain, name)
         if entry is None:
             entry = await owner.types.ensure(domain, convert.type_name("type", name))
