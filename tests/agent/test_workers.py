@@ -10,7 +10,7 @@ import termios
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from headrace_agent import AgentError, JobContext
@@ -22,18 +22,37 @@ from headrace_agent.processes import WorkerPool, WorkerProcess
 from tests.support.processes import alive
 
 
-def fork_and(directory: str) -> None:
-    """Leaves a child, which has all that this process has open; then ends, or not."""
+def leave_a_child(directory: str, *, daemon: bool) -> None:
+    """Comes back when there is a child, which has all that this process has open; a daemon is in no group that is ended with its parent."""
+    told, tell = os.pipe()
     if os.fork() == 0:
+        if daemon:
+            os.setsid()
         (Path(directory) / "child.new").write_text(str(os.getpid()))
         (Path(directory) / "child.new").rename(Path(directory) / "child")
-        time.sleep(60)
-        os._exit(0)
-    while not (Path(directory) / "child").exists():
-        time.sleep(0.01)
+        signal.alarm(60)  # it is no longer there than a test could be
+        os.write(tell, b"1")
+        go_on()
+    os.read(told, 1)
+
+
+def go_on() -> NoReturn:
+    """Until it is killed: a signal that is handled ends nothing."""
+    while True:
+        signal.pause()
+
+
+def leave_a_daemon(directory: str) -> None:
+    """Leaves a child that outlives its group."""
+    leave_a_child(directory, daemon=True)
+
+
+def fork_and(directory: str) -> None:
+    """Leaves a child; then ends, or not."""
+    leave_a_child(directory, daemon=False)
     if not (Path(directory) / "hang").exists():
         os._exit(3)
-    time.sleep(60)
+    go_on()
 
 
 def _run(worker: WorkerProcess, directory: Path) -> None:
@@ -71,18 +90,6 @@ def test_a_worker_that_is_stopped_takes_its_children_with_it(directory: Path) ->
         _run(worker, directory)
     stopping.join()
     assert _ended(directory)
-
-
-def leave_a_daemon(directory: str) -> None:
-    """A child in no group that is ended with its parent, which has all that this process has open."""
-    if os.fork() == 0:
-        os.setsid()
-        (Path(directory) / "child.new").write_text(str(os.getpid()))
-        (Path(directory) / "child.new").rename(Path(directory) / "child")
-        time.sleep(60)
-        os._exit(0)
-    while not (Path(directory) / "child").exists():
-        time.sleep(0.01)
 
 
 def leave_a_daemon_and_talk(ctx: JobContext, directory: str) -> bytes:
